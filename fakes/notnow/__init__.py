@@ -1,0 +1,66 @@
+"""Fake SMTP, FTP and HTTP/2 servers that say "not now" (421, and its neighbours) on cue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from notnow.catalogue import scenario
+    from notnow.clock import Clock, ManualClock, RealClock
+    from notnow.errors import (
+        FakeError,
+        FastForwardError,
+        NotNowError,
+        ScenarioError,
+        StartError,
+        WaitTimeoutError,
+    )
+    from notnow.scenario import Scenario
+    from notnow.servers.smtp import FakeSMTP
+
+_HOMES = {
+    "Clock": "clock",
+    "FakeError": "errors",
+    "FakeSMTP": "servers.smtp",
+    "FastForwardError": "errors",
+    "ManualClock": "clock",
+    "NotNowError": "errors",
+    "RealClock": "clock",
+    "Scenario": "scenario",
+    "ScenarioError": "errors",
+    "StartError": "errors",
+    "WaitTimeoutError": "errors",
+    "scenario": "catalogue",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first used: importing notnow costs next to nothing."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'notnow' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}")
+    from importlib import import_module
+
+    return getattr(import_module(f"notnow.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOMES, "__version__"])
+
+
+__all__ = [
+    "Clock",
+    "FakeError",
+    "FakeSMTP",
+    "FastForwardError",
+    "ManualClock",
+    "NotNowError",
+    "RealClock",
+    "Scenario",
+    "ScenarioError",
+    "StartError",
+    "WaitTimeoutError",
+    "scenario",
+]

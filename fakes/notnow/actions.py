@@ -1,0 +1,106 @@
+"""What a fake does next, in the words of the adapters.
+
+The engine answers each `notnow.events.Event` with `Script`s of these; an adapter carries them out in one
+`match` that ends in `assert_never`. Seconds are seconds of scenario time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Ending = Literal["fin", "reset", "abrupt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Proceed:
+    """Behave: let what was asked take effect.
+
+    `instead` are the lines to say in place of the healthy reply: None leaves it as it is, an empty tuple
+    says nothing. `drip` is the pause between the bytes of the reply, in seconds.
+    """
+
+    instead: tuple[str, ...] | None = None
+    drip: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send reply lines exactly as they stand, `drip` seconds apart byte by byte."""
+
+    lines: tuple[str, ...]
+    drip: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Do the rest of the script this many seconds later."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """Say nothing and do nothing more about this, for ever; the connection stays open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Say `Reached` when this many bytes of the body or transfer have passed; not if it ends sooner."""
+
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End the connection.
+
+    `fin`: half-close, read what is still in flight so that no reset overtakes the reply, then close.
+    `abrupt`: close at once, unread bytes or not (the peer may see a reset and lose the reply).
+    `reset`: an RST.
+    """
+
+    how: Ending = "fin"
+
+
+@dataclass(frozen=True, slots=True)
+class Certify:
+    """Show the certificate of this name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Refuse the handshake with this TLS alert (RFC 8446 §6), such as `unrecognized_name`."""
+
+    name: str
+
+
+Action = Proceed | Send | Wait | Hang | Watch | Close | Certify | Alert
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Steps for one connection (or one stream of it).
+
+    `rule` is the key path of the rule that they come from, such as `phase[0].rule[1]`, and `fault` what it
+    does in a word or two; both are None where the fake just behaves.
+    """
+
+    conn: str
+    steps: tuple[Action, ...]
+    moment: str
+    phase: str
+    rule: str | None = None
+    fault: str | None = None
+    stream: int = 0
+
+    @property
+    def closes(self) -> bool:
+        return any(isinstance(step, Close) for step in self.steps)
+
+    @property
+    def proceeds(self) -> bool:
+        """True if what was asked takes effect."""
+        return any(isinstance(step, Proceed) for step in self.steps)

@@ -1,0 +1,183 @@
+"""Scenario time: real, sped up, or advanced by hand.
+
+Phases, quotas, idle time-outs, delays and the journal all read one `Clock`. Time-outs of the sockets
+themselves (how long a closing connection lingers) are not the scenario's, and stay real.
+
+Servers that share a clock share one order of events as well: `Clock.stamp` numbers them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Protocol
+
+from notnow.units import seconds
+
+
+class Timed(Protocol):
+    """Somebody who lives by a clock: a fake."""
+
+    def begin(self) -> None:
+        """Let scenario time start, if it has not."""
+
+    def settle(self) -> None:
+        """Return when everything that is due has been carried out."""
+
+
+class Alarm:
+    """A callback that is due at a time of a clock; `cancel` takes it back."""
+
+    __slots__ = ("callback", "loop", "number", "when")
+
+    def __init__(
+        self, when: float, number: int, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]
+    ) -> None:
+        self.when, self.number, self.loop = when, number, loop
+        self.callback: Callable[[], object] | None = callback
+
+    def __lt__(self, other: Alarm) -> bool:
+        return (self.when, self.number) < (other.when, other.number)
+
+    def cancel(self) -> None:
+        self.callback = None
+
+    def ring(self) -> None:
+        if self.callback is not None:
+            callback, self.callback = self.callback, None
+            callback()
+
+
+class Cancellable(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Clock(ABC):
+    """Seconds of scenario time since the clock was made, and the wall time that they stand for."""
+
+    def __init__(self) -> None:
+        self.epoch = time.time()
+        self._numbers = itertools.count(1)
+
+    @abstractmethod
+    def now(self) -> float:
+        """Scenario seconds, monotonic."""
+
+    @abstractmethod
+    def call_at(
+        self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]
+    ) -> Cancellable:
+        """Run `callback` in `loop` once the clock shows `when`. Called from within that loop."""
+
+    def stamp(self) -> int:
+        """The next number in the order of everything that happens under this clock, from 1."""
+        return next(self._numbers)
+
+    def join(self, server: Timed) -> None:
+        """A server begins to live by this clock."""
+
+    def part(self, server: Timed) -> None:
+        """That server is gone."""
+
+
+class RealClock(Clock):
+    """Time as it passes, `speed` times as fast."""
+
+    def __init__(self, speed: float = 1.0) -> None:
+        if not speed > 0:
+            raise ValueError(f"speed is {speed!r}; allowed: a number above 0")
+        super().__init__()
+        self.speed = speed
+        self._zero = time.monotonic()
+
+    def now(self) -> float:
+        return (time.monotonic() - self._zero) * self.speed
+
+    def call_at(
+        self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]
+    ) -> Cancellable:
+        return loop.call_later(max(0.0, (when - self.now()) / self.speed), callback)
+
+
+class ManualClock(Clock):
+    """Time that stands still until `advance` moves it.
+
+    `advance` stops at every time at which something is due, in order, and returns when the servers have
+    carried it out: what a phase that ends says to its clients is on the wire by then.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0.0
+        self._lock = threading.Lock()
+        self._alarms: list[Alarm] = []
+        self._order = itertools.count()
+        self._servers: list[Timed] = []
+
+    def now(self) -> float:
+        return self._now
+
+    def call_at(
+        self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]
+    ) -> Cancellable:
+        if when <= self._now:
+            return loop.call_soon(callback)
+        with self._lock:
+            alarm = Alarm(when, next(self._order), loop, callback)
+            heapq.heappush(self._alarms, alarm)
+        return alarm
+
+    def join(self, server: Timed) -> None:
+        self._servers.append(server)
+
+    def part(self, server: Timed) -> None:
+        self._servers.remove(server)
+
+    @property
+    def due(self) -> float | None:
+        """The earliest time at which something is due; None while nothing is."""
+        with self._lock:
+            self._drop_cancelled()
+            return self._alarms[0].when if self._alarms else None
+
+    def advance(self, by: float | str | timedelta) -> None:
+        """Move the clock on by seconds, a duration such as "30m", or a timedelta.
+
+        Raises ValueError for a time that is none, or negative.
+        """
+        span = seconds(by)
+        if span < 0:
+            raise ValueError(f"cannot advance by {by!r}; allowed: zero or more")
+        self.advance_to(self._now + span)
+
+    def advance_to(self, target: float) -> None:
+        """Move the clock to `target` seconds, stopping wherever something is due on the way."""
+        for server in list(self._servers):
+            server.begin()
+        self._settle()
+        while (alarm := self._next(target)) is not None:
+            self._now = max(self._now, alarm.when)
+            alarm.loop.call_soon_threadsafe(alarm.ring)
+            self._settle()
+        self._now = max(self._now, target)
+
+    def _settle(self) -> None:
+        for server in list(self._servers):
+            server.settle()
+
+    def _next(self, target: float) -> Alarm | None:
+        with self._lock:
+            self._drop_cancelled()
+            if self._alarms and self._alarms[0].when <= target:
+                return heapq.heappop(self._alarms)
+            return None
+
+    def _drop_cancelled(self) -> None:
+        while self._alarms and self._alarms[0].callback is None:
+            heapq.heappop(self._alarms)

@@ -1,0 +1,235 @@
+"""Scenarios as the engine plays them: for each phase and moment, the rules that can match, ready to ask.
+
+What a scenario does not use costs nothing while it plays, because it is not in these tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+
+from notnow import knobs
+from notnow.actions import Action, Alert, Certify, Close, Hang, Proceed, Send, Wait, Watch
+from notnow.grammar import FAULT_KEYS
+from notnow.matching import Facts, Matcher, matcher
+from notnow.moments import MOMENTS, covering
+from notnow.scenario import Phase, Rule, Scenario
+from notnow.store import After, AfterFor, Candidate, Condition, Every, First, FirstFor, Key, Nth, Over, OverWithin, Times
+from notnow.units import Span
+
+Live = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """A rule that can fire: what it does, under which name, and what it still depends on."""
+
+    rule: Rule
+    index: int
+    key: str  # phase[0].rule[1]
+    fault: str
+    steps: tuple[Action, ...]
+    live: bool  # a reply has placeholders to fill
+    later: bool  # done when a byte is reached, not now
+    closes: bool
+    candidate: Candidate
+    chance: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The rules of one moment that share what they count: the same `on`, `where`, `per` and `within`."""
+
+    tally: Hashable
+    match: Matcher | None
+    per: tuple[str, ...]
+    counts: bool
+    plays: tuple[Play, ...]
+
+    def key(self, facts: Facts) -> Key:
+        return (self.tally, *(facts.get(name) for name in self.per)) if self.per else (self.tally,)
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Who is in, as some rule of the scenario counts them with `over`: taken at `moment` in every phase."""
+
+    tally: Hashable
+    match: Matcher | None
+    per: tuple[str, ...]
+    within: bool
+    lasting: bool
+
+    key = Group.key
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What can happen at one moment of one phase."""
+
+    groups: tuple[Group, ...] = ()
+    populations: tuple[Population, ...] = ()
+    until: int | None = None
+    plays: Mapping[int, Play] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledPhase:
+    name: str
+    lasts: float | None
+    plans: Mapping[str, Plan]
+    moments: Mapping[str, object]
+    idle: tuple[Play, ...] = ()
+
+    def plan(self, moment: str) -> Plan | None:
+        """The plan of a moment; a command that is no moment of its own is covered by `any`. None: behave."""
+        plan = self.plans.get(moment)
+        return self.plans.get("any") if plan is None and moment not in self.moments else plan
+
+
+def compile_phases(scenario: Scenario) -> tuple[CompiledPhase, ...]:
+    populations = {m: _populations(scenario, m) for m in MOMENTS[scenario.protocol]}
+    return tuple(_phase(scenario, i, phase, populations) for i, phase in enumerate(scenario.phases))
+
+
+def _phase(
+    scenario: Scenario, number: int, phase: Phase, populations: Mapping[str, tuple[Population, ...]]
+) -> CompiledPhase:
+    plays = [_play(rule, number, i) for i, rule in enumerate(phase.rules)]
+    plans = {}
+    for moment in MOMENTS[scenario.protocol]:
+        cover = covering(scenario.protocol, moment)
+        mine = [play for play in plays if cover.intersection(play.rule.on)]
+        if mine or populations[moment] or moment in phase.until:
+            plans[moment] = Plan(
+                _groups(mine), populations[moment], phase.until.get(moment), {p.index: p for p in mine}
+            )
+    idle = tuple(play for play in plays if "idle" in play.rule.on)
+    return CompiledPhase(phase.name, phase.lasts, plans, MOMENTS[scenario.protocol], idle)
+
+
+def _groups(plays: list[Play]) -> tuple[Group, ...]:
+    by_tally: dict[Hashable, list[Play]] = {}
+    for play in plays:
+        by_tally.setdefault(_tally(play.rule), []).append(play)
+    return tuple(
+        Group(tally, matcher(same[0].rule.where), _per(same[0].rule), any(_counts(p.rule) for p in same), tuple(same))
+        for tally, same in by_tally.items()
+    )
+
+
+def _populations(scenario: Scenario, moment: str) -> tuple[Population, ...]:
+    cover = covering(scenario.protocol, moment)
+    found = {}
+    for rule in scenario.rules():
+        if rule.over is not None and cover.intersection(rule.on):
+            lasting = MOMENTS[scenario.protocol][moment].lasts and moment in rule.on
+            found[_tally(rule)] = Population(
+                _tally(rule), matcher(rule.where), _per(rule), rule.within is not None, lasting
+            )
+    return tuple(found.values())
+
+
+def _tally(rule: Rule) -> Hashable:
+    """What two rules must have in common to count the same thing, in any phase."""
+    return repr((rule.on, sorted((rule.where or {}).items()), rule.per, rule.within))
+
+
+def _per(rule: Rule) -> tuple[str, ...]:
+    return tuple(name for name in rule.per if name != "server")
+
+
+def _counts(rule: Rule) -> bool:
+    return any(v is not None for v in (rule.nth, rule.every, rule.first, rule.after)) and "idle" not in rule.on
+
+
+def _conditions(rule: Rule, index: int) -> tuple[Condition, ...]:
+    found: list[Condition] = []
+    if rule.nth is not None:
+        found.append(Nth(rule.nth))
+    if rule.every is not None:
+        found.append(Every(rule.every))
+    if rule.first is not None:
+        found.append(FirstFor(rule.first) if isinstance(rule.first, Span) else First(rule.first))
+    if rule.after is not None and "idle" not in rule.on:
+        found.append(AfterFor(rule.after) if isinstance(rule.after, Span) else After(rule.after))
+    if rule.over is not None:
+        found.append(Over(rule.over) if rule.within is None else OverWithin(rule.over, rule.within))
+    if rule.times is not None:
+        found.append(Times(index, rule.times))
+    return tuple(found)
+
+
+def _takes_effect(rule: Rule) -> bool:
+    """A 2yz or 3yz reply takes effect, any other answer of ours does not, unless `keep` says so."""
+    if rule.keep is not None:
+        return rule.keep
+    if rule.reply is not None:
+        return rule.reply[0][0] in "23"
+    return not (rule.close or rule.stall or rule.alert)
+
+
+def _closing(rule: Rule) -> Close | None:
+    """A 421 closes unless told otherwise (RFC 5321 §3.8)."""
+    says_421 = any(line[:4] in ("421 ", "421") for line in rule.reply or ())
+    close = says_421 if rule.close is None else rule.close
+    if not close:
+        return None
+    return Close("reset" if close == "reset" else "abrupt" if close == "abrupt" else "fin")
+
+
+def _steps(rule: Rule) -> tuple[Action, ...]:
+    steps: list[Action] = [Wait(rule.delay)] if rule.delay else []
+    if rule.certificate:
+        steps.append(Certify(rule.certificate))
+    if rule.alert:
+        steps.append(Alert(rule.alert))
+    if rule.stall:
+        steps.append(Hang())
+    elif _takes_effect(rule):
+        silent = () if _closing(rule) else None
+        steps.append(Proceed(rule.reply if rule.reply is not None else silent, rule.drip or 0.0))
+    elif rule.reply is not None:
+        steps.append(Send(rule.reply, rule.drip or 0.0))
+    if closing := _closing(rule):
+        steps.append(closing)
+    return tuple(steps)
+
+
+def _play(rule: Rule, phase: int, index: int) -> Play:
+    steps = _steps(rule)
+    kinds = [key for key in FAULT_KEYS if getattr(rule, key) not in (None, False)]
+    later = "body" in rule.on and any(not isinstance(step, (Wait, Proceed)) for step in steps)
+    closes = any(isinstance(step, Close) for step in steps)
+    return Play(
+        rule=rule,
+        index=index,
+        key=f"phase[{phase}].rule[{index}]",
+        fault=rule.fault or "+".join(kinds),
+        steps=steps,
+        live=any(knobs.is_live(line) for line in rule.reply or ()),
+        later=later or rule.after_bytes is not None,
+        closes=closes,
+        candidate=Candidate(index, _conditions(rule, index), refuses=not _takes_effect(rule) and not later),
+        chance=rule.chance,
+    )
+
+
+def watch(play: Play) -> tuple[Action, ...]:
+    """The first half of a fault that comes later: behave, and say when the byte has passed."""
+    return (Watch(play.rule.after_bytes or 1), Proceed())
+
+
+def filled(play: Play, live: Live) -> tuple[Action, ...]:
+    """The steps of a rule with its live placeholders filled in."""
+    return tuple(_fill(step, live) for step in play.steps) if play.live else play.steps
+
+
+def _fill(step: Action, live: Live) -> Action:
+    match step:
+        case Send(lines, drip):
+            return Send(tuple(knobs.render(line, live) for line in lines), drip)
+        case Proceed(instead, drip) if instead:
+            return Proceed(tuple(knobs.render(line, live) for line in instead), drip)
+        case _:
+            return step

@@ -1,0 +1,174 @@
+"""Assertions about what a client did. They read the journal, and fail with a picture of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from notnow.conduct import attempts, backoff
+from notnow.conduct.timeline import render
+from notnow.journal import Connection, Exchange, Journal
+from notnow.units import seconds, show
+
+if TYPE_CHECKING:
+    from notnow.scenario import Scenario
+
+Bound = float | str | tuple[float | str, float | str]
+TOLERANCE = 0.005  # seconds by which a measured delay may miss what was asked: clocks tick
+
+
+class Assertions:
+    """What every fake can say of its clients."""
+
+    journal: Journal
+    scenario: Scenario
+
+    def assert_delivered(self, times: int = 1) -> None:
+        """Every message was stored exactly `times` times, and there was one.
+
+        Copies are told by their Message-ID, or by their content where they have none.
+        """
+        _delivered(self.journal, self.journal.exchanges, times)
+
+    def assert_no_duplicates(self) -> None:
+        """No message was stored twice (RFC 5321 §4.2.5: a 250 after the dot moves the responsibility)."""
+        _no_duplicates(self.journal, self.journal.exchanges)
+
+    def assert_retried(
+        self,
+        times: int | tuple[int, int] | None = None,
+        within: float | str | None = None,
+        first_delay: Bound | None = None,
+        backoff: str | None = None,
+    ) -> None:
+        """The client came back after it was refused.
+
+        `times`: at least so often, or a range. `within`: so soon after the first refusal (seconds, or
+        "10m"). `first_delay`: it waited at least so long before it first came back, or a range. `backoff`:
+        "constant", "linear" or "exponential"; that takes three gaps to tell.
+        """
+        _retried(self.journal, self.journal.exchanges, times, within, first_delay, backoff)
+
+    def assert_never_exceeded(self, connections: int) -> None:
+        """At most so many connections at a time; those that were refused count too."""
+        _never_exceeded(self.journal, self.journal.connections, connections)
+
+    def assert_expected(self) -> None:
+        """What the scenario expects of a well-behaved client, since it was last played."""
+        expect, exchanges = self.scenario.expect, self.journal.since_play()
+        if expect.delivered is not None:
+            _delivered(self.journal, exchanges, expect.delivered.times)
+        if expect.no_duplicates:
+            _no_duplicates(self.journal, exchanges)
+        if expect.retried is not None:
+            want = expect.retried
+            _retried(self.journal, exchanges, want.times, want.within, want.first_delay, want.backoff)
+        if expect.never_exceeded is not None:
+            since = {id(x.connection): x.connection for x in exchanges}
+            _never_exceeded(self.journal, since.values(), expect.never_exceeded.connections)
+
+
+def _fail(journal: Journal, expected: str, seen: str, marked: Collection[Exchange | Connection] = ()) -> None:
+    __tracebackhide__ = True
+    raise AssertionError(f"expected {expected}, but {seen}\n\n{render([journal], marked)}")
+
+
+def _often(n: int) -> str:
+    return {1: "once", 2: "twice"}.get(n, f"{n} times")
+
+
+def _delivered(journal: Journal, exchanges: Sequence[Exchange], times: int) -> None:
+    __tracebackhide__ = True
+    expected = f"every message to be delivered {_often(times)}"
+    found = attempts.copies(exchanges)
+    if not found:
+        refused = attempts.refusals(exchanges)
+        why = _why_nothing(exchanges, refused)
+        _fail(journal, expected, f"none was delivered: {why}", refused[-1:])
+    for name, stored in found.items():
+        if len(stored) != times:
+            _fail(journal, expected, f"{name} was stored {_often(len(stored))}", stored)
+
+
+def _why_nothing(exchanges: Sequence[Exchange], refused: Sequence[Exchange]) -> str:
+    if not exchanges:
+        return "nobody connected"
+    if not refused:
+        return "the client never came to the end of a message"
+    last = refused[-1]
+    said = (last.reply or "a close without a word").splitlines()[-1]
+    retries = [x for x in exchanges if x.index > last.index and x.moment in attempts.ATTEMPTS]
+    if not retries:
+        return f"the client was told {said!r} at {last.moment} and did not come back"
+    return f"the last it was told was {said!r} at {last.moment}"
+
+
+def _no_duplicates(journal: Journal, exchanges: Sequence[Exchange]) -> None:
+    __tracebackhide__ = True
+    for name, stored in attempts.copies(exchanges).items():
+        if len(stored) > 1:
+            _fail(journal, "no message to be stored twice", f"{name} was stored {_often(len(stored))}", stored)
+
+
+def _retried(
+    journal: Journal,
+    exchanges: Sequence[Exchange],
+    times: int | tuple[int, int] | None,
+    within: float | str | None,
+    first_delay: Bound | None,
+    wanted: str | None,
+) -> None:
+    __tracebackhide__ = True
+    refused = attempts.refusals(exchanges)
+    if not refused:
+        _fail(journal, "the client to try again after a refusal", "nothing was refused: there was nothing to retry")
+    found = attempts.retries(exchanges)
+    low, high = times if isinstance(times, tuple) else (times or 1, None)
+    if within is not None:
+        start = refused[0].answered_at or refused[0].at
+        soon = [r for r in found if r.attempt.at - start <= seconds(within) + TOLERANCE]
+        if len(soon) < low:
+            how = f"{_often(low)} within {show(seconds(within))}"
+            _fail(journal, f"the client to try again {how} of the first refusal", _how_often(soon), refused[:1])
+    if not low <= len(found) <= (len(found) if high is None else high):
+        how = f"at least {_often(low)}" if high is None else f"{low} to {high} times"
+        _fail(journal, f"the client to try again {how}", _how_often(found), [r.attempt for r in found] or refused[-1:])
+    if first_delay is not None:
+        _first_delay(journal, found, first_delay)
+    if wanted is not None:
+        _backoff(journal, found, wanted)
+
+
+def _how_often(found: Sequence[attempts.Retry]) -> str:
+    return f"it tried again {_often(len(found))}" if found else "it never tried again"
+
+
+def _first_delay(journal: Journal, found: Sequence[attempts.Retry], bound: Bound) -> None:
+    __tracebackhide__ = True
+    low, high = (seconds(bound[0]), seconds(bound[1])) if isinstance(bound, tuple) else (seconds(bound), None)
+    delay = found[0].delay
+    if delay < low - TOLERANCE or (high is not None and delay > high + TOLERANCE):
+        what = f"at least {show(low)}" if high is None else f"{show(low)} to {show(high)}"
+        _fail(journal, f"a first delay of {what}", f"it was {show(delay)}", [found[0].refusal, found[0].attempt])
+
+
+def _backoff(journal: Journal, found: Sequence[attempts.Retry], wanted: str) -> None:
+    __tracebackhide__ = True
+    shapes = ("constant", "linear", "exponential")
+    if wanted not in shapes:
+        raise ValueError(f"backoff is {wanted!r}; allowed: {', '.join(shapes)}")
+    gaps = [retry.delay for retry in found]
+    seen = backoff.shape(gaps)
+    listed = ", ".join(show(gap) for gap in gaps)
+    expected = f"{'an' if wanted[0] in 'aeiou' else 'a'} {wanted} back-off"
+    if seen is None:
+        _fail(journal, expected, f"{len(gaps)} gaps ({listed}) cannot tell: it takes {backoff.ENOUGH}")
+    if seen != wanted:
+        _fail(journal, expected, f"the gaps were {listed}: {seen}", [retry.attempt for retry in found])
+
+
+def _never_exceeded(journal: Journal, connections: Collection[Connection], most: int) -> None:
+    __tracebackhide__ = True
+    seen, culprit = attempts.peak(connections)
+    if seen > most and culprit is not None:
+        _fail(journal, f"at most {most} connections at a time", f"there were {seen}", [culprit])

@@ -1,0 +1,103 @@
+"""A journal for readers: the timeline (one line an attempt) and the transcript (every line said)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from notnow.journal import Connection, Exchange, Journal
+from notnow.units import show as show_time
+
+MOST = 40  # connections in a timeline, and in a transcript, before the middle is left out
+WIDTH = 100
+
+
+def render(journals: Sequence[Journal], marked: Collection[Exchange | Connection] = ()) -> str:
+    """Timeline and transcript of some fakes; what is `marked` has an arrow."""
+    return "\n\n".join([timeline(journals, marked), transcript(journals, marked)])
+
+
+def timeline(journals: Sequence[Journal], marked: Collection[Exchange | Connection] = ()) -> str:
+    """One line for each connection: when, who, how it went."""
+    marks = {id(m) for m in marked}
+    lines = ["timeline (scenario time)"]
+    connections = sorted((c for j in journals for c in j.connections), key=lambda c: c.index)
+    zero = connections[0].opened_at if connections else 0.0
+    for journal in journals:
+        if journal.dropped:
+            lines.append(f"  … {journal.dropped} older exchanges were dropped: journal_limit is {journal.limit}")
+    named = len(journals) > 1
+    for connection in _middle_out(connections, lines):
+        hit = id(connection) in marks or any(id(x) in marks for x in connection.exchanges)
+        at = show_time(connection.opened_at - zero)
+        who = f"{connection.server} #{connection.number}" if named else f"#{connection.number}"
+        lines.append(f"{'->' if hit else '  '} {at:>9}  {who:<5} {_outcome(connection)}"[:WIDTH])
+    if not connections:
+        lines.append("   nobody connected")
+    return "\n".join(lines)
+
+
+def _middle_out(connections: list[Connection], lines: list[str]) -> Iterable[Connection]:
+    if len(connections) > MOST:
+        lines.append(f"  … of {len(connections)} connections, the first and last {MOST // 2}")
+        return [*connections[: MOST // 2], *connections[-MOST // 2 :]]
+    return connections
+
+
+def _outcome(connection: Connection) -> str:
+    """How a connection went, in a few words."""
+    exchanges = connection.exchanges
+    said = []
+    stored = sum(1 for x in exchanges if x.facts and x.facts.get("stored"))
+    if stored:
+        said.append(f"{stored} message{'s' if stored > 1 else ''} stored")
+    for x in exchanges:
+        if x.refused:
+            reply = (x.reply or "no reply").splitlines()
+            said.append(f"{x.moment}: {reply[-1] if len(reply) < 3 else reply[0] + ' …'}")
+    if connection.error:
+        said.append(connection.error)
+    mark = "x" if any(x.refused for x in exchanges) or connection.error else "+" if stored else "."
+    ending = {"fake": "the fake closed", "client": "the client left", None: "still open"}[connection.ended_by]
+    return f"{mark} {'; '.join(said) or 'nothing refused, nothing stored'}; {ending}"
+
+
+def transcript(journals: Sequence[Journal], marked: Collection[Exchange | Connection] = ()) -> str:
+    """Every line that was said, connection by connection: C is the client, S the fake."""
+    marks = {id(m) for m in marked}
+    lines = ["transcript"]
+    named = len(journals) > 1
+    connections = sorted((c for j in journals for c in j.connections), key=lambda c: c.index)
+    zero = connections[0].opened_at if connections else 0.0
+    for connection in _middle_out(connections, lines):
+        server = f" on {connection.server}" if named else ""
+        lines.append(f"   #{connection.number} from {connection.client}{server}{_tls(connection)}")
+        for exchange in connection.exchanges:
+            arrow = "->" if id(exchange) in marks else "  "
+            lines.extend(_said(exchange, arrow, show_time(exchange.at - zero)))
+        if connection.after:
+            heard = connection.after.splitlines()
+            lines.append(f"{'':>12}  C  {heard[0][:60]}{' …' if len(heard) > 1 else ''}  (after the fake had closed)")
+    return "\n".join(lines)
+
+
+def _tls(connection: Connection) -> str:
+    tls = connection.tls
+    if tls is None:
+        return ""
+    how = f"failed: {tls.error}" if tls.error else f"{tls.version}, certificate {tls.certificate}"
+    return f", TLS {how}, SNI {tls.sni or 'none'}"
+
+
+def _said(exchange: Exchange, arrow: str, at: str) -> Iterable[str]:
+    if exchange.request:
+        yield f"{arrow} {at:>9}  C  {exchange.request}"
+        arrow, at = "  ", ""
+    why = f"   [{exchange.fault}, {exchange.rule or 'the fake stops'}]" if exchange.fault else ""
+    lines = (exchange.reply or "").splitlines()
+    if not lines:
+        lines = ["(closes without a word)" if exchange.closed else "(says nothing)"]
+    elif exchange.closed:
+        lines[-1] += "   (and closes)"
+    for i, line in enumerate(lines):
+        yield f"{arrow} {at:>9}  S  {line}{why if i == len(lines) - 1 else ''}"
+        arrow, at = "  ", ""

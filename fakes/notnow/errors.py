@@ -1,0 +1,87 @@
+"""The errors of notnow, a closed set.
+
+    NotNowError
+    ├── ScenarioError (ValueError)     a scenario, knob or option that does not hold; one Problem a fault
+    ├── StartError (OSError)           a fake could not start: the port is taken, the address is not here
+    ├── WaitTimeoutError (TimeoutError)  wait_for() saw its time pass
+    ├── FastForwardError (RuntimeError)  fast_forward met a wait that it cannot move
+    └── FakeError (RuntimeError)       our own adapter failed: a bug in notnow, never part of a scenario
+
+Broken expectations are plain `AssertionError`s, as pytest likes them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class NotNowError(Exception):
+    """Anything that notnow itself raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a scenario or an option: where, what was found, what is allowed."""
+
+    found: str
+    allowed: str = ""
+    key: str = ""
+    file: str = ""
+    line: int | None = None
+    nearest: str | None = None
+
+    def __str__(self) -> str:
+        place = self.file + (f":{self.line}" if self.file and self.line else "")
+        parts = [p for p in (place, self.key) if p]
+        text = ": ".join([*parts, self.found])
+        if self.allowed:
+            text += f"; allowed: {self.allowed}"
+        if self.nearest:
+            text += f"; did you mean {self.nearest!r}?"
+        return text
+
+
+class ScenarioError(NotNowError, ValueError):
+    """A scenario, knob or option that does not hold.
+
+    `problems` has one entry for each fault in it; `str()` is a line for each.
+    """
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class StartError(NotNowError, OSError):
+    """A fake could not listen where it was told to."""
+
+
+class WaitTimeoutError(NotNowError, TimeoutError):
+    """`wait_for` saw its real seconds pass before its predicate held."""
+
+
+class FastForwardError(NotNowError, RuntimeError):
+    """`fast_forward` met a wait that it cannot move."""
+
+
+class FakeError(NotNowError, RuntimeError):
+    """Our own adapter failed. This is a bug in notnow, and never part of a scenario."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that `word` was probably meant to be, if one is near enough."""
+    close = difflib.get_close_matches(word.lower(), list(choices), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def unknown(what: str, word: str, choices: Iterable[str], **where: object) -> Problem:
+    """The problem "there is no such …", with what there is and what may have been meant."""
+    known = list(choices)
+    return Problem(
+        found=f"there is no {what} {word!r}",
+        allowed=", ".join(known) or "none",
+        nearest=nearest(word, known),
+        **where,  # type: ignore[arg-type]
+    )

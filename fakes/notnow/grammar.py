@@ -1,0 +1,297 @@
+"""The words of a scenario file and what each may hold: pydantic models, one for each table of the TOML.
+
+Every field has its description here; the JSON Schema, the reference in the docs and the error messages
+are printed from them. Checks that need more than one field are in `notnow.scenario`.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from notnow import units
+from notnow.errors import nearest
+from notnow.moments import MOMENTS, PROTOCOLS
+from notnow.units import DURATION_HELP, Span
+
+ALERTS = tuple(a.name.removeprefix("ALERT_DESCRIPTION_").lower() for a in ssl.AlertDescription)
+PER = ("server", "client", "connection", "user", "sender", "recipient", "host")
+REPLY_LINE = re.compile(r"[2-5][0-9][0-9](?:[ -].*)?")
+
+
+def refuse(allowed: str, value: object = None, choices: object = ()) -> PydanticCustomError:
+    """The error of a value that is not allowed, with the choice that it was near."""
+    near = nearest(value, choices) if isinstance(value, str) and choices else None  # type: ignore[arg-type]
+    return PydanticCustomError("notnow", "{allowed}", {"allowed": allowed, "nearest": near})
+
+
+def _duration(value: object) -> Span:
+    span = units.parse_duration(value)
+    if span is None:
+        raise refuse(DURATION_HELP)
+    return span
+
+
+def _percent(value: object) -> float:
+    share = units.parse_percent(value)
+    if share is None:
+        raise refuse('a percentage from 0 to 100, such as "20%"')
+    return share
+
+
+def _amount(value: object) -> int | Span:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    span = units.parse_duration(value)
+    if span is None:
+        raise refuse(f"a number of events (1 or more), or {DURATION_HELP}")
+    return span
+
+
+def _lines(value: object) -> tuple[str, ...]:
+    lines = value if isinstance(value, (list, tuple)) else [value]
+    if not lines:
+        raise refuse("at least one reply line")
+    for line in lines:
+        if not isinstance(line, str) or not REPLY_LINE.fullmatch(line):
+            raise refuse(
+                f'reply lines such as "421 4.3.2 Closing" (three digits, then " " or "-", on one line), not {line!r}'
+            )
+    return _complete(tuple(lines))
+
+
+def _complete(lines: tuple[str, ...]) -> tuple[str, ...]:
+    code = None  # of the multi-line reply that is under way (RFC 5321 §4.2.1)
+    for line in lines:
+        if code and line[:3] != code:
+            raise refuse(f"the same code on every line of a reply: {line!r} goes on a reply that began with {code}")
+        code = line[:3] if line[3:4] == "-" else None
+    if code:
+        raise refuse(f'a last line with a space after the code: "{code} …", not {lines[-1]!r}')
+    return lines
+
+
+def _close(value: object) -> bool | str:
+    if isinstance(value, bool) or value in ("reset", "abrupt"):
+        return value  # type: ignore[return-value]
+    raise refuse('true, false, "reset" or "abrupt"', value, ("reset", "abrupt"))
+
+
+def _choices(*words: str) -> Callable[[object], object]:
+    def check(value: object) -> object:
+        if value not in words:
+            raise refuse(", ".join(words), value, words)
+        return value
+
+    return check
+
+
+def _mapping(value: object) -> object:
+    if not isinstance(value, Mapping):
+        raise refuse("a table of facts")
+    return dict(value)
+
+
+Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": units.DURATION})]
+Percent = Annotated[float, BeforeValidator(_percent), WithJsonSchema({"type": "string", "pattern": units.PERCENT})]
+Amount = Annotated[
+    int | Span,
+    BeforeValidator(_amount),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": units.DURATION}]}),
+]
+Count = Annotated[int, Field(ge=1)]
+Lines = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_lines),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+Ending = Annotated[
+    bool | str,
+    BeforeValidator(_close),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": ["reset", "abrupt"]}]}),
+]
+
+
+def _names(*choices: str) -> Callable[[object], tuple[str, ...]]:
+    def check(value: object) -> tuple[str, ...]:
+        names = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+        for name in names:
+            if not isinstance(name, str) or (choices and name not in choices):
+                raise refuse(", ".join(choices) or "text, or a list of texts", name, choices)
+        return names
+
+    return check
+
+
+def _one_or_more(items: dict[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [items, {"type": "array", "items": items}]})
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names()), _one_or_more({"type": "string"})]
+Per = Annotated[tuple[str, ...], BeforeValidator(_names(*PER)), _one_or_more({"enum": list(PER)})]
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
+
+
+class Fault(Table):
+    """What the fake does instead of behaving, or along with it."""
+
+    reply: Lines | None = Field(
+        None,
+        description="Reply lines, exactly as sent; a list may hold two replies. A 2yz or 3yz takes effect, any other does not.",
+    )
+    close: Ending | None = Field(
+        None,
+        description='End the connection: true (after the reply has been seen), "reset" (RST), "abrupt" (at once), false (stay open). A 421 closes unless told otherwise.',
+    )
+    stall: bool | None = Field(None, description="Never answer this, and keep the connection open.")
+    delay: Duration | None = Field(None, description="Wait this long before the answer.")
+    drip: Duration | None = Field(None, description="Send the answer byte by byte, with this pause between two bytes.")
+    keep: bool | None = Field(
+        None, description="Whether what was asked takes effect (the message is kept), whatever the reply says."
+    )
+    after_bytes: Count | None = Field(
+        None, description="Decided at the start, done when this many bytes of the body have passed; never, if it ends sooner."
+    )
+    certificate: str | None = Field(None, description="Show this [certificate.NAME].")
+    alert: Annotated[str, BeforeValidator(_choices(*ALERTS)), WithJsonSchema({"enum": list(ALERTS)})] | None = Field(
+        None, description="Refuse the TLS handshake with this alert (RFC 8446 §6.2)."
+    )
+
+
+FAULT_KEYS = tuple(Fault.model_fields)
+
+
+class Rule(Fault):
+    """A moment, conditions that must all hold, and a fault. The first rule that matches wins."""
+
+    on: Names = Field(description="The moment, or a list of them.")
+    where: Annotated[dict[str, Any], BeforeValidator(_mapping)] | None = Field(
+        None, description='Facts that must match: a glob, a value, or a list of them; "none" is absent; header.NAME reads a header.'
+    )
+    per: Per = Field(("server",), description="Count separately for each of these.")
+    nth: Count | None = Field(None, description="Only the nth event.")
+    every: Count | None = Field(None, description="Every nth event.")
+    first: Amount | None = Field(
+        None, description="The first so many events, or those within this time of the first one."
+    )
+    after: Amount | None = Field(
+        None, description="The events after the first so many, or after this time; for `idle`, the silence."
+    )
+    over: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="When so many are already in: live connections that have passed here, or what is in progress."
+    )
+    within: Duration | None = Field(None, description="With `over`: count what was let through in this sliding window instead.")
+    times: Count | None = Field(None, description="Fire at most so many times.")
+    chance: Percent | None = Field(None, description="Fire with this probability, drawn from the seed.")
+    since: Annotated[str, BeforeValidator(_choices("any", "transfer", "connect"))] | None = Field(
+        None, description="For `idle`: silence since any command, the last transfer, or the connect."
+    )
+    fault: str | None = Field(None, description="Take the fault of this name, from [fault.NAME].")
+
+
+class Phase(Table):
+    """A stretch of the scenario."""
+
+    name: str = Field("", description="What reports call it.")
+    lasts: Duration | None = Field(None, description="It ends after this time.")
+    until: dict[str, Count] | None = Field(
+        None, description="It ends after so many events of a moment; refused ones count, and the last one still belongs to it."
+    )
+    rule: list[Rule] = Field(default_factory=list, description="Its rules; the first that matches wins.")
+
+
+class Server(Table):
+    """How the fake is set up."""
+
+    tls: Annotated[str, BeforeValidator(_choices("none", "starttls", "implicit"))] = Field(
+        "none", description="Whether and how the server speaks TLS."
+    )
+    users: dict[str, str] | None = Field(
+        None, description="Names and passwords. Without it any login is good, and none is needed."
+    )
+
+
+class Certificate(Table):
+    """A certificate that the server can show."""
+
+    names: Names = Field(("localhost",), description="The host names and addresses that it covers.")
+    expired: bool = Field(False, description="It ran out a while ago.")
+    untrusted: bool = Field(False, description="Its CA is not the one in `ca_file`.")
+    incomplete: bool = Field(False, description="The intermediate certificate is not sent.")
+
+
+class Delivered(Table):
+    times: Count = 1
+
+
+class Retried(Table):
+    times: Count | None = None
+    within: Duration | None = None
+    first_delay: Duration | None = None
+    backoff: Annotated[str, BeforeValidator(_choices("constant", "linear", "exponential"))] | None = None
+
+
+class Exceeded(Table):
+    connections: Count
+
+
+class Expect(Table):
+    """What a well-behaved client achieves: the assertions, without `assert_`."""
+
+    delivered: Delivered | None = Field(None, description="Each message is stored so many times.")
+    retried: Retried | None = Field(None, description="The client tries again, so often and with such delays.")
+    no_duplicates: bool | None = Field(None, description="No message is stored twice.")
+    never_exceeded: Exceeded | None = Field(None, description="At most so many connections at a time, refused ones counted.")
+
+
+class Document(Table):
+    """A scenario: phases of rules."""
+
+    summary: str = Field("", description="What happens, in one sentence.")
+    protocol: Annotated[str, BeforeValidator(_choices(*PROTOCOLS)), WithJsonSchema({"enum": list(PROTOCOLS)})] = Field(
+        description="The protocol that it is for."
+    )
+    sources: list[str] = Field(default_factory=list, description="Where its behaviour and texts come from.")
+    repeat: bool = Field(False, description="Play the phases in a circle.")
+    params: dict[str, Any] = Field(default_factory=dict, description="Knobs; the default gives the type.")
+    server: Server = Field(default_factory=Server, description="How the fake is set up.")
+    certificate: dict[str, Certificate] = Field(
+        default_factory=dict, description="Certificates; the first that covers the SNI is shown, else the first."
+    )
+    fault: dict[str, Fault] = Field(default_factory=dict, description="Faults under a name.")
+    phase: list[Phase] = Field(default_factory=list, description="The phases, in order; the last one lasts.")
+    expect: Expect = Field(default_factory=Expect, description="What a well-behaved client achieves here.")
+
+
+TABLES: tuple[type[Table], ...] = (Document, Phase, Rule, Fault, Server, Certificate, Expect)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a scenario file, for editors. A placeholder may stand for any value."""
+    schema = Document.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "notnow scenario"
+    rule = schema["$defs"]["Rule"]["properties"]["on"]
+    moments = sorted({m for table in MOMENTS.values() for m in table})
+    rule["anyOf"] = [{"enum": moments}, {"type": "array", "items": {"enum": moments}}]
+    for table in (schema, *schema["$defs"].values()):
+        for name, value in table.get("properties", {}).items():
+            if name not in ("params", "rule", "phase", "where"):
+                table["properties"][name] = _or_placeholder(value)
+    return schema
+
+
+def _or_placeholder(value: dict[str, Any]) -> dict[str, Any]:
+    if value.get("type") in ("object", "array") or "$ref" in value or value.get("type") == "string" and "pattern" not in value:
+        return value
+    kept = {k: value.pop(k) for k in ("description", "default", "title") if k in value}
+    placeholder = {"type": "string", "pattern": r"^\{[^{}]+\}$"}
+    return {**kept, "anyOf": [*(value["anyOf"] if set(value) == {"anyOf"} else [value]), placeholder]}

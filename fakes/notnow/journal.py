@@ -1,0 +1,314 @@
+"""The journal: everything that happened, connection by connection, exchange by exchange.
+
+It is written by a fake before the bytes go out, so a client that has read a reply finds it here. It is
+bounded: beyond `limit` exchanges the oldest go, and `dropped` says how many.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from notnow.clock import Clock
+
+DEFAULT_LIMIT = 100_000
+LONGEST = 1_000  # characters of one request or reply that are kept
+
+
+def clip(text: str) -> str:
+    """At most `LONGEST` characters of a text, saying how much was left out."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
+
+
+@dataclass(slots=True)
+class TLS:
+    """What is known of a connection's TLS: `sni` is the name asked for, `certificate` the one shown.
+
+    `error` says why the handshake failed; None if it did not.
+    """
+
+    version: str | None = None
+    sni: str | None = None
+    certificate: str | None = None
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One thing that a client asked and what it got, or one thing that the fake said unasked.
+
+    `index` is its place in the order of all that happened under the clock, `at` scenario seconds, `wall`
+    seconds since 1970. `request` is the line the client sent (empty at `connect` and for what came unasked);
+    `reply` the lines sent, None while there is none. `rule` is the key path of the rule that decided and
+    `fault` what it did, both None where the fake behaved. `closed`: the fake ended the connection with it.
+    `answered_at` is when the last of the reply left. `facts` holds what is known beside that.
+    """
+
+    index: int
+    at: float
+    wall: float
+    moment: str
+    request: str
+    phase: str
+    connection: Connection = field(repr=False)
+    reply: str | None = None
+    fault: str | None = None
+    rule: str | None = None
+    closed: bool = False
+    answered_at: float | None = None
+    facts: Mapping[str, Any] | None = None
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """The codes of the replies, one for each: a multi-line reply has one code."""
+        lines = (self.reply or "").splitlines()
+        return tuple(int(line[:3]) for line in lines if line[:3].isdigit() and line[3:4] != "-")
+
+    @property
+    def code(self) -> int | None:
+        """The code of the first reply; None where nothing was said."""
+        codes = self.codes
+        return codes[0] if codes else None
+
+    @property
+    def refused(self) -> bool:
+        """True for a 4yz or 5yz, and where the fake ended the connection without a word."""
+        return any(code >= 400 for code in self.codes) or (self.closed and self.reply is None)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "event": "exchange",
+            "index": self.index,
+            "at": round(self.at, 6),
+            "wall": _iso(self.wall),
+            "server": self.connection.server,
+            "connection": self.connection.number,
+            "moment": self.moment,
+            "request": self.request,
+            "reply": self.reply,
+            "fault": self.fault,
+            "rule": self.rule,
+            "phase": self.phase,
+            "closed": self.closed,
+            **({"facts": dict(self.facts)} if self.facts else {}),
+        }
+
+
+class Connection:
+    """One connection: who came, when, what was said, and how it ended.
+
+    `ended_by` is "client" or "fake", None while it lives. `after` is what the client still said once the
+    fake had decided to close, clipped; `after_bytes` counts all of it.
+    """
+
+    __slots__ = (
+        "_log", "after", "after_bytes", "client", "closed_at", "closed_index", "ended_by", "error", "id", "index",
+        "journal", "number", "opened_at", "peer_port", "server", "tls",
+    )  # fmt: skip
+
+    def __init__(self, journal: Journal, number: int, id: str, client: str, peer_port: int) -> None:
+        self.journal, self.number, self.id = journal, number, id
+        self.server = journal.server
+        self.client, self.peer_port = client, peer_port
+        self.index = journal.clock.stamp()
+        self.opened_at = journal.clock.now()
+        self.closed_at: float | None = None
+        self.closed_index: int | None = None
+        self.ended_by: str | None = None
+        self.error: str | None = None
+        self.tls: TLS | None = None
+        self.after = ""
+        self.after_bytes = 0
+        self._log: list[Exchange] = []
+
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        return tuple(self._log)
+
+    def said_after(self, data: bytes) -> None:
+        """What the client says once the fake has decided to close: it is read, and not answered."""
+        self.after_bytes += len(data)
+        if len(self.after) < LONGEST:
+            self.after += data.decode("utf-8", "replace")[: LONGEST - len(self.after)]
+
+    def as_dict(self) -> dict[str, Any]:
+        tls = self.tls
+        return {
+            "event": "closed",
+            "index": self.closed_index or self.index,
+            "at": round(self.closed_at if self.closed_at is not None else self.opened_at, 6),
+            "server": self.server,
+            "connection": self.number,
+            "client": self.client,
+            "opened_at": round(self.opened_at, 6),
+            "ended_by": self.ended_by,
+            "error": self.error,
+            "after": self.after or None,
+            "tls": None
+            if tls is None
+            else {"version": tls.version, "sni": tls.sni, "certificate": tls.certificate, "error": tls.error},
+        }
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.number} from {self.client}, {len(self._log)} exchanges>"
+
+
+@dataclass(slots=True)
+class Mark:
+    """A line across the journal: a scenario was played, or a phase began."""
+
+    index: int
+    at: float
+    kind: str
+    text: str
+    server: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        at = round(self.at, 6)
+        return {"event": self.kind, "index": self.index, "at": at, "server": self.server, "text": self.text}
+
+
+Entry = Exchange | Connection | Mark
+Listener = Callable[[Entry], None]
+
+
+class Journal:
+    """What happened on one fake. Reading is safe from any thread, and never waits.
+
+    `limit` is how many exchanges are kept; `dropped` counts those that had to go.
+    """
+
+    def __init__(self, clock: Clock, *, server: str = "", limit: int = DEFAULT_LIMIT) -> None:
+        if limit < 1:
+            raise ValueError(f"journal_limit is {limit!r}; allowed: 1 or more")
+        self.clock, self.server, self.limit = clock, server, limit
+        self.dropped = 0
+        self._numbers = 0
+        self._counts: dict[str, int] = {}
+        self._connections: dict[int, Connection] = {}
+        self._order: deque[Exchange] = deque()
+        self._marks: deque[Mark] = deque(maxlen=1000)
+        self._played = 0
+        self._listeners: list[Listener] = []
+
+    # ---- reading -------------------------------------------------------------------------------
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """The connections, in the order in which they came."""
+        return tuple(self._connections.values())
+
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """All exchanges of all connections, in the order in which they happened."""
+        return tuple(self._order)
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        return tuple(self._marks)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[Exchange]:
+        return iter(self.exchanges)
+
+    def count(self, moment: str) -> int:
+        """How often a moment has come since the journal was made or reset, dropped ones included."""
+        return self._counts.get(moment, 0)
+
+    def since_play(self) -> tuple[Exchange, ...]:
+        """The exchanges since a scenario was last played."""
+        return tuple(x for x in self._order if x.index > self._played)
+
+    def as_dicts(self) -> Iterator[dict[str, Any]]:
+        """Every entry as plain data, in order: exchanges, phases, and how each connection ended."""
+        entries: list[tuple[int, int, Entry]] = [(x.index, 0, x) for x in self.exchanges]
+        entries += [(m.index, 1, m) for m in self.marks]
+        entries += [(c.closed_index or c.index, 2, c) for c in self.connections if c.ended_by]
+        for _, _, entry in sorted(entries, key=lambda e: e[:2]):
+            yield entry.as_dict()
+
+    def export(self, to: TextIO) -> None:
+        """Write the journal as JSON Lines, with a line that says so if entries were dropped."""
+        if self.dropped:
+            to.write(json.dumps({"event": "dropped", "count": self.dropped}) + "\n")
+        for entry in self.as_dicts():
+            to.write(json.dumps(entry) + "\n")
+
+    # ---- writing: adapters only ----------------------------------------------------------------
+
+    def open(self, id: str, client: str, peer_port: int) -> Connection:
+        self._numbers += 1
+        connection = Connection(self, self._numbers, id, client, peer_port)
+        self._connections[connection.number] = connection
+        return connection
+
+    def ask(self, connection: Connection, moment: str, request: str, phase: str) -> Exchange:
+        """A client asks: a new exchange, whose reply is not there yet."""
+        clock = self.clock
+        exchange = Exchange(clock.stamp(), clock.now(), time.time(), moment, clip(request), phase, connection)
+        self._order.append(exchange)
+        connection._log.append(exchange)
+        self._counts[moment] = self._counts.get(moment, 0) + 1
+        if len(self._order) > self.limit:
+            self._drop()
+        return exchange
+
+    def answer(self, exchange: Exchange, text: str) -> None:
+        """Reply lines for an exchange, without their CRLF; several replies add up."""
+        exchange.reply = clip(text) if exchange.reply is None else clip(f"{exchange.reply}\n{text}")
+        exchange.answered_at = self.clock.now()
+        self.tell(exchange)
+
+    def close(self, connection: Connection, by: str) -> None:
+        """A connection ends; `by` is "client", or "fake" as soon as the fake has decided to."""
+        connection.ended_by = by
+        connection.closed_at, connection.closed_index = self.clock.now(), self.clock.stamp()
+        self.tell(connection)
+
+    def mark(self, kind: str, text: str) -> None:
+        mark = Mark(self.clock.stamp(), self.clock.now(), kind, text, self.server)
+        if kind == "play":
+            self._played = mark.index
+        self._marks.append(mark)
+        self.tell(mark)
+
+    def reset(self) -> None:
+        """Forget everything but the connections that are still open."""
+        self._order.clear()
+        self._marks.clear()
+        self._counts.clear()
+        self.dropped = 0
+        for connection in self.connections:
+            connection._log.clear()
+            if connection.ended_by is not None:
+                del self._connections[connection.number]
+
+    def _drop(self) -> None:
+        oldest = self._order.popleft()
+        self.dropped += 1
+        connection = oldest.connection
+        del connection._log[0]
+        if not connection._log and connection.ended_by is not None:
+            self._connections.pop(connection.number, None)
+
+    # ---- watching ------------------------------------------------------------------------------
+
+    def tell(self, entry: Entry) -> None:
+        for listener in self._listeners:
+            listener(entry)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Have `listener` called, in the fake's thread, for each entry as it is complete; returns the way to stop."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+
+def _iso(wall: float) -> str:
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,153 @@
+"""Knobs and placeholders: how `[params]` fill a scenario before it is checked.
+
+Placeholders that are known only while a fake runs (`{client}`, `{left.seconds}`) stay in the text of a
+fault, where `render` fills them; anywhere else they are an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from notnow.errors import Problem, nearest, unknown
+from notnow.toml_lines import Path
+from notnow.units import DURATION_HELP, parse_duration, parse_percent
+
+SERVER_OPTIONS = frozenset({"clock", "seed", "host", "port", "tls", "users", "files", "app", "journal_limit"})
+LIVE = frozenset({"host", "client", "limit", "port", "left.seconds", "left.date"})
+RESERVED = SERVER_OPTIONS | {name.partition(".")[0] for name in LIVE}
+LIVE_TEXT = frozenset({"reply"})  # the keys whose text may hold live placeholders
+
+_BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+
+Report = Callable[[Path, Problem], None]
+
+
+def coerce(name: str, default: Any, value: Any) -> Any:
+    """A knob's value in the type of its default; text is read as the command line writes it.
+
+    Raises ValueError with what is allowed.
+    """
+    if isinstance(default, bool):
+        return _one_of({"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}, value)
+    if isinstance(default, (int, float)):
+        return _number(type(default), value)
+    if parse_duration(default) is not None:
+        return _duration(value)
+    if parse_percent(default) is not None and parse_percent(value) is None:
+        raise ValueError('a percentage, such as "20%"')
+    if isinstance(default, list):
+        return value.split(",") if isinstance(value, str) else list(value)
+    if not isinstance(value, str):
+        raise ValueError("text")
+    return value
+
+
+def _one_of(words: Mapping[str, bool], value: Any) -> bool:
+    found = words.get(str(value).lower())
+    if found is None:
+        raise ValueError("true or false")
+    return found
+
+
+def _number(kind: type, value: Any) -> Any:
+    try:
+        if isinstance(value, bool) or (kind is int and isinstance(value, float)):
+            raise ValueError
+        return kind(value)
+    except (ValueError, TypeError):
+        raise ValueError("a whole number" if kind is int else "a number") from None
+
+
+def _duration(value: Any) -> str:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = timedelta(seconds=value)
+    if isinstance(value, timedelta):
+        value = f"{value.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
+    if parse_duration(value) is None:
+        raise ValueError(DURATION_HELP)
+    return str(value)
+
+
+def settle(defaults: Mapping[str, Any], given: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """The value of every knob: what was given, in its default's type, else the default."""
+    values = dict(defaults)
+    for name in defaults:
+        if name in RESERVED:
+            report(
+                ("params", name),
+                Problem(f"a knob may not be called {name!r}, the name of a server option or a placeholder"),
+            )
+    for name, value in given.items():
+        if name not in defaults:
+            report((), unknown("knob", name, sorted(defaults)))
+            continue
+        try:
+            values[name] = coerce(name, defaults[name], value)
+        except ValueError as error:
+            report((), Problem(f"knob {name!r} is {value!r}", allowed=str(error)))
+    return values
+
+
+class Filler:
+    """Puts the values of knobs into a scenario; remembers which knobs something used."""
+
+    def __init__(self, values: Mapping[str, Any], report: Report) -> None:
+        self.values = values
+        self.used: set[str] = set()
+        self._report = report
+
+    def fill(self, node: Any, path: Path = (), live: bool = False) -> Any:
+        if isinstance(node, str):
+            return self._text(node, path, live)
+        if isinstance(node, list):
+            return [self.fill(item, (*path, i), live) for i, item in enumerate(node)]
+        if isinstance(node, dict):
+            return {k: self.fill(v, (*path, k), live or k in LIVE_TEXT) for k, v in node.items()}
+        return node
+
+    def _text(self, text: str, path: Path, live: bool) -> Any:
+        alone = _BRACES.fullmatch(text)
+        if alone and alone[1] in self.values:
+            self.used.add(alone[1])
+            return self.values[alone[1]]
+        return _BRACES.sub(lambda match: self._piece(match, path, live), text)
+
+    def _piece(self, match: re.Match[str], path: Path, live: bool) -> str:
+        name = match[1]
+        if name is None:  # {{ or }}: still escaped where `render` comes after us
+            return match[0] if live else match[0][0]
+        base, _, unit = name.partition(".")
+        if base in self.values and unit in ("", "seconds"):
+            span = parse_duration(self.values[base])
+            if not unit or span is not None:
+                self.used.add(base)
+                value = f"{span:g}" if unit else str(self.values[base])
+                return value.replace("{", "{{").replace("}", "}}") if live else value
+        if live and name in LIVE:
+            return match[0]
+        self._report(path, self._unknown(name, live))
+        return match[0]
+
+    def _unknown(self, name: str, live: bool) -> Problem:
+        if name in LIVE:
+            return Problem(f"{{{name}}} is known only while the fake runs", allowed="in the text of a reply")
+        known = [*self.values, *(f"{k}.seconds" for k, v in self.values.items() if parse_duration(v) is not None)]
+        known += sorted(LIVE) if live else []
+        return Problem(
+            f"there is no placeholder {{{name}}}",
+            allowed=", ".join(f"{{{k}}}" for k in known) + "; {{ for a brace",
+            nearest=nearest(name, known),
+        )
+
+
+def render(text: str, value: Callable[[str], str]) -> str:
+    """Fill the live placeholders of a fault's text; `value` gives the text for a name."""
+    return _BRACES.sub(lambda m: m[0][0] if m[1] is None else value(m[1]), text)
+
+
+def is_live(text: str) -> bool:
+    """True if `render` has something to do."""
+    return "{" in text or "}" in text

@@ -1,0 +1,489 @@
+"""What every fake has: a scenario on an engine, a journal, a clock, and a life in the runner's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+import socket
+import ssl
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Protocol, Self
+
+from notnow import catalogue
+from notnow.actions import Close, Script, Send
+from notnow.clock import Cancellable, Clock, RealClock
+from notnow.conduct.assertions import Assertions
+from notnow.engine import Engine
+from notnow.errors import FakeError, Problem, ScenarioError, WaitTimeoutError, unknown
+from notnow.events import Closed, Event, Hello, Left, Opened, Tick
+from notnow.journal import DEFAULT_LIMIT, TLS, Connection, Entry, Exchange, Journal
+from notnow.knobs import SERVER_OPTIONS
+from notnow.scenario import Scenario
+from notnow.servers import _listener
+from notnow.servers._runner import Runner
+
+HOSTNAME = "fake.notnow.test"  # what the fakes call themselves (RFC 6761: .test is nobody's)
+MODES = ("none", "starttls", "implicit")
+
+
+class Session(Protocol):
+    """A live connection of an adapter, as the fake sees it."""
+
+    record: Connection
+
+    def unasked(self, script: Script) -> None:
+        """Carry out a script that no command of this client has brought about."""
+
+    def abort(self) -> None:
+        """End at once, without a word."""
+
+    def dismiss(self) -> bool:
+        """The fake stops: say so if the protocol has a way to. True if that takes a moment."""
+
+
+class Options:
+    """The server options of a fake, checked; what else was given are knobs."""
+
+    def __init__(self, protocol: str, allowed: frozenset[str], given: Mapping[str, Any]) -> None:
+        for name in given:
+            if name in SERVER_OPTIONS and name not in allowed:
+                raise _bad(f"{name!r} is no option of an {protocol} server", ", ".join(sorted(allowed)))
+        self.knobs = {k: v for k, v in given.items() if k not in SERVER_OPTIONS}
+        self.clock: Clock = given.get("clock") or RealClock()
+        self.seed: int = _checked(given, "seed", int, "a whole number", secrets.randbelow(2**31))
+        self.host: str = _checked(given, "host", str, "an address of this machine", "127.0.0.1")
+        self.port: int = _checked(given, "port", int, "0 (any free one) to 65535", 0)
+        self.tls: str | None = _checked(given, "tls", str, ", ".join(MODES), None)
+        self.users: dict[str, str] | None = _checked(given, "users", dict, "a mapping of names to passwords", None)
+        self.journal_limit: int = _checked(given, "journal_limit", int, "1 or more", DEFAULT_LIMIT)
+        if not isinstance(self.clock, Clock):
+            raise _bad(f"clock is {self.clock!r}", "ManualClock(), or RealClock(speed)")
+        if not 0 <= self.port <= 65535:
+            raise _bad(f"port is {self.port!r}", "0 (any free one) to 65535")
+        if self.journal_limit < 1:
+            raise _bad(f"journal_limit is {self.journal_limit!r}", "1 or more")
+        if self.tls is not None and self.tls not in MODES:
+            raise ScenarioError([unknown("tls mode", self.tls, MODES)])
+
+
+def _bad(found: str, allowed: str) -> ScenarioError:
+    return ScenarioError([Problem(found, allowed=allowed)])
+
+
+def _checked(given: Mapping[str, Any], name: str, kind: type, allowed: str, default: Any) -> Any:
+    value = given.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise _bad(f"{name} is {value!r}", allowed)
+    return value
+
+
+class Fake(Assertions):
+    """A server of ours that plays a scenario.
+
+    Use it as a context manager, plain or async, or call `start` and `stop`. It lives in a thread of its
+    own (shared by all fakes of the process), so plain and asynchronous clients may use it alike.
+    """
+
+    protocol: ClassVar[str]
+    allowed: ClassVar[frozenset[str]] = frozenset(
+        {"clock", "seed", "host", "port", "tls", "users", "journal_limit"}
+    )
+
+    def __init__(self, scenario: str | Path | Scenario | None = None, /, *, name: str = "", **given: Any) -> None:
+        """`scenario` is a name of the catalogue, a path, or a Scenario; nothing is a healthy server.
+
+        Server options are `clock seed host port tls users journal_limit`; every other keyword is a knob of
+        the scenario. Raises ScenarioError for one that is unknown or does not hold.
+        """
+        self.options = Options(self.protocol, self.allowed, given)
+        self.name = name or self.protocol
+        self.clock = self.options.clock
+        self.seed = self.options.seed
+        self.hostname = HOSTNAME
+        self.host, self.port = self.options.host, self.options.port
+        self.errors: list[BaseException] = []
+        self.scenario = self._resolve(scenario, self.options.knobs)
+        self.journal = Journal(self.clock, server=self.name, limit=self.options.journal_limit)
+        self._engine = Engine(self.scenario, seed=self.seed, host=self.hostname, epoch=self.clock.epoch)
+        self._sessions: dict[str, Session] = {}
+        self._ids = itertools.count(1)
+        self._uid = secrets.token_hex(4)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._runner: Runner | None = None
+        self._alarm: Cancellable | None = None
+        self._alarm_at: float | None = None
+
+    def _resolve(self, scenario: str | Path | Scenario | None, values: Mapping[str, Any]) -> Scenario:
+        if isinstance(scenario, Scenario):
+            found = scenario.with_knobs(**values)
+        else:
+            found = catalogue.scenario(str(scenario or f"{self.protocol}/healthy"), **values)
+        if found.protocol != self.protocol:
+            raise _bad(f"{found.name!r} is a scenario for {found.protocol}", f"one for {self.protocol}")
+        return found
+
+    # ---- life ----------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Listen. When this returns, clients can connect. Raises StartError if the address is taken."""
+        if self._runner is not None:
+            return self
+        sock = _listener.bind(self.host, self.port)
+        self._runner = Runner.acquire()
+        try:
+            self._runner.call(lambda: self._listen(sock))
+        except BaseException:
+            self._release()
+            raise
+        self.clock.join(self)
+        return self
+
+    def _listen(self, sock: socket.socket) -> None:
+        self._farewells = _listener.Farewells(self.loop)
+        self._listener = _listener.Listener(self.loop, sock, self._accept)
+        self.port = self._engine.port = self._listener.port
+        self.journal.mark("play", self.scenario.name)
+
+    def stop(self) -> None:
+        """Say goodbye to live clients, close everything, and raise FakeError if our own code has failed."""
+        if self._runner is None:
+            return
+        self.clock.part(self)
+        try:
+            self._runner.run(self._shut())
+        finally:
+            self.errors += self._runner.errors
+            self._runner.errors.clear()
+            self._release()
+        self.raise_errors()
+
+    def _release(self) -> None:
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.release()
+
+    def raise_errors(self) -> None:
+        """Raise FakeError if our own code has failed since the last call."""
+        if self.errors:
+            errors, self.errors = self.errors, []
+            raise FakeError(f"the {self.protocol} fake itself failed: {errors[0]!r}") from errors[0]
+
+    async def _shut(self) -> None:
+        self._listener.close()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = self._alarm_at = None
+        patient = [session for session in list(self._sessions.values()) if session.dismiss()]
+        deadline = self.loop.time() + 0.2  # for those who read and close at once, as most do
+        while any(s.record.id in self._sessions for s in patient) and self.loop.time() < deadline:
+            await asyncio.sleep(0.002)
+        for session in list(self._sessions.values()):
+            session.abort()
+        self._farewells.close()
+        for _ in range(3):  # transports tell their protocols in the loop's next turns
+            await asyncio.sleep(0)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.stop()
+        except FakeError as ours:
+            if error is None:
+                raise
+            error.add_note(str(ours))
+
+    async def __aenter__(self) -> Self:
+        return self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.__exit__, kind, error, trace)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._living.loop
+
+    @property
+    def _living(self) -> Runner:
+        if self._runner is None:
+            raise RuntimeError(f"this {type(self).__name__} is not running; use it in a `with` block, or call start()")
+        return self._runner
+
+    @property
+    def running(self) -> bool:
+        return self._runner is not None
+
+    @property
+    def tls(self) -> str:
+        """How it speaks TLS now: "none", "starttls" or "implicit"."""
+        return self.options.tls or self.scenario.server.tls
+
+    @property
+    def users(self) -> Mapping[str, str] | None:
+        """Who may log in, and with which password; None lets everybody in."""
+        return self.options.users if self.options.users is not None else self.scenario.server.users
+
+    @property
+    def ca_file(self) -> str:
+        """The path of the PEM file with the CA that clients should trust."""
+        from notnow.servers import tls
+
+        return tls.ca_file()
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where it listens, as a URL."""
+
+    # ---- scenario ------------------------------------------------------------------------------
+
+    def play(self, scenario: str | Path | Scenario, /, **knobs: Any) -> None:
+        """Swap the scenario: phases, counts and chance start anew.
+
+        Live connections stay, keep their places, and get what the first phase says on `enter`. The journal
+        is marked, not erased. Raises ScenarioError; then nothing has changed.
+        """
+        found = self._resolve(scenario, knobs)
+        if self._runner is None:
+            self.scenario = found
+            self._engine.play(found, self.clock.now())
+            return
+        self._runner.call(lambda: self._play(found))
+
+    def _play(self, found: Scenario) -> None:
+        self.scenario = found
+        self.journal.mark("play", found.name)
+        self._dispatch(self._engine.play(found, self.clock.now()))
+
+    @contextlib.contextmanager
+    def playing(self, scenario: str | Path | Scenario, /, **knobs: Any) -> Iterator[Self]:
+        """Play a scenario for the length of a `with` block, then the one from before."""
+        before = self.scenario
+        self.play(scenario, **knobs)
+        try:
+            yield self
+        finally:
+            self.play(before)
+
+    def next_phase(self) -> None:
+        """Go on to the next phase of the scenario by hand."""
+        self._living.call(lambda: self._dispatch(self._engine.next_phase(self.clock.now())))
+
+    @property
+    def phase(self) -> str:
+        """The name of the phase that is playing."""
+        return self._engine.phase
+
+    def reset(self) -> None:
+        """Forget what has happened: journal and messages. The scenario goes on as it is."""
+        if self._runner is None:
+            self._forget()
+        else:
+            self._runner.call(self._forget)
+
+    def _forget(self) -> None:
+        self.journal.reset()
+
+    def begin(self) -> None:
+        """Let scenario time start now, if no connection has started it."""
+        self._living.call(self._begin)
+
+    def _begin(self) -> None:
+        self._engine.start(self.clock.now())
+        self._arm()
+
+    def settle(self) -> None:
+        """Return when everything that is due, or has come in, has been carried out."""
+        self._living.settle()
+
+    # ---- waiting -------------------------------------------------------------------------------
+
+    def wait_for(self, predicate: Callable[[Journal], object], timeout: float = 5.0) -> None:
+        """Wait until `predicate(journal)` holds, at most `timeout` real seconds.
+
+        Raises WaitTimeoutError with what was seen instead, and RuntimeError inside a running event loop,
+        where the form is `await fake.await_for(…)`.
+        """
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop()
+            raise _LoopError("wait_for() would block the running event loop; use `await fake.await_for(…)`")
+        self._living.run(self._wait(predicate, timeout))
+
+    async def await_for(self, predicate: Callable[[Journal], object], timeout: float = 5.0) -> None:
+        """`wait_for`, inside an event loop."""
+        work = self._wait(predicate, timeout)
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
+
+    async def _wait(self, predicate: Callable[[Journal], object], timeout: float) -> None:
+        changed = asyncio.Event()
+
+        def listen(_entry: Entry) -> None:
+            changed.set()
+
+        stop = self.journal.subscribe(listen)
+        deadline = time.monotonic() + timeout
+        try:
+            while not predicate(self.journal):
+                left = deadline - time.monotonic()
+                try:
+                    await asyncio.wait_for(changed.wait(), max(0.0, left))
+                except TimeoutError:
+                    raise WaitTimeoutError(self._waited(timeout)) from None
+                changed.clear()
+        finally:
+            stop()
+
+    def _waited(self, timeout: float) -> str:
+        from notnow.conduct.timeline import render
+
+        return f"waited {timeout:g} s in vain; this is what happened:\n{render([self.journal])}"
+
+    # ---- between the sockets and the engine: in the loop's thread only --------------------------
+
+    def _accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        """A client has come: decide, then turn it away or build a session for it."""
+        conn = f"{self._uid}-{next(self._ids)}"
+        record = self.journal.open(conn, address[0], address[1])
+        exchange = self.journal.ask(record, "connect", "", self._engine.phase)
+        script = self.feed(Opened(conn, address[0]), "connect")
+        assert script is not None, "the engine answers every connection"
+        exchange.phase, exchange.rule, exchange.fault = script.phase, script.rule, script.fault
+        if not self._turn_away(sock, script, exchange):
+            self._sessions[conn] = self._admit(sock, record, exchange, script)
+
+    def _turn_away(self, sock: socket.socket, script: Script, exchange: Exchange) -> bool:
+        """Refuse on the bare socket where a word (or none) and a close are all there is to it."""
+        steps = script.steps
+        if not steps or not isinstance(steps[-1], Close):
+            return False
+        word = steps[0] if len(steps) == 2 else None
+        if len(steps) > 2 or (word is not None and (not isinstance(word, Send) or word.drip or self.tls == "implicit")):
+            return False
+        how = steps[-1].how
+        if how != "fin" and word is not None:
+            return False
+        record = exchange.connection
+        exchange.closed = True
+        data = b""
+        if isinstance(word, Send):
+            self.journal.answer(exchange, "\n".join(word.lines))
+            data = "\r\n".join((*word.lines, "")).encode("utf-8", "surrogateescape")
+        else:
+            self.journal.tell(exchange)
+        self.journal.close(record, "fake")
+        if how == "reset":
+            _listener.reset(sock)
+            self._gone(record)
+        elif how == "abrupt":
+            sock.close()
+            self._gone(record)
+        else:
+            self._farewells.part(sock, data, record.said_after, lambda: self._gone(record))
+        return True
+
+    @abstractmethod
+    def _admit(self, sock: socket.socket, record: Connection, exchange: Exchange, script: Script) -> Session:
+        """Build the session of a connection; it carries out `script` in place of the greeting."""
+
+    def _gone(self, record: Connection, error: str | None = None) -> None:
+        """A connection is over and its socket closed; where the fake has not ended it, the client has."""
+        self._sessions.pop(record.id, None)
+        self.feed(Closed(record.id))
+        record.error = record.error or error
+        if record.ended_by is None:
+            self.journal.close(record, "client")
+
+    def feed(self, event: Event, moment: str = "") -> Script | None:
+        """Tell the engine; give back the script for this event, and have the others carried out."""
+        phase = self._engine.phase
+        scripts = self._engine.feed(event, self.clock.now())
+        if self._engine.phase is not phase:
+            self.journal.mark("phase", self._engine.phase)
+        own = None
+        if scripts:
+            conn = getattr(event, "conn", None)
+            if len(scripts) == 1 and scripts[0].conn == conn and scripts[0].moment == moment:
+                own = scripts[0]
+            else:
+                own = next((s for s in scripts if s.conn == conn and s.moment == moment), None)
+                self._dispatch([s for s in scripts if s is not own])
+        self._arm()
+        return own
+
+    def leaving(self, conn: str) -> None:
+        """The client is about to go: its places are free."""
+        self.feed(Left(conn))
+
+    def hello(self, record: Connection, sni: str | None) -> Script | None:
+        if record.tls is None:
+            record.tls = TLS()
+        record.tls.sni = sni
+        return self.feed(Hello(record.id, sni), "tls")
+
+    def _dispatch(self, scripts: list[Script]) -> None:
+        if self._runner is not None and scripts:
+            for script in scripts:
+                if session := self._sessions.get(script.conn):
+                    session.unasked(script)
+        self._arm()
+
+    def _arm(self) -> None:
+        """Have the engine woken when it is next due."""
+        due = self._engine.due
+        if due == self._alarm_at or self._runner is None:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = due
+        self._alarm = None if due is None else self.clock.call_at(due, self.loop, self._tick)
+
+    def _tick(self) -> None:
+        self._alarm = self._alarm_at = None
+        self.feed(Tick())
+
+    def sleep(self, span: float) -> asyncio.Future[None]:
+        """A future that is done this many seconds of scenario time from now."""
+        future: asyncio.Future[None] = self.loop.create_future()
+        alarm = self.clock.call_at(self.clock.now() + span, self.loop, lambda: future.done() or future.set_result(None))
+        future.add_done_callback(lambda f: alarm.cancel() if f.cancelled() else None)
+        return future
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something in the loop, and keep it from the garbage collector until it is done."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def shown(self, name: str | None, sni: str | None) -> tuple[str, Any]:
+        """The certificate to show, as `notnow.servers.tls.choose` finds it."""
+        from notnow.servers import tls
+
+        own = ("localhost", "127.0.0.1", "::1", self.hostname, self.host)
+        return tls.choose(self.scenario.certificates, name, sni, own)
+
+    def context(self) -> ssl.SSLContext:
+        """The TLS context with which a handshake begins, before the client has named anybody."""
+        from notnow.servers import tls
+
+        return tls.context(self.shown(None, None)[1])
+
+    def failed(self, error: BaseException) -> None:
+        """Our own code has failed: whoever stops this fake is told."""
+        self.errors.append(error)
+
+
+class _LoopError(Exception):
+    pass

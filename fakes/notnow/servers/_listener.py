@@ -1,0 +1,152 @@
+"""Accepting connections, and turning them away without losing what they were told.
+
+A connection is decided on as it is accepted, before anything is built for it. One that is refused with a
+word and a close never becomes more than a socket: the word is sent, the sending side is closed, and what
+the client still has in flight is read and thrown away, so that no reset overtakes the word (the lingering
+close). RFC 9112 §9.6 describes it for HTTP; SMTP and FTP clients lose their 421 in the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import struct
+from collections.abc import Callable
+
+from notnow.errors import StartError
+
+LINGER = 2.0  # real seconds that a refused client has for reading the reply and closing
+BACKLOG = 1024
+
+Accepted = Callable[[socket.socket, tuple[str, int]], None]
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises StartError that names the address and what to do."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        sock = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OverflowError:
+        raise StartError(f"port is {port}; allowed: 0 (any free one) to 65535") from None
+    except OSError as error:
+        raise StartError(error.errno, _why(host, port, error)) from None
+    sock.setblocking(False)
+    return sock
+
+
+def _why(host: str, port: int, error: OSError) -> str:
+    where = f"cannot listen on {host}:{port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where}: the port is taken; choose another, or 0 for any free one"
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return f"{where}: {host!r} is no address of this machine; try 127.0.0.1"
+    if error.errno == errno.EACCES:
+        return f"{where}: ports below 1024 need privileges; choose a higher one, or 0 for any free one"
+    return f"{where}: {error.strerror}"
+
+
+class Listener:
+    """Accepts connections in a loop and hands each over with its address.
+
+    Accepting waits for the loop's next turn: what live clients said or closed before the newcomer came has
+    been read by then, so that a place which is free is seen as free.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, accepted: Accepted) -> None:
+        self._loop, self._sock, self._accepted = loop, sock, accepted
+        self._waiting = False
+        self.host, self.port = sock.getsockname()[:2]
+        loop.add_reader(sock.fileno(), self._ready)
+
+    def _ready(self) -> None:
+        if not self._waiting:
+            self._waiting = True
+            self._loop.call_soon(self._accept)
+
+    def _accept(self) -> None:
+        self._waiting = False
+        for _ in range(BACKLOG):
+            try:
+                sock, address = self._sock.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError:
+                return  # closed under us, or out of file descriptors: the kernel keeps the client waiting
+            sock.setblocking(False)
+            self._accepted(sock, address[:2])
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._sock.fileno())
+        self._sock.close()
+
+
+class Farewells:
+    """Sockets that have been told to go, until their clients have read it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._going: dict[socket.socket, tuple[float, Callable[[bytes], None], Callable[[], None]]] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def part(
+        self, sock: socket.socket, word: bytes, heard: Callable[[bytes], None], gone: Callable[[], None]
+    ) -> None:
+        """Send `word`, end our side, and drain: `heard` gets what the client still says, `gone` its end."""
+        try:
+            if word:
+                sock.send(word)
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            sock.close()
+            gone()
+            return
+        self._going[sock] = (self._loop.time() + LINGER, heard, gone)
+        self._loop.add_reader(sock.fileno(), self._drain, sock)
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(LINGER, self._sweep)
+
+    def _drain(self, sock: socket.socket) -> None:
+        try:
+            data = sock.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._going[sock][1](data)
+        else:
+            self._end(sock)
+
+    def _end(self, sock: socket.socket) -> None:
+        _, _, gone = self._going.pop(sock)
+        self._loop.remove_reader(sock.fileno())
+        sock.close()
+        gone()
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        for sock in [s for s, (until, _, _) in self._going.items() if until <= now]:
+            self._end(sock)
+        first = min((until for until, _, _ in self._going.values()), default=None)
+        self._sweeper = None if first is None else self._loop.call_later(max(0.0, first - now), self._sweep)
+
+    def close(self) -> None:
+        """End them all now."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for sock in list(self._going):
+            self._end(sock)
+
+
+def reset(sock: socket.socket) -> None:
+    """Close with an RST."""
+    with contextlib.suppress(OSError):
+        reset_on_close(sock)
+    sock.close()
+
+
+def reset_on_close(sock: socket.socket) -> None:
+    """Have the coming close send an RST instead of a FIN."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,0 +1,157 @@
+"""One thread and one event loop for all the fakes of a process.
+
+It starts with the first fake and ends with the last. What other threads want of the loop goes through
+`call`, `run` and `settle`, which wait on bare locks: those keep real time whatever a test does to clocks.
+"""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import contextlib
+import os
+import selectors
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, TypeVar
+
+T = TypeVar("T")
+PATIENCE = 30.0  # real seconds that another thread waits for the loop before something must be wrong
+
+
+class _Selector(selectors.DefaultSelector):
+    """A selector that says when its loop has nothing to run and nothing to read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watchers: list[_thread.LockType] = []
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self.watchers and (timeout is None or timeout > 0):
+            if ready := super().select(0):
+                return ready
+            watchers, self.watchers = self.watchers, []
+            for watcher in watchers:
+                watcher.release()
+        return super().select(timeout)
+
+
+class Runner:
+    """A thread that runs an event loop. `errors` collects what went wrong in it outside any connection."""
+
+    _shared: ClassVar[dict[tuple[str, int], Runner]] = {}
+    _guard: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, kind: str = "asyncio") -> None:
+        self.kind = kind
+        self.users = 0
+        self.errors: list[BaseException] = []
+        self._selector: _Selector | None = None
+        self.loop = self._new_loop()
+        self.loop.set_exception_handler(self._on_error)
+        self._left = _thread.allocate_lock()
+        self._left.acquire()
+        self._thread = threading.Thread(target=self._main, name="notnow", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def acquire(cls, kind: str | None = None) -> Runner:
+        """The runner of this process; `release` it when done. `kind` is "asyncio" or "uvloop"."""
+        key = (kind or os.environ.get("NOTNOW_LOOP", "asyncio"), os.getpid())
+        with cls._guard:
+            runner = cls._shared.get(key)
+            if runner is None:
+                runner = cls._shared[key] = cls(key[0])
+            runner.users += 1
+            return runner
+
+    def release(self) -> None:
+        with self._guard:
+            self.users -= 1
+            if self.users:
+                return
+            self._shared.pop((self.kind, os.getpid()), None)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        if not self.is_current:
+            self._left.acquire(timeout=PATIENCE)
+            self._thread.join(PATIENCE)  # it has left our code: only microseconds remain
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        if self.kind == "uvloop":
+            import uvloop
+
+            return uvloop.new_event_loop()
+        if self.kind != "asyncio":
+            raise ValueError(f"NOTNOW_LOOP is {self.kind!r}; allowed: asyncio, uvloop")
+        self._selector = _Selector()
+        return asyncio.SelectorEventLoop(self._selector)
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            with contextlib.suppress(Exception):
+                self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self.loop.close()
+            self._left.release()
+
+    def _on_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, (ConnectionError, TimeoutError)):
+            return  # a client that went away
+        self.errors.append(error or RuntimeError(str(context.get("message"))))
+
+    @property
+    def is_current(self) -> bool:
+        return threading.current_thread() is self._thread
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call `function` in the loop's thread and give its result, or raise what it raised."""
+        if self.is_current:
+            return function()
+
+        async def once() -> T:
+            return function()
+
+        return self.run(once())
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the loop and wait for it, from any other thread."""
+        done = _thread.allocate_lock()
+        done.acquire()
+        outcome: list[Any] = []
+
+        def begin() -> None:
+            task = self.loop.create_task(work)
+            task.add_done_callback(finish)
+
+        def finish(task: asyncio.Task[T]) -> None:
+            outcome.append(task)
+            done.release()
+
+        self.loop.call_soon_threadsafe(begin)
+        if not done.acquire(timeout=PATIENCE):
+            raise TimeoutError(f"the fakes' loop did not answer in {PATIENCE:g} s: is something blocking it?")
+        result: T = outcome[0].result()
+        return result
+
+    def settle(self) -> None:
+        """Return when the loop has carried out all that it has to, and nothing is left to read."""
+        if self.is_current:
+            return
+        if self._selector is None:
+            self.run(_rounds())
+            return
+        quiet = _thread.allocate_lock()
+        quiet.acquire()
+        self._selector.watchers.append(quiet)
+        self.loop.call_soon_threadsafe(lambda: None)
+        if not quiet.acquire(timeout=PATIENCE):
+            raise TimeoutError(f"the fakes' loop did not come to rest in {PATIENCE:g} s")
+
+
+async def _rounds(n: int = 12) -> None:
+    """Where a loop hides its selector: enough turns for any chain of callbacks that we build."""
+    for _ in range(n):
+        await asyncio.sleep(0)

@@ -1,0 +1,130 @@
+"""FakeSMTP: an SMTP server that says 421 on cue (RFC 5321), on aiosmtpd."""
+
+from __future__ import annotations
+
+import email
+import hashlib
+import re
+import socket
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email import policy
+from email.message import EmailMessage
+from typing import Any, ClassVar
+
+from aiosmtpd.smtp import Envelope as Transaction
+
+from notnow.actions import Script
+from notnow.journal import Connection, Exchange
+from notnow.servers._fake import Fake
+from notnow.servers._smtp_session import Session
+
+_MESSAGE_ID = re.compile(rb"^message-id:\s*(<[^>\r\n]+>)", re.IGNORECASE | re.MULTILINE)
+MOST_KEPT = 256 * 1024 * 1024  # bytes of accepted mail that are kept
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What SMTP said of a message: `sender` (empty for a bounce), `recipients`, and who was logged in.
+
+    `content` are the bytes as they came, `at` is scenario seconds, `connection` the number in the journal.
+    """
+
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes
+    at: float
+    connection: int
+    user: str | None = None
+
+
+class Message(EmailMessage):
+    """An accepted message: an `email.message.EmailMessage` with its `envelope`."""
+
+    envelope: Envelope
+
+
+def _parse(envelope: Envelope) -> Message:
+    parsed = email.message_from_bytes(envelope.content, policy=policy.default.clone(message_factory=Message))
+    assert isinstance(parsed, Message)
+    parsed.envelope = envelope
+    return parsed
+
+
+class FakeSMTP(Fake):
+    """A fake SMTP server.
+
+    with FakeSMTP("smtp/overload", outage="5s") as smtp:
+        send_mail(host=smtp.host, port=smtp.port)
+        smtp.assert_delivered(times=1)
+    """
+
+    protocol: ClassVar[str] = "smtp"
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        super().__init__(*args, **given)
+        self._kept: deque[Envelope] = deque()
+        self._parsed: dict[int, Message] = {}
+        self._kept_bytes = 0
+        self._template: Session | None = None
+
+    __init__.__doc__ = Fake.__init__.__doc__
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'smtps' if self.tls == 'implicit' else 'smtp'}://{host}:{self.port}"
+
+    @property
+    def messages(self) -> list[Message]:
+        """The accepted mail, in the order in which it came."""
+        kept = list(self._kept)
+        self._parsed = {id(e): self._parsed.get(id(e)) or _parse(e) for e in kept}
+        return [self._parsed[id(e)] for e in kept]
+
+    def keep(self, record: Connection, transaction: Transaction, user: object) -> Mapping[str, Any]:
+        """Store a message, and say what the journal is to know of it."""
+        content = transaction.content
+        assert isinstance(content, bytes)
+        envelope = Envelope(
+            _address(transaction.mail_from),
+            tuple(transaction.rcpt_tos),
+            content,
+            self.clock.now(),
+            record.number,
+            None if user is None else str(user),
+        )
+        self._kept.append(envelope)
+        self._kept_bytes += len(content)
+        while self._kept_bytes > MOST_KEPT and len(self._kept) > 1:
+            self._kept_bytes -= len(self._kept.popleft().content)
+        header_end = content.find(b"\r\n\r\n")
+        found = _MESSAGE_ID.search(content, 0, header_end if header_end >= 0 else len(content))
+        return {
+            "stored": True,
+            "message_id": found[1].decode("utf-8", "replace") if found else None,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "sender": envelope.sender,
+            "recipients": list(envelope.recipients),
+        }
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._kept.clear()
+        self._kept_bytes = 0
+
+    def _listen(self, sock: socket.socket) -> None:
+        self._template = Session.template(self)
+        super()._listen(sock)
+
+    def _admit(self, sock: socket.socket, record: Connection, exchange: Exchange, script: Script) -> Session:
+        assert self._template is not None
+        session = self._template.adopt(self, record, exchange, script)
+        self.spawn(session.implicit(sock) if self.tls == "implicit" else session.plain(sock))
+        return session
+
+
+def _address(path: str | None) -> str:
+    """aiosmtpd gives the null sender as `<>`."""
+    return "" if path in (None, "<>") else str(path)

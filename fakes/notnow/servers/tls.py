@@ -1,0 +1,160 @@
+"""Certificates and TLS contexts: one CA a process, made when TLS is first used.
+
+Contexts are cached by what they show, and know nothing of fakes. Which connection a handshake belongs to
+travels in a context variable; `Handshake` is what a fake gives it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextvars
+import datetime
+import ipaddress
+import shutil
+import ssl
+import struct
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import trustme
+
+    from notnow.grammar import Certificate
+
+current: contextvars.ContextVar[Handshake | None] = contextvars.ContextVar("notnow_handshake", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a certificate is to be: the names that it covers, and what is wrong with it."""
+
+    names: tuple[str, ...]
+    expired: bool = False
+    untrusted: bool = False
+    incomplete: bool = False
+
+
+class Handshake(Protocol):
+    """Somebody who answers a ClientHello, at once."""
+
+    def hello(self, sni: str | None) -> tuple[Shown | None, str | None]:
+        """The certificate to show and the alert to refuse with, each None where there is none."""
+
+
+def covers(names: Sequence[str], host: str) -> bool:
+    """True if a certificate for `names` is good for `host` (RFC 9525 §6.3: one wildcard label, leftmost)."""
+    host = host.lower().rstrip(".")
+    parent = host.partition(".")[2]
+    return any(n.lower() == host or (n.startswith("*.") and n[2:].lower() == parent) for n in names)
+
+
+def choose(
+    certificates: Mapping[str, Certificate], name: str | None, sni: str | None, own: Sequence[str]
+) -> tuple[str, Shown]:
+    """Which certificate to show, and what to call it in the journal.
+
+    The one that a rule has named, else the first that covers the SNI, else the first. Without any in the
+    scenario, one for the names that the server goes by and for whatever name was asked for.
+    """
+    if not certificates:
+        return "default", Shown((*own, *((sni,) if sni and not covers(own, sni) else ())))
+    if name is None:
+        name = next((n for n, c in certificates.items() if sni and covers(c.names, sni)), next(iter(certificates)))
+    found = certificates[name]
+    return name, Shown(found.names, found.expired, found.untrusted, found.incomplete)
+
+
+@lru_cache(maxsize=1)
+def _directory() -> Path:
+    path = Path(tempfile.mkdtemp(prefix="notnow-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+@lru_cache(maxsize=2)
+def _authority(trusted: bool) -> trustme.CA:
+    import trustme
+
+    return trustme.CA(organization_name="notnow" if trusted else "nobody you trust")
+
+
+@lru_cache(maxsize=2)
+def _intermediate(trusted: bool) -> trustme.CA:
+    return _authority(trusted).create_child_ca()
+
+
+@lru_cache(maxsize=1)
+def ca_file() -> str:
+    """The path of a PEM file with the CA that clients should trust; it goes when the process ends."""
+    path = _directory() / "ca.pem"
+    _authority(True).cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+class _Context(ssl.SSLContext):
+    """A server context whose SSL objects remember whose handshake they do."""
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        wrapped = super().wrap_bio(*args, **kwargs)
+        wrapped.notnow = current.get()  # type: ignore[attr-defined]
+        return wrapped
+
+
+@lru_cache(maxsize=128)
+def context(shown: Shown) -> ssl.SSLContext:
+    """A server context that shows this certificate, until a `Handshake` says otherwise."""
+    authority = _intermediate if shown.incomplete else _authority
+    names = [n for n in shown.names if _issuable(n)]
+    now = datetime.datetime.now(datetime.UTC)
+    leaf = authority(not shown.untrusted).issue_cert(
+        *names,
+        not_before=now - datetime.timedelta(days=60),
+        not_after=now - datetime.timedelta(days=1) if shown.expired else now + datetime.timedelta(days=365),
+    )
+    made = _Context(ssl.PROTOCOL_TLS_SERVER)
+    leaf.configure_cert(made)
+    if shown.incomplete:
+        _load_leaf_only(made, leaf)
+    made.sni_callback = _on_hello
+    return made
+
+
+def _issuable(name: str) -> bool:
+    try:
+        return bool(name) and name.isascii() and (":" not in name or bool(ipaddress.ip_address(name)))
+    except ValueError:
+        return False
+
+
+def _load_leaf_only(made: ssl.SSLContext, leaf: trustme.LeafCert) -> None:
+    """Send the certificate without the intermediate that signed it."""
+    path = _directory() / f"leaf-{id(made):x}.pem"
+    path.write_bytes(leaf.private_key_pem.bytes() + leaf.cert_chain_pems[0].bytes())
+    made.load_cert_chain(str(path))
+    path.unlink()
+
+
+def _on_hello(wrapped: Any, sni: str | None, _context: ssl.SSLContext) -> int | None:
+    handshake: Handshake | None = getattr(wrapped, "notnow", None)
+    if handshake is None:
+        return None
+    shown, alert = handshake.hello(sni)
+    if alert is not None:
+        return int(getattr(ssl, f"ALERT_DESCRIPTION_{alert.upper()}"))
+    if shown is not None:
+        wrapped.context = context(shown)
+    return None
+
+
+def send_alert(sock: Any, alert: str) -> None:
+    """Put a fatal alert on the wire by hand (RFC 8446 §6): a record of type 21 with level 2 and the code.
+
+    asyncio drops the one that OpenSSL makes when a handshake is refused in the SNI callback.
+    """
+    code = int(getattr(ssl, f"ALERT_DESCRIPTION_{alert.upper()}"))
+    with sock.dup() as raw:  # a transport's socket has no send of its own
+        raw.send(struct.pack("!BHHBB", 21, 0x0303, 2, 2, code))

@@ -1,0 +1,62 @@
+"""Durations, shares and sizes as people write them: "30m", "20%", "3MB"."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+DURATION = r"^\d+(?:\.\d+)?(?:ms|s|m|h|d)$"
+PERCENT = r"^\d+(?:\.\d+)?%$"
+DURATION_HELP = 'a number and a unit (ms, s, m, h, d), such as "30s" or "10m"'
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+
+class Span(float):
+    """A duration in seconds, told apart from a plain number."""
+
+    __slots__ = ()
+
+
+def parse_duration(value: object) -> Span | None:
+    """`"10m"` as 600 seconds; None if the value is no duration. A timedelta is one as well."""
+    if isinstance(value, timedelta):
+        return Span(value.total_seconds())
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    return Span(float(match[1]) * SECONDS[match[2]]) if match else None
+
+
+def parse_percent(value: object) -> float | None:
+    """`"20%"` as 0.2; None if the value is no percentage from 0 to 100."""
+    if isinstance(value, str) and re.match(PERCENT, value) and float(value[:-1]) <= 100:
+        return float(value[:-1]) / 100
+    return None
+
+
+def seconds(value: float | str | timedelta) -> float:
+    """Seconds from a plain number of them, a duration such as "5d", or a timedelta.
+
+    Raises ValueError for anything else.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    span = parse_duration(value)
+    if span is None:
+        raise ValueError(f"{value!r} is no time; allowed: seconds as a number, or {DURATION_HELP}")
+    return span
+
+
+def show(span: float) -> str:
+    """Seconds for a reader: "350ms", "12.5s", "10m", "2h 5m", "3d 4h"."""
+    if span < 1:
+        return f"{span * 1000:.3g}ms" if span else "0s"
+    if span < 60:
+        return f"{round(span, 2):g}s"
+    whole = round(span)
+    for big, small, per in (("m", "s", 60), ("h", "m", 3600), ("d", "h", 86400)):
+        upper = {"m": 3600, "h": 86400}.get(big)
+        if upper is None or whole < upper:
+            rest = whole % per // {"s": 1, "m": 60, "h": 3600}[small]
+            return f"{whole // per}{big}" + (f" {rest}{small}" if rest else "")
+    raise AssertionError(span)
