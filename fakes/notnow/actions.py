@@ -7,7 +7,7 @@ The engine answers each `notnow.events.Event` with `Script`s of these; an adapte
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Ending = Literal["fin", "reset", "abrupt"]
 
@@ -80,8 +80,7 @@ class Alert:
 Action = Proceed | Send | Wait | Hang | Watch | Close | Certify | Alert
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """Steps for one connection (or one stream of it).
 
     `rule` is the key path of the rule that they come from, such as `phase[0].rule[1]`, and `fault` what it

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from notnow import knobs
 from notnow.actions import Action, Alert, Certify, Close, Hang, Proceed, Send, Wait, Watch
 from notnow.grammar import FAULT_KEYS
-from notnow.matching import Facts, Matcher, matcher
+from notnow.matching import Facts, Test, rejects, sieve_fact, tests
 from notnow.moments import MOMENTS, covering
 from notnow.scenario import Phase, Rule, Scenario
 from notnow.store import After, AfterFor, Candidate, Condition, Every, First, FirstFor, Key, Nth, Over, OverWithin, Times
@@ -40,27 +40,41 @@ class Play:
 class Group:
     """The rules of one moment that share what they count: the same `on`, `where`, `per` and `within`."""
 
-    tally: Hashable
-    match: Matcher | None
+    tests: tuple[Test, ...]
     per: tuple[str, ...]
     counts: bool
     plays: tuple[Play, ...]
+    key: Key  # where nothing but the server is counted `per`
+    asked: tuple[tuple[Candidate, Key], ...]  # the candidates under that key; () where it takes the facts to tell
 
-    def key(self, facts: Facts) -> Key:
-        return (self.tally, *(facts.get(name) for name in self.per)) if self.per else (self.tally,)
+    def key_for(self, facts: Facts) -> Key:
+        return (*self.key, *(facts.get(name) for name in self.per)) if self.per else self.key
 
 
 @dataclass(frozen=True, slots=True)
 class Population:
     """Who is in, as some rule of the scenario counts them with `over`: taken at `moment` in every phase."""
 
-    tally: Hashable
-    match: Matcher | None
+    tests: tuple[Test, ...]
     per: tuple[str, ...]
+    key: Key
     within: bool
     lasting: bool
 
-    key = Group.key
+    key_for = Group.key_for
+
+    def counts(self, facts: Facts) -> bool:
+        """True if who has these facts belongs to it."""
+        return all(test(facts.get(name)) for name, test in self.tests)
+
+
+@dataclass(frozen=True, slots=True)
+class Sieve:
+    """Groups that look at the same fact: where it `rejects` its value, none of them can match."""
+
+    fact: str
+    rejects: Callable[[object], bool]
+    groups: tuple[Group, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +82,7 @@ class Plan:
     """What can happen at one moment of one phase."""
 
     groups: tuple[Group, ...] = ()
+    sieves: tuple[Sieve, ...] = ()
     populations: tuple[Population, ...] = ()
     until: int | None = None
     plays: Mapping[int, Play] = field(default_factory=dict)
@@ -101,8 +116,9 @@ def _phase(
         cover = covering(scenario.protocol, moment)
         mine = [play for play in plays if cover.intersection(play.rule.on)]
         if mine or populations[moment] or moment in phase.until:
+            groups, sieves = _sieve(_groups(mine))
             plans[moment] = Plan(
-                _groups(mine), populations[moment], phase.until.get(moment), {p.index: p for p in mine}
+                groups, sieves, populations[moment], phase.until.get(moment), {p.index: p for p in mine}
             )
     idle = tuple(play for play in plays if "idle" in play.rule.on)
     return CompiledPhase(phase.name, phase.lasts, plans, MOMENTS[scenario.protocol], idle)
@@ -112,10 +128,35 @@ def _groups(plays: list[Play]) -> tuple[Group, ...]:
     by_tally: dict[Hashable, list[Play]] = {}
     for play in plays:
         by_tally.setdefault(_tally(play.rule), []).append(play)
-    return tuple(
-        Group(tally, matcher(same[0].rule.where), _per(same[0].rule), any(_counts(p.rule) for p in same), tuple(same))
-        for tally, same in by_tally.items()
+    return tuple(_group(tally, same) for tally, same in by_tally.items())
+
+
+def _group(tally: Hashable, plays: list[Play]) -> Group:
+    rule, key = plays[0].rule, (tally,)
+    fixed = not _per(rule) and all(play.chance is None for play in plays)
+    return Group(
+        tests=tests(rule.where),
+        per=_per(rule),
+        counts=any(_counts(play.rule) for play in plays),
+        plays=tuple(plays),
+        key=key,
+        asked=tuple((play.candidate, key) for play in plays) if fixed else (),
     )
+
+
+def _sieve(groups: tuple[Group, ...]) -> tuple[tuple[Group, ...], tuple[Sieve, ...]]:
+    """The groups that are always looked at, and those that a sieve saves looking at."""
+    by_fact: dict[str, list[Group]] = {}
+    for group in groups:
+        if fact := sieve_fact(group.plays[0].rule.where):
+            by_fact.setdefault(fact, []).append(group)
+    sieves = tuple(
+        Sieve(fact, rejects([group.plays[0].rule.where or {} for group in same], fact), tuple(same))
+        for fact, same in by_fact.items()
+        if len(same) > 1
+    )
+    sieved = {id(group) for sieve in sieves for group in sieve.groups}
+    return tuple(group for group in groups if id(group) not in sieved), sieves
 
 
 def _populations(scenario: Scenario, moment: str) -> tuple[Population, ...]:
@@ -124,9 +165,8 @@ def _populations(scenario: Scenario, moment: str) -> tuple[Population, ...]:
     for rule in scenario.rules():
         if rule.over is not None and cover.intersection(rule.on):
             lasting = MOMENTS[scenario.protocol][moment].lasts and moment in rule.on
-            found[_tally(rule)] = Population(
-                _tally(rule), matcher(rule.where), _per(rule), rule.within is not None, lasting
-            )
+            tally = _tally(rule)
+            found[tally] = Population(tests(rule.where), _per(rule), (tally,), rule.within is not None, lasting)
     return tuple(found.values())
 
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from hashlib import blake2b
 from typing import assert_never
 
 from notnow.actions import Hang, Proceed, Script, Wait
-from notnow.compiling import CompiledPhase, Plan, Play, compile_phases, filled, watch
+from notnow.compiling import CompiledPhase, Group, Plan, Play, compile_phases, filled, watch
 from notnow.events import (
     NOTHING,
     Answered,
@@ -272,27 +272,39 @@ class Engine:
     ) -> Question:
         counts: list[Key] = []
         candidates: list[tuple[Candidate, Key]] = []
-        for group in plan.groups:
-            if group.match is not None and not group.match(known):
-                continue
-            key = group.key(known)
-            if group.counts:
-                counts.append(key)
-            for play in group.plays:
-                if play.chance is None or self._draw(connection, play) < play.chance:
-                    candidates.append((play.candidate, key))
-        if len(plan.groups) > 1:
+        groups = plan.groups
+        for sieve in plan.sieves:
+            if not sieve.rejects(known.get(sieve.fact)):
+                groups += sieve.groups
+        for group in groups:
+            for name, test in group.tests:
+                if not test(known.get(name)):
+                    break
+            else:
+                key = group.key_for(known) if group.per else group.key
+                if group.counts:
+                    counts.append(key)
+                candidates += group.asked or self._drawn(group, key, connection)
+        if len(groups) > 1:
             candidates.sort(key=lambda pair: pair[0].rule)
         owner, places, windows = connection.id, [], []
         for population in plan.populations if not connection.left else ():
-            if population.match is None or population.match(known):
-                (windows if population.within else places).append(population.key(known))
+            if population.counts(known):
+                (windows if population.within else places).append(population.key_for(known))
                 if population.lasting:
                     owner = f"{connection.id}/{moment}/{stream}"
         if owner is not connection.id:
             connection.lasting[owner] = moment
         until = None if plan.until is None else (moment, plan.until)
         return Question(self._mark, owner, counts, candidates, places, windows, until)
+
+    def _drawn(self, group: Group, key: Key, connection: _Connection) -> list[tuple[Candidate, Key]]:
+        """The candidates of a group that chance lets through."""
+        return [
+            (play.candidate, key)
+            for play in group.plays
+            if play.chance is None or self._draw(connection, play) < play.chance
+        ]
 
     def _draw(self, connection: _Connection, play: Play) -> float:
         """A number in [0, 1) that depends on the seed, the rule, the connection and the event, and no other call."""
@@ -334,8 +346,8 @@ class Engine:
             for population in plan.populations if plan else ():
                 if population.within or population.lasting or connection.left:
                     continue
-                if population.match is None or population.match(connection.facts):
-                    self._store.take(connection.id, [population.key(connection.facts)])
+                if population.counts(connection.facts):
+                    self._store.take(connection.id, [population.key_for(connection.facts)])
 
     # ---- phases --------------------------------------------------------------------------------
 
@@ -411,12 +423,13 @@ class Engine:
         plan = self._phase.plans["idle"]
         ready = {play.index for play in due}
         groups = tuple(
-            type(group)(group.tally, group.match, group.per, group.counts, tuple(p for p in group.plays if p.index in ready))
-            for group in plan.groups
+            replace(group, plays=plays, asked=())
+            for group in (*plan.groups, *(g for sieve in plan.sieves for g in sieve.groups))
+            if (plays := tuple(play for play in group.plays if play.index in ready))
         )
         connection.asked += 1
         play, ends = self._decide(
-            connection, Plan(groups, (), plan.until, plan.plays), "idle", NOTHING, 0, now
+            connection, Plan(groups, until=plan.until, plays=plan.plays), "idle", NOTHING, 0, now
         )
         script = self._answer(connection, play, "idle", 0, now, quiet=True)
         if script is not None:

@@ -7,9 +7,9 @@ where the scenario stands. `Memory` keeps it in one process.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Key = tuple[Hashable, ...]
 
@@ -37,6 +37,12 @@ class Condition(Protocol):
     """One condition of a rule, asked of the tally of its key after the event has been counted."""
 
     def holds(self, tally: Tally, now: float) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Always:
+    def holds(self, tally: Tally, now: float) -> bool:
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,14 @@ class Candidate:
     rule: int
     conditions: tuple[Condition, ...]
     refuses: bool
+    holds: Callable[[Tally, float], bool] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        first, *more = self.conditions or (Always(),)
+        object.__setattr__(self, "holds", self._all if more else first.holds)
+
+    def _all(self, tally: Tally, now: float) -> bool:
+        return all(condition.holds(tally, now) for condition in self.conditions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +158,7 @@ class Mark:
     since: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """One event, as the store sees it.
 
     `counts` are the keys that count it, each once; `candidates` the rules in order, each with its key;
@@ -162,8 +175,7 @@ class Question:
     until: tuple[str, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The rule that fires (None: behave), and whether the phase ends with this event."""
 
     rule: int | None
@@ -235,12 +247,11 @@ class Memory:
         return Verdict(None if fired is None else fired.rule, ends)
 
     def _first(self, candidates: Sequence[tuple[Candidate, Key]], now: float) -> Candidate | None:
+        last = tally = None
         for candidate, key in candidates:
-            tally = self._tally(key)
-            for condition in candidate.conditions:
-                if not condition.holds(tally, now):
-                    break
-            else:
+            if key is not last or tally is None:  # rules that count alike come with one key
+                tally, last = self._tally(key), key
+            if candidate.holds(tally, now):
                 tally.fired[candidate.rule] = tally.fired.get(candidate.rule, 0) + 1
                 return candidate
         return None

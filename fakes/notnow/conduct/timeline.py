@@ -12,7 +12,9 @@ WIDTH = 100
 
 
 def render(journals: Sequence[Journal], marked: Collection[Exchange | Connection] = ()) -> str:
-    """Timeline and transcript of some fakes; what is `marked` has an arrow."""
+    """Timeline and transcript of some fakes; what is `marked` has an arrow, and its connections alone are
+    written out. Without a mark, all are.
+    """
     return "\n\n".join([timeline(journals, marked), transcript(journals, marked)])
 
 
@@ -68,6 +70,8 @@ def transcript(journals: Sequence[Journal], marked: Collection[Exchange | Connec
     named = len(journals) > 1
     connections = sorted((c for j in journals for c in j.connections), key=lambda c: c.index)
     zero = connections[0].opened_at if connections else 0.0
+    if marked:
+        connections = [c for c in connections if id(c) in marks or any(id(x) in marks for x in c.exchanges)]
     for connection in _middle_out(connections, lines):
         server = f" on {connection.server}" if named else ""
         lines.append(f"   #{connection.number} from {connection.client}{server}{_tls(connection)}")

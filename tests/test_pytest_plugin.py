@@ -1,0 +1,314 @@
+"""The pytest plugin, from the outside: each test runs a pytest of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SENDER = """
+import smtplib, time
+import pytest
+
+def send(fake, tries=1, wait=60, double=True):
+    for n in range(tries):
+        try:
+            with smtplib.SMTP(fake.host, fake.port, timeout=5) as client:
+                client.sendmail("a@x.test", ["b@y.test"], "Message-ID: <1@x.test>\\r\\n\\r\\nhello\\r\\n")
+            return
+        except (smtplib.SMTPException, OSError):
+            if n < tries - 1:
+                time.sleep(wait * (2**n if double else 1))
+"""
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester):
+    def runner(test: str, *args: str, ini: str = "") -> pytest.RunResult:
+        pytester.makepyfile(SENDER + test)
+        pytester.makeini(f"[pytest]\n{ini}")
+        return pytester.runpytest_subprocess("-p", "no:pytester", *args)
+
+    return runner
+
+
+def test_a_fake_is_healthy_without_a_marker(run) -> None:
+    run(
+        """
+def test_it(fake_smtp):
+    send(fake_smtp)
+    fake_smtp.assert_delivered(times=1)
+    assert fake_smtp.scenario.name == "smtp/healthy"
+"""
+    ).assert_outcomes(passed=1)
+
+
+def test_the_example_of_the_contract_passes_with_a_good_client(run) -> None:
+    run(
+        """
+@pytest.mark.notnow("smtp/overload", outage="10m")
+def test_it(fake_smtp, fast_forward):
+    send(fake_smtp, tries=6)
+    fake_smtp.assert_delivered(times=1)
+    fake_smtp.assert_retried(backoff="exponential", first_delay=60)
+"""
+    ).assert_outcomes(passed=1)
+
+
+def test_a_client_that_does_not_retry_fails_readably(run) -> None:
+    result = run(
+        """
+@pytest.mark.notnow("smtp/overload", outage="10m")
+def test_it(fast_forward, fake_smtp):
+    send(fake_smtp)
+    fake_smtp.assert_delivered(times=1)
+"""
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E*AssertionError: expected every message to be delivered once, but none was delivered: the client was told "
+            "'421 4.3.2 All server ports are busy' at connect and did not come back",
+            "E*->*#1*x connect: 421 4.3.2 All server ports are busy; the fake closed",
+            "*- notnow -*",
+            "smtp/overload, seed *",
+            "timeline (scenario time)",
+            "transcript",
+            "*421 4.3.2 All server ports are busy*",
+        ]
+    )
+
+
+def test_the_nearest_marker_wins_and_knobs_reach_the_scenario(run) -> None:
+    run(
+        """
+pytestmark = pytest.mark.notnow("smtp/overload")
+
+@pytest.mark.notnow("smtp/too-many-connections", cap=3)
+def test_near(fake_smtp):
+    assert fake_smtp.scenario.params["cap"] == 3
+
+def test_far(fake_smtp):
+    assert fake_smtp.scenario.name == "smtp/overload"
+"""
+    ).assert_outcomes(passed=2)
+
+
+def test_server_options_go_to_the_server(run) -> None:
+    run(
+        """
+@pytest.mark.notnow("smtp/healthy", tls="implicit", seed=7)
+def test_it(fake_smtp):
+    assert (fake_smtp.tls, fake_smtp.seed) == ("implicit", 7)
+"""
+    ).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("fixture", ["fake_smtp", "fake_server"])
+def test_a_pattern_runs_the_test_for_every_scenario_that_matches(run, fixture: str) -> None:
+    result = run(
+        f"""
+@pytest.mark.notnow("smtp/*-certificate", outage="5s")
+def test_it({fixture}):
+    assert {fixture}.scenario.params["outage"] == "5s"
+""",
+        "-v",
+    )
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["*test_it?smtp/expired-certificate?*"])
+
+
+def test_knobs_of_a_pattern_go_to_those_that_know_them(run) -> None:
+    run(
+        """
+@pytest.mark.notnow("smtp/[oh]*", outage="5s")
+def test_it(fake_smtp):
+    assert fake_smtp.scenario.params.get("outage", "5s") == "5s"
+"""
+    ).assert_outcomes(passed=4)
+
+
+def test_scenarios_of_ones_own_by_path_and_by_directory(run, pytester: pytest.Pytester) -> None:
+    pytester.mkdir("mine")
+    text = 'protocol = "smtp"\n[[phase]]\n[[phase.rule]]\non = "connect"\nreply = "421 mine"\n'
+    (pytester.path / "own.toml").write_text(text)
+    (pytester.path / "mine" / "smtp").mkdir()
+    (pytester.path / "mine" / "smtp" / "special.toml").write_text(text)
+    run(
+        """
+@pytest.mark.notnow("own.toml")
+def test_path(fake_smtp):
+    with pytest.raises(smtplib.SMTPConnectError, match="mine"):
+        smtplib.SMTP(fake_smtp.host, fake_smtp.port)
+
+@pytest.mark.notnow("smtp/special")
+def test_directory(fake_smtp):
+    fake_smtp.play("own.toml")
+    fake_smtp.play("smtp/special")
+
+@pytest.mark.notnow("smtp/special")
+def test_fixture_by_marker(fake_server):
+    assert fake_server.protocol == "smtp"
+""",
+        ini="notnow_scenarios = mine",
+    ).assert_outcomes(passed=3)
+
+
+def test_servers_of_a_factory_share_clock_and_order(run) -> None:
+    run(
+        """
+from notnow import scenario
+
+def test_it(fake_servers):
+    both = fake_servers(primary=scenario("smtp/overload", outage="2s"), backup="smtp/healthy")
+    send(both.primary)
+    send(both.backup)
+    assert both.primary.clock is both.backup.clock
+    assert both.primary.journal.connections[0].index < both.backup.journal.connections[0].index
+    both.backup.assert_delivered()
+"""
+    ).assert_outcomes(passed=1)
+
+
+MISTAKES = {
+    "a name that is not there": (
+        '"smtp/overlaod"',
+        "there is no scenario 'smtp/overlaod'*did you mean 'smtp/overload'",
+    ),
+    "an unknown knob": (
+        '"smtp/overload", outag="1s"',
+        "there is no knob 'outag'; allowed: like, outage; did you mean 'outage'",
+    ),
+    "a bad value": ('"smtp/overload", outage="soon"', "knob 'outage' is 'soon'; allowed: a number and a unit"),
+    "an option that is not smtp's": ('"smtp/healthy", files={}', "'files' is no option of an smtp server"),
+    "no name": ("", "takes the name of one scenario"),
+    "a pattern that matches nothing": ('"smtp/zzz*"', "no scenario matches 'smtp/zzz?'"),
+    "a knob that no match has": ('"smtp/over*", cap=1', "has a knob 'cap'"),
+    "a file that is not there": ('"nowhere.toml"', "there is no scenario file 'nowhere.toml'"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_bad_marker_is_a_usage_error_before_any_test_runs(run, mistake: str) -> None:
+    arguments, message = MISTAKES[mistake]
+    result = run(
+        f"""
+def test_first():
+    print("this test must not run")
+
+@pytest.mark.notnow({arguments})
+def test_it(fake_smtp):
+    pass
+""",
+        "-s",
+    )
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*test_it*@pytest.mark.notnow: *{message}*".replace("[", "[[]")])
+    assert "this test must not run" not in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--notnow-seed=x", "--notnow-seed is 'x'; allowed: a whole number"),
+        ("--notnow-trace=yes", "--notnow-trace is 'yes'; allowed: on, off, retain-on-failure"),
+    ],
+)
+def test_a_bad_option_is_a_usage_error(run, option: str, message: str) -> None:
+    result = run("def test_it(): pass", option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{message}*"])
+
+
+def test_the_header_names_version_and_seed(run) -> None:
+    run("def test_it(): pass", "--notnow-seed=42").stdout.fnmatch_lines(["notnow: *, seed 42 (--notnow-seed)"])
+    run("def test_it(): pass", ini="notnow_seed = 43").stdout.fnmatch_lines(["notnow: *, seed 43 *"])
+
+
+def test_the_seed_reaches_every_xdist_worker(run) -> None:
+    run(
+        """
+@pytest.mark.parametrize("n", range(6))
+def test_it(fake_smtp, n):
+    assert fake_smtp.seed == 4242
+    send(fake_smtp)
+    fake_smtp.assert_delivered()
+""",
+        "-n2",
+        "--notnow-seed=4242",
+    ).assert_outcomes(passed=6)
+
+
+def test_a_bad_marker_is_reported_under_xdist_too(run) -> None:
+    result = run(
+        """
+@pytest.mark.notnow("smtp/nothing")
+def test_it(fake_smtp):
+    pass
+""",
+        "-n2",
+    )
+    assert result.ret != 0
+    assert "there is no scenario 'smtp/nothing'" in result.stdout.str() + result.stderr.str()
+
+
+TWO = """
+def test_good(fake_smtp):
+    send(fake_smtp)
+
+def test_bad(fake_smtp):
+    send(fake_smtp)
+    assert False
+"""
+
+
+@pytest.mark.parametrize(("when", "files"), [("on", 2), ("off", 0), ("retain-on-failure", 1)])
+def test_traces_are_written_when_asked_for(run, pytester: pytest.Pytester, when: str, files: int) -> None:
+    run(TWO, f"--notnow-trace={when}").assert_outcomes(passed=1, failed=1)
+    written = list(pytester.path.glob("notnow-traces/*.jsonl"))
+    assert len(written) == files
+    for file in written:
+        entries = [json.loads(line) for line in file.read_text().splitlines()]
+        assert any(entry.get("moment") == "message" for entry in entries)
+
+
+def test_an_exception_in_the_adapter_fails_the_test(run) -> None:
+    result = run(
+        """
+def test_it(fake_smtp, monkeypatch):
+    from notnow.servers._smtp_session import Session
+    monkeypatch.setattr(Session, "_store", lambda self: 1 / 0)
+    send(fake_smtp)
+"""
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*FakeError: the smtp fake itself failed: ZeroDivisionError*"])
+
+
+def test_each_test_gets_a_clean_fake_and_the_thread_is_reused(run) -> None:
+    run(
+        """
+import threading
+seen = []
+
+@pytest.mark.parametrize("n", range(3))
+def test_it(fake_smtp, n):
+    assert len(fake_smtp.journal) == 0
+    send(fake_smtp)
+    seen.append(next(t for t in threading.enumerate() if t.name == "notnow"))
+    assert len(set(seen)) == 1
+"""
+    ).assert_outcomes(passed=3)
+
+
+def test_the_plugin_imports_nothing_heavy_until_it_is_needed(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(): pass")
+    code = (
+        "import sys, pytest; pytest.main(['-q']); "
+        "print('heavy:', sorted({m.partition('.')[0] for m in sys.modules} & {'pydantic', 'aiosmtpd', 'trustme', 'rich', 'click'}),"
+        " sorted(m for m in sys.modules if m.startswith('notnow')))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=pytester.path)
+    assert out.stdout.splitlines()[-1] == "heavy: [] ['notnow', 'notnow.pytest_plugin']"
