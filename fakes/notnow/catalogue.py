@@ -30,7 +30,9 @@ def _directories(own: Iterable[str | Path]) -> list[Path]:
     found = [Path(directory) for directory in own]
     for directory in found:
         if not directory.is_dir():
-            raise ScenarioError([Problem(f"there is no directory {str(directory)!r}", allowed="a directory of scenarios")])
+            raise ScenarioError(
+                [Problem(f"there is no directory {str(directory)!r}", allowed="a directory of scenarios")]
+            )
     return [*found, builtin()]
 
 
@@ -74,15 +76,13 @@ def locate(name: str, own: Iterable[str | Path] = (), beside: Iterable[Path] = (
     raise ScenarioError([Problem(problem.found, allowed=hint, nearest=short or problem.nearest)])
 
 
-def scenario(
-    name: str, /, *, own: Iterable[str | Path] = (), beside: Iterable[Path] = (), **values: Any
-) -> Scenario:
+def scenario(name: str, /, *, own: Iterable[str | Path] = (), beside: Iterable[Path] = (), **values: Any) -> Scenario:
     """A scenario by name or by path, with values for its knobs.
 
     `scenario("smtp/overload", outage="2s")`. Raises ScenarioError with every problem in it.
     """
     file = locate(name, own, beside)
-    key = tuple(sorted((k, v) for k, v in values.items()))
+    key = tuple((k, type(v), v) for k, v in sorted(values.items()))  # the type: 1 == True == 1.0
     try:
         return _cached(name, file, file.stat().st_mtime_ns, key)
     except TypeError:  # a knob whose value cannot be hashed, such as a list
@@ -90,5 +90,5 @@ def scenario(
 
 
 @lru_cache(maxsize=256)
-def _cached(name: str, file: Path, _changed: int, values: tuple[tuple[str, Any], ...]) -> Scenario:
-    return load(file, name=name, values=dict(values))
+def _cached(name: str, file: Path, _changed: int, values: tuple[tuple[str, type, Any], ...]) -> Scenario:
+    return load(file, name=name, values={k: v for k, _, v in values})

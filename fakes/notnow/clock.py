@@ -70,19 +70,17 @@ class Clock(ABC):
         """Scenario seconds, monotonic."""
 
     @abstractmethod
-    def call_at(
-        self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]
-    ) -> Cancellable:
+    def call_at(self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Cancellable:
         """Run `callback` in `loop` once the clock shows `when`. Called from within that loop."""
 
     def stamp(self) -> int:
         """The next number in the order of everything that happens under this clock, from 1."""
         return next(self._numbers)
 
-    def join(self, server: Timed) -> None:
+    def join(self, server: Timed) -> None:  # noqa: B027 (only a clock that is advanced need know)
         """A server begins to live by this clock."""
 
-    def part(self, server: Timed) -> None:
+    def part(self, server: Timed) -> None:  # noqa: B027
         """That server is gone."""
 
 
@@ -99,9 +97,7 @@ class RealClock(Clock):
     def now(self) -> float:
         return (time.monotonic() - self._zero) * self.speed
 
-    def call_at(
-        self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]
-    ) -> Cancellable:
+    def call_at(self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Cancellable:
         return loop.call_later(max(0.0, (when - self.now()) / self.speed), callback)
 
 
@@ -123,12 +119,10 @@ class ManualClock(Clock):
     def now(self) -> float:
         return self._now
 
-    def call_at(
-        self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]
-    ) -> Cancellable:
-        if when <= self._now:
-            return loop.call_soon(callback)
+    def call_at(self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Cancellable:
         with self._lock:
+            if when <= self._now:
+                return loop.call_soon(callback)
             alarm = Alarm(when, next(self._order), loop, callback)
             heapq.heappush(self._alarms, alarm)
         return alarm
@@ -161,11 +155,20 @@ class ManualClock(Clock):
         for server in list(self._servers):
             server.begin()
         self._settle()
-        while (alarm := self._next(target)) is not None:
-            self._now = max(self._now, alarm.when)
-            alarm.loop.call_soon_threadsafe(alarm.ring)
+        while not self._reach(target):
+            if (alarm := self._next(target)) is not None:
+                self._now = max(self._now, alarm.when)
+                alarm.loop.call_soon_threadsafe(alarm.ring)
             self._settle()
-        self._now = max(self._now, target)
+
+    def _reach(self, target: float) -> bool:
+        """Show `target`, unless something is due on the way there."""
+        with self._lock:
+            self._drop_cancelled()
+            if self._alarms and self._alarms[0].when <= target:
+                return False
+            self._now = max(self._now, target)
+            return True
 
     def _settle(self) -> None:
         for server in list(self._servers):

@@ -12,9 +12,22 @@ from notnow import knobs
 from notnow.actions import Action, Alert, Certify, Close, Hang, Proceed, Send, Wait, Watch
 from notnow.grammar import FAULT_KEYS
 from notnow.matching import Facts, Test, rejects, sieve_fact, tests
-from notnow.moments import MOMENTS, covering
+from notnow.moments import MOMENTS, Moment, covering
 from notnow.scenario import Phase, Rule, Scenario
-from notnow.store import After, AfterFor, Candidate, Condition, Every, First, FirstFor, Key, Nth, Over, OverWithin, Times
+from notnow.store import (
+    After,
+    AfterFor,
+    Candidate,
+    Condition,
+    Every,
+    First,
+    FirstFor,
+    Key,
+    Nth,
+    Over,
+    OverWithin,
+    Times,
+)
 from notnow.units import Span
 
 Live = Callable[[str], str]
@@ -27,6 +40,8 @@ class Play:
     rule: Rule
     index: int
     key: str  # phase[0].rule[1]
+    phase: str
+    lot: str  # what chance knows it by: other rules that come or go do not change its draws
     fault: str
     steps: tuple[Action, ...]
     live: bool  # a reply has placeholders to fill
@@ -47,9 +62,6 @@ class Group:
     key: Key  # where nothing but the server is counted `per`
     asked: tuple[tuple[Candidate, Key], ...]  # the candidates under that key; () where it takes the facts to tell
 
-    def key_for(self, facts: Facts) -> Key:
-        return (*self.key, *(facts.get(name) for name in self.per)) if self.per else self.key
-
 
 @dataclass(frozen=True, slots=True)
 class Population:
@@ -61,11 +73,14 @@ class Population:
     within: bool
     lasting: bool
 
-    key_for = Group.key_for
-
     def counts(self, facts: Facts) -> bool:
         """True if who has these facts belongs to it."""
         return all(test(facts.get(name)) for name, test in self.tests)
+
+
+def key_for(who: Group | Population, facts: Facts) -> Key:
+    """The key under which these facts are counted."""
+    return (*who.key, *(facts.get(name) for name in who.per)) if who.per else who.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +99,21 @@ class Plan:
     groups: tuple[Group, ...] = ()
     sieves: tuple[Sieve, ...] = ()
     populations: tuple[Population, ...] = ()
-    until: int | None = None
+    until: tuple[tuple[str, int], ...] = ()
     plays: Mapping[int, Play] = field(default_factory=dict)
+    lasting: bool = False  # some of the populations count what is in progress
+
+
+NO_PLAN = Plan()
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A length of silence, and what can happen after it: a moment of its own for each."""
+
+    seconds: float
+    since_connect: bool
+    plan: Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +121,8 @@ class CompiledPhase:
     name: str
     lasts: float | None
     plans: Mapping[str, Plan]
-    moments: Mapping[str, object]
-    idle: tuple[Play, ...] = ()
+    moments: Mapping[str, Moment]
+    idle: tuple[Silence, ...] = ()
 
     def plan(self, moment: str) -> Plan | None:
         """The plan of a moment; a command that is no moment of its own is covered by `any`. None: behave."""
@@ -110,18 +138,38 @@ def compile_phases(scenario: Scenario) -> tuple[CompiledPhase, ...]:
 def _phase(
     scenario: Scenario, number: int, phase: Phase, populations: Mapping[str, tuple[Population, ...]]
 ) -> CompiledPhase:
-    plays = [_play(rule, number, i) for i, rule in enumerate(phase.rules)]
+    moments = MOMENTS[scenario.protocol]
     plans = {}
-    for moment in MOMENTS[scenario.protocol]:
-        cover = covering(scenario.protocol, moment)
-        mine = [play for play in plays if cover.intersection(play.rule.on)]
-        if mine or populations[moment] or moment in phase.until:
-            groups, sieves = _sieve(_groups(mine))
-            plans[moment] = Plan(
-                groups, sieves, populations[moment], phase.until.get(moment), {p.index: p for p in mine}
-            )
-    idle = tuple(play for play in plays if "idle" in play.rule.on)
-    return CompiledPhase(phase.name, phase.lasts, plans, MOMENTS[scenario.protocol], idle)
+    for moment in moments:
+        cover = covering(scenario.protocol, moment) - {"idle"}
+        rules = [i for i, rule in enumerate(phase.rules) if cover.intersection(rule.on)]
+        until = tuple((name, n) for name, n in phase.until.items() if name in cover)
+        if rules or populations[moment] or until:
+            plans[moment] = _plan(phase, number, rules, moment, moments[moment], populations[moment], until)
+    return CompiledPhase(phase.name, phase.lasts, plans, moments, _silences(phase, number, moments["idle"]))
+
+
+def _plan(
+    phase: Phase,
+    number: int,
+    rules: list[int],
+    name: str,
+    moment: Moment,
+    populations: tuple[Population, ...] = (),
+    until: tuple[tuple[str, int], ...] = (),
+) -> Plan:
+    plays = [_play(phase, number, index, name, moment) for index in rules]
+    groups, sieves = _sieve(_groups(plays))
+    lasting = any(population.lasting for population in populations)
+    return Plan(groups, sieves, populations, until, {play.index: play for play in plays}, lasting)
+
+
+def _silences(phase: Phase, number: int, moment: Moment) -> tuple[Silence, ...]:
+    rules: dict[tuple[float, bool], list[int]] = {}
+    for i, rule in enumerate(phase.rules):
+        if "idle" in rule.on and rule.after is not None:
+            rules.setdefault((float(rule.after), rule.since == "connect"), []).append(i)
+    return tuple(Silence(*when, _plan(phase, number, same, "idle", moment)) for when, same in rules.items())
 
 
 def _groups(plays: list[Play]) -> tuple[Group, ...]:
@@ -172,7 +220,8 @@ def _populations(scenario: Scenario, moment: str) -> tuple[Population, ...]:
 
 def _tally(rule: Rule) -> Hashable:
     """What two rules must have in common to count the same thing, in any phase."""
-    return repr((rule.on, sorted((rule.where or {}).items()), rule.per, rule.within))
+    silence = (rule.after, rule.since) if "idle" in rule.on else None
+    return repr((rule.on, sorted((rule.where or {}).items()), rule.per, rule.within, silence))
 
 
 def _per(rule: Rule) -> tuple[str, ...]:
@@ -218,41 +267,56 @@ def _closing(rule: Rule) -> Close | None:
     return Close("reset" if close == "reset" else "abrupt" if close == "abrupt" else "fin")
 
 
-def _steps(rule: Rule) -> tuple[Action, ...]:
+def _steps(rule: Rule, interjected: bool) -> tuple[Action, ...]:
+    """What a rule does; `interjected`: its reply answers nothing that could take effect, and is just said."""
     steps: list[Action] = [Wait(rule.delay)] if rule.delay else []
+    drip, closing = rule.drip or 0.0, _closing(rule)
     if rule.certificate:
         steps.append(Certify(rule.certificate))
     if rule.alert:
         steps.append(Alert(rule.alert))
     if rule.stall:
         steps.append(Hang())
-    elif _takes_effect(rule):
-        silent = () if _closing(rule) else None
-        steps.append(Proceed(rule.reply if rule.reply is not None else silent, rule.drip or 0.0))
+    elif _takes_effect(rule) and not (interjected and (rule.reply or closing)):
+        steps.append(Proceed(rule.reply or (() if closing else None), drip))
     elif rule.reply is not None:
-        steps.append(Send(rule.reply, rule.drip or 0.0))
-    if closing := _closing(rule):
+        steps.append(Send(rule.reply, drip))
+    if closing:
         steps.append(closing)
     return tuple(steps)
 
 
-def _play(rule: Rule, phase: int, index: int) -> Play:
-    steps = _steps(rule)
+def _play(phase: Phase, number: int, index: int, name: str, moment: Moment) -> Play:
+    rule = phase.rules[index]
+    steps = _steps(rule, interjected=moment.unasked or name == "body")
     kinds = [key for key in FAULT_KEYS if getattr(rule, key) not in (None, False)]
-    later = "body" in rule.on and any(not isinstance(step, (Wait, Proceed)) for step in steps)
+    later = name == "body" and any(not isinstance(step, (Wait, Proceed)) for step in steps)
     closes = any(isinstance(step, Close) for step in steps)
+    effect = not closes if moment.unasked else _takes_effect(rule)
     return Play(
         rule=rule,
         index=index,
-        key=f"phase[{phase}].rule[{index}]",
+        key=f"phase[{number}].rule[{index}]",
+        phase=phase.name,
+        lot=_lot(phase, number, index),
         fault=rule.fault or "+".join(kinds),
         steps=steps,
         live=any(knobs.is_live(line) for line in rule.reply or ()),
-        later=later or rule.after_bytes is not None,
+        later=later,
         closes=closes,
-        candidate=Candidate(index, _conditions(rule, index), refuses=not _takes_effect(rule) and not later),
+        candidate=Candidate(index, _conditions(rule, index), refuses=not effect and not later),
         chance=rule.chance,
     )
+
+
+def _lot(phase: Phase, number: int, index: int) -> str:
+    """The rule as one among those of its phase that chance decides about on the same occasions."""
+    rule = phase.rules[index]
+    if rule.chance is None:
+        return ""
+    tally = _tally(rule)
+    alike = sum(1 for other in phase.rules[:index] if other.chance is not None and _tally(other) == tally)
+    return f"{number}/{alike}/{tally}"
 
 
 def watch(play: Play) -> tuple[Action, ...]:

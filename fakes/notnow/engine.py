@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from hashlib import blake2b
 from typing import assert_never
 
-from notnow.actions import Hang, Proceed, Script, Wait
-from notnow.compiling import CompiledPhase, Group, Plan, Play, compile_phases, filled, watch
+from notnow.actions import Action, Hang, Proceed, Script, Send, Wait
+from notnow.compiling import NO_PLAN, CompiledPhase, Group, Plan, Play, Silence, compile_phases, filled, key_for, watch
 from notnow.events import (
     NOTHING,
     Answered,
@@ -35,7 +35,8 @@ from notnow.events import (
     Tick,
 )
 from notnow.scenario import Scenario
-from notnow.store import Candidate, Key, Mark, Memory, Question, Store
+from notnow.store import Candidate, Key, Mark, Memory, Owners, Place, Question, Store
+from notnow.units import Span
 
 BEHAVE = (Proceed(),)
 
@@ -49,14 +50,14 @@ class _Connection:
     opened: float
     heard: float
     facts: dict[str, object]
-    asked: int = 0
     over: bool = False  # we have decided to close: nothing more is said here
     left: bool = False  # the client is going: it holds no places
     passed: set[str] = field(default_factory=set)  # moments where it was let through
-    lasting: dict[str, str] = field(default_factory=dict)  # owner -> moment of what is in progress
+    lasting: dict[str, tuple[str, Facts]] = field(default_factory=dict)  # owner -> what is in progress, since when
     pending: dict[int, tuple[Play, str]] = field(default_factory=dict)  # stream -> fault that waits for a byte
     armed: bool = False  # it has an entry among the idle timers
-    spent: dict[int, float] = field(default_factory=dict)  # idle rule -> when it was last asked
+    spent: dict[int, float] = field(default_factory=dict)  # which silence -> when it last ended
+    drawn: dict[str, int] = field(default_factory=dict)  # lot -> how often chance has decided
 
 
 class Engine:
@@ -96,6 +97,13 @@ class Engine:
         since, lasts = self._mark.since, self._phase.lasts
         self._ends = None if since is None or lasts is None or self._is_final else since + lasts
 
+    def _catch_up(self, now: float, scripts: list[Script]) -> None:
+        """Another replica has moved the scenario on: go with it."""
+        before = self._mark
+        self._settle()
+        if (self._mark.phase, self._mark.lap) != (before.phase, before.lap):
+            self._enter(now, scripts)
+
     @property
     def _is_final(self) -> bool:
         return self._mark.phase == len(self._phases) - 1 and not self.scenario.repeat
@@ -113,9 +121,13 @@ class Engine:
 
     # ---- what may be told to it ----------------------------------------------------------------
 
-    def feed(self, event: Event, now: float) -> list[Script]:
-        """Decide about one event. Scripts for its own connection come before those for others."""
-        scripts = self._pass_time(now) if self._ends is not None and now >= self._ends else []
+    def feed(self, event: Event, now: float) -> list[Script]:  # noqa: C901 (a case for each event)
+        """Decide about one event, after all that was due before it. Scripts are in the order of what happened."""
+        scripts: list[Script] = []
+        if self._store.mark is not self._mark:
+            self._catch_up(now, scripts)
+        if (self._ends is not None and self._ends <= now) or (self._idle and self._idle[0][0] <= now):
+            self._pass_time(now, scripts)
         match event:
             case Asked(conn, moment, facts, stream):
                 self._asked(conn, moment, facts, stream, now, scripts)
@@ -123,7 +135,7 @@ class Engine:
                 self._open(event, now, scripts)
             case Heard(conn):
                 if connection := self._connections.get(conn):
-                    connection.heard = now
+                    connection.heard = max(connection.heard, now)
             case Ended(conn, moment, stream):
                 self._end(conn, moment, stream)
             case Answered(conn, code, command):
@@ -134,6 +146,7 @@ class Engine:
             case Closed(conn):
                 if connection := self._connections.pop(conn, None):
                     self._leave(connection)
+                    self._store.forget(conn)
             case Reached(conn, stream):
                 self._reached(conn, stream, now, scripts)
             case Hello(conn, sni):
@@ -141,7 +154,7 @@ class Engine:
                     connection.facts |= {"tls": True, "sni": sni}
                     self._ask(connection, "tls", NOTHING, 0, now, scripts)
             case Tick():
-                self._fire_idle(now, scripts)
+                pass
             case _:
                 assert_never(event)
         return scripts
@@ -155,7 +168,8 @@ class Engine:
     def next_phase(self, now: float) -> list[Script]:
         """Go on to the next phase by hand. The last one stays, unless the scenario repeats."""
         scripts: list[Script] = []
-        self._turn(now, now, scripts)
+        self._catch_up(now, scripts)
+        self._turn(now, scripts)
         return scripts
 
     def play(self, scenario: Scenario, now: float) -> list[Script]:
@@ -164,7 +178,8 @@ class Engine:
         self._load(scenario)
         for connection in live:
             self._opened += 1
-            connection.number, connection.asked = self._opened, 0
+            connection.number = self._opened
+            connection.drawn.clear()
             connection.pending.clear()
             self._retake(connection)
         scripts: list[Script] = []
@@ -176,45 +191,52 @@ class Engine:
     def _open(self, event: Opened, now: float, scripts: list[Script]) -> None:
         self.start(now)
         self._opened += 1
-        connection = _Connection(
-            event.conn, self._opened, now, now, {"client": event.client, "connection": event.conn, "host": self.host, "tls": False}
-        )
+        facts: dict[str, object] = {"client": event.client, "connection": event.conn, "host": self.host, "tls": False}
+        connection = _Connection(event.conn, self._opened, now, now, facts)
+        play, ends = self._decide(connection, "connect", NOTHING, 0, now, scripts)
         self._connections[event.conn] = connection
-        self._ask(connection, "connect", NOTHING, 0, now, scripts)
-        self._arm(connection)
+        script = self._carry_out(connection, play, "connect", NOTHING, 0, now, scripts)
+        if ends:
+            self._turn(now, scripts)
+        self._attend(connection, script, now)
 
-    def _asked(
-        self, conn: str, moment: str, facts: Facts, stream: int, now: float, scripts: list[Script]
-    ) -> None:
+    def _asked(self, conn: str, moment: str, facts: Facts, stream: int, now: float, scripts: list[Script]) -> None:
         connection = self._connections.get(conn)
         if connection is None or connection.over:
             return
         connection.heard = now
-        if "user" in facts:
-            connection.facts["user"] = facts["user"]
         script = self._ask(connection, moment, facts, stream, now, scripts)
-        # A client that waits for our answer is not idle; a delay counts from its end.
-        connection.heard = now + _waits(script)
-        self._arm(connection)
+        if "user" in facts and script is not None and script.proceeds:
+            connection.facts["user"] = facts["user"]
+        self._attend(connection, script, now)
+
+    def _attend(self, connection: _Connection, script: Script | None, now: float) -> None:
+        """A client that waits for our answer is not idle: its silence begins when that is out."""
+        if script is not None and script.steps is not BEHAVE:
+            connection.heard = max(connection.heard, now + _takes(script))
+        if self._phase.idle:
+            self._arm(connection)
 
     def _answered(self, conn: str, code: int, command: str, now: float, scripts: list[Script]) -> None:
         connection = self._connections.get(conn)
         if code >= 400 and connection is not None and not connection.over:
-            self._ask(connection, "error", {"code": code, "command": command}, 0, now, scripts, quiet=True)
+            self._ask(connection, "error", {"code": code, "command": command}, 0, now, scripts)
 
     def _reached(self, conn: str, stream: int, now: float, scripts: list[Script]) -> None:
         connection = self._connections.get(conn)
         if connection is None or connection.over or stream not in connection.pending:
             return
         play, moment = connection.pending.pop(stream)
-        scripts.append(self._script(connection, play, moment, stream, now))
+        script = self._script(connection, play, moment, stream, now)
+        scripts.append(script)
+        self._attend(connection, script, now)
 
     def _end(self, conn: str, moment: str, stream: int) -> None:
         connection = self._connections.get(conn)
         if connection is None:
             return
         connection.pending.pop(stream, None)
-        owner = f"{conn}/{moment}/{stream}"
+        owner = _owner(conn, moment, stream)
         if connection.lasting.pop(owner, None):
             self._store.release(owner)
 
@@ -236,40 +258,40 @@ class Engine:
         stream: int,
         now: float,
         scripts: list[Script],
-        quiet: bool = False,
+        plan: Plan | None = None,
     ) -> Script | None:
-        """Decide about one moment of one connection; `quiet` moments say nothing where no rule fires."""
-        connection.asked += 1
-        plan = self._phase.plan(moment)
-        ends = False
-        play = None
-        if plan is not None:
-            play, ends = self._decide(connection, plan, moment, facts, stream, now)
-        if play is None or not play.candidate.refuses:
-            connection.passed.add(moment)
-        script = self._answer(connection, play, moment, stream, now, quiet)
-        if script is not None:
-            scripts.append(script)
+        """Decide about one moment of one connection, and say what is done; None where that is nothing."""
+        over = connection.over
+        play, ends = self._decide(connection, moment, facts, stream, now, scripts, plan)
+        if connection.over and not over:  # by what a phase said that another replica has entered meanwhile
+            return None
+        script = self._carry_out(connection, play, moment, facts, stream, now, scripts)
         if ends:
-            self._turn(now, now, scripts)
+            self._turn(now, scripts)
         return script
 
     def _decide(
-        self, connection: _Connection, plan: Plan, moment: str, facts: Facts, stream: int, now: float
+        self,
+        connection: _Connection,
+        moment: str,
+        facts: Facts,
+        stream: int,
+        now: float,
+        scripts: list[Script],
+        plan: Plan | None = None,
     ) -> tuple[Play | None, bool]:
-        known = {**connection.facts, **facts} if facts else connection.facts
-        while True:
-            question = self._question(connection, plan, moment, known, stream)
-            verdict = self._store.decide(question, now)
+        """The rule that fires, and whether the phase ends with this event."""
+        plan = plan or self._phase.plan(moment)
+        while plan is not None:
+            known = {**connection.facts, **facts} if facts else connection.facts
+            verdict = self._store.decide(self._question(connection, plan, moment, known, stream), now)
             if verdict is not None:
-                play = None if verdict.rule is None else plan.plays[verdict.rule]
-                return play, verdict.ends
-            self._settle()  # another replica has moved the scenario on
-            plan = self._phase.plan(moment) or Plan()
+                return (None if verdict.rule is None else plan.plays[verdict.rule]), verdict.ends
+            self._catch_up(now, scripts)
+            plan = self._phase.plan(moment)
+        return None, False
 
-    def _question(
-        self, connection: _Connection, plan: Plan, moment: str, known: Facts, stream: int
-    ) -> Question:
+    def _question(self, connection: _Connection, plan: Plan, moment: str, known: Facts, stream: int) -> Question:
         counts: list[Key] = []
         candidates: list[tuple[Candidate, Key]] = []
         groups = plan.groups
@@ -281,22 +303,36 @@ class Engine:
                 if not test(known.get(name)):
                     break
             else:
-                key = group.key_for(known) if group.per else group.key
+                key = key_for(group, known) if group.per else group.key
                 if group.counts:
                     counts.append(key)
                 candidates += group.asked or self._drawn(group, key, connection)
         if len(groups) > 1:
             candidates.sort(key=lambda pair: pair[0].rule)
-        owner, places, windows = connection.id, [], []
+        owners: Owners = (connection.id,)
+        places: Sequence[Place] = ()
+        windows: Sequence[Key] = ()
+        if plan.populations:
+            owners, places, windows = self._joined(connection, plan, moment, known, stream)
+        return Question(self._mark, owners, counts, candidates, places, windows, plan.until)
+
+    def _joined(
+        self, connection: _Connection, plan: Plan, moment: str, known: Facts, stream: int
+    ) -> tuple[Owners, list[Place], list[Key]]:
+        """Who asks, and what it joins if it is let through: places, and windows."""
+        owners: Owners = (connection.id,)
+        if plan.lasting:
+            owners = (connection.id, _owner(connection.id, moment, stream))
+        places: list[Place] = []
+        windows: list[Key] = []
         for population in plan.populations if not connection.left else ():
-            if population.counts(known):
-                (windows if population.within else places).append(population.key_for(known))
-                if population.lasting:
-                    owner = f"{connection.id}/{moment}/{stream}"
-        if owner is not connection.id:
-            connection.lasting[owner] = moment
-        until = None if plan.until is None else (moment, plan.until)
-        return Question(self._mark, owner, counts, candidates, places, windows, until)
+            if not population.tests or population.counts(known):
+                key = key_for(population, known) if population.per else population.key
+                if population.within:
+                    windows.append(key)
+                else:
+                    places.append((key, owners[population.lasting]))
+        return owners, places, windows
 
     def _drawn(self, group: Group, key: Key, connection: _Connection) -> list[tuple[Candidate, Key]]:
         """The candidates of a group that chance lets through."""
@@ -307,18 +343,36 @@ class Engine:
         ]
 
     def _draw(self, connection: _Connection, play: Play) -> float:
-        """A number in [0, 1) that depends on the seed, the rule, the connection and the event, and no other call."""
-        at = f"{self.seed}/{self._mark.lap}/{play.key}/{connection.number}/{connection.asked}"
+        """A number in [0, 1) from the seed, the rule, the connection, and how often it drew there; nothing else."""
+        drawn = connection.drawn[play.lot] = connection.drawn.get(play.lot, 0) + 1
+        at = f"{self.seed}/{self._mark.lap}/{play.lot}/{connection.number}/{drawn}"
         return int.from_bytes(blake2b(at.encode(), digest_size=7).digest(), "big") / 2.0**56
 
-    def _answer(
-        self, connection: _Connection, play: Play | None, moment: str, stream: int, now: float, quiet: bool
+    def _carry_out(
+        self,
+        connection: _Connection,
+        play: Play | None,
+        moment: str,
+        facts: Facts,
+        stream: int,
+        now: float,
+        scripts: list[Script],
     ) -> Script | None:
+        known = self._phase.moments.get(moment)
+        if play is None or not play.candidate.refuses:
+            connection.passed.add(moment)
+            if known is not None and known.lasts and not connection.left:
+                connection.lasting[_owner(connection.id, moment, stream)] = moment, facts
+        if known is not None and known.unasked and (play is None or play.steps == BEHAVE):
+            return None
+        script = self._answer(connection, play, moment, stream, now)
+        scripts.append(script)
+        return script
+
+    def _answer(self, connection: _Connection, play: Play | None, moment: str, stream: int, now: float) -> Script:
         if play is None:
-            return None if quiet else Script(connection.id, BEHAVE, moment, self._phase.name, stream=stream)
+            return Script(connection.id, BEHAVE, moment, self._phase.name, stream=stream)
         if not play.later:
-            if quiet and not play.fault:
-                return None
             return self._script(connection, play, moment, stream, now)
         connection.pending[stream] = (play, moment)
         return Script(connection.id, watch(play), moment, self._phase.name, stream=stream)
@@ -328,7 +382,7 @@ class Engine:
         if play.closes:
             connection.over = True
             self._leave(connection)
-        return Script(connection.id, steps, moment, self._phase.name, play.key, play.fault or None, stream)
+        return Script(connection.id, steps, moment, play.phase, play.key, play.fault or None, stream)
 
     def _live(self, name: str, play: Play, connection: _Connection, now: float) -> str:
         if name.startswith("left."):
@@ -336,39 +390,50 @@ class Engine:
             return str(left) if name == "left.seconds" else formatdate(self.epoch + now + left, usegmt=True)
         if name == "limit":
             rule = play.rule
-            return str(next((n for n in (rule.over, rule.after, rule.first, rule.nth) if n is not None), ""))
+            limit = next((n for n in (rule.over, rule.after, rule.first, rule.nth) if n is not None), "")
+            return f"{limit:g}" if isinstance(limit, Span) else str(limit)
         return str({"host": self.host, "port": self.port}.get(name, connection.facts.get(name, "")))
 
     def _retake(self, connection: _Connection) -> None:
         """Its places in a scenario that was not playing when it was let in."""
+        if connection.left:
+            return
         for moment in connection.passed:
-            plan = self._phase.plan(moment)
-            for population in plan.populations if plan else ():
-                if population.within or population.lasting or connection.left:
-                    continue
-                if population.counts(connection.facts):
-                    self._store.take(connection.id, [population.key_for(connection.facts)])
+            self._take(connection.id, moment, connection.facts, lasting=False)
+        for owner, (moment, facts) in connection.lasting.items():
+            self._take(owner, moment, {**connection.facts, **facts}, lasting=True)
 
-    # ---- phases --------------------------------------------------------------------------------
+    def _take(self, owner: str, moment: str, known: Facts, lasting: bool) -> None:
+        for population in (self._phase.plan(moment) or NO_PLAN).populations:
+            if population.lasting is lasting and not population.within and population.counts(known):
+                self._store.take([(key_for(population, known), owner)])
 
-    def _pass_time(self, now: float) -> list[Script]:
-        scripts: list[Script] = []
+    # ---- time ----------------------------------------------------------------------------------
+
+    def _pass_time(self, now: float, scripts: list[Script]) -> None:
+        """All that is due up to now, each at its own time and in that order."""
         self._skip_laps(now)
-        while self._ends is not None and now >= self._ends:
-            self._turn(self._ends, now, scripts)
-        return scripts
+        while (due := self.due) is not None and due <= now:
+            if due == self._ends:
+                self._turn(due, scripts)
+            else:
+                self._fire_idle(due, scripts)
 
     def _skip_laps(self, now: float) -> None:
         """Leave out whole laps of a circle in which nothing could happen: a clock may jump by days."""
-        since, times = self._mark.since, [phase.lasts for phase in self._phases]
-        if since is None or any("enter" in phase.plans for phase in self._phases):
+        since, lap = self._mark.since, sum(phase.lasts or math.inf for phase in self._phases)
+        if since is None or self._ends is None or now - since < lap or self._may_speak():
             return
-        lap = sum(time or math.inf for time in times)
-        if (laps := (now - since) // lap) >= 1:
-            self._store.move(self._mark, Mark(self._mark.phase, self._mark.lap + int(laps), since + laps * lap))
-            self._settle()
+        laps = (now - since) // lap
+        self._store.move(self._mark, Mark(self._mark.phase, self._mark.lap + int(laps), since + laps * lap))
+        self._settle()
 
-    def _turn(self, at: float, now: float, scripts: list[Script]) -> None:
+    def _may_speak(self) -> bool:
+        """True if somebody is there to whom a phase may say something unasked."""
+        unasked = any("enter" in phase.plans or phase.idle for phase in self._phases)
+        return unasked and any(not connection.over for connection in self._connections.values())
+
+    def _turn(self, at: float, scripts: list[Script]) -> None:
         """Enter the next phase as of `at`."""
         if self._is_final:
             return
@@ -376,7 +441,7 @@ class Engine:
         lap = self._mark.lap + (index <= self._mark.phase)
         self._store.move(self._mark, Mark(index, lap, None if self._mark.since is None else at))
         self._settle()
-        self._enter(now, scripts)
+        self._enter(at, scripts)
 
     def _enter(self, now: float, scripts: list[Script]) -> None:
         self._idle.clear()
@@ -386,20 +451,18 @@ class Engine:
             connection.spent.clear()
             connection.armed = False
             if "enter" in self._phase.plans:
-                self._ask(connection, "enter", NOTHING, 0, now, scripts, quiet=True)
+                self._ask(connection, "enter", NOTHING, 0, now, scripts)
             self._arm(connection)
 
-    # ---- idle ----------------------------------------------------------------------------------
-
-    def _silence_ends(self, connection: _Connection, play: Play) -> float:
-        since = connection.opened if play.rule.since == "connect" else connection.heard
-        return max(since, connection.spent.get(play.index, since)) + float(play.rule.after or 0)
+    def _silence_ends(self, connection: _Connection, number: int, silence: Silence) -> float:
+        since = connection.opened if silence.since_connect else connection.heard
+        return max(since, connection.spent.get(number, since)) + silence.seconds
 
     def _arm(self, connection: _Connection) -> None:
         """See that the connection has an entry among the timers; a later one than needed is put right there."""
         if not self._phase.idle or connection.armed or connection.over:
             return
-        first = min(self._silence_ends(connection, play) for play in self._phase.idle)
+        first = min(self._silence_ends(connection, *silence) for silence in enumerate(self._phase.idle))
         if first < math.inf:  # while it hangs on an answer of ours, no silence is its own
             connection.armed = True
             heapq.heappush(self._idle, (first, connection.id))
@@ -410,39 +473,39 @@ class Engine:
             if connection is None or connection.over or not connection.armed:
                 continue
             connection.armed = False
-            due = [play for play in self._phase.idle if self._silence_ends(connection, play) <= now]
-            if due:
-                for play in due:
-                    connection.spent[play.index] = now
-                self._ask_idle(connection, due, now, scripts)
+            self._end_silences(connection, now, scripts)
             self._arm(connection)
 
-    def _ask_idle(
-        self, connection: _Connection, due: Iterable[Play], now: float, scripts: list[Script]
-    ) -> None:
-        plan = self._phase.plans["idle"]
-        ready = {play.index for play in due}
-        groups = tuple(
-            replace(group, plays=plays, asked=())
-            for group in (*plan.groups, *(g for sieve in plan.sieves for g in sieve.groups))
-            if (plays := tuple(play for play in group.plays if play.index in ready))
-        )
-        connection.asked += 1
-        play, ends = self._decide(
-            connection, Plan(groups, until=plan.until, plays=plan.plays), "idle", NOTHING, 0, now
-        )
-        script = self._answer(connection, play, "idle", 0, now, quiet=True)
-        if script is not None:
-            scripts.append(script)
-        if ends:
-            self._turn(now, now, scripts)
+    def _end_silences(self, connection: _Connection, now: float, scripts: list[Script]) -> None:
+        phase = self._phase
+        for number, silence in enumerate(phase.idle):
+            if connection.over or self._phase is not phase:
+                return
+            if self._silence_ends(connection, number, silence) <= now:
+                connection.spent[number] = now
+                self._ask(connection, "idle", NOTHING, 0, now, scripts, silence.plan)
 
 
-def _waits(script: Script | None) -> float:
-    """How long a script keeps its client waiting, in seconds; for ever where it hangs."""
-    if script is None:
-        return 0.0
-    return sum(math.inf if isinstance(s, Hang) else s.seconds if isinstance(s, Wait) else 0.0 for s in script.steps)
+def _owner(conn: str, moment: str, stream: int) -> str:
+    """What is in progress on a connection since a moment, as the holder of a place."""
+    return f"{conn}/{moment}/{stream}"
+
+
+def _takes(script: Script) -> float:
+    """How long it takes until a client has its answer, in seconds; for ever where it hangs."""
+    return sum(_step_takes(step) for step in script.steps)
+
+
+def _step_takes(step: Action) -> float:
+    match step:
+        case Hang():
+            return math.inf
+        case Wait(seconds):
+            return seconds
+        case Send(lines, drip) | Proceed(tuple(lines), drip):
+            return drip * sum(len(line.encode()) + 2 for line in lines)
+        case _:
+            return 0.0
 
 
 __all__ = ["CompiledPhase", "Engine"]

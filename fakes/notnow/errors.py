@@ -70,6 +70,16 @@ class FakeError(NotNowError, RuntimeError):
     """Our own adapter failed. This is a bug in notnow, and never part of a scenario."""
 
 
+def shown(value: object) -> str:
+    """A value as an error quotes it: short, and as TOML writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "a table"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that `word` was probably meant to be, if one is near enough."""
     close = difflib.get_close_matches(word.lower(), list(choices), n=1, cutoff=0.6)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -21,12 +21,16 @@ from notnow.units import DURATION_HELP, Span
 
 ALERTS = tuple(a.name.removeprefix("ALERT_DESCRIPTION_").lower() for a in ssl.AlertDescription)
 PER = ("server", "client", "connection", "user", "sender", "recipient", "host")
-REPLY_LINE = re.compile(r"[2-5][0-9][0-9](?:[ -].*)?")
+SINCE = ("any", "transfer", "connect")
+TLS_MODES = ("none", "starttls", "implicit")
+SHAPES = ("constant", "linear", "exponential")  # of a back-off
+REPLY_LINE = re.compile(r"[2-5][0-9][0-9](?:[ -][^\r\n]*)?")
+SHORTEST = 0.001  # seconds: less than this, over and over, would stop time
 
 
-def refuse(allowed: str, value: object = None, choices: object = ()) -> PydanticCustomError:
+def refuse(allowed: str, value: object = None, choices: Iterable[str] = ()) -> PydanticCustomError:
     """The error of a value that is not allowed, with the choice that it was near."""
-    near = nearest(value, choices) if isinstance(value, str) and choices else None  # type: ignore[arg-type]
+    near = nearest(value, choices) if isinstance(value, str) else None
     return PydanticCustomError("notnow", "{allowed}", {"allowed": allowed, "nearest": near})
 
 
@@ -34,6 +38,13 @@ def _duration(value: object) -> Span:
     span = units.parse_duration(value)
     if span is None:
         raise refuse(DURATION_HELP)
+    return span
+
+
+def _length(value: object) -> Span:
+    span = units.parse_duration(value)
+    if span is None or span < SHORTEST:
+        raise refuse(f"{DURATION_HELP}, and at least 1ms")
     return span
 
 
@@ -48,13 +59,13 @@ def _amount(value: object) -> int | Span:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
     span = units.parse_duration(value)
-    if span is None:
-        raise refuse(f"a number of events (1 or more), or {DURATION_HELP}")
+    if span is None or span < SHORTEST:
+        raise refuse(f"a number of events (1 or more), or {DURATION_HELP}, and at least 1ms")
     return span
 
 
 def _lines(value: object) -> tuple[str, ...]:
-    lines = value if isinstance(value, (list, tuple)) else [value]
+    lines: list[object] = list(value) if isinstance(value, (list, tuple)) else [value]
     if not lines:
         raise refuse("at least one reply line")
     for line in lines:
@@ -62,7 +73,7 @@ def _lines(value: object) -> tuple[str, ...]:
             raise refuse(
                 f'reply lines such as "421 4.3.2 Closing" (three digits, then " " or "-", on one line), not {line!r}'
             )
-    return _complete(tuple(lines))
+    return _complete(tuple(map(str, lines)))
 
 
 def _complete(lines: tuple[str, ...]) -> tuple[str, ...]:
@@ -77,8 +88,8 @@ def _complete(lines: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _close(value: object) -> bool | str:
-    if isinstance(value, bool) or value in ("reset", "abrupt"):
-        return value  # type: ignore[return-value]
+    if isinstance(value, (bool, str)) and value in (True, False, "reset", "abrupt"):
+        return value
     raise refuse('true, false, "reset" or "abrupt"', value, ("reset", "abrupt"))
 
 
@@ -98,6 +109,7 @@ def _mapping(value: object) -> object:
 
 
 Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": units.DURATION})]
+Length = Annotated[float, BeforeValidator(_length), WithJsonSchema({"type": "string", "pattern": units.DURATION})]
 Percent = Annotated[float, BeforeValidator(_percent), WithJsonSchema({"type": "string", "pattern": units.PERCENT})]
 Amount = Annotated[
     int | Span,
@@ -120,6 +132,8 @@ Ending = Annotated[
 def _names(*choices: str) -> Callable[[object], tuple[str, ...]]:
     def check(value: object) -> tuple[str, ...]:
         names = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+        if not names:
+            raise refuse(f"at least one of {', '.join(choices)}" if choices else "at least one")
         for name in names:
             if not isinstance(name, str) or (choices and name not in choices):
                 raise refuse(", ".join(choices) or "text, or a list of texts", name, choices)
@@ -129,7 +143,7 @@ def _names(*choices: str) -> Callable[[object], tuple[str, ...]]:
 
 
 def _one_or_more(items: dict[str, Any]) -> WithJsonSchema:
-    return WithJsonSchema({"anyOf": [items, {"type": "array", "items": items}]})
+    return WithJsonSchema({"anyOf": [items, {"type": "array", "items": items, "minItems": 1}]})
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names()), _one_or_more({"type": "string"})]
@@ -144,25 +158,28 @@ class Fault(Table):
     """What the fake does instead of behaving, or along with it."""
 
     reply: Lines | None = Field(
-        None,
+        default=None,
         description="Reply lines, exactly as sent; a list may hold two replies. A 2yz or 3yz takes effect, any other does not.",
     )
     close: Ending | None = Field(
-        None,
+        default=None,
         description='End the connection: true (after the reply has been seen), "reset" (RST), "abrupt" (at once), false (stay open). A 421 closes unless told otherwise.',
     )
-    stall: bool | None = Field(None, description="Never answer this, and keep the connection open.")
-    delay: Duration | None = Field(None, description="Wait this long before the answer.")
-    drip: Duration | None = Field(None, description="Send the answer byte by byte, with this pause between two bytes.")
+    stall: bool | None = Field(default=None, description="Never answer this, and keep the connection open.")
+    delay: Duration | None = Field(default=None, description="Wait this long before the answer.")
+    drip: Duration | None = Field(
+        default=None, description="Send the answer byte by byte, with this pause between two bytes."
+    )
     keep: bool | None = Field(
-        None, description="Whether what was asked takes effect (the message is kept), whatever the reply says."
+        default=None, description="Whether what was asked takes effect (the message is kept), whatever the reply says."
     )
     after_bytes: Count | None = Field(
-        None, description="Decided at the start, done when this many bytes of the body have passed; never, if it ends sooner."
+        default=None,
+        description="Decided at the start, done when this many bytes of the body have passed; never, if it ends sooner.",
     )
-    certificate: str | None = Field(None, description="Show this [certificate.NAME].")
+    certificate: str | None = Field(default=None, description="Show this [certificate.NAME].")
     alert: Annotated[str, BeforeValidator(_choices(*ALERTS)), WithJsonSchema({"enum": list(ALERTS)})] | None = Field(
-        None, description="Refuse the TLS handshake with this alert (RFC 8446 §6.2)."
+        default=None, description="Refuse the TLS handshake with this alert (RFC 8446 §6.2)."
     )
 
 
@@ -174,36 +191,41 @@ class Rule(Fault):
 
     on: Names = Field(description="The moment, or a list of them.")
     where: Annotated[dict[str, Any], BeforeValidator(_mapping)] | None = Field(
-        None, description='Facts that must match: a glob, a value, or a list of them; "none" is absent; header.NAME reads a header.'
+        default=None,
+        description='Facts that must match: a glob, a value, or a list of them; "none" is absent; header.NAME reads a header.',
     )
-    per: Per = Field(("server",), description="Count separately for each of these.")
-    nth: Count | None = Field(None, description="Only the nth event.")
-    every: Count | None = Field(None, description="Every nth event.")
+    per: Per = Field(default=("server",), description="Count separately for each of these.")
+    nth: Count | None = Field(default=None, description="Only the nth event.")
+    every: Count | None = Field(default=None, description="Every nth event.")
     first: Amount | None = Field(
-        None, description="The first so many events, or those within this time of the first one."
+        default=None, description="The first so many events, or those within this time of the first one."
     )
     after: Amount | None = Field(
-        None, description="The events after the first so many, or after this time; for `idle`, the silence."
+        default=None, description="The events after the first so many, or after this time; for `idle`, the silence."
     )
     over: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="When so many are already in: live connections that have passed here, or what is in progress."
+        default=None,
+        description="When so many are already in: live connections that have passed here, or what is in progress.",
     )
-    within: Duration | None = Field(None, description="With `over`: count what was let through in this sliding window instead.")
-    times: Count | None = Field(None, description="Fire at most so many times.")
-    chance: Percent | None = Field(None, description="Fire with this probability, drawn from the seed.")
-    since: Annotated[str, BeforeValidator(_choices("any", "transfer", "connect"))] | None = Field(
-        None, description="For `idle`: silence since any command, the last transfer, or the connect."
+    within: Length | None = Field(
+        default=None, description="With `over`: count what was let through in this sliding window instead."
     )
-    fault: str | None = Field(None, description="Take the fault of this name, from [fault.NAME].")
+    times: Count | None = Field(default=None, description="Fire at most so many times.")
+    chance: Percent | None = Field(default=None, description="Fire with this probability, drawn from the seed.")
+    since: Annotated[str, BeforeValidator(_choices(*SINCE)), WithJsonSchema({"enum": list(SINCE)})] | None = Field(
+        default=None, description="For `idle`: silence since any command, the last transfer, or the connect."
+    )
+    fault: str | None = Field(default=None, description="Take the fault of this name, from [fault.NAME].")
 
 
 class Phase(Table):
     """A stretch of the scenario."""
 
-    name: str = Field("", description="What reports call it.")
-    lasts: Duration | None = Field(None, description="It ends after this time.")
+    name: str = Field(default="", description="What reports call it.")
+    lasts: Length | None = Field(default=None, description="It ends after this time.")
     until: dict[str, Count] | None = Field(
-        None, description="It ends after so many events of a moment; refused ones count, and the last one still belongs to it."
+        default=None,
+        description="It ends after so many events of a moment; refused ones count, and the last one still belongs to it.",
     )
     rule: list[Rule] = Field(default_factory=list, description="Its rules; the first that matches wins.")
 
@@ -211,56 +233,68 @@ class Phase(Table):
 class Server(Table):
     """How the fake is set up."""
 
-    tls: Annotated[str, BeforeValidator(_choices("none", "starttls", "implicit"))] = Field(
-        "none", description="Whether and how the server speaks TLS."
+    tls: Annotated[str, BeforeValidator(_choices(*TLS_MODES)), WithJsonSchema({"enum": list(TLS_MODES)})] = Field(
+        default="none", description="Whether and how the server speaks TLS."
     )
     users: dict[str, str] | None = Field(
-        None, description="Names and passwords. Without it any login is good, and none is needed."
+        default=None, description="Names and passwords. Without it any login is good, and none is needed."
     )
 
 
 class Certificate(Table):
     """A certificate that the server can show."""
 
-    names: Names = Field(("localhost",), description="The host names and addresses that it covers.")
-    expired: bool = Field(False, description="It ran out a while ago.")
-    untrusted: bool = Field(False, description="Its CA is not the one in `ca_file`.")
-    incomplete: bool = Field(False, description="The intermediate certificate is not sent.")
+    names: Names = Field(default=("localhost",), description="The host names and addresses that it covers.")
+    expired: bool = Field(default=False, description="It ran out a while ago.")
+    untrusted: bool = Field(default=False, description="Its CA is not the one in `ca_file`.")
+    incomplete: bool = Field(default=False, description="The intermediate certificate is not sent.")
 
 
 class Delivered(Table):
-    times: Count = 1
+    """Each message is stored, no more and no less often."""
+
+    times: Count = Field(default=1, description="So many copies of each.")
 
 
 class Retried(Table):
-    times: Count | None = None
-    within: Duration | None = None
-    first_delay: Duration | None = None
-    backoff: Annotated[str, BeforeValidator(_choices("constant", "linear", "exponential"))] | None = None
+    """The client comes back after a refusal."""
+
+    times: Count | None = Field(default=None, description="At least so often.")
+    within: Duration | None = Field(default=None, description="So soon after the first refusal.")
+    first_delay: Duration | None = Field(
+        default=None, description="It waits at least so long before it first comes back."
+    )
+    backoff: Annotated[str, BeforeValidator(_choices(*SHAPES)), WithJsonSchema({"enum": list(SHAPES)})] | None = Field(
+        default=None, description="How its waits grow."
+    )
 
 
 class Exceeded(Table):
-    connections: Count
+    """A cap that the client keeps to."""
+
+    connections: Count = Field(description="So many connections at a time, refused ones counted.")
 
 
 class Expect(Table):
     """What a well-behaved client achieves: the assertions, without `assert_`."""
 
-    delivered: Delivered | None = Field(None, description="Each message is stored so many times.")
-    retried: Retried | None = Field(None, description="The client tries again, so often and with such delays.")
-    no_duplicates: bool | None = Field(None, description="No message is stored twice.")
-    never_exceeded: Exceeded | None = Field(None, description="At most so many connections at a time, refused ones counted.")
+    delivered: Delivered | None = Field(default=None, description="Each message is stored so many times.")
+    retried: Retried | None = Field(default=None, description="The client tries again, so often and with such delays.")
+    no_duplicates: bool | None = Field(default=None, description="No message is stored twice.")
+    never_exceeded: Exceeded | None = Field(
+        default=None, description="At most so many connections at a time, refused ones counted."
+    )
 
 
 class Document(Table):
     """A scenario: phases of rules."""
 
-    summary: str = Field("", description="What happens, in one sentence.")
+    summary: str = Field(default="", description="What happens, in one sentence.")
     protocol: Annotated[str, BeforeValidator(_choices(*PROTOCOLS)), WithJsonSchema({"enum": list(PROTOCOLS)})] = Field(
         description="The protocol that it is for."
     )
     sources: list[str] = Field(default_factory=list, description="Where its behaviour and texts come from.")
-    repeat: bool = Field(False, description="Play the phases in a circle.")
+    repeat: bool = Field(default=False, description="Play the phases in a circle.")
     params: dict[str, Any] = Field(default_factory=dict, description="Knobs; the default gives the type.")
     server: Server = Field(default_factory=Server, description="How the fake is set up.")
     certificate: dict[str, Certificate] = Field(
@@ -277,21 +311,32 @@ TABLES: tuple[type[Table], ...] = (Document, Phase, Rule, Fault, Server, Certifi
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a scenario file, for editors. A placeholder may stand for any value."""
     schema = Document.model_json_schema()
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "notnow scenario"
-    rule = schema["$defs"]["Rule"]["properties"]["on"]
-    moments = sorted({m for table in MOMENTS.values() for m in table})
-    rule["anyOf"] = [{"enum": moments}, {"type": "array", "items": {"enum": moments}}]
-    for table in (schema, *schema["$defs"].values()):
-        for name, value in table.get("properties", {}).items():
-            if name not in ("params", "rule", "phase", "where"):
-                table["properties"][name] = _or_placeholder(value)
-    return schema
+    on = schema["$defs"]["Rule"]["properties"]["on"]
+    moments = {"enum": sorted({moment for table in MOMENTS.values() for moment in table})}
+    on["anyOf"] = [moments, {"type": "array", "items": moments, "minItems": 1}]
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "notnow scenario"}
+    described = {**schema, "properties": {k: v for k, v in schema["properties"].items() if k != "params"}}
+    filled: dict[str, Any] = _with_placeholders(described)
+    filled["properties"]["params"] = schema["properties"]["params"]
+    return {**filled, **head}
 
 
-def _or_placeholder(value: dict[str, Any]) -> dict[str, Any]:
-    if value.get("type") in ("object", "array") or "$ref" in value or value.get("type") == "string" and "pattern" not in value:
-        return value
-    kept = {k: value.pop(k) for k in ("description", "default", "title") if k in value}
-    placeholder = {"type": "string", "pattern": r"^\{[^{}]+\}$"}
-    return {**kept, "anyOf": [*(value["anyOf"] if set(value) == {"anyOf"} else [value]), placeholder]}
+_PLACEHOLDER = {"type": "string", "pattern": r"\{[^{}]+\}"}
+_ABOUT = ("title", "description", "default")
+
+
+def _with_placeholders(node: Any) -> Any:
+    """The same schema, with a text that holds a placeholder allowed wherever one value is."""
+    if isinstance(node, list):
+        return [_with_placeholders(item) for item in node if item != {"type": "null"}]
+    if not isinstance(node, dict):
+        return node
+    tables = "$ref" in node.get("items", ())
+    if "enum" in node or "pattern" in node or (node.get("type") in ("boolean", "integer", "array") and not tables):
+        about = {key: node[key] for key in _ABOUT if key in node}
+        kept = {key: value for key, value in node.items() if key not in about and key != "items"}
+        if "items" in node:
+            kept["items"] = _with_placeholders(node["items"])
+        return {**about, "anyOf": [kept, _PLACEHOLDER]}
+    node = {key: value for key, value in node.items() if (key, value) != ("default", None)}
+    return {key: value if key in _ABOUT else _with_placeholders(value) for key, value in node.items()}

@@ -66,8 +66,8 @@ class Exchange:
     @property
     def codes(self) -> tuple[int, ...]:
         """The codes of the replies, one for each: a multi-line reply has one code."""
-        lines = (self.reply or "").splitlines()
-        return tuple(int(line[:3]) for line in lines if line[:3].isdigit() and line[3:4] != "-")
+        lines = (self.reply or "").split("\n")
+        return tuple(int(line[:3]) for line in lines if line[:3].isdecimal() and line[3:4] != "-")
 
     @property
     def code(self) -> int | None:
@@ -224,7 +224,7 @@ class Journal:
 
     def since_play(self) -> tuple[Exchange, ...]:
         """The exchanges since a scenario was last played."""
-        return tuple(x for x in self._order if x.index > self._played)
+        return tuple(x for x in self.exchanges if x.index > self._played)
 
     def as_dicts(self) -> Iterator[dict[str, Any]]:
         """Every entry as plain data, in order: exchanges, phases, and how each connection ended."""
@@ -270,6 +270,8 @@ class Journal:
         """A connection ends; `by` is "client", or "fake" as soon as the fake has decided to."""
         connection.ended_by = by
         connection.closed_at, connection.closed_index = self.clock.now(), self.clock.stamp()
+        if self.dropped and not connection._log:
+            self._connections.pop(connection.number, None)
         self.tell(connection)
 
     def mark(self, kind: str, text: str) -> None:

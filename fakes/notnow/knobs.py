@@ -6,6 +6,7 @@ fault, where `render` fills them; anywhere else they are an error.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -13,12 +14,12 @@ from typing import Any
 
 from notnow.errors import Problem, nearest, unknown
 from notnow.toml_lines import Path
-from notnow.units import DURATION_HELP, parse_duration, parse_percent
+from notnow.units import DURATION_HELP, LONGEST, parse_duration, parse_percent
 
 SERVER_OPTIONS = frozenset({"clock", "seed", "host", "port", "tls", "users", "files", "app", "journal_limit"})
 LIVE = frozenset({"host", "client", "limit", "port", "left.seconds", "left.date"})
-RESERVED = SERVER_OPTIONS | {name.partition(".")[0] for name in LIVE}
-LIVE_TEXT = frozenset({"reply"})  # the keys whose text may hold live placeholders
+_KEYWORDS = frozenset({"name", "own", "beside"})  # of the calls that take knobs as keywords
+RESERVED = SERVER_OPTIONS | _KEYWORDS | {name.partition(".")[0] for name in LIVE}
 
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
@@ -31,7 +32,7 @@ def coerce(name: str, default: Any, value: Any) -> Any:
     Raises ValueError with what is allowed.
     """
     if isinstance(default, bool):
-        return _one_of({"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}, value)
+        return _one_of(_BOOLS, value)
     if isinstance(default, (int, float)):
         return _number(type(default), value)
     if parse_duration(default) is not None:
@@ -39,10 +40,13 @@ def coerce(name: str, default: Any, value: Any) -> Any:
     if parse_percent(default) is not None and parse_percent(value) is None:
         raise ValueError('a percentage, such as "20%"')
     if isinstance(default, list):
-        return value.split(",") if isinstance(value, str) else list(value)
+        return _list(name, default, value)
     if not isinstance(value, str):
         raise ValueError("text")
     return value
+
+
+_BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
 def _one_of(words: Mapping[str, bool], value: Any) -> bool:
@@ -56,14 +60,17 @@ def _number(kind: type, value: Any) -> Any:
     try:
         if isinstance(value, bool) or (kind is int and isinstance(value, float)):
             raise ValueError
-        return kind(value)
-    except (ValueError, TypeError):
+        number = kind(value)
+        if not math.isfinite(number):
+            raise ValueError
+        return number
+    except (ValueError, TypeError, OverflowError):
         raise ValueError("a whole number" if kind is int else "a number") from None
 
 
 def _duration(value: Any) -> str:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = timedelta(seconds=value)
+        value = timedelta(seconds=value) if 0 <= value <= LONGEST else None
     if isinstance(value, timedelta):
         value = f"{value.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
     if parse_duration(value) is None:
@@ -71,15 +78,25 @@ def _duration(value: Any) -> str:
     return str(value)
 
 
+def _list(name: str, default: list[Any], value: Any) -> list[Any]:
+    """Each item in the type of the default's first."""
+    if not isinstance(value, (str, list, tuple)):
+        raise ValueError('a list; on the command line "a,b"')
+    items = value.split(",") if isinstance(value, str) else value
+    return [coerce(name, default[0], item) if default else item for item in items]
+
+
 def settle(defaults: Mapping[str, Any], given: Mapping[str, Any], report: Report) -> dict[str, Any]:
     """The value of every knob: what was given, in its default's type, else the default."""
     values = dict(defaults)
-    for name in defaults:
+    for name, default in defaults.items():
         if name in RESERVED:
-            report(
-                ("params", name),
-                Problem(f"a knob may not be called {name!r}, the name of a server option or a placeholder"),
-            )
+            found = f"a knob may not be called {name!r}, the name of a server option or a placeholder"
+            report(("params", name), Problem(found, allowed="any other name"))
+        if not _is_plain(default):
+            allowed = "text, a number, true or false, or a list of one kind of these"
+            report(("params", name), Problem(f"knob {name!r} is {default!r}"[:80], allowed=allowed))
+            values[name] = ""
     for name, value in given.items():
         if name not in defaults:
             report((), unknown("knob", name, sorted(defaults)))
@@ -89,6 +106,15 @@ def settle(defaults: Mapping[str, Any], given: Mapping[str, Any], report: Report
         except ValueError as error:
             report((), Problem(f"knob {name!r} is {value!r}", allowed=str(error)))
     return values
+
+
+def _is_plain(default: Any) -> bool:
+    """True if it is something whose type a knob can have."""
+    if isinstance(default, list):
+        return len({type(item) for item in default}) < 2 and all(
+            _is_plain(item) and not isinstance(item, list) for item in default
+        )
+    return isinstance(default, (str, bool, int)) or (isinstance(default, float) and math.isfinite(default))
 
 
 class Filler:
@@ -105,14 +131,14 @@ class Filler:
         if isinstance(node, list):
             return [self.fill(item, (*path, i), live) for i, item in enumerate(node)]
         if isinstance(node, dict):
-            return {k: self.fill(v, (*path, k), live or k in LIVE_TEXT) for k, v in node.items()}
+            return {k: self.fill(v, (*path, k), live or _is_reply((*path, k))) for k, v in node.items()}
         return node
 
     def _text(self, text: str, path: Path, live: bool) -> Any:
         alone = _BRACES.fullmatch(text)
         if alone and alone[1] in self.values:
             self.used.add(alone[1])
-            return self.values[alone[1]]
+            return _literal(self.values[alone[1]]) if live else self.values[alone[1]]
         return _BRACES.sub(lambda match: self._piece(match, path, live), text)
 
     def _piece(self, match: re.Match[str], path: Path, live: bool) -> str:
@@ -125,7 +151,7 @@ class Filler:
             if not unit or span is not None:
                 self.used.add(base)
                 value = f"{span:g}" if unit else str(self.values[base])
-                return value.replace("{", "{{").replace("}", "}}") if live else value
+                return _literal(value) if live else value
         if live and name in LIVE:
             return match[0]
         self._report(path, self._unknown(name, live))
@@ -141,6 +167,23 @@ class Filler:
             allowed=", ".join(f"{{{k}}}" for k in known) + "; {{ for a brace",
             nearest=nearest(name, known),
         )
+
+
+def _is_reply(path: Path) -> bool:
+    """True for the key whose text may hold live placeholders: the reply of a rule or a named fault."""
+    return path[-1] == "reply" and (path[0], len(path)) in (("fault", 3), ("phase", 5))
+
+
+def _literal(value: Any) -> Any:
+    """The value of a knob where `render` comes after us: its braces mean nothing but braces."""
+    if isinstance(value, list):
+        return [_literal(item) for item in value]
+    return value.replace("{", "{{").replace("}", "}}") if isinstance(value, str) else value
+
+
+def live_names(text: str) -> set[str]:
+    """The live placeholders in the text of a fault."""
+    return {match[1] for match in _BRACES.finditer(text) if match[1] is not None}
 
 
 def render(text: str, value: Callable[[str], str]) -> str:

@@ -24,7 +24,8 @@ class Moment:
 
     `facts`: the names that `where` may use besides those of the connection. `command`: the client's
     command, so that `any` covers it. `lasts`: what it begins stays in progress until an `Ended`, and
-    that is what `over` counts here.
+    that is what `over` counts here. `unasked`: the client has asked for nothing, so where no rule fires
+    nothing is said.
     """
 
     doc: str
@@ -32,6 +33,7 @@ class Moment:
     facts: frozenset[str] = frozenset()
     command: bool = False
     lasts: bool = False
+    unasked: bool = False
 
 
 def _command(doc: str, *facts: str, lasts: bool = False) -> Moment:
@@ -41,14 +43,15 @@ def _command(doc: str, *facts: str, lasts: bool = False) -> Moment:
 _EVERYWHERE = {
     "connect": Moment("A connection is accepted; what is said here stands instead of the greeting."),
     "tls": Moment("The ClientHello of a TLS handshake, with the name that it asks for.", faults=_HANDSHAKE),
-    "enter": Moment("The phase begins: acts on every live connection.", faults=_UNASKED),
+    "enter": Moment("The phase begins: acts on every live connection.", faults=_UNASKED, unasked=True),
     "any": _command("Every command, the unknown ones too."),
     "error": Moment(
         "A 4yz or 5yz reply has just left; what the rule says comes in addition.",
         faults=_UNASKED,
         facts=frozenset({"command"}),
+        unasked=True,
     ),
-    "idle": Moment("The client has been silent for the time that `after` says.", faults=_UNASKED),
+    "idle": Moment("The client has been silent for the time that `after` says.", faults=_UNASKED, unasked=True),
 }
 
 _MAIL = ("sender", "size")
@@ -67,9 +70,7 @@ MOMENTS: dict[str, dict[str, Moment]] = {
             faults=(_REPLY | {"after_bytes"}) - {"keep"},
             facts=frozenset({*_MAIL, "recipient"}),
         ),
-        "message": Moment(
-            "The final dot: the message is all there.", facts=frozenset({*_MAIL, "recipient", "header"})
-        ),
+        "message": Moment("The final dot: the message is all there.", facts=frozenset({*_MAIL, "recipient", "header"})),
         "rset": _command("RSET."),
         "noop": _command("NOOP."),
         "quit": _command("QUIT."),
@@ -92,4 +93,13 @@ def facts(protocol: str) -> frozenset[str]:
     return CONNECTION_FACTS.union(*(m.facts for m in MOMENTS[protocol].values()))
 
 
-__all__ = ["CONNECTION_FACTS", "MOMENTS", "PROTOCOLS", "Moment", "covering", "facts"]
+def facts_at(protocol: str, moment: str) -> frozenset[str]:
+    """The names that `where` may use at a moment. A connection that is just accepted has said nothing yet."""
+    if moment == "connect":
+        return frozenset({"client"})
+    if moment == "any":
+        return facts(protocol) - {"header"}
+    return CONNECTION_FACTS | MOMENTS[protocol][moment].facts
+
+
+__all__ = ["CONNECTION_FACTS", "MOMENTS", "PROTOCOLS", "Moment", "covering", "facts", "facts_at"]

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 Key = tuple[Hashable, ...]
+Place = tuple[Key, str]  # where, and the owner who takes it
+Owners = tuple[str, ...]  # a connection, and what is in progress on it: both may hold places
 
 
 @dataclass(slots=True)
@@ -36,12 +38,12 @@ class Tally:
 class Condition(Protocol):
     """One condition of a rule, asked of the tally of its key after the event has been counted."""
 
-    def holds(self, tally: Tally, now: float) -> bool: ...
+    def holds(self, tally: Tally, now: float, owners: Owners, /) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Always:
-    def holds(self, tally: Tally, now: float) -> bool:
+    def holds(self, _tally: Tally, _now: float, _owners: Owners, /) -> bool:
         return True
 
 
@@ -49,7 +51,7 @@ class Always:
 class Nth:
     n: int
 
-    def holds(self, tally: Tally, now: float) -> bool:
+    def holds(self, tally: Tally, _now: float, _owners: Owners, /) -> bool:
         return tally.count == self.n
 
 
@@ -57,7 +59,7 @@ class Nth:
 class Every:
     n: int
 
-    def holds(self, tally: Tally, now: float) -> bool:
+    def holds(self, tally: Tally, _now: float, _owners: Owners, /) -> bool:
         return tally.count % self.n == 0
 
 
@@ -65,7 +67,7 @@ class Every:
 class First:
     n: int
 
-    def holds(self, tally: Tally, now: float) -> bool:
+    def holds(self, tally: Tally, _now: float, _owners: Owners, /) -> bool:
         return tally.count <= self.n
 
 
@@ -73,7 +75,7 @@ class First:
 class After:
     n: int
 
-    def holds(self, tally: Tally, now: float) -> bool:
+    def holds(self, tally: Tally, _now: float, _owners: Owners, /) -> bool:
         return tally.count > self.n
 
 
@@ -83,7 +85,7 @@ class FirstFor:
 
     seconds: float
 
-    def holds(self, tally: Tally, now: float) -> bool:
+    def holds(self, tally: Tally, now: float, _owners: Owners, /) -> bool:
         return now - tally.since < self.seconds
 
 
@@ -93,18 +95,18 @@ class AfterFor:
 
     seconds: float
 
-    def holds(self, tally: Tally, now: float) -> bool:
+    def holds(self, tally: Tally, now: float, _owners: Owners, /) -> bool:
         return now - tally.since >= self.seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """So many are already in."""
+    """So many others are already in: who is in and asks again is not turned away."""
 
     n: int
 
-    def holds(self, tally: Tally, now: float) -> bool:
-        return len(tally.held) >= self.n
+    def holds(self, tally: Tally, _now: float, owners: Owners, /) -> bool:
+        return len(tally.held) >= self.n and len(tally.held.difference(owners)) >= self.n
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class OverWithin:
     n: int
     seconds: float
 
-    def holds(self, tally: Tally, now: float) -> bool:
+    def holds(self, tally: Tally, now: float, _owners: Owners, /) -> bool:
         window = tally.window
         while window and window[0] <= now - self.seconds:
             window.popleft()
@@ -128,7 +130,7 @@ class Times:
     rule: int
     n: int
 
-    def holds(self, tally: Tally, now: float) -> bool:
+    def holds(self, tally: Tally, _now: float, _owners: Owners, /) -> bool:
         return tally.fired.get(self.rule, 0) < self.n
 
 
@@ -139,14 +141,14 @@ class Candidate:
     rule: int
     conditions: tuple[Condition, ...]
     refuses: bool
-    holds: Callable[[Tally, float], bool] = field(init=False, compare=False)
+    holds: Callable[[Tally, float, Owners], bool] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         first, *more = self.conditions or (Always(),)
         object.__setattr__(self, "holds", self._all if more else first.holds)
 
-    def _all(self, tally: Tally, now: float) -> bool:
-        return all(condition.holds(tally, now) for condition in self.conditions)
+    def _all(self, tally: Tally, now: float, owners: Owners, /) -> bool:
+        return all(condition.holds(tally, now, owners) for condition in self.conditions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,18 +163,19 @@ class Mark:
 class Question(NamedTuple):
     """One event, as the store sees it.
 
-    `counts` are the keys that count it, each once; `candidates` the rules in order, each with its key;
-    `places` and `windows` the keys that it joins if it is let through, as `owner`. `until` is the moment
-    and the number of events that end the phase.
+    `owners` are its connection, and what it begins there if that lasts. `counts` are the keys that count it,
+    each once; `candidates` the rules in order, each with its key. If it is let through, it takes `places`,
+    each for one of its owners, and is noted in `windows`. `until` are moments that cover it, each with the
+    number of events that ends the phase.
     """
 
     mark: Mark
-    owner: str
+    owners: Owners
     counts: Sequence[Key] = ()
     candidates: Sequence[tuple[Candidate, Key]] = ()
-    places: Sequence[Key] = ()
+    places: Sequence[Place] = ()
     windows: Sequence[Key] = ()
-    until: tuple[str, int] | None = None
+    until: Sequence[tuple[str, int]] = ()
 
 
 class Verdict(NamedTuple):
@@ -196,7 +199,7 @@ class Store(Protocol):
         """Count an event, find the rule that fires, and take its places; None if the mark has moved on."""
         ...
 
-    def take(self, owner: str, places: Sequence[Key]) -> None:
+    def take(self, places: Sequence[Place]) -> None:
         """Take places without asking: those of connections that were let in before."""
         ...
 
@@ -204,54 +207,70 @@ class Store(Protocol):
         """Free every place of this owner."""
         ...
 
+    def forget(self, connection: str) -> None:
+        """Drop what was counted for this connection alone: it is gone."""
+        ...
+
 
 class Memory:
-    """A store in this process, for one engine that is fed from one thread."""
+    """A store in this process, for engines that are fed from one thread."""
 
     def __init__(self) -> None:
         self.mark = Mark()
         self._tallies: dict[Key, Tally] = {}
         self._owned: dict[str, list[Tally]] = {}
+        self._own_keys: dict[str, set[Key]] = {}  # connection -> keys that nobody else counts under
         self._ticks: dict[str, int] = {}
 
     def move(self, seen: Mark, to: Mark) -> bool:
         if seen != self.mark:
             return False
         if (to.phase, to.lap) != (seen.phase, seen.lap):
-            self._ticks.clear()
-            for tally in self._tallies.values():
-                tally.restart()
+            self._restart()
         self.mark = to
         return True
 
-    def _tally(self, key: Key) -> Tally:
+    def _restart(self) -> None:
+        """A new phase: what is counted starts anew, who is in stays in."""
+        self._ticks.clear()
+        self._tallies = {key: tally for key, tally in self._tallies.items() if tally.held or tally.window}
+        for tally in self._tallies.values():
+            tally.restart()
+
+    def _tally(self, key: Key, connection: str) -> Tally:
         tally = self._tallies.get(key)
         if tally is None:
             tally = self._tallies[key] = Tally()
+            if connection in key:
+                self._own_keys.setdefault(connection, set()).add(key)
         return tally
 
     def decide(self, question: Question, now: float) -> Verdict | None:
         if question.mark is not self.mark and question.mark != self.mark:
             return None
+        connection = question.owners[0]
         for key in question.counts:
-            tally = self._tally(key)
+            tally = self._tally(key, connection)
             tally.count += 1
             if tally.count == 1:
                 tally.since = now
-        fired = self._first(question.candidates, now)
+        fired = self._first(question, now)
         if fired is None or not fired.refuses:
-            self.take(question.owner, question.places)
+            self.take(question.places)
             for key in question.windows:
-                self._tally(key).window.append(now)
-        ends = question.until is not None and self._tick(*question.until)
+                self._tally(key, connection).window.append(now)
+        ends = False
+        for moment, n in question.until:
+            ends |= self._tick(moment, n)
         return Verdict(None if fired is None else fired.rule, ends)
 
-    def _first(self, candidates: Sequence[tuple[Candidate, Key]], now: float) -> Candidate | None:
+    def _first(self, question: Question, now: float) -> Candidate | None:
+        owners = question.owners
         last = tally = None
-        for candidate, key in candidates:
+        for candidate, key in question.candidates:
             if key is not last or tally is None:  # rules that count alike come with one key
-                tally, last = self._tally(key), key
-            if candidate.holds(tally, now):
+                tally, last = self._tally(key, owners[0]), key
+            if candidate.holds(tally, now, owners):
                 tally.fired[candidate.rule] = tally.fired.get(candidate.rule, 0) + 1
                 return candidate
         return None
@@ -260,12 +279,17 @@ class Memory:
         self._ticks[moment] = self._ticks.get(moment, 0) + 1
         return self._ticks[moment] >= n
 
-    def take(self, owner: str, places: Sequence[Key]) -> None:
-        for key in places:
-            tally = self._tally(key)
-            tally.held.add(owner)
-            self._owned.setdefault(owner, []).append(tally)
+    def take(self, places: Sequence[Place]) -> None:
+        for key, owner in places:
+            tally = self._tally(key, owner)
+            if owner not in tally.held:
+                tally.held.add(owner)
+                self._owned.setdefault(owner, []).append(tally)
 
     def release(self, owner: str) -> None:
         for tally in self._owned.pop(owner, ()):
             tally.held.discard(owner)
+
+    def forget(self, connection: str) -> None:
+        for key in self._own_keys.pop(connection, ()):
+            self._tallies.pop(key, None)

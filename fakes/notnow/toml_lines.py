@@ -10,7 +10,12 @@ Path = tuple[str | int, ...]
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
 _PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
-_NOISE = re.compile(r'"""|\'\'\'|"(?:\\.|[^"\\])*"|\'[^\']*\'|#.*|[\[\]{}]')
+# What to look for next, by the long string that a line begins in.
+_ENDS = {
+    "": re.compile(r'"""|\'\'\'|"(?:\\.|[^"\\])*"|\'[^\']*\'|#.*|[\[\]{}]'),
+    '"""': re.compile(r'\\.|"""'),
+    "'''": re.compile(r"'''"),
+}
 
 
 def key_lines(text: str) -> dict[Path, int]:
@@ -63,17 +68,26 @@ def _open(parts: list[str], is_list: bool, counts: dict[Path, int]) -> Path:
 def _statements(text: str) -> Iterator[tuple[int, str]]:
     """The lines on which a statement begins: not those inside a list, a table or a long string."""
     depth, quote = 0, ""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not depth and not quote:
             yield number, line
-        if not quote and _HEADER.match(line) and not depth:
-            continue
-        for token in _NOISE.findall(line):
-            if quote:
-                quote = "" if token == quote else quote
-            elif token in ('"""', "'''"):
-                quote = token
-            elif token in "[{":
-                depth += 1
-            elif token in "]}":
-                depth -= 1
+            if _HEADER.match(line):
+                continue
+        depth, quote = _scan(line, depth, quote)
+
+
+def _scan(line: str, depth: int, quote: str) -> tuple[int, str]:
+    """How deep in lists and tables, and in which long string, the next line begins."""
+    at = 0
+    while at < len(line):
+        token = _ENDS[quote].search(line, at)
+        if token is None:
+            break
+        at = token.end()
+        if quote:
+            quote = quote if token[0].startswith("\\") else ""
+        elif token[0] in _ENDS:
+            quote = token[0]
+        else:
+            depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
+    return depth, quote

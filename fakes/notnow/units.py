@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import timedelta
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-DURATION = r"^\d+(?:\.\d+)?(?:ms|s|m|h|d)$"
-PERCENT = r"^\d+(?:\.\d+)?%$"
-DURATION_HELP = 'a number and a unit (ms, s, m, h, d), such as "30s" or "10m"'
+DURATION = r"^[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d)$"
+PERCENT = r"^[0-9]+(?:\.[0-9]+)?%$"
+DURATION_HELP = 'a number and a unit (ms, s, m, h, d), such as "30s" or "10m", and 36500d at most'
+LONGEST = 36_500 * 86_400  # seconds: beyond a century, dates that are told to clients end
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
 
 
 class Span(float):
@@ -22,16 +25,19 @@ class Span(float):
 def parse_duration(value: object) -> Span | None:
     """`"10m"` as 600 seconds; None if the value is no duration. A timedelta is one as well."""
     if isinstance(value, timedelta):
-        return Span(value.total_seconds())
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    return Span(float(match[1]) * SECONDS[match[2]]) if match else None
+        span = value.total_seconds()
+    elif isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        span = float(match[1]) * SECONDS[match[2]]
+    else:
+        return None
+    return Span(span) if 0 <= span <= LONGEST else None
 
 
 def parse_percent(value: object) -> float | None:
     """`"20%"` as 0.2; None if the value is no percentage from 0 to 100."""
-    if isinstance(value, str) and re.match(PERCENT, value) and float(value[:-1]) <= 100:
-        return float(value[:-1]) / 100
-    return None
+    match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+    share = float(match[1]) / 100 if match else math.inf
+    return share if share <= 1 else None
 
 
 def seconds(value: float | str | timedelta) -> float:
@@ -39,7 +45,7 @@ def seconds(value: float | str | timedelta) -> float:
 
     Raises ValueError for anything else.
     """
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     span = parse_duration(value)
     if span is None:
@@ -49,9 +55,9 @@ def seconds(value: float | str | timedelta) -> float:
 
 def show(span: float) -> str:
     """Seconds for a reader: "350ms", "12.5s", "10m", "2h 5m", "3d 4h"."""
-    if span < 1:
-        return f"{span * 1000:.3g}ms" if span else "0s"
-    if span < 60:
+    if span < 0.9995:  # nobody reads microseconds
+        return f"{span * 1000:.0f}ms" if span >= 0.0005 else "0s"
+    if span < 59.995:
         return f"{round(span, 2):g}s"
     whole = round(span)
     for big, small, per in (("m", "s", 60), ("h", "m", 3600), ("d", "h", 86400)):

@@ -1,5 +1,101 @@
-"""The command line."""
+"""The command line, `notnow COMMAND`.
+
+One module a command: `notnow.cli.cmd_NAME` has it as `command` (`cmd_`, since a module called `list` would
+hide the built-in one, and `try` is a keyword). A module is imported when its command is looked
+up, and imports what is heavy (pydantic, rich, the fakes) when the command runs, so that `--help` is quick.
+To add a command, add its module and its name to `COMMANDS`.
+
+Exit codes: 0 all is well, 1 our own code has failed (or the user aborted), 2 something in the call, a
+scenario, a knob or an option does not hold; then nothing was started.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterable
+from importlib import import_module
+from typing import IO, Any
+
+import click
+
+from notnow import __version__
+from notnow.errors import FakeError, ScenarioError, StartError, unknown
+
+COMMANDS = ("demo", "list", "show", "serve", "check", "schema")
+
+
+class Refused(click.ClickException):
+    """What the user asked for does not hold: a line for each reason, and exit code 2."""
+
+    exit_code = 2
+
+    def __init__(self, reasons: Iterable[object]) -> None:
+        self.reasons = tuple(map(str, reasons))
+        super().__init__("\n".join(self.reasons))
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        for reason in self.reasons:
+            click.echo(f"Error: {reason}", file=file, err=file is None)
+
+
+class Commands(click.Group):
+    """The commands, each loaded when it is needed; the errors of notnow become messages and exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = import_module(f"notnow.cli.cmd_{cmd_name}").command
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            ctx.fail(str(unknown("command", args[0], COMMANDS)))
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ScenarioError as error:
+            raise Refused(error.problems) from None
+        except StartError as error:
+            raise Refused([error.strerror or error]) from None
+        except FakeError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Each command explains itself, with examples: notnow COMMAND --help",
+)
+@click.version_option(__version__, prog_name="notnow", message="%(prog)s %(version)s")
+def group() -> None:
+    """Fake mail servers that say "not now" (421, and its neighbours) on cue.
+
+    Point a client at one and see whether it tries again, how long it waits, and whether it loses mail or sends
+    it twice.
+
+    \b
+    Examples:
+      notnow demo                   a careless and a careful sender in the same outage
+      notnow list                   the scenarios that there are
+      notnow show smtp/overload     what happens in one of them, and its knobs
+      notnow serve smtp/overload    run it, for a client of yours in another terminal
+    """
 
 
 def main() -> None:
-    raise SystemExit("not yet")
+    """Run the command line; never returns."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
+    group(prog_name="notnow")
+
+
+__all__ = ["COMMANDS", "Refused", "group", "main"]

@@ -28,10 +28,12 @@ class Assertions:
 
         Copies are told by their Message-ID, or by their content where they have none.
         """
+        __tracebackhide__ = True
         _delivered(self.journal, self.journal.exchanges, times)
 
     def assert_no_duplicates(self) -> None:
         """No message was stored twice (RFC 5321 §4.2.5: a 250 after the dot moves the responsibility)."""
+        __tracebackhide__ = True
         _no_duplicates(self.journal, self.journal.exchanges)
 
     def assert_retried(
@@ -47,14 +49,17 @@ class Assertions:
         "10m"). `first_delay`: it waited at least so long before it first came back, or a range. `backoff`:
         "constant", "linear" or "exponential"; that takes three gaps to tell.
         """
+        __tracebackhide__ = True
         _retried(self.journal, self.journal.exchanges, times, within, first_delay, backoff)
 
     def assert_never_exceeded(self, connections: int) -> None:
         """At most so many connections at a time; those that were refused count too."""
+        __tracebackhide__ = True
         _never_exceeded(self.journal, self.journal.connections, connections)
 
     def assert_expected(self) -> None:
         """What the scenario expects of a well-behaved client, since it was last played."""
+        __tracebackhide__ = True
         expect, exchanges = self.scenario.expect, self.journal.since_play()
         if expect.delivered is not None:
             _delivered(self.journal, exchanges, expect.delivered.times)

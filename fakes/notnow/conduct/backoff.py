@@ -26,7 +26,7 @@ def shape(gaps: Sequence[float]) -> Shape | None:
         return "constant"
     growing = _below_ceiling(gaps)
     if len(growing) < ENOUGH:
-        growing = list(gaps)
+        return "irregular"
     steps = [b - a for a, b in zip(growing, growing[1:], strict=False)]
     ratios = [b / a for a, b in zip(growing, growing[1:], strict=False) if a > 0]
     if min(steps) <= 0 or len(ratios) < len(steps):
@@ -38,10 +38,15 @@ def shape(gaps: Sequence[float]) -> Shape | None:
 
 
 def _below_ceiling(gaps: Sequence[float]) -> list[float]:
-    """The gaps up to a ceiling at which at least two of them, the last ones, stay."""
+    """The gaps up to a ceiling at which at least two of them, the last ones, stay.
+
+    The first gap at the ceiling may be a step cut short; it is looked at only where there are too few without it.
+    """
     top = max(gaps)
     first = next(i for i, gap in enumerate(gaps) if gap >= top * 0.95)
-    return list(gaps[:first]) if first < len(gaps) - 1 and min(gaps[first:]) >= top * 0.95 else list(gaps)
+    if first == len(gaps) - 1 or min(gaps[first:]) < top * 0.95:
+        return list(gaps)
+    return list(gaps[:first] if first >= ENOUGH else gaps[: first + 1])
 
 
 def _spread(values: Sequence[float]) -> float:

@@ -30,6 +30,9 @@ from notnow.servers._runner import Runner
 
 HOSTNAME = "fake.notnow.test"  # what the fakes call themselves (RFC 6761: .test is nobody's)
 MODES = ("none", "starttls", "implicit")
+GRACE = 0.2  # real seconds that clients have for reading their goodbye when a fake stops
+PATIENCE = 5.0  # real seconds for closing everything; only a bug of ours takes longer
+POLL = 0.02  # real seconds after which a waiting predicate is asked again, whatever the journal says
 
 
 class Session(Protocol):
@@ -41,7 +44,7 @@ class Session(Protocol):
         """Carry out a script that no command of this client has brought about."""
 
     def abort(self) -> None:
-        """End at once, without a word."""
+        """End at once, without a word; `Fake._gone` hears of it within a few turns of the loop."""
 
     def dismiss(self) -> bool:
         """The fake stops: say so if the protocol has a way to. True if that takes a moment."""
@@ -93,9 +96,7 @@ class Fake(Assertions):
     """
 
     protocol: ClassVar[str]
-    allowed: ClassVar[frozenset[str]] = frozenset(
-        {"clock", "seed", "host", "port", "tls", "users", "journal_limit"}
-    )
+    allowed: ClassVar[frozenset[str]] = frozenset({"clock", "seed", "host", "port", "tls", "users", "journal_limit"})
 
     def __init__(self, scenario: str | Path | Scenario | None = None, /, *, name: str = "", **given: Any) -> None:
         """`scenario` is a name of the catalogue, a path, or a Scenario; nothing is a healthy server.
@@ -110,6 +111,7 @@ class Fake(Assertions):
         self.hostname = HOSTNAME
         self.host, self.port = self.options.host, self.options.port
         self.errors: list[BaseException] = []
+        self.find: Callable[..., Scenario] = catalogue.scenario  # how `play` finds a scenario by its name
         self.scenario = self._resolve(scenario, self.options.knobs)
         self.journal = Journal(self.clock, server=self.name, limit=self.options.journal_limit)
         self._engine = Engine(self.scenario, seed=self.seed, host=self.hostname, epoch=self.clock.epoch)
@@ -125,7 +127,7 @@ class Fake(Assertions):
         if isinstance(scenario, Scenario):
             found = scenario.with_knobs(**values)
         else:
-            found = catalogue.scenario(str(scenario or f"{self.protocol}/healthy"), **values)
+            found = self.find(str(scenario or f"{self.protocol}/healthy"), **values)
         if found.protocol != self.protocol:
             raise _bad(f"{found.name!r} is a scenario for {found.protocol}", f"one for {self.protocol}")
         return found
@@ -137,10 +139,11 @@ class Fake(Assertions):
         if self._runner is not None:
             return self
         sock = _listener.bind(self.host, self.port)
-        self._runner = Runner.acquire()
         try:
+            self._runner = Runner.acquire()
             self._runner.call(lambda: self._listen(sock))
         except BaseException:
+            sock.close()
             self._release()
             raise
         self.clock.join(self)
@@ -178,18 +181,35 @@ class Fake(Assertions):
 
     async def _shut(self) -> None:
         self._listener.close()
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = self._alarm_at = None
-        patient = [session for session in list(self._sessions.values()) if session.dismiss()]
-        deadline = self.loop.time() + 0.2  # for those who read and close at once, as most do
-        while any(s.record.id in self._sessions for s in patient) and self.loop.time() < deadline:
-            await asyncio.sleep(0.002)
+        dismissed = [session.record.id for session in list(self._sessions.values()) if self._dismiss(session)]
+        # For those who read and close at once, as most do.
+        await self._until(lambda: not self._farewells and self._sessions.keys().isdisjoint(dismissed), GRACE)
         for session in list(self._sessions.values()):
             session.abort()
         self._farewells.close()
-        for _ in range(3):  # transports tell their protocols in the loop's next turns
-            await asyncio.sleep(0)
+        for task in self._tasks:
+            task.cancel()
+        if not await self._until(lambda: not self._sessions and not self._tasks, PATIENCE):
+            self.failed(RuntimeError(f"did not end: {[*self._sessions.values(), *self._tasks]}"))
+        self._disarm()
+
+    def _dismiss(self, session: Session) -> bool:
+        try:
+            return session.dismiss()
+        except Exception as error:
+            self.failed(error)
+            return False
+
+    async def _until(self, done: Callable[[], bool], seconds: float) -> bool:
+        """Let the loop turn until `done()` holds, at most so many real seconds. True if it does."""
+        deadline = self.loop.time() + seconds
+        for turn in itertools.count():
+            if done():
+                return True
+            if self.loop.time() >= deadline:
+                return False
+            await asyncio.sleep(0 if turn < 5 else 0.002)
+        raise AssertionError("count() has no end")
 
     def __enter__(self) -> Self:
         return self.start()
@@ -280,7 +300,17 @@ class Fake(Assertions):
 
     def next_phase(self) -> None:
         """Go on to the next phase of the scenario by hand."""
-        self._living.call(lambda: self._dispatch(self._engine.next_phase(self.clock.now())))
+        self._living.call(self._next_phase)
+
+    def _next_phase(self) -> None:
+        phase = self._engine.phase
+        scripts = self._engine.next_phase(self.clock.now())
+        self._note_phase(phase)
+        self._dispatch(scripts)
+
+    def _note_phase(self, before: str) -> None:
+        if self._engine.phase != before:
+            self.journal.mark("phase", self._engine.phase)
 
     @property
     def phase(self) -> str:
@@ -317,17 +347,16 @@ class Fake(Assertions):
         Raises WaitTimeoutError with what was seen instead, and RuntimeError inside a running event loop,
         where the form is `await fake.await_for(…)`.
         """
-        with contextlib.suppress(RuntimeError):
-            asyncio.get_running_loop()
-            raise _LoopError("wait_for() would block the running event loop; use `await fake.await_for(…)`")
-        self._living.run(self._wait(predicate, timeout))
+        if _in_a_loop():
+            raise RuntimeError("wait_for() would block the running event loop; use `await fake.await_for(…)`")
+        self._living.run(self._wait(predicate, timeout), patience=timeout + PATIENCE)
 
-    async def await_for(self, predicate: Callable[[Journal], object], timeout: float = 5.0) -> None:
+    async def await_for(self, predicate: Callable[[Journal], object], timeout: float = 5.0) -> None:  # noqa: ASYNC109
         """`wait_for`, inside an event loop."""
         work = self._wait(predicate, timeout)
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
 
-    async def _wait(self, predicate: Callable[[Journal], object], timeout: float) -> None:
+    async def _wait(self, predicate: Callable[[Journal], object], timeout: float) -> None:  # noqa: ASYNC109
         changed = asyncio.Event()
 
         def listen(_entry: Entry) -> None:
@@ -338,10 +367,10 @@ class Fake(Assertions):
         try:
             while not predicate(self.journal):
                 left = deadline - time.monotonic()
-                try:
-                    await asyncio.wait_for(changed.wait(), max(0.0, left))
-                except TimeoutError:
-                    raise WaitTimeoutError(self._waited(timeout)) from None
+                if left <= 0:
+                    raise WaitTimeoutError(self._waited(timeout))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), min(left, POLL))
                 changed.clear()
         finally:
             stop()
@@ -355,14 +384,22 @@ class Fake(Assertions):
 
     def _accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
         """A client has come: decide, then turn it away or build a session for it."""
+        try:
+            self._receive(sock, address)
+        except Exception as error:
+            sock.close()
+            self.failed(error)
+
+    def _receive(self, sock: socket.socket, address: tuple[str, int]) -> None:
         conn = f"{self._uid}-{next(self._ids)}"
         record = self.journal.open(conn, address[0], address[1])
         exchange = self.journal.ask(record, "connect", "", self._engine.phase)
-        script = self.feed(Opened(conn, address[0]), "connect")
+        script, others = self._decide(Opened(conn, address[0]), "connect")
         assert script is not None, "the engine answers every connection"
         exchange.phase, exchange.rule, exchange.fault = script.phase, script.rule, script.fault
         if not self._turn_away(sock, script, exchange):
             self._sessions[conn] = self._admit(sock, record, exchange, script)
+        self._dispatch(others)  # now that they reach this connection as well
 
     def _turn_away(self, sock: socket.socket, script: Script, exchange: Exchange) -> bool:
         """Refuse on the bare socket where a word (or none) and a close are all there is to it."""
@@ -391,12 +428,16 @@ class Fake(Assertions):
             sock.close()
             self._gone(record)
         else:
-            self._farewells.part(sock, data, record.said_after, lambda: self._gone(record))
+            self._farewells.part(sock, data, lambda heard: self.heard_after(record, heard), lambda: self._gone(record))
         return True
 
     @abstractmethod
     def _admit(self, sock: socket.socket, record: Connection, exchange: Exchange, script: Script) -> Session:
         """Build the session of a connection; it carries out `script` in place of the greeting."""
+
+    def heard_after(self, record: Connection, data: bytes) -> None:
+        """What a client says once the fake has decided to close; protocols leave passwords out of it."""
+        record.said_after(data)
 
     def _gone(self, record: Connection, error: str | None = None) -> None:
         """A connection is over and its socket closed; where the fake has not ended it, the client has."""
@@ -408,20 +449,20 @@ class Fake(Assertions):
 
     def feed(self, event: Event, moment: str = "") -> Script | None:
         """Tell the engine; give back the script for this event, and have the others carried out."""
+        own, others = self._decide(event, moment)
+        self._dispatch(others)
+        return own
+
+    def _decide(self, event: Event, moment: str = "") -> tuple[Script | None, list[Script]]:
+        """Tell the engine; give back the script for this event, and those for whoever else it concerns."""
         phase = self._engine.phase
         scripts = self._engine.feed(event, self.clock.now())
-        if self._engine.phase is not phase:
-            self.journal.mark("phase", self._engine.phase)
-        own = None
-        if scripts:
-            conn = getattr(event, "conn", None)
-            if len(scripts) == 1 and scripts[0].conn == conn and scripts[0].moment == moment:
-                own = scripts[0]
-            else:
-                own = next((s for s in scripts if s.conn == conn and s.moment == moment), None)
-                self._dispatch([s for s in scripts if s is not own])
-        self._arm()
-        return own
+        self._note_phase(phase)
+        conn = getattr(event, "conn", None)
+        for i, script in enumerate(scripts):
+            if script.conn == conn and script.moment == moment:
+                return scripts.pop(i), scripts
+        return None, scripts
 
     def leaving(self, conn: str) -> None:
         """The client is about to go: its places are free."""
@@ -434,10 +475,9 @@ class Fake(Assertions):
         return self.feed(Hello(record.id, sni), "tls")
 
     def _dispatch(self, scripts: list[Script]) -> None:
-        if self._runner is not None and scripts:
-            for script in scripts:
-                if session := self._sessions.get(script.conn):
-                    session.unasked(script)
+        for script in scripts:
+            if session := self._sessions.get(script.conn):
+                session.unasked(script)
         self._arm()
 
     def _arm(self) -> None:
@@ -445,10 +485,14 @@ class Fake(Assertions):
         due = self._engine.due
         if due == self._alarm_at or self._runner is None:
             return
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._disarm()
         self._alarm_at = due
         self._alarm = None if due is None else self.clock.call_at(due, self.loop, self._tick)
+
+    def _disarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._alarm_at = None
 
     def _tick(self) -> None:
         self._alarm = self._alarm_at = None
@@ -457,15 +501,26 @@ class Fake(Assertions):
     def sleep(self, span: float) -> asyncio.Future[None]:
         """A future that is done this many seconds of scenario time from now."""
         future: asyncio.Future[None] = self.loop.create_future()
-        alarm = self.clock.call_at(self.clock.now() + span, self.loop, lambda: future.done() or future.set_result(None))
+
+        def wake() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        alarm = self.clock.call_at(self.clock.now() + span, self.loop, wake)
         future.add_done_callback(lambda f: alarm.cancel() if f.cancelled() else None)
         return future
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something in the loop, and keep it from the garbage collector until it is done."""
+    def soon(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
+        """`loop.call_later` in real seconds, few of them: `settle` waits for it as for anything on its way."""
+        self._living.hold(seconds)
+        return self.loop.call_later(seconds, callback)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something in the loop until it is done or the fake stops."""
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def shown(self, name: str | None, sni: str | None) -> tuple[str, Any]:
         """The certificate to show, as `notnow.servers.tls.choose` finds it."""
@@ -485,5 +540,9 @@ class Fake(Assertions):
         self.errors.append(error)
 
 
-class _LoopError(Exception):
-    pass
+def _in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -13,12 +13,15 @@ import contextlib
 import errno
 import socket
 import struct
+import sys
 from collections.abc import Callable
 
 from notnow.errors import StartError
 
 LINGER = 2.0  # real seconds that a refused client has for reading the reply and closing
 BACKLOG = 1024
+_LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # a struct linger: on, zero seconds
+PAUSE = 0.1  # real seconds until the next try to accept, when there were no file descriptors left
 
 Accepted = Callable[[socket.socket, tuple[str, int]], None]
 
@@ -32,6 +35,8 @@ def bind(host: str, port: int) -> socket.socket:
         raise StartError(f"port is {port}; allowed: 0 (any free one) to 65535") from None
     except OSError as error:
         raise StartError(error.errno, _why(host, port, error)) from None
+    # Accepted sockets inherit it. asyncio would set it only on those that say they are TCP, as these do not.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setblocking(False)
     return sock
 
@@ -50,36 +55,54 @@ def _why(host: str, port: int, error: OSError) -> str:
 class Listener:
     """Accepts connections in a loop and hands each over with its address.
 
-    Accepting waits for the loop's next turn: what live clients said or closed before the newcomer came has
-    been read by then, so that a place which is free is seen as free.
+    A newcomer is handed over two turns of the loop after it was accepted. What live clients said or closed
+    before it came has been read by then, a last word and the end behind it too: a place that is free is seen
+    as free.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, accepted: Accepted) -> None:
         self._loop, self._sock, self._accepted = loop, sock, accepted
-        self._waiting = False
+        self._new: set[socket.socket] = set()  # accepted, and not handed over
         self.host, self.port = sock.getsockname()[:2]
         loop.add_reader(sock.fileno(), self._ready)
 
     def _ready(self) -> None:
-        if not self._waiting:
-            self._waiting = True
-            self._loop.call_soon(self._accept)
-
-    def _accept(self) -> None:
-        self._waiting = False
+        batch: list[tuple[socket.socket, tuple[str, int]]] = []
         for _ in range(BACKLOG):
             try:
                 sock, address = self._sock.accept()
-            except (BlockingIOError, ConnectionAbortedError):
-                return
+            except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+                break
             except OSError:
-                return  # closed under us, or out of file descriptors: the kernel keeps the client waiting
+                self._pause()  # no file descriptors left: the kernel keeps the clients waiting
+                break
             sock.setblocking(False)
-            self._accepted(sock, address[:2])
+            self._new.add(sock)
+            batch.append((sock, address[:2]))
+        if batch:
+            self._loop.call_soon(self._loop.call_soon, self._hand_over, batch)
+
+    def _pause(self) -> None:
+        self._loop.remove_reader(self._sock.fileno())
+        self._loop.call_later(PAUSE, self._resume)
+
+    def _resume(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._loop.add_reader(self._sock.fileno(), self._ready)
+
+    def _hand_over(self, batch: list[tuple[socket.socket, tuple[str, int]]]) -> None:
+        for sock, address in batch:
+            if sock in self._new:
+                self._new.discard(sock)
+                self._accepted(sock, address)
 
     def close(self) -> None:
+        """Listen no more; who has not been handed over is reset."""
         self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
+        for sock in self._new:
+            reset(sock)
+        self._new.clear()
 
 
 class Farewells:
@@ -90,9 +113,7 @@ class Farewells:
         self._going: dict[socket.socket, tuple[float, Callable[[bytes], None], Callable[[], None]]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
-    def part(
-        self, sock: socket.socket, word: bytes, heard: Callable[[bytes], None], gone: Callable[[], None]
-    ) -> None:
+    def part(self, sock: socket.socket, word: bytes, heard: Callable[[bytes], None], gone: Callable[[], None]) -> None:
         """Send `word`, end our side, and drain: `heard` gets what the client still says, `gone` its end."""
         try:
             if word:
@@ -132,6 +153,9 @@ class Farewells:
         first = min((until for until, _, _ in self._going.values()), default=None)
         self._sweeper = None if first is None else self._loop.call_later(max(0.0, first - now), self._sweep)
 
+    def __len__(self) -> int:
+        return len(self._going)
+
     def close(self) -> None:
         """End them all now."""
         if self._sweeper is not None:
@@ -149,4 +173,4 @@ def reset(sock: socket.socket) -> None:
 
 def reset_on_close(sock: socket.socket) -> None:
     """Have the coming close send an RST instead of a FIN."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)

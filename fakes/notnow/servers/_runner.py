@@ -12,6 +12,7 @@ import contextlib
 import os
 import selectors
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, TypeVar
 
@@ -25,15 +26,28 @@ class _Selector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.watchers: list[_thread.LockType] = []
+        self.busy_until = 0.0  # on the loop's own clock
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if self.watchers and (timeout is None or timeout > 0):
+            if (left := self.busy_until - time.monotonic()) > 0:
+                return super().select(left if timeout is None else min(left, timeout))
             if ready := super().select(0):
                 return ready
-            watchers, self.watchers = self.watchers, []
-            for watcher in watchers:
-                watcher.release()
+            self.dismiss()
         return super().select(timeout)
+
+    def dismiss(self) -> None:
+        """Let those go who wait for the loop to come to rest."""
+        watchers, self.watchers = self.watchers, []
+        for watcher in watchers:
+            watcher.release()
+
+
+class _LoopThread(threading.Thread):
+    """A thread that no test's clock may touch: `notnow.fast_forward` leaves it alone."""
+
+    real_time = True
 
 
 class Runner:
@@ -51,7 +65,7 @@ class Runner:
         self.loop.set_exception_handler(self._on_error)
         self._left = _thread.allocate_lock()
         self._left.acquire()
-        self._thread = threading.Thread(target=self._main, name="notnow", daemon=True)
+        self._thread = _LoopThread(target=self._main, name="notnow", daemon=True)
         self._thread.start()
 
     @classmethod
@@ -92,7 +106,10 @@ class Runner:
             self.loop.run_forever()
         finally:
             with contextlib.suppress(Exception):
+                self.loop.run_until_complete(_end_tasks())
                 self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            if self._selector is not None:
+                self._selector.dismiss()
             self.loop.close()
             self._left.release()
 
@@ -116,8 +133,12 @@ class Runner:
 
         return self.run(once())
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the loop and wait for it, from any other thread."""
+    def run(self, work: Coroutine[Any, Any, T], patience: float = PATIENCE) -> T:
+        """Run a coroutine in the loop and wait for it, at most `patience` real seconds, from any other thread."""
+        if self.is_current or self.loop.is_closed():
+            work.close()
+            why = "is this very thread's: it would wait for itself" if self.is_current else "is closed"
+            raise RuntimeError(f"the fakes' loop {why}")
         done = _thread.allocate_lock()
         done.acquire()
         outcome: list[Any] = []
@@ -131,10 +152,15 @@ class Runner:
             done.release()
 
         self.loop.call_soon_threadsafe(begin)
-        if not done.acquire(timeout=PATIENCE):
-            raise TimeoutError(f"the fakes' loop did not answer in {PATIENCE:g} s: is something blocking it?")
+        if not done.acquire(timeout=patience):
+            raise TimeoutError(f"the fakes' loop did not answer in {patience:g} s: is something blocking it?")
         result: T = outcome[0].result()
         return result
+
+    def hold(self, seconds: float) -> None:
+        """Something will end in so many real seconds: until then the loop has not come to rest. In the loop only."""
+        if self._selector is not None:
+            self._selector.busy_until = max(self._selector.busy_until, self.loop.time() + seconds)
 
     def settle(self) -> None:
         """Return when the loop has carried out all that it has to, and nothing is left to read."""
@@ -145,10 +171,17 @@ class Runner:
             return
         quiet = _thread.allocate_lock()
         quiet.acquire()
-        self._selector.watchers.append(quiet)
-        self.loop.call_soon_threadsafe(lambda: None)
+        self.loop.call_soon_threadsafe(self._selector.watchers.append, quiet)
         if not quiet.acquire(timeout=PATIENCE):
             raise TimeoutError(f"the fakes' loop did not come to rest in {PATIENCE:g} s")
+
+
+async def _end_tasks() -> None:
+    """Cancel what is still running in this loop, and see it end."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _rounds(n: int = 12) -> None:

@@ -11,14 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email import policy
 from email.message import EmailMessage
-from typing import Any, ClassVar
-
-from aiosmtpd.smtp import Envelope as Transaction
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from notnow.actions import Script
 from notnow.journal import Connection, Exchange
 from notnow.servers._fake import Fake
-from notnow.servers._smtp_session import Session
+from notnow.servers._smtp_session import Session, bare, masked
+
+if TYPE_CHECKING:
+    from aiosmtpd.smtp import Envelope as Transaction
 
 _MESSAGE_ID = re.compile(rb"^message-id:\s*(<[^>\r\n]+>)", re.IGNORECASE | re.MULTILINE)
 MOST_KEPT = 256 * 1024 * 1024  # bytes of accepted mail that are kept
@@ -40,13 +41,17 @@ class Envelope:
 
 
 class Message(EmailMessage):
-    """An accepted message: an `email.message.EmailMessage` with its `envelope`."""
+    """An accepted message: an `email.message.EmailMessage` with its `envelope`.
+
+    Its lines end in a newline, as in a message that Python has made; `envelope.content` has the bytes of the wire.
+    """
 
     envelope: Envelope
 
 
 def _parse(envelope: Envelope) -> Message:
-    parsed = email.message_from_bytes(envelope.content, policy=policy.default.clone(message_factory=Message))
+    lines = envelope.content.replace(b"\r\n", b"\n")  # as the sender's own EmailMessage had them
+    parsed = email.message_from_bytes(lines, policy=policy.default.clone(message_factory=Message))
     assert isinstance(parsed, Message)
     parsed.envelope = envelope
     return parsed
@@ -55,9 +60,11 @@ def _parse(envelope: Envelope) -> Message:
 class FakeSMTP(Fake):
     """A fake SMTP server.
 
-    with FakeSMTP("smtp/overload", outage="5s") as smtp:
-        send_mail(host=smtp.host, port=smtp.port)
-        smtp.assert_delivered(times=1)
+        with FakeSMTP("smtp/overload", outage="5s") as smtp:
+            send_mail(host=smtp.host, port=smtp.port)
+            smtp.assert_delivered(times=1)
+
+    It listens when the block begins, and it lives in a thread of its own.
     """
 
     protocol: ClassVar[str] = "smtp"
@@ -88,7 +95,7 @@ class FakeSMTP(Fake):
         content = transaction.content
         assert isinstance(content, bytes)
         envelope = Envelope(
-            _address(transaction.mail_from),
+            bare(transaction.mail_from) or "",
             tuple(transaction.rcpt_tos),
             content,
             self.clock.now(),
@@ -121,10 +128,9 @@ class FakeSMTP(Fake):
     def _admit(self, sock: socket.socket, record: Connection, exchange: Exchange, script: Script) -> Session:
         assert self._template is not None
         session = self._template.adopt(self, record, exchange, script)
-        self.spawn(session.implicit(sock) if self.tls == "implicit" else session.plain(sock))
+        session.open(sock, self.tls == "implicit")
         return session
 
-
-def _address(path: str | None) -> str:
-    """aiosmtpd gives the null sender as `<>`."""
-    return "" if path in (None, "<>") else str(path)
+    def heard_after(self, record: Connection, data: bytes) -> None:
+        super().heard_after(record, data)
+        record.after = masked(record.after)

@@ -10,20 +10,26 @@ import atexit
 import contextvars
 import datetime
 import ipaddress
+import os
 import shutil
 import ssl
 import struct
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
     import trustme
 
     from notnow.grammar import Certificate
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_making = threading.RLock()
 
 current: contextvars.ContextVar[Handshake | None] = contextvars.ContextVar("notnow_handshake", default=None)
 
@@ -47,9 +53,9 @@ class Handshake(Protocol):
 
 def covers(names: Sequence[str], host: str) -> bool:
     """True if a certificate for `names` is good for `host` (RFC 9525 §6.3: one wildcard label, leftmost)."""
-    host = host.lower().rstrip(".")
+    host = _ascii(host.rstrip("."))
     parent = host.partition(".")[2]
-    return any(n.lower() == host or (n.startswith("*.") and n[2:].lower() == parent) for n in names)
+    return any(n == host or (n.startswith("*.") and n[2:] == parent) for n in map(_ascii, names))
 
 
 def choose(
@@ -68,26 +74,47 @@ def choose(
     return name, Shown(found.names, found.expired, found.untrusted, found.incomplete)
 
 
-@lru_cache(maxsize=1)
+def _once(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """`lru_cache`, but for threads that ask at the same time: two CAs in a process would not trust each other."""
+
+    def wrap(make: Callable[P, T]) -> Callable[P, T]:
+        made = cast("Callable[P, T]", lru_cache(maxsize)(make))
+
+        @wraps(make)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            with _making:
+                return made(*args, **kwargs)
+
+        return call
+
+    return wrap
+
+
+@_once(maxsize=1)
 def _directory() -> Path:
     path = Path(tempfile.mkdtemp(prefix="notnow-"))
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    atexit.register(_remove, path, os.getpid())
     return path
 
 
-@lru_cache(maxsize=2)
+def _remove(path: Path, owner: int) -> None:
+    if os.getpid() == owner:  # and no child that it has forked
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@_once(maxsize=2)
 def _authority(trusted: bool) -> trustme.CA:
     import trustme
 
     return trustme.CA(organization_name="notnow" if trusted else "nobody you trust")
 
 
-@lru_cache(maxsize=2)
+@_once(maxsize=2)
 def _intermediate(trusted: bool) -> trustme.CA:
     return _authority(trusted).create_child_ca()
 
 
-@lru_cache(maxsize=1)
+@_once(maxsize=1)
 def ca_file() -> str:
     """The path of a PEM file with the CA that clients should trust; it goes when the process ends."""
     path = _directory() / "ca.pem"
@@ -104,7 +131,7 @@ class _Context(ssl.SSLContext):
         return wrapped
 
 
-@lru_cache(maxsize=128)
+@_once(maxsize=128)
 def context(shown: Shown) -> ssl.SSLContext:
     """A server context that shows this certificate, until a `Handshake` says otherwise."""
     authority = _intermediate if shown.incomplete else _authority
@@ -124,10 +151,32 @@ def context(shown: Shown) -> ssl.SSLContext:
 
 
 def _issuable(name: str) -> bool:
+    """True if a certificate can have this name; a client may ask for any garbage."""
     try:
-        return bool(name) and name.isascii() and (":" not in name or bool(ipaddress.ip_address(name)))
+        return bool(ipaddress.ip_address(name))
     except ValueError:
+        pass
+    try:
+        return bool(_idna(name)) and "@" not in name
+    except UnicodeError:
         return False
+
+
+def _idna(name: str) -> str:
+    """A host name in ASCII, as certificates and clients have it (RFC 5890). Raises UnicodeError if there is none."""
+    import idna  # trustme's own
+
+    star = "*." if name.startswith("*.") else ""
+    return star + idna.encode(name.removeprefix("*."), uts46=True).decode()
+
+
+def _ascii(name: str) -> str:
+    if name.isascii():
+        return name.lower()
+    try:
+        return _idna(name)
+    except UnicodeError:
+        return name
 
 
 def _load_leaf_only(made: ssl.SSLContext, leaf: trustme.LeafCert) -> None:

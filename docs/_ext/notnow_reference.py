@@ -1,0 +1,273 @@
+"""A Sphinx extension that writes the reference pages from the code, so that they cannot fall behind it.
+
+At the start of each build it fills `docs/generated/`: the keys of a scenario file from `notnow.grammar`, the
+moments from `notnow.moments`, a page for each entry of the catalogue from its TOML, and the help of each
+command. A page whose text has not changed keeps its time stamp, so that only what changed is read again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from notnow import catalogue, grammar, units
+from notnow.cli import COMMANDS, _words, group
+from notnow.moments import CONNECTION_FACTS, MOMENTS
+from notnow.scenario import Scenario
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+HEADERS = {
+    "Document": "The document",
+    "Server": "`[server]`",
+    "Certificate": "`[certificate.NAME]`",
+    "Fault": "`[fault.NAME]`, and the fault of a rule",
+    "Phase": "`[[phase]]`",
+    "Rule": "`[[phase.rule]]`",
+    "Expect": "`[expect]`",
+    "Delivered": "`delivered`",
+    "Retried": "`retried`",
+    "Exceeded": "`never_exceeded`",
+}
+ORDER = ("Document", "Server", "Certificate", "Phase", "Rule", "Fault", "Expect")
+MANY = 12  # choices that a cell of a table can still hold
+_EXAMPLES = {units.DURATION: 'a duration, `"30s"`', units.PERCENT: 'a percentage, `"20%"`'}
+_WORDS = {"string": "text", "integer": "a whole number", "boolean": "`true` or `false`", "object": "a table"}
+
+
+# ---- Markdown ----------------------------------------------------------------------------------
+
+
+def table(*header: str, rows: Iterator[tuple[str, ...]]) -> str:
+    """A Markdown table; a bar in a cell is escaped."""
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
+
+
+def code(value: object) -> str:
+    return f"`{value}`"
+
+
+def toml(value: object) -> str:
+    """A value as TOML writes it, on one line."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{k} = {toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+# ---- the keys of a scenario file ---------------------------------------------------------------
+
+
+def holds(schema: Mapping[str, Any]) -> str:
+    """What a JSON Schema allows, in words."""
+    if "anyOf" in schema:
+        kinds = [s for s in schema["anyOf"] if s.get("type") != "null"]
+        if len(kinds) == 2 and kinds[1].get("items") == kinds[0]:
+            return f"{holds(kinds[0])}, or a list of them"
+        return " or ".join(dict.fromkeys(map(holds, kinds)))
+    if len(schema.get("enum", ())) > MANY:
+        return f"one of {len(schema['enum'])} names, below"
+    if "enum" in schema:
+        return ", ".join(code(toml(v)) for v in schema["enum"])
+    if "$ref" in schema:
+        return "a table"
+    if schema.get("type") == "array":
+        return "a list of tables" if "$ref" in schema["items"] else f"a list: {holds(schema['items'])}"
+    if schema.get("type") == "integer" and "minimum" in schema:
+        return f"a whole number, {schema['minimum']} or more"
+    return _EXAMPLES.get(schema.get("pattern", ""), _WORDS.get(schema.get("type", ""), "any value"))
+
+
+def _keys(model: type[grammar.Table]) -> Iterator[tuple[str, ...]]:
+    properties = model.model_json_schema()["properties"]
+    inherited = grammar.Fault.model_fields if model is grammar.Rule else {}
+    for name, info in model.model_fields.items():
+        if name not in inherited:
+            default = "required" if info.is_required() else _default(properties[name].get("default"))
+            yield code(name), holds(properties[name]), default, info.description or ""
+
+
+def _default(value: object) -> str:
+    return "" if value in (None, "", []) or isinstance(value, Mapping) else code(toml(value))
+
+
+def scenario_keys() -> str:
+    """Every table of a scenario file with its keys."""
+    parts = []
+    for name in ORDER:
+        model = getattr(grammar, name)
+        parts.append(f"(keys-{name.lower()})=\n### {HEADERS[name]}\n\n{model.__doc__ or ''}")
+        if model is grammar.Rule:
+            parts.append(
+                "Its fault is either one with a name (`fault`) or any key of [a fault](#keys-fault) in the rule itself."
+            )
+        parts.append(table("key", "holds", "default", "meaning", rows=_keys(model)))
+        if model is grammar.Fault:
+            parts.append(f"The alerts: {', '.join(map(code, grammar.ALERTS))}.")
+    for model in (grammar.Delivered, grammar.Retried, grammar.Exceeded):
+        parts.append(f"#### {HEADERS[model.__name__]}\n\n{model.__doc__}")
+        parts.append(table("key", "holds", "default", "meaning", rows=_keys(model)))
+    return "\n\n".join(parts) + "\n"
+
+
+def moments() -> str:
+    """The moments of each protocol: when they come, what `where` may ask there, which faults they can have."""
+    parts = [f"Known at every moment: {', '.join(map(code, sorted(CONNECTION_FACTS)))}."]
+    for protocol, known in MOMENTS.items():
+        rows = (
+            (code(name), m.doc, " ".join(map(code, sorted(m.facts))), " ".join(map(code, sorted(m.faults))))
+            for name, m in known.items()
+        )
+        parts += [f"### {protocol}", table("moment", "when", "`where` may ask too", "faults", rows=rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+# ---- the catalogue -----------------------------------------------------------------------------
+
+
+def fault_comments(text: str) -> dict[str, str]:
+    """What the lines above each `[fault.NAME]` say of it."""
+    found = re.finditer(r"((?:^#.*\n)+)\[fault\.([\w-]+)\]", text, re.MULTILINE)
+    return {m[2]: " ".join(line.lstrip("# ") for line in m[1].splitlines()) for m in found}
+
+
+def said(lines: Sequence[str], indent: str = "") -> str:
+    """Reply lines as a block."""
+    return "\n".join(indent + line for line in ("```text", *lines, "```"))
+
+
+def _fault(name: str, fault: Mapping[str, Any], comment: str) -> str:
+    reply = fault.get("reply", ())
+    lines = said([reply] if isinstance(reply, str) else reply) if reply else ""
+    rest = ", ".join(code(f"{k} = {toml(v)}") for k, v in fault.items() if k != "reply")
+    head = ": ".join(part for part in (f"**{name}**", comment, rest) if part)
+    return "\n\n".join(part for part in (head, lines) if part)
+
+
+def _phase(number: int, phase: _words.PhaseWords) -> str:
+    lines = [f"**{number}. {phase.name}**, {phase.ends}", ""]
+    for rule in phase.rules:
+        lines += [f"- {rule.when}: {rule.does}", ""]
+        lines += [said(rule.lines, "  "), ""] if rule.lines else []
+    return "\n".join(lines if phase.rules else [*lines, "- all is well"])
+
+
+def entry(scenario: Scenario, file: str) -> str:
+    """The page of one scenario of the catalogue, in the words of `notnow show`."""
+    name, raw = scenario.name, tomllib.loads(scenario.text)
+    parts = [f"# {name}", scenario.summary]
+    parts.append(
+        f"In pytest {code(f'@pytest.mark.notnow({toml(name)})')}, at a terminal {code(f'notnow serve {name}')}."
+    )
+    if knobs := _words.knobs(scenario):
+        rows = ((code(k.name), code(k.default), k.kind, k.comment) for k in knobs)
+        parts += ["## Knobs", table("knob", "default", "type", "what it is", rows=rows)]
+    parts.append("## What happens")
+    if scenario.server.tls != "none":
+        parts.append(f"The server speaks TLS: {scenario.server.tls}.")
+    if scenario.params:
+        parts.append("With every knob at its default:")
+    parts += [_phase(i, phase) for i, phase in enumerate(_words.phases(scenario), 1)]
+    if raw.get("fault"):
+        above = fault_comments(scenario.text)
+        parts += ["## Faults to choose from", *(_fault(k, v, above.get(k, "")) for k, v in raw["fault"].items())]
+    expected = _words.expectations(scenario.expect) or ["Nothing is asked of it."]
+    parts += ["## What a good client does here", bullets(expected)]
+    parts += ["## Sources", bullets(scenario.sources)]
+    parts += ["## The file", f"```{{literalinclude}} {file}\n:language: toml\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def bullets(items: Iterable[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)
+
+
+def catalogue_index(names: list[str], summaries: Mapping[str, str]) -> str:
+    rows = ((f"[{name}]({name})", summaries[name]) for name in names)
+    toc = "\n".join(names)
+    return (
+        "# The catalogue\n\nEvery scenario that comes with notnow. `notnow list` prints the same list, "
+        "`notnow show NAME` explains one.\n\n"
+        f"{table('scenario', 'what happens', rows=rows)}\n\n```{{toctree}}\n:hidden:\n\n{toc}\n```\n"
+    )
+
+
+# ---- the command line --------------------------------------------------------------------------
+
+
+def command_line() -> str:
+    """The help of `notnow` and of each of its commands, as a terminal of 100 columns shows it."""
+    parts = [_help(group, "notnow", None)]
+    root = click.Context(group, info_name="notnow", terminal_width=100)
+    for name in COMMANDS:
+        command = group.get_command(root, name)
+        assert command is not None, name
+        parts.append(f"## notnow {name}\n\n{_help(command, name, root)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _help(command: click.Command, name: str, parent: click.Context | None) -> str:
+    context = click.Context(
+        command, info_name=name, parent=parent, terminal_width=100, help_option_names=["-h", "--help"]
+    )
+    return f"```text\n{command.get_help(context)}\n```"
+
+
+# ---- docstrings --------------------------------------------------------------------------------
+
+
+def docstring(*given: Any) -> None:
+    """Our docstrings are plain text; make them the reStructuredText that autodoc expects.
+
+    An indented passage is shown as it stands, and a name in backticks may have a letter right behind it.
+    """
+    lines: list[str] = given[-1]  # after app, what, name, object and options
+    out: list[str] = []
+    for line in lines:
+        above = next((text for text in reversed(out) if text), "")
+        if line.startswith("    ") and out and not out[-1] and above and not above.startswith((" ", "..", "::")):
+            out += ["::", ""]
+        out.append(re.sub(r"`([^`]+)`(?=\w)", r"`\1`\\ ", line))
+    lines[:] = out
+
+
+# ---- the build ---------------------------------------------------------------------------------
+
+
+def pages() -> dict[str, str]:
+    """The text of every generated page, by its path below `docs/generated/`."""
+    found = {"scenario/keys.md": scenario_keys(), "scenario/moments.md": moments(), "command-line.md": command_line()}
+    names, summaries = catalogue.names(), {}
+    for name in names:
+        scenario = catalogue.scenario(name)
+        summaries[name] = scenario.summary
+        found[f"catalogue/{name}.md"] = entry(scenario, f"/../scenarios/{name}.toml")
+    found["catalogue/index.md"] = catalogue_index(names, summaries)
+    return found
+
+
+def write(app: Sphinx) -> None:
+    """Bring `docs/generated/` up to date: write what has changed, remove what is no more."""
+    root = Path(app.srcdir) / "generated"
+    wanted = {root / path: text for path, text in pages().items()}
+    for old in [file for file in root.rglob("*.md") if file not in wanted]:
+        old.unlink()
+    for file, text in wanted.items():
+        if not file.is_file() or file.read_text("utf-8") != text:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, "utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("builder-inited", write)
+    app.connect("autodoc-process-docstring", docstring)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

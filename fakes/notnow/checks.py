@@ -1,0 +1,233 @@
+"""What takes more than one field of a scenario to see: keys that do not go together, or that nothing would read.
+
+Each check reports what it finds and goes on, so that a reader is told everything at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from notnow import knobs
+from notnow.errors import Problem, shown, unknown
+from notnow.grammar import FAULT_KEYS, Document, Rule
+from notnow.moments import MOMENTS, facts, facts_at
+from notnow.toml_lines import Path
+from notnow.units import Span
+
+if TYPE_CHECKING:
+    from notnow.scenario import Phase, Scenario
+
+_REPLACING = ("reply", "close", "stall", "alert")
+_LIMITS = ("over", "after", "first", "nth")  # the numbers that {limit} may stand for
+_NO_UNTIL = ("enter", "idle")
+
+
+class Checks:
+    """Checks a scenario that holds field by field; `document` is what its file says, before names were looked up."""
+
+    def __init__(self, scenario: Scenario, document: Document, report: knobs.Report) -> None:
+        self.scenario, self.document, self._report = scenario, document, report
+        self.moments = MOMENTS[scenario.protocol]
+
+    def report(self, path: Path, found: str, allowed: str) -> None:
+        self._report(path, Problem(found, allowed=allowed))
+
+    def run(self) -> None:
+        last = len(self.scenario.phases) - 1
+        for i, phase in enumerate(self.scenario.phases):
+            self._phase(phase, ("phase", i), final=i == last and not self.scenario.repeat)
+            for j, rule in enumerate(phase.rules):
+                self._rule(rule, phase, ("phase", i, "rule", j))
+
+    def _phase(self, phase: Phase, path: Path, final: bool) -> None:
+        if final and (phase.lasts is not None or phase.until):
+            key = "lasts" if phase.lasts is not None else "until"
+            allowed = f"no {key!r} here, a further [[phase]], or repeat = true"
+            self.report((*path, key), "the last phase never ends", allowed)
+        for moment in phase.until:
+            self._moment(moment, (*path, "until", moment), but=_NO_UNTIL)
+
+    def _moment(self, name: str, path: Path, but: tuple[str, ...] = ()) -> None:
+        allowed = [m for m in self.moments if m not in but]
+        if name not in allowed:
+            self._report(path, unknown("moment", name, allowed))
+
+    def _rule(self, rule: Rule, phase: Phase, path: Path) -> None:
+        for name in rule.on:
+            self._moment(name, (*path, "on"))
+        if not all(name in self.moments for name in rule.on):
+            return
+        self._faults(rule, path)
+        self._together(rule, path)
+        self._live(rule, phase, path)
+        self._where(rule, path)
+        self._idle(rule, path)
+        self._over(rule, path)
+        self._counts(rule, path)
+        self._per(rule, path)
+
+    # ---- faults --------------------------------------------------------------------------------
+
+    def _at(self, rule: Rule, path: Path, key: str) -> Path:
+        """Where a key of a rule stands: in the rule, or in the fault that it takes by name."""
+        _, i, _, j = path
+        own = self.document.phase[int(i)].rule[int(j)].model_fields_set
+        named = self.document.fault.get(rule.fault or "")
+        if named is not None and key not in own and key in named.model_fields_set:
+            return ("fault", str(rule.fault), key)
+        return (*path, key)
+
+    def _faults(self, rule: Rule, path: Path) -> None:
+        for key in FAULT_KEYS:
+            if getattr(rule, key) is None:
+                continue
+            for name in rule.on:
+                if key not in self.moments[name].faults:
+                    may = ", ".join(sorted(self.moments[name].faults))
+                    self.report(self._at(rule, path, key), f"{key!r} cannot be done at {name!r}", may)
+        certificates = self.scenario.certificates
+        if rule.certificate is not None and rule.certificate not in certificates:
+            problem = unknown("certificate", rule.certificate, certificates)
+            self._report(self._at(rule, path, "certificate"), problem)
+
+    def _together(self, rule: Rule, path: Path) -> None:
+        """Keys of one fault that leave each other nothing to do."""
+        unasked = any(self.moments[name].unasked for name in rule.on)
+        silent = rule.stall or (rule.reply is None and (rule.close or unasked or "body" in rule.on))
+        complaints = {
+            "stall": (
+                rule.stall and (rule.reply or rule.close),
+                "a stalled answer has no reply and no close",
+                "one of them",
+            ),
+            "delay": (
+                rule.delay and (rule.stall or (unasked and not (rule.reply or rule.close))),
+                "there is nothing to delay",
+                "a reply or a close beside it, and no stall",
+            ),
+            "drip": (rule.drip and silent, "nothing is said that could drip", "a reply beside it, and no stall"),
+            "keep": (
+                rule.keep is not None and not (rule.reply or rule.close),
+                "'keep' goes with a reply or a close",
+                "a 'reply' beside it",
+            ),
+            "after_bytes": (
+                rule.after_bytes is not None and not any(getattr(rule, key) for key in _REPLACING),
+                "nothing is done after these bytes",
+                "a reply, close or stall",
+            ),
+            "certificate": (
+                rule.certificate and (rule.alert or rule.close),
+                "a handshake that is refused shows no certificate",
+                "no alert and no close beside it",
+            ),
+        }
+        for key, (wrong, found, allowed) in complaints.items():
+            if wrong:
+                self.report(self._at(rule, path, key), found, allowed)
+
+    def _live(self, rule: Rule, phase: Phase, path: Path) -> None:
+        """Placeholders of a reply that have no value here."""
+        used = set().union(*(knobs.live_names(line) for line in rule.reply or ()))
+        place = self._at(rule, path, "reply")
+        if phase.lasts is None:
+            for name in sorted(n for n in used if n.startswith("left.")):
+                self.report(
+                    place, f"{{{name}}}: this phase has no end that a clock could tell", "lasts = … in its [[phase]]"
+                )
+        if "limit" in used and all(getattr(rule, key) is None for key in _LIMITS):
+            self.report(place, "{limit}: this rule has no number", f"one of {', '.join(_LIMITS)} beside it")
+
+    # ---- where ---------------------------------------------------------------------------------
+
+    def _where(self, rule: Rule, path: Path) -> None:
+        for name, wanted in (rule.where or {}).items():
+            place = (*path, "where", name)
+            known = facts(self.scenario.protocol)
+            unaware = [moment for moment in rule.on if name not in facts_at(self.scenario.protocol, moment)]
+            if name not in known:
+                self._report(place, unknown("fact", name, sorted(known)))
+            elif unaware:
+                at = ", ".join(m for m in self.moments if name in facts_at(self.scenario.protocol, m))
+                self.report(place, f"{name!r} is not known at {unaware[0]!r}", f"at {at}")
+            elif name == "header":
+                self._headers(wanted, place)
+            else:
+                self._wanted(name, wanted, place)
+
+    def _headers(self, wanted: Any, path: Path) -> None:
+        if not isinstance(wanted, Mapping) or not wanted:
+            self.report(path, f"found {shown(wanted)}", 'header.NAME, such as header.subject = "*sale*"')
+            return
+        for header, value in wanted.items():
+            self._wanted("header", value, (*path, header))
+
+    def _wanted(self, name: str, value: Any, path: Path) -> None:
+        items = value if isinstance(value, list) else [value]
+        kinds: tuple[type, ...] = {"tls": (bool,), "size": (int, str)}.get(name, (str,))
+        for item in items or [value]:
+            if not isinstance(item, kinds) or (isinstance(item, bool) and bool not in kinds):
+                self.report(path, f"found {shown(item)}", _WANTED.get(name, 'a glob, a list of them, or "none"'))
+
+    # ---- conditions ----------------------------------------------------------------------------
+
+    def _idle(self, rule: Rule, path: Path) -> None:
+        idle = "idle" in rule.on
+        if idle and len(rule.on) > 1:
+            self.report((*path, "on"), "'idle' stands alone", "a rule of its own for 'idle'")
+        if idle and not isinstance(rule.after, Span):
+            self.report(
+                (*path, "after") if rule.after else path, "'idle' needs the length of the silence", 'after = "5m"'
+            )
+        if rule.since is not None and not idle:
+            self.report((*path, "since"), "'since' goes with on = \"idle\"", "remove it")
+        if rule.since == "transfer" and self.scenario.protocol != "ftp":
+            self.report((*path, "since"), "found 'transfer'", "any, connect")
+
+    def _over(self, rule: Rule, path: Path) -> None:
+        if rule.within is not None and rule.over is None:
+            self.report((*path, "within"), "'within' goes with 'over'", "over = N beside it")
+        if rule.over is None:
+            return
+        if "idle" in rule.on:
+            allowed = "after, since, where, nth, times, chance"
+            self.report((*path, "over"), "'over' does not count idle spells", allowed)
+        if rule.within is not None:
+            return
+        lasting = [name for name in rule.on if self.moments[name].lasts]
+        if lasting and len(lasting) < len(rule.on):
+            other = next(name for name in rule.on if name not in lasting)
+            found = f"'over' counts what is in progress at {lasting[0]!r}, and connections at {other!r}"
+            self.report((*path, "on"), found, "a rule for each")
+        if rule.over and not lasting and "connection" in rule.per:
+            found = "'over' counts connections here, and of those a connection is only one"
+            self.report((*path, "per"), found, "no 'connection'; or nth, first, after, which count events")
+
+    def _counts(self, rule: Rule, path: Path) -> None:
+        """Numbers that no event can have."""
+        nth, first, after = rule.nth, rule.first, None if "idle" in rule.on else rule.after
+        if nth is not None:
+            if isinstance(first, int) and nth > first:
+                self.report((*path, "nth"), f"event {nth} is not among the first {first}", "one of 'nth' and 'first'")
+            if isinstance(after, int) and nth <= after:
+                self.report((*path, "nth"), f"event {nth} does not come after {after}", "one of 'nth' and 'after'")
+            if rule.every is not None and nth % rule.every:
+                self.report((*path, "nth"), f"event {nth} is no multiple of {rule.every}", "one of 'nth' and 'every'")
+        if first is not None and after is not None and type(first) is type(after) and first <= after:
+            self.report((*path, "first"), "no event is among the first and comes after them", "a 'first' above 'after'")
+
+    def _per(self, rule: Rule, path: Path) -> None:
+        for name in rule.per:
+            if name in ("server", "connection", "host"):
+                continue
+            at = [m for m in rule.on if name not in facts_at(self.scenario.protocol, m)]
+            if at:
+                known = facts_at(self.scenario.protocol, at[0])
+                allowed = [n for n in ("client", "user", "sender", "recipient") if n in known]
+                self.report(
+                    (*path, "per"), f"{name!r} is not known at {at[0]!r}", ", ".join(["server", "connection", *allowed])
+                )
+
+
+_WANTED = {"tls": "true or false", "size": 'a number of bytes, a glob, a list of them, or "none"'}

@@ -1,0 +1,125 @@
+"""What happens on a fake, as lines for a reader: pieces of text, each with the style that a terminal gives it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from notnow.journal import Connection, Entry, Exchange, Mark
+from notnow.units import show
+
+if TYPE_CHECKING:
+    from notnow.servers._fake import Fake
+
+Pieces = list[tuple[str, str]]
+
+
+def text(pieces: Pieces) -> str:
+    return "".join(piece for piece, _ in pieces)
+
+
+def entry_line(entry: Entry, zero: float, width: int) -> Pieces:
+    """A journal entry as a line. `zero` is when the first client came, `width` that of the server names."""
+    match entry:
+        case Exchange():
+            return [*_head(entry.at - zero, entry.connection.server, entry.connection.number, width), *_exchange(entry)]
+        case Connection():
+            at = entry.closed_at if entry.closed_at is not None else entry.opened_at
+            return [*_head(at - zero, entry.server, entry.number, width), (_ending(entry), "dim")]
+        case Mark():
+            what = "phase" if entry.kind == "phase" else "plays"
+            return [*_head(entry.at - zero, entry.server, None, width), (f"== {what} {entry.text} ==", "bold magenta")]
+
+
+def _head(at: float, server: str, number: int | None, width: int) -> Pieces:
+    who = "" if number is None else f"#{number}"
+    return [(f"{show(max(0.0, at)):>8}  ", "dim"), (f"{server:<{width}} {who:<5} ", "cyan")]
+
+
+def _exchange(exchange: Exchange) -> Pieces:
+    asked = exchange.request or _UNASKED.get(exchange.moment, exchange.moment)
+    if exchange.moment == "connect":
+        asked = f"connect from {exchange.connection.client}"
+    if exchange.moment == "tls":
+        asked = f"ClientHello for {exchange.request or 'no name'}"
+    pieces: Pieces = [(asked, ""), (" -> ", "dim"), (_reply(exchange), _style(exchange))]
+    if exchange.closed:
+        pieces.append((", closes" if exchange.reply else "", "dim"))
+    if exchange.facts and exchange.facts.get("stored"):
+        pieces.append((f", stored {exchange.facts.get('message_id') or ''}".rstrip(), "green"))
+    if exchange.rule:
+        pieces.append((f"  [{exchange.phase}: {exchange.fault}]", "dim"))
+    return pieces
+
+
+_UNASKED = {"enter": "(unasked)", "idle": "(silence)", "error": "(in addition)"}
+
+
+def _reply(exchange: Exchange) -> str:
+    lines = (exchange.reply or "").splitlines()
+    tls = exchange.connection.tls
+    if exchange.moment == "tls" and tls is not None and tls.certificate is not None:
+        return f"certificate {tls.certificate}"
+    if not lines:
+        return "closes without a word" if exchange.closed else exchange.fault or "no answer"
+    more = f" (+{len(lines) - 1} lines)" if len(lines) > 1 else ""
+    return lines[0] + more
+
+
+def _style(exchange: Exchange) -> str:
+    if 421 in exchange.codes:
+        return "bold red"
+    return "yellow" if exchange.refused else "green"
+
+
+def _ending(connection: Connection) -> str:
+    who = "the fake closed" if connection.ended_by == "fake" else "the client left"
+    span = (connection.closed_at or connection.opened_at) - connection.opened_at
+    return f"{who} after {show(span)}" + (f": {connection.error}" if connection.error else "")
+
+
+# ---- servers -----------------------------------------------------------------------------------
+
+
+def listening(fake: Fake) -> dict[str, Any]:
+    """The first line of `serve --json` for a server. `ca_file` is None where it speaks no TLS."""
+    return {
+        "event": "listening",
+        "name": fake.name,
+        "scenario": fake.scenario.name,
+        "protocol": fake.protocol,
+        "host": fake.host,
+        "port": fake.port,
+        "url": fake.url,
+        "ca_file": _ca(fake),
+        "seed": fake.seed,
+    }
+
+
+def server_lines(fakes: Iterable[Fake]) -> Iterable[Pieces]:
+    """Each server in two lines: what it plays where, and a client to try."""
+    for fake in fakes:
+        yield [(f"{fake.name}  ", "bold cyan"), (f"{fake.scenario.name}  ", ""), (fake.url, "bold underline")]
+        yield [("    try  ", "dim"), (try_line(fake), "")]
+
+
+def try_line(fake: Fake) -> str:
+    """A shell command that sends a mail to the fake, with a client that this machine has."""
+    # Where TLS matters it is curl: swaks does not compare the host name with the certificate.
+    client = "swaks" if fake.tls == "none" and shutil.which("swaks") else "curl"
+    return _SMTP_CLIENTS[client, fake.tls].format(url=fake.url, server=fake.url.partition("://")[2], ca=_ca(fake))
+
+
+_CURL = "echo hi | curl {url} --mail-from a@x.test --mail-rcpt b@x.test -T-"
+_SMTP_CLIENTS = {
+    ("swaks", "none"): "swaks --server {server} --from a@x.test --to b@x.test",
+    ("curl", "none"): _CURL,
+    ("curl", "starttls"): f"{_CURL} --ssl-reqd --cacert {{ca}}",
+    ("curl", "implicit"): f"{_CURL} --cacert {{ca}}",
+}
+
+
+def _ca(fake: Fake) -> str | None:
+    """Where the CA is that clients should trust; None where the server speaks no TLS."""
+    return None if fake.tls == "none" else fake.ca_file

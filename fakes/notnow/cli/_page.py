@@ -1,0 +1,73 @@
+"""Text for readers: coloured and wrapped on a terminal, plain and one line a line in a pipe.
+
+rich honours NO_COLOR, FORCE_COLOR and TERM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+Cell = str | Text
+
+
+def console() -> Console:
+    """Standard output. What is printed is never read as markup."""
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+class Page:
+    """Writes headings, lines and aligned columns."""
+
+    def __init__(self) -> None:
+        self.console = console()
+        self.is_terminal = self.console.is_terminal
+
+    def heading(self, text: str, indent: int = 0) -> None:
+        self.line(Text(text, style="bold"), indent=indent)
+
+    def line(self, text: Cell = "", *, indent: int = 0, hang: int = 0, style: str = "") -> None:
+        """A line at `indent`; where a terminal wraps it, it goes on `hang` further in."""
+        whole = Text(text, style=style) if isinstance(text, str) else text
+        if not self.is_terminal:
+            self._plain(" " * indent + whole.plain)
+        elif hang:
+            self._hanging(whole, indent, hang)
+        else:
+            self._print(whole, indent)
+
+    def columns(self, rows: Sequence[Sequence[Cell]], styles: Sequence[str], *, indent: int = 0) -> None:
+        """Aligned columns, the last of which takes what is left."""
+        if self.is_terminal:
+            self._print(_grid(rows, styles), indent)
+            return
+        widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = [str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)]
+            self._plain((" " * indent + "  ".join(cells)).rstrip())
+
+    def _hanging(self, text: Text, indent: int, hang: int) -> None:
+        grid = Table.grid()
+        grid.add_column(width=hang, no_wrap=True)
+        grid.add_column(overflow="fold")
+        grid.add_row(text[:hang], text[hang:])
+        self._print(grid, indent)
+
+    def _print(self, what: RenderableType, indent: int) -> None:
+        self.console.print(Padding(what, (0, 0, 0, indent)) if indent else what)
+
+    def _plain(self, text: str) -> None:
+        self.console.print(Text(text), soft_wrap=True)
+
+
+def _grid(rows: Sequence[Sequence[Cell]], styles: Sequence[str]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for i, style in enumerate(styles):
+        grid.add_column(style=style, no_wrap=i < len(styles) - 1, overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    return grid

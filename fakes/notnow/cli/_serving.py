@@ -1,0 +1,122 @@
+"""Running fakes in the foreground: start them, pass on what they journal, stop on a signal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import secrets
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from notnow.clock import RealClock
+from notnow.servers import by_protocol
+
+if TYPE_CHECKING:
+    from notnow.cli._targets import Target
+    from notnow.journal import Entry
+    from notnow.servers._fake import Fake
+
+MOST_WAITING = 100_000  # journal entries that wait for a reader that is slower than the clients
+BATCH = 5000
+
+
+@dataclass(slots=True)
+class Feed:
+    """Journal entries on their way from the fakes' thread to whoever shows them.
+
+    A slow reader never holds up the fakes: beyond `MOST_WAITING` entries the newest are dropped, and counted.
+    """
+
+    dropped: int = 0
+    stopping: bool = False
+    _told: int = 0
+    _entries: queue.SimpleQueue[Entry | None] = field(default_factory=queue.SimpleQueue)
+
+    def listen(self, entry: Entry) -> None:
+        if self._entries.qsize() < MOST_WAITING:
+            self._entries.put(entry)
+        else:
+            self.dropped += 1
+
+    def stop(self) -> None:
+        """Wake whoever waits. A signal handler may call this: `SimpleQueue.put` is reentrant."""
+        self.stopping = True
+        self._entries.put(None)
+
+    def take(self, timeout: float) -> list[Entry]:
+        """What has come, in order, at most `BATCH`; waits so many real seconds for the first."""
+        found: list[Entry] = []
+        with contextlib.suppress(queue.Empty):
+            first = self._entries.get(timeout=timeout) if timeout else self._entries.get_nowait()
+            while True:
+                if first is None:
+                    break
+                found.append(first)
+                if len(found) == BATCH:
+                    break
+                first = self._entries.get_nowait()
+        return found
+
+    def take_dropped(self) -> int:
+        """How many were dropped since the last call."""
+        before, self._told = self._told, self.dropped
+        return self._told - before
+
+
+@contextlib.contextmanager
+def signals_stop(feed: Feed) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a terminal that closes stop the feed; a second Ctrl-C or SIGTERM aborts."""
+    caught = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        caught.append(signal.SIGHUP)  # under nohup it is ignored, and stays so
+    before = {number: signal.getsignal(number) for number in caught}
+
+    def handle(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        feed.stop()
+
+    for number in caught:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def running(targets: Sequence[Target], feed: Feed, *, speed: float, seed: int | None) -> Iterator[list[Fake]]:
+    """The fakes of these targets on one clock, and so in one order; all are stopped at the end.
+
+    Raises StartError if one cannot listen (then none is left running), FakeError if our own code has failed.
+    """
+    clock = RealClock(speed)
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    fakes = [
+        by_protocol(t.scenario.protocol)(t.scenario, name=t.name, host=t.host, port=t.port, clock=clock, seed=seed)
+        for t in targets
+    ]
+    with contextlib.ExitStack() as stack:
+        with _fast_loop():
+            for fake in fakes:
+                fake.journal.subscribe(feed.listen)
+                stack.enter_context(fake)
+        yield fakes
+
+
+@contextlib.contextmanager
+def _fast_loop() -> Iterator[None]:
+    """uvloop if it is there and the user has not chosen: under load it is nearly twice as fast."""
+    if "NOTNOW_LOOP" in os.environ or find_spec("uvloop") is None:
+        yield
+        return
+    os.environ["NOTNOW_LOOP"] = "uvloop"
+    try:
+        yield
+    finally:
+        del os.environ["NOTNOW_LOOP"]

@@ -1,0 +1,130 @@
+"""From the words of a command line to servers: `primary=smtp/overload --set primary.outage=5s --port primary=2525`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from notnow.errors import Problem, ScenarioError, unknown
+
+if TYPE_CHECKING:
+    from notnow.scenario import Scenario
+
+T = TypeVar("T")
+_NAMED = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=(.+)", re.DOTALL)
+_OPTIONS = frozenset({"host", "port", "seed", "speed"})  # which somebody may take for knobs
+DEFAULT_HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server to start: its name, its scenario with the knobs put in, and where it is to listen."""
+
+    name: str
+    scenario: Scenario
+    host: str
+    port: int
+
+
+def resolve(
+    names: Sequence[str],
+    *,
+    own: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    hosts: Sequence[str] = (),
+    ports: Sequence[str] = (),
+) -> list[Target]:
+    """The servers that are meant, in their order.
+
+    Raises click.UsageError for words that are not understood, ScenarioError for a scenario, server, knob or
+    value that does not hold.
+    """
+    scenarios = _load(names, own)
+    values = _settings(settings, scenarios)
+    host = _placed("--host", hosts, scenarios, str)
+    port = _placed("--port", ports, scenarios, _port)
+    first = next(iter(scenarios))
+    return [
+        Target(
+            name,
+            scenario.with_knobs(**values[name]),
+            host.get(name, host.get("", DEFAULT_HOST)),
+            port.get(name, port.get("", 0) if name == first else 0),
+        )
+        for name, scenario in scenarios.items()
+    ]
+
+
+def _load(names: Sequence[str], own: Sequence[str]) -> dict[str, Scenario]:
+    from notnow import catalogue
+
+    pairs = [(match[1], match[2]) if (match := _NAMED.fullmatch(name)) else ("", name) for name in names]
+    given = {server for server, _ in pairs if server}
+    found: dict[str, Scenario] = {}
+    for server, name in pairs:
+        scenario = catalogue.scenario(name, own=own)
+        if server in found:
+            raise click.UsageError(f"two servers are called {server!r}; each needs a name of its own")
+        found[server or _unnamed(scenario.protocol, found.keys() | given)] = scenario
+    return found
+
+
+def _unnamed(protocol: str, taken: Iterable[str]) -> str:
+    """smtp, smtp2, smtp3, …"""
+    taken = set(taken)
+    number = next(n for n in range(1, len(taken) + 2) if _numbered(protocol, n) not in taken)
+    return _numbered(protocol, number)
+
+
+def _numbered(protocol: str, n: int) -> str:
+    return protocol if n == 1 else f"{protocol}{n}"
+
+
+def _settings(settings: Sequence[str], scenarios: Mapping[str, Scenario]) -> dict[str, dict[str, str]]:
+    """For each server, the knobs that are given to it."""
+    values: dict[str, dict[str, str]] = {name: {} for name in scenarios}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        server, dot, knob = key.rpartition(".")
+        if not equals or not knob:
+            raise click.UsageError(f"--set takes KNOB=VALUE or SERVER.KNOB=VALUE, not {text!r}")
+        if dot and server not in scenarios:
+            raise ScenarioError([unknown("server", server, scenarios)])
+        takers = [server] if dot else [n for n, scenario in scenarios.items() if knob in scenario.params]
+        if not takers or any(knob not in scenarios[taker].params for taker in takers):
+            raise ScenarioError([_no_knob(knob, [scenarios[n] for n in takers or scenarios])])
+        for taker in takers:
+            values[taker][knob] = value
+    return values
+
+
+def _no_knob(knob: str, scenarios: Sequence[Scenario]) -> Problem:
+    if knob in _OPTIONS:
+        return Problem(f"{knob!r} is an option and no knob", allowed=f"--{knob} VALUE")
+    where = ", ".join(dict.fromkeys(scenario.name for scenario in scenarios))
+    return unknown("knob", knob, sorted({name for scenario in scenarios for name in scenario.params}), key=where)
+
+
+def _placed(
+    option: str, given: Sequence[str], scenarios: Mapping[str, Scenario], read: Callable[[str], T]
+) -> dict[str, T]:
+    """`VALUE` under "", `SERVER=VALUE` under the server's name."""
+    found: dict[str, T] = {}
+    for text in given:
+        server, equals, value = text.rpartition("=")
+        if equals and server not in scenarios:
+            raise ScenarioError([unknown("server", server, scenarios, key=option)])
+        if server in found:
+            raise click.UsageError(f"{option} is given twice{f' for {server}' if server else ''}")
+        found[server] = read(value)
+    return found
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise click.UsageError(f"--port is {text!r}; allowed: 0 (any free one) to 65535, or SERVER=PORT")
+    return int(text)

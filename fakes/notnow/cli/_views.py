@@ -1,0 +1,233 @@
+"""The three ways in which `notnow serve` shows what happens: JSON Lines, plain lines, and a live view."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from notnow import __version__
+from notnow.cli import _lines
+from notnow.cli._lines import Pieces
+from notnow.journal import Connection, Entry, Exchange, Mark
+from notnow.units import show
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+    from notnow.servers._fake import Fake
+
+MOST_PRINTED = 40  # lines at a time that a person could still see go by
+
+
+class View(Protocol):
+    """Somebody who shows what happens.
+
+    In real seconds, `refresh` is how often at least it wants to be called, and `pace` how long it wants to be
+    left alone after a call: to draw costs time that the fakes would miss under load.
+    """
+
+    refresh: float
+    pace: float
+
+    def begin(self, fakes: Sequence[Fake]) -> None:
+        """They listen."""
+
+    def show(self, entries: Sequence[Entry], dropped: int) -> None:
+        """What has come since, perhaps nothing; `dropped` entries more came too fast to be shown."""
+
+    def end(self) -> None:
+        """They have stopped."""
+
+
+class JSONView:
+    """A line for each server, then one for each journal entry."""
+
+    refresh, pace = 1.0, 0.0
+
+    def begin(self, fakes: Sequence[Fake]) -> None:
+        self._write(map(_lines.listening, fakes))
+
+    def show(self, entries: Sequence[Entry], dropped: int) -> None:
+        if dropped:
+            self._write([{"event": "dropped", "count": dropped}])
+        self._write(entry.as_dict() for entry in entries)
+
+    def end(self) -> None:
+        """There is nothing to put away."""
+
+    def _write(self, lines: Iterable[dict[str, Any]]) -> None:
+        if text := "".join(json.dumps(line) + "\n" for line in lines):
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+
+class _Reader:
+    """What both views for people keep in mind: when it began, and what is too dull to show."""
+
+    def __init__(self) -> None:
+        self._zero: float | None = None
+        self._width = 0
+        self._known: set[str] = set()
+
+    def know(self, fakes: Sequence[Fake]) -> None:
+        self._width = max(len(fake.name) for fake in fakes)
+
+    def lines(self, entries: Iterable[Entry]) -> list[Pieces]:
+        zero = self._zero or 0.0
+        return [_lines.entry_line(entry, zero, self._width) for entry in entries if not self._is_dull(entry)]
+
+    def look_for_start(self, entries: Iterable[Entry]) -> None:
+        """Times are shown from when the first client came."""
+        if self._zero is None:
+            self._zero = next((e.connection.opened_at for e in entries if isinstance(e, Exchange)), None)
+
+    def _is_dull(self, entry: Entry) -> bool:
+        """What has been said: which scenario plays from the start, and that the fake closes."""
+        if isinstance(entry, Connection):
+            return entry.ended_by == "fake" and not entry.error
+        if not isinstance(entry, Mark) or entry.kind != "play" or entry.server in self._known:
+            return False
+        self._known.add(entry.server)
+        return True
+
+
+class LinesView(_Reader):
+    """Plain text, a line for each thing that happens."""
+
+    refresh, pace = 1.0, 0.0
+
+    def begin(self, fakes: Sequence[Fake]) -> None:
+        self.know(fakes)
+        lines = [_lines.text(pieces) for pieces in _lines.server_lines(fakes)]
+        self._write([_title(fakes[0]), *lines])
+
+    def show(self, entries: Sequence[Entry], dropped: int) -> None:
+        self.look_for_start(entries)
+        missing = [f"… {dropped} entries came too fast to be shown"] if dropped else []
+        self._write([*missing, *map(_lines.text, self.lines(entries))])
+
+    def end(self) -> None:
+        self._write(["stopped"])
+
+    def _write(self, lines: Sequence[str]) -> None:
+        if lines:
+            sys.stdout.write("\n".join(lines) + "\n")
+            sys.stdout.flush()
+
+
+@dataclass(slots=True)
+class _Score:
+    """What one server has seen so far. `since` is when its phase began, in scenario seconds."""
+
+    fake: Fake
+    connections: int = 0
+    gone: int = 0
+    stored: int = 0
+    refusals: Counter[str] = field(default_factory=Counter)
+    since: float | None = None
+
+    def count(self, entry: Entry) -> None:
+        match entry:
+            case Connection():
+                self.gone += 1
+            case Mark():
+                self.since = entry.at if entry.kind == "phase" else None
+            case Exchange():
+                self._exchange(entry)
+
+    def _exchange(self, exchange: Exchange) -> None:
+        if exchange.moment == "connect":
+            self.connections += 1
+            self.since = exchange.at if self.since is None else self.since
+        self.stored += bool(exchange.facts and exchange.facts.get("stored"))
+        codes = [str(code) for code in exchange.codes if code >= 400]
+        self.refusals.update(codes or (["closed without a word"] if exchange.refused else []))
+
+
+class LiveView(_Reader):
+    """Lines that scroll by, over a panel that shows each server, its phase and its counters."""
+
+    refresh, pace = 0.2, 0.1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._scores: dict[str, _Score] = {}
+        self._live: Live | None = None
+
+    def begin(self, fakes: Sequence[Fake]) -> None:
+        from rich.live import Live
+
+        from notnow.cli._page import console
+
+        self.know(fakes)
+        self._scores = {fake.name: _Score(fake) for fake in fakes}
+        self._live = Live(self._panel(), console=console(), auto_refresh=False, redirect_stderr=False)
+        self._live.start(refresh=True)
+
+    def show(self, entries: Sequence[Entry], dropped: int) -> None:
+        from rich.text import Text
+
+        assert self._live is not None
+        self.look_for_start(entries)
+        for entry in entries:
+            server = entry.connection.server if isinstance(entry, Exchange) else entry.server
+            self._scores[server].count(entry)
+        lines = [Text.assemble(*pieces) for pieces in self.lines(entries[-MOST_PRINTED:])]
+        if hidden := dropped + max(0, len(entries) - MOST_PRINTED):
+            lines.insert(0, Text(f"… {hidden} more", style="dim"))
+        if lines:
+            self._live.console.print(Text("\n").join(lines))
+        self._live.update(self._panel(), refresh=True)
+
+    def end(self) -> None:
+        if self._live is not None:
+            self._live.update(self._panel(), refresh=True)
+            self._live.stop()
+
+    def _panel(self) -> RenderableType:
+        from rich.console import Group
+        from rich.rule import Rule
+        from rich.text import Text
+
+        lines: list[RenderableType] = []
+        for score in self._scores.values():
+            server, attempt = _lines.server_lines([score.fake])
+            lines += [Text.assemble(*server), Text.assemble(*_status(score)), Text.assemble(*attempt)]
+        # Rules and no box: what is copied from here has no frame in it.
+        return Group(Rule(_title(score.fake), align="left", style="dim"), *lines)
+
+
+def _title(fake: Fake) -> str:
+    speed = getattr(fake.clock, "speed", 1.0)
+    fast = f", {speed:g} times as fast" if speed != 1 else ""
+    return f"notnow {__version__}, seed {fake.seed}{fast}, Ctrl-C stops"
+
+
+def _status(score: _Score) -> Pieces:
+    live = score.connections - score.gone
+    many = "1 connection" if score.connections == 1 else f"{score.connections} connections"
+    told = ", ".join(f"{code} x{n}" for code, n in score.refusals.most_common())
+    pieces = [(f"    {_phase(score)}", "bold magenta"), (f" | {many}" + (f" ({live} live)" if live else ""), "")]
+    if told:
+        pieces.append((f" | {told}", "bold red"))
+    if score.stored:
+        pieces.append((f" | {score.stored} stored", "green"))
+    return pieces
+
+
+def _phase(score: _Score) -> str:
+    """The phase that plays and, if it ends by time, what is left of it."""
+    fake = score.fake
+    name = fake.phase if fake.running else "stopped"
+    lasts = next((phase.lasts for phase in fake.scenario.phases if phase.name == name), None)
+    if lasts is None:
+        return name
+    if score.since is None:
+        return f"{name}, {show(lasts)} from the first connection"
+    left = max(0.0, lasts - (fake.clock.now() - score.since))
+    return f"{name}, {show(round(left))} left"

@@ -1,0 +1,307 @@
+"""A scenario in plain words: its phases, its rules, and what a good client does.
+
+The words are made from what the engine plays (`notnow.compiling`), not from the file, so that they cannot
+say what is not done.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from notnow.actions import Action, Alert, Certify, Close, Hang, Proceed, Send, Wait, Watch
+from notnow.catalogue import is_pattern
+from notnow.compiling import CompiledPhase, Play, compile_phases
+from notnow.grammar import Expect, Rule
+from notnow.moments import MOMENTS
+from notnow.scenario import Phase, Scenario
+from notnow.toml_lines import key_lines
+from notnow.units import Span, parse_duration, parse_percent, show
+
+
+@dataclass(frozen=True, slots=True)
+class RuleWords:
+    """When a rule acts, what the fake then does, and the reply lines that it says."""
+
+    when: str
+    does: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseWords:
+    name: str
+    ends: str
+    rules: tuple[RuleWords, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """A knob of a scenario: its default as TOML has it, its type, and what the file says of it."""
+
+    name: str
+    default: str
+    kind: str
+    comment: str
+
+
+def phases(scenario: Scenario) -> list[PhaseWords]:
+    """The phases of a scenario, in order."""
+    last = len(scenario.phases) - 1
+    compiled = compile_phases(scenario)
+    return [
+        PhaseWords(phase.name, _ends(phase, i == last, scenario), tuple(_rules(scenario, phase, compiled[i])))
+        for i, phase in enumerate(scenario.phases)
+    ]
+
+
+def _ends(phase: Phase, is_last: bool, scenario: Scenario) -> str:
+    ways = [f"for {show(phase.lasts)}"] if phase.lasts is not None else []
+    ways += [f"until the {ordinal(n)} {moment}" for moment, n in phase.until.items()]
+    if not ways and is_last and not scenario.repeat:
+        return "from then on" if len(scenario.phases) > 1 else "all the time"
+    text = " or ".join(ways) or "until next_phase() is called"
+    return f"{text}, then from the start again" if is_last and len(scenario.phases) > 1 else text
+
+
+# ---- rules -------------------------------------------------------------------------------------
+
+
+def _rules(scenario: Scenario, phase: Phase, compiled: CompiledPhase) -> Iterator[RuleWords]:
+    plans = [*compiled.plans.values(), *(silence.plan for silence in compiled.idle)]
+    plays = {play.index: play for plan in plans for play in plan.plays.values()}
+    for index, rule in enumerate(phase.rules):
+        play = plays[index]
+        said = [step for step in play.steps if isinstance(step, Send) or (isinstance(step, Proceed) and step.instead)]
+        lines = [line for step in said for line in (step.lines if isinstance(step, Send) else step.instead or ())]
+        does = _does(play)
+        if rule.on == ("connect",):
+            does = does.replace("lets it take effect", "lets the client in")
+        yield RuleWords(_when(rule, scenario.protocol), does, tuple(lines))
+
+
+def _when(rule: Rule, protocol: str) -> str:
+    if "idle" in rule.on:
+        since = {"connect": " since it connected", "transfer": " since its last transfer"}.get(rule.since or "", "")
+        return ", ".join([f"after {show(float(rule.after or 0))} of silence{since}", *_limits(rule)])
+    conditions = [*_counting(rule, protocol), *_limits(rule)]
+    return ", ".join([f"at {' or '.join(rule.on)}", *conditions])
+
+
+def _counting(rule: Rule, protocol: str) -> Iterator[str]:
+    counts = [*_ordinals(rule), *_populations(rule, protocol)]
+    yield from counts
+    if counts and rule.per != ("server",):
+        yield f"counted for each {_listed(rule.per)}"
+
+
+def _ordinals(rule: Rule) -> Iterator[str]:
+    if rule.nth is not None:
+        yield f"only the {ordinal(rule.nth)}"
+    if rule.every is not None:
+        yield f"every {ordinal(rule.every)}"
+    if rule.first is not None:
+        yield (
+            f"for {show(rule.first)} from the first one"
+            if isinstance(rule.first, Span)
+            else f"only the first {rule.first}"
+        )
+    if rule.after is not None:
+        yield (
+            f"from {show(rule.after)} after the first one"
+            if isinstance(rule.after, Span)
+            else f"after the first {rule.after}"
+        )
+
+
+def _populations(rule: Rule, protocol: str) -> Iterator[str]:
+    if rule.over is None:
+        return
+    if rule.within is not None:
+        yield f"when {rule.over} were let through in the last {show(rule.within)}"
+    elif any(moment in MOMENTS[protocol] and MOMENTS[protocol][moment].lasts for moment in rule.on):
+        yield f"when {rule.over} are in progress already"
+    else:
+        yield f"when {rule.over} are in already"
+
+
+def _limits(rule: Rule) -> Iterator[str]:
+    for name, wanted in (rule.where or {}).items():
+        if isinstance(wanted, Mapping):
+            yield from (f"if the {name} {key} {_is(value)}" for key, value in wanted.items())
+        else:
+            yield f"if {name} {_is(wanted)}"
+    if rule.chance is not None:
+        yield f"with a chance of {rule.chance * 100:g}%"
+    if rule.times is not None:
+        yield f"at most {times(rule.times)}" + ("" if rule.per == ("server",) else f" for each {_listed(rule.per)}")
+
+
+def _is(wanted: Any) -> str:
+    many = wanted if isinstance(wanted, Sequence) and not isinstance(wanted, str) else [wanted]
+    return " or ".join(_match(one) for one in many)
+
+
+def _match(wanted: Any) -> str:
+    if wanted == "none":
+        return "is absent"
+    return f"is like {wanted}" if isinstance(wanted, str) and is_pattern(wanted) else f"is {_toml(wanted)}"
+
+
+def _does(play: Play) -> str:
+    told = play.steps if not play.rule.certificate else [step for step in play.steps if step != Proceed()]
+    steps = [word for step in told if (word := _step(step))]
+    after = play.rule.after_bytes
+    late = f"once {after} bytes have come, " if after else ""
+    if play.steps == (Proceed(),):
+        return late + "behaves: an exception from the rules after it"
+    return late + (", then ".join(steps) or "behaves")
+
+
+def _step(step: Action) -> str:
+    match step:
+        case Wait(seconds):
+            return f"waits {show(seconds)}"
+        case Certify(name):
+            return f"shows the certificate {name!r}"
+        case Alert(name):
+            return f"refuses the handshake with the TLS alert {name}"
+        case Hang():
+            return "never answers"
+        case Send(_, drip):
+            return "says" + _dripping(drip)
+        case Proceed(instead, drip):
+            what = (
+                "lets it take effect"
+                if instead
+                else "lets it take effect without a word"
+                if instead is not None
+                else "behaves"
+            )
+            return what + (", and says" if instead else "") + _dripping(drip)
+        case Close(how):
+            return {
+                "fin": "closes",
+                "reset": "resets the connection (RST)",
+                "abrupt": "closes abruptly, bytes in flight or not",
+            }[how]
+        case Watch():
+            return ""
+        case _:
+            assert_never(step)
+
+
+def _dripping(drip: float) -> str:
+    return f" byte by byte ({show(drip)} apart)" if drip else ""
+
+
+# ---- knobs, faults, sources --------------------------------------------------------------------
+
+
+def knobs(scenario: Scenario) -> list[Knob]:
+    """The knobs of a scenario."""
+    lines, text = key_lines(scenario.text), scenario.text.splitlines()
+    return [
+        Knob(
+            name,
+            _toml(value),
+            "choice" if value in scenario.faults else _kind(value),
+            _comment(text, lines.get(("params", name))),
+        )
+        for name, value in scenario.params.items()
+    ]
+
+
+def _toml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _kind(default: Any) -> str:
+    if isinstance(default, bool):
+        return "true or false"
+    if isinstance(default, (int, float)):
+        return "whole number" if isinstance(default, int) else "number"
+    if isinstance(default, list):
+        return "list"
+    if parse_duration(default) is not None:
+        return "duration"
+    return "percentage" if parse_percent(default) is not None else "text"
+
+
+def _comment(text: Sequence[str], number: int | None) -> str:
+    """The comment behind the key on this line (from 1), and those on the lines right above it."""
+    if number is None:
+        return ""
+    found = [behind] if (behind := _behind(text[number - 1])) else []
+    for line in reversed(text[: number - 1]):
+        if not line.lstrip().startswith("#"):
+            break
+        found.insert(0, line.strip().lstrip("#").strip())
+    return " ".join(found)
+
+
+def _behind(line: str) -> str:
+    quote = ""
+    for i, c in enumerate(line):
+        if quote:
+            quote = "" if c == quote else quote
+        elif c in "\"'":
+            quote = c
+        elif c == "#":
+            return line[i + 1 :].strip()
+    return ""
+
+
+def faults(scenario: Scenario) -> list[tuple[str, str]]:
+    """The faults with a name, and what each says or does, as the file has it."""
+    table = tomllib.loads(scenario.text).get("fault", {})
+    return [(name, _fault(table[name])) for name in scenario.faults]
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    reply = fault.get("reply", ())
+    said = " / ".join([reply] if isinstance(reply, str) else reply)
+    rest = ", ".join(f"{key} = {_toml(value)}" for key, value in fault.items() if key != "reply")
+    return f"{said}  ({rest})" if said and rest else said or rest
+
+
+def expectations(expect: Expect) -> list[str]:
+    """What a well-behaved client does here."""
+    words = []
+    if expect.delivered is not None:
+        words.append(f"It gets every message through, {times(expect.delivered.times)}: none lost, none doubled.")
+    if expect.no_duplicates:
+        words.append("It sends no message again that the server has taken.")
+    if expect.retried is not None:
+        words.append(_retried(expect.retried.model_dump(exclude_none=True)))
+    if expect.never_exceeded is not None:
+        words.append(f"It never has more than {expect.never_exceeded.connections} connections at a time.")
+    return words
+
+
+def _retried(want: Mapping[str, Any]) -> str:
+    words = [f"It tries again{', at least ' + times(want['times']) if 'times' in want else ''}"]
+    if "first_delay" in want:
+        words.append(f"after a first wait of at least {show(want['first_delay'])}")
+    if "within" in want:
+        words.append(f"within {show(want['within'])} of the first refusal")
+    if "backoff" in want:
+        words.append(f"with a back-off that is {want['backoff']}")
+    return ", ".join(words) + "."
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def ordinal(n: int) -> str:
+    """1st, 2nd, 3rd, 4th, 11th."""
+    ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{ending}"
+
+
+def times(n: int) -> str:
+    """once, twice, 3 times."""
+    return {1: "once", 2: "twice"}.get(n, f"{n} times")

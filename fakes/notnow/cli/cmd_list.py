@@ -1,0 +1,102 @@
+"""`notnow list`: the scenarios that there are."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import click
+
+from notnow.cli import Refused
+from notnow.cli._options import own_scenarios
+from notnow.errors import Problem, ScenarioError, nearest
+
+if TYPE_CHECKING:
+    from notnow.scenario import Scenario
+
+
+@click.command("list")
+@click.argument("pattern", required=False, metavar="[PATTERN]")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list: name, protocol, summary, params.")
+@own_scenarios
+def command(pattern: str | None, as_json: bool, own: Sequence[str]) -> None:
+    """List the scenarios, a line each.
+
+    PATTERN is a glob for the name, or a word to look for in names and summaries. In a pipe, name and summary
+    are a tab apart.
+
+    \b
+    Examples:
+      notnow list                        all of them
+      notnow list overload               what is about overload
+      notnow list 'smtp/*-certificate'   by glob
+      notnow list --json | jq '.[].name'
+      notnow list --scenarios tests/scenarios
+    """
+    found, problems = _load(own)
+    chosen = [scenario for scenario in found if pattern is None or _matches(pattern, scenario)]
+    if not chosen and not problems:
+        raise Refused([_nothing(pattern or "*", [scenario.name for scenario in found])])
+    if as_json:
+        click.echo(json.dumps([_as_dict(scenario) for scenario in chosen], indent=2, ensure_ascii=False))
+    else:
+        _print(chosen)
+    if problems:
+        raise Refused(problems)
+
+
+def _load(own: Sequence[str]) -> tuple[list[Scenario], list[Problem]]:
+    """Every scenario, and what is wrong with those that do not hold: one bad file hides no other."""
+    from notnow import catalogue
+
+    found: list[Scenario] = []
+    problems: list[Problem] = []
+    for name in catalogue.names(own=own):
+        try:
+            found.append(catalogue.scenario(name, own=own))
+        except ScenarioError as error:
+            problems += error.problems
+    return found, problems
+
+
+def _matches(pattern: str, scenario: Scenario) -> bool:
+    from notnow.catalogue import is_pattern
+
+    name, word = scenario.name.lower(), pattern.lower()
+    if is_pattern(word):
+        return fnmatch.fnmatchcase(name, word) or fnmatch.fnmatchcase(name.rpartition("/")[2], word)
+    return word in name or word in scenario.summary.lower()
+
+
+def _nothing(pattern: str, names: Iterable[str]) -> Problem:
+    names = list(names)
+    short = {name.rpartition("/")[2]: name for name in names}
+    near = nearest(pattern, names) or short.get(nearest(pattern, short) or "")
+    return Problem(f"no scenario matches {pattern!r}", allowed="a glob or a part of " + ", ".join(names), nearest=near)
+
+
+def _as_dict(scenario: Scenario) -> dict[str, object]:
+    return {
+        "name": scenario.name,
+        "protocol": scenario.protocol,
+        "summary": scenario.summary,
+        "params": dict(scenario.params),
+    }
+
+
+def _print(scenarios: Sequence[Scenario]) -> None:
+    from notnow.cli._page import Page
+
+    page = Page()
+    if not page.is_terminal:
+        for scenario in scenarios:
+            click.echo(f"{scenario.name}\t{scenario.summary}")
+        return
+    for protocol, same in groupby(scenarios, key=lambda s: s.protocol):
+        page.heading(protocol)
+        page.columns([(s.name, s.summary) for s in same], ("cyan", ""), indent=2)
+    some = "1 scenario" if len(scenarios) == 1 else f"{len(scenarios)} scenarios"
+    page.line(f"{some}. One explained: notnow show NAME. One at work: notnow serve NAME", style="dim")

@@ -1,0 +1,114 @@
+"""`notnow serve`: fakes that run until they are told to stop."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from notnow.cli._options import complete_name, own_scenarios
+
+if TYPE_CHECKING:
+    from notnow.cli._serving import Feed
+    from notnow.cli._targets import Target
+    from notnow.cli._views import View
+
+
+@click.command("serve")
+@click.argument("names", nargs=-1, required=True, metavar="[SERVER=]NAME…", shell_complete=complete_name)
+@click.option(
+    "--set", "settings", multiple=True, metavar="[SERVER.]KNOB=VALUE",
+    help="Set a knob of the scenario, on all servers that know it or on one. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--host", "hosts", multiple=True, metavar="[SERVER=]HOST", help="Listen on this address.  [default: 127.0.0.1]"
+)
+@click.option(
+    "--port", "ports", multiple=True, metavar="[SERVER=]PORT",
+    help="Listen on this port; without SERVER, the first server does.  [default: any free one]",
+)  # fmt: skip
+@click.option(
+    "--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, metavar="X",
+    help="Let scenario time pass so many times as fast: at 60, an outage of 10m takes 10 seconds.",
+)  # fmt: skip
+@click.option("--seed", type=int, metavar="N", help="Seed of every chance in a scenario.  [default: drawn, and shown]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: where each server listens, then its journal.")
+@own_scenarios
+def command(
+    names: Sequence[str],
+    settings: Sequence[str],
+    hosts: Sequence[str],
+    ports: Sequence[str],
+    speed: float,
+    seed: int | None,
+    as_json: bool,
+    own: Sequence[str],
+) -> None:
+    """Run fake servers, each with a scenario, until Ctrl-C or SIGTERM.
+
+    NAME is a name of the catalogue (see notnow list) or the path of a .toml file. Servers are called smtp, smtp2,
+    … unless SERVER= gives another name. They share one clock.
+
+    On a terminal this is a live view; in a pipe it is a line for each thing that happens.
+
+    \b
+    Examples:
+      notnow serve smtp/overload --set outage=30s
+      notnow serve smtp/overload --port 2525
+      notnow serve smtp/greylisting --speed 60          its 5 minutes take 5 seconds
+      notnow serve primary=smtp/overload backup=smtp/healthy --port primary=2525 --port backup=2526
+      notnow serve smtp/weather --seed 7 --json | jq -r 'select(.reply) | .reply'
+    """
+    from notnow.cli._targets import resolve
+
+    targets = resolve(names, own=own, settings=settings, hosts=hosts, ports=ports)
+    _serve(targets, _view(as_json), speed, seed)
+
+
+def _view(as_json: bool) -> View:
+    from notnow.cli import _views
+
+    if as_json:
+        return _views.JSONView()
+    if not sys.stdout.isatty() or os.environ.get("TERM") in ("dumb", "unknown"):
+        return _views.LinesView()
+    return _views.LiveView()
+
+
+def _serve(targets: Sequence[Target], view: View, speed: float, seed: int | None) -> None:
+    from notnow.cli._serving import Feed, running, signals_stop
+
+    feed = Feed()
+    with (
+        signals_stop(feed),
+        _broken_pipe_is_a_stop(),
+        ExitStack() as after,
+        running(targets, feed, speed=speed, seed=seed) as fakes,
+    ):
+        after.callback(_finish, view, feed)  # once they have stopped
+        view.begin(fakes)
+        while not feed.stopping:
+            view.show(feed.take(view.refresh), feed.take_dropped())
+            time.sleep(view.pace)
+
+
+def _finish(view: View, feed: Feed) -> None:
+    """Show what was still under way, and what the servers said as they stopped."""
+    while entries := feed.take(0):
+        view.show(entries, 0)
+    view.show([], feed.take_dropped())
+    view.end()
+
+
+@contextmanager
+def _broken_pipe_is_a_stop() -> Iterator[None]:
+    """Nobody reads any more: that is a way to say stop. What is still buffered must not fail at exit."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

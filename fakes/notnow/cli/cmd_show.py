@@ -1,0 +1,130 @@
+"""`notnow show`: one scenario, explained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from notnow.cli._options import complete_name, own_scenarios
+
+if TYPE_CHECKING:
+    from notnow.cli._page import Page
+    from notnow.cli._words import RuleWords
+    from notnow.scenario import Scenario
+
+
+@click.command("show")
+@click.argument("name", shell_complete=complete_name)
+@click.option("--toml", "as_toml", is_flag=True, help="Print the scenario's file as it is.")
+@own_scenarios
+def command(name: str, as_toml: bool, own: Sequence[str]) -> None:
+    """Explain a scenario and its knobs.
+
+    Shows its phases, rules, knobs, faults and sources, what a good client does in it, and how to run it.
+
+    NAME is a name of the catalogue (see notnow list), or the path of a .toml file.
+
+    \b
+    Examples:
+      notnow show smtp/greylisting
+      notnow show ./my-scenario.toml
+      notnow show smtp/overload --toml > mine.toml     a start for one of your own
+    """
+    from notnow import catalogue
+
+    scenario = catalogue.scenario(name, own=own)
+    if as_toml:
+        click.echo(scenario.text, nl=False)
+    else:
+        _explain(scenario, own)
+
+
+def _explain(scenario: Scenario, own: Sequence[str]) -> None:
+    from rich.text import Text
+
+    from notnow.cli import _words
+    from notnow.cli._page import Page
+
+    page = Page()
+    page.line(Text(scenario.name, style="bold cyan"))
+    page.line(scenario.summary)
+    _happens(page, scenario)
+    if knobs := _words.knobs(scenario):
+        _section(page, "Knobs (name, default, type)")
+        rows = [(k.name, k.default, k.kind, k.comment) for k in knobs]
+        page.columns(rows, ("cyan", "", "dim", ""), indent=2)
+    if faults := _words.faults(scenario):
+        _section(page, "Faults to choose from")
+        page.columns(faults, ("cyan", ""), indent=2)
+    _section(page, "What a good client does here")
+    for expected in _words.expectations(scenario.expect) or ["Nothing is asked of it."]:
+        page.line(expected, indent=2)
+    if scenario.sources:
+        _section(page, "Sources")
+        for source in scenario.sources:
+            page.line(source, indent=2)
+    _try_it(page, scenario, own)
+
+
+def _section(page: Page, title: str) -> None:
+    page.line()
+    page.heading(title)
+
+
+def _happens(page: Page, scenario: Scenario) -> None:
+    from notnow.cli import _words
+
+    _section(page, "What happens")
+    if scenario.server.tls != "none":
+        page.line(f"The server speaks TLS: {scenario.server.tls}.", indent=2)
+    for name in scenario.certificates:
+        page.line(_certificate(name, scenario), indent=2, hang=2)
+    for number, phase in enumerate(_words.phases(scenario), 1):
+        page.line(f"{number}. {phase.name}, {phase.ends}", indent=2)
+        for rule in phase.rules:
+            _rule(page, rule)
+        if not phase.rules:
+            page.line("all is well", indent=5, style="green")
+
+
+def _certificate(name: str, scenario: Scenario) -> str:
+    made = scenario.certificates[name]
+    wrong = [flaw for flaw in ("expired", "untrusted", "incomplete") if getattr(made, flaw)]
+    return f"Certificate {name!r}: for {', '.join(made.names)}" + (f"; {', '.join(wrong)}" if wrong else "")
+
+
+def _rule(page: Page, rule: RuleWords) -> None:
+    from rich.text import Text
+
+    alone = len(rule.lines) == 1
+    says = f"says “{rule.lines[0]}”" if alone else "says the lines below"
+    does = rule.does.replace("says", says, 1)
+    page.line(Text.assemble("- ", rule.when, ": ", (does, "yellow")), indent=5, hang=2)
+    for line in () if alone else rule.lines:
+        page.line(Text(line, style="yellow"), indent=9)
+
+
+def _try_it(page: Page, scenario: Scenario, own: Sequence[str]) -> None:
+    knob = next(iter(scenario.params.items()), None)
+    options = "".join(f" --scenarios {directory}" for directory in own)
+    setting = f" --set {knob[0]}={_argument(knob[1])}" if knob else ""
+    keyword = f", {knob[0]}={_literal(knob[1])}" if knob else ""
+    name = scenario.name.replace("\\", "/")
+    _section(page, "Try it")
+    page.line(f"notnow serve {scenario.name}{setting}{options}", indent=2, style="cyan")
+    page.line(f'@pytest.mark.notnow("{name}"{keyword})', indent=2, style="cyan")
+
+
+def _argument(value: object) -> str:
+    from shlex import quote
+
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return quote(text.lower() if isinstance(value, bool) else text)
+
+
+def _literal(value: object) -> str:
+    import json
+
+    return repr(value) if isinstance(value, (bool, list)) else json.dumps(value)

@@ -1,0 +1,72 @@
+"""A message on its way in: where it ends, and what its headers say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+END = b"\r\n.\r\n"
+
+
+class Body:
+    """A message as it comes in, up to its final dot (RFC 5321 §4.1.1.4): CRLF, a dot, CRLF and nothing less.
+
+    `size` counts the bytes of the message as they were sent, the final dot not among them. What is beyond
+    `limit` is counted and not kept.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.size = 0
+        self.complete = self.too_large = False
+        self._limit = limit
+        self._kept = bytearray(b"\r\n")  # so that the dot may stand on the first line
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes; give back those that came after the end."""
+        kept = self._kept
+        start = max(0, len(kept) - len(END) + 1)
+        kept += data
+        end = kept.find(END, start)
+        if end < 0:
+            self.size += len(data)
+            self._bound(len(b".\r"))
+            return b""
+        rest = bytes(kept[end + len(END) :])
+        self.size += len(data) - len(rest) - len(b".\r\n")
+        self.complete = True
+        del kept[end + len(b"\r\n") :]
+        self._bound()
+        return rest
+
+    def _bound(self, of_the_dot: int = 0) -> None:
+        """Keep no more than allowed; so many of the last bytes may be part of the final dot."""
+        if self.too_large or len(self._kept) > self._limit + len(b"\r\n") + of_the_dot:
+            self.too_large = True
+            del self._kept[: -(len(END) - 1)]
+
+    def content(self) -> bytes:
+        """The message, without the dots that were put before its dots (RFC 5321 §4.5.2)."""
+        kept = self._kept
+        return bytes((kept.replace(b"\r\n.", b"\r\n") if b"\r\n." in kept else kept)[2:])
+
+
+class LazyHeaders(Mapping[str, str]):
+    """The headers of a message by their lower-case names, parsed when a rule asks for one."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    @cached_property
+    def _parsed(self) -> dict[str, str]:
+        from email.parser import BytesHeaderParser
+
+        return {name.lower(): str(value) for name, value in BytesHeaderParser().parsebytes(self._content).items()}
+
+    def __getitem__(self, name: str) -> str:
+        return self._parsed[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parsed)
+
+    def __len__(self) -> int:
+        return len(self._parsed)

@@ -1,0 +1,1 @@
+"""How `notnow.fast_forward` works inside."""

@@ -1,0 +1,105 @@
+"""Who takes part in fast_forward, and what each of them waits for.
+
+A party is the test's thread, or a thread that a party has started. It runs, or it is parked in a `Wait`.
+"""
+
+from __future__ import annotations
+
+import _thread
+import math
+import select
+import time
+from collections.abc import Callable, Iterable
+from enum import Enum
+
+# The clocks as they were: nothing in this package may wait by those that the client sees.
+real_sleep, real_monotonic, real_monotonic_ns = time.sleep, time.monotonic, time.monotonic_ns
+
+FileWait = tuple[int, int]  # a file descriptor, and the poll() events that are waited for
+
+
+class Verdict(Enum):
+    """How a wait ended."""
+
+    GO = "what was waited for is there"
+    LATE = "its time has passed"
+    CLOSED = "fast_forward has ended: the caller's real call takes over"
+
+
+class Ended(SystemExit):
+    """Ends a thread that outlived its test: it must not wake up in the next one."""
+
+
+def micro(seconds: float) -> int:
+    """Whole microseconds, rounded up; a thousandth of one is forgiven, since sums of floats are that far off."""
+    return math.ceil(seconds * 1e6 - 1e-3)
+
+
+def signalled(waits: Iterable[FileWait], timeout: float | None = 0.0) -> list[int]:
+    """The descriptors on which there is something to do; waits for one at most `timeout` real seconds."""
+    masks: dict[int, int] = {}
+    for fd, mask in waits:
+        masks[fd] = masks.get(fd, 0) | mask
+    poll = select.poll()
+    for fd, mask in masks.items():
+        poll.register(fd, mask)
+    return [fd for fd, _ in poll.poll(None if timeout is None else math.ceil(timeout * 1000))]
+
+
+class Wait:
+    """One wait: until `over()`, until one of `files` is ready, or until `deadline`, in microseconds.
+
+    `alone` tells a read of one socket from a selector, which may hold sockets that nobody waits for just now.
+    `order` is the place in the order of parking.
+    """
+
+    __slots__ = ("alone", "deadline", "error", "files", "order", "over", "verdict")
+
+    def __init__(
+        self,
+        order: int,
+        deadline: int | None,
+        *,
+        over: Callable[[], bool] | None = None,
+        files: Iterable[FileWait] = (),
+        alone: bool = False,
+    ) -> None:
+        self.order, self.deadline, self.over = order, deadline, over
+        self.files, self.alone = tuple(files), alone
+        self.verdict = Verdict.CLOSED
+        self.error: Exception | None = None
+
+    def ended(self, now: int) -> Verdict | None:
+        """How it has ended; None if it goes on. What came at the last moment came in time."""
+        if (self.over is not None and self.over()) or (self.files and signalled(self.files)):
+            return Verdict.GO
+        return Verdict.LATE if self.deadline is not None and self.deadline <= now else None
+
+    @property
+    def ends_with_test(self) -> bool:
+        """Whether a thread that is left behind in it must end: it would go on by itself later."""
+        return self.deadline is not None or self.alone
+
+
+class Party:
+    """A thread that takes part. `wait` is None while it runs; `outside` counts its waits for the real world."""
+
+    __slots__ = ("ident", "name", "native", "outside", "over", "readings", "turn", "wait", "watched")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ident = self.native = 0
+        self.wait: Wait | None = None
+        self.outside = self.readings = 0
+        self.over = False
+        self.watched: object = None
+        self.turn = _thread.allocate_lock()
+        self.turn.acquire()
+
+    def bind(self) -> None:
+        """Called in the thread itself."""
+        self.ident, self.native = _thread.get_ident(), _thread.get_native_id()
+
+    def block(self) -> None:
+        """Wait for the turn, in real time. The one place where a parked thread really blocks."""
+        self.turn.acquire()

@@ -1,0 +1,176 @@
+"""What the driver asks about threads and descriptors: does it work, and who is at the other end?"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+import subprocess
+import sys
+import weakref
+from collections.abc import Collection
+from pathlib import Path
+from types import FrameType
+
+from notnow.time_travel.parties import Party, Wait, real_monotonic
+
+GRACE = 0.5  # real seconds without work after which a thread must be blocked in a call that is not seen
+NEAR = 0.05  # real seconds of silence after which another server of this process has nothing more to say
+FAR = 1.0  # the same for sockets of others that a selector holds: they may be idle, they may be slow
+FOREVER = float("inf")
+# Who waits for the fakes' own loop is served in real time; who is in a debugger is not to be hurried.
+_EXCUSED = frozenset({"notnow.servers._runner", "pdb", "bdb"})
+
+Name = tuple[str, int]
+
+
+class Sample:
+    """How much a thread had worked when it was looked at."""
+
+    def __init__(self, party: Party) -> None:
+        self.at = real_monotonic()
+        frame = sys._current_frames().get(party.ident)
+        self.place = (id(frame), frame.f_lasti if frame else 0)
+        self.effort = _effort(party)
+
+    def worked_since(self, before: Sample) -> bool:
+        """Did it use a tenth of the time? A thread that polls in small steps does not."""
+        if self.effort is None or before.effort is None:
+            return self.place != before.place
+        return self.effort - before.effort > 0.1 * (self.at - before.at)
+
+
+def _effort(party: Party) -> float | None:
+    """Seconds that a thread has run, or was ready to and had to wait for a processor; None if nobody says."""
+    try:
+        run, waited, _ = Path(f"/proc/self/task/{party.native}/schedstat").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return (int(run) + int(waited)) / 1e9
+
+
+def idle(party: Party) -> float:
+    """For how many real seconds a running party has not worked: it is blocked in a call that is not seen."""
+    now, before = Sample(party), party.watched
+    if not isinstance(before, Sample) or now.worked_since(before):
+        party.watched = now
+        return 0.0
+    return now.at - before.at
+
+
+def place(party: Party) -> str | None:
+    """Where a party is just now; None if it must not be hurried there."""
+    frame = sys._current_frames().get(party.ident)
+    if frame is None or _excused(frame):
+        return None
+    code = frame.f_code
+    return f"{party.name} in {code.co_name}() ({Path(code.co_filename).name}:{frame.f_lineno})"
+
+
+def _excused(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_globals.get("__name__") in _EXCUSED:
+            return True
+        frame = frame.f_back
+    return False
+
+
+class Children:
+    """The child processes that parties have started and that may still be alive."""
+
+    def __init__(self) -> None:
+        self._known: weakref.WeakSet[subprocess.Popen[bytes]] = weakref.WeakSet()
+
+    def add(self, child: subprocess.Popen[bytes]) -> None:
+        self._known.add(child)
+
+    def alive(self) -> bool:
+        """Is one alive, or not yet waited for? Asks without waiting: the status belongs to somebody else."""
+        return any(child.returncode is None and _exists(child.pid) for child in list(self._known))
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+def patience(wait: Wait, ports: Collection[int]) -> float:
+    """Real seconds of silence that a wait asks for before time may jump.
+
+    None where it waits for a fake at one of `ports` or for another thread; for good where it waits for a
+    pipe, a process, or an answer of somebody else.
+    """
+    return max((_patience(fd, wait.alone, ports) for fd, _ in wait.files), default=0.0)
+
+
+def _patience(fd: int, alone: bool, ports: Collection[int]) -> float:
+    try:
+        mine, peer = _names(fd)
+    except OSError as error:
+        if error.errno in (errno.ENOTCONN, errno.EBADF):
+            return 0.0  # it listens, or is gone
+        return _piped(fd)
+    if peer is None or (peer[1] in ports and _local(mine, peer)):
+        return 0.0
+    if peer in _held():
+        return NEAR
+    return FOREVER if alone else FAR
+
+
+def _socket(fd: int) -> socket.socket:
+    """Another handle of a socket. Raises OSError if it is none."""
+    copy = os.dup(fd)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
+
+
+def _names(fd: int) -> tuple[Name, Name | None]:
+    """Both ends of a connected socket; no peer for one half of a socketpair."""
+    with _socket(fd) as sock:
+        return _name(sock.getsockname()) or ("", 0), _name(sock.getpeername())
+
+
+def _name(address: object) -> Name | None:
+    if isinstance(address, tuple):
+        return str(address[0]).removeprefix("::ffff:"), int(address[1])
+    return (str(address), 0) if address else None
+
+
+def _local(mine: Name, peer: Name) -> bool:
+    return peer[0] in (mine[0], "::1") or peer[0].startswith("127.")
+
+
+def _open_files() -> list[int]:
+    return [int(entry.name) for entry in Path("/dev/fd").iterdir()]
+
+
+def _held() -> set[Name | None]:
+    """The own ends of all sockets of this process."""
+    names: set[Name | None] = set()
+    for fd in _open_files():
+        with contextlib.suppress(OSError), _socket(fd) as sock:
+            names.add(_name(sock.getsockname()))
+    return names
+
+
+def _piped(fd: int) -> float:
+    """A pipe to oneself only wakes a loop up; one to somebody else, or a process, is worth any wait."""
+    try:
+        own = os.fstat(fd)
+    except OSError:
+        return 0.0
+    if not stat.S_ISFIFO(own.st_mode):
+        return FOREVER
+    ends = 0
+    for other in _open_files():
+        with contextlib.suppress(OSError):
+            ends += os.path.samestat(own, os.fstat(other))
+    return 0.0 if ends > 1 else FOREVER

@@ -1,0 +1,457 @@
+"""The driver: it gives the turn to one party after the other, and is the only one that moves the clock."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import contextlib
+import itertools
+import os
+import select
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+
+from notnow.clock import Alarm, Cancellable, ManualClock
+from notnow.errors import FastForwardError
+from notnow.time_travel import watch
+from notnow.time_travel.parties import (
+    Ended,
+    FileWait,
+    Party,
+    Verdict,
+    Wait,
+    micro,
+    real_monotonic,
+    real_sleep,
+    signalled,
+)
+from notnow.units import show
+
+TURN = 0.02  # real seconds that a running party may be idle before others get their turn beside it
+ABROAD = 0.1  # the same for one that waits for the world outside: most such calls are over at once
+BUSY = 1.0  # the same for one that works: it may be spinning until another has done something
+TICK = 0.02  # real seconds: how often the clock moves while real time passes
+SPIN = 2_000_000  # readings of a clock that has not moved
+YIELD = 10  # readings that a sleep(0) counts for
+# Linux delivers on loopback before send() returns; elsewhere a thread of the kernel may still be at it, for
+# a request and for its reply. So often the driver looks again there before it moves the clock, each LAG apart.
+LOOKS = 0 if sys.platform == "linux" else 3
+LAG = 0.001
+
+
+class WorldClock(ManualClock):
+    """Scenario time under fast_forward. `advance` in a thread of the test is a sleep of that length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world: World | None = None
+
+    @property
+    def ports(self) -> set[int]:
+        """Where the fakes that live by this clock listen."""
+        return {getattr(server, "port", 0) for server in list(self._servers)}
+
+    def call_at(self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Cancellable:
+        alarm = super().call_at(when, loop, callback)
+        if self.world is not None:
+            self.world.nudge()
+        return alarm
+
+    def advance_to(self, target: float) -> None:
+        if self.world is None:
+            super().advance_to(target)
+            return
+        for server in list(self._servers):
+            server.begin()
+        self.world.advance(target - self.now())
+
+    def settle(self) -> None:
+        """Return when no byte is on its way to a fake, and the fakes have done all that is due."""
+        with contextlib.suppress(RuntimeError):  # one has been stopped by a thread that takes no part
+            self._settle()
+
+    def ring(self) -> bool:
+        """Ring the next alarm that is due by now. False if there is none."""
+        alarm: Alarm | None = self._next(self._now + 5e-7)
+        if alarm is None:
+            return False
+        self._now = max(self._now, alarm.when)
+        with contextlib.suppress(RuntimeError):  # its loop has ended
+            alarm.loop.call_soon_threadsafe(alarm.ring)
+        return True
+
+    def move(self, target: int) -> None:
+        """Go on to `target`, in microseconds."""
+        self._now = max(self._now, target / 1e6)
+
+
+class World:
+    """All parties, and the driver's thread. `moved` is told the scenario seconds whenever the clock has moved."""
+
+    def __init__(self, clock: WorldClock, horizon: float, moved: Callable[[float], object]) -> None:
+        self.clock, self.horizon, self._moved = clock, horizon, moved
+        self.notes: dict[str, None] = {}
+        self.children = watch.Children()
+        self.failure: Exception | None = None
+        self._closed = False
+        self._parties: dict[threading.Thread, Party] = {}
+        self._lock = _thread.allocate_lock()
+        self._mine = threading.local()
+        self._orders = itertools.count()
+        self._base = -(-(real_monotonic() * 1024) // 1) / 1024  # such numbers add up without rounding
+        self._ear, self._mouth = os.pipe()
+        os.set_blocking(self._mouth, False)
+        self._stirred = real_monotonic()
+        self._looks = 0
+        self._driver = threading.Thread(target=self._drive, name="notnow-fast-forward", daemon=True)
+
+    # ---- who takes part ------------------------------------------------------------------------
+
+    @property
+    def party(self) -> Party | None:
+        """The party that calls; None for a thread that takes no part."""
+        return None if self._closed else getattr(self._mine, "party", None)
+
+    def open(self) -> None:
+        """Let this thread take part, and start the driver."""
+        party = Party(threading.current_thread().name)
+        party.bind()
+        self._parties[threading.current_thread()] = party
+        self._driver.start()
+        self._mine.party = party
+
+    def start(self, thread: threading.Thread, begin: Callable[[threading.Thread], None]) -> None:
+        """Start a thread as a party. It begins parked, and has its first turn when the others are."""
+        run, party = thread.run, Party(thread.name)
+        party.wait = first = Wait(next(self._orders), micro(self.clock.now()))
+
+        def body() -> None:
+            with contextlib.suppress(Ended), self._taking_part(thread, party):
+                party.block()
+                self._told(first)
+                run()
+
+        thread.run = body  # type: ignore[method-assign]
+        with self._lock:
+            self._parties[thread] = party
+        try:
+            with self.unseen():
+                begin(thread)
+        except BaseException:
+            self._leave(thread, party)
+            raise
+
+    @contextlib.contextmanager
+    def _taking_part(self, thread: threading.Thread, party: Party) -> Iterator[None]:
+        party.bind()
+        self._mine.party = party
+        try:
+            yield
+        finally:
+            self._leave(thread, party)
+
+    def _leave(self, thread: threading.Thread, party: Party) -> None:
+        party.over = True
+        thread.__dict__.pop("run", None)
+        with self._lock:
+            if self._parties.get(thread) is party:
+                del self._parties[thread]
+        self.nudge()
+
+    def party_of(self, thread: threading.Thread) -> Party | None:
+        """The party that a thread is; None if it takes no part, or no more."""
+        with self._lock:
+            return self._parties.get(thread)
+
+    @contextlib.contextmanager
+    def unseen(self) -> Iterator[None]:
+        """What this thread does in here is real; the clock stands still, as while it runs."""
+        party, self._mine.party = self.party, None
+        try:
+            yield
+        finally:
+            self._mine.party = party
+
+    @contextlib.contextmanager
+    def outside(self) -> Iterator[None]:
+        """What this thread does in here is real and waits for the world outside: real time passes."""
+        party = self.party
+        if party is None:
+            yield
+            return
+        party.outside, party.watched = party.outside + 1, None
+        try:
+            with self.unseen():
+                yield
+        finally:
+            party.outside -= 1
+            party.watched = None
+
+    # ---- what parties do -----------------------------------------------------------------------
+
+    def park(
+        self,
+        timeout: float | None,
+        *,
+        over: Callable[[], bool] | None = None,
+        files: Iterable[FileWait] = (),
+        alone: bool = False,
+    ) -> Verdict:
+        """Wait, at most `timeout` scenario seconds: see `Wait`. Raises FastForwardError if that cannot be."""
+        party = self.party
+        if party is None:
+            return Verdict.CLOSED
+        if timeout == 0:
+            self._count(party, YIELD)
+        wait = Wait(next(self._orders), self._deadline(timeout), over=over, files=files, alone=alone)
+        with self._lock:
+            if self._closed:
+                return Verdict.CLOSED
+            if self.failure is not None:
+                raise FastForwardError(f"fast_forward itself failed: {self.failure!r}") from self.failure
+            party.wait = wait
+        self.nudge()
+        self._block(party, wait)
+        return self._told(wait)
+
+    def _block(self, party: Party, wait: Wait) -> None:
+        try:
+            party.block()
+        except BaseException:  # KeyboardInterrupt
+            with self._lock:
+                if party.wait is wait:
+                    party.wait = None
+                else:
+                    party.turn.acquire()  # the turn came at the same time
+            raise
+
+    def _told(self, wait: Wait) -> Verdict:
+        if wait.error is not None:
+            raise wait.error
+        leftover = wait.verdict is Verdict.CLOSED and wait.ends_with_test
+        if leftover and threading.current_thread() is not threading.main_thread():
+            raise Ended
+        return wait.verdict
+
+    def _deadline(self, timeout: float | None) -> int | None:
+        """At least a microsecond on, so that a loop which is a float's last bit short of its timer gets there."""
+        if timeout is None:
+            return None
+        now = micro(self.clock.now())
+        return now + max(1, micro(timeout)) if timeout > 0 else now
+
+    def advance(self, span: float) -> None:
+        """`clock.advance` under fast_forward."""
+        if self.party is None:
+            raise FastForwardError(
+                "clock.advance() was called by a thread that takes no part in fast_forward; "
+                "call it from the test, or from a thread that the test has started"
+            )
+        self.park(span)
+
+    def monotonic(self) -> float | None:
+        """What a party reads from time.monotonic(); None for others."""
+        party = self.party
+        if party is None:
+            return None
+        self._count(party, 1)
+        return self._base + self.clock.now()
+
+    def read(self) -> None:
+        """A clock other than `monotonic` has been read."""
+        if (party := self.party) is not None:
+            self._count(party, 1)
+
+    def _count(self, party: Party, readings: int) -> None:
+        party.readings += readings
+        if party.readings > SPIN:
+            party.readings = 0
+            raise FastForwardError(
+                f"{party.name} has read the clock {SPIN:,} times without waiting: only waits move this clock; "
+                "sleep in that loop, or run it without fast_forward"
+            )
+
+    def nudge(self) -> None:
+        """Have the driver look again."""
+        with self._lock:
+            if not self._closed:
+                self._call()
+
+    def _call(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: it has been called often enough
+            os.write(self._mouth, b"!")
+
+    # ---- the driver ----------------------------------------------------------------------------
+
+    def _drive(self) -> None:
+        try:
+            while not self._closed:
+                self._step()
+        except Exception as error:  # the fakes' loop is stuck, or a bug: nobody may hang on it
+            self.failure = error
+            for party in self._parked():
+                self._wake(party, error=FastForwardError(f"fast_forward itself failed: {error!r}"))
+
+    def _step(self) -> None:
+        """One decision: who goes on? If nobody can, what is next?"""
+        running = self._running()
+        if running and (self._stir(TURN, ()) or not self._idle(running)):
+            return
+        self.clock.settle()
+        if self.clock.ring() or self._give_turn():
+            self._looks = 0
+        else:
+            self._pass_on(running)
+
+    def _idle(self, running: list[Party]) -> bool:
+        """Has every running party been idle for long enough, or busy for too long?"""
+        since = real_monotonic() - self._stirred
+        return all(watch.idle(party) >= (ABROAD if party.outside else TURN) for party in running) or since >= BUSY
+
+    def _give_turn(self) -> bool:
+        """Let the first party go on whose wait has ended. False if there is none."""
+        now = micro(self.clock.now())
+        for party in self._parked():
+            wait = party.wait
+            if wait is not None and (verdict := wait.ended(now)) is not None:
+                self._wake(party, verdict)
+                return True
+        return False
+
+    def _running(self) -> list[Party]:
+        with self._lock:
+            return [party for party in self._parties.values() if party.wait is None]
+
+    def _parked(self) -> list[Party]:
+        """In the order in which they parked."""
+        with self._lock:
+            parked = [(p.wait.order, p) for p in self._parties.values() if p.wait is not None]
+        return [party for _, party in sorted(parked, key=lambda pair: pair[0])]
+
+    def _wake(self, party: Party, verdict: Verdict = Verdict.GO, error: Exception | None = None) -> None:
+        with self._lock:
+            wait = party.wait
+            if wait is None:
+                return  # interrupted meanwhile
+            wait.verdict, wait.error = verdict, error
+            party.wait = party.watched = None
+            party.turn.release()
+        self._stirred = real_monotonic()
+
+    def _pass_on(self, running: list[Party]) -> None:
+        """Nobody can go on at this instant: move the clock, if that is allowed, or wait in real time."""
+        parked = self._parked()
+        target, whose = self._next(parked)
+        stuck = [party for party in running if not party.outside]
+        places = [watch.place(party) for party in stuck]
+        if None in places or any(watch.idle(party) < watch.GRACE for party in stuck):
+            return
+        if real_monotonic() - self._stirred < self._patience(running, parked, whose):
+            self._tick(target, parked)
+        elif target is None:
+            self._stir(TURN if running else None, parked)
+        elif target > self.horizon * 1e6:
+            self._refuse(whose or parked[0] if parked else None)
+        elif self._looks < LOOKS:
+            self._looks += 1
+            real_sleep(LAG)
+        else:
+            self.notes.update({self._unseen(place): None for place in places})
+            self._move(target)
+
+    def _next(self, parked: list[Party]) -> tuple[int | None, Party | None]:
+        """The next time at which something is due, and the party whose it is; none if it is a fake's."""
+        target, whose = None, None
+        for party in parked:
+            deadline = party.wait.deadline if party.wait is not None else None
+            if deadline is not None and (target is None or deadline < target):
+                target, whose = deadline, party
+        due = self.clock.due
+        if due is not None and (target is None or micro(due) <= target):
+            return micro(due), None
+        return target, whose
+
+    def _patience(self, running: list[Party], parked: list[Party], whose: Party | None) -> float:
+        """Real seconds of silence before time may jump; until then it passes as it really does."""
+        if any(party.outside for party in running):
+            return watch.FOREVER
+        if (running or whose is None) and self.children.alive():
+            return watch.FOREVER  # a client in another process lives in real time
+        ports = self.clock.ports
+        return max((watch.patience(p.wait, ports) for p in parked if p.wait is not None), default=0.0)
+
+    def _stir(self, seconds: float | None, parked: Iterable[Party]) -> bool:
+        """Wait for something to happen, at most so many real seconds. False if nothing has."""
+        files = [file for party in parked if party.wait is not None for file in party.wait.files]
+        ready = signalled([(self._ear, select.POLLIN), *files], seconds)
+        if self._ear in ready:
+            os.read(self._ear, 65536)
+        if ready:
+            self._stirred = real_monotonic()
+        return bool(ready)
+
+    def _tick(self, target: int | None, parked: list[Party]) -> None:
+        """Let real time pass for a moment, and scenario time with it."""
+        now, before = micro(self.clock.now()), real_monotonic()
+        self._stir(TICK if target is None else min(TICK, max(0.0, (target - now) / 1e6)), parked)
+        passed = now + micro(real_monotonic() - before)
+        self._move(passed if target is None else min(target, passed))
+
+    def _move(self, target: int) -> None:
+        self.clock.move(target)
+        self._moved(self.clock.now())
+        for party in self._running() + self._parked():
+            party.readings = 0
+
+    def _refuse(self, party: Party | None) -> None:
+        far = show(self.horizon)
+        if party is None:
+            self._stir(TURN, ())
+            return
+        self._wake(party, error=FastForwardError(
+            f"{party.name} waits beyond the horizon: nothing else is due within {far} of scenario time; "
+            "give the wait a shorter time-out, or FastForward a longer horizon"
+        ))  # fmt: skip
+
+    def _unseen(self, place: str | None) -> str:
+        return (
+            f"{place} was blocked for {watch.GRACE:g} s in a call that fast_forward does not see "
+            f"(such as Lock.acquire or select.select); the clock moved on from {show(self.clock.now())}"
+        )
+
+    # ---- the end -------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Stop the driver: nobody takes part any more, and whoever is parked stays so."""
+        with self._lock:
+            self._closed = True
+            self._call()
+        self._driver.join()
+
+    def release(self) -> list[str]:
+        """Let everybody go who is still parked, and say whom that ended."""
+        left = [p for p in self._parked() if p.wait is not None and p.wait.ends_with_test]
+        for party in self._parked():
+            self._wake(party, Verdict.CLOSED)
+        os.close(self._ear)
+        os.close(self._mouth)
+        return [party.name for party in left]
+
+
+current: World | None = None  # the one that is on
+
+
+def seen() -> World | None:
+    """The world, if one is on and the calling thread takes part in it."""
+    world = current
+    return world if world is not None and world.party is not None else None
+
+
+def _forked() -> None:
+    global current
+    current = None  # a child process has no driver: it lives in real time
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

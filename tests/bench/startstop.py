@@ -1,0 +1,137 @@
+"""Start, ready, stop of one fake.
+
+`python -m tests.bench.startstop COUNT [--warm] [--profile FILE]` prints the times of one process as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import cProfile
+import json
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench.processes import module
+from tests.bench.table import Bench, Row, Target, median_ratio
+
+TARGET = Target("figure", "≤", 2.0)
+
+
+def ours() -> None:
+    from notnow import FakeSMTP
+
+    with FakeSMTP():
+        pass
+
+
+def bare() -> None:
+    """The least that it takes: a thread, a loop, a listening socket, and the end of them."""
+    ready = threading.Event()
+    loop = asyncio.new_event_loop()
+
+    async def serve() -> None:
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        ready.set()
+        await asyncio.Event().wait()
+        server.close()
+
+    def main() -> None:
+        task = loop.create_task(serve())
+        loop.call_soon(tasks.append, task)
+        with contextlib.suppress(asyncio.CancelledError):
+            loop.run_until_complete(task)
+        loop.close()
+
+    tasks: list[asyncio.Task[None]] = []
+    thread = threading.Thread(target=main)
+    thread.start()
+    ready.wait()
+    loop.call_soon_threadsafe(tasks[0].cancel)
+    thread.join()
+
+
+def _milliseconds(act: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    act()
+    return (time.perf_counter() - start) * 1e3
+
+
+def times(count: int) -> dict[str, list[float]]:
+    first = _milliseconds(ours)
+    for _ in range(5):
+        ours()
+        bare()
+    pairs = [(_milliseconds(ours), _milliseconds(bare)) for _ in range(count)]
+    return {"first": [first], "ours": [a for a, _ in pairs], "bare": [b for _, b in pairs]}
+
+
+def run(warm: bool, quick: bool) -> list[Row]:
+    seen = module("startstop", 50 if quick else 200, *(["--warm"] if warm else []))
+    name = "start-warm" if warm else "start"
+    what = "start, ready, stop, beside another fake" if warm else "start, ready, stop of the only fake"
+    note = f"the very first, with imports and the scenario to load: {seen['first'][0]:.0f} ms"
+    return [
+        Row(
+            name, what, statistics.median(seen["ours"]), "ms", "thread+loop+socket", statistics.median(seen["bare"]),
+            median_ratio(seen["ours"], seen["bare"]), TARGET, note,
+        )
+    ]  # fmt: skip
+
+
+def profile(warm: bool, into: Path) -> None:
+    module("startstop", 200, "--profile", into, *(["--warm"] if warm else []))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.startstop")
+    parser.add_argument("count", type=int)
+    parser.add_argument("--warm", action="store_true", help="with another fake alive, so that the thread is there")
+    parser.add_argument("--profile", metavar="FILE")
+    given = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        if given.warm:
+            from notnow import FakeSMTP
+
+            stack.enter_context(FakeSMTP())
+        if given.profile:
+            _profile(given.count, given.profile)
+        print(json.dumps(times(given.count)))
+
+
+def _profile(count: int, into: str) -> None:
+    """Profile the thread that starts and stops the fakes, and the fakes' own thread."""
+    profilers = [cProfile.Profile()]
+
+    def in_thread(*_: object) -> None:
+        profilers.append(cProfile.Profile())
+        profilers[-1].enable()
+
+    ours()
+    threading.setprofile(in_thread)
+    profilers[0].enable()
+    for _ in range(count):
+        ours()
+    profilers[0].disable()
+    threading.setprofile(None)
+    stats = __import__("pstats").Stats(*profilers)
+    stats.dump_stats(into)
+
+
+BENCHES = tuple(
+    Bench(
+        "start-warm" if warm else "start",
+        "start, ready, stop of one fake",
+        lambda quick, warm=warm: run(warm, quick),  # type: ignore[misc]
+        lambda into, warm=warm: profile(warm, into),  # type: ignore[misc]
+    )
+    for warm in (False, True)
+)
+
+
+if __name__ == "__main__":
+    main()

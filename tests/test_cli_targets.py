@@ -1,0 +1,145 @@
+"""From the words of a command line to servers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from notnow.cli._targets import Target, resolve
+from notnow.errors import ScenarioError
+
+
+def names(*given: str, **options: Any) -> list[str]:
+    return [target.name for target in resolve(given, **options)]
+
+
+def one(*given: str, **options: Any) -> Target:
+    (target,) = resolve(given, **options)
+    return target
+
+
+def test_unnamed_servers_are_numbered_by_protocol() -> None:
+    assert names("smtp/overload") == ["smtp"]
+    assert names("smtp/overload", "smtp/healthy", "smtp/weather") == ["smtp", "smtp2", "smtp3"]
+
+
+def test_a_name_that_is_taken_is_not_given_again() -> None:
+    assert names("smtp/healthy", "smtp=smtp/overload", "smtp/healthy") == ["smtp2", "smtp", "smtp3"]
+
+
+def test_named_servers_keep_their_order() -> None:
+    targets = resolve(["primary=smtp/overload", "backup=smtp/healthy"])
+    assert [(t.name, t.scenario.name) for t in targets] == [("primary", "smtp/overload"), ("backup", "smtp/healthy")]
+
+
+def test_a_path_is_a_scenario(tmp_path: Path) -> None:
+    file = tmp_path / "a=b.toml"
+    file.write_text('protocol = "smtp"')
+    assert one(str(file)).scenario.file == str(file)
+    assert one(f"mine={file}").name == "mine"
+
+
+def test_directories_of_your_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('protocol = "smtp"')
+    assert one("mine", own=[str(tmp_path)]).scenario.name == "mine"
+
+
+def test_without_options_everything_is_the_default() -> None:
+    target = one("smtp/overload")
+    assert (target.host, target.port, target.scenario.params["outage"]) == ("127.0.0.1", 0, "30s")
+
+
+# ---- knobs -------------------------------------------------------------------------------------
+
+
+def outages(*settings: str) -> list[str]:
+    targets = resolve(["a=smtp/overload", "b=smtp/overload", "c=smtp/greylisting"], settings=settings)
+    return [str(target.scenario.params.get("outage")) for target in targets]
+
+
+def test_a_knob_goes_to_all_that_know_it() -> None:
+    assert outages("outage=2s") == ["2s", "2s", "None"]
+
+
+def test_a_knob_goes_to_one() -> None:
+    assert outages("b.outage=2s") == ["30s", "2s", "None"]
+
+
+def test_the_last_word_counts() -> None:
+    assert outages("outage=2s", "a.outage=3s", "outage=4s") == ["4s", "4s", "None"]
+
+
+def test_the_value_may_hold_an_equals_sign_and_dots() -> None:
+    target = one("smtp/too-many-errors", settings=["unknown=a.b=c*"])
+    assert target.scenario.params["unknown"] == "a.b=c*"
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("otage=2s", "there is no knob 'otage'; allowed: like, outage, wait; did you mean 'outage'?"),
+        ("c.outage=2s", "smtp/greylisting: there is no knob 'outage'; allowed: like, wait"),
+        ("d.outage=2s", "there is no server 'd'; allowed: a, b, c"),
+        ("outage=soon", "knob 'outage' is 'soon'; allowed: a number and a unit"),
+        ("like=nobody", "there is no fault 'nobody'; allowed: postscreen"),
+        ("port=25", "'port' is an option and no knob; allowed: --port VALUE"),
+    ],
+)
+def test_a_knob_that_does_not_hold(setting: str, said: str) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        outages(setting)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("setting", ["outage", "=2s", "a.=2s", ""])
+def test_a_setting_that_is_none(setting: str) -> None:
+    with pytest.raises(click.UsageError, match="--set takes KNOB=VALUE"):
+        outages(setting)
+
+
+# ---- addresses ---------------------------------------------------------------------------------
+
+
+def ports(*given: str) -> list[int]:
+    return [target.port for target in resolve(["a=smtp/healthy", "b=smtp/healthy"], ports=given)]
+
+
+def test_a_port_is_for_the_first_or_for_the_one_that_is_named() -> None:
+    assert ports("2525") == [2525, 0]
+    assert ports("b=2525") == [0, 2525]
+    assert ports("2526", "b=2525") == [2526, 2525]
+    assert ports("a=0", "2525") == [0, 0]
+
+
+@pytest.mark.parametrize("given", ["65536", "-1", "smtp", "", "b=x", "²"])
+def test_a_port_that_is_none(given: str) -> None:
+    with pytest.raises(click.UsageError, match="allowed: 0 \\(any free one\\) to 65535"):
+        ports(given)
+
+
+def test_a_port_is_given_once() -> None:
+    with pytest.raises(click.UsageError, match="--port is given twice for b"):
+        ports("b=1", "b=2")
+
+
+def test_a_port_for_nobody() -> None:
+    with pytest.raises(ScenarioError, match="--port: there is no server 'c'; allowed: a, b"):
+        ports("c=2525")
+
+
+def test_a_host_is_for_all_or_for_the_one_that_is_named() -> None:
+    targets = resolve(["a=smtp/healthy", "b=smtp/healthy"], hosts=["127.0.0.2", "b=::1"])
+    assert [target.host for target in targets] == ["127.0.0.2", "::1"]
+
+
+def test_two_servers_of_one_name() -> None:
+    with pytest.raises(click.UsageError, match="two servers are called 'a'"):
+        names("a=smtp/healthy", "a=smtp/overload")
+
+
+def test_an_unknown_scenario_names_the_nearest() -> None:
+    with pytest.raises(ScenarioError, match="did you mean 'smtp/overload'"):
+        names("smtp/overlaod")

@@ -1,0 +1,262 @@
+"""The documentation: each of its code blocks is a file under tests/examples that is run, and it builds strictly.
+
+A `.console` file is a terminal session: lines that begin with `$ ` are run in a copy of its directory, and what
+follows each must be what it prints. `NOTNOW_UPDATE_DOCS=1 pytest tests/test_docs.py` writes what they print now
+into the files, for you to read in the diff.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS, EXAMPLES = ROOT / "docs", ROOT / "tests" / "examples"
+UPDATE = bool(os.environ.get("NOTNOW_UPDATE_DOCS"))
+needs_sh = pytest.mark.skipif(shutil.which("sh") is None, reason="there is no sh here")
+
+
+def pages() -> list[Path]:
+    return sorted(p for p in DOCS.rglob("*.md") if not {"generated", "_build"}.intersection(p.parts))
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def included() -> Iterator[Path]:
+    for page in pages():
+        for target in re.findall(r"\{literalinclude\} (\S+)", page.read_text("utf-8")):
+            yield (page.parent / target).resolve()
+
+
+# ---- every block is a file, and every file is run -----------------------------------------------
+
+ALONE = ("readme/careless", "tutorial", "xdist", "add-a-fault", "add-a-moment", "add-a-scenario")  # see conftest.py
+SESSIONS = sorted(EXAMPLES.rglob("*.console"))
+SCRIPTS = sorted(EXAMPLES.glob("*.sh"))
+
+
+def is_run(file: Path) -> bool:
+    """Whether some test runs this example."""
+    alone = any(file.is_relative_to(EXAMPLES / directory) for directory in ALONE)
+    if file.suffix == ".py" and not alone:
+        return file.name.startswith("test_")
+    if alone:
+        return any(file.parent.glob("*.console")) or any(file.parent.glob("*.patch"))
+    if file.suffix == ".toml":
+        users = [*EXAMPLES.glob("test_*.py"), *EXAMPLES.glob("*.console")]
+        return any(file.name in user.read_text("utf-8") for user in users)
+    return file in SESSIONS or file in SCRIPTS
+
+
+@pytest.mark.parametrize("file", sorted(set(included())), ids=name)
+def test_an_included_file_is_there_and_is_run(file: Path) -> None:
+    assert file.is_file()
+    assert is_run(file), f"no test runs {name(file)}"
+
+
+@pytest.mark.parametrize("page", pages(), ids=name)
+def test_a_page_has_no_code_of_its_own(page: Path) -> None:
+    fences = re.findall(r"^\s*(?:```+|~~~+|:::+)(.+)$", page.read_text("utf-8"), re.MULTILINE)
+    assert [fence for fence in fences if not fence.startswith("{")] == []
+
+
+def blocks(text: str) -> list[str]:
+    return re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_blocks_of_the_readme_are_files() -> None:
+    shown = blocks((ROOT / "README.md").read_text("utf-8"))
+    files = [file.read_text("utf-8") for file in (EXAMPLES / "readme").rglob("*.*") if "__pycache__" not in file.parts]
+    assert shown
+    assert [block for block in shown if block not in files] == []
+
+
+def test_the_first_example_of_the_readme_stands_on_the_first_screen() -> None:
+    before, _, _ = (ROOT / "README.md").read_text("utf-8").partition("```python\n")
+    assert before.count("\n") < 24
+
+
+# ---- terminal sessions --------------------------------------------------------------------------
+
+VARIES = [
+    (r"\b0x[0-9a-f]+", "0x…"),
+    (r"\bseed \d+", "seed …"),
+    (r"\bin \d+\.\d+s\b", "in …s"),
+    (r"\b(?:0s|\d+ms)\b", "…ms"),
+    (r"\b(\d+)\.\d+s\b", r"\1s"),
+    (r"(?i)\b(ehlo|helo) \S+", r"\1 …"),
+    (r"(127\.0\.0\.1|localhost):\d+", r"\1:…"),
+    (r"[ \t]+", " "),
+    (r" $", ""),
+]
+
+
+def alike(text: str) -> str:
+    """A text without what differs from run to run."""
+    for pattern, instead in VARIES:
+        text = re.sub(pattern, instead, text, flags=re.MULTILINE)
+    return text.strip()
+
+
+def environment() -> dict[str, str]:
+    """What a reader's terminal would have, 80 columns wide, with this Python first in its path."""
+    foreign = ("PYTEST", "PY_COLORS", "COV_", "COVERAGE", "NOTNOW", "CI", "BUILD_NUMBER", "FORCE_COLOR")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    quiet = {"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_ADDOPTS": "-p no:cacheprovider"}
+    return {**kept, **quiet, "PATH": path, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}
+
+
+def run(command: str, directory: Path, **extra: str) -> str:
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=directory,
+        env=environment() | extra,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=120,
+        text=True,
+    )
+    return done.stdout
+
+
+def played(session: str) -> str:
+    """The shell script that plays a session: says each command, and runs it; `$?` is of the one before."""
+    lines = ["code=0"]
+    for command in re.findall(r"^\$ (.+)$", session, re.MULTILINE):
+        lines += [f"printf '$ %s\\n' {shlex.quote(command)}", "(exit $code)", command, "code=$?"]
+    return "\n".join(lines)
+
+
+def copied(directory: Path, to: Path) -> Path:
+    ignored = shutil.ignore_patterns("__pycache__", "conftest.py")
+    return shutil.copytree(directory, to, ignore=ignored)
+
+
+@needs_sh
+@pytest.mark.parametrize("file", [s for s in SESSIONS if s.parent.name != "serve"], ids=name)
+def test_a_session_prints_what_it_shows(file: Path, tmp_path: Path) -> None:
+    here = copied(file.parent, tmp_path / "here")
+    shown = file.read_text("utf-8")
+    printed = run(played(shown), here)
+    if UPDATE:
+        file.write_text(printed.rstrip("\n") + "\n", "utf-8")
+    else:
+        assert alike(printed) == alike(shown)
+
+
+SERVE = EXAMPLES / "serve"
+
+
+@contextmanager
+def serving(command: str, directory: Path) -> Iterator[tuple[str, list[str]]]:
+    """Run `notnow serve`, on a free port in place of its own; gives that port, and all that it printed in the end."""
+    args = shlex.split(command.replace("--port 2525", "--port 0"))
+    args[0] = str(Path(sys.executable).with_name(args[0]))
+    pipe = subprocess.PIPE
+    with subprocess.Popen(args, cwd=directory, env=environment(), stdout=pipe, text=True) as server:
+        assert server.stdout is not None
+        printed: list[str] = []
+        try:
+            while not (found := re.search(r"127\.0\.0\.1:(\d+)", "".join(printed))):
+                printed.append(server.stdout.readline())
+                assert printed[-1], f"ended early: {printed}"
+            yield found[1], printed
+            server.send_signal(signal.SIGINT)
+            printed.append(server.stdout.read())
+            assert server.wait(timeout=10) == 0
+        finally:
+            server.kill()
+
+
+@needs_sh
+@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("swaks")), reason="curl or swaks is not installed")
+def test_serving_curl_and_swaks(tmp_path: Path) -> None:
+    shown = {part: (SERVE / f"{part}.console").read_text("utf-8") for part in ("server", "curl", "swaks")}
+    said = {}
+    start = shown["server"].splitlines()[0].removeprefix("$ ")
+    with serving(start, tmp_path) as (port, printed):
+        for part in ("curl", "swaks"):
+            said[part] = run(played(shown[part]).replace("2525", port), tmp_path).replace(port, "2525")
+    said["server"] = f"$ {start}\n" + "".join(printed).replace(port, "2525")
+    for part, text in said.items():
+        if UPDATE:
+            (SERVE / f"{part}.console").write_text(text.rstrip("\n") + "\n", "utf-8")
+        else:
+            assert alike(text) == alike(shown[part])
+
+
+@needs_sh
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_serving_as_json_to_any_language(tmp_path: Path) -> None:
+    said = run((EXAMPLES / "serve_json.sh").read_text("utf-8"), tmp_path)
+    assert said.splitlines()[1:] == ["it was told 421 4.3.2 All server ports are busy"]
+    assert said.splitlines()[0] in ("the client ended with 8", "the client ended with 56")  # curl: weird reply, or none
+
+
+FAILURE = EXAMPLES / "readme" / "careless" / "failure.txt"
+
+
+def test_the_failure_in_the_readme_is_a_passage_of_a_real_run() -> None:
+    session = (FAILURE.parent / "run.console").read_text("utf-8")
+    if UPDATE:
+        passage = re.search(r"^>.*?AssertionError\n(?=-)", session, re.MULTILINE | re.DOTALL)
+        assert passage is not None
+        FAILURE.write_text(passage[0], "utf-8")
+    assert FAILURE.read_text("utf-8") in session
+
+
+# ---- adding to notnow ---------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git here, which applies patches")
+@pytest.mark.parametrize("directory", ["add-a-fault", "add-a-moment"])
+def test_a_page_about_adding_tells_all_that_is_needed(directory: str, tmp_path: Path) -> None:
+    """In a copy of the code its patch applies, and its test passes; without the patch it does not."""
+    here = copied(EXAMPLES / directory, tmp_path / "here")
+    copied(ROOT / "fakes", tmp_path / "copy" / "fakes")
+    copied(ROOT / "scenarios", tmp_path / "copy" / "scenarios")
+    ours = {"PYTHONPATH": str(tmp_path / "copy" / "fakes")}
+    test = f"{shlex.quote(sys.executable)} -m pytest -q"
+    assert "1 passed" not in run(test, here, **ours)
+    patch = next(here.glob("*.patch"))
+    assert run(f"git apply -C1 {shlex.quote(str(patch))}", tmp_path / "copy") == ""
+    assert "1 passed" in run(test, here, **ours)
+
+
+# ---- the whole ----------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("sphinx") is None, reason="sphinx is not installed (pip install notnow[docs])"
+)
+def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
+    build = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-W",
+        "--keep-going",
+        "-n",
+        "-q",
+        "-b",
+        "html",
+        "-d",
+        str(tmp_path / "trees"),
+    ]
+    done = subprocess.run([*build, str(DOCS), str(tmp_path / "html")], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")

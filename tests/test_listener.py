@@ -1,0 +1,293 @@
+"""Accepting and turning away: the 421 is seen with data in flight, and a place that is free is seen as free."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import errno
+import socket
+import threading
+from collections.abc import Callable
+
+import pytest
+from notnow import FakeSMTP, StartError
+from notnow.servers import _listener
+from smtp_client import MESSAGE, Raw, one, rules, trusting
+
+NO = "421 4.3.2 Not now, says the test"
+TIMES = 20
+
+
+class TestLingering:
+    """What was said before a close is seen, whatever the client has in flight."""
+
+    BODY = b"Subject: big\r\n\r\n" + b"x" * 78 + b"\r\n" + b"".join(b"%078d\r\n" % i for i in range(62_500))
+
+    @pytest.mark.parametrize("tls", ["none", "starttls", "implicit"])
+    def test_a_421_amid_a_body_of_five_megabytes(self, tls):
+        scenario = rules(one("body", after_bytes=1_000_000, reply=NO))
+        with FakeSMTP(scenario, tls=tls) as fake:
+            seen = [self.last_word(fake, b"DATA\r\n", self.BODY + b".\r\n") for _ in range(TIMES)]
+            assert seen == [NO] * TIMES
+            assert not fake.messages
+
+    @pytest.mark.parametrize("tls", ["none", "starttls", "implicit"])
+    def test_a_421_amid_twenty_thousand_pipelined_recipients(self, tls):
+        recipients = b"".join(b"RCPT TO:<r%d@server.test>\r\n" % i for i in range(20_000))
+        with FakeSMTP(rules(one("rcpt", per="connection", nth=3, reply=NO)), tls=tls) as fake:
+            seen = [self.last_word(fake, b"", recipients + b"DATA\r\n") for _ in range(TIMES)]
+            assert seen == [NO] * TIMES
+
+    def test_a_421_at_connect_to_a_client_that_talks_at_once(self):
+        with FakeSMTP(rules(one("connect", reply=NO))) as fake:
+            for _ in range(TIMES):
+                with Raw(fake) as raw:
+                    raw.send(b"EHLO x\r\n" + b"NOOP\r\n" * 20_000)
+                    assert raw.until_end() == f"{NO}\r\n"
+
+    def last_word(self, fake: FakeSMTP, last: bytes, flood: bytes) -> str:
+        """What a client sees last that sends all it has before it reads anything."""
+        implicit = trusting(fake) if fake.tls == "implicit" else None
+        with Raw(fake, tls=implicit).hello() as raw:
+            if fake.tls == "starttls":
+                raw.starttls(trusting(fake))
+                assert raw.say("EHLO x").startswith("250")
+            assert raw.say("MAIL FROM:<a@client.test>").startswith("250")
+            if last:
+                assert raw.say("RCPT TO:<b@server.test>").startswith("250")
+                raw.send(last)
+                assert raw.reply().startswith("354")
+            raw.send(flood)
+            return raw.until_end().splitlines()[-1]
+
+    def test_a_close_without_lingering_would_lose_it(self):
+        """What the test above guards against: an abrupt close amid the body cuts the sender off."""
+        scenario = rules(one("body", after_bytes=1_000_000, close="abrupt"))
+        with FakeSMTP(scenario) as fake, Raw(fake).hello().mail() as raw:
+            with pytest.raises((ConnectionResetError, BrokenPipeError)):
+                raw.send(self.BODY)
+                raw.until_end()
+
+    def test_who_never_closes_is_cut_off_in_the_end(self, monkeypatch):
+        monkeypatch.setattr(_listener, "LINGER", 0.05)
+        for on in ("connect", "mail"):
+            with FakeSMTP(rules(one(on, reply=NO))) as fake, Raw(fake) as raw:
+                if on == "mail":
+                    raw.hello()
+                    raw.send("MAIL FROM:<a@client.test>\r\n")
+                fake.wait_for(lambda j: j.connections and not fake._sessions and not len(fake._farewells))
+                assert raw.until_end() == f"{NO}\r\n"
+
+
+class Client:
+    """One sequential client; `leave` is how it ends a connection that was let in."""
+
+    def __init__(self, fake: FakeSMTP, leave: Callable[[Raw], None]) -> None:
+        self.fake, self.leave = fake, leave
+        self.context = trusting(fake) if fake.tls != "none" else None
+        self.kept: list[Raw] = []  # sockets left open after a 421
+
+    def visit(self) -> str:
+        raw = Raw(self.fake)
+        greeting = raw.reply()
+        if greeting.startswith("421"):
+            self.kept.append(raw)
+            return greeting
+        assert raw.say("EHLO x").startswith("250")
+        if self.context is not None:
+            raw.starttls(self.context)
+            assert raw.say("EHLO x").startswith("250")
+        self.leave(raw)
+        return greeting
+
+    def close(self) -> None:
+        for raw in self.kept:
+            raw.close()
+
+
+def _quit(raw: Raw) -> None:
+    assert raw.say("QUIT").startswith("221")
+    raw.close()
+
+
+def _quit_unread(raw: Raw) -> None:
+    raw.send("QUIT\r\n")
+    raw.close()
+
+
+def _noop_and_close(raw: Raw) -> None:
+    """Something is unread before the end: it takes two reads to see it."""
+    raw.send("NOOP\r\n")
+    raw.close()
+
+
+LEAVING = {
+    "with QUIT": _quit, "with QUIT, unread": _quit_unread, "without a word": Raw.close, "with a reset": Raw.reset,
+    "with a command and a close": _noop_and_close,
+}  # fmt: skip
+
+
+class TestPlaces:
+    @pytest.mark.parametrize("tls", ["none", "starttls"])
+    @pytest.mark.parametrize("leave", LEAVING)
+    def test_a_cap_of_one_never_refuses_a_sequential_client(self, tls, leave):
+        with FakeSMTP("smtp/too-many-connections", cap=1, tls=tls) as fake:
+            client = Client(fake, LEAVING[leave])
+            refused = [reply for reply in (client.visit() for _ in range(200)) if reply.startswith("421")]
+            client.close()
+            assert refused == []
+
+    @pytest.mark.parametrize("tls", ["none", "starttls"])
+    def test_a_refused_client_that_leaves_its_socket_open_takes_no_place(self, tls):
+        """The 421 comes by a rule of its own; the cap must not count who was told it."""
+        scenario = rules(one("connect", every=2, reply=NO), one("connect", over=1, reply="421 4.7.0 too many"))
+        with FakeSMTP(scenario, tls=tls) as fake:
+            client = Client(fake, _quit)
+            said = [client.visit() for _ in range(200)]
+            client.close()
+            assert said[1::2] == [NO] * 100
+            assert [reply[:3] for reply in said[::2]] == ["220"] * 100
+
+    def test_a_place_is_free_when_the_fake_decides_to_close(self):
+        with FakeSMTP(rules(one("connect", over=1, reply="421 full"), one("noop", reply=NO))) as fake:
+            client_sockets = []
+            for _ in range(50):
+                raw = Raw(fake).hello()
+                assert raw.say("NOOP") == NO
+                client_sockets.append(raw)  # and it does not close
+            for raw in client_sockets:
+                raw.close()
+
+    def test_a_place_is_free_when_the_client_says_quit_and_keeps_its_socket(self):
+        with FakeSMTP("smtp/too-many-connections", cap=1) as fake, Raw(fake).hello() as raw:
+            with Raw(fake) as refused:
+                assert refused.reply().startswith("421")
+            raw.send("QUIT\r\n")
+            with Raw(fake) as second:
+                assert second.reply().startswith("220")
+
+    def test_a_cap_of_five_admits_five_of_fifty_threads(self):
+        gate, hold = threading.Barrier(50), threading.Event()
+
+        def visit() -> str:
+            gate.wait()
+            with Raw(fake) as raw:
+                reply = raw.reply()
+                if reply.startswith("220"):
+                    assert hold.wait(20)
+                return reply[:3]
+
+        with FakeSMTP("smtp/too-many-connections", cap=5) as fake:
+            with concurrent.futures.ThreadPoolExecutor(50) as pool:
+                visits = [pool.submit(visit) for _ in range(50)]
+                fake.wait_for(lambda j: j.count("connect") == 50)
+                hold.set()
+                said = sorted(v.result() for v in visits)
+            assert said == ["220"] * 5 + ["421"] * 45
+
+    def test_a_client_that_ends_while_others_wait_to_be_accepted(self):
+        """The end of the old connection and the coming of the new one are seen in their order."""
+        with FakeSMTP("smtp/too-many-connections", cap=1) as fake:
+            for _ in range(100):
+                raw = Raw(fake).hello()
+                raw.send("NOOP\r\n" * 50)
+                raw.close()
+                with Raw(fake) as second:
+                    assert second.reply().startswith("220")
+
+
+class TestBinding:
+    def test_a_port_in_use_is_named(self):
+        with FakeSMTP() as fake, pytest.raises(StartError, match=rf"127\.0\.0\.1:{fake.port}: the port is taken"):
+            FakeSMTP(port=fake.port).start()
+
+    def test_a_host_that_is_not_here(self):
+        with pytest.raises(StartError, match=r"203\.0\.113\.1:0: '203\.0\.113\.1' is no address of this machine"):
+            FakeSMTP(host="203.0.113.1").start()
+
+    def test_a_host_that_is_no_name(self):
+        with pytest.raises(StartError, match="no-such-host.invalid"):
+            FakeSMTP(host="no-such-host.invalid").start()
+
+    def test_a_fake_that_could_not_start_can_be_started_later(self):
+        with FakeSMTP() as first:
+            second = FakeSMTP(port=first.port)
+            with pytest.raises(StartError):
+                second.start()
+            assert not second.running
+        with second, Raw(second) as raw:
+            assert raw.reply().startswith("220")
+
+    def test_another_loopback_address_and_the_same_port(self):
+        with FakeSMTP(host="127.0.0.2") as first, FakeSMTP(host="127.0.0.3", port=first.port) as second:
+            assert first.port == second.port
+            with Raw(second) as raw:
+                raw.hello().deliver()
+            assert (len(first.messages), len(second.messages)) == (0, 1)
+
+    def test_ipv6(self):
+        try:
+            fake = FakeSMTP(host="::1").start()
+        except StartError:
+            pytest.skip("no IPv6 here")
+        with fake, Raw(fake) as raw:
+            assert raw.hello().deliver().startswith("250")
+            assert fake.url == f"smtp://[::1]:{fake.port}"
+            assert fake.journal.connections[0].client == "::1"
+
+
+def test_running_out_of_file_descriptors_makes_clients_wait(monkeypatch):
+    """The kernel keeps who cannot be accepted; the listener comes back to them, and does not spin."""
+    with FakeSMTP() as fake:
+        calls = []
+        real = fake._listener._sock
+
+        class Exhausted:
+            def accept(self):
+                calls.append(1)
+                if len(calls) < 3:
+                    raise OSError(errno.EMFILE, "no more files")
+                return real.accept()
+
+            def __getattr__(self, name):
+                return getattr(real, name)
+
+        fake._listener._sock = Exhausted()
+        with Raw(fake) as raw:
+            assert raw.reply().startswith("220")
+        assert 3 <= len(calls) <= 10
+        fake._listener._sock = real
+
+
+def test_a_listener_that_closes_resets_who_was_not_handed_over():
+    with FakeSMTP() as fake:
+        raw = Raw(fake)
+        fake.loop.call_soon_threadsafe(lambda: None)
+    with raw, pytest.raises((ConnectionResetError, EOFError)) as caught:
+        while True:
+            raw.line()
+    assert caught
+
+
+def test_replies_are_sent_at_once():
+    """Nagle's algorithm would hold the second of two writes up for 40 ms, as after every TLS handshake."""
+    with FakeSMTP() as fake, Raw(fake) as raw:
+        raw.hello()
+        (session,) = fake._sessions.values()
+        assert session.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_sockets_are_not_inherited_half_open():
+    """After a stop the port is free at once."""
+    with FakeSMTP() as fake, Raw(fake) as raw:
+        raw.hello()
+        port = fake.port
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+
+
+def test_a_message_taken_is_taken_even_if_the_client_is_gone_before_the_reply():
+    with FakeSMTP() as fake:
+        with Raw(fake).hello().mail() as raw:
+            raw.send(MESSAGE + b".\r\n")
+        fake.wait_for(lambda j: j.connections[0].ended_by)
+        assert len(fake.messages) == 1

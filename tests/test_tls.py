@@ -1,0 +1,394 @@
+"""TLS as clients meet it: certificates right and wrong, alerts, SNI, and handshakes that fail."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from notnow import FakeSMTP, ManualClock
+from notnow.servers import tls
+from notnow.servers.tls import Shown, choose, context, covers
+from smtp_client import Raw, one, rules, then, trusting
+
+NO = "421 4.3.2 Not now, says the test"
+both = pytest.mark.parametrize("mode", ["starttls", "implicit"])
+
+
+def secured(fake: FakeSMTP, context: ssl.SSLContext, name: str | None = "localhost") -> Raw:
+    """A client in TLS, whichever way this fake begins it."""
+    raw = Raw(fake)
+    try:
+        if fake.tls == "implicit":
+            raw.wrap(context, name)
+        else:
+            raw.hello().starttls(context, name)
+            raw.send("EHLO x\r\n")
+            raw.reply()
+    except BaseException:
+        raw.close()
+        raise
+    return raw
+
+
+def the_only_connection(fake: FakeSMTP):
+    fake.wait_for(lambda j: j.connections and j.connections[0].ended_by)
+    return fake.journal.connections[0]
+
+
+class TestHandshake:
+    @both
+    def test_version_sni_and_certificate_are_in_the_journal(self, mode):
+        with FakeSMTP(tls=mode) as fake, secured(fake, trusting(fake)) as raw:
+            assert raw.say("NOOP")[0] == "2"
+            facts = fake.journal.connections[0].tls
+            assert (facts.version, facts.sni, facts.certificate, facts.error) == (
+                "TLSv1.3",
+                "localhost",
+                "default",
+                None,
+            )
+
+    @both
+    def test_an_older_version(self, mode):
+        with FakeSMTP(tls=mode) as fake:
+            old = trusting(fake)
+            old.maximum_version = ssl.TLSVersion.TLSv1_2
+            with secured(fake, old) as raw:
+                assert raw.say("NOOP")[0] == "2"
+            assert fake.journal.connections[0].tls.version == "TLSv1.2"
+
+    @both
+    def test_without_sni(self, mode):
+        with FakeSMTP(tls=mode) as fake, secured(fake, trusting(fake), "127.0.0.1") as raw:
+            assert raw.say("NOOP")[0] == "2"
+            assert fake.journal.connections[0].tls.sni is None
+
+    @both
+    def test_any_name_is_covered_where_the_scenario_has_no_certificates(self, mode):
+        with FakeSMTP(tls=mode) as fake:
+            for name in ("mx.example.com", "fake.notnow.test", "xn--mnchen-3ya.example"):
+                with secured(fake, trusting(fake), name) as raw:
+                    assert raw.say("NOOP")[0] == "2"
+            assert fake.journal.connections[0].tls.sni == "mx.example.com"
+
+    @both
+    def test_a_name_that_no_certificate_can_have_breaks_nothing(self, mode):
+        loose = ssl.create_default_context()
+        loose.check_hostname, loose.verify_mode = False, ssl.CERT_NONE
+        with FakeSMTP(tls=mode) as fake:
+            for name in ("under_score.example", "-.example", "sp ace.example", "a@b.example", "*.example"):
+                with secured(fake, loose, name) as raw:
+                    assert raw.say("NOOP")[0] == "2"
+
+    @both
+    def test_no_421_is_lost_in_tls(self, mode):
+        with FakeSMTP(rules(one("noop", reply=NO)), tls=mode) as fake, secured(fake, trusting(fake)) as raw:
+            raw.send("NOOP\r\n")
+            assert raw.until_end().endswith(f"{NO}\r\n")
+
+    @both
+    @pytest.mark.parametrize("close", ["reset", "abrupt"])
+    def test_a_close_within_tls(self, mode, close):
+        with FakeSMTP(rules(one("noop", close=close)), tls=mode) as fake, secured(fake, trusting(fake)) as raw:
+            if mode == "implicit":
+                assert raw.reply().startswith("220")
+            raw.send("NOOP\r\n")
+            if close == "reset":  # OpenSSL tells Python of an end; below it there is a reset
+                with socket.socket(fileno=os.dup(raw.sock.fileno())) as below, pytest.raises(ConnectionResetError):
+                    below.settimeout(10)
+                    below.recv(1)
+            else:
+                assert raw.until_end() == ""
+            assert fake.journal.connections[0].ended_by == "fake"
+
+    def test_what_was_piped_in_before_tls_is_thrown_away(self):
+        """RFC 3207 §5, and the STARTTLS command injection of 2011."""
+        with FakeSMTP(tls="starttls") as fake, Raw(fake).hello() as raw:
+            raw.send("STARTTLS\r\nMAIL FROM:<evil@client.test>\r\n")
+            assert raw.reply().startswith("220")
+            raw.wrap(trusting(fake))
+            assert raw.say("NOOP") == "250 OK"
+            assert "evil" not in str(list(fake.journal.as_dicts()))
+
+    def test_starttls_with_an_argument(self):
+        with FakeSMTP(tls="starttls") as fake, Raw(fake).hello() as raw:
+            assert raw.say("STARTTLS now").startswith("501")
+            assert raw.say("NOOP").startswith("250")
+
+
+class TestImplicit:
+    def test_a_421_at_connect_waits_for_tls(self):
+        with FakeSMTP(rules(one("connect", reply=NO)), tls="implicit") as fake:
+            with Raw(fake) as raw:
+                fake.wait_for(lambda j: j.connections)
+                fake.settle()
+                assert raw.silent()
+                raw.wrap(trusting(fake))
+                assert raw.until_end() == f"{NO}\r\n"
+
+    @pytest.mark.parametrize("close", [True, "abrupt", "reset"])
+    def test_a_bare_close_at_connect_does_not(self, close):
+        with FakeSMTP(rules(one("connect", close=close)), tls="implicit") as fake:
+            if close == "reset":
+                with pytest.raises(ConnectionResetError), Raw(fake) as raw:
+                    raw.until_end()
+            else:
+                with Raw(fake) as raw:
+                    assert raw.until_end() == ""
+            assert the_only_connection(fake).tls is None
+
+    def test_plain_text_where_tls_should_be(self):
+        with FakeSMTP("smtp/plain-on-tls-port") as fake:
+            with Raw(fake) as raw:
+                raw.send("EHLO x\r\n")
+                with pytest.raises((EOFError, ConnectionResetError)):
+                    raw.reply()
+            connection = the_only_connection(fake)
+            assert connection.error.startswith("TLS handshake failed")
+            assert connection.tls.error
+            assert connection.ended_by == "fake"
+            with secured(fake, trusting(fake)) as raw:
+                assert raw.hello().deliver().startswith("250")
+
+    def test_who_leaves_before_the_handshake(self):
+        with FakeSMTP(tls="implicit") as fake:
+            Raw(fake).close()
+            assert the_only_connection(fake).ended_by == "client"
+
+    def test_a_phase_that_ends_amid_a_handshake_ends_the_connection(self):
+        with FakeSMTP(rules(then("down", one("enter", reply=NO))), tls="implicit") as fake, Raw(fake) as raw:
+            fake.wait_for(lambda j: j.connections)
+            fake.next_phase()
+            assert raw.until_end() == ""
+            connection = the_only_connection(fake)
+            assert connection.ended_by == "fake"
+            assert connection.exchanges[-1].reply is None  # nothing could be said
+
+
+class TestFailures:
+    @both
+    def test_a_client_that_does_not_trust_us(self, mode):
+        with FakeSMTP(tls=mode) as fake:
+            with pytest.raises(ssl.SSLCertVerificationError):
+                secured(fake, ssl.create_default_context())
+            connection = the_only_connection(fake)
+            assert "UNKNOWN_CA" in connection.tls.error
+            assert "TLS handshake failed" in connection.error
+            assert connection.tls.sni == "localhost"
+            assert connection.ended_by == "client"
+
+    @both
+    def test_a_rule_refuses_with_an_alert(self, mode):
+        scenario = rules(one("tls", where={"sni": "bad.test"}, alert="unrecognized_name"))
+        with FakeSMTP(scenario, tls=mode) as fake:
+            with pytest.raises(ssl.SSLError, match="(?i)unrecognized.name"):
+                secured(fake, trusting(fake), "bad.test")
+            connection = the_only_connection(fake)
+            assert connection.tls.error == "refused with the alert unrecognized_name"
+            assert connection.tls.certificate is None
+            (exchange,) = [x for x in fake.journal if x.moment == "tls"]
+            assert (exchange.fault, exchange.closed, exchange.request) == ("alert", True, "bad.test")
+            assert connection.ended_by == "fake"
+            with secured(fake, trusting(fake)) as raw:
+                assert raw.say("NOOP")[0] == "2"
+
+    @both
+    def test_a_rule_closes_amid_the_handshake(self, mode):
+        with FakeSMTP(rules(one("tls", close=True)), tls=mode) as fake:
+            with pytest.raises((ssl.SSLEOFError, ConnectionResetError)):
+                secured(fake, trusting(fake))
+            connection = the_only_connection(fake)
+            assert connection.tls.error == "closed"
+            assert connection.ended_by == "fake"
+
+    @both
+    def test_a_rule_resets_amid_the_handshake(self, mode):
+        with FakeSMTP(rules(one("tls", close="reset")), tls=mode) as fake:
+            with pytest.raises(ConnectionResetError):
+                secured(fake, trusting(fake))
+            assert the_only_connection(fake).ended_by == "fake"
+
+    @both
+    def test_our_own_bug_amid_a_handshake_is_told(self, mode, monkeypatch):
+        fake = FakeSMTP(tls=mode).start()
+        monkeypatch.setattr(fake, "shown", lambda *_: 1 / 0)
+        monkeypatch.setattr(fake, "context", lambda: context(Shown(("localhost",))))
+        with pytest.raises((ssl.SSLError, OSError)):
+            secured(fake, trusting(fake))
+        with pytest.raises(Exception, match="ZeroDivisionError"):
+            fake.stop()
+
+    @both
+    def test_a_stop_amid_a_handshake_is_quick_and_clean(self, mode):
+        with FakeSMTP(tls=mode) as fake:
+            raw = Raw(fake)
+            if mode == "starttls":
+                assert raw.hello().say("STARTTLS").startswith("220")
+            else:
+                fake.wait_for(lambda j: j.connections)
+            raw.send(b"\x16\x03\x01")  # the beginning of a ClientHello
+            fake.settle()
+        with raw:
+            assert raw.until_end() == ""
+        assert fake.journal.connections[0].ended_by
+
+
+class TestCertificates:
+    """What is wrong with a certificate is really so, for a client that looks."""
+
+    NAMES = 'names = ["localhost", "127.0.0.1"]'
+
+    def fails_with(self, certificate: str, message: str, mode: str, name: str = "localhost") -> None:
+        with FakeSMTP(rules(head=f"[certificate.c]\n{certificate}"), tls=mode) as fake:
+            with pytest.raises(ssl.SSLCertVerificationError, match=message):
+                secured(fake, trusting(fake), name)
+            connection = the_only_connection(fake)
+            assert connection.tls.certificate == "c"
+            assert connection.error.startswith("TLS handshake failed")
+
+    @both
+    def test_expired(self, mode):
+        self.fails_with(f"{self.NAMES}\nexpired = true", "certificate has expired", mode)
+
+    @both
+    def test_untrusted(self, mode):
+        self.fails_with(f"{self.NAMES}\nuntrusted = true", "unable to get local issuer|self-signed", mode)
+
+    @both
+    def test_wrong_name(self, mode):
+        self.fails_with('names = ["other.example"]', "Hostname mismatch", mode)
+
+    @both
+    def test_wrong_address(self, mode):
+        self.fails_with('names = ["localhost"]', "IP address mismatch", mode, "127.0.0.1")
+
+    @both
+    def test_incomplete_chain(self, mode):
+        self.fails_with(f"{self.NAMES}\nincomplete = true", "unable to get local issuer", mode)
+
+    def test_the_incomplete_one_is_good_for_who_has_the_intermediate(self, tmp_path):
+        head = f"[certificate.c]\n{self.NAMES}\nincomplete = true"
+        intermediate = tls._intermediate(True).cert_pem
+        path = tmp_path / "intermediate.pem"
+        intermediate.write_to_path(str(path))
+        with FakeSMTP(rules(head=head), tls="implicit") as fake:
+            knowing = trusting(fake)
+            knowing.load_verify_locations(str(path))
+            with secured(fake, knowing) as raw:
+                assert raw.reply().startswith("220")
+
+    @both
+    def test_the_first_that_covers_the_sni_is_shown_else_the_first(self, mode):
+        head = '[certificate.one]\nnames = ["one.test"]\n[certificate.two]\nnames = ["*.two.test"]\n[certificate.three]\nnames = ["mx.two.test"]'
+        with FakeSMTP(rules(head=head), tls=mode) as fake:
+            for name in ("one.test", "mx.two.test"):
+                with secured(fake, trusting(fake), name) as raw:
+                    assert raw.say("NOOP")[0] == "2"
+            with pytest.raises(ssl.SSLCertVerificationError):
+                secured(fake, trusting(fake), "elsewhere.test")
+            assert [c.tls.certificate for c in fake.journal.connections] == ["one", "two", "one"]
+
+    @both
+    def test_a_rule_shows_another_and_phases_change_it(self, mode):
+        head = f"[certificate.right]\n{self.NAMES}\n[certificate.late]\n{self.NAMES}\nexpired = true"
+        scenario = rules(one("tls", certificate="late"), then("recovered"), head=head, phase='lasts = "30s"')
+        with FakeSMTP(scenario, tls=mode, clock=ManualClock()) as fake:
+            with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
+                secured(fake, trusting(fake))
+            fake.clock.advance("30s")
+            with secured(fake, trusting(fake)) as raw:
+                assert raw.say("NOOP")[0] == "2"
+            (exchange,) = [x for x in fake.journal if x.moment == "tls"]
+            assert (exchange.fault, exchange.closed) == ("certificate", False)
+            assert [c.tls.certificate for c in fake.journal.connections] == ["late", "right"]
+
+    def test_names_with_letters_of_other_scripts(self):
+        with FakeSMTP(rules(head='[certificate.c]\nnames = ["münchen.example"]'), tls="implicit") as fake:
+            with secured(fake, trusting(fake), "münchen.example") as raw:
+                assert raw.reply().startswith("220")
+
+
+@pytest.mark.parametrize(
+    ("names", "host", "good"),
+    [
+        (["a.test"], "a.test", True),
+        (["A.test"], "a.TEST.", True),
+        (["*.test"], "a.test", True),
+        (["*.test"], "a.b.test", False),
+        (["*.test"], "test", False),
+        (["a.test"], "b.test", False),
+        (["127.0.0.1"], "127.0.0.1", True),
+        ([], "a.test", False),
+    ],
+)
+def test_covers(names, host, good):
+    assert covers(names, host) is good
+
+
+def test_choose_without_certificates_covers_the_server_and_what_was_asked_for():
+    assert choose({}, None, "mx.test", ("localhost",)) == ("default", Shown(("localhost", "mx.test")))
+    assert choose({}, None, "localhost", ("localhost",)) == ("default", Shown(("localhost",)))
+
+
+def test_one_authority_a_process_whoever_asks_first():
+    """Threads that ask at once get the same CA: a client would not trust the fake otherwise."""
+    code = """
+import threading
+from notnow.servers import tls
+gate, found = threading.Barrier(8), []
+def ask(n):
+    gate.wait()
+    found.append(open(tls.ca_file()).read() if n % 2 else tls._authority(True).cert_pem.bytes().decode())
+threads = [threading.Thread(target=ask, args=(n,)) for n in range(8)]
+[t.start() for t in threads]; [t.join() for t in threads]
+assert len(set(found)) == 1, len(set(found))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_the_private_directory_goes_with_the_process():
+    code = "from notnow.servers import tls; print(tls.ca_file())"
+    out = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True).stdout
+    assert not Path(out.strip()).parent.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_leaves_the_directory_to_its_parent():
+    code = """
+import os, sys
+from notnow.servers import tls
+path = tls.ca_file()
+if (pid := os.fork()) == 0:
+    sys.exit(0)
+os.waitpid(pid, 0)
+assert os.path.exists(path)
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
+
+
+def test_contexts_are_made_once():
+    assert context(Shown(("a.test",))) is context(Shown(("a.test",)))
+    assert context(Shown(("a.test",))) is not context(Shown(("a.test",), expired=True))
+
+
+def test_a_context_outside_of_any_fake_shows_its_own_certificate():
+    """Contexts know nothing of fakes: one that meets no `Handshake` just does TLS."""
+    server, client = socket.socketpair()
+    made = context(Shown(("localhost",)))
+
+    def serve() -> None:
+        with made.wrap_socket(server, server_side=True) as conn:
+            conn.sendall(b"hello")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    trust = ssl.create_default_context(cafile=tls.ca_file())
+    with trust.wrap_socket(client, server_hostname="localhost") as conn:
+        assert conn.recv(10) == b"hello"
+    thread.join()
