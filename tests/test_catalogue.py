@@ -1,0 +1,114 @@
+"""The catalogue: every scenario in it holds, with each of its choices, and can be found."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from notnow import catalogue
+from notnow.errors import ScenarioError
+from notnow.knobs import LIVE
+
+TEXT = 'protocol = "smtp"\n[[phase]]\n[[phase.rule]]\non = "connect"\nreply = "421 mine"\n'
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+class TestEveryScenario:
+    def test_says_what_it_is_and_where_it_comes_from(self, name: str) -> None:
+        made = catalogue.scenario(name)
+        assert made.protocol == name.partition("/")[0]
+        assert made.summary.endswith(".")
+        assert len(made.summary) <= 120
+        assert made.sources or name.endswith("/healthy")
+        assert made.expect.model_fields_set
+
+    def test_loads_with_every_choice_of_words(self, name: str) -> None:
+        made = catalogue.scenario(name)
+        for knob, value in made.params.items():
+            if value in made.faults:
+                for choice in made.faults:
+                    catalogue.scenario(name, **{knob: choice})
+
+    def test_explains_every_knob(self, name: str) -> None:
+        text = catalogue.locate(name).read_text("utf-8")
+        for knob in catalogue.scenario(name).params:
+            assert re.search(rf"^#.*\n{knob}\s*=|^{knob}\s*=.*#\s*\S", text, re.MULTILINE), knob
+
+    def test_starts_with_its_path(self, name: str) -> None:
+        assert catalogue.locate(name).read_text("utf-8").startswith(f"# scenarios/{name}.toml\n")
+
+
+def test_the_issue_names_these() -> None:
+    wanted = (
+        "healthy overload flapping-overload too-many-connections too-many-per-client connection-rate at-stage "
+        "kept-then-421 bare-close idle-timeout shutdown too-many-errors messages-per-connection greylisting "
+        "gmail-unusual-rate gmail-daily-limit workspace-daily-limit microsoft-daily-limit microsoft-concurrency "
+        "yahoo-tss04 outlook-rp-001 ip-blocked dns-blocklist no-dkim maintenance tls-required starttls-refused "
+        "wrong-certificate expired-certificate untrusted-certificate plain-on-tls-port"
+    )
+    assert {f"smtp/{name}" for name in wanted.split()} <= set(catalogue.names())
+
+
+def test_no_placeholder_is_left_where_nobody_fills_it() -> None:
+    for name in catalogue.names():
+        for rule in catalogue.scenario(name).rules():
+            for line in rule.reply or ():
+                assert set(re.findall(r"(?<!\{)\{([^{}]+)\}", line)) <= LIVE, (name, line)
+
+
+def test_names_match_a_pattern() -> None:
+    assert catalogue.names("smtp/over*") == ["smtp/overload"]
+    assert catalogue.names("nothing*") == []
+
+
+def test_a_file_is_found_beside_the_asker_then_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beside, here = tmp_path / "beside", tmp_path / "here"
+    for directory in (beside, here):
+        directory.mkdir()
+        (directory / "own.toml").write_text(TEXT)
+    (here / "only.toml").write_text(TEXT)
+    monkeypatch.chdir(here)
+    assert catalogue.locate("own.toml", beside=[beside]) == beside / "own.toml"
+    assert catalogue.locate("only.toml", beside=[beside]) == here / "only.toml"
+
+
+def test_a_directory_of_ones_own_goes_before_the_built_in_one(tmp_path: Path) -> None:
+    (tmp_path / "smtp").mkdir()
+    (tmp_path / "smtp" / "overload.toml").write_text(TEXT)
+    (tmp_path / "smtp" / "special.toml").write_text(TEXT)
+    assert catalogue.scenario("smtp/overload", own=[tmp_path]).phases[0].rules[0].reply == ("421 mine",)
+    assert "smtp/special" in catalogue.names(own=[tmp_path])
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    import os
+
+    file = tmp_path / "own.toml"
+    file.write_text(TEXT)
+    assert catalogue.scenario(str(file)).phases[0].rules[0].reply == ("421 mine",)
+    file.write_text(TEXT.replace("mine", "yours"))
+    os.utime(file, ns=(1, 1))
+    assert catalogue.scenario(str(file)).phases[0].rules[0].reply == ("421 yours",)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "smtp/overlaod",
+            "there is no scenario 'smtp/overlaod'; allowed: see `notnow list`.*; did you mean 'smtp/overload'?",
+        ),
+        ("overload", "did you mean 'smtp/overload'?"),
+        ("nowhere.toml", "there is no scenario file 'nowhere.toml'; allowed: a file in "),
+    ],
+)
+def test_a_name_that_is_not_there_says_what_is(name: str, message: str) -> None:
+    with pytest.raises(ScenarioError, match=message):
+        catalogue.scenario(name)
+
+
+def test_a_directory_that_is_not_there() -> None:
+    with pytest.raises(ScenarioError, match="there is no directory 'nowhere'"):
+        catalogue.names(own=["nowhere"])

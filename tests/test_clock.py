@@ -1,0 +1,107 @@
+"""The clocks. Nobody waits here: a manual clock rings what is due, and a loop of the test's own runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from notnow import ManualClock, RealClock
+
+
+class Server:
+    """What a fake is to a clock: its loop is run until it has nothing to do."""
+
+    def __init__(self, clock: ManualClock, loop: asyncio.AbstractEventLoop) -> None:
+        self.clock, self.loop, self.begun = clock, loop, 0
+        clock.join(self)
+
+    def begin(self) -> None:
+        self.begun += 1
+
+    def settle(self) -> None:
+        for _ in range(3):
+            self.loop.run_until_complete(asyncio.sleep(0))
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    loop = asyncio.new_event_loop()
+    yield Server(ManualClock(), loop)
+    loop.close()
+
+
+def test_a_manual_clock_stands_still_until_it_is_advanced() -> None:
+    clock = ManualClock()
+    assert clock.now() == 0
+    clock.advance(90)
+    clock.advance("30m")
+    assert clock.now() == 1890
+
+
+def test_alarms_ring_in_the_order_of_their_times_each_at_its_own(server: Server) -> None:
+    rung: list[tuple[str, float]] = []
+    for when, name in ((30, "c"), (10, "a"), (20, "b"), (99, "later")):
+        server.clock.call_at(when, server.loop, lambda name=name: rung.append((name, server.clock.now())))
+    server.clock.advance(60)
+    assert rung == [("a", 10), ("b", 20), ("c", 30)]
+    assert server.clock.due == 99
+
+
+def test_what_an_alarm_sets_rings_in_the_same_advance(server: Server) -> None:
+    rung: list[float] = []
+
+    def again() -> None:
+        rung.append(server.clock.now())
+        server.clock.call_at(server.clock.now() + 10, server.loop, again)
+
+    server.clock.call_at(10, server.loop, again)
+    server.clock.advance(35)
+    assert rung == [10, 20, 30]
+
+
+def test_a_cancelled_alarm_does_not_ring(server: Server) -> None:
+    rung: list[str] = []
+    alarm = server.clock.call_at(10, server.loop, lambda: rung.append("cancelled"))
+    server.clock.call_at(20, server.loop, lambda: rung.append("kept"))
+    alarm.cancel()
+    assert server.clock.due == 20
+    server.clock.advance(30)
+    assert rung == ["kept"]
+
+
+def test_scenario_time_begins_with_the_first_advance(server: Server) -> None:
+    server.clock.advance(1)
+    assert server.begun == 1
+
+
+def test_a_server_that_parts_is_not_asked_again(server: Server) -> None:
+    server.clock.part(server)
+    server.clock.advance(1)
+    assert server.begun == 0
+
+
+@pytest.mark.parametrize("by", [-1, "soon", None, "-3s"])
+def test_what_is_no_time_to_advance_by(by: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        ManualClock().advance(by)  # type: ignore[arg-type]
+
+
+def test_a_real_clock_runs_at_its_speed() -> None:
+    slow, fast = RealClock(), RealClock(speed=1000)
+    start, start_fast = slow.now(), fast.now()
+    while slow.now() == start:
+        pass
+    assert fast.now() - start_fast > (slow.now() - start) * 10
+
+
+@pytest.mark.parametrize("speed", [0, -1])
+def test_a_speed_is_above_zero(speed: float) -> None:
+    with pytest.raises(ValueError, match="allowed: a number above 0"):
+        RealClock(speed)
+
+
+def test_stamps_number_what_happens_under_one_clock() -> None:
+    clock = ManualClock()
+    assert [clock.stamp() for _ in range(3)] == [1, 2, 3]

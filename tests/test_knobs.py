@@ -1,0 +1,110 @@
+"""Knobs and placeholders."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from notnow.errors import ScenarioError
+from notnow.knobs import coerce, render
+from notnow.scenario import Scenario, loads
+
+
+def scenario(params: str, rule: str, phase: str = "", **values: Any) -> Scenario:
+    text = f'protocol = "smtp"\n[params]\n{params}\n[[phase]]\n{phase}\n[[phase.rule]]\n{rule}\n[[phase]]\n'
+    return loads(text, name="test", values=values)
+
+
+def problem(params: str, rule: str, **values: Any) -> str:
+    with pytest.raises(ScenarioError) as caught:
+        scenario(params, rule, **values)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("default", "value", "result"),
+    [
+        (3, "7", 7),
+        (3, 7, 7),
+        (1.5, "2", 2.0),
+        (True, "no", False),
+        (False, "on", True),
+        (False, True, True),
+        ("30s", "2m", "2m"),
+        ("30s", 5, "5s"),
+        ("30s", 0.25, "0.25s"),
+        ("30s", timedelta(minutes=3), "180s"),
+        ("20%", "35%", "35%"),
+        ("postscreen", "exim", "exim"),
+        (["a"], "b,c", ["b", "c"]),
+        (["a"], ("d",), ["d"]),
+    ],
+)
+def test_a_value_takes_the_type_of_the_default(default: object, value: object, result: object) -> None:
+    assert coerce("knob", default, value) == result
+
+
+@pytest.mark.parametrize(
+    ("default", "value", "allowed"),
+    [
+        (3, "x", "a whole number"),
+        (3, 2.5, "a whole number"),
+        (3, True, "a whole number"),
+        (1.5, "x", "a number"),
+        (True, "maybe", "true or false"),
+        ("30s", "30", "a number and a unit"),
+        ("30s", "soon", "a number and a unit"),
+        ("20%", "0.2", "a percentage"),
+        ("text", 3, "text"),
+    ],
+)
+def test_a_value_of_another_type_names_what_is_allowed(default: object, value: object, allowed: str) -> None:
+    with pytest.raises(ValueError, match=allowed):
+        coerce("knob", default, value)
+
+
+def test_a_placeholder_alone_keeps_the_type_of_its_knob() -> None:
+    made = scenario("cap = 3", 'on = "connect"\nover = "{cap}"\nreply = "421 no"', cap=5)
+    assert made.phases[0].rules[0].over == 5
+
+
+def test_placeholders_in_text_and_their_seconds_and_braces() -> None:
+    rule = 'on = "connect"\nreply = "421 {who} back in {wait.seconds} s {{not a knob}} {client}"'
+    made = scenario('who = "a{b}"\nwait = "2m"', rule)
+    (line,) = made.phases[0].rules[0].reply or ()
+    assert render(line, lambda name: f"<{name}>") == "421 a{b} back in 120 s {not a knob} <client>"
+
+
+def test_a_knob_that_nothing_uses_is_an_error() -> None:
+    assert "test:3: params.cap: nothing uses the knob 'cap'" in problem("cap = 3", 'on = "connect"\nclose = true')
+
+
+def test_an_unknown_knob_names_the_nearest() -> None:
+    message = problem("outage = '3s'", 'on = "connect"\nclose = true\ndelay = "{outage}"', outag="1s")
+    assert message == "test: there is no knob 'outag'; allowed: outage; did you mean 'outage'?"
+
+
+def test_an_unknown_placeholder_names_the_nearest() -> None:
+    message = problem("cap = 3", 'on = "connect"\nreply = "421 {capp} {cap}"')
+    assert message.startswith(
+        "test:8: phase[0].rule[0].reply: there is no placeholder {capp}; allowed: {cap}, {client}"
+    )
+    assert message.endswith("did you mean 'cap'?")
+
+
+def test_what_is_known_only_while_running_cannot_be_a_condition() -> None:
+    message = problem("cap = 3", 'on = "connect"\nwhere = { client = "{client}" }\nover = "{cap}"')
+    assert "{client} is known only while the fake runs" in message
+
+
+@pytest.mark.parametrize("name", ["host", "port", "seed", "clock", "client", "limit", "left", "tls", "users"])
+def test_a_knob_may_not_be_named_like_an_option_or_a_placeholder(name: str) -> None:
+    message = problem(f"{name} = 3", f'on = "connect"\nover = "{{{name}}}"\nclose = true')
+    assert f"a knob may not be called {name!r}" in message
+
+
+def test_with_knobs_keeps_what_was_given_before() -> None:
+    made = scenario("a = 1\nb = 2", 'on = "connect"\nover = "{a}"\ntimes = "{b}"\nclose = true', a=5)
+    assert dict(made.with_knobs(b=7).params) == {"a": 5, "b": 7}

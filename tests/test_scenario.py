@@ -1,0 +1,206 @@
+"""Loading scenarios: what is right loads, what is wrong says where, what was found, and what is allowed."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+import notnow
+from notnow import catalogue, grammar
+from notnow.errors import ScenarioError
+from notnow.scenario import Scenario, load, loads
+
+HEAD = 'protocol = "smtp"\n[[phase]]\nname = "one"\n'  # three lines
+
+
+def rule(text: str, head: str = HEAD) -> str:
+    """A scenario with one rule, which begins on line 4."""
+    return f"{head}[[phase.rule]]\n{text}\n"
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ScenarioError) as caught:
+        loads(text, file="x.toml")
+    return str(caught.value).splitlines()
+
+
+MISTAKES = {
+    # text of a rule -> the message
+    'on = "conect"\nclose = true': "x.toml:5: phase[0].rule[0].on: there is no moment 'conect'; allowed: connect, *"
+    "; did you mean 'connect'?",
+    'on = "connect"\nrepply = "421 x"': "x.toml:6: phase[0].rule[0].repply: there is no key 'repply'; allowed: *reply*"
+    "; did you mean 'reply'?",
+    "close = true": "x.toml:4: phase[0].rule[0]: the key 'on' is missing; allowed: *moment*",
+    'on = "connect"\nreply = "42 x"': "x.toml:6: phase[0].rule[0].reply: found '42 x'; allowed: reply lines such as *",
+    'on = "connect"\nreply = ["421-a", "421-b"]': "x.toml:6: *; allowed: a last line with a space after the code*",
+    'on = "connect"\nreply = ["421-a", "450 b"]': "x.toml:6: *; allowed: the same code on every line of a reply*",
+    'on = "connect"\nreply = []': "x.toml:6: *; allowed: at least one reply line",
+    'on = "connect"\ndelay = "soon"': "x.toml:6: phase[0].rule[0].delay: found 'soon'; allowed: a number and a unit *",
+    'on = "connect"\ndelay = 3': "x.toml:6: phase[0].rule[0].delay: found 3; allowed: a number and a unit *",
+    'on = "connect"\nover = -1\nclose = true': "x.toml:6: phase[0].rule[0].over: found -1; allowed: 0 or more",
+    'on = "connect"\nnth = 0\nclose = true': "x.toml:6: phase[0].rule[0].nth: found 0; allowed: 1 or more",
+    'on = "connect"\nnth = "x"\nclose = true': "x.toml:6: phase[0].rule[0].nth: found 'x'; allowed: a whole number",
+    'on = "connect"\nfirst = 0\nclose = true': "x.toml:6: *first: found 0; allowed: a number of events *",
+    'on = "connect"\nchance = "120%"\nclose = true': "x.toml:6: *chance: found '120%'; allowed: a percentage *",
+    'on = "connect"\nclose = "abrubt"': 'x.toml:6: *; allowed: true, false, "reset" or "abrupt"; did you mean \'abrupt\'?',
+    'on = "connect"\nper = "cleint"\nnth = 1\nclose = true': "x.toml:6: *allowed: server, client, *did you mean 'client'?",
+    'on = "connect"\nfault = "exim"': "x.toml:6: phase[0].rule[0].fault: there is no fault 'exim'; allowed: none",
+    'on = "connect"\nwhere = { sendr = "*" }\nclose = true': "x.toml:6: *there is no fact 'sendr'; *did you mean 'sender'?",
+    'on = "connect"\nwhere = { sender = "*" }\nclose = true': "x.toml:6: *'sender' is not known at 'connect'; allowed: at *mail*",
+    'on = "mail"\nwhere = { header.subject = "*" }\nclose = true': "x.toml:6: *'header' is not known at 'mail'; allowed: at message",
+    'on = "tls"\nreply = "421 x"': "x.toml:6: *reply: 'reply' cannot be done at 'tls'; allowed: alert, certificate, close",
+    'on = "mail"\nafter_bytes = 3\nclose = true': "x.toml:6: *'after_bytes' cannot be done at 'mail'; *",
+    'on = "tls"\ncertificate = "bad"': "x.toml:6: *certificate: there is no certificate 'bad'; allowed: none",
+    'on = "tls"\nalert = "unrecognised_name"': "x.toml:6: *did you mean 'unrecognized_name'?",
+    'on = "idle"\nclose = true': "x.toml:4: phase[0].rule[0]: 'idle' needs the length of the silence; allowed: after = \"5m\"",
+    'on = ["idle", "mail"]\nafter = "3s"\nclose = true': "x.toml:5: *'idle' stands alone*",
+    'on = "mail"\nsince = "connect"\nclose = true': "x.toml:6: *'since' goes with on = \"idle\"*",
+    'on = "mail"\nwithin = "3s"\nclose = true': "x.toml:6: *'within' goes with 'over'*",
+    'on = "mail"\nstall = true\nreply = "421 x"': "x.toml:6: *stall*",
+    'on = "mail"\nkeep = true': "x.toml:6: *'keep' goes with a reply or a close*",
+    'on = "connect"\nreply = "421 {left.seconds}"': "x.toml:6: *left*",
+    'on = "connect"\nreply = "421 {nobody}"': "x.toml:6: *there is no placeholder {nobody}*",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_a_mistake_in_a_rule_says_where_and_what_is_allowed(text: str) -> None:
+    from fnmatch import fnmatchcase
+
+    found = problems(rule(text))
+    pattern = MISTAKES[text].replace("[", "[[]")
+    assert any(fnmatchcase(line, pattern) for line in found), found
+
+
+DOCUMENTS = {
+    'protocol = "smpt"\n': "x.toml:1: protocol: found 'smpt'; allowed: smtp; did you mean 'smtp'?",
+    'summary = "no protocol"\n': "x.toml: protocol: the key 'protocol' is missing*",
+    'protocol = "smtp"\nphases = 3\n': "x.toml:2: phases: there is no key 'phases'; *did you mean 'phase'?",
+    'protocol = "smtp"\nrepeat = 1\n': "x.toml:2: repeat: found 1; allowed: true or false",
+    'protocol = "smtp"\n[server]\ntls = "startls"\n': "x.toml:3: server.tls: *allowed: none, starttls, implicit; did you mean 'starttls'?",
+    'protocol = "smtp"\n[expect]\ndelivred = {}\n': "x.toml:3: expect.delivred: *did you mean 'delivered'?",
+    'protocol = "smtp"\n[expect]\ndelivered = { time = 1 }\n': "x.toml:3: expect.delivered.time: *did you mean 'times'?",
+    'protocol = "smtp"\n[[phase]]\nlasts = "3s"\n': "x.toml:3: phase[0].lasts: the last phase never ends; *",
+    'protocol = "smtp"\n[[phase]]\nlasts = "0s"\n[[phase]]\n': "x.toml:3: phase[0].lasts: found '0s'; *at least 1ms",
+    'protocol = "smtp"\n[[phase]]\nuntil = { conect = 3 }\n[[phase]]\n': "x.toml:3: phase[0].until*'conect'*did you mean 'connect'?",
+    'protocol = "smtp"\n[fault.x]\nclose = true\n': "x.toml:2: fault.x: nothing uses the fault 'x'*",
+    'protocol = "smtp"\nprotocol = "smtp"\n': "x.toml:2: not valid TOML: *",
+    'protocol = "smtp\n': "x.toml:1: not valid TOML: *",
+}
+
+
+@pytest.mark.parametrize("text", DOCUMENTS)
+def test_a_mistake_elsewhere_says_where_and_what_is_allowed(text: str) -> None:
+    from fnmatch import fnmatchcase
+
+    found = problems(text)
+    assert any(fnmatchcase(line, DOCUMENTS[text].replace("[", "[[]")) for line in found), found
+
+
+def test_all_problems_are_told_at_once_in_the_order_of_their_lines() -> None:
+    text = 'protocol = "smtp"\nrepeat = 1\n[[phase]]\n[[phase.rule]]\non = "connect"\ndelay = 3\n'
+    assert [line.split(":")[1] for line in problems(text)] == ["2", "6"]
+
+
+def test_a_scenario_is_frozen() -> None:
+    made = loads(rule('on = "connect"\nclose = true'))
+    with pytest.raises(AttributeError):
+        made.name = "other"  # type: ignore[misc]
+    with pytest.raises(ValueError, match="frozen"):
+        made.phases[0].rules[0].close = False
+
+
+def test_a_rule_takes_a_fault_by_name_and_its_own_words_go_first() -> None:
+    text = '[fault.slow]\nreply = "421 x"\ndelay = "3s"\n'
+    made = loads(rule('on = "connect"\nfault = "slow"\ndelay = "9s"', HEAD.replace("[[phase]]", text + "[[phase]]")))
+    (found,) = made.rules()
+    assert (found.reply, found.delay) == (("421 x",), 9)
+
+
+def test_no_phase_is_a_healthy_server() -> None:
+    assert loads('protocol = "smtp"\n').phases[0].rules == ()
+
+
+def test_the_name_scenario_is_a_function_whether_or_not_its_module_is_loaded() -> None:
+    made = notnow.scenario("smtp/overload", outage="2s")
+    assert isinstance(made, Scenario)
+    assert made.phases[0].lasts == 2
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "latin.toml").write_bytes(b'summary = "\xe9"')
+    for file in (tmp_path / "nowhere.toml", tmp_path, tmp_path / "latin.toml"):
+        with pytest.raises(ScenarioError, match="cannot be read"):
+            load(file)
+
+
+# ---- the schema --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def schema() -> Draft202012Validator:
+    Draft202012Validator.check_schema(grammar.json_schema())
+    return Draft202012Validator(grammar.json_schema())
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_the_schema_accepts_the_catalogue(schema: Draft202012Validator, name: str) -> None:
+    import tomllib
+
+    schema.validate(tomllib.loads(catalogue.locate(name).read_text("utf-8")))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{"on": "conect"}, {"on": "mail", "nth": 0}, {"on": "mail", "over": "x"}, {"close": True}, {"on": "mail", "no": 1}],
+)
+def test_the_schema_refuses_what_the_loader_refuses(schema: Draft202012Validator, rule: dict[str, object]) -> None:
+    assert not schema.is_valid({"protocol": "smtp", "phase": [{"rule": [rule]}]})
+
+
+def test_a_placeholder_may_stand_for_any_value(schema: Draft202012Validator) -> None:
+    rule = {"on": "{stage}", "nth": "{n}", "over": "{cap}", "delay": "{wait}", "close": "{how}", "keep": "{keep}"}
+    schema.validate({"protocol": "smtp", "phase": [{"lasts": "{outage}", "until": {"mail": "{n}"}, "rule": [rule]}]})
+
+
+# ---- nothing but ScenarioError -----------------------------------------------------------------
+
+TEXTS = [catalogue.locate(name).read_text("utf-8") for name in catalogue.names()]
+PIECES = [
+    "[",
+    "]",
+    "{",
+    "}",
+    '"',
+    "=",
+    "\n",
+    "0",
+    "-1",
+    "true",
+    "[[phase]]",
+    "[params]",
+    "{left.seconds}",
+    "{",
+    "421",
+    ".",
+    "\0",
+]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(st.sampled_from(TEXTS), st.integers(0, 2**32))
+def test_a_mangled_scenario_is_a_scenario_error_or_loads(text: str, seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(chance.randrange(1, 6)):
+        at = chance.randrange(len(text))
+        text = text[:at] + chance.choice(PIECES) + text[at + chance.randrange(0, 8) :]
+    try:
+        loads(text)
+    except ScenarioError as error:
+        assert error.problems
+        assert all(problem.found for problem in error.problems)

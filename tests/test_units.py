@@ -1,0 +1,63 @@
+"""Durations, shares and sizes as people write them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from notnow import units
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("350ms", 0.35), ("30s", 30), ("1.5m", 90), ("10m", 600), ("2h", 7200), ("5d", 432000)]
+)
+def test_durations_are_read(text: str, seconds: float) -> None:
+    span = units.parse_duration(text)
+    assert span == pytest.approx(seconds)
+    assert isinstance(span, units.Span)
+
+
+@pytest.mark.parametrize("value", ["30", "s", "10 m", "-5s", "1h30m", "", 30, None, True, "10M"])
+def test_what_is_no_duration(value: object) -> None:
+    assert units.parse_duration(value) is None
+
+
+@pytest.mark.parametrize(("text", "share"), [("0%", 0.0), ("20%", 0.2), ("12.5%", 0.125), ("100%", 1.0)])
+def test_percentages_are_read(text: str, share: float) -> None:
+    assert units.parse_percent(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("value", ["101%", "20", "-1%", 0.2, None])
+def test_what_is_no_percentage(value: object) -> None:
+    assert units.parse_percent(value) is None
+
+
+@pytest.mark.parametrize(("value", "seconds"), [(60, 60), (0.5, 0.5), ("10m", 600), (timedelta(hours=1), 3600)])
+def test_seconds_of_a_number_a_duration_or_a_timedelta(value: object, seconds: float) -> None:
+    assert units.seconds(value) == seconds  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["soon", True, "10"])
+def test_seconds_of_anything_else_name_what_is_allowed(value: object) -> None:
+    with pytest.raises(ValueError, match=r"is no time; allowed: seconds as a number, or a number and a unit"):
+        units.seconds(value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("span", "text"),
+    [
+        (0, "0s"),
+        (0.35, "350ms"),
+        (12.5, "12.5s"),
+        (60, "1m"),
+        (61, "1m 1s"),
+        (3600, "1h"),
+        (7500, "2h 5m"),
+        (86400, "1d"),
+        (90000, "1d 1h"),
+        (432000, "5d"),
+    ],
+)
+def test_spans_are_shown_for_readers(span: float, text: str) -> None:
+    assert units.show(span) == text
