@@ -25,7 +25,7 @@ class Notnow:
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            env={**os.environ, "PYTHONUNBUFFERED": "", "NO_COLOR": "", **environment},
+            env={**os.environ, **environment},
         )
         self._watchdog = threading.Timer(PATIENCE, self.process.kill)
         self._watchdog.start()

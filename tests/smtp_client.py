@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Self
 
 from notnow import FakeSMTP, Scenario
@@ -48,8 +48,10 @@ def trusting(fake: FakeSMTP) -> ssl.SSLContext:
 class Raw:
     """A connection to a fake that says what it is told to and reads replies, or what comes instead."""
 
-    def __init__(self, fake: FakeSMTP, *, tls: ssl.SSLContext | None = None, name: str = "localhost") -> None:
-        self.sock: socket.socket = socket.create_connection((fake.host, fake.port), timeout=PATIENCE)
+    def __init__(
+        self, fake: FakeSMTP, *, tls: ssl.SSLContext | None = None, name: str = "localhost", patience: float = PATIENCE
+    ) -> None:
+        self.sock: socket.socket = socket.create_connection((fake.host, fake.port), timeout=patience)
         with contextlib.suppress(OSError):  # reset already
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
@@ -140,6 +142,16 @@ class Raw:
             raise EOFError(self.buffer)
         self.buffer += data
 
+    def exactly(self, size: int) -> bytes:
+        """The next so many bytes."""
+        pieces = bytearray(self.buffer)
+        while len(pieces) < size:
+            if not (data := self.sock.recv(size - len(pieces))):
+                raise EOFError(pieces)
+            pieces += data
+        self.buffer = bytes(pieces[size:])
+        return bytes(pieces[:size])
+
     def until_end(self) -> str:
         """Everything until the end. Raises OSError where a reset comes instead."""
         with contextlib.suppress(EOFError):
@@ -164,82 +176,107 @@ class Raw:
         return False
 
 
-class Gone(Exception):
-    """The connection ended before the reply."""
+class Refused(Exception):
+    """A reply that was not the one hoped for; `code` is its code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 class CarefulSender:
     """A small sender that does what RFC 5321 asks: it queues, waits, and tries again until the server has the mail.
 
-    `wait(seconds)` is how it waits between tries. A 4yz, a lost connection and a broken handshake are to be
-    tried again; a 5yz is final. A reply to an earlier command is never taken for the answer to a later one.
+    `wait(seconds)` is how it waits between tries. A 4yz, a lost connection and a broken handshake are to be tried
+    again; a 5yz is final for its message. After a 421 it says nothing more on that connection. With `tls` it sends
+    nothing in clear text. `dawdle` is what it does once after its first EHLO.
     """
 
     def __init__(
-        self, fake: FakeSMTP, wait: Callable[[float], object], *, tls: ssl.SSLContext | None = None,
-        user: str = "", password: str = "", first: float = 5.0, most: int = 12,
+        self, fake: FakeSMTP, wait: Callable[[float], object], *, tls: ssl.SSLContext | None = None, user: str = "",
+        first: float = 5.0, most: int = 12, per_connection: int = 100, patience: float = PATIENCE,
+        chatty: bool = False, dawdle: Callable[[], object] | None = None,
     ) -> None:  # fmt: skip
-        self.fake, self.wait, self.tls = fake, wait, tls
-        self.user, self.password = user, password
-        self.first, self.most = first, most
-        self.failed: list[str] = []  # final refusals
+        self.fake, self.wait, self.tls, self.user = fake, wait, tls, user
+        self.first, self.most, self.per_connection, self.patience = first, most, per_connection, patience
+        self.chatty, self.dawdle = chatty, dawdle
+        self.heard: list[str] = []  # every reply
+        self.lost: list[BaseException] = []  # connections that ended without one
+        self.code = 0  # what settled the last transaction
 
-    def send(
-        self, content: bytes = MESSAGE, sender: str = "a@client.test", recipients: Iterable[str] = ("b@server.test",)
-    ) -> bool:
-        """Try until it is taken, finally refused, or tried often enough. True if it was taken."""
-        delay = self.first
+    def deliver(self, *contents: bytes) -> bool:
+        """Try until all is taken or finally refused, or it was tried often enough. True if nothing is left."""
+        queue, delay = list(contents), self.first
         for _ in range(self.most):
-            code = self.attempt(content, sender, list(recipients))
-            if code == 250:
+            self._connect(queue)
+            if not queue:
                 return True
-            if 500 <= code < 600:
-                return False
             self.wait(delay)
-            delay *= 2
+            delay = min(delay * 2, 3600)
         return False
 
-    def attempt(self, content: bytes, sender: str, recipients: list[str]) -> int:
+    def attempt(self, content: bytes = MESSAGE) -> int:
         """One connection, one transaction: the code that settled it, 0 for a lost connection."""
+        self._connect([content])
+        return self.code
+
+    def _connect(self, queue: list[bytes]) -> None:
+        """One connection: whatever is settled leaves the queue."""
+        self.code = 0
         try:
-            with Raw(self.fake, tls=self.tls if self.fake.tls == "implicit" else None) as raw:
-                return self._session(raw, content, sender, recipients)
-        except (EOFError, OSError):
-            return 0
+            with Raw(self.fake, patience=self.patience) as raw:
+                try:
+                    self._begin(raw)
+                    self._send(raw, queue)
+                except Refused as refused:
+                    self.code = refused.code
+                if self.code != 421:
+                    self._ask(raw, "QUIT", any_code=True)
+        except (EOFError, OSError) as error:
+            self.lost.append(error)
 
-    def _session(self, raw: Raw, content: bytes, sender: str, recipients: list[str]) -> int:
-        steps: list[tuple[str, int]] = [("", 2), ("EHLO client.test", 2)]
-        for line, wanted in steps:
-            if (code := self._ask(raw, line)) // 100 != wanted:
-                return self._leave(raw, code)
-        if self.fake.tls == "starttls" and self.tls is not None:
-            if (code := self._ask(raw, "STARTTLS")) != 220:
-                return self._leave(raw, code if code < 500 else 450)
+    def _begin(self, raw: Raw) -> None:
+        if self.tls is not None and self.fake.tls == "implicit":
             raw.wrap(self.tls)
-            if (code := self._ask(raw, "EHLO client.test")) != 250:
-                return self._leave(raw, code)
-        if self.user and (code := self._ask(raw, f"AUTH PLAIN {plain(self.user, self.password)}")) != 235:
-            return self._leave(raw, code)
-        lines = [f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{r}>" for r in recipients), "DATA"]
-        for line in lines:
-            if (code := self._ask(raw, line)) // 100 not in (2, 3):
-                return self._leave(raw, code)
-        raw.send(re.sub(rb"(?m)^\.", b"..", content) + b".\r\n")
-        return self._leave(raw, self._code(raw.reply()))
+        self._ask(raw, "")
+        self._ask(raw, "EHLO client.test")
+        if self.dawdle is not None:
+            self.dawdle, dawdle = None, self.dawdle
+            dawdle()
+        if self.tls is not None and self.fake.tls == "starttls":
+            self._ask(raw, "STARTTLS")
+            raw.wrap(self.tls)
+            self._ask(raw, "EHLO client.test")
+        if self.user:
+            self._ask(raw, f"AUTH PLAIN {plain(self.user, 'word')}")
+        for line in ("NOOP", "RSET") if self.chatty else ():
+            self._ask(raw, line)
 
-    def _ask(self, raw: Raw, line: str) -> int:
-        return self._code(raw.say(line) if line else raw.reply())
+    def _send(self, raw: Raw, queue: list[bytes]) -> None:
+        for content in queue[: self.per_connection]:
+            try:
+                for line in ("MAIL FROM:<a@client.test>", "RCPT TO:<b@server.test>", "DATA"):
+                    self._ask(raw, line)
+                raw.send(re.sub(rb"(?m)^\.", b"..", content) + b".\r\n")
+                self._ask(raw, "")
+            except Refused as refused:
+                if refused.code >= 500:
+                    queue.remove(content)
+                elif refused.code == 421:
+                    raise
+                self.code = refused.code
+                self._ask(raw, "RSET")
+            else:
+                queue.remove(content)
+                self.code = 250
 
-    def _code(self, reply: str) -> int:
-        if reply[0] == "5":
-            self.failed.append(reply)
-        return int(reply[:3])
-
-    def _leave(self, raw: Raw, code: int) -> int:
-        if code != 421:
-            with contextlib.suppress(EOFError, OSError):
-                raw.say("QUIT")
-        return code
+    def _ask(self, raw: Raw, line: str, any_code: bool = False) -> None:
+        if line:
+            raw.send(line + "\r\n")
+        reply = raw.reply()
+        self.heard.append(reply)
+        if reply[0] not in "23" and not any_code:
+            raise Refused(int(reply[:3]))
 
 
 def plain(user: str, password: str) -> str:

@@ -46,7 +46,7 @@ lasts = "{wait}"
 """
 
 
-def run(*arguments: str, **environment: str) -> Result:
+def run(*arguments: str, **environment: str | None) -> Result:
     return CliRunner().invoke(group, arguments, prog_name="notnow", env=environment)
 
 
@@ -171,7 +171,7 @@ def test_a_broken_scenario_is_told_and_hides_no_other(own: Path) -> None:
 
 
 def test_list_on_a_terminal_is_grouped_and_coloured() -> None:
-    result = run("list", "overload", FORCE_COLOR="1", NO_COLOR="", TERM="xterm-256color", COLUMNS="120")
+    result = run("list", "overload", FORCE_COLOR="1", NO_COLOR=None, TERM="xterm-256color", COLUMNS="120")
     assert COLOUR.search(result.stdout)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", result.stdout).splitlines()
     assert plain[0] == "smtp"

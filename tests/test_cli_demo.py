@@ -72,7 +72,7 @@ def test_the_source_of_the_senders_can_be_read() -> None:
 
 
 def test_the_source_is_coloured_on_a_terminal() -> None:
-    environment = {"FORCE_COLOR": "1", "NO_COLOR": "", "TERM": "xterm-256color", "COLUMNS": "140"}
+    environment = {"FORCE_COLOR": "1", "NO_COLOR": None, "TERM": "xterm-256color", "COLUMNS": "140"}
     result = CliRunner().invoke(group, ["demo", "--source"], prog_name="notnow", env=environment)
     assert "\x1b[" in result.stdout
     assert "def careful(" in re.sub(r"\x1b\[[0-9;]*m", "", result.stdout)

@@ -105,3 +105,8 @@ def test_a_speed_is_above_zero(speed: float) -> None:
 def test_stamps_number_what_happens_under_one_clock() -> None:
     clock = ManualClock()
     assert [clock.stamp() for _ in range(3)] == [1, 2, 3]
+
+
+def test_a_real_clock_cannot_be_advanced_and_says_what_can() -> None:
+    with pytest.raises(TypeError, match=r"clock=ManualClock\(\)"):
+        RealClock().advance("3s")

@@ -12,6 +12,7 @@ import time
 import warnings
 
 import pytest
+
 from notnow import FakeError, FakeSMTP, ManualClock, RealClock, ScenarioError, WaitTimeoutError
 from notnow.servers import _fake
 from notnow.servers._runner import Runner
@@ -71,7 +72,15 @@ class TestLife:
 
     def test_bad_options_and_knobs_start_nothing(self):
         before = threading.active_count()
-        for bad in ({"port": 70000}, {"tls": "ssl"}, {"host": 3}, {"journal_limit": 0}, {"clock": 3}, {"no_such_knob": 1}, {"files": {}}):
+        for bad in (
+            {"port": 70000},
+            {"tls": "ssl"},
+            {"host": 3},
+            {"journal_limit": 0},
+            {"clock": 3},
+            {"no_such_knob": 1},
+            {"files": {}},
+        ):
             with pytest.raises(ScenarioError):
                 FakeSMTP(**bad)
         with pytest.raises(ScenarioError, match="overlod"):
@@ -79,7 +88,9 @@ class TestLife:
         assert threading.active_count() == before
 
     def test_twenty_at_once_do_not_disturb_each_other(self):
-        fakes = [FakeSMTP("smtp/too-many-connections", cap=1, tls="starttls" if i % 2 else "none").start() for i in range(20)]
+        fakes = [
+            FakeSMTP("smtp/too-many-connections", cap=1, tls="starttls" if i % 2 else "none").start() for i in range(20)
+        ]
 
         def visit(fake: FakeSMTP, i: int) -> None:
             for n in range(5):
@@ -147,7 +158,9 @@ class TestStop:
         slow = one("noop", delay="1h"), one("rset", stall=True)
         head = '[server]\ntls = "starttls"'
         before = threading.active_count()
-        with FakeSMTP(rules(*slow, then("down", one("enter", delay="1h", reply=NO)), head=head), clock=ManualClock()) as fake:
+        with FakeSMTP(
+            rules(*slow, then("down", one("enter", delay="1h", reply=NO)), head=head), clock=ManualClock()
+        ) as fake:
             raws = [Raw(fake).hello() for _ in range(8)]
             raws[0].send("NOOP\r\n")
             raws[1].send("RSET\r\n")
@@ -157,7 +170,9 @@ class TestStop:
             raws[5].send("AUTH LOGIN\r\n")
             raws[6].starttls(trusting(fake))
             raws.append(Raw(fake))
-            fake.wait_for(lambda j: j.count("noop") and j.count("rset") and j.count("challenge") and j.count("connect") == 9)
+            fake.wait_for(
+                lambda j: j.count("noop") and j.count("rset") and j.count("challenge") and j.count("connect") == 9
+            )
             fake.next_phase()  # everybody is about to be told something, in an hour
             fake.settle()
             began = time.monotonic()
@@ -216,13 +231,17 @@ class TestLeaks:
             assert fake._living.run(tasks()) == 0
             assert not fake._tasks
             gc.collect()
-            sessions = [o for o in gc.get_objects() if isinstance(o, Session) and getattr(o, "record", None) is not None]
+            sessions = [
+                o for o in gc.get_objects() if isinstance(o, Session) and getattr(o, "record", None) is not None
+            ]
             assert len([s for s in sessions if s.fake is fake]) <= 1  # the loop's last timer may hold one
 
     def test_a_manual_clock_outlives_its_fakes(self):
         """Nothing of a stopped fake is left among the clock's alarms."""
         clock = ManualClock()
-        scenario = rules(one("idle", after="5m", reply=NO), one("noop", delay="1h"), then("later"), phase='lasts = "1d"')
+        scenario = rules(
+            one("idle", after="5m", reply=NO), one("noop", delay="1h"), then("later"), phase='lasts = "1d"'
+        )
         with FakeSMTP(clock=clock) as living:
             with FakeSMTP(scenario, clock=clock) as fake:
                 raw = Raw(fake).hello()
@@ -469,7 +488,11 @@ class TestClocks:
                 raw.close()
 
     def test_advance_passes_every_stop_in_order(self):
-        scenario = rules(then("two", one("enter", reply="250 two"), lasts="10s"), then("three", one("enter", reply=NO)), phase='lasts = "10s"')
+        scenario = rules(
+            then("two", one("enter", reply="250 two"), lasts="10s"),
+            then("three", one("enter", reply=NO)),
+            phase='lasts = "10s"',
+        )
         with FakeSMTP(scenario, clock=ManualClock()) as fake, Raw(fake).hello() as raw:
             fake.clock.advance("1h")
             assert raw.until_end() == f"250 two\r\n{NO}\r\n"

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+
 from notnow import FakeSMTP, StartError
 from notnow.servers import _listener
 from smtp_client import MESSAGE, Raw, one, rules, trusting
@@ -242,11 +243,11 @@ def test_running_out_of_file_descriptors_makes_clients_wait(monkeypatch):
         real = fake._listener._sock
 
         class Exhausted:
-            def accept(self):
+            def _accept(self):
                 calls.append(1)
                 if len(calls) < 3:
                     raise OSError(errno.EMFILE, "no more files")
-                return real.accept()
+                return real._accept()
 
             def __getattr__(self, name):
                 return getattr(real, name)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from email.message import EmailMessage
 
 import pytest
+
 from notnow import FakeSMTP, ManualClock
 from notnow.moments import MOMENTS
 from smtp_client import MESSAGE, Raw, one, plain, rules, then, trusting
@@ -498,13 +499,15 @@ class TestUnasked:
             assert raw.reply() == "250 2.0.0 Ok"
 
     def test_nobody_is_told_421_for_idling_after_a_close(self):
-        with FakeSMTP(
-            rules(one("idle", after="5m", reply="421 idle"), one("connect", reply=NO)), clock=ManualClock()
-        ) as fake:
-            with Raw(fake) as raw:
-                fake.wait_for(lambda j: j.count("connect"))
-                fake.clock.advance("1h")
-                assert raw.until_end() == f"{NO}\r\n"
+        with (
+            FakeSMTP(
+                rules(one("idle", after="5m", reply="421 idle"), one("connect", reply=NO)), clock=ManualClock()
+            ) as fake,
+            Raw(fake) as raw,
+        ):
+            fake.wait_for(lambda j: j.count("connect"))
+            fake.clock.advance("1h")
+            assert raw.until_end() == f"{NO}\r\n"
 
     def test_error_adds_a_reply_after_the_one_that_was_an_error(self):
         with FakeSMTP(rules(one("error", per="connection", nth=2, reply=NO))) as fake, Raw(fake).hello() as raw:

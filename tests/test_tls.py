@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from notnow import FakeSMTP, ManualClock
 from notnow.servers import tls
 from notnow.servers.tls import Shown, choose, context, covers
@@ -124,13 +125,12 @@ class TestHandshake:
 
 class TestImplicit:
     def test_a_421_at_connect_waits_for_tls(self):
-        with FakeSMTP(rules(one("connect", reply=NO)), tls="implicit") as fake:
-            with Raw(fake) as raw:
-                fake.wait_for(lambda j: j.connections)
-                fake.settle()
-                assert raw.silent()
-                raw.wrap(trusting(fake))
-                assert raw.until_end() == f"{NO}\r\n"
+        with FakeSMTP(rules(one("connect", reply=NO)), tls="implicit") as fake, Raw(fake) as raw:
+            fake.wait_for(lambda j: j.connections)
+            fake.settle()
+            assert raw.silent()
+            raw.wrap(trusting(fake))
+            assert raw.until_end() == f"{NO}\r\n"
 
     @pytest.mark.parametrize("close", [True, "abrupt", "reset"])
     def test_a_bare_close_at_connect_does_not(self, close):

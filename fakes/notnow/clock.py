@@ -73,6 +73,10 @@ class Clock(ABC):
     def call_at(self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Cancellable:
         """Run `callback` in `loop` once the clock shows `when`. Called from within that loop."""
 
+    def advance(self, by: float | str | timedelta) -> None:  # noqa: ARG002
+        """Move the clock on by hand, where it is one that can be. Raises TypeError where it moves by itself."""
+        raise TypeError(f"a {type(self).__name__} moves by itself; for one to advance by hand give clock=ManualClock()")
+
     def stamp(self) -> int:
         """The next number in the order of everything that happens under this clock, from 1."""
         return next(self._numbers)

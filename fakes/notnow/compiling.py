@@ -229,7 +229,8 @@ def _per(rule: Rule) -> tuple[str, ...]:
 
 
 def _counts(rule: Rule) -> bool:
-    return any(v is not None for v in (rule.nth, rule.every, rule.first, rule.after)) and "idle" not in rule.on
+    after = None if "idle" in rule.on else rule.after  # there it is the length of the silence
+    return any(v is not None for v in (rule.nth, rule.every, rule.first, after))
 
 
 def _conditions(rule: Rule, index: int) -> tuple[Condition, ...]:

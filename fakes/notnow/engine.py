@@ -212,6 +212,8 @@ class Engine:
 
     def _attend(self, connection: _Connection, script: Script | None, now: float) -> None:
         """A client that waits for our answer is not idle: its silence begins when that is out."""
+        if connection.over:
+            return
         if script is not None and script.steps is not BEHAVE:
             connection.heard = max(connection.heard, now + _takes(script))
         if self._phase.idle:
@@ -242,6 +244,8 @@ class Engine:
 
     def _leave(self, connection: _Connection) -> None:
         """Free its places: it is gone, or going, or we have decided to close it."""
+        if connection.left:
+            return
         connection.left = True
         self._store.release(connection.id)
         for owner in connection.lasting:

@@ -32,8 +32,9 @@ from typing import Self
 from notnow.clock import ManualClock
 from notnow.errors import FastForwardError
 from notnow.time_travel import world as worlds
+from notnow.time_travel.clock import WorldClock
 from notnow.time_travel.wall import Wall
-from notnow.time_travel.world import World, WorldClock
+from notnow.time_travel.world import World
 from notnow.units import seconds
 
 
@@ -44,8 +45,8 @@ class FastForwardWarning(UserWarning):
 class FastForward:
     """Makes the waits of this thread, and of the threads that it starts, take scenario time.
 
-    with FastForward() as world, FakeSMTP("smtp/overload", outage="10m", clock=world.clock) as smtp:
-        send_mail(host=smtp.host, port=smtp.port)   # may sleep for days
+        with FastForward() as world, FakeSMTP("smtp/overload", outage="10m", clock=world.clock) as smtp:
+            send_mail(host=smtp.host, port=smtp.port)  # may sleep for days
 
     `clock` is for the fakes; they may be started before or after this is entered. `horizon` is how much
     scenario time may pass in all: seconds, a duration, or a timedelta. An object can be entered once.
@@ -88,9 +89,10 @@ class FastForward:
         stack.callback(self._release, world)
         self._clock.world = worlds.current = world
         client.install(stack)
-        stack.callback(world.close)
+        stack.callback(world.close)  # before anything is put back, so that nobody meets half of it
 
     def _release(self, world: World) -> None:
+        world.close()
         self._clock.world = worlds.current = None
         self._left = world.release()
 

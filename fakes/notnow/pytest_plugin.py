@@ -236,7 +236,9 @@ def _make(
         options |= given
         protocol = scenario.protocol
     if protocol is None:
-        raise _MarkerError('the fixture fake_server needs a marker with the name of a scenario, such as "smtp/overload"')
+        raise _MarkerError(
+            'the fixture fake_server needs a marker with the name of a scenario, such as "smtp/overload"'
+        )
     return _fake_class(protocol)(scenario, **options)
 
 

@@ -12,10 +12,13 @@ smtp-sink and smtp-source make the comparison and the load; rows that need them 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench import connect, engine, fixture, idle, plugin, profiling, sessions, startstop
@@ -58,6 +61,16 @@ def measure(bench: Bench, quick: bool) -> list[Row]:
         return [Row(bench.name, bench.what, failed=f"{type(error).__name__}: {error}")]
 
 
+@contextlib.contextmanager
+def ordinary_python() -> Iterator[None]:
+    """Our processes keep their bytecode, as installed ones do, and in a place of its own: imports are measured."""
+    for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):
+        os.environ.pop(name, None)
+    with tempfile.TemporaryDirectory() as directory:
+        os.environ["PYTHONPYCACHEPREFIX"] = directory
+        yield
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.partition("\n")[0])
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="only rows of this name")
@@ -69,10 +82,13 @@ def main() -> None:
         bench = next((b for b in chosen([given.profile]) if b.profile), None)
         if bench is None or bench.profile is None:
             sys.exit(f"{given.profile} has no profile; these have: {', '.join(b.name for b in BENCHES if b.profile)}")
-        print(profiling.report(bench.profile))
+        with ordinary_python():
+            print(profiling.report(bench.profile))
         return
     where = machine()
-    rows = [row for bench in chosen(given.only) for row in measure(bench, given.quick)]
+    benches = chosen(given.only)
+    with ordinary_python():
+        rows = [row for bench in benches for row in measure(bench, given.quick)]
     print(where)
     print(as_text(rows))
     if given.json:

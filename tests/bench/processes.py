@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -119,6 +121,29 @@ def _until_listening(port: int) -> None:
             return
         time.sleep(0.01)
     raise RuntimeError(f"nothing listens on port {port}")
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """What a program has taken, in milliseconds: by the wall clock, and of the processor."""
+
+    wall: float
+    cpu: float
+
+    def __sub__(self, other: Took) -> Took:
+        return Took(self.wall - other.wall, self.cpu - other.cpu)
+
+
+def python(directory: Path, *arguments: str, status: int = 0) -> Took:
+    """Run Python there. Raises RuntimeError with what it said if it does not end with this status."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begun = time.perf_counter()
+    done = subprocess.run([sys.executable, *arguments], cwd=directory, capture_output=True, text=True)
+    wall = time.perf_counter() - begun
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode != status:
+        raise RuntimeError(f"{' '.join(arguments)} has failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return Took(wall * 1e3, (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1e3)
 
 
 def module(name: str, *arguments: object) -> Any:

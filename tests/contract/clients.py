@@ -40,11 +40,12 @@ class Job:
     recipients: tuple[str, ...] = ("bob@fake.test", "carol@fake.test")
     number: int = 1
     headers: str = ""
+    body: str = "Hello, Bob.\r\n"
 
     @property
     def content(self) -> bytes:
         name = f"Message-ID: <{self.number}@client.test>\r\n"
-        return f"Subject: hello\r\n{name}{self.headers}\r\nHello, Bob.\r\n".encode()
+        return f"Subject: hello\r\n{name}{self.headers}\r\n{self.body}".encode()
 
     @property
     def context(self) -> ssl.SSLContext:

@@ -32,5 +32,5 @@ def relay() -> Iterator[postfix.Postfix]:
     """A Postfix of our own, for all tests of this run."""
     programs.need("postfix", "postfix")
     programs.need_root("Postfix is started and stopped by root only")
-    with FakeSMTP() as fake, postfix.running(fake.ca_file) as running:
+    with postfix.running(FakeSMTP().ca_file) as running:
         yield running

@@ -22,7 +22,9 @@ import programs
 
 PATIENCE = 20  # real seconds for what Postfix is told, or waited for, to do
 
-# Seconds are real ones: a message that is deferred is tried again after one to two of them.
+# Seconds are real ones: a message that is deferred is tried again after two to four of them. With a back-off of
+# one the queue manager may come back while the delivery agent still has the message ("skipped, still being
+# delivered"), and then it does not come again.
 _MAIN = """\
 compatibility_level = 3.6
 myhostname = relay.test
@@ -40,8 +42,8 @@ header_checks = regexp:{home}/etc/header_checks
 smtp_host_lookup = native
 smtp_tls_CAfile = {home}/etc/ca.pem
 queue_run_delay = 1s
-minimal_backoff_time = 1s
-maximal_backoff_time = 2s
+minimal_backoff_time = 2s
+maximal_backoff_time = 3s
 smtp_helo_timeout = 10s
 """
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import aiosmtplib
 import programs
 import pytest
-from clients import CLIENTS, EVERYBODY, NAME, PATIENCE, SENT, Client, Job, attempt
+from clients import CLIENTS, EVERYBODY, NAME, PATIENCE, SENT, Client, Encryption, Job, attempt
 
 from notnow import FakeSMTP, ManualClock
 
@@ -114,6 +114,21 @@ def test_makes_too_many_errors(client: Client, proves: Proves) -> None:
         assert attempt(client, fake).said == SENT
         fake.assert_expected()
         proves("smtp/too-many-errors", client.name)
+
+
+@pytest.mark.parametrize("client", EVERYBODY)
+@pytest.mark.parametrize("tls", ["none", "must"])
+def test_sees_a_421_amid_a_large_message(client: Client, tls: Encryption, proves: Proves) -> None:
+    """The client is still sending when it is refused: a plain close would reset the connection, and lose the 421."""
+    with FakeSMTP("smtp/at-stage", stage="body", tls="starttls", clock=ManualClock()) as fake:
+        report = attempt(client, fake, tls, body=("x" * 70 + "\r\n") * 50_000)
+        assert report.said != SENT
+        assert "Service not available, closing transmission channel" in report.text
+        assert fake.messages == []
+        fake.clock.advance("1m")
+        assert attempt(client, fake).said == SENT
+        fake.assert_expected()
+        proves("smtp/at-stage", client.name)
 
 
 @pytest.mark.parametrize("client", EVERYBODY)

@@ -53,9 +53,8 @@ class Feed:
         with contextlib.suppress(queue.Empty):
             first = self._entries.get(timeout=timeout) if timeout else self._entries.get_nowait()
             while True:
-                if first is None:
-                    break
-                found.append(first)
+                if first is not None:  # what wakes us is no entry, and more may stand behind it
+                    found.append(first)
                 if len(found) == BATCH:
                     break
                 first = self._entries.get_nowait()

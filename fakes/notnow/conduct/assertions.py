@@ -128,7 +128,7 @@ def _retried(
     if not refused:
         _fail(journal, "the client to try again after a refusal", "nothing was refused: there was nothing to retry")
     found = attempts.retries(exchanges)
-    low, high = times if isinstance(times, tuple) else (times or 1, None)
+    low, high = times if isinstance(times, tuple) else (1 if times is None else times, None)
     if within is not None:
         start = refused[0].answered_at or refused[0].at
         soon = [r for r in found if r.attempt.at - start <= seconds(within) + TOLERANCE]
@@ -151,6 +151,8 @@ def _how_often(found: Sequence[attempts.Retry]) -> str:
 def _first_delay(journal: Journal, found: Sequence[attempts.Retry], bound: Bound) -> None:
     __tracebackhide__ = True
     low, high = (seconds(bound[0]), seconds(bound[1])) if isinstance(bound, tuple) else (seconds(bound), None)
+    if not found:
+        _fail(journal, "a first delay", "it never tried again")
     delay = found[0].delay
     if delay < low - TOLERANCE or (high is not None and delay > high + TOLERANCE):
         what = f"at least {show(low)}" if high is None else f"{show(low)} to {show(high)}"

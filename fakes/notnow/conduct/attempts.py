@@ -69,8 +69,9 @@ def peak(connections: Iterable[Connection]) -> tuple[int, Connection | None]:
     events = []
     for connection in connections:
         events.append((connection.index, 1, connection))
-        if connection.closed_index is not None:
-            events.append((connection.closed_index, -1, connection))
+        ends = [i for i in (connection.left_index, connection.closed_index) if i is not None]
+        if ends:
+            events.append((min(ends), -1, connection))
     live = most = 0
     culprit = None
     for _, step, connection in sorted(events, key=lambda e: e[:2]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 Shape = Literal["immediate", "constant", "linear", "exponential", "irregular"]
@@ -27,8 +28,8 @@ def shape(gaps: Sequence[float]) -> Shape | None:
     growing = _below_ceiling(gaps)
     if len(growing) < ENOUGH:
         return "irregular"
-    steps = [b - a for a, b in zip(growing, growing[1:], strict=False)]
-    ratios = [b / a for a, b in zip(growing, growing[1:], strict=False) if a > 0]
+    steps = [b - a for a, b in pairwise(growing)]
+    ratios = [b / a for a, b in pairwise(growing) if a > 0]
     if min(steps) <= 0 or len(ratios) < len(steps):
         return "irregular"
     by_step, by_ratio = _spread(steps), _spread(ratios)

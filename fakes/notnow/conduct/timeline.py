@@ -24,9 +24,11 @@ def timeline(journals: Sequence[Journal], marked: Collection[Exchange | Connecti
     lines = ["timeline (scenario time)"]
     connections = sorted((c for j in journals for c in j.connections), key=lambda c: c.index)
     zero = connections[0].opened_at if connections else 0.0
-    for journal in journals:
-        if journal.dropped:
-            lines.append(f"  … {journal.dropped} older exchanges were dropped: journal_limit is {journal.limit}")
+    lines += [
+        f"  … {journal.dropped} older exchanges were dropped: journal_limit is {journal.limit}"
+        for journal in journals
+        if journal.dropped
+    ]
     named = len(journals) > 1
     for connection in _middle_out(connections, lines):
         hit = id(connection) in marks or any(id(x) in marks for x in connection.exchanges)

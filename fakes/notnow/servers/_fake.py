@@ -150,7 +150,7 @@ class Fake(Assertions):
         return self
 
     def _listen(self, sock: socket.socket) -> None:
-        self._farewells = _listener.Farewells(self.loop)
+        self._farewells = _listener.Farewells(self.loop, self.heard_after, self._gone)
         self._listener = _listener.Listener(self.loop, sock, self._accept)
         self.port = self._engine.port = self._listener.port
         self.journal.mark("play", self.scenario.name)
@@ -428,7 +428,7 @@ class Fake(Assertions):
             sock.close()
             self._gone(record)
         else:
-            self._farewells.part(sock, data, lambda heard: self.heard_after(record, heard), lambda: self._gone(record))
+            self._farewells.part(sock, data, record)
         return True
 
     @abstractmethod
@@ -464,9 +464,10 @@ class Fake(Assertions):
                 return scripts.pop(i), scripts
         return None, scripts
 
-    def leaving(self, conn: str) -> None:
+    def leaving(self, record: Connection) -> None:
         """The client is about to go: its places are free."""
-        self.feed(Left(conn))
+        record.left_index = self.clock.stamp()
+        self.feed(Left(record.id))
 
     def hello(self, record: Connection, sni: str | None) -> Script | None:
         if record.tls is None:

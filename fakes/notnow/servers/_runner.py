@@ -37,6 +37,10 @@ class _Selector(selectors.DefaultSelector):
             self.dismiss()
         return super().select(timeout)
 
+    def watch(self, watcher: _thread.LockType) -> None:
+        """Release this lock when the loop comes to rest. In the loop only: elsewhere it might be missed."""
+        self.watchers.append(watcher)
+
     def dismiss(self) -> None:
         """Let those go who wait for the loop to come to rest."""
         watchers, self.watchers = self.watchers, []
@@ -171,7 +175,7 @@ class Runner:
             return
         quiet = _thread.allocate_lock()
         quiet.acquire()
-        self.loop.call_soon_threadsafe(self._selector.watchers.append, quiet)
+        self.loop.call_soon_threadsafe(self._selector.watch, quiet)
         if not quiet.acquire(timeout=PATIENCE):
             raise TimeoutError(f"the fakes' loop did not come to rest in {PATIENCE:g} s")
 

@@ -1,43 +1,27 @@
-"""One SMTP session: aiosmtpd's parsing and state, with the engine asked before every step.
-
-All private seams of aiosmtpd that notnow uses are in this module: `_handle_client`, `_reader`, `_writer`,
-`_original_transport`, `_tls_protocol`, `_handler_coroutine`, `_smtp_methods`, `_reset_timeout`,
-`_set_rset_state`, `_set_post_data_state`, `_create_session`, `_getaddr`, and an instance copied from a
-template instead of `__init__` (which costs more than a whole refused connection). tests/test_smtp_seams.py
-has a test for each.
-"""
+"""One SMTP session: aiosmtpd's parsing and state, with the engine asked before every step."""
 
 # ruff: noqa: N802, ARG002 (the names and arguments of aiosmtpd's methods)
 from __future__ import annotations
 
 import asyncio
 import re
-import socket
-import ssl
 from collections.abc import Awaitable, Callable
-from email.errors import HeaderParseError
-from typing import TYPE_CHECKING, Any, assert_never, cast
+from typing import TYPE_CHECKING, Any, Self, assert_never
 
-from aiosmtpd.smtp import SMTP, TLSSetupException
-from aiosmtpd.smtp import Envelope as Transaction
-from aiosmtpd.smtp import Session as SMTPState
+from aiosmtpd.smtp import TLSSetupException
 
 from notnow.actions import Alert, Certify, Close, Hang, Proceed, Script, Send, Wait, Watch
 from notnow.events import Answered, Asked, Ended, Heard, Reached
-from notnow.journal import TLS, Connection, Exchange
-from notnow.servers import _listener, _smtp_auth, tls
+from notnow.journal import Connection, Exchange
+from notnow.servers import _smtp_auth
 from notnow.servers._smtp_body import Body, LazyHeaders
+from notnow.servers._smtp_wire import CHUNK, LARGEST_MESSAGE, Over, Wire, unread
 
 if TYPE_CHECKING:
     from notnow.servers.smtp import FakeSMTP
 
 LONGEST_COMMAND = 12_288  # RFC 4954 §4: the longest line, of AUTH
-LARGEST_MESSAGE = 33_554_432  # what SIZE announces
-CHUNK = 65_536
 TURN = 64  # commands of one client that are served before others have their turn
-QUIET = 0.05  # real seconds without a byte after which a TLS client has read its 421: TLS has no half-close
-HANDSHAKE = 30.0  # real seconds that a TLS handshake may take
-SHUTDOWN = 1.0  # real seconds that a client has for taking its last bytes
 
 MOMENTS = {
     "EHLO": "ehlo", "HELO": "ehlo", "STARTTLS": "starttls", "AUTH": "auth", "MAIL": "mail", "RCPT": "rcpt",
@@ -52,177 +36,29 @@ _SECRET = re.compile(r"(AUTH\s+\S+\s+)\S+", re.IGNORECASE)
 Effect = Callable[[], Awaitable[None]]  # what it means to behave
 
 
-class _Over(Exception):  # noqa: N818 (no error)
-    """Nothing more is to be done in this session."""
-
-
-class Session(SMTP):
+class Session(Wire):
     """A live SMTP connection of a fake."""
 
-    # aiosmtpd's, which are there for as long as we look at them.
-    session: SMTPState
-    envelope: Transaction
-    transport: asyncio.Transport
-    # Ours.
-    fake: FakeSMTP
-    record: Connection
-    exchange: Exchange  # what the client's last command is about
-    opening: Script
-    raw: socket.socket  # the socket below TLS, for what has to be done to it during a handshake
-    implicit: bool  # TLS comes before the greeting
     early: list[tuple[Script, Exchange]]  # what is to be said unasked before there is a transport
     instead: tuple[str, ...] | None = None  # the reply that a rule has put in place of the healthy one
     drip: float = 0.0
     ending: bool = False  # the fake closes once it has said the healthy reply
-    alive: bool = False  # there is a transport
-    secure: bool = False  # in TLS
-    handshaking: bool = False  # on the way there, after STARTTLS
-    over: bool = False  # the fake has said its last word
-    parting: bool = False  # somebody is about to say it
-    hanging: bool = False  # a stalled answer: what the client says is not heard
-    in_body: bool = False
-    left: bool = False  # the engine knows that the client is going
-    user: str | None = None  # who is logged in
-    size: int | None = None  # what MAIL said of the message
+    parting: bool = False  # somebody is about to say the last word
     watch: int | None = None  # bytes of the body until `Reached`
-    refusal: str | None = None  # how a rule has ended the handshake
-    _mouth: asyncio.Lock | None = None  # held while a reply drips, so that no other gets between its bytes
-    _linger: asyncio.TimerHandle | None = None
-    _lingers_until: float = 0.0
-    _opener: asyncio.Task[None] | None = None  # until the connection is made
 
-    @classmethod
-    def template(cls, fake: FakeSMTP) -> Session:
-        """A session that others are copied from."""
-        made = cls(
-            object(), hostname=fake.hostname, ident="ESMTP notnow", enable_SMTPUTF8=True, auth_require_tls=False,
-            data_size_limit=LARGEST_MESSAGE, loop=fake.loop,
-        )  # fmt: skip
-        made._smtp_methods = {name: getattr(cls, f"smtp_{name}") for name in made._smtp_methods}
-        return made
-
-    def adopt(self, fake: FakeSMTP, record: Connection, greeting: Exchange, script: Script) -> Session:
-        """A new session for a connection, with all that the template has worked out."""
-        new = Session.__new__(Session)
-        new.__dict__.update(self.__dict__)
-        reader = asyncio.StreamReader(limit=CHUNK, loop=self.loop)
-        asyncio.StreamReaderProtocol.__init__(new, reader, client_connected_cb=new._cb_client_connected, loop=self.loop)
-        new.fake, new.record, new.exchange, new.opening = fake, record, greeting, script
+    def adopt(self, fake: FakeSMTP, record: Connection, greeting: Exchange, script: Script) -> Self:
+        """A new session for a connection; it carries out `script` in place of the greeting."""
+        new = super().adopt(fake, record, greeting, script)
         new.early = []
         return new
 
-    def open(self, sock: socket.socket, implicit: bool) -> None:
-        """Begin: with a greeting, or with a TLS handshake (RFC 8314 §3.3)."""
-        self.raw, self.implicit = sock, implicit
-        self._opener = self.fake.spawn(self._shake_hands(sock) if implicit else self._connect(sock))
-        self._opener.add_done_callback(self._opened)
-
-    async def _connect(self, sock: socket.socket) -> None:
-        await self.loop.connect_accepted_socket(lambda: self, sock)
-
-    async def _shake_hands(self, sock: socket.socket) -> None:
-        tls.current.set(self)
-        try:
-            await self.loop.connect_accepted_socket(
-                lambda: self,
-                sock,
-                ssl=self.fake.context(),
-                ssl_handshake_timeout=HANDSHAKE,
-                ssl_shutdown_timeout=SHUTDOWN,
-            )
-        except OSError as error:
-            self._tls_failed(error)
-
-    def _opened(self, opener: asyncio.Task[None]) -> None:
-        """The connection has been made, or it never will be."""
-        self._opener = None
-        if not opener.cancelled() and (error := opener.exception()) is not None:
-            self.fake.failed(error)
-        if not self.alive:
-            self.raw.close()
-            self.fake._gone(self.record)
-
-    # ---- the transport -------------------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = cast("asyncio.Transport", transport)
-        if self.alive:  # STARTTLS is done
-            super().connection_made(transport)
-            self._note_tls(transport)
-            return
-        self._set_rset_state()
-        self.session = self._create_session()
-        self.session.peer = self.record.client
-        asyncio.StreamReaderProtocol.connection_made(self, transport)
-        self.transport, self.alive = transport, True
-        if transport.get_extra_info("ssl_object") is not None:
-            self._note_tls(transport)
-        self._handler_coroutine = self.loop.create_task(self._handle_client())
-        for script, exchange in self.early:
-            self.fake.spawn(self._unasked(script, exchange))
-        self.early.clear()
-
-    def _note_tls(self, transport: asyncio.Transport) -> None:
-        self.secure, self.handshaking = True, False
-        facts = self.record.tls = self.record.tls or TLS()
-        facts.version = transport.get_extra_info("ssl_object").version()
-
-    def _create_session(self) -> SMTPState:
-        self.user = None  # RFC 3207 §4.2: after STARTTLS nothing is known of the client
-        return SMTPState(self.loop)
-
-    def _reset_timeout(self, duration: float | None = None) -> None:
-        """Silence is the engine's business, not aiosmtpd's."""
-
-    def _set_rset_state(self) -> None:
-        self._set_post_data_state()
-
-    def _set_post_data_state(self) -> None:
-        self.envelope = Transaction()
-        self.size = None
-
-    def data_received(self, data: bytes) -> None:
-        if self.over:
-            self._hear(data)
-        elif not self.hanging:
-            if data[-6:].upper() == b"QUIT\r\n" and not self.in_body:
-                self._leave()
-            super().data_received(data)
-
-    def _leave(self) -> None:
-        """The client is going: its places are free."""
-        if not self.left:
-            self.left = True
-            self.fake.leaving(self.record.id)
-
-    def eof_received(self) -> bool:
-        self._leave()
-        if self.over:
-            self._end()
-            return False
-        self._reader.feed_eof()
-        if self.hanging and self._handler_coroutine is not None:
-            self._handler_coroutine.cancel()
-        return not self.secure  # a client that has ended its side may still read; TLS has no such thing
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.alive = False
-        if self._linger is not None:
-            self._linger.cancel()
-        if self._original_transport is not None:
-            self._original_transport.close()
-        asyncio.StreamReaderProtocol.connection_lost(self, error)
-        if self._handler_coroutine is not None:
-            self._handler_coroutine.cancel()
-        self.fake._gone(self.record, str(error) if error else None)
-
-    # ---- the loop over commands ----------------------------------------------------------------
+    # ---- the loop over commands ------------------------------------------------------------------
 
     async def _handle_client(self) -> None:
         try:
             await self._perform(self.opening, self.exchange, self._greet)
             await self._serve()
-        except _Over:
+        except Over:
             if self.parting and not self.over:
                 return  # whoever is about to say the last word will close as well
         except (asyncio.CancelledError, asyncio.IncompleteReadError):
@@ -250,23 +86,6 @@ class Session(SMTP):
 
     async def _greet(self) -> None:
         await self.push(f"220 {self.hostname} {self.__ident__}")
-
-    async def _line(self) -> bytes:
-        """The next command, without its line end; of a line that is too long, its beginning."""
-        try:
-            return (await self._reader.readuntil()).rstrip(b"\r\n")
-        except asyncio.LimitOverrunError as error:
-            start = await self._reader.readexactly(error.consumed)
-            await self._skip_line()
-            return start
-
-    async def _skip_line(self) -> None:
-        while True:
-            try:
-                await self._reader.readuntil()
-                return
-            except asyncio.LimitOverrunError as error:
-                await self._reader.readexactly(error.consumed)
 
     async def _command(self, line: bytes) -> None:
         word, _, rest = line.partition(b" ")
@@ -310,22 +129,22 @@ class Session(SMTP):
         return bare(address), parameters or ""
 
     def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
-        """aiosmtpd's parser is thorough and slow, and trips over some garbage; nearly all addresses are plain."""
+        """aiosmtpd's parser is thorough and slow; nearly all addresses are plain."""
         if simple := _SIMPLE.match(arg):
             return simple[1], simple[2]
         try:
             return super()._getaddr(arg)
-        except (HeaderParseError, IndexError):
+        except Exception:  # the parser of `email.headerregistry` trips over garbage in half a dozen ways
             return None, None
 
-    # ---- asking the engine, and doing what it says ---------------------------------------------
+    # ---- asking the engine, and doing what it says -----------------------------------------------
 
     async def _ask(self, moment: str, request: str, effect: Effect, **facts: Any) -> None:
         """Ask about a command or a point of the protocol, and carry out the answer; `effect` is to behave."""
         exchange = self.exchange = self.fake.journal.ask(self.record, moment, request, self.fake.phase)
         script = self.fake.feed(Asked(self.record.id, moment, facts), moment)
         if script is None:  # closed, by what time brought with it
-            raise _Over
+            raise Over
         await self._perform(script, exchange, effect)
 
     async def _perform(self, script: Script, exchange: Exchange, effect: Effect | None = None) -> None:
@@ -347,15 +166,11 @@ class Session(SMTP):
                     await self._hang(exchange)
                 case Close(how):
                     self._finish(how, exchange)
-                    raise _Over
+                    raise Over
                 case Certify() | Alert() | Watch():
                     raise AssertionError(f"{step} is for a handshake, or for a body")
                 case _:
                     assert_never(step)
-
-    def _still_here(self) -> None:
-        if self.over or not self.alive:
-            raise _Over
 
     async def _behave(self, effect: Effect, instead: tuple[str, ...] | None, drip: float, ending: bool) -> None:
         self.instead, self.drip, self.ending = instead, drip, ending
@@ -369,8 +184,14 @@ class Session(SMTP):
         unread(self._reader).clear()
         self.transport.resume_reading()
         if self._reader.at_eof():
-            raise _Over
+            raise Over
         await self.loop.create_future()
+
+    def _begin(self) -> None:
+        super()._begin()
+        for script, exchange in self.early:
+            self.fake.spawn(self._unasked(script, exchange))
+        self.early.clear()
 
     def unasked(self, script: Script) -> None:
         """A script that this client's last command has not brought about: a phase, a silence."""
@@ -393,7 +214,7 @@ class Session(SMTP):
     async def _unasked(self, script: Script, exchange: Exchange) -> None:
         try:
             await self._perform(script, exchange)
-        except _Over:
+        except Over:
             pass
         except Exception as error:
             if not self._lost(error):
@@ -418,34 +239,6 @@ class Session(SMTP):
         if exchange.moment != "error" and (text[0] in b"45" or b"\n4" in text or b"\n5" in text):
             await self._erred(text, exchange)
 
-    def _write(self, text: bytes, exchange: Exchange, ending: bool) -> None:
-        self._still_here()
-        self._note(text, exchange, ending)
-        self._writer.write(text + b"\r\n")
-
-    def _note(self, text: bytes, exchange: Exchange, ending: bool) -> None:
-        exchange.closed = exchange.closed or ending
-        self.fake.journal.answer(exchange, text.decode("utf-8", "replace").replace("\r\n", "\n"))
-        if ending:
-            self._decided()
-
-    async def _drip(self, text: bytes, exchange: Exchange, pause: float, ending: bool) -> None:
-        self._mouth = self._mouth or asyncio.Lock()
-        async with self._mouth:
-            if not pause:
-                self._write(text, exchange, ending)
-                return
-            self._still_here()
-            self._note(text, exchange, ending)
-            for i, byte in enumerate(text + b"\r\n"):
-                if i:
-                    await self.fake.sleep(pause)
-                if not self.alive:
-                    raise _Over
-                self.fake.feed(Heard(self.record.id))  # who waits for our answer is not idle
-                self._writer.write(bytes([byte]))
-            exchange.answered_at = self.fake.clock.now()
-
     async def _erred(self, text: bytes, exchange: Exchange) -> None:
         """A 4yz or 5yz has left: a rule may have something to add."""
         for code in _ERROR.findall(text):
@@ -455,170 +248,7 @@ class Session(SMTP):
                 added = self.fake.journal.ask(self.record, "error", "", script.phase)
                 await self._perform(script, added)
 
-    # ---- closing -------------------------------------------------------------------------------
-
-    def _decided(self) -> None:
-        if self.record.ended_by is None:
-            self.fake.journal.close(self.record, "fake")
-
-    def _finish(self, how: str, exchange: Exchange) -> None:
-        """The fake closes. What was said before must arrive: see `notnow.servers._listener`."""
-        self.over = exchange.closed = True
-        if exchange.reply is None:
-            self.fake.journal.tell(exchange)
-        self._decided()
-        if how == "reset":
-            _listener.reset_on_close(self.transport.get_extra_info("socket"))
-            self.transport.abort()
-        elif how == "abrupt":
-            self._hang_up()
-        else:
-            self._half_close()
-
-    def _hang_up(self) -> None:
-        """Close now: in TLS without the goodbye, for which asyncio would wait."""
-        if self.secure and not self.transport.get_write_buffer_size():
-            self.transport.abort()
-        else:
-            self._end()
-
-    def _half_close(self) -> None:
-        transport, buffer = self.transport, unread(self._reader)
-        if buffer:
-            self._hear(bytes(buffer))
-            buffer.clear()
-        if self._reader.at_eof():
-            self._end()
-            return
-        transport.resume_reading()
-        self._lingers_until = self.loop.time() + _listener.LINGER
-        if self.secure:
-            self._linger = self.fake.soon(QUIET, self._end)
-        else:
-            self._linger = self.loop.call_later(_listener.LINGER, self._end)
-            try:
-                transport.write_eof()
-            except OSError:  # the client has reset it, and we have not been told yet
-                transport.abort()
-
-    def _hear(self, data: bytes) -> None:
-        """What a client says after the fake has decided to close."""
-        self.fake.heard_after(self.record, data)
-        if self._linger is not None and self.secure:
-            self._linger.cancel()
-            left = max(0.0, self._lingers_until - self.loop.time())
-            self._linger = self.fake.soon(min(QUIET, left), self._end)
-
-    def _end(self) -> None:
-        """Close the transport for good; a client that does not take its last bytes is cut off."""
-        if self.alive and not self.transport.is_closing():
-            self.over = True
-            self.transport.close()
-            if self.secure or self.transport.get_write_buffer_size():
-                self._linger = self.loop.call_later(SHUTDOWN, self.transport.abort)
-
-    def abort(self) -> None:
-        """End at once, without a word."""
-        if self.alive:
-            self.transport.abort()
-        elif self._opener is not None:
-            self._opener.cancel()
-
-    def dismiss(self) -> bool:
-        """RFC 5321 §3.8: a server that is shut down says 421 before it closes."""
-        if self.over:
-            return True
-        if not self.alive or self.handshaking or self.hanging or (self._mouth is not None and self._mouth.locked()):
-            return False
-        exchange = self.fake.journal.ask(self.record, "enter", "", self.fake.phase)
-        exchange.fault = "stopped"
-        self._write(
-            f"421 4.3.2 {self.hostname} Service not available, closing transmission channel".encode(), exchange, True
-        )
-        self._finish("fin", exchange)
-        if self._handler_coroutine is not None:
-            self._handler_coroutine.cancel()
-        return True
-
-    # ---- TLS -----------------------------------------------------------------------------------
-
-    async def smtp_STARTTLS(self, arg: str | None) -> None:
-        if self.secure:
-            await self.push("503 5.5.1 Error: TLS already active")
-            return
-        if self.fake.tls != "starttls":
-            await self.push("502 5.5.1 Error: command not implemented")
-            return
-        self.tls_context = self.fake.context()
-        self.raw = self.transport.get_extra_info("socket")
-        self.fake.feed(Ended(self.record.id, "mail"))
-        if arg:
-            await self.push("501 5.5.4 Syntax: STARTTLS")
-            return
-        tls.current.set(self)
-        self.handshaking = True
-        await super().smtp_STARTTLS("")
-        if self.handshaking:  # asyncio wakes us with no error when the connection was aborted
-            raise TLSSetupException("the connection was lost")
-
-    @property
-    def raw_transport(self) -> asyncio.Transport:
-        """The transport below TLS, once STARTTLS has been said."""
-        return cast("asyncio.Transport", self._original_transport)
-
-    def hello(self, sni: str | None) -> tuple[tls.Shown | None, str | None]:
-        """Called in the handshake, with the name that the client asks for."""
-        try:
-            return self._hello(sni)
-        except Exception as error:  # OpenSSL would swallow it
-            self.fake.failed(error)
-            return None, "internal_error"
-
-    def _hello(self, sni: str | None) -> tuple[tls.Shown | None, str | None]:
-        script = self.fake.hello(self.record, sni)
-        name = alert = None
-        for step in script.steps if script else ():
-            if isinstance(step, Certify):
-                name = step.name
-            elif isinstance(step, Alert):
-                alert = step.name
-                self.refusal = f"refused with the alert {alert}"
-                tls.send_alert(self.raw, alert)
-            elif isinstance(step, Close):
-                alert = alert or "internal_error"  # never sent: it only ends the handshake
-                self.refusal = self.refusal or "closed"
-                if step.how == "reset":
-                    _listener.reset_on_close(self.raw)
-        label, shown = self.fake.shown(name, sni)
-        if self.record.tls is not None and alert is None:
-            self.record.tls.certificate = label
-        if script is not None and script.rule:
-            self._journal_hello(script, sni, alert is not None)
-        return shown, alert
-
-    def _journal_hello(self, script: Script, sni: str | None, ends: bool) -> None:
-        exchange = self.fake.journal.ask(self.record, "tls", sni or "", script.phase)
-        exchange.rule, exchange.fault, exchange.closed = script.rule, script.fault, ends
-        self.fake.journal.tell(exchange)
-        if ends:
-            self._decided()
-
-    def _tls_failed(self, error: BaseException) -> None:
-        facts = self.record.tls = self.record.tls or TLS()
-        facts.error = self.refusal or getattr(error, "reason", None) or str(error) or type(error).__name__
-        self.record.error = f"TLS handshake failed: {facts.error}"
-        if isinstance(error, ssl.SSLError) and "ALERT" not in (error.reason or ""):
-            self._decided()
-
-    def _starttls_failed(self, error: BaseException) -> None:
-        """asyncio tells nobody that the connection below a failed handshake is lost."""
-        self._tls_failed(error)
-        self.over = True
-        self.raw_transport.abort()
-        if self.alive:
-            self.connection_lost(None)
-
-    # ---- commands ------------------------------------------------------------------------------
+    # ---- commands --------------------------------------------------------------------------------
 
     async def smtp_EHLO(self, hostname: str | None) -> None:
         if not hostname:
@@ -659,7 +289,7 @@ class Session(SMTP):
     async def smtp_QUIT(self, arg: str | None) -> None:
         self._leave()
         await self.push("221 2.0.0 Bye")
-        raise _Over
+        raise Over
 
     async def _auth(self, argument: str | None) -> None:
         """AUTH (RFC 4954): the engine is asked once the credentials are in."""
@@ -712,7 +342,7 @@ class Session(SMTP):
         self.user = user
         await self.push("235 2.7.0 Authentication successful")
 
-    # ---- the message ---------------------------------------------------------------------------
+    # ---- the message -----------------------------------------------------------------------------
 
     async def smtp_DATA(self, arg: str | None) -> None:
         if await self.check_helo_needed():
@@ -750,7 +380,7 @@ class Session(SMTP):
         """
         script = self.fake.feed(Asked(self.record.id, "body", facts), "body")
         if script is None:
-            raise _Over
+            raise Over
         if script.rule is not None:
             exchange = self.fake.journal.ask(self.record, "body", "", script.phase)
             await self._perform(script, exchange)
@@ -799,9 +429,3 @@ def masked(text: str) -> str:
 def bare(path: str | None) -> str | None:
     """An address as aiosmtpd has it; the null sender, to it `<>`, is the empty one."""
     return "" if path == "<>" else path
-
-
-def unread(reader: asyncio.StreamReader) -> bytearray:
-    """What has come and was not read yet; it may be put back, or taken away. Private in asyncio, for ten years now."""
-    buffer: bytearray = reader._buffer  # type: ignore[attr-defined]
-    return buffer

@@ -204,19 +204,18 @@ def _tls(real: Real) -> Real:
         if world is None or timeout == 0 or getattr(sock, "_sslobj", None) is None:
             return real(sock, *args, **options)
         end = None if timeout is None else monotonic() + timeout
-        sock.settimeout(0)
-        try:
-            while True:
-                try:
-                    return real(sock, *args, **options)
-                except ssl.SSLWantReadError:
-                    mask = select.POLLIN
-                except ssl.SSLWantWriteError:
-                    mask = select.POLLOUT
-                if _await(world, sock, mask, _until(end), "The read operation timed out") is Verdict.CLOSED:
-                    sock.settimeout(timeout)
-        finally:
-            sock.settimeout(timeout)
+        while True:
+            sock.settimeout(0)
+            try:
+                return real(sock, *args, **options)
+            except ssl.SSLWantReadError:
+                mask = select.POLLIN
+            except ssl.SSLWantWriteError:
+                mask = select.POLLOUT
+            finally:
+                sock.settimeout(timeout)
+            if _await(world, sock, mask, _until(end), f"The {real.__name__} operation timed out") is Verdict.CLOSED:
+                return real(sock, *args, **options)
 
     return call
 
@@ -312,7 +311,7 @@ def _beyond(name: str) -> FastForwardError:
 
 # ---- on and off ----------------------------------------------------------------------------------
 
-_READS = ("recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "accept")
+_READS = ("recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "accept")
 _SELECTORS = ("EpollSelector", "KqueueSelector", "PollSelector", "SelectSelector")
 _LOOKUPS = ("getaddrinfo", "gethostbyname", "gethostbyaddr")
 _OTHERS = (("trio", "run"), ("gevent", "sleep"))
@@ -341,15 +340,15 @@ def install(stack: ExitStack) -> None:
     _put(stack, threading, "_allocate_lock", allocate_lock)
     _put(stack, threading.Thread, "start", start)
     _put(stack, threading.Thread, "join", join)
-    rebinding.rebind(stack, _PAIRS)
+    rebinding.rebind(stack, _SUBSTITUTES)
 
 
-_PAIRS: list[tuple[Any, Any]] = [
-    (real_sleep, sleep),
-    (real_monotonic, monotonic),
-    (real_monotonic_ns, monotonic_ns),
-    (queue.SimpleQueue, SimpleQueue),
-]
+_SUBSTITUTES: dict[Any, Any] = {
+    real_sleep: sleep,
+    real_monotonic: monotonic,
+    real_monotonic_ns: monotonic_ns,
+    queue.SimpleQueue: SimpleQueue,
+}
 
 
 def _wrap(stack: ExitStack, owner: Any, wrapper: Callable[[Real], Real], *names: str) -> None:

@@ -8,51 +8,67 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from types import FunctionType, ModuleType
 from typing import Any
 
-Pairs = Iterable[tuple[Any, Any]]
+Undo = Callable[[], object]
 # These have their own reasons to hold the real functions.
 _LEFT_ALONE = ("_pytest", "notnow.time_travel", "time_machine", "freezegun")
 
 
-def rebind(stack: ExitStack, pairs: Pairs) -> None:
-    """Put the second of each pair wherever the first is held; the other way round when `stack` closes.
+def rebind(stack: ExitStack, substitutes: dict[Any, Any]) -> None:
+    """Put the substitute of each object wherever that is held; take it away again when `stack` closes.
 
-    What takes hold of a second meanwhile, a module imported late, gets the first then as well.
+    A module that is imported meanwhile takes hold of a substitute, which is taken away from it as well.
     """
-    there = list(pairs)
-    stack.callback(_replace, [(new, old) for old, new in there])
-    _replace(there)
+    stack.callback(_catch_up, set(sys.modules), substitutes)
+    for undo in _replace(substitutes):
+        stack.callback(undo)
 
 
-def _replace(pairs: list[tuple[Any, Any]]) -> None:
-    instead = {id(old): new for old, new in pairs}
+def _catch_up(known: set[str], substitutes: dict[Any, Any]) -> None:
+    if not known.issuperset(sys.modules):
+        list(_replace({new: old for old, new in substitutes.items()}))
+
+
+def _replace(substitutes: dict[Any, Any]) -> Iterator[Undo]:
+    """Replace, and give for each place what undoes it."""
+    instead = {id(old): new for old, new in substitutes.items()}
     modules = {id(vars(module)): name for name, module in list(sys.modules.items()) if isinstance(module, ModuleType)}
     defaults = []
-    for holder in gc.get_referrers(*(old for old, _ in pairs)):
+    for holder in gc.get_referrers(*substitutes):
         if isinstance(holder, dict) and id(holder) in modules:
-            _in_module(holder, modules[id(holder)], instead)
-        elif isinstance(holder, (dict, tuple)):
+            if not modules[id(holder)].startswith(_LEFT_ALONE):
+                yield from _in_module(holder, instead)
+        elif _may_be_defaults(holder) and holder is not substitutes:
             defaults.append(holder)
-    for function in gc.get_referrers(*defaults):
-        if isinstance(function, FunctionType):
-            _in_defaults(function, {id(holder) for holder in defaults}, instead)
+    yield from _in_defaults(defaults, instead)
 
 
-def _in_module(names: dict[str, Any], module: str, instead: dict[int, Any]) -> None:
-    if not module.startswith(_LEFT_ALONE):
-        for name, value in list(names.items()):
-            if id(value) in instead:
-                names[name] = instead[id(value)]
+def _may_be_defaults(holder: object) -> bool:
+    """A class is held by tuples of classes only; asking for them costs another look at everything."""
+    return isinstance(holder, dict) or (isinstance(holder, tuple) and not all(isinstance(x, type) for x in holder))
 
 
-def _in_defaults(function: FunctionType, holders: set[int], instead: dict[int, Any]) -> None:
-    if (function.__module__ or "").startswith(_LEFT_ALONE):
-        return
-    if function.__defaults__ is not None and id(function.__defaults__) in holders:
-        function.__defaults__ = tuple(instead.get(id(value), value) for value in function.__defaults__)
-    if function.__kwdefaults__ is not None and id(function.__kwdefaults__) in holders:
-        function.__kwdefaults__ = {k: instead.get(id(v), v) for k, v in function.__kwdefaults__.items()}
+def _in_module(names: dict[str, Any], instead: dict[int, Any]) -> Iterator[Undo]:
+    for name, value in list(names.items()):
+        if id(value) in instead:
+            names[name] = instead[id(value)]
+            yield partial(names.__setitem__, name, value)
+
+
+def _in_defaults(holders: list[Any], instead: dict[int, Any]) -> Iterator[Undo]:
+    ids = {id(holder) for holder in holders}
+    for function in gc.get_referrers(*holders) if holders else ():
+        if not isinstance(function, FunctionType) or (function.__module__ or "").startswith(_LEFT_ALONE):
+            continue
+        plain, by_name = function.__defaults__, function.__kwdefaults__
+        if plain is not None and id(plain) in ids:
+            function.__defaults__ = tuple(instead.get(id(value), value) for value in plain)
+            yield partial(setattr, function, "__defaults__", plain)
+        if by_name is not None and id(by_name) in ids:
+            function.__kwdefaults__ = {name: instead.get(id(value), value) for name, value in by_name.items()}
+            yield partial(setattr, function, "__kwdefaults__", by_name)

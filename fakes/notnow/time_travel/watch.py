@@ -112,9 +112,7 @@ def _patience(fd: int, alone: bool, ports: Collection[int]) -> float:
     try:
         mine, peer = _names(fd)
     except OSError as error:
-        if error.errno in (errno.ENOTCONN, errno.EBADF):
-            return 0.0  # it listens, or is gone
-        return _piped(fd)
+        return _piped(fd) if error.errno == errno.ENOTSOCK else 0.0
     if peer is None or (peer[1] in ports and _local(mine, peer)):
         return 0.0
     if peer in _held():
@@ -133,9 +131,15 @@ def _socket(fd: int) -> socket.socket:
 
 
 def _names(fd: int) -> tuple[Name, Name | None]:
-    """Both ends of a connected socket; no peer for one half of a socketpair."""
+    """Both ends of a socket. No peer is known of a half of a socketpair, and of one that listens."""
     with _socket(fd) as sock:
-        return _name(sock.getsockname()) or ("", 0), _name(sock.getpeername())
+        mine = _name(sock.getsockname()) or ("", 0)
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return mine, None
+        try:
+            return mine, _name(sock.getpeername())
+        except OSError:
+            return mine, ("somewhere", 0)  # a datagram socket, or one that is being connected
 
 
 def _name(address: object) -> Name | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
-import asyncio
 import contextlib
 import itertools
 import os
@@ -12,9 +10,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
-from notnow.clock import Alarm, Cancellable, ManualClock
 from notnow.errors import FastForwardError
 from notnow.time_travel import watch
+from notnow.time_travel.clock import WorldClock
 from notnow.time_travel.parties import (
     Ended,
     FileWait,
@@ -40,52 +38,6 @@ LOOKS = 0 if sys.platform == "linux" else 3
 LAG = 0.001
 
 
-class WorldClock(ManualClock):
-    """Scenario time under fast_forward. `advance` in a thread of the test is a sleep of that length."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.world: World | None = None
-
-    @property
-    def ports(self) -> set[int]:
-        """Where the fakes that live by this clock listen."""
-        return {getattr(server, "port", 0) for server in list(self._servers)}
-
-    def call_at(self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Cancellable:
-        alarm = super().call_at(when, loop, callback)
-        if self.world is not None:
-            self.world.nudge()
-        return alarm
-
-    def advance_to(self, target: float) -> None:
-        if self.world is None:
-            super().advance_to(target)
-            return
-        for server in list(self._servers):
-            server.begin()
-        self.world.advance(target - self.now())
-
-    def settle(self) -> None:
-        """Return when no byte is on its way to a fake, and the fakes have done all that is due."""
-        with contextlib.suppress(RuntimeError):  # one has been stopped by a thread that takes no part
-            self._settle()
-
-    def ring(self) -> bool:
-        """Ring the next alarm that is due by now. False if there is none."""
-        alarm: Alarm | None = self._next(self._now + 5e-7)
-        if alarm is None:
-            return False
-        self._now = max(self._now, alarm.when)
-        with contextlib.suppress(RuntimeError):  # its loop has ended
-            alarm.loop.call_soon_threadsafe(alarm.ring)
-        return True
-
-    def move(self, target: int) -> None:
-        """Go on to `target`, in microseconds."""
-        self._now = max(self._now, target / 1e6)
-
-
 class World:
     """All parties, and the driver's thread. `moved` is told the scenario seconds whenever the clock has moved."""
 
@@ -96,7 +48,7 @@ class World:
         self.failure: Exception | None = None
         self._closed = False
         self._parties: dict[threading.Thread, Party] = {}
-        self._lock = _thread.allocate_lock()
+        self._lock = threading.RLock()  # a finalizer may notify somebody while we hold it
         self._mine = threading.local()
         self._orders = itertools.count()
         self._base = -(-(real_monotonic() * 1024) // 1) / 1024  # such numbers add up without rounding
@@ -124,7 +76,7 @@ class World:
     def start(self, thread: threading.Thread, begin: Callable[[threading.Thread], None]) -> None:
         """Start a thread as a party. It begins parked, and has its first turn when the others are."""
         run, party = thread.run, Party(thread.name)
-        party.wait = first = Wait(next(self._orders), micro(self.clock.now()))
+        party.wait = first = Wait(next(self._orders), micro(self.clock.shown))
 
         def body() -> None:
             with contextlib.suppress(Ended), self._taking_part(thread, party):
@@ -205,26 +157,24 @@ class World:
         if timeout == 0:
             self._count(party, YIELD)
         wait = Wait(next(self._orders), self._deadline(timeout), over=over, files=files, alone=alone)
-        with self._lock:
-            if self._closed:
-                return Verdict.CLOSED
-            if self.failure is not None:
-                raise FastForwardError(f"fast_forward itself failed: {self.failure!r}") from self.failure
-            party.wait = wait
-        self.nudge()
-        self._block(party, wait)
+        try:
+            self._block(party, wait)
+        except KeyboardInterrupt:
+            with self._lock:
+                party.wait = None
+                party.turn.acquire(blocking=False)  # if the turn came at the same time
+            raise
         return self._told(wait)
 
     def _block(self, party: Party, wait: Wait) -> None:
-        try:
-            party.block()
-        except BaseException:  # KeyboardInterrupt
-            with self._lock:
-                if party.wait is wait:
-                    party.wait = None
-                else:
-                    party.turn.acquire()  # the turn came at the same time
-            raise
+        with self._lock:
+            if self._closed:
+                return
+            if self.failure is not None:
+                raise FastForwardError(f"fast_forward itself failed: {self.failure!r}") from self.failure
+            party.wait = wait
+            self._call()
+        party.block()
 
     def _told(self, wait: Wait) -> Verdict:
         if wait.error is not None:
@@ -238,7 +188,7 @@ class World:
         """At least a microsecond on, so that a loop which is a float's last bit short of its timer gets there."""
         if timeout is None:
             return None
-        now = micro(self.clock.now())
+        now = micro(self.clock.shown)
         return now + max(1, micro(timeout)) if timeout > 0 else now
 
     def advance(self, span: float) -> None:
@@ -256,7 +206,7 @@ class World:
         if party is None:
             return None
         self._count(party, 1)
-        return self._base + self.clock.now()
+        return self._base + self.clock.shown
 
     def read(self) -> None:
         """A clock other than `monotonic` has been read."""
@@ -289,7 +239,8 @@ class World:
             while not self._closed:
                 self._step()
         except Exception as error:  # the fakes' loop is stuck, or a bug: nobody may hang on it
-            self.failure = error
+            with self._lock:
+                self.failure = error
             for party in self._parked():
                 self._wake(party, error=FastForwardError(f"fast_forward itself failed: {error!r}"))
 
@@ -311,7 +262,7 @@ class World:
 
     def _give_turn(self) -> bool:
         """Let the first party go on whose wait has ended. False if there is none."""
-        now = micro(self.clock.now())
+        now = micro(self.clock.shown)
         for party in self._parked():
             wait = party.wait
             if wait is not None and (verdict := wait.ended(now)) is not None:
@@ -393,14 +344,14 @@ class World:
 
     def _tick(self, target: int | None, parked: list[Party]) -> None:
         """Let real time pass for a moment, and scenario time with it."""
-        now, before = micro(self.clock.now()), real_monotonic()
+        now, before = micro(self.clock.shown), real_monotonic()
         self._stir(TICK if target is None else min(TICK, max(0.0, (target - now) / 1e6)), parked)
         passed = now + micro(real_monotonic() - before)
         self._move(passed if target is None else min(target, passed))
 
     def _move(self, target: int) -> None:
         self.clock.move(target)
-        self._moved(self.clock.now())
+        self._moved(self.clock.shown)
         for party in self._running() + self._parked():
             party.readings = 0
 
@@ -417,7 +368,7 @@ class World:
     def _unseen(self, place: str | None) -> str:
         return (
             f"{place} was blocked for {watch.GRACE:g} s in a call that fast_forward does not see "
-            f"(such as Lock.acquire or select.select); the clock moved on from {show(self.clock.now())}"
+            f"(such as Lock.acquire or select.select); the clock moved on from {show(self.clock.shown)}"
         )
 
     # ---- the end -------------------------------------------------------------------------------
@@ -425,8 +376,9 @@ class World:
     def close(self) -> None:
         """Stop the driver: nobody takes part any more, and whoever is parked stays so."""
         with self._lock:
-            self._closed = True
-            self._call()
+            if not self._closed:
+                self._closed = True
+                self._call()
         self._driver.join()
 
     def release(self) -> list[str]:

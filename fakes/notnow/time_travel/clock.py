@@ -1,0 +1,79 @@
+"""The clock that fakes are given under fast_forward."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Protocol
+
+from notnow.clock import Alarm, Cancellable, ManualClock
+
+
+class World(Protocol):
+    """What moves the clock: `notnow.time_travel.world.World`."""
+
+    def nudge(self) -> None:
+        """Something new is due."""
+
+    def read(self) -> None:
+        """The clock has been read."""
+
+    def advance(self, span: float) -> None:
+        """Let so many seconds pass."""
+
+
+class WorldClock(ManualClock):
+    """Scenario time under fast_forward. `advance` in a thread of the test is a sleep of that length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world: World | None = None
+
+    @property
+    def shown(self) -> float:
+        """`now`, which does not count as having read the clock."""
+        return self._now
+
+    def now(self) -> float:
+        if self.world is not None:
+            self.world.read()
+        return self._now
+
+    @property
+    def ports(self) -> set[int]:
+        """Where the fakes that live by this clock listen."""
+        return {getattr(server, "port", 0) for server in list(self._servers)}
+
+    def call_at(self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Cancellable:
+        alarm = super().call_at(when, loop, callback)
+        if self.world is not None:
+            self.world.nudge()
+        return alarm
+
+    def advance_to(self, target: float) -> None:
+        if self.world is None:
+            super().advance_to(target)
+            return
+        for server in list(self._servers):
+            server.begin()
+        self.world.advance(target - self._now)
+
+    def settle(self) -> None:
+        """Return when no byte is on its way to a fake, and the fakes have done all that is due."""
+        with contextlib.suppress(RuntimeError):  # one has been stopped by a thread that takes no part
+            self._settle()
+
+    def ring(self) -> bool:
+        """Ring the next alarm that is due by now. False if there is none."""
+        alarm: Alarm | None = self._next(self._now + 5e-7)
+        if alarm is None:
+            return False
+        self._now = max(self._now, alarm.when)
+        with contextlib.suppress(RuntimeError):  # its loop has ended
+            alarm.loop.call_soon_threadsafe(alarm.ring)
+        return True
+
+    def move(self, target: int) -> None:
+        """Go on to `target`, in microseconds."""
+        self._now = max(self._now, target / 1e6)

@@ -1,0 +1,381 @@
+"""What takes more than one field to see: what would do nothing, or fail later, is told at load; what is right loads."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from notnow import events
+from notnow.engine import Engine
+from notnow.errors import ScenarioError
+from notnow.grammar import PER
+from notnow.moments import MOMENTS, facts_at
+from notnow.scenario import loads
+from playbook import document, phase, rule
+
+NO = "451 no"
+CERTIFICATE = {"right": {}, "wrong": {"names": ["other.test"]}}
+
+
+def told(*parts: dict[str, Any], **top: Any) -> list[str]:
+    """Key path and finding of each problem."""
+    try:
+        loads(document(*parts, **top))
+    except ScenarioError as error:
+        return [f"{problem.key}: {problem.found}" for problem in error.problems]
+    return []
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("made", "found"),
+        [
+            (rule("tls", reply=NO), "reply: 'reply' cannot be done at 'tls'"),
+            (rule("enter", stall=True), "stall: 'stall' cannot be done at 'enter'"),
+            (rule("body", keep=True, reply=NO), "keep: 'keep' cannot be done at 'body'"),
+            (rule(["mail", "body"], reply=NO, after_bytes=3), "after_bytes: 'after_bytes' cannot be done at 'mail'"),
+            (rule("mail", alert="internal_error"), "alert: 'alert' cannot be done at 'mail'"),
+            (rule("mail", stall=True, reply=NO), "stall: a stalled answer has no reply and no close"),
+            (rule("mail", stall=True, close=True), "stall: a stalled answer has no reply and no close"),
+            (rule("mail", keep=True), "keep: 'keep' goes with a reply or a close"),
+            (rule("mail", keep=True, stall=True), "keep: 'keep' goes with a reply or a close"),
+            (rule("body", after_bytes=3), "after_bytes: nothing is done after these bytes"),
+            (rule("body", after_bytes=3, delay="1s"), "after_bytes: nothing is done after these bytes"),
+            (rule("mail", stall=True, delay="1s"), "delay: there is nothing to delay"),
+            (rule("enter", delay="1s"), "delay: there is nothing to delay"),
+            (rule("mail", stall=True, drip="1s"), "drip: nothing is said that could drip"),
+            (rule("mail", close=True, drip="1s"), "drip: nothing is said that could drip"),
+            (rule("error", drip="1s"), "drip: nothing is said that could drip"),
+            (rule("body", drip="1s"), "drip: nothing is said that could drip"),
+            (
+                rule("tls", certificate="wrong", close=True),
+                "certificate: a handshake that is refused shows no certificate",
+            ),
+            (rule("tls", certificate="worng"), "certificate: there is no certificate 'worng'"),
+        ],
+    )
+    def test_what_leaves_nothing_to_do(self, made: dict[str, Any], found: str) -> None:
+        assert told(made, certificate=CERTIFICATE) == [f"phase[0].rule[0].{found}"]
+
+    @pytest.mark.parametrize(
+        "made",
+        [
+            rule("mail"),
+            rule("enter"),
+            rule("mail", close=False),
+            rule("mail", delay="1s"),
+            rule("mail", drip="1s"),
+            rule("mail", reply=NO, delay="0s", drip="0s"),
+            rule("body", delay="1s"),
+            rule("body", stall=True, after_bytes=3),
+            rule("enter", delay="1s", close=True),
+            rule("message", close=True, keep=True),
+            rule("tls", certificate="wrong"),
+            rule("tls", alert="unrecognized_name", close=True),
+            rule(["connect", "any", "body", "message", "enter"], reply=NO),
+        ],
+    )
+    def test_what_has_something_to_do(self, made: dict[str, Any]) -> None:
+        assert told(made, certificate=CERTIFICATE) == []
+
+    def test_a_key_of_a_named_fault_is_found_where_it_stands(self) -> None:
+        fault = {"x": {"reply": NO, "drip": "1s"}}
+        assert told(rule("tls", fault="x"), fault=fault) == [
+            "fault.x.reply: 'reply' cannot be done at 'tls'",
+            "fault.x.drip: 'drip' cannot be done at 'tls'",
+        ]
+        own = told(rule("tls", fault="x", reply="450 own"), fault={"x": {"reply": NO}})
+        assert own == ["phase[0].rule[0].reply: 'reply' cannot be done at 'tls'"]
+
+
+class TestPlaceholders:
+    LEFT = rule("connect", reply="421 {left.seconds} {left.date}")
+
+    def test_left_needs_a_phase_that_lasts(self) -> None:
+        assert told(phase(self.LEFT, lasts="10s"), phase()) == []
+        assert told(phase(self.LEFT, until={"connect": 3}, lasts="10s"), phase()) == []
+        for bad in ([phase(self.LEFT)], [phase(self.LEFT, until={"connect": 3}), phase()], [phase(self.LEFT), phase()]):
+            assert told(*bad) == [
+                f"phase[0].rule[0].reply: {{{name}}}: this phase has no end that a clock could tell"
+                for name in ("left.date", "left.seconds")
+            ]
+
+    def test_left_in_a_named_fault(self) -> None:
+        found = told(rule("connect", fault="x"), fault={"x": {"reply": "421 {left.seconds}"}})
+        assert found == ["fault.x.reply: {left.seconds}: this phase has no end that a clock could tell"]
+
+    def test_an_escaped_one_is_none(self) -> None:
+        assert told(rule("connect", reply="421 {{left.seconds}} {{limit}}")) == []
+
+    @pytest.mark.parametrize("number", [{"over": 1}, {"after": 1}, {"first": "5m"}, {"nth": 2}])
+    def test_limit_needs_a_number(self, number: dict[str, Any]) -> None:
+        assert told(rule("connect", reply="421 {limit}", **number)) == []
+        assert told(rule("connect", reply="421 {limit}")) == [
+            "phase[0].rule[0].reply: {limit}: this rule has no number"
+        ]
+
+
+class TestWhere:
+    @pytest.mark.parametrize(
+        ("on", "where", "found"),
+        [
+            ("mail", {"sendr": "*"}, "where.sendr: there is no fact 'sendr'"),
+            ("mail", {"recipient": "*"}, "where.recipient: 'recipient' is not known at 'mail'"),
+            (["rcpt", "mail"], {"recipient": "*"}, "where.recipient: 'recipient' is not known at 'mail'"),
+            ("connect", {"user": "ann"}, "where.user: 'user' is not known at 'connect'"),
+            ("connect", {"tls": True}, "where.tls: 'tls' is not known at 'connect'"),
+            ("enter", {"command": "MAIL"}, "where.command: 'command' is not known at 'enter'"),
+            ("any", {"header": {"a": "*"}}, "where.header: 'header' is not known at 'any'"),
+            ("mail", {"tls": "yes"}, "where.tls: found 'yes'"),
+            ("mail", {"tls": 1}, "where.tls: found 1"),
+            ("mail", {"size": True}, "where.size: found true"),
+            ("mail", {"sender": 5}, "where.sender: found 5"),
+            ("mail", {"sender": True}, "where.sender: found true"),
+            ("mail", {"sender": []}, "where.sender: found []"),
+            ("mail", {"sender": ["a", 5]}, "where.sender: found 5"),
+            ("mail", {"sender": {"x": "y"}}, "where.sender: found a table"),
+            ("message", {"header": "x"}, "where.header: found 'x'"),
+            ("message", {"header": {}}, "where.header: found a table"),
+            ("message", {"header": {"subject": 5}}, "where.header.subject: found 5"),
+        ],
+    )
+    def test_what_could_never_match(self, on: str, where: dict[str, Any], found: str) -> None:
+        assert told(rule(on, where=where, reply=NO)) == [f"phase[0].rule[0].{found}"]
+
+    @pytest.mark.parametrize(
+        ("on", "where"),
+        [
+            ("connect", {"client": "10.*"}),
+            ("mail", {"sender": ["a@*", "none"], "size": [5, "1*", "none"], "tls": [True, False], "user": "none"}),
+            ("any", {"command": "VRFY", "sender": "*", "recipient": "*", "size": 1}),
+            ("error", {"command": "RCPT"}),
+            ("idle", {"client": "10.*", "tls": True}),
+            ("message", {"header": {"subject": "*", "x-none": "none"}, "recipient": "b@*"}),
+        ],
+    )
+    def test_what_could(self, on: str, where: dict[str, Any]) -> None:
+        after = {"after": "5m"} if on == "idle" else {}
+        assert told(rule(on, where=where, reply=NO, **after)) == []
+
+
+class TestConditions:
+    @pytest.mark.parametrize(
+        ("made", "found"),
+        [
+            (rule("idle", reply=NO), ": 'idle' needs the length of the silence"),
+            (rule("idle", after=3, reply=NO), ".after: 'idle' needs the length of the silence"),
+            (rule(["idle", "mail"], after="3s", reply=NO), ".on: 'idle' stands alone"),
+            (rule("idle", after="3s", over=1, reply=NO), ".over: 'over' does not count idle spells"),
+            (rule("idle", after="3s", since="transfer", reply=NO), ".since: found 'transfer'"),
+            (rule("mail", since="connect", reply=NO), ".since: 'since' goes with on = \"idle\""),
+            (rule("mail", within="3s", reply=NO), ".within: 'within' goes with 'over'"),
+            (
+                rule(["mail", "rcpt"], over=1, reply=NO),
+                ".on: 'over' counts what is in progress at 'mail', and connections at 'rcpt'",
+            ),
+            (
+                rule("connect", over=1, per=["client", "connection"], reply=NO),
+                ".per: 'over' counts connections here, and of those a connection is only one",
+            ),
+            (rule("mail", nth=3, first=2, reply=NO), ".nth: event 3 is not among the first 2"),
+            (rule("mail", nth=3, after=3, reply=NO), ".nth: event 3 does not come after 3"),
+            (rule("mail", nth=3, every=2, reply=NO), ".nth: event 3 is no multiple of 2"),
+            (rule("mail", first=3, after=3, reply=NO), ".first: no event is among the first and comes after them"),
+            (
+                rule("mail", first="5m", after="5m", reply=NO),
+                ".first: no event is among the first and comes after them",
+            ),
+            (rule("mail", per="recipient", nth=1, reply=NO), ".per: 'recipient' is not known at 'mail'"),
+            (rule("connect", per="user", nth=1, reply=NO), ".per: 'user' is not known at 'connect'"),
+            (rule(["rcpt", "connect"], per="sender", nth=1, reply=NO), ".per: 'sender' is not known at 'connect'"),
+        ],
+    )
+    def test_what_could_never_hold(self, made: dict[str, Any], found: str) -> None:
+        assert told(made) == [f"phase[0].rule[0]{found}"]
+
+    @pytest.mark.parametrize(
+        "made",
+        [
+            rule("idle", after="3s", nth=2, times=1, since="connect", reply=NO),
+            rule("mail", nth=4, every=2, after=3, first=4, reply=NO),
+            rule("mail", first=4, after=3, reply=NO),
+            rule("mail", first="5m", after=3, reply=NO),
+            rule("mail", nth=4, after="5m", reply=NO),
+            rule("connect", over=0, per="connection", reply=NO),
+            rule("mail", over=1, within="1h", per="connection", reply=NO),
+            rule(["mail", "rcpt"], over=1, within="1h", reply=NO),
+            rule("any", per=["sender", "recipient", "host"], nth=1, reply=NO),
+        ],
+    )
+    def test_what_could(self, made: dict[str, Any]) -> None:
+        assert told(made) == []
+
+
+class TestPhases:
+    def test_the_last_one_has_no_end(self) -> None:
+        assert told(phase(), phase(lasts="3s")) == ["phase[1].lasts: the last phase never ends"]
+        assert told(phase(until={"connect": 1})) == ["phase[0].until: the last phase never ends"]
+
+    def test_unless_they_go_in_a_circle(self) -> None:
+        assert told(phase(lasts="3s"), phase(until={"connect": 1}), repeat=True) == []
+
+    @pytest.mark.parametrize("moment", ["enter", "idle", "conect"])
+    def test_until_needs_a_moment_of_a_client(self, moment: str) -> None:
+        assert told(phase(until={moment: 1}), phase()) == [f"phase[0].until.{moment}: there is no moment {moment!r}"]
+
+    @pytest.mark.parametrize("moment", ["connect", "tls", "any", "error", "body", "message", "quit"])
+    def test_and_takes_any(self, moment: str) -> None:
+        assert told(phase(until={moment: 1}), phase()) == []
+
+
+# ---- whatever loads, plays ---------------------------------------------------------------------
+
+COMMANDS = [name for name, moment in MOMENTS["smtp"].items() if moment.command and name != "any"] + ["vrfy"]
+DURATION = st.sampled_from(["5s", "30s", "10m", "36500d"])
+REPLY = st.sampled_from(
+    ["421 {host} no", "451 {client} {port}", "250 ok", "421 {left.seconds} {left.date}", ["250 ok", "421 {{bye}}"]]
+)
+KEYS: dict[str, st.SearchStrategy[Any]] = {
+    "reply": REPLY,
+    "close": st.sampled_from([True, False, "reset", "abrupt"]),
+    "stall": st.booleans(),
+    "delay": DURATION,
+    "drip": DURATION,
+    "keep": st.booleans(),
+    "after_bytes": st.integers(1, 9),
+    "certificate": st.just("right"),
+    "alert": st.just("internal_error"),
+    "per": st.sampled_from(PER),
+    "nth": st.integers(1, 3),
+    "every": st.integers(1, 3),
+    "first": st.one_of(st.integers(1, 3), DURATION),
+    "after": st.one_of(st.integers(1, 3), DURATION),
+    "over": st.integers(0, 2),
+    "within": DURATION,
+    "times": st.integers(1, 3),
+    "chance": st.sampled_from(["0%", "50%", "100%"]),
+    "since": st.sampled_from(["any", "connect"]),
+}
+JUNK = st.sampled_from(
+    [
+        0,
+        1,
+        -1,
+        1.5,
+        True,
+        "",
+        "x",
+        "{",
+        "}",
+        "{a}",
+        "5m",
+        "0s",
+        "99999999d",
+        "200%",
+        "421-x",
+        [],
+        [1, "x"],
+        {},
+        {"x": {}},
+    ]
+)
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> dict[str, Any]:
+    """A rule that has a fair chance to hold."""
+    on = draw(st.lists(st.sampled_from(list(MOMENTS["smtp"])), min_size=1, max_size=2, unique=True))
+    made = {key: draw(KEYS[key]) for key in draw(st.lists(st.sampled_from(list(KEYS)), max_size=3, unique=True))}
+    known = sorted(frozenset.intersection(*(facts_at("smtp", moment) for moment in on)) - {"tls", "header"})
+    if known and draw(st.booleans()):
+        made["where"] = {draw(st.sampled_from(known)): draw(st.sampled_from(["*", "a@*", "none", ["a@*", "none"]]))}
+    return rule(on, **made)
+
+
+def play(scenario_text: str, seed: int) -> None:
+    """Feed a scenario what clients might do. Nothing may go wrong, and nothing be said after a close."""
+    chance, closed, live, now = random.Random(seed), set[str](), list[str](), 0.0
+    engine = Engine(loads(scenario_text), seed=seed)
+    for n in range(40):
+        now += chance.choice([0.0, 0.0, 0.5, 3.0, 20.0, 700.0])
+        for script in engine.feed(next(_happens(chance, live, n)), now):
+            assert script.steps
+            assert script.conn not in closed or script.moment == "tls"
+            if script.closes:
+                closed.add(script.conn)
+        assert engine.due is None or engine.due > now
+    engine.next_phase(now)
+    engine.play(engine.scenario, now)
+
+
+def _happens(chance: random.Random, live: list[str], n: int) -> Iterator[events.Event]:
+    if not live or chance.random() < 0.2:
+        live.append(f"{n}")
+        yield events.Opened(f"{n}", f"10.0.0.{n % 2}")
+    conn = chance.choice(live)
+    facts = {"sender": "a@x", "recipient": "b@x", "user": "ann", "command": "X"}
+    message = {**facts, "recipient": ("b@x", "c@x"), "header": {"subject": "x"}, "size": 5}
+    yield chance.choice(
+        [
+            *(events.Asked(conn, command, facts) for command in COMMANDS),
+            *(events.Asked(conn, moment, message) for moment in ("data", "body", "message")),
+            *(events.Ended(conn, "mail"), events.Left(conn), events.Heard(conn), events.Reached(conn)),
+            *(events.Answered(conn, 550, "RCPT"), events.Hello(conn, None), events.Tick(), events.Closed(conn)),
+        ]
+    )
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(rules(), max_size=3), st.lists(rules(), max_size=2), st.booleans(), st.integers(0, 2**31))
+def test_what_loads_plays(first: list[Any], second: list[Any], repeat: bool, seed: int) -> None:
+    """Rules that do not hold are left out, one by one, until the rest loads."""
+    top = {"repeat": repeat, "certificate": CERTIFICATE}
+
+    def text(one: list[Any], two: list[Any]) -> str:
+        return document(phase(*one, lasts="10m"), phase(*two, lasts="5s"), *([] if repeat else [phase()]), **top)
+
+    def holds(made: Any) -> bool:
+        try:
+            loads(text([made], []))
+        except ScenarioError:
+            return False
+        return True
+
+    play(text([made for made in first if holds(made)], [made for made in second if holds(made)]), seed)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_junk_in_any_place_is_a_scenario_error_or_loads(data: st.DataObject) -> None:
+    made = data.draw(rules())
+    parts: dict[str, Any] = {
+        "params": {"a": 3}, "server": {"tls": "none"}, "certificate": {"right": {}}, "fault": {"x": {"reply": NO}},
+        "expect": {"delivered": {"times": 1}}, "sources": ["x"], "summary": "x", "repeat": True,
+        "phase": [phase(made, rule("mail", fault="x", nth="{a}"), lasts="5s", until={"mail": 2}, name="one")],
+    }  # fmt: skip
+    place: Any = parts
+    while isinstance(place, (dict, list)) and place:
+        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        key = data.draw(st.sampled_from([*keys, "more"] if isinstance(place, dict) else keys))
+        if key == "more" or data.draw(st.booleans()) or not isinstance(place[key], (dict, list)):
+            place[key] = data.draw(JUNK)
+            break
+        place = place[key]
+    body = "".join(f"{key} = {value}\n" for key, value in _toml(parts))
+    try:
+        loads(f'protocol = "smtp"\n{body}')
+    except ScenarioError as error:
+        assert error.problems
+        assert all(problem.found for problem in error.problems)
+
+
+def _toml(parts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    from playbook import toml
+
+    for key, value in parts.items():
+        yield key, toml(value)

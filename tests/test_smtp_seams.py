@@ -1,0 +1,349 @@
+"""The private seams of aiosmtpd (and one of asyncio) that notnow stands on, each asked of the library itself.
+
+When one of these fails after an upgrade, this is the seam that has moved; `notnow.servers._smtp_wire` names them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiosmtpd
+import pytest
+from aiosmtpd.smtp import SMTP, Envelope, TLSSetupException
+from aiosmtpd.smtp import Session as SMTPState
+
+from notnow.servers import tls
+from notnow.servers._smtp_session import Session
+from notnow.servers._smtp_wire import Wire
+
+COMMANDS = {"AUTH", "DATA", "EHLO", "EXPN", "HELO", "HELP", "MAIL", "NOOP", "QUIT", "RCPT", "RSET", "STARTTLS", "VRFY"}
+
+
+def stock(**options: Any) -> SMTP:
+    return SMTP(object(), hostname="host.test", loop=asyncio.get_running_loop(), **options)
+
+
+@contextlib.asynccontextmanager
+async def served(make: Callable[[], SMTP]) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, SMTP]]:
+    """A client's streams, and the server's protocol behind them."""
+    made: list[SMTP] = []
+    server = await asyncio.get_running_loop().create_server(lambda: made.append(make()) or made[-1], "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+    try:
+        while not made:
+            await asyncio.sleep(0)
+        yield reader, writer, made[0]
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        server.close()
+        if made and made[0].transport is not None:
+            made[0].transport.abort()
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+def run(test: Callable[[], Any]) -> None:
+    asyncio.run(test())
+
+
+def test_the_version_that_was_looked_into():
+    assert aiosmtpd.__version__.startswith("1.4.")
+
+
+def test_handle_client_is_what_serves_a_connection():
+    class Quiet(SMTP):
+        async def _handle_client(self) -> None:
+            self._writer.write(b"mine\r\n")
+
+    async def test() -> None:
+        async with served(lambda: Quiet(object(), hostname="x")) as (reader, _, _smtp):
+            assert await reader.readline() == b"mine\r\n"
+
+    run(test)
+
+
+def test_cb_client_connected_sets_reader_and_writer():
+    async def test() -> None:
+        smtp = stock()
+        smtp._cb_client_connected("the reader", "the writer")
+        assert (smtp._reader, smtp._writer) == ("the reader", "the writer")
+
+    run(test)
+
+
+def test_handler_coroutine_is_there_for_the_taking():
+    async def test() -> None:
+        assert stock()._handler_coroutine is None
+        async with served(stock) as (reader, _, smtp):
+            await reader.readline()
+            assert isinstance(smtp._handler_coroutine, asyncio.Task)
+
+    run(test)
+
+
+def test_smtp_methods_are_the_commands():
+    async def test() -> None:
+        methods = stock()._smtp_methods
+        assert set(methods) == COMMANDS
+        assert all(callable(method) for method in methods.values())
+
+    run(test)
+
+
+def test_reset_timeout_is_all_that_sets_the_timer():
+    class Patient(SMTP):
+        def _reset_timeout(self, duration: float | None = None) -> None:
+            pass
+
+    async def test() -> None:
+        async with served(lambda: Patient(object(), hostname="x")) as (reader, writer, smtp):
+            writer.write(b"HELO x\r\n")
+            await reader.readline()
+            await reader.readline()
+            assert smtp._timeout_handle is None
+            smtp._timeout_handle = asyncio.get_running_loop().call_later(0, lambda: None)  # it expects one at the end
+
+    run(test)
+
+
+def test_the_states_are_reset_through_these_methods():
+    """HELO and STARTTLS reset by `_set_rset_state`; it makes a new envelope, through `_set_post_data_state`."""
+    called = []
+
+    class Spy(SMTP):
+        def _set_rset_state(self) -> None:
+            called.append("rset")
+            super()._set_rset_state()
+
+        def _set_post_data_state(self) -> None:
+            called.append("post")
+            super()._set_post_data_state()
+
+        async def push(self, status: Any) -> None:
+            pass
+
+    async def test() -> None:
+        smtp = Spy(object(), hostname="x")
+        smtp.session = smtp._create_session()
+        await smtp.smtp_HELO("x")
+        assert called == ["rset", "post"]
+        assert isinstance(smtp.envelope, Envelope)
+        assert (smtp.envelope.mail_from, smtp.envelope.rcpt_tos) == (None, [])
+
+    run(test)
+
+
+def test_create_session_makes_what_connection_made_uses():
+    async def test() -> None:
+        state = stock()._create_session()
+        assert isinstance(state, SMTPState)
+        assert (state.extended_smtp, state.host_name, state.authenticated, state.ssl) == (False, None, None, None)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("argument", "rest"), [("FROM:<a@b>", "<a@b>"), ("from: <a@b> X=1", "<a@b> X=1"), ("TO:<a@b>", None), ("", None)]
+)
+def test_strip_command_keyword(argument, rest):
+    async def test() -> None:
+        assert stock()._strip_command_keyword("FROM:", argument) == rest
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("argument", "address"),
+    [
+        ("<a@b.test> SIZE=1", ("a@b.test", "SIZE=1")),
+        ("<>", ("<>", "")),
+        ('<"a b"@c.test>', ('"a b"@c.test', "")),
+        ("<ü@b.test>", ("ü@b.test", "")),
+    ],
+)
+def test_getaddr_parses_paths(argument, address):
+    """Ours first tries the plain ones; both must say the same."""
+
+    async def test() -> None:
+        for smtp in (stock(), Session(object(), hostname="x")):
+            found = smtp._getaddr(argument)
+            assert (found[0], found[1] and found[1].strip()) == address, smtp
+
+    run(test)
+
+
+@pytest.mark.parametrize("garbage", ["<", "<a@", "<@", "<a@[", '<"', "<" + "(" * 5000])
+def test_getaddr_trips_over_garbage(garbage):
+    """In many ways: IndexError, AttributeError, RecursionError, each from the standard library's parser."""
+
+    async def test() -> None:
+        with contextlib.suppress(Exception):
+            stock()._getaddr(garbage)
+        assert Session(object(), hostname="x")._getaddr(garbage) == (None, None)
+
+    run(test)
+
+
+def test_every_reply_goes_through_push():
+    said: list[str] = []
+
+    class Spy(SMTP):
+        async def push(self, status: Any) -> None:
+            said.append(status)
+
+    async def test() -> None:
+        smtp = Spy(object(), hostname="host.test", enable_SMTPUTF8=True, data_size_limit=1000)
+        smtp.session, smtp.envelope = smtp._create_session(), Envelope()
+        await smtp.smtp_MAIL("FROM:<a@b>")
+        await smtp.smtp_HELO("x")
+        smtp.session.extended_smtp = True
+        await smtp.smtp_MAIL("FROM:<a@b> SIZE=1001")
+        await smtp.smtp_MAIL("FROM:<a@b> SIZE=1000 BODY=8BITMIME SMTPUTF8")
+        await smtp.smtp_RCPT("TO:<c@d>")
+        await smtp.smtp_NOOP("")
+        await smtp.smtp_VRFY("x@y")
+        await smtp.smtp_EXPN("x")
+        assert [text[:3] for text in said] == ["503", "250", "552", "250", "250", "250", "252", "502"]
+        assert (smtp.envelope.mail_from, smtp.envelope.rcpt_tos) == ("a@b", ["c@d"])
+
+    run(test)
+
+
+def test_a_copy_shares_nothing_that_changes():
+    """What `__init__` makes is known, so that a copy of it is a new session. A new name here may need one of its own."""
+    shared_and_never_changed = {
+        "__ident__", "_auth_callback", "_auth_methods", "_auth_require_tls", "_auth_required", "_authenticator",
+        "_decode_data", "_enforce_call_limit", "_handle_hooks", "_proxy_timeout", "_smtp_methods", "_timeout_duration",
+        "_tls_handshake_okay", "data_size_limit", "enable_SMTPUTF8", "event_handler", "hostname", "loop",
+        "require_starttls", "_ehlo_hook_ver",
+    }  # fmt: skip
+    none_until_there_is_a_connection = {
+        "_handler_coroutine", "_original_transport", "_timeout_handle", "_tls_protocol", "envelope", "session",
+        "tls_context", "transport",
+    }  # fmt: skip
+
+    async def test() -> None:
+        smtp = stock()
+        streams = set(vars(asyncio.StreamReaderProtocol(asyncio.StreamReader(), lambda *_: None)))
+        assert set(vars(smtp)) - streams == shared_and_never_changed | none_until_there_is_a_connection
+        assert all(getattr(smtp, name) is None for name in none_until_there_is_a_connection)
+
+    run(test)
+
+
+def test_what_we_override_is_what_we_mean_to():
+    """No method of ours stands in the way of one of theirs by accident."""
+    ours = {name for cls in (Wire, Session) for name in vars(cls) if hasattr(SMTP, name) and not name.startswith("__")}
+    assert {name for name in ours if not name.startswith("smtp_")} == {
+        "_create_session", "_getaddr", "_handle_client", "_reset_timeout", "_set_post_data_state", "_set_rset_state",
+        "connection_lost", "connection_made", "data_received", "eof_received", "push",
+    }  # fmt: skip
+
+
+class TestSTARTTLS:
+    """`smtp_STARTTLS` makes the TLS layer and calls `connection_made` again."""
+
+    def client(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=tls.ca_file())
+
+    def server(self) -> SMTP:
+        return stock(tls_context=tls.context(tls.Shown(("localhost",))))
+
+    def test_original_transport_reader_and_writer(self):
+        async def test() -> None:
+            async with served(self.server) as (reader, writer, smtp):
+                assert (await reader.readline()).startswith(b"220")
+                assert smtp._original_transport is None
+                plain, before, state = smtp.transport, smtp._writer, smtp.session
+                writer.write(b"STARTTLS\r\n")
+                assert (await reader.readline()).startswith(b"220")
+                await writer.start_tls(self.client(), server_hostname="localhost")
+                writer.write(b"NOOP\r\n")
+                assert (await reader.readline()).startswith(b"250")
+                assert smtp._original_transport is plain
+                assert smtp.transport is not plain
+                assert smtp._writer is before
+                assert smtp._writer.transport is smtp.transport
+                assert smtp.session is not state
+                assert smtp.session.ssl is not None
+                assert smtp.transport.get_extra_info("ssl_object").version()
+
+        run(test)
+
+    def test_a_handshake_that_fails_raises_with_its_cause(self):
+        caught: list[BaseException] = []
+
+        class Spy(SMTP):
+            async def smtp_STARTTLS(self, arg: str) -> None:
+                try:
+                    await super().smtp_STARTTLS(arg)
+                except TLSSetupException as error:
+                    caught.append(error)
+                    raise asyncio.CancelledError from None
+
+        async def test() -> None:
+            context = tls.context(tls.Shown(("localhost",)))
+            async with served(lambda: Spy(object(), hostname="x", tls_context=context)) as (reader, writer, smtp):
+                await reader.readline()
+                writer.write(b"STARTTLS\r\n")
+                await reader.readline()
+                writer.write(b"this is no ClientHello\r\n")
+                assert await reader.read() == b""
+                assert isinstance(caught[0].__cause__, ssl.SSLError)
+
+        run(test)
+
+    def test_an_aborted_handshake_wakes_it_without_an_error_and_nobody_tells_the_protocol(self):
+        """So we look whether TLS is there, and say `connection_lost` ourselves."""
+        outcome: list[str] = []
+
+        class Spy(SMTP):
+            async def smtp_STARTTLS(self, arg: str) -> None:
+                await super().smtp_STARTTLS(arg)
+                outcome.append("no error")
+                await asyncio.Event().wait()
+
+            def connection_lost(self, error: Exception | None) -> None:
+                outcome.append("told")
+
+        async def test() -> None:
+            context = tls.context(tls.Shown(("localhost",)))
+            async with served(lambda: Spy(object(), hostname="x", tls_context=context)) as (reader, writer, smtp):
+                await reader.readline()
+                writer.write(b"STARTTLS\r\n")
+                await reader.readline()
+                smtp.transport.abort()
+                assert await reader.read() == b""
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                assert outcome == ["no error"]
+                task = smtp._handler_coroutine
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+                smtp._timeout_handle.cancel()
+
+        run(test)
+
+
+def test_the_buffer_of_a_stream_reader_can_be_looked_into():
+    """asyncio's: bytes can be put back, and taken away."""
+
+    async def test() -> None:
+        reader = asyncio.StreamReader()
+        reader.feed_data(b"abc")
+        assert isinstance(reader._buffer, bytearray)
+        reader._buffer[:0] = b"12"
+        assert await reader.read(100) == b"12abc"
+        reader.feed_data(b"abc")
+        reader._buffer.clear()
+        reader.feed_eof()
+        assert await reader.read() == b""
+
+    run(test)

@@ -1,0 +1,189 @@
+"""What the engine counts: conditions one by one, and one atomic answer for each event."""
+
+from __future__ import annotations
+
+import pytest
+
+from notnow.store import (
+    After,
+    AfterFor,
+    Always,
+    Candidate,
+    Condition,
+    Every,
+    First,
+    FirstFor,
+    Mark,
+    Memory,
+    Nth,
+    Over,
+    OverWithin,
+    Question,
+    Tally,
+    Times,
+    Verdict,
+)
+
+START = Mark()
+KEY = ("here",)
+ME = ("me",)
+
+
+def question(*candidates: Candidate, mark: Mark = START, owner: str = "me", **more: object) -> Question:
+    return Question(mark, (owner,), candidates=[(candidate, KEY) for candidate in candidates], **more)  # type: ignore[arg-type]
+
+
+class TestConditions:
+    @pytest.mark.parametrize(
+        ("condition", "counts"),
+        [
+            (Always(), [1, 2, 3, 4, 5, 6]),
+            (Nth(2), [2]),
+            (Every(3), [3, 6]),
+            (First(2), [1, 2]),
+            (After(4), [5, 6]),
+        ],
+    )
+    def test_on_the_count(self, condition: Condition, counts: list[int]) -> None:
+        assert [n for n in range(1, 7) if condition.holds(Tally(count=n), 0.0, ME)] == counts
+
+    @pytest.mark.parametrize(
+        ("condition", "times"), [(FirstFor(10.0), [100, 109.9]), (AfterFor(10.0), [110, 200])], ids=["first", "after"]
+    )
+    def test_on_the_time_since_the_first(self, condition: Condition, times: list[float]) -> None:
+        assert [now for now in (100, 109.9, 110, 200) if condition.holds(Tally(since=100.0), now, ME)] == times
+
+    @pytest.mark.parametrize(
+        ("held", "holds"),
+        [(set(), False), ({"a"}, False), ({"a", "b"}, True), ({"a", "me"}, False), ({"a", "b", "me"}, True)],
+    )
+    def test_over_counts_the_others(self, held: set[str], holds: bool) -> None:
+        assert Over(2).holds(Tally(held=held), 0.0, ME) is holds
+
+    def test_over_within_forgets_what_is_older(self) -> None:
+        tally = Tally()
+        tally.window.extend([0.0, 5.0])
+        found = [OverWithin(2, 10.0).holds(tally, now, ME) for now in (5.0, 9.9, 10.0)]
+        assert found == [True, True, False]
+        assert list(tally.window) == [5.0]
+
+    def test_times_looks_at_its_own_rule(self) -> None:
+        tally = Tally(fired={0: 5, 1: 1})
+        assert [Times(rule, 2).holds(tally, 0.0, ME) for rule in (0, 1, 2)] == [False, True, True]
+
+    def test_all_of_a_rule_must_hold(self) -> None:
+        candidate = Candidate(0, (After(1), First(3), Times(0, 1)), refuses=True)
+        assert [candidate.holds(Tally(count=n), 0.0, ME) for n in (1, 2, 3, 4)] == [False, True, True, False]
+
+
+class TestMemory:
+    def test_the_event_is_counted_before_it_is_judged(self) -> None:
+        store, first = Memory(), Candidate(7, (Nth(1),), refuses=True)
+        assert store.decide(question(first, counts=[KEY]), 0.0) == Verdict(7)
+        assert store.decide(question(first, counts=[KEY]), 0.0) == Verdict(None)
+
+    def test_the_first_that_holds_fires_and_the_others_do_not(self) -> None:
+        store = Memory()
+        rules = [Candidate(0, (Nth(2),), True), Candidate(1, (Times(1, 1),), True), Candidate(2, (), True)]
+        asked = question(*rules, counts=[KEY])
+        assert [store.decide(asked, 0.0) for _ in range(4)] == [Verdict(1), Verdict(0), Verdict(2), Verdict(2)]
+
+    def test_places_are_taken_by_what_is_let_through(self) -> None:
+        store, full = Memory(), Candidate(0, (Over(1),), refuses=True)
+        verdicts = [store.decide(question(full, owner=who, places=[(KEY, who)]), 0.0) for who in "abb"]
+        assert verdicts == [Verdict(None), Verdict(0), Verdict(0)]
+        store.release("a")
+        assert store.decide(question(full, owner="b", places=[(KEY, "b")]), 0.0) == Verdict(None)
+
+    def test_a_rule_that_fires_and_lets_through_takes_the_place(self) -> None:
+        store, slow = Memory(), Candidate(0, (), refuses=False)
+        store.decide(question(slow, owner="a", places=[(KEY, "a")]), 0.0)
+        full = Candidate(1, (Over(1),), refuses=True)
+        assert store.decide(question(full, owner="b"), 0.0) == Verdict(1)
+
+    def test_a_place_is_one_place_however_often_it_is_taken(self) -> None:
+        store = Memory()
+        for _ in range(3):
+            store.take([(KEY, "a")])
+        assert [len(held) for held in store._owned.values()] == [1]
+        store.release("a")
+        assert not store._owned
+        assert store.decide(question(Candidate(0, (Over(1),), True), owner="b"), 0.0) == Verdict(None)
+
+    def test_releasing_what_holds_nothing_is_nothing(self) -> None:
+        Memory().release("nobody")
+
+    def test_a_window_is_joined_by_what_is_let_through(self) -> None:
+        store, often = Memory(), Candidate(0, (OverWithin(1, 60.0),), refuses=True)
+        asked = question(often, windows=[KEY])
+        assert [store.decide(asked, now) for now in (0.0, 59.0, 60.0)] == [Verdict(None), Verdict(0), Verdict(None)]
+
+    def test_a_question_about_an_old_phase_is_not_answered_and_not_counted(self) -> None:
+        store, first = Memory(), Candidate(0, (Nth(1),), refuses=True)
+        later = Mark(1, 0, 5.0)
+        assert store.move(START, later)
+        assert store.decide(question(first, counts=[KEY], places=[(KEY, "me")], until=[("mail", 1)]), 6.0) is None
+        assert store.decide(question(first, mark=later, counts=[KEY]), 6.0) == Verdict(0)
+        assert not store._owned
+
+    def test_an_equal_mark_will_do(self) -> None:
+        assert Memory().decide(question(mark=Mark()), 0.0) == Verdict(None)
+
+    def test_only_one_of_two_moves_it(self) -> None:
+        store = Memory()
+        assert store.move(START, Mark(1, 0, 1.0))
+        assert not store.move(START, Mark(1, 0, 2.0))
+        assert store.mark == Mark(1, 0, 1.0)
+
+    def test_counts_and_firings_restart_with_the_phase_and_places_do_not(self) -> None:
+        store = Memory()
+        rules = [Candidate(0, (Over(2),), True), Candidate(1, (Times(1, 1),), True)]
+        store.take([(KEY, "a"), (KEY, "b")])
+        store.decide(question(rules[1], counts=[KEY]), 0.0)
+        store.move(START, Mark(1))
+        assert store.decide(question(rules[1], mark=Mark(1), counts=[KEY]), 0.0) == Verdict(1)
+        assert store.decide(question(rules[0], mark=Mark(1)), 0.0) == Verdict(0)
+
+    def test_a_lap_restarts_them_as_well(self) -> None:
+        store, first = Memory(), Candidate(0, (Nth(1),), True)
+        store.decide(question(first, counts=[KEY]), 0.0)
+        store.move(START, Mark(0, 1))
+        assert store.decide(question(first, mark=Mark(0, 1), counts=[KEY]), 0.0) == Verdict(0)
+
+    def test_the_start_of_time_restarts_nothing(self) -> None:
+        store, first = Memory(), Candidate(0, (Nth(1),), True)
+        store.decide(question(first, counts=[KEY]), 0.0)
+        store.move(START, Mark(0, 0, 3.0))
+        assert store.decide(question(first, mark=Mark(0, 0, 3.0), counts=[KEY]), 0.0) == Verdict(None)
+
+    def test_what_nobody_holds_is_forgotten_with_the_phase(self) -> None:
+        store = Memory()
+        store.decide(question(Candidate(0, (Nth(9),), True), counts=[KEY]), 0.0)
+        store.take([(("there",), "a")])
+        store.move(START, Mark(1))
+        assert list(store._tallies) == [("there",)]
+
+    def test_until_ends_with_the_nth_event_of_any_of_its_moments(self) -> None:
+        store = Memory()
+        asked = [question(until=[("mail", 2), ("any", 3)]), question(until=[("any", 3)])]
+        assert [store.decide(asked[n], 0.0) for n in (0, 1, 1)] == [
+            Verdict(None),
+            Verdict(None),
+            Verdict(None, ends=True),
+        ]
+        store = Memory()
+        assert [store.decide(asked[0], 0.0) for _ in range(2)] == [Verdict(None), Verdict(None, ends=True)]
+
+    def test_until_counts_anew_in_the_next_phase(self) -> None:
+        store, once = Memory(), [("mail", 2)]
+        store.decide(question(until=once), 0.0)
+        store.move(START, Mark(1))
+        assert store.decide(question(mark=Mark(1), until=once), 0.0) == Verdict(None)
+
+    def test_what_was_counted_for_a_connection_is_forgotten_with_it(self) -> None:
+        store = Memory()
+        keys = [("mail", "me"), ("mail", "192.0.2.1")]
+        store.decide(question(counts=keys), 0.0)
+        store.forget("me")
+        store.forget("nobody")
+        assert list(store._tallies) == [("mail", "192.0.2.1")]
