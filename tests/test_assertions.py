@@ -231,7 +231,9 @@ class TestRetried:
 
 class TestNeverExceeded:
     def test_one_at_a_time(self):
-        leavings: list[Callable[[Raw], object]] = [lambda raw: raw.say("QUIT"), lambda raw: None, Raw.reset]
+        leavings: list[Callable[[Raw], object]] = [
+            lambda raw: raw.say("QUIT"), lambda raw: raw.send("QUIT\r\n"), lambda raw: raw.send("NOOP\r\n"), lambda raw: None, Raw.reset,
+        ]  # fmt: skip
         for leave in leavings:
             with healthy() as fake:
                 for _ in range(100):

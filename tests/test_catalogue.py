@@ -93,6 +93,21 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert catalogue.scenario(str(file)).phases[0].rules[0].reply == ("421 yours",)
 
 
+def test_one_and_true_are_two_knobs() -> None:
+    catalogue.scenario("smtp/too-many-connections", cap=1)
+    with pytest.raises(ScenarioError, match="knob 'cap' is True; allowed: a whole number"):
+        catalogue.scenario("smtp/too-many-connections", cap=True)
+
+
+def test_a_knob_that_cannot_be_hashed(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(
+        'protocol = "smtp"\n[params]\ntext = ["450 x"]\n[[phase]]\n[[phase.rule]]\non = "mail"\nreply = "{text}"\n'
+    )
+    made = catalogue.scenario(str(file), text=["450-a", "450 b"])
+    assert made.phases[0].rules[0].reply == ("450-a", "450 b")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -12,23 +12,27 @@ from hypothesis import strategies as st
 
 from notnow import events
 from notnow.engine import Engine
-from notnow.errors import ScenarioError
+from notnow.errors import Problem, ScenarioError
 from notnow.grammar import PER
 from notnow.moments import MOMENTS, facts_at
 from notnow.scenario import loads
-from playbook import document, phase, rule
+from playbook import document, phase, rule, toml
 
 NO = "451 no"
 CERTIFICATE = {"right": {}, "wrong": {"names": ["other.test"]}}
 
 
+def problems(text: str) -> tuple[Problem, ...]:
+    try:
+        loads(text)
+    except ScenarioError as error:
+        return error.problems
+    return ()
+
+
 def told(*parts: dict[str, Any], **top: Any) -> list[str]:
     """Key path and finding of each problem."""
-    try:
-        loads(document(*parts, **top))
-    except ScenarioError as error:
-        return [f"{problem.key}: {problem.found}" for problem in error.problems]
-    return []
+    return [f"{problem.key}: {problem.found}" for problem in problems(document(*parts, **top))]
 
 
 class TestFaults:
@@ -333,18 +337,14 @@ def _happens(chance: random.Random, live: list[str], n: int) -> Iterator[events.
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(rules(), max_size=3), st.lists(rules(), max_size=2), st.booleans(), st.integers(0, 2**31))
 def test_what_loads_plays(first: list[Any], second: list[Any], repeat: bool, seed: int) -> None:
-    """Rules that do not hold are left out, one by one, until the rest loads."""
+    """Rules that do not hold are left out."""
     top = {"repeat": repeat, "certificate": CERTIFICATE}
 
     def text(one: list[Any], two: list[Any]) -> str:
         return document(phase(*one, lasts="10m"), phase(*two, lasts="5s"), *([] if repeat else [phase()]), **top)
 
     def holds(made: Any) -> bool:
-        try:
-            loads(text([made], []))
-        except ScenarioError:
-            return False
-        return True
+        return not problems(text([made], []))
 
     play(text([made for made in first if holds(made)], [made for made in second if holds(made)]), seed)
 
@@ -366,16 +366,5 @@ def test_junk_in_any_place_is_a_scenario_error_or_loads(data: st.DataObject) -> 
             place[key] = data.draw(JUNK)
             break
         place = place[key]
-    body = "".join(f"{key} = {value}\n" for key, value in _toml(parts))
-    try:
-        loads(f'protocol = "smtp"\n{body}')
-    except ScenarioError as error:
-        assert error.problems
-        assert all(problem.found for problem in error.problems)
-
-
-def _toml(parts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    from playbook import toml
-
-    for key, value in parts.items():
-        yield key, toml(value)
+    body = "".join(f"{key} = {toml(value)}\n" for key, value in parts.items())
+    assert all(problem.found for problem in problems(f'protocol = "smtp"\n{body}'))

@@ -71,6 +71,29 @@ def test_a_cancelled_alarm_does_not_ring(server: Server) -> None:
     assert rung == ["kept"]
 
 
+def test_what_is_due_already_does_not_wait_for_an_advance(server: Server) -> None:
+    rung: list[float] = []
+    server.clock.advance(10)
+    server.clock.call_at(10, server.loop, lambda: rung.append(server.clock.now()))
+    server.settle()
+    assert rung == [10]
+
+
+def test_what_is_set_while_the_last_one_rings_is_not_left_behind(server: Server) -> None:
+    """As by a thread that is faster than `advance`: it sets an alarm when nothing more seems to be due."""
+    rung: list[float] = []
+    reach = server.clock._reach
+
+    def late(target: float) -> bool:
+        server.clock._reach = reach  # type: ignore[method-assign]
+        server.clock.call_at(5, server.loop, lambda: rung.append(server.clock.now()))
+        return reach(target)
+
+    server.clock._reach = late  # type: ignore[method-assign]
+    server.clock.advance(10)
+    assert rung == [5]
+
+
 def test_scenario_time_begins_with_the_first_advance(server: Server) -> None:
     server.clock.advance(1)
     assert server.begun == 1
@@ -82,7 +105,7 @@ def test_a_server_that_parts_is_not_asked_again(server: Server) -> None:
     assert server.begun == 0
 
 
-@pytest.mark.parametrize("by", [-1, "soon", None, "-3s"])
+@pytest.mark.parametrize("by", [-1, "soon", None, "-3s", float("nan"), float("inf")])
 def test_what_is_no_time_to_advance_by(by: object) -> None:
     with pytest.raises((ValueError, TypeError)):
         ManualClock().advance(by)  # type: ignore[arg-type]

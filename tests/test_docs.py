@@ -153,6 +153,15 @@ def played(session: str) -> str:
     return "\n".join(lines)
 
 
+def check(file: Path, printed: str) -> None:
+    """What was printed is what the file shows, but for what differs from run to run."""
+    shown = file.read_text("utf-8")
+    if UPDATE and alike(printed) != alike(shown):
+        file.write_text(printed.rstrip("\n") + "\n", "utf-8")
+    elif not UPDATE:
+        assert alike(printed) == alike(shown)
+
+
 def copied(directory: Path, to: Path) -> Path:
     ignored = shutil.ignore_patterns("__pycache__", "conftest.py")
     return shutil.copytree(directory, to, ignore=ignored)
@@ -162,12 +171,7 @@ def copied(directory: Path, to: Path) -> Path:
 @pytest.mark.parametrize("file", [s for s in SESSIONS if s.parent.name != "serve"], ids=name)
 def test_a_session_prints_what_it_shows(file: Path, tmp_path: Path) -> None:
     here = copied(file.parent, tmp_path / "here")
-    shown = file.read_text("utf-8")
-    printed = run(played(shown), here)
-    if UPDATE:
-        file.write_text(printed.rstrip("\n") + "\n", "utf-8")
-    else:
-        assert alike(printed) == alike(shown)
+    check(file, run(played(file.read_text("utf-8")), here))
 
 
 SERVE = EXAMPLES / "serve"
@@ -205,10 +209,7 @@ def test_serving_curl_and_swaks(tmp_path: Path) -> None:
             said[part] = run(played(shown[part]).replace("2525", port), tmp_path).replace(port, "2525")
     said["server"] = f"$ {start}\n" + "".join(printed).replace(port, "2525")
     for part, text in said.items():
-        if UPDATE:
-            (SERVE / f"{part}.console").write_text(text.rstrip("\n") + "\n", "utf-8")
-        else:
-            assert alike(text) == alike(shown[part])
+        check(SERVE / f"{part}.console", text)
 
 
 @needs_sh

@@ -334,6 +334,12 @@ class TestPhases:
         book >> Opened("a") << Proceed() >> Asked("a", "mail") << Proceed()
         book.at(10) >> Asked("a", "mail") << Proceed() >> Asked("a", "mail") << SORRY
 
+    def test_counts_restart_where_places_do_not(self, play):
+        rules = [rule("connect", over=1, reply=BYE), rule("connect", nth=1, delay="1s")]
+        book = play(document(phase(*rules, lasts="10s"), phase(*rules)))
+        book >> Opened("a") << Wait(1.0) << Proceed()
+        book.at(10) >> Closed("a") >> Opened("b") << Wait(1.0) << Proceed() >> Opened("c") << Send(BYE) << Close()
+
     def test_times_and_durations_restart(self, play):
         rules = [rule("mail", first="5s", times=1, reply=NO)]
         book = play(document(phase(*rules, lasts="10s"), phase(*rules))) >> Opened("a") << Proceed()

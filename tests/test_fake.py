@@ -138,8 +138,9 @@ class TestStop:
         for _ in range(5):
             with FakeSMTP(rules(one("connect", reply=NO))) as fake:
                 raw = Raw(fake)
-                raw.send("EHLO x\r\n" * 1000)
                 fake.wait_for(lambda j: j.count("connect"))
+                fake.loop.call_soon_threadsafe(time.sleep, 0.05)  # the stop finds what it has not read yet
+                raw.send("EHLO x\r\n" * 50_000)
             with raw:
                 assert raw.until_end() == f"{NO}\r\n"
 
@@ -248,8 +249,8 @@ class TestLeaks:
                 raw.send("NOOP\r\n")
                 fake.wait_for(lambda j: j.count("noop"))
             raw.close()
-            clock.advance("30d")
             assert clock.due is None
+            clock.advance("30d")
             with Raw(living) as other:
                 assert other.reply().startswith("220")
 
@@ -429,8 +430,13 @@ class TestWaiting:
 
     def test_for_what_is_not_answered_yet(self):
         """A count can be waited for although the clock stands still and no answer comes."""
-        with FakeSMTP(rules(one("connect", delay="1h")), clock=ManualClock()) as fake, Raw(fake):
+        with FakeSMTP(rules(one("connect", delay="1h")), clock=ManualClock()) as fake:
+            visitor: list[Raw] = []
+            visit = threading.Timer(0.05, lambda: visitor.append(Raw(fake)))
+            visit.start()
             fake.wait_for(lambda j: j.count("connect") == 1)
+            visit.join()
+            visitor[0].close()
 
     def test_in_vain_with_a_picture(self):
         with FakeSMTP("smtp/overload") as fake, Raw(fake) as raw:
@@ -444,14 +450,13 @@ class TestWaiting:
         assert isinstance(caught.value, TimeoutError)
 
     def test_longer_than_the_loop_may_take_for_anything_else(self, monkeypatch):
-        from notnow.servers import _runner
-
-        monkeypatch.setattr(_runner, "PATIENCE", 0.01)
         with FakeSMTP() as fake:
+            monkeypatch.setattr(Runner.run, "__defaults__", (0.01,))
             timer = threading.Timer(0.2, lambda: Raw(fake).close())
             timer.start()
             fake.wait_for(lambda j: j.count("connect"), timeout=20)
             timer.join()
+            monkeypatch.undo()
 
     def test_what_the_predicate_raises_is_raised(self):
         with FakeSMTP() as fake, pytest.raises(IndexError):

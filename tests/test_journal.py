@@ -57,6 +57,8 @@ def test_times_are_scenario_times(journal: Journal) -> None:
         ("421", (421,)),
         ("250-a\n250-b\n250 c", (250,)),
         ("250 2.0.0 Ok\n421 4.3.2 closing", (250, 421)),
+        ("250 one \u2028421 no line end", (250,)),
+        ("²50 no code", ()),
         (None, ()),
     ],
 )
@@ -97,6 +99,16 @@ def test_it_is_bounded_and_says_so(journal: Journal) -> None:
     out = io.StringIO()
     journal.export(out)
     assert json.loads(out.getvalue().splitlines()[0]) == {"event": "dropped", "count": 3}
+
+
+def test_a_connection_of_which_all_is_dropped_goes_when_it_ends(journal: Journal) -> None:
+    first, second = connect(journal, 1), connect(journal, 2)
+    say(journal, first)
+    for _ in range(5):
+        say(journal, second)
+    assert journal.connections == (first, second)
+    journal.close(first, "client")
+    assert journal.connections == (second,)
 
 
 def test_long_lines_are_clipped(journal: Journal) -> None:

@@ -40,6 +40,10 @@ def problem(params: str, rule: str, **values: Any) -> str:
         ("postscreen", "exim", "exim"),
         (["a"], "b,c", ["b", "c"]),
         (["a"], ("d",), ["d"]),
+        ([421], "450,451", [450, 451]),
+        ([], "a,b", ["a", "b"]),
+        (1.5, 2, 2.0),
+        (True, 1, True),
     ],
 )
 def test_a_value_takes_the_type_of_the_default(default: object, value: object, result: object) -> None:
@@ -58,6 +62,18 @@ def test_a_value_takes_the_type_of_the_default(default: object, value: object, r
         ("30s", "soon", "a number and a unit"),
         ("20%", "0.2", "a percentage"),
         ("text", 3, "text"),
+        ("30s", float("inf"), "a number and a unit"),
+        ("30s", float("nan"), "a number and a unit"),
+        ("30s", 1e300, "a number and a unit"),
+        ("30s", -1, "a number and a unit"),
+        ("30s", timedelta(-1), "a number and a unit"),
+        ("30s", True, "a number and a unit"),
+        (1.5, "nan", "a number"),
+        (1.5, "inf", "a number"),
+        (3, None, "a whole number"),
+        (["a"], 5, "a list; on the command line"),
+        ([421], "x", "a whole number"),
+        ("20%", 20, "a percentage"),
     ],
 )
 def test_a_value_of_another_type_names_what_is_allowed(default: object, value: object, allowed: str) -> None:
@@ -99,7 +115,50 @@ def test_what_is_known_only_while_running_cannot_be_a_condition() -> None:
     assert "{client} is known only while the fake runs" in message
 
 
-@pytest.mark.parametrize("name", ["host", "port", "seed", "clock", "client", "limit", "left", "tls", "users"])
+@pytest.mark.parametrize(
+    "default", ["{ x = 1 }", "2020-01-01", "[[1]]", "[1, 'a']", "[1, true]", "nan", "inf", "[{ x = 1 }]"]
+)
+def test_a_default_has_a_type_that_a_knob_can_have(default: str) -> None:
+    assert "allowed: text, a number, true or false, or a list" in problem(f"a = {default}", 'on = "mail"\nnth = "{a}"')
+
+
+def test_the_value_of_a_knob_is_no_template() -> None:
+    for reply in ("{text}", "421 {text}"):
+        made = scenario('text = "421 {nobody} }{"', f'on = "connect"\nreply = "{reply}"')
+        (line,) = made.phases[0].rules[0].reply or ()
+        assert render(line, lambda name: f"<{name}>").endswith("421 {nobody} }{")
+
+
+def test_a_knob_with_several_lines() -> None:
+    made = scenario('text = ["421-{a}", "421 b"]', 'on = "connect"\nreply = "{text}"')
+    assert [render(line, str) for line in made.phases[0].rules[0].reply or ()] == ["421-{a}", "421 b"]
+
+
+def test_a_key_that_is_called_reply_elsewhere_is_no_reply() -> None:
+    where = 'on = "message"\nwhere = { header.reply = "{client}" }\nover = "{cap}"\nclose = true'
+    assert "{client} is known only while the fake runs" in problem("cap = 3", where)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "host",
+        "port",
+        "seed",
+        "clock",
+        "client",
+        "limit",
+        "left",
+        "tls",
+        "users",
+        "files",
+        "app",
+        "journal_limit",
+        "name",
+        "own",
+        "beside",
+    ],
+)
 def test_a_knob_may_not_be_named_like_an_option_or_a_placeholder(name: str) -> None:
     message = problem(f"{name} = 3", f'on = "connect"\nover = "{{{name}}}"\nclose = true')
     assert f"a knob may not be called {name!r}" in message

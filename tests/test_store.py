@@ -141,6 +141,8 @@ class TestMemory:
         store.take([(KEY, "a"), (KEY, "b")])
         store.decide(question(rules[1], counts=[KEY]), 0.0)
         store.move(START, Mark(1))
+        first = Candidate(2, (Nth(1),), True)
+        assert store.decide(question(first, mark=Mark(1), counts=[KEY]), 0.0) == Verdict(2)
         assert store.decide(question(rules[1], mark=Mark(1), counts=[KEY]), 0.0) == Verdict(1)
         assert store.decide(question(rules[0], mark=Mark(1)), 0.0) == Verdict(0)
 

@@ -58,6 +58,22 @@ def test_every_key_has_its_line() -> None:
     }
 
 
+def test_quotes_and_odd_line_ends_hide_no_line() -> None:
+    text = (
+        'a = """say "" and \\""" so"""\r\n'
+        "# a comment with a \u2028 line end of another world\n"
+        "b = '''[ \\'''\n"
+        'c = """\n"quoted" " """\n'
+        "d = [ \"]\", # ]\n']', ]\n"
+        "'e' . \"f\" = { x = [1, 2], y = '}' }\n"
+        "[ g . 'h i' ] # [no]\n"
+        "j = 1\n"
+    )
+    assert key_lines(text) == {
+        ("a",): 1, ("b",): 3, ("c",): 4, ("d",): 6, ("e", "f"): 8, ("g", "h i"): 9, ("g", "h i", "j"): 10,
+    }  # fmt: skip
+
+
 def test_a_path_that_is_not_there_has_the_line_of_what_is_around_it() -> None:
     lines = key_lines(TEXT)
     assert line_of(lines, ("phase", 0, "rule", 0, "where", "size", 1)) == 15

@@ -10,7 +10,17 @@ from notnow import units
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("350ms", 0.35), ("30s", 30), ("1.5m", 90), ("10m", 600), ("2h", 7200), ("5d", 432000)]
+    ("text", "seconds"),
+    [
+        ("350ms", 0.35),
+        ("36500d", units.LONGEST),
+        ("0s", 0),
+        ("30s", 30),
+        ("1.5m", 90),
+        ("10m", 600),
+        ("2h", 7200),
+        ("5d", 432000),
+    ],
 )
 def test_durations_are_read(text: str, seconds: float) -> None:
     span = units.parse_duration(text)
@@ -18,7 +28,26 @@ def test_durations_are_read(text: str, seconds: float) -> None:
     assert isinstance(span, units.Span)
 
 
-@pytest.mark.parametrize("value", ["30", "s", "10 m", "-5s", "1h30m", "", 30, None, True, "10M"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "30",
+        "s",
+        "10 m",
+        "-5s",
+        "1h30m",
+        "",
+        30,
+        None,
+        True,
+        "10M",
+        "5s\n",
+        "٣s",
+        "36501d",
+        "9" * 400 + "s",
+        timedelta(-1),
+    ],
+)
 def test_what_is_no_duration(value: object) -> None:
     assert units.parse_duration(value) is None
 
@@ -28,7 +57,7 @@ def test_percentages_are_read(text: str, share: float) -> None:
     assert units.parse_percent(text) == pytest.approx(share)
 
 
-@pytest.mark.parametrize("value", ["101%", "20", "-1%", 0.2, None])
+@pytest.mark.parametrize("value", ["101%", "20", "-1%", 0.2, None, "20%\n", "9" * 400 + "%"])
 def test_what_is_no_percentage(value: object) -> None:
     assert units.parse_percent(value) is None
 
@@ -38,7 +67,7 @@ def test_seconds_of_a_number_a_duration_or_a_timedelta(value: object, seconds: f
     assert units.seconds(value) == seconds  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("value", ["soon", True, "10"])
+@pytest.mark.parametrize("value", ["soon", True, "10", float("inf"), float("nan")])
 def test_seconds_of_anything_else_name_what_is_allowed(value: object) -> None:
     with pytest.raises(ValueError, match=r"is no time; allowed: seconds as a number, or a number and a unit"):
         units.seconds(value)  # type: ignore[arg-type]
@@ -50,7 +79,13 @@ def test_seconds_of_anything_else_name_what_is_allowed(value: object) -> None:
         (0, "0s"),
         (0.35, "350ms"),
         (12.5, "12.5s"),
+        (0.0004, "0s"),
+        (0.9994, "999ms"),
+        (0.9999, "1s"),
+        (59.994, "59.99s"),
+        (59.999, "1m"),
         (60, "1m"),
+        (3599.7, "1h"),
         (61, "1m 1s"),
         (3600, "1h"),
         (7500, "2h 5m"),

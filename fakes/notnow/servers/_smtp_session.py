@@ -148,7 +148,7 @@ class Session(Wire):
         await self._perform(script, exchange, effect)
 
     async def _perform(self, script: Script, exchange: Exchange, effect: Effect | None = None) -> None:
-        """Carry out a script. Where nothing was asked there is no effect, and to behave is to say the reply."""
+        """Carry out a script; where nothing was asked there is no effect, and to behave is to do nothing."""
         exchange.phase, exchange.rule, exchange.fault = script.phase, script.rule, script.fault
         for step in script.steps:
             self._still_here()
@@ -156,8 +156,6 @@ class Session(Wire):
                 case Proceed(instead, drip):
                     if effect is not None:
                         await self._behave(effect, instead, drip, script.closes and instead != ())
-                    elif instead:
-                        await self._say(_wire(instead), exchange, drip, script.closes)
                 case Send(lines, drip):
                     await self._say(_wire(lines), exchange, drip, script.closes)
                 case Wait(seconds):
@@ -352,11 +350,9 @@ class Session(Wire):
             return
         await self.push("354 End data with <CR><LF>.<CR><LF>")
         self.instead, self.drip, self.ending = None, 0.0, False
-        self.in_body = True
         try:
             await self._message()
         finally:
-            self.in_body = False
             self._reset_transaction()
 
     async def _message(self) -> None:

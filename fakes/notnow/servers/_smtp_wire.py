@@ -57,7 +57,6 @@ class Wire(SMTP):
     handshaking: bool = False  # on the way there, after STARTTLS
     over: bool = False  # the fake has said its last word
     hanging: bool = False  # a stalled answer: what the client says is not heard
-    in_body: bool = False
     left: bool = False  # the engine knows that the client is going
     user: str | None = None  # who is logged in
     size: int | None = None  # what MAIL said of the message
@@ -161,8 +160,6 @@ class Wire(SMTP):
         if self.over:
             self._hear(data)
         elif not self.hanging:
-            if data[-6:].upper() == b"QUIT\r\n" and not self.in_body:
-                self._leave()
             super().data_received(data)
 
     def _leave(self) -> None:
