@@ -418,6 +418,11 @@ class TestAfterAClose:
         book.next_phase()
         book.play(scenario) >> Left("a") >> Closed("a")
 
+    def test_not_even_what_waited_for_its_byte(self, play):
+        rules = [rule("body", reply=NO, after_bytes=9), rule("error", reply=BYE)]
+        book = play(document(*rules)) >> Opened("a") << Proceed() >> Asked("a", "body") << Watch(9) << Proceed()
+        book >> Answered("a", 550) << Send(BYE) << Close() >> Reached("a")
+
     def test_nor_to_whom_it_does_not_know(self, play):
         book = play("smtp/healthy")
         for event in (Asked("x", "mail"), Hello("x", None), Answered("x", 500), Reached("x"), Heard("x"), Left("x")):

@@ -389,6 +389,7 @@ class TestChance:
         alone = self.draws(play, document(coin))
         for other in others:
             assert self.draws(play, document(other, coin)) == alone
+        assert self.draws(play, document(coin, rule("mail", chance="0%", reply="450 x"))) == alone
 
     def test_two_rules_alike_draw_apart(self, play):
         coins = [rule("mail", chance="50%", reply=NO), rule("mail", chance="50%", reply=NO)]

@@ -914,11 +914,17 @@ def test_a_keyboard_interrupt_ends_a_wait(forward: FastForward) -> None:
     assert forward.clock.now() == MINUTE
 
 
-def test_an_interrupt_at_the_very_moment_of_the_turn(forward: FastForward, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("taken", [True, False])
+def test_an_interrupt_at_the_very_moment_of_the_turn(
+    taken: bool, forward: FastForward, monkeypatch: pytest.MonkeyPatch
+) -> None:
     block = Party.block
 
     def interrupted(party: Party) -> None:
-        block(party)
+        if taken:
+            block(party)
+        while party.wait is not None:
+            select.select([], [], [], 0.001)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Party, "block", interrupted)

@@ -40,6 +40,16 @@ MISTAKES = {
     'on = "connect"\nreply = "42 x"': "x.toml:6: phase[0].rule[0].reply: found '42 x'; allowed: reply lines such as *",
     'on = "connect"\nreply = ["421-a", "421-b"]': "x.toml:6: *; allowed: a last line with a space after the code*",
     'on = "connect"\nreply = ["421-a", "450 b"]': "x.toml:6: *; allowed: the same code on every line of a reply*",
+    'on = "connect"\nreply = "421 a\\r\\nb"': "x.toml:6: *on one line), not '421 a*",
+    'on = "connect"\nreply = "421 a\\rb"': "x.toml:6: *on one line), not '421 a*",
+    'on = "connect"\nreply = [421]': "x.toml:6: phase[0].rule[0].reply: found [421]; allowed: reply lines such as *",
+    "on = []\nclose = true": "x.toml:5: phase[0].rule[0].on: found []; allowed: at least one",
+    "on = 5\nclose = true": "x.toml:5: phase[0].rule[0].on: found 5; allowed: text, or a list of texts",
+    'on = "connect"\nper = []\nclose = true': "x.toml:6: phase[0].rule[0].per: found []; allowed: at least one of server, *",
+    'on = "connect"\nover = true\nclose = true': "x.toml:6: phase[0].rule[0].over: found true; allowed: a whole number",
+    'on = "connect"\nfirst = "0s"\nclose = true': "x.toml:6: *first: found '0s'; allowed: a number of events *",
+    'on = "connect"\nwhere = "x"\nclose = true': "x.toml:6: phase[0].rule[0].where: found 'x'; allowed: a table of facts",
+    'on = "connect"\nstall = "yes"': "x.toml:6: phase[0].rule[0].stall: found 'yes'; allowed: true or false",
     'on = "connect"\nreply = []': "x.toml:6: *; allowed: at least one reply line",
     'on = "connect"\ndelay = "soon"': "x.toml:6: phase[0].rule[0].delay: found 'soon'; allowed: a number and a unit *",
     'on = "connect"\ndelay = 3': "x.toml:6: phase[0].rule[0].delay: found 3; allowed: a number and a unit *",
@@ -92,6 +102,20 @@ DOCUMENTS = {
     'protocol = "smtp"\n[fault.x]\nclose = true\n': "x.toml:2: fault.x: nothing uses the fault 'x'*",
     'protocol = "smtp"\nprotocol = "smtp"\n': "x.toml:2: not valid TOML: *",
     'protocol = "smtp\n': "x.toml:1: not valid TOML: *",
+    f"a = {'9' * 5000}\n": "x.toml: not valid TOML: exceeds the limit *",
+    f"a = {'[' * 5000}\n": "x.toml: not valid TOML: nested too deeply",
+    'protocol = "smtp"\nparams = 5\n': "x.toml:2: params: found 5; allowed: a table",
+    'protocol = "smtp"\nphase = 5\n': "x.toml:2: phase: found 5; allowed: a list",
+    'protocol = "smtp"\nphase = [5]\n': "x.toml:2: phase[0]: found 5; allowed: a table",
+    'protocol = "smtp"\nsources = [1]\n': "x.toml:2: sources[0]: found 1; allowed: text",
+    'protocol = "smtp"\n[server]\nusers = { ann = 5 }\n': "x.toml:3: server.users.ann: found 5; allowed: text",
+    'protocol = "smtp"\n[certificate.x]\nnames = []\n': "x.toml:3: certificate.x.names: found []; allowed: at least one",
+    'protocol = "smtp"\n[certificate.x]\nexpird = true\n': "x.toml:3: certificate.x.expird: *did you mean 'expired'?",
+    'protocol = "smtp"\n[fault.server]\nreplyy = "421"\n': "x.toml:3: fault.server.replyy: *did you mean 'reply'?",
+    'protocol = "smtp"\n[[phase]]\nlast = "3s"\n': "x.toml:3: phase[0].last: *did you mean 'lasts'?",
+    'protocol = "smtp"\n[[phase]]\nuntil = { mail = 0 }\n[[phase]]\n': "x.toml:3: phase[0].until.mail: found 0; allowed: 1 or more",
+    'protocol = "smtp"\n[[phase]]\nlasts = "0.5ms"\n[[phase]]\n': "x.toml:3: phase[0].lasts: found '0.5ms'; *at least 1ms",
+    'protocol = "smtp"\n[[phase]]\nlasts = "40000d"\n[[phase]]\n': "x.toml:3: phase[0].lasts: *36500d at most*",
 }
 
 
@@ -106,6 +130,44 @@ def test_a_mistake_elsewhere_says_where_and_what_is_allowed(text: str) -> None:
 def test_all_problems_are_told_at_once_in_the_order_of_their_lines() -> None:
     text = 'protocol = "smtp"\nrepeat = 1\n[[phase]]\n[[phase.rule]]\non = "connect"\ndelay = 3\n'
     assert [line.split(":")[1] for line in problems(text)] == ["2", "6"]
+
+
+def test_one_of_each_kind_at_once() -> None:
+    text = """protocol = "smtp"
+repeet = true
+[params]
+idle = "5m"
+[fault.x]
+close = true
+[[phase]]
+lasts = "soon"
+"""
+    assert [line.partition("; allowed")[0] for line in problems(text)] == [
+        "x.toml:2: repeet: there is no key 'repeet'",
+        "x.toml:4: params.idle: nothing uses the knob 'idle'",
+        "x.toml:8: phase[0].lasts: found 'soon'",
+    ]
+
+
+def test_a_fault_that_a_knob_may_choose_is_used() -> None:
+    text = 'protocol = "smtp"\n[params]\nlike = "x"\n[fault.x]\nclose = true\n[fault.y]\nclose = true\n'
+    chosen = '[[phase]]\n[[phase.rule]]\non = "connect"\nfault = "{like}"\n'
+    assert loads(text + chosen).faults == ("x", "y")
+    with pytest.raises(ScenarioError, match="there is no fault 'z'; allowed: x, y"):
+        loads(text + chosen, values={"like": "z"})
+
+
+def test_a_knob_can_have_any_name_that_a_keyword_can() -> None:
+    text = rule(
+        'on = "connect"\nover = "{self}"\nclose = true', HEAD.replace("[[phase]]", "[params]\nself = 3\n[[phase]]")
+    )
+    assert loads(text).with_knobs(self=5).params == {"self": 5}
+
+
+def test_a_file_that_windows_has_marked_as_utf_8(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text('protocol = "smtp"\n', "utf-8-sig")
+    assert load(file).protocol == "smtp"
 
 
 def test_a_scenario_is_frozen() -> None:
@@ -158,7 +220,17 @@ def test_the_schema_accepts_the_catalogue(schema: Draft202012Validator, name: st
 
 @pytest.mark.parametrize(
     "rule",
-    [{"on": "conect"}, {"on": "mail", "nth": 0}, {"on": "mail", "over": "x"}, {"close": True}, {"on": "mail", "no": 1}],
+    [
+        {"on": []},
+        {"on": "mail", "per": "x"},
+        {"on": "mail", "delay": "soon"},
+        {"on": "mail", "close": 1},
+        {"on": "conect"},
+        {"on": "mail", "nth": 0},
+        {"on": "mail", "over": "x"},
+        {"close": True},
+        {"on": "mail", "no": 1},
+    ],
 )
 def test_the_schema_refuses_what_the_loader_refuses(schema: Draft202012Validator, rule: dict[str, object]) -> None:
     assert not schema.is_valid({"protocol": "smtp", "phase": [{"rule": [rule]}]})
@@ -166,6 +238,9 @@ def test_the_schema_refuses_what_the_loader_refuses(schema: Draft202012Validator
 
 def test_a_placeholder_may_stand_for_any_value(schema: Draft202012Validator) -> None:
     rule = {"on": "{stage}", "nth": "{n}", "over": "{cap}", "delay": "{wait}", "close": "{how}", "keep": "{keep}"}
+    schema.validate(
+        {"protocol": "smtp", "phase": [{"rule": [{"on": ["{stage}", "mail"], "chance": "{n}%", "per": ["{who}"]}]}]}
+    )
     schema.validate({"protocol": "smtp", "phase": [{"lasts": "{outage}", "until": {"mail": "{n}"}, "rule": [rule]}]})
 
 

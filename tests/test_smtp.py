@@ -502,7 +502,8 @@ class TestUnasked:
             fake.settle()
             fake.clock.advance("1h")
             assert raw.reply() == "250 2.0.0 Ok"
-            assert fake.journal.count("idle") == 0
+            reset, idle = (next(x for x in fake.journal if x.moment == moment) for moment in ("rset", "idle"))
+            assert idle.at == reset.answered_at + 300
 
     def test_nobody_is_told_421_for_idling_after_a_close(self):
         with (

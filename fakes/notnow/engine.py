@@ -349,7 +349,7 @@ class Engine:
     def _draw(self, connection: _Connection, play: Play) -> float:
         """A number in [0, 1) from the seed, the rule, the connection, and how often it drew there; nothing else."""
         drawn = connection.drawn[play.lot] = connection.drawn.get(play.lot, 0) + 1
-        at = f"{self.seed}/{self._mark.lap}/{play.lot}/{connection.number}/{drawn}"
+        at = f"{self.seed}/{play.lot}/{connection.number}/{drawn}"
         return int.from_bytes(blake2b(at.encode(), digest_size=7).digest(), "big") / 2.0**56
 
     def _carry_out(
@@ -474,7 +474,7 @@ class Engine:
     def _fire_idle(self, now: float, scripts: list[Script]) -> None:
         while self._idle and self._idle[0][0] <= now:
             connection = self._connections.get(heapq.heappop(self._idle)[1])
-            if connection is None or connection.over or not connection.armed:
+            if connection is None or not connection.armed:
                 continue
             connection.armed = False
             self._end_silences(connection, now, scripts)

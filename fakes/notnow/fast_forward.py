@@ -1,21 +1,18 @@
 """fast_forward: sleeps in the test process move scenario time on, instead of waiting.
 
-The test's thread, and every thread that such a thread starts meanwhile, is a *party*. A party runs, or it is
-parked: in a sleep, on a lock of Condition.wait (Event, Queue, Timer, Future, Thread.join), in a selector
-(asyncio's only wait), in a socket. Time stands still while a party runs, however long it computes: no idle
-time-out of a fake strikes then. When all are parked, the fakes are let come to rest, so that no byte is on
-its way; then the first party whose wait is over goes on alone. Where none is, and only there, the clock jumps
-to whatever is due first, of the parties' deadlines and the fakes' alarms: fakes first on a tie, then parties
-in the order in which they parked. So the order of events is the same in every run, a reply that is delayed
-or dripped costs no time, and a fake's idle time-out cuts exactly those clients that it would cut in real life:
-those that sleep, or wait for something else, for longer than it.
+The test's thread, and every thread that such a thread starts meanwhile, is a *party*. It runs, or it is parked: in a
+sleep, a Condition (Event, Queue, Timer, Future, join), a selector (asyncio's only wait) or a socket. Time stands still
+while a party runs, however long it computes. When all are parked, the fakes are let come to rest, so that no byte is on
+its way; then the first party whose wait is over goes on, alone. Where there is none, and only there, the clock jumps to
+what is due first: a fake's alarm, or a party's deadline (on a tie the fakes, then parties as they parked). So the order
+of events is the same in every run; a delayed or dripped reply costs no time; and an idle time-out never strikes a client
+that computes, but does strike, as in real life, one that sleeps or waits for something else for longer than it.
 
-What waits for other processes or machines (a child, a pipe, a name look-up, a socket whose other end is no
-fake) lets real time pass. What cannot be moved is refused: trio, uvloop, spinning on a clock. A thread that
-blocks in a call that is not seen (Lock.acquire, select.select) is noticed after half a second; the clock then
-moves without it, and a FastForwardWarning says so at the end. Threads that were there before take no part: a
-wait with a time-out for one of these ends at once. time.perf_counter, the time-outs of C code, and
-`wait_for` of the fakes stay real. POSIX only.
+A wait for a child, a pipe, a name look-up, or a socket whose other end is no fake lets real time pass. Refused are trio,
+uvloop, spinning on a clock, and waits beyond the horizon. A thread blocked in a call that is not seen (Lock.acquire,
+select.select) is noticed after half a second: the clock moves without it, and a FastForwardWarning tells at the end.
+Threads from before take no part; a wait with a time-out for one of them ends at once. time.perf_counter and the
+time-outs of C code are real, and so are the seconds that `wait_for` of a fake takes. POSIX only.
 """
 
 from __future__ import annotations

@@ -104,6 +104,13 @@ class _Loader:
         place = self.file or self.name
         self.problems.append(replace(problem, key=problem.key or show(path), file=place, line=line))
 
+    def _report_knob(self, path: Path, problem: Problem) -> None:
+        """A knob that was given stands in no file: the scenario's name says which."""
+        if path:
+            self.report(path, problem)
+        else:
+            self.problems.append(replace(problem, file=self.name))
+
     def stop_if_bad(self) -> None:
         if self.problems:
             raise ScenarioError(sorted(self.problems, key=lambda p: p.line or 0))
@@ -114,7 +121,7 @@ class _Loader:
         if not isinstance(defaults, dict):
             self.report(("params",), Problem(f"found {shown(defaults)}", allowed="a table"))
             defaults = {}
-        settled = knobs.settle(defaults, values, self.report)
+        settled = knobs.settle(defaults, values, self._report_knob)
         self.stop_if_bad()
         filler = knobs.Filler(settled, self.report)
         filled = {k: filler.fill(v, (k,)) for k, v in raw.items() if k != "params"}

@@ -159,7 +159,7 @@ class World:
         wait = Wait(next(self._orders), self._deadline(timeout), over=over, files=files, alone=alone)
         try:
             self._block(party, wait)
-        except KeyboardInterrupt:
+        except BaseException:  # of a signal's handler: KeyboardInterrupt, or a time-out of the test
             with self._lock:
                 party.wait = None
                 party.turn.acquire(blocking=False)  # if the turn came at the same time
