@@ -17,19 +17,18 @@ from typing import Any, ClassVar, Protocol, Self
 
 from notnow import catalogue
 from notnow.actions import Close, Script, Send
-from notnow.clock import Cancellable, Clock, RealClock
+from notnow.clock import Cancellable
 from notnow.conduct.assertions import Assertions
 from notnow.engine import Engine
-from notnow.errors import FakeError, Problem, ScenarioError, WaitTimeoutError, unknown
+from notnow.errors import FakeError, Problem, ScenarioError, WaitTimeoutError
 from notnow.events import Closed, Event, Hello, Left, Opened, Tick
-from notnow.journal import DEFAULT_LIMIT, TLS, Connection, Entry, Exchange, Journal
-from notnow.knobs import SERVER_OPTIONS
+from notnow.journal import TLS, Connection, Entry, Exchange, Journal
 from notnow.scenario import Scenario
 from notnow.servers import _listener
+from notnow.servers._options import Options
 from notnow.servers._runner import Runner
 
 HOSTNAME = "fake.notnow.test"  # what the fakes call themselves (RFC 6761: .test is nobody's)
-MODES = ("none", "starttls", "implicit")
 GRACE = 0.2  # real seconds that clients have for reading their goodbye when a fake stops
 PATIENCE = 5.0  # real seconds for closing everything; only a bug of ours takes longer
 POLL = 0.02  # real seconds after which a waiting predicate is asked again, whatever the journal says
@@ -48,44 +47,6 @@ class Session(Protocol):
 
     def dismiss(self) -> bool:
         """The fake stops: say so if the protocol has a way to. True if that takes a moment."""
-
-
-class Options:
-    """The server options of a fake, checked; what else was given are knobs."""
-
-    def __init__(self, protocol: str, allowed: frozenset[str], given: Mapping[str, Any]) -> None:
-        for name in given:
-            if name in SERVER_OPTIONS and name not in allowed:
-                raise _bad(f"{name!r} is no option of an {protocol} server", ", ".join(sorted(allowed)))
-        self.knobs = {k: v for k, v in given.items() if k not in SERVER_OPTIONS}
-        self.clock: Clock = given.get("clock") or RealClock()
-        self.seed: int = _checked(given, "seed", int, "a whole number", secrets.randbelow(2**31))
-        self.host: str = _checked(given, "host", str, "an address of this machine", "127.0.0.1")
-        self.port: int = _checked(given, "port", int, "0 (any free one) to 65535", 0)
-        self.tls: str | None = _checked(given, "tls", str, ", ".join(MODES), None)
-        self.users: dict[str, str] | None = _checked(given, "users", dict, "a mapping of names to passwords", None)
-        self.journal_limit: int = _checked(given, "journal_limit", int, "1 or more", DEFAULT_LIMIT)
-        if not isinstance(self.clock, Clock):
-            raise _bad(f"clock is {self.clock!r}", "ManualClock(), or RealClock(speed)")
-        if not 0 <= self.port <= 65535:
-            raise _bad(f"port is {self.port!r}", "0 (any free one) to 65535")
-        if self.journal_limit < 1:
-            raise _bad(f"journal_limit is {self.journal_limit!r}", "1 or more")
-        if self.tls is not None and self.tls not in MODES:
-            raise ScenarioError([unknown("tls mode", self.tls, MODES)])
-
-
-def _bad(found: str, allowed: str) -> ScenarioError:
-    return ScenarioError([Problem(found, allowed=allowed)])
-
-
-def _checked(given: Mapping[str, Any], name: str, kind: type, allowed: str, default: Any) -> Any:
-    value = given.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise _bad(f"{name} is {value!r}", allowed)
-    return value
 
 
 class Fake(Assertions):
@@ -129,7 +90,8 @@ class Fake(Assertions):
         else:
             found = self.find(str(scenario or f"{self.protocol}/healthy"), **values)
         if found.protocol != self.protocol:
-            raise _bad(f"{found.name!r} is a scenario for {found.protocol}", f"one for {self.protocol}")
+            problem = Problem(f"{found.name!r} is a scenario for {found.protocol}", allowed=f"one for {self.protocol}")
+            raise ScenarioError([problem])
         return found
 
     # ---- life ----------------------------------------------------------------------------------

@@ -1,0 +1,52 @@
+"""The keywords of a fake: which are options of the server, checked, and which are knobs of its scenario."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from notnow.clock import Clock, RealClock
+from notnow.errors import Problem, ScenarioError, unknown
+from notnow.journal import DEFAULT_LIMIT
+from notnow.knobs import SERVER_OPTIONS
+
+MODES = ("none", "starttls", "implicit")
+
+
+class Options:
+    """The server options of a fake, checked; what else was given are knobs."""
+
+    def __init__(self, protocol: str, allowed: frozenset[str], given: Mapping[str, Any]) -> None:
+        for name in given:
+            if name in SERVER_OPTIONS and name not in allowed:
+                raise _bad(f"{name!r} is no option of an {protocol} server", ", ".join(sorted(allowed)))
+        self.knobs = {k: v for k, v in given.items() if k not in SERVER_OPTIONS}
+        self.clock: Clock = given.get("clock") or RealClock()
+        self.seed: int = _checked(given, "seed", int, "a whole number", secrets.randbelow(2**31))
+        self.host: str = _checked(given, "host", str, "an address of this machine", "127.0.0.1")
+        self.port: int = _checked(given, "port", int, "0 (any free one) to 65535", 0)
+        self.tls: str | None = _checked(given, "tls", str, ", ".join(MODES), None)
+        self.users: dict[str, str] | None = _checked(given, "users", dict, "a mapping of names to passwords", None)
+        self.journal_limit: int = _checked(given, "journal_limit", int, "1 or more", DEFAULT_LIMIT)
+        if not isinstance(self.clock, Clock):
+            raise _bad(f"clock is {self.clock!r}", "ManualClock(), or RealClock(speed)")
+        if not 0 <= self.port <= 65535:
+            raise _bad(f"port is {self.port!r}", "0 (any free one) to 65535")
+        if self.journal_limit < 1:
+            raise _bad(f"journal_limit is {self.journal_limit!r}", "1 or more")
+        if self.tls is not None and self.tls not in MODES:
+            raise ScenarioError([unknown("tls mode", self.tls, MODES)])
+
+
+def _bad(found: str, allowed: str) -> ScenarioError:
+    return ScenarioError([Problem(found, allowed=allowed)])
+
+
+def _checked(given: Mapping[str, Any], name: str, kind: type, allowed: str, default: Any) -> Any:
+    value = given.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise _bad(f"{name} is {value!r}", allowed)
+    return value
