@@ -68,6 +68,7 @@ class Raw:
 
     def wrap(self, context: ssl.SSLContext, name: str | None = "localhost") -> None:
         try:
+            self.sock.getpeername()  # of a connection that has been reset, ssl would leave an open socket behind
             self.sock = context.wrap_socket(self.sock, server_hostname=name)
         except BaseException:
             self.close()

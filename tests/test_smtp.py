@@ -170,7 +170,7 @@ class TestEveryMoment:
             exchange = the_exchange(fake, "drip")
             assert exchange.answered_at - exchange.at == len(exchange.reply.replace("\n", "\r\n")) + 1
 
-    @with_a_reply
+    @everywhere
     def test_delay_drip_and_reply_go_together(self, moment):
         with only(moment, reply=NO, delay="10s", drip="1s") as fake, reach(fake, moment) as raw:
             fake.wait_for(lambda j: any(x.fault == "reply+delay+drip" for x in j))
