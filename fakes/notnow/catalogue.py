@@ -6,6 +6,7 @@ A name without a suffix is the catalogue's, `smtp/overload`; anything that ends 
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib.resources import files
@@ -17,6 +18,7 @@ from notnow.moments import PROTOCOLS
 from notnow.scenario import Scenario, load
 
 SUFFIX = ".toml"
+_NAME = re.compile(r"[\w-]+(?:/[\w-]+)*")
 
 
 @lru_cache(maxsize=1)
@@ -67,6 +69,10 @@ def locate(name: str, own: Iterable[str | Path] = (), beside: Iterable[Path] = (
                 return file
         tried = " or ".join(str(p.parent) for p in places)
         raise ScenarioError([Problem(f"there is no scenario file {name!r}", allowed=f"a file in {tried}")])
+    if _NAME.fullmatch(name):  # the quick way: no need to look at all of them
+        for directory in _directories(own):
+            if (file := directory / f"{name}{SUFFIX}").is_file():
+                return file
     found = _find(own)
     if name in found:
         return found[name]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from aiosmtpd.smtp import SMTP, TLSSetupException
 from aiosmtpd.smtp import Envelope as Transaction
@@ -66,14 +66,20 @@ class Wire(SMTP):
     _lingers_until: float = 0.0
     _opener: asyncio.Task[None] | None = None  # until the connection is made
 
+    _last: ClassVar[Wire | None] = None
+
     @classmethod
     def template(cls, fake: FakeSMTP) -> Self:
-        """A session that others are copied from."""
+        """A session that others are copied from: the last one made, where it was for this loop and name."""
+        last = Wire._last
+        if isinstance(last, cls) and last.loop is fake.loop and last.hostname == fake.hostname:
+            return last
         made = cls(
             object(), hostname=fake.hostname, ident="ESMTP notnow", enable_SMTPUTF8=True, auth_require_tls=False,
             data_size_limit=LARGEST_MESSAGE, loop=fake.loop,
         )  # fmt: skip
         made._smtp_methods = {name: getattr(cls, f"smtp_{name}") for name in made._smtp_methods}
+        Wire._last = made
         return made
 
     def adopt(self, fake: FakeSMTP, record: Connection, greeting: Exchange, script: Script) -> Self:
