@@ -9,6 +9,7 @@ import re
 import socket
 import ssl
 import struct
+import traceback
 from collections.abc import Callable
 from typing import Self
 
@@ -68,10 +69,13 @@ class Raw:
 
     def wrap(self, context: ssl.SSLContext, name: str | None = "localhost") -> None:
         try:
-            self.sock.getpeername()  # of a connection that has been reset, ssl would leave an open socket behind
             self.sock = context.wrap_socket(self.sock, server_hostname=name)
-        except BaseException:
+        except BaseException as error:
             self.close()
+            # Of a connection that was reset meanwhile, `ssl` leaves a half-made socket behind, and it open.
+            for frame, _ in traceback.walk_tb(error.__traceback__):
+                if isinstance(half_made := frame.f_locals.get("self"), ssl.SSLSocket):
+                    half_made.close()
             raise
 
     def starttls(self, context: ssl.SSLContext, name: str | None = "localhost") -> Self:

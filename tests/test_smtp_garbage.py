@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from notnow import FakeSMTP, ManualClock
 from notnow.journal import LONGEST
+from notnow.servers import _fake
 from smtp_client import MESSAGE, Raw, one, rules, trusting
 
 MEGABYTE = 1024 * 1024
@@ -310,8 +311,9 @@ MOMENTS = ["connect", "ehlo", "auth", "mail", "rcpt", "data", "message", "rset",
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_whatever_a_scenario_does_the_fake_goes_on(seed):
+def test_whatever_a_scenario_does_the_fake_goes_on(seed, monkeypatch):
     """Random rules with random chances, random clients: nothing fails in our own code, and the journal is whole."""
+    monkeypatch.setattr(_fake, "GRACE", 0.01)
     dice = random.Random(seed)
     texts = [
         one(dice.choice(MOMENTS), chance=f"{dice.choice([10, 30, 100])}%", **dice.choice(FAULTS)) for _ in range(dice.randrange(1, 6))

@@ -71,16 +71,19 @@ class Wire(SMTP):
     @classmethod
     def template(cls, fake: FakeSMTP) -> Self:
         """A session that others are copied from: the last one made, where it was for this loop and name."""
-        last = Wire._last
-        if isinstance(last, cls) and last.loop is fake.loop and last.hostname == fake.hostname:
-            return last
-        made = cls(
-            object(), hostname=fake.hostname, ident="ESMTP notnow", enable_SMTPUTF8=True, auth_require_tls=False,
-            data_size_limit=LARGEST_MESSAGE, loop=fake.loop,
-        )  # fmt: skip
+        made = Wire._last
+        if not isinstance(made, cls) or made.loop is not fake.loop or made.hostname != fake.hostname:
+            made = cls._make(fake)
         made._smtp_methods = {name: getattr(cls, f"smtp_{name}") for name in made._smtp_methods}
         Wire._last = made
         return made
+
+    @classmethod
+    def _make(cls, fake: FakeSMTP) -> Self:
+        return cls(
+            object(), hostname=fake.hostname, ident="ESMTP notnow", enable_SMTPUTF8=True, auth_require_tls=False,
+            data_size_limit=LARGEST_MESSAGE, loop=fake.loop,
+        )  # fmt: skip
 
     def adopt(self, fake: FakeSMTP, record: Connection, greeting: Exchange, script: Script) -> Self:
         """A new session for a connection, with all that the template has worked out."""
