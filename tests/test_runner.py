@@ -37,7 +37,8 @@ def runner(request):
     runner.release()
 
 
-def test_one_thread_for_all_and_it_ends_with_the_last():
+def test_one_thread_for_all_and_it_ends_with_the_last(monkeypatch):
+    monkeypatch.setattr(Runner, "_shared", {})  # whatever else lives in this process
     before = threading.active_count()
     first, second = Runner.acquire(), Runner.acquire()
     assert first is second
