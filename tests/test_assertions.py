@@ -103,7 +103,7 @@ class TestDelivered:
             assert text.startswith("expected every message to be delivered once, but <1@client.test> was stored twice")
             assert text.count("-> ") == 4  # both, in the timeline and in the transcript
             assert fails(fake.assert_no_duplicates).startswith(
-                "expected no message to be stored twice, but <1@client.test> was stored twice"
+                "expected nothing to be stored twice, but <1@client.test> was stored twice"
             )
 
     def test_copies_are_told_by_content_where_there_is_no_message_id(self):

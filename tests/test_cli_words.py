@@ -67,7 +67,7 @@ def test_when_a_rule_acts(text: str, when: str) -> None:
         ('on = "mail"\nstall = true', "never answers"),
         ('on = "mail"\ndelay = "5s"', "waits 5s, then behaves"),
         ('on = "mail"\nreply = "421 no"\ndrip = "100ms"', "says byte by byte (100ms apart), then closes"),
-        ('on = "body"\nafter_bytes = 100\nclose = true', "once 100 bytes have come, closes"),
+        ('on = "body"\nafter_bytes = 100\nclose = true', "once 100 bytes have passed, closes"),
         ('on = "tls"\nalert = "unrecognized_name"', "refuses the handshake with the TLS alert unrecognized_name"),
         ('on = "mail"', "behaves: an exception from the rules after it"),
     ],
@@ -141,7 +141,7 @@ no_duplicates = true
 retried = { times = 3, within = "10m", first_delay = "1m", backoff = "exponential" }
 never_exceeded = { connections = 5 }
 """
-    assert _words.expectations(loads(text).expect) == [
+    assert _words.expectations(loads(text)) == [
         "It gets every message through, twice: none lost, none doubled.",
         "It sends no message again that the server has taken.",
         "It tries again, at least 3 times, after a first wait of at least 1m, within 10m of the first refusal, "

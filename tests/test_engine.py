@@ -27,6 +27,7 @@ from playbook import (
     Hang,
     Heard,
     Hello,
+    Known,
     Left,
     Opened,
     Playing,
@@ -340,8 +341,18 @@ class TestWhere:
 
     def test_a_user_is_known_once_logged_in(self, play):
         book = play(document(rule("mail", where={"user": "ann"}, reply=NO))) >> Opened("a") << Proceed()
-        book >> Asked("a", "mail") << Proceed() >> Asked("a", "auth", user="ann") << Proceed()
-        book >> Asked("a", "mail") << SORRY >> Opened("b") << Proceed() >> Asked("b", "mail") << Proceed()
+        book >> Asked("a", "auth", user="ann") << Proceed() >> Asked("a", "mail") << Proceed()
+        book >> Known("a", {"user": "ann"}) >> Asked("a", "mail") << SORRY
+        (
+            book
+            >> Known("a", {"user": None})
+            >> Asked("a", "mail")
+            << Proceed()
+            >> Opened("b")
+            << Proceed()
+            >> Asked("b", "mail")
+            << Proceed()
+        )
 
     def test_whose_login_was_refused_is_nobody(self, play):
         rules = [rule("auth", where={"user": "ann"}, reply="535 no"), rule("mail", where={"user": "ann"}, reply=NO)]

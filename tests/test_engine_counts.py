@@ -21,6 +21,7 @@ from playbook import (
     Closed,
     Ended,
     Hang,
+    Known,
     Left,
     Opened,
     Playing,
@@ -125,7 +126,7 @@ class TestPer:
         assert self.per(play, "connection", *(Asked(c, "mail") for c in "abcb")) == [False, False, False, True]
 
     def test_user(self, play):
-        logins = [Asked("a", "auth", user="ann"), Asked("b", "auth", user="bob"), Asked("c", "auth", user="ann")]
+        logins = [Known(conn, {"user": user}) for conn, user in (("a", "ann"), ("b", "bob"), ("c", "ann"))]
         assert self.per(play, "user", *logins, *(Asked(c, "mail") for c in "abc")) == [False] * 5 + [True]
 
     def test_sender(self, play):
@@ -282,7 +283,7 @@ class TestWithin:
     def test_per_key(self, play):
         book = play("smtp/gmail-daily-limit", messages=1)
         for conn, user in (("a", "ann"), ("b", "bob")):
-            book >> Opened(conn) << Proceed() >> Asked(conn, "auth", user=user) << Proceed()
+            book >> Opened(conn) << Proceed() >> Known(conn, {"user": user})
         book >> Asked("a", "message") << Proceed() >> Asked("a", "message") << Send("550 …")
         book >> Asked("b", "message") << Proceed()
         book.at(86_400) >> Asked("a", "message") << Proceed()

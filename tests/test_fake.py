@@ -17,7 +17,7 @@ import pytest
 from notnow import FakeError, FakeSMTP, ManualClock, RealClock, ScenarioError, WaitTimeoutError
 from notnow.servers import _fake
 from notnow.servers._runner import Runner
-from notnow.servers._smtp_session import Session
+from notnow.servers.smtp.session import Session
 from smtp_client import MESSAGE, Raw, one, rules, then, trusting
 
 NO = "421 4.3.2 Not now, says the test"
@@ -303,7 +303,7 @@ class TestOurOwnErrors:
         assert "the smtp fake itself failed" in caught.value.__notes__[0]
 
     def test_in_what_is_unasked(self, monkeypatch):
-        monkeypatch.setattr(Session, "_finish", lambda *_: 1 / 0)
+        monkeypatch.setattr(Session, "finish", lambda *_: 1 / 0)
         with pytest.raises(FakeError), FakeSMTP(rules(then("down", one("enter", reply=NO)))) as fake:
             with Raw(fake).hello() as raw:
                 fake.next_phase()

@@ -182,7 +182,7 @@ MISTAKES = {
         "there is no knob 'outag'; allowed: like, outage; did you mean 'outage'",
     ),
     "a bad value": ('"smtp/overload", outage="soon"', "knob 'outage' is 'soon'; allowed: a number and a unit"),
-    "an option that is not smtp's": ('"smtp/healthy", files={}', "'files' is no option of an smtp server"),
+    "an option that is not smtp's": ('"smtp/healthy", files={}', "'files' is no option of smtp servers"),
     "no name": ("", "takes the name of one scenario"),
     "a pattern that matches nothing": ('"smtp/zzz*"', "no scenario matches 'smtp/zzz?'"),
     "a knob that no match has": ('"smtp/over*", cap=1', "has a knob 'cap'"),
@@ -278,7 +278,7 @@ def test_an_exception_in_the_adapter_fails_the_test(run) -> None:
     result = run(
         """
 def test_it(fake_smtp, monkeypatch):
-    from notnow.servers._smtp_session import Session
+    from notnow.servers.smtp.session import Session
     monkeypatch.setattr(Session, "_store", lambda self: 1 / 0)
     send(fake_smtp)
 """

@@ -180,7 +180,7 @@ def entry(scenario: Scenario, file: str) -> str:
     if raw.get("fault"):
         above = fault_comments(scenario.text)
         parts += ["## Faults to choose from", *(_fault(k, v, above.get(k, "")) for k, v in raw["fault"].items())]
-    expected = _words.expectations(scenario.expect) or ["Nothing is asked of it."]
+    expected = _words.expectations(scenario) or ["Nothing is asked of it."]
     parts += ["## What a good client does here", bullets(expected)]
     parts += ["## Sources", bullets(scenario.sources)]
     parts += ["## The file", f"```{{literalinclude}} {file}\n:language: toml\n```"]

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
         WaitTimeoutError,
     )
     from notnow.scenario import Scenario
+    from notnow.servers.ftp import FakeFTP
     from notnow.servers.smtp import FakeSMTP
 
 _HOMES = {
     "Clock": "clock",
     "FakeError": "errors",
+    "FakeFTP": "servers.ftp",
     "FakeSMTP": "servers.smtp",
     "FastForwardError": "errors",
     "ManualClock": "clock",
@@ -53,6 +55,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "Clock",
     "FakeError",
+    "FakeFTP",
     "FakeSMTP",
     "FastForwardError",
     "ManualClock",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Ending = Literal["fin", "reset", "abrupt"]
+DataEnding = Literal["fin", "reset", "drain", "drop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,20 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class EndData:
+    """End the data connection of a transfer, whose own reply is then not said; or doom the next one.
+
+    `fin`: close it, and leave unread what an upload has in flight. `drain`: half-close it, and read and drop
+    what the client still sends, until it closes. `reset`: an RST. Said of a command that announces a data
+    connection (PASV, EPSV), it is what that one meets as soon as it comes; `drop`: it never gets through, as
+    at a firewall that drops its packets. `keep` is whether the piece of an upload that has come stays.
+    """
+
+    how: DataEnding = "fin"
+    keep: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """End the connection.
 
@@ -77,7 +92,7 @@ class Alert:
     name: str
 
 
-Action = Proceed | Send | Wait | Hang | Watch | Close | Certify | Alert
+Action = Proceed | Send | Wait | Hang | Watch | EndData | Close | Certify | Alert
 
 
 class Script(NamedTuple):

@@ -18,7 +18,7 @@ from notnow.units import Span
 if TYPE_CHECKING:
     from notnow.scenario import Phase, Scenario
 
-_REPLACING = ("reply", "close", "stall", "alert")
+_REPLACING = ("reply", "close", "stall", "alert", "data")
 _LIMITS = ("over", "after", "first", "nth")  # the numbers that {limit} may stand for
 _NO_UNTIL = ("enter", "idle")
 
@@ -34,11 +34,26 @@ class Checks:
         self._report(path, Problem(found, allowed=allowed))
 
     def run(self) -> None:
+        self._server()
         last = len(self.scenario.phases) - 1
         for i, phase in enumerate(self.scenario.phases):
             self._phase(phase, ("phase", i), final=i == last and not self.scenario.repeat)
             for j, rule in enumerate(phase.rules):
                 self._rule(rule, phase, ("phase", i, "rule", j))
+
+    def _server(self) -> None:
+        """Keys that only one protocol has a use for."""
+        server, expect = self.scenario.server, self.scenario.expect
+        given = {
+            ("server", "files"): server.files,
+            ("server", "quota"): server.quota,
+            ("expect", "no_partial_files"): expect.no_partial_files,
+        }
+        for path, value in given.items():
+            if value is not None and self.scenario.protocol != "ftp":
+                self.report(
+                    path, f"{path[1]!r} is for FTP servers", f"remove it; this one is for {self.scenario.protocol}"
+                )
 
     def _phase(self, phase: Phase, path: Path, final: bool) -> None:
         if final and (phase.lasts is not None or phase.until):
@@ -95,6 +110,7 @@ class Checks:
         """Keys of one fault that leave each other nothing to do."""
         unasked = any(self.moments[name].unasked for name in rule.on)
         silent = rule.stall or (rule.reply is None and (rule.close or unasked or "body" in rule.on))
+        announces = any(self.moments[name].placeholders for name in rule.on)
         complaints = {
             "stall": (
                 rule.stall and (rule.reply or rule.close),
@@ -115,7 +131,15 @@ class Checks:
             "after_bytes": (
                 rule.after_bytes is not None and not any(getattr(rule, key) for key in _REPLACING),
                 "nothing is done after these bytes",
-                "a reply, close or stall",
+                "a reply, close, stall or data",
+            ),
+            "data": (
+                (rule.data and (rule.stall or (unasked and not (rule.reply or rule.close))))
+                or (rule.data == "drop" and not announces),
+                "no data connection ends by that" if rule.data == "drop" else "nothing ends the transfer",
+                "fin, reset, drain; drop only at pasv and epsv"
+                if rule.data == "drop"
+                else "a reply or a close beside it, and no stall",
             ),
             "certificate": (
                 rule.certificate and (rule.alert or rule.close),
@@ -136,6 +160,10 @@ class Checks:
                 self.report(
                     place, f"{{{name}}}: this phase has no end that a clock could tell", "lasts = … in its [[phase]]"
                 )
+        for name in sorted(used & knobs.LATE):
+            if unaware := [moment for moment in rule.on if name not in self.moments[moment].placeholders]:
+                at = ", ".join(m for m in self.moments if name in self.moments[m].placeholders) or "no moment"
+                self.report(place, f"{{{name}}} is not known at {unaware[0]!r}", f"at {at}")
         if "limit" in used and all(getattr(rule, key) is None for key in _LIMITS):
             self.report(place, "{limit}: this rule has no number", f"one of {', '.join(_LIMITS)} beside it")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
 from notnow import knobs
-from notnow.actions import Action, Alert, Certify, Close, Hang, Proceed, Send, Wait, Watch
+from notnow.actions import Action, Alert, Certify, Close, EndData, Hang, Proceed, Send, Wait, Watch
 from notnow.grammar import FAULT_KEYS
 from notnow.matching import Facts, Test, rejects, sieve_fact, tests
 from notnow.moments import MOMENTS, Moment, covering
@@ -31,6 +31,7 @@ from notnow.store import (
 from notnow.units import Span
 
 Live = Callable[[str], str]
+ABORTED = ("426 Connection closed; transfer aborted.",)  # RFC 959 §4.2.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class Silence:
     """A length of silence, and what can happen after it: a moment of its own for each."""
 
     seconds: float
-    since_connect: bool
+    since: str  # any, transfer, connect
     plan: Plan
 
 
@@ -145,7 +146,7 @@ def _phase(
         rules = [i for i, rule in enumerate(phase.rules) if cover.intersection(rule.on)]
         until = tuple((name, n) for name, n in phase.until.items() if name in cover)
         if rules or populations[moment] or until:
-            plans[moment] = _plan(phase, number, rules, moment, moments[moment], populations[moment], until)
+            plans[moment] = _plan(phase, number, rules, moments[moment], populations[moment], until)
     return CompiledPhase(phase.name, phase.lasts, plans, moments, _silences(phase, number, moments["idle"]))
 
 
@@ -153,23 +154,22 @@ def _plan(
     phase: Phase,
     number: int,
     rules: list[int],
-    name: str,
     moment: Moment,
     populations: tuple[Population, ...] = (),
     until: tuple[tuple[str, int], ...] = (),
 ) -> Plan:
-    plays = [_play(phase, number, index, name, moment) for index in rules]
+    plays = [_play(phase, number, index, moment) for index in rules]
     groups, sieves = _sieve(_groups(plays))
     lasting = any(population.lasting for population in populations)
     return Plan(groups, sieves, populations, until, {play.index: play for play in plays}, lasting)
 
 
 def _silences(phase: Phase, number: int, moment: Moment) -> tuple[Silence, ...]:
-    rules: dict[tuple[float, bool], list[int]] = {}
+    rules: dict[tuple[float, str], list[int]] = {}
     for i, rule in enumerate(phase.rules):
         if "idle" in rule.on and rule.after is not None:
-            rules.setdefault((float(rule.after), rule.since == "connect"), []).append(i)
-    return tuple(Silence(*when, _plan(phase, number, same, "idle", moment)) for when, same in rules.items())
+            rules.setdefault((float(rule.after), rule.since or "any"), []).append(i)
+    return tuple(Silence(*when, _plan(phase, number, same, moment)) for when, same in rules.items())
 
 
 def _groups(plays: list[Play]) -> tuple[Group, ...]:
@@ -212,7 +212,7 @@ def _populations(scenario: Scenario, moment: str) -> tuple[Population, ...]:
     found = {}
     for rule in scenario.rules():
         if rule.over is not None and cover.intersection(rule.on):
-            lasting = MOMENTS[scenario.protocol][moment].lasts and moment in rule.on
+            lasting = any(MOMENTS[scenario.protocol][name].lasts for name in cover.intersection(rule.on))
             tally = _tally(rule)
             found[tally] = Population(tests(rule.where), _per(rule), (tally,), rule.within is not None, lasting)
     return tuple(found.values())
@@ -250,13 +250,13 @@ def _conditions(rule: Rule, index: int) -> tuple[Condition, ...]:
     return tuple(found)
 
 
-def _takes_effect(rule: Rule) -> bool:
+def _takes_effect(rule: Rule, moment: Moment) -> bool:
     """A 2yz or 3yz reply takes effect, any other answer of ours does not, unless `keep` says so."""
     if rule.keep is not None:
         return rule.keep
     if rule.reply is not None:
         return rule.reply[0][0] in "23"
-    return not (rule.close or rule.stall or rule.alert)
+    return not (rule.close or rule.stall or rule.alert or (rule.data and moment.lasts))
 
 
 def _closing(rule: Rule) -> Close | None:
@@ -268,32 +268,49 @@ def _closing(rule: Rule) -> Close | None:
     return Close("reset" if close == "reset" else "abrupt" if close == "abrupt" else "fin")
 
 
-def _steps(rule: Rule, interjected: bool) -> tuple[Action, ...]:
-    """What a rule does; `interjected`: its reply answers nothing that could take effect, and is just said."""
+def _is_later(rule: Rule, moment: Moment) -> bool:
+    """True if it is done when a byte is reached: in the middle of a body, or of a transfer."""
+    return moment.body or rule.after_bytes is not None
+
+
+def _steps(rule: Rule, moment: Moment) -> tuple[Action, ...]:
+    """What a rule does."""
     steps: list[Action] = [Wait(rule.delay)] if rule.delay else []
-    drip, closing = rule.drip or 0.0, _closing(rule)
+    drip, closing, effect = rule.drip or 0.0, _closing(rule), _takes_effect(rule, moment)
+    # Where its reply answers nothing that could take effect, it is just said.
+    interjected = moment.unasked or _is_later(rule, moment)
     if rule.certificate:
         steps.append(Certify(rule.certificate))
     if rule.alert:
         steps.append(Alert(rule.alert))
+    steps += _end_data(rule, moment, cut=interjected or not effect)
     if rule.stall:
         steps.append(Hang())
-    elif _takes_effect(rule) and not (interjected and (rule.reply or closing)):
+    elif effect and not (interjected and (rule.reply or closing)):
         steps.append(Proceed(rule.reply or (() if closing else None), drip))
     elif rule.reply is not None:
         steps.append(Send(rule.reply, drip))
+    elif rule.data and moment.lasts and not closing:
+        steps.append(Send(ABORTED, drip))
     if closing:
         steps.append(closing)
     return tuple(steps)
 
 
-def _play(phase: Phase, number: int, index: int, name: str, moment: Moment) -> Play:
+def _end_data(rule: Rule, moment: Moment, cut: bool) -> list[Action]:
+    """A transfer that is refused or cut ends its data connection, and so does who says so."""
+    if "data" not in moment.faults or rule.stall or not (rule.data or (moment.lasts and cut)):
+        return []
+    return [EndData(rule.data or "fin", keep=rule.keep is not False)]
+
+
+def _play(phase: Phase, number: int, index: int, moment: Moment) -> Play:
     rule = phase.rules[index]
-    steps = _steps(rule, interjected=moment.unasked or name == "body")
+    steps = _steps(rule, moment)
     kinds = [key for key in FAULT_KEYS if getattr(rule, key) not in (None, False)]
-    later = name == "body" and any(not isinstance(step, (Wait, Proceed)) for step in steps)
+    later = _is_later(rule, moment) and any(not isinstance(step, (Wait, Proceed)) for step in steps)
     closes = any(isinstance(step, Close) for step in steps)
-    effect = not closes if moment.unasked else _takes_effect(rule)
+    effect = not closes if moment.unasked else _takes_effect(rule, moment)
     return Play(
         rule=rule,
         index=index,

@@ -29,11 +29,13 @@ from notnow.events import (
     Facts,
     Heard,
     Hello,
+    Known,
     Left,
     Opened,
     Reached,
     Tick,
 )
+from notnow.knobs import LATE
 from notnow.scenario import Scenario
 from notnow.store import Candidate, Key, Mark, Memory, Owners, Place, Question, Store
 from notnow.units import Span
@@ -49,6 +51,7 @@ class _Connection:
     number: int
     opened: float
     heard: float
+    transferred: float  # when something that lasts was last under way
     facts: dict[str, object]
     over: bool = False  # we have decided to close: nothing more is said here
     left: bool = False  # the client is going: it holds no places
@@ -136,8 +139,10 @@ class Engine:
             case Heard(conn):
                 if connection := self._connections.get(conn):
                     connection.heard = max(connection.heard, now)
+                    if connection.lasting:
+                        connection.transferred = connection.heard
             case Ended(conn, moment, stream):
-                self._end(conn, moment, stream)
+                self._end(conn, moment, stream, now)
             case Answered(conn, code, command):
                 self._answered(conn, code, command, now, scripts)
             case Left(conn):
@@ -147,6 +152,9 @@ class Engine:
                 if connection := self._connections.pop(conn, None):
                     self._leave(connection)
                     self._store.forget(conn)
+            case Known(conn, facts):
+                if connection := self._connections.get(conn):
+                    connection.facts |= facts
             case Reached(conn, stream):
                 self._reached(conn, stream, now, scripts)
             case Hello(conn, sni):
@@ -192,7 +200,7 @@ class Engine:
         self.start(now)
         self._opened += 1
         facts: dict[str, object] = {"client": event.client, "connection": event.conn, "host": self.host, "tls": False}
-        connection = _Connection(event.conn, self._opened, now, now, facts)
+        connection = _Connection(event.conn, self._opened, now, now, now, facts)
         play, ends = self._decide(connection, "connect", NOTHING, 0, now, scripts)
         self._connections[event.conn] = connection
         script = self._carry_out(connection, play, "connect", NOTHING, 0, now, scripts)
@@ -206,8 +214,6 @@ class Engine:
             return
         connection.heard = now
         script = self._ask(connection, moment, facts, stream, now, scripts)
-        if "user" in facts and script is not None and script.proceeds:
-            connection.facts["user"] = facts["user"]
         self._attend(connection, script, now)
 
     def _attend(self, connection: _Connection, script: Script | None, now: float) -> None:
@@ -233,10 +239,11 @@ class Engine:
         scripts.append(script)
         self._attend(connection, script, now)
 
-    def _end(self, conn: str, moment: str, stream: int) -> None:
+    def _end(self, conn: str, moment: str, stream: int, now: float) -> None:
         connection = self._connections.get(conn)
         if connection is None:
             return
+        connection.heard = connection.transferred = max(connection.heard, now)
         connection.pending.pop(stream, None)
         owner = _owner(conn, moment, stream)
         if connection.lasting.pop(owner, None):
@@ -287,13 +294,22 @@ class Engine:
         """The rule that fires, and whether the phase ends with this event."""
         plan = plan or self._phase.plan(moment)
         while plan is not None:
-            known = {**connection.facts, **facts} if facts else connection.facts
+            known = {**connection.facts, **facts} if facts else self._known_unasked(connection)
             verdict = self._store.decide(self._question(connection, plan, moment, known, stream), now)
             if verdict is not None:
                 return (None if verdict.rule is None else plan.plays[verdict.rule]), verdict.ends
             self._catch_up(now, scripts)
             plan = self._phase.plan(moment)
         return None, False
+
+    def _known_unasked(self, connection: _Connection) -> Facts:
+        """What is known where the client has asked for nothing: what it has in progress counts, too."""
+        if not connection.lasting:
+            return connection.facts
+        known = dict(connection.facts)
+        for _, facts in connection.lasting.values():
+            known |= facts
+        return known
 
     def _question(self, connection: _Connection, plan: Plan, moment: str, known: Facts, stream: int) -> Question:
         counts: list[Key] = []
@@ -392,6 +408,8 @@ class Engine:
         if name.startswith("left."):
             left = max(0, math.ceil((self._ends or now) - now))
             return str(left) if name == "left.seconds" else formatdate(self.epoch + now + left, usegmt=True)
+        if name in LATE:
+            return f"{{{name}}}"
         if name == "limit":
             rule = play.rule
             limit = next((n for n in (rule.over, rule.after, rule.first, rule.nth) if n is not None), "")
@@ -459,7 +477,7 @@ class Engine:
             self._arm(connection)
 
     def _silence_ends(self, connection: _Connection, number: int, silence: Silence) -> float:
-        since = connection.opened if silence.since_connect else connection.heard
+        since = {"connect": connection.opened, "transfer": connection.transferred}.get(silence.since, connection.heard)
         return max(since, connection.spent.get(number, since)) + silence.seconds
 
     def _arm(self, connection: _Connection) -> None:

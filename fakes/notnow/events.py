@@ -48,6 +48,14 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """Something has become known of the connection and stays so (who is logged in); None takes it back."""
+
+    conn: str
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
 class Reached:
     """The byte that a `Watch` named has passed."""
 
@@ -99,4 +107,4 @@ class Tick:
     """Nothing but time has passed; due at `Engine.due`."""
 
 
-Event = Opened | Hello | Asked | Reached | Answered | Heard | Ended | Left | Closed | Tick
+Event = Opened | Hello | Asked | Known | Reached | Answered | Heard | Ended | Left | Closed | Tick

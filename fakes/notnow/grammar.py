@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from notnow import units
+from notnow.actions import DataEnding
 from notnow.errors import nearest
 from notnow.moments import MOMENTS, PROTOCOLS
 from notnow.units import DURATION_HELP, Span
@@ -23,6 +24,7 @@ ALERTS = tuple(a.name.removeprefix("ALERT_DESCRIPTION_").lower() for a in ssl.Al
 PER = ("server", "client", "connection", "user", "sender", "recipient", "host")
 SINCE = ("any", "transfer", "connect")
 TLS_MODES = ("none", "starttls", "implicit")
+DATA_ENDINGS: tuple[str, ...] = get_args(DataEnding)
 SHAPES = ("constant", "linear", "exponential")  # of a back-off
 REPLY_LINE = re.compile(r"[2-5][0-9][0-9](?:[ -][^\r\n]*)?")
 SHORTEST = 0.001  # seconds: less than this, over and over, would stop time
@@ -53,6 +55,15 @@ def _percent(value: object) -> float:
     if share is None:
         raise refuse('a percentage from 0 to 100, such as "20%"')
     return share
+
+
+def _size(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    size = units.parse_size(value)
+    if size is None:
+        raise refuse(units.SIZE_HELP)
+    return size
 
 
 def _amount(value: object) -> int | Span:
@@ -117,6 +128,11 @@ Amount = Annotated[
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": units.DURATION}]}),
 ]
 Count = Annotated[int, Field(ge=1)]
+Size = Annotated[
+    int,
+    BeforeValidator(_size),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": units.SIZE}]}),
+]
 Lines = Annotated[
     tuple[str, ...],
     BeforeValidator(_lines),
@@ -175,7 +191,11 @@ class Fault(Table):
     )
     after_bytes: Count | None = Field(
         default=None,
-        description="Decided at the start, done when this many bytes of the body have passed; never, if it ends sooner.",
+        description="Decided at the start, done when this many bytes of the body or transfer have passed; never, if it ends sooner.",
+    )
+    data: Annotated[DataEnding, BeforeValidator(_choices(*DATA_ENDINGS))] | None = Field(
+        default=None,
+        description='How an FTP data connection ends, before the reply: "fin" (closed), "reset" (RST), "drain" (what still comes is read and dropped). At PASV and EPSV, what the connection that they announce meets; there also "drop" (it never gets through).',
     )
     certificate: str | None = Field(default=None, description="Show this [certificate.NAME].")
     alert: Annotated[str, BeforeValidator(_choices(*ALERTS)), WithJsonSchema({"enum": list(ALERTS)})] | None = Field(
@@ -239,6 +259,11 @@ class Server(Table):
     users: dict[str, str] | None = Field(
         default=None, description="Names and passwords. Without it any login is good, and none is needed."
     )
+    files: dict[str, str] | None = Field(
+        default=None,
+        description='The tree of an FTP server: a path, and a text or a size such as "3MB". Without it there are big.bin (3 MB) and small.txt.',
+    )
+    quota: Size | None = Field(default=None, description='How much an FTP server has room for, such as "10MB".')
 
 
 class Certificate(Table):
@@ -251,7 +276,7 @@ class Certificate(Table):
 
 
 class Delivered(Table):
-    """Each message is stored, no more and no less often."""
+    """Each message is stored, and each file comes through whole, no more and no less often."""
 
     times: Count = Field(default=1, description="So many copies of each.")
 
@@ -278,9 +303,14 @@ class Exceeded(Table):
 class Expect(Table):
     """What a well-behaved client achieves: the assertions, without `assert_`."""
 
-    delivered: Delivered | None = Field(default=None, description="Each message is stored so many times.")
+    delivered: Delivered | None = Field(
+        default=None, description="Each message is stored, each file comes through whole, so many times."
+    )
     retried: Retried | None = Field(default=None, description="The client tries again, so often and with such delays.")
-    no_duplicates: bool | None = Field(default=None, description="No message is stored twice.")
+    no_duplicates: bool | None = Field(default=None, description="No message or file is stored twice.")
+    no_partial_files: bool | None = Field(
+        default=None, description="Every file that was uploaded is whole in the end. FTP only."
+    )
     never_exceeded: Exceeded | None = Field(
         default=None, description="At most so many connections at a time, refused ones counted."
     )

@@ -185,10 +185,10 @@ class Journal:
     `limit` is how many exchanges are kept; `dropped` counts those that had to go.
     """
 
-    def __init__(self, clock: Clock, *, server: str = "", limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, clock: Clock, *, server: str = "", protocol: str = "smtp", limit: int = DEFAULT_LIMIT) -> None:
         if limit < 1:
             raise ValueError(f"journal_limit is {limit!r}; allowed: 1 or more")
-        self.clock, self.server, self.limit = clock, server, limit
+        self.clock, self.server, self.protocol, self.limit = clock, server, protocol, limit
         self.dropped = 0
         self._numbers = 0
         self._counts: dict[str, int] = {}
@@ -251,16 +251,21 @@ class Journal:
         self._connections[connection.number] = connection
         return connection
 
-    def ask(self, connection: Connection, moment: str, request: str, phase: str) -> Exchange:
-        """A client asks: a new exchange, whose reply is not there yet."""
+    def ask(self, connection: Connection, moment: str, request: str, phase: str, *, counted: bool = True) -> Exchange:
+        """A client asks: a new exchange, whose reply is not there yet. `counted`: the moment has come once more."""
         clock = self.clock
         exchange = Exchange(clock.stamp(), clock.now(), time.time(), moment, clip(request), phase, connection)
         self._order.append(exchange)
         connection._log.append(exchange)
-        self._counts[moment] = self._counts.get(moment, 0) + 1
+        if counted:
+            self._counts[moment] = self._counts.get(moment, 0) + 1
         if len(self._order) > self.limit:
             self._drop()
         return exchange
+
+    def also(self, moment: str) -> None:
+        """What a client has just asked is one of these, too: of a broader moment, or of a second one."""
+        self._counts[moment] = self._counts.get(moment, 0) + 1
 
     def answer(self, exchange: Exchange, text: str) -> None:
         """Reply lines for an exchange, without their CRLF; several replies add up."""

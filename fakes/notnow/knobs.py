@@ -17,7 +17,8 @@ from notnow.toml_lines import Path
 from notnow.units import DURATION_HELP, LONGEST, parse_duration, parse_percent
 
 SERVER_OPTIONS = frozenset({"clock", "seed", "host", "port", "tls", "users", "files", "app", "journal_limit"})
-LIVE = frozenset({"host", "client", "limit", "port", "left.seconds", "left.date"})
+LATE = frozenset({"p1", "p2", "data.port"})  # known only to the adapter, when it says the reply
+LIVE = frozenset({"host", "client", "limit", "port", "left.seconds", "left.date"}) | LATE
 _KEYWORDS = frozenset({"name", "own", "beside"})  # of the calls that take knobs as keywords
 RESERVED = SERVER_OPTIONS | _KEYWORDS | {name.partition(".")[0] for name in LIVE}
 

@@ -7,7 +7,8 @@ adapter of that protocol say it (`Asked(conn, "name", facts)`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 # Facts that stay known on a connection once an event has brought them.
 CONNECTION_FACTS = frozenset({"client", "tls", "sni", "user"})
@@ -16,35 +17,40 @@ CONNECTION_FACTS = frozenset({"client", "tls", "sni", "user"})
 _REPLY = frozenset({"reply", "close", "stall", "keep", "delay", "drip"})
 _HANDSHAKE = frozenset({"certificate", "alert", "close"})
 _UNASKED = frozenset({"reply", "close", "delay", "drip"})
+_TRANSFER = _REPLY | {"data", "after_bytes"}
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
     """A point in a protocol where a rule may act.
 
-    `facts`: the names that `where` may use besides those of the connection. `command`: the client's
-    command, so that `any` covers it. `lasts`: what it begins stays in progress until an `Ended`, and
-    that is what `over` counts here. `unasked`: the client has asked for nothing, so where no rule fires
-    nothing is said.
+    `facts`: the names that `where` may use besides those of the connection. `within`: broader moments that
+    cover it, such as `any`. `lasts`: what it begins stays in progress until an `Ended`, and that is what
+    `over` counts here. `unasked`: the client has asked for nothing, so where no rule fires nothing is said.
+    `body`: it is in the middle of what the client sends. `attempt`: to ask it again after a refusal is to
+    try again, as a new connection is. `placeholders`: what a reply may hold here and nowhere else.
     """
 
     doc: str
     faults: frozenset[str] = _REPLY
     facts: frozenset[str] = frozenset()
-    command: bool = False
+    within: frozenset[str] = frozenset()
     lasts: bool = False
     unasked: bool = False
+    body: bool = False
+    attempt: bool = False
+    placeholders: frozenset[str] = frozenset()
 
 
-def _command(doc: str, *facts: str, lasts: bool = False) -> Moment:
-    return Moment(doc, facts=frozenset({"command", *facts}), command=True, lasts=lasts)
+def _command(doc: str, *facts: str, **more: Any) -> Moment:
+    return Moment(doc, facts=frozenset({"command", *facts}), within=frozenset({"any"}), **more)
 
 
 _EVERYWHERE = {
-    "connect": Moment("A connection is accepted; what is said here stands instead of the greeting."),
+    "connect": Moment("A connection is accepted; what is said here stands instead of the greeting.", attempt=True),
     "tls": Moment("The ClientHello of a TLS handshake, with the name that it asks for.", faults=_HANDSHAKE),
     "enter": Moment("The phase begins: acts on every live connection.", faults=_UNASKED, unasked=True),
-    "any": _command("Every command, the unknown ones too."),
+    "any": Moment("Every command, the unknown ones too.", facts=frozenset({"command"})),
     "error": Moment(
         "A 4yz or 5yz reply has just left; what the rule says comes in addition.",
         faults=_UNASKED,
@@ -56,36 +62,119 @@ _EVERYWHERE = {
 
 _MAIL = ("sender", "size")
 
+_SMTP = {
+    "starttls": _command("STARTTLS (RFC 3207)."),
+    "ehlo": _command("EHLO or HELO."),
+    "auth": _command("AUTH, once the credentials are in (RFC 4954).", "user"),
+    "mail": _command("MAIL FROM: a mail transaction begins.", *_MAIL, lasts=True, attempt=True),
+    "rcpt": _command("RCPT TO, for each recipient.", *_MAIL, "recipient"),
+    "data": _command("The DATA command.", *_MAIL, "recipient"),
+    "body": Moment(
+        "In the middle of the message, after the first bytes of it or after `after_bytes`.",
+        faults=(_REPLY | {"after_bytes"}) - {"keep"},
+        facts=frozenset({*_MAIL, "recipient"}),
+        body=True,
+    ),
+    "message": Moment("The final dot: the message is all there.", facts=frozenset({*_MAIL, "recipient", "header"})),
+    "rset": _command("RSET."),
+    "noop": _command("NOOP."),
+    "quit": _command("QUIT."),
+}
+
+
+def _transfer(doc: str) -> Moment:
+    return Moment(
+        doc,
+        faults=_TRANSFER,
+        facts=frozenset({"command", "path", "mode"}),
+        within=frozenset({"transfer", "any"}),
+        lasts=True,
+        attempt=True,
+    )
+
+
+def _announces(doc: str) -> Moment:
+    return _command(doc, faults=_REPLY | {"data"}, placeholders=frozenset({"p1", "p2", "data.port"}))
+
+
+_FTP = {
+    "login": Moment("A good PASS: the user is about to be let in (230).", facts=frozenset({"user"})),
+    "transfer": Moment(
+        "Any command that needs a data connection: RETR, STOR, APPE, STOU, LIST, NLST, MLSD.",
+        faults=_TRANSFER,
+        facts=frozenset({"command", "path", "mode"}),
+        lasts=True,
+    ),
+    "retr": _transfer("RETR: a download."),
+    "stor": _transfer("STOR: an upload."),
+    "appe": _transfer("APPE: an upload that is put behind what is there."),
+    "stou": _transfer("STOU: an upload under a name of the server's choice."),
+    "list": _transfer("LIST."),
+    "nlst": _transfer("NLST."),
+    "mlsd": _transfer("MLSD (RFC 3659 §7)."),
+    "user": _command("USER; `user` is the name that it gives."),
+    "pass": _command("PASS, good or not; `user` is the name that USER has given.", attempt=True),
+    "auth": _command("AUTH TLS (RFC 4217)."),
+    "pbsz": _command("PBSZ (RFC 4217)."),
+    "prot": _command("PROT (RFC 4217)."),
+    "pasv": _announces("PASV. `{p1}` and `{p2}` in its reply are the port that was opened."),
+    "epsv": _announces("EPSV (RFC 2428). `{data.port}` in its reply is the port that was opened."),
+    "port": _command("PORT."),
+    "eprt": _command("EPRT (RFC 2428)."),
+    "type": _command("TYPE."),
+    "rest": _command("REST: where the next transfer is to begin."),
+    "cwd": _command("CWD.", "path"),
+    "cdup": _command("CDUP.", "path"),
+    "pwd": _command("PWD."),
+    "mkd": _command("MKD.", "path"),
+    "rmd": _command("RMD.", "path"),
+    "dele": _command("DELE.", "path"),
+    "rnfr": _command("RNFR.", "path"),
+    "rnto": _command("RNTO.", "path"),
+    "size": _command("SIZE (RFC 3659 §4).", "path"),
+    "mdtm": _command("MDTM (RFC 3659 §3).", "path"),
+    "mfmt": _command("MFMT.", "path"),
+    "mlst": _command("MLST (RFC 3659 §7).", "path"),
+    "stat": _command("STAT.", "path"),
+    "abor": _command("ABOR."),
+    "allo": _command("ALLO."),
+    "feat": _command("FEAT (RFC 2389)."),
+    "help": _command("HELP."),
+    "mode": _command("MODE."),
+    "noop": _command("NOOP."),
+    "opts": _command("OPTS (RFC 2389)."),
+    "rein": _command("REIN."),
+    "site": _command("SITE."),
+    "stru": _command("STRU."),
+    "syst": _command("SYST."),
+    "quit": _command("QUIT."),
+}
+
+
+def _with_data(moment: Moment, *facts: str) -> Moment:
+    """A moment of a protocol that may have a data connection under way."""
+    return replace(moment, faults=moment.faults | {"data"}, facts=moment.facts.union(facts))
+
+
 MOMENTS: dict[str, dict[str, Moment]] = {
-    "smtp": _EVERYWHERE
+    "smtp": _EVERYWHERE | _SMTP,
+    "ftp": _EVERYWHERE
     | {
-        "starttls": _command("STARTTLS (RFC 3207)."),
-        "ehlo": _command("EHLO or HELO."),
-        "auth": _command("AUTH, once the credentials are in (RFC 4954).", "user"),
-        "mail": _command("MAIL FROM: a mail transaction begins.", *_MAIL, lasts=True),
-        "rcpt": _command("RCPT TO, for each recipient.", *_MAIL, "recipient"),
-        "data": _command("The DATA command.", *_MAIL, "recipient"),
-        "body": Moment(
-            "In the middle of the message, after the first bytes of it or after `after_bytes`.",
-            faults=(_REPLY | {"after_bytes"}) - {"keep"},
-            facts=frozenset({*_MAIL, "recipient"}),
-        ),
-        "message": Moment("The final dot: the message is all there.", facts=frozenset({*_MAIL, "recipient", "header"})),
-        "rset": _command("RSET."),
-        "noop": _command("NOOP."),
-        "quit": _command("QUIT."),
-    },
+        "enter": _with_data(_EVERYWHERE["enter"], "command", "mode"),
+        "idle": _with_data(_EVERYWHERE["idle"], "command", "mode"),
+        "error": _with_data(_EVERYWHERE["error"]),
+        "any": replace(_EVERYWHERE["any"], facts=frozenset({"command", "path", "mode"})),
+    }
+    | _FTP,
 }
 
 PROTOCOLS = tuple(MOMENTS)
 
 
 def covering(protocol: str, moment: str) -> frozenset[str]:
-    """The values of `on` that cover an event of `moment`: itself, and `any` where it is a command."""
+    """The values of `on` that cover an event of `moment`: itself, and what is broader. Unknown commands have `any`."""
     known = MOMENTS[protocol].get(moment)
-    if known is None or known.command:
-        return frozenset({moment, "any"})
-    return frozenset({moment})
+    return (known.within if known else frozenset({"any"})) | {moment}
 
 
 def facts(protocol: str) -> frozenset[str]:

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from notnow.scenario import Scenario
     from notnow.servers._fake import Fake
     from notnow.servers._runner import Runner
+    from notnow.servers.ftp import FakeFTP
     from notnow.servers.smtp import FakeSMTP
 
-PROTOCOLS = ("smtp",)
+PROTOCOLS = ("smtp", "ftp")
 TRACES = ("on", "off", "retain-on-failure")
 TRACE_DIRECTORY = "notnow-traces"
 MARKER = (
@@ -290,6 +291,12 @@ def _served(request: pytest.FixtureRequest, protocol: str | None) -> Iterator[Fa
 def fake_smtp(request: pytest.FixtureRequest) -> Iterator[FakeSMTP]:
     """A fake SMTP server, already listening; healthy unless the test is marked with a scenario."""
     yield from _served(request, "smtp")  # type: ignore[misc]
+
+
+@pytest.fixture
+def fake_ftp(request: pytest.FixtureRequest) -> Iterator[FakeFTP]:
+    """A fake FTP server, already listening; healthy unless the test is marked with a scenario."""
+    yield from _served(request, "ftp")  # type: ignore[misc]
 
 
 @pytest.fixture

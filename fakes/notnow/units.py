@@ -8,11 +8,15 @@ from datetime import timedelta
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 DURATION = r"^[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d)$"
+SIZE = r"^[0-9]+(?:\.[0-9]+)?(?:B|KB|MB|GB)$"
+SIZE_HELP = 'a number and a unit (B, KB, MB, GB), such as "3MB"'
 PERCENT = r"^[0-9]+(?:\.[0-9]+)?%$"
 DURATION_HELP = 'a number and a unit (ms, s, m, h, d), such as "30s" or "10m", and 36500d at most'
 LONGEST = 36_500 * 86_400  # seconds: beyond a century, dates that are told to clients end
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_BYTES = {"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(B|KB|MB|GB)")
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
 
 
@@ -40,6 +44,12 @@ def parse_percent(value: object) -> float | None:
     return share if share <= 1 else None
 
 
+def parse_size(value: object) -> int | None:
+    """`"3MB"` as 3000000 bytes; None if the value is no size."""
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    return round(float(match[1]) * _BYTES[match[2]]) if match else None
+
+
 def seconds(value: float | str | timedelta) -> float:
     """Seconds from a plain number of them, a duration such as "5d", or a timedelta.
 
@@ -51,6 +61,14 @@ def seconds(value: float | str | timedelta) -> float:
     if span is None:
         raise ValueError(f"{value!r} is no time; allowed: seconds as a number, or {DURATION_HELP}")
     return span
+
+
+def show_size(size: int) -> str:
+    """Bytes for a reader: "3 MB", "1.5 KB", "512 bytes"."""
+    for unit, factor in (("GB", 1000**3), ("MB", 1000**2), ("KB", 1000)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return "1 byte" if size == 1 else f"{size} bytes"
 
 
 def show(span: float) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from notnow.journal import Connection, Entry, Exchange, Mark
-from notnow.units import show
+from notnow.units import show, show_size
 
 if TYPE_CHECKING:
     from notnow.servers._fake import Fake
@@ -46,11 +46,21 @@ def _exchange(exchange: Exchange) -> Pieces:
     pieces: Pieces = [(asked, ""), (" -> ", "dim"), (_reply(exchange), _style(exchange))]
     if exchange.closed:
         pieces.append((", closes" if exchange.reply else "", "dim"))
-    if exchange.facts and exchange.facts.get("stored"):
-        pieces.append((f", stored {exchange.facts.get('message_id') or ''}".rstrip(), "green"))
+    if exchange.facts and (moved := _moved(exchange.facts)):
+        pieces.append((f", {moved}", "green" if exchange.facts.get("whole", True) else "yellow"))
     if exchange.rule:
         pieces.append((f"  [{exchange.phase}: {exchange.fault}]", "dim"))
     return pieces
+
+
+def _moved(facts: Mapping[str, Any]) -> str:
+    """What came through with an exchange, or a piece of it."""
+    if "direction" not in facts:
+        return f"stored {facts.get('message_id') or ''}".rstrip() if facts.get("stored") else ""
+    size = show_size(facts["bytes"])
+    if not facts["whole"]:
+        return f"cut after {size}" if facts["data"] is not None else ""
+    return f"stored {size}" if facts.get("stored") else f"sent {size}"
 
 
 _UNASKED = {"enter": "(unasked)", "idle": "(silence)", "error": "(in addition)"}
@@ -105,19 +115,16 @@ def server_lines(fakes: Iterable[Fake]) -> Iterable[Pieces]:
 
 
 def try_line(fake: Fake) -> str:
-    """A shell command that sends a mail to the fake, with a client that this machine has."""
+    """A shell command with which a client that this machine has sends a mail to the fake, or lists its files."""
     # Where TLS matters it is curl: swaks does not compare the host name with the certificate.
-    client = "swaks" if fake.tls == "none" and shutil.which("swaks") else "curl"
-    return _SMTP_CLIENTS[client, fake.tls].format(url=fake.url, server=fake.url.partition("://")[2], ca=_ca(fake))
+    swaks = fake.protocol == "smtp" and fake.tls == "none" and shutil.which("swaks")
+    line = _SWAKS if swaks else _CURL[fake.protocol] + _CURL_TLS[fake.tls]
+    return line.format(url=fake.url, server=fake.url.partition("://")[2], ca=_ca(fake))
 
 
-_CURL = "echo hi | curl {url} --mail-from a@x.test --mail-rcpt b@x.test -T-"
-_SMTP_CLIENTS = {
-    ("swaks", "none"): "swaks --server {server} --from a@x.test --to b@x.test",
-    ("curl", "none"): _CURL,
-    ("curl", "starttls"): f"{_CURL} --ssl-reqd --cacert {{ca}}",
-    ("curl", "implicit"): f"{_CURL} --cacert {{ca}}",
-}
+_SWAKS = "swaks --server {server} --from a@x.test --to b@x.test"
+_CURL = {"smtp": "echo hi | curl {url} --mail-from a@x.test --mail-rcpt b@x.test -T-", "ftp": "curl {url}/"}
+_CURL_TLS = {"none": "", "starttls": " --ssl-reqd --cacert {ca}", "implicit": " --cacert {ca}"}
 
 
 def _ca(fake: Fake) -> str | None:

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from notnow.actions import Action, Alert, Certify, Close, Hang, Proceed, Send, Wait, Watch
+from notnow.actions import Action, Alert, Certify, Close, DataEnding, EndData, Hang, Proceed, Send, Wait, Watch
 from notnow.catalogue import is_pattern
 from notnow.compiling import CompiledPhase, Play, compile_phases
-from notnow.grammar import Expect, Rule
+from notnow.grammar import Rule
 from notnow.moments import MOMENTS
 from notnow.scenario import Phase, Scenario
 from notnow.toml_lines import key_lines
@@ -154,7 +154,7 @@ def _does(play: Play) -> str:
     told = play.steps if not play.rule.certificate else [step for step in play.steps if step != Proceed()]
     steps = [word for step in told if (word := _step(step))]
     after = play.rule.after_bytes
-    late = f"once {after} bytes have come, " if after else ""
+    late = f"once {after} bytes have passed, " if after else ""
     if play.steps == (Proceed(),):
         return late + "behaves: an exception from the rules after it"
     return late + (", then ".join(steps) or "behaves")
@@ -181,6 +181,8 @@ def _step(step: Action) -> str:
                 else "behaves"
             )
             return what + (", and says" if instead else "") + _dripping(drip)
+        case EndData(how):
+            return _data_ends(how)
         case Close(how):
             return {
                 "fin": "closes",
@@ -191,6 +193,15 @@ def _step(step: Action) -> str:
             return ""
         case _:
             assert_never(step)
+
+
+def _data_ends(how: DataEnding) -> str:
+    return {
+        "fin": "closes the data connection",
+        "reset": "resets the data connection (RST)",
+        "drain": "half-closes the data connection and drops what still comes",
+        "drop": "lets nobody through to the data port",
+    }[how]
 
 
 def _dripping(drip: float) -> str:
@@ -267,18 +278,30 @@ def _fault(fault: Mapping[str, Any]) -> str:
     return f"{said}  ({rest})" if said and rest else said or rest
 
 
-def expectations(expect: Expect) -> list[str]:
+def expectations(scenario: Scenario) -> list[str]:
     """What a well-behaved client does here."""
-    words = []
+    words, expect = [], scenario.expect
     if expect.delivered is not None:
-        words.append(f"It gets every message through, {times(expect.delivered.times)}: none lost, none doubled.")
+        words.append(_DELIVERED[scenario.protocol].format(times=times(expect.delivered.times)))
     if expect.no_duplicates:
-        words.append("It sends no message again that the server has taken.")
+        words.append(_NO_DUPLICATES[scenario.protocol])
+    if expect.no_partial_files:
+        words.append("It leaves no piece of a file behind: what was cut, it sends again or goes on with.")
     if expect.retried is not None:
         words.append(_retried(expect.retried.model_dump(exclude_none=True)))
     if expect.never_exceeded is not None:
         words.append(f"It never has more than {expect.never_exceeded.connections} connections at a time.")
     return words
+
+
+_DELIVERED = {
+    "smtp": "It gets every message through, {times}: none lost, none doubled.",
+    "ftp": "It gets every file through that it has begun with, whole, and {times}.",
+}
+_NO_DUPLICATES = {
+    "smtp": "It sends no message again that the server has taken.",
+    "ftp": "It sends no file again that the server has taken.",
+}
 
 
 def _retried(want: Mapping[str, Any]) -> str:

@@ -59,7 +59,7 @@ def _explain(scenario: Scenario, own: Sequence[str]) -> None:
         _section(page, "Faults to choose from")
         page.columns(faults, ("cyan", ""), indent=2)
     _section(page, "What a good client does here")
-    for expected in _words.expectations(scenario.expect) or ["Nothing is asked of it."]:
+    for expected in _words.expectations(scenario) or ["Nothing is asked of it."]:
         page.line(expected, indent=2)
     if scenario.sources:
         _section(page, "Sources")

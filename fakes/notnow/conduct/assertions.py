@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from notnow.conduct import attempts, backoff
 from notnow.conduct.timeline import render
@@ -26,13 +26,18 @@ class Assertions:
     def assert_delivered(self, times: int = 1) -> None:
         """Every message was stored exactly `times` times, and there was one.
 
-        Copies are told by their Message-ID, or by their content where they have none.
+        Copies are told by their Message-ID, or by their content where they have none. For FTP: every file whose
+        transfer was begun came through whole, up or down, exactly `times` times. A listing is enough where the
+        client asked for nothing else, and an upload of a file that has changed is another file.
         """
         __tracebackhide__ = True
         _delivered(self.journal, self.journal.exchanges, times)
 
     def assert_no_duplicates(self) -> None:
-        """No message was stored twice (RFC 5321 §4.2.5: a 250 after the dot moves the responsibility)."""
+        """No message was stored twice (RFC 5321 §4.2.5: a 250 after the dot moves the responsibility).
+
+        For FTP: no file was uploaded whole twice with the same content.
+        """
         __tracebackhide__ = True
         _no_duplicates(self.journal, self.journal.exchanges)
 
@@ -73,7 +78,8 @@ class Assertions:
             _never_exceeded(self.journal, since.values(), expect.never_exceeded.connections)
 
 
-def _fail(journal: Journal, expected: str, seen: str, marked: Collection[Exchange | Connection] = ()) -> None:
+def fail(journal: Journal, expected: str, seen: str, marked: Collection[Exchange | Connection] = ()) -> NoReturn:
+    """Raise the AssertionError of an expectation that does not hold, with a picture of what happened."""
     __tracebackhide__ = True
     raise AssertionError(f"expected {expected}, but {seen}\n\n{render([journal], marked)}")
 
@@ -84,24 +90,42 @@ def _often(n: int) -> str:
 
 def _delivered(journal: Journal, exchanges: Sequence[Exchange], times: int) -> None:
     __tracebackhide__ = True
-    expected = f"every message to be delivered {_often(times)}"
-    found = attempts.copies(exchanges)
-    if not found:
+    items = attempts.items(exchanges)
+    what = "file" if journal.protocol == "ftp" else "message"
+    expected = f"every {what} to be delivered {_often(times)}"
+    if not any(item.came for item in items):
         refused = attempts.refusals(exchanges)
         why = _why_nothing(exchanges, refused)
-        _fail(journal, expected, f"none was delivered: {why}", refused[-1:])
-    for name, stored in found.items():
-        if len(stored) != times:
-            _fail(journal, expected, f"{name} was stored {_often(len(stored))}", stored)
+        cut = items[0].cut[-1:] if items and not refused else []
+        fail(journal, expected, f"none was delivered: {why}", refused[-1:] or cut)
+    for item in items:
+        if item.left_cut:
+            fail(journal, expected, f"{item.name} was never completed: {_how_cut(item.cut[-1])}", item.cut[-1:])
+        for same in item.copies:
+            if len(same) != times:
+                was = "was stored" if same[0].facts and same[0].facts.get("stored") else "was made"
+                fail(journal, expected, f"{item.name} {was} {_often(len(same))}", same)
+
+
+def _how_cut(exchange: Exchange) -> str:
+    facts = exchange.facts or {}
+    if facts.get("bytes"):
+        return f"it was cut after {facts['bytes']} bytes"
+    return f"it was told {_last_line(exchange)!r}" if exchange.refused else "it never began"
+
+
+def _last_line(exchange: Exchange) -> str:
+    return (exchange.reply or "a close without a word").splitlines()[-1]
 
 
 def _why_nothing(exchanges: Sequence[Exchange], refused: Sequence[Exchange]) -> str:
     if not exchanges:
         return "nobody connected"
     if not refused:
-        return "the client never came to the end of a message"
+        what = "of a message" if exchanges[0].connection.journal.protocol == "smtp" else "of a transfer"
+        return f"the client never came to the end {what}"
     last = refused[-1]
-    said = (last.reply or "a close without a word").splitlines()[-1]
+    said = _last_line(last)
     retries = [x for x in exchanges if x.index > last.index and x.moment in attempts.ATTEMPTS]
     if not retries:
         return f"the client was told {said!r} at {last.moment} and did not come back"
@@ -112,7 +136,7 @@ def _no_duplicates(journal: Journal, exchanges: Sequence[Exchange]) -> None:
     __tracebackhide__ = True
     for name, stored in attempts.copies(exchanges).items():
         if len(stored) > 1:
-            _fail(journal, "no message to be stored twice", f"{name} was stored {_often(len(stored))}", stored)
+            fail(journal, "nothing to be stored twice", f"{name} was stored {_often(len(stored))}", stored)
 
 
 def _retried(
@@ -126,7 +150,7 @@ def _retried(
     __tracebackhide__ = True
     refused = attempts.refusals(exchanges)
     if not refused:
-        _fail(journal, "the client to try again after a refusal", "nothing was refused: there was nothing to retry")
+        fail(journal, "the client to try again after a refusal", "nothing was refused: there was nothing to retry")
     found = attempts.retries(exchanges)
     low, high = times if isinstance(times, tuple) else (1 if times is None else times, None)
     if within is not None:
@@ -134,10 +158,10 @@ def _retried(
         soon = [r for r in found if r.attempt.at - start <= seconds(within) + TOLERANCE]
         if len(soon) < low:
             how = f"{_often(low)} within {show(seconds(within))}"
-            _fail(journal, f"the client to try again {how} of the first refusal", _how_often(soon), refused[:1])
+            fail(journal, f"the client to try again {how} of the first refusal", _how_often(soon), refused[:1])
     if not low <= len(found) <= (len(found) if high is None else high):
         how = f"at least {_often(low)}" if high is None else f"{low} to {high} times"
-        _fail(journal, f"the client to try again {how}", _how_often(found), [r.attempt for r in found] or refused[-1:])
+        fail(journal, f"the client to try again {how}", _how_often(found), [r.attempt for r in found] or refused[-1:])
     if first_delay is not None:
         _first_delay(journal, found, first_delay)
     if wanted is not None:
@@ -152,11 +176,11 @@ def _first_delay(journal: Journal, found: Sequence[attempts.Retry], bound: Bound
     __tracebackhide__ = True
     low, high = (seconds(bound[0]), seconds(bound[1])) if isinstance(bound, tuple) else (seconds(bound), None)
     if not found:
-        _fail(journal, "a first delay", "it never tried again")
+        fail(journal, "a first delay", "it never tried again")
     delay = found[0].delay
     if delay < low - TOLERANCE or (high is not None and delay > high + TOLERANCE):
         what = f"at least {show(low)}" if high is None else f"{show(low)} to {show(high)}"
-        _fail(journal, f"a first delay of {what}", f"it was {show(delay)}", [found[0].refusal, found[0].attempt])
+        fail(journal, f"a first delay of {what}", f"it was {show(delay)}", [found[0].refusal, found[0].attempt])
 
 
 def _backoff(journal: Journal, found: Sequence[attempts.Retry], wanted: str) -> None:
@@ -169,13 +193,13 @@ def _backoff(journal: Journal, found: Sequence[attempts.Retry], wanted: str) -> 
     listed = ", ".join(show(gap) for gap in gaps)
     expected = f"{'an' if wanted[0] in 'aeiou' else 'a'} {wanted} back-off"
     if seen is None:
-        _fail(journal, expected, f"{len(gaps)} gaps ({listed}) cannot tell: it takes {backoff.ENOUGH}")
+        fail(journal, expected, f"{len(gaps)} gaps ({listed}) cannot tell: it takes {backoff.ENOUGH}")
     if seen != wanted:
-        _fail(journal, expected, f"the gaps were {listed}: {seen}", [retry.attempt for retry in found])
+        fail(journal, expected, f"the gaps were {listed}: {seen}", [retry.attempt for retry in found])
 
 
 def _never_exceeded(journal: Journal, connections: Collection[Connection], most: int) -> None:
     __tracebackhide__ = True
     seen, culprit = attempts.peak(connections)
     if seen > most and culprit is not None:
-        _fail(journal, f"at most {most} connections at a time", f"there were {seen}", [culprit])
+        fail(journal, f"at most {most} connections at a time", f"there were {seen}", [culprit])

@@ -1,16 +1,18 @@
-"""Reading a journal for what a client did: its attempts, what refused them, and how long it waited.
+"""Reading a journal for what a client did: its attempts, what refused them, and what came through.
 
-An attempt is a connection, or a MAIL on a connection where the same sender was refused before.
+An attempt is a connection, or the same thing asked again on a connection where it was refused before: which
+things that may be, `notnow.moments` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from notnow.journal import Connection, Exchange
+from notnow.moments import MOMENTS
 
-ATTEMPTS = ("connect", "mail")
+ATTEMPTS = frozenset(name for table in MOMENTS.values() for name, moment in table.items() if moment.attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,37 +33,89 @@ def retries(exchanges: Iterable[Exchange]) -> list[Retry]:
     """Each attempt that followed a refusal of the same client, in order."""
     found: list[Retry] = []
     pending: dict[str, Exchange] = {}
-    senders: dict[Connection, str] = {}
+    tried: dict[Connection, str] = {}  # what was last tried on a connection
     for exchange in exchanges:
         connection = exchange.connection
         before = pending.get(connection.client)
-        if before is not None and exchange.moment in ATTEMPTS and _is_attempt(exchange, before, senders):
+        if before is not None and exchange.moment in ATTEMPTS and _is_attempt(exchange, before, tried):
             since = before.answered_at if before.answered_at is not None else before.at
             found.append(Retry(before, exchange, max(0.0, exchange.at - since)))
             del pending[connection.client]
-        if exchange.moment == "mail":
-            senders[connection] = exchange.request
+        if exchange.moment in ATTEMPTS and exchange.moment != "connect":
+            tried[connection] = exchange.request
         if exchange.refused and exchange.fault is not None:
             pending[connection.client] = exchange
     return found
 
 
-def _is_attempt(exchange: Exchange, before: Exchange, senders: dict[Connection, str]) -> bool:
+def _is_attempt(exchange: Exchange, before: Exchange, tried: dict[Connection, str]) -> bool:
     if exchange.moment == "connect":
         return True
     if exchange.connection is not before.connection:
         return False
-    return senders.get(exchange.connection, exchange.request).lower() == exchange.request.lower()
+    return tried.get(exchange.connection, exchange.request).lower() == exchange.request.lower()
+
+
+# ---- what came through ---------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Item:
+    """Something that a client was to get through: a message, an upload, a download.
+
+    `came` are the exchanges with which it came through whole, `cut` those with which it did not, in order.
+    """
+
+    name: str
+    came: list[Exchange] = field(default_factory=list)
+    cut: list[Exchange] = field(default_factory=list)
+
+    @property
+    def copies(self) -> list[list[Exchange]]:
+        """What came through, copies together: a file that is uploaded with another content is no copy."""
+        same: dict[object, list[Exchange]] = {}
+        for exchange in self.came:
+            facts = exchange.facts or {}
+            same.setdefault(facts.get("sha256") if "direction" in facts else None, []).append(exchange)
+        return list(same.values())
+
+    @property
+    def left_cut(self) -> bool:
+        """True if the last that was seen of it did not come through whole."""
+        return bool(self.cut) and (not self.came or self.cut[-1].index > self.came[-1].index)
+
+
+def items(exchanges: Iterable[Exchange]) -> list[Item]:
+    """What the client has got through, or begun to, in the order in which it was first seen.
+
+    A message is known by its Message-ID, or by its content; a file by its path. Listings count only for a client
+    that has asked for nothing else.
+    """
+    found: dict[tuple[str, str], Item] = {}
+    for exchange in exchanges:
+        facts = exchange.facts or {}
+        if "direction" in facts:
+            kind, name, whole = facts["direction"], str(facts["path"]), bool(facts["whole"])
+            if exchange.moment == "stou":  # a name of its own each time: the same content is the same file
+                name = facts.get("sha256", name)
+        elif facts.get("stored"):
+            kind, whole = "message", True
+            name = facts.get("message_id") or f"sha256:{facts['sha256'][:16]}"
+        else:
+            continue
+        item = found.setdefault((kind, name), Item(_CALLED.get(kind, "{}").format(name)))
+        (item.came if whole else item.cut).append(exchange)
+    wanted = {key: item for key, item in found.items() if key[0] != "listing"}
+    return list((wanted or found).values())
+
+
+_CALLED = {"upload": "the upload of {}", "download": "the download of {}", "listing": "the listing of {}"}
 
 
 def copies(exchanges: Iterable[Exchange]) -> dict[str, list[Exchange]]:
-    """The exchanges that stored a message, by its Message-ID, or by its content where it has none."""
-    found: dict[str, list[Exchange]] = {}
-    for exchange in exchanges:
-        if exchange.facts and exchange.facts.get("stored"):
-            name = exchange.facts.get("message_id") or f"sha256:{exchange.facts['sha256'][:16]}"
-            found.setdefault(name, []).append(exchange)
-    return found
+    """The exchanges with which the server has stored the same thing, by its name."""
+    stored = (x for x in exchanges if x.facts and x.facts.get("stored"))
+    return {item.name: max(item.copies, key=len) for item in items(stored)}
 
 
 def peak(connections: Iterable[Connection]) -> tuple[int, Connection | None]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from notnow.journal import Connection, Exchange, Journal
 from notnow.units import show as show_time
+from notnow.units import show_size
 
 MOST = 40  # connections in a timeline, and in a transcript, before the middle is left out
 WIDTH = 100
@@ -50,23 +51,37 @@ def _middle_out(connections: list[Connection], lines: list[str]) -> Iterable[Con
 def _outcome(connection: Connection) -> str:
     """How a connection went, in a few words."""
     exchanges = connection.exchanges
-    said = []
-    stored = sum(1 for x in exchanges if x.facts and x.facts.get("stored"))
-    if stored:
-        said.append(f"{stored} message{'s' if stored > 1 else ''} stored")
+    messages = sum(1 for x in exchanges if x.facts and x.facts.get("stored") and "direction" not in x.facts)
+    said = [f"{messages} message{'s' if messages > 1 else ''} stored"] if messages else []
     for x in exchanges:
+        if came := _moved(x):
+            said.append(came)
         if x.refused:
             reply = (x.reply or "no reply").splitlines()
             said.append(f"{x.moment}: {reply[-1] if len(reply) < 3 else reply[0] + ' …'}")
     if connection.error:
         said.append(connection.error)
-    mark = "x" if any(x.refused for x in exchanges) or connection.error else "+" if stored else "."
+    done = messages or any(x.facts and x.facts.get("whole") for x in exchanges)
+    mark = "x" if any(x.refused for x in exchanges) or connection.error else "+" if done else "."
     ending = {"fake": "the fake closed", "client": "the client left", None: "still open"}[connection.ended_by]
-    return f"{mark} {'; '.join(said) or 'nothing refused, nothing stored'}; {ending}"
+    return f"{mark} {'; '.join(said) or _NOTHING[connection.journal.protocol]}; {ending}"
+
+
+_NOTHING = {"smtp": "nothing refused, nothing stored", "ftp": "nothing refused, nothing transferred"}
+_ARROWS = {"upload": "up", "download": "down", "listing": "listed"}
+
+
+def _moved(exchange: Exchange) -> str:
+    """How a transfer went, in a few words; nothing of one that moved no byte."""
+    facts = exchange.facts
+    if not facts or "direction" not in facts or not (facts["bytes"] or facts["whole"]):
+        return ""
+    size = show_size(facts["bytes"]) + (f" from {facts['offset']}" if facts["offset"] else "")
+    return f"{facts['path']} {_ARROWS[facts['direction']]}: {size}{'' if facts['whole'] else ', cut'}"
 
 
 def transcript(journals: Sequence[Journal], marked: Collection[Exchange | Connection] = ()) -> str:
-    """Every line that was said, connection by connection: C is the client, S the fake."""
+    """Every line that was said, connection by connection: C is the client, S the fake, D a data connection."""
     marks = {id(m) for m in marked}
     lines = ["transcript"]
     named = len(journals) > 1
@@ -95,15 +110,39 @@ def _tls(connection: Connection) -> str:
 
 
 def _said(exchange: Exchange, arrow: str, at: str) -> Iterable[str]:
-    if exchange.request:
-        yield f"{arrow} {at:>9}  C  {exchange.request}"
+    for who, what in _lines(exchange):
+        yield f"{arrow} {at:>9}  {who}  {what}"
         arrow, at = "  ", ""
+
+
+def _lines(exchange: Exchange) -> Iterable[tuple[str, str]]:
+    """Who said what, in order: the request, what comes before a transfer, the transfer, the reply."""
+    if exchange.request:
+        yield ("D" if exchange.moment == "transfer" else "C"), exchange.request
     why = f"   [{exchange.fault}, {exchange.rule or 'the fake stops'}]" if exchange.fault else ""
     lines = (exchange.reply or "").splitlines()
-    if not lines:
-        lines = ["(closes without a word)" if exchange.closed else "(says nothing)"]
-    elif exchange.closed:
-        lines[-1] += "   (and closes)"
-    for i, line in enumerate(lines):
-        yield f"{arrow} {at:>9}  S  {line}{why if i == len(lines) - 1 else ''}"
-        arrow, at = "  ", ""
+    data = _data(exchange)
+    before = [line for line in lines if data and line.startswith("1")]
+    yield from (("S", line) for line in before)
+    if data:
+        yield "D", data
+    rest = lines[len(before) :]
+    if not rest and not data:
+        rest = ["(closes without a word)" if exchange.closed else "(says nothing)"]
+    elif rest and exchange.closed:
+        rest[-1] += "   (and closes)"
+    yield from (("S", line + (why if i == len(rest) - 1 else "")) for i, line in enumerate(rest))
+
+
+_ENDED = {"fin": "closed", "reset": "reset", "drain": "half-closed, the rest dropped", "drop": "let nobody through"}
+
+
+def _data(exchange: Exchange) -> str:
+    """What went over the data connection, and how it ended."""
+    facts = exchange.facts
+    if not facts or "direction" not in facts or (facts["data"] is None and not facts["whole"]):
+        return ""
+    offset = f" from byte {facts['offset']}" if facts["offset"] else ""
+    verb = "received" if facts["direction"] == "upload" else "sent"
+    end = "all of it" if facts["whole"] else f"then {_ENDED[facts['data']]}"
+    return f"({facts['mode']}) {facts['bytes']} bytes {verb}{offset}, {end}"

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from notnow.servers._fake import Fake
 
-_CLASSES = {"smtp": ("smtp", "FakeSMTP")}
+_CLASSES = {"smtp": "FakeSMTP", "ftp": "FakeFTP"}
 
 
 def by_protocol(protocol: str) -> type[Fake]:
-    """The class of the fake for a protocol: "smtp"."""
-    module, name = _CLASSES[protocol]
-    found: type[Fake] = getattr(import_module(f"notnow.servers.{module}"), name)
+    """The class of the fake for a protocol: "smtp", "ftp"."""
+    found: type[Fake] = getattr(import_module(f"notnow.servers.{protocol}"), _CLASSES[protocol])
     return found

@@ -74,12 +74,13 @@ class Fake(Assertions):
         self.errors: list[BaseException] = []
         self.find: Callable[..., Scenario] = catalogue.scenario  # how `play` finds a scenario by its name
         self.scenario = self._resolve(scenario, self.options.knobs)
-        self.journal = Journal(self.clock, server=self.name, limit=self.options.journal_limit)
+        self.journal = Journal(self.clock, server=self.name, protocol=self.protocol, limit=self.options.journal_limit)
         self._engine = Engine(self.scenario, seed=self.seed, host=self.hostname, epoch=self.clock.epoch)
         self._sessions: dict[str, Session] = {}
         self._ids = itertools.count(1)
         self._uid = secrets.token_hex(4)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.ports: set[int] = set()  # where its sockets are
         self._runner: Runner | None = None
         self._alarm: Cancellable | None = None
         self._alarm_at: float | None = None
@@ -115,6 +116,7 @@ class Fake(Assertions):
         self._farewells = _listener.Farewells(self.loop, self.heard_after, self._gone)
         self._listener = _listener.Listener(self.loop, sock, self._accept)
         self.port = self._engine.port = self._listener.port
+        self.ports.add(self.port)
         self.journal.mark("play", self.scenario.name)
 
     def stop(self) -> None:
@@ -224,6 +226,10 @@ class Fake(Assertions):
         from notnow.servers import tls
 
         return tls.ca_file()
+
+    def __repr__(self) -> str:
+        where = self.url if self.running else "not running"
+        return f"<{type(self).__name__} {self.scenario.name}, {where}>"
 
     @property
     @abstractmethod

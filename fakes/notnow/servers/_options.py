@@ -20,7 +20,7 @@ class Options:
     def __init__(self, protocol: str, allowed: frozenset[str], given: Mapping[str, Any]) -> None:
         for name in given:
             if name in SERVER_OPTIONS and name not in allowed:
-                raise _bad(f"{name!r} is no option of an {protocol} server", ", ".join(sorted(allowed)))
+                raise _bad(f"{name!r} is no option of {protocol} servers", ", ".join(sorted(allowed)))
         self.knobs = {k: v for k, v in given.items() if k not in SERVER_OPTIONS}
         self.clock: Clock = given.get("clock") or RealClock()
         self.seed: int = _checked(given, "seed", int, "a whole number", secrets.randbelow(2**31))
@@ -28,6 +28,7 @@ class Options:
         self.port: int = _checked(given, "port", int, "0 (any free one) to 65535", 0)
         self.tls: str | None = _checked(given, "tls", str, ", ".join(MODES), None)
         self.users: dict[str, str] | None = _checked(given, "users", dict, "a mapping of names to passwords", None)
+        self.files: dict[str, Any] | None = _checked(given, "files", dict, "a mapping of paths to bytes", None)
         self.journal_limit: int = _checked(given, "journal_limit", int, "1 or more", DEFAULT_LIMIT)
         if not isinstance(self.clock, Clock):
             raise _bad(f"clock is {self.clock!r}", "ManualClock(), or RealClock(speed)")

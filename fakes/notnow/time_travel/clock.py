@@ -42,8 +42,8 @@ class WorldClock(ManualClock):
 
     @property
     def ports(self) -> set[int]:
-        """Where the fakes that live by this clock listen."""
-        return {getattr(server, "port", 0) for server in list(self._servers)}
+        """Where the sockets of the fakes are that live by this clock."""
+        return set[int]().union(*(getattr(server, "ports", ()) for server in list(self._servers)))
 
     def call_at(self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Cancellable:
         alarm = super().call_at(when, loop, callback)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from notnow.actions import Script
 from notnow.journal import Connection, Exchange
 from notnow.servers._fake import Fake
-from notnow.servers._smtp_session import Session, bare, masked
+from notnow.servers.smtp.session import Session, bare, masked
 
 if TYPE_CHECKING:
     from aiosmtpd.smtp import Envelope as Transaction

@@ -6,19 +6,19 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Self, assert_never
+from dataclasses import replace
+from typing import Any
 
 from aiosmtpd.smtp import TLSSetupException
 
-from notnow.actions import Alert, Certify, Close, Hang, Proceed, Script, Send, Wait, Watch
-from notnow.events import Answered, Asked, Ended, Heard, Reached
-from notnow.journal import Connection, Exchange
-from notnow.servers import _smtp_auth
-from notnow.servers._smtp_body import Body, LazyHeaders
-from notnow.servers._smtp_wire import CHUNK, LARGEST_MESSAGE, Over, Wire, unread
-
-if TYPE_CHECKING:
-    from notnow.servers.smtp import FakeSMTP
+from notnow.actions import Script, Watch
+from notnow.events import Asked, Ended, Heard, Known, Reached
+from notnow.journal import Exchange
+from notnow.servers._dialogue import AS_USUAL, Manner, wire
+from notnow.servers._wire import Over
+from notnow.servers.smtp import auth
+from notnow.servers.smtp.body import Body, LazyHeaders
+from notnow.servers.smtp.wire import CHUNK, LARGEST_MESSAGE, Wire, unread
 
 LONGEST_COMMAND = 12_288  # RFC 4954 §4: the longest line, of AUTH
 TURN = 64  # commands of one client that are served before others have their turn
@@ -30,27 +30,14 @@ MOMENTS = {
 _SIMPLE = re.compile(r"<([A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+)>(.*)", re.DOTALL)
 _SIZE = re.compile(r"(?:^|\s)SIZE=([0-9]{1,18})(?:\s|$)", re.IGNORECASE)
 _ON_BEHALF = re.compile(r"\s+AUTH=\S+", re.IGNORECASE)
-_ERROR = re.compile(rb"(?:^|\n)([45][0-9][0-9])(?![0-9-])")
 _SECRET = re.compile(r"(AUTH\s+\S+\s+)\S+", re.IGNORECASE)
-
-Effect = Callable[[], Awaitable[None]]  # what it means to behave
 
 
 class Session(Wire):
     """A live SMTP connection of a fake."""
 
-    early: list[tuple[Script, Exchange]]  # what is to be said unasked before there is a transport
-    instead: tuple[str, ...] | None = None  # the reply that a rule has put in place of the healthy one
-    drip: float = 0.0
-    ending: bool = False  # the fake closes once it has said the healthy reply
-    parting: bool = False  # somebody is about to say the last word
-    watch: int | None = None  # bytes of the body until `Reached`
-
-    def adopt(self, fake: FakeSMTP, record: Connection, greeting: Exchange, script: Script) -> Self:
-        """A new session for a connection; it carries out `script` in place of the greeting."""
-        new = super().adopt(fake, record, greeting, script)
-        new.early = []
-        return new
+    manner: Manner = AS_USUAL  # how the next healthy reply is said
+    goodbye = "421 4.3.2 {host} Service not available, closing transmission channel"
 
     # ---- the loop over commands ------------------------------------------------------------------
 
@@ -66,14 +53,10 @@ class Session(Wire):
         except TLSSetupException as error:
             self._starttls_failed(error.__cause__ or error)
         except Exception as error:
-            if not self._lost(error):
+            if not self.is_lost(error):
                 self.fake.failed(error)
         if not self.over:
-            self._end()
-
-    def _lost(self, error: Exception) -> bool:
-        """True if this is only how the connection has ended."""
-        return isinstance(error, ConnectionError) or error is self._reader.exception()
+            self.end()
 
     async def _serve(self) -> None:
         while True:
@@ -139,7 +122,7 @@ class Session(Wire):
 
     # ---- asking the engine, and doing what it says -----------------------------------------------
 
-    async def _ask(self, moment: str, request: str, effect: Effect, **facts: Any) -> None:
+    async def _ask(self, moment: str, request: str, effect: Callable[[], Awaitable[None]], **facts: Any) -> None:
         """Ask about a command or a point of the protocol, and carry out the answer; `effect` is to behave."""
         exchange = self.exchange = self.fake.journal.ask(self.record, moment, request, self.fake.phase)
         script = self.fake.feed(Asked(self.record.id, moment, facts), moment)
@@ -147,104 +130,27 @@ class Session(Wire):
             raise Over
         await self._perform(script, exchange, effect)
 
-    async def _perform(self, script: Script, exchange: Exchange, effect: Effect | None = None) -> None:
-        """Carry out a script; where nothing was asked there is no effect, and to behave is to do nothing."""
-        exchange.phase, exchange.rule, exchange.fault = script.phase, script.rule, script.fault
-        for step in script.steps:
-            self._still_here()
-            match step:
-                case Proceed(instead, drip):
-                    if effect is not None:
-                        await self._behave(effect, instead, drip, script.closes and instead != ())
-                case Send(lines, drip):
-                    await self._say(_wire(lines), exchange, drip, script.closes)
-                case Wait(seconds):
-                    await self.fake.sleep(seconds)
-                case Hang():
-                    await self._hang(exchange)
-                case Close(how):
-                    self._finish(how, exchange)
-                    raise Over
-                case Certify() | Alert() | Watch():
-                    raise AssertionError(f"{step} is for a handshake, or for a body")
-                case _:
-                    assert_never(step)
+    async def _perform(self, script: Script, exchange: Exchange, effect: Callable[[], Awaitable[None]]) -> None:
+        async def behave(manner: Manner) -> None:
+            self.manner = manner
+            await effect()
+            self.manner = AS_USUAL
 
-    async def _behave(self, effect: Effect, instead: tuple[str, ...] | None, drip: float, ending: bool) -> None:
-        self.instead, self.drip, self.ending = instead, drip, ending
-        await effect()
-        self.instead, self.drip, self.ending = None, 0.0, False
-
-    async def _hang(self, exchange: Exchange) -> None:
-        """Say nothing for ever. What the client says is read and dropped, so that its leaving is seen."""
-        self.fake.journal.tell(exchange)
-        self.hanging = True
-        unread(self._reader).clear()
-        self.transport.resume_reading()
-        if self._reader.at_eof():
-            raise Over
-        await self.loop.create_future()
-
-    def _begin(self) -> None:
-        super()._begin()
-        for script, exchange in self.early:
-            self.fake.spawn(self._unasked(script, exchange))
-        self.early.clear()
-
-    def unasked(self, script: Script) -> None:
-        """A script that this client's last command has not brought about: a phase, a silence."""
-        exchange = self.fake.journal.ask(self.record, script.moment, "", script.phase)
-        self.parting = self.parting or script.closes
-        if self.handshaking or (self.implicit and not self.alive):  # nothing can be said to it
-            self._cut_off(script, exchange)
-        elif self.alive:
-            self.fake.spawn(self._unasked(script, exchange))
-        else:
-            self.early.append((script, exchange))
-
-    def _cut_off(self, script: Script, exchange: Exchange) -> None:
-        exchange.rule, exchange.fault, exchange.closed = script.rule, script.fault, script.closes
-        self.fake.journal.tell(exchange)
-        if script.closes:
-            self._decided()
-            self.abort()
-
-    async def _unasked(self, script: Script, exchange: Exchange) -> None:
-        try:
-            await self._perform(script, exchange)
-        except Over:
-            pass
-        except Exception as error:
-            if not self._lost(error):
-                self.fake.failed(error)
+        await self.perform(script, exchange, behave)
 
     async def push(self, status: str | bytes) -> None:
         """Every healthy reply comes through here; a rule may have put another in its place."""
         text = status.encode("utf-8", "surrogateescape") if isinstance(status, str) else status
-        if self.instead is not None:
-            lines, self.instead = self.instead, ()
-            if not lines:
+        manner = self.manner
+        if manner.instead is not None:
+            self.manner = replace(manner, instead=())
+            if not manner.instead:
                 return
-            text = _wire(lines)
-        await self._say(text, self.exchange, self.drip, self.ending)
+            text = wire(manner.instead)
+        await self.say(text, self.exchange, manner.drip, manner.ending)
 
-    async def _say(self, text: bytes, exchange: Exchange, drip: float = 0.0, ending: bool = False) -> None:
-        """Send reply lines. They are in the journal before they are on the wire, and so is the close that follows."""
-        if drip or self._mouth is not None:
-            await self._drip(text, exchange, drip, ending)
-        else:
-            self._write(text, exchange, ending)
-        if exchange.moment != "error" and (text[0] in b"45" or b"\n4" in text or b"\n5" in text):
-            await self._erred(text, exchange)
-
-    async def _erred(self, text: bytes, exchange: Exchange) -> None:
-        """A 4yz or 5yz has left: a rule may have something to add."""
-        for code in _ERROR.findall(text):
-            verb = exchange.request.partition(" ")[0].upper() if exchange.moment != "auth" else "AUTH"
-            script = self.fake.feed(Answered(self.record.id, int(code), verb), "error")
-            if script is not None:
-                added = self.fake.journal.ask(self.record, "error", "", script.phase)
-                await self._perform(script, added)
+    def verb(self, exchange: Exchange) -> str:
+        return super().verb(exchange) if exchange.moment != "auth" else "AUTH"
 
     # ---- commands --------------------------------------------------------------------------------
 
@@ -285,7 +191,7 @@ class Session(Wire):
             self.fake.feed(Ended(self.record.id, "mail"))
 
     async def smtp_QUIT(self, arg: str | None) -> None:
-        self._leave()
+        self.leave()
         await self.push("221 2.0.0 Bye")
         raise Over
 
@@ -297,10 +203,10 @@ class Session(Wire):
         if refusal := self._auth_refusal(mechanism):
             await self._ask("auth", request, lambda: self.push(refusal), command="AUTH")
             return
-        dialogue = _smtp_auth.MECHANISMS[mechanism](initial)
+        dialogue = auth.MECHANISMS[mechanism](initial)
         try:
             user, password, request = await self._talk(dialogue, request)
-        except _smtp_auth.Refusal as why:
+        except auth.Refusal as why:
             reply = str(why)
             await self._ask("auth", request, lambda: self.push(reply), command="AUTH")
             return
@@ -311,18 +217,18 @@ class Session(Wire):
             return "503 5.5.1 Error: send EHLO first"
         if self.session.authenticated:
             return "503 5.5.1 Error: already authenticated"
-        if mechanism not in _smtp_auth.MECHANISMS:
+        if mechanism not in auth.MECHANISMS:
             return "504 5.5.4 Error: unrecognized authentication type"
         return None
 
-    async def _talk(self, dialogue: _smtp_auth.Dialogue, request: str) -> tuple[str, str, str]:
+    async def _talk(self, dialogue: auth.Dialogue, request: str) -> tuple[str, str, str]:
         """Ask the client for what the mechanism wants: the name, the password, and the last line as the journal
         may show it. Raises Refusal."""
         try:
             wanted = next(dialogue)
             while True:
                 exchange = self.fake.journal.ask(self.record, "challenge", request, self.fake.phase)
-                await self._say(_smtp_auth.challenge(wanted).encode(), exchange)
+                await self.say(auth.challenge(wanted).encode(), exchange)
                 answer = (await self._line()).decode("ascii", "replace").strip()
                 self.fake.feed(Heard(self.record.id))
                 request = "********"
@@ -338,6 +244,7 @@ class Session(Wire):
             return
         self.session.authenticated = True
         self.user = user
+        self.fake.feed(Known(self.record.id, {"user": user}))
         await self.push("235 2.7.0 Authentication successful")
 
     # ---- the message -----------------------------------------------------------------------------
@@ -349,7 +256,7 @@ class Session(Wire):
             await self.push("503 5.5.1 Error: need RCPT command")
             return
         await self.push("354 End data with <CR><LF>.<CR><LF>")
-        self.instead, self.drip, self.ending = None, 0.0, False
+        self.manner = AS_USUAL
         try:
             await self._message()
         finally:
@@ -379,7 +286,7 @@ class Session(Wire):
             raise Over
         if script.rule is not None:
             exchange = self.fake.journal.ask(self.record, "body", "", script.phase)
-            await self._perform(script, exchange)
+            await self.perform(script, exchange)
             self.fake.journal.tell(exchange)
         self.watch = next((step.bytes for step in script.steps if isinstance(step, Watch)), None)
         answered = False
@@ -402,7 +309,7 @@ class Session(Wire):
         exchange = self.exchange = self.fake.journal.ask(
             self.record, "body", f"({body.size} bytes so far)", script.phase
         )
-        await self._perform(script, exchange)
+        await self.perform(script, exchange)
         return exchange.reply is not None
 
     async def _too_large(self) -> None:
@@ -411,10 +318,6 @@ class Session(Wire):
     async def _store(self) -> None:
         self.exchange.facts = self.fake.keep(self.record, self.envelope, self.user)
         await self.push("250 2.0.0 Ok: queued")
-
-
-def _wire(lines: tuple[str, ...]) -> bytes:
-    return "\r\n".join(lines).encode("utf-8", "surrogateescape")
 
 
 def masked(text: str) -> str:

@@ -1,0 +1,370 @@
+"""Data connections: how one is opened, what goes over it, and the ways in which it ends (RFC 959 §3).
+
+pyftpdlib's own are replaced, since they end where a scenario wants to say how, and by what is in the journal
+then. `PassivePort`, `ActivePort` and `DataConnection` stand where it has `PassiveDTP`, `ActiveDTP` and
+`DTPHandler`, and do for its command methods what those do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from pyftpdlib.handlers.ftp.producers import FileProducer
+
+from notnow.actions import DataEnding
+from notnow.servers import _listener, tls
+from notnow.servers.ftp.files import NoRoomError, Reader, Writer
+
+if TYPE_CHECKING:
+    from notnow.servers.ftp.transfer import Transfers
+
+CHUNK = 262_144  # bytes that are sent or read at a time
+TURN = 4 * CHUNK  # bytes of one transfer before others have their turn
+CONNECT = 10.0  # real seconds that a client has for accepting an active data connection
+NOTHING, READ, WRITE = range(3)  # what a selector may look for
+
+
+class PassivePort:
+    """A port that waits for one data connection of the client (PASV, EPSV)."""
+
+    def __init__(self, session: Transfers, extmode: bool = False) -> None:
+        self._session, self._loop = session, session.fake.loop
+        self._doom, session.doom = session.doom, None
+        self._sock = bound(session)
+        self._plug: socket.socket | None = None
+        self._sock.listen(0 if self._doom == "drop" else 5)
+        if self._doom == "drop":
+            self._stuff()
+        else:
+            self._loop.add_reader(self._sock.fileno(), self._ready)
+        self.port = int(self._sock.getsockname()[1])
+        session.fake.ports.add(self.port)
+        session.announce(self.port, extmode)
+
+    def _stuff(self) -> None:
+        """Have the kernel drop whoever comes, as a firewall does: the one place in the queue is taken."""
+        self._plug = socket.socket(self._sock.family)
+        self._plug.setblocking(False)
+        self._plug.connect_ex(self._sock.getsockname())
+
+    def _ready(self) -> None:
+        try:
+            sock, address = self._sock.accept()
+        except OSError:
+            return
+        if address[0] != self._session.record.client:  # somebody else's, who has guessed the port
+            sock.close()
+            return
+        self.close()
+        self._session.data_arrives(sock, self._doom)
+
+    def close(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._session.fake.ports.discard(self.port)
+            self._loop.remove_reader(self._sock.fileno())
+            self._sock.close()
+            if self._plug is not None:
+                self._plug.close()
+
+
+class ActivePort:
+    """Where the client waits for a data connection of ours (PORT, EPRT). It is made when a transfer begins."""
+
+    def __init__(self, ip: str, port: int, session: Transfers) -> None:
+        self._session, self._address = session, (ip, port)
+        session.respond(f"200 {session.verb(session.exchange)} command successful.")
+
+    async def connect(self) -> bool:
+        """Connect to the client, and to nobody else; False if it does not let us."""
+        session = self._session
+        sock = bound(session)
+        try:
+            async with asyncio.timeout(CONNECT):
+                await session.fake.loop.sock_connect(sock, self._address)
+        except OSError:
+            sock.close()
+            return False
+        session.data_arrives(sock, None)
+        return True
+
+    def close(self) -> None:
+        """There is nothing to close: nobody has connected."""
+
+
+def bound(session: Transfers) -> socket.socket:
+    """A socket at the address that the client has connected to, on a port of its own; nobody listens there yet."""
+    sock = socket.socket(session.socket.family)
+    try:
+        sock.bind((session.socket.getsockname()[0], 0))
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class DataConnection:
+    """A data connection, and the transfer on it.
+
+    It is idle until a command of pyftpdlib gives it something to send (`push`, `push_with_producer`) or a
+    file to receive (`enable_receiving`). The bytes are counted as they pass, and exactly at the one that is
+    watched the transfer pauses.
+    """
+
+    def __init__(self, sock: socket.socket, session: Transfers) -> None:
+        sock.setblocking(False)
+        self.session, self._loop = session, session.fake.loop
+        self._sock = sock
+        self._port = int(sock.getsockname()[1])
+        session.fake.ports.add(self._port)
+        self.file_obj: Any = None
+        self.cmd = ""
+        self.receive = self.closed = self.paused = False
+        self.bytes = 0
+        self._begun = time.monotonic()
+        self._out: memoryview | None = None
+        self._pieces: Iterator[bytes] = iter(())
+        self._step: Callable[[], bool] | None = None  # what to do next; True if there is more at once
+        self._ascii: Callable[[bytes], bytes] | None = None
+        self._watching = NOTHING
+        self._shaking = False
+        if session.private:
+            self._secure()
+
+    # ---- what pyftpdlib asks of it ---------------------------------------------------------------
+
+    @property
+    def tot_bytes_sent(self) -> int:
+        return 0 if self.receive else self.bytes
+
+    @property
+    def tot_bytes_received(self) -> int:
+        return self.bytes if self.receive else 0
+
+    def get_elapsed_time(self) -> float:
+        return time.monotonic() - self._begun
+
+    def transfer_in_progress(self) -> bool:
+        return self.bytes > 0
+
+    def push(self, data: bytes) -> None:
+        self._out = memoryview(data)
+
+    def push_with_producer(self, producer: Any) -> None:
+        if isinstance(producer, FileProducer) and producer.type == "i" and isinstance(producer.file, Reader):
+            self._out = producer.file.rest()
+        else:
+            self._pieces = iter(producer.more, b"")
+
+    def close_when_done(self) -> None:
+        """All that is to be sent is known: begin."""
+        self._begin(self._send)
+
+    def enable_receiving(self, type: str, cmd: str) -> None:
+        self.receive, self.cmd = True, cmd
+        self._ascii = Newlines() if type == "a" else None
+        self._begin(self._receive)
+
+    def handle_error(self) -> None:
+        raise
+
+    def close(self) -> None:
+        """The transfer is called off (ABOR, a new PASV, the end of the session); nothing is said of it."""
+        self.end("fin")
+
+    # ---- the engine of it ------------------------------------------------------------------------
+
+    def _begin(self, step: Callable[[], bool]) -> None:
+        self._step = step
+        if not self._shaking:
+            self._go()
+
+    def _go(self) -> None:
+        """Do what can be done now."""
+        if self._step is None or self.paused or self.closed:
+            return
+        try:
+            more = self._step()
+        except ssl.SSLWantReadError:
+            self._watch(READ)
+        except ssl.SSLWantWriteError:
+            self._watch(WRITE)
+        except (BlockingIOError, InterruptedError):
+            self._watch(READ if self.receive else WRITE)
+        except NoRoomError:
+            self._finish("552 Requested file action aborted: exceeded storage allocation.", whole=False)
+        except OSError:  # the client has reset it, or broken its TLS
+            self._finish(f"426 Connection closed; transfer aborted after {self.bytes} bytes.", whole=False)
+        else:
+            if more:
+                self._watch(READ if self.receive else WRITE)
+                if self._pending():
+                    self._loop.call_soon(self._go)
+
+    def _pending(self) -> bool:
+        """True if there are bytes that a selector cannot see."""
+        return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
+
+    def _send(self) -> bool:
+        sent = 0
+        while sent < TURN:
+            if not self._out:
+                piece = next(self._pieces, None)
+                if piece is None:
+                    self._finish("226 Transfer complete.", whole=True)
+                    return False
+                self._out = memoryview(piece)
+                continue
+            n = self._sock.send(self._out[: self._allowed()])
+            self._out = self._out[n:]
+            sent += n
+            if self._passed(n):
+                return False
+        return True
+
+    def _receive(self) -> bool:
+        data = self._sock.recv(self._allowed())
+        if not data:
+            self._finish("226 Transfer complete.", whole=True)
+            return False
+        self.file_obj.write(self._ascii(data) if self._ascii else data)
+        return not self._passed(len(data))
+
+    def _allowed(self) -> int:
+        """How many bytes may pass at once: at most to the one that is watched."""
+        watch = self.session.watch
+        return CHUNK if watch is None else min(CHUNK, watch - self.bytes)
+
+    def _passed(self, n: int) -> bool:
+        """So many bytes have passed. True if the one that is watched was among them."""
+        self.bytes += n
+        watch = self.session.watch
+        if watch is None or self.bytes < watch:
+            self.session.data_passes()
+            return False
+        self.paused = True
+        self._watch(NOTHING)
+        self.session.data_reaches(self)
+        return True
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self.paused = False
+        self._go()
+
+    # ---- its end ---------------------------------------------------------------------------------
+
+    def _finish(self, reply: str, whole: bool) -> None:
+        """The transfer is over: all of it, or what there was."""
+        self._close_file(whole)
+        if isinstance(self._sock, ssl.SSLSocket):
+            self._step = lambda: self._take_leave(reply, whole)
+            self._go()
+        else:
+            self.end("fin", reply, whole)
+
+    def _take_leave(self, reply: str, whole: bool) -> bool:
+        """End the TLS of it properly, or the client would think that something is missing (RFC 8446 §6.1)."""
+        assert isinstance(self._sock, ssl.SSLSocket)
+        try:
+            self._sock.unwrap()
+        except ssl.SSLWantWriteError:
+            raise
+        except (OSError, ValueError):
+            pass  # our close_notify is out, and the client's is not waited for; or there is no more TLS
+        self.end("drain", reply, whole)
+        return False
+
+    def _close_file(self, whole: bool) -> None:
+        if whole and isinstance(self.file_obj, Writer):
+            self.file_obj.finish()
+        if self.file_obj is not None:
+            self.file_obj.close()
+
+    def end(self, how: DataEnding, reply: str | None = None, whole: bool = False, keep: bool = True) -> None:
+        """End the connection, and with it the transfer, whose `reply` is said then; None says nothing."""
+        if self.closed:
+            return
+        self.closed = True
+        self._watch(NOTHING)
+        if not whole and not keep and isinstance(self.file_obj, Writer):
+            self.file_obj.discard()
+        self._close_file(False)
+        self._part(how)
+        self.session.data_ends(self, how, reply, whole)
+
+    def _part(self, how: DataEnding) -> None:
+        sock = self._sock
+        self.session.fake.ports.discard(self._port)
+        if how == "reset":
+            _listener.reset(sock)
+            return
+        if how == "drain":
+            self.session.fake.drains.part(sock, b"", self.session.record)
+        else:
+            sock.close()
+
+    # ---- TLS -------------------------------------------------------------------------------------
+
+    def _secure(self) -> None:
+        """PROT P (RFC 4217 §9): the client begins a handshake of its own here."""
+        self._sock = tls.context(self.session.certificate).wrap_socket(
+            self._sock, server_side=True, do_handshake_on_connect=False
+        )
+        self._shaking = True
+        self._watch(READ)
+
+    def _shake(self) -> None:
+        assert isinstance(self._sock, ssl.SSLSocket)
+        try:
+            self._sock.do_handshake()
+        except ssl.SSLWantReadError:
+            self._watch(READ)
+        except ssl.SSLWantWriteError:
+            self._watch(WRITE)
+        except OSError as error:
+            why = getattr(error, "reason", None) or str(error)
+            self.end("fin", f"425 Can't open data connection: TLS handshake failed ({why}).")
+        else:
+            self._shaking = False
+            self._watch(NOTHING)
+            self._go()
+
+    # ---- the selector ----------------------------------------------------------------------------
+
+    def _watch(self, what: int) -> None:
+        if what == self._watching:
+            return
+        number, loop = self._sock.fileno(), self._loop
+        if self._watching == READ:
+            loop.remove_reader(number)
+        elif self._watching == WRITE:
+            loop.remove_writer(number)
+        self._watching = what
+        if what == READ:
+            loop.add_reader(number, self._awake)
+        elif what == WRITE:
+            loop.add_writer(number, self._awake)
+
+    def _awake(self) -> None:
+        if self._shaking:
+            self._shake()
+        else:
+            self._go()
+
+
+class Newlines:
+    """CRLF to LF in what comes in pieces: TYPE A (RFC 959 §3.1.1.1)."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def __call__(self, data: bytes) -> bytes:
+        data = self._held + data
+        self._held = b"\r" if data.endswith(b"\r") else b""
+        return data.removesuffix(b"\r").replace(b"\r\n", b"\n")

@@ -1,0 +1,78 @@
+"""FakeFTP: an FTP server that says 421 on cue (RFC 959), on pyftpdlib."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, ClassVar
+
+from notnow.actions import Script
+from notnow.conduct.files import FileAssertions
+from notnow.journal import Connection, Exchange
+from notnow.servers._fake import Fake
+from notnow.servers._listener import Farewells
+from notnow.servers.ftp.files import DEFAULT, Files
+from notnow.servers.ftp.session import Session, masked
+
+ANONYMOUS = frozenset({"anonymous", "ftp"})  # RFC 1635 §3.2
+
+
+class FakeFTP(FileAssertions, Fake):
+    """A fake FTP server.
+
+        with FakeFTP("ftp/overload", files={"report.csv": b"1,2"}) as ftp:
+            fetch(host=ftp.host, port=ftp.port)
+            ftp.assert_delivered(times=1)
+
+    It listens when the block begins, and it lives in a thread of its own. Its files are in memory only.
+    """
+
+    protocol: ClassVar[str] = "ftp"
+    allowed: ClassVar[frozenset[str]] = Fake.allowed | {"files"}
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        super().__init__(*args, **given)
+        self.files = self._tree()
+        self.drains: Farewells
+
+    __init__.__doc__ = Fake.__init__.__doc__
+
+    def _tree(self) -> Files:
+        """The files as they are at the start."""
+        server, clock = self.scenario.server, self.clock
+        given = self.options.files if self.options.files is not None else server.files
+        return Files(DEFAULT if given is None else given, server.quota, lambda: clock.epoch + clock.now())
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'ftps' if self.tls == 'implicit' else 'ftp'}://{host}:{self.port}"
+
+    def admits(self, user: str, password: str) -> bool:
+        """True if this password is good. Any is, where nobody is named; and for anonymous, where it is named."""
+        users = self.users
+        if users is None:
+            return True
+        if user.lower() in ANONYMOUS and "anonymous" in users:
+            return True
+        return users.get(user) == password
+
+    def _forget(self) -> None:
+        super()._forget()
+        self.files = self._tree()
+
+    def _listen(self, sock: socket.socket) -> None:
+        self.drains = Farewells(self.loop, lambda _record, _data: None, lambda _record: None)
+        super()._listen(sock)
+
+    async def _shut(self) -> None:
+        await super()._shut()
+        self.drains.close()
+
+    def _admit(self, sock: socket.socket, record: Connection, exchange: Exchange, script: Script) -> Session:
+        session = Session.adopt(self, record, exchange, script)
+        session.open(sock, self.tls == "implicit")
+        return session
+
+    def heard_after(self, record: Connection, data: bytes) -> None:
+        super().heard_after(record, data)
+        record.after = masked(record.after)

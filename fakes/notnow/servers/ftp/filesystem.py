@@ -1,0 +1,160 @@
+"""How pyftpdlib sees the tree of files, and who may do what with it: paths are those of the client, and all may do all."""
+
+# ruff: noqa: ARG002 (the arguments of pyftpdlib's methods)
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+
+from pyftpdlib.exceptions import FilesystemError
+from pyftpdlib.filesystems import AbstractedFS
+
+from notnow.servers.ftp.files import Files, Reader, Writer, path
+
+
+class MemoryFS(AbstractedFS):
+    """The files of a fake, for one session."""
+
+    def __init__(self, root: str, cmd_channel: object) -> None:
+        super().__init__(root, cmd_channel)
+        self._files: Files = cmd_channel.fake.files  # type: ignore[attr-defined]
+
+    # ---- paths ---------------------------------------------------------------------------------
+
+    def ftpnorm(self, ftppath: str) -> str:
+        return path(posixpath.join(self.cwd, ftppath))
+
+    def ftp2fs(self, ftppath: str) -> str:
+        return self.ftpnorm(ftppath)
+
+    def fs2ftp(self, fspath: str) -> str:
+        return fspath
+
+    def validpath(self, path: str) -> bool:
+        return path.isprintable()  # a line end in a name would make two lines of a listing
+
+    def realpath(self, path: str) -> str:
+        return path
+
+    # ---- files ---------------------------------------------------------------------------------
+
+    def open(self, filename: str, mode: str) -> Reader | Writer:
+        if self._files.is_directory(filename):
+            raise FilesystemError("Is a directory")
+        node = self._files.node(filename)
+        if "r" in mode and node is None:
+            raise FilesystemError("No such file or directory")
+        if mode == "rb":
+            assert node is not None
+            return Reader(filename, node)
+        self._parent(filename)
+        return Writer(filename, self._files, mode)
+
+    def mkstemp(self, suffix: str = "", prefix: str = "", dir: str | None = None, mode: str = "wb") -> Writer:
+        number = 1
+        while (name := posixpath.join(dir or "/", f"{prefix}{number}{suffix}")) in self._files:
+            number += 1
+        self._parent(name)
+        return Writer(name, self._files, mode)
+
+    def _parent(self, name: str) -> None:
+        if not self._files.is_directory(posixpath.dirname(name)):
+            raise FilesystemError("No such file or directory")
+
+    def remove(self, path: str) -> None:
+        if self._files.node(path) is None:
+            raise FilesystemError("Is a directory" if self._files.is_directory(path) else "No such file or directory")
+        self._files.remove(path)
+
+    def rename(self, src: str, dst: str) -> None:
+        self._parent(dst)
+        if self._files.is_directory(dst) or (self._files.is_directory(src) and self._files.node(dst)):
+            raise FilesystemError("File exists")
+        if dst.startswith(src + "/"):
+            raise FilesystemError("Invalid argument")
+        self._files.rename(src, dst)
+
+    def chmod(self, path: str, mode: int) -> None:
+        """Everybody may do everything anyway."""
+
+    def utime(self, path: str, timeval: float) -> None:
+        self._files.touch(path, timeval)
+
+    # ---- directories ---------------------------------------------------------------------------
+
+    def chdir(self, path: str) -> None:
+        if not self._files.is_directory(path):
+            raise FilesystemError("Not a directory" if self._files.node(path) else "No such file or directory")
+        self.cwd = path
+
+    def mkdir(self, path: str) -> None:
+        if self.lexists(path):
+            raise FilesystemError("File exists")
+        self._parent(path)
+        self._files.make_directories(path)
+
+    def rmdir(self, path: str) -> None:
+        if not self._files.is_directory(path):
+            raise FilesystemError("No such file or directory")
+        if self._files.children(path):
+            raise FilesystemError("Directory not empty")
+        self._files.remove_directory(path)
+
+    def listdir(self, path: str) -> list[str]:
+        return self._files.children(path)
+
+    # ---- facts ---------------------------------------------------------------------------------
+
+    def stat(self, path: str) -> os.stat_result:
+        node = self._files.node(path)
+        if node is None and not self._files.is_directory(path):
+            raise FilesystemError("No such file or directory")
+        kind = stat.S_IFDIR | 0o755 if node is None else stat.S_IFREG | 0o644
+        size, modified = node.size if node else 0, int(self._files.modified(path))
+        return os.stat_result((kind, hash(path) & 0xFFFFFFFF, 0, 1, 0, 0, size, modified, modified, modified))
+
+    lstat = stat
+
+    def readlink(self, path: str) -> str:
+        raise FilesystemError("Not a link")
+
+    def isfile(self, path: str) -> bool:
+        return self._files.node(path) is not None
+
+    def islink(self, path: str) -> bool:
+        return False
+
+    def isdir(self, path: str) -> bool:
+        return self._files.is_directory(path)
+
+    def getsize(self, path: str) -> int:
+        return self.stat(path).st_size
+
+    def getmtime(self, path: str) -> float:
+        return self.stat(path).st_mtime
+
+    def lexists(self, path: str) -> bool:
+        return self._files.node(path) is not None or self._files.is_directory(path)
+
+    def get_user_by_uid(self, uid: int) -> str:
+        return "ftp"
+
+    def get_group_by_gid(self, gid: int) -> str:
+        return "ftp"
+
+
+class Permissive:
+    """pyftpdlib's authorizer, for users whose passwords have been looked at already."""
+
+    def has_perm(self, username: str, perm: str, path: str | None = None) -> bool:
+        return True
+
+    def get_perms(self, username: str) -> str:
+        return "elradfmwMT"
+
+    def get_msg_quit(self, username: str) -> str:
+        return "Goodbye."
+
+    def impersonate_user(self, username: str, password: str) -> None: ...
+    def terminate_impersonation(self, username: str) -> None: ...

@@ -1,0 +1,238 @@
+"""The transfers of a session: from the command that needs a data connection to its last reply."""
+
+# ruff: noqa: N802 (the names of pyftpdlib's methods)
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, cast
+
+from notnow.actions import DataEnding, EndData
+from notnow.events import Ended, Heard, Known, Reached
+from notnow.journal import Exchange
+from notnow.moments import MOMENTS
+from notnow.servers import tls
+from notnow.servers.ftp.data import ActivePort, DataConnection, PassivePort, bound
+from notnow.servers.ftp.files import Reader, Writer
+from notnow.servers.ftp.wire import Wire
+
+UPLOADS = frozenset({"STOR", "APPE", "STOU"})
+LISTINGS = frozenset({"LIST", "NLST", "MLSD"})
+TRANSFERS = UPLOADS | LISTINGS | {"RETR"}
+
+
+class Transfer:
+    """A command that needs a data connection, until its last reply.
+
+    `facts` stand in the journal at the command's exchange, and say in the end how it went. `outcome` is where
+    its reply goes if somebody waits for it; else it is said at once.
+    """
+
+    def __init__(self, verb: str, exchange: Exchange, facts: dict[str, Any]) -> None:
+        self.verb, self.exchange, self.facts = verb, exchange, facts
+        self.moment = exchange.moment
+        self.outcome: asyncio.Future[bytes | None] | None = None
+        self.is_over = False
+
+    @staticmethod
+    def facts_of(verb: str, path: str, mode: str | None, offset: int) -> dict[str, Any]:
+        """What the journal knows of a transfer that is asked for, be it refused or not."""
+        direction = "upload" if verb in UPLOADS else "listing" if verb in LISTINGS else "download"
+        known = {"path": path, "direction": direction, "mode": mode, "offset": offset}
+        return {**known, "bytes": 0, "whole": False, "data": None}
+
+    def note(self, data: DataConnection, how: DataEnding, whole: bool) -> None:
+        """Its data connection has ended: put on record how."""
+        self.facts |= {"bytes": data.bytes, "whole": whole, "data": None if whole else how}
+        file = data.file_obj
+        if isinstance(file, (Reader, Writer)):
+            self.facts["path"] = file.name
+        if isinstance(file, Writer) and whole:
+            self.facts |= {"stored": True, "sha256": file.sha256}
+
+
+class Transfers(Wire):
+    """What a session knows of data connections, and of the one transfer that may be under way."""
+
+    passive_dtp, active_dtp = PassivePort, ActivePort
+    busy: bool = False  # something is being carried out: the next command has to wait
+    transfer: Transfer | None = None  # the one under way
+    data_channel: DataConnection | None = None
+    doom: DataEnding | None = None  # how the data connection ends that is announced next
+    private: bool = False  # PROT P
+    answers: list[bytes] | None = None  # where healthy replies are gathered that a rule may change
+    _closed_port: socket.socket | None = None
+
+    def say_at_once(self, text: bytes, exchange: Exchange) -> None:
+        """Say a reply that no rule has changed."""
+        raise NotImplementedError
+
+    def gather(self, deed: Callable[[], Any]) -> tuple[list[bytes], Any]:
+        """Do something; its replies come back unsaid, with what it gives."""
+        before, self.answers = self.answers, []
+        try:
+            given = deed()
+        finally:
+            answers, self.answers = self.answers, before
+        return answers, given
+
+    # ---- before a transfer -----------------------------------------------------------------------
+
+    @property
+    def mode(self) -> str | None:
+        """How the next data connection is made: "active", "passive", or not at all yet."""
+        if self._dtp_connector is not None:
+            return "active"
+        return "passive" if self._dtp_acceptor is not None or self.data_channel is not None else None
+
+    def announce(self, port: int, extended: bool) -> None:
+        """A port has been opened: tell the client."""
+        self.fake.feed(Known(self.record.id, {"mode": "passive"}))
+        if extended:
+            self.respond(f"229 Entering Extended Passive Mode (|||{port}|).")
+            return
+        host = self.socket.getsockname()[0].removeprefix("::ffff:").replace(".", ",")
+        self.respond(f"227 Entering Passive Mode ({host},{port // 256},{port % 256}).")
+
+    def with_port(self, text: bytes) -> bytes:
+        """A reply with the port of the data connection put in: see `notnow.knobs.LATE`."""
+        if b"{p1}" not in text and b"{p2}" not in text and b"{data.port}" not in text:
+            return text
+        port = self._dtp_acceptor.port if self._dtp_acceptor is not None else self._unopened()
+        for name, value in (("{p1}", port // 256), ("{p2}", port % 256), ("{data.port}", port)):
+            text = text.replace(name.encode(), str(value).encode())
+        return text
+
+    def _unopened(self) -> int:
+        """A port where nobody listens, nor will: PASV has not taken effect."""
+        self._closed_port = self._closed_port or bound(self)
+        return int(self._closed_port.getsockname()[1])
+
+    def close_ports(self) -> None:
+        if self._closed_port is not None:
+            self._closed_port.close()
+
+    @property
+    def certificate(self) -> tls.Shown:
+        """What the data connections show: the certificate that the control connection has shown."""
+        sni = self.record.tls.sni if self.record.tls is not None else None
+        return cast("tls.Shown", self.fake.shown(self.shown, sni)[1])
+
+    # ---- a transfer ------------------------------------------------------------------------------
+
+    def begin_transfer(self, verb: str, line: str, argument: str) -> Coroutine[Any, Any, Sequence[bytes]] | None:
+        """Carry out a command that needs a data connection. Gives what waits for it, where somebody has to."""
+        facts = self.exchange.facts
+        assert isinstance(facts, dict)
+        transfer = self.transfer = Transfer(verb, self.exchange, facts)
+        if self.answers is not None or isinstance(self._dtp_connector, ActivePort):
+            return self._see_through(transfer, line, argument)
+        self._start(transfer, line, argument)
+        return None
+
+    async def _see_through(self, transfer: Transfer, line: str, argument: str) -> Sequence[bytes]:
+        """Wait for the end of a transfer; the reply to it comes back unsaid."""
+        transfer.outcome = self.fake.loop.create_future()
+        port = self._dtp_connector
+        if isinstance(port, ActivePort) and not await port.connect():
+            self._dtp_connector = None
+            self.over_with(transfer, "425 Can't open data connection.")
+        else:
+            self._start(transfer, line, argument)
+        self.busy = False  # for what may be asked during a transfer
+        self.serve()
+        reply = await transfer.outcome
+        self.busy = True
+        return () if reply is None else (reply,)
+
+    def _start(self, transfer: Transfer, line: str, argument: str) -> None:
+        """Have pyftpdlib begin. What it refuses is over at once."""
+        if self.data_channel is None and self._dtp_acceptor is None:
+            self.over_with(transfer, "425 Use PORT or PASV first.")
+            return
+        self.fake.feed(Known(self.record.id, {"mode": None}))
+        answers, _ = self.gather(lambda: self.pre_process_command(line, transfer.verb, argument))
+        for text in answers:
+            self.over_with(transfer, text.decode("utf-8", "replace"))
+
+    def over_with(self, transfer: Transfer, reply: str | None) -> None:
+        """Nothing is in progress any more. `reply` is the healthy one, None where something else is said."""
+        if transfer.is_over:
+            return
+        transfer.is_over, self.watch = True, None
+        if self.transfer is transfer:
+            self.transfer = None
+        self.fake.feed(Ended(self.record.id, transfer.moment))
+        text = reply.encode("utf-8", "replace") if reply is not None else None
+        if transfer.outcome is not None:
+            if not transfer.outcome.done():
+                transfer.outcome.set_result(text)
+        elif text is not None:
+            self.say_at_once(text, transfer.exchange)
+        if self._inbox or self.eof:
+            self.fake.loop.call_soon(self.serve)
+
+    # ---- what its data connection tells ----------------------------------------------------------
+
+    def data_arrives(self, sock: socket.socket, doom: DataEnding | None) -> None:
+        """A data connection has been made; it may be doomed."""
+        self._dtp_acceptor = self._dtp_connector = None
+        self.data_channel = DataConnection(sock, self)
+        if doom is not None:
+            self.data_channel.end(doom, "426 Connection closed; transfer aborted.")
+        else:
+            self._on_dtp_connection()
+
+    def data_passes(self) -> None:
+        self.fake.feed(Heard(self.record.id))
+
+    def data_reaches(self, data: DataConnection) -> None:
+        """The byte has passed for which a rule has waited."""
+        transfer, self.watch = self.transfer, None
+        script = self.fake.feed(Reached(self.record.id), transfer.moment) if transfer is not None else None
+        if transfer is None or script is None:
+            data.resume()
+            return
+        request = f"({data.bytes} bytes so far)"
+        exchange = self.fake.journal.ask(self.record, "transfer", request, script.phase, counted=False)
+        self.fake.spawn(self._unasked(script, exchange))
+
+    def data_ends(self, data: DataConnection, how: DataEnding, reply: str | None, whole: bool) -> None:
+        """A data connection has ended, and with it the transfer on it."""
+        if self.data_channel is data:
+            self.data_channel = None
+        if self.transfer is not None:
+            self.transfer.note(data, how, whole)
+            self.over_with(self.transfer, reply)
+        if self._quit_pending:
+            self.end()
+
+    def _on_dtp_close(self) -> None:
+        """`data_ends` does what there is to do."""
+
+    # ---- ending it from here ---------------------------------------------------------------------
+
+    def end_data(self, step: EndData, exchange: Exchange) -> None:
+        moment = MOMENTS["ftp"].get(exchange.moment)
+        if moment is not None and moment.placeholders:
+            self.doom = step.how
+        else:
+            self.end_all_data(step.how, step.keep)
+
+    def end_all_data(self, how: DataEnding, keep: bool = True) -> None:
+        """End the data connection, and whatever waits for one."""
+        self._shutdown_connecting_dtp()
+        if self.data_channel is not None:
+            self.data_channel.end(how, keep=keep)
+        for queue in (self._out_dtp_queue, self._in_dtp_queue):  # of a transfer whose connection has not come
+            for file in queue or ():
+                if isinstance(file, (Reader, Writer)):
+                    file.close()
+        self._out_dtp_queue = self._in_dtp_queue = None
+        if self.transfer is not None:
+            self.over_with(self.transfer, None)
+
+    def ftp_ABOR(self, line: str) -> None:
+        super().ftp_ABOR(line)
+        self.end_all_data("fin")

@@ -1,0 +1,165 @@
+"""pyftpdlib's handler as a `Wire`: its commands and their state, without its sockets.
+
+The private seams of pyftpdlib that notnow uses are here and in `notnow.servers.ftp.session`: `FTPHandler.__init__`
+(called once, with a socket that is none, for the state that others are copied from), `pre_process_command`,
+`_on_dtp_connection`, `_on_dtp_close`, `_shutdown_connecting_dtp`, `_dtp_acceptor`, `_dtp_connector`, `_out_dtp_queue`,
+`_in_dtp_queue`, `_quit_pending`, `_extra_feats`, `flush_account`, `handle_auth_success`, and that it writes through
+`push`, `push_with_producer` and `respond` only. tests/test_ftp_seams.py has a test for each.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Self
+
+from pyftpdlib.handlers import FTPHandler
+
+from notnow.actions import Script
+from notnow.journal import Connection, Exchange
+from notnow.servers._dialogue import Dialogue
+
+if TYPE_CHECKING:
+    from notnow.servers.ftp.data import ActivePort, PassivePort
+    from notnow.servers.ftp.fake import FakeFTP
+
+LONGEST_COMMAND = 4096  # bytes; a longer one is answered by 500
+MOST_WAITING = 65_536  # bytes of commands that may wait while one is carried out
+TURN = 64  # commands of one client that are served before others have their turn
+
+PLAIN_COMMANDS: dict[str, dict[str, Any]] = FTPHandler.proto_cmds
+TLS_COMMANDS = PLAIN_COMMANDS | {  # RFC 4217; in pyftpdlib they come with a handler that needs PyOpenSSL
+    "AUTH": {"perm": None, "auth": False, "arg": True, "help": "Syntax: AUTH <SP> TLS (set up secure control channel)."},
+    "PBSZ": {"perm": None, "auth": False, "arg": True, "help": "Syntax: PBSZ <SP> 0 (negotiate TLS buffer)."},
+    "PROT": {"perm": None, "auth": False, "arg": True, "help": "Syntax: PROT <SP> [C|P] (set up un/secure data channel)."},
+}  # fmt: skip
+
+
+class Wire(Dialogue, FTPHandler):
+    """The control connection of a session."""
+
+    # pyftpdlib's.
+    socket: socket.socket  # which it asks for its own address
+    username: str
+    _dtp_acceptor: PassivePort | None
+    _dtp_connector: ActivePort | None
+    _out_dtp_queue: tuple[Any, ...] | None
+    _in_dtp_queue: tuple[Any, ...] | None
+    # Ours.
+    fake: FakeFTP
+    choked: bool = False  # the client does not read its replies
+    crowded: bool = False  # it has sent so much that we read no more for now
+    _inbox: bytearray
+    _long: bool = False  # what comes is the rest of a line that was too long
+
+    @classmethod
+    @lru_cache(maxsize=1)
+    def _state(cls) -> dict[str, Any]:
+        """What pyftpdlib knows of a session that has just begun."""
+        logging.getLogger("pyftpdlib").addHandler(logging.NullHandler())  # or it would set up logging of its own
+        made: dict[str, Any] = vars(FTPHandler(_NoSocket(), _NoServer(), _NoLoop()))
+        return made
+
+    @classmethod
+    def adopt(cls, fake: FakeFTP, record: Connection, greeting: Exchange, script: Script) -> Self:
+        """A new session for a connection."""
+        new = cls.__new__(cls)
+        new.__dict__.update(cls._state())
+        new.fake, new.record, new.exchange, new.opening = fake, record, greeting, script
+        new.remote_ip, new.remote_port = record.client, record.peer_port
+        new._inbox = bytearray()
+        return new
+
+    # ---- the hooks of a wire ---------------------------------------------------------------------
+
+    def came(self, data: bytes) -> None:
+        self._inbox += data
+        self.serve()
+        if len(self._inbox) > MOST_WAITING and not self.crowded and self.alive:
+            self.crowded = True
+            self.transport.pause_reading()
+
+    def unread(self) -> bytes:
+        taken = bytes(self._inbox)
+        self._inbox.clear()
+        return taken
+
+    def pause_writing(self) -> None:
+        self.choked = True
+
+    def resume_writing(self) -> None:
+        self.choked = False
+        self.serve()
+
+    def serve(self) -> None:
+        """Carry out the commands that have come, as far as nothing keeps us from it."""
+        raise NotImplementedError
+
+    # ---- reading ---------------------------------------------------------------------------------
+
+    def line(self) -> bytes | None:
+        """Take the next command, without its line end; of a line that is too long, its beginning."""
+        while (end := self._inbox.find(b"\n")) >= 0:
+            line = bytes(self._inbox[:end])
+            del self._inbox[: end + 1]
+            if not self._long:
+                return line.removesuffix(b"\r")
+            self._long = False
+        if self._long:
+            self._inbox.clear()
+        elif len(self._inbox) > LONGEST_COMMAND:
+            self._long = True
+            return self.unread()
+        if self.crowded:
+            self.crowded = False
+            self.transport.resume_reading()
+        return None
+
+    # ---- what pyftpdlib would do with its sockets ------------------------------------------------
+
+    def close_when_done(self) -> None:
+        self.end()
+
+    def close(self) -> None:
+        self.end()
+
+    def add_channel(self, *_: Any) -> None:
+        """asyncio looks after the connection."""
+
+    def del_channel(self, *_: Any) -> None:
+        """It does so all the time."""
+
+    def log(self, *_: Any, **__: Any) -> None:
+        """The journal knows."""
+
+    logline = log_cmd = log
+
+
+class _NoSocket:
+    """As much of a socket as the handler asks for while it is made."""
+
+    def fileno(self) -> int:
+        return 1
+
+    def getpeername(self) -> tuple[str, int]:
+        return "", 0
+
+    def setblocking(self, flag: bool) -> None: ...
+    def setsockopt(self, *_: Any) -> None: ...
+
+
+class _NoServer:
+    """pyftpdlib's server, which counts connections: here it is the engine that does."""
+
+    def _accept_new_cons(self) -> bool:
+        return True
+
+
+class _NoLoop:
+    """As much of pyftpdlib's loop as the handler asks for while it is made."""
+
+    READ, WRITE = 1, 2
+
+    def register(self, *_: Any) -> None: ...
+    def call_later(self, *_: Any, **__: Any) -> None: ...

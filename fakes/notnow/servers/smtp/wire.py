@@ -1,0 +1,187 @@
+"""aiosmtpd's protocol as a `Wire`: a session copied from a template, its reader, and STARTTLS.
+
+The private seams of aiosmtpd that notnow uses are here and in `notnow.servers.smtp.session`: `_handle_client`,
+`_reader`, `_writer`, `_original_transport`, `_handler_coroutine`, `_cb_client_connected`, `_smtp_methods`,
+`_reset_timeout`, `_set_rset_state`, `_set_post_data_state`, `_create_session`, `_strip_command_keyword`,
+`_getaddr`, and an instance copied from a template instead of `__init__` (which costs more than a whole refused
+connection). tests/test_smtp_seams.py has a test for each.
+"""
+
+# ruff: noqa: N802 (the names of aiosmtpd's methods)
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, ClassVar, Self, cast
+
+from aiosmtpd.smtp import SMTP, TLSSetupException
+from aiosmtpd.smtp import Envelope as Transaction
+from aiosmtpd.smtp import Session as SMTPState
+
+from notnow.actions import Script
+from notnow.events import Ended, Known
+from notnow.journal import Connection, Exchange
+from notnow.servers import tls
+from notnow.servers._dialogue import Dialogue
+
+if TYPE_CHECKING:
+    from notnow.servers.smtp.fake import FakeSMTP
+
+LARGEST_MESSAGE = 33_554_432  # what SIZE announces
+CHUNK = 65_536
+
+
+class Wire(Dialogue, SMTP):
+    """The connection of a session."""
+
+    # aiosmtpd's, which are there for as long as we look at them.
+    session: SMTPState
+    envelope: Transaction
+    transport: asyncio.Transport
+    # Ours.
+    fake: FakeSMTP
+    user: str | None = None  # who is logged in
+    size: int | None = None  # what MAIL said of the message
+
+    _last: ClassVar[Wire | None] = None
+
+    @classmethod
+    def template(cls, fake: FakeSMTP) -> Self:
+        """A session that others are copied from: the last one made, where it was for this loop and name."""
+        made = Wire._last
+        if not isinstance(made, cls) or made.loop is not fake.loop or made.hostname != fake.hostname:
+            made = cls._make(fake)
+        made._smtp_methods = {name: getattr(cls, f"smtp_{name}") for name in made._smtp_methods}
+        Wire._last = made
+        return made
+
+    @classmethod
+    def _make(cls, fake: FakeSMTP) -> Self:
+        return cls(
+            object(), hostname=fake.hostname, ident="ESMTP notnow", enable_SMTPUTF8=True, auth_require_tls=False,
+            data_size_limit=LARGEST_MESSAGE, loop=fake.loop,
+        )  # fmt: skip
+
+    def adopt(self, fake: FakeSMTP, record: Connection, greeting: Exchange, script: Script) -> Self:
+        """A new session for a connection, with all that the template has worked out."""
+        new = type(self).__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        reader = asyncio.StreamReader(limit=CHUNK, loop=self.loop)
+        asyncio.StreamReaderProtocol.__init__(new, reader, client_connected_cb=new._cb_client_connected, loop=self.loop)
+        new.fake, new.record, new.exchange, new.opening = fake, record, greeting, script
+        return new
+
+    # ---- the hooks of a wire ---------------------------------------------------------------------
+
+    def begun(self, transport: asyncio.Transport) -> None:
+        self._set_rset_state()
+        self.session = self._create_session()
+        self.session.peer = self.record.client
+        asyncio.StreamReaderProtocol.connection_made(self, transport)
+        self._handler_coroutine = self.loop.create_task(self._handle_client())
+        self.say_early()
+
+    def upgraded(self, transport: asyncio.Transport) -> None:
+        SMTP.connection_made(self, transport)
+
+    def came(self, data: bytes) -> None:
+        SMTP.data_received(self, data)
+
+    def ended(self) -> None:
+        self._reader.feed_eof()
+        if self.hanging:
+            self.stop_serving()
+
+    def lost(self, error: Exception | None) -> None:
+        if self._original_transport is not None:
+            self._original_transport.close()
+        asyncio.StreamReaderProtocol.connection_lost(self, error)
+        self.stop_serving()
+
+    def unread(self) -> bytes:
+        buffer = unread(self._reader)
+        taken = bytes(buffer)
+        buffer.clear()
+        return taken
+
+    def stop_serving(self) -> None:
+        if self._handler_coroutine is not None:
+            self._handler_coroutine.cancel()
+
+    def is_lost(self, error: Exception) -> bool:
+        return super().is_lost(error) or error is self._reader.exception()
+
+    # ---- aiosmtpd's state ------------------------------------------------------------------------
+
+    def _create_session(self) -> SMTPState:
+        self.user = None  # RFC 3207 §4.2: after STARTTLS nothing is known of the client
+        return SMTPState(self.loop)
+
+    def _reset_timeout(self, duration: float | None = None) -> None:
+        """Silence is the engine's business, not aiosmtpd's."""
+
+    def _set_rset_state(self) -> None:
+        self._set_post_data_state()
+
+    def _set_post_data_state(self) -> None:
+        self.envelope = Transaction()
+        self.size = None
+
+    # ---- reading ---------------------------------------------------------------------------------
+
+    async def _line(self) -> bytes:
+        """The next command, without its line end; of a line that is too long, its beginning."""
+        try:
+            return (await self._reader.readuntil()).rstrip(b"\r\n")
+        except asyncio.LimitOverrunError as error:
+            start = await self._reader.readexactly(error.consumed)
+            await self._skip_line()
+            return start
+
+    async def _skip_line(self) -> None:
+        while True:
+            try:
+                await self._reader.readuntil()
+                return
+            except asyncio.LimitOverrunError as error:
+                await self._reader.readexactly(error.consumed)
+
+    # ---- TLS -------------------------------------------------------------------------------------
+
+    async def smtp_STARTTLS(self, arg: str | None) -> None:
+        if self.secure:
+            await self.push("503 5.5.1 Error: TLS already active")
+            return
+        if self.fake.tls != "starttls":
+            await self.push("502 5.5.1 Error: command not implemented")
+            return
+        self.tls_context = self.fake.context()
+        self.raw = self.transport.get_extra_info("socket")
+        self.fake.feed(Ended(self.record.id, "mail"))
+        if arg:
+            await self.push("501 5.5.4 Syntax: STARTTLS")
+            return
+        tls.current.set(self)
+        self.handshaking = True
+        await super().smtp_STARTTLS("")
+        if self.handshaking:  # asyncio wakes us with no error when the connection was aborted
+            raise TLSSetupException("the connection was lost")
+        self.fake.feed(Known(self.record.id, {"user": None}))
+
+    @property
+    def raw_transport(self) -> asyncio.Transport:
+        """The transport below TLS, once STARTTLS has been said."""
+        return cast("asyncio.Transport", self._original_transport)
+
+    def _starttls_failed(self, error: BaseException) -> None:
+        """asyncio tells nobody that the connection below a failed handshake is lost."""
+        self._tls_failed(error)
+        self.over = True
+        self.raw_transport.abort()
+        if self.alive:
+            self.connection_lost(None)
+
+
+def unread(reader: asyncio.StreamReader) -> bytearray:
+    """What has come and was not read yet; it may be put back, or taken away. Private in asyncio, for ten years now."""
+    buffer: bytearray = reader._buffer  # type: ignore[attr-defined]
+    return buffer
