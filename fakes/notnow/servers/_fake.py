@@ -411,8 +411,8 @@ class Fake(Assertions):
         """A connection is over and its socket closed; where the fake has not ended it, the client has."""
         self._sessions.pop(record.id, None)
         self.feed(Closed(record.id))
-        record.error = record.error or error
         if record.ended_by is None:
+            record.error = record.error or error  # what comes after the fake has closed is nobody's fault
             self.journal.close(record, "client")
 
     def feed(self, event: Event, moment: str = "") -> Script | None:

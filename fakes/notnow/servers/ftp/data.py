@@ -197,7 +197,7 @@ class DataConnection:
         except (BlockingIOError, InterruptedError):
             self._watch(READ if self.receive else WRITE)
         except NoRoomError:
-            self._finish("552 Requested file action aborted: exceeded storage allocation.", whole=False)
+            self.end("drain", "552 Requested file action aborted: exceeded storage allocation.")
         except OSError:  # the client has reset it, or broken its TLS
             self._finish(f"426 Connection closed; transfer aborted after {self.bytes} bytes.", whole=False)
         else:
