@@ -67,8 +67,11 @@ class Engine:
     """Plays one scenario for one fake.
 
     `host` and `port` fill the placeholders of replies; `epoch` is the wall time, in seconds since 1970, at
-    scenario time 0, for `{left.date}`. `due` is when it next wants a `Tick`.
+    scenario time 0, for `{left.date}`. `due` is when it next wants a `Tick`, `phase` the name of the phase that
+    is playing.
     """
+
+    phase: str
 
     def __init__(
         self,
@@ -97,6 +100,7 @@ class Engine:
         """Read where the scenario stands; it may be another replica that moved it."""
         self._mark = self._store.mark
         self._phase = self._phases[self._mark.phase]
+        self.phase = self._phase.name
         since, lasts = self._mark.since, self._phase.lasts
         self._ends = None if since is None or lasts is None or self._is_final else since + lasts
 
@@ -112,15 +116,12 @@ class Engine:
         return self._mark.phase == len(self._phases) - 1 and not self.scenario.repeat
 
     @property
-    def phase(self) -> str:
-        """The name of the phase that is playing."""
-        return self._phase.name
-
-    @property
     def due(self) -> float | None:
         """When the next `Tick` has something to do, in scenario seconds; None while nothing is waiting."""
-        idle = self._idle[0][0] if self._idle else None
-        return min((t for t in (self._ends, idle) if t is not None), default=None)
+        if not self._idle:
+            return self._ends
+        idle = self._idle[0][0]
+        return idle if self._ends is None else min(self._ends, idle)
 
     # ---- what may be told to it ----------------------------------------------------------------
 
@@ -213,7 +214,10 @@ class Engine:
         if connection is None or connection.over:
             return
         connection.heard = now
-        script = self._ask(connection, moment, facts, stream, now, scripts)
+        if self._phase.plan(moment) is None:  # nothing in the scenario looks at it
+            script = self._carry_out(connection, None, moment, facts, stream, now, scripts)
+        else:
+            script = self._ask(connection, moment, facts, stream, now, scripts)
         self._attend(connection, script, now)
 
     def _attend(self, connection: _Connection, script: Script | None, now: float) -> None:

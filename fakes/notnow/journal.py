@@ -254,7 +254,9 @@ class Journal:
     def ask(self, connection: Connection, moment: str, request: str, phase: str, *, counted: bool = True) -> Exchange:
         """A client asks: a new exchange, whose reply is not there yet. `counted`: the moment has come once more."""
         clock = self.clock
-        exchange = Exchange(clock.stamp(), clock.now(), time.time(), moment, clip(request), phase, connection)
+        if len(request) > LONGEST:
+            request = clip(request)
+        exchange = Exchange(clock.stamp(), clock.now(), time.time(), moment, request, phase, connection)
         self._order.append(exchange)
         connection._log.append(exchange)
         if counted:
@@ -269,7 +271,8 @@ class Journal:
 
     def answer(self, exchange: Exchange, text: str) -> None:
         """Reply lines for an exchange, without their CRLF; several replies add up."""
-        exchange.reply = clip(text) if exchange.reply is None else clip(f"{exchange.reply}\n{text}")
+        said = text if exchange.reply is None else f"{exchange.reply}\n{text}"
+        exchange.reply = said if len(said) <= LONGEST else clip(said)
         exchange.answered_at = self.clock.now()
         self.tell(exchange)
 

@@ -172,7 +172,7 @@ class Dialogue(Wire):
         """The command that an exchange is about, in upper case."""
         return exchange.request.partition(" ")[0].upper()
 
-    def _write(self, text: bytes, exchange: Exchange, ending: bool) -> None:
+    def _write(self, text: bytes, exchange: Exchange, ending: bool = False) -> None:
         self.still_here()
         self._note(text, exchange, ending)
         self.transport.write(text + b"\r\n")
@@ -208,4 +208,4 @@ def wire(lines: tuple[str, ...]) -> bytes:
 
 def is_error(text: bytes) -> bool:
     """True if there is a 4yz or 5yz in these reply lines."""
-    return text[0] in b"45" or b"\n4" in text or b"\n5" in text
+    return text[0] in b"45" or (b"\n" in text and (b"\n4" in text or b"\n5" in text))

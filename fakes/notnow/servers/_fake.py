@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
@@ -38,6 +38,9 @@ class Session(Protocol):
     """A live connection of an adapter, as the fake sees it."""
 
     record: Connection
+
+    def open(self, sock: socket.socket, implicit: bool) -> None:
+        """Begin to serve; `implicit`: TLS comes first."""
 
     def unasked(self, script: Script) -> None:
         """Carry out a script that no command of this client has brought about."""
@@ -114,7 +117,7 @@ class Fake(Assertions):
 
     def _listen(self, sock: socket.socket) -> None:
         self._farewells = _listener.Farewells(self.loop, self.heard_after, self._gone)
-        self._listener = _listener.Listener(self.loop, sock, self._accept)
+        self._listener = _listener.Listener(self.loop, sock, self._accept, lambda: not self._sessions)
         self.port = self._engine.port = self._listener.port
         self.ports.add(self.port)
         self.journal.mark("play", self.scenario.name)
@@ -366,7 +369,8 @@ class Fake(Assertions):
         assert script is not None, "the engine answers every connection"
         exchange.phase, exchange.rule, exchange.fault = script.phase, script.rule, script.fault
         if not self._turn_away(sock, script, exchange):
-            self._sessions[conn] = self._admit(sock, record, exchange, script)
+            session = self._sessions[conn] = self._admit(record, exchange, script)
+            session.open(sock, self.tls == "implicit")
         self._dispatch(others)  # now that they reach this connection as well
 
     def _turn_away(self, sock: socket.socket, script: Script, exchange: Exchange) -> bool:
@@ -400,7 +404,7 @@ class Fake(Assertions):
         return True
 
     @abstractmethod
-    def _admit(self, sock: socket.socket, record: Connection, exchange: Exchange, script: Script) -> Session:
+    def _admit(self, record: Connection, exchange: Exchange, script: Script) -> Session:
         """Build the session of a connection; it carries out `script` in place of the greeting."""
 
     def heard_after(self, record: Connection, data: bytes) -> None:
@@ -418,18 +422,24 @@ class Fake(Assertions):
     def feed(self, event: Event, moment: str = "") -> Script | None:
         """Tell the engine; give back the script for this event, and have the others carried out."""
         own, others = self._decide(event, moment)
-        self._dispatch(others)
+        if others:
+            self._dispatch(others)
+        elif self._engine.due != self._alarm_at:
+            self._arm()
         return own
 
-    def _decide(self, event: Event, moment: str = "") -> tuple[Script | None, list[Script]]:
+    def _decide(self, event: Event, moment: str = "") -> tuple[Script | None, Sequence[Script]]:
         """Tell the engine; give back the script for this event, and those for whoever else it concerns."""
-        phase = self._engine.phase
-        scripts = self._engine.feed(event, self.clock.now())
-        self._note_phase(phase)
-        conn = getattr(event, "conn", None)
+        engine = self._engine
+        phase = engine.phase
+        scripts = engine.feed(event, self.clock.now())
+        if engine.phase != phase:
+            self._note_phase(phase)
+        conn = getattr(event, "conn", None) if scripts else None
         for i, script in enumerate(scripts):
-            if script.conn == conn and script.moment == moment:
-                return scripts.pop(i), scripts
+            if script.moment == moment and script.conn == conn:
+                del scripts[i]
+                return script, scripts
         return None, scripts
 
     def leaving(self, record: Connection) -> None:
@@ -443,7 +453,7 @@ class Fake(Assertions):
         record.tls.sni = sni
         return self.feed(Hello(record.id, sni), "tls")
 
-    def _dispatch(self, scripts: list[Script]) -> None:
+    def _dispatch(self, scripts: Iterable[Script]) -> None:
         for script in scripts:
             if session := self._sessions.get(script.conn):
                 session.unasked(script)

@@ -58,14 +58,21 @@ def _why(host: str, port: int, error: OSError) -> str:
 class Listener:
     """Accepts connections in a loop and hands each over with its address.
 
-    A newcomer is handed over two turns of the loop after it was accepted. What live clients said or closed
-    before it came has been read by then, a last word and the end behind it too: a place that is free is seen
-    as free.
+    A newcomer is handed over two turns of the loop after it was accepted, unless it is `alone`. What live clients
+    said or closed before it came has been read by then, a last word and the end behind it too: a place that is
+    free is seen as free.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, accepted: Accepted) -> None:
-        self._loop, self._sock, self._accepted = loop, sock, accepted
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        accepted: Accepted,
+        alone: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._loop, self._sock, self._accepted, self._alone = loop, sock, accepted, alone
         self._new: set[socket.socket] = set()  # accepted, and not handed over
+        self._queue = 0  # batches that wait for their turn
         self._family = int(sock.family)
         self.host, self.port = sock.getsockname()[:2]
         loop.add_reader(sock.fileno(), self._ready)
@@ -83,8 +90,15 @@ class Listener:
             sock.setblocking(False)
             self._new.add(sock)
             batch.append((sock, address[:2]))
-        if batch:
-            self._loop.call_soon(self._loop.call_soon, self._hand_over, batch)
+        if batch and not self._queue and self._alone():
+            self._hand_over(batch)
+        elif batch:
+            self._queue += 1
+            self._loop.call_soon(self._loop.call_soon, self._hand_on, batch)
+
+    def _hand_on(self, batch: list[tuple[socket.socket, tuple[str, int]]]) -> None:
+        self._queue -= 1
+        self._hand_over(batch)
 
     def _accept(self) -> tuple[socket.socket, Any]:
         """`socket.accept`, but for the enums that it looks up each time: a fifth of what a refusal takes."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from notnow.actions import Alert, Certify, Close, Script
 from notnow.journal import TLS, Connection, Exchange
 from notnow.servers import _listener, tls
+from notnow.servers._plain import Plain
 
 if TYPE_CHECKING:
     from notnow.servers._fake import Fake
@@ -81,24 +82,29 @@ class Wire:
     def open(self, sock: socket.socket, implicit: bool) -> None:
         """Begin: with a greeting, or with a TLS handshake (RFC 8314 §3.3)."""
         self.raw, self.implicit = sock, implicit
-        self._opener = self.fake.spawn(self._shake_hands(sock) if implicit else self._connect(sock))
-        self._opener.add_done_callback(self._opened)
-
-    async def _connect(self, sock: socket.socket) -> None:
-        await self.fake.loop.connect_accepted_socket(lambda: cast("asyncio.Protocol", self), sock)
+        if implicit:
+            self._opener = self.fake.spawn(self._shake_hands(sock))
+            self._opener.add_done_callback(self._opened)
+        else:
+            Plain(self.fake.loop, sock, self).begin()
 
     async def _shake_hands(self, sock: socket.socket) -> None:
-        tls.current.set(self)
         try:
-            await self.fake.loop.connect_accepted_socket(
-                lambda: cast("asyncio.Protocol", self),
-                sock,
-                ssl=self.fake.context(),
-                ssl_handshake_timeout=HANDSHAKE,
-                ssl_shutdown_timeout=SHUTDOWN,
-            )
+            await self.secured(sock)
         except OSError as error:
             self._tls_failed(error)
+
+    async def secured(self, sock: socket.socket) -> asyncio.Transport:
+        """TLS on a socket. Raises OSError if the client does not want it."""
+        tls.current.set(self)
+        transport, _ = await self.fake.loop.connect_accepted_socket(
+            lambda: cast("asyncio.Protocol", self),
+            sock,
+            ssl=self.fake.context(),
+            ssl_handshake_timeout=HANDSHAKE,
+            ssl_shutdown_timeout=SHUTDOWN,
+        )
+        return transport
 
     def _opened(self, opener: asyncio.Task[None]) -> None:
         """The connection has been made, or it never will be."""

@@ -8,6 +8,7 @@ then. `PassivePort`, `ActivePort` and `DataConnection` stand where it has `Passi
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import time
@@ -23,8 +24,8 @@ from notnow.servers.ftp.files import NoRoomError, Reader, Writer
 if TYPE_CHECKING:
     from notnow.servers.ftp.transfer import Transfers
 
-CHUNK = 262_144  # bytes that are sent or read at a time
-TURN = 4 * CHUNK  # bytes of one transfer before others have their turn
+PIECE = 65_536  # bytes that are read at a time, or sent from a file
+CHUNK = 1_048_576  # bytes that are sent before others have their turn
 CONNECT = 10.0  # real seconds that a client has for accepting an active data connection
 NOTHING, READ, WRITE = range(3)  # what a selector may look for
 
@@ -61,7 +62,7 @@ class PassivePort:
             sock.close()
             return
         self.close()
-        self._session.data_arrives(sock, self._doom)
+        self._session.data_arrives(sock, self.port, self._doom)
 
     def close(self) -> None:
         if self._sock.fileno() >= 0:
@@ -89,7 +90,7 @@ class ActivePort:
         except OSError:
             sock.close()
             return False
-        session.data_arrives(sock, None)
+        session.data_arrives(sock, int(sock.getsockname()[1]), None)
         return True
 
     def close(self) -> None:
@@ -100,7 +101,7 @@ def bound(session: Transfers) -> socket.socket:
     """A socket at the address that the client has connected to, on a port of its own; nobody listens there yet."""
     sock = socket.socket(session.socket.family)
     try:
-        sock.bind((session.socket.getsockname()[0], 0))
+        sock.bind((session.address, 0))
         sock.setblocking(False)
     except BaseException:
         sock.close()
@@ -116,12 +117,11 @@ class DataConnection:
     watched the transfer pauses.
     """
 
-    def __init__(self, sock: socket.socket, session: Transfers) -> None:
+    def __init__(self, sock: socket.socket, port: int, session: Transfers) -> None:
         sock.setblocking(False)
         self.session, self._loop = session, session.fake.loop
-        self._sock = sock
-        self._port = int(sock.getsockname()[1])
-        session.fake.ports.add(self._port)
+        self._sock, self._port = sock, port
+        session.fake.ports.add(port)
         self.file_obj: Any = None
         self.cmd = ""
         self.receive = self.closed = self.paused = False
@@ -157,13 +157,17 @@ class DataConnection:
 
     def push_with_producer(self, producer: Any) -> None:
         if isinstance(producer, FileProducer) and producer.type == "i" and isinstance(producer.file, Reader):
+            if not isinstance(self._sock, ssl.SSLSocket) and producer.file.descriptor() >= 0:
+                self._begin(lambda: self._send_file(producer.file))
+                return
             self._out = producer.file.rest()
         else:
             self._pieces = iter(producer.more, b"")
 
     def close_when_done(self) -> None:
         """All that is to be sent is known: begin."""
-        self._begin(self._send)
+        if self._step is None:
+            self._begin(self._send)
 
     def enable_receiving(self, type: str, cmd: str) -> None:
         self.receive, self.cmd = True, cmd
@@ -188,18 +192,25 @@ class DataConnection:
         """Do what can be done now."""
         if self._step is None or self.paused or self.closed:
             return
+        before = self.bytes
         try:
-            more = self._step()
+            self._do(self._step)
+        except NoRoomError:
+            self.end("drain", "552 Requested file action aborted: exceeded storage allocation.")
+        except OSError:  # the client has reset it, or broken its TLS
+            self._finish(f"426 Connection closed; transfer aborted after {self.bytes} bytes.", whole=False)
+        if self.bytes != before and not self.closed:
+            self.session.data_passes()
+
+    def _do(self, step: Callable[[], bool]) -> None:
+        try:
+            more = step()
         except ssl.SSLWantReadError:
             self._watch(READ)
         except ssl.SSLWantWriteError:
             self._watch(WRITE)
         except (BlockingIOError, InterruptedError):
             self._watch(READ if self.receive else WRITE)
-        except NoRoomError:
-            self.end("drain", "552 Requested file action aborted: exceeded storage allocation.")
-        except OSError:  # the client has reset it, or broken its TLS
-            self._finish(f"426 Connection closed; transfer aborted after {self.bytes} bytes.", whole=False)
         else:
             if more:
                 self._watch(READ if self.receive else WRITE)
@@ -211,18 +222,23 @@ class DataConnection:
         return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
 
     def _send(self) -> bool:
-        sent = 0
-        while sent < TURN:
-            if not self._out:
-                piece = next(self._pieces, None)
-                if piece is None:
-                    self._finish("226 Transfer complete.", whole=True)
-                    return False
-                self._out = memoryview(piece)
-                continue
-            n = self._sock.send(self._out[: self._allowed()])
-            self._out = self._out[n:]
-            sent += n
+        while not self._out:
+            piece = next(self._pieces, None)
+            if piece is None:
+                self._finish("226 Transfer complete.", whole=True)
+                return False
+            self._out = memoryview(piece)
+        n = self._sock.send(self._out[: self._allowed()])
+        self._out = self._out[n:]
+        return not self._passed(n)
+
+    def _send_file(self, file: Reader) -> bool:
+        for _ in range(CHUNK // PIECE):
+            if file.position >= file.size:
+                self._finish("226 Transfer complete.", whole=True)
+                return False
+            n = os.sendfile(self._sock.fileno(), file.descriptor(), file.position, min(PIECE, self._allowed()))
+            file.position += n
             if self._passed(n):
                 return False
         return True
@@ -238,14 +254,14 @@ class DataConnection:
     def _allowed(self) -> int:
         """How many bytes may pass at once: at most to the one that is watched."""
         watch = self.session.watch
-        return CHUNK if watch is None else min(CHUNK, watch - self.bytes)
+        most = PIECE if self.receive else CHUNK
+        return most if watch is None else min(most, watch - self.bytes)
 
     def _passed(self, n: int) -> bool:
         """So many bytes have passed. True if the one that is watched was among them."""
         self.bytes += n
         watch = self.session.watch
         if watch is None or self.bytes < watch:
-            self.session.data_passes()
             return False
         self.paused = True
         self._watch(NOTHING)

@@ -68,10 +68,8 @@ class FakeFTP(FileAssertions, Fake):
         await super()._shut()
         self.drains.close()
 
-    def _admit(self, sock: socket.socket, record: Connection, exchange: Exchange, script: Script) -> Session:
-        session = Session.adopt(self, record, exchange, script)
-        session.open(sock, self.tls == "implicit")
-        return session
+    def _admit(self, record: Connection, exchange: Exchange, script: Script) -> Session:
+        return Session.adopt(self, record, exchange, script)
 
     def heard_after(self, record: Connection, data: bytes) -> None:
         super().heard_after(record, data)

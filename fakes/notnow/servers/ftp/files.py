@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import posixpath
 import random
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -10,6 +11,7 @@ from functools import lru_cache
 
 from notnow.units import parse_size, show_size
 
+BIG = 262_144  # bytes of a file from which on it is worth a descriptor
 ROOM = 256 * 1024 * 1024  # bytes of files that are kept where no quota says otherwise
 DEFAULT = {"big.bin": "3MB", "small.txt": "A small file.\n"}
 Content = bytes | bytearray | memoryview | str
@@ -26,23 +28,43 @@ def filling(size: int) -> bytes:
 
 
 class Node:
-    """A file: its bytes, when it was changed (seconds since 1970), and whether all of it has come."""
+    """A file: its bytes, when it was changed (seconds since 1970), and whether all of it has come.
 
-    __slots__ = ("data", "modified", "open", "size", "whole")
+    The bytes of a big one that has been downloaded are the kernel's (a file of `memfd_create`, which is in
+    memory, too), so that they are sent without a copy.
+    """
+
+    __slots__ = ("_descriptor", "data", "modified", "open", "size", "whole")
 
     def __init__(self, data: bytes | bytearray | None, modified: float, size: int = 0) -> None:
         self.data, self.modified = data, modified
         self.size = size if data is None else len(data)
         self.whole = True
         self.open = False  # an upload to it is under way
+        self._descriptor = -1
 
     @property
     def content(self) -> bytes:
+        if self._descriptor >= 0:
+            return os.pread(self._descriptor, self.size, 0)
         if self.data is None:  # made when it is first asked for
             self.data = filling(self.size)
         if isinstance(self.data, bytearray) and not self.open:
             self.data = bytes(self.data)
         return bytes(self.data)
+
+    def descriptor(self) -> int:
+        """A file of the system with the content; -1 where it is small, is still being uploaded, or none can be had."""
+        if self._descriptor < 0 and self.size >= BIG and not self.open and hasattr(os, "memfd_create"):
+            left, self._descriptor = memoryview(self.content), os.memfd_create("notnow")
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+            self.data = None
+        return self._descriptor
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
 
 
 class Files(MutableMapping[str, bytes]):
@@ -173,21 +195,28 @@ class Reader:
     """A file that is downloaded, as it is now."""
 
     def __init__(self, name: str, node: Node) -> None:
-        self.name, self.closed = name, False
-        self.view = memoryview(node.content)
+        self.name, self.closed, self.size = name, False, node.size
+        self._node = node
+        self._view: memoryview | None = None
         self.position = 0
 
     def seek(self, position: int) -> None:
         self.position = position
 
     def read(self, size: int) -> bytes:
-        piece = bytes(self.view[self.position : self.position + size])
+        piece = bytes(self.rest()[:size])
         self.position += len(piece)
         return piece
 
     def rest(self) -> memoryview:
         """All that is left, without a copy."""
-        return self.view[self.position :]
+        if self._view is None:
+            self._view = memoryview(self._node.content)
+        return self._view[self.position :]
+
+    def descriptor(self) -> int:
+        """A file of the system with the same content, for `os.sendfile`; -1 where there is none."""
+        return self._node.descriptor() if self._view is None else -1
 
     def close(self) -> None:
         self.closed = True

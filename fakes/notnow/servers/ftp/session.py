@@ -7,16 +7,16 @@ import asyncio
 import re
 import socket
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, cast
+from typing import Any
 
 from notnow.actions import Script
 from notnow.engine import BEHAVE
 from notnow.events import Answered, Asked, Known
 from notnow.journal import Exchange
 from notnow.moments import MOMENTS
-from notnow.servers import tls
-from notnow.servers._dialogue import Manner, is_error, wire
-from notnow.servers._wire import HANDSHAKE, SHUTDOWN, Over
+from notnow.servers._dialogue import Manner, wire
+from notnow.servers._plain import Plain
+from notnow.servers._wire import Over
 from notnow.servers.ftp.filesystem import MemoryFS, Permissive
 from notnow.servers.ftp.transfer import TRANSFERS, Transfer, Transfers
 from notnow.servers.ftp.wire import LONGEST_COMMAND, PLAIN_COMMANDS, TLS_COMMANDS, TURN
@@ -24,6 +24,8 @@ from notnow.servers.ftp.wire import LONGEST_COMMAND, PLAIN_COMMANDS, TLS_COMMAND
 URGENT = frozenset({"ABOR", "STAT", "QUIT"})  # RFC 959 §4.1.3: what may be asked during a transfer
 ALIASES = {"XCWD": "cwd", "XCUP": "cdup", "XPWD": "pwd", "XMKD": "mkd", "XRMD": "rmd"}  # RFC 1123 §4.1.3.1
 _TELNET = re.compile(rb"\xff[\xf0-\xfa]|\xff[\xfb-\xfe].")  # RFC 959 §4.1.3: an interrupt comes with these before it
+_MOMENTS = {name: moment.facts for name, moment in MOMENTS["ftp"].items()}
+_WITHOUT_SECRETS = frozenset({"USER", "PASV", "EPSV", "TYPE", "CWD", "QUIT", *TRANSFERS})  # which need no masking
 _SECRET = re.compile(r"(\b(?:PASS|ACCT)\s+)\S.*", re.IGNORECASE)
 
 # What it means to behave. Its replies go through `respond`. What is left of it, if that takes time, comes back,
@@ -46,6 +48,7 @@ class Session(Transfers):
 
     def begun(self, transport: asyncio.Transport) -> None:
         self.socket = self.raw
+        self.address = self.raw.getsockname()[0]
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # an urgent ABOR is not to be torn apart
         self.private = self._sized = self.implicit
         if self.fake.tls == "none":
@@ -69,6 +72,9 @@ class Session(Transfers):
         self.end_all_data("reset" if how == "reset" else "fin")
         super().finish(how, exchange)
 
+    def upgraded(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+
     # ---- the loop over commands ------------------------------------------------------------------
 
     def serve(self) -> None:
@@ -77,12 +83,12 @@ class Session(Transfers):
                 return
             if self.transfer is not None and not self._is_urgent():
                 return
-            line = self.line()
+            line = self.line() if self._inbox else None
             if line is None:
                 if self.eof:
                     self.end()
                 return
-            self._command(_TELNET.sub(b"", line))
+            self._command(_TELNET.sub(b"", line) if b"\xff" in line else line)
         self.fake.loop.call_soon(self.serve)
 
     def _is_urgent(self) -> bool:
@@ -94,18 +100,19 @@ class Session(Transfers):
         text = line.decode("utf-8", "replace")
         verb, _, argument = text.partition(" ")
         verb = verb.upper()
+        request = text if verb in _WITHOUT_SECRETS else masked(text)
         if len(line) > LONGEST_COMMAND or "\0" in text:
-            self._ask("unknown", masked(text), lambda: self.respond("500 Command not understood."), command=verb)
+            self._ask("unknown", request, lambda: self.respond("500 Command not understood."), command=verb)
             return
-        moment = ALIASES.get(verb, verb.lower())
-        if moment not in MOMENTS["ftp"] or verb not in self.proto_cmds:
+        moment = ALIASES.get(verb) or verb.lower()
+        if moment not in _MOMENTS or verb not in self.proto_cmds:
             moment = "unknown"
         facts = self._facts(moment, verb, argument)
         known = None
         if verb in TRANSFERS and self.authenticated:
             known = Transfer.facts_of(verb, facts["path"], facts["mode"], self._restart_position)
             self.fake.journal.also("transfer")
-        self._ask(moment, masked(text), self._deed(verb, text, argument), known, **facts)
+        self._ask(moment, request, self._deed(verb, text, argument), known, **facts)
 
     def _deed(self, verb: str, line: str, argument: str) -> Deed:
         if verb == "PASS":
@@ -121,8 +128,7 @@ class Session(Transfers):
         facts: dict[str, Any] = {"command": verb}
         if moment in ("user", "pass"):
             facts["user"] = argument if moment == "user" else self.username or None
-        elif moment in MOMENTS["ftp"]:
-            known = MOMENTS["ftp"][moment].facts
+        elif known := _MOMENTS.get(moment):
             if "path" in known and self.fs is not None:
                 facts["path"] = self.fs.ftpnorm(".." if moment == "cdup" else _without_options(argument))
             if "mode" in known:
@@ -207,8 +213,8 @@ class Session(Transfers):
         if self._mouth is not None and self._mouth.locked():  # another one still drips
             self._take_time(self.say(text, exchange))
             return
-        self._write(text, exchange, False)
-        if is_error(text):
+        self._write(text, exchange)
+        if text[0] in b"45":
             script = self.fake.feed(Answered(self.record.id, int(text[:3]), self.verb(exchange)), "error")
             if script is not None:
                 self._take_time(self.perform(script, self.fake.journal.ask(self.record, "error", "", script.phase)))
@@ -275,32 +281,23 @@ class Session(Transfers):
         return None
 
     async def _upgrade(self) -> Sequence[bytes]:
+        plain = self.transport
+        assert isinstance(plain, Plain)
         self._inbox.clear()  # what was said before the handshake is nobody's
         self.handshaking = True
-        tls.current.set(self)
         try:
-            transport = await self.fake.loop.start_tls(
-                self.transport,
-                cast("asyncio.Protocol", self),
-                self.fake.context(),
-                server_side=True,
-                ssl_handshake_timeout=HANDSHAKE,
-                ssl_shutdown_timeout=SHUTDOWN,
-            )
+            await self.secured(plain.take())
         except OSError as error:
             self._upgrade_failed(error)
             raise Over from None
-        self.transport = cast("asyncio.Transport", transport)
-        self._note_tls(self.transport)
         if self.authenticated:
             self.flush_account()
         return ()
 
     def _upgrade_failed(self, error: OSError) -> None:
-        """asyncio tells nobody that the connection below a failed handshake is lost."""
+        """asyncio has closed the connection, and tells nobody that it is lost."""
         self._tls_failed(error)
         self.over = True
-        self.transport.abort()
         if self.alive:
             self.connection_lost(None)
 

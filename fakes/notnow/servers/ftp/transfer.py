@@ -92,7 +92,7 @@ class Transfers(Wire):
         if extended:
             self.respond(f"229 Entering Extended Passive Mode (|||{port}|).")
             return
-        host = self.socket.getsockname()[0].removeprefix("::ffff:").replace(".", ",")
+        host = self.address.removeprefix("::ffff:").replace(".", ",")
         self.respond(f"227 Entering Passive Mode ({host},{port // 256},{port % 256}).")
 
     def with_port(self, text: bytes) -> bytes:
@@ -175,10 +175,10 @@ class Transfers(Wire):
 
     # ---- what its data connection tells ----------------------------------------------------------
 
-    def data_arrives(self, sock: socket.socket, doom: DataEnding | None) -> None:
-        """A data connection has been made; it may be doomed."""
+    def data_arrives(self, sock: socket.socket, port: int, doom: DataEnding | None) -> None:
+        """A data connection has been made, of this port of ours; it may be doomed."""
         self._dtp_acceptor = self._dtp_connector = None
-        self.data_channel = DataConnection(sock, self)
+        self.data_channel = DataConnection(sock, port, self)
         if doom is not None:
             self.data_channel.end(doom, "426 Connection closed; transfer aborted.")
         else:

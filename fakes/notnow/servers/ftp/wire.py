@@ -48,6 +48,7 @@ class Wire(Dialogue, FTPHandler):
     _in_dtp_queue: tuple[Any, ...] | None
     # Ours.
     fake: FakeFTP
+    address: str  # where the client has connected to: its data connections are made there, too
     choked: bool = False  # the client does not read its replies
     crowded: bool = False  # it has sent so much that we read no more for now
     _inbox: bytearray

@@ -125,11 +125,9 @@ class FakeSMTP(Fake):
         self._template = Session.template(self)
         super()._listen(sock)
 
-    def _admit(self, sock: socket.socket, record: Connection, exchange: Exchange, script: Script) -> Session:
+    def _admit(self, record: Connection, exchange: Exchange, script: Script) -> Session:
         assert self._template is not None
-        session = self._template.adopt(self, record, exchange, script)
-        session.open(sock, self.tls == "implicit")
-        return session
+        return self._template.adopt(self, record, exchange, script)
 
     def heard_after(self, record: Connection, data: bytes) -> None:
         super().heard_after(record, data)
