@@ -46,6 +46,8 @@ def bind(host: str, port: int) -> socket.socket:
 
 def _why(host: str, port: int, error: OSError) -> str:
     where = f"cannot listen on {host}:{port}"
+    if error.errno == errno.EADDRINUSE and port == 0:
+        return f"{where}: no port is free just now; so many connections have ended in the last minute. Try again soon"
     if error.errno == errno.EADDRINUSE:
         return f"{where}: the port is taken; choose another, or 0 for any free one"
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:

@@ -8,7 +8,10 @@ then. `PassivePort`, `ActivePort` and `DataConnection` stand where it has `Passi
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import os
+import random
 import socket
 import ssl
 import time
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 PIECE = 65_536  # bytes that are read at a time, or sent from a file
 CHUNK = 1_048_576  # bytes that are sent before others have their turn
+PORTS, TRIES = (32_768, 61_000), 100  # where data ports are looked for when the system knows of none, and how often
 CONNECT = 10.0  # real seconds that a client has for accepting an active data connection
 NOTHING, READ, WRITE = range(3)  # what a selector may look for
 
@@ -97,16 +101,47 @@ class ActivePort:
         """There is nothing to close: nobody has connected."""
 
 
+def open_passive(session: Transfers, extmode: bool = False) -> PassivePort | None:
+    """A port for PASV or EPSV; None, and the client is told so, if the system has none."""
+    try:
+        return PassivePort(session, extmode)
+    except OSError as error:
+        session.respond(f"425 Can't open passive connection: {error.strerror}.")
+        return None
+
+
 def bound(session: Transfers) -> socket.socket:
-    """A socket at the address that the client has connected to, on a port of its own; nobody listens there yet."""
+    """A socket at the address that the client has connected to, on a port of its own; nobody listens there yet.
+
+    Raises OSError if all ports are taken.
+    """
     sock = socket.socket(session.socket.family)
     try:
-        sock.bind((session.address, 0))
+        _bind(sock, session.address)
         sock.setblocking(False)
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _bind(sock: socket.socket, address: str) -> None:
+    try:
+        sock.bind((address, 0))
+    except OSError:
+        _bind_again(sock, address)
+    # So that others may have the port soon; set before, it would make the system search for long.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+
+def _bind_again(sock: socket.socket, address: str) -> None:
+    """Every port has had a connection in the last minute: take one of those, which the system gives only by number."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    for _ in range(TRIES):
+        with contextlib.suppress(OSError):
+            sock.bind((address, random.randrange(*PORTS)))
+            return
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 class DataConnection:

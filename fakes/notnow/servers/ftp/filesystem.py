@@ -6,11 +6,15 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
+import time
+from collections.abc import Iterable, Iterator
 
 from pyftpdlib.exceptions import FilesystemError
 from pyftpdlib.filesystems import AbstractedFS
 
 from notnow.servers.ftp.files import Files, Reader, Writer, path
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class MemoryFS(AbstractedFS):
@@ -103,6 +107,21 @@ class MemoryFS(AbstractedFS):
 
     def listdir(self, path: str) -> list[str]:
         return self._files.children(path)
+
+    def format_list(self, basedir: str, listing: Iterable[str], ignore_err: bool = True) -> Iterator[bytes]:
+        """The lines of LIST, as `ls -l` has them."""
+        half_a_year_ago = time.time() - 180 * 86_400
+        for name in listing:
+            found = self.stat(posixpath.join(basedir, name))
+            changed = time.gmtime(found.st_mtime)
+            when = (
+                f"{changed.tm_hour:02}:{changed.tm_min:02}"
+                if found.st_mtime > half_a_year_ago
+                else f"{changed.tm_year:5}"
+            )
+            date = f"{_MONTHS[changed.tm_mon - 1]} {changed.tm_mday:2} {when}"
+            line = f"{stat.filemode(found.st_mode)}   1 ftp      ftp      {found.st_size:8} {date} {name}\r\n"
+            yield line.encode("utf-8", "replace")
 
     # ---- facts ---------------------------------------------------------------------------------
 

@@ -130,7 +130,8 @@ class Session(Transfers):
             facts["user"] = argument if moment == "user" else self.username or None
         elif known := _MOMENTS.get(moment):
             if "path" in known and self.fs is not None:
-                facts["path"] = self.fs.ftpnorm(".." if moment == "cdup" else _without_options(argument))
+                where = ".." if moment == "cdup" else argument
+                facts["path"] = self.fs.ftpnorm(_without_options(where) if where[:1] == "-" else where)
             if "mode" in known:
                 facts["mode"] = self.mode
         return facts
@@ -213,7 +214,8 @@ class Session(Transfers):
         if self._mouth is not None and self._mouth.locked():  # another one still drips
             self._take_time(self.say(text, exchange))
             return
-        self._write(text, exchange)
+        self.fake.journal.answer(exchange, text.decode("utf-8", "replace").replace("\r\n", "\n"))
+        self.transport.write(text + b"\r\n")
         if text[0] in b"45":
             script = self.fake.feed(Answered(self.record.id, int(text[:3]), self.verb(exchange)), "error")
             if script is not None:

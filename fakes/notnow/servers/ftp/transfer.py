@@ -9,11 +9,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, cast
 
 from notnow.actions import DataEnding, EndData
-from notnow.events import Ended, Heard, Known, Reached
+from notnow.events import Ended, Heard, Reached
 from notnow.journal import Exchange
 from notnow.moments import MOMENTS
 from notnow.servers import tls
-from notnow.servers.ftp.data import ActivePort, DataConnection, PassivePort, bound
+from notnow.servers.ftp.data import ActivePort, DataConnection, bound, open_passive
 from notnow.servers.ftp.files import Reader, Writer
 from notnow.servers.ftp.wire import Wire
 
@@ -55,7 +55,7 @@ class Transfer:
 class Transfers(Wire):
     """What a session knows of data connections, and of the one transfer that may be under way."""
 
-    passive_dtp, active_dtp = PassivePort, ActivePort
+    passive_dtp, active_dtp = staticmethod(open_passive), ActivePort
     busy: bool = False  # something is being carried out: the next command has to wait
     transfer: Transfer | None = None  # the one under way
     data_channel: DataConnection | None = None
@@ -88,7 +88,6 @@ class Transfers(Wire):
 
     def announce(self, port: int, extended: bool) -> None:
         """A port has been opened: tell the client."""
-        self.fake.feed(Known(self.record.id, {"mode": "passive"}))
         if extended:
             self.respond(f"229 Entering Extended Passive Mode (|||{port}|).")
             return
@@ -151,7 +150,6 @@ class Transfers(Wire):
         if self.data_channel is None and self._dtp_acceptor is None:
             self.over_with(transfer, "425 Use PORT or PASV first.")
             return
-        self.fake.feed(Known(self.record.id, {"mode": None}))
         answers, _ = self.gather(lambda: self.pre_process_command(line, transfer.verb, argument))
         for text in answers:
             self.over_with(transfer, text.decode("utf-8", "replace"))
