@@ -256,15 +256,15 @@ def test_running_out_of_file_descriptors_makes_clients_wait(monkeypatch):
 
     calls, files_left = [], threading.Event()
     with FakeSMTP() as fake:
-        real = fake._listener._accept
+        real = _listener.accept
 
-        def accept():
+        def accept(*listening):
             calls.append(1)
             if not files_left.is_set():
                 raise OSError(errno.EMFILE, "no more files")
-            return real()
+            return real(*listening)
 
-        monkeypatch.setattr(fake._listener, "_accept", accept)
+        monkeypatch.setattr(_listener, "accept", accept)
         with Raw(fake) as raw:
             fake.wait_for(lambda j: calls)
             fake.settle()  # it comes to rest: it would not if it spun

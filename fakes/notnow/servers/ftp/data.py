@@ -59,7 +59,7 @@ class PassivePort:
 
     def _ready(self) -> None:
         try:
-            sock, address = self._sock.accept()
+            sock, address = _listener.accept(self._sock, int(self._sock.family))
         except OSError:
             return
         if address[0] != self._session.record.client:  # somebody else's, who has guessed the port
