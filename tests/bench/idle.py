@@ -1,4 +1,4 @@
-"""The memory of an idle connection that is held after its greeting, beside stock aiosmtpd."""
+"""The memory of an idle connection that is held after its greeting, beside stock aiosmtpd and pyftpdlib."""
 
 from __future__ import annotations
 
@@ -25,20 +25,29 @@ def held(*arguments: str) -> float:
             return (server.resident() - before) / COUNT
 
 
-def run(quick: bool) -> list[Row]:
+def run(name: str, scenario: str, against: tuple[str, ...], most: float, quick: bool) -> list[Row]:
     linux_only()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < COUNT + 100:
         raise Skip(f"needs {COUNT + 100} open files, allowed are {hard}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, COUNT + 100), hard))
-    pairs = [(held("notnow", "smtp/healthy"), held("aiosmtpd")) for _ in range(1 if quick else 3)]
+    pairs = [(held("notnow", scenario), held(*against)) for _ in range(1 if quick else 3)]
     ours, stock = [a for a, _ in pairs], [b for _, b in pairs]
+    protocol = scenario.partition("/")[0].upper()
     return [
         Row(
-            "idle", f"an idle connection ({COUNT} held)", statistics.median(ours), "KiB", "aiosmtpd",
-            statistics.median(stock), median_ratio(ours, stock), Target("figure", "≤", 12.0),
+            name, f"{protocol}: an idle connection ({COUNT} held)", statistics.median(ours), "KiB", against[0],
+            statistics.median(stock), median_ratio(ours, stock), Target("figure", "≤", most),
         )
     ]  # fmt: skip
 
 
-BENCHES = (Bench("idle", "the memory of an idle connection", run),)
+BENCHES = (
+    Bench(
+        "idle", "the memory of an idle SMTP connection", lambda quick: run("idle", "smtp/healthy", ("aiosmtpd",), 12.0, quick)
+    ),
+    Bench(
+        "ftp-idle", "the memory of an idle FTP connection",
+        lambda quick: run("ftp-idle", "ftp/healthy", ("pyftpdlib",), 6.0, quick),
+    ),
+)  # fmt: skip

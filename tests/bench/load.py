@@ -2,6 +2,8 @@
 
 python -m tests.bench.load refused PORT SECONDS    connect, read 421 and the end, close; again and again
 python -m tests.bench.load idle PORT COUNT         connect so many times, read the greetings, hold
+python -m tests.bench.load list PORT SECONDS       FTP: log in, PASV, LIST, QUIT; again and again
+python -m tests.bench.load retr PORT SECONDS       FTP: log in, PASV, RETR of big.bin, QUIT; again and again
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import select
 import socket
 import sys
 import time
+from typing import BinaryIO
 
 WIDTH = 50  # connections at a time
 ADDRESS = "127.0.0.1"
@@ -63,10 +66,43 @@ def idle(port: int, count: int) -> None:
     sys.stdin.read()
 
 
+def ftp(port: int, seconds: float, command: bytes) -> dict[str, float]:
+    """How many FTP sessions with one transfer each, one after the other, were over in that time."""
+    buffer, count = bytearray(1 << 20), 0
+    start = time.perf_counter()
+    while time.perf_counter() < start + seconds:
+        with socket.create_connection((ADDRESS, port)) as sock, sock.makefile("rb") as replies:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _reply(replies, b"220")
+            for line, code in ((b"USER user", b"331"), (b"PASS word", b"230"), (b"TYPE I", b"200"), (b"PASV", b"227")):
+                sock.sendall(line + b"\r\n")
+                said = _reply(replies, code)
+            high, low = said.partition(b"(")[2].partition(b")")[0].split(b",")[4:]
+            with socket.create_connection((ADDRESS, int(high) * 256 + int(low))) as data:
+                sock.sendall(command + b"\r\n")
+                _reply(replies, b"1")
+                while data.recv_into(buffer):
+                    pass
+            _reply(replies, b"226")
+            sock.sendall(b"QUIT\r\n")
+            _reply(replies, b"221")
+        count += 1
+    return {"count": count, "seconds": time.perf_counter() - start}
+
+
+def _reply(replies: BinaryIO, code: bytes) -> bytes:
+    line = replies.readline()
+    if not line.startswith(code):
+        raise SystemExit(f"expected {code!r}, found {line!r}")
+    return line
+
+
 def main() -> None:
     kind, port, amount = sys.argv[1:]
     if kind == "refused":
         print(json.dumps(refused(int(port), float(amount))))
+    elif kind in ("list", "retr"):
+        print(json.dumps(ftp(int(port), float(amount), b"LIST" if kind == "list" else b"RETR big.bin")))
     else:
         idle(int(port), int(amount))
 

@@ -1,6 +1,6 @@
 """Start, ready, stop of one fake.
 
-`python -m tests.bench.startstop COUNT [--warm] [--profile FILE]` prints the times of one process as JSON.
+`python -m tests.bench.startstop COUNT [--ftp] [--warm] [--profile FILE]` prints the times of one process as JSON.
 """
 
 from __future__ import annotations
@@ -22,10 +22,17 @@ from tests.bench.table import Bench, Row, Target, median_ratio
 TARGET = Target("figure", "≤", 2.0)
 
 
-def ours() -> None:
+def smtp() -> None:
     from notnow import FakeSMTP
 
     with FakeSMTP():
+        pass
+
+
+def ftp() -> None:
+    from notnow import FakeFTP
+
+    with FakeFTP():
         pass
 
 
@@ -61,7 +68,7 @@ def _milliseconds(act: Callable[[], None]) -> float:
     return (time.perf_counter() - start) * 1e3
 
 
-def times(count: int) -> dict[str, list[float]]:
+def times(count: int, ours: Callable[[], None]) -> dict[str, list[float]]:
     first = _milliseconds(ours)
     for _ in range(5):
         ours()
@@ -75,10 +82,16 @@ def times(count: int) -> dict[str, list[float]]:
     return seen
 
 
-def run(warm: bool, quick: bool) -> list[Row]:
-    seen = module("startstop", 50 if quick else 200, *(["--warm"] if warm else []))
-    name = "start-warm" if warm else "start"
-    what = "start, ready, stop, beside another fake" if warm else "start, ready, stop of the only fake"
+KINDS = {
+    "start": ("start, ready, stop of the only fake", ()),
+    "start-warm": ("start, ready, stop, beside another fake", ("--warm",)),
+    "ftp-start": ("FTP: start, ready, stop of the only fake", ("--ftp",)),
+}
+
+
+def run(name: str, quick: bool) -> list[Row]:
+    what, options = KINDS[name]
+    seen = module("startstop", 50 if quick else 200, *options)
     note = f"processor time {statistics.median(seen['processor']):.2f} ms; the very first, with imports and the scenario to load: {seen['first'][0]:.0f} ms"
     return [
         Row(
@@ -88,13 +101,14 @@ def run(warm: bool, quick: bool) -> list[Row]:
     ]  # fmt: skip
 
 
-def profile(warm: bool, into: Path) -> None:
-    module("startstop", 200, "--profile", into, *(["--warm"] if warm else []))
+def profile(name: str, into: Path) -> None:
+    module("startstop", 200, "--profile", into, *KINDS[name][1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.startstop")
     parser.add_argument("count", type=int)
+    parser.add_argument("--ftp", action="store_true", help="a FakeFTP, in place of a FakeSMTP")
     parser.add_argument("--warm", action="store_true", help="with another fake alive, so that the thread is there")
     parser.add_argument("--profile", metavar="FILE")
     given = parser.parse_args()
@@ -103,12 +117,13 @@ def main() -> None:
             from notnow import FakeSMTP
 
             stack.enter_context(FakeSMTP())
+        ours = ftp if given.ftp else smtp
         if given.profile:
-            _profile(given.count, given.profile)
-        print(json.dumps(times(given.count)))
+            _profile(given.count, given.profile, ours)
+        print(json.dumps(times(given.count, ours)))
 
 
-def _profile(count: int, into: str) -> None:
+def _profile(count: int, into: str, ours: Callable[[], None]) -> None:
     """Profile the thread that starts and stops the fakes, and the fakes' own thread."""
     profilers = [cProfile.Profile()]
 
@@ -127,15 +142,11 @@ def _profile(count: int, into: str) -> None:
     stats.dump_stats(into)
 
 
-BENCHES = tuple(
-    Bench(
-        "start-warm" if warm else "start",
-        "start, ready, stop of one fake",
-        lambda quick, warm=warm: run(warm, quick),  # type: ignore[misc]
-        lambda into, warm=warm: profile(warm, into),  # type: ignore[misc]
-    )
-    for warm in (False, True)
-)
+def _bench(name: str) -> Bench:
+    return Bench(name, KINDS[name][0], lambda quick: run(name, quick), lambda into: profile(name, into))
+
+
+BENCHES = tuple(map(_bench, KINDS))
 
 
 if __name__ == "__main__":
