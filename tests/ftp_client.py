@@ -1,4 +1,4 @@
-"""FTP clients for tests: `Raw` says what it is told to, and `CarefulTransfer` does what RFC 959 and RFC 1123 §4.1 ask."""
+"""FTP clients for tests: `Raw` says what it is told to, `CarefulTransfer` does what RFC 959 and RFC 1123 §4.1 ask."""
 
 from __future__ import annotations
 

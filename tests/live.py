@@ -61,8 +61,8 @@ class Live:
     """What it takes to play the scenarios of a protocol over real sockets.
 
     `client` makes a careful client from a fake, a case, knobs and options of its own, and `deliver` has it do its
-    work. In scenarios that are `silent`, the fake closes without a word. `stages` are knobs called `stage`, `more` are further knobs to play a scenario with. In
-    the `careless` ones, who does not come back has nothing delivered.
+    work. In scenarios that are `silent`, the fake closes without a word. `stages` are knobs called `stage`, `more` are
+    further knobs to play a scenario with. In the `careless` ones, who does not come back has nothing delivered.
     """
 
     fake: type[Any]
@@ -82,9 +82,9 @@ class Live:
 UNSEEN = {
     "healthy": "there is no fault in it",
     "plain-on-tls-port": "the fault would be the client's; tests/test_tls.py speaks plain text to it",
-    "slow-replies": "every reply is right, only late: that is asserted of the time it took",
-    "stalled-greeting": "nothing is said, or a good greeting late: that is asserted of the lost connection, or the time",
-    "stalled-transfer": "nothing is said: that is asserted of the lost connection",
+    "slow-replies": "every reply is right, only late: asserted of the time it took",
+    "stalled-greeting": "nothing is said, or a good greeting late: asserted of the lost connection, or the time",
+    "stalled-transfer": "nothing is said: asserted of the lost connection",
     "quota-exceeded": "there is no rule, the fake itself says it",
     "expired-certificate": "TLS says it: asserted of the handshake that failed",
     "untrusted-certificate": "TLS says it: asserted of the handshake that failed",

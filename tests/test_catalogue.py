@@ -52,8 +52,8 @@ def test_the_issue_names_these() -> None:
         "healthy overload flapping-overload busy-greeting too-many-users too-many-per-client too-many-per-user "
         "proftpd-max-clients proftpd-max-connections proftpd-max-instances proftpd-connection-rate idle-sessions "
         "idle-timeout no-transfer-timeout login-timeout data-timeout passive-timeout kicked killed-mid-download "
-        "killed-mid-upload shutdown max-login-attempts active-blocked passive-blocked wrong-passive-reply open-after-421 "
-        "at-stage bare-close tls-handshake-refused auth-tls-refused wrong-certificate expired-certificate "
+        "killed-mid-upload shutdown max-login-attempts active-blocked passive-blocked wrong-passive-reply "
+        "open-after-421 at-stage bare-close tls-handshake-refused auth-tls-refused wrong-certificate expired-certificate "
         "untrusted-certificate tls-required kept-then-421 storage-full weather"
     )
     wanted = {"smtp": smtp, "ftp": ftp}

@@ -648,7 +648,7 @@ def test_a_greeting_never_comes_or_late(play):
 
 
 def storm(play: Playing, seed: int, now: float = 0.0) -> list[list[bool]]:
-    """What happens to 60 clients, each of whom says PASV and gets a file: at the connect, at PASV, amid the transfer."""
+    """What happens to 60 clients, each of whom says PASV and RETR: at the connect, at PASV, amid the transfer."""
     book = play("ftp/weather", seed=seed).start().at(now)
     happened = []
     for n in range(60):

@@ -39,6 +39,7 @@ def rule(text: str, rest: str = "", head: str = "") -> tuple[str, str]:
         ('on = "mail"\ntimes = 1', "at mail, at most once"),
         ('on = "mail"\ntimes = 3\nper = "client"', "at mail, at most 3 times for each client"),
         ('on = "rcpt"\nwhere = { recipient = "bad*" }', "at rcpt, if recipient is like bad*"),
+        ('on = "mail"\nwhere = { user = "*" }', "at mail, if user is present"),
         ('on = "mail"\nwhere = { tls = false }', "at mail, if tls is false"),
         ('on = "mail"\nwhere = { user = ["ann", "none"] }', "at mail, if user is ann or is absent"),
         (

@@ -162,8 +162,8 @@ def _is(wanted: Any) -> str:
 
 
 def _match(wanted: Any) -> str:
-    if wanted == "none":
-        return "is absent"
+    if wanted in ("none", "*"):
+        return "is absent" if wanted == "none" else "is present"
     return f"is like {wanted}" if isinstance(wanted, str) and is_pattern(wanted) else f"is {_toml(wanted)}"
 
 
