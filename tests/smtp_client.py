@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import re
-import socket
 import ssl
-import struct
-import traceback
 from collections.abc import Callable
 from typing import Self
 
 from notnow import FakeSMTP, Scenario
 from notnow.scenario import loads
+from raw_connection import PATIENCE, RawConnection, Refused, trusting
 
-PATIENCE = 20.0  # real seconds after which a socket gives up: only a bug takes as long
+__all__ = ["MESSAGE", "PATIENCE", "CarefulSender", "Raw", "Refused", "one", "plain", "rules", "then", "trusting"]
+
 MESSAGE = b"From: a@client.test\r\nTo: b@server.test\r\nSubject: hello\r\nMessage-ID: <1@client.test>\r\n\r\nhello\r\n"
 
 
@@ -41,65 +39,13 @@ def then(name: str, *texts: str, **keys: object) -> str:
     return "\n".join([f'[[phase]]\nname = "{name}"', *(f"{k} = {_toml(v)}" for k, v in keys.items()), *texts])
 
 
-def trusting(fake: FakeSMTP) -> ssl.SSLContext:
-    """A client's context that trusts this fake's CA."""
-    return ssl.create_default_context(cafile=fake.ca_file)
-
-
-class Raw:
+class Raw(RawConnection):
     """A connection to a fake that says what it is told to and reads replies, or what comes instead."""
-
-    def __init__(
-        self, fake: FakeSMTP, *, tls: ssl.SSLContext | None = None, name: str = "localhost", patience: float = PATIENCE
-    ) -> None:
-        self.sock: socket.socket = socket.create_connection((fake.host, fake.port), timeout=patience)
-        with contextlib.suppress(OSError):  # reset already
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.buffer = b""
-        if tls is not None:
-            self.wrap(tls, name)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # ---- the connection ------------------------------------------------------------------------
-
-    def wrap(self, context: ssl.SSLContext, name: str | None = "localhost") -> None:
-        try:
-            self.sock = context.wrap_socket(self.sock, server_hostname=name)
-        except BaseException as error:
-            self.close()
-            # Of a connection that was reset meanwhile, `ssl` leaves a half-made socket behind, and it open.
-            for frame, _ in traceback.walk_tb(error.__traceback__):
-                if isinstance(half_made := frame.f_locals.get("self"), ssl.SSLSocket):
-                    half_made.close()
-            raise
 
     def starttls(self, context: ssl.SSLContext, name: str | None = "localhost") -> Self:
         assert self.say("STARTTLS").startswith("220")
         self.wrap(context, name)
         return self
-
-    def close(self) -> None:
-        self.sock.close()
-
-    def reset(self) -> None:
-        """Leave with an RST."""
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.sock.close()
-
-    # ---- saying --------------------------------------------------------------------------------
-
-    def send(self, data: bytes | str) -> None:
-        self.sock.sendall(data.encode() if isinstance(data, str) else data)
-
-    def say(self, line: str) -> str:
-        """Send a line and read its reply."""
-        self.send(line + "\r\n")
-        return self.reply()
 
     def hello(self) -> Self:
         """Read the greeting and say EHLO."""
@@ -121,72 +67,6 @@ class Raw:
         self.mail(sender, *recipients)
         self.send(content + b".\r\n")
         return self.reply()
-
-    # ---- reading -------------------------------------------------------------------------------
-
-    def line(self) -> str:
-        """The next line without its end. Raises EOFError at the end, and OSError for a reset."""
-        while b"\r\n" not in self.buffer:
-            self._more()
-        line, _, self.buffer = self.buffer.partition(b"\r\n")
-        return line.decode()
-
-    def reply(self) -> str:
-        """The next reply, its lines joined by newlines."""
-        lines = [self.line()]
-        while lines[-1][3:4] == "-":
-            lines.append(self.line())
-        return "\n".join(lines)
-
-    def replies(self, n: int) -> list[str]:
-        return [self.reply() for _ in range(n)]
-
-    def _more(self) -> None:
-        data = self.sock.recv(65536)
-        if not data:
-            raise EOFError(self.buffer)
-        self.buffer += data
-
-    def exactly(self, size: int) -> bytes:
-        """The next so many bytes."""
-        pieces = bytearray(self.buffer)
-        while len(pieces) < size:
-            if not (data := self.sock.recv(size - len(pieces))):
-                raise EOFError(pieces)
-            pieces += data
-        self.buffer = bytes(pieces[size:])
-        return bytes(pieces[:size])
-
-    def until_end(self) -> str:
-        """Everything until the end. Raises OSError where a reset comes instead."""
-        with contextlib.suppress(EOFError):
-            while True:
-                self._more()
-        return self.buffer.decode()
-
-    @property
-    def ended(self) -> bool:
-        """True if the next thing to read is the end."""
-        return not self.buffer and self.sock.recv(1) == b""
-
-    def silent(self) -> bool:
-        """True if nothing has come. Only after something else has proved that it would have."""
-        self.sock.setblocking(False)
-        try:
-            self.buffer += self.sock.recv(65536)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return not self.buffer
-        finally:
-            self.sock.settimeout(PATIENCE)
-        return False
-
-
-class Refused(Exception):
-    """A reply that was not the one hoped for; `code` is its code."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
 
 
 class CarefulSender:

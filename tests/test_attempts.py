@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from notnow import ManualClock
-from notnow.conduct.attempts import copies, peak, refusals, retries
+from notnow.conduct.attempts import copies, items, peak, refusals, retries
 from notnow.conduct.timeline import render
 from notnow.journal import Connection, Exchange, Journal
 
@@ -155,6 +155,33 @@ def test_what_is_marked_has_an_arrow_and_is_written_out_alone(story: Story) -> N
 def test_what_a_client_said_after_the_close_is_shown(story: Story) -> None:
     story.refuse().said_after(b"HELO again\r\n")
     assert "C  HELO again  (after the fake had closed)" in render([story.journal])
+
+
+def stou(story: Story, whole: str = "", path: str = "/", cut: str | None = None) -> None:
+    """A STOU: refused before it had a name, cut under one, or stored with this hash."""
+    exchange = story.say(story.connect(), "stou", "STOU", "226 Ok" if whole else "421 no")
+    facts: dict[str, object] = {"direction": "upload", "path": path, "whole": bool(whole), "data": cut, "bytes": 0}
+    exchange.facts = {**facts, "stored": True, "sha256": whole} if whole else facts
+
+
+def test_a_stou_that_was_refused_is_settled_by_the_next_one(story: Story) -> None:
+    stou(story)
+    assert [item.left_cut for item in items(story.journal)] == [True]
+    stou(story, "a" * 64, "/ftpd.1")
+    assert [(item.left_cut, len(item.came)) for item in items(story.journal)] == [(False, 1)]
+
+
+def test_a_stou_that_was_cut_has_a_name_already(story: Story) -> None:
+    stou(story, path="/ftpd.1", cut="fin")
+    stou(story, "a" * 64, "/ftpd.2")
+    assert [item.left_cut for item in items(story.journal)] == [True, False]
+
+
+def test_what_was_begun_and_closed_without_a_word_is_told_so(story: Story) -> None:
+    refused = story.say(story.connect(), "stor", "STOR a", "150 go on", fault="silent")
+    refused.closed = True
+    assert refusals(story.journal) == [refused]
+    assert "x stor: no reply" in render([story.journal])
 
 
 def test_two_fakes_are_one_picture_in_one_order() -> None:

@@ -41,14 +41,23 @@ class TestEveryScenario:
 
 
 def test_the_issue_names_these() -> None:
-    wanted = (
+    smtp = (
         "healthy overload flapping-overload too-many-connections too-many-per-client connection-rate at-stage "
         "kept-then-421 bare-close idle-timeout shutdown too-many-errors messages-per-connection greylisting "
         "gmail-unusual-rate gmail-daily-limit workspace-daily-limit microsoft-daily-limit microsoft-concurrency "
         "yahoo-tss04 outlook-rp-001 ip-blocked dns-blocklist no-dkim maintenance tls-required starttls-refused "
         "wrong-certificate expired-certificate untrusted-certificate plain-on-tls-port"
     )
-    assert {f"smtp/{name}" for name in wanted.split()} <= set(catalogue.names())
+    ftp = (
+        "healthy overload flapping-overload busy-greeting too-many-users too-many-per-client too-many-per-user "
+        "proftpd-max-clients proftpd-max-connections proftpd-max-instances proftpd-connection-rate idle-sessions "
+        "idle-timeout no-transfer-timeout login-timeout data-timeout passive-timeout kicked killed-mid-download "
+        "killed-mid-upload shutdown max-login-attempts active-blocked passive-blocked wrong-passive-reply "
+        "open-after-421 at-stage bare-close tls-handshake-refused auth-tls-refused wrong-certificate expired-certificate "
+        "untrusted-certificate tls-required kept-then-421 storage-full weather"
+    )
+    wanted = {"smtp": smtp, "ftp": ftp}
+    assert {f"{protocol}/{name}" for protocol in wanted for name in wanted[protocol].split()} <= set(catalogue.names())
 
 
 def test_no_placeholder_is_left_where_nobody_fills_it() -> None:

@@ -151,9 +151,9 @@ def test_list_as_json() -> None:
 
 
 def test_list_without_a_match_names_what_there_is() -> None:
-    result = run("list", "overlaod", "--json")
+    result = run("list", "smtp/overlaod", "--json")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "no scenario matches 'overlaod'" in result.stderr
+    assert "no scenario matches 'smtp/overlaod'" in result.stderr
     assert "smtp/greylisting" in result.stderr
     assert result.stderr.endswith("did you mean 'smtp/overload'?\n")
 

@@ -24,6 +24,7 @@ def rule(text: str, rest: str = "", head: str = "") -> tuple[str, str]:
         ('on = "rcpt"\nnth = 2\nper = "connection"', "at rcpt, only the 2nd, counted for each connection"),
         ('on = "rcpt"\nevery = 3', "at rcpt, every 3rd"),
         ('on = "mail"\nfirst = 4', "at mail, only the first 4"),
+        ('on = "mail"\nfirst = 1', "at mail, only the first"),
         (
             'on = "rcpt"\nfirst = "5m"\nper = ["client", "sender", "recipient"]',
             "at rcpt, for 5m from the first one, counted for each client, sender and recipient",
@@ -38,6 +39,7 @@ def rule(text: str, rest: str = "", head: str = "") -> tuple[str, str]:
         ('on = "mail"\ntimes = 1', "at mail, at most once"),
         ('on = "mail"\ntimes = 3\nper = "client"', "at mail, at most 3 times for each client"),
         ('on = "rcpt"\nwhere = { recipient = "bad*" }', "at rcpt, if recipient is like bad*"),
+        ('on = "mail"\nwhere = { user = "*" }', "at mail, if user is present"),
         ('on = "mail"\nwhere = { tls = false }', "at mail, if tls is false"),
         ('on = "mail"\nwhere = { user = ["ann", "none"] }', "at mail, if user is ann or is absent"),
         (
@@ -148,6 +150,26 @@ never_exceeded = { connections = 5 }
         "with a back-off that is exponential.",
         "It never has more than 5 connections at a time.",
     ]
+
+
+def test_how_the_server_is_set_up() -> None:
+    text = """\
+protocol = "ftp"
+[server]
+tls = "implicit"
+users = { ann = "word", bob = "sesame" }
+files = { "a.txt" = "a", "b.bin" = "2MB" }
+quota = "10MB"
+"""
+    assert _words.server(loads(text)) == [
+        "The server speaks TLS: implicit.",
+        "Only ann (password word) and bob (password sesame) may log in.",
+        "It holds a.txt and b.bin.",
+        "It has room for 10 MB.",
+    ]
+    assert _words.server(loads('protocol = "ftp"')) == []
+    empty = loads('protocol = "ftp"\n[server]\nusers = {}\nfiles = {}')
+    assert _words.server(empty) == ["Nobody may log in.", "It holds no files."]
 
 
 def test_ordinals() -> None:

@@ -77,6 +77,11 @@ def test_a_4yz_a_5yz_and_a_close_without_a_word_are_refusals(journal: Journal) -
     assert not silent.refused
     silent.closed = True
     assert silent.refused
+    begun = say(journal, connection, reply="150 here it comes")
+    assert begun.unanswered
+    assert not begun.refused
+    begun.closed = True
+    assert begun.refused  # what was to follow a 1yz never came (RFC 959 §4.2.1)
 
 
 def test_moments_are_counted_dropped_ones_too(journal: Journal) -> None:

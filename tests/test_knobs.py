@@ -164,6 +164,12 @@ def test_a_knob_may_not_be_named_like_an_option_or_a_placeholder(name: str) -> N
     assert f"a knob may not be called {name!r}" in message
 
 
+def test_a_knob_may_be_named_like_the_first_half_of_a_placeholder() -> None:
+    """`{data.port}` is known to the fake; `data` alone is nobody's."""
+    made = scenario('data = "5s"', 'on = "connect"\nreply = "421 {data} {data.seconds}"')
+    assert made.phases[0].rules[0].reply == ("421 5s 5",)
+
+
 def test_with_knobs_keeps_what_was_given_before() -> None:
     made = scenario("a = 1\nb = 2", 'on = "connect"\nover = "{a}"\ntimes = "{b}"\nclose = true', a=5)
     assert dict(made.with_knobs(b=7).params) == {"a": 5, "b": 7}

@@ -172,8 +172,7 @@ def entry(scenario: Scenario, file: str) -> str:
         rows = ((code(k.name), code(k.default), k.kind, k.comment) for k in knobs)
         parts += ["## Knobs", table("knob", "default", "type", "what it is", rows=rows)]
     parts.append("## What happens")
-    if scenario.server.tls != "none":
-        parts.append(f"The server speaks TLS: {scenario.server.tls}.")
+    parts += _words.server(scenario)
     if scenario.params:
         parts.append("With every knob at its default:")
     parts += [_phase(i, phase) for i, phase in enumerate(_words.phases(scenario), 1)]

@@ -78,7 +78,12 @@ class Exchange:
     @property
     def refused(self) -> bool:
         """True for a 4yz or 5yz, and where the fake ended the connection without a word."""
-        return any(code >= 400 for code in self.codes) or (self.closed and self.reply is None)
+        return any(code >= 400 for code in self.codes) or (self.closed and self.unanswered)
+
+    @property
+    def unanswered(self) -> bool:
+        """True where there is no reply, or none but a 1yz, which is to be followed by another (RFC 959 §4.2.1)."""
+        return all(code < 200 for code in self.codes)
 
     def as_dict(self) -> dict[str, Any]:
         return {

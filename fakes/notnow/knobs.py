@@ -20,7 +20,7 @@ SERVER_OPTIONS = frozenset({"clock", "seed", "host", "port", "tls", "users", "fi
 LATE = frozenset({"p1", "p2", "data.port"})  # known only to the adapter, when it says the reply
 LIVE = frozenset({"host", "client", "limit", "port", "left.seconds", "left.date"}) | LATE
 _KEYWORDS = frozenset({"name", "own", "beside"})  # of the calls that take knobs as keywords
-RESERVED = SERVER_OPTIONS | _KEYWORDS | {name.partition(".")[0] for name in LIVE}
+RESERVED = SERVER_OPTIONS | _KEYWORDS | {name.removesuffix(".seconds") for name in LIVE}
 
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 

@@ -18,7 +18,7 @@ from notnow.grammar import Rule
 from notnow.moments import MOMENTS
 from notnow.scenario import Phase, Scenario
 from notnow.toml_lines import key_lines
-from notnow.units import Span, parse_duration, parse_percent, show
+from notnow.units import Span, parse_duration, parse_percent, show, show_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,21 @@ def phases(scenario: Scenario) -> list[PhaseWords]:
         PhaseWords(phase.name, _ends(phase, i == last, scenario), tuple(_rules(scenario, phase, compiled[i])))
         for i, phase in enumerate(scenario.phases)
     ]
+
+
+def server(scenario: Scenario) -> list[str]:
+    """How the server is set up, where that is part of the scenario."""
+    made, words = scenario.server, []
+    if made.tls != "none":
+        words.append(f"The server speaks TLS: {made.tls}.")
+    if made.users is not None:
+        known = [f"{name} (password {password})" for name, password in made.users.items()]
+        words.append(f"Only {_listed(known)} may log in." if known else "Nobody may log in.")
+    if made.files is not None:
+        words.append(f"It holds {_listed(list(made.files)) if made.files else 'no files'}.")
+    if made.quota is not None:
+        words.append(f"It has room for {show_size(made.quota)}.")
+    return words
 
 
 def _ends(phase: Phase, is_last: bool, scenario: Scenario) -> str:
@@ -106,6 +121,8 @@ def _ordinals(rule: Rule) -> Iterator[str]:
         yield (
             f"for {show(rule.first)} from the first one"
             if isinstance(rule.first, Span)
+            else "only the first"
+            if rule.first == 1
             else f"only the first {rule.first}"
         )
     if rule.after is not None:
@@ -145,8 +162,8 @@ def _is(wanted: Any) -> str:
 
 
 def _match(wanted: Any) -> str:
-    if wanted == "none":
-        return "is absent"
+    if wanted in ("none", "*"):
+        return "is absent" if wanted == "none" else "is present"
     return f"is like {wanted}" if isinstance(wanted, str) and is_pattern(wanted) else f"is {_toml(wanted)}"
 
 

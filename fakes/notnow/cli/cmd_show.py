@@ -77,8 +77,8 @@ def _happens(page: Page, scenario: Scenario) -> None:
     from notnow.cli import _words
 
     _section(page, "What happens")
-    if scenario.server.tls != "none":
-        page.line(f"The server speaks TLS: {scenario.server.tls}.", indent=2)
+    for said in _words.server(scenario):
+        page.line(said, indent=2)
     for name in scenario.certificates:
         page.line(_certificate(name, scenario), indent=2, hang=2)
     for number, phase in enumerate(_words.phases(scenario), 1):

@@ -115,7 +115,7 @@ def _how_cut(exchange: Exchange) -> str:
 
 
 def _last_line(exchange: Exchange) -> str:
-    return (exchange.reply or "a close without a word").splitlines()[-1]
+    return "a close without a word" if exchange.unanswered else (exchange.reply or "").splitlines()[-1]
 
 
 def _why_nothing(exchanges: Sequence[Exchange], refused: Sequence[Exchange]) -> str:

@@ -57,7 +57,7 @@ def _outcome(connection: Connection) -> str:
         if came := _moved(x):
             said.append(came)
         if x.refused:
-            reply = (x.reply or "no reply").splitlines()
+            reply = ["no reply"] if x.unanswered else (x.reply or "").splitlines()
             said.append(f"{x.moment}: {reply[-1] if len(reply) < 3 else reply[0] + ' …'}")
     if connection.error:
         said.append(connection.error)

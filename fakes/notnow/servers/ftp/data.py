@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pyftpdlib.handlers.ftp.producers import FileProducer
 
 from notnow.actions import DataEnding
+from notnow.events import Known
 from notnow.servers import _listener, tls
 from notnow.servers.ftp.files import NoRoomError, Reader, Writer
 
@@ -70,6 +71,7 @@ class PassivePort:
 
     def close(self) -> None:
         if self._sock.fileno() >= 0:
+            self._session.fake.feed(Known(self._session.record.id, {"mode": None}))  # it waits no more
             self._session.fake.ports.discard(self.port)
             self._loop.remove_reader(self._sock.fileno())
             self._sock.close()

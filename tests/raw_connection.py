@@ -1,0 +1,143 @@
+"""A connection to a fake that says what it is told to and reads replies: what the clients of all protocols share."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import struct
+import traceback
+from typing import Self
+
+from notnow.servers._fake import Fake
+
+PATIENCE = 20.0  # real seconds after which a socket gives up: only a bug takes as long
+
+
+def trusting(fake: Fake) -> ssl.SSLContext:
+    """A client's context that trusts this fake's CA."""
+    return ssl.create_default_context(cafile=fake.ca_file)
+
+
+def wrapped(sock: socket.socket, context: ssl.SSLContext, name: str | None) -> ssl.SSLSocket:
+    """Shake hands on a socket; where that fails, it is closed."""
+    try:
+        return context.wrap_socket(sock, server_hostname=name)
+    except BaseException as error:
+        sock.close()
+        # Of a connection that was reset meanwhile, `ssl` leaves a half-made socket behind, and it open.
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if isinstance(half_made := frame.f_locals.get("self"), ssl.SSLSocket):
+                half_made.close()
+        raise
+
+
+class RawConnection:
+    """A connection to a fake that says what it is told to and reads replies, or what comes instead."""
+
+    def __init__(
+        self, fake: Fake, *, tls: ssl.SSLContext | None = None, name: str = "localhost", patience: float = PATIENCE
+    ) -> None:
+        self.patience = patience
+        self.sock: socket.socket = socket.create_connection((fake.host, fake.port), timeout=patience)
+        with contextlib.suppress(OSError):  # reset already
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.buffer = b""
+        if tls is not None:
+            self.wrap(tls, name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---- the connection ------------------------------------------------------------------------
+
+    def wrap(self, context: ssl.SSLContext, name: str | None = "localhost") -> None:
+        self.sock = wrapped(self.sock, context, name)
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def reset(self) -> None:
+        """Leave with an RST."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    # ---- saying --------------------------------------------------------------------------------
+
+    def send(self, data: bytes | str) -> None:
+        self.sock.sendall(data.encode() if isinstance(data, str) else data)
+
+    def say(self, line: str) -> str:
+        """Send a line and read its reply."""
+        self.send(line + "\r\n")
+        return self.reply()
+
+    # ---- reading -------------------------------------------------------------------------------
+
+    def line(self) -> str:
+        """The next line without its end. Raises EOFError at the end, and OSError for a reset."""
+        while b"\r\n" not in self.buffer:
+            self._more()
+        line, _, self.buffer = self.buffer.partition(b"\r\n")
+        return line.decode()
+
+    def reply(self) -> str:
+        """The next reply, its lines joined by newlines; what stands between the first and the last needs no code."""
+        lines = [self.line()]
+        if lines[0][3:4] == "-":
+            while lines[-1][:3] != lines[0][:3] or lines[-1][3:4] == "-":
+                lines.append(self.line())
+        return "\n".join(lines)
+
+    def replies(self, n: int) -> list[str]:
+        return [self.reply() for _ in range(n)]
+
+    def _more(self) -> None:
+        data = self.sock.recv(65536)
+        if not data:
+            raise EOFError(self.buffer)
+        self.buffer += data
+
+    def exactly(self, size: int) -> bytes:
+        """The next so many bytes."""
+        pieces = bytearray(self.buffer)
+        while len(pieces) < size:
+            if not (data := self.sock.recv(size - len(pieces))):
+                raise EOFError(pieces)
+            pieces += data
+        self.buffer = bytes(pieces[size:])
+        return bytes(pieces[:size])
+
+    def until_end(self) -> str:
+        """Everything until the end. Raises OSError where a reset comes instead."""
+        with contextlib.suppress(EOFError):
+            while True:
+                self._more()
+        return self.buffer.decode()
+
+    @property
+    def ended(self) -> bool:
+        """True if the next thing to read is the end."""
+        return not self.buffer and self.sock.recv(1) == b""
+
+    def silent(self) -> bool:
+        """True if nothing has come. Only after something else has proved that it would have."""
+        self.sock.setblocking(False)
+        try:
+            self.buffer += self.sock.recv(65536)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return not self.buffer
+        finally:
+            self.sock.settimeout(self.patience)
+        return False
+
+
+class Refused(Exception):
+    """A reply that was not the one hoped for; `code` is its code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
