@@ -14,14 +14,24 @@ DataEnding = Literal["fin", "reset", "drain", "drop"]
 
 
 @dataclass(frozen=True, slots=True)
+class Response:
+    """An HTTP response, or the parts of one that a rule puts in place of the app's: None leaves a part as it is."""
+
+    status: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    body: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Proceed:
     """Behave: let what was asked take effect.
 
-    `instead` are the lines to say in place of the healthy reply: None leaves it as it is, an empty tuple
-    says nothing. `drip` is the pause between the bytes of the reply, in seconds.
+    `instead` are the lines to say in place of the healthy reply, or what to put in place of an HTTP response:
+    None leaves it as it is, an empty tuple says nothing. `drip` is the pause between the bytes of the reply, in
+    seconds.
     """
 
-    instead: tuple[str, ...] | None = None
+    instead: tuple[str, ...] | Response | None = None
     drip: float = 0.0
 
 
@@ -30,6 +40,14 @@ class Send:
     """Send reply lines exactly as they stand, `drip` seconds apart byte by byte."""
 
     lines: tuple[str, ...]
+    drip: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """Answer a request with this, and do not ask the app; `drip` seconds between the bytes of the body."""
+
+    response: Response
     drip: float = 0.0
 
 
@@ -79,6 +97,39 @@ class Close:
 
 
 @dataclass(frozen=True, slots=True)
+class ResetStream:
+    """End one stream with RST_STREAM and this error code (RFC 9113 §7); HTTP/1.1 loses its connection."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class GoAway:
+    """Take no new streams on this connection, and close it when those up to `last` are through (RFC 9113 §6.8).
+
+    `last` is a stream's number; or "current", the request at hand or the highest that has come; or "previous",
+    the one before it, so that the request at hand has not been served.
+    """
+
+    code: str = "NO_ERROR"
+    last: int | Literal["current", "previous"] = "current"
+
+
+@dataclass(frozen=True, slots=True)
+class AltSvc:
+    """Name an alternative service (RFC 7838): by a frame on HTTP/2, by a header on HTTP/1.1."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Say for which origins this connection is good (RFC 8336); HTTP/1.1 cannot."""
+
+    origins: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Certify:
     """Show the certificate of this name."""
 
@@ -92,7 +143,22 @@ class Alert:
     name: str
 
 
-Action = Proceed | Send | Wait | Hang | Watch | EndData | Close | Certify | Alert
+Action = (
+    Proceed
+    | Send
+    | Respond
+    | Wait
+    | Hang
+    | Watch
+    | EndData
+    | Close
+    | ResetStream
+    | GoAway
+    | AltSvc
+    | Origin
+    | Certify
+    | Alert
+)
 
 
 class Script(NamedTuple):

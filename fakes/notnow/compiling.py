@@ -9,7 +9,24 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
 from notnow import knobs
-from notnow.actions import Action, Alert, Certify, Close, EndData, Hang, Proceed, Send, Wait, Watch
+from notnow.actions import (
+    Action,
+    Alert,
+    AltSvc,
+    Certify,
+    Close,
+    EndData,
+    GoAway,
+    Hang,
+    Origin,
+    Proceed,
+    ResetStream,
+    Respond,
+    Response,
+    Send,
+    Wait,
+    Watch,
+)
 from notnow.grammar import FAULT_KEYS
 from notnow.matching import Facts, Test, rejects, sieve_fact, tests
 from notnow.moments import MOMENTS, Moment, covering
@@ -256,7 +273,10 @@ def _takes_effect(rule: Rule, moment: Moment) -> bool:
         return rule.keep
     if rule.reply is not None:
         return rule.reply[0][0] in "23"
-    return not (rule.close or rule.stall or rule.alert or (rule.data and moment.lasts))
+    if rule.status is not None:
+        return rule.status < 400
+    refuses = rule.close or rule.stall or rule.alert or rule.reset_stream or (rule.data and moment.lasts)
+    return not (refuses or (rule.goaway is not None and rule.goaway.last == "previous"))
 
 
 def _closing(rule: Rule) -> Close | None:
@@ -284,17 +304,42 @@ def _steps(rule: Rule, moment: Moment) -> tuple[Action, ...]:
     if rule.alert:
         steps.append(Alert(rule.alert))
     steps += _end_data(rule, moment, cut=interjected or not effect)
+    steps += _frames(rule)
+    response = _response(rule)
     if rule.stall:
         steps.append(Hang())
-    elif effect and not (interjected and (rule.reply or closing)):
-        steps.append(Proceed(rule.reply or (() if closing else None), drip))
+    elif effect and not (interjected and (rule.reply or response or closing or rule.reset_stream)):
+        steps.append(Proceed(rule.reply or response or (() if closing else None), drip))
     elif rule.reply is not None:
         steps.append(Send(rule.reply, drip))
+    elif response is not None:
+        steps.append(Respond(response, drip))
     elif rule.data and moment.lasts and not closing:
         steps.append(Send(ABORTED, drip))
+    if rule.reset_stream is not None:
+        steps.append(ResetStream(rule.reset_stream))
     if closing:
         steps.append(closing)
     return tuple(steps)
+
+
+def _response(rule: Rule) -> Response | None:
+    """The HTTP response that a rule wants, or those parts of one that it says; None where it says nothing."""
+    if rule.status is None and rule.headers is None and rule.body is None:
+        return None
+    return Response(rule.status, rule.headers or (), rule.body)
+
+
+def _frames(rule: Rule) -> list[Action]:
+    """Frames of HTTP/2 that go before an answer."""
+    found: list[Action] = []
+    if rule.altsvc is not None:
+        found.append(AltSvc(rule.altsvc))
+    if rule.origin is not None:
+        found.append(Origin(rule.origin))
+    if rule.goaway is not None:
+        found.append(GoAway(rule.goaway.code, rule.goaway.last))
+    return found
 
 
 def _end_data(rule: Rule, moment: Moment, cut: bool) -> list[Action]:
@@ -319,7 +364,7 @@ def _play(phase: Phase, number: int, index: int, moment: Moment) -> Play:
         lot=_lot(phase, number, index),
         fault=rule.fault or "+".join(kinds),
         steps=steps,
-        live=any(knobs.is_live(line) for line in rule.reply or ()),
+        live=any(knobs.is_live(text) for text in _texts(rule)),
         later=later,
         closes=closes,
         candidate=Candidate(index, _conditions(rule, index), refuses=not effect and not later),
@@ -337,6 +382,12 @@ def _lot(phase: Phase, number: int, index: int) -> str:
     return f"{number}/{alike}/{tally}"
 
 
+def _texts(rule: Rule) -> list[str]:
+    """All that a rule says to clients."""
+    found = [*(rule.reply or ()), *(value for _, value in rule.headers or ()), *(rule.origin or ())]
+    return [*found, *(text for text in (rule.body, rule.altsvc) if text is not None)]
+
+
 def watch(play: Play) -> tuple[Action, ...]:
     """The first half of a fault that comes later: behave, and say when the byte has passed."""
     return (Watch(play.rule.after_bytes or 1), Proceed())
@@ -351,7 +402,20 @@ def _fill(step: Action, live: Live) -> Action:
     match step:
         case Send(lines, drip):
             return Send(tuple(knobs.render(line, live) for line in lines), drip)
-        case Proceed(instead, drip) if instead:
-            return Proceed(tuple(knobs.render(line, live) for line in instead), drip)
+        case Proceed(tuple(lines), drip):
+            return Proceed(tuple(knobs.render(line, live) for line in lines), drip)
+        case Proceed(Response() as response, drip):
+            return Proceed(_fill_response(response, live), drip)
+        case Respond(response, drip):
+            return Respond(_fill_response(response, live), drip)
+        case AltSvc(value):
+            return AltSvc(knobs.render(value, live))
+        case Origin(origins):
+            return Origin(tuple(knobs.render(origin, live) for origin in origins))
         case _:
             return step
+
+
+def _fill_response(response: Response, live: Live) -> Response:
+    headers = tuple((name, knobs.render(value, live)) for name, value in response.headers)
+    return Response(response.status, headers, None if response.body is None else knobs.render(response.body, live))

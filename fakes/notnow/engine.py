@@ -17,7 +17,7 @@ from email.utils import formatdate
 from hashlib import blake2b
 from typing import assert_never
 
-from notnow.actions import Action, Hang, Proceed, Script, Send, Wait
+from notnow.actions import Action, Hang, Proceed, Respond, Script, Send, Wait
 from notnow.compiling import NO_PLAN, CompiledPhase, Group, Plan, Play, Silence, compile_phases, filled, key_for, watch
 from notnow.events import (
     NOTHING,
@@ -533,6 +533,8 @@ def _step_takes(step: Action) -> float:
             return seconds
         case Send(lines, drip) | Proceed(tuple(lines), drip):
             return drip * sum(len(line.encode()) + 2 for line in lines)
+        case Respond(response, drip):
+            return drip * len((response.body or "").encode())
         case _:
             return 0.0
 

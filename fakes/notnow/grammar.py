@@ -24,8 +24,15 @@ ALERTS = tuple(a.name.removeprefix("ALERT_DESCRIPTION_").lower() for a in ssl.Al
 PER = ("server", "client", "connection", "user", "sender", "recipient", "host")
 SINCE = ("any", "transfer", "connect")
 TLS_MODES = ("none", "starttls", "implicit")
+H2_CODES = (
+    "NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",
+    "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM",
+    "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED",
+)  # RFC 9113 §7  # fmt: skip
 DATA_ENDINGS: tuple[str, ...] = get_args(DataEnding)
 SHAPES = ("constant", "linear", "exponential")  # of a back-off
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.1
+HEADER_VALUE = re.compile(r"[^\r\n\0]*")
 REPLY_LINE = re.compile(r"[2-5][0-9][0-9](?:[ -][^\r\n]*)?")
 SHORTEST = 0.001  # seconds: less than this, over and over, would stop time
 
@@ -104,6 +111,46 @@ def _close(value: object) -> bool | str:
     raise refuse('true, false, "reset" or "abrupt"', value, ("reset", "abrupt"))
 
 
+def _status(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 200 <= value <= 599:
+        return value
+    raise refuse("a final status, from 200 to 599, such as 503")
+
+
+def _headers(value: object) -> tuple[tuple[str, str], ...]:
+    """A table of header names; a value is a text, a number, or a list of these."""
+    if not isinstance(value, Mapping):
+        raise refuse('a table of headers, such as { retry-after = "120" }')
+    found: list[tuple[str, str]] = []
+    for name, given in value.items():
+        for one in given if isinstance(given, (list, tuple)) else [given]:
+            if not HEADER_NAME.fullmatch(name) or isinstance(one, bool) or not isinstance(one, (str, int)):
+                raise refuse(f"header names with a text, a number, or a list of these, not {name} = {one!r}")
+            if not HEADER_VALUE.fullmatch(str(one)):
+                raise refuse(f"header values without line ends, not {one!r}")
+            found.append((name, str(one)))
+    return tuple(found)
+
+
+def _go_away(value: object) -> object:
+    """true, the name of a code, or a table of `code` and `last`."""
+    if value is True:
+        return {}
+    if isinstance(value, str):
+        return {"code": value}
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, BaseModel):
+        return value
+    raise refuse('true, a code such as "ENHANCE_YOUR_CALM", or { code = …, last = … }')
+
+
+def _last(value: object) -> object:
+    if value in ("current", "previous") or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise refuse('"current", "previous", or the number of a stream', value, ("current", "previous"))
+
+
 def _choices(*words: str) -> Callable[[object], object]:
     def check(value: object) -> object:
         if value not in words:
@@ -170,12 +217,60 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
 
 
+Code = Annotated[str, BeforeValidator(_choices(*H2_CODES)), WithJsonSchema({"enum": list(H2_CODES)})]
+
+
+class Farewell(Table):
+    """A GOAWAY (RFC 9113 §6.8)."""
+
+    code: Code = Field(default="NO_ERROR", description="Its error code.")
+    last: Annotated[
+        int | str,
+        BeforeValidator(_last),
+        WithJsonSchema({"anyOf": [{"enum": ["current", "previous"]}, {"type": "integer", "minimum": 0}]}),
+    ] = Field(default="current", description="The last stream that is served.")
+
+
+GoAway = Annotated[
+    Farewell,
+    BeforeValidator(_go_away),
+    WithJsonSchema({"anyOf": [{"const": True}, {"enum": list(H2_CODES)}, {"type": "object"}]}),
+]
+
+
 class Fault(Table):
     """What the fake does instead of behaving, or along with it."""
 
     reply: Lines | None = Field(
         default=None,
         description="Reply lines, exactly as sent; a list may hold two replies. A 2yz or 3yz takes effect, any other does not.",
+    )
+    status: (
+        Annotated[int, BeforeValidator(_status), WithJsonSchema({"type": "integer", "minimum": 200, "maximum": 599})]
+        | None
+    ) = Field(
+        default=None,
+        description="Answer an HTTP request with this status. A 2xx or 3xx takes effect (the app is asked), any other does not.",
+    )
+    headers: (
+        Annotated[tuple[tuple[str, str], ...], BeforeValidator(_headers), WithJsonSchema({"type": "object"})] | None
+    ) = Field(
+        default=None,
+        description="Header fields of the HTTP response; those of the app's own answer with the same names give way.",
+    )
+    body: str | None = Field(default=None, description="The content of the HTTP response.")
+    reset_stream: Code | None = Field(
+        default=None, description="End the HTTP/2 stream with RST_STREAM and this code; HTTP/1.1 loses its connection."
+    )
+    goaway: GoAway | None = Field(
+        default=None,
+        description='Send GOAWAY: true, a code, or { code = …, last = "current" | "previous" | N }. Streams above the last are not served, and when the others are through the connection closes.',
+    )
+    altsvc: str | None = Field(
+        default=None, description="Name an alternative service (RFC 7838): a frame on HTTP/2, a header on HTTP/1.1."
+    )
+    origin: Names | None = Field(
+        default=None, description="Send an ORIGIN frame (RFC 8336) with these origins. HTTP/2 only."
     )
     close: Ending | None = Field(
         default=None,
@@ -262,6 +357,10 @@ class Server(Table):
     files: dict[str, str] | None = Field(
         default=None,
         description='The tree of an FTP server: a path, and a text or a size such as "3MB". Without it there are big.bin (3 MB) and small.txt.',
+    )
+    max_streams: Count | None = Field(
+        default=None,
+        description="How many streams at a time an HTTP/2 server announces that it allows; `over` at `request` refuses more.",
     )
     quota: Size | None = Field(default=None, description='How much an FTP server has room for, such as "10MB".')
 

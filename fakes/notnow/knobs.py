@@ -132,7 +132,7 @@ class Filler:
         if isinstance(node, list):
             return [self.fill(item, (*path, i), live) for i, item in enumerate(node)]
         if isinstance(node, dict):
-            return {k: self.fill(v, (*path, k), live or _is_reply((*path, k))) for k, v in node.items()}
+            return {k: self.fill(v, (*path, k), live or _is_said((*path, k))) for k, v in node.items()}
         return node
 
     def _text(self, text: str, path: Path, live: bool) -> Any:
@@ -170,9 +170,12 @@ class Filler:
         )
 
 
-def _is_reply(path: Path) -> bool:
-    """True for the key whose text may hold live placeholders: the reply of a rule or a named fault."""
-    return path[-1] == "reply" and (path[0], len(path)) in (("fault", 3), ("phase", 5))
+_SAID = ("reply", "headers", "body", "altsvc", "origin")
+
+
+def _is_said(path: Path) -> bool:
+    """True for a key whose text may hold live placeholders: what a rule or a named fault says to clients."""
+    return path[-1] in _SAID and (path[0], len(path)) in (("fault", 3), ("phase", 5))
 
 
 def _literal(value: Any) -> Any:

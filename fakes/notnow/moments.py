@@ -18,6 +18,10 @@ _REPLY = frozenset({"reply", "close", "stall", "keep", "delay", "drip"})
 _HANDSHAKE = frozenset({"certificate", "alert", "close"})
 _UNASKED = frozenset({"reply", "close", "delay", "drip"})
 _TRANSFER = _REPLY | {"data", "after_bytes"}
+_FRAMES = frozenset({"goaway", "altsvc", "origin"})
+_ANSWER = (
+    frozenset({"status", "headers", "body", "delay", "drip", "stall", "close", "reset_stream", "after_bytes"}) | _FRAMES
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,38 @@ _FTP = {
 }
 
 
+_REQUEST = frozenset({"command", "method", "authority", "path", "header", "size", "misdirected"})
+
+_HTTP = {
+    "connect": replace(
+        _EVERYWHERE["connect"],
+        doc="A connection is accepted; a status answers all that is asked on it, and then it closes.",
+        faults=frozenset({"status", "headers", "body", "delay", "stall", "close"}),
+    ),
+    "request": Moment(
+        "The head of a request is in.",
+        faults=_ANSWER | {"keep"},
+        facts=_REQUEST,
+        within=frozenset({"any"}),
+        lasts=True,
+        attempt=True,
+    ),
+    "response": Moment("The app has an answer, and none of it has left.", faults=_ANSWER, facts=_REQUEST),
+    "any": replace(_EVERYWHERE["any"], doc="Every request.", faults=_ANSWER | {"keep"}, facts=_REQUEST),
+    "enter": replace(_EVERYWHERE["enter"], faults=frozenset({"close", "delay", "reset_stream"}) | _FRAMES),
+    "error": replace(
+        _EVERYWHERE["error"],
+        doc="A 4xx or 5xx has just left; what the rule says comes in addition.",
+        faults=frozenset({"close", "delay"}) | _FRAMES,
+    ),
+    "idle": replace(
+        _EVERYWHERE["idle"],
+        faults=frozenset({"close", "delay"}) | _FRAMES,
+        facts=frozenset({"command", "method", "path"}),
+    ),
+}
+
+
 def _with_data(moment: Moment, *facts: str) -> Moment:
     """A moment of a protocol that may have a data connection under way."""
     return replace(moment, faults=moment.faults | {"data"}, facts=moment.facts.union(facts))
@@ -170,6 +206,7 @@ MOMENTS: dict[str, dict[str, Moment]] = {
         "any": replace(_EVERYWHERE["any"], facts=frozenset({"command", "path", "mode"})),
     }
     | _FTP,
+    "http": _EVERYWHERE | _HTTP,
 }
 
 PROTOCOLS = tuple(MOMENTS)

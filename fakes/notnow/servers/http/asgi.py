@@ -1,0 +1,154 @@
+"""Calling an ASGI app for a request, and having rules put their own in the place of its answer, or of a part of it."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from notnow.actions import Response
+from notnow.engine import BEHAVE
+from notnow.events import Asked
+from notnow.servers._wire import Over
+
+if TYPE_CHECKING:
+    from notnow.servers.http.stack import Headers
+    from notnow.servers.http.stream import Stream
+
+Message = MutableMapping[str, Any]
+
+
+class Call:
+    """One call of the app. What it sends goes to the client, unless a rule has taken its place."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream, self.fake = stream, stream.fake
+        self._instead: Response | None = None
+        self._drip = 0.0
+        self._told = False  # the app knows that the request is complete
+        self._started = self._ended = self._swallows = False
+
+    async def run(self, instead: Response | None = None, drip: float = 0.0) -> None:
+        """Have the app answer; `instead` is what a rule puts in place of it, or of a part of it."""
+        from notnow.servers.http.stream import Gone
+
+        self._instead, self._drip = instead, drip
+        try:
+            await self.fake.app(self._scope(), self.receive, self.send)
+            await self._close()
+        except (Gone, Over):
+            raise
+        except Exception as error:  # the user's app has failed: what any server would say
+            self.fake.app_failed(error)
+            if not self._started:
+                await self.stream.respond(Response(500, (), "Internal Server Error\n"))
+            else:
+                await self.stream.reset("INTERNAL_ERROR", self.stream.exchange)
+
+    def _scope(self) -> dict[str, Any]:
+        head, connection = self.stream.head, self.stream.connection
+        path, _, query = head.target.partition(b"?")
+        headers = [(name.lower(), value) for name, value in head.headers]
+        if not any(name == b"host" for name, _ in headers):
+            headers.insert(0, (b"host", head.authority.encode("latin-1")))
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": head.version,
+            "method": head.method,
+            "scheme": "https" if connection.secure else "http",
+            "path": unquote(path.decode("latin-1")),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": headers,
+            "client": (connection.record.client, connection.record.peer_port),
+            "server": (self.fake.host, self.fake.port),
+            "state": dict(self.fake.state),
+            "extensions": {"notnow": {"connection": connection.record.number, "stream": self.stream.number}},
+        }
+
+    async def receive(self) -> Message:
+        """The next message for the app: a piece of the body, or that the client has gone."""
+        stream = self.stream
+        while not (stream.chunks or stream.gone or (stream.complete and not self._told)):
+            stream.news.clear()
+            await stream.news.wait()
+        if stream.gone or stream.over:
+            return {"type": "http.disconnect"}
+        body = b"".join(stream.chunks)
+        stream.chunks.clear()
+        self._told = stream.complete
+        return {"type": "http.request", "body": body, "more_body": not stream.complete}
+
+    async def send(self, message: Message) -> None:
+        """A message from the app."""
+        if self._swallows:
+            return
+        if message["type"] == "http.response.start":
+            self._started = True
+            await self._head(int(message["status"]), [(bytes(n), bytes(v)) for n, v in message.get("headers", ())])
+        elif message["type"] == "http.response.body":
+            await self.stream.write(bytes(message.get("body", b"")), self._drip)
+            if not message.get("more_body", False):
+                await self._close()
+
+    async def _head(self, status: int, headers: Headers) -> None:
+        """The answer is ready: rules may look at it."""
+        stream = self.stream
+        script = self.fake.feed(Asked(stream.connection.record.id, "response", stream.known, stream.number), "response")
+        if script is None:
+            raise Over
+
+        async def behave(instead: Response | None, drip: float) -> None:
+            self._drip = drip or self._drip
+            await self._start(status, headers, _both(self._instead, instead))
+
+        if script.steps is BEHAVE:
+            await behave(None, 0.0)
+        else:
+            await stream.connection.perform(script, stream.exchange, stream, behave)
+            self._swallows = self._swallows or stream.over
+
+    async def _start(self, status: int, headers: Headers, instead: Response | None) -> None:
+        from notnow.servers.http.stream import encoded
+
+        if instead is None:
+            await self.stream.start(status, headers)
+            return
+        names = {name for name, _ in encoded(instead.headers)}
+        if instead.status is None and instead.body is None:
+            await self.stream.start(
+                status, [h for h in headers if h[0].lower() not in names] + encoded(instead.headers)
+            )
+            return
+        kept = () if instead.status is not None else _decoded(headers, names | {b"content-length", b"content-encoding"})
+        self._swallows = True
+        whole = Response(instead.status or status, (*kept, *instead.headers), instead.body or "")
+        await self.stream.respond(whole, self._drip)
+
+    async def _close(self) -> None:
+        """The app has said all that it had to say."""
+        if self._ended or self._swallows or self.stream.over:
+            return
+        self._ended = True
+        if not self._started:
+            await self.stream.respond(Response(500, (), "the app has not answered\n"))
+        else:
+            await self.stream.end()
+
+
+def _both(first: Response | None, second: Response | None) -> Response | None:
+    """What two rules put in place of an answer: the later one has the last word."""
+    if first is None or second is None:
+        return first or second
+    return Response(
+        second.status if second.status is not None else first.status,
+        (*first.headers, *second.headers),
+        second.body if second.body is not None else first.body,
+    )
+
+
+def _decoded(headers: Headers, but: set[bytes]) -> tuple[tuple[str, str], ...]:
+    return tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in headers if n.lower() not in but)

@@ -1,0 +1,81 @@
+"""FakeHTTP: a server for HTTP/2 and HTTP/1.1 that says 421 on cue (RFC 9110 §15.5.20), on hypercorn's protocols."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterator, MutableMapping
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+
+from notnow.actions import Script
+from notnow.journal import Connection, Exchange
+from notnow.servers._fake import Fake
+from notnow.servers.http import names
+from notnow.servers.http.connection import HTTPConnection
+from notnow.servers.http.echo import echo
+
+
+class FakeHTTP(Fake):
+    """A fake HTTP server.
+
+        with FakeHTTP("http/coalesced") as http, http.resolving():
+            fetch(http.url_for("a.site.test", "/"), http.ssl_context())
+            http.assert_new_connection_after(421)
+
+    It listens when the block begins, and it lives in a thread of its own. It speaks HTTP/2 (over TLS, or with prior
+    knowledge, or after an upgrade) and HTTP/1.1. `app` is an ASGI app of yours, which then stands behind the
+    faults; without one, the request comes back as JSON.
+    """
+
+    protocol: ClassVar[str] = "http"
+    allowed: ClassVar[frozenset[str]] = (Fake.allowed | {"app"}) - {"users"}
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        super().__init__(*args, **given)
+        self.app: Any = self.options.app or echo
+        self.state: MutableMapping[str, Any] = {}  # of the app's lifespan
+
+    __init__.__doc__ = Fake.__init__.__doc__
+
+    # ---- where it is -----------------------------------------------------------------------------
+
+    @property
+    def scheme(self) -> str:
+        return "http" if self.tls == "none" else "https"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{names.bracketed(self.host)}:{self.port}"
+
+    def url_for(self, host: str, path: str = "/") -> str:
+        """The URL of a path on one of its hosts; `resolving()` makes the name known in this process."""
+        return f"{self.scheme}://{names.bracketed(host)}:{self.port}/{path.removeprefix('/')}"
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The host names that it goes by: those of its certificates, else its own."""
+        certificates = self.scenario.certificates.values()
+        named = [name for certificate in certificates for name in names.hosts_of(certificate.names)]
+        return tuple(dict.fromkeys(named)) or ("localhost",)
+
+    def resolving(self) -> AbstractContextManager[None]:
+        """Have its hosts resolve to its address, in this process and for the length of a `with` block."""
+        return names.resolving(self.hosts, self.host)
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """A context for clients that trust its CA."""
+        return ssl.create_default_context(cafile=self.ca_file)
+
+    # ---- its life --------------------------------------------------------------------------------
+
+    def _listen(self, sock: socket.socket) -> None:
+        super()._listen(sock)
+
+    def _admit(self, record: Connection, exchange: Exchange, script: Script) -> HTTPConnection:
+        return HTTPConnection.adopt(self, record, exchange, script)
+
+    def app_failed(self, error: Exception) -> None:
+        """The user's app has raised: it is told when the fake stops."""
+        self.app_errors.append(error)
