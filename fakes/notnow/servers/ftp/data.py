@@ -130,7 +130,7 @@ class DataConnection:
         self._out: memoryview | None = None
         self._pieces: Iterator[bytes] = iter(())
         self._step: Callable[[], bool] | None = None  # what to do next; True if there is more at once
-        self._ascii: Callable[[bytes], bytes] | None = None
+        self._ascii: Newlines | None = None
         self._watching = NOTHING
         self._shaking = False
         if session.private:
@@ -230,6 +230,8 @@ class DataConnection:
     def _receive(self) -> bool:
         data = self._sock.recv(self._allowed())
         if not data:
+            if self._ascii is not None:
+                self.file_obj.write(self._ascii.rest())
             self._finish("226 Transfer complete.", whole=True)
             return False
         self.file_obj.write(self._ascii(data) if self._ascii else data)
@@ -368,3 +370,7 @@ class Newlines:
         data = self._held + data
         self._held = b"\r" if data.endswith(b"\r") else b""
         return data.removesuffix(b"\r").replace(b"\r\n", b"\n")
+
+    def rest(self) -> bytes:
+        """What was held back, at the end."""
+        return self._held

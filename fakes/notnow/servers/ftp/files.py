@@ -28,13 +28,14 @@ def filling(size: int) -> bytes:
 class Node:
     """A file: its bytes, when it was changed (seconds since 1970), and whether all of it has come."""
 
-    __slots__ = ("data", "modified", "open", "size", "whole")
+    __slots__ = ("data", "kept", "modified", "open", "size", "whole")
 
     def __init__(self, data: bytes | bytearray | None, modified: float, size: int = 0) -> None:
         self.data, self.modified = data, modified
         self.size = size if data is None else len(data)
         self.whole = True
         self.open = False  # an upload to it is under way
+        self.kept = False  # it is in the tree: not deleted, nor replaced
 
     @property
     def content(self) -> bytes:
@@ -106,17 +107,24 @@ class Files(MutableMapping[str, bytes]):
         return self._nodes.get(where)
 
     def put(self, where: str, node: Node) -> None:
-        self.used += node.size - (self._nodes[where].size if where in self._nodes else 0)
+        """Put a file in a place, instead of what is there."""
+        if where in self._nodes:
+            self.remove(where)
         self._nodes[where] = node
+        node.kept = True
+        self.used += node.size
 
     def remove(self, where: str) -> None:
-        self.used -= self._nodes.pop(where).size
+        node = self._nodes.pop(where)
+        node.kept = False
+        self.used -= node.size
 
-    def grow(self, where: str, node: Node, by: int) -> None:
+    def grow(self, node: Node, by: int) -> None:
         """Make room for so many bytes more. Raises NoRoomError."""
-        if self.used + by > self.quota:
+        taken = self.used if node.kept else node.size  # one that was deleted while it comes is alone with what it takes
+        if taken + by > self.quota:
             raise NoRoomError(f"{self.quota} bytes are all there is")
-        if self._nodes.get(where) is node:  # and has not been deleted, or replaced, while it comes
+        if node.kept:
             self.used += by
         node.size += by
         node.modified = self.now()
@@ -148,9 +156,9 @@ class Files(MutableMapping[str, bytes]):
     def rename(self, old: str, new: str) -> None:
         """Move a file, or a directory with all that is in it."""
         if old in self._nodes:
-            node = self._nodes.pop(old)
-            self.used -= self._nodes[new].size if new in self._nodes else 0
-            self._nodes[new] = node
+            node = self._nodes[old]
+            self.remove(old)
+            self.put(new, node)
             return
         for table in (self._nodes, self._directories):
             for where in [p for p in table if p == old or p.startswith(old + "/")]:
@@ -199,6 +207,7 @@ class Writer:
     def __init__(self, name: str, files: Files, mode: str) -> None:
         self.name, self.closed, self._files = name, False, files
         self._before, self._hash = files.node(name), hashlib.sha256()
+        self._untouched = self._before is not None and self._before.whole and "w" not in mode
         kept = b"" if self._before is None or "w" in mode else self._before.content
         self.node = Node(bytearray(kept), files.now())
         self.node.whole, self.node.open = False, True
@@ -212,7 +221,8 @@ class Writer:
         """Raises NoRoomError."""
         node, end = self.node, self.position + len(data)
         if end > node.size:
-            self._files.grow(self.name, node, end - node.size)
+            self._files.grow(node, end - node.size)
+        self._untouched = False
         self._hash.update(data)
         assert isinstance(node.data, bytearray)
         if self.position == len(node.data):
@@ -239,3 +249,4 @@ class Writer:
 
     def close(self) -> None:
         self.closed, self.node.open = True, False
+        self.node.whole = self.node.whole or self._untouched
