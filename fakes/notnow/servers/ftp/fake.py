@@ -28,6 +28,7 @@ class FakeFTP(FileAssertions, Fake):
 
     protocol: ClassVar[str] = "ftp"
     allowed: ClassVar[frozenset[str]] = Fake.allowed | {"files"}
+    files: Files
 
     def __init__(self, *args: Any, **given: Any) -> None:
         super().__init__(*args, **given)

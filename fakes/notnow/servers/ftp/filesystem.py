@@ -6,11 +6,15 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
+from typing import TYPE_CHECKING
 
 from pyftpdlib.exceptions import FilesystemError
 from pyftpdlib.filesystems import AbstractedFS
 
 from notnow.servers.ftp.files import Files, Reader, Writer, path
+
+if TYPE_CHECKING:
+    from notnow.servers.ftp.fake import FakeFTP
 
 
 class MemoryFS(AbstractedFS):
@@ -18,7 +22,11 @@ class MemoryFS(AbstractedFS):
 
     def __init__(self, root: str, cmd_channel: object) -> None:
         super().__init__(root, cmd_channel)
-        self._files: Files = cmd_channel.fake.files  # type: ignore[attr-defined]
+        self._fake: FakeFTP = cmd_channel.fake  # type: ignore[attr-defined]
+
+    @property
+    def _files(self) -> Files:
+        return self._fake.files  # another tree after a reset
 
     # ---- paths ---------------------------------------------------------------------------------
 
@@ -55,6 +63,8 @@ class MemoryFS(AbstractedFS):
         number = 1
         while (name := posixpath.join(dir or "/", f"{prefix}{number}{suffix}")) in self._files:
             number += 1
+        if not self.validpath(name):  # pyftpdlib does not ask, for STOU
+            raise FilesystemError("Invalid file name")
         self._parent(name)
         return Writer(name, self._files, mode)
 
@@ -68,6 +78,8 @@ class MemoryFS(AbstractedFS):
         self._files.remove(path)
 
     def rename(self, src: str, dst: str) -> None:
+        if not self.lexists(src):  # it has gone since RNFR
+            raise FilesystemError("No such file or directory")
         self._parent(dst)
         if self._files.is_directory(dst) or (self._files.is_directory(src) and self._files.node(dst)):
             raise FilesystemError("File exists")
