@@ -56,7 +56,7 @@ class Transfers(Wire):
     """What a session knows of data connections, and of the one transfer that may be under way."""
 
     passive_dtp, active_dtp = PassivePort, ActivePort
-    busy: bool = False  # something is being carried out: the next command has to wait
+    busy: int = 0  # how much is being carried out for which the next command has to wait
     transfer: Transfer | None = None  # the one under way
     data_channel: DataConnection | None = None
     doom: DataEnding | None = None  # how the data connection ends that is announced next
@@ -66,6 +66,10 @@ class Transfers(Wire):
 
     def say_at_once(self, text: bytes, exchange: Exchange) -> None:
         """Say a reply that no rule has changed."""
+        raise NotImplementedError
+
+    def take_time(self, work: Coroutine[Any, Any, object]) -> None:
+        """Do something that waits; the next command is looked at when it is done."""
         raise NotImplementedError
 
     def gather(self, deed: Callable[[], Any]) -> tuple[list[bytes], Any]:
@@ -140,10 +144,10 @@ class Transfers(Wire):
             self.over_with(transfer, "425 Can't open data connection.")
         else:
             self._start(transfer, line, argument)
-        self.busy = False  # for what may be asked during a transfer
+        self.busy -= 1  # for what may be asked during a transfer
         self.serve()
         reply = await transfer.outcome
-        self.busy = True
+        self.busy += 1
         return () if reply is None else (reply,)
 
     def _start(self, transfer: Transfer, line: str, argument: str) -> None:
@@ -170,7 +174,7 @@ class Transfers(Wire):
                 transfer.outcome.set_result(text)
         elif text is not None:
             self.say_at_once(text, transfer.exchange)
-        if self._inbox or self.eof:
+        if self._inbox or self.eof or self._quit_pending:
             self.fake.loop.call_soon(self.serve)
 
     # ---- what its data connection tells ----------------------------------------------------------
@@ -196,7 +200,7 @@ class Transfers(Wire):
             return
         request = f"({data.bytes} bytes so far)"
         exchange = self.fake.journal.ask(self.record, "transfer", request, script.phase, counted=False)
-        self.fake.spawn(self._unasked(script, exchange))
+        self.take_time(self.perform(script, exchange))
 
     def data_ends(self, data: DataConnection, how: DataEnding, reply: str | None, whole: bool) -> None:
         """A data connection has ended, and with it the transfer on it."""
@@ -205,8 +209,6 @@ class Transfers(Wire):
         if self.transfer is not None:
             self.transfer.note(data, how, whole)
             self.over_with(self.transfer, reply)
-        if self._quit_pending:
-            self.end()
 
     def _on_dtp_close(self) -> None:
         """`data_ends` does what there is to do."""

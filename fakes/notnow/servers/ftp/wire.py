@@ -119,7 +119,8 @@ class Wire(Dialogue, FTPHandler):
     # ---- what pyftpdlib would do with its sockets ------------------------------------------------
 
     def close_when_done(self) -> None:
-        self.end()
+        """QUIT: the end comes when all is said."""
+        self._quit_pending = True
 
     def close(self) -> None:
         self.end()
