@@ -165,6 +165,7 @@ class Transfers(Wire):
         if transfer.is_over:
             return
         transfer.is_over, self.watch = True, None
+        self._forget_waiting()
         if self.transfer is transfer:
             self.transfer = None
         self.fake.feed(Ended(self.record.id, transfer.moment))
@@ -176,6 +177,14 @@ class Transfers(Wire):
             self.say_at_once(text, transfer.exchange)
         if self._inbox or self.eof or self._quit_pending:
             self.fake.loop.call_soon(self.serve)
+
+    def _forget_waiting(self) -> None:
+        """Nothing waits for a data connection any more; the next one that comes is for another transfer."""
+        for queue in (self._out_dtp_queue, self._in_dtp_queue):
+            for file in queue or ():
+                if isinstance(file, (Reader, Writer)):
+                    file.close()
+        self._out_dtp_queue = self._in_dtp_queue = None
 
     # ---- what its data connection tells ----------------------------------------------------------
 
@@ -227,11 +236,6 @@ class Transfers(Wire):
         self._shutdown_connecting_dtp()
         if self.data_channel is not None:
             self.data_channel.end(how, keep=keep)
-        for queue in (self._out_dtp_queue, self._in_dtp_queue):  # of a transfer whose connection has not come
-            for file in queue or ():
-                if isinstance(file, (Reader, Writer)):
-                    file.close()
-        self._out_dtp_queue = self._in_dtp_queue = None
         if self.transfer is not None:
             self.over_with(self.transfer, None)
 
