@@ -330,15 +330,24 @@ class Session(Transfers):
         except OSError as error:
             self._upgrade_failed(error)
             raise Over from None
-        self.transport = cast("asyncio.Transport", transport)
+        except asyncio.CancelledError:  # the fake stops
+            self._gone()
+            raise
+        if transport is None:  # asyncio wakes us with no error when the connection was aborted
+            self._upgrade_failed(ConnectionAbortedError("the connection was lost"))
+            raise Over
+        self.transport = transport
         self._note_tls(self.transport)
         if self.authenticated:
             self.flush_account()
         return ()
 
     def _upgrade_failed(self, error: OSError) -> None:
-        """asyncio tells nobody that the connection below a failed handshake is lost."""
         self._tls_failed(error)
+        self._gone()
+
+    def _gone(self) -> None:
+        """asyncio tells nobody that the connection below a failed handshake is lost."""
         self.over = True
         self.transport.abort()
         if self.alive:
