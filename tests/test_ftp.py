@@ -422,7 +422,13 @@ class TestTransfers:
 
     @pytest.mark.parametrize(
         ("line", "code"),
-        [("EPSV 1", "229"), ("EPSV 2", "522"), ("EPSV 3", "501"), ("EPRT |2|::1|9999|", "522"), ("EPRT |3|x|9|", "501")],
+        [
+            ("EPSV 1", "229"),
+            ("EPSV 2", "522"),
+            ("EPSV 3", "501"),
+            ("EPRT |2|::1|9999|", "522"),
+            ("EPRT |3|x|9|", "501"),
+        ],
     )
     def test_network_protocols(self, raw, line, code):
         assert raw.code(line) == code
@@ -641,7 +647,15 @@ class TestUsers:
     def test_no_password_is_in_the_journal(self, fake):
         with Raw(fake) as raw:
             raw.reply()
-            for line in ("USER ann", "PASS s3cret-päss", "PASS\ts3cret", "pass  s3cret", "XX PASS s3cret", "ACCT s3cret", "PASS s3cret\0"):
+            for line in (
+                "USER ann",
+                "PASS s3cret-päss",
+                "PASS\ts3cret",
+                "pass  s3cret",
+                "XX PASS s3cret",
+                "ACCT s3cret",
+                "PASS s3cret\0",
+            ):
                 raw.say(line)
             raw.send("PASS s3cret" + "x" * 10_000 + "\r\n")
             raw.reply()
@@ -676,7 +690,9 @@ class TestUsers:
             raw.login("ann", "s3cret-päss")
             assert raw.say("PASS x") == "503 Already logged in."
 
-    @pytest.mark.parametrize("line", ["PWD", "PASV", "RETR small.txt", "STOR x", "LIST", "SIZE x", "OPTS UTF8", "STAT /"])
+    @pytest.mark.parametrize(
+        "line", ["PWD", "PASV", "RETR small.txt", "STOR x", "LIST", "SIZE x", "OPTS UTF8", "STAT /"]
+    )
     def test_what_needs_a_login(self, fake, line):
         with Raw(fake) as raw:
             raw.reply()
