@@ -16,7 +16,7 @@ from ftp_raw import BIG, MODES, Raw, host_of, one, port_of, rules, trusting
 from notnow import FakeFTP, ManualClock
 from notnow.servers.ftp.files import filling
 from notnow.servers.ftp.session import ALIASES
-from notnow.servers.ftp.wire import PLAIN_COMMANDS, TLS_COMMANDS
+from notnow.servers.ftp.wire import PLAIN_COMMANDS
 
 modes = pytest.mark.parametrize("mode", MODES)
 

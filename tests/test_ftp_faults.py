@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from collections.abc import Callable
@@ -151,7 +152,7 @@ class TestEveryMoment:
         with only(moment, reply="451 later") as fake, reach(fake, moment) as raw:
             assert raw.reply() == "451 later"
             assert raw.code("NOOP") == ("451" if moment == "noop" else "200")
-            assert not [x for x in fake.journal if x.fault][0].closed
+            assert not next(x for x in fake.journal if x.fault).closed
 
     @everywhere
     def test_a_close_says_nothing(self, moment):
@@ -182,7 +183,7 @@ class TestEveryMoment:
         with only(moment, reply=NO, close=False) as fake, reach(fake, moment) as raw:
             assert raw.reply() == NO
             assert raw.code("SYST") == ("421" if moment == "syst" else "215")
-            assert not [x for x in fake.journal if x.fault][0].closed
+            assert not next(x for x in fake.journal if x.fault).closed
 
     @everywhere
     def test_a_stalled_answer_never_comes_and_the_fake_serves_others(self, moment):
@@ -586,10 +587,8 @@ class TestAmidATransfer:
         content = bytes(range(256)) * (self.SIZE // 256)
         with self.cut(on, reply=NO) as fake, self.begin(fake, tls) as raw, raw.data(mode) as data:
             assert raw.code("STOR new.bin")[0] == "1"
-            try:
+            with contextlib.suppress(OSError):  # what we send to a data connection that is closed
                 data.send(content)
-            except OSError:  # what we send to a data connection that is closed
-                pass
             assert raw.until_end() == f"{NO}\r\n"
             assert fake.files["new.bin"] == content[: self.N]
             assert fake.files.partial == ("new.bin",)
