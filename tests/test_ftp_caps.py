@@ -305,15 +305,18 @@ class TestLingering:
                     raw.auth(context).login().protect(context)
                 else:
                     raw.login().private = context
-            yield raws
-            for raw in raws:
-                raw.close()
+            try:
+                yield raws
+            finally:
+                for raw in raws:
+                    raw.close()
 
-    def seen(self, raws: list[Raw]) -> Counter[str]:
-        """What they read once two more commands of each are on their way."""
-        if raws[0].fake.tls == "none":
-            raws[0].fake.settle()  # it has closed by then; in TLS it waits for them a moment
+    def told(self, raws: list[Raw], last: Callable[[Raw], object]) -> Counter[str]:
+        """What they read who have written twice since the fake has closed, upon their last words."""
         for raw in raws:
+            port = raw.sock.getsockname()[1]
+            last(raw)
+            raw.fake.wait_for(lambda j, port=port: any(c.peer_port == port and c.ended_by for c in j.connections[-20:]))
             raw.send("TYPE I\r\n")
             raw.send("PASV\r\n")
         return Counter(raw.until_end() for raw in raws)
@@ -330,24 +333,22 @@ class TestLingering:
     def test_at_a_command(self, tls):
         with FakeFTP(rules(one("pwd", reply=NO)), tls=tls) as fake:
             for raws in self.clients(fake, TIMES):
-                for raw in raws:
-                    raw.send("PWD\r\n")
-                assert self.seen(raws) == {f"{NO}\r\n": len(raws)}
+                assert self.told(raws, lambda raw: raw.send("PWD\r\n")) == {f"{NO}\r\n": len(raws)}
 
     @pytest.mark.parametrize("tls", ["none", "starttls", "implicit"])
     @pytest.mark.parametrize("how", ["fin", "reset", "drain"])
     def test_amid_an_upload(self, tls, how):
         """The client still sends when it is told; what it sends is lost, the 421 is not."""
         with FakeFTP(rules(one("stor", after_bytes=100_000, reply=NO, data=how)), tls=tls) as fake:
+
+            def send(raw: Raw) -> None:
+                raw.hold()
+                assert raw.code("STOR x")[0] == "1"
+                with contextlib.suppress(OSError):
+                    raw.held[0].send(b"x" * 200_000)
+
             for raws in self.clients(fake, TIMES):
-                for raw in raws:
-                    raw.hold()
-                    assert raw.code("STOR x")[0] == "1"
-                for raw in raws:
-                    with contextlib.suppress(OSError):
-                        raw.held[0].send(b"x" * 200_000)
-                    raw.send("NOOP\r\n")
-                assert self.seen(raws) == {f"{NO}\r\n": len(raws)}
+                assert self.told(raws, send) == {f"{NO}\r\n": len(raws)}
 
     def test_by_a_phase_that_ends_while_everybody_talks(self):
         with FakeFTP(rules(then("down", one("enter", reply=NO)))) as fake:
