@@ -79,18 +79,20 @@ class ActivePort:
         self._session, self._address = session, (ip, port)
         session.respond(f"200 {session.verb(session.exchange)} command successful.")
 
-    async def connect(self) -> bool:
-        """Connect to the client, and to nobody else; False if it does not let us."""
-        session = self._session
-        sock = bound(session)
+    async def connect(self) -> socket.socket | None:
+        """Connect to the client, and to nobody else; None if it does not let us."""
+        sock = None
         try:
+            sock = bound(self._session)
             async with asyncio.timeout(CONNECT):
-                await session.fake.loop.sock_connect(sock, self._address)
-        except OSError:
-            sock.close()
-            return False
-        session.data_arrives(sock, None)
-        return True
+                await self._session.fake.loop.sock_connect(sock, self._address)
+        except BaseException as error:
+            if sock is not None:
+                sock.close()
+            if not isinstance(error, OSError):
+                raise
+            return None
+        return sock
 
     def close(self) -> None:
         """There is nothing to close: nobody has connected."""
@@ -119,7 +121,7 @@ class DataConnection:
     def __init__(self, sock: socket.socket, session: Transfers) -> None:
         sock.setblocking(False)
         self.session, self._loop = session, session.fake.loop
-        self._sock = sock
+        self._sock, self._number = sock, sock.fileno()
         self._port = int(sock.getsockname()[1])
         session.fake.ports.add(self._port)
         self.file_obj: Any = None
@@ -132,9 +134,9 @@ class DataConnection:
         self._step: Callable[[], bool] | None = None  # what to do next; True if there is more at once
         self._ascii: Newlines | None = None
         self._watching = NOTHING
-        self._shaking = False
-        if session.private:
-            self._secure()
+        self._shaking = session.private
+        if self._shaking:  # PROT P (RFC 4217 §9): the client begins a handshake of its own here
+            self._watch(READ)
 
     # ---- what pyftpdlib asks of it ---------------------------------------------------------------
 
@@ -313,18 +315,18 @@ class DataConnection:
 
     # ---- TLS -------------------------------------------------------------------------------------
 
-    def _secure(self) -> None:
-        """PROT P (RFC 4217 §9): the client begins a handshake of its own here."""
-        self._sock = tls.context(self.session.certificate).wrap_socket(
-            self._sock, server_side=True, do_handshake_on_connect=False
-        )
-        self._shaking = True
-        self._watch(READ)
+    def _secured(self) -> ssl.SSLSocket:
+        """The socket in TLS, which begins here. Raises OSError if the client has gone already."""
+        if not isinstance(self._sock, ssl.SSLSocket):
+            self._sock.getpeername()  # `ssl` would notice too, but leave a half-made socket behind
+            self._sock = tls.context(self.session.certificate).wrap_socket(
+                self._sock, server_side=True, do_handshake_on_connect=False
+            )
+        return self._sock
 
     def _shake(self) -> None:
-        assert isinstance(self._sock, ssl.SSLSocket)
         try:
-            self._sock.do_handshake()
+            self._secured().do_handshake()
         except ssl.SSLWantReadError:
             self._watch(READ)
         except ssl.SSLWantWriteError:
@@ -342,7 +344,7 @@ class DataConnection:
     def _watch(self, what: int) -> None:
         if what == self._watching:
             return
-        number, loop = self._sock.fileno(), self._loop
+        number, loop = self._number, self._loop
         if self._watching == READ:
             loop.remove_reader(number)
         elif self._watching == WRITE:

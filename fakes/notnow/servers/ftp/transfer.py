@@ -20,6 +20,7 @@ from notnow.servers.ftp.wire import Wire
 UPLOADS = frozenset({"STOR", "APPE", "STOU"})
 LISTINGS = frozenset({"LIST", "NLST", "MLSD"})
 TRANSFERS = UPLOADS | LISTINGS | {"RETR"}
+NO_CONNECTION = "425 Can't open data connection."
 
 
 class Transfer:
@@ -83,6 +84,12 @@ class Transfers(Wire):
 
     # ---- before a transfer -----------------------------------------------------------------------
 
+    def _make_epasv(self, extmode: bool = False) -> None:
+        try:
+            super()._make_epasv(extmode)
+        except OSError:  # no ports or no files left
+            self.respond(NO_CONNECTION)
+
     @property
     def mode(self) -> str | None:
         """How the next data connection is made: "active", "passive", or not at all yet."""
@@ -138,17 +145,25 @@ class Transfers(Wire):
     async def _see_through(self, transfer: Transfer, line: str, argument: str) -> Sequence[bytes]:
         """Wait for the end of a transfer; the reply to it comes back unsaid."""
         transfer.outcome = self.fake.loop.create_future()
-        port = self._dtp_connector
-        if isinstance(port, ActivePort) and not await port.connect():
-            self._dtp_connector = None
-            self.over_with(transfer, "425 Can't open data connection.")
-        else:
+        if self._dtp_connector is None or await self._connect_to(self._dtp_connector, transfer):
             self._start(transfer, line, argument)
         self.busy -= 1  # for what may be asked during a transfer
         self.serve()
         reply = await transfer.outcome
         self.busy += 1
         return () if reply is None else (reply,)
+
+    async def _connect_to(self, port: ActivePort, transfer: Transfer) -> bool:
+        """Open the data connection to a port of the client. False if there is no transfer any more."""
+        sock = await port.connect()
+        self._dtp_connector = None
+        if sock is None:
+            self.over_with(transfer, NO_CONNECTION)
+        elif transfer.is_over:  # the session has ended meanwhile
+            sock.close()
+        else:
+            self.data_arrives(sock, None)
+        return not transfer.is_over
 
     def _start(self, transfer: Transfer, line: str, argument: str) -> None:
         """Have pyftpdlib begin. What it refuses is over at once."""
