@@ -173,7 +173,11 @@ class Raw(smtp_client.Raw):
 
     def active(self, mode: str = "PORT") -> Data:
         data = self.listen()
-        assert self.code(self.where(data, mode)) == "200"
+        try:
+            assert self.code(self.where(data, mode)) == "200"
+        except BaseException:
+            data.close()
+            raise
         return data
 
     def listen(self) -> Data:

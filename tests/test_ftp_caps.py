@@ -123,22 +123,34 @@ class TestExact:
 
     def test_it_holds_on_and_on(self):
         """A hundred clients come and go against a cap of 3: never more than 3 are in, and each gets in at last."""
-        inside, most, lock = 0, 0, threading.Lock()
+        inside = most = left = 0
+        changed = threading.Condition()
+
+        def stay(raw: Raw) -> bool:
+            """Go in and out again, if there is a place."""
+            nonlocal inside, most, left
+            if raw.code() == "421":
+                return False
+            with changed:
+                inside += 1
+                most = max(most, inside)
+            raw.login()
+            with changed:
+                inside -= 1
+            raw.code("QUIT")
+            with changed:
+                left += 1
+                changed.notify_all()
+            return True
 
         def visit(i: int) -> None:
-            nonlocal inside, most
             while True:
+                seen = left
                 with Raw(fake) as raw:
-                    if raw.code() == "421":
-                        continue
-                    with lock:
-                        inside += 1
-                        most = max(most, inside)
-                    raw.login()
-                    with lock:
-                        inside -= 1
-                    raw.code("QUIT")
-                    return
+                    if stay(raw):
+                        return
+                with changed:
+                    assert changed.wait_for(lambda seen=seen: left != seen, timeout=20)
 
         with FakeFTP(rules(one("connect", over=3, reply=NO))) as fake:
             for _ in range(10):
