@@ -579,8 +579,9 @@ class TestDuringATransfer:
         assert raw.get("RETR small.txt")
         assert raw.code("NOOP") == "200"
 
-    def test_abor_of_an_idle_data_connection(self, raw):
+    def test_abor_of_an_idle_data_connection(self, fake, raw):
         with raw.data() as data:
+            fake.settle()
             assert raw.say("ABOR") == "225 ABOR command successful; data channel closed."
             assert data.rest() == b""
 

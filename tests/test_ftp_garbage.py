@@ -114,10 +114,7 @@ class TestPaths:
             raw.send(verb.encode() + b" " + name + b"\r\n")
             reply = raw.reply()
             if reply[0] == "1":
-                raw.send("ABOR\r\n")
-                reply = raw.reply()
-                while not reply.startswith("22"):
-                    reply = raw.reply()
+                assert raw.code("ABOR") == "225"
         assert raw.code("NOOP") == "200"
         assert all(name.isprintable() for name in fake.files)
         listing = raw.get("MLSD").decode()
@@ -622,10 +619,10 @@ class TestFloods:
             sock.connect_ex((fake.host, port))
             visitors.append(sock)
         fake.settle()
-        assert raw.code("RETR small.txt")[0] in "14"
+        first = raw.code("RETR small.txt")
         for sock in visitors:
             sock.close()
-        raw.reply() if fake.journal.exchanges[-1].reply[0] == "1" else None
+        assert first == "425" or raw.code() in ("226", "426")
         assert raw.get("RETR small.txt")
         assert fds() == before
 
@@ -801,9 +798,8 @@ def test_whatever_a_client_says_the_fake_goes_on(hardened, lines, login, cut, ho
             raw.sock.shutdown(socket.SHUT_WR)
             hardened.settle()
     raw.close()
-    hardened.wait_for(lambda j: not hardened._sessions, timeout=30)
+    hardened.wait_for(lambda j: not hardened._sessions and not hardened._tasks, timeout=30)
     hardened.raise_errors()
-    assert not hardened._tasks
     assert hardened.ports == {hardened.port}
 
 
