@@ -8,7 +8,8 @@ import calendar
 import re
 import socket
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 from pyftpdlib.exceptions import FilesystemError
@@ -22,7 +23,7 @@ from notnow.servers import tls
 from notnow.servers._dialogue import Manner, is_error, wire
 from notnow.servers._wire import HANDSHAKE, SHUTDOWN, Over
 from notnow.servers.ftp.filesystem import MemoryFS, Permissive
-from notnow.servers.ftp.transfer import TRANSFERS, Transfer, Transfers
+from notnow.servers.ftp.transfer import TRANSFERS, Rest, Transfer, Transfers, Work
 from notnow.servers.ftp.wire import LONGEST_COMMAND, PLAIN_COMMANDS, TLS_COMMANDS, TURN
 
 URGENT = frozenset({"ABOR", "STAT", "QUIT"})  # RFC 959 §4.1.3: what may be asked during a transfer
@@ -30,9 +31,7 @@ ALIASES = {"XCWD": "cwd", "XCUP": "cdup", "XPWD": "pwd", "XMKD": "mkd", "XRMD": 
 _TELNET = re.compile(rb"\xff[\xf0-\xfa]|\xff[\xfb-\xfe].")  # RFC 959 §4.1.3: an interrupt comes with these before it
 _SECRET = re.compile(r"(\b(?:PASS|ACCT)\s+)\S.*?(?=\r?$)", re.IGNORECASE | re.MULTILINE)
 
-# What it means to behave. Its replies go through `respond`. What is left of it, if that takes time, comes back,
-# and in the end gives the replies that are still to be said.
-Rest = Coroutine[Any, Any, Sequence[bytes]]
+# What it means to behave. Its replies go through `respond`. What is left of it, if that takes time, comes back.
 Deed = Callable[[], Rest | None]
 
 
@@ -161,14 +160,14 @@ class Session(Transfers):
 
     def _carry_out(self, script: Script, exchange: Exchange, deed: Deed) -> None:
         if script.steps is not BEHAVE:
-            self.take_time(self._perform(script, exchange, deed))
+            self.take_time(partial(self._perform, script, exchange, deed))
             return
         exchange.phase = script.phase
         if (rest := deed()) is not None:
-            self.take_time(self._as_usual(rest, exchange))
+            self.take_time(partial(self._as_usual, rest, exchange))
 
     async def _as_usual(self, rest: Rest, exchange: Exchange) -> None:
-        for text in await rest:
+        for text in await rest():
             await self.say(text, exchange)
 
     async def _perform(self, script: Script, exchange: Exchange, deed: Deed) -> Sequence[bytes]:
@@ -178,7 +177,7 @@ class Session(Transfers):
             answers, rest = self.gather(deed)
             for text in answers:
                 manner = await self._answer(text, exchange, manner)
-            for text in () if rest is None else await rest:
+            for text in () if rest is None else await rest():
                 manner = await self._answer(text, exchange, manner)
 
         try:
@@ -187,7 +186,7 @@ class Session(Transfers):
             self.doom = None  # of a data connection that has not been announced after all
         return ()
 
-    def take_time(self, work: Coroutine[Any, Any, object]) -> None:
+    def take_time(self, work: Work) -> None:
         self.busy += 1
         task = self.fake.spawn(self._work(work))
         self._working = (*self._working, task)
@@ -196,9 +195,9 @@ class Session(Transfers):
     def _worked(self, task: asyncio.Task[None]) -> None:
         self._working = tuple(other for other in self._working if other is not task)
 
-    async def _work(self, work: Coroutine[Any, Any, object]) -> None:
+    async def _work(self, work: Work) -> None:
         try:
-            await work
+            await work()
         except Over:
             pass
         except Exception as error:
@@ -232,13 +231,14 @@ class Session(Transfers):
         if self.over or not self.alive:
             return
         if self._mouth is not None and self._mouth.locked():  # another one still drips
-            self.take_time(self.say(text, exchange))
+            self.take_time(partial(self.say, text, exchange))
             return
         self._write(text, exchange, False)
         if is_error(text):
             script = self.fake.feed(Answered(self.record.id, int(text[:3]), self.verb(exchange)), "error")
             if script is not None:
-                self.take_time(self.perform(script, self.fake.journal.ask(self.record, "error", "", script.phase)))
+                added = self.fake.journal.ask(self.record, "error", "", script.phase)
+                self.take_time(partial(self.perform, script, added))
 
     async def _answer(self, text: bytes, exchange: Exchange, manner: Manner) -> Manner:
         """Say a healthy reply in the manner of a rule. What replaces one stands for all that follow, too."""
@@ -306,7 +306,7 @@ class Session(Transfers):
         if script is None:
             return None
         if script.steps is not BEHAVE:
-            return self._perform(script, exchange, self._welcome)
+            return partial(self._perform, script, exchange, self._welcome)
         self._welcome()
         return None
 
@@ -327,7 +327,7 @@ class Session(Transfers):
             self.respond("504 Unknown security mechanism: use AUTH TLS.")
         else:
             self.respond(f"234 AUTH {argument.upper()} successful.")
-            return self._upgrade()
+            return self._upgrade
         return None
 
     async def _upgrade(self) -> Sequence[bytes]:

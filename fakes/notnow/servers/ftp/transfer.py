@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, cast
 
 from notnow.actions import DataEnding, EndData
@@ -20,6 +21,10 @@ from notnow.servers.ftp.wire import Wire
 UPLOADS = frozenset({"STOR", "APPE", "STOU"})
 LISTINGS = frozenset({"LIST", "NLST", "MLSD"})
 TRANSFERS = UPLOADS | LISTINGS | {"RETR"}
+
+# What takes time: it is begun by the task that waits for it, or never. `Rest` gives the replies that are still to be said.
+Work = Callable[[], Coroutine[Any, Any, object]]
+Rest = Callable[[], Coroutine[Any, Any, Sequence[bytes]]]
 NO_CONNECTION = "425 Can't open data connection."
 
 
@@ -69,7 +74,7 @@ class Transfers(Wire):
         """Say a reply that no rule has changed."""
         raise NotImplementedError
 
-    def take_time(self, work: Coroutine[Any, Any, object]) -> None:
+    def take_time(self, work: Work) -> None:
         """Do something that waits; the next command is looked at when it is done."""
         raise NotImplementedError
 
@@ -132,13 +137,13 @@ class Transfers(Wire):
 
     # ---- a transfer ------------------------------------------------------------------------------
 
-    def begin_transfer(self, verb: str, line: str, argument: str) -> Coroutine[Any, Any, Sequence[bytes]] | None:
+    def begin_transfer(self, verb: str, line: str, argument: str) -> Rest | None:
         """Carry out a command that needs a data connection. Gives what waits for it, where somebody has to."""
         facts = self.exchange.facts
         assert isinstance(facts, dict)
         transfer = self.transfer = Transfer(verb, self.exchange, facts)
         if self.answers is not None or isinstance(self._dtp_connector, ActivePort):
-            return self._see_through(transfer, line, argument)
+            return partial(self._see_through, transfer, line, argument)
         self._start(transfer, line, argument)
         return None
 
@@ -224,7 +229,7 @@ class Transfers(Wire):
             return
         request = f"({data.bytes} bytes so far)"
         exchange = self.fake.journal.ask(self.record, "transfer", request, script.phase, counted=False)
-        self.take_time(self.perform(script, exchange))
+        self.take_time(partial(self.perform, script, exchange))
 
     def data_ends(self, data: DataConnection, how: DataEnding, reply: str | None, whole: bool) -> None:
         """A data connection has ended, and with it the transfer on it."""
