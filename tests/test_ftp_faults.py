@@ -488,7 +488,7 @@ class TestTransferRefused:
         with only("retr", drip="1s") as fake, reach(fake, "retr") as raw:
             assert raw.code()[0] == "1"
             assert raw.held[0].rest() == b"A small file.\n"
-            assert raw.sock.recv(100) == b"2"
+            assert raw.exactly(1) == b"2"
             fake.clock.advance("1h")
             assert raw.reply() == "26 Transfer complete."
             assert raw.code("NOOP") == "200"
@@ -522,7 +522,7 @@ class TestTransferRefused:
             assert raw.code("QUIT") == "221"
             raw.held[0].send(b"123")
             raw.held[0].end()
-            assert raw.sock.recv(100) == b"2"
+            assert raw.exactly(1) == b"2"
             fake.clock.advance("1h")
             assert raw.until_end() == "26 Transfer complete.\r\n"
 

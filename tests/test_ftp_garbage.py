@@ -365,14 +365,17 @@ class TestLeaving:
             raw.reset()
         fake.wait_for(lambda j: j.count("connect") == 50 and all(c.ended_by for c in j.connections))
 
-    def test_a_reset_of_who_is_being_turned_away(self):
-        for on in ("connect", "user", "pwd"):
-            with FakeFTP(rules(one(on, reply="421 no"))) as fake:
-                for _ in range(50):
-                    raw = Raw(fake)
-                    raw.send(b"USER x\r\nPASS y\r\nPWD\r\nNOOP\r\n")
-                    raw.reset()
-                fake.wait_for(lambda j: j.count("connect") == 50 and not fake._sessions and not fake._farewells)
+    @pytest.mark.parametrize("fault", [{"reply": "421 no"}, {"drip": "1ms"}, {"delay": "0s", "drip": "1ms"}])
+    @pytest.mark.parametrize("on", ["connect", "user", "login", "auth", "pwd", "retr"])
+    def test_a_reset_while_a_rule_acts(self, on, fault):
+        """Whatever was about to be done for it is dropped without a word (a warning is an error here)."""
+        with FakeFTP(rules(one(on, **fault)), tls="starttls") as fake:
+            for _ in range(50):
+                raw = Raw(fake)
+                raw.send(b"AUTH TLS\r\n" if on == "auth" else b"USER x\r\nPASS y\r\nPWD\r\nPASV\r\nRETR x\r\nNOOP\r\n")
+                raw.reset()
+            fake.wait_for(lambda j: j.count("connect") == 50 and not fake._sessions and not fake._farewells)
+        gc.collect()
 
     @pytest.mark.parametrize("how", ["close", "reset"])
     def test_while_an_active_connection_is_on_its_way(self, fake, raw, how, monkeypatch):
