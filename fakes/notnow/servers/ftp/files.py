@@ -11,6 +11,7 @@ from functools import lru_cache
 from notnow.units import parse_size, show_size
 
 ROOM = 256 * 1024 * 1024  # bytes of files that are kept where no quota says otherwise
+LARGEST = 1_000_000_000  # bytes of a file that is given by its size: it is in memory as soon as somebody wants it
 DEFAULT = {"big.bin": "3MB", "small.txt": "A small file.\n"}
 Content = bytes | bytearray | memoryview | str
 
@@ -72,12 +73,29 @@ class Files(MutableMapping[str, bytes]):
         return node.content
 
     def __setitem__(self, name: str, content: Content) -> None:
+        """Raises ValueError for a name that no file can have here, and for a size beyond 1 GB; TypeError for what is no
+        content.
+        """
         where = path(name)
+        self._allow(name, where)
         if name.endswith("/"):
             self.make_directories(where)
             return
+        node = _node(name, content, self.now())
         self.make_directories(posixpath.dirname(where))
-        self.put(where, _node(content, self.now()))
+        self.put(where, node)
+
+    def _allow(self, name: str, where: str) -> None:
+        """Is there a place for a file, or a directory if its name ends in a slash?"""
+        if not where.isprintable():
+            raise ValueError(f"{name!r} is no name of a file: there are control characters in it")
+        directory = name.endswith("/")
+        if self.is_directory(where) and not directory:
+            raise ValueError(f"{name!r} is a directory")
+        while where != "/":
+            if where in self._nodes and (directory or where != path(name)):
+                raise ValueError(f"{where[1:]!r} is a file: it cannot be a directory, as {name!r} wants it")
+            where = posixpath.dirname(where)
 
     def __delitem__(self, name: str) -> None:
         if path(name) not in self._nodes:
@@ -161,7 +179,7 @@ class Files(MutableMapping[str, bytes]):
             self.put(new, node)
             return
         for table in (self._nodes, self._directories):
-            for where in [p for p in table if p == old or p.startswith(old + "/")]:
+            for where in [p for p in list(table) if p == old or p.startswith(old + "/")]:
                 table[new + where[len(old) :]] = table.pop(where)  # type: ignore[assignment]
 
 
@@ -170,10 +188,14 @@ def path(name: str) -> str:
     return "/" + posixpath.normpath("/" + name).lstrip("/")
 
 
-def _node(content: Content, now: float) -> Node:
+def _node(name: str, content: Content, now: float) -> Node:
     if isinstance(content, str):
         size = parse_size(content)
+        if size is not None and size > LARGEST:
+            raise ValueError(f"{name!r} is {content}: its bytes are kept in memory; allowed: up to 1GB")
         return Node(content.encode(), now) if size is None else Node(None, now, size)
+    if not isinstance(content, (bytes, bytearray, memoryview)):
+        raise TypeError(f'{name!r} is {content!r}; allowed: bytes, a text, or a size such as "3MB"')
     return Node(bytes(content), now)
 
 
