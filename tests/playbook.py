@@ -16,13 +16,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from notnow import actions, catalogue, events
-from notnow.actions import Alert, Certify, Close, Hang, Script, Wait, Watch
+from notnow.actions import Alert, Certify, Close, EndData, Hang, Script, Wait, Watch
 from notnow.engine import Engine
 from notnow.events import Answered, Closed, Ended, Event, Heard, Hello, Known, Left, Reached, Tick
 from notnow.scenario import Scenario, loads
 
 __all__ = [
-    "BYE", "NO", "SILENT", "SORRY", "Alert", "Answered", "Asked", "Certify", "Close", "Closed", "Ended", "Hang", "Heard", "Hello", "Known", "Left",
+    "BYE", "NO", "SILENT", "SORRY", "Alert", "Answered", "Asked", "Certify", "Close", "Closed", "EndData", "Ended", "Hang", "Heard", "Hello", "Known", "Left",
     "Opened", "Playbook", "Proceed", "Reached", "Send", "Tick", "To", "Wait", "Watch", "document", "fired", "mails", "phase", "playing",
     "rule",
 ]  # fmt: skip
