@@ -383,6 +383,7 @@ class Engine:
             connection.passed.add(moment)
             if known is not None and known.lasts and not connection.left:
                 connection.lasting[_owner(connection.id, moment, stream)] = moment, facts
+                connection.transferred = max(connection.transferred, now)
         if known is not None and known.unasked and (play is None or play.steps == BEHAVE):
             return None
         script = self._answer(connection, play, moment, stream, now)
