@@ -96,8 +96,8 @@ def items(exchanges: Iterable[Exchange]) -> list[Item]:
         facts = exchange.facts or {}
         if "direction" in facts:
             kind, name, whole = facts["direction"], str(facts["path"]), bool(facts["whole"])
-            if exchange.moment == "stou":  # a name of its own each time: the same content is the same file
-                name = facts.get("sha256", name)
+            if exchange.moment == "stou":  # a name of its own each time: what is asked for is told by the command
+                name = exchange.request.strip()
         elif facts.get("stored"):
             kind, whole = "message", True
             name = facts.get("message_id") or f"sha256:{facts['sha256'][:16]}"
