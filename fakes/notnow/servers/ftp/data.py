@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +127,7 @@ class DataConnection:
         self.cmd = ""
         self.receive = self.closed = self.paused = False
         self.bytes = 0
-        self._begun = time.monotonic()
+        self._begun = session.fake.clock.now()
         self._out: memoryview | None = None
         self._pieces: Iterator[bytes] = iter(())
         self._step: Callable[[], bool] | None = None  # what to do next; True if there is more at once
@@ -149,7 +148,7 @@ class DataConnection:
         return self.bytes if self.receive else 0
 
     def get_elapsed_time(self) -> float:
-        return time.monotonic() - self._begun
+        return round(self.session.fake.clock.now() - self._begun, 3)
 
     def transfer_in_progress(self) -> bool:
         return self.bytes > 0

@@ -26,6 +26,7 @@ TRANSFERS = UPLOADS | LISTINGS | {"RETR"}
 Work = Callable[[], Coroutine[Any, Any, object]]
 Rest = Callable[[], Coroutine[Any, Any, Sequence[bytes]]]
 NO_CONNECTION = "425 Can't open data connection."
+CUT = "426 Connection closed; transfer aborted."
 
 
 class Transfer:
@@ -68,6 +69,7 @@ class Transfers(Wire):
     doom: DataEnding | None = None  # how the data connection ends that is announced next
     private: bool = False  # PROT P
     answers: list[bytes] | None = None  # where healthy replies are gathered that a rule may change
+    _met: DataEnding | None = None  # how a doomed data connection has ended before there was a transfer for it
     _closed_port: socket.socket | None = None
 
     def say_at_once(self, text: bytes, exchange: Exchange) -> None:
@@ -104,6 +106,7 @@ class Transfers(Wire):
 
     def announce(self, port: int, extended: bool) -> None:
         """A port has been opened: tell the client."""
+        self._met = None
         self.fake.feed(Known(self.record.id, {"mode": "passive"}))
         if extended:
             self.respond(f"229 Entering Extended Passive Mode (|||{port}|).")
@@ -173,7 +176,10 @@ class Transfers(Wire):
     def _start(self, transfer: Transfer, line: str, argument: str) -> None:
         """Have pyftpdlib begin. What it refuses is over at once."""
         if self.data_channel is None and self._dtp_acceptor is None:
-            self.over_with(transfer, "425 Use PORT or PASV first.")
+            met, self._met = self._met, None
+            if met is not None:
+                transfer.facts |= {"mode": "passive", "data": met}
+            self.over_with(transfer, "425 Use PORT or PASV first." if met is None else CUT)
             return
         self.fake.feed(Known(self.record.id, {"mode": None}))
         answers, _ = self.gather(lambda: self.pre_process_command(line, transfer.verb, argument))
@@ -213,7 +219,8 @@ class Transfers(Wire):
         self._dtp_acceptor = self._dtp_connector = None
         self.data_channel = DataConnection(sock, self)
         if doom is not None:
-            self.data_channel.end(doom, "426 Connection closed; transfer aborted.")
+            self._met = doom if self.transfer is None else None
+            self.data_channel.end(doom, CUT)
         else:
             self._on_dtp_connection()
 
