@@ -800,10 +800,17 @@ class TestAnnounced:
                 assert raw.code("RETR small.txt") == "125"
                 assert data.rest() == b"A small file.\n"
 
-    def test_a_doomed_connection_that_comes_before_the_command(self):
-        with FakeFTP(rules(one("pasv", data="fin"))) as fake, Raw(fake).hello() as raw, raw.data() as data:
-            assert data.rest() == b""
-            assert raw.code("RETR small.txt")[:1] == "4"
+    @pytest.mark.parametrize("how", ["fin", "drain"])
+    def test_a_doomed_connection_that_comes_before_the_command(self, how):
+        """As most clients have it: they connect, and then say what for."""
+        with FakeFTP(rules(one("pasv", times=1, data=how))) as fake, Raw(fake).hello() as raw:
+            with raw.data() as data:
+                assert data.rest() == b""
+                assert raw.say("RETR small.txt") == "426 Connection closed; transfer aborted."
+            facts = fake.journal.exchanges[-1].facts
+            assert (facts["mode"], facts["data"], facts["whole"]) == ("passive", how, False)
+            assert raw.say("RETR small.txt") == "425 Use PORT or PASV first."
+            assert raw.get("RETR small.txt") == b"A small file.\n"
 
     @pytest.mark.parametrize("mode", ["PASV", "EPSV"])
     def test_a_connection_that_never_gets_through(self, mode):
