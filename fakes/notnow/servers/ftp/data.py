@@ -187,8 +187,11 @@ class DataConnection:
 
     def _go(self) -> None:
         """Do what can be done now."""
-        if self._step is None or self.paused or self.closed:
-            return
+        if self._step is not None and not self.paused and not self.closed:
+            self._guard(self._advance)
+
+    def _advance(self) -> None:
+        assert self._step is not None
         try:
             more = self._step()
         except ssl.SSLWantReadError:
@@ -356,9 +359,16 @@ class DataConnection:
 
     def _awake(self) -> None:
         if self._shaking:
-            self._shake()
+            self._guard(self._shake)
         else:
             self._go()
+
+    def _guard(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:
+            self.end("fin")
+            self.session.break_off(error)
 
 
 class Newlines:

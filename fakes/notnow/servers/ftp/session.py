@@ -90,8 +90,17 @@ class Session(Transfers):
                 if self.eof:
                     self.end()
                 return
-            self._command(_TELNET.sub(b"", line))
+            try:
+                self._command(_TELNET.sub(b"", line))
+            except Exception as error:
+                self.break_off(error)
         self.fake.loop.call_soon(self.serve)
+
+    def break_off(self, error: Exception) -> None:
+        """Our own code has failed: this session ends, the others go on."""
+        self.fake.failed(error)
+        self.over = True
+        self.abort()
 
     def _is_urgent(self) -> bool:
         """True if the next command is one that may be asked during a transfer."""
@@ -202,8 +211,7 @@ class Session(Transfers):
             pass
         except Exception as error:
             if not self.is_lost(error):
-                self.fake.failed(error)
-                self.abort()
+                self.break_off(error)
         self.busy -= 1
         self.serve()
 

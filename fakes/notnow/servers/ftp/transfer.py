@@ -76,6 +76,10 @@ class Transfers(Wire):
         """Say a reply that no rule has changed."""
         raise NotImplementedError
 
+    def break_off(self, error: Exception) -> None:
+        """Our own code has failed: end the session."""
+        raise NotImplementedError
+
     def take_time(self, work: Work) -> None:
         """Do something that waits; the next command is looked at when it is done."""
         raise NotImplementedError
