@@ -26,6 +26,7 @@ from notnow.servers.ftp.filesystem import MemoryFS, Permissive
 from notnow.servers.ftp.transfer import TRANSFERS, Rest, Transfer, Transfers, Work
 from notnow.servers.ftp.wire import LONGEST_COMMAND, PLAIN_COMMANDS, TLS_COMMANDS, TURN
 
+LAST = 2.0  # real seconds that a client has for opening a data connection once it has ended its side of this one
 URGENT = frozenset({"ABOR", "STAT", "QUIT"})  # RFC 959 §4.1.3: what may be asked during a transfer
 ALIASES = {"XCWD": "cwd", "XCUP": "cdup", "XPWD": "pwd", "XMKD": "mkd", "XRMD": "rmd"}  # RFC 1123 §4.1.3.1
 _TELNET = re.compile(rb"\xff[\xf0-\xfa]|\xff[\xfb-\xfe].")  # RFC 959 §4.1.3: an interrupt comes with these before it
@@ -78,11 +79,13 @@ class Session(Transfers):
 
     def serve(self) -> None:
         for _ in range(TURN):
-            if self.busy or self.over or self.hanging or not self.alive:
+            if self.busy or self.over or self.hanging or not self.alive or self.transport.is_closing():
                 return
             if self._quit_pending and self.transfer is None:
                 self.end()
                 return
+            if self.eof and self.transfer is not None and self.data_channel is None:
+                self.fake.loop.call_later(LAST, self._give_up, self.transfer)
             if self.choked or self._quit_pending or (self.transfer is not None and not self._is_urgent()):
                 return
             line = self.line()
@@ -95,6 +98,11 @@ class Session(Transfers):
             except Exception as error:
                 self.break_off(error)
         self.fake.loop.call_soon(self.serve)
+
+    def _give_up(self, transfer: Transfer) -> None:
+        """A client that has ended its side has not opened its data connection: it has gone."""
+        if self.transfer is transfer and self.data_channel is None:
+            self.end()
 
     def break_off(self, error: Exception) -> None:
         """Our own code has failed: this session ends, the others go on."""
@@ -236,7 +244,7 @@ class Session(Transfers):
 
     def say_at_once(self, text: bytes, exchange: Exchange) -> None:
         """Say a reply that no rule has changed."""
-        if self.over or not self.alive:
+        if self.over or not self.alive or self.transport.is_closing():
             return
         if self._mouth is not None and self._mouth.locked():  # another one still drips
             self.take_time(partial(self.say, text, exchange))
