@@ -31,6 +31,7 @@ class Data:
 
     def __init__(self, sock: socket.socket, listens: bool, tls: ssl.SSLContext | None) -> None:
         self._sock, self._listens, self._tls = sock, listens, tls
+        self.gone: ConnectionResetError | None = None  # it was reset as soon as it was made
 
     def __enter__(self) -> Self:
         return self
@@ -40,6 +41,8 @@ class Data:
 
     @property
     def sock(self) -> socket.socket:
+        if self.gone is not None:
+            raise self.gone
         if self._listens:
             listener, self._listens = self._sock, False
             try:
@@ -162,14 +165,17 @@ class Raw(smtp_client.Raw):
         """Connect to a port of the fake, from an address of this machine."""
         sock = socket.socket(self.sock.family)
         sock.settimeout(PATIENCE)
+        data = Data(sock, False, self.private)
         try:
             if source is not None:
                 sock.bind((source, 0))
             sock.connect((self.fake.host, port))
+        except ConnectionResetError as error:
+            data.gone = error
         except BaseException:
             sock.close()
             raise
-        return Data(sock, False, self.private)
+        return data
 
     def active(self, mode: str = "PORT") -> Data:
         data = self.listen()

@@ -14,6 +14,7 @@ import pytest
 
 from ftp_raw import BIG, MODES, Raw, host_of, one, port_of, rules, trusting
 from notnow import FakeFTP, ManualClock
+from notnow.servers.ftp import session
 from notnow.servers.ftp.files import filling
 from notnow.servers.ftp.session import ALIASES
 from notnow.servers.ftp.wire import PLAIN_COMMANDS
@@ -608,6 +609,23 @@ class TestHalfClosed:
             assert raw.code()[0] == "1"
             assert len(data.rest()) == BIG
             assert re.findall(r"(?m)^\d+ ", raw.until_end()) == ["226 ", "257 "]
+
+    @pytest.mark.parametrize("comes", [True, False])
+    def test_a_data_connection_may_still_come_but_is_not_waited_for_long(self, fake, raw, comes, monkeypatch):
+        monkeypatch.setattr(session, "LAST", 5.0 if comes else 0.05)
+        port = port_of(raw.say("PASV"))
+        raw.send("RETR small.txt\r\nPWD\r\n")
+        raw.sock.shutdown(1)
+        assert raw.code() == "150"
+        fake.settle()
+        if comes:
+            with raw.visit(port) as data:
+                assert data.rest() == b"A small file.\n"
+            assert re.findall(r"(?m)^\d+ ", raw.until_end()) == ["226 ", "257 "]
+        else:
+            assert raw.until_end() == ""
+        fake.wait_for(lambda j: not fake._sessions)
+        assert fake.ports == {fake.port}
 
     def test_even_if_the_replies_take_their_time(self):
         with FakeFTP(rules(one("noop", delay="1h")), clock=ManualClock()) as fake, Raw(fake).hello() as raw:

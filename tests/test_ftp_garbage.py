@@ -23,6 +23,7 @@ from notnow import FakeFTP, ManualClock
 from notnow.journal import LONGEST
 from notnow.servers import _fake
 from notnow.servers.ftp import data as data_module
+from notnow.servers.ftp import session as session_module
 from notnow.servers.ftp.session import Session
 
 MEGABYTE = 1024 * 1024
@@ -294,7 +295,8 @@ class TestLeaving:
 
     @pytest.mark.parametrize("stage", STAGES)
     @pytest.mark.parametrize("how", ["close", "reset"])
-    def test_at_every_stage(self, fake, stage, how):
+    def test_at_every_stage(self, fake, stage, how, monkeypatch):
+        monkeypatch.setattr(session_module, "LAST", 0.05)
         raw = Raw(fake)
         with contextlib.suppress(OSError):
             raw.send(self.STAGES[stage])
@@ -358,12 +360,14 @@ class TestLeaving:
                 raw.private = trusting(fake)
                 assert raw.get("RETR small.txt") == b"A small file.\n"
 
-    def test_a_reset_while_the_fake_speaks(self, fake):
+    def test_a_reset_while_the_fake_speaks(self, fake, caplog):
         for _ in range(50):
-            raw = Raw(fake)
+            raw = Raw(fake).hello()
+            fake.loop.call_soon_threadsafe(time.sleep, 0.01)  # until all is said, and the reset there
             raw.send(b"HELP\r\n" * 200)
             raw.reset()
         fake.wait_for(lambda j: j.count("connect") == 50 and all(c.ended_by for c in j.connections))
+        assert caplog.records == []  # asyncio complains of who writes on and on to nobody
 
     @pytest.mark.parametrize("fault", [{"reply": "421 no"}, {"drip": "1ms"}, {"delay": "0s", "drip": "1ms"}])
     @pytest.mark.parametrize("on", ["connect", "user", "login", "auth", "pwd", "retr"])
@@ -775,7 +779,8 @@ ENDS = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b""])
 
 @pytest.fixture(scope="module")
 def hardened():
-    with FakeFTP(tls="starttls", journal_limit=1000) as fake:
+    with pytest.MonkeyPatch.context() as patch, FakeFTP(tls="starttls", journal_limit=1000) as fake:
+        patch.setattr(session_module, "LAST", 0.01)
         yield fake
         serves_the_next(fake)
 
@@ -801,7 +806,7 @@ def test_whatever_a_client_says_the_fake_goes_on(hardened, lines, login, cut, ho
             raw.sock.shutdown(socket.SHUT_WR)
             hardened.settle()
     raw.close()
-    hardened.wait_for(lambda j: not hardened._sessions and not hardened._tasks, timeout=30)
+    hardened.wait_for(lambda j: not hardened._sessions and not hardened._tasks, timeout=3)
     hardened.raise_errors()
     assert hardened.ports == {hardened.port}
 
