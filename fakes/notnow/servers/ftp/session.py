@@ -349,12 +349,11 @@ class Session(Transfers):
     async def _upgrade(self) -> Sequence[bytes]:
         self._inbox.clear()  # what was said before the handshake is nobody's
         self.handshaking = True
-        tls.current.set(self)
         try:
             transport = await self.fake.loop.start_tls(
                 self.transport,
                 cast("asyncio.Protocol", self),
-                self.fake.context(),
+                tls.bound(self.fake.context(), self),
                 server_side=True,
                 ssl_handshake_timeout=HANDSHAKE,
                 ssl_shutdown_timeout=SHUTDOWN,
@@ -365,7 +364,7 @@ class Session(Transfers):
         except asyncio.CancelledError:  # the fake stops
             self._gone()
             raise
-        if transport is None:  # asyncio wakes us with no error when the connection was aborted
+        if transport is None or transport.get_extra_info("ssl_object") is None:  # aborted, of which no error tells
             self._upgrade_failed(ConnectionAbortedError("the connection was lost"))
             raise Over
         self.transport = transport
