@@ -905,6 +905,28 @@ class TestUnasked:
             assert raw.until_end() == f"{NO}\r\n"
             assert idle.code("NOOP") == "200"
 
+    @pytest.mark.parametrize(
+        ("mode", "is_"), [("PASV", "passive"), ("EPSV", "passive"), ("PORT", "active"), ("EPRT", "active")]
+    )
+    def test_enter_where_a_data_connection_is_prepared(self, mode, is_):
+        """From its announcement to the end of the transfer, or until it is called off."""
+        scenario = rules(*(then(f"{n}", one("enter", where={"mode": is_}, reply=f"450 {n}")) for n in range(5)))
+        with FakeFTP(scenario) as fake, Raw(fake).hello() as raw:
+            fake.next_phase()
+            with raw.data(mode) as data:
+                fake.next_phase()
+                assert raw.reply() == "450 1"
+                assert raw.code("STOR x")[0] == "1"
+                fake.next_phase()
+                assert raw.reply() == "450 2"
+                data.end()
+                assert raw.code() == "226"
+            fake.next_phase()
+            with raw.data(mode):
+                assert raw.code("ABOR") == "225"
+            fake.next_phase()
+            assert raw.code("NOOP") == "200"
+
     def idle(self, **conditions: object) -> FakeFTP:
         return FakeFTP(rules(one("idle", after="5m", reply=NO, **conditions)), clock=ManualClock())
 

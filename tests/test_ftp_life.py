@@ -12,7 +12,7 @@ import time
 import aioftp
 import pytest
 
-from ftp_raw import Raw, one, rules, then
+from ftp_raw import Raw, one, rules, then, trusting
 from notnow import FakeError, FakeFTP, FakeSMTP, ManualClock, RealClock, ScenarioError, WaitTimeoutError
 from notnow.servers import _fake, by_protocol
 from notnow.servers.ftp.files import filling
@@ -338,3 +338,25 @@ def test_ftplib_does_what_people_do_with_it():
         client.abort()
         sock.close()
         assert list(fake.files) == ["big.bin", "small.txt"]
+
+
+def test_on_uvloop(monkeypatch):
+    """NOTNOW_LOOP=uvloop: the same, in TLS too."""
+    pytest.importorskip("uvloop")
+    monkeypatch.setenv("NOTNOW_LOOP", "uvloop")
+    scenario = rules(one("retr", times=1, after_bytes=1000, reply="426 cut"))
+    with FakeFTP(scenario, tls="starttls") as fake, Raw(fake) as raw:
+        assert raw.code() == "220"
+        raw.auth(trusting(fake)).login().protect(trusting(fake))
+        assert fake.journal.connections[0].tls.sni == "localhost"
+        with raw.data("PORT") as data:
+            assert raw.code("RETR big.bin")[0] == "1"
+            assert data.exactly(1000) == filling(3_000_000)[:1000]
+            assert raw.reply() == "426 cut"
+        for mode in ("PASV", "PORT"):
+            assert raw.get("RETR big.bin", mode) == filling(3_000_000)
+            assert raw.put("STOR x", b"123", mode)[:3] == "226"
+    with FakeFTP(tls="starttls") as fake, Raw(fake) as raw:  # and who is in a handshake when it stops
+        raw.reply()
+        assert raw.code("AUTH TLS") == "234"
+        fake.settle()

@@ -76,6 +76,7 @@ class ActivePort:
 
     def __init__(self, ip: str, port: int, session: Transfers) -> None:
         self._session, self._address = session, (ip, port)
+        session.prepared("active")
         session.respond(f"200 {session.verb(session.exchange)} command successful.")
 
     async def connect(self) -> socket.socket | None:

@@ -110,13 +110,17 @@ class Transfers(Wire):
 
     def announce(self, port: int, extended: bool) -> None:
         """A port has been opened: tell the client."""
-        self._met = None
-        self.fake.feed(Known(self.record.id, {"mode": "passive"}))
+        self.prepared("passive")
         if extended:
             self.respond(f"229 Entering Extended Passive Mode (|||{port}|).")
             return
         host = self.socket.getsockname()[0].removeprefix("::ffff:").replace(".", ",")
         self.respond(f"227 Entering Passive Mode ({host},{port // 256},{port % 256}).")
+
+    def prepared(self, mode: str) -> None:
+        """The next data connection will be one of this mode."""
+        self._met = None
+        self.fake.feed(Known(self.record.id, {"mode": mode}))
 
     def with_port(self, text: bytes) -> bytes:
         """A reply with the port of the data connection put in: see `notnow.knobs.LATE`."""
@@ -185,7 +189,6 @@ class Transfers(Wire):
                 transfer.facts |= {"mode": "passive", "data": met}
             self.over_with(transfer, "425 Use PORT or PASV first." if met is None else CUT)
             return
-        self.fake.feed(Known(self.record.id, {"mode": None}))
         answers, _ = self.gather(lambda: self.pre_process_command(line, transfer.verb, argument))
         for text in answers:
             self.over_with(transfer, text.decode("utf-8", "replace"))
@@ -199,6 +202,7 @@ class Transfers(Wire):
         if self.transfer is transfer:
             self.transfer = None
         self.fake.feed(Ended(self.record.id, transfer.moment))
+        self.fake.feed(Known(self.record.id, {"mode": None}))
         text = reply.encode("utf-8", "replace") if reply is not None else None
         if transfer.outcome is not None:
             if not transfer.outcome.done():
@@ -273,3 +277,4 @@ class Transfers(Wire):
     def ftp_ABOR(self, line: str) -> None:
         super().ftp_ABOR(line)
         self.end_all_data("fin")
+        self.fake.feed(Known(self.record.id, {"mode": None}))
