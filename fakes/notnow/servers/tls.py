@@ -131,6 +131,25 @@ class _Context(ssl.SSLContext):
         return wrapped
 
 
+class _Bound(ssl.SSLContext):
+    """A context for one handshake: what it does is done by another, for somebody whom it remembers."""
+
+    real: ssl.SSLContext
+    handshake: Handshake
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        wrapped = self.real.wrap_bio(*args, **kwargs)
+        wrapped.notnow = self.handshake  # type: ignore[attr-defined]
+        return wrapped
+
+
+def bound(real: ssl.SSLContext, handshake: Handshake) -> ssl.SSLContext:
+    """A context of one's own, for a loop that does not keep context variables: uvloop, in `start_tls`."""
+    made = _Bound(ssl.PROTOCOL_TLS_SERVER)
+    made.real, made.handshake = real, handshake
+    return made
+
+
 @_once(maxsize=128)
 def context(shown: Shown) -> ssl.SSLContext:
     """A server context that shows this certificate, until a `Handshake` says otherwise."""
