@@ -281,12 +281,19 @@ class DataConnection:
         return True
 
     def _receive(self) -> bool:
-        data = self._sock.recv(self._allowed())
+        data = self._read()
         if not data:
             self._finish("226 Transfer complete.", whole=True)
             return False
         self.file_obj.write(self._ascii(data) if self._ascii else data)
         return not self._passed(len(data))
+
+    def _read(self) -> bytes:
+        try:
+            return self._sock.recv(self._allowed())
+        except ssl.SSLEOFError:  # closed without a close_notify, which many servers let pass
+            self._sock.getpeername()  # or reset, for which OpenSSL and Python have the same error: this raises then
+            return b""
 
     def _allowed(self) -> int:
         """How many bytes may pass at once: at most to the one that is watched."""
@@ -365,9 +372,13 @@ class DataConnection:
     # ---- TLS -------------------------------------------------------------------------------------
 
     def _secure(self) -> None:
-        """PROT P (RFC 4217 §9): the client begins a handshake of its own here."""
-        self._sock = tls.context(self.session.certificate).wrap_socket(
-            self._sock, server_side=True, do_handshake_on_connect=False
+        """PROT P (RFC 4217 §9): the client begins a handshake of its own here.
+
+        There are no tickets. Who only sends does not read them, and a socket that is closed with something unread
+        in it takes what it has not sent yet with it.
+        """
+        self._sock = tls.context(self.session.certificate, tickets=False).wrap_socket(
+            self._sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
         )
         self._shaking = True
         self._watch(READ)
