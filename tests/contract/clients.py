@@ -14,7 +14,7 @@ from typing import Generic, Literal, TypeVar
 
 import programs
 
-PATIENCE = 30  # real seconds that a client gets before it is ended, and the test with it
+PATIENCE = 20  # real seconds that a client gets before it is ended, and the test with it
 
 Encryption = Literal["none", "may", "must", "implicit"]
 """TLS: not at all; if it is offered; or else nothing; or from the first byte."""
