@@ -42,7 +42,8 @@ class Session(Transfers):
     timeout = 0  # silence is the engine's business
     _sized: bool = False  # PBSZ has been said
     _lines: str = ""  # the first lines of a reply whose last is still to come
-    _working: asyncio.Task[None] | None = None
+    _working: tuple[asyncio.Task[None], ...] = ()
+    _quits: bool = False  # the connection is to be closed when all has been said
 
     # ---- the hooks of a wire ---------------------------------------------------------------------
 
@@ -63,8 +64,8 @@ class Session(Transfers):
             self.end()
 
     def lost(self, error: Exception | None) -> None:
-        if self._working is not None:
-            self._working.cancel()
+        for task in self._working:
+            task.cancel()
         self.end_all_data("fin")
         self.close_ports()
 
@@ -174,7 +175,7 @@ class Session(Transfers):
     def _take_time(self, work: Coroutine[Any, Any, object]) -> None:
         """Do something that waits; the next command is looked at when it is done."""
         self.busy = True
-        self._working = self.fake.spawn(self._work(work))
+        self._working = (*self._working, self.fake.spawn(self._work(work)))
 
     async def _work(self, work: Coroutine[Any, Any, object]) -> None:
         try:
@@ -185,7 +186,10 @@ class Session(Transfers):
             if not self.is_lost(error):
                 self.fake.failed(error)
                 self.abort()
-        self.busy, self._working = False, None
+        self.busy = False
+        self._working = tuple(task for task in self._working if task is not asyncio.current_task())
+        if self._quits and not self._working:
+            self.end()
         self.serve()
 
     # ---- replies ---------------------------------------------------------------------------------
@@ -242,6 +246,12 @@ class Session(Transfers):
         if self.transfer is None:
             self.end_all_data("fin")
         super().ftp_QUIT(line)
+
+    def close_when_done(self) -> None:
+        if self._working:
+            self._quits = True
+        else:
+            self.end()
 
     def _log_in(self, password: str) -> Rest | None:
         """PASS: the engine is asked again, at `login`, if the password is good."""

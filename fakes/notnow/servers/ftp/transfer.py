@@ -204,7 +204,7 @@ class Transfers(Wire):
             self.transfer.note(data, how, whole)
             self.over_with(self.transfer, reply)
         if self._quit_pending:
-            self.end()
+            self.close_when_done()
 
     def _on_dtp_close(self) -> None:
         """`data_ends` does what there is to do."""
