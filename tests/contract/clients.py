@@ -5,9 +5,12 @@ smtp_clients.py and ftp_clients.py describe the clients; tables.py has the form 
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import subprocess
 import tempfile
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -59,6 +62,17 @@ def run(*command: str, given: bytes = b"", folder: Path | None = None) -> subpro
 def report(done: subprocess.CompletedProcess[str], word: str) -> Report:
     """What a program has reported by its exit code; `word` is for 0."""
     return Report(word if done.returncode == 0 else f"exit {done.returncode}", done.stdout + done.stderr)
+
+
+@contextlib.contextmanager
+def untidy() -> Iterator[None]:
+    """A library is at work that leaves open sockets behind: they are closed here, and nobody is warned of them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            yield
+        finally:
+            gc.collect()
 
 
 def _plain(output: bytes) -> str:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import ftplib
-import gc
+import hashlib
 import random
 import ssl
-import warnings
+import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import aioftp
 import clients
@@ -27,17 +27,19 @@ from notnow import FakeFTP
 
 DONE = "done"
 UPLOAD = random.Random(959).randbytes(3_000_000)  # what is put
+BLOCK = 16_384
 
 Task = Literal["get", "put", "list"]
+NAMES: dict[Task, str] = {"get": "big.bin", "put": "up.bin", "list": ""}
 
 
 @dataclass(frozen=True)
 class Job:
     """A file to get or to put, or a directory to list.
 
-    `name` is the file's on both sides; the client's own is in `folder`. `resume`: go on where it ended. `tries`:
-    how often a client may try by itself that knows how to, a second apart. `active`: the server connects to the
-    client for the data. `host` stands in the URL. `wait` is how many seconds a silent server is waited for.
+    `name` is the file's on both sides; the client's own is in `folder`. `resume`: go on where it ended. `active`:
+    the server connects to the client for the data. `tries`: how often a client that knows how to may try by itself,
+    a second apart. `wait`: how many seconds it waits for a silent server. `rate`: how many bytes a second it moves.
     """
 
     host: str
@@ -53,7 +55,8 @@ class Job:
     resume: bool = False
     tries: int = 1
     wait: int = PATIENCE
-    options: tuple[str, ...] = field(default=())  # further words for this client alone
+    rate: int | None = None
+    options: tuple[str, ...] = ()  # further words, for this client alone
 
     @cached_property
     def file(self) -> Path:
@@ -73,6 +76,11 @@ class Job:
 
 
 def _with_ftplib(job: Job) -> Report:
+    with clients.untidy():
+        return _do_with_ftplib(job)
+
+
+def _do_with_ftplib(job: Job) -> Report:
     text: list[str] = []
     try:
         with _open(job) as ftp:
@@ -98,14 +106,25 @@ def _open(job: Job) -> ftplib.FTP:
 
 def _ftplib_gets(ftp: ftplib.FTP, job: Job, text: list[str]) -> None:
     with job.file.open("ab" if job.resume else "wb") as file:
-        ftp.retrbinary(f"RETR {job.name}", file.write, rest=job.offset or None)
+
+        def write(block: bytes) -> None:
+            file.write(block)
+            _slow_down(block, job)
+
+        ftp.retrbinary(f"RETR {job.name}", write, BLOCK, rest=job.offset or None)
 
 
 def _ftplib_puts(ftp: ftplib.FTP, job: Job, text: list[str]) -> None:
+    ftp.voidcmd("TYPE I")  # or SIZE would be refused
     offset = (ftp.size(job.name) or 0) if job.resume else 0
     with job.file.open("rb") as file:
         file.seek(offset)
-        ftp.storbinary(f"STOR {job.name}", file, rest=offset or None)
+        ftp.storbinary(f"STOR {job.name}", file, BLOCK, lambda block: _slow_down(block, job), rest=offset or None)
+
+
+def _slow_down(block: bytes, job: Job) -> None:
+    if job.rate is not None:
+        time.sleep(len(block) / job.rate)
 
 
 def _ftplib_lists(ftp: ftplib.FTP, job: Job, text: list[str]) -> None:
@@ -120,7 +139,8 @@ _FTPLIB: dict[Task, Callable[[ftplib.FTP, Job, list[str]], None]] = {
 def _with_aioftp(job: Job) -> Report:
     text: list[str] = []
     try:
-        _run(_do_with_aioftp(job, text))
+        with clients.untidy():
+            asyncio.run(_do_with_aioftp(job, text))
     except aioftp.StatusCodeError as error:
         return Report(_named(error, str(error.received_codes[0])), str(error))
     except (aioftp.AIOFTPException, OSError) as error:
@@ -129,8 +149,10 @@ def _with_aioftp(job: Job) -> Report:
 
 
 async def _do_with_aioftp(job: Job, text: list[str]) -> None:
-    times: dict[str, Any] = {"socket_timeout": job.wait, "connection_timeout": job.wait}
-    client = aioftp.Client(**times, ssl=job.context if job.tls == "implicit" else None)
+    client = aioftp.Client(
+        socket_timeout=job.wait, connection_timeout=job.wait, read_speed_limit=job.rate, write_speed_limit=job.rate,
+        ssl=job.context if job.tls == "implicit" else None,
+    )  # fmt: skip
     try:
         await client.connect(job.host, job.port)
         if job.tls == "must":
@@ -145,14 +167,16 @@ async def _do_with_aioftp(job: Job, text: list[str]) -> None:
 async def _aioftp_gets(client: aioftp.Client, job: Job, text: list[str]) -> None:
     with job.file.open("ab" if job.resume else "wb") as file:
         async with client.download_stream(job.name, offset=job.offset) as stream:
-            async for block in stream.iter_by_block():
+            async for block in stream.iter_by_block(BLOCK):
                 file.write(block)
 
 
 async def _aioftp_puts(client: aioftp.Client, job: Job, text: list[str]) -> None:
     offset = int((await client.stat(job.name))["size"]) if job.resume else 0
+    content = job.file.read_bytes()
     async with client.upload_stream(job.name, offset=offset) as stream:
-        await stream.write(job.file.read_bytes()[offset:])
+        for start in range(offset, len(content), BLOCK):
+            await stream.write(content[start : start + BLOCK])
 
 
 async def _aioftp_lists(client: aioftp.Client, job: Job, text: list[str]) -> None:
@@ -162,16 +186,6 @@ async def _aioftp_lists(client: aioftp.Client, job: Job, text: list[str]) -> Non
 _AIOFTP: dict[Task, Callable[[aioftp.Client, Job, list[str]], Coroutine[Any, Any, None]]] = {
     "get": _aioftp_gets, "put": _aioftp_puts, "list": _aioftp_lists,
 }  # fmt: skip
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """`asyncio.run`, and an end to what aioftp was still closing (TLS takes its time) when its loop ended."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        try:
-            asyncio.run(work)
-        finally:
-            gc.collect()
 
 
 def _named(error: Exception, code: str = "") -> str:
@@ -199,7 +213,7 @@ def curl(job: Job) -> list[str]:
         "--user", f"{job.user}:{job.password}", "--connect-timeout", str(job.wait), "--max-time", str(PATIENCE),
         *(["--retry", str(job.tries - 1), "--retry-delay", "1"] if job.tries > 1 else []),
         *(["--ftp-port", "-"] if job.active else []), *(["--continue-at", "-"] if job.resume else []),
-        *job.options, *tasks[job.task],
+        *(["--limit-rate", str(job.rate)] if job.rate else []), *job.options, *tasks[job.task],
     ]  # fmt: skip
 
 
@@ -213,6 +227,7 @@ def lftp(job: Job) -> list[str]:
         "ftp:ssl-allow": _on(job.tls != "none"),
         "ftp:ssl-allow-anonymous": "yes",
         "ftp:ssl-force": _on(job.tls == "must"),
+        "net:limit-rate": str(job.rate or 0),
         "net:max-retries": str(job.tries),
         "net:reconnect-interval-base": "1",
         "net:reconnect-interval-multiplier": "1",
@@ -233,14 +248,14 @@ def _on(yes: bool) -> str:
 
 def wget(job: Job) -> list[str]:
     """wget has no way of putting a file. It knows `ftps:` only: with AUTH TLS unless told otherwise."""
-    tls = {"must": ["--ftps-fallback-to-ftp=off"], "implicit": ["--ftps-implicit"]}.get(job.tls, [])
+    tls = {"may": ["--ftps-fallback-to-ftp"], "implicit": ["--ftps-implicit"]}.get(job.tls, [])
     scheme = "ftp" if job.tls == "none" else "ftps"
     tasks = {"get": [*(["--continue"] if job.resume else [])], "list": ["--output-document=-"]}
     return [
         "wget", "--no-config", "--no-proxy", "--server-response", "--progress=dot", f"--tries={job.tries}",
         "--waitretry=1", f"--timeout={job.wait}", f"--ca-certificate={job.ca_file}", *tls,
         f"--ftp-user={job.user}", f"--ftp-password={job.password}", *(["--no-passive-ftp"] if job.active else []),
-        *tasks[job.task], *job.options,
+        *([f"--limit-rate={job.rate}"] if job.rate else []), *tasks[job.task], *job.options,
         f"{scheme}://{job.host}:{job.port}/{job.name if job.task == 'get' else ''}",
     ]  # fmt: skip
 
@@ -256,8 +271,55 @@ CLIENTS = {
         Client("aioftp", _with_aioftp, cannot=frozenset({"active", "may"})),
         Client("curl", _program(curl), "curl", "curl"),
         Client("lftp", _program(lftp), "lftp", "lftp"),
-        Client("wget", _program(wget), "wget", "wget", cannot=frozenset({"put", "may"})),
+        Client("wget", _program(wget), "wget", "wget", cannot=frozenset({"put"})),
     )
 }
 
 EVERYBODY = [pytest.param(client, id=client.name) for client in CLIENTS.values()]
+
+
+def attempt(client: Client[Job], fake: FakeFTP, folder: Path, way: str = "get", **more: Any) -> Report:
+    """Have a client do something, and let the fake read what it has left behind.
+
+    `way` is the task, and how it is to be done: `must` and so on for TLS, `active`, `resume`. What is got without
+    `resume` is got anew.
+    """
+    task, *words = way.split()
+    tls = next((word for word in words if word in get_args(Encryption)), "none")
+    how: dict[str, Any] = {"tls": tls, "active": "active" in words, "resume": "resume" in words}
+    job = Job(fake.host, fake.port, fake.ca_file, folder, task, **{"name": NAMES[task], **how, **more})
+    if task == "put":
+        job.file.write_bytes(UPLOAD)
+    elif task == "get" and not job.resume:
+        job.file.unlink(missing_ok=True)
+    report = client.do(job)
+    fake.settle()
+    return report
+
+
+def assert_came_through(fake: FakeFTP, folder: Path, way: str, report: Report) -> None:
+    """The client says that it is done, and it is: what was sent is what has arrived, byte for byte."""
+    assert report.said == DONE, report.text
+    match way.split()[0]:
+        case "get":
+            assert digest((folder / "big.bin").read_bytes()) == digest(fake.files["big.bin"])
+        case "put":
+            fake.assert_stored("up.bin", sha256=digest(UPLOAD))
+        case "list":
+            assert [name for name in fake.files if name not in report.text] == []
+
+
+def assert_did_not_come_through(fake: FakeFTP, folder: Path, way: str, report: Report) -> None:
+    assert report.said != DONE, report.text
+    match way.split()[0]:
+        case "get":
+            got = folder / "big.bin"
+            assert not got.exists() or got.stat().st_size < len(fake.files["big.bin"])
+        case "put":
+            assert "up.bin" not in fake.files or "up.bin" in fake.files.partial
+        case "list":
+            assert "small.txt" not in report.text
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

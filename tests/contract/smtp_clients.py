@@ -7,10 +7,8 @@ test_smtp_clients.py is played to it from then on. A column of its own in the ta
 from __future__ import annotations
 
 import asyncio
-import gc
 import smtplib
 import ssl
-import warnings
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -87,12 +85,8 @@ def _with_aiosmtplib(job: Job) -> Report:
 
 def _run_with_tls(work: Coroutine[Any, Any, Any]) -> None:
     """`asyncio.run`, and an end to what aiosmtplib was still closing (TLS takes its time) when its loop ended."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        try:
-            asyncio.run(work)
-        finally:
-            gc.collect()
+    with clients.untidy():
+        asyncio.run(work)
 
 
 def _named(error: Exception) -> str:
