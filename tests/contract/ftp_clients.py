@@ -38,8 +38,9 @@ class Job:
     """A file to get or to put, or a directory to list.
 
     `name` is the file's on both sides; the client's own is in `folder`. `resume`: go on where it ended. `active`:
-    the server connects to the client for the data. `tries`: how often a client that knows how to may try by itself,
-    a second apart. `wait`: how many seconds it waits for a silent server. `rate`: how many bytes a second it moves.
+    the server connects to the client for the data. `classic`: no EPSV and EPRT, but PASV and PORT. `tries`: how often
+    a client that knows how to may try by itself, a second apart. `wait`: how many seconds it waits for a silent
+    server. `rate`: how many bytes a second it moves.
     """
 
     host: str
@@ -52,6 +53,7 @@ class Job:
     user: str = "anonymous"
     password: str = "alice@client.test"
     active: bool = False
+    classic: bool = False
     resume: bool = False
     tries: int = 1
     wait: int = PATIENCE
@@ -152,6 +154,7 @@ async def _do_with_aioftp(job: Job, text: list[str]) -> None:
     client = aioftp.Client(
         socket_timeout=job.wait, connection_timeout=job.wait, read_speed_limit=job.rate, write_speed_limit=job.rate,
         ssl=job.context if job.tls == "implicit" else None,
+        passive_commands=("pasv",) if job.classic else ("epsv", "pasv"),
     )  # fmt: skip
     try:
         await client.connect(job.host, job.port)
@@ -189,8 +192,8 @@ _AIOFTP: dict[Task, Callable[[aioftp.Client, Job, list[str]], Coroutine[Any, Any
 
 
 def _named(error: Exception, code: str = "") -> str:
-    """The exception, and the reply code that it carries, if any."""
-    return f"{type(error).__name__} {code}" if code.isdecimal() else type(error).__name__
+    """The exception, without the Error that most of them end with, and the reply code that it carries, if any."""
+    return " ".join([type(error).__name__.removesuffix("Error"), *([code] if code.isdecimal() else [])])
 
 
 # ---- programs ---------------------------------------------------------------------------------------
@@ -210,9 +213,12 @@ def curl(job: Job) -> list[str]:
     }
     return [
         "curl", "-q", "--silent", "--show-error", "--verbose", "--noproxy", "*", "--cacert", job.ca_file, *tls,
-        "--user", f"{job.user}:{job.password}", "--connect-timeout", str(job.wait), "--max-time", str(PATIENCE),
+        "--user", f"{job.user}:{job.password}",
+        "--connect-timeout", str(job.wait), "--speed-time", str(job.wait), "--speed-limit", "1",
+        "--max-time", str(3 * job.wait),  # the reply to an upload is waited for without end
         *(["--retry", str(job.tries - 1), "--retry-delay", "1"] if job.tries > 1 else []),
-        *(["--ftp-port", "-"] if job.active else []), *(["--continue-at", "-"] if job.resume else []),
+        *(["--ftp-port", "-"] if job.active else []), *(["--disable-epsv", "--disable-eprt"] if job.classic else []),
+        *(["--continue-at", "-"] if job.resume else []),
         *(["--limit-rate", str(job.rate)] if job.rate else []), *job.options, *tasks[job.task],
     ]  # fmt: skip
 
@@ -281,12 +287,14 @@ EVERYBODY = [pytest.param(client, id=client.name) for client in CLIENTS.values()
 def attempt(client: Client[Job], fake: FakeFTP, folder: Path, way: str = "get", **more: Any) -> Report:
     """Have a client do something, and let the fake read what it has left behind.
 
-    `way` is the task, and how it is to be done: `must` and so on for TLS, `active`, `resume`. What is got without
-    `resume` is got anew.
+    `way` is the task, and how it is to be done: `must` and so on for TLS, `active`, `classic`, `resume`; `quick` is
+    for a client that waits for a second only. What is got without `resume` is got anew.
     """
     task, *words = way.split()
     tls = next((word for word in words if word in get_args(Encryption)), "none")
-    how: dict[str, Any] = {"tls": tls, "active": "active" in words, "resume": "resume" in words}
+    how: dict[str, Any] = {"tls": tls, **{word: True for word in ("active", "classic", "resume") if word in words}}
+    if "quick" in words:
+        how["wait"] = 1
     job = Job(fake.host, fake.port, fake.ca_file, folder, task, **{"name": NAMES[task], **how, **more})
     if task == "put":
         job.file.write_bytes(UPLOAD)
