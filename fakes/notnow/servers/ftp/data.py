@@ -289,11 +289,25 @@ class DataConnection:
         return not self._passed(len(data))
 
     def _read(self) -> bytes:
+        if not isinstance(self._sock, ssl.SSLSocket):
+            return self._sock.recv(self._allowed())
+        there = self._has_peer()
         try:
             return self._sock.recv(self._allowed())
-        except ssl.SSLEOFError:  # closed without a close_notify, which many servers let pass
-            self._sock.getpeername()  # or reset, for which OpenSSL and Python have the same error: this raises then
+        except ssl.SSLEOFError as error:
+            # A plain end without a close_notify, which many servers let pass. Or a reset: OpenSSL and Python have the
+            # same error for it. OpenSSL 3 tells an end by its reason, mostly, and then loses the peer by an alert.
+            if not there or (error.reason != "UNEXPECTED_EOF_WHILE_READING" and not self._has_peer()):
+                raise
             return b""
+
+    def _has_peer(self) -> bool:
+        """False once the connection has been reset."""
+        try:
+            self._sock.getpeername()
+        except OSError:
+            return False
+        return True
 
     def _allowed(self) -> int:
         """How many bytes may pass at once: at most to the one that is watched."""
