@@ -11,9 +11,10 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import programs
 
@@ -52,11 +53,30 @@ def run(*command: str, given: bytes = b"", folder: Path | None = None) -> subpro
     if folder is None:
         with tempfile.TemporaryDirectory() as name:
             return run(*command, given=given, folder=Path(name))
-    environment = {"HOME": str(folder), "LC_ALL": "C", "PATH": programs.PATH}
-    done = subprocess.run(
-        command, input=given, capture_output=True, timeout=PATIENCE, check=False, cwd=folder, env=environment
-    )
+    done = subprocess.run(command, input=given, capture_output=True, timeout=PATIENCE, check=False, **_at_home(folder))
     return subprocess.CompletedProcess(command, done.returncode, _plain(done.stdout), _plain(done.stderr))
+
+
+@contextlib.contextmanager
+def started(*command: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs while the block goes on, and is ended with it; its output waits to be read."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, **_at_home(folder)) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextlib.contextmanager
+def meanwhile(work: Callable[[], Report]) -> Iterator[Future[Report]]:
+    """A client that works in the background while the block goes on; the block ends when it has."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(work)
+
+
+def _at_home(folder: Path) -> dict[str, Any]:
+    return {"cwd": folder, "env": {"HOME": str(folder), "LC_ALL": "C", "PATH": programs.PATH}}
 
 
 def report(done: subprocess.CompletedProcess[str], word: str) -> Report:

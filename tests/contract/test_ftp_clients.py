@@ -210,3 +210,14 @@ def test_waits_for_slow_replies(title: str, client: Client[Job], tmp_path: Path,
         assert any(x.fault for x in fake.journal)
         fake.assert_expected()
         proves(row.scenario, client.name)
+
+
+@pytest.mark.parametrize("client", EVERYBODY)
+def test_reads_both_lines_of_a_greeting(client: Client[Job], tmp_path: Path) -> None:
+    """A reply of two lines (RFC 959 §4.2): each client has read it to the end, and shows it to its user."""
+    with FakeFTP("ftp/busy-greeting", clock=ManualClock()) as fake:
+        report = attempt(client, fake, tmp_path)
+
+        assert "fake.notnow.test is too busy to provide files right now." in report.text
+        assert "Please come back in 30 seconds." in report.text
+        assert not any(c.after.startswith("USER") for c in fake.journal.connections), "nobody was to log in"

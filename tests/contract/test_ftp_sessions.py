@@ -7,7 +7,6 @@ import contextlib
 import ftplib
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,13 +46,6 @@ def guest(fake: FakeFTP, user: str = "anonymous") -> Iterator[ftplib.FTP]:
         other.connect(fake.host, fake.port)
         other.login(user, "guest@guest.test")
         yield other
-
-
-@contextlib.contextmanager
-def meanwhile(work: Callable[[], Report]) -> Iterator[Future[Report]]:
-    """A client that works in the background while the block goes on; the block ends when it has."""
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(work)
 
 
 def asked(journal: Journal, verb: str) -> int:
@@ -197,7 +189,7 @@ TRIES = {"curl", "lftp", "wget"}
 )
 def test_tries_again_by_itself(row: Row, client: Client[Job], tmp_path: Path) -> None:
     with FakeFTP(row.scenario, clock=ManualClock(), **row.knobs) as fake:
-        with meanwhile(lambda: attempt(client, fake, tmp_path, row.way, tries=3)) as running:
+        with clients.meanwhile(lambda: attempt(client, fake, tmp_path, row.way, tries=3)) as running:
             fake.wait_for(lambda j: any(x.refused and x.fault for x in j), PATIENCE)
             fake.clock.advance("31s")
         report = running.result()
@@ -226,7 +218,7 @@ def test_tries_again_at_a_cap(
     with FakeFTP(f"ftp/{name}", cap=1, **knobs) as fake:
         with contextlib.ExitStack() as stack:
             stack.enter_context(guest(fake))
-            with meanwhile(lambda: attempt(client, fake, tmp_path, tries=3)) as running:
+            with clients.meanwhile(lambda: attempt(client, fake, tmp_path, tries=3)) as running:
                 fake.wait_for(lambda j: any(x.refused and x.fault for x in j), PATIENCE)
                 stack.close()
         report = running.result()
@@ -423,7 +415,7 @@ def test_lftp_comes_back_when_it_has_something_to_do(
 def _pause_between(fake: FakeFTP, folder: Path, command: Callable[[Job], list[str]]) -> Report:
     """Have a program get a file, wait in silence until it is told off, and put another one."""
     job = Job(fake.host, fake.port, fake.ca_file, folder)
-    with meanwhile(lambda: clients.report(clients.run(*command(job), folder=folder), DONE)) as running:
+    with clients.meanwhile(lambda: clients.report(clients.run(*command(job), folder=folder), DONE)) as running:
         fake.wait_for(lambda j: any(x.moment == "retr" and x.facts["whole"] for x in j), PATIENCE)
         fake.settle()
         fake.clock.advance("31s")
