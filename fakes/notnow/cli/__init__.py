@@ -76,17 +76,17 @@ class Commands(click.Group):
 )
 @click.version_option(__version__, prog_name="notnow", message="%(prog)s %(version)s")
 def group() -> None:
-    """Fake mail servers that say "not now" (421, and its neighbours) on cue.
+    """Fake SMTP and FTP servers that say "not now" (421, and its neighbours) on cue.
 
-    Point a client at one and see whether it tries again, how long it waits, and whether it loses mail or sends
-    it twice.
+    Point a client at one and see whether it tries again, how long it waits, and whether it loses something or
+    sends it twice.
 
     \b
     Examples:
       notnow demo                   a careless and a careful sender in the same outage
       notnow list                   the scenarios that there are
       notnow show smtp/overload     what happens in one of them, and its knobs
-      notnow serve smtp/overload    run it, for a client of yours in another terminal
+      notnow serve ftp/overload     run one, for a client of yours in another terminal
     """
 
 
