@@ -33,10 +33,10 @@ LATER = "10m"  # when the clients try again: by then what passes has passed
 
 # ---- refused, and through later ---------------------------------------------------------------------
 
-# curl has 28, "Timeout was reached", for every 421; but it does not take "421" alone for the end of a reply. If
-# EPSV fails it tries PASV, and with EPRT and PORT it is the same: so 421 to PORT is nothing that it meets. wget has
-# 6, "Login incorrect", for a 421 to PASS, and 8 where no data connection can be had. aioftp lists by MLSD.
-# lftp goes on by itself where a transfer was cut: test_ftp_transfers.py has more of it.
+# curl has 28, "Timeout was reached", for every 421; but it does not take "421" alone for the end of a reply. It goes
+# from EPSV to PASV, and from EPRT to PORT, whatever the refusal says. wget has 6, "Login incorrect", for a 421 to PASS,
+# and 8 where it gets no data connection. aioftp lists by MLSD. lftp comes back by itself where a transfer was cut, and
+# loses uploads then: test_ftp_transfers.py has more of it.
 REFUSED = """
 scenario and knobs                   |way                   |at             |ftplib             |aioftp             |curl|lftp|wget
 stalled-greeting                     |get quick>get         |               |Timeout            |Timeout            |28  |1   |4

@@ -203,19 +203,17 @@ def test_tries_again_by_itself(row: Row, client: Client[Job], tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "knobs", "says"),
+    ("name", "says"),
     [
-        ("proftpd-max-connections", {}, {"curl": "exit 8", "lftp": DONE, "wget": DONE}),
-        ("proftpd-max-clients", {}, {"curl": "exit 67", "lftp": DONE, "wget": "exit 6"}),
-        ("too-many-per-user", {}, {"curl": DONE, "lftp": DONE, "wget": "exit 6"}),
+        ("proftpd-max-connections", {"curl": "exit 8", "lftp": DONE, "wget": DONE}),
+        ("proftpd-max-clients", {"curl": "exit 67", "lftp": DONE, "wget": "exit 6"}),
+        ("too-many-per-user", {"curl": DONE, "lftp": DONE, "wget": "exit 6"}),
     ],
 )
 @pytest.mark.parametrize("client", [p for p in EVERYBODY if p.id in TRIES])
-def test_tries_again_at_a_cap(
-    name: str, knobs: dict[str, str], says: dict[str, str], client: Client[Job], tmp_path: Path
-) -> None:
-    """ProFTPD's 530 is final for curl, and for wget after the password. What is 530 to lftp it reads the words of."""
-    with FakeFTP(f"ftp/{name}", cap=1, **knobs) as fake:
+def test_tries_again_at_a_cap(name: str, says: dict[str, str], client: Client[Job], tmp_path: Path) -> None:
+    """A 530 is final for curl, and after the password for wget, 421 or 530; lftp reads the words, and comes back."""
+    with FakeFTP(f"ftp/{name}", cap=1) as fake:
         with contextlib.ExitStack() as stack:
             stack.enter_context(guest(fake))
             with clients.meanwhile(lambda: attempt(client, fake, tmp_path, tries=3)) as running:
@@ -459,7 +457,7 @@ def test_comes_during_the_maintenance(client: Client[Job], tmp_path: Path, prove
 def test_a_refused_auth_is_followed_by_a_login_in_clear_text(
     client: Client[Job], tmp_path: Path, proves: Proves
 ) -> None:
-    """With TLS "if it is offered": after a 431; and after a 421 that does not close, but for lftp and curl."""
+    """With TLS "if it is offered", that is, and after a 431. After a 421 there is no connection left to do so on."""
     with FakeFTP("ftp/auth-tls-refused", clock=ManualClock()) as fake:
         assert_came_through(fake, tmp_path, "get", attempt(client, fake, tmp_path, "get may"))
         assert [c.tls for c in fake.journal.connections] == [None]
@@ -468,8 +466,8 @@ def test_a_refused_auth_is_followed_by_a_login_in_clear_text(
 
 
 @pytest.mark.parametrize("client", [p for p in EVERYBODY if p.id != "ftplib"])
-def test_tls_goes_for_the_data_as_well(client: Client[Job], tmp_path: Path) -> None:
-    """Uploads of many blocks: the end of one in TLS may not be mistaken, nor what is on its way lost."""
+def test_no_byte_of_a_transfer_in_tls_is_lost(client: Client[Job], tmp_path: Path) -> None:
+    """lftp closes with session tickets unread, if there are any, and loses what it has not sent yet: there are none."""
     with FakeFTP(tls="implicit") as fake:
         for _ in range(5):
             way = "get implicit" if "put" in client.cannot else "put implicit"

@@ -187,6 +187,19 @@ def test_the_quit_of_aioftp_hides_the_421() -> None:
 # ---- uploads ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("client", [p for p in EVERYBODY if p.id not in ("wget", "lftp")])
+def test_a_cut_upload_leaves_a_piece(client: Client[Job], tmp_path: Path) -> None:
+    with FakeFTP("ftp/killed-mid-upload") as fake:
+        assert attempt(client, fake, tmp_path, "put").said != DONE
+        assert fake.files["up.bin"] == UPLOAD[:1_000_000]
+        with pytest.raises(
+            AssertionError, match=r"every file to be whole, but only 1000000 bytes of up\.bin have come"
+        ):
+            fake.assert_no_partial_files()
+        with pytest.raises(AssertionError, match="only a piece of it has come, 1000000 bytes"):
+            fake.assert_stored("up.bin", UPLOAD)
+
+
 def test_lftp_resumes_an_upload_that_fits_its_buffer(tmp_path: Path, proves: Proves) -> None:
     programs.need("lftp", "lftp")
     with FakeFTP("ftp/killed-mid-upload") as fake:
@@ -265,7 +278,7 @@ def test_curl_doubles_what_it_appends_again(tmp_path: Path) -> None:
 
 
 def test_lftp_hangs_up_on_what_is_still_to_be_read(tmp_path: Path) -> None:
-    """A 421 behind the 226: lftp drops the data that it has not read yet, comes back and resumes, so often as it must."""
+    """A 421 behind the 226: lftp drops the data that it has not read yet, comes back and resumes, over and over."""
     programs.need("lftp", "lftp")
     with FakeFTP("ftp/accepted-then-421") as fake:
         assert_came_through(fake, tmp_path, "get", attempt(CLIENTS["lftp"], fake, tmp_path, tries=50))
