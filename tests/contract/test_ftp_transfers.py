@@ -281,7 +281,10 @@ def test_lftp_hangs_up_on_what_is_still_to_be_read(tmp_path: Path) -> None:
     """A 421 behind the 226: lftp drops the data that it has not read yet, comes back and resumes, over and over."""
     programs.need("lftp", "lftp")
     with FakeFTP("ftp/accepted-then-421") as fake:
-        assert_came_through(fake, tmp_path, "get", attempt(CLIENTS["lftp"], fake, tmp_path, tries=50))
+        with clients.meanwhile(lambda: attempt(CLIENTS["lftp"], fake, tmp_path, tries=50)) as running:
+            fake.wait_for(lambda _: len(transfers(fake)) > 1 or running.done(), PATIENCE)
+            fake.play("ftp/healthy")
+        assert_came_through(fake, tmp_path, "get", running.result())
         assert offsets(fake) == sorted(offsets(fake))
         assert all(x.facts["whole"] for x in transfers(fake))
 
