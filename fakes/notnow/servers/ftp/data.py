@@ -279,7 +279,7 @@ class DataConnection:
         return True
 
     def _receive(self) -> bool:
-        data = self._sock.recv(self._allowed())
+        data = self._read()
         if not data:
             if self._ascii is not None:
                 self.file_obj.write(self._ascii.rest())
@@ -287,6 +287,27 @@ class DataConnection:
             return False
         self.file_obj.write(self._ascii(data) if self._ascii else data)
         return not self._passed(len(data))
+
+    def _read(self) -> bytes:
+        if not isinstance(self._sock, ssl.SSLSocket):
+            return self._sock.recv(self._allowed())
+        there = self._has_peer()
+        try:
+            return self._sock.recv(self._allowed())
+        except ssl.SSLEOFError as error:
+            # A plain end without a close_notify, which many servers let pass. Or a reset: OpenSSL and Python have the
+            # same error for it. OpenSSL 3 tells an end by its reason, mostly, and then loses the peer by an alert.
+            if not there or (error.reason != "UNEXPECTED_EOF_WHILE_READING" and not self._has_peer()):
+                raise
+            return b""
+
+    def _has_peer(self) -> bool:
+        """False once the connection has been reset."""
+        try:
+            self._sock.getpeername()
+        except OSError:
+            return False
+        return True
 
     def _allowed(self) -> int:
         """How many bytes may pass at once: at most to the one that is watched."""
@@ -365,11 +386,15 @@ class DataConnection:
     # ---- TLS -------------------------------------------------------------------------------------
 
     def _secured(self) -> ssl.SSLSocket:
-        """The socket in TLS, which begins here. Raises OSError if the client has gone already."""
+        """The socket in TLS, which begins here. Raises OSError if the client has gone already.
+
+        There are no tickets. Who only sends does not read them, and a socket that is closed with something unread
+        in it takes what it has not sent yet with it.
+        """
         if not isinstance(self._sock, ssl.SSLSocket):
             self._sock.getpeername()  # `ssl` would notice too, but leave a half-made socket behind
-            self._sock = tls.context(self.session.certificate).wrap_socket(
-                self._sock, server_side=True, do_handshake_on_connect=False
+            self._sock = tls.context(self.session.certificate, tickets=False).wrap_socket(
+                self._sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
             )
         return self._sock
 
