@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ftp_raw import Raw, one, port_of, rules, then
+from ftp_client import Raw, one, port_of, rules, then
 from notnow import FakeFTP, ManualClock
 from notnow.conduct import attempts
 from notnow.conduct.timeline import render, timeline, transcript

@@ -17,7 +17,7 @@ import aioftp
 import pytest
 import tenacity
 
-from ftp_raw import one, rules, then
+from ftp_client import one, rules, then
 from notnow import FakeFTP, FakeSMTP
 from notnow.fast_forward import FastForward
 from notnow.servers.ftp.files import filling

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from ftp_raw import BIG, MODES, Raw, host_of, one, port_of, rules, trusting
+from ftp_client import BIG, MODES, Raw, host_of, one, port_of, rules, trusting
 from notnow import FakeFTP, ManualClock
 from notnow.servers.ftp import session
 from notnow.servers.ftp.files import filling

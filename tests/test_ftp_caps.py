@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ftp_raw import Raw, one, port_of, rules, then, trusting
+from ftp_client import Raw, one, port_of, rules, then, trusting
 from notnow import FakeFTP, ManualClock
 
 NO = "421 Too many connections, says the test"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ftp_raw import Raw, one, port_of, rules, trusting
+from ftp_client import Raw, one, port_of, rules, trusting
 from notnow import FakeFTP, ManualClock
 from notnow.moments import MOMENTS
 

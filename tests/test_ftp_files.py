@@ -8,7 +8,7 @@ from collections.abc import MutableMapping
 
 import pytest
 
-from ftp_raw import BIG, Raw, one, rules
+from ftp_client import BIG, Raw, one, rules
 from notnow import FakeFTP, ManualClock, ScenarioError
 from notnow.servers.ftp.files import DEFAULT, ROOM, Files, NoRoomError, Reader, Writer, filling, path
 

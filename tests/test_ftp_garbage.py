@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ftp_raw import Data, Raw, fds, one, port_of, rules, then, trusting
+from ftp_client import Data, Raw, fds, one, port_of, rules, then, trusting
 from notnow import FakeFTP, ManualClock
 from notnow.journal import LONGEST
 from notnow.servers import _fake

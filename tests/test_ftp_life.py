@@ -12,7 +12,7 @@ import time
 import aioftp
 import pytest
 
-from ftp_raw import Raw, one, rules, then, trusting
+from ftp_client import Raw, one, rules, then, trusting
 from notnow import FakeError, FakeFTP, FakeSMTP, ManualClock, RealClock, ScenarioError, WaitTimeoutError
 from notnow.servers import _fake, by_protocol
 from notnow.servers.ftp.files import filling

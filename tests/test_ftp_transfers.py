@@ -8,7 +8,7 @@ import ssl
 
 import pytest
 
-from ftp_raw import Raw, one, port_of, rules, then, trusting
+from ftp_client import Raw, one, port_of, rules, then, trusting
 from notnow import FakeFTP, ManualClock
 
 NO = "421 Not now, says the test"
