@@ -1,98 +1,52 @@
-"""FTP clients for tests: `Raw` says what it is told to, `CarefulTransfer` does what RFC 959 and RFC 1123 §4.1 ask."""
+"""FTP clients for tests: `Raw` says what it is told to on the control connection and opens `Data` connections, and
+`CarefulTransfer` does what RFC 959 and RFC 1123 §4.1 ask.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
 import ssl
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
+import toml_rules
 from notnow import FakeFTP
-from raw_connection import PATIENCE, RawConnection, Refused, trusting, wrapped
+from raw_connection import PATIENCE, RawConnection, Refused, trusting
+from toml_rules import one, then
 
-__all__ = ["CarefulTransfer", "Data", "Job", "Raw", "Refused", "trusting"]
+__all__ = [
+    "BIG",
+    "MODES",
+    "CarefulTransfer",
+    "Data",
+    "Job",
+    "Raw",
+    "fds",
+    "host_of",
+    "one",
+    "port_of",
+    "rules",
+    "then",
+    "trusting",
+]
 
-
-class Raw(RawConnection):
-    """A control connection to a fake that says what it is told to, and opens data connections."""
-
-    private: ssl.SSLContext | None = None  # what data connections are protected with (PROT P)
-
-    def login(self, user: str = "anonymous", password: str = "guest@client.test") -> Self:
-        """Read the greeting, log in, and ask for TYPE I."""
-        assert (greeting := self.reply()).startswith("220"), greeting
-        assert (reply := self.say(f"USER {user}")).startswith("331"), reply
-        assert (reply := self.say(f"PASS {password}")).startswith("230"), reply
-        assert self.say("TYPE I").startswith("200")
-        return self
-
-    def auth_tls(self, context: ssl.SSLContext, name: str | None = "localhost") -> Self:
-        """AUTH TLS, and data connections in TLS too. To be said after the greeting."""
-        assert self.say("AUTH TLS").startswith("234")
-        self.wrap(context, name)
-        assert self.replies_to("PBSZ 0", "PROT P") == ["200", "200"]
-        self.private = context
-        return self
-
-    def replies_to(self, *lines: str) -> list[str]:
-        """Send lines, one after the other; the codes of their replies."""
-        return [self.say(line)[:3] for line in lines]
-
-    def data(self, way: str = "PASV", heard: list[str] | None = None) -> Data:
-        """A way to a data connection, with PASV, EPSV, PORT or EPRT; see `Data`. `heard` gets the reply."""
-        return Data(self, way, heard)
-
-    def store(self, name: str, content: bytes, verb: str = "STOR", way: str = "PASV") -> str:
-        """A whole upload; the reply to it."""
-        with self.data(way) as data:
-            assert (reply := self.say(f"{verb} {name}"))[0] == "1", reply
-            data.open()
-            data.send(content)
-            data.finish()
-            return self.reply()
-
-    def retrieve(self, name: str, verb: str = "RETR", way: str = "PASV") -> tuple[bytes, str]:
-        """A whole download, or a listing; and the reply to it."""
-        with self.data(way) as data:
-            assert (reply := self.say(f"{verb} {name}"))[0] == "1", reply
-            data.open()
-            return data.everything(), self.reply()
+MODES = ("PASV", "EPSV", "PORT", "EPRT")
+BIG = 3_000_000  # bytes of big.bin
+rules = partial(toml_rules.rules, protocol="ftp")
 
 
 class Data:
-    """A data connection, or a way to one: in passive mode it is made at once, in active mode by `open`.
+    """A data connection, or the port at which it is to come: it is made when it is first used."""
 
-    In passive mode it is the control connection's host that is connected to, whatever the reply to PASV says: many
-    servers behind a NAT name an address that nobody can reach. Raises Refused and OSError.
-    """
-
-    def __init__(self, raw: Raw, way: str, heard: list[str] | None = None) -> None:
-        self._raw, self._sock, self._listener = raw, None, None
-        if way in ("PORT", "EPRT"):
-            self._listener = socket.create_server((raw.sock.getsockname()[0], 0))
-            self._listener.settimeout(raw.patience)
-        try:
-            reply = raw.say(self._line(way))
-            if heard is not None:
-                heard.append(reply)
-            if reply[0] != "2":
-                raise Refused(int(reply[:3]))
-            if self._listener is None:
-                self._sock = socket.create_connection((raw.sock.getpeername()[0], _port(reply)), raw.patience)
-        except BaseException:
-            self.close()
-            raise
-
-    def _line(self, way: str) -> str:
-        if self._listener is None:
-            return way
-        host, port = self._listener.getsockname()[:2]
-        if way == "EPRT":
-            return f"EPRT |1|{host}|{port}|"
-        return f"PORT {host.replace('.', ',')},{port // 256},{port % 256}"
+    def __init__(self, sock: socket.socket, listens: bool, tls: ssl.SSLContext | None) -> None:
+        self._sock, self._listens, self._tls = sock, listens, tls
+        self.gone: ConnectionResetError | None = None  # it was reset as soon as it was made
 
     def __enter__(self) -> Self:
         return self
@@ -100,49 +54,204 @@ class Data:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def open(self) -> socket.socket:
-        """The connection, once the server has said 1yz to the transfer."""
-        if self._sock is None:
-            assert self._listener is not None
-            self._sock, _ = self._listener.accept()
-            self._sock.settimeout(self._raw.patience)
-        if self._raw.private is not None:
-            self._sock = wrapped(self._sock, self._raw.private, "localhost")
+    @property
+    def sock(self) -> socket.socket:
+        if self.gone is not None:
+            raise self.gone
+        if self._listens:
+            listener, self._listens = self._sock, False
+            try:
+                self._sock = listener.accept()[0]
+            finally:
+                listener.close()
+            self._sock.settimeout(PATIENCE)
+        if self._tls is not None:
+            context, self._tls = self._tls, None
+            self._sock = context.wrap_socket(self._sock, server_hostname="localhost", suppress_ragged_eofs=False)
         return self._sock
 
-    def everything(self, into: bytearray | None = None) -> bytes:
-        """All that comes, until the end. What came before an error is in `into`."""
-        assert self._sock is not None
-        into = bytearray() if into is None else into
-        while piece := self._sock.recv(65536):
-            into += piece
-        return bytes(into)
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
 
-    def send(self, content: bytes | bytearray) -> None:
-        assert self._sock is not None
-        self._sock.sendall(content)
+    def exactly(self, size: int) -> bytes:
+        """The next so many bytes. Raises EOFError where they end before."""
+        got = bytearray()
+        while len(got) < size:
+            piece = self.sock.recv(size - len(got))
+            if not piece:
+                raise EOFError(bytes(got))
+            got += piece
+        return bytes(got)
 
-    def finish(self) -> None:
-        """The end of an upload."""
-        assert self._sock is not None
-        if isinstance(self._sock, ssl.SSLSocket):
-            with contextlib.suppress(OSError):  # the server need not say goodbye
-                self._sock = self._sock.unwrap()
-        self._sock.close()
+    def rest(self, into: bytearray | None = None) -> bytes:
+        """Everything until the end, `into` this if it is to be kept when OSError is raised: where a reset comes, or in
+        TLS an end without a goodbye.
+        """
+        got = bytearray() if into is None else into
+        while piece := self.sock.recv(1 << 20):
+            got += piece
+        return bytes(got)
+
+    def end(self) -> None:
+        """All has been sent: in TLS with the goodbye that says so (RFC 8446 §6.1)."""
+        sock = self.sock
+        if isinstance(sock, ssl.SSLSocket):
+            with contextlib.suppress(OSError):  # the other side may have gone without one
+                self._sock = sock = sock.unwrap()
+        self.close()
 
     def close(self) -> None:
-        for sock in (self._sock, self._listener):
-            if sock is not None:
-                sock.close()
+        self._sock.close()
+
+    def reset(self) -> None:
+        """Leave with an RST."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._sock.close()
 
 
-def _port(reply: str) -> int:
-    """The port in the reply to PASV or EPSV."""
-    if extended := re.search(r"\(\|\|\|(\d+)\|\)", reply):
-        return int(extended[1])
-    numbers = re.search(r"\d+,\d+,\d+,\d+,(\d+),(\d+)", reply)
-    assert numbers, reply
-    return int(numbers[1]) * 256 + int(numbers[2])
+class Raw(RawConnection):
+    """A control connection that says what it is told to and reads replies, or what comes instead.
+
+    `private` is the TLS context of its data connections; None where they are in the clear. `held` are closed with it.
+    """
+
+    fake: FakeFTP
+    private: ssl.SSLContext | None = None
+
+    def __init__(self, fake: FakeFTP, **given: object) -> None:
+        self.fake, self.held = fake, list[Data]()
+        super().__init__(fake, **given)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        for data in self.held:
+            data.close()
+        super().close()
+
+    # ---- saying and reading --------------------------------------------------------------------
+
+    def code(self, line: str = "") -> str:
+        """The code of the next reply, to a line or to what was said before."""
+        return (self.say(line) if line else self.reply())[:3]
+
+    def hello(self, user: str = "anonymous", password: str = "guest@") -> Self:
+        """Read the greeting and log in, for binary transfers."""
+        assert self.code() == "220"
+        return self.login(user, password)
+
+    def login(self, user: str = "anonymous", password: str = "guest@") -> Self:
+        assert self.code(f"USER {user}") == "331"
+        assert self.code(f"PASS {password}") == "230"
+        assert self.code("TYPE I") == "200"
+        return self
+
+    def auth(self, context: ssl.SSLContext, name: str | None = "localhost") -> Self:
+        """AUTH TLS, and the handshake (RFC 4217)."""
+        assert self.code("AUTH TLS") == "234"
+        self.wrap(context, name)
+        return self
+
+    def protect(self, context: ssl.SSLContext) -> Self:
+        """PBSZ and PROT P: data connections are in TLS from now on."""
+        assert self.code("PBSZ 0") == "200"
+        assert self.code("PROT P") == "200"
+        self.private = context
+        return self
+
+    # ---- data connections ----------------------------------------------------------------------
+
+    def data(self, mode: str = "PASV") -> Data:
+        """A data connection, or the port for it."""
+        return self.passive(mode) if mode in ("PASV", "EPSV") else self.active(mode)
+
+    def hold(self, mode: str = "PASV") -> Data:
+        """A data connection that is closed with this one."""
+        self.held.append(self.data(mode))
+        return self.held[-1]
+
+    def passive(self, mode: str = "PASV") -> Data:
+        return self.visit(port_of(self.say(mode)))
+
+    def visit(self, port: int, source: str | None = None) -> Data:
+        """Connect to a port of the fake, from an address of this machine."""
+        sock = socket.socket(self.sock.family)
+        sock.settimeout(PATIENCE)
+        data = Data(sock, False, self.private)
+        try:
+            if source is not None:
+                sock.bind((source, 0))
+            sock.connect((self.fake.host, port))
+        except ConnectionResetError as error:
+            data.gone = error
+        except BaseException:
+            sock.close()
+            raise
+        return data
+
+    def active(self, mode: str = "PORT") -> Data:
+        data = self.listen()
+        try:
+            assert self.code(self.where(data, mode)) == "200"
+        except BaseException:
+            data.close()
+            raise
+        return data
+
+    def listen(self) -> Data:
+        sock = socket.create_server((self.sock.getsockname()[0], 0), family=self.sock.family)
+        sock.settimeout(PATIENCE)
+        return Data(sock, True, self.private)
+
+    def where(self, data: Data, mode: str = "PORT") -> str:
+        """The command that says where a port of ours is."""
+        host, port = data._sock.getsockname()[:2]
+        if mode == "PORT":
+            return f"PORT {host.replace('.', ',')},{port // 256},{port % 256}"
+        return f"EPRT |{2 if ':' in host else 1}|{host}|{port}|"
+
+    # ---- transfers -----------------------------------------------------------------------------
+
+    def get(self, line: str, mode: str = "PASV") -> bytes:
+        """A whole download, or listing."""
+        with self.data(mode) as data:
+            assert self.say(line)[0] == "1"
+            content = data.rest()
+            if isinstance(data.sock, ssl.SSLSocket):
+                data.end()
+        reply = self.reply()
+        assert reply.startswith("226"), reply
+        return content
+
+    def put(self, line: str, content: bytes, mode: str = "PASV") -> str:
+        """A whole upload; the reply to it."""
+        with self.data(mode) as data:
+            self.send(line + "\r\n")
+            reply = self.reply()
+            if reply[0] == "1":
+                data.send(content)
+                data.end()
+                reply = self.reply()
+            return reply
+
+
+def port_of(reply: str) -> int:
+    """The port in a reply to PASV or EPSV."""
+    if match := re.fullmatch(r"229 .*\(\|\|\|(\d+)\|\).*", reply):
+        return int(match[1])
+    match = re.fullmatch(r"227 .*\((?:\d+,){4}(\d+),(\d+)\).*", reply)
+    assert match, reply
+    return int(match[1]) * 256 + int(match[2])
+
+
+def host_of(reply: str) -> str:
+    """The address in a reply to PASV."""
+    match = re.search(r"\((\d+),(\d+),(\d+),(\d+),", reply)
+    assert match, reply
+    return ".".join(match.groups())
+
+
+def fds() -> int:
+    """How many files and sockets this process has open."""
+    return len(os.listdir("/proc/self/fd"))
 
 
 @dataclass
@@ -261,7 +370,6 @@ class CarefulTransfer:
             if name := re.search(r"FILE: (\S+)", begun):  # RFC 1123 §4.1.2.9: the name that the server has chosen
                 job.verb, job.name = "STOR", name[1]
             with contextlib.suppress(OSError):  # the reply says what has become of it
-                data.open()
                 self._move(data, job, there)
             self._ask(raw)
 
@@ -277,8 +385,19 @@ class CarefulTransfer:
         return int(reply[4:]) if reply.startswith("213") else None
 
     def _data(self, raw: Raw) -> Data:
+        way = self.ways[0]
         try:
-            return raw.data(self.ways[0], self.heard)
+            if way in ("PASV", "EPSV"):
+                # Whatever the reply says, it is the host of the control connection that is connected to: many
+                # servers behind a NAT name an address that nobody can reach.
+                return raw.visit(port_of(self._ask(raw, way)))
+            data = raw.listen()
+            try:
+                self._ask(raw, raw.where(data, way))
+            except BaseException:
+                data.close()
+                raise
+            return data
         except (Refused, OSError):
             self._turn()
             raise
@@ -289,10 +408,10 @@ class CarefulTransfer:
             data.send(job.content[there:half])
             self._dawdle("upload")
             data.send(job.content[half:])
-            data.finish()
+            data.end()
         else:
             job.content = bytearray(job.content)
-            data.everything(job.content)
+            data.rest(job.content)
 
     def _turn(self) -> None:
         """The next way to a data connection."""

@@ -42,7 +42,7 @@ def _sessions(n: int, user: str = "ann") -> Held:
     def hold(fake: FakeFTP) -> Iterator[list[str]]:
         with contextlib.ExitStack() as stack:
             for _ in range(n):
-                stack.enter_context(Raw(fake)).login(user)
+                stack.enter_context(Raw(fake)).hello(user)
             yield []
 
     return hold
@@ -51,18 +51,17 @@ def _sessions(n: int, user: str = "ann") -> Held:
 @contextlib.contextmanager
 def _a_session_that_does_nothing(fake: FakeFTP) -> Iterator[list[str]]:
     heard: list[str] = []
-    with Raw(fake).login() as raw:
+    with Raw(fake).hello() as raw:
         yield heard
         heard += raw.until_end().splitlines()
 
 
 @contextlib.contextmanager
 def _a_transfer_in_progress(fake: FakeFTP) -> Iterator[list[str]]:
-    with Raw(fake).login() as raw, raw.data() as data:
+    with Raw(fake).hello() as raw, raw.data() as data:
         assert raw.say("STOR held.bin")[0] == "1"
-        data.open()
         yield []
-        data.finish()
+        data.end()
         assert raw.reply().startswith("226")
 
 
@@ -88,7 +87,7 @@ def _never_logs_in(fake: FakeFTP) -> list[str]:
 
 
 def _never_connects(fake: FakeFTP) -> list[str]:
-    with Raw(fake).login() as raw:
+    with Raw(fake).hello() as raw:
         assert raw.say("PASV").startswith("227")
         fake.clock.advance("30s")
         heard = raw.reply()

@@ -116,7 +116,7 @@ class RawConnection:
         with contextlib.suppress(EOFError):
             while True:
                 self._more()
-        return self.buffer.decode()
+        return self.buffer.decode("utf-8", "replace")  # an error may repeat what it is about
 
     @property
     def ended(self) -> bool:

@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 import ssl
 from collections.abc import Callable
 from typing import Self
 
-from notnow import FakeSMTP, Scenario
-from notnow.scenario import loads
+from notnow import FakeSMTP
 from raw_connection import PATIENCE, RawConnection, Refused, trusting
+from toml_rules import one, rules, then
 
 __all__ = ["MESSAGE", "PATIENCE", "CarefulSender", "Raw", "Refused", "one", "plain", "rules", "then", "trusting"]
 
 MESSAGE = b"From: a@client.test\r\nTo: b@server.test\r\nSubject: hello\r\nMessage-ID: <1@client.test>\r\n\r\nhello\r\n"
-
-
-def one(on: str | list[str], **keys: object) -> str:
-    """The TOML of one rule: `one("mail", reply="421 no")`."""
-    return "[[phase.rule]]\n" + "".join(f"{k} = {_toml(v)}\n" for k, v in {"on": on, **keys}.items())
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + " }"
-    return json.dumps(value)
-
-
-def rules(*texts: str, head: str = "", phase: str = "") -> Scenario:
-    """A scenario of these rules. `head` stands above its phase and `phase` in it; a text may begin further phases."""
-    return loads("\n".join(['protocol = "smtp"', head, '[[phase]]\nname = "one"', phase, *texts]), name="test")
-
-
-def then(name: str, *texts: str, **keys: object) -> str:
-    """The TOML of a further phase."""
-    return "\n".join([f'[[phase]]\nname = "{name}"', *(f"{k} = {_toml(v)}" for k, v in keys.items()), *texts])
 
 
 class Raw(RawConnection):

@@ -158,7 +158,7 @@ def test_what_a_client_said_after_the_close_is_shown(story: Story) -> None:
 
 
 def stou(story: Story, whole: str = "", path: str = "/", cut: str | None = None) -> None:
-    """A STOU: refused before it had a name, cut under one, or stored with this hash."""
+    """A STOU, which has a name of its own each time: refused before it had one, cut, or stored with this hash."""
     exchange = story.say(story.connect(), "stou", "STOU", "226 Ok" if whole else "421 no")
     facts: dict[str, object] = {"direction": "upload", "path": path, "whole": bool(whole), "data": cut, "bytes": 0}
     exchange.facts = {**facts, "stored": True, "sha256": whole} if whole else facts
@@ -171,10 +171,11 @@ def test_a_stou_that_was_refused_is_settled_by_the_next_one(story: Story) -> Non
     assert [(item.left_cut, len(item.came)) for item in items(story.journal)] == [(False, 1)]
 
 
-def test_a_stou_that_was_cut_has_a_name_already(story: Story) -> None:
+def test_a_stou_that_was_cut_is_settled_by_the_next_one(story: Story) -> None:
     stou(story, path="/ftpd.1", cut="fin")
+    assert [item.left_cut for item in items(story.journal)] == [True]
     stou(story, "a" * 64, "/ftpd.2")
-    assert [item.left_cut for item in items(story.journal)] == [True, False]
+    assert [(item.name, item.left_cut) for item in items(story.journal)] == [("the upload of STOU", False)]
 
 
 def test_what_was_begun_and_closed_without_a_word_is_told_so(story: Story) -> None:

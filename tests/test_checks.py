@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from notnow import events
 from notnow.engine import Engine
 from notnow.errors import Problem, ScenarioError
-from notnow.grammar import PER
-from notnow.moments import MOMENTS, facts_at
+from notnow.grammar import DATA_ENDINGS, PER, SINCE
+from notnow.moments import MOMENTS, PROTOCOLS, facts_at
 from notnow.scenario import loads
+from notnow.units import SIZE_HELP
 from playbook import document, phase, rule, toml
 
 NO = "451 no"
@@ -237,9 +238,164 @@ class TestPhases:
         assert told(phase(until={moment: 1}), phase()) == []
 
 
+class TestFTP:
+    """What only FTP has: data connections, files, places in a transfer."""
+
+    @pytest.mark.parametrize(
+        ("made", "found"),
+        [
+            (rule("noop", data="fin"), "data: 'data' cannot be done at 'noop'"),
+            (rule("connect", data="fin"), "data: 'data' cannot be done at 'connect'"),
+            (rule("port", data="fin"), "data: 'data' cannot be done at 'port'"),
+            (rule("pasv", after_bytes=3, reply=NO), "after_bytes: 'after_bytes' cannot be done at 'pasv'"),
+            (rule(["retr", "noop"], after_bytes=3, reply=NO), "after_bytes: 'after_bytes' cannot be done at 'noop'"),
+            (rule("retr", after_bytes=3), "after_bytes: nothing is done after these bytes"),
+            (rule("retr", after_bytes=3, delay="1s"), "after_bytes: nothing is done after these bytes"),
+            (rule("retr", data="fin", stall=True), "data: nothing ends the transfer"),
+            (rule("retr", data="drop"), "data: no data connection ends by that"),
+            (rule("transfer", data="drop", reply=NO), "data: no data connection ends by that"),
+            (rule("enter", data="fin"), "data: nothing ends the transfer"),
+            (rule("idle", data="fin", after="5m"), "data: nothing ends the transfer"),
+            (rule("enter", data="drop", reply=NO), "data: no data connection ends by that"),
+            (rule("pasv", data="fin", reply=NO), "data: no data connection is announced that could end"),
+            (rule("epsv", data="drop", reply=NO), "data: no data connection is announced that could end"),
+            (rule("pasv", data="fin", close=True), "data: no data connection is announced that could end"),
+            (rule("pasv", data="fin", reply="227 x", keep=False), "data: no data connection is announced that could end"),
+            (rule("stor", data="fin", reply=NO, keep=True), "data: of a transfer that ends at once there is nothing to keep"),
+            (rule("retr", keep=True, data="fin", after_bytes=3), "keep: 'keep' goes with a reply or a close"),
+            (rule("enter", keep=True, reply=NO), "keep: 'keep' cannot be done at 'enter'"),
+            (rule("login", after_bytes=1, reply=NO), "after_bytes: 'after_bytes' cannot be done at 'login'"),
+        ],
+    )  # fmt: skip
+    def test_faults_that_have_nothing_to_do(self, made: dict[str, Any], found: str) -> None:
+        assert told(made, protocol="ftp") == [f"phase[0].rule[0].{found}"]
+
+    @pytest.mark.parametrize(
+        "made",
+        [
+            *(rule("transfer", data=how) for how in ("fin", "reset", "drain")),
+            *(rule(["pasv", "epsv"], data=how) for how in ("fin", "reset", "drain", "drop")),
+            rule("pasv", data="drop", reply="227 Entering Passive Mode (1,2,3,4,{p1},{p2})."),
+            rule("epsv", data="reset", reply=NO, keep=True),
+            rule("retr", after_bytes=1, data="reset"),
+            rule("stor", after_bytes=1, data="drain", reply=NO, keep=False),
+            rule("stor", after_bytes=1, data="drain", reply=NO, keep=True),
+            rule("list", after_bytes=1, stall=True),
+            rule("stor", reply=NO, keep=True),
+            rule("enter", data="reset", reply=NO),
+            rule("idle", data="drain", close=True, after="5m"),
+            rule("error", data="fin", reply=NO),
+            rule("retr", data="fin", close="reset"),
+            rule("transfer", delay="1s"),
+        ],
+    )  # fmt: skip
+    def test_faults_that_have(self, made: dict[str, Any]) -> None:
+        assert told(made, protocol="ftp") == []
+
+    @pytest.mark.parametrize("name", ["p1", "p2", "data.port"])
+    def test_placeholders_of_a_port(self, name: str) -> None:
+        assert told(rule(["pasv", "epsv"], reply=f"227 {{{name}}}"), protocol="ftp") == []
+        for on in ("port", "retr", "connect", "enter"):
+            found = told(rule(on, reply=f"227 {{{name}}}"), protocol="ftp")
+            assert found == [f"phase[0].rule[0].reply: {{{name}}} is not known at '{on}'"]
+        assert told(rule("mail", reply=f"227 {{{name}}}")) == [
+            f"phase[0].rule[0].reply: {{{name}}} is not known at 'mail'"
+        ]
+
+    def test_where_they_are_known_is_said(self) -> None:
+        (problem,) = problems(document(rule("port", reply="227 {p1}"), protocol="ftp"))
+        assert problem.allowed == "at pasv, epsv"
+        (problem,) = problems(document(rule("mail", reply="227 {p1}")))
+        assert problem.allowed == "at no moment"
+
+    @pytest.mark.parametrize("name", ["p1", "p2"])
+    def test_a_knob_may_not_have_their_names(self, name: str) -> None:
+        found = told(rule("connect", reply=f"421 {{{name}}}"), protocol="ftp", params={name: 1})
+        assert f"params.{name}: a knob may not be called {name!r}" in found[0]
+
+    @pytest.mark.parametrize(
+        ("on", "where"),
+        [
+            ("retr", {"path": "/a/*", "mode": ["active", "none"], "command": "RETR", "user": "ann"}),
+            ("transfer", {"path": "/a", "mode": "passive", "command": ["RETR", "STOR"]}),
+            ("any", {"path": "/a", "mode": "passive", "command": "CWD"}),
+            ("cwd", {"path": "/a"}),
+            ("enter", {"command": "STOR", "mode": "active", "user": "ann"}),
+            ("error", {"command": "PASS"}),
+            ("login", {"user": "ann", "client": "10.*", "tls": True}),
+        ],
+    )
+    def test_facts(self, on: str, where: dict[str, Any]) -> None:
+        assert told(rule(on, where=where, reply=NO), protocol="ftp") == []
+
+    @pytest.mark.parametrize(
+        ("on", "fact"),
+        [("pwd", "path"), ("pasv", "mode"), ("login", "command"), ("enter", "path"), ("connect", "user"), (["retr", "noop"], "path")],
+    )  # fmt: skip
+    def test_facts_that_are_not_known(self, on: Any, fact: str) -> None:
+        at = on if isinstance(on, str) else on[-1]
+        (found,) = told(rule(on, where={fact: "x"}, reply=NO), protocol="ftp")
+        assert found == f"phase[0].rule[0].where.{fact}: {fact!r} is not known at {at!r}"
+
+    @pytest.mark.parametrize("fact", ["sender", "recipient", "header", "size"])
+    def test_facts_of_smtp_are_none(self, fact: str) -> None:
+        (found,) = told(rule("retr", where={fact: "x"}, reply=NO), protocol="ftp")
+        assert found == f"phase[0].rule[0].where.{fact}: there is no fact {fact!r}"
+
+    def test_over_counts_transfers_or_connections(self) -> None:
+        for on in ("transfer", "retr", ["stor", "appe"], ["transfer", "retr"]):
+            assert told(rule(on, over=1, reply=NO), protocol="ftp") == []
+            assert told(rule(on, over=1, per="connection", reply=NO), protocol="ftp") == []
+        assert told(rule(["retr", "cwd"], over=1, reply=NO), protocol="ftp") == [
+            "phase[0].rule[0].on: 'over' counts what is in progress at 'retr', and connections at 'cwd'"
+        ]
+
+    def test_since_transfer(self) -> None:
+        idle = rule("idle", after="5m", since="transfer", reply=NO)
+        assert told(idle, protocol="ftp") == []
+        assert told(idle) == ["phase[0].rule[0].since: found 'transfer'"]
+
+    def test_until_takes_any_moment_of_a_client(self) -> None:
+        for moment in ("transfer", "retr", "login", "pasv", "any", "error", "tls"):
+            assert told(phase(until={moment: 1}), phase(), protocol="ftp") == []
+        assert told(phase(until={"idle": 1}), phase(), protocol="ftp") == [
+            "phase[0].until.idle: there is no moment 'idle'"
+        ]
+
+    @pytest.mark.parametrize(
+        ("top", "found"),
+        [
+            ({"server": {"files": {"a": "x"}}}, "server.files: 'files' is for FTP servers"),
+            ({"server": {"quota": "1MB"}}, "server.quota: 'quota' is for FTP servers"),
+            ({"expect": {"no_partial_files": True}}, "expect.no_partial_files: 'no_partial_files' is for FTP servers"),
+        ],
+    )
+    def test_keys_that_only_ftp_has(self, top: dict[str, Any], found: str) -> None:
+        assert told(rule("connect"), **top) == [found]
+        assert told(rule("connect"), protocol="ftp", **top) == []
+
+    @pytest.mark.parametrize("size", ["1MB", 5, 0, "0B", "1.5GB", "{room}"])
+    def test_sizes(self, size: Any) -> None:
+        assert told(rule("connect"), protocol="ftp", params={"room": "1MB"}, server={"quota": size})[1:] == []
+
+    @pytest.mark.parametrize("size", ["1", "MB", "1TB", "-1MB", "1 MB", -1, 1.5, True, "1mb"])
+    def test_what_is_no_size(self, size: Any) -> None:
+        (problem,) = problems(document(rule("connect"), protocol="ftp", server={"quota": size}))
+        assert (problem.key, problem.allowed) == ("server.quota", SIZE_HELP)
+
+    @pytest.mark.parametrize("how", ["rst", "close", True, 5])
+    def test_what_is_no_end_of_a_data_connection(self, how: Any) -> None:
+        (problem,) = problems(document(rule("retr", data=how), protocol="ftp"))
+        assert problem.key == "phase[0].rule[0].data"
+        assert problem.allowed == "fin, reset, drain, drop"
+
+
 # ---- whatever loads, plays ---------------------------------------------------------------------
 
-COMMANDS = [name for name, moment in MOMENTS["smtp"].items() if "any" in moment.within] + ["vrfy"]
+COMMANDS = {
+    protocol: [name for name, moment in MOMENTS[protocol].items() if "any" in moment.within] + ["unknown"]
+    for protocol in PROTOCOLS
+}
 DURATION = st.sampled_from(["5s", "30s", "10m", "36500d"])
 REPLY = st.sampled_from(
     ["421 {host} no", "451 {client} {port}", "250 ok", "421 {left.seconds} {left.date}", ["250 ok", "421 {{bye}}"]]
@@ -252,6 +408,7 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     "drip": DURATION,
     "keep": st.booleans(),
     "after_bytes": st.integers(1, 9),
+    "data": st.sampled_from(DATA_ENDINGS),
     "certificate": st.just("right"),
     "alert": st.just("internal_error"),
     "per": st.sampled_from(PER),
@@ -263,7 +420,7 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     "within": DURATION,
     "times": st.integers(1, 3),
     "chance": st.sampled_from(["0%", "50%", "100%"]),
-    "since": st.sampled_from(["any", "connect"]),
+    "since": st.sampled_from(SINCE),
 }
 JUNK = st.sampled_from(
     [
@@ -291,11 +448,11 @@ JUNK = st.sampled_from(
 
 
 @st.composite
-def rules(draw: st.DrawFn) -> dict[str, Any]:
+def rules(draw: st.DrawFn, protocol: str) -> dict[str, Any]:
     """A rule that has a fair chance to hold."""
-    on = draw(st.lists(st.sampled_from(list(MOMENTS["smtp"])), min_size=1, max_size=2, unique=True))
+    on = draw(st.lists(st.sampled_from(list(MOMENTS[protocol])), min_size=1, max_size=2, unique=True))
     made = {key: draw(KEYS[key]) for key in draw(st.lists(st.sampled_from(list(KEYS)), max_size=3, unique=True))}
-    known = sorted(frozenset.intersection(*(facts_at("smtp", moment) for moment in on)) - {"tls", "header"})
+    known = sorted(frozenset.intersection(*(facts_at(protocol, moment) for moment in on)) - {"tls", "header"})
     if known and draw(st.booleans()):
         made["where"] = {draw(st.sampled_from(known)): draw(st.sampled_from(["*", "a@*", "none", ["a@*", "none"]]))}
     return rule(on, **made)
@@ -307,7 +464,7 @@ def play(scenario_text: str, seed: int) -> None:
     engine = Engine(loads(scenario_text), seed=seed)
     for n in range(40):
         now += chance.choice([0.0, 0.0, 0.5, 3.0, 20.0, 700.0])
-        for script in engine.feed(next(_happens(chance, live, n)), now):
+        for script in engine.feed(next(_happens(chance, live, n, engine.scenario.protocol)), now):
             assert script.steps
             assert script.conn not in closed or script.moment == "tls"
             if script.closes:
@@ -317,28 +474,32 @@ def play(scenario_text: str, seed: int) -> None:
     engine.play(engine.scenario, now)
 
 
-def _happens(chance: random.Random, live: list[str], n: int) -> Iterator[events.Event]:
+def _happens(chance: random.Random, live: list[str], n: int, protocol: str) -> Iterator[events.Event]:
     if not live or chance.random() < 0.2:
         live.append(f"{n}")
         yield events.Opened(f"{n}", f"10.0.0.{n % 2}")
     conn = chance.choice(live)
-    facts = {"sender": "a@x", "recipient": "b@x", "user": "ann", "command": "X"}
+    facts = {"sender": "a@x", "recipient": "b@x", "user": "ann", "command": "X", "path": "/a", "mode": "passive"}
     message = {**facts, "recipient": ("b@x", "c@x"), "header": {"subject": "x"}, "size": 5}
     yield chance.choice(
         [
-            *(events.Asked(conn, command, facts) for command in COMMANDS),
-            *(events.Asked(conn, moment, message) for moment in ("data", "body", "message")),
-            *(events.Ended(conn, "mail"), events.Left(conn), events.Heard(conn), events.Reached(conn)),
+            *(events.Asked(conn, command, facts) for command in COMMANDS[protocol]),
+            *(events.Asked(conn, moment, message) for moment in ("data", "body", "message") if protocol == "smtp"),
+            *(events.Ended(conn, name) for name, moment in MOMENTS[protocol].items() if moment.lasts),
+            *(events.Left(conn), events.Heard(conn), events.Reached(conn), events.Known(conn, {"user": "bob"})),
             *(events.Answered(conn, 550, "RCPT"), events.Hello(conn, None), events.Tick(), events.Closed(conn)),
         ]
     )
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(rules(), max_size=3), st.lists(rules(), max_size=2), st.booleans(), st.integers(0, 2**31))
-def test_what_loads_plays(first: list[Any], second: list[Any], repeat: bool, seed: int) -> None:
+@given(data=st.data(), repeat=st.booleans(), seed=st.integers(0, 2**31))
+def test_what_loads_plays(protocol: str, data: st.DataObject, repeat: bool, seed: int) -> None:
     """Rules that do not hold are left out."""
-    top = {"repeat": repeat, "certificate": CERTIFICATE}
+    first = data.draw(st.lists(rules(protocol), max_size=3))
+    second = data.draw(st.lists(rules(protocol), max_size=2))
+    top = {"repeat": repeat, "certificate": CERTIFICATE, "protocol": protocol}
 
     def text(one: list[Any], two: list[Any]) -> str:
         return document(phase(*one, lasts="10m"), phase(*two, lasts="5s"), *([] if repeat else [phase()]), **top)
@@ -349,14 +510,16 @@ def test_what_loads_plays(first: list[Any], second: list[Any], repeat: bool, see
     play(text([made for made in first if holds(made)], [made for made in second if holds(made)]), seed)
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.data())
-def test_junk_in_any_place_is_a_scenario_error_or_loads(data: st.DataObject) -> None:
-    made = data.draw(rules())
+@given(data=st.data())
+def test_junk_in_any_place_is_a_scenario_error_or_loads(protocol: str, data: st.DataObject) -> None:
+    made, on = data.draw(rules(protocol)), {"smtp": "mail", "ftp": "stor"}[protocol]
+    of_ftp = {"files": {"a": "1KB"}, "quota": "1MB"} if protocol == "ftp" else {}
     parts: dict[str, Any] = {
-        "params": {"a": 3}, "server": {"tls": "none"}, "certificate": {"right": {}}, "fault": {"x": {"reply": NO}},
+        "params": {"a": 3}, "server": {"tls": "none", **of_ftp}, "certificate": {"right": {}}, "fault": {"x": {"reply": NO}},
         "expect": {"delivered": {"times": 1}}, "sources": ["x"], "summary": "x", "repeat": True,
-        "phase": [phase(made, rule("mail", fault="x", nth="{a}"), lasts="5s", until={"mail": 2}, name="one")],
+        "phase": [phase(made, rule(on, fault="x", nth="{a}"), lasts="5s", until={on: 2}, name="one")],
     }  # fmt: skip
     place: Any = parts
     while isinstance(place, (dict, list)) and place:
@@ -367,4 +530,4 @@ def test_junk_in_any_place_is_a_scenario_error_or_loads(data: st.DataObject) -> 
             break
         place = place[key]
     body = "".join(f"{key} = {toml(value)}\n" for key, value in parts.items())
-    assert all(problem.found for problem in problems(f'protocol = "smtp"\n{body}'))
+    assert all(problem.found for problem in problems(f'protocol = "{protocol}"\n{body}'))

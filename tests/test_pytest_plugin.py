@@ -9,8 +9,20 @@ import sys
 import pytest
 
 SENDER = """
-import smtplib, time
+import ftplib, io, smtplib, time
 import pytest
+
+def upload(fake, tries=1, wait=60, content=b"hello"):
+    for n in range(tries):
+        try:
+            with ftplib.FTP() as client:
+                client.connect(fake.host, fake.port, timeout=5)
+                client.login()
+                client.storbinary("STOR x", io.BytesIO(content))
+            return
+        except ftplib.all_errors:
+            if n < tries - 1:
+                time.sleep(wait * 2**n)
 
 def send(fake, tries=1, wait=60, double=True):
     for n in range(tries):
@@ -154,6 +166,151 @@ def test_fixture_by_marker(fake_server):
 """,
         ini="notnow_scenarios = mine",
     ).assert_outcomes(passed=3)
+
+
+FTP_OUTAGE = """protocol = "ftp"
+[params]
+outage = "1h"
+[server]
+files = { "there.txt" = "x" }
+[[phase]]
+name = "down"
+lasts = "{outage}"
+[[phase.rule]]
+on = "connect"
+reply = "421 not now"
+[[phase]]
+name = "up"
+"""
+
+
+class TestFTP:
+    def test_a_fake_is_healthy_without_a_marker(self, run) -> None:
+        run(
+            """
+def test_it(fake_ftp):
+    upload(fake_ftp)
+    fake_ftp.assert_delivered(times=1)
+    fake_ftp.assert_stored("x", b"hello")
+    assert fake_ftp.scenario.name == "ftp/healthy"
+    assert sorted(fake_ftp.files) == ["big.bin", "small.txt", "x"]
+
+def test_it_is_another_one_each_time(fake_ftp):
+    assert sorted(fake_ftp.files) == ["big.bin", "small.txt"]
+    assert len(fake_ftp.journal) == 0
+"""
+        ).assert_outcomes(passed=2)
+
+    def test_a_scenario_of_ones_own_with_fast_forward(self, run, pytester: pytest.Pytester) -> None:
+        (pytester.path / "own.toml").write_text(FTP_OUTAGE)
+        run(
+            """
+@pytest.mark.notnow("own.toml", outage="10m")
+def test_retries(fake_ftp, fast_forward):
+    upload(fake_ftp, tries=6)
+    fake_ftp.assert_stored("x", "hello")
+    fake_ftp.assert_retried(backoff="exponential", first_delay=60)
+
+@pytest.mark.notnow("own.toml")
+def test_by_the_protocol_of_the_scenario(fake_server):
+    assert fake_server.protocol == "ftp"
+    assert list(fake_server.files) == ["there.txt"]
+
+@pytest.mark.notnow("own.toml", files={"mine": b"1"}, users={"ann": "x"}, tls="starttls")
+def test_server_options(fake_ftp):
+    assert list(fake_ftp.files) == ["mine"]
+    assert (fake_ftp.users, fake_ftp.tls) == ({"ann": "x"}, "starttls")
+"""
+        ).assert_outcomes(passed=3)
+
+    def test_one_marker_for_each_protocol(self, run) -> None:
+        run(
+            """
+@pytest.mark.notnow("smtp/overload", outage="10m")
+@pytest.mark.notnow("ftp/healthy", files={})
+def test_both(fake_smtp, fake_ftp, fast_forward):
+    upload(fake_ftp)
+    send(fake_smtp, tries=6)
+    upload(fake_ftp, content=b"another")
+    assert fake_smtp.clock is fake_ftp.clock
+    fake_smtp.assert_retried(times=4)
+    fake_ftp.assert_delivered()
+    at = [round(c.opened_at) for c in fake_ftp.journal.connections]
+    assert at == [0, round(fake_smtp.journal.connections[-1].opened_at)]
+
+@pytest.mark.notnow("*/healthy")
+def test_every(fake_server):
+    assert fake_server.scenario.name == f"{fake_server.protocol}/healthy"
+"""
+        ).assert_outcomes(passed=3)
+
+    def test_fakes_of_two_protocols_from_the_factory(self, run) -> None:
+        run(
+            """
+def test_it(fake_servers):
+    both = fake_servers(mail="smtp/healthy", files="ftp/healthy")
+    upload(both.files)
+    send(both.mail)
+    assert both.files.journal.server == "files"
+    assert both.files.journal.connections[0].index < both.mail.journal.connections[0].index
+"""
+        ).assert_outcomes(passed=1)
+
+    def test_a_failing_test_shows_both_channels(self, run, pytester: pytest.Pytester) -> None:
+        cut = 'protocol = "ftp"\n[[phase]]\n[[phase.rule]]\non = "stor"\nafter_bytes = 3\nreply = "421 cut"\n'
+        (pytester.path / "cut.toml").write_text(cut)
+        result = run(
+            """
+@pytest.mark.notnow("cut.toml")
+def test_it(fake_ftp):
+    upload(fake_ftp)
+    fake_ftp.assert_delivered()
+""",
+            "--notnow-trace=on",
+        )
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(
+            [
+                "E*AssertionError: expected every file to be delivered once, but none was delivered: the client was told '421 cut'*",
+                "*- notnow -*",
+                "*x /x up: 3 bytes, cut; transfer: 421 cut*",
+                "*C  STOR x",
+                "*D  (passive) 3 bytes received, then closed",
+                "*S  421 cut   (and closes)*",
+            ]
+        )
+        (trace,) = pytester.path.glob("notnow-traces/*.jsonl")
+        entries = [json.loads(line) for line in trace.read_text().splitlines()]
+        (stor,) = [entry for entry in entries if entry.get("moment") == "stor"]
+        assert stor["facts"]["bytes"] == 3
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ('"ftp/healthy", files={"a": 5}', "files: 'a' is 5; allowed: bytes"),
+            ('"ftp/healthy", cap=3', "there is no knob 'cap'"),
+            ('"ftp/healhty"', "there is no scenario 'ftp/healhty'*did you mean 'ftp/healthy'"),
+        ],
+    )
+    def test_a_bad_marker_is_a_usage_error(self, run, arguments: str, message: str) -> None:
+        result = run(f"@pytest.mark.notnow({arguments})\ndef test_it(fake_ftp): pass")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([f"*test_it*@pytest.mark.notnow: *{message}*"])
+
+    def test_where_warnings_are_errors(self, run) -> None:
+        """What the libraries below warn of is not for our users to silence."""
+        run(
+            """
+def test_it(fake_ftp):
+    with ftplib.FTP() as client:
+        client.connect(fake_ftp.host, fake_ftp.port)
+        client.login()
+        client.sendcmd("MFMT 20200102030405 small.txt")
+        client.cwd("/")
+    upload(fake_ftp)
+""",
+            ini="filterwarnings = error",
+        ).assert_outcomes(passed=1)
 
 
 def test_servers_of_a_factory_share_clock_and_order(run) -> None:
@@ -307,7 +464,7 @@ def test_the_plugin_imports_nothing_heavy_until_it_is_needed(pytester: pytest.Py
     pytester.makepyfile("def test_it(): pass")
     code = (
         "import sys, pytest; pytest.main(['-q']); "
-        "print('heavy:', sorted({m.partition('.')[0] for m in sys.modules} & {'pydantic', 'aiosmtpd', 'trustme', 'rich', 'click'}),"
+        "print('heavy:', sorted({m.partition('.')[0] for m in sys.modules} & {'pydantic', 'aiosmtpd', 'pyftpdlib', 'trustme', 'rich', 'click'}),"
         " sorted(m for m in sys.modules if m.startswith('notnow')))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=pytester.path)

@@ -96,3 +96,48 @@ def test_seconds_of_anything_else_name_what_is_allowed(value: object) -> None:
 )
 def test_spans_are_shown_for_readers(span: float, text: str) -> None:
     assert units.show(span) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0B", 0),
+        ("1B", 1),
+        ("512B", 512),
+        ("3MB", 3_000_000),
+        ("1.5KB", 1500),
+        ("2GB", 2 * 10**9),
+        ("0.5B", 0),
+        ("1.0006KB", 1001),
+    ],
+)
+def test_sizes_are_read(text: str, size: int) -> None:
+    found = units.parse_size(text)
+    assert found == size
+    assert type(found) is int
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["3", "MB", "3 MB", "-3MB", "3mb", "3MB\n", "٣MB", "", "3TB", "9" * 400 + "B", "1e3MB", 3, 3.0, True, None, b"3MB"],
+)
+def test_what_is_no_size(value: object) -> None:
+    assert units.parse_size(value) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1 KB"), (1500, "1.5 KB"), (14_400, "14.4 KB"), (999_499, "999 KB"),
+        (999_999, "1 MB"), (3_000_000, "3 MB"), (1_234_567, "1.23 MB"), (999_999_999, "1 GB"), (10**9, "1 GB"), (5 * 10**12, "5000 GB"),
+    ],
+)  # fmt: skip
+def test_sizes_are_shown_for_readers(size: int, text: str) -> None:
+    assert units.show_size(size) == text
+
+
+@pytest.mark.parametrize("text", ["1 KB", "1.5 KB", "3 MB", "250 MB", "2 GB"])
+def test_what_is_shown_can_be_read_again(text: str) -> None:
+    size = units.parse_size(text.replace(" ", ""))
+    assert size is not None
+    assert units.show_size(size) == text

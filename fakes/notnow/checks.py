@@ -110,7 +110,6 @@ class Checks:
         """Keys of one fault that leave each other nothing to do."""
         unasked = any(self.moments[name].unasked for name in rule.on)
         silent = rule.stall or (rule.reply is None and (rule.close or unasked or "body" in rule.on))
-        announces = any(self.moments[name].placeholders for name in rule.on)
         complaints = {
             "stall": (
                 rule.stall and (rule.reply or rule.close),
@@ -133,14 +132,6 @@ class Checks:
                 "nothing is done after these bytes",
                 "a reply, close, stall or data",
             ),
-            "data": (
-                (rule.data and (rule.stall or (unasked and not (rule.reply or rule.close))))
-                or (rule.data == "drop" and not announces),
-                "no data connection ends by that" if rule.data == "drop" else "nothing ends the transfer",
-                "fin, reset, drain; drop only at pasv and epsv"
-                if rule.data == "drop"
-                else "a reply or a close beside it, and no stall",
-            ),
             "certificate": (
                 rule.certificate and (rule.alert or rule.close),
                 "a handshake that is refused shows no certificate",
@@ -150,6 +141,28 @@ class Checks:
         for key, (wrong, found, allowed) in complaints.items():
             if wrong:
                 self.report(self._at(rule, path, key), found, allowed)
+        if rule.data is not None:
+            self._data(rule, path, unasked)
+
+    def _data(self, rule: Rule, path: Path, unasked: bool) -> None:
+        """How a data connection ends: there has to be one, and something to say of it."""
+        announces = any(self.moments[name].placeholders for name in rule.on)
+        said = rule.reply is not None or rule.close
+        good = rule.reply is not None and rule.reply[0][0] in "23"
+        complaint = None
+        if rule.stall or (unasked and not said):
+            complaint = "nothing ends the transfer", "a reply or a close beside it, and no stall"
+        elif rule.data == "drop" and not announces:
+            complaint = "no data connection ends by that", "fin, reset, drain; drop only at pasv and epsv"
+        elif announces and said and not (good if rule.keep is None else rule.keep):
+            complaint = "no data connection is announced that could end", "a 2yz or keep = true beside it"
+        elif rule.keep and not announces and not unasked and rule.after_bytes is None:
+            complaint = (
+                "of a transfer that ends at once there is nothing to keep",
+                "after_bytes beside it, or no 'keep'",
+            )
+        if complaint:
+            self.report(self._at(rule, path, "data"), *complaint)
 
     def _live(self, rule: Rule, phase: Phase, path: Path) -> None:
         """Placeholders of a reply that have no value here."""

@@ -385,11 +385,9 @@ class Engine:
         known = self._phase.moments.get(moment)
         if play is None or not play.candidate.refuses:
             connection.passed.add(moment)
-            if known is not None:
-                if known.lasts and not connection.left:
-                    connection.lasting[_owner(connection.id, moment, stream)] = moment, facts
-                if known.leaves:
-                    connection.facts.update(known.leaves)
+            if known is not None and known.lasts and not connection.left:
+                connection.lasting[_owner(connection.id, moment, stream)] = moment, facts
+                connection.transferred = max(connection.transferred, now)
         if known is not None and known.unasked and (play is None or play.steps == BEHAVE):
             return None
         script = self._answer(connection, play, moment, stream, now)

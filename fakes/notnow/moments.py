@@ -32,8 +32,7 @@ class Moment:
     cover it, such as `any`. `lasts`: what it begins stays in progress until an `Ended`, and that is what
     `over` counts here. `unasked`: the client has asked for nothing, so where no rule fires nothing is said.
     `body`: it is in the middle of what the client sends. `attempt`: to ask it again after a refusal is to
-    try again, as a new connection is. `placeholders`: what a reply may hold here and nowhere else. `leaves`:
-    what stays known of the connection once it has been let through.
+    try again, as a new connection is. `placeholders`: what a reply may hold here and nowhere else.
     """
 
     doc: str
@@ -45,7 +44,6 @@ class Moment:
     body: bool = False
     attempt: bool = False
     placeholders: frozenset[str] = frozenset()
-    leaves: tuple[tuple[str, object], ...] = ()
 
 
 def _command(doc: str, *facts: str, **more: Any) -> Moment:
@@ -96,13 +94,12 @@ def _transfer(doc: str) -> Moment:
         within=frozenset({"transfer", "any"}),
         lasts=True,
         attempt=True,
-        leaves=(("mode", None),),
     )
 
 
 def _announces(doc: str) -> Moment:
     placeholders = frozenset({"p1", "p2", "data.port"})
-    return _command(doc, faults=_REPLY | {"data"}, placeholders=placeholders, leaves=(("mode", "passive"),))
+    return _command(doc, faults=_REPLY | {"data"}, placeholders=placeholders)
 
 
 _FTP = {
@@ -127,8 +124,8 @@ _FTP = {
     "prot": _command("PROT (RFC 4217)."),
     "pasv": _announces("PASV. `{p1}` and `{p2}` in its reply are the port that was opened."),
     "epsv": _announces("EPSV (RFC 2428). `{data.port}` in its reply is the port that was opened."),
-    "port": _command("PORT.", leaves=(("mode", "active"),)),
-    "eprt": _command("EPRT (RFC 2428).", leaves=(("mode", "active"),)),
+    "port": _command("PORT."),
+    "eprt": _command("EPRT (RFC 2428)."),
     "type": _command("TYPE."),
     "rest": _command("REST: where the next transfer is to begin."),
     "cwd": _command("CWD.", "path"),

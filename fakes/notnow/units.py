@@ -47,7 +47,8 @@ def parse_percent(value: object) -> float | None:
 def parse_size(value: object) -> int | None:
     """`"3MB"` as 3000000 bytes; None if the value is no size."""
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    return round(float(match[1]) * _BYTES[match[2]]) if match else None
+    size = float(match[1]) * _BYTES[match[2]] if match else math.inf
+    return round(size) if math.isfinite(size) else None
 
 
 def seconds(value: float | str | timedelta) -> float:
@@ -66,8 +67,8 @@ def seconds(value: float | str | timedelta) -> float:
 def show_size(size: int) -> str:
     """Bytes for a reader: "3 MB", "1.5 KB", "512 bytes"."""
     for unit, factor in (("GB", 1000**3), ("MB", 1000**2), ("KB", 1000)):
-        if size >= factor:
-            return f"{size / factor:.3g} {unit}"
+        if size >= factor * 0.9995:  # what rounds up to 1000 is one of the next
+            return f"{size / factor:.3g} {unit}" if size < factor * 999.5 else f"{size / factor:.0f} {unit}"
     return "1 byte" if size == 1 else f"{size} bytes"
 
 

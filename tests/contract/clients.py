@@ -1,205 +1,99 @@
-"""Stock SMTP clients: how each is told to send one message, and what it reports afterwards.
+"""What stock clients of every protocol have in common: a client is told of a job, does it, and reports.
 
-To add a client, write a function from `Job` to `Report` and name it in `CLIENTS`: every scenario of
-test_smtp_clients.py is played to it from then on. A column of its own in the tables there is optional.
+smtp_clients.py and ftp_clients.py describe the clients; tables.py has the form in which tests say what they report.
 """
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import gc
-import smtplib
-import ssl
 import subprocess
+import tempfile
 import warnings
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
 
-import aiosmtplib
-import pytest
+import programs
 
-from notnow import FakeSMTP
-
-PATIENCE = 15  # real seconds that a client gets before it is ended, and the test with it
-SENT = "sent"
-NAME = "client.test"  # what the clients call themselves at EHLO
+PATIENCE = 20  # real seconds that a client gets before it is ended, and the test with it
 
 Encryption = Literal["none", "may", "must", "implicit"]
+"""TLS: not at all; if it is offered; or else nothing; or from the first byte."""
 
-
-@dataclass(frozen=True)
-class Job:
-    """One message to send. `tls`: not at all, if it is offered, or else not at all; or from the first byte."""
-
-    host: str
-    port: int
-    ca_file: str
-    tls: Encryption = "none"
-    sender: str = "alice@client.test"
-    recipients: tuple[str, ...] = ("bob@fake.test", "carol@fake.test")
-    number: int = 1
-    headers: str = ""
-    body: str = "Hello, Bob.\r\n"
-
-    @property
-    def content(self) -> bytes:
-        name = f"Message-ID: <{self.number}@client.test>\r\n"
-        return f"Subject: hello\r\n{name}{self.headers}\r\n{self.body}".encode()
-
-    @property
-    def context(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=self.ca_file)
+Job = TypeVar("Job")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a client reported: `said` in a word (`sent`, `exit 8`, `DataError 421`), `text` in full."""
+    """What a client reported: `said` in a word (`sent`, `exit 8`, `error_temp 421`), `text` in full."""
 
     said: str
     text: str = ""
 
 
 @dataclass(frozen=True)
-class Client:
+class Client(Generic[Job]):
     """A client by name; `program` and the Debian `package` that it comes in are empty for Python's own.
 
-    `cannot` are the ways of encryption that it does not have.
+    `cannot` are the ways of doing a job that it does not have.
     """
 
     name: str
-    send: Callable[[Job], Report]
+    do: Callable[[Job], Report]
     program: str = ""
     package: str = ""
-    cannot: frozenset[Encryption] = field(default_factory=frozenset)
+    cannot: frozenset[str] = field(default_factory=frozenset)
 
 
-# ---- Python -----------------------------------------------------------------------------------------
+def run(*command: str, given: bytes = b"", folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a program that finds `given` on its standard input and no settings of anybody; `folder` is its home."""
+    if folder is None:
+        with tempfile.TemporaryDirectory() as name:
+            return run(*command, given=given, folder=Path(name))
+    done = subprocess.run(command, input=given, capture_output=True, timeout=PATIENCE, check=False, **_at_home(folder))
+    return subprocess.CompletedProcess(command, done.returncode, _plain(done.stdout), _plain(done.stderr))
 
 
-def _with_smtplib(job: Job) -> Report:
-    try:
-        with _open(job) as client:
-            client.ehlo_or_helo_if_needed()
-            if job.tls == "must" or (job.tls == "may" and client.has_extn("starttls")):
-                client.starttls(context=job.context)
-            client.sendmail(job.sender, job.recipients, job.content)
-    except (smtplib.SMTPException, OSError) as error:
-        return Report(_named(error), _text(error))
-    return Report(SENT)
+@contextlib.contextmanager
+def started(*command: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs while the block goes on, and is ended with it; its output waits to be read."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, **_at_home(folder)) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
-def _open(job: Job) -> smtplib.SMTP:
-    if job.tls == "implicit":
-        return smtplib.SMTP_SSL(job.host, job.port, NAME, timeout=PATIENCE, context=job.context)
-    return smtplib.SMTP(job.host, job.port, NAME, timeout=PATIENCE)
+@contextlib.contextmanager
+def meanwhile(work: Callable[[], Report]) -> Iterator[Future[Report]]:
+    """A client that works in the background while the block goes on; the block ends when it has."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(work)
 
 
-def _with_aiosmtplib(job: Job) -> Report:
-    start_tls = {"must": True, "may": None}.get(job.tls, False)
-    sending = aiosmtplib.send(
-        job.content, sender=job.sender, recipients=list(job.recipients), hostname=job.host, port=job.port,
-        local_hostname=NAME, timeout=PATIENCE, start_tls=start_tls, use_tls=job.tls == "implicit",
-        tls_context=None if job.tls == "none" else job.context,
-    )  # fmt: skip
-    try:
-        asyncio.run(sending) if job.tls == "none" else _run_with_tls(sending)
-    except (aiosmtplib.SMTPException, OSError) as error:
-        return Report(_named(error), _text(error))
-    return Report(SENT)
+def _at_home(folder: Path) -> dict[str, Any]:
+    return {"cwd": folder, "env": {"HOME": str(folder), "LC_ALL": "C", "PATH": programs.PATH}}
 
 
-def _run_with_tls(work: Coroutine[Any, Any, Any]) -> None:
-    """`asyncio.run`, and an end to what aiosmtplib was still closing (TLS takes its time) when its loop ended."""
+def report(done: subprocess.CompletedProcess[str], word: str) -> Report:
+    """What a program has reported by its exit code; `word` is for 0."""
+    return Report(word if done.returncode == 0 else f"exit {done.returncode}", done.stdout + done.stderr)
+
+
+@contextlib.contextmanager
+def untidy() -> Iterator[None]:
+    """A library is at work that leaves open sockets behind: they are closed here, and nobody is warned of them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         try:
-            asyncio.run(work)
+            yield
         finally:
             gc.collect()
 
 
-def _named(error: Exception) -> str:
-    """The exception, without the SMTP that most of them begin with, and the reply code that it carries, if any."""
-    code = _code(error)
-    return " ".join([type(error).__name__.removeprefix("SMTP"), *([str(code)] if code else [])])
-
-
-def _code(error: Exception) -> int | None:
-    """smtplib says `smtp_code`, aiosmtplib `code`; of refused recipients it is the last one's."""
-    match error:
-        case smtplib.SMTPRecipientsRefused():
-            return next(reversed(error.recipients.values()))[0]
-        case aiosmtplib.SMTPRecipientsRefused():
-            return error.recipients[-1].code
-        case _:
-            return getattr(error, "smtp_code", None) or getattr(error, "code", None)
-
-
-def _text(error: Exception) -> str:
-    reply = getattr(error, "smtp_error", None)
-    return reply.decode() if isinstance(reply, bytes) else str(error)
-
-
-# ---- programs ---------------------------------------------------------------------------------------
-
-
-def _run(job: Job, *command: str) -> Report:
-    """Run a program with the message on its standard input."""
-    done = subprocess.run(command, input=job.content, capture_output=True, timeout=PATIENCE, check=False)
-    text = (done.stdout + done.stderr).decode("utf-8", "replace").replace("\r\n", "\n")
-    return Report(SENT if done.returncode == 0 else f"exit {done.returncode}", text)
-
-
-def _with_curl(job: Job) -> Report:
-    scheme = "smtps" if job.tls == "implicit" else "smtp"
-    tls = {"may": ["--ssl"], "must": ["--ssl-reqd"]}.get(job.tls, [])
-    to = [word for recipient in job.recipients for word in ("--mail-rcpt", recipient)]
-    return _run(
-        job, "curl", "-q", "--silent", "--show-error", "--verbose", "--noproxy", "*", "--cacert", job.ca_file, *tls,
-        "--mail-from", job.sender, *to, "--upload-file", "-", f"{scheme}://{job.host}:{job.port}/{NAME}",
-    )  # fmt: skip
-
-
-def _with_msmtp(job: Job) -> Report:
-    tls = ["--tls=off"]
-    if job.tls != "none":
-        tls = ["--tls=on", f"--tls-trust-file={job.ca_file}", f"--tls-starttls={_on(job.tls != 'implicit')}"]
-    return _run(
-        job, "msmtp", f"--host={job.host}", f"--port={job.port}", f"--domain={NAME}", f"--from={job.sender}", *tls,
-        "--", *job.recipients,
-    )  # fmt: skip
-
-
-def _on(yes: bool) -> str:
-    return "on" if yes else "off"
-
-
-def _with_swaks(job: Job) -> Report:
-    words = {"none": [], "may": ["--tls-optional"], "must": ["--tls"], "implicit": ["--tls-on-connect"]}
-    tls = [*words[job.tls], "--tls-verify", "--tls-ca-path", job.ca_file] if words[job.tls] else []
-    return _run(
-        job, "swaks", "--server", job.host, "--port", str(job.port), "--helo", NAME, "--from", job.sender,
-        "--to", ",".join(job.recipients), "--data", "-", "--timeout", str(PATIENCE), *tls,
-    )  # fmt: skip
-
-
-CLIENTS = {
-    client.name: client
-    for client in (
-        Client("smtplib", _with_smtplib),
-        Client("aiosmtplib", _with_aiosmtplib),
-        Client("curl", _with_curl, "curl", "curl"),
-        Client("msmtp", _with_msmtp, "msmtp", "msmtp", cannot=frozenset({"may"})),
-        Client("swaks", _with_swaks, "swaks", "swaks"),
-    )
-}
-
-EVERYBODY = [pytest.param(client, id=client.name) for client in CLIENTS.values()]
-
-
-def attempt(client: Client, fake: FakeSMTP, tls: Encryption = "none", number: int = 1, **more: Any) -> Report:
-    """Have a client send message `number`, and let the fake read what it has left behind."""
-    report = client.send(Job(fake.host, fake.port, fake.ca_file, tls, number=number, **more))
-    fake.settle()
-    return report
+def _plain(output: bytes) -> str:
+    return output.decode("utf-8", "replace").replace("\r\n", "\n")

@@ -48,7 +48,7 @@ class Collector:
         """A line for each scenario of the catalogue, those with nobody to prove them included."""
         from notnow import catalogue  # after pytest has seen that notnow is a plugin of its
 
-        names = catalogue.names("smtp/*")
+        names = catalogue.names()
         width = max(map(len, names))
         return [f"{name:<{width}}  {', '.join(sorted(self.found[name])) or '-'}" for name in names]
 

@@ -6,68 +6,23 @@ A client without a word of its own may say what it likes, but not that it has se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
-from clients import CLIENTS, EVERYBODY, SENT, Client, Encryption, Job, attempt
+from smtp_clients import CLIENTS, EVERYBODY, SENT, Job, attempt
+from tables import Row, pairs, read
 
 from notnow import FakeSMTP, ManualClock, RealClock
 
 if TYPE_CHECKING:
+    from clients import Client, Encryption
     from coverage_table import Proves
 
 LATER = "10m"  # when the clients try again: by then what passes has passed
 
 
-@dataclass(frozen=True)
-class Row:
-    """A line of a table: the scenario and its knobs, how the client encrypts, and what it says.
-
-    `tls` may name a second way after a `>`, for the second try. `at` is where and how the client is refused:
-    a moment and a code, "close" for a close without a word; or "shown" and the certificate that it must not like.
-    """
-
-    title: str
-    tls: str
-    at: str
-    says: dict[str, str]
-
-    @property
-    def scenario(self) -> str:
-        return f"smtp/{self.title.split()[0]}"
-
-    @property
-    def knobs(self) -> dict[str, Any]:
-        words = (word.split("=") for word in self.title.split()[1:])
-        return {name: int(value) if value.isdigit() else value for name, value in words}
-
-    def encryption(self, attempt: int) -> Encryption:
-        ways = self.tls.split(">")
-        return cast("Encryption", ways[min(attempt, len(ways) - 1)])
-
-    def plays(self, client: Client) -> bool:
-        return self.says.get(client.name) != "-" and not client.cannot & set(self.tls.split(">"))
-
-
-def read(table: str) -> list[Row]:
-    """The rows of a table; a cell of digits is an exit code, `-` keeps a client out, an empty one says nothing."""
-    (_, _, _, *clients), *lines = ([cell.strip() for cell in line.split("|")] for line in table.strip().splitlines())
-    rows = []
-    for title, tls, at, *cells in lines:
-        words = (f"exit {cell}" if cell.isdigit() else cell for cell in cells)
-        rows.append(Row(title, tls, at, {name: word for name, word in zip(clients, words, strict=True) if word}))
-    return rows
-
-
-def pairs(rows: list[Row]) -> list[Any]:
-    """Every row with every client that it is played to."""
-    return [
-        pytest.param(row, client, id=f"{row.title} {row.tls} {client.name}".replace(" ", "-"))
-        for row in rows
-        for client in CLIENTS.values()
-        if row.plays(client)
-    ]
+def encryption(row: Row, attempt: int) -> Encryption:
+    return cast("Encryption", row.way_of(attempt))
 
 
 # ---- refused, and sent later ------------------------------------------------------------------------
@@ -76,7 +31,7 @@ def pairs(rows: list[Row]) -> list[Any]:
 # curl needs several waits for a greylist, which test_smtp_sessions.py shows.
 # swaks 2020 looks at who has signed a certificate, and not at whom it is for.
 REFUSED = """
-scenario and knobs                 |tls      |at             |smtplib                 |aiosmtplib              |curl|msmtp|swaks
+scenario and knobs                 |way      |at             |smtplib                 |aiosmtplib              |curl|msmtp|swaks
 overload                           |none     |connect 421    |ConnectError 421        |ConnectResponseError 421|8   |76   |21
 overload like=haraka               |none     |connect 421    |ConnectError 421        |ConnectResponseError 421|8   |76   |21
 yahoo-tss04                        |none     |connect 421    |ConnectError 421        |ConnectResponseError 421|8   |76   |21
@@ -115,10 +70,10 @@ wrong-certificate                  |must     |shown wrong    |SSLCertVerificatio
 """
 
 
-@pytest.mark.parametrize(("row", "client"), pairs(read(REFUSED)))
-def test_is_refused_and_gets_through_later(row: Row, client: Client, proves: Proves) -> None:
+@pytest.mark.parametrize(("row", "client"), pairs(read("smtp", REFUSED), CLIENTS.values()))
+def test_is_refused_and_gets_through_later(row: Row, client: Client[Job], proves: Proves) -> None:
     with FakeSMTP(row.scenario, clock=ManualClock(), **row.knobs) as fake:
-        report = attempt(client, fake, row.encryption(0))
+        report = attempt(client, fake, encryption(row, 0))
 
         assert report.said != SENT, report.text
         assert report.said == row.says.get(client.name, report.said), report.text
@@ -127,7 +82,7 @@ def test_is_refused_and_gets_through_later(row: Row, client: Client, proves: Pro
         assert fake.journal.count("connect") == 1, f"{client.name} has never been seen to try again by itself"
 
         fake.clock.advance(LATER)
-        report = attempt(client, fake, row.encryption(1))
+        report = attempt(client, fake, encryption(row, 1))
 
         assert report.said == SENT, report.text
         assert_arrived(fake)
@@ -158,7 +113,7 @@ def assert_arrived(fake: FakeSMTP) -> None:
 
 # smtplib takes a 421 to its QUIT for a failure, although the message is the server's by then.
 SENT_AT_ONCE = """
-scenario and knobs |tls     |at|smtplib              |aiosmtplib|curl|msmtp|swaks
+scenario and knobs |way     |at|smtplib              |aiosmtplib|curl|msmtp|swaks
 healthy            |none    |  |sent                 |sent      |sent|sent |sent
 plain-on-tls-port  |implicit|  |sent                 |sent      |sent|sent |sent
 maintenance        |none    |  |sent                 |sent      |sent|sent |sent
@@ -169,10 +124,10 @@ at-stage stage=quit|none    |  |ResponseException 421|sent      |sent|sent |sent
 """
 
 
-@pytest.mark.parametrize(("row", "client"), pairs(read(SENT_AT_ONCE)))
-def test_is_delivered_at_once(row: Row, client: Client, proves: Proves) -> None:
+@pytest.mark.parametrize(("row", "client"), pairs(read("smtp", SENT_AT_ONCE), CLIENTS.values()))
+def test_is_delivered_at_once(row: Row, client: Client[Job], proves: Proves) -> None:
     with FakeSMTP(row.scenario, clock=ManualClock(), **row.knobs) as fake:
-        report = attempt(client, fake, row.encryption(0))
+        report = attempt(client, fake, encryption(row, 0))
 
         assert report.said == row.says.get(client.name, SENT), report.text
         fake.assert_expected()
@@ -183,9 +138,9 @@ def test_is_delivered_at_once(row: Row, client: Client, proves: Proves) -> None:
 
 @pytest.mark.parametrize("client", EVERYBODY)
 @pytest.mark.parametrize("title", ["slow-replies", "stalled-greeting how=late"])
-def test_waits_for_slow_replies(title: str, client: Client, proves: Proves) -> None:
+def test_waits_for_slow_replies(title: str, client: Client[Job], proves: Proves) -> None:
     """Seconds of scenario time are milliseconds here; what goes over the wire is the same, byte after byte."""
-    row = Row(title, "none", "", {})
+    row = Row("smtp", title, "none", "", {})
     with FakeSMTP(row.scenario, clock=RealClock(speed=500), **row.knobs) as fake:
         report = attempt(client, fake)
 

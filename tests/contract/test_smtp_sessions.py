@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiosmtplib
+import clients
 import programs
 import pytest
-from clients import CLIENTS, EVERYBODY, NAME, PATIENCE, SENT, Client, Encryption, Job, attempt
+from clients import PATIENCE, Client, Encryption
+from smtp_clients import CLIENTS, EVERYBODY, NAME, SENT, Job, attempt
 
 from notnow import FakeSMTP, ManualClock
 
@@ -35,7 +37,7 @@ def guest(fake: FakeSMTP) -> Iterator[smtplib.SMTP]:
 
 @pytest.mark.parametrize("client", EVERYBODY)
 @pytest.mark.parametrize("name", ["smtp/too-many-connections", "smtp/too-many-per-client"])
-def test_gets_the_place_that_another_leaves(name: str, client: Client, proves: Proves) -> None:
+def test_gets_the_place_that_another_leaves(name: str, client: Client[Job], proves: Proves) -> None:
     with FakeSMTP(name, cap=1) as fake:
         with guest(fake):
             assert attempt(client, fake).said != SENT
@@ -47,7 +49,7 @@ def test_gets_the_place_that_another_leaves(name: str, client: Client, proves: P
 
 
 @pytest.mark.parametrize("client", EVERYBODY)
-def test_is_over_the_rate_of_connections(client: Client, proves: Proves) -> None:
+def test_is_over_the_rate_of_connections(client: Client[Job], proves: Proves) -> None:
     with FakeSMTP("smtp/connection-rate", connections=1, window="60s", clock=ManualClock()) as fake:
         assert attempt(client, fake).said == SENT
         assert attempt(client, fake, number=2).said != SENT
@@ -58,7 +60,7 @@ def test_is_over_the_rate_of_connections(client: Client, proves: Proves) -> None
 
 
 @pytest.mark.parametrize("client", EVERYBODY)
-def test_reads_all_six_lines_of_gmail(client: Client, proves: Proves) -> None:
+def test_reads_all_six_lines_of_gmail(client: Client[Job], proves: Proves) -> None:
     """A reply of six lines after the dot: each client has read it to the end, and shows it to its user."""
     with FakeSMTP("smtp/gmail-unusual-rate", messages=1, window="1m", clock=ManualClock()) as fake:
         assert attempt(client, fake).said == SENT
@@ -75,7 +77,7 @@ def test_reads_all_six_lines_of_gmail(client: Client, proves: Proves) -> None:
 
 
 @pytest.mark.parametrize("client", EVERYBODY)
-def test_waits_until_another_has_sent_its_message(client: Client, proves: Proves) -> None:
+def test_waits_until_another_has_sent_its_message(client: Client[Job], proves: Proves) -> None:
     with FakeSMTP("smtp/microsoft-concurrency", cap=1) as fake:
         with guest(fake) as other:
             other.ehlo()
@@ -90,7 +92,7 @@ def test_waits_until_another_has_sent_its_message(client: Client, proves: Proves
 
 @pytest.mark.parametrize("client", EVERYBODY)
 @pytest.mark.parametrize("name", ["gmail-daily-limit", "workspace-daily-limit", "microsoft-daily-limit"])
-def test_is_over_the_daily_limit(name: str, client: Client, proves: Proves) -> None:
+def test_is_over_the_daily_limit(name: str, client: Client[Job], proves: Proves) -> None:
     with FakeSMTP(f"smtp/{name}", messages=1, clock=ManualClock()) as fake:
         assert attempt(client, fake).said == SENT
         assert attempt(client, fake, number=2).said != SENT
@@ -103,7 +105,7 @@ def test_is_over_the_daily_limit(name: str, client: Client, proves: Proves) -> N
 
 
 @pytest.mark.parametrize("client", EVERYBODY)
-def test_makes_too_many_errors(client: Client, proves: Proves) -> None:
+def test_makes_too_many_errors(client: Client[Job], proves: Proves) -> None:
     """The 421 comes unasked behind the 550. curl ends at the first refused recipient, the others at the 421."""
     unknown = ("unknown1@fake.test", "unknown2@fake.test")
     with FakeSMTP("smtp/too-many-errors", errors=1 if client.name == "curl" else 2) as fake:
@@ -118,7 +120,7 @@ def test_makes_too_many_errors(client: Client, proves: Proves) -> None:
 
 @pytest.mark.parametrize("client", EVERYBODY)
 @pytest.mark.parametrize("tls", ["none", "must"])
-def test_sees_a_421_amid_a_large_message(client: Client, tls: Encryption, proves: Proves) -> None:
+def test_sees_a_421_amid_a_large_message(client: Client[Job], tls: Encryption, proves: Proves) -> None:
     """The client is still sending when it is refused: a plain close would reset the connection, and lose the 421."""
     with FakeSMTP("smtp/at-stage", stage="body", tls="starttls", clock=ManualClock()) as fake:
         report = attempt(client, fake, tls, body=("x" * 70 + "\r\n") * 50_000)
@@ -132,7 +134,7 @@ def test_sees_a_421_amid_a_large_message(client: Client, tls: Encryption, proves
 
 
 @pytest.mark.parametrize("client", EVERYBODY)
-def test_is_taken_once_it_signs(client: Client, proves: Proves) -> None:
+def test_is_taken_once_it_signs(client: Client[Job], proves: Proves) -> None:
     signature = "DKIM-Signature: v=1; a=rsa-sha256; d=client.test; s=1; h=from; bh=; b=\r\n"
     with FakeSMTP("smtp/no-dkim") as fake:
         assert attempt(client, fake).said != SENT
@@ -152,7 +154,7 @@ def _refusal(fake: FakeSMTP) -> str:
 
 
 @pytest.mark.parametrize("client", EVERYBODY)
-def test_a_kept_message_that_is_sent_again_is_a_duplicate(client: Client, proves: Proves) -> None:
+def test_a_kept_message_that_is_sent_again_is_a_duplicate(client: Client[Job], proves: Proves) -> None:
     with FakeSMTP("smtp/kept-then-421") as fake:
         assert attempt(client, fake).said != SENT
         fake.assert_delivered(times=1)
@@ -189,7 +191,7 @@ def _curl(folder: Path, fake: FakeSMTP, *options: str, messages: int = 1) -> sub
         file.write_bytes(Job("", 0, "", number=number).content)
         command += [*(["--next"] if number > 1 else []), *options, "--mail-from", Job.sender, "--mail-rcpt"]
         command += [Job.recipients[0], "--upload-file", str(file), f"{fake.url}/{NAME}"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return clients.run(*command, folder=folder)
 
 
 # ---- several messages on a connection ---------------------------------------------------------------
@@ -298,7 +300,7 @@ async def _idle_with_aiosmtplib(fake: FakeSMTP) -> None:
 
 
 @pytest.mark.parametrize("client", EVERYBODY)
-def test_helo_after_a_refused_ehlo(client: Client) -> None:
+def test_helo_after_a_refused_ehlo(client: Client[Job]) -> None:
     """RFC 5321 §3.8 closes after a 421; all but aiosmtplib answer the refusal of EHLO with HELO, not heeding the code."""
     with FakeSMTP("smtp/at-stage", stage="ehlo", clock=ManualClock()) as fake:
         assert attempt(client, fake).said != SENT
@@ -307,7 +309,7 @@ def test_helo_after_a_refused_ehlo(client: Client) -> None:
 
 
 @pytest.mark.parametrize("client", EVERYBODY)
-def test_421_to_ehlo_without_a_close_is_overlooked(client: Client) -> None:
+def test_421_to_ehlo_without_a_close_is_overlooked(client: Client[Job]) -> None:
     """Those that fall to HELO deliver as if nothing had happened."""
     with FakeSMTP(HERE / "scenarios" / "ehlo-421-stays-open.toml") as fake:
         report = attempt(client, fake)
@@ -320,7 +322,7 @@ def test_421_to_ehlo_without_a_close_is_overlooked(client: Client) -> None:
 
 
 @pytest.mark.parametrize("client", [p for p in EVERYBODY if p.id in ("curl", "swaks")])
-def test_a_refused_starttls_is_followed_by_mail_in_clear_text(client: Client, proves: Proves) -> None:
+def test_a_refused_starttls_is_followed_by_mail_in_clear_text(client: Client[Job], proves: Proves) -> None:
     """With TLS "if it is offered": what RFC 3207 §4 leaves to the client, and a careful one does not do."""
     with FakeSMTP("smtp/starttls-refused", clock=ManualClock()) as fake:
         report = attempt(client, fake, "may")

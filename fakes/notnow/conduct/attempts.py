@@ -96,10 +96,8 @@ def items(exchanges: Iterable[Exchange]) -> list[Item]:
         facts = exchange.facts or {}
         if "direction" in facts:
             kind, name, whole = facts["direction"], str(facts["path"]), bool(facts["whole"])
-            if exchange.moment == "stou":  # a name of its own each time: the same content is the same file
-                name = facts.get("sha256") or (name if facts["data"] else UNNAMED)
-                if whole:
-                    found.pop((kind, UNNAMED), None)  # what was refused before may be this
+            if exchange.moment == "stou":  # a name of its own each time: what is asked for is told by the command
+                name = exchange.request.strip()
         elif facts.get("stored"):
             kind, whole = "message", True
             name = facts.get("message_id") or f"sha256:{facts['sha256'][:16]}"
@@ -111,7 +109,6 @@ def items(exchanges: Iterable[Exchange]) -> list[Item]:
     return list((wanted or found).values())
 
 
-UNNAMED = "a file that STOU was to name"
 _CALLED = {"upload": "the upload of {}", "download": "the download of {}", "listing": "the listing of {}"}
 
 

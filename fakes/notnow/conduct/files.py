@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -41,7 +42,7 @@ class FileAssertions(Assertions):
             there = f"; there is {near}" if near else f"; there are {', '.join(self.files) or 'no files'}"
             fail(self.journal, expected, f"there is no such file{there}", about)
         found = self.files[name]
-        if name.strip("/") in self.files.partial:
+        if _path(name)[1:] in self.files.partial:
             fail(self.journal, expected, f"only a piece of it has come, {len(found)} bytes", about[-1:])
         wanted = content.encode() if isinstance(content, str) else content
         if wanted is not None and found != wanted:
@@ -67,9 +68,13 @@ class FileAssertions(Assertions):
 
 
 def _uploads(journal: Journal, name: str) -> list[Exchange]:
-    path = "/" + name.strip("/")
+    path = _path(name)
     facts = [(x, x.facts or {}) for x in journal.exchanges]
     return [x for x, known in facts if known.get("direction") == "upload" and known["path"] == path]
+
+
+def _path(name: str) -> str:
+    return "/" + posixpath.normpath("/" + name).lstrip("/")
 
 
 def _difference(found: bytes, wanted: bytes) -> str:

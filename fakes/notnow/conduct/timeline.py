@@ -145,4 +145,5 @@ def _data(exchange: Exchange) -> str:
     offset = f" from byte {facts['offset']}" if facts["offset"] else ""
     verb = "received" if facts["direction"] == "upload" else "sent"
     end = "all of it" if facts["whole"] else f"then {_ENDED[facts['data']]}"
-    return f"({facts['mode']}) {facts['bytes']} bytes {verb}{offset}, {end}"
+    size = "1 byte" if facts["bytes"] == 1 else f"{facts['bytes']} bytes"
+    return f"({facts['mode']}) {size} {verb}{offset}, {end}"

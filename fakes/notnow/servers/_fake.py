@@ -250,14 +250,19 @@ class Fake(Assertions):
         found = self._resolve(scenario, knobs)
         if self._runner is None:
             self.scenario = found
+            self._equip()
             self._engine.play(found, self.clock.now())
             return
         self._runner.call(lambda: self._play(found))
 
     def _play(self, found: Scenario) -> None:
         self.scenario = found
+        self._equip()
         self.journal.mark("play", found.name)
         self._dispatch(self._engine.play(found, self.clock.now()))
+
+    def _equip(self) -> None:
+        """Another scenario plays: the server is to be as it says. Nothing of what has happened is forgotten."""
 
     @contextlib.contextmanager
     def playing(self, scenario: str | Path | Scenario, /, **knobs: Any) -> Iterator[Self]:

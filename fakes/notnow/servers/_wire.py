@@ -150,7 +150,8 @@ class Wire:
             self.end()
             return False
         self.ended()
-        return not self.secure  # a client that has ended its side may still read; TLS has no such thing
+        # A client that has ended its side may still read; TLS has no such thing.
+        return not (self.secure or self.handshaking)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.alive = False

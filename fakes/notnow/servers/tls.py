@@ -132,20 +132,30 @@ class _Context(ssl.SSLContext):
 
 
 @_once(maxsize=128)
-def context(shown: Shown) -> ssl.SSLContext:
-    """A server context that shows this certificate, until a `Handshake` says otherwise."""
+def _leaf(shown: Shown) -> trustme.LeafCert:
     authority = _intermediate if shown.incomplete else _authority
     names = [n for n in shown.names if _issuable(n)]
     now = datetime.datetime.now(datetime.UTC)
-    leaf = authority(not shown.untrusted).issue_cert(
+    return authority(not shown.untrusted).issue_cert(
         *names,
         not_before=now - datetime.timedelta(days=60),
         not_after=now - datetime.timedelta(days=1) if shown.expired else now + datetime.timedelta(days=365),
     )
+
+
+@_once(maxsize=128)
+def context(shown: Shown, tickets: bool = True) -> ssl.SSLContext:
+    """A server context that shows this certificate, until a `Handshake` says otherwise.
+
+    `tickets`: clients may resume their session later (RFC 8446 §4.6.1).
+    """
+    leaf = _leaf(shown)
     made = _Context(ssl.PROTOCOL_TLS_SERVER)
     leaf.configure_cert(made)
     if shown.incomplete:
         _load_leaf_only(made, leaf)
+    if not tickets:
+        made.num_tickets = 0
     made.sni_callback = _on_hello
     return made
 

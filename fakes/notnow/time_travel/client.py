@@ -191,6 +191,37 @@ def _sendall(real: Real) -> Real:
     return sendall
 
 
+def _is_fake(world: World, address: Any) -> bool:
+    if not isinstance(address, tuple) or address[1] not in world.clock.ports:
+        return False
+    return address[0] in ("localhost", "::1") or str(address[0]).startswith("127.")
+
+
+def _connecting(real: Real) -> Real:
+    """socket.connect. A fake answers at once, or lets nobody through: then the client's time-out is scenario time."""
+    outside = _outside(real)
+
+    @functools.wraps(real)
+    def connect(sock: socket.socket, address: Any) -> None:
+        world, timeout = seen(), sock.gettimeout()
+        if world is None or not timeout or not _is_fake(world, address):
+            outside(sock, address)
+            return
+        sock.settimeout(0)
+        try:
+            with contextlib.suppress(BlockingIOError):
+                real(sock, address)
+        finally:
+            sock.settimeout(timeout)
+        under_way = [(sock.fileno(), select.POLLOUT)]
+        if not signalled(under_way) and world.park(timeout, over=lambda: bool(signalled(under_way))) is Verdict.LATE:
+            raise TimeoutError("timed out")
+        if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(error, os.strerror(error))
+
+    return connect
+
+
 def _until(end: float | None) -> float | None:
     return None if end is None else max(0.0, end - monotonic())
 
@@ -321,7 +352,8 @@ def install(stack: ExitStack) -> None:
     """Put all of this in place until `stack` closes."""
     _wrap(stack, socket.socket, _reading, *_READS)
     _wrap(stack, socket.socket, _sendall, "sendall")
-    _wrap(stack, socket.socket, _outside, "connect", "connect_ex")
+    _wrap(stack, socket.socket, _connecting, "connect")
+    _wrap(stack, socket.socket, _outside, "connect_ex")
     _wrap(stack, ssl.SSLSocket, _tls, "read", "send", "do_handshake", "unwrap")
     _wrap(stack, socket, _outside, *_LOOKUPS)
     _wrap(stack, os, _outside, "waitpid", "wait")

@@ -14,14 +14,12 @@ import os
 import random
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pyftpdlib.handlers.ftp.producers import FileProducer
 
 from notnow.actions import DataEnding
-from notnow.events import Known
 from notnow.servers import _listener, tls
 from notnow.servers.ftp.files import NoRoomError, Reader, Writer
 
@@ -71,7 +69,7 @@ class PassivePort:
 
     def close(self) -> None:
         if self._sock.fileno() >= 0:
-            self._session.fake.feed(Known(self._session.record.id, {"mode": None}))  # it waits no more
+            self._session.prepared(None)
             self._session.fake.ports.discard(self.port)
             self._loop.remove_reader(self._sock.fileno())
             self._sock.close()
@@ -84,32 +82,29 @@ class ActivePort:
 
     def __init__(self, ip: str, port: int, session: Transfers) -> None:
         self._session, self._address = session, (ip, port)
+        session.prepared("active")
         session.respond(f"200 {session.verb(session.exchange)} command successful.")
 
-    async def connect(self) -> bool:
-        """Connect to the client, and to nobody else; False if it does not let us."""
-        session = self._session
-        sock = bound(session)
+    async def connect(self) -> socket.socket | None:
+        """Connect to the client, and to nobody else; None if it does not let us."""
+        sock = None
         try:
+            sock = bound(self._session)
             async with asyncio.timeout(CONNECT):
-                await session.fake.loop.sock_connect(sock, self._address)
-        except OSError:
-            sock.close()
-            return False
-        session.data_arrives(sock, int(sock.getsockname()[1]), None)
-        return True
+                await self._session.fake.loop.sock_connect(sock, self._address)
+        except BaseException as error:
+            if sock is not None:
+                sock.close()
+            if not isinstance(error, OSError):
+                raise
+            return None
+        finally:
+            self.close()
+        return sock
 
     def close(self) -> None:
-        """There is nothing to close: nobody has connected."""
-
-
-def open_passive(session: Transfers, extmode: bool = False) -> PassivePort | None:
-    """A port for PASV or EPSV; None, and the client is told so, if the system has none."""
-    try:
-        return PassivePort(session, extmode)
-    except OSError as error:
-        session.respond(f"425 Can't open passive connection: {error.strerror}.")
-        return None
+        """It is not needed any more. There is nothing to close: nobody has connected."""
+        self._session.prepared(None)
 
 
 def bound(session: Transfers) -> socket.socket:
@@ -157,21 +152,21 @@ class DataConnection:
     def __init__(self, sock: socket.socket, port: int, session: Transfers) -> None:
         sock.setblocking(False)
         self.session, self._loop = session, session.fake.loop
-        self._sock, self._port = sock, port
+        self._sock, self._number, self._port = sock, sock.fileno(), port
         session.fake.ports.add(port)
         self.file_obj: Any = None
         self.cmd = ""
         self.receive = self.closed = self.paused = False
         self.bytes = 0
-        self._begun = time.monotonic()
+        self._begun = session.fake.clock.now()
         self._out: memoryview | None = None
         self._pieces: Iterator[bytes] = iter(())
         self._step: Callable[[], bool] | None = None  # what to do next; True if there is more at once
-        self._ascii: Callable[[bytes], bytes] | None = None
+        self._ascii: Newlines | None = None
         self._watching = NOTHING
-        self._shaking = False
-        if session.private:
-            self._secure()
+        self._private = self._shaking = session.private
+        if self._private:  # PROT P (RFC 4217 §9): the client begins a handshake of its own here
+            self._watch(READ)
 
     # ---- what pyftpdlib asks of it ---------------------------------------------------------------
 
@@ -184,7 +179,7 @@ class DataConnection:
         return self.bytes if self.receive else 0
 
     def get_elapsed_time(self) -> float:
-        return time.monotonic() - self._begun
+        return round(self.session.fake.clock.now() - self._begun, 3)
 
     def transfer_in_progress(self) -> bool:
         return self.bytes > 0
@@ -194,7 +189,7 @@ class DataConnection:
 
     def push_with_producer(self, producer: Any) -> None:
         if isinstance(producer, FileProducer) and producer.type == "i" and isinstance(producer.file, Reader):
-            if not isinstance(self._sock, ssl.SSLSocket) and producer.file.descriptor() >= 0:
+            if not self._private and producer.file.descriptor() >= 0:
                 self._begin(lambda: self._send_file(producer.file))
                 return
             self._out = producer.file.rest()
@@ -227,8 +222,11 @@ class DataConnection:
 
     def _go(self) -> None:
         """Do what can be done now."""
-        if self._step is None or self.paused or self.closed:
-            return
+        if self._step is not None and not self.paused and not self.closed:
+            self._guard(self._advance)
+
+    def _advance(self) -> None:
+        assert self._step is not None
         before = self.bytes
         try:
             self._do(self._step)
@@ -281,12 +279,35 @@ class DataConnection:
         return True
 
     def _receive(self) -> bool:
-        data = self._sock.recv(self._allowed())
+        data = self._read()
         if not data:
+            if self._ascii is not None:
+                self.file_obj.write(self._ascii.rest())
             self._finish("226 Transfer complete.", whole=True)
             return False
         self.file_obj.write(self._ascii(data) if self._ascii else data)
         return not self._passed(len(data))
+
+    def _read(self) -> bytes:
+        if not isinstance(self._sock, ssl.SSLSocket):
+            return self._sock.recv(self._allowed())
+        there = self._has_peer()
+        try:
+            return self._sock.recv(self._allowed())
+        except ssl.SSLEOFError as error:
+            # A plain end without a close_notify, which many servers let pass. Or a reset: OpenSSL and Python have the
+            # same error for it. OpenSSL 3 tells an end by its reason, mostly, and then loses the peer by an alert.
+            if not there or (error.reason != "UNEXPECTED_EOF_WHILE_READING" and not self._has_peer()):
+                raise
+            return b""
+
+    def _has_peer(self) -> bool:
+        """False once the connection has been reset."""
+        try:
+            self._sock.getpeername()
+        except OSError:
+            return False
+        return True
 
     def _allowed(self) -> int:
         """How many bytes may pass at once: at most to the one that is watched."""
@@ -364,18 +385,22 @@ class DataConnection:
 
     # ---- TLS -------------------------------------------------------------------------------------
 
-    def _secure(self) -> None:
-        """PROT P (RFC 4217 §9): the client begins a handshake of its own here."""
-        self._sock = tls.context(self.session.certificate).wrap_socket(
-            self._sock, server_side=True, do_handshake_on_connect=False
-        )
-        self._shaking = True
-        self._watch(READ)
+    def _secured(self) -> ssl.SSLSocket:
+        """The socket in TLS, which begins here. Raises OSError if the client has gone already.
+
+        There are no tickets. Who only sends does not read them, and a socket that is closed with something unread
+        in it takes what it has not sent yet with it.
+        """
+        if not isinstance(self._sock, ssl.SSLSocket):
+            self._sock.getpeername()  # `ssl` would notice too, but leave a half-made socket behind
+            self._sock = tls.context(self.session.certificate, tickets=False).wrap_socket(
+                self._sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
+            )
+        return self._sock
 
     def _shake(self) -> None:
-        assert isinstance(self._sock, ssl.SSLSocket)
         try:
-            self._sock.do_handshake()
+            self._secured().do_handshake()
         except ssl.SSLWantReadError:
             self._watch(READ)
         except ssl.SSLWantWriteError:
@@ -393,7 +418,7 @@ class DataConnection:
     def _watch(self, what: int) -> None:
         if what == self._watching:
             return
-        number, loop = self._sock.fileno(), self._loop
+        number, loop = self._number, self._loop
         if self._watching == READ:
             loop.remove_reader(number)
         elif self._watching == WRITE:
@@ -406,9 +431,16 @@ class DataConnection:
 
     def _awake(self) -> None:
         if self._shaking:
-            self._shake()
+            self._guard(self._shake)
         else:
             self._go()
+
+    def _guard(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:
+            self.end("fin")
+            self.session.break_off(error)
 
 
 class Newlines:
@@ -421,3 +453,7 @@ class Newlines:
         data = self._held + data
         self._held = b"\r" if data.endswith(b"\r") else b""
         return data.removesuffix(b"\r").replace(b"\r\n", b"\n")
+
+    def rest(self) -> bytes:
+        """What was held back, at the end."""
+        return self._held

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from notnow.actions import Script
+from notnow.clock import Clock
 from notnow.conduct.files import FileAssertions
+from notnow.errors import Problem, ScenarioError
 from notnow.journal import Connection, Exchange
+from notnow.scenario import Scenario
 from notnow.servers._fake import Fake
 from notnow.servers._listener import Farewells
-from notnow.servers.ftp.files import DEFAULT, Files
+from notnow.servers.ftp.files import DEFAULT, ROOM, Content, Files
 from notnow.servers.ftp.session import Session, masked
 
 ANONYMOUS = frozenset({"anonymous", "ftp"})  # RFC 1635 §3.2
@@ -28,6 +33,7 @@ class FakeFTP(FileAssertions, Fake):
 
     protocol: ClassVar[str] = "ftp"
     allowed: ClassVar[frozenset[str]] = Fake.allowed | {"files"}
+    files: Files
 
     def __init__(self, *args: Any, **given: Any) -> None:
         super().__init__(*args, **given)
@@ -37,10 +43,20 @@ class FakeFTP(FileAssertions, Fake):
     __init__.__doc__ = Fake.__init__.__doc__
 
     def _tree(self) -> Files:
-        """The files as they are at the start."""
-        server, clock = self.scenario.server, self.clock
-        given = self.options.files if self.options.files is not None else server.files
-        return Files(DEFAULT if given is None else given, server.quota, lambda: clock.epoch + clock.now())
+        """The files as they are at the start. Raises ScenarioError for what cannot be one."""
+        given = self.options.files if self.options.files is not None else self.scenario.server.files
+        return _files(DEFAULT if given is None else given, self.scenario, self.clock)
+
+    def _resolve(self, scenario: str | Path | Scenario | None, values: Mapping[str, Any]) -> Scenario:
+        found = super()._resolve(scenario, values)
+        _files(found.server.files or {}, found, self.clock)  # it would be too late to complain when it plays
+        return found
+
+    def _equip(self) -> None:
+        self.files.quota = ROOM if self.scenario.server.quota is None else self.scenario.server.quota
+        if self.options.files is None:
+            for name, content in (self.scenario.server.files or {}).items():
+                self.files[name] = content
 
     @property
     def url(self) -> str:
@@ -74,3 +90,10 @@ class FakeFTP(FileAssertions, Fake):
     def heard_after(self, record: Connection, data: bytes) -> None:
         super().heard_after(record, data)
         record.after = masked(record.after)
+
+
+def _files(given: Mapping[str, Content], scenario: Scenario, clock: Clock) -> Files:
+    try:
+        return Files(given, scenario.server.quota, lambda: clock.epoch + clock.now())
+    except (ValueError, TypeError) as error:
+        raise ScenarioError([Problem(f"files: {error}")]) from None

@@ -13,6 +13,7 @@ from notnow.units import parse_size, show_size
 
 BIG = 262_144  # bytes of a file from which on it is worth a descriptor
 ROOM = 256 * 1024 * 1024  # bytes of files that are kept where no quota says otherwise
+LARGEST = 1_000_000_000  # bytes of a file that is given by its size: it is in memory as soon as somebody wants it
 DEFAULT = {"big.bin": "3MB", "small.txt": "A small file.\n"}
 Content = bytes | bytearray | memoryview | str
 
@@ -34,7 +35,7 @@ class Node:
     memory, too), so that they are sent without a copy.
     """
 
-    __slots__ = ("_descriptor", "data", "modified", "open", "size", "whole")
+    __slots__ = ("_descriptor", "data", "kept", "modified", "open", "size", "whole")
 
     def __init__(self, data: bytes | bytearray | None, modified: float, size: int = 0) -> None:
         self.data, self.modified = data, modified
@@ -42,6 +43,7 @@ class Node:
         self.whole = True
         self.open = False  # an upload to it is under way
         self._descriptor = -1
+        self.kept = False  # it is in the tree: not deleted, nor replaced
 
     @property
     def content(self) -> bytes:
@@ -93,12 +95,29 @@ class Files(MutableMapping[str, bytes]):
         return node.content
 
     def __setitem__(self, name: str, content: Content) -> None:
+        """Raises ValueError for a name that no file can have here, and for a size beyond 1 GB; TypeError for what is no
+        content.
+        """
         where = path(name)
+        self._allow(name, where)
         if name.endswith("/"):
             self.make_directories(where)
             return
+        node = _node(name, content, self.now())
         self.make_directories(posixpath.dirname(where))
-        self.put(where, _node(content, self.now()))
+        self.put(where, node)
+
+    def _allow(self, name: str, where: str) -> None:
+        """Is there a place for a file, or a directory if its name ends in a slash?"""
+        if not where.isprintable():
+            raise ValueError(f"{name!r} is no name of a file: there are control characters in it")
+        directory = name.endswith("/")
+        if self.is_directory(where) and not directory:
+            raise ValueError(f"{name!r} is a directory")
+        while where != "/":
+            if where in self._nodes and (directory or where != path(name)):
+                raise ValueError(f"{where[1:]!r} is a file: it cannot be a directory, as {name!r} wants it")
+            where = posixpath.dirname(where)
 
     def __delitem__(self, name: str) -> None:
         if path(name) not in self._nodes:
@@ -128,17 +147,24 @@ class Files(MutableMapping[str, bytes]):
         return self._nodes.get(where)
 
     def put(self, where: str, node: Node) -> None:
-        self.used += node.size - (self._nodes[where].size if where in self._nodes else 0)
+        """Put a file in a place, instead of what is there."""
+        if where in self._nodes:
+            self.remove(where)
         self._nodes[where] = node
+        node.kept = True
+        self.used += node.size
 
     def remove(self, where: str) -> None:
-        self.used -= self._nodes.pop(where).size
+        node = self._nodes.pop(where)
+        node.kept = False
+        self.used -= node.size
 
-    def grow(self, where: str, node: Node, by: int) -> None:
+    def grow(self, node: Node, by: int) -> None:
         """Make room for so many bytes more. Raises NoRoomError."""
-        if self.used + by > self.quota:
+        taken = self.used if node.kept else node.size  # one that was deleted while it comes is alone with what it takes
+        if taken + by > self.quota:
             raise NoRoomError(f"{self.quota} bytes are all there is")
-        if self._nodes.get(where) is node:  # and has not been deleted, or replaced, while it comes
+        if node.kept:
             self.used += by
         node.size += by
         node.modified = self.now()
@@ -170,12 +196,12 @@ class Files(MutableMapping[str, bytes]):
     def rename(self, old: str, new: str) -> None:
         """Move a file, or a directory with all that is in it."""
         if old in self._nodes:
-            node = self._nodes.pop(old)
-            self.used -= self._nodes[new].size if new in self._nodes else 0
-            self._nodes[new] = node
+            node = self._nodes[old]
+            self.remove(old)
+            self.put(new, node)
             return
         for table in (self._nodes, self._directories):
-            for where in [p for p in table if p == old or p.startswith(old + "/")]:
+            for where in [p for p in list(table) if p == old or p.startswith(old + "/")]:
                 table[new + where[len(old) :]] = table.pop(where)  # type: ignore[assignment]
 
 
@@ -184,10 +210,14 @@ def path(name: str) -> str:
     return "/" + posixpath.normpath("/" + name).lstrip("/")
 
 
-def _node(content: Content, now: float) -> Node:
+def _node(name: str, content: Content, now: float) -> Node:
     if isinstance(content, str):
         size = parse_size(content)
+        if size is not None and size > LARGEST:
+            raise ValueError(f"{name!r} is {content}: its bytes are kept in memory; allowed: up to 1GB")
         return Node(content.encode(), now) if size is None else Node(None, now, size)
+    if not isinstance(content, (bytes, bytearray, memoryview)):
+        raise TypeError(f'{name!r} is {content!r}; allowed: bytes, a text, or a size such as "3MB"')
     return Node(bytes(content), now)
 
 
@@ -211,7 +241,7 @@ class Reader:
     def rest(self) -> memoryview:
         """All that is left, without a copy."""
         if self._view is None:
-            self._view = memoryview(self._node.content)
+            self._view = memoryview(self._node.content)[: self.size]  # not what an upload adds meanwhile
         return self._view[self.position :]
 
     def descriptor(self) -> int:
@@ -228,6 +258,7 @@ class Writer:
     def __init__(self, name: str, files: Files, mode: str) -> None:
         self.name, self.closed, self._files = name, False, files
         self._before, self._hash = files.node(name), hashlib.sha256()
+        self._untouched = self._before is not None and self._before.whole and "w" not in mode
         kept = b"" if self._before is None or "w" in mode else self._before.content
         self.node = Node(bytearray(kept), files.now())
         self.node.whole, self.node.open = False, True
@@ -241,7 +272,8 @@ class Writer:
         """Raises NoRoomError."""
         node, end = self.node, self.position + len(data)
         if end > node.size:
-            self._files.grow(self.name, node, end - node.size)
+            self._files.grow(node, end - node.size)
+        self._untouched = False
         self._hash.update(data)
         assert isinstance(node.data, bytearray)
         if self.position == len(node.data):
@@ -268,3 +300,4 @@ class Writer:
 
     def close(self) -> None:
         self.closed, self.node.open = True, False
+        self.node.whole = self.node.whole or self._untouched

@@ -8,11 +8,15 @@ import posixpath
 import stat
 import time
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from pyftpdlib.exceptions import FilesystemError
 from pyftpdlib.filesystems import AbstractedFS
 
 from notnow.servers.ftp.files import Files, Reader, Writer, path
+
+if TYPE_CHECKING:
+    from notnow.servers.ftp.fake import FakeFTP
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -22,7 +26,11 @@ class MemoryFS(AbstractedFS):
 
     def __init__(self, root: str, cmd_channel: object) -> None:
         super().__init__(root, cmd_channel)
-        self._files: Files = cmd_channel.fake.files  # type: ignore[attr-defined]
+        self._fake: FakeFTP = cmd_channel.fake  # type: ignore[attr-defined]
+
+    @property
+    def _files(self) -> Files:
+        return self._fake.files  # another tree after a reset
 
     # ---- paths ---------------------------------------------------------------------------------
 
@@ -59,6 +67,8 @@ class MemoryFS(AbstractedFS):
         number = 1
         while (name := posixpath.join(dir or "/", f"{prefix}{number}{suffix}")) in self._files:
             number += 1
+        if not self.validpath(name):  # pyftpdlib does not ask, for STOU
+            raise FilesystemError("Invalid file name")
         self._parent(name)
         return Writer(name, self._files, mode)
 
@@ -72,6 +82,8 @@ class MemoryFS(AbstractedFS):
         self._files.remove(path)
 
     def rename(self, src: str, dst: str) -> None:
+        if not self.lexists(src):  # it has gone since RNFR
+            raise FilesystemError("No such file or directory")
         self._parent(dst)
         if self._files.is_directory(dst) or (self._files.is_directory(src) and self._files.node(dst)):
             raise FilesystemError("File exists")

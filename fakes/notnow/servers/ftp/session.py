@@ -4,33 +4,36 @@
 from __future__ import annotations
 
 import asyncio
+import calendar
 import re
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
+
+from pyftpdlib.exceptions import FilesystemError
 
 from notnow.actions import Script
 from notnow.engine import BEHAVE
-from notnow.events import Answered, Asked, Known
+from notnow.events import Answered, Asked, Ended, Known
 from notnow.journal import Exchange
 from notnow.moments import MOMENTS
 from notnow.servers._dialogue import Manner, wire
 from notnow.servers._plain import Plain
 from notnow.servers._wire import Over
 from notnow.servers.ftp.filesystem import MemoryFS, Permissive
-from notnow.servers.ftp.transfer import TRANSFERS, Transfer, Transfers
+from notnow.servers.ftp.transfer import TRANSFERS, Rest, Transfer, Transfers, Work
 from notnow.servers.ftp.wire import LONGEST_COMMAND, PLAIN_COMMANDS, TLS_COMMANDS, TURN
 
+LAST = 2.0  # real seconds that a client has for opening a data connection once it has ended its side of this one
 URGENT = frozenset({"ABOR", "STAT", "QUIT"})  # RFC 959 §4.1.3: what may be asked during a transfer
 ALIASES = {"XCWD": "cwd", "XCUP": "cdup", "XPWD": "pwd", "XMKD": "mkd", "XRMD": "rmd"}  # RFC 1123 §4.1.3.1
 _TELNET = re.compile(rb"\xff[\xf0-\xfa]|\xff[\xfb-\xfe].")  # RFC 959 §4.1.3: an interrupt comes with these before it
 _MOMENTS = {name: moment.facts for name, moment in MOMENTS["ftp"].items()}
-_WITHOUT_SECRETS = frozenset({"USER", "PASV", "EPSV", "TYPE", "CWD", "QUIT", *TRANSFERS})  # which need no masking
-_SECRET = re.compile(r"(\b(?:PASS|ACCT)\s+)\S.*", re.IGNORECASE)
+_SECRET = re.compile(r"(\b(?:PASS|ACCT)\s+)\S.*?(?=\r?$)", re.IGNORECASE | re.MULTILINE)
 
-# What it means to behave. Its replies go through `respond`. What is left of it, if that takes time, comes back,
-# and in the end gives the replies that are still to be said.
-Rest = Coroutine[Any, Any, Sequence[bytes]]
+# What it means to behave. Its replies go through `respond`. What is left of it, if that takes time, comes back.
 Deed = Callable[[], Rest | None]
 
 
@@ -42,7 +45,7 @@ class Session(Transfers):
     timeout = 0  # silence is the engine's business
     _sized: bool = False  # PBSZ has been said
     _lines: str = ""  # the first lines of a reply whose last is still to come
-    _working: asyncio.Task[None] | None = None
+    _working: tuple[asyncio.Task[None], ...] = ()
 
     # ---- the hooks of a wire ---------------------------------------------------------------------
 
@@ -59,12 +62,14 @@ class Session(Transfers):
         self.say_early()
 
     def ended(self) -> None:
-        if self.hanging or not (self.busy or self.transfer or self._inbox):
+        if self.hanging:
             self.end()
+        else:
+            self.serve()  # to what has come before the end
 
     def lost(self, error: Exception | None) -> None:
-        if self._working is not None:
-            self._working.cancel()
+        for task in self._working:
+            task.cancel()
         self.end_all_data("fin")
         self.close_ports()
 
@@ -79,17 +84,36 @@ class Session(Transfers):
 
     def serve(self) -> None:
         for _ in range(TURN):
-            if self.busy or self.choked or self.over or self.hanging or not self.alive:
+            if self.busy or self.over or self.hanging or not self.alive or self.transport.is_closing():
                 return
-            if self.transfer is not None and not self._is_urgent():
+            if self._quit_pending and self.transfer is None:
+                self.end()
+                return
+            if self.eof and self.transfer is not None and self.data_channel is None:
+                self.fake.loop.call_later(LAST, self._give_up, self.transfer)
+            if self.choked or self._quit_pending or (self.transfer is not None and not self._is_urgent()):
                 return
             line = self.line() if self._inbox else None
             if line is None:
                 if self.eof:
                     self.end()
                 return
-            self._command(_TELNET.sub(b"", line) if b"\xff" in line else line)
+            try:
+                self._command(_TELNET.sub(b"", line) if b"\xff" in line else line)
+            except Exception as error:
+                self.break_off(error)
         self.fake.loop.call_soon(self.serve)
+
+    def _give_up(self, transfer: Transfer) -> None:
+        """A client that has ended its side has not opened its data connection: it has gone."""
+        if self.transfer is transfer and self.data_channel is None:
+            self.end()
+
+    def break_off(self, error: Exception) -> None:
+        """Our own code has failed: this session ends, the others go on."""
+        self.fake.failed(error)
+        self.over = True
+        self.abort()
 
     def _is_urgent(self) -> bool:
         """True if the next command is one that may be asked during a transfer."""
@@ -100,28 +124,39 @@ class Session(Transfers):
         text = line.decode("utf-8", "replace")
         verb, _, argument = text.partition(" ")
         verb = verb.upper()
-        request = text if verb in _WITHOUT_SECRETS else masked(text)
-        if len(line) > LONGEST_COMMAND or "\0" in text:
+        request = masked(text)
+        if len(line) > LONGEST_COMMAND or "\0" in text or not verb.isprintable():
             self._ask("unknown", request, lambda: self.respond("500 Command not understood."), command=verb)
             return
         moment = ALIASES.get(verb) or verb.lower()
         if moment not in _MOMENTS or verb not in self.proto_cmds:
             moment = "unknown"
+        if verb in ("LIST", "NLST"):
+            argument = _without_options(argument)
         facts = self._facts(moment, verb, argument)
         known = None
-        if verb in TRANSFERS and self.authenticated:
-            known = Transfer.facts_of(verb, facts["path"], facts["mode"], self._restart_position)
+        if verb in TRANSFERS:
             self.fake.journal.also("transfer")
-        self._ask(moment, request, self._deed(verb, text, argument), known, **facts)
+            if self.authenticated:
+                known = Transfer.facts_of(verb, facts["path"], facts["mode"], self._restart_position)
+        self._ask(moment, request, self._deed(moment, verb, text, argument), known, **facts)
 
-    def _deed(self, verb: str, line: str, argument: str) -> Deed:
+    def _deed(self, moment: str, verb: str, line: str, argument: str) -> Deed:
         if verb == "PASS":
             return lambda: self._log_in(argument)
-        if verb == "AUTH" and verb in self.proto_cmds:
+        if verb == "AUTH" and verb in self.proto_cmds and argument:
             return lambda: self._auth(argument)
         if verb in TRANSFERS and self.authenticated:
             return lambda: self.begin_transfer(verb, line, argument)
+        if verb in TRANSFERS:
+            return lambda: self._refuse_transfer(moment, verb, line, argument)
         return lambda: self.pre_process_command(line, verb, argument)
+
+    def _refuse_transfer(self, moment: str, verb: str, line: str, argument: str) -> None:
+        """Nobody is logged in: what the engine takes for a transfer is none."""
+        self.watch = None
+        self.fake.feed(Ended(self.record.id, moment))
+        self.pre_process_command(line, verb, argument)
 
     def _facts(self, moment: str, verb: str, argument: str) -> dict[str, Any]:
         """What is known at a command; see `notnow.moments`."""
@@ -130,8 +165,7 @@ class Session(Transfers):
             facts["user"] = argument if moment == "user" else self.username or None
         elif known := _MOMENTS.get(moment):
             if "path" in known and self.fs is not None:
-                where = ".." if moment == "cdup" else argument
-                facts["path"] = self.fs.ftpnorm(_without_options(where) if where[:1] == "-" else where)
+                facts["path"] = self.fs.ftpnorm(_path(moment, argument))
             if "mode" in known:
                 facts["mode"] = self.mode
         return facts
@@ -148,14 +182,14 @@ class Session(Transfers):
 
     def _carry_out(self, script: Script, exchange: Exchange, deed: Deed) -> None:
         if script.steps is not BEHAVE:
-            self._take_time(self._perform(script, exchange, deed))
+            self.take_time(partial(self._perform, script, exchange, deed))
             return
         exchange.phase = script.phase
         if (rest := deed()) is not None:
-            self._take_time(self._as_usual(rest, exchange))
+            self.take_time(partial(self._as_usual, rest, exchange))
 
     async def _as_usual(self, rest: Rest, exchange: Exchange) -> None:
-        for text in await rest:
+        for text in await rest():
             await self.say(text, exchange)
 
     async def _perform(self, script: Script, exchange: Exchange, deed: Deed) -> Sequence[bytes]:
@@ -165,27 +199,33 @@ class Session(Transfers):
             answers, rest = self.gather(deed)
             for text in answers:
                 manner = await self._answer(text, exchange, manner)
-            for text in () if rest is None else await rest:
+            for text in () if rest is None else await rest():
                 manner = await self._answer(text, exchange, manner)
 
-        await self.perform(script, exchange, behave)
+        try:
+            await self.perform(script, exchange, behave)
+        finally:
+            self.doom = None  # of a data connection that has not been announced after all
         return ()
 
-    def _take_time(self, work: Coroutine[Any, Any, object]) -> None:
-        """Do something that waits; the next command is looked at when it is done."""
-        self.busy = True
-        self._working = self.fake.spawn(self._work(work))
+    def take_time(self, work: Work) -> None:
+        self.busy += 1
+        task = self.fake.spawn(self._work(work))
+        self._working = (*self._working, task)
+        task.add_done_callback(self._worked)
 
-    async def _work(self, work: Coroutine[Any, Any, object]) -> None:
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        self._working = tuple(other for other in self._working if other is not task)
+
+    async def _work(self, work: Work) -> None:
         try:
-            await work
+            await work()
         except Over:
             pass
         except Exception as error:
             if not self.is_lost(error):
-                self.fake.failed(error)
-                self.abort()
-        self.busy, self._working = False, None
+                self.break_off(error)
+        self.busy -= 1
         self.serve()
 
     # ---- replies ---------------------------------------------------------------------------------
@@ -209,17 +249,18 @@ class Session(Transfers):
 
     def say_at_once(self, text: bytes, exchange: Exchange) -> None:
         """Say a reply that no rule has changed."""
-        if self.over or not self.alive:
+        if self.over or not self.alive or self.transport.is_closing():
             return
         if self._mouth is not None and self._mouth.locked():  # another one still drips
-            self._take_time(self.say(text, exchange))
+            self.take_time(partial(self.say, text, exchange))
             return
         self.fake.journal.answer(exchange, text.decode("utf-8", "replace").replace("\r\n", "\n"))
         self.transport.write(text + b"\r\n")
         if text[0] in b"45":
             script = self.fake.feed(Answered(self.record.id, int(text[:3]), self.verb(exchange)), "error")
             if script is not None:
-                self._take_time(self.perform(script, self.fake.journal.ask(self.record, "error", "", script.phase)))
+                added = self.fake.journal.ask(self.record, "error", "", script.phase)
+                self.take_time(partial(self.perform, script, added))
 
     async def _answer(self, text: bytes, exchange: Exchange, manner: Manner) -> Manner:
         """Say a healthy reply in the manner of a rule. What replaces one stands for all that follow, too."""
@@ -239,9 +280,38 @@ class Session(Transfers):
 
     def ftp_QUIT(self, line: str) -> None:
         self.leave()
-        if self.transfer is None:
+        if self.transfer is None or self.data_channel is None:  # nothing is under way that could come to its end
             self.end_all_data("fin")
         super().ftp_QUIT(line)
+
+    def ftp_CWD(self, path: str) -> None:
+        """pyftpdlib's would look after the directory of this process, which is none of our business."""
+        try:
+            self.fs.chdir(path)
+        except FilesystemError as error:
+            self.respond(f"550 {error}.")
+        else:
+            self.respond(f'250 "{path}" is the current directory.')
+
+    def ftp_MFMT(self, path: str, timeval: str) -> None:
+        """pyftpdlib's calls what Python 3.12 warns of: an error in many test suites."""
+        try:
+            modified = calendar.timegm(time.strptime(timeval, "%Y%m%d%H%M%S")) if len(timeval) == 14 else None
+        except ValueError:
+            modified = None
+        if modified is None:
+            self.respond("550 Invalid time format; expected: YYYYMMDDHHMMSS.")
+        elif not self.fs.isfile(path):
+            self.respond(f"550 {path} is not retrievable")
+        else:
+            self.fs.utime(path, modified)
+            self.respond(f"213 Modify={timeval}; {path}.")
+
+    def ftp_PASV(self, line: str) -> None:
+        if ":" in self.socket.getsockname()[0].removeprefix("::ffff:"):  # its reply has no place for such an address
+            self.respond("425 You cannot use PASV on IPv6 connections. Use EPSV instead.")
+        else:
+            super().ftp_PASV(line)
 
     def _log_in(self, password: str) -> Rest | None:
         """PASS: the engine is asked again, at `login`, if the password is good."""
@@ -258,7 +328,7 @@ class Session(Transfers):
         if script is None:
             return None
         if script.steps is not BEHAVE:
-            return self._perform(script, exchange, self._welcome)
+            return partial(self._perform, script, exchange, self._welcome)
         self._welcome()
         return None
 
@@ -279,7 +349,7 @@ class Session(Transfers):
             self.respond("504 Unknown security mechanism: use AUTH TLS.")
         else:
             self.respond(f"234 AUTH {argument.upper()} successful.")
-            return self._upgrade()
+            return self._upgrade
         return None
 
     async def _upgrade(self) -> Sequence[bytes]:
@@ -292,13 +362,19 @@ class Session(Transfers):
         except OSError as error:
             self._upgrade_failed(error)
             raise Over from None
+        except asyncio.CancelledError:  # the fake stops
+            self._gone()
+            raise
         if self.authenticated:
             self.flush_account()
         return ()
 
     def _upgrade_failed(self, error: OSError) -> None:
-        """asyncio has closed the connection, and tells nobody that it is lost."""
         self._tls_failed(error)
+        self._gone()
+
+    def _gone(self) -> None:
+        """asyncio tells nobody that the connection below a failed handshake is lost."""
         self.over = True
         if self.alive:
             self.connection_lost(None)
@@ -325,4 +401,11 @@ def masked(text: str) -> str:
 
 def _without_options(argument: str) -> str:
     """The path in the argument of LIST, which many clients begin with options of `ls`."""
-    return re.sub(r"^-\w+\s*", "", argument)
+    return re.sub(r"^(?:-\w+(?: +|$))+", "", argument)
+
+
+def _path(moment: str, argument: str) -> str:
+    """The path in the argument of a command."""
+    if moment == "cdup":
+        return ".."
+    return argument.partition(" ")[2] if moment == "mfmt" else argument

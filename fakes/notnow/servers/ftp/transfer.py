@@ -6,20 +6,27 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, cast
 
 from notnow.actions import DataEnding, EndData
-from notnow.events import Ended, Heard, Reached
+from notnow.events import Ended, Heard, Known, Reached
 from notnow.journal import Exchange
 from notnow.moments import MOMENTS
 from notnow.servers import tls
-from notnow.servers.ftp.data import ActivePort, DataConnection, bound, open_passive
+from notnow.servers.ftp.data import ActivePort, DataConnection, PassivePort, bound
 from notnow.servers.ftp.files import Reader, Writer
 from notnow.servers.ftp.wire import Wire
 
 UPLOADS = frozenset({"STOR", "APPE", "STOU"})
 LISTINGS = frozenset({"LIST", "NLST", "MLSD"})
 TRANSFERS = UPLOADS | LISTINGS | {"RETR"}
+
+# What takes time: it is begun by the task that waits for it, or never. `Rest` gives the replies that are still to be said.
+Work = Callable[[], Coroutine[Any, Any, object]]
+Rest = Callable[[], Coroutine[Any, Any, Sequence[bytes]]]
+NO_CONNECTION = "425 Can't open data connection."
+CUT = "426 Connection closed; transfer aborted."
 
 
 class Transfer:
@@ -55,17 +62,26 @@ class Transfer:
 class Transfers(Wire):
     """What a session knows of data connections, and of the one transfer that may be under way."""
 
-    passive_dtp, active_dtp = staticmethod(open_passive), ActivePort
-    busy: bool = False  # something is being carried out: the next command has to wait
+    passive_dtp, active_dtp = PassivePort, ActivePort
+    busy: int = 0  # how much is being carried out for which the next command has to wait
     transfer: Transfer | None = None  # the one under way
     data_channel: DataConnection | None = None
     doom: DataEnding | None = None  # how the data connection ends that is announced next
     private: bool = False  # PROT P
     answers: list[bytes] | None = None  # where healthy replies are gathered that a rule may change
+    _met: DataEnding | None = None  # how a doomed data connection has ended before there was a transfer for it
     _closed_port: socket.socket | None = None
 
     def say_at_once(self, text: bytes, exchange: Exchange) -> None:
         """Say a reply that no rule has changed."""
+        raise NotImplementedError
+
+    def break_off(self, error: Exception) -> None:
+        """Our own code has failed: end the session."""
+        raise NotImplementedError
+
+    def take_time(self, work: Work) -> None:
+        """Do something that waits; the next command is looked at when it is done."""
         raise NotImplementedError
 
     def gather(self, deed: Callable[[], Any]) -> tuple[list[bytes], Any]:
@@ -79,6 +95,12 @@ class Transfers(Wire):
 
     # ---- before a transfer -----------------------------------------------------------------------
 
+    def _make_epasv(self, extmode: bool = False) -> None:
+        try:
+            super()._make_epasv(extmode)
+        except OSError:  # no ports or no files left
+            self.respond(NO_CONNECTION)
+
     @property
     def mode(self) -> str | None:
         """How the next data connection is made: "active", "passive", or not at all yet."""
@@ -88,11 +110,17 @@ class Transfers(Wire):
 
     def announce(self, port: int, extended: bool) -> None:
         """A port has been opened: tell the client."""
+        self.prepared("passive")
         if extended:
             self.respond(f"229 Entering Extended Passive Mode (|||{port}|).")
             return
         host = self.address.removeprefix("::ffff:").replace(".", ",")
         self.respond(f"227 Entering Passive Mode ({host},{port // 256},{port % 256}).")
+
+    def prepared(self, mode: str | None) -> None:
+        """The next data connection will be one of this mode; None: there is none to wait for."""
+        self._met = None
+        self.fake.feed(Known(self.record.id, {"mode": mode}))
 
     def with_port(self, text: bytes) -> bytes:
         """A reply with the port of the data connection put in: see `notnow.knobs.LATE`."""
@@ -120,35 +148,46 @@ class Transfers(Wire):
 
     # ---- a transfer ------------------------------------------------------------------------------
 
-    def begin_transfer(self, verb: str, line: str, argument: str) -> Coroutine[Any, Any, Sequence[bytes]] | None:
+    def begin_transfer(self, verb: str, line: str, argument: str) -> Rest | None:
         """Carry out a command that needs a data connection. Gives what waits for it, where somebody has to."""
         facts = self.exchange.facts
         assert isinstance(facts, dict)
         transfer = self.transfer = Transfer(verb, self.exchange, facts)
         if self.answers is not None or isinstance(self._dtp_connector, ActivePort):
-            return self._see_through(transfer, line, argument)
+            return partial(self._see_through, transfer, line, argument)
         self._start(transfer, line, argument)
         return None
 
     async def _see_through(self, transfer: Transfer, line: str, argument: str) -> Sequence[bytes]:
         """Wait for the end of a transfer; the reply to it comes back unsaid."""
         transfer.outcome = self.fake.loop.create_future()
-        port = self._dtp_connector
-        if isinstance(port, ActivePort) and not await port.connect():
-            self._dtp_connector = None
-            self.over_with(transfer, "425 Can't open data connection.")
-        else:
+        if self._dtp_connector is None or await self._connect_to(self._dtp_connector, transfer):
             self._start(transfer, line, argument)
-        self.busy = False  # for what may be asked during a transfer
+        self.busy -= 1  # for what may be asked during a transfer
         self.serve()
         reply = await transfer.outcome
-        self.busy = True
+        self.busy += 1
         return () if reply is None else (reply,)
+
+    async def _connect_to(self, port: ActivePort, transfer: Transfer) -> bool:
+        """Open the data connection to a port of the client. False if there is no transfer any more."""
+        sock = await port.connect()
+        self._dtp_connector = None
+        if sock is None:
+            self.over_with(transfer, NO_CONNECTION)
+        elif transfer.is_over:  # the session has ended meanwhile
+            sock.close()
+        else:
+            self.data_arrives(sock, int(sock.getsockname()[1]), None)
+        return not transfer.is_over
 
     def _start(self, transfer: Transfer, line: str, argument: str) -> None:
         """Have pyftpdlib begin. What it refuses is over at once."""
         if self.data_channel is None and self._dtp_acceptor is None:
-            self.over_with(transfer, "425 Use PORT or PASV first.")
+            met, self._met = self._met, None
+            if met is not None:
+                transfer.facts |= {"mode": "passive", "data": met}
+            self.over_with(transfer, "425 Use PORT or PASV first." if met is None else CUT)
             return
         answers, _ = self.gather(lambda: self.pre_process_command(line, transfer.verb, argument))
         for text in answers:
@@ -159,6 +198,7 @@ class Transfers(Wire):
         if transfer.is_over:
             return
         transfer.is_over, self.watch = True, None
+        self._forget_waiting()
         if self.transfer is transfer:
             self.transfer = None
         self.fake.feed(Ended(self.record.id, transfer.moment))
@@ -168,8 +208,16 @@ class Transfers(Wire):
                 transfer.outcome.set_result(text)
         elif text is not None:
             self.say_at_once(text, transfer.exchange)
-        if self._inbox or self.eof:
+        if self._inbox or self.eof or self._quit_pending:
             self.fake.loop.call_soon(self.serve)
+
+    def _forget_waiting(self) -> None:
+        """Nothing waits for a data connection any more; the next one that comes is for another transfer."""
+        for queue in (self._out_dtp_queue, self._in_dtp_queue):
+            for file in queue or ():
+                if isinstance(file, (Reader, Writer)):
+                    file.close()
+        self._out_dtp_queue = self._in_dtp_queue = None
 
     # ---- what its data connection tells ----------------------------------------------------------
 
@@ -178,7 +226,8 @@ class Transfers(Wire):
         self._dtp_acceptor = self._dtp_connector = None
         self.data_channel = DataConnection(sock, port, self)
         if doom is not None:
-            self.data_channel.end(doom, "426 Connection closed; transfer aborted.")
+            self._met = doom if self.transfer is None else None
+            self.data_channel.end(doom, CUT)
         else:
             self._on_dtp_connection()
 
@@ -194,7 +243,7 @@ class Transfers(Wire):
             return
         request = f"({data.bytes} bytes so far)"
         exchange = self.fake.journal.ask(self.record, "transfer", request, script.phase, counted=False)
-        self.fake.spawn(self._unasked(script, exchange))
+        self.take_time(partial(self.perform, script, exchange))
 
     def data_ends(self, data: DataConnection, how: DataEnding, reply: str | None, whole: bool) -> None:
         """A data connection has ended, and with it the transfer on it."""
@@ -203,8 +252,6 @@ class Transfers(Wire):
         if self.transfer is not None:
             self.transfer.note(data, how, whole)
             self.over_with(self.transfer, reply)
-        if self._quit_pending:
-            self.end()
 
     def _on_dtp_close(self) -> None:
         """`data_ends` does what there is to do."""
@@ -223,11 +270,6 @@ class Transfers(Wire):
         self._shutdown_connecting_dtp()
         if self.data_channel is not None:
             self.data_channel.end(how, keep=keep)
-        for queue in (self._out_dtp_queue, self._in_dtp_queue):  # of a transfer whose connection has not come
-            for file in queue or ():
-                if isinstance(file, (Reader, Writer)):
-                    file.close()
-        self._out_dtp_queue = self._in_dtp_queue = None
         if self.transfer is not None:
             self.over_with(self.transfer, None)
 

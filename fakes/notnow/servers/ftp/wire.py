@@ -2,9 +2,10 @@
 
 The private seams of pyftpdlib that notnow uses are here and in `notnow.servers.ftp.session`: `FTPHandler.__init__`
 (called once, with a socket that is none, for the state that others are copied from), `pre_process_command`,
-`_on_dtp_connection`, `_on_dtp_close`, `_shutdown_connecting_dtp`, `_dtp_acceptor`, `_dtp_connector`, `_out_dtp_queue`,
-`_in_dtp_queue`, `_quit_pending`, `_extra_feats`, `flush_account`, `handle_auth_success`, and that it writes through
-`push`, `push_with_producer` and `respond` only. tests/test_ftp_seams.py has a test for each.
+`_on_dtp_connection`, `_on_dtp_close`, `_make_epasv`, `_shutdown_connecting_dtp`, `_dtp_acceptor`, `_dtp_connector`,
+`_out_dtp_queue`, `_in_dtp_queue`, `_restart_position`, `_quit_pending`, `_extra_feats`, `flush_account`,
+`handle_auth_success`, what it asks of its data connections, and that it writes through `push`, `push_with_producer` and
+`respond` only. tests/test_ftp_seams.py has a test for each.
 """
 
 from __future__ import annotations
@@ -120,7 +121,8 @@ class Wire(Dialogue, FTPHandler):
     # ---- what pyftpdlib would do with its sockets ------------------------------------------------
 
     def close_when_done(self) -> None:
-        self.end()
+        """QUIT: the end comes when all is said."""
+        self._quit_pending = True
 
     def close(self) -> None:
         self.end()

@@ -1,0 +1,538 @@
+"""The tree of files: as a mapping for tests, as a disc for uploads and downloads, and as clients see it."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import MutableMapping
+
+import pytest
+
+from ftp_client import BIG, Raw, one, rules
+from notnow import FakeFTP, ManualClock, ScenarioError
+from notnow.servers.ftp.files import DEFAULT, ROOM, Files, NoRoomError, Reader, Writer, filling, path
+
+
+class Tree(Files):
+    """Files whose time is told by hand."""
+
+    def __init__(self, files=None, quota=None) -> None:
+        self.time = 1000.0
+        super().__init__(files or {}, quota, lambda: self.time)
+
+
+@pytest.fixture
+def files() -> Tree:
+    return Tree()
+
+
+class TestMapping:
+    def test_names_are_paths_from_the_root(self, files):
+        for name in ("a/b.txt", "/a/b.txt", "//a//b.txt", "a/./b.txt", "x/../a/b.txt", "../a/b.txt"):
+            files[name] = name
+            assert list(files) == ["a/b.txt"]
+            assert files["a/b.txt"] == files["/a/b.txt"] == name.encode()
+            assert name in files
+            del files[name]
+            assert len(files) == 0
+
+    def test_it_is_a_mapping(self, files):
+        assert isinstance(files, MutableMapping)
+        files.update({"b": b"2", "a": b"1", "c/d": b"3"})
+        assert list(files) == ["a", "b", "c/d"]
+        assert dict(files) == {"a": b"1", "b": b"2", "c/d": b"3"}
+        assert files.pop("a") == b"1"
+        assert files.get("a") is None
+        assert files.setdefault("b", b"x") == b"2"
+        files.clear()
+        assert not files
+        assert files.used == 0
+
+    @pytest.mark.parametrize(
+        ("content", "stored"),
+        [
+            (b"\0\xff", b"\0\xff"), (bytearray(b"x"), b"x"), (memoryview(b"xyz")[1:], b"yz"), ("ü\n", "ü\n".encode()), ("", b""),
+            ("10B", filling(10)), ("1.5KB", filling(1500)), ("0MB", b""), ("10 B", b"10 B"), ("3MBs", b"3MBs"), (" 3MB", b" 3MB"),
+        ],
+    )  # fmt: skip
+    def test_contents(self, files, content, stored):
+        files["x"] = content
+        assert files["x"] == stored
+        assert isinstance(files["x"], bytes)
+        assert files.used == len(stored)
+
+    def test_what_was_given_may_change_afterwards(self, files):
+        content = bytearray(b"abc")
+        files["x"] = content
+        content[0] = 0
+        assert files["x"] == b"abc"
+
+    @pytest.mark.parametrize("content", [5, None, 1.5, ["a"], object])
+    def test_what_is_no_content(self, files, content):
+        with pytest.raises(TypeError, match="'x' is .*; allowed: bytes, a text, or a size"):
+            files["x"] = content
+        assert "x" not in files
+
+    @pytest.mark.parametrize(
+        "name", ["", "/", ".", "..", "dir", "dir/", "a/b", "a/b/c", "a/", "a\nb", "a\0", "a\x7f/b", "\u2028"]
+    )
+    def test_names_that_no_file_can_have(self, name):
+        files = Tree({"a": b"1", "dir/x": b"2"})
+        if name in ("/", "dir/"):
+            files[name] = b""  # they are there already
+        else:
+            with pytest.raises(ValueError, match="is a directory|is a file|control characters"):
+                files[name] = b"new"
+        assert dict(files) == {"a": b"1", "dir/x": b"2"}
+        assert files.children("/") == ["a", "dir"]
+
+    def test_a_size_that_would_fill_the_memory(self, files):
+        files["x"] = "1GB"  # which is not made before somebody wants it
+        with pytest.raises(ValueError, match="allowed: up to 1GB"):
+            files["x"] = "1.1GB"
+
+    def test_what_is_not_there(self):
+        files = Tree({"a.txt": b"", "b/c": b""})
+        with pytest.raises(KeyError, match=r"'x': there is no such file; there are a\.txt, b/c"):
+            files["x"]
+        with pytest.raises(KeyError):
+            del files["b"]
+        assert "b" not in files
+        assert 5 not in files
+
+    def test_directories_are_made_on_the_way_and_by_a_slash(self, files):
+        files["a/b/c.txt"] = b""
+        files["d/e/"] = b"whatever"
+        assert [files.is_directory(d) for d in ("/", "/a", "/a/b", "/d", "/d/e", "/a/b/c.txt", "/x")] == [True] * 5 + [
+            False
+        ] * 2
+        assert list(files) == ["a/b/c.txt"]
+        assert files.children("/") == ["a", "d"]
+        assert files.children("/a") == ["b"]
+        assert files.children("/a/b") == ["c.txt"]
+
+    def test_repr(self):
+        assert repr(Tree({"a": "3MB", "b/c": "x"})) == "<Files a (3 MB), b/c (1 byte)>"
+        assert repr(Tree()) == "<Files none>"
+
+    def test_times(self, files):
+        files["a"] = b""
+        files.time = 2000
+        files["d/b"] = b""
+        files.time = 3000
+        assert [files.modified(name) for name in ("/a", "/d", "/d/b", "/")] == [1000, 2000, 2000, 1000]
+        files.touch("/a", 5)
+        assert files.modified("/a") == 5
+
+    @pytest.mark.parametrize(
+        ("name", "where"), [("a", "/a"), ("/a/", "/a"), ("//a", "/a"), ("", "/"), ("a/../../b", "/b"), ("...", "/...")]
+    )
+    def test_path(self, name, where):
+        assert path(name) == where
+
+    def test_filling_is_always_the_same_and_nowhere_alike(self):
+        assert filling(1000) == filling(1000)
+        assert len({filling(100_000)[i : i + 8] for i in range(0, 100_000, 8)}) == 12_500
+        assert filling(999) != filling(1000)[:999]
+
+
+def upload(files: Files, name: str, *pieces: bytes, mode: str = "wb", at: int | None = None) -> Writer:
+    writer = Writer(path(name), files, mode)
+    if at is not None:
+        writer.seek(at)
+    for piece in pieces:
+        writer.write(piece)
+    return writer
+
+
+class TestWriter:
+    def test_what_comes_can_be_seen_and_is_partial_until_it_is_finished(self, files):
+        writer = upload(files, "x", b"12", b"34")
+        assert files["x"] == b"1234"
+        assert files.partial == ("x",)
+        writer.finish()
+        writer.close()
+        assert files.partial == ()
+        assert files["x"] == b"1234"
+        assert writer.sha256 == hashlib.sha256(b"1234").hexdigest()
+        assert (writer.name, writer.closed) == ("/x", True)
+
+    def test_one_that_is_cut_stays_partial(self, files):
+        upload(files, "d/x", b"12").close()
+        assert files.partial == ("d/x",)
+        assert files["d/x"] == b"12"
+        files["d/x"] = b"set by hand"
+        assert files.partial == ()
+
+    def test_overwriting_begins_anew(self):
+        files = Tree({"x": b"before"})
+        upload(files, "x", b"12").close()
+        assert files["x"] == b"12"
+        assert files.used == 2
+
+    def test_append(self):
+        files = Tree({"x": b"before"})
+        writer = upload(files, "x", b"12", mode="ab")
+        assert files["x"] == b"before12"
+        assert writer.sha256 == hashlib.sha256(b"12").hexdigest()
+        upload(files, "new", b"3", mode="ab")
+        assert files["new"] == b"3"
+
+    @pytest.mark.parametrize(
+        ("at", "piece", "content"),
+        [
+            (0, b"X", b"X12345"),
+            (3, b"XY", b"012XY5"),
+            (5, b"XY", b"01234XY"),
+            (6, b"XY", b"012345XY"),
+            (2, b"X" * 9, b"01" + b"X" * 9),
+        ],
+    )
+    def test_in_the_middle(self, at, piece, content):
+        files = Tree({"x": b"012345"})
+        upload(files, "x", piece, mode="r+b", at=at)
+        assert files["x"] == content
+        assert files.used == len(content)
+
+    @pytest.mark.parametrize("mode", ["ab", "r+b"])
+    def test_one_that_nothing_came_for_is_as_whole_as_it_was(self, mode):
+        files = Tree({"x": b"before"})
+        upload(files, "x", mode=mode).close()
+        assert files["x"] == b"before"
+        assert files.partial == ()
+        upload(files, "x", b"1", mode=mode).close()
+        assert files.partial == ("x",)
+        upload(files, "x", mode=mode).close()
+        assert files.partial == ("x",)
+
+    def test_discard_brings_back_what_was_there(self):
+        files = Tree({"x": b"before"})
+        for mode in ("wb", "ab", "r+b"):
+            writer = upload(files, "x", b"12", mode=mode)
+            writer.discard()
+            writer.close()
+            assert files["x"] == b"before"
+            assert files.used == 6
+            assert files.partial == ()
+        upload(files, "new", b"12").discard()
+        assert "new" not in files
+        assert files.used == 6
+
+    def test_discard_of_what_is_not_there_any_more(self, files):
+        writer = upload(files, "x", b"12")
+        del files["x"]
+        writer.discard()
+        assert "x" not in files
+        files["x"] = b"another"
+        writer.discard()
+        assert files["x"] == b"another"
+
+    def test_two_at_a_time_the_last_one_stays(self, files):
+        one_, two = upload(files, "x", b"1"), upload(files, "x", b"2")
+        one_.write(b"1")
+        two.write(b"2")
+        one_.finish()
+        one_.close()
+        assert files["x"] == b"22"
+        assert files.partial == ("x",)
+        assert files.used == 2
+
+    def test_a_file_that_is_moved_while_it_comes(self, files):
+        files["d/"] = b""
+        writer = upload(files, "x", b"12")
+        files.rename("/x", "/d/y")
+        writer.write(b"34")
+        assert files["d/y"] == b"1234"
+        assert files.used == 4
+        files.rename("/d", "/e")
+        writer.write(b"5")
+        assert files["e/y"] == b"12345"
+        assert files.used == 5
+        del files["e/y"]
+        assert files.used == 0
+
+    def test_a_time_for_each_write(self, files):
+        writer = upload(files, "x")
+        files.time = 5000
+        writer.write(b"1")
+        assert files.modified("/x") == 5000
+
+    def test_reading_while_it_comes_is_a_copy(self, files):
+        writer = upload(files, "x", b"12")
+        before = files["x"]
+        writer.write(b"34")
+        assert before == b"12"
+
+
+class TestReader:
+    def test_reads_and_seeks(self):
+        files = Tree({"x": b"0123456789"})
+        reader = Reader("/x", files.node("/x"))
+        assert reader.read(4) == b"0123"
+        reader.seek(8)
+        assert bytes(reader.rest()) == b"89"
+        assert reader.read(4) == b"89"
+        assert reader.read(4) == b""
+        reader.close()
+        assert (reader.closed, reader.name) == (True, "/x")
+
+    def test_it_has_the_file_as_it_was(self):
+        files = Tree({"x": b"before"})
+        reader = Reader("/x", files.node("/x"))
+        upload(files, "x", b"after").close()
+        assert bytes(reader.rest()) == b"before"
+        del files["x"]
+        assert bytes(reader.rest()) == b"before"
+
+    def test_of_an_upload_that_is_under_way(self, files):
+        writer = upload(files, "x", b"12")
+        reader = Reader("/x", files.node("/x"))
+        writer.write(b"34")
+        assert bytes(reader.rest()) == b"12"
+
+
+class TestQuota:
+    def test_room_is_what_the_quota_leaves(self):
+        files = Tree({"a": b"x" * 60}, quota=100)
+        writer = upload(files, "x", b"x" * 40)
+        with pytest.raises(NoRoomError):
+            writer.write(b"x")
+        assert files.used == 100
+        assert len(files["x"]) == 40
+
+    def test_overwriting_frees_what_was_there(self):
+        files = Tree({"x": b"x" * 90}, quota=100)
+        upload(files, "x", b"y" * 100)
+        assert files.used == 100
+
+    def test_so_do_deleting_and_renaming_onto(self):
+        files = Tree({"a": b"x" * 50, "b": b"x" * 50}, quota=100)
+        files.rename("/a", "/b")
+        assert files.used == 50
+        files.rename("/b", "/b")
+        assert files.used == 50
+        files.remove("/b")
+        assert files.used == 0
+        upload(files, "c", b"y" * 100)
+
+    def test_overwriting_in_the_middle_takes_nothing(self):
+        files = Tree({"x": b"x" * 100}, quota=100)
+        writer = upload(files, "x", b"y" * 50, mode="r+b", at=50)
+        assert files.used == 100
+        with pytest.raises(NoRoomError):
+            writer.write(b"y")
+
+    def test_a_file_that_is_deleted_while_it_comes_is_bounded_too(self):
+        files = Tree(quota=100)
+        writer = upload(files, "x", b"x" * 60)
+        del files["x"]
+        assert files.used == 0
+        writer.write(b"x" * 40)
+        with pytest.raises(NoRoomError):
+            writer.write(b"x")
+        assert files.used == 0
+
+    def test_none_is_as_much_as_a_test_could_need(self):
+        assert Tree().quota == ROOM
+        assert Tree(quota=0).quota == 0
+
+    def test_tests_may_put_more_than_clients(self):
+        files = Tree({"a": b"x" * 150}, quota=100)
+        files["b"] = b"x" * 50
+        assert files.used == 200
+        with pytest.raises(NoRoomError):
+            upload(files, "c", b"x")
+
+
+class TestRename:
+    def test_a_directory_with_all_that_is_in_it(self):
+        files = Tree({"a/b/c": b"1", "a/d": b"2", "ab/e": b"3", "a2": b"4"})
+        files.rename("/a", "/z")
+        assert dict(files) == {"z/b/c": b"1", "z/d": b"2", "ab/e": b"3", "a2": b"4"}
+        assert not files.is_directory("/a")
+        assert files.is_directory("/z/b")
+        assert files.children("/z") == ["b", "d"]
+
+    def test_a_file_keeps_its_time(self, files):
+        files["a"] = b""
+        files.time = 2000
+        files.rename("/a", "/b")
+        assert files.modified("/b") == 1000
+
+    def test_a_partial_file_stays_partial(self, files):
+        upload(files, "a", b"1").close()
+        files.rename("/a", "/b")
+        assert files.partial == ("b",)
+
+
+class TestOfAFake:
+    def test_by_default(self):
+        with FakeFTP() as fake:
+            assert list(fake.files) == ["big.bin", "small.txt"] == sorted(DEFAULT)
+            assert (len(fake.files["big.bin"]), fake.files["small.txt"]) == (BIG, b"A small file.\n")
+
+    def test_those_that_are_given(self):
+        with FakeFTP(files={"a.txt": b"\0", "/d/b.bin": "2KB", "e/": b""}) as fake, Raw(fake).hello() as raw:
+            assert raw.get("NLST") == b"a.txt\r\nd\r\ne\r\n"
+            assert raw.get("RETR d/b.bin") == fake.files["d/b.bin"] == filling(2000)
+        with FakeFTP(files={}) as fake, Raw(fake).hello() as raw:
+            assert raw.get("NLST") == b""
+
+    def test_those_of_a_scenario_and_what_is_given_goes_first(self):
+        scenario = rules(head='[server]\nfiles = { "a.txt" = "text", "b.bin" = "1KB" }')
+        with FakeFTP(scenario) as fake:
+            assert dict(fake.files) == {"a.txt": b"text", "b.bin": filling(1000)}
+        with FakeFTP(scenario, files={"c": b"1"}) as fake:
+            assert list(fake.files) == ["c"]
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"a": 5}, "files: 'a' is 5; allowed: bytes"), ({"a": b"", "a/b": b""}, "files: 'a' is a file"), ({"": b""}, "files: '' is a directory"),
+            ({"x": "99GB"}, "files: 'x' is 99GB"), ("a.txt", "files is 'a.txt'; allowed: a mapping of paths"),
+        ],
+    )  # fmt: skip
+    def test_what_cannot_be_a_tree_is_told_at_once(self, given, message):
+        with pytest.raises(ScenarioError, match=message):
+            FakeFTP(files=given)
+
+    def test_of_a_scenario_too_and_then_nothing_has_changed(self):
+        bad = rules(head='[server]\nfiles = { "a" = "", "a/b" = "" }')
+        with pytest.raises(ScenarioError, match="files: 'a' is a file"):
+            FakeFTP(bad)
+        with FakeFTP() as fake:
+            with pytest.raises(ScenarioError, match="files: 'a' is a file"):
+                fake.play(bad)
+            assert fake.scenario.name == "ftp/healthy"
+            assert list(fake.files) == ["big.bin", "small.txt"]
+
+    def test_what_a_test_puts_there_is_served_at_once_and_the_other_way_round(self):
+        with FakeFTP() as fake, Raw(fake).hello() as raw:
+            fake.files["new/a.txt"] = "from the test"
+            assert raw.get("RETR new/a.txt") == b"from the test"
+            assert raw.put("STOR new/b.txt", b"from the client")[:3] == "226"
+            assert fake.files["new/b.txt"] == b"from the client"
+            del fake.files["new/a.txt"]
+            assert raw.code("SIZE new/a.txt") == "550"
+
+    def test_reset_brings_back_how_it_was_for_live_sessions_too(self):
+        with FakeFTP(files={"a": b"1", "d/": b""}) as fake, Raw(fake).hello() as raw:
+            assert raw.code("CWD d") == "250"
+            raw.put("STOR x", b"1")
+            raw.code("DELE /a")
+            fake.reset()
+            assert dict(fake.files) == {"a": b"1"}
+            assert fake.journal.exchanges == ()
+            assert raw.put("STOR x", b"2")[:3] == "226"
+            assert fake.files["d/x"] == b"2"
+            assert raw.get("RETR /a") == b"1"
+
+    def test_reset_amid_an_upload(self):
+        with FakeFTP(files={}) as fake, Raw(fake).hello() as raw, raw.data() as data:
+            assert raw.code("STOR x")[0] == "1"
+            data.send(b"123")
+            fake.wait_for(lambda j: fake.files.get("x") == b"123")
+            fake.reset()
+            data.send(b"456")
+            data.end()
+            assert raw.code() == "226"
+            assert "x" not in fake.files  # it came to the tree that is forgotten
+
+    def test_a_scenario_that_is_played_brings_its_files_and_its_quota(self):
+        scenario = rules(head='[server]\nquota = "10B"\nfiles = { "mine.txt" = "x" }')
+        with FakeFTP() as fake, Raw(fake).hello() as raw:
+            raw.put("STOR kept", b"1")
+            with fake.playing(scenario):
+                assert list(fake.files) == ["big.bin", "kept", "mine.txt", "small.txt"]
+                assert raw.get("RETR mine.txt") == b"x"
+                assert raw.put("STOR new", b"1").startswith("552")
+            assert raw.put("STOR new", b"1").startswith("226")
+            assert "mine.txt" in fake.files
+        fake = FakeFTP(files={"a": b""})
+        fake.play(scenario)
+        assert fake.files.quota == 10
+        assert list(fake.files) == ["a"]  # what was given goes first
+
+    def test_no_room(self):
+        scenario = rules(head='[server]\nquota = "1MB"\nfiles = { "a" = "600KB" }')
+        with FakeFTP(scenario) as fake, Raw(fake).hello() as raw:
+            assert raw.put("STOR b", b"x" * 400_000)[:3] == "226"
+            for line in ("STOR c", "APPE a"):
+                assert raw.put(line, b"x") == "552 Requested file action aborted: exceeded storage allocation."
+            assert fake.files.partial == ("c",)  # nothing has been added to a
+            assert raw.code("DELE b") == "250"
+            assert raw.put("STOR c", b"x" * 400_000)[:3] == "226"
+            retr = [x.facts for x in fake.journal if x.moment == "stor"]
+            assert [facts["whole"] for facts in retr] == [True, False, True]
+            assert retr[1]["data"] == "drain"
+
+    def test_no_room_for_what_still_comes_is_told_when_it_is_seen_and_the_client_may_go_on_sending(self):
+        with FakeFTP(rules(head='[server]\nquota = "100KB"\nfiles = {}')) as fake, Raw(fake).hello() as raw:
+            with raw.data() as data:
+                assert raw.code("STOR x")[0] == "1"
+                for _ in range(50):
+                    data.send(b"x" * 100_000)
+                assert raw.code() == "552"
+                data.end()
+            assert len(fake.files["x"]) <= 100_000
+
+    def test_a_quota_counts_what_is_kept_after_a_cut(self):
+        scenario = rules(
+            one("stor", after_bytes=60, keep=False, reply="426 cut"), head='[server]\nquota = "100B"\nfiles = {}'
+        )
+        with FakeFTP(scenario) as fake, Raw(fake).hello() as raw:
+            for _ in range(5):
+                with raw.data() as data:
+                    assert raw.code("STOR x")[0] == "1"
+                    data.send(b"x" * 80)
+                    assert raw.code() == "426"
+            assert fake.files.used == 0
+
+    def test_while_others_upload_they_can_be_read(self):
+        with FakeFTP(files={}) as fake:
+            done = threading.Event()
+
+            def upload_(n: int) -> None:
+                with Raw(fake).hello() as raw:
+                    i = 0
+                    while not done.is_set():
+                        i = (i + 1) % 20
+                        raw.put(f"STOR {n}-{i}", b"x" * 10_000)
+                        raw.code(f"RNFR {n}-{i}")
+                        raw.code(f"RNTO {n}-{i}.new")
+
+            threads = [threading.Thread(target=upload_, args=(n,)) for n in range(3)]
+            for thread in threads:
+                thread.start()
+            for _ in range(300):
+                assert all(len(content) in range(10_001) for content in list(fake.files.values()))
+                assert set(fake.files.partial) <= {f"{n}-{i}" for n in range(3) for i in range(20)}
+                repr(fake.files)
+            done.set()
+            for thread in threads:
+                thread.join()
+            assert fake.files.used == sum(map(len, fake.files.values()))
+
+    def test_the_tree_outlives_the_fake(self):
+        with FakeFTP() as fake, Raw(fake).hello() as raw:
+            raw.put("STOR x", b"1")
+        assert fake.files["x"] == b"1"
+
+    def test_files_are_an_option_of_ftp_only(self):
+        from notnow import FakeSMTP
+
+        with pytest.raises(ScenarioError, match="'files' is no option of smtp servers"):
+            FakeSMTP(files={})
+
+    def test_two_fakes_share_nothing(self):
+        with FakeFTP() as a, FakeFTP() as b, Raw(a).hello() as raw:
+            raw.put("STOR x", b"1")
+            assert "x" in a.files
+            assert "x" not in b.files
+
+    def test_times_are_scenario_time(self):
+        clock = ManualClock()
+        with FakeFTP(clock=clock) as fake, Raw(fake).hello() as raw:
+            clock.advance("365d")
+            raw.put("STOR x", b"1")
+            assert fake.files.modified("/x") == clock.epoch + 365 * 86_400
