@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from notnow import knobs
 from notnow.errors import Problem, shown, unknown
-from notnow.grammar import FAULT_KEYS, Document, Rule
+from notnow.grammar import FAULT_KEYS, TLS_MODES, Document, Rule
 from notnow.moments import MOMENTS, facts, facts_at
 from notnow.toml_lines import Path
 from notnow.units import Span
@@ -42,18 +42,21 @@ class Checks:
                 self._rule(rule, phase, ("phase", i, "rule", j))
 
     def _server(self) -> None:
-        """Keys that only one protocol has a use for."""
-        server, expect = self.scenario.server, self.scenario.expect
-        given = {
-            ("server", "files"): server.files,
-            ("server", "quota"): server.quota,
-            ("expect", "no_partial_files"): expect.no_partial_files,
-        }
-        for path, value in given.items():
-            if value is not None and self.scenario.protocol != "ftp":
-                self.report(
-                    path, f"{path[1]!r} is for FTP servers", f"remove it; this one is for {self.scenario.protocol}"
-                )
+        """Keys that not every protocol has a use for."""
+        protocol, server, expect = self.scenario.protocol, self.scenario.server, self.scenario.expect
+        given: list[tuple[Path, object, tuple[str, ...]]] = [
+            (("server", "files"), server.files, ("ftp",)),
+            (("server", "quota"), server.quota, ("ftp",)),
+            (("server", "users"), server.users, ("smtp", "ftp")),
+            (("server", "max_streams"), server.max_streams, ("http",)),
+            (("expect", "no_partial_files"), expect.no_partial_files, ("ftp",)),
+        ]
+        for path, value, protocols in given:
+            if value is not None and protocol not in protocols:
+                whose = " and ".join(name.upper() for name in protocols)
+                self.report(path, f"{path[1]!r} is for {whose} servers", f"remove it; this one is for {protocol}")
+        if server.tls not in TLS_MODES[protocol]:
+            self._report(("server", "tls"), unknown("tls mode", server.tls, TLS_MODES[protocol]))
 
     def _phase(self, phase: Phase, path: Path, final: bool) -> None:
         if final and (phase.lasts is not None or phase.until):

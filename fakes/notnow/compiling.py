@@ -279,10 +279,10 @@ def _takes_effect(rule: Rule, moment: Moment) -> bool:
     return not (refuses or (rule.goaway is not None and rule.goaway.last == "previous"))
 
 
-def _closing(rule: Rule) -> Close | None:
-    """A 421 closes unless told otherwise (RFC 5321 §3.8)."""
+def _closing(rule: Rule, moment: Moment) -> Close | None:
+    """A 421 closes unless told otherwise (RFC 5321 §3.8), and so does what answers a whole connection."""
     says_421 = any(line[:4] in ("421 ", "421") for line in rule.reply or ())
-    close = says_421 if rule.close is None else rule.close
+    close = says_421 or (moment.final and rule.status is not None) if rule.close is None else rule.close
     if not close:
         return None
     return Close("reset" if close == "reset" else "abrupt" if close == "abrupt" else "fin")
@@ -296,7 +296,7 @@ def _is_later(rule: Rule, moment: Moment) -> bool:
 def _steps(rule: Rule, moment: Moment) -> tuple[Action, ...]:
     """What a rule does."""
     steps: list[Action] = [Wait(rule.delay)] if rule.delay else []
-    drip, closing, effect = rule.drip or 0.0, _closing(rule), _takes_effect(rule, moment)
+    drip, closing, effect = rule.drip or 0.0, _closing(rule, moment), _takes_effect(rule, moment)
     # Where its reply answers nothing that could take effect, it is just said.
     interjected = moment.unasked or _is_later(rule, moment)
     if rule.certificate:

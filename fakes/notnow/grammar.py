@@ -23,7 +23,7 @@ from notnow.units import DURATION_HELP, Span
 ALERTS = tuple(a.name.removeprefix("ALERT_DESCRIPTION_").lower() for a in ssl.AlertDescription)
 PER = ("server", "client", "connection", "user", "sender", "recipient", "host")
 SINCE = ("any", "transfer", "connect")
-TLS_MODES = ("none", "starttls", "implicit")
+TLS_MODES = {"smtp": ("none", "starttls", "implicit"), "ftp": ("none", "starttls", "implicit"), "http": ("none", "implicit")}
 H2_CODES = (
     "NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",
     "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM",
@@ -348,7 +348,7 @@ class Phase(Table):
 class Server(Table):
     """How the fake is set up."""
 
-    tls: Annotated[str, BeforeValidator(_choices(*TLS_MODES)), WithJsonSchema({"enum": list(TLS_MODES)})] = Field(
+    tls: Annotated[str, BeforeValidator(_choices(*TLS_MODES["smtp"])), WithJsonSchema({"enum": list(TLS_MODES["smtp"])})] = Field(
         default="none", description="Whether and how the server speaks TLS."
     )
     users: dict[str, str] | None = Field(

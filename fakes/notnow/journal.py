@@ -29,13 +29,17 @@ def clip(text: str) -> str:
 class TLS:
     """What is known of a connection's TLS: `sni` is the name asked for, `certificate` the one shown.
 
-    `error` says why the handshake failed; None if it did not.
+    `alpn` is the protocol that was agreed on (RFC 7301), None where none was. `error` says why the handshake failed; None if it did not.
     """
 
     version: str | None = None
     sni: str | None = None
     certificate: str | None = None
+    alpn: str | None = None
     error: str | None = None
+
+    def as_dict(self) -> dict[str, str | None]:
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(slots=True)
@@ -156,9 +160,7 @@ class Connection:
             "ended_by": self.ended_by,
             "error": self.error,
             "after": self.after or None,
-            "tls": None
-            if tls is None
-            else {"version": tls.version, "sni": tls.sni, "certificate": tls.certificate, "error": tls.error},
+            "tls": None if tls is None else tls.as_dict(),
         }
 
     def __repr__(self) -> str:

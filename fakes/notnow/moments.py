@@ -32,7 +32,8 @@ class Moment:
     cover it, such as `any`. `lasts`: what it begins stays in progress until an `Ended`, and that is what
     `over` counts here. `unasked`: the client has asked for nothing, so where no rule fires nothing is said.
     `body`: it is in the middle of what the client sends. `attempt`: to ask it again after a refusal is to
-    try again, as a new connection is. `placeholders`: what a reply may hold here and nowhere else.
+    try again, as a new connection is. `placeholders`: what a reply may hold here and nowhere else. `final`: a
+    status here is the answer to everything on the connection, which then closes.
     """
 
     doc: str
@@ -44,6 +45,7 @@ class Moment:
     body: bool = False
     attempt: bool = False
     placeholders: frozenset[str] = frozenset()
+    final: bool = False
 
 
 def _command(doc: str, *facts: str, **more: Any) -> Moment:
@@ -163,6 +165,7 @@ _HTTP = {
         _EVERYWHERE["connect"],
         doc="A connection is accepted; a status answers all that is asked on it, and then it closes.",
         faults=frozenset({"status", "headers", "body", "delay", "stall", "close"}),
+        final=True,
     ),
     "request": Moment(
         "The head of a request is in.",
@@ -224,9 +227,8 @@ def facts_at(protocol: str, moment: str) -> frozenset[str]:
     """The names that `where` may use at a moment. A connection that is just accepted has said nothing yet."""
     if moment == "connect":
         return frozenset({"client"})
-    if moment == "any":
-        return facts(protocol) - {"header"}
-    return CONNECTION_FACTS | MOMENTS[protocol][moment].facts
+    known = CONNECTION_FACTS | MOMENTS[protocol][moment].facts
+    return known | (facts(protocol) - {"header"}) if moment == "any" else known
 
 
 __all__ = ["CONNECTION_FACTS", "MOMENTS", "PROTOCOLS", "Moment", "covering", "facts", "facts_at"]

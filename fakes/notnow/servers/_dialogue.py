@@ -11,7 +11,24 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, assert_never
 
-from notnow.actions import Alert, Certify, Close, EndData, Hang, Proceed, Script, Send, Wait, Watch
+from notnow.actions import (
+    Alert,
+    AltSvc,
+    Certify,
+    Close,
+    EndData,
+    GoAway,
+    Hang,
+    Origin,
+    Proceed,
+    ResetStream,
+    Respond,
+    Response,
+    Script,
+    Send,
+    Wait,
+    Watch,
+)
 from notnow.events import Answered, Heard
 from notnow.journal import Exchange
 from notnow.servers._wire import Over, Wire
@@ -55,6 +72,7 @@ class Dialogue(Wire):
             self.still_here()
             match step:
                 case Proceed(instead, drip):
+                    assert not isinstance(instead, Response), "a response is HTTP's"
                     if effect is not None:
                         await effect(Manner(instead, drip, script.closes and instead != ()))
                 case Send(lines, drip):
@@ -70,8 +88,8 @@ class Dialogue(Wire):
                 case Close(how):
                     self.finish(how, exchange)
                     raise Over
-                case Certify() | Alert():
-                    raise AssertionError(f"{step} is for a handshake")
+                case Certify() | Alert() | Respond() | ResetStream() | GoAway() | AltSvc() | Origin():
+                    raise AssertionError(f"{step} is for a handshake, or for HTTP")
                 case _:
                     assert_never(step)
 

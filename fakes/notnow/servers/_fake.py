@@ -61,6 +61,7 @@ class Fake(Assertions):
 
     protocol: ClassVar[str]
     allowed: ClassVar[frozenset[str]] = frozenset({"clock", "seed", "host", "port", "tls", "users", "journal_limit"})
+    alpn: ClassVar[tuple[str, ...]] = ()  # the protocols that it speaks in TLS (RFC 7301)
 
     def __init__(self, scenario: str | Path | Scenario | None = None, /, *, name: str = "", **given: Any) -> None:
         """`scenario` is a name of the catalogue, a path, or a Scenario; nothing is a healthy server.
@@ -513,11 +514,13 @@ class Fake(Assertions):
         own = ("localhost", "127.0.0.1", "::1", self.hostname, self.host)
         return tls.choose(self.scenario.certificates, name, sni, own)
 
-    def context(self) -> ssl.SSLContext:
-        """The TLS context with which a handshake begins, before the client has named anybody."""
+    def context(self, shown: Any = None) -> ssl.SSLContext:
+        """The TLS context that shows a certificate; with none it is the one with which a handshake begins, before the
+        client has named anybody.
+        """
         from notnow.servers import tls
 
-        return tls.context(self.shown(None, None)[1])
+        return tls.context(shown or self.shown(None, None)[1], alpn=self.alpn)
 
     def failed(self, error: BaseException) -> None:
         """Our own code has failed: whoever stops this fake is told."""

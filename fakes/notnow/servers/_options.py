@@ -8,10 +8,9 @@ from typing import Any
 
 from notnow.clock import Clock, RealClock
 from notnow.errors import Problem, ScenarioError, unknown
+from notnow.grammar import TLS_MODES
 from notnow.journal import DEFAULT_LIMIT
 from notnow.knobs import SERVER_OPTIONS
-
-MODES = ("none", "starttls", "implicit")
 
 
 class Options:
@@ -26,9 +25,11 @@ class Options:
         self.seed: int = _checked(given, "seed", int, "a whole number", secrets.randbelow(2**31))
         self.host: str = _checked(given, "host", str, "an address of this machine", "127.0.0.1")
         self.port: int = _checked(given, "port", int, "0 (any free one) to 65535", 0)
-        self.tls: str | None = _checked(given, "tls", str, ", ".join(MODES), None)
+        modes = TLS_MODES[protocol]
+        self.tls: str | None = _checked(given, "tls", str, ", ".join(modes), None)
         self.users: dict[str, str] | None = _checked(given, "users", dict, "a mapping of names to passwords", None)
         self.files: dict[str, Any] | None = _checked(given, "files", dict, "a mapping of paths to bytes", None)
+        self.app: Any = given.get("app")
         self.journal_limit: int = _checked(given, "journal_limit", int, "1 or more", DEFAULT_LIMIT)
         if not isinstance(self.clock, Clock):
             raise _bad(f"clock is {self.clock!r}", "ManualClock(), or RealClock(speed)")
@@ -36,8 +37,10 @@ class Options:
             raise _bad(f"port is {self.port!r}", "0 (any free one) to 65535")
         if self.journal_limit < 1:
             raise _bad(f"journal_limit is {self.journal_limit!r}", "1 or more")
-        if self.tls is not None and self.tls not in MODES:
-            raise ScenarioError([unknown("tls mode", self.tls, MODES)])
+        if self.tls is not None and self.tls not in modes:
+            raise ScenarioError([unknown("tls mode", self.tls, modes)])
+        if self.app is not None and not callable(self.app):
+            raise _bad(f"app is {self.app!r}", "an ASGI application")
 
 
 def _bad(found: str, allowed: str) -> ScenarioError:

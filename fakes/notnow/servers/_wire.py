@@ -230,7 +230,7 @@ class Wire:
 
     # ---- TLS -------------------------------------------------------------------------------------
 
-    def hello(self, sni: str | None) -> tuple[tls.Shown | None, str | None]:
+    def hello(self, sni: str | None) -> tuple[ssl.SSLContext | None, str | None]:
         """Called in the handshake, with the name that the client asks for."""
         try:
             return self._hello(sni)
@@ -238,7 +238,7 @@ class Wire:
             self.fake.failed(error)
             return None, "internal_error"
 
-    def _hello(self, sni: str | None) -> tuple[tls.Shown | None, str | None]:
+    def _hello(self, sni: str | None) -> tuple[ssl.SSLContext | None, str | None]:
         script = self.fake.hello(self.record, sni)
         name = alert = None
         for step in script.steps if script else ():
@@ -258,7 +258,7 @@ class Wire:
             self.record.tls.certificate = self.shown = label
         if script is not None and script.rule:
             self._journal_hello(script, sni, alert is not None)
-        return shown, alert
+        return (self.fake.context(shown), None) if alert is None else (None, alert)
 
     def _journal_hello(self, script: Script, sni: str | None, ends: bool) -> None:
         exchange = self.fake.journal.ask(self.record, "tls", sni or "", script.phase)

@@ -47,8 +47,8 @@ class Shown:
 class Handshake(Protocol):
     """Somebody who answers a ClientHello, at once."""
 
-    def hello(self, sni: str | None) -> tuple[Shown | None, str | None]:
-        """The certificate to show and the alert to refuse with, each None where there is none."""
+    def hello(self, sni: str | None) -> tuple[ssl.SSLContext | None, str | None]:
+        """The context to go on with and the alert to refuse with, each None where there is none."""
 
 
 def covers(names: Sequence[str], host: str) -> bool:
@@ -144,10 +144,11 @@ def _leaf(shown: Shown) -> trustme.LeafCert:
 
 
 @_once(maxsize=128)
-def context(shown: Shown, tickets: bool = True) -> ssl.SSLContext:
+def context(shown: Shown, tickets: bool = True, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
     """A server context that shows this certificate, until a `Handshake` says otherwise.
 
-    `tickets`: clients may resume their session later (RFC 8446 §4.6.1).
+    `tickets`: clients may resume their session later (RFC 8446 §4.6.1). `alpn`: the protocols that are spoken,
+    the best first (RFC 7301).
     """
     leaf = _leaf(shown)
     made = _Context(ssl.PROTOCOL_TLS_SERVER)
@@ -156,6 +157,8 @@ def context(shown: Shown, tickets: bool = True) -> ssl.SSLContext:
         _load_leaf_only(made, leaf)
     if not tickets:
         made.num_tickets = 0
+    if alpn:
+        made.set_alpn_protocols(alpn)
     made.sni_callback = _on_hello
     return made
 
@@ -201,11 +204,11 @@ def _on_hello(wrapped: Any, sni: str | None, _context: ssl.SSLContext) -> int | 
     handshake: Handshake | None = getattr(wrapped, "notnow", None)
     if handshake is None:
         return None
-    shown, alert = handshake.hello(sni)
+    other, alert = handshake.hello(sni)
     if alert is not None:
         return int(getattr(ssl, f"ALERT_DESCRIPTION_{alert.upper()}"))
-    if shown is not None:
-        wrapped.context = context(shown)
+    if other is not None:
+        wrapped.context = other
     return None
 
 

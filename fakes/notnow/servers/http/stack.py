@@ -1,11 +1,11 @@
 """Hypercorn's protocol stack without its server: HTTP/2 and HTTP/1.1 as state machines that our streams hang on.
 
 Every private seam of hypercorn that notnow uses is in this module: the classes `H2Protocol` and `H11Protocol` with
-their attributes `connection`, `streams`, `stream_buffers`, `priority`, `closed`, `has_data`, `task_group`, `stream`,
-`connection_state`, their methods `_create_stream`, `_close_stream`, `_flush`, `_handle_events`, `_maybe_recycle`,
-`_check_protocol` and `stream_send`; the errors with which HTTP/1.1 hands over to HTTP/2; the events that pass
-between streams and protocols; `Config` and `WorkerContext`; and of h2 that `local_settings` may be replaced, that
-`outbound_flow_control_window` is a number, and that bytes may follow what `data_to_send` gives.
+their attributes `connection`, `streams`, `stream_buffers`, `priority`, `closed`, `has_data`, `stream` and
+`keep_alive_requests`, their methods `_create_stream`, `_close_stream`, `_priority_updated`, `_send_error_response` and
+`stream_send`; that they write through `send` and begin tasks by `task_group.spawn` only; the errors with which
+HTTP/1.1 hands over to HTTP/2; the events that pass between streams and protocols; `Config` and `WorkerContext`. Of h2,
+that `local_settings` may be replaced, that bytes may follow what `data_to_send` gives, and `highest_inbound_stream_id`.
 tests/test_http_seams.py has a test for each.
 """
 
@@ -14,10 +14,16 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import h2.events
 import h2.exceptions
 import h2.settings
+import h11
+import priority
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.events import Closed, RawData, Updated
@@ -25,9 +31,15 @@ from hypercorn.protocol import events
 from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
 
+from notnow.servers._wire import Over
+
 Headers = list[tuple[bytes, bytes]]
 NO_LIMIT = 2**31 - 1
+STREAMS = 100  # at a time, where a scenario says nothing (RFC 9113 §6.5.2: no fewer)
+NUISANCES = 1000  # streams that a client may cancel, or open beyond the cap; more is an attack (CVE-2023-44487)
+WINDOW = 16_777_216  # bytes of request bodies that one connection may have under way; a stream has 65,535
 H11_STREAM = 1  # hypercorn's number for whatever an HTTP/1.1 connection carries
+ONLY_H11 = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,10 @@ class Served(Protocol):
 
     idle: bool
 
+    @property
+    def drops(self) -> bool:
+        """What still comes of the body is of no use."""
+
     async def begin(self, head: Head) -> None:
         """The head of the request is in."""
 
@@ -56,17 +72,19 @@ class Served(Protocol):
 class Owner(Protocol):
     """What a protocol asks of its connection."""
 
+    cap: int  # streams at a time that HTTP/2 clients are told
+
     def stream(self, protocol: H2 | H11, number: int) -> Served: ...
     async def send(self, event: RawData | Closed | Updated) -> None: ...
     def spawn(self, work: Coroutine[Any, Any, None]) -> object: ...
+    def broken(self, why: str) -> None: ...
 
 
 def _config() -> Config:
     made = Config()
     made.errorlog = made.accesslog = None
-    made.include_server_header = False
+    made.include_server_header = made.include_date_header = False
     made.keep_alive_max_requests = NO_LIMIT  # or it sends a GOAWAY of its own, and loses what is in flight
-    made.h2_max_concurrent_streams = NO_LIMIT
     return made
 
 
@@ -83,84 +101,160 @@ class _Tasks:
         self._owner.spawn(function(*args))
 
 
+class _Connection(H2Connection):
+    """h2's, but it says what is wrong with what a client sends, and gives credit for a body when that has been taken."""
+
+    def __init__(self, broken: Callable[[str], None], drops: Callable[[int], bool]) -> None:
+        super().__init__(H2Configuration(client_side=False, header_encoding=None))
+        self._broken, self._drops = broken, drops
+        self._owed: dict[int, int] = {}
+
+    def receive_data(self, data: bytes) -> list[h2.events.Event]:
+        try:
+            return super().receive_data(data)
+        except h2.exceptions.ProtocolError as error:
+            self._broken(f"HTTP/2 {ErrorCodes(error.error_code).name}: {error}")
+            raise
+
+    def acknowledge_received_data(self, acknowledged_size: int, stream_id: int) -> None:
+        self._owed[stream_id] = self._owed.get(stream_id, 0) + acknowledged_size
+        if self._drops(stream_id):
+            self.taken(stream_id)
+
+    def taken(self, stream_id: int) -> bool:
+        """What has come of a body has been taken. True if the client is to be told so."""
+        owed = self._owed.pop(stream_id, 0)
+        if owed:
+            super().acknowledge_received_data(owed, stream_id)
+        return owed > 0
+
+
 class H2(H2Protocol):  # type: ignore[misc]
     """HTTP/2 (RFC 9113) for one connection."""
 
-    def __init__(
-        self, owner: Owner, ssl: bool, client: tuple[str, int], server: tuple[str, int], cap: int | None
-    ) -> None:
-        super().__init__(None, _CONFIG, WorkerContext(None), _Tasks(owner), {}, ssl, client, server, owner.send)
-        self.owner, self._cap = owner, cap
+    connection: _Connection
+    streams: dict[int, Served]
+    stream_buffers: dict[int, StreamBuffer]
+    waits = False  # for what has come of one stream to be taken: others would wait with it
+
+    def __init__(self, owner: Owner) -> None:
+        super().__init__(None, _CONFIG, WorkerContext(None), _Tasks(owner), {}, False, None, None, owner.send)
+        self.owner = owner
+        self._nuisances = 0
+        self.connection = _Connection(owner.broken, self._drops)
+        self.priority = priority.PriorityTree(maximum_streams=NO_LIMIT)
+
+    def _drops(self, number: int) -> bool:
+        stream = self.streams.get(number)
+        return stream is None or stream.drops
 
     async def initiate(self, headers: Headers | None = None, settings: bytes | None = None) -> None:
-        told = dict(self.connection.local_settings)
-        if self._cap is not None:
-            told[h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS] = self._cap
+        told = {
+            h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self.owner.cap,
+            h2.settings.SettingCodes.MAX_HEADER_LIST_SIZE: _CONFIG.h2_max_header_list_size,
+        }
         self.connection.local_settings = h2.settings.Settings(client=False, initial_values=told)
         await super().initiate(headers, settings)
-        # The cap has been told; h2 would end the connection of who exceeds it, which is for the scenario to decide.
+        # The cap has been told; h2 would end the connection of who exceeds it, where one stream is to be refused.
         told[h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS] = NO_LIMIT
         self.connection.local_settings = h2.settings.Settings(client=False, initial_values=told)
+        self.connection.increment_flow_control_window(WINDOW)
+        await self._flush()
+
+    # ---- what the client does --------------------------------------------------------------------
 
     async def _create_stream(self, request: h2.events.RequestReceived) -> None:
         pseudo = {name: value for name, value in request.headers if name.startswith(b":")}
         headers = [(name, value) for name, value in request.headers if not name.startswith(b":")]
         number = request.stream_id
         stream = self.streams[number] = self.owner.stream(self, number)
-        self.stream_buffers[number] = StreamBuffer(self.context.event_class)
-        self._prioritize(number)
-        await stream.begin(
-            Head(
-                pseudo.get(b":method", b"").decode("ascii", "replace").upper(),
-                pseudo.get(b":path", b""),
-                _authority(pseudo.get(b":authority"), headers),
-                headers,
-                "2",
-            )
-        )
+        method = pseudo.get(b":method", b"").decode("ascii", "replace").upper()
+        authority = _authority(pseudo.get(b":authority"), headers)
+        await stream.begin(Head(method, pseudo.get(b":path", b""), authority, headers, "2"))
 
-    def _prioritize(self, number: int) -> None:
-        import priority
+    async def _close_stream(self, number: int) -> None:
+        if not self.closed and number in self.streams and not self.streams[number].drops:
+            await self.annoyed()  # the client has cancelled it
+        await super()._close_stream(number)
 
-        try:
+    async def annoyed(self) -> None:
+        """A client has done what it may do, but not a thousand times. Raises Over when that is reached."""
+        self._nuisances += 1
+        if self._nuisances > NUISANCES:
+            self.owner.broken(f"HTTP/2 ENHANCE_YOUR_CALM: {NUISANCES} streams were cancelled, or opened beyond the cap")
+            self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+            await self._flush()
+            await self.send(Closed())
+            raise Over
+
+    async def _priority_updated(self, event: h2.events.PriorityUpdated) -> None:
+        """Priorities of HTTP/2 are a thing of the past (RFC 9113 §5.3), and of who would fill our memory with them."""
+
+    # ---- what is said ----------------------------------------------------------------------------
+
+    async def head(self, number: int, status: int, headers: Headers) -> None:
+        """Send the head of a response. Raises ProtocolError for one that HTTP/2 does not know."""
+        if number not in self.stream_buffers:
+            self.stream_buffers[number] = StreamBuffer(self.context.event_class)
             self.priority.insert_stream(number)
-        except priority.DuplicateStreamError:
-            return  # a PRIORITY frame has come before its HEADERS
-        self.priority.block(number)
+            self.priority.block(number)
+        self.connection.send_headers(number, [(b":status", b"%d" % status), *_for_h2(headers)])
+        await self._flush()
 
-    def answer_at_once(self, number: int, status: int, headers: Headers, body: bytes) -> bool:
+    async def body(self, number: int, data: bytes) -> None:
+        await self.stream_send(events.Body(stream_id=number, data=data))
+
+    async def drained(self, number: int) -> None:
+        """All that has been given of a body is on its way to the client."""
+        if (buffer := self.stream_buffers.get(number)) is not None:
+            await buffer.drain()
+
+    async def end(self, number: int) -> None:
+        await self.stream_send(events.EndBody(stream_id=number))
+
+    async def whole(self, number: int, status: int, headers: Headers, body: bytes) -> bool:
         """A whole response in one go; False where it does not fit into what the client lets us send."""
         connection = self.connection
-        size = min(connection.local_flow_control_window(number), connection.max_outbound_frame_size)
-        if len(body) > size:
+        if len(body) > min(connection.local_flow_control_window(number), connection.max_outbound_frame_size):
             return False
-        connection.send_headers(number, [(b":status", b"%d" % status), *headers], end_stream=not body)
+        connection.send_headers(number, [(b":status", b"%d" % status), *_for_h2(headers)], end_stream=not body)
         if body:
             connection.send_data(number, body, end_stream=True)
-        self._forget(number)
         return True
 
-    def reset(self, number: int, code: int) -> None:
-        """RST_STREAM; `flush` sends it."""
+    async def go_on(self, number: int) -> None:
+        """100 (Continue): the client may send its body."""
+        await self.stream_send(events.InformationalResponse(stream_id=number, headers=[], status_code=100))
+
+    async def reset(self, number: int, code: int) -> bool:
+        """RST_STREAM. True: it is the stream alone that ends."""
         try:
             self.connection.reset_stream(number, code)
         except h2.exceptions.ProtocolError:
-            return  # it is closed already
-        self._forget(number)
+            return True  # it is closed already
+        await self.forget(number)
+        await self._flush()
+        return True
 
-    def _forget(self, number: int) -> None:
-        """Nothing more is sent on a stream."""
-        if self.stream_buffers.pop(number, None) is not None:
+    async def forget(self, number: int) -> None:
+        """Nothing more is sent on a stream, and what comes is dropped."""
+        if (buffer := self.stream_buffers.pop(number, None)) is not None:
+            await buffer.close()
             self.priority.remove_stream(number)
+        self.streams.pop(number, None)
 
-    def remove(self, number: int) -> None:
-        """Nothing more is received on a stream, either."""
+    async def taken(self, number: int) -> None:
+        """What has come of a body has been taken: the client may send more."""
+        if self.connection.taken(number):
+            await self._flush()
+
+    async def done(self, number: int) -> None:
+        """A stream is through, in both directions."""
         self.streams.pop(number, None)
 
     async def flush(self, raw: bytes = b"") -> None:
         """Send what waits, and `raw` frames behind it."""
-        data = self.connection.data_to_send() + raw
-        if data:
+        if data := self.connection.data_to_send() + raw:
             await self.send(RawData(data=data))
 
     @property
@@ -172,40 +266,74 @@ class H2(H2Protocol):  # type: ignore[misc]
 class H11(H11Protocol):  # type: ignore[misc]
     """HTTP/1.1 (RFC 9112) for one connection. It may turn out to be HTTP/2: `Switch` sees to that."""
 
-    def __init__(self, owner: Owner, ssl: bool, client: tuple[str, int], server: tuple[str, int]) -> None:
-        super().__init__(None, _CONFIG, WorkerContext(None), _Tasks(owner), {}, ssl, client, server, owner.send)
-        self.owner = owner
-        self._requests = 0
+    waits = True  # for what has come of a body to be taken: there is nothing else
 
-    async def _create_stream(self, request: Any) -> None:
-        headers = list(request.headers)
-        self.stream = self.owner.stream(self, self._requests)
-        self._requests += 1
-        await self.stream.begin(
-            Head(
-                request.method.decode("ascii", "replace").upper(),
-                request.target,
-                _authority(None, headers),
-                headers,
-                request.http_version.decode(),
-            )
-        )
+    def __init__(self, owner: Owner) -> None:
+        super().__init__(None, _CONFIG, WorkerContext(None), _Tasks(owner), {}, False, None, None, owner.send)
+        self.owner = owner
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        self.keep_alive_requests += 1
+        headers, target = list(request.headers), request.target
+        authority = _authority(None, headers)
+        if not target.startswith((b"/", b"*")):  # absolute-form (RFC 9112 §3.2.2)
+            parts = urlsplit(target)
+            authority, target = parts.netloc.decode("latin-1") or authority, parts._replace(scheme=b"", netloc=b"").geturl()
+        self.stream = self.owner.stream(self, self.keep_alive_requests)
+        method = request.method.decode("ascii", "replace").upper()
+        await self.stream.begin(Head(method, target, authority, headers, request.http_version.decode()))
+
+    async def _send_error_response(self, status_code: int) -> None:
+        self.owner.broken(f"HTTP/1.1: malformed request, answered by {status_code}")
+        await super()._send_error_response(status_code)
+
+    @property
+    def is_waiting(self) -> bool:
+        """True if the client holds back its body for a 100 (Continue)."""
+        return bool(self.connection.they_are_waiting_for_100_continue)
+
+    async def head(self, _number: int, status: int, headers: Headers) -> None:
+        """Send the head of a response. Raises LocalProtocolError for one that HTTP/1.1 does not know."""
+        await self.stream_send(events.Response(stream_id=H11_STREAM, headers=headers, status_code=status))
+
+    async def body(self, _number: int, data: bytes) -> None:
+        await self.stream_send(events.Body(stream_id=H11_STREAM, data=data))
+
+    async def drained(self, _number: int) -> None:
+        """It has been handed on as it came."""
+
+    async def end(self, _number: int) -> None:
+        await self.stream_send(events.EndBody(stream_id=H11_STREAM))
+
+    async def whole(self, _number: int, status: int, headers: Headers, body: bytes) -> bool:
+        """A whole response in one go."""
+        parts = [h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()]
+        await self.send(RawData(data=b"".join(self.connection.send(part) or b"" for part in parts)))
+        return True
+
+    async def go_on(self, _number: int) -> None:
+        """Hypercorn has done it."""
+
+    async def reset(self, _number: int, _code: int) -> bool:
+        return False
+
+    async def forget(self, _number: int) -> None:
+        """It ends with its connection."""
+
+    async def taken(self, _number: int) -> None:
+        """The client is told by TCP."""
+
+    async def done(self, _number: int) -> None:
+        """A request is through, in both directions: the next one, or the end."""
+        await self.stream_send(events.StreamClosed(stream_id=H11_STREAM))
 
 
 class Switch:
     """The protocol that a connection speaks: what ALPN has agreed on, else what it begins with."""
 
-    def __init__(
-        self,
-        owner: Owner,
-        alpn: str | None,
-        ssl: bool,
-        client: tuple[str, int],
-        server: tuple[str, int],
-        cap: int | None,
-    ) -> None:
-        self._make = lambda: H2(owner, ssl, client, server, cap)
-        self.protocol: H2 | H11 = self._make() if alpn == "h2" else H11(owner, ssl, client, server)
+    def __init__(self, owner: Owner, alpn: str | None) -> None:
+        self._owner = owner
+        self.protocol: H2 | H11 = H2(owner) if alpn == "h2" else H11(owner)
 
     async def initiate(self) -> None:
         await self.protocol.initiate()
@@ -215,11 +343,11 @@ class Switch:
             await self.protocol.handle(RawData(data=data))
         except H2ProtocolAssumedError as assumed:  # prior knowledge (RFC 9113 §3.3)
             await self._upgrade(assumed.data)
-        except H2CProtocolRequiredError as required:
+        except H2CProtocolRequiredError as required:  # RFC 7540 §3.2
             await self._upgrade(required.data, required.headers, required.settings)
 
     async def _upgrade(self, rest: bytes, headers: Headers | None = None, settings: bytes | None = None) -> None:
-        self.protocol = self._make()
+        self.protocol = H2(self._owner)
         await self.protocol.initiate(headers, settings)
         if rest:
             await self.protocol.handle(RawData(data=rest))
@@ -232,3 +360,8 @@ class Switch:
 def _authority(pseudo: bytes | None, headers: Headers) -> str:
     found = pseudo if pseudo is not None else next((v for n, v in headers if n.lower() == b"host"), b"")
     return found.decode("latin-1")
+
+
+def _for_h2(headers: Headers) -> Headers:
+    """Without what is about the connection: that is not HTTP/2's to say (RFC 9113 §8.2.2)."""
+    return [header for header in headers if header[0] not in ONLY_H11]
