@@ -278,6 +278,18 @@ def test_an_idle_time_out_strikes_who_waits_for_something_else(forward: FastForw
         assert client.noop()[0] == 421
 
 
+def test_a_command_in_small_pieces_is_not_held_back_by_the_kernel(forward: FastForward) -> None:
+    """Nagle's algorithm keeps a second small piece until the first is acknowledged, which takes the kernel 40 ms."""
+    with FakeSMTP("smtp/idle-timeout", timeout="1m", clock=forward.clock) as smtp:
+        with socket.create_connection((smtp.host, smtp.port)) as client:
+            assert client.recv(200).startswith(b"220")
+            for _ in range(10):  # by then the kernel has gone over to acknowledging late
+                for piece in (b"NO", b"OP", b"\r\n"):
+                    client.send(piece)
+                assert client.recv(200).startswith(b"250")
+        assert forward.clock.now() == 0
+
+
 def test_an_idle_time_out_does_not_strike_who_computes(forward: FastForward) -> None:
     with FakeSMTP("smtp/idle-timeout", timeout="10ms", clock=forward.clock) as smtp:
         with smtplib.SMTP(smtp.host, smtp.port, local_hostname="client.test") as client:

@@ -197,6 +197,25 @@ def _is_fake(world: World, address: Any) -> bool:
     return address[0] in ("localhost", "::1") or str(address[0]).startswith("127.")
 
 
+def _accepting(real: Real) -> Real:
+    """socket.accept."""
+
+    @functools.wraps(real)
+    def accept(sock: socket.socket) -> tuple[socket.socket, Any]:
+        new, address = real(sock)
+        if seen() is not None:
+            _hold_nothing_back(new)
+        return new, address
+
+    return accept
+
+
+def _hold_nothing_back(sock: socket.socket) -> None:
+    """Have the kernel send small pieces at once: what it kept for some real milliseconds would be late by hours."""
+    with contextlib.suppress(OSError):  # no TCP
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 def _connecting(real: Real) -> Real:
     """socket.connect. A fake answers at once, or lets nobody through: then the client's time-out is scenario time."""
     outside = _outside(real)
@@ -204,7 +223,10 @@ def _connecting(real: Real) -> Real:
     @functools.wraps(real)
     def connect(sock: socket.socket, address: Any) -> None:
         world, timeout = seen(), sock.gettimeout()
-        if world is None or not timeout or not _is_fake(world, address):
+        ours = world is not None and _is_fake(world, address)
+        if ours:
+            _hold_nothing_back(sock)
+        if world is None or not timeout or not ours:
             outside(sock, address)
             return
         sock.settimeout(0)
@@ -353,6 +375,7 @@ def install(stack: ExitStack) -> None:
     _wrap(stack, socket.socket, _reading, *_READS)
     _wrap(stack, socket.socket, _sendall, "sendall")
     _wrap(stack, socket.socket, _connecting, "connect")
+    _wrap(stack, socket.socket, _accepting, "accept")
     _wrap(stack, socket.socket, _outside, "connect_ex")
     _wrap(stack, ssl.SSLSocket, _tls, "read", "send", "do_handshake", "unwrap")
     _wrap(stack, socket, _outside, *_LOOKUPS)
