@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     )
     from notnow.scenario import Scenario
     from notnow.servers.ftp import FakeFTP
+    from notnow.servers.http import FakeHTTP
     from notnow.servers.smtp import FakeSMTP
 
 _HOMES = {
     "Clock": "clock",
     "FakeError": "errors",
     "FakeFTP": "servers.ftp",
+    "FakeHTTP": "servers.http",
     "FakeSMTP": "servers.smtp",
     "FastForwardError": "errors",
     "ManualClock": "clock",
@@ -56,6 +58,7 @@ __all__ = [
     "Clock",
     "FakeError",
     "FakeFTP",
+    "FakeHTTP",
     "FakeSMTP",
     "FastForwardError",
     "ManualClock",

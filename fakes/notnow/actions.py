@@ -7,10 +7,24 @@ The engine answers each `notnow.events.Event` with `Script`s of these; an adapte
 from __future__ import annotations
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Literal, NamedTuple
 
 Ending = Literal["fin", "reset", "abrupt"]
 DataEnding = Literal["fin", "reset", "drain", "drop"]
+
+
+def status_line(status: int) -> str:
+    """A status with its phrase, as RFC 9110 §15 has it: "421 Misdirected Request"."""
+    return f"{status} {phrase(status)}".strip()
+
+
+def phrase(status: int) -> str:
+    """The phrase of a status; empty where RFC 9110 does not know it."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

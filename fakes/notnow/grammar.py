@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -23,7 +23,11 @@ from notnow.units import DURATION_HELP, Span
 ALERTS = tuple(a.name.removeprefix("ALERT_DESCRIPTION_").lower() for a in ssl.AlertDescription)
 PER = ("server", "client", "connection", "user", "sender", "recipient", "host")
 SINCE = ("any", "transfer", "connect")
-TLS_MODES = {"smtp": ("none", "starttls", "implicit"), "ftp": ("none", "starttls", "implicit"), "http": ("none", "implicit")}
+TLS_MODES = {
+    "smtp": ("none", "starttls", "implicit"),
+    "ftp": ("none", "starttls", "implicit"),
+    "http": ("none", "implicit"),
+}
 H2_CODES = (
     "NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",
     "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM",
@@ -32,7 +36,7 @@ H2_CODES = (
 DATA_ENDINGS: tuple[str, ...] = get_args(DataEnding)
 SHAPES = ("constant", "linear", "exponential")  # of a back-off
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.1
-HEADER_VALUE = re.compile(r"[^\r\n\0]*")
+HEADER_VALUE = re.compile(r"(?:[^\0-\x20\x7f](?:[^\0-\x08\x0a-\x1f\x7f]*[^\0-\x20\x7f])?)?")  # RFC 9110 §5.5
 REPLY_LINE = re.compile(r"[2-5][0-9][0-9](?:[ -][^\r\n]*)?")
 SHORTEST = 0.001  # seconds: less than this, over and over, would stop time
 
@@ -127,7 +131,9 @@ def _headers(value: object) -> tuple[tuple[str, str], ...]:
             if not HEADER_NAME.fullmatch(name) or isinstance(one, bool) or not isinstance(one, (str, int)):
                 raise refuse(f"header names with a text, a number, or a list of these, not {name} = {one!r}")
             if not HEADER_VALUE.fullmatch(str(one)):
-                raise refuse(f"header values without line ends, not {one!r}")
+                raise refuse(
+                    f"header values without line ends and other control characters, and without spaces around them, not {one!r}"
+                )
             found.append((name, str(one)))
     return tuple(found)
 
@@ -225,7 +231,7 @@ class Farewell(Table):
 
     code: Code = Field(default="NO_ERROR", description="Its error code.")
     last: Annotated[
-        int | str,
+        int | Literal["current", "previous"],
         BeforeValidator(_last),
         WithJsonSchema({"anyOf": [{"enum": ["current", "previous"]}, {"type": "integer", "minimum": 0}]}),
     ] = Field(default="current", description="The last stream that is served.")
@@ -348,9 +354,9 @@ class Phase(Table):
 class Server(Table):
     """How the fake is set up."""
 
-    tls: Annotated[str, BeforeValidator(_choices(*TLS_MODES["smtp"])), WithJsonSchema({"enum": list(TLS_MODES["smtp"])})] = Field(
-        default="none", description="Whether and how the server speaks TLS."
-    )
+    tls: Annotated[
+        str, BeforeValidator(_choices(*TLS_MODES["smtp"])), WithJsonSchema({"enum": list(TLS_MODES["smtp"])})
+    ] = Field(default="none", description="Whether and how the server speaks TLS.")
     users: dict[str, str] | None = Field(
         default=None, description="Names and passwords. Without it any login is good, and none is needed."
     )

@@ -81,8 +81,10 @@ class Exchange:
 
     @property
     def refused(self) -> bool:
-        """True for a 4yz or 5yz, and where the fake ended the connection without a word."""
-        return any(code >= 400 for code in self.codes) or (self.closed and self.unanswered)
+        """True for a 4yz or 5yz, and where the fake ended the connection, or a stream of it, without a word."""
+        if self.closed or (self.reply is not None and "RST_STREAM" in self.reply):
+            return self.unanswered or any(code >= 400 for code in self.codes)
+        return any(code >= 400 for code in self.codes)
 
     @property
     def unanswered(self) -> bool:

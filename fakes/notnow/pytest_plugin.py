@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from notnow.servers._fake import Fake
     from notnow.servers._runner import Runner
     from notnow.servers.ftp import FakeFTP
+    from notnow.servers.http import FakeHTTP
     from notnow.servers.smtp import FakeSMTP
 
-PROTOCOLS = ("smtp", "ftp")
+PROTOCOLS = ("smtp", "ftp", "http")
 TRACES = ("on", "off", "retain-on-failure")
 TRACE_DIRECTORY = "notnow-traces"
 MARKER = (
@@ -297,6 +298,12 @@ def fake_smtp(request: pytest.FixtureRequest) -> Iterator[FakeSMTP]:
 def fake_ftp(request: pytest.FixtureRequest) -> Iterator[FakeFTP]:
     """A fake FTP server, already listening; healthy unless the test is marked with a scenario."""
     yield from _served(request, "ftp")  # type: ignore[misc]
+
+
+@pytest.fixture
+def fake_http(request: pytest.FixtureRequest) -> Iterator[FakeHTTP]:
+    """A fake HTTP server, already listening; healthy unless the test is marked with a scenario."""
+    yield from _served(request, "http")  # type: ignore[misc]
 
 
 @pytest.fixture

@@ -11,7 +11,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from notnow.actions import Action, Alert, Certify, Close, DataEnding, EndData, Hang, Proceed, Send, Wait, Watch
+from notnow.actions import (
+    Action,
+    Alert,
+    AltSvc,
+    Certify,
+    Close,
+    DataEnding,
+    EndData,
+    GoAway,
+    Hang,
+    Origin,
+    Proceed,
+    ResetStream,
+    Respond,
+    Response,
+    Send,
+    Wait,
+    Watch,
+    status_line,
+)
 from notnow.catalogue import is_pattern
 from notnow.compiling import CompiledPhase, Play, compile_phases
 from notnow.grammar import Rule
@@ -67,6 +86,8 @@ def server(scenario: Scenario) -> list[str]:
         words.append(f"Only {_listed(known)} may log in." if known else "Nobody may log in.")
     if made.files is not None:
         words.append(f"It holds {_listed(list(made.files)) if made.files else 'no files'}.")
+    if made.max_streams is not None:
+        words.append(f"It allows {made.max_streams} requests at a time on one connection; one more is refused.")
     if made.quota is not None:
         words.append(f"It has room for {show_size(made.quota)}.")
     return words
@@ -89,12 +110,26 @@ def _rules(scenario: Scenario, phase: Phase, compiled: CompiledPhase) -> Iterato
     plays = {play.index: play for plan in plans for play in plan.plays.values()}
     for index, rule in enumerate(phase.rules):
         play = plays[index]
-        said = [step for step in play.steps if isinstance(step, Send) or (isinstance(step, Proceed) and step.instead)]
-        lines = [line for step in said for line in (step.lines if isinstance(step, Send) else step.instead or ())]
+        lines = [line for step in play.steps for line in _said(step)]
         does = _does(play)
         if rule.on == ("connect",):
             does = does.replace("lets it take effect", "lets the client in")
         yield RuleWords(_when(rule, scenario.protocol), does, tuple(lines))
+
+
+def _said(step: Action) -> Iterator[str]:
+    """What a step says to the client, line by line."""
+    match step:
+        case Send(lines) | Proceed(tuple(lines)):
+            yield from lines
+        case Respond(Response() as response) | Proceed(Response() as response):
+            if response.status is not None:
+                yield status_line(response.status)
+            yield from (f"{name}: {value}" for name, value in response.headers)
+            if response.body:
+                yield from ("", *response.body.splitlines())
+        case _:
+            pass
 
 
 def _when(rule: Rule, protocol: str) -> str:
@@ -209,6 +244,22 @@ def _step(step: Action) -> str:
         case Watch():
             return ""
         case _:
+            return _http_step(step)
+
+
+def _http_step(step: Respond | ResetStream | GoAway | AltSvc | Origin) -> str:
+    match step:
+        case Respond(_, drip):
+            return "answers" + _dripping(drip)
+        case ResetStream(code):
+            return f"resets the stream (RST_STREAM {code})"
+        case GoAway(code, last):
+            return f"says GOAWAY {code}" + _last_stream(last)
+        case AltSvc(value):
+            return f"names an alternative service: {value}"
+        case Origin(origins):
+            return f"says that the connection is good for {_listed(origins)} (ORIGIN)"
+        case _:
             assert_never(step)
 
 
@@ -219,6 +270,13 @@ def _data_ends(how: DataEnding) -> str:
         "drain": "half-closes the data connection and drops what still comes",
         "drop": "lets nobody through to the data port",
     }[how]
+
+
+def _last_stream(last: int | str) -> str:
+    """What a GOAWAY says of the requests under way."""
+    if last == "previous":
+        return ", this request not served"
+    return "" if last == "current" else f", no stream above {last} served"
 
 
 def _dripping(drip: float) -> str:
@@ -314,10 +372,12 @@ def expectations(scenario: Scenario) -> list[str]:
 _DELIVERED = {
     "smtp": "It gets every message through, {times}: none lost, none doubled.",
     "ftp": "It gets every file through that it has begun with, whole, and {times}.",
+    "http": "It gets a good answer to every request in the end; what is not safe to repeat is carried out {times}.",
 }
 _NO_DUPLICATES = {
     "smtp": "It sends no message again that the server has taken.",
     "ftp": "It sends no file again that the server has taken.",
+    "http": "It repeats no request that is not safe to repeat and that the server has carried out.",
 }
 
 

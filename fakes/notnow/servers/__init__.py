@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from notnow.servers._fake import Fake
 
-_CLASSES = {"smtp": "FakeSMTP", "ftp": "FakeFTP"}
+_CLASSES = {"smtp": "FakeSMTP", "ftp": "FakeFTP", "http": "FakeHTTP"}
 
 
 def by_protocol(protocol: str) -> type[Fake]:
-    """The class of the fake for a protocol: "smtp", "ftp"."""
+    """The class of the fake for a protocol: "smtp", "ftp", "http"."""
     found: type[Fake] = getattr(import_module(f"notnow.servers.{protocol}"), _CLASSES[protocol])
     return found

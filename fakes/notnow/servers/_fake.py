@@ -108,6 +108,7 @@ class Fake(Assertions):
         sock = _listener.bind(self.host, self.port)
         try:
             self._runner = Runner.acquire()
+            self._prepare()
             self._runner.call(lambda: self._listen(sock))
         except BaseException:
             sock.close()
@@ -115,6 +116,9 @@ class Fake(Assertions):
             raise
         self.clock.join(self)
         return self
+
+    def _prepare(self) -> None:
+        """What has to be there before clients may come."""
 
     def _listen(self, sock: socket.socket) -> None:
         self._farewells = _listener.Farewells(self.loop, self.heard_after, self._gone)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import MutableMapping
-
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from notnow.servers.http.stream import Stream
 
 Message = MutableMapping[str, Any]
+logger = logging.getLogger("notnow")
 
 
 class Call:
@@ -27,24 +28,35 @@ class Call:
         self._instead: Response | None = None
         self._drip = 0.0
         self._told = False  # the app knows that the request is complete
+        self._invited = False  # the client has been told to send its body
         self._started = self._ended = self._swallows = False
 
-    async def run(self, instead: Response | None = None, drip: float = 0.0) -> None:
-        """Have the app answer; `instead` is what a rule puts in place of it, or of a part of it."""
-        from notnow.servers.http.stream import Gone
-
-        self._instead, self._drip = instead, drip
+    async def run(self, instead: Response | tuple[()] | None = None, drip: float = 0.0) -> None:
+        """Have the app answer; `instead` is what a rule puts in place of it, or of a part of it: `()` is nothing."""
+        if isinstance(instead, Response):
+            self._instead = instead
+        self._swallows, self._drip = instead == (), drip
         try:
             await self.fake.app(self._scope(), self.receive, self.send)
             await self._close()
-        except (Gone, Over):
+        except Over:
             raise
+        except ConnectionError:
+            if not self.stream.drops:
+                raise
         except Exception as error:  # the user's app has failed: what any server would say
-            self.fake.app_failed(error)
-            if not self._started:
-                await self.stream.respond(Response(500, (), "Internal Server Error\n"))
-            else:
-                await self.stream.reset("INTERNAL_ERROR", self.stream.exchange)
+            await self._failed(error)
+
+    async def _failed(self, error: Exception) -> None:
+        stream = self.stream
+        logger.error("the app has failed at %s", stream.exchange.request, exc_info=error)
+        stream.facts["app_error"] = f"{type(error).__name__}: {error}"
+        if stream.drops or self._swallows:
+            return
+        if not self._started:
+            await stream.respond(Response(500, (("content-type", "text/plain"),), "Internal Server Error\n"))
+        else:
+            await stream.reset("INTERNAL_ERROR", stream.exchange)
 
     def _scope(self) -> dict[str, Any]:
         head, connection = self.stream.head, self.stream.connection
@@ -65,25 +77,28 @@ class Call:
             "headers": headers,
             "client": (connection.record.client, connection.record.peer_port),
             "server": (self.fake.host, self.fake.port),
-            "state": dict(self.fake.state),
+            "state": self.fake.state.copy(),
             "extensions": {"notnow": {"connection": connection.record.number, "stream": self.stream.number}},
         }
 
     async def receive(self) -> Message:
         """The next message for the app: a piece of the body, or that the client has gone."""
         stream = self.stream
-        while not (stream.chunks or stream.gone or (stream.complete and not self._told)):
+        if not self._invited:
+            self._invited = True
+            if stream.known["header"].get("expect", "").lower() == "100-continue" and not stream.complete:
+                await stream.protocol.go_on(stream.number)
+        while not stream.drops and (stream.held or not (stream.chunks or (stream.complete and not self._told))):
             stream.news.clear()
             await stream.news.wait()
-        if stream.gone or stream.over:
+        if stream.drops:
             return {"type": "http.disconnect"}
-        body = b"".join(stream.chunks)
-        stream.chunks.clear()
+        body = await stream.take()
         self._told = stream.complete
         return {"type": "http.request", "body": body, "more_body": not stream.complete}
 
     async def send(self, message: Message) -> None:
-        """A message from the app."""
+        """A message from the app. Raises ConnectionError where nobody waits for it any more."""
         if self._swallows:
             return
         if message["type"] == "http.response.start":
@@ -97,13 +112,17 @@ class Call:
     async def _head(self, status: int, headers: Headers) -> None:
         """The answer is ready: rules may look at it."""
         stream = self.stream
-        script = self.fake.feed(Asked(stream.connection.record.id, "response", stream.known, stream.number), "response")
+        asked = Asked(stream.connection.record.id, "response", stream.known, stream.number)
+        script = self.fake.feed(asked, "response")
         if script is None:
             raise Over
 
-        async def behave(instead: Response | None, drip: float) -> None:
+        async def behave(instead: Response | tuple[()] | None, drip: float) -> None:
             self._drip = drip or self._drip
-            await self._start(status, headers, _both(self._instead, instead))
+            if instead == ():
+                self._swallows = True
+            else:
+                await self._start(status, headers, _both(self._instead, instead or None))
 
         if script.steps is BEHAVE:
             await behave(None, 0.0)
@@ -114,27 +133,28 @@ class Call:
     async def _start(self, status: int, headers: Headers, instead: Response | None) -> None:
         from notnow.servers.http.stream import encoded
 
+        given = [(name.lower(), value) for name, value in headers]
         if instead is None:
-            await self.stream.start(status, headers)
+            await self.stream.start(status, given)
             return
         names = {name for name, _ in encoded(instead.headers)}
-        if instead.status is None and instead.body is None:
-            await self.stream.start(
-                status, [h for h in headers if h[0].lower() not in names] + encoded(instead.headers)
-            )
+        if instead.body is None and instead.status is None:
+            kept = [header for header in given if header[0] not in names]
+            await self.stream.start(status, kept + encoded(instead.headers))
             return
-        kept = () if instead.status is not None else _decoded(headers, names | {b"content-length", b"content-encoding"})
+        gone = names | {b"content-length", b"content-encoding"}
+        kept_texts = () if instead.status is not None else _decoded(given, gone)
         self._swallows = True
-        whole = Response(instead.status or status, (*kept, *instead.headers), instead.body or "")
+        whole = Response(instead.status or status, (*kept_texts, *instead.headers), instead.body or "")
         await self.stream.respond(whole, self._drip)
 
     async def _close(self) -> None:
         """The app has said all that it had to say."""
-        if self._ended or self._swallows or self.stream.over:
+        if self._ended or self._swallows or self.stream.drops:
             return
         self._ended = True
         if not self._started:
-            await self.stream.respond(Response(500, (), "the app has not answered\n"))
+            await self._failed(RuntimeError("the app has returned without an answer"))
         else:
             await self.stream.end()
 
@@ -151,4 +171,4 @@ def _both(first: Response | None, second: Response | None) -> Response | None:
 
 
 def _decoded(headers: Headers, but: set[bytes]) -> tuple[tuple[str, str], ...]:
-    return tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in headers if n.lower() not in but)
+    return tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in headers if n not in but)

@@ -30,26 +30,31 @@ from notnow.journal import Connection, Exchange
 from notnow.servers._plain import Plain
 from notnow.servers._wire import Over, Wire
 from notnow.servers.http import frames
-from notnow.servers.http.stack import H2, H11, Closed, RawData, Switch, Updated
+from notnow.servers.http.stack import H2, H11, STREAMS, Closed, RawData, Switch, Updated
 from notnow.servers.http.stream import Stream
 
 if TYPE_CHECKING:
     from notnow.servers.http.fake import FakeHTTP
 
 MOST_WAITING = 262_144  # bytes that may wait while others are handled
-Behave = Callable[[Response | None, float], Awaitable[None]]
+Behave = Callable[[Response | tuple[()] | None, float], Awaitable[None]]
 
 
 class HTTPConnection(Wire):
     """A live HTTP connection of a fake."""
 
     fake: FakeHTTP
-    switch: Switch
+    switch: Switch | None = None
+    cap: int  # streams at a time
     names: tuple[str, ...] = ()  # of the certificate that it has shown
     standing: Response | None = None  # the answer to every request, that a rule at `connect` has given
     last: int | None = None  # of a GOAWAY: streams above it are not served
     closing: bool = False  # no further request is wanted: it closes when none is under way
     live: dict[int, Stream]  # the requests under way
+    _inbox: bytearray
+    _news: asyncio.Event  # something has come, or it is over
+    _writable: asyncio.Event
+    _server: asyncio.Task[None] | None = None
 
     @classmethod
     def adopt(cls, fake: FakeHTTP, record: Connection, greeting: Exchange, script: Script) -> Self:
@@ -57,46 +62,44 @@ class HTTPConnection(Wire):
         new = cls()
         new.fake, new.record, new.exchange, new.opening = fake, record, greeting, script
         new.live, new._inbox = {}, bytearray()
+        new.cap = fake.scenario.server.max_streams or STREAMS
         new._news, new._writable = asyncio.Event(), asyncio.Event()
         new._writable.set()
         return new
 
-    _inbox: bytearray
-    _news: asyncio.Event  # something has come, or it is over
-    _writable: asyncio.Event
-    _tasks = 0
-
     # ---- its beginning ---------------------------------------------------------------------------
 
     def open(self, sock: socket.socket, implicit: bool) -> None:
-        self.raw, self.implicit = sock, implicit
         if self.opening.steps is BEHAVE:
-            self.exchange.phase = self.opening.phase
             super().open(sock, implicit)
         else:
-            self.fake.spawn(self._open(sock, implicit))
+            self.raw, self.implicit = sock, implicit
+            self._opener = self.fake.spawn(self._open(sock, implicit))
+            self._opener.add_done_callback(self._opened)
 
     async def _open(self, sock: socket.socket, implicit: bool) -> None:
         """Begin as a rule wants it: late, or never; what it answers and how it ends comes with the requests."""
-        script = self.opening
-        self.exchange.phase, self.exchange.rule, self.exchange.fault = script.phase, script.rule, script.fault
-        for step in script.steps:
+        for step in self.opening.steps:
             if isinstance(step, Wait):
                 await self.fake.sleep(step.seconds)
+            elif isinstance(step, Respond):
+                self.standing = step.response
             elif isinstance(step, Hang):
                 self.hanging = True
                 Plain(self.fake.loop, sock, self).begin()
                 return
-            elif isinstance(step, Respond):
-                self.standing = step.response
             elif isinstance(step, Close) and self.standing is None:
+                self.over = True
                 Plain(self.fake.loop, sock, self).begin()
                 self.finish(step.how, self.exchange)
                 return
-        super().open(sock, implicit)
+        if implicit:
+            await self._shake_hands(sock)
+        else:
+            Plain(self.fake.loop, sock, self).begin()
 
     def begun(self, transport: asyncio.Transport) -> None:
-        if self.hanging:
+        if self.hanging or self.over:
             self.fake.journal.tell(self.exchange)
             return
         wrapped = transport.get_extra_info("ssl_object")
@@ -104,13 +107,12 @@ class HTTPConnection(Wire):
         if self.record.tls is not None:
             self.record.tls.alpn = alpn
             self.names = self.fake.shown(self.shown, self.record.tls.sni)[1].names
-        client, server = (self.record.client, self.record.peer_port), (self.fake.host, self.fake.port)
-        self.switch = Switch(self, alpn, self.secure, client, server, self.fake.scenario.server.max_streams)
-        self.spawn(self._serve())
+        self.switch = Switch(self, alpn)
+        self._server = self.spawn(self._serve(self.switch))
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something for this connection. An error of ours ends it, and is told."""
-        self.fake.spawn(self._guarded(work))
+        return self.fake.spawn(self._guarded(work))
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -134,10 +136,18 @@ class HTTPConnection(Wire):
         self._news.set()
         if self.hanging:
             self.end()
+        for stream in list(self.live.values()):
+            if not stream.complete and not self._inbox:
+                stream.lost()
 
-    def lost(self, error: Exception | None) -> None:
-        self._news.set()
+    def lost(self, _error: Exception | None) -> None:
+        if self._server is not None:
+            self._server.cancel()
         self._writable.set()
+        for stream in list(self.live.values()):
+            stream.lost()
+        if self.switch is not None:
+            self.spawn(self.switch.end())
 
     def unread(self) -> bytes:
         taken = bytes(self._inbox)
@@ -152,21 +162,18 @@ class HTTPConnection(Wire):
 
     # ---- reading and writing ---------------------------------------------------------------------
 
-    async def _serve(self) -> None:
-        await self.switch.initiate()
+    async def _serve(self, switch: Switch) -> None:
+        await switch.initiate()
         while self.alive and not self.over:
             if self._inbox:
-                await self.switch.handle(self.unread())
+                await switch.handle(self.unread())
                 if self.alive and not self.over:
                     self.transport.resume_reading()
             elif self.eof and not self.live:
-                break
+                self.end()
             else:
                 self._news.clear()
                 await self._news.wait()
-        await self.switch.end()
-        if self.alive and not self.over:
-            self.end()
 
     async def send(self, event: RawData | Closed | Updated) -> None:
         """What the protocol has to say, or that it sees the end of the connection."""
@@ -174,18 +181,16 @@ class HTTPConnection(Wire):
             if self.alive and not self.over:
                 self.transport.write(event.data)
                 await self._writable.wait()
-        elif isinstance(event, Closed) and self.alive and not self.over:
-            self.over = True
-            self.decided()
-            self._half_close()
+        elif isinstance(event, Closed):
+            self.closing = True
+            if self.record.error is not None:  # the client has broken the protocol
+                for stream in list(self.live.values()):
+                    stream.lost()
+            self.ended_one()
 
-    def broken(self, error: Exception) -> None:
-        """The client does not keep to the protocol: it has been told so, and that is the end."""
-        self.record.error = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-    async def drained(self) -> None:
-        """Everything has been handed to the system."""
-        await self._writable.wait()
+    def broken(self, why: str) -> None:
+        """The client does not keep to the protocol: it is told so, and that is the end."""
+        self.record.error = why
 
     def stream(self, protocol: H2 | H11, number: int) -> Stream:
         return Stream(self, protocol, number)
@@ -194,17 +199,23 @@ class HTTPConnection(Wire):
 
     async def turned_away(self, stream: Stream) -> bool:
         """True if a request is not for the engine: the connection has an answer for all, or takes no more."""
+        exchange = stream.exchange
         if self.last is not None and stream.number > self.last:
-            stream.exchange.fault = "goaway"
-            self.fake.journal.answer(stream.exchange, "RST_STREAM REFUSED_STREAM")
-            await stream.refuse()
-            return True
-        if self.standing is None:
-            return False
+            exchange.fault = "goaway"
+        elif len(self.live) > self.cap:
+            exchange.rule, exchange.fault = "server.max_streams", "reset_stream"
+        else:
+            return self.standing is not None and await self._answered(stream, self.standing)
+        await stream.reset("REFUSED_STREAM", exchange)
+        if isinstance(stream.protocol, H2):
+            await stream.protocol.annoyed()
+        return True
+
+    async def _answered(self, stream: Stream, standing: Response) -> bool:
         script, exchange = self.opening, stream.exchange
         exchange.phase, exchange.rule, exchange.fault = script.phase, script.rule, script.fault
         self.closing = True
-        await stream.respond(self.standing)
+        await stream.respond(standing)
         return True
 
     def ended_one(self) -> None:
@@ -224,25 +235,26 @@ class HTTPConnection(Wire):
     ) -> None:
         """Carry out a script, for a request or for the connection; to behave is to let the app answer."""
         exchange.phase, exchange.rule, exchange.fault = script.phase, script.rule, script.fault
+        self.closing = self.closing or (script.closes and stream is not None)
         for step in script.steps:
             if self.over or not self.alive:
                 raise Over
             match step:
                 case Proceed(instead, drip):
                     if behave is not None:
-                        assert not isinstance(instead, tuple), "reply lines are not HTTP's"
-                        await behave(instead, drip)
+                        assert not (isinstance(instead, tuple) and instead), "reply lines are not HTTP's"
+                        await behave(instead if isinstance(instead, Response) or instead is None else (), drip)
                 case Respond(response, drip):
                     assert stream is not None, "where nothing was asked there is nothing to answer"
                     await stream.respond(response, drip, exchange)
                 case Wait(seconds):
                     await self.fake.sleep(seconds)
                 case Hang():
-                    assert stream is not None
+                    assert stream is not None, "the opening sees to its own"
                     await stream.hang(exchange)
                 case Watch(size):
-                    assert stream is not None
-                    stream.watch = size
+                    assert stream is not None, "there is no body to be watched"
+                    stream.watches[script.moment] = size
                 case ResetStream(code):
                     await self._reset(code, exchange, stream)
                 case GoAway(code, last):
@@ -263,13 +275,18 @@ class HTTPConnection(Wire):
         """A script that no request has brought about: a phase, a silence."""
         exchange = self.fake.journal.ask(self.record, script.moment, "", script.phase)
         if self.alive and not self.handshaking and not self.hanging:
-            self.spawn(self.perform(script, exchange))
+            self.spawn(self._unasked(script, exchange))
             return
         exchange.rule, exchange.fault, exchange.closed = script.rule, script.fault, script.closes
         self.fake.journal.tell(exchange)
         if script.closes:
             self.decided()
             self.abort()
+
+    async def _unasked(self, script: Script, exchange: Exchange) -> None:
+        await self.perform(script, exchange)
+        if exchange.reply is None:
+            self.fake.journal.tell(exchange)
 
     async def _reset(self, code: str, exchange: Exchange, stream: Stream | None) -> None:
         for one in [stream] if stream is not None else list(self.live.values()):
@@ -278,52 +295,61 @@ class HTTPConnection(Wire):
     async def _go_away(self, code: str, last: int | str, exchange: Exchange, stream: Stream | None) -> None:
         """GOAWAY: streams above the last are not served, and when the others are through the connection closes."""
         self.closing = True
-        protocol = self.switch.protocol
-        if not isinstance(protocol, H2):
-            return  # HTTP/1.1 says "Connection: close" with its next answer
-        number = protocol.highest if stream is None else stream.number
-        self.last = last if isinstance(last, int) else max(0, number - 2) if last == "previous" else protocol.highest
-        await self._frame(frames.go_away(self.last, code), f"GOAWAY {code}, last stream {self.last}", exchange)
-        for one in [one for one in self.live.values() if one.number > (self.last or 0)]:
-            one.drop()
-        self.ended_one()
+        protocol = self._protocol
+        if isinstance(protocol, H2):
+            number = protocol.highest if stream is None else stream.number
+            self.last = (
+                last if isinstance(last, int) else max(0, number - 2) if last == "previous" else protocol.highest
+            )
+            await self._frame(frames.go_away(self.last, code), f"GOAWAY {code}, last stream {self.last}", exchange)
+            for one in [one for one in self.live.values() if one.number > self.last]:
+                await one.drop()
+        self.ended_one()  # HTTP/1.1 says "Connection: close" with its next answer
 
     async def _alt_svc(self, value: str, exchange: Exchange, stream: Stream | None) -> None:
+        """ALTSVC (RFC 7838): for the origin of a request, or for the one that the client has come for."""
         sni = self.record.tls.sni if self.record.tls is not None else None
-        origin = (
-            ""
-            if stream is not None
-            else f"{'https' if self.secure else 'http'}://{sni or self.fake.host}:{self.fake.port}"
-        )
-        raw = frames.alt_svc(stream.id if stream is not None else 0, value, origin)
+        scheme, host = self.fake.scheme, sni or self.fake.host
+        origin = "" if stream is not None else f"{scheme}://{host}:{self.fake.port}"
+        raw = frames.alt_svc(stream.number if stream is not None else 0, value, origin)
         if not await self._frame(raw, f"ALTSVC {value}", exchange) and stream is not None:
-            stream.added.append(("alt-svc", value))  # HTTP/1.1 has a header for it
+            stream.added.append((b"alt-svc", value.encode("latin-1", "replace")))  # HTTP/1.1 has a header for it
 
     async def _frame(self, raw: bytes, what: str, exchange: Exchange) -> bool:
         """Send a frame behind all that waits to be sent. False on HTTP/1.1, which has none."""
-        protocol = self.switch.protocol
-        if not isinstance(protocol, H2):
+        if not isinstance(self._protocol, H2):
             return False
         self.fake.journal.answer(exchange, what)
-        await protocol.flush(raw)
+        await self._protocol.flush(raw)
         return True
+
+    @property
+    def _protocol(self) -> H2 | H11 | None:
+        return self.switch.protocol if self.switch is not None else None
 
     async def part(self, how: str, exchange: Exchange) -> None:
         """Close: on HTTP/2 with a GOAWAY that says which streams have been served."""
-        protocol = self.switch.protocol
-        if how == "fin" and isinstance(protocol, H2):
-            await protocol.flush(frames.go_away(protocol.highest, "NO_ERROR"))
-        self.finish(how, exchange)
+        if how == "fin" and isinstance(self._protocol, H2):
+            await self._protocol.flush(frames.go_away(self._protocol.highest, "NO_ERROR"))
+        if self.alive and not self.over:
+            self.finish(how, exchange)
 
     def dismiss(self) -> bool:
-        """The fake stops: who is idle is told on HTTP/2, and who is not may have the rest of its answer."""
-        if self.over or not self.alive or self.handshaking or self.hanging:
-            return self.over
-        protocol = self.switch.protocol
-        if isinstance(protocol, H2):
-            self.transport.write(protocol.connection.data_to_send() + frames.go_away(protocol.highest, "NO_ERROR"))
+        """The fake stops: HTTP/2 has a word for it. Who is being answered gets what has been said so far."""
+        if self.over:
+            return True
+        if not self.alive or self.handshaking or self.hanging:
+            return False
+        if isinstance(self._protocol, H2):
+            last = self._protocol.highest
+            self.transport.write(self._protocol.connection.data_to_send() + frames.go_away(last, "NO_ERROR"))
         exchange = self.fake.journal.ask(self.record, "enter", "", self.fake.phase)
         exchange.fault = "stopped"
-        busy = bool(self.live)
-        self.finish("fin", exchange)
+        busy = any(not stream.hangs for stream in self.live.values()) or self.transport.get_write_buffer_size() > 0
+        if busy:
+            self.finish("fin", exchange)
+        else:
+            self.over = exchange.closed = True
+            self.fake.journal.tell(exchange)
+            self.decided()
         return busy

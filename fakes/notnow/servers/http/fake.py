@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-from collections.abc import Iterator, MutableMapping
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from notnow.actions import Script
+from notnow.errors import StartError
 from notnow.journal import Connection, Exchange
 from notnow.servers._fake import Fake
 from notnow.servers.http import names
 from notnow.servers.http.connection import HTTPConnection
 from notnow.servers.http.echo import echo
+from notnow.servers.http.stack import lifespan
+
+if TYPE_CHECKING:
+    from hypercorn.asyncio.lifespan import Lifespan
+
+STARTUP = 70.0  # real seconds that an app may take to start; hypercorn says so after 60
 
 
 class FakeHTTP(Fake):
@@ -31,11 +36,14 @@ class FakeHTTP(Fake):
 
     protocol: ClassVar[str] = "http"
     allowed: ClassVar[frozenset[str]] = (Fake.allowed | {"app"}) - {"users"}
+    alpn: ClassVar[tuple[str, ...]] = ("h2", "http/1.1")
 
     def __init__(self, *args: Any, **given: Any) -> None:
         super().__init__(*args, **given)
         self.app: Any = self.options.app or echo
-        self.state: MutableMapping[str, Any] = {}  # of the app's lifespan
+        self.state: dict[str, Any] = {}  # of the app's lifespan
+        self._lifespan: Lifespan | None = None
+        self._living_app: asyncio.Task[None] | None = None
 
     __init__.__doc__ = Fake.__init__.__doc__
 
@@ -70,12 +78,30 @@ class FakeHTTP(Fake):
 
     # ---- its life --------------------------------------------------------------------------------
 
-    def _listen(self, sock: socket.socket) -> None:
-        super()._listen(sock)
+    def _prepare(self) -> None:
+        if self.options.app is not None:
+            self._living.run(self._begin_app(), patience=STARTUP)
+
+    async def _begin_app(self) -> None:
+        """The app's lifespan, in the loop of the fake. Raises StartError if the app does not want to begin."""
+        self.state = {}
+        life = self._lifespan = lifespan(self.app, self.loop, self.state)
+        task = self._living_app = self.loop.create_task(life.handle_lifespan())
+        await life.wait_for_startup()
+        await asyncio.sleep(0)
+        if task.done() and (error := task.exception()) is not None:
+            self._lifespan = None
+            raise StartError(f"the app has failed to start: {error}") from error
+
+    async def _shut(self) -> None:
+        await super()._shut()
+        life, self._lifespan = self._lifespan, None
+        if life is not None and self._living_app is not None:
+            await life.wait_for_shutdown()
+            try:
+                await self._living_app
+            except Exception as error:
+                self.failed(error)
 
     def _admit(self, record: Connection, exchange: Exchange, script: Script) -> HTTPConnection:
         return HTTPConnection.adopt(self, record, exchange, script)
-
-    def app_failed(self, error: Exception) -> None:
-        """The user's app has raised: it is told when the fake stops."""
-        self.app_errors.append(error)

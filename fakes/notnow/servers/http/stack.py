@@ -11,9 +11,10 @@ tests/test_http_seams.py has a test for each.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 import h2.events
@@ -24,6 +25,8 @@ import priority
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.asyncio.lifespan import Lifespan
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.events import Closed, RawData, Updated
@@ -31,7 +34,13 @@ from hypercorn.protocol import events
 from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
 
+from notnow.actions import phrase
 from notnow.servers._wire import Over
+
+__all__ = ["H2", "H11", "Closed", "Head", "Headers", "RawData", "Switch", "Updated", "events", "failures", "lifespan"]
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 Headers = list[tuple[bytes, bytes]]
 NO_LIMIT = 2**31 - 1
@@ -39,6 +48,7 @@ STREAMS = 100  # at a time, where a scenario says nothing (RFC 9113 §6.5.2: no 
 NUISANCES = 1000  # streams that a client may cancel, or open beyond the cap; more is an attack (CVE-2023-44487)
 WINDOW = 16_777_216  # bytes of request bodies that one connection may have under way; a stream has 65,535
 H11_STREAM = 1  # hypercorn's number for whatever an HTTP/1.1 connection carries
+failures = (h11.LocalProtocolError, h2.exceptions.ProtocolError)  # what is to be said cannot be said
 ONLY_H11 = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 
 
@@ -109,7 +119,7 @@ class _Connection(H2Connection):
         self._broken, self._drops = broken, drops
         self._owed: dict[int, int] = {}
 
-    def receive_data(self, data: bytes) -> list[h2.events.Event]:
+    def receive_data(self, data: Buffer) -> list[h2.events.Event]:
         try:
             return super().receive_data(data)
         except h2.exceptions.ProtocolError as error:
@@ -129,24 +139,51 @@ class _Connection(H2Connection):
         return owed > 0
 
 
-class H2(H2Protocol):  # type: ignore[misc]
+class _Nobody:
+    """The stream that is over already: what still comes for it, in the same breath perhaps, is dropped."""
+
+    idle = drops = True
+
+    async def handle(self, event: events.Event) -> None:
+        pass
+
+
+class _Streams(dict[int, "Served | _Nobody"]):
+    """The live streams by their numbers."""
+
+    def __missing__(self, number: int) -> _Nobody:
+        return _NOBODY
+
+
+_NOBODY = _Nobody()
+
+
+class H2(H2Protocol):
     """HTTP/2 (RFC 9113) for one connection."""
 
     connection: _Connection
-    streams: dict[int, Served]
+    streams: _Streams
     stream_buffers: dict[int, StreamBuffer]
     waits = False  # for what has come of one stream to be taken: others would wait with it
 
     def __init__(self, owner: Owner) -> None:
         super().__init__(None, _CONFIG, WorkerContext(None), _Tasks(owner), {}, False, None, None, owner.send)
         self.owner = owner
+        self.streams = _Streams()
         self._nuisances = 0
+        self._handling = False  # what is said meanwhile leaves in one go
         self.connection = _Connection(owner.broken, self._drops)
         self.priority = priority.PriorityTree(maximum_streams=NO_LIMIT)
 
     def _drops(self, number: int) -> bool:
-        stream = self.streams.get(number)
-        return stream is None or stream.drops
+        return self.streams[number].drops
+
+    async def handle(self, event: RawData | Closed) -> None:
+        self._handling = True
+        try:
+            await super().handle(event)
+        finally:
+            self._handling = False
 
     async def initiate(self, headers: Headers | None = None, settings: bytes | None = None) -> None:
         told = {
@@ -220,6 +257,8 @@ class H2(H2Protocol):  # type: ignore[misc]
         connection.send_headers(number, [(b":status", b"%d" % status), *_for_h2(headers)], end_stream=not body)
         if body:
             connection.send_data(number, body, end_stream=True)
+        if not self._handling:
+            await self._flush()
         return True
 
     async def go_on(self, number: int) -> None:
@@ -238,10 +277,11 @@ class H2(H2Protocol):  # type: ignore[misc]
 
     async def forget(self, number: int) -> None:
         """Nothing more is sent on a stream, and what comes is dropped."""
-        if (buffer := self.stream_buffers.pop(number, None)) is not None:
-            await buffer.close()
-            self.priority.remove_stream(number)
         self.streams.pop(number, None)
+        if (buffer := self.stream_buffers.get(number)) is not None:
+            await buffer.close()
+            self.priority.unblock(number)  # so that hypercorn finds it closed, and puts it away
+            await self.has_data.set()
 
     async def taken(self, number: int) -> None:
         """What has come of a body has been taken: the client may send more."""
@@ -263,7 +303,7 @@ class H2(H2Protocol):  # type: ignore[misc]
         return int(self.connection.highest_inbound_stream_id)
 
 
-class H11(H11Protocol):  # type: ignore[misc]
+class H11(H11Protocol):
     """HTTP/1.1 (RFC 9112) for one connection. It may turn out to be HTTP/2: `Switch` sees to that."""
 
     waits = True  # for what has come of a body to be taken: there is nothing else
@@ -278,7 +318,10 @@ class H11(H11Protocol):  # type: ignore[misc]
         authority = _authority(None, headers)
         if not target.startswith((b"/", b"*")):  # absolute-form (RFC 9112 §3.2.2)
             parts = urlsplit(target)
-            authority, target = parts.netloc.decode("latin-1") or authority, parts._replace(scheme=b"", netloc=b"").geturl()
+            authority, target = (
+                parts.netloc.decode("latin-1") or authority,
+                parts._replace(scheme=b"", netloc=b"").geturl(),
+            )
         self.stream = self.owner.stream(self, self.keep_alive_requests)
         method = request.method.decode("ascii", "replace").upper()
         await self.stream.begin(Head(method, target, authority, headers, request.http_version.decode()))
@@ -294,7 +337,7 @@ class H11(H11Protocol):  # type: ignore[misc]
 
     async def head(self, _number: int, status: int, headers: Headers) -> None:
         """Send the head of a response. Raises LocalProtocolError for one that HTTP/1.1 does not know."""
-        await self.stream_send(events.Response(stream_id=H11_STREAM, headers=headers, status_code=status))
+        await self._send_h11_event(_h11_head(status, headers))
 
     async def body(self, _number: int, data: bytes) -> None:
         await self.stream_send(events.Body(stream_id=H11_STREAM, data=data))
@@ -303,11 +346,14 @@ class H11(H11Protocol):  # type: ignore[misc]
         """It has been handed on as it came."""
 
     async def end(self, _number: int) -> None:
+        """The end of a response. Raises LocalProtocolError where its content-length has promised more."""
         await self.stream_send(events.EndBody(stream_id=H11_STREAM))
 
     async def whole(self, _number: int, status: int, headers: Headers, body: bytes) -> bool:
-        """A whole response in one go."""
-        parts = [h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()]
+        """A whole response in one go; False where its content-length says otherwise."""
+        if any(name == b"content-length" and int(value) != len(body) for name, value in headers if value.isdigit()):
+            return False
+        parts = [_h11_head(status, headers), h11.Data(data=body), h11.EndOfMessage()]
         await self.send(RawData(data=b"".join(self.connection.send(part) or b"" for part in parts)))
         return True
 
@@ -357,9 +403,18 @@ class Switch:
         await self.protocol.handle(Closed())
 
 
+def lifespan(app: Any, loop: asyncio.AbstractEventLoop, state: dict[str, Any]) -> Lifespan:
+    """Hypercorn's way of telling an app that it begins and ends; an app may have no ear for it."""
+    return Lifespan(ASGIWrapper(app), _CONFIG, loop, state)
+
+
 def _authority(pseudo: bytes | None, headers: Headers) -> str:
     found = pseudo if pseudo is not None else next((v for n, v in headers if n.lower() == b"host"), b"")
     return found.decode("latin-1")
+
+
+def _h11_head(status: int, headers: Headers) -> h11.Response:
+    return h11.Response(status_code=status, headers=headers, reason=phrase(status))
 
 
 def _for_h2(headers: Headers) -> Headers:

@@ -5,28 +5,29 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Coroutine, Iterable
-from http import HTTPStatus
+from email.utils import formatdate
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from notnow.actions import Respond, Response, Script
+from notnow.actions import Respond, Response, Script, status_line
 from notnow.engine import BEHAVE
 from notnow.events import Answered, Asked, Ended, Heard, Reached
 from notnow.journal import Exchange
 from notnow.servers import tls
+from notnow.servers._wire import Over
 from notnow.servers.http.asgi import Call
 from notnow.servers.http.frames import CODES
-from notnow.servers.http.stack import H2, H11_STREAM, Head, Headers, events
+from notnow.servers.http.stack import H2, H11, Head, Headers, events, failures
 
 if TYPE_CHECKING:
     from notnow.servers.http.connection import HTTPConnection
-    from notnow.servers.http.stack import H11
 
-MOST = 33_554_432  # bytes of a request body that are kept for the app
+MOST = 262_144  # bytes of a body that may wait for the app
 TOLD = ("retry-after", "alt-svc", "location")  # headers of an answer that the journal keeps
 BODILESS = frozenset({204, 304})
 
 
-class Gone(Exception):  # noqa: N818 (no error)
+class Gone(ConnectionError):  # noqa: N818 (no error)
     """Nobody waits for the answer any more."""
 
 
@@ -41,23 +42,25 @@ class Stream:
     def __init__(self, connection: HTTPConnection, protocol: H2 | H11, number: int) -> None:
         self.connection, self.protocol, self.number = connection, protocol, number
         self.fake = connection.fake
-        self.id = number if isinstance(protocol, H2) else H11_STREAM
         self.exchange: Exchange
         self.head: Head
         self.known: dict[str, Any] = {}  # what rules may ask about
         self.facts: dict[str, Any] = {}
-        self.watch: int | None = None  # bytes of the body that passes until `Reached`
+        self.watches: dict[str, int] = {}  # moment -> bytes of that body until `Reached`
+        self.held = False  # a rule acts in the middle of the body: the app has to wait
         self.chunks: list[bytes] = []  # of the request's body, that nobody has taken
         self.complete = self.gone = self.over = False
         self.news = asyncio.Event()  # a piece of the body, its end, or the end of the client's interest
+        self.added: list[tuple[bytes, bytes]] = []  # headers that the answer gets besides
+        self._room = asyncio.Event()
         self._hash = hashlib.sha256()
-        self._received = self._sent = 0
+        self._received = self._waiting = self._sent = 0
         self._status: int | None = None  # the head of the answer is out
-        self._paused: asyncio.Future[None] | None = None
 
     # ---- the request -----------------------------------------------------------------------------
 
     async def begin(self, head: Head) -> None:
+        """The head of the request is in."""
         self.head = head
         connection, target = self.connection, head.target.decode("latin-1")
         self.known = known(head, connection)
@@ -73,12 +76,15 @@ class Stream:
             "status": None,
             "body_bytes": 0,
             "body_sha256": None,
+            "sent": 0,
         }
         connection.live[self.number] = self
         if await connection.turned_away(self):
             return
         script = self.fake.feed(Asked(connection.record.id, "request", self.known, self.number), "request")
-        if script is not None:  # None: the connection has been given up meanwhile
+        if script is None:  # the connection has been given up meanwhile
+            self.finish()
+        else:
             await self._carry_out(script)
 
     async def _carry_out(self, script: Script) -> None:
@@ -93,6 +99,7 @@ class Stream:
             self.spawn(self.connection.perform(script, self.exchange, self, Call(self).run))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something for this request until it is done, or nobody waits for it."""
         self.connection.spawn(self._guarded(work))
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
@@ -101,91 +108,125 @@ class Stream:
         except Gone:
             self.finish()
 
+    @property
+    def drops(self) -> bool:
+        """What still comes of the body is of no use: there is an answer, or nobody waits for one."""
+        return self.over or self.gone
+
     async def handle(self, event: events.Event) -> None:
+        """A piece of the body, the end of it, or the end of the stream."""
         if isinstance(event, events.Body):
-            self._came(bytes(event.data))
+            await self._came(bytes(event.data))
         elif isinstance(event, events.EndBody):
             self.complete = True
             self.facts["body_sha256"] = self._hash.hexdigest() if self._received else None
             self.news.set()
-            if self.over and isinstance(self.protocol, H2):
-                self.protocol.remove(self.id)
+            if self.over:
+                await self.protocol.done(self.number)
         elif isinstance(event, events.StreamClosed):
-            self.gone = True
-            self.news.set()
-            self._go_on(Gone())
-            self.finish()
+            self.lost()
 
-    def _came(self, data: bytes) -> None:
+    async def _came(self, data: bytes) -> None:
         """A piece of the body. At the byte for which a rule has waited, it acts."""
         self._hash.update(data)
         self._received += len(data)
         self.facts["body_bytes"] = self._received
         self.fake.feed(Heard(self.connection.record.id))
-        if self.over:
-            return  # it has been answered; what still comes is counted and dropped
-        if self._received <= MOST:
-            self.chunks.append(data)
+        if self.drops:
+            return  # what still comes is counted
+        self.chunks.append(data)
+        self._waiting += len(data)
+        watched = self.watches.get("request")
+        if watched is not None and self._received >= watched and self._status is None:
+            self._reached_in(watched)
         self.news.set()
-        if self.watch is not None and self._status is None and self._received >= self.watch:
-            self._reached("request", self._received)
+        while self.protocol.waits and self._waiting > MOST and not self.drops:
+            self._room.clear()
+            await self._room.wait()
 
-    def _reached(self, moment: str, count: int) -> None:
-        self.watch = None
-        script = self.fake.feed(Reached(self.connection.record.id, self.number), moment)
-        if script is None:
-            return
+    async def take(self) -> bytes:
+        """What has come of the body and was not taken."""
+        body = b"".join(self.chunks)
+        self.chunks.clear()
+        self._waiting = 0
+        self._room.set()
+        await self.protocol.taken(self.number)
+        return body
+
+    def _reached_in(self, count: int) -> None:
+        """A byte of the request's body has come for which a rule has waited."""
+        del self.watches["request"]
+        script = self.fake.feed(Reached(self.connection.record.id, self.number), "request")
+        if script is not None:
+            self.held = True
+            self.spawn(self._interrupt(script, self._note_reached("request", count, script)))
+
+    async def _interrupt(self, script: Script, exchange: Exchange) -> None:
+        try:
+            await self.connection.perform(script, exchange, self)
+        finally:
+            self.held = False
+            self.news.set()
+
+    def _note_reached(self, moment: str, count: int, script: Script) -> Exchange:
         which = "its body" if moment == "request" else "the answer"
         journal, record = self.fake.journal, self.connection.record
         exchange = journal.ask(record, moment, f"({count} bytes of {which} so far)", script.phase, counted=False)
         exchange.facts = self.facts
-        self._paused = self.fake.loop.create_future()
-        self.spawn(self.connection.perform(script, exchange, self))
-
-    def _go_on(self, error: Exception | None = None) -> None:
-        if self._paused is not None and not self._paused.done():
-            self._paused.set_exception(error) if error else self._paused.set_result(None)
+        return exchange
 
     # ---- the answer ------------------------------------------------------------------------------
 
     async def respond(self, response: Response, drip: float = 0.0, exchange: Exchange | None = None) -> None:
-        """Answer with just this."""
+        """Answer with just this; `exchange` is what it answers, where that is not the request's head."""
         if exchange is not None:
             self.exchange = exchange  # it came in the middle of the body
         status, body = response.status or 200, (response.body or "").encode()
         headers = encoded(response.headers)
-        if not any(name == b"content-length" for name, _ in headers) and status not in BODILESS:
+        if status not in BODILESS and not any(name == b"content-length" for name, _ in headers):
             headers.append((b"content-length", b"%d" % len(body)))
         shown = b"" if self.head.method == "HEAD" or status in BODILESS else body
-        if isinstance(self.protocol, H2) and not drip and self.watch is None:
-            self._note(status, headers)
-            if self.protocol.answer_at_once(self.id, status, headers, shown):
-                await self.protocol.flush()
-                self.facts["sent"] = len(shown)
-                await self._ended()
-                return
-            self._status = None
-        await self.start(status, headers)
-        await self.write(shown, drip)
-        await self.end()
+        self._still_wanted()
+        if drip or "response" in self.watches or self._status is not None:
+            await self.start(status, headers)
+            await self.write(shown, drip)
+            await self.end()
+            return
+        headers = self._headers(headers)
+        self._note(status, headers)
+        waiting = isinstance(self.protocol, H11) and self.protocol.is_waiting
+        if await self.protocol.whole(self.number, status, headers, shown):
+            self._sent = self.facts["sent"] = len(shown)
+            await self._ended(waiting)
+            return
+        await self.protocol.head(self.number, status, headers)
+        await self.write(shown)
+        await self.end(waiting)
+
+    def _headers(self, headers: Headers) -> Headers:
+        """The header fields of an answer, with those that every answer of ours has."""
+        headers = [*headers, *self.added]
+        if not any(name == b"date" for name, _ in headers):
+            headers.append((b"date", _date(int(self.fake.clock.epoch + self.fake.clock.now()))))
+        if self.connection.closing and not isinstance(self.protocol, H2):
+            headers.append((b"connection", b"close"))
+        return headers
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head of the answer."""
         self._still_wanted()
-        if self._status is None:
-            self._note(status, headers)
-        if not isinstance(self.protocol, H2) and self.connection.closing:
-            headers = [*headers, (b"connection", b"close")]
-        await self.protocol.stream_send(events.Response(stream_id=self.id, headers=headers, status_code=status))
+        headers = self._headers(headers)
+        self._note(status, headers)
+        await self.protocol.head(self.number, status, headers)
 
     def _note(self, status: int, headers: Headers) -> None:
         """Put the answer on record, before it is on the wire."""
         self._status = self.facts["status"] = status
         for name, value in headers:
-            key = name.decode("latin-1").lower()
+            key = name.decode("latin-1")
             if key in TOLD:
                 self.facts[key] = value.decode("latin-1")
-        self.fake.journal.answer(self.exchange, f"{status} {reason(status)}".strip())
+        self.fake.journal.answer(self.exchange, status_line(status))
 
     async def write(self, data: bytes, drip: float = 0.0) -> None:
         """Send a piece of its body, `drip` seconds of scenario time between two bytes."""
@@ -195,40 +236,49 @@ class Stream:
             for i in range(len(data)):
                 if i:
                     await self.fake.sleep(drip)
-                self.fake.feed(Heard(self.connection.record.id))
+                self.fake.feed(Heard(self.connection.record.id))  # who waits for our answer is not idle
                 await self._pass(data[i : i + 1])
         elif data:
             await self._pass(data)
 
     async def _pass(self, data: bytes) -> None:
-        """Send bytes, at most up to the one for which a rule waits."""
+        """Send bytes; at the one for which a rule waits, it acts first."""
         self._still_wanted()
-        allowed = len(data) if self.watch is None else self.watch - self._sent
-        piece = data[:allowed]
+        watched = self.watches.get("response")
+        allowed = len(data) if watched is None else watched - self._sent
+        piece, rest = data[:allowed], data[allowed:]
         self._sent += len(piece)
         self.facts["sent"] = self._sent
-        await self.protocol.stream_send(events.Body(stream_id=self.id, data=piece))
-        if self.watch is not None and self._sent >= self.watch:
-            await self.connection.drained(self)
-            self._reached("response", self._sent)
-            if self._paused is not None:
-                await self._paused
-        if rest := data[allowed:]:
+        await self.protocol.body(self.number, piece)
+        if watched is not None and self._sent >= watched:
+            await self.protocol.drained(self.number)
+            await self._reached_out(watched)
+        if rest:
             await self._pass(rest)
 
-    async def end(self) -> None:
-        """The answer is complete."""
+    async def _reached_out(self, count: int) -> None:
+        """A byte of the answer has left for which a rule has waited."""
+        del self.watches["response"]
         self._still_wanted()
-        await self.protocol.stream_send(events.EndBody(stream_id=self.id))
-        await self._ended()
+        script = self.fake.feed(Reached(self.connection.record.id, self.number), "response")
+        if script is not None:
+            await self.connection.perform(script, self._note_reached("response", count, script), self)
+            self._still_wanted()
 
-    async def _ended(self) -> None:
+    async def end(self, waiting: bool = False) -> None:
+        """The answer is complete; `waiting`: the client still holds its body back."""
+        self._still_wanted()
+        try:
+            await self.protocol.end(self.number)
+        except failures:  # it has promised more than it has: the connection has to say so
+            self.connection.closing = True
+            waiting = True
+        await self._ended(waiting)
+
+    async def _ended(self, waiting: bool) -> None:
         self.finish()
-        if isinstance(self.protocol, H2):
-            if self.complete:
-                self.protocol.remove(self.id)  # else this stays, and drops what still comes
-        else:
-            await self.protocol.stream_send(events.StreamClosed(stream_id=self.id))
+        if self.complete or waiting:
+            await self.protocol.done(self.number)  # else this stays, and drops what still comes
         if self._status is not None and self._status >= 400:
             await self._erred(self._status)
         self.connection.ended_one()
@@ -238,50 +288,57 @@ class Stream:
         script = self.fake.feed(Answered(self.connection.record.id, status, self.head.method), "error")
         if script is not None:
             added = self.fake.journal.ask(self.connection.record, "error", "", script.phase)
-            await self.connection.perform(script, added)
+            self.connection.spawn(self.connection.perform(script, added))
 
     def _still_wanted(self) -> None:
         """Raises Gone where nobody waits for the answer."""
-        if self.gone or self.over or not self.connection.alive:
+        if self.drops or not self.connection.alive or self.connection.over:
             raise Gone
 
     def finish(self) -> None:
         """Nothing is in progress here any more."""
         if not self.over:
             self.over = True
+            self.chunks.clear()
             self.connection.live.pop(self.number, None)
             self.fake.feed(Ended(self.connection.record.id, "request", self.number))
+            self._room.set()
+            self.news.set()
 
     # ---- other ends ------------------------------------------------------------------------------
+
+    def lost(self) -> None:
+        """The client does not wait for an answer any more, or there will be none."""
+        self.gone = True
+        self.finish()
+        self.connection.ended_one()
 
     async def reset(self, code: str, exchange: Exchange) -> None:
         """RST_STREAM; HTTP/1.1 has no streams, and loses its connection."""
         self.fake.journal.answer(exchange, f"RST_STREAM {code}")
-        if isinstance(self.protocol, H2):
-            self.protocol.reset(self.id, CODES[code])
-            self.protocol.remove(self.id)
-            await self.protocol.flush()
-            self.gone = True
-            self._go_on(Gone())
-            self.finish()
-            self.connection.ended_one()
-        else:
+        if not await self.protocol.reset(self.number, CODES[code]):
+            self.lost()
             self.connection.finish("reset", exchange)
+            raise Over
+        self.lost()
 
-    def drop(self) -> None:
+    async def drop(self) -> None:
         """It is not served, and nothing is said about it: a GOAWAY has said so."""
-        if isinstance(self.protocol, H2):
-            self.protocol.forget(self.id)
-        self.gone = True
-        self.finish()
+        self.exchange.closed = True
+        await self.protocol.forget(self.number)
+        self.lost()
 
     async def hang(self, exchange: Exchange) -> None:
         """Never answer. That the client leaves is seen all the same."""
         self.fake.journal.tell(exchange)
-        while not self.gone:
+        self.hangs = True
+        while not self.drops:
+            await self.take()
             self.news.clear()
             await self.news.wait()
         raise Gone
+
+    hangs = False
 
 
 def known(head: Head, connection: HTTPConnection) -> dict[str, Any]:
@@ -326,9 +383,7 @@ def encoded(headers: Iterable[tuple[str, str]]) -> Headers:
     return [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
 
 
-def reason(status: int) -> str:
-    """The phrase of a status, as RFC 9110 has it."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
+@lru_cache(maxsize=4)
+def _date(at: int) -> bytes:
+    """A Date field (RFC 9110 §6.6.1)."""
+    return formatdate(at, usegmt=True).encode()
