@@ -23,6 +23,9 @@ _LIMITS = ("over", "after", "first", "nth")  # the numbers that {limit} may stan
 _NO_UNTIL = ("enter", "idle")
 
 
+_OF_REQUESTS = ("sni_matches_authority", "not_coalesced", "retry_after_honoured", "body_replayed")
+
+
 class Checks:
     """Checks a scenario that holds field by field; `document` is what its file says, before names were looked up."""
 
@@ -50,6 +53,7 @@ class Checks:
             (("server", "users"), server.users, ("smtp", "ftp")),
             (("server", "max_streams"), server.max_streams, ("http",)),
             (("expect", "no_partial_files"), expect.no_partial_files, ("ftp",)),
+            *((("expect", key), getattr(expect, key), ("http",)) for key in _OF_REQUESTS),
         ]
         for path, value, protocols in given:
             if value is not None and protocol not in protocols:

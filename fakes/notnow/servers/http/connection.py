@@ -246,7 +246,7 @@ class HTTPConnection(Wire):
                         await behave(instead if isinstance(instead, Response) or instead is None else (), drip)
                 case Respond(response, drip):
                     assert stream is not None, "where nothing was asked there is nothing to answer"
-                    await stream.respond(response, drip, exchange)
+                    await stream.respond(response, drip)
                 case Wait(seconds):
                     await self.fake.sleep(seconds)
                 case Hang():

@@ -71,12 +71,15 @@ class Stream:
             "version": head.version,
             "method": head.method,
             "authority": head.authority,
+            "host": self.known["host"],
             "path": target,
             "misdirected": [why for why in self.known["misdirected"] if isinstance(why, str)],
             "status": None,
             "body_bytes": 0,
             "body_sha256": None,
             "sent": 0,
+            "whole": False,
+            "stored": False,
         }
         connection.live[self.number] = self
         if await connection.turned_away(self):
@@ -138,7 +141,7 @@ class Stream:
         self._waiting += len(data)
         watched = self.watches.get("request")
         if watched is not None and self._received >= watched and self._status is None:
-            self._reached_in(watched)
+            self._reached_in()
         self.news.set()
         while self.protocol.waits and self._waiting > MOST and not self.drops:
             self._room.clear()
@@ -153,34 +156,25 @@ class Stream:
         await self.protocol.taken(self.number)
         return body
 
-    def _reached_in(self, count: int) -> None:
-        """A byte of the request's body has come for which a rule has waited."""
+    def _reached_in(self) -> None:
+        """The byte of the request's body has come for which a rule has waited."""
         del self.watches["request"]
         script = self.fake.feed(Reached(self.connection.record.id, self.number), "request")
         if script is not None:
             self.held = True
-            self.spawn(self._interrupt(script, self._note_reached("request", count, script)))
+            self.spawn(self._interrupt(script))
 
-    async def _interrupt(self, script: Script, exchange: Exchange) -> None:
+    async def _interrupt(self, script: Script) -> None:
         try:
-            await self.connection.perform(script, exchange, self)
+            await self.connection.perform(script, self.exchange, self)
         finally:
             self.held = False
             self.news.set()
 
-    def _note_reached(self, moment: str, count: int, script: Script) -> Exchange:
-        which = "its body" if moment == "request" else "the answer"
-        journal, record = self.fake.journal, self.connection.record
-        exchange = journal.ask(record, moment, f"({count} bytes of {which} so far)", script.phase, counted=False)
-        exchange.facts = self.facts
-        return exchange
-
     # ---- the answer ------------------------------------------------------------------------------
 
-    async def respond(self, response: Response, drip: float = 0.0, exchange: Exchange | None = None) -> None:
-        """Answer with just this; `exchange` is what it answers, where that is not the request's head."""
-        if exchange is not None:
-            self.exchange = exchange  # it came in the middle of the body
+    async def respond(self, response: Response, drip: float = 0.0) -> None:
+        """Answer with just this."""
         status, body = response.status or 200, (response.body or "").encode()
         headers = encoded(response.headers)
         if status not in BODILESS and not any(name == b"content-length" for name, _ in headers):
@@ -252,17 +246,17 @@ class Stream:
         await self.protocol.body(self.number, piece)
         if watched is not None and self._sent >= watched:
             await self.protocol.drained(self.number)
-            await self._reached_out(watched)
+            await self._reached_out()
         if rest:
             await self._pass(rest)
 
-    async def _reached_out(self, count: int) -> None:
-        """A byte of the answer has left for which a rule has waited."""
+    async def _reached_out(self) -> None:
+        """The byte of the answer has left for which a rule has waited."""
         del self.watches["response"]
         self._still_wanted()
         script = self.fake.feed(Reached(self.connection.record.id, self.number), "response")
         if script is not None:
-            await self.connection.perform(script, self._note_reached("response", count, script), self)
+            await self.connection.perform(script, self.exchange, self)
             self._still_wanted()
 
     async def end(self, waiting: bool = False) -> None:
@@ -276,6 +270,7 @@ class Stream:
         await self._ended(waiting)
 
     async def _ended(self, waiting: bool) -> None:
+        self.facts["whole"] = True
         self.finish()
         if self.complete or waiting:
             await self.protocol.done(self.number)  # else this stays, and drops what still comes
