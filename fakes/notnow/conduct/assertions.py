@@ -162,7 +162,8 @@ def _no_duplicates(journal: Journal, exchanges: Sequence[Exchange]) -> None:
     for name, stored in attempts.copies(exchanges).items():
         if len(stored) > 1:
             seen = f"{name} {_was(stored[0])} {_often(len(stored))}"
-            fail(journal, "nothing to be stored or carried out twice", seen, stored)
+            what = "carried out" if journal.protocol == "http" else "stored"
+            fail(journal, f"nothing to be {what} twice", seen, stored)
 
 
 def _retried(

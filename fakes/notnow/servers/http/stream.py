@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from email.utils import formatdate
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from notnow.actions import Respond, Response, Script, status_line
@@ -17,7 +17,7 @@ from notnow.servers import tls
 from notnow.servers._wire import Over
 from notnow.servers.http.asgi import Call
 from notnow.servers.http.frames import CODES
-from notnow.servers.http.stack import H2, H11, Head, Headers, events, failures
+from notnow.servers.http.stack import H2, H11, Head, Headers, Work, events, failures
 
 if TYPE_CHECKING:
     from notnow.servers.http.connection import HTTPConnection
@@ -94,20 +94,20 @@ class Stream:
         first = script.steps[0] if len(script.steps) == 1 else None
         if script.steps is BEHAVE:
             self.exchange.phase = script.phase
-            self.spawn(Call(self).run())
+            self.spawn(Call(self).run)
         elif isinstance(first, Respond) and not first.drip:
             self.exchange.phase, self.exchange.rule, self.exchange.fault = script.phase, script.rule, script.fault
             await self.respond(first.response)
         else:
-            self.spawn(self.connection.perform(script, self.exchange, self, Call(self).run))
+            self.spawn(partial(self.connection.perform, script, self.exchange, self, Call(self).run))
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Work) -> None:
         """Do something for this request until it is done, or nobody waits for it."""
-        self.connection.spawn(self._guarded(work))
+        self.connection.spawn(partial(self._guarded, work))
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Work) -> None:
         try:
-            await work
+            await work()
         except Gone:
             self.finish()
 
@@ -162,7 +162,7 @@ class Stream:
         script = self.fake.feed(Reached(self.connection.record.id, self.number), "request")
         if script is not None:
             self.held = True
-            self.spawn(self._interrupt(script))
+            self.spawn(partial(self._interrupt, script))
 
     async def _interrupt(self, script: Script) -> None:
         try:
@@ -283,7 +283,7 @@ class Stream:
         script = self.fake.feed(Answered(self.connection.record.id, status, self.head.method), "error")
         if script is not None:
             added = self.fake.journal.ask(self.connection.record, "error", "", script.phase)
-            self.connection.spawn(self.connection.perform(script, added))
+            self.connection.spawn(partial(self.connection.perform, script, added))
 
     def _still_wanted(self) -> None:
         """Raises Gone where nobody waits for the answer."""
