@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pyftpdlib.exceptions import FilesystemError
 from pyftpdlib.filesystems import AbstractedFS
 
-from notnow.servers.ftp.files import Files, Reader, Writer, path
+from notnow.servers.ftp.files import Files, Reader, Writer, is_clean, path
 
 if TYPE_CHECKING:
     from notnow.servers.ftp.fake import FakeFTP
@@ -44,7 +44,7 @@ class MemoryFS(AbstractedFS):
         return fspath
 
     def validpath(self, path: str) -> bool:
-        return path.isprintable()  # a line end in a name would make two lines of a listing
+        return is_clean(path)
 
     def realpath(self, path: str) -> str:
         return path
