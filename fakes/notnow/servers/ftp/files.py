@@ -60,11 +60,23 @@ class Node:
     def descriptor(self) -> int:
         """A file of the system with the content; -1 where it is small, is still being uploaded, or none can be had."""
         if self._descriptor < 0 and self.size >= BIG and not self.open and hasattr(os, "memfd_create"):
-            left, self._descriptor = memoryview(self.content), os.memfd_create("notnow")
-            while left:
-                left = left[os.write(self._descriptor, left) :]
-            self.data = None
+            self._move()
         return self._descriptor
+
+    def _move(self) -> None:
+        """Move the content to a file of the system, if it lets us."""
+        left = memoryview(self.content)
+        try:
+            descriptor = os.memfd_create("notnow")
+        except OSError:  # no files left, or a sandbox forbids it
+            return
+        try:
+            while left:
+                left = left[os.write(descriptor, left) :]
+        except OSError:
+            os.close(descriptor)
+        else:
+            self._descriptor, self.data = descriptor, None
 
     def __del__(self) -> None:
         if self._descriptor >= 0:
