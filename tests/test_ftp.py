@@ -225,6 +225,15 @@ class TestLists:
             text,
         )
 
+    def test_the_year_of_what_is_older_than_half_a_year_of_scenario_time(self):
+        with FakeFTP(clock=ManualClock()) as fake, Raw(fake).hello() as raw:
+            year = time.gmtime(fake.clock.epoch).tm_year
+            fake.clock.advance("200d")
+            fake.files["new"] = b""
+            old, new = raw.get("LIST big.bin").decode(), raw.get("LIST new").decode()
+            assert re.search(rf" \w{{3}} [ \d]\d  {year} big.bin\r\n$", old)
+            assert re.search(r" \w{3} [ \d]\d \d\d:\d\d new\r\n$", new)
+
     def test_list_of_a_file(self, raw):
         assert raw.get("LIST a.txt").decode().endswith(" a.txt\r\n")
 

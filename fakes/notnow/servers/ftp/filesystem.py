@@ -122,7 +122,7 @@ class MemoryFS(AbstractedFS):
 
     def format_list(self, basedir: str, listing: Iterable[str], ignore_err: bool = True) -> Iterator[bytes]:
         """The lines of LIST, as `ls -l` has them."""
-        half_a_year_ago = time.time() - 180 * 86_400
+        half_a_year_ago = self._files.now() - 180 * 86_400
         for name in listing:
             found = self.stat(posixpath.join(basedir, name))
             changed = time.gmtime(found.st_mtime)
