@@ -307,6 +307,10 @@ class Session(Transfers):
             self.fs.utime(path, modified)
             self.respond(f"213 Modify={timeval}; {path}.")
 
+    def ftp_TYPE(self, line: str) -> None:
+        """pyftpdlib's does not know the form that RFC 959 §5.1 asks of every server: ASCII Non-print."""
+        super().ftp_TYPE("A" if line.upper() == "A N" else line)
+
     def ftp_PASV(self, line: str) -> None:
         if ":" in self.socket.getsockname()[0].removeprefix("::ffff:"):  # its reply has no place for such an address
             self.respond("425 You cannot use PASV on IPv6 connections. Use EPSV instead.")
