@@ -360,9 +360,17 @@ class Session(Transfers):
         plain = self.transport
         assert isinstance(plain, Plain)
         self._inbox.clear()  # what was said before the handshake is nobody's
+        try:
+            sock = plain.take()
+        except ConnectionError as error:  # it is still the transport's, which closes it
+            self._tls_failed(error)
+            self.over = True
+            self.decided()
+            self.abort()
+            raise Over from None
         self.handshaking = True
         try:
-            await self.secured(plain.take())
+            await self.secured(sock)
         except OSError as error:
             self._upgrade_failed(error)
             raise Over from None
