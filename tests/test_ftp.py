@@ -325,6 +325,25 @@ class TestTransfers:
         assert fake.files["small.txt"] == b"A SMALL FILE, twice"
         assert fake.files.partial == ()
 
+    def test_rest_is_used_up_by_a_transfer_that_is_refused(self):
+        """A client that is refused and begins anew gets all of a file, and does not write into the middle of another."""
+        scenario = rules(one("retr", nth=2, reply="450 busy"), one("stor", first=1, reply="452 full"))
+        with FakeFTP(scenario, files={"a": b"0123456789"}) as fake, Raw(fake).hello() as raw:
+            for code in ("425", "450"):  # for want of a data connection, and by the rule
+                assert raw.code("REST 5") == "350"
+                assert raw.code("RETR a") == code
+            assert raw.get("RETR a") == b"0123456789"
+            for line, refused in (("STOR a", "452"), ("APPE a", "450")):
+                assert raw.code("REST 5") == "350"
+                assert raw.put(line, b"XX")[:3] == refused
+            assert raw.put("STOR a", b"new") == "226 Transfer complete."
+            assert fake.files["a"] == b"new"
+
+    def test_a_listing_is_always_whole(self, fake, raw):
+        assert raw.code("REST 5") == "350"
+        assert len(raw.get("LIST").splitlines()) == 2
+        assert fake.journal.exchanges[-1].facts["offset"] == 0
+
     def test_appe(self, fake, raw):
         assert raw.put("APPE small.txt", b"More.\n")[:3] == "226"
         assert raw.put("APPE new.txt", b"New.\n")[:3] == "226"

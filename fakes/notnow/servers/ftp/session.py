@@ -139,6 +139,7 @@ class Session(Transfers):
             self.fake.journal.also("transfer")
             if self.authenticated:
                 known = Transfer.facts_of(verb, facts["path"], facts["mode"], self._restart_position)
+                self._restart_position = 0  # REST is for this transfer, whatever becomes of it (RFC 959 §4.1.3)
         self._ask(moment, request, self._deed(moment, verb, text, argument), known, **facts)
 
     def _deed(self, moment: str, verb: str, line: str, argument: str) -> Deed:

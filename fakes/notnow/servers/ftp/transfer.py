@@ -46,7 +46,7 @@ class Transfer:
     def facts_of(verb: str, path: str, mode: str | None, offset: int) -> dict[str, Any]:
         """What the journal knows of a transfer that is asked for, be it refused or not."""
         direction = "upload" if verb in UPLOADS else "listing" if verb in LISTINGS else "download"
-        known = {"path": path, "direction": direction, "mode": mode, "offset": offset}
+        known = {"path": path, "direction": direction, "mode": mode, "offset": 0 if verb in LISTINGS else offset}
         return {**known, "bytes": 0, "whole": False, "data": None}
 
     def note(self, data: DataConnection, how: DataEnding, whole: bool) -> None:
@@ -189,7 +189,9 @@ class Transfers(Wire):
                 transfer.facts |= {"mode": "passive", "data": met}
             self.over_with(transfer, "425 Use PORT or PASV first." if met is None else CUT)
             return
+        self._restart_position = transfer.facts["offset"]
         answers, _ = self.gather(lambda: self.pre_process_command(line, transfer.verb, argument))
+        self._restart_position = 0
         for text in answers:
             self.over_with(transfer, text.decode("utf-8", "replace"))
 
