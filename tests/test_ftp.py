@@ -8,6 +8,7 @@ import io
 import re
 import socket
 import ssl
+import threading
 import time
 
 import pytest
@@ -529,6 +530,27 @@ class TestPipelines:
             assert raw.silent()
             data.end()
             assert [reply[:3] for reply in raw.replies(3)] == ["226", "200", "257"]
+
+    @pytest.mark.parametrize("mode", ["PASV", "PORT"])
+    @pytest.mark.parametrize(
+        ("reply", "said", "heard"),
+        [("226 Mine", "NOOP\r\n", ["226", "200"]), ("226 Mine", "QUIT\r\n", ["226", "221"]), ("421 Kept", "", ["421"])],
+    )
+    def test_what_comes_with_the_end_of_a_transfer_waits_for_its_reply(self, reply, said, heard, mode):
+        """The end of an upload and what its client does next, to say something or to end its side, in one turn of the loop."""
+        with FakeFTP(rules(one("stor", reply=reply, keep=True))) as fake, Raw(fake).hello() as raw:
+            with raw.data(mode) as data:
+                assert raw.code("STOR new")[0] == "1"
+                data.send(b"12345")
+                fake.settle()
+                held, go = threading.Event(), threading.Event()
+                fake.loop.call_soon_threadsafe(lambda: (held.set(), go.wait(5)))
+                assert held.wait(5)
+                data.end()
+                raw.send(said) if said else raw.sock.shutdown(socket.SHUT_WR)
+                go.set()
+            assert [raw.code() for _ in heard] == heard
+            assert fake.files["new"] == b"12345"
 
     def test_one_transfer_after_the_other(self, fake, raw):
         with raw.data() as data:
