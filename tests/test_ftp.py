@@ -140,6 +140,15 @@ class TestVerbs:
         assert list(fake.files) == ["big.bin", "other.txt"]
         assert raw.code("RNTO third.txt") == "503"
 
+    def test_a_directory_does_not_go_into_itself(self, fake, raw):
+        assert [raw.code(line) for line in ("MKD d", "MKD d/sub", "RNFR d", "RNTO d/sub/d")] == [
+            "257",
+            "257",
+            "350",
+            "550",
+        ]
+        assert fake.files.children("/d") == ["sub"]
+
     def test_rename_of_what_has_gone_meanwhile(self, fake, raw):
         assert raw.code("RNFR small.txt") == "350"
         del fake.files["small.txt"]
