@@ -55,6 +55,7 @@ class Stream:
         self._room = asyncio.Event()
         self._hash = hashlib.sha256()
         self._received = self._waiting = self._sent = 0
+        self._lasts = False  # the engine has let it in, and wants to hear of its end
         self._status: int | None = None  # the head of the answer is out
 
     # ---- the request -----------------------------------------------------------------------------
@@ -91,6 +92,7 @@ class Stream:
             await self._carry_out(script)
 
     async def _carry_out(self, script: Script) -> None:
+        self._lasts = script.proceeds
         first = script.steps[0] if len(script.steps) == 1 else None
         if script.steps is BEHAVE:
             self.exchange.phase = script.phase
@@ -274,11 +276,11 @@ class Stream:
         self.finish()
         if self.complete or waiting:
             await self.protocol.done(self.number)  # else this stays, and drops what still comes
-        if self._status is not None and self._status >= 400:
-            await self._erred(self._status)
+        if self._status is not None and self._status >= 400 and self.fake.hears("error"):
+            self._erred(self._status)
         self.connection.ended_one()
 
-    async def _erred(self, status: int) -> None:
+    def _erred(self, status: int) -> None:
         """A 4xx or 5xx has left: a rule may have something to add."""
         script = self.fake.feed(Answered(self.connection.record.id, status, self.head.method), "error")
         if script is not None:
@@ -296,7 +298,8 @@ class Stream:
             self.over = True
             self.chunks.clear()
             self.connection.live.pop(self.number, None)
-            self.fake.feed(Ended(self.connection.record.id, "request", self.number))
+            if self._lasts:
+                self.fake.feed(Ended(self.connection.record.id, "request", self.number))
             self._room.set()
             self.news.set()
 
