@@ -99,8 +99,9 @@ def _rule(page: Page, rule: RuleWords) -> None:
     from rich.text import Text
 
     alone = len(rule.lines) == 1
-    says = f"says “{rule.lines[0]}”" if alone else "says the lines below"
-    does = rule.does.replace("says", says, 1)
+    verb = "answers" if "answers" in rule.does else "says"
+    said = f"{verb} “{rule.lines[0]}”" if alone else f"{verb} the lines below" if rule.lines else verb
+    does = rule.does.replace(verb, said, 1)
     page.line(Text.assemble("- ", rule.when, ": ", (does, "yellow")), indent=5, hang=2)
     for line in () if alone else rule.lines:
         page.line(Text(line, style="yellow"), indent=9)
@@ -115,6 +116,18 @@ def _try_it(page: Page, scenario: Scenario, own: Sequence[str]) -> None:
     _section(page, "Try it")
     page.line(f"notnow serve {scenario.name}{setting}{options}", indent=2, style="cyan")
     page.line(f'@pytest.mark.notnow("{name}"{keyword})', indent=2, style="cyan")
+    _reach_it(page, scenario)
+
+
+def _reach_it(page: Page, scenario: Scenario) -> None:
+    """How clients are told where its hosts are, without touching /etc/hosts."""
+    from notnow.names import hosts_of, recipes
+
+    if scenario.protocol != "http" or not (hosts := hosts_of(scenario)):
+        return
+    _section(page, f"To reach {' and '.join(hosts)} (PORT is what serve says)")
+    for client, words in recipes(hosts, "127.0.0.1", "PORT").items():
+        page.line(f"{client:<9} {words}", indent=2, hang=10)
 
 
 def _argument(value: object) -> str:
