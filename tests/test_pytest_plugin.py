@@ -242,7 +242,7 @@ def test_both(fake_smtp, fake_ftp, fast_forward):
 def test_every(fake_server):
     assert fake_server.scenario.name == f"{fake_server.protocol}/healthy"
 """
-        ).assert_outcomes(passed=3)
+        ).assert_outcomes(passed=4)
 
     def test_fakes_of_two_protocols_from_the_factory(self, run) -> None:
         run(

@@ -18,9 +18,10 @@ from notnow.units import Span
 if TYPE_CHECKING:
     from notnow.scenario import Phase, Scenario
 
-_REPLACING = ("reply", "close", "stall", "alert", "data")
+_REPLACING = ("reply", "status", "close", "stall", "alert", "data", "reset_stream", "goaway")
 _LIMITS = ("over", "after", "first", "nth")  # the numbers that {limit} may stand for
 _NO_UNTIL = ("enter", "idle")
+_OF_REQUESTS = ("sni_matches_authority", "not_coalesced", "retry_after_honoured", "body_replayed")
 
 
 class Checks:
@@ -50,6 +51,7 @@ class Checks:
             (("server", "users"), server.users, ("smtp", "ftp")),
             (("server", "max_streams"), server.max_streams, ("http",)),
             (("expect", "no_partial_files"), expect.no_partial_files, ("ftp",)),
+            *((("expect", key), getattr(expect, key), ("http",)) for key in _OF_REQUESTS),
         ]
         for path, value, protocols in given:
             if value is not None and protocol not in protocols:
@@ -112,28 +114,34 @@ class Checks:
     def _together(self, rule: Rule, path: Path) -> None:
         """Keys of one fault that leave each other nothing to do."""
         unasked = any(self.moments[name].unasked for name in rule.on)
-        silent = rule.stall or (rule.reply is None and (rule.close or unasked or "body" in rule.on))
+        says = rule.reply is not None or rule.status is not None or rule.body is not None
+        ends = bool(rule.close or rule.reset_stream)
+        frames = bool(rule.goaway or rule.altsvc or rule.origin)
+        answer = "status" if self.scenario.protocol == "http" else "reply"
+        silent = rule.stall or (not says and (ends or unasked or "body" in rule.on))
         complaints = {
-            "stall": (
-                rule.stall and (rule.reply or rule.close),
-                "a stalled answer has no reply and no close",
-                "one of them",
+            "stall": (rule.stall and (says or ends), f"a stalled answer has no {answer} and no close", "one of them"),
+            "status": (
+                rule.status is not None
+                and (rule.reset_stream or (rule.after_bytes is not None and "response" in rule.on)),
+                "there is no answer to come: its stream is reset, or its head has left already",
+                "a status, or reset_stream; after_bytes with a status at 'request'",
             ),
             "delay": (
-                rule.delay and (rule.stall or (unasked and not (rule.reply or rule.close))),
+                rule.delay and (rule.stall or (unasked and not (says or ends or frames))),
                 "there is nothing to delay",
-                "a reply or a close beside it, and no stall",
+                f"a {answer} or a close beside it, and no stall",
             ),
-            "drip": (rule.drip and silent, "nothing is said that could drip", "a reply beside it, and no stall"),
+            "drip": (rule.drip and silent, "nothing is said that could drip", f"a {answer} beside it, and no stall"),
             "keep": (
-                rule.keep is not None and not (rule.reply or rule.close),
-                "'keep' goes with a reply or a close",
-                "a 'reply' beside it",
+                rule.keep is not None and not (says or ends),
+                f"'keep' goes with a {answer} or a close",
+                f"a {answer!r} beside it",
             ),
             "after_bytes": (
                 rule.after_bytes is not None and not any(getattr(rule, key) for key in _REPLACING),
                 "nothing is done after these bytes",
-                "a reply, close, stall or data",
+                f"a {answer}, close, stall{' or reset_stream' if answer == 'status' else ' or data'}",
             ),
             "certificate": (
                 rule.certificate and (rule.alert or rule.close),

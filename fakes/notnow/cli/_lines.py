@@ -123,7 +123,11 @@ def try_line(fake: Fake) -> str:
 
 
 _SWAKS = "swaks --server {server} --from a@x.test --to b@x.test"
-_CURL = {"smtp": "echo hi | curl {url} --mail-from a@x.test --mail-rcpt b@x.test -T-", "ftp": "curl {url}/"}
+_CURL = {
+    "smtp": "echo hi | curl {url} --mail-from a@x.test --mail-rcpt b@x.test -T-",
+    "ftp": "curl {url}/",
+    "http": "curl {url}/",
+}
 _CURL_TLS = {"none": "", "starttls": " --ssl-reqd --cacert {ca}", "implicit": " --cacert {ca}"}
 
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from notnow.actions import Script
+from notnow.conduct.requests import RequestAssertions
 from notnow.errors import StartError
 from notnow.journal import Connection, Exchange
 from notnow.servers._fake import Fake
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 STARTUP = 70.0  # real seconds that an app may take to start; hypercorn says so after 60
 
 
-class FakeHTTP(Fake):
+class FakeHTTP(RequestAssertions, Fake):
     """A fake HTTP server.
 
         with FakeHTTP("http/coalesced") as http, http.resolving():
