@@ -172,6 +172,7 @@ class HTTPConnection(Wire):
                     self.transport.resume_reading()
             elif self.eof and not self.live:
                 self.end()
+                return  # the transport may be closing already: then it is not `over` yet
             else:
                 self._news.clear()
                 await self._news.wait()
@@ -183,6 +184,8 @@ class HTTPConnection(Wire):
                 self.transport.write(event.data)
                 await self._writable.wait()
         elif isinstance(event, Closed):
+            if not self.closing and self.record.error is None:
+                self.leave()  # by a GOAWAY of its own, or "Connection: close"
             self.closing = True
             if self.record.error is not None:  # the client has broken the protocol
                 for stream in list(self.live.values()):
@@ -227,7 +230,11 @@ class HTTPConnection(Wire):
 
     def _close(self) -> None:
         if not self.live and self.alive and not self.over:
-            self.finish("fin", self.exchange)
+            if self.left:
+                self.over = True
+                self._half_close()
+            else:
+                self.finish("fin", self.exchange)
 
     # ---- doing what the engine says --------------------------------------------------------------
 
