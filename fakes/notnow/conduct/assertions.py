@@ -74,6 +74,29 @@ class Assertions:
         __tracebackhide__ = True
         _never_exceeded(self.journal, self.journal.connections, connections)
 
+    def assert_conduct(self, *rules: str, level: str = "must") -> None:
+        """The client broke no rule of conduct of this level or a stricter one: "must", "should" or "advice".
+
+        `rules` are ids or patterns of single ones, judged whatever their level; `notnow conduct` lists them. What the
+        scenario expects is judged as well, where no single rules are named. A client that never came has not behaved
+        well. Raises UnknownRuleError for an id that there is not.
+        """
+        __tracebackhide__ = True
+        _conduct(self, rules, level)
+
+    def assert_fell_back_to(self, other: Assertions, within: float | str | None = None) -> None:
+        """After this server had refused it, the client turned to the other, which shares this one's clock.
+
+        `within`: so soon after the first refusal, in seconds or as "10s".
+        """
+        __tracebackhide__ = True
+        _fell_back(self.journal, other.journal, within)
+
+    def assert_gave_up(self, after: float | str) -> None:
+        """The client tried until so long after its first refusal, in seconds or as "5d", and not any more later."""
+        __tracebackhide__ = True
+        _gave_up(self.journal, self.journal.exchanges, after)
+
     def assert_expected(self) -> None:
         """What the scenario expects of a well-behaved client, since it was last played."""
         __tracebackhide__ = True
@@ -92,10 +115,18 @@ class Assertions:
             _never_exceeded(self.journal, since.values(), expect.never_exceeded.connections)
 
 
-def fail(journal: Journal, expected: str, seen: str, marked: Collection[Exchange | Connection] = ()) -> NoReturn:
-    """Raise the AssertionError of an expectation that does not hold, with a picture of what happened."""
+def fail(
+    journal: Journal,
+    expected: str,
+    seen: str,
+    marked: Collection[Exchange | Connection] = (),
+    among: Sequence[Journal] = (),
+) -> NoReturn:
+    """Raise the AssertionError of an expectation that does not hold, with a picture of what happened; `among` are the
+    journals that it shows where there are several.
+    """
     __tracebackhide__ = True
-    raise AssertionError(f"expected {expected}, but {seen}\n\n{render([journal], marked)}")
+    raise AssertionError(f"expected {expected}, but {seen}\n\n{render(among or [journal], marked)}")
 
 
 def _often(n: int) -> str:
@@ -208,6 +239,63 @@ def _new_connection_after(journal: Journal, exchanges: Sequence[Exchange], code:
         if retry.attempt.connection is retry.refusal.connection:
             number = retry.attempt.connection.number
             fail(journal, expected, f"it tried again on the same one, #{number}", [retry.refusal, retry.attempt])
+
+
+def _conduct(fake: Assertions, patterns: Sequence[str], level: str) -> None:
+    __tracebackhide__ = True
+    from notnow.conduct import rules, verdict
+
+    levels, journal = rules.up_to(level), fake.journal
+    own = rules.of_protocol(journal.protocol)
+    chosen = rules.select(patterns, own) if patterns else [rule for rule in own if rule.level in levels]
+    run = rules.Run([journal], [fake.scenario])
+    if not run.exchanges:
+        fail(journal, "a client that behaves well", "nobody connected")
+    bad = verdict.offenders(rules.judge(run, chosen))
+    if bad:
+        said = "\n\n".join(verdict.in_words(one) for one in bad)
+        marked = [evidence for one in bad for evidence in one.finding.evidence]
+        counted = "a rule of conduct was broken" if len(bad) == 1 else f"{len(bad)} rules of conduct were broken"
+        fail(journal, "a client that behaves well", f"{counted}\n\n{said}", marked)
+    if not patterns:
+        fake.assert_expected()
+
+
+def _fell_back(journal: Journal, other: Journal, within: float | str | None) -> None:
+    __tracebackhide__ = True
+    expected = f"the client to fall back from {journal.server} to {other.server}"
+    refused = attempts.refusals(journal.exchanges)
+    journals = [journal, other]
+    if not refused:
+        fail(journal, expected, f"{journal.server} refused nothing", among=journals)
+    first = refused[0]
+    turned = next((c for c in other.connections if c.index > first.index), None)
+    if turned is None:
+        early = list(other.connections[:1])
+        seen = f"it had been at {other.server} before, and not since" if early else f"it never came to {other.server}"
+        fail(journal, expected, seen, [first, *early], among=journals)
+    took = turned.opened_at - (first.answered_at if first.answered_at is not None else first.at)
+    if within is not None and took > seconds(within) + TOLERANCE:
+        seen = f"that took {show(took)}"
+        fail(journal, f"{expected} within {show(seconds(within))}", seen, [first, turned], among=journals)
+
+
+def _gave_up(journal: Journal, exchanges: Sequence[Exchange], after: float | str) -> None:
+    __tracebackhide__ = True
+    expected = f"the client to try for {show(seconds(after))} and then give up"
+    refused = attempts.refusals(exchanges)
+    if not refused:
+        fail(journal, expected, "nothing was refused")
+    start = refused[0].answered_at if refused[0].answered_at is not None else refused[0].at
+    tries = [r.attempt for r in attempts.retries(exchanges)]
+    last = max((x.at - start for x in tries), default=0.0)
+    # The last try may be a whole interval before the limit: as much as lay between the last two.
+    times = [0.0, *(x.at - start for x in tries)]
+    gap = times[-1] - times[-2] if len(times) > 1 else 0.0
+    if last > seconds(after) + TOLERANCE:
+        fail(journal, expected, f"it still tried after {show(last)}", tries[-1:])
+    if last + gap < seconds(after) - TOLERANCE:
+        fail(journal, expected, f"the last that was seen of it was after {show(last)}", tries[-1:] or refused[-1:])
 
 
 def _how_often(found: Sequence[attempts.Retry]) -> str:
