@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from notnow import events
 from notnow.engine import Engine
 from notnow.errors import Problem, ScenarioError
-from notnow.grammar import DATA_ENDINGS, PER, SINCE
+from notnow.grammar import DATA_ENDINGS, H2_CODES, PER, SINCE
 from notnow.moments import MOMENTS, PROTOCOLS, facts_at
 from notnow.scenario import loads
 from notnow.units import SIZE_HELP
@@ -96,6 +96,56 @@ class TestFaults:
         ]
         own = told(rule("tls", fault="x", reply="450 own"), fault={"x": {"reply": NO}})
         assert own == ["phase[0].rule[0].reply: 'reply' cannot be done at 'tls'"]
+
+
+class TestFaultsOfHTTP:
+    @pytest.mark.parametrize(
+        ("made", "found"),
+        [
+            (rule("request", stall=True, status=503), "stall: a stalled answer has no reply and no close"),
+            (rule("request", stall=True, body="x"), "stall: a stalled answer has no reply and no close"),
+            (rule("request", stall=True, reset_stream="CANCEL"), "stall: a stalled answer has no reply and no close"),
+            (rule("request", keep=True, headers={"a": "b"}), "keep: 'keep' goes with a reply or a close"),
+            (rule("request", after_bytes=3, headers={"a": "b"}), "after_bytes: nothing is done after these bytes"),
+            (rule("response", after_bytes=3, body="x"), "after_bytes: nothing is done after these bytes"),
+            (
+                rule("response", after_bytes=3, status=421),
+                "status: the head of the answer has left before these bytes",
+            ),
+            (rule("response", drip="1s", close=True), "drip: nothing is said that could drip"),
+            (rule("response", drip="1s", reset_stream="CANCEL"), "drip: nothing is said that could drip"),
+        ],
+    )
+    def test_what_leaves_nothing_to_do(self, made: dict[str, Any], found: str) -> None:
+        assert told(made, protocol="http") == [f"phase[0].rule[0].{found}"]
+
+    @pytest.mark.parametrize(
+        "made",
+        [
+            rule("request", after_bytes=3, status=421),
+            rule("request", after_bytes=3, goaway=True),
+            rule("response", after_bytes=3, reset_stream="CANCEL"),
+            rule("request", keep=True, status=503),
+            rule("request", keep=True, reset_stream="CANCEL"),
+            rule("request", keep=True, goaway={"last": "previous"}),
+            rule("response", drip="1s", status=503, body="x", close=True),
+            rule("enter", delay="1s", goaway=True),
+            rule("enter", delay="1s", reset_stream="CANCEL"),
+            rule("idle", after="5m", delay="1s", altsvc="clear"),
+        ],
+    )
+    def test_what_has_something_to_do(self, made: dict[str, Any]) -> None:
+        assert told(made, protocol="http") == []
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [("headers", {"retry-after": "{left.seconds}"}), ("body", "{left.seconds}"), ("altsvc", "{left.seconds}")],
+    )
+    def test_placeholders_are_looked_at_wherever_something_is_said(self, key: str, value: object) -> None:
+        made = rule("request", **{key: value})
+        found = f"phase[0].rule[0].{key}: {{left.seconds}}: this phase has no end that a clock could tell"
+        assert told(phase(made, lasts="10s"), phase(), protocol="http") == []
+        assert told(made, protocol="http") == [found]
 
 
 class TestPlaceholders:
@@ -411,6 +461,13 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     "data": st.sampled_from(DATA_ENDINGS),
     "certificate": st.just("right"),
     "alert": st.just("internal_error"),
+    "status": st.sampled_from([200, 421, 503]),
+    "headers": st.sampled_from([{"retry-after": "{left.seconds}"}, {"alt-svc": ["clear", 'h2=":{port}"']}]),
+    "body": st.sampled_from(["", "{client}", "{limit} {{x}}"]),
+    "reset_stream": st.sampled_from(H2_CODES),
+    "goaway": st.sampled_from([True, "NO_ERROR", {"last": "previous"}, {"last": 5}]),
+    "altsvc": st.just('h2=":{port}"'),
+    "origin": st.just("https://a.test"),
     "per": st.sampled_from(PER),
     "nth": st.integers(1, 3),
     "every": st.integers(1, 3),
@@ -514,10 +571,11 @@ def test_what_loads_plays(protocol: str, data: st.DataObject, repeat: bool, seed
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_junk_in_any_place_is_a_scenario_error_or_loads(protocol: str, data: st.DataObject) -> None:
-    made, on = data.draw(rules(protocol)), {"smtp": "mail", "ftp": "stor"}[protocol]
+    made, on = data.draw(rules(protocol)), {"smtp": "mail", "ftp": "stor", "http": "request"}[protocol]
+    said = {"status": 421, "headers": {"a": "b"}} if protocol == "http" else {"reply": NO}
     of_ftp = {"files": {"a": "1KB"}, "quota": "1MB"} if protocol == "ftp" else {}
     parts: dict[str, Any] = {
-        "params": {"a": 3}, "server": {"tls": "none", **of_ftp}, "certificate": {"right": {}}, "fault": {"x": {"reply": NO}},
+        "params": {"a": 3}, "server": {"tls": "none", **of_ftp}, "certificate": {"right": {}}, "fault": {"x": said},
         "expect": {"delivered": {"times": 1}}, "sources": ["x"], "summary": "x", "repeat": True,
         "phase": [phase(made, rule(on, fault="x", nth="{a}"), lasts="5s", until={on: 2}, name="one")],
     }  # fmt: skip
