@@ -9,7 +9,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from notnow.actions import Respond, Response, Script, status_line
+from notnow.actions import Respond, Response, Script, Watch, status_line
 from notnow.engine import BEHAVE
 from notnow.events import Answered, Asked, Ended, Heard, Reached
 from notnow.journal import Exchange
@@ -88,6 +88,9 @@ class Stream:
             await self._carry_out(script)
 
     async def _carry_out(self, script: Script) -> None:
+        if isinstance(script.steps[0], Watch):  # at once: the bytes may be here before what is spawned begins
+            self.watches[script.moment] = script.steps[0].bytes
+            script = script._replace(steps=script.steps[1:])
         first = script.steps[0] if len(script.steps) == 1 else None
         if script.steps is BEHAVE:
             self.exchange.phase = script.phase
@@ -100,7 +103,7 @@ class Stream:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something for this request until it is done, or nobody waits for it."""
-        self.connection.spawn(self._guarded(work))
+        self.connection.spawn(self._guarded(work)).add_done_callback(lambda _: work.close())
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
