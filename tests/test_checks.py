@@ -132,10 +132,17 @@ class TestFaultsOfHTTP:
             rule("enter", delay="1s", goaway=True),
             rule("enter", delay="1s", reset_stream="CANCEL"),
             rule("idle", after="5m", delay="1s", altsvc="clear"),
+            rule("request", where={"misdirected": True}, status=421),
+            rule("request", where={"misdirected": ["sni", "none"]}, status=421),
         ],
     )
     def test_what_has_something_to_do(self, made: dict[str, Any]) -> None:
         assert told(made, protocol="http") == []
+
+    def test_what_a_request_can_be_misdirected_by(self) -> None:
+        (problem,) = problems(document(rule("request", where={"misdirected": 5}, status=421), protocol="http"))
+        assert (problem.key, problem.found) == ("phase[0].rule[0].where.misdirected", "found 5")
+        assert problem.allowed.startswith('"sni", "certificate", true')
 
     @pytest.mark.parametrize(
         ("key", "value"),

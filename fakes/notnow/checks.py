@@ -221,7 +221,7 @@ class Checks:
 
     def _wanted(self, name: str, value: Any, path: Path) -> None:
         items = value if isinstance(value, list) else [value]
-        kinds: tuple[type, ...] = {"tls": (bool,), "size": (int, str)}.get(name, (str,))
+        kinds: tuple[type, ...] = {"tls": (bool,), "size": (int, str), "misdirected": (str, bool)}.get(name, (str,))
         for item in items or [value]:
             if not isinstance(item, kinds) or (isinstance(item, bool) and bool not in kinds):
                 self.report(path, f"found {shown(item)}", _WANTED.get(name, 'a glob, a list of them, or "none"'))
@@ -294,4 +294,8 @@ def _texts(value: object) -> tuple[str, ...]:
     return tuple(item[1] if isinstance(item, tuple) else item for item in items)
 
 
-_WANTED = {"tls": "true or false", "size": 'a number of bytes, a glob, a list of them, or "none"'}
+_WANTED = {
+    "tls": "true or false",
+    "size": 'a number of bytes, a glob, a list of them, or "none"',
+    "misdirected": '"sni", "certificate", true (either, or no SNI), a list of them, or "none"',
+}
