@@ -234,7 +234,11 @@ class HTTPConnection(Wire):
                 self.over = True
                 self._half_close()
             else:
-                self.finish("fin", self.exchange)
+                self.spawn(self._last_word)
+
+    async def _last_word(self) -> None:
+        if not self.live and self.alive and not self.over:
+            await self.part("fin", self.exchange)
 
     # ---- doing what the engine says --------------------------------------------------------------
 
@@ -312,6 +316,8 @@ class HTTPConnection(Wire):
             await self._frame(frames.go_away(self.last, code), f"GOAWAY {code}, last stream {self.last}", exchange)
             for one in [one for one in self.live.values() if one.number > self.last]:
                 await one.drop()
+        elif stream is not None and last == "previous":  # HTTP/1.1 can only close, where the request is not served
+            self.finish("fin", exchange)
         self.ended_one()  # HTTP/1.1 says "Connection: close" with its next answer
 
     async def _alt_svc(self, value: str, exchange: Exchange, stream: Stream | None) -> None:
@@ -336,8 +342,8 @@ class HTTPConnection(Wire):
         return self.switch.protocol if self.switch is not None else None
 
     async def part(self, how: str, exchange: Exchange) -> None:
-        """Close: on HTTP/2 with a GOAWAY that says which streams have been served."""
-        if how == "fin" and isinstance(self._protocol, H2):
+        """Close: on HTTP/2 with a GOAWAY that says which streams have been served, unless there was one."""
+        if how == "fin" and isinstance(self._protocol, H2) and self.last is None and self.record.error is None:
             await self._protocol.flush(frames.go_away(self._protocol.highest, "NO_ERROR"))
         if self.alive and not self.over:
             self.finish(how, exchange)

@@ -9,7 +9,7 @@ from email.utils import formatdate
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from notnow.actions import Respond, Response, Script, status_line
+from notnow.actions import Respond, Response, Script, Watch, status_line
 from notnow.engine import BEHAVE
 from notnow.events import Answered, Asked, Ended, Heard, Reached
 from notnow.journal import Exchange
@@ -94,6 +94,9 @@ class Stream:
 
     async def _carry_out(self, script: Script) -> None:
         self._lasts = script.proceeds
+        if isinstance(script.steps[0], Watch):  # at once: the bytes may be here before what is spawned begins
+            self.watches[script.moment] = script.steps[0].bytes
+            script = script._replace(steps=script.steps[1:])
         first = script.steps[0] if len(script.steps) == 1 else None
         if script.steps is BEHAVE:
             self.exchange.phase = script.phase
