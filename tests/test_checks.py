@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from notnow import events
 from notnow.engine import Engine
 from notnow.errors import Problem, ScenarioError
-from notnow.grammar import DATA_ENDINGS, H2_CODES, PER, SINCE
+from notnow.grammar import DATA_ENDINGS, PER, SINCE
 from notnow.moments import MOMENTS, PROTOCOLS, facts_at
 from notnow.scenario import loads
 from notnow.units import SIZE_HELP
@@ -466,15 +466,15 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     "keep": st.booleans(),
     "after_bytes": st.integers(1, 9),
     "data": st.sampled_from(DATA_ENDINGS),
+    "status": st.sampled_from([200, 304, 421, 503]),
+    "headers": st.sampled_from([{}, {"retry-after": "{left.seconds}"}, {"via": ["a", "b"]}]),
+    "body": st.sampled_from(["", "not now, {client}"]),
+    "reset_stream": st.sampled_from(["REFUSED_STREAM", "CANCEL"]),
+    "goaway": st.sampled_from([True, "ENHANCE_YOUR_CALM", {"last": "previous"}, {"last": 5}]),
+    "altsvc": st.just('h2="{host}:{port}"'),
+    "origin": st.just(["https://a.test"]),
     "certificate": st.just("right"),
     "alert": st.just("internal_error"),
-    "status": st.sampled_from([200, 421, 503]),
-    "headers": st.sampled_from([{"retry-after": "{left.seconds}"}, {"alt-svc": ["clear", 'h2=":{port}"']}]),
-    "body": st.sampled_from(["", "{client}", "{limit} {{x}}"]),
-    "reset_stream": st.sampled_from(H2_CODES),
-    "goaway": st.sampled_from([True, "NO_ERROR", {"last": "previous"}, {"last": 5}]),
-    "altsvc": st.just('h2=":{port}"'),
-    "origin": st.just("https://a.test"),
     "per": st.sampled_from(PER),
     "nth": st.integers(1, 3),
     "every": st.integers(1, 3),
@@ -486,6 +486,8 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     "chance": st.sampled_from(["0%", "50%", "100%"]),
     "since": st.sampled_from(SINCE),
 }
+OF_HTTP = {"status", "headers", "body", "reset_stream", "goaway", "altsvc", "origin"}
+NOT = {"http": {"reply", "data"}, "ftp": OF_HTTP, "smtp": OF_HTTP | {"data"}}
 JUNK = st.sampled_from(
     [
         0,
@@ -515,7 +517,8 @@ JUNK = st.sampled_from(
 def rules(draw: st.DrawFn, protocol: str) -> dict[str, Any]:
     """A rule that has a fair chance to hold."""
     on = draw(st.lists(st.sampled_from(list(MOMENTS[protocol])), min_size=1, max_size=2, unique=True))
-    made = {key: draw(KEYS[key]) for key in draw(st.lists(st.sampled_from(list(KEYS)), max_size=3, unique=True))}
+    keys = sorted(KEYS.keys() - (NOT[protocol] if draw(st.integers(0, 9)) else set()))  # else one of another protocol's
+    made = {key: draw(KEYS[key]) for key in draw(st.lists(st.sampled_from(keys), max_size=3, unique=True))}
     known = sorted(frozenset.intersection(*(facts_at(protocol, moment) for moment in on)) - {"tls", "header"})
     if known and draw(st.booleans()):
         made["where"] = {draw(st.sampled_from(known)): draw(st.sampled_from(["*", "a@*", "none", ["a@*", "none"]]))}
@@ -549,6 +552,7 @@ def _happens(chance: random.Random, live: list[str], n: int, protocol: str) -> I
         [
             *(events.Asked(conn, command, facts) for command in COMMANDS[protocol]),
             *(events.Asked(conn, moment, message) for moment in ("data", "body", "message") if protocol == "smtp"),
+            *(events.Asked(conn, "response", message, stream) for stream in (0, 1) if protocol == "http"),
             *(events.Ended(conn, name) for name, moment in MOMENTS[protocol].items() if moment.lasts),
             *(events.Left(conn), events.Heard(conn), events.Reached(conn), events.Known(conn, {"user": "bob"})),
             *(events.Answered(conn, 550, "RCPT"), events.Hello(conn, None), events.Tick(), events.Closed(conn)),
@@ -579,10 +583,12 @@ def test_what_loads_plays(protocol: str, data: st.DataObject, repeat: bool, seed
 @given(data=st.data())
 def test_junk_in_any_place_is_a_scenario_error_or_loads(protocol: str, data: st.DataObject) -> None:
     made, on = data.draw(rules(protocol)), {"smtp": "mail", "ftp": "stor", "http": "request"}[protocol]
-    said = {"status": 421, "headers": {"a": "b"}} if protocol == "http" else {"reply": NO}
-    of_ftp = {"files": {"a": "1KB"}, "quota": "1MB"} if protocol == "ftp" else {}
+    own = {"ftp": {"files": {"a": "1KB"}, "quota": "1MB"}, "http": {"max_streams": 3}}.get(protocol, {})
+    fault = (
+        {"status": 503, "headers": {"a": "b"}, "goaway": {"code": "CANCEL"}} if protocol == "http" else {"reply": NO}
+    )
     parts: dict[str, Any] = {
-        "params": {"a": 3}, "server": {"tls": "none", **of_ftp}, "certificate": {"right": {}}, "fault": {"x": said},
+        "params": {"a": 3}, "server": {"tls": "none", **own}, "certificate": {"right": {}}, "fault": {"x": fault},
         "expect": {"delivered": {"times": 1}}, "sources": ["x"], "summary": "x", "repeat": True,
         "phase": [phase(made, rule(on, fault="x", nth="{a}"), lasts="5s", until={on: 2}, name="one")],
     }  # fmt: skip

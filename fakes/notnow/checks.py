@@ -23,6 +23,7 @@ _REPLACING = ("reply", "status", "close", "stall", "alert", "data", *_FRAMES)
 _SPOKEN = ("reply", "headers", "body", "altsvc", "origin")  # what may hold live placeholders
 _LIMITS = ("over", "after", "first", "nth")  # the numbers that {limit} may stand for
 _NO_UNTIL = ("enter", "idle")
+_OF_REQUESTS = ("sni_matches_authority", "not_coalesced", "retry_after_honoured", "body_replayed")
 
 
 class Checks:
@@ -52,6 +53,7 @@ class Checks:
             (("server", "users"), server.users, ("smtp", "ftp")),
             (("server", "max_streams"), server.max_streams, ("http",)),
             (("expect", "no_partial_files"), expect.no_partial_files, ("ftp",)),
+            *((("expect", key), getattr(expect, key), ("http",)) for key in _OF_REQUESTS),
         ]
         for path, value, protocols in given:
             if value is not None and protocol not in protocols:
@@ -114,6 +116,7 @@ class Checks:
     def _together(self, rule: Rule, path: Path) -> None:
         """Keys of one fault that leave each other nothing to do."""
         unasked = any(self.moments[name].unasked for name in rule.on)
+        answer = "status" if self.scenario.protocol == "http" else "reply"
         spoken = rule.reply is not None or rule.status is not None or rule.body is not None
         acts = rule.reply or rule.close or any(getattr(rule, key) for key in _FRAMES)
         silent = rule.stall or (not spoken and (rule.close or rule.reset_stream or unasked or "body" in rule.on))
@@ -126,9 +129,9 @@ class Checks:
             "delay": (
                 rule.delay and (rule.stall or (unasked and not acts)),
                 "there is nothing to delay",
-                "a reply or a close beside it, and no stall",
+                f"a {answer} or a close beside it, and no stall",
             ),
-            "drip": (rule.drip and silent, "nothing is said that could drip", "a reply beside it, and no stall"),
+            "drip": (rule.drip and silent, "nothing is said that could drip", f"a {answer} beside it, and no stall"),
             "keep": (
                 rule.keep is not None and not (spoken or rule.close or rule.reset_stream or rule.goaway),
                 "'keep' goes with a reply or a close",

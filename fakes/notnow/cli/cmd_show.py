@@ -119,6 +119,18 @@ def _try_it(page: Page, scenario: Scenario, own: Sequence[str]) -> None:
     _section(page, "Try it")
     page.line(f"notnow serve {scenario.name}{setting}{options}", indent=2, style="cyan")
     page.line(f'@pytest.mark.notnow("{name}"{keyword})', indent=2, style="cyan")
+    _reach_it(page, scenario)
+
+
+def _reach_it(page: Page, scenario: Scenario) -> None:
+    """How clients are told where its hosts are, without touching /etc/hosts."""
+    from notnow.names import hosts_of, recipes
+
+    if scenario.protocol != "http" or not (hosts := hosts_of(scenario)):
+        return
+    _section(page, f"To reach {' and '.join(hosts)} (PORT is what serve says)")
+    for client, words in recipes(hosts, "127.0.0.1", "PORT").items():
+        page.line(f"{client:<9} {words}", indent=2, hang=10)
 
 
 def _argument(value: object) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from notnow.actions import Response
+from notnow.conduct.attempts import IDEMPOTENT
 from notnow.engine import BEHAVE
 from notnow.events import Asked
 from notnow.servers._wire import Over
@@ -99,9 +100,12 @@ class Call:
 
     async def send(self, message: Message) -> None:
         """A message from the app. Raises ConnectionError where nobody waits for it any more."""
+        starts = message["type"] == "http.response.start"
+        if starts and message["status"] < 400:
+            self.stream.facts["stored"] = self.stream.head.method not in IDEMPOTENT
         if self._swallows:
             return
-        if message["type"] == "http.response.start":
+        if starts:
             self._started = True
             await self._head(int(message["status"]), [(bytes(n), bytes(v)) for n, v in message.get("headers", ())])
         elif message["type"] == "http.response.body":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Self, assert_never
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Self, assert_never
 
 from notnow.actions import (
     Alert,
@@ -30,7 +31,7 @@ from notnow.journal import Connection, Exchange
 from notnow.servers._plain import Plain
 from notnow.servers._wire import Over, Wire
 from notnow.servers.http import frames
-from notnow.servers.http.stack import H2, H11, STREAMS, Closed, RawData, Switch, Updated
+from notnow.servers.http.stack import H2, H11, STREAMS, Closed, RawData, Switch, Updated, Work
 from notnow.servers.http.stream import Stream
 
 if TYPE_CHECKING:
@@ -108,17 +109,15 @@ class HTTPConnection(Wire):
             self.record.tls.alpn = alpn
             self.names = self.fake.shown(self.shown, self.record.tls.sni)[1].names
         self.switch = Switch(self, alpn)
-        self._server = self.spawn(self._serve(self.switch))
+        self._server = self.spawn(partial(self._serve, self.switch))
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Work) -> asyncio.Task[None]:
         """Do something for this connection. An error of ours ends it, and is told."""
-        task = self.fake.spawn(self._guarded(work))
-        task.add_done_callback(lambda _: work.close())  # it may have been cancelled before it began
-        return task
+        return self.fake.spawn(self._guarded(work))
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Work) -> None:
         try:
-            await work
+            await work()
         except Over:
             pass
         except Exception as error:
@@ -149,7 +148,7 @@ class HTTPConnection(Wire):
         for stream in list(self.live.values()):
             stream.lost()
         if self.switch is not None:
-            self.spawn(self.switch.end())
+            self.spawn(self.switch.end)
 
     def unread(self) -> bytes:
         taken = bytes(self._inbox)
@@ -173,6 +172,7 @@ class HTTPConnection(Wire):
                     self.transport.resume_reading()
             elif self.eof and not self.live:
                 self.end()
+                return  # the transport may be closing already: then it is not `over` yet
             else:
                 self._news.clear()
                 await self._news.wait()
@@ -184,6 +184,8 @@ class HTTPConnection(Wire):
                 self.transport.write(event.data)
                 await self._writable.wait()
         elif isinstance(event, Closed):
+            if not self.closing and self.record.error is None:
+                self.leave()  # by a GOAWAY of its own, or "Connection: close"
             self.closing = True
             if self.record.error is not None:  # the client has broken the protocol
                 for stream in list(self.live.values()):
@@ -228,7 +230,11 @@ class HTTPConnection(Wire):
 
     def _close(self) -> None:
         if not self.live and self.alive and not self.over:
-            self.spawn(self._last_word())
+            if self.left:
+                self.over = True
+                self._half_close()
+            else:
+                self.spawn(self._last_word)
 
     async def _last_word(self) -> None:
         if not self.live and self.alive and not self.over:
@@ -252,7 +258,7 @@ class HTTPConnection(Wire):
                         await behave(instead if isinstance(instead, Response) or instead is None else (), drip)
                 case Respond(response, drip):
                     assert stream is not None, "where nothing was asked there is nothing to answer"
-                    await stream.respond(response, drip, exchange)
+                    await stream.respond(response, drip)
                 case Wait(seconds):
                     await self.fake.sleep(seconds)
                 case Hang():
@@ -281,7 +287,7 @@ class HTTPConnection(Wire):
         """A script that no request has brought about: a phase, a silence."""
         exchange = self.fake.journal.ask(self.record, script.moment, "", script.phase)
         if self.alive and not self.handshaking and not self.hanging:
-            self.spawn(self._unasked(script, exchange))
+            self.spawn(partial(self._unasked, script, exchange))
             return
         exchange.rule, exchange.fault, exchange.closed = script.rule, script.fault, script.closes
         self.fake.journal.tell(exchange)

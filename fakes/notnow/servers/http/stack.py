@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
@@ -37,11 +38,25 @@ from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedEr
 from notnow.actions import phrase
 from notnow.servers._wire import Over
 
-__all__ = ["H2", "H11", "Closed", "Head", "Headers", "RawData", "Switch", "Updated", "events", "failures", "lifespan"]
+__all__ = [
+    "H2",
+    "H11",
+    "Closed",
+    "Head",
+    "Headers",
+    "RawData",
+    "Switch",
+    "Updated",
+    "Work",
+    "events",
+    "failures",
+    "lifespan",
+]
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+Work = Callable[[], Coroutine[Any, Any, None]]  # begun by the task that does it, or never
 Headers = list[tuple[bytes, bytes]]
 NO_LIMIT = 2**31 - 1
 STREAMS = 100  # at a time, where a scenario says nothing (RFC 9113 §6.5.2: no fewer)
@@ -86,7 +101,7 @@ class Owner(Protocol):
 
     def stream(self, protocol: H2 | H11, number: int) -> Served: ...
     async def send(self, event: RawData | Closed | Updated) -> None: ...
-    def spawn(self, work: Coroutine[Any, Any, None]) -> object: ...
+    def spawn(self, work: Work) -> object: ...
     def broken(self, why: str) -> None: ...
 
 
@@ -108,7 +123,7 @@ class _Tasks:
         self._owner = owner
 
     def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
-        self._owner.spawn(function(*args))
+        self._owner.spawn(partial(function, *args))
 
 
 class _Connection(H2Connection):
