@@ -269,12 +269,6 @@ def test_an_overload_says_a_date(play):
     through(book, "a")
 
 
-def test_an_overload_does_not_say_when_it_ends(play):
-    book = play("http/overload", retry_after="silent")
-    enter(book, "a")
-    book >> request("a") << Respond(Response(503))
-
-
 def test_a_rate_is_each_addresses_and_its_window_slides(play):
     book = play("http/rate-limited", requests=2, window="10s")
     enter(book, "a", "b")

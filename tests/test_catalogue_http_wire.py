@@ -288,11 +288,6 @@ def test_an_overload_that_says_a_date():
         assert served(client.ask())
 
 
-def test_an_overload_that_says_no_time():
-    with fake("http/overload", retry_after="silent") as http, Client(http) as client:
-        assert bare(client.ask(), 503)
-
-
 def test_a_rate_limit():
     with fake("http/rate-limited", requests=2, window="10s") as http, Client(http) as client:
         assert served(client.ask())
@@ -484,6 +479,65 @@ def test_an_answer_is_cut(how, reset, goaway):
                 assert (client.end(), client.goaway) == (how, goaway)
         with Client(http) as client:
             assert served(client.ask())
+
+
+# ---- what is expected can be missed --------------------------------------------------------------
+
+
+def missed(http: FakeHTTP) -> str:
+    """How a client that has got its answers did not do what is expected of it all the same."""
+    http.assert_delivered()
+    with pytest.raises(AssertionError) as error:
+        http.assert_expected()
+    return str(error.value)
+
+
+def test_who_asks_again_where_it_was_told_421():
+    with fake("http/misdirected-times") as http, Client(http) as client:
+        assert bare(client.ask())
+        assert served(client.ask())
+        assert "it tried again on the same one, #1" in missed(http)
+
+
+def test_who_comes_back_before_it_was_told_to():
+    with fake("http/overload") as http, Client(http) as client:
+        assert bare(client.ask(), 503, retry_after="30")
+        http.clock.advance("29s")
+        assert bare(client.ask(), 503, retry_after="1")
+        http.clock.advance("1s")
+        assert served(client.ask())
+        assert "it was told to wait 30s (Retry-After: 30), and waited 29s" in missed(http)
+
+
+@pytest.mark.parametrize("name", ["http/misdirected-post", "http/early-421"])
+def test_who_sends_only_the_rest_of_its_body(name):
+    with fake(name) as http, Client(http) as first, Client(http) as second:
+        assert bare(first.post(b"x" * 20_000))
+        assert served(second.post(b"x" * 5_000), body=b"x" * 5_000)
+        assert "5000 after" in missed(http)
+
+
+def test_who_hides_behind_a_front():
+    with fake("http/domain-fronting") as http, Client(http, "front.site.test") as client:
+        assert client.ask("hidden.site.test").status == 421
+        with Client(http, "hidden.site.test") as hidden:
+            assert served(hidden.ask())
+        assert "one for hidden.site.test came on a connection with the SNI front.site.test" in missed(http)
+
+
+def test_who_names_nobody():
+    with fake("http/no-sni") as http, Client(http, None) as client:
+        assert served(client.ask("default.site.test"))
+        assert "one for default.site.test came on a connection without an SNI" in missed(http)
+
+
+def test_who_sends_everything_on_one_connection():
+    with fake("http/certificate-mismatch") as http, Client(http, "a.site.test") as client:
+        assert served(client.ask())
+        assert client.ask("b.site.test").status == 421
+        with Client(http, "b.site.test") as another:
+            assert served(another.ask())
+        assert "#1 carried requests for a.site.test and for b.site.test" in missed(http)
 
 
 # ---- HTTP/1.1, where it has to do otherwise ------------------------------------------------------
