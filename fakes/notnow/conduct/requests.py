@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection, Sequence
 from email.utils import parsedate_to_datetime
 
 from notnow.conduct import attempts
 from notnow.conduct.assertions import TOLERANCE, Assertions, fail
 from notnow.journal import Exchange, Journal
+from notnow.names import is_address
 from notnow.units import show
 
 DATE_TOLERANCE = 1.0  # seconds: a date has no fractions
@@ -70,18 +70,10 @@ def _sni_matches(journal: Journal, exchanges: Sequence[Exchange]) -> None:
         fail(journal, expected, "no request came in TLS")
     for request in secure:
         host, sni = str(_facts(request, "host")), request.connection.tls.sni if request.connection.tls else None
-        if sni is None and not _is_address(host):
+        if sni is None and not is_address(host):
             fail(journal, expected, f"one for {host} came on a connection without an SNI", [request])
         if sni is not None and sni.lower() != host:
             fail(journal, expected, f"one for {host} came on a connection with the SNI {sni}", [request])
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _not_coalesced(journal: Journal, exchanges: Sequence[Exchange]) -> None:

@@ -234,14 +234,11 @@ class HTTPConnection(Wire):
                 self.over = True
                 self._half_close()
             else:
-                self._say_which()
-                self.finish("fin", self.exchange)
+                self.spawn(self._last_word)
 
-    def _say_which(self) -> None:
-        """On HTTP/2, a GOAWAY that says which streams have been served, unless one has said so."""
-        if isinstance(self._protocol, H2) and self.last is None:
-            last = self._protocol.highest
-            self.transport.write(self._protocol.connection.data_to_send() + frames.go_away(last, "NO_ERROR"))
+    async def _last_word(self) -> None:
+        if not self.live and self.alive and not self.over:
+            await self.part("fin", self.exchange)
 
     # ---- doing what the engine says --------------------------------------------------------------
 
@@ -279,7 +276,7 @@ class HTTPConnection(Wire):
                 case Origin(origins):
                     await self._frame(frames.origin(origins), f"ORIGIN {' '.join(origins)}", exchange)
                 case Close(how):
-                    self.part(how, exchange)
+                    await self.part(how, exchange)
                     raise Over
                 case Send() | EndData() | Certify() | Alert():
                     raise AssertionError(f"{step} is not for HTTP here")
@@ -319,10 +316,8 @@ class HTTPConnection(Wire):
             await self._frame(frames.go_away(self.last, code), f"GOAWAY {code}, last stream {self.last}", exchange)
             for one in [one for one in self.live.values() if one.number > self.last]:
                 await one.drop()
-        elif last == "previous" and stream is not None:  # HTTP/1.1 says so by hanging up
-            stream.lost()
+        elif stream is not None and last == "previous":  # HTTP/1.1 can only close, where the request is not served
             self.finish("fin", exchange)
-            raise Over
         self.ended_one()  # HTTP/1.1 says "Connection: close" with its next answer
 
     async def _alt_svc(self, value: str, exchange: Exchange, stream: Stream | None) -> None:
@@ -346,11 +341,12 @@ class HTTPConnection(Wire):
     def _protocol(self) -> H2 | H11 | None:
         return self.switch.protocol if self.switch is not None else None
 
-    def part(self, how: str, exchange: Exchange) -> None:
-        """Close, on HTTP/2 with a GOAWAY."""
-        if how == "fin":
-            self._say_which()
-        self.finish(how, exchange)
+    async def part(self, how: str, exchange: Exchange) -> None:
+        """Close: on HTTP/2 with a GOAWAY that says which streams have been served, unless there was one."""
+        if how == "fin" and isinstance(self._protocol, H2) and self.last is None and self.record.error is None:
+            await self._protocol.flush(frames.go_away(self._protocol.highest, "NO_ERROR"))
+        if self.alive and not self.over:
+            self.finish(how, exchange)
 
     def dismiss(self) -> bool:
         """The fake stops: HTTP/2 has a word for it. Who is being answered gets what has been said so far."""
@@ -358,7 +354,9 @@ class HTTPConnection(Wire):
             return True
         if not self.alive or self.handshaking or self.hanging:
             return False
-        self._say_which()
+        if isinstance(self._protocol, H2):
+            last = self._protocol.highest
+            self.transport.write(self._protocol.connection.data_to_send() + frames.go_away(last, "NO_ERROR"))
         exchange = self.fake.journal.ask(self.record, "enter", "", self.fake.phase)
         exchange.fault = "stopped"
         busy = any(not stream.hangs for stream in self.live.values()) or self.transport.get_write_buffer_size() > 0

@@ -35,7 +35,6 @@ from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol import events
 from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
-from hyperframe.frame import DataFrame, Frame, GoAwayFrame
 
 from notnow.actions import phrase
 from notnow.servers._wire import Over
@@ -56,6 +55,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from hyperframe.frame import DataFrame, Frame, GoAwayFrame
     from typing_extensions import Buffer
 
 Work = Callable[[], Coroutine[Any, Any, None]]  # begun by the task that does it, or never
@@ -143,7 +143,7 @@ class _Connection(H2Connection):
             self._broken(f"HTTP/2 {ErrorCodes(error.error_code).name}: {error}")
             raise
 
-    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[h2.events.Event]]:
+    def _receive_goaway_frame(self, _frame: GoAwayFrame) -> tuple[list[Frame], list[h2.events.Event]]:
         """A client that takes its leave still wants its answers (RFC 9113 §6.8), where h2 would not send them any more."""
         return [], [h2.events.ConnectionTerminated()]
 

@@ -9,7 +9,7 @@ from email.utils import formatdate
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from notnow.actions import Respond, Response, Script, status_line
+from notnow.actions import Respond, Response, Script, Watch, status_line
 from notnow.engine import BEHAVE
 from notnow.events import Answered, Asked, Ended, Heard, Reached
 from notnow.journal import Exchange
@@ -56,6 +56,7 @@ class Stream:
         self._hash = hashlib.sha256()
         self._received = self._waiting = self._sent = 0
         self._lasts = False  # the engine has let it in, and wants to hear of its end
+        self._length: int | None = None  # of the answer's body, where its head says so
         self._status: int | None = None  # the head of the answer is out
 
     # ---- the request -----------------------------------------------------------------------------
@@ -93,6 +94,9 @@ class Stream:
 
     async def _carry_out(self, script: Script) -> None:
         self._lasts = script.proceeds
+        if isinstance(script.steps[0], Watch):  # at once: the bytes may be here before what is spawned begins
+            self.watches[script.moment] = script.steps[0].bytes
+            script = script._replace(steps=script.steps[1:])
         first = script.steps[0] if len(script.steps) == 1 else None
         if script.steps is BEHAVE:
             self.exchange.phase = script.phase
@@ -191,10 +195,12 @@ class Stream:
         headers = self._headers(headers)
         self._note(status, headers)
         waiting = isinstance(self.protocol, H11) and self.protocol.is_waiting
+        self._note_sent(len(shown))
         if await self.protocol.whole(self.number, status, headers, shown):
-            self._sent = self.facts["sent"] = len(shown)
             await self._ended(waiting)
             return
+        self._note_sent(-len(shown))
+        self.facts["whole"] = False
         await self.protocol.head(self.number, status, headers)
         await self.write(shown)
         await self.end(waiting)
@@ -222,7 +228,19 @@ class Stream:
             key = name.decode("latin-1")
             if key in TOLD:
                 self.facts[key] = value.decode("latin-1")
+            elif key == "content-length" and value.isdigit():
+                self._length = int(value)
+        if self.head.method == "HEAD" or status in BODILESS:
+            self._length = 0
+        self._note_sent(0)
         self.fake.journal.answer(self.exchange, status_line(status))
+
+    def _note_sent(self, count: int) -> None:
+        """So many more bytes of the answer are about to leave: with the last of them the client has all."""
+        self._sent += count
+        self.facts["sent"] = self._sent
+        if self._sent == self._length:
+            self.facts["whole"] = True
 
     async def write(self, data: bytes, drip: float = 0.0) -> None:
         """Send a piece of its body, `drip` seconds of scenario time between two bytes."""
@@ -243,8 +261,7 @@ class Stream:
         watched = self.watches.get("response")
         allowed = len(data) if watched is None else watched - self._sent
         piece, rest = data[:allowed], data[allowed:]
-        self._sent += len(piece)
-        self.facts["sent"] = self._sent
+        self._note_sent(len(piece))
         await self.protocol.body(self.number, piece)
         if watched is not None and self._sent >= watched:
             await self.protocol.drained(self.number)
@@ -264,6 +281,7 @@ class Stream:
     async def end(self, waiting: bool = False) -> None:
         """The answer is complete; `waiting`: the client still holds its body back."""
         self._still_wanted()
+        self.facts["whole"] = self._length in (None, self._sent)
         try:
             await self.protocol.end(self.number)
         except failures:  # it has promised more than it has: the connection has to say so
@@ -272,7 +290,6 @@ class Stream:
         await self._ended(waiting)
 
     async def _ended(self, waiting: bool) -> None:
-        self.facts["whole"] = True
         self.finish()
         await self.protocol.taken(self.number)  # what the app has left of the body
         if self.complete or waiting:
@@ -309,6 +326,8 @@ class Stream:
     def lost(self) -> None:
         """The client does not wait for an answer any more, or there will be none."""
         self.gone = True
+        if not self.over:
+            self.facts["whole"] = False
         self.finish()
         self.connection.ended_one()
 
