@@ -5,7 +5,8 @@ their attributes `connection`, `streams`, `stream_buffers`, `priority`, `closed`
 `keep_alive_requests`, their methods `_create_stream`, `_close_stream`, `_priority_updated`, `_send_error_response` and
 `stream_send`; that they write through `send` and begin tasks by `task_group.spawn` only; the errors with which
 HTTP/1.1 hands over to HTTP/2; the events that pass between streams and protocols; `Config` and `WorkerContext`. Of h2,
-that `local_settings` may be replaced, that bytes may follow what `data_to_send` gives, and `highest_inbound_stream_id`.
+that `local_settings` may be replaced, that bytes may follow what `data_to_send` gives, `highest_inbound_stream_id`, and its
+methods `_receive_goaway_frame` and `_receive_data_frame`.
 tests/test_http_seams.py has a test for each.
 """
 
@@ -54,6 +55,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from hyperframe.frame import DataFrame, Frame, GoAwayFrame
     from typing_extensions import Buffer
 
 Work = Callable[[], Coroutine[Any, Any, None]]  # begun by the task that does it, or never
@@ -140,6 +142,21 @@ class _Connection(H2Connection):
         except h2.exceptions.ProtocolError as error:
             self._broken(f"HTTP/2 {ErrorCodes(error.error_code).name}: {error}")
             raise
+
+    def _receive_goaway_frame(self, _frame: GoAwayFrame) -> tuple[list[Frame], list[h2.events.Event]]:
+        """A client that takes its leave still wants its answers (RFC 9113 §6.8), where h2 would not send them any more."""
+        return [], [h2.events.ConnectionTerminated()]
+
+    def _receive_data_frame(self, frame: DataFrame) -> tuple[list[Frame], list[h2.events.Event]]:
+        """Who has its answer may stop short of its content-length, as curl does: that is the end of the stream alone."""
+        try:
+            received: tuple[list[Frame], list[h2.events.Event]] = super()._receive_data_frame(frame)
+        except h2.exceptions.InvalidBodyLengthError:
+            if not self._drops(frame.stream_id):
+                raise
+            self.reset_stream(frame.stream_id, ErrorCodes.PROTOCOL_ERROR)  # RFC 9113 §8.1.1
+            return [], [h2.events.StreamReset(stream_id=frame.stream_id)]
+        return received
 
     def acknowledge_received_data(self, acknowledged_size: int, stream_id: int) -> None:
         self._owed[stream_id] = self._owed.get(stream_id, 0) + acknowledged_size
@@ -293,6 +310,7 @@ class H2(H2Protocol):
     async def forget(self, number: int) -> None:
         """Nothing more is sent on a stream, and what comes is dropped."""
         self.streams.pop(number, None)
+        self.connection.taken(number)  # the connection's window is for all of its streams
         if (buffer := self.stream_buffers.get(number)) is not None:
             await buffer.close()
             self.priority.unblock(number)  # so that hypercorn finds it closed, and puts it away

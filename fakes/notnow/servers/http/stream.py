@@ -291,6 +291,7 @@ class Stream:
 
     async def _ended(self, waiting: bool) -> None:
         self.finish()
+        await self.protocol.taken(self.number)  # what the app has left of the body
         if self.complete or waiting:
             await self.protocol.done(self.number)  # else this stays, and drops what still comes
         if self._status is not None and self._status >= 400 and self.fake.hears("error"):
