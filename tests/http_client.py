@@ -151,7 +151,13 @@ class H2(HTTP):
         return [*pseudo, *([(":authority", authority)] if authority is not None else []), *headers]
 
     def head(
-        self, path: str = "/", *, method: str = "GET", authority: str | None = None, headers: Headers = (), end: bool = True
+        self,
+        path: str = "/",
+        *,
+        method: str = "GET",
+        authority: str | None = None,
+        headers: Headers = (),
+        end: bool = True,
     ) -> tuple[int, bytes]:
         """The number of the next stream, and the frame that opens it."""
         number, self.next = self.next, self.next + 2
@@ -173,6 +179,8 @@ class H2(HTTP):
 
     def data(self, number: int, data: bytes, end: bool = False) -> None:
         """DATA, whatever the windows say."""
+        self.room -= len(data)
+        self.rooms[number] = self.rooms.get(number, WINDOW) - len(data)
         self.send(DataFrame(number, data, flags=["END_STREAM"] if end else []).serialize())
 
     def upload(self, number: int, data: bytes, end: bool = True) -> None:
@@ -185,8 +193,6 @@ class H2(HTTP):
                     return
                 continue
             piece, data = data[: min(room, LARGEST)], data[min(room, LARGEST) :]
-            self.room -= len(piece)
-            self.rooms[number] = self.rooms.get(number, WINDOW) - len(piece)
             self.data(number, piece, end and not data)
             if not data:
                 return
@@ -293,7 +299,13 @@ class H1(HTTP):
         super().__init__(fake, alpn=alpn, **given)
 
     def ask(
-        self, path: str = "/", body: bytes | None = None, *, method: str = "", headers: Headers = (), version: str = "1.1"
+        self,
+        path: str = "/",
+        body: bytes | None = None,
+        *,
+        method: str = "",
+        headers: Headers = (),
+        version: str = "1.1",
     ) -> None:
         method = method or ("GET" if body is None else "POST")
         lines = [f"{method} {path} HTTP/{version}"]

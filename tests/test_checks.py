@@ -98,6 +98,63 @@ class TestFaults:
         assert own == ["phase[0].rule[0].reply: 'reply' cannot be done at 'tls'"]
 
 
+class TestFaultsOfHTTP:
+    @pytest.mark.parametrize(
+        ("made", "found"),
+        [
+            (rule("request", stall=True, status=503), "stall: a stalled answer has no reply and no close"),
+            (rule("request", stall=True, body="x"), "stall: a stalled answer has no reply and no close"),
+            (rule("request", stall=True, reset_stream="CANCEL"), "stall: a stalled answer has no reply and no close"),
+            (rule("request", keep=True, headers={"a": "b"}), "keep: 'keep' goes with a reply or a close"),
+            (rule("request", after_bytes=3, headers={"a": "b"}), "after_bytes: nothing is done after these bytes"),
+            (rule("response", after_bytes=3, body="x"), "after_bytes: nothing is done after these bytes"),
+            (
+                rule("response", after_bytes=3, status=421),
+                "status: the head of the answer has left before these bytes",
+            ),
+            (rule("response", drip="1s", close=True), "drip: nothing is said that could drip"),
+            (rule("response", drip="1s", reset_stream="CANCEL"), "drip: nothing is said that could drip"),
+        ],
+    )
+    def test_what_leaves_nothing_to_do(self, made: dict[str, Any], found: str) -> None:
+        assert told(made, protocol="http") == [f"phase[0].rule[0].{found}"]
+
+    @pytest.mark.parametrize(
+        "made",
+        [
+            rule("request", after_bytes=3, status=421),
+            rule("request", after_bytes=3, goaway=True),
+            rule("response", after_bytes=3, reset_stream="CANCEL"),
+            rule("request", keep=True, status=503),
+            rule("request", keep=True, reset_stream="CANCEL"),
+            rule("request", keep=True, goaway={"last": "previous"}),
+            rule("response", drip="1s", status=503, body="x", close=True),
+            rule("enter", delay="1s", goaway=True),
+            rule("enter", delay="1s", reset_stream="CANCEL"),
+            rule("idle", after="5m", delay="1s", altsvc="clear"),
+            rule("request", where={"misdirected": True}, status=421),
+            rule("request", where={"misdirected": ["sni", "none"]}, status=421),
+        ],
+    )
+    def test_what_has_something_to_do(self, made: dict[str, Any]) -> None:
+        assert told(made, protocol="http") == []
+
+    def test_what_a_request_can_be_misdirected_by(self) -> None:
+        (problem,) = problems(document(rule("request", where={"misdirected": 5}, status=421), protocol="http"))
+        assert (problem.key, problem.found) == ("phase[0].rule[0].where.misdirected", "found 5")
+        assert problem.allowed.startswith('"sni", "certificate", true')
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [("headers", {"retry-after": "{left.seconds}"}), ("body", "{left.seconds}"), ("altsvc", "{left.seconds}")],
+    )
+    def test_placeholders_are_looked_at_wherever_something_is_said(self, key: str, value: object) -> None:
+        made = rule("request", **{key: value})
+        found = f"phase[0].rule[0].{key}: {{left.seconds}}: this phase has no end that a clock could tell"
+        assert told(phase(made, lasts="10s"), phase(), protocol="http") == []
+        assert told(made, protocol="http") == [found]
+
+
 class TestPlaceholders:
     LEFT = rule("connect", reply="421 {left.seconds} {left.date}")
 
@@ -409,6 +466,13 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     "keep": st.booleans(),
     "after_bytes": st.integers(1, 9),
     "data": st.sampled_from(DATA_ENDINGS),
+    "status": st.sampled_from([200, 304, 421, 503]),
+    "headers": st.sampled_from([{}, {"retry-after": "{left.seconds}"}, {"via": ["a", "b"]}]),
+    "body": st.sampled_from(["", "not now, {client}"]),
+    "reset_stream": st.sampled_from(["REFUSED_STREAM", "CANCEL"]),
+    "goaway": st.sampled_from([True, "ENHANCE_YOUR_CALM", {"last": "previous"}, {"last": 5}]),
+    "altsvc": st.just('h2="{host}:{port}"'),
+    "origin": st.just(["https://a.test"]),
     "certificate": st.just("right"),
     "alert": st.just("internal_error"),
     "per": st.sampled_from(PER),
@@ -422,6 +486,8 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     "chance": st.sampled_from(["0%", "50%", "100%"]),
     "since": st.sampled_from(SINCE),
 }
+OF_HTTP = {"status", "headers", "body", "reset_stream", "goaway", "altsvc", "origin"}
+NOT = {"http": {"reply", "data"}, "ftp": OF_HTTP, "smtp": OF_HTTP | {"data"}}
 JUNK = st.sampled_from(
     [
         0,
@@ -451,7 +517,8 @@ JUNK = st.sampled_from(
 def rules(draw: st.DrawFn, protocol: str) -> dict[str, Any]:
     """A rule that has a fair chance to hold."""
     on = draw(st.lists(st.sampled_from(list(MOMENTS[protocol])), min_size=1, max_size=2, unique=True))
-    made = {key: draw(KEYS[key]) for key in draw(st.lists(st.sampled_from(list(KEYS)), max_size=3, unique=True))}
+    keys = sorted(KEYS.keys() - (NOT[protocol] if draw(st.integers(0, 9)) else set()))  # else one of another protocol's
+    made = {key: draw(KEYS[key]) for key in draw(st.lists(st.sampled_from(keys), max_size=3, unique=True))}
     known = sorted(frozenset.intersection(*(facts_at(protocol, moment) for moment in on)) - {"tls", "header"})
     if known and draw(st.booleans()):
         made["where"] = {draw(st.sampled_from(known)): draw(st.sampled_from(["*", "a@*", "none", ["a@*", "none"]]))}
@@ -485,6 +552,7 @@ def _happens(chance: random.Random, live: list[str], n: int, protocol: str) -> I
         [
             *(events.Asked(conn, command, facts) for command in COMMANDS[protocol]),
             *(events.Asked(conn, moment, message) for moment in ("data", "body", "message") if protocol == "smtp"),
+            *(events.Asked(conn, "response", message, stream) for stream in (0, 1) if protocol == "http"),
             *(events.Ended(conn, name) for name, moment in MOMENTS[protocol].items() if moment.lasts),
             *(events.Left(conn), events.Heard(conn), events.Reached(conn), events.Known(conn, {"user": "bob"})),
             *(events.Answered(conn, 550, "RCPT"), events.Hello(conn, None), events.Tick(), events.Closed(conn)),
@@ -514,10 +582,13 @@ def test_what_loads_plays(protocol: str, data: st.DataObject, repeat: bool, seed
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_junk_in_any_place_is_a_scenario_error_or_loads(protocol: str, data: st.DataObject) -> None:
-    made, on = data.draw(rules(protocol)), {"smtp": "mail", "ftp": "stor"}[protocol]
-    of_ftp = {"files": {"a": "1KB"}, "quota": "1MB"} if protocol == "ftp" else {}
+    made, on = data.draw(rules(protocol)), {"smtp": "mail", "ftp": "stor", "http": "request"}[protocol]
+    own = {"ftp": {"files": {"a": "1KB"}, "quota": "1MB"}, "http": {"max_streams": 3}}.get(protocol, {})
+    fault = (
+        {"status": 503, "headers": {"a": "b"}, "goaway": {"code": "CANCEL"}} if protocol == "http" else {"reply": NO}
+    )
     parts: dict[str, Any] = {
-        "params": {"a": 3}, "server": {"tls": "none", **of_ftp}, "certificate": {"right": {}}, "fault": {"x": {"reply": NO}},
+        "params": {"a": 3}, "server": {"tls": "none", **own}, "certificate": {"right": {}}, "fault": {"x": fault},
         "expect": {"delivered": {"times": 1}}, "sources": ["x"], "summary": "x", "repeat": True,
         "phase": [phase(made, rule(on, fault="x", nth="{a}"), lasts="5s", until={on: 2}, name="one")],
     }  # fmt: skip

@@ -43,7 +43,15 @@ def included() -> Iterator[Path]:
 
 # ---- every block is a file, and every file is run -----------------------------------------------
 
-ALONE = ("readme/careless", "tutorial", "xdist", "add-a-fault", "add-a-moment", "add-a-scenario")  # see conftest.py
+ALONE = (
+    "readme/careless",
+    "misdirected",
+    "tutorial",
+    "xdist",
+    "add-a-fault",
+    "add-a-moment",
+    "add-a-scenario",
+)  # see conftest.py
 SESSIONS = sorted(EXAMPLES.rglob("*.console"))
 SCRIPTS = sorted(EXAMPLES.glob("*.sh"))
 
@@ -109,7 +117,7 @@ VARIES = [
     (r"\b(?:0s|\d+ms)\b", "…ms"),
     (r"\b(\d+)\.\d+s\b", r"\1s"),
     (r"(?i)\b(ehlo|helo) \S+", r"\1 …"),
-    (r"(127\.0\.0\.1|localhost):\d+", r"\1:…"),
+    (r"(127\.0\.0\.1|localhost|\.test):\d+", r"\1:…"),
     (r"[ \t]+", " "),
     (r" $", ""),
 ]

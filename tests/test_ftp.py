@@ -8,6 +8,7 @@ import io
 import re
 import socket
 import ssl
+import threading
 import time
 
 import pytest
@@ -59,6 +60,9 @@ class TestVerbs:
             ("SIZE big.bin", "213 3000000"),
             ("SIZE nowhere", "550 /nowhere is not retrievable."),
             ("REST 5", "350 Restarting at position 5."),
+            ("TYPE A N", "200 Type set to: ASCII."),
+            ("type a n", "200 Type set to: ASCII."),
+            ("TYPE A T", '504 Unsupported type "A T".'),
             ("REST x", "501 Invalid parameter."),
             ("REST -1", "501 Invalid parameter."),
             ("SYST", "215 UNIX Type: L8"),
@@ -135,6 +139,15 @@ class TestVerbs:
         assert raw.say("RNTO other.txt") == "250 Renaming ok."
         assert list(fake.files) == ["big.bin", "other.txt"]
         assert raw.code("RNTO third.txt") == "503"
+
+    def test_a_directory_does_not_go_into_itself(self, fake, raw):
+        assert [raw.code(line) for line in ("MKD d", "MKD d/sub", "RNFR d", "RNTO d/sub/d")] == [
+            "257",
+            "257",
+            "350",
+            "550",
+        ]
+        assert fake.files.children("/d") == ["sub"]
 
     def test_rename_of_what_has_gone_meanwhile(self, fake, raw):
         assert raw.code("RNFR small.txt") == "350"
@@ -225,6 +238,15 @@ class TestLists:
             text,
         )
 
+    def test_the_year_of_what_is_older_than_half_a_year_of_scenario_time(self):
+        with FakeFTP(clock=ManualClock()) as fake, Raw(fake).hello() as raw:
+            year = time.gmtime(fake.clock.epoch).tm_year
+            fake.clock.advance("200d")
+            fake.files["new"] = b""
+            old, new = raw.get("LIST big.bin").decode(), raw.get("LIST new").decode()
+            assert re.search(rf" \w{{3}} [ \d]\d  {year} big.bin\r\n$", old)
+            assert re.search(r" \w{3} [ \d]\d \d\d:\d\d new\r\n$", new)
+
     def test_list_of_a_file(self, raw):
         assert raw.get("LIST a.txt").decode().endswith(" a.txt\r\n")
 
@@ -312,6 +334,25 @@ class TestTransfers:
         assert raw.put("STOR small.txt", b"x") == "554 REST position (100) > file size (19)"
         assert fake.files["small.txt"] == b"A SMALL FILE, twice"
         assert fake.files.partial == ()
+
+    def test_rest_is_used_up_by_a_transfer_that_is_refused(self):
+        """A client that is refused and begins anew gets all of a file, and does not write into the middle of another."""
+        scenario = rules(one("retr", nth=2, reply="450 busy"), one("stor", first=1, reply="452 full"))
+        with FakeFTP(scenario, files={"a": b"0123456789"}) as fake, Raw(fake).hello() as raw:
+            for code in ("425", "450"):  # for want of a data connection, and by the rule
+                assert raw.code("REST 5") == "350"
+                assert raw.code("RETR a") == code
+            assert raw.get("RETR a") == b"0123456789"
+            for line, refused in (("STOR a", "452"), ("APPE a", "450")):
+                assert raw.code("REST 5") == "350"
+                assert raw.put(line, b"XX")[:3] == refused
+            assert raw.put("STOR a", b"new") == "226 Transfer complete."
+            assert fake.files["a"] == b"new"
+
+    def test_a_listing_is_always_whole(self, fake, raw):
+        assert raw.code("REST 5") == "350"
+        assert len(raw.get("LIST").splitlines()) == 2
+        assert fake.journal.exchanges[-1].facts["offset"] == 0
 
     def test_appe(self, fake, raw):
         assert raw.put("APPE small.txt", b"More.\n")[:3] == "226"
@@ -498,6 +539,27 @@ class TestPipelines:
             assert raw.silent()
             data.end()
             assert [reply[:3] for reply in raw.replies(3)] == ["226", "200", "257"]
+
+    @pytest.mark.parametrize("mode", ["PASV", "PORT"])
+    @pytest.mark.parametrize(
+        ("reply", "said", "heard"),
+        [("226 Mine", "NOOP\r\n", ["226", "200"]), ("226 Mine", "QUIT\r\n", ["226", "221"]), ("421 Kept", "", ["421"])],
+    )
+    def test_what_comes_with_the_end_of_a_transfer_waits_for_its_reply(self, reply, said, heard, mode):
+        """The end of an upload and what its client does next, to say something or to end its side, in one turn of the loop."""
+        with FakeFTP(rules(one("stor", reply=reply, keep=True))) as fake, Raw(fake).hello() as raw:
+            with raw.data(mode) as data:
+                assert raw.code("STOR new")[0] == "1"
+                data.send(b"12345")
+                fake.settle()
+                held, go = threading.Event(), threading.Event()
+                fake.loop.call_soon_threadsafe(lambda: (held.set(), go.wait(5)))
+                assert held.wait(5)
+                data.end()
+                raw.send(said) if said else raw.sock.shutdown(socket.SHUT_WR)
+                go.set()
+            assert [raw.code() for _ in heard] == heard
+            assert fake.files["new"] == b"12345"
 
     def test_one_transfer_after_the_other(self, fake, raw):
         with raw.data() as data:
@@ -857,6 +919,23 @@ class TestTLS:
             raw.wrap(trusting(fake))
             assert raw.code("NOOP") == "200"
             assert "evil" not in str(list(fake.journal.as_dicts()))
+
+    def test_auth_of_a_client_that_has_not_read_its_replies(self):
+        """The connection cannot go on in TLS: it is closed, and nothing of it is left."""
+        with FakeFTP(tls="starttls") as fake, socket.socket() as client:
+            # Before it connects: shrunk later, it would have the kernel drop packets.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            client.connect((fake.host, fake.port))
+            fake.wait_for(lambda journal: journal.count("connect"))
+            (session,) = fake._sessions.values()
+            while not session.transport.get_write_buffer_size():
+                client.sendall(b"HELP\r\n")
+                fake.settle()
+            client.sendall(b"AUTH TLS\r\n")
+            fake.wait_for(lambda journal: session.raw.fileno() < 0)
+            assert not fake._sessions
+            (record,) = fake.journal.connections
+            assert (record.error, record.ended_by) == ("TLS handshake failed: the client does not read", "fake")
 
     def test_data_connections_show_the_certificate_of_the_control_connection(self):
         head = '[certificate.right]\nnames = ["localhost"]\n[certificate.late]\nnames = ["localhost"]\nexpired = true'

@@ -525,6 +525,19 @@ class TestTransferRefused:
             fake.clock.advance("1h")
             assert raw.until_end() == "26 Transfer complete.\r\n"
 
+    def test_the_end_of_a_transfer_does_not_get_between_the_bytes_of_another_reply(self):
+        scenario = rules(one("stat", reply="211 dripping", drip="1s"))
+        with FakeFTP(scenario, clock=ManualClock()) as fake, Raw(fake).hello() as raw:
+            with raw.data() as data:
+                assert raw.code("STOR new")[0] == "1"
+                raw.send("STAT\r\n")
+                fake.settle()
+                fake.clock.advance("3s")
+                data.end()
+                fake.settle()
+            fake.clock.advance("1m")
+            assert raw.replies(2) == ["211 dripping", "226 Transfer complete."]
+
     def test_what_waits_for_the_answer_to_stat_does_so_whatever_the_transfer_does(self):
         scenario = rules(one("stat", delay="10s"), one("stor", reply="226 mine"))
         with FakeFTP(scenario, clock=ManualClock()) as fake, Raw(fake).hello() as raw, raw.data() as data:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import threading
 from collections.abc import MutableMapping
 
@@ -283,6 +285,19 @@ class TestReader:
         assert bytes(reader.rest()) == b"before"
         del files["x"]
         assert bytes(reader.rest()) == b"before"
+
+    @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="only Linux has such files")
+    @pytest.mark.parametrize("name", ["memfd_create", "write"])
+    def test_a_big_one_where_the_system_has_no_file_for_it(self, name, monkeypatch):
+        def refuse(*_: object) -> int:
+            raise OSError(errno.EMFILE, "no")
+
+        files = Tree({"x": "1MB"})
+        reader = Reader("/x", files.node("/x"))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, refuse)
+            assert reader.descriptor() == -1
+        assert bytes(reader.rest()) == files["x"] == filling(1_000_000)
 
     def test_of_an_upload_that_is_under_way(self, files):
         writer = upload(files, "x", b"12")

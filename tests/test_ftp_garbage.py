@@ -27,6 +27,12 @@ from notnow.servers.ftp import session as session_module
 from notnow.servers.ftp.session import Session
 
 MEGABYTE = 1024 * 1024
+SPACED = (
+    "3.45\u202fPM.png",
+    "\u5831\u544a\u3000\u66f8",
+    "a\u00a0b",
+    "\U0001f468\u200d\U0001f469",
+)  # no-break, ideographic, joined
 
 
 @pytest.fixture
@@ -131,7 +137,7 @@ class TestPaths:
         assert raw.code("MKD " + "../" * 1300 + "up") == "257"
         assert raw.code("CWD /up") == "250"
 
-    @pytest.mark.parametrize("name", ["ä ö ü", "日本", "a;b", 'q"q', "-l", "...", "a\\b", "*", "%2e%2e%2f"])
+    @pytest.mark.parametrize("name", ["ä ö ü", "日本", "a;b", 'q"q', "-l", "...", "a\\b", "*", "%2e%2e%2f", *SPACED])
     def test_odd_names_are_names(self, fake, raw, name):
         assert raw.put(f"STOR {name}", b"1")[:3] == "226"
         assert fake.files[name] == b"1"

@@ -317,6 +317,14 @@ class TestAnnounced:
             for mode in ("PASV", "EPSV"):
                 assert raw.get("RETR small.txt", mode) == b"A small file.\n"
 
+    def test_what_became_of_a_doomed_connection_is_not_said_of_a_later_one(self):
+        with FakeFTP(rules(one("pasv", first=1, data="fin"))) as fake, Raw(fake).hello() as raw:
+            with raw.data() as data:
+                assert data.rest() == b""
+            with raw.data("EPSV"):
+                assert raw.code("ABOR") == "225"
+            assert raw.say("RETR small.txt") == "425 Use PORT or PASV first."
+
     def test_no_doom_is_left_by_a_pasv_that_was_refused(self):
         with FakeFTP(rules(one("pasv", times=1, data="reset"))) as fake, Raw(fake) as raw:
             assert raw.code() == "220"

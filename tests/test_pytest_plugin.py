@@ -184,6 +184,63 @@ name = "up"
 """
 
 
+class TestHTTP:
+    def test_a_fake_is_healthy_without_a_marker(self, run) -> None:
+        run(
+            """
+import httpx
+
+def test_it(fake_http):
+    with fake_http.resolving():
+        answer = httpx.get(fake_http.url_for("localhost", "/x"), verify=fake_http.ssl_context())
+    assert answer.json()["path"] == "/x"
+    fake_http.assert_delivered()
+    assert fake_http.scenario.name == "http/healthy"
+
+def test_it_is_another_one_each_time(fake_http):
+    assert len(fake_http.journal) == 0
+"""
+        ).assert_outcomes(passed=2)
+
+    def test_an_app_behind_the_faults_with_fast_forward(self, run, pytester: pytest.Pytester) -> None:
+        (pytester.path / "own.toml").write_text(
+            'protocol = "http"\n[params]\noutage = "5m"\n[server]\ntls = "implicit"\n[[phase]]\nname = "busy"\n'
+            'lasts = "{outage}"\n[[phase.rule]]\non = "request"\nstatus = 503\n[[phase]]\nname = "recovered"\n'
+        )
+        run(
+            """
+import httpx
+import time
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"mine"})
+
+@pytest.mark.notnow("own.toml", app=app, outage="10m")
+def test_it(fake_http, fast_forward):
+    with httpx.Client(http2=True, verify=fake_http.ssl_context()) as client:
+        while (answer := client.get(fake_http.url)).status_code == 503:
+            time.sleep(120)
+    assert answer.text == "mine"
+    fake_http.assert_retried(times=5, backoff="constant")
+"""
+        ).assert_outcomes(passed=1)
+
+    def test_a_failing_test_shows_connections_as_lanes(self, run) -> None:
+        result = run(
+            """
+import httpx
+
+def test_it(fake_http):
+    httpx.get(fake_http.url + "/x", verify=fake_http.ssl_context())
+    fake_http.assert_retried()
+"""
+        )
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["*a lane for each connection*", "*#1 SNI none*", "*GET 127.0.0.1/x 200*"])
+
+
 class TestFTP:
     def test_a_fake_is_healthy_without_a_marker(self, run) -> None:
         run(
@@ -242,7 +299,7 @@ def test_both(fake_smtp, fake_ftp, fast_forward):
 def test_every(fake_server):
     assert fake_server.scenario.name == f"{fake_server.protocol}/healthy"
 """
-        ).assert_outcomes(passed=3)
+        ).assert_outcomes(passed=4)
 
     def test_fakes_of_two_protocols_from_the_factory(self, run) -> None:
         run(

@@ -89,7 +89,7 @@ def test_a_mistake_in_a_rule_says_where_and_what_is_allowed(text: str) -> None:
 
 
 DOCUMENTS = {
-    'protocol = "smpt"\n': "x.toml:1: protocol: found 'smpt'; allowed: smtp, ftp; did you mean 'smtp'?",
+    'protocol = "smpt"\n': "x.toml:1: protocol: found 'smpt'; allowed: smtp, ftp, http; did you mean 'smtp'?",
     'summary = "no protocol"\n': "x.toml: protocol: the key 'protocol' is missing*",
     'protocol = "smtp"\nphases = 3\n': "x.toml:2: phases: there is no key 'phases'; *did you mean 'phase'?",
     'protocol = "smtp"\nrepeat = 1\n': "x.toml:2: repeat: found 1; allowed: true or false",

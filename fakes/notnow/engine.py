@@ -123,6 +123,10 @@ class Engine:
         idle = self._idle[0][0]
         return idle if self._ends is None else min(self._ends, idle)
 
+    def hears(self, moment: str) -> bool:
+        """True if a rule of the scenario acts at this moment, in whichever phase."""
+        return any(moment in phase.plans for phase in self._phases)
+
     # ---- what may be told to it ----------------------------------------------------------------
 
     def feed(self, event: Event, now: float) -> list[Script]:  # noqa: C901 (a case for each event)

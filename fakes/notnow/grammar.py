@@ -409,12 +409,28 @@ class Expect(Table):
     """What a well-behaved client achieves: the assertions, without `assert_`."""
 
     delivered: Delivered | None = Field(
-        default=None, description="Each message is stored, each file comes through whole, so many times."
+        default=None,
+        description="Each message is stored, each file comes through whole, each request gets a good answer, so many times.",
     )
     retried: Retried | None = Field(default=None, description="The client tries again, so often and with such delays.")
     no_duplicates: bool | None = Field(default=None, description="No message or file is stored twice.")
     no_partial_files: bool | None = Field(
         default=None, description="Every file that was uploaded is whole in the end. FTP only."
+    )
+    new_connection_after: int | None = Field(
+        default=None, description="After a reply with this code the client comes back on another connection."
+    )
+    sni_matches_authority: bool | None = Field(
+        default=None, description="Every request is for the host that its connection was made for. HTTP only."
+    )
+    not_coalesced: bool | None = Field(
+        default=None, description="No connection carries requests for more than one host. HTTP only."
+    )
+    retry_after_honoured: bool | None = Field(
+        default=None, description="No request comes back sooner than Retry-After has said. HTTP only."
+    )
+    body_replayed: bool | None = Field(
+        default=None, description="A request that comes back has its whole body again. HTTP only."
     )
     never_exceeded: Exceeded | None = Field(
         default=None, description="At most so many connections at a time, refused ones counted."

@@ -32,7 +32,7 @@ class Moment:
     cover it, such as `any`. `lasts`: what it begins stays in progress until an `Ended`, and that is what
     `over` counts here. `unasked`: the client has asked for nothing, so where no rule fires nothing is said.
     `body`: it is in the middle of what the client sends. `attempt`: to ask it again after a refusal is to
-    try again, as a new connection is. `placeholders`: what a reply may hold here and nowhere else. `final`: a
+    try again, as a new connection is; `anywhere`: on whichever connection. `placeholders`: what a reply may hold here and nowhere else. `final`: a
     status here is the answer to everything on the connection, which then closes.
     """
 
@@ -44,6 +44,7 @@ class Moment:
     unasked: bool = False
     body: bool = False
     attempt: bool = False
+    anywhere: bool = False
     placeholders: frozenset[str] = frozenset()
     final: bool = False
 
@@ -174,6 +175,7 @@ _HTTP = {
         within=frozenset({"any"}),
         lasts=True,
         attempt=True,
+        anywhere=True,
     ),
     "response": Moment("The app has an answer, and none of it has left.", faults=_ANSWER, facts=_REQUEST),
     "any": replace(_EVERYWHERE["any"], doc="Every request.", faults=_ANSWER | {"keep"}, facts=_REQUEST),

@@ -21,13 +21,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench import connect, engine, fixture, ftp, idle, plugin, profiling, sessions, startstop
+from tests.bench import connect, engine, fixture, ftp, http, idle, plugin, profiling, sessions, startstop
 from tests.bench.table import Bench, Row, Skip, as_text
 
 BENCHES: tuple[Bench, ...] = (
     *connect.BENCHES,
     *sessions.BENCHES,
     *ftp.BENCHES,
+    *http.BENCHES,
     *startstop.BENCHES,
     *fixture.BENCHES,
     *plugin.BENCHES,

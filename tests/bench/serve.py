@@ -1,9 +1,12 @@
 """The servers that the benchmark compares: one a process, its port on standard output, until standard input ends.
 
 python -m tests.bench.serve [--profile FILE] notnow SCENARIO [KNOB=VALUE…] | aiosmtpd | bare | pyftpdlib [MOST]
+    | hypercorn | unrecorded SCENARIO
 
 The loop of each is what NOTNOW_LOOP says: asyncio, or uvloop; pyftpdlib has one of its own, and lets MOST connections
-of one client in. The FTP servers have the same two files, big.bin (10 MB) and small.txt.
+of one client in. The FTP servers have the same two files, big.bin (10 MB) and small.txt. `hypercorn` is its own
+`serve()` with an app of one line that answers 421; `unrecorded` is notnow without its engine and its journal, which
+answers what the engine has said to the first request.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import asyncio
 import cProfile
 import logging
 import os
+import socket
 import sys
 import tempfile
 import threading
@@ -40,6 +44,8 @@ def _notnow(arguments: list[str], profile: str | None) -> None:
     given: dict[str, Any] = dict(knob.split("=", 1) for knob in knobs)
     if name.startswith("ftp/"):
         given["files"] = {"big.bin": f"{BIG}B", "small.txt": "small"}
+    if name.startswith("http/"):
+        given |= {"tls": "none"}  # for both sides: TLS is OpenSSL's
     with by_protocol(name.partition("/")[0])(name, **given) as fake:
         profiler = cProfile.Profile()
         if profile:
@@ -103,6 +109,62 @@ def _pyftpdlib(arguments: list[str]) -> None:
         sys.stdin.read()
 
 
+def _hypercorn() -> None:
+    """Hypercorn's own server, with the app of one line."""
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 421, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def main() -> None:
+        config, over = Config(), asyncio.Event()
+        sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        config.bind, config.errorlog = [f"fd://{sock.detach()}"], None
+        loop = asyncio.get_running_loop()
+        print(_port(config.bind[0]), flush=True)
+        threading.Thread(target=lambda: (sys.stdin.read(), loop.call_soon_threadsafe(over.set)), daemon=True).start()
+        await serve(cast("Any", app), config, shutdown_trigger=over.wait)
+
+    asyncio.run(main())
+
+
+def _port(bound: str) -> int:
+    with socket.socket(fileno=os.dup(int(bound.removeprefix("fd://")))) as sock:
+        return int(sock.getsockname()[1])
+
+
+def _unrecorded(name: str) -> None:
+    """A fake without its engine and its journal: what is left is the protocol, and what the rules say."""
+    from notnow.actions import Script
+    from notnow.engine import BEHAVE
+    from notnow.events import Asked
+    from notnow.journal import Journal
+    from notnow.servers.http import FakeHTTP
+
+    ask, scripts, exchanges = Journal.ask, dict[str, Script](), dict[str, Any]()
+
+    def first(journal: Journal, connection: Any, moment: str, *rest: Any, **more: Any) -> Any:
+        if moment not in exchanges:
+            exchanges[moment] = ask(journal, connection, moment, *rest, **more)
+        return exchanges[moment]
+
+    class Unrecorded(FakeHTTP):
+        def feed(self, event: Any, moment: str = "") -> Any:
+            if not isinstance(event, Asked):
+                return None if moment == "error" else super().feed(event, moment) if moment else None
+            if moment not in scripts:
+                scripts[moment] = super().feed(event, moment) or Script("", BEHAVE, moment, "")
+            return scripts[moment]
+
+    Journal.ask = first  # type: ignore[method-assign]
+    Journal.answer = lambda *_: None  # type: ignore[method-assign]
+    with Unrecorded(name, tls="none") as fake:
+        print(fake.port, flush=True)
+        sys.stdin.read()
+
+
 def _stock(loop: asyncio.AbstractEventLoop) -> asyncio.Protocol:
     """aiosmtpd as it comes. Its host name is given: otherwise it would ask the resolver for each connection."""
     from aiosmtpd.handlers import Sink
@@ -114,13 +176,17 @@ def _stock(loop: asyncio.AbstractEventLoop) -> asyncio.Protocol:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.serve")
     parser.add_argument("--profile", metavar="FILE")
-    parser.add_argument("kind", choices=("notnow", "aiosmtpd", "bare", "pyftpdlib"))
+    parser.add_argument("kind", choices=("notnow", "aiosmtpd", "bare", "pyftpdlib", "hypercorn", "unrecorded"))
     parser.add_argument("rest", nargs="*")
     given = parser.parse_args()
     if given.kind == "notnow":
         _notnow(given.rest, given.profile)
     elif given.kind == "pyftpdlib":
         _pyftpdlib(given.rest)
+    elif given.kind == "hypercorn":
+        _hypercorn()
+    elif given.kind == "unrecorded":
+        _unrecorded(*given.rest)
     else:
         _asyncio(_stock if given.kind == "aiosmtpd" else lambda loop: Refuse(), given.profile)
 

@@ -76,7 +76,7 @@ class Commands(click.Group):
 )
 @click.version_option(__version__, prog_name="notnow", message="%(prog)s %(version)s")
 def group() -> None:
-    """Fake SMTP and FTP servers that say "not now" (421, and its neighbours) on cue.
+    """Fake SMTP, FTP and HTTP servers that say "not now" (421, and its neighbours) on cue.
 
     Point a client at one and see whether it tries again, how long it waits, and whether it loses something or
     sends it twice.

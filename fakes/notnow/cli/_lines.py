@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from notnow.journal import Connection, Entry, Exchange, Mark
+from notnow.names import hosts_of, recipes
 from notnow.units import show, show_size
 
 if TYPE_CHECKING:
@@ -112,6 +113,15 @@ def server_lines(fakes: Iterable[Fake]) -> Iterable[Pieces]:
     for fake in fakes:
         yield [(f"{fake.name}  ", "bold cyan"), (f"{fake.scenario.name}  ", ""), (fake.url, "bold underline")]
         yield [("    try  ", "dim"), (try_line(fake), "")]
+        yield from _recipes(fake)
+
+
+def _recipes(fake: Fake) -> Iterable[Pieces]:
+    """How clients are told where the hosts of an HTTP fake are."""
+    if fake.protocol == "http" and (hosts := hosts_of(fake.scenario)):
+        yield [("    for  ", "dim"), (" and ".join(hosts), "")]
+        for client, words in recipes(hosts, fake.host, fake.port).items():
+            yield [(f"    {client:<9} ", "dim"), (words, "")]
 
 
 def try_line(fake: Fake) -> str:
@@ -123,7 +133,11 @@ def try_line(fake: Fake) -> str:
 
 
 _SWAKS = "swaks --server {server} --from a@x.test --to b@x.test"
-_CURL = {"smtp": "echo hi | curl {url} --mail-from a@x.test --mail-rcpt b@x.test -T-", "ftp": "curl {url}/"}
+_CURL = {
+    "smtp": "echo hi | curl {url} --mail-from a@x.test --mail-rcpt b@x.test -T-",
+    "ftp": "curl {url}/",
+    "http": "curl {url}/",
+}
 _CURL_TLS = {"none": "", "starttls": " --ssl-reqd --cacert {ca}", "implicit": " --cacert {ca}"}
 
 

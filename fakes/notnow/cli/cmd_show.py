@@ -96,11 +96,17 @@ def _certificate(name: str, scenario: Scenario) -> str:
 
 
 def _rule(page: Page, rule: RuleWords) -> None:
+    import re
+
     from rich.text import Text
 
     alone = len(rule.lines) == 1
-    says = f"says “{rule.lines[0]}”" if alone else "says the lines below"
-    does = rule.does.replace("says", says, 1)
+    what = f"“{rule.lines[0]}”" if alone else "the lines below"
+    does = (
+        re.sub(r"\b(says|answers|adds)\b", lambda verb: f"{verb[0]} {what}", rule.does, count=1)
+        if rule.lines
+        else rule.does
+    )
     page.line(Text.assemble("- ", rule.when, ": ", (does, "yellow")), indent=5, hang=2)
     for line in () if alone else rule.lines:
         page.line(Text(line, style="yellow"), indent=9)
@@ -115,6 +121,18 @@ def _try_it(page: Page, scenario: Scenario, own: Sequence[str]) -> None:
     _section(page, "Try it")
     page.line(f"notnow serve {scenario.name}{setting}{options}", indent=2, style="cyan")
     page.line(f'@pytest.mark.notnow("{name}"{keyword})', indent=2, style="cyan")
+    _reach_it(page, scenario)
+
+
+def _reach_it(page: Page, scenario: Scenario) -> None:
+    """How clients are told where its hosts are, without touching /etc/hosts."""
+    from notnow.names import hosts_of, recipes
+
+    if scenario.protocol != "http" or not (hosts := hosts_of(scenario)):
+        return
+    _section(page, f"To reach {' and '.join(hosts)} (PORT is what serve says)")
+    for client, words in recipes(hosts, "127.0.0.1", "PORT").items():
+        page.line(f"{client:<9} {words}", indent=2, hang=10)
 
 
 def _argument(value: object) -> str:

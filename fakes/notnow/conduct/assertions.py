@@ -28,7 +28,9 @@ class Assertions:
 
         Copies are told by their Message-ID, or by their content where they have none. For FTP: every file whose
         transfer was begun came through whole, up or down, exactly `times` times. A listing is enough where the
-        client asked for nothing else, and an upload of a file that has changed is another file.
+        client asked for nothing else, and an upload of a file that has changed is another file. For HTTP: every
+        request got a good answer (below 400) in the end, and each that is not idempotent (POST, PATCH) was carried
+        out exactly `times` times.
         """
         __tracebackhide__ = True
         _delivered(self.journal, self.journal.exchanges, times)
@@ -36,7 +38,8 @@ class Assertions:
     def assert_no_duplicates(self) -> None:
         """No message was stored twice (RFC 5321 §4.2.5: a 250 after the dot moves the responsibility).
 
-        For FTP: no file was uploaded whole twice with the same content.
+        For FTP: no file was uploaded whole twice with the same content. For HTTP: no request that is not idempotent
+        was carried out twice with the same content, whatever the client was answered (RFC 9110 §9.2.2).
         """
         __tracebackhide__ = True
         _no_duplicates(self.journal, self.journal.exchanges)
@@ -57,6 +60,15 @@ class Assertions:
         __tracebackhide__ = True
         _retried(self.journal, self.journal.exchanges, times, within, first_delay, backoff)
 
+    def assert_new_connection_after(self, code: int) -> None:
+        """After a reply with this code the client came back, and each time on another connection.
+
+        A 421 is about the connection: SMTP's and FTP's ends it, and HTTP's says that it is the wrong one for what
+        was asked (RFC 5321 §3.8, RFC 959 §4.2.1, RFC 9110 §15.5.20).
+        """
+        __tracebackhide__ = True
+        _new_connection_after(self.journal, self.journal.exchanges, code)
+
     def assert_never_exceeded(self, connections: int) -> None:
         """At most so many connections at a time; those that were refused count too."""
         __tracebackhide__ = True
@@ -73,6 +85,8 @@ class Assertions:
         if expect.retried is not None:
             want = expect.retried
             _retried(self.journal, exchanges, want.times, want.within, want.first_delay, want.backoff)
+        if expect.new_connection_after is not None:
+            _new_connection_after(self.journal, exchanges, expect.new_connection_after)
         if expect.never_exceeded is not None:
             since = {id(x.connection): x.connection for x in exchanges}
             _never_exceeded(self.journal, since.values(), expect.never_exceeded.connections)
@@ -91,7 +105,7 @@ def _often(n: int) -> str:
 def _delivered(journal: Journal, exchanges: Sequence[Exchange], times: int) -> None:
     __tracebackhide__ = True
     items = attempts.items(exchanges)
-    what = "file" if journal.protocol == "ftp" else "message"
+    what = _WHAT[journal.protocol]
     expected = f"every {what} to be delivered {_often(times)}"
     if not any(item.came for item in items):
         refused = attempts.refusals(exchanges)
@@ -103,8 +117,19 @@ def _delivered(journal: Journal, exchanges: Sequence[Exchange], times: int) -> N
             fail(journal, expected, f"{item.name} was never completed: {_how_cut(item.cut[-1])}", item.cut[-1:])
         for same in item.copies:
             if len(same) != times:
-                was = "was stored" if same[0].facts and same[0].facts.get("stored") else "was made"
+                was = _was(same[0])
                 fail(journal, expected, f"{item.name} {was} {_often(len(same))}", same)
+
+
+_WHAT = {"smtp": "message", "ftp": "file", "http": "request"}
+
+
+def _was(exchange: Exchange) -> str:
+    """What has become of something that came through."""
+    facts = exchange.facts or {}
+    if "method" in facts:
+        return "was carried out"
+    return "was stored" if facts.get("stored") else "was made"
 
 
 def _how_cut(exchange: Exchange) -> str:
@@ -122,8 +147,8 @@ def _why_nothing(exchanges: Sequence[Exchange], refused: Sequence[Exchange]) -> 
     if not exchanges:
         return "nobody connected"
     if not refused:
-        what = "of a message" if exchanges[0].connection.journal.protocol == "smtp" else "of a transfer"
-        return f"the client never came to the end {what}"
+        what = {"smtp": "message", "ftp": "transfer", "http": "request"}[exchanges[0].connection.journal.protocol]
+        return f"the client never came to the end of a {what}"
     last = refused[-1]
     said = _last_line(last)
     retries = [x for x in exchanges if x.index > last.index and x.moment in attempts.ATTEMPTS]
@@ -136,7 +161,9 @@ def _no_duplicates(journal: Journal, exchanges: Sequence[Exchange]) -> None:
     __tracebackhide__ = True
     for name, stored in attempts.copies(exchanges).items():
         if len(stored) > 1:
-            fail(journal, "nothing to be stored twice", f"{name} was stored {_often(len(stored))}", stored)
+            seen = f"{name} {_was(stored[0])} {_often(len(stored))}"
+            what = "carried out" if journal.protocol == "http" else "stored"
+            fail(journal, f"nothing to be {what} twice", seen, stored)
 
 
 def _retried(
@@ -166,6 +193,21 @@ def _retried(
         _first_delay(journal, found, first_delay)
     if wanted is not None:
         _backoff(journal, found, wanted)
+
+
+def _new_connection_after(journal: Journal, exchanges: Sequence[Exchange], code: int) -> None:
+    __tracebackhide__ = True
+    expected = f"the client to come back on another connection after a {code}"
+    told = [x for x in attempts.refusals(exchanges) if code in x.codes]
+    if not told:
+        fail(journal, expected, f"it was never told {code}")
+    found = [r for r in attempts.retries(exchanges) if code in r.refusal.codes]
+    if not found:
+        fail(journal, expected, "it never tried again", told[-1:])
+    for retry in found:
+        if retry.attempt.connection is retry.refusal.connection:
+            number = retry.attempt.connection.number
+            fail(journal, expected, f"it tried again on the same one, #{number}", [retry.refusal, retry.attempt])
 
 
 def _how_often(found: Sequence[attempts.Retry]) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from notnow.journal import Connection, Exchange
 from notnow.moments import MOMENTS
 
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 §9.2.2
 ATTEMPTS = frozenset(name for table in MOMENTS.values() for name, moment in table.items() if moment.attempt)
 
 
@@ -32,24 +33,34 @@ def refusals(exchanges: Iterable[Exchange]) -> list[Exchange]:
 def retries(exchanges: Iterable[Exchange]) -> list[Retry]:
     """Each attempt that followed a refusal of the same client, in order."""
     found: list[Retry] = []
-    pending: dict[str, Exchange] = {}
+    pending: dict[tuple[str, str], Exchange] = {}  # a client, and what it has to ask again -> where it was refused
     tried: dict[Connection, str] = {}  # what was last tried on a connection
     for exchange in exchanges:
-        connection = exchange.connection
-        before = pending.get(connection.client)
+        connection, key = exchange.connection, _whose(exchange)
+        before = pending.get(key)
         if before is not None and exchange.moment in ATTEMPTS and _is_attempt(exchange, before, tried):
             since = before.answered_at if before.answered_at is not None else before.at
             found.append(Retry(before, exchange, max(0.0, exchange.at - since)))
-            del pending[connection.client]
+            del pending[key]
         if exchange.moment in ATTEMPTS and exchange.moment != "connect":
             tried[connection] = exchange.request
         if exchange.refused and exchange.fault is not None:
-            pending[connection.client] = exchange
+            pending[key] = exchange
     return found
 
 
+def _whose(exchange: Exchange) -> tuple[str, str]:
+    """Who asks; and what, where it may be asked on any connection."""
+    return exchange.connection.client, exchange.request if _is_free(exchange) else ""
+
+
+def _is_free(exchange: Exchange) -> bool:
+    moment = MOMENTS[exchange.connection.journal.protocol].get(exchange.moment)
+    return moment is not None and moment.anywhere
+
+
 def _is_attempt(exchange: Exchange, before: Exchange, tried: dict[Connection, str]) -> bool:
-    if exchange.moment == "connect":
+    if exchange.moment == "connect" or _is_free(exchange):
         return True
     if exchange.connection is not before.connection:
         return False
@@ -64,19 +75,22 @@ class Item:
     """Something that a client was to get through: a message, an upload, a download.
 
     `came` are the exchanges with which it came through whole, `cut` those with which it did not, in order.
+    `repeatable`: to have it come through again does no harm (RFC 9110 §9.2.2).
     """
 
     name: str
+    repeatable: bool = False
     came: list[Exchange] = field(default_factory=list)
     cut: list[Exchange] = field(default_factory=list)
 
     @property
     def copies(self) -> list[list[Exchange]]:
-        """What came through, copies together: a file that is uploaded with another content is no copy."""
+        """What came through, copies together: what is sent again with another content is no copy."""
         same: dict[object, list[Exchange]] = {}
-        for exchange in self.came:
+        for exchange in () if self.repeatable else self.came:
             facts = exchange.facts or {}
-            same.setdefault(facts.get("sha256") if "direction" in facts else None, []).append(exchange)
+            content = facts.get("sha256") if "direction" in facts else facts.get("body_sha256")
+            same.setdefault(content, []).append(exchange)
         return list(same.values())
 
     @property
@@ -88,13 +102,17 @@ class Item:
 def items(exchanges: Iterable[Exchange]) -> list[Item]:
     """What the client has got through, or begun to, in the order in which it was first seen.
 
-    A message is known by its Message-ID, or by its content; a file by its path. Listings count only for a client
-    that has asked for nothing else.
+    A message is known by its Message-ID, or by its content; a file by its path; a request by its method and URL.
+    Listings count only for a client that has asked for nothing else.
     """
     found: dict[tuple[str, str], Item] = {}
     for exchange in exchanges:
         facts = exchange.facts or {}
-        if "direction" in facts:
+        repeatable = facts.get("method") in IDEMPOTENT
+        if "method" in facts:
+            kind, name = "request", exchange.request
+            whole = bool(facts["whole"] and facts["status"] < 400 if repeatable else facts["stored"])
+        elif "direction" in facts:
             kind, name, whole = facts["direction"], str(facts["path"]), bool(facts["whole"])
             if exchange.moment == "stou":  # a name of its own each time: what is asked for is told by the command
                 name = exchange.request.strip()
@@ -103,7 +121,7 @@ def items(exchanges: Iterable[Exchange]) -> list[Item]:
             name = facts.get("message_id") or f"sha256:{facts['sha256'][:16]}"
         else:
             continue
-        item = found.setdefault((kind, name), Item(_CALLED.get(kind, "{}").format(name)))
+        item = found.setdefault((kind, name), Item(_CALLED.get(kind, "{}").format(name), repeatable))
         (item.came if whole else item.cut).append(exchange)
     wanted = {key: item for key, item in found.items() if key[0] != "listing"}
     return list((wanted or found).values())

@@ -10,6 +10,7 @@ from notnow.units import show_size
 
 MOST = 40  # connections in a timeline, and in a transcript, before the middle is left out
 WIDTH = 100
+LANES = 4  # connections of HTTP that a picture can have side by side
 
 
 def render(journals: Sequence[Journal], marked: Collection[Exchange | Connection] = ()) -> str:
@@ -20,7 +21,9 @@ def render(journals: Sequence[Journal], marked: Collection[Exchange | Connection
 
 
 def timeline(journals: Sequence[Journal], marked: Collection[Exchange | Connection] = ()) -> str:
-    """One line for each connection: when, who, how it went."""
+    """One line for each connection: when, who, how it went. The few connections of an HTTP fake are lanes."""
+    if lanes := _lanes(journals, marked):
+        return lanes
     marks = {id(m) for m in marked}
     lines = ["timeline (scenario time)"]
     connections = sorted((c for j in journals for c in j.connections), key=lambda c: c.index)
@@ -41,6 +44,56 @@ def timeline(journals: Sequence[Journal], marked: Collection[Exchange | Connecti
     return "\n".join(lines)
 
 
+def _lanes(journals: Sequence[Journal], marked: Collection[Exchange | Connection]) -> str:
+    """A column for each connection, at its head what it was made for, and the requests below, down in time."""
+    connections = [c for j in journals for c in j.connections]
+    if not 1 <= len(connections) <= LANES or any(j.protocol != "http" or j.dropped for j in journals):
+        return ""
+    named, marks, zero = len(journals) > 1, {id(m) for m in marked}, connections[0].opened_at
+    width = min(60, (WIDTH - 14) // len(connections))
+    heads = [_lane_head(c, named) for c in connections]
+    rows = [" " * 14 + _cells(row, width) for row in zip(*heads, strict=True)]
+    lines = sorted((x.index, i, x) for i, c in enumerate(connections) for x in c.exchanges)
+    for _, i, exchange in lines:
+        if what := _in_lane(exchange):
+            hit = id(exchange) in marks or (id(connections[i]) in marks and exchange.moment == "connect")
+            cells = ["|"] * i + [what] + ["|"] * (len(connections) - i - 1)
+            rows.append(f"{'->' if hit else '  '} {show_time(exchange.at - zero):>9}  {_cells(cells, width)}")
+    ends = [f"({_ENDINGS[c.ended_by]})" for c in connections]
+    errors = [c.error or "" for c in connections]
+    rows += [" " * 14 + _cells(row, width) for row in (errors, ends) if any(row)]
+    return "\n".join(["timeline (scenario time), a lane for each connection", *(row.rstrip() for row in rows)])
+
+
+def _lane_head(connection: Connection, named: bool) -> tuple[str, str]:
+    who = f"{connection.server} #{connection.number}" if named else f"#{connection.number}"
+    tls = connection.tls
+    if tls is None:
+        return who, "no TLS"
+    return f"{who} SNI {tls.sni or 'none'}", f"certificate {tls.certificate or 'none'}, {tls.alpn or 'no ALPN'}"
+
+
+def _in_lane(exchange: Exchange) -> str:
+    """A request with its answer, or what was said unasked; nothing of a connection that was just let in."""
+    facts = exchange.facts or {}
+    if "method" in facts:
+        tls = exchange.connection.tls
+        whose = "" if tls is not None and tls.sni == facts["host"] else facts["host"]
+        lines = (exchange.reply or "").splitlines()
+        answer = " ".join(line.partition(",")[0] if line[:1].isalpha() else line[:3] for line in lines)
+        if not answer:
+            answer = "closed" if exchange.closed else "no answer"
+        wrong = f" ({', '.join(facts['misdirected'])})" if facts["misdirected"] else ""
+        return f"{facts['method']} {whose}{facts['path']} {answer}{wrong}"
+    if exchange.fault is None:
+        return ""
+    return f"{exchange.moment}: {exchange.reply or ('closed' if exchange.closed else exchange.fault)}"
+
+
+def _cells(cells: Iterable[str], width: int) -> str:
+    return " ".join(f"{cell if len(cell) < width else cell[: width - 2] + '…':<{width - 1}}" for cell in cells)
+
+
 def _middle_out(connections: list[Connection], lines: list[str]) -> Iterable[Connection]:
     if len(connections) > MOST:
         lines.append(f"  … of {len(connections)} connections, the first and last {MOST // 2}")
@@ -51,8 +104,14 @@ def _middle_out(connections: list[Connection], lines: list[str]) -> Iterable[Con
 def _outcome(connection: Connection) -> str:
     """How a connection went, in a few words."""
     exchanges = connection.exchanges
-    messages = sum(1 for x in exchanges if x.facts and x.facts.get("stored") and "direction" not in x.facts)
-    said = [f"{messages} message{'s' if messages > 1 else ''} stored"] if messages else []
+    stored = [x.facts for x in exchanges if x.facts and x.facts.get("stored")]
+    messages = sum(1 for facts in stored if "direction" not in facts and "method" not in facts)
+    answered = sum(1 for x in exchanges if x.facts and "method" in x.facts and x.facts["whole"] and not x.refused)
+    said = [
+        f"{n} {what}{'s' if n > 1 else ''} {done}"
+        for n, what, done in ((messages, "message", "stored"), (answered, "request", "answered"))
+        if n
+    ]
     for x in exchanges:
         if came := _moved(x):
             said.append(came)
@@ -63,11 +122,15 @@ def _outcome(connection: Connection) -> str:
         said.append(connection.error)
     done = messages or any(x.facts and x.facts.get("whole") for x in exchanges)
     mark = "x" if any(x.refused for x in exchanges) or connection.error else "+" if done else "."
-    ending = {"fake": "the fake closed", "client": "the client left", None: "still open"}[connection.ended_by]
-    return f"{mark} {'; '.join(said) or _NOTHING[connection.journal.protocol]}; {ending}"
+    return f"{mark} {'; '.join(said) or _NOTHING[connection.journal.protocol]}; {_ENDINGS[connection.ended_by]}"
 
 
-_NOTHING = {"smtp": "nothing refused, nothing stored", "ftp": "nothing refused, nothing transferred"}
+_ENDINGS = {"fake": "the fake closed", "client": "the client left", None: "still open"}
+_NOTHING = {
+    "smtp": "nothing refused, nothing stored",
+    "ftp": "nothing refused, nothing transferred",
+    "http": "nothing refused",
+}
 _ARROWS = {"upload": "up", "download": "down", "listing": "listed"}
 
 
@@ -117,6 +180,8 @@ def _said(exchange: Exchange, arrow: str, at: str) -> Iterable[str]:
 
 def _lines(exchange: Exchange) -> Iterable[tuple[str, str]]:
     """Who said what, in order: the request, what comes before a transfer, the transfer, the reply."""
+    if exchange.moment == "connect" and exchange.reply is None and exchange.fault is None:
+        return  # a protocol in which the client speaks first
     if exchange.request:
         yield ("D" if exchange.moment == "transfer" else "C"), exchange.request
     why = f"   [{exchange.fault}, {exchange.rule or 'the fake stops'}]" if exchange.fault else ""

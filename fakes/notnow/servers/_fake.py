@@ -452,6 +452,10 @@ class Fake(Assertions):
                 return script, scripts
         return None, scripts
 
+    def hears(self, moment: str) -> bool:
+        """True if the engine wants to be told of this moment: what is said often, and in vain, is not said."""
+        return self._engine.hears(moment)
+
     def leaving(self, record: Connection) -> None:
         """The client is about to go: its places are free."""
         record.left_index = self.clock.stamp()

@@ -6,6 +6,7 @@ import hashlib
 import os
 import posixpath
 import random
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import lru_cache
 
@@ -14,6 +15,7 @@ from notnow.units import parse_size, show_size
 BIG = 262_144  # bytes of a file from which on it is worth a descriptor
 ROOM = 256 * 1024 * 1024  # bytes of files that are kept where no quota says otherwise
 LARGEST = 1_000_000_000  # bytes of a file that is given by its size: it is in memory as soon as somebody wants it
+JOINERS = "\u200c\u200d"  # in names in Persian, say, and between the parts of an emoji
 DEFAULT = {"big.bin": "3MB", "small.txt": "A small file.\n"}
 Content = bytes | bytearray | memoryview | str
 
@@ -58,11 +60,23 @@ class Node:
     def descriptor(self) -> int:
         """A file of the system with the content; -1 where it is small, is still being uploaded, or none can be had."""
         if self._descriptor < 0 and self.size >= BIG and not self.open and hasattr(os, "memfd_create"):
-            left, self._descriptor = memoryview(self.content), os.memfd_create("notnow")
-            while left:
-                left = left[os.write(self._descriptor, left) :]
-            self.data = None
+            self._move()
         return self._descriptor
+
+    def _move(self) -> None:
+        """Move the content to a file of the system, if it lets us."""
+        left = memoryview(self.content)
+        try:
+            descriptor = os.memfd_create("notnow")
+        except OSError:  # no files left, or a sandbox forbids it
+            return
+        try:
+            while left:
+                left = left[os.write(descriptor, left) :]
+        except OSError:
+            os.close(descriptor)
+        else:
+            self._descriptor, self.data = descriptor, None
 
     def __del__(self) -> None:
         if self._descriptor >= 0:
@@ -109,7 +123,7 @@ class Files(MutableMapping[str, bytes]):
 
     def _allow(self, name: str, where: str) -> None:
         """Is there a place for a file, or a directory if its name ends in a slash?"""
-        if not where.isprintable():
+        if not is_clean(where):
             raise ValueError(f"{name!r} is no name of a file: there are control characters in it")
         directory = name.endswith("/")
         if self.is_directory(where) and not directory:
@@ -208,6 +222,14 @@ class Files(MutableMapping[str, bytes]):
 def path(name: str) -> str:
     """The path of a file, from the root."""
     return "/" + posixpath.normpath("/" + name).lstrip("/")
+
+
+def is_clean(name: str) -> bool:
+    """False for a name with control characters: a line end in it would make two lines of a listing."""
+    return name.isprintable() or all(
+        c.isprintable() or c in JOINERS or unicodedata.category(c) == "Zs"  # such as the one in macOS's screenshots
+        for c in name
+    )
 
 
 def _node(name: str, content: Content, now: float) -> Node:

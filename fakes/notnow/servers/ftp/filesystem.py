@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pyftpdlib.exceptions import FilesystemError
 from pyftpdlib.filesystems import AbstractedFS
 
-from notnow.servers.ftp.files import Files, Reader, Writer, path
+from notnow.servers.ftp.files import Files, Reader, Writer, is_clean, path
 
 if TYPE_CHECKING:
     from notnow.servers.ftp.fake import FakeFTP
@@ -44,7 +44,7 @@ class MemoryFS(AbstractedFS):
         return fspath
 
     def validpath(self, path: str) -> bool:
-        return path.isprintable()  # a line end in a name would make two lines of a listing
+        return is_clean(path)
 
     def realpath(self, path: str) -> str:
         return path
@@ -122,7 +122,7 @@ class MemoryFS(AbstractedFS):
 
     def format_list(self, basedir: str, listing: Iterable[str], ignore_err: bool = True) -> Iterator[bytes]:
         """The lines of LIST, as `ls -l` has them."""
-        half_a_year_ago = time.time() - 180 * 86_400
+        half_a_year_ago = self._files.now() - 180 * 86_400
         for name in listing:
             found = self.stat(posixpath.join(basedir, name))
             changed = time.gmtime(found.st_mtime)

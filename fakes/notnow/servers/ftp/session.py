@@ -139,6 +139,7 @@ class Session(Transfers):
             self.fake.journal.also("transfer")
             if self.authenticated:
                 known = Transfer.facts_of(verb, facts["path"], facts["mode"], self._restart_position)
+                self._restart_position = 0  # REST is for this transfer, whatever becomes of it (RFC 959 §4.1.3)
         self._ask(moment, request, self._deed(moment, verb, text, argument), known, **facts)
 
     def _deed(self, moment: str, verb: str, line: str, argument: str) -> Deed:
@@ -307,6 +308,10 @@ class Session(Transfers):
             self.fs.utime(path, modified)
             self.respond(f"213 Modify={timeval}; {path}.")
 
+    def ftp_TYPE(self, line: str) -> None:
+        """pyftpdlib's does not know the form that RFC 959 §5.1 asks of every server: ASCII Non-print."""
+        super().ftp_TYPE("A" if line.upper() == "A N" else line)
+
     def ftp_PASV(self, line: str) -> None:
         if ":" in self.socket.getsockname()[0].removeprefix("::ffff:"):  # its reply has no place for such an address
             self.respond("425 You cannot use PASV on IPv6 connections. Use EPSV instead.")
@@ -356,9 +361,17 @@ class Session(Transfers):
         plain = self.transport
         assert isinstance(plain, Plain)
         self._inbox.clear()  # what was said before the handshake is nobody's
+        try:
+            sock = plain.take()
+        except ConnectionError as error:  # it is still the transport's, which closes it
+            self._tls_failed(error)
+            self.over = True
+            self.decided()
+            self.abort()
+            raise Over from None
         self.handshaking = True
         try:
-            await self.secured(plain.take())
+            await self.secured(sock)
         except OSError as error:
             self._upgrade_failed(error)
             raise Over from None

@@ -46,7 +46,7 @@ class Transfer:
     def facts_of(verb: str, path: str, mode: str | None, offset: int) -> dict[str, Any]:
         """What the journal knows of a transfer that is asked for, be it refused or not."""
         direction = "upload" if verb in UPLOADS else "listing" if verb in LISTINGS else "download"
-        known = {"path": path, "direction": direction, "mode": mode, "offset": offset}
+        known = {"path": path, "direction": direction, "mode": mode, "offset": 0 if verb in LISTINGS else offset}
         return {**known, "bytes": 0, "whole": False, "data": None}
 
     def note(self, data: DataConnection, how: DataEnding, whole: bool) -> None:
@@ -154,19 +154,19 @@ class Transfers(Wire):
         assert isinstance(facts, dict)
         transfer = self.transfer = Transfer(verb, self.exchange, facts)
         if self.answers is not None or isinstance(self._dtp_connector, ActivePort):
+            transfer.outcome = self.fake.loop.create_future()
             return partial(self._see_through, transfer, line, argument)
         self._start(transfer, line, argument)
         return None
 
     async def _see_through(self, transfer: Transfer, line: str, argument: str) -> Sequence[bytes]:
         """Wait for the end of a transfer; the reply to it comes back unsaid."""
-        transfer.outcome = self.fake.loop.create_future()
+        assert transfer.outcome is not None
         if self._dtp_connector is None or await self._connect_to(self._dtp_connector, transfer):
             self._start(transfer, line, argument)
         self.busy -= 1  # for what may be asked during a transfer
         self.serve()
         reply = await transfer.outcome
-        self.busy += 1
         return () if reply is None else (reply,)
 
     async def _connect_to(self, port: ActivePort, transfer: Transfer) -> bool:
@@ -189,7 +189,9 @@ class Transfers(Wire):
                 transfer.facts |= {"mode": "passive", "data": met}
             self.over_with(transfer, "425 Use PORT or PASV first." if met is None else CUT)
             return
+        self._restart_position = transfer.facts["offset"]
         answers, _ = self.gather(lambda: self.pre_process_command(line, transfer.verb, argument))
+        self._restart_position = 0
         for text in answers:
             self.over_with(transfer, text.decode("utf-8", "replace"))
 
@@ -205,6 +207,7 @@ class Transfers(Wire):
         text = reply.encode("utf-8", "replace") if reply is not None else None
         if transfer.outcome is not None:
             if not transfer.outcome.done():
+                self.busy += 1  # from now on: what is read in this very turn of the loop waits for the reply, too
                 transfer.outcome.set_result(text)
         elif text is not None:
             self.say_at_once(text, transfer.exchange)

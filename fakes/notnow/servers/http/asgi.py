@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from notnow.actions import Response
+from notnow.conduct.attempts import IDEMPOTENT
 from notnow.engine import BEHAVE
 from notnow.events import Asked
 from notnow.servers._wire import Over
@@ -109,12 +110,17 @@ class Call:
             raise Gone from None
 
     async def _send(self, message: Message) -> None:
+        starts = message["type"] == "http.response.start"
+        if starts and int(message["status"]) < 400:
+            self.stream.facts["stored"] = self.stream.head.method not in IDEMPOTENT
         if self._swallows:
             return
-        if message["type"] == "http.response.start":
+        if starts:
             await self._head(int(message["status"]), [(bytes(n), bytes(v)) for n, v in message.get("headers", ())])
             self._started = True
         elif message["type"] == "http.response.body":
+            if not self._started:
+                raise RuntimeError("the app has sent a body before http.response.start")
             await self.stream.write(bytes(message.get("body", b"")), self._drip)
             if not message.get("more_body", False):
                 await self._close()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Self, assert_never
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Self, assert_never
 
 from notnow.actions import (
     Alert,
@@ -30,7 +31,7 @@ from notnow.journal import Connection, Exchange
 from notnow.servers._plain import Plain
 from notnow.servers._wire import Over, Wire
 from notnow.servers.http import frames
-from notnow.servers.http.stack import H2, H11, STREAMS, Closed, RawData, Switch, Updated
+from notnow.servers.http.stack import H2, H11, STREAMS, Closed, RawData, Switch, Updated, Work
 from notnow.servers.http.stream import Stream
 
 if TYPE_CHECKING:
@@ -108,15 +109,15 @@ class HTTPConnection(Wire):
             self.record.tls.alpn = alpn
             self.names = self.fake.shown(self.shown, self.record.tls.sni)[1].names
         self.switch = Switch(self, alpn)
-        self._server = self.spawn(self._serve(self.switch))
+        self._server = self.spawn(partial(self._serve, self.switch))
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Work) -> asyncio.Task[None]:
         """Do something for this connection. An error of ours ends it, and is told."""
         return self.fake.spawn(self._guarded(work))
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Work) -> None:
         try:
-            await work
+            await work()
         except Over:
             pass
         except Exception as error:
@@ -136,9 +137,8 @@ class HTTPConnection(Wire):
         self._news.set()
         if self.hanging:
             self.end()
-        for stream in list(self.live.values()):
-            if not stream.complete and not self._inbox:
-                stream.lost()
+        for stream in self.live.values():
+            stream.news.set()  # who asks is told
 
     def lost(self, _error: Exception | None) -> None:
         if self._server is not None:
@@ -147,7 +147,7 @@ class HTTPConnection(Wire):
         for stream in list(self.live.values()):
             stream.lost()
         if self.switch is not None:
-            self.spawn(self.switch.end())
+            self.spawn(self.switch.end)
 
     def unread(self) -> bytes:
         taken = bytes(self._inbox)
@@ -169,11 +169,18 @@ class HTTPConnection(Wire):
                 await switch.handle(self.unread())
                 if self.alive and not self.over:
                     self.transport.resume_reading()
-            elif self.eof and not self.live:
+            elif self.eof and not self._unfinished():
                 self.end()
+                return  # the transport may be closing already: then it is not `over` yet
             else:
                 self._news.clear()
                 await self._news.wait()
+
+    def _unfinished(self) -> bool:
+        """The client has ended its side: True if it waits for an answer. A request that is not whole will never be."""
+        for stream in [stream for stream in self.live.values() if not stream.complete]:
+            stream.lost()
+        return bool(self.live)
 
     async def send(self, event: RawData | Closed | Updated) -> None:
         """What the protocol has to say, or that it sees the end of the connection."""
@@ -182,6 +189,8 @@ class HTTPConnection(Wire):
                 self.transport.write(event.data)
                 await self._writable.wait()
         elif isinstance(event, Closed):
+            if not self.closing and self.record.error is None:
+                self.leave()  # by a GOAWAY of its own, or "Connection: close"
             self.closing = True
             if self.record.error is not None:  # the client has broken the protocol
                 for stream in list(self.live.values()):
@@ -226,7 +235,15 @@ class HTTPConnection(Wire):
 
     def _close(self) -> None:
         if not self.live and self.alive and not self.over:
-            self.finish("fin", self.exchange)
+            if self.left:
+                self.over = True
+                self._half_close()
+            else:
+                self.spawn(self._last_word)
+
+    async def _last_word(self) -> None:
+        if not self.live and self.alive and not self.over:
+            await self.part("fin", self.exchange)
 
     # ---- doing what the engine says --------------------------------------------------------------
 
@@ -246,7 +263,7 @@ class HTTPConnection(Wire):
                         await behave(instead if isinstance(instead, Response) or instead is None else (), drip)
                 case Respond(response, drip):
                     assert stream is not None, "where nothing was asked there is nothing to answer"
-                    await stream.respond(response, drip, exchange)
+                    await stream.respond(response, drip)
                 case Wait(seconds):
                     await self.fake.sleep(seconds)
                 case Hang():
@@ -275,7 +292,7 @@ class HTTPConnection(Wire):
         """A script that no request has brought about: a phase, a silence."""
         exchange = self.fake.journal.ask(self.record, script.moment, "", script.phase)
         if self.alive and not self.handshaking and not self.hanging:
-            self.spawn(self._unasked(script, exchange))
+            self.spawn(partial(self._unasked, script, exchange))
             return
         exchange.rule, exchange.fault, exchange.closed = script.rule, script.fault, script.closes
         self.fake.journal.tell(exchange)
@@ -304,6 +321,8 @@ class HTTPConnection(Wire):
             await self._frame(frames.go_away(self.last, code), f"GOAWAY {code}, last stream {self.last}", exchange)
             for one in [one for one in self.live.values() if one.number > self.last]:
                 await one.drop()
+        elif stream is not None and last == "previous":  # HTTP/1.1 can only close, where the request is not served
+            self.finish("fin", exchange)
         self.ended_one()  # HTTP/1.1 says "Connection: close" with its next answer
 
     async def _alt_svc(self, value: str, exchange: Exchange, stream: Stream | None) -> None:
@@ -328,8 +347,8 @@ class HTTPConnection(Wire):
         return self.switch.protocol if self.switch is not None else None
 
     async def part(self, how: str, exchange: Exchange) -> None:
-        """Close: on HTTP/2 with a GOAWAY that says which streams have been served."""
-        if how == "fin" and isinstance(self._protocol, H2):
+        """Close: on HTTP/2 with a GOAWAY that says which streams have been served, unless there was one."""
+        if how == "fin" and isinstance(self._protocol, H2) and self.last is None and self.record.error is None:
             await self._protocol.flush(frames.go_away(self._protocol.highest, "NO_ERROR"))
         if self.alive and not self.over:
             self.finish(how, exchange)

@@ -7,11 +7,12 @@ import ssl
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from notnow import names
 from notnow.actions import Script
+from notnow.conduct.requests import RequestAssertions
 from notnow.errors import StartError
 from notnow.journal import Connection, Exchange
 from notnow.servers._fake import Fake
-from notnow.servers.http import names
 from notnow.servers.http.connection import HTTPConnection
 from notnow.servers.http.echo import echo
 from notnow.servers.http.stack import lifespan
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 STARTUP = 70.0  # real seconds that an app may take to start; hypercorn says so after 60
 
 
-class FakeHTTP(Fake):
+class FakeHTTP(RequestAssertions, Fake):
     """A fake HTTP server.
 
         with FakeHTTP("http/coalesced") as http, http.resolving():
@@ -64,9 +65,7 @@ class FakeHTTP(Fake):
     @property
     def hosts(self) -> tuple[str, ...]:
         """The host names that it goes by: those of its certificates, else its own."""
-        certificates = self.scenario.certificates.values()
-        named = [name for certificate in certificates for name in names.hosts_of(certificate.names)]
-        return tuple(dict.fromkeys(named)) or ("localhost",)
+        return names.hosts_of(self.scenario) or ("localhost",)
 
     def resolving(self) -> AbstractContextManager[None]:
         """Have its hosts resolve to its address, in this process and for the length of a `with` block."""

@@ -2,10 +2,12 @@
 
 Every private seam of hypercorn that notnow uses is in this module: the classes `H2Protocol` and `H11Protocol` with
 their attributes `connection`, `streams`, `stream_buffers`, `priority`, `closed`, `has_data`, `stream` and
-`keep_alive_requests`, their methods `_create_stream`, `_close_stream`, `_priority_updated` and `stream_send`; that they write through `send` and begin tasks by `task_group.spawn` only; the errors with which
-HTTP/1.1 hands over to HTTP/2; the events that pass between streams and protocols; `Config` and `WorkerContext`. Of h2,
-that `local_settings` may be replaced, that bytes may follow what `data_to_send` gives, `highest_inbound_stream_id`, and that
-`_receive_goaway_frame` is what ends a connection whose client sends GOAWAY.
+`keep_alive_requests`, their methods `_create_stream`, `_close_stream`, `_priority_updated` and `stream_send`; the
+attributes `buffer`, `_complete`, `_is_empty` and `_paused` of `StreamBuffer`; that they write through `send` and begin
+tasks by `task_group.spawn` only; the errors with which HTTP/1.1 hands over to HTTP/2; the events that pass between
+streams and protocols; `Config` and `WorkerContext`. Of h2, that `local_settings` may be replaced, that bytes may follow
+what `data_to_send` gives, `highest_inbound_stream_id`, and that `_receive_goaway_frame` is what ends a connection whose
+client sends GOAWAY.
 tests/test_http_seams.py has a test for each.
 """
 
@@ -15,6 +17,7 @@ import asyncio
 import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import h2.events
@@ -31,18 +34,33 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol import events
-from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
+from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BUFFER_LOW_WATER, BufferCompleteError, H2Protocol, StreamBuffer
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
-from hyperframe.frame import Frame, GoAwayFrame
 
 from notnow.actions import phrase, status_line
 from notnow.servers._wire import Over
 
-__all__ = ["H2", "H11", "Closed", "Gone", "Head", "Headers", "RawData", "Switch", "Updated", "events", "failures", "lifespan"]
+__all__ = [
+    "H2",
+    "H11",
+    "Closed",
+    "Gone",
+    "Head",
+    "Headers",
+    "RawData",
+    "Switch",
+    "Updated",
+    "Work",
+    "events",
+    "failures",
+    "lifespan",
+]
 
 if TYPE_CHECKING:
+    from hyperframe.frame import Frame, GoAwayFrame
     from typing_extensions import Buffer
 
+Work = Callable[[], Coroutine[Any, Any, None]]  # begun by the task that does it, or never
 Headers = list[tuple[bytes, bytes]]
 NO_LIMIT = 2**31 - 1
 STREAMS = 100  # at a time, where a scenario says nothing (RFC 9113 §6.5.2: no fewer)
@@ -96,7 +114,7 @@ class Owner(Protocol):
 
     def stream(self, protocol: H2 | H11, number: int) -> Served: ...
     async def send(self, event: RawData | Closed | Updated) -> None: ...
-    def spawn(self, work: Coroutine[Any, Any, None]) -> object: ...
+    def spawn(self, work: Work) -> object: ...
     def broken(self, why: str) -> None: ...
 
 
@@ -118,7 +136,7 @@ class _Tasks:
         self._owner = owner
 
     def spawn(self, function: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
-        self._owner.spawn(function(*args))
+        self._owner.spawn(partial(function, *args))
 
 
 class _Connection(H2Connection):
@@ -151,6 +169,28 @@ class _Connection(H2Connection):
         if owed:
             super().acknowledge_received_data(owed, stream_id)
         return owed > 0
+
+
+class _Buffer(StreamBuffer):
+    """What waits for the client's windows. Hypercorn's lets an app go on as soon as a window is closed."""
+
+    async def push(self, data: bytes) -> None:
+        if self._complete:
+            raise BufferCompleteError
+        self.buffer.extend(data)
+        await self._is_empty.clear()
+        if len(self.buffer) >= BUFFER_HIGH_WATER:
+            await self._paused.clear()
+            await self._paused.wait()
+
+    async def pop(self, max_length: int) -> bytes:
+        data = bytes(self.buffer[:max_length])
+        del self.buffer[:max_length]
+        if len(self.buffer) < BUFFER_LOW_WATER:
+            await self._paused.set()
+        if not self.buffer:
+            await self._is_empty.set()
+        return data
 
 
 class _Nobody:
@@ -198,6 +238,9 @@ class H2(H2Protocol):
             await super().handle(event)
         finally:
             self._handling = False
+        if isinstance(event, Closed):
+            for buffer in list(self.stream_buffers.values()):
+                await buffer.close()  # who waits for windows would wait for ever
 
     async def initiate(self, headers: Headers | None = None, settings: bytes | None = None) -> None:
         told = {
@@ -247,7 +290,7 @@ class H2(H2Protocol):
     async def head(self, number: int, status: int, headers: Headers) -> None:
         """Send the head of a response. Raises ProtocolError for one that HTTP/2 does not know, and Gone."""
         if number not in self.stream_buffers:
-            self.stream_buffers[number] = StreamBuffer(self.context.event_class)
+            self.stream_buffers[number] = _Buffer(self.context.event_class)
             self.priority.insert_stream(number)
             self.priority.block(number)
         self._send_head(number, status, headers)
@@ -364,6 +407,8 @@ class H11(H11Protocol):
         elif (absolute := ABSOLUTE.fullmatch(target)) is not None:
             authority, path = absolute[1].decode("latin-1"), absolute[2]
             target = path if path.startswith(b"/") else b"/" + path
+            # What Host says does not count then.
+            headers = [(b"host", absolute[1]), *(header for header in headers if header[0] != b"host")]
         self.stream = self.owner.stream(self, self.keep_alive_requests)
         method = request.method.decode("ascii", "replace").upper()
         await self.stream.begin(Head(method, target, authority, headers, request.http_version.decode()))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from email.utils import formatdate
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from notnow.actions import Respond, Response, Script, status_line
+from notnow.actions import Respond, Response, Script, Watch, status_line
 from notnow.engine import BEHAVE
 from notnow.events import Answered, Asked, Ended, Heard, Reached
 from notnow.journal import Exchange
@@ -18,7 +18,7 @@ from notnow.servers import tls
 from notnow.servers._wire import Over
 from notnow.servers.http.asgi import Call
 from notnow.servers.http.frames import CODES
-from notnow.servers.http.stack import H2, H11, Gone, Head, Headers, events, failures
+from notnow.servers.http.stack import H2, H11, Gone, Head, Headers, Work, events, failures
 
 if TYPE_CHECKING:
     from notnow.servers.http.connection import HTTPConnection
@@ -52,6 +52,8 @@ class Stream:
         self._room = asyncio.Event()
         self._hash = hashlib.sha256()
         self._received = self._waiting = self._sent = 0
+        self._lasts = False  # the engine has let it in, and wants to hear of its end
+        self._length: int | None = None  # of the answer's body, where its head says so
         self._status: int | None = None  # the head of the answer is out
 
     # ---- the request -----------------------------------------------------------------------------
@@ -68,12 +70,15 @@ class Stream:
             "version": head.version,
             "method": head.method,
             "authority": head.authority,
+            "host": self.known["host"],
             "path": target,
             "misdirected": [why for why in self.known["misdirected"] if isinstance(why, str)],
             "status": None,
             "body_bytes": 0,
             "body_sha256": None,
             "sent": 0,
+            "whole": False,
+            "stored": False,
         }
         connection.live[self.number] = self
         with self._while_wanted():
@@ -86,23 +91,27 @@ class Stream:
                 await self._carry_out(script)
 
     async def _carry_out(self, script: Script) -> None:
+        self._lasts = script.proceeds
+        if isinstance(script.steps[0], Watch):  # at once: the bytes may be here before what is spawned begins
+            self.watches[script.moment] = script.steps[0].bytes
+            script = script._replace(steps=script.steps[1:])
         first = script.steps[0] if len(script.steps) == 1 else None
         if script.steps is BEHAVE:
             self.exchange.phase = script.phase
-            self.spawn(Call(self).run())
+            self.spawn(Call(self).run)
         elif isinstance(first, Respond) and not first.drip:
             self.exchange.phase, self.exchange.rule, self.exchange.fault = script.phase, script.rule, script.fault
             await self.respond(first.response)
         else:
-            self.spawn(self.connection.perform(script, self.exchange, self, Call(self).run))
+            self.spawn(partial(self.connection.perform, script, self.exchange, self, Call(self).run))
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Work) -> None:
         """Do something for this request until it is done, or nobody waits for it."""
-        self.connection.spawn(self._guarded(work)).add_done_callback(lambda _: work.close())
+        self.connection.spawn(partial(self._guarded, work))
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Work) -> None:
         with self._while_wanted():
-            await work
+            await work()
 
     @contextlib.contextmanager
     def _while_wanted(self) -> Iterator[None]:
@@ -152,7 +161,7 @@ class Stream:
         self._waiting += len(data)
         watched = self.watches.get("request")
         if watched is not None and self._received >= watched and self._status is None:
-            self._reached_in(watched)
+            self._reached_in()
         self.news.set()
         while self.protocol.waits and self._waiting > MOST and not self.drops:
             self._room.clear()
@@ -167,34 +176,25 @@ class Stream:
         await self.protocol.taken(self.number)
         return body
 
-    def _reached_in(self, count: int) -> None:
-        """A byte of the request's body has come for which a rule has waited."""
+    def _reached_in(self) -> None:
+        """The byte of the request's body has come for which a rule has waited."""
         del self.watches["request"]
         script = self.fake.feed(Reached(self.connection.record.id, self.number), "request")
         if script is not None:
             self.held = True
-            self.spawn(self._interrupt(script, self._note_reached("request", count, script)))
+            self.spawn(partial(self._interrupt, script))
 
-    async def _interrupt(self, script: Script, exchange: Exchange) -> None:
+    async def _interrupt(self, script: Script) -> None:
         try:
-            await self.connection.perform(script, exchange, self)
+            await self.connection.perform(script, self.exchange, self)
         finally:
             self.held = False
             self.news.set()
 
-    def _note_reached(self, moment: str, count: int, script: Script) -> Exchange:
-        which = "its body" if moment == "request" else "the answer"
-        journal, record = self.fake.journal, self.connection.record
-        exchange = journal.ask(record, moment, f"({count} bytes of {which} so far)", script.phase, counted=False)
-        exchange.facts = self.facts
-        return exchange
-
     # ---- the answer ------------------------------------------------------------------------------
 
-    async def respond(self, response: Response, drip: float = 0.0, exchange: Exchange | None = None) -> None:
-        """Answer with just this; `exchange` is what it answers, where that is not the request's head."""
-        if exchange is not None:
-            self.exchange = exchange  # it came in the middle of the body
+    async def respond(self, response: Response, drip: float = 0.0) -> None:
+        """Answer with just this."""
         status, body = response.status or 200, (response.body or "").encode()
         headers = encoded(response.headers)
         if status not in BODILESS and not any(name == b"content-length" for name, _ in headers):
@@ -209,10 +209,12 @@ class Stream:
         headers = self._headers(headers)
         self._note(status, headers)
         waiting = isinstance(self.protocol, H11) and self.protocol.is_waiting
+        self._note_sent(len(shown))
         if await self.protocol.whole(self.number, status, headers, shown):
-            self._sent = self.facts["sent"] = len(shown)
             await self._ended(waiting)
             return
+        self._note_sent(-len(shown))
+        self.facts["whole"] = False
         await self.protocol.head(self.number, status, headers)
         await self.write(shown)
         await self.end(waiting)
@@ -245,7 +247,19 @@ class Stream:
             key = name.decode("latin-1")
             if key in TOLD:
                 self.facts[key] = value.decode("latin-1")
+            elif key == "content-length" and value.isdigit():
+                self._length = int(value)
+        if self.head.method == "HEAD" or status in BODILESS:
+            self._length = 0
+        self._note_sent(0)
         self.fake.journal.answer(self.exchange, status_line(status))
+
+    def _note_sent(self, count: int) -> None:
+        """So many more bytes of the answer are about to leave: with the last of them the client has all."""
+        self._sent += count
+        self.facts["sent"] = self._sent
+        if self._sent == self._length:
+            self.facts["whole"] = True
 
     async def write(self, data: bytes, drip: float = 0.0) -> None:
         """Send a piece of its body, `drip` seconds of scenario time between two bytes."""
@@ -266,27 +280,27 @@ class Stream:
         watched = self.watches.get("response")
         allowed = len(data) if watched is None else watched - self._sent
         piece, rest = data[:allowed], data[allowed:]
-        self._sent += len(piece)
-        self.facts["sent"] = self._sent
+        self._note_sent(len(piece))
         await self.protocol.body(self.number, piece)
         if watched is not None and self._sent >= watched:
             await self.protocol.drained(self.number)
-            await self._reached_out(watched)
+            await self._reached_out()
         if rest:
             await self._pass(rest)
 
-    async def _reached_out(self, count: int) -> None:
-        """A byte of the answer has left for which a rule has waited."""
+    async def _reached_out(self) -> None:
+        """The byte of the answer has left for which a rule has waited."""
         del self.watches["response"]
         self._still_wanted()
         script = self.fake.feed(Reached(self.connection.record.id, self.number), "response")
         if script is not None:
-            await self.connection.perform(script, self._note_reached("response", count, script), self)
+            await self.connection.perform(script, self.exchange, self)
             self._still_wanted()
 
     async def end(self, waiting: bool = False) -> None:
         """The answer is complete; `waiting`: the client still holds its body back."""
         self._still_wanted()
+        self.facts["whole"] = self._length in (None, self._sent)
         try:
             await self.protocol.end(self.number)
         except failures:  # it has promised more than it has: the connection has to say so
@@ -299,16 +313,16 @@ class Stream:
         await self.protocol.taken(self.number)  # what the app has left of the body
         if self.complete or waiting:
             await self.protocol.done(self.number)  # else this stays, and drops what still comes
-        if self._status is not None and self._status >= 400:
-            await self._erred(self._status)
+        if self._status is not None and self._status >= 400 and self.fake.hears("error"):
+            self._erred(self._status)
         self.connection.ended_one()
 
-    async def _erred(self, status: int) -> None:
+    def _erred(self, status: int) -> None:
         """A 4xx or 5xx has left: a rule may have something to add."""
         script = self.fake.feed(Answered(self.connection.record.id, status, self.head.method), "error")
         if script is not None:
             added = self.fake.journal.ask(self.connection.record, "error", "", script.phase)
-            self.connection.spawn(self.connection.perform(script, added))
+            self.connection.spawn(partial(self.connection.perform, script, added))
 
     def _still_wanted(self) -> None:
         """Raises Gone where nobody waits for the answer."""
@@ -321,7 +335,8 @@ class Stream:
             self.over = True
             self.chunks.clear()
             self.connection.live.pop(self.number, None)
-            self.fake.feed(Ended(self.connection.record.id, "request", self.number))
+            if self._lasts:
+                self.fake.feed(Ended(self.connection.record.id, "request", self.number))
             self._room.set()
             self.news.set()
 
@@ -330,6 +345,8 @@ class Stream:
     def lost(self) -> None:
         """The client does not wait for an answer any more, or there will be none."""
         self.gone = True
+        if not self.over:
+            self.facts["whole"] = False
         self.finish()
         self.connection.ended_one()
 

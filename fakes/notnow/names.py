@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Collection, Iterable, Iterator
-from typing import Any
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any
 from unittest import mock
+
+if TYPE_CHECKING:
+    from notnow.scenario import Scenario
 
 
 def bracketed(host: str) -> str:
@@ -15,13 +18,20 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def hosts_of(certificate: Iterable[str]) -> Iterator[str]:
-    """Host names that a certificate is good for; `www` stands for whatever a wildcard covers."""
-    for name in certificate:
-        with contextlib.suppress(ValueError):
-            ipaddress.ip_address(name)
-            continue
-        yield f"www{name[1:]}" if name.startswith("*.") else name
+def hosts_of(scenario: Scenario) -> tuple[str, ...]:
+    """The host names of its certificates; `www` stands for whatever a wildcard covers."""
+    names = [name for certificate in scenario.certificates.values() for name in certificate.names]
+    hosts = [f"www{name[1:]}" if name.startswith("*.") else name for name in names if not is_address(name)]
+    return tuple(dict.fromkeys(hosts))
+
+
+def is_address(host: str) -> bool:
+    """True for an IP address, which is never an SNI (RFC 6066 §3)."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -39,7 +49,7 @@ def resolving(hosts: Collection[str], address: str) -> Iterator[None]:
         yield
 
 
-def recipes(hosts: Collection[str], address: str, port: int) -> dict[str, str]:
+def recipes(hosts: Collection[str], address: str, port: int | str) -> dict[str, str]:
     """For clients in other processes: how each is told where the hosts are."""
     curl = " ".join(f"--resolve {host}:{port}:{address}" for host in hosts)
     rules = ", ".join(f"MAP {host}:{port} {bracketed(address)}:{port}" for host in hosts)
