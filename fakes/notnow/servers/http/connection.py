@@ -137,9 +137,8 @@ class HTTPConnection(Wire):
         self._news.set()
         if self.hanging:
             self.end()
-        for stream in list(self.live.values()):
-            if not stream.complete and not self._inbox:
-                stream.lost()
+        for stream in self.live.values():
+            stream.news.set()  # who asks is told
 
     def lost(self, _error: Exception | None) -> None:
         if self._server is not None:
@@ -170,12 +169,18 @@ class HTTPConnection(Wire):
                 await switch.handle(self.unread())
                 if self.alive and not self.over:
                     self.transport.resume_reading()
-            elif self.eof and not self.live:
+            elif self.eof and not self._unfinished():
                 self.end()
                 return  # the transport may be closing already: then it is not `over` yet
             else:
                 self._news.clear()
                 await self._news.wait()
+
+    def _unfinished(self) -> bool:
+        """The client has ended its side: True if it waits for an answer. A request that is not whole will never be."""
+        for stream in [stream for stream in self.live.values() if not stream.complete]:
+            stream.lost()
+        return bool(self.live)
 
     async def send(self, event: RawData | Closed | Updated) -> None:
         """What the protocol has to say, or that it sees the end of the connection."""
