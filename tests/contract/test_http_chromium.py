@@ -100,6 +100,10 @@ def test_cannot_send_a_stream_twice(tmp_path: Path) -> None:
 
 
 # What a request of HOME gets first, what the page gets, and how many requests there were.
+SMALL: dict[str, Any] = {
+    "method": "POST",
+    "size": 1_000,
+}  # a RST_STREAM before the first byte of a big body may stop Chromium for good
 NEIGHBOURS: dict[str, tuple[dict[str, Any], str, int]] = {
     "unavailable": ({"status": 503, "headers": {"retry-after": 1}}, "503 0", 1),
     "refused stream": ({"reset_stream": "REFUSED_STREAM"}, SERVED, 2),
@@ -112,7 +116,7 @@ NEIGHBOURS: dict[str, tuple[dict[str, Any], str, int]] = {
 
 
 @pytest.mark.parametrize("name", NEIGHBOURS)
-@pytest.mark.parametrize("how", [{}, POST], ids=["get", "post"])
+@pytest.mark.parametrize("how", [{}, SMALL], ids=["get", "post"])
 def test_tries_again_where_it_was_not_served(name: str, how: dict[str, Any], tmp_path: Path) -> None:
     """A connection that is lost counts among that if it was not new: the page has come on it."""
     fault, said, times = NEIGHBOURS[name]
@@ -121,4 +125,4 @@ def test_tries_again_where_it_was_not_served(name: str, how: dict[str, Any], tmp
         assert (found.said, len(found.asked)) == (said, times)
         if how and said == SERVED:
             assert found.asked[-1].facts is not None
-            assert found.asked[-1].facts["body_sha256"] == BODY
+            assert found.asked[-1].facts["body_sha256"] == digest(b"N" * SMALL["size"])
