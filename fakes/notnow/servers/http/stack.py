@@ -154,7 +154,7 @@ class _Connection(H2Connection):
             self._broken(f"HTTP/2 {ErrorCodes(error.error_code).name}: {error}")
             raise
 
-    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[h2.events.Event]]:
+    def _receive_goaway_frame(self, _frame: GoAwayFrame) -> tuple[list[Frame], list[h2.events.Event]]:
         """A client that takes its leave still wants its answers (RFC 9113 §6.8), where h2 would not send them any more."""
         return [], [h2.events.ConnectionTerminated()]
 
@@ -174,6 +174,8 @@ class _Connection(H2Connection):
 class _Buffer(StreamBuffer):
     """What waits for the client's windows. Hypercorn's lets an app go on as soon as a window is closed."""
 
+    cut = False  # no END_STREAM is to make it look whole
+
     async def push(self, data: bytes) -> None:
         if self._complete:
             raise BufferCompleteError
@@ -191,6 +193,10 @@ class _Buffer(StreamBuffer):
         if not self.buffer:
             await self._is_empty.set()
         return data
+
+    @property
+    def complete(self) -> bool:
+        return self._complete and not self.buffer and not self.cut
 
 
 class _Nobody:
@@ -217,7 +223,7 @@ class H2(H2Protocol):
 
     connection: _Connection
     streams: _Streams
-    stream_buffers: dict[int, StreamBuffer]
+    stream_buffers: dict[int, _Buffer]
     waits = False  # for what has come of one stream to be taken: others would wait with it
 
     def __init__(self, owner: Owner) -> None:
@@ -340,14 +346,15 @@ class H2(H2Protocol):
         except h2.exceptions.ProtocolError:
             return True  # it is closed already
         self.connection.taken(number)
-        await self.forget(number)
+        await self.forget(number, cut=False)
         await self._flush()
         return True
 
-    async def forget(self, number: int) -> None:
-        """Nothing more is sent on a stream, and what comes is dropped."""
+    async def forget(self, number: int, cut: bool = True) -> None:
+        """Nothing more is sent on a stream, and what comes is dropped; `cut`: without an RST_STREAM."""
         self.streams.pop(number, None)
         if (buffer := self.stream_buffers.get(number)) is not None:
+            buffer.cut = cut
             await buffer.close()
             self.priority.unblock(number)  # so that hypercorn finds it closed, and puts it away
             await self.has_data.set()
