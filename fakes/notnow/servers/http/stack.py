@@ -185,6 +185,8 @@ class _Connection(H2Connection):
 class _Buffer(StreamBuffer):
     """What waits for the client's windows. Hypercorn's lets an app go on as soon as a window is closed."""
 
+    cut = False  # no END_STREAM is to make it look whole
+
     async def push(self, data: bytes) -> None:
         if self._complete:
             raise BufferCompleteError
@@ -202,6 +204,10 @@ class _Buffer(StreamBuffer):
         if not self.buffer:
             await self._is_empty.set()
         return data
+
+    @property
+    def complete(self) -> bool:
+        return self._complete and not self.buffer and not self.cut
 
 
 class _Nobody:
@@ -228,7 +234,7 @@ class H2(H2Protocol):
 
     connection: _Connection
     streams: _Streams
-    stream_buffers: dict[int, StreamBuffer]
+    stream_buffers: dict[int, _Buffer]
     waits = False  # for what has come of one stream to be taken: others would wait with it
 
     def __init__(self, owner: Owner) -> None:
@@ -351,15 +357,16 @@ class H2(H2Protocol):
         except h2.exceptions.ProtocolError:
             return True  # it is closed already
         self.connection.taken(number)
-        await self.forget(number)
+        await self.forget(number, cut=False)
         await self._flush()
         return True
 
-    async def forget(self, number: int) -> None:
-        """Nothing more is sent on a stream, and what comes is dropped."""
+    async def forget(self, number: int, cut: bool = True) -> None:
+        """Nothing more is sent on a stream, and what comes is dropped; `cut`: without an RST_STREAM."""
         self.streams.pop(number, None)
         self.connection.taken(number)  # the connection's window is for all of its streams
         if (buffer := self.stream_buffers.get(number)) is not None:
+            buffer.cut = cut
             await buffer.close()
             self.priority.unblock(number)  # so that hypercorn finds it closed, and puts it away
             await self.has_data.set()

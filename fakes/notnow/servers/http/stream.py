@@ -201,14 +201,23 @@ class Stream:
             headers.append((b"content-length", b"%d" % len(body)))
         shown = b"" if self.head.method == "HEAD" or status in BODILESS else body
         self._still_wanted()
-        if drip or "response" in self.watches or self._status is not None:
-            await self.start(status, headers)
-            await self.write(shown, drip)
-            await self.end()
-            return
+        try:
+            if drip or "response" in self.watches or self._status is not None:
+                await self.start(status, headers)
+                await self.write(shown, drip)
+                await self.end()
+            else:
+                await self._respond_whole(status, headers, shown)
+        except failures:  # more than its content-length has promised: the connection has to say so
+            self.connection.closing = True
+            await self._ended(waiting=True)
+
+    async def _respond_whole(self, status: int, headers: Headers, shown: bytes) -> None:
+        waiting = isinstance(self.protocol, H11) and self.protocol.is_waiting
+        # The body that it waits to send will not be read (RFC 9110 §10.1.1).
+        self.connection.closing = self.connection.closing or waiting
         headers = self._headers(headers)
         self._note(status, headers)
-        waiting = isinstance(self.protocol, H11) and self.protocol.is_waiting
         self._note_sent(len(shown))
         if await self.protocol.whole(self.number, status, headers, shown):
             await self._ended(waiting)
@@ -310,6 +319,7 @@ class Stream:
 
     async def _ended(self, waiting: bool) -> None:
         self.finish()
+        self.connection.exchange = self.exchange
         await self.protocol.taken(self.number)  # what the app has left of the body
         if self.complete or waiting:
             await self.protocol.done(self.number)  # else this stays, and drops what still comes
