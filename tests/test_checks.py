@@ -98,6 +98,63 @@ class TestFaults:
         assert own == ["phase[0].rule[0].reply: 'reply' cannot be done at 'tls'"]
 
 
+class TestFaultsOfHTTP:
+    @pytest.mark.parametrize(
+        ("made", "found"),
+        [
+            (rule("request", stall=True, status=503), "stall: a stalled answer has no reply and no close"),
+            (rule("request", stall=True, body="x"), "stall: a stalled answer has no reply and no close"),
+            (rule("request", stall=True, reset_stream="CANCEL"), "stall: a stalled answer has no reply and no close"),
+            (rule("request", keep=True, headers={"a": "b"}), "keep: 'keep' goes with a reply or a close"),
+            (rule("request", after_bytes=3, headers={"a": "b"}), "after_bytes: nothing is done after these bytes"),
+            (rule("response", after_bytes=3, body="x"), "after_bytes: nothing is done after these bytes"),
+            (
+                rule("response", after_bytes=3, status=421),
+                "status: the head of the answer has left before these bytes",
+            ),
+            (rule("response", drip="1s", close=True), "drip: nothing is said that could drip"),
+            (rule("response", drip="1s", reset_stream="CANCEL"), "drip: nothing is said that could drip"),
+        ],
+    )
+    def test_what_leaves_nothing_to_do(self, made: dict[str, Any], found: str) -> None:
+        assert told(made, protocol="http") == [f"phase[0].rule[0].{found}"]
+
+    @pytest.mark.parametrize(
+        "made",
+        [
+            rule("request", after_bytes=3, status=421),
+            rule("request", after_bytes=3, goaway=True),
+            rule("response", after_bytes=3, reset_stream="CANCEL"),
+            rule("request", keep=True, status=503),
+            rule("request", keep=True, reset_stream="CANCEL"),
+            rule("request", keep=True, goaway={"last": "previous"}),
+            rule("response", drip="1s", status=503, body="x", close=True),
+            rule("enter", delay="1s", goaway=True),
+            rule("enter", delay="1s", reset_stream="CANCEL"),
+            rule("idle", after="5m", delay="1s", altsvc="clear"),
+            rule("request", where={"misdirected": True}, status=421),
+            rule("request", where={"misdirected": ["sni", "none"]}, status=421),
+        ],
+    )
+    def test_what_has_something_to_do(self, made: dict[str, Any]) -> None:
+        assert told(made, protocol="http") == []
+
+    def test_what_a_request_can_be_misdirected_by(self) -> None:
+        (problem,) = problems(document(rule("request", where={"misdirected": 5}, status=421), protocol="http"))
+        assert (problem.key, problem.found) == ("phase[0].rule[0].where.misdirected", "found 5")
+        assert problem.allowed.startswith('"sni", "certificate", true')
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [("headers", {"retry-after": "{left.seconds}"}), ("body", "{left.seconds}"), ("altsvc", "{left.seconds}")],
+    )
+    def test_placeholders_are_looked_at_wherever_something_is_said(self, key: str, value: object) -> None:
+        made = rule("request", **{key: value})
+        found = f"phase[0].rule[0].{key}: {{left.seconds}}: this phase has no end that a clock could tell"
+        assert told(phase(made, lasts="10s"), phase(), protocol="http") == []
+        assert told(made, protocol="http") == [found]
+
+
 class TestPlaceholders:
     LEFT = rule("connect", reply="421 {left.seconds} {left.date}")
 

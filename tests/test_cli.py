@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from notnow import __version__, catalogue
+from notnow.actions import status_line
 from notnow.cli import COMMANDS, group
 from notnow.errors import ScenarioError
 from notnow.scenario import load
@@ -221,7 +222,9 @@ def test_show_leaves_nothing_out(name: str) -> None:
     result = run("show", name)
     assert result.exit_code == 0
     scenario = catalogue.scenario(name)
-    said = [line for rule in scenario.rules() for line in rule.reply or ()]
+    said = [line for rule in scenario.rules() for line in (*(rule.reply or ()), *(rule.body or "").splitlines())]
+    said += [f"{name}: {value}" for rule in scenario.rules() for name, value in rule.headers or ()]
+    said += [status_line(rule.status) for rule in scenario.rules() if rule.status]
     names = [phase.name for phase in scenario.phases]
     for part in (scenario.summary, *names, *scenario.params, *scenario.faults, *scenario.sources, *said):
         assert part in result.stdout

@@ -175,3 +175,47 @@ quota = "10MB"
 def test_ordinals() -> None:
     wanted = ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "101st", "111th"]
     assert [_words.ordinal(n) for n in (1, 2, 3, 4, 11, 12, 13, 21, 101, 111)] == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('on = "request"\nstatus = 503', ("at request", "answers")),
+        ('on = "request"\nstatus = 204', ("at request", "lets it take effect, and answers")),
+        ('on = "response"\nheaders = { age = "5" }', ("at response", "behaves, and adds")),
+        ('on = "response"\ndrip = "1s"', ("at response", "behaves byte by byte (1s apart)")),
+        ('on = "connect"\nstatus = 503\nover = 3', ("at connect, when 3 are in already", "answers, then closes")),
+        (
+            'on = "request"\nover = 3\nreset_stream = "REFUSED_STREAM"',
+            ("at request, when 3 are in progress already", "resets the stream (RST_STREAM REFUSED_STREAM)"),
+        ),
+        ('on = "request"\ngoaway = true', ("at request", "sends GOAWAY NO_ERROR, then behaves")),
+        (
+            'on = "request"\ngoaway = { last = "previous" }',
+            ("at request", "sends GOAWAY NO_ERROR, this request not served"),
+        ),
+        ('on = "request"\norigin = "https://a.test"', ("at request", "declares the connection good for https://a.test (ORIGIN), then behaves")),
+        ('on = "request"\nafter_bytes = 9\nstatus = 421', ("at request", "once 9 bytes have passed, answers")),
+        ('on = "request"\nwhere = { misdirected = "sni" }', ("at request, if its host is not the SNI", "behaves: an exception from the rules after it")),
+        (
+            'on = "request"\nwhere = { misdirected = ["certificate", "none"] }\nstatus = 421',
+            ("at request, if the certificate does not cover its host or it is on the right connection", "answers"),
+        ),
+        (
+            'on = "request"\nwhere = { misdirected = true }\nstatus = 421',
+            ("at request, if it is on the wrong connection", "answers"),
+        ),
+    ],
+)  # fmt: skip
+def test_what_http_rules_do(text: str, words: tuple[str, str]) -> None:
+    made = _words.phases(loads(f'protocol = "http"\n[[phase]]\n[[phase.rule]]\n{text}\n'))[0].rules[0]
+    assert (made.when, made.does) == words
+
+
+def test_a_fault_of_http_in_a_line() -> None:
+    faults = dict(_words.faults(catalogue.scenario("http/coalesced")))
+    assert faults["contour"] == "status = 421"
+    assert faults["apache"] == (
+        "status = 421, content-type: text/html; charset=iso-8859-1, "
+        'body = <!DOCTYPE HTML PUBLIC "-//IETF//DTD HTML 2.0//EN"> …'
+    )

@@ -18,7 +18,9 @@ from notnow.units import Span
 if TYPE_CHECKING:
     from notnow.scenario import Phase, Scenario
 
-_REPLACING = ("reply", "status", "close", "stall", "alert", "data", "reset_stream", "goaway")
+_FRAMES = ("reset_stream", "goaway", "altsvc", "origin")
+_REPLACING = ("reply", "status", "close", "stall", "alert", "data", *_FRAMES)
+_SPOKEN = ("reply", "headers", "body", "altsvc", "origin")  # what may hold live placeholders
 _LIMITS = ("over", "after", "first", "nth")  # the numbers that {limit} may stand for
 _NO_UNTIL = ("enter", "idle")
 _OF_REQUESTS = ("sni_matches_authority", "not_coalesced", "retry_after_honoured", "body_replayed")
@@ -114,34 +116,36 @@ class Checks:
     def _together(self, rule: Rule, path: Path) -> None:
         """Keys of one fault that leave each other nothing to do."""
         unasked = any(self.moments[name].unasked for name in rule.on)
-        says = rule.reply is not None or rule.status is not None or rule.body is not None
-        ends = bool(rule.close or rule.reset_stream)
-        frames = bool(rule.goaway or rule.altsvc or rule.origin)
         answer = "status" if self.scenario.protocol == "http" else "reply"
-        silent = rule.stall or (not says and (ends or unasked or "body" in rule.on))
+        spoken = rule.reply is not None or rule.status is not None or rule.body is not None
+        acts = rule.reply or rule.close or any(getattr(rule, key) for key in _FRAMES)
+        silent = rule.stall or (not spoken and (rule.close or rule.reset_stream or unasked or "body" in rule.on))
         complaints = {
-            "stall": (rule.stall and (says or ends), f"a stalled answer has no {answer} and no close", "one of them"),
-            "status": (
-                rule.status is not None
-                and (rule.reset_stream or (rule.after_bytes is not None and "response" in rule.on)),
-                "there is no answer to come: its stream is reset, or its head has left already",
-                "a status, or reset_stream; after_bytes with a status at 'request'",
+            "stall": (
+                rule.stall and (spoken or rule.close or rule.reset_stream),
+                "a stalled answer has no reply and no close",
+                "one of them",
             ),
             "delay": (
-                rule.delay and (rule.stall or (unasked and not (says or ends or frames))),
+                rule.delay and (rule.stall or (unasked and not acts)),
                 "there is nothing to delay",
                 f"a {answer} or a close beside it, and no stall",
             ),
             "drip": (rule.drip and silent, "nothing is said that could drip", f"a {answer} beside it, and no stall"),
             "keep": (
-                rule.keep is not None and not (says or ends),
-                f"'keep' goes with a {answer} or a close",
-                f"a {answer!r} beside it",
+                rule.keep is not None and not (spoken or rule.close or rule.reset_stream or rule.goaway),
+                "'keep' goes with a reply or a close",
+                "a 'reply' or a 'status' beside it",
             ),
             "after_bytes": (
                 rule.after_bytes is not None and not any(getattr(rule, key) for key in _REPLACING),
                 "nothing is done after these bytes",
-                f"a {answer}, close, stall{' or reset_stream' if answer == 'status' else ' or data'}",
+                "a reply, status, close, stall, data or frame",
+            ),
+            "status": (
+                rule.status is not None and rule.after_bytes is not None and "response" in rule.on,
+                "the head of the answer has left before these bytes",
+                "no 'after_bytes' beside it, or a reset_stream, close or stall",
             ),
             "certificate": (
                 rule.certificate and (rule.alert or rule.close),
@@ -176,9 +180,12 @@ class Checks:
             self.report(self._at(rule, path, "data"), *complaint)
 
     def _live(self, rule: Rule, phase: Phase, path: Path) -> None:
-        """Placeholders of a reply that have no value here."""
-        used = set().union(*(knobs.live_names(line) for line in rule.reply or ()))
-        place = self._at(rule, path, "reply")
+        """Placeholders in what is said that have no value here."""
+        for key in _SPOKEN:
+            used = set().union(*map(knobs.live_names, _texts(getattr(rule, key))))
+            self._placeholders(used, rule, phase, self._at(rule, path, key))
+
+    def _placeholders(self, used: set[str], rule: Rule, phase: Phase, place: Path) -> None:
         if phase.lasts is None:
             for name in sorted(n for n in used if n.startswith("left.")):
                 self.report(
@@ -217,7 +224,7 @@ class Checks:
 
     def _wanted(self, name: str, value: Any, path: Path) -> None:
         items = value if isinstance(value, list) else [value]
-        kinds: tuple[type, ...] = {"tls": (bool,), "size": (int, str)}.get(name, (str,))
+        kinds: tuple[type, ...] = {"tls": (bool,), "size": (int, str), "misdirected": (str, bool)}.get(name, (str,))
         for item in items or [value]:
             if not isinstance(item, kinds) or (isinstance(item, bool) and bool not in kinds):
                 self.report(path, f"found {shown(item)}", _WANTED.get(name, 'a glob, a list of them, or "none"'))
@@ -282,4 +289,16 @@ class Checks:
                 )
 
 
-_WANTED = {"tls": "true or false", "size": 'a number of bytes, a glob, a list of them, or "none"'}
+def _texts(value: object) -> tuple[str, ...]:
+    """The texts in a key of a fault: a reply's lines, the values of headers, a body."""
+    if isinstance(value, str):
+        return (value,)
+    items = value if isinstance(value, tuple) else ()
+    return tuple(item[1] if isinstance(item, tuple) else item for item in items)
+
+
+_WANTED = {
+    "tls": "true or false",
+    "size": 'a number of bytes, a glob, a list of them, or "none"',
+    "misdirected": '"sni", "certificate", true (either, or no SNI), a list of them, or "none"',
+}

@@ -7,7 +7,7 @@ say what is not done.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -183,6 +183,8 @@ def _limits(rule: Rule) -> Iterator[str]:
     for name, wanted in (rule.where or {}).items():
         if isinstance(wanted, Mapping):
             yield from (f"if the {name} {key} {_is(value)}" for key, value in wanted.items())
+        elif name == "misdirected":
+            yield f"if {_either(wanted, lambda why: _MISDIRECTED.get(why, f'misdirected {_match(why)}'))}"
         else:
             yield f"if {name} {_is(wanted)}"
     if rule.chance is not None:
@@ -191,9 +193,21 @@ def _limits(rule: Rule) -> Iterator[str]:
         yield f"at most {times(rule.times)}" + ("" if rule.per == ("server",) else f" for each {_listed(rule.per)}")
 
 
+_MISDIRECTED = {
+    True: "it is on the wrong connection",
+    "sni": "its host is not the SNI",
+    "certificate": "the certificate does not cover its host",
+    "none": "it is on the right connection",
+}
+
+
 def _is(wanted: Any) -> str:
+    return _either(wanted, _match)
+
+
+def _either(wanted: Any, word: Callable[[Any], str]) -> str:
     many = wanted if isinstance(wanted, Sequence) and not isinstance(wanted, str) else [wanted]
-    return " or ".join(_match(one) for one in many)
+    return " or ".join(map(word, many))
 
 
 def _match(wanted: Any) -> str:
@@ -225,14 +239,7 @@ def _step(step: Action) -> str:
         case Send(_, drip):
             return "says" + _dripping(drip)
         case Proceed(instead, drip):
-            what = (
-                "lets it take effect"
-                if instead
-                else "lets it take effect without a word"
-                if instead is not None
-                else "behaves"
-            )
-            return what + (", and says" if instead else "") + _dripping(drip)
+            return _proceeds(instead) + _dripping(drip)
         case EndData(how):
             return _data_ends(how)
         case Close(how):
@@ -247,6 +254,20 @@ def _step(step: Action) -> str:
             return _http_step(step)
 
 
+def _proceeds(instead: tuple[str, ...] | Response | None) -> str:
+    match instead:
+        case None:
+            return "behaves"
+        case ():
+            return "lets it take effect without a word"
+        case Response(status=None):
+            return "behaves, and adds"
+        case Response():
+            return "lets it take effect, and answers"
+        case _:
+            return "lets it take effect, and says"
+
+
 def _http_step(step: Respond | ResetStream | GoAway | AltSvc | Origin) -> str:
     match step:
         case Respond(_, drip):
@@ -254,11 +275,11 @@ def _http_step(step: Respond | ResetStream | GoAway | AltSvc | Origin) -> str:
         case ResetStream(code):
             return f"resets the stream (RST_STREAM {code})"
         case GoAway(code, last):
-            return f"says GOAWAY {code}" + _last_stream(last)
+            return f"sends GOAWAY {code}" + _last_stream(last)
         case AltSvc(value):
             return f"names an alternative service: {value}"
         case Origin(origins):
-            return f"says that the connection is good for {_listed(origins)} (ORIGIN)"
+            return f"declares the connection good for {_listed(origins)} (ORIGIN)"
         case _:
             assert_never(step)
 
@@ -301,6 +322,8 @@ def knobs(scenario: Scenario) -> list[Knob]:
 
 
 def _toml(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_toml, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -349,8 +372,16 @@ def faults(scenario: Scenario) -> list[tuple[str, str]]:
 def _fault(fault: Mapping[str, Any]) -> str:
     reply = fault.get("reply", ())
     said = " / ".join([reply] if isinstance(reply, str) else reply)
-    rest = ", ".join(f"{key} = {_toml(value)}" for key, value in fault.items() if key != "reply")
+    rest = ", ".join(_pair(key, value) for key, value in fault.items() if key != "reply")
     return f"{said}  ({rest})" if said and rest else said or rest
+
+
+def _pair(key: str, value: Any) -> str:
+    """A key of a fault with its value: headers as they are sent, of a text with several lines the first."""
+    if key == "headers":
+        return ", ".join(f"{name}: {_toml(one)}" for name, one in value.items())
+    first, *rest = str(_toml(value)).strip().splitlines() or [""]
+    return f"{key} = {first}{' …' if rest else ''}"
 
 
 def expectations(scenario: Scenario) -> list[str]:

@@ -96,12 +96,15 @@ def _certificate(name: str, scenario: Scenario) -> str:
 
 
 def _rule(page: Page, rule: RuleWords) -> None:
+    import re
+
     from rich.text import Text
 
     alone = len(rule.lines) == 1
-    verb = "answers" if "answers" in rule.does else "says"
-    said = f"{verb} “{rule.lines[0]}”" if alone else f"{verb} the lines below" if rule.lines else verb
-    does = rule.does.replace(verb, said, 1)
+    what, does = f"“{rule.lines[0]}”" if alone else "the lines below", rule.does
+    if rule.lines:
+        does = re.sub(r"\b(says|answers|adds)\b", lambda verb: f"{verb[0]} {what}", does, count=1)
+        does = does.replace("answers the lines", "answers with the lines")
     page.line(Text.assemble("- ", rule.when, ": ", (does, "yellow")), indent=5, hang=2)
     for line in () if alone else rule.lines:
         page.line(Text(line, style="yellow"), indent=9)
