@@ -42,6 +42,7 @@ class Attempt:
     accepted: list[str] = field(default_factory=list)
     refused: list[tuple[str, Exchange]] = field(default_factory=list)
     data: Exchange | None = None
+    left: Exchange | None = None  # with what the client turned away from it
     answered: Exchange | None = None
     failure: Exchange | None = None
     failed_index: int = 0
@@ -63,12 +64,9 @@ class Attempt:
     def fail(self, by: Exchange) -> None:
         if self.failure is None and self.answered is None and not self.final:
             self.failure = by
-            left = self.session.connection
-            if by.reply is None and not by.closed and left.closed_index is not None and left.closed_at is not None:
-                self.failed_index, self.failed_at = left.closed_index, left.closed_at  # the client had enough
-            else:
-                self.failed_index = by.index
-                self.failed_at = by.answered_at if by.answered_at is not None else by.at
+            left = departure(by) if by.reply is None or gone(by) else None
+            answered = by.answered_at if by.answered_at is not None else by.at
+            self.failed_index, self.failed_at = left or (by.index, answered)
 
 
 @dataclass(eq=False, slots=True)
@@ -144,14 +142,30 @@ def address(request: str) -> str:
     return found[1].lower() if found else ""
 
 
+def departure(exchange: Exchange) -> tuple[int, float] | None:
+    """Where and when the client left, if it was the one to end the connection."""
+    c = exchange.connection
+    if c.left_index is not None and c.left_at is not None:
+        return c.left_index, c.left_at
+    if c.ended_by == "client" and c.closed_index is not None and c.closed_at is not None:
+        return c.closed_index, c.closed_at
+    return None
+
+
+def gone(exchange: Exchange) -> bool:
+    """True if a rule has kept the client waiting for the reply, and it left before."""
+    if exchange.fault is None or exchange.closed or exchange.moment in UNASKED:
+        return False
+    left = departure(exchange)
+    return left is not None and (exchange.answered_at is None or left[1] < exchange.answered_at)
+
+
 def put_off(exchange: Exchange) -> bool:
     """A rule has answered with a 4yz, or by hanging up or saying nothing."""
     if exchange.fault is None or exchange.fault == "stopped":
         return False
     code = exchange.code
-    if code is None:
-        return exchange.closed or (exchange.reply is None and exchange.moment not in UNASKED)
-    return 400 <= code < 500
+    return gone(exchange) or (exchange.closed if code is None else 400 <= code < 500)
 
 
 # ---- one session -------------------------------------------------------------------------------------
@@ -164,20 +178,20 @@ def _session(connection: Connection, exchanges: list[Exchange], asked: dict[tupl
     current: Attempt | None = None
     lost: Exchange | None = None  # what was refused before any MAIL
     for x in exchanges:
-        codes, moment = x.codes, x.moment
+        codes, moment = () if gone(x) else x.codes, x.moment
         if 421 in codes and x.fault != "stopped":
             session.told.append(x)
         if moment == "starttls" and codes[:1] == (220,) and session.encrypted_from is not None:
             session.encrypted_from = x.index + 1
         if moment in ENDS_MAIL or moment == "mail":
-            _leave(current)
+            _leave(current, x)
             current = None
         if moment == "mail":
             current = Attempt(session, x, address(x.request))
             session.attempts.append(current)
         if current is not None:
             current = _step(current, x, codes, asked)
-        elif not session.attempts and moment != "quit" and put_off(x) and not _in_progress(x):
+        elif not session.attempts and moment not in ("quit", "idle") and put_off(x):
             lost = x
     _leave(current)
     if not session.attempts:
@@ -197,10 +211,10 @@ def _nameless(session: Session, lost: Exchange | None) -> None:
 def _step(attempt: Attempt, x: Exchange, codes: tuple[int, ...], asked: dict[tuple[str, str], int]) -> Attempt | None:
     """What an exchange means for the mail that is in progress: that, or None where it is not any more."""
     moment, code = x.moment, codes[0] if codes else 0
-    refused = put_off(x) and not _in_progress(x)
+    refused = put_off(x)
     if moment == "rcpt" and attempt.sender is not None:
         recipient = address(x.request)
-        asked[attempt.sender, recipient] = x.index
+        asked[attempt.sender, recipient] = max(x.index, asked.get((attempt.sender, recipient), 0))
         if 200 <= code < 300:
             attempt.accepted.append(recipient)
         elif refused or (code == 552 and x.fault is not None):  # RFC 5321 §4.5.3.1.10: as a 452
@@ -211,22 +225,18 @@ def _step(attempt: Attempt, x: Exchange, codes: tuple[int, ...], asked: dict[tup
         attempt.answered = x
     elif code >= 500 and moment in ("mail", "data", "message"):
         attempt.final = True
-    if refused and (moment in ("mail", "data", "body", "message") or code in (0, 421)):
-        attempt.fail(x)
-    elif 421 in codes[1:] and x.fault != "stopped":  # answered, and then the end
+    ended = 421 in codes[1:] and x.fault != "stopped"  # answered, and then the last word
+    if ended or (refused and (moment in ("mail", "data", "body", "message") or code in (0, 421))):
         attempt.fail(x)
     return None if attempt.failure or attempt.answered or attempt.final else attempt
 
 
-def _in_progress(x: Exchange) -> bool:
-    """The client still waits for the answer."""
-    return x.reply is None and not x.closed and x.connection.ended_by is None
-
-
-def _leave(attempt: Attempt | None) -> None:
+def _leave(attempt: Attempt | None, by: Exchange | None = None) -> None:
     """The client turns away from what it was about: of no use, if not one recipient was taken."""
-    if attempt is not None and not attempt.accepted and attempt.refused:
-        attempt.fail(attempt.refused[-1][1])
+    if attempt is not None:
+        attempt.left = by
+        if not attempt.accepted and attempt.refused:
+            attempt.fail(attempt.refused[-1][1])
 
 
 # ---- which attempt is the next try of which ----------------------------------------------------------

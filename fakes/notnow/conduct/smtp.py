@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from notnow.conduct import backoff
-from notnow.conduct.mail import AT_ONCE, UNASKED, Attempt, Mail, Session, put_off, read
+from notnow.conduct.mail import AT_ONCE, UNASKED, Attempt, Mail, Session, departure, gone, put_off, read
 from notnow.conduct.rules import NOT_EXERCISED, Evidence, Finding, Rule, Run, broken, held
 from notnow.journal import Exchange, Journal
 from notnow.moments import MOMENTS
@@ -135,12 +135,10 @@ def _patient(run: Run) -> Finding:
 
 def _waited(x: Exchange) -> tuple[float, bool]:
     """How long a client has waited for a reply, and whether it then left without one. Who still waits may yet leave."""
-    connection = x.connection
-    if x.answered_at is not None:
-        return x.answered_at - x.at, False
-    if x.closed or connection.ended_by != "client" or connection.closed_at is None:
-        return 0.0, False
-    return connection.closed_at - x.at, True
+    left = departure(x)
+    if gone(x) and left is not None:
+        return left[1] - x.at, True
+    return (x.answered_at - x.at if x.answered_at is not None else 0.0), False
 
 
 _NAMES = {"connect": "the connection", "mail": "MAIL", "rcpt": "RCPT", "data": "DATA", "message": "the final dot"}
@@ -566,12 +564,12 @@ def _many_recipients(run: Run) -> Finding:
         full = [(r, x) for r, x in attempt.refused if x.code in (452, 552)]
         if not full or not attempt.accepted or attempt.sender is None:
             continue
-        recipient, x = full[0]
+        if attempt.data is None and attempt.failure is None:
+            left = attempt.left or (departure(full[0][1]) and attempt.session.connection)
+            if left:
+                return broken("those that had been taken were not sent the message", full[0][1], left)
+            continue  # it may still say DATA
         told += 1
-        if attempt.data is None and attempt.failure is None and attempt.session.connection.ended_by != "fake":
-            if attempt.session.connection.ended_by is None and attempt is attempt.session.attempts[-1]:
-                continue  # it may still say DATA
-            return broken("those that had been taken were not sent the message", x, attempt.session.exchanges[-1])
         for recipient, x in full:
             if mail.asked[attempt.sender, recipient] <= x.index:
                 return broken(f"{recipient} was one too many, and was not tried again", x)
