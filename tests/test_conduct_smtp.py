@@ -7,8 +7,8 @@ import contextlib
 import smtplib
 import sys
 import time
-from collections.abc import Callable, Iterator
-from email.message import EmailMessage
+from collections.abc import Iterator
+from typing import Any
 
 import aiosmtplib
 import pytest
@@ -16,10 +16,11 @@ import tenacity
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from live import SEED, variants
+from live_smtp import SMTP
 from notnow import FakeSMTP, ManualClock, Scenario
-from notnow.clock import Clock
 from notnow.conduct import smtp
-from notnow.conduct.rules import Finding, Run, judge, of_protocol, select
+from notnow.conduct.rules import Finding, Run, judge, select
 from notnow.conduct.verdict import in_words
 from notnow.fast_forward import FastForward
 from notnow.journal import Connection, Exchange, Journal
@@ -805,6 +806,158 @@ class TestNoDowngrade:
             kept("no-downgrade", server)
             tries(server)
             assert broke("no-downgrade", server)[1] == ["#1 tls not", "#2 mail 250"]
+
+
+# ---- whole clients -----------------------------------------------------------------------------------
+
+
+def verdicts(server: FakeSMTP) -> dict[str, str]:
+    """What was held and what was broken."""
+    server.settle()
+    found = judge(Run([server.journal]))
+    return {v.rule.id.removeprefix("smtp."): v.outcome for v in found if v.outcome != "not exercised"}
+
+
+def sends(server: FakeSMTP, number: int = 1) -> None:
+    with smtplib.SMTP(server.host, server.port, "client.test", timeout=300) as client:
+        client.sendmail("a@client.test", ["b@server.test"], letter(number))
+
+
+def persistent(wait: tenacity.wait.wait_base, attempts: int) -> tenacity.Retrying:
+    return tenacity.Retrying(wait=wait, stop=tenacity.stop_after_attempt(attempts), reraise=True)
+
+
+@pytest.fixture
+def forward() -> Iterator[FastForward]:
+    with FastForward() as on:
+        yield on
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="fast_forward needs poll()")
+class TestSenders:
+    """What people send mail with, under an overload of ten minutes and elsewhere."""
+
+    def test_smtplib_as_it_is(self, forward):
+        with FakeSMTP("smtp/overload", outage="10m", clock=forward.clock) as server:
+            with pytest.raises(smtplib.SMTPConnectError):
+                sends(server)
+            assert verdicts(server) == {
+                "nothing-but-quit": "held", "survives-421": "held", "remembers-busy-host": "held", "tries-again": "broken",
+                "class-first": "held",
+            }  # fmt: skip
+
+    def test_smtplib_in_a_loop_without_a_wait(self, forward):
+        with FakeSMTP("smtp/overload", outage="10m", clock=forward.clock) as server:
+            for _ in range(20):
+                with pytest.raises(smtplib.SMTPConnectError):
+                    sends(server)
+            broken = {rule for rule, outcome in verdicts(server).items() if outcome == "broken"}
+            assert broken == {"wait-before-retry", "retry-interval", "remembers-busy-host", "intervals-grow"}
+
+    def test_smtplib_in_a_loop_over_its_queue(self, forward):
+        with FakeSMTP("smtp/overload", outage="10m", clock=forward.clock) as server:
+            for wait in (1200, 0):
+                for number in range(8):
+                    with contextlib.suppress(smtplib.SMTPConnectError):
+                        sends(server, number)
+                time.sleep(wait)
+            broken = {rule for rule, outcome in verdicts(server).items() if outcome == "broken"}
+            assert broken == {"remembers-busy-host"}  # each message was tried once, and again after 20 minutes
+
+    def test_tenacity_with_a_back_off(self, forward):
+        with FakeSMTP("smtp/overload", outage="10m", clock=forward.clock) as server:
+            persistent(tenacity.wait_exponential(multiplier=60), 9)(sends, server)
+            assert verdicts(server) == {
+                "nothing-but-quit": "held", "survives-421": "held", "wait-before-retry": "held", "retry-interval": "held",
+                "tries-again": "held", "no-bounce-for-421": "held", "intervals-grow": "held",
+                "remembers-busy-host": "held", "no-second-copy": "held", "class-first": "held",
+            }  # fmt: skip
+            assert kept("intervals-grow", server) == "the gaps were 1m, 2m, 4m, 8m: exponential"
+
+    def test_tenacity_as_it_is(self, forward):
+        """By itself it waits not at all."""
+        with FakeSMTP("smtp/overload", outage="10m", clock=forward.clock) as server:
+            with pytest.raises(smtplib.SMTPConnectError):
+                persistent(tenacity.wait_none(), 5)(sends, server)
+            assert verdicts(server)["wait-before-retry"] == "broken"
+            assert broke("intervals-grow", server)[0] == "the gaps were 0s, 0s, 0s, 0s: immediate"
+
+    def test_tenacity_resends_what_was_accepted_if_it_retries_any_error(self, forward):
+        """smtplib reports the 421 after the 250 from QUIT, if at all; who retries then sends a second copy."""
+
+        def send() -> None:
+            client = smtplib.SMTP(server.host, server.port, "client.test")
+            client.sendmail("a@client.test", ["b@server.test"], letter())
+            code, text = client.noop()
+            client.close()
+            if code != 250:
+                raise smtplib.SMTPResponseException(code, text)
+
+        with FakeSMTP("smtp/accepted-then-421", clock=forward.clock) as server:
+            with pytest.raises(smtplib.SMTPResponseException):
+                persistent(tenacity.wait_fixed(60), 2)(send)
+            assert verdicts(server)["no-second-copy"] == "broken"
+
+    def test_aiosmtplib_as_it_is(self, forward):
+        async def main() -> None:
+            await aiosmtplib.send(
+                letter(), sender="a@client.test", recipients=["b@server.test"], hostname=server.host, port=server.port,
+                local_hostname="client.test", timeout=60,
+            )  # fmt: skip
+
+        with FakeSMTP("smtp/at-stage", stage="rcpt", clock=forward.clock) as server:
+            with pytest.raises(aiosmtplib.SMTPException):
+                asyncio.run(main())
+            assert verdicts(server)["tries-again"] == "broken"
+            assert verdicts(server)["survives-421"] == "held"
+        with FakeSMTP("smtp/healthy", clock=forward.clock) as server:
+            server.play(rules(one("message", delay="5m")))
+            with pytest.raises(aiosmtplib.SMTPException):
+                asyncio.run(main())  # its time-out is a minute, as it is by default
+            assert broke("patience", server)[0] == "it left after 1m; 10m is what the reply to the final dot may take"
+
+    def test_aiosmtplib_with_several_workers(self, forward):
+        async def worker(number: int) -> None:
+            delay = 60.0 + 7 * number
+            while True:
+                try:
+                    await aiosmtplib.send(
+                        letter(number), sender=f"{number}@client.test", recipients=["b@server.test"],
+                        hostname=server.host, port=server.port, local_hostname="client.test", timeout=60,
+                    )  # fmt: skip
+                except aiosmtplib.SMTPException:
+                    await asyncio.sleep(delay)
+                    delay *= 2
+                else:
+                    return
+
+        async def main() -> None:
+            await asyncio.gather(*map(worker, range(4)))
+
+        with FakeSMTP("smtp/overload", outage="10m", clock=forward.clock) as server:
+            asyncio.run(main())
+            server.assert_delivered()
+            assert "broken" not in verdicts(server).values()
+            assert kept("wait-before-retry", server) == "it waited at least 1m"
+
+
+def alone() -> Iterator[Any]:
+    """Every variant of every scenario that takes no other client, and no real time, to be met."""
+    for name, knobs in variants(SMTP, "smtp"):
+        case = SMTP.case(name)
+        if not (case.fast or case.holding or case.witness):
+            yield pytest.param(name, knobs, id="-".join([name, *map(str, knobs.values())]))
+
+
+@pytest.mark.parametrize(("name", "knobs"), list(alone()))
+def test_a_careful_client_breaks_no_rule_in_any_scenario(name, knobs):
+    case = SMTP.case(name)
+    with FakeSMTP(name, clock=ManualClock(), seed=SEED, **{**case.knobs, **knobs}) as server:
+        client = SMTP.client(server, case, knobs, **({"patience": 0.25} if case.times_out(knobs) else {}))
+        assert SMTP.deliver(client, case)
+        server.settle()
+        broken = [in_words(v) for v in judge(Run([server.journal])) if v.outcome == "broken"]
+        assert not broken, "\n".join(broken)
 
 
 # ---- no occasion, any journal ------------------------------------------------------------------------

@@ -372,9 +372,14 @@ def _spreads(run: Run) -> Finding:
             if len(window) == HERD and _side_by_side(window):
                 why = f"{HERD} connections came back within {show(attempt.began.at - window[0].began.at)}"
                 return broken(why, *(a.session.connection for a in window))
-    if not any(len(retries) >= HERD for retries in waited.values()):
+    several = any(sum(_is_second(a) for a in retries) >= HERD for retries in waited.values())
+    if not several:
         return NOT_EXERCISED
     return held("no herd came back together" if most < HERD else "they came back one after the other")
+
+
+def _is_second(attempt: Attempt) -> bool:
+    return attempt.earlier is not None and attempt.earlier.earlier is None
 
 
 def _side_by_side(window: Iterable[Attempt]) -> bool:
