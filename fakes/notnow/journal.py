@@ -115,12 +115,12 @@ class Connection:
 
     `ended_by` is "client" or "fake", None while it lives. `after` is what the client still said once the
     fake had decided to close, clipped; `after_bytes` counts all of it. `left_index` is where the client said that
-    it was leaving, or ended its side: the end may be seen later than its next connection.
+    it was leaving, or ended its side, and `left_at` when: the end may be seen later than its next connection.
     """
 
     __slots__ = (
         "_log", "after", "after_bytes", "client", "closed_at", "closed_index", "ended_by", "error", "id", "index",
-        "journal", "left_index", "number", "opened_at", "peer_port", "server", "tls",
+        "journal", "left_at", "left_index", "number", "opened_at", "peer_port", "server", "tls",
     )  # fmt: skip
 
     def __init__(self, journal: Journal, number: int, id: str, client: str, peer_port: int) -> None:
@@ -132,6 +132,7 @@ class Connection:
         self.closed_at: float | None = None
         self.closed_index: int | None = None
         self.left_index: int | None = None
+        self.left_at: float | None = None
         self.ended_by: str | None = None
         self.error: str | None = None
         self.tls: TLS | None = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from notnow.conduct import attempts
 from notnow.errors import NotNowError, unknown
@@ -25,6 +25,7 @@ Level = Literal["must", "should", "advice"]
 LEVELS: tuple[Level, ...] = ("must", "should", "advice")  # the strictest first
 Outcome = Literal["held", "broken", "not exercised"]
 Evidence = Exchange | Connection
+T = TypeVar("T")
 
 
 class UnknownRuleError(NotNowError, ValueError):
@@ -62,6 +63,7 @@ class Run:
 
     def __init__(self, journals: Sequence[Journal], scenarios: Sequence[Scenario] = ()) -> None:
         self.journals, self.scenarios = tuple(journals), tuple(scenarios)
+        self._worked_out: dict[Callable[[Run], Any], Any] = {}
 
     def of(self, protocol: str) -> Run:
         """What the fakes of one protocol have seen."""
@@ -95,6 +97,13 @@ class Run:
         """Each attempt that followed a refusal of the same client by the same server."""
         found = [r for journal in self.journals for r in attempts.retries(journal.since_play())]
         return sorted(found, key=lambda r: r.attempt.index)
+
+    def once(self, work: Callable[[Run], T]) -> T:
+        """What several rules of a protocol need of a run: it is worked out for the first that asks."""
+        if work not in self._worked_out:
+            self._worked_out[work] = work(self)
+        found: T = self._worked_out[work]
+        return found
 
     def after(self, exchange: Exchange) -> list[Exchange]:
         """What came later on the same connection, unasked words of the fake left out."""

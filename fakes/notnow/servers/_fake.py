@@ -458,7 +458,7 @@ class Fake(Assertions):
 
     def leaving(self, record: Connection) -> None:
         """The client is about to go: its places are free."""
-        record.left_index = self.clock.stamp()
+        record.left_index, record.left_at = self.clock.stamp(), self.clock.now()
         self.feed(Left(record.id))
 
     def hello(self, record: Connection, sni: str | None) -> Script | None:
