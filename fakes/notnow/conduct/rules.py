@@ -6,6 +6,7 @@ or that this run had no occasion for it. The rules of a protocol are in the file
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -41,6 +42,11 @@ class Finding:
 
 
 NOT_EXERCISED = Finding("not exercised")
+
+
+def not_exercised(why: str) -> Finding:
+    """There was an occasion, but what the client did then proves nothing; `why` says so."""
+    return Finding("not exercised", why)
 
 
 def held(why: str = "", *evidence: Evidence) -> Finding:
@@ -99,6 +105,18 @@ class Run:
     def after(self, exchange: Exchange) -> list[Exchange]:
         """What came later on the same connection, unasked words of the fake left out."""
         return [x for x in self.by_connection[exchange.connection] if x.index > exchange.index and x.request]
+
+
+def crowd(exchanges: Iterable[Exchange], most: int, within: float) -> list[Exchange]:
+    """The first exchanges of which there are more than `most` within so many seconds; they come in order."""
+    recent: deque[Exchange] = deque()
+    for exchange in exchanges:
+        recent.append(exchange)
+        while exchange.at - recent[0].at > within:
+            recent.popleft()
+        if len(recent) > most:
+            return list(recent)
+    return []
 
 
 @dataclass(frozen=True, slots=True)
