@@ -6,7 +6,7 @@ import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 
-from notnow.conduct.rules import NOT_EXERCISED, Finding, Rule, Run, broken, crowd, held, not_exercised
+from notnow.conduct.rules import NOT_EXERCISED, Finding, Rule, Run, broken, crowd, held, many, not_exercised
 from notnow.journal import Connection, Exchange, Journal
 from notnow.units import show, show_size
 
@@ -52,11 +52,6 @@ def _who(exchange: Exchange) -> Who:
     return exchange.connection.journal, exchange.connection.client
 
 
-def _times(n: int, what: str) -> str:
-    plural = f"{what[:-1]}ies" if what.endswith(("ly", "ry")) else f"{what}s"
-    return f"{n} {what if n == 1 else plural}"
-
-
 def _verb(line: str) -> str:
     return re.sub(r"^[^A-Za-z]+", "", line).partition(" ")[0].upper()  # an urgent ABOR has Telnet's signs before it
 
@@ -92,7 +87,7 @@ def _notices_the_close(run: Run) -> Finding:
     if not closed:
         return NOT_EXERCISED
     how = f"; {learned} of them it noticed by its next command" if learned else ""
-    return held(f"{_times(closed, 'connection')} closed under it{how}")
+    return held(f"{many(closed, 'connection')} closed under it{how}")
 
 
 def _nothing_after_a_refused_greeting(run: Run) -> Finding:
@@ -104,7 +99,7 @@ def _nothing_after_a_refused_greeting(run: Run) -> Finding:
         for later in _commands(run.by_connection[greeting.connection]):
             if later.moment != "quit":
                 return broken(f"{_verb(later.request)} came after {greeting.code}", greeting, later)
-    return held(_times(len(refused), "refused greeting")) if refused else NOT_EXERCISED
+    return held(many(len(refused), "refused greeting")) if refused else NOT_EXERCISED
 
 
 def _commands(exchanges: Iterable[Exchange]) -> Iterator[Exchange]:
@@ -148,7 +143,7 @@ def _reads_to_the_last_line(run: Run) -> Finding:
             codes = x.codes
             mistaken = taken[:1] in ("1", "2") and bool(codes) and codes[-1] >= 300
             before = x
-    return held(f"{_times(long, 'reply')} of several lines") if long else NOT_EXERCISED
+    return held(f"{many(long, 'reply', 'replies')} of several lines") if long else NOT_EXERCISED
 
 
 def _first_line(exchange: Exchange) -> str:
@@ -189,7 +184,7 @@ def _starts_over(run: Run) -> Finding:
         if x.rule and x.refused and x.closed:
             refused.add(_who(x))
     begun = sum(1 for connection in again if any(_commands(run.by_connection[connection])))
-    return held(f"it began anew on {_times(begun, 'connection')}") if begun else NOT_EXERCISED
+    return held(f"it began anew on {many(begun, 'connection')}") if begun else NOT_EXERCISED
 
 
 def _sets_up_again(run: Run) -> Finding:
@@ -211,7 +206,7 @@ def _sets_up_again(run: Run) -> Finding:
                 return broken(f"{key[1]!r} was of type {its_type}, and now it is of type {of_type}", before, x)
         if not x.facts["whole"]:
             cut[key] = x, path, of_type
-    return held(f"{_times(repeated, 'transfer')} set up again as before") if repeated else NOT_EXERCISED
+    return held(f"{many(repeated, 'transfer')} set up again as before") if repeated else NOT_EXERCISED
 
 
 def _full(run: Run) -> list[tuple[Exchange, int]]:
@@ -284,7 +279,7 @@ def _is_no_storm(run: Run) -> Finding:
             why = f"{len(storm)} connections were refused within {show(storm[-1].at - storm[0].at)}, and still it came"
             return broken(why, *storm)
     most = max(map(len, refused.values()), default=0)
-    return held(f"{_times(most, 'connection')} refused") if most > 1 else NOT_EXERCISED
+    return held(f"{many(most, 'connection')} refused") if most > 1 else NOT_EXERCISED
 
 
 def _comes_back_when_needed(run: Run) -> Finding:
@@ -310,7 +305,7 @@ def _lets_the_connection_rest(run: Run) -> Finding:
         said += len(noops)
         if flood := crowd(noops, *FLOOD):
             return broken(f"{len(flood)} NOOPs within {show(flood[-1].at - flood[0].at)}", *flood)
-    return held(_times(said, "NOOP")) if said else NOT_EXERCISED
+    return held(many(said, "NOOP")) if said else NOT_EXERCISED
 
 
 def _spares_the_password(run: Run) -> Finding:
@@ -326,7 +321,7 @@ def _spares_the_password(run: Run) -> Finding:
             why = f"the password of {name or 'nobody'} was given {len(burnt)} times within {show(burnt[-1].at - burnt[0].at)}"
             return broken(why, *burnt)
     most = max(map(len, refused.values()), default=0)
-    return held(f"{_times(most, 'try')} at most for a user") if most else NOT_EXERCISED
+    return held(f"{many(most, 'try', 'tries')} at most for a user") if most else NOT_EXERCISED
 
 
 # ---- transfers that were cut ---------------------------------------------------------------------
@@ -390,7 +385,7 @@ def _mends_what_was_cut(run: Run) -> Finding:
             mended += bool(facts["whole"])
         if not facts["whole"] and _was_cut(x):
             cut[key] = x, (there if appends else facts["offset"]) + facts["bytes"]
-    left = f"{_times(len(cut), 'piece')} left; what it has told its user is not seen from here"
+    left = f"{many(len(cut), 'piece')} left; what it has told its user is not seen from here"
     if mended:
         return held(f"{mended} mended" + (f", {left}" if cut else ""))
     return not_exercised(left) if cut else NOT_EXERCISED
@@ -411,7 +406,7 @@ def _renames_what_is_whole(run: Run) -> Finding:
             if x.moment == "rnfr" and piece is not None:
                 return broken(f"{_named(x.request)} got another name, and only a piece of it had come", piece, x)
             renamed += x.moment == "rnfr"
-    return held(f"{_times(renamed, 'file')} renamed") if renamed else NOT_EXERCISED
+    return held(f"{many(renamed, 'file')} renamed") if renamed else NOT_EXERCISED
 
 
 # ---- silence -------------------------------------------------------------------------------------

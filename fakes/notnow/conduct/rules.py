@@ -119,6 +119,11 @@ def crowd(exchanges: Iterable[Exchange], most: int, within: float) -> list[Excha
     return []
 
 
+def many(n: int, what: str, plural: str = "") -> str:
+    """So many of something, for a `why`."""
+    return f"{n} {what if n == 1 else plural or what + 's'}"
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A rule of conduct.
