@@ -234,18 +234,18 @@ def _full(run: Run) -> list[tuple[Exchange, int]]:
 
 
 def _uses_fewer_connections(run: Run) -> Finding:
-    first: dict[Who, tuple[Exchange, int]] = {}  # the fewest that were too many
+    told: dict[Who, tuple[Exchange, int]] = {}  # how many are enough, and where it was told so
     for refusal, others in _full(run):
         if others < 1:
             continue  # it is others who hold the places
-        before = first.get(_who(refusal))
+        before = told.get(_who(refusal))
         if before is not None and others >= before[1]:
             why = f"it asked for one more when it had {others}, and had been told that {before[1]} are enough"
             return broken(why, before[0], refusal)
-        first[_who(refusal)] = refusal, others
-    if not first:
+        told[_who(refusal)] = refusal, others
+    if not told:
         return NOT_EXERCISED
-    return held(f"with {min(others for _, others in first.values())} open it asked for no more")
+    return held(f"with {min(others for _, others in told.values())} open it asked for no more")
 
 
 def _waits(run: Run) -> Finding:
@@ -332,15 +332,25 @@ def _named(request: str) -> str:
     return request.strip().partition(" ")[2].rstrip("/").rpartition("/")[2]
 
 
-def _was_cut(exchange: Exchange) -> bool:
-    """True for a transfer that the fake has cut."""
-    return bool(exchange.rule) or exchange.connection.ended_by == "fake"
+def _cut_by_the_fake(run: Run) -> set[int]:
+    """The transfers (by `id`) that the fake has cut, or that were under way when it closed."""
+    cut = set()
+    for connection, exchanges in run.by_connection.items():
+        last: Exchange | None = None
+        for x in exchanges:
+            if x.facts and "direction" in x.facts:
+                last = x
+            if last is not None and x.rule and (x is last or x.moment == "transfer"):
+                cut.add(id(last))
+        if last is not None and connection.ended_by == "fake":
+            cut.add(id(last))
+    return cut
 
 
 def _resumes(run: Run) -> Finding:
     cut: dict[tuple[Who, str, str], tuple[Exchange, int]] = {}
     gone: set[tuple[Who, str]] = set()  # names of which it was told since that nothing is there
-    resumed = 0
+    resumed, by_the_fake = 0, _cut_by_the_fake(run)
     for x in run.exchanges:
         who, facts = _who(x), x.facts or {}
         if x.moment in ("size", "mlst") and (x.code == 550 or (x.reply or "").startswith("213 0")):
@@ -358,7 +368,7 @@ def _resumes(run: Run) -> Finding:
             resumed += 1
         gone.discard(name)
         there = (there if appends else facts["offset"]) + facts["bytes"]
-        if not facts["whole"] and _was_cut(x) and there >= WORTH:
+        if not facts["whole"] and id(x) in by_the_fake and there >= WORTH:
             cut[key] = x, there
     return held(f"it went on {resumed} times from where it was cut") if resumed else NOT_EXERCISED
 
@@ -366,16 +376,18 @@ def _resumes(run: Run) -> Finding:
 def _mends_what_was_cut(run: Run) -> Finding:
     cut: dict[tuple[Who, str], tuple[Exchange, int]] = {}  # the pieces that are there, and how much they are
     looked: dict[Who, int] = {}  # when it last asked what is there
-    mended = 0
+    mended, by_the_fake = 0, _cut_by_the_fake(run)
     for x in run.exchanges:
         who, facts = _who(x), x.facts or {}
         if x.moment in _LOOKS and x.code is not None and x.code < 500:
             looked[who] = x.index
-        if facts.get("direction") != "upload" or not (facts["bytes"] or facts["whole"]):
+        if facts.get("direction") != "upload":
             continue
         key = who, str(facts["path"])
-        before, there = cut.pop(key, (None, 0))
         appends = x.moment == "appe"
+        if not (facts["bytes"] or facts["whole"]) and (key not in cut or facts["offset"] <= cut[key][1]):
+            continue  # it never began
+        before, there = cut.pop(key, (None, 0))
         if before is not None:
             if appends and looked.get(who, 0) < before.index:
                 why = f"{show_size(facts['bytes'])} were put behind a piece of {key[1]}, and it had not asked how much that is"
@@ -383,7 +395,7 @@ def _mends_what_was_cut(run: Run) -> Finding:
             if not appends and facts["offset"] > there:
                 return broken(f"{there} bytes of {key[1]} had come, and it went on at {facts['offset']}", before, x)
             mended += bool(facts["whole"])
-        if not facts["whole"] and _was_cut(x):
+        if not facts["whole"] and id(x) in by_the_fake:
             cut[key] = x, (there if appends else facts["offset"]) + facts["bytes"]
     left = f"{many(len(cut), 'piece')} left; what it has told its user is not seen from here"
     if mended:
@@ -393,13 +405,13 @@ def _mends_what_was_cut(run: Run) -> Finding:
 
 def _renames_what_is_whole(run: Run) -> Finding:
     cut: dict[tuple[Who, str], Exchange] = {}  # by the name that is left when the directory is taken away
-    renamed = 0
+    renamed, by_the_fake = 0, _cut_by_the_fake(run)
     for x in run.exchanges:
         facts = x.facts or {}
         if facts.get("direction") == "upload" and (facts["bytes"] or facts["whole"]):
             name = _who(x), str(facts["path"]).rpartition("/")[2]
             cut.pop(name, None)
-            if not facts["whole"] and _was_cut(x):
+            if not facts["whole"] and id(x) in by_the_fake:
                 cut[name] = x
         elif x.moment in ("rnfr", "dele") and x.code is not None and x.code < 400:
             piece = cut.pop((_who(x), _named(x.request)), None)
