@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 
 from notnow.conduct.attempts import IDEMPOTENT
@@ -27,10 +28,6 @@ _ALTSVC = re.compile(r"^ALTSVC ", re.MULTILINE)
 _HOST = re.compile(r"^\w+://(\[[^\]]*\]|[^:/]*)")
 
 
-def _requests(run: Run) -> Iterator[Exchange]:
-    return (x for x in run.exchanges if x.facts and "method" in x.facts)
-
-
 def _fact(exchange: Exchange, name: str) -> object:
     return (exchange.facts or {}).get(name)
 
@@ -44,17 +41,15 @@ def _is(exchange: Exchange, *statuses: int) -> bool:
     return _fact(exchange, "status") in statuses
 
 
-def _tries(run: Run) -> list[list[Exchange]]:
-    """The requests that a client has made, each with all the times that it came, on whichever server."""
-    found: dict[tuple[str, str], list[Exchange]] = {}
-    for x in _requests(run):
-        found.setdefault((x.connection.client, x.request), []).append(x)
-    return list(found.values())
-
-
 def _again(run: Run) -> Iterator[tuple[Exchange, Exchange]]:
     """Each time that a request came again: the time before, and this one."""
-    return (pair for tries in _tries(run) for pair in pairwise(tries))
+    return (pair for tries in run.tries for pair in pairwise(tries))
+
+
+@lru_cache(maxsize=1024)
+def _has_name(host: str) -> bool:
+    """False for an address, which is never an SNI (RFC 6066 §3)."""
+    return bool(host) and not is_address(host)
 
 
 def _made_for(connection: Connection, first: Exchange) -> str:
@@ -76,14 +71,14 @@ def _goes_elsewhere(run: Run) -> Finding:
             elsewhere += 1
     if elsewhere:
         return held(f"asked again {many(elsewhere, 'time')}, on another connection")
-    if any(_is(x, 421) for x in _requests(run)):
+    if any(_is(x, 421) for x in run.requests):
         return not_exercised("nothing was asked again: a retry is allowed, and not asked for")
     return NOT_EXERCISED
 
 
 def _retries_once(run: Run) -> Finding:
     told, new = 0, 0
-    for tries in _tries(run):
+    for tries in run.tries:
         streak: list[Exchange] = []  # of 421, in one call
         for x in tries:
             if streak and x.at - streak[0].at > CALL:
@@ -101,8 +96,10 @@ def _retries_once(run: Run) -> Finding:
 def _retries_for_the_origin(run: Run) -> Finding:
     matched = 0
     for before, again in _again(run):
+        if not _is(before, 421) or again.connection is before.connection:
+            continue
         tls, host = again.connection.tls, str(_fact(again, "host"))
-        if not _is(before, 421) or again.connection is before.connection or tls is None or is_address(host):
+        if tls is None or not _has_name(host):
             continue
         if tls.sni is None or tls.sni.lower() != host:
             why = f"the retry for {host} came on a connection that was made for {tls.sni or 'nobody'}"
@@ -134,29 +131,32 @@ def _forgets_the_origin(run: Run) -> Finding:
 
 def _drops_the_alternative(run: Run) -> Finding:
     told: dict[tuple[str, str], Journal] = {}  # who was told of an alternative, for which authority -> by which server
-    dropped: dict[tuple[str, str, Journal], Exchange] = {}
-    for x in _requests(run):
-        who, authority, server = x.connection.client, str(_fact(x, "authority")), x.connection.journal
-        refusal = dropped.get((who, authority, server))
+    dropped: dict[tuple[str, str, Journal, object], Exchange] = {}
+    for x in run.requests:
+        key, server = (x.connection.client, str(_fact(x, "authority"))), x.connection.journal
+        place = *key, server, _fact(x, "alt-used")
+        refusal = dropped.get(place)
         if refusal is not None:
-            return broken(f"{authority} was asked for again at the alternative that had answered 421", refusal, x)
-        by = told.get((who, authority))
+            return broken(f"{key[1]} was asked for again at the alternative that had answered 421", refusal, x)
+        by = told.get(key)
         if _is(x, 421):
-            if by is not None and by is not server:
-                dropped[who, authority, server] = x
+            if place[3] or (by is not None and by is not server):
+                dropped[place] = x
         elif by is None and (_fact(x, "alt-svc") or _ALTSVC.search(x.reply or "")):
-            told[who, authority] = server
+            told[key] = server
     return held(f"{many(len(dropped), 'alternative')} dropped") if dropped else NOT_EXERCISED
 
 
 def _ignores_alt_svc_in_421(run: Run) -> Finding:
     told: dict[tuple[str, str], Exchange] = {}
     otherwise: set[tuple[str, str]] = set()  # who was told of an alternative by another answer as well
-    for x in _requests(run):
+    for x in run.requests:
         key = x.connection.client, str(_fact(x, "authority"))
-        before = told.get(key)
-        if before is not None and key not in otherwise and before.connection.journal is not x.connection.journal:
-            return broken(f"{key[1]} was asked for where the Alt-Svc of a 421 had sent it", before, x)
+        before, used = told.get(key), str(_fact(x, "alt-used") or "")
+        if before is not None and key not in otherwise:
+            there = used and used in str(_fact(before, "alt-svc"))
+            if there or before.connection.journal is not x.connection.journal:
+                return broken(f"{key[1]} was asked for where the Alt-Svc of a 421 had sent it", before, x)
         if _ALTSVC.search(x.reply or "") or (_fact(x, "alt-svc") and not _is(x, 421)):
             otherwise.add(key)
         elif _fact(x, "alt-svc"):
@@ -164,7 +164,7 @@ def _ignores_alt_svc_in_421(run: Run) -> Finding:
     if not told:
         return NOT_EXERCISED
     if len(run.journals) == 1:
-        return not_exercised("the alternative is no fake of this run: whether it was asked is not seen")
+        return not_exercised("who is sent to a server that is no fake of this run is not seen there")
     return held(f"{many(len(told), 'authority', 'authorities')} had an Alt-Svc in a 421")
 
 
@@ -173,9 +173,9 @@ def _ignores_alt_svc_in_421(run: Run) -> Finding:
 
 def _sends_sni(run: Run, *versions: str) -> Finding:
     named = 0
-    for x in _requests(run):
+    for x in run.requests:
         tls, host = x.connection.tls, str(_fact(x, "host"))
-        if tls is None or _fact(x, "version") not in versions or not host or is_address(host):
+        if tls is None or _fact(x, "version") not in versions or not _has_name(host):
             continue
         if tls.sni is None:
             return broken(f"{host} was asked for on a connection without an SNI", x.connection, x)
@@ -194,7 +194,7 @@ def _sends_sni_on_http1(run: Run) -> Finding:
 def _coalesces_what_is_covered(run: Run) -> Finding:
     foreign = 0
     firsts: dict[Connection, Exchange] = {}
-    for x in _requests(run):
+    for x in run.requests:
         first = firsts.setdefault(x.connection, x)
         made_for = _made_for(x.connection, first)
         if x.connection.tls is None or _fact(x, "host") in (made_for, ""):
@@ -218,6 +218,11 @@ def _is_lost(before: Exchange, again: Exchange) -> bool:
         return False
     ends = [i for i in (connection.left_index, connection.closed_index) if i is not None]
     return before.closed or "RST_STREAM" in (before.reply or "") or any(i < again.index for i in ends)
+
+
+def _is_refused(exchange: Exchange) -> bool:
+    status = _fact(exchange, "status")
+    return status >= 400 if isinstance(status, int) else exchange.refused
 
 
 def _goaways(run: Run) -> dict[Connection, int]:
@@ -251,14 +256,14 @@ def _does_not_repeat_blindly(run: Run) -> Finding:
             return broken(f"{method} got no answer, and came again: it may have been carried out twice", before, again)
     if safe:
         return held(f"{safe} came again that the server had said it had not looked at")
-    for x in _requests(run):
+    for x in run.requests:
         failed += _fact(x, "method") not in IDEMPOTENT and _fact(x, "status") is None and x.refused
     return held(f"{failed} got no answer, and did not come again") if failed else NOT_EXERCISED
 
 
 def _does_not_repeat_a_failed_retry(run: Run) -> Finding:
     goaways, retried = _goaways(run), 0
-    for tries in _tries(run):
+    for tries in run.tries:
         lost: list[Exchange] = []
         for x in tries:
             if lost and not _is_lost(lost[-1], x):
@@ -295,7 +300,7 @@ def _replays_whole_bodies(run: Run) -> Finding:
     whole = 0
     for before, again in _again(run):
         had, has = _size(before), _size(again)
-        if not had or not (before.refused or _is_lost(before, again)) or again.refused:
+        if not had or _is_refused(again) or not (_is_refused(before) or _is_lost(before, again)):
             continue  # who is refused need not send it all
         complete = _fact(again, "body_sha256") is not None or not has
         if has < had:
@@ -322,14 +327,14 @@ def _honours_retry_after(run: Run) -> Finding:
         soonest = min(soonest, delay - wait)
     if soonest < float("inf"):
         return held(f"it came back {show(max(0.0, soonest))} after the time or later")
-    if any(_fact(x, "retry-after") and _is(x, 429, 503) for x in _requests(run)):
+    if any(_fact(x, "retry-after") and _is(x, 429, 503) for x in run.requests):
         return not_exercised("it did not come back")
     return NOT_EXERCISED
 
 
 def _keeps_a_budget(run: Run) -> Finding:
     first = again = most = 0
-    for tries in _tries(run):
+    for tries in run.tries:
         streak: list[Exchange] = []
         streaks = [streak]
         for before, x in pairwise([*tries, tries[-1]]):
@@ -343,7 +348,7 @@ def _keeps_a_budget(run: Run) -> Finding:
             first += bool(streak)
             again += max(0, len(streak) - 1)
             most = max(most, len(streak))
-    if not again and not any(_is(x, *FAILURES) or (x.refused and x.unanswered) for x in _requests(run)):
+    if not again and not any(_is(x, *FAILURES) or (x.refused and x.unanswered) for x in run.requests):
         return NOT_EXERCISED
     return held(f"{many(again, 'more try', 'more tries')} for {many(first, 'request')}, {most} tries at most for one")
 
@@ -425,7 +430,7 @@ RULES: tuple[Rule, ...] = (
         level="must",
         source="RFC 7838 §6",
         why="The alternative does not know the origin; every further request costs a round trip and fails.",
-        observed="several fakes: a request for an authority at the server that another had named as its alternative, after a 421 there",
+        observed="after a 421, the same authority at the same alternative: one that Alt-Used names, or another fake than the one that had named it",
         example='origin: Alt-Svc: h2=":8443"\nC: GET a.site.test/   (at the alternative)\nS: 421 Misdirected Request\nC: GET a.site.test/   (at the alternative)',
         judge=_drops_the_alternative,
     ),
@@ -435,7 +440,7 @@ RULES: tuple[Rule, ...] = (
         level="must",
         source="RFC 7838 §6",
         why="Who says 421 does not speak for the origin, and must not send its clients anywhere.",
-        observed="several fakes: a request for an authority at another server than the one whose 421 had an Alt-Svc, and no other answer had",
+        observed="a request whose Alt-Used names the alternative of a 421, or that comes to another fake than the 421 was from, where no other answer had an Alt-Svc",
         example='C: GET a.site.test/\nS: 421, Alt-Svc: h2=":8443"\nC: GET a.site.test/   (at port 8443)',
         judge=_ignores_alt_svc_in_421,
     ),

@@ -102,6 +102,19 @@ class Run:
         found = [r for journal in self.journals for r in attempts.retries(journal.since_play())]
         return sorted(found, key=lambda r: r.attempt.index)
 
+    @cached_property
+    def requests(self) -> list[Exchange]:
+        """Those of HTTP, in order."""
+        return [x for x in self.exchanges if x.facts and "method" in x.facts]
+
+    @cached_property
+    def tries(self) -> list[list[Exchange]]:
+        """The requests that a client has made, each with all the times that it came, on whichever server."""
+        found: dict[tuple[str, str], list[Exchange]] = {}
+        for x in self.requests:
+            found.setdefault((x.connection.client, x.request), []).append(x)
+        return list(found.values())
+
     def after(self, exchange: Exchange) -> list[Exchange]:
         """What came later on the same connection, unasked words of the fake left out."""
         return [x for x in self.by_connection[exchange.connection] if x.index > exchange.index and x.request]
