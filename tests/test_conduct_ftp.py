@@ -162,6 +162,11 @@ class TestNoticeClose:
         why, proof = broken(self.idled_out("PASV", "LIST"), "notice-close")
         assert (why, proof) == ("PASV, LIST came when the connection was closed", ["#1 idle", "#1"])
 
+    def test_so_may_who_is_told_behind_a_good_reply(self):
+        with playing(one("pwd", reply=['257 "/" is the current directory.', NO])) as fake:
+            says(fake, "USER ann", "PASS word", "PWD", "PASV", heard="PASV")
+            assert "by its next command" in held(fake, "notice-close")
+
     def test_a_421_that_leaves_the_session_open_closes_nothing(self):
         with playing(one("cwd", reply=NO, close=False)) as fake:
             with session(fake) as raw:
@@ -417,8 +422,9 @@ class TestFewerConnections:
             refused(fake, 3)
             not_exercised(fake, "fewer-connections")
 
-    def test_another_refusal_is_not_about_the_number(self):
-        with playing(one("connect", over=1, reply=NO)) as fake:
+    @pytest.mark.parametrize("words", [NO, "421 There are too many connected users, please try later."])
+    def test_another_refusal_is_not_about_its_own(self, words: str):
+        with playing(one("connect", over=1, reply=words)) as fake:
             with Raw(fake).hello():
                 refused(fake, 2)
                 not_exercised(fake, "fewer-connections")

@@ -43,6 +43,7 @@ _BEFORE = {
     "rnfr": frozenset({"rnto"}),
 }
 _FULL = re.compile(r"too many|\bmaximum\b|accept more than|already (connected|logged in)", re.IGNORECASE)
+_OWN = re.compile(r"\b(your|this|the same) (internet address|ip|host|user|account)\b", re.IGNORECASE)
 
 Who = tuple[Journal, str]
 
@@ -80,8 +81,8 @@ def _notices_the_close(run: Run) -> Finding:
         said = _said_after(connection)
         if not said:
             continue
-        # Who is told unasked may learn of it from what becomes of the next command.
-        if end.request or len(said) > 1:
+        # Who is told unasked, or behind a good reply, may learn of it from what becomes of the next command.
+        if (end.request and not any(200 <= code < 400 for code in end.codes)) or len(said) > 1:
             return broken(f"{', '.join(said[:5])} came when the connection was closed", end, connection)
         learned += 1
     if not closed:
@@ -236,7 +237,7 @@ def _full(run: Run) -> list[tuple[Exchange, int]]:
 def _uses_fewer_connections(run: Run) -> Finding:
     told: dict[Who, tuple[Exchange, int]] = {}  # how many are enough, and where it was told so
     for refusal, others in _full(run):
-        if others < 1:
+        if others < 1 or not _OWN.search(refusal.reply or ""):
             continue  # it is others who hold the places
         before = told.get(_who(refusal))
         if before is not None and others >= before[1]:
@@ -526,7 +527,7 @@ RULES: tuple[Rule, ...] = (
         level="advice",
         source="good practice; vsftpd max_per_ip, Pure-FTPd MaxClientsPerIP, ProFTPD MaxClientsPerHost",
         why="One more is refused as well for as long as the others last; servers ban who keeps asking.",
-        observed="a further refusal for too many connections while as many others of the client's own are open as at the one before",
+        observed="a further refusal for too many connections from its address, or of its user, while as many others are open as at the one before",
         example="S: 421 There are too many connections from your internet address.   (two are open)\nC: opens a third one again, is refused again",
         judge=_uses_fewer_connections,
     ),
