@@ -130,6 +130,11 @@ class TestNoticeClose:
                 assert raw.say("PASV") == NO
             assert held(fake, "notice-close") == "1 connection closed under it"
 
+    def test_one_command_may_have_been_on_its_way(self):
+        with playing(one("pasv", reply=NO)) as fake:
+            says(fake, "USER ann", "PASS word", "PASV", "STOR a", heard="STOR")
+            assert "1 of them it noticed by its next command" in held(fake, "notice-close")
+
     def test_it_takes_leave(self):
         with playing(one("pasv", reply=NO)) as fake:
             says(fake, "USER ann", "PASS word", "PASV", "QUIT")
@@ -154,18 +159,13 @@ class TestNoticeClose:
             fake.wait_for(lambda j: lines[-1] in j.connections[-1].after)
         return fake
 
-    def test_who_is_told_unasked_learns_by_its_next_command(self):
+    def test_who_was_idle_learns_of_it_by_its_next_command(self):
         why = held(self.idled_out("PASV"), "notice-close")
         assert why == "1 connection closed under it; 1 of them it noticed by its next command"
 
     def test_and_not_by_the_one_after_that(self):
         why, proof = broken(self.idled_out("PASV", "LIST"), "notice-close")
         assert (why, proof) == ("PASV, LIST came when the connection was closed", ["#1 idle", "#1"])
-
-    def test_so_may_who_is_told_behind_a_good_reply(self):
-        with playing(one("pwd", reply=['257 "/" is the current directory.', NO])) as fake:
-            says(fake, "USER ann", "PASS word", "PWD", "PASV", heard="PASV")
-            assert "by its next command" in held(fake, "notice-close")
 
     def test_a_421_that_leaves_the_session_open_closes_nothing(self):
         with playing(one("cwd", reply=NO, close=False)) as fake:
@@ -191,9 +191,9 @@ class TestRefusedGreeting:
             says(fake, "USER ann", "QUIT")
             assert broken(fake, "refused-greeting") == ("USER came after 421", ["#1 connect", "#1 user"])
 
-    def test_quit_is_well(self):
+    def test_quit_is_well_and_so_is_to_ask_what_it_can(self):
         with playing(one("connect", reply=NO, close=False)) as fake:
-            says(fake, "QUIT")
+            says(fake, "FEAT", "QUIT")
             held(fake, "refused-greeting")
 
 
@@ -221,6 +221,12 @@ class TestStartOver:
         with self.kicked() as fake:
             says(fake, "USER ann", "PASS word", "STOR small.txt")
             assert broken(fake, "start-over")[1] == ["#2 stor"]
+
+    def test_to_ask_what_it_can_is_no_beginning(self):
+        with self.kicked() as fake:
+            says(fake, "FEAT", "OPTS UTF8 ON", "USER ann", "PASS word", "CWD /")
+            assert [x.code for x in fake.journal if x.moment == "opts"] == [530]
+            held(fake, "start-over")
 
     def test_who_was_never_refused_has_nothing_to_begin_again(self):
         with playing() as fake:

@@ -19,6 +19,7 @@ FOR_EVER = 3600.0  # seconds of silence that no client waits for which has a tim
 
 _TRANSFERS = frozenset({"retr", "stor", "appe", "stou", "list", "nlst", "mlsd"})
 _ANNOUNCES = frozenset({"pasv", "epsv", "port", "eprt"})
+_LOGIN = frozenset({"USER", "PASS", "ACCT"})
 _LOOKS = frozenset({"size", "mlst", "mlsd", "list", "nlst", "stat"})  # that show how much of a file is there
 _IN_THE_FILES = _TRANSFERS | {
     "cwd",
@@ -81,8 +82,7 @@ def _notices_the_close(run: Run) -> Finding:
         said = _said_after(connection)
         if not said:
             continue
-        # Who is told unasked, or behind a good reply, may learn of it from what becomes of the next command.
-        if (end.request and not any(200 <= code < 400 for code in end.codes)) or len(said) > 1:
+        if len(said) > 1:  # the first may have been on its way; and by what becomes of it one learns of the close
             return broken(f"{', '.join(said[:5])} came when the connection was closed", end, connection)
         learned += 1
     if not closed:
@@ -91,14 +91,14 @@ def _notices_the_close(run: Run) -> Finding:
     return held(f"{many(closed, 'connection')} closed under it{how}")
 
 
-def _nothing_after_a_refused_greeting(run: Run) -> Finding:
+def _does_not_log_in_where_refused(run: Run) -> Finding:
     refused = [x for x in run.refusals if x.moment == "connect" and not x.unanswered]
     for greeting in refused:
-        said = _said_after(greeting.connection)
-        if said:
-            return broken(f"{said[0]} came after {greeting.code}", greeting, greeting.connection)
+        for verb in _said_after(greeting.connection):
+            if verb in _LOGIN:
+                return broken(f"{verb} came after {greeting.code}", greeting, greeting.connection)
         for later in _commands(run.by_connection[greeting.connection]):
-            if later.moment != "quit":
+            if _verb(later.request) in _LOGIN:
                 return broken(f"{_verb(later.request)} came after {greeting.code}", greeting, later)
     return held(many(len(refused), "refused greeting")) if refused else NOT_EXERCISED
 
@@ -112,8 +112,11 @@ def _commands(exchanges: Iterable[Exchange]) -> Iterator[Exchange]:
 
 
 def _out_of_order(exchange: Exchange) -> bool:
-    """True where the fake, behaving, had to refuse a command because one that has to come before it was missing."""
-    if exchange.fault is not None or exchange.moment in ("user", "pass"):
+    """True where the fake, behaving, had to refuse a command because one that has to come before it was missing.
+
+    What only looks into the server's abilities (FEAT, OPTS) may be tried before the login.
+    """
+    if exchange.fault is not None or exchange.moment not in _IN_THE_FILES | _ANNOUNCES | {"type"}:
         return False
     facts = exchange.facts or {}
     return exchange.code in (503, 530) or (exchange.code == 425 and facts.get("mode", "") is None)
@@ -443,12 +446,12 @@ def _times_out(run: Run) -> Finding:
 RULES: tuple[Rule, ...] = (
     Rule(
         id="ftp.notice-close",
-        title="The client notices that the control connection is closed, and says nothing more on it.",
+        title="The client notices that the control connection is closed, by its next command at the latest.",
         level="should",
         source="RFC 1123 §4.1.2.11",
         why="What is said there is lost, and a reset may take the last reply with it; who waits for an answer hangs.",
-        observed="commands other than QUIT and ABOR that come when the fake has closed; who was closed unasked may learn of it by its next command",
-        example="C: PASV\nS: 421 Service not available, closing control connection.\nC: STOR a.txt",
+        observed="commands other than QUIT and ABOR that come when the fake has closed; one may have been on its way, and lets the client notice",
+        example="C: PASV\nS: 421 Service not available, closing control connection.\nC: PORT 127,0,0,1,8,1\nC: STOR a.txt",
         judge=_notices_the_close,
     ),
     Rule(
@@ -497,9 +500,9 @@ RULES: tuple[Rule, ...] = (
         level="advice",
         source="RFC 959 §5.4 (120, 220 or 421 come first); good practice",
         why="Nobody is there to let it in, and in the clear its password has been told for nothing.",
-        observed="commands other than QUIT that come after a greeting that refuses",
+        observed="USER, PASS or ACCT after a greeting that refuses",
         example="S: 421 Too many connections (8) from this IP\nC: USER ann",
-        judge=_nothing_after_a_refused_greeting,
+        judge=_does_not_log_in_where_refused,
     ),
     Rule(
         id="ftp.wait-before-reconnect",
