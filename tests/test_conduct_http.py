@@ -159,6 +159,17 @@ class TestRetryElsewhere:
             assert why == "POST was asked again on the connection that had answered 421"
             assert proof == ["#1 request", "#1 request"]
 
+    def test_the_same_in_parallel_is_no_retry(self):
+        with playing(one("request", times=1, status=421, delay="5s")) as fake:
+            with H2(fake) as raw:
+                first = raw.begin("GET", A)
+                fake.wait_for(lambda j: j.count("request") == 1)
+                fake.clock.advance("1s")
+                assert raw.ask("GET", A) == 200
+                fake.clock.advance("4s")
+                assert raw.answer(first) == 421
+            assert not_exercised("retry-elsewhere", fake).startswith("nothing was asked again")
+
     def test_to_leave_it_to_the_caller_is_well(self):
         with playing(MISDIRECTED) as fake:
             with H2(fake) as raw:

@@ -1,6 +1,7 @@
 """Rules of conduct for HTTP clients.
 
-A request that comes again is told by its method and URL, from the same client: what runs in parallel looks the same.
+A request that comes again is told by its method and URL, from the same client. Where answers take no time, the same
+request in parallel looks the same.
 """
 
 from __future__ import annotations
@@ -42,8 +43,11 @@ def _is(exchange: Exchange, *statuses: int) -> bool:
 
 
 def _again(run: Run) -> Iterator[tuple[Exchange, Exchange]]:
-    """Each time that a request came again: the time before, and this one."""
-    return (pair for tries in run.tries for pair in pairwise(tries))
+    """Each time that a request came again: the time before, and this one; but for those that did not wait for the answer."""
+    for tries in run.tries:
+        for before, again in pairwise(tries):
+            if before.answered_at is None or before.answered_at <= again.at:
+                yield before, again
 
 
 @lru_cache(maxsize=1024)
