@@ -98,13 +98,13 @@ def _retry_after(journal: Journal, exchanges: Sequence[Exchange]) -> None:
         fail(journal, expected, "it never came back", told[-1:])
     for retry in found:
         said = str(_facts(retry.refusal, "retry-after"))
-        wait, tolerance = _wait(said, retry.refusal)
+        wait, tolerance = asked_wait(said, retry.refusal)
         if retry.delay < wait - tolerance:
             seen = f"it was told to wait {show(wait)} (Retry-After: {said}), and waited {show(retry.delay)}"
             fail(journal, expected, seen, [retry.refusal, retry.attempt])
 
 
-def _wait(said: str, refusal: Exchange) -> tuple[float, float]:
+def asked_wait(said: str, refusal: Exchange) -> tuple[float, float]:
     """The seconds that a Retry-After asks for, from the answer on, and by how much a measured delay may miss them."""
     if said.isdecimal():
         return float(said), TOLERANCE

@@ -6,6 +6,7 @@ or that this run had no occasion for it. The rules of a protocol are in the file
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -42,6 +43,11 @@ class Finding:
 
 
 NOT_EXERCISED = Finding("not exercised")
+
+
+def not_exercised(why: str) -> Finding:
+    """There was an occasion, but what the client did then proves nothing; `why` says so."""
+    return Finding("not exercised", why)
 
 
 def held(why: str = "", *evidence: Evidence) -> Finding:
@@ -105,9 +111,39 @@ class Run:
         found: T = self._worked_out[work]
         return found
 
+    @cached_property
+    def requests(self) -> list[Exchange]:
+        """Those of HTTP, in order."""
+        return [x for x in self.exchanges if x.facts and "method" in x.facts]
+
+    @cached_property
+    def tries(self) -> list[list[Exchange]]:
+        """The requests that a client has made, each with all the times that it came, on whichever server."""
+        found: dict[tuple[str, str], list[Exchange]] = {}
+        for x in self.requests:
+            found.setdefault((x.connection.client, x.request), []).append(x)
+        return list(found.values())
+
     def after(self, exchange: Exchange) -> list[Exchange]:
         """What came later on the same connection, unasked words of the fake left out."""
         return [x for x in self.by_connection[exchange.connection] if x.index > exchange.index and x.request]
+
+
+def crowd(exchanges: Iterable[Exchange], most: int, within: float) -> list[Exchange]:
+    """The first exchanges of which there are more than `most` within so many seconds; they come in order."""
+    recent: deque[Exchange] = deque()
+    for exchange in exchanges:
+        recent.append(exchange)
+        while exchange.at - recent[0].at > within:
+            recent.popleft()
+        if len(recent) > most:
+            return list(recent)
+    return []
+
+
+def many(n: int, what: str, plural: str = "") -> str:
+    """So many of something, for a `why`."""
+    return f"{n} {what if n == 1 else plural or what + 's'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,8 @@ class Fake(Assertions):
         # For those who read and close at once, as most do.
         await self._until(lambda: not self._farewells and self._sessions.keys().isdisjoint(dismissed), GRACE)
         for session in list(self._sessions.values()):
+            if session.record.ended_by is None and session.record.left_index is None:
+                self.journal.close(session.record, "fake")  # a client that waits for an answer has not left
             session.abort()
         self._farewells.close()
         for task in self._tasks:

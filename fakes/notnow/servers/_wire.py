@@ -174,7 +174,9 @@ class Wire:
             self.fake.journal.tell(exchange)
         self.decided()
         if how == "reset":
-            _listener.reset_on_close(self.transport.get_extra_info("socket"))
+            sock = self.transport.get_extra_info("socket")
+            if sock is not None:  # below TLS the client has gone, and we have not been told yet
+                _listener.reset_on_close(sock)
             self.transport.abort()
         elif how == "abrupt":
             self._hang_up()

@@ -80,6 +80,8 @@ class Stream:
             "whole": False,
             "stored": False,
         }
+        if alternative := self.known["header"].get("alt-used"):  # RFC 7838 §5
+            self.facts["alt-used"] = alternative
         connection.live[self.number] = self
         with self._while_wanted():
             if await connection.turned_away(self):
