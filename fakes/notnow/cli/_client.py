@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from notnow.conduct.report import Client
 
@@ -54,12 +54,12 @@ def run(
     before: Sequence[str] = (),
     timeout: float,
     wait: float = 0.0,
-    stdout: IO[str] | None = None,
+    stdout: int | None = None,
 ) -> Client:
     """Run a client until it ends, at most `timeout` real seconds, and stay for `wait` more; then end all it began.
 
     `watch` is called again and again, with what has come in since. `before` is the command of a program that runs
-    the client in its own place. Stops early if `feed` is told to.
+    the client in its own place, `stdout` the file descriptor that the client's standard output goes to. Stops early if `feed` is told to.
     """
     begun = time.monotonic()
     try:
@@ -86,7 +86,7 @@ def run(
 
 
 def _start(
-    command: Sequence[str], before: Sequence[str], environment: Mapping[str, str], stdout: IO[str] | None
+    command: Sequence[str], before: Sequence[str], environment: Mapping[str, str], stdout: int | None
 ) -> subprocess.Popen[bytes]:
     if before and shutil.which(command[0]) is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))  # and not as an exit code of `before`

@@ -135,7 +135,9 @@ def _verdict(page: Page, one: Verdict, report: Report) -> None:
     rule = one.rule
     lax = one.outcome == "broken" and rule.level not in report.levels
     style = "yellow" if lax else _STYLES[one.outcome]
-    head = Text.assemble((f"{one.outcome:<8}", style), (rule.id, "bold"), (f" ({rule.level})", "dim"), f" {rule.title}")
+    head = Text.assemble(
+        (f"{one.outcome:<7} ", style), (rule.id, "bold"), (f" ({rule.level})", "dim"), f" {rule.title}"
+    )
     page.line(head, indent=2, hang=8)
     for line in verdict.details(one, report.zero):
         page.line(line, indent=10, style="" if one.outcome == "broken" else "dim")

@@ -6,16 +6,21 @@ import fnmatch
 import json
 from collections.abc import Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
 from notnow.cli import Refused
-from notnow.conduct.rules import Rule, all_rules
 from notnow.errors import Problem, nearest
+
+if TYPE_CHECKING:
+    from notnow.conduct.rules import Rule
 
 
 def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from notnow.conduct.rules import all_rules
+
     return [CompletionItem(rule.id, help=rule.title) for rule in all_rules() if rule.id.startswith(incomplete)]
 
 
@@ -38,6 +43,8 @@ def command(pattern: str | None, as_json: bool) -> None:
       notnow conduct retry                    what is about retrying
       notnow conduct --json | jq -r '.[] | select(.level == "must") | .id'
     """
+    from notnow.conduct.rules import all_rules
+
     rules = all_rules()
     one = next((rule for rule in rules if pattern in (rule.id, rule.id.partition(".")[2])), None)
     chosen = [one] if one else [rule for rule in rules if pattern is None or _matches(pattern, rule)]

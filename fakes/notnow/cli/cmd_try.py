@@ -14,13 +14,17 @@ import click
 
 from notnow.cli import Refused
 from notnow.cli._options import complete_name, duration, own_scenarios
-from notnow.conduct.rules import LEVELS, UnknownRuleError
 
 if TYPE_CHECKING:
     from notnow.cli._targets import Target
     from notnow.conduct.report import Client, Report
-    from notnow.conduct.rules import Rule
+    from notnow.conduct.rules import Level, Rule
     from notnow.servers._fake import Fake
+
+
+LEVELS = ("must", "should", "advice")  # those of the rules, which --help need not load
+CLIENT = "notnow.client"  # where the context keeps the words behind `--`
+STDERR = 2
 
 
 class TryCommand(click.Command):
@@ -37,13 +41,12 @@ class TryCommand(click.Command):
         return [*super().collect_usage_pieces(ctx), "--", "CMD…"]
 
 
-CLIENT = "notnow.client"
-
-
 def _writable(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
     """A report that cannot be written is known before the client runs, and not after."""
     if path is not None:
         directory = Path(path).absolute().parent
+        if Path(path).is_dir():
+            raise click.BadParameter(f"{path!r} is a directory")
         if not directory.is_dir():
             raise click.BadParameter(f"there is no directory {str(directory)!r}")
         if not os.access(path if Path(path).exists() else directory, os.W_OK):
@@ -135,6 +138,7 @@ def command(
     from notnow.cli import _client, _judged
     from notnow.cli._serving import Feed, running, signals_stop
     from notnow.cli._targets import resolve
+    from notnow.conduct.rules import up_to
 
     words = ctx.meta[CLIENT]
     if not words:
@@ -152,16 +156,17 @@ def command(
             before=before,
             timeout=timeout,
             wait=wait,
-            stdout=sys.stderr if as_json else None,
+            stdout=STDERR if as_json else None,
         )
-        report = _judge(fakes, client, rules, level, speed, expected=not patterns)
+        levels = up_to(LEVELS[-1] if patterns else level)
+        report = _judge(fakes, client, rules, levels, speed, expected=not patterns)
         _show(report, as_json=as_json, verbose=verbose, junit=junit, html=html)
     ctx.exit(report.exit)
 
 
 def _rules(targets: Sequence[Target], patterns: Sequence[str]) -> list[Rule]:
     """The rules that are to be judged, of the protocols that are played."""
-    from notnow.conduct.rules import of_protocol, select
+    from notnow.conduct.rules import UnknownRuleError, of_protocol, select
 
     protocols = dict.fromkeys(target.scenario.protocol for target in targets)
     among = [rule for protocol in protocols for rule in of_protocol(protocol)]
@@ -187,20 +192,26 @@ def _faketime(speed: float) -> list[str]:
 
 
 def _judge(
-    fakes: Sequence[Fake], client: Client, rules: Sequence[Rule], level: str, speed: float, *, expected: bool
+    fakes: Sequence[Fake],
+    client: Client,
+    rules: Sequence[Rule],
+    levels: Sequence[Level],
+    speed: float,
+    *,
+    expected: bool,
 ) -> Report:
     """Before the fakes stop: what they say as they do is no part of the run."""
     from notnow.cli._lines import listening
     from notnow.conduct import expected as expectations
     from notnow.conduct.report import Report
-    from notnow.conduct.rules import Run, judge, up_to
+    from notnow.conduct.rules import Run, judge
 
     for fake in fakes:
         with contextlib.suppress(TimeoutError):  # a client in the background that never rests
             fake.settle()
     run = Run([fake.journal for fake in fakes], [fake.scenario for fake in fakes])
     verdicts = [*judge(run, rules), *(expectations.judge(fakes) if expected else ())]
-    return Report(client, run, verdicts, [listening(fake) for fake in fakes], speed, up_to(level))
+    return Report(client, run, verdicts, [listening(fake) for fake in fakes], speed, levels)
 
 
 def _show(report: Report, *, as_json: bool, verbose: bool, junit: str | None, html: str | None) -> None:

@@ -34,7 +34,7 @@ def judge(fakes: Sequence[Assertions]) -> list[Verdict]:
 
 def _of_protocol(fakes: Sequence[Assertions]) -> list[Verdict]:
     found: list[Verdict] = []
-    for key in Expect.model_fields:
+    for key in _WORDS:
         asking = [fake for fake in fakes if key in keys(fake.scenario)]
         if key in TOGETHER and len(fakes) > 1:
             asking = [_together(asking[0], fakes)] if asking else []
@@ -92,7 +92,7 @@ def _went_elsewhere(fake: Assertions, fakes: Sequence[Assertions]) -> bool:
 
 def keys(scenario: Scenario) -> list[str]:
     """The keys of `[expect]` by which a scenario asks for something."""
-    return [key for key in Expect.model_fields if getattr(scenario.expect, key) not in (None, False)]
+    return [key for key in _WORDS if getattr(scenario.expect, key) not in (None, False)]
 
 
 def in_words(scenario: Scenario, key: str) -> str:
@@ -124,9 +124,9 @@ _NO_DUPLICATES = {
 }
 _WORDS: Mapping[str, Callable[[str, Any], str]] = {
     "delivered": lambda protocol, want: _DELIVERED[protocol].format(times=times(want.times)),
-    "retried": _retried,
     "no_duplicates": lambda protocol, _: _NO_DUPLICATES[protocol],
     "no_partial_files": lambda *_: "It leaves no piece of a file behind: what was cut, it sends again or goes on with.",
+    "retried": _retried,
     "new_connection_after": lambda _, code: f"After a {code} it comes back on another connection.",
     "sni_matches_authority": lambda *_: "It asks for a host only on a connection that was made for that host.",
     "not_coalesced": lambda *_: "It has a connection of its own for each host.",
