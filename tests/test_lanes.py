@@ -85,3 +85,15 @@ def test_the_svg_is_to_scale_and_marks_each_421() -> None:
     words = [text.text for text in drawn.iter("text")]
     assert words.count("421") == 3  # two of them, and the legend
     assert {"30s", "phase recovered"} < set(words)
+
+
+def test_a_busy_lane_draws_no_more_than_can_be_seen() -> None:
+    with FakeSMTP(rules(one("noop", reply="450 no")), clock=ManualClock()) as fake, Raw(fake).hello() as raw:
+        raw.send("NOOP\r\n" * 500 + "RSET\r\n")
+        while "250" not in raw.reply():
+            pass
+        fake.settle()
+        seen = picture(Run([fake.journal]))
+    assert len(seen.lanes[0].points) == 500
+    assert len(seen.lanes[0].outcome) < 300
+    assert len([p for p in svg(seen).iter("path") if p.get("class") == "warn"]) <= 2  # it, and the legend's

@@ -12,7 +12,7 @@ from rich.text import Text
 from notnow.cli import _views
 from notnow.cli._page import Page
 from notnow.conduct import verdict
-from notnow.conduct.lanes import LEGEND, picture, strip
+from notnow.conduct.lanes import LEGEND, Picture, picture, strip
 from notnow.conduct.report import Report
 from notnow.conduct.rules import of_protocol
 from notnow.conduct.timeline import timeline
@@ -20,7 +20,7 @@ from notnow.journal import Entry, Exchange
 from notnow.units import show
 
 if TYPE_CHECKING:
-    from notnow.conduct.rules import Evidence, Verdict
+    from notnow.conduct.rules import Verdict
     from notnow.servers._fake import Fake
 
 NAMED = 4  # rules that are named in the last line
@@ -70,14 +70,13 @@ def _timeline(page: Page, report: Report) -> None:
     marked = [evidence for one in report.of("broken") for evidence in one.finding.evidence]
     seen = picture(report.run, marked)
     if seen.span >= SHORT and len(seen.lanes) > 1:
-        _lanes(page, report, marked)
+        _lanes(page, seen)
         return
     for line in timeline(report.run.journals, marked).splitlines():
         page.line(_coloured(line))
 
 
-def _lanes(page: Page, report: Report, marked: Sequence[Evidence]) -> None:
-    seen = picture(report.run, marked)
+def _lanes(page: Page, seen: Picture) -> None:
     page.line(f"timeline, {show(seen.span)} of scenario time from left to right")
     page.line(LEGEND, style="dim")
     if seen.dropped:

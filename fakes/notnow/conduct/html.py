@@ -16,6 +16,7 @@ from notnow.conduct.timeline import transcript
 from notnow.units import show
 
 MOST = 200  # lanes in the picture
+LINES = 4000  # of the transcript
 WIDTH, RIGHT, TOP, LANE, LETTER = 1000, 40, 54, 30, 7.3  # of the SVG, in its own units
 TICKS = 8  # at most so many on the axis
 NARROW = 36  # a wait that is drawn shorter has no words
@@ -74,7 +75,7 @@ def page(report: Report) -> str:
     _timeline(body, report)
     _verdicts(body, report)
     _add(body, "h2", "Transcript")
-    _add(body, "pre", transcript(report.run.journals, _marked(report)).partition("\n")[2])
+    _add(body, "pre", "\n".join(_transcript(report)))
     return "<!DOCTYPE html>\n" + ET.tostring(html, encoding="unicode", method="html") + "\n"
 
 
@@ -86,6 +87,14 @@ def _add(parent: ET.Element, tag: str, text: str = "", **attributes: str) -> ET.
 
 def _marked(report: Report) -> list[Evidence]:
     return [evidence for one in report.of("broken") for evidence in one.finding.evidence]
+
+
+def _transcript(report: Report) -> list[str]:
+    lines = transcript(report.run.journals, _marked(report)).splitlines()[1:]  # without its title
+    if len(lines) <= LINES:
+        return lines
+    middle = f"… {len(lines) - LINES} lines are left out; `notnow try --json` has them all"
+    return [*lines[: LINES // 2], middle, *lines[-LINES // 2 :]]
 
 
 def _facts(body: ET.Element, report: Report) -> None:
@@ -201,7 +210,8 @@ def _lane(drawing: ET.Element, i: int, lane: Lane, scale: _Scale) -> None:
     _add(group, "title", f"{lane.who}: {lane.outcome}")
     _words(group, 8, y + 4, f"{'→ ' if lane.marked else ''}{lane.who}", "bad" if lane.marked else "")
     _line(group, (scale.x(lane.start), y), (scale.x(lane.end), y), "open")
-    for point in sorted(lane.points, key=lambda p: ("done", "refused", "421").index(p.kind)):
+    drawn = {(point.kind, round(scale.x(point.at))): point for point in lane.points}  # one on another is not seen
+    for point in sorted(drawn.values(), key=lambda p: ("done", "refused", "421").index(p.kind)):
         _point(group, scale.x(point.at), y, point.kind, f"{show(max(0.0, point.at))}: {point.text}")
     told = [point for point in lane.points if point.kind == "421"]
     if told:

@@ -14,6 +14,7 @@ from notnow.conduct.timeline import outcome
 from notnow.journal import Connection, Exchange
 
 Kind = Literal["421", "refused", "done"]
+LONGEST = 200  # characters of what is said of a lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def _waits(run: Run, zero: float, lanes: dict[Connection, int]) -> dict[Connecti
 def _lane(
     connection: Connection, zero: float, now: float, waits: Sequence[Wait], marks: Collection[int], *, named: bool
 ) -> Lane:
-    closed = connection.closed_at
+    closed, said = connection.closed_at, outcome(connection)
     return Lane(
         who=f"{connection.server} #{connection.number}" if named else f"#{connection.number}",
         start=connection.opened_at - zero,
@@ -103,7 +104,7 @@ def _lane(
         live=closed is None,
         points=tuple(point for x in connection.exchanges if (point := _point(x, zero))),
         waits=tuple(waits),
-        outcome=outcome(connection),
+        outcome=said if len(said) <= LONGEST else f"{said[:LONGEST]} …",
         marked=id(connection) in marks or any(id(x) in marks for x in connection.exchanges),
     )
 
