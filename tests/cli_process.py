@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -75,3 +76,49 @@ class Notnow:
     def errors(self) -> str:
         assert self.process.stderr is not None
         return self.process.stderr.read()
+
+
+class Terminal:
+    """A pseudo-terminal in which a program runs; `text` is all that it has drawn so far."""
+
+    def __init__(self, *arguments: str) -> None:
+        import pty
+
+        self._ours, theirs = pty.openpty()
+        environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+        environment.pop("NO_COLOR", None)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "notnow", *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+        )
+        os.close(theirs)
+        self._watchdog = threading.Timer(PATIENCE, self.process.kill)
+        self._watchdog.start()
+        self.text = ""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._watchdog.cancel()
+        self.process.kill()
+        self.process.wait()
+        os.close(self._ours)
+
+    def until(self, wanted: str) -> str:
+        """Read until this has been drawn."""
+        while wanted not in self.text:
+            assert self._read(), f"it ended without {wanted!r}: {self.text!r}"
+        return self.text
+
+    def rest(self) -> str:
+        """Read until the program has ended."""
+        while self._read():
+            pass
+        return self.text
+
+    def _read(self) -> bool:
+        with contextlib.suppress(OSError):  # EIO: nobody is at the other end any more
+            data = os.read(self._ours, 65536)
+            self.text += data.decode("utf-8", "replace")
+            return bool(data)
+        return False

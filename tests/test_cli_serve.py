@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -11,15 +10,13 @@ import smtplib
 import socket
 import ssl
 import subprocess
-import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from cli_process import PATIENCE, Notnow
+from cli_process import PATIENCE, Notnow, Terminal
 from notnow import FakeSMTP
 from notnow.cli import _serving, group
 from notnow.cli._serving import Feed
@@ -207,52 +204,6 @@ def test_in_a_pipe_it_prints_plain_lines() -> None:
             lines.append(notnow.line())
         assert any("-> 250 2.0.0 Ok: queued, stored <1@client.test>" in line for line in lines)
         assert notnow.stop() == (0, "stopped\n", "")
-
-
-class Terminal:
-    """A pseudo-terminal in which a program runs; `text` is all that it has drawn so far."""
-
-    def __init__(self, *arguments: str) -> None:
-        import pty
-
-        self._ours, theirs = pty.openpty()
-        environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
-        environment.pop("NO_COLOR", None)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "notnow", *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
-        )
-        os.close(theirs)
-        self._watchdog = threading.Timer(PATIENCE, self.process.kill)
-        self._watchdog.start()
-        self.text = ""
-
-    def __enter__(self) -> Terminal:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._watchdog.cancel()
-        self.process.kill()
-        self.process.wait()
-        os.close(self._ours)
-
-    def until(self, wanted: str) -> str:
-        """Read until this has been drawn."""
-        while wanted not in self.text:
-            assert self._read(), f"it ended without {wanted!r}: {self.text!r}"
-        return self.text
-
-    def rest(self) -> str:
-        """Read until the program has ended."""
-        while self._read():
-            pass
-        return self.text
-
-    def _read(self) -> bool:
-        with contextlib.suppress(OSError):  # EIO: nobody is at the other end any more
-            data = os.read(self._ours, 65536)
-            self.text += data.decode("utf-8", "replace")
-            return bool(data)
-        return False
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -207,6 +207,16 @@ class Journal:
         self._marks: deque[Mark] = deque(maxlen=1000)
         self._played = 0
         self._listeners: list[Listener] = []
+
+    @classmethod
+    def merged(cls, journals: Sequence[Journal]) -> Journal:
+        """What several fakes of one clock and protocol have seen since they last played, as one journal to read."""
+        first = journals[0]
+        found = cls(first.clock, server=" and ".join(j.server for j in journals), protocol=first.protocol)
+        found._order.extend(sorted((x for j in journals for x in j.since_play()), key=lambda x: x.index))
+        connections = sorted((c for j in journals for c in j.connections), key=lambda c: c.index)
+        found._connections.update(enumerate(connections, 1))
+        return found
 
     # ---- reading -------------------------------------------------------------------------------
 

@@ -85,3 +85,8 @@ def show(span: float) -> str:
             rest = whole % per // {"s": 1, "m": 60, "h": 3600}[small]
             return f"{whole // per}{big}" + (f" {rest}{small}" if rest else "")
     raise AssertionError(span)
+
+
+def times(n: int) -> str:
+    """once, twice, 3 times."""
+    return {1: "once", 2: "twice"}.get(n, f"{n} times")

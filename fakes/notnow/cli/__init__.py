@@ -6,7 +6,7 @@ up, and imports what is heavy (pydantic, rich, the fakes) when the command runs,
 To add a command, add its module and its name to `COMMANDS`.
 
 Exit codes: 0 all is well, 1 our own code has failed (or the user aborted), 2 something in the call, a
-scenario, a knob or an option does not hold; then nothing was started.
+scenario, a knob or an option does not hold; then nothing was started. `try` has two more, and says which.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import click
 from notnow import __version__
 from notnow.errors import FakeError, ScenarioError, StartError, unknown
 
-COMMANDS = ("demo", "list", "show", "serve", "check", "schema")
+COMMANDS = ("demo", "list", "show", "serve", "try", "conduct", "check", "schema")
 
 
 class Refused(click.ClickException):
@@ -87,6 +87,8 @@ def group() -> None:
       notnow list                   the scenarios that there are
       notnow show smtp/overload     what happens in one of them, and its knobs
       notnow serve ftp/overload     run one, for a client of yours in another terminal
+      notnow try smtp/overload -- python send.py {host} {port}     run a client under it, and judge it
+      notnow conduct                the rules that it is judged by
     """
 
 

@@ -16,6 +16,16 @@ def complete_name(ctx: click.Context, _param: click.Parameter, incomplete: str) 
     return [CompletionItem(name) for name in catalogue.names(own=own) if name.startswith(incomplete)]
 
 
+def duration(_ctx: click.Context, _param: click.Parameter, text: str) -> float:
+    """The callback of an option that takes a duration such as 30s or 10m, or a plain number of seconds."""
+    from notnow.units import DURATION_HELP, seconds
+
+    try:
+        return seconds(float(text) if text.replace(".", "", 1).isdecimal() else text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no time; allowed: {DURATION_HELP}, or seconds as a number") from None
+
+
 def own_scenarios(function: Any) -> Any:
     """`--scenarios DIR`, as the parameter `own`."""
     return click.option(

@@ -43,8 +43,12 @@ class Feed:
             self.dropped += 1
 
     def stop(self) -> None:
-        """Wake whoever waits. A signal handler may call this: `SimpleQueue.put` is reentrant."""
+        """Have whoever waits stop. A signal handler may call this: `SimpleQueue.put` is reentrant."""
         self.stopping = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake whoever waits, without an entry."""
         self._entries.put(None)
 
     def take(self, timeout: float) -> list[Entry]:

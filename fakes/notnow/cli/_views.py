@@ -121,7 +121,7 @@ class LinesView(_Reader):
 
 
 @dataclass(slots=True)
-class _Score:
+class Score:
     """What one server has seen so far. `since` is when its phase began, in scenario seconds."""
 
     fake: Fake
@@ -156,7 +156,7 @@ class LiveView(_Reader):
 
     def __init__(self) -> None:
         super().__init__()
-        self._scores: dict[str, _Score] = {}
+        self._scores: dict[str, Score] = {}
         self._live: Live | None = None
 
     def begin(self, fakes: Sequence[Fake]) -> None:
@@ -165,7 +165,7 @@ class LiveView(_Reader):
         from notnow.cli._page import console
 
         self.know(fakes)
-        self._scores = {fake.name: _Score(fake) for fake in fakes}
+        self._scores = {fake.name: Score(fake) for fake in fakes}
         self._live = Live(self._panel(), console=console(), auto_refresh=False, redirect_stderr=False)
         self._live.start(refresh=True)
 
@@ -197,7 +197,7 @@ class LiveView(_Reader):
         lines: list[RenderableType] = []
         for score in self._scores.values():
             server, attempt = _lines.server_lines([score.fake])
-            lines += [Text.assemble(*server), Text.assemble(*_status(score)), Text.assemble(*attempt)]
+            lines += [Text.assemble(*server), Text.assemble(*status(score)), Text.assemble(*attempt)]
         # Rules and no box: what is copied from here has no frame in it.
         return Group(Rule(_title(score.fake), align="left", style="dim"), *lines)
 
@@ -208,7 +208,8 @@ def _title(fake: Fake) -> str:
     return f"notnow {__version__}, seed {fake.seed}{fast}, Ctrl-C stops"
 
 
-def _status(score: _Score) -> Pieces:
+def status(score: Score) -> Pieces:
+    """What one server has seen so far, in a line."""
     live = score.connections - score.gone
     many = "1 connection" if score.connections == 1 else f"{score.connections} connections"
     told = ", ".join(f"{code} x{n}" for code, n in score.refusals.most_common())
@@ -220,7 +221,7 @@ def _status(score: _Score) -> Pieces:
     return pieces
 
 
-def _phase(score: _Score) -> str:
+def _phase(score: Score) -> str:
     """The phase that plays and, if it ends by time, what is left of it."""
     fake = score.fake
     name = fake.phase if fake.running else "stopped"

@@ -33,11 +33,12 @@ from notnow.actions import (
 )
 from notnow.catalogue import is_pattern
 from notnow.compiling import CompiledPhase, Play, compile_phases
+from notnow.conduct import expected
 from notnow.grammar import Rule
 from notnow.moments import MOMENTS
 from notnow.scenario import Phase, Scenario
 from notnow.toml_lines import key_lines
-from notnow.units import Span, parse_duration, parse_percent, show, show_size
+from notnow.units import Span, parse_duration, parse_percent, show, show_size, times
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,41 +387,7 @@ def _pair(key: str, value: Any) -> str:
 
 def expectations(scenario: Scenario) -> list[str]:
     """What a well-behaved client does here."""
-    words, expect = [], scenario.expect
-    if expect.delivered is not None:
-        words.append(_DELIVERED[scenario.protocol].format(times=times(expect.delivered.times)))
-    if expect.no_duplicates:
-        words.append(_NO_DUPLICATES[scenario.protocol])
-    if expect.no_partial_files:
-        words.append("It leaves no piece of a file behind: what was cut, it sends again or goes on with.")
-    if expect.retried is not None:
-        words.append(_retried(expect.retried.model_dump(exclude_none=True)))
-    if expect.never_exceeded is not None:
-        words.append(f"It never has more than {expect.never_exceeded.connections} connections at a time.")
-    return words
-
-
-_DELIVERED = {
-    "smtp": "It gets every message through, {times}: none lost, none doubled.",
-    "ftp": "It gets every file through that it has begun with, whole, and {times}.",
-    "http": "It gets a good answer to every request in the end; what is not safe to repeat is carried out {times}.",
-}
-_NO_DUPLICATES = {
-    "smtp": "It sends no message again that the server has taken.",
-    "ftp": "It sends no file again that the server has taken.",
-    "http": "It repeats no request that is not safe to repeat and that the server has carried out.",
-}
-
-
-def _retried(want: Mapping[str, Any]) -> str:
-    words = [f"It tries again{', at least ' + times(want['times']) if 'times' in want else ''}"]
-    if "first_delay" in want:
-        words.append(f"after a first wait of at least {show(want['first_delay'])}")
-    if "within" in want:
-        words.append(f"within {show(want['within'])} of the first refusal")
-    if "backoff" in want:
-        words.append(f"with a back-off that is {want['backoff']}")
-    return ", ".join(words) + "."
+    return [expected.in_words(scenario, key) for key in expected.keys(scenario)]
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -431,8 +398,3 @@ def ordinal(n: int) -> str:
     """1st, 2nd, 3rd, 4th, 11th."""
     ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
     return f"{n}{ending}"
-
-
-def times(n: int) -> str:
-    """once, twice, 3 times."""
-    return {1: "once", 2: "twice"}.get(n, f"{n} times")

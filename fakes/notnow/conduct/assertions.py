@@ -9,6 +9,7 @@ from notnow.conduct import attempts, backoff
 from notnow.conduct.timeline import render
 from notnow.journal import Connection, Exchange, Journal
 from notnow.units import seconds, show
+from notnow.units import times as _often
 
 if TYPE_CHECKING:
     from notnow.scenario import Scenario
@@ -123,14 +124,12 @@ def fail(
     among: Sequence[Journal] = (),
 ) -> NoReturn:
     """Raise the AssertionError of an expectation that does not hold, with a picture of what happened; `among` are the
-    journals that it shows where there are several.
+    journals that it shows where there are several. The error keeps what is `marked`, for who judges by it.
     """
     __tracebackhide__ = True
-    raise AssertionError(f"expected {expected}, but {seen}\n\n{render(among or [journal], marked)}")
-
-
-def _often(n: int) -> str:
-    return {1: "once", 2: "twice"}.get(n, f"{n} times")
+    error = AssertionError(f"expected {expected}, but {seen}\n\n{render(among or [journal], marked)}")
+    vars(error)["marked"] = tuple(marked)  # no class of ours: pytest would print its name
+    raise error
 
 
 def _delivered(journal: Journal, exchanges: Sequence[Exchange], times: int) -> None:

@@ -34,11 +34,12 @@ def timeline(journals: Sequence[Journal], marked: Collection[Exchange | Connecti
         if journal.dropped
     ]
     named = len(journals) > 1
+    width = max((len(f"{c.server} #{c.number}") for c in connections), default=0) if named else 5
     for connection in _middle_out(connections, lines):
         hit = id(connection) in marks or any(id(x) in marks for x in connection.exchanges)
         at = show_time(connection.opened_at - zero)
         who = f"{connection.server} #{connection.number}" if named else f"#{connection.number}"
-        lines.append(f"{'->' if hit else '  '} {at:>9}  {who:<5} {_outcome(connection)}"[:WIDTH])
+        lines.append(f"{'->' if hit else '  '} {at:>9}  {who:<{width}} {outcome(connection)}"[:WIDTH])
     if not connections:
         lines.append("   nobody connected")
     return "\n".join(lines)
@@ -101,7 +102,7 @@ def _middle_out(connections: list[Connection], lines: list[str]) -> Iterable[Con
     return connections
 
 
-def _outcome(connection: Connection) -> str:
+def outcome(connection: Connection) -> str:
     """How a connection went, in a few words."""
     exchanges = connection.exchanges
     stored = [x.facts for x in exchanges if x.facts and x.facts.get("stored")]

@@ -5,33 +5,53 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from notnow.conduct import expected
 from notnow.conduct.rules import Verdict
 from notnow.journal import Connection, Exchange
+from notnow.units import show
+
+MOST = 10  # pieces of evidence that are shown of one verdict
 
 
 def offenders(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return [verdict for verdict in verdicts if verdict.outcome == "broken"]
 
 
-def in_words(verdict: Verdict) -> str:
-    """One paragraph: the outcome, the rule, why, and what proves it."""
+def in_words(verdict: Verdict, zero: float | None = None) -> str:
+    """One paragraph: the outcome, the rule, why, and what proves it; `zero` as `details` takes it."""
+    rule = verdict.rule
+    head = f"{verdict.outcome}: {rule.id} ({rule.level}): {rule.title}"
+    return "\n".join([head, *(f"    {line}" for line in details(verdict, zero))])
+
+
+def details(verdict: Verdict, zero: float | None = None) -> list[str]:
+    """Why, and of a broken rule where it is from and what proves it, a line each.
+
+    `zero` is when the run began, in scenario seconds; by default with the first connection of each server.
+    """
     rule, finding = verdict.rule, verdict.finding
-    lines = [f"{finding.outcome}: {rule.id} ({rule.level}): {rule.title}"]
-    if finding.why:
-        lines.append(f"    {finding.why}")
+    lines = [finding.why] if finding.why else []
     if finding.outcome == "broken":
-        lines.append(f"    {rule.source}; `notnow conduct {rule.id}` explains it")
-        lines += [f"    {proof(evidence)}" for evidence in finding.evidence]
-    return "\n".join(lines)
+        explained = "" if rule.protocol == expected.PROTOCOL else f"; `notnow conduct {rule.id}` explains it"
+        lines += [proof(evidence, zero) for evidence in finding.evidence[:MOST]]
+        if len(finding.evidence) > MOST:
+            lines.append(f"… and {len(finding.evidence) - MOST} more")
+        lines.append(rule.source + explained)
+    return lines
 
 
-def proof(evidence: Exchange | Connection) -> str:
+def proof(evidence: Exchange | Connection, zero: float | None = None) -> str:
     """A piece of evidence in a line."""
+    connection = evidence if isinstance(evidence, Connection) else evidence.connection
+    if zero is None:
+        zero = next((c.opened_at for c in connection.journal.connections), 0.0)
+    who = f"{connection.server} #{connection.number}"
     if isinstance(evidence, Connection):
-        return f"{evidence.server} #{evidence.number}, opened at {evidence.opened_at:.3f} s"
-    where = f"{evidence.connection.server} #{evidence.connection.number}"
-    said = (evidence.reply or "(nothing)").splitlines()
-    return f"{where} at {evidence.at:.3f} s: {evidence.request or evidence.moment} -> {said[-1] if said else ''}"
+        return f"{who}, opened at {show(max(0.0, evidence.opened_at - zero))}"
+    said = (evidence.reply or "").splitlines()
+    nothing = "a close without a word" if evidence.closed else "nothing"
+    asked = evidence.request or evidence.moment
+    return f"{who} at {show(max(0.0, evidence.at - zero))}: {asked} -> {said[-1] if said else nothing}"
 
 
 def as_dict(verdict: Verdict) -> dict[str, Any]:

@@ -1,0 +1,148 @@
+"""A client as a process of its own: what it is told of the fakes, how long it may take, and that it ends with all it began."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from notnow.conduct.report import Client
+
+if TYPE_CHECKING:
+    from notnow.cli._serving import Feed
+    from notnow.journal import Entry
+    from notnow.servers._fake import Fake
+
+GRACE = 2.0  # real seconds that a client has for ending when it is asked to, and again when it is told to
+REFRESH = 0.5  # real seconds between two looks at what goes on
+
+_PLACEHOLDER = re.compile(r"\{(?:([A-Za-z][A-Za-z0-9_-]*)\.)?(host|port|url|ca_file)\}")
+
+
+def fill(words: Sequence[str], fakes: Sequence[Fake]) -> list[str]:
+    """The words of a command with our placeholders filled in; other braces stay as they are."""
+    by_name = {fake.name: fake for fake in fakes}
+
+    def value(match: re.Match[str]) -> str:
+        fake = by_name.get(match[1]) if match[1] else fakes[0]
+        return match[0] if fake is None else str(getattr(fake, match[2]))
+
+    return [_PLACEHOLDER.sub(value, word) for word in words]
+
+
+def environment(fakes: Sequence[Fake]) -> dict[str, str]:
+    """The client's environment, which says where the first fake is."""
+    told = {f"NOTNOW_{name.upper()}": str(getattr(fakes[0], name)) for name in ("host", "port", "url", "ca_file")}
+    return {**os.environ, **told}
+
+
+def run(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    feed: Feed,
+    watch: Callable[[Sequence[Entry]], object],
+    *,
+    before: Sequence[str] = (),
+    timeout: float,
+    wait: float = 0.0,
+    stdout: int | None = None,
+) -> Client:
+    """Run a client until it ends, at most `timeout` real seconds, and stay for `wait` more; then end all it began.
+
+    `watch` is called again and again, with what has come in since. `before` is the command of a program that runs
+    the client in its own place, `stdout` the file descriptor that the client's standard output goes to. Stops early if `feed` is told to.
+    """
+    begun = time.monotonic()
+    try:
+        process = _start(command, before, environment, stdout)
+    except OSError as error:
+        return Client(tuple(command), failure=f"could not be run: {command[0]}: {error.strerror or error}")
+    try:
+        threading.Thread(target=_wake_at_end, args=(process, feed), daemon=True).start()
+        in_time = _until(lambda: process.poll() is not None, feed, begun + timeout, watch)
+        took, ended, stopped = time.monotonic() - begun, process.poll() is not None, feed.stopping
+        if ended and wait:
+            _until(lambda: False, feed, time.monotonic() + wait, watch)
+    finally:
+        _end(process, gently=feed.stopping)
+    died = ended and process.returncode < 0
+    return Client(
+        tuple(command),
+        exit=process.returncode if ended and not died else None,
+        signal=_name(-process.returncode) if died else None,
+        duration=took,
+        hung=not in_time,
+        interrupted=stopped and not ended,
+    )
+
+
+def _start(
+    command: Sequence[str], before: Sequence[str], environment: Mapping[str, str], stdout: int | None
+) -> subprocess.Popen[bytes]:
+    if before and shutil.which(command[0]) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))  # and not as an exit code of `before`
+    whole = [*before, *command]
+    if sys.platform == "win32":
+        own = subprocess.CREATE_NEW_PROCESS_GROUP
+        return subprocess.Popen(whole, env=environment, stdout=stdout, creationflags=own)
+    return subprocess.Popen(whole, env=environment, stdout=stdout, start_new_session=True)
+
+
+def _wake_at_end(process: subprocess.Popen[bytes], feed: Feed) -> None:
+    process.wait()
+    feed.wake()
+
+
+def _until(done: Callable[[], bool], feed: Feed, deadline: float, watch: Callable[[Sequence[Entry]], object]) -> bool:
+    """Wait until it is done or the feed stops; False if the deadline comes first."""
+    while not done() and not feed.stopping:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        watch(feed.take(min(left, REFRESH)))
+    return True
+
+
+def _end(process: subprocess.Popen[bytes], *, gently: bool) -> None:
+    """End a client and what it has left running in its process group. What has left the group is not ours to end."""
+    if sys.platform == "win32":
+        if process.poll() is None:
+            subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True, check=False)
+        process.wait()
+        return
+    numbers = [signal.SIGINT] if gently else []
+    for number in (*numbers, signal.SIGTERM, signal.SIGKILL):
+        if not _group_lives(process):
+            break
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        deadline = time.monotonic() + GRACE
+        while _group_lives(process) and time.monotonic() < deadline:
+            time.sleep(0.01)
+    process.wait()
+
+
+def _group_lives(process: subprocess.Popen[bytes]) -> bool:
+    if process.poll() is None:
+        return True
+    try:
+        os.killpg(process.pid, 0)
+    except (ProcessLookupError, PermissionError):  # macOS says the latter of what is but a zombie
+        return False
+    return True
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

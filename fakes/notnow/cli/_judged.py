@@ -1,0 +1,205 @@
+"""The report of `notnow try` for a reader: how the client ended, the timeline, the verdicts, and what comes of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from notnow.cli import _views
+from notnow.cli._page import Page
+from notnow.conduct import verdict
+from notnow.conduct.lanes import LEGEND, Picture, picture, strip
+from notnow.conduct.report import Report
+from notnow.conduct.rules import of_protocol
+from notnow.conduct.timeline import timeline
+from notnow.journal import Entry, Exchange
+from notnow.units import show
+
+if TYPE_CHECKING:
+    from notnow.conduct.rules import Verdict
+    from notnow.servers._fake import Fake
+
+NAMED = 4  # rules that are named in the last line
+STRIP = 32  # characters of a lane
+SHORT = 1.0  # seconds of scenario time below which there is nothing to draw to scale
+FIRST, RAREST = 3.0, 60.0  # real seconds until the first line of progress, and at most between two
+
+_STYLES = {"held": "green", "broken": "bold red", "not exercised": "dim"}
+
+
+class Progress:
+    """On a terminal, a line now and then that says what the fakes have seen; the client's own words stand between."""
+
+    def __init__(self, fakes: Sequence[Fake]) -> None:
+        self._scores = {fake.name: _views.Score(fake) for fake in fakes}
+        self._begun = time.monotonic()
+        self._next = FIRST
+
+    def __call__(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            server = entry.connection.server if isinstance(entry, Exchange) else entry.server
+            self._scores[server].count(entry)
+        passed = time.monotonic() - self._begun
+        if passed >= self._next and sys.stderr.isatty():
+            self._next += min(self._next, RAREST)
+            for name, score in self._scores.items():
+                said = "".join(piece for piece, _ in _views.status(score)).strip()
+                print(f"notnow: {show(round(passed))}: {name}: {said}", file=sys.stderr, flush=True)
+
+
+def print_report(report: Report, *, verbose: bool) -> None:
+    page = Page()
+    if any(journal.connections for journal in report.run.journals):
+        page.line(f"client {report.client}", style="" if report.client.exit == 0 else "yellow")
+        page.line()
+        _timeline(page, report)
+        _verdicts(page, report, verbose=verbose)
+        page.line()
+    style = "bold red" if report.exit else "bold green" if report.outcome == "well behaved" else "bold yellow"
+    page.line(summary(report), style=style)
+
+
+# ---- the timeline ------------------------------------------------------------------------------
+
+
+def _timeline(page: Page, report: Report) -> None:
+    marked = [evidence for one in report.of("broken") for evidence in one.finding.evidence]
+    seen = picture(report.run, marked)
+    if seen.span >= SHORT and len(seen.lanes) > 1:
+        _lanes(page, seen)
+        return
+    for line in timeline(report.run.journals, marked).splitlines():
+        page.line(_coloured(line))
+
+
+def _lanes(page: Page, seen: Picture) -> None:
+    page.line(f"timeline, {show(seen.span)} of scenario time from left to right")
+    page.line(LEGEND, style="dim")
+    if seen.dropped:
+        page.line(f"… {seen.dropped} older exchanges were dropped: the journal was full", style="dim")
+    if seen.left_out:
+        page.line(f"… the first and last {len(seen.lanes) // 2} connections; {seen.left_out} more between", style="dim")
+    rows = [
+        (
+            Text("->" if lane.marked else "", style="yellow"),
+            Text(f"{show(lane.start):>8}", style="dim"),
+            lane.who,
+            Text(f"|{strip(lane, seen.span, STRIP)}|"),
+            Text(lane.outcome),
+        )
+        for lane in seen.lanes
+    ]
+    for row in rows:
+        row[3].highlight_regex("x", "bold red")
+        row[3].highlight_regex(r"\+", "green")
+        row[3].highlight_regex("!", "yellow")
+        _colour(row[4])
+    page.columns(rows, ("", "", "cyan", "", ""))
+
+
+def _coloured(line: str) -> Text:
+    text = Text(line)
+    text.highlight_regex(r"^->", "yellow")
+    return _colour(text)
+
+
+def _colour(text: Text) -> Text:
+    """Marks and 421s of an outcome: `x connect: 421 …; the fake closed`."""
+    text.highlight_regex(r"(?<= )x (?=\w)|^x (?=\w)", "red")
+    text.highlight_regex(r"(?<= )\+ (?=\w)|^\+ (?=\w)", "green")
+    text.highlight_regex(r"\b421\b[^;|]*", "bold red")
+    return text
+
+
+# ---- the verdicts ------------------------------------------------------------------------------
+
+
+def _verdicts(page: Page, report: Report, *, verbose: bool) -> None:
+    broken, held, idle = (report.of(outcome) for outcome in ("broken", "held", "not exercised"))
+    page.line()
+    page.heading("verdicts")
+    for one in (*broken, *held, *(idle if verbose else ())):
+        _verdict(page, one, report)
+    for said in _silent(report):
+        page.line(said, indent=2)
+    if idle and not verbose:
+        page.line(f"not exercised by this run: {_rules(len(idle))} (-v lists them)", indent=2, style="dim")
+
+
+def _verdict(page: Page, one: Verdict, report: Report) -> None:
+    rule = one.rule
+    lax = one.outcome == "broken" and rule.level not in report.levels
+    style = "yellow" if lax else _STYLES[one.outcome]
+    head = Text.assemble(
+        (f"{one.outcome:<7} ", style), (rule.id, "bold"), (f" ({rule.level})", "dim"), f" {rule.title}"
+    )
+    page.line(head, indent=2, hang=8)
+    for line in verdict.details(one, report.zero):
+        page.line(line, indent=10, style="" if one.outcome == "broken" else "dim")
+
+
+def _silent(report: Report) -> list[str]:
+    """Of what nothing can be said: protocols without a rule, scenarios without an expectation."""
+    if not report.verdicts:
+        protocols = dict.fromkeys(server["protocol"] for server in report.servers)
+        without = [p for p in protocols if not of_protocol(p)]
+        about = f"there is no rule of conduct for {' and '.join(without)} yet, and " if without else ""
+        return [f"nothing can judge this client: {about}{report.scenarios} expects nothing of it"]
+    if not report.of("broken") and not report.of("held"):
+        return ["this run gave no rule something to judge"]
+    return []
+
+
+# ---- what comes of it --------------------------------------------------------------------------
+
+
+def summary(report: Report) -> str:
+    """The last line: the outcome in a sentence."""
+    return f"notnow: {_SENTENCES.get(report.outcome, _of_rules)(report)}"
+
+
+def _of_rules(report: Report) -> str:
+    if report.outcome == "nothing judged":
+        return "nothing was judged: the client came, and this run says nothing about its conduct"
+    held, broken = _rules(len(report.of("held"))), report.of("broken")
+    if report.offences:
+        return f"not well behaved: it broke {_ids(report.offences)}"
+    lax = f"; it broke {_ids(broken)}, which --level lets pass" if broken else ""
+    return f"well behaved: {held} held{lax}"
+
+
+def _ids(verdicts: Sequence[Verdict]) -> str:
+    ids = list(dict.fromkeys(one.rule.id for one in verdicts))
+    return ", ".join(ids[:NAMED]) + (f" and {len(ids) - NAMED} more" if len(ids) > NAMED else "")
+
+
+def _never_connected(report: Report) -> str:
+    where = ", ".join(f"{server['host']}:{server['port']}" for server in report.servers)
+    return (
+        f"the client {report.client} and never connected to {where}, so nothing is known of its conduct. Its command may hold {{host}}, "
+        "{port} or {url}, and its environment has NOTNOW_HOST and NOTNOW_PORT; for one that works on in the "
+        "background there is --wait"
+    )
+
+
+def _ended_badly(report: Report) -> str:
+    came = any(journal.connections for journal in report.run.journals)
+    offences = f"; until then it broke {_ids(report.offences)}" if report.offences and came else ""
+    return f"the client {report.client}{offences}{'' if came else '; it had never connected'}"
+
+
+_SENTENCES = {
+    "could not be run": lambda report: f"the client {report.client}",
+    "never connected": _never_connected,
+    "hung": _ended_badly,
+    "died": _ended_badly,
+    "interrupted": _ended_badly,
+}
+
+
+def _rules(n: int) -> str:
+    return "1 rule" if n == 1 else f"{n} rules"

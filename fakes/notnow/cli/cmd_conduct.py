@@ -1,0 +1,126 @@
+"""`notnow conduct`: the rules that clients are judged by."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import click
+from click.shell_completion import CompletionItem
+
+from notnow.cli import Refused
+from notnow.errors import Problem, nearest
+
+if TYPE_CHECKING:
+    from notnow.conduct.rules import Rule
+
+
+def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from notnow.conduct.rules import all_rules
+
+    return [CompletionItem(rule.id, help=rule.title) for rule in all_rules() if rule.id.startswith(incomplete)]
+
+
+@click.command("conduct")
+@click.argument("pattern", required=False, metavar="[ID|PATTERN]", shell_complete=_complete)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of the rules, with all that is known of each.")
+def command(pattern: str | None, as_json: bool) -> None:
+    """List the rules of conduct, or explain one.
+
+    ID is that of a rule: what it asks, why, where that is from, how it is observed, and what a broken run looks like.
+    PATTERN is a glob for ids, or a word to look for in ids and titles. In a pipe, id, level and title are a tab apart.
+
+    Levels: "must" is what a standard demands, "should" what it recommends, "advice" is good practice.
+
+    \b
+    Examples:
+      notnow conduct                          all of them
+      notnow conduct smtp.wait-before-retry   one explained
+      notnow conduct 'smtp.*'                 by glob
+      notnow conduct retry                    what is about retrying
+      notnow conduct --json | jq -r '.[] | select(.level == "must") | .id'
+    """
+    from notnow.conduct.rules import all_rules
+
+    rules = all_rules()
+    one = next((rule for rule in rules if pattern in (rule.id, rule.id.partition(".")[2])), None)
+    chosen = [one] if one else [rule for rule in rules if pattern is None or _matches(pattern, rule)]
+    if not chosen:
+        raise Refused([_nothing(pattern or "*", rules)])
+    if as_json:
+        click.echo(json.dumps([_as_dict(rule) for rule in chosen], indent=2, ensure_ascii=False))
+    elif one:
+        _explain(one)
+    else:
+        _list(chosen)
+
+
+def _matches(pattern: str, rule: Rule) -> bool:
+    from notnow.catalogue import is_pattern
+
+    word = pattern.lower()
+    if is_pattern(word):
+        return fnmatch.fnmatchcase(rule.id, word) or fnmatch.fnmatchcase(rule.id.partition(".")[2], word)
+    return word in rule.id or word in rule.title.lower()
+
+
+def _nothing(pattern: str, rules: Sequence[Rule]) -> Problem:
+    ids = [rule.id for rule in rules]
+    short = {rule_id.partition(".")[2]: rule_id for rule_id in ids}
+    near = nearest(pattern, ids) or short.get(nearest(pattern, short) or "")
+    return Problem(
+        f"no rule of conduct matches {pattern!r}", allowed="a glob or a part of " + ", ".join(ids), nearest=near
+    )
+
+
+def _as_dict(rule: Rule) -> dict[str, str]:
+    return {
+        "id": rule.id,
+        "protocol": rule.protocol,
+        "level": rule.level,
+        "title": rule.title,
+        "why": rule.why,
+        "source": rule.source,
+        "observed": rule.observed,
+        "example": rule.example,
+    }
+
+
+def _list(rules: Sequence[Rule]) -> None:
+    from notnow.cli._page import Page
+
+    page = Page()
+    if not page.is_terminal:
+        for rule in rules:
+            click.echo(f"{rule.id}\t{rule.level}\t{rule.title}")
+        return
+    for protocol, same in groupby(rules, key=lambda rule: rule.protocol):
+        page.heading(protocol)
+        page.columns([(rule.id, rule.level, rule.title) for rule in same], ("cyan", "dim", ""), indent=2)
+    some = "1 rule" if len(rules) == 1 else f"{len(rules)} rules"
+    page.line(f"{some}. One explained: notnow conduct ID. A client judged by them: notnow try NAME -- CMD", style="dim")
+
+
+def _explain(rule: Rule) -> None:
+    from rich.text import Text
+
+    from notnow.cli._page import Page
+
+    page = Page()
+    page.line(Text.assemble((rule.id, "bold cyan"), (f" ({rule.level})", "dim")))
+    page.line(rule.title)
+    for title, text in (("Why", rule.why), ("Source", rule.source), ("How it is observed", rule.observed)):
+        page.line()
+        page.heading(title)
+        page.line(text[:1].upper() + text[1:], indent=2)
+    page.line()
+    page.heading("A run that breaks it")
+    for line in rule.example.splitlines():
+        page.line(line, indent=2, style="yellow")
+    page.line()
+    page.heading("Try it")
+    page.line(f"notnow try NAME --rule {rule.id} -- CMD", indent=2, style="cyan")
+    page.line(f'fake_{rule.protocol}.assert_conduct("{rule.id}")', indent=2, style="cyan")

@@ -1,0 +1,232 @@
+"""`notnow try`: one client under one scenario, judged by what it did."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from notnow.cli import Refused
+from notnow.cli._options import complete_name, duration, own_scenarios
+
+if TYPE_CHECKING:
+    from notnow.cli._targets import Target
+    from notnow.conduct.report import Client, Report
+    from notnow.conduct.rules import Level, Rule
+    from notnow.servers._fake import Fake
+
+
+LEVELS = ("must", "should", "advice")  # those of the rules, which --help need not load
+CLIENT = "notnow.client"  # where the context keeps the words behind `--`
+STDERR = 2
+
+
+class TryCommand(click.Command):
+    """What stands behind `--` is the client's command, and none of our words."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ours, client = args, []
+        if "--" in args:
+            ours, client = args[: args.index("--")], args[args.index("--") + 1 :]
+        ctx.meta[CLIENT] = client
+        return super().parse_args(ctx, ours)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "--", "CMD…"]
+
+
+def _writable(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
+    """A report that cannot be written is known before the client runs, and not after."""
+    if path is not None:
+        directory = Path(path).absolute().parent
+        if Path(path).is_dir():
+            raise click.BadParameter(f"{path!r} is a directory")
+        if not directory.is_dir():
+            raise click.BadParameter(f"there is no directory {str(directory)!r}")
+        if not os.access(path if Path(path).exists() else directory, os.W_OK):
+            raise click.BadParameter(f"{path!r} cannot be written")
+    return path
+
+
+@click.command("try", cls=TryCommand)
+@click.argument("names", nargs=-1, required=True, metavar="[SERVER=]NAME…", shell_complete=complete_name)
+@click.option(
+    "--set", "settings", multiple=True, metavar="[SERVER.]KNOB=VALUE",
+    help="Set a knob of the scenario, on all servers that know it or on one. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, metavar="X",
+    help="Let scenario time pass so many times as fast: at 60, an outage of 10m takes 10 seconds.",
+)  # fmt: skip
+@click.option(
+    "--fake-time", is_flag=True,
+    help="Let the client's clock run at --speed, too: its sleeps and time-outs shrink with the outage. Needs the "
+    "program faketime (libfaketime).",
+)  # fmt: skip
+@click.option("--seed", type=int, metavar="N", help="Seed of every chance in a scenario.  [default: drawn, and shown]")
+@click.option(
+    "--level", type=click.Choice(LEVELS), default="must", show_default=True,
+    help="Fail for a broken rule of this level or a stricter one. Laxer ones are shown, and do not fail.",
+)  # fmt: skip
+@click.option(
+    "--rule", "patterns", multiple=True, metavar="ID",
+    help="Judge only this rule (or smtp.*), whatever its level, and not what the scenario expects. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--timeout", callback=duration, default="10m", show_default=True, metavar="DURATION",
+    help="End a client that runs for longer, with all that it has started. In your time, not the scenario's.",
+)  # fmt: skip
+@click.option(
+    "--wait", callback=duration, default="0s", metavar="DURATION",
+    help="Stay for so long after the client has ended: for one that works on in the background. In your time, too.",
+)  # fmt: skip
+@click.option("-v", "--verbose", is_flag=True, help="List the rules as well that this run did not exercise.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: the verdicts, the journals, all of it.")
+@click.option("--junit", metavar="FILE", callback=_writable, help="Write the verdicts as JUnit XML, for a CI server.")
+@click.option("--html", metavar="FILE", callback=_writable, help="Write a report with the timeline as a picture.")
+@own_scenarios
+@click.pass_context
+def command(
+    ctx: click.Context,
+    names: Sequence[str],
+    settings: Sequence[str],
+    speed: float,
+    fake_time: bool,
+    seed: int | None,
+    level: str,
+    patterns: Sequence[str],
+    timeout: float,
+    wait: float,
+    verbose: bool,
+    as_json: bool,
+    junit: str | None,
+    html: str | None,
+    own: Sequence[str],
+) -> None:
+    """Run one client against fake servers, and judge what it did.
+
+    CMD is the client's command line. In it {host}, {port}, {url} and {ca_file} (a CA to trust) stand for the first
+    server, {SERVER.port} and the like for the one of that name; other braces stay as they are. Its environment has
+    NOTNOW_HOST, NOTNOW_PORT, NOTNOW_URL and NOTNOW_CA_FILE. What it prints passes through (with --json, to standard
+    error). Then comes a timeline, and a verdict for each rule of conduct that the run has exercised, and for what the
+    scenario expects. notnow conduct explains the rules.
+
+    \b
+    Exit codes:
+      0    well behaved
+      1    a rule of --level, or what the scenario expects, was broken
+      2    the call does not hold; nothing was started
+      3    the client could not be run, hung, died by a signal, or never connected
+      130  you have stopped it with Ctrl-C
+
+    \b
+    Examples:
+      notnow try smtp/overload --set outage=5s -- python send.py {host} {port}
+      notnow try smtp/overload -- swaks --server {host}:{port} --to b@x.test
+      notnow try ftp/killed-mid-upload -- lftp -e 'put big.iso; quit' ftp://{host}:{port}
+      notnow try primary=smtp/overload backup=smtp/healthy -- ./send {primary.port} {backup.port}
+      notnow try smtp/overload --set outage=1h --speed 900 --fake-time -- ./patient {host} {port}
+      notnow try smtp/greylisting --level should --junit report.xml --html report.html -- ./send {url}
+      notnow try smtp/overload --wait 30s -- ./start-daemon {host} {port}
+    """
+    from notnow.cli import _client, _judged
+    from notnow.cli._serving import Feed, running, signals_stop
+    from notnow.cli._targets import resolve
+    from notnow.conduct.rules import up_to
+
+    words = ctx.meta[CLIENT]
+    if not words:
+        raise click.UsageError("there is no client: put its command behind --, as in -- python send.py {host} {port}")
+    targets = resolve(names, own=own, settings=settings)
+    rules = _rules(targets, patterns)
+    before = _faketime(speed) if fake_time else []
+    feed = Feed()
+    with signals_stop(feed), running(targets, feed, speed=speed, seed=seed) as fakes:
+        client = _client.run(
+            _client.fill(words, fakes),
+            _client.environment(fakes),
+            feed,
+            _judged.Progress(fakes),
+            before=before,
+            timeout=timeout,
+            wait=wait,
+            stdout=STDERR if as_json else None,
+        )
+        levels = up_to(LEVELS[-1] if patterns else level)
+        report = _judge(fakes, client, rules, levels, speed, expected=not patterns)
+        _show(report, as_json=as_json, verbose=verbose, junit=junit, html=html)
+    ctx.exit(report.exit)
+
+
+def _rules(targets: Sequence[Target], patterns: Sequence[str]) -> list[Rule]:
+    """The rules that are to be judged, of the protocols that are played."""
+    from notnow.conduct.rules import UnknownRuleError, of_protocol, select
+
+    protocols = dict.fromkeys(target.scenario.protocol for target in targets)
+    among = [rule for protocol in protocols for rule in of_protocol(protocol)]
+    try:
+        return select(patterns, among) if patterns else among
+    except UnknownRuleError as error:
+        raise Refused([error]) from None
+
+
+def _faketime(speed: float) -> list[str]:
+    """What stands before the client's command so that its time passes `speed` times as fast."""
+    if speed == 1:
+        raise click.UsageError("--fake-time goes with --speed X: the client's clock is to run as fast as the fakes'")
+    program = shutil.which("faketime")
+    if program is None:
+        raise Refused(
+            [
+                "--fake-time needs the program faketime, which is not installed (Debian, Ubuntu: apt install faketime; "
+                "macOS: brew install libfaketime). Without it, let the client itself wait less"
+            ]
+        )
+    return [program, "-f", f"+0 x{speed:.6f}".rstrip("0").rstrip(".")]
+
+
+def _judge(
+    fakes: Sequence[Fake],
+    client: Client,
+    rules: Sequence[Rule],
+    levels: Sequence[Level],
+    speed: float,
+    *,
+    expected: bool,
+) -> Report:
+    """Before the fakes stop: what they say as they do is no part of the run."""
+    from notnow.cli._lines import listening
+    from notnow.conduct import expected as expectations
+    from notnow.conduct.report import Report
+    from notnow.conduct.rules import Run, judge
+
+    for fake in fakes:
+        with contextlib.suppress(TimeoutError):  # a client in the background that never rests
+            fake.settle()
+    run = Run([fake.journal for fake in fakes], [fake.scenario for fake in fakes])
+    verdicts = [*judge(run, rules), *(expectations.judge(fakes) if expected else ())]
+    return Report(client, run, verdicts, [listening(fake) for fake in fakes], speed, levels)
+
+
+def _show(report: Report, *, as_json: bool, verbose: bool, junit: str | None, html: str | None) -> None:
+    from notnow.cli import _judged
+    from notnow.conduct.report import write_json, write_junit
+
+    if junit is not None:
+        write_junit(report, junit)
+    if html is not None:
+        from notnow.conduct.html import page
+
+        Path(html).write_text(page(report), "utf-8", errors="replace")
+    if as_json:
+        write_json(report, sys.stdout)
+        if report.exit > 1:
+            click.echo(_judged.summary(report), err=True)
+    else:
+        _judged.print_report(report, verbose=verbose)
