@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ftp_client import CarefulTransfer, Job, Raw, one, rules
+from ftp_client import CarefulTransfer, Job, Raw, one, rules, then
 from notnow import FakeFTP, ManualClock
 from notnow.conduct.rules import Run, judge, of_protocol, select
 from notnow.fast_forward import FastForward
@@ -190,6 +190,11 @@ class TestRefusedGreeting:
         with playing(one("connect", reply=NO, close=False)) as fake:
             says(fake, "USER ann", "QUIT")
             assert broken(fake, "refused-greeting") == ("USER came after 421", ["#1 connect", "#1 user"])
+
+    def test_a_refusal_later_on_is_none_of_the_greeting(self):
+        with playing(one("user", reply="530 no")) as fake:
+            says(fake, "USER ann", "USER ben", "QUIT")
+            not_exercised(fake, "refused-greeting")
 
     def test_quit_is_well_and_so_is_to_ask_what_it_can(self):
         with playing(one("connect", reply=NO, close=False)) as fake:
@@ -487,6 +492,18 @@ class TestResume:
             assert why == "70 KB of /big.bin had come through, and it began again from 0"
             assert proof == ["#1 retr", "#1 retr"]
 
+    def test_an_upload_that_was_under_way_when_all_were_kicked(self):
+        with playing(then("kicked", one("enter", reply=NO)), phase='lasts = "10s"') as fake:
+            with Raw(fake).hello() as raw, raw.data() as data:
+                assert raw.code("STOR new.bin")[0] == "1"
+                data.send(b"x" * PIECE)
+                fake.wait_for(lambda j: len(fake.files["new.bin"]) == PIECE)
+                fake.clock.advance("10s")
+                assert raw.reply() == NO
+            with session(fake) as raw:
+                raw.put("STOR new.bin", b"x" * 100_000)
+            assert broken(fake, "resume")[1] == ["#1 stor", "#2 stor"]
+
     @pytest.mark.parametrize("way", [[f"REST {PIECE}", "STOR new.bin"], ["SIZE new.bin", "APPE new.bin"]])
     def test_an_upload(self, way: list[str]):
         with self.cut("stor") as fake, session(fake) as raw:
@@ -606,6 +623,15 @@ class TestMendCutUpload:
             cut_up(raw, "STOR a.bin", b"12345678")
             raw.put("APPE a.bin", b"5678")
             broken(fake, "mend-cut-upload")
+
+    def test_what_is_whole_is_no_piece(self):
+        with playing(one("stor", reply=["226 Done", NO])) as fake:
+            with Raw(fake).hello() as raw:
+                raw.put("STOR a.log", b"1234")
+            with session(fake) as raw:
+                raw.put("APPE a.log", b"5678")
+            assert fake.files["a.log"] == b"12345678"
+            not_exercised(fake, "mend-cut-upload")
 
     def test_a_gap(self):
         with self.cut() as fake, session(fake) as raw:

@@ -421,6 +421,14 @@ class TestNoBlindPost:
             assert why == f"{method} got no answer, and came again: it may have been carried out twice"
             assert proof == ["#1 request", "#2 request"]
 
+    @pytest.mark.parametrize("how", [{"close": True}, {"reset_stream": "INTERNAL_ERROR"}])
+    def test_half_an_answer_is_none(self, how: dict[str, Any]):
+        with playing(one("response", times=1, after_bytes=3, **how)) as fake:
+            for _ in range(2):
+                ask(fake, "POST", body=b"pay")
+            assert [x.facts["status"] for x in fake.journal if x.facts] == [200, 200]
+            broken("no-blind-post", fake)
+
     @pytest.mark.parametrize(
         "how", [{"reset_stream": "REFUSED_STREAM"}, {"goaway": {"code": "NO_ERROR", "last": "previous"}}]
     )
