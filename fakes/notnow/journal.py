@@ -70,7 +70,12 @@ class Exchange:
     @property
     def codes(self) -> tuple[int, ...]:
         """The codes of the replies, one for each: a multi-line reply has one code."""
-        lines = (self.reply or "").split("\n")
+        reply = self.reply
+        if reply is None:
+            return ()
+        if "\n" not in reply:  # nearly all, and rules of conduct ask often
+            return (int(reply[:3]),) if reply[:3].isdecimal() and reply[3:4] != "-" else ()
+        lines = reply.split("\n")
         return tuple(int(line[:3]) for line in lines if line[:3].isdecimal() and line[3:4] != "-")
 
     @property

@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench import connect, engine, fixture, ftp, http, idle, plugin, profiling, sessions, startstop
+from tests.bench import conduct, connect, engine, fixture, ftp, http, idle, plugin, profiling, sessions, startstop
 from tests.bench.table import Bench, Row, Skip, as_text
 
 BENCHES: tuple[Bench, ...] = (
@@ -33,6 +33,7 @@ BENCHES: tuple[Bench, ...] = (
     *fixture.BENCHES,
     *plugin.BENCHES,
     *engine.BENCHES,
+    *conduct.BENCHES,
     *idle.BENCHES,
 )
 

@@ -78,6 +78,7 @@ class Session:
     attempts: list[Attempt] = field(default_factory=list)
     told: list[Exchange] = field(default_factory=list)  # what was answered, or said unasked, with a 421
     encrypted_from: int | None = None  # the index from which TLS protects it
+    of_use_from: int | None = None  # the index from which it has taken mail
 
     @property
     def client(self) -> str:
@@ -164,8 +165,8 @@ def put_off(exchange: Exchange) -> bool:
     """A rule has answered with a 4yz, or by hanging up or saying nothing."""
     if exchange.fault is None or exchange.fault == "stopped":
         return False
-    code = exchange.code
-    return gone(exchange) or (exchange.closed if code is None else 400 <= code < 500)
+    codes = exchange.codes
+    return gone(exchange) or (400 <= codes[0] < 500 if codes else exchange.closed)
 
 
 # ---- one session -------------------------------------------------------------------------------------
@@ -205,7 +206,7 @@ def _nameless(session: Session, lost: Exchange | None) -> None:
     session.attempts.append(only)
     if lost is not None:
         only.fail(lost)
-    only.final = any(x.fault is not None and (x.code or 0) >= 500 for x in session.exchanges)
+    only.final = any(x.fault is not None and x.codes[:1] >= (500,) for x in session.exchanges)
 
 
 def _step(attempt: Attempt, x: Exchange, codes: tuple[int, ...], asked: dict[tuple[str, str], int]) -> Attempt | None:
@@ -223,6 +224,8 @@ def _step(attempt: Attempt, x: Exchange, codes: tuple[int, ...], asked: dict[tup
         attempt.data = x
     elif moment == "message" and 200 <= code < 300:
         attempt.answered = x
+        if attempt.session.of_use_from is None:
+            attempt.session.of_use_from = x.index
     elif code >= 500 and moment in ("mail", "data", "message"):
         attempt.final = True
     ended = 421 in codes[1:] and x.fault != "stopped"  # answered, and then the last word

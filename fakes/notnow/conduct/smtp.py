@@ -7,6 +7,7 @@ it stays away, and a server cannot see what waits at a client that stays away.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -26,6 +27,7 @@ LONG_ENOUGH = 4 * DAY  # RFC 5321 §4.5.4.1: the give-up time generally needs to
 FOR_EVER = 30 * DAY
 DROPPED = 6 * HOUR  # twice the longest interval that RFC 5321 §4.5.4.1 speaks of
 HERD = 4  # connections that come back together
+LOOKED_AT = 50  # exchanges after a refusal: on one connection there may be any number of both
 TOGETHER = 0.1  # seconds within which they do
 HUNG = 10 * MINUTE  # the longest that RFC 5321 §4.5.3.2 has anybody wait
 PATIENCE = {
@@ -62,8 +64,9 @@ def _later(session: Session, refusal: Exchange) -> Iterator[tuple[str, str, Evid
     """
     unasked = refusal.moment in UNASKED or (refusal.code or 0) < 400
     grouped = refusal.moment in ("mail", "rcpt")
-    for x in session.exchanges:
-        if x.index <= refusal.index or not x.request:
+    start = bisect_right(session.exchanges, refusal.index, key=lambda x: x.index)
+    for x in session.exchanges[start : start + LOOKED_AT]:
+        if not x.request:
             continue
         if unasked:
             unasked = False
@@ -104,7 +107,9 @@ def _survives(run: Run) -> Finding:
 
 def _content_after(session: Session, told: Exchange) -> Evidence | None:
     """The lines of a message that were taken for commands, or came when nobody listened any more."""
-    return next((proof for verb, words, proof in _later(session, told) if words and verb not in _VERBS), None)
+    for verb, words, proof in _later(session, told):
+        return proof if words and verb not in _VERBS else None
+    return None
 
 
 def _hung(session: Session, told: Exchange) -> float:
@@ -152,7 +157,7 @@ def _acts_on_the_code(run: Run) -> Finding:
             if not _is_odd(x):
                 continue
             odd += 1
-            if (proof := _content_after(session, x)) is not None and x.moment in ("mail", "rcpt", "data"):
+            if x.moment in ("mail", "rcpt", "data") and (proof := _content_after(session, x)) is not None:
                 return broken(f"the message was sent as if {_form(x)} had been a yes", x, proof)
     if not odd:
         return NOT_EXERCISED
@@ -243,7 +248,7 @@ def _waits(run: Run) -> Finding:
 
 def _was_of_use(attempt: Attempt | None) -> bool:
     """True if the connection had taken mail before: a server that then ends it asks for another one, not for time."""
-    return attempt is not None and any(a.answered is not None for a in attempt.session.attempts)
+    return attempt is not None and attempt.session.of_use_from is not None
 
 
 def _interval(run: Run) -> Finding:

@@ -1,0 +1,105 @@
+"""Judging a journal of 100,000 exchanges by all rules of SMTP, from journals of several shapes.
+
+`python -m tests.bench.conduct CASE EXCHANGES` prints the seconds of processor time that it takes, as JSON.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.bench.processes import module
+from tests.bench.table import Bench, Row, Target
+
+from notnow.clock import ManualClock
+from notnow.conduct.rules import Run, judge
+from notnow.journal import Journal
+
+EXCHANGES = 100_000
+TARGET = Target("figure", "≤", 2.0)
+BUSY = ("connect", "", "421 4.3.2 All server ports are busy", "reply")
+GREETED = (("connect", "", "220 x", None), ("ehlo", "EHLO x", "250 x", None))
+
+# One connection after another: what is asked, and what is answered by which fault. {n} is its number, {c} one of a few.
+CASES: dict[str, tuple[str, tuple[tuple[str, str, str | None, str | None], ...]]] = {
+    "delivered": (
+        "messages delivered",
+        (
+            *GREETED, ("mail", "MAIL FROM:<{n}@x>", "250 x", None), ("rcpt", "RCPT TO:<{n}@y>", "250 x", None),
+            ("data", "DATA", "354 x", None), ("message", "(9 bytes)", "250 x", None), ("quit", "QUIT", "221 x", None),
+        ),
+    ),
+    "overload": ("connections refused", (BUSY,)),
+    "one-sender": (
+        "recipients of one sender refused",
+        (*GREETED, ("mail", "MAIL FROM:<a@x>", "250 x", None), ("rcpt", "RCPT TO:<{n}@y>", "450 4.2.0 x", "reply")),
+    ),
+    "in-turns": (
+        "senders refused and tried again",
+        (*GREETED, ("mail", "MAIL FROM:<{c}@x>", "421 4.7.{c} x", "reply")),
+    ),
+    "one-connection": ("transactions on one connection refused", (("mail", "MAIL FROM:<{n}@x>", "421 {n}\n421 x", "reply"),)),
+}  # fmt: skip
+
+
+def journal(case: str, exchanges: int) -> Journal:
+    clock = ManualClock()
+    made = Journal(clock, server="smtp", protocol="smtp")
+    connections = None
+    for number, steps in enumerate(_repeated(case, exchanges)):
+        client = f"127.0.0.{number % 7 + 1}"
+        if connections is None or case != "one-connection":
+            connections = made.open(f"c{number}", client, 1)
+        for moment, request, reply, fault in steps:
+            name = {"n": number, "c": number % 1000}
+            exchange = made.ask(connections, moment, request.format(**name), "one")
+            exchange.fault, exchange.closed = fault, fault is not None and case != "one-connection"
+            if moment == "message":
+                exchange.facts = {"stored": True, "message_id": f"<{number}@x>", "sha256": "0"}
+            made.answer(exchange, (reply or "").format(**name))
+        if case != "one-connection":
+            made.close(connections, "client")
+        clock.advance(0.1)
+    return made
+
+
+def _repeated(case: str, exchanges: int) -> Iterator[tuple[tuple[str, str, str | None, str | None], ...]]:
+    steps = CASES[case][1]
+    return (steps for _ in range(exchanges // len(steps)))
+
+
+def judged(case: str, exchanges: int) -> float:
+    """The seconds that all rules take together."""
+    made = journal(case, exchanges)
+    begun = time.process_time()
+    judge(Run([made]))
+    return time.process_time() - begun
+
+
+def run(case: str, quick: bool) -> list[Row]:
+    took = sorted(module("conduct", case, EXCHANGES) for _ in range(1 if quick else 3))
+    what = f"judging {EXCHANGES:,} exchanges, {CASES[case][0]}"
+    return [Row(f"conduct-{case}", what, took[len(took) // 2], "s", target=TARGET)]
+
+
+def profile(case: str, into: Path) -> None:
+    made = journal(case, EXCHANGES)
+    profiler = cProfile.Profile()
+    profiler.runcall(judge, Run([made]))
+    profiler.dump_stats(into)
+
+
+def _bench(case: str) -> Bench:
+    what = f"all rules for SMTP, {CASES[case][0]}"
+    return Bench(f"conduct-{case}", what, lambda quick: run(case, quick), lambda into: profile(case, into))
+
+
+BENCHES = tuple(_bench(case) for case in CASES)
+
+
+if __name__ == "__main__":
+    print(json.dumps(judged(sys.argv[1], int(sys.argv[2]))))
