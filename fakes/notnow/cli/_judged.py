@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from notnow.servers._fake import Fake
 
 NAMED = 4  # rules that are named in the last line
+BARS = 20  # waits in the picture of a back-off
 STRIP = 32  # characters of a lane
 SHORT = 1.0  # seconds of scenario time below which there is nothing to draw to scale
 FIRST, RAREST = 3.0, 60.0  # real seconds until the first line of progress, and at most between two
@@ -57,6 +58,7 @@ def print_report(report: Report, *, verbose: bool) -> None:
         page.line(f"client {report.client}", style="" if report.client.exit == 0 else "yellow")
         page.line()
         _timeline(page, report)
+        _waits(page, report)
         _verdicts(page, report, verbose=verbose)
         page.line()
     style = "bold red" if report.exit else "bold green" if report.outcome == "well behaved" else "bold yellow"
@@ -113,6 +115,24 @@ def _colour(text: Text) -> Text:
     text.highlight_regex(r"(?<= )\+ (?=\w)|^\+ (?=\w)", "green")
     text.highlight_regex(r"\b421\b[^;|]*", "bold red")
     return text
+
+
+def _waits(page: Page, report: Report) -> None:
+    """How its waits grow, as numbers, and as a picture where there are enough to see a shape."""
+    named = len(report.servers) > 1
+    for name, waits in report.waits().items():
+        page.line()
+        page.heading(f"back-off at {name}" if named else "back-off")
+        page.line(waits.in_words(), indent=2)
+        if waits.shape is not None and len(waits.gaps) <= BARS:
+            for line in waits.picture():
+                page.line(line, indent=2, style="cyan")
+    for name, herd in report.herds().items():
+        page.line(
+            f"{name}: {herd.in_words()}" if named else herd.in_words(),
+            indent=2,
+            style="yellow" if herd.together else "",
+        )
 
 
 # ---- the verdicts ------------------------------------------------------------------------------

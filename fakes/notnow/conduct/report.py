@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from notnow import __version__
-from notnow.conduct import verdict
+from notnow.conduct import attempts, backoff, verdict
+from notnow.conduct.backoff import BackOff, Herd
 from notnow.conduct.rules import Level, Run, Verdict
 from notnow.units import show
 
@@ -106,6 +107,24 @@ class Report:
     def exit(self) -> int:
         return EXITS[self.outcome]
 
+    def waits(self) -> dict[str, BackOff]:
+        """How the client's waits grow, for each server that it has come back to."""
+        found = {}
+        for journal in self.run.journals:
+            retries = attempts.retries(journal.since_play())
+            if retries:
+                found[journal.server] = backoff.of_retries(retries)
+        return found
+
+    def herds(self) -> dict[str, Herd]:
+        """Whether its workers come back as one, for each server that has refused some of them together."""
+        found = {}
+        for journal in self.run.journals:
+            refused = {x.connection for x in attempts.refusals(journal.since_play())}
+            if (herd := backoff.herd(journal.connections, refused)) is not None:
+                found[journal.server] = herd
+        return found
+
     @property
     def scenarios(self) -> str:
         return ", ".join(server["scenario"] for server in self.servers)
@@ -132,6 +151,21 @@ def as_dict(report: Report) -> dict[str, Any]:
             "duration": round(client.duration, 3),
             "ended": str(client),
         },
+        "backoff": {
+            name: {
+                "gaps": [round(gap, 6) for gap in waits.gaps],
+                "shape": waits.shape,
+                "factor": waits.factor,
+                "step": waits.step,
+                "cap": waits.cap,
+                "jitter": round(waits.jitter, 4),
+                "sure": waits.sure,
+                "retry_after": waits.heeds,
+                "words": waits.in_words(),
+            }
+            for name, waits in report.waits().items()
+        },
+        "herds": {name: herd.in_words() for name, herd in report.herds().items()},
         "verdicts": [verdict.as_dict(one) for one in report.verdicts],
         "journals": {journal.server: list(journal.as_dicts()) for journal in report.run.journals},
     }
