@@ -6,8 +6,10 @@ speaks HTTP/1.1, all others HTTP/2 unless the way says `h1`.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
+import programs
 import pytest
 from http_clients import (
     CLIENTS,
@@ -78,7 +80,7 @@ goaway-mid-request                    |get            |GOAWAY|RemoteProtocol    
 goaway-mid-request                    |post           |GOAWAY|RemoteProtocol           |RemoteProtocol           |ServerDisconnected: cut   |16             |nothing     |ERR_HTTP2_STREAM_ERROR         |UND_ERR_SOCKET
 goaway-mid-request                    |get h1         |cut   |RemoteProtocol           |RemoteProtocol           |done: cut;200             |52             |-           |-                              |UND_ERR_SOCKET
 truncated                             |get            |200   |RemoteProtocol           |RemoteProtocol           |ClientPayload             |92             |-           |ERR_HTTP2_STREAM_ERROR         |ERR_HTTP2_STREAM_ERROR
-truncated how=fin                     |get            |200   |RemoteProtocol           |RemoteProtocol           |ClientPayload             |18             |-           |nothing                        |UND_ERR_SOCKET
+truncated how=fin                     |get            |200   |RemoteProtocol           |RemoteProtocol           |ClientPayload             |18             |-           |-                              |UND_ERR_SOCKET
 """
 
 
@@ -132,6 +134,18 @@ def test_is_done_at_once(row: Row, client: Client[Job], tmp_path: Path, proves: 
         assert_served_whole(fake)
         fake.assert_expected()
         proves(row.scenario, client.name)
+
+
+def test_node_takes_half_an_answer_for_a_whole_one(tmp_path: Path) -> None:
+    """A connection that ends in the middle of an answer ends the stream well, short of its content-length or not."""
+    programs.need("node", "nodejs")
+    with FakeHTTP("http/truncated", how="fin") as fake:
+        report = attempt(CLIENTS["node"], fake, tmp_path)
+        assert report.said == DONE, report.text
+        assert len(json.loads(report.text)["body"]) == 100
+        (request,) = requests(fake)
+        assert request.facts is not None
+        assert request.facts["whole"] is False
 
 
 @pytest.mark.parametrize("client", EVERYBODY)
