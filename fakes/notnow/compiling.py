@@ -309,7 +309,7 @@ def _steps(rule: Rule, moment: Moment) -> tuple[Action, ...]:
     if rule.stall:
         steps.append(Hang())
     elif effect and not (interjected and (rule.reply or response or closing or rule.reset_stream)):
-        steps.append(Proceed(rule.reply or response or (() if closing else None), drip))
+        steps.append(Proceed(rule.reply or response or (() if closing or rule.reset_stream else None), drip))
     elif rule.reply is not None:
         steps.append(Send(rule.reply, drip))
     elif response is not None:

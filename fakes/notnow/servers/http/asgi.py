@@ -12,6 +12,7 @@ from notnow.conduct.attempts import IDEMPOTENT
 from notnow.engine import BEHAVE
 from notnow.events import Asked
 from notnow.servers._wire import Over
+from notnow.servers.http.stack import Gone
 
 if TYPE_CHECKING:
     from notnow.servers.http.stack import Headers
@@ -30,6 +31,7 @@ class Call:
         self._drip = 0.0
         self._told = False  # the app knows that the request is complete
         self._invited = False  # the client has been told to send its body
+        self._left = False  # the app knows that the client has gone
         self._started = self._ended = self._swallows = False
 
     async def run(self, instead: Response | tuple[()] | None = None, drip: float = 0.0) -> None:
@@ -42,17 +44,16 @@ class Call:
             await self._close()
         except Over:
             raise
-        except ConnectionError:
-            if not self.stream.drops:
-                raise
-        except Exception as error:  # the user's app has failed: what any server would say
-            await self._failed(error)
+        except Exception as error:
+            if _is_loss(error):
+                raise Gone from None
+            await self._failed(error)  # the user's app has: what any server would say
 
     async def _failed(self, error: Exception) -> None:
         stream = self.stream
         logger.error("the app has failed at %s", stream.exchange.request, exc_info=error)
         stream.facts["app_error"] = f"{type(error).__name__}: {error}"
-        if stream.drops or self._swallows:
+        if not stream.wanted or self._swallows:
             return
         if not self._started:
             await stream.respond(Response(500, (("content-type", "text/plain"),), "Internal Server Error\n"))
@@ -90,25 +91,36 @@ class Call:
             if stream.known["header"].get("expect", "").lower() == "100-continue" and not stream.complete:
                 await stream.protocol.go_on(stream.number)
         while not stream.drops and (stream.held or not (stream.chunks or (stream.complete and not self._told))):
+            if stream.complete and stream.connection.eof:
+                break  # a client that has ended its side may still read; whoever asks is told that it has gone, as by others
             stream.news.clear()
             await stream.news.wait()
-        if stream.drops:
+        if stream.drops or (stream.complete and self._told):
+            self._left = True
             return {"type": "http.disconnect"}
         body = await stream.take()
         self._told = stream.complete
         return {"type": "http.request", "body": body, "more_body": not stream.complete}
 
     async def send(self, message: Message) -> None:
-        """A message from the app. Raises ConnectionError where nobody waits for it any more."""
+        """A message from the app. Raises Gone, which is an OSError as ASGI has it, where nobody waits for it any more."""
+        try:
+            await self._send(message)
+        except Over:
+            raise Gone from None
+
+    async def _send(self, message: Message) -> None:
         starts = message["type"] == "http.response.start"
-        if starts and message["status"] < 400:
+        if starts and int(message["status"]) < 400:
             self.stream.facts["stored"] = self.stream.head.method not in IDEMPOTENT
         if self._swallows:
             return
         if starts:
-            self._started = True
             await self._head(int(message["status"]), [(bytes(n), bytes(v)) for n, v in message.get("headers", ())])
+            self._started = True
         elif message["type"] == "http.response.body":
+            if not self._started:
+                raise RuntimeError("the app has sent a body before http.response.start")
             await self.stream.write(bytes(message.get("body", b"")), self._drip)
             if not message.get("more_body", False):
                 await self._close()
@@ -157,10 +169,19 @@ class Call:
         if self._ended or self._swallows or self.stream.drops:
             return
         self._ended = True
-        if not self._started:
+        if not self._started and self._left:
+            self.stream.lost()
+        elif not self._started:
             await self._failed(RuntimeError("the app has returned without an answer"))
         else:
             await self.stream.end()
+
+
+def _is_loss(error: BaseException) -> bool:
+    """True if this only says that nobody waits any more."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_loss(one) for one in error.exceptions)
+    return isinstance(error, Gone)
 
 
 def _both(first: Response | None, second: Response | None) -> Response | None:

@@ -31,7 +31,7 @@ from notnow.journal import Connection, Exchange
 from notnow.servers._plain import Plain
 from notnow.servers._wire import Over, Wire
 from notnow.servers.http import frames
-from notnow.servers.http.stack import H2, H11, STREAMS, Closed, RawData, Switch, Updated, Work
+from notnow.servers.http.stack import H2, H11, STREAMS, Closed, Gone, RawData, Switch, Updated, Work
 from notnow.servers.http.stream import Stream
 
 if TYPE_CHECKING:
@@ -137,9 +137,8 @@ class HTTPConnection(Wire):
         self._news.set()
         if self.hanging:
             self.end()
-        for stream in list(self.live.values()):
-            if not stream.complete and not self._inbox:
-                stream.lost()
+        for stream in self.live.values():
+            stream.news.set()  # who asks is told
 
     def lost(self, _error: Exception | None) -> None:
         if self._server is not None:
@@ -170,12 +169,18 @@ class HTTPConnection(Wire):
                 await switch.handle(self.unread())
                 if self.alive and not self.over:
                     self.transport.resume_reading()
-            elif self.eof and not self.live:
+            elif self.eof and not self._unfinished():
                 self.end()
                 return  # the transport may be closing already: then it is not `over` yet
             else:
                 self._news.clear()
                 await self._news.wait()
+
+    def _unfinished(self) -> bool:
+        """The client has ended its side: True if it waits for an answer. A request that is not whole will never be."""
+        for stream in [stream for stream in self.live.values() if not stream.complete]:
+            stream.lost()
+        return bool(self.live)
 
     async def send(self, event: RawData | Closed | Updated) -> None:
         """What the protocol has to say, or that it sees the end of the connection."""
@@ -218,7 +223,9 @@ class HTTPConnection(Wire):
     async def _answered(self, stream: Stream, standing: Response) -> bool:
         script, exchange = self.opening, stream.exchange
         exchange.phase, exchange.rule, exchange.fault = script.phase, script.rule, script.fault
-        self.closing = True
+        if script.closes:
+            self.closing = True
+            self.exchange = exchange
         await stream.respond(standing)
         return True
 
@@ -234,11 +241,8 @@ class HTTPConnection(Wire):
                 self.over = True
                 self._half_close()
             else:
-                self.spawn(self._last_word)
-
-    async def _last_word(self) -> None:
-        if not self.live and self.alive and not self.over:
-            await self.part("fin", self.exchange)
+                how = next((step.how for step in self.opening.steps if isinstance(step, Close)), "fin")
+                self.part(how, self.exchange)
 
     # ---- doing what the engine says --------------------------------------------------------------
 
@@ -251,6 +255,8 @@ class HTTPConnection(Wire):
         for step in script.steps:
             if self.over or not self.alive:
                 raise Over
+            if stream is not None and stream.gone:
+                raise Gone
             match step:
                 case Proceed(instead, drip):
                     if behave is not None:
@@ -276,7 +282,7 @@ class HTTPConnection(Wire):
                 case Origin(origins):
                     await self._frame(frames.origin(origins), f"ORIGIN {' '.join(origins)}", exchange)
                 case Close(how):
-                    await self.part(how, exchange)
+                    self.part(how, exchange)
                     raise Over
                 case Send() | EndData() | Certify() | Alert():
                     raise AssertionError(f"{step} is not for HTTP here")
@@ -307,6 +313,7 @@ class HTTPConnection(Wire):
     async def _go_away(self, code: str, last: int | str, exchange: Exchange, stream: Stream | None) -> None:
         """GOAWAY: streams above the last are not served, and when the others are through the connection closes."""
         self.closing = True
+        self.exchange = exchange
         protocol = self._protocol
         if isinstance(protocol, H2):
             number = protocol.highest if stream is None else stream.number
@@ -341,12 +348,20 @@ class HTTPConnection(Wire):
     def _protocol(self) -> H2 | H11 | None:
         return self.switch.protocol if self.switch is not None else None
 
-    async def part(self, how: str, exchange: Exchange) -> None:
-        """Close: on HTTP/2 with a GOAWAY that says which streams have been served, unless there was one."""
-        if how == "fin" and isinstance(self._protocol, H2) and self.last is None and self.record.error is None:
-            await self._protocol.flush(frames.go_away(self._protocol.highest, "NO_ERROR"))
+    def part(self, how: str, exchange: Exchange) -> None:
+        """Close."""
+        if how == "fin":
+            self._take_leave()
         if self.alive and not self.over:
             self.finish(how, exchange)
+
+    def _take_leave(self) -> None:
+        """HTTP/2 has a GOAWAY that says which streams have been served, unless there was one. No client is waited for."""
+        protocol = self._protocol
+        if isinstance(protocol, H2):
+            said = self.last is not None or self.record.error is not None
+            last = b"" if said else frames.go_away(protocol.highest, "NO_ERROR")
+            self.transport.write(protocol.connection.data_to_send() + last)
 
     def dismiss(self) -> bool:
         """The fake stops: HTTP/2 has a word for it. Who is being answered gets what has been said so far."""
@@ -354,9 +369,7 @@ class HTTPConnection(Wire):
             return True
         if not self.alive or self.handshaking or self.hanging:
             return False
-        if isinstance(self._protocol, H2):
-            last = self._protocol.highest
-            self.transport.write(self._protocol.connection.data_to_send() + frames.go_away(last, "NO_ERROR"))
+        self._take_leave()
         exchange = self.fake.journal.ask(self.record, "enter", "", self.fake.phase)
         exchange.fault = "stopped"
         busy = any(not stream.hangs for stream in self.live.values()) or self.transport.get_write_buffer_size() > 0

@@ -2,22 +2,23 @@
 
 Every private seam of hypercorn that notnow uses is in this module: the classes `H2Protocol` and `H11Protocol` with
 their attributes `connection`, `streams`, `stream_buffers`, `priority`, `closed`, `has_data`, `stream` and
-`keep_alive_requests`, their methods `_create_stream`, `_close_stream`, `_priority_updated`, `_send_error_response` and
-`stream_send`; that they write through `send` and begin tasks by `task_group.spawn` only; the errors with which
-HTTP/1.1 hands over to HTTP/2; the events that pass between streams and protocols; `Config` and `WorkerContext`. Of h2,
-that `local_settings` may be replaced, that bytes may follow what `data_to_send` gives, `highest_inbound_stream_id`, and its
-methods `_receive_goaway_frame` and `_receive_data_frame`.
+`keep_alive_requests`, their methods `_create_stream`, `_close_stream`, `_priority_updated` and `stream_send`; the
+attributes `buffer`, `_complete`, `_is_empty` and `_paused` of `StreamBuffer`; that they write through `send` and begin
+tasks by `task_group.spawn` only; the errors with which HTTP/1.1 hands over to HTTP/2; the events that pass between
+streams and protocols; `Config` and `WorkerContext`. Of h2, that `local_settings` may be replaced, that bytes may follow
+what `data_to_send` gives, `highest_inbound_stream_id`, and its methods `_receive_goaway_frame` and
+`_receive_data_frame`.
 tests/test_http_seams.py has a test for each.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
 
 import h2.events
 import h2.exceptions
@@ -33,16 +34,17 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol import events
-from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
+from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BUFFER_LOW_WATER, BufferCompleteError, H2Protocol, StreamBuffer
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
 
-from notnow.actions import phrase
+from notnow.actions import phrase, status_line
 from notnow.servers._wire import Over
 
 __all__ = [
     "H2",
     "H11",
     "Closed",
+    "Gone",
     "Head",
     "Headers",
     "RawData",
@@ -66,7 +68,12 @@ NUISANCES = 1000  # streams that a client may cancel, or open beyond the cap; mo
 WINDOW = 16_777_216  # bytes of request bodies that one connection may have under way; a stream has 65,535
 H11_STREAM = 1  # hypercorn's number for whatever an HTTP/1.1 connection carries
 failures = (h11.LocalProtocolError, h2.exceptions.ProtocolError)  # what is to be said cannot be said
+ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]+)(.*)")  # RFC 9112 §3.2.2
 ONLY_H11 = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+
+
+class Gone(ConnectionError):  # noqa: N818 (no error)
+    """Nobody waits for the answer any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,10 @@ class Served(Protocol):
     @property
     def drops(self) -> bool:
         """What still comes of the body is of no use."""
+
+    @property
+    def answered(self) -> bool:
+        """All of the answer has been sent."""
 
     async def begin(self, head: Head) -> None:
         """The head of the request is in."""
@@ -171,10 +182,38 @@ class _Connection(H2Connection):
         return owed > 0
 
 
+class _Buffer(StreamBuffer):
+    """What waits for the client's windows. Hypercorn's lets an app go on as soon as a window is closed."""
+
+    cut = False  # no END_STREAM is to make it look whole
+
+    async def push(self, data: bytes) -> None:
+        if self._complete:
+            raise BufferCompleteError
+        self.buffer.extend(data)
+        await self._is_empty.clear()
+        if len(self.buffer) >= BUFFER_HIGH_WATER:
+            await self._paused.clear()
+            await self._paused.wait()
+
+    async def pop(self, max_length: int) -> bytes:
+        data = bytes(self.buffer[:max_length])
+        del self.buffer[:max_length]
+        if len(self.buffer) < BUFFER_LOW_WATER:
+            await self._paused.set()
+        if not self.buffer:
+            await self._is_empty.set()
+        return data
+
+    @property
+    def complete(self) -> bool:
+        return self._complete and not self.buffer and not self.cut
+
+
 class _Nobody:
     """The stream that is over already: what still comes for it, in the same breath perhaps, is dropped."""
 
-    idle = drops = True
+    idle = drops = answered = True
 
     async def handle(self, event: events.Event) -> None:
         pass
@@ -195,7 +234,7 @@ class H2(H2Protocol):
 
     connection: _Connection
     streams: _Streams
-    stream_buffers: dict[int, StreamBuffer]
+    stream_buffers: dict[int, _Buffer]
     waits = False  # for what has come of one stream to be taken: others would wait with it
 
     def __init__(self, owner: Owner) -> None:
@@ -216,6 +255,9 @@ class H2(H2Protocol):
             await super().handle(event)
         finally:
             self._handling = False
+        if isinstance(event, Closed):
+            for buffer in list(self.stream_buffers.values()):
+                await buffer.close()  # who waits for windows would wait for ever
 
     async def initiate(self, headers: Headers | None = None, settings: bytes | None = None) -> None:
         told = {
@@ -242,7 +284,8 @@ class H2(H2Protocol):
         await stream.begin(Head(method, pseudo.get(b":path", b""), authority, headers, "2"))
 
     async def _close_stream(self, number: int) -> None:
-        if not self.closed and number in self.streams and not self.streams[number].drops:
+        self.connection.taken(number)
+        if not self.closed and not self.streams[number].answered:
             await self.annoyed()  # the client has cancelled it
         await super()._close_stream(number)
 
@@ -262,13 +305,19 @@ class H2(H2Protocol):
     # ---- what is said ----------------------------------------------------------------------------
 
     async def head(self, number: int, status: int, headers: Headers) -> None:
-        """Send the head of a response. Raises ProtocolError for one that HTTP/2 does not know."""
+        """Send the head of a response. Raises ProtocolError for one that HTTP/2 does not know, and Gone."""
         if number not in self.stream_buffers:
-            self.stream_buffers[number] = StreamBuffer(self.context.event_class)
+            self.stream_buffers[number] = _Buffer(self.context.event_class)
             self.priority.insert_stream(number)
             self.priority.block(number)
-        self.connection.send_headers(number, [(b":status", b"%d" % status), *_for_h2(headers)])
+        self._send_head(number, status, headers)
         await self._flush()
+
+    def _send_head(self, number: int, status: int, headers: Headers, end: bool = False) -> None:
+        try:
+            self.connection.send_headers(number, [(b":status", b"%d" % status), *_for_h2(headers)], end_stream=end)
+        except h2.exceptions.StreamClosedError as closed:  # cancelled in the same breath
+            raise Gone from closed
 
     async def body(self, number: int, data: bytes) -> None:
         await self.stream_send(events.Body(stream_id=number, data=data))
@@ -282,11 +331,15 @@ class H2(H2Protocol):
         await self.stream_send(events.EndBody(stream_id=number))
 
     async def whole(self, number: int, status: int, headers: Headers, body: bytes) -> bool:
-        """A whole response in one go; False where it does not fit into what the client lets us send."""
+        """A whole response in one go; False where it does not fit into what the client lets us send. Raises as `head`."""
         connection = self.connection
-        if len(body) > min(connection.local_flow_control_window(number), connection.max_outbound_frame_size):
+        try:
+            window = connection.local_flow_control_window(number)
+        except h2.exceptions.StreamClosedError as closed:
+            raise Gone from closed
+        if len(body) > min(window, connection.max_outbound_frame_size):
             return False
-        connection.send_headers(number, [(b":status", b"%d" % status), *_for_h2(headers)], end_stream=not body)
+        self._send_head(number, status, headers, end=not body)
         if body:
             connection.send_data(number, body, end_stream=True)
         if not self._handling:
@@ -303,15 +356,17 @@ class H2(H2Protocol):
             self.connection.reset_stream(number, code)
         except h2.exceptions.ProtocolError:
             return True  # it is closed already
-        await self.forget(number)
+        self.connection.taken(number)
+        await self.forget(number, cut=False)
         await self._flush()
         return True
 
-    async def forget(self, number: int) -> None:
-        """Nothing more is sent on a stream, and what comes is dropped."""
+    async def forget(self, number: int, cut: bool = True) -> None:
+        """Nothing more is sent on a stream, and what comes is dropped; `cut`: without an RST_STREAM."""
         self.streams.pop(number, None)
         self.connection.taken(number)  # the connection's window is for all of its streams
         if (buffer := self.stream_buffers.get(number)) is not None:
+            buffer.cut = cut
             await buffer.close()
             self.priority.unblock(number)  # so that hypercorn finds it closed, and puts it away
             await self.has_data.set()
@@ -336,32 +391,46 @@ class H2(H2Protocol):
         return int(self.connection.highest_inbound_stream_id)
 
 
+class _H11Connection(h11.Connection):
+    """h11's, but it says what is wrong with what a client sends."""
+
+    def __init__(self, broken: Callable[[str], None]) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size=_CONFIG.h11_max_incomplete_size)
+        self._broken = broken
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        try:
+            return super().next_event()
+        except h11.RemoteProtocolError as error:
+            self._broken(f"HTTP/1.1 {status_line(error.error_status_hint)}: {error}")
+            raise
+
+
 class H11(H11Protocol):
     """HTTP/1.1 (RFC 9112) for one connection. It may turn out to be HTTP/2: `Switch` sees to that."""
 
+    connection: _H11Connection
     waits = True  # for what has come of a body to be taken: there is nothing else
 
     def __init__(self, owner: Owner) -> None:
         super().__init__(None, _CONFIG, WorkerContext(None), _Tasks(owner), {}, False, None, None, owner.send)
         self.owner = owner
+        self.connection = _H11Connection(owner.broken)
 
     async def _create_stream(self, request: h11.Request) -> None:
         self.keep_alive_requests += 1
         headers, target = list(request.headers), request.target
         authority = _authority(None, headers)
-        if not target.startswith((b"/", b"*")):  # absolute-form (RFC 9112 §3.2.2)
-            parts = urlsplit(target)
-            authority, target = (
-                parts.netloc.decode("latin-1") or authority,
-                parts._replace(scheme=b"", netloc=b"").geturl(),
-            )
+        if request.method == b"CONNECT":  # authority-form (RFC 9112 §3.2.3)
+            authority, target = target.decode("latin-1"), b""
+        elif (absolute := ABSOLUTE.fullmatch(target)) is not None:
+            authority, path = absolute[1].decode("latin-1"), absolute[2]
+            target = path if path.startswith(b"/") else b"/" + path
+            # What Host says does not count then.
+            headers = [(b"host", absolute[1]), *(header for header in headers if header[0] != b"host")]
         self.stream = self.owner.stream(self, self.keep_alive_requests)
         method = request.method.decode("ascii", "replace").upper()
         await self.stream.begin(Head(method, target, authority, headers, request.http_version.decode()))
-
-    async def _send_error_response(self, status_code: int) -> None:
-        self.owner.broken(f"HTTP/1.1: malformed request, answered by {status_code}")
-        await super()._send_error_response(status_code)
 
     @property
     def is_waiting(self) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from email.utils import formatdate
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from notnow.servers import tls
 from notnow.servers._wire import Over
 from notnow.servers.http.asgi import Call
 from notnow.servers.http.frames import CODES
-from notnow.servers.http.stack import H2, H11, Head, Headers, Work, events, failures
+from notnow.servers.http.stack import H2, H11, Gone, Head, Headers, Work, events, failures
 
 if TYPE_CHECKING:
     from notnow.servers.http.connection import HTTPConnection
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 MOST = 262_144  # bytes of a body that may wait for the app
 TOLD = ("retry-after", "alt-svc", "location")  # headers of an answer that the journal keeps
 BODILESS = frozenset({204, 304})
-
-
-class Gone(ConnectionError):  # noqa: N818 (no error)
-    """Nobody waits for the answer any more."""
 
 
 class Stream:
@@ -84,13 +81,14 @@ class Stream:
             "stored": False,
         }
         connection.live[self.number] = self
-        if await connection.turned_away(self):
-            return
-        script = self.fake.feed(Asked(connection.record.id, "request", self.known, self.number), "request")
-        if script is None:  # the connection has been given up meanwhile
-            self.finish()
-        else:
-            await self._carry_out(script)
+        with self._while_wanted():
+            if await connection.turned_away(self):
+                return
+            script = self.fake.feed(Asked(connection.record.id, "request", self.known, self.number), "request")
+            if script is None:  # the connection has been given up meanwhile
+                self.lost()
+            else:
+                await self._carry_out(script)
 
     async def _carry_out(self, script: Script) -> None:
         self._lasts = script.proceeds
@@ -112,15 +110,31 @@ class Stream:
         self.connection.spawn(partial(self._guarded, work))
 
     async def _guarded(self, work: Work) -> None:
-        try:
+        with self._while_wanted():
             await work()
+
+    @contextlib.contextmanager
+    def _while_wanted(self) -> Iterator[None]:
+        try:
+            yield
         except Gone:
-            self.finish()
+            if not self.over:
+                self.lost()
 
     @property
     def drops(self) -> bool:
         """What still comes of the body is of no use: there is an answer, or nobody waits for one."""
         return self.over or self.gone
+
+    @property
+    def answered(self) -> bool:
+        """All of the answer has been sent."""
+        return self.over and not self.gone
+
+    @property
+    def wanted(self) -> bool:
+        """Somebody waits for the answer, or for the rest of it."""
+        return not self.drops and self.connection.alive and not self.connection.over
 
     async def handle(self, event: events.Event) -> None:
         """A piece of the body, the end of it, or the end of the stream."""
@@ -187,14 +201,23 @@ class Stream:
             headers.append((b"content-length", b"%d" % len(body)))
         shown = b"" if self.head.method == "HEAD" or status in BODILESS else body
         self._still_wanted()
-        if drip or "response" in self.watches or self._status is not None:
-            await self.start(status, headers)
-            await self.write(shown, drip)
-            await self.end()
-            return
+        try:
+            if drip or "response" in self.watches or self._status is not None:
+                await self.start(status, headers)
+                await self.write(shown, drip)
+                await self.end()
+            else:
+                await self._respond_whole(status, headers, shown)
+        except failures:  # more than its content-length has promised: the connection has to say so
+            self.connection.closing = True
+            await self._ended(waiting=True)
+
+    async def _respond_whole(self, status: int, headers: Headers, shown: bytes) -> None:
+        waiting = isinstance(self.protocol, H11) and self.protocol.is_waiting
+        # The body that it waits to send will not be read (RFC 9110 §10.1.1).
+        self.connection.closing = self.connection.closing or waiting
         headers = self._headers(headers)
         self._note(status, headers)
-        waiting = isinstance(self.protocol, H11) and self.protocol.is_waiting
         self._note_sent(len(shown))
         if await self.protocol.whole(self.number, status, headers, shown):
             await self._ended(waiting)
@@ -217,9 +240,14 @@ class Stream:
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head of the answer."""
         self._still_wanted()
-        headers = self._headers(headers)
+        headers, before = self._headers(headers), self.exchange.reply
         self._note(status, headers)
-        await self.protocol.head(self.number, status, headers)
+        try:
+            await self.protocol.head(self.number, status, headers)
+        except failures:  # it has not been said
+            self._status = self.facts["status"] = None
+            self.exchange.reply = before
+            raise
 
     def _note(self, status: int, headers: Headers) -> None:
         """Put the answer on record, before it is on the wire."""
@@ -291,6 +319,7 @@ class Stream:
 
     async def _ended(self, waiting: bool) -> None:
         self.finish()
+        self.connection.exchange = self.exchange
         await self.protocol.taken(self.number)  # what the app has left of the body
         if self.complete or waiting:
             await self.protocol.done(self.number)  # else this stays, and drops what still comes
@@ -307,7 +336,7 @@ class Stream:
 
     def _still_wanted(self) -> None:
         """Raises Gone where nobody waits for the answer."""
-        if self.drops or not self.connection.alive or self.connection.over:
+        if not self.wanted:
             raise Gone
 
     def finish(self) -> None:
@@ -350,7 +379,7 @@ class Stream:
         """Never answer. That the client leaves is seen all the same."""
         self.fake.journal.tell(exchange)
         self.hangs = True
-        while not self.drops:
+        while not self.drops and not self.connection.eof:
             await self.take()
             self.news.clear()
             await self.news.wait()
