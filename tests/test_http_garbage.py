@@ -31,7 +31,6 @@ from hypothesis import strategies as st
 from http_client import H1, H2, HTTP, PREFACE, frame, one, rules, then
 from notnow import FakeHTTP, RealClock
 from notnow.servers import _fake, _wire
-from notnow.servers.http import stack
 from notnow.servers.http.connection import HTTPConnection
 from notnow.servers.http.stream import Stream
 
@@ -149,7 +148,10 @@ class TestFrames:
                 client.data(number, b"x" * 16_384)
             with contextlib.suppress(ConnectionResetError):
                 client.rest()
-            assert client.farewells[-1][1] == "FLOW_CONTROL_ERROR" or client.answer_so_far(number).reset == "FLOW_CONTROL_ERROR"
+            assert (
+                client.farewells[-1][1] == "FLOW_CONTROL_ERROR"
+                or client.answer_so_far(number).reset == "FLOW_CONTROL_ERROR"
+            )
 
     def test_a_stream_window_that_overflows_is_that_stream_s_end(self, clear):
         with H2(clear) as client:
@@ -169,11 +171,15 @@ class TestFrames:
 
     def test_what_is_not_known_is_passed_over(self, fake):
         with H2(fake) as client:
-            client.send(frame(0x42, 0xFF, 0, b"x" * 100) + frame(0x0C, 0, 0, b"") + frame(PRIORITY, 0, 9, b"\0\0\0\0\x10"))
+            client.send(
+                frame(0x42, 0xFF, 0, b"x" * 100) + frame(0x0C, 0, 0, b"") + frame(PRIORITY, 0, 9, b"\0\0\0\0\x10")
+            )
             client.send(frame(SETTINGS, 0, 0, struct.pack(">HI", 0x99, 7)))
             assert client.get().status == 200
 
-    @pytest.mark.parametrize("preface", [PREFACE[:-2] + b"XX", b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100, b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"])
+    @pytest.mark.parametrize(
+        "preface", [PREFACE[:-2] + b"XX", b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100, b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"]
+    )
     def test_a_bad_preface_where_http_2_was_agreed_on(self, preface):
         with FakeHTTP(tls="implicit") as fake:
             with H2(fake, hello=False) as client:
@@ -428,7 +434,10 @@ class TestFloods:
     def test_priorities_of_streams_that_never_come(self, clear):
         with H2(clear) as client:
             for first in range(1, 20_000, 2000):
-                made = (PriorityFrame(n, depends_on=0, stream_weight=1, exclusive=False) for n in range(first, first + 2000, 2))
+                made = (
+                    PriorityFrame(n, depends_on=0, stream_weight=1, exclusive=False)
+                    for n in range(first, first + 2000, 2)
+                )
                 client.send(b"".join(frame.serialize() for frame in made))
             client.ping()
             (session,) = clear._sessions.values()
@@ -469,7 +478,11 @@ class TestFloods:
                 def flood() -> None:
                     with contextlib.suppress(BlockingIOError):
                         while True:
-                            data = PingFrame(0, b"x" * 8).serialize() * 1000 if version is H2 else b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 500
+                            data = (
+                                PingFrame(0, b"x" * 8).serialize() * 1000
+                                if version is H2
+                                else b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 500
+                            )
                             client.sock.send(data)
                             fake.settle()
 
@@ -533,7 +546,9 @@ class TestLeaving:
     @pytest.mark.parametrize("stage", STAGES)
     @pytest.mark.parametrize("how", ["close", "reset", "shutdown"])
     @pytest.mark.parametrize("tls", ["none", "implicit"])
-    @pytest.mark.parametrize("rule", [{}, {"delay": "1h", "status": 421}, {"stall": True}, {"drip": "1ms", "status": 421, "body": "x" * 50}])
+    @pytest.mark.parametrize(
+        "rule", [{}, {"delay": "1h", "status": 421}, {"stall": True}, {"drip": "1ms", "status": 421, "body": "x" * 50}]
+    )
     def test_at_every_stage(self, stage, how, tls, rule):
         texts = [one("request", **rule)] if rule else []
         with FakeHTTP(rules(*texts), tls=tls) as fake:
@@ -589,7 +604,9 @@ class TestLeaks:
         assert [str(w.message) for w in caught] == []
 
     def test_connections_and_streams_are_garbage_when_they_are_gone(self):
-        with FakeHTTP(rules(one("request", where={"path": "/drip"}, drip="1ms", status=200, body="1234")), tls="implicit") as fake:
+        with FakeHTTP(
+            rules(one("request", where={"path": "/drip"}, drip="1ms", status=200, body="1234")), tls="implicit"
+        ) as fake:
             for i in range(20):
                 with H2(fake) as client:
                     client.get("/drip")
@@ -603,7 +620,11 @@ class TestLeaks:
             assert fake._living.run(tasks()) == 0
 
             def alive() -> list[object]:
-                return [o for o in gc.get_objects() if isinstance(o, (HTTPConnection, Stream)) and vars(o).get("fake") is fake]
+                return [
+                    o
+                    for o in gc.get_objects()
+                    if isinstance(o, (HTTPConnection, Stream)) and vars(o).get("fake") is fake
+                ]
 
             for _ in range(100):
                 gc.collect()  # which does nothing while another thread collects
@@ -664,7 +685,9 @@ def test_whatever_a_client_says_the_fake_goes_on(hardened, pieces, h2, cut, how)
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     frames=st.lists(
-        st.tuples(st.integers(0, 12), st.integers(0, 255), st.sampled_from([0, 1, 2, 3, 5, 2**31 - 1]), st.binary(max_size=30)),
+        st.tuples(
+            st.integers(0, 12), st.integers(0, 255), st.sampled_from([0, 1, 2, 3, 5, 2**31 - 1]), st.binary(max_size=30)
+        ),
         max_size=10,
     )
 )
@@ -694,7 +717,12 @@ def test_whatever_a_scenario_does_the_fake_goes_on(seed, monkeypatch):
         on = dice.choice(["request", "response", "any"])
         texts.append(one(on, chance=f"{dice.choice([10, 30, 100])}%", **dice.choice(FAULTS)))
     texts.append(one("error", chance="20%", **dice.choice([{"close": True}, {"goaway": True}])))
-    with FakeHTTP(rules(*texts, then("two", one("enter", goaway=True))), tls=dice.choice(["none", "implicit"]), seed=seed, clock=RealClock(1000)) as fake:
+    with FakeHTTP(
+        rules(*texts, then("two", one("enter", goaway=True))),
+        tls=dice.choice(["none", "implicit"]),
+        seed=seed,
+        clock=RealClock(1000),
+    ) as fake:
         clients = []
         for _ in range(6):
             version = dice.choice([H1, H2])
