@@ -8,11 +8,13 @@ Chromium, which is more than a client, is in test_http_chromium.py.
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import json
 import random
 import re
 import ssl
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +134,11 @@ async def _do_with_async_httpx(job: Job) -> Report:
 
 
 def _with_aiohttp(job: Job) -> Report:
-    return asyncio.run(_do_with_aiohttp(job))
+    with warnings.catch_warnings():  # of a transport, where TLS is not through when the session is closed
+        warnings.simplefilter("ignore", ResourceWarning)
+        report = asyncio.run(_do_with_aiohttp(job))
+        gc.collect()
+    return report
 
 
 async def _do_with_aiohttp(job: Job) -> Report:

@@ -53,6 +53,7 @@ class HTTPConnection(Wire):
     closing: bool = False  # no further request is wanted: it closes when none is under way
     live: dict[int, Stream]  # the requests under way
     _inbox: bytearray
+    _pauses: set[asyncio.Future[None]]  # of rules that take their time
     _news: asyncio.Event  # something has come, or it is over
     _writable: asyncio.Event
     _server: asyncio.Task[None] | None = None
@@ -62,7 +63,7 @@ class HTTPConnection(Wire):
         """A new session for a connection; `script` is what the engine has said at `connect`."""
         new = cls()
         new.fake, new.record, new.exchange, new.opening = fake, record, greeting, script
-        new.live, new._inbox = {}, bytearray()
+        new.live, new._inbox, new._pauses = {}, bytearray(), set()
         new.cap = fake.scenario.server.max_streams or STREAMS
         new._news, new._writable = asyncio.Event(), asyncio.Event()
         new._writable.set()
@@ -144,6 +145,8 @@ class HTTPConnection(Wire):
         if self._server is not None:
             self._server.cancel()
         self._writable.set()
+        for future in self._pauses:
+            future.cancel()
         for stream in list(self.live.values()):
             stream.lost()
         if self.switch is not None:
@@ -244,6 +247,19 @@ class HTTPConnection(Wire):
                 how = next((step.how for step in self.opening.steps if isinstance(step, Close)), "fin")
                 self.part(how, self.exchange)
 
+    async def pause(self, seconds: float) -> None:
+        """Wait so many seconds of scenario time. Raises Over if the connection ends meanwhile."""
+        future = self.fake.sleep(seconds)
+        self._pauses.add(future)
+        try:
+            await future
+        except asyncio.CancelledError:
+            if self.alive:
+                raise
+            raise Over from None
+        finally:
+            self._pauses.discard(future)
+
     # ---- doing what the engine says --------------------------------------------------------------
 
     async def perform(  # noqa: C901 (a case for each action)
@@ -266,7 +282,7 @@ class HTTPConnection(Wire):
                     assert stream is not None, "where nothing was asked there is nothing to answer"
                     await stream.respond(response, drip)
                 case Wait(seconds):
-                    await self.fake.sleep(seconds)
+                    await self.pause(seconds)
                 case Hang():
                     assert stream is not None, "the opening sees to its own"
                     await stream.hang(exchange)

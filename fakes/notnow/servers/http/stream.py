@@ -279,7 +279,7 @@ class Stream:
         if drip:
             for i in range(len(data)):
                 if i:
-                    await self.fake.sleep(drip)
+                    await self.connection.pause(drip)
                 self.fake.feed(Heard(self.connection.record.id))  # who waits for our answer is not idle
                 await self._pass(data[i : i + 1])
         elif data:
