@@ -26,7 +26,7 @@ import h2.settings
 import h11
 import priority
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.lifespan import Lifespan
@@ -152,6 +152,8 @@ class _Connection(H2Connection):
             return super().receive_data(data)
         except h2.exceptions.ProtocolError as error:
             self._broken(f"HTTP/2 {ErrorCodes(error.error_code).name}: {error}")
+            if self.state_machine.state is not ConnectionState.CLOSED:  # of a bad preface h2 itself tells nobody
+                self.close_connection(error.error_code)
             raise
 
     def _receive_goaway_frame(self, _frame: GoAwayFrame) -> tuple[list[Frame], list[h2.events.Event]]:
