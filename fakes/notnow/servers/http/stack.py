@@ -122,6 +122,7 @@ def _config() -> Config:
     made = Config()
     made.errorlog = made.accesslog = None
     made.include_server_header = made.include_date_header = False
+    made.shutdown_timeout = 10  # seconds for an app to end; whoever stops the fake waits no longer than 30
     made.keep_alive_max_requests = NO_LIMIT  # or it sends a GOAWAY of its own, and loses what is in flight
     return made
 
