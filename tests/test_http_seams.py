@@ -303,7 +303,9 @@ class TestStreamBuffer:
     def test_of_it_the_protocol_asks_nothing_else(self):
         source = inspect.getsource(H2Protocol)
         asked = {part.split("(")[0].split(":")[0] for part in source.split("self.stream_buffers[stream_id].")[1:]}
-        asked |= {part.split("(")[0].split(":")[0] for part in source.split("self.stream_buffers[event.stream_id].")[1:]}
+        asked |= {
+            part.split("(")[0].split(":")[0] for part in source.split("self.stream_buffers[event.stream_id].")[1:]
+        }
         assert asked == {"pop", "complete", "close", "push", "set_complete", "drain"}
 
     def test_ours_holds_an_app_back_while_a_window_is_closed(self):
@@ -433,7 +435,17 @@ def test_h11_hands_over_to_http_2():
 def test_the_two_are_made_alike():
     names = list(inspect.signature(H2Protocol.__init__).parameters)
     assert names == list(inspect.signature(H11Protocol.__init__).parameters)
-    assert names[1:] == ["app", "config", "context", "task_group", "connection_state", "ssl", "client", "server", "send"]
+    assert names[1:] == [
+        "app",
+        "config",
+        "context",
+        "task_group",
+        "connection_state",
+        "ssl",
+        "client",
+        "server",
+        "send",
+    ]
 
 
 def test_config_has_what_is_set():
@@ -465,7 +477,11 @@ def test_what_we_override_is_what_we_mean_to():
 
     assert ours(stack.H2, H2Protocol) == {"_close_stream", "_create_stream", "_priority_updated", "handle", "initiate"}
     assert ours(stack.H11, H11Protocol) == {"_create_stream"}
-    assert ours(stack._Connection, H2Connection) == {"_receive_goaway_frame", "acknowledge_received_data", "receive_data"}
+    assert ours(stack._Connection, H2Connection) == {
+        "_receive_goaway_frame",
+        "acknowledge_received_data",
+        "receive_data",
+    }
     assert ours(stack._H11Connection, h11.Connection) == {"next_event"}
     assert ours(stack._Buffer, StreamBuffer) == {"complete", "pop", "push"}
 
