@@ -323,4 +323,3 @@ class TestPicture:
             lines = timeline([fake.journal]).splitlines()
         assert "GET 127.0.0.1/reset RST_STREAM REFUSED_STREAM" in lines[3]
         assert "GET 127.0.0.1/last GOAWAY NO_ERROR 200" in lines[4]
-        assert lines[5].strip() == "(the fake closed)"

@@ -56,14 +56,20 @@ def test_the_issue_names_these() -> None:
         "open-after-421 at-stage bare-close tls-handshake-refused auth-tls-refused wrong-certificate expired-certificate "
         "untrusted-certificate tls-required kept-then-421 storage-full weather"
     )
-    wanted = {"smtp": smtp, "ftp": ftp}
+    http = (
+        "healthy sni-mismatch no-sni coalesced certificate-mismatch misdirected-forever misdirected-times misdirected-post "
+        "domain-fronting stale-certificate expired-certificate untrusted-certificate incomplete-chain unrecognized-name "
+        "alt-svc overload rate-limited connection-cap stream-cap goaway-graceful goaway-mid-request stream-reset "
+        "connection-reset stalled slow-drip truncated early-421"
+    )
+    wanted = {"smtp": smtp, "ftp": ftp, "http": http}
     assert {f"{protocol}/{name}" for protocol in wanted for name in wanted[protocol].split()} <= set(catalogue.names())
 
 
 def test_no_placeholder_is_left_where_nobody_fills_it() -> None:
     for name in catalogue.names():
         for rule in catalogue.scenario(name).rules():
-            for line in rule.reply or ():
+            for line in (*(rule.reply or ()), rule.body or "", *(value for _, value in rule.headers or ())):
                 assert set(re.findall(r"(?<!\{)\{([^{}]+)\}", line)) <= LIVE, (name, line)
 
 

@@ -11,10 +11,11 @@ import pytest
 
 from live import SEED, SPEED, UNSEEN, Live, assert_met, promised, unseen, variants
 from live_ftp import FTP
+from live_http import HTTP
 from live_smtp import SMTP
 from notnow import ManualClock, RealClock, catalogue
 
-LIVE: dict[str, Live] = {"smtp": SMTP, "ftp": FTP}
+LIVE: dict[str, Live] = {"smtp": SMTP, "ftp": FTP, "http": HTTP}
 
 
 def every_variant() -> Iterator[Any]:

@@ -468,6 +468,20 @@ class TestOfAFake:
         assert fake.files.quota == 10
         assert list(fake.files) == ["a"]  # what was given goes first
 
+    def test_what_a_client_has_put_where_a_scenario_has_something_else_goes(self):
+        scenario = rules(head='[server]\nfiles = { "d/x" = "1", "e" = "2", "f/g/" = "" }')
+        with FakeFTP(files=None) as fake, Raw(fake).hello() as raw:
+            for name in ("d", "f"):
+                raw.put(f"STOR {name}", b"a file")
+            raw.code("MKD e")
+            raw.put("STOR e/below", b"1")
+            fake.play(scenario)
+            assert fake.scenario.name == "test"
+            assert sorted(fake.files) == ["big.bin", "d/x", "e", "small.txt"]
+            assert (fake.files["d/x"], fake.files["e"]) == (b"1", b"2")
+            assert raw.code("CWD f/g") == "250"
+            assert fake.files.used == 3_000_000 + len("A small file.\n") + 2
+
     def test_no_room(self):
         scenario = rules(head='[server]\nquota = "1MB"\nfiles = { "a" = "600KB" }')
         with FakeFTP(scenario) as fake, Raw(fake).hello() as raw:

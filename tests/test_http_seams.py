@@ -26,6 +26,7 @@ from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol import events
 from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BufferCompleteError, H2Protocol, StreamBuffer
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
+from hyperframe.frame import DataFrame
 
 from notnow.servers.http import stack
 
@@ -478,6 +479,7 @@ def test_what_we_override_is_what_we_mean_to():
     assert ours(stack.H2, H2Protocol) == {"_close_stream", "_create_stream", "_priority_updated", "handle", "initiate"}
     assert ours(stack.H11, H11Protocol) == {"_create_stream"}
     assert ours(stack._Connection, H2Connection) == {
+        "_receive_data_frame",
         "_receive_goaway_frame",
         "acknowledge_received_data",
         "receive_data",
@@ -572,3 +574,23 @@ def test_an_error_closes_it_and_has_a_code():
     with pytest.raises(h2.exceptions.ProtocolError):  # a bad preface: when the next line fails, ours may go
         server.receive_data(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert server.state_machine.state is not ConnectionState.CLOSED
+
+
+def test_receive_data_frame_is_what_sees_that_a_body_is_not_of_its_length():
+    server, peer = served()
+    peer.send_headers(1, [*HEADERS, (b"content-length", b"9")])
+    peer.send_data(1, b"short", end_stream=True)
+    got = []
+
+    def receive(frame: Any) -> Any:
+        got.append(frame.stream_id)
+        return H2Connection._receive_data_frame(server, frame)
+
+    server._frame_dispatch_table[type(DataFrame(1))] = receive
+    assert (
+        H2Connection(H2Configuration(client_side=False))._frame_dispatch_table[DataFrame].__name__
+        == "_receive_data_frame"
+    )
+    with pytest.raises(h2.exceptions.InvalidBodyLengthError):
+        server.receive_data(peer.data_to_send())
+    assert got == [1]

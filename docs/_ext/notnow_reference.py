@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from notnow import catalogue, grammar, units
+from notnow.actions import status_line
 from notnow.cli import COMMANDS, _words, group
 from notnow.moments import CONNECTION_FACTS, MOMENTS
 from notnow.scenario import Scenario
@@ -37,6 +38,7 @@ HEADERS = {
     "Exceeded": "`never_exceeded`",
 }
 ORDER = ("Document", "Server", "Certificate", "Phase", "Rule", "Fault", "Expect")
+SAID = ("reply", "status", "headers", "body")  # the keys of a fault that are shown as the client gets them
 MANY = 12  # choices that a cell of a table can still hold
 _EXAMPLES = {units.DURATION: 'a duration, `"30s"`', units.PERCENT: 'a percentage, `"20%"`'}
 _WORDS = {"string": "text", "integer": "a whole number", "boolean": "`true` or `false`", "object": "a table"}
@@ -146,11 +148,21 @@ def said(lines: Sequence[str], indent: str = "") -> str:
 
 
 def _fault(name: str, fault: Mapping[str, Any], comment: str) -> str:
-    reply = fault.get("reply", ())
-    lines = said([reply] if isinstance(reply, str) else reply) if reply else ""
-    rest = ", ".join(code(f"{k} = {toml(v)}") for k, v in fault.items() if k != "reply")
+    lines = said(found) if (found := list(_lines(fault))) else ""
+    rest = ", ".join(code(f"{k} = {toml(v)}") for k, v in fault.items() if k not in SAID)
     head = ": ".join(part for part in (f"**{name}**", comment, rest) if part)
     return "\n\n".join(part for part in (head, lines) if part)
+
+
+def _lines(fault: Mapping[str, Any]) -> Iterator[str]:
+    """What a fault says to the client, line by line."""
+    reply = fault.get("reply", ())
+    yield from [reply] if isinstance(reply, str) else reply
+    if "status" in fault:
+        yield status_line(fault["status"])
+    yield from (f"{name}: {value}" for name, value in fault.get("headers", {}).items())
+    if body := fault.get("body"):
+        yield from ("", *body.splitlines())
 
 
 def _phase(number: int, phase: _words.PhaseWords) -> str:

@@ -1,6 +1,6 @@
 """Start, ready, stop of one fake.
 
-`python -m tests.bench.startstop COUNT [--ftp] [--warm] [--profile FILE]` prints the times of one process as JSON.
+`python -m tests.bench.startstop COUNT [--ftp | --http] [--warm] [--profile FILE]` prints the times of one process as JSON.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tests.bench.processes import module
 from tests.bench.table import Bench, Row, Target, median_ratio
 
 TARGET = Target("figure", "≤", 2.0)
+TARGET_HTTP = Target("figure", "≤", 3.0)
 
 
 def smtp() -> None:
@@ -34,6 +35,14 @@ def ftp() -> None:
 
     with FakeFTP():
         pass
+
+
+def http() -> None:
+    """With the TLS context that it shows first: that and its certificate are made once, and kept."""
+    from notnow import FakeHTTP
+
+    with FakeHTTP() as fake:
+        fake.context()
 
 
 def bare() -> None:
@@ -86,6 +95,7 @@ KINDS = {
     "start": ("start, ready, stop of the only fake", ()),
     "start-warm": ("start, ready, stop, beside another fake", ("--warm",)),
     "ftp-start": ("FTP: start, ready, stop of the only fake", ("--ftp",)),
+    "http-start": ("HTTP: start, ready, stop of the only fake", ("--http",)),
 }
 
 
@@ -96,7 +106,7 @@ def run(name: str, quick: bool) -> list[Row]:
     return [
         Row(
             name, what, statistics.median(seen["ours"]), "ms", "thread+loop+socket", statistics.median(seen["bare"]),
-            median_ratio(seen["ours"], seen["bare"]), TARGET, note,
+            median_ratio(seen["ours"], seen["bare"]), TARGET_HTTP if "--http" in options else TARGET, note,
         )
     ]  # fmt: skip
 
@@ -109,6 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.startstop")
     parser.add_argument("count", type=int)
     parser.add_argument("--ftp", action="store_true", help="a FakeFTP, in place of a FakeSMTP")
+    parser.add_argument("--http", action="store_true", help="a FakeHTTP, with its TLS context")
     parser.add_argument("--warm", action="store_true", help="with another fake alive, so that the thread is there")
     parser.add_argument("--profile", metavar="FILE")
     given = parser.parse_args()
@@ -117,7 +128,7 @@ def main() -> None:
             from notnow import FakeSMTP
 
             stack.enter_context(FakeSMTP())
-        ours = ftp if given.ftp else smtp
+        ours = ftp if given.ftp else http if given.http else smtp
         if given.profile:
             _profile(given.count, given.profile, ours)
         print(json.dumps(times(given.count, ours)))

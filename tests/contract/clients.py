@@ -1,6 +1,6 @@
 """What stock clients of every protocol have in common: a client is told of a job, does it, and reports.
 
-smtp_clients.py and ftp_clients.py describe the clients; tables.py has the form in which tests say what they report.
+smtp_clients.py, ftp_clients.py and http_clients.py describe the clients; tables.py has the form in which tests say what they report.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Report:
 class Client(Generic[Job]):
     """A client by name; `program` and the Debian `package` that it comes in are empty for Python's own.
 
-    `cannot` are the ways of doing a job that it does not have.
+    `cannot` are the ways of doing a job that it does not have. `module` is one of Node's, from npm.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Client(Generic[Job]):
     program: str = ""
     package: str = ""
     cannot: frozenset[str] = field(default_factory=frozenset)
+    module: str = ""
 
 
 def run(*command: str, given: bytes = b"", folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -76,7 +77,10 @@ def meanwhile(work: Callable[[], Report]) -> Iterator[Future[Report]]:
 
 
 def _at_home(folder: Path) -> dict[str, Any]:
-    return {"cwd": folder, "env": {"HOME": str(folder), "LC_ALL": "C", "PATH": programs.PATH}}
+    return {
+        "cwd": folder,
+        "env": {"HOME": str(folder), "LC_ALL": "C", "PATH": programs.PATH, "NODE_PATH": programs.NODE_PATH},
+    }
 
 
 def report(done: subprocess.CompletedProcess[str], word: str) -> Report:

@@ -19,6 +19,8 @@ def installed(request: pytest.FixtureRequest) -> None:
     client = callspec.params.get("client") if callspec else None
     if client is not None and client.program:
         programs.need(client.program, client.package)
+    if client is not None and client.module:
+        programs.need_module(client.module)
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
+NODE_PATH = os.environ.get("NODE_PATH", "")
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # where Debian has its mail programs
 
 
@@ -17,6 +19,12 @@ def need(program: str, package: str) -> None:
     """Skip the test if `program` is not installed, and say which Debian `package` has it."""
     if shutil.which(program, path=PATH) is None:
         _lacking(f"{program} is not installed: apt-get install {package}")
+
+
+def need_module(name: str) -> None:
+    """Skip the test if a module of Node's is not where NODE_PATH says that such modules are."""
+    if not any(Path(place, name).is_dir() for place in NODE_PATH.split(os.pathsep) if place):
+        _lacking(f"{name} is not installed: npm install --prefix DIR {name}, and NODE_PATH=DIR/node_modules")
 
 
 def need_root(why: str) -> None:

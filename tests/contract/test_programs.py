@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import programs
 import pytest
@@ -18,6 +19,15 @@ def test_a_missing_program_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="no-such-mta is not installed"):
         programs.need("no-such-mta", "mta-package")
+
+
+def test_a_missing_module_of_nodes_skips(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(programs, "NODE_PATH", str(tmp_path))
+    with pytest.raises(pytest.skip.Exception, match="no-such-module is not installed: npm install"):
+        programs.need_module("no-such-module")
+    (tmp_path / "no-such-module").mkdir()
+    programs.need_module("no-such-module")
 
 
 def test_whoever_is_not_root_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

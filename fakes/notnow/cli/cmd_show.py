@@ -101,12 +101,10 @@ def _rule(page: Page, rule: RuleWords) -> None:
     from rich.text import Text
 
     alone = len(rule.lines) == 1
-    what = f"“{rule.lines[0]}”" if alone else "the lines below"
-    does = (
-        re.sub(r"\b(says|answers|adds)\b", lambda verb: f"{verb[0]} {what}", rule.does, count=1)
-        if rule.lines
-        else rule.does
-    )
+    what, does = f"“{rule.lines[0]}”" if alone else "the lines below", rule.does
+    if rule.lines:
+        does = re.sub(r"\b(says|answers|adds)\b", lambda verb: f"{verb[0]} {what}", does, count=1)
+        does = does.replace("answers the lines", "answers with the lines")
     page.line(Text.assemble("- ", rule.when, ": ", (does, "yellow")), indent=5, hang=2)
     for line in () if alone else rule.lines:
         page.line(Text(line, style="yellow"), indent=9)

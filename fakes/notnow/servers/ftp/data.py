@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import random
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PIECE = 65_536  # bytes that are read at a time, or sent from a file
 CHUNK = 1_048_576  # bytes that are sent before others have their turn
-PORTS, TRIES = (32_768, 61_000), 100  # where data ports are looked for when the system knows of none, and how often
+PORTS, TRIES = (32_768, 61_000), 100  # where data ports are looked for, and how often
 CONNECT = 10.0  # real seconds that a client has for accepting an active data connection
 NOTHING, READ, WRITE = range(3)  # what a selector may look for
 
@@ -123,22 +123,18 @@ def bound(session: Transfers) -> socket.socket:
 
 
 def _bind(sock: socket.socket, address: str) -> None:
-    try:
-        sock.bind((address, 0))
-    except OSError:
-        _bind_again(sock, address)
-    # So that others may have the port soon; set before, it would make the system search for long.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    """Give it a port.
 
-
-def _bind_again(sock: socket.socket, address: str) -> None:
-    """Every port has had a connection in the last minute: take one of those, which the system gives only by number."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    for _ in range(TRIES):
-        with contextlib.suppress(OSError):
-            sock.bind((address, random.randrange(*PORTS)))
-            return
-    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    Asked for any, Linux looks for one that has had no connection in the last minute, which among many takes it
+    milliseconds; a port that is named it gives at once, in use a moment ago or not.
+    """
+    if sys.platform == "linux":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for _ in range(TRIES):
+            with contextlib.suppress(OSError):
+                sock.bind((address, random.randrange(*PORTS)))
+                return
+    sock.bind((address, 0))
 
 
 class DataConnection:

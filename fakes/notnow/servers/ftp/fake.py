@@ -56,7 +56,7 @@ class FakeFTP(FileAssertions, Fake):
         self.files.quota = ROOM if self.scenario.server.quota is None else self.scenario.server.quota
         if self.options.files is None:
             for name, content in (self.scenario.server.files or {}).items():
-                self.files[name] = content
+                self.files.lay(name, content)
 
     @property
     def url(self) -> str:

@@ -121,6 +121,28 @@ class Files(MutableMapping[str, bytes]):
         self.make_directories(posixpath.dirname(where))
         self.put(where, node)
 
+    def lay(self, name: str, content: Content) -> None:
+        """Set a file, or make a directory, whatever is in its way: what a client has put there goes."""
+        where = path(name)
+        parents = [] if where == "/" else [where] if name.endswith("/") else []
+        while (where := posixpath.dirname(where)) != "/":
+            parents.append(where)
+        for parent in parents:
+            if parent in self._nodes:
+                self.remove(parent)
+        if not name.endswith("/"):
+            self._clear(path(name))
+        self[name] = content
+
+    def _clear(self, where: str) -> None:
+        """Remove a directory with all that is in it, if there is one."""
+        if where == "/" or where not in self._directories:
+            return
+        for below in [p for p in self._nodes if p.startswith(where + "/")]:
+            self.remove(below)
+        for below in [p for p in self._directories if p == where or p.startswith(where + "/")]:
+            self.remove_directory(below)
+
     def _allow(self, name: str, where: str) -> None:
         """Is there a place for a file, or a directory if its name ends in a slash?"""
         if not is_clean(where):

@@ -6,8 +6,8 @@ their attributes `connection`, `streams`, `stream_buffers`, `priority`, `closed`
 attributes `buffer`, `_complete`, `_is_empty` and `_paused` of `StreamBuffer`; that they write through `send` and begin
 tasks by `task_group.spawn` only; the errors with which HTTP/1.1 hands over to HTTP/2; the events that pass between
 streams and protocols; `Config` and `WorkerContext`. Of h2, that `local_settings` may be replaced, that bytes may follow
-what `data_to_send` gives, `highest_inbound_stream_id`, and that `_receive_goaway_frame` is what ends a connection whose
-client sends GOAWAY.
+what `data_to_send` gives, `highest_inbound_stream_id`, and its methods `_receive_goaway_frame` and
+`_receive_data_frame`.
 tests/test_http_seams.py has a test for each.
 """
 
@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from hyperframe.frame import Frame, GoAwayFrame
+    from hyperframe.frame import DataFrame, Frame, GoAwayFrame
     from typing_extensions import Buffer
 
 Work = Callable[[], Coroutine[Any, Any, None]]  # begun by the task that does it, or never
@@ -160,6 +160,17 @@ class _Connection(H2Connection):
     def _receive_goaway_frame(self, _frame: GoAwayFrame) -> tuple[list[Frame], list[h2.events.Event]]:
         """A client that takes its leave still wants its answers (RFC 9113 §6.8), where h2 would not send them any more."""
         return [], [h2.events.ConnectionTerminated()]
+
+    def _receive_data_frame(self, frame: DataFrame) -> tuple[list[Frame], list[h2.events.Event]]:
+        """Who has its answer may stop short of its content-length, as curl does: that is the end of the stream alone."""
+        try:
+            received: tuple[list[Frame], list[h2.events.Event]] = super()._receive_data_frame(frame)
+        except h2.exceptions.InvalidBodyLengthError:
+            if not self._drops(frame.stream_id):
+                raise
+            self.reset_stream(frame.stream_id, ErrorCodes.PROTOCOL_ERROR)  # RFC 9113 §8.1.1
+            return [], [h2.events.StreamReset(stream_id=frame.stream_id)]
+        return received
 
     def acknowledge_received_data(self, acknowledged_size: int, stream_id: int) -> None:
         self._owed[stream_id] = self._owed.get(stream_id, 0) + acknowledged_size
@@ -356,6 +367,7 @@ class H2(H2Protocol):
     async def forget(self, number: int, cut: bool = True) -> None:
         """Nothing more is sent on a stream, and what comes is dropped; `cut`: without an RST_STREAM."""
         self.streams.pop(number, None)
+        self.connection.taken(number)  # the connection's window is for all of its streams
         if (buffer := self.stream_buffers.get(number)) is not None:
             buffer.cut = cut
             await buffer.close()

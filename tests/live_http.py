@@ -1,0 +1,226 @@
+"""What it takes for the faults of the scenarios for HTTP to be met."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from http_catalogue_client import TIMEOUT, Answer, Client
+from live import Case, Knobs, Live, waiting
+from notnow import FakeHTTP
+
+Job = tuple[str, str, str, int]  # method, host, path, and how much of a body
+REPEATABLE = ("GET", "PUT")  # of the methods that are used here (RFC 9110 §9.2.2)
+
+BOTH: list[Job] = [("GET", "localhost", "/", 0), ("POST", "localhost", "/new", 20_000)]
+
+
+@dataclass
+class CarefulFetch:
+    """A client that comes back as it should, on a connection made for the host.
+
+    `coalesces`: it asks one connection for all hosts until it is told 421 there. `follows`: it goes to the alternative
+    services that it is told of. `resigns`: it takes a second 421 for the answer (which a client may do always).
+    """
+
+    fake: FakeHTTP
+    wait: Callable[[float], object]
+    most: int = 12
+    patience: float = TIMEOUT
+    coalesces: bool = False
+    follows: bool = False
+    resigns: bool = False
+    heard: list[str] = field(default_factory=list)
+    lost: list[BaseException] = field(default_factory=list)
+    _pool: dict[str, Client] = field(default_factory=dict)  # by what each was made for
+    _alternatives: dict[str, str] = field(default_factory=dict)
+    _apart: set[str] = field(default_factory=set)  # hosts that have been told 421 on the connection of another
+
+    def fetch(self, job: Job) -> bool:
+        for n in range(self.most):
+            connection = answer = None
+            with contextlib.suppress(OSError):
+                connection, answer = self._try(job)
+            if answer is not None and answer.whole and answer.status is not None and answer.status < 400:
+                return True
+            if self.resigns and self.heard[-2:] == ["421", "421"]:
+                return True
+            if not self._may_repeat(job, connection, answer):
+                return False
+            self.wait(self._how_long(answer) or 2.0**n)
+        return False
+
+    def close(self) -> None:
+        while self._pool:
+            self._pool.popitem()[1].close()
+
+    def _try(self, job: Job) -> tuple[Client, Answer]:
+        """One try. Raises OSError where there is no connection."""
+        method, host, path, size = job
+        alternative = self._alternatives.get(host)
+        key = alternative or ("" if self.coalesces and host not in self._apart else host)
+        try:
+            connection = self._pool.get(key) or self._pool.setdefault(
+                key, Client(self.fake, host, timeout=self.patience)
+            )
+            headers = [("alt-used", alternative)] if alternative else []
+            headers += [("content-length", str(size))] if size else []
+            number = connection.begin(method, host, path, ends=not size, headers=headers)
+            if size:
+                connection.body(number, b"x" * size)
+            answer = connection.answer(number)
+        except OSError as error:
+            self.lost.append(error)
+            if (gone := self._pool.pop(key, None)) is not None:
+                gone.close()
+            raise
+        self._hear(connection, answer, host, key, alternative)
+        return connection, answer
+
+    def _hear(self, connection: Client, answer: Answer, host: str, key: str, alternative: str | None) -> None:
+        if answer.status is not None and answer.status >= 400:
+            self.heard.append(written(answer))
+        elif self.follows and (named := re.search(r'h2="([^"]+)"', answer.headers.get("alt-svc", ""))):
+            self._alternatives[host] = named[1]
+        if answer.reset:
+            self.heard.append(f"RST_STREAM {answer.reset}")
+        if connection.goaway:
+            self.heard.append(f"GOAWAY {connection.goaway[0]}")
+        if connection.ended:
+            self.lost.append(ConnectionError(connection.ended))
+        if answer.status == 421:
+            self._apart.add(host)
+            if alternative:  # and what Alt-Svc says in a 421 has no meaning (RFC 7838 §6)
+                del self._alternatives[host]
+                self.follows = False
+        if connection.goaway or connection.ended or (answer.status == 421 and not self.coalesces):
+            self._pool.pop(key).close()
+
+    @staticmethod
+    def _may_repeat(job: Job, connection: Client | None, answer: Answer | None) -> bool:
+        """True if it is safe, or the request has not been carried out."""
+        if job[0] in REPEATABLE or connection is None or answer is None or answer.status is not None:
+            return True
+        return answer.reset == "REFUSED_STREAM" or connection.goaway is not None
+
+    @staticmethod
+    def _how_long(answer: Answer | None) -> float:
+        """What Retry-After says, in seconds; in a 421 it means nothing."""
+        said = answer.headers.get("retry-after", "") if answer is not None and answer.status != 421 else ""
+        if said and answer is not None and not said.isdecimal():
+            now = parsedate_to_datetime(answer.headers["date"])
+            return (parsedate_to_datetime(said) - now).total_seconds() + 1
+        return float(said or 0)
+
+
+def written(answer: Answer) -> str:
+    """An answer line by line; a status alone where there is no more to it than to every answer."""
+    said = {name: value for name, value in answer.headers.items() if name not in ("date", "content-length")}
+    lines = [str(answer.status), *(f"{name}: {value}" for name, value in said.items()), answer.body.decode()]
+    return "\n".join(lines).replace("\r\n", "\n").rstrip("\n")
+
+
+def _asks(sni: str | None, host: str, *, verify: bool = True, again: bool = False) -> Callable[[FakeHTTP], list[str]]:
+    """A careless client: on a connection made for `sni` it asks for `host`. `again`: what is expected begins after it."""
+
+    def witness(fake: FakeHTTP) -> list[str]:
+        with Client(fake, sni, verify=verify) as client:
+            heard = [written(client.ask(host))]
+        if again:
+            fake.play(fake.scenario)
+        return heard
+
+    return witness
+
+
+def _asks_too_much_at_a_time(fake: FakeHTTP) -> list[str]:
+    with Client(fake) as client:
+        held = [client.begin("PUT", path=f"/{n}", ends=False) for n in range(2)]
+        refused = client.answer(client.begin("PUT", path="/2"))
+        for number in held:
+            client.body(number, b"x")
+            assert client.answer(number).status == 200
+        assert client.answer(client.begin("PUT", path="/2")).status == 200
+        return [f"RST_STREAM {refused.reset}"]
+
+
+@contextlib.contextmanager
+def _a_connection(fake: FakeHTTP) -> Iterator[list[str]]:
+    with Client(fake) as client:
+        assert client.ask(path="/held").status == 200
+        yield []
+
+
+def careful(fake: FakeHTTP, case: Case, _knobs: Knobs, **options: Any) -> CarefulFetch:
+    return CarefulFetch(fake, waiting(fake.clock), **{**case.client, **options})
+
+
+def deliver(client: CarefulFetch, case: Case) -> bool:
+    with contextlib.closing(client):
+        return all(client.fetch(job) for job in case.work or BOTH)
+
+
+def of(*hosts: str) -> list[Job]:
+    return [("GET", host, "/", 0) for host in hosts]
+
+
+SITE = Case(work=of("site.test"))
+A_AND_B = of("a.site.test", "b.site.test")
+CASES = {
+    "http/alt-svc": Case(client={"follows": True}, work=[*A_AND_B, *of("a.site.test")]),
+    "http/certificate-mismatch": Case(work=A_AND_B, witness=_asks("a.site.test", "b.site.test")),
+    "http/coalesced": Case(client={"coalesces": True}, work=A_AND_B),
+    "http/connection-cap": Case({"cap": 1}, holding=_a_connection),
+    "http/domain-fronting": Case(
+        work=of("hidden.site.test"), witness=_asks("front.site.test", "hidden.site.test", again=True)
+    ),
+    "http/expired-certificate": SITE,
+    "http/goaway-graceful": Case({"requests": 1}),
+    "http/incomplete-chain": SITE,
+    "http/misdirected-forever": Case(client={"resigns": True}),
+    "http/no-sni": Case(work=of("a.site.test"), witness=_asks(None, "a.site.test", again=True)),
+    "http/rate-limited": Case({"requests": 1}),
+    "http/slow-drip": Case(work=of("localhost"), fast=True),
+    "http/sni-mismatch": Case(work=A_AND_B, witness=_asks("a.site.test", "b.site.test")),
+    "http/stale-certificate": Case(
+        {"handshakes": 2}, work=of("new.site.test"), witness=_asks("new.site.test", "new.site.test", verify=False)
+    ),
+    "http/stalled": Case(client={"patience": 0.25}, work=[("PUT", "localhost", "/new", 20_000)]),
+    "http/stream-cap": Case(witness=_asks_too_much_at_a_time),
+    "http/unrecognized-name": SITE,
+    "http/untrusted-certificate": SITE,
+}
+_ENDS = ("fin", "reset", "abrupt")
+
+HTTP = Live(
+    fake=FakeHTTP,
+    cases=CASES,
+    silent=frozenset({"http/connection-reset"}),
+    stages={
+        "http/connection-reset": ["connect", "tls", "request", "response"],
+        "http/stalled": ["connect", "request", "response"],
+        "http/stream-reset": ["request", "response"],
+    },
+    more={
+        "http/connection-reset": [{"stage": stage, "how": how} for stage in ("tls", "request") for how in _ENDS],
+        "http/stalled": [{"stage": "response", "how": "amid"}],
+        "http/stream-reset": [{"code": code} for code in ("CANCEL", "INTERNAL_ERROR", "ENHANCE_YOUR_CALM")],
+    },
+    careless=[
+        "http/connection-reset",
+        "http/early-421",
+        "http/goaway-mid-request",
+        "http/misdirected-post",
+        "http/misdirected-times",
+        "http/overload",
+        "http/stalled",
+        "http/stream-reset",
+        "http/truncated",
+    ],
+    client=careful,
+    deliver=deliver,
+)

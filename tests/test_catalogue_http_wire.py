@@ -1,0 +1,564 @@
+"""The catalogue for HTTP over TLS and HTTP/2: status, headers, bodies, alerts, RST_STREAM and GOAWAY as a client gets them.
+
+The words are written down here once more, and not read from the files under test.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+from email.utils import formatdate
+from pathlib import Path
+
+import pytest
+
+from http_catalogue_client import Answer, Client
+from notnow import FakeHTTP, ManualClock, catalogue
+
+APACHE = b"""<!DOCTYPE HTML PUBLIC "-//IETF//DTD HTML 2.0//EN">
+<html><head>
+<title>421 Misdirected Request</title>
+</head><body>
+<h1>Misdirected Request</h1>
+<p>The client needs a new connection for this
+request as the requested host name does not match
+the Server Name Indication (SNI) in use for this
+connection.</p>
+</body></html>
+"""
+NGINX = (
+    b"<html>\r\n<head><title>421 Misdirected Request</title></head>\r\n<body>\r\n"
+    b"<center><h1>421 Misdirected Request</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+)
+HAPROXY = (
+    b"<html><body><h1>421 Misdirected Request</h1>\n"
+    b"Request sent to a non-authoritative server.\n</body></html>\n"
+)  # fmt: skip
+FASTLY = (
+    b"Requested host does not match any Subject Alternative Names (SANs) on TLS certificate "
+    b"[e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855] in use with this connection.\n\n"
+    b"Visit https://docs.fastly.com/en/guides/common-400-errors#error-421-misdirected-request for more information.\n"
+)
+AZURE = (
+    b"<h2>Our services aren't available right now</h2><p>We're working to restore all services as soon as possible. "
+    b"Please check back soon.</p>"
+)
+HTML = {"content-type": "text/html"}
+WORDS: dict[str, tuple[dict[str, str], bytes]] = {
+    "apache": ({"content-type": "text/html; charset=iso-8859-1"}, APACHE),
+    "nginx": (HTML, NGINX),
+    "caddy": ({}, b""),
+    "traefik": ({"content-type": "text/plain"}, b"Misdirected Request\n"),
+    "haproxy": ({"cache-control": "no-cache", **HTML}, HAPROXY),
+    "contour": ({}, b""),
+}
+LIKES = {
+    "http/sni-mismatch": ("apache", "nginx", "caddy", "traefik"),
+    "http/coalesced": ("apache", "nginx", "haproxy", "contour"),
+}
+
+
+def fake(name: str, **knobs: object) -> FakeHTTP:
+    return FakeHTTP(name, clock=ManualClock(), **knobs)
+
+
+def said(answer: Answer) -> tuple[int | None, dict[str, str], bytes]:
+    """An answer but for what every answer has: its date, and a length, which has to be right."""
+    assert answer.whole
+    assert answer.reset is None
+    headers = dict(answer.headers)
+    assert headers.pop("date").endswith(" GMT")
+    assert int(headers.pop("content-length")) == len(answer.body)
+    return answer.status, headers, answer.body
+
+
+def bare(answer: Answer, status: int = 421, **headers: str) -> bool:
+    """True for this status, these headers, and nothing beside."""
+    return said(answer) == (status, {name.replace("_", "-"): value for name, value in headers.items()}, b"")
+
+
+def served(answer: Answer, authority: str = "", body: bytes = b"") -> bool:
+    """True if the app has had the request, and its answer has come whole."""
+    status, headers, echo = said(answer)
+    assert (status, headers["content-type"]) == (200, "application/json")
+    told = json.loads(echo)
+    return authority in told["authority"] and told["body"] == body.decode()
+
+
+# ---- the wrong connection ------------------------------------------------------------------------
+
+
+def test_a_healthy_server_answers_on_whichever_connection():
+    with fake("http/healthy") as http, Client(http, "a.site.test") as client:
+        assert served(client.ask())
+        assert served(client.ask("b.site.test"), "b.site.test")
+        assert served(client.post(b"x" * 50_000), body=b"x" * 50_000)
+        http.assert_never_exceeded(connections=1)
+
+
+@pytest.mark.parametrize(("name", "like"), [(name, like) for name, likes in LIKES.items() for like in likes])
+def test_a_host_that_is_not_the_sni(name, like):
+    with fake(name, like=like) as http:
+        with Client(http, "a.site.test") as client:
+            assert served(client.ask())
+            assert said(client.ask("b.site.test")) == (421, *WORDS[like])
+            if like == "caddy":
+                assert (client.end(), client.goaway) == ("fin", ("NO_ERROR", 3))
+            else:
+                assert served(client.ask(), "a.site.test")
+        with Client(http, "b.site.test") as client:
+            assert served(client.ask(), "b.site.test")
+
+
+def test_one_certificate_is_shown_for_both_hosts():
+    with fake("http/coalesced") as http:
+        for sni in ("a.site.test", "b.site.test", "localhost"):
+            with Client(http, sni) as client:  # whose TLS has looked at the certificate
+                assert served(client.ask())
+        assert {connection.tls.certificate for connection in http.journal.connections} == {"shared"}
+        assert set(http.hosts) == {"a.site.test", "b.site.test", "localhost"}
+
+
+def test_no_sni():
+    with fake("http/no-sni") as http, Client(http, None) as client:
+        for host in ("127.0.0.1", "a.site.test"):
+            assert said(client.ask(host)) == (421, *WORDS["apache"])
+        assert served(client.ask("default.site.test"))
+        with Client(http, "a.site.test") as named:
+            assert served(named.ask())
+
+
+def test_a_host_that_the_certificate_does_not_cover():
+    with fake("http/certificate-mismatch") as http:
+        with Client(http, "a.site.test") as client:
+            assert served(client.ask("localhost"))  # which it does cover
+            assert said(client.ask("b.site.test")) == (421, {"content-type": "text/plain; charset=utf-8"}, FASTLY)
+            assert (client.end(), client.goaway) == ("fin", ("NO_ERROR", 3))
+        with Client(http, "b.site.test") as client:
+            assert served(client.ask())
+
+
+def test_a_front_is_not_let_through():
+    with fake("http/domain-fronting") as http:
+        with Client(http, "front.site.test") as client:
+            assert said(client.ask("hidden.site.test")) == (421, HTML, AZURE)
+            assert served(client.ask("front.site.test"))
+        with Client(http, "hidden.site.test") as client:
+            assert served(client.ask())
+
+
+def test_421_for_ever():
+    with fake("http/misdirected-forever") as http:
+        for sni in ("a.site.test", "b.site.test", None):
+            with Client(http, sni) as client:
+                assert bare(client.ask())
+                assert bare(client.post(b"x" * 20_000))
+        http.assert_no_duplicates()
+
+
+def test_421_for_the_first_requests():
+    with fake("http/misdirected-times", times=2) as http, Client(http) as client:
+        assert bare(client.ask())
+        assert bare(client.ask())
+        assert served(client.ask())
+
+
+def test_421_for_the_first_post_to_each_host():
+    body = b"x" * 20_000
+    with fake("http/misdirected-post") as http, Client(http) as client:
+        assert served(client.post(b""))
+        for host in ("a.site.test", "b.site.test"):
+            assert bare(client.post(body, host))
+            with Client(http, host) as another:
+                assert served(another.post(body), host, body)
+        assert served(client.ask("c.site.test"))
+
+
+def test_421_for_a_post_whose_body_has_no_length_beforehand():
+    with fake("http/misdirected-post") as http, Client(http) as client:
+        number = client.begin("POST", ends=False)
+        assert bare(client.answer(number))  # before any of it has come
+        client.body(number, b"late")
+        assert served(client.post(b"whole"), body=b"whole")
+
+
+def test_421_while_the_body_is_coming():
+    with fake("http/early-421") as http, Client(http) as client:
+        number = client.begin("POST", ends=False)
+        client.body(number, b"x" * 9_999, ends=False)
+        http.wait_for(lambda j: (j.exchanges[-1].facts or {}).get("body_bytes") == 9_999)
+        assert client.answers[number].status is None
+        client.body(number, b"x", ends=False)
+        assert bare(client.answer(number))
+        client.body(number, b"x" * 30_000)  # the rest is on its way all the same, and does no harm
+        assert served(client.post(b"y" * 40_000), body=b"y" * 40_000)
+
+
+def test_421_for_a_body_that_comes_with_its_head():
+    with fake("http/early-421", bytes=1) as http, Client(http) as client:
+        assert bare(client.post(b"x" * 20_000))
+        assert served(client.post(b"x"), body=b"x")
+
+
+@pytest.mark.parametrize("answer", ["again", "clear"])
+def test_an_alternative_service_that_is_the_wrong_one(answer):
+    with fake("http/alt-svc", answer=answer) as http, Client(http, "a.site.test") as origin:
+        alternative = f"alt.site.test:{http.port}"
+        named = f'h2="{alternative}"; ma=3600'
+        first = origin.ask()
+        assert served(first)
+        assert first.headers["alt-svc"] == named
+        in_421 = named if answer == "again" else "clear"
+        with Client(http, "a.site.test") as client:  # as RFC 7838 §2.1 has it: SNI and authority are the origin's
+            assert bare(client.ask(alt_used=alternative), alt_svc=in_421)
+        with Client(http, "alt.site.test") as client:
+            assert bare(client.ask(), alt_svc=in_421)
+        assert served(origin.ask())
+
+
+# ---- TLS -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("http/expired-certificate", "certificate has expired"),
+        ("http/untrusted-certificate", "unable to get local issuer|self-signed"),
+        ("http/incomplete-chain", "unable to get local issuer"),
+    ],
+)
+def test_a_bad_certificate(name, reason):
+    with fake(name) as http:
+        for host in ("site.test", "localhost"):
+            with pytest.raises(ssl.SSLCertVerificationError, match=reason):
+                Client(http, host)
+        http.clock.advance("30s")
+        with Client(http, "site.test") as client:
+            assert served(client.ask())
+
+
+def test_an_old_certificate():
+    with fake("http/stale-certificate", handshakes=2) as http:
+        with pytest.raises(ssl.SSLCertVerificationError, match="not valid for 'new.site.test'"):
+            Client(http, "new.site.test")
+        with Client(http, "new.site.test", verify=False) as careless:
+            assert bare(careless.ask())
+            assert served(careless.ask("old.site.test"))
+        with Client(http, "new.site.test") as client:
+            assert served(client.ask())
+
+
+def test_a_name_that_the_server_does_not_know():
+    with fake("http/unrecognized-name") as http:
+        for host in ("a.site.test", "localhost"):
+            with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name"):
+                Client(http, host)
+        with Client(http, None) as client:
+            assert served(client.ask())
+        http.clock.advance("30s")
+        with Client(http, "a.site.test") as client:
+            assert served(client.ask())
+
+
+def test_another_alert():
+    with fake("http/unrecognized-name", alert="handshake_failure", names="a.*") as http:
+        with pytest.raises(ssl.SSLError, match=r"(?i)handshake.failure"):
+            Client(http, "a.site.test")
+        with Client(http, "b.site.test") as client:
+            assert served(client.ask())
+
+
+# ---- too much ------------------------------------------------------------------------------------
+
+
+def test_an_overload():
+    with fake("http/overload", outage="2m") as http, Client(http) as client:
+        assert bare(client.ask(), 503, retry_after="120")
+        http.clock.advance("90.5s")
+        assert bare(client.ask(), 503, retry_after="30")
+        http.clock.advance("29.5s")
+        assert served(client.ask())
+
+
+def test_an_overload_that_says_a_date():
+    with fake("http/overload", retry_after="date") as http, Client(http) as client:
+        ends = http.clock.epoch + http.clock.now() + 30
+        assert client.ask().headers["retry-after"] in {formatdate(ends + early, usegmt=True) for early in (0, -1)}
+        http.clock.advance("30s")
+        assert served(client.ask())
+
+
+def test_a_rate_limit():
+    with fake("http/rate-limited", requests=2, window="10s") as http, Client(http) as client:
+        assert served(client.ask())
+        http.clock.advance("4s")
+        with Client(http) as another:  # of the same address
+            assert served(another.ask())
+            assert bare(another.ask(), 429, retry_after="10")
+        assert bare(client.ask(), 429, retry_after="10")
+        http.clock.advance("6s")
+        assert served(client.ask())
+        assert bare(client.ask(), 429, retry_after="10")
+
+
+@pytest.mark.parametrize(("like", "status"), [("unavailable", 503), ("misdirected", 421)])
+def test_a_cap_on_connections_that_says_so(like, status):
+    with fake("http/connection-cap", cap=1, like=like) as http, Client(http) as first:
+        with Client(http) as second:
+            assert bare(second.ask(), status)
+            assert (second.end(), second.goaway) == ("fin", ("NO_ERROR", 1))
+        assert served(first.ask())
+        first.close()
+        with Client(http) as third:
+            assert served(third.ask())
+
+
+@pytest.mark.parametrize(("like", "error"), [("closed", ssl.SSLEOFError), ("reset", ConnectionResetError)])
+def test_a_cap_on_connections_that_says_nothing(like, error):
+    with fake("http/connection-cap", cap=1, like=like) as http, Client(http) as first:
+        with pytest.raises(error):
+            Client(http)
+        assert served(first.ask())
+        first.close()
+        with Client(http) as third:
+            assert served(third.ask())
+
+
+@pytest.mark.parametrize("announced", [2, 100])
+def test_a_cap_on_streams(announced):
+    with fake("http/stream-cap", announced=announced) as http, Client(http) as client:
+        assert client.settings[3] == announced  # SETTINGS_MAX_CONCURRENT_STREAMS
+        first, second, third, fourth = (client.begin("POST", ends=False) for _ in range(4))
+        for beyond in (third, fourth):
+            assert client.answer(beyond) == Answer(reset="REFUSED_STREAM")
+        for number in (first, second):
+            client.body(number, b"x")
+            assert served(client.answer(number), body=b"x")
+        assert served(client.ask())
+        assert client.goaway is None
+
+
+# ---- ends ----------------------------------------------------------------------------------------
+
+
+def test_goaway_that_lets_all_finish():
+    with fake("http/goaway-graceful", requests=2) as http, Client(http) as client:
+        upload = client.begin("POST", ends=False)
+        assert served(client.ask())
+        assert client.goaway == ("NO_ERROR", 3)
+        late = client.answer(client.begin("GET"))
+        assert late == Answer(reset="REFUSED_STREAM")
+        client.body(upload, b"whole")
+        assert served(client.answer(upload), body=b"whole")
+        assert client.end() == "fin"
+        with Client(http) as another:
+            assert served(another.ask())
+
+
+def test_goaway_with_another_code():
+    with fake("http/goaway-graceful", requests=1, code="ENHANCE_YOUR_CALM") as http, Client(http) as client:
+        assert served(client.ask())
+        assert (client.end(), client.goaway) == ("fin", ("ENHANCE_YOUR_CALM", 1))
+
+
+def test_goaway_that_leaves_a_request_unserved():
+    with fake("http/goaway-mid-request") as http:
+        with Client(http) as client:
+            assert client.post(b"x") == Answer()
+            assert (client.end(), client.goaway) == ("fin", ("NO_ERROR", 0))
+        with Client(http) as client:
+            assert served(client.post(b"x"), body=b"x")
+        assert [x.fault for x in http.journal if x.moment == "request"] == ["goaway", None]
+
+
+@pytest.mark.parametrize("code", ["REFUSED_STREAM", "INTERNAL_ERROR", "CANCEL", "ENHANCE_YOUR_CALM"])
+@pytest.mark.parametrize("stage", ["request", "response"])
+def test_a_stream_is_reset(stage, code):
+    asked = []
+
+    async def app(scope, receive, send):
+        if scope["type"] == "http":
+            asked.append(scope["path"])
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body"})
+
+    with fake("http/stream-reset", stage=stage, code=code, app=app) as http, Client(http) as client:
+        assert client.ask(path="/1") == Answer(reset=code)
+        assert bare(client.ask(path="/2"), 200)
+        assert client.goaway is None
+    assert asked == (["/1", "/2"] if stage == "response" else ["/2"])
+
+
+@pytest.mark.parametrize(("how", "error"), [("reset", ConnectionResetError), ("fin", ssl.SSLEOFError)])
+@pytest.mark.parametrize("stage", ["connect", "tls"])
+def test_a_connection_ends_before_there_is_tls(stage, how, error):
+    with fake("http/connection-reset", stage=stage, how=how) as http:
+        with pytest.raises(error):
+            Client(http)
+        with Client(http) as client:
+            assert served(client.ask())
+
+
+@pytest.mark.parametrize(
+    ("how", "end", "goaway"), [("reset", "reset", None), ("fin", "fin", ("NO_ERROR", 1)), ("abrupt", "fin", None)]
+)
+@pytest.mark.parametrize("stage", ["request", "response"])
+def test_a_connection_ends_in_place_of_an_answer(stage, how, end, goaway):
+    with fake("http/connection-reset", stage=stage, how=how) as http:
+        with Client(http) as client:
+            assert client.ask() == Answer()
+            assert (client.end(), client.goaway) == (end, goaway)
+        with Client(http) as client:
+            assert served(client.ask())
+
+
+@pytest.mark.parametrize("stage", ["request", "response"])
+def test_a_request_is_never_answered(stage):
+    with fake("http/stalled", stage=stage) as http, Client(http) as client:
+        stalled = client.begin("GET")
+        http.wait_for(lambda j: j.exchanges[-1].fault == "silent")
+        http.clock.advance("1h")
+        assert served(client.ask())  # what comes on the same connection is answered
+        assert client.answers[stalled] == Answer()
+        client.cancel(stalled)
+        assert served(client.ask())
+
+
+def test_a_connection_is_never_served():
+    with fake("http/stalled", stage="connect") as http:
+        with pytest.raises(TimeoutError):
+            Client(http, timeout=0.2)
+        with Client(http) as client:
+            assert served(client.ask())
+
+
+def test_an_answer_stalls_amid_its_body():
+    with fake("http/stalled", stage="response", how="amid") as http, Client(http) as client:
+        stalled = client.begin("GET")
+        client.until(lambda: len(client.answers[stalled].body) >= 100)
+        assert served(client.ask())
+        assert (len(client.answers[stalled].body), client.answers[stalled].over) == (100, False)
+
+
+def test_every_answer_is_late_and_slow():
+    with fake("http/slow-drip") as http, Client(http) as client:
+        number = client.begin("GET")
+        answer = client.answers[number]
+        http.wait_for(lambda j: j.count("request"))
+        http.settle()
+        http.clock.advance("1999ms")
+        http.settle()
+        assert served_later(client, answer, "1ms", 1)
+        for so_far in range(2, 5):
+            assert served_later(client, answer, "50ms", so_far)
+        http.clock.advance("1m")
+        assert served(client.answer(number))
+
+
+def served_later(client: Client, answer: Answer, span: str, so_far: int) -> bool:
+    """True if a byte of the body comes after this time, and none before."""
+    assert len(answer.body) == so_far - 1
+    client.fake.clock.advance(span)
+    client.until(lambda: len(answer.body) >= so_far)
+    return answer.status == 200 and len(answer.body) == so_far and not answer.over
+
+
+@pytest.mark.parametrize(
+    ("how", "reset", "goaway"),
+    [("stream", "INTERNAL_ERROR", None), ("fin", None, ("NO_ERROR", 1)), ("reset", None, None)],
+)
+def test_an_answer_is_cut(how, reset, goaway):
+    with fake("http/truncated", how=how) as http:
+        with Client(http) as client:
+            answer = client.ask()
+            assert (answer.status, len(answer.body), answer.whole, answer.reset) == (200, 100, False, reset)
+            assert int(answer.headers["content-length"]) > 100
+            if how == "stream":
+                assert served(client.ask())
+            else:
+                assert (client.end(), client.goaway) == (how, goaway)
+        with Client(http) as client:
+            assert served(client.ask())
+
+
+# ---- what is expected can be missed --------------------------------------------------------------
+
+
+def missed(http: FakeHTTP) -> str:
+    """How a client that has got its answers did not do what is expected of it all the same."""
+    http.assert_delivered()
+    with pytest.raises(AssertionError) as error:
+        http.assert_expected()
+    return str(error.value)
+
+
+def test_who_asks_again_where_it_was_told_421():
+    with fake("http/misdirected-times") as http, Client(http) as client:
+        assert bare(client.ask())
+        assert served(client.ask())
+        assert "it tried again on the same one, #1" in missed(http)
+
+
+def test_who_comes_back_before_it_was_told_to():
+    with fake("http/overload") as http, Client(http) as client:
+        assert bare(client.ask(), 503, retry_after="30")
+        http.clock.advance("29s")
+        assert bare(client.ask(), 503, retry_after="1")
+        http.clock.advance("1s")
+        assert served(client.ask())
+        assert "it was told to wait 30s (Retry-After: 30), and waited 29s" in missed(http)
+
+
+@pytest.mark.parametrize("name", ["http/misdirected-post", "http/early-421"])
+def test_who_sends_only_the_rest_of_its_body(name):
+    with fake(name) as http, Client(http) as first, Client(http) as second:
+        assert bare(first.post(b"x" * 20_000))
+        assert served(second.post(b"x" * 5_000), body=b"x" * 5_000)
+        assert "5000 after" in missed(http)
+
+
+def test_who_hides_behind_a_front():
+    with fake("http/domain-fronting") as http, Client(http, "front.site.test") as client:
+        assert client.ask("hidden.site.test").status == 421
+        with Client(http, "hidden.site.test") as hidden:
+            assert served(hidden.ask())
+        assert "one for hidden.site.test came on a connection with the SNI front.site.test" in missed(http)
+
+
+def test_who_names_nobody():
+    with fake("http/no-sni") as http, Client(http, None) as client:
+        assert served(client.ask("default.site.test"))
+        assert "one for default.site.test came on a connection without an SNI" in missed(http)
+
+
+def test_who_sends_everything_on_one_connection():
+    with fake("http/certificate-mismatch") as http, Client(http, "a.site.test") as client:
+        assert served(client.ask())
+        assert client.ask("b.site.test").status == 421
+        with Client(http, "b.site.test") as another:
+            assert served(another.ask())
+        assert "#1 carried requests for a.site.test and for b.site.test" in missed(http)
+
+
+# ---- HTTP/1.1, where it has to do otherwise ------------------------------------------------------
+
+
+def test_http_1_1_closes_where_http_2_says_goaway():
+    for name, knobs, status in (
+        ("http/goaway-graceful", {"requests": 1}, b"HTTP/1.1 200 OK\r\n"),
+        ("http/goaway-mid-request", {}, b""),
+        ("http/connection-cap", {"cap": 1, "like": "misdirected"}, b"HTTP/1.1 421 Misdirected Request\r\n"),
+    ):
+        with fake(name, **knobs) as http, Client(http) as held:
+            heard = held.plainly(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert heard.startswith(status)
+            assert (b"\r\nconnection: close\r\n" in heard) == bool(status)
+            assert bool(heard) == bool(status)
+
+
+# ------------------------------------------------------------------------------------------------
+
+
+def test_every_scenario_is_here():
+    here = Path(__file__).read_text("utf-8")
+    assert [name for name in catalogue.names("http/*") if f'"{name}"' not in here] == []
