@@ -141,11 +141,16 @@ class _Tasks:
 
 
 class _Connection(H2Connection):
-    """h2's, but it says what is wrong with what a client sends, and gives credit for a body when that has been taken."""
+    """h2's, but it says what is wrong with what a client sends, and gives credit for a body when that has been taken.
 
-    def __init__(self, broken: Callable[[str], None], drops: Callable[[int], bool]) -> None:
+    `drops` knows of a stream whether its body is of use to somebody, `answered` whether it has its answer already.
+    """
+
+    def __init__(
+        self, broken: Callable[[str], None], drops: Callable[[int], bool], answered: Callable[[int], bool]
+    ) -> None:
         super().__init__(H2Configuration(client_side=False, header_encoding=None))
-        self._broken, self._drops = broken, drops
+        self._broken, self._drops, self._answered = broken, drops, answered
         self._owed: dict[int, int] = {}
 
     def receive_data(self, data: Buffer) -> list[h2.events.Event]:
@@ -166,7 +171,7 @@ class _Connection(H2Connection):
         try:
             received: tuple[list[Frame], list[h2.events.Event]] = super()._receive_data_frame(frame)
         except h2.exceptions.InvalidBodyLengthError:
-            if not self._drops(frame.stream_id):
+            if not self._answered(frame.stream_id):
                 raise
             self.reset_stream(frame.stream_id, ErrorCodes.PROTOCOL_ERROR)  # RFC 9113 §8.1.1
             return [], [h2.events.StreamReset(stream_id=frame.stream_id)]
@@ -246,11 +251,14 @@ class H2(H2Protocol):
         self.streams = _Streams()
         self._nuisances = 0
         self._handling = False  # what is said meanwhile leaves in one go
-        self.connection = _Connection(owner.broken, self._drops)
+        self.connection = _Connection(owner.broken, self._drops, self._answered)
         self.priority = priority.PriorityTree(maximum_streams=NO_LIMIT)
 
     def _drops(self, number: int) -> bool:
         return self.streams[number].drops
+
+    def _answered(self, number: int) -> bool:
+        return number in self.streams and self.streams[number].drops
 
     async def handle(self, event: RawData | Closed) -> None:
         self._handling = True
