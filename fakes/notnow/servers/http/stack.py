@@ -162,13 +162,14 @@ class _Connection(H2Connection):
         return [], [h2.events.ConnectionTerminated()]
 
     def _receive_data_frame(self, frame: DataFrame) -> tuple[list[Frame], list[h2.events.Event]]:
-        """Who has its answer may stop short of its content-length, as curl does: that is the end of the stream alone."""
+        """A body that is not of its content-length ends its stream alone (RFC 9113 §8.1.1), where h2 would end all.
+
+        Who has its answer already may stop short, as curl does.
+        """
         try:
             received: tuple[list[Frame], list[h2.events.Event]] = super()._receive_data_frame(frame)
         except h2.exceptions.InvalidBodyLengthError:
-            if not self._drops(frame.stream_id):
-                raise
-            self.reset_stream(frame.stream_id, ErrorCodes.PROTOCOL_ERROR)  # RFC 9113 §8.1.1
+            self.reset_stream(frame.stream_id, ErrorCodes.PROTOCOL_ERROR)
             return [], [h2.events.StreamReset(stream_id=frame.stream_id)]
         return received
 
