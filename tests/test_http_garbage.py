@@ -135,10 +135,21 @@ class TestFrames:
             client.send(HeadersFrame(1, client.encoder.encode(block), flags=["END_HEADERS", "END_STREAM"]).serialize())
             told(fake, client, "PROTOCOL_ERROR")
 
-    def test_a_body_that_is_not_of_its_length(self, fake):
+    @pytest.mark.parametrize("length", ["3", "9"])
+    @pytest.mark.parametrize("at_once", [True, False])
+    def test_a_body_that_is_not_of_its_length_is_that_stream_s_end(self, fake, length, at_once):
+        """RFC 9113 §8.1.1."""
         with H2(fake) as client:
-            client.request("/", b"12345", headers=[("content-length", "3")])
-            told(fake, client, "PROTOCOL_ERROR")
+            number, head = client.head("/", method="POST", end=False, headers=[("content-length", length)])
+            body = DataFrame(number, b"12345", flags=["END_STREAM"]).serialize()
+            if at_once:
+                client.send(head + body)
+            else:
+                client.send(head)
+                client.ping()
+                client.send(body)
+            assert client.answer(number).reset == "PROTOCOL_ERROR"
+            assert client.get().status == 200
 
     def test_a_body_beyond_the_window(self):
         with FakeHTTP(rules(one("request", delay="1h")), tls="none") as fake, H2(fake) as client:

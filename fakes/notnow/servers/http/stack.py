@@ -141,16 +141,11 @@ class _Tasks:
 
 
 class _Connection(H2Connection):
-    """h2's, but it says what is wrong with what a client sends, and gives credit for a body when that has been taken.
+    """h2's, but it says what is wrong with what a client sends, and gives credit for a body when that has been taken."""
 
-    `drops` knows of a stream whether its body is of use to somebody, `answered` whether it has its answer already.
-    """
-
-    def __init__(
-        self, broken: Callable[[str], None], drops: Callable[[int], bool], answered: Callable[[int], bool]
-    ) -> None:
+    def __init__(self, broken: Callable[[str], None], drops: Callable[[int], bool]) -> None:
         super().__init__(H2Configuration(client_side=False, header_encoding=None))
-        self._broken, self._drops, self._answered = broken, drops, answered
+        self._broken, self._drops = broken, drops
         self._owed: dict[int, int] = {}
 
     def receive_data(self, data: Buffer) -> list[h2.events.Event]:
@@ -167,13 +162,14 @@ class _Connection(H2Connection):
         return [], [h2.events.ConnectionTerminated()]
 
     def _receive_data_frame(self, frame: DataFrame) -> tuple[list[Frame], list[h2.events.Event]]:
-        """Who has its answer may stop short of its content-length, as curl does: that is the end of the stream alone."""
+        """A body that is not of its content-length ends its stream alone (RFC 9113 §8.1.1), where h2 would end all.
+
+        Who has its answer already may stop short, as curl does.
+        """
         try:
             received: tuple[list[Frame], list[h2.events.Event]] = super()._receive_data_frame(frame)
         except h2.exceptions.InvalidBodyLengthError:
-            if not self._answered(frame.stream_id):
-                raise
-            self.reset_stream(frame.stream_id, ErrorCodes.PROTOCOL_ERROR)  # RFC 9113 §8.1.1
+            self.reset_stream(frame.stream_id, ErrorCodes.PROTOCOL_ERROR)
             return [], [h2.events.StreamReset(stream_id=frame.stream_id)]
         return received
 
@@ -251,14 +247,11 @@ class H2(H2Protocol):
         self.streams = _Streams()
         self._nuisances = 0
         self._handling = False  # what is said meanwhile leaves in one go
-        self.connection = _Connection(owner.broken, self._drops, self._answered)
+        self.connection = _Connection(owner.broken, self._drops)
         self.priority = priority.PriorityTree(maximum_streams=NO_LIMIT)
 
     def _drops(self, number: int) -> bool:
         return self.streams[number].drops
-
-    def _answered(self, number: int) -> bool:
-        return number in self.streams and self.streams[number].drops
 
     async def handle(self, event: RawData | Closed) -> None:
         self._handling = True
