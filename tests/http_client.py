@@ -11,7 +11,7 @@ import json
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -140,6 +140,7 @@ class H2(HTTP):
         self.settings: dict[int, int] = {}  # the fake's
         self.room, self.rooms = WINDOW, dict[int, int]()  # for bodies of requests
         self.next = 1
+        self.reset_seen = False  # while it was written to
         if hello:
             told = {SettingsFrame.INITIAL_WINDOW_SIZE: window} if window != WINDOW else {}
             self.send(PREFACE + SettingsFrame(0, settings=told).serialize())
@@ -217,7 +218,12 @@ class H2(HTTP):
 
     def read(self) -> Frame:
         """The next frame. Raises EOFError at the end, and OSError for a reset."""
-        head = self.exactly(9)
+        try:
+            head = self.exactly(9)
+        except EOFError:
+            if self.reset_seen:  # the system tells of it once
+                raise ConnectionResetError from None
+            raise
         size = int.from_bytes(head[:3], "big")
         made, _ = Frame.parse_frame_header(memoryview(head))
         made.parse_body(memoryview(self.exactly(size)))
@@ -233,7 +239,7 @@ class H2(HTTP):
         elif isinstance(made, DataFrame):
             answer.body += made.data
             if self.credit and made.flow_controlled_length:
-                with contextlib.suppress(OSError):  # the fake has gone meanwhile: what it has said is read all the same
+                with self._though_gone():
                     self.more(made.flow_controlled_length)
                     if "END_STREAM" not in made.flags:
                         self.more(made.flow_controlled_length, made.stream_id)
@@ -246,10 +252,18 @@ class H2(HTTP):
                 self.room += made.window_increment
         elif isinstance(made, SettingsFrame) and "ACK" not in made.flags:
             self.settings.update(made.settings)
-            with contextlib.suppress(OSError):
+            with self._though_gone():
                 self.send(SettingsFrame(0, flags=["ACK"]).serialize())
         if "END_STREAM" in made.flags:
             answer.ended = True
+
+    @contextlib.contextmanager
+    def _though_gone(self) -> Iterator[None]:
+        """The fake may have gone meanwhile: what it has said is read all the same, and then how it has gone."""
+        try:
+            yield
+        except OSError as error:
+            self.reset_seen = self.reset_seen or isinstance(error, ConnectionResetError)
 
     def _note_head(self, answer: Answer, headers: Iterable[tuple[Any, Any]]) -> None:
         found = {str(name): str(value) for name, value in headers}

@@ -12,7 +12,7 @@ from notnow.actions import Script
 from notnow.conduct.requests import RequestAssertions
 from notnow.errors import StartError
 from notnow.journal import Connection, Exchange
-from notnow.servers._fake import Fake
+from notnow.servers._fake import GRACE, Fake
 from notnow.servers.http.connection import HTTPConnection
 from notnow.servers.http.echo import echo
 from notnow.servers.http.stack import lifespan
@@ -86,9 +86,13 @@ class FakeHTTP(RequestAssertions, Fake):
         self.state = {}
         life = self._lifespan = lifespan(self.app, self.loop, self.state)
         task = self._living_app = self.loop.create_task(life.handle_lifespan())
-        await life.wait_for_startup()
-        await asyncio.sleep(0)
-        if task.done() and (error := task.exception()) is not None:
+        try:
+            await life.wait_for_startup()
+            await asyncio.sleep(0)
+            if task.done():
+                task.result()
+        except Exception as error:
+            task.cancel()
             self._lifespan = None
             raise StartError(f"the app has failed to start: {error}") from error
 
@@ -96,11 +100,14 @@ class FakeHTTP(RequestAssertions, Fake):
         await super()._shut()
         life, self._lifespan = self._lifespan, None
         if life is not None and self._living_app is not None:
-            await life.wait_for_shutdown()
             try:
-                await self._living_app
+                await life.wait_for_shutdown()
+                await asyncio.wait([self._living_app], timeout=GRACE)
+                if self._living_app.done():
+                    self._living_app.result()
             except Exception as error:
                 self.failed(error)
+            self._living_app.cancel()
 
     def _admit(self, record: Connection, exchange: Exchange, script: Script) -> HTTPConnection:
         return HTTPConnection.adopt(self, record, exchange, script)

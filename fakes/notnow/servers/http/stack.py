@@ -26,7 +26,7 @@ import h2.settings
 import h11
 import priority
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.lifespan import Lifespan
@@ -122,6 +122,7 @@ def _config() -> Config:
     made = Config()
     made.errorlog = made.accesslog = None
     made.include_server_header = made.include_date_header = False
+    made.shutdown_timeout = 10  # seconds for an app to end; whoever stops the fake waits no longer than 30
     made.keep_alive_max_requests = NO_LIMIT  # or it sends a GOAWAY of its own, and loses what is in flight
     return made
 
@@ -152,6 +153,8 @@ class _Connection(H2Connection):
             return super().receive_data(data)
         except h2.exceptions.ProtocolError as error:
             self._broken(f"HTTP/2 {ErrorCodes(error.error_code).name}: {error}")
+            if self.state_machine.state is not ConnectionState.CLOSED:  # of a bad preface h2 itself tells nobody
+                self.close_connection(error.error_code)
             raise
 
     def _receive_goaway_frame(self, _frame: GoAwayFrame) -> tuple[list[Frame], list[h2.events.Event]]:
@@ -159,13 +162,14 @@ class _Connection(H2Connection):
         return [], [h2.events.ConnectionTerminated()]
 
     def _receive_data_frame(self, frame: DataFrame) -> tuple[list[Frame], list[h2.events.Event]]:
-        """Who has its answer may stop short of its content-length, as curl does: that is the end of the stream alone."""
+        """A body that is not of its content-length ends its stream alone (RFC 9113 §8.1.1), where h2 would end all.
+
+        Who has its answer already may stop short, as curl does.
+        """
         try:
             received: tuple[list[Frame], list[h2.events.Event]] = super()._receive_data_frame(frame)
         except h2.exceptions.InvalidBodyLengthError:
-            if not self._drops(frame.stream_id):
-                raise
-            self.reset_stream(frame.stream_id, ErrorCodes.PROTOCOL_ERROR)  # RFC 9113 §8.1.1
+            self.reset_stream(frame.stream_id, ErrorCodes.PROTOCOL_ERROR)
             return [], [h2.events.StreamReset(stream_id=frame.stream_id)]
         return received
 
