@@ -83,12 +83,12 @@ def group() -> None:
 
     \b
     Examples:
-      notnow demo                   a careless and a careful sender in the same outage
-      notnow list                   the scenarios that there are
-      notnow show smtp/overload     what happens in one of them, and its knobs
-      notnow serve ftp/overload     run one, for a client of yours in another terminal
-      notnow try smtp/overload -- python send.py {host} {port}     run a client under it, and judge it
-      notnow conduct                the rules that it is judged by
+      notnow demo                       a careless and a careful sender in the same outage
+      notnow list                       the scenarios that there are
+      notnow show smtp/overload         what happens in one of them, and its knobs
+      notnow serve ftp/overload         run one, for a client of yours in another terminal
+      notnow try smtp/overload -- CMD   run a client under one, and judge what it did
+      notnow conduct                    the rules by which it is judged
     """
 
 
