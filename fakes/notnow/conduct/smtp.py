@@ -499,19 +499,20 @@ def _fewer(run: Run) -> Finding:
 
 def _fewer_than_before(sessions: Sequence[Session]) -> Finding:
     """Of one client at one server: how many connections it had when it was told that they are too many, and since."""
-    events: list[tuple[int, int, Session]] = []
-    for session in sessions:
-        events.append((session.connection.index, 1, session))
+    events: list[tuple[int, int, int]] = []
+    for i, session in enumerate(sessions):
         c = session.connection
-        ends = [i for i in (c.left_index, c.closed_index, _sent_away(session)) if i is not None]
+        events.append((c.index, 1, i))
+        ends = [at for at in (c.left_index, c.closed_index, _sent_away(session)) if at is not None]
         if ends:
-            events.append((min(ends), -1, session))
+            events.append((min(ends), -1, i))
     live = since = limit = 0
     cap: Exchange | None = None
-    for _, step, session in sorted(events, key=lambda e: e[:2]):
+    for _, step, i in sorted(events):
         live += step
         if step < 0:
             continue
+        session = sessions[i]
         refusal = session.attempts[0].failure
         if cap is not None and session.connection.opened_at - cap.at >= AT_ONCE:
             since = max(since, live)
