@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TextIO
 
 from notnow.clock import Clock
@@ -23,6 +24,11 @@ LONGEST = 1_000  # characters of one request or reply that are kept
 def clip(text: str) -> str:
     """At most `LONGEST` characters of a text, saying how much was left out."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
+
+
+@lru_cache(maxsize=4096)  # a server has few replies, and rules of conduct ask for each of them often
+def _codes(reply: str) -> tuple[int, ...]:
+    return tuple(int(line[:3]) for line in reply.split("\n") if line[:3].isdecimal() and line[3:4] != "-")
 
 
 @dataclass(slots=True)
@@ -70,13 +76,7 @@ class Exchange:
     @property
     def codes(self) -> tuple[int, ...]:
         """The codes of the replies, one for each: a multi-line reply has one code."""
-        reply = self.reply
-        if reply is None:
-            return ()
-        if "\n" not in reply:  # nearly all, and rules of conduct ask often
-            return (int(reply[:3]),) if reply[:3].isdecimal() and reply[3:4] != "-" else ()
-        lines = reply.split("\n")
-        return tuple(int(line[:3]) for line in lines if line[:3].isdecimal() and line[3:4] != "-")
+        return _codes(self.reply) if self.reply else ()
 
     @property
     def code(self) -> int | None:

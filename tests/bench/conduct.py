@@ -42,7 +42,7 @@ CASES: dict[str, tuple[str, tuple[tuple[str, str, str | None, str | None], ...]]
         "senders refused and tried again",
         (*GREETED, ("mail", "MAIL FROM:<{c}@x>", "421 4.7.{c} x", "reply")),
     ),
-    "one-connection": ("transactions on one connection refused", (("mail", "MAIL FROM:<{n}@x>", "421 {n}\n421 x", "reply"),)),
+    "one-connection": ("transactions on one connection refused", (("mail", "MAIL FROM:<{n}@x>", "421 {c}\n421 x", "reply"),)),
 }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ the first of another message, it is read in the client's favour.
 from __future__ import annotations
 
 import re
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -206,7 +206,8 @@ def _nameless(session: Session, lost: Exchange | None) -> None:
     session.attempts.append(only)
     if lost is not None:
         only.fail(lost)
-    only.final = any(x.fault is not None and x.codes[:1] >= (500,) for x in session.exchanges)
+    for x in session.exchanges:
+        only.final = only.final or (x.fault is not None and x.codes[:1] >= (500,))
 
 
 def _step(attempt: Attempt, x: Exchange, codes: tuple[int, ...], asked: dict[tuple[str, str], int]) -> Attempt | None:
@@ -310,15 +311,14 @@ def _delay(earlier: Attempt, attempt: Attempt) -> float:
 
 def _messages(tried: Iterable[Attempt], sessions: Iterable[Session]) -> dict[str, int]:
     """How many messages each client had at least, or how many workers: as many attempts may be first ones."""
-    seen: dict[str, set[object]] = {}
-    named: dict[str, set[object]] = {}
+    seen: defaultdict[str, set[object]] = defaultdict(set)
+    named: defaultdict[str, set[object]] = defaultdict(set)
     for attempt in tried:
         client = attempt.session.client
-        known, envelopes = named.setdefault(client, set()), seen.setdefault(client, set())
         if attempt.sender is not None and attempt.recipients:
-            envelopes.add((attempt.sender, attempt.recipients[0]))
+            seen[client].add((attempt.sender, attempt.recipients[0]))
         if attempt.answered is not None and (facts := attempt.answered.facts):
-            known.add(facts.get("message_id") or facts.get("sha256"))
+            named[client].add(facts.get("message_id") or facts.get("sha256"))
     of_client: dict[str, list[Session]] = {}
     for session in sessions:
         of_client.setdefault(session.client, []).append(session)
@@ -329,8 +329,9 @@ def _workers(sessions: Iterable[Session]) -> int:
     """The most connections that were made use of side by side. When a client has left, the journal may learn late."""
     events: list[tuple[int, int]] = []
     for session in sessions:
-        last = next((x.index for x in reversed(session.exchanges) if x.request), session.connection.index)
-        events += [(session.connection.index, 1), (last, -1)]
+        last = next((x.index for x in reversed(session.exchanges) if x.request), None)
+        if last is not None:
+            events += [(session.connection.index, 1), (last, -1)]
     live = most = 0
     for _, step in sorted(events):
         live += step

@@ -62,6 +62,9 @@ def _later(session: Session, refusal: Exchange) -> Iterator[tuple[str, str, Evid
     What crosses on the wire with a word that nobody asked for is no answer to it, nor is the rest of a group of
     commands that was sent in one go (RFC 2920).
     """
+    after = session.connection.after
+    if refusal is session.exchanges[-1] and not after:
+        return
     unasked = refusal.moment in UNASKED or (refusal.code or 0) < 400
     grouped = refusal.moment in ("mail", "rcpt")
     start = bisect_right(session.exchanges, refusal.index, key=lambda x: x.index)
@@ -73,7 +76,6 @@ def _later(session: Session, refusal: Exchange) -> Iterator[tuple[str, str, Evid
         elif not (grouped and x.moment in ("rcpt", "data")):
             yield x.moment, x.request, x
         grouped = grouped and x.moment == "rcpt"
-    after = session.connection.after
     if after and not unasked and refusal.moment != "body" and refusal is session.exchanges[-1]:
         for line in after.splitlines():
             word = line.partition(" ")[0].upper()
@@ -168,16 +170,16 @@ def _acts_on_the_code(run: Run) -> Finding:
 
 def _is_odd(x: Exchange) -> bool:
     """A 4yz of a form that RFC 5321 §4.2 allows, and that somebody may not have thought of."""
-    if x.reply is None or not put_off(x) or x.code is None:
+    if x.reply is None or x.code is None or not put_off(x):
         return False
-    return "\n" in x.reply or len(x.reply.strip()) == 3 or x.code not in _USUAL or not x.reply.isascii()
+    return x.code not in _USUAL or len(x.reply) == 3 or "\n" in x.reply or not x.reply.isascii()
 
 
 def _form(x: Exchange) -> str:
     reply = x.reply or ""
     if "\n" in reply:
         return f"a {x.code} of several lines"
-    if len(reply.strip()) == 3:
+    if len(reply) == 3:
         return f"a bare {x.code}"
     return f"a {x.code}" if x.code not in _USUAL else f"a {x.code} in another script"
 
@@ -499,19 +501,20 @@ def _fewer(run: Run) -> Finding:
 
 def _fewer_than_before(sessions: Sequence[Session]) -> Finding:
     """Of one client at one server: how many connections it had when it was told that they are too many, and since."""
-    events: list[tuple[int, int, Session]] = []
-    for session in sessions:
-        events.append((session.connection.index, 1, session))
+    events: list[tuple[int, int, int]] = []
+    for i, session in enumerate(sessions):
         c = session.connection
-        ends = [i for i in (c.left_index, c.closed_index, _sent_away(session)) if i is not None]
+        events.append((c.index, 1, i))
+        ends = [at for at in (c.left_index, c.closed_index, _sent_away(session)) if at is not None]
         if ends:
-            events.append((min(ends), -1, session))
+            events.append((min(ends), -1, i))
     live = since = limit = 0
     cap: Exchange | None = None
-    for _, step, session in sorted(events, key=lambda e: e[:2]):
+    for _, step, i in sorted(events):
         live += step
         if step < 0:
             continue
+        session = sessions[i]
         refusal = session.attempts[0].failure
         if cap is not None and session.connection.opened_at - cap.at >= AT_ONCE:
             since = max(since, live)
@@ -607,7 +610,7 @@ def _no_downgrade(run: Run) -> Finding:
                 if 421 in x.codes and x.fault is not None:
                     greeted[key] = x
                     exercised = True
-            if put_off(x) and (x.moment in ("starttls", "tls") or _encrypted(session, x)):
+            if (x.moment in ("starttls", "tls") or _encrypted(session, x)) and put_off(x):
                 secret.setdefault(key, x)
                 exercised = True
         if tls is not None and tls.error is not None:
