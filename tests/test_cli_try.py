@@ -158,12 +158,13 @@ def test_what_was_not_exercised_is_counted_and_listed_on_demand() -> None:
     assert "smtp.wait-before-retry" not in brief
 
 
-def test_what_nothing_can_judge_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nothing_can_judge_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(http, "RULES", ())
-    result = tried("http/healthy", *python(CONNECTS.replace(".recv(100)", ""), "{host}", "{port}"))
+    (tmp_path / "plain.toml").write_text('protocol = "http"\n', "utf-8")
+    result = tried(str(tmp_path / "plain.toml"), *python(CONNECTS.replace(".recv(100)", ""), "{host}", "{port}"))
     assert result.exit_code == 0
     assert (
-        "  nothing can judge this client: there is no rule of conduct for http yet, and http/healthy expects nothing of it"
+        "  nothing can judge this client: there is no rule of conduct for http yet, and "
     ) in result.stdout
     assert result.stdout.splitlines()[-1].startswith("notnow: nothing was judged: ")
 
@@ -352,7 +353,19 @@ def test_with_json_the_report_alone_is_on_standard_output() -> None:
 
 def test_json_has_all_of_it() -> None:
     report = reported(*OUTAGE, "--seed", "7", "--speed", "2", *sender())
-    assert list(report) == ["notnow", "outcome", "exit", "seed", "speed", "servers", "client", "verdicts", "journals"]
+    assert list(report) == [
+        "notnow",
+        "outcome",
+        "exit",
+        "seed",
+        "speed",
+        "servers",
+        "client",
+        "backoff",
+        "herds",
+        "verdicts",
+        "journals",
+    ]
     assert (report["seed"], report["speed"], report["servers"][0]["scenario"]) == (7, 2, "smtp/overload")
     assert report["client"]["command"][-2:] == ["127.0.0.1", str(report["servers"][0]["port"])]
     assert 0 < report["client"]["duration"] < PATIENCE

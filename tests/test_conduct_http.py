@@ -189,7 +189,7 @@ class TestRetryOnce:
         with playing(ALWAYS) as fake:
             for _ in range(2):
                 ask(fake)
-            assert held("retry-once", fake) == "2 times 421, and one retry at most"
+            assert held("retry-once", fake) == "told 421 twice, and one retry at most"
 
     def test_twice(self):
         with playing(ALWAYS) as fake:
@@ -206,7 +206,7 @@ class TestRetryOnce:
                 ask(fake)
                 fake.clock.advance("61s")
             assert held("retry-once", fake) == (
-                "6 times 421, and one retry at most; 2 came again more than 1m later: taken for new calls"
+                "told 421 6 times, and one retry at most; 2 came again more than 1m later: taken for new calls"
             )
 
     def test_a_good_answer_begins_anew(self):

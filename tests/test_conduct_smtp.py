@@ -109,7 +109,7 @@ class TestNothingButQuit:
         with fake(one("mail", reply=NO, close=False)) as server, Raw(server).hello() as raw:
             assert raw.say("MAIL FROM:<a@b.test>").startswith("421")
             raw.say("QUIT")
-            assert kept("nothing-but-quit", server) == "1 times 421, and nothing after it but QUIT"
+            assert kept("nothing-but-quit", server) == "told 421 once, and nothing after it but QUIT"
 
     @pytest.mark.parametrize("at", ["connect", "ehlo", "mail", "rcpt", "data", "message"])
     def test_broken_where_the_connection_stays(self, at):

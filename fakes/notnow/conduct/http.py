@@ -16,7 +16,7 @@ from notnow.conduct.requests import asked_wait
 from notnow.conduct.rules import NOT_EXERCISED, Finding, Rule, Run, broken, crowd, held, many, not_exercised
 from notnow.journal import Connection, Exchange, Journal
 from notnow.names import is_address
-from notnow.units import show
+from notnow.units import show, times
 
 CALL = 60.0  # seconds within which the same request again is the same call of the client's user
 FAILURES = (421, 429, 500, 502, 503, 504)  # what clients are known to try again
@@ -94,7 +94,7 @@ def _retries_once(run: Run) -> Finding:
     if not told:
         return NOT_EXERCISED
     later = f"; {new} came again more than {show(CALL)} later: taken for new calls" if new else ""
-    return held(f"{told} times 421, and one retry at most{later}")
+    return held(f"told 421 {times(told)}, and one retry at most{later}")
 
 
 def _retries_for_the_origin(run: Run) -> Finding:

@@ -14,10 +14,10 @@ from itertools import pairwise
 
 from notnow.conduct import backoff
 from notnow.conduct.mail import AT_ONCE, UNASKED, Attempt, Mail, Session, departure, gone, put_off, read
-from notnow.conduct.rules import NOT_EXERCISED, Evidence, Finding, Rule, Run, broken, held
+from notnow.conduct.rules import NOT_EXERCISED, Evidence, Finding, Rule, Run, broken, held, many
 from notnow.journal import Exchange, Journal
 from notnow.moments import MOMENTS
-from notnow.units import show
+from notnow.units import show, times
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 HALF_HOUR = 30 * MINUTE  # RFC 5321 §4.5.4.1: at least so long between two tries, in general
@@ -92,7 +92,7 @@ def _nothing_but_quit(run: Run) -> Finding:
             for moment, words, proof in _later(session, refusal):
                 if moment != "quit":
                     return broken(f"{words[:60]!r} was said after a 421", refusal, proof)
-    return held(f"{told} times 421, and nothing after it but QUIT") if told else NOT_EXERCISED
+    return held(f"told 421 {times(told)}, and nothing after it but QUIT") if told else NOT_EXERCISED
 
 
 def _survives(run: Run) -> Finding:
@@ -483,7 +483,7 @@ def _remembers(run: Run) -> Finding:
         if len(window) > MOST_PER_MINUTE:
             why = f"it walked into a busy server {_times(len(window))} within {show(refusal.at - window[0].at)}"
             return broken(why, *window)
-    return held(f"at most {most} refused connections in a minute") if most else NOT_EXERCISED
+    return held(f"at most {many(most, 'refused connection')} in a minute") if most else NOT_EXERCISED
 
 
 def _fewer(run: Run) -> Finding:
