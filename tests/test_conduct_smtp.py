@@ -781,6 +781,19 @@ class TestNoDowngrade:
                 "HELO was said after EHLO had been answered 421", ["#1 ehlo 421", "#1 ehlo 250"]
             )  # fmt: skip
 
+    def test_helo_into_a_connection_that_the_421_has_closed(self):
+        with fake(one("ehlo", times=1, reply=NO)) as server:
+            with Raw(server) as raw:
+                raw.reply()
+                raw.say("EHLO client.test")
+                kept("no-downgrade", server)
+                raw.send("HELO client.test\r\n")
+                raw.until_end()
+            server.settle()
+            assert broke("no-downgrade", server) == (
+                "HELO was said after EHLO had been answered 421", ["#1 ehlo 421", "smtp #1"]
+            )  # fmt: skip
+
     @pytest.mark.parametrize("at", ["starttls", "mail"])
     def test_clear_text(self, at):
         with fake(one(at, times=1, reply=NO), tls="starttls") as server:

@@ -47,6 +47,7 @@ ALONE = (
     "readme/careless",
     "readme/try",
     "misdirected",
+    "postfix",
     "tutorial",
     "xdist",
     "add-a-fault",
@@ -179,10 +180,20 @@ def copied(directory: Path, to: Path) -> Path:
 
 
 @needs_sh
-@pytest.mark.parametrize("file", [s for s in SESSIONS if s.parent.name != "serve"], ids=name)
+@pytest.mark.parametrize("file", [s for s in SESSIONS if s.parent.name not in ("serve", "postfix")], ids=name)
 def test_a_session_prints_what_it_shows(file: Path, tmp_path: Path) -> None:
     here = copied(file.parent, tmp_path / "here")
     check(file, run(played(file.read_text("utf-8")), here))
+
+
+@pytest.mark.skipif(
+    not (shutil.which("postfix", path="/usr/sbin") and shutil.which("faketime") and os.geteuid() == 0),
+    reason="it needs Postfix and faketime, and root who starts them",
+)
+def test_a_schedule_of_hours_takes_seconds(tmp_path: Path) -> None:
+    here = copied(EXAMPLES / "postfix", tmp_path / "here")
+    file = here / "run.console"
+    check(EXAMPLES / "postfix" / file.name, run(played(file.read_text("utf-8")), here))
 
 
 SERVE = EXAMPLES / "serve"

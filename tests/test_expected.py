@@ -81,5 +81,17 @@ def test_who_falls_back_need_not_come_back() -> None:
         assert judged(a, b)["expect.retried"] == "held"
 
 
+def test_who_falls_back_need_not_go_on_trying() -> None:
+    clock = ManualClock()
+    with FakeSMTP(wants("gave_up = '5d'", DOWN), clock=clock) as a, FakeSMTP(clock=clock) as b:
+        refused(a)
+        assert judged(a, b)["expect.gave-up"] == "broken"
+        send(b)
+        assert judged(a, b)["expect.gave-up"] == "not exercised"
+        clock.advance("5d")
+        refused(a)
+        assert judged(a, b)["expect.gave-up"] == "held"
+
+
 def test_every_key_has_words() -> None:
     assert set(expected._WORDS) == set(Expect.model_fields)

@@ -435,6 +435,10 @@ class Expect(Table):
     never_exceeded: Exceeded | None = Field(
         default=None, description="At most so many connections at a time, refused ones counted."
     )
+    gave_up: Duration | None = Field(
+        default=None,
+        description="The client tries for so long after its first refusal, to one interval, and then no more.",
+    )
 
 
 class Document(Table):

@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench import conduct, connect, engine, fixture, ftp, http, idle, plugin, profiling, sessions, startstop
+from tests.bench import conduct, connect, days, engine, fixture, ftp, http, idle, plugin, profiling, sessions, startstop
 from tests.bench.table import Bench, Row, Skip, as_text
 
 BENCHES: tuple[Bench, ...] = (
@@ -34,6 +34,7 @@ BENCHES: tuple[Bench, ...] = (
     *plugin.BENCHES,
     *engine.BENCHES,
     *conduct.BENCHES,
+    *days.BENCHES,
     *idle.BENCHES,
 )
 

@@ -114,6 +114,8 @@ class Assertions:
         if expect.never_exceeded is not None:
             since = {id(x.connection): x.connection for x in exchanges}
             _never_exceeded(self.journal, since.values(), expect.never_exceeded.connections)
+        if expect.gave_up is not None:
+            _gave_up(self.journal, exchanges, expect.gave_up)
 
 
 def fail(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from notnow.scenario import Scenario
 
 PROTOCOL = "expect"  # the first part of the ids of these rules
+COMES_BACK = ("retried", "gave_up")  # of no meaning where the client turned to another server instead
 TOGETHER = ("delivered", "no_duplicates")  # wherever it came through, of the servers that a client could choose from
 
 
@@ -64,7 +65,7 @@ def _rule(fake: Assertions, key: str) -> Rule:
 
 
 def _finding(fake: Assertions, key: str, fakes: Sequence[Assertions]) -> Finding:
-    if not fake.journal.since_play() or (key == "retried" and _went_elsewhere(fake, fakes)):
+    if not fake.journal.since_play() or (key in COMES_BACK and _went_elsewhere(fake, fakes)):
         return NOT_EXERCISED
     expect = fake.scenario.expect
     others = {other: None for other in Expect.model_fields if other != key}
@@ -133,4 +134,5 @@ _WORDS: Mapping[str, Callable[[str, Any], str]] = {
     "retry_after_honoured": lambda *_: "It comes back when Retry-After has said, and no sooner.",
     "body_replayed": lambda *_: "What it sends again has its whole body again.",
     "never_exceeded": lambda _, want: f"It never has more than {want.connections} connections at a time.",
+    "gave_up": lambda _, after: f"It tries for {show(after)} after its first refusal, and then gives up.",
 }

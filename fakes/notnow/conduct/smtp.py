@@ -613,6 +613,8 @@ def _no_downgrade(run: Run) -> Finding:
             if (x.moment in ("starttls", "tls") or _encrypted(session, x)) and put_off(x):
                 secret.setdefault(key, x)
                 exercised = True
+        if key in greeted and any(line[:4].upper() == "HELO" for line in session.connection.after.splitlines()):
+            return broken("HELO was said after EHLO had been answered 421", greeted[key], session.connection)
         if tls is not None and tls.error is not None:
             secret.setdefault(key, session.connection)
             exercised = True
