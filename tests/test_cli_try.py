@@ -163,9 +163,7 @@ def test_what_nothing_can_judge_is_said(monkeypatch: pytest.MonkeyPatch, tmp_pat
     (tmp_path / "plain.toml").write_text('protocol = "http"\n', "utf-8")
     result = tried(str(tmp_path / "plain.toml"), *python(CONNECTS.replace(".recv(100)", ""), "{host}", "{port}"))
     assert result.exit_code == 0
-    assert (
-        "  nothing can judge this client: there is no rule of conduct for http yet, and "
-    ) in result.stdout
+    assert ("  nothing can judge this client: there is no rule of conduct for http yet, and ") in result.stdout
     assert result.stdout.splitlines()[-1].startswith("notnow: nothing was judged: ")
 
 
