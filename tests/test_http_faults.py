@@ -386,6 +386,16 @@ class TestFrames:
                 assert client.get().status == 200
 
 
+def meets_a_reset(client: H1 | H2) -> None:
+    """An RST; on HTTP/2 an ACK of the client's may have met it before, and then there is but an end to be read."""
+    if isinstance(client, H2):
+        with contextlib.suppress(ConnectionResetError):
+            client.rest()
+    else:
+        with pytest.raises(ConnectionResetError):
+            client.until_end()
+
+
 class TestAfterBytes:
     @both
     @pytest.mark.parametrize(
@@ -431,8 +441,7 @@ class TestAfterBytes:
                 client.ping() if version is H2 else fake.settle()
                 assert asked(fake)[0].reply is None
             elif fault.get("close") == "reset" or (version is H1 and "reset_stream" in fault):
-                with pytest.raises(ConnectionResetError):
-                    client.rest() if version is H2 else client.until_end()
+                meets_a_reset(client)
             elif "reset_stream" in fault:
                 assert client.answer(number).reset == "CANCEL"
             else:
@@ -674,8 +683,7 @@ class TestConnect:
         with playing(one("connect", status=421, close=how)) as fake, version(fake) as client:
             assert client.get().status == 421
             if how == "reset":
-                with pytest.raises(ConnectionResetError):
-                    client.rest() if version is H2 else client.ended
+                meets_a_reset(client)
             else:
                 with contextlib.suppress(ConnectionResetError):  # who is cut off abruptly may see one
                     assert is_closed(client)

@@ -466,6 +466,7 @@ class TestFloods:
                 many("/421", 8000)
                 many("/", 500)
                 self.flat(lambda: (many("/421", 1200), many("/", 300)), 2)
+                fake.settle()
                 (session,) = fake._sessions.values()
                 protocol = session.switch.protocol
                 assert not protocol.streams
