@@ -631,6 +631,22 @@ class TestApp:
             assert not fake.errors
         assert caplog.records == []
 
+    @pytest.mark.parametrize("version", [H1, H2])
+    @pytest.mark.parametrize("tls", ["none", "implicit"])
+    def test_it_may_leave_without_an_answer_when_the_client_has_gone(self, version, tls, caplog):
+        async def app(scope, receive, send):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        with serving(app, tls=tls) as fake:
+            with version(fake) as client:
+                client.request() if version is H2 else client.ask()
+                fake.wait_for(lambda j: j.count("request"))
+            fake.wait_for(lambda j: not fake._sessions and not fake._tasks)
+            assert last(fake).reply is None
+            assert "app_error" not in last(fake).facts
+        assert caplog.records == []
+
     def test_a_cancelled_stream_is_a_disconnect(self, caplog):
         got = []
 
