@@ -5,13 +5,14 @@ from __future__ import annotations
 import concurrent.futures
 import errno
 import socket
+import struct
 import threading
 from collections.abc import Callable
 
 import pytest
 
 from notnow import FakeSMTP, ManualClock, StartError
-from notnow.servers import _listener, _runner
+from notnow.servers import _listener, _runner, by_protocol
 from smtp_client import MESSAGE, Raw, one, rules, trusting
 
 NO = "421 4.3.2 Not now, says the test"
@@ -305,3 +306,20 @@ def test_a_message_taken_is_taken_even_if_the_client_is_gone_before_the_reply():
             raw.send(MESSAGE + b".\r\n")
         fake.wait_for(lambda j: j.connections[0].ended_by)
         assert len(fake.messages) == 1
+
+
+@pytest.mark.parametrize("protocol", ["smtp", "ftp", "http"])
+def test_a_reset_behind_some_bytes_is_noticed_by_uvloop_too(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uvloop calls a reader once when that happens, and never again."""
+    pytest.importorskip("uvloop")
+    monkeypatch.setenv("NOTNOW_LOOP", "uvloop")
+    for _ in range(5):
+        with by_protocol(protocol)(tls="none") as fake:
+            assert type(fake.loop).__module__ == "uvloop"
+            client = socket.create_connection((fake.host, fake.port))
+            fake.wait_for(lambda j: len(j) > 0)
+            fake.settle()
+            client.send(b"NOOP")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            fake.wait_for(lambda j: j.connections[0].ended_by == "client")

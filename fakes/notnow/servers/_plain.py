@@ -23,6 +23,8 @@ class Plain(asyncio.Transport):
         self._number = sock.fileno()
         self._buffer = b""  # a bytearray once something has to wait
         self._closing = self._reading = self._choked = self._ends = False
+        # uvloop calls a reader once when a connection is reset, be there bytes before that or not, and never again.
+        self._tells_once = not isinstance(loop, asyncio.BaseEventLoop)
 
     def begin(self) -> None:
         """Tell the protocol, and read."""
@@ -33,6 +35,12 @@ class Plain(asyncio.Transport):
     # ---- reading ---------------------------------------------------------------------------------
 
     def _readable(self) -> None:
+        """There is something to read: all of it, where the loop does not ask again after a reset."""
+        while self._read() and self._reading and self._tells_once:
+            pass
+
+    def _read(self) -> bool:
+        """Read, and pass it on. True if there may be more."""
         try:
             if isinstance(self._protocol, asyncio.BufferedProtocol):  # the TLS of a STARTTLS
                 buffer = self._protocol.get_buffer(-1)
@@ -40,15 +48,16 @@ class Plain(asyncio.Transport):
             else:
                 data = self._sock.recv(CHUNK)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError as error:
             self._lose(error)
-            return
+            return False
         try:
             self._pass_on(data)
         except BaseException as error:  # ours: the loop is told, and this connection is over
             self._lose(error if isinstance(error, Exception) else None)
             raise
+        return len(data) > 0
 
     def _pass_on(self, data: bytes | memoryview) -> None:
         if not data:

@@ -249,8 +249,10 @@ class DataConnection:
                     self._loop.call_soon(self._go)
 
     def _pending(self) -> bool:
-        """True if there are bytes that a selector cannot see."""
-        return isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
+        """True if there may be something that nobody tells us of: in TLS, or a reset behind it, as uvloop does."""
+        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0:
+            return True
+        return self.receive and not isinstance(self._loop, asyncio.BaseEventLoop)
 
     def _send(self) -> bool:
         while not self._out:
