@@ -607,7 +607,7 @@ class TestLeaks:
         with FakeHTTP(
             rules(one("request", where={"path": "/drip"}, drip="1ms", status=200, body="1234")), tls="implicit"
         ) as fake:
-            for i in range(20):
+            for _ in range(20):
                 with H2(fake) as client:
                     client.get("/drip")
                     client.get("/", b"x")
