@@ -339,9 +339,9 @@ or by the connection: there the next run may have another word, and curl's `--re
 
 ## How to add a client
 
-Write a function from `Job` to `Report`, and name it in `CLIENTS`, in `tests/contract/smtp_clients.py`, `ftp_clients.py` or
-`http_clients.py`: `Client("name", function, "program", "debian-package")`. The contract tests play their scenarios to it
-from then on, and the next run of `NODE_PATH=DIR/node_modules python tests/contract/atlas.py > docs/clients.md` (as root,
+Write a function from `Job` to `Report`, and name it in `CLIENTS`: `Client("name", function, "program", "debian-package")`.
+The file is `tests/contract/smtp_clients.py`, `tests/contract/ftp_clients.py` or `tests/contract/http_clients.py`. The contract
+tests play their scenarios to it from then on, and the next run of `NODE_PATH=DIR/node_modules python tests/contract/atlas.py > docs/clients.md` (as root,
 for Postfix; with `CI=true`, a client that is missing is an error) has a row for it in each table. A client with other
 options is an `Entry` in `SETTINGS` of `tests/contract/atlas.py`.
 """
