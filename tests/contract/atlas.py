@@ -335,7 +335,8 @@ the scenario is about.
 Two clients wait longer than anybody wants to: Postfix (five minutes at least) and lftp (half a minute). Their settings were
 made 30 times shorter, and the fake's clock 30 times as fast; the times are those of the settings as they are delivered,
 give or take the half minute that is a second of theirs. Who is sending when the connection is cut may notice it by the 421,
-or by the connection: there the next run may have another word, and curl's `--retry` another outcome.
+or by the connection: there the next run may have another word, and curl's `--retry` another outcome. lftp, which resumes a cut upload and sends
+no more of it than its buffer holds, either ends with 0, the file being a wrong one, or never.
 
 ## How to add a client
 
