@@ -22,7 +22,7 @@ import programs
 
 PATIENCE = 20  # real seconds for what Postfix is told, or waited for, to do
 
-# Seconds are real ones: a message that is deferred is tried again after two to four of them. With a back-off of
+# Seconds are real ones: a message that is deferred is tried again after two to four of them, unless told otherwise. With a back-off of
 # one the queue manager may come back while the delivery agent still has the message ("skipped, still being
 # delivered"), and then it does not come again.
 _MAIN = """\
@@ -42,8 +42,8 @@ header_checks = regexp:{home}/etc/header_checks
 smtp_host_lookup = native
 smtp_tls_CAfile = {home}/etc/ca.pem
 queue_run_delay = 1s
-minimal_backoff_time = 2s
-maximal_backoff_time = 3s
+minimal_backoff_time = {backoff}s
+maximal_backoff_time = {longest}s
 smtp_helo_timeout = 10s
 """
 
@@ -160,11 +160,14 @@ class Postfix:
 
 
 @contextlib.contextmanager
-def running(ca_file: str) -> Iterator[Postfix]:
-    """A Postfix that trusts the CA of `ca_file`; it is stopped, and all its files are gone, afterwards."""
+def running(ca_file: str, backoff: int = 2) -> Iterator[Postfix]:
+    """A Postfix that trusts the CA of `ca_file`; it is stopped, and all its files are gone, afterwards.
+
+    `backoff` is the seconds before it first tries again what was deferred.
+    """
     home = Path(tempfile.mkdtemp(prefix="notnow-postfix-"))
     try:
-        _furnish(home, ca_file)
+        _furnish(home, ca_file, backoff)
         postfix = Postfix(home)
         postfix.start()
         try:
@@ -175,7 +178,7 @@ def running(ca_file: str) -> Iterator[Postfix]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _furnish(home: Path, ca_file: str) -> None:
+def _furnish(home: Path, ca_file: str, backoff: int) -> None:
     """pytest's own temporary directories are closed to others, and the daemons run as the user postfix."""
     home.chmod(0o755)
     for name in ("etc", "queue", "data", "log"):
@@ -183,6 +186,6 @@ def _furnish(home: Path, ca_file: str) -> None:
     shutil.chown(home / "data", "postfix")
     shutil.copy(ca_file, home / "etc" / "ca.pem")
     for name, text in {"main.cf": _MAIN, "master.cf": _MASTER}.items():
-        (home / "etc" / name).write_text(text.format(home=home))
+        (home / "etc" / name).write_text(text.format(home=home, backoff=backoff, longest=backoff + 1))
     (home / "etc" / "header_checks").write_text(_HEADER_CHECKS)
     (home / "etc" / "cached").write_text("/./ yes\n")

@@ -1,0 +1,137 @@
+"""The atlas: what it says of a client is what the client has done, and docs/clients.md has every client."""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import atlas
+import ftp_clients
+import http_clients
+import smtp_clients
+from atlas import SCENARIOS, Entry, generate, play
+from clients import Client, Report
+from tables import Row
+
+PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
+CHEAP = [
+    Entry("smtp", smtp_clients.CLIENTS["smtplib"]),
+    Entry("ftp", ftp_clients.CLIENTS["ftplib"]),
+    Entry("http", http_clients.CLIENTS["httpx"]),
+]
+
+
+def cells(page: str, name: str) -> list[list[str]]:
+    """The lines of the tables that begin with this name."""
+    lines = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    return [line for line in lines if line[0] == name]
+
+
+# ---- the page ---------------------------------------------------------------------------------------
+
+
+def test_a_page_says_what_became_of_each_client() -> None:
+    page = generate(CHEAP)
+
+    overview, overload, *_ = cells(page, "smtplib")
+    assert re.fullmatch(r"\w+ 3\.\d+\.\d+.*", overview[1])
+    assert overview[2:] == ["told", "told", "told", "false alarm", "told"]
+    assert overload[1:5] == ["ConnectError 421", "no", "–", "told"]
+    overview, overload, *_ = cells(page, "ftplib")
+    assert overview[2:] == ["told", "told", "told", "told", "told", "false alarm"]
+    assert overload[1:] == ["error_temp 421", "no", "–", "told", "–"]
+    overview, misdirected, *_ = cells(page, "httpx")
+    assert re.fullmatch(r"[\d.]+", overview[1])
+    assert misdirected[1:5] == ["got 421", "no", "–", "told"]
+    assert "**`smtp.tries-again`** (should; RFC 5321 §4.2.1)" in page
+    assert "- `smtp #1 at 0s: connect -> 421 4.3.2 All server ports are busy`" in page
+
+
+def test_the_page_of_the_documentation_has_everybody_and_everything() -> None:
+    page = PAGE.read_text("utf-8")
+    sections = dict(zip(atlas.PROTOCOLS, re.split(r"(?m)^## (?:SMTP|FTP|HTTP)$", page)[1:], strict=True))
+    for entry in [*atlas.entries(), Entry("smtp", Client("Postfix", lambda job: Report("")))]:
+        played = [row for row in SCENARIOS if entry.plays(row)]
+        found = cells(sections[entry.protocol], entry.name)
+        assert len(found) == 1 + len(played), f"run `python tests/contract/atlas.py > docs/clients.md` for {entry.name}"
+        assert re.search(r"\d+\.\d+", found[0][1]), "a version"
+    for row in SCENARIOS:
+        assert f"### `{row.scenario}" in sections[row.protocol]
+
+
+# ---- what it says of a client -----------------------------------------------------------------------
+
+
+def of_smtp(do: Any, title: str = "healthy") -> atlas.Result:
+    return play(Entry("smtp", Client("own", do)), Row("smtp", title, "none", "", {}))
+
+
+def send(job: smtp_clients.Job, times: int = 1) -> None:
+    for _ in range(times):
+        with smtplib.SMTP(job.host, job.port) as server:
+            server.sendmail(job.sender, job.recipients, job.content)
+
+
+def test_who_says_that_it_has_sent_and_has_not_has_lost_it() -> None:
+    result = of_smtp(lambda job: Report("sent"))
+    assert (result.outcome, result.again, result.broken) == ("lost", (), ())
+
+
+def test_who_sends_twice_has_doubled_it() -> None:
+    def do(job: smtp_clients.Job) -> Report:
+        send(job, times=2)
+        return Report("sent")
+
+    result = of_smtp(do)
+    assert result.outcome == "through, doubled (2)"
+    assert "smtp.no-second-copy" in [v.rule.id for v in result.broken]
+
+
+def test_who_comes_to_no_end_is_ended() -> None:
+    def do(job: smtp_clients.Job) -> Report:
+        raise subprocess.TimeoutExpired("own", 20)
+
+    assert of_smtp(do).outcome == "no end"
+
+
+def test_who_tries_again_is_seen_to_wait() -> None:
+    def do(job: smtp_clients.Job) -> Report:
+        while True:
+            try:
+                send(job)
+            except smtplib.SMTPException:
+                continue
+            return Report("sent")
+
+    result = of_smtp(do, "at-stage stage=mail outage=0.05s")
+    assert (result.outcome, result.where, result.when[:7]) == ("through", "new", "at once")
+    assert "smtp.wait-before-retry" in [v.rule.id for v in result.broken]
+
+
+def test_a_cut_upload_has_not_come_through() -> None:
+    """Whatever the server thinks: it is the content that counts."""
+
+    def do(job: ftp_clients.Job) -> Report:
+        job.file.write_bytes(ftp_clients.UPLOAD[:1000])
+        report = ftp_clients.CLIENTS["ftplib"].do(job)
+        job.file.write_bytes(ftp_clients.UPLOAD)
+        return report
+
+    result = play(Entry("ftp", Client("own", do)), Row("ftp", "healthy", "put", "", {}))
+    assert (result.said, result.outcome) == ("done", "lost")
+
+
+def test_a_get_over_http_that_comes_twice_counts_once() -> None:
+    def do(job: http_clients.Job) -> Report:
+        for _ in range(2):
+            with urllib.request.urlopen(job.urls[0], context=job.context) as response:
+                response.read()
+        return Report("done")
+
+    result = play(Entry("http", Client("own", do)), Row("http", "healthy", "get", "", {}))
+    assert result.outcome == "through"
+    assert [again.new for again in result.again] == [True]
