@@ -176,8 +176,10 @@ class Result:
 
 def play(entry: Entry, row: Row) -> Result:
     """Have a client do its job under a scenario, and read what the fake and the disk have of it."""
-    with tempfile.TemporaryDirectory() as name, _fake(entry, row) as fake, _guest(entry, row, fake):
-        folder = Path(name)
+    # What Chromium has started may still be writing when Chromium has ended.
+    home = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with home, _fake(entry, row) as fake, _guest(entry, row, fake):
+        folder = Path(home.name)
         ended = True
         try:
             report = _attempt(entry, row, fake, folder)
