@@ -372,6 +372,20 @@ def test_json_has_all_of_it() -> None:
     assert [entry["event"] for entry in report["journals"]["smtp"]] == ["play", "exchange", "closed"]
 
 
+def test_the_back_off_is_in_each_report(tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    waits = ("smtp/overload", "--set", "outage=1h", "--speed", "600")
+    result = tried(*waits, "--html", str(file), *sender(0.5, 1, 2, 4))
+    lines = result.stdout.splitlines()
+    at = lines.index("back-off")
+    assert lines[at + 1].startswith("  exponential, ×")
+    bars = [line.count("█") for line in lines[at + 2 : at + 6]]
+    assert bars == sorted(bars)
+    assert 0 < bars[0] < bars[3] == 50
+    assert f"<pre>{lines[at + 1].strip()}" in file.read_text("utf-8")
+    assert "back-off" not in tried("smtp/healthy", *sender()).stdout
+
+
 def test_junit_has_a_case_for_each_rule(tmp_path: Path, of_smtp: Callable[..., None]) -> None:
     of_smtp(
         rule("smtp.kept", "must", lambda _: held()),

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from notnow.servers._fake import Fake
 
 NAMED = 4  # rules that are named in the last line
-BARS = 20  # waits in the picture of a back-off
 STRIP = 32  # characters of a lane
 SHORT = 1.0  # seconds of scenario time below which there is nothing to draw to scale
 FIRST, RAREST = 3.0, 60.0  # real seconds until the first line of progress, and at most between two
@@ -119,20 +118,11 @@ def _colour(text: Text) -> Text:
 
 def _waits(page: Page, report: Report) -> None:
     """How its waits grow, as numbers, and as a picture where there are enough to see a shape."""
-    named = len(report.servers) > 1
-    for name, waits in report.waits().items():
+    for title, lines in report.back_off():
         page.line()
-        page.heading(f"back-off at {name}" if named else "back-off")
-        page.line(waits.in_words(), indent=2)
-        if waits.shape is not None and len(waits.gaps) <= BARS:
-            for line in waits.picture():
-                page.line(line, indent=2, style="cyan")
-    for name, herd in report.herds().items():
-        page.line(
-            f"{name}: {herd.in_words()}" if named else herd.in_words(),
-            indent=2,
-            style="yellow" if herd.together else "",
-        )
+        page.heading(title)
+        for line in lines:
+            page.line(line, indent=2)
 
 
 # ---- the verdicts ------------------------------------------------------------------------------

@@ -73,6 +73,9 @@ def page(report: Report) -> str:
     _add(title, "span", report.outcome, **{"class": _MARKS.get(report.outcome, "bad")}).tail = f" in {report.scenarios}"
     _facts(body, report)
     _timeline(body, report)
+    for heading, lines in report.back_off():
+        _add(body, "h2", heading.capitalize())
+        _add(body, "pre", "\n".join(lines))
     _verdicts(body, report)
     _add(body, "h2", "Transcript")
     _add(body, "pre", "\n".join(_transcript(report)))

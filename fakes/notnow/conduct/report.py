@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
@@ -27,6 +27,7 @@ Outcome = Literal[
     "never connected",
     "interrupted",
 ]
+BARS = 20  # waits in the picture of a back-off
 EXITS: Mapping[Outcome, int] = {
     "well behaved": 0,
     "nothing judged": 0,
@@ -124,6 +125,17 @@ class Report:
             if (herd := backoff.herd(journal.connections, refused)) is not None:
                 found[journal.server] = herd
         return found
+
+    def back_off(self) -> Iterator[tuple[str, list[str]]]:
+        """For each server that the client has come back to, a title, and how its waits grow: in words, and as bars."""
+        herds = self.herds()
+        for name, waits in self.waits().items():
+            lines = [waits.in_words()]
+            if waits.shape is not None and len(waits.gaps) <= BARS:
+                lines += waits.picture()
+            if name in herds:
+                lines.append(herds[name].in_words())
+            yield f"back-off at {name}" if len(self.servers) > 1 else "back-off", lines
 
     @property
     def scenarios(self) -> str:
