@@ -122,6 +122,7 @@ def _hypercorn() -> None:
         config, over = Config(), asyncio.Event()
         sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
         config.bind, config.errorlog = [f"fd://{sock.detach()}"], None
+        config.keep_alive_max_requests = 10_000_000  # it would say GOAWAY, and lose what is under way
         loop = asyncio.get_running_loop()
         print(_port(config.bind[0]), flush=True)
         threading.Thread(target=lambda: (sys.stdin.read(), loop.call_soon_threadsafe(over.set)), daemon=True).start()
