@@ -11,7 +11,7 @@ import pytest
 from notnow import FakeHTTP, FakeSMTP, ManualClock
 from notnow.conduct import attempts
 from notnow.conduct.backoff import analyse, herd, of_retries, shape
-from toml_rules import one, rules
+from toml_rules import one, rules, then
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,22 @@ def test_retry_after_is_seen_to_be_heeded(waits: list[float], heeds: bool) -> No
     assert found.gaps == pytest.approx(waits)
     assert found.heeds is heeds
     assert ("not as Retry-After says" in found.in_words()) is not heeds
+
+
+def test_a_retry_after_may_be_a_date_or_nonsense() -> None:
+    busy = one("request", first=1, status=503, headers={"retry-after": "{left.date}"})
+    odd = one("request", first=2, status=503, headers={"retry-after": "soon"})
+    scenario = rules(busy, odd, then("recovered"), protocol="http", phase='lasts = "1m"')
+    with FakeHTTP(scenario, clock=ManualClock()) as fake, httpx.Client() as client:
+        for wait in (0, 60):
+            fake.clock.advance(wait)
+            client.get(fake.url)
+        (told,) = of_retries(attempts.retries(fake.journal.exchanges)).told
+        assert told == pytest.approx(60, abs=1)
+        fake.play(scenario)
+        for _ in range(3):
+            client.get(fake.url)
+        assert of_retries(attempts.retries(fake.journal.since_play())).told == (pytest.approx(60, abs=1), None)
 
 
 def workers(delays: list[float]) -> str:

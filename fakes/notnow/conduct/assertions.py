@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from notnow.conduct import attempts, backoff
+from notnow.conduct.attempts import TOLERANCE
 from notnow.conduct.timeline import render
 from notnow.journal import Connection, Exchange, Journal
 from notnow.units import seconds, show
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from notnow.scenario import Scenario
 
 Bound = float | str | tuple[float | str, float | str]
-TOLERANCE = 0.005  # seconds by which a measured delay may miss what was asked: clocks tick
 
 
 class Assertions:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 
 from notnow.journal import Connection, Exchange
 from notnow.moments import MOMENTS
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 §9.2.2
+TOLERANCE = 0.005  # seconds by which a measured delay may miss what was asked: clocks tick
+DATE_TOLERANCE = 1.0  # seconds: a date has no fractions
 ATTEMPTS = frozenset(name for table in MOMENTS.values() for name, moment in table.items() if moment.attempt)
 
 
@@ -65,6 +68,24 @@ def _is_attempt(exchange: Exchange, before: Exchange, tried: dict[Connection, st
     if exchange.connection is not before.connection:
         return False
     return tried.get(exchange.connection, exchange.request).lower() == exchange.request.lower()
+
+
+def asked_wait(refusal: Exchange) -> tuple[float, float] | None:
+    """The seconds for which a Retry-After asks, from the answer on, and by how much a measured delay may miss them.
+
+    None where there is no such field, or one that is neither a number nor a date (RFC 9110 §10.2.3).
+    """
+    said = (refusal.facts or {}).get("retry-after")
+    if said is None:
+        return None
+    if said.isdecimal():
+        return float(said), TOLERANCE
+    try:
+        until = parsedate_to_datetime(said).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    answered = refusal.wall + ((refusal.answered_at or refusal.at) - refusal.at)
+    return max(0.0, until - answered), DATE_TOLERANCE
 
 
 # ---- what came through ---------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
+from notnow.conduct.attempts import asked_wait
 from notnow.units import show
 
 if TYPE_CHECKING:
@@ -159,13 +160,9 @@ def _certainty(count: int, jitter: float) -> Certainty:
 
 def of_retries(retries: Sequence[Retry]) -> BackOff:
     """The back-off of a client's retries, in order."""
-    told = [_told(retry) for retry in retries]
+    asked = [asked_wait(retry.refusal) for retry in retries]
+    told = [None if wait is None else wait[0] for wait in asked]
     return analyse([retry.delay for retry in retries], told if any(t is not None for t in told) else ())
-
-
-def _told(retry: Retry) -> float | None:
-    said = (retry.refusal.facts or {}).get("retry-after")
-    return float(said) if isinstance(said, str) and said.isdecimal() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
 
-from notnow.conduct.attempts import IDEMPOTENT
-from notnow.conduct.requests import asked_wait
+from notnow.conduct.attempts import IDEMPOTENT, asked_wait
 from notnow.conduct.rules import NOT_EXERCISED, Finding, Rule, Run, broken, crowd, held, many, not_exercised
 from notnow.journal import Connection, Exchange, Journal
 from notnow.names import is_address
@@ -318,13 +317,10 @@ def _replays_whole_bodies(run: Run) -> Finding:
 def _honours_retry_after(run: Run) -> Finding:
     soonest = float("inf")
     for before, again in _again(run):
-        said = _fact(before, "retry-after")
-        if said is None or not _is(before, 429, 503):
+        asked = asked_wait(before)
+        if asked is None or not _is(before, 429, 503):
             continue
-        try:
-            wait, tolerance = asked_wait(str(said), before)
-        except (ValueError, TypeError, OverflowError):
-            continue  # it is neither a number nor a date
+        (wait, tolerance), said = asked, _fact(before, "retry-after")
         delay = again.at - (before.answered_at if before.answered_at is not None else before.at)
         if delay < wait - tolerance:
             return broken(f"told to wait {show(wait)} (Retry-After: {said}), it waited {show(delay)}", before, again)
@@ -354,7 +350,9 @@ def _keeps_a_budget(run: Run) -> Finding:
             most = max(most, len(streak))
     if not again and not any(_is(x, *FAILURES) or (x.refused and x.unanswered) for x in run.requests):
         return NOT_EXERCISED
-    return held(f"{many(again, 'more try', 'more tries')} for {many(first, 'request')}, {most} tries at most for one")
+    return held(
+        f"{many(again, 'more try', 'more tries')} for {many(first, 'request')}, {many(most, 'try', 'tries')} at most for one"
+    )
 
 
 RULES: tuple[Rule, ...] = (

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from email.utils import parsedate_to_datetime
 
 from notnow.conduct import attempts
-from notnow.conduct.assertions import TOLERANCE, Assertions, fail
+from notnow.conduct.assertions import Assertions, fail
 from notnow.journal import Exchange, Journal
 from notnow.names import is_address
 from notnow.units import show
-
-DATE_TOLERANCE = 1.0  # seconds: a date has no fractions
 
 
 class RequestAssertions(Assertions):
@@ -90,26 +87,17 @@ def _not_coalesced(journal: Journal, exchanges: Sequence[Exchange]) -> None:
 def _retry_after(journal: Journal, exchanges: Sequence[Exchange]) -> None:
     __tracebackhide__ = True
     expected = "the client to come back when Retry-After has said"
-    told = [x for x in attempts.refusals(exchanges) if _facts(x, "retry-after")]
+    told = [x for x in attempts.refusals(exchanges) if attempts.asked_wait(x) is not None]
     if not told:
         fail(journal, expected, "nothing was refused with a Retry-After")
-    found = [r for r in attempts.retries(exchanges) if _facts(r.refusal, "retry-after")]
+    found = [(r, asked) for r in attempts.retries(exchanges) if (asked := attempts.asked_wait(r.refusal)) is not None]
     if not found:
         fail(journal, expected, "it never came back", told[-1:])
-    for retry in found:
-        said = str(_facts(retry.refusal, "retry-after"))
-        wait, tolerance = asked_wait(said, retry.refusal)
+    for retry, (wait, tolerance) in found:
         if retry.delay < wait - tolerance:
+            said = _facts(retry.refusal, "retry-after")
             seen = f"it was told to wait {show(wait)} (Retry-After: {said}), and waited {show(retry.delay)}"
             fail(journal, expected, seen, [retry.refusal, retry.attempt])
-
-
-def asked_wait(said: str, refusal: Exchange) -> tuple[float, float]:
-    """The seconds that a Retry-After asks for, from the answer on, and by how much a measured delay may miss them."""
-    if said.isdecimal():
-        return float(said), TOLERANCE
-    answered = refusal.wall + ((refusal.answered_at or refusal.at) - refusal.at)
-    return max(0.0, parsedate_to_datetime(said).timestamp() - answered), DATE_TOLERANCE
 
 
 def _body_replayed(journal: Journal, exchanges: Sequence[Exchange]) -> None:

@@ -15,6 +15,13 @@ CHUNK = 65_536  # bytes that are read at a time; for more, each read would have 
 HIGH, LOW = 65_536, 16_384  # bytes to be sent beyond which a protocol is told to pause, and to go on
 
 
+def tells_once(loop: asyncio.AbstractEventLoop) -> bool:
+    """True for uvloop, which calls a reader once when a connection is reset, be there bytes before that or not, and never
+    again: who reads there reads to the end.
+    """
+    return not isinstance(loop, asyncio.BaseEventLoop)
+
+
 class Plain(asyncio.Transport):
     """A connection whose protocol, an `asyncio.Protocol` in all but its class, begins in this turn of the loop."""
 
@@ -23,8 +30,7 @@ class Plain(asyncio.Transport):
         self._number = sock.fileno()
         self._buffer = b""  # a bytearray once something has to wait
         self._closing = self._reading = self._choked = self._ends = False
-        # uvloop calls a reader once when a connection is reset, be there bytes before that or not, and never again.
-        self._tells_once = not isinstance(loop, asyncio.BaseEventLoop)
+        self._tells_once = tells_once(loop)
 
     def begin(self) -> None:
         """Tell the protocol, and read."""

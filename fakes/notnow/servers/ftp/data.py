@@ -21,6 +21,7 @@ from pyftpdlib.handlers.ftp.producers import FileProducer
 
 from notnow.actions import DataEnding
 from notnow.servers import _listener, tls
+from notnow.servers._plain import tells_once
 from notnow.servers.ftp.files import NoRoomError, Reader, Writer
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ class DataConnection:
         """True if there may be something that nobody tells us of: in TLS, or a reset behind it, as uvloop does."""
         if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0:
             return True
-        return self.receive and not isinstance(self._loop, asyncio.BaseEventLoop)
+        return self.receive and tells_once(self._loop)
 
     def _send(self) -> bool:
         while not self._out:

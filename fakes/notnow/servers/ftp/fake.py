@@ -12,6 +12,7 @@ from notnow.clock import Clock
 from notnow.conduct.files import FileAssertions
 from notnow.errors import Problem, ScenarioError
 from notnow.journal import Connection, Exchange
+from notnow.names import bracketed
 from notnow.scenario import Scenario
 from notnow.servers._fake import Fake
 from notnow.servers._listener import Farewells
@@ -60,8 +61,7 @@ class FakeFTP(FileAssertions, Fake):
 
     @property
     def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'ftps' if self.tls == 'implicit' else 'ftp'}://{host}:{self.port}"
+        return f"{'ftps' if self.tls == 'implicit' else 'ftp'}://{bracketed(self.host)}:{self.port}"
 
     def admits(self, user: str, password: str) -> bool:
         """True if this password is good. Any is, where nobody is named; and for anonymous, where it is named."""

@@ -12,7 +12,7 @@ from notnow.conduct.attempts import IDEMPOTENT
 from notnow.engine import BEHAVE
 from notnow.events import Asked
 from notnow.servers._wire import Over
-from notnow.servers.http.stack import Gone
+from notnow.servers.http.stack import Gone, encoded
 
 if TYPE_CHECKING:
     from notnow.servers.http.stack import Headers
@@ -147,8 +147,6 @@ class Call:
             self._swallows = self._swallows or stream.over
 
     async def _start(self, status: int, headers: Headers, instead: Response | None) -> None:
-        from notnow.servers.http.stream import encoded
-
         given = [(name.lower(), value) for name, value in headers]
         if instead is None:
             await self.stream.start(status, given)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -51,6 +51,7 @@ __all__ = [
     "Switch",
     "Updated",
     "Work",
+    "encoded",
     "events",
     "failures",
     "lifespan",
@@ -521,6 +522,10 @@ def _authority(pseudo: bytes | None, headers: Headers) -> str:
 
 def _h11_head(status: int, headers: Headers) -> h11.Response:
     return h11.Response(status_code=status, headers=headers, reason=phrase(status))
+
+
+def encoded(headers: Iterable[tuple[str, str]]) -> Headers:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
 
 
 def _for_h2(headers: Headers) -> Headers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from email.utils import formatdate
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from notnow.servers import tls
 from notnow.servers._wire import Over
 from notnow.servers.http.asgi import Call
 from notnow.servers.http.frames import CODES
-from notnow.servers.http.stack import H2, H11, Gone, Head, Headers, Work, events, failures
+from notnow.servers.http.stack import H2, H11, Gone, Head, Headers, Work, encoded, events, failures
 
 if TYPE_CHECKING:
     from notnow.servers.http.connection import HTTPConnection
@@ -35,6 +35,7 @@ class Stream:
     """
 
     idle = False  # hypercorn asks
+    hangs = False  # a stalled answer
 
     def __init__(self, connection: HTTPConnection, protocol: H2 | H11, number: int) -> None:
         self.connection, self.protocol, self.number = connection, protocol, number
@@ -387,8 +388,6 @@ class Stream:
             await self.news.wait()
         raise Gone
 
-    hangs = False
-
 
 def known(head: Head, connection: HTTPConnection) -> dict[str, Any]:
     """What rules may ask about a request; see `notnow.moments`."""
@@ -426,10 +425,6 @@ def hostname(authority: str) -> str:
     if host.startswith("["):
         return host.partition("]")[0][1:]
     return host.partition(":")[0].rstrip(".")
-
-
-def encoded(headers: Iterable[tuple[str, str]]) -> Headers:
-    return [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
 
 
 @lru_cache(maxsize=4)

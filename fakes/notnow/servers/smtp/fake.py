@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from notnow.actions import Script
 from notnow.journal import Connection, Exchange
+from notnow.names import bracketed
 from notnow.servers._fake import Fake
 from notnow.servers.smtp.session import Session, bare, masked
 
@@ -80,8 +81,7 @@ class FakeSMTP(Fake):
 
     @property
     def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'smtps' if self.tls == 'implicit' else 'smtp'}://{host}:{self.port}"
+        return f"{'smtps' if self.tls == 'implicit' else 'smtp'}://{bracketed(self.host)}:{self.port}"
 
     @property
     def messages(self) -> list[Message]:
