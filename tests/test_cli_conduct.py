@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from notnow.cli import group
 from notnow.conduct import rules
+from notnow.moments import PROTOCOLS
 
 KEYS = ["id", "protocol", "level", "title", "why", "source", "observed", "example"]
 
@@ -49,7 +50,10 @@ def test_one_rule_is_explained(given: str) -> None:
 @pytest.mark.parametrize("rule", rules.all_rules(), ids=lambda rule: rule.id)
 def test_every_rule_can_be_explained(rule: rules.Rule) -> None:
     assert rule.title in conduct(rule.id)
-    assert all((rule.title, rule.source, rule.why, rule.observed, rule.example))
+    assert rule.protocol in PROTOCOLS
+    assert rule.title.endswith(".")
+    assert rule.why.endswith(".")
+    assert all((rule.source, rule.observed, rule.example))
 
 
 @pytest.mark.parametrize("pattern", ["smtp.*-retry", "*-before-retry", "WAITS BEFORE"])

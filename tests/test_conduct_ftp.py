@@ -116,12 +116,6 @@ class TestEveryRule:
         with playing() as fake:
             assert rule.judge(Run([fake.journal])).outcome == "not exercised"
 
-    def test_it_explains_itself(self, rule):
-        assert rule.protocol == "ftp"
-        assert rule.title.endswith(".")
-        assert rule.why.endswith(".")
-        assert all((rule.source, rule.observed, rule.example))
-
 
 class TestNoticeClose:
     def test_nothing_more_is_said(self):

@@ -136,12 +136,6 @@ class TestEveryRule:
         with playing() as fake:
             assert rule.judge(Run([fake.journal])).outcome == "not exercised"
 
-    def test_it_explains_itself(self, rule):
-        assert rule.protocol == "http"
-        assert rule.title.endswith(".")
-        assert rule.why.endswith(".")
-        assert all((rule.source, rule.observed, rule.example))
-
 
 class TestRetryElsewhere:
     @pytest.mark.parametrize("method", ["GET", "POST"])

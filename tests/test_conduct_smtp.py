@@ -991,14 +991,6 @@ def test_a_client_that_only_greets_has_sent_nothing():
         assert {v.outcome for v in judge(Run([server.journal]))} == {"not exercised"}
 
 
-def test_each_rule_explains_itself():
-    for rule in smtp.RULES:
-        assert all((rule.title, rule.source, rule.why, rule.observed, rule.example))
-        assert rule.title.endswith(".")
-        assert rule.protocol == "smtp"
-    assert len({rule.id for rule in smtp.RULES}) == len(smtp.RULES) == 21
-
-
 LINES = st.sampled_from(
     ["EHLO x", "HELO x", "MAIL FROM:<a@b.test>", "MAIL FROM:<>", "mail from: x", "RCPT TO:<c@d.test>", "RCPT TO:<e@f.test>",
      "DATA", ".", "hello", "RSET", "NOOP", "QUIT", "STARTTLS", "AUTH PLAIN AGEAYg==", "", "\x00", "\xff"]
