@@ -143,7 +143,7 @@ class Connection:
         self.tls: TLS | None = None
         self.after = ""
         self.after_bytes = 0
-        self._log: list[Exchange] = []
+        self._log: deque[Exchange] = deque()
 
     @property
     def exchanges(self) -> tuple[Exchange, ...]:
@@ -331,7 +331,7 @@ class Journal:
         oldest = self._order.popleft()
         self.dropped += 1
         connection = oldest.connection
-        del connection._log[0]
+        connection._log.popleft()
         if not connection._log and connection.ended_by is not None:
             self._connections.pop(connection.number, None)
 
