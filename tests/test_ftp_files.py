@@ -6,12 +6,14 @@ import errno
 import hashlib
 import os
 import threading
+import tracemalloc
 from collections.abc import MutableMapping
 
 import pytest
 
 from ftp_client import BIG, Raw, one, rules
 from notnow import FakeFTP, ManualClock, ScenarioError
+from notnow.servers.ftp.content import BLOCK
 from notnow.servers.ftp.files import DEFAULT, ROOM, Files, NoRoomError, Reader, Writer, filling, path
 
 
@@ -136,6 +138,30 @@ class TestMapping:
         assert filling(1000) == filling(1000)
         assert len({filling(100_000)[i : i + 8] for i in range(0, 100_000, 8)}) == 12_500
         assert filling(999) != filling(1000)[:999]
+
+    @pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
+    def test_any_piece_of_a_filling_is_that_piece_of_the_whole(self, size):
+        whole = filling(size)
+        assert len(whole) == size
+        for start in {0, 1, BLOCK - 1, BLOCK, size - 1, size, size + 1} - {-1}:
+            for count in (0, 1, BLOCK, BLOCK + 2):
+                assert filling(size, start, count) == whole[start : start + count]
+
+    def test_blocks_of_a_filling_are_not_alike(self):
+        assert len({filling(10 * BLOCK, i * BLOCK, BLOCK) for i in range(10)}) == 10
+
+    def test_size_and_hash_of_a_file_beyond_the_memory_of_one(self):
+        files = Tree({"iso": "269MB", "x": b"abc"})
+        tracemalloc.start()
+        try:
+            assert files.size("iso") == 269_000_000
+            assert files.sha256("x") == hashlib.sha256(b"abc").hexdigest()
+            assert files.sha256("iso") == files.sha256("iso")
+            assert tracemalloc.get_traced_memory()[1] < 32 * BLOCK
+        finally:
+            tracemalloc.stop()
+        with pytest.raises(KeyError, match="there are iso, x"):
+            files.size("y")
 
 
 def upload(files: Files, name: str, *pieces: bytes, mode: str = "wb", at: int | None = None) -> Writer:
@@ -272,7 +298,6 @@ class TestReader:
         reader = Reader("/x", files.node("/x"))
         assert reader.read(4) == b"0123"
         reader.seek(8)
-        assert bytes(reader.rest()) == b"89"
         assert reader.read(4) == b"89"
         assert reader.read(4) == b""
         reader.close()
@@ -282,9 +307,9 @@ class TestReader:
         files = Tree({"x": b"before"})
         reader = Reader("/x", files.node("/x"))
         upload(files, "x", b"after").close()
-        assert bytes(reader.rest()) == b"before"
+        assert reader.read(3) == b"bef"
         del files["x"]
-        assert bytes(reader.rest()) == b"before"
+        assert reader.read(1_000_000) == b"ore"
 
     @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="only Linux has such files")
     @pytest.mark.parametrize("name", ["memfd_create", "write"])
@@ -297,13 +322,13 @@ class TestReader:
         with monkeypatch.context() as patch:
             patch.setattr(os, name, refuse)
             assert reader.descriptor() == -1
-        assert bytes(reader.rest()) == files["x"] == filling(1_000_000)
+        assert reader.read(1_000_000) == files["x"] == filling(1_000_000)
 
     def test_of_an_upload_that_is_under_way(self, files):
         writer = upload(files, "x", b"12")
         reader = Reader("/x", files.node("/x"))
         writer.write(b"34")
-        assert bytes(reader.rest()) == b"12"
+        assert reader.read(1_000_000) == b"12"
 
 
 class TestQuota:
@@ -348,8 +373,32 @@ class TestQuota:
         assert files.used == 0
 
     def test_none_is_as_much_as_a_test_could_need(self):
-        assert Tree().quota == ROOM
-        assert Tree(quota=0).quota == 0
+        files = Tree({"iso": "700MB"})  # takes no memory, and so no room
+        with pytest.raises(NoRoomError, match=f"{ROOM} bytes"):
+            upload(files, "x", b"x" * (ROOM + 1))
+        upload(files, "x", b"x" * ROOM)
+        with pytest.raises(NoRoomError):
+            upload(files, "y", b"y")
+        with pytest.raises(NoRoomError):
+            upload(Tree(quota=0), "x", b"x")
+
+    @pytest.mark.parametrize("mode", ["ab", "r+b"])
+    def test_a_made_up_file_that_an_upload_changes_takes_room(self, mode):
+        files = Tree({"big": "700MB", "small": "1MB"})
+        writer = upload(files, "big", mode=mode)
+        with pytest.raises(NoRoomError):
+            writer.write(b"x")
+        assert files.size("big") == 700_000_000
+        upload(files, "small", b"x", mode=mode).close()
+        assert files.made_up == files.size("big")
+        expected = filling(1_000_000) + b"x" if mode == "ab" else b"x" + filling(1_000_000)[1:]
+        assert files["small"] == expected
+
+    def test_with_a_quota_made_up_files_count(self):
+        files = Tree({"big": "5MB"}, quota=5_000_010)
+        upload(files, "x", b"x" * 10)
+        with pytest.raises(NoRoomError):
+            upload(files, "y", b"y")
 
     def test_tests_may_put_more_than_clients(self):
         files = Tree({"a": b"x" * 150}, quota=100)

@@ -362,7 +362,7 @@ class Server(Table):
     )
     files: dict[str, str] | None = Field(
         default=None,
-        description='The tree of an FTP server: a path, and a text or a size such as "3MB". Without it there are big.bin (3 MB) and small.txt.',
+        description='The tree of an FTP server: a path, and a text or a size such as "3MB" (up to "1GB"). Without it there are big.bin (3 MB) and small.txt.',
     )
     max_streams: Count | None = Field(
         default=None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 from collections.abc import Iterator
 from typing import Protocol
@@ -18,6 +17,8 @@ class Tree(Protocol):
     @property
     def partial(self) -> tuple[str, ...]: ...
     def __getitem__(self, name: str) -> bytes: ...
+    def size(self, name: str) -> int: ...
+    def sha256(self, name: str) -> str: ...
     def __contains__(self, name: object) -> bool: ...
     def __iter__(self) -> Iterator[str]: ...
 
@@ -41,23 +42,22 @@ class FileAssertions(Assertions):
             near = nearest(name, self.files)
             there = f"; there is {near}" if near else f"; there are {', '.join(self.files) or 'no files'}"
             fail(self.journal, expected, f"there is no such file{there}", about)
-        found = self.files[name]
+        there_are = self.files.size(name)
         if _path(name)[1:] in self.files.partial:
-            fail(self.journal, expected, f"only a piece of it has come, {len(found)} bytes", about[-1:])
+            fail(self.journal, expected, f"only a piece of it has come, {there_are} bytes", about[-1:])
         wanted = content.encode() if isinstance(content, str) else content
-        if wanted is not None and found != wanted:
+        if wanted is not None and (found := self.files[name]) != wanted:
             fail(self.journal, f"{expected} as it should be", _difference(found, wanted), about)
-        if size is not None and len(found) != size:
-            fail(self.journal, f"{expected} with {size} bytes", f"it has {len(found)}", about)
-        seen = hashlib.sha256(found).hexdigest()
-        if sha256 is not None and seen != sha256.lower():
-            fail(self.journal, f"{expected} with the SHA-256 {sha256}", f"{len(found)} bytes have {seen}", about)
+        if size is not None and there_are != size:
+            fail(self.journal, f"{expected} with {size} bytes", f"it has {there_are}", about)
+        if sha256 is not None and (seen := self.files.sha256(name)) != sha256.lower():
+            fail(self.journal, f"{expected} with the SHA-256 {sha256}", f"{there_are} bytes have {seen}", about)
 
     def assert_no_partial_files(self) -> None:
         """Every file that was uploaded is whole: none was left as the piece that had come when it was cut."""
         __tracebackhide__ = True
         for name in self.files.partial:
-            seen = f"only {len(self.files[name])} bytes of {name} have come"
+            seen = f"only {self.files.size(name)} bytes of {name} have come"
             fail(self.journal, "every file to be whole", seen, _uploads(self.journal, name)[-1:])
 
     def assert_expected(self) -> None:

@@ -15,6 +15,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pyftpdlib.handlers.ftp.producers import FileProducer
@@ -189,7 +190,7 @@ class DataConnection:
             if not self._private and producer.file.descriptor() >= 0:
                 self._begin(lambda: self._send_file(producer.file))
                 return
-            self._out = producer.file.rest()
+            self._pieces = iter(partial(producer.file.read, CHUNK), b"")
         else:
             self._pieces = iter(producer.more, b"")
 

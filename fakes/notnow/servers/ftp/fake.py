@@ -16,7 +16,7 @@ from notnow.names import bracketed
 from notnow.scenario import Scenario
 from notnow.servers._fake import Fake
 from notnow.servers._listener import Farewells
-from notnow.servers.ftp.files import DEFAULT, ROOM, Content, Files
+from notnow.servers.ftp.files import DEFAULT, Content, Files
 from notnow.servers.ftp.session import Session, masked
 
 ANONYMOUS = frozenset({"anonymous", "ftp"})  # RFC 1635 §3.2
@@ -54,7 +54,7 @@ class FakeFTP(FileAssertions, Fake):
         return found
 
     def _equip(self) -> None:
-        self.files.quota = ROOM if self.scenario.server.quota is None else self.scenario.server.quota
+        self.files.quota = self.scenario.server.quota
         if self.options.files is None:
             for name, content in (self.scenario.server.files or {}).items():
                 self.files.lay(name, content)

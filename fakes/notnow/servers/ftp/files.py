@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import posixpath
-import random
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from functools import lru_cache
 
+from notnow.servers.ftp.content import BLOCK, Node, filling
 from notnow.units import parse_size, show_size
 
-BIG = 262_144  # bytes of a file from which on it is worth a descriptor
-ROOM = 256 * 1024 * 1024  # bytes of files that are kept where no quota says otherwise
-LARGEST = 1_000_000_000  # bytes of a file that is given by its size: it is in memory as soon as somebody wants it
+ROOM = 256 * 1024 * 1024  # bytes of files that are kept in memory where no quota says otherwise
+LARGEST = 1_000_000_000  # bytes of a file that is given by its size
 JOINERS = "\u200c\u200d"  # in names in Persian, say, and between the parts of an emoji
 DEFAULT = {"big.bin": "3MB", "small.txt": "A small file.\n"}
 Content = bytes | bytearray | memoryview | str
@@ -24,89 +21,49 @@ class NoRoomError(OSError):
     """There is no room for what an upload brings (RFC 959 §4.2: 552)."""
 
 
-@lru_cache(maxsize=16)
-def filling(size: int) -> bytes:
-    """So many bytes, always the same and nowhere alike: what is lost, doubled or moved shows in their hash."""
-    return random.Random(size).randbytes(size)
-
-
-class Node:
-    """A file: its bytes, when it was changed (seconds since 1970), and whether all of it has come.
-
-    The bytes of a big one that has been downloaded are the kernel's (a file of `memfd_create`, which is in
-    memory, too), so that they are sent without a copy.
-    """
-
-    __slots__ = ("_descriptor", "data", "kept", "modified", "open", "size", "whole")
-
-    def __init__(self, data: bytes | bytearray | None, modified: float, size: int = 0) -> None:
-        self.data, self.modified = data, modified
-        self.size = size if data is None else len(data)
-        self.whole = True
-        self.open = False  # an upload to it is under way
-        self._descriptor = -1
-        self.kept = False  # it is in the tree: not deleted, nor replaced
-
-    @property
-    def content(self) -> bytes:
-        if self._descriptor >= 0:
-            return os.pread(self._descriptor, self.size, 0)
-        if self.data is None:  # made when it is first asked for
-            self.data = filling(self.size)
-        if isinstance(self.data, bytearray) and not self.open:
-            self.data = bytes(self.data)
-        return bytes(self.data)
-
-    def descriptor(self) -> int:
-        """A file of the system with the content; -1 where it is small, is still being uploaded, or none can be had."""
-        if self._descriptor < 0 and self.size >= BIG and not self.open and hasattr(os, "memfd_create"):
-            self._move()
-        return self._descriptor
-
-    def _move(self) -> None:
-        """Move the content to a file of the system, if it lets us."""
-        left = memoryview(self.content)
-        try:
-            descriptor = os.memfd_create("notnow")
-        except OSError:  # no files left, or a sandbox forbids it
-            return
-        try:
-            while left:
-                left = left[os.write(descriptor, left) :]
-        except OSError:
-            os.close(descriptor)
-        else:
-            self._descriptor, self.data = descriptor, None
-
-    def __del__(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-
-
 class Files(MutableMapping[str, bytes]):
     """The files of a fake FTP server by their paths, as bytes.
 
     `"a.txt"` and `"/a.txt"` are the same file. To set one, give bytes, a text, or a size such as "3MB";
     the directories that it needs are made. A name that ends in a slash makes a directory. What a client
     uploads can be read here as it comes; `partial` names the files of which only a piece has come.
+
+    A file that is given by its size (up to 1 GB) is made up piece by piece as it is sent, and takes no memory; to read
+    it here as bytes does. `size` and `sha256` do not. Everything else is in memory: 256 MiB (`ROOM`) of it, or as much
+    as `quota` says. An upload beyond that is told 552. With a quota, files that are given by their size count as well.
     """
 
     def __init__(self, files: Mapping[str, Content], quota: int | None, now: Callable[[], float]) -> None:
-        self.quota, self.now = ROOM if quota is None else quota, now
+        self.quota, self.now = quota, now
         self._made = now()
         self._nodes: dict[str, Node] = {}
         self._directories: dict[str, float] = {"/": self._made}
-        self.used = 0
+        self.used = 0  # bytes of all files
+        self.made_up = 0  # bytes of those that take no memory
         for name, content in files.items():
             self[name] = content
 
     # ---- for tests -----------------------------------------------------------------------------
 
     def __getitem__(self, name: str) -> bytes:
+        return self._there(name).content
+
+    def _there(self, name: str) -> Node:
         node = self._nodes.get(path(name))
         if node is None:
             raise KeyError(f"{name!r}: there is no such file; there are {', '.join(self) or 'none'}")
-        return node.content
+        return node
+
+    def size(self, name: str) -> int:
+        """How many bytes a file has."""
+        return self._there(name).size
+
+    def sha256(self, name: str) -> str:
+        """The SHA-256 of a file, as hex; however big it is, this takes no memory."""
+        node, found = self._there(name), hashlib.sha256()
+        for start in range(0, node.size, BLOCK):
+            found.update(node.read(start, BLOCK))
+        return found.hexdigest()
 
     def __setitem__(self, name: str, content: Content) -> None:
         """Raises ValueError for a name that no file can have here, and for a size beyond 1 GB; TypeError for what is no
@@ -188,22 +145,38 @@ class Files(MutableMapping[str, bytes]):
             self.remove(where)
         self._nodes[where] = node
         node.kept = True
-        self.used += node.size
+        self._count(node, 1)
 
     def remove(self, where: str) -> None:
         node = self._nodes.pop(where)
         node.kept = False
-        self.used -= node.size
+        self._count(node, -1)
+
+    def _count(self, node: Node, sign: int) -> None:
+        self.used += sign * node.size
+        self.made_up += sign * node.size if node.made_up else 0
 
     def grow(self, node: Node, by: int) -> None:
         """Make room for so many bytes more. Raises NoRoomError."""
-        taken = self.used if node.kept else node.size  # one that was deleted while it comes is alone with what it takes
-        if taken + by > self.quota:
-            raise NoRoomError(f"{self.quota} bytes are all there is")
+        self._allow_more(node, by)
         if node.kept:
             self.used += by
         node.size += by
-        node.modified = self.now()
+
+    def own(self, node: Node) -> None:
+        """Have its bytes in memory, where an upload can change them. Raises NoRoomError."""
+        if node.made_up:
+            self._allow_more(node, node.size if self.quota is None else 0)
+            self.made_up -= node.size if node.kept else 0
+        node.own()
+
+    def _allow_more(self, node: Node, by: int) -> None:
+        room = ROOM if self.quota is None else self.quota
+        taken = self.used if self.quota is not None else self.used - self.made_up
+        if not node.kept:  # one that was deleted while it comes is alone with what it takes
+            taken = 0 if node.made_up else node.size
+        if taken + by > room:
+            raise NoRoomError(f"{room} bytes are all there is")
 
     def is_directory(self, where: str) -> bool:
         return where in self._directories
@@ -258,7 +231,7 @@ def _node(name: str, content: Content, now: float) -> Node:
     if isinstance(content, str):
         size = parse_size(content)
         if size is not None and size > LARGEST:
-            raise ValueError(f"{name!r} is {content}: its bytes are kept in memory; allowed: up to 1GB")
+            raise ValueError(f"{name!r} is {content}; allowed: up to {LARGEST // 1000**3}GB")
         return Node(content.encode(), now) if size is None else Node(None, now, size)
     if not isinstance(content, (bytes, bytearray, memoryview)):
         raise TypeError(f'{name!r} is {content!r}; allowed: bytes, a text, or a size such as "3MB"')
@@ -266,31 +239,24 @@ def _node(name: str, content: Content, now: float) -> Node:
 
 
 class Reader:
-    """A file that is downloaded, as it is now."""
+    """A file that is downloaded, as long as it is now: not what an upload adds meanwhile."""
 
     def __init__(self, name: str, node: Node) -> None:
         self.name, self.closed, self.size = name, False, node.size
         self._node = node
-        self._view: memoryview | None = None
         self.position = 0
 
     def seek(self, position: int) -> None:
         self.position = position
 
     def read(self, size: int) -> bytes:
-        piece = bytes(self.rest()[:size])
+        piece = self._node.read(self.position, min(size, self.size - self.position))
         self.position += len(piece)
         return piece
 
-    def rest(self) -> memoryview:
-        """All that is left, without a copy."""
-        if self._view is None:
-            self._view = memoryview(self._node.content)[: self.size]  # not what an upload adds meanwhile
-        return self._view[self.position :]
-
     def descriptor(self) -> int:
         """A file of the system with the same content, for `os.sendfile`; -1 where there is none."""
-        return self._node.descriptor() if self._view is None else -1
+        return self._node.descriptor()
 
     def close(self) -> None:
         self.closed = True
@@ -303,9 +269,7 @@ class Writer:
         self.name, self.closed, self._files = name, False, files
         self._before, self._hash = files.node(name), hashlib.sha256()
         self._untouched = self._before is not None and self._before.whole and "w" not in mode
-        kept = b"" if self._before is None or "w" in mode else self._before.content
-        self.node = Node(bytearray(kept), files.now())
-        self.node.whole, self.node.open = False, True
+        self.node = _beginning(None if "w" in mode else self._before, files.now())
         files.put(name, self.node)
         self.position = self.node.size if "a" in mode else 0
 
@@ -315,8 +279,11 @@ class Writer:
     def write(self, data: bytes) -> None:
         """Raises NoRoomError."""
         node, end = self.node, self.position + len(data)
+        if node.base is not None:
+            self._files.own(node)
         if end > node.size:
             self._files.grow(node, end - node.size)
+        node.modified = self._files.now()
         self._untouched = False
         self._hash.update(data)
         assert isinstance(node.data, bytearray)
@@ -345,3 +312,31 @@ class Writer:
     def close(self) -> None:
         self.closed, self.node.open = True, False
         self.node.whole = self.node.whole or self._untouched
+
+
+def _beginning(before: Node | None, now: float) -> Node:
+    """The file of an upload that begins, with the bytes and the mode that it has had before."""
+    node = Node(bytearray(), now)
+    if before is not None:
+        node.base, node.data = before.base or before, None
+        node.size, node.made_up = before.size, before.made_up
+        node.mode = before.mode
+        if before.open:  # by another upload, which goes on
+            node.own()
+    node.whole, node.open = False, True
+    return node
+
+
+__all__ = [
+    "DEFAULT",
+    "LARGEST",
+    "ROOM",
+    "Content",
+    "Files",
+    "NoRoomError",
+    "Reader",
+    "Writer",
+    "filling",
+    "is_clean",
+    "path",
+]

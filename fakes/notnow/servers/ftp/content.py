@@ -1,0 +1,104 @@
+"""The bytes of a file: given, made up as they are asked for, or uploaded."""
+
+from __future__ import annotations
+
+import os
+import random
+from functools import lru_cache
+
+BLOCK = 1_048_576  # bytes that are made up at a time
+BIG = 262_144  # bytes of a file from which on it is worth a descriptor
+MOST_MOVED = 16 * BLOCK  # bytes of made-up content beyond which it is made up again for each download
+
+
+@lru_cache(maxsize=8)
+def _block(size: int, number: int) -> bytes:
+    """One block of the content of a file of this size."""
+    return random.Random(f"{size}/{number}").randbytes(min(BLOCK, size - number * BLOCK))
+
+
+def filling(size: int, start: int = 0, count: int | None = None) -> bytes:
+    """So many bytes, always the same and nowhere alike: what is lost, doubled or moved shows in their hash.
+
+    With `start` and `count` only a piece of them is made, in the memory that the piece takes.
+    """
+    end = size if count is None else min(size, start + count)
+    pieces = []
+    while start < end:
+        number, skip = divmod(start, BLOCK)
+        piece = _block(size, number)[skip : skip + end - start]
+        pieces.append(piece)
+        start += len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class Node:
+    """A file: its bytes, when it was changed (seconds since 1970), its mode, and whether all of it has come.
+
+    Bytes that nobody has given are made up piece by piece (`filling`), so that a file of any size takes no memory. The
+    bytes of a big one that has been downloaded are the kernel's (a file of `memfd_create`, which is in memory, too), so
+    that they are sent without a copy.
+    """
+
+    __slots__ = ("_descriptor", "base", "data", "kept", "made_up", "mode", "modified", "open", "size", "whole")
+
+    def __init__(self, data: bytes | bytearray | None, modified: float, size: int = 0) -> None:
+        self.data, self.modified = data, modified
+        self.size = size if data is None else len(data)
+        self.made_up = data is None
+        self.mode = 0o644
+        self.whole = True
+        self.open = False  # an upload to it is under way
+        self._descriptor = -1
+        self.kept = False  # it is in the tree: not deleted, nor replaced
+        self.base: Node | None = None  # whose bytes it has, until an upload changes one
+
+    def read(self, start: int, count: int) -> bytes:
+        """At most so many bytes, from this one on."""
+        if self.base is not None:
+            return self.base.read(start, count)
+        if self._descriptor >= 0:
+            return os.pread(self._descriptor, count, start)
+        if self.data is None:
+            return filling(self.size, start, count)
+        with memoryview(self.data) as view:
+            return bytes(view[start : start + count])
+
+    @property
+    def content(self) -> bytes:
+        """All of it, in memory."""
+        if isinstance(self.data, bytearray) and not self.open:
+            self.data = bytes(self.data)
+        return self.data if isinstance(self.data, bytes) else self.read(0, self.size)
+
+    def own(self) -> None:
+        """Have bytes of its own in memory, which an upload can change."""
+        base, self.base = self.base, None
+        if base is not None:
+            self.data, self.made_up = bytearray(base.content), False
+
+    def descriptor(self) -> int:
+        """A file of the system with the content; -1 where it is small, is still being uploaded, or none can be had."""
+        most = MOST_MOVED if self.made_up else self.size
+        if self._descriptor < 0 and BIG <= self.size <= most and not self.open and hasattr(os, "memfd_create"):
+            self._move()
+        return self._descriptor
+
+    def _move(self) -> None:
+        """Move the content to a file of the system, if it lets us."""
+        try:
+            descriptor = os.memfd_create("notnow")
+        except OSError:  # no files left, or a sandbox forbids it
+            return
+        try:
+            written = 0
+            while written < self.size:
+                written += os.write(descriptor, self.read(written, BLOCK))
+        except OSError:
+            os.close(descriptor)
+        else:
+            self._descriptor, self.data, self.base = descriptor, None, None
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
