@@ -221,6 +221,39 @@ def test_on_a_terminal_it_is_a_live_view() -> None:
         assert terminal.process.wait(PATIENCE) == 0
 
 
+HARM = "NOOP \x1b[31mRED\x1b]0;owned\x07 x\x08lie a\rFAKE \x9b2J \u202egnp".encode()
+HARMLESS = r"NOOP \x1b[31mRED\x1b]0;owned\x07 x\x08lie a\rFAKE \x9b2J \u202egnp"
+
+
+def harm(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client, client.makefile("rb") as replies:
+        replies.readline()
+        client.sendall(HARM + b"\r\n")
+        assert replies.readline().startswith(b"250")
+
+
+def test_what_clients_say_does_nothing_to_who_reads_the_lines() -> None:
+    with Notnow("serve", "smtp/healthy") as notnow:
+        where = next(line for line in notnow.lines() if "smtp://" in line)
+        harm(int(where.rpartition(":")[2]))
+        assert HARMLESS in next(line for line in notnow.lines() if "NOOP" in line)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals")
+def test_what_clients_say_does_nothing_to_a_terminal() -> None:
+    with Terminal("serve", "smtp/healthy") as terminal:
+        found = re.search(r"smtp://127\.0\.0\.1:(\d+)", re.sub(r"\x1b\[[0-9;]*m", "", terminal.until("0 connections")))
+        assert found
+        harm(int(found[1]))
+        assert HARMLESS in terminal.until(r"\u202egnp")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals")
+def test_the_live_view_tells_clients_where_the_hosts_are() -> None:
+    with Terminal("serve", "http/sni-mismatch") as terminal:
+        assert "--resolve" in terminal.until("0 connections") + terminal.until("--resolve")
+
+
 # ---- what does not hold ------------------------------------------------------------------------
 
 

@@ -74,6 +74,11 @@ class Exchange:
     facts: Mapping[str, Any] | None = None
 
     @property
+    def lines(self) -> list[str]:
+        """The lines of the reply, as they ended on the wire; none where nothing was said."""
+        return self.reply.split("\n") if self.reply else []
+
+    @property
     def codes(self) -> tuple[int, ...]:
         """The codes of the replies, one for each: a multi-line reply has one code."""
         return _codes(self.reply) if self.reply else ()

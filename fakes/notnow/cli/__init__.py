@@ -21,6 +21,7 @@ import click
 
 from notnow import __version__
 from notnow.errors import FakeError, ScenarioError, StartError, unknown
+from notnow.terminal import safe_lines
 
 COMMANDS = ("demo", "list", "show", "serve", "try", "conduct", "check", "schema")
 
@@ -36,7 +37,7 @@ class Refused(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         for reason in self.reasons:
-            click.echo(f"Error: {reason}", file=file, err=file is None)
+            click.echo(f"Error: {safe_lines(reason)}", file=file, err=file is None)
 
 
 class Commands(click.Group):
@@ -66,7 +67,7 @@ class Commands(click.Group):
         except StartError as error:
             raise Refused([error.strerror or error]) from None
         except FakeError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(safe_lines(str(error))) from error
 
 
 @click.group(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from notnow.cli import _views
+from notnow.cli import _lines, _views
 from notnow.cli._page import Page
 from notnow.conduct import verdict
 from notnow.conduct.lanes import LEGEND, Picture, picture, strip
@@ -47,7 +47,7 @@ class Progress:
         if passed >= self._next and sys.stderr.isatty():
             self._next += min(self._next, RAREST)
             for name, score in self._scores.items():
-                said = "".join(piece for piece, _ in _views.status(score)).strip()
+                said = _lines.text(_views.status(score)).strip()
                 print(f"notnow: {show(round(passed))}: {name}: {said}", file=sys.stderr, flush=True)
 
 

@@ -8,16 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 from notnow.journal import Connection, Entry, Exchange, Mark
 from notnow.names import hosts_of, recipes
+from notnow.terminal import safe
 from notnow.units import show, show_size
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from notnow.servers._fake import Fake
 
 Pieces = list[tuple[str, str]]
 
 
 def text(pieces: Pieces) -> str:
-    return "".join(piece for piece, _ in pieces)
+    """A line for a pipe: nothing that a client has put in it does anything at a terminal."""
+    return "".join(safe(piece) for piece, _ in pieces)
+
+
+def styled(pieces: Pieces) -> Text:
+    """The same line for a terminal, with its styles."""
+    from rich.text import Text
+
+    return Text.assemble(*((safe(piece), style) for piece, style in pieces))
 
 
 def entry_line(entry: Entry, zero: float, width: int) -> Pieces:
@@ -68,7 +79,7 @@ _UNASKED = {"enter": "(unasked)", "idle": "(silence)", "error": "(in addition)"}
 
 
 def _reply(exchange: Exchange) -> str:
-    lines = (exchange.reply or "").splitlines()
+    lines = exchange.lines
     tls = exchange.connection.tls
     if exchange.moment == "tls" and tls is not None and tls.certificate is not None:
         return f"certificate {tls.certificate}"

@@ -12,6 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from notnow.terminal import safe_lines
+
 Cell = str | Text
 
 
@@ -32,7 +34,7 @@ class Page:
 
     def line(self, text: Cell = "", *, indent: int = 0, hang: int = 0, style: str = "") -> None:
         """A line at `indent`; where a terminal wraps it, it goes on `hang` further in."""
-        whole = Text(text, style=style) if isinstance(text, str) else text
+        whole = _text(text, style)
         if not self.is_terminal:
             self._plain(" " * indent + whole.plain)
         elif hang:
@@ -42,12 +44,13 @@ class Page:
 
     def columns(self, rows: Sequence[Sequence[Cell]], styles: Sequence[str], *, indent: int = 0) -> None:
         """Aligned columns, the last of which takes what is left."""
+        table = [[_text(cell) for cell in row] for row in rows]
         if self.is_terminal:
-            self._print(_grid(rows, styles), indent)
+            self._print(_grid(table, styles), indent)
             return
-        widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
-        for row in rows:
-            cells = [str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)]
+        widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
+        for row in table:
+            cells = [cell.plain.ljust(width) for cell, width in zip(row, widths, strict=True)]
             self._plain((" " * indent + "  ".join(cells)).rstrip())
 
     def _hanging(self, text: Text, indent: int, hang: int) -> None:
@@ -64,7 +67,17 @@ class Page:
         self.console.print(Text(text), soft_wrap=True)
 
 
-def _grid(rows: Sequence[Sequence[Cell]], styles: Sequence[str]) -> Table:
+def _text(cell: Cell, style: str = "") -> Text:
+    """What is printed: never markup, and nothing in it does anything at a terminal."""
+    if isinstance(cell, str):
+        return Text(safe_lines(cell), style=style)
+    if cell.plain == safe_lines(cell.plain):
+        return cell
+    letters = cell.divide(range(1, len(cell)))  # so that what is put in place of one has its style
+    return Text("").join(Text(safe_lines(piece.plain), style=piece.style, spans=piece.spans) for piece in letters)
+
+
+def _grid(rows: Sequence[Sequence[Text]], styles: Sequence[str]) -> Table:
     grid = Table.grid(padding=(0, 2))
     for i, style in enumerate(styles):
         grid.add_column(style=style, no_wrap=i < len(styles) - 1, overflow="fold")

@@ -177,7 +177,7 @@ class LiveView(_Reader):
         for entry in entries:
             server = entry.connection.server if isinstance(entry, Exchange) else entry.server
             self._scores[server].count(entry)
-        lines = [Text.assemble(*pieces) for pieces in self.lines(entries[-MOST_PRINTED:])]
+        lines = [_lines.styled(pieces) for pieces in self.lines(entries[-MOST_PRINTED:])]
         if hidden := dropped + max(0, len(entries) - MOST_PRINTED):
             lines.insert(0, Text(f"… {hidden} more", style="dim"))
         if lines:
@@ -192,12 +192,11 @@ class LiveView(_Reader):
     def _panel(self) -> RenderableType:
         from rich.console import Group
         from rich.rule import Rule
-        from rich.text import Text
 
         lines: list[RenderableType] = []
         for score in self._scores.values():
-            server, attempt = _lines.server_lines([score.fake])
-            lines += [Text.assemble(*server), Text.assemble(*status(score)), Text.assemble(*attempt)]
+            server, *clients = _lines.server_lines([score.fake])
+            lines += map(_lines.styled, (server, status(score), *clients))
         # Rules and no box: what is copied from here has no frame in it.
         return Group(Rule(_title(score.fake), align="left", style="dim"), *lines)
 

@@ -9,6 +9,7 @@ from notnow.conduct import attempts, backoff
 from notnow.conduct.attempts import TOLERANCE
 from notnow.conduct.timeline import render
 from notnow.journal import Connection, Exchange, Journal
+from notnow.terminal import safe_lines
 from notnow.units import seconds, show
 from notnow.units import times as _often
 
@@ -129,7 +130,8 @@ def fail(
     journals that it shows where there are several. The error keeps what is `marked`, for who judges by it.
     """
     __tracebackhide__ = True
-    error = AssertionError(f"expected {expected}, but {seen}\n\n{render(among or [journal], marked)}")
+    said = safe_lines(f"expected {expected}, but {seen}")
+    error = AssertionError(f"{said}\n\n{render(among or [journal], marked)}")
     vars(error)["marked"] = tuple(marked)  # no class of ours: pytest would print its name
     raise error
 
@@ -172,7 +174,7 @@ def _how_cut(exchange: Exchange) -> str:
 
 
 def _last_line(exchange: Exchange) -> str:
-    return "a close without a word" if exchange.unanswered else (exchange.reply or "").splitlines()[-1]
+    return "a close without a word" if exchange.unanswered else exchange.lines[-1]
 
 
 def _why_nothing(exchanges: Sequence[Exchange], refused: Sequence[Exchange]) -> str:

@@ -10,9 +10,10 @@ from xml.etree import ElementTree as ET
 from notnow import __version__
 from notnow.conduct import verdict
 from notnow.conduct.lanes import Lane, Picture, picture
-from notnow.conduct.report import Report, printable
+from notnow.conduct.report import Report
 from notnow.conduct.rules import Evidence, Verdict
 from notnow.conduct.timeline import transcript
+from notnow.terminal import by_direction, isolated, safe_lines
 from notnow.units import show
 
 MOST = 200  # lanes in the picture
@@ -83,9 +84,28 @@ def page(report: Report) -> str:
 
 
 def _add(parent: ET.Element, tag: str, text: str = "", **attributes: str) -> ET.Element:
-    made = ET.SubElement(parent, tag, {k: printable(v) for k, v in attributes.items()})
-    made.text = printable(text)
+    made = ET.SubElement(parent, tag, {k: safe_lines(v) for k, v in attributes.items()})
+    if tag in _WITHOUT_ELEMENTS:
+        made.text = isolated(safe_lines(text))
+    else:
+        _write(made, safe_lines(text))
     return made
+
+
+_WITHOUT_ELEMENTS = ("title", "style", "text")  # text alone may be in them
+
+
+def _write(element: ET.Element, text: str) -> None:
+    """Put a text into an empty element. Words that run from right to left turn nothing but themselves."""
+    element.text, last = "", None
+    for piece, turns in by_direction(text):
+        if turns:
+            last = ET.SubElement(element, "bdi")
+            last.text = piece
+        elif last is None:
+            element.text = piece
+        else:
+            last.tail = piece
 
 
 def _marked(report: Report) -> list[Evidence]:
@@ -265,7 +285,7 @@ def _verdict(parent: ET.Element, one: Verdict, report: Report) -> None:
     head = _add(card, "p")
     _add(head, "b", one.outcome).tail = " "
     _add(head, "code", one.rule.id).tail = " "
-    _add(head, "span", f"({one.rule.level})", **{"class": "dim"}).tail = f" {printable(one.rule.title)}"
+    _add(head, "span", f"({one.rule.level})", **{"class": "dim"}).tail = f" {safe_lines(one.rule.title)}"
     for line in _said(one, report):
         _add(card, "p", line, **{"class": "said"})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TextIO
@@ -12,6 +11,7 @@ from notnow import __version__
 from notnow.conduct import attempts, backoff, verdict
 from notnow.conduct.backoff import BackOff, Herd
 from notnow.conduct.rules import Level, Run, Verdict
+from notnow.terminal import safe_lines
 from notnow.units import show
 
 if TYPE_CHECKING:
@@ -189,13 +189,6 @@ def write_json(report: Report, to: TextIO) -> None:
 
 # ---- JUnit XML -----------------------------------------------------------------------------------
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0 §2.2
-
-
-def printable(text: str) -> str:
-    """A text without what XML and HTML cannot hold: clients and scenarios may say anything."""
-    return _NOT_XML.sub("\ufffd", text)
-
 
 def write_junit(report: Report, path: str) -> None:
     """A test case for the client and one for each rule: a rule that was not exercised is skipped, and so is one that
@@ -205,7 +198,7 @@ def write_junit(report: Report, path: str) -> None:
 
     suite = TestSuite(f"notnow try {report.scenarios}")
     suite.add_property("seed", str(report.servers[0]["seed"]))
-    suite.add_property("command", printable(" ".join(report.client.command)))
+    suite.add_property("command", safe_lines(" ".join(report.client.command)))
     suite.add_testcases([_client_case(report), *(_case(report, one) for one in report.verdicts)])
     xml = JUnitXml()
     xml.add_testsuite(suite)
@@ -217,7 +210,7 @@ def _client_case(report: Report) -> TestCase:
 
     case = TestCase("client", "notnow.try", round(report.client.duration, 3))
     if report.exit > 1:
-        case.result = [Error(printable(f"the client {report.client}: {report.outcome}"), report.outcome)]
+        case.result = [Error(safe_lines(f"the client {report.client}: {report.outcome}"), report.outcome)]
     return case
 
 
@@ -229,8 +222,8 @@ def _case(report: Report, one: Verdict) -> TestCase:
         case.result = [Skipped("not exercised by this run")]
     elif one.outcome == "broken":
         fails = one.rule.level in report.levels
-        why = printable(one.finding.why)
+        why = safe_lines(one.finding.why)
         result = Failure(why, one.rule.level) if fails else Skipped(f"broken, but only {one.rule.level}: {why}")
-        result.text = printable(verdict.in_words(one, report.zero))
+        result.text = safe_lines(verdict.in_words(one, report.zero))
         case.result = [result]
     return case

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from notnow.journal import Connection, Exchange, Journal
+from notnow.terminal import safe
 from notnow.units import show as show_time
 from notnow.units import show_size
 
@@ -39,7 +40,7 @@ def timeline(journals: Sequence[Journal], marked: Collection[Exchange | Connecti
         hit = id(connection) in marks or any(id(x) in marks for x in connection.exchanges)
         at = show_time(connection.opened_at - zero)
         who = f"{connection.server} #{connection.number}" if named else f"#{connection.number}"
-        lines.append(f"{'->' if hit else '  '} {at:>9}  {who:<{width}} {outcome(connection)}"[:WIDTH])
+        lines.append(f"{'->' if hit else '  '} {at:>9}  {safe(who):<{width}} {outcome(connection)}"[:WIDTH])
     if not connections:
         lines.append("   nobody connected")
     return "\n".join(lines)
@@ -80,7 +81,7 @@ def _in_lane(exchange: Exchange) -> str:
     if "method" in facts:
         tls = exchange.connection.tls
         whose = "" if tls is not None and tls.sni == facts["host"] else facts["host"]
-        lines = (exchange.reply or "").splitlines()
+        lines = exchange.lines
         answer = " ".join(line.partition(",")[0] if line[:1].isalpha() else line[:3] for line in lines)
         if not answer:
             answer = "closed" if exchange.closed else "no answer"
@@ -88,11 +89,13 @@ def _in_lane(exchange: Exchange) -> str:
         return f"{facts['method']} {whose}{facts['path']} {answer}{wrong}"
     if exchange.fault is None:
         return ""
-    return f"{exchange.moment}: {exchange.reply or ('closed' if exchange.closed else exchange.fault)}"
+    said = "; ".join(exchange.lines)
+    return f"{exchange.moment}: {said or ('closed' if exchange.closed else exchange.fault)}"
 
 
 def _cells(cells: Iterable[str], width: int) -> str:
-    return " ".join(f"{cell if len(cell) < width else cell[: width - 2] + '…':<{width - 1}}" for cell in cells)
+    shown = map(safe, cells)
+    return " ".join(f"{cell if len(cell) < width else cell[: width - 2] + '…':<{width - 1}}" for cell in shown)
 
 
 def _middle_out(connections: list[Connection], lines: list[str]) -> Iterable[Connection]:
@@ -103,7 +106,7 @@ def _middle_out(connections: list[Connection], lines: list[str]) -> Iterable[Con
 
 
 def outcome(connection: Connection) -> str:
-    """How a connection went, in a few words."""
+    """How a connection went, in a few words that are safe to print."""
     exchanges = connection.exchanges
     stored = [x.facts for x in exchanges if x.facts and x.facts.get("stored")]
     messages = sum(1 for facts in stored if "direction" not in facts and "method" not in facts)
@@ -117,13 +120,13 @@ def outcome(connection: Connection) -> str:
         if came := _moved(x):
             said.append(came)
         if x.refused:
-            reply = ["no reply"] if x.unanswered else (x.reply or "").splitlines()
+            reply = ["no reply"] if x.unanswered else x.lines
             said.append(f"{x.moment}: {reply[-1] if len(reply) < 3 else reply[0] + ' …'}")
     if connection.error:
         said.append(connection.error)
     done = messages or any(x.facts and x.facts.get("whole") for x in exchanges)
     mark = "x" if any(x.refused for x in exchanges) or connection.error else "+" if done else "."
-    return f"{mark} {'; '.join(said) or _NOTHING[connection.journal.protocol]}; {_ENDINGS[connection.ended_by]}"
+    return safe(f"{mark} {'; '.join(said) or _NOTHING[connection.journal.protocol]}; {_ENDINGS[connection.ended_by]}")
 
 
 _ENDINGS = {"fake": "the fake closed", "client": "the client left", None: "still open"}
@@ -162,7 +165,7 @@ def transcript(journals: Sequence[Journal], marked: Collection[Exchange | Connec
         if connection.after:
             heard = connection.after.splitlines()
             lines.append(f"{'':>12}  C  {heard[0][:60]}{' …' if len(heard) > 1 else ''}  (after the fake had closed)")
-    return "\n".join(lines)
+    return "\n".join(map(safe, lines))
 
 
 def _tls(connection: Connection) -> str:
@@ -186,7 +189,7 @@ def _lines(exchange: Exchange) -> Iterable[tuple[str, str]]:
     if exchange.request:
         yield ("D" if exchange.moment == "transfer" else "C"), exchange.request
     why = f"   [{exchange.fault}, {exchange.rule or 'the fake stops'}]" if exchange.fault else ""
-    lines = (exchange.reply or "").splitlines()
+    lines = exchange.lines
     data = _data(exchange)
     before = [line for line in lines if data and line.startswith("1")]
     yield from (("S", line) for line in before)

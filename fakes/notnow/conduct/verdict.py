@@ -8,6 +8,7 @@ from typing import Any
 from notnow.conduct import expected
 from notnow.conduct.rules import Verdict
 from notnow.journal import Connection, Exchange
+from notnow.terminal import safe
 from notnow.units import show
 
 MOST = 10  # pieces of evidence that are shown of one verdict
@@ -25,7 +26,7 @@ def in_words(verdict: Verdict, zero: float | None = None) -> str:
 
 
 def details(verdict: Verdict, zero: float | None = None) -> list[str]:
-    """Why, and of a broken rule where it is from and what proves it, a line each.
+    """Why, and of a broken rule where it is from and what proves it, a line each, safe to print.
 
     `zero` is when the run began, in scenario seconds; by default with the first connection of each server.
     """
@@ -37,7 +38,7 @@ def details(verdict: Verdict, zero: float | None = None) -> list[str]:
         if len(finding.evidence) > MOST:
             lines.append(f"… and {len(finding.evidence) - MOST} more")
         lines.append(rule.source + explained)
-    return lines
+    return list(map(safe, lines))
 
 
 def proof(evidence: Exchange | Connection, zero: float | None = None) -> str:
@@ -48,7 +49,7 @@ def proof(evidence: Exchange | Connection, zero: float | None = None) -> str:
     who = f"{connection.server} #{connection.number}"
     if isinstance(evidence, Connection):
         return f"{who}, opened at {show(max(0.0, evidence.opened_at - zero))}"
-    said = (evidence.reply or "").splitlines()
+    said = evidence.lines
     nothing = "a close without a word" if evidence.closed else "nothing"
     asked = evidence.request or evidence.moment
     return f"{who} at {show(max(0.0, evidence.at - zero))}: {asked} -> {said[-1] if said else nothing}"
