@@ -524,7 +524,7 @@ class TestFloods:
 
     def test_a_client_that_never_reads_fills_no_memory_and_holds_nobody_up(self, fake, raw):
         (session,) = fake._sessions.values()
-        for end, option in ((raw.sock, socket.SO_RCVBUF), (session.socket, socket.SO_SNDBUF)):
+        for end, option in ((raw.sock, socket.SO_RCVBUF), (session.raw, socket.SO_SNDBUF)):
             end.setsockopt(socket.SOL_SOCKET, option, 4096)
         raw.send(b"HELP\r\n" * 10_000)
         fake.settle()  # it has come to rest with most of it unread

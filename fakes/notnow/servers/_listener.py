@@ -30,10 +30,11 @@ Accepted = Callable[[socket.socket, tuple[str, int]], None]
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises StartError that names the address and what to do."""
+    """A listening socket; at `::` for both families. Raises StartError that names the address and what to do."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        sock = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+        both = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
+        sock = socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
     except OverflowError:
         raise StartError(f"port is {port}; allowed: 0 (any free one) to 65535") from None
     except OSError as error:
@@ -60,7 +61,12 @@ def _why(host: str, port: int, error: OSError) -> str:
 def accept(sock: socket.socket, family: int) -> tuple[socket.socket, Any]:
     """`socket.accept`, but for the enums that it looks up each time: a fifth of what a refusal takes."""
     fd, address = sock._accept()  # type: ignore[attr-defined]
-    return socket.socket(family, socket.SOCK_STREAM, 0, fileno=fd), address
+    return socket.socket(family, socket.SOCK_STREAM, 0, fileno=fd), (unmapped(address[0]), *address[1:])
+
+
+def unmapped(address: str) -> str:
+    """The address of an IPv4 client as it knows it itself; a socket for both families has it in IPv6 (RFC 4291 §2.5.5.2)."""
+    return address[7:] if address.startswith("::ffff:") and "." in address else address
 
 
 class Listener:
@@ -215,11 +221,11 @@ class Farewells:
 
 def reset(sock: socket.socket) -> None:
     """Close with an RST."""
-    with contextlib.suppress(OSError):
-        reset_on_close(sock)
+    reset_on_close(sock)
     sock.close()
 
 
 def reset_on_close(sock: socket.socket) -> None:
-    """Have the coming close send an RST instead of a FIN."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+    """Have the coming close send an RST instead of a FIN; nothing is left to do where the client has closed already."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)

@@ -126,7 +126,7 @@ class Plain(asyncio.Transport):
                 self._lose(None)
                 return
             if self._ends:
-                self._sock.shutdown(socket.SHUT_WR)
+                self._shut_down()
         if self._choked and len(self._buffer) <= LOW:
             self._choked = False
             self._protocol.resume_writing()
@@ -142,6 +142,13 @@ class Plain(asyncio.Transport):
         self._ends = True
         if not self._buffer:
             self._sock.shutdown(socket.SHUT_WR)
+
+    def _shut_down(self) -> None:
+        """End our side, now that all has been sent; the client may have reset the connection meanwhile."""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self._lose(error)
 
     # ---- the end ---------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ travels in a context variable; `Handshake` is what a fake gives it.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import contextvars
 import datetime
 import ipaddress
@@ -218,5 +219,6 @@ def send_alert(sock: Any, alert: str) -> None:
     asyncio drops the one that OpenSSL makes when a handshake is refused in the SNI callback.
     """
     code = int(getattr(ssl, f"ALERT_DESCRIPTION_{alert.upper()}"))
-    with sock.dup() as raw:  # a transport's socket has no send of its own
+    # A transport's socket has no send of its own. The client may have gone, or may not read.
+    with contextlib.suppress(OSError), sock.dup() as raw:
         raw.send(struct.pack("!BHHBB", 21, 0x0303, 2, 2, code))

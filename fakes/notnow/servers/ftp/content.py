@@ -6,12 +6,12 @@ import os
 import random
 from functools import lru_cache
 
-BLOCK = 1_048_576  # bytes that are made up at a time
+BLOCK = 65_536  # bytes that are made up at a time
 BIG = 262_144  # bytes of a file from which on it is worth a descriptor
-MOST_MOVED = 16 * BLOCK  # bytes of made-up content beyond which it is made up again for each download
+MOST_MOVED = 16 * 1024 * 1024  # bytes of made-up content beyond which it is made up again for each download
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _block(size: int, number: int) -> bytes:
     """One block of the content of a file of this size."""
     return random.Random(f"{size}/{number}").randbytes(min(BLOCK, size - number * BLOCK))

@@ -87,11 +87,12 @@ class ActivePort:
         session.prepared("active")
         session.respond(f"200 {session.verb(session.exchange)} command successful.")
 
-    async def connect(self) -> socket.socket | None:
-        """Connect to the client, and to nobody else; None if it does not let us."""
+    async def connect(self) -> tuple[socket.socket, int] | None:
+        """Connect to the client, and to nobody else: the connection and its port here; None if it does not let us."""
         sock = None
         try:
             sock = bound(self._session)
+            port = int(sock.getsockname()[1])
             async with asyncio.timeout(CONNECT):
                 await self._session.fake.loop.sock_connect(sock, self._address)
         except BaseException as error:
@@ -102,7 +103,7 @@ class ActivePort:
             return None
         finally:
             self.close()
-        return sock
+        return sock, port
 
     def close(self) -> None:
         """It is not needed any more. There is nothing to close: nobody has connected."""
@@ -114,9 +115,9 @@ def bound(session: Transfers) -> socket.socket:
 
     Raises OSError if all ports are taken.
     """
-    sock = socket.socket(session.socket.family)
+    sock = socket.socket(session.here.family)
     try:
-        _bind(sock, session.address)
+        _bind(sock, session.here.address)
         sock.setblocking(False)
     except BaseException:
         sock.close()
@@ -190,7 +191,7 @@ class DataConnection:
             if not self._private and producer.file.descriptor() >= 0:
                 self._begin(lambda: self._send_file(producer.file))
                 return
-            self._pieces = iter(partial(producer.file.read, CHUNK), b"")
+            self._pieces = iter(partial(producer.file.read, PIECE), b"")
         else:
             self._pieces = iter(producer.more, b"")
 
@@ -257,15 +258,18 @@ class DataConnection:
         return self.receive and tells_once(self._loop)
 
     def _send(self) -> bool:
-        while not self._out:
-            piece = next(self._pieces, None)
-            if piece is None:
-                self._finish("226 Transfer complete.", whole=True)
+        for _ in range(CHUNK // PIECE):
+            while not self._out:
+                piece = next(self._pieces, None)
+                if piece is None:
+                    self._finish("226 Transfer complete.", whole=True)
+                    return False
+                self._out = memoryview(piece)
+            n = self._sock.send(self._out[: self._allowed()])
+            self._out = self._out[n:]
+            if self._passed(n):
                 return False
-            self._out = memoryview(piece)
-        n = self._sock.send(self._out[: self._allowed()])
-        self._out = self._out[n:]
-        return not self._passed(n)
+        return True
 
     def _send_file(self, file: Reader) -> bool:
         for _ in range(CHUNK // PIECE):
@@ -420,7 +424,8 @@ class DataConnection:
         Nothing is said after it, so that it would wait 40 ms for something to say, and an upload would wait for it.
         """
         if hasattr(socket, "TCP_QUICKACK"):  # Linux
-            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            with contextlib.suppress(OSError):  # the client has reset it
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     # ---- the selector ----------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from notnow.servers._plain import Plain
 from notnow.servers._wire import Over
 from notnow.servers.ftp.filesystem import MemoryFS, Permissive
 from notnow.servers.ftp.transfer import TRANSFERS, Rest, Transfer, Transfers, Work
-from notnow.servers.ftp.wire import LONGEST_COMMAND, PLAIN_COMMANDS, TLS_COMMANDS, TURN
+from notnow.servers.ftp.wire import LONGEST_COMMAND, PLAIN_COMMANDS, TLS_COMMANDS, TURN, Here
 
 LAST = 2.0  # real seconds that a client has for opening a data connection once it has ended its side of this one
 URGENT = frozenset({"ABOR", "STAT", "QUIT"})  # RFC 959 §4.1.3: what may be asked during a transfer
@@ -49,10 +49,18 @@ class Session(Transfers):
 
     # ---- the hooks of a wire ---------------------------------------------------------------------
 
+    def open(self, sock: socket.socket, implicit: bool) -> None:
+        """Note where the client has connected to as long as that can be asked: it may close at any time."""
+        try:
+            self.socket = self.here = Here(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # an urgent ABOR is not to be torn apart
+        except OSError:  # it has gone already
+            sock.close()
+            self.fake._gone(self.record)
+            return
+        super().open(sock, implicit)
+
     def begun(self, transport: asyncio.Transport) -> None:
-        self.socket = self.raw
-        self.address = self.raw.getsockname()[0]
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # an urgent ABOR is not to be torn apart
         self.private = self._sized = self.implicit
         if self.fake.tls == "none":
             self.proto_cmds = PLAIN_COMMANDS
@@ -313,7 +321,7 @@ class Session(Transfers):
         super().ftp_TYPE("A" if line.upper() == "A N" else line)
 
     def ftp_PASV(self, line: str) -> None:
-        if ":" in self.socket.getsockname()[0].removeprefix("::ffff:"):  # its reply has no place for such an address
+        if self.here.family == socket.AF_INET6:  # its reply has no place for such an address
             self.respond("425 You cannot use PASV on IPv6 connections. Use EPSV instead.")
         else:
             super().ftp_PASV(line)

@@ -114,7 +114,7 @@ class Transfers(Wire):
         if extended:
             self.respond(f"229 Entering Extended Passive Mode (|||{port}|).")
             return
-        host = self.address.removeprefix("::ffff:").replace(".", ",")
+        host = self.here.address.replace(".", ",")
         self.respond(f"227 Entering Passive Mode ({host},{port // 256},{port % 256}).")
 
     def prepared(self, mode: str | None) -> None:
@@ -171,14 +171,14 @@ class Transfers(Wire):
 
     async def _connect_to(self, port: ActivePort, transfer: Transfer) -> bool:
         """Open the data connection to a port of the client. False if there is no transfer any more."""
-        sock = await port.connect()
+        made = await port.connect()
         self._dtp_connector = None
-        if sock is None:
+        if made is None:
             self.over_with(transfer, NO_CONNECTION)
         elif transfer.is_over:  # the session has ended meanwhile
-            sock.close()
+            made[0].close()
         else:
-            self.data_arrives(sock, int(sock.getsockname()[1]), None)
+            self.data_arrives(*made, None)
         return not transfer.is_over
 
     def _start(self, transfer: Transfer, line: str, argument: str) -> None:

@@ -20,6 +20,7 @@ from pyftpdlib.handlers import FTPHandler
 from notnow.actions import Script
 from notnow.journal import Connection, Exchange
 from notnow.servers._dialogue import Dialogue
+from notnow.servers._listener import unmapped
 
 if TYPE_CHECKING:
     from notnow.servers.ftp.data import ActivePort, PassivePort
@@ -41,7 +42,7 @@ class Wire(Dialogue, FTPHandler):
     """The control connection of a session."""
 
     # pyftpdlib's.
-    socket: socket.socket  # which it asks for its own address
+    socket: Here  # which it asks for its own address
     username: str
     _dtp_acceptor: PassivePort | None
     _dtp_connector: ActivePort | None
@@ -49,7 +50,7 @@ class Wire(Dialogue, FTPHandler):
     _in_dtp_queue: tuple[Any, ...] | None
     # Ours.
     fake: FakeFTP
-    address: str  # where the client has connected to: its data connections are made there, too
+    here: Here  # where the client has connected to: its data connections are made there, too
     choked: bool = False  # the client does not read its replies
     crowded: bool = False  # it has sent so much that we read no more for now
     _inbox: bytearray
@@ -137,6 +138,21 @@ class Wire(Dialogue, FTPHandler):
         """The journal knows."""
 
     logline = log_cmd = log
+
+
+class Here:
+    """Our end of a control connection, which stays known when the client has closed it.
+
+    An IPv4 client of a socket for both families has an IPv4 address.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._name: tuple[str, int] = sock.getsockname()[:2]
+        self.address = unmapped(self._name[0])
+        self.family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
+
+    def getsockname(self) -> tuple[str, int]:
+        return self.address, self._name[1]
 
 
 class _NoSocket:
