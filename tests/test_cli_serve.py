@@ -250,7 +250,7 @@ def test_what_clients_say_does_nothing_to_a_terminal() -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals")
 def test_the_live_view_tells_clients_where_the_hosts_are() -> None:
-    with Terminal("serve", "http/sni-mismatch") as terminal:
+    with Terminal("serve", "http/coalesced") as terminal:
         assert "--resolve" in terminal.until("0 connections") + terminal.until("--resolve")
 
 
