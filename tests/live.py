@@ -135,7 +135,7 @@ def promised(name: str, knobs: Knobs) -> list[str]:
 
 def _of_http(table: Mapping[str, Any]) -> Iterator[str]:
     """What a fault of HTTP says: a status, header by header, a body, a frame with its code."""
-    if "status" in table:
+    if table.get("status", 0) >= 400:  # a good answer is no refusal, whatever it says
         yield str(table["status"])
         yield from (f"{name}: {value}" for name, value in table.get("headers", {}).items())
         yield table.get("body", "")
@@ -145,7 +145,7 @@ def _of_http(table: Mapping[str, Any]) -> Iterator[str]:
         yield f"GOAWAY {table['goaway']['code'] if isinstance(table['goaway'], Mapping) else table['goaway']}"
 
 
-_NUMBERS = ("left.seconds", "limit", "p1", "p2", "data.port", "port")
+_NUMBERS = ("left.seconds", "left.ms", "wait.seconds", "limit", "p1", "p2", "data.port", "port")
 _LIVE = {
     "host": r"fake\.notnow\.test",
     "client": r"127\.0\.0\.1",
@@ -158,7 +158,8 @@ def _pattern(line: str, values: Knobs) -> str:
     """A line of the file as a pattern, written down here once more rather than asked of the code under test."""
     pieces = re.split(r"\{([a-z0-9_.]+)\}", line)
     return "".join(
-        _LIVE.get(p) or re.escape(_value(p, values)) if i % 2 else re.escape(p) for i, p in enumerate(pieces)
+        _LIVE.get(p) or re.escape(_value(p, values)) if i % 2 else re.escape(p.replace("{{", "{").replace("}}", "}"))
+        for i, p in enumerate(pieces)
     )
 
 

@@ -172,6 +172,7 @@ SITE = Case(work=of("site.test"))
 A_AND_B = of("a.site.test", "b.site.test")
 CASES = {
     "http/alt-svc": Case(client={"follows": True}, work=[*A_AND_B, *of("a.site.test")]),
+    "http/api-rate-limited": Case({"requests": 1}),
     "http/certificate-mismatch": Case(work=A_AND_B, witness=_asks("a.site.test", "b.site.test")),
     "http/coalesced": Case(client={"coalesces": True}, work=A_AND_B),
     "http/connection-cap": Case({"cap": 1}, holding=_a_connection),
@@ -212,7 +213,9 @@ HTTP = Live(
     },
     careless=[
         "http/connection-reset",
+        "http/api-overloaded",
         "http/early-421",
+        "http/event-stream-cut",
         "http/goaway-mid-request",
         "http/misdirected-post",
         "http/misdirected-times",

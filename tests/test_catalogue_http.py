@@ -273,9 +273,9 @@ def test_a_rate_is_each_addresses_and_its_window_slides(play):
     book = play("http/rate-limited", requests=2, window="10s")
     enter(book, "a", "b")
     enter(book, "c", client="192.0.2.9")
-    limited = Respond(Response(429, (("retry-after", "10"),)))
-    for now, conn, let_in in ((0, "a", True), (4, "b", True), (9.9, "a", False), (10, "b", True), (13, "a", False)):
-        book.at(now) >> request(conn) << (BEHAVES if let_in else limited)
+    for now, conn, wait in ((0, "a", 0), (4, "b", 0), (7.5, "a", 3), (9.9, "a", 1), (10, "b", 0), (13, "a", 1)):
+        limited = Respond(Response(429, (("retry-after", str(wait)),)))
+        book.at(now) >> request(conn) << (limited if wait else BEHAVES)
     through(book, "c")
     book.at(14) >> request("a") << BEHAVES
 

@@ -389,6 +389,18 @@ class TestPlaceholders:
         date = formatdate(1_700_000_100.0, usegmt=True)
         assert self.said(play, "421 {left.date}", now=30, epoch=1_700_000_000.0) == (f"421 {date}",)
 
+    @pytest.mark.parametrize(
+        ("unit", "said"),
+        [
+            ("seconds", "60"),
+            ("ms", "59500"),
+            ("epoch", "1700000100"),
+            ("date", formatdate(1_700_000_100.0, usegmt=True)),
+        ],
+    )
+    def test_a_time_is_told_in_each_unit_and_never_too_short(self, play, unit, said):
+        assert self.said(play, f"421 {{left.{unit}}}", now=30.5, epoch=1_700_000_000.0) == (f"421 {said}",)
+
     def test_left_in_enter_is_that_of_the_new_phase(self, play):
         shut = phase(rule("enter", reply="421 back in {left.seconds}"), lasts="30s")
         book = play(document(phase(lasts="10s"), shut, phase())) >> Opened("a") << Proceed()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from notnow import knobs
 from notnow.errors import Problem, shown, unknown
 from notnow.grammar import FAULT_KEYS, TLS_MODES, Document, Rule
-from notnow.moments import MOMENTS, facts, facts_at
+from notnow.moments import MOMENTS, covering, facts, facts_at
 from notnow.toml_lines import Path
 from notnow.units import Span
 
@@ -195,8 +195,23 @@ class Checks:
             if unaware := [moment for moment in rule.on if name not in self.moments[moment].placeholders]:
                 at = ", ".join(m for m in self.moments if name in self.moments[m].placeholders) or "no moment"
                 self.report(place, f"{{{name}}} is not known at {unaware[0]!r}", f"at {at}")
-        if "limit" in used and all(getattr(rule, key) is None for key in _LIMITS):
+        if "limit" in used and all(getattr(rule, key) is None for key in _LIMITS) and not knobs.tells_quota(used):
             self.report(place, "{limit}: this rule has no number", f"one of {', '.join(_LIMITS)} beside it")
+        for name in sorted(n for n in used if knobs.tells_quota({n})):
+            self._quota(name, rule, phase, place)
+
+    def _quota(self, name: str, rule: Rule, phase: Phase, place: Path) -> None:
+        """A placeholder that says how a quota stands: that of the rule, or of another one at each of its moments."""
+        counted = name == "remaining"
+        has = _holds_a_number if counted else _ends_with_time
+        for moment in () if has(rule) else rule.on:
+            covers = covering(self.scenario.protocol, moment)
+            if not any(has(other) and covers.intersection(other.on) for other in phase.rules):
+                what = "how many more it lets through" if counted else "when it lets a client through again"
+                need = "over = N or after = N" if counted else 'within = "1m" beside over, or first = "1m"'
+                found = f"{{{name}}}: no rule of this phase at {moment!r} knows {what}"
+                return self.report(place, found, f"{need}, in this rule or in one at {moment!r}")
+        return None
 
     # ---- where ---------------------------------------------------------------------------------
 
@@ -287,6 +302,14 @@ class Checks:
                 self.report(
                     (*path, "per"), f"{name!r} is not known at {at[0]!r}", ", ".join(["server", "connection", *allowed])
                 )
+
+
+def _holds_a_number(rule: Rule) -> bool:
+    return rule.over is not None or (isinstance(rule.after, int) and "idle" not in rule.on)
+
+
+def _ends_with_time(rule: Rule) -> bool:
+    return rule.within is not None or isinstance(rule.first, Span)
 
 
 def _texts(value: object) -> tuple[str, ...]:

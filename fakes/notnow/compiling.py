@@ -63,6 +63,7 @@ class Play:
     fault: str
     steps: tuple[Action, ...]
     live: bool  # a reply has placeholders to fill
+    tells: bool  # some of these say how a quota stands
     later: bool  # done when a byte is reached, not now
     closes: bool
     candidate: Candidate
@@ -120,6 +121,7 @@ class Plan:
     until: tuple[tuple[str, int], ...] = ()
     plays: Mapping[int, Play] = field(default_factory=dict)
     lasting: bool = False  # some of the populations count what is in progress
+    tells: bool = False  # an answer here may say how a quota stands
 
 
 NO_PLAN = Plan()
@@ -178,7 +180,8 @@ def _plan(
     plays = [_play(phase, number, index, moment) for index in rules]
     groups, sieves = _sieve(_groups(plays))
     lasting = any(population.lasting for population in populations)
-    return Plan(groups, sieves, populations, until, {play.index: play for play in plays}, lasting)
+    tells = any(play.tells for play in plays)
+    return Plan(groups, sieves, populations, until, {play.index: play for play in plays}, lasting, tells)
 
 
 def _silences(phase: Phase, number: int, moment: Moment) -> tuple[Silence, ...]:
@@ -365,6 +368,7 @@ def _play(phase: Phase, number: int, index: int, moment: Moment) -> Play:
         fault=rule.fault or "+".join(kinds),
         steps=steps,
         live=any(knobs.is_live(text) for text in _texts(rule)),
+        tells=any(knobs.tells_quota(knobs.live_names(text)) for text in _texts(rule)),
         later=later,
         closes=closes,
         candidate=Candidate(index, _conditions(rule, index), refuses=not effect and not later),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from hashlib import blake2b
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from notnow.actions import Action, Hang, Proceed, Respond, Script, Send, Wait
 from notnow.compiling import NO_PLAN, CompiledPhase, Group, Plan, Play, Silence, compile_phases, filled, key_for, watch
@@ -35,12 +35,21 @@ from notnow.events import (
     Reached,
     Tick,
 )
-from notnow.knobs import LATE
-from notnow.scenario import Scenario
-from notnow.store import Candidate, Key, Mark, Memory, Owners, Place, Question, Store
+from notnow.knobs import LATE, TIMES
+from notnow.scenario import Rule, Scenario
+from notnow.store import Candidate, Key, Mark, Memory, Owners, Place, Question, Quota, Store, Verdict
 from notnow.units import Span
 
 BEHAVE = (Proceed(),)
+
+
+class _Choice(NamedTuple):
+    """The rule that fires, and how the quota stands of which its answer may tell: its own, else the first at its moment."""
+
+    play: Play
+    at: float  # when that was decided; a fault may come later
+    quota: Quota | None = None
+    limit: Play | None = None  # whose quota that is
 
 
 @dataclass(slots=True)
@@ -57,7 +66,7 @@ class _Connection:
     left: bool = False  # the client is going: it holds no places
     passed: set[str] = field(default_factory=set)  # moments where it was let through
     lasting: dict[str, tuple[str, Facts]] = field(default_factory=dict)  # owner -> what is in progress, since when
-    pending: dict[int, tuple[Play, str]] = field(default_factory=dict)  # stream -> fault that waits for a byte
+    pending: dict[int, tuple[_Choice, str]] = field(default_factory=dict)  # stream -> fault that waits for a byte
     armed: bool = False  # it has an entry among the idle timers
     spent: dict[int, float] = field(default_factory=dict)  # which silence -> when it last ended
     drawn: dict[str, int] = field(default_factory=dict)  # lot -> how often chance has decided
@@ -206,9 +215,9 @@ class Engine:
         self._opened += 1
         facts: dict[str, object] = {"client": event.client, "connection": event.conn, "host": self.host, "tls": False}
         connection = _Connection(event.conn, self._opened, now, now, now, facts)
-        play, ends = self._decide(connection, "connect", NOTHING, 0, now, scripts)
+        choice, ends = self._decide(connection, "connect", NOTHING, 0, now, scripts)
         self._connections[event.conn] = connection
-        script = self._carry_out(connection, play, "connect", NOTHING, 0, now, scripts)
+        script = self._carry_out(connection, choice, "connect", NOTHING, 0, now, scripts)
         if ends:
             self._turn(now, scripts)
         self._attend(connection, script, now)
@@ -242,8 +251,8 @@ class Engine:
         connection = self._connections.get(conn)
         if connection is None or connection.over or stream not in connection.pending:
             return
-        play, moment = connection.pending.pop(stream)
-        script = self._script(connection, play, moment, stream, now)
+        choice, moment = connection.pending.pop(stream)
+        script = self._script(connection, choice, moment, stream, now)
         scripts.append(script)
         self._attend(connection, script, now)
 
@@ -281,10 +290,10 @@ class Engine:
     ) -> Script | None:
         """Decide about one moment of one connection, and say what is done; None where that is nothing."""
         over = connection.over
-        play, ends = self._decide(connection, moment, facts, stream, now, scripts, plan)
+        choice, ends = self._decide(connection, moment, facts, stream, now, scripts, plan)
         if connection.over and not over:  # by what a phase said that another replica has entered meanwhile
             return None
-        script = self._carry_out(connection, play, moment, facts, stream, now, scripts)
+        script = self._carry_out(connection, choice, moment, facts, stream, now, scripts)
         if ends:
             self._turn(now, scripts)
         return script
@@ -298,14 +307,15 @@ class Engine:
         now: float,
         scripts: list[Script],
         plan: Plan | None = None,
-    ) -> tuple[Play | None, bool]:
+    ) -> tuple[_Choice | None, bool]:
         """The rule that fires, and whether the phase ends with this event."""
         plan = plan or self._phase.plan(moment)
         while plan is not None:
             known = {**connection.facts, **facts} if facts else self._known_unasked(connection)
-            verdict = self._store.decide(self._question(connection, plan, moment, known, stream), now)
+            question = self._question(connection, plan, moment, known, stream)
+            verdict = self._store.decide(question, now)
             if verdict is not None:
-                return (None if verdict.rule is None else plan.plays[verdict.rule]), verdict.ends
+                return _choice(plan, question, verdict, now), verdict.ends
             self._catch_up(now, scripts)
             plan = self._phase.plan(moment)
         return None, False
@@ -322,6 +332,7 @@ class Engine:
     def _question(self, connection: _Connection, plan: Plan, moment: str, known: Facts, stream: int) -> Question:
         counts: list[Key] = []
         candidates: list[tuple[Candidate, Key]] = []
+        limits: list[tuple[Candidate, Key]] = []
         groups = plan.groups
         for sieve in plan.sieves:
             if not sieve.rejects(known.get(sieve.fact)):
@@ -335,6 +346,8 @@ class Engine:
                 if group.counts:
                     counts.append(key)
                 candidates += group.asked or self._drawn(group, key, connection)
+                if plan.tells:
+                    limits += [(play.candidate, key) for play in group.plays if play.candidate.limits]
         if len(groups) > 1:
             candidates.sort(key=lambda pair: pair[0].rule)
         owners: Owners = (connection.id,)
@@ -342,7 +355,7 @@ class Engine:
         windows: Sequence[Key] = ()
         if plan.populations:
             owners, places, windows = self._joined(connection, plan, moment, known, stream)
-        return Question(self._mark, owners, counts, candidates, places, windows, plan.until)
+        return Question(self._mark, owners, counts, candidates, places, windows, plan.until, limits)
 
     def _joined(
         self, connection: _Connection, plan: Plan, moment: str, known: Facts, stream: int
@@ -379,7 +392,7 @@ class Engine:
     def _carry_out(
         self,
         connection: _Connection,
-        play: Play | None,
+        choice: _Choice | None,
         moment: str,
         facts: Facts,
         stream: int,
@@ -387,6 +400,7 @@ class Engine:
         scripts: list[Script],
     ) -> Script | None:
         known = self._phase.moments.get(moment)
+        play = None if choice is None else choice.play
         if play is None or not play.candidate.refuses:
             connection.passed.add(moment)
             if known is not None and known.lasts and not connection.left:
@@ -394,36 +408,52 @@ class Engine:
                 connection.transferred = max(connection.transferred, now)
         if known is not None and known.unasked and (play is None or play.steps == BEHAVE):
             return None
-        script = self._answer(connection, play, moment, stream, now)
+        script = self._answer(connection, choice, moment, stream, now)
         scripts.append(script)
         return script
 
-    def _answer(self, connection: _Connection, play: Play | None, moment: str, stream: int, now: float) -> Script:
-        if play is None:
+    def _answer(self, connection: _Connection, choice: _Choice | None, moment: str, stream: int, now: float) -> Script:
+        if choice is None:
             return Script(connection.id, BEHAVE, moment, self._phase.name, stream=stream)
-        if not play.later:
-            return self._script(connection, play, moment, stream, now)
-        connection.pending[stream] = (play, moment)
-        return Script(connection.id, watch(play), moment, self._phase.name, stream=stream)
+        if not choice.play.later:
+            return self._script(connection, choice, moment, stream, now)
+        connection.pending[stream] = (choice, moment)
+        return Script(connection.id, watch(choice.play), moment, self._phase.name, stream=stream)
 
-    def _script(self, connection: _Connection, play: Play, moment: str, stream: int, now: float) -> Script:
-        steps = filled(play, lambda name: self._live(name, play, connection, now))
+    def _script(self, connection: _Connection, choice: _Choice, moment: str, stream: int, now: float) -> Script:
+        play = choice.play
+        steps = filled(play, lambda name: self._live(name, choice, connection, now))
         if play.closes:
             connection.over = True
             self._leave(connection)
         return Script(connection.id, steps, moment, play.phase, play.key, play.fault or None, stream)
 
-    def _live(self, name: str, play: Play, connection: _Connection, now: float) -> str:
-        if name.startswith("left."):
-            left = max(0, math.ceil((self._ends or now) - now))
-            return str(left) if name == "left.seconds" else formatdate(self.epoch + now + left, usegmt=True)
+    def _live(self, name: str, choice: _Choice, connection: _Connection, now: float) -> str:
+        """The text for a placeholder; none where nothing at hand has that value."""
+        if name in TIMES:
+            span, unit = name.split(".")
+            quota = choice.quota or Quota()
+            left = None if self._ends is None else self._ends - choice.at
+            seconds = {"left": left, "wait": quota.wait, "reset": quota.reset}[span]
+            return "" if seconds is None else self._said(max(0.0, seconds + choice.at - now), unit, now)
+        if name == "remaining":
+            held = None if choice.quota is None else choice.quota.remaining
+            return "" if held is None else str(held)
         if name in LATE:
             return f"{{{name}}}"
         if name == "limit":
-            rule = play.rule
-            limit = next((n for n in (rule.over, rule.after, rule.first, rule.nth) if n is not None), "")
-            return f"{limit:g}" if isinstance(limit, Span) else str(limit)
+            limit = next((n for play in (choice.play, choice.limit) if play for n in _numbers(play.rule)), "")
+            return f"{limit:.15g}" if isinstance(limit, Span) else str(limit)
         return str({"host": self.host, "port": self.port}.get(name, connection.facts.get(name, "")))
+
+    def _said(self, seconds: float, unit: str, now: float) -> str:
+        """A span of time in a unit, rounded up: a client that waits so long is not too early."""
+        if unit == "ms":
+            return str(math.ceil(round(seconds * 1000, 6)))
+        if unit == "seconds":
+            return str(math.ceil(round(seconds, 6)))
+        at = math.ceil(round(self.epoch + now + seconds, 6))
+        return str(at) if unit == "epoch" else formatdate(at, usegmt=True)
 
     def _retake(self, connection: _Connection) -> None:
         """Its places in a scenario that was not playing when it was let in."""
@@ -515,6 +545,23 @@ class Engine:
             if self._silence_ends(connection, number, silence) <= now:
                 connection.spent[number] = now
                 self._ask(connection, "idle", NOTHING, 0, now, scripts, silence.plan)
+
+
+def _choice(plan: Plan, question: Question, verdict: Verdict, now: float) -> _Choice | None:
+    """The rule that fires, with the quota that is its own, else the first that counts this event."""
+    if verdict.rule is None:
+        return None
+    play = plan.plays[verdict.rule]
+    told = {limit.rule: quota for (limit, _), quota in zip(question.limits, verdict.quotas, strict=True)}
+    if not told:
+        return _Choice(play, now)
+    whose = play.index if play.index in told else min(told)
+    return _Choice(play, now, told[whose], plan.plays[whose])
+
+
+def _numbers(rule: Rule) -> list[float]:
+    """The numbers of a rule that {limit} may stand for."""
+    return [n for n in (rule.over, rule.after, rule.first, rule.nth) if n is not None]
 
 
 def _owner(conn: str, moment: str, stream: int) -> str:

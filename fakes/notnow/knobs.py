@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -18,9 +18,16 @@ from notnow.units import DURATION_HELP, LONGEST, parse_duration, parse_percent
 
 SERVER_OPTIONS = frozenset({"clock", "seed", "host", "port", "tls", "users", "files", "app", "journal_limit"})
 LATE = frozenset({"p1", "p2", "data.port"})  # known only to the adapter, when it says the reply
-LIVE = frozenset({"host", "client", "limit", "port", "left.seconds", "left.date"}) | LATE
+# What remains of the phase, until a limit lets this key through again, and until its quota grows: in each unit.
+SPANS = ("left", "wait", "reset")
+UNITS = ("seconds", "ms", "date", "epoch")
+TIMES = frozenset(f"{span}.{unit}" for span in SPANS for unit in UNITS)
+LIVE = frozenset({"host", "client", "limit", "port", "remaining"}) | TIMES | LATE
 _KEYWORDS = frozenset({"name", "own", "beside"})  # of the calls that take knobs as keywords
-RESERVED = SERVER_OPTIONS | _KEYWORDS | {name.removesuffix(".seconds") for name in LIVE}
+# A knob named `wait` or `reset` stands in place of that placeholder.
+RESERVED = SERVER_OPTIONS | _KEYWORDS | (LIVE - TIMES) | {"left"}
+
+_OF_DURATIONS = {"seconds": 1, "ms": 1000}  # the units in which a knob that is a duration can be said
 
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
@@ -147,11 +154,11 @@ class Filler:
         if name is None:  # {{ or }}: still escaped where `render` comes after us
             return match[0] if live else match[0][0]
         base, _, unit = name.partition(".")
-        if base in self.values and unit in ("", "seconds"):
+        if base in self.values and unit in ("", *_OF_DURATIONS):
             span = parse_duration(self.values[base])
             if not unit or span is not None:
                 self.used.add(base)
-                value = f"{span:g}" if unit else str(self.values[base])
+                value = f"{span * _OF_DURATIONS[unit]:.15g}" if unit and span is not None else str(self.values[base])
                 return _literal(value) if live else value
         if live and name in LIVE:
             return match[0]
@@ -161,7 +168,8 @@ class Filler:
     def _unknown(self, name: str, live: bool) -> Problem:
         if name in LIVE:
             return Problem(f"{{{name}}} is known only while the fake runs", allowed="in the text of a reply")
-        known = [*self.values, *(f"{k}.seconds" for k, v in self.values.items() if parse_duration(v) is not None)]
+        durations = [name for name, value in self.values.items() if parse_duration(value) is not None]
+        known = [*self.values, *(f"{name}.{unit}" for name in durations for unit in _OF_DURATIONS)]
         known += sorted(LIVE) if live else []
         return Problem(
             f"there is no placeholder {{{name}}}",
@@ -188,6 +196,11 @@ def _literal(value: Any) -> Any:
 def live_names(text: str) -> set[str]:
     """The live placeholders in the text of a fault."""
     return {match[1] for match in _BRACES.finditer(text) if match[1] is not None}
+
+
+def tells_quota(names: Iterable[str]) -> bool:
+    """True if one of these placeholders says how a quota stands."""
+    return any(name == "remaining" or name.partition(".")[0] in ("wait", "reset") for name in names)
 
 
 def render(text: str, value: Callable[[str], str]) -> str:

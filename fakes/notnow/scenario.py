@@ -200,7 +200,7 @@ class _Loader:
         )
 
     def _named(self, rule: Rule, document: grammar.Document, path: Path) -> Rule:
-        """The rule with the fault that it takes by name; what the rule says itself goes first."""
+        """The rule with the fault that it takes by name. The rule's own keys win; its headers join the fault's."""
         if rule.fault is None:
             return rule
         if rule.fault not in document.fault:
@@ -208,6 +208,9 @@ class _Loader:
             return rule
         fault = document.fault[rule.fault]
         own = {k: getattr(fault, k) for k in fault.model_fields_set if k not in rule.model_fields_set}
+        if rule.headers and fault.headers:
+            names = {name for name, _ in rule.headers}
+            own["headers"] = (*(one for one in fault.headers if one[0] not in names), *rule.headers)
         return rule.model_copy(update=own)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 Key = tuple[Hashable, ...]
 Place = tuple[Key, str]  # where, and the owner who takes it
@@ -39,6 +39,25 @@ class Condition(Protocol):
     """One condition of a rule, asked of the tally of its key after the event has been counted."""
 
     def holds(self, tally: Tally, now: float, owners: Owners, /) -> bool: ...
+
+
+class Quota(NamedTuple):
+    """How a limit stands for one key, once an event has been decided; None where only an event could tell.
+
+    `remaining`: how many more it lets through now. `wait`: in how many seconds it lets the key through
+    again, 0 where it does now. `reset`: in how many seconds `remaining` grows, 0 where nothing is counted.
+    """
+
+    remaining: int | None = None
+    wait: float | None = None
+    reset: float | None = None
+
+
+@runtime_checkable
+class Limit(Protocol):
+    """A condition that can say how far it is from holding, or from holding no longer."""
+
+    def quota(self, tally: Tally, now: float, /) -> Quota: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +97,9 @@ class After:
     def holds(self, tally: Tally, _now: float, _owners: Owners, /) -> bool:
         return tally.count > self.n
 
+    def quota(self, tally: Tally, _now: float, /) -> Quota:
+        return Quota(remaining=max(0, self.n - tally.count))
+
 
 @dataclass(frozen=True, slots=True)
 class FirstFor:
@@ -87,6 +109,10 @@ class FirstFor:
 
     def holds(self, tally: Tally, now: float, _owners: Owners, /) -> bool:
         return now - tally.since < self.seconds
+
+    def quota(self, tally: Tally, now: float, /) -> Quota:
+        left = max(0.0, tally.since + self.seconds - now)
+        return Quota(wait=left, reset=left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +134,9 @@ class Over:
     def holds(self, tally: Tally, _now: float, owners: Owners, /) -> bool:
         return len(tally.held) >= self.n and len(tally.held.difference(owners)) >= self.n
 
+    def quota(self, tally: Tally, _now: float, /) -> Quota:
+        return Quota(remaining=max(0, self.n - len(tally.held)))
+
 
 @dataclass(frozen=True, slots=True)
 class OverWithin:
@@ -117,10 +146,21 @@ class OverWithin:
     seconds: float
 
     def holds(self, tally: Tally, now: float, _owners: Owners, /) -> bool:
+        return len(self._recent(tally, now)) >= self.n
+
+    def _recent(self, tally: Tally, now: float) -> deque[float]:
         window = tally.window
         while window and window[0] <= now - self.seconds:
             window.popleft()
-        return len(window) >= self.n
+        return window
+
+    def quota(self, tally: Tally, now: float, /) -> Quota:
+        window = self._recent(tally, now)
+        reset = window[0] + self.seconds - now if window else 0.0
+        if len(window) < self.n:
+            return Quota(self.n - len(window), 0.0, reset)
+        # The key is let through when fewer than n are left. With n = 0 that never happens.
+        return Quota(0, window[-self.n] + self.seconds - now if self.n else None, reset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +182,23 @@ class Candidate:
     conditions: tuple[Condition, ...]
     refuses: bool
     holds: Callable[[Tally, float, Owners], bool] = field(init=False, compare=False)
+    limits: tuple[Limit, ...] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "limits", tuple(c for c in self.conditions if isinstance(c, Limit)))
         first, *more = self.conditions or (Always(),)
         object.__setattr__(self, "holds", self._all if more else first.holds)
 
     def _all(self, tally: Tally, now: float, owners: Owners, /) -> bool:
         return all(condition.holds(tally, now, owners) for condition in self.conditions)
+
+    def quota(self, tally: Tally, now: float) -> Quota:
+        """How its limits stand together: it fires only while all hold, so the most generous of them counts."""
+        found = [limit.quota(tally, now) for limit in self.limits]
+        remaining = [one.remaining for one in found if one.remaining is not None]
+        waits = [one.wait for one in found if one.wait is not None]
+        resets = [one.reset for one in found if one.reset is not None]
+        return Quota(max(remaining, default=None), min(waits, default=None), min(resets, default=None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +216,7 @@ class Question(NamedTuple):
     `owners` are its connection, and what it begins there if that lasts. `counts` are the keys that count it,
     each once; `candidates` the rules in order, each with its key. If it is let through, it takes `places`,
     each for one of its owners, and is noted in `windows`. `until` are moments that cover it, each with the
-    number of events that ends the phase.
+    number of events that ends the phase. `limits` are the rules, each with its key, whose quotas the answer tells.
     """
 
     mark: Mark
@@ -176,13 +226,15 @@ class Question(NamedTuple):
     places: Sequence[Place] = ()
     windows: Sequence[Key] = ()
     until: Sequence[tuple[str, int]] = ()
+    limits: Sequence[tuple[Candidate, Key]] = ()
 
 
 class Verdict(NamedTuple):
-    """The rule that fires (None: behave), and whether the phase ends with this event."""
+    """The rule that fires (None: behave), whether the phase ends with this event, and how the limits then stand."""
 
     rule: int | None
     ends: bool = False
+    quotas: Sequence[Quota] = ()
 
 
 class Store(Protocol):
@@ -262,7 +314,8 @@ class Memory:
         ends = False
         for moment, n in question.until:
             ends |= self._tick(moment, n)
-        return Verdict(None if fired is None else fired.rule, ends)
+        quotas = [limit.quota(self._tally(key, connection), now) for limit, key in question.limits]
+        return Verdict(None if fired is None else fired.rule, ends, quotas or ())
 
     def _first(self, question: Question, now: float) -> Candidate | None:
         owners = question.owners
