@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from notnow.catalogue import scenario
-    from notnow.clock import Clock, ManualClock, RealClock
+    from notnow.clock import Clock, FollowingClock, ManualClock, RealClock
     from notnow.errors import (
         FakeError,
         FastForwardError,
@@ -29,6 +29,7 @@ _HOMES = {
     "FakeHTTP": "servers.http",
     "FakeSMTP": "servers.smtp",
     "FastForwardError": "errors",
+    "FollowingClock": "clock",
     "ManualClock": "clock",
     "NotNowError": "errors",
     "RealClock": "clock",
@@ -61,6 +62,7 @@ __all__ = [
     "FakeHTTP",
     "FakeSMTP",
     "FastForwardError",
+    "FollowingClock",
     "ManualClock",
     "NotNowError",
     "RealClock",

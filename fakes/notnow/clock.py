@@ -18,7 +18,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
 
+from notnow import true_time
 from notnow.units import seconds
+
+LOOK = 0.01  # real seconds between two looks at a clock that a test moves without a word
 
 
 class Timed(Protocol):
@@ -62,7 +65,7 @@ class Clock(ABC):
     """Seconds of scenario time since the clock was made, and the wall time that they stand for."""
 
     def __init__(self) -> None:
-        self.epoch = time.time()
+        self.epoch = true_time.wall()
         self._numbers = itertools.count(1)
 
     @abstractmethod
@@ -77,6 +80,10 @@ class Clock(ABC):
         """Move the clock on by hand, where it is one that can be. Raises TypeError where it moves by itself."""
         raise TypeError(f"a {type(self).__name__} moves by itself; for one to advance by hand give clock=ManualClock()")
 
+    def wall(self) -> float:
+        """The wall time of what happens now, in seconds since 1970: the true one, whatever a test does to clocks."""
+        return true_time.wall()
+
     def stamp(self) -> int:
         """The next number in the order of everything that happens under this clock, from 1."""
         return next(self._numbers)
@@ -89,20 +96,52 @@ class Clock(ABC):
 
 
 class RealClock(Clock):
-    """Time as it passes, `speed` times as fast."""
+    """Time as it passes, `speed` times as fast. A test that freezes or moves time does not touch it."""
 
     def __init__(self, speed: float = 1.0) -> None:
         if not speed > 0:
             raise ValueError(f"speed is {speed!r}; allowed: a number above 0")
         super().__init__()
         self.speed = speed
-        self._zero = time.monotonic()
+        self._zero = true_time.monotonic()
 
     def now(self) -> float:
-        return (time.monotonic() - self._zero) * self.speed
+        return (true_time.monotonic() - self._zero) * self.speed
 
     def call_at(self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Cancellable:
         return loop.call_later(max(0.0, (when - self.now()) / self.speed), callback)
+
+
+class FollowingClock(Clock):
+    """Time as the test sees it: what `time.time()` says, frozen, ticked or moved by freezegun or time-machine.
+
+    Scenario time never goes back. What falls due when the test moves time is carried out within some real
+    milliseconds; wait for it with `wait_for`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoch = time.time()
+        self._furthest = 0.0
+
+    def now(self) -> float:
+        self._furthest = max(self._furthest, time.time() - self.epoch)
+        return self._furthest
+
+    def wall(self) -> float:
+        return self.epoch + self.now()
+
+    def call_at(self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Cancellable:
+        alarm = Alarm(when, 0, loop, callback)
+
+        def look() -> None:
+            if self.now() >= when:
+                alarm.ring()
+            elif alarm.callback is not None:
+                loop.call_later(LOOK, look)
+
+        loop.call_soon(look)
+        return alarm
 
 
 class ManualClock(Clock):

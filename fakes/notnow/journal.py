@@ -7,7 +7,6 @@ bounded: beyond `limit` exchanges the oldest go, and `dropped` says how many.
 from __future__ import annotations
 
 import json
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -286,7 +285,7 @@ class Journal:
         clock = self.clock
         if len(request) > LONGEST:
             request = clip(request)
-        exchange = Exchange(clock.stamp(), clock.now(), time.time(), moment, request, phase, connection)
+        exchange = Exchange(clock.stamp(), clock.now(), clock.wall(), moment, request, phase, connection)
         self._order.append(exchange)
         connection._log.append(exchange)
         if counted:

@@ -350,6 +350,14 @@ def fast_forward() -> Iterator[FastForward]:
         yield world
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Each run of a test begins anew, also where a plugin runs the same item again (pytest-rerunfailures)."""
+    item.stash.setdefault(_fakes, []).clear()
+    if _clock in item.stash:
+        del item.stash[_clock]
+
+
 # ---- reports -----------------------------------------------------------------------------------
 
 

@@ -8,14 +8,13 @@ import itertools
 import secrets
 import socket
 import ssl
-import time
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
 
-from notnow import catalogue
+from notnow import catalogue, true_time
 from notnow.actions import Close, Script, Send
 from notnow.clock import Cancellable
 from notnow.conduct.assertions import Assertions
@@ -24,6 +23,7 @@ from notnow.errors import FakeError, Problem, ScenarioError, WaitTimeoutError
 from notnow.events import Closed, Event, Hello, Left, Opened, Tick
 from notnow.journal import TLS, Connection, Entry, Exchange, Journal
 from notnow.scenario import Scenario
+from notnow.servers import _async_libraries as async_libraries
 from notnow.servers import _listener
 from notnow.servers._options import Options
 from notnow.servers._runner import Runner
@@ -204,7 +204,7 @@ class Fake(Assertions):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self.__exit__, kind, error, trace)
+        await async_libraries.in_thread(lambda: self.__exit__(kind, error, trace))
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -330,14 +330,14 @@ class Fake(Assertions):
         Raises WaitTimeoutError with what was seen instead, and RuntimeError inside a running event loop,
         where the form is `await fake.await_for(…)`.
         """
-        if _in_a_loop():
+        if async_libraries.running() is not None:
             raise RuntimeError("wait_for() would block the running event loop; use `await fake.await_for(…)`")
         self._living.run(self._wait(predicate, timeout), patience=timeout + PATIENCE)
 
     async def await_for(self, predicate: Callable[[Journal], object], timeout: float = 5.0) -> None:  # noqa: ASYNC109
         """`wait_for`, inside an event loop."""
         work = self._wait(predicate, timeout)
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
+        await async_libraries.result_of(asyncio.run_coroutine_threadsafe(work, self.loop))
 
     async def _wait(self, predicate: Callable[[Journal], object], timeout: float) -> None:  # noqa: ASYNC109
         changed = asyncio.Event()
@@ -346,10 +346,10 @@ class Fake(Assertions):
             changed.set()
 
         stop = self.journal.subscribe(listen)
-        deadline = time.monotonic() + timeout
+        deadline = true_time.monotonic() + timeout
         try:
             while not predicate(self.journal):
-                left = deadline - time.monotonic()
+                left = deadline - true_time.monotonic()
                 if left <= 0:
                     raise WaitTimeoutError(self._waited(timeout))
                 with contextlib.suppress(TimeoutError):
@@ -535,11 +535,3 @@ class Fake(Assertions):
     def failed(self, error: BaseException) -> None:
         """Our own code has failed: whoever stops this fake is told."""
         self.errors.append(error)
-
-
-def _in_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -12,9 +12,10 @@ import contextlib
 import os
 import selectors
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, TypeVar
+
+from notnow import true_time
 
 T = TypeVar("T")
 PATIENCE = 30.0  # real seconds that another thread waits for the loop before something must be wrong
@@ -30,7 +31,7 @@ class _Selector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if self.watchers and (timeout is None or timeout > 0):
-            if (left := self.busy_until - time.monotonic()) > 0:
+            if (left := self.busy_until - true_time.monotonic()) > 0:
                 return super().select(left if timeout is None else min(left, timeout))
             if ready := super().select(0):
                 return ready
@@ -46,6 +47,13 @@ class _Selector(selectors.DefaultSelector):
         watchers, self.watchers = self.watchers, []
         for watcher in watchers:
             watcher.release()
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """asyncio's loop, on the true time: a test that freezes `time.monotonic` would stop all timers of the fakes."""
+
+    def time(self) -> float:
+        return true_time.monotonic()
 
 
 class _LoopThread(threading.Thread):
@@ -102,7 +110,7 @@ class Runner:
         if self.kind != "asyncio":
             raise ValueError(f"NOTNOW_LOOP is {self.kind!r}; allowed: asyncio, uvloop")
         self._selector = _Selector()
-        return asyncio.SelectorEventLoop(self._selector)
+        return _Loop(self._selector)
 
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)

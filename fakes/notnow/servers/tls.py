@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from notnow.grammar import Certificate
 
+from notnow import true_time
+
 P = ParamSpec("P")
 T = TypeVar("T")
 _making = threading.RLock()
@@ -107,7 +109,8 @@ def _remove(path: Path, owner: int) -> None:
 def _authority(trusted: bool) -> trustme.CA:
     import trustme
 
-    return trustme.CA(organization_name="notnow" if trusted else "nobody you trust")
+    with true_time.true_datetime():
+        return trustme.CA(organization_name="notnow" if trusted else "nobody you trust")
 
 
 @_once(maxsize=2)
@@ -136,7 +139,7 @@ class _Context(ssl.SSLContext):
 def _leaf(shown: Shown) -> trustme.LeafCert:
     authority = _intermediate if shown.incomplete else _authority
     names = [n for n in shown.names if _issuable(n)]
-    now = datetime.datetime.now(datetime.UTC)
+    now = true_time.today()  # as the client's TLS library has it, which reads the system's clock
     return authority(not shown.untrusted).issue_cert(
         *names,
         not_before=now - datetime.timedelta(days=60),

@@ -27,7 +27,7 @@ from typing import Any
 from notnow.errors import FastForwardError
 from notnow.journal import Journal
 from notnow.servers._fake import Fake
-from notnow.time_travel import rebinding
+from notnow.time_travel import rebinding, watchdogs
 from notnow.time_travel.parties import FileWait, Verdict, real_monotonic, real_monotonic_ns, real_sleep, signalled
 from notnow.time_travel.world import World, seen
 
@@ -99,8 +99,8 @@ class SimpleQueue(queue._PySimpleQueue):  # type: ignore[name-defined,misc]
 
 
 def _lives_in_real_time(thread: threading.Thread) -> bool:
-    """The thread of the fakes: what it is asked for is done at once."""
-    return bool(getattr(thread, "real_time", False))
+    """The thread of the fakes: what it is asked for is done at once. Or a watchdog of the whole test run."""
+    return bool(getattr(thread, "real_time", False)) or watchdogs.is_watchdog(thread)
 
 
 def start(thread: threading.Thread) -> None:

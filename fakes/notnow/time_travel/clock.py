@@ -40,6 +40,9 @@ class WorldClock(ManualClock):
             self.world.read()
         return self._now
 
+    def wall(self) -> float:
+        return super().wall() if self.world is None else self.epoch + self._now
+
     @property
     def ports(self) -> set[int]:
         """Where the sockets of the fakes are that live by this clock."""

@@ -1,0 +1,70 @@
+"""The true time, whatever a test does to clocks.
+
+freezegun replaces functions of `time`, in that module and wherever a module holds one by name; time-machine changes
+`time.time` itself, in C; fast_forward and tests replace `time.monotonic`. None of them touches what is read here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class _Kept:
+    """The functions as they were. Attributes of a class: freezegun looks through the globals of modules only."""
+
+    monotonic: Callable[[], float] = staticmethod(time.monotonic)
+    wall: Callable[[], float] = staticmethod(time.time)
+
+
+def _before_freezegun() -> None:
+    """A test that is frozen may be the first to import us: freezegun knows the functions from before."""
+    if (api := sys.modules.get("freezegun.api")) is not None:
+        _Kept.monotonic, _Kept.wall = staticmethod(api.real_monotonic), staticmethod(api.real_time)
+
+
+if hasattr(time, "CLOCK_MONOTONIC"):
+    _Kept.monotonic = staticmethod(lambda: time.clock_gettime(time.CLOCK_MONOTONIC))
+    _Kept.wall = staticmethod(lambda: time.clock_gettime(time.CLOCK_REALTIME))
+else:  # Windows
+    _before_freezegun()
+
+
+def monotonic() -> float:
+    """Seconds of real time, from an unknown start."""
+    return _Kept.monotonic()
+
+
+def wall() -> float:
+    """Seconds since 1970, as the operating system has them."""
+    machine = sys.modules.get("time_machine")
+    if machine is not None and machine.escape_hatch.is_travelling():
+        with contextlib.suppress(ValueError):  # the journey has ended meanwhile
+            return float(machine.escape_hatch.time.time())
+    return _Kept.wall()
+
+
+def today() -> datetime.datetime:
+    """`wall` as a datetime in UTC."""
+    return datetime.datetime.fromtimestamp(wall(), datetime.UTC)
+
+
+@contextmanager
+def true_datetime() -> Iterator[None]:
+    """Put back `datetime.datetime` for a moment, where freezegun has replaced it.
+
+    cryptography keeps the class that it meets at its first certificate: freezegun's would make it refuse
+    all true datetimes from then on.
+    """
+    frozen = datetime.datetime
+    setattr(datetime, "datetime", next(c for c in frozen.__mro__ if c.__module__ == "datetime"))  # noqa: B010
+    try:
+        yield
+    finally:
+        api = sys.modules.get("freezegun.api")
+        if api is not None and api.freeze_factories:  # not thawed meanwhile
+            setattr(datetime, "datetime", frozen)  # noqa: B010
