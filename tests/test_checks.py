@@ -213,7 +213,7 @@ class TestWhere:
         ("on", "where"),
         [
             ("connect", {"client": "10.*"}),
-            ("mail", {"sender": ["a@*", "none"], "size": [5, "1*", "none"], "tls": [True, False], "user": "none"}),
+            ("mail", {"sender": ["a@*", "none"], "size": [5, ">=10", "none"], "tls": [True, False], "user": "none"}),
             ("any", {"command": "VRFY", "sender": "*", "recipient": "*", "size": 1}),
             ("error", {"command": "RCPT"}),
             ("idle", {"client": "10.*", "tls": True}),
@@ -513,6 +513,13 @@ JUNK = st.sampled_from(
 )
 
 
+WANTED = {
+    "client": "10.*", "sni": "*.test", "user": "a*", "command": "[A-Z]*", "sender": "a@*", "recipient": "b@*",
+    "size": ">=5", "path": "/a*", "mode": "passive", "method": "GET", "authority": "a.test", "query": "x=*",
+    "misdirected": "sni",
+}  # fmt: skip
+
+
 @st.composite
 def rules(draw: st.DrawFn, protocol: str) -> dict[str, Any]:
     """A rule that has a fair chance to hold."""
@@ -521,7 +528,8 @@ def rules(draw: st.DrawFn, protocol: str) -> dict[str, Any]:
     made = {key: draw(KEYS[key]) for key in draw(st.lists(st.sampled_from(keys), max_size=3, unique=True))}
     known = sorted(frozenset.intersection(*(facts_at(protocol, moment) for moment in on)) - {"tls", "header"})
     if known and draw(st.booleans()):
-        made["where"] = {draw(st.sampled_from(known)): draw(st.sampled_from(["*", "a@*", "none", ["a@*", "none"]]))}
+        fact = draw(st.sampled_from(known))
+        made["where"] = {fact: draw(st.sampled_from(["*", WANTED[fact], "none", [WANTED[fact], "none"]]))}
     return rule(on, **made)
 
 

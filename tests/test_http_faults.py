@@ -905,3 +905,19 @@ def test_frames_are_not_seen_where_there_is_no_rule():
         assert client.get().status == 200
         client.ping()
         assert not [f for f in client.frames if isinstance(f, (AltSvcFrame, GoAwayFrame, RstStreamFrame))]
+
+
+@both
+@pytest.mark.parametrize(
+    ("wanted", "refused"),
+    [
+        ("page=2*", ["/a?page=2&n=5", "/?page=2"]),
+        ("none", ["/a"]),
+        ("", ["/a?"]),
+        ("*", ["/a?page=2&n=5", "/?page=2", "/a?", "/a?b?c"]),
+    ],
+)
+def test_the_query_of_a_request_is_a_fact(version, wanted, refused):
+    targets = ["/a?page=2&n=5", "/?page=2", "/a", "/a?", "/a?b?c"]
+    with playing(one("request", where={"query": wanted, "path": "/*"}, status=503)) as fake, version(fake) as client:
+        assert [target for target in targets if client.get(target).status == 503] == refused

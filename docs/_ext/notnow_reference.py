@@ -19,7 +19,8 @@ import click
 from notnow import catalogue, grammar, units
 from notnow.actions import status_line
 from notnow.cli import COMMANDS, _words, group
-from notnow.moments import CONNECTION_FACTS, MOMENTS
+from notnow.facts import FACTS
+from notnow.moments import CONNECTION_FACTS, MOMENTS, facts_at
 from notnow.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -131,6 +132,32 @@ def moments() -> str:
         )
         parts += [f"### {protocol}", table("moment", "when", "`where` may ask too", "faults", rows=rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def facts() -> str:
+    """The facts of each protocol: what each is, which values `where` may ask for, at which moments it is known."""
+    parts = []
+    for protocol, known in FACTS.items():
+        rows = (
+            (code(name), fact.doc, _values(fact.allowed), _known_at(protocol, name)) for name, fact in known.items()
+        )
+        parts += [f"### {protocol}", table("fact", "what it is", "values", "known at", rows=rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _values(allowed: str) -> str:
+    return re.sub(r'"([^"]*)"', r'`"\1"`', allowed)
+
+
+def _known_at(protocol: str, name: str) -> str:
+    moments = [moment for moment in MOMENTS[protocol] if name in facts_at(protocol, moment)]
+    missing = [moment for moment in MOMENTS[protocol] if moment not in moments]
+    if len(missing) <= 2:
+        return "every moment" + (f" but {' and '.join(map(code, missing))}" if missing else "")
+    commands = {moment for moment in moments if "any" in MOMENTS[protocol][moment].within}
+    if len(commands) > MANY:
+        return " ".join(["every command", *(code(m) for m in moments if m not in commands)])
+    return " ".join(map(code, moments))
 
 
 # ---- the catalogue -----------------------------------------------------------------------------
@@ -256,7 +283,12 @@ def docstring(*given: Any) -> None:
 
 def pages() -> dict[str, str]:
     """The text of every generated page, by its path below `docs/generated/`."""
-    found = {"scenario/keys.md": scenario_keys(), "scenario/moments.md": moments(), "command-line.md": command_line()}
+    found = {
+        "scenario/keys.md": scenario_keys(),
+        "scenario/moments.md": moments(),
+        "scenario/facts.md": facts(),
+        "command-line.md": command_line(),
+    }
     names, summaries = catalogue.names(), {}
     for name in names:
         scenario = catalogue.scenario(name)

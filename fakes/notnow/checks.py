@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from notnow import knobs
+from notnow import facts, knobs
 from notnow.errors import Problem, shown, unknown
-from notnow.grammar import FAULT_KEYS, TLS_MODES, Document, Rule
-from notnow.moments import MOMENTS, covering, facts, facts_at
+from notnow.grammar import FAULT_KEYS, HEADER_NAME, TLS_MODES, Document, Rule
+from notnow.moments import MOMENTS, covering, facts_at
 from notnow.toml_lines import Path
 from notnow.units import Span
 
@@ -29,8 +29,8 @@ _OF_REQUESTS = ("sni_matches_authority", "not_coalesced", "retry_after_honoured"
 class Checks:
     """Checks a scenario that holds field by field; `document` is what its file says, before names were looked up."""
 
-    def __init__(self, scenario: Scenario, document: Document, report: knobs.Report) -> None:
-        self.scenario, self.document, self._report = scenario, document, report
+    def __init__(self, scenario: Scenario, document: Document, report: knobs.Report, warn: knobs.Report) -> None:
+        self.scenario, self.document, self._report, self._warn = scenario, document, report, warn
         self.moments = MOMENTS[scenario.protocol]
 
     def report(self, path: Path, found: str, allowed: str) -> None:
@@ -218,31 +218,39 @@ class Checks:
     def _where(self, rule: Rule, path: Path) -> None:
         for name, wanted in (rule.where or {}).items():
             place = (*path, "where", name)
-            known = facts(self.scenario.protocol)
+            known = facts.FACTS[self.scenario.protocol]
             unaware = [moment for moment in rule.on if name not in facts_at(self.scenario.protocol, moment)]
             if name not in known:
-                self._report(place, unknown("fact", name, sorted(known)))
+                self._report(place, facts.unknown(self.scenario.protocol, name))
             elif unaware:
                 at = ", ".join(m for m in self.moments if name in facts_at(self.scenario.protocol, m))
                 self.report(place, f"{name!r} is not known at {unaware[0]!r}", f"at {at}")
             elif name == "header":
-                self._headers(wanted, place)
+                self._headers(wanted, rule, place)
             else:
-                self._wanted(name, wanted, place)
+                self._wanted(name, wanted, rule, place)
 
-    def _headers(self, wanted: Any, path: Path) -> None:
+    def _headers(self, wanted: Any, rule: Rule, path: Path) -> None:
         if not isinstance(wanted, Mapping) or not wanted:
             self.report(path, f"found {shown(wanted)}", 'header.NAME, such as header.subject = "*sale*"')
             return
         for header, value in wanted.items():
-            self._wanted("header", value, (*path, header))
+            if not HEADER_NAME.fullmatch(header):
+                allowed = "the name of a header field (RFC 9110 §5.1), without its colon and without spaces"
+                self._report((*path, header), Problem(f"found {header!r}", allowed=allowed))
+            self._wanted("header", value, rule, (*path, header))
 
-    def _wanted(self, name: str, value: Any, path: Path) -> None:
-        items = value if isinstance(value, list) else [value]
-        kinds: tuple[type, ...] = {"tls": (bool,), "size": (int, str), "misdirected": (str, bool)}.get(name, (str,))
-        for item in items or [value]:
-            if not isinstance(item, kinds) or (isinstance(item, bool) and bool not in kinds):
-                self.report(path, f"found {shown(item)}", _WANTED.get(name, 'a glob, a list of them, or "none"'))
+    def _wanted(self, name: str, wanted: Any, rule: Rule, path: Path) -> None:
+        """Each value of a fact can come at one of the rule's moments, and means what it seems to mean."""
+        items = wanted if isinstance(wanted, list) else [wanted]
+        for item in items or [wanted]:
+            try:
+                facts.read(self.scenario.protocol, name, rule.on, item)
+            except facts.ValueNeverHeldError as error:
+                self._report(path, Problem(f"found {shown(item)}", allowed=str(error), nearest=error.nearest))
+            else:
+                if doubt := facts.doubt(self.scenario.protocol, name, item):
+                    self._warn(path, Problem(f"found {shown(item)}", hint=doubt))
 
     # ---- conditions ----------------------------------------------------------------------------
 
@@ -318,10 +326,3 @@ def _texts(value: object) -> tuple[str, ...]:
         return (value,)
     items = value if isinstance(value, tuple) else ()
     return tuple(item[1] if isinstance(item, tuple) else item for item in items)
-
-
-_WANTED = {
-    "tls": "true or false",
-    "size": 'a number of bytes, a glob, a list of them, or "none"',
-    "misdirected": '"sni", "certificate", true (either, or no SNI), a list of them, or "none"',
-}

@@ -7,6 +7,8 @@
     ├── FastForwardError (RuntimeError)  fast_forward met a wait that it cannot move
     └── FakeError (RuntimeError)       our own adapter failed: a bug in notnow, never part of a scenario
 
+    ScenarioWarning (UserWarning)      a scenario that is legal, with something in it that probably does nothing
+
 Broken expectations are plain `AssertionError`s, as pytest likes them.
 """
 
@@ -23,7 +25,10 @@ class NotNowError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a scenario or an option: where, what was found, what is allowed."""
+    """One thing wrong with a scenario or an option: where, what was found, what is allowed.
+
+    `hint` says what to do next. `warning`: it is legal, and probably does not do what was meant.
+    """
 
     found: str
     allowed: str = ""
@@ -31,14 +36,18 @@ class Problem:
     file: str = ""
     line: int | None = None
     nearest: str | None = None
+    hint: str = ""
+    warning: bool = False
 
     def __str__(self) -> str:
         place = self.file + (f":{self.line}" if self.file and self.line else "")
-        parts = [p for p in (place, self.key) if p]
+        parts = [p for p in (place, "warning" if self.warning else "", self.key) if p]
         text = ": ".join([*parts, self.found])
         if self.allowed:
             text += f"; allowed: {self.allowed}"
-        if self.nearest:
+        if self.hint:
+            text += f"; {self.hint}"
+        if self.nearest is not None:
             text += f"; did you mean {self.nearest!r}?"
         return text
 
@@ -52,6 +61,10 @@ class ScenarioError(NotNowError, ValueError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
+
+
+class ScenarioWarning(UserWarning):
+    """A scenario that is legal, with something in it that probably does not do what was meant."""
 
 
 class StartError(NotNowError, OSError):
@@ -82,8 +95,9 @@ def shown(value: object) -> str:
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that `word` was probably meant to be, if one is near enough."""
-    close = difflib.get_close_matches(word.lower(), list(choices), n=1, cutoff=0.6)
-    return close[0] if close else None
+    folded = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(word.lower(), list(folded), n=1, cutoff=0.6)
+    return folded[close[0]] if close else None
 
 
 def unknown(what: str, word: str, choices: Iterable[str], **where: object) -> Problem:

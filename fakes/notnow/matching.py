@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from notnow.facts import Comparison
+
 Facts = Mapping[str, object]
 Test = tuple[str, Callable[[object], bool]]  # the name of a fact, and what must hold of it
 
@@ -37,6 +39,8 @@ def _value(wanted: Any) -> Callable[[object], bool]:
         return lambda found: any(test(found) for test in any_of)
     if wanted == "none":
         return lambda found: found is None or found == ()
+    if isinstance(wanted, Comparison):
+        return wanted.holds
     return _text(wanted) if isinstance(wanted, str) else _exactly(wanted)
 
 

@@ -33,7 +33,8 @@ class Moment:
     `over` counts here. `unasked`: the client has asked for nothing, so where no rule fires nothing is said.
     `body`: it is in the middle of what the client sends. `attempt`: to ask it again after a refusal is to
     try again, as a new connection is; `anywhere`: on whichever connection. `placeholders`: what a reply may hold here and nowhere else. `final`: a
-    status here is the answer to everything on the connection, which then closes.
+    status here is the answer to everything on the connection, which then closes. `verbs`: the commands that come here,
+    where only some do.
     """
 
     doc: str
@@ -47,10 +48,18 @@ class Moment:
     anywhere: bool = False
     placeholders: frozenset[str] = frozenset()
     final: bool = False
+    verbs: tuple[str, ...] = ()
 
 
 def _command(doc: str, *facts: str, **more: Any) -> Moment:
     return Moment(doc, facts=frozenset({"command", *facts}), within=frozenset({"any"}), **more)
+
+
+def _with_verbs(table: dict[str, Moment]) -> dict[str, Moment]:
+    """The moments of commands, which have the names of their verbs unless they say more."""
+    return {
+        name: replace(m, verbs=m.verbs or (name.upper(),)) if "command" in m.facts else m for name, m in table.items()
+    }
 
 
 _EVERYWHERE = {
@@ -69,9 +78,9 @@ _EVERYWHERE = {
 
 _MAIL = ("sender", "size")
 
-_SMTP = {
+_SMTP = _with_verbs({
     "starttls": _command("STARTTLS (RFC 3207)."),
-    "ehlo": _command("EHLO or HELO."),
+    "ehlo": _command("EHLO or HELO.", verbs=("EHLO", "HELO")),
     "auth": _command("AUTH, once the credentials are in (RFC 4954).", "user"),
     "mail": _command("MAIL FROM: a mail transaction begins.", *_MAIL, lasts=True, attempt=True),
     "rcpt": _command("RCPT TO, for each recipient.", *_MAIL, "recipient"),
@@ -86,7 +95,7 @@ _SMTP = {
     "rset": _command("RSET."),
     "noop": _command("NOOP."),
     "quit": _command("QUIT."),
-}
+})  # fmt: skip
 
 
 def _transfer(doc: str) -> Moment:
@@ -105,13 +114,16 @@ def _announces(doc: str) -> Moment:
     return _command(doc, faults=_REPLY | {"data"}, placeholders=placeholders)
 
 
-_FTP = {
+_TRANSFERS = ("RETR", "STOR", "APPE", "STOU", "LIST", "NLST", "MLSD")
+
+_FTP = _with_verbs({
     "login": Moment("A good PASS: the user is about to be let in (230).", facts=frozenset({"user"})),
     "transfer": Moment(
-        "Any command that needs a data connection: RETR, STOR, APPE, STOU, LIST, NLST, MLSD.",
+        f"Any command that needs a data connection: {', '.join(_TRANSFERS)}.",
         faults=_TRANSFER,
         facts=frozenset({"command", "path", "mode"}),
         lasts=True,
+        verbs=_TRANSFERS,
     ),
     "retr": _transfer("RETR: a download."),
     "stor": _transfer("STOR: an upload."),
@@ -131,11 +143,11 @@ _FTP = {
     "eprt": _command("EPRT (RFC 2428)."),
     "type": _command("TYPE."),
     "rest": _command("REST: where the next transfer is to begin."),
-    "cwd": _command("CWD.", "path"),
-    "cdup": _command("CDUP.", "path"),
-    "pwd": _command("PWD."),
-    "mkd": _command("MKD.", "path"),
-    "rmd": _command("RMD.", "path"),
+    "cwd": _command("CWD.", "path", verbs=("CWD", "XCWD")),
+    "cdup": _command("CDUP.", "path", verbs=("CDUP", "XCUP")),
+    "pwd": _command("PWD.", verbs=("PWD", "XPWD")),
+    "mkd": _command("MKD.", "path", verbs=("MKD", "XMKD")),
+    "rmd": _command("RMD.", "path", verbs=("RMD", "XRMD")),
     "dele": _command("DELE.", "path"),
     "rnfr": _command("RNFR.", "path"),
     "rnto": _command("RNTO.", "path"),
@@ -156,10 +168,10 @@ _FTP = {
     "stru": _command("STRU."),
     "syst": _command("SYST."),
     "quit": _command("QUIT."),
-}
+})  # fmt: skip
 
 
-_REQUEST = frozenset({"command", "method", "authority", "path", "header", "size", "misdirected"})
+_REQUEST = frozenset({"command", "method", "authority", "path", "query", "header", "size", "misdirected"})
 
 _HTTP = {
     "connect": replace(
@@ -188,7 +200,7 @@ _HTTP = {
     "idle": replace(
         _EVERYWHERE["idle"],
         faults=frozenset({"close", "delay"}) | _FRAMES,
-        facts=frozenset({"command", "method", "path"}),
+        facts=frozenset({"command", "method", "path", "query"}),
     ),
 }
 
@@ -202,8 +214,8 @@ MOMENTS: dict[str, dict[str, Moment]] = {
     "smtp": _EVERYWHERE | _SMTP,
     "ftp": _EVERYWHERE
     | {
-        "enter": _with_data(_EVERYWHERE["enter"], "command", "mode"),
-        "idle": _with_data(_EVERYWHERE["idle"], "command", "mode"),
+        "enter": replace(_with_data(_EVERYWHERE["enter"], "command", "mode"), verbs=_TRANSFERS),
+        "idle": replace(_with_data(_EVERYWHERE["idle"], "command", "mode"), verbs=_TRANSFERS),
         "error": _with_data(_EVERYWHERE["error"]),
         "any": replace(_EVERYWHERE["any"], facts=frozenset({"command", "path", "mode"})),
     }

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from notnow import grammar, knobs
+from notnow import facts, grammar, knobs
 from notnow.checks import Checks
 from notnow.errors import Problem, ScenarioError, shown, unknown
 from notnow.grammar import Certificate, Expect, Rule, Server
@@ -65,6 +65,7 @@ class Scenario:
     faults: tuple[str, ...] = ()
     text: str = ""
     file: str = ""
+    warnings: tuple[Problem, ...] = ()  # what is legal, and probably does not do what was meant
 
     def with_knobs(self, /, **values: Any) -> Scenario:
         """The same scenario with other values for some of its knobs.
@@ -97,12 +98,18 @@ class _Loader:
     def __init__(self, text: str, name: str, file: str) -> None:
         self.text, self.name, self.file = text, name, file
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
         self.lines: dict[Path, int] = {}
 
     def report(self, path: Path, problem: Problem) -> None:
+        self.problems.append(self._placed(path, problem))
+
+    def warn(self, path: Path, problem: Problem) -> None:
+        self.warnings.append(replace(self._placed(path, problem), warning=True))
+
+    def _placed(self, path: Path, problem: Problem) -> Problem:
         line = problem.line or (line_of(self.lines, path) if path else None)
-        place = self.file or self.name
-        self.problems.append(replace(problem, key=problem.key or show(path), file=place, line=line))
+        return replace(problem, key=problem.key or show(path), file=self.file or self.name, line=line)
 
     def _report_knob(self, path: Path, problem: Problem) -> None:
         """A knob that was given stands in no file: the scenario's name says which."""
@@ -132,9 +139,10 @@ class _Loader:
         document = self._validate({**filled, "params": settled})
         self._unused_faults(raw, document)
         scenario = self._build(document)
-        Checks(scenario, document, self.report).run()
+        Checks(scenario, document, self.report, self.warn).run()
         self.stop_if_bad()
-        return scenario
+        phases = tuple(_typed(scenario.protocol, phase) for phase in scenario.phases)
+        return replace(scenario, phases=phases, warnings=tuple(sorted(self.warnings, key=lambda p: p.line or 0)))
 
     def _parse(self) -> dict[str, Any]:
         raw, error = {}, ""
@@ -212,6 +220,15 @@ class _Loader:
             names = {name for name, _ in rule.headers}
             own["headers"] = (*(one for one in fault.headers if one[0] not in names), *rule.headers)
         return rule.model_copy(update=own)
+
+
+def _typed(protocol: str, phase: Phase) -> Phase:
+    """The phase with what its rules want of facts in the types of these facts."""
+    rules = (
+        rule.model_copy(update={"where": facts.read_where(protocol, rule.on, rule.where)}) if rule.where else rule
+        for rule in phase.rules
+    )
+    return replace(phase, rules=tuple(rules))
 
 
 def _problem(detail: ErrorDetails) -> tuple[Path, Problem]:

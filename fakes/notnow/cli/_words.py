@@ -34,6 +34,7 @@ from notnow.actions import (
 from notnow.catalogue import is_pattern
 from notnow.compiling import CompiledPhase, Play, compile_phases
 from notnow.conduct import expected
+from notnow.facts import Comparison
 from notnow.grammar import Rule
 from notnow.moments import MOMENTS
 from notnow.scenario import Phase, Scenario
@@ -214,6 +215,8 @@ def _either(wanted: Any, word: Callable[[Any], str]) -> str:
 def _match(wanted: Any) -> str:
     if wanted in ("none", "*"):
         return "is absent" if wanted == "none" else "is present"
+    if isinstance(wanted, Comparison):
+        return f"is {wanted}"
     return f"is like {wanted}" if isinstance(wanted, str) and is_pattern(wanted) else f"is {_toml(wanted)}"
 
 

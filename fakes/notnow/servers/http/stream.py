@@ -394,12 +394,14 @@ def known(head: Head, connection: HTTPConnection) -> dict[str, Any]:
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in head.headers}
     host = hostname(head.authority)
     length = headers.get("content-length", "")
+    path, mark, query = head.target.partition(b"?")
     return {
         "command": head.method,
         "method": head.method,
         "authority": host,
         "host": host,
-        "path": head.target.partition(b"?")[0].decode("latin-1"),
+        "path": path.decode("latin-1"),
+        "query": query.decode("latin-1") if mark else None,
         "size": int(length) if length.isdecimal() else None,
         "header": headers,
         "misdirected": misdirected(host, connection),
