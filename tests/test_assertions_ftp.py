@@ -142,8 +142,17 @@ class TestDelivered:
             up(raw, "a")
             raw.code("PASV")
             assert raw.code("STOR b") == "150"
-            assert raw.code("ABOR") == "225"
+            raw.close()
+            fake.wait_for(lambda j: j.connections[-1].ended_by)
             assert first_line(fake.assert_delivered).endswith("the upload of /b was never completed: it never began")
+
+    def test_one_that_was_given_up(self):
+        with healthy() as fake, Raw(fake).hello() as raw:
+            up(raw, "a")
+            raw.code("PASV")
+            assert raw.code("STOR b") == "150"
+            assert [raw.code("ABOR"), raw.code()] == ["426", "226"]
+            assert first_line(fake.assert_delivered).endswith("it was told '426 Transfer aborted via ABOR.'")
 
     def test_cut_and_then_whole(self):
         with cut("stor", 3) as fake, Raw(fake).hello() as raw:

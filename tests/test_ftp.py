@@ -80,7 +80,8 @@ class TestVerbs:
             ("REIN", "230 Ready for new user."),
             ("QUIT", "221 Goodbye."),
             ("QUIT now", "501 Syntax error: command does not accept arguments."),
-            ("RETR", "425 Use PORT or PASV first."),
+            *((verb, "501 Syntax error: command needs an argument.") for verb in ("RETR", "STOR", "APPE")),
+            ("STOU", "425 Use PORT or PASV first."),
             ("RETR small.txt", "425 Use PORT or PASV first."),
             ("BOGUS x", '500 Command "BOGUS" not understood.'),
             ("", '500 Command "" not understood.'),
@@ -636,11 +637,26 @@ class TestDuringATransfer:
     def test_abor_before_the_data_connection_has_come(self, fake, raw):
         port = port_of(raw.say("PASV"))
         assert raw.code("STOR new") == "150"
-        assert raw.say("ABOR") == "225 ABOR command successful; data channel closed."
+        assert [raw.say("ABOR"), raw.reply()] == ["426 Transfer aborted via ABOR.", "226 ABOR command successful."]
         with pytest.raises(ConnectionRefusedError):
             raw.visit(port)
         assert raw.get("RETR small.txt")
         assert raw.code("NOOP") == "200"
+
+    @pytest.mark.parametrize("mode", MODES)
+    @pytest.mark.parametrize("line", ["STOR new", "RETR huge.bin", "APPE new", "STOU"])
+    @pytest.mark.parametrize("text", ["", one("any", delay="0s"), one("transfer", drip="0s")])
+    def test_abor_before_the_first_byte(self, line, mode, text):
+        """RFC 959 §5.4: the transfer gets its 426, and then ABOR its 226, however the replies are said."""
+        with FakeFTP(rules(text), files={"huge.bin": "30MB"}) as fake, Raw(fake).hello() as raw:
+            with raw.data(mode):
+                assert raw.code(line)[0] == "1"
+                raw.send("ABOR\r\n")
+                assert [raw.code(), raw.code()] == ["426", "226"]
+                assert raw.code("NOOP") == "200"
+            asked = [x for x in fake.journal if x.facts]
+            assert [(x.reply.split("\n")[-1][:3], x.facts["whole"]) for x in asked] == [("426", False)]
+            assert not fake._engine._connections[next(iter(fake._sessions))].lasting
 
     def test_abor_of_an_idle_data_connection(self, fake, raw):
         with raw.data() as data:

@@ -180,7 +180,7 @@ def test_what_we_override_is_what_we_mean_to():
         # its parts
         "abstracted_fs", "active_dtp", "authorizer", "passive_dtp",
         # its commands
-        "flush_account", "ftp_ABOR", "ftp_CWD", "ftp_MFMT", "ftp_PASV", "ftp_QUIT", "ftp_TYPE", "_make_epasv", "_on_dtp_close",
+        "flush_account", "ftp_ABOR", "ftp_CWD", "ftp_LIST", "ftp_MFMT", "ftp_NLST", "ftp_PASV", "ftp_QUIT", "ftp_TYPE", "_make_epasv", "_on_dtp_close",
     }  # fmt: skip
 
 
@@ -481,7 +481,7 @@ def test_a_filesystem_error_is_told_in_its_words(spy):
 def test_of_its_filesystem_nothing_reaches_the_disc():
     """Whatever of AbstractedFS would call the operating system is ours, or nobody calls it."""
     theirs = {name for name in vars(AbstractedFS) if not name.startswith("__")}
-    assert theirs - set(vars(MemoryFS)) == {"cwd", "root", "format_mlsx", "listdirinfo", "_isabs"}
+    assert theirs - set(vars(MemoryFS)) == {"cwd", "root", "listdirinfo", "_isabs"}
     assert "listdirinfo" not in inspect.getsource(inspect.getmodule(FTPHandler))
 
 

@@ -36,6 +36,7 @@ from notnow.events import (
     Tick,
 )
 from notnow.knobs import LATE, TIMES
+from notnow.moments import CONNECTION_FACTS
 from notnow.scenario import Rule, Scenario
 from notnow.store import Candidate, Key, Mark, Memory, Owners, Place, Question, Quota, Store, Verdict
 from notnow.units import Span
@@ -168,7 +169,7 @@ class Engine:
                     self._store.forget(conn)
             case Known(conn, facts):
                 if connection := self._connections.get(conn):
-                    connection.facts |= facts
+                    self._know(connection, facts)
             case Reached(conn, stream):
                 self._reached(conn, stream, now, scripts)
             case Hello(conn, sni):
@@ -255,6 +256,32 @@ class Engine:
         script = self._script(connection, choice, moment, stream, now)
         scripts.append(script)
         self._attend(connection, script, now)
+
+    def _know(self, connection: _Connection, facts: Facts) -> None:
+        lost = {
+            n for n in CONNECTION_FACTS.intersection(facts) if facts[n] is None and connection.facts.get(n) is not None
+        }
+        if lost:
+            self._take_back(connection, lost)
+        connection.facts |= facts
+
+    def _take_back(self, connection: _Connection, lost: set[str]) -> None:
+        """A fact of the connection holds no more (REIN, RFC 959 §4.1.1): the places that it has by it are free.
+
+        These are the ones that it took at moments that are about this fact, and those that are counted `per` it. A place
+        that it has by something else as well stays.
+        """
+        moments = self._phase.moments
+        about = {m for m in connection.passed if m in moments and lost & moments[m].facts}
+        connection.passed -= about
+        freed: set[Key] = set()
+        kept: set[Key] = set()
+        for moment in connection.passed | about:
+            for population in (self._phase.plan(moment) or NO_PLAN).populations:
+                if not population.lasting and not population.within:
+                    gone = moment in about or not lost.isdisjoint(population.per)
+                    (freed if gone else kept).add(key_for(population, connection.facts))
+        self._store.give_back([(key, connection.id) for key in freed - kept])
 
     def _end(self, conn: str, moment: str, stream: int, now: float) -> None:
         connection = self._connections.get(conn)

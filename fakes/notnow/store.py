@@ -255,6 +255,10 @@ class Store(Protocol):
         """Take places without asking: those of connections that were let in before."""
         ...
 
+    def give_back(self, places: Sequence[Place]) -> None:
+        """Free these places, where their owners have them."""
+        ...
+
     def release(self, owner: str) -> None:
         """Free every place of this owner."""
         ...
@@ -338,6 +342,13 @@ class Memory:
             if owner not in tally.held:
                 tally.held.add(owner)
                 self._owned.setdefault(owner, []).append(tally)
+
+    def give_back(self, places: Sequence[Place]) -> None:
+        for key, owner in places:
+            tally = self._tallies.get(key)
+            if tally is not None and owner in tally.held:
+                tally.held.discard(owner)
+                self._owned[owner].remove(tally)
 
     def release(self, owner: str) -> None:
         for tally in self._owned.pop(owner, ()):

@@ -12,6 +12,7 @@ from notnow.units import parse_size, show_size
 
 ROOM = 256 * 1024 * 1024  # bytes of files that are kept in memory where no quota says otherwise
 LARGEST = 1_000_000_000  # bytes of a file that is given by its size
+DIRECTORY = 0o755  # the mode that a directory has at first
 JOINERS = "\u200c\u200d"  # in names in Persian, say, and between the parts of an emoji
 DEFAULT = {"big.bin": "3MB", "small.txt": "A small file.\n"}
 Content = bytes | bytearray | memoryview | str
@@ -38,6 +39,7 @@ class Files(MutableMapping[str, bytes]):
         self._made = now()
         self._nodes: dict[str, Node] = {}
         self._directories: dict[str, float] = {"/": self._made}
+        self._modes: dict[str, int] = {}  # of directories that have another one than they had at first
         self.used = 0  # bytes of all files
         self.made_up = 0  # bytes of those that take no memory
         for name, content in files.items():
@@ -185,6 +187,17 @@ class Files(MutableMapping[str, bytes]):
         node = self._nodes.get(where)
         return node.modified if node else self._directories[where]
 
+    def mode(self, where: str) -> int:
+        """The permission bits that listings show."""
+        node = self._nodes.get(where)
+        return node.mode if node else self._modes.get(where, DIRECTORY)
+
+    def set_mode(self, where: str, mode: int) -> None:
+        if node := self._nodes.get(where):
+            node.mode = mode
+        else:
+            self._modes[where] = mode
+
     def touch(self, where: str, modified: float) -> None:
         self._nodes[where].modified = modified
 
@@ -195,6 +208,7 @@ class Files(MutableMapping[str, bytes]):
 
     def remove_directory(self, where: str) -> None:
         del self._directories[where]
+        self._modes.pop(where, None)
 
     def children(self, where: str) -> list[str]:
         """The names in a directory."""
@@ -209,7 +223,7 @@ class Files(MutableMapping[str, bytes]):
             self.remove(old)
             self.put(new, node)
             return
-        for table in (self._nodes, self._directories):
+        for table in (self._nodes, self._directories, self._modes):
             for where in [p for p in list(table) if p == old or p.startswith(old + "/")]:
                 table[new + where[len(old) :]] = table.pop(where)  # type: ignore[assignment]
 
@@ -270,6 +284,8 @@ class Writer:
         self._before, self._hash = files.node(name), hashlib.sha256()
         self._untouched = self._before is not None and self._before.whole and "w" not in mode
         self.node = _beginning(None if "w" in mode else self._before, files.now())
+        if self._before is not None:
+            self.node.mode = self._before.mode
         files.put(name, self.node)
         self.position = self.node.size if "a" in mode else 0
 
@@ -320,7 +336,6 @@ def _beginning(before: Node | None, now: float) -> Node:
     if before is not None:
         node.base, node.data = before.base or before, None
         node.size, node.made_up = before.size, before.made_up
-        node.mode = before.mode
         if before.open:  # by another upload, which goes on
             node.own()
     node.whole, node.open = False, True

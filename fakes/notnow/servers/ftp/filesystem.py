@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from notnow.servers.ftp.files import Files, Reader, Writer, is_clean, path
 if TYPE_CHECKING:
     from notnow.servers.ftp.fake import FakeFTP
 
+_MODE = re.compile(rb"unix\.mode=0o[0-7]+")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -92,7 +94,10 @@ class MemoryFS(AbstractedFS):
         self._files.rename(src, dst)
 
     def chmod(self, path: str, mode: int) -> None:
-        """Everybody may do everything anyway."""
+        """Change what listings show. Everybody may do everything all the same."""
+        if not self.lexists(path):
+            raise FilesystemError("No such file or directory")
+        self._files.set_mode(path, mode)
 
     def utime(self, path: str, timeval: float) -> None:
         self._files.touch(path, timeval)
@@ -135,13 +140,22 @@ class MemoryFS(AbstractedFS):
             line = f"{stat.filemode(found.st_mode)}   1 ftp      ftp      {found.st_size:8} {date} {name}\r\n"
             yield line.encode("utf-8", "replace")
 
+    def format_mlsx(
+        self, basedir: str, listing: Iterable[str], perms: str, facts: Iterable[str], ignore_err: bool = True
+    ) -> Iterator[bytes]:
+        """The lines of MLSD and MLST. pyftpdlib writes a mode as Python does, `0o644`, and clients read `0644`."""
+        for name in listing:
+            for line in super().format_mlsx(basedir, [name], perms, facts, ignore_err):
+                mode = stat.S_IMODE(self.stat(posixpath.join(basedir, name)).st_mode)
+                yield _MODE.sub(b"unix.mode=%04o" % mode, line, count=1) if "unix.mode" in facts else line
+
     # ---- facts ---------------------------------------------------------------------------------
 
     def stat(self, path: str) -> os.stat_result:
         node = self._files.node(path)
         if node is None and not self._files.is_directory(path):
             raise FilesystemError("No such file or directory")
-        kind = stat.S_IFDIR | 0o755 if node is None else stat.S_IFREG | 0o644
+        kind = (stat.S_IFDIR if node is None else stat.S_IFREG) | self._files.mode(path)
         size, modified = node.size if node else 0, int(self._files.modified(path))
         return os.stat_result((kind, hash(path) & 0xFFFFFFFF, 0, 1, 0, 0, size, modified, modified, modified))
 

@@ -23,7 +23,8 @@ from notnow.servers._dialogue import Manner, wire
 from notnow.servers._plain import Plain
 from notnow.servers._wire import Over
 from notnow.servers.ftp.filesystem import MemoryFS, Permissive
-from notnow.servers.ftp.transfer import TRANSFERS, Rest, Transfer, Transfers, Work
+from notnow.servers.ftp.listings import Listings
+from notnow.servers.ftp.transfer import LISTINGS, TRANSFERS, Rest, Transfer, Work
 from notnow.servers.ftp.wire import LONGEST_COMMAND, PLAIN_COMMANDS, TLS_COMMANDS, TURN, Here
 
 LAST = 2.0  # real seconds that a client has for opening a data connection once it has ended its side of this one
@@ -37,7 +38,7 @@ _SECRET = re.compile(r"(\b(?:PASS|ACCT)\s+)\S.*?(?=\r?$)", re.IGNORECASE | re.MU
 Deed = Callable[[], Rest | None]
 
 
-class Session(Transfers):
+class Session(Listings):
     """A live FTP control connection of a fake."""
 
     goodbye = "421 Service not available, closing control connection."
@@ -145,7 +146,7 @@ class Session(Transfers):
         known = None
         if verb in TRANSFERS:
             self.fake.journal.also("transfer")
-            if self.authenticated:
+            if self.authenticated and is_complete(verb, argument):
                 known = Transfer.facts_of(verb, facts["path"], facts["mode"], self._restart_position)
                 self._restart_position = 0  # REST is for this transfer, whatever becomes of it (RFC 959 §4.1.3)
         self._ask(moment, request, self._deed(moment, verb, text, argument), known, **facts)
@@ -155,14 +156,18 @@ class Session(Transfers):
             return lambda: self._log_in(argument)
         if verb == "AUTH" and verb in self.proto_cmds and argument:
             return lambda: self._auth(argument)
-        if verb in TRANSFERS and self.authenticated:
+        if verb == "ABOR" and self.transfer is not None and not argument:
+            return self.abort_transfer
+        if verb == "STAT" and self.authenticated and self.is_pattern(argument):
+            return lambda: self.list_on_control(argument)
+        if verb in TRANSFERS and self.authenticated and is_complete(verb, argument):
             return lambda: self.begin_transfer(verb, line, argument)
         if verb in TRANSFERS:
             return lambda: self._refuse_transfer(moment, verb, line, argument)
         return lambda: self.pre_process_command(line, verb, argument)
 
     def _refuse_transfer(self, moment: str, verb: str, line: str, argument: str) -> None:
-        """Nobody is logged in: what the engine takes for a transfer is none."""
+        """Nobody is logged in, or it names no file: what the engine takes for a transfer is none."""
         self.watch = None
         self.fake.feed(Ended(self.record.id, moment))
         self.pre_process_command(line, verb, argument)
@@ -413,6 +418,11 @@ class Session(Transfers):
             self.respond(f"200 Protection set to {'Private' if self.private else 'Clear'}.")
         else:
             self.respond("536 Unsupported protection level: use C or P.")
+
+
+def is_complete(verb: str, argument: str) -> bool:
+    """False for a transfer that names no file and has to (RFC 959 §5.3.1): it is answered by 501, whatever is prepared."""
+    return bool(argument) or verb in LISTINGS or verb == "STOU"
 
 
 def masked(text: str) -> str:

@@ -26,6 +26,7 @@ TRANSFERS = UPLOADS | LISTINGS | {"RETR"}
 Work = Callable[[], Coroutine[Any, Any, object]]
 Rest = Callable[[], Coroutine[Any, Any, Sequence[bytes]]]
 NO_CONNECTION = "425 Can't open data connection."
+ABORTED, DONE = "426 Transfer aborted via ABOR.", "226 ABOR command successful."
 CUT = "426 Connection closed; transfer aborted."
 
 
@@ -40,6 +41,7 @@ class Transfer:
         self.verb, self.exchange, self.facts = verb, exchange, facts
         self.moment = exchange.moment
         self.outcome: asyncio.Future[bytes | None] | None = None
+        self.work: asyncio.Task[object] | None = None  # what says its reply, where it is not said at once
         self.is_over = False
 
     @staticmethod
@@ -162,6 +164,7 @@ class Transfers(Wire):
     async def _see_through(self, transfer: Transfer, line: str, argument: str) -> Sequence[bytes]:
         """Wait for the end of a transfer; the reply to it comes back unsaid."""
         assert transfer.outcome is not None
+        transfer.work = asyncio.current_task()
         if self._dtp_connector is None or await self._connect_to(self._dtp_connector, transfer):
             self._start(transfer, line, argument)
         self.busy -= 1  # for what may be asked during a transfer
@@ -277,5 +280,27 @@ class Transfers(Wire):
             self.over_with(self.transfer, None)
 
     def ftp_ABOR(self, line: str) -> None:
+        """ABOR where no transfer is under way."""
         super().ftp_ABOR(line)
         self.end_all_data("fin")
+
+    def abort_transfer(self) -> Rest | None:
+        """ABOR of a transfer, whether something of it has passed yet or not.
+
+        The transfer gets its 426 first, and then ABOR its 226 (RFC 959 §4.1.3 and §5.4).
+        """
+        transfer = self.transfer
+        assert transfer is not None
+        self._shutdown_connecting_dtp()
+        if self.data_channel is not None:
+            self.data_channel.end("fin", ABORTED)
+        self.over_with(transfer, ABORTED)
+        if transfer.work is None:
+            self.respond(DONE)
+            return None
+        return partial(self._after, transfer.work)
+
+    async def _after(self, work: asyncio.Task[object]) -> Sequence[bytes]:
+        """The reply to ABOR, once the transfer has got its own."""
+        await asyncio.wait([work])
+        return (DONE.encode(),)
