@@ -342,7 +342,6 @@ class TestHTTP11:
             ("*", "*", "", "here.test"),
             ("/http://a.test/", "/http://a.test/", "", "here.test"),
             ("http://[::1]:80/", "/", "", "[::1]:80"),
-            ("http://[::1", "/", "", "[::1"),
             ("//x/y", "//x/y", "", "here.test"),
         ],
     )

@@ -18,7 +18,9 @@ import pytest
 from h2.config import H2Configuration
 from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
+from h2.frame_buffer import FrameBuffer
 from h2.settings import SettingCodes, Settings
+from hpack import Decoder
 from hypercorn.asyncio.lifespan import Lifespan
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
@@ -477,10 +479,12 @@ def test_what_we_override_is_what_we_mean_to():
         return {name for name in vars(mine) if hasattr(theirs, name) and not name.startswith("__")}
 
     assert ours(stack.H2, H2Protocol) == {"_close_stream", "_create_stream", "_priority_updated", "handle", "initiate"}
-    assert ours(stack.H11, H11Protocol) == {"_create_stream"}
+    assert ours(stack.H11, H11Protocol) == {"_check_protocol", "_create_stream"}
     assert ours(stack._Connection, H2Connection) == {
         "_receive_data_frame",
         "_receive_goaway_frame",
+        "_receive_headers_frame",
+        "_receive_priority_frame",
         "acknowledge_received_data",
         "receive_data",
     }
@@ -594,3 +598,62 @@ def test_receive_data_frame_is_what_sees_that_a_body_is_not_of_its_length():
     with pytest.raises(h2.exceptions.InvalidBodyLengthError):
         server.receive_data(peer.data_to_send())
     assert got == [1]
+
+
+def test_a_field_section_is_read_by_the_decoder_alone():
+    """What it leaves out, h2 does not know of; and without its own checks, h2 has no complaint about the rest."""
+
+    class Mute(Decoder):
+        def decode(self, data: bytes, raw: bool = False) -> Any:
+            super().decode(data, raw)
+            return []
+
+    _, peer = served()
+    server = H2Connection(H2Configuration(client_side=False, header_encoding=None, validate_inbound_headers=False))
+    server.decoder = Mute()
+    peer.send_headers(1, HEADERS, end_stream=True)
+    got = [e for e in server.receive_data(peer.data_to_send()) if isinstance(e, h2.events.RequestReceived)]
+    assert [(e.stream_id, e.headers) for e in got] == [(1, [])]
+    server.reset_stream(1, ErrorCodes.PROTOCOL_ERROR)
+
+
+def test_a_stream_knows_its_length_and_that_its_head_is_in():
+    server, peer = served()
+    peer.send_headers(1, [*HEADERS, (b"content-length", b"9")])
+    peer.send_data(1, b"12345")
+    server.receive_data(peer.data_to_send())
+    stream = server.streams[1]
+    assert (stream._expected_content_length, stream._actual_content_length) == (9, 5)
+    assert stream.state_machine.headers_received
+    peer.send_headers(1, [(b"x", b"1")], end_stream=True)
+    server.receive_data(peer.data_to_send())  # when h2 sees that four bytes are missing, ours may go
+
+
+def test_the_frame_buffer_is_asked_for_frame_after_frame():
+    seen = []
+
+    class Watched(FrameBuffer):
+        def __next__(self) -> Any:
+            seen.append(bytes(self._data[:9]))
+            return super().__next__()
+
+    server, peer = H2Connection(H2Configuration(client_side=False)), client()
+    server.incoming_buffer = Watched(server=True)
+    server.receive_data(peer.data_to_send())
+    peer.ping(b"12345678")
+    server.receive_data(peer.data_to_send())
+    assert b"\0\0\x08\6\0\0\0\0\0" in seen
+
+
+def test_h11_keeps_what_it_has_not_read_where_we_look():
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(b"\r\nGET")
+    assert bytes(connection._receive_buffer._data) == b"\r\nGET"
+    connection._receive_buffer.maybe_extract_at_most(2)
+    assert connection.trailing_data == (b"GET", False)
+    connection.receive_data(b" / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert isinstance(connection.next_event(), h11.Request)
+    empty = h11.Connection(h11.SERVER)
+    empty.receive_data(b"\r\n")
+    with pytest.raises(h11.RemoteProtocolError):  # when this fails, ours may go
+        empty.next_event()

@@ -12,6 +12,7 @@ from notnow.conduct.attempts import IDEMPOTENT
 from notnow.engine import BEHAVE
 from notnow.events import Asked
 from notnow.servers._wire import Over
+from notnow.servers.http.echo import no_tunnel
 from notnow.servers.http.stack import Gone, encoded
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class Call:
             self._instead = instead
         self._swallows, self._drip = instead == (), drip
         try:
-            await self.fake.app(self._scope(), self.receive, self.send)
+            app = no_tunnel if self.stream.head.method == "CONNECT" else self.fake.app
+            await app(self._scope(), self.receive, self.send)
             await self._close()
         except Over:
             raise
@@ -64,8 +66,10 @@ class Call:
         head, connection = self.stream.head, self.stream.connection
         path, _, query = head.target.partition(b"?")
         headers = [(name.lower(), value) for name, value in head.headers]
-        if not any(name == b"host" for name, _ in headers):
-            headers.insert(0, (b"host", head.authority.encode("latin-1")))
+        authority = head.authority.encode("latin-1")
+        if [value for name, value in headers if name == b"host"] != [authority]:
+            # What :authority says counts, whatever Host says beside it (RFC 9113 §8.3.1).
+            headers = [(b"host", authority), *(header for header in headers if header[0] != b"host")]
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},

@@ -27,6 +27,7 @@ from notnow.actions import (
     Watch,
 )
 from notnow.engine import BEHAVE
+from notnow.events import Heard
 from notnow.journal import Connection, Exchange
 from notnow.servers._plain import Plain
 from notnow.servers._wire import Over, Wire
@@ -203,6 +204,18 @@ class HTTPConnection(Wire):
     def broken(self, why: str) -> None:
         """The client does not keep to the protocol: it is told so, and that is the end."""
         self.record.error = why
+
+    def malformed(self, number: int, said: str, why: str) -> None:
+        """A request over HTTP/2 is malformed: its stream ends, and the connection lives (RFC 9113 §8.1.1)."""
+        stream = self.live.get(number)
+        if stream is None:
+            exchange = self.fake.journal.ask(self.record, "malformed", said, self.fake.phase)
+            exchange.facts = {"stream": number, "malformed": why}
+        else:
+            exchange = stream.exchange
+            stream.facts["malformed"] = why
+        self.fake.journal.answer(exchange, "RST_STREAM PROTOCOL_ERROR")
+        self.fake.feed(Heard(self.record.id))
 
     def stream(self, protocol: H2 | H11, number: int) -> Stream:
         return Stream(self, protocol, number)

@@ -1,4 +1,4 @@
-"""The app of a fake that is given none: it answers with the request as JSON."""
+"""The app of a fake that is given none: it answers with the request as JSON. And the one that no CONNECT gets past."""
 
 from __future__ import annotations
 
@@ -41,3 +41,11 @@ async def echo(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         }
     )
     await send({"type": "http.response.body", "body": answer})
+
+
+async def no_tunnel(_scope: dict[str, Any], _receive: Receive, send: Send) -> None:
+    """Answer 501 to a CONNECT: a fake is an origin server, and ASGI has no word for a tunnel (RFC 9110 §9.3.6)."""
+    said = b"CONNECT is not implemented: this server is no proxy\n"
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(said))]
+    await send({"type": "http.response.start", "status": 501, "headers": headers})
+    await send({"type": "http.response.body", "body": said})

@@ -6,15 +6,16 @@ their attributes `connection`, `streams`, `stream_buffers`, `priority`, `closed`
 attributes `buffer`, `_complete`, `_is_empty` and `_paused` of `StreamBuffer`; that they write through `send` and begin
 tasks by `task_group.spawn` only; the errors with which HTTP/1.1 hands over to HTTP/2; the events that pass between
 streams and protocols; `Config` and `WorkerContext`. Of h2, that `local_settings` may be replaced, that bytes may follow
-what `data_to_send` gives, `highest_inbound_stream_id`, and its methods `_receive_goaway_frame` and
-`_receive_data_frame`.
+what `data_to_send` gives, `highest_inbound_stream_id`, that it reads field sections by its `decoder` alone, and its
+methods `_receive_goaway_frame`, `_receive_headers_frame`, `_receive_data_frame` and `_receive_priority_frame`; of its
+`H2Stream`, `_expected_content_length`, `_actual_content_length` and `state_machine.headers_received`; of its
+`FrameBuffer`, that it reads `_data` by `__next__`. Of h11, `_receive_buffer`, its `_data` and `maybe_extract_at_most`.
 tests/test_http_seams.py has a test for each.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -39,6 +40,8 @@ from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedEr
 
 from notnow.actions import phrase, status_line
 from notnow.servers._wire import Over
+from notnow.servers.http import wellformed
+from notnow.servers.http.strict import Decoder, Frames, is_preface, look_at, upgrade_settings
 
 __all__ = [
     "H2",
@@ -58,7 +61,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from hyperframe.frame import DataFrame, Frame, GoAwayFrame
+    from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, PriorityFrame
     from typing_extensions import Buffer
 
 Work = Callable[[], Coroutine[Any, Any, None]]  # begun by the task that does it, or never
@@ -69,8 +72,6 @@ NUISANCES = 1000  # streams that a client may cancel, or open beyond the cap; mo
 WINDOW = 16_777_216  # bytes of request bodies that one connection may have under way; a stream has 65,535
 H11_STREAM = 1  # hypercorn's number for whatever an HTTP/1.1 connection carries
 failures = (h11.LocalProtocolError, h2.exceptions.ProtocolError)  # what is to be said cannot be said
-ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]+)(.*)")  # RFC 9112 §3.2.2
-ONLY_H11 = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 
 
 class Gone(ConnectionError):  # noqa: N818 (no error)
@@ -112,11 +113,14 @@ class Owner(Protocol):
     """What a protocol asks of its connection."""
 
     cap: int  # streams at a time that HTTP/2 clients are told
+    closing: bool  # no further request is wanted
+    secure: bool  # in TLS
 
     def stream(self, protocol: H2 | H11, number: int) -> Served: ...
     async def send(self, event: RawData | Closed | Updated) -> None: ...
     def spawn(self, work: Work) -> object: ...
     def broken(self, why: str) -> None: ...
+    def malformed(self, number: int, said: str, why: str) -> None: ...
 
 
 def _config() -> Config:
@@ -142,12 +146,21 @@ class _Tasks:
 
 
 class _Connection(H2Connection):
-    """h2's, but it says what is wrong with what a client sends, and gives credit for a body when that has been taken."""
+    """h2's, but it says what is wrong with what a client sends, ends a stream alone where only that is malformed
+    (RFC 9113 §8.1.1), and gives credit for a body when that has been taken.
+    """
+
+    decoder: Decoder
 
     def __init__(self, broken: Callable[[str], None], drops: Callable[[int], bool]) -> None:
-        super().__init__(H2Configuration(client_side=False, header_encoding=None))
+        # Field sections are judged by `Decoder`: h2 would end the connection.
+        super().__init__(H2Configuration(client_side=False, header_encoding=None, validate_inbound_headers=False))
         self._broken, self._drops = broken, drops
+        self.faults: dict[int, tuple[str, str]] = {}  # the streams that have just ended so: what was asked, and why
         self._owed: dict[int, int] = {}
+        self.decoder = Decoder()
+        self.decoder.max_header_list_size = self.DEFAULT_MAX_HEADER_LIST_SIZE
+        self.incoming_buffer = Frames(server=True)
 
     def receive_data(self, data: Buffer) -> list[h2.events.Event]:
         try:
@@ -162,6 +175,26 @@ class _Connection(H2Connection):
         """A client that takes its leave still wants its answers (RFC 9113 §6.8), where h2 would not send them any more."""
         return [], [h2.events.ConnectionTerminated()]
 
+    def _receive_priority_frame(self, frame: HeadersFrame | PriorityFrame) -> tuple[list[Frame], list[h2.events.Event]]:
+        """Priorities are passed over (RFC 9113 §5.3.2), where h2 ends the connection of one that depends on itself."""
+        if frame.depends_on == frame.stream_id:
+            frame.depends_on = 0
+        received: tuple[list[Frame], list[h2.events.Event]] = super()._receive_priority_frame(frame)
+        return received
+
+    def _receive_headers_frame(self, frame: HeadersFrame) -> tuple[list[Frame], list[h2.events.Event]]:
+        """A field section that is malformed ends its stream alone; that stream has to begin first."""
+        known = self.streams.get(frame.stream_id)
+        trailers = known is not None and bool(known.state_machine.headers_received)
+        self.decoder.trailers, self.decoder.ends = trailers, "END_STREAM" in frame.flags
+        short = None
+        if known is not None and trailers:
+            frame.flags.add("END_STREAM")  # of trailers without it h2 would end the connection
+            short = _short(known._expected_content_length, known._actual_content_length)  # it does not look itself
+        received: tuple[list[Frame], list[h2.events.Event]] = super()._receive_headers_frame(frame)
+        why = self.decoder.why or short
+        return received if why is None else self._end_stream(frame.stream_id, self.decoder.said, why)
+
     def _receive_data_frame(self, frame: DataFrame) -> tuple[list[Frame], list[h2.events.Event]]:
         """A body that is not of its content-length ends its stream alone (RFC 9113 §8.1.1), where h2 would end all.
 
@@ -169,10 +202,18 @@ class _Connection(H2Connection):
         """
         try:
             received: tuple[list[Frame], list[h2.events.Event]] = super()._receive_data_frame(frame)
-        except h2.exceptions.InvalidBodyLengthError:
-            self.reset_stream(frame.stream_id, ErrorCodes.PROTOCOL_ERROR)
-            return [], [h2.events.StreamReset(stream_id=frame.stream_id)]
+        except h2.exceptions.InvalidBodyLengthError as error:
+            return self._end_stream(frame.stream_id, "", str(error))
         return received
+
+    def _end_stream(self, number: int, said: str, why: str) -> tuple[list[Frame], list[h2.events.Event]]:
+        """RST_STREAM for a malformed request (RFC 9113 §8.1.1)."""
+        try:
+            self.reset_stream(number, ErrorCodes.PROTOCOL_ERROR)
+        except h2.exceptions.StreamClosedError:  # its end came with what was wrong: both sides have ended it
+            return [], []
+        self.faults[number] = said, why
+        return [], [h2.events.StreamReset(stream_id=number)]
 
     def acknowledge_received_data(self, acknowledged_size: int, stream_id: int) -> None:
         self._owed[stream_id] = self._owed.get(stream_id, 0) + acknowledged_size
@@ -185,6 +226,11 @@ class _Connection(H2Connection):
         if owed:
             super().acknowledge_received_data(owed, stream_id)
         return owed > 0
+
+
+def _short(expected: int | None, actual: int) -> str | None:
+    """What is wrong with a body that ends with trailers, where it is not of its content-length (RFC 9113 §8.1.1)."""
+    return None if expected in (None, actual) else f"content-length is {expected}, and {actual} bytes have come"
 
 
 class _Buffer(StreamBuffer):
@@ -284,21 +330,26 @@ class H2(H2Protocol):
         headers = [(name, value) for name, value in request.headers if not name.startswith(b":")]
         number = request.stream_id
         stream = self.streams[number] = self.owner.stream(self, number)
-        method = pseudo.get(b":method", b"").decode("ascii", "replace").upper()
+        method = pseudo.get(b":method", b"").decode("ascii", "replace")
         authority = _authority(pseudo.get(b":authority"), headers)
         await stream.begin(Head(method, pseudo.get(b":path", b""), authority, headers, "2"))
 
     async def _close_stream(self, number: int) -> None:
         self.connection.taken(number)
-        if not self.closed and not self.streams[number].answered:
-            await self.annoyed()  # the client has cancelled it
+        fault = self.connection.faults.pop(number, None)
+        if fault is not None:
+            self.owner.malformed(number, *fault)
+        if not self.closed and (fault is not None or not self.streams[number].answered):
+            await self.annoyed()  # the client has cancelled it, or it was malformed
         await super()._close_stream(number)
 
     async def annoyed(self) -> None:
         """A client has done what it may do, but not a thousand times. Raises Over when that is reached."""
         self._nuisances += 1
         if self._nuisances > NUISANCES:
-            self.owner.broken(f"HTTP/2 ENHANCE_YOUR_CALM: {NUISANCES} streams were cancelled, or opened beyond the cap")
+            self.owner.broken(
+                f"HTTP/2 ENHANCE_YOUR_CALM: {NUISANCES} streams were cancelled, or opened beyond the cap, or malformed"
+            )
             self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
             await self._flush()
             await self.send(Closed())
@@ -397,18 +448,32 @@ class H2(H2Protocol):
 
 
 class _H11Connection(h11.Connection):
-    """h11's, but it says what is wrong with what a client sends."""
+    """h11's, but it looks closer at a request, and says what is wrong with what a client sends."""
 
-    def __init__(self, broken: Callable[[str], None]) -> None:
+    def __init__(self, broken: Callable[[str], None], clear: bool = True) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=_CONFIG.h11_max_incomplete_size)
-        self._broken = broken
+        self._broken, self._clear = broken, clear
+        self._refused = False  # nothing is read any more
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        if self._refused or (self.their_state is h11.IDLE and self._only_an_empty_line()):
+            return h11.NEED_DATA
         try:
-            return super().next_event()
+            event = super().next_event()
+            if isinstance(event, h11.Request):
+                look_at(event, self._clear)
+            return event
         except h11.RemoteProtocolError as error:
+            self._refused = True
             self._broken(f"HTTP/1.1 {status_line(error.error_status_hint)}: {error}")
             raise
+
+    def _only_an_empty_line(self) -> bool:
+        """Skip empty lines before a request (RFC 9112 §2.2). True where one may still be under way."""
+        buffer = self._receive_buffer
+        while (start := bytes(buffer._data[:2])) == b"\r\n" or start[:1] == b"\n":
+            buffer.maybe_extract_at_most(2 if start[:1] == b"\r" else 1)
+        return start == b"\r"
 
 
 class H11(H11Protocol):
@@ -420,21 +485,28 @@ class H11(H11Protocol):
     def __init__(self, owner: Owner) -> None:
         super().__init__(None, _CONFIG, WorkerContext(None), _Tasks(owner), {}, False, None, None, owner.send)
         self.owner = owner
-        self.connection = _H11Connection(owner.broken)
+        self.connection = _H11Connection(owner.broken, clear=not owner.secure)
+
+    async def _check_protocol(self, request: h11.Request) -> None:
+        """Hand over to HTTP/2 where the client wants it, in clear; any other upgrade is passed over (RFC 9110 §7.8)."""
+        if is_preface(request) or (not self.owner.secure and upgrade_settings(request) is not None):
+            await super()._check_protocol(request)
 
     async def _create_stream(self, request: h11.Request) -> None:
         self.keep_alive_requests += 1
         headers, target = list(request.headers), request.target
         authority = _authority(None, headers)
+        if wellformed.framed_twice(headers):
+            self.owner.closing = True
         if request.method == b"CONNECT":  # authority-form (RFC 9112 §3.2.3)
             authority, target = target.decode("latin-1"), b""
-        elif (absolute := ABSOLUTE.fullmatch(target)) is not None:
+        elif (absolute := wellformed.ABSOLUTE.fullmatch(target)) is not None:
             authority, path = absolute[1].decode("latin-1"), absolute[2]
             target = path if path.startswith(b"/") else b"/" + path
             # What Host says does not count then.
             headers = [(b"host", absolute[1]), *(header for header in headers if header[0] != b"host")]
         self.stream = self.owner.stream(self, self.keep_alive_requests)
-        method = request.method.decode("ascii", "replace").upper()
+        method = request.method.decode("ascii", "replace")
         await self.stream.begin(Head(method, target, authority, headers, request.http_version.decode()))
 
     @property
@@ -530,4 +602,4 @@ def encoded(headers: Iterable[tuple[str, str]]) -> Headers:
 
 def _for_h2(headers: Headers) -> Headers:
     """Without what is about the connection: that is not HTTP/2's to say (RFC 9113 §8.2.2)."""
-    return [header for header in headers if header[0] not in ONLY_H11]
+    return [header for header in headers if header[0] not in wellformed.OF_THE_CONNECTION]

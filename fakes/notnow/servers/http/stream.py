@@ -83,6 +83,9 @@ class Stream:
         }
         if alternative := self.known["header"].get("alt-used"):  # RFC 7838 §5
             self.facts["alt-used"] = alternative
+        host = self.known["header"].get("host")
+        if head.version == "2" and host is not None and host != head.authority:
+            self.facts["header.host"] = host  # it does not count (RFC 9113 §8.3.1), and is worth knowing
         connection.live[self.number] = self
         with self._while_wanted():
             if await connection.turned_away(self):
@@ -200,12 +203,15 @@ class Stream:
         """Answer with just this."""
         status, body = response.status or 200, (response.body or "").encode()
         headers = encoded(response.headers)
-        if status not in BODILESS and not any(name == b"content-length" for name, _ in headers):
+        tunnel = self._is_tunnel(status)
+        if tunnel:
+            headers = [header for header in headers if header[0] != b"content-length"]
+        elif status not in BODILESS and not any(name == b"content-length" for name, _ in headers):
             headers.append((b"content-length", b"%d" % len(body)))
-        shown = b"" if self.head.method == "HEAD" or status in BODILESS else body
+        shown = b"" if self.head.method == "HEAD" or status in BODILESS or tunnel else body
         self._still_wanted()
         try:
-            if drip or "response" in self.watches or self._status is not None:
+            if drip or "response" in self.watches or self._status is not None or tunnel:
                 await self.start(status, headers)
                 await self.write(shown, drip)
                 await self.end()
@@ -214,6 +220,10 @@ class Stream:
         except failures:  # more than its content-length has promised: the connection has to say so
             self.connection.closing = True
             await self._ended(waiting=True)
+
+    def _is_tunnel(self, status: int) -> bool:
+        """A 2xx to CONNECT has no body, and a tunnel behind it (RFC 9110 §9.3.6): it leads nowhere, and is closed."""
+        return self.head.method == "CONNECT" and 200 <= status < 300
 
     async def _respond_whole(self, status: int, headers: Headers, shown: bytes) -> None:
         waiting = isinstance(self.protocol, H11) and self.protocol.is_waiting
@@ -261,7 +271,7 @@ class Stream:
                 self.facts[key] = value.decode("latin-1")
             elif key == "content-length" and value.isdigit():
                 self._length = int(value)
-        if self.head.method == "HEAD" or status in BODILESS:
+        if self.head.method == "HEAD" or status in BODILESS or self._is_tunnel(status):
             self._length = 0
         self._note_sent(0)
         self.fake.journal.answer(self.exchange, status_line(status))

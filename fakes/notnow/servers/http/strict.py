@@ -1,0 +1,104 @@
+"""Where h2, hpack and h11 are looser than their RFCs, or end more than these want: what reads a client's bytes.
+
+`Decoder` and `Frames` are given to h2's connection, `look_at` sees each request that h11 has read.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import h2.exceptions
+import h11
+import hpack
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.frame_buffer import FrameBuffer
+from hyperframe.exceptions import HyperframeError
+
+from notnow.servers.http import wellformed
+
+if TYPE_CHECKING:
+    from hyperframe.frame import Frame
+
+SETTINGS, ACK = 4, 1  # a frame's type, and its flag (RFC 9113 §6.5)
+BASE64URL = re.compile(rb"[A-Za-z0-9_-]*={0,2}")  # RFC 7540 §3.2.1
+
+
+class _CompressionError(h2.exceptions.ProtocolError):
+    """A field section that cannot be decoded (RFC 9113 §4.3): of h2 it would be a PROTOCOL_ERROR."""
+
+    error_code = ErrorCodes.COMPRESSION_ERROR
+
+
+class Decoder(hpack.Decoder):
+    """hpack's, which hands h2 no malformed field section: h2 gets an empty one, and `why` says what was wrong."""
+
+    said = ""
+    why: str | None = None
+    trailers = ends = False  # of the section that comes next
+
+    def decode(self, data: bytes, raw: bool = False) -> list[hpack.HeaderTuple]:
+        try:
+            fields: list[hpack.HeaderTuple] = list(super().decode(data, raw))
+        except hpack.OversizedHeaderListError:
+            raise
+        except (hpack.HPACKError, IndexError, TypeError, UnicodeDecodeError) as error:
+            raise _CompressionError(f"a field section cannot be decoded: {error}") from error
+        self.why = wellformed.in_http2(fields, trailers=self.trailers, ends=self.ends)
+        self.said = wellformed.named(fields) if self.why else ""
+        return [] if self.why else fields
+
+
+class Frames(FrameBuffer):
+    """h2's, but it refuses a frame by its head: one that is too large is not waited for."""
+
+    def __next__(self) -> Frame:
+        if len(self._data) >= 9:
+            size, kind, flags = int.from_bytes(self._data[:3], "big"), self._data[3], self._data[4]
+            if size > self.max_frame_size:  # RFC 9113 §4.2
+                raise h2.exceptions.FrameTooLargeError(f"a frame of {size} bytes; allowed: {self.max_frame_size}")
+            if kind == SETTINGS and flags & ACK and size:  # RFC 9113 §6.5
+                raise h2.exceptions.FrameDataMissingError(f"an acknowledgement of settings that holds {size} bytes")
+        return super().__next__()
+
+
+def look_at(request: h11.Request, clear: bool) -> None:
+    """What h11 leaves to its users; `clear`: not in TLS. Raises RemoteProtocolError with the status to be told."""
+    if is_preface(request):
+        return
+    headers = list(request.headers)
+    found = wellformed.in_http1(request.method, request.target, request.http_version, headers)
+    settings = upgrade_settings(request) if clear else None  # h2c is for clear text (RFC 7540 §3.2)
+    if found is None and settings is not None and not _are_settings(settings):
+        found = 400, f"HTTP2-Settings is {settings[:60]!r}, no settings in base64url (RFC 7540 §3.2.1)"
+    if found is not None:
+        raise h11.RemoteProtocolError(found[1], error_status_hint=found[0])
+
+
+def is_preface(request: h11.Request) -> bool:
+    """The client speaks HTTP/2 and knows that we do (RFC 9113 §3.4)."""
+    return (request.method, request.target, request.http_version) == (b"PRI", b"*", b"2.0")
+
+
+def upgrade_settings(request: h11.Request) -> bytes | None:
+    """HTTP2-Settings of a request that may go on in HTTP/2: there is one, and no body (RFC 7540 §3.2)."""
+    listed: dict[bytes, list[bytes]] = {}
+    for name, value in request.headers:
+        listed.setdefault(name, []).extend(one.strip().lower() for one in value.split(b","))
+    told = [value for name, value in request.headers if name == b"http2-settings"]
+    body = listed.keys() & {b"content-length", b"transfer-encoding"}
+    asked = b"upgrade" in listed.get(b"connection", []) and listed.get(b"upgrade") == [b"h2c"]
+    return told[0] if asked and len(told) == 1 and not body and request.method != b"CONNECT" else None
+
+
+def _are_settings(told: bytes) -> bool:
+    """True if h2 takes them."""
+    if not BASE64URL.fullmatch(told):
+        return False
+    try:
+        H2Connection(H2Configuration(client_side=False)).initiate_upgrade_connection(told)
+    except (ValueError, HyperframeError, h2.exceptions.H2Error):
+        return False
+    return True
