@@ -282,6 +282,15 @@ def test_check_prints_a_line_for_each_fault(own: Path) -> None:
     assert result.stdout == f"{own / 'mine' / 'fine.toml'}: ok (smtp, 2 phases, 0 rules)\n"
 
 
+def test_check_prints_a_warning_and_leaves_the_exit_code_at_0(own: Path) -> None:
+    file = own / "vain.toml"
+    file.write_text('protocol = "smtp"\n[[phase]]\n[[phase.rule]]\non = "mail"\nchance = "0%"\nreply = "451 no"\n')
+    result = run("check", str(file))
+    assert result.exit_code == 0
+    assert result.stdout == f"{file}: ok (smtp, 1 phase, 1 rule)\n"
+    assert result.stderr.startswith(f"{file}:5: warning: phase[0].rule[0].chance: found '0%': this rule never acts; ")
+
+
 def test_check_of_a_directory_is_of_all_in_it(own: Path) -> None:
     (own / "mine" / "broken.toml").write_text(BROKEN)
     result = run("check", str(own))

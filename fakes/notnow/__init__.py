@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         FastForwardError,
         NotNowError,
         ScenarioError,
+        ScenarioWarning,
         StartError,
         WaitTimeoutError,
     )
@@ -35,6 +36,7 @@ _HOMES = {
     "RealClock": "clock",
     "Scenario": "scenario",
     "ScenarioError": "errors",
+    "ScenarioWarning": "errors",
     "StartError": "errors",
     "WaitTimeoutError": "errors",
     "scenario": "catalogue",
@@ -68,6 +70,7 @@ __all__ = [
     "RealClock",
     "Scenario",
     "ScenarioError",
+    "ScenarioWarning",
     "StartError",
     "WaitTimeoutError",
     "scenario",

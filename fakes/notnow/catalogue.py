@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from notnow.errors import Problem, ScenarioError, unknown
+from notnow.errors import Problem, ScenarioError, ScenarioWarning, unknown
 from notnow.moments import PROTOCOLS
 from notnow.scenario import Scenario, load
 
 SUFFIX = ".toml"
+_TOLD: dict[str, dict[Any, Any]] = {}  # what was said of each file: `warnings` says it once, unless told otherwise
 _NAME = re.compile(r"[\w-]+(?:/[\w-]+)*")
 
 
@@ -93,6 +96,16 @@ def scenario(name: str, /, *, own: Iterable[str | Path] = (), beside: Iterable[P
         return _cached(name, file, file.stat().st_mtime_ns, key)
     except TypeError:  # a knob whose value cannot be hashed, such as a list
         return load(file, name=name, values=values)
+
+
+def tell(scenario: Scenario, given: Iterable[str] = ()) -> None:
+    """Warn of what a scenario file says in vain, at its line. `given`: server options that stand in place of the file's."""
+    for problem in scenario.warnings if scenario.file else ():
+        if problem.about not in given:
+            words = str(replace(problem, file="", warning=False))
+            warnings.warn_explicit(
+                words, ScenarioWarning, problem.file, problem.line or 1, registry=_TOLD.setdefault(problem.file, {})
+            )
 
 
 @lru_cache(maxsize=256)

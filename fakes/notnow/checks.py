@@ -296,8 +296,20 @@ class Checks:
                 self.report((*path, "nth"), f"event {nth} does not come after {after}", "one of 'nth' and 'after'")
             if rule.every is not None and nth % rule.every:
                 self.report((*path, "nth"), f"event {nth} is no multiple of {rule.every}", "one of 'nth' and 'every'")
+        self._once(rule, path)
         if first is not None and after is not None and type(first) is type(after) and first <= after:
             self.report((*path, "first"), "no event is among the first and comes after them", "a 'first' above 'after'")
+
+    def _once(self, rule: Rule, path: Path) -> None:
+        """A connection is accepted once, and greets once in TLS: there is no second event of it to count."""
+        if "connection" not in rule.per or not set(rule.on) <= {"connect", "tls"}:
+            return
+        most = len(set(rule.on))
+        after = rule.after + 1 if isinstance(rule.after, int) else most + 1 if rule.after is not None else None
+        for key, number in (("nth", rule.nth), ("every", rule.every), ("after", after)):
+            if number is not None and number > most:
+                found = f"a connection has {most} {' and '.join(rule.on)}, so this rule never acts"
+                self.report((*path, key), found, 'per = "client" or "server", or a moment that comes again')
 
     def _per(self, rule: Rule, path: Path) -> None:
         for name in rule.per:

@@ -27,7 +27,8 @@ class NotNowError(Exception):
 class Problem:
     """One thing wrong with a scenario or an option: where, what was found, what is allowed.
 
-    `hint` says what to do next. `warning`: it is legal, and probably does not do what was meant.
+    `hint` says what to do next. `warning`: it is legal, and probably does not do what was meant. `about`: the server
+    option that decides whether it is so.
     """
 
     found: str
@@ -38,6 +39,7 @@ class Problem:
     nearest: str | None = None
     hint: str = ""
     warning: bool = False
+    about: str = ""
 
     def __str__(self) -> str:
         place = self.file + (f":{self.line}" if self.file and self.line else "")

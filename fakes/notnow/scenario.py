@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from notnow import facts, grammar, knobs
 from notnow.checks import Checks
+from notnow.doubts import Doubts
 from notnow.errors import Problem, ScenarioError, shown, unknown
 from notnow.grammar import Certificate, Expect, Rule, Server
 from notnow.toml_lines import Path, key_lines, line_of, show
@@ -141,6 +142,7 @@ class _Loader:
         scenario = self._build(document)
         Checks(scenario, document, self.report, self.warn).run()
         self.stop_if_bad()
+        Doubts(scenario, document, raw, self.warn).run()
         phases = tuple(_typed(scenario.protocol, phase) for phase in scenario.phases)
         return replace(scenario, phases=phases, warnings=tuple(sorted(self.warnings, key=lambda p: p.line or 0)))
 

@@ -11,16 +11,18 @@ scenario, a knob or an option does not hold; then nothing was started. `try` has
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import IO, Any
 
 import click
 
 from notnow import __version__
-from notnow.errors import FakeError, ScenarioError, StartError, unknown
+from notnow.errors import FakeError, ScenarioError, ScenarioWarning, StartError, unknown
 from notnow.terminal import safe_lines
 
 COMMANDS = ("demo", "list", "show", "serve", "try", "conduct", "check", "schema")
@@ -60,6 +62,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        ctx.with_resource(_warnings_in_words())
         try:
             return super().invoke(ctx)
         except ScenarioError as error:
@@ -68,6 +71,23 @@ class Commands(click.Group):
             raise Refused([error.strerror or error]) from None
         except FakeError as error:
             raise click.ClickException(safe_lines(str(error))) from error
+
+
+@contextlib.contextmanager
+def _warnings_in_words() -> Iterator[None]:
+    """What a scenario says in vain is told on standard error, as `notnow check` has it."""
+
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: Any) -> None:
+        if issubclass(category, ScenarioWarning):
+            click.echo(safe_lines(f"{filename}:{lineno}: warning: {message}"), err=True)
+        else:
+            before(message, category, filename, lineno, *more)
+
+    with warnings.catch_warnings():
+        before = warnings.showwarning
+        warnings.showwarning = show  # type: ignore[assignment]
+        warnings.simplefilter("default", ScenarioWarning)
+        yield
 
 
 @click.group(

@@ -21,7 +21,7 @@ def command(ctx: click.Context, files: Sequence[str]) -> None:
     """Validate scenario files; a directory stands for all that is in it.
 
     A line on standard error for each fault: file and line, key, what was found, what is allowed. Exit code 0 if
-    there is none, else 2.
+    there is none, else 2. What is legal and can do nothing is a warning, and leaves the exit code at 0.
 
     \b
     Examples:
@@ -31,7 +31,10 @@ def command(ctx: click.Context, files: Sequence[str]) -> None:
     bad = False
     for file in _expand(files):
         try:
-            click.echo(f"{file}: ok ({_size(_load(file))})")
+            scenario = _load(file)
+            for problem in scenario.warnings:
+                click.echo(str(problem), err=True)
+            click.echo(f"{file}: ok ({_size(scenario)})")
         except ScenarioError as error:
             bad = True
             for problem in error.problems:

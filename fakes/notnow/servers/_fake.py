@@ -97,6 +97,7 @@ class Fake(Assertions):
         if found.protocol != self.protocol:
             problem = Problem(f"{found.name!r} is a scenario for {found.protocol}", allowed=f"one for {self.protocol}")
             raise ScenarioError([problem])
+        catalogue.tell(found, self.options.given)
         return found
 
     # ---- life ----------------------------------------------------------------------------------

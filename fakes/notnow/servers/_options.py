@@ -20,6 +20,7 @@ class Options:
         for name in given:
             if name in SERVER_OPTIONS and name not in allowed:
                 raise _bad(f"{name!r} is no option of {protocol} servers", ", ".join(sorted(allowed)))
+        self.given = frozenset(k for k, v in given.items() if k in SERVER_OPTIONS and v is not None)
         self.knobs = {k: v for k, v in given.items() if k not in SERVER_OPTIONS}
         self.clock: Clock = given.get("clock") or RealClock()
         self.seed: int = _checked(given, "seed", int, "a whole number", secrets.randbelow(2**31))
