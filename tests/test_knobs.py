@@ -88,7 +88,7 @@ def test_a_placeholder_alone_keeps_the_type_of_its_knob() -> None:
 
 def test_placeholders_in_text_and_their_seconds_and_braces() -> None:
     rule = 'on = "connect"\nreply = "421 {who} back in {wait.seconds} s {{not a knob}} {client}"'
-    made = scenario('who = "a{b}"\nwait = "2m"', rule)
+    made = scenario('who = "x"\nwait = "2m"', rule, who="a{b}")
     (line,) = made.phases[0].rules[0].reply or ()
     assert render(line, lambda name: f"<{name}>") == "421 a{b} back in 120 s {not a knob} <client>"
 
@@ -122,15 +122,15 @@ def test_a_default_has_a_type_that_a_knob_can_have(default: str) -> None:
     assert "allowed: text, a number, true or false, or a list" in problem(f"a = {default}", 'on = "mail"\nnth = "{a}"')
 
 
-def test_the_value_of_a_knob_is_no_template() -> None:
+def test_a_value_that_is_given_is_no_template() -> None:
     for reply in ("{text}", "421 {text}"):
-        made = scenario('text = "421 {nobody} }{"', f'on = "connect"\nreply = "{reply}"')
+        made = scenario('text = "421 x"', f'on = "connect"\nreply = "{reply}"', text="421 {nobody} }{")
         (line,) = made.phases[0].rules[0].reply or ()
         assert render(line, lambda name: f"<{name}>").endswith("421 {nobody} }{")
 
 
 def test_a_knob_with_several_lines() -> None:
-    made = scenario('text = ["421-{a}", "421 b"]', 'on = "connect"\nreply = "{text}"')
+    made = scenario('text = ["421 x"]', 'on = "connect"\nreply = "{text}"', text=["421-{a}", "421 b"])
     assert [render(line, str) for line in made.phases[0].rules[0].reply or ()] == ["421-{a}", "421 b"]
 
 
@@ -173,3 +173,60 @@ def test_a_knob_may_be_named_like_the_first_half_of_a_placeholder() -> None:
 def test_with_knobs_keeps_what_was_given_before() -> None:
     made = scenario("a = 1\nb = 2", 'on = "connect"\nover = "{a}"\ntimes = "{b}"\nclose = true', a=5)
     assert dict(made.with_knobs(b=7).params) == {"a": 5, "b": 7}
+
+
+class TestPlaceholdersInADefault:
+    """A default is part of the file: what its text names is filled in where the knob is used."""
+
+    def reply(self, params: str, reply: str = "421 {text}", **values: Any) -> str:
+        made = scenario(params, f'on = "connect"\nreply = "{reply}"', 'lasts = "1h"', **values)
+        (line,) = made.phases[0].rules[0].reply or ()
+        return render(line, lambda name: f"<{name}>")
+
+    def test_live_ones(self) -> None:
+        assert self.reply('text = "back in {left.seconds} s, {client}"') == "421 back in <left.seconds> s, <client>"
+        assert self.reply('text = "421 {client}"', reply="{text}") == "421 <client>"
+        assert self.reply('text = ["421 {client}"]', reply="{text}") == "421 <client>"
+
+    def test_other_knobs(self) -> None:
+        params = 'text = "{who} for {outage.seconds} s"\nwho = "{name_}"\nname_ = "ann"\noutage = "2m"'
+        assert self.reply(params) == "421 ann for 120 s"
+        assert self.reply(params, who="{x}") == "421 {x} for 120 s"
+        assert self.reply(params, text="bob") == "421 bob"
+
+    def test_braces(self) -> None:
+        assert self.reply('text = "{{client}} }}{{"') == "421 {client} }{"
+
+    def test_alone_it_keeps_the_type_of_the_other(self) -> None:
+        made = scenario('cap = 3\nmost = "{cap}"', 'on = "connect"\nover = "{most}"\nclose = true', most="5")
+        assert (made.params["most"], made.phases[0].rules[0].over) == (5, 5)
+        made = scenario('cap = 3\nmost = "{cap}"', 'on = "connect"\nover = "{most}"\nclose = true', cap=7)
+        assert made.phases[0].rules[0].over == 7
+
+    def test_given_again_it_is_still_the_default(self) -> None:
+        made = scenario('text = "{client}"\nn = 1', 'on = "connect"\nnth = "{n}"\nreply = "421 {text}"')
+        (line,) = made.with_knobs(n=2).phases[0].rules[0].reply or ()
+        assert line == "421 {client}"
+
+    @pytest.mark.parametrize(
+        ("params", "rule", "message"),
+        [
+            ('text = "{clinet}"', 'reply = "421 {text}"', "there is no placeholder {clinet}, in the default of the knob 'text'"),
+            ('text = "{client}"', 'where = { client = "{text}" }', "{client}, in the default of the knob 'text', is known only"),
+            ('a = "{b}"\nb = "{a}"', 'reply = "421 {a}"', "the knob 'a' stands in its own default, by way of a and b"),
+            ('text = "{left.seconds}"', 'reply = "421 {text}"', "this phase has no end that a clock could tell"),
+        ],
+    )  # fmt: skip
+    def test_ones_that_have_no_value(self, params: str, rule: str, message: str) -> None:
+        assert message in problem(params, f'on = "connect"\n{rule}')
+
+
+@pytest.mark.parametrize(("protocol", "known"), [("smtp", False), ("ftp", True), ("http", False)])
+def test_only_the_placeholders_of_the_protocol_are_offered(protocol: str, known: bool) -> None:
+    said = 'reply = "421 {port1}"' if protocol != "http" else 'body = "{port1}"'
+    on = {"smtp": "mail", "ftp": "pasv", "http": "request"}[protocol]
+    with pytest.raises(ScenarioError) as caught:
+        loads(f'protocol = "{protocol}"\n[[phase]]\n[[phase.rule]]\non = "{on}"\n{said}\n')
+    (found,) = caught.value.problems
+    assert ("{p1}" in found.allowed, "{host}" in found.allowed) == (known, True)
+    assert found.nearest == ("p1" if known else "port")

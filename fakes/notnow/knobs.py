@@ -110,10 +110,20 @@ def settle(defaults: Mapping[str, Any], given: Mapping[str, Any], report: Report
             report((), unknown("knob", name, sorted(defaults)))
             continue
         try:
-            values[name] = coerce(name, defaults[name], value)
+            values[name] = coerce(name, _typed(defaults[name], defaults), value)
         except ValueError as error:
             report((), Problem(f"knob {name!r} is {value!r}", allowed=str(error)))
     return values
+
+
+def _typed(default: Any, defaults: Mapping[str, Any]) -> Any:
+    """What gives a knob its type: a default that is nothing but another knob has the type of that one."""
+    for _ in defaults:
+        alone = _BRACES.fullmatch(default) if isinstance(default, str) else None
+        if alone is None or alone[1] not in defaults:
+            break
+        default = defaults[alone[1]]
+    return default
 
 
 def _is_plain(default: Any) -> bool:
@@ -126,12 +136,21 @@ def _is_plain(default: Any) -> bool:
 
 
 class Filler:
-    """Puts the values of knobs into a scenario; remembers which knobs something used."""
+    """Puts the values of knobs into a scenario; remembers which knobs something used.
 
-    def __init__(self, values: Mapping[str, Any], report: Report) -> None:
+    A default is part of the file, so the placeholders in it are filled in where it is used. A value that was given is
+    data, and its braces are braces. `live` are the placeholders that a reply of this protocol may hold.
+    """
+
+    def __init__(
+        self, values: Mapping[str, Any], report: Report, defaults: Mapping[str, Any], live: frozenset[str] = LIVE
+    ) -> None:
         self.values = values
         self.used: set[str] = set()
-        self._report = report
+        self._report, self._live = report, live
+        self._templates = {name for name, default in defaults.items() if values.get(name) == default}
+        self._filling: list[str] = []  # the knobs whose defaults are being filled in
+        self._defaults = defaults
 
     def fill(self, node: Any, path: Path = (), live: bool = False) -> Any:
         if isinstance(node, str):
@@ -145,9 +164,32 @@ class Filler:
     def _text(self, text: str, path: Path, live: bool) -> Any:
         alone = _BRACES.fullmatch(text)
         if alone and alone[1] in self.values:
-            self.used.add(alone[1])
-            return _literal(self.values[alone[1]]) if live else self.values[alone[1]]
+            return self._value(alone[1], path, live)
         return _BRACES.sub(lambda match: self._piece(match, path, live), text)
+
+    def _value(self, name: str, path: Path, live: bool) -> Any:
+        """The value of a knob, in its type; where `render` comes after us, with its braces escaped."""
+        self._use(name)
+        value = self.values[name]
+        if name not in self._templates:
+            return _literal(value) if live else value
+        if name in self._filling:
+            found = f"the knob {name!r} stands in its own default, by way of {' and '.join(self._filling)}"
+            self._report(("params", name), Problem(found, allowed="a default without it"))
+            return ""
+        self._filling.append(name)
+        try:
+            return self.fill(value, path, live)
+        finally:
+            self._filling.pop()
+
+    def _use(self, name: str) -> None:
+        """Something uses this knob, and so whatever its default names, even if another value was given."""
+        if name not in self.used:
+            self.used.add(name)
+            for inner in live_names(str(self._defaults.get(name, ""))):
+                if (base := inner.partition(".")[0]) in self.values:
+                    self._use(base)
 
     def _piece(self, match: re.Match[str], path: Path, live: bool) -> str:
         name = match[1]
@@ -155,27 +197,43 @@ class Filler:
             return match[0] if live else match[0][0]
         base, _, unit = name.partition(".")
         if base in self.values and unit in ("", *_OF_DURATIONS):
-            span = parse_duration(self.values[base])
-            if not unit or span is not None:
-                self.used.add(base)
-                value = f"{span * _OF_DURATIONS[unit]:.15g}" if unit and span is not None else str(self.values[base])
-                return _literal(value) if live else value
-        if live and name in LIVE:
+            value = self._value(base, path, live)
+            span = parse_duration(value)
+            if not unit:
+                return str(value)
+            if span is not None:
+                return f"{span * _OF_DURATIONS[unit]:.15g}"
+        if live and name in self._live:
             return match[0]
         self._report(path, self._unknown(name, live))
         return match[0]
 
     def _unknown(self, name: str, live: bool) -> Problem:
-        if name in LIVE:
-            return Problem(f"{{{name}}} is known only while the fake runs", allowed="in the text of a reply")
+        knob = f", in the default of the knob {self._filling[-1]!r}," if self._filling else ""
+        if name in self._live:
+            return Problem(f"{{{name}}}{knob} is known only while the fake runs", allowed="in the text of a reply")
         durations = [name for name, value in self.values.items() if parse_duration(value) is not None]
         known = [*self.values, *(f"{name}.{unit}" for name in durations for unit in _OF_DURATIONS)]
-        known += sorted(LIVE) if live else []
+        known += sorted(self._live) if live else []
+        meant = _SYNONYMS.get(name.lower())
         return Problem(
-            f"there is no placeholder {{{name}}}",
-            allowed=", ".join(f"{{{k}}}" for k in known) + "; {{ for a brace",
-            nearest=nearest(name, known),
+            f"there is no placeholder {{{name}}}{knob.rstrip(',')}",
+            allowed=", ".join(f"{{{k}}}" for k in known) + "; {{ for a brace" if known else "{{ for a brace",
+            nearest=meant if meant in known else nearest(name, known),
         )
+
+
+_SYNONYMS = {
+    "port1": "p1", "port2": "p2", "p0": "p1", "ip": "client", "address": "client", "peer": "client", "hostname": "host",
+    "server": "host", "max": "limit", "cap": "limit", "retry_after": "wait.seconds", "left": "left.seconds",
+    "wait": "wait.seconds", "reset": "reset.seconds", "date": "left.date", "seconds": "left.seconds",
+    "data_port": "data.port", "dataport": "data.port",
+}  # fmt: skip
+
+
+def live_for(protocol: object) -> frozenset[str]:
+    """The placeholders that a reply of this protocol may hold."""
+    return LIVE if protocol == "ftp" else LIVE - LATE
 
 
 _SAID = ("reply", "headers", "body", "altsvc", "origin")

@@ -131,7 +131,7 @@ class _Loader:
             defaults = {}
         settled = knobs.settle(defaults, values, self._report_knob)
         self.stop_if_bad()
-        filler = knobs.Filler(settled, self.report)
+        filler = knobs.Filler(settled, self.report, defaults, knobs.live_for(raw.get("protocol")))
         filled = {k: filler.fill(v, (k,)) for k, v in raw.items() if k != "params"}
         for unused in [k for k in defaults if k not in filler.used]:
             self.report(
