@@ -134,7 +134,7 @@ def test_settle_sees_what_clients_have_sent():
             raw.send("NOOP\r\n")
             fake.settle()
             assert fake.journal.count("noop") == n
-            assert raw.sock.recv(100) == b"250 OK\r\n"
+            assert raw.sock.recv(100) == b"250 2.0.0 Ok\r\n"
 
 
 def test_many_threads_may_settle_at_once():

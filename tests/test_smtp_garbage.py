@@ -69,7 +69,7 @@ class TestLines:
         with Raw(fake).hello() as raw:
             raw.send(b"NOOP " + b"x" * (length - 5) + b"\r\nNOOP\r\n")
             assert raw.reply()[:3] == ("250" if length <= 12_288 else "500")
-            assert raw.reply() == "250 OK"
+            assert raw.reply() == "250 2.0.0 Ok"
 
     def test_a_long_line_of_credentials(self, fake):
         with Raw(fake).hello() as raw:
@@ -198,7 +198,7 @@ class TestFloods:
             for i in range(1, 11):
                 raw.send(b"NOOP\r\n" * 10_000)
                 fake.wait_for(lambda j, n=i * 10_000: j.count("noop") == n, timeout=60)
-                assert raw.exactly(len(b"250 OK\r\n") * 10_000) == b"250 OK\r\n" * 10_000
+                assert raw.exactly(len(b"250 2.0.0 Ok\r\n") * 10_000) == b"250 2.0.0 Ok\r\n" * 10_000
             assert fake.journal.count("noop") == 100_000
             assert len(fake.journal) == 20_000
             assert fake.journal.dropped == 80_002
@@ -229,7 +229,7 @@ class TestFloods:
             fake.loop.call_soon_threadsafe(time.sleep, 0.05)  # until both have said it all
             flood.send(b"NOOP flood\r\n" * 5000)
             assert other.say("NOOP other").startswith("250")
-            flood.exactly(len(b"250 OK\r\n") * 5000)
+            flood.exactly(len(b"250 2.0.0 Ok\r\n") * 5000)
             asked = [x.request for x in fake.journal]
             assert asked.index("NOOP other") < len(asked) / 2
 

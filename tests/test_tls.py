@@ -116,7 +116,7 @@ class TestHandshake:
             raw.send("STARTTLS\r\nMAIL FROM:<evil@client.test>\r\n")
             assert raw.reply().startswith("220")
             raw.wrap(trusting(fake))
-            assert raw.say("NOOP") == "250 OK"
+            assert raw.say("NOOP") == "250 2.0.0 Ok"
             assert "evil" not in str(list(fake.journal.as_dicts()))
 
     def test_starttls_with_an_argument(self):

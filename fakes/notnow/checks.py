@@ -50,6 +50,7 @@ class Checks:
         given: list[tuple[Path, object, tuple[str, ...]]] = [
             (("server", "files"), server.files, ("ftp",)),
             (("server", "quota"), server.quota, ("ftp",)),
+            (("server", "limits"), server.limits, ("smtp",)),
             (("server", "users"), server.users, ("smtp", "ftp")),
             (("server", "max_streams"), server.max_streams, ("http",)),
             (("expect", "no_partial_files"), expect.no_partial_files, ("ftp",)),

@@ -351,6 +351,16 @@ class Phase(Table):
     rule: list[Rule] = Field(default_factory=list, description="Its rules; the first that matches wins.")
 
 
+class Limits(Table):
+    """What an SMTP server takes on one connection: announced by LIMITS (RFC 9422), and enforced with 452."""
+
+    mailmax: Count | None = Field(default=None, description="So many messages.")
+    rcptmax: Count | None = Field(default=None, description="So many recipients of one message.")
+    rcptdomainmax: Count | None = Field(
+        default=None, description="So many domains among the recipients of one message."
+    )
+
+
 class Server(Table):
     """How the fake is set up."""
 
@@ -367,6 +377,10 @@ class Server(Table):
     max_streams: Count | None = Field(
         default=None,
         description="How many streams at a time an HTTP/2 server announces that it allows; `over` at `request` refuses more.",
+    )
+    limits: Limits | None = Field(
+        default=None,
+        description="What an SMTP server announces with LIMITS (RFC 9422) and keeps to, such as { rcptmax = 50 }. A limit with a 421 is a rule with `over` or `nth`.",
     )
     quota: Size | None = Field(default=None, description='How much an FTP server has room for, such as "10MB".')
 
@@ -460,7 +474,7 @@ class Document(Table):
     expect: Expect = Field(default_factory=Expect, description="What a well-behaved client achieves here.")
 
 
-TABLES: tuple[type[Table], ...] = (Document, Phase, Rule, Fault, Server, Certificate, Expect)
+TABLES: tuple[type[Table], ...] = (Document, Phase, Rule, Fault, Server, Limits, Certificate, Expect)
 
 
 def json_schema() -> dict[str, Any]:

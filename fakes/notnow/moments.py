@@ -84,14 +84,16 @@ _SMTP = _with_verbs({
     "auth": _command("AUTH, once the credentials are in (RFC 4954).", "user"),
     "mail": _command("MAIL FROM: a mail transaction begins.", *_MAIL, lasts=True, attempt=True),
     "rcpt": _command("RCPT TO, for each recipient.", *_MAIL, "recipient"),
-    "data": _command("The DATA command.", *_MAIL, "recipient"),
+    "data": _command("The DATA command, or the first BDAT of a message (RFC 3030).", *_MAIL, "recipient"),
     "body": Moment(
         "In the middle of the message, after the first bytes of it or after `after_bytes`.",
         faults=(_REPLY | {"after_bytes"}) - {"keep"},
         facts=frozenset({*_MAIL, "recipient"}),
         body=True,
     ),
-    "message": Moment("The final dot: the message is all there.", facts=frozenset({*_MAIL, "recipient", "header"})),
+    "message": Moment(
+        "The final dot, or BDAT LAST: the message is all there.", facts=frozenset({*_MAIL, "recipient", "header"})
+    ),
     "rset": _command("RSET."),
     "noop": _command("NOOP."),
     "quit": _command("QUIT."),

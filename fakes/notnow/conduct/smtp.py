@@ -108,10 +108,21 @@ def _survives(run: Run) -> Finding:
 
 
 def _content_after(session: Session, told: Exchange) -> Evidence | None:
-    """The lines of a message that were taken for commands, or came when nobody listened any more."""
+    """The lines of a message that were taken for commands, or came when nobody listened any more.
+
+    A chunk is no such thing: it leaves together with its BDAT (RFC 3030 §2).
+    """
+    if _is_chunk(told.request):
+        return None
     for verb, words, proof in _later(session, told):
+        if _is_chunk(words):
+            return None
         return proof if words and verb not in _VERBS else None
     return None
+
+
+def _is_chunk(request: str) -> bool:
+    return request[:5].upper() == "BDAT "
 
 
 def _hung(session: Session, told: Exchange) -> float:

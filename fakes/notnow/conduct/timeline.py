@@ -196,6 +196,8 @@ def _lines(exchange: Exchange) -> Iterable[tuple[str, str]]:
     if data:
         yield "D", data
     rest = lines[len(before) :]
+    if not rest and not data and exchange.moment == "data" and exchange.fault is None and not exchange.closed:
+        return  # a chunk that ends a message: its reply is the message's (RFC 3030 §2)
     if not rest and not data:
         rest = ["(closes without a word)" if exchange.closed else "(says nothing)"]
     elif rest and exchange.closed:

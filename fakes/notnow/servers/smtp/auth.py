@@ -1,38 +1,89 @@
-"""AUTH PLAIN and LOGIN (RFC 4954, RFC 4616) without I/O: what to ask a client for, and what its answers mean.
+"""AUTH (RFC 4954) without I/O: what to ask a client for, and what its answers mean.
 
 A mechanism is a generator. It yields the next challenge, is sent the client's answer as it came (base64), and
-returns the name and the password. It raises `Refusal` with the reply to an answer that is none.
+returns the credentials. It raises `Refusal` with the reply to an answer that is none.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hmac
+import json
+import re
+import secrets
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 
-Dialogue = Generator[str, str, tuple[str, str]]
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who a client says that it is. `proven(password)` is true if it knows the user's password (or token); `trouble`
+    is the challenge that tells it why not, where the mechanism has one before the reply.
+    """
+
+    user: str
+    proven: Callable[[str], bool]
+    trouble: str | None = None
+
+
+Dialogue = Generator[str, str, Credentials]
 
 
 class Refusal(Exception):  # noqa: N818 (a reply, and no error of ours)
     """The answer is none; `str()` is the reply."""
 
 
-def plain(initial: str) -> Dialogue:
+def plain(initial: str, host: str) -> Dialogue:  # noqa: ARG001 (a mechanism is told our name)
     """RFC 4616: one answer, which holds whom to act as, the name and the password."""
     answer = decoded(initial or (yield ""))
     parts = answer.split("\0")
     if len(parts) != 3:
         raise Refusal("501 5.5.2 Error: cannot split the credentials")
-    return parts[1], parts[2]
+    return Credentials(parts[1], _is(parts[2]))
 
 
-def login(initial: str) -> Dialogue:
+def login(initial: str, host: str) -> Dialogue:  # noqa: ARG001
     """The name and the password, each asked for; documented nowhere, and spoken by everybody."""
     user = decoded(initial or (yield "Username:"))
-    return user, decoded((yield "Password:"))
+    return Credentials(user, _is(decoded((yield "Password:"))))
 
 
-MECHANISMS: dict[str, Callable[[str], Dialogue]] = {"PLAIN": plain, "LOGIN": login}
+def cram_md5(initial: str, host: str) -> Dialogue:
+    """RFC 2195: a text of ours, and its keyed digest. The password itself is never said."""
+    if initial:  # RFC 4954 §4: the server speaks first
+        raise Refusal("501 5.7.0 Error: CRAM-MD5 has no initial response")
+    challenge = f"<{secrets.randbelow(10**16)}.{secrets.randbelow(10**10)}@{host}>"
+    user, space, digest = decoded((yield challenge)).rpartition(" ")
+    if not space or not re.fullmatch("[0-9a-f]{32}", digest):
+        raise Refusal("501 5.5.2 Error: cannot split the credentials")
+    return Credentials(
+        user,
+        lambda password: hmac.compare_digest(digest, hmac.digest(password.encode(), challenge.encode(), "md5").hex()),
+    )
+
+
+_XOAUTH2 = re.compile("user=([^\1]*)\1auth=Bearer ([^\1]*)\1\1", re.IGNORECASE)
+
+
+def xoauth2(initial: str, host: str) -> Dialogue:  # noqa: ARG001
+    """Google's and Microsoft's: a name and a token. A wrong one is told in a challenge, which the client answers with
+    an empty line, and then with 535 (developers.google.com/workspace/gmail/imap/xoauth2-protocol).
+    """
+    found = _XOAUTH2.fullmatch(decoded(initial or (yield "")))
+    if found is None:
+        raise Refusal("501 5.5.2 Error: cannot split the credentials")
+    told = {"status": "401", "schemes": "bearer", "scope": "https://mail.google.com/"}
+    return Credentials(found[1], _is(found[2]), trouble=json.dumps(told, separators=(",", ":")))
+
+
+def _is(given: str) -> Callable[[str], bool]:
+    return lambda password: hmac.compare_digest(given.encode("utf-8", "replace"), password.encode("utf-8", "replace"))
+
+
+MECHANISMS: dict[str, Callable[[str, str], Dialogue]] = {
+    "PLAIN": plain, "LOGIN": login, "CRAM-MD5": cram_md5, "XOAUTH2": xoauth2,
+}  # fmt: skip
 
 
 def challenge(text: str) -> str:

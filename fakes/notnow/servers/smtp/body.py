@@ -50,6 +50,29 @@ class Body:
         return bytes((kept.replace(b"\r\n.", b"\r\n") if b"\r\n." in kept else kept)[2:])
 
 
+class Chunks:
+    """A message as it comes in pieces whose sizes are told (RFC 3030 §2): `size` counts all of them, and what is beyond
+    `limit` is not kept.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.size = 0
+        self.too_large = False
+        self._limit = limit
+        self._kept = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        self.size += len(data)
+        self.too_large = self.size > self._limit
+        if self.too_large:
+            self._kept.clear()
+        else:
+            self._kept += data
+
+    def content(self) -> bytes:
+        return bytes(self._kept)
+
+
 class LazyHeaders(Mapping[str, str]):
     """The headers of a message by their lower-case names, parsed when a rule asks for one."""
 

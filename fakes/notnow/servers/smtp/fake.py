@@ -8,19 +8,20 @@ import re
 import socket
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email import policy
 from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from notnow.actions import Script
+from notnow.grammar import Limits
 from notnow.journal import Connection, Exchange
 from notnow.names import bracketed
 from notnow.servers._fake import Fake
-from notnow.servers.smtp.session import Session, bare, masked
+from notnow.servers.smtp.session import Session, masked
 
 if TYPE_CHECKING:
-    from aiosmtpd.smtp import Envelope as Transaction
+    from notnow.servers.smtp.envelope import Transaction
 
 _MESSAGE_ID = re.compile(rb"^message-id:\s*(<[^>\r\n]+>)", re.IGNORECASE | re.MULTILINE)
 MOST_KEPT = 256 * 1024 * 1024  # bytes of accepted mail that are kept
@@ -31,6 +32,8 @@ class Envelope:
     """What SMTP said of a message: `sender` (empty for a bounce), `recipients`, and who was logged in.
 
     `content` are the bytes as they came, `at` is scenario seconds, `connection` the number in the journal.
+    `parameters` are those of MAIL by their upper-case names, such as those of DSN (RFC 3461), with xtext decoded;
+    `recipient_parameters` those of RCPT, an entry for each of `recipients`.
     """
 
     sender: str
@@ -39,6 +42,8 @@ class Envelope:
     at: float
     connection: int
     user: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    recipient_parameters: tuple[Mapping[str, str], ...] = ()
 
 
 class Message(EmailMessage):
@@ -84,6 +89,11 @@ class FakeSMTP(Fake):
         return f"{'smtps' if self.tls == 'implicit' else 'smtp'}://{bracketed(self.host)}:{self.port}"
 
     @property
+    def limits(self) -> Limits:
+        """What the scenario allows on one connection (RFC 9422)."""
+        return self.scenario.server.limits or Limits()
+
+    @property
     def messages(self) -> list[Message]:
         """The accepted mail, in the order in which it came."""
         kept = list(self._kept)
@@ -95,12 +105,14 @@ class FakeSMTP(Fake):
         content = transaction.content
         assert isinstance(content, bytes)
         envelope = Envelope(
-            bare(transaction.mail_from) or "",
+            transaction.mail_from or "",
             tuple(transaction.rcpt_tos),
             content,
             self.clock.now(),
             record.number,
             None if user is None else str(user),
+            transaction.parameters,
+            tuple(transaction.recipient_parameters),
         )
         self._kept.append(envelope)
         self._kept_bytes += len(content)

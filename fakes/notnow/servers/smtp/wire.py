@@ -14,7 +14,6 @@ import asyncio
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from aiosmtpd.smtp import SMTP, TLSSetupException
-from aiosmtpd.smtp import Envelope as Transaction
 from aiosmtpd.smtp import Session as SMTPState
 
 from notnow.actions import Script
@@ -22,6 +21,7 @@ from notnow.events import Ended, Known
 from notnow.journal import Connection, Exchange
 from notnow.servers import tls
 from notnow.servers._dialogue import Dialogue
+from notnow.servers.smtp.envelope import Transaction
 
 if TYPE_CHECKING:
     from notnow.servers.smtp.fake import FakeSMTP

@@ -1,0 +1,24 @@
+"""What a mail transaction knows: aiosmtpd's envelope, and what it leaves out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiosmtpd.smtp import Envelope
+
+if TYPE_CHECKING:
+    from notnow.servers.smtp.body import Chunks
+    from notnow.servers.smtp.parameters import Parameters
+
+
+class Transaction(Envelope):
+    """An envelope that is being filled. `mail_from` is None before MAIL, and empty for the null sender.
+
+    `recipient_parameters` has an entry for each of `rcpt_tos`. `chunks` is what BDAT has brought so far, None before it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parameters: Parameters = {}
+        self.recipient_parameters: list[Parameters] = []
+        self.chunks: Chunks | None = None

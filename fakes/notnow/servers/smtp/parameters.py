@@ -1,0 +1,125 @@
+"""The parameters of MAIL and RCPT (RFC 5321 §4.1.2) without I/O: which there are, and what their values may be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+Parameters = dict[str, str]  # by their upper-case names; xtext is decoded, and a parameter without a value has ""
+Reader = Callable[[str], str]  # gives the value as it is meant, or raises ValueError
+
+
+def read(text: str, known: Mapping[str, Reader]) -> tuple[Parameters, str | None]:
+    """What stands behind a path, and the reply that refuses it; None where all of it holds.
+
+    What is wrong is among the parameters all the same, as it came: a rule may take it.
+    """
+    found: Parameters = {}
+    refusals: list[str] = []
+    for word in text.split():
+        name, given, value = word.partition("=")
+        name = name.upper()
+        refusal = _wrong(name, bool(given), value, known, found)
+        if refusal is None:
+            try:
+                value = known[name](value)
+            except ValueError as why:
+                refusal = f"501 5.5.4 Error: {name} {why}"
+        if refusal is not None:
+            refusals.append(refusal)
+        found.setdefault(name, value)
+    return found, next(iter(refusals), None)
+
+
+_KEYWORD = re.compile(r"[A-Z0-9][A-Z0-9-]*")
+_VALUE = re.compile(r"[^\x00-\x20\x7f=]+")  # RFC 5321 §4.1.2, and non-ASCII as RFC 6531 §3.3 has it
+
+
+def _wrong(name: str, given: bool, value: str, known: Mapping[str, Reader], found: Parameters) -> str | None:
+    """The refusal of a parameter for which its value does not matter."""
+    if not _KEYWORD.fullmatch(name) or (given and not _VALUE.fullmatch(value)):
+        return "501 5.5.4 Error: syntax error in parameters"
+    if name not in known:
+        return f"555 5.5.4 Error: parameter {name} not recognized or not implemented"  # RFC 5321 §4.1.1.11
+    if name in found:  # RFC 3461 §4 of its own parameters, and no other is of use twice
+        return f"501 5.5.4 Error: parameter {name} given twice"
+    return None
+
+
+# ---- values --------------------------------------------------------------------------------------
+
+
+def _nothing(value: str) -> str:
+    if value:
+        raise ValueError("takes no value")
+    return ""
+
+
+def _one_of(*choices: str) -> Reader:
+    def reader(value: str) -> str:
+        if value.upper() not in choices:
+            raise ValueError(f"can only be {', '.join(choices)}")
+        return value.upper()
+
+    return reader
+
+
+def _size(value: str) -> str:
+    """RFC 1870 §3: at most 20 digits."""
+    if not re.fullmatch(r"[0-9]{1,20}", value):
+        raise ValueError("is a number of octets")
+    return value
+
+
+_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
+
+
+def xtext(value: str) -> str:
+    """The text that xtext stands for (RFC 3461 §4). Raises ValueError."""
+    if not _XTEXT.fullmatch(value):
+        raise ValueError("is no xtext")
+    return re.sub(r"\+([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), value)
+
+
+def _on_behalf(value: str) -> str:
+    """RFC 4954 §5: who offers AUTH takes the parameter, a mailbox or `<>`, and may ignore it."""
+    if not value:
+        raise ValueError("is a mailbox or <>")
+    return xtext(value)
+
+
+def _envid(value: str) -> str:
+    """RFC 3461 §4.4: at most 100 characters, printable ones."""
+    if not value or len(value) > 100 or not re.fullmatch(r"[ -~]+", decoded := xtext(value)):
+        raise ValueError("is xtext of 1 to 100 printable characters")
+    return decoded
+
+
+_CONDITIONS = ("SUCCESS", "FAILURE", "DELAY")
+
+
+def _notify(value: str) -> str:
+    """RFC 3461 §4.1: NEVER alone, or a list of conditions."""
+    wanted = value.upper().split(",")
+    if wanted != ["NEVER"] and not all(word in _CONDITIONS for word in wanted):
+        raise ValueError(f"is NEVER, or some of {', '.join(_CONDITIONS)}")
+    return ",".join(wanted)
+
+
+def _orcpt(value: str) -> str:
+    """RFC 3461 §4.2: a type, a semicolon and an address in xtext; RFC 6533 §3 has another encoding for utf-8."""
+    kind, _, address = value.partition(";")
+    if len(value) > 500 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", kind) or not address:
+        raise ValueError("is a type, a semicolon and an address")
+    return f"{kind};{address if kind.lower() == 'utf-8' else xtext(address)}"
+
+
+MAIL: Mapping[str, Reader] = {
+    "SIZE": _size,  # RFC 1870
+    "BODY": _one_of("7BIT", "8BITMIME", "BINARYMIME"),  # RFC 6152, RFC 3030 §3
+    "SMTPUTF8": _nothing,  # RFC 6531
+    "AUTH": _on_behalf,
+    "RET": _one_of("FULL", "HDRS"),  # RFC 3461 §4.3
+    "ENVID": _envid,
+}
+RCPT: Mapping[str, Reader] = {"NOTIFY": _notify, "ORCPT": _orcpt}

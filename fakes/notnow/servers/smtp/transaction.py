@@ -1,0 +1,313 @@
+"""A mail transaction (RFC 5321 §3.3): MAIL, RCPT, and the message, by DATA or in the chunks of BDAT (RFC 3030)."""
+
+# ruff: noqa: N802 (the names of aiosmtpd's methods)
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from notnow.actions import Watch
+from notnow.events import Asked, Ended, Heard, Reached
+from notnow.servers._dialogue import AS_USUAL, Manner
+from notnow.servers._wire import Over
+from notnow.servers.smtp import parameters
+from notnow.servers.smtp.asking import Asking
+from notnow.servers.smtp.body import Body, Chunks, LazyHeaders
+from notnow.servers.smtp.wire import CHUNK, LARGEST_MESSAGE, unread
+
+if TYPE_CHECKING:
+    from aiosmtpd.smtp import Session as SMTPState
+
+_SIMPLE = re.compile(r"<([A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+)>(.*)", re.DOTALL)
+_SIZE = re.compile(r"(?:^|\s)SIZE=([0-9]{1,20})(?:\s|$)", re.IGNORECASE)
+_BDAT = re.compile(r"([0-9]{1,20})(?:\s+(LAST))?", re.IGNORECASE)
+
+GREET = "503 5.5.1 Error: send EHLO first"
+NEED_MAIL = "503 5.5.1 Error: need MAIL command"
+NEED_RCPT = "503 5.5.1 Error: need RCPT command"
+NESTED = "503 5.5.1 Error: nested MAIL command"
+MALFORMED = "553 5.1.3 Error: malformed address"
+TOO_LARGE = "552 5.3.4 Error: message size exceeds fixed maximum message size"
+NOT_ASCII = "553 5.6.7 Error: non-ASCII address without SMTPUTF8"  # RFC 6531 §3.5
+
+
+class Transactions(Asking):
+    """A session that takes mail."""
+
+    mails = 0  # transactions that were begun since the greeting, or since TLS
+    chunk = 0  # octets of a BDAT that are still to come
+
+    def _create_session(self) -> SMTPState:
+        self.mails = 0
+        return super()._create_session()
+
+    @property
+    def greeted(self) -> bool:
+        return self.session.host_name is not None
+
+    def _mail_facts(self) -> dict[str, Any]:
+        return {"sender": self.envelope.mail_from, "size": self.size}
+
+    def _message_facts(self) -> dict[str, Any]:
+        return {"recipient": tuple(self.envelope.rcpt_tos), **self._mail_facts()}
+
+    # ---- paths -----------------------------------------------------------------------------------
+
+    def _path(self, keyword: str, argument: str | None) -> tuple[str | None, str]:
+        """The address and the parameters after FROM: or TO:; None where there is no address."""
+        rest = self._strip_command_keyword(keyword, argument or "")
+        address, more = self._getaddr(rest) if rest else (None, "")
+        if address is None or not rest or (more and not more[0].isspace() and rest[: -len(more)].endswith(">")):
+            return None, ""
+        return "" if address == "<>" else address, more or ""
+
+    def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
+        """aiosmtpd's parser is thorough and slow; nearly all addresses are plain."""
+        if simple := _SIMPLE.match(arg):
+            return simple[1], simple[2]
+        try:
+            return super()._getaddr(arg)
+        except Exception:  # the parser of `email.headerregistry` trips over garbage in half a dozen ways
+            return None, None
+
+    def _bad_path(self, keyword: str, command: str, argument: str | None, null: bool) -> str | None:
+        """Why FROM:<…> or TO:<…> cannot be taken; `null`: the path may be empty (RFC 5321 §4.1.1.2)."""
+        address, more = self._path(keyword, argument)
+        if not self._strip_command_keyword(keyword, argument or "") or (address == "" and not null):
+            return f"501 5.5.4 Syntax: {command} {keyword}<address> [SP <parameters>]"
+        if address is None:
+            return MALFORMED
+        if more.strip() and not self.session.extended_smtp:
+            return "501 5.5.4 Error: parameters need EHLO"
+        return None
+
+    # ---- MAIL and RCPT ---------------------------------------------------------------------------
+
+    async def smtp_MAIL(self, arg: str | None) -> None:
+        address, more = self._path("FROM:", arg)
+        given, wrong = parameters.read(more, parameters.MAIL)
+        if await self._refused(self._no_mail(arg) or wrong or _unfit(address, given)):
+            if self.envelope.mail_from is None:
+                self.fake.feed(Ended(self.record.id, "mail"))
+            return
+        if self.envelope.mail_from is not None:  # a rule insists
+            size = self.size
+            self._set_rset_state()
+            self.size = size
+        self.mails += 1
+        self.envelope.mail_from = address if address is not None else arg or ""
+        self.envelope.parameters, self.envelope.smtp_utf8 = given, "SMTPUTF8" in given
+        self._put_on_record(given)
+        await self.push("250 2.1.0 Ok")
+
+    def _no_mail(self, arg: str | None) -> str | None:
+        """Why there can be no MAIL now."""
+        limits = self.fake.limits
+        if not self.greeted:
+            return GREET
+        if self.fake.users is not None and not self.session.authenticated:
+            return "530 5.7.0 Authentication required"
+        if self.envelope.mail_from is not None:
+            return NESTED
+        if limits.mailmax is not None and self.mails >= limits.mailmax:
+            return f"452 4.7.0 Error: no more than {limits.mailmax} messages on one connection"
+        return self._bad_path("FROM:", "MAIL", arg, null=True)
+
+    async def smtp_RCPT(self, arg: str | None) -> None:
+        address, more = self._path("TO:", arg)
+        given, wrong = parameters.read(more, parameters.RCPT)
+        if await self._refused(self._no_rcpt(arg) or wrong or self._too_many(address or "")):
+            return
+        self.envelope.rcpt_tos.append(address if address is not None else arg or "")
+        self.envelope.recipient_parameters.append(given)
+        self._put_on_record(given)
+        await self.push("250 2.1.5 Ok")
+
+    def _no_rcpt(self, arg: str | None) -> str | None:
+        """Why there can be no RCPT now."""
+        if not self.greeted:
+            return GREET
+        if self.envelope.mail_from is None:
+            return NEED_MAIL
+        if self.envelope.chunks is not None:
+            return "503 5.5.1 Error: the message is on its way"
+        if wrong := self._bad_path("TO:", "RCPT", arg, null=False):
+            return wrong
+        address, _ = self._path("TO:", arg)
+        return None if (address or "").isascii() or self.envelope.smtp_utf8 else NOT_ASCII
+
+    def _too_many(self, address: str) -> str | None:
+        """RFC 5321 §4.5.3.1.10: a recipient too many is a 452, and the others stand."""
+        limits, known = self.fake.limits, self.envelope.rcpt_tos
+        if limits.rcptmax is not None and len(known) >= limits.rcptmax:
+            return f"452 4.5.3 Error: no more than {limits.rcptmax} recipients"
+        domains = {_domain(recipient) for recipient in (*known, address)}
+        if limits.rcptdomainmax is not None and len(domains) > limits.rcptdomainmax:
+            return f"452 4.5.3 Error: no more than {limits.rcptdomainmax} domains of recipients"
+        return None
+
+    def _put_on_record(self, given: parameters.Parameters) -> None:
+        """Put parameters on record, as they are meant: xtext is decoded."""
+        if given:
+            self.exchange.facts = {**(self.exchange.facts or {}), "parameters": given}
+
+    # ---- the message -----------------------------------------------------------------------------
+
+    async def smtp_DATA(self, arg: str | None) -> None:
+        if await self._refused(self._no_data(arg)):
+            return
+        await self.push("354 End data with <CR><LF>.<CR><LF>")
+        self.manner = AS_USUAL
+        try:
+            body = Body(LARGEST_MESSAGE)
+            if not await self._read(body):
+                await self._complete(body)
+        finally:
+            self._reset_transaction()
+
+    def _no_data(self, arg: str | None) -> str | None:
+        if arg:  # RFC 5321 §4.1.1: it takes no parameters
+            return "501 5.5.4 Syntax: DATA"
+        if not self.greeted:
+            return GREET
+        if self.envelope.chunks is not None:  # RFC 3030 §2
+            return "503 5.5.1 Error: DATA and BDAT in one transaction"
+        if self.envelope.parameters.get("BODY") == "BINARYMIME":  # RFC 3030 §3
+            return "503 5.5.1 Error: BINARYMIME needs BDAT"
+        return None if self.envelope.rcpt_tos else NEED_RCPT
+
+    async def _complete(self, body: Body | Chunks, manner: Manner = AS_USUAL) -> None:
+        """The message is all there. `manner`: how its reply is said, unless a rule at `message` says otherwise."""
+        facts = self._message_facts()
+        facts["size"] = body.size
+        if not body.too_large:
+            self.envelope.content = content = body.content()
+            facts |= {"header": LazyHeaders(content), "size": len(content)}
+
+        async def effect() -> None:
+            self.manner = manner if self.manner is AS_USUAL else self.manner
+            await (self.push(TOO_LARGE) if body.too_large else self._store())
+
+        await self._ask("message", f"({body.size} bytes)", effect, **facts)
+
+    async def _store(self) -> None:
+        self.exchange.facts = self.fake.keep(self.record, self.envelope, self.user)
+        await self.push("250 2.0.0 Ok: queued")
+
+    async def _read(self, body: Body) -> bool:
+        """Read to the final dot. True if the message has been answered on the way."""
+        await self._amid()
+        answered = False
+        while not body.complete:
+            if rest := body.feed(await self._more(CHUNK)):
+                unread(self._reader)[:0] = rest
+            answered = await self._passed(body) or answered
+        return answered
+
+    async def _more(self, most: int) -> bytes:
+        data = await self._reader.read(most)
+        if not data:
+            raise asyncio.IncompleteReadError(b"", None)
+        self.fake.feed(Heard(self.record.id))
+        return data
+
+    async def _amid(self) -> None:
+        """The moment `body` is decided as the message begins, and may act when its byte has come."""
+        script = self.fake.feed(Asked(self.record.id, "body", self._message_facts()), "body")
+        if script is None:
+            raise Over
+        if script.rule is not None:
+            exchange = self.fake.journal.ask(self.record, "body", "", script.phase)
+            await self.perform(script, exchange)
+            self.fake.journal.tell(exchange)
+        self.watch = next((step.bytes for step in script.steps if isinstance(step, Watch)), None)
+
+    async def _passed(self, body: Body | Chunks) -> bool:
+        """A piece has come. True if that has answered the message."""
+        if self.watch is None or body.size < self.watch:
+            return False
+        self.watch = None
+        script = self.fake.feed(Reached(self.record.id), "body")
+        if script is None:
+            return False
+        exchange = self.exchange = self.fake.journal.ask(
+            self.record, "body", f"({body.size} bytes so far)", script.phase
+        )
+        await self.perform(script, exchange)
+        return exchange.reply is not None
+
+    # ---- in chunks -------------------------------------------------------------------------------
+
+    async def _bdat(self, request: str, argument: str | None, facts: dict[str, Any]) -> None:
+        """BDAT (RFC 3030 §2). What the rules say at `data`, `body` and `message` holds for it as well; `data` is its
+        first chunk. A chunk that is refused is read all the same, and the transaction is over: none of it is kept.
+        """
+        found = _BDAT.fullmatch(argument or "")
+        self.chunk = int(found[1]) if found else 0
+        moment = "data" if self.envelope.chunks is None else "bdat"
+        await self._ask(moment, request, lambda: self.smtp_BDAT(argument), **facts)
+        if self.chunk or (found and self.exchange.refused):
+            while self.chunk:
+                self.chunk -= len(await self._more(min(CHUNK, self.chunk)))
+            self._reset_transaction()
+
+    async def smtp_BDAT(self, arg: str | None) -> None:
+        found = _BDAT.fullmatch(arg or "")
+        if await self._refused(self._no_bdat() if found else "501 5.5.4 Syntax: BDAT <size> [LAST]"):
+            return
+        manner = self.manner
+        if manner.instead and manner.instead[0].startswith("3"):  # what a rule has DATA say is no answer to a chunk
+            self.manner = manner = replace(manner, instead=None)
+        if (body := self.envelope.chunks) is None:
+            body = self.envelope.chunks = Chunks(LARGEST_MESSAGE)
+            await self._amid()
+        octets = self.chunk
+        if await self._read_chunk(body):
+            self._reset_transaction()
+        elif found and found[2]:
+            await self._last_chunk(body, manner)
+        elif body.too_large:
+            await self.push(TOO_LARGE)
+        else:
+            await self.push(f"250 2.0.0 Ok: {octets} octets received")
+
+    def _no_bdat(self) -> str | None:
+        if not self.greeted:
+            return GREET
+        return None if self.envelope.rcpt_tos else NEED_RCPT
+
+    async def _read_chunk(self, body: Chunks) -> bool:
+        """Take the chunk. True if the message has been answered on the way: then nothing more is."""
+        while self.chunk:
+            data = await self._more(min(CHUNK, self.chunk))
+            self.chunk -= len(data)
+            body.feed(data)
+            if await self._passed(body):
+                return True
+        return False
+
+    async def _last_chunk(self, body: Chunks, manner: Manner) -> None:
+        """The message ends with this chunk, and its reply is the message's."""
+        try:
+            await self._complete(body, manner)
+        finally:
+            self._reset_transaction()
+
+
+def _unfit(address: str | None, given: parameters.Parameters) -> str | None:
+    """Parameters of MAIL that hold by themselves, and not here."""
+    if int(given.get("SIZE") or 0) > LARGEST_MESSAGE:  # RFC 1870 §6.1
+        return TOO_LARGE
+    return None if (address or "").isascii() or "SMTPUTF8" in given else NOT_ASCII
+
+
+def _domain(address: str) -> str:
+    return address.rpartition("@")[2].lower()
+
+
+def announced(line: str) -> int | None:
+    """The size that the parameters of a MAIL announce."""
+    found = _SIZE.search(line)
+    return int(found[1]) if found else None
