@@ -32,7 +32,7 @@ COMMANDS = (
     "EHLO x", "EHLO", "HELO x", "HELO", MAIL, "MAIL", "MAIL FROM:", "MAIL FROM:<", f"{MAIL} FROB=1", f"{MAIL} SIZE=99999999999",
     f"{MAIL} SIZE=x", f"{MAIL} BODY=9BIT", f"{MAIL} BODY=BINARYMIME", f"{MAIL} RET=HDRS ENVID=1", "MAIL FROM:<ä@x.test>",
     RCPT, "RCPT", "RCPT TO:<>", "RCPT TO:<@>", f"{RCPT} FROB", f"{RCPT} NOTIFY=NEVER", "DATA", "DATA x", "BDAT", "BDAT 0",
-    "BDAT 0 LAST", "BDAT x", "BDAT 3 LAST\r\na\r\n", "RSET", "RSET x", "NOOP", "NOOP x", "VRFY", "VRFY x", "EXPN x", "HELP", "HELP x",
+    "BDAT 0 LAST", "BDAT x", "BDAT 3 LAST\r\na", "RSET", "RSET x", "NOOP", "NOOP x", "VRFY", "VRFY x", "EXPN x", "HELP", "HELP x",
     "FROB", "", "AUTH", "AUTH X", "AUTH PLAIN =", f"AUTH PLAIN {plain('ann', 's3cret')}", f"AUTH PLAIN {plain('ann', 'x')}",
     "STARTTLS x", "QUIT x",
 )  # fmt: skip
