@@ -14,6 +14,8 @@ import pytest
 from ftp_client import Raw, one, port_of, rules, then, trusting
 from notnow import FakeFTP, ManualClock
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 NO = "421 Too many connections, says the test"
 
 

@@ -12,6 +12,8 @@ from ftp_client import Raw, one, port_of, rules, trusting
 from notnow import FakeFTP, ManualClock
 from notnow.moments import MOMENTS
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 NO = "421 Not now, says the test"
 
 

@@ -16,6 +16,8 @@ from notnow import FakeFTP, ManualClock, ScenarioError
 from notnow.servers.ftp.content import BLOCK
 from notnow.servers.ftp.files import DEFAULT, ROOM, Files, NoRoomError, Reader, Writer, filling, path
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 
 class Tree(Files):
     """Files whose time is told by hand."""

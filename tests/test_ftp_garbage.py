@@ -26,6 +26,8 @@ from notnow.servers.ftp import data as data_module
 from notnow.servers.ftp import session as session_module
 from notnow.servers.ftp.session import Session
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 MEGABYTE = 1024 * 1024
 SPACED = (
     "3.45\u202fPM.png",

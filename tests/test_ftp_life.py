@@ -18,6 +18,8 @@ from notnow.servers import _fake, by_protocol
 from notnow.servers.ftp.files import filling
 from notnow.servers.ftp.session import Session
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 NO = "421 Not now, says the test"
 GOODBYE = "421 Service not available, closing control connection.\r\n"
 

@@ -11,6 +11,8 @@ import pytest
 from ftp_client import Raw, one, port_of, rules, then, trusting
 from notnow import FakeFTP, ManualClock
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 NO = "421 Not now, says the test"
 
 

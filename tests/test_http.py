@@ -16,6 +16,8 @@ from http_client import H1, H2, PREFACE, one, rules
 from notnow import FakeHTTP
 from notnow.journal import Exchange
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 MEGABYTE = 1024 * 1024
 
 

@@ -17,6 +17,8 @@ from notnow import FakeHTTP, ManualClock
 from notnow.journal import Exchange
 from notnow.servers import _listener, _wire
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 NO = {"status": 421, "body": "not here"}
 CERTIFICATES = (
     '[server]\ntls = "implicit"\n[certificate.a]\nnames = ["a.test", "*.a.test"]\n[certificate.b]\nnames = ["b.test"]\n'

@@ -34,6 +34,8 @@ from notnow.servers import _fake, _wire
 from notnow.servers.http.connection import HTTPConnection
 from notnow.servers.http.stream import Stream
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 MEGABYTE = 1024 * 1024
 DATA, HEADERS, PRIORITY, RST, SETTINGS, PUSH, PING, GOAWAY, UPDATE, CONTINUATION = range(10)
 NOTHING = SettingsFrame(0).serialize()

@@ -17,6 +17,8 @@ from notnow.servers import by_protocol
 from notnow.servers.http import fake as fake_module
 from notnow.servers.http.stream import Stream
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 both = pytest.mark.parametrize("version", [H1, H2], ids=["h1", "h2"])
 
 

@@ -13,6 +13,8 @@ import pytest
 from http_client import H1, H2, one, rules
 from notnow import FakeHTTP
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 HEAD = """
 [server]
 tls = "implicit"

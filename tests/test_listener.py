@@ -15,6 +15,8 @@ from notnow import FakeSMTP, ManualClock, StartError
 from notnow.servers import _listener, _runner, by_protocol
 from smtp_client import MESSAGE, Raw, one, rules, trusting
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 NO = "421 4.3.2 Not now, says the test"
 TIMES = 20
 

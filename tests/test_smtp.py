@@ -15,6 +15,8 @@ from notnow import FakeSMTP, ManualClock
 from notnow.moments import MOMENTS
 from smtp_client import MESSAGE, Raw, one, plain, rules, then, trusting
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 NO = "421 4.3.2 Not now, says the test"
 
 

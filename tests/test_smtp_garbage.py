@@ -19,6 +19,8 @@ from notnow.journal import LONGEST
 from notnow.servers import _fake
 from smtp_client import MESSAGE, Raw, one, rules, trusting
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 MEGABYTE = 1024 * 1024
 
 

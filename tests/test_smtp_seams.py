@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiosmtpd
 import pytest
-from aiosmtpd.smtp import SMTP, Envelope, TLSSetupException
+from aiosmtpd.smtp import SMTP, Envelope
 from aiosmtpd.smtp import Session as SMTPState
 
-from notnow.servers import tls
 from notnow.servers.smtp.session import Session
 
 COMMANDS = {"AUTH", "DATA", "EHLO", "EXPN", "HELO", "HELP", "MAIL", "NOOP", "QUIT", "RCPT", "RSET", "STARTTLS", "VRFY"}
@@ -244,92 +242,6 @@ def test_what_we_override_is_what_we_mean_to():
         "_create_session", "_getaddr", "_handle_client", "_reset_timeout", "_set_post_data_state", "_set_rset_state",
         "connection_lost", "connection_made", "data_received", "eof_received", "push",
     }  # fmt: skip
-
-
-class TestSTARTTLS:
-    """`smtp_STARTTLS` makes the TLS layer and calls `connection_made` again."""
-
-    def client(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=tls.ca_file())
-
-    def server(self) -> SMTP:
-        return stock(tls_context=tls.context(tls.Shown(("localhost",))))
-
-    def test_original_transport_reader_and_writer(self):
-        async def test() -> None:
-            async with served(self.server) as (reader, writer, smtp):
-                assert (await reader.readline()).startswith(b"220")
-                assert smtp._original_transport is None
-                plain, before, state = smtp.transport, smtp._writer, smtp.session
-                writer.write(b"STARTTLS\r\n")
-                assert (await reader.readline()).startswith(b"220")
-                await writer.start_tls(self.client(), server_hostname="localhost")
-                writer.write(b"NOOP\r\n")
-                assert (await reader.readline()).startswith(b"250")
-                assert smtp._original_transport is plain
-                assert smtp.transport is not plain
-                assert smtp._writer is before
-                assert smtp._writer.transport is smtp.transport
-                assert smtp.session is not state
-                assert smtp.session.ssl is not None
-                assert smtp.transport.get_extra_info("ssl_object").version()
-
-        run(test)
-
-    def test_a_handshake_that_fails_raises_with_its_cause(self):
-        caught: list[BaseException] = []
-
-        class Spy(SMTP):
-            async def smtp_STARTTLS(self, arg: str) -> None:
-                try:
-                    await super().smtp_STARTTLS(arg)
-                except TLSSetupException as error:
-                    caught.append(error)
-                    raise asyncio.CancelledError from None
-
-        async def test() -> None:
-            context = tls.context(tls.Shown(("localhost",)))
-            async with served(lambda: Spy(object(), hostname="x", tls_context=context)) as (reader, writer, smtp):
-                await reader.readline()
-                writer.write(b"STARTTLS\r\n")
-                await reader.readline()
-                writer.write(b"this is no ClientHello\r\n")
-                assert await reader.read() == b""
-                assert isinstance(caught[0].__cause__, ssl.SSLError)
-
-        run(test)
-
-    def test_an_aborted_handshake_wakes_it_without_an_error_and_nobody_tells_the_protocol(self):
-        """So we look whether TLS is there, and say `connection_lost` ourselves."""
-        outcome: list[str] = []
-
-        class Spy(SMTP):
-            async def smtp_STARTTLS(self, arg: str) -> None:
-                await super().smtp_STARTTLS(arg)
-                outcome.append("no error")
-                await asyncio.Event().wait()
-
-            def connection_lost(self, error: Exception | None) -> None:
-                outcome.append("told")
-
-        async def test() -> None:
-            context = tls.context(tls.Shown(("localhost",)))
-            async with served(lambda: Spy(object(), hostname="x", tls_context=context)) as (reader, writer, smtp):
-                await reader.readline()
-                writer.write(b"STARTTLS\r\n")
-                await reader.readline()
-                smtp.transport.abort()
-                assert await reader.read() == b""
-                for _ in range(5):
-                    await asyncio.sleep(0)
-                assert outcome == ["no error"]
-                task = smtp._handler_coroutine
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-                smtp._timeout_handle.cancel()
-
-        run(test)
 
 
 def test_the_buffer_of_a_stream_reader_can_be_looked_into():

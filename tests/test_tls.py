@@ -17,6 +17,8 @@ from notnow.servers import tls
 from notnow.servers.tls import Shown, choose, context, covers
 from smtp_client import Raw, one, rules, then, trusting
 
+pytestmark = pytest.mark.usefixtures("each_loop")
+
 NO = "421 4.3.2 Not now, says the test"
 both = pytest.mark.parametrize("mode", ["starttls", "implicit"])
 

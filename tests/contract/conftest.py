@@ -23,6 +23,12 @@ def installed(request: pytest.FixtureRequest) -> None:
         programs.need_module(client.module)
 
 
+@pytest.fixture(autouse=True)
+def loop(each_loop: str) -> str:
+    """Every contract test runs on both loops: users get either."""
+    return each_loop
+
+
 @pytest.fixture
 def proves(request: pytest.FixtureRequest) -> coverage_table.Proves:
     """Put on record which scenario this test proves with which client, if it passes; see coverage_table.py."""

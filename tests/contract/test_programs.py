@@ -9,6 +9,20 @@ import programs
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def all_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the gate's first Python runs them."""
+    monkeypatch.delenv("NOTNOW_TEST_CLIENTS", raising=False)
+
+
+def test_all_programs_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where CI=true, and those that are installed."""
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv("NOTNOW_TEST_CLIENTS", "python")
+    with pytest.raises(pytest.skip.Exception, match="only Python's own clients run"):
+        programs.need("sh", "dash")
+
+
 def test_a_missing_program_skips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match="no-such-mta is not installed: apt-get install mta-package"):

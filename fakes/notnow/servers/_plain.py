@@ -204,11 +204,17 @@ class Plain(asyncio.Transport):
     def get_protocol(self) -> Any:
         return self._protocol
 
-    def take(self) -> socket.socket:
-        """Give the socket away. Raises ConnectionError if the client has not read what it was told before."""
-        if self._buffer or self._number < 0:
-            raise ConnectionError("the client does not read")
-        self.pause_reading()
-        self._loop.remove_writer(self._number)
-        self._number, self._closing = -1, True
-        return self._sock
+    def hand_over(self, protocol: asyncio.BufferedProtocol, early: bytes) -> None:
+        """Another protocol goes on from here. `early` is what has been read and was meant for it."""
+        before, self._protocol = self._protocol, protocol
+        protocol.connection_made(self)
+        if self._choked:  # from here on it is the new one that waits
+            before.resume_writing()
+            protocol.pause_writing()
+        while early and not self._closing:
+            buffer = memoryview(protocol.get_buffer(len(early)))
+            count = min(len(buffer), len(early))
+            buffer[:count] = early[:count]
+            protocol.buffer_updated(count)
+            early = early[count:]
+        self.resume_reading()  # the end of what the client says, too, is the new protocol's

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from asyncio.sslproto import SSLProtocol
 from typing import TYPE_CHECKING, cast
 
 from notnow.actions import Alert, Certify, Close, Script
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from notnow.servers._fake import Fake
 
 QUIET = 0.05  # real seconds without a byte after which a TLS client has read its last reply: TLS has no half-close
-HANDSHAKE = 30.0  # real seconds that a TLS handshake may take
+HANDSHAKE = 30  # real seconds that a TLS handshake may take
+HANDSHAKE_RECORD = 22  # the first byte of a ClientHello on the wire
 SHUTDOWN = 1.0  # real seconds that a client has for taking its last bytes
 
 
@@ -232,6 +234,45 @@ class Wire:
 
     # ---- TLS -------------------------------------------------------------------------------------
 
+    async def upgrade(self) -> None:
+        """TLS from here on, after a command that asked for it (RFC 3207 §4, RFC 4217 §4).
+
+        The ClientHello may have come already: behind the command, or in the turn of the loop that has said yes to it.
+        Raises Over if there will be no TLS: the connection has ended.
+        """
+        plain = cast("Plain", self.transport)
+        self.handshaking = True
+        tls.current.set(self)
+        done: asyncio.Future[None] = self.fake.loop.create_future()
+        layer = SSLProtocol(
+            self.fake.loop,
+            cast("asyncio.Protocol", self),
+            self.fake.context(),
+            done,
+            server_side=True,
+            ssl_handshake_timeout=HANDSHAKE,
+            ssl_shutdown_timeout=SHUTDOWN,
+        )
+        try:
+            plain.hand_over(layer, handshake_in(self.unread()))
+            await done
+            if self.handshaking:  # asyncio wakes us with no error when the connection was aborted
+                raise ConnectionAbortedError("the connection was lost")
+        except OSError as error:
+            self._tls_failed(error)
+            self._not_upgraded(plain)
+            raise Over from None
+        except asyncio.CancelledError:  # the fake stops
+            self._not_upgraded(plain)
+            raise
+
+    def _not_upgraded(self, plain: Plain) -> None:
+        """asyncio tells nobody that the connection below a failed handshake is lost."""
+        self.over = True
+        plain.abort()
+        if self.alive:
+            self.connection_lost(None)
+
     def hello(self, sni: str | None) -> tuple[ssl.SSLContext | None, str | None]:
         """Called in the handshake, with the name that the client asks for."""
         try:
@@ -275,3 +316,14 @@ class Wire:
         self.record.error = f"TLS handshake failed: {facts.error}"
         if isinstance(error, ssl.SSLError) and "ALERT" not in (error.reason or ""):
             self.decided()
+
+
+def handshake_in(data: bytes) -> bytes:
+    """What TLS is to read of the bytes behind a command that asked for it.
+
+    Commands there were said without TLS, by anybody: they are dropped (RFC 3207 §4.2, RFC 4217 §10.1; CVE-2011-0411 is
+    about servers that carried them out). A handshake begins with a record of type 22 (RFC 8446 §5.1), as no line does.
+    """
+    while data and data[0] != HANDSHAKE_RECORD:
+        data = data.partition(b"\n")[2]
+    return data

@@ -20,7 +20,6 @@ from notnow.events import Answered, Asked, Ended, Known
 from notnow.journal import Exchange
 from notnow.moments import MOMENTS
 from notnow.servers._dialogue import Manner, wire
-from notnow.servers._plain import Plain
 from notnow.servers._wire import Over
 from notnow.servers.ftp.filesystem import MemoryFS, Permissive
 from notnow.servers.ftp.listings import Listings
@@ -366,44 +365,16 @@ class Session(Listings):
         elif argument.upper() not in ("TLS", "TLS-C", "SSL", "TLS-P"):
             self.respond("504 Unknown security mechanism: use AUTH TLS.")
         else:
+            self.transport.pause_reading()  # what comes behind the reply is for TLS to read
             self.respond(f"234 AUTH {argument.upper()} successful.")
             return self._upgrade
         return None
 
     async def _upgrade(self) -> Sequence[bytes]:
-        plain = self.transport
-        assert isinstance(plain, Plain)
-        self._inbox.clear()  # what was said before the handshake is nobody's
-        try:
-            sock = plain.take()
-        except ConnectionError as error:  # it is still the transport's, which closes it
-            self._tls_failed(error)
-            self.over = True
-            self.decided()
-            self.abort()
-            raise Over from None
-        self.handshaking = True
-        try:
-            await self.secured(sock)
-        except OSError as error:
-            self._upgrade_failed(error)
-            raise Over from None
-        except asyncio.CancelledError:  # the fake stops
-            self._gone()
-            raise
+        await self.upgrade()
         if self.authenticated:
             self.flush_account()
         return ()
-
-    def _upgrade_failed(self, error: OSError) -> None:
-        self._tls_failed(error)
-        self._gone()
-
-    def _gone(self) -> None:
-        """asyncio tells nobody that the connection below a failed handshake is lost."""
-        self.over = True
-        if self.alive:
-            self.connection_lost(None)
 
     def ftp_PBSZ(self, line: str) -> None:
         self._sized = self.secure

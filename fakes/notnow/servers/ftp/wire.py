@@ -86,6 +86,7 @@ class Wire(Dialogue, FTPHandler):
     def unread(self) -> bytes:
         taken = bytes(self._inbox)
         self._inbox.clear()
+        self.crowded = False  # whoever takes it reads on
         return taken
 
     def pause_writing(self) -> None:

@@ -7,8 +7,6 @@ import asyncio
 import re
 from typing import Any
 
-from aiosmtpd.smtp import TLSSetupException
-
 from notnow.events import Heard, Known
 from notnow.servers._wire import Over
 from notnow.servers.smtp import auth
@@ -39,8 +37,6 @@ class Session(Transactions):
                 return  # whoever is about to say the last word will close as well
         except (asyncio.CancelledError, asyncio.IncompleteReadError):
             pass
-        except TLSSetupException as error:
-            self._starttls_failed(error.__cause__ or error)
         except Exception as error:
             if not self.is_lost(error):
                 self.fake.failed(error)

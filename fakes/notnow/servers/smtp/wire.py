@@ -1,25 +1,24 @@
 """aiosmtpd's protocol as a `Wire`: a session copied from a template, its reader, and STARTTLS.
 
 The private seams of aiosmtpd that notnow uses are here and in `notnow.servers.smtp.session`: `_handle_client`,
-`_reader`, `_writer`, `_original_transport`, `_handler_coroutine`, `_cb_client_connected`, `_smtp_methods`,
-`_reset_timeout`, `_set_rset_state`, `_set_post_data_state`, `_create_session`, `_strip_command_keyword`,
-`_getaddr`, and an instance copied from a template instead of `__init__` (which costs more than a whole refused
-connection). tests/test_smtp_seams.py has a test for each.
+`_reader`, `_writer`, `_handler_coroutine`, `_cb_client_connected`, `_smtp_methods`, `_reset_timeout`,
+`_set_rset_state`, `_set_post_data_state`, `_create_session`, `_strip_command_keyword`, `_getaddr`, and an instance
+copied from a template instead of `__init__` (which costs more than a whole refused connection). Of asyncio it is the
+`_buffer` of a reader, and the `_transport` of reader and writer. tests/test_smtp_seams.py has a test for each.
 """
 
 # ruff: noqa: N802 (the names of aiosmtpd's methods)
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, ClassVar, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from aiosmtpd.smtp import SMTP, TLSSetupException
+from aiosmtpd.smtp import SMTP
 from aiosmtpd.smtp import Session as SMTPState
 
 from notnow.actions import Script
 from notnow.events import Ended, Known
 from notnow.journal import Connection, Exchange
-from notnow.servers import tls
 from notnow.servers._dialogue import Dialogue
 from notnow.servers.smtp.envelope import Transaction
 
@@ -81,7 +80,13 @@ class Wire(Dialogue, SMTP):
         self.say_early()
 
     def upgraded(self, transport: asyncio.Transport) -> None:
-        SMTP.connection_made(self, transport)
+        """The session is a new one, over TLS (RFC 3207 §4.2)."""
+        self._set_rset_state()
+        self.session = self._create_session()
+        self.session.peer = self.record.client
+        self._reader._transport = transport  # type: ignore[attr-defined]
+        self._writer._transport = transport  # type: ignore[attr-defined]
+        self.transport = transport
 
     def came(self, data: bytes) -> None:
         SMTP.data_received(self, data)
@@ -92,8 +97,6 @@ class Wire(Dialogue, SMTP):
             self.stop_serving()
 
     def lost(self, error: Exception | None) -> None:
-        if self._original_transport is not None:
-            self._original_transport.close()
         asyncio.StreamReaderProtocol.connection_lost(self, error)
         self.stop_serving()
 
@@ -154,31 +157,13 @@ class Wire(Dialogue, SMTP):
         if self.fake.tls != "starttls":
             await self.push("502 5.5.1 Error: command not implemented")
             return
-        self.tls_context = self.fake.context()
-        self.raw = self.transport.get_extra_info("socket")
         self.fake.feed(Ended(self.record.id, "mail"))
         if arg:
             await self.push("501 5.5.4 Syntax: STARTTLS")
             return
-        tls.current.set(self)
-        self.handshaking = True
-        await super().smtp_STARTTLS("")
-        if self.handshaking:  # asyncio wakes us with no error when the connection was aborted
-            raise TLSSetupException("the connection was lost")
+        await self.push("220 2.0.0 Ready to start TLS")
+        await self.upgrade()
         self.fake.feed(Known(self.record.id, {"user": None}))
-
-    @property
-    def raw_transport(self) -> asyncio.Transport:
-        """The transport below TLS, once STARTTLS has been said."""
-        return cast("asyncio.Transport", self._original_transport)
-
-    def _starttls_failed(self, error: BaseException) -> None:
-        """asyncio tells nobody that the connection below a failed handshake is lost."""
-        self._tls_failed(error)
-        self.over = True
-        self.raw_transport.abort()
-        if self.alive:
-            self.connection_lost(None)
 
 
 def unread(reader: asyncio.StreamReader) -> bytearray:
