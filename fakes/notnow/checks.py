@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from notnow import facts, knobs
 from notnow.errors import Problem, shown, unknown
-from notnow.grammar import FAULT_KEYS, HEADER_NAME, TLS_MODES, Document, Rule
+from notnow.grammar import FAULT_KEYS, HEADER_NAME, REPLY_LINE, TLS_MODES, Document, Rule, preliminary
 from notnow.moments import MOMENTS, covering, facts_at
 from notnow.toml_lines import Path
 from notnow.units import Span
@@ -118,7 +118,8 @@ class Checks:
         """Keys of one fault that leave each other nothing to do."""
         unasked = any(self.moments[name].unasked for name in rule.on)
         answer = "status" if self.scenario.protocol == "http" else "reply"
-        spoken = rule.reply is not None or rule.status is not None or rule.body is not None
+        first, final = preliminary(rule.reply)
+        spoken = final is not None or rule.status is not None or rule.body is not None
         acts = rule.reply or rule.close or any(getattr(rule, key) for key in _FRAMES)
         silent = rule.stall or (not spoken and (rule.close or rule.reset_stream or unasked or "body" in rule.on))
         complaints = {
@@ -154,17 +155,31 @@ class Checks:
                 "no alert and no close beside it",
             ),
         }
+        if rule.reply is not None:
+            self._lines(rule, path, unasked, first)
         for key, (wrong, found, allowed) in complaints.items():
             if wrong:
                 self.report(self._at(rule, path, key), found, allowed)
         if rule.data is not None:
             self._data(rule, path, unasked)
 
+    def _lines(self, rule: Rule, path: Path, unasked: bool, first: tuple[str, ...]) -> None:
+        """What only FTP has: 1yz replies, and free text in the middle of one (RFC 959 §4.2; not RFC 5321 §4.2.1)."""
+        place = self._at(rule, path, "reply")
+        free = next((line for line in rule.reply or () if not REPLY_LINE.fullmatch(line)), None)
+        if self.scenario.protocol == "smtp" and (first or free is not None):
+            found = f"found {first[0]!r}" if first else f"found {free!r} in the middle of a reply"
+            allowed = "2yz to 5yz (RFC 5321 §4.2.1)" if first else "the code and '-' on every line (RFC 5321 §4.2.1)"
+            self.report(place, found, allowed)
+        elif first and (unasked or any(self.moments[name].lasts for name in rule.on) or rule.after_bytes is not None):
+            allowed = "the reply that follows it; the 150 of a transfer is said as it begins"
+            self.report(place, f"found {first[0]!r}: a 1yz is said before the answer to a command", allowed)
+
     def _data(self, rule: Rule, path: Path, unasked: bool) -> None:
         """How a data connection ends: there has to be one, and something to say of it."""
         announces = any(self.moments[name].placeholders for name in rule.on)
         said = rule.reply is not None or rule.close
-        good = rule.reply is not None and rule.reply[0][0] in "23"
+        good = rule.reply is not None and (preliminary(rule.reply)[1] or ("2",))[0][0] in "23"
         complaint = None
         if rule.stall or (unasked and not said):
             complaint = "nothing ends the transfer", "a reply or a close beside it, and no stall"

@@ -27,7 +27,7 @@ from notnow.actions import (
     Wait,
     Watch,
 )
-from notnow.grammar import FAULT_KEYS
+from notnow.grammar import FAULT_KEYS, preliminary
 from notnow.matching import Facts, Test, rejects, sieve_fact, tests
 from notnow.moments import MOMENTS, Moment, covering
 from notnow.scenario import Phase, Rule, Scenario
@@ -274,8 +274,9 @@ def _takes_effect(rule: Rule, moment: Moment) -> bool:
     """A 2yz or 3yz reply takes effect, any other answer of ours does not, unless `keep` says so."""
     if rule.keep is not None:
         return rule.keep
-    if rule.reply is not None:
-        return rule.reply[0][0] in "23"
+    final = preliminary(rule.reply)[1]
+    if final is not None:
+        return final[0][0] in "23"
     if rule.status is not None:
         return rule.status < 400
     refuses = rule.close or rule.stall or rule.alert or rule.reset_stream or (rule.data and moment.lasts)
@@ -298,7 +299,9 @@ def _is_later(rule: Rule, moment: Moment) -> bool:
 
 def _steps(rule: Rule, moment: Moment) -> tuple[Action, ...]:
     """What a rule does."""
-    steps: list[Action] = [Wait(rule.delay)] if rule.delay else []
+    first, reply = preliminary(rule.reply)
+    steps: list[Action] = [Send(first, rule.drip or 0.0)] if first else []
+    steps += [Wait(rule.delay)] if rule.delay else []
     drip, closing, effect = rule.drip or 0.0, _closing(rule, moment), _takes_effect(rule, moment)
     # Where its reply answers nothing that could take effect, it is just said.
     interjected = moment.unasked or _is_later(rule, moment)
@@ -311,10 +314,10 @@ def _steps(rule: Rule, moment: Moment) -> tuple[Action, ...]:
     response = _response(rule)
     if rule.stall:
         steps.append(Hang())
-    elif effect and not (interjected and (rule.reply or response or closing or rule.reset_stream)):
-        steps.append(Proceed(rule.reply or response or (() if closing or rule.reset_stream else None), drip))
-    elif rule.reply is not None:
-        steps.append(Send(rule.reply, drip))
+    elif effect and not (interjected and (reply or response or closing or rule.reset_stream)):
+        steps.append(Proceed(reply or response or (() if closing or rule.reset_stream else None), drip))
+    elif reply is not None:
+        steps.append(Send(reply, drip))
     elif response is not None:
         steps.append(Respond(response, drip))
     elif rule.data and moment.lasts and not closing:
@@ -394,7 +397,7 @@ def _texts(rule: Rule) -> list[str]:
 
 def watch(play: Play) -> tuple[Action, ...]:
     """The first half of a fault that comes later: behave, and say when the byte has passed."""
-    return (Watch(play.rule.after_bytes or 1), Proceed())
+    return (Watch(1 if play.rule.after_bytes is None else play.rule.after_bytes), Proceed())
 
 
 def filled(play: Play, live: Live) -> tuple[Action, ...]:

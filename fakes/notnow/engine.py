@@ -61,6 +61,7 @@ class _Connection:
     number: int
     opened: float
     heard: float
+    asked: float  # when it last said a command
     transferred: float  # when something that lasts was last under way
     facts: dict[str, object]
     over: bool = False  # we have decided to close: nothing more is said here
@@ -215,7 +216,7 @@ class Engine:
         self.start(now)
         self._opened += 1
         facts: dict[str, object] = {"client": event.client, "connection": event.conn, "host": self.host, "tls": False}
-        connection = _Connection(event.conn, self._opened, now, now, now, facts)
+        connection = _Connection(event.conn, self._opened, now, now, now, now, facts)
         choice, ends = self._decide(connection, "connect", NOTHING, 0, now, scripts)
         self._connections[event.conn] = connection
         script = self._carry_out(connection, choice, "connect", NOTHING, 0, now, scripts)
@@ -227,7 +228,7 @@ class Engine:
         connection = self._connections.get(conn)
         if connection is None or connection.over:
             return
-        connection.heard = now
+        connection.heard = connection.asked = now
         if self._phase.plan(moment) is None:  # nothing in the scenario looks at it
             script = self._carry_out(connection, None, moment, facts, stream, now, scripts)
         else:
@@ -239,7 +240,8 @@ class Engine:
         if connection.over:
             return
         if script is not None and script.steps is not BEHAVE:
-            connection.heard = max(connection.heard, now + _takes(script))
+            answered = now + _takes(script)
+            connection.heard, connection.asked = max(connection.heard, answered), max(connection.asked, answered)
         if self._phase.idle:
             self._arm(connection)
 
@@ -543,7 +545,8 @@ class Engine:
             self._arm(connection)
 
     def _silence_ends(self, connection: _Connection, number: int, silence: Silence) -> float:
-        since = {"connect": connection.opened, "transfer": connection.transferred}.get(silence.since, connection.heard)
+        known = {"connect": connection.opened, "transfer": connection.transferred, "command": connection.asked}
+        since = known.get(silence.since, connection.heard)
         return max(since, connection.spent.get(number, since)) + silence.seconds
 
     def _arm(self, connection: _Connection) -> None:

@@ -22,7 +22,7 @@ from notnow.units import DURATION_HELP, Span
 
 ALERTS = tuple(a.name.removeprefix("ALERT_DESCRIPTION_").lower() for a in ssl.AlertDescription)
 PER = ("server", "client", "connection", "user", "sender", "recipient", "host")
-SINCE = ("any", "transfer", "connect")
+SINCE = ("any", "command", "transfer", "connect")
 TLS_MODES = {
     "smtp": ("none", "starttls", "implicit"),
     "ftp": ("none", "starttls", "implicit"),
@@ -37,7 +37,7 @@ DATA_ENDINGS: tuple[str, ...] = get_args(DataEnding)
 SHAPES = ("constant", "linear", "exponential")  # of a back-off
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.1
 HEADER_VALUE = re.compile(r"(?:[^\0-\x20\x7f](?:[^\0-\x08\x0a-\x1f\x7f]*[^\0-\x20\x7f])?)?")  # RFC 9110 §5.5
-REPLY_LINE = re.compile(r"[2-5][0-9][0-9](?:[ -][^\r\n]*)?")
+REPLY_LINE = re.compile(r"[1-5][0-9][0-9](?:[ -][^\r\n]*)?")
 SHORTEST = 0.001  # seconds: less than this, over and over, would stop time
 
 
@@ -90,23 +90,38 @@ def _lines(value: object) -> tuple[str, ...]:
     lines: list[object] = list(value) if isinstance(value, (list, tuple)) else [value]
     if not lines:
         raise refuse("at least one reply line")
+    code = ""  # of the multi-line reply that is under way (RFC 959 §4.2, RFC 5321 §4.2.1)
     for line in lines:
-        if not isinstance(line, str) or not REPLY_LINE.fullmatch(line):
-            raise refuse(
-                f'reply lines such as "421 4.3.2 Closing" (three digits, then " " or "-", on one line), not {line!r}'
-            )
-    return _complete(tuple(map(str, lines)))
-
-
-def _complete(lines: tuple[str, ...]) -> tuple[str, ...]:
-    code = None  # of the multi-line reply that is under way (RFC 5321 §4.2.1)
-    for line in lines:
-        if code and line[:3] != code:
-            raise refuse(f"the same code on every line of a reply: {line!r} goes on a reply that began with {code}")
-        code = line[:3] if line[3:4] == "-" else None
+        code = _code_after(line, code)
     if code:
         raise refuse(f'a last line with a space after the code: "{code} …", not {lines[-1]!r}')
-    return lines
+    return tuple(map(str, lines))
+
+
+def _code_after(line: object, code: str) -> str:
+    """The code of the multi-line reply that is under way after this line; "" where none is."""
+    middle = code and isinstance(line, str) and not re.match(r"\d{3}", line)
+    if middle and "\r" not in str(line) and "\n" not in str(line):
+        return code
+    if not isinstance(line, str) or not REPLY_LINE.fullmatch(line):
+        raise refuse(
+            f'reply lines such as "421 4.3.2 Closing" (three digits, then " " or "-", on one line), not {line!r}'
+        )
+    if code and line[:3] != code:
+        raise refuse(
+            f"the same code on every line of a reply: {line!r} goes on a reply that began with {code}; "
+            "a middle line that begins with three digits has a space before them (RFC 959 §4.2)"
+        )
+    return line[:3] if line[3:4] == "-" else ""
+
+
+def preliminary(lines: tuple[str, ...] | None) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """The 1yz replies with which reply lines begin (RFC 959 §4.2), and the rest of them; None where nothing follows."""
+    lines = lines or ()
+    size = next((i for i, line in enumerate(lines) if line[0] in "2345" and line[:3].isdecimal()), len(lines))
+    if size and lines[0][0] != "1":
+        size = 0
+    return lines[:size], lines[size:] or None
 
 
 def _close(value: object) -> bool | str:
@@ -249,7 +264,7 @@ class Fault(Table):
 
     reply: Lines | None = Field(
         default=None,
-        description="Reply lines, exactly as sent; a list may hold two replies. A 2yz or 3yz takes effect, any other does not.",
+        description="Reply lines, exactly as sent; a list may hold two replies. A 2yz or 3yz takes effect, any other does not. A 1yz (FTP only) is said at once, and what follows it after `delay`.",
     )
     status: (
         Annotated[int, BeforeValidator(_status), WithJsonSchema({"type": "integer", "minimum": 200, "maximum": 599})]
@@ -290,9 +305,9 @@ class Fault(Table):
     keep: bool | None = Field(
         default=None, description="Whether what was asked takes effect (the message is kept), whatever the reply says."
     )
-    after_bytes: Count | None = Field(
+    after_bytes: Size | None = Field(
         default=None,
-        description="Decided at the start, done when this many bytes of the body or transfer have passed; never, if it ends sooner.",
+        description='Decided at the start, done when this many bytes of the body or transfer have passed (a number, or a size such as "1MB"); never, if it ends sooner.',
     )
     data: Annotated[DataEnding, BeforeValidator(_choices(*DATA_ENDINGS))] | None = Field(
         default=None,
@@ -334,7 +349,8 @@ class Rule(Fault):
     times: Count | None = Field(default=None, description="Fire at most so many times.")
     chance: Percent | None = Field(default=None, description="Fire with this probability, drawn from the seed.")
     since: Annotated[str, BeforeValidator(_choices(*SINCE)), WithJsonSchema({"enum": list(SINCE)})] | None = Field(
-        default=None, description="For `idle`: silence since any command, the last transfer, or the connect."
+        default=None,
+        description="For `idle`: silence since any command or byte of a transfer (any), the last command, transfers or not (command), the last transfer, or the connect.",
     )
     fault: str | None = Field(default=None, description="Take the fault of this name, from [fault.NAME].")
 

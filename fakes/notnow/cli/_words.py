@@ -136,7 +136,11 @@ def _said(step: Action) -> Iterator[str]:
 
 def _when(rule: Rule, protocol: str) -> str:
     if "idle" in rule.on:
-        since = {"connect": " since it connected", "transfer": " since its last transfer"}.get(rule.since or "", "")
+        since = {
+            "connect": " since it connected",
+            "transfer": " since its last transfer",
+            "command": " since its last command, transfers or not",
+        }.get(rule.since or "", "")
         return ", ".join([f"after {show(float(rule.after or 0))} of silence{since}", *_limits(rule)])
     conditions = [*_counting(rule, protocol), *_limits(rule)]
     return ", ".join([f"at {' or '.join(rule.on)}", *conditions])
@@ -224,7 +228,7 @@ def _does(play: Play) -> str:
     told = play.steps if not play.rule.certificate else [step for step in play.steps if step != Proceed()]
     steps = [word for step in told if (word := _step(step))]
     after = play.rule.after_bytes
-    late = f"once {after} bytes have passed, " if after else ""
+    late = f"once {after} bytes have passed, " if after is not None else ""
     if play.steps == (Proceed(),):
         return late + "behaves: an exception from the rules after it"
     return late + (", then ".join(steps) or "behaves")

@@ -226,6 +226,8 @@ class DataConnection:
 
     def _advance(self) -> None:
         assert self._step is not None
+        if self._passed(0):  # a rule acts before the first byte
+            return
         before = self.bytes
         try:
             self._do(self._step)

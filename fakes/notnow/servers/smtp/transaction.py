@@ -199,7 +199,7 @@ class Transactions(Asking):
     async def _read(self, body: Body) -> bool:
         """Read to the final dot. True if the message has been answered on the way."""
         await self._amid()
-        answered = False
+        answered = await self._passed(body)  # for a rule that acts before the first byte
         while not body.complete:
             if rest := body.feed(await self._more(CHUNK)):
                 unread(self._reader)[:0] = rest
