@@ -239,7 +239,7 @@ def test_a_message_over_size_in_chunks_is_552_in_constant_memory() -> None:
 @pytest.mark.parametrize("on", ["data", "body", "message", "any"])
 @pytest.mark.parametrize("code", ["421", "450"])
 def test_rules_mean_the_same_for_bdat(on: str, code: str) -> None:
-    more = {"where": {"command": "BDAT"}} if on == "any" else {}
+    more = {"where": {"command": "BDAT"}} if on in ("any", "data") else {}
     with FakeSMTP(rules(one(on, reply=f"{code} 4.3.2 no", times=1, **more))) as fake, Raw(fake).hello() as raw:
         begin(raw)
         raw.send(chunk(MESSAGE, last=True) + b"NOOP\r\n")

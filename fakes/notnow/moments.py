@@ -84,7 +84,9 @@ _SMTP = _with_verbs({
     "auth": _command("AUTH, once the credentials are in (RFC 4954).", "user"),
     "mail": _command("MAIL FROM: a mail transaction begins.", *_MAIL, lasts=True, attempt=True),
     "rcpt": _command("RCPT TO, for each recipient.", *_MAIL, "recipient"),
-    "data": _command("The DATA command, or the first BDAT of a message (RFC 3030).", *_MAIL, "recipient"),
+    "data": _command(
+        "The DATA command, or the first BDAT of a message (RFC 3030).", *_MAIL, "recipient", verbs=("DATA", "BDAT")
+    ),
     "body": Moment(
         "In the middle of the message, after the first bytes of it or after `after_bytes`.",
         faults=(_REPLY | {"after_bytes"}) - {"keep"},

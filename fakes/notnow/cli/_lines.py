@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from notnow.cli._news import New
 from notnow.journal import Connection, Entry, Exchange, Mark
 from notnow.names import hosts_of, recipes
 from notnow.terminal import safe
@@ -31,11 +32,15 @@ def styled(pieces: Pieces) -> Text:
     return Text.assemble(*((safe(piece), style) for piece, style in pieces))
 
 
-def entry_line(entry: Entry, zero: float, width: int) -> Pieces:
-    """A journal entry as a line. `zero` is when the first client came, `width` that of the server names."""
+def entry_line(entry: Entry, zero: float, width: int, new: New | None = None) -> Pieces:
+    """A journal entry as a line. `zero` is when the first client came, `width` that of the server names; `new` is what
+    of an exchange has not been shown yet, by default all of it.
+    """
     match entry:
         case Exchange():
-            return [*_head(entry.at - zero, entry.connection.server, entry.connection.number, width), *_exchange(entry)]
+            at = entry.at if new is None or new.first or entry.answered_at is None else entry.answered_at
+            head = _head(at - zero, entry.connection.server, entry.connection.number, width)
+            return [*head, *_exchange(entry, list(new.lines) if new else entry.lines)]
         case Connection():
             at = entry.closed_at if entry.closed_at is not None else entry.opened_at
             return [*_head(at - zero, entry.server, entry.number, width), (_ending(entry), "dim")]
@@ -49,20 +54,25 @@ def _head(at: float, server: str, number: int | None, width: int) -> Pieces:
     return [(f"{show(max(0.0, at)):>8}  ", "dim"), (f"{server:<{width}} {who:<5} ", "cyan")]
 
 
-def _exchange(exchange: Exchange) -> Pieces:
+def _exchange(exchange: Exchange, lines: list[str]) -> Pieces:
     asked = exchange.request or _UNASKED.get(exchange.moment, exchange.moment)
     if exchange.moment == "connect":
         asked = f"connect from {exchange.connection.client}"
     if exchange.moment == "tls":
         asked = f"ClientHello for {exchange.request or 'no name'}"
-    pieces: Pieces = [(asked, ""), (" -> ", "dim"), (_reply(exchange), _style(exchange))]
+    pieces: Pieces = [(asked, ""), (" -> ", "dim"), (_reply(exchange, lines), _style(exchange))]
     if exchange.closed:
         pieces.append((", closes" if exchange.reply else "", "dim"))
-    if exchange.facts and (moved := _moved(exchange.facts)):
+    if exchange.facts and not _goes_on(exchange, lines) and (moved := _moved(exchange.facts)):
         pieces.append((f", {moved}", "green" if exchange.facts.get("whole", True) else "yellow"))
     if exchange.rule:
         pieces.append((f"  [{exchange.phase}: {exchange.fault}]", "dim"))
     return pieces
+
+
+def _goes_on(exchange: Exchange, lines: list[str]) -> bool:
+    """The last that is shown is a 1yz: another reply is to follow (RFC 959 §4.2.1), and tells what has moved."""
+    return bool(lines) and lines[-1].startswith("1") and not exchange.closed
 
 
 def _moved(facts: Mapping[str, Any]) -> str:
@@ -78,15 +88,32 @@ def _moved(facts: Mapping[str, Any]) -> str:
 _UNASKED = {"enter": "(unasked)", "idle": "(silence)", "error": "(in addition)"}
 
 
-def _reply(exchange: Exchange) -> str:
-    lines = exchange.lines
+def _reply(exchange: Exchange, lines: list[str]) -> str:
+    """What was said: the first line of each reply, and how many more it has."""
     tls = exchange.connection.tls
     if exchange.moment == "tls" and tls is not None and tls.certificate is not None:
         return f"certificate {tls.certificate}"
     if not lines:
         return "closes without a word" if exchange.closed else exchange.fault or "no answer"
-    more = f" (+{len(lines) - 1} lines)" if len(lines) > 1 else ""
-    return lines[0] + more
+    return ", ".join(reply[0] + _more(len(reply) - 1) for reply in _replies(lines))
+
+
+def _more(lines: int) -> str:
+    return f" (+{lines} line{'s' if lines > 1 else ''})" if lines else ""
+
+
+def _replies(lines: list[str]) -> list[list[str]]:
+    """Reply lines by reply: `250-` goes on, `250 ` ends one, and what has no code belongs to the one before."""
+    found: list[list[str]] = []
+    code = ""
+    for line in lines:
+        if not code:
+            found.append([])
+            code = line[:3] if line[3:4] == "-" else ""
+        elif line[:3] == code and line[3:4] != "-":
+            code = ""
+        found[-1].append(line)
+    return found
 
 
 def _style(exchange: Exchange) -> str:

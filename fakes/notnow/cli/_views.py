@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from notnow import __version__
 from notnow.cli import _lines
 from notnow.cli._lines import Pieces
+from notnow.cli._news import News
 from notnow.journal import Connection, Entry, Exchange, Mark
 from notnow.units import show
 
@@ -45,9 +46,12 @@ class View(Protocol):
 
 
 class JSONView:
-    """A line for each server, then one for each journal entry."""
+    """A line for each server, then one for each journal entry, and another for one that has gone on since."""
 
     refresh, pace = 1.0, 0.0
+
+    def __init__(self) -> None:
+        self._news = News()
 
     def begin(self, fakes: Sequence[Fake]) -> None:
         self._write(map(_lines.listening, fakes))
@@ -55,7 +59,7 @@ class JSONView:
     def show(self, entries: Sequence[Entry], dropped: int) -> None:
         if dropped:
             self._write([{"event": "dropped", "count": dropped}])
-        self._write(entry.as_dict() for entry in entries)
+        self._write(entry.as_dict() for entry in entries if not isinstance(entry, Exchange) or self._news.of(entry))
 
     def end(self) -> None:
         """There is nothing to put away."""
@@ -70,6 +74,7 @@ class _Reader:
     """What both views for people keep in mind: when it began, and what is too dull to show."""
 
     def __init__(self) -> None:
+        self._news = News()
         self._zero: float | None = None
         self._width = 0
         self._known: set[str] = set()
@@ -78,8 +83,13 @@ class _Reader:
         self._width = max(len(fake.name) for fake in fakes)
 
     def lines(self, entries: Iterable[Entry]) -> list[Pieces]:
-        zero = self._zero or 0.0
-        return [_lines.entry_line(entry, zero, self._width) for entry in entries if not self._is_dull(entry)]
+        return [line for entry in entries if (line := self._line(entry))]
+
+    def _line(self, entry: Entry) -> Pieces | None:
+        new = self._news.of(entry) if isinstance(entry, Exchange) else None
+        if self._is_dull(entry) or (new is None and isinstance(entry, Exchange)):
+            return None
+        return _lines.entry_line(entry, self._zero or 0.0, self._width, new)
 
     def look_for_start(self, entries: Iterable[Entry]) -> None:
         """Times are shown from when the first client came."""
@@ -130,6 +140,7 @@ class Score:
     stored: int = 0
     refusals: Counter[str] = field(default_factory=Counter)
     since: float | None = None
+    news: News = field(default_factory=News)
 
     def count(self, entry: Entry) -> None:
         match entry:
@@ -141,12 +152,16 @@ class Score:
                 self._exchange(entry)
 
     def _exchange(self, exchange: Exchange) -> None:
-        if exchange.moment == "connect":
+        new = self.news.of(exchange)
+        if new is None:
+            return
+        if exchange.moment == "connect" and new.first:
             self.connections += 1
             self.since = exchange.at if self.since is None else self.since
-        self.stored += bool(exchange.facts and exchange.facts.get("stored"))
-        codes = [str(code) for code in exchange.codes if code >= 400]
-        self.refusals.update(codes or (["closed without a word"] if exchange.refused else []))
+        self.stored += new.stored
+        codes = [str(code) for code in new.codes if code >= 400]
+        silent = exchange.refused and not any(code >= 400 for code in exchange.codes)
+        self.refusals.update(codes or (["closed without a word"] if silent and (new.first or new.closed) else []))
 
 
 class LiveView(_Reader):

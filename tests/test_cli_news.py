@@ -1,0 +1,99 @@
+"""What `serve` shows of an exchange that the journal tells of more than once: each reply once, and with it what moved."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from notnow import FakeFTP, ManualClock
+from notnow.cli._news import News
+from notnow.cli._views import JSONView, LinesView, Score
+from notnow.journal import Exchange, Journal
+
+
+class Transfer:
+    """A RETR that opens with 150 and ends with another reply."""
+
+    def __init__(self, last: str = "226 Transfer complete.", whole: bool = True) -> None:
+        self.journal = Journal(ManualClock(), server="ftp", protocol="ftp")
+        self.told: list[Exchange] = []
+        self.journal.subscribe(lambda entry: self.told.append(entry))  # type: ignore[arg-type]
+        connection = self.journal.open("1", "127.0.0.1", 1)
+        self.last, self.whole = last, whole
+        self.exchange = self.journal.ask(connection, "retr", "RETR a.txt", "p")
+        self.exchange.facts = {"direction": "download", "bytes": 0, "whole": False, "data": None, "path": "/a.txt"}
+
+    def begin(self) -> None:
+        self.journal.answer(self.exchange, "150 File status okay.")
+
+    def end(self) -> None:
+        ended = {"bytes": 12, "whole": self.whole, "data": None if self.whole else "fin"}
+        self.exchange.facts = {**(self.exchange.facts or {}), **ended}
+        self.journal.clock.advance(3)  # type: ignore[attr-defined]
+        self.journal.answer(self.exchange, self.last)
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [line.split("RETR a.txt -> ")[1] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_transfer_that_is_seen_under_way_has_a_line_for_each_reply(capsys: pytest.CaptureFixture[str]) -> None:
+    transfer, view = Transfer(), LinesView()
+    transfer.begin()
+    view.show(transfer.told, 0)
+    transfer.end()
+    view.show(transfer.told[1:], 0)
+    assert lines(capsys) == ["150 File status okay.", "226 Transfer complete., sent 12 bytes"]
+
+
+def test_one_that_is_over_before_it_is_shown_has_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    transfer, view = Transfer(), LinesView()
+    transfer.begin()
+    transfer.end()
+    assert len(transfer.told) == 2
+    view.show(transfer.told, 0)
+    assert lines(capsys) == ["150 File status okay., 226 Transfer complete., sent 12 bytes"]
+
+
+def test_the_bytes_are_not_told_with_the_first_reply(capsys: pytest.CaptureFixture[str]) -> None:
+    transfer, view = Transfer("426 no", whole=False), LinesView()
+    transfer.begin()
+    transfer.exchange.facts = {**(transfer.exchange.facts or {}), "bytes": 12, "data": "fin"}
+    view.show(transfer.told, 0)
+    transfer.end()
+    view.show(transfer.told[1:], 0)
+    assert lines(capsys) == ["150 File status okay.", "426 no, cut after 12 bytes"]
+
+
+def test_two_replies_of_several_lines_each(capsys: pytest.CaptureFixture[str]) -> None:
+    transfer, view = Transfer("226-One\n226 two\n421-Bye\n more\n421 now"), LinesView()
+    transfer.end()
+    view.show(transfer.told, 0)
+    assert lines(capsys) == ["226-One (+1 line), 421-Bye (+2 lines), sent 12 bytes"]
+
+
+def test_json_repeats_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    transfer, view = Transfer(), JSONView()
+    transfer.begin()
+    transfer.end()
+    view.show(transfer.told, 0)
+    transfer.journal.tell(transfer.exchange)
+    view.show(transfer.told[2:], 0)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["reply"].endswith("226 Transfer complete.")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_score_counts_each_refusal_and_each_file_once(at_once: bool) -> None:
+    score = Score(FakeFTP())
+    for transfer in (Transfer("426 no", whole=False), Transfer()):
+        transfer.exchange.facts = {**(transfer.exchange.facts or {}), "stored": transfer.whole}
+        transfer.begin()
+        if not at_once:
+            score.count(transfer.told[0])
+        transfer.end()
+        for entry in transfer.told[0 if at_once else 1 :]:
+            score.count(entry)
+        score.news = News()  # another clock
+    assert (score.stored, dict(score.refusals)) == (1, {"426": 1})
