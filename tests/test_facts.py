@@ -115,7 +115,7 @@ CAN = [
     ("smtp", "any", "command", ["VRFY", "X*"]),
     ("smtp", "connect", "client", ["127.0.0.1", "127.0.0.*", "::1", "2001:db8:*", "10.[0-9].*", "*"]),
     ("http", "request", "authority", ["a.test", "*.test", "::1", "127.0.0.1", ""]),
-    ("http", "request", "path", ["/api/*", "*", "*.js", "[/]a", "a.test:443"]),
+    ("http", "request", "path", ["/api/*", "*", "*.js", "[/]a", ""]),
     ("http", "request", "query", ["page=2*", "", "none", "*"]),
     ("http", "request", "misdirected", ["sni", "certificate", True, "none"]),
     ("http", "request", "method", ["GET", "P*"]),

@@ -462,13 +462,14 @@ class TestOfAFake:
         with pytest.raises(ScenarioError, match=message):
             FakeFTP(files=given)
 
-    def test_of_a_scenario_too_and_then_nothing_has_changed(self):
-        bad = rules(head='[server]\nfiles = { "a" = "", "a/b" = "" }')
-        with pytest.raises(ScenarioError, match="files: 'a' is a file"):
-            FakeFTP(bad)
+    def test_of_a_scenario_too_and_then_nothing_has_changed(self, tmp_path):
+        bad = tmp_path / "bad.toml"
+        bad.write_text('protocol = "ftp"\n[server]\nfiles = { "a" = "", "a/b" = "" }\n')
+        with pytest.raises(ScenarioError, match=r"bad.toml:3: server.files: .*'a' is a file"):
+            FakeFTP(str(bad))
         with FakeFTP() as fake:
-            with pytest.raises(ScenarioError, match="files: 'a' is a file"):
-                fake.play(bad)
+            with pytest.raises(ScenarioError, match="'a' is a file"):
+                fake.play(str(bad))
             assert fake.scenario.name == "ftp/healthy"
             assert list(fake.files) == ["big.bin", "small.txt"]
 

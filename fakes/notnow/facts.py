@@ -190,14 +190,14 @@ def _file(wanted: str) -> ValueNeverHeldError | None:
 
 
 def _target(wanted: str) -> ValueNeverHeldError | None:
-    """The path of a request target (RFC 9112 §3.2); a CONNECT has HOST:PORT there."""
+    """The path of a request target (RFC 9112 §3.2); that of a CONNECT is empty."""
     allowed = 'a path such as "/api/users", or a glob of one ("/api/*"); host and query are facts of their own'
     head, name = _head(wanted), re.match(r"https?://[^/]*(/.*)?$", wanted)
     if name:
         return ValueNeverHeldError(allowed, name[1] or "/")
     if "#" in wanted:
         return ValueNeverHeldError(f"{allowed}; no client sends what comes after '#'", wanted.partition("#")[0] or None)
-    if (head and not head.startswith("/") and ":" not in wanted) or not wanted:
+    if head and not head.startswith("/"):
         return ValueNeverHeldError(allowed, "/" + wanted)
     return None
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from notnow import units
+from notnow import limits, units
 from notnow.actions import DataEnding
 from notnow.errors import nearest
 from notnow.moments import MOMENTS, PROTOCOLS
@@ -149,6 +149,8 @@ def _headers(value: object) -> tuple[tuple[str, str], ...]:
                 raise refuse(
                     f"header values without line ends and other control characters, and without spaces around them, not {one!r}"
                 )
+            if fault := limits.field_fault(str(one)):
+                raise refuse(fault)
             found.append((name, str(one)))
     return tuple(found)
 
@@ -167,9 +169,12 @@ def _go_away(value: object) -> object:
 
 
 def _last(value: object) -> object:
-    if value in ("current", "previous") or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+    if value in ("current", "previous"):
         return value
-    raise refuse('"current", "previous", or the number of a stream', value, ("current", "previous"))
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= limits.STREAM:
+        return value
+    allowed = f'"current", "previous", or the number of a stream, from 0 to {limits.STREAM} (RFC 9113 §5.1.1)'
+    raise refuse(allowed, value, ("current", "previous"))
 
 
 def _choices(*words: str) -> Callable[[object], object]:
@@ -230,7 +235,73 @@ def _one_or_more(items: dict[str, Any]) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [items, {"type": "array", "items": items, "minItems": 1}]})
 
 
+def _origins(value: object) -> tuple[str, ...]:
+    origins = _names()(value)
+    if fault := limits.origin_fault(origins):
+        raise refuse(fault)
+    return origins
+
+
+def _altsvc(value: object) -> object:
+    if isinstance(value, str) and (fault := limits.altsvc_fault(value)):
+        raise refuse(fault)
+    return value
+
+
+def _certified(value: object) -> tuple[str, ...]:
+    names = _names()(value)
+    if len(names) > limits.NAMES:
+        raise refuse(f"at most {limits.NAMES} names")
+    for name in names:
+        if not limits.is_certifiable(name):
+            allowed = 'host names ("a.test", "*.a.test") and IP addresses that a certificate can carry'
+            raise refuse(f"{allowed}, not {name!r:.80}", name, [_bare(name)])
+    return names
+
+
+def _bare(name: str) -> str:
+    """The host that was probably meant, if a certificate can carry it: without scheme, path, port and mailbox."""
+    host = re.sub(r"^\w+://|[/:].*$", "", name.rpartition("@")[2])
+    return host if limits.is_certifiable(host) else ""
+
+
+def _files(value: object) -> object:
+    """Names and contents of files: text, or a size."""
+    if not isinstance(value, Mapping):
+        return value
+    if found := next(limits.tree_faults(value), None):
+        raise refuse(f"names that one tree of files can have; {found[1]}")
+    for name, content in value.items():
+        size = units.parse_size(content)
+        if size is not None and size > limits.FILE:
+            raise refuse(f"files of up to {limits.FILE // 1000**3}GB, not {name} = {content!r}")
+    return value
+
+
+def _users(value: object) -> object:
+    for one in [text for pair in value.items() for text in pair] if isinstance(value, Mapping) else ():
+        if isinstance(one, str) and re.search(r"[\0\r\n]", one):
+            raise refuse(f"names and passwords on one line, which a client can say, not {one!r}")
+    if isinstance(value, Mapping) and "" in value:
+        raise refuse("names of users; one of them is empty")
+    return value
+
+
+def _code(value: object) -> int:
+    low, high = limits.CODES
+    if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+        return value
+    raise refuse(f"the code of a reply that refuses, from {low} to {high}, such as 421")
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_names()), _one_or_more({"type": "string"})]
+Origins = Annotated[tuple[str, ...], BeforeValidator(_origins), _one_or_more({"type": "string"})]
+Certified = Annotated[tuple[str, ...], BeforeValidator(_certified), _one_or_more({"type": "string", "minLength": 1})]
+RefusalCode = Annotated[
+    int,
+    BeforeValidator(_code),
+    WithJsonSchema({"type": "integer", "minimum": limits.CODES[0], "maximum": limits.CODES[1]}),
+]
 Per = Annotated[tuple[str, ...], BeforeValidator(_names(*PER)), _one_or_more({"enum": list(PER)})]
 
 
@@ -248,7 +319,9 @@ class Farewell(Table):
     last: Annotated[
         int | Literal["current", "previous"],
         BeforeValidator(_last),
-        WithJsonSchema({"anyOf": [{"enum": ["current", "previous"]}, {"type": "integer", "minimum": 0}]}),
+        WithJsonSchema(
+            {"anyOf": [{"enum": ["current", "previous"]}, {"type": "integer", "minimum": 0, "maximum": limits.STREAM}]}
+        ),
     ] = Field(default="current", description="The last stream that is served.")
 
 
@@ -287,10 +360,10 @@ class Fault(Table):
         default=None,
         description='Send GOAWAY: true, a code, or { code = …, last = "current" | "previous" | N }. Streams above the last are not served, and when the others are through the connection closes.',
     )
-    altsvc: str | None = Field(
+    altsvc: Annotated[str, BeforeValidator(_altsvc)] | None = Field(
         default=None, description="Name an alternative service (RFC 7838): a frame on HTTP/2, a header on HTTP/1.1."
     )
-    origin: Names | None = Field(
+    origin: Origins | None = Field(
         default=None, description="Send an ORIGIN frame (RFC 8336) with these origins. HTTP/2 only."
     )
     close: Ending | None = Field(
@@ -383,14 +456,14 @@ class Server(Table):
     tls: Annotated[
         str, BeforeValidator(_choices(*TLS_MODES["smtp"])), WithJsonSchema({"enum": list(TLS_MODES["smtp"])})
     ] = Field(default="none", description="Whether and how the server speaks TLS.")
-    users: dict[str, str] | None = Field(
+    users: Annotated[dict[str, str], BeforeValidator(_users)] | None = Field(
         default=None, description="Names and passwords. Without it any login is good, and none is needed."
     )
-    files: dict[str, str] | None = Field(
+    files: Annotated[dict[str, str], BeforeValidator(_files)] | None = Field(
         default=None,
         description='The tree of an FTP server: a path, and a text or a size such as "3MB" (up to "1GB"). Without it there are big.bin (3 MB) and small.txt.',
     )
-    max_streams: Count | None = Field(
+    max_streams: Annotated[int, Field(ge=1, le=limits.SETTING)] | None = Field(
         default=None,
         description="How many streams at a time an HTTP/2 server announces that it allows; `over` at `request` refuses more.",
     )
@@ -404,7 +477,7 @@ class Server(Table):
 class Certificate(Table):
     """A certificate that the server can show."""
 
-    names: Names = Field(default=("localhost",), description="The host names and addresses that it covers.")
+    names: Certified = Field(default=("localhost",), description="The host names and addresses that it covers.")
     expired: bool = Field(default=False, description="It ran out a while ago.")
     untrusted: bool = Field(default=False, description="Its CA is not the one in `ca_file`.")
     incomplete: bool = Field(default=False, description="The intermediate certificate is not sent.")
@@ -447,7 +520,7 @@ class Expect(Table):
     no_partial_files: bool | None = Field(
         default=None, description="Every file that was uploaded is whole in the end. FTP only."
     )
-    new_connection_after: int | None = Field(
+    new_connection_after: RefusalCode | None = Field(
         default=None, description="After a reply with this code the client comes back on another connection."
     )
     sni_matches_authority: bool | None = Field(

@@ -245,6 +245,8 @@ def _problem(detail: ErrorDetails) -> tuple[Path, Problem]:
         return path[:-1] or path, Problem(f"the key {path[-1]!r} is missing", allowed=_description(path))
     if kind == "greater_than_equal":
         return path, Problem(f"found {shown(value)}", allowed=f"{context['ge']} or more")
+    if kind == "less_than_equal":
+        return path, Problem(f"found {shown(value)}", allowed=f"{context['le']} or less")
     return path, Problem(f"found {shown(value)}", allowed=_PLAIN.get(kind, detail["msg"]))
 
 

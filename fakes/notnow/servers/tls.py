@@ -10,7 +10,6 @@ import atexit
 import contextlib
 import contextvars
 import datetime
-import ipaddress
 import os
 import shutil
 import ssl
@@ -22,6 +21,8 @@ from dataclasses import dataclass
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
+
+from notnow.limits import idna_name, is_certifiable
 
 if TYPE_CHECKING:
     import trustme
@@ -138,7 +139,7 @@ class _Context(ssl.SSLContext):
 @_once(maxsize=128)
 def _leaf(shown: Shown) -> trustme.LeafCert:
     authority = _intermediate if shown.incomplete else _authority
-    names = [n for n in shown.names if _issuable(n)]
+    names = [n for n in shown.names if is_certifiable(n)]
     now = true_time.today()  # as the client's TLS library has it, which reads the system's clock
     return authority(not shown.untrusted).issue_cert(
         *names,
@@ -167,31 +168,11 @@ def context(shown: Shown, tickets: bool = True, alpn: tuple[str, ...] = ()) -> s
     return made
 
 
-def _issuable(name: str) -> bool:
-    """True if a certificate can have this name; a client may ask for any garbage."""
-    try:
-        return bool(ipaddress.ip_address(name))
-    except ValueError:
-        pass
-    try:
-        return bool(_idna(name)) and "@" not in name
-    except UnicodeError:
-        return False
-
-
-def _idna(name: str) -> str:
-    """A host name in ASCII, as certificates and clients have it (RFC 5890). Raises UnicodeError if there is none."""
-    import idna  # trustme's own
-
-    star = "*." if name.startswith("*.") else ""
-    return star + idna.encode(name.removeprefix("*."), uts46=True).decode()
-
-
 def _ascii(name: str) -> str:
     if name.isascii():
         return name.lower()
     try:
-        return _idna(name)
+        return idna_name(name)
     except UnicodeError:
         return name
 

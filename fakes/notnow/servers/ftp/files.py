@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
+from notnow import limits
+from notnow.limits import file_path as path
+from notnow.limits import is_clean
 from notnow.servers.ftp.content import BLOCK, Node, filling
 from notnow.units import parse_size, show_size
 
 ROOM = 256 * 1024 * 1024  # bytes of files that are kept in memory where no quota says otherwise
-LARGEST = 1_000_000_000  # bytes of a file that is given by its size
+LARGEST = limits.FILE  # bytes of a file that is given by its size
 DIRECTORY = 0o755  # the mode that a directory has at first
-JOINERS = "\u200c\u200d"  # in names in Persian, say, and between the parts of an emoji
 DEFAULT = {"big.bin": "3MB", "small.txt": "A small file.\n"}
 Content = bytes | bytearray | memoryview | str
 
@@ -226,19 +227,6 @@ class Files(MutableMapping[str, bytes]):
         for table in (self._nodes, self._directories, self._modes):
             for where in [p for p in list(table) if p == old or p.startswith(old + "/")]:
                 table[new + where[len(old) :]] = table.pop(where)  # type: ignore[assignment]
-
-
-def path(name: str) -> str:
-    """The path of a file, from the root."""
-    return "/" + posixpath.normpath("/" + name).lstrip("/")
-
-
-def is_clean(name: str) -> bool:
-    """False for a name with control characters: a line end in it would make two lines of a listing."""
-    return name.isprintable() or all(
-        c.isprintable() or c in JOINERS or unicodedata.category(c) == "Zs"  # such as the one in macOS's screenshots
-        for c in name
-    )
 
 
 def _node(name: str, content: Content, now: float) -> Node:
