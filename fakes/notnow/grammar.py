@@ -297,6 +297,7 @@ def _code(value: object) -> int:
 Names = Annotated[tuple[str, ...], BeforeValidator(_names()), _one_or_more({"type": "string"})]
 Origins = Annotated[tuple[str, ...], BeforeValidator(_origins), _one_or_more({"type": "string"})]
 Certified = Annotated[tuple[str, ...], BeforeValidator(_certified), _one_or_more({"type": "string", "minLength": 1})]
+Streams = Annotated[int, Field(ge=1, le=limits.SETTING)]
 RefusalCode = Annotated[
     int,
     BeforeValidator(_code),
@@ -463,7 +464,7 @@ class Server(Table):
         default=None,
         description='The tree of an FTP server: a path, and a text or a size such as "3MB" (up to "1GB"). Without it there are big.bin (3 MB) and small.txt.',
     )
-    max_streams: Annotated[int, Field(ge=1, le=limits.SETTING)] | None = Field(
+    max_streams: Streams | None = Field(
         default=None,
         description="How many streams at a time an HTTP/2 server announces that it allows; `over` at `request` refuses more.",
     )
