@@ -1,0 +1,69 @@
+"""What the package imports is declared, and what it uses the private parts of has an upper bound."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+PACKAGE = ROOT / "fakes" / "notnow"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+DECLARED = {canonicalize_name(r.name): r for r in map(Requirement, PROJECT["dependencies"])}
+# pytest loads the plugin, so it is there; the others are looked for, and used where the user has them.
+OF_THE_USER = {"pytest", "uvloop", "trio", "gevent", "anyio"}
+OF_THE_TESTS = {canonicalize_name(Requirement(text).name) for text in PROJECT["optional-dependencies"]["test"]}
+
+
+def imported(node: ast.AST) -> Iterator[str]:
+    """The top-level modules that some code imports when it runs; what stands under TYPE_CHECKING does not."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (name.name.partition(".")[0] for name in child.names)
+        elif isinstance(child, ast.ImportFrom) and not child.level and child.module:
+            yield child.module.partition(".")[0]
+        elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            yield from (name for other in child.orelse for name in imported(other))
+        else:
+            yield from imported(child)
+
+
+def third_party(*files: Path) -> dict[str, Path]:
+    """The distributions that files import from, each with a file that does."""
+    owners, found = packages_distributions(), dict[str, Path]()
+    local = {path.stem for path in TESTS.rglob("*.py")} | {"notnow"}
+    for file in files:
+        for module in imported(ast.parse(file.read_text(encoding="utf-8"))):
+            if module not in sys.stdlib_module_names | local | OF_THE_USER:
+                assert module in owners, f"{file} imports {module}, which nothing that is installed has"
+                found.update((canonicalize_name(owner), file) for owner in owners[module][:1])
+    return found
+
+
+USED = third_party(*PACKAGE.rglob("*.py"))
+SEAMS = third_party(*TESTS.glob("test_*_seams.py"))
+
+
+@pytest.mark.parametrize("name", sorted(USED))
+def test_what_is_imported_is_declared(name):
+    assert name in DECLARED, f"{USED[name]} imports {name}: declare it in pyproject.toml"
+
+
+@pytest.mark.parametrize("name", sorted(DECLARED))
+def test_what_is_declared_is_imported(name):
+    assert name in USED, f"nothing imports {name}: remove it from pyproject.toml"
+
+
+@pytest.mark.parametrize("name", sorted(SEAMS.keys() - OF_THE_TESTS))
+def test_what_has_private_parts_in_use_has_an_upper_bound(name):
+    """The tests of the seams import it: another version may have other seams."""
+    bounds = [spec.operator for spec in DECLARED[name].specifier]
+    assert "<" in bounds, f"{SEAMS[name].name} tests its private parts; pyproject.toml declares {DECLARED[name]}"
