@@ -10,7 +10,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hyperframe.frame import AltSvcFrame, GoAwayFrame, RstStreamFrame
+from hyperframe.frame import AltSvcFrame, ExtensionFrame, GoAwayFrame, RstStreamFrame
 
 from http_client import H1, H2, Answer, one, rules, then
 from notnow import FakeHTTP, ManualClock
@@ -336,6 +336,106 @@ class TestGoAway:
             client.ask()
             assert client.ended
             assert asked(fake)[0].refused
+
+    @pytest.mark.parametrize("on", ["request", "response", "enter", "error", "idle"])
+    def test_without_a_close_the_connection_stays(self, on):
+        where = {"where": {"path": "/go"}} if on in ("request", "response") else {"after": "9s"} if on == "idle" else {}
+        rule = one(on, goaway={"last": 5}, close=False, times=1, **where)
+        texts = {"enter": [then("two", rule)], "error": [rule, one("request", where={"path": "/go"}, status=503)]}
+        clock = ManualClock()
+        with FakeHTTP(rules(*texts.get(on, [rule])), clock=clock) as fake, H2(fake) as client:
+            assert client.get("/go").status in (200, 503)
+            if on == "enter":
+                fake.next_phase()
+            if on == "idle":
+                clock.advance("10s")
+            client.until(lambda: client.farewells)
+            assert [client.get().status for _ in range(2)] == [200, 200]
+            assert client.answer(client.request()).reset == "REFUSED_STREAM"  # above the last
+            client.ping()
+            assert client.farewells == [(5, "NO_ERROR")]
+            fake.stop()
+            client.rest()
+            assert client.farewells[1:] == [(5, "NO_ERROR")]
+
+    def test_without_a_close_http_1_1_goes_on(self):
+        with playing(one("request", goaway=True, close=False)) as fake, H1(fake) as client:
+            for _ in range(2):
+                assert "connection" not in client.get().headers
+
+    def test_a_shutdown_in_two_steps(self):
+        """RFC 9113 §6.8: it is announced, what is on its way is answered, and then the real last is said."""
+        texts = [
+            one("request", nth=2, goaway={"last": 2**31 - 1}, close=False),
+            one("request", nth=4, goaway=True),
+        ]
+        with playing(*texts) as fake, H2(fake) as client:
+            for _ in range(4):
+                assert client.get().status == 200
+            client.rest()
+            assert client.farewells == [(2**31 - 1, "NO_ERROR"), (7, "NO_ERROR")]
+            assert [x.reply for x in asked(fake)[1::2]] == [
+                "GOAWAY NO_ERROR, last stream 2147483647\n200 OK",
+                "GOAWAY NO_ERROR, last stream 7\n200 OK",
+            ]
+
+    @pytest.mark.parametrize("second", [2**31 - 1, 5, "current"])
+    def test_a_later_one_never_raises_the_last(self, second):
+        """RFC 9113 §6.8."""
+        texts = [
+            one("request", where={"path": "/first"}, goaway={"last": 3}, close=False),
+            one("request", where={"path": "/second"}, goaway={"last": second}),
+        ]
+        with playing(*texts) as fake, H2(fake) as client:
+            slow = client.request(method="POST", end=False)
+            assert client.get("/first").status == 200
+            fake.play(rules(then("two", one("enter", goaway={"last": second}))))
+            fake.next_phase()
+            client.until(lambda: len(client.farewells) == 2)
+            client.data(slow, b"1", end=True)
+            assert client.answer(slow).status == 200
+            client.rest()
+            assert client.farewells == [(3, "NO_ERROR"), (3, "NO_ERROR")]
+            assert fake.journal.exchanges[-1].reply == "GOAWAY NO_ERROR, last stream 3"
+
+    @pytest.mark.parametrize("frame", [{"goaway": True}, {"altsvc": 'h2=":1"'}, {"origin": ["https://a"]}])
+    @pytest.mark.parametrize("answer", [{}, {"status": 503}, {"close": True}, {"reset_stream": "CANCEL"}])
+    def test_a_delay_is_the_answer_s(self, frame, answer):
+        clock = ManualClock()
+        with FakeHTTP(rules(one("request", delay="9s", **frame, **answer)), clock=clock) as fake, H2(fake) as client:
+            number = client.request()
+            client.until(lambda: type(client.frames[-1]) in (GoAwayFrame, AltSvcFrame, ExtensionFrame))
+            client.ping()
+            so_far = client.answer_so_far(number)
+            assert (so_far.status, so_far.reset) == (None, None)
+            clock.advance("9s")
+            if "close" not in answer:
+                got = client.answer(number)
+                assert got.reset == answer.get("reset_stream") if "reset_stream" in answer else got.status in (200, 503)
+            else:
+                client.rest()
+
+    def test_where_nothing_is_answered_it_is_delayed(self):
+        clock = ManualClock()
+        rule = one("request", delay="9s", goaway={"last": "previous"})
+        with FakeHTTP(rules(rule), clock=clock) as fake, H2(fake) as client:
+            client.request()
+            client.ping()
+            assert client.farewells == []
+            clock.advance("9s")
+            client.rest()
+            assert client.farewells == [(0, "NO_ERROR")]
+
+    @pytest.mark.parametrize("fault", [{"goaway": True}, {"close": True}, {"goaway": "CANCEL", "close": True}])
+    @pytest.mark.parametrize("version", [H1, H2])
+    def test_a_silence_after_the_last_word_is_not_told(self, version, fault):
+        """The client stays, and the fake has nothing more to say: neither on the wire nor in the journal."""
+        clock = ManualClock()
+        with FakeHTTP(rules(one("idle", after="1s", **fault)), clock=clock) as fake, version(fake) as client:
+            assert client.get().status == 200
+            for _ in range(5):
+                clock.advance("1s")
+            assert [x.closed for x in fake.journal if x.moment == "idle"] == [True]
 
     def test_with_a_status(self):
         with playing(one("request", goaway="NO_ERROR", status=503)) as fake, H2(fake) as client:

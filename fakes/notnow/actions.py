@@ -119,14 +119,16 @@ class ResetStream:
 
 @dataclass(frozen=True, slots=True)
 class GoAway:
-    """Take no new streams on this connection, and close it when those up to `last` are through (RFC 9113 §6.8).
+    """Take no streams above `last` on this connection (RFC 9113 §6.8).
 
     `last` is a stream's number; or "current", the request at hand or the highest that has come; or "previous",
-    the one before it, so that the request at hand has not been served.
+    the one before it, so that the request at hand has not been served. A later one never raises it. `closes`: the
+    connection closes when the streams up to `last` are through.
     """
 
     code: str = "NO_ERROR"
     last: int | Literal["current", "previous"] = "current"
+    closes: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -298,10 +298,20 @@ def _is_later(rule: Rule, moment: Moment) -> bool:
 
 
 def _steps(rule: Rule, moment: Moment) -> tuple[Action, ...]:
-    """What a rule does."""
+    """What a rule does. Frames go at once where there is an answer besides: a delay is the answer's."""
     first, reply = preliminary(rule.reply)
-    steps: list[Action] = [Send(first, rule.drip or 0.0)] if first else []
-    steps += [Wait(rule.delay)] if rule.delay else []
+    said: list[Action] = [Send(first, rule.drip or 0.0)] if first else []
+    wait: list[Action] = [Wait(rule.delay)] if rule.delay else []
+    frames, rest = _frames(rule), _answer(rule, moment, reply)
+    return tuple([*said, *frames, *wait, *rest] if rest and not moment.unasked else [*said, *wait, *frames, *rest])
+
+
+def _answer(rule: Rule, moment: Moment, reply: tuple[str, ...] | None) -> list[Action]:
+    """What stands in place of the healthy answer, or goes with it; empty where nothing is answered.
+
+    `reply` is what a rule says behind its delay.
+    """
+    steps: list[Action] = []
     drip, closing, effect = rule.drip or 0.0, _closing(rule, moment), _takes_effect(rule, moment)
     # Where its reply answers nothing that could take effect, it is just said.
     interjected = moment.unasked or _is_later(rule, moment)
@@ -310,7 +320,6 @@ def _steps(rule: Rule, moment: Moment) -> tuple[Action, ...]:
     if rule.alert:
         steps.append(Alert(rule.alert))
     steps += _end_data(rule, moment, cut=interjected or not effect)
-    steps += _frames(rule)
     response = _response(rule)
     if rule.stall:
         steps.append(Hang())
@@ -326,7 +335,7 @@ def _steps(rule: Rule, moment: Moment) -> tuple[Action, ...]:
         steps.append(ResetStream(rule.reset_stream))
     if closing:
         steps.append(closing)
-    return tuple(steps)
+    return steps
 
 
 def _response(rule: Rule) -> Response | None:
@@ -344,7 +353,7 @@ def _frames(rule: Rule) -> list[Action]:
     if rule.origin is not None:
         found.append(Origin(rule.origin))
     if rule.goaway is not None:
-        found.append(GoAway(rule.goaway.code, rule.goaway.last))
+        found.append(GoAway(rule.goaway.code, rule.goaway.last, closes=rule.close is not False))
     return found
 
 

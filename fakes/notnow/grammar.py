@@ -359,7 +359,7 @@ class Fault(Table):
     )
     goaway: GoAway | None = Field(
         default=None,
-        description='Send GOAWAY: true, a code, or { code = …, last = "current" | "previous" | N }. Streams above the last are not served, and when the others are through the connection closes.',
+        description='Send GOAWAY: true, a code, or { code = …, last = "current" | "previous" | N }. Streams above the last are not served, and when the others are through the connection closes, unless `close = false`. It goes at once, whatever the `delay` of the answer, and never raises the last of an earlier one: 2147483647 announces a shutdown, a later GOAWAY has the real last.',
     )
     altsvc: Annotated[str, BeforeValidator(_altsvc)] | None = Field(
         default=None, description="Name an alternative service (RFC 7838): a frame on HTTP/2, a header on HTTP/1.1."

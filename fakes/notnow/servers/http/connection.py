@@ -51,6 +51,7 @@ class HTTPConnection(Wire):
     names: tuple[str, ...] = ()  # of the certificate that it has shown
     standing: Response | None = None  # the answer to every request, that a rule at `connect` has given
     last: int | None = None  # of a GOAWAY: streams above it are not served
+    farewell: bool = False  # a GOAWAY has been said that was to be the last word
     closing: bool = False  # no further request is wanted: it closes when none is under way
     live: dict[int, Stream]  # the requests under way
     _inbox: bytearray
@@ -304,8 +305,8 @@ class HTTPConnection(Wire):
                     stream.watches[script.moment] = size
                 case ResetStream(code):
                     await self._reset(code, exchange, stream)
-                case GoAway(code, last):
-                    await self._go_away(code, last, exchange, stream)
+                case GoAway():
+                    await self._go_away(step, exchange, stream)
                 case AltSvc(value):
                     await self._alt_svc(value, exchange, stream)
                 case Origin(origins):
@@ -319,7 +320,9 @@ class HTTPConnection(Wire):
                     assert_never(step)
 
     def unasked(self, script: Script) -> None:
-        """A script that no request has brought about: a phase, a silence."""
+        """A script that no request has brought about: a phase, a silence. After the last word there is none to say."""
+        if self.over:
+            return
         exchange = self.fake.journal.ask(self.record, script.moment, "", script.phase)
         if self.alive and not self.handshaking and not self.hanging:
             self.spawn(partial(self._unasked, script, exchange))
@@ -339,22 +342,29 @@ class HTTPConnection(Wire):
         for one in [stream] if stream is not None else list(self.live.values()):
             await one.reset(code, exchange)
 
-    async def _go_away(self, code: str, last: int | str, exchange: Exchange, stream: Stream | None) -> None:
-        """GOAWAY: streams above the last are not served, and when the others are through the connection closes."""
-        self.closing = True
+    async def _go_away(self, step: GoAway, exchange: Exchange, stream: Stream | None) -> None:
+        """GOAWAY: streams above the last are not served, and when the others are through the connection may close."""
+        self.closing, self.farewell = self.closing or step.closes, self.farewell or step.closes
         self.exchange = exchange
         protocol = self._protocol
         if isinstance(protocol, H2):
-            number = protocol.highest if stream is None else stream.number
-            self.last = (
-                last if isinstance(last, int) else max(0, number - 2) if last == "previous" else protocol.highest
-            )
-            await self._frame(frames.go_away(self.last, code), f"GOAWAY {code}, last stream {self.last}", exchange)
+            wanted = self._last_of(step, protocol, stream)
+            self.last = wanted if self.last is None else min(wanted, self.last)  # it MUST NOT rise (RFC 9113 §6.8)
+            text = f"GOAWAY {step.code}, last stream {self.last}"
+            await self._frame(frames.go_away(self.last, step.code), text, exchange)
             for one in [one for one in self.live.values() if one.number > self.last]:
                 await one.drop()
-        elif stream is not None and last == "previous":  # HTTP/1.1 can only close, where the request is not served
+        elif stream is not None and step.last == "previous":  # HTTP/1.1 can only close, where the request is not served
             self.finish("fin", exchange)
         self.ended_one()  # HTTP/1.1 says "Connection: close" with its next answer
+
+    @staticmethod
+    def _last_of(step: GoAway, protocol: H2, stream: Stream | None) -> int:
+        """The number of the last stream that is served, as a rule says it."""
+        if isinstance(step.last, int):
+            return step.last
+        number = protocol.highest if stream is None else stream.number
+        return max(0, number - 2) if step.last == "previous" else protocol.highest
 
     async def _alt_svc(self, value: str, exchange: Exchange, stream: Stream | None) -> None:
         """ALTSVC (RFC 7838): for the origin of a request, or for the one that the client has come for."""
@@ -388,8 +398,9 @@ class HTTPConnection(Wire):
         """HTTP/2 has a GOAWAY that says which streams have been served, unless there was one. No client is waited for."""
         protocol = self._protocol
         if isinstance(protocol, H2):
-            said = self.last is not None or self.record.error is not None
-            last = b"" if said else frames.go_away(protocol.highest, "NO_ERROR")
+            said = self.farewell or self.record.error is not None
+            real = protocol.highest if self.last is None else min(protocol.highest, self.last)
+            last = b"" if said else frames.go_away(real, "NO_ERROR")
             self.transport.write(protocol.connection.data_to_send() + last)
 
     def dismiss(self) -> bool:
