@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
+host: Host | None = None  # of the fakes of this process; see `notnow.hosting`, which costs more to import than this
+
 if TYPE_CHECKING:
     from notnow.catalogue import scenario
     from notnow.clock import Clock, FollowingClock, ManualClock, RealClock
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
         StartError,
         WaitTimeoutError,
     )
+    from notnow.hosting import Host
     from notnow.scenario import Scenario
     from notnow.servers.ftp import FakeFTP
     from notnow.servers.http import FakeHTTP

@@ -7,19 +7,21 @@ protocols beyond their names.
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Generator, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import notnow
 from notnow import __version__
 
 if TYPE_CHECKING:
     from notnow.clock import Clock
     from notnow.fast_forward import FastForward
+    from notnow.pytest_markers import Places
     from notnow.scenario import Scenario
     from notnow.servers._fake import Fake
     from notnow.servers._runner import Runner
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from notnow.servers.http import FakeHTTP
     from notnow.servers.smtp import FakeSMTP
 
-PROTOCOLS = ("smtp", "ftp", "http")
+SCOPE_ENDINGS = ("_module", "_session")  # of the names of the fixtures that outlive a test
 TRACES = ("on", "off", "retain-on-failure")
 TRACE_DIRECTORY = "notnow-traces"
 MARKER = (
@@ -36,10 +38,18 @@ MARKER = (
 )
 
 _seed = pytest.StashKey[int]()
-_fakes: pytest.StashKey[list[Fake]] = pytest.StashKey()
-_clock: pytest.StashKey[Clock] = pytest.StashKey()
+_host: pytest.StashKey[_Host] = pytest.StashKey()
 _runner: pytest.StashKey[Runner] = pytest.StashKey()
 _problems = pytest.StashKey[list[str]]()
+_PROBLEMS = "notnow_problems"  # where a worker of pytest-xdist puts them for the controller
+# Of a test, as long as it runs:
+_fakes: pytest.StashKey[list[Fake]] = pytest.StashKey()
+_clock: pytest.StashKey[Clock] = pytest.StashKey()
+_older: pytest.StashKey[list[tuple[Fake, int]]] = pytest.StashKey()  # with where their journals were when it began
+_prepared: pytest.StashKey[list[Fake]] = pytest.StashKey()
+_read: pytest.StashKey[list[pytest.Mark]] = pytest.StashKey()
+_told = pytest.StashKey[bool]()
+_OF_A_TEST: tuple[pytest.StashKey[Any], ...] = (_fakes, _clock, _older, _prepared, _read, _told)
 
 
 # ---- options -----------------------------------------------------------------------------------
@@ -66,11 +76,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
     config.stash[_seed] = _chosen_seed(config)
+    config.stash[_host] = _Host(config, notnow.host)
+    notnow.host = config.stash[_host]
     if _trace(config) not in TRACES:
         raise pytest.UsageError(f"--notnow-trace is {_trace(config)!r}; allowed: {', '.join(TRACES)}")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    host = config.stash.get(_host, None)
+    if host is not None and notnow.host is host:
+        notnow.host = host.before
     runner = config.stash.get(_runner, None)
     if runner is not None:
         runner.release()
@@ -102,186 +117,247 @@ def _trace(config: pytest.Config) -> str:
     return str(config.getoption("notnow_trace") or config.getini("notnow_trace"))
 
 
-def _directories(config: pytest.Config) -> list[Path]:
-    given = [config.invocation_params.dir / directory for directory in config.getoption("notnow_scenarios")]
-    return [*given, *config.getini("notnow_scenarios")]
-
-
 # ---- the marker --------------------------------------------------------------------------------
 
 
-class _MarkerError(ValueError):
-    """A marker that does not hold, and why."""
+def _places(config: pytest.Config) -> Places:
+    """Where scenarios are found in this run."""
+    from notnow.pytest_markers import Places
+
+    given = [config.invocation_params.dir / directory for directory in config.getoption("notnow_scenarios")]
+    return Places(config.rootpath, [*given, *config.getini("notnow_scenarios")])
 
 
-def _name(mark: pytest.Mark) -> str:
-    if len(mark.args) != 1 or not isinstance(mark.args[0], (str, Path)):
-        raise _MarkerError(f'takes the name of one scenario, such as "smtp/overload", not {mark.args!r}')
-    return str(mark.args[0])
+def _marked(definition: pytest.Item) -> bool:
+    """True if a test has a marker of ours, or a parameter that may have one."""
+    return any(mark.name in ("notnow", "parametrize") for mark in definition.iter_markers())
 
 
-def _find(config: pytest.Config, path: Path, name: str, knobs: dict[str, Any]) -> Scenario:
-    from notnow import catalogue
+@pytest.hookimpl(wrapper=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None]:
+    if not _asks(metafunc.fixturenames) or not _marked(metafunc.definition):
+        return (yield)
+    from notnow import pytest_markers
 
-    return catalogue.scenario(name, own=_directories(config), beside=[path.parent, config.rootpath], **knobs)
-
-
-def _split(mark: pytest.Mark) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The knobs of a marker, and its server options."""
-    from notnow.knobs import SERVER_OPTIONS
-
-    knobs = {k: v for k, v in mark.kwargs.items() if k not in SERVER_OPTIONS}
-    return knobs, {k: v for k, v in mark.kwargs.items() if k in SERVER_OPTIONS}
-
-
-def _protocol(config: pytest.Config, path: Path, name: str) -> str:
-    if name.endswith(".toml"):
-        return _find(config, path, name, {}).protocol
-    return name.partition("/")[0]
-
-
-def _nearest(
-    config: pytest.Config, path: Path, marks: Iterable[pytest.Mark], protocol: str | None
-) -> pytest.Mark | None:
-    """The nearest marker for a protocol; any, where none is asked for."""
-    for mark in marks:
-        found = _protocol(config, path, _name(mark))
-        if protocol is None or found in (protocol, "*"):
-            return mark
-    return None
-
-
-def _fixtures_of_ours(names: Iterable[str]) -> Iterator[tuple[str, str | None]]:
-    for name in names:
-        if name == "fake_server":
-            yield name, None
-        elif name.startswith("fake_") and name[5:] in PROTOCOLS:
-            yield name, name[5:]
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    marks = list(metafunc.definition.iter_markers("notnow"))
-    for fixture, protocol in _fixtures_of_ours(metafunc.fixturenames) if marks else ():
+    places = _places(metafunc.config)
+    with pytest_markers.params_spread(metafunc, places) as problems:
         try:
-            mark = _nearest(metafunc.config, metafunc.definition.path, marks, protocol)
-            if mark is not None and any(c in _name(mark) for c in "*?["):
-                metafunc.parametrize(fixture, _matching(metafunc.config, mark, protocol), indirect=True)
+            pytest_markers.parametrize(metafunc, places)
         except ValueError as error:  # told once everything is collected
-            metafunc.config.stash.setdefault(_problems, []).append(_told(metafunc.definition.nodeid, error))
+            problems.append(str(error))
+        result = yield
+    told = [f"{metafunc.definition.nodeid}: @pytest.mark.notnow: {problem}" for problem in problems]
+    metafunc.config.stash.setdefault(_problems, []).extend(told)
+    return result
 
 
-def _told(where: str, error: Exception) -> str:
-    return f"{where}: @pytest.mark.notnow: {error}"
-
-
-def _matching(config: pytest.Config, mark: pytest.Mark, protocol: str | None) -> list[str]:
-    """The scenarios that the pattern of a marker names. Raises ValueError where there is none."""
-    from notnow import catalogue
-
-    pattern, directories = _name(mark), _directories(config)
-    protocols = (protocol,) if protocol else PROTOCOLS
-    found = [n for n in catalogue.names(pattern, directories) if n.partition("/")[0] in protocols]
-    if not found:
-        raise _MarkerError(f"no scenario matches {pattern!r}; see `notnow list`")
-    known = {knob for name in found for knob in catalogue.scenario(name, own=directories).params}
-    if unknown := sorted(set(_split(mark)[0]) - known):
-        raise _MarkerError(f"no scenario that matches {pattern!r} has a knob {unknown[0]!r}")
-    return found
+def _asks(names: Iterable[str]) -> bool:
+    """True if one of these fixtures may be ours."""
+    return any(name.startswith("fake_") for name in names)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Every marker is checked before any test runs.
 
-    A worker of pytest-xdist cannot end the run; there a test with a bad marker fails in its fixture.
+    A worker of pytest-xdist cannot end the run: it runs nothing, and the controller tells what is wrong, once.
     """
     problems = config.stash.get(_problems, [])
     for item in items:
         problems += _check(config, item)
-    if problems and not hasattr(config, "workerinput"):
+    if not problems:
+        return
+    problems = list(dict.fromkeys(problems))
+    if not hasattr(config, "workerinput"):
+        raise pytest.UsageError("\n".join(problems))
+    config.workeroutput[_PROBLEMS] = problems  # type: ignore[attr-defined]
+    items.clear()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    if problems := getattr(node, "workeroutput", {}).get(_PROBLEMS):
         raise pytest.UsageError("\n".join(problems))
 
 
 def _check(config: pytest.Config, item: pytest.Item) -> list[str]:
-    marks = list(item.iter_markers("notnow"))
-    callspec = getattr(item, "callspec", None)
-    for fixture, protocol in _fixtures_of_ours(getattr(item, "fixturenames", ())) if marks else ():
-        chosen = callspec.params.get(fixture) if callspec is not None else None
-        try:
-            mark = _nearest(config, item.path, marks, protocol)
-            if chosen is not None or mark is None or not any(c in _name(mark) for c in "*?["):
-                _make(config, item.path, mark, protocol, chosen, None)
-        except ValueError as error:
-            return [_told(item.nodeid, error)]
-    return []
+    names, problems = getattr(item, "fixturenames", ()), []
+    if item.get_closest_marker("notnow") is not None:
+        from notnow import pytest_markers
+
+        problems += pytest_markers.check(_places(config), item, config.stash[_seed])
+    lasting = [name for name in names if name.startswith("fake_") and name.endswith(SCOPE_ENDINGS)]
+    if lasting and "fast_forward" in names:
+        problems.append(
+            f"{lasting[0]} outlives the test and runs in real time, which fast_forward, the clock of one test, cannot "
+            f"move: ask for {lasting[0].rpartition('_')[0]} here"
+        )
+    return [f"{item.nodeid}: {problem}" for problem in problems]
+
+
+# ---- the run, and the test that is running -------------------------------------------------------
+
+
+class _Host:
+    """What fakes made by hand belong to: the run, of which they have the seed, and the test, of which they have the clock.
+
+    `before` is the host of a run around this one. `lasting` are the fakes of our own fixtures that outlive a test.
+    """
+
+    def __init__(self, config: pytest.Config, before: notnow.hosting.Host | None) -> None:
+        self.config, self.before = config, before
+        self.item: pytest.Item | None = None
+        self.requests: list[pytest.FixtureRequest] = []  # of the fixtures that are being set up, the innermost last
+        self.living: list[Fake] = []
+        self.lasting: dict[str, Fake] = {}
+        self.began = False  # the fixtures of this test alone are being set up, or it runs
+
+    def settings(self) -> Mapping[str, Any]:
+        seed, clock = self.config.stash[_seed], self._clock()
+        return {"seed": seed} if clock is None else {"seed": seed, "clock": clock}
+
+    def _clock(self) -> Clock | None:
+        """The clock of the test; None for a fake that outlives it, or is made where no test runs."""
+        request = self.requests[-1] if self.requests else None
+        if self.item is None or (request is not None and request.scope != "function"):
+            return None
+        return _clock_of(self.item, request)
+
+    def started(self, fake: Fake) -> None:
+        self.living.append(fake)
+        if self.item is not None:
+            self.item.stash.setdefault(_fakes, []).append(fake)
+
+    def stopped(self, fake: Fake) -> None:
+        if fake in self.living:
+            self.living.remove(fake)
+
+    def begin(self, item: pytest.Item) -> None:
+        """A test begins, maybe not for the first time (pytest-rerunfailures)."""
+        for key in _OF_A_TEST:
+            if key in item.stash:
+                del item.stash[key]
+        self.item, self.began = item, False
+        item.stash[_older] = [(fake, fake.clock.stamp()) for fake in self.living]
+
+    def end(self) -> None:
+        self.item = None
+        for fake in self.lasting.values():
+            fake.raise_errors()
+
+    def prepare(self) -> None:
+        """Make the fakes that outlive tests new for this one: nothing has happened, and its scenario plays."""
+        self.began = True
+        done = self.item.stash.setdefault(_prepared, []) if self.item is not None else []
+        for fixture, fake in list(self.lasting.items()):
+            if self.item is not None and not any(fake is one for one in done):
+                done.append(fake)
+                fake.reset()
+                fake.play(self._scenario(self.item, fixture) or f"{fake.protocol}/healthy")
+
+    def _scenario(self, item: pytest.Item, fixture: str) -> Scenario | None:
+        """What the marker of a test says that one of these fakes plays, where the test asks for it."""
+        if fixture not in getattr(item, "fixturenames", ()):
+            return None
+        from notnow import pytest_markers
+
+        places, marks = _places(self.config), pytest_markers.of_item(item)
+        mark = pytest_markers.nearest(places, item.path, marks, pytest_markers.FIXTURES[fixture])
+        if mark is None:
+            return None
+        item.stash.setdefault(_read, []).append(mark)
+        return pytest_markers.check_lasting(places, item.path, fixture, mark)
+
+    def fakes_of(self, item: pytest.Item) -> list[Fake]:
+        """The fakes that a test has made, and the older ones that clients came to while it ran."""
+        older = [fake for fake, start in item.stash.get(_older, []) if _active_since(fake, start)]
+        own = item.stash.get(_fakes, [])
+        return older + [fake for fake in own if not any(fake is one for one in older)]
+
+
+def _active_since(fake: Fake, start: int) -> bool:
+    journal = fake.journal
+    return any(entries and entries[-1].index > start for entries in (journal.exchanges, journal.connections))
+
+
+def _clock_of(item: pytest.Item, request: pytest.FixtureRequest | None) -> Clock:
+    """One clock for all the fakes of a test: that of `fast_forward`, where the test asks for it, in whatever order."""
+    if _clock not in item.stash and request is not None and "fast_forward" in request.fixturenames:
+        request.getfixturevalue("fast_forward")
+    if _clock not in item.stash:
+        from notnow.clock import RealClock
+
+        item.stash[_clock] = RealClock()
+    return item.stash[_clock]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.config.stash[_host].begin(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    host = request.config.stash[_host]
+    if fixturedef.scope == "function" and not host.began:
+        host.prepare()
+    host.requests.append(request)
+    try:
+        value = yield
+    finally:
+        host.requests.pop()
+    if host.began and fixturedef.argname in host.lasting:
+        host.prepare()  # one that was made late
+    return value
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    item.config.stash[_host].prepare()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    yield
+    item.config.stash[_host].end()
+    if item.get_closest_marker("notnow") is not None:
+        _warn_of_idle_markers(item)
+
+
+def _warn_of_idle_markers(item: pytest.Item) -> None:
+    """A fixture might have been asked for while the test ran; if none was, the marker has done nothing."""
+    from notnow import pytest_markers
+
+    read = item.stash.get(_read, [])
+    names = list(getattr(item, "fixturenames", ()))
+    for mark, told in pytest_markers.idle(_places(item.config), item, names):
+        if not any(mark is one for one in read):
+            warnings.warn(pytest.PytestWarning(f"@pytest.mark.notnow: {told}"), stacklevel=1)
 
 
 # ---- fakes -------------------------------------------------------------------------------------
 
 
-def _make(
-    config: pytest.Config,
-    path: Path,
-    mark: pytest.Mark | None,
-    protocol: str | None,
-    chosen: str | None,
-    clock: Clock | None,
-) -> Fake:
-    """The fake for a marker, not started. Raises ValueError for a marker that does not hold."""
-    options: dict[str, Any] = {"seed": config.stash[_seed], **({"clock": clock} if clock is not None else {})}
-    scenario: Scenario | None = None
-    if mark is not None:
-        knobs, given = _split(mark)
-        if chosen is not None:
-            known = _find(config, path, chosen, {}).params
-            knobs = {k: v for k, v in knobs.items() if k in known}
-        scenario = _find(config, path, chosen or _name(mark), knobs)
-        options |= given
-        protocol = scenario.protocol
-    if protocol is None:
-        raise _MarkerError(
-            'the fixture fake_server needs a marker with the name of a scenario, such as "smtp/overload"'
-        )
-    return _fake_class(protocol)(scenario, **options)
-
-
-def _fake_class(protocol: str) -> type[Fake]:
-    from notnow.servers import by_protocol
-
-    return by_protocol(protocol)
-
-
-def _clock_of(request: pytest.FixtureRequest) -> Clock:
-    """One clock for all the fakes of a test: that of `fast_forward`, where the test asks for it."""
-    stash = request.node.stash
-    if _clock not in stash:
-        if "fast_forward" in request.fixturenames:
-            stash[_clock] = request.getfixturevalue("fast_forward").clock
-        else:
-            from notnow.clock import RealClock
-
-            stash[_clock] = RealClock()
-    clock: Clock = stash[_clock]
-    return clock
-
-
-def _started(request: pytest.FixtureRequest, fake: Fake) -> Fake:
-    config, item = request.config, request.node
+def _started(config: pytest.Config, fake: Fake, path: Path) -> Fake:
     if _runner not in config.stash:  # keep the thread for the tests that follow
         from notnow.servers._runner import Runner
 
         config.stash[_runner] = Runner.acquire()
-    fake.find = lambda name, **knobs: _find(config, item.path, name, knobs)
-    fake.start()
-    item.stash.setdefault(_fakes, []).append(fake)
-    return fake
+    fake.find = lambda name, **knobs: _places(config).find(path, name, knobs)
+    return fake.start()
 
 
 def _served(request: pytest.FixtureRequest, protocol: str | None) -> Iterator[Fake]:
-    item = request.node
-    mark = _nearest(request.config, item.path, item.iter_markers("notnow"), protocol)
+    from notnow import pytest_markers
+
+    item, places, seed = request.node, _places(request.config), request.config.stash[_seed]
+    mark = pytest_markers.nearest(places, item.path, pytest_markers.of_item(item), protocol)
+    if mark is not None:
+        item.stash.setdefault(_read, []).append(mark)
     chosen = getattr(request, "param", None)
-    fake = _make(request.config, item.path, mark, protocol, chosen, _clock_of(request))
-    _started(request, fake)
+    fake = pytest_markers.make(places, item.path, mark, protocol, chosen, seed, _clock_of(item, request))
+    _started(request.config, fake, item.path)
     try:
         yield fake
     finally:
@@ -318,19 +394,17 @@ def fake_servers(request: pytest.FixtureRequest) -> Iterator[Any]:
 
     They share one clock and one order of events.
     """
+    from notnow.servers import by_protocol
+
     made: list[Fake] = []
+    config, path, clock = request.config, request.node.path, _clock_of(request.node, request)
 
     def factory(**scenarios: str | Path | Scenario) -> SimpleNamespace:
         group = {}
         for name, wanted in scenarios.items():
-            scenario = (
-                wanted
-                if not isinstance(wanted, (str, Path))
-                else _find(request.config, request.node.path, str(wanted), {})
-            )
-            seed, clock = request.config.stash[_seed], _clock_of(request)
-            fake = _fake_class(scenario.protocol)(scenario, name=name, seed=seed, clock=clock)
-            made.append(_started(request, fake))
+            found = _places(config).find(path, str(wanted), {}) if isinstance(wanted, (str, Path)) else wanted
+            fake = by_protocol(found.protocol)(found, name=name, seed=config.stash[_seed], clock=clock)
+            made.append(_started(config, fake, path))
             group[name] = fake
         return SimpleNamespace(**group)
 
@@ -341,21 +415,42 @@ def fake_servers(request: pytest.FixtureRequest) -> Iterator[Any]:
             fake.stop()
 
 
+def _lasting(protocol: str, scope: Any) -> Callable[..., Any]:
+    """A fixture for a fake that outlives a test, and begins anew for each."""
+    fixture = f"fake_{protocol}_{scope}"
+
+    def lasting(request: pytest.FixtureRequest) -> Iterator[Fake]:
+        from notnow.servers import by_protocol
+
+        config = request.config
+        host = config.stash[_host]
+        path = host.item.path if host.item is not None else config.rootpath / "conftest.py"
+        clock = next((fake.clock for fake in host.lasting.values()), None)
+        fake = _started(config, by_protocol(protocol)(seed=config.stash[_seed], clock=clock), path)
+        host.lasting[fixture] = fake
+        try:
+            yield fake
+        finally:
+            del host.lasting[fixture]
+            fake.stop()
+
+    lasting.__doc__ = f"A fake {protocol.upper()} server for all tests of a {scope}: reset before each, which it plays the scenario of."
+    return pytest.fixture(scope=scope, name=fixture)(lasting)
+
+
+fake_smtp_module, fake_smtp_session = _lasting("smtp", "module"), _lasting("smtp", "session")
+fake_ftp_module, fake_ftp_session = _lasting("ftp", "module"), _lasting("ftp", "session")
+fake_http_module, fake_http_session = _lasting("http", "module"), _lasting("http", "session")
+
+
 @pytest.fixture
-def fast_forward() -> Iterator[FastForward]:
+def fast_forward(request: pytest.FixtureRequest) -> Iterator[FastForward]:
     """Waits in the test's process advance scenario time instead; `.clock` is the clock of the test's fakes."""
     from notnow.fast_forward import FastForward
 
     with FastForward() as world:
+        request.node.stash[_clock] = world.clock
         yield world
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Each run of a test begins anew, also where a plugin runs the same item again (pytest-rerunfailures)."""
-    item.stash.setdefault(_fakes, []).clear()
-    if _clock in item.stash:
-        del item.stash[_clock]
 
 
 # ---- reports -----------------------------------------------------------------------------------
@@ -366,25 +461,17 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    fakes = item.stash.get(_fakes, [])
-    if fakes and call.when == "call":
-        if report.failed:
-            from notnow.conduct.timeline import render
+    fakes = item.config.stash[_host].fakes_of(item)
+    if fakes:
+        from notnow import pytest_report
 
-            seed = item.config.stash[_seed]
-            names = ", ".join(f.scenario.name for f in fakes)
-            report.sections.append(("notnow", f"{names}, seed {seed}\n\n{render([f.journal for f in fakes])}"))
+        if report.failed and not item.stash.get(_told, False):
+            clock = item.stash.get(_clock, None) if "fast_forward" in getattr(item, "funcargs", {}) else None
+            pytest_report.add(report, fakes, clock)
+            item.stash[_told] = True
         when = _trace(item.config)
-        if when == "on" or (when == "retain-on-failure" and report.failed):
-            report.sections.append(("notnow trace", str(_write_trace(item, fakes))))
+        wanted = when == "on" and (report.failed or call.when != "setup")
+        if wanted or (when == "retain-on-failure" and report.failed):
+            directory = item.config.rootpath / TRACE_DIRECTORY
+            report.sections.append(("notnow trace", str(pytest_report.write_trace(directory, item.nodeid, fakes))))
     return report
-
-
-def _write_trace(item: pytest.Item, fakes: list[Fake]) -> Path:
-    directory = item.config.rootpath / TRACE_DIRECTORY
-    directory.mkdir(exist_ok=True)
-    file = directory / (re.sub(r"[^A-Za-z0-9_.-]+", "-", item.nodeid).strip("-") + ".jsonl")
-    with file.open("w", encoding="utf-8") as out:
-        for fake in fakes:
-            fake.journal.export(out)
-    return file

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
 
-from notnow import catalogue, true_time
+from notnow import catalogue, hosting, true_time
 from notnow.actions import Close, Script, Send
 from notnow.clock import Cancellable
 from notnow.conduct.assertions import Assertions
@@ -69,7 +69,7 @@ class Fake(Assertions):
         Server options are `clock seed host port tls users journal_limit`; every other keyword is a knob of
         the scenario. Raises ScenarioError for one that is unknown or does not hold.
         """
-        self.options = Options(self.protocol, self.allowed, given)
+        self.options = Options(self.protocol, self.allowed, hosting.settings(given))
         self.name = name or self.protocol
         self.clock = self.options.clock
         self.seed = self.options.seed
@@ -116,6 +116,7 @@ class Fake(Assertions):
             self._release()
             raise
         self.clock.join(self)
+        hosting.started(self)
         return self
 
     def _prepare(self) -> None:
@@ -132,6 +133,7 @@ class Fake(Assertions):
         """Say goodbye to live clients, close everything, and raise FakeError if our own code has failed."""
         if self._runner is None:
             return
+        hosting.stopped(self)
         self.clock.part(self)
         try:
             self._runner.run(self._shut())

@@ -1,0 +1,67 @@
+"""What the pytest plugin says of the fakes of a test that failed, and the traces that it writes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from notnow.clock import Clock, RealClock
+from notnow.conduct.timeline import render
+from notnow.servers._fake import Fake
+
+if TYPE_CHECKING:
+    import pytest
+
+LONGEST_NAME = 150  # characters of a test's name in the name of its trace: file systems allow 255 bytes in all
+
+
+def add(report: pytest.TestReport, fakes: Sequence[Fake], clock: Clock | None) -> None:
+    """Put a section on these fakes into the report of a failure: into its text, which --show-capture does not hide."""
+    text = section(fakes, clock)
+    add_section = getattr(report.longrepr, "addsection", None)
+    if add_section is None:  # a failure that another plugin has put in words of its own
+        report.sections.append(("notnow", text))
+    else:
+        add_section("notnow", text, "-")
+
+
+def section(fakes: Sequence[Fake], clock: Clock | None) -> str:
+    """The scenarios, the seeds, and what happened. Fakes of one clock share a timeline.
+
+    `clock` is that of fast_forward, where the test has it: fakes in real time are told apart.
+    """
+    seeds = {fake.seed for fake in fakes}
+    if len(seeds) == 1:
+        head = f"{', '.join(fake.scenario.name for fake in fakes)}, seed {seeds.pop()}"
+    else:
+        head = ", ".join(f"{fake.scenario.name} (seed {fake.seed})" for fake in fakes)
+    notes = [_in_real_time(fake) for fake in fakes if clock is not None and isinstance(fake.clock, RealClock)]
+    clocks = {id(fake.clock): fake.clock for fake in fakes}
+    pictures = [render([f.journal for f in fakes if f.clock is one]) for one in clocks.values()]
+    return "\n\n".join([head, *notes, *pictures])
+
+
+def _in_real_time(fake: Fake) -> str:
+    return (
+        f"The clock of fast_forward does not move {fake.name} ({fake.scenario.name}), which was made before it: its scenario "
+        "runs in real time while the waits of the test take none. Give it clock=fast_forward.clock, or make it in the test."
+    )
+
+
+def write_trace(directory: Path, nodeid: str, fakes: Sequence[Fake]) -> Path:
+    """Write the journals of a test as JSON Lines into a file of its own; give its path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / trace_name(nodeid)
+    with file.open("w", encoding="utf-8") as out:
+        for fake in fakes:
+            fake.journal.export(out)
+    return file
+
+
+def trace_name(nodeid: str) -> str:
+    """The name of the trace of a test. What a file name cannot hold is left out of it, so a hash tells tests apart."""
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", nodeid).strip("-")[-LONGEST_NAME:]
+    return f"{readable}-{hashlib.sha256(nodeid.encode()).hexdigest()[:8]}.jsonl"
