@@ -110,9 +110,14 @@ class TestDelivered:
             raw.code("RETR small.txt")
             assert "told '450 busy' at retr and did not come back" in first_line(fake.assert_delivered)
             raw.code("RETR small.txt")
-            assert "told '450 busy' at retr and did not come back" in first_line(fake.assert_delivered)
+            assert "came back once and was refused again: the last time it was told '450 busy' at retr" in first_line(
+                fake.assert_delivered
+            )
             raw.get("LIST")
-            assert "the last it was told was '450 busy' at retr" in first_line(fake.assert_delivered)
+            assert (
+                "got no transfer through; the last time that it was refused, it was told '450 busy' at retr"
+                in first_line(fake.assert_delivered)
+            )
 
     def test_one_that_was_cut_and_left(self):
         for fake, act, name in (
@@ -134,7 +139,7 @@ class TestDelivered:
             up(raw, "a")
             up(raw, "b")
             assert first_line(fake.assert_delivered).endswith(
-                "the upload of /b was never completed: it was told '452 full'"
+                "the upload of /b was never completed: the client was told '452 full'"
             )
 
     def test_one_that_never_began(self):
@@ -152,7 +157,7 @@ class TestDelivered:
             raw.code("PASV")
             assert raw.code("STOR b") == "150"
             assert [raw.code("ABOR"), raw.code()] == ["426", "226"]
-            assert first_line(fake.assert_delivered).endswith("it was told '426 Transfer aborted via ABOR.'")
+            assert first_line(fake.assert_delivered).endswith("the client was told '426 Transfer aborted via ABOR.'")
 
     def test_cut_and_then_whole(self):
         with cut("stor", 3) as fake, Raw(fake).hello() as raw:

@@ -182,7 +182,7 @@ def test_what_was_begun_and_closed_without_a_word_is_told_so(story: Story) -> No
     refused = story.say(story.connect(), "stor", "STOR a", "150 go on", fault="silent")
     refused.closed = True
     assert refusals(story.journal) == [refused]
-    assert "x stor: no reply" in render([story.journal])
+    assert "x stor: 150 go on, then a close without a word" in render([story.journal])
 
 
 def test_two_fakes_are_one_picture_in_one_order() -> None:

@@ -24,7 +24,10 @@ def run(pytester: pytest.Pytester):
 
 
 IDLE = {  # a test by its arguments and its marker, and what it is told
-    "test_a(fake_smtp)": ('"ftp/overload"', "'ftp/overload' is for ftp, and this test asks for fake_smtp: ask for fake_ftp"),
+    "test_a(fake_smtp)": (
+        '"ftp/overload"',
+        "'ftp/overload' is for ftp, and this test asks for fake_smtp: ask for fake_ftp",
+    ),
     "test_b()": ('"smtp/overload"', "nothing plays 'smtp/overload', since this test asks for no fixture of notnow"),
     "test_c(fake_servers)": ('"smtp/overload"', "fake_servers reads no marker, so nothing plays 'smtp/overload'"),
     "test_d(fast_forward)": ('"smtp/overload"', "add fake_smtp to its arguments"),
@@ -100,7 +103,9 @@ def test_two(fake_server, a, b, c):
         "-v",
     )
     result.assert_outcomes(passed=9)
-    result.stdout.fnmatch_lines(["*test_it?1-smtp/overload? *", "*test_it?b? *", "*test_two?1-x-smtp/expired-certificate?*"])
+    result.stdout.fnmatch_lines(
+        ["*test_it?1-smtp/overload? *", "*test_it?b? *", "*test_two?1-x-smtp/expired-certificate?*"]
+    )
 
 
 LASTING = """
@@ -193,7 +198,7 @@ def test_a_fake_made_by_hand_has_the_clock_and_the_seed_of_the_test(run) -> None
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(
         [
-            "E*none was delivered: the client came back 4 times and was refused again, the last time with '421*",
+            "E*none was delivered: the client came back 4 times and was refused again: the last time it was told '421*",
             "*- notnow -*",
             "smtp/overload, seed 7",
             "The clock of fast_forward does not move smtp (smtp/overload), which was made before it*",

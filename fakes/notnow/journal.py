@@ -20,6 +20,14 @@ DEFAULT_LIMIT = 100_000
 LONGEST = 1_000  # characters of one request or reply that are kept
 
 
+ENDINGS = {  # how a fake ends an exchange with no word, or after the last one
+    "fin": "a close without a word",
+    "reset": "a reset of the connection",
+    "abrupt": "an abrupt close",
+    "goaway": "a GOAWAY that left this request out",
+}
+
+
 def clip(text: str) -> str:
     """At most `LONGEST` characters of a text, saying how much was left out."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
@@ -55,7 +63,8 @@ class Exchange:
     seconds since 1970. `request` is the line the client sent (empty at `connect` and for what came unasked);
     `reply` the lines sent, None while there is none. `rule` is the key path of the rule that decided and
     `fault` what it did, both None where the fake behaved. `closed`: the fake ended the connection with it.
-    `answered_at` is when the last of the reply left. `facts` holds what is known beside that.
+    `answered_at` is when the last of the reply left. `facts` holds what is known beside that. `how` is how the fake
+    ended it, a key of `ENDINGS` or the name of a TLS alert; None where it did not, or no rule said how.
     """
 
     index: int
@@ -71,6 +80,7 @@ class Exchange:
     closed: bool = False
     answered_at: float | None = None
     facts: Mapping[str, Any] | None = None
+    how: str | None = None
 
     @property
     def lines(self) -> list[str]:
@@ -99,6 +109,15 @@ class Exchange:
     def unanswered(self) -> bool:
         """True where there is no reply, or none but a 1yz, which is to be followed by another (RFC 959 §4.2.1)."""
         return all(code < 200 for code in self.codes)
+
+    @property
+    def told(self) -> str:
+        """What the client heard last: the last line, or in words how the fake ended it without (the rest of) a reply."""
+        last = self.lines[-1] if self.reply else ""
+        if last and (not self.unanswered or not last[:1].isdecimal()):
+            return last  # GOAWAY and RST_STREAM are words, too
+        how = ENDINGS.get(self.how or "fin", f"the TLS alert {self.how}") if self.closed else "no reply"
+        return f"{last}, then {how}" if last else how
 
     def as_dict(self) -> dict[str, Any]:
         return {

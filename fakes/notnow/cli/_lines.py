@@ -94,7 +94,7 @@ def _reply(exchange: Exchange, lines: list[str]) -> str:
     if exchange.moment == "tls" and tls is not None and tls.certificate is not None:
         return f"certificate {tls.certificate}"
     if not lines:
-        return "closes without a word" if exchange.closed else exchange.fault or "no answer"
+        return exchange.told if exchange.closed else exchange.fault or "no answer"
     return ", ".join(reply[0] + _more(len(reply) - 1) for reply in _replies(lines))
 
 

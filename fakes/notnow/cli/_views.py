@@ -161,7 +161,8 @@ class Score:
         self.stored += new.stored
         codes = [str(code) for code in new.codes if code >= 400]
         silent = exchange.refused and not any(code >= 400 for code in exchange.codes)
-        self.refusals.update(codes or (["closed without a word"] if silent and (new.first or new.closed) else []))
+        ended = exchange.told.rpartition(", then ")[2].partition(",")[0]  # without what differs each time
+        self.refusals.update(codes or ([ended] if silent and (new.first or new.closed) else []))
 
 
 class LiveView(_Reader):

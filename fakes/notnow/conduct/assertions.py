@@ -158,6 +158,9 @@ def _delivered(journal: Journal, exchanges: Sequence[Exchange], times: int) -> N
 _WHAT = {"smtp": "message", "ftp": "file", "http": "request"}
 
 
+_UNFINISHED = {"smtp": "message", "ftp": "transfer", "http": "request"}
+
+
 def _was(exchange: Exchange) -> str:
     """What has become of something that came through."""
     facts = exchange.facts or {}
@@ -170,25 +173,27 @@ def _how_cut(exchange: Exchange) -> str:
     facts = exchange.facts or {}
     if facts.get("bytes"):
         return f"it was cut after {facts['bytes']} bytes"
-    return f"it was told {_last_line(exchange)!r}" if exchange.refused else "it never began"
+    return f"the client {_got(exchange)}" if exchange.refused else "it never began"
 
 
-def _last_line(exchange: Exchange) -> str:
-    return "a close without a word" if exchange.unanswered else exchange.lines[-1]
+def _got(exchange: Exchange) -> str:
+    """What the client was told, or got in place of an answer."""
+    return f"was told {exchange.told!r}" if exchange.told in exchange.lines else f"got {exchange.told}"
 
 
 def _why_nothing(exchanges: Sequence[Exchange], refused: Sequence[Exchange]) -> str:
     if not exchanges:
         return "nobody connected"
     if not refused:
-        what = {"smtp": "message", "ftp": "transfer", "http": "request"}[exchanges[0].connection.journal.protocol]
-        return f"the client never came to the end of a {what}"
-    last = refused[-1]
-    said = _last_line(last)
-    retries = [x for x in exchanges if x.index > last.index and x.moment in attempts.ATTEMPTS]
-    if not retries:
-        return f"the client was told {said!r} at {last.moment} and did not come back"
-    return f"the last it was told was {said!r} at {last.moment}"
+        return f"the client never came to the end of a {_UNFINISHED[exchanges[0].connection.journal.protocol]}"
+    last, found = refused[-1], attempts.retries(exchanges)
+    later = [x for x in exchanges if x.index > last.index and x.moment in attempts.ATTEMPTS]
+    if found and not later:
+        return f"the client came back {_often(len(found))} and was refused again: the last time it {_got(last)} at {last.moment}"
+    if not later:
+        return f"the client {_got(last)} at {last.moment} and did not come back"
+    unfinished = _UNFINISHED[last.connection.journal.protocol]
+    return f"the client came back and got no {unfinished} through; the last time that it was refused, it {_got(last)} at {last.moment}"
 
 
 def _no_duplicates(journal: Journal, exchanges: Sequence[Exchange]) -> None:

@@ -112,9 +112,8 @@ def _lane(
 def _point(exchange: Exchange, zero: float) -> Point | None:
     at = (exchange.at if exchange.answered_at is None else exchange.answered_at) - zero
     if exchange.refused:
-        said = "closed without a word" if exchange.unanswered else exchange.lines[-1]
         kind: Kind = "421" if 421 in exchange.codes else "refused"
-        return Point(at, kind, f"{exchange.moment}: {said}")
+        return Point(at, kind, f"{exchange.moment}: {exchange.told}")
     name = through(exchange)
     return Point(at, "done", name) if name else None
 

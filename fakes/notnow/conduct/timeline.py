@@ -120,7 +120,7 @@ def outcome(connection: Connection) -> str:
         if came := _moved(x):
             said.append(came)
         if x.refused:
-            reply = ["no reply"] if x.unanswered else x.lines
+            reply = [x.told] if x.unanswered else x.lines
             said.append(f"{x.moment}: {reply[-1] if len(reply) < 3 else reply[0] + ' …'}")
     if connection.error:
         said.append(connection.error)
@@ -199,7 +199,7 @@ def _lines(exchange: Exchange) -> Iterable[tuple[str, str]]:
     if not rest and not data and exchange.moment == "data" and exchange.fault is None and not exchange.closed:
         return  # a chunk that ends a message: its reply is the message's (RFC 3030 §2)
     if not rest and not data:
-        rest = ["(closes without a word)" if exchange.closed else "(says nothing)"]
+        rest = [f"({exchange.told})" if exchange.closed else "(says nothing)"]
     elif rest and exchange.closed:
         rest[-1] += "   (and closes)"
     yield from (("S", line + (why if i == len(rest) - 1 else "")) for i, line in enumerate(rest))

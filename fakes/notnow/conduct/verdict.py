@@ -49,10 +49,8 @@ def proof(evidence: Exchange | Connection, zero: float | None = None) -> str:
     who = f"{connection.server} #{connection.number}"
     if isinstance(evidence, Connection):
         return f"{who}, opened at {show(max(0.0, evidence.opened_at - zero))}"
-    said = evidence.lines
-    nothing = "a close without a word" if evidence.closed else "nothing"
     asked = evidence.request or evidence.moment
-    return f"{who} at {show(max(0.0, evidence.at - zero))}: {asked} -> {said[-1] if said else nothing}"
+    return f"{who} at {show(max(0.0, evidence.at - zero))}: {asked} -> {evidence.told}"
 
 
 def as_dict(verdict: Verdict) -> dict[str, Any]:

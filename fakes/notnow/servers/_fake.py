@@ -400,7 +400,7 @@ class Fake(Assertions):
         if how != "fin" and word is not None:
             return False
         record = exchange.connection
-        exchange.closed = True
+        exchange.closed, exchange.how = True, how
         data = b""
         if isinstance(word, Send):
             self.journal.answer(exchange, "\n".join(word.lines))

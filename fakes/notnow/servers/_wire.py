@@ -172,6 +172,7 @@ class Wire:
     def finish(self, how: str, exchange: Exchange) -> None:
         """The fake closes. What was said before must arrive: see `notnow.servers._listener`."""
         self.over = exchange.closed = True
+        exchange.how = how
         if exchange.reply is None:
             self.fake.journal.tell(exchange)
         self.decided()
@@ -283,16 +284,16 @@ class Wire:
 
     def _hello(self, sni: str | None) -> tuple[ssl.SSLContext | None, str | None]:
         script = self.fake.hello(self.record, sni)
-        name = alert = None
+        name = alert = how = None
         for step in script.steps if script else ():
             if isinstance(step, Certify):
                 name = step.name
             elif isinstance(step, Alert):
-                alert = step.name
+                alert = how = step.name
                 self.refusal = f"refused with the alert {alert}"
                 tls.send_alert(self.raw, alert)
             elif isinstance(step, Close):
-                alert = alert or "internal_error"  # never sent: it only ends the handshake
+                alert, how = alert or "internal_error", how or step.how  # never sent: it only ends the handshake
                 self.refusal = self.refusal or "closed"
                 if step.how == "reset":
                     _listener.reset_on_close(self.raw)
@@ -300,12 +301,13 @@ class Wire:
         if self.record.tls is not None and alert is None:
             self.record.tls.certificate = self.shown = label
         if script is not None and script.rule:
-            self._journal_hello(script, sni, alert is not None)
+            self._journal_hello(script, sni, how)
         return (self.fake.context(shown), None) if alert is None else (None, alert)
 
-    def _journal_hello(self, script: Script, sni: str | None, ends: bool) -> None:
+    def _journal_hello(self, script: Script, sni: str | None, how: str | None) -> None:
         exchange = self.fake.journal.ask(self.record, "tls", sni or "", script.phase)
-        exchange.rule, exchange.fault, exchange.closed = script.rule, script.fault, ends
+        exchange.rule, exchange.fault, exchange.how = script.rule, script.fault, how
+        exchange.closed = ends = how is not None
         self.fake.journal.tell(exchange)
         if ends:
             self.decided()

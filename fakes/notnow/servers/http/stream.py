@@ -384,7 +384,7 @@ class Stream:
 
     async def drop(self) -> None:
         """It is not served, and nothing is said about it: a GOAWAY has said so."""
-        self.exchange.closed = True
+        self.exchange.closed, self.exchange.how = True, "goaway"
         await self.protocol.forget(self.number)
         self.lost()
 
