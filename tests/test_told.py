@@ -71,5 +71,6 @@ def test_a_tls_alert_is_told_by_its_name(tmp_path: Path) -> None:
         context = ssl.create_default_context(cafile=fake.ca_file)
         with socket.create_connection((fake.host, fake.port), timeout=5) as s, pytest.raises(ssl.SSLError):
             context.wrap_socket(s, server_hostname="localhost")
+        fake.wait_for(lambda journal: journal.count("tls"))
         with pytest.raises(AssertionError, match="got the TLS alert unrecognized_name at tls and did not come back"):
             fake.assert_delivered()

@@ -1,6 +1,7 @@
 import smtplib
 
 import pytest
+
 from notnow import FakeSMTP
 
 
