@@ -13,6 +13,7 @@ from typing import Any
 import h2.events
 import h2.exceptions
 import h11
+import hpack
 import priority
 import pytest
 from h2.config import H2Configuration
@@ -30,7 +31,8 @@ from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BufferCompleteError, H2Prot
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
 from hyperframe.frame import DataFrame
 
-from notnow.servers.http import stack
+from notnow.servers._turns import Turn, Turns
+from notnow.servers.http import floods, stack
 
 HEADERS = [(b":method", b"GET"), (b":path", b"/"), (b":scheme", b"http"), (b":authority", b"a")]
 
@@ -397,7 +399,7 @@ def test_h11_connection_may_be_replaced_and_its_errors_are_answered():
     async def main() -> None:
         why = []
         server = Server(H11Protocol)
-        server.protocol.connection = stack._H11Connection(why.append)
+        server.protocol.connection = stack._H11Connection(why.append, Turn(Turns(asyncio.get_running_loop())))
         await server.hear(b"garbage\r\n\r\n")
         assert server.said.startswith(b"HTTP/1.1 400 ")
         assert isinstance(server.sent[-1], Closed)
@@ -478,8 +480,15 @@ def test_what_we_override_is_what_we_mean_to():
     def ours(mine: type[Any], theirs: type[Any]) -> set[str]:
         return {name for name in vars(mine) if hasattr(theirs, name) and not name.startswith("__")}
 
-    assert ours(stack.H2, H2Protocol) == {"_close_stream", "_create_stream", "_priority_updated", "handle", "initiate"}
-    assert ours(stack.H11, H11Protocol) == {"_check_protocol", "_create_stream"}
+    assert ours(stack.H2, H2Protocol) == {
+        "_close_stream",
+        "_create_stream",
+        "_priority_updated",
+        "_send_data",
+        "handle",
+        "initiate",
+    }
+    assert ours(stack.H11, H11Protocol) == {"_check_protocol", "_create_stream", "handle"}
     assert ours(stack._Connection, H2Connection) == {
         "_receive_data_frame",
         "_receive_goaway_frame",
@@ -487,12 +496,45 @@ def test_what_we_override_is_what_we_mean_to():
         "_receive_priority_frame",
         "acknowledge_received_data",
         "receive_data",
+        "send_data",
     }
     assert ours(stack._H11Connection, h11.Connection) == {"next_event"}
     assert ours(stack._Buffer, StreamBuffer) == {"complete", "pop", "push"}
+    assert ours(floods.Frames, FrameBuffer) == set()  # but for __next__
+    assert ours(floods.Decoder, hpack.Decoder) == {"_update_encoding_context", "decode"}
 
 
 # ---- h2 ------------------------------------------------------------------------------------------
+
+
+def test_a_frame_buffer_may_keep_frames_back_for_later():
+    class One(FrameBuffer):
+        given = 0
+
+        def __next__(self):
+            if self.given == 1:
+                raise StopIteration
+            frame = super().__next__()
+            self.given += 1
+            return frame
+
+    server, peer = served()
+    server.incoming_buffer = buffer = One(server=True)
+    peer.clear_outbound_data_buffer()
+    peer.ping(b"12345678")
+    server.receive_data(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    assert server.receive_data(peer.data_to_send() * 2)[0].ping_data == b"12345678"
+    assert not server.receive_data(b"")
+    buffer.given = 0
+    assert len(server.receive_data(b"")) == 1
+
+
+def test_a_decoder_is_told_of_each_table_size_update():
+    decoder = floods.Decoder()
+    decoder.decode(b"\x20\x3f\xe1\x1f" + hpack.Encoder().encode(HEADERS))
+    with pytest.raises(h2.exceptions.ProtocolError, match="table size updates") as raised:
+        decoder.decode(b"\x20\x20\x20")
+    assert raised.value.error_code == ErrorCodes.COMPRESSION_ERROR
 
 
 def served() -> tuple[H2Connection, H2Connection]:

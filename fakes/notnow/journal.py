@@ -6,6 +6,7 @@ bounded: beyond `limit` exchanges the oldest go, and `dropped` says how many.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,10 +15,11 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TextIO
 
+from notnow.bounds import EXCHANGES, TEXT
 from notnow.clock import Clock
 
-DEFAULT_LIMIT = 100_000
-LONGEST = 1_000  # characters of one request or reply that are kept
+DEFAULT_LIMIT = EXCHANGES
+LONGEST = TEXT
 
 
 ENDINGS = {  # how a fake ends an exchange with no word, or after the last one
@@ -31,6 +33,13 @@ ENDINGS = {  # how a fake ends an exchange with no word, or after the last one
 def clip(text: str) -> str:
     """At most `LONGEST` characters of a text, saying how much was left out."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
+
+
+def brief(text: str) -> str:
+    """The same of a text that stands for a thing: two that differ somewhere still differ."""
+    if len(text) <= LONGEST:
+        return text
+    return f"{clip(text)[:-1]}, SHA-256 {hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:16]})"
 
 
 @lru_cache(maxsize=4096)  # a server has few replies, and rules of conduct ask for each of them often

@@ -29,6 +29,7 @@ from notnow.actions import (
     Wait,
     Watch,
 )
+from notnow.bounds import NONSENSE
 from notnow.events import Answered, Heard
 from notnow.journal import Exchange
 from notnow.servers._wire import Over, Wire
@@ -57,6 +58,7 @@ class Dialogue(Wire):
 
     goodbye: ClassVar[str]  # what clients are told when the fake stops
     early: Sequence[tuple[Script, Exchange]] = ()  # what is to be said unasked before there is a transport
+    nonsense: int = 0  # commands in a row that were not understood
     parting: bool = False  # somebody is about to say the last word
     watch: int | None = None  # bytes of the body or transfer until `Reached`
     _mouth: asyncio.Lock | None = None  # held while a reply drips, so that no other gets between its bytes
@@ -185,6 +187,13 @@ class Dialogue(Wire):
             if script is not None:
                 added = self.fake.journal.ask(self.record, "error", "", script.phase)
                 await self.perform(script, added)
+
+    def floods(self) -> bool:
+        """One more command was not understood. True if this client will never say one that is."""
+        self.nonsense += 1
+        if self.nonsense > NONSENSE:
+            self.record.error = f"{NONSENSE} commands in a row were not understood"
+        return self.nonsense > NONSENSE
 
     def verb(self, exchange: Exchange) -> str:
         """The command that an exchange is about, in upper case."""

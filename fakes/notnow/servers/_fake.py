@@ -27,6 +27,7 @@ from notnow.servers import _async_libraries as async_libraries
 from notnow.servers import _listener
 from notnow.servers._options import Options
 from notnow.servers._runner import Runner
+from notnow.servers._turns import Turns
 
 HOSTNAME = "fake.notnow.test"  # what the fakes call themselves (RFC 6761: .test is nobody's)
 GRACE = 0.2  # real seconds that clients have for reading their goodbye when a fake stops
@@ -512,6 +513,11 @@ class Fake(Assertions):
         """`loop.call_later` in real seconds, few of them: `settle` waits for it as for anything on its way."""
         self._living.hold(seconds)
         return self.loop.call_later(seconds, callback)
+
+    @property
+    def turns(self) -> Turns:
+        """Where connections queue up that have more to do than one piece of work."""
+        return self._living.turns
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something in the loop until it is done or the fake stops."""

@@ -12,6 +12,7 @@ import socket
 from typing import Any
 
 CHUNK = 65_536  # bytes that are read at a time; for more, each read would have the system map memory
+READS = 16  # that are done before others have their turn, where a loop asks once
 HIGH, LOW = 65_536, 16_384  # bytes to be sent beyond which a protocol is told to pause, and to go on
 
 
@@ -29,7 +30,7 @@ class Plain(asyncio.Transport):
         self._loop, self._sock, self._protocol = loop, sock, protocol
         self._number = sock.fileno()
         self._buffer = b""  # a bytearray once something has to wait
-        self._closing = self._reading = self._choked = self._ends = False
+        self._closing = self._reading = self._choked = self._ends = self._comes_back = False
         self._tells_once = tells_once(loop)
 
     def begin(self) -> None:
@@ -41,9 +42,18 @@ class Plain(asyncio.Transport):
     # ---- reading ---------------------------------------------------------------------------------
 
     def _readable(self) -> None:
-        """There is something to read: all of it, where the loop does not ask again after a reset."""
-        while self._read() and self._reading and self._tells_once:
-            pass
+        """There is something to read: all of it, by and by, where the loop does not ask again after a reset."""
+        for _ in range(READS):
+            if not (self._read() and self._reading and self._tells_once):
+                return
+        if not self._comes_back:
+            self._comes_back = True
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        self._comes_back = False
+        if self._reading:
+            self._readable()
 
     def _read(self) -> bool:
         """Read, and pass it on. True if there may be more."""

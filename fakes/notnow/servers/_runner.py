@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, TypeVar
 
 from notnow import true_time
+from notnow.servers._turns import Turns
 
 T = TypeVar("T")
 PATIENCE = 30.0  # real seconds that another thread waits for the loop before something must be wrong
@@ -75,6 +76,7 @@ class Runner:
         self._selector: _Selector | None = None
         self.loop = self._new_loop()
         self.loop.set_exception_handler(self._on_error)
+        self.turns = Turns(self.loop)  # of the connections that have more to do
         self._left = _thread.allocate_lock()
         self._left.acquire()
         self._thread = _LoopThread(target=self._main, name="notnow", daemon=True)
@@ -179,7 +181,7 @@ class Runner:
         if self.is_current:
             return
         if self._selector is None:
-            self.run(_rounds())
+            self.run(_rounds(self.turns))
             return
         quiet = _thread.allocate_lock()
         quiet.acquire()
@@ -196,7 +198,9 @@ async def _end_tasks() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _rounds(n: int = 12) -> None:
-    """Where a loop hides its selector: enough turns for any chain of callbacks that we build."""
-    for _ in range(n):
+async def _rounds(turns: Turns, n: int = 12) -> None:
+    """Where a loop hides its selector: enough turns for any chain of callbacks that we build, once nobody queues up."""
+    left = n
+    while left:
         await asyncio.sleep(0)
+        left = n if turns else left - 1

@@ -7,12 +7,13 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
 from notnow import limits
+from notnow.bounds import ENTRIES, KEPT_BODIES
 from notnow.limits import file_path as path
 from notnow.limits import is_clean
 from notnow.servers.ftp.content import BLOCK, Node, filling
 from notnow.units import parse_size, show_size
 
-ROOM = 256 * 1024 * 1024  # bytes of files that are kept in memory where no quota says otherwise
+ROOM = KEPT_BODIES  # bytes of files that are kept in memory where no quota says otherwise
 LARGEST = limits.FILE  # bytes of a file that is given by its size
 DIRECTORY = 0o755  # the mode that a directory has at first
 DEFAULT = {"big.bin": "3MB", "small.txt": "A small file.\n"}
@@ -40,6 +41,7 @@ class Files(MutableMapping[str, bytes]):
         self._made = now()
         self._nodes: dict[str, Node] = {}
         self._directories: dict[str, float] = {"/": self._made}
+        self._laid = 1  # files and directories that no client has made
         self._modes: dict[str, int] = {}  # of directories that have another one than they had at first
         self.used = 0  # bytes of all files
         self.made_up = 0  # bytes of those that take no memory
@@ -74,12 +76,14 @@ class Files(MutableMapping[str, bytes]):
         """
         where = path(name)
         self._allow(name, where)
+        before = len(self._nodes) + len(self._directories)
         if name.endswith("/"):
             self.make_directories(where)
-            return
-        node = _node(name, content, self.now())
-        self.make_directories(posixpath.dirname(where))
-        self.put(where, node)
+        else:
+            node = _node(name, content, self.now())
+            self.make_directories(posixpath.dirname(where))
+            self.put(where, node)
+        self._laid += len(self._nodes) + len(self._directories) - before
 
     def lay(self, name: str, content: Content) -> None:
         """Set a file, or make a directory, whatever is in its way: what a client has put there goes."""
@@ -201,6 +205,10 @@ class Files(MutableMapping[str, bytes]):
 
     def touch(self, where: str, modified: float) -> None:
         self._nodes[where].modified = modified
+
+    def is_full(self) -> bool:
+        """Clients have made as many files and directories as they may, beside those that the test has put here."""
+        return len(self._nodes) + len(self._directories) - self._laid >= ENTRIES
 
     def make_directories(self, where: str) -> None:
         while where not in self._directories:

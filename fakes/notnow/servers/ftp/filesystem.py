@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pyftpdlib.exceptions import FilesystemError
 from pyftpdlib.filesystems import AbstractedFS
 
+from notnow.bounds import ENTRIES
 from notnow.servers.ftp.files import Files, Reader, Writer, is_clean, path
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class MemoryFS(AbstractedFS):
             assert node is not None
             return Reader(filename, node)
         self._parent(filename)
+        self._place(filename)
         return Writer(filename, self._files, mode)
 
     def mkstemp(self, suffix: str = "", prefix: str = "", dir: str | None = None, mode: str = "wb") -> Writer:
@@ -72,7 +74,13 @@ class MemoryFS(AbstractedFS):
         if not self.validpath(name):  # pyftpdlib does not ask, for STOU
             raise FilesystemError("Invalid file name")
         self._parent(name)
+        self._place(name)
         return Writer(name, self._files, mode)
+
+    def _place(self, name: str) -> None:
+        """Is there a place for a file or directory of this name? See `notnow.bounds`."""
+        if not self.lexists(name) and self._files.is_full():
+            raise FilesystemError(f"No space left: clients may make {ENTRIES} files and directories")
 
     def _parent(self, name: str) -> None:
         if not self._files.is_directory(posixpath.dirname(name)):
@@ -113,6 +121,7 @@ class MemoryFS(AbstractedFS):
         if self.lexists(path):
             raise FilesystemError("File exists")
         self._parent(path)
+        self._place(path)
         self._files.make_directories(path)
 
     def rmdir(self, path: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from pyftpdlib.exceptions import FilesystemError
 
 from notnow.actions import Script
+from notnow.bounds import FTP_LINE
 from notnow.engine import BEHAVE
 from notnow.events import Answered, Asked, Ended, Known
 from notnow.journal import Exchange
@@ -24,7 +25,7 @@ from notnow.servers._wire import Over
 from notnow.servers.ftp.filesystem import MemoryFS, Permissive
 from notnow.servers.ftp.listings import Listings
 from notnow.servers.ftp.transfer import LISTINGS, TRANSFERS, Rest, Transfer, Work
-from notnow.servers.ftp.wire import LONGEST_COMMAND, PLAIN_COMMANDS, TLS_COMMANDS, TURN, Here
+from notnow.servers.ftp.wire import PLAIN_COMMANDS, TLS_COMMANDS, Here
 
 LAST = 2.0  # real seconds that a client has for opening a data connection once it has ended its side of this one
 URGENT = frozenset({"ABOR", "STAT", "QUIT"})  # RFC 959 §4.1.3: what may be asked during a transfer
@@ -91,7 +92,8 @@ class Session(Listings):
     # ---- the loop over commands ------------------------------------------------------------------
 
     def serve(self) -> None:
-        for _ in range(TURN):
+        self.turn.begin()
+        while not self.queues:
             if self.busy or self.over or self.hanging or not self.alive or self.transport.is_closing():
                 return
             if self._quit_pending and self.transfer is None:
@@ -110,7 +112,8 @@ class Session(Listings):
                 self._command(_TELNET.sub(b"", line) if b"\xff" in line else line)
             except Exception as error:
                 self.break_off(error)
-        self.fake.loop.call_soon(self.serve)
+            if self._inbox and self.turn.over():
+                self.serve_soon()
 
     def _give_up(self, transfer: Transfer) -> None:
         """A client that has ended its side has not opened its data connection: it has gone."""
@@ -125,7 +128,7 @@ class Session(Listings):
 
     def _is_urgent(self) -> bool:
         """True if the next command is one that may be asked during a transfer."""
-        line, end, _ = _TELNET.sub(b"", bytes(self._inbox[:LONGEST_COMMAND])).partition(b"\n")
+        line, end, _ = _TELNET.sub(b"", bytes(self._inbox[:FTP_LINE])).partition(b"\n")
         return bool(end) and line[:4].upper().decode("latin-1") in URGENT
 
     def _command(self, line: bytes) -> None:
@@ -133,12 +136,14 @@ class Session(Listings):
         verb, _, argument = text.partition(" ")
         verb = verb.upper()
         request = masked(text)
-        if len(line) > LONGEST_COMMAND or "\0" in text or not verb.isprintable():
-            self._ask("unknown", request, lambda: self.respond("500 Command not understood."), command=verb)
+        if len(line) > FTP_LINE or "\0" in text or not verb.isprintable():
+            self._ask("unknown", request, self._not_understood, command=verb)
             return
         moment = ALIASES.get(verb) or verb.lower()
         if moment not in _MOMENTS or verb not in self.proto_cmds:
             moment = "unknown"
+        else:
+            self.nonsense = 0
         if verb in ("LIST", "NLST"):
             argument = _without_options(argument)
         facts = self._facts(moment, verb, argument)
@@ -150,7 +155,27 @@ class Session(Listings):
                 self._restart_position = 0  # REST is for this transfer, whatever becomes of it (RFC 959 §4.1.3)
         self._ask(moment, request, self._deed(moment, verb, text, argument), known, **facts)
 
+    def _not_understood(self) -> None:
+        if self._ends_flood():
+            return
+        self.respond("500 Command not understood.")
+
+    def _ends_flood(self) -> bool:
+        """One more command was not understood. True if that was one too many, and the session ends."""
+        if not self.floods() or self.answers is not None:  # where a rule has the word, it says what comes of it
+            return False
+        self.exchange.closed = True
+        self.respond("421 Too many commands that are none, closing control connection.")
+        self.finish("fin", self.exchange)
+        return True
+
+    def _unknown(self, line: str, verb: str, argument: str) -> None:
+        if not self._ends_flood():
+            self.pre_process_command(line, verb, argument)
+
     def _deed(self, moment: str, verb: str, line: str, argument: str) -> Deed:
+        if moment == "unknown":
+            return lambda: self._unknown(line, verb, argument)
         if verb == "PASS":
             return lambda: self._log_in(argument)
         if verb == "AUTH" and verb in self.proto_cmds and argument:

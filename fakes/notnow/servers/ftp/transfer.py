@@ -215,7 +215,7 @@ class Transfers(Wire):
         elif text is not None:
             self.say_at_once(text, transfer.exchange)
         if self._inbox or self.eof or self._quit_pending:
-            self.fake.loop.call_soon(self.serve)
+            self.serve_soon()
 
     def _forget_waiting(self) -> None:
         """Nothing waits for a data connection any more; the next one that comes is for another transfer."""

@@ -18,17 +18,16 @@ from typing import TYPE_CHECKING, Any, Self
 from pyftpdlib.handlers import FTPHandler
 
 from notnow.actions import Script
+from notnow.bounds import FTP_LINE, FTP_WAITING
 from notnow.journal import Connection, Exchange
 from notnow.servers._dialogue import Dialogue
 from notnow.servers._listener import unmapped
+from notnow.servers._turns import Turn
 
 if TYPE_CHECKING:
     from notnow.servers.ftp.data import ActivePort, PassivePort
     from notnow.servers.ftp.fake import FakeFTP
 
-LONGEST_COMMAND = 4096  # bytes; a longer one is answered by 500
-MOST_WAITING = 65_536  # bytes of commands that may wait while one is carried out
-TURN = 64  # commands of one client that are served before others have their turn
 
 PLAIN_COMMANDS: dict[str, dict[str, Any]] = FTPHandler.proto_cmds
 TLS_COMMANDS = PLAIN_COMMANDS | {  # RFC 4217; in pyftpdlib they come with a handler that needs PyOpenSSL
@@ -51,6 +50,8 @@ class Wire(Dialogue, FTPHandler):
     # Ours.
     fake: FakeFTP
     here: Here  # where the client has connected to: its data connections are made there, too
+    turn: Turn
+    queues: bool = False  # it has more to do, and waits for its turn
     choked: bool = False  # the client does not read its replies
     crowded: bool = False  # it has sent so much that we read no more for now
     _inbox: bytearray
@@ -71,7 +72,7 @@ class Wire(Dialogue, FTPHandler):
         new.__dict__.update(cls._state())
         new.fake, new.record, new.exchange, new.opening = fake, record, greeting, script
         new.remote_ip, new.remote_port = record.client, record.peer_port
-        new._inbox = bytearray()
+        new._inbox, new.turn = bytearray(), Turn(fake.turns)
         return new
 
     # ---- the hooks of a wire ---------------------------------------------------------------------
@@ -79,7 +80,7 @@ class Wire(Dialogue, FTPHandler):
     def came(self, data: bytes) -> None:
         self._inbox += data
         self.serve()
-        if len(self._inbox) > MOST_WAITING and not self.crowded and self.alive:
+        if len(self._inbox) > FTP_WAITING and not self.crowded and self.alive:
             self.crowded = True
             self.transport.pause_reading()
 
@@ -100,6 +101,16 @@ class Wire(Dialogue, FTPHandler):
         """Carry out the commands that have come, as far as nothing keeps us from it."""
         raise NotImplementedError
 
+    def serve_soon(self) -> None:
+        """Go on with them when it is our turn again."""
+        if not self.queues:
+            self.queues = True
+            self.fake.turns.later(self._serve_now)
+
+    def _serve_now(self) -> None:
+        self.queues = False
+        self.serve()
+
     # ---- reading ---------------------------------------------------------------------------------
 
     def line(self) -> bytes | None:
@@ -112,7 +123,7 @@ class Wire(Dialogue, FTPHandler):
             self._long = False
         if self._long:
             self._inbox.clear()
-        elif len(self._inbox) > LONGEST_COMMAND:
+        elif len(self._inbox) > FTP_LINE:
             self._long = True
             return self.unread()
         if self.crowded:

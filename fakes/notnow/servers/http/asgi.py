@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Message = MutableMapping[str, Any]
 logger = logging.getLogger("notnow")
+MESSAGES = 16  # of an app, before others have their turn
 
 
 class Call:
@@ -30,6 +31,7 @@ class Call:
         self.stream, self.fake = stream, stream.fake
         self._instead: Response | None = None
         self._drip = 0.0
+        self._messages = 0  # that the app has sent
         self._told = False  # the app knows that the request is complete
         self._invited = False  # the client has been told to send its body
         self._left = False  # the app knows that the client has gone
@@ -112,6 +114,9 @@ class Call:
             await self._send(message)
         except Over:
             raise Gone from None
+        self._messages += 1
+        if self._messages % MESSAGES == 0:  # an app that has much to say waits for nothing where the client reads fast
+            await self.fake.turns.wait()
 
     async def _send(self, message: Message) -> None:
         starts = message["type"] == "http.response.start"

@@ -26,19 +26,20 @@ from notnow.actions import (
     Wait,
     Watch,
 )
+from notnow.bounds import HTTP_WAITING, STREAMS
 from notnow.engine import BEHAVE
 from notnow.events import Heard
 from notnow.journal import Connection, Exchange
 from notnow.servers._plain import Plain
+from notnow.servers._turns import Turn
 from notnow.servers._wire import Over, Wire
 from notnow.servers.http import frames
-from notnow.servers.http.stack import H2, H11, STREAMS, Closed, Gone, RawData, Switch, Updated, Work
+from notnow.servers.http.stack import H2, H11, Closed, Gone, RawData, Switch, Updated, Work
 from notnow.servers.http.stream import Stream
 
 if TYPE_CHECKING:
     from notnow.servers.http.fake import FakeHTTP
 
-MOST_WAITING = 262_144  # bytes that may wait while others are handled
 Behave = Callable[[Response | tuple[()] | None, float], Awaitable[None]]
 
 
@@ -53,6 +54,7 @@ class HTTPConnection(Wire):
     last: int | None = None  # of a GOAWAY: streams above it are not served
     farewell: bool = False  # a GOAWAY has been said that was to be the last word
     closing: bool = False  # no further request is wanted: it closes when none is under way
+    turn: Turn
     live: dict[int, Stream]  # the requests under way
     _inbox: bytearray
     _pauses: set[asyncio.Future[None]]  # of rules that take their time
@@ -66,6 +68,7 @@ class HTTPConnection(Wire):
         new = cls()
         new.fake, new.record, new.exchange, new.opening = fake, record, greeting, script
         new.live, new._inbox, new._pauses = {}, bytearray(), set()
+        new.turn = Turn(fake.turns)
         new.cap = fake.scenario.server.max_streams or STREAMS
         new._news, new._writable = asyncio.Event(), asyncio.Event()
         new._writable.set()
@@ -114,6 +117,12 @@ class HTTPConnection(Wire):
         self.switch = Switch(self, alpn)
         self._server = self.spawn(partial(self._serve, self.switch))
 
+    async def give_way(self) -> None:
+        """More is to be done, in the next turn of this connection. Raises Over if it has ended meanwhile."""
+        await self.turn.end()
+        if self.over or not self.alive:
+            raise Over
+
     def spawn(self, work: Work) -> asyncio.Task[None]:
         """Do something for this connection. An error of ours ends it, and is told."""
         return self.fake.spawn(self._guarded(work))
@@ -133,7 +142,7 @@ class HTTPConnection(Wire):
     def came(self, data: bytes) -> None:
         self._inbox += data
         self._news.set()
-        if len(self._inbox) > MOST_WAITING:
+        if len(self._inbox) > HTTP_WAITING:
             self.transport.pause_reading()
 
     def ended(self) -> None:
@@ -171,6 +180,7 @@ class HTTPConnection(Wire):
         await switch.initiate()
         while self.alive and not self.over:
             if self._inbox:
+                self.turn.begin()
                 await switch.handle(self.unread())
                 if self.alive and not self.over:
                     self.transport.resume_reading()

@@ -2,45 +2,63 @@
 
 from __future__ import annotations
 
+import asyncio
+import codecs
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from notnow.bounds import ECHO
+
+SLICE = 65_536  # bytes of a body that are made JSON of at once
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 
 async def echo(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Answer 200 with method, scheme, authority, path, query, headers, body and HTTP version of the request."""
-    body = bytearray()
+    """Answer 200 with method, scheme, authority, path, query, headers, body and HTTP version of the request.
+
+    Of a body beyond `notnow.bounds.ECHO` bytes it says the first, and in `body_bytes` how many have come.
+    """
+    body, size = bytearray(), 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return
-        body += message["body"]
+        size += len(message["body"])
+        body += message["body"][: ECHO - len(body)]
         if not message["more_body"]:
             break
+    pieces = await _answer(scope, body, size)
+    length = b"%d" % sum(map(len, pieces))
+    headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    for piece in pieces[:-1]:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": pieces[-1]})
+
+
+async def _answer(scope: dict[str, Any], body: bytearray, size: int) -> list[bytes]:
+    """The request as JSON, in pieces. Others have their turn between two pieces of a big body."""
     headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]]
-    said = {
+    before = {
         "method": scope["method"],
         "scheme": scope["scheme"],
         "authority": next((value for name, value in headers if name == "host"), ""),
         "path": scope["path"],
         "query": scope["query_string"].decode("latin-1"),
         "headers": headers,
-        "body": body.decode("utf-8", "replace"),
-        "version": scope["http_version"],
     }
-    answer = json.dumps(said).encode() + b"\n"
-    length = b"%d" % len(answer)
-    await send(
-        {
-            "type": "http.response.start",
-            "status": 200,
-            "headers": [(b"content-type", b"application/json"), (b"content-length", length)],
-        }
-    )
-    await send({"type": "http.response.body", "body": answer})
+    after = {"version": scope["http_version"], **({"body_bytes": size} if size > len(body) else {})}
+    pieces = [json.dumps(before)[:-1].encode() + b', "body": "']
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for start in range(0, len(body), SLICE):
+        text = decoder.decode(bytes(body[start : start + SLICE]), final=start + SLICE >= len(body))
+        pieces.append(json.dumps(text)[1:-1].encode())
+        if len(body) > SLICE:
+            await asyncio.sleep(0)
+    pieces.append(b'", ' + json.dumps(after)[1:].encode() + b"\n")
+    return [b"".join(pieces)] if len(body) <= SLICE else pieces
 
 
 async def no_tunnel(_scope: dict[str, Any], _receive: Receive, send: Send) -> None:

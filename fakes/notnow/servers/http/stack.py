@@ -16,6 +16,7 @@ tests/test_http_seams.py has a test for each.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -39,9 +40,12 @@ from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BUFFER_LOW_WATER, BufferCom
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
 
 from notnow.actions import phrase, status_line
+from notnow.bounds import H1_HEAD, H2_HEAD, WINDOW
+from notnow.servers._turns import UNITS, Turn
 from notnow.servers._wire import Over
 from notnow.servers.http import wellformed
-from notnow.servers.http.strict import Decoder, Frames, is_preface, look_at, upgrade_settings
+from notnow.servers.http.floods import ANSWER, PIECE, RESET, Calm, Decoder, Frames
+from notnow.servers.http.strict import is_preface, look_at, upgrade_settings
 
 __all__ = [
     "H2",
@@ -67,9 +71,6 @@ if TYPE_CHECKING:
 Work = Callable[[], Coroutine[Any, Any, None]]  # begun by the task that does it, or never
 Headers = list[tuple[bytes, bytes]]
 NO_LIMIT = 2**31 - 1
-STREAMS = 100  # at a time, where a scenario says nothing (RFC 9113 §6.5.2: no fewer)
-NUISANCES = 1000  # streams that a client may cancel, or open beyond the cap; more is an attack (CVE-2023-44487)
-WINDOW = 16_777_216  # bytes of request bodies that one connection may have under way; a stream has 65,535
 H11_STREAM = 1  # hypercorn's number for whatever an HTTP/1.1 connection carries
 failures = (h11.LocalProtocolError, h2.exceptions.ProtocolError)  # what is to be said cannot be said
 
@@ -115,10 +116,12 @@ class Owner(Protocol):
     cap: int  # streams at a time that HTTP/2 clients are told
     closing: bool  # no further request is wanted
     secure: bool  # in TLS
+    turn: Turn
 
     def stream(self, protocol: H2 | H11, number: int) -> Served: ...
     async def send(self, event: RawData | Closed | Updated) -> None: ...
     def spawn(self, work: Work) -> object: ...
+    async def give_way(self) -> None: ...
     def broken(self, why: str) -> None: ...
     def malformed(self, number: int, said: str, why: str) -> None: ...
 
@@ -128,6 +131,7 @@ def _config() -> Config:
     made.errorlog = made.accesslog = None
     made.include_server_header = made.include_date_header = False
     made.shutdown_timeout = 10  # seconds for an app to end; whoever stops the fake waits no longer than 30
+    made.h11_max_incomplete_size, made.h2_max_header_list_size = H1_HEAD, H2_HEAD
     made.keep_alive_max_requests = NO_LIMIT  # or it sends a GOAWAY of its own, and loses what is in flight
     return made
 
@@ -152,15 +156,16 @@ class _Connection(H2Connection):
 
     decoder: Decoder
 
-    def __init__(self, broken: Callable[[str], None], drops: Callable[[int], bool]) -> None:
+    def __init__(self, broken: Callable[[str], None], drops: Callable[[int], bool], turn: Turn) -> None:
         # Field sections are judged by `Decoder`: h2 would end the connection.
         super().__init__(H2Configuration(client_side=False, header_encoding=None, validate_inbound_headers=False))
         self._broken, self._drops = broken, drops
         self.faults: dict[int, tuple[str, str]] = {}  # the streams that have just ended so: what was asked, and why
+        self.calm = Calm()
         self._owed: dict[int, int] = {}
         self.decoder = Decoder()
         self.decoder.max_header_list_size = self.DEFAULT_MAX_HEADER_LIST_SIZE
-        self.incoming_buffer = Frames(server=True)
+        self.incoming_buffer = self.frames = Frames(turn, self.calm)
 
     def receive_data(self, data: Buffer) -> list[h2.events.Event]:
         try:
@@ -214,6 +219,13 @@ class _Connection(H2Connection):
             return [], []
         self.faults[number] = said, why
         return [], [h2.events.StreamReset(stream_id=number)]
+
+    def send_data(
+        self, stream_id: int, data: bytes | memoryview, end_stream: bool = False, pad_length: int | None = None
+    ) -> None:
+        super().send_data(stream_id, data, end_stream, pad_length)
+        if data:
+            self.calm.earn(PIECE)
 
     def acknowledge_received_data(self, acknowledged_size: int, stream_id: int) -> None:
         self._owed[stream_id] = self._owed.get(stream_id, 0) + acknowledged_size
@@ -292,15 +304,24 @@ class H2(H2Protocol):
         super().__init__(None, _CONFIG, WorkerContext(None), _Tasks(owner), {}, False, None, None, owner.send)
         self.owner = owner
         self.streams = _Streams()
-        self._nuisances = 0
+        self._pieces = 0  # of bodies, since others have had their turn
         self._handling = False  # what is said meanwhile leaves in one go
-        self.connection = _Connection(owner.broken, self._drops)
+        self.connection = _Connection(owner.broken, self._drops, owner.turn)
         self.priority = priority.PriorityTree(maximum_streams=NO_LIMIT)
 
     def _drops(self, number: int) -> bool:
         return self.streams[number].drops
 
     async def handle(self, event: RawData | Closed) -> None:
+        if isinstance(event, RawData) and self.connection.state_machine.state is ConnectionState.CLOSED:
+            return  # a GOAWAY with an error has been said: the client is not listened to any more
+        await self._handle(event)
+        while self.connection.frames.held:
+            self.connection.frames.held = False
+            await self.owner.give_way()
+            await self._handle(RawData(data=b""))
+
+    async def _handle(self, event: RawData | Closed) -> None:
         self._handling = True
         try:
             await super().handle(event)
@@ -345,15 +366,14 @@ class H2(H2Protocol):
 
     async def annoyed(self) -> None:
         """A client has done what it may do, but not a thousand times. Raises Over when that is reached."""
-        self._nuisances += 1
-        if self._nuisances > NUISANCES:
-            self.owner.broken(
-                f"HTTP/2 ENHANCE_YOUR_CALM: {NUISANCES} streams were cancelled, or opened beyond the cap, or malformed"
-            )
+        try:
+            self.connection.calm.spend("streams that were cancelled, or opened beyond the cap, or malformed", RESET)
+        except h2.exceptions.DenialOfServiceError as flood:
+            self.owner.broken(f"HTTP/2 ENHANCE_YOUR_CALM: {flood}")
             self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
             await self._flush()
             await self.send(Closed())
-            raise Over
+            raise Over from flood
 
     async def _priority_updated(self, event: h2.events.PriorityUpdated) -> None:
         """Priorities of HTTP/2 are a thing of the past (RFC 9113 §5.3), and of who would fill our memory with them."""
@@ -434,7 +454,16 @@ class H2(H2Protocol):
 
     async def done(self, number: int) -> None:
         """A stream is through, in both directions."""
+        self.connection.calm.earn(ANSWER)
         self.streams.pop(number, None)
+
+    async def _send_data(self, stream_id: int) -> None:
+        """A piece of a body leaves. Who has much to send gives way to others, however fast the client reads."""
+        await super()._send_data(stream_id)
+        self._pieces += 1
+        if self._pieces >= UNITS:
+            self._pieces = 0
+            await self.owner.give_way()
 
     async def flush(self, raw: bytes = b"") -> None:
         """Send what waits, and `raw` frames behind it."""
@@ -447,19 +476,31 @@ class H2(H2Protocol):
         return int(self.connection.highest_inbound_stream_id)
 
 
+_EMPTY_LINES = re.compile(rb"(?:\r?\n)*")
+
+
 class _H11Connection(h11.Connection):
     """h11's, but it looks closer at a request, and says what is wrong with what a client sends."""
 
-    def __init__(self, broken: Callable[[str], None], clear: bool = True) -> None:
+    held = False  # there may be more events, for the next turn
+    _paused = False
+
+    def __init__(self, broken: Callable[[str], None], turn: Turn, clear: bool = True) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=_CONFIG.h11_max_incomplete_size)
-        self._broken, self._clear = broken, clear
+        self._broken, self._turn, self._clear = broken, turn, clear
         self._refused = False  # nothing is read any more
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         if self._refused or (self.their_state is h11.IDLE and self._only_an_empty_line()):
             return h11.NEED_DATA
+        if self._paused:  # and has gone on: an answer has left meanwhile
+            self._turn.begin()
+        elif self._turn.over():
+            self.held = True
+            return h11.NEED_DATA
         try:
             event = super().next_event()
+            self._paused = event is h11.PAUSED
             if isinstance(event, h11.Request):
                 look_at(event, self._clear)
             return event
@@ -471,9 +512,9 @@ class _H11Connection(h11.Connection):
     def _only_an_empty_line(self) -> bool:
         """Skip empty lines before a request (RFC 9112 §2.2). True where one may still be under way."""
         buffer = self._receive_buffer
-        while (start := bytes(buffer._data[:2])) == b"\r\n" or start[:1] == b"\n":
-            buffer.maybe_extract_at_most(2 if start[:1] == b"\r" else 1)
-        return start == b"\r"
+        if size := _EMPTY_LINES.match(buffer._data).end():  # type: ignore[union-attr]
+            buffer.maybe_extract_at_most(size)
+        return bool(buffer._data == b"\r")
 
 
 class H11(H11Protocol):
@@ -485,7 +526,14 @@ class H11(H11Protocol):
     def __init__(self, owner: Owner) -> None:
         super().__init__(None, _CONFIG, WorkerContext(None), _Tasks(owner), {}, False, None, None, owner.send)
         self.owner = owner
-        self.connection = _H11Connection(owner.broken, clear=not owner.secure)
+        self.connection = _H11Connection(owner.broken, owner.turn, clear=not owner.secure)
+
+    async def handle(self, event: RawData | Closed) -> None:
+        await super().handle(event)
+        while self.connection.held:
+            self.connection.held = False
+            await self.owner.give_way()
+            await self._handle_events()
 
     async def _check_protocol(self, request: h11.Request) -> None:
         """Hand over to HTTP/2 where the client wants it, in clear; any other upgrade is passed over (RFC 9110 §7.8)."""

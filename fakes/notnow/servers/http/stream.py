@@ -11,9 +11,10 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from notnow.actions import Respond, Response, Script, Watch, status_line
+from notnow.bounds import BODY_WAITING
 from notnow.engine import BEHAVE
 from notnow.events import Answered, Asked, Ended, Heard, Reached
-from notnow.journal import Exchange
+from notnow.journal import Exchange, brief
 from notnow.servers import tls
 from notnow.servers._wire import Over
 from notnow.servers.http.asgi import Call
@@ -23,7 +24,6 @@ from notnow.servers.http.stack import H2, H11, Gone, Head, Headers, Work, encode
 if TYPE_CHECKING:
     from notnow.servers.http.connection import HTTPConnection
 
-MOST = 262_144  # bytes of a body that may wait for the app
 TOLD = ("retry-after", "alt-svc", "location")  # headers of an answer that the journal keeps
 BODILESS = frozenset({204, 304})
 
@@ -70,9 +70,9 @@ class Stream:
             "stream": self.number,
             "version": head.version,
             "method": head.method,
-            "authority": head.authority,
+            "authority": brief(head.authority),
             "host": self.known["host"],
-            "path": target,
+            "path": brief(target),
             "misdirected": [why for why in self.known["misdirected"] if isinstance(why, str)],
             "status": None,
             "body_bytes": 0,
@@ -82,7 +82,7 @@ class Stream:
             "stored": False,
         }
         if alternative := self.known["header"].get("alt-used"):  # RFC 7838 §5
-            self.facts["alt-used"] = alternative
+            self.facts["alt-used"] = brief(alternative)
         host = self.known["header"].get("host")
         if head.version == "2" and host is not None and host != head.authority:
             self.facts["header.host"] = host  # it does not count (RFC 9113 §8.3.1), and is worth knowing
@@ -169,7 +169,7 @@ class Stream:
         if watched is not None and self._received >= watched and self._status is None:
             self._reached_in()
         self.news.set()
-        while self.protocol.waits and self._waiting > MOST and not self.drops:
+        while self.protocol.waits and self._waiting > BODY_WAITING and not self.drops:
             self._room.clear()
             await self._room.wait()
 

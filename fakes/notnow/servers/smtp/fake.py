@@ -14,6 +14,7 @@ from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from notnow.actions import Script
+from notnow.bounds import ENVELOPE, KEPT_BODIES
 from notnow.grammar import Limits
 from notnow.journal import Connection, Exchange
 from notnow.names import bracketed
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from notnow.servers.smtp.envelope import Transaction
 
 _MESSAGE_ID = re.compile(rb"^message-id:\s*(<[^>\r\n]+>)", re.IGNORECASE | re.MULTILINE)
-MOST_KEPT = 256 * 1024 * 1024  # bytes of accepted mail that are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,11 @@ class Envelope:
     user: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
     recipient_parameters: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def weight(self) -> int:
+        """What it takes of the room for accepted mail, in bytes."""
+        return ENVELOPE + len(self.content) + sum(map(len, self.recipients))
 
 
 class Message(EmailMessage):
@@ -115,9 +120,9 @@ class FakeSMTP(Fake):
             tuple(transaction.recipient_parameters),
         )
         self._kept.append(envelope)
-        self._kept_bytes += len(content)
-        while self._kept_bytes > MOST_KEPT and len(self._kept) > 1:
-            self._kept_bytes -= len(self._kept.popleft().content)
+        self._kept_bytes += envelope.weight
+        while self._kept_bytes > KEPT_BODIES and len(self._kept) > 1:
+            self._kept_bytes -= self._kept.popleft().weight
         header_end = content.find(b"\r\n\r\n")
         found = _MESSAGE_ID.search(content, 0, header_end if header_end >= 0 else len(content))
         return {

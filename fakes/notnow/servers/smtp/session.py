@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 
+from notnow.bounds import SMTP_LINE, SMTP_MESSAGE
 from notnow.events import Heard, Known
+from notnow.servers._turns import Turn
 from notnow.servers._wire import Over
 from notnow.servers.smtp import auth
 from notnow.servers.smtp.transaction import Transactions, announced
-from notnow.servers.smtp.wire import LARGEST_MESSAGE
-
-LONGEST_COMMAND = 12_288  # RFC 4954 §4: the longest line, of AUTH
-TURN = 64  # commands of one client that are served before others have their turn
+from notnow.servers.smtp.wire import unread
 
 MOMENTS = {
     "EHLO": "ehlo", "HELO": "ehlo", "STARTTLS": "starttls", "AUTH": "auth", "MAIL": "mail", "RCPT": "rcpt",
@@ -44,13 +44,17 @@ class Session(Transactions):
             self.end()
 
     async def _serve(self) -> None:
+        turn = Turn(self.fake.turns)
         while True:
-            for _ in range(TURN):
-                line = await self._line()
-                await self._command(line)
-                if self.transport.get_write_buffer_size():
-                    await self._writer.drain()
-            await asyncio.sleep(0)
+            waits = not unread(self._reader)
+            line = await self._line()
+            if waits:
+                turn.begin()
+            await self._command(line)
+            if self.transport.get_write_buffer_size():
+                await self._writer.drain()
+            if unread(self._reader) and turn.over():
+                await turn.end()
 
     async def _greet(self) -> None:
         await self.push(f"220 {self.hostname} {self.__ident__}")
@@ -59,9 +63,10 @@ class Session(Transactions):
         word, _, rest = line.partition(b" ")
         verb = word.upper().decode("ascii", "replace")
         request = line.decode("utf-8", "replace")
-        if verb not in self._smtp_methods or len(line) > LONGEST_COMMAND or b"\0" in line:
+        if verb not in self._smtp_methods or len(line) > SMTP_LINE or b"\0" in line:
             await self._ask("unknown", masked(request), lambda: self._not_understood(line), command=verb)
             return
+        self.nonsense = 0
         argument = rest.strip().decode("utf-8", "surrogateescape") or None
         if verb == "AUTH":
             await self._auth(argument)
@@ -74,7 +79,12 @@ class Session(Transactions):
         await self._ask(moment, request, lambda: method(self, argument), **self._facts(verb, moment, argument))
 
     async def _not_understood(self, line: bytes) -> None:
-        what = "line too long" if len(line) > LONGEST_COMMAND else "command not recognized"
+        if self.floods():
+            self.manner = replace(self.manner, ending=True)
+            await self.push(f"421 4.7.0 {self.hostname} Error: too many commands that are none, closing")
+            self.finish("fin", self.exchange)
+            raise Over
+        what = "line too long" if len(line) > SMTP_LINE else "command not recognized"
         await self.push(f"500 5.5.2 Error: {what}")
 
     def _facts(self, verb: str, moment: str, argument: str | None) -> dict[str, Any]:
@@ -101,7 +111,7 @@ class Session(Transactions):
 
     def _offers(self) -> list[str]:
         """What EHLO announces."""
-        offers = ["PIPELINING", f"SIZE {LARGEST_MESSAGE}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
+        offers = ["PIPELINING", f"SIZE {SMTP_MESSAGE}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
         offers += ["DSN", "CHUNKING", "BINARYMIME"]
         if limits := " ".join(f"{name.upper()}={value}" for name, value in self.fake.limits if value is not None):
             offers.append(f"LIMITS {limits}")  # RFC 9422 §3

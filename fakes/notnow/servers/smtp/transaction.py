@@ -9,13 +9,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from notnow.actions import Watch
+from notnow.bounds import RECIPIENTS, SMTP_MESSAGE
 from notnow.events import Asked, Ended, Heard, Reached
 from notnow.servers._dialogue import AS_USUAL, Manner
 from notnow.servers._wire import Over
 from notnow.servers.smtp import parameters
 from notnow.servers.smtp.asking import Asking
 from notnow.servers.smtp.body import Body, Chunks, LazyHeaders
-from notnow.servers.smtp.wire import CHUNK, LARGEST_MESSAGE, unread
+from notnow.servers.smtp.wire import CHUNK, unread
 
 if TYPE_CHECKING:
     from aiosmtpd.smtp import Session as SMTPState
@@ -143,8 +144,12 @@ class Transactions(Asking):
         limits, known = self.fake.limits, self.envelope.rcpt_tos
         if limits.rcptmax is not None and len(known) >= limits.rcptmax:
             return f"452 4.5.3 Error: no more than {limits.rcptmax} recipients"
+        if len(known) >= RECIPIENTS:
+            return f"452 4.5.3 Error: no more than {RECIPIENTS} recipients"
+        if limits.rcptdomainmax is None:
+            return None
         domains = {_domain(recipient) for recipient in (*known, address)}
-        if limits.rcptdomainmax is not None and len(domains) > limits.rcptdomainmax:
+        if len(domains) > limits.rcptdomainmax:
             return f"452 4.5.3 Error: no more than {limits.rcptdomainmax} domains of recipients"
         return None
 
@@ -161,7 +166,7 @@ class Transactions(Asking):
         await self.push("354 End data with <CR><LF>.<CR><LF>")
         self.manner = AS_USUAL
         try:
-            body = Body(LARGEST_MESSAGE)
+            body = Body(SMTP_MESSAGE)
             if not await self._read(body):
                 await self._complete(body)
         finally:
@@ -261,7 +266,7 @@ class Transactions(Asking):
         if manner.instead and manner.instead[0].startswith("3"):  # what a rule has DATA say is no answer to a chunk
             self.manner = manner = replace(manner, instead=None)
         if (body := self.envelope.chunks) is None:
-            body = self.envelope.chunks = Chunks(LARGEST_MESSAGE)
+            body = self.envelope.chunks = Chunks(SMTP_MESSAGE)
             await self._amid()
         octets = self.chunk
         if await self._read_chunk(body):
@@ -298,7 +303,7 @@ class Transactions(Asking):
 
 def _unfit(address: str | None, given: parameters.Parameters) -> str | None:
     """Parameters of MAIL that hold by themselves, and not here."""
-    if int(given.get("SIZE") or 0) > LARGEST_MESSAGE:  # RFC 1870 §6.1
+    if int(given.get("SIZE") or 0) > SMTP_MESSAGE:  # RFC 1870 §6.1
         return TOO_LARGE
     return None if (address or "").isascii() or "SMTPUTF8" in given else NOT_ASCII
 

@@ -17,6 +17,7 @@ from aiosmtpd.smtp import SMTP
 from aiosmtpd.smtp import Session as SMTPState
 
 from notnow.actions import Script
+from notnow.bounds import SMTP_MESSAGE
 from notnow.events import Ended, Known
 from notnow.journal import Connection, Exchange
 from notnow.servers._dialogue import Dialogue
@@ -25,7 +26,6 @@ from notnow.servers.smtp.envelope import Transaction
 if TYPE_CHECKING:
     from notnow.servers.smtp.fake import FakeSMTP
 
-LARGEST_MESSAGE = 33_554_432  # what SIZE announces
 CHUNK = 65_536
 
 
@@ -57,7 +57,7 @@ class Wire(Dialogue, SMTP):
     def _make(cls, fake: FakeSMTP) -> Self:
         return cls(
             object(), hostname=fake.hostname, ident="ESMTP notnow", enable_SMTPUTF8=True, auth_require_tls=False,
-            data_size_limit=LARGEST_MESSAGE, loop=fake.loop,
+            data_size_limit=SMTP_MESSAGE, loop=fake.loop,
         )  # fmt: skip
 
     def adopt(self, fake: FakeSMTP, record: Connection, greeting: Exchange, script: Script) -> Self:

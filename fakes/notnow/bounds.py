@@ -1,0 +1,90 @@
+"""What a client can make grow, and how far. The reference page "Limits" is made from this table."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# Every protocol.
+EXCHANGES = 100_000  # of a journal, where `journal_limit` says nothing
+TEXT = 1_000  # characters of one request, reply or other text that a journal keeps
+KEPT_BODIES = 256 * 1024 * 1024  # bytes of accepted mail, or of files, where a quota says nothing
+
+# SMTP.
+SMTP_LINE = 12_288  # bytes; RFC 4954 §4: the longest line, of AUTH
+SMTP_MESSAGE = 33_554_432  # bytes; what SIZE announces
+RECIPIENTS = 1_000  # of a message (RFC 5321 §4.5.3.1.8: no fewer than 100)
+ENVELOPE = 1_000  # bytes that an accepted message counts beside its content, for all that is noted of it
+
+# FTP.
+FTP_LINE = 4_096  # bytes
+FTP_WAITING = 65_536  # bytes of commands that wait
+ENTRIES = 10_000  # files and directories that clients have made
+
+# SMTP and FTP.
+NONSENSE = 1_000  # commands in a row that are not understood
+
+# HTTP.
+HTTP_WAITING = 262_144  # bytes that wait on a connection while others are handled
+BODY_WAITING = 262_144  # bytes of a body of HTTP/1.1 that wait for the app
+STREAM_WINDOW = 65_535  # bytes of a body of HTTP/2 that wait for the app
+WINDOW = 16_777_216  # bytes of all bodies of an HTTP/2 connection that wait for the app
+STREAMS = 100  # at a time (RFC 9113 §6.5.2: no fewer)
+H1_HEAD = 16_384  # bytes
+H2_HEAD = 65_536  # bytes of a header list as RFC 9113 §6.5.2 counts them
+CONTINUATIONS = 64  # frames of one header block; h2's
+TABLE_UPDATES = 2  # in a header block (RFC 7541 §4.2)
+CALM = 10_000  # HTTP/2 frames that ask for nothing, beyond those that go with answered requests and with bodies
+CANCELLED = 1_000  # HTTP/2 requests that are cancelled, or opened beyond the cap (CVE-2023-44487)
+ECHO = 8_388_608  # bytes of a body that the default app says again
+
+
+class Bound(NamedTuple):
+    """A row: `what` a client can make grow, `most` of it, and `then`, what comes beyond that."""
+
+    protocol: str
+    what: str
+    most: int
+    unit: str
+    then: str
+
+    @property
+    def text(self) -> str:
+        """The bound as it is read: `1,000 recipients`, `32 MiB`."""
+        if self.unit == "bytes" and self.most >= 2**20 and self.most % 2**20 == 0:
+            return f"{self.most // 2**20} MiB"
+        return f"{self.most:,} {self.unit}"
+
+
+_PAUSE = "the fake reads no more until there is room; TCP slows the client down"
+
+BOUNDS = (
+    Bound("all", "the journal", EXCHANGES, "exchanges", "the oldest go, and `dropped` counts them; `journal_limit` sets another bound"),
+    Bound("all", "a request, a reply or a path in the journal", TEXT, "characters", "the rest is left out, and its length noted"),
+    Bound("SMTP", "a command line", SMTP_LINE, "bytes", "`500 5.5.2` (RFC 5321 §4.5.3.1.9); the line is read to its end, and dropped"),
+    Bound("SMTP", "recipients of a message", RECIPIENTS, "recipients", "`452 4.5.3` (RFC 5321 §4.5.3.1.10)"),
+    Bound("SMTP", "a message", SMTP_MESSAGE, "bytes", "`552 5.3.4`; the rest is read, and dropped"),
+    Bound("SMTP", "accepted mail", KEPT_BODIES, "bytes", f"the oldest messages go; each counts {ENVELOPE:,} bytes more, and its recipients"),
+    Bound("SMTP, FTP", "commands in a row that are not understood", NONSENSE, "commands", "`421`, and the connection ends"),
+    Bound("FTP", "a command line", FTP_LINE, "bytes", "`500`; the line is read to its end, and dropped"),
+    Bound("FTP", "commands that wait for one under way", FTP_WAITING, "bytes", _PAUSE),
+    Bound("FTP", "the bytes of all files", KEPT_BODIES, "bytes", "`552` (RFC 959 §4.2); `quota` sets another bound"),
+    Bound("FTP", "files and directories that clients make", ENTRIES, "entries", "`550` to MKD, STOR and the like"),
+    Bound("HTTP/1.1", "the head of a request, or the trailer of one", H1_HEAD, "bytes", "`431`, and the connection ends"),
+    Bound("HTTP/1.1", "a body that the app has not read", BODY_WAITING, "bytes", _PAUSE),
+    Bound("HTTP/2", "the header list of a request", H2_HEAD, "bytes", "ENHANCE_YOUR_CALM (RFC 9113 §10.5.1)"),
+    Bound("HTTP/2", "frames of one header block", CONTINUATIONS, "frames", "PROTOCOL_ERROR (RFC 9113 §10.5.1)"),
+    Bound("HTTP/2", "table size updates in a header block", TABLE_UPDATES, "updates", "COMPRESSION_ERROR (RFC 7541 §4.2)"),
+    Bound("HTTP/2", "requests at a time", STREAMS, "streams", "REFUSED_STREAM; `max_streams` sets another bound"),
+    Bound(
+        "HTTP/2", "requests that the client cancels, or opens beyond that", CANCELLED, "requests",
+        "ENHANCE_YOUR_CALM (RFC 9113 §10.5); every answered request and piece of a body raises the bound",
+    ),
+    Bound(
+        "HTTP/2", "frames that ask for nothing: SETTINGS, PING, PRIORITY, empty DATA, unknown ones", CALM, "frames",
+        "ENHANCE_YOUR_CALM (RFC 9113 §10.5); every answered request and piece of a body raises the bound",
+    ),
+    Bound("HTTP/2", "a body that the app has not read", STREAM_WINDOW, "bytes", "the stream's window is closed (RFC 9113 §5.2)"),
+    Bound("HTTP/2", "all such bodies of a connection", WINDOW, "bytes", "the connection's window is closed"),
+    Bound("HTTP", "what is not parsed yet", HTTP_WAITING, "bytes", _PAUSE),
+    Bound("HTTP", "a body that the default app says again", ECHO, "bytes", "the answer has the first of them, and `body_bytes`, how many there were"),
+)  # fmt: skip

@@ -1,0 +1,82 @@
+"""What a client of HTTP/2 may do to a connection, and not without end: frames in turns, and floods (RFC 9113 §10.5).
+
+h2 handles whatever it is given in one go. `Frames`, its frame buffer, gives out the frames of one turn, keeps the
+others back, and counts those that ask for nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from h2.exceptions import DenialOfServiceError
+from h2.settings import SettingCodes
+from hpack import InvalidTableSizeError
+from hyperframe.frame import DataFrame, Frame, HeadersFrame, SettingsFrame
+
+from notnow.bounds import CALM, CANCELLED, TABLE_UPDATES
+from notnow.servers.http import strict
+
+if TYPE_CHECKING:
+    from hpack import HeaderTuple
+
+    from notnow.servers._turns import Turn
+
+RESET = CALM // CANCELLED  # what a cancelled stream takes of a client's credit; a frame that asks for nothing takes 1
+ANSWER, PIECE = 20, 4  # what an answered request gives back, and a piece of a body in either direction
+_KNOWN = frozenset(int(code) for code in SettingCodes)
+
+
+class Calm:
+    """How much a client may still ask for that leads to nothing. Every answered request and piece of a body adds to it."""
+
+    def __init__(self) -> None:
+        self._left = CALM
+
+    def earn(self, credit: int) -> None:
+        self._left += credit
+
+    def spend(self, what: str, cost: int = 1) -> None:
+        """Raises DenialOfServiceError (ENHANCE_YOUR_CALM) when nothing is left."""
+        self._left -= cost
+        if self._left < 0:
+            raise DenialOfServiceError(f"a flood, at last of {what}")
+
+
+class Frames(strict.Frames):
+    """The frames that have come: of each turn some, the others are `held`."""
+
+    held = False
+
+    def __init__(self, turn: Turn, calm: Calm) -> None:
+        super().__init__(server=True)
+        self._turn, self._calm = turn, calm
+
+    def __next__(self) -> Frame:
+        if self._turn.over():
+            self.held = True
+            raise StopIteration
+        frame = super().__next__()
+        if isinstance(frame, DataFrame) and frame.data:
+            self._calm.earn(PIECE)
+        elif not isinstance(frame, HeadersFrame) and "END_STREAM" not in frame.flags:
+            self._calm.spend(type(frame).__name__)
+        if isinstance(frame, SettingsFrame):  # RFC 9113 §6.5.2: unknown ones are ignored, where h2 keeps them all
+            frame.settings = {code: value for code, value in frame.settings.items() if code in _KNOWN}
+        return frame
+
+
+class Decoder(strict.Decoder):
+    """A header block begins with two table size updates at most (RFC 7541 §4.2): it could hold thousands."""
+
+    _updates = 0
+
+    def decode(self, data: bytes, raw: bool = False) -> list[HeaderTuple]:
+        self._updates = 0
+        return super().decode(data, raw)
+
+    def _update_encoding_context(self, data: bytes | memoryview) -> int:
+        self._updates += 1
+        if self._updates > TABLE_UPDATES:
+            raise InvalidTableSizeError(f"more than {TABLE_UPDATES} table size updates in a block")
+        consumed: int = super()._update_encoding_context(data)
+        return consumed
