@@ -57,6 +57,13 @@ def _sends_unsigned(fake: FakeSMTP) -> list[str]:
         return [raw.deliver(b"Subject: unsigned\r\n\r\n")]
 
 
+def _accepted_and_closed(fake: FakeSMTP) -> list[str]:
+    with Raw(fake).hello() as raw:
+        heard = [raw.deliver(mail(7), "a@client.test", "accepted-then-421@server.test"), raw.reply()]
+        assert raw.ended
+        return heard
+
+
 IN_CLEAR = _says("AUTH PLAIN AGEAYg==", "MAIL FROM:<a@client.test>", "RCPT TO:<b@server.test>", "QUIT")
 SECOND_OF_A_USER = Case({"messages": 1}, {"user": "ann"}, work=2)
 BAD_CERTIFICATE = Case(tls=True)
@@ -64,6 +71,7 @@ BAD_CERTIFICATE = Case(tls=True)
 CASES = {
     "smtp/at-stage": Case(client={"user": "ann", "chatty": True}),
     "smtp/bare-close": Case(client={"user": "ann", "chatty": True}),
+    "smtp/by-address": Case(witness=_accepted_and_closed),
     "smtp/connection-rate": Case({"connections": 1}, {"per_connection": 1}, work=2),
     "smtp/expired-certificate": BAD_CERTIFICATE,
     "smtp/gmail-daily-limit": SECOND_OF_A_USER,
