@@ -441,7 +441,7 @@ class TestFTP:
     def test_what_is_no_end_of_a_data_connection(self, how: Any) -> None:
         (problem,) = problems(document(rule("retr", data=how), protocol="ftp"))
         assert problem.key == "phase[0].rule[0].data"
-        assert problem.allowed == "fin, reset, drain, drop"
+        assert problem.allowed == "fin, reset, drain, drop, open, ragged"
 
 
 # ---- whatever loads, plays ---------------------------------------------------------------------
@@ -513,7 +513,7 @@ JUNK = st.sampled_from(
 WANTED = {
     "client": "10.*", "sni": "*.test", "user": "a*", "command": "[A-Z]*", "sender": "a@*", "recipient": "b@*",
     "size": ">=5", "path": "/a*", "mode": "passive", "method": "GET", "authority": "a.test", "query": "x=*",
-    "misdirected": "sni",
+    "misdirected": "sni", "resumed": False,
 }  # fmt: skip
 
 

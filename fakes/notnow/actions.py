@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Literal, NamedTuple
 
 Ending = Literal["fin", "reset", "abrupt"]
-DataEnding = Literal["fin", "reset", "drain", "drop"]
+DataEnding = Literal["fin", "reset", "drain", "drop", "open", "ragged"]
 
 
 def status_line(status: int) -> str:
@@ -91,7 +91,9 @@ class EndData:
     `fin`: close it, and leave unread what an upload has in flight. `drain`: half-close it, and read and drop
     what the client still sends, until it closes. `reset`: an RST. Said of a command that announces a data
     connection (PASV, EPSV), it is what that one meets as soon as it comes; `drop`: it never gets through, as
-    at a firewall that drops its packets. `keep` is whether the piece of an upload that has come stays.
+    at a firewall that drops its packets. Two are for a transfer that goes on: `open`, its final reply is said now and not
+    at its end; `ragged`, its TLS will end without a close_notify. `keep` is whether the piece of an upload that has come
+    stays; where all of it has come, whether it does.
     """
 
     how: DataEnding = "fin"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from notnow import facts, knobs
 from notnow.errors import Problem, shown, unknown
-from notnow.grammar import FAULT_KEYS, HEADER_NAME, REPLY_LINE, TLS_MODES, Document, Rule, preliminary
+from notnow.grammar import FAULT_KEYS, GOES_ON, HEADER_NAME, REPLY_LINE, TLS_MODES, Document, Rule, preliminary
 from notnow.moments import MOMENTS, covering, facts_at
 from notnow.toml_lines import Path
 from notnow.units import Span
@@ -171,9 +171,13 @@ class Checks:
             found = f"found {first[0]!r}" if first else f"found {free!r} in the middle of a reply"
             allowed = "2yz to 5yz (RFC 5321 §4.2.1)" if first else "the code and '-' on every line (RFC 5321 §4.2.1)"
             self.report(place, found, allowed)
-        elif first and (unasked or any(self.moments[name].lasts for name in rule.on) or rule.after_bytes is not None):
+        elif first and (unasked or any(self._of_transfer(name) for name in rule.on) or rule.after_bytes is not None):
             allowed = "the reply that follows it; the 150 of a transfer is said as it begins"
             self.report(place, f"found {first[0]!r}: a 1yz is said before the answer to a command", allowed)
+
+    def _of_transfer(self, name: str) -> bool:
+        moment = self.moments[name]
+        return moment.lasts or moment.amid or moment.ends
 
     def _data(self, rule: Rule, path: Path, unasked: bool) -> None:
         """How a data connection ends: there has to be one, and something to say of it."""
@@ -185,6 +189,17 @@ class Checks:
             complaint = "nothing ends the transfer", "a reply or a close beside it, and no stall"
         elif rule.data == "drop" and not announces:
             complaint = "no data connection ends by that", "fin, reset, drain; drop only at pasv and epsv"
+        elif rule.data in GOES_ON and not all(self.moments[name].lasts or self.moments[name].amid for name in rule.on):
+            complaint = "no transfer goes on here", "at a transfer (retr, stor, …)"
+        elif rule.data == "open" and (rule.after_bytes is None or rule.reply is None or rule.keep is not None):
+            complaint = (
+                "a transfer that goes on needs a reply that comes before its end",
+                "after_bytes and a reply, no keep",
+            )
+        elif rule.data == "open" and (rule.close or (rule.close is None and _says_421(rule))):
+            complaint = "the control connection closes, and the transfer ends with it", "a reply that does not close"
+        elif rule.data == "ragged" and (rule.after_bytes is not None or not (good if said else True) or rule.close):
+            complaint = "a transfer that is cut has no close_notify anyway", "fin, reset, drain"
         elif announces and said and not (good if rule.keep is None else rule.keep):
             complaint = "no data connection is announced that could end", "a 2yz or keep = true beside it"
         elif rule.keep and not announces and not unasked and rule.after_bytes is None:
@@ -338,6 +353,10 @@ class Checks:
                 self.report(
                     (*path, "per"), f"{name!r} is not known at {at[0]!r}", ", ".join(["server", "connection", *allowed])
                 )
+
+
+def _says_421(rule: Rule) -> bool:
+    return any(line[:4] in ("421 ", "421") for line in rule.reply or ())
 
 
 def _holds_a_number(rule: Rule) -> bool:

@@ -5,8 +5,9 @@ What a scenario does not use costs nothing while it plays, because it is not in 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from notnow import knobs
 from notnow.actions import (
@@ -27,9 +28,9 @@ from notnow.actions import (
     Wait,
     Watch,
 )
-from notnow.grammar import FAULT_KEYS, preliminary
+from notnow.grammar import FAULT_KEYS, GOES_ON, preliminary
 from notnow.matching import Facts, Test, rejects, sieve_fact, tests
-from notnow.moments import MOMENTS, Moment, covering
+from notnow.moments import LATER, MOMENTS, Moment, covering
 from notnow.scenario import Phase, Rule, Scenario
 from notnow.store import (
     After,
@@ -152,7 +153,21 @@ class CompiledPhase:
 
 def compile_phases(scenario: Scenario) -> tuple[CompiledPhase, ...]:
     populations = {m: _populations(scenario, m) for m in MOMENTS[scenario.protocol]}
-    return tuple(_phase(scenario, i, phase, populations) for i, phase in enumerate(scenario.phases))
+    return tuple(_phase(scenario, i, _settled(scenario, phase), populations) for i, phase in enumerate(scenario.phases))
+
+
+def _settled(scenario: Scenario, phase: Phase) -> Phase:
+    """The phase with each rule at the moment where all is known that it asks for."""
+    rules = tuple(_where_known(rule, MOMENTS[scenario.protocol]) for rule in phase.rules)
+    return phase if all(map(operator.is_, rules, phase.rules)) else replace(phase, rules=rules)
+
+
+def _where_known(rule: Rule, moments: Mapping[str, Moment]) -> Rule:
+    later = next((LATER[name] for name in rule.where or () if name in LATER), None)
+    if later is None or not any(moments[name].lasts for name in rule.on):
+        return rule
+    verbs = [verb for name in rule.on for verb in moments[name].verbs]
+    return rule.model_copy(update={"on": (later,), "where": {"command": verbs, **(rule.where or {})}})
 
 
 def _phase(
@@ -279,8 +294,13 @@ def _takes_effect(rule: Rule, moment: Moment) -> bool:
         return final[0][0] in "23"
     if rule.status is not None:
         return rule.status < 400
-    refuses = rule.close or rule.stall or rule.alert or rule.reset_stream or (rule.data and moment.lasts)
+    refuses = rule.close or rule.stall or rule.alert or rule.reset_stream or _cuts(rule, moment)
     return not (refuses or (rule.goaway is not None and rule.goaway.last == "previous"))
+
+
+def _cuts(rule: Rule, moment: Moment) -> bool:
+    """True if it ends a transfer that is about to begin, or under way."""
+    return rule.data is not None and rule.data not in GOES_ON and (moment.lasts or moment.amid)
 
 
 def _closing(rule: Rule, moment: Moment) -> Close | None:
@@ -329,7 +349,7 @@ def _answer(rule: Rule, moment: Moment, reply: tuple[str, ...] | None) -> list[A
         steps.append(Send(reply, drip))
     elif response is not None:
         steps.append(Respond(response, drip))
-    elif rule.data and moment.lasts and not closing:
+    elif _cuts(rule, moment) and not closing:
         steps.append(Send(ABORTED, drip))
     if rule.reset_stream is not None:
         steps.append(ResetStream(rule.reset_stream))
@@ -359,7 +379,11 @@ def _frames(rule: Rule) -> list[Action]:
 
 def _end_data(rule: Rule, moment: Moment, cut: bool) -> list[Action]:
     """A transfer that is refused or cut ends its data connection, and so does who says so."""
-    if "data" not in moment.faults or rule.stall or not (rule.data or (moment.lasts and cut)):
+    if moment.ends:
+        refused = rule.keep is None and (preliminary(rule.reply)[1] or ("2",))[0][0] not in "23"
+        return [EndData(keep=False)] if refused or rule.keep is False else []
+    transfer = moment.lasts or moment.amid
+    if "data" not in moment.faults or rule.stall or not (rule.data or (transfer and cut)):
         return []
     return [EndData(rule.data or "fin", keep=rule.keep is not False)]
 

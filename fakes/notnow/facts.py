@@ -274,6 +274,11 @@ FACTS: dict[str, dict[str, Fact]] = {
         "command": Fact("The verb of the command; at `enter` and `idle`, that of the transfer in progress.", _COMMAND),
         "path": Fact("The file or directory, absolute.", Glob('a path ("/in/a.csv") or a glob of one ("/in/*")', _file)),
         "mode": Fact("How the data connection is made.", Choice(("active", "passive"))),
+        "resumed": Fact(
+            "Whether the TLS of the data connection takes up a session of the control connection (RFC 8446 §2.2). A rule "
+            "that asks for it is decided at `data`.",
+            Choice((True, False)),
+        ),
     },
     "http": {
         **_CONNECTION,

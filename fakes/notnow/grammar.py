@@ -33,6 +33,7 @@ H2_CODES = (
     "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM",
     "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED",
 )  # RFC 9113 §7  # fmt: skip
+GOES_ON = ("open", "ragged")  # what `data` may say of a data connection that does not end
 DATA_ENDINGS: tuple[str, ...] = get_args(DataEnding)
 SHAPES = ("constant", "linear", "exponential")  # of a back-off
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.1
@@ -385,7 +386,7 @@ class Fault(Table):
     )
     data: Annotated[DataEnding, BeforeValidator(_choices(*DATA_ENDINGS))] | None = Field(
         default=None,
-        description='How an FTP data connection ends, before the reply: "fin" (closed), "reset" (RST), "drain" (what still comes is read and dropped). At PASV and EPSV, what the connection that they announce meets; there also "drop" (it never gets through).',
+        description='How an FTP data connection ends, before the reply: "fin" (closed), "reset" (RST), "drain" (what still comes is read and dropped). Or how it goes on: "ragged" (all of it passes, and TLS ends without a close_notify), "open" (with after_bytes: the reply is said then, and the rest passes). At PASV and EPSV, what the connection that they announce meets; there also "drop" (it never gets through).',
     )
     certificate: str | None = Field(default=None, description="Show this [certificate.NAME].")
     alert: Annotated[str, BeforeValidator(_choices(*ALERTS)), WithJsonSchema({"enum": list(ALERTS)})] | None = Field(

@@ -13,6 +13,9 @@ from typing import Any
 # Facts that stay known on a connection once an event has brought them.
 CONNECTION_FACTS = frozenset({"client", "tls", "sni", "user"})
 
+# Facts that are known at a later moment than the one that begins it: a rule that asks for one is decided then.
+LATER = {"resumed": "data"}
+
 # Faults that replace the healthy answer, and those that go with it.
 _REPLY = frozenset({"reply", "close", "stall", "keep", "delay", "drip"})
 _HANDSHAKE = frozenset({"certificate", "alert", "close"})
@@ -34,7 +37,8 @@ class Moment:
     `body`: it is in the middle of what the client sends. `attempt`: to ask it again after a refusal is to
     try again, as a new connection is; `anywhere`: on whichever connection. `placeholders`: what a reply may hold here and nowhere else. `final`: a
     status here is the answer to everything on the connection, which then closes. `verbs`: the commands that come here,
-    where only some do.
+    where only some do. `amid`: a transfer is under way, and what is refused here ends it. `ends`: all of what was begun
+    has passed; what is refused here is taken back.
     """
 
     doc: str
@@ -49,6 +53,8 @@ class Moment:
     placeholders: frozenset[str] = frozenset()
     final: bool = False
     verbs: tuple[str, ...] = ()
+    amid: bool = False
+    ends: bool = False
 
 
 def _command(doc: str, *facts: str, **more: Any) -> Moment:
@@ -102,11 +108,14 @@ _SMTP = _with_verbs({
 })  # fmt: skip
 
 
+_OF_TRANSFERS = frozenset({"command", "path", "mode", "resumed"})
+
+
 def _transfer(doc: str) -> Moment:
     return Moment(
         doc,
         faults=_TRANSFER,
-        facts=frozenset({"command", "path", "mode"}),
+        facts=_OF_TRANSFERS,
         within=frozenset({"transfer", "any"}),
         lasts=True,
         attempt=True,
@@ -125,9 +134,22 @@ _FTP = _with_verbs({
     "transfer": Moment(
         f"Any command that needs a data connection: {', '.join(_TRANSFERS)}.",
         faults=_TRANSFER,
-        facts=frozenset({"command", "path", "mode"}),
+        facts=_OF_TRANSFERS,
         lasts=True,
         verbs=_TRANSFERS,
+    ),
+    "data": Moment(
+        "The data connection of a transfer is there, in TLS after its handshake, and nothing has passed over it yet.",
+        faults=_REPLY | {"data"},
+        facts=_OF_TRANSFERS,
+        verbs=_TRANSFERS,
+        amid=True,
+    ),
+    "complete": Moment(
+        "All of a transfer has passed; its final reply (226) is next.",
+        facts=_OF_TRANSFERS,
+        verbs=_TRANSFERS,
+        ends=True,
     ),
     "retr": _transfer("RETR: a download."),
     "stor": _transfer("STOR: an upload."),

@@ -298,6 +298,8 @@ def _data_ends(how: DataEnding) -> str:
         "reset": "resets the data connection (RST)",
         "drain": "half-closes the data connection and drops what still comes",
         "drop": "lets nobody through to the data port",
+        "open": "lets the transfer go on",
+        "ragged": "ends the TLS of the data connection without a close_notify",
     }[how]
 
 

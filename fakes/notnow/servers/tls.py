@@ -12,6 +12,7 @@ import contextvars
 import datetime
 import os
 import shutil
+import socket
 import ssl
 import struct
 import tempfile
@@ -149,23 +150,33 @@ def _leaf(shown: Shown) -> trustme.LeafCert:
 
 
 @_once(maxsize=128)
-def context(shown: Shown, tickets: bool = True, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
+def context(shown: Shown, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
     """A server context that shows this certificate, until a `Handshake` says otherwise.
 
-    `tickets`: clients may resume their session later (RFC 8446 §4.6.1). `alpn`: the protocols that are spoken,
-    the best first (RFC 7301).
+    `alpn`: the protocols that are spoken, the best first (RFC 7301).
     """
     leaf = _leaf(shown)
     made = _Context(ssl.PROTOCOL_TLS_SERVER)
     leaf.configure_cert(made)
     if shown.incomplete:
         _load_leaf_only(made, leaf)
-    if not tickets:
-        made.num_tickets = 0
     if alpn:
         made.set_alpn_protocols(alpn)
     made.sni_callback = _on_hello
     return made
+
+
+def wrapped_without_tickets(context: ssl.SSLContext, sock: socket.socket) -> ssl.SSLSocket:
+    """A server's socket in TLS whose client may resume a session of this context, and gets no ticket for another one.
+
+    OpenSSL copies the number of tickets (RFC 8446 §4.6.1) from the context as the connection begins, and Python cannot
+    set it later. Only the loop's thread comes here.
+    """
+    tickets, context.num_tickets = context.num_tickets, 0
+    try:
+        return context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)
+    finally:
+        context.num_tickets = tickets
 
 
 def _ascii(name: str) -> str:

@@ -163,6 +163,8 @@ class DataConnection:
         self._step: Callable[[], bool] | None = None  # what to do next; True if there is more at once
         self._ascii: Newlines | None = None
         self._watching = NOTHING
+        self._is_new = True  # nothing has been asked about it yet
+        self.resumed: bool | None = None  # in TLS, whether it takes up a session
         self._private = self._shaking = session.private
         if self._private:  # PROT P (RFC 4217 §9): the client begins a handshake of its own here
             self._watch(READ)
@@ -226,7 +228,8 @@ class DataConnection:
 
     def _advance(self) -> None:
         assert self._step is not None
-        if self._passed(0):  # a rule acts before the first byte
+        new, self._is_new = self._is_new, False
+        if (new and self.session.data_begins(self)) or self._passed(0):  # a rule acts before the first byte
             return
         before = self.bytes
         try:
@@ -327,10 +330,13 @@ class DataConnection:
         watch = self.session.watch
         if watch is None or self.bytes < watch:
             return False
-        self.paused = True
-        self._watch(NOTHING)
+        self.pause()
         self.session.data_reaches(self)
         return True
+
+    def pause(self) -> None:
+        self.paused = True
+        self._watch(NOTHING)
 
     def resume(self) -> None:
         """Go on after a pause."""
@@ -342,11 +348,12 @@ class DataConnection:
     def _finish(self, reply: str, whole: bool) -> None:
         """The transfer is over: all of it, or what there was."""
         self._close_file(whole)
-        if isinstance(self._sock, ssl.SSLSocket):
+        transfer = self.session.transfer
+        if isinstance(self._sock, ssl.SSLSocket) and not (transfer is not None and transfer.is_ragged):
             self._step = lambda: self._take_leave(reply, whole)
             self._go()
         else:
-            self.end("fin", reply, whole)
+            self.end("drain" if self._private else "fin", reply, whole)
 
     def _take_leave(self, reply: str, whole: bool) -> bool:
         """End the TLS of it properly, or the client would think that something is missing (RFC 8446 §6.1)."""
@@ -394,14 +401,14 @@ class DataConnection:
     def _secured(self) -> ssl.SSLSocket:
         """The socket in TLS, which begins here. Raises OSError if the client has gone already.
 
-        There are no tickets. Who only sends does not read them, and a socket that is closed with something unread
-        in it takes what it has not sent yet with it.
+        It may take up a session of the control connection, as vsftpd (require_ssl_reuse) and ProFTPD want: so it begins
+        with the same context. There are no tickets. Who only sends does not read them, and a socket that is closed with
+        something unread in it takes what it has not sent yet with it.
         """
         if not isinstance(self._sock, ssl.SSLSocket):
             self._sock.getpeername()  # `ssl` would notice too, but leave a half-made socket behind
-            self._sock = tls.context(self.session.certificate, tickets=False).wrap_socket(
-                self._sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
-            )
+            self._sock = tls.wrapped_without_tickets(self.session.context, self._sock)
+            self._sock.context = tls.context(self.session.certificate)
         return self._sock
 
     def _shake(self) -> None:
@@ -416,6 +423,7 @@ class DataConnection:
             self.end("fin", f"425 Can't open data connection: TLS handshake failed ({why}).")
         else:
             self._shaking = False
+            self.resumed = bool(self._secured().session_reused)
             self._watch(NOTHING)
             self._acknowledge()
             self._go()

@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, cast
 
-from notnow.actions import DataEnding, EndData
-from notnow.events import Ended, Heard, Known, Reached
+from notnow.actions import DataEnding, EndData, Script
+from notnow.engine import BEHAVE
+from notnow.events import Asked, Ended, Heard, Known, Reached
 from notnow.journal import Exchange
 from notnow.moments import MOMENTS
 from notnow.servers import tls
+from notnow.servers._dialogue import AS_USUAL, Manner
 from notnow.servers.ftp.data import ActivePort, DataConnection, PassivePort, bound
 from notnow.servers.ftp.files import Reader, Writer
 from notnow.servers.ftp.wire import Wire
@@ -43,6 +46,11 @@ class Transfer:
         self.outcome: asyncio.Future[bytes | None] | None = None
         self.work: asyncio.Task[object] | None = None  # what says its reply, where it is not said at once
         self.is_over = False
+        self.is_complete = False  # all of it has passed, and only its reply is to come
+        self.is_answered = False  # a rule has said its final reply before its end
+        self.is_ragged = False  # its TLS is to end without a close_notify
+        self.instead: tuple[str, ...] | None = None  # what a rule says in place of its final reply
+        self.upload: Writer | None = None
 
     @staticmethod
     def facts_of(verb: str, path: str, mode: str | None, offset: int) -> dict[str, Any]:
@@ -57,8 +65,16 @@ class Transfer:
         file = data.file_obj
         if isinstance(file, (Reader, Writer)):
             self.facts["path"] = file.name
+        if isinstance(file, Writer):
+            self.upload = file
         if isinstance(file, Writer) and whole:
             self.facts |= {"stored": True, "sha256": file.sha256}
+
+    def take_back(self) -> None:
+        """What has passed does not count: an upload is undone."""
+        self.facts |= {"whole": False, **({"stored": False} if "stored" in self.facts else {})}
+        if self.upload is not None:
+            self.upload.discard()
 
 
 class Transfers(Wire):
@@ -72,10 +88,15 @@ class Transfers(Wire):
     private: bool = False  # PROT P
     answers: list[bytes] | None = None  # where healthy replies are gathered that a rule may change
     _met: DataEnding | None = None  # how a doomed data connection has ended before there was a transfer for it
+    _ragged: bool = False  # the TLS of the next transfer ends without a close_notify
     _closed_port: socket.socket | None = None
 
     def say_at_once(self, text: bytes, exchange: Exchange) -> None:
         """Say a reply that no rule has changed."""
+        raise NotImplementedError
+
+    async def _answer(self, text: bytes, exchange: Exchange, manner: Manner) -> Manner:
+        """Say a healthy reply in the manner of a rule."""
         raise NotImplementedError
 
     def break_off(self, error: Exception) -> None:
@@ -155,6 +176,7 @@ class Transfers(Wire):
         facts = self.exchange.facts
         assert isinstance(facts, dict)
         transfer = self.transfer = Transfer(verb, self.exchange, facts)
+        transfer.is_ragged, self._ragged = self._ragged, False
         if self.answers is not None or isinstance(self._dtp_connector, ActivePort):
             transfer.outcome = self.fake.loop.create_future()
             return partial(self._see_through, transfer, line, argument)
@@ -240,6 +262,11 @@ class Transfers(Wire):
     def data_passes(self) -> None:
         self.fake.feed(Heard(self.record.id))
 
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The TLS context of the control connection, whose sessions a data connection may take up."""
+        return self.fake.context()
+
     def data_reaches(self, data: DataConnection) -> None:
         """The byte has passed for which a rule has waited."""
         transfer, self.watch = self.transfer, None
@@ -255,9 +282,68 @@ class Transfers(Wire):
         """A data connection has ended, and with it the transfer on it."""
         if self.data_channel is data:
             self.data_channel = None
-        if self.transfer is not None:
-            self.transfer.note(data, how, whole)
-            self.over_with(self.transfer, reply)
+        transfer = self.transfer
+        if transfer is None:
+            return
+        transfer.note(data, how, whole)
+        if transfer.instead is not None and whole:
+            reply = "\r\n".join(transfer.instead)
+        if whole and not transfer.is_answered and reply is not None:
+            self._complete(transfer, reply)
+        else:
+            self.over_with(transfer, None if transfer.is_answered else reply)
+
+    def data_begins(self, data: DataConnection) -> bool:
+        """The data connection of a transfer is there, before its first byte. True if a rule acts, which resumes it."""
+        transfer = self.transfer
+        if transfer is None:
+            return False
+        if data.resumed is not None:
+            transfer.facts["resumed"] = data.resumed
+        script = self._ask_amid(transfer, "data")
+        if script is not None and script.steps is BEHAVE:
+            return False
+        if script is not None:
+            data.pause()
+            self.take_time(partial(self._begin_data, transfer, data, script))
+        return True
+
+    def _ask_amid(self, transfer: Transfer, moment: str) -> Script | None:
+        """Ask about a moment of a transfer that no command brings. None: the connection was closed meanwhile."""
+        self.fake.journal.also(moment)
+        if not self.fake.hears(moment):
+            return Script(self.record.id, BEHAVE, moment, "")
+        facts = {name: transfer.facts.get(name) for name in ("path", "mode", "resumed")}
+        return self.fake.feed(Asked(self.record.id, moment, {"command": transfer.verb, **facts}), moment)
+
+    async def _begin_data(self, transfer: Transfer, data: DataConnection, script: Script) -> None:
+        async def effect(manner: Manner) -> None:
+            transfer.instead = manner.instead
+            data.resume()
+
+        await self.perform(script, transfer.exchange, effect)
+
+    def _complete(self, transfer: Transfer, reply: str) -> None:
+        """All of a transfer has passed: its final reply is next, if no rule says otherwise."""
+        script = self._ask_amid(transfer, "complete")
+        if script is None or script.steps is BEHAVE:
+            self.over_with(transfer, None if script is None else reply)
+            return
+        transfer.is_complete = True
+        self.take_time(partial(self._come_to_its_end, transfer, reply, script))
+
+    async def _come_to_its_end(self, transfer: Transfer, reply: str, script: Script) -> None:
+        async def effect(manner: Manner) -> None:
+            if manner == AS_USUAL:
+                self.over_with(transfer, reply)
+            else:
+                self.over_with(transfer, None)
+                await self._answer(reply.encode("utf-8", "replace"), transfer.exchange, manner)
+
+        try:
+            await self.perform(script, transfer.exchange, effect)
+        finally:
+            self.over_with(transfer, None)
 
     def _on_dtp_close(self) -> None:
         """`data_ends` does what there is to do."""
@@ -265,11 +351,26 @@ class Transfers(Wire):
     # ---- ending it from here ---------------------------------------------------------------------
 
     def end_data(self, step: EndData, exchange: Exchange) -> None:
+        transfer = self.transfer
         moment = MOMENTS["ftp"].get(exchange.moment)
-        if moment is not None and moment.placeholders:
+        if step.how == "ragged":
+            self._ragged = True
+            if transfer is not None:
+                transfer.is_ragged = True
+        elif transfer is not None and transfer.is_complete and transfer.exchange is exchange:
+            transfer.take_back()
+        elif step.how == "open":
+            self._let_go_on(transfer)
+        elif moment is not None and moment.placeholders:
             self.doom = step.how
         else:
             self.end_all_data(step.how, step.keep)
+
+    def _let_go_on(self, transfer: Transfer | None) -> None:
+        """The reply to a transfer is said before its end."""
+        if transfer is not None and self.data_channel is not None:
+            transfer.is_answered = True
+            self.data_channel.resume()
 
     def end_all_data(self, how: DataEnding, keep: bool = True) -> None:
         """End the data connection, and whatever waits for one."""
