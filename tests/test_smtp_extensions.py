@@ -121,6 +121,18 @@ def test_commands_out_of_order_and_malformed_ones(before: list[str], command: st
         assert raw.say("NOOP").startswith("250")
 
 
+@pytest.mark.parametrize("line", ["STARTTLS x", "RSET x", "DATA x", "EHLO", MAIL, "QUIT x", "BDAT x"])
+def test_a_command_that_is_refused_ends_no_transaction(line: str) -> None:
+    full = rules(one("mail", over=1, reply="450 full"))
+    with FakeSMTP(full, tls="starttls") as fake, Raw(fake).hello() as first, Raw(fake).hello() as second:
+        assert first.say(MAIL).startswith("250")
+        assert first.say(line)[0] in "45"
+        assert second.say(MAIL) == "450 full"
+        assert first.say(RCPT).startswith("250")
+        assert first.say("RSET").startswith("250")
+        assert second.say(MAIL).startswith("250")
+
+
 # ---- DSN (RFC 3461) ------------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ GREET = "503 5.5.1 Error: send EHLO first"
 NEED_MAIL = "503 5.5.1 Error: need MAIL command"
 NEED_RCPT = "503 5.5.1 Error: need RCPT command"
 NESTED = "503 5.5.1 Error: nested MAIL command"
+SYNTAX_MAIL, SYNTAX_RCPT = "MAIL FROM:", "RCPT TO:"
 MALFORMED = "553 5.1.3 Error: malformed address"
 TOO_LARGE = "552 5.3.4 Error: message size exceeds fixed maximum message size"
 NOT_ASCII = "553 5.6.7 Error: non-ASCII address without SMTPUTF8"  # RFC 6531 §3.5
@@ -73,13 +74,13 @@ class Transactions(Asking):
         except Exception:  # the parser of `email.headerregistry` trips over garbage in half a dozen ways
             return None, None
 
-    def _bad_path(self, keyword: str, command: str, argument: str | None, null: bool) -> str | None:
-        """Why FROM:<…> or TO:<…> cannot be taken; `null`: the path may be empty (RFC 5321 §4.1.1.2)."""
-        address, more = self._path(keyword, argument)
-        if not self._strip_command_keyword(keyword, argument or "") or (address == "" and not null):
-            return f"501 5.5.4 Syntax: {command} {keyword}<address> [SP <parameters>]"
-        if address is None:
-            return MALFORMED
+    def _bad_path(self, syntax: str, argument: str | None, address: str | None, more: str) -> str | None:
+        """Why FROM:<…> or TO:<…> cannot be taken. RFC 5321 §4.1.1: only the path of MAIL may be empty."""
+        if address is None or (address == "" and syntax is not SYNTAX_MAIL):
+            keyword = syntax.rpartition(" ")[2]
+            return (
+                MALFORMED if address is None and self._strip_command_keyword(keyword, argument or "") else _says(syntax)
+            )
         if more.strip() and not self.session.extended_smtp:
             return "501 5.5.4 Error: parameters need EHLO"
         return None
@@ -89,7 +90,7 @@ class Transactions(Asking):
     async def smtp_MAIL(self, arg: str | None) -> None:
         address, more = self._path("FROM:", arg)
         given, wrong = parameters.read(more, parameters.MAIL)
-        if await self._refused(self._no_mail(arg) or wrong or _unfit(address, given)):
+        if await self._refused(self._no_mail(arg, address, more) or wrong or _unfit(address, given)):
             if self.envelope.mail_from is None:
                 self.fake.feed(Ended(self.record.id, "mail"))
             return
@@ -103,7 +104,7 @@ class Transactions(Asking):
         self._put_on_record(given)
         await self.push("250 2.1.0 Ok")
 
-    def _no_mail(self, arg: str | None) -> str | None:
+    def _no_mail(self, arg: str | None, address: str | None, more: str) -> str | None:
         """Why there can be no MAIL now."""
         limits = self.fake.limits
         if not self.greeted:
@@ -114,19 +115,19 @@ class Transactions(Asking):
             return NESTED
         if limits.mailmax is not None and self.mails >= limits.mailmax:
             return f"452 4.7.0 Error: no more than {limits.mailmax} messages on one connection"
-        return self._bad_path("FROM:", "MAIL", arg, null=True)
+        return self._bad_path(SYNTAX_MAIL, arg, address, more)
 
     async def smtp_RCPT(self, arg: str | None) -> None:
         address, more = self._path("TO:", arg)
         given, wrong = parameters.read(more, parameters.RCPT)
-        if await self._refused(self._no_rcpt(arg) or wrong or self._too_many(address or "")):
+        if await self._refused(self._no_rcpt(arg, address, more) or wrong or self._too_many(address or "")):
             return
         self.envelope.rcpt_tos.append(address if address is not None else arg or "")
         self.envelope.recipient_parameters.append(given)
         self._put_on_record(given)
         await self.push("250 2.1.5 Ok")
 
-    def _no_rcpt(self, arg: str | None) -> str | None:
+    def _no_rcpt(self, arg: str | None, address: str | None, more: str) -> str | None:
         """Why there can be no RCPT now."""
         if not self.greeted:
             return GREET
@@ -134,14 +135,15 @@ class Transactions(Asking):
             return NEED_MAIL
         if self.envelope.chunks is not None:
             return "503 5.5.1 Error: the message is on its way"
-        if wrong := self._bad_path("TO:", "RCPT", arg, null=False):
+        if wrong := self._bad_path(SYNTAX_RCPT, arg, address, more):
             return wrong
-        address, _ = self._path("TO:", arg)
         return None if (address or "").isascii() or self.envelope.smtp_utf8 else NOT_ASCII
 
     def _too_many(self, address: str) -> str | None:
         """RFC 5321 §4.5.3.1.10: a recipient too many is a 452, and the others stand."""
         limits, known = self.fake.limits, self.envelope.rcpt_tos
+        if limits.rcptmax is None and limits.rcptdomainmax is None:
+            return None
         if limits.rcptmax is not None and len(known) >= limits.rcptmax:
             return f"452 4.5.3 Error: no more than {limits.rcptmax} recipients"
         if len(known) >= RECIPIENTS:
@@ -299,6 +301,10 @@ class Transactions(Asking):
             await self._complete(body, manner)
         finally:
             self._reset_transaction()
+
+
+def _says(syntax: str) -> str:
+    return f"501 5.5.4 Syntax: {syntax}<address> [SP <parameters>]"
 
 
 def _unfit(address: str | None, given: parameters.Parameters) -> str | None:

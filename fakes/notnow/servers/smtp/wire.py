@@ -157,10 +157,10 @@ class Wire(Dialogue, SMTP):
         if self.fake.tls != "starttls":
             await self.push("502 5.5.1 Error: command not implemented")
             return
-        self.fake.feed(Ended(self.record.id, "mail"))
-        if arg:
+        if arg:  # RFC 3207 §4: it has no parameters
             await self.push("501 5.5.4 Syntax: STARTTLS")
             return
+        self.fake.feed(Ended(self.record.id, "mail"))
         await self.push("220 2.0.0 Ready to start TLS")
         await self.upgrade()
         self.fake.feed(Known(self.record.id, {"user": None}))
