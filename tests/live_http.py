@@ -47,7 +47,7 @@ class CarefulFetch:
                 connection, answer = self._try(job)
             if answer is not None and answer.whole and answer.status is not None and answer.status < 400:
                 return True
-            if self.resigns and self.heard[-2:] == ["421", "421"]:
+            if self.resigns and [words[:3] for words in self.heard[-2:]] == ["421", "421"]:
                 return True
             if not self._may_repeat(job, connection, answer):
                 return False
@@ -148,6 +148,21 @@ def _asks_too_much_at_a_time(fake: FakeHTTP) -> list[str]:
         return [f"RST_STREAM {refused.reset}"]
 
 
+def _asks_for_each(*paths: str) -> Callable[[FakeHTTP], list[str]]:
+    """A client that asks for what it wants to meet, on a connection each."""
+
+    def witness(fake: FakeHTTP) -> list[str]:
+        heard = []
+        for path in paths:
+            with Client(fake) as client:
+                answer = client.ask(path=path)
+                heard.append(written(answer) if answer.status else f"RST_STREAM {answer.reset}")
+                heard += [f"GOAWAY {client.goaway[0]}"] if client.goaway else []
+        return heard
+
+    return witness
+
+
 @contextlib.contextmanager
 def _a_connection(fake: FakeHTTP) -> Iterator[list[str]]:
     with Client(fake) as client:
@@ -173,6 +188,12 @@ A_AND_B = of("a.site.test", "b.site.test")
 CASES = {
     "http/alt-svc": Case(client={"follows": True}, work=[*A_AND_B, *of("a.site.test")]),
     "http/api-rate-limited": Case({"requests": 1}),
+    "http/by-path": Case(
+        {"tls": "implicit"},
+        witness=_asks_for_each(
+            "/404/", "/500/", "/502/", "/504/", "/reset/", "/refused/", "/goaway/", "/goaway/unserved/"
+        ),
+    ),
     "http/certificate-mismatch": Case(work=A_AND_B, witness=_asks("a.site.test", "b.site.test")),
     "http/coalesced": Case(client={"coalesces": True}, work=A_AND_B),
     "http/connection-cap": Case({"cap": 1}, holding=_a_connection),
@@ -181,7 +202,9 @@ CASES = {
     ),
     "http/expired-certificate": SITE,
     "http/goaway-graceful": Case({"requests": 1}),
+    "http/goaway-two-steps": Case({"announced": 1}),
     "http/incomplete-chain": SITE,
+    "http/invalid-host": Case({"tls": "implicit"}, client={"resigns": True}, work=of("gateway.test")),
     "http/misdirected-forever": Case(client={"resigns": True}),
     "http/no-sni": Case(work=of("a.site.test"), witness=_asks(None, "a.site.test", again=True)),
     "http/rate-limited": Case({"requests": 1}),

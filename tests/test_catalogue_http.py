@@ -326,6 +326,23 @@ def test_goaway_comes_with_a_request_of_each_connection(play):
         through(book, conn, 5)
 
 
+def test_goaway_in_two_steps_on_each_connection(play):
+    book = play("http/goaway-two-steps", announced=2, last=3)
+    enter(book, "a", "b")
+    for conn in ("a", "b"):
+        through(book, conn)
+        book >> request(conn, stream=3) << GoAway("NO_ERROR", 2**31 - 1, closes=False) << BEHAVES
+        book >> request(conn, stream=5) << GoAway("NO_ERROR", "current") << BEHAVES
+
+
+def test_a_host_that_the_server_does_not_know(play):
+    book = play("http/invalid-host", known="*.site.test")
+    enter(book, "a")
+    for host in ("a.site.test", "127.0.0.1", "::1"):
+        through(book, "a", host=host)
+    book >> request("a", host="localhost") << Respond(Response(421, body="Invalid Host header"))
+
+
 def test_goaway_that_leaves_a_request_unserved(play):
     book = play("http/goaway-mid-request", times=2)
     enter(book, "a", "b", "c")

@@ -6,13 +6,16 @@ The words are written down here once more, and not read from the files under tes
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from email.utils import formatdate
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 from http_catalogue_client import Answer, Client
+from http_client import H1, H2
 from notnow import FakeHTTP, ManualClock, catalogue
 
 APACHE = b"""<!DOCTYPE HTML PUBLIC "-//IETF//DTD HTML 2.0//EN">
@@ -538,6 +541,115 @@ def test_who_sends_everything_on_one_connection():
         with Client(http, "b.site.test") as another:
             assert served(another.ask())
         assert "#1 carried requests for a.site.test and for b.site.test" in missed(http)
+
+
+def test_a_shutdown_that_is_announced():
+    with fake("http/goaway-two-steps", announced=1, last=3) as http, Client(http) as client:
+        assert served(client.ask())
+        assert client.goaway == ("NO_ERROR", 2**31 - 1)
+        assert served(client.ask())
+        assert served(client.ask())
+        assert (client.end(), client.goaway) == ("fin", ("NO_ERROR", 5))
+
+
+@pytest.mark.parametrize("version", [H1, H2])
+@pytest.mark.parametrize("known", ["localhost", "*.corp.test"])
+def test_a_host_that_the_server_does_not_know_in_clear(version, known):
+    with fake("http/invalid-host", known=known) as http, version(http) as client:
+        for host, status in [
+            ("localhost", known),
+            ("mcp.corp.test:8000", known),
+            ("gateway.test", ""),
+            ("127.0.0.1:1", "*"),
+        ]:
+            right = status == "*" or fnmatch(host.partition(":")[0], status)
+            answer = client.get("/mcp", **({"authority": host} if version is H2 else {"headers": [("Host", host)]}))
+            assert answer.status == (200 if right else 421)
+            assert right or answer.body == b"Invalid Host header"
+
+
+# ---- the client says what it wants ---------------------------------------------------------------
+
+STATUSES = ["404", "421", "429", "500", "502", "503", "504"]
+
+
+class TestByPath:
+    @pytest.mark.parametrize("tls", ["none", "implicit"])
+    @pytest.mark.parametrize("version", [H1, H2])
+    @pytest.mark.parametrize("status", STATUSES)
+    @pytest.mark.parametrize("rest", ["", "/", "/api/v1/users?page=2"])
+    def test_a_status_every_time(self, version, tls, status, rest):
+        with fake("http/by-path", tls=tls, retry_after="90s") as http, version(http) as client:
+            for _ in range(3):
+                answer = client.get(f"/{status}{rest}")
+                assert answer.status == int(status)
+                assert answer.headers.get("retry-after") == ("90" if status in ("429", "503") else None)
+
+    @pytest.mark.parametrize("status", ["421", "429", "503"])
+    def test_a_status_once(self, status):
+        with fake("http/by-path") as http, H1(http) as client:
+            assert [client.get(f"/once/{status}/x").status for _ in range(4)] == [int(status), 200] * 2
+
+    @pytest.mark.parametrize(
+        ("path", "late"), [("/delay", 3), ("/delay/x", 3), ("/delay/1s/x", 1), ("/delay/10s", 10), ("/delay/1m/x", 60)]
+    )
+    def test_a_delay(self, path, late):
+        with fake("http/by-path", delay="3s") as http, H1(http) as client:
+            client.ask(path)
+            http.wait_for(lambda j: j.count("request"))
+            http.clock.advance(f"{late - 0.01}s")
+            assert client.silent()
+            http.clock.advance("10ms")
+            assert client.answer().status == 200
+
+    def test_drip_and_stall(self):
+        with fake("http/by-path", drip="1s") as http, H2(http) as client:
+            drips, stalls = client.request("/drip/x"), client.request("/stall/x")
+            client.ping()  # both have been read
+            http.clock.advance("20s")
+            assert http.journal.exchanges[1].facts["sent"] == 21
+            http.clock.advance("1000s")
+            assert client.answer(drips).said["path"] == "/drip/x"
+            assert client.answer_so_far(stalls).status is None
+
+    def test_ends(self):
+        with fake("http/by-path") as http:
+            with H1(http) as client:
+                client.ask("/close/x")
+                assert client.ended
+            with H1(http) as client:
+                client.ask("/cut/x")
+                answer = client.head()
+                assert answer.status == 200
+                assert len(client.until_end()) == 20
+            with H1(http) as client, pytest.raises(ConnectionResetError):
+                client.get("/reset/x")
+            with H2(http) as client:
+                assert client.get("/reset/x").reset == "INTERNAL_ERROR"
+                assert client.get("/refused").reset == "REFUSED_STREAM"
+                assert client.get("/resettlement").status == client.get("/").status == 200
+
+    def test_goaway(self):
+        with fake("http/by-path") as http:
+            with H2(http) as client:
+                assert client.get("/goaway/x").status == 200
+                client.rest()
+                assert client.farewells == [(1, "NO_ERROR")]
+            with H2(http) as client:
+                number = client.request("/goaway/unserved/x")
+                client.rest()
+                assert (client.farewells, client.answer_so_far(number).status) == ([(0, "NO_ERROR")], None)
+            with H1(http) as client:
+                assert client.get("/goaway").headers["connection"] == "close"
+
+    def test_the_file_s_table_is_its_vocabulary(self):
+        """What the table names, a rule looks for, and the other way round."""
+        made = catalogue.scenario("http/by-path")
+        text = catalogue.locate("http/by-path").read_text("utf-8")
+        told = set(re.findall(r"/[a-z0-9/]+(?=/…)", "\n".join(re.findall("^# \\|.*", text, re.MULTILINE))))
+        wanted = [rule.where["path"] for rule in made.rules()]
+        globs = {path for one in wanted for path in ([one] if isinstance(one, str) else one)}
+        assert told == {path.removesuffix("/*") for path in globs if path.endswith("/*")}
 
 
 # ---- HTTP/1.1, where it has to do otherwise ------------------------------------------------------
