@@ -17,6 +17,8 @@ from typing import Any, TextIO
 
 from notnow.bounds import EXCHANGES, TEXT
 from notnow.clock import Clock
+from notnow.errors import unknown
+from notnow.moments import BESIDE, MOMENTS, covering
 
 DEFAULT_LIMIT = EXCHANGES
 LONGEST = TEXT
@@ -278,7 +280,17 @@ class Journal:
         return iter(self.exchanges)
 
     def count(self, moment: str) -> int:
-        """How often a moment has come since the journal was made or reset, dropped ones included."""
+        """How often a moment has come since the journal was made or reset, dropped ones included; "any" is any command.
+
+        Raises ValueError for a moment that this protocol does not have.
+        """
+        if moment == "any":
+            return sum(
+                n for name, n in self._counts.items() if name != "challenge" and "any" in covering(self.protocol, name)
+            )
+        known = (*MOMENTS[self.protocol], *BESIDE[self.protocol])
+        if moment not in known and moment not in self._counts:
+            raise ValueError(str(unknown(f"moment of {self.protocol}", str(moment), sorted(known))))
         return self._counts.get(moment, 0)
 
     def since_play(self) -> tuple[Exchange, ...]:

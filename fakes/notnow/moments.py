@@ -250,6 +250,12 @@ MOMENTS: dict[str, dict[str, Moment]] = {
 }
 
 PROTOCOLS = tuple(MOMENTS)
+# What a journal counts beside these: commands that have no moment of their own, and answers to a challenge of AUTH.
+BESIDE: dict[str, tuple[str, ...]] = {
+    "smtp": ("unknown", "challenge", "vrfy", "expn", "help", "bdat"),
+    "ftp": ("unknown",),
+    "http": (),
+}
 
 
 def covering(protocol: str, moment: str) -> frozenset[str]:

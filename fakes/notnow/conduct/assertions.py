@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from notnow.conduct import attempts, backoff
+from notnow.conduct import arguments, attempts, backoff
 from notnow.conduct.attempts import TOLERANCE
 from notnow.conduct.timeline import render
 from notnow.journal import Connection, Exchange, Journal
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from notnow.scenario import Scenario
 
 Bound = float | str | tuple[float | str, float | str]
+SHAPES = ("constant", "linear", "exponential")
+LEVELS = ("must", "should", "advice")
 
 
 class Assertions:
@@ -32,10 +34,22 @@ class Assertions:
         transfer was begun came through whole, up or down, exactly `times` times. A listing is enough where the
         client asked for nothing else, and an upload of a file that has changed is another file. For HTTP: every
         request got a good answer (below 400) in the end, and each that is not idempotent (POST, PATCH) was carried
-        out exactly `times` times.
+        out exactly `times` times. `times=0` is `assert_not_delivered()`.
         """
         __tracebackhide__ = True
-        _delivered(self.journal, self.journal.exchanges, times)
+        arguments.whole("times", times)
+        if times == 0:
+            _not_delivered(self.journal, self.journal.exchanges)
+        else:
+            _delivered(self.journal, self.journal.exchanges, times)
+
+    def assert_not_delivered(self) -> None:
+        """Nothing came through: no message was stored, no file was transferred whole, no request got a good answer.
+
+        It holds, too, where no client came: with `wait_for` a test makes sure that one did.
+        """
+        __tracebackhide__ = True
+        _not_delivered(self.journal, self.journal.exchanges)
 
     def assert_no_duplicates(self) -> None:
         """No message was stored twice (RFC 5321 §4.2.5: a 250 after the dot moves the responsibility).
@@ -60,6 +74,14 @@ class Assertions:
         "constant", "linear" or "exponential"; that takes three gaps to tell.
         """
         __tracebackhide__ = True
+        if times is not None:
+            arguments.often("times", times)
+        if within is not None:
+            arguments.time("within", within)
+        if first_delay is not None:
+            arguments.bound("first_delay", first_delay)
+        if backoff is not None:
+            arguments.one_of("backoff", backoff, SHAPES)
         _retried(self.journal, self.journal.exchanges, times, within, first_delay, backoff)
 
     def assert_new_connection_after(self, code: int) -> None:
@@ -69,11 +91,13 @@ class Assertions:
         was asked (RFC 5321 §3.8, RFC 959 §4.2.1, RFC 9110 §15.5.20).
         """
         __tracebackhide__ = True
+        arguments.whole("code", code, 400, 599, "the code of a refusal, 400 to 599, such as 421")
         _new_connection_after(self.journal, self.journal.exchanges, code)
 
     def assert_never_exceeded(self, connections: int) -> None:
         """At most so many connections at a time; those that were refused count too."""
         __tracebackhide__ = True
+        arguments.whole("connections", connections)
         _never_exceeded(self.journal, self.journal.connections, connections)
 
     def assert_conduct(self, *rules: str, level: str = "must") -> None:
@@ -84,6 +108,9 @@ class Assertions:
         well. Raises UnknownRuleError for an id that there is not.
         """
         __tracebackhide__ = True
+        for rule in rules:
+            arguments.a_type("a rule", rule, "the id of a rule, or a pattern; `notnow conduct` lists them", str)
+        arguments.one_of("level", level, LEVELS)
         _conduct(self, rules, level)
 
     def assert_fell_back_to(self, other: Assertions, within: float | str | None = None) -> None:
@@ -92,11 +119,19 @@ class Assertions:
         `within`: so soon after the first refusal, in seconds or as "10s".
         """
         __tracebackhide__ = True
+        _check_other(self, other)
+        if within is not None:
+            arguments.time("within", within)
         _fell_back(self.journal, other.journal, within)
 
     def assert_gave_up(self, after: float | str) -> None:
-        """The client tried until so long after its first refusal, in seconds or as "5d", and not any more later."""
+        """The client tried until so long after its first refusal, in seconds or as "5d", and then gave up.
+
+        A client that looks at the age of what it has after a try that failed gives up with the first try past that
+        time, so one such try is allowed; RFC 5321 §4.5.4.1 speaks of the time that one keeps trying for.
+        """
         __tracebackhide__ = True
+        arguments.time("after", after)
         _gave_up(self.journal, self.journal.exchanges, after)
 
     def assert_expected(self) -> None:
@@ -143,7 +178,7 @@ def _delivered(journal: Journal, exchanges: Sequence[Exchange], times: int) -> N
     expected = f"every {what} to be delivered {_often(times)}"
     if not any(item.came for item in items):
         refused = attempts.refusals(exchanges)
-        why = _why_nothing(exchanges, refused)
+        why = why_nothing(exchanges, refused)
         cut = items[0].cut[-1:] if items and not refused else []
         fail(journal, expected, f"none was delivered: {why}", refused[-1:] or cut)
     for item in items:
@@ -153,6 +188,33 @@ def _delivered(journal: Journal, exchanges: Sequence[Exchange], times: int) -> N
             if len(same) != times:
                 was = _was(same[0])
                 fail(journal, expected, f"{item.name} {was} {_often(len(same))}", same)
+
+
+def _not_delivered(journal: Journal, exchanges: Sequence[Exchange]) -> None:
+    __tracebackhide__ = True
+    came = [item for item in attempts.items(exchanges) if item.came]
+    if came:
+        others = f", and {len(came) - 1} more came through" if len(came) > 1 else ""
+        marked = [x for item in came for x in item.came]
+        fail(
+            journal,
+            f"no {_WHAT[journal.protocol]} to be delivered",
+            f"{came[0].name} {_was(came[0].came[0])}{others}",
+            marked,
+        )
+
+
+def _check_other(fake: Assertions, other: object) -> None:
+    """Raises TypeError or ValueError for what a client cannot have fallen back to, or where no order can be told."""
+    if not isinstance(other, Assertions):
+        raise TypeError(f"other is {other!r}; allowed: the fake that the client should turn to")
+    if other is fake:
+        raise ValueError("other is this very fake; allowed: another one, that the client should turn to")
+    if other.journal.clock is not fake.journal.clock:
+        raise ValueError(
+            f"{fake.journal.server} and {other.journal.server} have clocks of their own, so nobody can tell which the "
+            "client came to first: make both with the same clock=, or with the fixture fake_servers"
+        )
 
 
 _WHAT = {"smtp": "message", "ftp": "file", "http": "request"}
@@ -181,7 +243,7 @@ def _got(exchange: Exchange) -> str:
     return f"was told {exchange.told!r}" if exchange.told in exchange.lines else f"got {exchange.told}"
 
 
-def _why_nothing(exchanges: Sequence[Exchange], refused: Sequence[Exchange]) -> str:
+def why_nothing(exchanges: Sequence[Exchange], refused: Sequence[Exchange]) -> str:
     if not exchanges:
         return "nobody connected"
     if not refused:
@@ -296,13 +358,15 @@ def _gave_up(journal: Journal, exchanges: Sequence[Exchange], after: float | str
         fail(journal, expected, "nothing was refused")
     start = refused[0].answered_at if refused[0].answered_at is not None else refused[0].at
     tries = [r.attempt for r in attempts.retries(exchanges)]
-    last = max((x.at - start for x in tries), default=0.0)
+    times, limit = [0.0, *(x.at - start for x in tries)], seconds(after)
+    last = times[-1]
+    # A sender that looks at the age after a failed try decides by the first that comes at the limit or past it.
+    late = [x for at, x in zip(times, tries, strict=False) if at >= limit]
+    if late:
+        fail(journal, expected, f"it still tried after {show(last)}", late)
     # The last try may be a whole interval before the limit: as much as lay between the last two.
-    times = [0.0, *(x.at - start for x in tries)]
     gap = times[-1] - times[-2] if len(times) > 1 else 0.0
-    if last > seconds(after) + TOLERANCE:
-        fail(journal, expected, f"it still tried after {show(last)}", tries[-1:])
-    if last + gap < seconds(after) - TOLERANCE:
+    if last + gap < limit - TOLERANCE:
         fail(journal, expected, f"the last that was seen of it was after {show(last)}", tries[-1:] or refused[-1:])
 
 
@@ -323,9 +387,6 @@ def _first_delay(journal: Journal, found: Sequence[attempts.Retry], bound: Bound
 
 def _backoff(journal: Journal, found: Sequence[attempts.Retry], wanted: str) -> None:
     __tracebackhide__ = True
-    shapes = ("constant", "linear", "exponential")
-    if wanted not in shapes:
-        raise ValueError(f"backoff is {wanted!r}; allowed: {', '.join(shapes)}")
     gaps = [retry.delay for retry in found]
     seen = backoff.shape(gaps)
     listed = ", ".join(show(gap) for gap in gaps)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator
 from typing import Protocol
 
+from notnow.conduct import arguments
 from notnow.conduct.assertions import Assertions, fail
 from notnow.errors import nearest
 from notnow.journal import Exchange, Journal
@@ -36,6 +38,13 @@ class FileAssertions(Assertions):
         `content`: byte for byte this, a text as UTF-8. `sha256`: the hash of it, as hex. `size`: in bytes.
         """
         __tracebackhide__ = True
+        arguments.text("name", name, "the name of a file")
+        if content is not None:
+            arguments.a_type("content", content, "bytes, or a text", bytes, bytearray, memoryview, str)
+        if size is not None:
+            arguments.whole("size", size)
+        if sha256 is not None:
+            _check_hash(sha256)
         expected = f"{name} to be stored"
         about = _uploads(self.journal, name)
         if name not in self.files:
@@ -65,6 +74,13 @@ class FileAssertions(Assertions):
         super().assert_expected()
         if self.scenario.expect.no_partial_files:
             self.assert_no_partial_files()
+
+
+def _check_hash(sha256: object) -> None:
+    allowed = "a SHA-256 in hex, 64 digits"
+    arguments.a_type("sha256", sha256, allowed, str)
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", str(sha256)):
+        raise ValueError(f"sha256 is {sha256!r}; allowed: {allowed}")
 
 
 def _uploads(journal: Journal, name: str) -> list[Exchange]:

@@ -19,9 +19,10 @@ from notnow.actions import Close, Script, Send
 from notnow.clock import Cancellable
 from notnow.conduct.assertions import Assertions
 from notnow.engine import Engine
-from notnow.errors import FakeError, Problem, ScenarioError, WaitTimeoutError
+from notnow.errors import FakeError, Problem, ScenarioError, WaitTimeoutError, nearest
 from notnow.events import Closed, Event, Hello, Left, Opened, Tick
 from notnow.journal import TLS, Connection, Entry, Exchange, Journal
+from notnow.names import bracketed
 from notnow.scenario import Scenario
 from notnow.servers import _async_libraries as async_libraries
 from notnow.servers import _listener
@@ -31,6 +32,7 @@ from notnow.servers._turns import Turns
 
 HOSTNAME = "fake.notnow.test"  # what the fakes call themselves (RFC 6761: .test is nobody's)
 GRACE = 0.2  # real seconds that clients have for reading their goodbye when a fake stops
+_START = "use it in a `with` block, or call start()"
 PATIENCE = 5.0  # real seconds for closing everything; only a bug of ours takes longer
 POLL = 0.02  # real seconds after which a waiting predicate is asked again, whatever the journal says
 
@@ -93,6 +95,8 @@ class Fake(Assertions):
     def _resolve(self, scenario: str | Path | Scenario | None, values: Mapping[str, Any]) -> Scenario:
         if isinstance(scenario, Scenario):
             found = scenario.with_knobs(**values)
+        elif scenario is None and values:
+            raise ScenarioError([_for_no_scenario(self.protocol, next(iter(values)), self.allowed)])
         else:
             found = self.find(str(scenario or f"{self.protocol}/healthy"), **values)
         if found.protocol != self.protocol:
@@ -217,7 +221,7 @@ class Fake(Assertions):
     @property
     def _living(self) -> Runner:
         if self._runner is None:
-            raise RuntimeError(f"this {type(self).__name__} is not running; use it in a `with` block, or call start()")
+            raise RuntimeError(f"this {type(self).__name__} is not running; {_START}")
         return self._runner
 
     @property
@@ -246,9 +250,20 @@ class Fake(Assertions):
         return f"<{type(self).__name__} {self.scenario.name}, {where}>"
 
     @property
-    @abstractmethod
     def url(self) -> str:
-        """Where it listens, as a URL."""
+        """Where it listens, as a URL. Raises RuntimeError before it listens on a port of the system's choice."""
+        return self.url_of(self.host)
+
+    def url_of(self, host: str) -> str:
+        """The URL of this server under another name. Raises RuntimeError as `url` does."""
+        if not self.port:
+            raise RuntimeError(f"this {type(self).__name__} has no url yet, since it does not listen: {_START}")
+        return f"{self.scheme}://{bracketed(host)}:{self.port}"
+
+    @property
+    @abstractmethod
+    def scheme(self) -> str:
+        """How its URLs begin."""
 
     # ---- scenario ------------------------------------------------------------------------------
 
@@ -544,3 +559,12 @@ class Fake(Assertions):
     def failed(self, error: BaseException) -> None:
         """Our own code has failed: whoever stops this fake is told."""
         self.errors.append(error)
+
+
+def _for_no_scenario(protocol: str, name: str, options: Iterable[str]) -> Problem:
+    """A keyword that is no server option, and a knob of nothing."""
+    return Problem(
+        f"{name!r} is no option of {protocol} servers, and no knob where no scenario is named",
+        allowed=f"{', '.join(sorted(options))}; or a scenario with that knob as the first argument",
+        nearest=nearest(name, options),
+    )

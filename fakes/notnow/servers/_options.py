@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +18,11 @@ class Options:
     """The server options of a fake, checked; what else was given are knobs."""
 
     def __init__(self, protocol: str, allowed: frozenset[str], given: Mapping[str, Any]) -> None:
+        if "scenario" in given:
+            raise _bad(
+                f"scenario={given['scenario']!r} is a keyword",
+                f"the scenario as the first argument, by position, as in Fake{protocol.upper()}({given['scenario']!r})",
+            )
         for name in given:
             if name in SERVER_OPTIONS and name not in allowed:
                 raise _bad(f"{name!r} is no option of {protocol} servers", ", ".join(sorted(allowed)))
@@ -40,8 +46,37 @@ class Options:
             raise _bad(f"journal_limit is {self.journal_limit!r}", "1 or more")
         if self.tls is not None and self.tls not in modes:
             raise ScenarioError([unknown("tls mode", self.tls, modes)])
-        if self.app is not None and not callable(self.app):
-            raise _bad(f"app is {self.app!r}", "an ASGI application")
+        if self.app is not None:
+            _check_app(self.app)
+
+
+_OTHER_APPS = {
+    1: "an application of ASGI 2: wrap it in asgiref.compatibility.guarantee_single_callable(app)",
+    2: "a WSGI application: wrap it in asgiref.wsgi.WsgiToAsgi(app), or in a2wsgi.WSGIMiddleware(app)",
+}
+
+
+def _check_app(app: object) -> None:
+    """Raises ScenarioError for an app that cannot be called as `await app(scope, receive, send)`."""
+    allowed = "an ASGI application, called with scope, receive and send"
+    if not callable(app):
+        raise _bad(f"app is {app!r}" + (", the name of one: import it" if isinstance(app, str) else ""), allowed)
+    try:
+        signature = inspect.signature(app)
+    except (TypeError, ValueError):  # it does not tell
+        return
+    takes = [n for n in (3, 2, 1) if _binds(signature, n)]
+    if 3 not in takes:
+        other = next((f", and looks like {_OTHER_APPS[n]}" for n in takes), "")
+        raise _bad(f"app is {app!r}, which does not take these three arguments{other}", allowed)
+
+
+def _binds(signature: inspect.Signature, arguments: int) -> bool:
+    try:
+        signature.bind(*range(arguments))
+    except TypeError:
+        return False
+    return True
 
 
 def _bad(found: str, allowed: str) -> ScenarioError:

@@ -12,7 +12,6 @@ from notnow.clock import Clock
 from notnow.conduct.files import FileAssertions
 from notnow.errors import Problem, ScenarioError
 from notnow.journal import Connection, Exchange
-from notnow.names import bracketed
 from notnow.scenario import Scenario
 from notnow.servers._fake import Fake
 from notnow.servers._listener import Farewells
@@ -60,8 +59,8 @@ class FakeFTP(FileAssertions, Fake):
                 self.files.lay(name, content)
 
     @property
-    def url(self) -> str:
-        return f"{'ftps' if self.tls == 'implicit' else 'ftp'}://{bracketed(self.host)}:{self.port}"
+    def scheme(self) -> str:
+        return "ftps" if self.tls == "implicit" else "ftp"
 
     def admits(self, user: str, password: str) -> bool:
         """True if this password is good. Any is, where nobody is named; and for anonymous, where it is named."""

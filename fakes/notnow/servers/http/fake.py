@@ -54,13 +54,9 @@ class FakeHTTP(RequestAssertions, Fake):
     def scheme(self) -> str:
         return "http" if self.tls == "none" else "https"
 
-    @property
-    def url(self) -> str:
-        return f"{self.scheme}://{names.bracketed(self.host)}:{self.port}"
-
     def url_for(self, host: str, path: str = "/") -> str:
         """The URL of a path on one of its hosts; `resolving()` makes the name known in this process."""
-        return f"{self.scheme}://{names.bracketed(host)}:{self.port}/{path.removeprefix('/')}"
+        return f"{self.url_of(host)}/{path.removeprefix('/')}"
 
     @property
     def hosts(self) -> tuple[str, ...]:

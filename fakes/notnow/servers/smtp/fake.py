@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from notnow.actions import Script
 from notnow.bounds import ENVELOPE, KEPT_BODIES
+from notnow.conduct import messages
+from notnow.conduct.messages import MessageAssertions
 from notnow.grammar import Limits
 from notnow.journal import Connection, Exchange
-from notnow.names import bracketed
 from notnow.servers._fake import Fake
 from notnow.servers.smtp.session import Session, masked
 
@@ -68,7 +69,7 @@ def _parse(envelope: Envelope) -> Message:
     return parsed
 
 
-class FakeSMTP(Fake):
+class FakeSMTP(MessageAssertions, Fake):
     """A fake SMTP server.
 
         with FakeSMTP("smtp/overload", outage="5s") as smtp:
@@ -90,8 +91,8 @@ class FakeSMTP(Fake):
     __init__.__doc__ = Fake.__init__.__doc__
 
     @property
-    def url(self) -> str:
-        return f"{'smtps' if self.tls == 'implicit' else 'smtp'}://{bracketed(self.host)}:{self.port}"
+    def scheme(self) -> str:
+        return "smtps" if self.tls == "implicit" else "smtp"
 
     @property
     def limits(self) -> Limits:
@@ -104,6 +105,16 @@ class FakeSMTP(Fake):
         kept = list(self._kept)
         self._parsed = {id(e): self._parsed.get(id(e)) or _parse(e) for e in kept}
         return [self._parsed[id(e)] for e in kept]
+
+    def message(self, *, to: str | None = None, subject: str | None = None) -> Message:
+        """The one accepted message that is for the recipient `to` and has this `subject`.
+
+        Raises AssertionError, with a picture of what happened, where there is none or more than one.
+        """
+        __tracebackhide__ = True
+        found = messages.one(self, to, subject)
+        assert isinstance(found, Message)
+        return found
 
     def keep(self, record: Connection, transaction: Transaction, user: object) -> Mapping[str, Any]:
         """Store a message, and say what the journal is to know of it."""

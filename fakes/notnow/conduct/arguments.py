@@ -1,0 +1,107 @@
+"""The arguments of assertions, checked when they are called: a mistake is told whatever the client has done.
+
+A value that cannot be is a ValueError, and one of the wrong type a TypeError; both name the argument, what was given
+and what is allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from notnow.errors import nearest
+from notnow.units import DURATION_HELP, parse_duration, seconds
+
+A_TIME = f"seconds as a number, or {DURATION_HELP}"
+
+
+def a_type(name: str, value: object, allowed: str, *kinds: type) -> None:
+    """Raises TypeError for a value of none of these types; True and False are no numbers."""
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise TypeError(f"{name} is {value!r}; allowed: {allowed}")
+
+
+def whole(name: str, value: object, least: int = 0, most: int | None = None, allowed: str = "") -> None:
+    """A whole number from `least` to `most`."""
+    allowed = allowed or (f"a whole number, {least} or more" if most is None else f"a whole number, {least} to {most}")
+    a_type(name, value, allowed, int)
+    assert isinstance(value, int)
+    if value < least or (most is not None and value > most):
+        raise ValueError(f"{name} is {value!r}; allowed: {allowed}")
+
+
+def often(name: str, value: object) -> None:
+    """How often at least (1 or more), or a range."""
+    allowed = "a whole number, 1 or more, or a pair of them, the smaller first, such as (2, 5)"
+    if isinstance(value, tuple):
+        _pair(name, value, allowed)
+        for one in value:
+            whole(name, one, 0, allowed=allowed)
+        _in_order(name, value, value, allowed)
+    else:
+        whole(name, value, 1, allowed=allowed)
+
+
+def time(name: str, value: Any) -> float:
+    """A time in seconds."""
+    a_type(name, value, A_TIME, int, float, str, timedelta)
+    try:
+        span = seconds(value)
+    except ValueError:
+        raise ValueError(f"{name} is {value!r}; allowed: {A_TIME}{_meant(value)}") from None
+    if span < 0:
+        raise ValueError(f"{name} is {value!r}; allowed: 0 or more ({A_TIME})")
+    return span
+
+
+_UNITS = {"millisecond": "ms", "second": "s", "sec": "s", "minute": "m", "min": "m", "hour": "h", "day": "d"}
+
+
+def _meant(value: object) -> str:
+    """The duration that somebody has put in other words: "1 hour" is "1h"."""
+    if not isinstance(value, str):
+        return ""
+    compact = value.replace(" ", "").lower()
+    digits = compact.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = compact[len(digits) :]
+    short = f"{digits}{_UNITS.get(unit, _UNITS.get(unit.removesuffix('s'), unit))}"
+    return f"; did you mean {short!r}?" if parse_duration(short) is not None else ""
+
+
+def bound(name: str, value: Any) -> None:
+    """At least so long, or a range."""
+    allowed = f'{A_TIME}; or a pair of them, the smaller first, such as (20, "1m")'
+    if isinstance(value, tuple):
+        _pair(name, value, allowed)
+        _in_order(name, value, [time(name, one) for one in value], allowed)
+    else:
+        time(name, value)
+
+
+def _pair(name: str, value: tuple[object, ...], allowed: str) -> None:
+    if len(value) != 2:
+        raise ValueError(f"{name} is {value!r}; allowed: {allowed}")
+
+
+def _in_order(name: str, value: object, numbers: Any, allowed: str) -> None:
+    if numbers[0] > numbers[1]:
+        raise ValueError(f"{name} is {value!r}, which nothing is between; allowed: {allowed}")
+
+
+def one_of(name: str, value: object, choices: Iterable[str]) -> None:
+    """One of these words."""
+    known = list(choices)
+    a_type(name, value, ", ".join(known), str)
+    if value not in known:
+        near = nearest(str(value), known)
+        raise ValueError(
+            f"{name} is {value!r}; allowed: {', '.join(known)}" + (f"; did you mean {near!r}?" if near else "")
+        )
+
+
+def text(name: str, value: object, what: str = "text") -> None:
+    """A text with something in it."""
+    a_type(name, value, what, str)
+    if not value:
+        raise ValueError(f"{name} is empty; allowed: {what}")
