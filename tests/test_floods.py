@@ -243,9 +243,7 @@ def test_a_flood_holds_nobody_up(name, each_loop):
         fake.raise_errors()
 
 
-@pytest.mark.parametrize(
-    "name", ["smtp: commands", "ftp: commands", "http/2: PING", "http/1.1: chunks of one byte"]
-)
+@pytest.mark.parametrize("name", ["smtp: commands", "ftp: commands", "http/2: PING", "http/1.1: chunks of one byte"])
 def test_that_is_because_pieces_are_bounded(name, monkeypatch):
     """The measure measures: with no bound for a piece of work the neighbour waits for all of it."""
     monkeypatch.setattr(_turns, "PIECE", 1e9)

@@ -18,6 +18,7 @@ import click
 
 from notnow import catalogue, grammar, units
 from notnow.actions import status_line
+from notnow.bounds import BOUNDS
 from notnow.cli import COMMANDS, _words, group
 from notnow.facts import FACTS
 from notnow.moments import CONNECTION_FACTS, MOMENTS, facts_at
@@ -132,6 +133,12 @@ def moments() -> str:
         )
         parts += [f"### {protocol}", table("moment", "when", "`where` may ask too", "faults", rows=rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def bounds() -> str:
+    """What a client can make grow: how far, and what comes beyond that."""
+    rows = ((bound.protocol, bound.what, bound.text, bound.then) for bound in BOUNDS)
+    return table("protocol", "what a client can make grow", "bound", "beyond it", rows=rows) + "\n"
 
 
 def facts() -> str:
@@ -288,6 +295,7 @@ def pages() -> dict[str, str]:
         "scenario/moments.md": moments(),
         "scenario/facts.md": facts(),
         "command-line.md": command_line(),
+        "limits.md": bounds(),
     }
     names, summaries = catalogue.names(), {}
     for name in names:
