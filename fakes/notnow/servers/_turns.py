@@ -1,9 +1,9 @@
 """Turns: how the connections of a loop share its one thread.
 
 A connection carries out what its client has sent piece by piece: a command, a frame, a part of a body. It has a `Turn`,
-which ends after a bounded piece of work. Where more is left then, the connection queues up in the `Turns` of its loop,
-and reads no more than a bounded buffer meanwhile, so that TCP slows the client down. So the wait of a neighbour does not
-depend on how much a client has sent.
+which ends after a bounded piece of work. Where more is left then, the connection queues up in the `Turns` of its loop.
+It buffers a bounded part of its input meanwhile, and TCP holds back the rest. So the wait of a neighbour does not depend
+on how much a client has sent.
 """
 
 from __future__ import annotations
