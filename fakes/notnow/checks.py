@@ -9,8 +9,20 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from notnow import facts, knobs
-from notnow.errors import Problem, shown, unknown
-from notnow.grammar import FAULT_KEYS, GOES_ON, HEADER_NAME, REPLY_LINE, TLS_MODES, Document, Rule, preliminary
+from notnow.advice import ONLY, is_counted, meant, unknown
+from notnow.errors import Problem, shown
+from notnow.grammar import (
+    FAULT_KEYS,
+    GOES_ON,
+    HEADER_NAME,
+    PER,
+    REPLY_LINE,
+    SINCE,
+    TLS_MODES,
+    Document,
+    Rule,
+    preliminary,
+)
 from notnow.moments import MOMENTS, covering, facts_at
 from notnow.toml_lines import Path
 from notnow.units import Span
@@ -23,7 +35,6 @@ _REPLACING = ("reply", "status", "close", "stall", "alert", "data", *_FRAMES)
 _SPOKEN = ("reply", "headers", "body", "altsvc", "origin")  # what may hold live placeholders
 _LIMITS = ("over", "after", "first", "nth")  # the numbers that {limit} may stand for
 _NO_UNTIL = ("enter", "idle")
-_OF_REQUESTS = ("sni_matches_authority", "not_coalesced", "retry_after_honoured", "body_replayed")
 
 
 class Checks:
@@ -47,19 +58,12 @@ class Checks:
     def _server(self) -> None:
         """Keys that not every protocol has a use for."""
         protocol, server, expect = self.scenario.protocol, self.scenario.server, self.scenario.expect
-        given: list[tuple[Path, object, tuple[str, ...]]] = [
-            (("server", "files"), server.files, ("ftp",)),
-            (("server", "quota"), server.quota, ("ftp",)),
-            (("server", "limits"), server.limits, ("smtp",)),
-            (("server", "users"), server.users, ("smtp", "ftp")),
-            (("server", "max_streams"), server.max_streams, ("http",)),
-            (("expect", "no_partial_files"), expect.no_partial_files, ("ftp",)),
-            *((("expect", key), getattr(expect, key), ("http",)) for key in _OF_REQUESTS),
-        ]
-        for path, value, protocols in given:
-            if value is not None and protocol not in protocols:
-                whose = " and ".join(name.upper() for name in protocols)
-                self.report(path, f"{path[1]!r} is for {whose} servers", f"remove it; this one is for {protocol}")
+        for table, values in (("server", server), ("expect", expect)):
+            for key, protocols in ONLY[table].items():
+                if getattr(values, key) is not None and protocol not in protocols:
+                    whose = " and ".join(name.upper() for name in protocols)
+                    found = f"{key!r} is for {whose} servers"
+                    self.report((table, key), found, f"remove it; this scenario is for {protocol}")
         if server.tls not in TLS_MODES[protocol]:
             self._report(("server", "tls"), unknown("tls mode", server.tls, TLS_MODES[protocol]))
 
@@ -107,8 +111,10 @@ class Checks:
                 continue
             for name in rule.on:
                 if key not in self.moments[name].faults:
-                    may = ", ".join(sorted(self.moments[name].faults))
-                    self.report(self._at(rule, path, key), f"{key!r} cannot be done at {name!r}", may)
+                    may = sorted(self.moments[name].faults)
+                    found = f"{key!r} cannot be done at {name!r}"
+                    problem = Problem(found, allowed=", ".join(may), nearest=meant("key", key, may))
+                    self._report(self._at(rule, path, key), problem)
         certificates = self.scenario.certificates
         if rule.certificate is not None and rule.certificate not in certificates:
             problem = unknown("certificate", rule.certificate, certificates)
@@ -136,13 +142,15 @@ class Checks:
             "drip": (rule.drip and silent, "nothing is said that could drip", f"a {answer} beside it, and no stall"),
             "keep": (
                 rule.keep is not None and not (spoken or rule.close or rule.reset_stream or rule.goaway),
-                "'keep' goes with a reply or a close",
-                "a 'reply' or a 'status' beside it",
+                f"'keep' goes with a {answer} or a close"
+                if not rule.stall
+                else "what is never answered has no effect to keep",
+                f"{answer} or close beside it" + (", and no stall" if rule.stall else ""),
             ),
             "after_bytes": (
                 rule.after_bytes is not None and not any(getattr(rule, key) for key in _REPLACING),
                 "nothing is done after these bytes",
-                "a reply, status, close, stall, data or frame",
+                f"beside it one of {', '.join(key for key in _REPLACING if all(key in self.moments[m].faults for m in rule.on))}",
             ),
             "status": (
                 rule.status is not None and rule.after_bytes is not None and "response" in rule.on,
@@ -296,7 +304,7 @@ class Checks:
         if rule.since is not None and not idle:
             self.report((*path, "since"), "'since' goes with on = \"idle\"", "remove it")
         if rule.since == "transfer" and self.scenario.protocol != "ftp":
-            self.report((*path, "since"), "found 'transfer'", "any, connect")
+            self.report((*path, "since"), "found 'transfer'", ", ".join(word for word in SINCE if word != "transfer"))
 
     def _over(self, rule: Rule, path: Path) -> None:
         if rule.within is not None and rule.over is None:
@@ -343,16 +351,13 @@ class Checks:
                 self.report((*path, key), found, 'per = "client" or "server", or a moment that comes again')
 
     def _per(self, rule: Rule, path: Path) -> None:
+        protocol = self.scenario.protocol
         for name in rule.per:
-            if name in ("server", "connection", "host"):
-                continue
-            at = [m for m in rule.on if name not in facts_at(self.scenario.protocol, m)]
-            if at:
-                known = facts_at(self.scenario.protocol, at[0])
-                allowed = [n for n in ("client", "user", "sender", "recipient") if n in known]
-                self.report(
-                    (*path, "per"), f"{name!r} is not known at {at[0]!r}", ", ".join(["server", "connection", *allowed])
-                )
+            unaware = next((moment for moment in rule.on if not is_counted(protocol, moment, name)), None)
+            if unaware is not None:
+                allowed = [per for per in PER if is_counted(protocol, unaware, per)]
+                found = f"{name!r} is not known at {unaware!r}"
+                self._report((*path, "per"), Problem(found, allowed=", ".join(allowed)))
 
 
 def _says_421(rule: Rule) -> bool:

@@ -44,8 +44,9 @@ SHORTEST = 0.001  # seconds: less than this, over and over, would stop time
 
 def refuse(allowed: str, value: object = None, choices: Iterable[str] = ()) -> PydanticCustomError:
     """The error of a value that is not allowed, with the choice that it was near."""
-    near = nearest(value, choices) if isinstance(value, str) else None
-    return PydanticCustomError("notnow", "{allowed}", {"allowed": allowed, "nearest": near})
+    known = list(choices)
+    near = nearest(value, known) if isinstance(value, str) else None
+    return PydanticCustomError("notnow", "{allowed}", {"allowed": allowed, "nearest": near, "choices": known})
 
 
 def _duration(value: object) -> Span:

@@ -13,30 +13,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
-from notnow import facts, grammar, knobs
+from notnow import advice, facts, grammar, knobs
 from notnow.checks import Checks
 from notnow.doubts import Doubts
 from notnow.errors import Problem, ScenarioError, shown, unknown
 from notnow.grammar import Certificate, Expect, Rule, Server
 from notnow.toml_lines import Path, key_lines, line_of, show
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
-# What a reader is told where pydantic speaks of its own types.
-_PLAIN = {
-    "string_type": "text",
-    "bool_type": "true or false",
-    "int_type": "a whole number",
-    "list_type": "a list",
-    "dict_type": "a table",
-    "model_type": "a table",
-    "missing": "a value for this key",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +87,30 @@ class _Loader:
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self.lines: dict[Path, int] = {}
+        self.raw: Mapping[str, Any] = {}  # the document before knobs were put in
+        self.given: Mapping[str, Any] = {}  # the knobs that have another value than their default
 
     def report(self, path: Path, problem: Problem) -> None:
-        self.problems.append(self._placed(path, problem))
+        knob = self._blamed(path)
+        if knob is None:
+            self.problems.append(self._placed(path, problem))
+            return
+        value = self.given[knob]
+        found = problem.found if problem.found != f"found {shown(value)}" else f"{show(path)} cannot have it"
+        said = f"the knob {knob!r} is {shown(value)}: {found}"
+        self._report_knob((), replace(problem, found=said))
+
+    def _blamed(self, path: Path) -> str | None:
+        """The knob whose given value stands at a path: its giver is told of the knob, and not of a line of the file."""
+        node: Any = self.raw
+        for part in path:
+            found = node if isinstance(node, (dict, list)) else {}
+            inside = part in found if isinstance(found, dict) else isinstance(part, int) and part < len(found)
+            if not inside:
+                break
+            node = node[part]
+        names = {name.partition(".")[0] for name in knobs.live_names(node)} if isinstance(node, str) else set()
+        return next((name for name in self.given if name in names), None)
 
     def warn(self, path: Path, problem: Problem) -> None:
         self.warnings.append(replace(self._placed(path, problem), warning=True))
@@ -124,13 +131,14 @@ class _Loader:
             raise ScenarioError(sorted(self.problems, key=lambda p: p.line or 0))
 
     def load(self, values: Mapping[str, Any]) -> Scenario:
-        raw = self._parse()
+        raw = self.raw = self._parse()
         defaults = raw.get("params", {})
         if not isinstance(defaults, dict):
             self.report(("params",), Problem(f"found {shown(defaults)}", allowed="a table"))
             defaults = {}
         settled = knobs.settle(defaults, values, self._report_knob)
         self.stop_if_bad()
+        self.given = {name: value for name, value in settled.items() if value != defaults[name]}
         filler = knobs.Filler(settled, self.report, defaults, knobs.live_for(raw.get("protocol")))
         filled = {k: filler.fill(v, (k,)) for k, v in raw.items() if k != "params"}
         for unused in [k for k in defaults if k not in filler.used]:
@@ -166,7 +174,7 @@ class _Loader:
             document = grammar.Document.model_validate(raw)
         except ValidationError as error:
             for detail in error.errors(include_url=False):
-                self.report(*_problem(detail))
+                self.report(*advice.problem(detail, raw))
             self.stop_if_bad()
             raise
         self.stop_if_bad()
@@ -231,56 +239,6 @@ def _typed(protocol: str, phase: Phase) -> Phase:
         for rule in phase.rules
     )
     return replace(phase, rules=tuple(rules))
-
-
-def _problem(detail: ErrorDetails) -> tuple[Path, Problem]:
-    """A pydantic error in our form."""
-    path = tuple(detail["loc"])
-    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
-    if kind == "extra_forbidden":
-        return path, unknown("key", str(path[-1]), _table_at(path[:-1]).model_fields)
-    if kind == "notnow":
-        return path, Problem(f"found {shown(value)}", allowed=context["allowed"], nearest=context["nearest"])
-    if kind == "missing":
-        return path[:-1] or path, Problem(f"the key {path[-1]!r} is missing", allowed=_description(path))
-    if kind == "greater_than_equal":
-        return path, Problem(f"found {shown(value)}", allowed=f"{context['ge']} or more")
-    if kind == "less_than_equal":
-        return path, Problem(f"found {shown(value)}", allowed=f"{context['le']} or less")
-    return path, Problem(f"found {shown(value)}", allowed=_PLAIN.get(kind, detail["msg"]))
-
-
-def _table_at(path: Path) -> type[grammar.Table]:
-    """The model of the table at a path: `("phase", 0, "rule", 1)` is a Rule."""
-    match path:
-        case ("phase", _):
-            return grammar.Phase
-        case ("phase", _, "rule", _):
-            return Rule
-        case ("fault", _):
-            return grammar.Fault
-        case ("certificate", _):
-            return Certificate
-        case ("server",):
-            return Server
-        case ("expect",):
-            return Expect
-        case ("expect", name):
-            return _EXPECTED.get(str(name), Expect)
-        case _:
-            return grammar.Document
-
-
-_EXPECTED: dict[str, type[grammar.Table]] = {
-    "delivered": grammar.Delivered,
-    "retried": grammar.Retried,
-    "never_exceeded": grammar.Exceeded,
-}
-
-
-def _description(path: Path) -> str:
-    field_ = _table_at(path[:-1]).model_fields.get(str(path[-1]))
-    return (field_.description or "") if field_ else ""
 
 
 class _Callable(ModuleType):
