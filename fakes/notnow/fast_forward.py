@@ -8,11 +8,14 @@ what is due first: a fake's alarm, or a party's deadline (on a tie the fakes, th
 of events is the same in every run; a delayed or dripped reply costs no time; and an idle time-out never strikes a client
 that computes, but does strike, as in real life, one that sleeps or waits for something else for longer than it.
 
-A wait for a child, a pipe, a name look-up, or a socket whose other end is no fake lets real time pass. Refused are trio,
-uvloop, spinning on a clock, and waits beyond the horizon. A thread blocked in a call that is not seen (Lock.acquire,
-select.select) is noticed after half a second: the clock moves without it, and a FastForwardWarning tells at the end.
-Threads from before take no part; a wait with a time-out for one of them ends at once. time.perf_counter and the
-time-outs of C code are real, and so are the seconds that `wait_for` of a fake takes. POSIX only.
+A wait for a child, a pipe, a name look-up, or a socket whose other end is no fake lets real time pass, at its own speed.
+Threads from before (a pool of the module, a worker of the session) become parties at their first wait, and the clock waits
+until they are at rest. Watchdogs of the test run live in real time. Refused are trio, gevent, uvloop, alarms of the system,
+spinning on a clock, waits beyond the horizon, and deadlocks: all wait, and nothing is due.
+
+A thread blocked in a call that is not seen (a lock from before, C code that sleeps) is noticed after half a second. Where it
+waits with a time-out while the clock moves, the test fails at its end; otherwise a FastForwardWarning tells. time.perf_counter
+and the time-outs of C code are real, and so are the seconds that `wait_for` of a fake takes. POSIX only.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from typing import Self
 
 from notnow.clock import ManualClock
 from notnow.errors import FastForwardError
+from notnow.time_travel import refusals
 from notnow.time_travel import world as worlds
 from notnow.time_travel.clock import WorldClock
 from notnow.time_travel.wall import Wall
@@ -67,11 +71,15 @@ class FastForward:
             raise FastForwardError(
                 "fast_forward needs poll(), which Windows lacks; use ManualClock() and clock.advance()"
             )
-        if worlds.current is not None:
-            raise FastForwardError("fast_forward is on already; one at a time")
-        if self._world is not None:
+        if self._world is not None and self._world is not worlds.current:
             raise FastForwardError("this FastForward has been used; make a new one")
         with ExitStack() as stack:
+            if not worlds.claim.acquire(blocking=False):
+                raise FastForwardError(
+                    "fast_forward is on already; one at a time, in all threads of a process together"
+                )
+            stack.callback(worlds.claim.release)
+            refusals.refuse_patched_time()
             self._begin(stack)
             self._undo = stack.pop_all()
         return self
@@ -96,17 +104,24 @@ class FastForward:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Everything is as before. FastForwardWarning tells of waits that were not seen, and of threads left behind."""
+        """Everything is as before. FastForwardWarning tells of waits that were not seen, and of threads left behind.
+
+        Raises FastForwardError where a thread has waited really while the clock moved, so that the test proves nothing.
+        """
         assert self._world is not None
         self._undo.close()
-        notes = list(self._world.notes)
+        notes, faults = list(self._world.notes), list(self._world.faults)
         if self._left:
             notes.append(f"these were still waiting when the test was over, and were ended: {', '.join(self._left)}")
-        for note in notes:
-            if error is None:
+        if error is None and not faults:
+            for note in notes:
                 warnings.warn(FastForwardWarning(note), stacklevel=2)
-            else:
-                error.add_note(note)
+            return
+        told = error if error is not None else FastForwardError("; ".join(faults))
+        for note in notes if error is None else [*faults, *notes]:
+            told.add_note(note)
+        if error is None:
+            raise told
 
     @contextlib.contextmanager
     def outside(self) -> Iterator[None]:

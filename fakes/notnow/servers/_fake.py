@@ -88,6 +88,7 @@ class Fake(Assertions):
         self._uid = secrets.token_hex(4)
         self._tasks: set[asyncio.Task[None]] = set()
         self.ports: set[int] = set()  # where its sockets are
+        self.waited_for = 0  # how many predicates are being waited for
         self._runner: Runner | None = None
         self._alarm: Cancellable | None = None
         self._alarm_at: float | None = None
@@ -365,6 +366,7 @@ class Fake(Assertions):
             changed.set()
 
         stop = self.journal.subscribe(listen)
+        self.waited_for += 1
         deadline = true_time.monotonic() + timeout
         try:
             while not predicate(self.journal):
@@ -375,6 +377,7 @@ class Fake(Assertions):
                     await asyncio.wait_for(changed.wait(), min(left, POLL))
                 changed.clear()
         finally:
+            self.waited_for -= 1
             stop()
 
     def _waited(self, timeout: float) -> str:

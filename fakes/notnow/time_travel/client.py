@@ -6,34 +6,40 @@ there before, get the real function.
 
 from __future__ import annotations
 
-import _thread
 import asyncio
 import contextlib
 import functools
+import ipaddress
 import os
-import queue
 import select
 import selectors
+import signal
 import socket
 import ssl
 import subprocess
-import sys
 import threading
-import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from notnow.errors import FastForwardError
 from notnow.journal import Journal
 from notnow.servers._fake import Fake
-from notnow.time_travel import rebinding, watchdogs
-from notnow.time_travel.parties import FileWait, Verdict, real_monotonic, real_monotonic_ns, real_sleep, signalled
+from notnow.time_travel import locks, polls, rebinding, refusals, watchdogs
+from notnow.time_travel import world as worlds
+from notnow.time_travel.parties import (
+    REST,
+    Verdict,
+    real_monotonic,
+    real_monotonic_ns,
+    real_poll,
+    real_select,
+    real_sleep,
+    signalled,
+)
+from notnow.time_travel.placing import Real, put, wrap
 from notnow.time_travel.world import World, seen
 
-Real = Callable[..., Any]
-
-_real_start, _real_join = threading.Thread.start, threading.Thread.join
+_real_start, _real_join, _real_send = threading.Thread.start, threading.Thread.join, socket.socket.send
 
 # ---- time ----------------------------------------------------------------------------------------
 
@@ -43,8 +49,8 @@ def sleep(seconds: float) -> None:
     world = seen()
     if world is None or not seconds >= 0:
         real_sleep(seconds)
-    else:
-        world.park(seconds)
+    elif world.park(seconds) is Verdict.CLOSED:
+        real_sleep(min(seconds, REST))  # of a thread that was there before: it goes on where it is
 
 
 def monotonic() -> float:
@@ -64,40 +70,6 @@ def monotonic_ns() -> int:
 # ---- threads and locks ---------------------------------------------------------------------------
 
 
-class Waiter:
-    """Stands for the lock that Condition.wait makes; Event, Semaphore, Queue, Timer and Future wait on it."""
-
-    def __init__(self, world: World) -> None:
-        self._world, self._lock = world, _thread.allocate_lock()
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        if self._lock.acquire(False):
-            return True
-        if not blocking:
-            return False
-        verdict = self._world.park(None if timeout < 0 else timeout, over=lambda: not self._lock.locked())
-        if verdict is Verdict.CLOSED:
-            return self._lock.acquire(True, timeout)
-        return self._lock.acquire(False)
-
-    def release(self) -> None:
-        self._lock.release()
-        self._world.nudge()
-
-    def locked(self) -> bool:
-        return self._lock.locked()
-
-
-def allocate_lock() -> Any:
-    """threading._allocate_lock, of which Condition.wait is the only user after a thread has started."""
-    world = seen()
-    return _thread.allocate_lock() if world is None else Waiter(world)
-
-
-class SimpleQueue(queue._PySimpleQueue):  # type: ignore[name-defined,misc]
-    """queue.SimpleQueue, on which thread pools wait, as Python code: the other waits on a lock of its own."""
-
-
 def _lives_in_real_time(thread: threading.Thread) -> bool:
     """The thread of the fakes: what it is asked for is done at once. Or a watchdog of the whole test run."""
     return bool(getattr(thread, "real_time", False)) or watchdogs.is_watchdog(thread)
@@ -107,6 +79,8 @@ def start(thread: threading.Thread) -> None:
     """threading.Thread.start"""
     world = seen()
     if world is None or thread.ident is not None:
+        if worlds.current is not None:
+            worlds.current.starts_really(thread)
         _real_start(thread)
     elif _lives_in_real_time(thread):
         with world.unseen():
@@ -119,35 +93,21 @@ def join(thread: threading.Thread, timeout: float | None = None) -> None:
     """threading.Thread.join"""
     world = seen()
     party = None if world is None else world.party_of(thread)
-    if world is None or (party is not None and party is world.party):
+    if world is None or (party is not None and party is world.party) or not thread.is_alive():
         _real_join(thread, timeout)
-    elif party is None:
+    elif _lives_in_real_time(thread) or thread in world.bystanders.excused:
         with world.unseen() if _lives_in_real_time(thread) else world.outside():
             _real_join(thread, timeout)
-    elif world.park(timeout if timeout is None else max(0.0, timeout), over=lambda: party.over) is not Verdict.LATE:
-        _real_join(thread, None if party.over else timeout)
+    else:
+
+        def over() -> bool:
+            return not thread.is_alive() if party is None or party.adopted else party.over
+
+        if world.park(timeout if timeout is None else max(0.0, timeout), over=over) is not Verdict.LATE:
+            _real_join(thread, None if over() else timeout)
 
 
 # ---- selectors and sockets -----------------------------------------------------------------------
-
-
-def _select(real: Real) -> Real:
-    """The select method of a selector: asyncio's only wait."""
-
-    @functools.wraps(real)
-    def select_(selector: Any, timeout: float | None = None) -> Any:
-        world = seen()
-        if world is None or (timeout is not None and timeout <= 0):
-            return real(selector, timeout)
-        verdict = world.park(timeout, files=_files(selector))
-        return real(selector, timeout if verdict is Verdict.CLOSED else 0)
-
-    return select_
-
-
-def _files(selector: selectors.BaseSelector) -> list[FileWait]:
-    masks = ((selectors.EVENT_READ, select.POLLIN), (selectors.EVENT_WRITE, select.POLLOUT))
-    return [(key.fd, sum(poll for event, poll in masks if key.events & event)) for key in selector.get_map().values()]
 
 
 def _reading(real: Real) -> Real:
@@ -177,18 +137,39 @@ def _sendall(real: Real) -> Real:
     @functools.wraps(real)
     def sendall(sock: socket.socket, data: Any, flags: int = 0) -> None:
         world, timeout = seen(), sock.gettimeout()
-        if world is None or timeout == 0:
-            real(sock, data, flags)
+        if world is None or timeout == 0 or sock.fileno() < 0:
+            real(sock, data, flags)  # a closed socket is the system's to refuse: EBADF
             return
-        left = memoryview(data).cast("B")
+        try:
+            left = memoryview(data).cast("B")
+        except TypeError:
+            real(sock, data, flags)
+            raise
+        if not len(left):
+            real(sock, data, flags)  # which tells of a connection that is broken, all the same
         end = None if timeout is None else monotonic() + timeout
         while len(left):
             if not signalled([(sock.fileno(), select.POLLOUT)]):
                 _await(world, sock, select.POLLOUT, _until(end), "timed out")
             with contextlib.suppress(BlockingIOError):
-                left = left[sock.send(left, flags | socket.MSG_DONTWAIT) :]
+                left = left[_real_send(sock, left, flags | socket.MSG_DONTWAIT) :]
 
     return sendall
+
+
+def _sending(real: Real) -> Real:
+    """A method of a socket that waits until the other end reads."""
+
+    @functools.wraps(real)
+    def send(sock: socket.socket, *args: Any, **options: Any) -> Any:
+        world, timeout = seen(), sock.gettimeout()
+        if world is not None and timeout != 0 and sock.fileno() >= 0:
+            room = [(sock.fileno(), select.POLLOUT)]
+            if not signalled(room):
+                _await(world, sock, select.POLLOUT, timeout, "timed out")
+        return real(sock, *args, **options)
+
+    return send
 
 
 def _is_fake(world: World, address: Any) -> bool:
@@ -223,8 +204,9 @@ def _connecting(real: Real) -> Real:
     @functools.wraps(real)
     def connect(sock: socket.socket, address: Any) -> None:
         world, timeout = seen(), sock.gettimeout()
-        ours = world is not None and _is_fake(world, address)
-        if ours:
+        ours = world is not None and sock.fileno() >= 0 and _is_fake(world, address)
+        if world is not None and ours:
+            world.refuse_missed()
             _hold_nothing_back(sock)
         if world is None or not timeout or not ours:
             outside(sock, address)
@@ -254,7 +236,7 @@ def _tls(real: Real) -> Real:
     @functools.wraps(real)
     def call(sock: ssl.SSLSocket, *args: Any, **options: Any) -> Any:
         world, timeout = seen(), sock.gettimeout()
-        if world is None or timeout == 0 or getattr(sock, "_sslobj", None) is None:
+        if world is None or timeout == 0 or sock.fileno() < 0 or getattr(sock, "_sslobj", None) is None:
             return real(sock, *args, **options)
         end = None if timeout is None else monotonic() + timeout
         while True:
@@ -266,7 +248,8 @@ def _tls(real: Real) -> Real:
             except ssl.SSLWantWriteError:
                 mask = select.POLLOUT
             finally:
-                sock.settimeout(timeout)
+                if sock.fileno() >= 0:  # what goes wrong here may have closed it, and is what the caller must see
+                    sock.settimeout(timeout)
             if _await(world, sock, mask, _until(end), f"The {real.__name__} operation timed out") is Verdict.CLOSED:
                 return real(sock, *args, **options)
 
@@ -288,6 +271,29 @@ def _outside(real: Real) -> Real:
             return real(*args, **options)
 
     return really
+
+
+def _looking_up(real: Real) -> Real:
+    """A look-up of a name waits for others; an address, and this machine itself, cost no time."""
+    outside = _outside(real)
+
+    @functools.wraps(real)
+    def look_up(host: Any, *args: Any, **options: Any) -> Any:
+        world = seen()
+        if world is None or not _is_here(host):
+            return outside(host, *args, **options)
+        with world.unseen():
+            return real(host, *args, **options)
+
+    return look_up
+
+
+def _is_here(host: Any) -> bool:
+    name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host or "localhost")
+    try:
+        return name == "localhost" or bool(ipaddress.ip_address(name.partition("%")[0]))
+    except ValueError:
+        return False
 
 
 def _wait_for(real: Real) -> Real:
@@ -313,88 +319,42 @@ def _popen(real: Real) -> Real:
     return init
 
 
-_refused_loops: weakref.WeakSet[Any] = weakref.WeakSet()  # what is refused once may still be cleaned up
-
-
-def _no_foreign_loop(real: Real) -> Real:
-    @functools.wraps(real)
-    def run(runner: asyncio.Runner, *args: Any, **options: Any) -> Any:
-        loop = runner.get_loop() if seen() is not None else None
-        if loop is not None and not isinstance(loop, asyncio.BaseEventLoop):
-            for work in (*args, *options.values()):
-                if asyncio.iscoroutine(work):
-                    work.close()  # or Python complains that it was never awaited
-            _refused_loops.add(loop)
-            raise _beyond(type(loop).__module__)
-        return real(runner, *args, **options)
-
-    return run
-
-
-def _not_first(real: Real) -> Real:
-    @functools.wraps(real)
-    def run_forever(loop: Any) -> Any:
-        if seen() is not None and loop not in _refused_loops:
-            _refused_loops.add(loop)
-            raise _beyond("uvloop")
-        return real(loop)
-
-    return run_forever
-
-
-def _refused(name: str) -> Callable[[Real], Real]:
-    def wrap(real: Real) -> Real:
-        @functools.wraps(real)
-        def refuse(*args: Any, **options: Any) -> Any:
-            if seen() is not None:
-                raise _beyond(name)
-            return real(*args, **options)
-
-        return refuse
-
-    return wrap
-
-
-def _beyond(name: str) -> FastForwardError:
-    return FastForwardError(
-        f"{name} keeps time on a clock of its own, which fast_forward cannot move; "
-        "run this test on asyncio's own event loop, or without fast_forward"
-    )
-
-
 # ---- on and off ----------------------------------------------------------------------------------
 
 _READS = ("recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into", "accept")
 _SELECTORS = ("EpollSelector", "KqueueSelector", "PollSelector", "SelectSelector")
+_PROCESSES = ("waitpid", "wait", "wait3", "wait4", "system", *(("waitid",) if hasattr(os, "waitid") else ()))
+_SIGNALS = ("pause", "sigwait", "sigwaitinfo")
 _LOOKUPS = ("getaddrinfo", "gethostbyname", "gethostbyaddr")
-_OTHERS = (("trio", "run"), ("gevent", "sleep"))
 
 
 def install(stack: ExitStack) -> None:
     """Put all of this in place until `stack` closes."""
-    _wrap(stack, socket.socket, _reading, *_READS)
-    _wrap(stack, socket.socket, _sendall, "sendall")
-    _wrap(stack, socket.socket, _connecting, "connect")
-    _wrap(stack, socket.socket, _accepting, "accept")
-    _wrap(stack, socket.socket, _outside, "connect_ex")
-    _wrap(stack, ssl.SSLSocket, _tls, "read", "send", "do_handshake", "unwrap")
-    _wrap(stack, socket, _outside, *_LOOKUPS)
-    _wrap(stack, os, _outside, "waitpid", "wait")
-    _wrap(stack, subprocess.Popen, _outside, "wait", "communicate")
-    _wrap(stack, subprocess.Popen, _popen, "__init__")
-    _wrap(stack, Fake, _wait_for, "wait_for")
-    _wrap(stack, asyncio.Runner, _no_foreign_loop, "run")
+    wrap(stack, socket.socket, _reading, *_READS)
+    wrap(stack, socket.socket, _sendall, "sendall")
+    wrap(stack, socket.socket, _sending, "send", "sendto", "sendmsg")
+    wrap(stack, socket.socket, _connecting, "connect")
+    wrap(stack, socket.socket, _accepting, "accept")
+    wrap(stack, socket.socket, _outside, "connect_ex")
+    wrap(stack, ssl.SSLSocket, _tls, "read", "write", "send", "do_handshake", "unwrap")
+    wrap(stack, socket, _looking_up, *_LOOKUPS)
+    wrap(stack, os, _outside, *_PROCESSES)
+    wrap(stack, signal, _outside, *(name for name in _SIGNALS if hasattr(signal, name)))
+    wrap(stack, subprocess.Popen, _outside, "wait", "communicate")
+    wrap(stack, subprocess.Popen, _popen, "__init__")
+    wrap(stack, Fake, _wait_for, "wait_for")
     for name in _SELECTORS:
         if hasattr(selectors, name):
-            _wrap(stack, getattr(selectors, name), _select, "select")
-    for module, name in _OTHERS:
-        if module in sys.modules:
-            _wrap(stack, sys.modules[module], _refused(module), name)
-    if "uvloop" in sys.modules:
-        _wrap(stack, sys.modules["uvloop"].Loop, _not_first, "run_forever")
-    _put(stack, threading, "_allocate_lock", allocate_lock)
-    _put(stack, threading.Thread, "start", start)
-    _put(stack, threading.Thread, "join", join)
+            wrap(stack, getattr(selectors, name), polls.selector_select, "select")
+    refusals.install(stack)
+    put(stack, threading, "_allocate_lock", locks.allocate_lock)
+    for name, real in (("select", real_select), ("poll", real_poll), ("epoll", polls.real_epoll)):
+        if real is not None:
+            put(stack, select, name, polls.SUBSTITUTES[real])
+    put(stack, threading, "Lock", locks.Lock)
+    put(stack, threading, "RLock", locks.rlock)
+    put(stack, threading.Thread, "start", start)
+    put(stack, threading.Thread, "join", join)
     rebinding.rebind(stack, _SUBSTITUTES)
 
 
@@ -402,19 +362,6 @@ _SUBSTITUTES: dict[Any, Any] = {
     real_sleep: sleep,
     real_monotonic: monotonic,
     real_monotonic_ns: monotonic_ns,
-    queue.SimpleQueue: SimpleQueue,
+    **locks.SUBSTITUTES,
+    **polls.SUBSTITUTES,
 }
-
-
-def _wrap(stack: ExitStack, owner: Any, wrapper: Callable[[Real], Real], *names: str) -> None:
-    for name in names:
-        _put(stack, owner, name, wrapper(getattr(owner, name)))
-
-
-def _put(stack: ExitStack, owner: Any, name: str, new: object) -> None:
-    """Set an attribute; what was inherited before is inherited again afterwards."""
-    if name in vars(owner):
-        stack.callback(setattr, owner, name, vars(owner)[name])
-    else:
-        stack.callback(delattr, owner, name)
-    setattr(owner, name, new)

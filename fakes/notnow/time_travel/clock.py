@@ -48,6 +48,11 @@ class WorldClock(ManualClock):
         """Where the sockets of the fakes are that live by this clock."""
         return set[int]().union(*(getattr(server, "ports", ()) for server in list(self._servers)))
 
+    @property
+    def asked(self) -> bool:
+        """Does somebody wait for a fake's journal, in real time?"""
+        return any(getattr(server, "waited_for", 0) for server in list(self._servers))
+
     def call_at(self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Cancellable:
         alarm = super().call_at(when, loop, callback)
         if self.world is not None:

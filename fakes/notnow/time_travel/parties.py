@@ -14,6 +14,9 @@ from enum import Enum
 
 # The clocks as they were: nothing in this package may wait by those that the client sees.
 real_sleep, real_monotonic, real_monotonic_ns = time.sleep, time.monotonic, time.monotonic_ns
+real_poll, real_select = getattr(select, "poll", None), select.select
+
+REST = 60.0  # seconds: a thread from before that waits for so long at most when the test ends goes on, really
 
 FileWait = tuple[int, int]  # a file descriptor, and the poll() events that are waited for
 
@@ -40,7 +43,7 @@ def signalled(waits: Iterable[FileWait], timeout: float | None = 0.0) -> list[in
     masks: dict[int, int] = {}
     for fd, mask in waits:
         masks[fd] = masks.get(fd, 0) | mask
-    poll = select.poll()
+    poll = real_poll()  # type: ignore[misc]
     for fd, mask in masks.items():
         poll.register(fd, mask)
     return [fd for fd, _ in poll.poll(None if timeout is None else math.ceil(timeout * 1000))]
@@ -53,7 +56,7 @@ class Wait:
     `order` is the place in the order of parking.
     """
 
-    __slots__ = ("alone", "deadline", "error", "files", "order", "over", "verdict")
+    __slots__ = ("alone", "deadline", "error", "files", "order", "over", "timeout", "verdict")
 
     def __init__(
         self,
@@ -67,6 +70,7 @@ class Wait:
         self.order, self.deadline, self.over = order, deadline, over
         self.files, self.alone = tuple(files), alone
         self.verdict = Verdict.CLOSED
+        self.timeout: float | None = None
         self.error: Exception | None = None
 
     def ended(self, now: int) -> Verdict | None:
@@ -75,6 +79,10 @@ class Wait:
             return Verdict.GO
         return Verdict.LATE if self.deadline is not None and self.deadline <= now else None
 
+    def goes_on(self, party: Party) -> bool:
+        """Whether a thread is let go on by itself when the test ends, because it was there before the test."""
+        return party.adopted and (self.timeout is None or self.timeout <= REST)
+
     @property
     def ends_with_test(self) -> bool:
         """Whether a thread that is left behind in it must end: it would go on by itself later."""
@@ -82,16 +90,33 @@ class Wait:
 
 
 class Party:
-    """A thread that takes part. `wait` is None while it runs; `outside` counts its waits for the real world."""
+    """A thread that takes part. `wait` is None while it runs; `outside` counts its waits for the real world.
 
-    __slots__ = ("ident", "name", "native", "outside", "over", "readings", "turn", "wait", "watched")
+    An `adopted` one was there before. Where it does not run it may also be at rest in a call that is not seen.
+    """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    __slots__ = (
+        "adopted",
+        "ident",
+        "looks",
+        "name",
+        "native",
+        "outside",
+        "over",
+        "readings",
+        "started",
+        "turn",
+        "wait",
+        "watched",
+    )
+
+    def __init__(self, name: str, *, adopted: bool = False) -> None:
+        self.name, self.adopted = name, adopted
+        self.looks = 0  # at files, in vain, since the clock moved
         self.ident = self.native = 0
         self.wait: Wait | None = None
         self.outside = self.readings = 0
-        self.over = False
+        self.over = self.started = False
         self.watched: object = None
         self.turn = _thread.allocate_lock()
         self.turn.acquire()

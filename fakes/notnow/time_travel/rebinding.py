@@ -1,7 +1,8 @@
 """Finds who has taken a function by name (`from time import sleep`), and gives them another.
 
 The garbage collector knows who refers to a function: one look at it finds the globals of modules and the
-defaults of functions, such as those of `sched.scheduler`. Other places (attributes, cells) are left alone.
+defaults of functions (such as those of `sched.scheduler`), attributes of classes and objects, and variables of
+enclosing functions. Containers and `functools.partial` are left alone.
 """
 
 from __future__ import annotations
@@ -11,12 +12,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
-from types import FunctionType, ModuleType
+from types import CellType, FrameType, FunctionType, ModuleType
 from typing import Any
+
+from notnow.time_travel import watchdogs
 
 Undo = Callable[[], object]
 # These have their own reasons to hold the real functions.
-_LEFT_ALONE = ("_pytest", "notnow.time_travel", "time_machine", "freezegun")
+_LEFT_ALONE = ("_pytest", "notnow.time_travel", "notnow.servers", "time_machine", "freezegun", *watchdogs.WATCHDOGS)
+# Names that are left as they are in the modules that own them, which are given a care of their own.
+_OWN: dict[str, frozenset[str]] = {
+    "_thread": frozenset({"allocate_lock", "allocate", "lock", "LockType", "RLock"}),
+    "threading": frozenset({"Lock", "_allocate_lock", "RLock", "_CRLock", "_LockType"}),
+    "select": frozenset({"select", "poll", "epoll"}),
+}
 
 
 def rebind(stack: ExitStack, substitutes: dict[Any, Any]) -> None:
@@ -41,10 +50,18 @@ def _replace(substitutes: dict[Any, Any]) -> Iterator[Undo]:
     defaults = []
     for holder in gc.get_referrers(*substitutes):
         if isinstance(holder, dict) and id(holder) in modules:
-            if not modules[id(holder)].startswith(_LEFT_ALONE):
-                yield from _in_module(holder, instead)
+            name = modules[id(holder)]
+            if not name.startswith(_LEFT_ALONE):
+                yield from _in_module(holder, instead, _OWN.get(name, frozenset()))
+        elif isinstance(holder, CellType):
+            yield from _in_cell(holder, instead)
+        elif isinstance(holder, dict) and "__module__" in holder and "__qualname__" not in holder:
+            yield from _in_class(holder, instead)
+            defaults.append(holder)
         elif _may_be_defaults(holder) and holder is not substitutes:
             defaults.append(holder)
+        elif _may_have_attributes(holder):
+            yield from _in_instance(holder, instead)
     yield from _in_defaults(defaults, instead)
 
 
@@ -53,17 +70,57 @@ def _may_be_defaults(holder: object) -> bool:
     return isinstance(holder, dict) or (isinstance(holder, tuple) and not all(isinstance(x, type) for x in holder))
 
 
-def _in_module(names: dict[str, Any], instead: dict[int, Any]) -> Iterator[Undo]:
+def _may_have_attributes(holder: object) -> bool:
+    others = (dict, tuple, list, type, FrameType, FunctionType, ModuleType)
+    return not isinstance(holder, others) and not type(holder).__module__.startswith(_LEFT_ALONE)
+
+
+def _in_module(names: dict[str, Any], instead: dict[int, Any], own: frozenset[str]) -> Iterator[Undo]:
     for name, value in list(names.items()):
-        if id(value) in instead:
+        if id(value) in instead and name not in own:
             names[name] = instead[id(value)]
             yield partial(names.__setitem__, name, value)
+
+
+def _in_cell(cell: CellType, instead: dict[int, Any]) -> Iterator[Undo]:
+    """A variable of an enclosing function."""
+    real = cell.cell_contents
+    cell.cell_contents = instead[id(real)]
+    yield partial(setattr, cell, "cell_contents", real)
+
+
+def _in_class(names: dict[str, Any], instead: dict[int, Any]) -> Iterator[Undo]:
+    """An attribute of a class, which is set through the class, or Python goes on with the one that it has cached."""
+    for owner in [o for o in gc.get_referrers(names) if isinstance(o, type)]:
+        if owner.__module__.startswith(_LEFT_ALONE):
+            continue
+        for name, value in list(names.items()):
+            if id(value) in instead and owner.__dict__.get(name) is value:
+                setattr(owner, name, _unbound(instead[id(value)]))
+                yield partial(setattr, owner, name, value)
+
+
+def _unbound(new: Any) -> Any:
+    """A function of ours stands for one of C, which is not bound to the instance."""
+    return staticmethod(new) if isinstance(new, FunctionType) else new
+
+
+def _in_instance(holder: Any, instead: dict[int, Any]) -> Iterator[Undo]:
+    """An attribute of an object."""
+    for name, value in list(getattr(holder, "__dict__", {}).items()):
+        if id(value) in instead:
+            vars(holder)[name] = instead[id(value)]
+            yield partial(vars(holder).__setitem__, name, value)
 
 
 def _in_defaults(holders: list[Any], instead: dict[int, Any]) -> Iterator[Undo]:
     ids = {id(holder) for holder in holders}
     for function in gc.get_referrers(*holders) if holders else ():
-        if not isinstance(function, FunctionType) or (function.__module__ or "").startswith(_LEFT_ALONE):
+        if not isinstance(function, FunctionType):
+            if id(getattr(function, "__dict__", None)) in ids and _may_have_attributes(function):
+                yield from _in_instance(function, instead)
+            continue
+        if (function.__module__ or "").startswith(_LEFT_ALONE):
             continue
         plain, by_name = function.__defaults__, function.__kwdefaults__
         if plain is not None and id(plain) in ids:

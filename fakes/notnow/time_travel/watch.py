@@ -23,6 +23,9 @@ FOREVER = float("inf")
 # Who waits for the fakes' own loop is served in real time; who is in a debugger is not to be hurried.
 _EXCUSED = frozenset({"notnow.servers._runner", "pdb", "bdb"})
 
+# Where the threads of pools wait for work; the queue of a pool from before is not seen.
+_QUEUES = frozenset({("concurrent.futures.thread", "_worker"), ("multiprocessing.pool", "worker")})
+
 Name = tuple[str, int]
 
 
@@ -69,6 +72,12 @@ def place(party: Party) -> str | None:
     return f"{party.name} in {code.co_name}() ({Path(code.co_filename).name}:{frame.f_lineno})"
 
 
+def waits_for_work(party: Party) -> bool:
+    """True for a thread of a pool that has nothing to do."""
+    frame = sys._current_frames().get(party.ident)
+    return frame is not None and (frame.f_globals.get("__name__"), frame.f_code.co_name) in _QUEUES
+
+
 def _excused(frame: FrameType | None) -> bool:
     while frame is not None:
         if frame.f_globals.get("__name__") in _EXCUSED:
@@ -88,7 +97,16 @@ class Children:
 
     def alive(self) -> bool:
         """Is one alive, or not yet waited for? Asks without waiting: the status belongs to somebody else."""
-        return any(child.returncode is None and _exists(child.pid) for child in list(self._known))
+        if any(child.returncode is None and _exists(child.pid) for child in list(self._known)):
+            return True
+        return of_multiprocessing()
+
+
+def of_multiprocessing() -> bool:
+    """Is a process of multiprocessing alive?"""
+    process = sys.modules.get("multiprocessing.process")
+    popens = [child._popen for child in list(process._children)] if process is not None else []
+    return any(popen is not None and popen.returncode is None and _exists(popen.pid) for popen in popens)
 
 
 def _exists(pid: int) -> bool:
@@ -112,7 +130,7 @@ def _patience(fd: int, alone: bool, ports: Collection[int]) -> float:
     try:
         mine, peer = _names(fd)
     except OSError as error:
-        return _piped(fd) if error.errno == errno.ENOTSOCK else 0.0
+        return _piped(fd, ports) if error.errno == errno.ENOTSOCK else 0.0
     if peer is None or (peer[1] in ports and _local(mine, peer)):
         return 0.0
     if peer in _held():
@@ -165,16 +183,30 @@ def _held() -> set[Name | None]:
     return names
 
 
-def _piped(fd: int) -> float:
+def _piped(fd: int, ports: Collection[int]) -> float:
     """A pipe to oneself only wakes a loop up; one to somebody else, or a process, is worth any wait."""
     try:
         own = os.fstat(fd)
     except OSError:
         return 0.0
     if not stat.S_ISFIFO(own.st_mode):
-        return FOREVER
+        polled = _polled(fd)
+        return FOREVER if polled is None else max((_patience(other, False, ports) for other in polled), default=0.0)
+    if of_multiprocessing():
+        return FOREVER  # it may hold an end, too
     ends = 0
     for other in _open_files():
         with contextlib.suppress(OSError):
             ends += os.path.samestat(own, os.fstat(other))
     return 0.0 if ends > 1 else FOREVER
+
+
+def _polled(fd: int) -> list[int] | None:
+    """The descriptors that an epoll waits for; None if `fd` is no epoll."""
+    try:
+        lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
+        if "eventpoll" not in str(Path(f"/proc/self/fd/{fd}").readlink()):
+            return None
+    except OSError:
+        return None
+    return [int(line.split()[1]) for line in lines if line.startswith("tfd:")]

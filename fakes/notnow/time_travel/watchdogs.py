@@ -6,6 +6,7 @@ To add one, name the module that its thread runs (or starts a `threading.Timer` 
 from __future__ import annotations
 
 import threading
+from types import FrameType
 
 WATCHDOGS = (
     "_pytest",  # faulthandler_timeout
@@ -30,3 +31,13 @@ def is_watchdog(thread: threading.Thread) -> bool:
     """True if a thread runs the code of one of these."""
     work = getattr(thread, "function", None) or getattr(thread, "_target", None)  # of a Timer, of any other thread
     return belongs(getattr(work, "__module__", None)) or belongs(type(thread).__module__)
+
+
+def begins_in_one(frame: FrameType | None) -> bool:
+    """True if what a thread runs, its outermost frame but for those of `threading`, is a watchdog's."""
+    first = None
+    while frame is not None:
+        module = frame.f_globals.get("__name__")
+        first = first if module == "threading" else module
+        frame = frame.f_back
+    return belongs(first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import itertools
 import os
@@ -11,7 +12,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 
 from notnow.errors import FastForwardError
-from notnow.time_travel import watch
+from notnow.time_travel import deadlock, watch
+from notnow.time_travel.bystanders import Bystanders, thread_of, waits_with_timeout, where
 from notnow.time_travel.clock import WorldClock
 from notnow.time_travel.parties import (
     Ended,
@@ -29,6 +31,9 @@ from notnow.units import show
 TURN = 0.02  # real seconds that a running party may be idle before others get their turn beside it
 ABROAD = 0.1  # the same for one that waits for the world outside: most such calls are over at once
 BUSY = 1.0  # the same for one that works: it may be spinning until another has done something
+SILENCE = 2.0  # real seconds in which nobody goes on and nothing is due, after which it is a deadlock
+HELD = 30.0  # real seconds for which threads from before may be at work while all parties wait
+IN_VAIN = 100  # looks at files for no time, after which a microsecond passes: a loop may be waiting for that
 TICK = 0.02  # real seconds: how often the clock moves while real time passes
 SPIN = 2_000_000  # readings of a clock that has not moved
 YIELD = 10  # readings that a sleep(0) counts for
@@ -44,17 +49,21 @@ class World:
     def __init__(self, clock: WorldClock, horizon: float, moved: Callable[[float], object]) -> None:
         self.clock, self.horizon, self._moved = clock, horizon, moved
         self.notes: dict[str, None] = {}
+        self.faults: dict[str, None] = {}  # what makes the test's result worthless
+        self.bystanders = Bystanders()
         self.children = watch.Children()
         self.failure: Exception | None = None
         self._closed = False
-        self._parties: dict[threading.Thread, Party] = {}
+        self._parties: dict[object, Party] = {}  # by thread
+        self._first: Party | None = None
         self._lock = threading.RLock()  # a finalizer may notify somebody while we hold it
         self._mine = threading.local()
         self._orders = itertools.count()
         self._base = -(-(real_monotonic() * 1024) // 1) / 1024  # such numbers add up without rounding
         self._ear, self._mouth = os.pipe()
         os.set_blocking(self._mouth, False)
-        self._stirred = real_monotonic()
+        self._stirred = self._rested = real_monotonic()
+        self._ticked: float | None = None  # since when real time passes
         self._looks = 0
         self._driver = threading.Thread(target=self._drive, name="notnow-fast-forward", daemon=True)
 
@@ -62,26 +71,61 @@ class World:
 
     @property
     def party(self) -> Party | None:
-        """The party that calls; None for a thread that takes no part."""
-        return None if self._closed else getattr(self._mine, "party", None)
+        """The party that calls; None for a thread that lives in real time. One from before becomes a party here."""
+        if self._closed or getattr(self._mine, "away", False):
+            return None
+        party: Party | None = getattr(self._mine, "party", None)
+        return party if party is not None else self._adopt()
 
     def open(self) -> None:
         """Let this thread take part, and start the driver."""
-        party = Party(threading.current_thread().name)
+        party = self._first = Party(threading.current_thread().name)
         party.bind()
         self._parties[threading.current_thread()] = party
-        self._driver.start()
         self._mine.party = party
+        self.bystanders.awake([party.ident])  # a first look, to compare with
+        with self.unseen():
+            self._driver.start()
+
+    def _adopt(self) -> Party | None:
+        ident = threading.get_ident()
+        if self.bystanders.lives_in_real_time(ident, sys._getframe()):
+            self._mine.away = 1
+            return None
+        thread = thread_of(ident)
+        party = Party(thread.name if thread is not None else f"thread {ident}", adopted=True)
+        party.bind()
+        with self._lock:
+            self._parties[thread if thread is not None else ident] = party
+        self._mine.party = party
+        return party
+
+    def starts_really(self, thread: threading.Thread) -> None:
+        """A thread that a party starts `outside()` takes no part."""
+        if not self._closed and getattr(self._mine, "party", None) is not None:
+            self.bystanders.excused.add(thread)
+
+    def refuse_missed(self) -> None:
+        """Raise FastForwardError in a thread for which the clock has not waited: it comes at the wrong time."""
+        place = self.bystanders.missed.get(threading.get_ident())
+        if place is not None:
+            fault = (
+                f"{place} has waited really, since before fast_forward, while the clock moved on: what it does now comes "
+                "at the wrong scenario time; start this thread inside the test, or let it wait without a time-out"
+            )
+            self.faults[fault] = None
+            raise FastForwardError(fault)
 
     def start(self, thread: threading.Thread, begin: Callable[[threading.Thread], None]) -> None:
         """Start a thread as a party. It begins parked, and has its first turn when the others are."""
         run, party = thread.run, Party(thread.name)
+        party.started = True
         party.wait = first = Wait(next(self._orders), micro(self.clock.shown))
 
         def body() -> None:
             with contextlib.suppress(Ended), self._taking_part(thread, party):
                 party.block()
-                self._told(first)
+                self._told(first, party)
                 run()
 
         thread.run = body  # type: ignore[method-assign]
@@ -103,9 +147,10 @@ class World:
         finally:
             self._leave(thread, party)
 
-    def _leave(self, thread: threading.Thread, party: Party) -> None:
+    def _leave(self, thread: object, party: Party) -> None:
         party.over = True
-        thread.__dict__.pop("run", None)
+        if party.started:
+            vars(thread).pop("run", None)
         with self._lock:
             if self._parties.get(thread) is party:
                 del self._parties[thread]
@@ -119,11 +164,11 @@ class World:
     @contextlib.contextmanager
     def unseen(self) -> Iterator[None]:
         """What this thread does in here is real; the clock stands still, as while it runs."""
-        party, self._mine.party = self.party, None
+        self._mine.away = getattr(self._mine, "away", 0) + 1
         try:
             yield
         finally:
-            self._mine.party = party
+            self._mine.away -= 1
 
     @contextlib.contextmanager
     def outside(self) -> Iterator[None]:
@@ -132,13 +177,19 @@ class World:
         if party is None:
             yield
             return
+        with self._lock:
+            if self._ticked is None:
+                self._ticked = real_monotonic()
         party.outside, party.watched = party.outside + 1, None
         try:
             with self.unseen():
                 yield
         finally:
-            party.outside -= 1
             party.watched = None
+            with self._lock:
+                party.outside -= 1
+                if not any(other.outside for other in self._parties.values()):
+                    self._ticked = None
 
     # ---- what parties do -----------------------------------------------------------------------
 
@@ -157,6 +208,7 @@ class World:
         if timeout == 0:
             self._count(party, YIELD)
         wait = Wait(next(self._orders), self._deadline(timeout), over=over, files=files, alone=alone)
+        wait.timeout = timeout
         try:
             self._block(party, wait)
         except BaseException:  # of a signal's handler: KeyboardInterrupt, or a time-out of the test
@@ -164,7 +216,15 @@ class World:
                 party.wait = None
                 party.turn.acquire(blocking=False)  # if the turn came at the same time
             raise
-        return self._told(wait)
+        return self._told(wait, party)
+
+    def looked_in_vain(self) -> None:
+        """A party has looked for something to read, without waiting, and there is nothing. Others may have to go on."""
+        if (party := self.party) is not None:
+            party.looks += 1
+            if party.looks >= IN_VAIN:
+                party.looks = 0
+                self.park(1e-6)
 
     def _block(self, party: Party, wait: Wait) -> None:
         with self._lock:
@@ -176,10 +236,10 @@ class World:
             self._call()
         party.block()
 
-    def _told(self, wait: Wait) -> Verdict:
+    def _told(self, wait: Wait, party: Party) -> Verdict:
         if wait.error is not None:
             raise wait.error
-        leftover = wait.verdict is Verdict.CLOSED and wait.ends_with_test
+        leftover = wait.verdict is Verdict.CLOSED and wait.ends_with_test and not wait.goes_on(party)
         if leftover and threading.current_thread() is not threading.main_thread():
             raise Ended
         return wait.verdict
@@ -235,6 +295,7 @@ class World:
     # ---- the driver ----------------------------------------------------------------------------
 
     def _drive(self) -> None:
+        self._mine.away = 1
         try:
             while not self._closed:
                 self._step()
@@ -249,11 +310,33 @@ class World:
         running = self._running()
         if running and (self._stir(TURN, ()) or not self._idle(running)):
             return
+        for party in running:
+            party.adopted = watch.waits_for_work(party)  # like a thread from before: it may be given some, or not
+        if self._adopted_at_work():
+            self._stir(TURN / 4, ())
+            return
         self.clock.settle()
         if self.clock.ring() or self._give_turn():
             self._looks = 0
         else:
             self._pass_on(running)
+
+    def _adopted_at_work(self) -> bool:
+        """Is a party from before under way? Where it is at rest in a call that is not seen, others may go on."""
+        with self._lock:
+            adopted = [(key, party) for key, party in self._parties.items() if party.adopted and party.wait is None]
+        if not adopted:
+            return False
+        alive = sys._current_frames()
+        for key, party in adopted:
+            if party.ident not in alive:
+                self._leave(key, party)
+        awake = self.bystanders.awake(self._idents(lambda party: not party.adopted or party.wait is not None))
+        return not {party.ident for _, party in adopted}.isdisjoint(awake)
+
+    def _idents(self, which: Callable[[Party], bool]) -> set[int]:
+        with self._lock:
+            return {party.ident for party in self._parties.values() if which(party)}
 
     def _idle(self, running: list[Party]) -> bool:
         """Has every running party been idle for long enough, or busy for too long?"""
@@ -272,7 +355,7 @@ class World:
 
     def _running(self) -> list[Party]:
         with self._lock:
-            return [party for party in self._parties.values() if party.wait is None]
+            return [party for party in self._parties.values() if party.wait is None and not party.adopted]
 
     def _parked(self) -> list[Party]:
         """In the order in which they parked."""
@@ -288,7 +371,9 @@ class World:
             wait.verdict, wait.error = verdict, error
             party.wait = party.watched = None
             party.turn.release()
-        self._stirred = real_monotonic()
+            if not any(party.outside for party in self._parties.values()):
+                self._ticked = None
+        self._stirred = self._rested = real_monotonic()
 
     def _pass_on(self, running: list[Party]) -> None:
         """Nobody can go on at this instant: move the clock, if that is allowed, or wait in real time."""
@@ -298,18 +383,66 @@ class World:
         places = [watch.place(party) for party in stuck]
         if None in places or any(watch.idle(party) < watch.GRACE for party in stuck):
             return
-        if real_monotonic() - self._stirred < self._patience(running, parked, whose):
+        silent = real_monotonic() - self._stirred
+        if silent < self._patience(running, parked, whose):
             self._tick(target, parked)
+        elif self._held_up(parked):
+            self._stir(TURN / 4, ())
         elif target is None:
-            self._stir(TURN if running else None, parked)
+            self._note(stuck, places)
+            if not self._stir(TURN, parked) and not running:
+                self._nothing_due(parked)
         elif target > self.horizon * 1e6:
             self._refuse(whose or parked[0] if parked else None)
         elif self._looks < LOOKS:
             self._looks += 1
             real_sleep(LAG)
         else:
-            self.notes.update({self._unseen(place): None for place in places})
+            self._note(stuck, places, moving=True)
+            self._ticked = None
             self._move(target)
+
+    def _note(self, stuck: list[Party], places: list[str | None], *, moving: bool = False) -> None:
+        """Parties are blocked in calls that are not seen: one with a time-out waits really, and comes too late."""
+        for party, place in zip(stuck, places, strict=True):
+            timed = waits_with_timeout(party.native)
+            if moving and timed:
+                self.faults[self._unseen(place)] = None
+            elif moving or timed:
+                self.notes[self._unseen(place)] = None
+
+    def _held_up(self, parked: list[Party]) -> bool:
+        """Must the clock stand still for threads from before? For those at work, and for real waits, a little."""
+        known = self._idents(lambda party: not party.adopted or party.wait is not None)
+        if awake := self.bystanders.awake(known):
+            if real_monotonic() - self._rested > HELD and parked:
+                self._rested = real_monotonic()
+                self._wake(self._told_first(parked), error=FastForwardError(
+                    f"all others wait, and {where(awake[0])} has been at work for {HELD:g} s: it was there before "
+                    "fast_forward, which lets no time pass while it works; end it, or start it outside()"
+                ))  # fmt: skip
+            self._stirred = real_monotonic()
+            return True
+        waiting = self.bystanders.in_real_waits(known)
+        self.bystanders.has_waited_for(waiting, TURN / 4)
+        for ident in waiting:
+            if ident in self.bystanders.missed:
+                self.notes[
+                    f"{where(ident)} has waited really since before fast_forward; the clock moved on without it "
+                    f"from {show(self.clock.shown)}"
+                ] = None
+        return any(ident not in self.bystanders.missed for ident in waiting)
+
+    def _nothing_due(self, parked: list[Party]) -> None:
+        """Everybody waits, and nothing will come: after a while that is a deadlock."""
+        silent = real_monotonic() - self._stirred
+        if not parked or silent < SILENCE or self.clock.asked or self.children.alive():
+            return
+        self._wake(self._told_first(parked), error=FastForwardError(deadlock.story(parked, self.clock.shown)))
+
+    def _told_first(self, parked: list[Party]) -> Party:
+        """The test's own thread, where it waits as well."""
+        return next((party for party in parked if party is self._first), parked[0])
 
     def _next(self, parked: list[Party]) -> tuple[int | None, Party | None]:
         """The next time at which something is due, and the party whose it is; none if it is a fake's."""
@@ -344,16 +477,21 @@ class World:
 
     def _tick(self, target: int | None, parked: list[Party]) -> None:
         """Let real time pass for a moment, and scenario time with it."""
-        now, before = micro(self.clock.shown), real_monotonic()
+        now, before = micro(self.clock.shown), self._ticked if self._ticked is not None else real_monotonic()
+        self._ticked = before
         self._stir(TICK if target is None else min(TICK, max(0.0, (target - now) / 1e6)), parked)
-        passed = now + micro(real_monotonic() - before)
-        self._move(passed if target is None else min(target, passed))
+        passed = real_monotonic()
+        reached = now + micro(passed - before)
+        if target is not None and target < reached:
+            passed -= (reached - target) / 1e6  # the rest of it passes later
+        self._ticked = passed if self._ticked is not None else None
+        self._move(reached if target is None else min(target, reached))
 
     def _move(self, target: int) -> None:
         self.clock.move(target)
         self._moved(self.clock.shown)
         for party in self._running() + self._parked():
-            party.readings = 0
+            party.readings = party.looks = 0
 
     def _refuse(self, party: Party | None) -> None:
         far = show(self.horizon)
@@ -368,7 +506,7 @@ class World:
     def _unseen(self, place: str | None) -> str:
         return (
             f"{place} was blocked for {watch.GRACE:g} s in a call that fast_forward does not see "
-            f"(such as Lock.acquire or select.select); the clock moved on from {show(self.clock.shown)}"
+            f"(such as a lock from before, or C code that sleeps); the clock moved on from {show(self.clock.shown)}"
         )
 
     # ---- the end -------------------------------------------------------------------------------
@@ -383,7 +521,7 @@ class World:
 
     def release(self) -> list[str]:
         """Let everybody go who is still parked, and say whom that ended."""
-        left = [p for p in self._parked() if p.wait is not None and p.wait.ends_with_test]
+        left = [p for p in self._parked() if p.wait is not None and p.wait.ends_with_test and not p.wait.goes_on(p)]
         for party in self._parked():
             self._wake(party, Verdict.CLOSED)
         os.close(self._ear)
@@ -392,6 +530,7 @@ class World:
 
 
 current: World | None = None  # the one that is on
+claim = _thread.allocate_lock()  # held by the one that is on, or about to be
 
 
 def seen() -> World | None:
@@ -401,8 +540,8 @@ def seen() -> World | None:
 
 
 def _forked() -> None:
-    global current
-    current = None  # a child process has no driver: it lives in real time
+    global current, claim
+    current, claim = None, _thread.allocate_lock()  # a child process has no driver: it lives in real time
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,0 +1,142 @@
+"""Threads that were there before fast_forward, or that nobody we know has started: are they at work, or at rest?
+
+The clock must not jump while one of them is on its way, say from the queue of a thread pool to its first connection.
+Linux counts how often a thread has been switched off: a thread that sleeps, and whose count stands still, has
+not been woken. Elsewhere its place in the code has to do. At its first wait such a thread becomes a party.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import sys
+import threading
+import weakref
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from notnow.time_travel import watchdogs
+from notnow.time_travel.parties import real_monotonic
+
+RESTED = 0.02  # real seconds without a sign of life after which a thread is at rest
+POLLING = 0.5  # real seconds of hardly any work, in small steps, that are as good as rest
+WARM = 2.0  # real seconds for which the clock waits for a thread that waits really, with a time-out
+
+# The number of each system call that may wait with a time-out, and which of its arguments that is.
+_TIMED = {
+    "x86_64": {202: 3, 230: 2, 35: 0, 7: 2, 271: 2, 23: 4, 270: 4, 232: 3, 281: 3, 128: 2},
+    "aarch64": {98: 3, 115: 2, 101: 0, 73: 2, 72: 4, 22: 3, 137: 2},
+}.get(platform.machine(), {})
+_ENDLESS = {0, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF}  # no time-out: a null pointer, or -1
+
+
+def waits_with_timeout(native: int) -> bool:
+    """True if a thread is blocked by the system for a limited time; False as well where the system does not say."""
+    try:
+        call = Path(f"/proc/self/task/{native}/syscall").read_text().split()
+        return int(call[1 + _TIMED[int(call[0])]], 16) not in _ENDLESS
+    except (OSError, ValueError, KeyError, IndexError):
+        return False
+
+
+@dataclass(slots=True)
+class Sight:
+    """What a thread looked like, and since when, in real seconds."""
+
+    mark: tuple[object, ...]
+    since: float
+    effort: float | None
+    restless_since: float
+
+
+class Bystanders:
+    """All threads of the process but those that are told to be parties, or to live in real time."""
+
+    def __init__(self) -> None:
+        self.excused: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        self.missed: dict[int, str] = {}  # for whom the clock has not waited, and where they were
+        self._sights: dict[int, Sight] = {}
+        self._spent: dict[int, float] = {}  # real seconds that the clock has waited for a time-out of theirs
+
+    def lives_in_real_time(self, ident: int, frame: FrameType | None) -> bool:
+        """True for the thread of the fakes, for watchdogs, and for threads that were started `outside()`."""
+        thread = thread_of(ident)
+        if thread is None:
+            return watchdogs.begins_in_one(frame)
+        if getattr(thread, "real_time", False) or thread in self.excused or watchdogs.is_watchdog(thread):
+            return True
+        return thread is not threading.main_thread() and watchdogs.begins_in_one(frame)
+
+    def awake(self, parties: Collection[int]) -> list[int]:
+        """The idents of those that are at work, but for these parties."""
+        return [ident for ident, frame in self._others(parties) if not self._rests(ident, frame)]
+
+    def _others(self, parties: Collection[int]) -> Iterator[tuple[int, FrameType]]:
+        own = threading.get_ident()
+        for ident, frame in sys._current_frames().items():
+            if ident not in parties and ident != own and not self.lives_in_real_time(ident, frame):
+                yield ident, frame
+
+    def _rests(self, ident: int, frame: FrameType) -> bool:
+        now, thread = real_monotonic(), thread_of(ident)
+        mark, asleep, effort = _look(thread.native_id if thread is not None else None)
+        mark = (*mark, id(frame), frame.f_lasti)
+        before = self._sights.get(ident)
+        if before is None or before.mark != mark or not asleep:
+            restless = before.restless_since if before is not None and now - before.since < RESTED else now
+            worked = before.effort if before is not None and restless == before.restless_since else effort
+            self._sights[ident] = Sight(mark, now, worked, restless)
+            return asleep and _hardly_works(worked, effort, now - restless)
+        return now - before.since >= RESTED
+
+    def in_real_waits(self, parties: Collection[int]) -> list[int]:
+        """Those that wait really, with a time-out: they will be back by themselves."""
+        return [i for i, _ in self._others(parties) if i not in self.missed and waits_with_timeout(native_of(i))]
+
+    def has_waited_for(self, idents: list[int], seconds: float) -> None:
+        """The clock has stood still for them for so long. Beyond `WARM` it does so no more."""
+        for ident in idents:
+            self._spent[ident] = self._spent.get(ident, 0.0) + seconds
+            if self._spent[ident] >= WARM:
+                self.missed[ident] = where(ident)
+
+
+def thread_of(ident: int) -> threading.Thread | None:
+    return threading._active.get(ident)  # type: ignore[attr-defined,no-any-return]
+
+
+def native_of(ident: int) -> int:
+    thread = thread_of(ident)
+    return (thread.native_id or 0) if thread is not None else 0
+
+
+def where(ident: int) -> str:
+    """A thread's name, and its place in the code that is not the standard library's."""
+    thread, frame = thread_of(ident), sys._current_frames().get(ident)
+    name = thread.name if thread is not None else f"thread {ident}"
+    if frame is None:
+        return name
+    code = frame.f_code
+    return f"{name} in {code.co_name}() ({Path(code.co_filename).name}:{frame.f_lineno})"
+
+
+def _look(native: int | None) -> tuple[tuple[object, ...], bool, float | None]:
+    """How often it has been switched off, whether it sleeps, and how long it has worked; the first two are guessed
+    where the system does not say.
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        if native is not None and sys.platform == "linux":
+            task = Path(f"/proc/self/task/{native}")
+            lines = (task / "status").read_text().splitlines()
+            state = next(line.split()[1] for line in lines if line.startswith("State"))
+            switches = tuple(line.split()[1] for line in lines[-4:] if "ctxt_switches" in line)
+            return switches, state == "S", int((task / "schedstat").read_text().split()[0]) / 1e9
+    return (), True, None
+
+
+def _hardly_works(before: float | None, now: float | None, seconds: float) -> bool:
+    if before is None or now is None:
+        return seconds >= 2 * POLLING
+    return seconds >= POLLING and now - before < 0.1 * seconds
