@@ -61,7 +61,7 @@ BOUNDS = (
     Bound("all", "the journal", EXCHANGES, "exchanges", "the oldest go, and `dropped` counts them; `journal_limit` sets another bound"),
     Bound("all", "a request, a reply or a path in the journal", TEXT, "characters", "the rest is left out, and its length noted"),
     Bound("SMTP", "a command line", SMTP_LINE, "bytes", "`500 5.5.2` (RFC 5321 §4.5.3.1.9); the line is read to its end, and dropped"),
-    Bound("SMTP", "recipients of a message", RECIPIENTS, "recipients", "`452 4.5.3` (RFC 5321 §4.5.3.1.10)"),
+    Bound("SMTP", "recipients of a message", RECIPIENTS, "recipients", "`452 4.5.3` (RFC 5321 §4.5.3.1.10); `limits.rcptmax` sets another bound"),
     Bound("SMTP", "a message", SMTP_MESSAGE, "bytes", "`552 5.3.4`; the rest is read, and dropped"),
     Bound("SMTP", "accepted mail", KEPT_BODIES, "bytes", f"the oldest messages go; each counts {ENVELOPE:,} bytes more, and its recipients"),
     Bound("SMTP, FTP", "commands in a row that are not understood", NONSENSE, "commands", "`421`, and the connection ends"),

@@ -142,12 +142,9 @@ class Transactions(Asking):
     def _too_many(self, address: str) -> str | None:
         """RFC 5321 §4.5.3.1.10: a recipient too many is a 452, and the others stand."""
         limits, known = self.fake.limits, self.envelope.rcpt_tos
-        if limits.rcptmax is None and limits.rcptdomainmax is None:
-            return None
-        if limits.rcptmax is not None and len(known) >= limits.rcptmax:
-            return f"452 4.5.3 Error: no more than {limits.rcptmax} recipients"
-        if len(known) >= RECIPIENTS:
-            return f"452 4.5.3 Error: no more than {RECIPIENTS} recipients"
+        most = RECIPIENTS if limits.rcptmax is None else limits.rcptmax
+        if len(known) >= most:
+            return f"452 4.5.3 Error: no more than {most} recipients"
         if limits.rcptdomainmax is None:
             return None
         domains = {_domain(recipient) for recipient in (*known, address)}
