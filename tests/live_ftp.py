@@ -114,6 +114,11 @@ def deliver(client: CarefulTransfer, case: Case) -> bool:
     return done
 
 
+def _accepted_and_closed(fake: FakeFTP) -> list[str]:
+    with Raw(fake).hello() as raw:
+        return [raw.put("STOR accepted-then-421.bin", b"x"), *raw.until_end().splitlines()]
+
+
 TLS = Case(tls=True)
 AS_ANN = {"user": "ann"}
 ALL = Case(client={"chatty": True}, work=EVERY)
@@ -122,6 +127,7 @@ CASES = {
     "ftp/at-stage": ALL,
     "ftp/auth-tls-refused": TLS,
     "ftp/bare-close": ALL,
+    "ftp/by-name": Case(witness=_accepted_and_closed),
     "ftp/data-timeout": Case(client={"dawdle_at": "upload"}, dawdle="30s"),
     "ftp/expired-certificate": TLS,
     "ftp/idle-sessions": Case({"cap": 1}, holding=_a_session_that_does_nothing, stays=True),

@@ -109,6 +109,13 @@ class TestComplete:
             assert raw.put("STOU", TEN) == "451 no"
             assert fake.journal.count("complete") == 1
 
+    @pytest.mark.parametrize("on", ["data", "complete"])
+    def test_a_rule_that_ends_the_connection_is_not_held_up_by_another_one(self, on):
+        scenario = rules(one("stor", reply="421 Bye", keep=True), one(on, where={"command": "RETR"}, reply="450 no"))
+        with FakeFTP(scenario) as fake, begin(fake) as raw:
+            assert raw.put("STOR new", TEN) == "421 Bye"
+            fake.assert_stored("new", TEN)
+
     def test_where_and_counts(self):
         scenario = rules(one("complete", where={"command": "RETR", "path": "/small.*"}, nth=2, reply="451 no"))
         with FakeFTP(scenario) as fake, begin(fake) as raw:

@@ -21,7 +21,7 @@ from notnow.moments import MOMENTS, PROTOCOLS
 from notnow.units import DURATION_HELP, Span
 
 ALERTS = tuple(a.name.removeprefix("ALERT_DESCRIPTION_").lower() for a in ssl.AlertDescription)
-PER = ("server", "client", "connection", "user", "sender", "recipient", "host")
+PER = ("server", "client", "connection", "user", "sender", "recipient", "host", "path")
 SINCE = ("any", "command", "transfer", "connect")
 TLS_MODES = {
     "smtp": ("none", "starttls", "implicit"),

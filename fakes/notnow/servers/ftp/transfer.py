@@ -301,20 +301,20 @@ class Transfers(Wire):
         if data.resumed is not None:
             transfer.facts["resumed"] = data.resumed
         script = self._ask_amid(transfer, "data")
-        if script is not None and script.steps is BEHAVE:
+        if script.steps is BEHAVE:
             return False
-        if script is not None:
-            data.pause()
-            self.take_time(partial(self._begin_data, transfer, data, script))
+        data.pause()
+        self.take_time(partial(self._begin_data, transfer, data, script))
         return True
 
-    def _ask_amid(self, transfer: Transfer, moment: str) -> Script | None:
-        """Ask about a moment of a transfer that no command brings. None: the connection was closed meanwhile."""
+    def _ask_amid(self, transfer: Transfer, moment: str) -> Script:
+        """Ask about a moment of a transfer that no command brings. A transfer that ends the connection is not asked about."""
         self.fake.journal.also(moment)
+        behaves = Script(self.record.id, BEHAVE, moment, "")
         if not self.fake.hears(moment):
-            return Script(self.record.id, BEHAVE, moment, "")
+            return behaves
         facts = {name: transfer.facts.get(name) for name in ("path", "mode", "resumed")}
-        return self.fake.feed(Asked(self.record.id, moment, {"command": transfer.verb, **facts}), moment)
+        return self.fake.feed(Asked(self.record.id, moment, {"command": transfer.verb, **facts}), moment) or behaves
 
     async def _begin_data(self, transfer: Transfer, data: DataConnection, script: Script) -> None:
         async def effect(manner: Manner) -> None:
@@ -326,8 +326,8 @@ class Transfers(Wire):
     def _complete(self, transfer: Transfer, reply: str) -> None:
         """All of a transfer has passed: its final reply is next, if no rule says otherwise."""
         script = self._ask_amid(transfer, "complete")
-        if script is None or script.steps is BEHAVE:
-            self.over_with(transfer, None if script is None else reply)
+        if script.steps is BEHAVE:
+            self.over_with(transfer, reply)
             return
         transfer.is_complete = True
         self.take_time(partial(self._come_to_its_end, transfer, reply, script))
