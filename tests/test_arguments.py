@@ -159,6 +159,10 @@ BUILT = [
     (lambda: FakeHTTP(app=asgi_2), "an application of ASGI 2"),
     (lambda: FakeHTTP(app=lambda: None), "called with scope, receive and send"),
     (lambda: FakeHTTP(app="main:app"), "import it"),
+    (lambda: FakeSMTP("smtp/too-many-connections", cap=0), "knob 'cap' is 0, with which nobody is ever let in"),
+    (lambda: FakeFTP("ftp/proftpd-max-clients", cap=0), "knob 'cap' is 0"),
+    (lambda: FakeFTP(files={"a": "3MBB"}), "files: 'a' is '3MBB', which looks like a size"),
+    (lambda: FakeFTP(files={"a": "3 MB"}), "b'3 MB'"),
 ]
 
 

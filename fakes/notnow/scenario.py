@@ -137,6 +137,7 @@ class _Loader:
             self.report(("params",), Problem(f"found {shown(defaults)}", allowed="a table"))
             defaults = {}
         settled = knobs.settle(defaults, values, self._report_knob)
+        self._caps_of_zero(raw, values, settled)
         self.stop_if_bad()
         self.given = {name: value for name, value in settled.items() if value != defaults[name]}
         filler = knobs.Filler(settled, self.report, defaults, knobs.live_for(raw.get("protocol")))
@@ -153,6 +154,15 @@ class _Loader:
         Doubts(scenario, document, raw, self.warn).run()
         phases = tuple(_typed(scenario.protocol, phase) for phase in scenario.phases)
         return replace(scenario, phases=phases, warnings=tuple(sorted(self.warnings, key=lambda p: p.line or 0)))
+
+    def _caps_of_zero(self, raw: Mapping[str, Any], values: Mapping[str, Any], settled: Mapping[str, Any]) -> None:
+        """Report a knob that was given as 0 where it is how many may be in: then nobody ever is."""
+        over = {value for value in _values_of(raw, "over") if isinstance(value, str)}
+        for name in values:
+            if f"{{{name}}}" in over and settled.get(name) == 0:
+                found = f"knob {name!r} is 0, with which nobody is ever let in"
+                allowed = "1 or more; a scenario that refuses everybody is another one, such as those called `overload`"
+                self._report_knob((), Problem(found, allowed=allowed))
 
     def _parse(self) -> dict[str, Any]:
         raw, error = {}, ""
@@ -254,3 +264,12 @@ class _Callable(ModuleType):
 sys.modules[__name__].__class__ = _Callable
 
 __all__ = ["Phase", "Rule", "Scenario", "load", "loads"]
+
+
+def _values_of(raw: object, key: str) -> Iterator[object]:
+    """What a key has for values, wherever it is in a document."""
+    if isinstance(raw, Mapping):
+        yield from (value for name, value in raw.items() if name == key)
+    below = raw.values() if isinstance(raw, Mapping) else raw if isinstance(raw, list) else ()
+    for one in below:
+        yield from _values_of(one, key)

@@ -17,7 +17,7 @@ WIDTH = 16  # requests at a time on the one connection
 
 def requests(port: int, count: int) -> float:
     """Requests per second over one HTTP/2 connection in clear; h2load makes so many."""
-    command = [program("h2load"), "-c1", f"-m{WIDTH}", f"-n{count}", f"http://127.0.0.1:{port}/"]
+    command = [program("h2load", "nghttp2-client"), "-c1", f"-m{WIDTH}", f"-n{count}", f"http://127.0.0.1:{port}/"]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     done, rate = re.search(r"(\d+) done, ", said), re.search(r"finished in [^,]+, ([\d.]+) req/s", said)
     if rate is None or done is None or int(done[1]) != count:

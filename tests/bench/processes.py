@@ -95,11 +95,11 @@ class Sink(Process):
         super().stop()
 
 
-def program(name: str) -> str:
-    """The path of a program of Postfix. Raises Skip where there is none."""
+def program(name: str, package: str = "postfix") -> str:
+    """The path of a program; `package` is the one of Debian that has it. Raises Skip where there is none."""
     path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     if path is None:
-        raise Skip(f"needs {name}, of the postfix package")
+        raise Skip(f"needs {name}: apt-get install {package}")
     return path
 
 

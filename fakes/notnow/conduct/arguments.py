@@ -13,7 +13,7 @@ from typing import Any
 from notnow.errors import nearest
 from notnow.units import DURATION_HELP, parse_duration, seconds
 
-A_TIME = f"seconds as a number, or {DURATION_HELP}"
+A_TIME = f"seconds as a number, or a duration: {DURATION_HELP}"
 
 
 def a_type(name: str, value: object, allowed: str, *kinds: type) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from notnow.errors import Problem, ScenarioError, unknown
 from notnow.grammar import TLS_MODES
 from notnow.journal import DEFAULT_LIMIT
 from notnow.knobs import SERVER_OPTIONS
+from notnow.units import SIZE_HELP, parse_size
 
 
 class Options:
@@ -36,6 +38,7 @@ class Options:
         self.tls: str | None = _checked(given, "tls", str, ", ".join(modes), None)
         self.users: dict[str, str] | None = _checked(given, "users", dict, "a mapping of names to passwords", None)
         self.files: dict[str, Any] | None = _checked(given, "files", dict, "a mapping of paths to bytes", None)
+        _check_sizes(self.files or {})
         self.app: Any = given.get("app")
         self.journal_limit: int = _checked(given, "journal_limit", int, "1 or more", DEFAULT_LIMIT)
         if not isinstance(self.clock, Clock):
@@ -48,6 +51,17 @@ class Options:
             raise ScenarioError([unknown("tls mode", self.tls, modes)])
         if self.app is not None:
             _check_app(self.app)
+
+
+_LIKE_A_SIZE = re.compile(r"\s*[0-9][0-9._,]*\s*[bkmgt][a-z]{0,4}\s*", re.IGNORECASE)
+
+
+def _check_sizes(files: Mapping[str, Any]) -> None:
+    """Raises ScenarioError for a text that was to be a size; in Python, unlike in a scenario file, bytes say so."""
+    for name, content in files.items():
+        if isinstance(content, str) and _LIKE_A_SIZE.fullmatch(content) and parse_size(content) is None:
+            allowed = f"a size: {SIZE_HELP}; bytes for a file with just this text: {content.encode()!r}"
+            raise _bad(f"files: {name!r} is {content!r}, which looks like a size", allowed)
 
 
 _OTHER_APPS = {
