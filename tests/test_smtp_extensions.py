@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from notnow import FakeSMTP, ScenarioError
+from notnow import FakeSMTP, ManualClock, ScenarioError
 from notnow.servers.smtp import auth, parameters
 from smtp_client import MESSAGE, Raw, one, plain, rules
 
@@ -265,6 +265,36 @@ def test_rules_mean_the_same_for_bdat(on: str, code: str) -> None:
             raw.send(chunk(MESSAGE, last=True))
             assert raw.reply().startswith("250")
         assert len(fake.messages) == (code == "450")
+
+
+@pytest.mark.parametrize("on", ["data", "body", "message"])
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [({"close": True}, EOFError), ({"close": "reset"}, ConnectionResetError), ({"stall": True}, TimeoutError)],
+)
+def test_faults_without_a_word_mean_the_same_for_bdat(
+    on: str, fault: dict[str, object], error: type[Exception]
+) -> None:
+    with FakeSMTP(rules(one(on, **fault))) as fake, Raw(fake).hello() as raw:
+        begin(raw)
+        raw.sock.settimeout(0.5 if error is TimeoutError else 30)
+        raw.send(chunk(MESSAGE, last=True))
+        with pytest.raises(error):
+            raw.reply()
+        assert not fake.messages
+        assert [x.moment for x in fake.journal if x.rule][-1:] == [on]
+
+
+def test_a_delay_at_data_is_that_of_the_chunk() -> None:
+    clock = ManualClock()
+    with FakeSMTP(rules(one("data", delay="10s")), clock=clock) as fake, Raw(fake).hello() as raw:
+        begin(raw)
+        raw.send(chunk(MESSAGE, last=True))
+        fake.wait_for(lambda j: j.count("data"))
+        fake.settle()
+        assert raw.silent()
+        clock.advance("10s")
+        assert raw.reply().startswith("250")
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 5])

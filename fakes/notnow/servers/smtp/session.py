@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from dataclasses import replace
 from typing import Any
@@ -200,10 +201,12 @@ class Session(Transactions):
             return done.value, request
 
     async def _answer(self) -> str:
-        """What the client says to a challenge."""
-        answer = (await self._line()).decode("ascii", "replace").strip()
+        """What the client says to a challenge. Raises Refusal if that is too long."""
+        line = await self._line()
         self.fake.feed(Heard(self.record.id))
-        return answer
+        if len(line) > SMTP_LINE:  # RFC 4954 §6
+            raise auth.Refusal("500 5.5.6 Error: authentication exchange line is too long")
+        return line.decode("ascii", "replace").strip()
 
     async def _log_in(self, credentials: auth.Credentials) -> None:
         password = None if self.fake.users is None else self.fake.users.get(credentials.user, "")
@@ -213,7 +216,8 @@ class Session(Transactions):
             return
         if credentials.trouble and not self.insisted:
             await self.say(auth.challenge(credentials.trouble).encode(), self.exchange)
-            await self._answer()
+            with contextlib.suppress(auth.Refusal):  # whatever it says to that
+                await self._answer()
         await self._let_in("535 5.7.8 Error: authentication credentials invalid", credentials.user)
 
     async def _let_in(self, refusal: str | None, user: str) -> None:
