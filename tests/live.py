@@ -86,6 +86,7 @@ UNSEEN = {
     "slow-replies": "every reply is right, only late: asserted of the time it took",
     "stalled-greeting": "nothing is said, or a good greeting late: asserted of the lost connection, or the time",
     "stalled-transfer": "nothing is said: asserted of the lost connection",
+    "alt-svc-h3": "no answer refuses anything: asserted of the header, and of the UDP port",
     "slow-drip": "every answer is right, only late: asserted of the time it took",
     "stalled": "nothing is said: asserted of the lost connection",
     "quota-exceeded": "there is no rule, the fake itself says it",
@@ -191,7 +192,10 @@ def assert_met(live: Live, name: str, knobs: Knobs, client: Client, said: str, f
 
 
 def _assert_met_unseen(what: str, knobs: Knobs, client: Client, said: str, fired: Sequence[Exchange]) -> None:
-    if what in ("healthy", "plain-on-tls-port"):
+    if what == "alt-svc-h3":
+        assert fired
+        assert not client.lost
+    elif what in ("healthy", "plain-on-tls-port"):
         assert not fired
         assert not client.lost
     elif what == "quota-exceeded":

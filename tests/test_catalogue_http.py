@@ -335,6 +335,13 @@ def test_goaway_in_two_steps_on_each_connection(play):
         book >> request(conn, stream=5) << GoAway("NO_ERROR", "current") << BEHAVES
 
 
+def test_an_alternative_that_nobody_speaks(play):
+    book = play("http/alt-svc-h3")
+    enter(book, "a")
+    book >> request("a") << BEHAVES
+    book >> response("a") << actions.Proceed(Response(headers=(("alt-svc", 'h3=":0"; ma=3600'),)))
+
+
 def test_a_host_that_the_server_does_not_know(play):
     book = play("http/invalid-host", known="*.site.test")
     enter(book, "a")

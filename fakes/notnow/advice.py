@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Keys that only some protocols have a use for.
 ONLY: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "server": {
-        "files": ("ftp",), "quota": ("ftp",), "limits": ("smtp",), "users": ("smtp", "ftp"), "max_streams": ("http",),
+        "files": ("ftp",), "quota": ("ftp",), "limits": ("smtp",), "users": ("smtp", "ftp"), "max_streams": ("http",), "h3": ("http",),
     },
     "expect": {
         "no_partial_files": ("ftp",), "sni_matches_authority": ("http",), "not_coalesced": ("http",),

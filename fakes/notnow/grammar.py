@@ -35,6 +35,7 @@ H2_CODES = (
 )  # RFC 9113 §7  # fmt: skip
 GOES_ON = ("open", "ragged")  # what `data` may say of a data connection that does not end
 DATA_ENDINGS: tuple[str, ...] = get_args(DataEnding)
+UDP = ("closed", "silent")  # what becomes of QUIC
 SHAPES = ("constant", "linear", "exponential")  # of a back-off
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.1
 HEADER_VALUE = re.compile(r"(?:[^\0-\x20\x7f](?:[^\0-\x08\x0a-\x1f\x7f]*[^\0-\x20\x7f])?)?")  # RFC 9110 §5.5
@@ -469,6 +470,10 @@ class Server(Table):
     max_streams: Streams | None = Field(
         default=None,
         description="How many streams at a time an HTTP/2 server announces that it allows; `over` at `request` refuses more.",
+    )
+    h3: Annotated[str, BeforeValidator(_choices(*UDP)), WithJsonSchema({"enum": list(UDP)})] | None = Field(
+        default=None,
+        description="The UDP port of an HTTP server, for an Alt-Svc that names h3 on `{port}`: silent (QUIC's Initials are counted, and nobody answers) or closed.",
     )
     limits: Limits | None = Field(
         default=None,

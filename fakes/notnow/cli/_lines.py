@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from notnow.servers._fake import Fake
 
 Pieces = list[tuple[str, str]]
+MARKS = {"phase": "phase", "play": "plays", "initial": "QUIC Initial"}
 
 
 def text(pieces: Pieces) -> str:
@@ -45,7 +46,7 @@ def entry_line(entry: Entry, zero: float, width: int, new: New | None = None) ->
             at = entry.closed_at if entry.closed_at is not None else entry.opened_at
             return [*_head(at - zero, entry.server, entry.number, width), (_ending(entry), "dim")]
         case Mark():
-            what = "phase" if entry.kind == "phase" else "plays"
+            what = MARKS.get(entry.kind, entry.kind)
             return [*_head(entry.at - zero, entry.server, None, width), (f"== {what} {entry.text} ==", "bold magenta")]
 
 

@@ -147,7 +147,8 @@ class Score:
             case Connection():
                 self.gone += 1
             case Mark():
-                self.since = entry.at if entry.kind == "phase" else None
+                if entry.kind in ("phase", "play"):
+                    self.since = entry.at if entry.kind == "phase" else None
             case Exchange():
                 self._exchange(entry)
 

@@ -90,6 +90,8 @@ def server(scenario: Scenario) -> list[str]:
         words.append(f"It holds {_listed(list(made.files)) if made.files else 'no files'}.")
     if made.max_streams is not None:
         words.append(f"It allows {made.max_streams} requests at a time on one connection; one more is refused.")
+    if made.h3 == "silent":
+        words.append("Its UDP port counts QUIC's Initials and answers none of them.")
     if made.quota is not None:
         words.append(f"It has room for {show_size(made.quota)}.")
     return words

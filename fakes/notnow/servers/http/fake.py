@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from notnow import names
 from notnow.actions import Script
@@ -15,11 +16,13 @@ from notnow.journal import Connection, Exchange
 from notnow.servers._fake import GRACE, Fake
 from notnow.servers.http.connection import HTTPConnection
 from notnow.servers.http.echo import echo
+from notnow.servers.http.quic import Silent, UDPTakenError, place
 from notnow.servers.http.stack import lifespan
 
 if TYPE_CHECKING:
     from hypercorn.asyncio.lifespan import Lifespan
 
+PORTS = 5  # ports that are tried where none was asked for
 STARTUP = 70.0  # real seconds that an app may take to start; hypercorn says so after 60
 
 
@@ -45,6 +48,8 @@ class FakeHTTP(RequestAssertions, Fake):
         self.state: dict[str, Any] = {}  # of the app's lifespan
         self._lifespan: Lifespan | None = None
         self._living_app: asyncio.Task[None] | None = None
+        self._place: tuple[int, bool, tuple[str, int]]  # of its TCP socket
+        self._quic: Silent | None = None
 
     __init__.__doc__ = Fake.__init__.__doc__
 
@@ -77,6 +82,33 @@ class FakeHTTP(RequestAssertions, Fake):
         if self.options.app is not None:
             self._living.run(self._begin_app(), patience=STARTUP)
 
+    def start(self) -> Self:
+        """Listen. When this returns, clients can connect. Raises StartError if the address is taken, for UDP too."""
+        for left in range(PORTS, 0, -1):
+            try:
+                return super().start()
+            except UDPTakenError:  # while its port is free for TCP
+                self.port = self.options.port
+                if self.port or left == 1:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def _listen(self, sock: socket.socket) -> None:
+        self._place = place(sock)
+        self._equip()
+        super()._listen(sock)
+
+    def _equip(self) -> None:
+        """Its UDP port listens in silence, or is closed, as the scenario says."""
+        wanted = self.scenario.server.h3 == "silent"
+        if self._runner is None or wanted == (self._quic is not None):
+            return
+        if self._quic is None:
+            self._quic = Silent(self.loop, self._place, self.journal)
+        else:
+            self._quic.close()
+            self._quic = None
+
     async def _begin_app(self) -> None:
         """The app's lifespan, in the loop of the fake. Raises StartError if the app does not want to begin."""
         self.state = {}
@@ -93,6 +125,9 @@ class FakeHTTP(RequestAssertions, Fake):
             raise StartError(f"the app has failed to start: {error}") from error
 
     async def _shut(self) -> None:
+        if self._quic is not None:
+            self._quic.close()
+            self._quic = None
         await super()._shut()
         life, self._lifespan = self._lifespan, None
         if life is not None and self._living_app is not None:
