@@ -10,6 +10,7 @@ import smtplib
 import socket
 import ssl
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -339,3 +340,23 @@ def test_the_loop_that_the_user_has_chosen_is_left_alone(monkeypatch: pytest.Mon
     assert os.environ.get("NOTNOW_LOOP") == chosen
     expected = chosen or ("uvloop" if _serving.find_spec("uvloop") else None)
     assert inside == expected
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no poll")
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["lines", "json"])
+def test_it_stops_on_the_first_signal_though_nobody_reads(form: list[str], tmp_path: Path) -> None:
+    """The pipe is full, and the process in the middle of a line."""
+    with Notnow("serve", "http/healthy", "m=smtp/healthy", *form, TMPDIR=str(tmp_path)) as notnow:
+        port = None
+        while port is None:
+            found = re.search(r"smtp://127\.0\.0\.1:(\d+)", notnow.line())
+            port = int(found[1]) if found else None
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+            for _ in range(20):  # far more than a pipe holds
+                client.sendall((b"NOOP " + b"x" * 90 + b"\r\n") * 100)
+                answered = 0
+                while answered < 100:
+                    answered += client.recv(65536).count(b"\n")
+        notnow.process.send_signal(signal.SIGTERM)
+        assert notnow.process.wait(PATIENCE) == 0
+        assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -356,10 +357,47 @@ assert len(set(found)) == 1, len(set(found))
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_the_private_directory_goes_with_the_process():
-    code = "from notnow.servers import tls; print(tls.ca_file())"
-    out = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True).stdout
-    assert not Path(out.strip()).parent.exists()
+ON_DISK = "from notnow.servers import tls; tls._in_memory = lambda content: None; "  # where there is no memfd
+ASK = "from notnow.servers import tls; "
+
+
+def run_to_the_end(code: str, folder: Path, by: signal.Signals | None = None) -> str:
+    """The path of the CA file that a process had, whose temporary directory is this; `by` is the signal that ends it."""
+    code += "print(tls.ca_file(), flush=True); input()"
+    env = {**os.environ, "TMPDIR": str(folder)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True, env=env) as process:
+        path = process.stdout.readline().strip()
+        # Another process of this user can read it.
+        assert "BEGIN CERTIFICATE" in subprocess.run(["cat", path], capture_output=True, text=True, check=True).stdout
+        if by is not None:
+            process.send_signal(by)
+        process.communicate("\n", timeout=60)
+    return path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a file in memory is Linux's")
+@pytest.mark.parametrize("by", [None, signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
+def test_the_ca_file_goes_with_the_process_however_that_ends(by, tmp_path):
+    path = run_to_the_end(ASK, tmp_path, by)
+    assert not Path(path).exists()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nobody can be asked there whether a process lives")
+def test_a_directory_of_a_killed_process_goes_when_the_next_one_begins(tmp_path):
+    left = Path(run_to_the_end(ON_DISK, tmp_path, signal.SIGKILL))
+    assert left.exists()
+    (tmp_path / "notnow-mine").mkdir()  # somebody else's, whose name begins alike
+    (tmp_path / f"notnow-{os.getpid()}-x").mkdir()  # of a process that lives
+    run_to_the_end(ON_DISK, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"notnow-mine", f"notnow-{os.getpid()}-x"}
+
+
+def test_an_incomplete_chain_leaves_no_file(tmp_path):
+    code = "from notnow.servers import tls; tls.context(tls.Shown(('a.test',), incomplete=True)); "
+    run_to_the_end(code, tmp_path, signal.SIGTERM if sys.platform == "linux" else None)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

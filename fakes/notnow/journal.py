@@ -246,6 +246,7 @@ class Journal:
         self._marks: deque[Mark] = deque(maxlen=1000)
         self._played = 0
         self._listeners: list[Listener] = []
+        self.on_failure: Callable[[BaseException], None] | None = None  # told of what a listener raises
 
     @classmethod
     def merged(cls, journals: Sequence[Journal]) -> Journal:
@@ -383,7 +384,12 @@ class Journal:
 
     def tell(self, entry: Entry) -> None:
         for listener in self._listeners:
-            listener(entry)
+            try:
+                listener(entry)
+            except BaseException as error:  # the user's: what is on its way to a client goes on
+                if self.on_failure is None:
+                    raise
+                self.on_failure(error)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Have `listener` called, in the fake's thread, for each entry as it is complete; returns the way to stop."""

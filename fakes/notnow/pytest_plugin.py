@@ -312,9 +312,24 @@ def pytest_fixture_setup(
     return value
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_call(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A `pytest.fail()` or `pytest.skip()` in an app that a fake calls is about this test, and not about its teardown."""
     item.config.stash[_host].prepare()
+    try:
+        result = yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # perhaps no more than what the client made of the app's end
+        _raise_strays(item)
+        raise
+    _raise_strays(item)
+    return result
+
+
+def _raise_strays(item: pytest.Item) -> None:
+    for fake in item.config.stash[_host].fakes_of(item):
+        fake.raise_strays()
 
 
 @pytest.hookimpl(wrapper=True)

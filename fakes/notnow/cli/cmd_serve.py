@@ -14,6 +14,7 @@ import click
 from notnow.cli._options import complete_name, own_scenarios
 
 if TYPE_CHECKING:
+    from notnow.cli._outlet import Outlet
     from notnow.cli._serving import Feed
     from notnow.cli._targets import Target
     from notnow.cli._views import View
@@ -81,25 +82,27 @@ def _view(as_json: bool) -> View:
 
 
 def _serve(targets: Sequence[Target], view: View, speed: float, seed: int | None) -> None:
+    from notnow.cli._outlet import outlet
     from notnow.cli._serving import Feed, running, signals_stop
 
     feed = Feed()
     with (
         signals_stop(feed),
         _broken_pipe_is_a_stop(),
+        outlet(lambda: feed.stopping) as out,
         ExitStack() as after,
         running(targets, feed, speed=speed, seed=seed) as fakes,
     ):
-        after.callback(_finish, view, feed)  # once they have stopped
+        after.callback(_finish, view, feed, out)  # once they have stopped
         view.begin(fakes)
         while not feed.stopping:
             view.show(feed.take(view.refresh), feed.take_dropped())
             time.sleep(view.pace)
 
 
-def _finish(view: View, feed: Feed) -> None:
-    """Show what was still under way, and what the servers said as they stopped."""
-    while entries := feed.take(0):
+def _finish(view: View, feed: Feed, out: Outlet | None) -> None:
+    """Show what was still under way, and what the servers said as they stopped; not to a reader who does not read."""
+    while (out is None or not out.left) and (entries := feed.take(0)):
         view.show(entries, 0)
     view.show([], feed.take_dropped())
     view.end()

@@ -25,7 +25,7 @@ from notnow.journal import TLS, Connection, Entry, Exchange, Journal
 from notnow.names import bracketed
 from notnow.scenario import Scenario
 from notnow.servers import _async_libraries as async_libraries
-from notnow.servers import _listener
+from notnow.servers import _guests, _listener
 from notnow.servers._options import Options
 from notnow.servers._runner import Runner
 from notnow.servers._turns import Turns
@@ -79,9 +79,11 @@ class Fake(Assertions):
         self.hostname = HOSTNAME
         self.host, self.port = self.options.host, self.options.port
         self.errors: list[BaseException] = []
+        self._strays: list[BaseException] = []  # what the user's own code has raised, and nobody was told of
         self.find: Callable[..., Scenario] = catalogue.scenario  # how `play` finds a scenario by its name
         self.scenario = self._resolve(scenario, self.options.knobs)
         self.journal = Journal(self.clock, server=self.name, protocol=self.protocol, limit=self.options.journal_limit)
+        self.journal.on_failure = self.guest_failed
         self._engine = Engine(self.scenario, seed=self.seed, host=self.hostname, epoch=self.clock.epoch)
         self._sessions: dict[str, Session] = {}
         self._ids = itertools.count(1)
@@ -155,10 +157,20 @@ class Fake(Assertions):
             runner.release()
 
     def raise_errors(self) -> None:
-        """Raise FakeError if our own code has failed since the last call."""
+        """Raise FakeError if our own code has failed since the last call, or code of the user that we have called.
+
+        An outcome of pytest that such code has raised (`pytest.fail`, `pytest.skip`) is raised as it is.
+        """
+        self.raise_strays()
         if self.errors:
             errors, self.errors = self.errors, []
             raise FakeError(f"the {self.protocol} fake itself failed: {errors[0]!r}") from errors[0]
+
+    def raise_strays(self) -> None:
+        """The same for code of the user alone."""
+        if self._strays:
+            strays, self._strays = self._strays, []
+            raise _guests.verdict(strays[0], self.name)
 
     async def _shut(self) -> None:
         self._listener.close()
@@ -356,8 +368,8 @@ class Fake(Assertions):
 
     async def await_for(self, predicate: Callable[[Journal], object], timeout: float = 5.0) -> None:  # noqa: ASYNC109
         """`wait_for`, inside an event loop."""
-        work = self._wait(predicate, timeout)
-        await async_libraries.result_of(asyncio.run_coroutine_threadsafe(work, self.loop))
+        work = _guests.carried(self._wait(predicate, timeout))
+        (await async_libraries.result_of(asyncio.run_coroutine_threadsafe(work, self.loop))).get()
 
     async def _wait(self, predicate: Callable[[Journal], object], timeout: float) -> None:  # noqa: ASYNC109
         changed = asyncio.Event()
@@ -562,6 +574,11 @@ class Fake(Assertions):
     def failed(self, error: BaseException) -> None:
         """Our own code has failed: whoever stops this fake is told."""
         self.errors.append(error)
+
+    def guest_failed(self, error: BaseException) -> None:
+        """Code of the user has raised this where nobody waits for it: whoever stops this fake is told."""
+        if error not in self._strays:
+            self._strays.append(error)
 
 
 def _for_no_scenario(protocol: str, name: str, options: Iterable[str]) -> Problem:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, TypeVar
 
 from notnow import true_time
+from notnow.servers import _guests
 from notnow.servers._turns import Turns
 
 T = TypeVar("T")
@@ -73,6 +74,8 @@ class Runner:
         self.kind = kind
         self.users = 0
         self.errors: list[BaseException] = []
+        self.hosts: list[_guests.Tell] = []  # the fakes that call a user's code
+        self._ending = False
         self._selector: _Selector | None = None
         self.loop = self._new_loop()
         self.loop.set_exception_handler(self._on_error)
@@ -99,6 +102,7 @@ class Runner:
             if self.users:
                 return
             self._shared.pop((self.kind, os.getpid()), None)
+            self._ending = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         if not self.is_current:
             self._left.acquire(timeout=PATIENCE)
@@ -117,7 +121,7 @@ class Runner:
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
         try:
-            self.loop.run_forever()
+            self._turn()
         finally:
             with contextlib.suppress(Exception):
                 self.loop.run_until_complete(_end_tasks())
@@ -127,11 +131,32 @@ class Runner:
             self.loop.close()
             self._left.release()
 
+    def _turn(self) -> None:
+        """Run the loop until the last fake is gone.
+
+        asyncio ends it for a SystemExit or KeyboardInterrupt in any task. Here that can only be a user's: signals are for
+        the main thread. It is no reason to end all fakes.
+        """
+        while not self._ending:
+            try:
+                self.loop.run_forever()
+                return
+            except (SystemExit, KeyboardInterrupt) as error:
+                self._tell(error, {})
+
+    def _tell(self, error: BaseException, context: dict[str, Any]) -> None:
+        """Tell the fake whose guest has raised this; else whichever is stopped next."""
+        task = context.get("task") or context.get("future")
+        get_context = getattr(task, "get_context", None)  # new in Python 3.12
+        tell = get_context().get(_guests.blame) if get_context is not None else None
+        tell = tell or (self.hosts[0] if self.hosts and (task is not None or not context) else self.errors.append)
+        tell(error)
+
     def _on_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, (ConnectionError, TimeoutError)):
             return  # a client that went away
-        self.errors.append(error or RuntimeError(str(context.get("message"))))
+        self._tell(error or RuntimeError(str(context.get("message"))), context)
 
     @property
     def is_current(self) -> bool:
@@ -155,21 +180,22 @@ class Runner:
             raise RuntimeError(f"the fakes' loop {why}")
         done = _thread.allocate_lock()
         done.acquire()
-        outcome: list[Any] = []
+        tasks: list[asyncio.Task[_guests.Outcome[T]]] = []
 
         def begin() -> None:
-            task = self.loop.create_task(work)
-            task.add_done_callback(finish)
-
-        def finish(task: asyncio.Task[T]) -> None:
-            outcome.append(task)
-            done.release()
+            task = self.loop.create_task(_guests.carried(work))
+            tasks.append(task)
+            task.add_done_callback(lambda _: done.release())
 
         self.loop.call_soon_threadsafe(begin)
-        if not done.acquire(timeout=patience):
+        try:
+            in_time = done.acquire(timeout=patience)
+        except BaseException:  # a Ctrl-C: nobody waits for it any more
+            self.loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+            raise
+        if not in_time:
             raise TimeoutError(f"the fakes' loop did not answer in {patience:g} s: is something blocking it?")
-        result: T = outcome[0].result()
-        return result
+        return tasks[0].result().get()
 
     def hold(self, seconds: float) -> None:
         """Something will end in so many real seconds: until then the loop has not come to rest. In the loop only."""

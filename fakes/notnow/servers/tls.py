@@ -15,6 +15,7 @@ import shutil
 import socket
 import ssl
 import struct
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 from notnow import true_time
 
+PREFIX = "notnow-"  # of the directories that we make, before the number of the process
 P = ParamSpec("P")
 T = TypeVar("T")
 _making = threading.RLock()
@@ -95,11 +97,47 @@ def _once(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
     return wrap
 
 
+def _in_memory(content: bytes) -> tuple[str, int] | None:
+    """A file without a name in any directory, as its path and its descriptor. None where there is no such thing.
+
+    It goes with this process, however that ends: SIGTERM and SIGKILL run no code of ours. Other processes of the same
+    user can open the path, as they could a file in a directory that only this user may enter.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        number = os.memfd_create("notnow.pem")
+    except OSError:
+        return None
+    with open(number, "wb", closefd=False) as file:
+        file.write(content)
+    path = f"/proc/{os.getpid()}/fd/{number}"
+    if os.access(path, os.R_OK):
+        return path, number
+    os.close(number)  # /proc is not mounted, or hides what is there
+    return None
+
+
 @_once(maxsize=1)
 def _directory() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="notnow-"))
+    """A directory for files, where they cannot be in memory. What a process has left that was killed goes now."""
+    _sweep(Path(tempfile.gettempdir()))
+    path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     atexit.register(_remove, path, os.getpid())
     return path
+
+
+def _sweep(where: Path) -> None:
+    """Remove the directories of processes that are no more. On Windows nobody can be asked without harm."""
+    for path in where.glob(f"{PREFIX}*-*") if sys.platform != "win32" else ():
+        owner = path.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdecimal():
+            try:
+                os.kill(int(owner), 0)
+            except ProcessLookupError:
+                shutil.rmtree(path, ignore_errors=True)
+            except (OSError, OverflowError):
+                continue  # somebody else's
 
 
 def _remove(path: Path, owner: int) -> None:
@@ -123,8 +161,11 @@ def _intermediate(trusted: bool) -> trustme.CA:
 @_once(maxsize=1)
 def ca_file() -> str:
     """The path of a PEM file with the CA that clients should trust; it goes when the process ends."""
+    content = _authority(True).cert_pem.bytes()
+    if (found := _in_memory(content)) is not None:
+        return found[0]
     path = _directory() / "ca.pem"
-    _authority(True).cert_pem.write_to_path(str(path))
+    path.write_bytes(content)
     return str(path)
 
 
@@ -190,8 +231,13 @@ def _ascii(name: str) -> str:
 
 def _load_leaf_only(made: ssl.SSLContext, leaf: trustme.LeafCert) -> None:
     """Send the certificate without the intermediate that signed it."""
+    content = leaf.private_key_pem.bytes() + leaf.cert_chain_pems[0].bytes()
+    if (found := _in_memory(content)) is not None:
+        made.load_cert_chain(found[0])
+        os.close(found[1])
+        return
     path = _directory() / f"leaf-{id(made):x}.pem"
-    path.write_bytes(leaf.private_key_pem.bytes() + leaf.cert_chain_pems[0].bytes())
+    path.write_bytes(content)
     made.load_cert_chain(str(path))
     path.unlink()
 

@@ -11,6 +11,7 @@ from notnow.actions import Response
 from notnow.conduct.attempts import IDEMPOTENT
 from notnow.engine import BEHAVE
 from notnow.events import Asked
+from notnow.servers import _guests
 from notnow.servers._wire import Over
 from notnow.servers.http.echo import no_tunnel
 from notnow.servers.http.stack import Gone, encoded
@@ -42,18 +43,23 @@ class Call:
         if isinstance(instead, Response):
             self._instead = instead
         self._swallows, self._drip = instead == (), drip
+        _guests.blame.set(self.fake.guest_failed)
         try:
             app = no_tunnel if self.stream.head.method == "CONNECT" else self.fake.app
             await app(self._scope(), self.receive, self.send)
             await self._close()
         except Over:
             raise
-        except Exception as error:
+        except BaseException as error:
+            if _guests.is_ours(error):
+                raise
             if _is_loss(error):
                 raise Gone from None
+            if any(_guests.strays(error)):
+                self.fake.guest_failed(error)
             await self._failed(error)  # the user's app has: what any server would say
 
-    async def _failed(self, error: Exception) -> None:
+    async def _failed(self, error: BaseException) -> None:
         stream = self.stream
         logger.error("the app has failed at %s", stream.exchange.request, exc_info=error)
         stream.facts["app_error"] = f"{type(error).__name__}: {error}"

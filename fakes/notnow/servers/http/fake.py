@@ -13,6 +13,7 @@ from notnow.actions import Script
 from notnow.conduct.requests import RequestAssertions
 from notnow.errors import StartError
 from notnow.journal import Connection, Exchange
+from notnow.servers import _guests
 from notnow.servers._fake import GRACE, Fake
 from notnow.servers.http.connection import HTTPConnection
 from notnow.servers.http.echo import echo
@@ -80,6 +81,7 @@ class FakeHTTP(RequestAssertions, Fake):
 
     def _prepare(self) -> None:
         if self.options.app is not None:
+            self._living.hosts.append(self.guest_failed)
             self._living.run(self._begin_app(), patience=STARTUP)
 
     def start(self) -> Self:
@@ -112,17 +114,36 @@ class FakeHTTP(RequestAssertions, Fake):
     async def _begin_app(self) -> None:
         """The app's lifespan, in the loop of the fake. Raises StartError if the app does not want to begin."""
         self.state = {}
-        life = self._lifespan = lifespan(self.app, self.loop, self.state)
+        life = self._lifespan = lifespan(self._live, self.loop, self.state)
         task = self._living_app = self.loop.create_task(life.handle_lifespan())
         try:
             await life.wait_for_startup()
             await asyncio.sleep(0)
             if task.done():
                 task.result()
-        except Exception as error:
+            if self._strays:
+                raise _guests.verdict(self._strays.pop(), self.name)
+        except BaseException as error:
             task.cancel()
             self._lifespan = None
+            if not isinstance(error, Exception):
+                raise
             raise StartError(f"the app has failed to start: {error}") from error
+
+    async def _live(self, *asgi: Any) -> None:
+        """The app, called for its lifespan. What would end the loop, or would be lost, is kept for whoever starts it."""
+        _guests.blame.set(self.guest_failed)
+        try:
+            await self.app(*asgi)
+        except BaseException as error:
+            if _guests.is_ours(error) or not any(_guests.strays(error)):
+                raise
+            self.guest_failed(error)
+
+    def _release(self) -> None:
+        if self._runner is not None and self.guest_failed in self._runner.hosts:
+            self._runner.hosts.remove(self.guest_failed)
+        super()._release()
 
     async def _shut(self) -> None:
         if self._quic is not None:
