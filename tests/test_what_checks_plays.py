@@ -6,16 +6,18 @@ import contextlib
 import socket
 import ssl
 import struct
+import tomllib
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from notnow import FakeFTP, FakeHTTP, FakeSMTP, RealClock, limits
 from notnow.errors import ScenarioError
 from notnow.facts import FACTS
-from notnow.grammar import ALERTS, DATA_ENDINGS, H2_CODES, TLS_MODES
+from notnow.grammar import ALERTS, DATA_ENDINGS, H2_CODES, TLS_MODES, json_schema
 from notnow.limits import tree_faults
 from notnow.moments import MOMENTS, PROTOCOLS
 from notnow.names import hosts_of
@@ -207,6 +209,22 @@ def test_what_loads_plays_on_a_real_fake(protocol: str, data: st.DataObject) -> 
     play(scenario)
 
 
+@pytest.fixture(scope="module")
+def schema() -> Draft202012Validator:
+    return Draft202012Validator(json_schema())
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_what_loads_is_right_by_the_schema_too(
+    schema: Draft202012Validator, protocol: str, data: st.DataObject
+) -> None:
+    top = holding(protocol, data.draw(documents(protocol)))
+    made = sound(protocol, data.draw(st.lists(rules(protocol), min_size=1, max_size=3)), top)
+    schema.validate(tomllib.loads(document(phase(*made, lasts="10m"), phase(), protocol=protocol, **top)))
+
+
 # ---- the table -----------------------------------------------------------------------------------
 
 BEYOND = {
@@ -228,6 +246,20 @@ FRAMES = [{"goaway": {"last": 2**31}}, {"origin": ORIGIN}, {"origin": "banana"},
 def test_what_a_server_cannot_be_is_refused(protocol: str, top: dict[str, Any]) -> None:
     with pytest.raises(ScenarioError, match="allowed"):
         loads(document(phase(), protocol=protocol, **top))
+
+
+BY_SCHEMA = [
+    *(top for top in (*BEYOND["http"], *BEYOND["smtp"]) if "certificate" not in top),
+    {"server": {"files": {"": "x"}}},
+    {"server": {"users": {"": "x"}}},
+    *({"phase": [{"rule": [{"on": "request", **fault}]}]} for fault in ({"goaway": {"last": 2**31}}, {"origin": "banana"}, {"altsvc": "\u20ac"})),
+    *({"phase": [{"rule": [{"on": "mail", "where": where}]}]} for where in ({"sendr": "x"}, {"tls": "yes"}, {"size": "big"}, {"client": 5}, {"header": "x"})),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("top", BY_SCHEMA, ids=str)
+def test_the_schema_refuses_it_as_well(schema: Draft202012Validator, top: dict[str, Any]) -> None:
+    assert not schema.is_valid({"protocol": "smtp", **top})
 
 
 @pytest.mark.parametrize("fault", FRAMES, ids=str)

@@ -361,6 +361,32 @@ def unknown(protocol: str, name: str) -> Problem:
     return replace(problem, nearest=meant) if meant in FACTS[protocol] else problem
 
 
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a `where`: the facts of all protocols, each with the types that it can have."""
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for table in FACTS.values():
+        for name, fact in table.items():
+            kinds.setdefault(name, []).extend(item for item in _schemas(fact.kind) if item not in kinds.get(name, ()))
+    properties = {name: _one_or_more(items) for name, items in kinds.items()}
+    properties["header"] = {"type": "object", "minProperties": 1, "additionalProperties": properties["header"]}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _one_or_more(items: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"anyOf": [*items, {"type": "array", "items": {"anyOf": items}, "minItems": 1}]}
+
+
+def _schemas(kind: Kind) -> list[dict[str, Any]]:
+    if isinstance(kind, Size):
+        pattern = r"^(none|\*|([<>]=?|!?=)?\s*[0-9][0-9.]*(B|KB|MB|GB)?)$"
+        return [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": pattern}]
+    if isinstance(kind, Choice) and any(isinstance(value, bool) for value in kind.values):
+        words = [value for value in kind.values if isinstance(value, str)]
+        bools = {"enum": [value for value in kind.values if isinstance(value, bool)]}
+        return [bools, {"type": "string"}] if words else [bools, {"enum": [PRESENT]}]
+    return [{"type": "string"}]
+
+
 _SYNONYMS = {
     "host": "authority", "hostname": "authority", "domain": "authority", "url": "path", "uri": "path",
     "target": "path", "params": "query", "querystring": "query", "search": "query", "verb": "command",

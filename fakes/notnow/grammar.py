@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from notnow import limits, units
+from notnow import facts, limits, units
 from notnow.actions import DataEnding
 from notnow.errors import nearest
 from notnow.moments import MOMENTS, PROTOCOLS
@@ -298,8 +298,16 @@ def _code(value: object) -> int:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names()), _one_or_more({"type": "string"})]
-Origins = Annotated[tuple[str, ...], BeforeValidator(_origins), _one_or_more({"type": "string"})]
+Origins = Annotated[
+    tuple[str, ...], BeforeValidator(_origins), _one_or_more({"type": "string", "pattern": "^https?://"})
+]
 Certified = Annotated[tuple[str, ...], BeforeValidator(_certified), _one_or_more({"type": "string", "minLength": 1})]
+Alternative = Annotated[
+    str, BeforeValidator(_altsvc), WithJsonSchema({"type": "string", "pattern": "^(?:[!-~](?:[ -~]*[!-~])?)?$"})
+]
+_NAMED = {"type": "object", "additionalProperties": {"type": "string"}, "propertyNames": {"minLength": 1}}
+Users = Annotated[dict[str, str], BeforeValidator(_users), WithJsonSchema(_NAMED)]
+Files = Annotated[dict[str, str], BeforeValidator(_files), WithJsonSchema(_NAMED)]
 Streams = Annotated[int, Field(ge=1, le=limits.SETTING)]
 RefusalCode = Annotated[
     int,
@@ -316,6 +324,9 @@ class Table(BaseModel):
 Code = Annotated[str, BeforeValidator(_choices(*H2_CODES)), WithJsonSchema({"enum": list(H2_CODES)})]
 
 
+_LAST = {"anyOf": [{"enum": ["current", "previous"]}, {"type": "integer", "minimum": 0, "maximum": limits.STREAM}]}
+
+
 class Farewell(Table):
     """A GOAWAY (RFC 9113 §6.8)."""
 
@@ -323,16 +334,19 @@ class Farewell(Table):
     last: Annotated[
         int | Literal["current", "previous"],
         BeforeValidator(_last),
-        WithJsonSchema(
-            {"anyOf": [{"enum": ["current", "previous"]}, {"type": "integer", "minimum": 0, "maximum": limits.STREAM}]}
-        ),
+        WithJsonSchema(_LAST),
     ] = Field(default="current", description="The last stream that is served.")
 
 
+_FAREWELL = {
+    "type": "object",
+    "properties": {"code": {"enum": list(H2_CODES)}, "last": _LAST},
+    "additionalProperties": False,
+}
 GoAway = Annotated[
     Farewell,
     BeforeValidator(_go_away),
-    WithJsonSchema({"anyOf": [{"const": True}, {"enum": list(H2_CODES)}, {"type": "object"}]}),
+    WithJsonSchema({"anyOf": [{"const": True}, {"enum": list(H2_CODES)}, _FAREWELL]}),
 ]
 
 
@@ -364,7 +378,7 @@ class Fault(Table):
         default=None,
         description='Send GOAWAY: true, a code, or { code = …, last = "current" | "previous" | N }. Streams above the last are not served, and when the others are through the connection closes, unless `close = false`. It goes at once, whatever the `delay` of the answer, and never raises the last of an earlier one: 2147483647 announces a shutdown, a later GOAWAY has the real last.',
     )
-    altsvc: Annotated[str, BeforeValidator(_altsvc)] | None = Field(
+    altsvc: Alternative | None = Field(
         default=None, description="Name an alternative service (RFC 7838): a frame on HTTP/2, a header on HTTP/1.1."
     )
     origin: Origins | None = Field(
@@ -460,10 +474,10 @@ class Server(Table):
     tls: Annotated[
         str, BeforeValidator(_choices(*TLS_MODES["smtp"])), WithJsonSchema({"enum": list(TLS_MODES["smtp"])})
     ] = Field(default="none", description="Whether and how the server speaks TLS.")
-    users: Annotated[dict[str, str], BeforeValidator(_users)] | None = Field(
+    users: Users | None = Field(
         default=None, description="Names and passwords. Without it any login is good, and none is needed."
     )
-    files: Annotated[dict[str, str], BeforeValidator(_files)] | None = Field(
+    files: Files | None = Field(
         default=None,
         description='The tree of an FTP server: a path, and a text or a size such as "3MB" (up to "1GB"). Without it there are big.bin (3 MB) and small.txt.',
     )
@@ -580,6 +594,7 @@ def json_schema() -> dict[str, Any]:
     on = schema["$defs"]["Rule"]["properties"]["on"]
     moments = {"enum": sorted({moment for table in MOMENTS.values() for moment in table})}
     on["anyOf"] = [moments, {"type": "array", "items": moments, "minItems": 1}]
+    schema["$defs"]["Rule"]["properties"]["where"] |= facts.json_schema()
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "notnow scenario"}
     described = {**schema, "properties": {k: v for k, v in schema["properties"].items() if k != "params"}}
     filled: dict[str, Any] = _with_placeholders(described)
