@@ -412,7 +412,7 @@ class TestFloods:
                 if what[3] == DATA:
                     client.request(method="POST", end=False)
                 client.ping()
-                self.flat(lambda: self.send_and_read(client, what * 900, 10), 6)
+                self.flat(lambda: self.send_and_read(client, what * 450, 10), 6)
                 if what[3] != SETTINGS or what[4]:
                     client.ping()
             serves_the_next(fake)

@@ -33,7 +33,7 @@ H1_HEAD = 16_384  # bytes
 H2_HEAD = 65_536  # bytes of a header list as RFC 9113 §6.5.2 counts them
 CONTINUATIONS = 64  # frames of one header block; h2's
 TABLE_UPDATES = 2  # in a header block (RFC 7541 §4.2)
-CALM = 10_000  # HTTP/2 frames that ask for nothing, beyond those that go with answered requests and with bodies
+CALM = 5_000  # HTTP/2 frames that ask for nothing, beyond those that go with answered requests and with bodies
 CANCELLED = 1_000  # HTTP/2 requests that are cancelled, or opened beyond the cap (CVE-2023-44487)
 ECHO = 8_388_608  # bytes of a body that the default app says again
 
