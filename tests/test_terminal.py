@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from notnow import FakeFTP, FakeHTTP, FakeSMTP, ManualClock, catalogue
+from notnow import FakeFTP, FakeHTTP, FakeSMTP, ManualClock, catalogue, pytest_report
 from notnow.cli import Refused, _lines
 from notnow.cli._judged import print_report
 from notnow.cli._page import Page
@@ -193,6 +193,13 @@ def _assertion(seen: list[Journal], _: str) -> str:
     return "\n".join(said)
 
 
+def _section(seen: list[Journal], _: str) -> str:
+    fakes = [FakeSMTP(), FakeFTP(), FakeHTTP()]
+    for fake, journal in zip(fakes, seen, strict=True):
+        fake.journal = journal
+    return pytest_report.section(fakes, None)
+
+
 def _verdicts(seen: list[Journal], text: str) -> str:
     return "\n".join(verdict.in_words(one) for one in _report(seen, text).verdicts)
 
@@ -220,7 +227,8 @@ WAYS: dict[str, Callable[[list[Journal], str], str]] = {
     "serve, live": _live,
     "try, in a pipe": _tried,
     "try, on a terminal": _on_a_terminal,
-    "pytest's report section and wait_for": lambda seen, _: render(seen),
+    "pytest's report section": _section,
+    "wait_for": lambda seen, _: render(seen),
     "with marks": lambda seen, _: "\n".join(render([j], [j.exchanges[1], j.connections[0]]) for j in seen),
     "assertions": _assertion,
     "verdicts": _verdicts,
