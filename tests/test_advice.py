@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from notnow import FakeFTP
 from notnow.advice import ONLY, SYNONYMS
 from notnow.errors import Problem, ScenarioError
 from notnow.grammar import DATA_ENDINGS, FAULT_KEYS, PER, SHAPES, SINCE, TABLES, TLS_MODES, Expect, Server
@@ -155,3 +156,8 @@ class TestKnobs:
         text = document(rule("mail", nth="{n}", reply="421 x"), params={"n": 0})
         with pytest.raises(ScenarioError, match=r"^/somewhere/x.toml:\d+: phase\[0\]"):
             loads(text, name="smtp/x", file="/somewhere/x.toml")
+
+
+def test_an_option_of_a_fake_knows_the_words_of_other_tools() -> None:
+    with pytest.raises(ScenarioError, match=r"allowed: none, starttls, implicit; did you mean 'starttls'\?"):
+        FakeFTP(tls="explicit")

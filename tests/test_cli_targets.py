@@ -85,7 +85,7 @@ def test_the_value_may_hold_an_equals_sign_and_dots() -> None:
         ("d.outage=2s", "there is no server 'd'; allowed: a, b, c"),
         ("outage=soon", "knob 'outage' is 'soon'; allowed: a number and a unit"),
         ("like=nobody", "there is no fault 'nobody'; allowed: postscreen"),
-        ("port=25", "'port' is an option and no knob; allowed: --port VALUE"),
+        ("port=25", "'port' is an option, not a knob; allowed: --port VALUE"),
     ],
 )
 def test_a_knob_that_does_not_hold(setting: str, said: str) -> None:

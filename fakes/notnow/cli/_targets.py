@@ -104,7 +104,7 @@ def _settings(settings: Sequence[str], scenarios: Mapping[str, Scenario]) -> dic
 
 def _no_knob(knob: str, scenarios: Sequence[Scenario]) -> Problem:
     if knob in _OPTIONS:
-        return Problem(f"{knob!r} is an option and no knob", allowed=f"--{knob} VALUE")
+        return Problem(f"{knob!r} is an option, not a knob", allowed=f"--{knob} VALUE")
     where = ", ".join(dict.fromkeys(scenario.name for scenario in scenarios))
     return unknown("knob", knob, sorted({name for scenario in scenarios for name in scenario.params}), key=where)
 

@@ -8,8 +8,9 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from notnow.advice import unknown
 from notnow.clock import Clock, RealClock
-from notnow.errors import Problem, ScenarioError, unknown
+from notnow.errors import Problem, ScenarioError
 from notnow.grammar import TLS_MODES
 from notnow.journal import DEFAULT_LIMIT
 from notnow.knobs import SERVER_OPTIONS
