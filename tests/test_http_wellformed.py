@@ -215,6 +215,13 @@ class TestHTTP2:
             client.rest()
             assert client.farewells[-1][1] == "ENHANCE_YOUR_CALM"
 
+    def test_they_are_counted_and_are_no_requests(self):
+        with FakeHTTP(tls="none") as fake, H2(fake) as client:
+            assert fake.journal.count("malformed") == 0
+            assert client.answer(say(client, MALFORMED["te"])).reset
+            lives(client)
+            assert [fake.journal.count(moment) for moment in ("malformed", "request", "any")] == [1, 1, 1]
+
     def test_priorities_are_passed_over(self, fake):
         """Also one that depends on itself (RFC 9113 §5.3.2)."""
         with H2(fake) as client:

@@ -71,6 +71,7 @@ def refused(client: socket.socket, fake: FakeHTTP) -> bool:
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_initials_are_counted_and_nobody_answers(host):
     with FakeHTTP(rules(head=SILENT), host=host) as fake:
+        assert fake.journal.count("initial") == 0
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.connect((host, fake.port))
             for datagram in (packet(), packet(), b"no QUIC", packet(kind=2), packet(id=b"another")):
@@ -84,6 +85,7 @@ def test_initials_are_counted_and_nobody_answers(host):
         with H2(fake) as other:
             assert other.get().status == 200
         assert len(fake.journal.connections) == 1
+        assert fake.journal.count("any") == 1  # the request: an Initial is no command
 
 
 def test_the_journal_stays_small(client):

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 from notnow.bounds import EXCHANGES, TEXT
 from notnow.clock import Clock
 from notnow.errors import unknown
-from notnow.moments import BESIDE, MOMENTS, covering
+from notnow.moments import BESIDE, MOMENTS, NO_COMMANDS, covering
 
 DEFAULT_LIMIT = EXCHANGES
 LONGEST = TEXT
@@ -287,7 +287,9 @@ class Journal:
         """
         if moment == "any":
             return sum(
-                n for name, n in self._counts.items() if name != "challenge" and "any" in covering(self.protocol, name)
+                n
+                for name, n in self._counts.items()
+                if name not in NO_COMMANDS and "any" in covering(self.protocol, name)
             )
         known = (*MOMENTS[self.protocol], *BESIDE[self.protocol])
         if moment not in known and moment not in self._counts:

@@ -254,8 +254,9 @@ PROTOCOLS = tuple(MOMENTS)
 BESIDE: dict[str, tuple[str, ...]] = {
     "smtp": ("unknown", "challenge", "vrfy", "expn", "help", "bdat"),
     "ftp": ("unknown",),
-    "http": (),
+    "http": ("malformed", "initial"),  # a request over HTTP/2 that is none; a QUIC connection that is tried
 }
+NO_COMMANDS = frozenset({"challenge", "malformed", "initial"})  # of these: no rule of `any` is asked about them
 
 
 def covering(protocol: str, moment: str) -> frozenset[str]:
