@@ -184,11 +184,11 @@ class TestBodyReplayed:
         self.again(b"x" * 100_000, b"x" * 100_000).assert_body_replayed()
 
     def test_none(self):
-        assert first_line(self.again(b"abc", b"").assert_body_replayed).endswith("but it came without")
+        assert first_line(self.again(b"abc", b"").assert_body_replayed).endswith("but it came without a body")
 
     def test_another(self):
         said = first_line(self.again(b"abc", b"abcd").assert_body_replayed)
-        assert said.endswith("but it was another: 3 bytes before, 4 after")
+        assert said.endswith("but the body was another: 3 bytes before, 4 after")
 
     def test_nothing_to_replay(self):
         assert first_line(self.again(b"", b"").assert_body_replayed).endswith("but no request with a body came back")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from notnow import FakeFTP, FakeHTTP, FakeSMTP
+from notnow import FakeFTP, FakeHTTP, FakeSMTP, ManualClock
 from notnow.conduct.timeline import render
 from notnow.servers._fake import Fake
 
@@ -73,4 +73,46 @@ def test_a_tls_alert_is_told_by_its_name(tmp_path: Path) -> None:
             context.wrap_socket(s, server_hostname="localhost")
         fake.wait_for(lambda journal: journal.count("tls"))
         with pytest.raises(AssertionError, match="got the TLS alert unrecognized_name at tls and did not come back"):
+            fake.assert_delivered()
+
+
+def test_lanes_tell_a_reset_and_a_goaway_from_a_close(tmp_path: Path) -> None:
+    with FakeHTTP(scenario(tmp_path, "http", 'on = "request"\nclose = "reset"')) as fake:
+        with socket.create_connection((fake.host, fake.port), timeout=5) as s, contextlib.suppress(OSError):
+            s.sendall(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+            while s.recv(65536):
+                pass
+        lane = next(line for line in render([fake.journal]).splitlines() if "GET" in line)
+        assert lane.rstrip().endswith("GET a/x a reset of the connection")
+
+
+@pytest.mark.parametrize("fake", [FakeSMTP, FakeFTP, FakeHTTP])
+def test_where_nobody_connected_that_is_what_is_said(fake: type[Fake]) -> None:
+    clock = ManualClock()
+    one, other = fake(clock=clock), fake(clock=clock, name="backup")
+    for call in (
+        one.assert_delivered,
+        one.assert_retried,
+        one.assert_conduct,
+        lambda: one.assert_gave_up(after="5d"),
+        lambda: one.assert_new_connection_after(421),
+        lambda: one.assert_fell_back_to(other),
+    ):
+        with pytest.raises(AssertionError, match="but .*nobody connected"):
+            call()
+
+
+def test_numbers_are_spoken(tmp_path: Path) -> None:
+    with FakeSMTP(scenario(tmp_path, "smtp", 'on = "connect"\nreply = "421 no"')) as fake:
+        for _ in range(2):
+            with socket.create_connection((fake.host, fake.port), timeout=5) as s:
+                while s.recv(100):
+                    pass
+        with pytest.raises(AssertionError, match="to try again 3 times, but it tried again once"):
+            fake.assert_retried(times=(3, 3))
+        with pytest.raises(AssertionError, match=r"a constant back-off, but 1 gap \(.*\) cannot tell: it takes 3"):
+            fake.assert_retried(backoff="constant")
+        with pytest.raises(
+            AssertionError, match=r"the client came back once and was refused again: the last time it was told '421 no'"
+        ):
             fake.assert_delivered()

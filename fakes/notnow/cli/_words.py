@@ -89,7 +89,8 @@ def server(scenario: Scenario) -> list[str]:
     if made.files is not None:
         words.append(f"It holds {_listed(list(made.files)) if made.files else 'no files'}.")
     if made.max_streams is not None:
-        words.append(f"It allows {made.max_streams} requests at a time on one connection; one more is refused.")
+        most = "1 request" if made.max_streams == 1 else f"{made.max_streams} requests"
+        words.append(f"It allows {most} at a time on one connection; one more is refused.")
     if made.h3 == "silent":
         words.append("Its UDP port counts QUIC's Initials and answers none of them.")
     if made.quota is not None:
@@ -180,11 +181,11 @@ def _populations(rule: Rule, protocol: str) -> Iterator[str]:
     if rule.over is None:
         return
     if rule.within is not None:
-        yield f"when {rule.over} were let through in the last {show(rule.within)}"
+        yield f"when {rule.over} {'was' if rule.over == 1 else 'were'} let through in the last {show(rule.within)}"
     elif any(moment in MOMENTS[protocol] and MOMENTS[protocol][moment].lasts for moment in rule.on):
-        yield f"when {rule.over} are in progress already"
+        yield f"when {rule.over} {'is' if rule.over == 1 else 'are'} in progress already"
     else:
-        yield f"when {rule.over} are in already"
+        yield f"when {rule.over} {'is' if rule.over == 1 else 'are'} in already"
 
 
 def _limits(rule: Rule) -> Iterator[str]:

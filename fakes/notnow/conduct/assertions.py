@@ -278,7 +278,8 @@ def _retried(
     __tracebackhide__ = True
     refused = attempts.refusals(exchanges)
     if not refused:
-        fail(journal, "the client to try again after a refusal", "nothing was refused: there was nothing to retry")
+        expected = "the client to try again after a refusal"
+        fail(journal, expected, f"{_nothing_refused(exchanges)}: there was nothing to retry")
     found = attempts.retries(exchanges)
     low, high = times if isinstance(times, tuple) else (1 if times is None else times, None)
     if within is not None:
@@ -288,7 +289,7 @@ def _retried(
             how = f"{_often(low)} within {show(seconds(within))}"
             fail(journal, f"the client to try again {how} of the first refusal", _how_often(soon), refused[:1])
     if not low <= len(found) <= (len(found) if high is None else high):
-        how = f"at least {_often(low)}" if high is None else f"{low} to {high} times"
+        how = f"at least {_often(low)}" if high is None else _often(low) if low == high else f"{low} to {high} times"
         fail(journal, f"the client to try again {how}", _how_often(found), [r.attempt for r in found] or refused[-1:])
     if first_delay is not None:
         _first_delay(journal, found, first_delay)
@@ -301,7 +302,7 @@ def _new_connection_after(journal: Journal, exchanges: Sequence[Exchange], code:
     expected = f"the client to come back on another connection after a {code}"
     told = [x for x in attempts.refusals(exchanges) if code in x.codes]
     if not told:
-        fail(journal, expected, f"it was never told {code}")
+        fail(journal, expected, f"it was never told {code}" if exchanges else "nobody connected")
     found = [r for r in attempts.retries(exchanges) if code in r.refusal.codes]
     if not found:
         fail(journal, expected, "it never tried again", told[-1:])
@@ -337,7 +338,8 @@ def _fell_back(journal: Journal, other: Journal, within: float | str | None) -> 
     refused = attempts.refusals(journal.exchanges)
     journals = [journal, other]
     if not refused:
-        fail(journal, expected, f"{journal.server} refused nothing", among=journals)
+        seen = f"{journal.server} refused nothing" if journal.exchanges else f"nobody connected to {journal.server}"
+        fail(journal, expected, seen, among=journals)
     first = refused[0]
     turned = next((c for c in other.connections if c.index > first.index), None)
     if turned is None:
@@ -355,7 +357,7 @@ def _gave_up(journal: Journal, exchanges: Sequence[Exchange], after: float | str
     expected = f"the client to try for {show(seconds(after))} and then give up"
     refused = attempts.refusals(exchanges)
     if not refused:
-        fail(journal, expected, "nothing was refused")
+        fail(journal, expected, _nothing_refused(exchanges))
     start = refused[0].answered_at if refused[0].answered_at is not None else refused[0].at
     tries = [r.attempt for r in attempts.retries(exchanges)]
     times, limit = [0.0, *(x.at - start for x in tries)], seconds(after)
@@ -368,6 +370,10 @@ def _gave_up(journal: Journal, exchanges: Sequence[Exchange], after: float | str
     gap = times[-1] - times[-2] if len(times) > 1 else 0.0
     if last + gap < limit - TOLERANCE:
         fail(journal, expected, f"the last that was seen of it was after {show(last)}", tries[-1:] or refused[-1:])
+
+
+def _nothing_refused(exchanges: Sequence[Exchange]) -> str:
+    return "nothing was refused" if exchanges else "nobody connected, so nothing was refused"
 
 
 def _how_often(found: Sequence[attempts.Retry]) -> str:
@@ -392,7 +398,8 @@ def _backoff(journal: Journal, found: Sequence[attempts.Retry], wanted: str) -> 
     listed = ", ".join(show(gap) for gap in gaps)
     expected = f"{'an' if wanted[0] in 'aeiou' else 'a'} {wanted} back-off"
     if seen is None:
-        fail(journal, expected, f"{len(gaps)} gaps ({listed}) cannot tell: it takes {backoff.ENOUGH}")
+        few = f"{len(gaps)} gap{'s' if len(gaps) > 1 else ''} ({listed})" if gaps else "no gap"
+        fail(journal, expected, f"{few} cannot tell: it takes {backoff.ENOUGH}")
     if seen != wanted:
         fail(journal, expected, f"the gaps were {listed}: {seen}", [retry.attempt for retry in found])
 

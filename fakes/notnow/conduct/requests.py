@@ -102,7 +102,7 @@ def _retry_after(journal: Journal, exchanges: Sequence[Exchange]) -> None:
 
 def _body_replayed(journal: Journal, exchanges: Sequence[Exchange]) -> None:
     __tracebackhide__ = True
-    expected = "what came back to have its whole body again"
+    expected = "each request that came back to have its whole body again"
     # Who is refused early may not have sent any of it yet.
     with_body = [
         (r, _facts(r.refusal, "body_bytes"), _facts(r.attempt, "body_bytes")) for r in attempts.retries(exchanges)
@@ -114,8 +114,8 @@ def _body_replayed(journal: Journal, exchanges: Sequence[Exchange]) -> None:
         before, after = _facts(retry.refusal, "body_sha256"), _facts(retry.attempt, "body_sha256")
         size = _facts(retry.attempt, "body_bytes")
         if after is None:
-            seen = f"only {size} bytes of it have come" if size else "it came without"
+            seen = f"only {size} bytes of it have come" if size else "it came without a body"
             fail(journal, expected, seen, [retry.refusal, retry.attempt])
         if before not in (None, after):
-            seen = f"it was another: {_facts(retry.refusal, 'body_bytes')} bytes before, {size} after"
+            seen = f"the body was another: {_facts(retry.refusal, 'body_bytes')} bytes before, {size} after"
             fail(journal, expected, seen, [retry.refusal, retry.attempt])

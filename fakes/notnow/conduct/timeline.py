@@ -84,13 +84,18 @@ def _in_lane(exchange: Exchange) -> str:
         lines = exchange.lines
         answer = " ".join(line.partition(",")[0] if line[:1].isalpha() else line[:3] for line in lines)
         if not answer:
-            answer = "closed" if exchange.closed else "no answer"
+            answer = _closed(exchange) if exchange.closed else "no answer"
         wrong = f" ({', '.join(facts['misdirected'])})" if facts["misdirected"] else ""
         return f"{facts['method']} {whose}{facts['path']} {answer}{wrong}"
     if exchange.fault is None:
         return ""
     said = "; ".join(exchange.lines)
-    return f"{exchange.moment}: {said or ('closed' if exchange.closed else exchange.fault)}"
+    return f"{exchange.moment}: {said or (_closed(exchange) if exchange.closed else exchange.fault)}"
+
+
+def _closed(exchange: Exchange) -> str:
+    """That the fake closed, in a word; a reset, an alert or a GOAWAY by its name."""
+    return "closed" if exchange.how in (None, "fin") else exchange.told
 
 
 def _cells(cells: Iterable[str], width: int) -> str:
