@@ -65,6 +65,8 @@ WARNED: list[tuple[list[dict[str, Any]], dict[str, Any], str]] = [
     ([rule("mail", where={"user": "bob"}, reply=NO)], {"server": {"users": {"ann": "x"}}}, "no user of [server] is called 'bob'"),
     ([rule("mail", reply=NO)], {"expect": {"new_connection_after": 421}}, "expect.new_connection_after: no rule says 421"),
     ([rule("mail", reply=NO)], {"expect": {"delivered": {}, "gave_up": "5d"}}, "expect.gave_up: a client that gave up"),
+    ([rule("mail", reply=NO)], {"expect": {"retried": {"within": "1m", "first_delay": "5m"}}}, "expect.retried.within: a client that waits 5m"),
+    ([rule("mail", where={"sni": "127.0.0.1"}, reply=NO)], IMPLICIT, "where.sni: found '127.0.0.1'"),
     ([rule("mail", reply="451 " + "x" * 600)], {}, "reply: a reply line of 604 bytes"),
     ([rule("request", altsvc="banana")], {"protocol": "http"}, "altsvc: found 'banana'"),
     ([rule("request", status=204, body="x")], {"protocol": "http"}, "a response 204 has no content"),

@@ -101,9 +101,17 @@ class Doubts:
             if said and code not in said:
                 replies = ", ".join(map(str, sorted(said)))
                 self.warn(path, f"no rule says {code}", f"the rules say {replies}")
+        self._delays()
         if expect.delivered is not None and expect.gave_up is not None:
             found = "a client that gave up has not delivered everything"
             self.warn(("expect", "gave_up"), found, "expect one of 'delivered' and 'gave_up'")
+
+    def _delays(self) -> None:
+        retried = self.scenario.expect.retried
+        within, delay = (retried.within, retried.first_delay) if retried is not None else (None, None)
+        if within is not None and delay is not None and within < delay and not self._by_knob("expect"):
+            found = f"a client that waits {show(delay)} first is not back within {show(within)}"
+            self.warn(("expect", "retried", "within"), found, "a longer 'within', or a shorter 'first_delay'")
 
     # ---- phases ----------------------------------------------------------------------------------
 

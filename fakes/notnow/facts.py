@@ -177,6 +177,14 @@ def _host(wanted: str) -> ValueNeverHeldError | None:
     return None
 
 
+def _sni_doubt(wanted: str) -> str | None:
+    try:
+        ipaddress.ip_address(wanted)
+    except ValueError:
+        return None
+    return 'clients send no address as SNI (RFC 6066 §3): where = { sni = "none" }'
+
+
 def _file(wanted: str) -> ValueNeverHeldError | None:
     """A path of an FTP server: absolute, and normalized as the server has it."""
     allowed = 'an absolute path such as "/in/a.csv", or a glob of one ("/in/*.csv")'
@@ -253,7 +261,10 @@ _CONNECTION = {
         "The client's address.", Glob('an IP address ("127.0.0.1") or a glob of one ("10.*")', _address), always=True
     ),
     "tls": Fact("Whether the connection speaks TLS.", Choice((True, False)), always=True),
-    "sni": Fact("The server name of the ClientHello (RFC 6066 §3).", Glob('a host ("a.test") or a glob of one', _host)),
+    "sni": Fact(
+        "The server name of the ClientHello (RFC 6066 §3).",
+        Glob('a host ("a.test") or a glob of one', _host, _sni_doubt),
+    ),
     "user": Fact("Who is logged in; at FTP's USER and PASS, the name that was given.", Glob("a name or a glob")),
 }
 _SIZE = Size()
