@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import freezegun
 import pytest
 
 from notnow import FakeSMTP, FastForwardError
@@ -699,3 +700,13 @@ def test_a_client_sees_that_the_certificate_is_wrong_and_no_error_of_a_closed_so
         with pytest.raises(ssl.SSLCertVerificationError):
             with smtplib.SMTP(fake.host, fake.port, timeout=30) as client:
                 client.starttls(context=ssl.create_default_context(cafile=fake.ca_file))
+
+
+def test_freezegun_within_fast_forward_leaves_no_real_clock_behind(forward: FastForward) -> None:
+    read = time.monotonic()
+    with freezegun.freeze_time("2030-01-01"):
+        time.sleep(MINUTE)
+        assert forward.clock.now() == MINUTE
+    time.sleep(MINUTE)
+    assert time.monotonic() - read == pytest.approx(2 * MINUTE, abs=0.01)
+    assert time.time() == pytest.approx(forward.clock.epoch + 2 * MINUTE, abs=0.01)

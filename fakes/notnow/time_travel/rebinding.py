@@ -18,8 +18,8 @@ from typing import Any
 from notnow.time_travel import watchdogs
 
 Undo = Callable[[], object]
-# These have their own reasons to hold the real functions.
-_LEFT_ALONE = ("_pytest", "notnow.time_travel", "notnow.servers", "time_machine", "freezegun", *watchdogs.WATCHDOGS)
+# These have their own reasons to hold the real functions. freezegun is not among them: what it keeps, it puts back in `time`.
+_LEFT_ALONE = ("_pytest", "notnow.time_travel", "notnow.servers", "time_machine", *watchdogs.WATCHDOGS)
 # Names that are left as they are in the modules that own them, which are given a care of their own.
 _OWN: dict[str, frozenset[str]] = {
     "_thread": frozenset({"allocate_lock", "allocate", "lock", "LockType", "RLock"}),
