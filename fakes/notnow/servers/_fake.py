@@ -8,6 +8,7 @@ import itertools
 import secrets
 import socket
 import ssl
+import threading
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from notnow.scenario import Scenario
 from notnow.servers import _async_libraries as async_libraries
 from notnow.servers import _guests, _listener
 from notnow.servers._options import Options
+from notnow.servers._peace import in_peace
 from notnow.servers._runner import Runner
 from notnow.servers._turns import Turns
 
@@ -114,6 +116,25 @@ class Fake(Assertions):
         """Listen. When this returns, clients can connect. Raises StartError if the address is taken."""
         if self._runner is not None:
             return self
+        try:
+            self._in_peace(self._start)
+            return self
+        except BaseException:  # a Ctrl-C, perhaps when it had just begun
+            self._abandon()
+            raise
+
+    def _in_peace(self, work: Callable[[], None]) -> None:
+        """Undisturbed by a Ctrl-C; under fast_forward in this very thread, whose waits are known there."""
+        if getattr(self.clock, "world", None) is None:
+            in_peace(work)
+        else:
+            work()
+
+    def _abandon(self) -> None:
+        if self._runner is not None:
+            self._in_peace(self._stop)
+
+    def _start(self) -> None:
         sock = _listener.bind(self.host, self.port)
         try:
             self._runner = Runner.acquire()
@@ -125,7 +146,6 @@ class Fake(Assertions):
             raise
         self.clock.join(self)
         hosting.started(self)
-        return self
 
     def _prepare(self) -> None:
         """What has to be there before clients may come."""
@@ -141,15 +161,23 @@ class Fake(Assertions):
         """Say goodbye to live clients, close everything, and raise FakeError if our own code has failed."""
         if self._runner is None:
             return
+        try:
+            self._in_peace(self._stop)
+        except BaseException:
+            self._abandon()  # where a Ctrl-C came before it had begun
+            raise
+        self.raise_errors()
+
+    def _stop(self) -> None:
         hosting.stopped(self)
         self.clock.part(self)
+        assert self._runner is not None
         try:
             self._runner.run(self._shut())
         finally:
             self.errors += self._runner.errors
             self._runner.errors.clear()
             self._release()
-        self.raise_errors()
 
     def _release(self) -> None:
         runner, self._runner = self._runner, None
@@ -207,7 +235,13 @@ class Fake(Assertions):
         raise AssertionError("count() has no end")
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            self.start()
+            threading.get_ident()  # Python looks for a Ctrl-C behind a call of C: here, and not first in `__exit__`
+            return self
+        except BaseException:
+            self._abandon()  # a Ctrl-C on the way out: the block will not run, nor what ends it
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -218,6 +252,9 @@ class Fake(Assertions):
             if error is None:
                 raise
             error.add_note(str(ours))
+        except BaseException:
+            self._abandon()
+            raise
 
     async def __aenter__(self) -> Self:
         return self.start()

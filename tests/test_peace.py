@@ -1,0 +1,112 @@
+"""A Ctrl-C inside `start()` and `stop()`: whatever it meets is done to its end, or never begins, and nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from notnow.servers import _peace
+from notnow.servers._peace import in_peace
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself a Ctrl-C there")
+in_main = pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="a Ctrl-C is for the main thread"
+)
+
+
+def press() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_it_gives_what_the_work_gives_and_raises_what_it_raises():
+    assert in_peace(lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        in_peace(lambda: 1 // 0)
+
+
+def test_in_another_thread_it_is_just_called():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(in_peace(threading.current_thread)))
+    thread.start()
+    thread.join()
+    assert found == [thread]
+
+
+@posix
+@in_main
+def test_a_ctrl_c_amid_the_work_is_raised_when_it_is_done():
+    done = []
+
+    def work() -> None:
+        press()
+        done.append(threading.current_thread())
+
+    with pytest.raises(KeyboardInterrupt):
+        in_peace(work)
+    assert done
+    assert done[0] is not threading.main_thread()
+
+
+def test_a_ctrl_c_before_it_begins_keeps_it_from_beginning(monkeypatch):
+    done, begun = [], []
+
+    def later(function: object, arguments: object) -> None:
+        """The thread is there, and has not run yet."""
+        begun.append(function)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_peace._thread, "start_new_thread", later)
+    with pytest.raises(KeyboardInterrupt):
+        in_peace(lambda: done.append("work"))
+    begun[0]()
+    assert not done
+
+
+def test_where_no_thread_can_be_had_it_is_done_here(monkeypatch):
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(_peace._thread, "start_new_thread", refuse)
+    assert in_peace(threading.current_thread) is threading.current_thread()
+
+
+@posix
+@pytest.mark.usefixtures("each_loop")
+@pytest.mark.parametrize("fake", ["FakeSMTP()", "FakeFTP()", "FakeHTTP(tls='none')"])
+def test_wherever_it_comes_nothing_is_left(fake):
+    """Thirty times, from a timer at moments drawn by a seed, in a process of its own."""
+    code = f"""
+import random, signal, sys, threading
+from notnow import FakeFTP, FakeHTTP, FakeSMTP
+from notnow.servers._runner import Runner
+
+def press(*_):
+    raise KeyboardInterrupt
+
+with {fake}:
+    pass
+work = threading.get_ident  # Python looks for signals behind a call of C, and as a function of Python begins
+signal.signal(signal.SIGALRM, press)
+threads, draw, hits = threading.active_count(), random.Random(1), 0
+for _ in range(600):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.0001, 0.005))
+        with {fake}:
+            work()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        hits += 1
+    if hits == 30:
+        break
+signal.setitimer(signal.ITIMER_REAL, 0)
+assert hits, "none came amid it"
+assert not Runner._shared, Runner._shared
+assert threading.active_count() == threads, threading.enumerate()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
