@@ -581,7 +581,9 @@ class TestJournal:
                 raw.until_end()
             for _ in range(30):
                 with Raw(fake).hello() as raw:
-                    raw.deliver(MESSAGE, "a\u00fc@x.test")
+                    raw.send("NOOP \u00fc\r\n".encode())
+                    raw.reply()
+                    raw.deliver(MESSAGE)
             fake.wait_for(lambda j: not fake._sessions)
             out = io.StringIO()
             fake.journal.export(out)

@@ -252,3 +252,26 @@ def test_it(fake_smtp, x):
         "--notnow-trace=on",
     ).assert_outcomes(passed=5)
     assert len({file.name.lower() for file in pytester.path.glob("notnow-traces/*.jsonl")}) == 5
+
+
+def test_a_test_that_makes_many_fakes_keeps_the_last_ones(pytester):
+    """What a property or a loop makes by the hundred is let go; the report has those that were there in the end."""
+    pytester.makepyfile(
+        """
+        import gc, weakref
+        from notnow import FakeSMTP
+
+        def test_many():
+            made = []
+            for n in range(50):
+                with FakeSMTP(name=f"number{n}") as fake:
+                    made.append(weakref.ref(fake))
+            del fake
+            gc.collect()
+            assert sum(one() is not None for one in made) <= 21, "kept too many"
+            assert False, "to see the report"
+        """
+    )
+    result = pytester.runpytest("-p", "no:cacheprovider")
+    result.stdout.fnmatch_lines(["*to see the report*", "*smtp/healthy*"])
+    result.stdout.no_fnmatch_line("E *kept too many*")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from notnow.servers.smtp import FakeSMTP
 
 SCOPE_ENDINGS = ("_module", "_session")  # of the names of the fixtures that outlive a test
+KEPT = 20  # fakes of a test that have stopped, for its report
 TRACES = ("on", "off", "retain-on-failure")
 TRACE_DIRECTORY = "notnow-traces"
 MARKER = (
@@ -230,6 +231,11 @@ class _Host:
     def stopped(self, fake: Fake) -> None:
         if fake in self.living:
             self.living.remove(fake)
+        if self.item is not None:
+            own = self.item.stash.get(_fakes, [])
+            over = [one for one in own if not one.running][:-KEPT]
+            if over:  # a property or a loop makes them by the hundred; each keeps all that its clients sent
+                own.remove(over[0])
 
     def begin(self, item: pytest.Item) -> None:
         """A test begins, maybe not for the first time (pytest-rerunfailures)."""

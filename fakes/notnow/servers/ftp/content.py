@@ -99,6 +99,12 @@ class Node:
         else:
             self._descriptor, self.data, self.base = descriptor, None, None
 
+    def release(self) -> None:
+        """Give back the file of the system where the content can be made up again."""
+        if self._descriptor >= 0 and self.made_up:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
     def __del__(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)

@@ -82,6 +82,7 @@ class FakeFTP(FileAssertions, Fake):
     async def _shut(self) -> None:
         await super()._shut()
         self.drains.close()
+        self.files.release()
 
     def _admit(self, record: Connection, exchange: Exchange, script: Script) -> Session:
         return Session.adopt(self, record, exchange, script)

@@ -59,6 +59,11 @@ class Files(MutableMapping[str, bytes]):
             raise KeyError(f"{name!r}: there is no such file; there are {', '.join(self) or 'none'}")
         return node
 
+    def release(self) -> None:
+        """The server has stopped: what serving needed beside the content goes."""
+        for node in self._nodes.values():
+            node.release()
+
     def size(self, name: str) -> int:
         """How many bytes a file has."""
         return self._there(name).size
