@@ -29,7 +29,7 @@ from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol import events
 from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BufferCompleteError, H2Protocol, StreamBuffer
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
-from hyperframe.frame import DataFrame
+from hyperframe.frame import DataFrame, HeadersFrame
 
 from notnow.servers._turns import Turn, Turns
 from notnow.servers.http import floods, stack
@@ -640,6 +640,14 @@ def test_receive_data_frame_is_what_sees_that_a_body_is_not_of_its_length():
     with pytest.raises(h2.exceptions.InvalidBodyLengthError):
         server.receive_data(peer.data_to_send())
     assert got == [1]
+
+
+def test_the_frame_buffer_keeps_bytes_and_unfinished_header_blocks_where_ours_looks_for_them():
+    buffer = FrameBuffer()
+    buffer.max_frame_size = 2**14
+    buffer.add_data(HeadersFrame(1, b"x").serialize() + b"rest")
+    assert list(buffer) == []
+    assert ([made.stream_id for made in buffer._headers_buffer], buffer._data) == ([1], b"rest")
 
 
 def test_a_field_section_is_read_by_the_decoder_alone():

@@ -117,6 +117,15 @@ WELL_FORMED = {
 }
 
 
+FAULTY = {  # the type of a frame, its body, and the code that its stream is told
+    "a window that grows by nothing": (8, bytes(4), "PROTOCOL_ERROR"),  # RFC 9113 §6.9
+    "the same, with the reserved bit": (8, b"\x80\0\0\0", "PROTOCOL_ERROR"),
+    "a priority of nothing": (2, b"", "FRAME_SIZE_ERROR"),  # RFC 9113 §6.3
+    "a priority of four bytes": (2, bytes(4), "FRAME_SIZE_ERROR"),
+    "a priority of six bytes": (2, bytes(6), "FRAME_SIZE_ERROR"),
+}
+
+
 def say(client: H2, fields, end=True) -> int:
     number, client.next = client.next, client.next + 2
     flags = ["END_HEADERS", *(["END_STREAM"] if end else [])]
@@ -229,6 +238,53 @@ class TestHTTP2:
             block = struct.pack(">IB", 1, 5) + client.encoder.encode(GOOD)
             client.send(frame(1, 0x25, 1, block))
             assert client.answer(1).status == 200
+
+    @pytest.mark.parametrize("kind", FAULTY)
+    @pytest.mark.parametrize("whole", [True, False], ids=["whole", "begun"])
+    def test_a_frame_that_is_an_error_of_its_stream(self, kind, whole):
+        """RFC 9113 §5.4.2: the stream ends, its neighbours do not, in one piece and byte by byte."""
+        kind_of_frame, body, code = FAULTY[kind]
+        with (
+            FakeHTTP(rules(one("request", where={"path": "/slow"}, stall=True)), tls="none") as fake,
+            H2(fake) as client,
+        ):
+            asked, slow = (client.request("/slow", None if whole else b"123", end=whole) for _ in range(2))
+            said = frame(kind_of_frame, 0, asked, body)
+            for piece in [said] if whole else [bytes([byte]) for byte in said]:
+                client.send(piece)
+            assert client.answer(asked).reset == code
+            client.send(said)  # on a closed stream it is passed over
+            lives(client)
+            assert client.answer_so_far(slow).reset is None
+            told = fake.journal.connections[-1].exchanges[1]
+            assert (told.reply, fake.journal.count("malformed")) == (f"RST_STREAM {code}", 0)
+            assert "RFC 9113 §6" in told.facts["malformed"]
+            fake.raise_errors()
+
+    @pytest.mark.parametrize("kind", FAULTY)
+    @pytest.mark.parametrize("number", [0, 4, 9])
+    def test_the_same_where_there_is_no_stream(self, clear, kind, number):
+        """An idle stream has no RST_STREAM (RFC 9113 §6.4): the connection ends."""
+        kind_of_frame, body, code = FAULTY[kind]
+        with H2(clear) as client:
+            client.ping()
+            client.send(frame(kind_of_frame, 0, number, body))
+            client.rest()
+            assert client.farewells[-1][1] == ("PROTOCOL_ERROR" if kind_of_frame == 2 and not number else code)
+
+    def test_the_same_amid_a_header_block(self, clear):
+        """RFC 9113 §6.10: no other frame may come there."""
+        with H2(clear) as client:
+            client.send(frame(1, 0, 1, client.encoder.encode(GOOD)) + frame(8, 0, 1, bytes(4)))
+            client.rest()
+            assert client.farewells[-1][1] == "PROTOCOL_ERROR"
+
+    def test_the_reserved_bit_of_a_window_update_is_passed_over(self, clear):
+        """RFC 9113 §6.9."""
+        with H2(clear, window=2) as client:
+            number = client.request("/", b"12345")
+            client.send(frame(8, 0, number, b"\x80\x00\xff\xff") + frame(8, 0, 0, b"\x80\x00\x00\x01"))
+            assert client.answer(number).said["body"] == "12345"
 
     def test_host_beside_authority(self, fake):
         """:authority counts (RFC 9113 §8.3.1), for rules and for the app; the journal has both."""

@@ -216,8 +216,8 @@ class HTTPConnection(Wire):
         """The client does not keep to the protocol: it is told so, and that is the end."""
         self.record.error = why
 
-    def malformed(self, number: int, said: str, why: str) -> None:
-        """A request over HTTP/2 is malformed: its stream ends, and the connection lives (RFC 9113 §8.1.1)."""
+    def malformed(self, number: int, said: str, why: str, code: str) -> None:
+        """A request over HTTP/2 is malformed, or a frame of it: its stream ends, and the connection lives (RFC 9113 §5.4.2)."""
         stream = self.live.get(number)
         if stream is None:
             exchange = self.fake.journal.ask(self.record, "malformed", said, self.fake.phase)
@@ -225,7 +225,7 @@ class HTTPConnection(Wire):
         else:
             exchange = stream.exchange
             stream.facts["malformed"] = why
-        self.fake.journal.answer(exchange, "RST_STREAM PROTOCOL_ERROR")
+        self.fake.journal.answer(exchange, f"RST_STREAM {code}")
         self.fake.feed(Heard(self.record.id))
 
     def stream(self, protocol: H2 | H11, number: int) -> Stream:

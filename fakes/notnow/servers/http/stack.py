@@ -7,9 +7,10 @@ attributes `buffer`, `_complete`, `_is_empty` and `_paused` of `StreamBuffer`; t
 tasks by `task_group.spawn` only; the errors with which HTTP/1.1 hands over to HTTP/2; the events that pass between
 streams and protocols; `Config` and `WorkerContext`. Of h2, that `local_settings` may be replaced, that bytes may follow
 what `data_to_send` gives, `highest_inbound_stream_id`, that it reads field sections by its `decoder` alone, and its
-methods `_receive_goaway_frame`, `_receive_headers_frame`, `_receive_data_frame` and `_receive_priority_frame`; of its
+methods `_receive_goaway_frame`, `_receive_headers_frame`, `_receive_data_frame` and `_receive_priority_frame`, and that
+it finds the method for a frame in its `_frame_dispatch_table`; of its
 `H2Stream`, `_expected_content_length`, `_actual_content_length` and `state_machine.headers_received`; of its
-`FrameBuffer`, that it reads `_data` by `__next__`. Of h11, `_receive_buffer`, its `_data` and `maybe_extract_at_most`.
+`FrameBuffer`, that it reads `_data` by `__next__`, and keeps an unfinished header block in `_headers_buffer`. Of h11, `_receive_buffer`, its `_data` and `maybe_extract_at_most`.
 tests/test_http_seams.py has a test for each.
 """
 
@@ -45,7 +46,7 @@ from notnow.servers._turns import UNITS, Turn
 from notnow.servers._wire import Over
 from notnow.servers.http import wellformed
 from notnow.servers.http.floods import ANSWER, PIECE, RESET, Calm, Decoder, Frames
-from notnow.servers.http.strict import is_preface, look_at, upgrade_settings
+from notnow.servers.http.strict import FaultyFrame, is_preface, look_at, upgrade_settings
 
 __all__ = [
     "H2",
@@ -123,7 +124,7 @@ class Owner(Protocol):
     def spawn(self, work: Work) -> object: ...
     async def give_way(self) -> None: ...
     def broken(self, why: str) -> None: ...
-    def malformed(self, number: int, said: str, why: str) -> None: ...
+    def malformed(self, number: int, said: str, why: str, code: str) -> None: ...
 
 
 def _config() -> Config:
@@ -160,12 +161,14 @@ class _Connection(H2Connection):
         # Field sections are judged by `Decoder`: h2 would end the connection.
         super().__init__(H2Configuration(client_side=False, header_encoding=None, validate_inbound_headers=False))
         self._broken, self._drops = broken, drops
-        self.faults: dict[int, tuple[str, str]] = {}  # the streams that have just ended so: what was asked, and why
+        # The streams that have just ended so: what was asked, why, and the code of RST_STREAM.
+        self.faults: dict[int, tuple[str, str, str]] = {}
         self.calm = Calm()
         self._owed: dict[int, int] = {}
         self.decoder = Decoder()
         self.decoder.max_header_list_size = self.DEFAULT_MAX_HEADER_LIST_SIZE
         self.incoming_buffer = self.frames = Frames(turn, self.calm)
+        self._frame_dispatch_table[FaultyFrame] = self._receive_faulty
 
     def receive_data(self, data: Buffer) -> list[h2.events.Event]:
         try:
@@ -211,13 +214,25 @@ class _Connection(H2Connection):
             return self._end_stream(frame.stream_id, "", str(error))
         return received
 
-    def _end_stream(self, number: int, said: str, why: str) -> tuple[list[Frame], list[h2.events.Event]]:
-        """RST_STREAM for a malformed request (RFC 9113 §8.1.1)."""
+    def _receive_faulty(self, frame: FaultyFrame) -> tuple[list[Frame], list[h2.events.Event]]:
+        """A stream error (RFC 9113 §5.4.2): of the connection where the stream is idle (§6.4), and nothing on a closed one."""
+        number = frame.stream_id
+        if number % 2 == 0 or number > self.highest_inbound_stream_id:
+            error = h2.exceptions.ProtocolError(f"{frame.why}, and stream {number} is idle")
+            error.error_code = frame.code
+            raise error
+        known = self.streams.get(number)
+        return ([], []) if known is None or known.closed else self._end_stream(number, "", frame.why, frame.code)
+
+    def _end_stream(
+        self, number: int, said: str, why: str, code: ErrorCodes = ErrorCodes.PROTOCOL_ERROR
+    ) -> tuple[list[Frame], list[h2.events.Event]]:
+        """RST_STREAM, for a malformed request (RFC 9113 §8.1.1) or a frame that is an error of its stream."""
         try:
-            self.reset_stream(number, ErrorCodes.PROTOCOL_ERROR)
+            self.reset_stream(number, code)
         except h2.exceptions.StreamClosedError:  # its end came with what was wrong: both sides have ended it
             return [], []
-        self.faults[number] = said, why
+        self.faults[number] = said, why, code.name
         return [], [h2.events.StreamReset(stream_id=number)]
 
     def send_data(

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import h2.exceptions
 import h11
@@ -16,13 +15,12 @@ from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.frame_buffer import FrameBuffer
 from hyperframe.exceptions import HyperframeError
+from hyperframe.frame import Frame, PriorityFrame, WindowUpdateFrame
 
 from notnow.servers.http import wellformed
 
-if TYPE_CHECKING:
-    from hyperframe.frame import Frame
-
 SETTINGS, ACK = 4, 1  # a frame's type, and its flag (RFC 9113 §6.5)
+RESERVED = 2**31 - 1  # the bits of a number, without the reserved one (RFC 9113 §4.1, §6.9)
 BASE64URL = re.compile(rb"[A-Za-z0-9_-]*={0,2}")  # RFC 7540 §3.2.1
 
 
@@ -51,8 +49,21 @@ class Decoder(hpack.Decoder):
         return [] if self.why else fields
 
 
+class FaultyFrame(Frame):
+    """Stands for a frame that ends its stream with `code`, and not the connection. `why` says what is wrong with it."""
+
+    def __init__(self, number: int, code: ErrorCodes, why: str) -> None:
+        super().__init__(number)
+        self.code, self.why = code, why
+
+    def _body_repr(self) -> str:
+        return self.why
+
+
 class Frames(FrameBuffer):
-    """h2's, but it refuses a frame by its head: one that is too large is not waited for."""
+    """h2's, but it refuses a frame by its head: one that is too large is not waited for. A frame that is an error of
+    its stream alone comes as a `FaultyFrame`, where h2 would end the connection.
+    """
 
     def __next__(self) -> Frame:
         if len(self._data) >= 9:
@@ -61,7 +72,26 @@ class Frames(FrameBuffer):
                 raise h2.exceptions.FrameTooLargeError(f"a frame of {size} bytes; allowed: {self.max_frame_size}")
             if kind == SETTINGS and flags & ACK and size:  # RFC 9113 §6.5
                 raise h2.exceptions.FrameDataMissingError(f"an acknowledgement of settings that holds {size} bytes")
+            faulty = None if self._headers_buffer else self._faulty(size, kind)  # amid a header block none may come
+            if faulty is not None:
+                del self._data[: 9 + size]
+                return faulty
         return super().__next__()
+
+    def _faulty(self, size: int, kind: int) -> FaultyFrame | None:
+        """What is wrong with the next frame, where that is an error of its stream; None while it is not whole."""
+        number = int.from_bytes(self._data[5:9], "big") & RESERVED
+        if len(self._data) < 9 + size:
+            return None
+        if kind == PriorityFrame.type and size != 5 and number:  # RFC 9113 §6.3
+            return FaultyFrame(
+                number, ErrorCodes.FRAME_SIZE_ERROR, f"PRIORITY has {size} bytes; right: 5 (RFC 9113 §6.3)"
+            )
+        if kind == WindowUpdateFrame.type and size == 4:
+            self._data[9] &= 0x7F  # the reserved bit is passed over, where hyperframe takes it for a part of the number
+            if number and not any(self._data[9:13]):
+                return FaultyFrame(number, ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE adds 0 bytes (RFC 9113 §6.9)")
+        return None
 
 
 def look_at(request: h11.Request, clear: bool) -> None:
