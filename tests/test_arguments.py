@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from notnow import FakeFTP, FakeHTTP, FakeSMTP, ManualClock, ScenarioError
+from notnow import FakeFTP, FakeHTTP, FakeSMTP, ManualClock, ScenarioError, WaitTimeoutError
 from notnow.conduct.rules import UnknownRuleError
 from notnow.servers._fake import Fake
 
@@ -270,3 +270,20 @@ def test_nothing_delivered_by_the_other_protocols() -> None:
         http.wait_for(lambda journal: journal.connections[0].ended_by)
         with pytest.raises(AssertionError, match="expected no request to be delivered, but GET "):
             http.assert_not_delivered()
+
+
+@pytest.mark.parametrize("timeout", [*TIMES, None])
+def test_a_time_out_that_cannot_be_is_told_when_a_wait_begins(timeout: object) -> None:
+    with FakeSMTP() as fake, pytest.raises((TypeError, ValueError), match=r"timeout is .*; allowed: "):
+        fake.wait_for(lambda journal: True, timeout=timeout)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("predicate", ["connect", None, 1])
+def test_a_predicate_that_is_none_is_told_when_a_wait_begins(predicate: object) -> None:
+    with FakeSMTP() as fake, pytest.raises(TypeError, match="predicate is .*; allowed: a function of the journal"):
+        fake.wait_for(predicate)  # type: ignore[arg-type]
+
+
+def test_the_time_out_of_a_wait_may_be_a_duration() -> None:
+    with FakeSMTP() as fake, pytest.raises(WaitTimeoutError, match="waited 0.05 s in vain"):
+        fake.wait_for(lambda journal: False, timeout="50ms")

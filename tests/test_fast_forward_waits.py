@@ -6,6 +6,7 @@ driver notices it after half a second, and the test fails where the clock has mo
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import concurrent.futures
 import contextlib
@@ -340,6 +341,40 @@ def test_a_library_that_has_replaced_time_sleep_is_refused(monkeypatch: pytest.M
     with FastForward() as on:
         time.sleep(1)
         assert on.clock.now() == 1
+
+
+@pytest.mark.parametrize("name", ["start_new_thread", "start_new"])
+def test_a_bare_thread_is_a_party_before_it_runs(name: str) -> None:
+    for _ in range(5):
+        done: queue.Queue[int] = queue.Queue()
+
+        def work(wait: float, *, result: int, done: queue.Queue[int] = done) -> None:
+            time.sleep(wait)
+            done.put(result)
+
+        with FastForward() as on:
+            assert isinstance(getattr(_thread, name)(work, (30,), {"result": 7}), int)
+            assert done.get(timeout=100) == 7
+            assert on.clock.now() == 30
+
+
+def test_a_bare_thread_refuses_what_it_always_refuses() -> None:
+    with FastForward():
+        for wrong in ((1, ()), (print, []), (print, (), [])):
+            with pytest.raises(TypeError):
+                _thread.start_new_thread(*wrong)
+
+
+def test_a_reply_that_the_kernel_has_on_its_way_comes_before_the_time_out_of_its_socket() -> None:
+    mine, other = socket.socketpair()
+    late = threading.Thread(target=lambda: (parties.real_sleep(0.01), other.send(b"x")))
+    late.real_time = True  # type: ignore[attr-defined]
+    with mine, other, FastForward() as on:
+        mine.settimeout(300)
+        late.start()
+        assert mine.recv(1) == b"x"
+        assert on.clock.now() == 0
+        late.join()
 
 
 # ---- threads from before -------------------------------------------------------------------------

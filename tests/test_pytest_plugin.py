@@ -313,6 +313,16 @@ def test_it(fake_servers):
 """
         ).assert_outcomes(passed=1)
 
+    def test_the_factory_asks_for_names(self, run) -> None:
+        result = run(
+            """
+def test_it(fake_servers):
+    fake_servers("smtp/overload")
+"""
+        )
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["E*needs a name for each fake, as in fake_servers(primary='smtp/overload')"])
+
     def test_a_failing_test_shows_both_channels(self, run, pytester: pytest.Pytester) -> None:
         cut = 'protocol = "ftp"\n[[phase]]\n[[phase.rule]]\non = "stor"\nafter_bytes = 3\nreply = "421 cut"\n'
         (pytester.path / "cut.toml").write_text(cut)

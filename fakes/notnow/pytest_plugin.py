@@ -420,7 +420,9 @@ def fake_servers(request: pytest.FixtureRequest) -> Iterator[Any]:
     made: list[Fake] = []
     config, path, clock = request.config, request.node.path, _clock_of(request.node, request)
 
-    def factory(**scenarios: str | Path | Scenario) -> SimpleNamespace:
+    def factory(*unnamed: object, **scenarios: str | Path | Scenario) -> SimpleNamespace:
+        if unnamed:
+            raise TypeError(f"fake_servers() needs a name for each fake, as in fake_servers(primary={unnamed[0]!r})")
         group = {}
         for name, wanted in scenarios.items():
             found = _places(config).find(path, str(wanted), {}) if isinstance(wanted, (str, Path)) else wanted

@@ -11,6 +11,7 @@ import ssl
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
@@ -18,6 +19,7 @@ from typing import Any, ClassVar, Protocol, Self
 from notnow import catalogue, hosting, true_time
 from notnow.actions import Close, Script, Send
 from notnow.clock import Cancellable
+from notnow.conduct import arguments
 from notnow.conduct.assertions import Assertions
 from notnow.engine import Engine
 from notnow.errors import FakeError, Problem, ScenarioError, WaitTimeoutError, nearest
@@ -37,6 +39,14 @@ GRACE = 0.2  # real seconds that clients have for reading their goodbye when a f
 _START = "use it in a `with` block, or call start()"
 PATIENCE = 5.0  # real seconds for closing everything; only a bug of ours takes longer
 POLL = 0.02  # real seconds after which a waiting predicate is asked again, whatever the journal says
+
+
+def _waitable(predicate: object, timeout: object) -> float:
+    """The time-out of `wait_for`, in seconds. Raises TypeError or ValueError, naming the argument that cannot be."""
+    if not callable(predicate):
+        allowed = 'a function of the journal, such as lambda journal: journal.count("connect")'
+        raise TypeError(f"predicate is {predicate!r}; allowed: {allowed}")
+    return arguments.time("timeout", timeout)
 
 
 class Session(Protocol):
@@ -393,19 +403,20 @@ class Fake(Assertions):
 
     # ---- waiting -------------------------------------------------------------------------------
 
-    def wait_for(self, predicate: Callable[[Journal], object], timeout: float = 5.0) -> None:
-        """Wait until `predicate(journal)` holds, at most `timeout` real seconds.
+    def wait_for(self, predicate: Callable[[Journal], object], timeout: float | str | timedelta = 5.0) -> None:
+        """Wait until `predicate(journal)` holds, at most `timeout` of real time: seconds, or a duration such as "1m".
 
-        Raises WaitTimeoutError with what was seen instead, and RuntimeError inside a running event loop,
+        Raises WaitTimeoutError with what was seen instead, TypeError or ValueError for arguments that cannot be, and RuntimeError inside a running event loop,
         where the form is `await fake.await_for(…)`.
         """
         if async_libraries.running() is not None:
             raise RuntimeError("wait_for() would block the running event loop; use `await fake.await_for(…)`")
-        self._living.run(self._wait(predicate, timeout), patience=timeout + PATIENCE)
+        seconds = _waitable(predicate, timeout)
+        self._living.run(self._wait(predicate, seconds), patience=seconds + PATIENCE)
 
-    async def await_for(self, predicate: Callable[[Journal], object], timeout: float = 5.0) -> None:  # noqa: ASYNC109
+    async def await_for(self, predicate: Callable[[Journal], object], timeout: float | str | timedelta = 5.0) -> None:  # noqa: ASYNC109
         """`wait_for`, inside an event loop."""
-        work = _guests.carried(self._wait(predicate, timeout))
+        work = _guests.carried(self._wait(predicate, _waitable(predicate, timeout)))
         (await async_libraries.result_of(asyncio.run_coroutine_threadsafe(work, self.loop))).get()
 
     async def _wait(self, predicate: Callable[[Journal], object], timeout: float) -> None:  # noqa: ASYNC109

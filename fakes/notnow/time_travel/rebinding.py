@@ -23,7 +23,7 @@ _LEFT_ALONE = ("_pytest", "notnow.time_travel", "notnow.servers", "time_machine"
 # Names that are left as they are in the modules that own them, which are given a care of their own.
 _OWN: dict[str, frozenset[str]] = {
     "_thread": frozenset({"allocate_lock", "allocate", "lock", "LockType", "RLock"}),
-    "threading": frozenset({"Lock", "_allocate_lock", "RLock", "_CRLock", "_LockType"}),
+    "threading": frozenset({"Lock", "_allocate_lock", "RLock", "_CRLock", "_LockType", "_start_new_thread"}),
     "select": frozenset({"select", "poll", "epoll"}),
 }
 

@@ -41,6 +41,9 @@ YIELD = 10  # readings that a sleep(0) counts for
 # a request and for its reply. So often the driver looks again there before it moves the clock, each LAG apart.
 LOOKS = 0 if sys.platform == "linux" else 3
 LAG = 0.001
+# On a busy machine Linux, too, may leave a packet to a thread of the kernel. Before the time-out of a socket strikes,
+# which a reply on its way would be too late for, the driver waits so many real seconds for it.
+LAST_LOOK = 0.05
 
 
 class World:
@@ -397,10 +400,17 @@ class World:
         elif self._looks < LOOKS:
             self._looks += 1
             real_sleep(LAG)
+        elif self._comes_at_the_last_moment(whose):
+            self._looks = 0
         else:
             self._note(stuck, places, moving=True)
             self._ticked = None
             self._move(target)
+
+    def _comes_at_the_last_moment(self, whose: Party | None) -> bool:
+        """Is there something to read after all for the party whose time-out is next? False if it waits for no socket."""
+        wait = whose.wait if whose is not None else None
+        return wait is not None and wait.alone and bool(signalled(wait.files, LAST_LOOK))
 
     def _note(self, stuck: list[Party], places: list[str | None], *, moving: bool = False) -> None:
         """Parties are blocked in calls that are not seen: one with a time-out waits really, and comes too late."""
