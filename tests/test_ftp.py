@@ -79,7 +79,7 @@ class TestVerbs:
             ("OPTS MLST size;", "200 MLST OPTS size;"),
             ("OPTS NONE", '501 Unsupported command "NONE".'),
             ("SITE CHMOD 644 small.txt", "200 SITE CHMOD successful."),
-            ("REIN", "230 Ready for new user."),
+            ("REIN", "220 Service ready for new user."),
             ("QUIT", "221 Goodbye."),
             ("QUIT now", "501 Syntax error: command does not accept arguments."),
             *((verb, "501 Syntax error: command needs an argument.") for verb in ("RETR", "STOR", "APPE")),
@@ -209,7 +209,7 @@ class TestVerbs:
         assert raw.say("MLST nowhere") == "550 No such file or directory."
 
     def test_rein_takes_the_login_back(self, fake, raw):
-        assert raw.code("REIN") == "230"
+        assert raw.code("REIN") == "220"
         assert raw.say("PWD") == "530 Log in with USER and PASS first."
         raw.login("ann")
         assert raw.code("PWD") == "257"

@@ -219,6 +219,17 @@ class TestResumed:
             found = [x.facts["resumed"] for x in fake.journal if x.facts]
             assert found == [True] * 6 + [False]
 
+    @pytest.mark.parametrize("on", ["transfer", "stor", ["stor", "retr"]])
+    @pytest.mark.parametrize(
+        ("key", "more"),
+        [("after_bytes", {"after_bytes": 5}), ("over", {"over": 1}), ("over", {"over": 1, "within": "1h"})],
+    )
+    def test_what_is_decided_at_the_command_cannot_ask_for_it(self, on, key, more):
+        with pytest.raises(
+            ScenarioError, match=f"'resumed' has this rule decided at 'data', and '{key}' is decided at"
+        ):
+            rules(one(on, where={"resumed": False}, reply="425 no", **more))
+
     def test_in_the_clear_there_is_no_such_fact(self):
         scenario = rules(one("data", where={"resumed": False}, reply="522 no"))
         with FakeFTP(scenario, tls="starttls") as fake, Raw(fake).hello() as raw:
@@ -234,6 +245,51 @@ class TestResumed:
             for size in (1, 65_536, 3_000_000):
                 assert raw.put("STOR new", b"x" * size).startswith("226")
                 assert fake.files.size("new") == size
+
+
+class TestManner:
+    """A rule at `data` that lets the transfer pass has the say in how its final reply is said, and in what follows."""
+
+    FAULTS = (
+        ({"reply": "226 So be it", "close": True}, "226 So be it", True),
+        ({"reply": "226 So be it", "close": False}, "226 So be it", False),
+        ({"reply": "421 Enough", "keep": True}, "421 Enough", True),
+        ({"reply": ["226-So", "be", "226 it"]}, "226-So\nbe\n226 it", False),
+        ({"close": True, "keep": True}, "", True),
+        ({"delay": "0s"}, "226 Transfer complete.", False),
+    )
+
+    @pytest.mark.parametrize("line", ["RETR big.bin", "STOR new", "LIST"])
+    @pytest.mark.parametrize(("fault", "said", "closes"), FAULTS)
+    @pytest.mark.parametrize("text", ["", one("any", delay="0s"), one("complete", delay="0s")])
+    def test_the_final_reply(self, line, fault, said, closes, text, tls):
+        with FakeFTP(rules(one("data", **fault), text), tls=tls) as fake, begin(fake) as raw:
+            with raw.data() as data:
+                transfer(raw, data, line)
+                assert not said or raw.reply() == said
+            assert raw.ended if closes else raw.code("NOOP") == "200"
+            (asked,) = (x for x in fake.journal if x.facts)
+            assert asked.facts["whole"]
+            if line == "STOR new":
+                assert fake.files["new"] == TEN
+
+    @pytest.mark.parametrize("text", ["", one("any", delay="0s")])
+    def test_it_drips(self, text):
+        with FakeFTP(rules(one("data", drip="1m"), text), clock=ManualClock()) as fake, begin(fake) as raw:
+            with raw.data() as data:
+                transfer(raw, data, "STOR new")
+                fake.wait_for(lambda j: any(x.reply and "226" in x.reply for x in j))
+                assert raw.sock.recv(100) == b"2"
+                fake.clock.advance("1h")
+                assert raw.reply() == "26 Transfer complete."
+
+    @pytest.mark.parametrize("text", ["", one("any", delay="0s")])
+    def test_what_is_aborted_is_told_so(self, text):
+        with FakeFTP(rules(one("data", reply="226 So be it"), text)) as fake, begin(fake) as raw, raw.data() as data:
+            assert raw.code("STOR new")[0] == "1"
+            data.send(TEN)
+            fake.wait_for(lambda _: fake.files.get("new") == TEN)
+            assert [raw.code("ABOR"), raw.code(), raw.code("NOOP")] == ["426", "226", "200"]
 
 
 class _Resuming:

@@ -93,7 +93,7 @@ REACH: dict[str, tuple[Callable[[Raw], None], str]] = {
 HEALTHY = {
     "connect": "220", "user": "331", "pass": "230", "login": "230", "auth": "234", "pasv": "227", "epsv": "229", "rest": "350",
     "pwd": "257", "mkd": "257", "rnfr": "350", "size": "213", "mdtm": "213", "mfmt": "213", "stat": "211", "abor": "225", "allo": "202",
-    "feat": "211", "help": "214", "rein": "230", "site": "214", "syst": "215", "quit": "221", "any": "500",
+    "feat": "211", "help": "214", "rein": "220", "site": "214", "syst": "215", "quit": "221", "any": "500",
     **dict.fromkeys(("pbsz", "prot", "port", "eprt", "type", "mode", "noop", "opts", "stru"), "200"),
     **dict.fromkeys(("cwd", "cdup", "rmd", "dele", "rnto", "mlst"), "250"),
 }  # fmt: skip
@@ -392,7 +392,7 @@ class TestConditions:
             assert raw.code("NOOP") == "200"
             raw.say("PASS x")
             assert raw.say("NOOP") == "450 ann"
-            assert raw.code("REIN") == "230"
+            assert raw.code("REIN") == "220"
             assert raw.code("NOOP") == "200"
             raw.login("bob")
             assert raw.code("NOOP") == "200"

@@ -23,7 +23,7 @@ from notnow.grammar import (
     Rule,
     preliminary,
 )
-from notnow.moments import MOMENTS, covering, facts_at
+from notnow.moments import LATER, MOMENTS, covering, facts_at
 from notnow.toml_lines import Path
 from notnow.units import Span
 
@@ -91,6 +91,7 @@ class Checks:
         self._where(rule, path)
         self._idle(rule, path)
         self._over(rule, path)
+        self._later(rule, path)
         self._counts(rule, path)
         self._per(rule, path)
 
@@ -324,6 +325,16 @@ class Checks:
         if rule.over and not lasting and "connection" in rule.per:
             found = "'over' counts connections here, and of those a connection is only one"
             self.report((*path, "per"), found, "no 'connection'; or nth, first, after, which count events")
+
+    def _later(self, rule: Rule, path: Path) -> None:
+        """A rule at a transfer that asks for what is known only later is decided then: see `notnow.compiling`."""
+        if not any(self.moments[at].lasts for at in rule.on):
+            return
+        for name in LATER.keys() & (rule.where or {}).keys():
+            for key, given in (("after_bytes", rule.after_bytes), ("over", rule.over)):
+                if given is not None:
+                    found = f"{name!r} has this rule decided at {LATER[name]!r}, and {key!r} is decided at the command"
+                    self.report(self._at(rule, path, key), found, f"no {key!r} here, or no {name!r} in where")
 
     def _counts(self, rule: Rule, path: Path) -> None:
         """Numbers that no event can have."""

@@ -21,6 +21,7 @@ from ftp_clients import (
     EVERYBODY,
     UPLOAD,
     Job,
+    Task,
     assert_came_through,
     assert_did_not_come_through,
     attempt,
@@ -31,6 +32,7 @@ from ftp_clients import (
 from tables import Row, pairs, read
 
 from notnow import FakeFTP, ManualClock
+from notnow.scenario import loads
 
 if TYPE_CHECKING:
     from clients import Client
@@ -400,3 +402,17 @@ def test_a_reset_in_tls_is_no_end_of_file() -> None:
                 else:
                     assert ftp.voidresp().startswith("226")
                     assert fake.files.partial == ()
+
+
+@pytest.mark.parametrize("name", ["curl", "lftp"])
+@pytest.mark.parametrize(("task", "moment"), [("get", "retr"), ("put", "stor"), ("list", "list")])
+def test_takes_up_the_session_of_its_control_connection(name: str, task: Task, moment: str, tmp_path: Path) -> None:
+    """Many servers require that, and these clients do it unless told otherwise."""
+    scenario = loads(
+        'protocol = "ftp"\n[[phase]]\n[[phase.rule]]\non = "transfer"\n'
+        'where = { resumed = false }\nreply = "522 SSL connection failed: session reuse required"'
+    )
+    with FakeFTP(scenario, tls="starttls") as fake:
+        report = attempt(CLIENTS[name], fake, tmp_path, f"{task} must")
+        assert_came_through(fake, tmp_path, f"{task} must", report)
+        assert [x.facts["resumed"] for x in fake.journal if x.moment == moment and x.facts] == [True]

@@ -316,6 +316,11 @@ class Session(Listings):
     def _greet(self) -> None:
         self.respond(f"220 {self.fake.hostname} FTP server (notnow) ready.")
 
+    def ftp_REIN(self, line: str) -> None:
+        """pyftpdlib's says 230; RFC 959 §5.4 has 220."""
+        self.flush_account()
+        self.respond("220 Service ready for new user.")
+
     def ftp_QUIT(self, line: str) -> None:
         self.leave()
         if self.transfer is None or self.data_channel is None:  # nothing is under way that could come to its end

@@ -49,7 +49,6 @@ class Transfer:
         self.is_complete = False  # all of it has passed, and only its reply is to come
         self.is_answered = False  # a rule has said its final reply before its end
         self.is_ragged = False  # its TLS is to end without a close_notify
-        self.instead: tuple[str, ...] | None = None  # what a rule says in place of its final reply
         self.upload: Writer | None = None
 
     @staticmethod
@@ -286,8 +285,6 @@ class Transfers(Wire):
         if transfer is None:
             return
         transfer.note(data, how, whole)
-        if transfer.instead is not None and whole:
-            reply = "\r\n".join(transfer.instead)
         if whole and not transfer.is_answered and reply is not None:
             self._complete(transfer, reply)
         else:
@@ -318,10 +315,28 @@ class Transfers(Wire):
 
     async def _begin_data(self, transfer: Transfer, data: DataConnection, script: Script) -> None:
         async def effect(manner: Manner) -> None:
-            transfer.instead = manner.instead
-            data.resume()
+            if manner == AS_USUAL:
+                data.resume()
+            else:
+                await self._end_in(manner, transfer, data)
 
         await self.perform(script, transfer.exchange, effect)
+
+    async def _end_in(self, manner: Manner, transfer: Transfer, data: DataConnection) -> None:
+        """Let a transfer go on, and say its final reply in the manner of a rule; what is cut is told so all the same."""
+        waiting, transfer.outcome = transfer.outcome, self.fake.loop.create_future()
+        transfer.work = transfer.work or asyncio.current_task()
+        data.resume()
+        self.busy -= 1  # for what may be asked during a transfer
+        self.serve()
+        reply = await transfer.outcome
+        if reply is not None:
+            if not transfer.facts["whole"] and manner.instead:
+                manner = Manner(None, manner.drip, manner.ending)
+            await self._answer(reply, transfer.exchange, manner)
+        if waiting is not None and not waiting.done():
+            self.busy += 1
+            waiting.set_result(None)
 
     def _complete(self, transfer: Transfer, reply: str) -> None:
         """All of a transfer has passed: its final reply is next, if no rule says otherwise."""
