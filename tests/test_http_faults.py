@@ -13,7 +13,7 @@ import pytest
 from hyperframe.frame import AltSvcFrame, ExtensionFrame, GoAwayFrame, RstStreamFrame
 
 from http_client import H1, H2, Answer, one, rules, then
-from notnow import FakeHTTP, ManualClock
+from notnow import FakeHTTP, ManualClock, ScenarioError
 from notnow.journal import Exchange
 from notnow.servers import _listener, _wire
 
@@ -1023,3 +1023,48 @@ def test_the_query_of_a_request_is_a_fact(version, wanted, refused):
     targets = ["/a?page=2&n=5", "/?page=2", "/a", "/a?", "/a?b?c"]
     with playing(one("request", where={"query": wanted, "path": "/*"}, status=503)) as fake, version(fake) as client:
         assert [target for target in targets if client.get(target).status == 503] == refused
+
+
+class TestLengthsThatRulesTell:
+    """`headers = { content-length = … }` that is not the length of the answer, whoever gives the answer."""
+
+    @pytest.mark.parametrize("given", [{}, {"status": 421, "body": "hello"}], ids=["the app's", "the rule's"])
+    @pytest.mark.parametrize("length", ["2", "4000"])
+    def test_it_is_told_and_the_app_is_not_blamed(self, given, length, caplog):
+        with FakeHTTP(rules(one("request", headers={"content-length": length}, **given)), tls="none") as fake:
+            with H2(fake) as client:
+                answer = client.answer(client.request("/"))
+                assert (answer.headers["content-length"], answer.body != b"") == (length, True)
+            with H1(fake) as client:
+                client.ask("/")
+                with pytest.raises(EOFError):  # the connection closes before the body is whole
+                    client.answer()
+            asked = [told for told in fake.journal.exchanges if told.moment == "request"]
+            assert [told.facts.get("app_error") for told in asked] == [None, None]
+            assert [told.facts["status"] for told in asked] == [given.get("status", 200)] * 2
+            assert not caplog.records
+            fake.raise_errors()
+
+    def test_an_app_that_tells_a_wrong_length_itself_is_blamed(self, caplog):
+        async def app(scope, receive, send):
+            if scope["type"] == "http":
+                await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+                await send({"type": "http.response.body", "body": b"hello"})
+
+        with FakeHTTP(app=app, tls="none") as fake, H1(fake) as client:
+            client.ask("/")
+            with pytest.raises((EOFError, ConnectionResetError)):
+                client.answer()
+            assert "Content-Length" in fake.journal.exchanges[-1].facts["app_error"]
+            assert "the app has failed" in caplog.text
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"Content-Length": "x"}, {"content-length": "-1"}, {"content-length": ["5", "6"]}, {"content-length": ""},
+            {"transfer-encoding": "gzip"}, {"transfer-encoding": "gzip, chunked"}, {"TE": "gzip"},
+        ],
+    )  # fmt: skip
+    def test_what_one_version_of_http_cannot_send_does_not_load(self, headers):
+        with pytest.raises(ScenarioError, match="RFC 9110 §8.6|RFC 9112 §6.1|RFC 9113 §8.2.2"):
+            rules(one("request", headers=headers))

@@ -152,9 +152,12 @@ def _headers(value: object) -> tuple[tuple[str, str], ...]:
                 raise refuse(
                     f"header values without line ends and other control characters, and without spaces around them, not {one!r}"
                 )
-            if fault := limits.field_fault(str(one)):
+            if fault := limits.field_fault(name, str(one)):
                 raise refuse(fault)
             found.append((name, str(one)))
+    lengths = [one for name, one in found if name.lower() == "content-length"]
+    if len(lengths) > 1:
+        raise refuse(f"one content-length (RFC 9110 §8.6), not {', '.join(lengths)}")
     return tuple(found)
 
 

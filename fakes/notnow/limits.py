@@ -27,6 +27,13 @@ JOINERS = "\u200c\u200d"  # in names in Persian, say, and between the parts of a
 _LIVE = re.compile(r"\{[^{}]*\}")
 _ORIGIN = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]{1,5})?")  # RFC 6454 §6.2
 
+# Of header fields that decide where an answer ends: the values that both versions of HTTP can send, and the sentence.
+FORMS = {
+    "content-length": (re.compile(r"[0-9]{1,18}"), "content-length as a number of bytes (RFC 9110 §8.6)"),
+    "transfer-encoding": (re.compile(r"(?i:chunked)"), "chunked as the one transfer-encoding (RFC 9112 §6.1)"),
+    "te": (re.compile(r"(?i:trailers)"), "trailers as the one value of te (RFC 9113 §8.2.2)"),
+}
+
 
 def idna_name(name: str) -> str:
     """A host name in ASCII, as certificates and clients have it (RFC 5890). Raises UnicodeError if there is none."""
@@ -68,8 +75,11 @@ def altsvc_fault(value: str) -> str | None:
     return None if len(value) <= FRAME - 2 * HOST else f"at most {FRAME - 2 * HOST} octets: it is one frame"
 
 
-def field_fault(value: str) -> str | None:
-    """Why a header field of HTTP cannot have this value, as it is sent (RFC 9110 §5.5)."""
+def field_fault(name: str, value: str) -> str | None:
+    """Why a header field of an answer cannot have this value, as it is sent (RFC 9110 §5.5)."""
+    form = FORMS.get(name.lower())
+    if form is not None and not form[0].fullmatch(_LIVE.sub("1", value)):
+        return f"{form[1]}, not {name} = {value!r:.80}"
     try:
         value.encode("latin-1")
     except UnicodeEncodeError:

@@ -14,7 +14,7 @@ from notnow.events import Asked
 from notnow.servers import _guests
 from notnow.servers._wire import Over
 from notnow.servers.http.echo import no_tunnel
-from notnow.servers.http.stack import Gone, encoded
+from notnow.servers.http.stack import Gone, encoded, failures
 
 if TYPE_CHECKING:
     from notnow.servers.http.stack import Headers
@@ -35,6 +35,7 @@ class Call:
         self._messages = 0  # that the app has sent
         self._told = False  # the app knows that the request is complete
         self._invited = False  # the client has been told to send its body
+        self._measured = False  # a rule says how long the answer of the app is
         self._left = False  # the app knows that the client has gone
         self._started = self._ended = self._swallows = False
 
@@ -136,9 +137,19 @@ class Call:
         elif message["type"] == "http.response.body":
             if not self._started:
                 raise RuntimeError("the app has sent a body before http.response.start")
-            await self.stream.write(bytes(message.get("body", b"")), self._drip)
-            if not message.get("more_body", False):
+            await self._write(bytes(message.get("body", b"")))
+            if not self._swallows and not message.get("more_body", False):
                 await self._close()
+
+    async def _write(self, body: bytes) -> None:
+        """A piece of the body. One that is longer than the length that a rule has told is no fault of the app."""
+        try:
+            await self.stream.write(body, self._drip)
+        except failures:
+            if not self._measured:
+                raise
+            self._swallows = True
+            await self.stream.break_off()
 
     async def _head(self, status: int, headers: Headers) -> None:
         """The answer is ready: rules may look at it."""
@@ -168,6 +179,7 @@ class Call:
             return
         names = {name for name, _ in encoded(instead.headers)}
         if instead.body is None and instead.status is None:
+            self._measured = b"content-length" in names
             kept = [header for header in given if header[0] not in names]
             await self.stream.start(status, kept + encoded(instead.headers))
             return

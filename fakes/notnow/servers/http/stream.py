@@ -217,9 +217,13 @@ class Stream:
                 await self.end()
             else:
                 await self._respond_whole(status, headers, shown)
-        except failures:  # more than its content-length has promised: the connection has to say so
-            self.connection.closing = True
-            await self._ended(waiting=True)
+        except failures:  # more than its content-length has promised
+            await self.break_off()
+
+    async def break_off(self) -> None:
+        """HTTP/1.1 cannot send what goes beyond the content-length that was told: its connection closes behind the head."""
+        self.connection.closing = True
+        await self._ended(waiting=True)
 
     def _is_tunnel(self, status: int) -> bool:
         """A 2xx to CONNECT has no body, and a tunnel behind it (RFC 9110 §9.3.6): it leads nowhere, and is closed."""
