@@ -291,6 +291,15 @@ def test_check_prints_a_warning_and_leaves_the_exit_code_at_0(own: Path) -> None
     assert result.stderr.startswith(f"{file}:5: warning: phase[0].rule[0].chance: found '0%': this rule never acts; ")
 
 
+def test_check_makes_safe_what_a_file_says(tmp_path: Path) -> None:
+    file = tmp_path / "other\u202e.toml"
+    file.write_text('protocol = "smtp"\n"a\\u001b[31m\\u202e" = 1\n')
+    result = run("check", str(file))
+    assert result.exit_code == 2
+    assert "\\x1b[31m\\u202e" in result.stderr
+    assert result.stderr.replace("\n", "").isprintable()
+
+
 def test_check_of_a_directory_is_of_all_in_it(own: Path) -> None:
     (own / "mine" / "broken.toml").write_text(BROKEN)
     result = run("check", str(own))

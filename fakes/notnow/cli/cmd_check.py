@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from notnow.errors import Problem, ScenarioError
+from notnow.terminal import safe
 
 if TYPE_CHECKING:
     from notnow.scenario import Scenario
@@ -33,12 +34,12 @@ def command(ctx: click.Context, files: Sequence[str]) -> None:
         try:
             scenario = _load(file)
             for problem in scenario.warnings:
-                click.echo(str(problem), err=True)
-            click.echo(f"{file}: ok ({_size(scenario)})")
+                click.echo(safe(str(problem)), err=True)
+            click.echo(f"{safe(str(file))}: ok ({_size(scenario)})")
         except ScenarioError as error:
             bad = True
             for problem in error.problems:
-                click.echo(str(problem), err=True)
+                click.echo(safe(str(problem)), err=True)
     ctx.exit(2 if bad else 0)
 
 
