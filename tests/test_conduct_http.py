@@ -697,7 +697,7 @@ FAULTS = st.sampled_from(
         one("request", every=3, close="reset"),
         one("request", every=2, reset_stream="REFUSED_STREAM"),
         one("request", every=3, goaway={"code": "NO_ERROR", "last": "previous"}),
-        one("request", every=2, origin=[f"https://{B}", "https://"]),
+        one("request", every=2, origin=[f"https://{B}", "https://other.test:8443"]),
         one("request", every=4, stall=True),
         one("request", after_bytes=3, status=413),
         one("response", every=2, altsvc='h2=":1"'),

@@ -237,9 +237,7 @@ class TestLeaks:
             assert fake._living.run(tasks()) == 0
             assert not fake._tasks
             gc.collect()
-            sessions = [
-                o for o in gc.get_objects() if isinstance(o, Session) and getattr(o, "record", None) is not None
-            ]
+            sessions = [o for o in gc.get_objects() if type(o) is Session and getattr(o, "record", None) is not None]
             assert len([s for s in sessions if s.fake is fake]) <= 1  # the loop's last timer may hold one
 
     def test_a_manual_clock_outlives_its_fakes(self):

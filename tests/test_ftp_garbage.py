@@ -772,7 +772,7 @@ class TestLeaks:
             assert fake.ports == {fake.port}
 
             def alive() -> list[Session]:
-                return [o for o in gc.get_objects() if isinstance(o, Session) and vars(o).get("fake") is fake]
+                return [o for o in gc.get_objects() if type(o) is Session and vars(o).get("fake") is fake]
 
             until = time.monotonic() + 5
             while len(alive()) > 1 and time.monotonic() < until:

@@ -612,9 +612,7 @@ class TestLeaks:
 
             def alive() -> list[object]:
                 return [
-                    o
-                    for o in gc.get_objects()
-                    if isinstance(o, (HTTPConnection, Stream)) and vars(o).get("fake") is fake
+                    o for o in gc.get_objects() if type(o) in (HTTPConnection, Stream) and vars(o).get("fake") is fake
                 ]
 
             for _ in range(100):

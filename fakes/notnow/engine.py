@@ -462,7 +462,7 @@ class Engine:
         if name in TIMES:
             span, unit = name.split(".")
             quota = choice.quota or Quota()
-            left = None if self._ends is None else self._ends - choice.at
+            left = 0.0 if self._ends is None else self._ends - choice.at
             seconds = {"left": left, "wait": quota.wait, "reset": quota.reset}[span]
             return "" if seconds is None else self._said(max(0.0, seconds + choice.at - now), unit, now)
         if name == "remaining":

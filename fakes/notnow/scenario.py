@@ -156,8 +156,12 @@ class _Loader:
         return replace(scenario, phases=phases, warnings=tuple(sorted(self.warnings, key=lambda p: p.line or 0)))
 
     def _caps_of_zero(self, raw: Mapping[str, Any], values: Mapping[str, Any], settled: Mapping[str, Any]) -> None:
-        """Report a knob that was given as 0 where it is how many may be in: then nobody ever is."""
-        over = {value for value in _values_of(raw, "over") if isinstance(value, str)}
+        """Report a knob that was given as 0 where it is how many may be in: then nobody ever is.
+
+        A quota of 0 in a time is something else: one that is used up.
+        """
+        caps = (table["over"] for table in _tables_with(raw, "over") if "within" not in table)
+        over = {value for value in caps if isinstance(value, str)}
         for name in values:
             if f"{{{name}}}" in over and settled.get(name) == 0:
                 found = f"knob {name!r} is 0, with which nobody is ever let in"
@@ -266,10 +270,10 @@ sys.modules[__name__].__class__ = _Callable
 __all__ = ["Phase", "Rule", "Scenario", "load", "loads"]
 
 
-def _values_of(raw: object, key: str) -> Iterator[object]:
-    """What a key has for values, wherever it is in a document."""
-    if isinstance(raw, Mapping):
-        yield from (value for name, value in raw.items() if name == key)
+def _tables_with(raw: object, key: str) -> Iterator[Mapping[str, Any]]:
+    """The tables that have a key, wherever they are in a document."""
+    if isinstance(raw, Mapping) and key in raw:
+        yield raw
     below = raw.values() if isinstance(raw, Mapping) else raw if isinstance(raw, list) else ()
     for one in below:
-        yield from _values_of(one, key)
+        yield from _tables_with(one, key)

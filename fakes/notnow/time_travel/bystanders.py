@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from notnow.time_travel import watchdogs
+from notnow.time_travel.frames import current_frames
 from notnow.time_travel.parties import real_monotonic
 
 RESTED = 0.02  # real seconds without a sign of life after which a thread is at rest
@@ -75,7 +76,7 @@ class Bystanders:
 
     def _others(self, parties: Collection[int]) -> Iterator[tuple[int, FrameType]]:
         own = threading.get_ident()
-        for ident, frame in sys._current_frames().items():
+        for ident, frame in current_frames().items():
             if ident not in parties and ident != own and not self.lives_in_real_time(ident, frame):
                 yield ident, frame
 
@@ -114,7 +115,7 @@ def native_of(ident: int) -> int:
 
 def where(ident: int) -> str:
     """A thread's name, and its place in the code that is not the standard library's."""
-    thread, frame = thread_of(ident), sys._current_frames().get(ident)
+    thread, frame = thread_of(ident), current_frames().get(ident)
     name = thread.name if thread is not None else f"thread {ident}"
     if frame is None:
         return name

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 from notnow.time_travel.bystanders import thread_of
+from notnow.time_travel.frames import current_frames
 from notnow.time_travel.parties import Party
 from notnow.units import show
 
@@ -18,7 +18,7 @@ LINES = 12  # frames of each thread, the innermost
 
 def story(parked: Sequence[Party], now: float) -> str:
     """Who waits where, thread by thread."""
-    frames = sys._current_frames()
+    frames = current_frames()
     stacks = "\n\n".join(f"{party.name} waits here:\n{_stack(frames.get(party.ident))}" for party in parked)
     others = [thread for ident in frames if (thread := thread_of(ident)) is not None and thread.daemon is False]
     waiting = {party.ident for party in parked}

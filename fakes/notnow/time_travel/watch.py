@@ -14,6 +14,7 @@ from collections.abc import Collection
 from pathlib import Path
 from types import FrameType
 
+from notnow.time_travel.frames import current_frames
 from notnow.time_travel.parties import Party, Wait, real_monotonic
 
 GRACE = 0.5  # real seconds without work after which a thread must be blocked in a call that is not seen
@@ -34,7 +35,7 @@ class Sample:
 
     def __init__(self, party: Party) -> None:
         self.at = real_monotonic()
-        frame = sys._current_frames().get(party.ident)
+        frame = current_frames().get(party.ident)
         self.place = (id(frame), frame.f_lasti if frame else 0)
         self.effort = _effort(party)
 
@@ -65,7 +66,7 @@ def idle(party: Party) -> float:
 
 def place(party: Party) -> str | None:
     """Where a party is just now; None if it must not be hurried there."""
-    frame = sys._current_frames().get(party.ident)
+    frame = current_frames().get(party.ident)
     if frame is None or _excused(frame):
         return None
     code = frame.f_code
@@ -74,7 +75,7 @@ def place(party: Party) -> str | None:
 
 def waits_for_work(party: Party) -> bool:
     """True for a thread of a pool that has nothing to do."""
-    frame = sys._current_frames().get(party.ident)
+    frame = current_frames().get(party.ident)
     return frame is not None and (frame.f_globals.get("__name__"), frame.f_code.co_name) in _QUEUES
 
 

@@ -15,6 +15,7 @@ from notnow.errors import FastForwardError
 from notnow.time_travel import deadlock, watch
 from notnow.time_travel.bystanders import Bystanders, thread_of, waits_with_timeout, where
 from notnow.time_travel.clock import WorldClock
+from notnow.time_travel.frames import current_frames
 from notnow.time_travel.parties import (
     Ended,
     FileWait,
@@ -330,7 +331,7 @@ class World:
             adopted = [(key, party) for key, party in self._parties.items() if party.adopted and party.wait is None]
         if not adopted:
             return False
-        alive = sys._current_frames()
+        alive = current_frames()
         for key, party in adopted:
             if party.ident not in alive:
                 self._leave(key, party)
