@@ -180,7 +180,7 @@ def test_what_we_override_is_what_we_mean_to():
         # its parts
         "abstracted_fs", "active_dtp", "authorizer", "passive_dtp",
         # its commands
-        "flush_account", "ftp_ABOR", "ftp_CWD", "ftp_LIST", "ftp_MFMT", "ftp_NLST", "ftp_PASV", "ftp_QUIT", "ftp_TYPE", "_make_epasv", "_on_dtp_close",
+        "flush_account", "ftp_ABOR", "ftp_CWD", "ftp_LIST", "ftp_MFMT", "ftp_NLST", "ftp_PASV", "ftp_QUIT", "ftp_REIN", "ftp_TYPE", "_make_epasv", "_on_dtp_close",
     }  # fmt: skip
 
 

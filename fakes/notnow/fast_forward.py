@@ -94,6 +94,7 @@ class FastForward:
         stack.callback(self._release, world)
         self._clock.world = worlds.current = world
         client.install(stack)
+        world.drive()
         stack.callback(world.close)  # before anything is put back, so that nobody meets half of it
 
     def _release(self, world: World) -> None:

@@ -225,7 +225,8 @@ def test_lftp_loses_an_upload_that_it_resumes(data: str, tmp_path: Path) -> None
     with FakeFTP(HERE / "scenarios" / "cut-late.toml", bytes=100_000, data=data) as fake:
         job = Job(fake.host, fake.port, fake.ca_file, tmp_path, "put", "up.bin", tries=5)
         with clients.started(*lftp(job), folder=tmp_path):
-            fake.wait_for(lambda _: _ends(fake) == [125, 226], PATIENCE)
+            # 125 or 150: which comes first is a race, STOR or the data connection.
+            fake.wait_for(lambda _: _ends(fake) in ([125, 226], [150, 226]), PATIENCE)
         fake.settle()
         assert offsets(fake) == [0, 100_000]
         fake.assert_no_partial_files()

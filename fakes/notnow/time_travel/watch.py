@@ -27,6 +27,8 @@ _EXCUSED = frozenset({"notnow.servers._runner", "pdb", "bdb"})
 # Where the threads of pools wait for work; the queue of a pool from before is not seen.
 _QUEUES = frozenset({("concurrent.futures.thread", "_worker"), ("multiprocessing.pool", "worker")})
 
+LOOK = 0.05  # real seconds of idleness that one look can tell of
+
 Name = tuple[str, int]
 
 
@@ -34,7 +36,8 @@ class Sample:
     """How much a thread had worked when it was looked at."""
 
     def __init__(self, party: Party) -> None:
-        self.at = real_monotonic()
+        self.at = self.seen = real_monotonic()
+        self.quiet = 0.0
         frame = current_frames().get(party.ident)
         self.place = (id(frame), frame.f_lasti if frame else 0)
         self.effort = _effort(party)
@@ -61,7 +64,10 @@ def idle(party: Party) -> float:
     if not isinstance(before, Sample) or now.worked_since(before):
         party.watched = now
         return 0.0
-    return now.at - before.at
+    # A driver that could not look for long has seen nothing: the GIL was held, or the machine was busy or asleep.
+    before.quiet += min(now.at - before.seen, LOOK)
+    before.seen = now.at
+    return before.quiet
 
 
 def place(party: Party) -> str | None:

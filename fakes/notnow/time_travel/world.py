@@ -69,6 +69,8 @@ class World:
         self._stirred = self._rested = real_monotonic()
         self._ticked: float | None = None  # since when real time passes
         self._looks = 0
+        self._ready = _thread.allocate_lock()  # held until everything is in place
+        self._ready.acquire()
         self._driver = threading.Thread(target=self._drive, name="notnow-fast-forward", daemon=True)
 
     # ---- who takes part ------------------------------------------------------------------------
@@ -90,6 +92,11 @@ class World:
         self.bystanders.awake([party.ident])  # a first look, to compare with
         with self.unseen():
             self._driver.start()
+
+    def drive(self) -> None:
+        """Everything is in place: the driver may judge who is idle. To look through a big heap can take a second."""
+        if self._ready.locked():
+            self._ready.release()
 
     def _adopt(self) -> Party | None:
         ident = threading.get_ident()
@@ -300,6 +307,7 @@ class World:
 
     def _drive(self) -> None:
         self._mine.away = 1
+        self._ready.acquire()
         try:
             while not self._closed:
                 self._step()
@@ -528,6 +536,7 @@ class World:
             if not self._closed:
                 self._closed = True
                 self._call()
+        self.drive()
         self._driver.join()
 
     def release(self) -> list[str]:
