@@ -14,8 +14,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from notnow import ManualClock, catalogue
+from notnow import ManualClock
 from notnow.journal import Exchange
+from notnow.language import catalogue
 
 SPEED = 200  # for scenarios in which the fake itself is slow: a client's time-out is real
 SEED = 7

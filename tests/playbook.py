@@ -15,11 +15,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from notnow import actions, catalogue, events
-from notnow.actions import Alert, Certify, Close, EndData, Hang, Script, Wait, Watch
-from notnow.engine import Engine
-from notnow.events import Answered, Closed, Ended, Event, Heard, Hello, Known, Left, Reached, Tick
-from notnow.scenario import Scenario, loads
+from notnow.engine.actions import Alert, Certify, Close, EndData, Hang, Script, Wait, Watch
+from notnow.engine.engine import Engine, actions, events
+from notnow.engine.events import Answered, Closed, Ended, Event, Heard, Hello, Known, Left, Reached, Tick
+from notnow.language import catalogue
+from notnow.language.loading import Scenario, loads
 
 __all__ = [
     "BYE", "NO", "SILENT", "SORRY", "Alert", "Answered", "Asked", "Certify", "Close", "Closed", "EndData", "Ended", "Hang", "Heard", "Hello", "Known", "Left",

@@ -9,7 +9,7 @@ import struct
 import traceback
 from typing import Self
 
-from notnow.servers._fake import Fake
+from notnow.servers.base.fake import Fake
 
 PATIENCE = 20.0  # real seconds after which a socket gives up: only a bug takes as long
 

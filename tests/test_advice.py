@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from notnow import FakeFTP
-from notnow.advice import ONLY, SYNONYMS
 from notnow.errors import Problem, ScenarioError
-from notnow.grammar import DATA_ENDINGS, FAULT_KEYS, PER, SHAPES, SINCE, TABLES, TLS_MODES, Expect, Server
-from notnow.moments import MOMENTS, PROTOCOLS
-from notnow.scenario import loads
+from notnow.language.advice import ONLY, SYNONYMS
+from notnow.language.grammar import DATA_ENDINGS, FAULT_KEYS, PER, SHAPES, SINCE, TABLES, TLS_MODES, Expect, Server
+from notnow.language.loading import loads
+from notnow.language.moments import MOMENTS, PROTOCOLS
 from playbook import document, phase, rule
 
 OF_A_MOMENT = {"smtp": "mail", "ftp": "retr", "http": "request"}

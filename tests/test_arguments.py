@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 
 from notnow import FakeFTP, FakeHTTP, FakeSMTP, ManualClock, ScenarioError, WaitTimeoutError
-from notnow.conduct.rules import UnknownRuleError
-from notnow.servers._fake import Fake
+from notnow.conduct.rules.rule import UnknownRuleError
+from notnow.servers.base.fake import Fake
 
 WHOLE = [-1, 1.5, "1", True, None, [1], (1, 2)]
 TIMES = ["1 hour", "5x", "soon", "", -1, float("nan"), True, [1], "-5s"]

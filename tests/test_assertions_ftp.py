@@ -9,8 +9,8 @@ import pytest
 
 from ftp_client import Raw, one, port_of, rules, then
 from notnow import FakeFTP, ManualClock
-from notnow.conduct import attempts
-from notnow.conduct.timeline import render, timeline, transcript
+from notnow.conduct.pictures.timeline import render, timeline, transcript
+from notnow.conduct.reading import attempts
 
 NO = "421 Not now, says the test"
 CUT = "426 Connection closed; transfer aborted."

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from notnow import FakeHTTP, ManualClock
-from notnow.conduct.timeline import render, timeline
+from notnow.conduct.pictures.timeline import render, timeline
 from toml_rules import one, rules, then
 
 TLS = '[server]\ntls = "implicit"\n'

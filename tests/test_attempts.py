@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from notnow import ManualClock
-from notnow.conduct.attempts import copies, items, peak, refusals, retries
-from notnow.conduct.timeline import render
+from notnow.conduct.pictures.timeline import render
+from notnow.conduct.reading.attempts import copies, items, peak, refusals, retries
 from notnow.journal import Connection, Exchange, Journal
 
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from notnow import FakeHTTP, FakeSMTP, ManualClock
-from notnow.conduct import attempts
-from notnow.conduct.backoff import analyse, herd, of_retries, shape
+from notnow.conduct.reading import attempts
+from notnow.conduct.reading.backoff import analyse, herd, of_retries, shape
 from toml_rules import one, rules, then
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from notnow import catalogue
 from notnow.errors import ScenarioError
-from notnow.knobs import LIVE
+from notnow.language import catalogue
+from notnow.language.knobs import LIVE
 
 TEXT = 'protocol = "smtp"\n[[phase]]\n[[phase.rule]]\non = "connect"\nreply = "421 mine"\n'
 

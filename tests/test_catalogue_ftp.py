@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from notnow import catalogue
+from notnow.language import catalogue
 from playbook import (
     CLIENT,
     SILENT,

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from notnow import actions, catalogue
-from notnow.actions import GoAway, ResetStream, Respond, Response
+from notnow.engine.actions import GoAway, ResetStream, Respond, Response
+from notnow.engine.engine import actions
+from notnow.language import catalogue
 from playbook import (
     CLIENT,
     Alert,

@@ -17,7 +17,8 @@ import pytest
 
 from http_catalogue_client import Answer, Client
 from http_client import H1, H2
-from notnow import FakeHTTP, ManualClock, catalogue
+from notnow import FakeHTTP, ManualClock
+from notnow.language import catalogue
 
 APACHE = b"""<!DOCTYPE HTML PUBLIC "-//IETF//DTD HTML 2.0//EN">
 <html><head>

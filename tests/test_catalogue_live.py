@@ -13,7 +13,8 @@ from live import SEED, SPEED, UNSEEN, Live, assert_met, promised, unseen, varian
 from live_ftp import FTP
 from live_http import HTTP
 from live_smtp import SMTP
-from notnow import ManualClock, RealClock, catalogue
+from notnow import ManualClock, RealClock
+from notnow.language import catalogue
 
 LIVE: dict[str, Live] = {"smtp": SMTP, "ftp": FTP, "http": HTTP}
 

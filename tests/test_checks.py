@@ -10,12 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from notnow import events
-from notnow.engine import Engine
+from notnow.engine.engine import Engine, events
 from notnow.errors import Problem, ScenarioError
-from notnow.grammar import DATA_ENDINGS, PER, SINCE
-from notnow.moments import MOMENTS, PROTOCOLS, facts_at
-from notnow.scenario import loads
+from notnow.language.grammar import DATA_ENDINGS, PER, SINCE
+from notnow.language.loading import loads
+from notnow.language.moments import MOMENTS, PROTOCOLS, facts_at
 from notnow.units import SIZE_HELP
 from playbook import document, phase, rule, toml
 

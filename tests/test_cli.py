@@ -14,11 +14,12 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
-from notnow import __version__, catalogue
-from notnow.actions import status_line
+from notnow import __version__
 from notnow.cli import COMMANDS, group
+from notnow.engine.actions import status_line
 from notnow.errors import ScenarioError
-from notnow.scenario import load
+from notnow.language import catalogue
+from notnow.language.loading import load
 
 BUILTIN = catalogue.builtin()
 COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9]")

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from notnow.cli import group
-from notnow.conduct import rules
-from notnow.moments import PROTOCOLS
+from notnow.conduct.rules import rule as rules
+from notnow.language.moments import PROTOCOLS
 
 KEYS = ["id", "protocol", "level", "title", "why", "source", "observed", "example"]
 

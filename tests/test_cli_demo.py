@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from notnow import FakeSMTP, ManualClock
 from notnow.cli import demo_senders, group
-from notnow.scenario import loads
+from notnow.language.loading import loads
 
 NEXT = "next: notnow list · notnow serve smtp/overload · notnow demo --source · README"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from notnow import catalogue
 from notnow.cli import _words
-from notnow.scenario import loads
+from notnow.language import catalogue
+from notnow.language.loading import loads
 
 
 def rule(text: str, rest: str = "", head: str = "") -> tuple[str, str]:

@@ -8,8 +8,9 @@ import pytest
 
 from ftp_client import Raw, one, rules
 from notnow import FakeFTP, FakeHTTP, FakeSMTP
-from notnow.servers import _listener, tls
-from notnow.servers._plain import Plain
+from notnow.servers.base import listener as _listener
+from notnow.servers.base import tls
+from notnow.servers.base.transport import Plain
 
 
 def closed() -> socket.socket:

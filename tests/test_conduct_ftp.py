@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from ftp_client import CarefulTransfer, Job, Raw, one, rules, then
 from notnow import FakeFTP, ManualClock
-from notnow.conduct.rules import Run, judge, of_protocol, select
-from notnow.fast_forward import FastForward
+from notnow.conduct.rules.rule import Run, judge, of_protocol, select
 from notnow.journal import Exchange, Journal
+from notnow.time_travel.fast_forward import FastForward
 
 NO = "421 Not now, says the test"
 FULL = "421 There are too many connections from your internet address."

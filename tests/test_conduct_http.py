@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from notnow import FakeHTTP, ManualClock
-from notnow.conduct.rules import Finding, Run, judge, of_protocol, select
-from notnow.fast_forward import FastForward
+from notnow.conduct.rules.rule import Finding, Run, judge, of_protocol, select
 from notnow.journal import TLS, Exchange, Journal
+from notnow.time_travel.fast_forward import FastForward
 from raw_connection import RawConnection
 from toml_rules import one, rules, then
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from notnow import FakeHTTP, FakeSMTP, catalogue, scenario
+from notnow import FakeHTTP, FakeSMTP, scenario
 from notnow.cli import group
 from notnow.errors import ScenarioWarning
-from notnow.scenario import loads
+from notnow.language import catalogue
+from notnow.language.loading import loads
 from playbook import document, phase, rule
 
 NO = "451 no"

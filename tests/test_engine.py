@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notnow.engine import Engine
-from notnow.scenario import loads
+from notnow.engine.engine import Engine
+from notnow.language.loading import loads
 from playbook import (
     BYE,
     NO,

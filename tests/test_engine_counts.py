@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition
 from hypothesis.stateful import rule as step
 
-from notnow.engine import Engine
-from notnow.scenario import loads
+from notnow.engine.engine import Engine
+from notnow.language.loading import loads
 from playbook import (
     BYE,
     NO,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from notnow.compiling import ABORTED
-from notnow.moments import MOMENTS, covering
+from notnow.engine.compiling import ABORTED
+from notnow.language.moments import MOMENTS, covering
 from playbook import (
     BYE,
     NO,

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notnow import actions
+from notnow.engine.engine import actions
+from notnow.engine.store import OverWithin, Quota, Tally
 from notnow.errors import ScenarioError
-from notnow.scenario import loads
-from notnow.store import OverWithin, Quota, Tally
+from notnow.language.loading import loads
 from playbook import Asked, Ended, Known, Opened, Playbook, Playing, Reached, document, phase, playing, rule
 
 TOLD = "{remaining} {wait.seconds} {reset.seconds}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import collections
 
-from notnow.engine import Engine
-from notnow.scenario import loads
-from notnow.store import Mark, Memory, Question, Verdict
+from notnow.engine.engine import Engine
+from notnow.engine.store import Mark, Memory, Question, Verdict
+from notnow.language.loading import loads
 from playbook import BYE, NO, Asked, Close, Closed, Opened, Proceed, Send, Tick, document, phase, rule
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from notnow import FakeSMTP, ManualClock
 from notnow.conduct import expected
-from notnow.grammar import Expect
-from notnow.scenario import Scenario, loads
+from notnow.language.grammar import Expect
+from notnow.language.loading import Scenario, loads
 from smtp_client import MESSAGE, Raw
 
 DOWN = '[[phase]]\nname = "down"\n[[phase.rule]]\non = "connect"\nreply = "421 no"\n'

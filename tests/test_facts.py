@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from notnow import matching
+from notnow.engine.engine import matching
 from notnow.errors import Problem, ScenarioError
-from notnow.facts import FACTS, Comparison, read
-from notnow.moments import CONNECTION_FACTS, MOMENTS, PROTOCOLS
-from notnow.scenario import Scenario, loads
+from notnow.language.facts import FACTS, Comparison, read
+from notnow.language.loading import Scenario, loads
+from notnow.language.moments import CONNECTION_FACTS, MOMENTS, PROTOCOLS
 from notnow.servers.ftp.session import ALIASES
 from notnow.servers.smtp import session as smtp_session
 from playbook import document, rule

@@ -15,8 +15,8 @@ import warnings
 import pytest
 
 from notnow import FakeError, FakeSMTP, ManualClock, RealClock, ScenarioError, WaitTimeoutError
-from notnow.servers import _fake
-from notnow.servers._runner import Runner
+from notnow.servers.base import fake as _fake
+from notnow.servers.base.runner import Runner
 from notnow.servers.smtp.session import Session
 from smtp_client import MESSAGE, Raw, one, rules, then, trusting
 

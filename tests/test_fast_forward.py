@@ -32,8 +32,8 @@ import pytest
 import tenacity
 
 from notnow import FastForwardError, ManualClock
-from notnow.fast_forward import FastForward, FastForwardWarning
 from notnow.time_travel import client, parties, watch, world
+from notnow.time_travel.fast_forward import FastForward, FastForwardWarning
 from notnow.time_travel.parties import Party
 
 try:

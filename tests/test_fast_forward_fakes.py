@@ -21,8 +21,8 @@ import pytest
 import tenacity
 
 from notnow import FakeSMTP, Scenario, WaitTimeoutError
-from notnow.fast_forward import FastForward
-from notnow.scenario import loads
+from notnow.language.loading import loads
+from notnow.time_travel.fast_forward import FastForward
 
 HOUR, DAY = 3600.0, 86_400.0
 

@@ -19,8 +19,8 @@ import tenacity
 
 from ftp_client import one, rules, then
 from notnow import FakeFTP, FakeSMTP
-from notnow.fast_forward import FastForward
 from notnow.servers.ftp.files import filling
+from notnow.time_travel.fast_forward import FastForward
 from notnow.time_travel.parties import real_monotonic
 
 HOUR, DAY = 3600.0, 86_400.0

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from notnow import FakeHTTP
-from notnow.fast_forward import FastForward
+from notnow.time_travel.fast_forward import FastForward
 from toml_rules import one, rules, then
 
 TLS = '[server]\ntls = "implicit"\n'

@@ -32,8 +32,8 @@ import freezegun
 import pytest
 
 from notnow import FakeSMTP, FastForwardError
-from notnow.fast_forward import FastForward
 from notnow.time_travel import bystanders, parties, watchdogs, world
+from notnow.time_travel.fast_forward import FastForward
 
 MINUTE = 60.0
 OLD_POOL = ThreadPoolExecutor(2, thread_name_prefix="old-pool")
@@ -292,7 +292,7 @@ LATE = """
 import sys, warnings
 warnings.simplefilter("ignore")
 from notnow import FastForwardError
-from notnow.fast_forward import FastForward
+from notnow.time_travel.fast_forward import FastForward
 {before}
 try:
     with FastForward() as on:

@@ -13,9 +13,9 @@ from itertools import pairwise
 import pytest
 
 from notnow import FakeSMTP
-from notnow.conduct.rules import Run, judge
-from notnow.conduct.timeline import render
-from notnow.fast_forward import FastForward
+from notnow.conduct.pictures.timeline import render
+from notnow.conduct.rules.rule import Run, judge
+from notnow.time_travel.fast_forward import FastForward
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 SCHEDULE = (30 * MINUTE, 2 * HOUR, 3 * HOUR)  # waits; the last of them again and again

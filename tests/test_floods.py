@@ -20,8 +20,8 @@ from tests.http_client import H1, H2
 
 from notnow import FakeFTP, FakeHTTP, FakeSMTP
 from notnow.bounds import CALM, CANCELLED, ECHO, ENTRIES, NONSENSE, RECIPIENTS, SMTP_LINE
-from notnow.servers import _turns
-from notnow.servers._fake import Fake
+from notnow.servers.base import turns as _turns
+from notnow.servers.base.fake import Fake
 
 pytestmark = pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="a thread's clock is not to be read")
 MOST = 0.1  # seconds of processor time that a neighbour may wait for others

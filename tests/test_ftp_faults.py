@@ -10,7 +10,7 @@ import pytest
 
 from ftp_client import Raw, one, port_of, rules, trusting
 from notnow import FakeFTP, ManualClock
-from notnow.moments import MOMENTS
+from notnow.language.moments import MOMENTS
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

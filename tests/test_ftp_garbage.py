@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from ftp_client import Data, Raw, fds, one, port_of, rules, then, trusting
 from notnow import FakeFTP, ManualClock
 from notnow.journal import LONGEST
-from notnow.servers import _fake
+from notnow.servers.base import fake as _fake
 from notnow.servers.ftp import data as data_module
 from notnow.servers.ftp import session as session_module
 from notnow.servers.ftp.session import Session

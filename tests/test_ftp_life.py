@@ -14,7 +14,8 @@ import pytest
 
 from ftp_client import Raw, one, rules, then, trusting
 from notnow import FakeError, FakeFTP, FakeSMTP, ManualClock, RealClock, ScenarioError, WaitTimeoutError
-from notnow.servers import _fake, by_protocol
+from notnow.servers import by_protocol
+from notnow.servers.base import fake as _fake
 from notnow.servers.ftp.files import filling
 from notnow.servers.ftp.session import Session
 

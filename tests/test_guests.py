@@ -12,7 +12,7 @@ import pytest
 
 from http_client import H1
 from notnow import FakeError, FakeHTTP, FakeSMTP, StartError
-from notnow.servers import _guests
+from notnow.servers.base import guests as _guests
 from smtp_client import MESSAGE, Raw
 
 pytestmark = pytest.mark.usefixtures("each_loop")

@@ -30,7 +30,8 @@ from hypothesis import strategies as st
 
 from http_client import H1, H2, HTTP, PREFACE, frame, one, rules, then
 from notnow import FakeHTTP, RealClock
-from notnow.servers import _fake, _wire
+from notnow.servers.base import connection as _wire
+from notnow.servers.base import fake as _fake
 from notnow.servers.http.connection import HTTPConnection
 from notnow.servers.http.stream import Stream
 

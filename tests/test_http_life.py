@@ -343,7 +343,7 @@ class TestOptions:
 
     def test_patience_with_apps(self):
         """An app has its own time-outs first, so that it is they who tell."""
-        from notnow.servers._runner import PATIENCE
+        from notnow.servers.base.runner import PATIENCE
         from notnow.servers.http.stack import _CONFIG
 
         assert _CONFIG.startup_timeout < fake_module.STARTUP

@@ -31,7 +31,7 @@ from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BufferCompleteError, H2Prot
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
 from hyperframe.frame import DataFrame, HeadersFrame
 
-from notnow.servers._turns import Turn, Turns
+from notnow.servers.base.turns import Turn, Turns
 from notnow.servers.http import floods, stack
 
 HEADERS = [(b":method", b"GET"), (b":path", b"/"), (b":scheme", b"http"), (b":authority", b"a")]

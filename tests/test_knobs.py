@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from notnow.errors import ScenarioError
-from notnow.knobs import coerce, render
-from notnow.scenario import Scenario, loads
+from notnow.language.knobs import coerce, render
+from notnow.language.loading import Scenario, loads
 
 
 def scenario(params: str, rule: str, phase: str = "", **values: Any) -> Scenario:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from notnow import FakeSMTP, ManualClock
-from notnow.conduct.html import svg
-from notnow.conduct.lanes import Picture, picture, strip
-from notnow.conduct.rules import Run
+from notnow.conduct.pictures.html import svg
+from notnow.conduct.pictures.lanes import Picture, picture, strip
+from notnow.conduct.rules.rule import Run
 from smtp_client import CarefulSender, Raw, one, rules, then
 
 REFUSED = one("connect", reply="421 4.3.2 not now")

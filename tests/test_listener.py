@@ -12,7 +12,9 @@ from collections.abc import Callable
 import pytest
 
 from notnow import FakeSMTP, ManualClock, StartError
-from notnow.servers import _listener, _runner, by_protocol
+from notnow.servers import by_protocol
+from notnow.servers.base import listener as _listener
+from notnow.servers.base import runner as _runner
 from smtp_client import MESSAGE, Raw, one, rules, trusting
 
 pytestmark = pytest.mark.usefixtures("each_loop")

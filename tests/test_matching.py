@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notnow import matching
-from notnow.matching import rejects, sieve_fact
+from notnow.engine.engine import matching
+from notnow.engine.matching import rejects, sieve_fact
 
 
 def matches(where: dict[str, object], **facts: object) -> bool:

@@ -10,8 +10,8 @@ import threading
 
 import pytest
 
-from notnow.servers import _peace
-from notnow.servers._peace import in_peace
+from notnow.servers.base import peace as _peace
+from notnow.servers.base.peace import in_peace
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself a Ctrl-C there")
 in_main = pytest.mark.skipif(
@@ -83,7 +83,7 @@ def test_wherever_it_comes_nothing_is_left(fake):
     code = f"""
 import random, signal, sys, threading
 from notnow import FakeFTP, FakeHTTP, FakeSMTP
-from notnow.servers._runner import Runner
+from notnow.servers.base.runner import Runner
 
 def press(*_):
     raise KeyboardInterrupt

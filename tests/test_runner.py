@@ -12,8 +12,8 @@ import warnings
 import pytest
 
 from notnow import FakeSMTP, ManualClock
-from notnow.servers import _runner
-from notnow.servers._runner import Runner
+from notnow.servers.base import runner as _runner
+from notnow.servers.base.runner import Runner
 from smtp_client import Raw, one, rules
 
 KINDS = [

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 import notnow
-from notnow import catalogue, grammar
 from notnow.errors import ScenarioError
-from notnow.scenario import Scenario, load, loads
+from notnow.language import catalogue, grammar
+from notnow.language.loading import Scenario, load, loads
 
 HEAD = 'protocol = "smtp"\n[[phase]]\nname = "one"\n'  # three lines
 

@@ -12,7 +12,7 @@ from email.message import EmailMessage
 import pytest
 
 from notnow import FakeSMTP, ManualClock
-from notnow.moments import MOMENTS
+from notnow.language.moments import MOMENTS
 from smtp_client import MESSAGE, Raw, one, plain, rules, then, trusting
 
 pytestmark = pytest.mark.usefixtures("each_loop")

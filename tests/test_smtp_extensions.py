@@ -338,7 +338,7 @@ def test_a_scripted_354_at_data_is_no_answer_to_a_chunk() -> None:
 
 
 def test_the_reader_sees_bdat_and_its_reply() -> None:
-    from notnow.conduct.timeline import transcript
+    from notnow.conduct.pictures.timeline import transcript
 
     with FakeSMTP() as fake, Raw(fake).hello() as raw:
         begin(raw)
@@ -490,7 +490,7 @@ def test_a_scripted_235_logs_in() -> None:
 
 @pytest.mark.parametrize(("on", "pipelined"), [("data", b""), ("mail", f"{MAIL}\r\n{RCPT}\r\n".encode())])
 def test_a_chunk_that_left_with_its_command_is_held_against_nobody(on: str, pipelined: bytes) -> None:
-    from notnow.conduct.rules import Run, judge
+    from notnow.conduct.rules.rule import Run, judge
 
     with FakeSMTP(rules(one(on, reply=NO))) as fake, Raw(fake).hello() as raw:
         raw.send((pipelined or f"{MAIL}\r\n{RCPT}\r\n".encode()) + chunk(MESSAGE, last=True))

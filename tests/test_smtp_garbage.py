@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from notnow import FakeSMTP, ManualClock
 from notnow.journal import LONGEST
-from notnow.servers import _fake
+from notnow.servers.base import fake as _fake
 from smtp_client import MESSAGE, Raw, one, rules, trusting
 
 pytestmark = pytest.mark.usefixtures("each_loop")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from notnow.store import (
+from notnow.engine.store import (
     After,
     AfterFor,
     Always,

@@ -16,17 +16,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from notnow import FakeFTP, FakeHTTP, FakeSMTP, ManualClock, catalogue, pytest_report
+from notnow import FakeFTP, FakeHTTP, FakeSMTP, ManualClock, pytest_report
 from notnow.cli import Refused, _lines
 from notnow.cli._judged import print_report
 from notnow.cli._page import Page
 from notnow.cli._views import LinesView
-from notnow.conduct import html, verdict
-from notnow.conduct.report import Client, Report, write_json, write_junit
-from notnow.conduct.rules import Run, judge
-from notnow.conduct.timeline import render
+from notnow.conduct.pictures import html, verdict
+from notnow.conduct.pictures.report import Client, Report, write_json, write_junit
+from notnow.conduct.pictures.timeline import render
+from notnow.conduct.rules.rule import Run, judge
 from notnow.errors import WaitTimeoutError
 from notnow.journal import TLS, Journal
+from notnow.language import catalogue
 from notnow.terminal import by_direction, isolated, safe, safe_lines
 
 ESC, OSC, C1, BIDI = "\x1b[31mRED", "\x1b]0;owned\x07", "\x9b2J", "\u202egnp.exe\u2066"

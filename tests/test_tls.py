@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from notnow import FakeSMTP, ManualClock
-from notnow.servers import tls
-from notnow.servers.tls import Shown, choose, context, covers
+from notnow.servers.base import tls
+from notnow.servers.base.tls import Shown, choose, context, covers
 from smtp_client import Raw, one, rules, then, trusting
 
 pytestmark = pytest.mark.usefixtures("each_loop")

@@ -18,9 +18,9 @@ import smtp_client
 from handshake import Handshake, in_pieces
 from notnow import FakeFTP, ManualClock
 from notnow.servers import by_protocol
-from notnow.servers._fake import Fake
-from notnow.servers._plain import HIGH, Plain
-from notnow.servers._wire import handshake_in
+from notnow.servers.base.connection import handshake_in
+from notnow.servers.base.fake import Fake
+from notnow.servers.base.transport import HIGH, Plain
 from notnow.servers.ftp.files import filling
 from raw_connection import RawConnection, trusting
 from toml_rules import one, rules

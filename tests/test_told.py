@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from notnow import FakeFTP, FakeHTTP, FakeSMTP, ManualClock
-from notnow.conduct.timeline import render
-from notnow.servers._fake import Fake
+from notnow.conduct.pictures.timeline import render
+from notnow.servers.base.fake import Fake
 
 
 def scenario(folder: Path, protocol: str, fault: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notnow.toml_lines import key_lines, line_of, show
+from notnow.language.toml_lines import key_lines, line_of, show
 
 TEXT = '''\
 summary = "one"   # line 1

@@ -18,7 +18,7 @@ import pytest
 import time_machine
 
 from notnow import FakeSMTP, FollowingClock, RealClock, Scenario, true_time
-from notnow.scenario import loads
+from notnow.language.loading import loads
 
 NUMBERS = itertools.count()
 PAST, FUTURE = "2010-01-01T00:00:00Z", "2040-01-01T00:00:00Z"

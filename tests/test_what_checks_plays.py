@@ -14,16 +14,17 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from notnow import FakeFTP, FakeHTTP, FakeSMTP, RealClock, limits
+from notnow import FakeFTP, FakeHTTP, FakeSMTP, RealClock
 from notnow.errors import ScenarioError
-from notnow.facts import FACTS
-from notnow.grammar import ALERTS, DATA_ENDINGS, H2_CODES, TLS_MODES, json_schema
-from notnow.limits import tree_faults
-from notnow.moments import MOMENTS, PROTOCOLS
-from notnow.names import hosts_of
-from notnow.scenario import Scenario, loads
+from notnow.hosts import hosts_of
+from notnow.language import limits
+from notnow.language.facts import FACTS
+from notnow.language.grammar import ALERTS, DATA_ENDINGS, H2_CODES, TLS_MODES, json_schema
+from notnow.language.limits import tree_faults
+from notnow.language.loading import Scenario, loads
+from notnow.language.moments import MOMENTS, PROTOCOLS
+from notnow.servers.base.tls import Shown, context
 from notnow.servers.ftp.files import Files
-from notnow.servers.tls import Shown, context
 from playbook import document, phase, rule
 
 FAKES = {"smtp": FakeSMTP, "ftp": FakeFTP, "http": FakeHTTP}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from notnow import Scenario
-from notnow.scenario import loads
+from notnow.language.loading import loads
 
 
 def one(on: str | list[str], **keys: object) -> str:

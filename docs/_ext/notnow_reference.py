@@ -1,7 +1,7 @@
 """A Sphinx extension that writes the reference pages from the code, so that they cannot fall behind it.
 
-At the start of each build it fills `docs/generated/`: the keys of a scenario file from `notnow.grammar`, the
-moments from `notnow.moments`, a page for each entry of the catalogue from its TOML, and the help of each
+At the start of each build it fills `docs/generated/`: the keys of a scenario file from `notnow.language.grammar`, the
+moments from `notnow.language.moments`, a page for each entry of the catalogue from its TOML, and the help of each
 command. A page whose text has not changed keeps its time stamp, so that only what changed is read again.
 """
 
@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from notnow import catalogue, grammar, units
-from notnow.actions import status_line
+from notnow import units
 from notnow.bounds import BOUNDS
 from notnow.cli import COMMANDS, _words, group
-from notnow.facts import FACTS
-from notnow.moments import CONNECTION_FACTS, MOMENTS, facts_at
-from notnow.scenario import Scenario
+from notnow.engine.actions import status_line
+from notnow.language import catalogue, grammar
+from notnow.language.facts import FACTS
+from notnow.language.loading import Scenario
+from notnow.language.moments import CONNECTION_FACTS, MOMENTS, facts_at
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx

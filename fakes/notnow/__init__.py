@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-host: Host | None = None  # of the fakes of this process; see `notnow.hosting`, which costs more to import than this
+host: Host | None = (
+    None  # of the fakes of this process; see `notnow.servers.base.environment`, which costs more to import than this
+)
 
 if TYPE_CHECKING:
-    from notnow.catalogue import scenario
     from notnow.clock import Clock, FollowingClock, ManualClock, RealClock
     from notnow.errors import (
         FakeError,
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
         StartError,
         WaitTimeoutError,
     )
-    from notnow.hosting import Host
-    from notnow.scenario import Scenario
+    from notnow.language.catalogue import scenario
+    from notnow.language.loading import Scenario
+    from notnow.servers.base.environment import Host
     from notnow.servers.ftp import FakeFTP
     from notnow.servers.http import FakeHTTP
     from notnow.servers.smtp import FakeSMTP
@@ -37,12 +39,12 @@ _HOMES = {
     "ManualClock": "clock",
     "NotNowError": "errors",
     "RealClock": "clock",
-    "Scenario": "scenario",
+    "Scenario": "language.loading",
     "ScenarioError": "errors",
     "ScenarioWarning": "errors",
     "StartError": "errors",
     "WaitTimeoutError": "errors",
-    "scenario": "catalogue",
+    "scenario": "language.catalogue",
 }
 
 

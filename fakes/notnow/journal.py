@@ -18,7 +18,7 @@ from typing import Any, TextIO
 from notnow.bounds import EXCHANGES, TEXT
 from notnow.clock import Clock
 from notnow.errors import unknown
-from notnow.moments import BESIDE, MOMENTS, NO_COMMANDS, covering
+from notnow.language.moments import BESIDE, MOMENTS, NO_COMMANDS, covering
 
 DEFAULT_LIMIT = EXCHANGES
 LONGEST = TEXT

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from notnow import catalogue
-from notnow.knobs import SERVER_OPTIONS
+from notnow.language import catalogue
+from notnow.language.knobs import SERVER_OPTIONS
 from notnow.servers import by_protocol
 
 if TYPE_CHECKING:
     from notnow.clock import Clock
-    from notnow.scenario import Scenario
-    from notnow.servers._fake import Fake
+    from notnow.language.loading import Scenario
+    from notnow.servers.base.fake import Fake
 
 PROTOCOLS = ("smtp", "ftp", "http")
 SCOPES = ("module", "session")  # of the fakes that live longer than a test

@@ -20,14 +20,14 @@ from notnow import __version__
 
 if TYPE_CHECKING:
     from notnow.clock import Clock
-    from notnow.fast_forward import FastForward
+    from notnow.language.loading import Scenario
     from notnow.pytest_markers import Places
-    from notnow.scenario import Scenario
-    from notnow.servers._fake import Fake
-    from notnow.servers._runner import Runner
+    from notnow.servers.base.fake import Fake
+    from notnow.servers.base.runner import Runner
     from notnow.servers.ftp import FakeFTP
     from notnow.servers.http import FakeHTTP
     from notnow.servers.smtp import FakeSMTP
+    from notnow.time_travel.fast_forward import FastForward
 
 SCOPE_ENDINGS = ("_module", "_session")  # of the names of the fixtures that outlive a test
 KEPT = 20  # fakes of a test that have stopped, for its report
@@ -204,7 +204,7 @@ class _Host:
     `before` is the host of a run around this one. `lasting` are the fakes of our own fixtures that outlive a test.
     """
 
-    def __init__(self, config: pytest.Config, before: notnow.hosting.Host | None) -> None:
+    def __init__(self, config: pytest.Config, before: notnow.servers.base.environment.Host | None) -> None:
         self.config, self.before = config, before
         self.item: pytest.Item | None = None
         self.requests: list[pytest.FixtureRequest] = []  # of the fixtures that are being set up, the innermost last
@@ -362,7 +362,7 @@ def _warn_of_idle_markers(item: pytest.Item) -> None:
 
 def _started(config: pytest.Config, fake: Fake, path: Path) -> Fake:
     if _runner not in config.stash:  # keep the thread for the tests that follow
-        from notnow.servers._runner import Runner
+        from notnow.servers.base.runner import Runner
 
         config.stash[_runner] = Runner.acquire()
     fake.find = lambda name, **knobs: _places(config).find(path, name, knobs)
@@ -469,7 +469,7 @@ fake_http_module, fake_http_session = _lasting("http", "module"), _lasting("http
 @pytest.fixture
 def fast_forward(request: pytest.FixtureRequest) -> Iterator[FastForward]:
     """Waits in the test's process advance scenario time instead; `.clock` is the clock of the test's fakes."""
-    from notnow.fast_forward import FastForward
+    from notnow.time_travel.fast_forward import FastForward
 
     with FastForward() as world:
         request.node.stash[_clock] = world.clock

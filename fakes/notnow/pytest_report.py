@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from notnow.clock import Clock, RealClock
-from notnow.conduct.timeline import render
-from notnow.servers._fake import Fake
+from notnow.conduct.pictures.timeline import render
+from notnow.servers.base.fake import Fake
 
 if TYPE_CHECKING:
     import pytest

@@ -15,7 +15,7 @@ from tests.bench.processes import module
 from tests.bench.table import Bench, Row, Target
 
 from notnow import FakeSMTP
-from notnow.fast_forward import FastForward
+from notnow.time_travel.fast_forward import FastForward
 
 HALF_HOUR, HOURS, FIVE_DAYS = 1800.0, 3 * 3600.0, 5 * 86_400.0
 WHAT = "a sender's five days under fast_forward"

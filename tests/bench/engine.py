@@ -15,9 +15,9 @@ from pathlib import Path
 from tests.bench.processes import module
 from tests.bench.table import Bench, Row, Target
 
-from notnow.engine import Engine
-from notnow.events import Asked, Closed, Ended, Event, Opened
-from notnow.scenario import loads
+from notnow.engine.engine import Engine
+from notnow.engine.events import Asked, Closed, Ended, Event, Opened
+from notnow.language.loading import loads
 
 RULES = 20
 TARGET = Target("figure", "≤", 10.0)

@@ -35,7 +35,9 @@ from clients import Client, Report
 from tables import Row
 
 from notnow import FakeFTP, FakeHTTP, FakeSMTP, RealClock
-from notnow.conduct import attempts, rules, verdict
+from notnow.conduct.pictures import verdict
+from notnow.conduct.reading import attempts
+from notnow.conduct.rules import rule as rules
 from notnow.journal import Connection, Exchange
 from notnow.units import show, times
 

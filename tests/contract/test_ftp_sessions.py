@@ -30,7 +30,7 @@ from ftp_clients import (
 from tables import Row, pairs, read
 
 from notnow import FakeFTP, ManualClock
-from notnow.conduct import attempts
+from notnow.conduct.reading import attempts
 
 if TYPE_CHECKING:
     from clients import Client

@@ -32,7 +32,7 @@ from ftp_clients import (
 from tables import Row, pairs, read
 
 from notnow import FakeFTP, ManualClock
-from notnow.scenario import loads
+from notnow.language.loading import loads
 
 if TYPE_CHECKING:
     from clients import Client

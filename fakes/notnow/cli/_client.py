@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from notnow.conduct.report import Client
+from notnow.conduct.pictures.report import Client
 
 if TYPE_CHECKING:
     from notnow.cli._serving import Feed
     from notnow.journal import Entry
-    from notnow.servers._fake import Fake
+    from notnow.servers.base.fake import Fake
 
 GRACE = 2.0  # real seconds that a client has for ending when it is asked to, and again when it is told to
 REFRESH = 0.5  # real seconds between two looks at what goes on

@@ -11,17 +11,17 @@ from rich.text import Text
 
 from notnow.cli import _lines, _views
 from notnow.cli._page import Page
-from notnow.conduct import verdict
-from notnow.conduct.lanes import LEGEND, Picture, picture, strip
-from notnow.conduct.report import Report
-from notnow.conduct.rules import of_protocol
-from notnow.conduct.timeline import timeline
+from notnow.conduct.pictures import verdict
+from notnow.conduct.pictures.lanes import LEGEND, Picture, picture, strip
+from notnow.conduct.pictures.report import Report
+from notnow.conduct.pictures.timeline import timeline
+from notnow.conduct.rules.rule import of_protocol
 from notnow.journal import Entry, Exchange
 from notnow.units import show
 
 if TYPE_CHECKING:
-    from notnow.conduct.rules import Verdict
-    from notnow.servers._fake import Fake
+    from notnow.conduct.rules.rule import Verdict
+    from notnow.servers.base.fake import Fake
 
 NAMED = 4  # rules that are named in the last line
 STRIP = 32  # characters of a lane

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from notnow.cli._news import New
+from notnow.hosts import hosts_of, recipes
 from notnow.journal import Connection, Entry, Exchange, Mark
-from notnow.names import hosts_of, recipes
 from notnow.terminal import safe
 from notnow.units import show, show_size
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from notnow.servers._fake import Fake
+    from notnow.servers.base.fake import Fake
 
 Pieces = list[tuple[str, str]]
 MARKS = {"phase": "phase", "play": "plays", "initial": "QUIC Initial"}

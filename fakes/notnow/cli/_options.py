@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 def complete_name(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of scenarios, for the shell."""
-    from notnow import catalogue
+    from notnow.language import catalogue
 
     own = ctx.params.get("own") or ()
     return [CompletionItem(name) for name in catalogue.names(own=own) if name.startswith(incomplete)]

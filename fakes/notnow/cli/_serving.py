@@ -18,7 +18,7 @@ from notnow.servers import by_protocol
 if TYPE_CHECKING:
     from notnow.cli._targets import Target
     from notnow.journal import Entry
-    from notnow.servers._fake import Fake
+    from notnow.servers.base.fake import Fake
 
 MOST_WAITING = 100_000  # journal entries that wait for a reader that is slower than the clients
 BATCH = 5000

@@ -12,7 +12,7 @@ import click
 from notnow.errors import Problem, ScenarioError, unknown
 
 if TYPE_CHECKING:
-    from notnow.scenario import Scenario
+    from notnow.language.loading import Scenario
 
 T = TypeVar("T")
 _NAMED = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=(.+)", re.DOTALL)
@@ -60,7 +60,7 @@ def resolve(
 
 
 def _load(names: Sequence[str], own: Sequence[str]) -> dict[str, Scenario]:
-    from notnow import catalogue
+    from notnow.language import catalogue
 
     pairs = [(match[1], match[2]) if (match := _NAMED.fullmatch(name)) else ("", name) for name in names]
     given = {server for server, _ in pairs if server}

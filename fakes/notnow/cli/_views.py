@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from notnow.servers._fake import Fake
+    from notnow.servers.base.fake import Fake
 
 MOST_PRINTED = 40  # lines at a time that a person could still see go by
 

@@ -1,6 +1,6 @@
 """A scenario in plain words: its phases, its rules, and what a good client does.
 
-The words are made from what the engine plays (`notnow.compiling`), not from the file, so that they cannot
+The words are made from what the engine plays (`notnow.engine.compiling`), not from the file, so that they cannot
 say what is not done.
 """
 
@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from notnow.actions import (
+from notnow.conduct import expected
+from notnow.engine.actions import (
     Action,
     Alert,
     AltSvc,
@@ -31,14 +32,13 @@ from notnow.actions import (
     Watch,
     status_line,
 )
-from notnow.catalogue import is_pattern
-from notnow.compiling import CompiledPhase, Play, compile_phases
-from notnow.conduct import expected
-from notnow.facts import Comparison
-from notnow.grammar import Rule
-from notnow.moments import MOMENTS
-from notnow.scenario import Phase, Scenario
-from notnow.toml_lines import key_lines
+from notnow.engine.compiling import CompiledPhase, Play, compile_phases
+from notnow.language.catalogue import is_pattern
+from notnow.language.facts import Comparison
+from notnow.language.grammar import Rule
+from notnow.language.loading import Phase, Scenario
+from notnow.language.moments import MOMENTS
+from notnow.language.toml_lines import key_lines
 from notnow.units import Span, parse_duration, parse_percent, show, show_size, times
 
 

@@ -12,7 +12,7 @@ from notnow.errors import Problem, ScenarioError
 from notnow.terminal import safe
 
 if TYPE_CHECKING:
-    from notnow.scenario import Scenario
+    from notnow.language.loading import Scenario
 
 
 @click.command("check")
@@ -52,7 +52,7 @@ def _expand(files: Sequence[str]) -> Iterator[Path]:
 
 
 def _load(file: Path) -> Scenario:
-    from notnow.scenario import load
+    from notnow.language.loading import load
 
     if file.is_dir():
         raise ScenarioError([Problem("there is no scenario in this directory", allowed="files *.toml", file=str(file))])

@@ -152,7 +152,7 @@ def _run(seed: int) -> None:
 
 def verdict(act: Act) -> str:
     """One sentence about how it went, from the journal."""
-    from notnow.conduct.attempts import retries
+    from notnow.conduct.reading.attempts import retries
     from notnow.units import show
 
     met, copies = len(act.refusals), len(act.stored)
@@ -210,7 +210,7 @@ def _between(act: Act, start: float) -> str:
 
 
 def _wait_after(act: Act, refused: Connection) -> str:
-    from notnow.conduct.attempts import retries
+    from notnow.conduct.reading.attempts import retries
     from notnow.units import show
 
     delays = (r.delay for r in retries(act.fake.journal) if r.refusal.connection is refused)

@@ -15,7 +15,7 @@ from notnow.cli._options import own_scenarios
 from notnow.errors import Problem, ScenarioError, nearest
 
 if TYPE_CHECKING:
-    from notnow.scenario import Scenario
+    from notnow.language.loading import Scenario
 
 
 @click.command("list")
@@ -50,7 +50,7 @@ def command(pattern: str | None, as_json: bool, own: Sequence[str]) -> None:
 
 def _load(own: Sequence[str]) -> tuple[list[Scenario], list[Problem]]:
     """Every scenario, and what is wrong with those that do not hold: one bad file hides no other."""
-    from notnow import catalogue
+    from notnow.language import catalogue
 
     found: list[Scenario] = []
     problems: list[Problem] = []
@@ -63,7 +63,7 @@ def _load(own: Sequence[str]) -> tuple[list[Scenario], list[Problem]]:
 
 
 def _matches(pattern: str, scenario: Scenario) -> bool:
-    from notnow.catalogue import is_pattern
+    from notnow.language.catalogue import is_pattern
 
     name, word = scenario.name.lower(), pattern.lower()
     if is_pattern(word):

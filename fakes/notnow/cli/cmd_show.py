@@ -12,7 +12,7 @@ from notnow.cli._options import complete_name, own_scenarios
 if TYPE_CHECKING:
     from notnow.cli._page import Page
     from notnow.cli._words import RuleWords
-    from notnow.scenario import Scenario
+    from notnow.language.loading import Scenario
 
 
 @click.command("show")
@@ -32,7 +32,7 @@ def command(name: str, as_toml: bool, own: Sequence[str]) -> None:
       notnow show ./my-scenario.toml
       notnow show smtp/overload --toml > mine.toml     a start for one of your own
     """
-    from notnow import catalogue
+    from notnow.language import catalogue
 
     scenario = catalogue.scenario(name, own=own)
     if as_toml:
@@ -124,7 +124,7 @@ def _try_it(page: Page, scenario: Scenario, own: Sequence[str]) -> None:
 
 def _reach_it(page: Page, scenario: Scenario) -> None:
     """How clients are told where its hosts are, without touching /etc/hosts."""
-    from notnow.names import hosts_of, recipes
+    from notnow.hosts import hosts_of, recipes
 
     if scenario.protocol != "http" or not (hosts := hosts_of(scenario)):
         return

@@ -17,9 +17,9 @@ from notnow.cli._options import complete_name, duration, own_scenarios
 
 if TYPE_CHECKING:
     from notnow.cli._targets import Target
-    from notnow.conduct.report import Client, Report
-    from notnow.conduct.rules import Level, Rule
-    from notnow.servers._fake import Fake
+    from notnow.conduct.pictures.report import Client, Report
+    from notnow.conduct.rules.rule import Level, Rule
+    from notnow.servers.base.fake import Fake
 
 
 LEVELS = ("must", "should", "advice")  # those of the rules, which --help need not load
@@ -138,7 +138,7 @@ def command(
     from notnow.cli import _client, _judged
     from notnow.cli._serving import Feed, running, signals_stop
     from notnow.cli._targets import resolve
-    from notnow.conduct.rules import up_to
+    from notnow.conduct.rules.rule import up_to
 
     words = ctx.meta[CLIENT]
     if not words:
@@ -166,7 +166,7 @@ def command(
 
 def _rules(targets: Sequence[Target], patterns: Sequence[str]) -> list[Rule]:
     """The rules that are to be judged, of the protocols that are played."""
-    from notnow.conduct.rules import UnknownRuleError, of_protocol, select
+    from notnow.conduct.rules.rule import UnknownRuleError, of_protocol, select
 
     protocols = dict.fromkeys(target.scenario.protocol for target in targets)
     among = [rule for protocol in protocols for rule in of_protocol(protocol)]
@@ -203,8 +203,8 @@ def _judge(
     """Before the fakes stop: what they say as they do is no part of the run."""
     from notnow.cli._lines import listening
     from notnow.conduct import expected as expectations
-    from notnow.conduct.report import Report
-    from notnow.conduct.rules import Run, judge
+    from notnow.conduct.pictures.report import Report
+    from notnow.conduct.rules.rule import Run, judge
 
     for fake in fakes:
         with contextlib.suppress(TimeoutError):  # a client in the background that never rests
@@ -216,12 +216,12 @@ def _judge(
 
 def _show(report: Report, *, as_json: bool, verbose: bool, junit: str | None, html: str | None) -> None:
     from notnow.cli import _judged
-    from notnow.conduct.report import write_json, write_junit
+    from notnow.conduct.pictures.report import write_json, write_junit
 
     if junit is not None:
         write_junit(report, junit)
     if html is not None:
-        from notnow.conduct.html import page
+        from notnow.conduct.pictures.html import page
 
         Path(html).write_text(page(report), "utf-8", errors="replace")
     if as_json:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from notnow.conduct import arguments, attempts, backoff
-from notnow.conduct.attempts import TOLERANCE
-from notnow.conduct.timeline import render
+from notnow.conduct import arguments
+from notnow.conduct.pictures.timeline import render
+from notnow.conduct.reading import attempts, backoff
+from notnow.conduct.reading.attempts import TOLERANCE
 from notnow.journal import Connection, Exchange, Journal
 from notnow.terminal import safe_lines
 from notnow.units import seconds, show
 from notnow.units import times as _often
 
 if TYPE_CHECKING:
-    from notnow.scenario import Scenario
+    from notnow.language.loading import Scenario
 
 Bound = float | str | tuple[float | str, float | str]
 SHAPES = ("constant", "linear", "exponential")
@@ -314,7 +315,8 @@ def _new_connection_after(journal: Journal, exchanges: Sequence[Exchange], code:
 
 def _conduct(fake: Assertions, patterns: Sequence[str], level: str) -> None:
     __tracebackhide__ = True
-    from notnow.conduct import rules, verdict
+    from notnow.conduct.pictures import verdict
+    from notnow.conduct.rules import rule as rules
 
     levels, journal = rules.up_to(level), fake.journal
     own = rules.of_protocol(journal.protocol)

@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from notnow.conduct import attempts
 from notnow.conduct.assertions import Assertions
-from notnow.conduct.rules import NOT_EXERCISED, Finding, Rule, Verdict, held
-from notnow.grammar import Expect
+from notnow.conduct.reading import attempts
+from notnow.conduct.rules.rule import NOT_EXERCISED, Finding, Rule, Verdict, held
 from notnow.journal import Journal
+from notnow.language.grammar import Expect
 from notnow.units import show, times
 
 if TYPE_CHECKING:
-    from notnow.scenario import Scenario
+    from notnow.language.loading import Scenario
 
 PROTOCOL = "expect"  # the first part of the ids of these rules
 COMES_BACK = ("retried", "gave_up")  # of no meaning where the client turned to another server instead

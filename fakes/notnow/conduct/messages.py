@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
-from notnow.conduct import arguments, attempts
+from notnow.conduct import arguments
 from notnow.conduct.assertions import Assertions, fail, why_nothing
+from notnow.conduct.reading import attempts
 from notnow.errors import nearest
 from notnow.journal import Exchange
 from notnow.units import times as _often

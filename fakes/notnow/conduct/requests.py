@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from notnow.conduct import attempts
 from notnow.conduct.assertions import Assertions, fail
+from notnow.conduct.reading import attempts
+from notnow.hosts import is_address
 from notnow.journal import Exchange, Journal
-from notnow.names import is_address
 from notnow.units import show
 
 

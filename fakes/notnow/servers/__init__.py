@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from notnow.servers._fake import Fake
+    from notnow.servers.base.fake import Fake
 
 _CLASSES = {"smtp": "FakeSMTP", "ftp": "FakeFTP", "http": "FakeHTTP"}
 

@@ -1,1 +1,1 @@
-"""How `notnow.fast_forward` works inside."""
+"""How `notnow.time_travel.fast_forward` works inside."""

@@ -24,7 +24,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from notnow.journal import Journal
-from notnow.servers._fake import Fake
+from notnow.servers.base.fake import Fake
 from notnow.time_travel import locks, polls, rebinding, refusals, watchdogs
 from notnow.time_travel import world as worlds
 from notnow.time_travel.parties import (

@@ -22,7 +22,7 @@ NEAR = 0.05  # real seconds of silence after which another server of this proces
 FAR = 1.0  # the same for sockets of others that a selector holds: they may be idle, they may be slow
 FOREVER = float("inf")
 # Who waits for the fakes' own loop is served in real time; who is in a debugger is not to be hurried.
-_EXCUSED = frozenset({"notnow.servers._runner", "pdb", "bdb"})
+_EXCUSED = frozenset({"notnow.servers.base.runner", "pdb", "bdb"})
 
 # Where the threads of pools wait for work; the queue of a pool from before is not seen.
 _QUEUES = frozenset({("concurrent.futures.thread", "_worker"), ("multiprocessing.pool", "worker")})

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from pyftpdlib.handlers.ftp.producers import FileProducer
 
-from notnow.actions import DataEnding
-from notnow.servers import _listener, tls
-from notnow.servers._plain import tells_once
+from notnow.engine.actions import DataEnding
+from notnow.servers.base import listener, tls
+from notnow.servers.base.transport import tells_once
 from notnow.servers.ftp.files import NoRoomError, Reader, Writer
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class PassivePort:
 
     def _ready(self) -> None:
         try:
-            sock, address = _listener.accept(self._sock, int(self._sock.family))
+            sock, address = listener.accept(self._sock, int(self._sock.family))
         except OSError:
             return
         if address[0] != self._session.record.client:  # somebody else's, who has guessed the port
@@ -389,7 +389,7 @@ class DataConnection:
         sock = self._sock
         self.session.fake.ports.discard(self._port)
         if how == "reset":
-            _listener.reset(sock)
+            listener.reset(sock)
             return
         if how == "drain":
             self.session.fake.drains.part(sock, b"", self.session.record)

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from notnow.actions import Script
 from notnow.clock import Clock
 from notnow.conduct.files import FileAssertions
+from notnow.engine.actions import Script
 from notnow.errors import Problem, ScenarioError
 from notnow.journal import Connection, Exchange
-from notnow.scenario import Scenario
-from notnow.servers._fake import Fake
-from notnow.servers._listener import Farewells
+from notnow.language.loading import Scenario
+from notnow.servers.base.fake import Fake
+from notnow.servers.base.listener import Farewells
 from notnow.servers.ftp.files import DEFAULT, Content, Files
 from notnow.servers.ftp.session import Session, masked
 

@@ -6,10 +6,10 @@ import hashlib
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
-from notnow import limits
 from notnow.bounds import ENTRIES, KEPT_BODIES
-from notnow.limits import file_path as path
-from notnow.limits import is_clean
+from notnow.language import limits
+from notnow.language.limits import file_path as path
+from notnow.language.limits import is_clean
 from notnow.servers.ftp.content import BLOCK, Node, filling
 from notnow.units import parse_size, show_size
 

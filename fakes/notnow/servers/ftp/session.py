@@ -14,14 +14,14 @@ from typing import Any
 
 from pyftpdlib.exceptions import FilesystemError
 
-from notnow.actions import Script
 from notnow.bounds import FTP_LINE
-from notnow.engine import BEHAVE
-from notnow.events import Answered, Asked, Ended, Known
+from notnow.engine.actions import Script
+from notnow.engine.engine import BEHAVE
+from notnow.engine.events import Answered, Asked, Ended, Known
 from notnow.journal import Exchange
-from notnow.moments import MOMENTS
-from notnow.servers._dialogue import Manner, wire
-from notnow.servers._wire import Over
+from notnow.language.moments import MOMENTS
+from notnow.servers.base.connection import Over
+from notnow.servers.base.dialogue import Manner, wire
 from notnow.servers.ftp.filesystem import MemoryFS, Permissive
 from notnow.servers.ftp.listings import Listings
 from notnow.servers.ftp.transfer import LISTINGS, TRANSFERS, Rest, Transfer, Work
@@ -197,7 +197,7 @@ class Session(Listings):
         self.pre_process_command(line, verb, argument)
 
     def _facts(self, moment: str, verb: str, argument: str) -> dict[str, Any]:
-        """What is known at a command; see `notnow.moments`."""
+        """What is known at a command; see `notnow.language.moments`."""
         facts: dict[str, Any] = {"command": verb}
         if moment in ("user", "pass"):
             facts["user"] = argument if moment == "user" else self.username or None

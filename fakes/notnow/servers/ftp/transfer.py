@@ -10,13 +10,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, cast
 
-from notnow.actions import DataEnding, EndData, Script
-from notnow.engine import BEHAVE
-from notnow.events import Asked, Ended, Heard, Known, Reached
+from notnow.engine.actions import DataEnding, EndData, Script
+from notnow.engine.engine import BEHAVE
+from notnow.engine.events import Asked, Ended, Heard, Known, Reached
 from notnow.journal import Exchange
-from notnow.moments import MOMENTS
-from notnow.servers import tls
-from notnow.servers._dialogue import AS_USUAL, Manner
+from notnow.language.moments import MOMENTS
+from notnow.servers.base import tls
+from notnow.servers.base.dialogue import AS_USUAL, Manner
 from notnow.servers.ftp.data import ActivePort, DataConnection, PassivePort, bound
 from notnow.servers.ftp.files import Reader, Writer
 from notnow.servers.ftp.wire import Wire
@@ -145,7 +145,7 @@ class Transfers(Wire):
         self.fake.feed(Known(self.record.id, {"mode": mode}))
 
     def with_port(self, text: bytes) -> bytes:
-        """A reply with the port of the data connection put in: see `notnow.knobs.LATE`."""
+        """A reply with the port of the data connection put in: see `notnow.language.knobs.LATE`."""
         if b"{p1}" not in text and b"{p2}" not in text and b"{data.port}" not in text:
             return text
         port = self._dtp_acceptor.port if self._dtp_acceptor is not None else self._unopened()

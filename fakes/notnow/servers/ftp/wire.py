@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pyftpdlib.handlers import FTPHandler
 
-from notnow.actions import Script
 from notnow.bounds import FTP_LINE, FTP_WAITING
+from notnow.engine.actions import Script
 from notnow.journal import Connection, Exchange
-from notnow.servers._dialogue import Dialogue
-from notnow.servers._listener import unmapped
-from notnow.servers._turns import Turn
+from notnow.servers.base.dialogue import Dialogue
+from notnow.servers.base.listener import unmapped
+from notnow.servers.base.turns import Turn
 
 if TYPE_CHECKING:
     from notnow.servers.ftp.data import ActivePort, PassivePort

@@ -7,12 +7,12 @@ from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from notnow.actions import Response
-from notnow.conduct.attempts import IDEMPOTENT
-from notnow.engine import BEHAVE
-from notnow.events import Asked
-from notnow.servers import _guests
-from notnow.servers._wire import Over
+from notnow.conduct.reading.attempts import IDEMPOTENT
+from notnow.engine.actions import Response
+from notnow.engine.engine import BEHAVE
+from notnow.engine.events import Asked
+from notnow.servers.base import guests
+from notnow.servers.base.connection import Over
 from notnow.servers.http.echo import no_tunnel
 from notnow.servers.http.stack import Gone, encoded, failures
 
@@ -44,7 +44,7 @@ class Call:
         if isinstance(instead, Response):
             self._instead = instead
         self._swallows, self._drip = instead == (), drip
-        _guests.blame.set(self.fake.guest_failed)
+        guests.blame.set(self.fake.guest_failed)
         try:
             app = no_tunnel if self.stream.head.method == "CONNECT" else self.fake.app
             await app(self._scope(), self.receive, self.send)
@@ -52,11 +52,11 @@ class Call:
         except Over:
             raise
         except BaseException as error:
-            if _guests.is_ours(error):
+            if guests.is_ours(error):
                 raise
             if _is_loss(error):
                 raise Gone from None
-            if any(_guests.strays(error)):
+            if any(guests.strays(error)):
                 self.fake.guest_failed(error)
             await self._failed(error)  # the user's app has: what any server would say
 

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Self, assert_never
 
-from notnow.actions import (
+from notnow.bounds import HTTP_WAITING, STREAMS
+from notnow.engine.actions import (
     Alert,
     AltSvc,
     Certify,
@@ -26,13 +27,12 @@ from notnow.actions import (
     Wait,
     Watch,
 )
-from notnow.bounds import HTTP_WAITING, STREAMS
-from notnow.engine import BEHAVE
-from notnow.events import Heard
+from notnow.engine.engine import BEHAVE
+from notnow.engine.events import Heard
 from notnow.journal import Connection, Exchange
-from notnow.servers._plain import Plain
-from notnow.servers._turns import Turn
-from notnow.servers._wire import Over, Wire
+from notnow.servers.base.connection import Over, Wire
+from notnow.servers.base.transport import Plain
+from notnow.servers.base.turns import Turn
 from notnow.servers.http import frames
 from notnow.servers.http.stack import H2, H11, Closed, Gone, RawData, Switch, Updated, Work
 from notnow.servers.http.stream import Stream

@@ -8,13 +8,13 @@ import ssl
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from notnow import names
-from notnow.actions import Script
+from notnow import hosts as names
 from notnow.conduct.requests import RequestAssertions
+from notnow.engine.actions import Script
 from notnow.errors import StartError
 from notnow.journal import Connection, Exchange
-from notnow.servers import _guests
-from notnow.servers._fake import GRACE, Fake
+from notnow.servers.base import guests
+from notnow.servers.base.fake import GRACE, Fake
 from notnow.servers.http.connection import HTTPConnection
 from notnow.servers.http.echo import echo
 from notnow.servers.http.quic import Silent, UDPTakenError, place
@@ -122,7 +122,7 @@ class FakeHTTP(RequestAssertions, Fake):
             if task.done():
                 task.result()
             if self._strays:
-                raise _guests.verdict(self._strays.pop(), self.name)
+                raise guests.verdict(self._strays.pop(), self.name)
         except BaseException as error:
             task.cancel()
             self._lifespan = None
@@ -132,11 +132,11 @@ class FakeHTTP(RequestAssertions, Fake):
 
     async def _live(self, *asgi: Any) -> None:
         """The app, called for its lifespan. What would end the loop, or would be lost, is kept for whoever starts it."""
-        _guests.blame.set(self.guest_failed)
+        guests.blame.set(self.guest_failed)
         try:
             await self.app(*asgi)
         except BaseException as error:
-            if _guests.is_ours(error) or not any(_guests.strays(error)):
+            if guests.is_ours(error) or not any(guests.strays(error)):
                 raise
             self.guest_failed(error)
 

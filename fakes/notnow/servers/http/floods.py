@@ -19,7 +19,7 @@ from notnow.servers.http import strict
 if TYPE_CHECKING:
     from hpack import HeaderTuple
 
-    from notnow.servers._turns import Turn
+    from notnow.servers.base.turns import Turn
 
 RESET = CALM // CANCELLED  # what a cancelled stream takes of a client's credit; a frame that asks for nothing takes 1
 ANSWER, PIECE = 20, 4  # what an answered request gives back, and a piece of a body in either direction

@@ -40,10 +40,10 @@ from hypercorn.protocol import events
 from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BUFFER_LOW_WATER, BufferCompleteError, H2Protocol, StreamBuffer
 from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError, H11Protocol
 
-from notnow.actions import phrase, status_line
 from notnow.bounds import H1_HEAD, H2_HEAD, WINDOW
-from notnow.servers._turns import UNITS, Turn
-from notnow.servers._wire import Over
+from notnow.engine.actions import phrase, status_line
+from notnow.servers.base.connection import Over
+from notnow.servers.base.turns import UNITS, Turn
 from notnow.servers.http import wellformed
 from notnow.servers.http.floods import ANSWER, PIECE, RESET, Calm, Decoder, Frames
 from notnow.servers.http.strict import FaultyFrame, is_preface, look_at, upgrade_settings

@@ -10,13 +10,13 @@ from email.utils import formatdate
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from notnow.actions import Respond, Response, Script, Watch, status_line
 from notnow.bounds import BODY_WAITING
-from notnow.engine import BEHAVE
-from notnow.events import Answered, Asked, Ended, Heard, Reached
+from notnow.engine.actions import Respond, Response, Script, Watch, status_line
+from notnow.engine.engine import BEHAVE
+from notnow.engine.events import Answered, Asked, Ended, Heard, Reached
 from notnow.journal import Exchange, brief
-from notnow.servers import tls
-from notnow.servers._wire import Over
+from notnow.servers.base import tls
+from notnow.servers.base.connection import Over
 from notnow.servers.http.asgi import Call
 from notnow.servers.http.frames import CODES
 from notnow.servers.http.stack import H2, H11, Gone, Head, Headers, Work, encoded, events, failures
@@ -404,7 +404,7 @@ class Stream:
 
 
 def known(head: Head, connection: HTTPConnection) -> dict[str, Any]:
-    """What rules may ask about a request; see `notnow.moments`."""
+    """What rules may ask about a request; see `notnow.language.moments`."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in head.headers}
     host = hostname(head.authority)
     length = headers.get("content-length", "")

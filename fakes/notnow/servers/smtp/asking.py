@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from notnow.actions import Script
-from notnow.events import Asked, Ended
+from notnow.engine.actions import Script
+from notnow.engine.events import Asked, Ended
 from notnow.journal import Exchange
-from notnow.servers._dialogue import AS_USUAL, Manner, wire
-from notnow.servers._wire import Over
+from notnow.servers.base.connection import Over
+from notnow.servers.base.dialogue import AS_USUAL, Manner, wire
 from notnow.servers.smtp.wire import Wire
 
 

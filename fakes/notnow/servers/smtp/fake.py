@@ -13,13 +13,13 @@ from email import policy
 from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from notnow.actions import Script
 from notnow.bounds import ENVELOPE, KEPT_BODIES
 from notnow.conduct import messages
 from notnow.conduct.messages import MessageAssertions
-from notnow.grammar import Limits
+from notnow.engine.actions import Script
 from notnow.journal import Connection, Exchange
-from notnow.servers._fake import Fake
+from notnow.language.grammar import Limits
+from notnow.servers.base.fake import Fake
 from notnow.servers.smtp.session import Session, masked
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from notnow.bounds import SMTP_LINE, SMTP_MESSAGE
-from notnow.events import Heard, Known
-from notnow.servers._turns import Turn
-from notnow.servers._wire import Over
+from notnow.engine.events import Heard, Known
+from notnow.servers.base.connection import Over
+from notnow.servers.base.turns import Turn
 from notnow.servers.smtp import auth
 from notnow.servers.smtp.transaction import Transactions, announced
 from notnow.servers.smtp.wire import unread
@@ -89,7 +89,7 @@ class Session(Transactions):
         await self.push(f"500 5.5.2 Error: {what}")
 
     def _facts(self, verb: str, moment: str, argument: str | None) -> dict[str, Any]:
-        """What is known at a command; see `notnow.moments`."""
+        """What is known at a command; see `notnow.language.moments`."""
         if moment == "mail":
             address, more = self._path("FROM:", argument)
             self.size = announced(more)

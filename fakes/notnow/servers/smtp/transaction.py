@@ -8,11 +8,11 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from notnow.actions import Watch
 from notnow.bounds import RECIPIENTS, SMTP_MESSAGE
-from notnow.events import Asked, Ended, Heard, Reached
-from notnow.servers._dialogue import AS_USUAL, Manner
-from notnow.servers._wire import Over
+from notnow.engine.actions import Watch
+from notnow.engine.events import Asked, Ended, Heard, Reached
+from notnow.servers.base.connection import Over
+from notnow.servers.base.dialogue import AS_USUAL, Manner
 from notnow.servers.smtp import parameters
 from notnow.servers.smtp.asking import Asking
 from notnow.servers.smtp.body import Body, Chunks, LazyHeaders

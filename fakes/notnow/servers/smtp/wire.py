@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from aiosmtpd.smtp import SMTP
 from aiosmtpd.smtp import Session as SMTPState
 
-from notnow.actions import Script
 from notnow.bounds import SMTP_MESSAGE
-from notnow.events import Ended, Known
+from notnow.engine.actions import Script
+from notnow.engine.events import Ended, Known
 from notnow.journal import Connection, Exchange
-from notnow.servers._dialogue import Dialogue
+from notnow.servers.base.dialogue import Dialogue
 from notnow.servers.smtp.envelope import Transaction
 
 if TYPE_CHECKING:

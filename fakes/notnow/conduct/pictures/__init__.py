@@ -1,0 +1,1 @@
+"""How a run is shown: timeline, lanes, report and page."""

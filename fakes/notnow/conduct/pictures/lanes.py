@@ -1,0 +1,153 @@
+"""A run as a picture to scale: a lane for each connection, with what was said on it and how long its client waited.
+
+What is drawn is decided here; `strip` draws a lane with characters, `notnow.conduct.pictures.html` all of them as SVG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from notnow.conduct.pictures.timeline import outcome
+from notnow.conduct.rules.rule import Run
+from notnow.journal import Connection, Exchange
+
+Kind = Literal["421", "refused", "done"]
+LONGEST = 200  # characters of what is said of a lane
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Something on a lane: a 421, another refusal, or something that came through."""
+
+    at: float
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """From a refusal to that client's next attempt at the same server, which is on the lane `to` (None: not shown)."""
+
+    start: float
+    end: float
+    to: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A connection. Times are scenario seconds since the first one came; `live`: it is still open."""
+
+    who: str
+    start: float
+    end: float
+    live: bool
+    points: tuple[Point, ...]
+    waits: tuple[Wait, ...]
+    outcome: str
+    marked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """All lanes and the seconds that they span. `left_out` connections from the middle of many have none; `phases`
+    are the changes of phase, with their times and servers; `dropped` exchanges were too many for the journals.
+    """
+
+    lanes: tuple[Lane, ...]
+    span: float
+    left_out: int
+    phases: tuple[tuple[float, str, str], ...]
+    dropped: int
+
+
+def picture(run: Run, marked: Collection[Exchange | Connection] = (), *, most: int = 40) -> Picture:
+    """The picture of a run, with at most so many lanes; those with something that is `marked` are marked."""
+    connections = sorted((c for j in run.journals for c in j.connections), key=lambda c: c.index)
+    if not connections:
+        return Picture((), 0.0, 0, (), 0)
+    zero, now = connections[0].opened_at, run.journals[0].clock.now()
+    shown = connections if len(connections) <= most else [*connections[: most // 2], *connections[-(most // 2) :]]
+    waits = _waits(run, zero, {connection: i for i, connection in enumerate(shown)})
+    marks = {id(m) for m in marked}
+    lanes = tuple(_lane(c, zero, now, waits.get(c, ()), marks, named=len(run.journals) > 1) for c in shown)
+    ends = [lane.end for lane in lanes] + [wait.end for lane in lanes for wait in lane.waits]
+    phases = ((m.at - zero, m.server, m.text) for j in run.journals for m in j.marks if m.kind == "phase")
+    span = max(ends)
+    return Picture(
+        lanes,
+        span,
+        len(connections) - len(shown),
+        tuple(sorted(phase for phase in phases if 0 <= phase[0] <= span)),
+        sum(journal.dropped for journal in run.journals),
+    )
+
+
+def _waits(run: Run, zero: float, lanes: dict[Connection, int]) -> dict[Connection, list[Wait]]:
+    found: dict[Connection, list[Wait]] = {}
+    for retry in run.retries:
+        end = retry.attempt.at - zero
+        wait = Wait(end - retry.delay, end, lanes.get(retry.attempt.connection))
+        found.setdefault(retry.refusal.connection, []).append(wait)
+    return found
+
+
+def _lane(
+    connection: Connection, zero: float, now: float, waits: Sequence[Wait], marks: Collection[int], *, named: bool
+) -> Lane:
+    closed, said = connection.closed_at, outcome(connection)
+    return Lane(
+        who=f"{connection.server} #{connection.number}" if named else f"#{connection.number}",
+        start=connection.opened_at - zero,
+        end=(now if closed is None else closed) - zero,
+        live=closed is None,
+        points=tuple(point for x in connection.exchanges if (point := _point(x, zero))),
+        waits=tuple(waits),
+        outcome=said if len(said) <= LONGEST else f"{said[:LONGEST]} …",
+        marked=id(connection) in marks or any(id(x) in marks for x in connection.exchanges),
+    )
+
+
+def _point(exchange: Exchange, zero: float) -> Point | None:
+    at = (exchange.at if exchange.answered_at is None else exchange.answered_at) - zero
+    if exchange.refused:
+        kind: Kind = "421" if 421 in exchange.codes else "refused"
+        return Point(at, kind, f"{exchange.moment}: {exchange.told}")
+    name = through(exchange)
+    return Point(at, "done", name) if name else None
+
+
+def through(exchange: Exchange) -> str:
+    """What came through with an exchange, by its name; empty if nothing did."""
+    facts = exchange.facts or {}
+    if "method" in facts:
+        return f"{exchange.request}: answered" if facts["whole"] else ""
+    if "direction" in facts:
+        return f"{facts['path']}: {facts['direction']}, whole" if facts["whole"] else ""
+    return f"message {facts.get('message_id') or ''} stored".replace("  ", " ") if facts.get("stored") else ""
+
+
+_SIGNS: dict[Kind, str] = {"done": "+", "refused": "!", "421": "x"}  # a later one is drawn over an earlier
+
+
+def strip(lane: Lane, span: float, width: int) -> str:
+    """A lane in so many characters: x a 421, ! another refusal, + something that came through, - open, . waits."""
+    cells = [" "] * width
+
+    def place(at: float) -> int:
+        return min(width - 1, max(0, int(at / span * (width - 1) + 0.5))) if span else 0
+
+    for wait in lane.waits:
+        for i in range(place(wait.start), place(wait.end)):
+            cells[i] = "."
+    for i in range(place(lane.start), place(lane.end) + 1):
+        cells[i] = "-"
+    for kind, sign in _SIGNS.items():
+        for point in lane.points:
+            if point.kind == kind:
+                cells[place(point.at)] = sign
+    return "".join(cells)
+
+
+LEGEND = "x 421, ! refused otherwise, + came through, - connected, . waits"

@@ -1,0 +1,230 @@
+"""The report on one run of a client: what was run, how it went, the verdicts; as plain data and as JUnit XML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from notnow import __version__
+from notnow.conduct.pictures import verdict
+from notnow.conduct.reading import attempts, backoff
+from notnow.conduct.reading.backoff import BackOff, Herd
+from notnow.conduct.rules.rule import Level, Run, Verdict
+from notnow.terminal import safe_lines
+from notnow.units import show
+
+if TYPE_CHECKING:
+    from junitparser import TestCase
+
+Outcome = Literal[
+    "well behaved",
+    "rule broken",
+    "nothing judged",
+    "could not be run",
+    "hung",
+    "died",
+    "never connected",
+    "interrupted",
+]
+BARS = 20  # waits in the picture of a back-off
+EXITS: Mapping[Outcome, int] = {
+    "well behaved": 0,
+    "nothing judged": 0,
+    "rule broken": 1,
+    "could not be run": 3,
+    "hung": 3,
+    "died": 3,
+    "never connected": 3,
+    "interrupted": 130,  # as shells say of Ctrl-C
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client's run: the command, and how it ended.
+
+    `exit` is its own exit code, None where it has none; `signal` the name of the one that it died by; `duration` in
+    real seconds. `hung`: it had to be ended when its time was over. `failure`: why it could not be run.
+    """
+
+    command: tuple[str, ...]
+    exit: int | None = None
+    signal: str | None = None
+    duration: float = 0.0
+    hung: bool = False
+    interrupted: bool = False
+    failure: str = ""
+
+    def __str__(self) -> str:
+        if self.failure:
+            return self.failure
+        took = f"after {show(self.duration)}"
+        if self.hung:
+            return f"was still running {took} (--timeout), and was ended"
+        if self.interrupted:
+            return f"was stopped {took}"
+        return f"died by {self.signal} {took}" if self.signal else f"exited with {self.exit} {took}"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `notnow try` has to say.
+
+    `servers` has for each fake where it listened and what it played; `levels` are those of the rules that a client
+    may not break.
+    """
+
+    client: Client
+    run: Run
+    verdicts: Sequence[Verdict]
+    servers: Sequence[Mapping[str, Any]]
+    speed: float
+    levels: Collection[Level]
+
+    @property
+    def offences(self) -> list[Verdict]:
+        """The broken rules for which the client fails."""
+        return [v for v in self.of("broken") if v.rule.level in self.levels]
+
+    def of(self, outcome: str) -> list[Verdict]:
+        return [v for v in self.verdicts if v.outcome == outcome]
+
+    @property
+    def outcome(self) -> Outcome:
+        client = self.client
+        first: tuple[tuple[object, Outcome], ...] = (
+            (client.failure, "could not be run"),
+            (client.interrupted, "interrupted"),
+            (client.hung, "hung"),
+            (client.signal, "died"),
+            (not any(j.connections for j in self.run.journals), "never connected"),
+            (self.offences, "rule broken"),
+            (not self.of("held") and not self.of("broken"), "nothing judged"),
+        )
+        return next((outcome for holds, outcome in first if holds), "well behaved")
+
+    @property
+    def exit(self) -> int:
+        return EXITS[self.outcome]
+
+    def waits(self) -> dict[str, BackOff]:
+        """How the client's waits grow, for each server that it has come back to."""
+        found = {}
+        for journal in self.run.journals:
+            retries = attempts.retries(journal.since_play())
+            if retries:
+                found[journal.server] = backoff.of_retries(retries)
+        return found
+
+    def herds(self) -> dict[str, Herd]:
+        """Whether its workers come back as one, for each server that has refused some of them together."""
+        found = {}
+        for journal in self.run.journals:
+            refused = {x.connection for x in attempts.refusals(journal.since_play())}
+            if (herd := backoff.herd(journal.connections, refused)) is not None:
+                found[journal.server] = herd
+        return found
+
+    def back_off(self) -> Iterator[tuple[str, list[str]]]:
+        """For each server that the client has come back to, a title, and how its waits grow: in words, and as bars."""
+        herds = self.herds()
+        for name, waits in self.waits().items():
+            lines = [waits.in_words()]
+            if waits.shape is not None and len(waits.gaps) <= BARS:
+                lines += waits.picture()
+            if name in herds:
+                lines.append(herds[name].in_words())
+            yield f"back-off at {name}" if len(self.servers) > 1 else "back-off", lines
+
+    @property
+    def scenarios(self) -> str:
+        return ", ".join(server["scenario"] for server in self.servers)
+
+    @property
+    def zero(self) -> float:
+        """When the first client came, in scenario seconds."""
+        return min((j.connections[0].opened_at for j in self.run.journals if j.connections), default=0.0)
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    client = report.client
+    return {
+        "notnow": __version__,
+        "outcome": report.outcome,
+        "exit": report.exit,
+        "seed": report.servers[0]["seed"],
+        "speed": report.speed,
+        "servers": [{k: v for k, v in server.items() if k != "event"} for server in report.servers],
+        "client": {
+            "command": list(client.command),
+            "exit": client.exit,
+            "signal": client.signal,
+            "duration": round(client.duration, 3),
+            "ended": str(client),
+        },
+        "backoff": {
+            name: {
+                "gaps": [round(gap, 6) for gap in waits.gaps],
+                "shape": waits.shape,
+                "factor": waits.factor,
+                "step": waits.step,
+                "cap": waits.cap,
+                "jitter": round(waits.jitter, 4),
+                "sure": waits.sure,
+                "retry_after": waits.heeds,
+                "words": waits.in_words(),
+            }
+            for name, waits in report.waits().items()
+        },
+        "herds": {name: herd.in_words() for name, herd in report.herds().items()},
+        "verdicts": [verdict.as_dict(one) for one in report.verdicts],
+        "journals": {journal.server: list(journal.as_dicts()) for journal in report.run.journals},
+    }
+
+
+def write_json(report: Report, to: TextIO) -> None:
+    to.write(json.dumps(as_dict(report), indent=2) + "\n")
+
+
+# ---- JUnit XML -----------------------------------------------------------------------------------
+
+
+def write_junit(report: Report, path: str) -> None:
+    """A test case for the client and one for each rule: a rule that was not exercised is skipped, and so is one that
+    was broken and may be, with what proves it.
+    """
+    from junitparser import JUnitXml, TestSuite
+
+    suite = TestSuite(f"notnow try {report.scenarios}")
+    suite.add_property("seed", str(report.servers[0]["seed"]))
+    suite.add_property("command", safe_lines(" ".join(report.client.command)))
+    suite.add_testcases([_client_case(report), *(_case(report, one) for one in report.verdicts)])
+    xml = JUnitXml()
+    xml.add_testsuite(suite)
+    xml.write(path, pretty=True)
+
+
+def _client_case(report: Report) -> TestCase:
+    from junitparser import Error, TestCase
+
+    case = TestCase("client", "notnow.try", round(report.client.duration, 3))
+    if report.exit > 1:
+        case.result = [Error(safe_lines(f"the client {report.client}: {report.outcome}"), report.outcome)]
+    return case
+
+
+def _case(report: Report, one: Verdict) -> TestCase:
+    from junitparser import Failure, Skipped, TestCase
+
+    case = TestCase(one.rule.id, f"notnow.{one.rule.protocol}")
+    if one.outcome == "not exercised":
+        case.result = [Skipped("not exercised by this run")]
+    elif one.outcome == "broken":
+        fails = one.rule.level in report.levels
+        why = safe_lines(one.finding.why)
+        result = Failure(why, one.rule.level) if fails else Skipped(f"broken, but only {one.rule.level}: {why}")
+        result.text = safe_lines(verdict.in_words(one, report.zero))
+        case.result = [result]
+    return case

@@ -1,0 +1,67 @@
+"""The verdict on a run, for readers: in words, and as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from notnow.conduct import expected
+from notnow.conduct.rules.rule import Verdict
+from notnow.journal import Connection, Exchange
+from notnow.terminal import safe
+from notnow.units import show
+
+MOST = 10  # pieces of evidence that are shown of one verdict
+
+
+def offenders(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    return [verdict for verdict in verdicts if verdict.outcome == "broken"]
+
+
+def in_words(verdict: Verdict, zero: float | None = None) -> str:
+    """One paragraph: the outcome, the rule, why, and what proves it; `zero` as `details` takes it."""
+    rule = verdict.rule
+    head = f"{verdict.outcome}: {rule.id} ({rule.level}): {rule.title}"
+    return "\n".join([head, *(f"    {line}" for line in details(verdict, zero))])
+
+
+def details(verdict: Verdict, zero: float | None = None) -> list[str]:
+    """Why, and of a broken rule where it is from and what proves it, a line each, safe to print.
+
+    `zero` is when the run began, in scenario seconds; by default with the first connection of each server.
+    """
+    rule, finding = verdict.rule, verdict.finding
+    lines = [finding.why] if finding.why else []
+    if finding.outcome == "broken":
+        explained = "" if rule.protocol == expected.PROTOCOL else f"; `notnow conduct {rule.id}` explains it"
+        lines += [proof(evidence, zero) for evidence in finding.evidence[:MOST]]
+        if len(finding.evidence) > MOST:
+            lines.append(f"… and {len(finding.evidence) - MOST} more")
+        lines.append(rule.source + explained)
+    return list(map(safe, lines))
+
+
+def proof(evidence: Exchange | Connection, zero: float | None = None) -> str:
+    """A piece of evidence in a line."""
+    connection = evidence if isinstance(evidence, Connection) else evidence.connection
+    if zero is None:
+        zero = next((c.opened_at for c in connection.journal.connections), 0.0)
+    who = f"{connection.server} #{connection.number}"
+    if isinstance(evidence, Connection):
+        return f"{who}, opened at {show(max(0.0, evidence.opened_at - zero))}"
+    asked = evidence.request or evidence.moment
+    return f"{who} at {show(max(0.0, evidence.at - zero))}: {asked} -> {evidence.told}"
+
+
+def as_dict(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as plain data, for JSON."""
+    rule, finding = verdict.rule, verdict.finding
+    return {
+        "rule": rule.id,
+        "level": rule.level,
+        "outcome": finding.outcome,
+        "why": finding.why,
+        "evidence": [evidence.as_dict() for evidence in finding.evidence],
+        "title": rule.title,
+        "source": rule.source,
+    }

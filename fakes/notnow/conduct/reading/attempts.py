@@ -1,0 +1,174 @@
+"""Reading a journal for what a client did: its attempts, what refused them, and what came through.
+
+An attempt is a connection, or the same thing asked again on a connection where it was refused before: which
+things that may be, `notnow.language.moments` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+
+from notnow.journal import Connection, Exchange
+from notnow.language.moments import MOMENTS
+
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 §9.2.2
+TOLERANCE = 0.005  # seconds by which a measured delay may miss what was asked: clocks tick
+DATE_TOLERANCE = 1.0  # seconds: a date has no fractions
+ATTEMPTS = frozenset(name for table in MOMENTS.values() for name, moment in table.items() if moment.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A client comes back: from which refusal, with which attempt, and the seconds between them."""
+
+    refusal: Exchange
+    attempt: Exchange
+    delay: float
+
+
+def refusals(exchanges: Iterable[Exchange]) -> list[Exchange]:
+    """Where a rule refused, by a 4yz or 5yz reply or by closing without one."""
+    return [x for x in exchanges if x.refused and x.fault is not None]
+
+
+def retries(exchanges: Iterable[Exchange]) -> list[Retry]:
+    """Each attempt that followed a refusal of the same client, in order."""
+    found: list[Retry] = []
+    pending: dict[tuple[str, str], Exchange] = {}  # a client, and what it has to ask again -> where it was refused
+    tried: dict[Connection, str] = {}  # what was last tried on a connection
+    for exchange in exchanges:
+        connection, key = exchange.connection, _whose(exchange)
+        before = pending.get(key)
+        if before is not None and exchange.moment in ATTEMPTS and _is_attempt(exchange, before, tried):
+            since = before.answered_at if before.answered_at is not None else before.at
+            found.append(Retry(before, exchange, max(0.0, exchange.at - since)))
+            del pending[key]
+        if exchange.moment in ATTEMPTS and exchange.moment != "connect":
+            tried[connection] = exchange.request
+        if exchange.refused and exchange.fault is not None:
+            pending[key] = exchange
+    return found
+
+
+def _whose(exchange: Exchange) -> tuple[str, str]:
+    """Who asks; and what, where it may be asked on any connection."""
+    return exchange.connection.client, exchange.request if _is_free(exchange) else ""
+
+
+def _is_free(exchange: Exchange) -> bool:
+    moment = MOMENTS[exchange.connection.journal.protocol].get(exchange.moment)
+    return moment is not None and moment.anywhere
+
+
+def _is_attempt(exchange: Exchange, before: Exchange, tried: dict[Connection, str]) -> bool:
+    if exchange.moment == "connect" or _is_free(exchange):
+        return True
+    if exchange.connection is not before.connection:
+        return False
+    return tried.get(exchange.connection, exchange.request).lower() == exchange.request.lower()
+
+
+def asked_wait(refusal: Exchange) -> tuple[float, float] | None:
+    """The seconds for which a Retry-After asks, from the answer on, and by how much a measured delay may miss them.
+
+    None where there is no such field, or one that is neither a number nor a date (RFC 9110 §10.2.3).
+    """
+    said = (refusal.facts or {}).get("retry-after")
+    if said is None:
+        return None
+    if said.isdecimal():
+        return float(said), TOLERANCE
+    try:
+        until = parsedate_to_datetime(said).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    answered = refusal.wall + ((refusal.answered_at or refusal.at) - refusal.at)
+    return max(0.0, until - answered), DATE_TOLERANCE
+
+
+# ---- what came through ---------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Item:
+    """Something that a client was to get through: a message, an upload, a download.
+
+    `came` are the exchanges with which it came through whole, `cut` those with which it did not, in order.
+    `repeatable`: to have it come through again does no harm (RFC 9110 §9.2.2).
+    """
+
+    name: str
+    repeatable: bool = False
+    came: list[Exchange] = field(default_factory=list)
+    cut: list[Exchange] = field(default_factory=list)
+
+    @property
+    def copies(self) -> list[list[Exchange]]:
+        """What came through, copies together: what is sent again with another content is no copy."""
+        same: dict[object, list[Exchange]] = {}
+        for exchange in () if self.repeatable else self.came:
+            facts = exchange.facts or {}
+            content = facts.get("sha256") if "direction" in facts else facts.get("body_sha256")
+            same.setdefault(content, []).append(exchange)
+        return list(same.values())
+
+    @property
+    def left_cut(self) -> bool:
+        """True if the last that was seen of it did not come through whole."""
+        return bool(self.cut) and (not self.came or self.cut[-1].index > self.came[-1].index)
+
+
+def items(exchanges: Iterable[Exchange]) -> list[Item]:
+    """What the client has got through, or begun to, in the order in which it was first seen.
+
+    A message is known by its Message-ID, or by its content; a file by its path; a request by its method and URL.
+    Listings count only for a client that has asked for nothing else.
+    """
+    found: dict[tuple[str, str], Item] = {}
+    for exchange in exchanges:
+        facts = exchange.facts or {}
+        repeatable = facts.get("method") in IDEMPOTENT
+        if "method" in facts:
+            kind, name = "request", exchange.request
+            whole = bool(facts["whole"] and facts["status"] < 400 if repeatable else facts["stored"])
+        elif "direction" in facts:
+            kind, name, whole = facts["direction"], str(facts["path"]), bool(facts["whole"])
+            if exchange.moment == "stou":  # a name of its own each time: what is asked for is told by the command
+                name = exchange.request.strip()
+        elif facts.get("stored"):
+            kind, whole = "message", True
+            name = facts.get("message_id") or f"sha256:{facts['sha256'][:16]}"
+        else:
+            continue
+        item = found.setdefault((kind, name), Item(_CALLED.get(kind, "{}").format(name), repeatable))
+        (item.came if whole else item.cut).append(exchange)
+    wanted = {key: item for key, item in found.items() if key[0] != "listing"}
+    return list((wanted or found).values())
+
+
+_CALLED = {"upload": "the upload of {}", "download": "the download of {}", "listing": "the listing of {}"}
+
+
+def copies(exchanges: Iterable[Exchange]) -> dict[str, list[Exchange]]:
+    """The exchanges with which the server has stored the same thing, by its name."""
+    stored = (x for x in exchanges if x.facts and x.facts.get("stored"))
+    return {item.name: max(item.copies, key=len) for item in items(stored)}
+
+
+def peak(connections: Iterable[Connection]) -> tuple[int, Connection | None]:
+    """The most connections at a time, and the one that made it so. Refused ones count as they come."""
+    events = []
+    for connection in connections:
+        events.append((connection.index, 1, connection))
+        ends = [i for i in (connection.left_index, connection.closed_index) if i is not None]
+        if ends:
+            events.append((min(ends), -1, connection))
+    live = most = 0
+    culprit = None
+    for _, step, connection in sorted(events, key=lambda e: e[:2]):
+        live += step
+        if live > most:
+            most, culprit = live, connection
+    return most, culprit

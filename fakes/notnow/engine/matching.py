@@ -1,0 +1,87 @@
+"""Whether an event's facts match a rule's `where`. Compiled once at load.
+
+A `where` becomes a tuple of tests, all of which must hold. Rules that look at the same fact share a sieve:
+one pattern that tells at a glance that none of them can match.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from notnow.language.facts import Comparison
+
+Facts = Mapping[str, object]
+Test = tuple[str, Callable[[object], bool]]  # the name of a fact, and what must hold of it
+
+
+def tests(where: Mapping[str, Any] | None) -> tuple[Test, ...]:
+    """What must hold of which fact, for a `where` to match."""
+    found: list[Test] = []
+    for name, wanted in (where or {}).items():
+        if name == "header":
+            found += [(name, _header(header, value)) for header, value in wanted.items()]
+        else:
+            found.append((name, _value(wanted)))
+    return tuple(found)
+
+
+def _header(name: str, wanted: Any) -> Callable[[object], bool]:
+    test, name = _value(wanted), name.lower()
+    return lambda headers: test(headers.get(name) if isinstance(headers, Mapping) else None)
+
+
+def _value(wanted: Any) -> Callable[[object], bool]:
+    if isinstance(wanted, list):
+        any_of = [_value(item) for item in wanted]
+        return lambda found: any(test(found) for test in any_of)
+    if wanted == "none":
+        return lambda found: found is None or found == ()
+    if isinstance(wanted, Comparison):
+        return wanted.holds
+    return _text(wanted) if isinstance(wanted, str) else _exactly(wanted)
+
+
+def _exactly(wanted: object) -> Callable[[object], bool]:
+    return lambda found: wanted in found if isinstance(found, tuple) else found == wanted
+
+
+def _text(wanted: str) -> Callable[[object], bool]:
+    """A glob, whatever the case: host names, verbs and mail domains have none that matters.
+
+    A fact may have several values (the recipients of a message): one that matches is enough.
+    """
+    match = _pattern([wanted]).match
+
+    def test(found: object) -> bool:
+        if type(found) is str:
+            return match(found) is not None
+        if isinstance(found, tuple):
+            return any(match(str(item)) for item in found)
+        return found is not None and match(str(found)) is not None
+
+    return test
+
+
+def _pattern(globs: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{fnmatch.translate(glob)})" for glob in globs), re.IGNORECASE)
+
+
+def sieve_fact(where: Mapping[str, Any] | None) -> str | None:
+    """The fact by which a `where` can be sieved: the first that it wants to match a text."""
+    names = (n for n, wanted in (where or {}).items() if n != "header" and _globs(wanted))
+    return next(names, None)
+
+
+def _globs(wanted: Any) -> list[str]:
+    """The globs of a value that is nothing but globs."""
+    values = wanted if isinstance(wanted, list) else [wanted]
+    return values if all(isinstance(v, str) and v != "none" for v in values) else []
+
+
+def rejects(wheres: Iterable[Mapping[str, Any]], fact: str) -> Callable[[object], bool]:
+    """A test of one fact that is true only if none of the `wheres` can match."""
+    match = _pattern(glob for where in wheres for glob in _globs(where[fact])).match
+    return lambda found: found is None or (type(found) is str and match(found) is None)

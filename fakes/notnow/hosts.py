@@ -1,0 +1,61 @@
+"""How clients come to a fake by the names of its hosts, without touching /etc/hosts."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+if TYPE_CHECKING:
+    from notnow.language.loading import Scenario
+
+
+def bracketed(host: str) -> str:
+    """A host as a URL has it (RFC 3986 §3.2.2)."""
+    return f"[{host}]" if ":" in host else host
+
+
+def hosts_of(scenario: Scenario) -> tuple[str, ...]:
+    """The host names of its certificates; `www` stands for whatever a wildcard covers."""
+    names = [name for certificate in scenario.certificates.values() for name in certificate.names]
+    hosts = [f"www{name[1:]}" if name.startswith("*.") else name for name in names if not is_address(name)]
+    return tuple(dict.fromkeys(hosts))
+
+
+def is_address(host: str) -> bool:
+    """True for an IP address, which is never an SNI (RFC 6066 §3)."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def resolving(hosts: Collection[str], address: str) -> Iterator[None]:
+    """Have these names, and only these, resolve to an address in this process."""
+    real, known = socket.getaddrinfo, {host.lower() for host in hosts}
+
+    def getaddrinfo(host: Any, *args: Any, **options: Any) -> Any:
+        name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
+        if isinstance(name, str) and name.lower().rstrip(".") in known:
+            return real(address, *args, **options)
+        return real(host, *args, **options)
+
+    with mock.patch.object(socket, "getaddrinfo", getaddrinfo):
+        yield
+
+
+def recipes(hosts: Collection[str], address: str, port: int | str) -> dict[str, str]:
+    """For clients in other processes: how each is told where the hosts are."""
+    curl = " ".join(f"--resolve {host}:{port}:{address}" for host in hosts)
+    rules = ", ".join(f"MAP {host}:{port} {bracketed(address)}:{port}" for host in hosts)
+    return {
+        "curl": f"curl {curl}",
+        "chromium": f'chromium --host-resolver-rules="{rules}"',
+        "node": f"lookup: (host, options, done) => done(null, [{{ address: '{address}', family: {6 if ':' in address else 4} }}])",
+        "java": f"-Djdk.net.hosts.file=FILE, with the line: {address} {' '.join(hosts)}",
+    }

@@ -1,0 +1,1 @@
+"""What may be written: moments, the grammar, knobs, and the checks of a scenario file."""

@@ -1,0 +1,232 @@
+"""What an error offers to its reader: what this protocol and this moment have, and the word that was probably meant.
+
+Other tools have other names for our keys, moments and values; `SYNONYMS` knows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from notnow.errors import Problem, nearest, shown
+from notnow.errors import unknown as _unknown
+from notnow.language import grammar
+from notnow.language.grammar import FAULT_KEYS, GOES_ON, PER, SINCE, TLS_MODES
+from notnow.language.moments import MOMENTS, facts_at
+from notnow.language.toml_lines import Path
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+# Keys that only some protocols have a use for.
+ONLY: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "server": {
+        "files": ("ftp",), "quota": ("ftp",), "limits": ("smtp",), "users": ("smtp", "ftp"), "max_streams": ("http",), "h3": ("http",),
+    },
+    "expect": {
+        "no_partial_files": ("ftp",), "sni_matches_authority": ("http",), "not_coalesced": ("http",),
+        "retry_after_honoured": ("http",), "body_replayed": ("http",),
+    },
+}  # fmt: skip
+
+# What a reader is told where pydantic speaks of its own types.
+_PLAIN = {
+    "string_type": "text",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "missing": "a value for this key",
+}
+
+# The words of other tools, each with what may be meant; the first that is allowed is offered.
+SYNONYMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "key": {
+        "code": ("reply", "status"), "message": ("reply", "body"), "text": ("reply", "body"), "response": ("reply", "status"),
+        "answer": ("reply", "status"), "reply": ("reply", "status"), "status": ("status", "reply"), "content": ("body",),
+        "header": ("headers",), "timeout": ("after", "lasts"), "silence": ("after",), "wait": ("delay",), "sleep": ("delay",),
+        "latency": ("delay",), "slow": ("drip",), "disconnect": ("close",), "hangup": ("close",), "drop": ("close",),
+        "abort": ("close",), "hang": ("stall",), "freeze": ("stall",), "rst": ("reset_stream", "close"), "reset": ("reset_stream", "close"),
+        "rst_stream": ("reset_stream",), "alt_svc": ("altsvc",), "alt-svc": ("altsvc",), "origins": ("origin",), "cert": ("certificate",),
+        "cut_at": ("after_bytes",), "bytes": ("after_bytes",), "offset": ("after_bytes",), "moment": ("on",), "event": ("on",),
+        "at": ("on",), "when": ("where", "on"), "verb": ("on",), "command": ("on",), "if": ("where",), "match": ("where",),
+        "filter": ("where",), "only": ("where",), "probability": ("chance",), "percent": ("chance",), "rate": ("chance",),
+        "count": ("times",), "max": ("over", "times"), "cap": ("over",), "limit": ("over",), "window": ("within",), "period": ("within",),
+        "skip": ("after",), "duration": ("lasts",), "length": ("lasts",), "for": ("lasts",), "ends": ("lasts", "until"),
+        "description": ("summary",), "doc": ("summary",), "source": ("sources",), "knobs": ("params",), "parameters": ("params",),
+        "type": ("protocol",), "loop": ("repeat",), "cycle": ("repeat",), "rules": ("rule", "phase"), "expectations": ("expect",),
+        "ssl": ("tls",), "logins": ("users",), "accounts": ("users",), "tree": ("files",), "max_concurrent_streams": ("max_streams",),
+        "space": ("quota",), "host": ("names",), "hosts": ("names",), "san": ("names",), "sans": ("names",), "self_signed": ("untrusted",),
+        "duplicates": ("no_duplicates",), "gave_up_after": ("gave_up",),
+    },
+    "tls mode": {
+        "explicit": ("starttls", "implicit"), "ftpes": ("starttls",), "auth": ("starttls",), "auth tls": ("starttls",), "stls": ("starttls",),
+        "opportunistic": ("starttls",), "ftps": ("implicit",), "smtps": ("implicit",), "https": ("implicit",), "ssl": ("implicit",),
+        "tls": ("implicit",), "on": ("implicit",), "true": ("implicit",), "yes": ("implicit",), "off": ("none",), "false": ("none",),
+        "no": ("none",), "plain": ("none",), "clear": ("none",), "http": ("none",), "smtp": ("none",), "ftp": ("none",),
+    },
+    "moment": {
+        "helo": ("ehlo",), "login": ("login", "auth"), "from": ("mail",), "mail_from": ("mail",), "sender": ("mail",), "to": ("rcpt",),
+        "rcpt_to": ("rcpt",), "recipient": ("rcpt",), "greeting": ("connect",), "banner": ("connect",), "accept": ("connect",),
+        "open": ("connect",), "connection": ("connect",), "dot": ("message",), "eom": ("message",), "end_of_data": ("message",),
+        "delivered": ("message",), "content": ("body",), "handshake": ("tls",), "hello": ("tls", "ehlo"), "client_hello": ("tls",),
+        "timeout": ("idle",), "silence": ("idle",), "close": ("quit",), "bye": ("quit",), "start": ("enter",), "phase": ("enter",),
+        "command": ("any",), "all": ("any",), "*": ("any",), "download": ("retr",), "get": ("retr", "request"), "upload": ("stor",),
+        "put": ("stor", "request"), "append": ("appe",), "mkdir": ("mkd",), "rmdir": ("rmd",), "delete": ("dele", "request"),
+        "ls": ("list",), "dir": ("list",), "passive": ("pasv",), "active": ("port",), "rename": ("rnfr",), "cd": ("cwd",),
+        "password": ("pass",), "head": ("request",), "post": ("request",), "headers": ("request",), "stream": ("request",),
+        "reply": ("response",), "answer": ("response",), "starttls": ("starttls", "auth"), "xcwd": ("cwd",), "xmkd": ("mkd",),
+    },
+    "data": {"rst": ("reset",), "close": ("fin",), "abort": ("reset",), "cut": ("fin", "reset"), "true": ("fin",), "half-close": ("drain",),
+             "block": ("drop", "reset"), "drop": ("drop", "drain")},
+    "close": {"rst": ("reset",), "fin": ("true",), "abort": ("abrupt",), "drop": ("abrupt",), "hard": ("abrupt",)},
+    "per": {"ip": ("client",), "address": ("client",), "session": ("connection",), "login": ("user",), "from": ("sender",),
+            "to": ("recipient",), "domain": ("host",), "global": ("server",), "all": ("server",)},
+    "backoff": {"fixed": ("constant",), "expo": ("exponential",), "doubling": ("exponential",), "arithmetic": ("linear",)},
+    "since": {"connection": ("connect",), "start": ("connect",), "last": ("any",)},
+    "protocol": {"ftps": ("ftp",), "smtps": ("smtp",), "https": ("http",), "h2": ("http",), "http2": ("http",), "mail": ("smtp",), "esmtp": ("smtp",)},
+}  # fmt: skip
+
+
+def meant(what: str, word: object, choices: Iterable[str]) -> str | None:
+    """The choice that a word was probably meant to be: by the name that another tool has for it, or by its letters."""
+    known = list(choices)
+    if not isinstance(word, str):
+        return None
+    by_name = (name for name in SYNONYMS.get(what, {}).get(word.lower(), ()) if name in known)
+    return next(by_name, None) or nearest(word, known)
+
+
+def unknown(what: str, word: str, choices: Iterable[str]) -> Problem:
+    """The problem "there is no such …", with what there is and what may have been meant."""
+    known = list(choices)
+    problem = _unknown(what, word, known)
+    return Problem(problem.found, problem.allowed, nearest=meant(what, word, known))
+
+
+# ---- the errors of the grammar -------------------------------------------------------------------
+
+
+def problem(detail: ErrorDetails, raw: Mapping[str, Any]) -> tuple[Path, Problem]:
+    """A pydantic error in our form; `raw` is the document that it is in."""
+    path = tuple(detail["loc"])
+    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return path, unknown("key", str(path[-1]), _keys(path[:-1], raw))
+    if kind == "notnow":
+        return path, _refused(path, raw, value, context)
+    if kind == "missing":
+        return path[:-1] or path, Problem(f"the key {path[-1]!r} is missing", allowed=_description(path))
+    if kind == "greater_than_equal":
+        return path, Problem(f"found {shown(value)}", allowed=f"{context['ge']} or more")
+    if kind == "less_than_equal":
+        return path, Problem(f"found {shown(value)}", allowed=f"{context['le']} or less")
+    return path, Problem(f"found {shown(value)}", allowed=_PLAIN.get(kind, detail["msg"]))
+
+
+def _refused(path: Path, raw: Mapping[str, Any], value: Any, context: Mapping[str, Any]) -> Problem:
+    """What our own validators refuse: of a choice, only what can be chosen here is offered."""
+    key, choices, allowed = str(path[-1]), list(context["choices"]), context["allowed"]
+    if allowed == ", ".join(choices):
+        choices = [word for word in choices if word in _possible(key, choices, path, raw)]
+        allowed = ", ".join(choices)
+    words = [word for word in (value if isinstance(value, list) else [value]) if word not in choices]
+    near = meant("tls mode" if key == "tls" else key, words[0] if words else None, choices)
+    return Problem(f"found {shown(value)}", allowed=allowed, nearest=near or context["nearest"])
+
+
+def _possible(key: str, choices: Iterable[str], path: Path, raw: Mapping[str, Any]) -> Iterable[str]:
+    """The choices that this protocol and this moment have."""
+    protocol, on = _protocol(raw), _on(path, raw)
+    if protocol is None:
+        return choices
+    moments = MOMENTS[protocol]
+    if key == "tls":
+        return TLS_MODES[protocol]
+    if key == "since":
+        return [word for word in SINCE if word != "transfer" or protocol == "ftp"]
+    if key == "data" and on:
+        announces = any(moments[name].placeholders for name in on)
+        lasts = all(moments[name].lasts or moments[name].amid for name in on)
+        return [word for word in choices if (word != "drop" or announces) and (word not in GOES_ON or lasts)]
+    if key == "per" and on:
+        return [word for word in PER if all(is_counted(protocol, name, word) for name in on)]
+    return choices
+
+
+def is_counted(protocol: str, moment: str, per: str) -> bool:
+    """True if a rule at this moment can count separately for each of these."""
+    return per in ("server", "connection", "host") or per in facts_at(protocol, moment)
+
+
+def _protocol(raw: Mapping[str, Any]) -> str | None:
+    found = raw.get("protocol")
+    return found if isinstance(found, str) and found in MOMENTS else None
+
+
+def _on(path: Path, raw: Mapping[str, Any]) -> list[str]:
+    """The moments of the rule at a path; [] where it is in no rule, or has a moment that there is not."""
+    protocol = _protocol(raw)
+    match path:
+        case ("phase", int(i), "rule", int(j), *_) if protocol is not None:
+            said = raw["phase"][i]["rule"][j].get("on", [])
+            on = said if isinstance(said, list) else [said]
+            return on if all(isinstance(name, str) and name in MOMENTS[protocol] for name in on) else []
+        case _:
+            return []
+
+
+def _keys(path: Path, raw: Mapping[str, Any]) -> list[str]:
+    """The keys that a table may have in a scenario of this protocol, at the moment of its rule."""
+    table, protocol, on = table_at(path), _protocol(raw), _on(path, raw)
+    keys = list(table.model_fields)
+    if protocol is None:
+        return keys
+    only = ONLY.get(str(path[0]) if path else "", {}) if len(path) == 1 else {}
+    moments = [MOMENTS[protocol][name] for name in on] or list(MOMENTS[protocol].values())
+    faults = set[str]().union(*(moment.faults for moment in moments))
+    return [
+        key
+        for key in keys
+        if protocol in only.get(key, (protocol,))
+        and (key in faults or key not in FAULT_KEYS or not issubclass(table, grammar.Fault))
+        and (key != "since" or not on or "idle" in on)
+    ]
+
+
+def table_at(path: Path) -> type[grammar.Table]:
+    """The model of the table at a path: `("phase", 0, "rule", 1)` is a Rule."""
+    match path:
+        case ("phase", _):
+            return grammar.Phase
+        case ("phase", _, "rule", _):
+            return grammar.Rule
+        case ("fault", _):
+            return grammar.Fault
+        case (*_, "goaway"):
+            return grammar.Farewell
+        case ("certificate", _):
+            return grammar.Certificate
+        case ("server",):
+            return grammar.Server
+        case ("server", "limits"):
+            return grammar.Limits
+        case ("expect",):
+            return grammar.Expect
+        case ("expect", name):
+            return _EXPECTED.get(str(name), grammar.Expect)
+        case _:
+            return grammar.Document
+
+
+_EXPECTED: dict[str, type[grammar.Table]] = {
+    "delivered": grammar.Delivered,
+    "retried": grammar.Retried,
+    "never_exceeded": grammar.Exceeded,
+}
+
+
+def _description(path: Path) -> str:
+    field = table_at(path[:-1]).model_fields.get(str(path[-1]))
+    return (field.description or "") if field else ""

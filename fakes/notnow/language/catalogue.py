@@ -1,0 +1,113 @@
+"""Where scenarios are found: the built-in ones by name, the user's own by path or in their directories.
+
+A name without a suffix is the catalogue's, `smtp/overload`; anything that ends in `.toml` is a file.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import warnings
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from notnow.errors import Problem, ScenarioError, ScenarioWarning, unknown
+from notnow.language.loading import Scenario, load
+from notnow.language.moments import PROTOCOLS
+
+SUFFIX = ".toml"
+_TOLD: dict[str, dict[Any, Any]] = {}  # what was said of each file: `warnings` says it once, unless told otherwise
+_NAME = re.compile(r"[\w-]+(?:/[\w-]+)*")
+
+
+@lru_cache(maxsize=1)
+def builtin() -> Path:
+    """The directory of the built-in scenarios: in the wheel, or in the checkout that it was installed from."""
+    shipped = Path(str(files("notnow"))) / "scenarios"
+    return shipped if shipped.is_dir() else Path(__file__).resolve().parents[3] / "scenarios"
+
+
+def _directories(own: Iterable[str | Path]) -> list[Path]:
+    found = [Path(directory) for directory in own]
+    for directory in found:
+        if not directory.is_dir():
+            raise ScenarioError(
+                [Problem(f"there is no directory {str(directory)!r}", allowed="a directory of scenarios")]
+            )
+    return [*found, builtin()]
+
+
+def _find(own: Iterable[str | Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for directory in _directories(own):
+        for file in sorted(directory.rglob(f"*{SUFFIX}")):
+            found.setdefault(file.relative_to(directory).with_suffix("").as_posix(), file)
+    order = {protocol: i for i, protocol in enumerate(PROTOCOLS)}
+    return dict(sorted(found.items(), key=lambda item: (order.get(item[0].split("/")[0], 99), item[0])))
+
+
+def names(pattern: str = "*", own: Iterable[str | Path] = ()) -> list[str]:
+    """The names of the scenarios that match a glob, those of `own` directories included."""
+    return [name for name in _find(own) if fnmatch.fnmatchcase(name, pattern)]
+
+
+def is_pattern(name: str) -> bool:
+    """True for `smtp/*` and the like: more than one scenario may be meant."""
+    return any(c in name for c in "*?[")
+
+
+def locate(name: str, own: Iterable[str | Path] = (), beside: Iterable[Path] = ()) -> Path:
+    """The file of a scenario. A relative `.toml` path is looked for in `beside`, then in the current directory.
+
+    Raises ScenarioError that names what there is.
+    """
+    if name.endswith(SUFFIX):
+        places = [Path(name)] if Path(name).is_absolute() else [d / name for d in (*beside, Path.cwd())]
+        for file in places:
+            if file.is_file():
+                return file
+        tried = " or ".join(str(p.parent) for p in places)
+        raise ScenarioError([Problem(f"there is no scenario file {name!r}", allowed=f"a file in {tried}")])
+    if _NAME.fullmatch(name):  # the quick way: no need to look at all of them
+        for directory in _directories(own):
+            if (file := directory / f"{name}{SUFFIX}").is_file():
+                return file
+    found = _find(own)
+    if name in found:
+        return found[name]
+    problem = unknown("scenario", name, found)
+    hint = "see `notnow list`; a file of your own ends in .toml"
+    short = next((n for n in found if n.partition("/")[2] == name), None)
+    raise ScenarioError([Problem(problem.found, allowed=hint, nearest=short or problem.nearest)])
+
+
+def scenario(name: str, /, *, own: Iterable[str | Path] = (), beside: Iterable[Path] = (), **values: Any) -> Scenario:
+    """A scenario by name or by path, with values for its knobs.
+
+    `scenario("smtp/overload", outage="2s")`. Raises ScenarioError with every problem in it.
+    """
+    file = locate(name, own, beside)
+    key = tuple((k, type(v), v) for k, v in sorted(values.items()))  # the type: 1 == True == 1.0
+    try:
+        return _cached(name, file, file.stat().st_mtime_ns, key)
+    except TypeError:  # a knob whose value cannot be hashed, such as a list
+        return load(file, name=name, values=values)
+
+
+def tell(scenario: Scenario, given: Iterable[str] = ()) -> None:
+    """Warn of what a scenario file says in vain, at its line. `given`: server options that stand in place of the file's."""
+    for problem in scenario.warnings if scenario.file else ():
+        if problem.about not in given:
+            words = str(replace(problem, file="", warning=False))
+            warnings.warn_explicit(
+                words, ScenarioWarning, problem.file, problem.line or 1, registry=_TOLD.setdefault(problem.file, {})
+            )
+
+
+@lru_cache(maxsize=256)
+def _cached(name: str, file: Path, _changed: int, values: tuple[tuple[str, type, Any], ...]) -> Scenario:
+    return load(file, name=name, values={k: v for k, _, v in values})

@@ -1,0 +1,391 @@
+"""What takes more than one field of a scenario to see: keys that do not go together, or that nothing would read.
+
+Each check reports what it finds and goes on, so that a reader is told everything at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from notnow.errors import Problem, shown
+from notnow.language import facts, knobs
+from notnow.language.advice import ONLY, is_counted, meant, unknown
+from notnow.language.grammar import (
+    FAULT_KEYS,
+    GOES_ON,
+    HEADER_NAME,
+    PER,
+    REPLY_LINE,
+    SINCE,
+    TLS_MODES,
+    Document,
+    Rule,
+    preliminary,
+)
+from notnow.language.moments import LATER, MOMENTS, covering, facts_at
+from notnow.language.toml_lines import Path
+from notnow.units import Span
+
+if TYPE_CHECKING:
+    from notnow.language.loading import Phase, Scenario
+
+_FRAMES = ("reset_stream", "goaway", "altsvc", "origin")
+_REPLACING = ("reply", "status", "close", "stall", "alert", "data", *_FRAMES)
+_SPOKEN = ("reply", "headers", "body", "altsvc", "origin")  # what may hold live placeholders
+_LIMITS = ("over", "after", "first", "nth")  # the numbers that {limit} may stand for
+_NO_UNTIL = ("enter", "idle")
+
+
+class Checks:
+    """Checks a scenario that holds field by field; `document` is what its file says, before names were looked up."""
+
+    def __init__(self, scenario: Scenario, document: Document, report: knobs.Report, warn: knobs.Report) -> None:
+        self.scenario, self.document, self._report, self._warn = scenario, document, report, warn
+        self.moments = MOMENTS[scenario.protocol]
+
+    def report(self, path: Path, found: str, allowed: str) -> None:
+        self._report(path, Problem(found, allowed=allowed))
+
+    def run(self) -> None:
+        self._server()
+        last = len(self.scenario.phases) - 1
+        for i, phase in enumerate(self.scenario.phases):
+            self._phase(phase, ("phase", i), final=i == last and not self.scenario.repeat)
+            for j, rule in enumerate(phase.rules):
+                self._rule(rule, phase, ("phase", i, "rule", j))
+
+    def _server(self) -> None:
+        """Keys that not every protocol has a use for."""
+        protocol, server, expect = self.scenario.protocol, self.scenario.server, self.scenario.expect
+        for table, values in (("server", server), ("expect", expect)):
+            for key, protocols in ONLY[table].items():
+                if getattr(values, key) is not None and protocol not in protocols:
+                    whose = " and ".join(name.upper() for name in protocols)
+                    found = f"{key!r} is for {whose} servers"
+                    self.report((table, key), found, f"remove it; this scenario is for {protocol}")
+        if server.tls not in TLS_MODES[protocol]:
+            self._report(("server", "tls"), unknown("tls mode", server.tls, TLS_MODES[protocol]))
+
+    def _phase(self, phase: Phase, path: Path, final: bool) -> None:
+        if final and (phase.lasts is not None or phase.until):
+            key = "lasts" if phase.lasts is not None else "until"
+            allowed = f"no {key!r} here, a further [[phase]], or repeat = true"
+            self.report((*path, key), "the last phase never ends", allowed)
+        for moment in phase.until:
+            self._moment(moment, (*path, "until", moment), but=_NO_UNTIL)
+
+    def _moment(self, name: str, path: Path, but: tuple[str, ...] = ()) -> None:
+        allowed = [m for m in self.moments if m not in but]
+        if name not in allowed:
+            self._report(path, unknown("moment", name, allowed))
+
+    def _rule(self, rule: Rule, phase: Phase, path: Path) -> None:
+        for name in rule.on:
+            self._moment(name, (*path, "on"))
+        if not all(name in self.moments for name in rule.on):
+            return
+        self._faults(rule, path)
+        self._together(rule, path)
+        self._live(rule, phase, path)
+        self._where(rule, path)
+        self._idle(rule, path)
+        self._over(rule, path)
+        self._later(rule, path)
+        self._counts(rule, path)
+        self._per(rule, path)
+
+    # ---- faults --------------------------------------------------------------------------------
+
+    def _at(self, rule: Rule, path: Path, key: str) -> Path:
+        """Where a key of a rule stands: in the rule, or in the fault that it takes by name."""
+        _, i, _, j = path
+        own = self.document.phase[int(i)].rule[int(j)].model_fields_set
+        named = self.document.fault.get(rule.fault or "")
+        if named is not None and key not in own and key in named.model_fields_set:
+            return ("fault", str(rule.fault), key)
+        return (*path, key)
+
+    def _faults(self, rule: Rule, path: Path) -> None:
+        for key in FAULT_KEYS:
+            if getattr(rule, key) is None:
+                continue
+            for name in rule.on:
+                if key not in self.moments[name].faults:
+                    may = sorted(self.moments[name].faults)
+                    found = f"{key!r} cannot be done at {name!r}"
+                    problem = Problem(found, allowed=", ".join(may), nearest=meant("key", key, may))
+                    self._report(self._at(rule, path, key), problem)
+        certificates = self.scenario.certificates
+        if rule.certificate is not None and rule.certificate not in certificates:
+            problem = unknown("certificate", rule.certificate, certificates)
+            self._report(self._at(rule, path, "certificate"), problem)
+
+    def _together(self, rule: Rule, path: Path) -> None:
+        """Keys of one fault that leave each other nothing to do."""
+        unasked = any(self.moments[name].unasked for name in rule.on)
+        answer = "status" if self.scenario.protocol == "http" else "reply"
+        first, final = preliminary(rule.reply)
+        spoken = final is not None or rule.status is not None or rule.body is not None
+        acts = rule.reply or rule.close or any(getattr(rule, key) for key in _FRAMES)
+        silent = rule.stall or (not spoken and (rule.close or rule.reset_stream or unasked or "body" in rule.on))
+        complaints = {
+            "stall": (
+                rule.stall and (spoken or rule.close or rule.reset_stream),
+                "a stalled answer has no reply and no close",
+                "one of them",
+            ),
+            "delay": (
+                rule.delay and (rule.stall or (unasked and not acts)),
+                "there is nothing to delay",
+                f"a {answer} or a close beside it, and no stall",
+            ),
+            "drip": (rule.drip and silent, "nothing is said that could drip", f"a {answer} beside it, and no stall"),
+            "keep": (
+                rule.keep is not None and not (spoken or rule.close or rule.reset_stream or rule.goaway),
+                f"'keep' goes with a {answer} or a close"
+                if not rule.stall
+                else "what is never answered has no effect to keep",
+                f"{answer} or close beside it" + (", and no stall" if rule.stall else ""),
+            ),
+            "after_bytes": (
+                rule.after_bytes is not None and not any(getattr(rule, key) for key in _REPLACING),
+                "nothing is done after these bytes",
+                f"beside it one of {', '.join(key for key in _REPLACING if all(key in self.moments[m].faults for m in rule.on))}",
+            ),
+            "status": (
+                rule.status is not None and rule.after_bytes is not None and "response" in rule.on,
+                "the head of the answer has left before these bytes",
+                "no 'after_bytes' beside it, or a reset_stream, close or stall",
+            ),
+            "certificate": (
+                rule.certificate and (rule.alert or rule.close),
+                "a handshake that is refused shows no certificate",
+                "no alert and no close beside it",
+            ),
+        }
+        if rule.reply is not None:
+            self._lines(rule, path, unasked, first)
+        for key, (wrong, found, allowed) in complaints.items():
+            if wrong:
+                self.report(self._at(rule, path, key), found, allowed)
+        if rule.data is not None:
+            self._data(rule, path, unasked)
+
+    def _lines(self, rule: Rule, path: Path, unasked: bool, first: tuple[str, ...]) -> None:
+        """What only FTP has: 1yz replies, and free text in the middle of one (RFC 959 §4.2; not RFC 5321 §4.2.1)."""
+        place = self._at(rule, path, "reply")
+        free = next((line for line in rule.reply or () if not REPLY_LINE.fullmatch(line)), None)
+        if self.scenario.protocol == "smtp" and (first or free is not None):
+            found = f"found {first[0]!r}" if first else f"found {free!r} in the middle of a reply"
+            allowed = "2yz to 5yz (RFC 5321 §4.2.1)" if first else "the code and '-' on every line (RFC 5321 §4.2.1)"
+            self.report(place, found, allowed)
+        elif first and (unasked or any(self._of_transfer(name) for name in rule.on) or rule.after_bytes is not None):
+            allowed = "the reply that follows it; the 150 of a transfer is said as it begins"
+            self.report(place, f"found {first[0]!r}: a 1yz is said before the answer to a command", allowed)
+
+    def _of_transfer(self, name: str) -> bool:
+        moment = self.moments[name]
+        return moment.lasts or moment.amid or moment.ends
+
+    def _data(self, rule: Rule, path: Path, unasked: bool) -> None:
+        """How a data connection ends: there has to be one, and something to say of it."""
+        announces = any(self.moments[name].placeholders for name in rule.on)
+        said = rule.reply is not None or rule.close
+        good = rule.reply is not None and (preliminary(rule.reply)[1] or ("2",))[0][0] in "23"
+        complaint = None
+        if rule.stall or (unasked and not said):
+            complaint = "nothing ends the transfer", "a reply or a close beside it, and no stall"
+        elif rule.data == "drop" and not announces:
+            complaint = "no data connection ends by that", "fin, reset, drain; drop only at pasv and epsv"
+        elif rule.data in GOES_ON and not all(self.moments[name].lasts or self.moments[name].amid for name in rule.on):
+            complaint = "no transfer goes on here", "at a transfer (retr, stor, …)"
+        elif rule.data == "open" and (rule.after_bytes is None or rule.reply is None or rule.keep is not None):
+            complaint = (
+                "a transfer that goes on needs a reply that comes before its end",
+                "after_bytes and a reply, no keep",
+            )
+        elif rule.data == "open" and (rule.close or (rule.close is None and _says_421(rule))):
+            complaint = "the control connection closes, and the transfer ends with it", "a reply that does not close"
+        elif rule.data == "ragged" and (rule.after_bytes is not None or not (good if said else True) or rule.close):
+            complaint = "a transfer that is cut has no close_notify anyway", "fin, reset, drain"
+        elif announces and said and not (good if rule.keep is None else rule.keep):
+            complaint = "no data connection is announced that could end", "a 2yz or keep = true beside it"
+        elif rule.keep and not announces and not unasked and rule.after_bytes is None:
+            complaint = (
+                "of a transfer that ends at once there is nothing to keep",
+                "after_bytes beside it, or no 'keep'",
+            )
+        if complaint:
+            self.report(self._at(rule, path, "data"), *complaint)
+
+    def _live(self, rule: Rule, phase: Phase, path: Path) -> None:
+        """Placeholders in what is said that have no value here."""
+        for key in _SPOKEN:
+            used = set().union(*map(knobs.live_names, _texts(getattr(rule, key))))
+            self._placeholders(used, rule, phase, self._at(rule, path, key))
+
+    def _placeholders(self, used: set[str], rule: Rule, phase: Phase, place: Path) -> None:
+        if phase.lasts is None:
+            for name in sorted(n for n in used if n.startswith("left.")):
+                self.report(
+                    place, f"{{{name}}}: this phase has no end that a clock could tell", "lasts = … in its [[phase]]"
+                )
+        for name in sorted(used & knobs.LATE):
+            if unaware := [moment for moment in rule.on if name not in self.moments[moment].placeholders]:
+                at = ", ".join(m for m in self.moments if name in self.moments[m].placeholders) or "no moment"
+                self.report(place, f"{{{name}}} is not known at {unaware[0]!r}", f"at {at}")
+        if "limit" in used and all(getattr(rule, key) is None for key in _LIMITS) and not knobs.tells_quota(used):
+            self.report(place, "{limit}: this rule has no number", f"one of {', '.join(_LIMITS)} beside it")
+        for name in sorted(n for n in used if knobs.tells_quota({n})):
+            self._quota(name, rule, phase, place)
+
+    def _quota(self, name: str, rule: Rule, phase: Phase, place: Path) -> None:
+        """A placeholder that says how a quota stands: that of the rule, or of another one at each of its moments."""
+        counted = name == "remaining"
+        has = _holds_a_number if counted else _ends_with_time
+        for moment in () if has(rule) else rule.on:
+            covers = covering(self.scenario.protocol, moment)
+            if not any(has(other) and covers.intersection(other.on) for other in phase.rules):
+                what = "how many more it lets through" if counted else "when it lets a client through again"
+                need = "over = N or after = N" if counted else 'within = "1m" beside over, or first = "1m"'
+                found = f"{{{name}}}: no rule of this phase at {moment!r} knows {what}"
+                return self.report(place, found, f"{need}, in this rule or in one at {moment!r}")
+        return None
+
+    # ---- where ---------------------------------------------------------------------------------
+
+    def _where(self, rule: Rule, path: Path) -> None:
+        for name, wanted in (rule.where or {}).items():
+            place = (*path, "where", name)
+            known = facts.FACTS[self.scenario.protocol]
+            unaware = [moment for moment in rule.on if name not in facts_at(self.scenario.protocol, moment)]
+            if name not in known:
+                self._report(place, facts.unknown(self.scenario.protocol, name))
+            elif unaware:
+                at = ", ".join(m for m in self.moments if name in facts_at(self.scenario.protocol, m))
+                self.report(place, f"{name!r} is not known at {unaware[0]!r}", f"at {at}")
+            elif name == "header":
+                self._headers(wanted, rule, place)
+            else:
+                self._wanted(name, wanted, rule, place)
+
+    def _headers(self, wanted: Any, rule: Rule, path: Path) -> None:
+        if not isinstance(wanted, Mapping) or not wanted:
+            self.report(path, f"found {shown(wanted)}", 'header.NAME, such as header.subject = "*sale*"')
+            return
+        for header, value in wanted.items():
+            if not HEADER_NAME.fullmatch(header):
+                allowed = "the name of a header field (RFC 9110 §5.1), without its colon and without spaces"
+                self._report((*path, header), Problem(f"found {header!r}", allowed=allowed))
+            self._wanted("header", value, rule, (*path, header))
+
+    def _wanted(self, name: str, wanted: Any, rule: Rule, path: Path) -> None:
+        """Each value of a fact can come at one of the rule's moments, and means what it seems to mean."""
+        items = wanted if isinstance(wanted, list) else [wanted]
+        for item in items or [wanted]:
+            try:
+                facts.read(self.scenario.protocol, name, rule.on, item)
+            except facts.ValueNeverHeldError as error:
+                self._report(path, Problem(f"found {shown(item)}", allowed=str(error), nearest=error.nearest))
+            else:
+                if doubt := facts.doubt(self.scenario.protocol, name, item):
+                    self._warn(path, Problem(f"found {shown(item)}", hint=doubt))
+
+    # ---- conditions ----------------------------------------------------------------------------
+
+    def _idle(self, rule: Rule, path: Path) -> None:
+        idle = "idle" in rule.on
+        if idle and len(rule.on) > 1:
+            self.report((*path, "on"), "'idle' stands alone", "a rule of its own for 'idle'")
+        if idle and not isinstance(rule.after, Span):
+            self.report(
+                (*path, "after") if rule.after else path, "'idle' needs the length of the silence", 'after = "5m"'
+            )
+        if rule.since is not None and not idle:
+            self.report((*path, "since"), "'since' goes with on = \"idle\"", "remove it")
+        if rule.since == "transfer" and self.scenario.protocol != "ftp":
+            self.report((*path, "since"), "found 'transfer'", ", ".join(word for word in SINCE if word != "transfer"))
+
+    def _over(self, rule: Rule, path: Path) -> None:
+        if rule.within is not None and rule.over is None:
+            self.report((*path, "within"), "'within' goes with 'over'", "over = N beside it")
+        if rule.over is None:
+            return
+        if "idle" in rule.on:
+            allowed = "after, since, where, nth, times, chance"
+            self.report((*path, "over"), "'over' does not count idle spells", allowed)
+        if rule.within is not None:
+            return
+        lasting = [name for name in rule.on if self.moments[name].lasts]
+        if lasting and len(lasting) < len(rule.on):
+            other = next(name for name in rule.on if name not in lasting)
+            found = f"'over' counts what is in progress at {lasting[0]!r}, and connections at {other!r}"
+            self.report((*path, "on"), found, "a rule for each")
+        if rule.over and not lasting and "connection" in rule.per:
+            found = "'over' counts connections here, and of those a connection is only one"
+            self.report((*path, "per"), found, "no 'connection'; or nth, first, after, which count events")
+
+    def _later(self, rule: Rule, path: Path) -> None:
+        """A rule at a transfer that asks for what is known only later is decided then: see `notnow.engine.compiling`."""
+        if not any(self.moments[at].lasts for at in rule.on):
+            return
+        for name in LATER.keys() & (rule.where or {}).keys():
+            for key, given in (("after_bytes", rule.after_bytes), ("over", rule.over)):
+                if given is not None:
+                    found = f"{name!r} has this rule decided at {LATER[name]!r}, and {key!r} is decided at the command"
+                    self.report(self._at(rule, path, key), found, f"no {key!r} here, or no {name!r} in where")
+
+    def _counts(self, rule: Rule, path: Path) -> None:
+        """Numbers that no event can have."""
+        nth, first, after = rule.nth, rule.first, None if "idle" in rule.on else rule.after
+        if nth is not None:
+            if isinstance(first, int) and nth > first:
+                self.report((*path, "nth"), f"event {nth} is not among the first {first}", "one of 'nth' and 'first'")
+            if isinstance(after, int) and nth <= after:
+                self.report((*path, "nth"), f"event {nth} does not come after {after}", "one of 'nth' and 'after'")
+            if rule.every is not None and nth % rule.every:
+                self.report((*path, "nth"), f"event {nth} is no multiple of {rule.every}", "one of 'nth' and 'every'")
+        self._once(rule, path)
+        if first is not None and after is not None and type(first) is type(after) and first <= after:
+            self.report((*path, "first"), "no event is among the first and comes after them", "a 'first' above 'after'")
+
+    def _once(self, rule: Rule, path: Path) -> None:
+        """A connection is accepted once, and greets once in TLS: there is no second event of it to count."""
+        if "connection" not in rule.per or not set(rule.on) <= {"connect", "tls"}:
+            return
+        most = len(set(rule.on))
+        after = rule.after + 1 if isinstance(rule.after, int) else most + 1 if rule.after is not None else None
+        for key, number in (("nth", rule.nth), ("every", rule.every), ("after", after)):
+            if number is not None and number > most:
+                found = f"a connection has {most} {' and '.join(rule.on)}, so this rule never acts"
+                self.report((*path, key), found, 'per = "client" or "server", or a moment that comes again')
+
+    def _per(self, rule: Rule, path: Path) -> None:
+        protocol = self.scenario.protocol
+        for name in rule.per:
+            unaware = next((moment for moment in rule.on if not is_counted(protocol, moment, name)), None)
+            if unaware is not None:
+                allowed = [per for per in PER if is_counted(protocol, unaware, per)]
+                found = f"{name!r} is not known at {unaware!r}"
+                self._report((*path, "per"), Problem(found, allowed=", ".join(allowed)))
+
+
+def _says_421(rule: Rule) -> bool:
+    return any(line[:4] in ("421 ", "421") for line in rule.reply or ())
+
+
+def _holds_a_number(rule: Rule) -> bool:
+    return rule.over is not None or (isinstance(rule.after, int) and "idle" not in rule.on)
+
+
+def _ends_with_time(rule: Rule) -> bool:
+    return rule.within is not None or isinstance(rule.first, Span)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """The texts in a key of a fault: a reply's lines, the values of headers, a body."""
+    if isinstance(value, str):
+        return (value,)
+    items = value if isinstance(value, tuple) else ()
+    return tuple(item[1] if isinstance(item, tuple) else item for item in items)

@@ -1,0 +1,265 @@
+"""TOML to a frozen `Scenario`. All validation happens here, at load; nothing is left for run time.
+
+A document goes through three steps: tomllib reads it, `notnow.language.knobs` puts the knobs in, and the models
+of `notnow.language.grammar` check each table. What needs more than one field is checked here. Every problem found
+is reported at once, with file, line, key path, what was found, what is allowed and the nearest match.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import ValidationError
+
+from notnow.errors import Problem, ScenarioError, shown, unknown
+from notnow.language import advice, facts, grammar, knobs
+from notnow.language.checks import Checks
+from notnow.language.doubts import Doubts
+from notnow.language.grammar import Certificate, Expect, Rule, Server
+from notnow.language.toml_lines import Path, key_lines, line_of, show
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of a scenario, ready to play. `lasts` is in seconds of scenario time."""
+
+    name: str
+    rules: tuple[Rule, ...] = ()
+    lasts: float | None = None
+    until: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A checked scenario with its knobs put in; immutable."""
+
+    name: str
+    protocol: str
+    phases: tuple[Phase, ...]
+    summary: str = ""
+    sources: tuple[str, ...] = ()
+    repeat: bool = False
+    params: Mapping[str, Any] = field(default_factory=dict)
+    server: Server = field(default_factory=lambda: Server())
+    certificates: Mapping[str, Certificate] = field(default_factory=dict)
+    expect: Expect = field(default_factory=lambda: Expect())
+    faults: tuple[str, ...] = ()
+    text: str = ""
+    file: str = ""
+    warnings: tuple[Problem, ...] = ()  # what is legal, and probably does not do what was meant
+
+    def with_knobs(self, /, **values: Any) -> Scenario:
+        """The same scenario with other values for some of its knobs.
+
+        Raises ScenarioError for a knob that it does not have or a value of the wrong type.
+        """
+        return loads(self.text, name=self.name, file=self.file, values={**self.params, **values}) if values else self
+
+    def rules(self) -> Iterator[Rule]:
+        for phase in self.phases:
+            yield from phase.rules
+
+
+def load(file: FilePath, *, name: str = "", values: Mapping[str, Any] | None = None) -> Scenario:
+    """Read and check a scenario file. Raises ScenarioError; `name` is what reports call it."""
+    try:
+        text = file.read_text("utf-8-sig")
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
+        why = getattr(error, "strerror", None) or str(error)
+        raise ScenarioError([Problem(f"cannot be read: {why}", file=str(file))]) from None
+    return loads(text, name=name or str(file), file=str(file), values=values)
+
+
+def loads(text: str, *, name: str = "scenario", file: str = "", values: Mapping[str, Any] | None = None) -> Scenario:
+    """Read and check the text of a scenario. Raises ScenarioError with every problem in it."""
+    return _Loader(text, name, file).load(values or {})
+
+
+class _Loader:
+    def __init__(self, text: str, name: str, file: str) -> None:
+        self.text, self.name, self.file = text, name, file
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self.lines: dict[Path, int] = {}
+        self.raw: Mapping[str, Any] = {}  # the document before knobs were put in
+        self.given: Mapping[str, Any] = {}  # the knobs that have another value than their default
+
+    def report(self, path: Path, problem: Problem) -> None:
+        knob = self._blamed(path)
+        if knob is None:
+            self.problems.append(self._placed(path, problem))
+            return
+        value = self.given[knob]
+        found = problem.found if problem.found != f"found {shown(value)}" else f"{show(path)} cannot have it"
+        said = f"the knob {knob!r} is {shown(value)}: {found}"
+        self._report_knob((), replace(problem, found=said))
+
+    def _blamed(self, path: Path) -> str | None:
+        """The knob whose given value stands at a path: its giver is told of the knob, and not of a line of the file."""
+        node: Any = self.raw
+        for part in path:
+            found = node if isinstance(node, (dict, list)) else {}
+            inside = part in found if isinstance(found, dict) else isinstance(part, int) and part < len(found)
+            if not inside:
+                break
+            node = node[part]
+        names = {name.partition(".")[0] for name in knobs.live_names(node)} if isinstance(node, str) else set()
+        return next((name for name in self.given if name in names), None)
+
+    def warn(self, path: Path, problem: Problem) -> None:
+        self.warnings.append(replace(self._placed(path, problem), warning=True))
+
+    def _placed(self, path: Path, problem: Problem) -> Problem:
+        line = problem.line or (line_of(self.lines, path) if path else None)
+        return replace(problem, key=problem.key or show(path), file=self.file or self.name, line=line)
+
+    def _report_knob(self, path: Path, problem: Problem) -> None:
+        """A knob that was given stands in no file: the scenario's name says which."""
+        if path:
+            self.report(path, problem)
+        else:
+            self.problems.append(replace(problem, file=self.name))
+
+    def stop_if_bad(self) -> None:
+        if self.problems:
+            raise ScenarioError(sorted(self.problems, key=lambda p: p.line or 0))
+
+    def load(self, values: Mapping[str, Any]) -> Scenario:
+        raw = self.raw = self._parse()
+        defaults = raw.get("params", {})
+        if not isinstance(defaults, dict):
+            self.report(("params",), Problem(f"found {shown(defaults)}", allowed="a table"))
+            defaults = {}
+        settled = knobs.settle(defaults, values, self._report_knob)
+        self._caps_of_zero(raw, values, settled)
+        self.stop_if_bad()
+        self.given = {name: value for name, value in settled.items() if value != defaults[name]}
+        filler = knobs.Filler(settled, self.report, defaults, knobs.live_for(raw.get("protocol")))
+        filled = {k: filler.fill(v, (k,)) for k, v in raw.items() if k != "params"}
+        for unused in [k for k in defaults if k not in filler.used]:
+            self.report(
+                ("params", unused), Problem(f"nothing uses the knob {unused!r}", allowed=f"{{{unused}}} in a value")
+            )
+        document = self._validate({**filled, "params": settled})
+        self._unused_faults(raw, document)
+        scenario = self._build(document)
+        Checks(scenario, document, self.report, self.warn).run()
+        self.stop_if_bad()
+        Doubts(scenario, document, raw, self.warn).run()
+        phases = tuple(_typed(scenario.protocol, phase) for phase in scenario.phases)
+        return replace(scenario, phases=phases, warnings=tuple(sorted(self.warnings, key=lambda p: p.line or 0)))
+
+    def _caps_of_zero(self, raw: Mapping[str, Any], values: Mapping[str, Any], settled: Mapping[str, Any]) -> None:
+        """Report a knob that was given as 0 where it is how many may be in: then nobody ever is.
+
+        A quota of 0 in a time is something else: one that is used up.
+        """
+        caps = (table["over"] for table in _tables_with(raw, "over") if "within" not in table)
+        over = {value for value in caps if isinstance(value, str)}
+        for name in values:
+            if f"{{{name}}}" in over and settled.get(name) == 0:
+                found = f"knob {name!r} is 0, with which nobody is ever let in"
+                allowed = "1 or more; a scenario that refuses everybody is another one, such as those called `overload`"
+                self._report_knob((), Problem(found, allowed=allowed))
+
+    def _parse(self) -> dict[str, Any]:
+        raw, error = {}, ""
+        try:
+            raw = tomllib.loads(self.text)
+        except RecursionError:
+            error, line = "nested too deeply", None
+        except ValueError as found:  # TOMLDecodeError, or a number with too many digits
+            error, _, place = str(found).partition(" (at line ")
+            line = int(place.split(",")[0]) if place else None
+        if error:
+            self.report((), Problem(f"not valid TOML: {error[:1].lower()}{error[1:]}", line=line))
+            self.stop_if_bad()
+        self.lines = key_lines(self.text)
+        return raw
+
+    def _validate(self, raw: dict[str, Any]) -> grammar.Document:
+        try:
+            document = grammar.Document.model_validate(raw)
+        except ValidationError as error:
+            for detail in error.errors(include_url=False):
+                self.report(*advice.problem(detail, raw))
+            self.stop_if_bad()
+            raise
+        self.stop_if_bad()
+        return document
+
+    def _unused_faults(self, raw: dict[str, Any], document: grammar.Document) -> None:
+        """A fault that no rule takes, unless a knob chooses among them."""
+        said = [rule.get("fault", "") for phase in raw.get("phase", ()) for rule in phase.get("rule", ())]
+        if any("{" in name for name in said):
+            return
+        for name in document.fault:
+            if name not in said:
+                self.report(
+                    ("fault", name), Problem(f"nothing uses the fault {name!r}", allowed=f'fault = "{name}" in a rule')
+                )
+
+    def _build(self, document: grammar.Document) -> Scenario:
+        phases = [
+            Phase(
+                name=phase.name or f"phase {i + 1}",
+                rules=tuple(self._named(rule, document, ("phase", i, "rule", j)) for j, rule in enumerate(phase.rule)),
+                lasts=phase.lasts,
+                until=phase.until or {},
+            )
+            for i, phase in enumerate(document.phase)
+        ]
+        return Scenario(
+            name=self.name,
+            protocol=document.protocol,
+            phases=tuple(phases) or (Phase("healthy"),),
+            summary=document.summary,
+            sources=tuple(document.sources),
+            repeat=document.repeat,
+            params=document.params,
+            server=document.server,
+            certificates=document.certificate,
+            expect=document.expect,
+            faults=tuple(document.fault),
+            text=self.text,
+            file=self.file,
+        )
+
+    def _named(self, rule: Rule, document: grammar.Document, path: Path) -> Rule:
+        """The rule with the fault that it takes by name. The rule's own keys win; its headers join the fault's."""
+        if rule.fault is None:
+            return rule
+        if rule.fault not in document.fault:
+            self.report((*path, "fault"), unknown("fault", rule.fault, document.fault))
+            return rule
+        fault = document.fault[rule.fault]
+        own = {k: getattr(fault, k) for k in fault.model_fields_set if k not in rule.model_fields_set}
+        if rule.headers and fault.headers:
+            names = {name for name, _ in rule.headers}
+            own["headers"] = (*(one for one in fault.headers if one[0] not in names), *rule.headers)
+        return rule.model_copy(update=own)
+
+
+def _typed(protocol: str, phase: Phase) -> Phase:
+    """The phase with what its rules want of facts in the types of these facts."""
+    rules = (
+        rule.model_copy(update={"where": facts.read_where(protocol, rule.on, rule.where)}) if rule.where else rule
+        for rule in phase.rules
+    )
+    return replace(phase, rules=tuple(rules))
+
+
+__all__ = ["Phase", "Rule", "Scenario", "load", "loads"]
+
+
+def _tables_with(raw: object, key: str) -> Iterator[Mapping[str, Any]]:
+    """The tables that have a key, wherever they are in a document."""
+    if isinstance(raw, Mapping) and key in raw:
+        yield raw
+    below = raw.values() if isinstance(raw, Mapping) else raw if isinstance(raw, list) else ()
+    for one in below:
+        yield from _tables_with(one, key)

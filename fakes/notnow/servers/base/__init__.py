@@ -1,0 +1,1 @@
+"""What all fakes share: the loop, the listener, connections, TLS and options."""

@@ -1,0 +1,331 @@
+"""A live connection below its protocol: its transport, TLS, and the ways in which it ends.
+
+Every adapter's connection is a `Wire`. What it is made of differs (a parser that feeds a stream reader, one
+that takes lines, a whole HTTP stack), so a `Wire` asks its protocol for a handful of things: see its hooks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from asyncio.sslproto import SSLProtocol
+from typing import TYPE_CHECKING, cast
+
+from notnow.engine.actions import Alert, Certify, Close, Script
+from notnow.journal import TLS, Connection, Exchange
+from notnow.servers.base import listener, tls
+from notnow.servers.base.transport import Plain
+
+if TYPE_CHECKING:
+    from notnow.servers.base.fake import Fake
+
+QUIET = 0.05  # real seconds without a byte after which a TLS client has read its last reply: TLS has no half-close
+HANDSHAKE = 30  # real seconds that a TLS handshake may take
+HANDSHAKE_RECORD = 22  # the first byte of a ClientHello on the wire
+SHUTDOWN = 1.0  # real seconds that a client has for taking its last bytes
+
+
+class Over(Exception):  # noqa: N818 (no error)
+    """Nothing more is to be done on this connection."""
+
+
+class Wire:
+    """The connection of a session."""
+
+    fake: Fake
+    record: Connection
+    exchange: Exchange  # what the client's last command is about
+    opening: Script
+    transport: asyncio.Transport
+    raw: socket.socket  # the socket below TLS, for what has to be done to it during a handshake
+    implicit: bool  # TLS comes before the greeting
+    alive: bool = False  # there is a transport
+    secure: bool = False  # in TLS
+    handshaking: bool = False  # on the way there, after a command asked for it
+    over: bool = False  # the fake has said its last word
+    hanging: bool = False  # a stalled answer: what the client says is not heard
+    left: bool = False  # the engine knows that the client is going
+    eof: bool = False  # the client has ended its side
+    refusal: str | None = None  # how a rule has ended the handshake
+    shown: str | None = None  # the certificate that the handshake has shown
+    _linger: asyncio.TimerHandle | None = None
+    _lingers_until: float = 0.0
+    _opener: asyncio.Task[None] | None = None  # until the connection is made
+
+    # ---- hooks: what a protocol makes of its connection ------------------------------------------
+
+    def begun(self, transport: asyncio.Transport) -> None:
+        """There is a connection: serve it."""
+        raise NotImplementedError
+
+    def upgraded(self, transport: asyncio.Transport) -> None:
+        """The same connection goes on in TLS, over this transport."""
+        raise NotImplementedError
+
+    def came(self, data: bytes) -> None:
+        """The client has sent this."""
+        raise NotImplementedError
+
+    def ended(self) -> None:
+        """The client has ended its side."""
+        raise NotImplementedError
+
+    def lost(self, error: Exception | None) -> None:
+        """The connection is gone: end all that was done for it."""
+        raise NotImplementedError
+
+    def unread(self) -> bytes:
+        """Take away what has come and was not looked at."""
+        raise NotImplementedError
+
+    # ---- the transport ---------------------------------------------------------------------------
+
+    def open(self, sock: socket.socket, implicit: bool) -> None:
+        """Begin: with a greeting, or with a TLS handshake (RFC 8314 §3.3)."""
+        self.raw, self.implicit = sock, implicit
+        if implicit:
+            self._opener = self.fake.spawn(self._shake_hands(sock))
+            self._opener.add_done_callback(self._opened)
+        else:
+            Plain(self.fake.loop, sock, self).begin()
+
+    async def _shake_hands(self, sock: socket.socket) -> None:
+        try:
+            await self.secured(sock)
+        except OSError as error:
+            self._tls_failed(error)
+
+    async def secured(self, sock: socket.socket) -> asyncio.Transport:
+        """TLS on a socket. Raises OSError if the client does not want it."""
+        tls.current.set(self)
+        transport, _ = await self.fake.loop.connect_accepted_socket(
+            lambda: cast("asyncio.Protocol", self),
+            sock,
+            ssl=self.fake.context(),
+            ssl_handshake_timeout=HANDSHAKE,
+            ssl_shutdown_timeout=SHUTDOWN,
+        )
+        return transport
+
+    def _opened(self, opener: asyncio.Task[None]) -> None:
+        """The connection has been made, or it never will be."""
+        self._opener = None
+        if not opener.cancelled() and (error := opener.exception()) is not None:
+            self.fake.failed(error)
+        if not self.alive:
+            self.raw.close()
+            self.fake._gone(self.record)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast("asyncio.Transport", transport)
+        if self.alive:
+            self.upgraded(transport)
+            self._note_tls(transport)
+            return
+        self.transport, self.alive = transport, True
+        if transport.get_extra_info("ssl_object") is not None:
+            self._note_tls(transport)
+        self.begun(transport)
+
+    def _note_tls(self, transport: asyncio.Transport) -> None:
+        self.secure, self.handshaking = True, False
+        facts = self.record.tls = self.record.tls or TLS()
+        facts.version = transport.get_extra_info("ssl_object").version()
+
+    def data_received(self, data: bytes) -> None:
+        if self.over:
+            self._hear(data)
+        elif not self.hanging:
+            self.came(data)
+
+    def leave(self) -> None:
+        """The client is going: its places are free."""
+        if not self.left:
+            self.left = True
+            self.fake.leaving(self.record)
+
+    def eof_received(self) -> bool:
+        self.eof = True
+        self.leave()
+        if self.over:
+            self.end()
+            return False
+        self.ended()
+        # A client that has ended its side may still read; TLS has no such thing.
+        return not (self.secure or self.handshaking)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.alive = False
+        if self._linger is not None:
+            self._linger.cancel()
+        self.lost(error)
+        self.fake._gone(self.record, str(error) if error else None)
+
+    # ---- closing ---------------------------------------------------------------------------------
+
+    def decided(self) -> None:
+        """The fake ends this connection: its place is free, and the journal says who ended it."""
+        if self.record.ended_by is None:
+            self.fake.journal.close(self.record, "fake")
+
+    def finish(self, how: str, exchange: Exchange) -> None:
+        """The fake closes. What was said before must arrive: see `notnow.servers.base.listener`."""
+        self.over = exchange.closed = True
+        exchange.how = how
+        if exchange.reply is None:
+            self.fake.journal.tell(exchange)
+        self.decided()
+        if how == "reset":
+            sock = self.transport.get_extra_info("socket")
+            if sock is not None:  # below TLS the client has gone, and we have not been told yet
+                listener.reset_on_close(sock)
+            self.transport.abort()
+        elif how == "abrupt":
+            self._hang_up()
+        else:
+            self._half_close()
+
+    def _hang_up(self) -> None:
+        """Close now: in TLS without the goodbye, for which asyncio would wait."""
+        if self.secure and not self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.end()
+
+    def _half_close(self) -> None:
+        if unread := self.unread():
+            self._hear(unread)
+        if self.eof:
+            self.end()
+            return
+        self.transport.resume_reading()
+        self._lingers_until = self.fake.loop.time() + listener.LINGER
+        if self.secure:
+            self._linger = self.fake.soon(QUIET, self.end)
+        else:
+            self._linger = self.fake.loop.call_later(listener.LINGER, self.end)
+            try:
+                self.transport.write_eof()
+            except OSError:  # the client has reset it, and we have not been told yet
+                self.transport.abort()
+
+    def _hear(self, data: bytes) -> None:
+        """What a client says after the fake has decided to close."""
+        self.fake.heard_after(self.record, data)
+        if self._linger is not None and self.secure:
+            self._linger.cancel()
+            left = max(0.0, self._lingers_until - self.fake.loop.time())
+            self._linger = self.fake.soon(min(QUIET, left), self.end)
+
+    def end(self) -> None:
+        """Close the transport for good; a client that does not take its last bytes is cut off."""
+        if self.alive and not self.transport.is_closing():
+            self.over = True
+            self.transport.close()
+            if self.secure or self.transport.get_write_buffer_size():
+                self._linger = self.fake.loop.call_later(SHUTDOWN, self.transport.abort)
+
+    def abort(self) -> None:
+        """End at once, without a word."""
+        if self.alive:
+            self.transport.abort()
+        elif self._opener is not None:
+            self._opener.cancel()
+
+    # ---- TLS -------------------------------------------------------------------------------------
+
+    async def upgrade(self) -> None:
+        """TLS from here on, after a command that asked for it (RFC 3207 §4, RFC 4217 §4).
+
+        The ClientHello may have come already: behind the command, or in the turn of the loop that has said yes to it.
+        Raises Over if there will be no TLS: the connection has ended.
+        """
+        plain = cast("Plain", self.transport)
+        self.handshaking = True
+        tls.current.set(self)
+        done: asyncio.Future[None] = self.fake.loop.create_future()
+        layer = SSLProtocol(
+            self.fake.loop,
+            cast("asyncio.Protocol", self),
+            self.fake.context(),
+            done,
+            server_side=True,
+            ssl_handshake_timeout=HANDSHAKE,
+            ssl_shutdown_timeout=SHUTDOWN,
+        )
+        try:
+            plain.hand_over(layer, handshake_in(self.unread()))
+            await done
+            if self.handshaking:  # asyncio wakes us with no error when the connection was aborted
+                raise ConnectionAbortedError("the connection was lost")
+        except OSError as error:
+            self._tls_failed(error)
+            self._not_upgraded(plain)
+            raise Over from None
+        except asyncio.CancelledError:  # the fake stops
+            self._not_upgraded(plain)
+            raise
+
+    def _not_upgraded(self, plain: Plain) -> None:
+        """asyncio tells nobody that the connection below a failed handshake is lost."""
+        self.over = True
+        plain.abort()
+        if self.alive:
+            self.connection_lost(None)
+
+    def hello(self, sni: str | None) -> tuple[ssl.SSLContext | None, str | None]:
+        """Called in the handshake, with the name that the client asks for."""
+        try:
+            return self._hello(sni)
+        except Exception as error:  # OpenSSL would swallow it
+            self.fake.failed(error)
+            return None, "internal_error"
+
+    def _hello(self, sni: str | None) -> tuple[ssl.SSLContext | None, str | None]:
+        script = self.fake.hello(self.record, sni)
+        name = alert = how = None
+        for step in script.steps if script else ():
+            if isinstance(step, Certify):
+                name = step.name
+            elif isinstance(step, Alert):
+                alert = how = step.name
+                self.refusal = f"refused with the alert {alert}"
+                tls.send_alert(self.raw, alert)
+            elif isinstance(step, Close):
+                alert, how = alert or "internal_error", how or step.how  # never sent: it only ends the handshake
+                self.refusal = self.refusal or "closed"
+                if step.how == "reset":
+                    listener.reset_on_close(self.raw)
+        label, shown = self.fake.shown(name, sni)
+        if self.record.tls is not None and alert is None:
+            self.record.tls.certificate = self.shown = label
+        if script is not None and script.rule:
+            self._journal_hello(script, sni, how)
+        return (self.fake.context(shown), None) if alert is None else (None, alert)
+
+    def _journal_hello(self, script: Script, sni: str | None, how: str | None) -> None:
+        exchange = self.fake.journal.ask(self.record, "tls", sni or "", script.phase)
+        exchange.rule, exchange.fault, exchange.how = script.rule, script.fault, how
+        exchange.closed = ends = how is not None
+        self.fake.journal.tell(exchange)
+        if ends:
+            self.decided()
+
+    def _tls_failed(self, error: BaseException) -> None:
+        facts = self.record.tls = self.record.tls or TLS()
+        facts.error = self.refusal or getattr(error, "reason", None) or str(error) or type(error).__name__
+        self.record.error = f"TLS handshake failed: {facts.error}"
+        if isinstance(error, ssl.SSLError) and "ALERT" not in (error.reason or ""):
+            self.decided()
+
+
+def handshake_in(data: bytes) -> bytes:
+    """What TLS is to read of the bytes behind a command that asked for it.
+
+    Commands there were said without TLS, by anybody: they are dropped (RFC 3207 §4.2, RFC 4217 §10.1; CVE-2011-0411 is
+    about servers that carried them out). A handshake begins with a record of type 22 (RFC 8446 §5.1), as no line does.
+    """
+    while data and data[0] != HANDSHAKE_RECORD:
+        data = data.partition(b"\n")[2]
+    return data

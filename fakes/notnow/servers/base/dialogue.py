@@ -1,0 +1,238 @@
+"""A session of commands and replies, as SMTP and FTP have them: what the engine says is carried out here.
+
+A reply is in the journal before it is on the wire, and so is the close that follows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, assert_never
+
+from notnow.bounds import NONSENSE
+from notnow.engine.actions import (
+    Alert,
+    AltSvc,
+    Certify,
+    Close,
+    EndData,
+    GoAway,
+    Hang,
+    Origin,
+    Proceed,
+    ResetStream,
+    Respond,
+    Response,
+    Script,
+    Send,
+    Wait,
+    Watch,
+)
+from notnow.engine.events import Answered, Heard
+from notnow.journal import Exchange
+from notnow.servers.base.connection import Over, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ERROR = re.compile(rb"(?:^|\n)([45][0-9][0-9])(?![0-9-])")
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a healthy reply is said: with other lines in its place, byte by byte, with a close behind it."""
+
+    instead: tuple[str, ...] | None = None
+    drip: float = 0.0
+    ending: bool = False
+
+
+AS_USUAL = Manner()
+Effect = Callable[[Manner], Awaitable[None]]  # what it means to behave
+
+
+class Dialogue(Wire):
+    """A live connection on which a client asks and a fake replies."""
+
+    goodbye: ClassVar[str]  # what clients are told when the fake stops
+    early: Sequence[tuple[Script, Exchange]] = ()  # what is to be said unasked before there is a transport
+    nonsense: int = 0  # commands in a row that were not understood
+    parting: bool = False  # somebody is about to say the last word
+    watch: int | None = None  # bytes of the body or transfer until `Reached`
+    _mouth: asyncio.Lock | None = None  # held while a reply drips, so that no other gets between its bytes
+
+    # ---- doing what the engine says --------------------------------------------------------------
+
+    async def perform(  # noqa: C901 (a case for each action)
+        self, script: Script, exchange: Exchange, effect: Effect | None = None
+    ) -> None:
+        """Carry out a script; where nothing was asked there is no effect, and to behave is to do nothing."""
+        exchange.phase, exchange.rule, exchange.fault = script.phase, script.rule, script.fault
+        for step in script.steps:
+            self.still_here()
+            match step:
+                case Proceed(instead, drip):
+                    assert not isinstance(instead, Response), "a response is HTTP's"
+                    if effect is not None:
+                        await effect(Manner(instead, drip, script.closes and instead != ()))
+                case Send(lines, drip):
+                    await self.say(wire(lines), exchange, drip, script.closes)
+                case Wait(seconds):
+                    await self.fake.sleep(seconds)
+                case Hang():
+                    await self.hang(exchange)
+                case Watch(size):
+                    self.watch = size
+                case EndData():
+                    self.end_data(step, exchange)
+                case Close(how):
+                    self.finish(how, exchange)
+                    raise Over
+                case Certify() | Alert() | Respond() | ResetStream() | GoAway() | AltSvc() | Origin():
+                    raise AssertionError(f"{step} is for a handshake, or for HTTP")
+                case _:
+                    assert_never(step)
+
+    async def hang(self, exchange: Exchange) -> None:
+        """Say nothing for ever. What the client says is read and dropped, so that its leaving is seen."""
+        self.fake.journal.tell(exchange)
+        self.hanging = True
+        self.unread()
+        self.transport.resume_reading()
+        if self.eof:
+            raise Over
+        await self.fake.loop.create_future()
+
+    def end_data(self, step: EndData, exchange: Exchange) -> None:
+        """End the data connection; only protocols that have one are told to."""
+        raise AssertionError(f"there is no data connection for {step} at {exchange.moment}")
+
+    # ---- what no command has brought about -------------------------------------------------------
+
+    def say_early(self) -> None:
+        """There is a transport now: say what has waited for one."""
+        for script, exchange in self.early:
+            self.fake.spawn(self._unasked(script, exchange))
+        self.early = ()
+
+    def unasked(self, script: Script) -> None:
+        """A script that this client's last command has not brought about: a phase, a silence."""
+        exchange = self.fake.journal.ask(self.record, script.moment, "", script.phase)
+        self.parting = self.parting or script.closes
+        if self.handshaking or (self.implicit and not self.alive):  # nothing can be said to it
+            self._cut_off(script, exchange)
+        elif self.alive:
+            self.fake.spawn(self._unasked(script, exchange))
+        else:
+            self.early = (*self.early, (script, exchange))
+
+    def _cut_off(self, script: Script, exchange: Exchange) -> None:
+        exchange.rule, exchange.fault, exchange.closed = script.rule, script.fault, script.closes
+        self.fake.journal.tell(exchange)
+        if script.closes:
+            self.decided()
+            self.abort()
+
+    async def _unasked(self, script: Script, exchange: Exchange) -> None:
+        try:
+            await self.perform(script, exchange)
+        except Over:
+            pass
+        except Exception as error:
+            if not self.is_lost(error):
+                self.fake.failed(error)
+
+    def is_lost(self, error: Exception) -> bool:
+        """True if this is only how the connection has ended."""
+        return isinstance(error, ConnectionError)
+
+    def stop_serving(self) -> None:
+        """Take no more commands: the last word has been said."""
+
+    def dismiss(self) -> bool:
+        """The fake stops: a server that is shut down says 421 before it closes (RFC 5321 §3.8, RFC 959 §4.2.1)."""
+        if self.over:
+            return True
+        if not self.alive or self.handshaking or self.hanging or (self._mouth is not None and self._mouth.locked()):
+            return False
+        exchange = self.fake.journal.ask(self.record, "enter", "", self.fake.phase)
+        exchange.fault = "stopped"
+        self._write(self.goodbye.format(host=self.fake.hostname).encode(), exchange, True)
+        self.finish("fin", exchange)
+        self.stop_serving()
+        return True
+
+    # ---- saying ----------------------------------------------------------------------------------
+
+    def still_here(self) -> None:
+        """Raises Over where nothing can be said any more."""
+        if self.over or not self.alive:
+            raise Over
+
+    async def say(self, text: bytes, exchange: Exchange, drip: float = 0.0, ending: bool = False) -> None:
+        """Send reply lines, `drip` seconds of scenario time between two bytes; `ending`: the fake closes behind it."""
+        if drip or self._mouth is not None:
+            await self._drip(text, exchange, drip, ending)
+        else:
+            self._write(text, exchange, ending)
+        if exchange.moment != "error" and is_error(text):
+            await self._erred(text, exchange)
+
+    async def _erred(self, text: bytes, exchange: Exchange) -> None:
+        """A 4yz or 5yz has left: a rule may have something to add."""
+        for code in _ERROR.findall(text):
+            script = self.fake.feed(Answered(self.record.id, int(code), self.verb(exchange)), "error")
+            if script is not None:
+                added = self.fake.journal.ask(self.record, "error", "", script.phase)
+                await self.perform(script, added)
+
+    def floods(self) -> bool:
+        """One more command was not understood. True if this client will never say one that is."""
+        self.nonsense += 1
+        if self.nonsense > NONSENSE:
+            self.record.error = f"{NONSENSE} commands in a row were not understood"
+        return self.nonsense > NONSENSE
+
+    def verb(self, exchange: Exchange) -> str:
+        """The command that an exchange is about, in upper case."""
+        return exchange.request.partition(" ")[0].upper()
+
+    def _write(self, text: bytes, exchange: Exchange, ending: bool = False) -> None:
+        self.still_here()
+        self._note(text, exchange, ending)
+        self.transport.write(text + b"\r\n")
+
+    def _note(self, text: bytes, exchange: Exchange, ending: bool) -> None:
+        exchange.closed = exchange.closed or ending
+        self.fake.journal.answer(exchange, text.decode("utf-8", "replace").replace("\r\n", "\n"))
+        if ending:
+            self.decided()
+
+    async def _drip(self, text: bytes, exchange: Exchange, pause: float, ending: bool) -> None:
+        self._mouth = self._mouth or asyncio.Lock()
+        async with self._mouth:
+            if not pause:
+                self._write(text, exchange, ending)
+                return
+            self.still_here()
+            self._note(text, exchange, ending)
+            for i, byte in enumerate(text + b"\r\n"):
+                if i:
+                    await self.fake.sleep(pause)
+                if not self.alive:
+                    raise Over
+                self.fake.feed(Heard(self.record.id))  # who waits for our answer is not idle
+                self.transport.write(bytes([byte]))
+            exchange.answered_at = self.fake.clock.now()
+
+
+def wire(lines: tuple[str, ...]) -> bytes:
+    """Reply lines as they go over the wire, but for the last line end."""
+    return "\r\n".join(lines).encode("utf-8", "surrogateescape")
+
+
+def is_error(text: bytes) -> bool:
+    """True if there is a 4yz or 5yz in these reply lines."""
+    return text[0] in b"45" or (b"\n" in text and (b"\n4" in text or b"\n5" in text))

@@ -1,0 +1,107 @@
+"""The keywords of a fake: which are options of the server, checked, and which are knobs of its scenario."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from notnow.clock import Clock, RealClock
+from notnow.errors import Problem, ScenarioError
+from notnow.journal import DEFAULT_LIMIT
+from notnow.language.advice import unknown
+from notnow.language.grammar import TLS_MODES
+from notnow.language.knobs import SERVER_OPTIONS
+from notnow.units import SIZE_HELP, parse_size
+
+
+class Options:
+    """The server options of a fake, checked; what else was given are knobs."""
+
+    def __init__(self, protocol: str, allowed: frozenset[str], given: Mapping[str, Any]) -> None:
+        if "scenario" in given:
+            raise _bad(
+                f"scenario={given['scenario']!r} is a keyword",
+                f"the scenario as the first argument, by position, as in Fake{protocol.upper()}({given['scenario']!r})",
+            )
+        for name in given:
+            if name in SERVER_OPTIONS and name not in allowed:
+                raise _bad(f"{name!r} is no option of {protocol} servers", ", ".join(sorted(allowed)))
+        self.given = frozenset(k for k, v in given.items() if k in SERVER_OPTIONS and v is not None)
+        self.knobs = {k: v for k, v in given.items() if k not in SERVER_OPTIONS}
+        self.clock: Clock = given.get("clock") or RealClock()
+        self.seed: int = _checked(given, "seed", int, "a whole number", secrets.randbelow(2**31))
+        self.host: str = _checked(given, "host", str, "an address of this machine", "127.0.0.1")
+        self.port: int = _checked(given, "port", int, "0 (any free one) to 65535", 0)
+        modes = TLS_MODES[protocol]
+        self.tls: str | None = _checked(given, "tls", str, ", ".join(modes), None)
+        self.users: dict[str, str] | None = _checked(given, "users", dict, "a mapping of names to passwords", None)
+        self.files: dict[str, Any] | None = _checked(given, "files", dict, "a mapping of paths to bytes", None)
+        _check_sizes(self.files or {})
+        self.app: Any = given.get("app")
+        self.journal_limit: int = _checked(given, "journal_limit", int, "1 or more", DEFAULT_LIMIT)
+        if not isinstance(self.clock, Clock):
+            raise _bad(f"clock is {self.clock!r}", "ManualClock(), or RealClock(speed)")
+        if not 0 <= self.port <= 65535:
+            raise _bad(f"port is {self.port!r}", "0 (any free one) to 65535")
+        if self.journal_limit < 1:
+            raise _bad(f"journal_limit is {self.journal_limit!r}", "1 or more")
+        if self.tls is not None and self.tls not in modes:
+            raise ScenarioError([unknown("tls mode", self.tls, modes)])
+        if self.app is not None:
+            _check_app(self.app)
+
+
+_LIKE_A_SIZE = re.compile(r"\s*[0-9][0-9._,]*\s*[bkmgt][a-z]{0,4}\s*", re.IGNORECASE)
+
+
+def _check_sizes(files: Mapping[str, Any]) -> None:
+    """Raises ScenarioError for a text that was to be a size; in Python, unlike in a scenario file, bytes say so."""
+    for name, content in files.items():
+        if isinstance(content, str) and _LIKE_A_SIZE.fullmatch(content) and parse_size(content) is None:
+            allowed = f"a size: {SIZE_HELP}; bytes for a file with just this text: {content.encode()!r}"
+            raise _bad(f"files: {name!r} is {content!r}, which looks like a size", allowed)
+
+
+_OTHER_APPS = {
+    1: "an application of ASGI 2: wrap it in asgiref.compatibility.guarantee_single_callable(app)",
+    2: "a WSGI application: wrap it in asgiref.wsgi.WsgiToAsgi(app), or in a2wsgi.WSGIMiddleware(app)",
+}
+
+
+def _check_app(app: object) -> None:
+    """Raises ScenarioError for an app that cannot be called as `await app(scope, receive, send)`."""
+    allowed = "an ASGI application, called with scope, receive and send"
+    if not callable(app):
+        raise _bad(f"app is {app!r}" + (", the name of one: import it" if isinstance(app, str) else ""), allowed)
+    try:
+        signature = inspect.signature(app)
+    except (TypeError, ValueError):  # it does not tell
+        return
+    takes = [n for n in (3, 2, 1) if _binds(signature, n)]
+    if 3 not in takes:
+        other = next((f", and looks like {_OTHER_APPS[n]}" for n in takes), "")
+        raise _bad(f"app is {app!r}, which does not take these three arguments{other}", allowed)
+
+
+def _binds(signature: inspect.Signature, arguments: int) -> bool:
+    try:
+        signature.bind(*range(arguments))
+    except TypeError:
+        return False
+    return True
+
+
+def _bad(found: str, allowed: str) -> ScenarioError:
+    return ScenarioError([Problem(found, allowed=allowed)])
+
+
+def _checked(given: Mapping[str, Any], name: str, kind: type, allowed: str, default: Any) -> Any:
+    value = given.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise _bad(f"{name} is {value!r}", allowed)
+    return value

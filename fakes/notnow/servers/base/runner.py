@@ -1,0 +1,232 @@
+"""One thread and one event loop for all the fakes of a process.
+
+It starts with the first fake and ends with the last. What other threads want of the loop goes through
+`call`, `run` and `settle`, which wait on bare locks: those keep real time whatever a test does to clocks.
+"""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import contextlib
+import os
+import selectors
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, TypeVar
+
+from notnow import true_time
+from notnow.servers.base import guests
+from notnow.servers.base.turns import Turns
+
+T = TypeVar("T")
+PATIENCE = 30.0  # real seconds that another thread waits for the loop before something must be wrong
+
+
+class _Selector(selectors.DefaultSelector):
+    """A selector that says when its loop has nothing to run and nothing to read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watchers: list[_thread.LockType] = []
+        self.busy_until = 0.0  # on the loop's own clock
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self.watchers and (timeout is None or timeout > 0):
+            if (left := self.busy_until - true_time.monotonic()) > 0:
+                return super().select(left if timeout is None else min(left, timeout))
+            if ready := super().select(0):
+                return ready
+            self.dismiss()
+        return super().select(timeout)
+
+    def watch(self, watcher: _thread.LockType) -> None:
+        """Release this lock when the loop comes to rest. In the loop only: elsewhere it might be missed."""
+        self.watchers.append(watcher)
+
+    def dismiss(self) -> None:
+        """Let those go who wait for the loop to come to rest."""
+        watchers, self.watchers = self.watchers, []
+        for watcher in watchers:
+            watcher.release()
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """asyncio's loop, on the true time: a test that freezes `time.monotonic` would stop all timers of the fakes."""
+
+    def time(self) -> float:
+        return true_time.monotonic()
+
+
+class _LoopThread(threading.Thread):
+    """A thread that no test's clock may touch: `notnow.time_travel.fast_forward` leaves it alone."""
+
+    real_time = True
+
+
+class Runner:
+    """A thread that runs an event loop. `errors` collects what went wrong in it outside any connection."""
+
+    _shared: ClassVar[dict[tuple[str, int], Runner]] = {}
+    _guard: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, kind: str = "asyncio") -> None:
+        self.kind = kind
+        self.users = 0
+        self.errors: list[BaseException] = []
+        self.hosts: list[guests.Tell] = []  # the fakes that call a user's code
+        self._ending = False
+        self._selector: _Selector | None = None
+        self.loop = self._new_loop()
+        self.loop.set_exception_handler(self._on_error)
+        self.turns = Turns(self.loop)  # of the connections that have more to do
+        self._left = _thread.allocate_lock()
+        self._left.acquire()
+        self._thread = _LoopThread(target=self._main, name="notnow", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def acquire(cls, kind: str | None = None) -> Runner:
+        """The runner of this process; `release` it when done. `kind` is "asyncio" or "uvloop"."""
+        key = (kind or os.environ.get("NOTNOW_LOOP", "asyncio"), os.getpid())
+        with cls._guard:
+            runner = cls._shared.get(key)
+            if runner is None:
+                runner = cls._shared[key] = cls(key[0])
+            runner.users += 1
+            return runner
+
+    def release(self) -> None:
+        with self._guard:
+            self.users -= 1
+            if self.users:
+                return
+            self._shared.pop((self.kind, os.getpid()), None)
+            self._ending = True
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        if not self.is_current:
+            self._left.acquire(timeout=PATIENCE)
+            self._thread.join(PATIENCE)  # it has left our code: only microseconds remain
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        if self.kind == "uvloop":
+            import uvloop
+
+            return uvloop.new_event_loop()
+        if self.kind != "asyncio":
+            raise ValueError(f"NOTNOW_LOOP is {self.kind!r}; allowed: asyncio, uvloop")
+        self._selector = _Selector()
+        return _Loop(self._selector)
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self._turn()
+        finally:
+            with contextlib.suppress(Exception):
+                self.loop.run_until_complete(_end_tasks())
+                self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            if self._selector is not None:
+                self._selector.dismiss()
+            self.loop.close()
+            self._left.release()
+
+    def _turn(self) -> None:
+        """Run the loop until the last fake is gone.
+
+        asyncio ends it for a SystemExit or KeyboardInterrupt in any task. Here that can only be a user's: signals are for
+        the main thread. It is no reason to end all fakes.
+        """
+        while not self._ending:
+            try:
+                self.loop.run_forever()
+                return
+            except (SystemExit, KeyboardInterrupt) as error:
+                self._tell(error, {})
+
+    def _tell(self, error: BaseException, context: dict[str, Any]) -> None:
+        """Tell the fake whose guest has raised this; else whichever is stopped next."""
+        task = context.get("task") or context.get("future")
+        get_context = getattr(task, "get_context", None)  # new in Python 3.12
+        tell = get_context().get(guests.blame) if get_context is not None else None
+        tell = tell or (self.hosts[0] if self.hosts and (task is not None or not context) else self.errors.append)
+        tell(error)
+
+    def _on_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, (ConnectionError, TimeoutError)):
+            return  # a client that went away
+        self._tell(error or RuntimeError(str(context.get("message"))), context)
+
+    @property
+    def is_current(self) -> bool:
+        return threading.current_thread() is self._thread
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call `function` in the loop's thread and give its result, or raise what it raised."""
+        if self.is_current:
+            return function()
+
+        async def once() -> T:
+            return function()
+
+        return self.run(once())
+
+    def run(self, work: Coroutine[Any, Any, T], patience: float = PATIENCE) -> T:
+        """Run a coroutine in the loop and wait for it, at most `patience` real seconds, from any other thread."""
+        if self.is_current or self.loop.is_closed():
+            work.close()
+            why = "is this very thread's: it would wait for itself" if self.is_current else "is closed"
+            raise RuntimeError(f"the fakes' loop {why}")
+        done = _thread.allocate_lock()
+        done.acquire()
+        tasks: list[asyncio.Task[guests.Outcome[T]]] = []
+
+        def begin() -> None:
+            task = self.loop.create_task(guests.carried(work))
+            tasks.append(task)
+            task.add_done_callback(lambda _: done.release())
+
+        self.loop.call_soon_threadsafe(begin)
+        try:
+            in_time = done.acquire(timeout=patience)
+        except BaseException:  # a Ctrl-C: nobody waits for it any more
+            self.loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+            raise
+        if not in_time:
+            raise TimeoutError(f"the fakes' loop did not answer in {patience:g} s: is something blocking it?")
+        return tasks[0].result().get()
+
+    def hold(self, seconds: float) -> None:
+        """Something will end in so many real seconds: until then the loop has not come to rest. In the loop only."""
+        if self._selector is not None:
+            self._selector.busy_until = max(self._selector.busy_until, self.loop.time() + seconds)
+
+    def settle(self) -> None:
+        """Return when the loop has carried out all that it has to, and nothing is left to read."""
+        if self.is_current:
+            return
+        if self._selector is None:
+            self.run(_rounds(self.turns))
+            return
+        quiet = _thread.allocate_lock()
+        quiet.acquire()
+        self.loop.call_soon_threadsafe(self._selector.watch, quiet)
+        if not quiet.acquire(timeout=PATIENCE):
+            raise TimeoutError(f"the fakes' loop did not come to rest in {PATIENCE:g} s")
+
+
+async def _end_tasks() -> None:
+    """Cancel what is still running in this loop, and see it end."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _rounds(turns: Turns, n: int = 12) -> None:
+    """Where a loop hides its selector: enough turns for any chain of callbacks that we build, once nobody queues up."""
+    left = n
+    while left:
+        await asyncio.sleep(0)
+        left = n if turns else left - 1

@@ -1,0 +1,265 @@
+"""Certificates and TLS contexts: one CA a process, made when TLS is first used.
+
+Contexts are cached by what they show, and know nothing of fakes. Which connection a handshake belongs to
+travels in a context variable; `Handshake` is what a fake gives it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import contextvars
+import datetime
+import os
+import shutil
+import socket
+import ssl
+import struct
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
+
+from notnow.language.limits import idna_name, is_certifiable
+
+if TYPE_CHECKING:
+    import trustme
+
+    from notnow.language.grammar import Certificate
+
+from notnow import true_time
+
+PREFIX = "notnow-"  # of the directories that we make, before the number of the process
+P = ParamSpec("P")
+T = TypeVar("T")
+_making = threading.RLock()
+
+current: contextvars.ContextVar[Handshake | None] = contextvars.ContextVar("notnow_handshake", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a certificate is to be: the names that it covers, and what is wrong with it."""
+
+    names: tuple[str, ...]
+    expired: bool = False
+    untrusted: bool = False
+    incomplete: bool = False
+
+
+class Handshake(Protocol):
+    """Somebody who answers a ClientHello, at once."""
+
+    def hello(self, sni: str | None) -> tuple[ssl.SSLContext | None, str | None]:
+        """The context to go on with and the alert to refuse with, each None where there is none."""
+
+
+def covers(names: Sequence[str], host: str) -> bool:
+    """True if a certificate for `names` is good for `host` (RFC 9525 §6.3: one wildcard label, leftmost)."""
+    host = _ascii(host.rstrip("."))
+    parent = host.partition(".")[2]
+    return any(n == host or (n.startswith("*.") and n[2:] == parent) for n in map(_ascii, names))
+
+
+def choose(
+    certificates: Mapping[str, Certificate], name: str | None, sni: str | None, own: Sequence[str]
+) -> tuple[str, Shown]:
+    """Which certificate to show, and what to call it in the journal.
+
+    The one that a rule has named, else the first that covers the SNI, else the first. Without any in the
+    scenario, one for the names that the server goes by and for whatever name was asked for.
+    """
+    if not certificates:
+        return "default", Shown((*own, *((sni,) if sni and not covers(own, sni) else ())))
+    if name is None:
+        name = next((n for n, c in certificates.items() if sni and covers(c.names, sni)), next(iter(certificates)))
+    found = certificates[name]
+    return name, Shown(found.names, found.expired, found.untrusted, found.incomplete)
+
+
+def _once(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """`lru_cache`, but for threads that ask at the same time: two CAs in a process would not trust each other."""
+
+    def wrap(make: Callable[P, T]) -> Callable[P, T]:
+        made = cast("Callable[P, T]", lru_cache(maxsize)(make))
+
+        @wraps(make)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            with _making:
+                return made(*args, **kwargs)
+
+        return call
+
+    return wrap
+
+
+def _in_memory(content: bytes) -> tuple[str, int] | None:
+    """A file without a name in any directory, as its path and its descriptor. None where there is no such thing.
+
+    It goes with this process, however that ends: SIGTERM and SIGKILL run no code of ours. Other processes of the same
+    user can open the path, as they could a file in a directory that only this user may enter.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        number = os.memfd_create("notnow.pem")
+    except OSError:
+        return None
+    with open(number, "wb", closefd=False) as file:
+        file.write(content)
+    path = f"/proc/{os.getpid()}/fd/{number}"
+    if os.access(path, os.R_OK):
+        return path, number
+    os.close(number)  # /proc is not mounted, or hides what is there
+    return None
+
+
+@_once(maxsize=1)
+def _directory() -> Path:
+    """A directory for files, where they cannot be in memory. What a process has left that was killed goes now."""
+    _sweep(Path(tempfile.gettempdir()))
+    path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+    atexit.register(_remove, path, os.getpid())
+    return path
+
+
+def _sweep(where: Path) -> None:
+    """Remove the directories of processes that are no more. On Windows nobody can be asked without harm."""
+    for path in where.glob(f"{PREFIX}*-*") if sys.platform != "win32" else ():
+        owner = path.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdecimal():
+            try:
+                os.kill(int(owner), 0)
+            except ProcessLookupError:
+                shutil.rmtree(path, ignore_errors=True)
+            except (OSError, OverflowError):
+                continue  # somebody else's
+
+
+def _remove(path: Path, owner: int) -> None:
+    if os.getpid() == owner:  # and no child that it has forked
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@_once(maxsize=2)
+def _authority(trusted: bool) -> trustme.CA:
+    import trustme
+
+    with true_time.true_datetime():
+        return trustme.CA(organization_name="notnow" if trusted else "nobody you trust")
+
+
+@_once(maxsize=2)
+def _intermediate(trusted: bool) -> trustme.CA:
+    return _authority(trusted).create_child_ca()
+
+
+@_once(maxsize=1)
+def ca_file() -> str:
+    """The path of a PEM file with the CA that clients should trust; it goes when the process ends."""
+    content = _authority(True).cert_pem.bytes()
+    if (found := _in_memory(content)) is not None:
+        return found[0]
+    path = _directory() / "ca.pem"
+    path.write_bytes(content)
+    return str(path)
+
+
+class _Context(ssl.SSLContext):
+    """A server context whose SSL objects remember whose handshake they do."""
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        wrapped = super().wrap_bio(*args, **kwargs)
+        wrapped.notnow = current.get()  # type: ignore[attr-defined]
+        return wrapped
+
+
+@_once(maxsize=128)
+def _leaf(shown: Shown) -> trustme.LeafCert:
+    authority = _intermediate if shown.incomplete else _authority
+    names = [n for n in shown.names if is_certifiable(n)]
+    now = true_time.today()  # as the client's TLS library has it, which reads the system's clock
+    return authority(not shown.untrusted).issue_cert(
+        *names,
+        not_before=now - datetime.timedelta(days=60),
+        not_after=now - datetime.timedelta(days=1) if shown.expired else now + datetime.timedelta(days=365),
+    )
+
+
+@_once(maxsize=128)
+def context(shown: Shown, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
+    """A server context that shows this certificate, until a `Handshake` says otherwise.
+
+    `alpn`: the protocols that are spoken, the best first (RFC 7301).
+    """
+    leaf = _leaf(shown)
+    made = _Context(ssl.PROTOCOL_TLS_SERVER)
+    leaf.configure_cert(made)
+    if shown.incomplete:
+        _load_leaf_only(made, leaf)
+    if alpn:
+        made.set_alpn_protocols(alpn)
+    made.sni_callback = _on_hello
+    return made
+
+
+def wrapped_without_tickets(context: ssl.SSLContext, sock: socket.socket) -> ssl.SSLSocket:
+    """A server's socket in TLS whose client may resume a session of this context, and gets no ticket for another one.
+
+    OpenSSL copies the number of tickets (RFC 8446 §4.6.1) from the context as the connection begins, and Python cannot
+    set it later. Only the loop's thread comes here.
+    """
+    tickets, context.num_tickets = context.num_tickets, 0
+    try:
+        return context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)
+    finally:
+        context.num_tickets = tickets
+
+
+def _ascii(name: str) -> str:
+    if name.isascii():
+        return name.lower()
+    try:
+        return idna_name(name)
+    except UnicodeError:
+        return name
+
+
+def _load_leaf_only(made: ssl.SSLContext, leaf: trustme.LeafCert) -> None:
+    """Send the certificate without the intermediate that signed it."""
+    content = leaf.private_key_pem.bytes() + leaf.cert_chain_pems[0].bytes()
+    if (found := _in_memory(content)) is not None:
+        made.load_cert_chain(found[0])
+        os.close(found[1])
+        return
+    path = _directory() / f"leaf-{id(made):x}.pem"
+    path.write_bytes(content)
+    made.load_cert_chain(str(path))
+    path.unlink()
+
+
+def _on_hello(wrapped: Any, sni: str | None, _context: ssl.SSLContext) -> int | None:
+    handshake: Handshake | None = getattr(wrapped, "notnow", None)
+    if handshake is None:
+        return None
+    other, alert = handshake.hello(sni)
+    if alert is not None:
+        return int(getattr(ssl, f"ALERT_DESCRIPTION_{alert.upper()}"))
+    if other is not None:
+        wrapped.context = other
+    return None
+
+
+def send_alert(sock: Any, alert: str) -> None:
+    """Put a fatal alert on the wire by hand (RFC 8446 §6): a record of type 21 with level 2 and the code.
+
+    asyncio drops the one that OpenSSL makes when a handshake is refused in the SNI callback.
+    """
+    code = int(getattr(ssl, f"ALERT_DESCRIPTION_{alert.upper()}"))
+    # A transport's socket has no send of its own. The client may have gone, or may not read.
+    with contextlib.suppress(OSError), sock.dup() as raw:
+        raw.send(struct.pack("!BHHBB", 21, 0x0303, 2, 2, code))

@@ -1,0 +1,230 @@
+"""A transport for an accepted socket without TLS, which begins and ends at once.
+
+asyncio's own does the same in three turns of the loop, with a task to wait for them: for a fake that says a line or
+two to each of its clients, that is most of the work. TLS is asyncio's (see `notnow.servers.base.connection`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import Any
+
+CHUNK = 65_536  # bytes that are read at a time; for more, each read would have the system map memory
+READS = 16  # that are done before others have their turn, where a loop asks once
+HIGH, LOW = 65_536, 16_384  # bytes to be sent beyond which a protocol is told to pause, and to go on
+
+
+def tells_once(loop: asyncio.AbstractEventLoop) -> bool:
+    """True for uvloop, which calls a reader once when a connection is reset, be there bytes before that or not, and never
+    again: who reads there reads to the end.
+    """
+    return not isinstance(loop, asyncio.BaseEventLoop)
+
+
+class Plain(asyncio.Transport):
+    """A connection whose protocol, an `asyncio.Protocol` in all but its class, begins in this turn of the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: Any) -> None:
+        self._loop, self._sock, self._protocol = loop, sock, protocol
+        self._number = sock.fileno()
+        self._buffer = b""  # a bytearray once something has to wait
+        self._closing = self._reading = self._choked = self._ends = self._comes_back = False
+        self._tells_once = tells_once(loop)
+
+    def begin(self) -> None:
+        """Tell the protocol, and read."""
+        self._protocol.connection_made(self)
+        if not self._closing:
+            self.resume_reading()
+
+    # ---- reading ---------------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        """There is something to read: all of it, by and by, where the loop does not ask again after a reset."""
+        for _ in range(READS):
+            if not (self._read() and self._reading and self._tells_once):
+                return
+        if not self._comes_back:
+            self._comes_back = True
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        self._comes_back = False
+        if self._reading:
+            self._readable()
+
+    def _read(self) -> bool:
+        """Read, and pass it on. True if there may be more."""
+        try:
+            if isinstance(self._protocol, asyncio.BufferedProtocol):  # the TLS of a STARTTLS
+                buffer = self._protocol.get_buffer(-1)
+                data: bytes | memoryview = memoryview(buffer)[: self._sock.recv_into(buffer)]
+            else:
+                data = self._sock.recv(CHUNK)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            self._lose(error)
+            return False
+        try:
+            self._pass_on(data)
+        except BaseException as error:  # ours: the loop is told, and this connection is over
+            self._lose(error if isinstance(error, Exception) else None)
+            raise
+        return len(data) > 0
+
+    def _pass_on(self, data: bytes | memoryview) -> None:
+        if not data:
+            self.pause_reading()
+            if not self._protocol.eof_received():
+                self.close()
+        elif isinstance(data, memoryview):
+            self._protocol.buffer_updated(len(data))
+        else:
+            self._protocol.data_received(data)
+
+    def is_reading(self) -> bool:
+        return self._reading
+
+    def pause_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._number)
+
+    def resume_reading(self) -> None:
+        if not self._reading and not self._closing:
+            self._reading = True
+            self._loop.add_reader(self._number, self._readable)
+
+    # ---- writing ---------------------------------------------------------------------------------
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._closing:
+            return
+        if not self._buffer:
+            try:
+                n = self._sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                n = 0
+            except OSError as error:
+                self._lose(error, at_once=False)
+                return
+            if n == len(data):
+                return
+            self._buffer = bytearray(data[n:])  # type: ignore[assignment]
+            self._loop.add_writer(self._number, self._writable)
+        else:
+            self._buffer += data
+        if len(self._buffer) > HIGH and not self._choked:
+            self._choked = True
+            self._protocol.pause_writing()
+
+    def _writable(self) -> None:
+        try:
+            n = self._sock.send(self._buffer)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        del self._buffer[:n]  # type: ignore[attr-defined]
+        if not self._buffer:
+            self._loop.remove_writer(self._number)
+            if self._closing:
+                self._lose(None)
+                return
+            if self._ends:
+                self._shut_down()
+        if self._choked and len(self._buffer) <= LOW:
+            self._choked = False
+            self._protocol.resume_writing()
+
+    def get_write_buffer_size(self) -> int:
+        return len(self._buffer)
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        """Raises OSError if the client has reset the connection."""
+        self._ends = True
+        if not self._buffer:
+            self._sock.shutdown(socket.SHUT_WR)
+
+    def _shut_down(self) -> None:
+        """End our side, now that all has been sent; the client may have reset the connection meanwhile."""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self._lose(error)
+
+    # ---- the end ---------------------------------------------------------------------------------
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            if self._reading:
+                self._reading = False
+                self._loop.remove_reader(self._number)
+            if not self._buffer:
+                self._loop.call_soon(self._lose, None)
+
+    def abort(self) -> None:
+        self._lose(None, at_once=False)
+
+    def _force_close(self, error: Exception | None) -> None:
+        """What asyncio's TLS calls where a handshake fails."""
+        self._lose(error, at_once=False)
+
+    def _lose(self, error: Exception | None, at_once: bool = True) -> None:
+        """The connection is no more. The protocol hears of it once."""
+        if self._number < 0:
+            return
+        self._closing = True
+        self.pause_reading()
+        self._loop.remove_writer(self._number)
+        self._number = -1
+        if at_once:
+            self._close(error)
+        else:
+            self._loop.call_soon(self._close, error)
+
+    def _close(self, error: Exception | None) -> None:
+        self._sock.close()
+        self._protocol.connection_lost(error)
+
+    # ---- who and what ----------------------------------------------------------------------------
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        if name == "socket":
+            return self._sock
+        if name == "peername":
+            with contextlib.suppress(OSError):
+                return self._sock.getpeername()
+        return default
+
+    def set_protocol(self, protocol: Any) -> None:
+        self._protocol = protocol
+
+    def get_protocol(self) -> Any:
+        return self._protocol
+
+    def hand_over(self, protocol: asyncio.BufferedProtocol, early: bytes) -> None:
+        """Another protocol goes on from here. `early` is what has been read and was meant for it."""
+        before, self._protocol = self._protocol, protocol
+        protocol.connection_made(self)
+        if self._choked:  # from here on it is the new one that waits
+            before.resume_writing()
+            protocol.pause_writing()
+        while early and not self._closing:
+            buffer = memoryview(protocol.get_buffer(len(early)))
+            count = min(len(buffer), len(early))
+            buffer[:count] = early[:count]
+            protocol.buffer_updated(count)
+            early = early[count:]
+        self.resume_reading()  # the end of what the client says, too, is the new protocol's
