@@ -15,8 +15,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from notnow.engine import actions, events
 from notnow.engine.actions import Alert, Certify, Close, EndData, Hang, Script, Wait, Watch
-from notnow.engine.engine import Engine, actions, events
+from notnow.engine.engine import Engine
 from notnow.engine.events import Answered, Closed, Ended, Event, Heard, Hello, Known, Left, Reached, Tick
 from notnow.language import catalogue
 from notnow.language.loading import Scenario, loads

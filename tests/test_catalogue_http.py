@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from notnow.engine import actions
 from notnow.engine.actions import GoAway, ResetStream, Respond, Response
-from notnow.engine.engine import actions
 from notnow.language import catalogue
 from playbook import (
     CLIENT,

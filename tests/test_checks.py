@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from notnow.engine.engine import Engine, events
+from notnow.engine import events
+from notnow.engine.engine import Engine
 from notnow.errors import Problem, ScenarioError
 from notnow.language.grammar import DATA_ENDINGS, PER, SINCE
 from notnow.language.loading import loads

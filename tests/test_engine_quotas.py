@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notnow.engine.engine import actions
+from notnow.engine import actions
 from notnow.engine.store import OverWithin, Quota, Tally
 from notnow.errors import ScenarioError
 from notnow.language.loading import loads

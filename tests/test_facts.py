@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from notnow.engine.engine import matching
+from notnow.engine import matching
 from notnow.errors import Problem, ScenarioError
 from notnow.language.facts import FACTS, Comparison, read
 from notnow.language.loading import Scenario, loads

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notnow.engine.engine import matching
+from notnow.engine import matching
 from notnow.engine.matching import rejects, sieve_fact
 
 

@@ -183,7 +183,7 @@ class Verdict:
 
 def of_protocol(protocol: str) -> tuple[Rule, ...]:
     """The rules of a protocol, in the order of its file."""
-    found: tuple[Rule, ...] = import_module(f"notnow.conduct.{protocol}").RULES
+    found: tuple[Rule, ...] = import_module(f"notnow.conduct.rules.{protocol}").RULES
     return found
 
 
