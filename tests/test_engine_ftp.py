@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from notnow.engine.compiling import ABORTED
+from notnow.engine.steps import ABORTED
 from notnow.language.moments import MOMENTS, covering
 from playbook import (
     BYE,

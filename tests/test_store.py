@@ -1,28 +1,9 @@
-"""What the engine counts: conditions one by one, and one atomic answer for each event."""
+"""What the engine counts: one atomic answer for each event."""
 
 from __future__ import annotations
 
-import pytest
-
-from notnow.engine.store import (
-    After,
-    AfterFor,
-    Always,
-    Candidate,
-    Condition,
-    Every,
-    First,
-    FirstFor,
-    Mark,
-    Memory,
-    Nth,
-    Over,
-    OverWithin,
-    Question,
-    Tally,
-    Times,
-    Verdict,
-)
+from notnow.engine.conditions import After, First, Nth, Over, OverWithin, Tally, Times
+from notnow.engine.store import Candidate, Mark, Memory, Question, Verdict
 
 START = Mark()
 KEY = ("here",)
@@ -33,44 +14,7 @@ def question(*candidates: Candidate, mark: Mark = START, owner: str = "me", **mo
     return Question(mark, (owner,), candidates=[(candidate, KEY) for candidate in candidates], **more)  # type: ignore[arg-type]
 
 
-class TestConditions:
-    @pytest.mark.parametrize(
-        ("condition", "counts"),
-        [
-            (Always(), [1, 2, 3, 4, 5, 6]),
-            (Nth(2), [2]),
-            (Every(3), [3, 6]),
-            (First(2), [1, 2]),
-            (After(4), [5, 6]),
-        ],
-    )
-    def test_on_the_count(self, condition: Condition, counts: list[int]) -> None:
-        assert [n for n in range(1, 7) if condition.holds(Tally(count=n), 0.0, ME)] == counts
-
-    @pytest.mark.parametrize(
-        ("condition", "times"), [(FirstFor(10.0), [100, 109.9]), (AfterFor(10.0), [110, 200])], ids=["first", "after"]
-    )
-    def test_on_the_time_since_the_first(self, condition: Condition, times: list[float]) -> None:
-        assert [now for now in (100, 109.9, 110, 200) if condition.holds(Tally(since=100.0), now, ME)] == times
-
-    @pytest.mark.parametrize(
-        ("held", "holds"),
-        [(set(), False), ({"a"}, False), ({"a", "b"}, True), ({"a", "me"}, False), ({"a", "b", "me"}, True)],
-    )
-    def test_over_counts_the_others(self, held: set[str], holds: bool) -> None:
-        assert Over(2).holds(Tally(held=held), 0.0, ME) is holds
-
-    def test_over_within_forgets_what_is_older(self) -> None:
-        tally = Tally()
-        tally.window.extend([0.0, 5.0])
-        found = [OverWithin(2, 10.0).holds(tally, now, ME) for now in (5.0, 9.9, 10.0)]
-        assert found == [True, True, False]
-        assert list(tally.window) == [5.0]
-
-    def test_times_looks_at_its_own_rule(self) -> None:
-        tally = Tally(fired={0: 5, 1: 1})
-        assert [Times(rule, 2).holds(tally, 0.0, ME) for rule in (0, 1, 2)] == [False, True, True]
-
+class TestCandidate:
     def test_all_of_a_rule_must_hold(self) -> None:
         candidate = Candidate(0, (After(1), First(3), Times(0, 1)), refuses=True)
         assert [candidate.holds(Tally(count=n), 0.0, ME) for n in (1, 2, 3, 4)] == [False, True, True, False]

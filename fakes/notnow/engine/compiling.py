@@ -9,47 +9,15 @@ import operator
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 
-from notnow.engine.actions import (
-    Action,
-    Alert,
-    AltSvc,
-    Certify,
-    Close,
-    EndData,
-    GoAway,
-    Hang,
-    Origin,
-    Proceed,
-    ResetStream,
-    Respond,
-    Response,
-    Send,
-    Wait,
-    Watch,
-)
+from notnow.engine.actions import Action, Close, Proceed, Wait, Watch
+from notnow.engine.conditions import Key, conditions, counts
 from notnow.engine.matching import Facts, Test, rejects, sieve_fact, tests
-from notnow.engine.store import (
-    After,
-    AfterFor,
-    Candidate,
-    Condition,
-    Every,
-    First,
-    FirstFor,
-    Key,
-    Nth,
-    Over,
-    OverWithin,
-    Times,
-)
+from notnow.engine.steps import Live, fill, is_deferred, steps_of, takes_effect, texts
+from notnow.engine.store import Candidate
 from notnow.language import knobs
-from notnow.language.grammar import FAULT_KEYS, GOES_ON, preliminary
+from notnow.language.grammar import FAULT_KEYS
 from notnow.language.loading import Phase, Rule, Scenario
 from notnow.language.moments import LATER, MOMENTS, Moment, covering
-from notnow.units import Span
-
-Live = Callable[[str], str]
-ABORTED = ("426 Connection closed; transfer aborted.",)  # RFC 959 §4.2.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +188,7 @@ def _group(tally: Hashable, plays: list[Play]) -> Group:
     return Group(
         tests=tests(rule.where),
         per=_per(rule),
-        counts=any(_counts(play.rule) for play in plays),
+        counts=any(counts(play.rule) for play in plays),
         plays=tuple(plays),
         key=key,
         asked=tuple((play.candidate, key) for play in plays) if fixed else (),
@@ -263,138 +231,13 @@ def _per(rule: Rule) -> tuple[str, ...]:
     return tuple(name for name in rule.per if name != "server")
 
 
-def _counts(rule: Rule) -> bool:
-    after = None if "idle" in rule.on else rule.after  # there it is the length of the silence
-    return any(v is not None for v in (rule.nth, rule.every, rule.first, after))
-
-
-def _conditions(rule: Rule, index: int) -> tuple[Condition, ...]:
-    found: list[Condition] = []
-    if rule.nth is not None:
-        found.append(Nth(rule.nth))
-    if rule.every is not None:
-        found.append(Every(rule.every))
-    if rule.first is not None:
-        found.append(FirstFor(rule.first) if isinstance(rule.first, Span) else First(rule.first))
-    if rule.after is not None and "idle" not in rule.on:
-        found.append(AfterFor(rule.after) if isinstance(rule.after, Span) else After(rule.after))
-    if rule.over is not None:
-        found.append(Over(rule.over) if rule.within is None else OverWithin(rule.over, rule.within))
-    if rule.times is not None:
-        found.append(Times(index, rule.times))
-    return tuple(found)
-
-
-def _takes_effect(rule: Rule, moment: Moment) -> bool:
-    """A 2yz or 3yz reply takes effect, any other answer of ours does not, unless `keep` says so."""
-    if rule.keep is not None:
-        return rule.keep
-    final = preliminary(rule.reply)[1]
-    if final is not None:
-        return final[0][0] in "23"
-    if rule.status is not None:
-        return rule.status < 400
-    refuses = rule.close or rule.stall or rule.alert or rule.reset_stream or _cuts(rule, moment)
-    return not (refuses or (rule.goaway is not None and rule.goaway.last == "previous"))
-
-
-def _cuts(rule: Rule, moment: Moment) -> bool:
-    """True if it ends a transfer that is about to begin, or under way."""
-    return rule.data is not None and rule.data not in GOES_ON and (moment.lasts or moment.amid)
-
-
-def _closing(rule: Rule, moment: Moment) -> Close | None:
-    """A 421 closes unless told otherwise (RFC 5321 §3.8), and so does what answers a whole connection."""
-    says_421 = any(line[:4] in ("421 ", "421") for line in rule.reply or ())
-    close = says_421 or (moment.final and rule.status is not None) if rule.close is None else rule.close
-    if not close:
-        return None
-    return Close("reset" if close == "reset" else "abrupt" if close == "abrupt" else "fin")
-
-
-def _is_later(rule: Rule, moment: Moment) -> bool:
-    """True if it is done when a byte is reached: in the middle of a body, or of a transfer."""
-    return moment.body or rule.after_bytes is not None
-
-
-def _steps(rule: Rule, moment: Moment) -> tuple[Action, ...]:
-    """What a rule does. Frames go at once where there is an answer besides: a delay is the answer's."""
-    first, reply = preliminary(rule.reply)
-    said: list[Action] = [Send(first, rule.drip or 0.0)] if first else []
-    wait: list[Action] = [Wait(rule.delay)] if rule.delay else []
-    frames, rest = _frames(rule), _answer(rule, moment, reply)
-    return tuple([*said, *frames, *wait, *rest] if rest and not moment.unasked else [*said, *wait, *frames, *rest])
-
-
-def _answer(rule: Rule, moment: Moment, reply: tuple[str, ...] | None) -> list[Action]:
-    """What stands in place of the healthy answer, or goes with it; empty where nothing is answered.
-
-    `reply` is what a rule says behind its delay.
-    """
-    steps: list[Action] = []
-    drip, closing, effect = rule.drip or 0.0, _closing(rule, moment), _takes_effect(rule, moment)
-    # Where its reply answers nothing that could take effect, it is just said.
-    interjected = moment.unasked or _is_later(rule, moment)
-    if rule.certificate:
-        steps.append(Certify(rule.certificate))
-    if rule.alert:
-        steps.append(Alert(rule.alert))
-    steps += _end_data(rule, moment, cut=interjected or not effect)
-    response = _response(rule)
-    if rule.stall:
-        steps.append(Hang())
-    elif effect and not (interjected and (reply or response or closing or rule.reset_stream)):
-        steps.append(Proceed(reply or response or (() if closing or rule.reset_stream else None), drip))
-    elif reply is not None:
-        steps.append(Send(reply, drip))
-    elif response is not None:
-        steps.append(Respond(response, drip))
-    elif _cuts(rule, moment) and not closing:
-        steps.append(Send(ABORTED, drip))
-    if rule.reset_stream is not None:
-        steps.append(ResetStream(rule.reset_stream))
-    if closing:
-        steps.append(closing)
-    return steps
-
-
-def _response(rule: Rule) -> Response | None:
-    """The HTTP response that a rule wants, or those parts of one that it says; None where it says nothing."""
-    if rule.status is None and rule.headers is None and rule.body is None:
-        return None
-    return Response(rule.status, rule.headers or (), rule.body)
-
-
-def _frames(rule: Rule) -> list[Action]:
-    """Frames of HTTP/2 that go before an answer."""
-    found: list[Action] = []
-    if rule.altsvc is not None:
-        found.append(AltSvc(rule.altsvc))
-    if rule.origin is not None:
-        found.append(Origin(rule.origin))
-    if rule.goaway is not None:
-        found.append(GoAway(rule.goaway.code, rule.goaway.last, closes=rule.close is not False))
-    return found
-
-
-def _end_data(rule: Rule, moment: Moment, cut: bool) -> list[Action]:
-    """A transfer that is refused or cut ends its data connection, and so does who says so."""
-    if moment.ends:
-        refused = rule.keep is None and (preliminary(rule.reply)[1] or ("2",))[0][0] not in "23"
-        return [EndData(keep=False)] if refused or rule.keep is False else []
-    transfer = moment.lasts or moment.amid
-    if "data" not in moment.faults or rule.stall or not (rule.data or (transfer and cut)):
-        return []
-    return [EndData(rule.data or "fin", keep=rule.keep is not False)]
-
-
 def _play(phase: Phase, number: int, index: int, moment: Moment) -> Play:
     rule = phase.rules[index]
-    steps = _steps(rule, moment)
+    steps = steps_of(rule, moment)
     kinds = [key for key in FAULT_KEYS if getattr(rule, key) not in (None, False)]
-    later = _is_later(rule, moment) and any(not isinstance(step, (Wait, Proceed)) for step in steps)
+    later = is_deferred(rule, moment) and any(not isinstance(step, (Wait, Proceed)) for step in steps)
     closes = any(isinstance(step, Close) for step in steps)
-    effect = not closes if moment.unasked else _takes_effect(rule, moment)
+    effect = not closes if moment.unasked else takes_effect(rule, moment)
     return Play(
         rule=rule,
         index=index,
@@ -403,11 +246,11 @@ def _play(phase: Phase, number: int, index: int, moment: Moment) -> Play:
         lot=_lot(phase, number, index),
         fault=rule.fault or "+".join(kinds),
         steps=steps,
-        live=any(knobs.is_live(text) for text in _texts(rule)),
-        tells=any(knobs.tells_quota(knobs.live_names(text)) for text in _texts(rule)),
+        live=any(knobs.is_live(text) for text in texts(rule)),
+        tells=any(knobs.tells_quota(knobs.live_names(text)) for text in texts(rule)),
         later=later,
         closes=closes,
-        candidate=Candidate(index, _conditions(rule, index), refuses=not effect and not later),
+        candidate=Candidate(index, conditions(rule, index), refuses=not effect and not later),
         chance=rule.chance,
     )
 
@@ -422,12 +265,6 @@ def _lot(phase: Phase, number: int, index: int) -> str:
     return f"{number}/{alike}/{tally}"
 
 
-def _texts(rule: Rule) -> list[str]:
-    """All that a rule says to clients."""
-    found = [*(rule.reply or ()), *(value for _, value in rule.headers or ()), *(rule.origin or ())]
-    return [*found, *(text for text in (rule.body, rule.altsvc) if text is not None)]
-
-
 def watch(play: Play) -> tuple[Action, ...]:
     """The first half of a fault that comes later: behave, and say when the byte has passed."""
     return (Watch(1 if play.rule.after_bytes is None else play.rule.after_bytes), Proceed())
@@ -435,27 +272,4 @@ def watch(play: Play) -> tuple[Action, ...]:
 
 def filled(play: Play, live: Live) -> tuple[Action, ...]:
     """The steps of a rule with its live placeholders filled in."""
-    return tuple(_fill(step, live) for step in play.steps) if play.live else play.steps
-
-
-def _fill(step: Action, live: Live) -> Action:
-    match step:
-        case Send(lines, drip):
-            return Send(tuple(knobs.render(line, live) for line in lines), drip)
-        case Proceed(tuple(lines), drip):
-            return Proceed(tuple(knobs.render(line, live) for line in lines), drip)
-        case Proceed(Response() as response, drip):
-            return Proceed(_fill_response(response, live), drip)
-        case Respond(response, drip):
-            return Respond(_fill_response(response, live), drip)
-        case AltSvc(value):
-            return AltSvc(knobs.render(value, live))
-        case Origin(origins):
-            return Origin(tuple(knobs.render(origin, live) for origin in origins))
-        case _:
-            return step
-
-
-def _fill_response(response: Response, live: Live) -> Response:
-    headers = tuple((name, knobs.render(value, live)) for name, value in response.headers)
-    return Response(response.status, headers, None if response.body is None else knobs.render(response.body, live))
+    return tuple(fill(step, live) for step in play.steps) if play.live else play.steps

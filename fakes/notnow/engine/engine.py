@@ -30,6 +30,7 @@ from notnow.engine.compiling import (
     key_for,
     watch,
 )
+from notnow.engine.conditions import Key, Owners, Quota
 from notnow.engine.events import (
     NOTHING,
     Answered,
@@ -46,7 +47,7 @@ from notnow.engine.events import (
     Reached,
     Tick,
 )
-from notnow.engine.store import Candidate, Key, Mark, Memory, Owners, Place, Question, Quota, Store, Verdict
+from notnow.engine.store import Candidate, Mark, Memory, Place, Question, Store, Verdict
 from notnow.language.knobs import LATE, TIMES
 from notnow.language.loading import Rule, Scenario
 from notnow.language.moments import CONNECTION_FACTS

@@ -1,0 +1,162 @@
+"""The steps that a rule becomes: what a fake does when it fires, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from notnow.engine.actions import (
+    Action,
+    Alert,
+    AltSvc,
+    Certify,
+    Close,
+    EndData,
+    GoAway,
+    Hang,
+    Origin,
+    Proceed,
+    ResetStream,
+    Respond,
+    Response,
+    Send,
+    Wait,
+)
+from notnow.language import knobs
+from notnow.language.grammar import GOES_ON, preliminary
+from notnow.language.loading import Rule
+from notnow.language.moments import Moment
+
+Live = Callable[[str], str]
+ABORTED = ("426 Connection closed; transfer aborted.",)  # RFC 959 §4.2.1
+
+
+def takes_effect(rule: Rule, moment: Moment) -> bool:
+    """A 2yz or 3yz reply takes effect, any other answer of ours does not, unless `keep` says so."""
+    if rule.keep is not None:
+        return rule.keep
+    final = preliminary(rule.reply)[1]
+    if final is not None:
+        return final[0][0] in "23"
+    if rule.status is not None:
+        return rule.status < 400
+    refuses = rule.close or rule.stall or rule.alert or rule.reset_stream or _cuts(rule, moment)
+    return not (refuses or (rule.goaway is not None and rule.goaway.last == "previous"))
+
+
+def _cuts(rule: Rule, moment: Moment) -> bool:
+    """True if it ends a transfer that is about to begin, or under way."""
+    return rule.data is not None and rule.data not in GOES_ON and (moment.lasts or moment.amid)
+
+
+def _closing(rule: Rule, moment: Moment) -> Close | None:
+    """A 421 closes unless told otherwise (RFC 5321 §3.8), and so does what answers a whole connection."""
+    says_421 = any(line[:4] in ("421 ", "421") for line in rule.reply or ())
+    close = says_421 or (moment.final and rule.status is not None) if rule.close is None else rule.close
+    if not close:
+        return None
+    return Close("reset" if close == "reset" else "abrupt" if close == "abrupt" else "fin")
+
+
+def is_deferred(rule: Rule, moment: Moment) -> bool:
+    """True if it is done when a byte is reached: in the middle of a body, or of a transfer."""
+    return moment.body or rule.after_bytes is not None
+
+
+def steps_of(rule: Rule, moment: Moment) -> tuple[Action, ...]:
+    """What a rule does. Frames go at once where there is an answer besides: a delay is the answer's."""
+    first, reply = preliminary(rule.reply)
+    said: list[Action] = [Send(first, rule.drip or 0.0)] if first else []
+    wait: list[Action] = [Wait(rule.delay)] if rule.delay else []
+    frames, rest = _frames(rule), _answer(rule, moment, reply)
+    return tuple([*said, *frames, *wait, *rest] if rest and not moment.unasked else [*said, *wait, *frames, *rest])
+
+
+def _answer(rule: Rule, moment: Moment, reply: tuple[str, ...] | None) -> list[Action]:
+    """What stands in place of the healthy answer, or goes with it; empty where nothing is answered.
+
+    `reply` is what a rule says behind its delay.
+    """
+    steps: list[Action] = []
+    drip, closing, effect = rule.drip or 0.0, _closing(rule, moment), takes_effect(rule, moment)
+    # Where its reply answers nothing that could take effect, it is just said.
+    interjected = moment.unasked or is_deferred(rule, moment)
+    if rule.certificate:
+        steps.append(Certify(rule.certificate))
+    if rule.alert:
+        steps.append(Alert(rule.alert))
+    steps += _end_data(rule, moment, cut=interjected or not effect)
+    response = _response(rule)
+    if rule.stall:
+        steps.append(Hang())
+    elif effect and not (interjected and (reply or response or closing or rule.reset_stream)):
+        steps.append(Proceed(reply or response or (() if closing or rule.reset_stream else None), drip))
+    elif reply is not None:
+        steps.append(Send(reply, drip))
+    elif response is not None:
+        steps.append(Respond(response, drip))
+    elif _cuts(rule, moment) and not closing:
+        steps.append(Send(ABORTED, drip))
+    if rule.reset_stream is not None:
+        steps.append(ResetStream(rule.reset_stream))
+    if closing:
+        steps.append(closing)
+    return steps
+
+
+def _response(rule: Rule) -> Response | None:
+    """The HTTP response that a rule wants, or those parts of one that it says; None where it says nothing."""
+    if rule.status is None and rule.headers is None and rule.body is None:
+        return None
+    return Response(rule.status, rule.headers or (), rule.body)
+
+
+def _frames(rule: Rule) -> list[Action]:
+    """Frames of HTTP/2 that go before an answer."""
+    found: list[Action] = []
+    if rule.altsvc is not None:
+        found.append(AltSvc(rule.altsvc))
+    if rule.origin is not None:
+        found.append(Origin(rule.origin))
+    if rule.goaway is not None:
+        found.append(GoAway(rule.goaway.code, rule.goaway.last, closes=rule.close is not False))
+    return found
+
+
+def _end_data(rule: Rule, moment: Moment, cut: bool) -> list[Action]:
+    """A transfer that is refused or cut ends its data connection, and so does who says so."""
+    if moment.ends:
+        refused = rule.keep is None and (preliminary(rule.reply)[1] or ("2",))[0][0] not in "23"
+        return [EndData(keep=False)] if refused or rule.keep is False else []
+    transfer = moment.lasts or moment.amid
+    if "data" not in moment.faults or rule.stall or not (rule.data or (transfer and cut)):
+        return []
+    return [EndData(rule.data or "fin", keep=rule.keep is not False)]
+
+
+def texts(rule: Rule) -> list[str]:
+    """All that a rule says to clients."""
+    found = [*(rule.reply or ()), *(value for _, value in rule.headers or ()), *(rule.origin or ())]
+    return [*found, *(text for text in (rule.body, rule.altsvc) if text is not None)]
+
+
+def fill(step: Action, live: Live) -> Action:
+    match step:
+        case Send(lines, drip):
+            return Send(tuple(knobs.render(line, live) for line in lines), drip)
+        case Proceed(tuple(lines), drip):
+            return Proceed(tuple(knobs.render(line, live) for line in lines), drip)
+        case Proceed(Response() as response, drip):
+            return Proceed(__fill_response(response, live), drip)
+        case Respond(response, drip):
+            return Respond(__fill_response(response, live), drip)
+        case AltSvc(value):
+            return AltSvc(knobs.render(value, live))
+        case Origin(origins):
+            return Origin(tuple(knobs.render(origin, live) for origin in origins))
+        case _:
+            return step
+
+
+def __fill_response(response: Response, live: Live) -> Response:
+    headers = tuple((name, knobs.render(value, live)) for name, value in response.headers)
+    return Response(response.status, headers, None if response.body is None else knobs.render(response.body, live))
