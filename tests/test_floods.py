@@ -1,18 +1,17 @@
 """One client cannot hold up the others of a process, whatever it sends and however much: pieces of work are bounded.
 
-What a neighbour waits for is measured in processor time of the fakes' thread, which does not depend on how busy the
-machine is.
+A neighbour waits for one turn of the loop that all fakes share. A turn is measured in calls that the loop's thread makes in
+it, of Python and of C: that number depends neither on the machine nor on how busy it is.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import socket
 import struct
+import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -23,8 +22,7 @@ from notnow.bounds import CALM, CANCELLED, ECHO, ENTRIES, NONSENSE, RECIPIENTS, 
 from notnow.servers.base import turns as _turns
 from notnow.servers.base.fake import Fake
 
-pytestmark = pytest.mark.skipif(not hasattr(time, "pthread_getcpuclockid"), reason="a thread's clock is not to be read")
-MOST = 0.1  # seconds of processor time that a neighbour may wait for others
+MOST = 20_000  # calls in one turn of the loop
 MANY = 5_000
 
 DATA, HEADERS, PRIORITY, RST, SETTINGS, PING, UPDATE, CONTINUATION, UNKNOWN = 0, 1, 2, 3, 4, 6, 8, 9, 0x42
@@ -54,6 +52,7 @@ class Flood:
     error: str | None = None
     last: bytes | None = None
     step: int = 1_000_000  # bytes at a time
+    most: int = MOST  # calls in one turn of the loop
 
 
 def ftp(commands: bytes) -> bytes:
@@ -141,32 +140,46 @@ FLOODS = {
         FakeHTTP,
         lambda: h2(streams(lambda n: frame(HEADERS, 5, n, GET + b"\x00\x01x\x00" * 1_500), n=90), frame(DATA, 0, 0)),
         "HTTP/2 PROTOCOL_ERROR: ",  # at last
+        most=20
+        * MOST,  # as many streams as the fake allows, with the longest lists: each is a task, and all may be ready
     ),
 }
 
 
-class Neighbour:
-    """A client of another fake of the same process, and how much processor time its replies cost the fakes."""
+class Turns:
+    """Counts the calls that the fakes' thread makes in each turn of its loop, while its block runs."""
 
-    def __init__(self, fake: FakeSMTP) -> None:
-        runner = fake._runner
-        assert runner is not None
-        assert runner._thread.ident is not None
-        self._clock = time.pthread_getcpuclockid(runner._thread.ident)
-        self._sock = socket.create_connection((fake.host, fake.port), timeout=60)
-        self._lines = self._sock.makefile("rb")
-        self._lines.readline()
+    def __init__(self, fake: Fake) -> None:
+        assert fake._runner is not None
+        self._runner = fake._runner
+        self._calls = 0
+        self._over = False
+        self.longest = 0
 
-    def wait(self) -> float:
-        """Say NOOP; the seconds of processor time that went by in the fakes' thread until it was answered."""
-        began = time.clock_gettime(self._clock)
-        self._sock.sendall(b"NOOP\r\n")
-        assert self._lines.readline().startswith(b"250")
-        return time.clock_gettime(self._clock) - began
+    def _count(self, _frame: object, event: str, _argument: object) -> None:
+        if event in ("call", "c_call"):
+            self._calls += 1
 
-    def close(self) -> None:
-        self._lines.close()
-        self._sock.close()
+    def _beat(self) -> None:
+        """Once in each turn of the loop."""
+        self.longest, self._calls = max(self.longest, self._calls), 0
+        if not self._over:
+            self._runner.loop.call_soon(self._beat)
+
+    def _begin(self) -> None:
+        sys.setprofile(self._count)
+        self._runner.loop.call_soon(self._beat)
+
+    def _end(self) -> None:
+        self._over = True
+        sys.setprofile(None)
+
+    def __enter__(self) -> Turns:
+        self._runner.call(self._begin)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.call(self._end)
 
 
 class Flooder(threading.Thread):
@@ -197,29 +210,13 @@ class Flooder(threading.Thread):
         self.ended = True
 
 
-@contextlib.contextmanager
-def without_pauses() -> Iterator[None]:
-    """No garbage collection of all that other tests have left: it would count as a turn."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
-def longest_wait(fake: Fake, flood: Flood) -> tuple[float, Flooder]:
-    """The longest wait of a neighbour while a client floods, and that client when it is over."""
-    with FakeSMTP() as other, without_pauses():
-        neighbour = Neighbour(other)
+def longest_turn(fake: Fake, flood: Flood) -> tuple[int, Flooder]:
+    """The calls in the longest turn of the loop while a client floods, and that client when it is over."""
+    with Turns(fake) as turns:
         flooder = Flooder(fake, flood)
         flooder.start()
-        longest = 0.0
-        while flooder.is_alive():
-            longest = max(longest, neighbour.wait())
-            flooder.join(0.002)
-        neighbour.close()
-    return longest, flooder
+        flooder.join()
+    return turns.longest, flooder
 
 
 def made(flood: Flood) -> Fake:
@@ -230,8 +227,8 @@ def made(flood: Flood) -> Fake:
 def test_a_flood_holds_nobody_up(name, each_loop):
     flood = FLOODS[name]
     with made(flood) as fake:
-        longest, flooder = longest_wait(fake, flood)
-        assert longest < MOST
+        longest, flooder = longest_turn(fake, flood)
+        assert longest < flood.most
         assert flooder.ended
         connection = fake.journal.connections[0]
         assert (connection.error or "").startswith(flood.error or "")
@@ -245,13 +242,13 @@ def test_a_flood_holds_nobody_up(name, each_loop):
 
 @pytest.mark.parametrize("name", ["smtp: commands", "ftp: commands", "http/2: PING", "http/1.1: chunks of one byte"])
 def test_that_is_because_pieces_are_bounded(name, monkeypatch):
-    """The measure measures: with no bound for a piece of work the neighbour waits for all of it."""
+    """The measure measures: with no bound for a piece of work the flood is one turn."""
     monkeypatch.setattr(_turns, "PIECE", 1e9)
     monkeypatch.setattr(_turns, "UNITS", 10**9)
     monkeypatch.setattr(_turns, "AT_ONCE", 10**9)
     flood = FLOODS[name]
     with made(flood) as fake:
-        assert longest_wait(fake, flood)[0] > MOST
+        assert longest_turn(fake, flood)[0] > MOST
 
 
 def test_requests_are_work_and_no_flood(each_loop):

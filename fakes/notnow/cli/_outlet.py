@@ -24,12 +24,12 @@ class Outlet(io.TextIOBase):
     """Text for a reader who may not read. Once we are to stop and nothing is taken, the rest is dropped."""
 
     def __init__(self, stream: TextIO, stopping: Callable[[], bool]) -> None:
+        self._pieces: list[str] = []  # first: io flushes an object whose making has failed, too
+        self.left = False  # nobody reads, and we are to stop
         self._stream, self._stopping = stream, stopping
         self._number = stream.fileno()
         self._poll = select.poll()
         self._poll.register(self._number, select.POLLOUT)
-        self._pieces: list[str] = []
-        self.left = False  # nobody reads, and we are to stop
 
     def write(self, text: str) -> int:
         self._pieces.append(text)
