@@ -14,6 +14,7 @@ import errno
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.pool
+import os
 import queue
 import re
 import select
@@ -472,12 +473,12 @@ def test_a_thread_that_was_asleep_while_the_clock_moved_is_told_when_it_comes_to
 ) -> None:
     monkeypatch.setattr(bystanders, "WARM", 0.1)
     told: list[BaseException] = []
-    come, moved, asleep = threading.Event(), threading.Event(), threading.Event()
+    come, asleep = threading.Event(), threading.Event()
+    moved, move = os.pipe()
 
     def sleepy() -> None:
         asleep.set()
-        parties.real_select([], [], [], 1.5)
-        moved.wait()
+        parties.real_select([moved], [], [], 60)
         try:
             with socket.socket() as sock:
                 sock.connect((fake.host, fake.port))
@@ -491,9 +492,11 @@ def test_a_thread_that_was_asleep_while_the_clock_moved_is_told_when_it_comes_to
     with pytest.raises(FastForwardError, match="sleepy in sleepy.* comes at the wrong scenario time"):
         with FastForward() as on, FakeSMTP("smtp/overload", outage="1h", clock=on.clock) as fake:
             time.sleep(3600)
-            moved.set()
+            os.write(move, b"!")
             come.wait()
     assert "sleepy" in str(told[0])
+    os.close(moved)
+    os.close(move)
 
 
 def test_a_thread_from_before_that_is_still_waiting_goes_on_afterwards() -> None:
