@@ -82,7 +82,7 @@ class TestLifespan:
             assert client.get().status == 200
 
     def test_an_app_that_takes_for_ever_to_start(self, monkeypatch):
-        monkeypatch.setattr("notnow.servers.http.stack._CONFIG.startup_timeout", 0.1)
+        monkeypatch.setattr("notnow.servers.http.hypercorn_parts.CONFIG.startup_timeout", 0.1)
         with pytest.raises(StartError, match="the app has failed to start"):
             FakeHTTP(app=App(at_start="stays")).start()
 
@@ -103,7 +103,7 @@ class TestLifespan:
         assert not fake.running
 
     def test_an_app_that_does_not_end(self, monkeypatch):
-        monkeypatch.setattr("notnow.servers.http.stack._CONFIG.shutdown_timeout", 0.1)
+        monkeypatch.setattr("notnow.servers.http.hypercorn_parts.CONFIG.shutdown_timeout", 0.1)
         fake = FakeHTTP(app=App(at_end="stays")).start()
         with pytest.raises(FakeError, match="shutdown"):
             fake.stop()
@@ -344,7 +344,7 @@ class TestOptions:
     def test_patience_with_apps(self):
         """An app has its own time-outs first, so that it is they who tell."""
         from notnow.servers.base.runner import PATIENCE
-        from notnow.servers.http.stack import _CONFIG
+        from notnow.servers.http.hypercorn_parts import CONFIG
 
-        assert _CONFIG.startup_timeout < fake_module.STARTUP
-        assert _CONFIG.shutdown_timeout < PATIENCE
+        assert CONFIG.startup_timeout < fake_module.STARTUP
+        assert CONFIG.shutdown_timeout < PATIENCE

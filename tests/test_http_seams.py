@@ -1,6 +1,6 @@
 """The private seams of hypercorn and h2 that notnow stands on, each asked of the libraries themselves.
 
-When one of these fails after an upgrade, this is the seam that has moved; `notnow.servers.http.stack` names them.
+When one of these fails after an upgrade, this is the seam that has moved; the modules of `notnow.servers.http` name theirs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedEr
 from hyperframe.frame import DataFrame, HeadersFrame
 
 from notnow.servers.base.turns import Turn, Turns
-from notnow.servers.http import floods, stack
+from notnow.servers.http import floods, http2, http2_connection, http11, hypercorn_parts
 
 HEADERS = [(b":method", b"GET"), (b":path", b"/"), (b":scheme", b"http"), (b":authority", b"a")]
 
@@ -171,7 +171,7 @@ def test_h2_missing_streams_are_looked_up_by_their_number():
 
     async def main() -> None:
         server, peer = await two(body=True)
-        server.protocol.streams = stack._Streams()
+        server.protocol.streams = http2._Streams()
         peer.send_data(1, b"abc", end_stream=True)
         await server.hear(peer.data_to_send())
         assert server.protocol.idle
@@ -327,7 +327,7 @@ class TestStreamBuffer:
             await pushing
             return waiting
 
-        assert asyncio.run(waits(stack._Buffer))
+        assert asyncio.run(waits(http2._Buffer))
         assert not asyncio.run(waits(StreamBuffer))  # when this fails, ours may go
 
 
@@ -399,7 +399,7 @@ def test_h11_connection_may_be_replaced_and_its_errors_are_answered():
     async def main() -> None:
         why = []
         server = Server(H11Protocol)
-        server.protocol.connection = stack._H11Connection(why.append, Turn(Turns(asyncio.get_running_loop())))
+        server.protocol.connection = http11.Connection(why.append, Turn(Turns(asyncio.get_running_loop())))
         await server.hear(b"garbage\r\n\r\n")
         assert server.said.startswith(b"HTTP/1.1 400 ")
         assert isinstance(server.sent[-1], Closed)
@@ -454,7 +454,7 @@ def test_the_two_are_made_alike():
 
 
 def test_config_has_what_is_set():
-    made = stack._config()
+    made = hypercorn_parts.config()
     plain = vars(Config) | Config.__annotations__
     for name in ("include_server_header", "include_date_header", "keep_alive_max_requests", "shutdown_timeout"):
         assert name in plain, name
@@ -480,7 +480,7 @@ def test_what_we_override_is_what_we_mean_to():
     def ours(mine: type[Any], theirs: type[Any]) -> set[str]:
         return {name for name in vars(mine) if hasattr(theirs, name) and not name.startswith("__")}
 
-    assert ours(stack.H2, H2Protocol) == {
+    assert ours(http2.H2, H2Protocol) == {
         "_close_stream",
         "_create_stream",
         "_priority_updated",
@@ -488,8 +488,8 @@ def test_what_we_override_is_what_we_mean_to():
         "handle",
         "initiate",
     }
-    assert ours(stack.H11, H11Protocol) == {"_check_protocol", "_create_stream", "handle"}
-    assert ours(stack._Connection, H2Connection) == {
+    assert ours(http11.H11, H11Protocol) == {"_check_protocol", "_create_stream", "handle"}
+    assert ours(http2_connection.Connection, H2Connection) == {
         "_receive_data_frame",
         "_receive_goaway_frame",
         "_receive_headers_frame",
@@ -498,8 +498,8 @@ def test_what_we_override_is_what_we_mean_to():
         "receive_data",
         "send_data",
     }
-    assert ours(stack._H11Connection, h11.Connection) == {"next_event"}
-    assert ours(stack._Buffer, StreamBuffer) == {"complete", "pop", "push"}
+    assert ours(http11.Connection, h11.Connection) == {"next_event"}
+    assert ours(http2._Buffer, StreamBuffer) == {"complete", "pop", "push"}
     assert ours(floods.Frames, FrameBuffer) == set()  # but for __next__
     assert ours(floods.Decoder, hpack.Decoder) == {"_update_encoding_context", "decode"}
 

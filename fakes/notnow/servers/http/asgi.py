@@ -14,10 +14,10 @@ from notnow.engine.events import Asked
 from notnow.servers.base import guests
 from notnow.servers.base.connection import Over
 from notnow.servers.http.echo import no_tunnel
-from notnow.servers.http.stack import Gone, encoded, failures
+from notnow.servers.http.interfaces import Gone, encoded, failures
 
 if TYPE_CHECKING:
-    from notnow.servers.http.stack import Headers
+    from notnow.servers.http.interfaces import Headers
     from notnow.servers.http.stream import Stream
 
 Message = MutableMapping[str, Any]

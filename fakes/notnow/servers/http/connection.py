@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Self, assert_never
 
+from hypercorn.events import Closed, RawData, Updated
+
 from notnow.bounds import HTTP_WAITING, STREAMS
 from notnow.engine.actions import (
     Alert,
@@ -34,8 +36,11 @@ from notnow.servers.base.connection import Over, Wire
 from notnow.servers.base.transport import Plain
 from notnow.servers.base.turns import Turn
 from notnow.servers.http import frames
-from notnow.servers.http.stack import H2, H11, Closed, Gone, RawData, Switch, Updated, Work
+from notnow.servers.http.http2 import H2
+from notnow.servers.http.http11 import H11
+from notnow.servers.http.interfaces import Gone, HTTPProtocol, Work
 from notnow.servers.http.stream import Stream
+from notnow.servers.http.switch import Switch
 
 if TYPE_CHECKING:
     from notnow.servers.http.fake import FakeHTTP
@@ -228,7 +233,7 @@ class HTTPConnection(Wire):
         self.fake.journal.answer(exchange, f"RST_STREAM {code}")
         self.fake.feed(Heard(self.record.id))
 
-    def stream(self, protocol: H2 | H11, number: int) -> Stream:
+    def stream(self, protocol: HTTPProtocol, number: int) -> Stream:
         return Stream(self, protocol, number)
 
     # ---- requests --------------------------------------------------------------------------------
@@ -243,8 +248,7 @@ class HTTPConnection(Wire):
         else:
             return self.standing is not None and await self._answered(stream, self.standing)
         await stream.reset("REFUSED_STREAM", exchange)
-        if isinstance(stream.protocol, H2):
-            await stream.protocol.annoyed()
+        await stream.protocol.count_abuse()
         return True
 
     async def _answered(self, stream: Stream, standing: Response) -> bool:

@@ -17,8 +17,8 @@ from notnow.servers.base import guests
 from notnow.servers.base.fake import GRACE, Fake
 from notnow.servers.http.connection import HTTPConnection
 from notnow.servers.http.echo import echo
+from notnow.servers.http.hypercorn_parts import lifespan
 from notnow.servers.http.quic import Silent, UDPTakenError, place
-from notnow.servers.http.stack import lifespan
 
 if TYPE_CHECKING:
     from hypercorn.asyncio.lifespan import Lifespan

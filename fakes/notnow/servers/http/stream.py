@@ -10,6 +10,8 @@ from email.utils import formatdate
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
+from hypercorn.protocol import events
+
 from notnow.bounds import BODY_WAITING
 from notnow.engine.actions import Respond, Response, Script, Watch, status_line
 from notnow.engine.engine import BEHAVE
@@ -19,7 +21,7 @@ from notnow.servers.base import tls
 from notnow.servers.base.connection import Over
 from notnow.servers.http.asgi import Call
 from notnow.servers.http.frames import CODES
-from notnow.servers.http.stack import H2, H11, Gone, Head, Headers, Work, encoded, events, failures
+from notnow.servers.http.interfaces import Gone, Head, Headers, HTTPProtocol, Work, encoded, failures
 
 if TYPE_CHECKING:
     from notnow.servers.http.connection import HTTPConnection
@@ -37,7 +39,7 @@ class Stream:
     idle = False  # hypercorn asks
     hangs = False  # a stalled answer
 
-    def __init__(self, connection: HTTPConnection, protocol: H2 | H11, number: int) -> None:
+    def __init__(self, connection: HTTPConnection, protocol: HTTPProtocol, number: int) -> None:
         self.connection, self.protocol, self.number = connection, protocol, number
         self.fake = connection.fake
         self.exchange: Exchange
@@ -169,7 +171,7 @@ class Stream:
         if watched is not None and self._received >= watched and self._status is None:
             self._reached_in()
         self.news.set()
-        while self.protocol.waits and self._waiting > BODY_WAITING and not self.drops:
+        while not self.protocol.multiplexes and self._waiting > BODY_WAITING and not self.drops:
             self._room.clear()
             await self._room.wait()
 
@@ -230,7 +232,7 @@ class Stream:
         return self.head.method == "CONNECT" and 200 <= status < 300
 
     async def _respond_whole(self, status: int, headers: Headers, shown: bytes) -> None:
-        waiting = isinstance(self.protocol, H11) and self.protocol.is_waiting
+        waiting = self.protocol.is_waiting
         # The body that it waits to send will not be read (RFC 9110 §10.1.1).
         self.connection.closing = self.connection.closing or waiting
         headers = self._headers(headers)
@@ -250,7 +252,7 @@ class Stream:
         headers = [*headers, *self.added]
         if not any(name == b"date" for name, _ in headers):
             headers.append((b"date", _date(int(self.fake.clock.epoch + self.fake.clock.now()))))
-        if self.connection.closing and not isinstance(self.protocol, H2):
+        if self.connection.closing and not self.protocol.multiplexes:
             headers.append((b"connection", b"close"))
         return headers
 

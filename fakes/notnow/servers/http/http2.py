@@ -1,0 +1,267 @@
+"""HTTP/2 (RFC 9113): hypercorn's protocol, on whose streams ours hang.
+
+Private seams of hypercorn: `H2Protocol`, its attributes `connection`, `streams`, `stream_buffers`, `priority`, `closed`
+and `has_data`, its methods `_create_stream`, `_close_stream`, `_priority_updated` and `stream_send`; the attributes
+`buffer`, `_complete`, `_is_empty` and `_paused` of `StreamBuffer`; that it writes through `send`; the events that pass
+between streams and protocols. Of h2, that `local_settings` may be replaced, and that bytes may follow what
+`data_to_send` gives.
+"""
+
+from __future__ import annotations
+
+import h2.events
+import h2.exceptions
+import h2.settings
+import priority
+from h2.connection import ConnectionState
+from h2.errors import ErrorCodes
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.events import Closed, RawData
+from hypercorn.protocol import events
+from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BUFFER_LOW_WATER, BufferCompleteError, H2Protocol, StreamBuffer
+
+from notnow.bounds import WINDOW
+from notnow.servers.base.connection import Over
+from notnow.servers.base.turns import UNITS
+from notnow.servers.http import wellformed
+from notnow.servers.http.floods import ANSWER, RESET
+from notnow.servers.http.http2_connection import Connection
+from notnow.servers.http.hypercorn_parts import CONFIG, NO_LIMIT, Tasks
+from notnow.servers.http.interfaces import Gone, Head, Headers, Owner, Served, authority_of
+
+
+class _Buffer(StreamBuffer):
+    """What waits for the client's windows. Hypercorn's lets an app go on as soon as a window is closed."""
+
+    cut = False  # no END_STREAM is to make it look whole
+
+    async def push(self, data: bytes) -> None:
+        if self._complete:
+            raise BufferCompleteError
+        self.buffer.extend(data)
+        await self._is_empty.clear()
+        if len(self.buffer) >= BUFFER_HIGH_WATER:
+            await self._paused.clear()
+            await self._paused.wait()
+
+    async def pop(self, max_length: int) -> bytes:
+        data = bytes(self.buffer[:max_length])
+        del self.buffer[:max_length]
+        if len(self.buffer) < BUFFER_LOW_WATER:
+            await self._paused.set()
+        if not self.buffer:
+            await self._is_empty.set()
+        return data
+
+    @property
+    def complete(self) -> bool:
+        return self._complete and not self.buffer and not self.cut
+
+
+class _Nobody:
+    """The stream that is over already: what still comes for it, in the same breath perhaps, is dropped."""
+
+    idle = drops = answered = True
+
+    async def handle(self, event: events.Event) -> None:
+        pass
+
+
+class _Streams(dict[int, "Served | _Nobody"]):
+    """The live streams by their numbers."""
+
+    def __missing__(self, number: int) -> _Nobody:
+        return _NOBODY
+
+
+_NOBODY = _Nobody()
+
+
+class H2(H2Protocol):
+    """HTTP/2 (RFC 9113) for one connection."""
+
+    connection: Connection
+    streams: _Streams
+    stream_buffers: dict[int, _Buffer]
+    multiplexes = True
+    is_waiting = False  # its 100 (Continue) is one of a stream
+
+    def __init__(self, owner: Owner) -> None:
+        super().__init__(None, CONFIG, WorkerContext(None), Tasks(owner), {}, False, None, None, owner.send)
+        self.owner = owner
+        self.streams = _Streams()
+        self._pieces = 0  # of bodies, since others have had their turn
+        self._handling = False  # what is said meanwhile leaves in one go
+        self.connection = Connection(owner.broken, self._drops, owner.turn)
+        self.priority = priority.PriorityTree(maximum_streams=NO_LIMIT)
+
+    def _drops(self, number: int) -> bool:
+        return self.streams[number].drops
+
+    async def handle(self, event: RawData | Closed) -> None:
+        if isinstance(event, RawData) and self.connection.state_machine.state is ConnectionState.CLOSED:
+            return  # a GOAWAY with an error has been said: the client is not listened to any more
+        await self._handle(event)
+        while self.connection.frames.held:
+            self.connection.frames.held = False
+            await self.owner.give_way()
+            await self._handle(RawData(data=b""))
+
+    async def _handle(self, event: RawData | Closed) -> None:
+        self._handling = True
+        try:
+            await super().handle(event)
+        finally:
+            self._handling = False
+        if isinstance(event, Closed):
+            for buffer in list(self.stream_buffers.values()):
+                await buffer.close()  # who waits for windows would wait for ever
+
+    async def initiate(self, headers: Headers | None = None, settings: bytes | None = None) -> None:
+        told = {
+            h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self.owner.cap,
+            h2.settings.SettingCodes.MAX_HEADER_LIST_SIZE: CONFIG.h2_max_header_list_size,
+        }
+        self.connection.local_settings = h2.settings.Settings(client=False, initial_values=told)
+        await super().initiate(headers, settings)
+        # The cap has been told; h2 would end the connection of who exceeds it, where one stream is to be refused.
+        told[h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS] = NO_LIMIT
+        self.connection.local_settings = h2.settings.Settings(client=False, initial_values=told)
+        self.connection.increment_flow_control_window(WINDOW)
+        await self._flush()
+
+    # ---- what the client does --------------------------------------------------------------------
+
+    async def _create_stream(self, request: h2.events.RequestReceived) -> None:
+        pseudo = {name: value for name, value in request.headers if name.startswith(b":")}
+        headers = [(name, value) for name, value in request.headers if not name.startswith(b":")]
+        number = request.stream_id
+        stream = self.streams[number] = self.owner.stream(self, number)
+        method = pseudo.get(b":method", b"").decode("ascii", "replace")
+        authority = authority_of(pseudo.get(b":authority"), headers)
+        await stream.begin(Head(method, pseudo.get(b":path", b""), authority, headers, "2"))
+
+    async def _close_stream(self, number: int) -> None:
+        self.connection.taken(number)
+        fault = self.connection.faults.pop(number, None)
+        if fault is not None:
+            self.owner.malformed(number, *fault)
+        if not self.closed and (fault is not None or not self.streams[number].answered):
+            await self.count_abuse()  # the client has cancelled it, or it was malformed
+        await super()._close_stream(number)
+
+    async def count_abuse(self) -> None:
+        """Count a request that led to nothing. Raises Over when the client has reached the limit."""
+        try:
+            self.connection.calm.spend("streams that were cancelled, or opened beyond the cap, or malformed", RESET)
+        except h2.exceptions.DenialOfServiceError as flood:
+            self.owner.broken(f"HTTP/2 ENHANCE_YOUR_CALM: {flood}")
+            self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+            await self._flush()
+            await self.send(Closed())
+            raise Over from flood
+
+    async def _priority_updated(self, event: h2.events.PriorityUpdated) -> None:
+        """Priorities of HTTP/2 are a thing of the past (RFC 9113 §5.3), and of who would fill our memory with them."""
+
+    # ---- what is said ----------------------------------------------------------------------------
+
+    async def head(self, number: int, status: int, headers: Headers) -> None:
+        """Send the head of a response. Raises ProtocolError for one that HTTP/2 does not know, and Gone."""
+        if number not in self.stream_buffers:
+            self.stream_buffers[number] = _Buffer(self.context.event_class)
+            self.priority.insert_stream(number)
+            self.priority.block(number)
+        self._send_head(number, status, headers)
+        await self._flush()
+
+    def _send_head(self, number: int, status: int, headers: Headers, end: bool = False) -> None:
+        try:
+            self.connection.send_headers(number, [(b":status", b"%d" % status), *_for_h2(headers)], end_stream=end)
+        except h2.exceptions.StreamClosedError as closed:  # cancelled in the same breath
+            raise Gone from closed
+
+    async def body(self, number: int, data: bytes) -> None:
+        await self.stream_send(events.Body(stream_id=number, data=data))
+
+    async def drained(self, number: int) -> None:
+        """All that has been given of a body is on its way to the client."""
+        if (buffer := self.stream_buffers.get(number)) is not None:
+            await buffer.drain()
+
+    async def end(self, number: int) -> None:
+        await self.stream_send(events.EndBody(stream_id=number))
+
+    async def whole(self, number: int, status: int, headers: Headers, body: bytes) -> bool:
+        """A whole response in one go; False where it does not fit into what the client lets us send. Raises as `head`."""
+        connection = self.connection
+        try:
+            window = connection.local_flow_control_window(number)
+        except h2.exceptions.StreamClosedError as closed:
+            raise Gone from closed
+        if len(body) > min(window, connection.max_outbound_frame_size):
+            return False
+        self._send_head(number, status, headers, end=not body)
+        if body:
+            connection.send_data(number, body, end_stream=True)
+        if not self._handling:
+            await self._flush()
+        return True
+
+    async def go_on(self, number: int) -> None:
+        """100 (Continue): the client may send its body."""
+        await self.stream_send(events.InformationalResponse(stream_id=number, headers=[], status_code=100))
+
+    async def reset(self, number: int, code: int) -> bool:
+        """RST_STREAM. True: it is the stream alone that ends."""
+        try:
+            self.connection.reset_stream(number, code)
+        except h2.exceptions.ProtocolError:
+            return True  # it is closed already
+        self.connection.taken(number)
+        await self.forget(number, cut=False)
+        await self._flush()
+        return True
+
+    async def forget(self, number: int, cut: bool = True) -> None:
+        """Nothing more is sent on a stream, and what comes is dropped; `cut`: without an RST_STREAM."""
+        self.streams.pop(number, None)
+        self.connection.taken(number)  # the connection's window is for all of its streams
+        if (buffer := self.stream_buffers.get(number)) is not None:
+            buffer.cut = cut
+            await buffer.close()
+            self.priority.unblock(number)  # so that hypercorn finds it closed, and puts it away
+            await self.has_data.set()
+
+    async def taken(self, number: int) -> None:
+        """What has come of a body has been taken: the client may send more."""
+        if self.connection.taken(number):
+            await self._flush()
+
+    async def done(self, number: int) -> None:
+        """A stream is through, in both directions."""
+        self.connection.calm.earn(ANSWER)
+        self.streams.pop(number, None)
+
+    async def _send_data(self, stream_id: int) -> None:
+        """A piece of a body leaves. Who has much to send gives way to others, however fast the client reads."""
+        await super()._send_data(stream_id)
+        self._pieces += 1
+        if self._pieces >= UNITS:
+            self._pieces = 0
+            await self.owner.give_way()
+
+    async def flush(self, raw: bytes = b"") -> None:
+        """Send what waits, and `raw` frames behind it."""
+        if data := self.connection.data_to_send() + raw:
+            await self.send(RawData(data=data))
+
+    @property
+    def highest(self) -> int:
+        """The highest stream that the client has opened."""
+        return int(self.connection.highest_inbound_stream_id)
+
+
+def _for_h2(headers: Headers) -> Headers:
+    """Without what is about the connection: that is not HTTP/2's to say (RFC 9113 §8.2.2)."""
+    return [header for header in headers if header[0] not in wellformed.OF_THE_CONNECTION]

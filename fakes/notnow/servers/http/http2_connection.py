@@ -1,0 +1,136 @@
+"""h2's state machine, made to keep to RFC 9113 where it ends a connection instead of a stream.
+
+Private seams of h2: its methods `_receive_goaway_frame`, `_receive_headers_frame`, `_receive_data_frame` and
+`_receive_priority_frame`, and that it finds the method for a frame in its `_frame_dispatch_table`;
+`highest_inbound_stream_id`; that it reads field sections by its `decoder` alone; of its `H2Stream`,
+`_expected_content_length`, `_actual_content_length` and `state_machine.headers_received`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import h2.events
+import h2.exceptions
+from h2.config import H2Configuration
+from h2.connection import ConnectionState, H2Connection
+from h2.errors import ErrorCodes
+
+from notnow.servers.base.turns import Turn
+from notnow.servers.http.floods import PIECE, Calm, Decoder, Frames
+from notnow.servers.http.strict import FaultyFrame
+
+if TYPE_CHECKING:
+    from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, PriorityFrame
+    from typing_extensions import Buffer
+
+
+class Connection(H2Connection):
+    """h2's, but it says what is wrong with what a client sends, ends a stream alone where only that is malformed
+    (RFC 9113 §8.1.1), and gives credit for a body when that has been taken.
+    """
+
+    decoder: Decoder
+
+    def __init__(self, broken: Callable[[str], None], drops: Callable[[int], bool], turn: Turn) -> None:
+        # Field sections are judged by `Decoder`: h2 would end the connection.
+        super().__init__(H2Configuration(client_side=False, header_encoding=None, validate_inbound_headers=False))
+        self._broken, self._drops = broken, drops
+        # The streams that have just ended so: what was asked, why, and the code of RST_STREAM.
+        self.faults: dict[int, tuple[str, str, str]] = {}
+        self.calm = Calm()
+        self._owed: dict[int, int] = {}
+        self.decoder = Decoder()
+        self.decoder.max_header_list_size = self.DEFAULT_MAX_HEADER_LIST_SIZE
+        self.incoming_buffer = self.frames = Frames(turn, self.calm)
+        self._frame_dispatch_table[FaultyFrame] = self._receive_faulty
+
+    def receive_data(self, data: Buffer) -> list[h2.events.Event]:
+        try:
+            return super().receive_data(data)
+        except h2.exceptions.ProtocolError as error:
+            self._broken(f"HTTP/2 {ErrorCodes(error.error_code).name}: {error}")
+            if self.state_machine.state is not ConnectionState.CLOSED:  # of a bad preface h2 itself tells nobody
+                self.close_connection(error.error_code)
+            raise
+
+    def _receive_goaway_frame(self, _frame: GoAwayFrame) -> tuple[list[Frame], list[h2.events.Event]]:
+        """A client that takes its leave still wants its answers (RFC 9113 §6.8), where h2 would not send them any more."""
+        return [], [h2.events.ConnectionTerminated()]
+
+    def _receive_priority_frame(self, frame: HeadersFrame | PriorityFrame) -> tuple[list[Frame], list[h2.events.Event]]:
+        """Priorities are passed over (RFC 9113 §5.3.2), where h2 ends the connection of one that depends on itself."""
+        if frame.depends_on == frame.stream_id:
+            frame.depends_on = 0
+        received: tuple[list[Frame], list[h2.events.Event]] = super()._receive_priority_frame(frame)
+        return received
+
+    def _receive_headers_frame(self, frame: HeadersFrame) -> tuple[list[Frame], list[h2.events.Event]]:
+        """A field section that is malformed ends its stream alone; that stream has to begin first."""
+        known = self.streams.get(frame.stream_id)
+        trailers = known is not None and bool(known.state_machine.headers_received)
+        self.decoder.trailers, self.decoder.ends = trailers, "END_STREAM" in frame.flags
+        short = None
+        if known is not None and trailers:
+            frame.flags.add("END_STREAM")  # of trailers without it h2 would end the connection
+            short = _short(known._expected_content_length, known._actual_content_length)  # it does not look itself
+        received: tuple[list[Frame], list[h2.events.Event]] = super()._receive_headers_frame(frame)
+        why = self.decoder.why or short
+        return received if why is None else self._end_stream(frame.stream_id, self.decoder.said, why)
+
+    def _receive_data_frame(self, frame: DataFrame) -> tuple[list[Frame], list[h2.events.Event]]:
+        """A body that is not of its content-length ends its stream alone (RFC 9113 §8.1.1), where h2 would end all.
+
+        Who has its answer already may stop short, as curl does.
+        """
+        try:
+            received: tuple[list[Frame], list[h2.events.Event]] = super()._receive_data_frame(frame)
+        except h2.exceptions.InvalidBodyLengthError as error:
+            return self._end_stream(frame.stream_id, "", str(error))
+        return received
+
+    def _receive_faulty(self, frame: FaultyFrame) -> tuple[list[Frame], list[h2.events.Event]]:
+        """A stream error (RFC 9113 §5.4.2): of the connection where the stream is idle (§6.4), and nothing on a closed one."""
+        number = frame.stream_id
+        if number % 2 == 0 or number > self.highest_inbound_stream_id:
+            error = h2.exceptions.ProtocolError(f"{frame.why}, and stream {number} is idle")
+            error.error_code = frame.code
+            raise error
+        known = self.streams.get(number)
+        return ([], []) if known is None or known.closed else self._end_stream(number, "", frame.why, frame.code)
+
+    def _end_stream(
+        self, number: int, said: str, why: str, code: ErrorCodes = ErrorCodes.PROTOCOL_ERROR
+    ) -> tuple[list[Frame], list[h2.events.Event]]:
+        """RST_STREAM, for a malformed request (RFC 9113 §8.1.1) or a frame that is an error of its stream."""
+        try:
+            self.reset_stream(number, code)
+        except h2.exceptions.StreamClosedError:  # its end came with what was wrong: both sides have ended it
+            return [], []
+        self.faults[number] = said, why, code.name
+        return [], [h2.events.StreamReset(stream_id=number)]
+
+    def send_data(
+        self, stream_id: int, data: bytes | memoryview, end_stream: bool = False, pad_length: int | None = None
+    ) -> None:
+        super().send_data(stream_id, data, end_stream, pad_length)
+        if data:
+            self.calm.earn(PIECE)
+
+    def acknowledge_received_data(self, acknowledged_size: int, stream_id: int) -> None:
+        self._owed[stream_id] = self._owed.get(stream_id, 0) + acknowledged_size
+        if self._drops(stream_id):
+            self.taken(stream_id)
+
+    def taken(self, stream_id: int) -> bool:
+        """What has come of a body has been taken. True if the client is to be told so."""
+        owed = self._owed.pop(stream_id, 0)
+        if owed:
+            super().acknowledge_received_data(owed, stream_id)
+        return owed > 0
+
+
+def _short(expected: int | None, actual: int) -> str | None:
+    """What is wrong with a body that ends with trailers, where it is not of its content-length (RFC 9113 §8.1.1)."""
+    return None if expected in (None, actual) else f"content-length is {expected}, and {actual} bytes have come"

@@ -1,0 +1,126 @@
+"""The parts of an HTTP connection, and what each of them asks of the others.
+
+`Owner` is the connection, `HTTPProtocol` the version of HTTP that it speaks, and `Served` a request on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import h2.exceptions
+import h11
+
+from notnow.servers.base.turns import Turn
+
+if TYPE_CHECKING:
+    from hypercorn.events import Closed, RawData, Updated
+    from hypercorn.protocol import events
+
+Work = Callable[[], Coroutine[Any, Any, None]]  # begun by the task that does it, or never
+Headers = list[tuple[bytes, bytes]]
+failures = (h11.LocalProtocolError, h2.exceptions.ProtocolError)  # the answer cannot be sent as it is
+
+
+class Gone(ConnectionError):  # noqa: N818 (no error)
+    """Nobody waits for the answer any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a request: `target` is the path with its query, `authority` what :authority or Host says."""
+
+    method: str
+    target: bytes
+    authority: str
+    headers: Headers
+    version: str  # "2", "1.1", "1.0"
+
+
+class Served(Protocol):
+    """What a protocol asks of each of its streams."""
+
+    idle: bool
+
+    @property
+    def drops(self) -> bool:
+        """What still comes of the body is of no use."""
+
+    @property
+    def answered(self) -> bool:
+        """All of the answer has been sent."""
+
+    async def begin(self, head: Head) -> None:
+        """The head of the request is in."""
+
+    async def handle(self, event: events.Event) -> None:
+        """A piece of its body, the end of it, or the end of the stream."""
+
+
+class HTTPProtocol(Protocol):
+    """A version of HTTP, as a stream uses it: HTTP/2, or HTTP/1.1."""
+
+    multiplexes: bool  # requests run side by side, each on a stream of its own
+
+    @property
+    def is_waiting(self) -> bool:
+        """True if the client holds back its body for a 100 (Continue), and nothing but that body may follow."""
+
+    async def head(self, number: int, status: int, headers: Headers) -> None:
+        """Send the head of a response. Raises one of `failures`, and Gone."""
+
+    async def body(self, number: int, data: bytes) -> None:
+        """Send a piece of the body."""
+
+    async def drained(self, number: int) -> None:
+        """Return when all that was sent of the body is on its way to the client."""
+
+    async def end(self, number: int) -> None:
+        """End the response. Raises one of `failures` where its content-length has promised more."""
+
+    async def whole(self, number: int, status: int, headers: Headers, body: bytes) -> bool:
+        """Send a whole response in one go; False where that cannot be done. Raises as `head`."""
+
+    async def go_on(self, number: int) -> None:
+        """Send 100 (Continue)."""
+
+    async def reset(self, number: int, code: int) -> bool:
+        """Send RST_STREAM; False on HTTP/1.1, which has none."""
+
+    async def forget(self, number: int) -> None:
+        """Send nothing more on a stream, and drop what comes."""
+
+    async def taken(self, number: int) -> None:
+        """The app has taken what has come of the body: the client may send more."""
+
+    async def done(self, number: int) -> None:
+        """Both sides of the stream have ended."""
+
+    async def count_abuse(self) -> None:
+        """Count a request that was refused. Raises Over when the client has reached the limit."""
+
+
+class Owner(Protocol):
+    """What a protocol asks of its connection."""
+
+    cap: int  # streams at a time that HTTP/2 clients are told
+    closing: bool  # no further request is wanted
+    secure: bool  # in TLS
+    turn: Turn
+
+    def stream(self, protocol: HTTPProtocol, number: int) -> Served: ...
+    async def send(self, event: RawData | Closed | Updated) -> None: ...
+    def spawn(self, work: Work) -> object: ...
+    async def give_way(self) -> None: ...
+    def broken(self, why: str) -> None: ...
+    def malformed(self, number: int, said: str, why: str, code: str) -> None: ...
+
+
+def authority_of(pseudo: bytes | None, headers: Headers) -> str:
+    found = pseudo if pseudo is not None else next((v for n, v in headers if n.lower() == b"host"), b"")
+    return found.decode("latin-1")
+
+
+def encoded(headers: Iterable[tuple[str, str]]) -> Headers:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers]
