@@ -19,9 +19,10 @@ from click.testing import CliRunner, Result
 
 from cli_process import PATIENCE, Notnow, Terminal
 from notnow.cli import _judged, cmd_try, group
+from notnow.conduct.finding import Finding, broken, held
 from notnow.conduct.pictures.report import EXITS
 from notnow.conduct.rules import http, smtp
-from notnow.conduct.rules.rule import LEVELS, Finding, Rule, Run, broken, held
+from notnow.conduct.rules.rule import LEVELS, Rule, Run
 from smtp_client import one, rules
 
 posix = pytest.mark.skipif(os.name == "nt", reason="a process has no group there")

@@ -20,7 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from notnow import FakeHTTP, ManualClock
-from notnow.conduct.rules.rule import Finding, Run, judge, of_protocol, select
+from notnow.conduct.finding import Finding
+from notnow.conduct.rules.rule import Run, judge, of_protocol, select
 from notnow.journal import TLS, Exchange, Journal
 from notnow.time_travel.fast_forward import FastForward
 from raw_connection import RawConnection

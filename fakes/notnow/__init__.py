@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from notnow._version import __version__ as __version__
 
 host: Host | None = (
     None  # of the fakes of this process; see `notnow.servers.base.environment`, which costs more to import than this

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import notnow
-from notnow import __version__
+from notnow._version import __version__
 
 if TYPE_CHECKING:
     from notnow.clock import Clock

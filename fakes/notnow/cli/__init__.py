@@ -21,7 +21,7 @@ from typing import IO, Any
 
 import click
 
-from notnow import __version__
+from notnow._version import __version__
 from notnow.errors import FakeError, ScenarioError, ScenarioWarning, StartError, unknown
 from notnow.terminal import safe_lines
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from notnow import __version__
+from notnow._version import __version__
 from notnow.cli import _lines
 from notnow.cli._lines import Pieces
 from notnow.cli._news import News

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from notnow import __version__
+from notnow._version import __version__
 from notnow.conduct.pictures import verdict
 from notnow.conduct.reading import attempts, backoff
 from notnow.conduct.reading.backoff import BackOff, Herd

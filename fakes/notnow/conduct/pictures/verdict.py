@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from notnow.conduct import expected
 from notnow.conduct.rules.rule import Verdict
 from notnow.journal import Connection, Exchange
 from notnow.terminal import safe
@@ -33,7 +32,7 @@ def details(verdict: Verdict, zero: float | None = None) -> list[str]:
     rule, finding = verdict.rule, verdict.finding
     lines = [finding.why] if finding.why else []
     if finding.outcome == "broken":
-        explained = "" if rule.protocol == expected.PROTOCOL else f"; `notnow conduct {rule.id}` explains it"
+        explained = f"; `notnow conduct {rule.id}` explains it" if rule.why else ""
         lines += [proof(evidence, zero) for evidence in finding.evidence[:MOST]]
         if len(finding.evidence) > MOST:
             lines.append(f"… and {len(finding.evidence) - MOST} more")

@@ -6,7 +6,8 @@ import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 
-from notnow.conduct.rules.rule import NOT_EXERCISED, Finding, Rule, Run, broken, crowd, held, many, not_exercised
+from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
+from notnow.conduct.rules.rule import Rule, Run, burst, plural
 from notnow.journal import Connection, Exchange, Journal
 from notnow.units import show, show_size
 
@@ -88,7 +89,7 @@ def _notices_the_close(run: Run) -> Finding:
     if not closed:
         return NOT_EXERCISED
     how = f"; {learned} of them it noticed by its next command" if learned else ""
-    return held(f"{many(closed, 'connection')} closed under it{how}")
+    return held(f"{plural(closed, 'connection')} closed under it{how}")
 
 
 def _does_not_log_in_where_refused(run: Run) -> Finding:
@@ -100,7 +101,7 @@ def _does_not_log_in_where_refused(run: Run) -> Finding:
         for later in _commands(run.by_connection[greeting.connection]):
             if _verb(later.request) in _LOGIN:
                 return broken(f"{_verb(later.request)} came after {greeting.code}", greeting, later)
-    return held(many(len(refused), "refused greeting")) if refused else NOT_EXERCISED
+    return held(plural(len(refused), "refused greeting")) if refused else NOT_EXERCISED
 
 
 def _commands(exchanges: Iterable[Exchange]) -> Iterator[Exchange]:
@@ -147,7 +148,7 @@ def _reads_to_the_last_line(run: Run) -> Finding:
             codes = x.codes
             mistaken = taken[:1] in ("1", "2") and bool(codes) and codes[-1] >= 300
             before = x
-    return held(f"{many(long, 'reply', 'replies')} of several lines") if long else NOT_EXERCISED
+    return held(f"{plural(long, 'reply', 'replies')} of several lines") if long else NOT_EXERCISED
 
 
 def _first_line(exchange: Exchange) -> str:
@@ -188,7 +189,7 @@ def _starts_over(run: Run) -> Finding:
         if x.rule and x.refused and x.closed:
             refused.add(_who(x))
     begun = sum(1 for connection in again if any(_commands(run.by_connection[connection])))
-    return held(f"it began anew on {many(begun, 'connection')}") if begun else NOT_EXERCISED
+    return held(f"it began anew on {plural(begun, 'connection')}") if begun else NOT_EXERCISED
 
 
 def _sets_up_again(run: Run) -> Finding:
@@ -210,7 +211,7 @@ def _sets_up_again(run: Run) -> Finding:
                 return broken(f"{key[1]!r} was of type {its_type}, and now it is of type {of_type}", before, x)
         if not x.facts["whole"]:
             cut[key] = x, path, of_type
-    return held(f"{many(repeated, 'transfer')} set up again as before") if repeated else NOT_EXERCISED
+    return held(f"{plural(repeated, 'transfer')} set up again as before") if repeated else NOT_EXERCISED
 
 
 def _full(run: Run) -> list[tuple[Exchange, int]]:
@@ -279,11 +280,11 @@ def _by(exchanges: Iterable[Exchange]) -> dict[Who, list[Exchange]]:
 def _is_no_storm(run: Run) -> Finding:
     refused = _by(x for x in run.refusals if x.moment == "connect")
     for exchanges in refused.values():
-        if storm := crowd(exchanges, *STORM):
+        if storm := burst(exchanges, *STORM):
             why = f"{len(storm)} connections were refused within {show(storm[-1].at - storm[0].at)}, and still it came"
             return broken(why, *storm)
     most = max(map(len, refused.values()), default=0)
-    return held(f"{many(most, 'connection')} refused") if most > 1 else NOT_EXERCISED
+    return held(f"{plural(most, 'connection')} refused") if most > 1 else NOT_EXERCISED
 
 
 def _comes_back_when_needed(run: Run) -> Finding:
@@ -307,9 +308,9 @@ def _lets_the_connection_rest(run: Run) -> Finding:
     for exchanges in run.by_connection.values():
         noops = [x for x in exchanges if x.moment == "noop"]
         said += len(noops)
-        if flood := crowd(noops, *FLOOD):
+        if flood := burst(noops, *FLOOD):
             return broken(f"{len(flood)} NOOPs within {show(flood[-1].at - flood[0].at)}", *flood)
-    return held(many(said, "NOOP")) if said else NOT_EXERCISED
+    return held(plural(said, "NOOP")) if said else NOT_EXERCISED
 
 
 def _spares_the_password(run: Run) -> Finding:
@@ -321,11 +322,11 @@ def _spares_the_password(run: Run) -> Finding:
         elif x.moment == "pass" and 530 in x.codes:
             refused.setdefault((_who(x), names.get(x.connection, "")), []).append(x)
     for (_, name), exchanges in refused.items():
-        if burnt := crowd(exchanges, *TRIES):
+        if burnt := burst(exchanges, *TRIES):
             why = f"the password of {name or 'nobody'} was given {len(burnt)} times within {show(burnt[-1].at - burnt[0].at)}"
             return broken(why, *burnt)
     most = max(map(len, refused.values()), default=0)
-    return held(f"{many(most, 'try', 'tries')} at most for a user") if most else NOT_EXERCISED
+    return held(f"{plural(most, 'try', 'tries')} at most for a user") if most else NOT_EXERCISED
 
 
 # ---- transfers that were cut ---------------------------------------------------------------------
@@ -401,7 +402,7 @@ def _mends_what_was_cut(run: Run) -> Finding:
             mended += bool(facts["whole"])
         if not facts["whole"] and id(x) in by_the_fake:
             cut[key] = x, (there if appends else facts["offset"]) + facts["bytes"]
-    left = f"{many(len(cut), 'piece')} left; what it has told its user is not seen from here"
+    left = f"{plural(len(cut), 'piece')} left; what it has told its user is not seen from here"
     if mended:
         return held(f"{mended} mended" + (f", {left}" if cut else ""))
     return not_exercised(left) if cut else NOT_EXERCISED
@@ -422,7 +423,7 @@ def _renames_what_is_whole(run: Run) -> Finding:
             if x.moment == "rnfr" and piece is not None:
                 return broken(f"{_named(x.request)} got another name, and only a piece of it had come", piece, x)
             renamed += x.moment == "rnfr"
-    return held(f"{many(renamed, 'file')} renamed") if renamed else NOT_EXERCISED
+    return held(f"{plural(renamed, 'file')} renamed") if renamed else NOT_EXERCISED
 
 
 # ---- silence -------------------------------------------------------------------------------------

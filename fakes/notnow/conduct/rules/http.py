@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
 
+from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
 from notnow.conduct.reading.attempts import IDEMPOTENT, asked_wait
-from notnow.conduct.rules.rule import NOT_EXERCISED, Finding, Rule, Run, broken, crowd, held, many, not_exercised
+from notnow.conduct.rules.rule import Rule, Run, burst, plural
 from notnow.hosts import is_address
 from notnow.journal import Connection, Exchange, Journal
 from notnow.units import show, times
@@ -73,7 +74,7 @@ def _goes_elsewhere(run: Run) -> Finding:
                 return broken(why, before, again)
             elsewhere += 1
     if elsewhere:
-        return held(f"asked again {many(elsewhere, 'time')}, on another connection")
+        return held(f"asked again {plural(elsewhere, 'time')}, on another connection")
     if any(_is(x, 421) for x in run.requests):
         return not_exercised("nothing was asked again: a retry is allowed, and not asked for")
     return NOT_EXERCISED
@@ -108,7 +109,7 @@ def _retries_for_the_origin(run: Run) -> Finding:
             why = f"the retry for {host} came on a connection that was made for {tls.sni or 'nobody'}"
             return broken(why, before, again)
         matched += 1
-    return held(f"{many(matched, 'time')} on a connection with its SNI") if matched else NOT_EXERCISED
+    return held(f"{plural(matched, 'time')} on a connection with its SNI") if matched else NOT_EXERCISED
 
 
 def _forgets_the_origin(run: Run) -> Finding:
@@ -129,7 +130,7 @@ def _forgets_the_origin(run: Run) -> Finding:
             if _is(x, 421) and host in origins and host != made_for:
                 refused[host] = x
         forgotten += len(refused)
-    return held(f"{many(forgotten, 'origin')} forgotten") if forgotten else NOT_EXERCISED
+    return held(f"{plural(forgotten, 'origin')} forgotten") if forgotten else NOT_EXERCISED
 
 
 def _drops_the_alternative(run: Run) -> Finding:
@@ -147,7 +148,7 @@ def _drops_the_alternative(run: Run) -> Finding:
                 dropped[place] = x
         elif by is None and (_fact(x, "alt-svc") or _ALTSVC.search(x.reply or "")):
             told[key] = server
-    return held(f"{many(len(dropped), 'alternative')} dropped") if dropped else NOT_EXERCISED
+    return held(f"{plural(len(dropped), 'alternative')} dropped") if dropped else NOT_EXERCISED
 
 
 def _ignores_alt_svc_in_421(run: Run) -> Finding:
@@ -168,7 +169,7 @@ def _ignores_alt_svc_in_421(run: Run) -> Finding:
         return NOT_EXERCISED
     if len(run.journals) == 1:
         return not_exercised("who is sent to a server that is no fake of this run is not seen there")
-    return held(f"{many(len(told), 'authority', 'authorities')} had an Alt-Svc in a 421")
+    return held(f"{plural(len(told), 'authority', 'authorities')} had an Alt-Svc in a 421")
 
 
 # ---- names ---------------------------------------------------------------------------------------
@@ -183,7 +184,7 @@ def _sends_sni(run: Run, *versions: str) -> Finding:
         if tls.sni is None:
             return broken(f"{host} was asked for on a connection without an SNI", x.connection, x)
         named += 1
-    return held(f"{many(named, 'request')} on connections with an SNI") if named else NOT_EXERCISED
+    return held(f"{plural(named, 'request')} on connections with an SNI") if named else NOT_EXERCISED
 
 
 def _sends_sni_on_http2(run: Run) -> Finding:
@@ -208,7 +209,7 @@ def _coalesces_what_is_covered(run: Run) -> Finding:
                 f"{_fact(x, 'host')} was asked for on a connection for {made_for}, whose certificate does not cover it"
             )
             return broken(why, *([first] if first is not x else []), x)
-    return held(f"{many(foreign, 'request')} for other hosts, all covered") if foreign else NOT_EXERCISED
+    return held(f"{plural(foreign, 'request')} for other hosts, all covered") if foreign else NOT_EXERCISED
 
 
 # ---- other failures ------------------------------------------------------------------------------
@@ -277,7 +278,7 @@ def _does_not_repeat_a_failed_retry(run: Run) -> Finding:
             if len(lost) == 2:
                 return broken("a retry got no answer either, and was tried again", *lost, x)
             lost.append(x)
-    return held(f"{many(retried, 'request')} tried again, once each") if retried else NOT_EXERCISED
+    return held(f"{plural(retried, 'request')} tried again, once each") if retried else NOT_EXERCISED
 
 
 def _heeds_goaway(run: Run) -> Finding:
@@ -295,8 +296,8 @@ def _heeds_goaway(run: Run) -> Finding:
                 told += 1
     if not told:
         return NOT_EXERCISED
-    met = f"; {many(crossed, 'stream')} may have met it on the way" if crossed else ""
-    return held(f"{many(told, 'GOAWAY')}{met}")
+    met = f"; {plural(crossed, 'stream')} may have met it on the way" if crossed else ""
+    return held(f"{plural(told, 'GOAWAY')}{met}")
 
 
 def _replays_whole_bodies(run: Run) -> Finding:
@@ -311,7 +312,7 @@ def _replays_whole_bodies(run: Run) -> Finding:
         if not complete and again.connection.ended_by == "client" and _fact(again, "status") is None:
             return broken(f"it came again, and left after {has} bytes of it", before, again)
         whole += complete
-    return held(f"{many(whole, 'body', 'bodies')} sent again, whole") if whole else NOT_EXERCISED
+    return held(f"{plural(whole, 'body', 'bodies')} sent again, whole") if whole else NOT_EXERCISED
 
 
 def _honours_retry_after(run: Run) -> Finding:
@@ -343,7 +344,7 @@ def _keeps_a_budget(run: Run) -> Finding:
                 streak = []
                 streaks.append(streak)
         for streak in streaks:
-            if spent := crowd(streak, *BUDGET):
+            if spent := burst(streak, *BUDGET):
                 return broken(f"{len(spent)} tries within {show(spent[-1].at - spent[0].at)}", *spent)
             first += bool(streak)
             again += max(0, len(streak) - 1)
@@ -351,7 +352,7 @@ def _keeps_a_budget(run: Run) -> Finding:
     if not again and not any(_is(x, *FAILURES) or (x.refused and x.unanswered) for x in run.requests):
         return NOT_EXERCISED
     return held(
-        f"{many(again, 'more try', 'more tries')} for {many(first, 'request')}, {many(most, 'try', 'tries')} at most for one"
+        f"{plural(again, 'more try', 'more tries')} for {plural(first, 'request')}, {plural(most, 'try', 'tries')} at most for one"
     )
 
 

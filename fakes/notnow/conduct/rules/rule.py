@@ -14,6 +14,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from notnow.conduct.finding import Finding, Outcome
 from notnow.conduct.reading import attempts
 from notnow.errors import NotNowError, unknown
 from notnow.journal import Connection, Exchange, Journal
@@ -24,40 +25,11 @@ if TYPE_CHECKING:
 
 Level = Literal["must", "should", "advice"]
 LEVELS: tuple[Level, ...] = ("must", "should", "advice")  # the strictest first
-Outcome = Literal["held", "broken", "not exercised"]
-Evidence = Exchange | Connection
 T = TypeVar("T")
 
 
 class UnknownRuleError(NotNowError, ValueError):
     """No rule of conduct has this id, nor does the pattern match one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a rule says of a run: the outcome, why, and what proves it. `why` may grade where a rule was held."""
-
-    outcome: Outcome
-    why: str = ""
-    evidence: tuple[Evidence, ...] = ()
-
-
-NOT_EXERCISED = Finding("not exercised")
-
-
-def not_exercised(why: str) -> Finding:
-    """There was an occasion, but what the client did then proves nothing; `why` says so."""
-    return Finding("not exercised", why)
-
-
-def held(why: str = "", *evidence: Evidence) -> Finding:
-    return Finding("held", why, evidence)
-
-
-def broken(why: str, *evidence: Evidence) -> Finding:
-    """`evidence` are the exchanges, or connections, that prove it: there is at least one."""
-    assert evidence, "a rule that was broken says where"
-    return Finding("broken", why, evidence)
 
 
 class Run:
@@ -129,8 +101,8 @@ class Run:
         return [x for x in self.by_connection[exchange.connection] if x.index > exchange.index and x.request]
 
 
-def crowd(exchanges: Iterable[Exchange], most: int, within: float) -> list[Exchange]:
-    """The first exchanges of which there are more than `most` within so many seconds; they come in order."""
+def burst(exchanges: Iterable[Exchange], most: int, within: float) -> list[Exchange]:
+    """The first exchanges, of these in order, that are more than `most` within `within` seconds; empty if there are none."""
     recent: deque[Exchange] = deque()
     for exchange in exchanges:
         recent.append(exchange)
@@ -141,9 +113,9 @@ def crowd(exchanges: Iterable[Exchange], most: int, within: float) -> list[Excha
     return []
 
 
-def many(n: int, what: str, plural: str = "") -> str:
-    """So many of something, for a `why`."""
-    return f"{n} {what if n == 1 else plural or what + 's'}"
+def plural(n: int, one: str, several: str = "") -> str:
+    """A number and its noun: "1 reply", "3 replies"."""
+    return f"{n} {one if n == 1 else several or one + 's'}"
 
 
 @dataclass(frozen=True, slots=True)

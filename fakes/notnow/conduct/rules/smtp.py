@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 
+from notnow.conduct.finding import NOT_EXERCISED, Evidence, Finding, broken, held
 from notnow.conduct.reading import backoff
 from notnow.conduct.reading.mail import AT_ONCE, UNASKED, Attempt, Mail, Session, departure, gone, put_off, read
-from notnow.conduct.rules.rule import NOT_EXERCISED, Evidence, Finding, Rule, Run, broken, held, many
+from notnow.conduct.rules.rule import Rule, Run, plural
 from notnow.journal import Exchange, Journal
 from notnow.language.moments import MOMENTS
 from notnow.units import show, times
@@ -494,7 +495,7 @@ def _remembers(run: Run) -> Finding:
         if len(window) > MOST_PER_MINUTE:
             why = f"it walked into a busy server {_times(len(window))} within {show(refusal.at - window[0].at)}"
             return broken(why, *window)
-    return held(f"at most {many(most, 'refused connection')} in a minute") if most else NOT_EXERCISED
+    return held(f"at most {plural(most, 'refused connection')} in a minute") if most else NOT_EXERCISED
 
 
 def _fewer(run: Run) -> Finding:
