@@ -20,7 +20,8 @@ from notnow.engine.actions import Alert, Certify, Close, EndData, Hang, Script, 
 from notnow.engine.engine import Engine
 from notnow.engine.events import Answered, Closed, Ended, Event, Heard, Hello, Known, Left, Reached, Tick
 from notnow.language import catalogue
-from notnow.language.loading import Scenario, loads
+from notnow.language.loading import loads
+from notnow.language.scenario import Scenario
 
 __all__ = [
     "BYE", "NO", "SILENT", "SORRY", "Alert", "Answered", "Asked", "Certify", "Close", "Closed", "EndData", "Ended", "Hang", "Heard", "Hello", "Known", "Left",

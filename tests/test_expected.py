@@ -5,7 +5,8 @@ from __future__ import annotations
 from notnow import FakeSMTP, ManualClock
 from notnow.conduct import expected
 from notnow.language.grammar import Expect
-from notnow.language.loading import Scenario, loads
+from notnow.language.loading import loads
+from notnow.language.scenario import Scenario
 from smtp_client import MESSAGE, Raw
 
 DOWN = '[[phase]]\nname = "down"\n[[phase.rule]]\non = "connect"\nreply = "421 no"\n'

@@ -7,8 +7,9 @@ import pytest
 from notnow.engine import matching
 from notnow.errors import Problem, ScenarioError
 from notnow.language.facts import FACTS, Comparison, read
-from notnow.language.loading import Scenario, loads
+from notnow.language.loading import loads
 from notnow.language.moments import CONNECTION_FACTS, MOMENTS, PROTOCOLS
+from notnow.language.scenario import Scenario
 from notnow.servers.ftp.session import ALIASES
 from notnow.servers.smtp import session as smtp_session
 from playbook import document, rule

@@ -9,7 +9,8 @@ import pytest
 
 from notnow.errors import ScenarioError
 from notnow.language.knobs import coerce, render
-from notnow.language.loading import Scenario, loads
+from notnow.language.loading import loads
+from notnow.language.scenario import Scenario
 
 
 def scenario(params: str, rule: str, phase: str = "", **values: Any) -> Scenario:

@@ -14,7 +14,8 @@ from jsonschema import Draft202012Validator
 import notnow
 from notnow.errors import ScenarioError
 from notnow.language import catalogue, grammar
-from notnow.language.loading import Scenario, load, loads
+from notnow.language.loading import load, loads
+from notnow.language.scenario import Scenario
 
 HEAD = 'protocol = "smtp"\n[[phase]]\nname = "one"\n'  # three lines
 

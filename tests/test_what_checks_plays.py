@@ -16,13 +16,13 @@ from jsonschema import Draft202012Validator
 
 from notnow import FakeFTP, FakeHTTP, FakeSMTP, RealClock
 from notnow.errors import ScenarioError
-from notnow.hosts import hosts_of
 from notnow.language import limits
 from notnow.language.facts import FACTS
 from notnow.language.grammar import ALERTS, DATA_ENDINGS, H2_CODES, TLS_MODES, json_schema
 from notnow.language.limits import tree_faults
-from notnow.language.loading import Scenario, loads
+from notnow.language.loading import loads
 from notnow.language.moments import MOMENTS, PROTOCOLS
+from notnow.language.scenario import Scenario
 from notnow.servers.base.tls import Shown, context
 from notnow.servers.ftp.files import Files
 from playbook import document, phase, rule
@@ -139,7 +139,7 @@ def converse(fake: Any, said: list[bytes]) -> None:
     """Say one thing after the other on one connection, in TLS where the fake begins with it."""
     with contextlib.suppress(OSError), socket.create_connection((fake.host, fake.port), timeout=2) as plain:
         plain.settimeout(PATIENCE)
-        hosts = hosts_of(fake.scenario)
+        hosts = fake.scenario.hosts
         sock = (
             CLEAR.wrap_socket(plain, server_hostname=hosts[0] if hosts else "a.test")
             if fake.tls == "implicit"

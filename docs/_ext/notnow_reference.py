@@ -22,8 +22,8 @@ from notnow.cli import COMMANDS, _words, group
 from notnow.engine.actions import status_line
 from notnow.language import catalogue, grammar
 from notnow.language.facts import FACTS
-from notnow.language.loading import Scenario
 from notnow.language.moments import CONNECTION_FACTS, MOMENTS, facts_at
+from notnow.language.scenario import Scenario
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         WaitTimeoutError,
     )
     from notnow.language.catalogue import scenario
-    from notnow.language.loading import Scenario
+    from notnow.language.scenario import Scenario
     from notnow.servers.base.environment import Host
     from notnow.servers.ftp import FakeFTP
     from notnow.servers.http import FakeHTTP
@@ -39,7 +39,7 @@ _HOMES = {
     "ManualClock": "clock",
     "NotNowError": "errors",
     "RealClock": "clock",
-    "Scenario": "language.loading",
+    "Scenario": "language.scenario",
     "ScenarioError": "errors",
     "ScenarioWarning": "errors",
     "StartError": "errors",

@@ -6,23 +6,13 @@ import contextlib
 import ipaddress
 import socket
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest import mock
-
-if TYPE_CHECKING:
-    from notnow.language.loading import Scenario
 
 
 def bracketed(host: str) -> str:
     """A host as a URL has it (RFC 3986 §3.2.2)."""
     return f"[{host}]" if ":" in host else host
-
-
-def hosts_of(scenario: Scenario) -> tuple[str, ...]:
-    """The host names of its certificates; `www` stands for whatever a wildcard covers."""
-    names = [name for certificate in scenario.certificates.values() for name in certificate.names]
-    hosts = [f"www{name[1:]}" if name.startswith("*.") else name for name in names if not is_address(name)]
-    return tuple(dict.fromkeys(hosts))
 
 
 def is_address(host: str) -> bool:

@@ -19,7 +19,7 @@ from notnow.servers import by_protocol
 
 if TYPE_CHECKING:
     from notnow.clock import Clock
-    from notnow.language.loading import Scenario
+    from notnow.language.scenario import Scenario
     from notnow.servers.base.fake import Fake
 
 PROTOCOLS = ("smtp", "ftp", "http")

@@ -20,7 +20,7 @@ from notnow._version import __version__
 
 if TYPE_CHECKING:
     from notnow.clock import Clock
-    from notnow.language.loading import Scenario
+    from notnow.language.scenario import Scenario
     from notnow.pytest_markers import Places
     from notnow.servers.base.fake import Fake
     from notnow.servers.base.runner import Runner

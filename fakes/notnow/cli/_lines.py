@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from notnow.cli._news import New
-from notnow.hosts import hosts_of, recipes
+from notnow.hosts import recipes
 from notnow.journal import Connection, Entry, Exchange, Mark
 from notnow.terminal import safe
 from notnow.units import show, show_size
@@ -157,7 +157,7 @@ def server_lines(fakes: Iterable[Fake]) -> Iterable[Pieces]:
 
 def _recipes(fake: Fake) -> Iterable[Pieces]:
     """How clients are told where the hosts of an HTTP fake are."""
-    if fake.protocol == "http" and (hosts := hosts_of(fake.scenario)):
+    if fake.protocol == "http" and (hosts := fake.scenario.hosts):
         yield [("    for  ", "dim"), (" and ".join(hosts), "")]
         for client, words in recipes(hosts, fake.host, fake.port).items():
             yield [(f"    {client:<9} ", "dim"), (words, "")]

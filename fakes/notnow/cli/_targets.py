@@ -12,7 +12,7 @@ import click
 from notnow.errors import Problem, ScenarioError, unknown
 
 if TYPE_CHECKING:
-    from notnow.language.loading import Scenario
+    from notnow.language.scenario import Scenario
 
 T = TypeVar("T")
 _NAMED = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=(.+)", re.DOTALL)

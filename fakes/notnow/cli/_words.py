@@ -18,7 +18,6 @@ from notnow.engine.actions import (
     AltSvc,
     Certify,
     Close,
-    DataEnding,
     EndData,
     GoAway,
     Hang,
@@ -36,8 +35,8 @@ from notnow.engine.compiling import CompiledPhase, Play, compile_phases
 from notnow.language.catalogue import is_pattern
 from notnow.language.facts import Comparison
 from notnow.language.grammar import Rule
-from notnow.language.loading import Phase, Scenario
-from notnow.language.moments import MOMENTS
+from notnow.language.moments import MOMENTS, DataEnding
+from notnow.language.scenario import Phase, Scenario
 from notnow.language.toml_lines import key_lines
 from notnow.units import Span, parse_duration, parse_percent, show, show_size, times
 

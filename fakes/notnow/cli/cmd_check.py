@@ -12,7 +12,7 @@ from notnow.errors import Problem, ScenarioError
 from notnow.terminal import safe
 
 if TYPE_CHECKING:
-    from notnow.language.loading import Scenario
+    from notnow.language.scenario import Scenario
 
 
 @click.command("check")

@@ -15,7 +15,7 @@ from notnow.cli._options import own_scenarios
 from notnow.errors import Problem, ScenarioError, nearest
 
 if TYPE_CHECKING:
-    from notnow.language.loading import Scenario
+    from notnow.language.scenario import Scenario
 
 
 @click.command("list")

@@ -12,7 +12,7 @@ from notnow.cli._options import complete_name, own_scenarios
 if TYPE_CHECKING:
     from notnow.cli._page import Page
     from notnow.cli._words import RuleWords
-    from notnow.language.loading import Scenario
+    from notnow.language.scenario import Scenario
 
 
 @click.command("show")
@@ -124,9 +124,9 @@ def _try_it(page: Page, scenario: Scenario, own: Sequence[str]) -> None:
 
 def _reach_it(page: Page, scenario: Scenario) -> None:
     """How clients are told where its hosts are, without touching /etc/hosts."""
-    from notnow.hosts import hosts_of, recipes
+    from notnow.hosts import recipes
 
-    if scenario.protocol != "http" or not (hosts := hosts_of(scenario)):
+    if scenario.protocol != "http" or not (hosts := scenario.hosts):
         return
     _section(page, f"To reach {' and '.join(hosts)} (PORT is what serve says)")
     for client, words in recipes(hosts, "127.0.0.1", "PORT").items():

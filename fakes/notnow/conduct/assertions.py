@@ -15,7 +15,7 @@ from notnow.units import seconds, show
 from notnow.units import times as _often
 
 if TYPE_CHECKING:
-    from notnow.language.loading import Scenario
+    from notnow.language.scenario import Scenario
 
 Bound = float | str | tuple[float | str, float | str]
 SHAPES = ("constant", "linear", "exponential")

@@ -16,7 +16,7 @@ from notnow.language.grammar import Expect
 from notnow.units import show, times
 
 if TYPE_CHECKING:
-    from notnow.language.loading import Scenario
+    from notnow.language.scenario import Scenario
 
 PROTOCOL = "expect"  # the first part of the ids of these rules
 COMES_BACK = ("retried", "gave_up")  # of no meaning where the client turned to another server instead

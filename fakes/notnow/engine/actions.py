@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Literal, NamedTuple
 
+from notnow.language.moments import DataEnding
+
 Ending = Literal["fin", "reset", "abrupt"]
-DataEnding = Literal["fin", "reset", "drain", "drop", "open", "ragged"]
 
 
 def status_line(status: int) -> str:

@@ -15,9 +15,9 @@ from notnow.engine.matching import Facts, Test, rejects, sieve_fact, tests
 from notnow.engine.steps import Live, fill, is_deferred, steps_of, takes_effect, texts
 from notnow.engine.store import Candidate
 from notnow.language import knobs
-from notnow.language.grammar import FAULT_KEYS
-from notnow.language.loading import Phase, Rule, Scenario
+from notnow.language.grammar import FAULT_KEYS, Rule
 from notnow.language.moments import LATER, MOMENTS, Moment, covering
+from notnow.language.scenario import Phase, Scenario
 
 
 @dataclass(frozen=True, slots=True)

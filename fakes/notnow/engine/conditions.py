@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from notnow.language.loading import Rule
+from notnow.language.grammar import Rule
 from notnow.units import Span
 
 Key = tuple[Hashable, ...]

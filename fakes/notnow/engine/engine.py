@@ -48,9 +48,10 @@ from notnow.engine.events import (
     Tick,
 )
 from notnow.engine.store import Candidate, Mark, Memory, Place, Question, Store, Verdict
+from notnow.language.grammar import Rule
 from notnow.language.knobs import LATE, TIMES
-from notnow.language.loading import Rule, Scenario
 from notnow.language.moments import CONNECTION_FACTS
+from notnow.language.scenario import Scenario
 from notnow.units import Span
 
 BEHAVE = (Proceed(),)

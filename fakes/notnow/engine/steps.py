@@ -22,8 +22,7 @@ from notnow.engine.actions import (
     Wait,
 )
 from notnow.language import knobs
-from notnow.language.grammar import GOES_ON, preliminary
-from notnow.language.loading import Rule
+from notnow.language.grammar import GOES_ON, Rule, preliminary
 from notnow.language.moments import Moment
 
 Live = Callable[[str], str]

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from notnow.errors import Problem, ScenarioError, ScenarioWarning, unknown
-from notnow.language.loading import Scenario, load
+from notnow.language.loading import load
 from notnow.language.moments import PROTOCOLS
+from notnow.language.scenario import Scenario
 
 SUFFIX = ".toml"
 _TOLD: dict[str, dict[Any, Any]] = {}  # what was said of each file: `warnings` says it once, unless told otherwise

@@ -5,8 +5,8 @@ Each check reports what it finds and goes on, so that a reader is told everythin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from notnow.errors import Problem, shown
 from notnow.language import facts, knobs
@@ -24,11 +24,9 @@ from notnow.language.grammar import (
     preliminary,
 )
 from notnow.language.moments import LATER, MOMENTS, covering, facts_at
+from notnow.language.scenario import Phase
 from notnow.language.toml_lines import Path
 from notnow.units import Span
-
-if TYPE_CHECKING:
-    from notnow.language.loading import Phase, Scenario
 
 _FRAMES = ("reset_stream", "goaway", "altsvc", "origin")
 _REPLACING = ("reply", "status", "close", "stall", "alert", "data", *_FRAMES)
@@ -38,26 +36,30 @@ _NO_UNTIL = ("enter", "idle")
 
 
 class Checks:
-    """Checks a scenario that holds field by field; `document` is what its file says, before names were looked up."""
+    """Checks a scenario whose fields are valid one by one.
 
-    def __init__(self, scenario: Scenario, document: Document, report: knobs.Report, warn: knobs.Report) -> None:
-        self.scenario, self.document, self._report, self._warn = scenario, document, report, warn
-        self.moments = MOMENTS[scenario.protocol]
+    `document` is its file with the knobs put in; in the rules of `phases` the faults that they name are put in too.
+    """
+
+    def __init__(self, document: Document, phases: Sequence[Phase], report: knobs.Report, warn: knobs.Report) -> None:
+        self.document, self.phases, self._report, self._warn = document, phases, report, warn
+        self.protocol = document.protocol
+        self.moments = MOMENTS[document.protocol]
 
     def report(self, path: Path, found: str, allowed: str) -> None:
         self._report(path, Problem(found, allowed=allowed))
 
     def run(self) -> None:
         self._server()
-        last = len(self.scenario.phases) - 1
-        for i, phase in enumerate(self.scenario.phases):
-            self._phase(phase, ("phase", i), final=i == last and not self.scenario.repeat)
+        last = len(self.phases) - 1
+        for i, phase in enumerate(self.phases):
+            self._phase(phase, ("phase", i), final=i == last and not self.document.repeat)
             for j, rule in enumerate(phase.rules):
                 self._rule(rule, phase, ("phase", i, "rule", j))
 
     def _server(self) -> None:
         """Keys that not every protocol has a use for."""
-        protocol, server, expect = self.scenario.protocol, self.scenario.server, self.scenario.expect
+        protocol, server, expect = self.protocol, self.document.server, self.document.expect
         for table, values in (("server", server), ("expect", expect)):
             for key, protocols in ONLY[table].items():
                 if getattr(values, key) is not None and protocol not in protocols:
@@ -116,7 +118,7 @@ class Checks:
                     found = f"{key!r} cannot be done at {name!r}"
                     problem = Problem(found, allowed=", ".join(may), nearest=meant("key", key, may))
                     self._report(self._at(rule, path, key), problem)
-        certificates = self.scenario.certificates
+        certificates = self.document.certificate
         if rule.certificate is not None and rule.certificate not in certificates:
             problem = unknown("certificate", rule.certificate, certificates)
             self._report(self._at(rule, path, "certificate"), problem)
@@ -124,7 +126,7 @@ class Checks:
     def _together(self, rule: Rule, path: Path) -> None:
         """Keys of one fault that leave each other nothing to do."""
         unasked = any(self.moments[name].unasked for name in rule.on)
-        answer = "status" if self.scenario.protocol == "http" else "reply"
+        answer = "status" if self.protocol == "http" else "reply"
         first, final = preliminary(rule.reply)
         spoken = final is not None or rule.status is not None or rule.body is not None
         acts = rule.reply or rule.close or any(getattr(rule, key) for key in _FRAMES)
@@ -176,7 +178,7 @@ class Checks:
         """What only FTP has: 1yz replies, and free text in the middle of one (RFC 959 §4.2; not RFC 5321 §4.2.1)."""
         place = self._at(rule, path, "reply")
         free = next((line for line in rule.reply or () if not REPLY_LINE.fullmatch(line)), None)
-        if self.scenario.protocol == "smtp" and (first or free is not None):
+        if self.protocol == "smtp" and (first or free is not None):
             found = f"found {first[0]!r}" if first else f"found {free!r} in the middle of a reply"
             allowed = "2yz to 5yz (RFC 5321 §4.2.1)" if first else "the code and '-' on every line (RFC 5321 §4.2.1)"
             self.report(place, found, allowed)
@@ -245,7 +247,7 @@ class Checks:
         counted = name == "remaining"
         has = _holds_a_number if counted else _ends_with_time
         for moment in () if has(rule) else rule.on:
-            covers = covering(self.scenario.protocol, moment)
+            covers = covering(self.protocol, moment)
             if not any(has(other) and covers.intersection(other.on) for other in phase.rules):
                 what = "how many more it lets through" if counted else "when it lets a client through again"
                 need = "over = N or after = N" if counted else 'within = "1m" beside over, or first = "1m"'
@@ -258,12 +260,12 @@ class Checks:
     def _where(self, rule: Rule, path: Path) -> None:
         for name, wanted in (rule.where or {}).items():
             place = (*path, "where", name)
-            known = facts.FACTS[self.scenario.protocol]
-            unaware = [moment for moment in rule.on if name not in facts_at(self.scenario.protocol, moment)]
+            known = facts.FACTS[self.protocol]
+            unaware = [moment for moment in rule.on if name not in facts_at(self.protocol, moment)]
             if name not in known:
-                self._report(place, facts.unknown(self.scenario.protocol, name))
+                self._report(place, facts.unknown(self.protocol, name))
             elif unaware:
-                at = ", ".join(m for m in self.moments if name in facts_at(self.scenario.protocol, m))
+                at = ", ".join(m for m in self.moments if name in facts_at(self.protocol, m))
                 self.report(place, f"{name!r} is not known at {unaware[0]!r}", f"at {at}")
             elif name == "header":
                 self._headers(wanted, rule, place)
@@ -285,11 +287,11 @@ class Checks:
         items = wanted if isinstance(wanted, list) else [wanted]
         for item in items or [wanted]:
             try:
-                facts.read(self.scenario.protocol, name, rule.on, item)
+                facts.read(self.protocol, name, rule.on, item)
             except facts.ValueNeverHeldError as error:
                 self._report(path, Problem(f"found {shown(item)}", allowed=str(error), nearest=error.nearest))
             else:
-                if doubt := facts.doubt(self.scenario.protocol, name, item):
+                if doubt := facts.doubt(self.protocol, name, item):
                     self._warn(path, Problem(f"found {shown(item)}", hint=doubt))
 
     # ---- conditions ----------------------------------------------------------------------------
@@ -304,7 +306,7 @@ class Checks:
             )
         if rule.since is not None and not idle:
             self.report((*path, "since"), "'since' goes with on = \"idle\"", "remove it")
-        if rule.since == "transfer" and self.scenario.protocol != "ftp":
+        if rule.since == "transfer" and self.protocol != "ftp":
             self.report((*path, "since"), "found 'transfer'", ", ".join(word for word in SINCE if word != "transfer"))
 
     def _over(self, rule: Rule, path: Path) -> None:
@@ -362,11 +364,10 @@ class Checks:
                 self.report((*path, key), found, 'per = "client" or "server", or a moment that comes again')
 
     def _per(self, rule: Rule, path: Path) -> None:
-        protocol = self.scenario.protocol
         for name in rule.per:
-            unaware = next((moment for moment in rule.on if not is_counted(protocol, moment, name)), None)
+            unaware = next((moment for moment in rule.on if not is_counted(self.protocol, moment, name)), None)
             if unaware is not None:
-                allowed = [per for per in PER if is_counted(protocol, unaware, per)]
+                allowed = [per for per in PER if is_counted(self.protocol, unaware, per)]
                 found = f"{name!r} is not known at {unaware!r}"
                 self._report((*path, "per"), Problem(found, allowed=", ".join(allowed)))
 

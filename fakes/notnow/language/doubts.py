@@ -7,19 +7,17 @@ brings is not looked at: its default may well switch a rule off.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from notnow.errors import Problem
 from notnow.language.facts import ABSENT, glob
 from notnow.language.grammar import Document, Rule
 from notnow.language.knobs import Report
 from notnow.language.moments import MOMENTS, covering
+from notnow.language.scenario import Phase
 from notnow.language.toml_lines import Path
 from notnow.units import Span, parse_size, show
-
-if TYPE_CHECKING:
-    from notnow.language.loading import Phase, Scenario
 
 _CONDITIONS = ("nth", "every", "first", "after", "over", "within")
 _LOOKS_LIKE_A_SIZE = re.compile(r"\s*([0-9][0-9._,]*)\s*(bytes?|b|[kmgt]i?b?)\s*", re.IGNORECASE)
@@ -32,10 +30,11 @@ _ENCRYPTED = ("sni", "misdirected")
 class Doubts:
     """Looks at a scenario that holds. `raw` is its file, before knobs were put in."""
 
-    def __init__(self, scenario: Scenario, document: Document, raw: Mapping[str, Any], warn: Report) -> None:
-        self.scenario, self.document, self.raw, self._warn = scenario, document, raw, warn
-        self.protocol, self.server = scenario.protocol, scenario.server
-        self.moments = MOMENTS[scenario.protocol]
+    def __init__(self, document: Document, phases: Sequence[Phase], raw: Mapping[str, Any], warn: Report) -> None:
+        self.document, self.phases, self.raw, self._warn = document, phases, raw, warn
+        self.protocol, self.server = document.protocol, document.server
+        self.moments = MOMENTS[document.protocol]
+        self.rules = [rule for phase in phases for rule in phase.rules]
 
     def warn(self, path: Path, found: str, hint: str, about: str = "", near: str | None = None) -> None:
         self._warn(path, Problem(found, hint=hint, about=about, nearest=near))
@@ -44,7 +43,7 @@ class Doubts:
         self._files()
         self._certificates()
         self._expectations()
-        for i, phase in enumerate(self.scenario.phases if self.document.phase else ()):
+        for i, phase in enumerate(self.phases):
             self._until(phase, ("phase", i))
             for j, rule in enumerate(phase.rules):
                 self._rule(rule, phase, ("phase", i, "rule", j))
@@ -73,12 +72,12 @@ class Doubts:
                 self.warn(("server", "files", name), found, 'a size is written "3MB"', near=meant)
 
     def _certificates(self) -> None:
-        certificates = self.scenario.certificates
+        certificates = self.document.certificate
         if certificates and self.server.tls == "none":
             name = next(iter(certificates))
             self._no_tls(("certificate", name), "nobody is shown a certificate")
             return
-        named = {rule.certificate for rule in self.scenario.rules()}
+        named = {rule.certificate for rule in self.rules}
         seen: set[str] = set()
         for i, (name, certificate) in enumerate(certificates.items()):
             names = {host.lower() for host in certificate.names}
@@ -93,11 +92,11 @@ class Doubts:
         )
 
     def _expectations(self) -> None:
-        expect, path = self.scenario.expect, ("expect", "new_connection_after")
+        expect, path = self.document.expect, ("expect", "new_connection_after")
         code = expect.new_connection_after
         if code is not None and not self._by_knob(*path) and not self._by_knob("phase") and not self._by_knob("fault"):
-            said = {int(line[:3]) for rule in self.scenario.rules() for line in rule.reply or ()}
-            said |= {rule.status for rule in self.scenario.rules() if rule.status is not None}
+            said = {int(line[:3]) for rule in self.rules for line in rule.reply or ()}
+            said |= {rule.status for rule in self.rules if rule.status is not None}
             if said and code not in said:
                 replies = ", ".join(map(str, sorted(said)))
                 self.warn(path, f"no rule says {code}", f"the rules say {replies}")
@@ -107,7 +106,7 @@ class Doubts:
             self.warn(("expect", "gave_up"), found, "expect one of 'delivered' and 'gave_up'")
 
     def _delays(self) -> None:
-        retried = self.scenario.expect.retried
+        retried = self.document.expect.retried
         within, delay = (retried.within, retried.first_delay) if retried is not None else (None, None)
         if within is not None and delay is not None and within < delay and not self._by_knob("expect"):
             found = f"a client that waits {show(delay)} first is not back within {show(within)}"

@@ -15,10 +15,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic_core import PydanticCustomError
 
 from notnow import units
-from notnow.engine.actions import DataEnding
 from notnow.errors import nearest
 from notnow.language import facts, limits
-from notnow.language.moments import MOMENTS, PROTOCOLS
+from notnow.language.moments import MOMENTS, PROTOCOLS, DataEnding
 from notnow.units import DURATION_HELP, Span
 
 ALERTS = tuple(a.name.removeprefix("ALERT_DESCRIPTION_").lower() for a in ssl.AlertDescription)

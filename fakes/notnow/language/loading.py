@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -19,49 +20,9 @@ from notnow.errors import Problem, ScenarioError, shown, unknown
 from notnow.language import advice, facts, grammar, knobs
 from notnow.language.checks import Checks
 from notnow.language.doubts import Doubts
-from notnow.language.grammar import Certificate, Expect, Rule, Server
+from notnow.language.grammar import Rule
+from notnow.language.scenario import Phase, Scenario
 from notnow.language.toml_lines import Path, key_lines, line_of, show
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """A stretch of a scenario, ready to play. `lasts` is in seconds of scenario time."""
-
-    name: str
-    rules: tuple[Rule, ...] = ()
-    lasts: float | None = None
-    until: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """A checked scenario with its knobs put in; immutable."""
-
-    name: str
-    protocol: str
-    phases: tuple[Phase, ...]
-    summary: str = ""
-    sources: tuple[str, ...] = ()
-    repeat: bool = False
-    params: Mapping[str, Any] = field(default_factory=dict)
-    server: Server = field(default_factory=lambda: Server())
-    certificates: Mapping[str, Certificate] = field(default_factory=dict)
-    expect: Expect = field(default_factory=lambda: Expect())
-    faults: tuple[str, ...] = ()
-    text: str = ""
-    file: str = ""
-    warnings: tuple[Problem, ...] = ()  # what is legal, and probably does not do what was meant
-
-    def with_knobs(self, /, **values: Any) -> Scenario:
-        """The same scenario with other values for some of its knobs.
-
-        Raises ScenarioError for a knob that it does not have or a value of the wrong type.
-        """
-        return loads(self.text, name=self.name, file=self.file, values={**self.params, **values}) if values else self
-
-    def rules(self) -> Iterator[Rule]:
-        for phase in self.phases:
-            yield from phase.rules
 
 
 def load(file: FilePath, *, name: str = "", values: Mapping[str, Any] | None = None) -> Scenario:
@@ -146,12 +107,11 @@ class _Loader:
             )
         document = self._validate({**filled, "params": settled})
         self._unused_faults(raw, document)
-        scenario = self._build(document)
-        Checks(scenario, document, self.report, self.warn).run()
+        phases = self._phases(document)
+        Checks(document, phases, self.report, self.warn).run()
         self.stop_if_bad()
-        Doubts(scenario, document, raw, self.warn).run()
-        phases = tuple(_typed(scenario.protocol, phase) for phase in scenario.phases)
-        return replace(scenario, phases=phases, warnings=tuple(sorted(self.warnings, key=lambda p: p.line or 0)))
+        Doubts(document, phases, raw, self.warn).run()
+        return self._scenario(document, phases)
 
     def _caps_of_zero(self, raw: Mapping[str, Any], values: Mapping[str, Any], settled: Mapping[str, Any]) -> None:
         """Report a knob that was given as 0 where it is how many may be in: then nobody ever is.
@@ -203,8 +163,8 @@ class _Loader:
                     ("fault", name), Problem(f"nothing uses the fault {name!r}", allowed=f'fault = "{name}" in a rule')
                 )
 
-    def _build(self, document: grammar.Document) -> Scenario:
-        phases = [
+    def _phases(self, document: grammar.Document) -> tuple[Phase, ...]:
+        phases = (
             Phase(
                 name=phase.name or f"phase {i + 1}",
                 rules=tuple(self._named(rule, document, ("phase", i, "rule", j)) for j, rule in enumerate(phase.rule)),
@@ -212,11 +172,14 @@ class _Loader:
                 until=phase.until or {},
             )
             for i, phase in enumerate(document.phase)
-        ]
+        )
+        return tuple(phases) or (Phase("healthy"),)
+
+    def _scenario(self, document: grammar.Document, phases: tuple[Phase, ...]) -> Scenario:
         return Scenario(
             name=self.name,
             protocol=document.protocol,
-            phases=tuple(phases) or (Phase("healthy"),),
+            phases=tuple(_typed(document.protocol, phase) for phase in phases),
             summary=document.summary,
             sources=tuple(document.sources),
             repeat=document.repeat,
@@ -227,6 +190,8 @@ class _Loader:
             faults=tuple(document.fault),
             text=self.text,
             file=self.file,
+            warnings=tuple(sorted(self.warnings, key=lambda p: p.line or 0)),
+            reload=partial(loads, self.text, name=self.name, file=self.file),
         )
 
     def _named(self, rule: Rule, document: grammar.Document, path: Path) -> Rule:
@@ -251,9 +216,6 @@ def _typed(protocol: str, phase: Phase) -> Phase:
         for rule in phase.rules
     )
     return replace(phase, rules=tuple(rules))
-
-
-__all__ = ["Phase", "Rule", "Scenario", "load", "loads"]
 
 
 def _tables_with(raw: object, key: str) -> Iterator[Mapping[str, Any]]:

@@ -8,7 +8,10 @@ adapter of that protocol say it (`Asked(conn, "name", facts)`).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
+
+# How the data connection of an FTP transfer ends, or goes on.
+DataEnding = Literal["fin", "reset", "drain", "drop", "open", "ragged"]
 
 # Facts that stay known on a connection once an event has brought them.
 CONNECTION_FACTS = frozenset({"client", "tls", "sni", "user"})

@@ -21,7 +21,7 @@ from notnow.journal import Connection, Exchange, Journal
 from notnow.language.moments import PROTOCOLS
 
 if TYPE_CHECKING:
-    from notnow.language.loading import Scenario
+    from notnow.language.scenario import Scenario
 
 Level = Literal["must", "should", "advice"]
 LEVELS: tuple[Level, ...] = ("must", "should", "advice")  # the strictest first

@@ -27,7 +27,7 @@ from notnow.errors import FakeError, Problem, ScenarioError, WaitTimeoutError, n
 from notnow.hosts import bracketed
 from notnow.journal import TLS, Connection, Entry, Exchange, Journal
 from notnow.language import catalogue
-from notnow.language.loading import Scenario
+from notnow.language.scenario import Scenario
 from notnow.servers.base import async_libraries, guests, listener
 from notnow.servers.base import environment as hosting
 from notnow.servers.base.options import Options

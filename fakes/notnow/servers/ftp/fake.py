@@ -12,7 +12,7 @@ from notnow.conduct.files import FileAssertions
 from notnow.engine.actions import Script
 from notnow.errors import Problem, ScenarioError
 from notnow.journal import Connection, Exchange
-from notnow.language.loading import Scenario
+from notnow.language.scenario import Scenario
 from notnow.servers.base.fake import Fake
 from notnow.servers.base.listener import Farewells
 from notnow.servers.ftp.files import DEFAULT, Content, Files

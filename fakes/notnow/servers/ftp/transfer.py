@@ -10,11 +10,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, cast
 
-from notnow.engine.actions import DataEnding, EndData, Script
+from notnow.engine.actions import EndData, Script
 from notnow.engine.engine import BEHAVE
 from notnow.engine.events import Asked, Ended, Heard, Known, Reached
 from notnow.journal import Exchange
-from notnow.language.moments import MOMENTS
+from notnow.language.moments import MOMENTS, DataEnding
 from notnow.servers.base import tls
 from notnow.servers.base.dialogue import AS_USUAL, Manner
 from notnow.servers.ftp.data import ActivePort, DataConnection, PassivePort, bound

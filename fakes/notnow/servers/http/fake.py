@@ -67,7 +67,7 @@ class FakeHTTP(RequestAssertions, Fake):
     @property
     def hosts(self) -> tuple[str, ...]:
         """The host names that it goes by: those of its certificates, else its own."""
-        return names.hosts_of(self.scenario) or ("localhost",)
+        return self.scenario.hosts or ("localhost",)
 
     def resolving(self) -> AbstractContextManager[None]:
         """Have its hosts resolve to its address, in this process and for the length of a `with` block."""

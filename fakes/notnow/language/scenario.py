@@ -1,0 +1,68 @@
+"""A scenario as a value: phases of rules, checked, with the knobs put in. `notnow.language.loading` makes one from TOML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from notnow.errors import Problem, ScenarioError, unknown
+from notnow.hosts import is_address
+from notnow.language.grammar import Certificate, Expect, Rule, Server
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of a scenario, ready to play. `lasts` is in seconds of scenario time."""
+
+    name: str
+    rules: tuple[Rule, ...] = ()
+    lasts: float | None = None
+    until: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A checked scenario with its knobs put in; immutable.
+
+    `warnings` are about keys that are legal and probably have no effect. `reload` loads the same text again.
+    """
+
+    name: str
+    protocol: str
+    phases: tuple[Phase, ...]
+    summary: str = ""
+    sources: tuple[str, ...] = ()
+    repeat: bool = False
+    params: Mapping[str, Any] = field(default_factory=dict)
+    server: Server = field(default_factory=lambda: Server())
+    certificates: Mapping[str, Certificate] = field(default_factory=dict)
+    expect: Expect = field(default_factory=lambda: Expect())
+    faults: tuple[str, ...] = ()
+    text: str = ""
+    file: str = ""
+    warnings: tuple[Problem, ...] = ()
+    reload: Callable[..., Scenario] | None = field(default=None, repr=False, compare=False)
+
+    def with_knobs(self, /, **values: Any) -> Scenario:
+        """The same scenario with other values for some of its knobs.
+
+        Raises ScenarioError for a knob that it does not have or a value of the wrong type.
+        """
+        if not values:
+            return self
+        if self.reload is None:
+            raise ScenarioError(unknown("knob", name, self.params) for name in values)
+        return self.reload(values={**self.params, **values})
+
+    def rules(self) -> Iterator[Rule]:
+        """The rules of all phases, in order."""
+        for phase in self.phases:
+            yield from phase.rules
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The host names of its certificates; `www` stands for whatever a wildcard covers."""
+        names = [name for certificate in self.certificates.values() for name in certificate.names]
+        hosts = [f"www{name[1:]}" if name.startswith("*.") else name for name in names if not is_address(name)]
+        return tuple(dict.fromkeys(hosts))
