@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 
 from notnow import __version__
 from notnow.cli import COMMANDS, group
-from notnow.engine.actions import status_line
 from notnow.errors import ScenarioError
+from notnow.http_words import status_line
 from notnow.language import catalogue
 from notnow.language.loading import load
 

@@ -29,9 +29,9 @@ from notnow.engine.actions import (
     Send,
     Wait,
     Watch,
-    status_line,
 )
 from notnow.engine.compiling import CompiledPhase, Play, compile_phases
+from notnow.http_words import status_line
 from notnow.language.catalogue import is_pattern
 from notnow.language.facts import Comparison
 from notnow.language.grammar import Rule

@@ -7,25 +7,11 @@ The engine answers each `notnow.engine.events.Event` with `Script`s of these; an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Literal, NamedTuple
 
 from notnow.language.moments import DataEnding
 
 Ending = Literal["fin", "reset", "abrupt"]
-
-
-def status_line(status: int) -> str:
-    """A status with its phrase, as RFC 9110 §15 has it: "421 Misdirected Request"."""
-    return f"{status} {phrase(status)}".strip()
-
-
-def phrase(status: int) -> str:
-    """The phrase of a status; empty where RFC 9110 does not know it."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
 
 
 @dataclass(frozen=True, slots=True)

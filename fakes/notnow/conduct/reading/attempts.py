@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
+from notnow.http_words import IDEMPOTENT
 from notnow.journal import Connection, Exchange
 from notnow.language.moments import MOMENTS
 
-IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 §9.2.2
 TOLERANCE = 0.005  # seconds by which a measured delay may miss what was asked: clocks tick
 DATE_TOLERANCE = 1.0  # seconds: a date has no fractions
 ATTEMPTS = frozenset(name for table in MOMENTS.values() for name, moment in table.items() if moment.attempt)

@@ -12,9 +12,10 @@ from functools import lru_cache
 from itertools import pairwise
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
-from notnow.conduct.reading.attempts import IDEMPOTENT, asked_wait
+from notnow.conduct.reading.attempts import asked_wait
 from notnow.conduct.rules.rule import Rule, Run, burst, plural
 from notnow.hosts import is_address
+from notnow.http_words import IDEMPOTENT
 from notnow.journal import Connection, Exchange, Journal
 from notnow.units import show, times
 

@@ -7,10 +7,10 @@ from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from notnow.conduct.reading.attempts import IDEMPOTENT
 from notnow.engine.actions import Response
 from notnow.engine.engine import BEHAVE
 from notnow.engine.events import Asked
+from notnow.http_words import IDEMPOTENT
 from notnow.servers.base import guests
 from notnow.servers.base.connection import Over
 from notnow.servers.http.echo import no_tunnel

@@ -16,7 +16,7 @@ from hypercorn.events import Closed, RawData
 from hypercorn.protocol import events
 from hypercorn.protocol.h11 import H11Protocol
 
-from notnow.engine.actions import phrase, status_line
+from notnow.http_words import phrase, status_line
 from notnow.servers.base.turns import Turn
 from notnow.servers.http import wellformed
 from notnow.servers.http.hypercorn_parts import CONFIG, Tasks

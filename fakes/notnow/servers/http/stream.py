@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from hypercorn.protocol import events
 
 from notnow.bounds import BODY_WAITING
-from notnow.engine.actions import Respond, Response, Script, Watch, status_line
+from notnow.engine.actions import Respond, Response, Script, Watch
 from notnow.engine.engine import BEHAVE
 from notnow.engine.events import Answered, Asked, Ended, Heard, Reached
+from notnow.http_words import NO_BODY, status_line
 from notnow.journal import Exchange, brief
 from notnow.servers.base import tls
 from notnow.servers.base.connection import Over
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from notnow.servers.http.connection import HTTPConnection
 
 TOLD = ("retry-after", "alt-svc", "location")  # headers of an answer that the journal keeps
-BODILESS = frozenset({204, 304})
 
 
 class Stream:
@@ -208,9 +208,9 @@ class Stream:
         tunnel = self._is_tunnel(status)
         if tunnel:
             headers = [header for header in headers if header[0] != b"content-length"]
-        elif status not in BODILESS and not any(name == b"content-length" for name, _ in headers):
+        elif status not in NO_BODY and not any(name == b"content-length" for name, _ in headers):
             headers.append((b"content-length", b"%d" % len(body)))
-        shown = b"" if self.head.method == "HEAD" or status in BODILESS or tunnel else body
+        shown = b"" if self.head.method == "HEAD" or status in NO_BODY or tunnel else body
         self._still_wanted()
         try:
             if drip or "response" in self.watches or self._status is not None or tunnel:
@@ -277,7 +277,7 @@ class Stream:
                 self.facts[key] = value.decode("latin-1")
             elif key == "content-length" and value.isdigit():
                 self._length = int(value)
-        if self.head.method == "HEAD" or status in BODILESS or self._is_tunnel(status):
+        if self.head.method == "HEAD" or status in NO_BODY or self._is_tunnel(status):
             self._length = 0
         self._note_sent(0)
         self.fake.journal.answer(self.exchange, status_line(status))
