@@ -131,15 +131,15 @@ class Doubts:
 
     def _shadows(self, phase: Phase, path: Path) -> None:
         """A rule behind one that wins each time."""
+        before: list[tuple[int, Rule]] = []
         for j, rule in enumerate(phase.rules):
-            before = [
-                (i, other) for i, other in enumerate(phase.rules[:j]) if not self._numbers_by_knob((*path, "rule", i))
-            ]
             winners = [self._winner(rule, event, before) for event in self._events(rule)]
             if winners and all(winner is not None for winner in winners):
                 first = ", ".join(sorted({f"rule[{i}]" for i in winners}))
                 found = f"this rule never acts: {first} before it always wins"
                 self.warn((*path, "rule", j), found, "put it first, or give the other a condition")
+            if not self._numbers_by_knob((*path, "rule", j)):
+                before.append((j, rule))
 
     def _events(self, rule: Rule) -> list[str]:
         """The moments of the events that a rule is asked about; "" is a command that is no moment."""
