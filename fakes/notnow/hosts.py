@@ -7,7 +7,6 @@ import ipaddress
 import socket
 from collections.abc import Collection, Iterator
 from typing import Any
-from unittest import mock
 
 
 def bracketed(host: str) -> str:
@@ -27,6 +26,8 @@ def is_address(host: str) -> bool:
 @contextlib.contextmanager
 def resolving(hosts: Collection[str], address: str) -> Iterator[None]:
     """Have these names, and only these, resolve to an address in this process."""
+    from unittest import mock
+
     real, known = socket.getaddrinfo, {host.lower() for host in hosts}
 
     def getaddrinfo(host: Any, *args: Any, **options: Any) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -45,9 +45,12 @@ class _Loader:
         self.text, self.name, self.file = text, name, file
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
-        self.lines: dict[Path, int] = {}
         self.raw: Mapping[str, Any] = {}  # the document before knobs were put in
         self.given: Mapping[str, Any] = {}  # the knobs that have another value than their default
+
+    @cached_property
+    def lines(self) -> dict[Path, int]:
+        return key_lines(self.text)
 
     def report(self, path: Path, problem: Problem) -> None:
         knob = self._blamed(path)
@@ -138,7 +141,6 @@ class _Loader:
         if error:
             self.report((), Problem(f"not valid TOML: {error[:1].lower()}{error[1:]}", line=line))
             self.stop_if_bad()
-        self.lines = key_lines(self.text)
         return raw
 
     def _validate(self, raw: dict[str, Any]) -> grammar.Document:
