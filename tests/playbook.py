@@ -18,13 +18,13 @@ from typing import Any
 from notnow.engine import actions, events
 from notnow.engine.actions import Alert, Certify, Close, EndData, Hang, Script, Wait, Watch
 from notnow.engine.engine import Engine
-from notnow.engine.events import Answered, Closed, Ended, Event, Heard, Hello, Known, Left, Reached, Tick
+from notnow.engine.events import Answered, Closed, Ended, Event, Heard, Hello, Known, Leaving, Reached, Tick
 from notnow.language import catalogue
 from notnow.language.loading import loads
 from notnow.language.scenario import Scenario
 
 __all__ = [
-    "BYE", "NO", "SILENT", "SORRY", "Alert", "Answered", "Asked", "Certify", "Close", "Closed", "EndData", "Ended", "Hang", "Heard", "Hello", "Known", "Left",
+    "BYE", "NO", "SILENT", "SORRY", "Alert", "Answered", "Asked", "Certify", "Close", "Closed", "EndData", "Ended", "Hang", "Heard", "Hello", "Known", "Leaving",
     "Opened", "Playbook", "Proceed", "Reached", "Send", "Tick", "To", "Wait", "Watch", "document", "fired", "mails", "phase", "playing",
     "rule",
 ]  # fmt: skip

@@ -26,7 +26,7 @@ from playbook import (
     Heard,
     Hello,
     Known,
-    Left,
+    Leaving,
     Opened,
     Playbook,
     Playing,
@@ -121,7 +121,7 @@ def test_too_many_users_and_what_frees_a_place(play):
         book >> Opened(refused) << FULL << Close()
     book >> Closed("c")  # who was refused had no place
     book >> Opened("e") << FULL << Close()
-    book >> Left("a")  # it says QUIT: that is enough
+    book >> Leaving("a")  # it says QUIT: that is enough
     book >> Opened("f") << BEHAVES
     book >> Opened("g") << FULL << Close()
 
@@ -163,7 +163,7 @@ def test_too_many_of_one_user(play, like, words):
         log_in(book, "c", "carl")
         book >> Opened("d") << BEHAVES
         book >> Asked("d", "login", user="ann") << Send(words)
-        book >> Left("a")
+        book >> Leaving("a")
         log_in(book, "d", "ann")
     else:
         book << Close()
@@ -197,7 +197,7 @@ def test_proftpd_closes_without_a_word(play):
     book = play("ftp/proftpd-max-instances", cap=1)
     book >> Opened("a") << BEHAVES
     book >> Opened("b") << Close()
-    book >> Left("a")
+    book >> Leaving("a")
     book >> Opened("c") << BEHAVES
 
 

@@ -23,7 +23,7 @@ from playbook import (
     Ended,
     Hang,
     Hello,
-    Left,
+    Leaving,
     Opened,
     Playbook,
     Playing,
@@ -296,7 +296,7 @@ def test_a_cap_on_connections_and_what_frees_a_place(play, like, steps):
     for conn in ("c", "d"):
         book >> Opened(conn) << To(conn, *steps)
         book >> Closed(conn)
-    book >> Left("a")
+    book >> Leaving("a")
     enter(book, "e")
     book >> Opened("f") << To("f", *steps)
 

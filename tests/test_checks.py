@@ -559,7 +559,7 @@ def _happens(chance: random.Random, live: list[str], n: int, protocol: str) -> I
             *(events.Asked(conn, moment, message) for moment in ("data", "body", "message") if protocol == "smtp"),
             *(events.Asked(conn, "response", message, stream) for stream in (0, 1) if protocol == "http"),
             *(events.Ended(conn, name) for name, moment in MOMENTS[protocol].items() if moment.lasts),
-            *(events.Left(conn), events.Heard(conn), events.Reached(conn), events.Known(conn, {"user": "bob"})),
+            *(events.Leaving(conn), events.Heard(conn), events.Reached(conn), events.Known(conn, {"user": "bob"})),
             *(events.Answered(conn, 550, "RCPT"), events.Hello(conn, None), events.Tick(), events.Closed(conn)),
         ]
     )

@@ -28,7 +28,7 @@ from playbook import (
     Heard,
     Hello,
     Known,
-    Left,
+    Leaving,
     Opened,
     Playing,
     Proceed,
@@ -68,7 +68,7 @@ class TestPlaybook:
 class TestFaults:
     def test_nothing_wrong(self, play):
         book = play("smtp/healthy") >> Opened("a") << Proceed()
-        book >> Asked("a", "ehlo") << Proceed() >> Asked("a", "mail") << Proceed() >> Left("a") >> Closed("a")
+        book >> Asked("a", "ehlo") << Proceed() >> Asked("a", "mail") << Proceed() >> Leaving("a") >> Closed("a")
 
     def test_a_421_closes(self, play):
         play("smtp/overload") >> Opened("a") << Send("421 …") << Close()
@@ -439,7 +439,7 @@ class TestAfterAClose:
         book.at(5) >> Tick()
         book.at(20) >> Tick()
         book.next_phase()
-        book.play(scenario) >> Left("a") >> Closed("a")
+        book.play(scenario) >> Leaving("a") >> Closed("a")
 
     def test_not_even_what_waited_for_its_byte(self, play):
         rules = [rule("body", reply=NO, after_bytes=9), rule("error", reply=BYE)]
@@ -448,7 +448,7 @@ class TestAfterAClose:
 
     def test_nor_to_whom_it_does_not_know(self, play):
         book = play("smtp/healthy")
-        for event in (Asked("x", "mail"), Hello("x", None), Answered("x", 500), Reached("x"), Heard("x"), Left("x")):
+        for event in (Asked("x", "mail"), Hello("x", None), Answered("x", 500), Reached("x"), Heard("x"), Leaving("x")):
             book >> event
         book >> Ended("x", "mail") >> Closed("x")
 
@@ -465,7 +465,7 @@ class TestAfterAClose:
         for n in range(data.draw(st.integers(1, 40))):
             now += data.draw(st.sampled_from([0.0, 1.0, 4.0]))
             conn = f"{data.draw(st.integers(0, n // 3))}"
-            made = [Asked(conn, "mail"), Asked(conn, "body"), Reached(conn), Answered(conn, 550), Tick(), Left(conn)]
+            made = [Asked(conn, "mail"), Asked(conn, "body"), Reached(conn), Answered(conn, 550), Tick(), Leaving(conn)]
             event = data.draw(st.sampled_from([Opened(f"{n}"), *made]))
             for script in engine.feed(event, now):
                 assert script.conn not in closed

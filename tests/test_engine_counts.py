@@ -22,7 +22,7 @@ from playbook import (
     Ended,
     Hang,
     Known,
-    Left,
+    Leaving,
     Opened,
     Playing,
     Proceed,
@@ -202,11 +202,11 @@ class TestOver:
         book >> Opened("b") << Proceed()
 
     def test_a_place_is_free_as_soon_as_the_client_leaves(self, play):
-        book = play(document(rule("connect", over=1, reply=BYE))) >> Opened("a") << Proceed() >> Left("a")
+        book = play(document(rule("connect", over=1, reply=BYE))) >> Opened("a") << Proceed() >> Leaving("a")
         book >> Opened("b") << Proceed() >> Closed("a") >> Opened("c") << Send(BYE) << Close()
 
     def test_who_leaves_takes_no_new_place(self, play):
-        book = play(document(rule("ehlo", over=1, reply=NO))) >> Opened("a") << Proceed() >> Left("a")
+        book = play(document(rule("ehlo", over=1, reply=NO))) >> Opened("a") << Proceed() >> Leaving("a")
         book >> Asked("a", "ehlo") << Proceed() >> Opened("b") << Proceed() >> Asked("b", "ehlo") << Proceed()
 
     def test_at_another_moment_those_who_have_passed_there(self, play):
@@ -242,7 +242,7 @@ class TestOver:
             book >> Opened(conn) << Proceed()
         book >> Asked("a", "mail") << Proceed() >> Asked("b", "mail") << Send("432 …")
         book >> Ended("a", "mail") >> Asked("b", "mail") << Proceed() >> Asked("a", "mail") << Send("432 …")
-        book >> Left("b") >> Asked("c", "mail") << Proceed() >> Closed("c") >> Asked("a", "mail") << Proceed()
+        book >> Leaving("b") >> Asked("c", "mail") << Proceed() >> Closed("c") >> Asked("a", "mail") << Proceed()
 
     def test_one_that_is_in_progress_is_not_counted_against_itself(self, play):
         book = play(document(rule("mail", over=1, reply=NO))) >> Opened("a") << Proceed()
@@ -331,7 +331,7 @@ class Cap(RuleBasedStateMachine):
     @step(data=st.data())
     def leaves(self, data: st.DataObject) -> None:
         conn = data.draw(st.sampled_from(sorted(self.live)))
-        self.engine.feed(Left(conn), float(self.made))
+        self.engine.feed(Leaving(conn), float(self.made))
         self.live[conn] = False
 
     @precondition(lambda self: self.live)

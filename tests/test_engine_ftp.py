@@ -23,7 +23,7 @@ from playbook import (
     Hang,
     Heard,
     Known,
-    Left,
+    Leaving,
     Opened,
     Playbook,
     Playing,
@@ -308,7 +308,7 @@ class TestOver:
         book >> transfer("b", path="/big") << Proceed() >> Ended("a", "retr")
         book >> transfer("a", path="/big") << EndData() << Send("450 busy") >> transfer("a", path="/small") << Proceed()
 
-    @pytest.mark.parametrize("end", [Ended("a", "retr"), Left("a"), Closed("a")])
+    @pytest.mark.parametrize("end", [Ended("a", "retr"), Leaving("a"), Closed("a")])
     def test_a_place_is_free(self, play, end):
         book = (
             play(ftp(rule("transfer", over=1, reply="450 busy")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 
 from notnow.engine.engine import Engine
-from notnow.engine.store import Mark, Memory, Question, Verdict
+from notnow.engine.store import Decision, DecisionRequest, Memory, PhasePosition
 from notnow.language.loading import loads
 from playbook import BYE, NO, Asked, Close, Closed, Opened, Proceed, Send, Tick, document, phase, rule
 
@@ -72,17 +72,17 @@ class TestOneStore:
 
 
 class Late(Memory):
-    """A store whose news of a new phase comes only with the answer to a question, as over a network."""
+    """A store whose news of a new phase comes only with the answer to a request, as over a network."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.moved_by_another: Mark | None = None
+        self.moved_by_another: PhasePosition | None = None
 
-    def decide(self, question: Question, now: float) -> Verdict | None:
+    def decide(self, request: DecisionRequest, now: float) -> Decision | None:
         if self.moved_by_another is not None:
-            mark, self.moved_by_another = self.moved_by_another, None
-            self.move(self.mark, mark)
-        return super().decide(question, now)
+            position, self.moved_by_another = self.moved_by_another, None
+            self.move(self.position, position)
+        return super().decide(request, now)
 
 
 class TestAMoveThatComesMeanwhile:
@@ -97,7 +97,7 @@ class TestAMoveThatComesMeanwhile:
         engine = Engine(loads(self.SCENARIO), store=lambda: store)
         engine.feed(Opened("a", "192.0.2.1"), 0.0)
         engine.feed(Opened("b", "10.0.0.1"), 0.0)
-        store.moved_by_another = Mark(1, 0, 0.0)
+        store.moved_by_another = PhasePosition(1, 0, 0.0)
         return engine, store
 
     def test_the_event_is_decided_where_the_scenario_stands_now(self):
@@ -123,7 +123,7 @@ class TestAMoveThatComesMeanwhile:
 
     def test_a_phase_without_a_plan_behaves(self):
         engine, store = self.engine()
-        store.moved_by_another = Mark(2, 0, 0.0)
+        store.moved_by_another = PhasePosition(2, 0, 0.0)
         assert [s.steps for s in engine.feed(Asked("a", "mail"), 1.0)] == [(Proceed(),)]
 
 

@@ -17,7 +17,7 @@ from playbook import (
     Ended,
     Hang,
     Heard,
-    Left,
+    Leaving,
     Opened,
     Playing,
     Proceed,
@@ -406,7 +406,7 @@ class TestPlay:
 
     def test_but_not_those_who_are_leaving_or_were_refused(self, play):
         cap = document(rule("connect", over=1, reply=BYE, close=False))
-        book = play(cap) >> Opened("a") << Proceed() >> Opened("b") << Send(BYE) >> Left("a")
+        book = play(cap) >> Opened("a") << Proceed() >> Opened("b") << Send(BYE) >> Leaving("a")
         book.play(cap) >> Opened("c") << Proceed() >> Opened("d") << Send(BYE)
 
     def test_places_by_client(self, play):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notnow.engine import matching
-from notnow.engine.matching import rejects, sieve_fact
+from notnow.engine.matching import filter_fact, rejects
 
 
 def matches(where: dict[str, object], **facts: object) -> bool:
@@ -90,12 +90,12 @@ def test_headers(wanted: dict[str, str], headers: dict[str, str] | None, is_so: 
 
 class TestSieve:
     def test_is_by_the_first_fact_that_is_a_text(self) -> None:
-        assert sieve_fact({"size": 5, "header": {"a": "b"}, "sender": "a@*", "recipient": "b@*"}) == "sender"
-        assert sieve_fact({"sender": ["a@*", "b@*"]}) == "sender"
+        assert filter_fact({"size": 5, "header": {"a": "b"}, "sender": "a@*", "recipient": "b@*"}) == "sender"
+        assert filter_fact({"sender": ["a@*", "b@*"]}) == "sender"
 
     @pytest.mark.parametrize("where", [None, {}, {"sender": "none"}, {"sender": ["a@*", "none"]}, {"tls": True}])
     def test_needs_one(self, where: dict[str, object] | None) -> None:
-        assert sieve_fact(where) is None
+        assert filter_fact(where) is None
 
     @given(
         st.lists(st.one_of(st.text("ab*?", max_size=3), st.lists(st.text("ab*", max_size=3), min_size=1)), min_size=1),

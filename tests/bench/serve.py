@@ -138,8 +138,7 @@ def _port(bound: str) -> int:
 
 def _unrecorded(name: str) -> None:
     """A fake without its engine and its journal: what is left is the protocol, and what the rules say."""
-    from notnow.engine.actions import Script
-    from notnow.engine.engine import BEHAVE
+    from notnow.engine.actions import BEHAVE, Script
     from notnow.engine.events import Asked
     from notnow.journal import Journal
     from notnow.servers.http import FakeHTTP

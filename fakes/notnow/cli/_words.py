@@ -30,7 +30,7 @@ from notnow.engine.actions import (
     Wait,
     Watch,
 )
-from notnow.engine.compiling import CompiledPhase, Play, compile_phases
+from notnow.engine.compiling import CompiledPhase, CompiledRule, compile_phases
 from notnow.http_words import status_line
 from notnow.language.catalogue import is_pattern
 from notnow.language.facts import Comparison
@@ -110,7 +110,7 @@ def _ends(phase: Phase, is_last: bool, scenario: Scenario) -> str:
 
 
 def _rules(scenario: Scenario, phase: Phase, compiled: CompiledPhase) -> Iterator[RuleWords]:
-    plans = [*compiled.plans.values(), *(silence.plan for silence in compiled.idle)]
+    plans = [*compiled.plans.values(), *(timeout.plan for timeout in compiled.idle_timeouts)]
     plays = {play.index: play for plan in plans for play in plan.plays.values()}
     for index, rule in enumerate(phase.rules):
         play = plays[index]
@@ -226,10 +226,10 @@ def _match(wanted: Any) -> str:
     return f"is like {wanted}" if isinstance(wanted, str) and is_pattern(wanted) else f"is {_toml(wanted)}"
 
 
-def _does(play: Play) -> str:
-    told = play.steps if not play.rule.certificate else [step for step in play.steps if step != Proceed()]
+def _does(play: CompiledRule) -> str:
+    told = play.steps if not play.definition.certificate else [step for step in play.steps if step != Proceed()]
     steps = [word for step in told if (word := _step(step))]
-    after = play.rule.after_bytes
+    after = play.definition.after_bytes
     late = f"once {after} bytes have passed, " if after is not None else ""
     if play.steps == (Proceed(),):
         return late + "behaves: an exception from the rules after it"

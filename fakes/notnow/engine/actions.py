@@ -165,6 +165,8 @@ Action = (
     | Alert
 )
 
+BEHAVE: tuple[Action, ...] = (Proceed(),)
+
 
 class Script(NamedTuple):
     """Steps for one connection (or one stream of it).

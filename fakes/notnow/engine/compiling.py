@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from notnow.engine.actions import Action, Close, Proceed, Wait, Watch
 from notnow.engine.conditions import Key, conditions, counts
-from notnow.engine.matching import Facts, Test, rejects, sieve_fact, tests
+from notnow.engine.matching import Facts, Test, filter_fact, rejects, tests
 from notnow.engine.steps import Live, fill, is_deferred, steps_of, takes_effect, texts
 from notnow.engine.store import Candidate
 from notnow.language import knobs
@@ -21,19 +21,19 @@ from notnow.language.scenario import Phase, Scenario
 
 
 @dataclass(frozen=True, slots=True)
-class Play:
+class CompiledRule:
     """A rule that can fire: what it does, under which name, and what it still depends on."""
 
-    rule: Rule
+    definition: Rule
     index: int
     key: str  # phase[0].rule[1]
     phase: str
-    lot: str  # what chance knows it by: other rules that come or go do not change its draws
+    chance_key: str  # what chance knows it by: other rules that come or go do not change its draws
     fault: str
     steps: tuple[Action, ...]
     live: bool  # a reply has placeholders to fill
     tells: bool  # some of these say how a quota stands
-    later: bool  # done when a byte is reached, not now
+    deferred: bool  # done when a byte is reached, not now
     closes: bool
     candidate: Candidate
     chance: float | None
@@ -46,7 +46,7 @@ class Group:
     tests: tuple[Test, ...]
     per: tuple[str, ...]
     counts: bool
-    plays: tuple[Play, ...]
+    plays: tuple[CompiledRule, ...]
     key: Key  # where nothing but the server is counted `per`
     asked: tuple[tuple[Candidate, Key], ...]  # the candidates under that key; () where it takes the facts to tell
 
@@ -72,7 +72,7 @@ def key_for(who: Group | Population, facts: Facts) -> Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Sieve:
+class FactFilter:
     """Groups that look at the same fact: where it `rejects` its value, none of them can match."""
 
     fact: str
@@ -85,10 +85,10 @@ class Plan:
     """What can happen at one moment of one phase."""
 
     groups: tuple[Group, ...] = ()
-    sieves: tuple[Sieve, ...] = ()
+    filters: tuple[FactFilter, ...] = ()
     populations: tuple[Population, ...] = ()
     until: tuple[tuple[str, int], ...] = ()
-    plays: Mapping[int, Play] = field(default_factory=dict)
+    plays: Mapping[int, CompiledRule] = field(default_factory=dict)
     lasting: bool = False  # some of the populations count what is in progress
     tells: bool = False  # an answer here may say how a quota stands
 
@@ -97,7 +97,7 @@ NO_PLAN = Plan()
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
+class IdleTimeout:
     """A length of silence, and what can happen after it: a moment of its own for each."""
 
     seconds: float
@@ -111,7 +111,7 @@ class CompiledPhase:
     lasts: float | None
     plans: Mapping[str, Plan]
     moments: Mapping[str, Moment]
-    idle: tuple[Silence, ...] = ()
+    idle_timeouts: tuple[IdleTimeout, ...] = ()
 
     def plan(self, moment: str) -> Plan | None:
         """The plan of a moment; a command that is no moment of its own is covered by `any`. None: behave."""
@@ -149,7 +149,7 @@ def _phase(
         until = tuple((name, n) for name, n in phase.until.items() if name in cover)
         if rules or populations[moment] or until:
             plans[moment] = _plan(phase, number, rules, moments[moment], populations[moment], until)
-    return CompiledPhase(phase.name, phase.lasts, plans, moments, _silences(phase, number, moments["idle"]))
+    return CompiledPhase(phase.name, phase.lasts, plans, moments, _idle_timeouts(phase, number, moments["idle"]))
 
 
 def _plan(
@@ -161,53 +161,53 @@ def _plan(
     until: tuple[tuple[str, int], ...] = (),
 ) -> Plan:
     plays = [_play(phase, number, index, moment) for index in rules]
-    groups, sieves = _sieve(_groups(plays))
+    groups, filters = _split_by_filter(_groups(plays))
     lasting = any(population.lasting for population in populations)
     tells = any(play.tells for play in plays)
-    return Plan(groups, sieves, populations, until, {play.index: play for play in plays}, lasting, tells)
+    return Plan(groups, filters, populations, until, {play.index: play for play in plays}, lasting, tells)
 
 
-def _silences(phase: Phase, number: int, moment: Moment) -> tuple[Silence, ...]:
+def _idle_timeouts(phase: Phase, number: int, moment: Moment) -> tuple[IdleTimeout, ...]:
     rules: dict[tuple[float, str], list[int]] = {}
     for i, rule in enumerate(phase.rules):
         if "idle" in rule.on and rule.after is not None:
             rules.setdefault((float(rule.after), rule.since or "any"), []).append(i)
-    return tuple(Silence(*when, _plan(phase, number, same, moment)) for when, same in rules.items())
+    return tuple(IdleTimeout(*when, _plan(phase, number, same, moment)) for when, same in rules.items())
 
 
-def _groups(plays: list[Play]) -> tuple[Group, ...]:
-    by_tally: dict[Hashable, list[Play]] = {}
+def _groups(plays: list[CompiledRule]) -> tuple[Group, ...]:
+    by_tally: dict[Hashable, list[CompiledRule]] = {}
     for play in plays:
-        by_tally.setdefault(_tally(play.rule), []).append(play)
+        by_tally.setdefault(_tally(play.definition), []).append(play)
     return tuple(_group(tally, same) for tally, same in by_tally.items())
 
 
-def _group(tally: Hashable, plays: list[Play]) -> Group:
-    rule, key = plays[0].rule, (tally,)
+def _group(tally: Hashable, plays: list[CompiledRule]) -> Group:
+    rule, key = plays[0].definition, (tally,)
     fixed = not _per(rule) and all(play.chance is None for play in plays)
     return Group(
         tests=tests(rule.where),
         per=_per(rule),
-        counts=any(counts(play.rule) for play in plays),
+        counts=any(counts(play.definition) for play in plays),
         plays=tuple(plays),
         key=key,
         asked=tuple((play.candidate, key) for play in plays) if fixed else (),
     )
 
 
-def _sieve(groups: tuple[Group, ...]) -> tuple[tuple[Group, ...], tuple[Sieve, ...]]:
+def _split_by_filter(groups: tuple[Group, ...]) -> tuple[tuple[Group, ...], tuple[FactFilter, ...]]:
     """The groups that are always looked at, and those that a sieve saves looking at."""
     by_fact: dict[str, list[Group]] = {}
     for group in groups:
-        if fact := sieve_fact(group.plays[0].rule.where):
+        if fact := filter_fact(group.plays[0].definition.where):
             by_fact.setdefault(fact, []).append(group)
-    sieves = tuple(
-        Sieve(fact, rejects([group.plays[0].rule.where or {} for group in same], fact), tuple(same))
+    filters = tuple(
+        FactFilter(fact, rejects([group.plays[0].definition.where or {} for group in same], fact), tuple(same))
         for fact, same in by_fact.items()
         if len(same) > 1
     )
-    sieved = {id(group) for sieve in sieves for group in sieve.groups}
-    return tuple(group for group in groups if id(group) not in sieved), sieves
+    filtered = {id(group) for filter_ in filters for group in filter_.groups}
+    return tuple(group for group in groups if id(group) not in filtered), filters
 
 
 def _populations(scenario: Scenario, moment: str) -> tuple[Population, ...]:
@@ -231,31 +231,31 @@ def _per(rule: Rule) -> tuple[str, ...]:
     return tuple(name for name in rule.per if name != "server")
 
 
-def _play(phase: Phase, number: int, index: int, moment: Moment) -> Play:
+def _play(phase: Phase, number: int, index: int, moment: Moment) -> CompiledRule:
     rule = phase.rules[index]
     steps = steps_of(rule, moment)
     kinds = [key for key in FAULT_KEYS if getattr(rule, key) not in (None, False)]
-    later = is_deferred(rule, moment) and any(not isinstance(step, (Wait, Proceed)) for step in steps)
+    deferred = is_deferred(rule, moment) and any(not isinstance(step, (Wait, Proceed)) for step in steps)
     closes = any(isinstance(step, Close) for step in steps)
     effect = not closes if moment.unasked else takes_effect(rule, moment)
-    return Play(
-        rule=rule,
+    return CompiledRule(
+        definition=rule,
         index=index,
         key=f"phase[{number}].rule[{index}]",
         phase=phase.name,
-        lot=_lot(phase, number, index),
+        chance_key=_chance_key(phase, number, index),
         fault=rule.fault or "+".join(kinds),
         steps=steps,
         live=any(knobs.is_live(text) for text in texts(rule)),
         tells=any(knobs.tells_quota(knobs.live_names(text)) for text in texts(rule)),
-        later=later,
+        deferred=deferred,
         closes=closes,
-        candidate=Candidate(index, conditions(rule, index), refuses=not effect and not later),
+        candidate=Candidate(index, conditions(rule, index), refuses=not effect and not deferred),
         chance=rule.chance,
     )
 
 
-def _lot(phase: Phase, number: int, index: int) -> str:
+def _chance_key(phase: Phase, number: int, index: int) -> str:
     """The rule as one among those of its phase that chance decides about on the same occasions."""
     rule = phase.rules[index]
     if rule.chance is None:
@@ -265,11 +265,11 @@ def _lot(phase: Phase, number: int, index: int) -> str:
     return f"{number}/{alike}/{tally}"
 
 
-def watch(play: Play) -> tuple[Action, ...]:
+def watch(play: CompiledRule) -> tuple[Action, ...]:
     """The first half of a fault that comes later: behave, and say when the byte has passed."""
-    return (Watch(1 if play.rule.after_bytes is None else play.rule.after_bytes), Proceed())
+    return (Watch(1 if play.definition.after_bytes is None else play.definition.after_bytes), Proceed())
 
 
-def filled(play: Play, live: Live) -> tuple[Action, ...]:
+def filled(play: CompiledRule, live: Live) -> tuple[Action, ...]:
     """The steps of a rule with its live placeholders filled in."""
     return tuple(fill(step, live) for step in play.steps) if play.live else play.steps

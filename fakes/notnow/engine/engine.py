@@ -17,14 +17,14 @@ from email.utils import formatdate
 from hashlib import blake2b
 from typing import NamedTuple, assert_never
 
-from notnow.engine.actions import Action, Hang, Proceed, Respond, Script, Send, Wait
+from notnow.engine.actions import BEHAVE, Action, Hang, Proceed, Respond, Script, Send, Wait
 from notnow.engine.compiling import (
     NO_PLAN,
     CompiledPhase,
+    CompiledRule,
     Group,
+    IdleTimeout,
     Plan,
-    Play,
-    Silence,
     compile_phases,
     filled,
     key_for,
@@ -42,28 +42,26 @@ from notnow.engine.events import (
     Heard,
     Hello,
     Known,
-    Left,
+    Leaving,
     Opened,
     Reached,
     Tick,
 )
-from notnow.engine.store import Candidate, Mark, Memory, Place, Question, Store, Verdict
+from notnow.engine.store import Candidate, Decision, DecisionRequest, Memory, PhasePosition, Place, Store
 from notnow.language.grammar import Rule
 from notnow.language.knobs import LATE, TIMES
 from notnow.language.moments import CONNECTION_FACTS
 from notnow.language.scenario import Scenario
 from notnow.units import Span
 
-BEHAVE = (Proceed(),)
-
 
 class _Choice(NamedTuple):
     """The rule that fires, and how the quota stands of which its answer may tell: its own, else the first at its moment."""
 
-    play: Play
+    play: CompiledRule
     at: float  # when that was decided; a fault may come later
     quota: Quota | None = None
-    limit: Play | None = None  # whose quota that is
+    limit: CompiledRule | None = None  # whose quota that is
 
 
 @dataclass(slots=True)
@@ -83,8 +81,8 @@ class _Connection:
     lasting: dict[str, tuple[str, Facts]] = field(default_factory=dict)  # owner -> what is in progress, since when
     pending: dict[int, tuple[_Choice, str]] = field(default_factory=dict)  # stream -> fault that waits for a byte
     armed: bool = False  # it has an entry among the idle timers
-    spent: dict[int, float] = field(default_factory=dict)  # which silence -> when it last ended
-    drawn: dict[str, int] = field(default_factory=dict)  # lot -> how often chance has decided
+    spent: dict[int, float] = field(default_factory=dict)  # which timeout -> when it last ended
+    drawn: dict[str, int] = field(default_factory=dict)  # chance_key -> how often chance has decided
 
 
 class Engine:
@@ -122,22 +120,22 @@ class Engine:
 
     def _settle(self) -> None:
         """Read where the scenario stands; it may be another replica that moved it."""
-        self._mark = self._store.mark
-        self._phase = self._phases[self._mark.phase]
+        self._position = self._store.position
+        self._phase = self._phases[self._position.phase]
         self.phase = self._phase.name
-        since, lasts = self._mark.since, self._phase.lasts
+        since, lasts = self._position.since, self._phase.lasts
         self._ends = None if since is None or lasts is None or self._is_final else since + lasts
 
     def _catch_up(self, now: float, scripts: list[Script]) -> None:
         """Another replica has moved the scenario on: go with it."""
-        before = self._mark
+        before = self._position
         self._settle()
-        if (self._mark.phase, self._mark.lap) != (before.phase, before.lap):
+        if (self._position.phase, self._position.lap) != (before.phase, before.lap):
             self._enter(now, scripts)
 
     @property
     def _is_final(self) -> bool:
-        return self._mark.phase == len(self._phases) - 1 and not self.scenario.repeat
+        return self._position.phase == len(self._phases) - 1 and not self.scenario.repeat
 
     @property
     def due(self) -> float | None:
@@ -147,7 +145,7 @@ class Engine:
         idle = self._idle[0][0]
         return idle if self._ends is None else min(self._ends, idle)
 
-    def hears(self, moment: str) -> bool:
+    def has_rules_at(self, moment: str) -> bool:
         """True if a rule of the scenario acts at this moment, in whichever phase."""
         return any(moment in phase.plans for phase in self._phases)
 
@@ -156,7 +154,7 @@ class Engine:
     def feed(self, event: Event, now: float) -> list[Script]:  # noqa: C901 (a case for each event)
         """Decide about one event, after all that was due before it. Scripts are in the order of what happened."""
         scripts: list[Script] = []
-        if self._store.mark is not self._mark:
+        if self._store.position is not self._position:
             self._catch_up(now, scripts)
         if (self._ends is not None and self._ends <= now) or (self._idle and self._idle[0][0] <= now):
             self._pass_time(now, scripts)
@@ -174,7 +172,7 @@ class Engine:
                 self._end(conn, moment, stream, now)
             case Answered(conn, code, command):
                 self._answered(conn, code, command, now, scripts)
-            case Left(conn):
+            case Leaving(conn):
                 if connection := self._connections.get(conn):
                     self._leave(connection)
             case Closed(conn):
@@ -198,15 +196,15 @@ class Engine:
 
     def start(self, now: float) -> None:
         """Let scenario time begin, if it has not; the first connection does so as well."""
-        if self._mark.since is None:
-            self._store.move(self._mark, Mark(self._mark.phase, self._mark.lap, now))
+        if self._position.since is None:
+            self._store.move(self._position, PhasePosition(self._position.phase, self._position.lap, now))
             self._settle()
 
     def next_phase(self, now: float) -> list[Script]:
         """Go on to the next phase by hand. The last one stays, unless the scenario repeats."""
         scripts: list[Script] = []
         self._catch_up(now, scripts)
-        self._turn(now, scripts)
+        self._next_phase(now, scripts)
         return scripts
 
     def play(self, scenario: Scenario, now: float) -> list[Script]:
@@ -218,7 +216,7 @@ class Engine:
             connection.number = self._opened
             connection.drawn.clear()
             connection.pending.clear()
-            self._retake(connection)
+            self._reacquire_slots(connection)
         scripts: list[Script] = []
         self._enter(now, scripts)
         return scripts
@@ -234,8 +232,8 @@ class Engine:
         self._connections[event.conn] = connection
         script = self._carry_out(connection, choice, "connect", NOTHING, 0, now, scripts)
         if ends:
-            self._turn(now, scripts)
-        self._attend(connection, script, now)
+            self._next_phase(now, scripts)
+        self._restart_idle(connection, script, now)
 
     def _asked(self, conn: str, moment: str, facts: Facts, stream: int, now: float, scripts: list[Script]) -> None:
         connection = self._connections.get(conn)
@@ -246,16 +244,16 @@ class Engine:
             script = self._carry_out(connection, None, moment, facts, stream, now, scripts)
         else:
             script = self._ask(connection, moment, facts, stream, now, scripts)
-        self._attend(connection, script, now)
+        self._restart_idle(connection, script, now)
 
-    def _attend(self, connection: _Connection, script: Script | None, now: float) -> None:
-        """A client that waits for our answer is not idle: its silence begins when that is out."""
+    def _restart_idle(self, connection: _Connection, script: Script | None, now: float) -> None:
+        """A client that waits for our answer is not idle: its timeout begins when that is out."""
         if connection.over:
             return
         if script is not None and script.steps is not BEHAVE:
             answered = now + _takes(script)
             connection.heard, connection.asked = max(connection.heard, answered), max(connection.asked, answered)
-        if self._phase.idle:
+        if self._phase.idle_timeouts:
             self._arm(connection)
 
     def _answered(self, conn: str, code: int, command: str, now: float, scripts: list[Script]) -> None:
@@ -270,7 +268,7 @@ class Engine:
         choice, moment = connection.pending.pop(stream)
         script = self._script(connection, choice, moment, stream, now)
         scripts.append(script)
-        self._attend(connection, script, now)
+        self._restart_idle(connection, script, now)
 
     def _know(self, connection: _Connection, facts: Facts) -> None:
         lost = {
@@ -337,7 +335,7 @@ class Engine:
             return None
         script = self._carry_out(connection, choice, moment, facts, stream, now, scripts)
         if ends:
-            self._turn(now, scripts)
+            self._next_phase(now, scripts)
         return script
 
     def _decide(
@@ -354,10 +352,10 @@ class Engine:
         plan = plan or self._phase.plan(moment)
         while plan is not None:
             known = {**connection.facts, **facts} if facts else self._known_unasked(connection)
-            question = self._question(connection, plan, moment, known, stream)
-            verdict = self._store.decide(question, now)
-            if verdict is not None:
-                return _choice(plan, question, verdict, now), verdict.ends
+            request = self._request(connection, plan, moment, known, stream)
+            decision = self._store.decide(request, now)
+            if decision is not None:
+                return _choice(plan, request, decision, now), decision.ends
             self._catch_up(now, scripts)
             plan = self._phase.plan(moment)
         return None, False
@@ -371,14 +369,14 @@ class Engine:
             known |= facts
         return known
 
-    def _question(self, connection: _Connection, plan: Plan, moment: str, known: Facts, stream: int) -> Question:
+    def _request(self, connection: _Connection, plan: Plan, moment: str, known: Facts, stream: int) -> DecisionRequest:
         counts: list[Key] = []
         candidates: list[tuple[Candidate, Key]] = []
         limits: list[tuple[Candidate, Key]] = []
         groups = plan.groups
-        for sieve in plan.sieves:
-            if not sieve.rejects(known.get(sieve.fact)):
-                groups += sieve.groups
+        for filter_ in plan.filters:
+            if not filter_.rejects(known.get(filter_.fact)):
+                groups += filter_.groups
         for group in groups:
             for name, test in group.tests:
                 if not test(known.get(name)):
@@ -397,7 +395,7 @@ class Engine:
         windows: Sequence[Key] = ()
         if plan.populations:
             owners, places, windows = self._joined(connection, plan, moment, known, stream)
-        return Question(self._mark, owners, counts, candidates, places, windows, plan.until, limits)
+        return DecisionRequest(self._position, owners, counts, candidates, places, windows, plan.until, limits)
 
     def _joined(
         self, connection: _Connection, plan: Plan, moment: str, known: Facts, stream: int
@@ -425,10 +423,10 @@ class Engine:
             if play.chance is None or self._draw(connection, play) < play.chance
         ]
 
-    def _draw(self, connection: _Connection, play: Play) -> float:
+    def _draw(self, connection: _Connection, play: CompiledRule) -> float:
         """A number in [0, 1) from the seed, the rule, the connection, and how often it drew there; nothing else."""
-        drawn = connection.drawn[play.lot] = connection.drawn.get(play.lot, 0) + 1
-        at = f"{self.seed}/{play.lot}/{connection.number}/{drawn}"
+        drawn = connection.drawn[play.chance_key] = connection.drawn.get(play.chance_key, 0) + 1
+        at = f"{self.seed}/{play.chance_key}/{connection.number}/{drawn}"
         return int.from_bytes(blake2b(at.encode(), digest_size=7).digest(), "big") / 2.0**56
 
     def _carry_out(
@@ -457,7 +455,7 @@ class Engine:
     def _answer(self, connection: _Connection, choice: _Choice | None, moment: str, stream: int, now: float) -> Script:
         if choice is None:
             return Script(connection.id, BEHAVE, moment, self._phase.name, stream=stream)
-        if not choice.play.later:
+        if not choice.play.deferred:
             return self._script(connection, choice, moment, stream, now)
         connection.pending[stream] = (choice, moment)
         return Script(connection.id, watch(choice.play), moment, self._phase.name, stream=stream)
@@ -484,7 +482,7 @@ class Engine:
         if name in LATE:
             return f"{{{name}}}"
         if name == "limit":
-            limit = next((n for play in (choice.play, choice.limit) if play for n in _numbers(play.rule)), "")
+            limit = next((n for play in (choice.play, choice.limit) if play for n in _numbers(play.definition)), "")
             return f"{limit:.15g}" if isinstance(limit, Span) else str(limit)
         return str({"host": self.host, "port": self.port}.get(name, connection.facts.get(name, "")))
 
@@ -497,7 +495,7 @@ class Engine:
         at = math.ceil(round(self.epoch + now + seconds, 6))
         return str(at) if unit == "epoch" else formatdate(at, usegmt=True)
 
-    def _retake(self, connection: _Connection) -> None:
+    def _reacquire_slots(self, connection: _Connection) -> None:
         """Its places in a scenario that was not playing when it was let in."""
         if connection.left:
             return
@@ -518,31 +516,33 @@ class Engine:
         self._skip_laps(now)
         while (due := self.due) is not None and due <= now:
             if due == self._ends:
-                self._turn(due, scripts)
+                self._next_phase(due, scripts)
             else:
                 self._fire_idle(due, scripts)
 
     def _skip_laps(self, now: float) -> None:
         """Leave out whole laps of a circle in which nothing could happen: a clock may jump by days."""
-        since, lap = self._mark.since, sum(phase.lasts or math.inf for phase in self._phases)
+        since, lap = self._position.since, sum(phase.lasts or math.inf for phase in self._phases)
         if since is None or self._ends is None or now - since < lap or self._may_speak():
             return
         laps = (now - since) // lap
-        self._store.move(self._mark, Mark(self._mark.phase, self._mark.lap + int(laps), since + laps * lap))
+        self._store.move(
+            self._position, PhasePosition(self._position.phase, self._position.lap + int(laps), since + laps * lap)
+        )
         self._settle()
 
     def _may_speak(self) -> bool:
         """True if somebody is there to whom a phase may say something unasked."""
-        unasked = any("enter" in phase.plans or phase.idle for phase in self._phases)
+        unasked = any("enter" in phase.plans or phase.idle_timeouts for phase in self._phases)
         return unasked and any(not connection.over for connection in self._connections.values())
 
-    def _turn(self, at: float, scripts: list[Script]) -> None:
+    def _next_phase(self, at: float, scripts: list[Script]) -> None:
         """Enter the next phase as of `at`."""
         if self._is_final:
             return
-        index = (self._mark.phase + 1) % len(self._phases)
-        lap = self._mark.lap + (index <= self._mark.phase)
-        self._store.move(self._mark, Mark(index, lap, None if self._mark.since is None else at))
+        index = (self._position.phase + 1) % len(self._phases)
+        lap = self._position.lap + (index <= self._position.phase)
+        self._store.move(self._position, PhasePosition(index, lap, None if self._position.since is None else at))
         self._settle()
         self._enter(at, scripts)
 
@@ -557,17 +557,17 @@ class Engine:
                 self._ask(connection, "enter", NOTHING, 0, now, scripts)
             self._arm(connection)
 
-    def _silence_ends(self, connection: _Connection, number: int, silence: Silence) -> float:
+    def _timeout_ends(self, connection: _Connection, number: int, timeout: IdleTimeout) -> float:
         known = {"connect": connection.opened, "transfer": connection.transferred, "command": connection.asked}
-        since = known.get(silence.since, connection.heard)
-        return max(since, connection.spent.get(number, since)) + silence.seconds
+        since = known.get(timeout.since, connection.heard)
+        return max(since, connection.spent.get(number, since)) + timeout.seconds
 
     def _arm(self, connection: _Connection) -> None:
         """See that the connection has an entry among the timers; a later one than needed is put right there."""
-        if not self._phase.idle or connection.armed or connection.over:
+        if not self._phase.idle_timeouts or connection.armed or connection.over:
             return
-        first = min(self._silence_ends(connection, *silence) for silence in enumerate(self._phase.idle))
-        if first < math.inf:  # while it hangs on an answer of ours, no silence is its own
+        first = min(self._timeout_ends(connection, *timeout) for timeout in enumerate(self._phase.idle_timeouts))
+        if first < math.inf:  # while it hangs on an answer of ours, no timeout is its own
             connection.armed = True
             heapq.heappush(self._idle, (first, connection.id))
 
@@ -577,25 +577,25 @@ class Engine:
             if connection is None or not connection.armed:
                 continue
             connection.armed = False
-            self._end_silences(connection, now, scripts)
+            self._end_timeouts(connection, now, scripts)
             self._arm(connection)
 
-    def _end_silences(self, connection: _Connection, now: float, scripts: list[Script]) -> None:
+    def _end_timeouts(self, connection: _Connection, now: float, scripts: list[Script]) -> None:
         phase = self._phase
-        for number, silence in enumerate(phase.idle):
+        for number, timeout in enumerate(phase.idle_timeouts):
             if connection.over or self._phase is not phase:
                 return
-            if self._silence_ends(connection, number, silence) <= now:
+            if self._timeout_ends(connection, number, timeout) <= now:
                 connection.spent[number] = now
-                self._ask(connection, "idle", NOTHING, 0, now, scripts, silence.plan)
+                self._ask(connection, "idle", NOTHING, 0, now, scripts, timeout.plan)
 
 
-def _choice(plan: Plan, question: Question, verdict: Verdict, now: float) -> _Choice | None:
+def _choice(plan: Plan, request: DecisionRequest, decision: Decision, now: float) -> _Choice | None:
     """The rule that fires, with the quota that is its own, else the first that counts this event."""
-    if verdict.rule is None:
+    if decision.rule is None:
         return None
-    play = plan.plays[verdict.rule]
-    told = {limit.rule: quota for (limit, _), quota in zip(question.limits, verdict.quotas, strict=True)}
+    play = plan.plays[decision.rule]
+    told = {limit.rule: quota for (limit, _), quota in zip(request.limits, decision.quotas, strict=True)}
     if not told:
         return _Choice(play, now)
     whose = play.index if play.index in told else min(told)

@@ -89,7 +89,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Leaving:
     """The client is going (it said QUIT, or closed its side): its places are free from now on."""
 
     conn: str
@@ -107,4 +107,4 @@ class Tick:
     """Nothing but time has passed; due at `Engine.due`."""
 
 
-Event = Opened | Hello | Asked | Known | Reached | Answered | Heard | Ended | Left | Closed | Tick
+Event = Opened | Hello | Asked | Known | Reached | Answered | Heard | Ended | Leaving | Closed | Tick

@@ -69,7 +69,7 @@ def _pattern(globs: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{fnmatch.translate(glob)})" for glob in globs), re.IGNORECASE)
 
 
-def sieve_fact(where: Mapping[str, Any] | None) -> str | None:
+def filter_fact(where: Mapping[str, Any] | None) -> str | None:
     """The fact by which a `where` can be sieved: the first that it wants to match a text."""
     names = (n for n, wanted in (where or {}).items() if n != "header" and _globs(wanted))
     return next(names, None)

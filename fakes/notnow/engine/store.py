@@ -43,7 +43,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class PhasePosition:
     """Where a scenario stands: which phase, in which lap, since when (None: time has not started)."""
 
     phase: int = 0
@@ -51,7 +51,7 @@ class Mark:
     since: float | None = None
 
 
-class Question(NamedTuple):
+class DecisionRequest(NamedTuple):
     """One event, as the store sees it.
 
     `owners` are its connection, and what it begins there if that lasts. `counts` are the keys that count it,
@@ -60,7 +60,7 @@ class Question(NamedTuple):
     number of events that ends the phase. `limits` are the rules, each with its key, whose quotas the answer tells.
     """
 
-    mark: Mark
+    position: PhasePosition
     owners: Owners
     counts: Sequence[Key] = ()
     candidates: Sequence[tuple[Candidate, Key]] = ()
@@ -70,7 +70,7 @@ class Question(NamedTuple):
     limits: Sequence[tuple[Candidate, Key]] = ()
 
 
-class Verdict(NamedTuple):
+class Decision(NamedTuple):
     """The rule that fires (None: behave), whether the phase ends with this event, and how the limits then stand."""
 
     rule: int | None
@@ -82,14 +82,14 @@ class Store(Protocol):
     """Counts for one scenario. Each call is atomic."""
 
     @property
-    def mark(self) -> Mark: ...
+    def position(self) -> PhasePosition: ...
 
-    def move(self, seen: Mark, to: Mark) -> bool:
+    def move(self, seen: PhasePosition, to: PhasePosition) -> bool:
         """Enter a phase, if the scenario still stands where it was `seen`; counts restart."""
         ...
 
-    def decide(self, question: Question, now: float) -> Verdict | None:
-        """Count an event, find the rule that fires, and take its places; None if the mark has moved on."""
+    def decide(self, request: DecisionRequest, now: float) -> Decision | None:
+        """Count an event, find the rule that fires, and take its places; None if the position has moved on."""
         ...
 
     def take(self, places: Sequence[Place]) -> None:
@@ -113,18 +113,18 @@ class Memory:
     """A store in this process, for engines that are fed from one thread."""
 
     def __init__(self) -> None:
-        self.mark = Mark()
+        self.position = PhasePosition()
         self._tallies: dict[Key, Tally] = {}
         self._owned: dict[str, list[Tally]] = {}
         self._own_keys: dict[str, set[Key]] = {}  # connection -> keys that nobody else counts under
         self._ticks: dict[str, int] = {}
 
-    def move(self, seen: Mark, to: Mark) -> bool:
-        if seen != self.mark:
+    def move(self, seen: PhasePosition, to: PhasePosition) -> bool:
+        if seen != self.position:
             return False
         if (to.phase, to.lap) != (seen.phase, seen.lap):
             self._restart()
-        self.mark = to
+        self.position = to
         return True
 
     def _restart(self) -> None:
@@ -142,30 +142,30 @@ class Memory:
                 self._own_keys.setdefault(connection, set()).add(key)
         return tally
 
-    def decide(self, question: Question, now: float) -> Verdict | None:
-        if question.mark is not self.mark and question.mark != self.mark:
+    def decide(self, request: DecisionRequest, now: float) -> Decision | None:
+        if request.position is not self.position and request.position != self.position:
             return None
-        connection = question.owners[0]
-        for key in question.counts:
+        connection = request.owners[0]
+        for key in request.counts:
             tally = self._tally(key, connection)
             tally.count += 1
             if tally.count == 1:
                 tally.since = now
-        fired = self._first(question, now)
+        fired = self._first(request, now)
         if fired is None or not fired.refuses:
-            self.take(question.places)
-            for key in question.windows:
+            self.take(request.places)
+            for key in request.windows:
                 self._tally(key, connection).window.append(now)
         ends = False
-        for moment, n in question.until:
+        for moment, n in request.until:
             ends |= self._tick(moment, n)
-        quotas = [limit.quota(self._tally(key, connection), now) for limit, key in question.limits]
-        return Verdict(None if fired is None else fired.rule, ends, quotas or ())
+        quotas = [limit.quota(self._tally(key, connection), now) for limit, key in request.limits]
+        return Decision(None if fired is None else fired.rule, ends, quotas or ())
 
-    def _first(self, question: Question, now: float) -> Candidate | None:
-        owners = question.owners
+    def _first(self, request: DecisionRequest, now: float) -> Candidate | None:
+        owners = request.owners
         last = tally = None
-        for candidate, key in question.candidates:
+        for candidate, key in request.candidates:
             if key is not last or tally is None:  # rules that count alike come with one key
                 tally, last = self._tally(key, owners[0]), key
             if candidate.holds(tally, now, owners):

@@ -22,7 +22,7 @@ from notnow.conduct import arguments
 from notnow.conduct.assertions import Assertions
 from notnow.engine.actions import Close, Script, Send
 from notnow.engine.engine import Engine
-from notnow.engine.events import Closed, Event, Hello, Left, Opened, Tick
+from notnow.engine.events import Closed, Event, Hello, Leaving, Opened, Tick
 from notnow.errors import FakeError, Problem, ScenarioError, WaitTimeoutError, nearest
 from notnow.hosts import bracketed
 from notnow.journal import TLS, Connection, Entry, Exchange, Journal
@@ -537,14 +537,14 @@ class Fake(Assertions):
                 return script, scripts
         return None, scripts
 
-    def hears(self, moment: str) -> bool:
+    def has_rules_at(self, moment: str) -> bool:
         """True if the engine wants to be told of this moment: what is said often, and in vain, is not said."""
-        return self._engine.hears(moment)
+        return self._engine.has_rules_at(moment)
 
     def leaving(self, record: Connection) -> None:
         """The client is about to go: its places are free."""
         record.left_index, record.left_at = self.clock.stamp(), self.clock.now()
-        self.feed(Left(record.id))
+        self.feed(Leaving(record.id))
 
     def hello(self, record: Connection, sni: str | None) -> Script | None:
         if record.tls is None:

@@ -15,8 +15,7 @@ from typing import Any
 from pyftpdlib.exceptions import FilesystemError
 
 from notnow.bounds import FTP_LINE
-from notnow.engine.actions import Script
-from notnow.engine.engine import BEHAVE
+from notnow.engine.actions import BEHAVE, Script
 from notnow.engine.events import Answered, Asked, Ended, Known
 from notnow.journal import Exchange
 from notnow.language.moments import MOMENTS

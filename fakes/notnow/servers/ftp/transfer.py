@@ -10,8 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, cast
 
-from notnow.engine.actions import EndData, Script
-from notnow.engine.engine import BEHAVE
+from notnow.engine.actions import BEHAVE, EndData, Script
 from notnow.engine.events import Asked, Ended, Heard, Known, Reached
 from notnow.journal import Exchange
 from notnow.language.moments import MOMENTS, DataEnding
@@ -308,7 +307,7 @@ class Transfers(Wire):
         """Ask about a moment of a transfer that no command brings. A transfer that ends the connection is not asked about."""
         self.fake.journal.also(moment)
         behaves = Script(self.record.id, BEHAVE, moment, "")
-        if not self.fake.hears(moment):
+        if not self.fake.has_rules_at(moment):
             return behaves
         facts = {name: transfer.facts.get(name) for name in ("path", "mode", "resumed")}
         return self.fake.feed(Asked(self.record.id, moment, {"command": transfer.verb, **facts}), moment) or behaves

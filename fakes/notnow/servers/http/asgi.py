@@ -7,8 +7,7 @@ from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from notnow.engine.actions import Response
-from notnow.engine.engine import BEHAVE
+from notnow.engine.actions import BEHAVE, Response
 from notnow.engine.events import Asked
 from notnow.http_words import IDEMPOTENT
 from notnow.servers.base import guests

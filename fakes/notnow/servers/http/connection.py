@@ -12,6 +12,7 @@ from hypercorn.events import Closed, RawData, Updated
 
 from notnow.bounds import HTTP_WAITING, STREAMS
 from notnow.engine.actions import (
+    BEHAVE,
     Alert,
     AltSvc,
     Certify,
@@ -29,7 +30,6 @@ from notnow.engine.actions import (
     Wait,
     Watch,
 )
-from notnow.engine.engine import BEHAVE
 from notnow.engine.events import Heard
 from notnow.journal import Connection, Exchange
 from notnow.servers.base.connection import Over, Wire

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hypercorn.protocol import events
 
 from notnow.bounds import BODY_WAITING
-from notnow.engine.actions import Respond, Response, Script, Watch
-from notnow.engine.engine import BEHAVE
+from notnow.engine.actions import BEHAVE, Respond, Response, Script, Watch
 from notnow.engine.events import Answered, Asked, Ended, Heard, Reached
 from notnow.http_words import NO_BODY, status_line
 from notnow.journal import Exchange, brief
@@ -342,7 +341,7 @@ class Stream:
         await self.protocol.taken(self.number)  # what the app has left of the body
         if self.complete or waiting:
             await self.protocol.done(self.number)  # else this stays, and drops what still comes
-        if self._status is not None and self._status >= 400 and self.fake.hears("error"):
+        if self._status is not None and self._status >= 400 and self.fake.has_rules_at("error"):
             self._erred(self._status)
         self.connection.ended_one()
 
