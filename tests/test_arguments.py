@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from notnow import FakeFTP, FakeHTTP, FakeSMTP, ManualClock, ScenarioError, WaitTimeoutError
-from notnow.conduct.rules.rule import UnknownRuleError
+from notnow.conduct.judging import UnknownRuleError
 from notnow.servers.base.fake import Fake
 
 WHOLE = [-1, 1.5, "1", True, None, [1], (1, 2)]

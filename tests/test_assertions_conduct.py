@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from notnow import FakeSMTP, ManualClock, Scenario
-from notnow.conduct.rules.rule import UnknownRuleError
+from notnow.conduct.judging import UnknownRuleError
 from smtp_client import MESSAGE, one, rules, then
 
 HOUR, DAY = 3600.0, 86_400.0

@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from notnow.cli import group
-from notnow.conduct.rules import rule as rules
+from notnow.conduct import judging
+from notnow.conduct.rules.rule import Rule
 from notnow.language.moments import PROTOCOLS
 
 KEYS = ["id", "protocol", "level", "title", "why", "source", "observed", "example"]
@@ -24,19 +25,19 @@ def conduct(*arguments: str, code: int = 0) -> str:
 
 def test_in_a_pipe_it_is_a_line_for_each_rule() -> None:
     lines = [line.split("\t") for line in conduct().splitlines()]
-    assert lines == [[rule.id, rule.level, rule.title] for rule in rules.all_rules()]
+    assert lines == [[rule.id, rule.level, rule.title] for rule in judging.all_rules()]
 
 
 def test_json_has_all_that_is_known() -> None:
     found = json.loads(conduct("--json"))
-    assert [list(rule) for rule in found] == [KEYS] * len(rules.all_rules())
+    assert [list(rule) for rule in found] == [KEYS] * len(judging.all_rules())
     (one,) = json.loads(conduct("smtp.wait-before-retry", "--json"))
     assert (one["protocol"], one["level"], one["source"]) == ("smtp", "must", "RFC 5321 §4.5.4.1")
 
 
 @pytest.mark.parametrize("given", ["smtp.wait-before-retry", "wait-before-retry"])
 def test_one_rule_is_explained(given: str) -> None:
-    (rule,) = rules.select(["smtp.wait-before-retry"])
+    (rule,) = judging.select(["smtp.wait-before-retry"])
     text = conduct(given)
     assert text.startswith(f"smtp.wait-before-retry (must)\n{rule.title}\n")
     said = [line.strip() for line in text.splitlines()]
@@ -47,8 +48,8 @@ def test_one_rule_is_explained(given: str) -> None:
     assert "notnow try NAME --rule smtp.wait-before-retry -- CMD" in said
 
 
-@pytest.mark.parametrize("rule", rules.all_rules(), ids=lambda rule: rule.id)
-def test_every_rule_can_be_explained(rule: rules.Rule) -> None:
+@pytest.mark.parametrize("rule", judging.all_rules(), ids=lambda rule: rule.id)
+def test_every_rule_can_be_explained(rule: Rule) -> None:
     assert rule.title in conduct(rule.id)
     assert rule.protocol in PROTOCOLS
     assert rule.title.endswith(".")

@@ -21,8 +21,9 @@ from cli_process import PATIENCE, Notnow, Terminal
 from notnow.cli import _judged, cmd_try, group
 from notnow.conduct.finding import Finding, broken, held
 from notnow.conduct.pictures.report import EXITS
+from notnow.conduct.reading.run import Run
 from notnow.conduct.rules import http, smtp
-from notnow.conduct.rules.rule import LEVELS, Rule, Run
+from notnow.conduct.rules.rule import LEVELS, Rule
 from smtp_client import one, rules
 
 posix = pytest.mark.skipif(os.name == "nt", reason="a process has no group there")

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from ftp_client import CarefulTransfer, Job, Raw, one, rules, then
 from notnow import FakeFTP, ManualClock
-from notnow.conduct.rules.rule import Run, judge, of_protocol, select
+from notnow.conduct.judging import judge, of_protocol, select
+from notnow.conduct.reading.run import Run
 from notnow.journal import Exchange, Journal
 from notnow.time_travel.fast_forward import FastForward
 

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from notnow import FakeHTTP, ManualClock
 from notnow.conduct.finding import Finding
-from notnow.conduct.rules.rule import Run, judge, of_protocol, select
+from notnow.conduct.judging import judge, of_protocol, select
+from notnow.conduct.reading.run import Run
 from notnow.journal import TLS, Exchange, Journal
 from notnow.time_travel.fast_forward import FastForward
 from raw_connection import RawConnection

@@ -20,9 +20,10 @@ from live import SEED, variants
 from live_smtp import SMTP
 from notnow import FakeSMTP, ManualClock, Scenario
 from notnow.conduct.finding import Finding
+from notnow.conduct.judging import judge, select
 from notnow.conduct.pictures.verdict import in_words
+from notnow.conduct.reading.run import Run
 from notnow.conduct.rules import smtp
-from notnow.conduct.rules.rule import Run, judge, select
 from notnow.journal import Connection, Exchange, Journal
 from notnow.time_travel.fast_forward import FastForward
 from smtp_client import MESSAGE, CarefulSender, Raw, one, rules, then, trusting

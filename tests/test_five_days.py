@@ -13,8 +13,9 @@ from itertools import pairwise
 import pytest
 
 from notnow import FakeSMTP
+from notnow.conduct.judging import judge
 from notnow.conduct.pictures.timeline import render
-from notnow.conduct.rules.rule import Run, judge
+from notnow.conduct.reading.run import Run
 from notnow.time_travel.fast_forward import FastForward
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0

@@ -7,7 +7,7 @@ import re
 from notnow import FakeSMTP, ManualClock
 from notnow.conduct.pictures.html import svg
 from notnow.conduct.pictures.lanes import Picture, picture, strip
-from notnow.conduct.rules.rule import Run
+from notnow.conduct.reading.run import Run
 from smtp_client import CarefulSender, Raw, one, rules, then
 
 REFUSED = one("connect", reply="421 4.3.2 not now")

@@ -490,7 +490,8 @@ def test_a_scripted_235_logs_in() -> None:
 
 @pytest.mark.parametrize(("on", "pipelined"), [("data", b""), ("mail", f"{MAIL}\r\n{RCPT}\r\n".encode())])
 def test_a_chunk_that_left_with_its_command_is_held_against_nobody(on: str, pipelined: bytes) -> None:
-    from notnow.conduct.rules.rule import Run, judge
+    from notnow.conduct.judging import judge
+    from notnow.conduct.reading.run import Run
 
     with FakeSMTP(rules(one(on, reply=NO))) as fake, Raw(fake).hello() as raw:
         raw.send((pipelined or f"{MAIL}\r\n{RCPT}\r\n".encode()) + chunk(MESSAGE, last=True))

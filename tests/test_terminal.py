@@ -21,10 +21,11 @@ from notnow.cli import Refused, _lines
 from notnow.cli._judged import print_report
 from notnow.cli._page import Page
 from notnow.cli._views import LinesView
+from notnow.conduct.judging import judge
 from notnow.conduct.pictures import html, verdict
 from notnow.conduct.pictures.report import Client, Report, write_json, write_junit
 from notnow.conduct.pictures.timeline import render
-from notnow.conduct.rules.rule import Run, judge
+from notnow.conduct.reading.run import Run
 from notnow.errors import WaitTimeoutError
 from notnow.journal import TLS, Journal
 from notnow.language import catalogue

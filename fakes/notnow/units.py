@@ -6,6 +6,7 @@ import math
 import re
 from datetime import timedelta
 
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0  # in seconds
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 DURATION = r"^[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d)$"
 SIZE = r"^[0-9]+(?:\.[0-9]+)?(?:B|KB|MB|GB)$"
@@ -90,3 +91,8 @@ def show(span: float) -> str:
 def times(n: int) -> str:
     """once, twice, 3 times."""
     return {1: "once", 2: "twice"}.get(n, f"{n} times")
+
+
+def plural(n: int, one: str, several: str = "") -> str:
+    """A number and its noun: "1 reply", "3 replies"."""
+    return f"{n} {one if n == 1 else several or one + 's'}"

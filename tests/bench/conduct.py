@@ -16,7 +16,8 @@ from tests.bench.processes import module
 from tests.bench.table import Bench, Row, Target
 
 from notnow.clock import ManualClock
-from notnow.conduct.rules.rule import Run, judge
+from notnow.conduct.judging import judge
+from notnow.conduct.reading.run import Run
 from notnow.journal import Journal
 
 EXCHANGES = 100_000

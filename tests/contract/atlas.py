@@ -35,9 +35,11 @@ from clients import Client, Report
 from tables import Row
 
 from notnow import FakeFTP, FakeHTTP, FakeSMTP, RealClock
+from notnow.conduct import judging
+from notnow.conduct.finding import Evidence
 from notnow.conduct.pictures import verdict
 from notnow.conduct.reading import attempts
-from notnow.conduct.rules import rule as rules
+from notnow.conduct.reading.run import Run
 from notnow.journal import Connection, Exchange
 from notnow.units import show, times
 
@@ -162,7 +164,7 @@ class Result:
     said: str
     again: tuple[Again, ...]
     outcome: str
-    broken: tuple[rules.Verdict, ...] = field(default=())
+    broken: tuple[judging.Verdict, ...] = field(default=())
 
     @property
     def when(self) -> str:
@@ -189,8 +191,8 @@ def play(entry: Entry, row: Row) -> Result:
             report, ended = Report(f"nothing in {clients.PATIENCE} s"), False
             fake.settle()
         exchanges = [x for x in fake.journal.exchanges if x.connection.client != GUEST]
-        run = rules.Run([fake.journal], [fake.scenario])
-        broken = tuple(verdict.offenders(rules.judge(run)))
+        run = Run([fake.journal], [fake.scenario])
+        broken = tuple(verdict.offenders(judging.judge(run)))
         copies = _copies(row, fake, exchanges, folder)
         again = _again(row, run, exchanges)
         return Result(entry, row, report.said, again, _outcome(report.said, ended, copies), broken)
@@ -239,7 +241,7 @@ def _attempt(entry: Entry, row: Row, fake: Any, folder: Path) -> Report:
     return report
 
 
-def _again(row: Row, run: rules.Run, exchanges: Sequence[Exchange]) -> tuple[Again, ...]:
+def _again(row: Row, run: Run, exchanges: Sequence[Exchange]) -> tuple[Again, ...]:
     """Where nothing was answered the journal of HTTP has no refusal: there it is the same request that tells."""
     if row.protocol != "http":
         found = [(r.refusal, r.attempt, r.delay) for r in attempts.retries(exchanges)]
@@ -406,7 +408,7 @@ def _ids(r: Result) -> str:
 
 
 def _proofs(results: Sequence[Result]) -> Iterator[str]:
-    seen: dict[str, list[tuple[Result, rules.Verdict]]] = {}
+    seen: dict[str, list[tuple[Result, judging.Verdict]]] = {}
     for r in results:
         for v in r.broken:
             seen.setdefault(v.rule.id, []).append((r, v))
@@ -418,7 +420,7 @@ def _proofs(results: Sequence[Result]) -> Iterator[str]:
         yield f"{r.entry.name} in `{r.row.scenario}`: {v.finding.why}.\n\n{proofs}"
 
 
-def _proof(evidence: rules.Evidence) -> str:
+def _proof(evidence: Evidence) -> str:
     """In a line; of a connection what was said on it when it had ended."""
     after = evidence.after.splitlines() if isinstance(evidence, Connection) else []
     said = f", and the client said after its end: {', '.join(after)}" if after else ""

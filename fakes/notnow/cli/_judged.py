@@ -11,16 +11,16 @@ from rich.text import Text
 
 from notnow.cli import _lines, _views
 from notnow.cli._page import Page
+from notnow.conduct.judging import of_protocol
 from notnow.conduct.pictures import verdict
 from notnow.conduct.pictures.lanes import LEGEND, Picture, picture, strip
 from notnow.conduct.pictures.report import Report
 from notnow.conduct.pictures.timeline import timeline
-from notnow.conduct.rules.rule import of_protocol
 from notnow.journal import Entry, Exchange
 from notnow.units import show
 
 if TYPE_CHECKING:
-    from notnow.conduct.rules.rule import Verdict
+    from notnow.conduct.judging import Verdict
     from notnow.servers.base.fake import Fake
 
 NAMED = 4  # rules that are named in the last line

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    from notnow.conduct.rules.rule import all_rules
+    from notnow.conduct.judging import all_rules
 
     return [CompletionItem(rule.id, help=rule.title) for rule in all_rules() if rule.id.startswith(incomplete)]
 
@@ -43,7 +43,7 @@ def command(pattern: str | None, as_json: bool) -> None:
       notnow conduct retry                    what is about retrying
       notnow conduct --json | jq -r '.[] | select(.level == "must") | .id'
     """
-    from notnow.conduct.rules.rule import all_rules
+    from notnow.conduct.judging import all_rules
 
     rules = all_rules()
     one = next((rule for rule in rules if pattern in (rule.id, rule.id.partition(".")[2])), None)

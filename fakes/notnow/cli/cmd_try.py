@@ -166,7 +166,7 @@ def command(
 
 def _rules(targets: Sequence[Target], patterns: Sequence[str]) -> list[Rule]:
     """The rules that are to be judged, of the protocols that are played."""
-    from notnow.conduct.rules.rule import UnknownRuleError, of_protocol, select
+    from notnow.conduct.judging import UnknownRuleError, of_protocol, select
 
     protocols = dict.fromkeys(target.scenario.protocol for target in targets)
     among = [rule for protocol in protocols for rule in of_protocol(protocol)]
@@ -203,8 +203,9 @@ def _judge(
     """Before the fakes stop: what they say as they do is no part of the run."""
     from notnow.cli._lines import listening
     from notnow.conduct import expected as expectations
+    from notnow.conduct.judging import judge
     from notnow.conduct.pictures.report import Report
-    from notnow.conduct.rules.rule import Run, judge
+    from notnow.conduct.reading.run import Run
 
     for fake in fakes:
         with contextlib.suppress(TimeoutError):  # a client in the background that never rests

@@ -315,16 +315,18 @@ def _new_connection_after(journal: Journal, exchanges: Sequence[Exchange], code:
 
 def _conduct(fake: Assertions, patterns: Sequence[str], level: str) -> None:
     __tracebackhide__ = True
+    from notnow.conduct import judging
     from notnow.conduct.pictures import verdict
-    from notnow.conduct.rules import rule as rules
+    from notnow.conduct.reading.run import Run
+    from notnow.conduct.rules.rule import up_to
 
-    levels, journal = rules.up_to(level), fake.journal
-    own = rules.of_protocol(journal.protocol)
-    chosen = rules.select(patterns, own) if patterns else [rule for rule in own if rule.level in levels]
-    run = rules.Run([journal], [fake.scenario])
+    levels, journal = up_to(level), fake.journal
+    own = judging.of_protocol(journal.protocol)
+    chosen = judging.select(patterns, own) if patterns else [rule for rule in own if rule.level in levels]
+    run = Run([journal], [fake.scenario])
     if not run.exchanges:
         fail(journal, "a client that behaves well", "nobody connected")
-    bad = verdict.offenders(rules.judge(run, chosen))
+    bad = verdict.offenders(judging.judge(run, chosen))
     if bad:
         said = "\n\n".join(verdict.in_words(one) for one in bad)
         marked = [evidence for one in bad for evidence in one.finding.evidence]

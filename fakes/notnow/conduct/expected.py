@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from notnow.conduct.assertions import Assertions
 from notnow.conduct.finding import NOT_EXERCISED, Finding, held
+from notnow.conduct.judging import Verdict
 from notnow.conduct.reading import attempts
-from notnow.conduct.rules.rule import Rule, Verdict
+from notnow.conduct.rules.rule import Rule
 from notnow.journal import Journal
 from notnow.language.grammar import Expect
 from notnow.units import show, times

@@ -9,11 +9,11 @@ from xml.etree import ElementTree as ET
 
 from notnow._version import __version__
 from notnow.conduct.finding import Evidence
+from notnow.conduct.judging import Verdict
 from notnow.conduct.pictures import verdict
 from notnow.conduct.pictures.lanes import Lane, Picture, picture
 from notnow.conduct.pictures.report import Report
 from notnow.conduct.pictures.timeline import transcript
-from notnow.conduct.rules.rule import Verdict
 from notnow.terminal import by_direction, isolated, safe_lines
 from notnow.units import show
 

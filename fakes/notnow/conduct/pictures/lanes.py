@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from notnow.conduct.pictures.timeline import outcome
-from notnow.conduct.rules.rule import Run
+from notnow.conduct.reading.run import Run
 from notnow.journal import Connection, Exchange
 
 Kind = Literal["421", "refused", "done"]

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from notnow._version import __version__
+from notnow.conduct.judging import Verdict
 from notnow.conduct.pictures import verdict
 from notnow.conduct.reading import attempts, backoff
 from notnow.conduct.reading.backoff import BackOff, Herd
-from notnow.conduct.rules.rule import Level, Run, Verdict
+from notnow.conduct.reading.run import Run
+from notnow.conduct.rules.rule import Level
 from notnow.terminal import safe_lines
 from notnow.units import show
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from notnow.conduct.rules.rule import Verdict
+from notnow.conduct.judging import Verdict
 from notnow.journal import Connection, Exchange
 from notnow.terminal import safe
 from notnow.units import show

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from notnow.journal import Connection, Exchange, Journal
 
 if TYPE_CHECKING:
-    from notnow.conduct.rules.rule import Run
+    from notnow.conduct.reading.run import Run
 
 AT_ONCE = 1.0  # seconds within which a new attempt is no delay at all
 LOOKED_THROUGH = 16  # attempts of one sender that wait for their next try, among which it is looked for
@@ -110,6 +110,14 @@ class Mail:
     def retries(self) -> Iterator[Attempt]:
         return (a for a in self.attempts if a.earlier is not None)
 
+    def seen_again(self, attempt: Attempt) -> bool:
+        """True if mail for the same sender and recipients, or mail that cannot be told, was tried later on any server."""
+        if attempt.sender is None:
+            return self.came[attempt.session.client].first.index > attempt.failed_index
+        if attempt.recipients:
+            return any(self.asked[attempt.sender, r] > attempt.failed_index for r in attempt.recipients)
+        return self.senders.get(attempt.sender, 0) > attempt.failed_index
+
     def chains(self) -> Iterator[list[Attempt]]:
         """Each first attempt that failed, with its next tries."""
         for attempt in self.attempts:
@@ -167,6 +175,16 @@ def put_off(exchange: Exchange) -> bool:
         return False
     codes = exchange.codes
     return gone(exchange) or (400 <= codes[0] < 500 if codes else exchange.closed)
+
+
+def was_of_use(attempt: Attempt | None) -> bool:
+    """True if the connection had taken mail before: a server that then ends it asks for another one, not for time."""
+    return attempt is not None and attempt.session.of_use_from is not None
+
+
+def code_or_silence(exchange: Exchange) -> str:
+    """What a client was told, in a word."""
+    return "no reply" if exchange.code is None else str(exchange.code)
 
 
 # ---- one session -------------------------------------------------------------------------------------

@@ -1,0 +1,60 @@
+"""All rules of conduct, and the verdict of each on a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib import import_module
+
+from notnow.conduct.finding import Finding, Outcome
+from notnow.conduct.reading.run import Run
+from notnow.conduct.rules.rule import Rule
+from notnow.errors import NotNowError, unknown
+from notnow.language.moments import PROTOCOLS
+
+
+class UnknownRuleError(NotNowError, ValueError):
+    """No rule of conduct has this id, nor does the pattern match one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A rule, and what it found."""
+
+    rule: Rule
+    finding: Finding
+
+    @property
+    def outcome(self) -> Outcome:
+        return self.finding.outcome
+
+
+def of_protocol(protocol: str) -> tuple[Rule, ...]:
+    """The rules of a protocol, in the order of its file."""
+    found: tuple[Rule, ...] = import_module(f"notnow.conduct.rules.{protocol}").RULES
+    return found
+
+
+def all_rules() -> tuple[Rule, ...]:
+    return tuple(rule for protocol in PROTOCOLS for rule in of_protocol(protocol))
+
+
+def select(patterns: Iterable[str], among: Sequence[Rule] | None = None) -> list[Rule]:
+    """The rules of these ids or patterns (`smtp.*`). Raises UnknownRuleError for one that matches nothing."""
+    rules = all_rules() if among is None else among
+    chosen: list[Rule] = []
+    for pattern in patterns:
+        found = [rule for rule in rules if fnmatchcase(rule.id, pattern)]
+        if not found:
+            raise UnknownRuleError(str(unknown("rule of conduct", pattern, [rule.id for rule in rules])))
+        chosen += [rule for rule in found if rule not in chosen]
+    return chosen
+
+
+def judge(run: Run, rules: Iterable[Rule] | None = None) -> list[Verdict]:
+    """What each rule says of a run; where none are named, all of the protocols that took part."""
+    if rules is None:
+        rules = [rule for p in dict.fromkeys(j.protocol for j in run.journals) for rule in of_protocol(p)]
+    runs = {protocol: run.of(protocol) for protocol in PROTOCOLS}
+    return [Verdict(rule, rule.judge(runs[rule.protocol])) for rule in rules]

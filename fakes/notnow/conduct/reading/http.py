@@ -1,0 +1,60 @@
+"""What several rules of HTTP need to know of an exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import pairwise
+
+from notnow.conduct.reading.run import Run
+from notnow.hosts import is_address
+from notnow.journal import Connection, Exchange
+
+CALL = 60.0  # seconds within which the same request again is the same call of the client's user
+
+
+def fact(exchange: Exchange, name: str) -> object:
+    return (exchange.facts or {}).get(name)
+
+
+def body_size(exchange: Exchange) -> int:
+    """How much has come of the body."""
+    return int((exchange.facts or {})["body_bytes"])
+
+
+def has_status(exchange: Exchange, *statuses: int) -> bool:
+    return fact(exchange, "status") in statuses
+
+
+def repeats(run: Run) -> Iterator[tuple[Exchange, Exchange]]:
+    """Each time that a request came again: the time before, and this one; but for those that did not wait for the answer."""
+    for tries in run.tries:
+        for before, again in pairwise(tries):
+            if before.answered_at is None or before.answered_at <= again.at:
+                yield before, again
+
+
+@lru_cache(maxsize=1024)
+def has_name(host: str) -> bool:
+    """False for an address, which is never an SNI (RFC 6066 §3)."""
+    return bool(host) and not is_address(host)
+
+
+def host_of_connection(connection: Connection, first: Exchange) -> str:
+    """The host that a connection was made for: its SNI, else that of its first request."""
+    sni = connection.tls.sni if connection.tls is not None else None
+    return sni.lower() if sni else str(fact(first, "host"))
+
+
+def is_lost(before: Exchange, again: Exchange) -> bool:
+    """True if the answer had failed to come, or to come whole, when the request came again."""
+    facts, connection = before.facts or {}, before.connection
+    if facts["status"] is not None and (facts["whole"] or facts["status"] >= 400):
+        return False
+    ends = [i for i in (connection.left_index, connection.closed_index) if i is not None]
+    return before.closed or "RST_STREAM" in (before.reply or "") or any(i < again.index for i in ends)
+
+
+def is_refused(exchange: Exchange) -> bool:
+    status = fact(exchange, "status")
+    return status >= 400 if isinstance(status, int) else exchange.refused

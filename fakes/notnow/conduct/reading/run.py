@@ -1,0 +1,97 @@
+"""A run: what clients did, as the journals of one or several fakes tell it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from notnow.conduct.reading import attempts
+from notnow.journal import Connection, Exchange, Journal
+
+if TYPE_CHECKING:
+    from notnow.language.scenario import Scenario
+
+T = TypeVar("T")
+
+
+class Run:
+    """What clients did, as one fake or several that share a clock have seen it.
+
+    Only what happened since a scenario was last played on it is looked at. What is read more than once is kept: a
+    rule must not take time that grows faster than the journal.
+    """
+
+    def __init__(self, journals: Sequence[Journal], scenarios: Sequence[Scenario] = ()) -> None:
+        self.journals, self.scenarios = tuple(journals), tuple(scenarios)
+        self._worked_out: dict[Callable[[Run], Any], Any] = {}
+
+    def of(self, protocol: str) -> Run:
+        """What the fakes of one protocol have seen."""
+        return Run([j for j in self.journals if j.protocol == protocol], self.scenarios)
+
+    @cached_property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """In the order in which they happened, on whichever server."""
+        found = [x for journal in self.journals for x in journal.since_play()]
+        return tuple(sorted(found, key=lambda x: x.index)) if len(self.journals) > 1 else tuple(found)
+
+    @cached_property
+    def by_connection(self) -> dict[Connection, list[Exchange]]:
+        """The exchanges of each connection, connections in the order in which they came."""
+        found: dict[Connection, list[Exchange]] = {}
+        for exchange in self.exchanges:
+            found.setdefault(exchange.connection, []).append(exchange)
+        return found
+
+    @property
+    def connections(self) -> list[Connection]:
+        return list(self.by_connection)
+
+    @cached_property
+    def refusals(self) -> list[Exchange]:
+        """Where a rule of a scenario refused, by a 4yz or 5yz (4xx, 5xx) or by ending without a word."""
+        return attempts.refusals(self.exchanges)
+
+    @cached_property
+    def retries(self) -> list[attempts.Retry]:
+        """Each attempt that followed a refusal of the same client by the same server."""
+        found = [r for journal in self.journals for r in attempts.retries(journal.since_play())]
+        return sorted(found, key=lambda r: r.attempt.index)
+
+    def once(self, work: Callable[[Run], T]) -> T:
+        """What several rules of a protocol need of a run: it is worked out for the first that asks."""
+        if work not in self._worked_out:
+            self._worked_out[work] = work(self)
+        found: T = self._worked_out[work]
+        return found
+
+    @cached_property
+    def requests(self) -> list[Exchange]:
+        """Those of HTTP, in order."""
+        return [x for x in self.exchanges if x.facts and "method" in x.facts]
+
+    @cached_property
+    def tries(self) -> list[list[Exchange]]:
+        """The requests that a client has made, each with all the times that it came, on whichever server."""
+        found: dict[tuple[str, str], list[Exchange]] = {}
+        for x in self.requests:
+            found.setdefault((x.connection.client, x.request), []).append(x)
+        return list(found.values())
+
+    def after(self, exchange: Exchange) -> list[Exchange]:
+        """What came later on the same connection, unasked words of the fake left out."""
+        return [x for x in self.by_connection[exchange.connection] if x.index > exchange.index and x.request]
+
+
+def burst(exchanges: Iterable[Exchange], most: int, within: float) -> list[Exchange]:
+    """The first exchanges, of these in order, that are more than `most` within `within` seconds; empty if there are none."""
+    recent: deque[Exchange] = deque()
+    for exchange in exchanges:
+        recent.append(exchange)
+        while exchange.at - recent[0].at > within:
+            recent.popleft()
+        if len(recent) > most:
+            return list(recent)
+    return []

@@ -1,0 +1,83 @@
+"""Rules about the piece of a file that a cut upload leaves."""
+
+from __future__ import annotations
+
+from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
+from notnow.conduct.reading.ftp import (
+    Who,
+    cut_by_the_fake,
+    named,
+    who_of,
+)
+from notnow.conduct.reading.run import Run
+from notnow.conduct.rules.rule import rule
+from notnow.journal import Exchange
+from notnow.units import plural, show_size
+
+_LOOKS = frozenset({"size", "mlst", "mlsd", "list", "nlst", "stat"})  # that show how much of a file is there
+
+
+@rule(
+    "ftp.mend-cut-upload",
+    title="A piece that a cut upload has left is replaced or completed, with no gap and nothing doubled.",
+    level="advice",
+    source="RFC 959 §4.1.3 (STOR, APPE, REST); RFC 3659 §5; good practice",
+    why="How much has arrived only the server knows: who guesses puts bytes twice into the file, or leaves some out.",
+    observed="APPE to a piece whose size the client has not asked since, or REST beyond its end. That a piece is left proves nothing: what the client reports is not seen",
+    example="C: STOR a.bin\nS: 426 Transfer aborted; 500 bytes transmitted.\nC: APPE a.bin, with all of it",
+)
+def mends_what_was_cut(run: Run) -> Finding:
+    cut: dict[tuple[Who, str], tuple[Exchange, int]] = {}  # the pieces that are there, and how much they are
+    looked: dict[Who, int] = {}  # when it last asked what is there
+    mended, by_the_fake = 0, cut_by_the_fake(run)
+    for x in run.exchanges:
+        who, facts = who_of(x), x.facts or {}
+        if x.moment in _LOOKS and x.code is not None and x.code < 500:
+            looked[who] = x.index
+        if facts.get("direction") != "upload":
+            continue
+        key = who, str(facts["path"])
+        appends = x.moment == "appe"
+        if not (facts["bytes"] or facts["whole"]) and (key not in cut or facts["offset"] <= cut[key][1]):
+            continue  # it never began
+        before, there = cut.pop(key, (None, 0))
+        if before is not None:
+            if appends and looked.get(who, 0) < before.index:
+                why = f"{show_size(facts['bytes'])} were put behind a piece of {key[1]}, and it had not asked how much that is"
+                return broken(why, before, x)
+            if not appends and facts["offset"] > there:
+                return broken(f"{there} bytes of {key[1]} had come, and it went on at {facts['offset']}", before, x)
+            mended += bool(facts["whole"])
+        if not facts["whole"] and id(x) in by_the_fake:
+            cut[key] = x, (there if appends else facts["offset"]) + facts["bytes"]
+    left = f"{plural(len(cut), 'piece')} left; what it has told its user is not seen from here"
+    if mended:
+        return held(f"{mended} mended" + (f", {left}" if cut else ""))
+    return not_exercised(left) if cut else NOT_EXERCISED
+
+
+@rule(
+    "ftp.rename-whole-files",
+    title="The client does not take a cut upload for done and give the piece its final name.",
+    level="advice",
+    source="good practice; RFC 959 §4.2.2 (426: transfer aborted)",
+    why="Uploads are made under another name so that nobody sees a piece: renamed, it passes for the file.",
+    observed="RNFR that is accepted for a file of which only a piece has come",
+    example="C: STOR a.bin.part\nS: 426 Transfer aborted; 500 bytes transmitted.\nC: RNFR a.bin.part, RNTO a.bin",
+)
+def renames_what_is_whole(run: Run) -> Finding:
+    cut: dict[tuple[Who, str], Exchange] = {}  # by the name that is left when the directory is taken away
+    renamed, by_the_fake = 0, cut_by_the_fake(run)
+    for x in run.exchanges:
+        facts = x.facts or {}
+        if facts.get("direction") == "upload" and (facts["bytes"] or facts["whole"]):
+            name = who_of(x), str(facts["path"]).rpartition("/")[2]
+            cut.pop(name, None)
+            if not facts["whole"] and id(x) in by_the_fake:
+                cut[name] = x
+        elif x.moment in ("rnfr", "dele") and x.code is not None and x.code < 400:
+            piece = cut.pop((who_of(x), named(x.request)), None)
+            if x.moment == "rnfr" and piece is not None:
+                return broken(f"{named(x.request)} got another name, and only a piece of it had come", piece, x)
+            renamed += x.moment == "rnfr"
+    return held(f"{plural(renamed, 'file')} renamed") if renamed else NOT_EXERCISED

@@ -1,0 +1,60 @@
+"""Rules about commands that a client must not repeat too often."""
+
+from __future__ import annotations
+
+from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
+from notnow.conduct.reading.ftp import (
+    Who,
+    who_of,
+)
+from notnow.conduct.reading.run import Run, burst
+from notnow.conduct.rules.rule import rule
+from notnow.journal import Connection, Exchange
+from notnow.units import plural, show
+
+FLOOD = 10, 60.0  # NOOPs on a connection, likewise
+TRIES = 3, 600.0  # passwords that may be refused: vsftpd takes 3 in a session, fail2ban 5 in ten minutes
+
+
+@rule(
+    "ftp.no-noop-flood",
+    title="The client does not keep its session alive by a flood of NOOPs.",
+    level="advice",
+    source="good practice; Pure-FTPd ends sessions that say nothing else",
+    why="One in a while is enough to keep a session, if it has to be kept at all.",
+    observed=f"NOOPs on a connection; more than {FLOOD[0]} in {show(FLOOD[1])} are a flood",
+    example="C: NOOP   (once a second)",
+)
+def lets_the_connection_rest(run: Run) -> Finding:
+    said = 0
+    for exchanges in run.by_connection.values():
+        noops = [x for x in exchanges if x.moment == "noop"]
+        said += len(noops)
+        if flood := burst(noops, *FLOOD):
+            return broken(f"{len(flood)} NOOPs within {show(flood[-1].at - flood[0].at)}", *flood)
+    return held(plural(said, "NOOP")) if said else NOT_EXERCISED
+
+
+@rule(
+    "ftp.spare-the-password",
+    title="After a 530 the client does not give the same user's password again and again.",
+    level="advice",
+    source="good practice; ProFTPD says 530 to a good password where too many are logged in",
+    why="A 530 may be about the number of clients, but to who counts failures it is a wrong password, and the account is locked.",
+    observed=f"PASS answered by 530, for each user; more than {TRIES[0]} in {show(TRIES[1])} are too many",
+    example="C: PASS ********\nS: 530 Sorry, the maximum number of clients (3) for this user are already connected.   (five times in a minute)",
+)
+def spares_the_password(run: Run) -> Finding:
+    names: dict[Connection, str] = {}
+    refused: dict[tuple[Who, str], list[Exchange]] = {}
+    for x in run.exchanges:
+        if x.moment == "user":
+            names[x.connection] = x.request.partition(" ")[2].strip()
+        elif x.moment == "pass" and 530 in x.codes:
+            refused.setdefault((who_of(x), names.get(x.connection, "")), []).append(x)
+    for (_, name), exchanges in refused.items():
+        if burnt := burst(exchanges, *TRIES):
+            why = f"the password of {name or 'nobody'} was given {len(burnt)} times within {show(burnt[-1].at - burnt[0].at)}"
+            return broken(why, *burnt)
+    most = max(map(len, refused.values()), default=0)
+    return held(f"{plural(most, 'try', 'tries')} at most for a user") if most else NOT_EXERCISED

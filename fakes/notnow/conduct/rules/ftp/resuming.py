@@ -1,0 +1,52 @@
+"""The rule about resuming a transfer that was cut."""
+
+from __future__ import annotations
+
+from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
+from notnow.conduct.reading.ftp import (
+    Who,
+    cut_by_the_fake,
+    named,
+    who_of,
+)
+from notnow.conduct.reading.run import Run
+from notnow.conduct.rules.rule import rule
+from notnow.journal import Exchange
+from notnow.units import show_size
+
+WORTH = 65_536  # bytes that are worth being resumed: less is sent again sooner than asked about
+
+
+@rule(
+    "ftp.resume",
+    title="A big transfer that was cut is resumed where it was cut.",
+    level="advice",
+    source="RFC 3659 §5 (REST); good practice",
+    why="Whoever begins again from 0 under a server that cuts after so many bytes never gets to the end.",
+    observed=f"the offset at which a file is asked for again of which {show_size(WORTH)} or more had passed; none is right where SIZE has said that nothing is there",
+    example="C: RETR big.bin\nS: 426 Connection closed   (1 MB has passed)\nC: RETR big.bin, without REST",
+)
+def resumes(run: Run) -> Finding:
+    cut: dict[tuple[Who, str, str], tuple[Exchange, int]] = {}
+    gone: set[tuple[Who, str]] = set()  # names of which it was told since that nothing is there
+    resumed, by_the_fake = 0, cut_by_the_fake(run)
+    for x in run.exchanges:
+        who, facts = who_of(x), x.facts or {}
+        if x.moment in ("size", "mlst") and (x.code == 550 or (x.reply or "").startswith("213 0")):
+            gone.add((who, named(x.request)))
+        if facts.get("direction") not in ("upload", "download") or x.moment == "stou":
+            continue
+        key = who, str(facts["direction"]), str(facts["path"])
+        before, there = cut.pop(key, (None, 0))
+        appends = x.moment == "appe"
+        name = who, key[2].rpartition("/")[2]
+        if before is not None and name not in gone:
+            if not facts["offset"] and not appends:
+                why = f"{show_size(there)} of {key[2]} had come through, and it began again from 0"
+                return broken(why, before, x)
+            resumed += 1
+        gone.discard(name)
+        there = (there if appends else facts["offset"]) + facts["bytes"]
+        if not facts["whole"] and id(x) in by_the_fake and there >= WORTH:
+            cut[key] = x, there
+    return held(f"it went on {resumed} times from where it was cut") if resumed else NOT_EXERCISED

@@ -1,0 +1,103 @@
+"""Rules about ORIGIN frames and alternative services."""
+
+from __future__ import annotations
+
+import re
+
+from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
+from notnow.conduct.reading.http import fact, has_status, host_of_connection
+from notnow.conduct.reading.run import Run
+from notnow.conduct.rules.rule import rule
+from notnow.journal import Exchange, Journal
+from notnow.units import plural
+
+_ORIGIN = re.compile(r"^ORIGIN (.*)", re.MULTILINE)
+_HOST = re.compile(r"^\w+://(\[[^\]]*\]|[^:/]*)")
+_ALTSVC = re.compile(r"^ALTSVC ", re.MULTILINE)
+
+
+@rule(
+    "http.forget-origin",
+    title="A host that ORIGIN has named, and that then answers 421, is not asked for on that connection again.",
+    level="must",
+    source="RFC 8336 §2.3",
+    why="The origin set was wrong about it, and what the client knows by now is right.",
+    observed="a request for a host that the connection was not made for, ORIGIN has named, and a 421 has taken back",
+    example="S: ORIGIN https://b.site.test\nC: GET b.site.test/1\nS: 421 Misdirected Request\nC: GET b.site.test/2   (the same connection)",
+)
+def forgets_the_origin(run: Run) -> Finding:
+    forgotten = 0
+    for connection, exchanges in run.by_connection.items():
+        first = next((x for x in exchanges if x.facts and "method" in x.facts), None)
+        if first is None:
+            continue
+        made_for = host_of_connection(connection, first)
+        origins: set[str] = set()
+        refused: dict[str, Exchange] = {}
+        for x in exchanges:
+            host = str(fact(x, "host"))
+            if host in refused:
+                return broken(f"{host} was asked for again where it had got 421", refused[host], x)
+            for said in _ORIGIN.findall(x.reply or ""):
+                origins.update(match[1].lower() for match in map(_HOST.match, said.split()) if match)
+            if has_status(x, 421) and host in origins and host != made_for:
+                refused[host] = x
+        forgotten += len(refused)
+    return held(f"{plural(forgotten, 'origin')} forgotten") if forgotten else NOT_EXERCISED
+
+
+@rule(
+    "http.drop-alternative",
+    title="An alternative service that answers 421 is not used for that origin again.",
+    level="must",
+    source="RFC 7838 §6",
+    why="The alternative does not know the origin; every further request costs a round trip and fails.",
+    observed="after a 421, the same authority at the same alternative: one that Alt-Used names, or another fake than the one that had named it",
+    example='origin: Alt-Svc: h2=":8443"\nC: GET a.site.test/   (at the alternative)\nS: 421 Misdirected Request\nC: GET a.site.test/   (at the alternative)',
+)
+def drops_the_alternative(run: Run) -> Finding:
+    told: dict[tuple[str, str], Journal] = {}  # who was told of an alternative, for which authority -> by which server
+    dropped: dict[tuple[str, str, Journal, object], Exchange] = {}
+    for x in run.requests:
+        key, server = (x.connection.client, str(fact(x, "authority"))), x.connection.journal
+        place = *key, server, fact(x, "alt-used")
+        refusal = dropped.get(place)
+        if refusal is not None:
+            return broken(f"{key[1]} was asked for again at the alternative that had answered 421", refusal, x)
+        by = told.get(key)
+        if has_status(x, 421):
+            if place[3] or (by is not None and by is not server):
+                dropped[place] = x
+        elif by is None and (fact(x, "alt-svc") or _ALTSVC.search(x.reply or "")):
+            told[key] = server
+    return held(f"{plural(len(dropped), 'alternative')} dropped") if dropped else NOT_EXERCISED
+
+
+@rule(
+    "http.ignore-alt-svc-in-421",
+    title="The Alt-Svc field of a 421 is not followed.",
+    level="must",
+    source="RFC 7838 §6",
+    why="Who says 421 does not speak for the origin, and must not send its clients anywhere.",
+    observed="a request whose Alt-Used names the alternative of a 421, or that comes to another fake than the 421 was from, where no other answer had an Alt-Svc",
+    example='C: GET a.site.test/\nS: 421, Alt-Svc: h2=":8443"\nC: GET a.site.test/   (at port 8443)',
+)
+def ignores_alt_svc_in_421(run: Run) -> Finding:
+    told: dict[tuple[str, str], Exchange] = {}
+    otherwise: set[tuple[str, str]] = set()  # who was told of an alternative by another answer as well
+    for x in run.requests:
+        key = x.connection.client, str(fact(x, "authority"))
+        before, used = told.get(key), str(fact(x, "alt-used") or "")
+        if before is not None and key not in otherwise:
+            there = used and used in str(fact(before, "alt-svc"))
+            if there or before.connection.journal is not x.connection.journal:
+                return broken(f"{key[1]} was asked for where the Alt-Svc of a 421 had sent it", before, x)
+        if _ALTSVC.search(x.reply or "") or (fact(x, "alt-svc") and not has_status(x, 421)):
+            otherwise.add(key)
+        elif fact(x, "alt-svc"):
+            told.setdefault(key, x)
+    if not told:
+        return NOT_EXERCISED
+    if len(run.journals) == 1:
+        return not_exercised("who is sent to a server that is no fake of this run is not seen there")
+    return held(f"{plural(len(told), 'authority', 'authorities')} had an Alt-Svc in a 421")

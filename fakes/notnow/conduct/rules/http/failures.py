@@ -1,0 +1,201 @@
+"""Rules about requests that failed in other ways than by a 421."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
+from notnow.conduct.reading.attempts import asked_wait
+from notnow.conduct.reading.http import CALL, body_size, fact, has_status, is_lost, is_refused, repeats
+from notnow.conduct.reading.run import Run, burst
+from notnow.conduct.rules.rule import rule
+from notnow.http_words import IDEMPOTENT
+from notnow.journal import Connection, Exchange
+from notnow.units import plural, show
+
+FAILURES = (421, 429, 500, 502, 503, 504)  # what clients are known to try again
+BUDGET = 5, 60.0  # tries of a request, in so many seconds: gRPC's maxAttempts is capped at 5
+CROSSING = 0.25  # real seconds within which a new stream may have met the GOAWAY on its way
+_GOAWAY = re.compile(r"^GOAWAY \S+, last stream (\d+)", re.MULTILINE)
+
+
+@rule(
+    "http.no-blind-post",
+    title="A request that is not idempotent is not repeated where no answer came.",
+    level="should",
+    source="RFC 9110 §9.2.2; RFC 9113 §8.7 (REFUSED_STREAM and streams above a GOAWAY's last were not looked at)",
+    why="It may have been carried out before the connection was lost: the order is placed twice.",
+    observed="the same POST or PATCH again, with the same body, after a close or reset without a whole answer; that it is safe all the same (an idempotency key) is not seen",
+    example="C: POST a.site.test/pay\nS: closes without a word\nC: POST a.site.test/pay",
+)
+def does_not_repeat_blindly(run: Run) -> Finding:
+    goaways, safe, failed = _goaways(run), 0, 0
+    for before, again in repeats(run):
+        if fact(before, "method") in IDEMPOTENT or not is_lost(before, again):
+            continue
+        hashes = fact(before, "body_sha256"), fact(again, "body_sha256")
+        if None not in hashes and hashes[0] != hashes[1]:
+            continue  # it is another one
+        if _is_unprocessed(before, goaways):
+            safe += 1
+        else:
+            method = fact(before, "method")
+            return broken(f"{method} got no answer, and came again: it may have been carried out twice", before, again)
+    if safe:
+        return held(f"{safe} came again that the server had said it had not looked at")
+    for x in run.requests:
+        failed += fact(x, "method") not in IDEMPOTENT and fact(x, "status") is None and x.refused
+    return held(f"{failed} got no answer, and did not come again") if failed else NOT_EXERCISED
+
+
+@rule(
+    "http.no-second-blind-retry",
+    title="A retry that got no answer either is not tried again.",
+    level="should",
+    source="RFC 9110 §9.2.2",
+    why="What failed twice in the same way fails because of the request, or because the server has enough.",
+    observed=f"a third time of the same request within {show(CALL)} of two that got no answer",
+    example="C: GET a.site.test/\nS: closes without a word   (twice)\nC: GET a.site.test/",
+)
+def does_not_repeat_a_failed_retry(run: Run) -> Finding:
+    goaways, retried = _goaways(run), 0
+    for tries in run.tries:
+        lost: list[Exchange] = []
+        for x in tries:
+            if lost and not is_lost(lost[-1], x):
+                lost = []
+            if lost and (x.at - lost[0].at > CALL or _is_unprocessed(lost[-1], goaways)):
+                lost = []
+            retried += bool(lost)
+            if len(lost) == 2:
+                return broken("a retry got no answer either, and was tried again", *lost, x)
+            lost.append(x)
+    return held(f"{plural(retried, 'request')} tried again, once each") if retried else NOT_EXERCISED
+
+
+@rule(
+    "http.no-stream-after-goaway",
+    title="After a GOAWAY no new stream is opened on that connection.",
+    level="must",
+    source="RFC 9113 §6.8",
+    why="It is not served, and holds up a server that wants to go.",
+    observed=f"requests on a connection more than {show(CROSSING)} after its GOAWAY; sooner they may have met it on the way",
+    example="S: GOAWAY NO_ERROR, last stream 1\nC: GET a.site.test/2   (stream 3, five seconds later)",
+)
+def heeds_goaway(run: Run) -> Finding:
+    told = crossed = 0
+    for exchanges in run.by_connection.values():
+        goaway: Exchange | None = None
+        for x in exchanges:
+            if goaway is not None and x.facts and "method" in x.facts:
+                since = x.at - (goaway.answered_at if goaway.answered_at is not None else goaway.at)
+                if since > CROSSING * getattr(x.connection.journal.clock, "speed", 1.0):
+                    return broken(f"stream {x.facts['stream']} was opened {show(since)} after a GOAWAY", goaway, x)
+                crossed += 1
+            if goaway is None and _GOAWAY.search(x.reply or ""):
+                goaway = x
+                told += 1
+    if not told:
+        return NOT_EXERCISED
+    met = f"; {plural(crossed, 'stream')} may have met it on the way" if crossed else ""
+    return held(f"{plural(told, 'GOAWAY')}{met}")
+
+
+@rule(
+    "http.whole-body-again",
+    title="A request that comes again has its whole body again.",
+    level="advice",
+    source="WHATWG Fetch (no retry where the body is a stream without a source); good practice",
+    why="A stream that was read once has only its rest, or nothing, to give: half an upload is stored as if it were all.",
+    observed="the size of the body when the request comes again, beside what had come before; another body that is no shorter is taken for another request",
+    example="C: POST a.site.test/up, 5000 bytes\nS: 421 Misdirected Request\nC: POST a.site.test/up, 0 bytes",
+)
+def replays_whole_bodies(run: Run) -> Finding:
+    whole = 0
+    for before, again in repeats(run):
+        had, has = body_size(before), body_size(again)
+        if not had or is_refused(again) or not (is_refused(before) or is_lost(before, again)):
+            continue  # who is refused need not send it all
+        complete = fact(again, "body_sha256") is not None or not has
+        if has < had:
+            return broken(f"it had {had} bytes before, and {has} when it came again", before, again)
+        if not complete and again.connection.ended_by == "client" and fact(again, "status") is None:
+            return broken(f"it came again, and left after {has} bytes of it", before, again)
+        whole += complete
+    return held(f"{plural(whole, 'body', 'bodies')} sent again, whole") if whole else NOT_EXERCISED
+
+
+@rule(
+    "http.retry-after",
+    title="What a 429 or 503 with Retry-After has refused comes back no sooner than that says.",
+    level="should",
+    source="RFC 9110 §10.2.3; RFC 6585 §4",
+    why="The server knows when it is going to have room; who comes before is refused again, and counted. On a 421 the field means nothing.",
+    observed="the time from the answer until the same request comes again",
+    example="S: 503, Retry-After: 120   (0 s)\nC: the same request   (1 s)",
+)
+def honours_retry_after(run: Run) -> Finding:
+    soonest = float("inf")
+    for before, again in repeats(run):
+        asked = asked_wait(before)
+        if asked is None or not has_status(before, 429, 503):
+            continue
+        (wait, tolerance), said = asked, fact(before, "retry-after")
+        delay = again.at - (before.answered_at if before.answered_at is not None else before.at)
+        if delay < wait - tolerance:
+            return broken(f"told to wait {show(wait)} (Retry-After: {said}), it waited {show(delay)}", before, again)
+        soonest = min(soonest, delay - wait)
+    if soonest < float("inf"):
+        return held(f"it came back {show(max(0.0, soonest))} after the time or later")
+    if any(fact(x, "retry-after") and has_status(x, 429, 503) for x in run.requests):
+        return not_exercised("it did not come back")
+    return NOT_EXERCISED
+
+
+@rule(
+    "http.retry-budget",
+    title="A request that keeps failing is not tried again without end.",
+    level="advice",
+    source="gRPC A6 (maxAttempts is 5 at most); Google SRE, Handling Overload (three attempts, retries 10 % of requests)",
+    why="Retries multiply the load on a server that is overloaded, just when it is.",
+    observed=f"tries of the same request, one upon the failure of the other; more than {BUDGET[0]} in {show(BUDGET[1])} are too many",
+    example="C: GET a.site.test/\nS: 503 Service Unavailable   (six times in a second)",
+)
+def keeps_a_budget(run: Run) -> Finding:
+    first = again = most = 0
+    for tries in run.tries:
+        streak: list[Exchange] = []
+        streaks = [streak]
+        for before, x in pairwise([*tries, tries[-1]]):
+            streak.append(before)
+            if not (has_status(before, *FAILURES) or is_lost(before, x)):
+                streak = []
+                streaks.append(streak)
+        for streak in streaks:
+            if spent := burst(streak, *BUDGET):
+                return broken(f"{len(spent)} tries within {show(spent[-1].at - spent[0].at)}", *spent)
+            first += bool(streak)
+            again += max(0, len(streak) - 1)
+            most = max(most, len(streak))
+    if not again and not any(has_status(x, *FAILURES) or (x.refused and x.unanswered) for x in run.requests):
+        return NOT_EXERCISED
+    return held(
+        f"{plural(again, 'more try', 'more tries')} for {plural(first, 'request')}, {plural(most, 'try', 'tries')} at most for one"
+    )
+
+
+def _goaways(run: Run) -> dict[Connection, int]:
+    """The last stream that each connection serves, for those that were told by a GOAWAY."""
+    last: dict[Connection, int] = {}
+    for x in run.exchanges:
+        for number in _GOAWAY.findall(x.reply or ""):
+            last[x.connection] = min(int(number), last.get(x.connection, int(number)))
+    return last
+
+
+def _is_unprocessed(exchange: Exchange, goaways: dict[Connection, int]) -> bool:
+    """True if the client was told that the request had not been looked at (RFC 9113 §8.7)."""
+    last = goaways.get(exchange.connection)
+    facts = exchange.facts or {}
+    return "RST_STREAM REFUSED_STREAM" in (exchange.reply or "") or (last is not None and facts["stream"] > last)

@@ -1,0 +1,66 @@
+"""Rules about a connection on which the client was told 421."""
+
+from __future__ import annotations
+
+from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
+from notnow.conduct.reading.afterwards import content_after, later_words
+from notnow.conduct.reading.mail import (
+    Session,
+    read,
+)
+from notnow.conduct.reading.run import Run
+from notnow.conduct.rules.rule import rule
+from notnow.journal import Exchange
+from notnow.units import MINUTE, show, times
+
+HUNG = 10 * MINUTE  # the longest that RFC 5321 §4.5.3.2 has anybody wait
+
+
+@rule(
+    "smtp.nothing-but-quit",
+    title="After a 421 the client says at most QUIT on that connection.",
+    level="advice",
+    source="RFC 5321 §3.8 (the server closes the channel), §4.1.1.10",
+    why="The server has said its last word: what is sent then is lost, or answered by a reset that may take the 421 with it.",
+    observed="commands other than QUIT that come on a connection after a 421; not those that may have been on their way (RFC 2920)",
+    example="S: 421 4.3.2 Service shutting down\nC: MAIL FROM:<a@client.test>",
+)
+def nothing_but_quit(run: Run) -> Finding:
+    told = 0
+    for session in run.once(read).sessions:
+        told += len(session.told)
+        for refusal in session.told[:1]:
+            for moment, words, proof in later_words(session, refusal):
+                if moment != "quit":
+                    return broken(f"{words[:60]!r} was said after a 421", refusal, proof)
+    return held(f"told 421 {times(told)}, and nothing after it but QUIT") if told else NOT_EXERCISED
+
+
+@rule(
+    "smtp.survives-421",
+    title="The client is prepared for a 421 as the answer to any command, or unasked: it neither hangs nor gets out of step.",
+    level="must",
+    source="RFC 5321 §3.8, §4.3.2",
+    why="A client that takes the 421 for the answer to something else sends mail as commands, or waits for ever.",
+    observed="after a 421: a message sent though DATA was refused; a connection kept, in silence, for 10 minutes",
+    example="C: DATA\nS: 421 4.3.0 Temporary Error\nC: Subject: hello",
+)
+def survives(run: Run) -> Finding:
+    where: dict[str, None] = {}
+    for session in run.once(read).sessions:
+        for told in session.told:
+            where[told.moment] = None
+            if told.moment == "data" and told.code == 421 and (proof := content_after(session, told)):
+                return broken("the message was sent after DATA had been answered 421", told, proof)
+            if (waited := _hung(session, told)) >= HUNG:
+                return broken(f"it was told 421 and did nothing for {show(waited)}", told, session.connection)
+    return held(f"421 at {', '.join(where)}") if where else NOT_EXERCISED
+
+
+def _hung(session: Session, told: Exchange) -> float:
+    """Seconds for which a client has kept a connection on which it was told 421, and said nothing."""
+    connection, last = session.connection, session.exchanges[-1]
+    if told.closed or last is not told or connection.left_index is not None:
+        return 0.0
+    end = connection.closed_at if connection.closed_at is not None else connection.journal.clock.now()
+    return end - (told.answered_at if told.answered_at is not None else told.at)

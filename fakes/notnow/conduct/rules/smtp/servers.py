@@ -1,0 +1,173 @@
+"""Rules about several servers, and several connections to one."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Sequence
+
+from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
+from notnow.conduct.reading.mail import (
+    AT_ONCE,
+    Session,
+    read,
+)
+from notnow.conduct.reading.run import Run
+from notnow.conduct.rules.rule import rule
+from notnow.journal import Exchange, Journal
+from notnow.units import MINUTE, plural, show, times
+
+MOST_PER_MINUTE = 5  # connections to a host that is known to be busy: as many as Postfix opens before it knows
+_CAP = re.compile(r"too many|concurren|simultaneous|all server ports|connection (?:limit|count|rate)", re.IGNORECASE)
+
+
+@rule(
+    "smtp.next-host",
+    title="Where the preferred server sends the client away, it tries the next one.",
+    level="should",
+    source="RFC 5321 §5.1 (it must be able to, and should try two at least)",
+    why="That is what the second MX is there for.",
+    observed="of several servers, in their order of preference: whether a client that the first refused comes to another",
+    example="primary  S: 421 4.3.2 All server ports are busy\nbackup   nobody comes",
+)
+def next_host(run: Run) -> Finding:
+    if len(run.journals) < 2:
+        return NOT_EXERCISED
+    first = run.journals[0]
+    refused: dict[str, Session] = {}
+    took: dict[str, float] = {}
+    for session in run.once(read).sessions:
+        client, connection = session.client, session.connection
+        if connection.journal is first:
+            if session.refused is not None:
+                refused.setdefault(client, session)
+        elif client in refused and client not in took:
+            took[client] = max(0.0, connection.opened_at - refused[client].attempts[0].failed_at)
+    for client, session in refused.items():
+        if client not in took and session.refused is not None:
+            return broken(f"{first.server} refused it, and it tried no other server", session.refused)
+    if not refused:
+        return NOT_EXERCISED
+    return held(f"it turned to another server {show(max(took.values()))} after {first.server} had refused it")
+
+
+@rule(
+    "smtp.preference-order",
+    title="The client tries servers in the order of their preference.",
+    level="must",
+    source="RFC 5321 §5.1",
+    why="A backup may be slow, dear, or have no list of the mailboxes.",
+    observed=(
+        "of several servers, in their order of preference: a client that comes to one without having been refused by those "
+        "before it. Whether servers of one preference are taken at random cannot be told from a run"
+    ),
+    example="backup   C: connects   (0 s)\nprimary  C: connects   (1 s)",
+)
+def in_order(run: Run) -> Finding:
+    if len(run.journals) < 2:
+        return NOT_EXERCISED
+    rank = {journal: i for i, journal in enumerate(run.journals)}
+    tried: set[tuple[str, int]] = set()
+    took: dict[tuple[str, int], Exchange] = {}  # where a server last took mail, and sent nobody away since
+    excuses: dict[tuple[str, int], int] = {}  # refusals after which the client has not turned to another server yet
+    for session in sorted(run.once(read).sessions, key=lambda s: s.connection.index):
+        client, connection, place = session.client, session.connection, rank[session.connection.journal]
+        for better in range(place):
+            name, key = run.journals[better].server, (client, better)
+            if key not in tried:
+                return broken(f"it came to {connection.server} without having tried {name}", connection)
+            good = took.get(key)
+            if not excuses.get(key) and good is not None and good.index < connection.index:
+                return broken(f"it came to {connection.server} though {name} had just taken its mail", good, connection)
+            excuses[key] = max(0, excuses.get(key, 0) - 1)
+        tried.add((client, place))
+        answered = [a.answered for a in session.attempts if a.answered is not None]
+        if session.told or not answered or any(a.failure is not None or a.refused for a in session.attempts):
+            took.pop((client, place), None)
+            excuses[client, place] = excuses.get((client, place), 0) + 1
+        else:
+            took[client, place] = answered[-1]
+    return held("no server was passed over") if tried else NOT_EXERCISED
+
+
+@rule(
+    "smtp.remembers-busy-host",
+    title="The client remembers that a server is busy, and does not walk its whole queue into it.",
+    level="should",
+    source="RFC 5321 §4.5.4.1",
+    why="One connection tells that the server is busy; a hundred more tell the same, and keep it so.",
+    observed=f"more than {MOST_PER_MINUTE} connections of a client that are answered 421 at once, in a minute",
+    example="S: 421 4.3.2 All server ports are busy   (0 s)\nC: 20 more connections, one for each message",
+)
+def remembers(run: Run) -> Finding:
+    windows: dict[tuple[Journal, str], deque[Exchange]] = {}
+    most = 0
+    for session in run.once(read).sessions:
+        key = session.connection.journal, session.client
+        window = windows.setdefault(key, deque())
+        refusal = session.refused
+        if refusal is None or 421 not in refusal.codes or refusal.moment != "connect":
+            window.clear()
+            continue
+        window.append(refusal)
+        while refusal.at - window[0].at >= MINUTE:
+            window.popleft()
+        most = max(most, len(window))
+        if len(window) > MOST_PER_MINUTE:
+            why = f"it walked into a busy server {times(len(window))} within {show(refusal.at - window[0].at)}"
+            return broken(why, *window)
+    return held(f"at most {plural(most, 'refused connection')} in a minute") if most else NOT_EXERCISED
+
+
+@rule(
+    "smtp.fewer-connections",
+    title="Told that it has too many connections, the client makes do with fewer.",
+    level="advice",
+    source="Gmail, Outlook.com and Yahoo postmaster pages",
+    why="Providers count: who stays above the limit is refused for longer, or blocked.",
+    observed="the connections of a client at a time, before and since a reply that speaks of too many",
+    example="S: 421 4.7.0 Too many concurrent connections, to the 5th   (0 s)\nC: has 5 connections                                       (60 s)",
+)
+def fewer(run: Run) -> Finding:
+    by_client: dict[tuple[Journal, str], list[Session]] = {}
+    for session in run.once(read).sessions:
+        by_client.setdefault((session.connection.journal, session.client), []).append(session)
+    told = ""
+    for sessions in by_client.values():
+        finding = _fewer_than_before(sessions)
+        if finding.outcome == "broken":
+            return finding
+        told = told or finding.why
+    return held(told) if told else NOT_EXERCISED
+
+
+def _fewer_than_before(sessions: Sequence[Session]) -> Finding:
+    """Of one client at one server: how many connections it had when it was told that they are too many, and since."""
+    events: list[tuple[int, int, int]] = []
+    for i, session in enumerate(sessions):
+        c = session.connection
+        events.append((c.index, 1, i))
+        ends = [at for at in (c.left_index, c.closed_index, _sent_away(session)) if at is not None]
+        if ends:
+            events.append((min(ends), -1, i))
+    live = since = limit = 0
+    cap: Exchange | None = None
+    for _, step, i in sorted(events):
+        live += step
+        if step < 0:
+            continue
+        session = sessions[i]
+        refusal = session.attempts[0].failure
+        if cap is not None and session.connection.opened_at - cap.at >= AT_ONCE:
+            since = max(since, live)
+            if live >= limit:
+                why = f"it had {limit} connections when it was told that they are too many, and later {live} again"
+                return broken(why, cap, session.connection)
+        if cap is None and live > 1 and refusal is not None and _CAP.search(refusal.reply or ""):
+            cap, limit = refusal, live
+    return held(f"{limit} connections before, {since} at most since") if cap is not None else NOT_EXERCISED
+
+
+def _sent_away(session: Session) -> int | None:
+    last = session.exchanges[-1]
+    return last.index if last.closed else None
