@@ -15,7 +15,7 @@ from http_client import H1, H2, one, rules, then
 from notnow import FakeError, FakeHTTP, FakeSMTP, ManualClock, RealClock, ScenarioError, StartError
 from notnow.servers import by_protocol
 from notnow.servers.http import fake as fake_module
-from notnow.servers.http.stream import Stream
+from notnow.servers.http.connection import HTTPConnection
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -332,7 +332,7 @@ class TestOptions:
         asyncio.run(main())
 
     def test_an_error_of_ours_is_told(self, monkeypatch):
-        monkeypatch.setattr(Stream, "_carry_out", None)
+        monkeypatch.setattr(HTTPConnection, "_carry_out", None)
         fake = FakeHTTP(tls="none").start()
         with H2(fake) as client:
             client.request()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Self, assert_never
 
@@ -30,22 +29,21 @@ from notnow.engine.actions import (
     Wait,
     Watch,
 )
-from notnow.engine.events import Heard
+from notnow.engine.events import Asked, Heard
 from notnow.journal import Connection, Exchange
 from notnow.servers.base.connection import Over, Wire
 from notnow.servers.base.transport import Plain
 from notnow.servers.base.turns import Turn
 from notnow.servers.http import frames
+from notnow.servers.http.asgi import Call
 from notnow.servers.http.http2 import H2
 from notnow.servers.http.http11 import H11
 from notnow.servers.http.interfaces import Gone, HTTPProtocol, Work
-from notnow.servers.http.stream import Stream
+from notnow.servers.http.stream import Behave, Stream
 from notnow.servers.http.switch import Switch
 
 if TYPE_CHECKING:
     from notnow.servers.http.fake import FakeHTTP
-
-Behave = Callable[[Response | tuple[()] | None, float], Awaitable[None]]
 
 
 class HTTPConnection(Wire):
@@ -238,7 +236,32 @@ class HTTPConnection(Wire):
 
     # ---- requests --------------------------------------------------------------------------------
 
-    async def turned_away(self, stream: Stream) -> bool:
+    async def asked(self, stream: Stream) -> None:
+        """The head of a request is in: do what the engine says about it."""
+        if await self._turned_away(stream):
+            return
+        script = self.fake.feed(Asked(self.record.id, "request", stream.known, stream.number), "request")
+        if script is None:  # the connection has been given up meanwhile
+            stream.lost()
+        else:
+            await self._carry_out(script, stream)
+
+    async def _carry_out(self, script: Script, stream: Stream) -> None:
+        stream.lasts = script.proceeds
+        if isinstance(script.steps[0], Watch):  # at once: the bytes may be here before what is spawned begins
+            stream.watches[script.moment] = script.steps[0].bytes
+            script = script._replace(steps=script.steps[1:])
+        exchange, first = stream.exchange, script.steps[0] if len(script.steps) == 1 else None
+        if script.steps is BEHAVE:
+            exchange.phase = script.phase
+            stream.spawn(Call(stream).run)
+        elif isinstance(first, Respond) and not first.drip:
+            exchange.phase, exchange.rule, exchange.fault = script.phase, script.rule, script.fault
+            await stream.respond(first.response)
+        else:
+            stream.spawn(partial(self.perform, script, exchange, stream, Call(stream).run))
+
+    async def _turned_away(self, stream: Stream) -> bool:
         """True if a request is not for the engine: the connection has an answer for all, or takes no more."""
         exchange = stream.exchange
         if self.last is not None and stream.number > self.last:

@@ -5,28 +5,65 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from email.utils import formatdate
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hypercorn.protocol import events
 
 from notnow.bounds import BODY_WAITING
-from notnow.engine.actions import BEHAVE, Respond, Response, Script, Watch
-from notnow.engine.events import Answered, Asked, Ended, Heard, Reached
+from notnow.engine.actions import Response, Script
+from notnow.engine.events import Answered, Ended, Heard, Reached
 from notnow.http_words import NO_BODY, status_line
-from notnow.journal import Exchange, brief
+from notnow.journal import Connection, Exchange, brief
 from notnow.servers.base import tls
 from notnow.servers.base.connection import Over
-from notnow.servers.http.asgi import Call
 from notnow.servers.http.frames import CODES
 from notnow.servers.http.interfaces import Gone, Head, Headers, HTTPProtocol, Work, encoded, failures
 
 if TYPE_CHECKING:
-    from notnow.servers.http.connection import HTTPConnection
+    from notnow.servers.http.fake import FakeHTTP
 
 TOLD = ("retry-after", "alt-svc", "location")  # headers of an answer that the journal keeps
+
+
+Behave = Callable[[Response | tuple[()] | None, float], Awaitable[None]]
+
+
+class Carrier(Protocol):
+    """The connection of a stream, as the stream uses it."""
+
+    fake: FakeHTTP
+    record: Connection
+    exchange: Exchange  # the last one that was answered
+    names: tuple[str, ...]  # of the certificate that the connection has shown
+    live: dict[int, Stream]  # the requests under way
+    closing: bool  # no further request is wanted
+    alive: bool
+    over: bool
+    eof: bool
+    secure: bool
+
+    async def asked(self, stream: Stream) -> None:
+        """The head of a request is in: do what the engine says about it."""
+
+    async def perform(
+        self, script: Script, exchange: Exchange, stream: Stream | None = None, behave: Behave | None = None
+    ) -> None:
+        """Carry out a script. Raises Over where the connection has ended, and Gone where the stream has."""
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for seconds of scenario time. Raises Over if the connection ends meanwhile."""
+
+    def finish(self, how: str, exchange: Exchange) -> None:
+        """Close the connection."""
+
+    def ended_one(self) -> None:
+        """A request has ended: close, where it was the last and no further one is wanted."""
+
+    def spawn(self, work: Work) -> object:
+        """Begin a task of the connection."""
 
 
 class Stream:
@@ -38,7 +75,7 @@ class Stream:
     idle = False  # hypercorn asks
     hangs = False  # a stalled answer
 
-    def __init__(self, connection: HTTPConnection, protocol: HTTPProtocol, number: int) -> None:
+    def __init__(self, connection: Carrier, protocol: HTTPProtocol, number: int) -> None:
         self.connection, self.protocol, self.number = connection, protocol, number
         self.fake = connection.fake
         self.exchange: Exchange
@@ -54,7 +91,7 @@ class Stream:
         self._room = asyncio.Event()
         self._hash = hashlib.sha256()
         self._received = self._waiting = self._sent = 0
-        self._lasts = False  # the engine has let it in, and wants to hear of its end
+        self.lasts = False  # the engine has let it in, and wants to hear of its end
         self._length: int | None = None  # of the answer's body, where its head says so
         self._status: int | None = None  # the head of the answer is out
 
@@ -89,28 +126,7 @@ class Stream:
             self.facts["header.host"] = host  # it does not count (RFC 9113 §8.3.1), and is worth knowing
         connection.live[self.number] = self
         with self._while_wanted():
-            if await connection.turned_away(self):
-                return
-            script = self.fake.feed(Asked(connection.record.id, "request", self.known, self.number), "request")
-            if script is None:  # the connection has been given up meanwhile
-                self.lost()
-            else:
-                await self._carry_out(script)
-
-    async def _carry_out(self, script: Script) -> None:
-        self._lasts = script.proceeds
-        if isinstance(script.steps[0], Watch):  # at once: the bytes may be here before what is spawned begins
-            self.watches[script.moment] = script.steps[0].bytes
-            script = script._replace(steps=script.steps[1:])
-        first = script.steps[0] if len(script.steps) == 1 else None
-        if script.steps is BEHAVE:
-            self.exchange.phase = script.phase
-            self.spawn(Call(self).run)
-        elif isinstance(first, Respond) and not first.drip:
-            self.exchange.phase, self.exchange.rule, self.exchange.fault = script.phase, script.rule, script.fault
-            await self.respond(first.response)
-        else:
-            self.spawn(partial(self.connection.perform, script, self.exchange, self, Call(self).run))
+            await connection.asked(self)
 
     def spawn(self, work: Work) -> None:
         """Do something for this request until it is done, or nobody waits for it."""
@@ -363,7 +379,7 @@ class Stream:
             self.over = True
             self.chunks.clear()
             self.connection.live.pop(self.number, None)
-            if self._lasts:
+            if self.lasts:
                 self.fake.feed(Ended(self.connection.record.id, "request", self.number))
             self._room.set()
             self.news.set()
@@ -404,7 +420,7 @@ class Stream:
         raise Gone
 
 
-def known(head: Head, connection: HTTPConnection) -> dict[str, Any]:
+def known(head: Head, connection: Carrier) -> dict[str, Any]:
     """What rules may ask about a request; see `notnow.language.moments`."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in head.headers}
     host = hostname(head.authority)
@@ -423,7 +439,7 @@ def known(head: Head, connection: HTTPConnection) -> dict[str, Any]:
     }
 
 
-def misdirected(host: str, connection: HTTPConnection) -> tuple[str | bool, ...]:
+def misdirected(host: str, connection: Carrier) -> tuple[str | bool, ...]:
     """Why a request has come to the wrong connection (RFC 9110 §7.4): "sni", "certificate", and True for either or no SNI."""
     if not connection.secure:
         return ()
