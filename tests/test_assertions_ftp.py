@@ -516,7 +516,10 @@ def test_items_copies_and_refusals():
             raw.get("RETR small.txt")
             raw.get("LIST")
             raw.code("DELE b")
-        found = {item.name: (len(item.came), len(item.cut), item.left_cut) for item in attempts.items(fake.journal)}
+        found = {
+            item.name: (len(item.completed), len(item.interrupted), item.incomplete)
+            for item in attempts.items(fake.journal)
+        }
         assert found == {
             "the upload of /new.txt": (1, 1, False),
             "the upload of /b": (1, 0, False),

@@ -166,16 +166,16 @@ def stou(story: Story, whole: str = "", path: str = "/", cut: str | None = None)
 
 def test_a_stou_that_was_refused_is_settled_by_the_next_one(story: Story) -> None:
     stou(story)
-    assert [item.left_cut for item in items(story.journal)] == [True]
+    assert [item.incomplete for item in items(story.journal)] == [True]
     stou(story, "a" * 64, "/ftpd.1")
-    assert [(item.left_cut, len(item.came)) for item in items(story.journal)] == [(False, 1)]
+    assert [(item.incomplete, len(item.completed)) for item in items(story.journal)] == [(False, 1)]
 
 
 def test_a_stou_that_was_cut_is_settled_by_the_next_one(story: Story) -> None:
     stou(story, path="/ftpd.1", cut="fin")
-    assert [item.left_cut for item in items(story.journal)] == [True]
+    assert [item.incomplete for item in items(story.journal)] == [True]
     stou(story, "a" * 64, "/ftpd.2")
-    assert [(item.name, item.left_cut) for item in items(story.journal)] == [("the upload of STOU", False)]
+    assert [(item.name, item.incomplete) for item in items(story.journal)] == [("the upload of STOU", False)]
 
 
 def test_what_was_begun_and_closed_without_a_word_is_told_so(story: Story) -> None:

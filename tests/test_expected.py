@@ -95,4 +95,4 @@ def test_who_falls_back_need_not_go_on_trying() -> None:
 
 
 def test_every_key_has_words() -> None:
-    assert set(expected._WORDS) == set(Expect.model_fields)
+    assert set(expected._KEYS) == set(Expect.model_fields)

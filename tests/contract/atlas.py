@@ -259,8 +259,8 @@ def _copies(row: Row, fake: Fake, exchanges: Sequence[Exchange], folder: Path) -
         if there is None or not here.exists() or here.read_bytes() != there:
             return 0
     asked = [x for x in exchanges if row.protocol != "http" or (x.facts and x.facts["path"] == http_clients.PATH)]
-    items = [item for item in attempts.items(asked) if item.came]
-    return max((1 if item.repeatable or row.way == "get" else len(item.came) for item in items), default=0)
+    items = [item for item in attempts.items(asked) if item.completed]
+    return max((1 if item.repeatable or row.way == "get" else len(item.completed) for item in items), default=0)
 
 
 WORDS = {

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 from notnow.conduct import arguments
-from notnow.conduct.assertions import Assertions, fail, why_nothing
+from notnow.conduct.assertions import Assertions, require
+from notnow.conduct.expectations import HELD, unmet, why_nothing
+from notnow.conduct.finding import Finding
 from notnow.conduct.reading import attempts
 from notnow.errors import nearest
-from notnow.journal import Exchange
+from notnow.journal import Exchange, Journal
 from notnow.units import times as _often
 
 
-class Sent(Protocol):
-    """What SMTP said of a message."""
+class Envelope(Protocol):
+    """The envelope of a message, with its content."""
 
     @property
     def recipients(self) -> tuple[str, ...]: ...
@@ -27,12 +29,12 @@ class Mail(Protocol):
     """An accepted message."""
 
     @property
-    def envelope(self) -> Sent: ...
+    def envelope(self) -> Envelope: ...
     def __getitem__(self, name: str) -> object: ...
 
 
 class MessageAssertions(Assertions):
-    """What a fake that stores mail can say of its clients beyond the rest."""
+    """The assertions of a fake that stores mail."""
 
     @property
     def messages(self) -> Sequence[Mail]:
@@ -40,10 +42,10 @@ class MessageAssertions(Assertions):
         raise NotImplementedError
 
     def assert_delivered(self, times: int = 1, *, to: str | None = None, subject: str | None = None) -> None:
-        """`Assertions.assert_delivered`; of one message where `to` or `subject` names one.
+        """`Assertions.assert_delivered`; of the messages that `to` or `subject` select.
 
-        `to` is an envelope recipient, in whatever case, and `subject` the whole text of that header. Each message that
-        they fit was stored exactly `times` times, and there was one; what became of others does not matter.
+        `to` is an envelope recipient, in any case, and `subject` the whole text of that header. Each message that they
+        select was stored exactly `times` times, and there was at least one; other messages do not matter.
         """
         __tracebackhide__ = True
         arguments.whole("times", times)
@@ -53,32 +55,27 @@ class MessageAssertions(Assertions):
         elif times == 0:
             self.assert_not_delivered(to=to, subject=subject)
         else:
-            _delivered(self, times, to, subject)
+            require(_delivered(self.journal, self.messages, times, to, subject), self.journal)
 
     def assert_not_delivered(self, *, to: str | None = None, subject: str | None = None) -> None:
-        """No message was stored; none that `to` and `subject` fit, where they are given.
+        """No message was stored, or none that `to` and `subject` select.
 
-        It holds, too, where no client came: with `wait_for` a test makes sure that one did.
+        It passes, too, if no client came: use `wait_for` to make sure that one did.
         """
         __tracebackhide__ = True
         _check(to, subject)
         if to is None and subject is None:
             super().assert_not_delivered()
-        elif found := _fitting(self.messages, to, subject):
-            seen = f"{_often(len(found))} such a message was stored"
-            fail(self.journal, f"no {_named(to, subject)} to be delivered", seen, _stored(self, found))
+        else:
+            require(_not_delivered(self.journal, self.messages, to, subject), self.journal)
 
 
 def one(fake: MessageAssertions, to: str | None, subject: str | None) -> Mail:
-    """The one message that fits. Raises AssertionError where there is none, or more than one."""
+    """The one message that fits. Raises AssertionError if there is none, or more than one."""
     __tracebackhide__ = True
     _check(to, subject)
     found = _fitting(fake.messages, to, subject)
-    expected = f"one {_named(to, subject)}"
-    if not found:
-        _fail_for_none(fake, expected, to, subject)
-    if len(found) > 1:
-        fail(fake.journal, expected, f"there are {len(found)}; `messages` has them all", _stored(fake, found))
+    require(_only_one(fake.journal, fake.messages, found, to, subject), fake.journal)
     return found[0]
 
 
@@ -106,38 +103,53 @@ def _named(to: str | None, subject: str | None) -> str:
     )
 
 
-def _delivered(fake: MessageAssertions, times: int, to: str | None, subject: str | None) -> None:
-    __tracebackhide__ = True
-    found = _fitting(fake.messages, to, subject)
-    expected = f"every {_named(to, subject)} to be delivered {_often(times)}"
+def _only_one(
+    journal: Journal, messages: Sequence[Mail], found: Sequence[Mail], to: str | None, subject: str | None
+) -> Finding:
+    expected = f"one {_named(to, subject)}"
     if not found:
-        _fail_for_none(fake, expected, to, subject)
+        return _none(journal, messages, expected, to, subject)
+    if len(found) > 1:
+        return unmet(expected, f"there are {len(found)}; `messages` has them all", _stored(journal, found))
+    return HELD
+
+
+def _not_delivered(journal: Journal, messages: Sequence[Mail], to: str | None, subject: str | None) -> Finding:
+    found = _fitting(messages, to, subject)
+    if not found:
+        return HELD
+    seen = f"{_often(len(found))} such a message was stored"
+    return unmet(f"no {_named(to, subject)} to be delivered", seen, _stored(journal, found))
+
+
+def _delivered(journal: Journal, messages: Sequence[Mail], times: int, to: str | None, subject: str | None) -> Finding:
+    expected = f"every {_named(to, subject)} to be delivered {_often(times)}"
+    found = _fitting(messages, to, subject)
+    if not found:
+        return _none(journal, messages, expected, to, subject)
     copies: dict[str, list[Mail]] = {}
     for message in found:
         copies.setdefault(str(message["Message-ID"] or _hash(message)), []).append(message)
     for name, same in copies.items():
         if len(same) != times:
-            fail(fake.journal, expected, f"{name} was stored {_often(len(same))}", _stored(fake, same))
+            return unmet(expected, f"{name} was stored {_often(len(same))}", _stored(journal, same))
+    return HELD
 
 
-def _fail_for_none(fake: MessageAssertions, expected: str, to: str | None, subject: str | None) -> NoReturn:
-    __tracebackhide__ = True
-    refused = attempts.refusals(fake.journal.exchanges)
-    about = [x for x in refused if to is not None and to.lower() in x.request.lower()] or refused
-    if not fake.messages:
-        fail(fake.journal, expected, f"none was delivered: {why_nothing(fake.journal.exchanges, about)}", about[-1:])
-    named = bool(about) and to is not None and to.lower() in about[-1].request.lower()
-    told = f", and {to} was refused with {about[-1].told!r}" if named else ""
-    fail(
-        fake.journal,
-        expected,
-        f"there was none{_nearest(fake.messages, to, subject)}{told}",
-        about[-1:] if named else (),
-    )
+def _none(journal: Journal, messages: Sequence[Mail], expected: str, to: str | None, subject: str | None) -> Finding:
+    """No message fits; a refusal of this recipient says why, or else any refusal."""
+    refused = attempts.refusals(journal.exchanges)
+    named = [x for x in refused if to is not None and to.lower() in x.request.lower()]
+    about = named or refused
+    if not messages:
+        seen = f"none was delivered: {why_nothing(journal.protocol, journal.exchanges, about)}"
+        return unmet(expected, seen, about[-1:])
+    told = f", and {to} was refused with {named[-1].told!r}" if named else ""
+    return unmet(expected, f"there was none{_nearest(messages, to, subject)}{told}", named[-1:])
 
 
 def _nearest(messages: Sequence[Mail], to: str | None, subject: str | None) -> str:
-    """What there is in place of it."""
+    """The messages that there are instead, those first that come nearest."""
     parts = []
     if to is not None and not _fitting(messages, to, None):
         there = list(dict.fromkeys(one for message in messages for one in message.envelope.recipients))
@@ -158,7 +170,7 @@ def _hash(message: Mail) -> str:
     return hashlib.sha256(message.envelope.content).hexdigest()
 
 
-def _stored(fake: MessageAssertions, messages: Sequence[Mail]) -> list[Exchange]:
+def _stored(journal: Journal, messages: Sequence[Mail]) -> list[Exchange]:
     """The exchanges that stored these messages."""
     hashes = set(map(_hash, messages))
-    return [x for x in fake.journal.exchanges if x.facts and x.facts.get("stored") and x.facts.get("sha256") in hashes]
+    return [x for x in journal.exchanges if x.facts and x.facts.get("stored") and x.facts.get("sha256") in hashes]

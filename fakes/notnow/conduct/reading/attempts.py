@@ -95,29 +95,29 @@ def asked_wait(refusal: Exchange) -> tuple[float, float] | None:
 class Item:
     """Something that a client was to get through: a message, an upload, a download.
 
-    `came` are the exchanges with which it came through whole, `cut` those with which it did not, in order.
-    `repeatable`: to have it come through again does no harm (RFC 9110 §9.2.2).
+    `completed` are the exchanges in which it came through whole, `interrupted` those in which it did not, in order.
+    `repeatable`: it may come through again without harm (RFC 9110 §9.2.2).
     """
 
     name: str
     repeatable: bool = False
-    came: list[Exchange] = field(default_factory=list)
-    cut: list[Exchange] = field(default_factory=list)
+    completed: list[Exchange] = field(default_factory=list)
+    interrupted: list[Exchange] = field(default_factory=list)
 
     @property
     def copies(self) -> list[list[Exchange]]:
-        """What came through, copies together: what is sent again with another content is no copy."""
+        """What came through, in groups of the same content."""
         same: dict[object, list[Exchange]] = {}
-        for exchange in () if self.repeatable else self.came:
+        for exchange in () if self.repeatable else self.completed:
             facts = exchange.facts or {}
             content = facts.get("sha256") if "direction" in facts else facts.get("body_sha256")
             same.setdefault(content, []).append(exchange)
         return list(same.values())
 
     @property
-    def left_cut(self) -> bool:
-        """True if the last that was seen of it did not come through whole."""
-        return bool(self.cut) and (not self.came or self.cut[-1].index > self.came[-1].index)
+    def incomplete(self) -> bool:
+        """True if its last transfer, or request, did not come through whole."""
+        return bool(self.interrupted) and (not self.completed or self.interrupted[-1].index > self.completed[-1].index)
 
 
 def items(exchanges: Iterable[Exchange]) -> list[Item]:
@@ -143,7 +143,7 @@ def items(exchanges: Iterable[Exchange]) -> list[Item]:
         else:
             continue
         item = found.setdefault((kind, name), Item(_CALLED.get(kind, "{}").format(name), repeatable))
-        (item.came if whole else item.cut).append(exchange)
+        (item.completed if whole else item.interrupted).append(exchange)
     wanted = {key: item for key, item in found.items() if key[0] != "listing"}
     return list((wanted or found).values())
 

@@ -1,0 +1,363 @@
+"""What can be expected of a client. Each expectation reads exchanges of a journal and returns a Finding.
+
+`notnow.conduct.assertions` raises from them, and `notnow.conduct.expected` judges the `[expect]` of a scenario by them.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from notnow.conduct.finding import Evidence, Finding, held
+from notnow.conduct.reading import attempts, backoff
+from notnow.conduct.reading.attempts import TOLERANCE, Item, Retry
+from notnow.hosts import is_address
+from notnow.journal import Connection, Exchange, Journal
+from notnow.units import seconds, show
+from notnow.units import times as _often
+
+Bound = float | str | tuple[float | str, float | str]  # at least so many seconds, or a range
+
+HELD = held()
+
+_NOUNS = {"smtp": "message", "ftp": "file", "http": "request"}
+_UNFINISHED = {"smtp": "message", "ftp": "transfer", "http": "request"}
+
+
+def unmet(expected: str, seen: str, evidence: Iterable[Evidence] = ()) -> Finding:
+    """The client did not do what was expected. Where it did nothing at all, there is no evidence."""
+    return Finding("broken", seen, tuple(evidence), expected)
+
+
+def first_unmet(findings: Iterable[Finding]) -> Finding:
+    """The first of these that was not held; held if all were."""
+    return next((finding for finding in findings if finding.outcome != "held"), HELD)
+
+
+# ---- delivery ------------------------------------------------------------------------------------
+
+
+def delivered(protocol: str, exchanges: Sequence[Exchange], times: int) -> Finding:
+    """Every message, file or request came through exactly `times` times, and there was at least one."""
+    expected = f"every {_NOUNS[protocol]} to be delivered {_often(times)}"
+    items = attempts.items(exchanges)
+    if not any(item.completed for item in items):
+        refused = attempts.refusals(exchanges)
+        interrupted = items[0].interrupted[-1:] if items and not refused else []
+        seen = f"none was delivered: {why_nothing(protocol, exchanges, refused)}"
+        return unmet(expected, seen, refused[-1:] or interrupted)
+    return first_unmet(_item_delivered(item, times, expected) for item in items)
+
+
+def _item_delivered(item: Item, times: int, expected: str) -> Finding:
+    if item.incomplete:
+        seen = f"{item.name} was never completed: {_how_interrupted(item.interrupted[-1])}"
+        return unmet(expected, seen, item.interrupted[-1:])
+    for same in item.copies:
+        if len(same) != times:
+            return unmet(expected, f"{item.name} {_fate(same[0])} {_often(len(same))}", same)
+    return HELD
+
+
+def not_delivered(protocol: str, exchanges: Sequence[Exchange]) -> Finding:
+    """No message was stored, no file came through whole, no request got a good answer."""
+    found = [item for item in attempts.items(exchanges) if item.completed]
+    if not found:
+        return HELD
+    others = f", and {len(found) - 1} more came through" if len(found) > 1 else ""
+    seen = f"{found[0].name} {_fate(found[0].completed[0])}{others}"
+    return unmet(f"no {_NOUNS[protocol]} to be delivered", seen, [x for item in found for x in item.completed])
+
+
+def no_duplicates(protocol: str, exchanges: Sequence[Exchange]) -> Finding:
+    """The server took nothing twice."""
+    expected = f"nothing to be {'carried out' if protocol == 'http' else 'stored'} twice"
+    for name, same in attempts.copies(exchanges).items():
+        if len(same) > 1:
+            return unmet(expected, f"{name} {_fate(same[0])} {_often(len(same))}", same)
+    return HELD
+
+
+def no_partial_files(exchanges: Iterable[Exchange], pieces: Mapping[str, int]) -> Finding:
+    """No interrupted upload left a piece of a file; `pieces` are the names of such files and their sizes in bytes."""
+    for name, size in pieces.items():
+        seen = f"only {size} bytes of {name} have come"
+        return unmet("every file to be whole", seen, uploads(exchanges, name)[-1:])
+    return HELD
+
+
+def uploads(exchanges: Iterable[Exchange], name: str) -> list[Exchange]:
+    """The uploads of a file, in order."""
+    path = path_of(name)
+    facts = [(x, x.facts or {}) for x in exchanges]
+    return [x for x, known in facts if known.get("direction") == "upload" and known["path"] == path]
+
+
+def path_of(name: str) -> str:
+    """The absolute path of a file, as the journal has it."""
+    return "/" + posixpath.normpath("/" + name).lstrip("/")
+
+
+def why_nothing(protocol: str, exchanges: Sequence[Exchange], refused: Sequence[Exchange]) -> str:
+    """Why nothing came through, for a Finding; `refused` are the refusals that it tells of."""
+    if not exchanges:
+        return "nobody connected"
+    if not refused:
+        return f"the client never came to the end of a {_UNFINISHED[protocol]}"
+    last, count = refused[-1], len(attempts.retries(exchanges))
+    told = f"it {_got(last)} at {last.moment}"
+    if any(x.index > last.index and x.moment in attempts.ATTEMPTS for x in exchanges):
+        return f"the client came back and got no {_UNFINISHED[protocol]} through; the last time that it was refused, {told}"
+    if count:
+        return f"the client came back {_often(count)} and was refused again: the last time {told}"
+    return f"the client {_got(last)} at {last.moment} and did not come back"
+
+
+def _fate(exchange: Exchange) -> str:
+    facts = exchange.facts or {}
+    if "method" in facts:
+        return "was carried out"
+    return "was stored" if facts.get("stored") else "was made"
+
+
+def _how_interrupted(exchange: Exchange) -> str:
+    facts = exchange.facts or {}
+    if facts.get("bytes"):
+        return f"it was cut after {facts['bytes']} bytes"
+    return f"the client {_got(exchange)}" if exchange.refused else "it never began"
+
+
+def _got(exchange: Exchange) -> str:
+    """The reply that the client was told, or what it got in place of one."""
+    return f"was told {exchange.told!r}" if exchange.told in exchange.lines else f"got {exchange.told}"
+
+
+# ---- coming back ---------------------------------------------------------------------------------
+
+
+def retried(
+    exchanges: Sequence[Exchange],
+    times: int | tuple[int, int] | None = None,
+    within: float | str | None = None,
+    first_delay: Bound | None = None,
+    shape: str | None = None,
+) -> Finding:
+    """The client tried again after a refusal: so often, so soon, and with such a back-off."""
+    refused = attempts.refusals(exchanges)
+    if not refused:
+        seen = f"{_nothing_refused(exchanges)}: there was nothing to retry"
+        return unmet("the client to try again after a refusal", seen)
+    found = attempts.retries(exchanges)
+    least, most = times if isinstance(times, tuple) else (1 if times is None else times, None)
+    return first_unmet(
+        (
+            HELD if within is None else _soon(found, refused[0], least, seconds(within)),
+            _often_enough(found, refused[-1], least, most),
+            HELD if first_delay is None else _first_delay(found, first_delay),
+            HELD if shape is None else _backoff(found, shape),
+        )
+    )
+
+
+def _soon(found: Sequence[Retry], refusal: Exchange, least: int, within: float) -> Finding:
+    start = _answered_at(refusal)
+    soon = [retry for retry in found if retry.attempt.at - start <= within + TOLERANCE]
+    if len(soon) >= least:
+        return HELD
+    expected = f"the client to try again {_often(least)} within {show(within)} of the first refusal"
+    return unmet(expected, _how_often(soon), [refusal])
+
+
+def _often_enough(found: Sequence[Retry], refusal: Exchange, least: int, most: int | None) -> Finding:
+    if least <= len(found) and (most is None or len(found) <= most):
+        return HELD
+    how = (
+        f"at least {_often(least)}" if most is None else _often(least) if least == most else f"{least} to {most} times"
+    )
+    evidence = [retry.attempt for retry in found] or [refusal]
+    return unmet(f"the client to try again {how}", _how_often(found), evidence)
+
+
+def _first_delay(found: Sequence[Retry], bound: Bound) -> Finding:
+    least, most = (seconds(bound[0]), seconds(bound[1])) if isinstance(bound, tuple) else (seconds(bound), None)
+    if not found:
+        return unmet("a first delay", "it never tried again")
+    delay = found[0].delay
+    if delay >= least - TOLERANCE and (most is None or delay <= most + TOLERANCE):
+        return HELD
+    what = f"at least {show(least)}" if most is None else f"{show(least)} to {show(most)}"
+    return unmet(f"a first delay of {what}", f"it was {show(delay)}", [found[0].refusal, found[0].attempt])
+
+
+def _backoff(found: Sequence[Retry], wanted: str) -> Finding:
+    gaps = [retry.delay for retry in found]
+    seen = backoff.shape(gaps)
+    if seen == wanted:
+        return HELD
+    listed = ", ".join(show(gap) for gap in gaps)
+    expected = f"{'an' if wanted[0] in 'aeiou' else 'a'} {wanted} back-off"
+    if seen is None:
+        few = f"{len(gaps)} gap{'s' if len(gaps) > 1 else ''} ({listed})" if gaps else "no gap"
+        return unmet(expected, f"{few} cannot tell: it takes {backoff.ENOUGH}")
+    return unmet(expected, f"the gaps were {listed}: {seen}", [retry.attempt for retry in found])
+
+
+def new_connection_after(exchanges: Sequence[Exchange], code: int) -> Finding:
+    """After each refusal with this code that the client came back from, it did so on another connection."""
+    expected = f"the client to come back on another connection after a {code}"
+    told = [x for x in attempts.refusals(exchanges) if code in x.codes]
+    if not told:
+        return unmet(expected, f"it was never told {code}" if exchanges else "nobody connected")
+    found = [retry for retry in attempts.retries(exchanges) if code in retry.refusal.codes]
+    if not found:
+        return unmet(expected, "it never tried again", told[-1:])
+    for retry in found:
+        connection = retry.attempt.connection
+        if connection is retry.refusal.connection:
+            seen = f"it tried again on the same one, #{connection.number}"
+            return unmet(expected, seen, [retry.refusal, retry.attempt])
+    return HELD
+
+
+def fell_back(journal: Journal, other: Journal, within: float | str | None = None) -> Finding:
+    """After a refusal by one server the client turned to the other; their journals share a clock."""
+    expected = f"the client to fall back from {journal.server} to {other.server}"
+    refused = attempts.refusals(journal.exchanges)
+    if not refused:
+        seen = f"{journal.server} refused nothing" if journal.exchanges else f"nobody connected to {journal.server}"
+        return unmet(expected, seen)
+    first = refused[0]
+    turned = next((c for c in other.connections if c.index > first.index), None)
+    if turned is None:
+        early = other.connections[:1]
+        seen = f"it had been at {other.server} before, and not since" if early else f"it never came to {other.server}"
+        return unmet(expected, seen, [first, *early])
+    took = turned.opened_at - _answered_at(first)
+    if within is None or took <= seconds(within) + TOLERANCE:
+        return HELD
+    return unmet(f"{expected} within {show(seconds(within))}", f"that took {show(took)}", [first, turned])
+
+
+def gave_up(exchanges: Sequence[Exchange], after: float | str) -> Finding:
+    """The client tried until so long after its first refusal, and then no more."""
+    expected, limit = f"the client to try for {show(seconds(after))} and then give up", seconds(after)
+    refused = attempts.refusals(exchanges)
+    if not refused:
+        return unmet(expected, _nothing_refused(exchanges))
+    tries = [retry.attempt for retry in attempts.retries(exchanges)]
+    start = _answered_at(refused[0])
+    times = [0.0, *(x.at - start for x in tries)]
+    # A sender that checks the age after a failed try gives up with the first try at or past the limit.
+    late = [x for at, x in zip(times, tries, strict=False) if at >= limit]
+    if late:
+        return unmet(expected, f"it still tried after {show(times[-1])}", late)
+    # The last try may come before the limit by a whole interval: as much as lay between the last two.
+    gap = times[-1] - times[-2] if len(times) > 1 else 0.0
+    if times[-1] + gap < limit - TOLERANCE:
+        return unmet(expected, f"the last that was seen of it was after {show(times[-1])}", tries[-1:] or refused[-1:])
+    return HELD
+
+
+def never_exceeded(connections: Collection[Connection], most: int) -> Finding:
+    """The client never had more than `most` connections at a time; refused ones count too."""
+    seen, culprit = attempts.peak(connections)
+    if seen <= most or culprit is None:
+        return HELD
+    return unmet(f"at most {most} connections at a time", f"there were {seen}", [culprit])
+
+
+def _answered_at(refusal: Exchange) -> float:
+    return refusal.at if refusal.answered_at is None else refusal.answered_at
+
+
+def _nothing_refused(exchanges: Sequence[Exchange]) -> str:
+    return "nothing was refused" if exchanges else "nobody connected, so nothing was refused"
+
+
+def _how_often(found: Sequence[Retry]) -> str:
+    return f"it tried again {_often(len(found))}" if found else "it never tried again"
+
+
+# ---- requests ------------------------------------------------------------------------------------
+
+
+def sni_matches_authority(exchanges: Iterable[Exchange]) -> Finding:
+    """Each request over TLS came on a connection whose SNI is the request's host."""
+    expected = "every request on a connection that was made for its host"
+    secure = [(x, x.connection.tls) for x in _requests(exchanges) if x.connection.tls is not None]
+    if not secure:
+        return unmet(expected, "no request came in TLS")
+    for request, tls in secure:
+        host, sni = str(_fact(request, "host")), tls.sni
+        if sni is None and not is_address(host):  # RFC 6066 §3: an SNI names no address
+            return unmet(expected, f"one for {host} came on a connection without an SNI", [request])
+        if sni is not None and sni.lower() != host:
+            return unmet(expected, f"one for {host} came on a connection with the SNI {sni}", [request])
+    return HELD
+
+
+def not_coalesced(exchanges: Iterable[Exchange]) -> Finding:
+    """No connection carried requests for more than one host (RFC 9113 §9.1.1)."""
+    hosts: dict[Connection, str] = {}
+    for request in _requests(exchanges):
+        host = str(_fact(request, "host"))
+        first = hosts.setdefault(request.connection, host)
+        if host != first:
+            seen = f"#{request.connection.number} carried requests for {first} and for {host}"
+            return unmet("a connection for each host", seen, [request])
+    return HELD
+
+
+def retry_after_honoured(exchanges: Sequence[Exchange]) -> Finding:
+    """Requests refused with a Retry-After came back, and no sooner than that (RFC 9110 §10.2.3)."""
+    expected = "the client to come back when Retry-After has said"
+    told = [x for x in attempts.refusals(exchanges) if attempts.asked_wait(x) is not None]
+    if not told:
+        return unmet(expected, "nothing was refused with a Retry-After")
+    asked = [(retry, attempts.asked_wait(retry.refusal)) for retry in attempts.retries(exchanges)]
+    found = [(retry, wait) for retry, wait in asked if wait is not None]
+    if not found:
+        return unmet(expected, "it never came back", told[-1:])
+    for retry, (wait, tolerance) in found:
+        if retry.delay < wait - tolerance:
+            said = _fact(retry.refusal, "retry-after")
+            seen = f"it was told to wait {show(wait)} (Retry-After: {said}), and waited {show(retry.delay)}"
+            return unmet(expected, seen, [retry.refusal, retry.attempt])
+    return HELD
+
+
+def body_replayed(exchanges: Sequence[Exchange]) -> Finding:
+    """Each request with a body that came back had the same body again, all of it."""
+    found = [retry for retry in attempts.retries(exchanges) if _has_body(retry)]
+    if not found:
+        seen = "no request with a body came back"
+        return unmet(_BODY_EXPECTED, seen, attempts.refusals(exchanges)[-1:])
+    return first_unmet(map(_same_body, found))
+
+
+_BODY_EXPECTED = "each request that came back to have its whole body again"
+
+
+def _has_body(retry: Retry) -> bool:
+    """A client that is refused early may not yet have sent any of the body, so either try tells of it."""
+    return bool(_fact(retry.refusal, "body_bytes") or _fact(retry.attempt, "body_bytes"))
+
+
+def _same_body(retry: Retry) -> Finding:
+    before, after = _fact(retry.refusal, "body_sha256"), _fact(retry.attempt, "body_sha256")
+    size, evidence = _fact(retry.attempt, "body_bytes"), [retry.refusal, retry.attempt]
+    if after is None:
+        seen = f"only {size} bytes of it have come" if size else "it came without a body"
+        return unmet(_BODY_EXPECTED, seen, evidence)
+    if before not in (None, after):
+        seen = f"the body was another: {_fact(retry.refusal, 'body_bytes')} bytes before, {size} after"
+        return unmet(_BODY_EXPECTED, seen, evidence)
+    return HELD
+
+
+def _requests(exchanges: Iterable[Exchange]) -> list[Exchange]:
+    return [x for x in exchanges if x.facts and "method" in x.facts]
+
+
+def _fact(exchange: Exchange, name: str) -> object:
+    return (exchange.facts or {}).get(name)
