@@ -9,9 +9,12 @@ import pytest
 from notnow import FakeFTP
 from notnow.errors import Problem, ScenarioError
 from notnow.language.advice import ONLY, SYNONYMS
-from notnow.language.grammar import DATA_ENDINGS, FAULT_KEYS, PER, SHAPES, SINCE, TABLES, TLS_MODES, Expect, Server
+from notnow.language.expect import SHAPES, Expect
+from notnow.language.faults import DATA_ENDINGS, FAULT_KEYS
+from notnow.language.grammar import PER, SINCE, TABLES
 from notnow.language.loading import loads
 from notnow.language.moments import MOMENTS, PROTOCOLS
+from notnow.language.server import TLS_MODES, Server
 from playbook import document, phase, rule
 
 OF_A_MOMENT = {"smtp": "mail", "ftp": "retr", "http": "request"}

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from notnow.engine import events
 from notnow.engine.engine import Engine
 from notnow.errors import Problem, ScenarioError
-from notnow.language.grammar import DATA_ENDINGS, PER, SINCE
+from notnow.language.faults import DATA_ENDINGS
+from notnow.language.grammar import PER, SINCE
 from notnow.language.loading import loads
 from notnow.language.moments import MOMENTS, PROTOCOLS, facts_at
 from notnow.units import SIZE_HELP

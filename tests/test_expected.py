@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from notnow import FakeSMTP, ManualClock
 from notnow.conduct import expected
-from notnow.language.grammar import Expect
+from notnow.language.expect import Expect
 from notnow.language.loading import loads
 from notnow.language.scenario import Scenario
 from smtp_client import MESSAGE, Raw

@@ -13,9 +13,10 @@ from jsonschema import Draft202012Validator
 
 import notnow
 from notnow.errors import ScenarioError
-from notnow.language import catalogue, grammar
+from notnow.language import catalogue
 from notnow.language.loading import load, loads
 from notnow.language.scenario import Scenario
+from notnow.language.schema import json_schema
 
 HEAD = 'protocol = "smtp"\n[[phase]]\nname = "one"\n'  # three lines
 
@@ -208,8 +209,8 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def schema() -> Draft202012Validator:
-    Draft202012Validator.check_schema(grammar.json_schema())
-    return Draft202012Validator(grammar.json_schema())
+    Draft202012Validator.check_schema(json_schema())
+    return Draft202012Validator(json_schema())
 
 
 @pytest.mark.parametrize("name", catalogue.names())

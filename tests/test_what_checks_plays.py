@@ -18,11 +18,13 @@ from notnow import FakeFTP, FakeHTTP, FakeSMTP, RealClock
 from notnow.errors import ScenarioError
 from notnow.language import limits
 from notnow.language.facts import FACTS
-from notnow.language.grammar import ALERTS, DATA_ENDINGS, H2_CODES, TLS_MODES, json_schema
+from notnow.language.faults import ALERTS, DATA_ENDINGS, H2_CODES
 from notnow.language.limits import tree_faults
 from notnow.language.loading import loads
 from notnow.language.moments import MOMENTS, PROTOCOLS
 from notnow.language.scenario import Scenario
+from notnow.language.schema import json_schema
+from notnow.language.server import TLS_MODES
 from notnow.servers.base.tls import Shown, context
 from notnow.servers.ftp.files import Files
 from playbook import document, phase, rule

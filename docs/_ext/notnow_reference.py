@@ -1,6 +1,6 @@
 """A Sphinx extension that writes the reference pages from the code, so that they cannot fall behind it.
 
-At the start of each build it fills `docs/generated/`: the keys of a scenario file from `notnow.language.grammar`, the
+At the start of each build it fills `docs/generated/`: the keys of a scenario file from the models of `notnow.language.grammar`, the
 moments from `notnow.language.moments`, a page for each entry of the catalogue from its TOML, and the help of each
 command. A page whose text has not changed keeps its time stamp, so that only what changed is read again.
 """
@@ -20,10 +20,14 @@ from notnow import units
 from notnow.bounds import BOUNDS
 from notnow.cli import COMMANDS, _words, group
 from notnow.engine.actions import status_line
-from notnow.language import catalogue, grammar
+from notnow.language import catalogue
+from notnow.language.expect import Delivered, Exceeded, Retried
 from notnow.language.facts import FACTS
+from notnow.language.faults import ALERTS, Fault
+from notnow.language.grammar import TABLES, Rule
 from notnow.language.moments import CONNECTION_FACTS, MOMENTS, facts_at
 from notnow.language.scenario import Scenario
+from notnow.language.values import Table
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -92,9 +96,9 @@ def holds(schema: Mapping[str, Any]) -> str:
     return _EXAMPLES.get(schema.get("pattern", ""), _WORDS.get(schema.get("type", ""), "any value"))
 
 
-def _keys(model: type[grammar.Table]) -> Iterator[tuple[str, ...]]:
+def _keys(model: type[Table]) -> Iterator[tuple[str, ...]]:
     properties = model.model_json_schema()["properties"]
-    inherited = grammar.Fault.model_fields if model is grammar.Rule else {}
+    inherited = Fault.model_fields if model is Rule else {}
     for name, info in model.model_fields.items():
         if name not in inherited:
             default = "required" if info.is_required() else _default(properties[name].get("default"))
@@ -107,18 +111,18 @@ def _default(value: object) -> str:
 
 def scenario_keys() -> str:
     """Every table of a scenario file with its keys."""
-    parts = []
+    parts, models = [], {model.__name__: model for model in TABLES}
     for name in ORDER:
-        model = getattr(grammar, name)
+        model = models[name]
         parts.append(f"(keys-{name.lower()})=\n### {HEADERS[name]}\n\n{model.__doc__ or ''}")
-        if model is grammar.Rule:
+        if model is Rule:
             parts.append(
                 "Its fault is either one with a name (`fault`) or any key of [a fault](#keys-fault) in the rule itself."
             )
         parts.append(table("key", "holds", "default", "meaning", rows=_keys(model)))
-        if model is grammar.Fault:
-            parts.append(f"The alerts: {', '.join(map(code, grammar.ALERTS))}.")
-    for model in (grammar.Delivered, grammar.Retried, grammar.Exceeded):
+        if model is Fault:
+            parts.append(f"The alerts: {', '.join(map(code, ALERTS))}.")
+    for model in (Delivered, Retried, Exceeded):
         parts.append(f"#### {HEADERS[model.__name__]}\n\n{model.__doc__}")
         parts.append(table("key", "holds", "default", "meaning", rows=_keys(model)))
     return "\n\n".join(parts) + "\n"

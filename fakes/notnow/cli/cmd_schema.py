@@ -17,6 +17,6 @@ def command() -> None:
     and on the first line of a scenario of yours:
       #:schema ./scenario.schema.json
     """
-    from notnow.language.grammar import json_schema
+    from notnow.language.schema import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2, ensure_ascii=False))

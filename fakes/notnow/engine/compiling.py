@@ -15,7 +15,8 @@ from notnow.engine.matching import Facts, Test, filter_fact, rejects, tests
 from notnow.engine.steps import Live, fill, is_deferred, steps_of, takes_effect, texts
 from notnow.engine.store import Candidate
 from notnow.language import knobs
-from notnow.language.grammar import FAULT_KEYS, Rule
+from notnow.language.faults import FAULT_KEYS
+from notnow.language.grammar import Rule
 from notnow.language.moments import LATER, MOMENTS, Moment, covering
 from notnow.language.scenario import Phase, Scenario
 

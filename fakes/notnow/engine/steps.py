@@ -22,8 +22,10 @@ from notnow.engine.actions import (
     Wait,
 )
 from notnow.language import knobs
-from notnow.language.grammar import GOES_ON, Rule, preliminary
+from notnow.language.faults import GOES_ON
+from notnow.language.grammar import Rule
 from notnow.language.moments import Moment
+from notnow.language.replies import preliminary
 
 Live = Callable[[str], str]
 ABORTED = ("426 Connection closed; transfer aborted.",)  # RFC 959 §4.2.1

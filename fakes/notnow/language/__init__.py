@@ -1,1 +1,1 @@
-"""What may be written: moments, the grammar, knobs, and the checks of a scenario file."""
+"""What may be written: from the TOML of a scenario file to a checked `Scenario`."""

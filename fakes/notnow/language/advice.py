@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from notnow.errors import Problem, nearest, shown
 from notnow.errors import unknown as _unknown
-from notnow.language import grammar
-from notnow.language.grammar import FAULT_KEYS, GOES_ON, PER, SINCE, TLS_MODES
+from notnow.language.expect import Delivered, Exceeded, Expect, Retried
+from notnow.language.faults import FAULT_KEYS, GOES_ON, Farewell, Fault
+from notnow.language.grammar import PER, SINCE, Document, Phase, Rule
 from notnow.language.moments import MOMENTS, facts_at
+from notnow.language.server import TLS_MODES, Certificate, Limits, Server
 from notnow.language.toml_lines import Path
+from notnow.language.values import Table
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -190,40 +193,40 @@ def _keys(path: Path, raw: Mapping[str, Any]) -> list[str]:
         key
         for key in keys
         if protocol in only.get(key, (protocol,))
-        and (key in faults or key not in FAULT_KEYS or not issubclass(table, grammar.Fault))
+        and (key in faults or key not in FAULT_KEYS or not issubclass(table, Fault))
         and (key != "since" or not on or "idle" in on)
     ]
 
 
-def table_at(path: Path) -> type[grammar.Table]:
+def table_at(path: Path) -> type[Table]:
     """The model of the table at a path: `("phase", 0, "rule", 1)` is a Rule."""
     match path:
         case ("phase", _):
-            return grammar.Phase
+            return Phase
         case ("phase", _, "rule", _):
-            return grammar.Rule
+            return Rule
         case ("fault", _):
-            return grammar.Fault
+            return Fault
         case (*_, "goaway"):
-            return grammar.Farewell
+            return Farewell
         case ("certificate", _):
-            return grammar.Certificate
+            return Certificate
         case ("server",):
-            return grammar.Server
+            return Server
         case ("server", "limits"):
-            return grammar.Limits
+            return Limits
         case ("expect",):
-            return grammar.Expect
+            return Expect
         case ("expect", name):
-            return _EXPECTED.get(str(name), grammar.Expect)
+            return _EXPECTED.get(str(name), Expect)
         case _:
-            return grammar.Document
+            return Document
 
 
-_EXPECTED: dict[str, type[grammar.Table]] = {
-    "delivered": grammar.Delivered,
-    "retried": grammar.Retried,
-    "never_exceeded": grammar.Exceeded,
+_EXPECTED: dict[str, type[Table]] = {
+    "delivered": Delivered,
+    "retried": Retried,
+    "never_exceeded": Exceeded,
 }
 
 

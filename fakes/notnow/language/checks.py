@@ -11,20 +11,12 @@ from typing import Any
 from notnow.errors import Problem, shown
 from notnow.language import facts, knobs
 from notnow.language.advice import ONLY, is_counted, meant, unknown
-from notnow.language.grammar import (
-    FAULT_KEYS,
-    GOES_ON,
-    HEADER_NAME,
-    PER,
-    REPLY_LINE,
-    SINCE,
-    TLS_MODES,
-    Document,
-    Rule,
-    preliminary,
-)
+from notnow.language.faults import FAULT_KEYS, GOES_ON, HEADER_NAME
+from notnow.language.grammar import PER, SINCE, Document, Rule
 from notnow.language.moments import LATER, MOMENTS, covering, facts_at
+from notnow.language.replies import REPLY_LINE, preliminary
 from notnow.language.scenario import Phase
+from notnow.language.server import TLS_MODES
 from notnow.language.toml_lines import Path
 from notnow.units import Span
 

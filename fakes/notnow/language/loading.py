@@ -1,8 +1,8 @@
 """TOML to a frozen `Scenario`. All validation happens here, at load; nothing is left for run time.
 
-A document goes through three steps: tomllib reads it, `notnow.language.knobs` puts the knobs in, and the models
-of `notnow.language.grammar` check each table. What needs more than one field is checked here. Every problem found
-is reported at once, with file, line, key path, what was found, what is allowed and the nearest match.
+A document goes through four steps: tomllib reads it, `notnow.language.knobs` puts the knobs in, the models of
+`notnow.language.grammar` check each table, and `notnow.language.checks` checks the fields against each other. All
+problems are reported at once, each with file, line, key path, what was found, what is allowed and the nearest match.
 """
 
 from __future__ import annotations

@@ -8,7 +8,9 @@ from typing import Any
 
 from notnow.errors import Problem, ScenarioError, unknown
 from notnow.hosts import is_address
-from notnow.language.grammar import Certificate, Expect, Rule, Server
+from notnow.language.expect import Expect
+from notnow.language.grammar import Rule
+from notnow.language.server import Certificate, Server
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from notnow.clock import Clock, RealClock
 from notnow.errors import Problem, ScenarioError
 from notnow.journal import DEFAULT_LIMIT
 from notnow.language.advice import unknown
-from notnow.language.grammar import TLS_MODES
 from notnow.language.knobs import SERVER_OPTIONS
+from notnow.language.server import TLS_MODES
 from notnow.units import SIZE_HELP, parse_size
 
 

@@ -29,7 +29,7 @@ from notnow.language.limits import idna_name, is_certifiable
 if TYPE_CHECKING:
     import trustme
 
-    from notnow.language.grammar import Certificate
+    from notnow.language.server import Certificate
 
 from notnow import true_time
 

@@ -18,7 +18,7 @@ from notnow.conduct import messages
 from notnow.conduct.messages import MessageAssertions
 from notnow.engine.actions import Script
 from notnow.journal import Connection, Exchange
-from notnow.language.grammar import Limits
+from notnow.language.server import Limits
 from notnow.servers.base.fake import Fake
 from notnow.servers.smtp.session import Session, masked
 
