@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from notnow import FakeFTP
+from notnow import FakeFTP, protocols
 from notnow.errors import Problem, ScenarioError
 from notnow.language.advice import ONLY, SYNONYMS
 from notnow.language.expect import SHAPES, Expect
 from notnow.language.faults import DATA_ENDINGS, FAULT_KEYS
 from notnow.language.grammar import PER, SINCE, TABLES
 from notnow.language.loading import loads
-from notnow.language.moments import MOMENTS, PROTOCOLS
 from notnow.language.server import TLS_MODES, Server
 from playbook import document, phase, rule
 
@@ -68,24 +67,26 @@ def test_the_word_that_another_tool_has_for_it(protocol: str, made: dict[str, An
 )  # fmt: skip
 def test_modes_of_tls(protocol: str, mode: str, meant: str | None) -> None:
     found = problem(phase(), protocol=protocol, server={"tls": mode})
-    assert (offered(found), found.nearest) == (set(TLS_MODES[protocol]), meant)
+    assert (offered(found), found.nearest) == (set(protocols.get(protocol).tls_modes), meant)
 
 
 class TestOnlyWhatThereIs:
-    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    @pytest.mark.parametrize("protocol", protocols.NAMES)
     def test_keys_of_a_rule_are_those_of_its_moment(self, protocol: str) -> None:
-        for on, moment in MOMENTS[protocol].items():
+        for on, moment in protocols.get(protocol).moments.items():
             faults = offered(problem(rule(on, xyz=1), protocol=protocol)) & set(FAULT_KEYS)
             assert faults == moment.faults & set(FAULT_KEYS)
 
-    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    @pytest.mark.parametrize("protocol", protocols.NAMES)
     def test_keys_of_a_fault_with_a_name_are_those_of_its_protocol(self, protocol: str) -> None:
         made = rule(OF_A_MOMENT[protocol], fault="x")
         faults = offered(problem(made, protocol=protocol, fault={"x": {"xyz": 1}}))
-        assert faults == set().union(*(moment.faults for moment in MOMENTS[protocol].values())) & set(FAULT_KEYS)
+        assert faults == set().union(*(moment.faults for moment in protocols.get(protocol).moments.values())) & set(
+            FAULT_KEYS
+        )
 
     @pytest.mark.parametrize("table", ["server", "expect"])
-    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    @pytest.mark.parametrize("protocol", protocols.NAMES)
     def test_keys_of_other_protocols_are_not_offered(self, protocol: str, table: str) -> None:
         keys = offered(problem(phase(), protocol=protocol, **{table: {"xyz": 1}}))
         model = {"server": Server, "expect": Expect}[table]
@@ -120,15 +121,15 @@ class TestOnlyWhatThereIs:
         found = problem(rule(on, after_bytes=5), protocol=protocol)
         words = set(found.allowed.removeprefix("beside it one of ").split(", "))
         assert words
-        assert words <= MOMENTS[protocol][on].faults
+        assert words <= protocols.get(protocol).moments[on].faults
 
 
 def test_each_synonym_is_of_a_word_that_there_is() -> None:
     keys = {key for table in TABLES for key in table.model_fields}
     known = {
-        "key": keys, "tls mode": set(TLS_MODES["smtp"]), "moment": {name for table in MOMENTS.values() for name in table},
+        "key": keys, "tls mode": set(TLS_MODES), "moment": {name for one in protocols.every() for name in one.moments},
         "data": set(DATA_ENDINGS), "close": {"reset", "abrupt", "true"}, "per": set(PER), "backoff": set(SHAPES), "since": set(SINCE),
-        "protocol": set(PROTOCOLS),
+        "protocol": set(protocols.NAMES),
     }  # fmt: skip
     assert {
         name: {word for words in table.values() for word in words} - known[name] for name, table in SYNONYMS.items()

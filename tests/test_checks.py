@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from notnow import protocols
 from notnow.engine import events
 from notnow.engine.engine import Engine
 from notnow.errors import Problem, ScenarioError
 from notnow.language.faults import DATA_ENDINGS
 from notnow.language.grammar import PER, SINCE
 from notnow.language.loading import loads
-from notnow.language.moments import MOMENTS, PROTOCOLS, facts_at
 from notnow.units import SIZE_HELP
 from playbook import document, phase, rule, toml
 
@@ -448,8 +448,8 @@ class TestFTP:
 # ---- whatever loads, plays ---------------------------------------------------------------------
 
 COMMANDS = {
-    protocol: [name for name, moment in MOMENTS[protocol].items() if "any" in moment.within] + ["unknown"]
-    for protocol in PROTOCOLS
+    protocol: [name for name, moment in protocols.get(protocol).moments.items() if "any" in moment.within] + ["unknown"]
+    for protocol in protocols.NAMES
 }
 DURATION = st.sampled_from(["5s", "30s", "10m", "36500d"])
 REPLY = st.sampled_from(
@@ -521,10 +521,12 @@ WANTED = {
 @st.composite
 def rules(draw: st.DrawFn, protocol: str) -> dict[str, Any]:
     """A rule that has a fair chance to hold."""
-    on = draw(st.lists(st.sampled_from(list(MOMENTS[protocol])), min_size=1, max_size=2, unique=True))
+    on = draw(st.lists(st.sampled_from(list(protocols.get(protocol).moments)), min_size=1, max_size=2, unique=True))
     keys = sorted(KEYS.keys() - (NOT[protocol] if draw(st.integers(0, 9)) else set()))  # else one of another protocol's
     made = {key: draw(KEYS[key]) for key in draw(st.lists(st.sampled_from(keys), max_size=3, unique=True))}
-    known = sorted(frozenset.intersection(*(facts_at(protocol, moment) for moment in on)) - {"tls", "header"})
+    known = sorted(
+        frozenset.intersection(*(protocols.get(protocol).facts_at(moment) for moment in on)) - {"tls", "header"}
+    )
     if known and draw(st.booleans()):
         fact = draw(st.sampled_from(known))
         made["where"] = {fact: draw(st.sampled_from(["*", WANTED[fact], "none", [WANTED[fact], "none"]]))}
@@ -559,14 +561,14 @@ def _happens(chance: random.Random, live: list[str], n: int, protocol: str) -> I
             *(events.Asked(conn, command, facts) for command in COMMANDS[protocol]),
             *(events.Asked(conn, moment, message) for moment in ("data", "body", "message") if protocol == "smtp"),
             *(events.Asked(conn, "response", message, stream) for stream in (0, 1) if protocol == "http"),
-            *(events.Ended(conn, name) for name, moment in MOMENTS[protocol].items() if moment.lasts),
+            *(events.Ended(conn, name) for name, moment in protocols.get(protocol).moments.items() if moment.lasts),
             *(events.Leaving(conn), events.Heard(conn), events.Reached(conn), events.Known(conn, {"user": "bob"})),
             *(events.Answered(conn, 550, "RCPT"), events.Hello(conn, None), events.Tick(), events.Closed(conn)),
         ]
     )
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", protocols.NAMES)
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), repeat=st.booleans(), seed=st.integers(0, 2**31))
 def test_what_loads_plays(protocol: str, data: st.DataObject, repeat: bool, seed: int) -> None:
@@ -584,7 +586,7 @@ def test_what_loads_plays(protocol: str, data: st.DataObject, repeat: bool, seed
     play(text([made for made in first if holds(made)], [made for made in second if holds(made)]), seed)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", protocols.NAMES)
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_junk_in_any_place_is_a_scenario_error_or_loads(protocol: str, data: st.DataObject) -> None:

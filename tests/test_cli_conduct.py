@@ -7,10 +7,10 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from notnow import protocols
 from notnow.cli import group
 from notnow.conduct import judging
 from notnow.conduct.rules.rule import Rule
-from notnow.language.moments import PROTOCOLS
 
 KEYS = ["id", "protocol", "level", "title", "why", "source", "observed", "example"]
 
@@ -51,7 +51,7 @@ def test_one_rule_is_explained(given: str) -> None:
 @pytest.mark.parametrize("rule", judging.all_rules(), ids=lambda rule: rule.id)
 def test_every_rule_can_be_explained(rule: Rule) -> None:
     assert rule.title in conduct(rule.id)
-    assert rule.protocol in PROTOCOLS
+    assert rule.protocol in protocols.NAMES
     assert rule.title.endswith(".")
     assert rule.why.endswith(".")
     assert all((rule.source, rule.observed, rule.example))

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from notnow import protocols
 from notnow.engine.steps import ABORTED
-from notnow.language.moments import MOMENTS, covering
 from playbook import (
     BYE,
     NO,
@@ -67,8 +67,11 @@ class TestBroaderMoments:
             book >> Asked("a", verb) << Proceed()
 
     def test_the_table(self):
-        assert {name for name in MOMENTS["ftp"] if "transfer" in covering("ftp", name)} == {*VERBS, "transfer"}
-        assert all(MOMENTS["ftp"][verb].lasts for verb in (*VERBS, "transfer"))
+        assert {name for name in protocols.get("ftp").moments if "transfer" in protocols.get("ftp").covering(name)} == {
+            *VERBS,
+            "transfer",
+        }
+        assert all(protocols.get("ftp").moments[verb].lasts for verb in (*VERBS, "transfer"))
 
     def test_any_covers_them_too_and_what_has_no_moment(self, play):
         book = play(ftp(rule("any", reply="450 no"))) >> Opened("a") << Proceed()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from notnow import protocols
 from notnow.engine import matching
 from notnow.errors import Problem, ScenarioError
-from notnow.language.facts import FACTS, Comparison, read
+from notnow.language.facts import read
 from notnow.language.loading import loads
-from notnow.language.moments import CONNECTION_FACTS, MOMENTS, PROTOCOLS
 from notnow.language.scenario import Scenario
+from notnow.protocols.fact import Comparison
+from notnow.protocols.moment import CONNECTION_FACTS
 from notnow.servers.ftp.session import ALIASES
 from notnow.servers.smtp import session as smtp_session
 from playbook import document, rule
@@ -30,18 +32,21 @@ def problem(protocol: str, on: str | list[str], where: dict[str, object]) -> Pro
 
 
 class TestTheTable:
-    @pytest.mark.parametrize("protocol", PROTOCOLS)
+    @pytest.mark.parametrize("protocol", protocols.NAMES)
     def test_has_every_fact_that_a_moment_names_and_no_other(self, protocol: str) -> None:
-        named = CONNECTION_FACTS.union(*(moment.facts for moment in MOMENTS[protocol].values()))
-        assert set(FACTS[protocol]) == named
+        named = CONNECTION_FACTS.union(*(moment.facts for moment in protocols.get(protocol).moments.values()))
+        assert set(protocols.get(protocol).facts) == named
 
     def test_has_the_verbs_of_the_adapters(self) -> None:
         ftp = {
-            verb: name for name, moment in MOMENTS["ftp"].items() for verb in moment.verbs if name in ALIASES.values()
+            verb: name
+            for name, moment in protocols.get("ftp").moments.items()
+            for verb in moment.verbs
+            if name in ALIASES.values()
         }
         assert {verb: name for verb, name in ftp.items() if verb != name.upper()} == ALIASES
         for verb, name in smtp_session.MOMENTS.items():
-            assert verb in MOMENTS["smtp"][name].verbs
+            assert verb in protocols.get("smtp").moments[name].verbs
 
 
 NEVER = [  # protocol, moment, fact, value, what is allowed, what was meant
@@ -145,7 +150,7 @@ def test_a_name_that_other_tools_have_for_a_fact(protocol: str, name: str, meant
     on = {"http": "request", "smtp": "mail", "ftp": "retr"}[protocol]
     found = problem(protocol, on, {name: "x"})
     assert found.nearest == meant
-    assert set(found.allowed.split(", ")) == set(FACTS[protocol])
+    assert set(found.allowed.split(", ")) == set(protocols.get(protocol).facts)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from ftp_client import Raw, one, port_of, rules, trusting
-from notnow import FakeFTP, ManualClock
-from notnow.language.moments import MOMENTS
+from notnow import FakeFTP, ManualClock, protocols
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -133,7 +132,7 @@ def the_exchange(fake: FakeFTP, fault: str):
 
 def test_the_table_of_moments_is_all_acted_on():
     elsewhere = {"tls", "enter", "error", "idle", "data", "complete"}  # the last two: tests/test_ftp_ends.py
-    assert set(REACH) | elsewhere == set(MOMENTS["ftp"])
+    assert set(REACH) | elsewhere == set(protocols.get("ftp").moments)
     assert set(HEALTHY) | TRANSFERS == set(REACH)
 
 

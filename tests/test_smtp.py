@@ -11,8 +11,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from notnow import FakeSMTP, ManualClock
-from notnow.language.moments import MOMENTS
+from notnow import FakeSMTP, ManualClock, protocols
 from smtp_client import MESSAGE, Raw, one, plain, rules, then, trusting
 
 pytestmark = pytest.mark.usefixtures("each_loop")
@@ -82,7 +81,7 @@ def the_exchange(fake: FakeSMTP, fault: str):
 
 def test_the_table_of_moments_is_all_acted_on():
     elsewhere = {"tls", "enter", "error", "idle"}
-    assert set(REACH) | elsewhere == set(MOMENTS["smtp"])
+    assert set(REACH) | elsewhere == set(protocols.get("smtp").moments)
 
 
 class TestEveryMoment:

@@ -14,17 +14,14 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from notnow import FakeFTP, FakeHTTP, FakeSMTP, RealClock
+from notnow import FakeFTP, FakeHTTP, FakeSMTP, RealClock, protocols
 from notnow.errors import ScenarioError
 from notnow.language import limits
-from notnow.language.facts import FACTS
 from notnow.language.faults import ALERTS, DATA_ENDINGS, H2_CODES
 from notnow.language.limits import tree_faults
 from notnow.language.loading import loads
-from notnow.language.moments import MOMENTS, PROTOCOLS
 from notnow.language.scenario import Scenario
 from notnow.language.schema import json_schema
-from notnow.language.server import TLS_MODES
 from notnow.servers.base.tls import Shown, context
 from notnow.servers.ftp.files import Files
 from playbook import document, phase, rule
@@ -84,20 +81,20 @@ WANTED = st.sampled_from(
 @st.composite
 def rules(draw: st.DrawFn, protocol: str) -> dict[str, Any]:
     """A rule of faults that its moment can have, and seldom of one that it cannot."""
-    on = draw(st.sampled_from(list(MOMENTS[protocol])))
-    can = sorted(MOMENTS[protocol][on].faults & VALUES.keys())
+    on = draw(st.sampled_from(list(protocols.get(protocol).moments)))
+    can = sorted(protocols.get(protocol).moments[on].faults & VALUES.keys())
     keys = draw(st.lists(st.sampled_from(can), min_size=1, max_size=3, unique=True))
     made = {key: draw(VALUES[key]) for key in keys}
     for key in draw(st.lists(st.sampled_from(sorted(CONDITIONS)), max_size=1)):
         made[key] = draw(CONDITIONS[key])
     if draw(st.integers(0, 4)) == 0:
-        made["where"] = {draw(st.sampled_from(sorted(FACTS[protocol].keys() - {"header"}))): draw(WANTED)}
+        made["where"] = {draw(st.sampled_from(sorted(protocols.get(protocol).facts.keys() - {"header"}))): draw(WANTED)}
     return rule(on, **made, **({"after": draw(SILENCES)} if on == "idle" else {}))
 
 
 @st.composite
 def documents(draw: st.DrawFn, protocol: str) -> dict[str, Any]:
-    server: dict[str, Any] = {"tls": draw(st.sampled_from(TLS_MODES[protocol]))}
+    server: dict[str, Any] = {"tls": draw(st.sampled_from(protocols.get(protocol).tls_modes))}
     if protocol == "http" and draw(st.booleans()):
         server["max_streams"] = draw(COUNTS)
     if protocol != "http" and draw(st.booleans()):
@@ -200,7 +197,7 @@ def play(made: Scenario) -> None:
         assert fake.journal.count("connect") == len(TALKS[made.protocol])
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", protocols.NAMES)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_what_loads_plays_on_a_real_fake(protocol: str, data: st.DataObject) -> None:
@@ -217,7 +214,7 @@ def schema() -> Draft202012Validator:
     return Draft202012Validator(json_schema())
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", protocols.NAMES)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_what_loads_is_right_by_the_schema_too(

@@ -1,7 +1,7 @@
 """A Sphinx extension that writes the reference pages from the code, so that they cannot fall behind it.
 
 At the start of each build it fills `docs/generated/`: the keys of a scenario file from the models of `notnow.language.grammar`, the
-moments from `notnow.language.moments`, a page for each entry of the catalogue from its TOML, and the help of each
+moments and facts from `notnow.protocols`, a page for each entry of the catalogue from its TOML, and the help of each
 command. A page whose text has not changed keeps its time stamp, so that only what changed is read again.
 """
 
@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from notnow import units
+from notnow import protocols, units
 from notnow.bounds import BOUNDS
 from notnow.cli import COMMANDS, _words, group
 from notnow.engine.actions import status_line
 from notnow.language import catalogue
 from notnow.language.expect import Delivered, Exceeded, Retried
-from notnow.language.facts import FACTS
 from notnow.language.faults import ALERTS, Fault
 from notnow.language.grammar import TABLES, Rule
-from notnow.language.moments import CONNECTION_FACTS, MOMENTS, facts_at
 from notnow.language.scenario import Scenario
 from notnow.language.values import Table
+from notnow.protocols.moment import CONNECTION_FACTS
+from notnow.protocols.protocol import Protocol
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -131,12 +131,12 @@ def scenario_keys() -> str:
 def moments() -> str:
     """The moments of each protocol: when they come, what `where` may ask there, which faults they can have."""
     parts = [f"Known at every moment: {', '.join(map(code, sorted(CONNECTION_FACTS)))}."]
-    for protocol, known in MOMENTS.items():
+    for protocol in protocols.every():
         rows = (
             (code(name), m.doc, " ".join(map(code, sorted(m.facts))), " ".join(map(code, sorted(m.faults))))
-            for name, m in known.items()
+            for name, m in protocol.moments.items()
         )
-        parts += [f"### {protocol}", table("moment", "when", "`where` may ask too", "faults", rows=rows)]
+        parts += [f"### {protocol.name}", table("moment", "when", "`where` may ask too", "faults", rows=rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -149,11 +149,12 @@ def bounds() -> str:
 def facts() -> str:
     """The facts of each protocol: what each is, which values `where` may ask for, at which moments it is known."""
     parts = []
-    for protocol, known in FACTS.items():
+    for protocol in protocols.every():
         rows = (
-            (code(name), fact.doc, _values(fact.allowed), _known_at(protocol, name)) for name, fact in known.items()
+            (code(name), fact.doc, _values(fact.allowed), _known_at(protocol, name))
+            for name, fact in protocol.facts.items()
         )
-        parts += [f"### {protocol}", table("fact", "what it is", "values", "known at", rows=rows)]
+        parts += [f"### {protocol.name}", table("fact", "what it is", "values", "known at", rows=rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -161,12 +162,12 @@ def _values(allowed: str) -> str:
     return re.sub(r'"([^"]*)"', r'`"\1"`', allowed)
 
 
-def _known_at(protocol: str, name: str) -> str:
-    moments = [moment for moment in MOMENTS[protocol] if name in facts_at(protocol, moment)]
-    missing = [moment for moment in MOMENTS[protocol] if moment not in moments]
+def _known_at(protocol: Protocol, name: str) -> str:
+    moments = [moment for moment in protocol.moments if name in protocol.facts_at(moment)]
+    missing = [moment for moment in protocol.moments if moment not in moments]
     if len(missing) <= 2:
         return "every moment" + (f" but {' and '.join(map(code, missing))}" if missing else "")
-    commands = {moment for moment in moments if "any" in MOMENTS[protocol][moment].within}
+    commands = {moment for moment in moments if "any" in protocol.moments[moment].within}
     if len(commands) > MANY:
         return " ".join(["every command", *(code(m) for m in moments if m not in commands)])
     return " ".join(map(code, moments))

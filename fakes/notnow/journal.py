@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TextIO
 
+from notnow import protocols
 from notnow.bounds import EXCHANGES, TEXT
 from notnow.clock import Clock
 from notnow.errors import unknown
-from notnow.language.moments import BESIDE, MOMENTS, NO_COMMANDS, covering
 
 DEFAULT_LIMIT = EXCHANGES
 LONGEST = TEXT
@@ -285,13 +285,10 @@ class Journal:
 
         Raises ValueError for a moment that this protocol does not have.
         """
+        protocol = protocols.get(self.protocol)
         if moment == "any":
-            return sum(
-                n
-                for name, n in self._counts.items()
-                if name not in NO_COMMANDS and "any" in covering(self.protocol, name)
-            )
-        known = (*MOMENTS[self.protocol], *BESIDE[self.protocol])
+            return sum(n for name, n in self._counts.items() if protocol.is_command(name))
+        known = (*protocol.moments, *protocol.also_counted)
         if moment not in known and moment not in self._counts:
             raise ValueError(str(unknown(f"moment of {self.protocol}", str(moment), sorted(known))))
         return self._counts.get(moment, 0)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
+from notnow import protocols
 from notnow.conduct import expected
 from notnow.engine.actions import (
     Action,
@@ -33,11 +34,11 @@ from notnow.engine.actions import (
 from notnow.engine.compiling import CompiledPhase, CompiledRule, compile_phases
 from notnow.http_words import status_line
 from notnow.language.catalogue import is_pattern
-from notnow.language.facts import Comparison
 from notnow.language.grammar import Rule
-from notnow.language.moments import MOMENTS, DataEnding
 from notnow.language.scenario import Phase, Scenario
 from notnow.language.toml_lines import key_lines
+from notnow.protocols.fact import Comparison
+from notnow.protocols.ftp import DataEnding
 from notnow.units import Span, parse_duration, parse_percent, show, show_size, times
 
 
@@ -179,9 +180,10 @@ def _ordinals(rule: Rule) -> Iterator[str]:
 def _populations(rule: Rule, protocol: str) -> Iterator[str]:
     if rule.over is None:
         return
+    moments = protocols.get(protocol).moments
     if rule.within is not None:
         yield f"when {rule.over} {'was' if rule.over == 1 else 'were'} let through in the last {show(rule.within)}"
-    elif any(moment in MOMENTS[protocol] and MOMENTS[protocol][moment].lasts for moment in rule.on):
+    elif any(moment in moments and moments[moment].lasts for moment in rule.on):
         yield f"when {rule.over} {'is' if rule.over == 1 else 'are'} in progress already"
     else:
         yield f"when {rule.over} {'is' if rule.over == 1 else 'are'} in already"

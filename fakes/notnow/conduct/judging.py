@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib import import_module
 
+from notnow import protocols
 from notnow.conduct.finding import Finding, Outcome
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import Rule
 from notnow.errors import NotNowError, unknown
-from notnow.language.moments import PROTOCOLS
 
 
 class UnknownRuleError(NotNowError, ValueError):
@@ -31,13 +31,14 @@ class Verdict:
 
 
 def of_protocol(protocol: str) -> tuple[Rule, ...]:
-    """The rules of a protocol, in the order of its file."""
-    found: tuple[Rule, ...] = import_module(f"notnow.conduct.rules.{protocol}").RULES
+    """The rules of a protocol, in the order of its modules; none for a protocol that has no rules yet."""
+    module = protocols.get(protocol).rules
+    found: tuple[Rule, ...] = import_module(module).RULES if module is not None else ()
     return found
 
 
 def all_rules() -> tuple[Rule, ...]:
-    return tuple(rule for protocol in PROTOCOLS for rule in of_protocol(protocol))
+    return tuple(rule for protocol in protocols.NAMES for rule in of_protocol(protocol))
 
 
 def select(patterns: Iterable[str], among: Sequence[Rule] | None = None) -> list[Rule]:
@@ -56,5 +57,5 @@ def judge(run: Run, rules: Iterable[Rule] | None = None) -> list[Verdict]:
     """What each rule says of a run; where none are named, all of the protocols that took part."""
     if rules is None:
         rules = [rule for p in dict.fromkeys(j.protocol for j in run.journals) for rule in of_protocol(p)]
-    runs = {protocol: run.of(protocol) for protocol in PROTOCOLS}
+    runs = {protocol: run.of(protocol) for protocol in protocols.NAMES}
     return [Verdict(rule, rule.judge(runs[rule.protocol])) for rule in rules]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from notnow.language.moments import DataEnding
+from notnow.protocols.ftp import DataEnding
 
 Ending = Literal["fin", "reset", "abrupt"]
 

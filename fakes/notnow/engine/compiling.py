@@ -9,6 +9,7 @@ import operator
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 
+from notnow import protocols
 from notnow.engine.actions import Action, Close, Proceed, Wait, Watch
 from notnow.engine.conditions import Key, conditions, counts
 from notnow.engine.matching import Facts, Test, filter_fact, rejects, tests
@@ -17,8 +18,9 @@ from notnow.engine.store import Candidate
 from notnow.language import knobs
 from notnow.language.faults import FAULT_KEYS
 from notnow.language.grammar import Rule
-from notnow.language.moments import LATER, MOMENTS, Moment, covering
 from notnow.language.scenario import Phase, Scenario
+from notnow.protocols.moment import Moment
+from notnow.protocols.protocol import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +123,19 @@ class CompiledPhase:
 
 
 def compile_phases(scenario: Scenario) -> tuple[CompiledPhase, ...]:
-    populations = {m: _populations(scenario, m) for m in MOMENTS[scenario.protocol]}
+    populations = {m: _populations(scenario, m) for m in protocols.get(scenario.protocol).moments}
     return tuple(_phase(scenario, i, _settled(scenario, phase), populations) for i, phase in enumerate(scenario.phases))
 
 
 def _settled(scenario: Scenario, phase: Phase) -> Phase:
     """The phase with each rule at the moment where all is known that it asks for."""
-    rules = tuple(_where_known(rule, MOMENTS[scenario.protocol]) for rule in phase.rules)
+    rules = tuple(_where_known(rule, protocols.get(scenario.protocol)) for rule in phase.rules)
     return phase if all(map(operator.is_, rules, phase.rules)) else replace(phase, rules=rules)
 
 
-def _where_known(rule: Rule, moments: Mapping[str, Moment]) -> Rule:
-    later = next((LATER[name] for name in rule.where or () if name in LATER), None)
+def _where_known(rule: Rule, protocol: Protocol) -> Rule:
+    moments, facts = protocol.moments, protocol.facts
+    later = next((facts[name].decided_at for name in rule.where or () if facts[name].decided_at), None)
     if later is None or not any(moments[name].lasts for name in rule.on):
         return rule
     verbs = [verb for name in rule.on for verb in moments[name].verbs]
@@ -142,10 +145,11 @@ def _where_known(rule: Rule, moments: Mapping[str, Moment]) -> Rule:
 def _phase(
     scenario: Scenario, number: int, phase: Phase, populations: Mapping[str, tuple[Population, ...]]
 ) -> CompiledPhase:
-    moments = MOMENTS[scenario.protocol]
+    protocol = protocols.get(scenario.protocol)
+    moments = protocol.moments
     plans = {}
     for moment in moments:
-        cover = covering(scenario.protocol, moment) - {"idle"}
+        cover = protocol.covering(moment) - {"idle"}
         rules = [i for i, rule in enumerate(phase.rules) if cover.intersection(rule.on)]
         until = tuple((name, n) for name, n in phase.until.items() if name in cover)
         if rules or populations[moment] or until:
@@ -212,11 +216,12 @@ def _split_by_filter(groups: tuple[Group, ...]) -> tuple[tuple[Group, ...], tupl
 
 
 def _populations(scenario: Scenario, moment: str) -> tuple[Population, ...]:
-    cover = covering(scenario.protocol, moment)
+    protocol = protocols.get(scenario.protocol)
+    cover = protocol.covering(moment)
     found = {}
     for rule in scenario.rules():
         if rule.over is not None and cover.intersection(rule.on):
-            lasting = any(MOMENTS[scenario.protocol][name].lasts for name in cover.intersection(rule.on))
+            lasting = any(protocol.moments[name].lasts for name in cover.intersection(rule.on))
             tally = _tally(rule)
             found[tally] = Population(tests(rule.where), _per(rule), (tally,), rule.within is not None, lasting)
     return tuple(found.values())

@@ -50,8 +50,8 @@ from notnow.engine.events import (
 from notnow.engine.store import Candidate, Decision, DecisionRequest, Memory, PhasePosition, Place, Store
 from notnow.language.grammar import Rule
 from notnow.language.knobs import LATE, TIMES
-from notnow.language.moments import CONNECTION_FACTS
 from notnow.language.scenario import Scenario
+from notnow.protocols.moment import CONNECTION_FACTS
 from notnow.units import Span
 
 

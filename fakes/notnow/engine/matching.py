@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from notnow.language.facts import Comparison
+from notnow.protocols.fact import Comparison
 
 Facts = Mapping[str, object]
 Test = tuple[str, Callable[[object], bool]]  # the name of a fact, and what must hold of it

@@ -24,8 +24,8 @@ from notnow.engine.actions import (
 from notnow.language import knobs
 from notnow.language.faults import GOES_ON
 from notnow.language.grammar import Rule
-from notnow.language.moments import Moment
 from notnow.language.replies import preliminary
+from notnow.protocols.moment import Moment
 
 Live = Callable[[str], str]
 ABORTED = ("426 Connection closed; transfer aborted.",)  # RFC 959 §4.2.1

@@ -5,32 +5,34 @@ Other tools have other names for our keys, moments and values; `SYNONYMS` knows 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from notnow import protocols
 from notnow.errors import Problem, nearest, shown
 from notnow.errors import unknown as _unknown
 from notnow.language.expect import Delivered, Exceeded, Expect, Retried
 from notnow.language.faults import FAULT_KEYS, GOES_ON, Farewell, Fault
 from notnow.language.grammar import PER, SINCE, Document, Phase, Rule
-from notnow.language.moments import MOMENTS, facts_at
-from notnow.language.server import TLS_MODES, Certificate, Limits, Server
+from notnow.language.server import Certificate, Limits, Server
 from notnow.language.toml_lines import Path
 from notnow.language.values import Table
+from notnow.protocols.protocol import Protocol
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-# Keys that only some protocols have a use for.
+
+def _only(keys: Callable[[Protocol], frozenset[str]]) -> dict[str, tuple[str, ...]]:
+    """The keys that only some protocols have, each with the names of these protocols."""
+    known = frozenset[str]().union(*map(keys, protocols.every()))
+    return {key: tuple(one.name for one in protocols.every() if key in keys(one)) for key in sorted(known)}
+
+
 ONLY: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "server": {
-        "files": ("ftp",), "quota": ("ftp",), "limits": ("smtp",), "users": ("smtp", "ftp"), "max_streams": ("http",), "h3": ("http",),
-    },
-    "expect": {
-        "no_partial_files": ("ftp",), "sni_matches_authority": ("http",), "not_coalesced": ("http",),
-        "retry_after_honoured": ("http",), "body_replayed": ("http",),
-    },
-}  # fmt: skip
+    "server": _only(lambda protocol: protocol.server_keys),
+    "expect": _only(lambda protocol: protocol.expect_keys),
+}
 
 # What a reader is told where pydantic speaks of its own types.
 _PLAIN = {
@@ -88,7 +90,7 @@ SYNONYMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "to": ("recipient",), "domain": ("host",), "global": ("server",), "all": ("server",)},
     "backoff": {"fixed": ("constant",), "expo": ("exponential",), "doubling": ("exponential",), "arithmetic": ("linear",)},
     "since": {"connection": ("connect",), "start": ("connect",), "last": ("any",)},
-    "protocol": {"ftps": ("ftp",), "smtps": ("smtp",), "https": ("http",), "h2": ("http",), "http2": ("http",), "mail": ("smtp",), "esmtp": ("smtp",)},
+    "protocol": {alias: (protocol.name,) for protocol in protocols.every() for alias in protocol.aliases},
 }  # fmt: skip
 
 
@@ -144,11 +146,11 @@ def _possible(key: str, choices: Iterable[str], path: Path, raw: Mapping[str, An
     protocol, on = _protocol(raw), _on(path, raw)
     if protocol is None:
         return choices
-    moments = MOMENTS[protocol]
+    moments = protocols.get(protocol).moments
     if key == "tls":
-        return TLS_MODES[protocol]
+        return protocols.get(protocol).tls_modes
     if key == "since":
-        return [word for word in SINCE if word != "transfer" or protocol == "ftp"]
+        return [word for word in SINCE if word != "transfer" or word in moments]
     if key == "data" and on:
         announces = any(moments[name].placeholders for name in on)
         lasts = all(moments[name].lasts or moments[name].amid for name in on)
@@ -160,12 +162,12 @@ def _possible(key: str, choices: Iterable[str], path: Path, raw: Mapping[str, An
 
 def is_counted(protocol: str, moment: str, per: str) -> bool:
     """True if a rule at this moment can count separately for each of these."""
-    return per in ("server", "connection", "host") or per in facts_at(protocol, moment)
+    return per in ("server", "connection", "host") or per in protocols.get(protocol).facts_at(moment)
 
 
 def _protocol(raw: Mapping[str, Any]) -> str | None:
     found = raw.get("protocol")
-    return found if isinstance(found, str) and found in MOMENTS else None
+    return found if isinstance(found, str) and found in protocols.NAMES else None
 
 
 def _on(path: Path, raw: Mapping[str, Any]) -> list[str]:
@@ -175,7 +177,7 @@ def _on(path: Path, raw: Mapping[str, Any]) -> list[str]:
         case ("phase", int(i), "rule", int(j), *_) if protocol is not None:
             said = raw["phase"][i]["rule"][j].get("on", [])
             on = said if isinstance(said, list) else [said]
-            return on if all(isinstance(name, str) and name in MOMENTS[protocol] for name in on) else []
+            return on if all(isinstance(name, str) and name in protocols.get(protocol).moments for name in on) else []
         case _:
             return []
 
@@ -187,7 +189,8 @@ def _keys(path: Path, raw: Mapping[str, Any]) -> list[str]:
     if protocol is None:
         return keys
     only = ONLY.get(str(path[0]) if path else "", {}) if len(path) == 1 else {}
-    moments = [MOMENTS[protocol][name] for name in on] or list(MOMENTS[protocol].values())
+    known = protocols.get(protocol).moments
+    moments = [known[name] for name in on] or list(known.values())
     faults = set[str]().union(*(moment.faults for moment in moments))
     return [
         key

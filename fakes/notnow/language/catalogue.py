@@ -15,9 +15,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from notnow import protocols
 from notnow.errors import Problem, ScenarioError, ScenarioWarning, unknown
 from notnow.language.loading import load
-from notnow.language.moments import PROTOCOLS
 from notnow.language.scenario import Scenario
 
 SUFFIX = ".toml"
@@ -47,7 +47,7 @@ def _find(own: Iterable[str | Path]) -> dict[str, Path]:
     for directory in _directories(own):
         for file in sorted(directory.rglob(f"*{SUFFIX}")):
             found.setdefault(file.relative_to(directory).with_suffix("").as_posix(), file)
-    order = {protocol: i for i, protocol in enumerate(PROTOCOLS)}
+    order = {protocol: i for i, protocol in enumerate(protocols.NAMES)}
     return dict(sorted(found.items(), key=lambda item: (order.get(item[0].split("/")[0], 99), item[0])))
 
 

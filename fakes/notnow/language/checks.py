@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from notnow import protocols
 from notnow.errors import Problem, shown
 from notnow.language import facts, knobs
 from notnow.language.advice import ONLY, is_counted, meant, unknown
 from notnow.language.faults import FAULT_KEYS, GOES_ON, HEADER_NAME
 from notnow.language.grammar import PER, SINCE, Document, Rule
-from notnow.language.moments import LATER, MOMENTS, covering, facts_at
 from notnow.language.replies import REPLY_LINE, preliminary
 from notnow.language.scenario import Phase
-from notnow.language.server import TLS_MODES
 from notnow.language.toml_lines import Path
+from notnow.protocols.fact import ValueNeverHeldError
 from notnow.units import Span
 
 _FRAMES = ("reset_stream", "goaway", "altsvc", "origin")
@@ -35,8 +35,8 @@ class Checks:
 
     def __init__(self, document: Document, phases: Sequence[Phase], report: knobs.Report, warn: knobs.Report) -> None:
         self.document, self.phases, self._report, self._warn = document, phases, report, warn
-        self.protocol = document.protocol
-        self.moments = MOMENTS[document.protocol]
+        self.protocol = protocols.get(document.protocol)
+        self.moments = self.protocol.moments
 
     def report(self, path: Path, found: str, allowed: str) -> None:
         self._report(path, Problem(found, allowed=allowed))
@@ -51,15 +51,16 @@ class Checks:
 
     def _server(self) -> None:
         """Keys that not every protocol has a use for."""
-        protocol, server, expect = self.protocol, self.document.server, self.document.expect
+        server, expect = self.document.server, self.document.expect
         for table, values in (("server", server), ("expect", expect)):
-            for key, protocols in ONLY[table].items():
-                if getattr(values, key) is not None and protocol not in protocols:
-                    whose = " and ".join(name.upper() for name in protocols)
+            for key, names in ONLY[table].items():
+                if getattr(values, key) is not None and self.protocol.name not in names:
+                    whose = " and ".join(name.upper() for name in names)
                     found = f"{key!r} is for {whose} servers"
-                    self.report((table, key), found, f"remove it; this scenario is for {protocol}")
-        if server.tls not in TLS_MODES[protocol]:
-            self._report(("server", "tls"), unknown("tls mode", server.tls, TLS_MODES[protocol]))
+                    self.report((table, key), found, f"remove it; this scenario is for {self.protocol.name}")
+        modes = self.protocol.tls_modes
+        if server.tls not in modes:
+            self._report(("server", "tls"), unknown("tls mode", server.tls, modes))
 
     def _phase(self, phase: Phase, path: Path, final: bool) -> None:
         if final and (phase.lasts is not None or phase.until):
@@ -118,7 +119,7 @@ class Checks:
     def _together(self, rule: Rule, path: Path) -> None:
         """Keys of one fault that leave each other nothing to do."""
         unasked = any(self.moments[name].unasked for name in rule.on)
-        answer = "status" if self.protocol == "http" else "reply"
+        answer = self.protocol.answer
         first, final = preliminary(rule.reply)
         spoken = final is not None or rule.status is not None or rule.body is not None
         acts = rule.reply or rule.close or any(getattr(rule, key) for key in _FRAMES)
@@ -167,10 +168,10 @@ class Checks:
             self._data(rule, path, unasked)
 
     def _lines(self, rule: Rule, path: Path, unasked: bool, first: tuple[str, ...]) -> None:
-        """What only FTP has: 1yz replies, and free text in the middle of one (RFC 959 §4.2; not RFC 5321 §4.2.1)."""
+        """1yz replies, and free text in the middle of a reply, which only FTP has (RFC 959 §4.2; not RFC 5321 §4.2.1)."""
         place = self._at(rule, path, "reply")
         free = next((line for line in rule.reply or () if not REPLY_LINE.fullmatch(line)), None)
-        if self.protocol == "smtp" and (first or free is not None):
+        if self.protocol.answer == "reply" and not self.protocol.free_text_replies and (first or free is not None):
             found = f"found {first[0]!r}" if first else f"found {free!r} in the middle of a reply"
             allowed = "2yz to 5yz (RFC 5321 §4.2.1)" if first else "the code and '-' on every line (RFC 5321 §4.2.1)"
             self.report(place, found, allowed)
@@ -239,7 +240,7 @@ class Checks:
         counted = name == "remaining"
         has = _holds_a_number if counted else _ends_with_time
         for moment in () if has(rule) else rule.on:
-            covers = covering(self.protocol, moment)
+            covers = self.protocol.covering(moment)
             if not any(has(other) and covers.intersection(other.on) for other in phase.rules):
                 what = "how many more it lets through" if counted else "when it lets a client through again"
                 need = "over = N or after = N" if counted else 'within = "1m" beside over, or first = "1m"'
@@ -252,12 +253,11 @@ class Checks:
     def _where(self, rule: Rule, path: Path) -> None:
         for name, wanted in (rule.where or {}).items():
             place = (*path, "where", name)
-            known = facts.FACTS[self.protocol]
-            unaware = [moment for moment in rule.on if name not in facts_at(self.protocol, moment)]
-            if name not in known:
-                self._report(place, facts.unknown(self.protocol, name))
+            unaware = [moment for moment in rule.on if name not in self.protocol.facts_at(moment)]
+            if name not in self.protocol.facts:
+                self._report(place, facts.unknown(self.protocol.name, name))
             elif unaware:
-                at = ", ".join(m for m in self.moments if name in facts_at(self.protocol, m))
+                at = ", ".join(m for m in self.moments if name in self.protocol.facts_at(m))
                 self.report(place, f"{name!r} is not known at {unaware[0]!r}", f"at {at}")
             elif name == "header":
                 self._headers(wanted, rule, place)
@@ -279,11 +279,11 @@ class Checks:
         items = wanted if isinstance(wanted, list) else [wanted]
         for item in items or [wanted]:
             try:
-                facts.read(self.protocol, name, rule.on, item)
-            except facts.ValueNeverHeldError as error:
+                facts.read(self.protocol.name, name, rule.on, item)
+            except ValueNeverHeldError as error:
                 self._report(path, Problem(f"found {shown(item)}", allowed=str(error), nearest=error.nearest))
             else:
-                if doubt := facts.doubt(self.protocol, name, item):
+                if doubt := facts.doubt(self.protocol.name, name, item):
                     self._warn(path, Problem(f"found {shown(item)}", hint=doubt))
 
     # ---- conditions ----------------------------------------------------------------------------
@@ -298,7 +298,7 @@ class Checks:
             )
         if rule.since is not None and not idle:
             self.report((*path, "since"), "'since' goes with on = \"idle\"", "remove it")
-        if rule.since == "transfer" and self.protocol != "ftp":
+        if rule.since == "transfer" and "transfer" not in self.moments:
             self.report((*path, "since"), "found 'transfer'", ", ".join(word for word in SINCE if word != "transfer"))
 
     def _over(self, rule: Rule, path: Path) -> None:
@@ -324,10 +324,11 @@ class Checks:
         """A rule at a transfer that asks for what is known only later is decided then: see `notnow.engine.compiling`."""
         if not any(self.moments[at].lasts for at in rule.on):
             return
-        for name in LATER.keys() & (rule.where or {}).keys():
+        known = self.protocol.facts
+        for name in (name for name in rule.where or () if name in known and known[name].decided_at):
             for key, given in (("after_bytes", rule.after_bytes), ("over", rule.over)):
                 if given is not None:
-                    found = f"{name!r} has this rule decided at {LATER[name]!r}, and {key!r} is decided at the command"
+                    found = f"{name!r} has this rule decided at {known[name].decided_at!r}, and {key!r} is decided at the command"
                     self.report(self._at(rule, path, key), found, f"no {key!r} here, or no {name!r} in where")
 
     def _counts(self, rule: Rule, path: Path) -> None:
@@ -357,9 +358,9 @@ class Checks:
 
     def _per(self, rule: Rule, path: Path) -> None:
         for name in rule.per:
-            unaware = next((moment for moment in rule.on if not is_counted(self.protocol, moment, name)), None)
+            unaware = next((moment for moment in rule.on if not is_counted(self.protocol.name, moment, name)), None)
             if unaware is not None:
-                allowed = [per for per in PER if is_counted(self.protocol, unaware, per)]
+                allowed = [per for per in PER if is_counted(self.protocol.name, unaware, per)]
                 found = f"{name!r} is not known at {unaware!r}"
                 self._report((*path, "per"), Problem(found, allowed=", ".join(allowed)))
 

@@ -10,18 +10,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from notnow import protocols
 from notnow.errors import Problem
-from notnow.language.facts import ABSENT, glob
+from notnow.language.facts import ABSENT
 from notnow.language.grammar import Document, Rule
 from notnow.language.knobs import Report
-from notnow.language.moments import MOMENTS, covering
 from notnow.language.scenario import Phase
 from notnow.language.toml_lines import Path
+from notnow.protocols.fact import glob
 from notnow.units import Span, parse_size, show
 
 _CONDITIONS = ("nth", "every", "first", "after", "over", "within")
 _LOOKS_LIKE_A_SIZE = re.compile(r"\s*([0-9][0-9._,]*)\s*(bytes?|b|[kmgt]i?b?)\s*", re.IGNORECASE)
-_LONGEST_REPLY = 510  # octets of an SMTP reply line without its CRLF (RFC 5321 §4.5.3.1.5)
 _ALTERNATIVES = re.compile(r"""clear|[^\s="]+="[^"]*"(\s*[;,]\s*[^\s="]+=("[^"]*"|[^\s;,"]+))*""")  # RFC 7838 §3
 _NO_CONTENT = (204, 205, 304)  # RFC 9110 §15.3.5, §15.3.6, §15.4.5
 _ENCRYPTED = ("sni", "misdirected")
@@ -32,8 +32,8 @@ class Doubts:
 
     def __init__(self, document: Document, phases: Sequence[Phase], raw: Mapping[str, Any], warn: Report) -> None:
         self.document, self.phases, self.raw, self._warn = document, phases, raw, warn
-        self.protocol, self.server = document.protocol, document.server
-        self.moments = MOMENTS[document.protocol]
+        self.protocol, self.server = protocols.get(document.protocol), document.server
+        self.moments = self.protocol.moments
         self.rules = [rule for phase in phases for rule in phase.rules]
 
     def warn(self, path: Path, found: str, hint: str, about: str = "", near: str | None = None) -> None:
@@ -125,7 +125,7 @@ class Doubts:
         return moment == "starttls" and self.server.tls != "starttls"
 
     def _no_tls(self, path: Path, so: str) -> None:
-        modes = '"implicit"' if self.protocol == "http" else '"starttls" or "implicit"'
+        modes = " or ".join(f'"{mode}"' for mode in self.protocol.tls_modes if mode != "none")
         modes = '"starttls"' if "'starttls'" in so else modes
         self.warn(path, f'{so}, since tls = "{self.server.tls}"', f"set tls = {modes} in [server]", about="tls")
 
@@ -143,10 +143,10 @@ class Doubts:
 
     def _events(self, rule: Rule) -> list[str]:
         """The moments of the events that a rule is asked about; "" is a command that is no moment."""
-        return [m for m in (*self.moments, "") if covering(self.protocol, m).intersection(rule.on)]
+        return [m for m in (*self.moments, "") if self.protocol.covering(m).intersection(rule.on)]
 
     def _winner(self, rule: Rule, event: str, before: list[tuple[int, Rule]]) -> int | None:
-        cover = covering(self.protocol, event)
+        cover = self.protocol.covering(event)
         return next((i for i, other in before if cover.intersection(other.on) and _wins(other, rule)), None)
 
     def _numbers_by_knob(self, path: Path) -> bool:
@@ -177,10 +177,10 @@ class Doubts:
             self.warn((*path, "where", "tls"), found, 'set tls = "starttls" or "none" in [server]', about="tls")
 
     def _users(self, rule: Rule, path: Path) -> None:
-        """Who is logged in is one of the server's users; USER and PASS tell any name."""
+        """A rule that asks for a user whom the server does not know, where only users who are logged in come."""
         users, wanted = self.server.users, (rule.where or {}).get("user")
-        told = self.protocol == "ftp" and not {"user", "pass", "any", "error"}.isdisjoint(rule.on)
-        if users is None or wanted is None or told or ABSENT in _items(wanted) or self._by_knob(*path, "where"):
+        claimed = any(self.moments[moment].claimed for moment in rule.on)
+        if users is None or wanted is None or claimed or ABSENT in _items(wanted) or self._by_knob(*path, "where"):
             return
         if not any(glob(item)(user) for item in _items(wanted) for user in users):
             found = f"no user of [server] is called {' or '.join(map(repr, _items(wanted)))}"
@@ -208,16 +208,17 @@ class Doubts:
         ends = [
             count
             for moment, count in phase.until.items()
-            if all(moment in covering(self.protocol, event) for event in self._events(rule))
+            if all(moment in self.protocol.covering(event) for event in self._events(rule))
         ]
         return min(ends, default=None)
 
     def _said(self, rule: Rule, path: Path) -> None:
         place = (*path, "reply") if rule.fault is None else path
+        longest = self.protocol.longest_reply
         for line in rule.reply or ():
-            if self.protocol == "smtp" and len(line.encode()) > _LONGEST_REPLY:
+            if longest is not None and len(line.encode()) > longest:
                 found = f"a reply line of {len(line.encode())} bytes"
-                self.warn(place, found, f"RFC 5321 §4.5.3.1.5 allows {_LONGEST_REPLY} and the line end")
+                self.warn(place, found, f"RFC 5321 §4.5.3.1.5 allows {longest} and the line end")
         if rule.altsvc is not None and "{" not in rule.altsvc and not _ALTERNATIVES.fullmatch(rule.altsvc.strip()):
             found = f"found {rule.altsvc!r}, which names no alternative"
             hint = 'RFC 7838 §3 writes h2="alt.test:443"; ma=60, or clear'

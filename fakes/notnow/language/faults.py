@@ -10,9 +10,9 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from notnow.language import limits
-from notnow.language.moments import DataEnding
 from notnow.language.replies import Lines
 from notnow.language.values import Duration, Size, Table, choice_of, names_of, one_or_more, refuse
+from notnow.protocols.ftp import DataEnding
 
 ALERTS = tuple(a.name.removeprefix("ALERT_DESCRIPTION_").lower() for a in ssl.AlertDescription)
 H2_CODES = (

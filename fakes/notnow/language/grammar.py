@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from notnow import protocols
 from notnow.language.expect import Expect
 from notnow.language.faults import Fault
-from notnow.language.moments import PROTOCOLS
 from notnow.language.server import Certificate, Limits, Server
 from notnow.language.values import (
     Amount,
@@ -91,9 +91,9 @@ class Document(Table):
     """A scenario: phases of rules."""
 
     summary: str = Field(default="", description="What happens, in one sentence.")
-    protocol: Annotated[str, BeforeValidator(choice_of(*PROTOCOLS)), WithJsonSchema({"enum": list(PROTOCOLS)})] = Field(
-        description="The protocol that it is for."
-    )
+    protocol: Annotated[
+        str, BeforeValidator(choice_of(*protocols.NAMES)), WithJsonSchema({"enum": list(protocols.NAMES)})
+    ] = Field(description="The protocol that it is for.")
     sources: list[str] = Field(default_factory=list, description="Where its behaviour and texts come from.")
     repeat: bool = Field(default=False, description="Play the phases in a circle.")
     params: dict[str, Any] = Field(default_factory=dict, description="Knobs; the default gives the type.")

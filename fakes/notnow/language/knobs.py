@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from notnow import protocols
 from notnow.errors import Problem, nearest, unknown
 from notnow.language.toml_lines import Path
 from notnow.units import DURATION_HELP, LONGEST, parse_duration, parse_percent
 
 SERVER_OPTIONS = frozenset({"clock", "seed", "host", "port", "tls", "users", "files", "app", "journal_limit"})
-LATE = frozenset({"p1", "p2", "data.port"})  # known only to the adapter, when it says the reply
+# Known only to the adapter, when it says the reply.
+LATE = frozenset[str]().union(*(protocol.placeholders for protocol in protocols.every()))
 # What remains of the phase, until a limit lets this key through again, and until its quota grows: in each unit.
 SPANS = ("left", "wait", "reset")
 UNITS = ("seconds", "ms", "date", "epoch")
@@ -233,7 +235,8 @@ _SYNONYMS = {
 
 def live_for(protocol: object) -> frozenset[str]:
     """The placeholders that a reply of this protocol may hold."""
-    return LIVE if protocol == "ftp" else LIVE - LATE
+    own = protocols.get(protocol).placeholders if isinstance(protocol, str) and protocol in protocols.NAMES else ()
+    return (LIVE - LATE).union(own)
 
 
 _SAID = ("reply", "headers", "body", "altsvc", "origin")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from notnow import protocols
 from notnow.language import facts
 from notnow.language.grammar import Document
-from notnow.language.moments import MOMENTS
 
 _PLACEHOLDER = {"type": "string", "pattern": r"\{[^{}]+\}"}
 _ABOUT = ("title", "description", "default")
@@ -16,7 +16,7 @@ def json_schema() -> dict[str, Any]:
     """The JSON Schema of a scenario file, for editors. A placeholder may stand for any value."""
     schema = Document.model_json_schema()
     on = schema["$defs"]["Rule"]["properties"]["on"]
-    moments = {"enum": sorted({moment for table in MOMENTS.values() for moment in table})}
+    moments = {"enum": sorted({moment for protocol in protocols.every() for moment in protocol.moments})}
     on["anyOf"] = [moments, {"type": "array", "items": moments, "minItems": 1}]
     schema["$defs"]["Rule"]["properties"]["where"] |= facts.json_schema()
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "notnow scenario"}

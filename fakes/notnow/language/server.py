@@ -8,15 +8,11 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from notnow import units
+from notnow import protocols, units
 from notnow.language import limits
 from notnow.language.values import Count, Size, Table, choice_of, names_of, one_or_more, refuse
 
-TLS_MODES = {
-    "smtp": ("none", "starttls", "implicit"),
-    "ftp": ("none", "starttls", "implicit"),
-    "http": ("none", "implicit"),
-}
+TLS_MODES = tuple(dict.fromkeys(mode for protocol in protocols.every() for mode in protocol.tls_modes))
 UDP = ("closed", "silent")  # what becomes of QUIC
 
 
@@ -79,9 +75,9 @@ class Limits(Table):
 class Server(Table):
     """How the fake is set up."""
 
-    tls: Annotated[
-        str, BeforeValidator(choice_of(*TLS_MODES["smtp"])), WithJsonSchema({"enum": list(TLS_MODES["smtp"])})
-    ] = Field(default="none", description="Whether and how the server speaks TLS.")
+    tls: Annotated[str, BeforeValidator(choice_of(*TLS_MODES)), WithJsonSchema({"enum": list(TLS_MODES)})] = Field(
+        default="none", description="Whether and how the server speaks TLS."
+    )
     users: Users | None = Field(
         default=None, description="Names and passwords. Without it any login is good, and none is needed."
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from notnow import protocols
+
 if TYPE_CHECKING:
     from notnow.servers.base.fake import Fake
 
-_CLASSES = {"smtp": "FakeSMTP", "ftp": "FakeFTP", "http": "FakeHTTP"}
-
 
 def by_protocol(protocol: str) -> type[Fake]:
-    """The class of the fake for a protocol: "smtp", "ftp", "http"."""
-    found: type[Fake] = getattr(import_module(f"notnow.servers.{protocol}"), _CLASSES[protocol])
+    """The class of the fake for a protocol, such as "smtp"."""
+    module, _, name = protocols.get(protocol).fake.rpartition(".")
+    found: type[Fake] = getattr(import_module(module), name)
     return found

@@ -5,16 +5,16 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 
+from notnow import protocols
 from notnow.conduct.finding import Evidence
 from notnow.conduct.reading.mail import (
     UNASKED,
     Session,
 )
 from notnow.journal import Exchange
-from notnow.language.moments import MOMENTS
 
 LOOKED_AT = 50  # exchanges after a refusal: on one connection there may be any number of both
-_VERBS = frozenset(name for name, moment in MOMENTS["smtp"].items() if "any" in moment.within) | {"helo"}
+_VERBS = frozenset(name for name, moment in protocols.get("smtp").moments.items() if "any" in moment.within) | {"helo"}
 
 
 def later_words(session: Session, refusal: Exchange) -> Iterator[tuple[str, str, Evidence]]:

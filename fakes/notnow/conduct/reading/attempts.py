@@ -1,7 +1,7 @@
 """Reading a journal for what a client did: its attempts, what refused them, and what came through.
 
 An attempt is a connection, or the same thing asked again on a connection where it was refused before: which
-things that may be, `notnow.language.moments` says.
+things these are, the moments of each protocol say (`notnow.protocols`).
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
+from notnow import protocols
 from notnow.http_words import IDEMPOTENT
 from notnow.journal import Connection, Exchange
-from notnow.language.moments import MOMENTS
 
 TOLERANCE = 0.005  # seconds by which a measured delay may miss what was asked: clocks tick
 DATE_TOLERANCE = 1.0  # seconds: a date has no fractions
-ATTEMPTS = frozenset(name for table in MOMENTS.values() for name, moment in table.items() if moment.attempt)
+ATTEMPTS = frozenset(
+    name for protocol in protocols.every() for name, moment in protocol.moments.items() if moment.attempt
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def _whose(exchange: Exchange) -> tuple[str, str]:
 
 
 def _is_free(exchange: Exchange) -> bool:
-    moment = MOMENTS[exchange.connection.journal.protocol].get(exchange.moment)
+    moment = protocols.get(exchange.connection.journal.protocol).moments.get(exchange.moment)
     return moment is not None and moment.anywhere
 
 

@@ -8,12 +8,12 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from notnow import protocols
 from notnow.clock import Clock, RealClock
 from notnow.errors import Problem, ScenarioError
 from notnow.journal import DEFAULT_LIMIT
 from notnow.language.advice import unknown
 from notnow.language.knobs import SERVER_OPTIONS
-from notnow.language.server import TLS_MODES
 from notnow.units import SIZE_HELP, parse_size
 
 
@@ -35,7 +35,7 @@ class Options:
         self.seed: int = _checked(given, "seed", int, "a whole number", secrets.randbelow(2**31))
         self.host: str = _checked(given, "host", str, "an address of this machine", "127.0.0.1")
         self.port: int = _checked(given, "port", int, "0 (any free one) to 65535", 0)
-        modes = TLS_MODES[protocol]
+        modes = protocols.get(protocol).tls_modes
         self.tls: str | None = _checked(given, "tls", str, ", ".join(modes), None)
         self.users: dict[str, str] | None = _checked(given, "users", dict, "a mapping of names to passwords", None)
         self.files: dict[str, Any] | None = _checked(given, "files", dict, "a mapping of paths to bytes", None)

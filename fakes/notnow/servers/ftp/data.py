@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyftpdlib.handlers.ftp.producers import FileProducer
 
-from notnow.language.moments import DataEnding
+from notnow.protocols.ftp import DataEnding
 from notnow.servers.base import listener, tls
 from notnow.servers.base.transport import tells_once
 from notnow.servers.ftp.files import NoRoomError, Reader, Writer

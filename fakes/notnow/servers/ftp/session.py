@@ -14,11 +14,11 @@ from typing import Any
 
 from pyftpdlib.exceptions import FilesystemError
 
+from notnow import protocols
 from notnow.bounds import FTP_LINE
 from notnow.engine.actions import BEHAVE, Script
 from notnow.engine.events import Answered, Asked, Ended, Known
 from notnow.journal import Exchange
-from notnow.language.moments import MOMENTS
 from notnow.servers.base.connection import Over
 from notnow.servers.base.dialogue import Manner, wire
 from notnow.servers.ftp.filesystem import MemoryFS, Permissive
@@ -30,7 +30,7 @@ LAST = 2.0  # real seconds that a client has for opening a data connection once 
 URGENT = frozenset({"ABOR", "STAT", "QUIT"})  # RFC 959 §4.1.3: what may be asked during a transfer
 ALIASES = {"XCWD": "cwd", "XCUP": "cdup", "XPWD": "pwd", "XMKD": "mkd", "XRMD": "rmd"}  # RFC 1123 §4.1.3.1
 _TELNET = re.compile(rb"\xff[\xf0-\xfa]|\xff[\xfb-\xfe].")  # RFC 959 §4.1.3: an interrupt comes with these before it
-_MOMENTS = {name: moment.facts for name, moment in MOMENTS["ftp"].items()}
+_MOMENTS = {name: moment.facts for name, moment in protocols.get("ftp").moments.items()}
 _SECRET = re.compile(r"(\b(?:PASS|ACCT)\s+)\S.*?(?=\r?$)", re.IGNORECASE | re.MULTILINE)
 
 # What it means to behave. Its replies go through `respond`. What is left of it, if that takes time, comes back.
@@ -196,7 +196,7 @@ class Session(Listings):
         self.pre_process_command(line, verb, argument)
 
     def _facts(self, moment: str, verb: str, argument: str) -> dict[str, Any]:
-        """What is known at a command; see `notnow.language.moments`."""
+        """What is known at a command; see the moments of `notnow.protocols`."""
         facts: dict[str, Any] = {"command": verb}
         if moment in ("user", "pass"):
             facts["user"] = argument if moment == "user" else self.username or None

@@ -10,10 +10,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, cast
 
+from notnow import protocols
 from notnow.engine.actions import BEHAVE, EndData, Script
 from notnow.engine.events import Asked, Ended, Heard, Known, Reached
 from notnow.journal import Exchange
-from notnow.language.moments import MOMENTS, DataEnding
+from notnow.protocols.ftp import DataEnding
 from notnow.servers.base import tls
 from notnow.servers.base.dialogue import AS_USUAL, Manner
 from notnow.servers.ftp.data import ActivePort, DataConnection, PassivePort, bound
@@ -366,7 +367,7 @@ class Transfers(Wire):
 
     def end_data(self, step: EndData, exchange: Exchange) -> None:
         transfer = self.transfer
-        moment = MOMENTS["ftp"].get(exchange.moment)
+        moment = protocols.get("ftp").moments.get(exchange.moment)
         if step.how == "ragged":
             self._ragged = True
             if transfer is not None:

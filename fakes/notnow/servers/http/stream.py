@@ -421,7 +421,7 @@ class Stream:
 
 
 def known(head: Head, connection: Carrier) -> dict[str, Any]:
-    """What rules may ask about a request; see `notnow.language.moments`."""
+    """What rules may ask about a request; see the moments of `notnow.protocols`."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in head.headers}
     host = hostname(head.authority)
     length = headers.get("content-length", "")

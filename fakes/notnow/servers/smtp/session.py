@@ -89,7 +89,7 @@ class Session(Transactions):
         await self.push(f"500 5.5.2 Error: {what}")
 
     def _facts(self, verb: str, moment: str, argument: str | None) -> dict[str, Any]:
-        """What is known at a command; see `notnow.language.moments`."""
+        """What is known at a command; see the moments of `notnow.protocols`."""
         if moment == "mail":
             address, more = self._path("FROM:", argument)
             self.size = announced(more)
