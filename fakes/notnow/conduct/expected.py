@@ -62,13 +62,12 @@ def _of_protocol(fakes: Sequence[Judged]) -> list[Verdict]:
         asking = [fake for fake in fakes if key in keys(fake.scenario)]
         if asking and key in TOGETHER and len(fakes) > 1:
             asking = [_Merged(Journal.merged([fake.journal for fake in fakes]), asking[0].scenario)]
-        found += [Verdict(_rule(fake.scenario, key), _finding(fake, key, fakes)) for fake in asking]
+        found += [_verdict(fake.scenario, key, _finding(fake, key, fakes)) for fake in asking]
     return found
 
 
-def _rule(scenario: Scenario, key: str) -> Rule:
-    """What is expected, as a rule."""
-    return Rule(
+def _verdict(scenario: Scenario, key: str, finding: Finding) -> Verdict:
+    rule = Rule(
         id=f"expect.{key.replace('_', '-')}",
         title=in_words(scenario, key),
         level="must",
@@ -76,8 +75,9 @@ def _rule(scenario: Scenario, key: str) -> Rule:
         why="",
         observed="",
         example="",
-        judge=lambda _run: NOT_EXERCISED,
+        judge=lambda _run: finding,
     )
+    return Verdict(rule, finding)
 
 
 def _finding(fake: Judged, key: str, fakes: Sequence[Judged]) -> Finding:

@@ -29,7 +29,7 @@ from notnow.time_travel import locks, polls, rebinding, refusals, watchdogs
 from notnow.time_travel import world as worlds
 from notnow.time_travel.parties import (
     REST,
-    Verdict,
+    WaitResult,
     real_monotonic,
     real_monotonic_ns,
     real_poll,
@@ -51,7 +51,7 @@ def sleep(seconds: float) -> None:
     world = seen()
     if world is None or not seconds >= 0:
         real_sleep(seconds)
-    elif world.park(seconds) is Verdict.CLOSED:
+    elif world.park(seconds) is WaitResult.CLOSED:
         real_sleep(min(seconds, REST))  # of a thread that was there before: it goes on where it is
 
 
@@ -115,7 +115,7 @@ def join(thread: threading.Thread, timeout: float | None = None) -> None:
         def over() -> bool:
             return not thread.is_alive() if party is None or party.adopted else party.over
 
-        if world.park(timeout if timeout is None else max(0.0, timeout), over=over) is not Verdict.LATE:
+        if world.park(timeout if timeout is None else max(0.0, timeout), over=over) is not WaitResult.TIMED_OUT:
             _real_join(thread, None if over() else timeout)
 
 
@@ -135,12 +135,12 @@ def _reading(real: Real) -> Real:
     return read
 
 
-def _await(world: World, sock: socket.socket, mask: int, timeout: float | None, complaint: str) -> Verdict:
+def _await(world: World, sock: socket.socket, mask: int, timeout: float | None, complaint: str) -> WaitResult:
     """Wait for a socket. Raises TimeoutError with the words that the real call has for it."""
-    verdict = world.park(timeout, files=[(sock.fileno(), mask)], alone=True)
-    if verdict is Verdict.LATE:
+    result = world.park(timeout, files=[(sock.fileno(), mask)], alone=True)
+    if result is WaitResult.TIMED_OUT:
         raise TimeoutError(complaint)
-    return verdict
+    return result
 
 
 def _sendall(real: Real) -> Real:
@@ -230,7 +230,10 @@ def _connecting(real: Real) -> Real:
         finally:
             sock.settimeout(timeout)
         under_way = [(sock.fileno(), select.POLLOUT)]
-        if not signalled(under_way) and world.park(timeout, over=lambda: bool(signalled(under_way))) is Verdict.LATE:
+        if (
+            not signalled(under_way)
+            and world.park(timeout, over=lambda: bool(signalled(under_way))) is WaitResult.TIMED_OUT
+        ):
             raise TimeoutError("timed out")
         if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise OSError(error, os.strerror(error))
@@ -262,7 +265,7 @@ def _tls(real: Real) -> Real:
             finally:
                 if sock.fileno() >= 0:  # what goes wrong here may have closed it, and is what the caller must see
                     sock.settimeout(timeout)
-            if _await(world, sock, mask, _until(end), f"The {real.__name__} operation timed out") is Verdict.CLOSED:
+            if _await(world, sock, mask, _until(end), f"The {real.__name__} operation timed out") is WaitResult.CLOSED:
                 return real(sock, *args, **options)
 
     return call

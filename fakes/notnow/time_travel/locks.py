@@ -12,7 +12,7 @@ import threading
 from typing import Any, Self
 
 from notnow.time_travel import world as worlds
-from notnow.time_travel.parties import Verdict
+from notnow.time_travel.parties import WaitResult
 from notnow.time_travel.world import World, seen
 
 _real_lock, _real_rlock = threading.Lock, threading.RLock
@@ -36,15 +36,15 @@ class SeenLock:
     def _wait(self, world: World, timeout: float) -> bool:
         end = None if timeout < 0 else world.clock.shown + timeout
         while True:
-            verdict = self._park(world, None if end is None else max(0.0, end - world.clock.shown))
-            if verdict is Verdict.CLOSED:
+            result = self._park(world, None if end is None else max(0.0, end - world.clock.shown))
+            if result is WaitResult.CLOSED:
                 return self._lock.acquire(True, timeout)
             if self._lock.acquire(False):
                 return True
-            if verdict is Verdict.LATE:
+            if result is WaitResult.TIMED_OUT:
                 return False
 
-    def _park(self, world: World, timeout: float | None) -> Verdict:
+    def _park(self, world: World, timeout: float | None) -> WaitResult:
         self._waiting += 1
         try:
             return world.park(timeout, over=lambda: not self._lock.locked())

@@ -21,11 +21,11 @@ REST = 60.0  # seconds: a thread from before that waits for so long at most when
 FileWait = tuple[int, int]  # a file descriptor, and the poll() events that are waited for
 
 
-class Verdict(Enum):
+class WaitResult(Enum):
     """How a wait ended."""
 
-    GO = "what was waited for is there"
-    LATE = "its time has passed"
+    READY = "what the thread waited for is there"
+    TIMED_OUT = "its deadline has passed"
     CLOSED = "fast_forward has ended: the caller's real call takes over"
 
 
@@ -56,7 +56,7 @@ class Wait:
     `order` is the place in the order of parking.
     """
 
-    __slots__ = ("alone", "deadline", "error", "files", "order", "over", "timeout", "verdict")
+    __slots__ = ("alone", "deadline", "error", "files", "order", "over", "result", "timeout")
 
     def __init__(
         self,
@@ -69,15 +69,15 @@ class Wait:
     ) -> None:
         self.order, self.deadline, self.over = order, deadline, over
         self.files, self.alone = tuple(files), alone
-        self.verdict = Verdict.CLOSED
+        self.result = WaitResult.CLOSED
         self.timeout: float | None = None
         self.error: Exception | None = None
 
-    def ended(self, now: int) -> Verdict | None:
+    def ended(self, now: int) -> WaitResult | None:
         """How it has ended; None if it goes on. What came at the last moment came in time."""
         if (self.over is not None and self.over()) or (self.files and signalled(self.files)):
-            return Verdict.GO
-        return Verdict.LATE if self.deadline is not None and self.deadline <= now else None
+            return WaitResult.READY
+        return WaitResult.TIMED_OUT if self.deadline is not None and self.deadline <= now else None
 
     def goes_on(self, party: Party) -> bool:
         """Whether a thread is let go on by itself when the test ends, because it was there before the test."""

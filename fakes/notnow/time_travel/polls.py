@@ -8,7 +8,7 @@ import selectors
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
-from notnow.time_travel.parties import FileWait, Verdict, real_poll, real_select
+from notnow.time_travel.parties import FileWait, WaitResult, real_poll, real_select
 from notnow.time_travel.world import seen
 
 Real = Callable[..., Any]
@@ -25,8 +25,8 @@ def waiting(poll: Callable[[float | None], Any], timeout: float | None, files: C
         if not ready:
             world.looked_in_vain()
         return ready
-    verdict = world.park(timeout, files=files())
-    return poll(timeout if verdict is Verdict.CLOSED else 0)
+    result = world.park(timeout, files=files())
+    return poll(timeout if result is WaitResult.CLOSED else 0)
 
 
 def selector_select(real: Real) -> Real:

@@ -20,8 +20,8 @@ from notnow.time_travel.parties import (
     Ended,
     FileWait,
     Party,
-    Verdict,
     Wait,
+    WaitResult,
     micro,
     real_monotonic,
     real_sleep,
@@ -211,11 +211,11 @@ class World:
         over: Callable[[], bool] | None = None,
         files: Iterable[FileWait] = (),
         alone: bool = False,
-    ) -> Verdict:
+    ) -> WaitResult:
         """Wait, at most `timeout` scenario seconds: see `Wait`. Raises FastForwardError if that cannot be."""
         party = self.party
         if party is None:
-            return Verdict.CLOSED
+            return WaitResult.CLOSED
         if timeout == 0:
             self._count(party, YIELD)
         wait = Wait(next(self._orders), self._deadline(timeout), over=over, files=files, alone=alone)
@@ -247,13 +247,13 @@ class World:
             self._call()
         party.block()
 
-    def _told(self, wait: Wait, party: Party) -> Verdict:
+    def _told(self, wait: Wait, party: Party) -> WaitResult:
         if wait.error is not None:
             raise wait.error
-        leftover = wait.verdict is Verdict.CLOSED and wait.ends_with_test and not wait.goes_on(party)
+        leftover = wait.result is WaitResult.CLOSED and wait.ends_with_test and not wait.goes_on(party)
         if leftover and threading.current_thread() is not threading.main_thread():
             raise Ended
-        return wait.verdict
+        return wait.result
 
     def _deadline(self, timeout: float | None) -> int | None:
         """At least a microsecond on, so that a loop which is a float's last bit short of its timer gets there."""
@@ -360,8 +360,8 @@ class World:
         now = micro(self.clock.shown)
         for party in self._parked():
             wait = party.wait
-            if wait is not None and (verdict := wait.ended(now)) is not None:
-                self._wake(party, verdict)
+            if wait is not None and (result := wait.ended(now)) is not None:
+                self._wake(party, result)
                 return True
         return False
 
@@ -375,12 +375,12 @@ class World:
             parked = [(p.wait.order, p) for p in self._parties.values() if p.wait is not None]
         return [party for _, party in sorted(parked, key=lambda pair: pair[0])]
 
-    def _wake(self, party: Party, verdict: Verdict = Verdict.GO, error: Exception | None = None) -> None:
+    def _wake(self, party: Party, result: WaitResult = WaitResult.READY, error: Exception | None = None) -> None:
         with self._lock:
             wait = party.wait
             if wait is None:
                 return  # interrupted meanwhile
-            wait.verdict, wait.error = verdict, error
+            wait.result, wait.error = result, error
             party.wait = party.watched = None
             party.turn.release()
             if not any(party.outside for party in self._parties.values()):
@@ -543,7 +543,7 @@ class World:
         """Let everybody go who is still parked, and say whom that ended."""
         left = [p for p in self._parked() if p.wait is not None and p.wait.ends_with_test and not p.wait.goes_on(p)]
         for party in self._parked():
-            self._wake(party, Verdict.CLOSED)
+            self._wake(party, WaitResult.CLOSED)
         os.close(self._ear)
         os.close(self._mouth)
         return [party.name for party in left]

@@ -64,7 +64,7 @@ class Attempt:
     def fail(self, by: Exchange) -> None:
         if self.failure is None and self.answered is None and not self.final:
             self.failure = by
-            left = departure(by) if by.reply is None or gone(by) else None
+            left = departure(by) if by.reply is None or left_unanswered(by) else None
             answered = by.answered_at if by.answered_at is not None else by.at
             self.failed_index, self.failed_at = left or (by.index, answered)
 
@@ -161,7 +161,7 @@ def departure(exchange: Exchange) -> tuple[int, float] | None:
     return None
 
 
-def gone(exchange: Exchange) -> bool:
+def left_unanswered(exchange: Exchange) -> bool:
     """True if a rule has kept the client waiting for the reply, and it left before."""
     if exchange.fault is None or exchange.closed or exchange.moment in UNASKED:
         return False
@@ -169,12 +169,12 @@ def gone(exchange: Exchange) -> bool:
     return left is not None and (exchange.answered_at is None or left[1] < exchange.answered_at)
 
 
-def put_off(exchange: Exchange) -> bool:
+def deferred(exchange: Exchange) -> bool:
     """A rule has answered with a 4yz, or by hanging up or saying nothing."""
     if exchange.fault is None or exchange.fault == "stopped":
         return False
     codes = exchange.codes
-    return gone(exchange) or (400 <= codes[0] < 500 if codes else exchange.closed)
+    return left_unanswered(exchange) or (400 <= codes[0] < 500 if codes else exchange.closed)
 
 
 def was_of_use(attempt: Attempt | None) -> bool:
@@ -197,7 +197,7 @@ def _session(connection: Connection, exchanges: list[Exchange], asked: dict[tupl
     current: Attempt | None = None
     lost: Exchange | None = None  # what was refused before any MAIL
     for x in exchanges:
-        codes, moment = () if gone(x) else x.codes, x.moment
+        codes, moment = () if left_unanswered(x) else x.codes, x.moment
         if 421 in codes and x.fault != "stopped":
             session.told.append(x)
         if moment == "starttls" and codes[:1] == (220,) and session.encrypted_from is not None:
@@ -210,7 +210,7 @@ def _session(connection: Connection, exchanges: list[Exchange], asked: dict[tupl
             session.attempts.append(current)
         if current is not None:
             current = _step(current, x, codes, asked)
-        elif not session.attempts and moment not in ("quit", "idle") and put_off(x):
+        elif not session.attempts and moment not in ("quit", "idle") and deferred(x):
             lost = x
     _leave(current)
     if not session.attempts:
@@ -231,7 +231,7 @@ def _nameless(session: Session, lost: Exchange | None) -> None:
 def _step(attempt: Attempt, x: Exchange, codes: tuple[int, ...], asked: dict[tuple[str, str], int]) -> Attempt | None:
     """What an exchange means for the mail that is in progress: that, or None where it is not any more."""
     moment, code = x.moment, codes[0] if codes else 0
-    refused = put_off(x)
+    refused = deferred(x)
     if moment == "rcpt" and attempt.sender is not None:
         recipient = address(x.request)
         asked[attempt.sender, recipient] = max(x.index, asked.get((attempt.sender, recipient), 0))

@@ -11,8 +11,8 @@ from notnow.conduct.reading.mail import (
     Attempt,
     Mail,
     Session,
+    deferred,
     departure,
-    put_off,
     read,
 )
 from notnow.conduct.reading.run import Run
@@ -82,7 +82,7 @@ def acts_on_the_code(run: Run) -> Finding:
 
 def _is_odd(x: Exchange) -> bool:
     """A 4yz of a form that RFC 5321 §4.2 allows, and that somebody may not have thought of."""
-    if x.reply is None or x.code is None or not put_off(x):
+    if x.reply is None or x.code is None or not deferred(x):
         return False
     return x.code not in _USUAL or len(x.reply) == 3 or "\n" in x.reply or not x.reply.isascii()
 
@@ -123,7 +123,7 @@ def no_downgrade(run: Run) -> Finding:
                 if 421 in x.codes and x.fault is not None:
                     greeted[key] = x
                     exercised = True
-            if (x.moment in ("starttls", "tls") or _encrypted(session, x)) and put_off(x):
+            if (x.moment in ("starttls", "tls") or _encrypted(session, x)) and deferred(x):
                 secret.setdefault(key, x)
                 exercised = True
         if key in greeted and any(line[:4].upper() == "HELO" for line in session.connection.after.splitlines()):

@@ -6,7 +6,7 @@ from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
 from notnow.conduct.reading.mail import (
     AT_ONCE,
     departure,
-    gone,
+    left_unanswered,
     read,
     was_of_use,
 )
@@ -81,6 +81,6 @@ def patient(run: Run) -> Finding:
 def _waited(x: Exchange) -> tuple[float, bool]:
     """How long a client has waited for a reply, and whether it then left without one. Who still waits may yet leave."""
     left = departure(x)
-    if gone(x) and left is not None:
+    if left_unanswered(x) and left is not None:
         return left[1] - x.at, True
     return (x.answered_at - x.at if x.answered_at is not None else 0.0), False
