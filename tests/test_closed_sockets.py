@@ -42,7 +42,7 @@ def test_an_ftp_command_behind_which_the_client_closed(line, delay):
         def gone() -> None:
             session.transport.pause_reading()
             session.raw.close()
-            session.came(line.encode() + b"\r\n")
+            session.on_data(line.encode() + b"\r\n")
 
         fake._runner.call(gone)
         fake.settle()

@@ -17,7 +17,7 @@ import pytest
 from notnow import FakeError, FakeSMTP, ManualClock, RealClock, ScenarioError, WaitTimeoutError
 from notnow.servers.base import fake as _fake
 from notnow.servers.base.runner import Runner
-from notnow.servers.smtp.session import Session
+from notnow.servers.smtp.session import SMTPSession
 from smtp_client import MESSAGE, Raw, one, rules, then, trusting
 
 NO = "421 4.3.2 Not now, says the test"
@@ -237,8 +237,10 @@ class TestLeaks:
             assert fake._living.run(tasks()) == 0
             assert not fake._tasks
             gc.collect()
-            sessions = [o for o in gc.get_objects() if type(o) is Session and getattr(o, "record", None) is not None]
-            assert len([s for s in sessions if s.fake is fake]) <= 1  # the loop's last timer may hold one
+            sessions = [
+                o for o in gc.get_objects() if type(o) is SMTPSession and getattr(o, "record", None) is not None
+            ]
+            assert len([s for s in sessions if s.host is fake]) <= 1  # the loop's last timer may hold one
 
     def test_a_manual_clock_outlives_its_fakes(self):
         """Nothing of a stopped fake is left among the clock's alarms."""
@@ -271,7 +273,7 @@ class TestOurOwnErrors:
         async def fail(self, arg):
             raise ZeroDivisionError("our bug")
 
-        monkeypatch.setattr(Session, method, fail)
+        monkeypatch.setattr(SMTPSession, method, fail)
         return FakeSMTP()
 
     def test_it_is_raised_when_the_fake_stops(self, monkeypatch):
@@ -301,7 +303,7 @@ class TestOurOwnErrors:
         assert "the smtp fake itself failed" in caught.value.__notes__[0]
 
     def test_in_what_is_unasked(self, monkeypatch):
-        monkeypatch.setattr(Session, "finish", lambda *_: 1 / 0)
+        monkeypatch.setattr(SMTPSession, "finish", lambda *_: 1 / 0)
         with pytest.raises(FakeError), FakeSMTP(rules(then("down", one("enter", reply=NO)))) as fake:
             with Raw(fake).hello() as raw:
                 fake.next_phase()
@@ -559,7 +561,7 @@ class TestJournal:
                 with Raw(fake) as raw:
                     raw.until_end()
             long_one.close()
-            fake.wait_for(lambda j: not fake._farewells)
+            fake.wait_for(lambda j: not fake._lingering)
             assert len(fake.journal.connections) <= 6
 
     def test_a_connection_that_outlives_its_exchanges_goes_when_it_ends(self):

@@ -16,9 +16,9 @@ import pytest
 from ftp_client import BIG, MODES, Raw, host_of, one, port_of, rules, trusting
 from notnow import FakeFTP, ManualClock
 from notnow.servers.ftp import session
+from notnow.servers.ftp.connection import PLAIN_COMMANDS
 from notnow.servers.ftp.files import filling
 from notnow.servers.ftp.session import ALIASES
-from notnow.servers.ftp.wire import PLAIN_COMMANDS
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 

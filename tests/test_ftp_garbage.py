@@ -24,7 +24,7 @@ from notnow.journal import LONGEST
 from notnow.servers.base import fake as _fake
 from notnow.servers.ftp import data as data_module
 from notnow.servers.ftp import session as session_module
-from notnow.servers.ftp.session import Session
+from notnow.servers.ftp.session import FTPSession
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -386,7 +386,7 @@ class TestLeaving:
                 raw = Raw(fake)
                 raw.send(b"AUTH TLS\r\n" if on == "auth" else b"USER x\r\nPASS y\r\nPWD\r\nPASV\r\nRETR x\r\nNOOP\r\n")
                 raw.reset()
-            fake.wait_for(lambda j: j.count("connect") == 50 and not fake._sessions and not fake._farewells)
+            fake.wait_for(lambda j: j.count("connect") == 50 and not fake._sessions and not fake._lingering)
         gc.collect()
 
     @pytest.mark.parametrize("how", ["close", "reset"])
@@ -771,8 +771,8 @@ class TestLeaks:
             assert not fake._tasks
             assert fake.ports == {fake.port}
 
-            def alive() -> list[Session]:
-                return [o for o in gc.get_objects() if type(o) is Session and vars(o).get("fake") is fake]
+            def alive() -> list[FTPSession]:
+                return [o for o in gc.get_objects() if type(o) is FTPSession and vars(o).get("host") is fake]
 
             until = time.monotonic() + 5
             while len(alive()) > 1 and time.monotonic() < until:

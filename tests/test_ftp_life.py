@@ -17,7 +17,7 @@ from notnow import FakeError, FakeFTP, FakeSMTP, ManualClock, RealClock, Scenari
 from notnow.servers import by_protocol
 from notnow.servers.base import fake as _fake
 from notnow.servers.ftp.files import filling
-from notnow.servers.ftp.session import Session
+from notnow.servers.ftp.session import FTPSession
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -256,7 +256,7 @@ class TestOurOwnErrors:
         def fail(*_: object, **__: object) -> None:
             raise ZeroDivisionError("our bug")
 
-        monkeypatch.setattr(Session, method, fail)
+        monkeypatch.setattr(FTPSession, method, fail)
         fake = FakeFTP(scenario, files={"x": b"1"}).start()
         with Raw(fake).hello() as raw:
             for line in lines:

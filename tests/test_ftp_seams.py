@@ -1,6 +1,6 @@
 """The private seams of pyftpdlib that notnow stands on, each asked of the library itself.
 
-When one of these fails after an upgrade, this is the seam that has moved; `notnow.servers.ftp.wire` names them.
+When one of these fails after an upgrade, this is the seam that has moved; `notnow.servers.ftp.connection` names them.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from notnow.servers.ftp.connection import PLAIN_COMMANDS, TLS_COMMANDS, _NoLoop, _NoServer, _NoSocket
 from notnow.servers.ftp.data import ActivePort, DataConnection, PassivePort
 from notnow.servers.ftp.files import DEFAULT, Files
 from notnow.servers.ftp.filesystem import MemoryFS, Permissive
-from notnow.servers.ftp.session import Session
-from notnow.servers.ftp.wire import PLAIN_COMMANDS, TLS_COMMANDS, _NoLoop, _NoServer, _NoSocket
+from notnow.servers.ftp.session import FTPSession
 
 import pyftpdlib  # isort: skip (what it needs warns of its age, where notnow does not import it first)
 from pyftpdlib.exceptions import FilesystemError  # isort: skip
@@ -75,7 +75,7 @@ class Spy(FTPHandler):
 
     def __init__(self) -> None:
         super().__init__(_NoSocket(), _NoServer(), _NoLoop())
-        self.fake = SimpleNamespace(files=Files(DEFAULT, None, lambda: 0.0))
+        self.host = SimpleNamespace(files=Files(DEFAULT, None, lambda: 0.0))
         self.socket = SimpleNamespace(family=2, getsockname=lambda: ("127.0.0.1", 2121))
         self.remote_ip = "127.0.0.1"
         self.said: list[str] = []
@@ -162,16 +162,16 @@ def test_what_is_shared_is_replaced_and_not_changed(spy):
 
 
 def test_no_state_hides_a_method_of_ours():
-    mine = Session.__mro__[: Session.__mro__.index(FTPHandler)]
+    mine = FTPSession.__mro__[: FTPSession.__mro__.index(FTPHandler)]
     methods = {
         name for cls in mine for name, value in vars(cls).items() if callable(value) or isinstance(value, property)
     }
-    assert not methods & set(Session._state())
+    assert not methods & set(FTPSession._state())
 
 
 def test_what_we_override_is_what_we_mean_to():
     """No name of ours stands in the way of one of theirs by accident."""
-    mine = Session.__mro__[: Session.__mro__.index(FTPHandler)]
+    mine = FTPSession.__mro__[: FTPSession.__mro__.index(FTPHandler)]
     ours = {name for cls in mine for name in vars(cls) if hasattr(FTPHandler, name) and not name.startswith("__")}
     assert ours == {
         # its replies, its end, its sockets, its log
@@ -186,7 +186,7 @@ def test_what_we_override_is_what_we_mean_to():
 
 def test_our_attributes_are_none_of_its_state():
     """What a session of ours remembers is not what the library means by the same name."""
-    mine = Session.__mro__[: Session.__mro__.index(FTPHandler)]
+    mine = FTPSession.__mro__[: FTPSession.__mro__.index(FTPHandler)]
     ours = {name for cls in mine for name in (*vars(cls), *inspect.get_annotations(cls))}
     of_theirs = {
         "socket",
@@ -422,7 +422,7 @@ def test_a_refused_restart_closes_the_file(spy):
     spy.say("TYPE I")
     spy.say("REST 100")
     assert spy.say("STOR small.txt") == ["554 REST position (100) > file size (14)"]
-    assert spy.fake.files.partial == ()
+    assert spy.host.files.partial == ()
 
 
 def test_quit_ends_when_all_is_said(spy):

@@ -94,7 +94,7 @@ class TestLingering:
                 if on == "mail":
                     raw.hello()
                     raw.send("MAIL FROM:<a@client.test>\r\n")
-                fake.wait_for(lambda j: j.connections and not fake._sessions and not len(fake._farewells))
+                fake.wait_for(lambda j: j.connections and not fake._sessions and not len(fake._lingering))
                 assert raw.until_end() == f"{NO}\r\n"
 
 

@@ -502,8 +502,8 @@ def test_an_exception_in_the_adapter_fails_the_test(run) -> None:
     result = run(
         """
 def test_it(fake_smtp, monkeypatch):
-    from notnow.servers.smtp.session import Session
-    monkeypatch.setattr(Session, "_store", lambda self: 1 / 0)
+    from notnow.servers.smtp.session import SMTPSession
+    monkeypatch.setattr(SMTPSession, "_store", lambda self: 1 / 0)
     send(fake_smtp)
 """
     )
@@ -535,4 +535,4 @@ def test_the_plugin_imports_nothing_heavy_until_it_is_needed(pytester: pytest.Py
         " sorted(m for m in sys.modules if m.startswith('notnow')))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=pytester.path)
-    assert out.stdout.splitlines()[-1] == "heavy: [] ['notnow', 'notnow.pytest_plugin']"
+    assert out.stdout.splitlines()[-1] == "heavy: [] ['notnow', 'notnow.environment', 'notnow.pytest_plugin']"

@@ -140,7 +140,7 @@ class TestLeaving:
                     raw = Raw(fake)
                     raw.send(b"EHLO x\r\nNOOP\r\n")
                     raw.reset()
-                fake.wait_for(lambda j: j.count("connect") == 50 and not fake._sessions and not fake._farewells)
+                fake.wait_for(lambda j: j.count("connect") == 50 and not fake._sessions and not fake._lingering)
 
 
 class TestOtherProtocols:

@@ -1,6 +1,6 @@
 """The private seams of aiosmtpd (and one of asyncio) that notnow stands on, each asked of the library itself.
 
-When one of these fails after an upgrade, this is the seam that has moved; `notnow.servers.smtp.wire` names them.
+When one of these fails after an upgrade, this is the seam that has moved; `notnow.servers.smtp.connection` names them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from aiosmtpd.smtp import SMTP, Envelope
 from aiosmtpd.smtp import Session as SMTPState
 
-from notnow.servers.smtp.session import Session
+from notnow.servers.smtp.session import SMTPSession
 
 COMMANDS = {"AUTH", "DATA", "EHLO", "EXPN", "HELO", "HELP", "MAIL", "NOOP", "QUIT", "RCPT", "RSET", "STARTTLS", "VRFY"}
 
@@ -168,7 +168,7 @@ def test_getaddr_parses_paths(argument, address):
     """Ours first tries the plain ones; both must say the same."""
 
     async def test() -> None:
-        for smtp in (stock(), Session(object(), hostname="x")):
+        for smtp in (stock(), SMTPSession(object(), hostname="x")):
             found = smtp._getaddr(argument)
             assert (found[0], found[1] and found[1].strip()) == address, smtp
 
@@ -182,7 +182,7 @@ def test_getaddr_trips_over_garbage(garbage):
     async def test() -> None:
         with contextlib.suppress(Exception):
             stock()._getaddr(garbage)
-        assert Session(object(), hostname="x")._getaddr(garbage) == (None, None)
+        assert SMTPSession(object(), hostname="x")._getaddr(garbage) == (None, None)
 
     run(test)
 
@@ -236,7 +236,7 @@ def test_a_copy_shares_nothing_that_changes():
 
 def test_what_we_override_is_what_we_mean_to():
     """No method of ours stands in the way of one of theirs by accident."""
-    mine = Session.__mro__[: Session.__mro__.index(SMTP)]
+    mine = SMTPSession.__mro__[: SMTPSession.__mro__.index(SMTP)]
     ours = {name for cls in mine for name in vars(cls) if hasattr(SMTP, name) and not name.startswith("__")}
     assert {name for name in ours if not name.startswith("smtp_")} == {
         "_create_session", "_getaddr", "_handle_client", "_reset_timeout", "_set_post_data_state", "_set_rset_state",

@@ -395,7 +395,7 @@ def test_a_directory_of_a_killed_process_goes_when_the_next_one_begins(tmp_path)
 
 
 def test_an_incomplete_chain_leaves_no_file(tmp_path):
-    code = "from notnow.servers import tls; tls.context(tls.Shown(('a.test',), incomplete=True)); "
+    code = "from notnow.servers.base import tls; tls.context(tls.Shown(('a.test',), incomplete=True)); "
     run_to_the_end(code, tmp_path, signal.SIGTERM if sys.platform == "linux" else None)
     assert not list(tmp_path.iterdir())
 

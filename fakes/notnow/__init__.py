@@ -6,10 +6,6 @@ from typing import TYPE_CHECKING
 
 from notnow._version import __version__ as __version__
 
-host: Host | None = (
-    None  # of the fakes of this process; see `notnow.servers.base.environment`, which costs more to import than this
-)
-
 if TYPE_CHECKING:
     from notnow.clock import Clock, FollowingClock, ManualClock, RealClock
     from notnow.errors import (
@@ -23,7 +19,6 @@ if TYPE_CHECKING:
     )
     from notnow.language.catalogue import scenario
     from notnow.language.scenario import Scenario
-    from notnow.servers.base.environment import Host
     from notnow.servers.ftp import FakeFTP
     from notnow.servers.http import FakeHTTP
     from notnow.servers.smtp import FakeSMTP

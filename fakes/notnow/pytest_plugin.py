@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import notnow
+from notnow import environment
 from notnow._version import __version__
 
 if TYPE_CHECKING:
     from notnow.clock import Clock
+    from notnow.environment import Environment
     from notnow.language.scenario import Scenario
     from notnow.pytest_markers import Places
     from notnow.servers.base.fake import Fake
@@ -39,7 +40,7 @@ MARKER = (
 )
 
 _seed = pytest.StashKey[int]()
-_host: pytest.StashKey[_Host] = pytest.StashKey()
+_environment: pytest.StashKey[_RunEnvironment] = pytest.StashKey()
 _runner: pytest.StashKey[Runner] = pytest.StashKey()
 _problems = pytest.StashKey[list[str]]()
 _PROBLEMS = "notnow_problems"  # where a worker of pytest-xdist puts them for the controller
@@ -77,16 +78,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
     config.stash[_seed] = _chosen_seed(config)
-    config.stash[_host] = _Host(config, notnow.host)
-    notnow.host = config.stash[_host]
+    config.stash[_environment] = _RunEnvironment(config, environment.current)
+    environment.install(config.stash[_environment])
     if _trace(config) not in TRACES:
         raise pytest.UsageError(f"--notnow-trace is {_trace(config)!r}; allowed: {', '.join(TRACES)}")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    host = config.stash.get(_host, None)
-    if host is not None and notnow.host is host:
-        notnow.host = host.before
+    host = config.stash.get(_environment, None)
+    if host is not None and environment.current is host:
+        environment.install(host.before)
     runner = config.stash.get(_runner, None)
     if runner is not None:
         runner.release()
@@ -198,13 +199,13 @@ def _check(config: pytest.Config, item: pytest.Item) -> list[str]:
 # ---- the run, and the test that is running -------------------------------------------------------
 
 
-class _Host:
+class _RunEnvironment:
     """What fakes made by hand belong to: the run, of which they have the seed, and the test, of which they have the clock.
 
-    `before` is the host of a run around this one. `lasting` are the fakes of our own fixtures that outlive a test.
+    `before` is the environment of a run around this one. `lasting` are the fakes of our own fixtures that outlive a test.
     """
 
-    def __init__(self, config: pytest.Config, before: notnow.servers.base.environment.Host | None) -> None:
+    def __init__(self, config: pytest.Config, before: Environment) -> None:
         self.config, self.before = config, before
         self.item: pytest.Item | None = None
         self.requests: list[pytest.FixtureRequest] = []  # of the fixtures that are being set up, the innermost last
@@ -298,14 +299,14 @@ def _clock_of(item: pytest.Item, request: pytest.FixtureRequest | None) -> Clock
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    item.config.stash[_host].begin(item)
+    item.config.stash[_environment].begin(item)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, Any, Any]:
-    host = request.config.stash[_host]
+    host = request.config.stash[_environment]
     if fixturedef.scope == "function" and not host.began:
         host.prepare()
     host.requests.append(request)
@@ -321,7 +322,7 @@ def pytest_fixture_setup(
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """A `pytest.fail()` or `pytest.skip()` in an app that a fake calls is about this test, and not about its teardown."""
-    item.config.stash[_host].prepare()
+    item.config.stash[_environment].prepare()
     try:
         result = yield
     except (KeyboardInterrupt, SystemExit):
@@ -334,14 +335,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 def _raise_strays(item: pytest.Item) -> None:
-    for fake in item.config.stash[_host].fakes_of(item):
+    for fake in item.config.stash[_environment].fakes_of(item):
         fake.raise_strays()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
     yield
-    item.config.stash[_host].end()
+    item.config.stash[_environment].end()
     if item.get_closest_marker("notnow") is not None:
         _warn_of_idle_markers(item)
 
@@ -446,7 +447,7 @@ def _lasting(protocol: str, scope: Any) -> Callable[..., Any]:
         from notnow.servers import by_protocol
 
         config = request.config
-        host = config.stash[_host]
+        host = config.stash[_environment]
         path = host.item.path if host.item is not None else config.rootpath / "conftest.py"
         clock = next((fake.clock for fake in host.lasting.values()), None)
         fake = _started(config, by_protocol(protocol)(seed=config.stash[_seed], clock=clock), path)
@@ -484,7 +485,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    fakes = item.config.stash[_host].fakes_of(item)
+    fakes = item.config.stash[_environment].fakes_of(item)
     if fakes:
         from notnow import pytest_report
 

@@ -1,7 +1,7 @@
 """A live connection below its protocol: its transport, TLS, and the ways in which it ends.
 
-Every adapter's connection is a `Wire`. What it is made of differs (a parser that feeds a stream reader, one
-that takes lines, a whole HTTP stack), so a `Wire` asks its protocol for a handful of things: see its hooks.
+Every adapter's connection is a `LiveConnection`. What it is made of differs (a parser that feeds a stream reader, one
+that takes lines, a whole HTTP stack), so a `LiveConnection` asks its protocol for a handful of things: see its hooks.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ import asyncio
 import socket
 import ssl
 from asyncio.sslproto import SSLProtocol
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from notnow.engine.actions import Alert, Certify, Close, Script
 from notnow.journal import TLS, Connection, Exchange
 from notnow.servers.base import listener, tls
+from notnow.servers.base.session import Host
 from notnow.servers.base.transport import Plain
-
-if TYPE_CHECKING:
-    from notnow.servers.base.fake import Fake
 
 QUIET = 0.05  # real seconds without a byte after which a TLS client has read its last reply: TLS has no half-close
 HANDSHAKE = 30  # real seconds that a TLS handshake may take
@@ -30,10 +28,10 @@ class Over(Exception):  # noqa: N818 (no error)
     """Nothing more is to be done on this connection."""
 
 
-class Wire:
+class LiveConnection:
     """The connection of a session."""
 
-    fake: Fake
+    host: Host
     record: Connection
     exchange: Exchange  # what the client's last command is about
     opening: Script
@@ -48,34 +46,34 @@ class Wire:
     left: bool = False  # the engine knows that the client is going
     eof: bool = False  # the client has ended its side
     refusal: str | None = None  # how a rule has ended the handshake
-    shown: str | None = None  # the certificate that the handshake has shown
+    certificate_name: str | None = None  # the certificate that the handshake has shown
     _linger: asyncio.TimerHandle | None = None
     _lingers_until: float = 0.0
     _opener: asyncio.Task[None] | None = None  # until the connection is made
 
     # ---- hooks: what a protocol makes of its connection ------------------------------------------
 
-    def begun(self, transport: asyncio.Transport) -> None:
+    def on_open(self, transport: asyncio.Transport) -> None:
         """There is a connection: serve it."""
         raise NotImplementedError
 
-    def upgraded(self, transport: asyncio.Transport) -> None:
+    def on_upgrade(self, transport: asyncio.Transport) -> None:
         """The same connection goes on in TLS, over this transport."""
         raise NotImplementedError
 
-    def came(self, data: bytes) -> None:
+    def on_data(self, data: bytes) -> None:
         """The client has sent this."""
         raise NotImplementedError
 
-    def ended(self) -> None:
+    def on_client_end(self) -> None:
         """The client has ended its side."""
         raise NotImplementedError
 
-    def lost(self, error: Exception | None) -> None:
+    def on_lost(self, error: Exception | None) -> None:
         """The connection is gone: end all that was done for it."""
         raise NotImplementedError
 
-    def unread(self) -> bytes:
+    def take_unread(self) -> bytes:
         """Take away what has come and was not looked at."""
         raise NotImplementedError
 
@@ -85,10 +83,10 @@ class Wire:
         """Begin: with a greeting, or with a TLS handshake (RFC 8314 §3.3)."""
         self.raw, self.implicit = sock, implicit
         if implicit:
-            self._opener = self.fake.spawn(self._shake_hands(sock))
+            self._opener = self.host.spawn(self._shake_hands(sock))
             self._opener.add_done_callback(self._opened)
         else:
-            Plain(self.fake.loop, sock, self).begin()
+            Plain(self.host.loop, sock, self).begin()
 
     async def _shake_hands(self, sock: socket.socket) -> None:
         try:
@@ -99,10 +97,10 @@ class Wire:
     async def secured(self, sock: socket.socket) -> asyncio.Transport:
         """TLS on a socket. Raises OSError if the client does not want it."""
         tls.current.set(self)
-        transport, _ = await self.fake.loop.connect_accepted_socket(
+        transport, _ = await self.host.loop.connect_accepted_socket(
             lambda: cast("asyncio.Protocol", self),
             sock,
-            ssl=self.fake.context(),
+            ssl=self.host.tls_context(),
             ssl_handshake_timeout=HANDSHAKE,
             ssl_shutdown_timeout=SHUTDOWN,
         )
@@ -112,21 +110,21 @@ class Wire:
         """The connection has been made, or it never will be."""
         self._opener = None
         if not opener.cancelled() and (error := opener.exception()) is not None:
-            self.fake.failed(error)
+            self.host.failed(error)
         if not self.alive:
             self.raw.close()
-            self.fake._gone(self.record)
+            self.host.connection_closed(self.record)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast("asyncio.Transport", transport)
         if self.alive:
-            self.upgraded(transport)
+            self.on_upgrade(transport)
             self._note_tls(transport)
             return
         self.transport, self.alive = transport, True
         if transport.get_extra_info("ssl_object") is not None:
             self._note_tls(transport)
-        self.begun(transport)
+        self.on_open(transport)
 
     def _note_tls(self, transport: asyncio.Transport) -> None:
         self.secure, self.handshaking = True, False
@@ -137,13 +135,13 @@ class Wire:
         if self.over:
             self._hear(data)
         elif not self.hanging:
-            self.came(data)
+            self.on_data(data)
 
     def leave(self) -> None:
         """The client is going: its places are free."""
         if not self.left:
             self.left = True
-            self.fake.leaving(self.record)
+            self.host.client_leaving(self.record)
 
     def eof_received(self) -> bool:
         self.eof = True
@@ -151,7 +149,7 @@ class Wire:
         if self.over:
             self.end()
             return False
-        self.ended()
+        self.on_client_end()
         # A client that has ended its side may still read; TLS has no such thing.
         return not (self.secure or self.handshaking)
 
@@ -159,22 +157,22 @@ class Wire:
         self.alive = False
         if self._linger is not None:
             self._linger.cancel()
-        self.lost(error)
-        self.fake._gone(self.record, str(error) if error else None)
+        self.on_lost(error)
+        self.host.connection_closed(self.record, str(error) if error else None)
 
     # ---- closing ---------------------------------------------------------------------------------
 
     def decided(self) -> None:
         """The fake ends this connection: its place is free, and the journal says who ended it."""
         if self.record.ended_by is None:
-            self.fake.journal.close(self.record, "fake")
+            self.host.journal.close(self.record, "fake")
 
     def finish(self, how: str, exchange: Exchange) -> None:
         """The fake closes. What was said before must arrive: see `notnow.servers.base.listener`."""
         self.over = exchange.closed = True
         exchange.how = how
         if exchange.reply is None:
-            self.fake.journal.tell(exchange)
+            self.host.journal.tell(exchange)
         self.decided()
         if how == "reset":
             sock = self.transport.get_extra_info("socket")
@@ -194,17 +192,17 @@ class Wire:
             self.end()
 
     def _half_close(self) -> None:
-        if unread := self.unread():
+        if unread := self.take_unread():
             self._hear(unread)
         if self.eof:
             self.end()
             return
         self.transport.resume_reading()
-        self._lingers_until = self.fake.loop.time() + listener.LINGER
+        self._lingers_until = self.host.loop.time() + listener.LINGER
         if self.secure:
-            self._linger = self.fake.soon(QUIET, self.end)
+            self._linger = self.host.call_later_real(QUIET, self.end)
         else:
-            self._linger = self.fake.loop.call_later(listener.LINGER, self.end)
+            self._linger = self.host.loop.call_later(listener.LINGER, self.end)
             try:
                 self.transport.write_eof()
             except OSError:  # the client has reset it, and we have not been told yet
@@ -212,11 +210,11 @@ class Wire:
 
     def _hear(self, data: bytes) -> None:
         """What a client says after the fake has decided to close."""
-        self.fake.heard_after(self.record, data)
+        self.host.heard_after(self.record, data)
         if self._linger is not None and self.secure:
             self._linger.cancel()
-            left = max(0.0, self._lingers_until - self.fake.loop.time())
-            self._linger = self.fake.soon(min(QUIET, left), self.end)
+            left = max(0.0, self._lingers_until - self.host.loop.time())
+            self._linger = self.host.call_later_real(min(QUIET, left), self.end)
 
     def end(self) -> None:
         """Close the transport for good; a client that does not take its last bytes is cut off."""
@@ -224,7 +222,7 @@ class Wire:
             self.over = True
             self.transport.close()
             if self.secure or self.transport.get_write_buffer_size():
-                self._linger = self.fake.loop.call_later(SHUTDOWN, self.transport.abort)
+                self._linger = self.host.loop.call_later(SHUTDOWN, self.transport.abort)
 
     def abort(self) -> None:
         """End at once, without a word."""
@@ -244,18 +242,18 @@ class Wire:
         plain = cast("Plain", self.transport)
         self.handshaking = True
         tls.current.set(self)
-        done: asyncio.Future[None] = self.fake.loop.create_future()
+        done: asyncio.Future[None] = self.host.loop.create_future()
         layer = SSLProtocol(
-            self.fake.loop,
+            self.host.loop,
             cast("asyncio.Protocol", self),
-            self.fake.context(),
+            self.host.tls_context(),
             done,
             server_side=True,
             ssl_handshake_timeout=HANDSHAKE,
             ssl_shutdown_timeout=SHUTDOWN,
         )
         try:
-            plain.hand_over(layer, handshake_in(self.unread()))
+            plain.hand_over(layer, handshake_in(self.take_unread()))
             await done
             if self.handshaking:  # asyncio wakes us with no error when the connection was aborted
                 raise ConnectionAbortedError("the connection was lost")
@@ -274,16 +272,16 @@ class Wire:
         if self.alive:
             self.connection_lost(None)
 
-    def hello(self, sni: str | None) -> tuple[ssl.SSLContext | None, str | None]:
+    def client_hello(self, sni: str | None) -> tuple[ssl.SSLContext | None, str | None]:
         """Called in the handshake, with the name that the client asks for."""
         try:
-            return self._hello(sni)
+            return self._client_hello(sni)
         except Exception as error:  # OpenSSL would swallow it
-            self.fake.failed(error)
+            self.host.failed(error)
             return None, "internal_error"
 
-    def _hello(self, sni: str | None) -> tuple[ssl.SSLContext | None, str | None]:
-        script = self.fake.hello(self.record, sni)
+    def _client_hello(self, sni: str | None) -> tuple[ssl.SSLContext | None, str | None]:
+        script = self.host.client_hello(self.record, sni)
         name = alert = how = None
         for step in script.steps if script else ():
             if isinstance(step, Certify):
@@ -297,18 +295,18 @@ class Wire:
                 self.refusal = self.refusal or "closed"
                 if step.how == "reset":
                     listener.reset_on_close(self.raw)
-        label, shown = self.fake.shown(name, sni)
+        label, shown = self.host.certificate_for(name, sni)
         if self.record.tls is not None and alert is None:
-            self.record.tls.certificate = self.shown = label
+            self.record.tls.certificate = self.certificate_name = label
         if script is not None and script.rule:
             self._journal_hello(script, sni, how)
-        return (self.fake.context(shown), None) if alert is None else (None, alert)
+        return (self.host.tls_context(shown), None) if alert is None else (None, alert)
 
     def _journal_hello(self, script: Script, sni: str | None, how: str | None) -> None:
-        exchange = self.fake.journal.ask(self.record, "tls", sni or "", script.phase)
+        exchange = self.host.journal.ask(self.record, "tls", sni or "", script.phase)
         exchange.rule, exchange.fault, exchange.how = script.rule, script.fault, how
         exchange.closed = ends = how is not None
-        self.fake.journal.tell(exchange)
+        self.host.journal.tell(exchange)
         if ends:
             self.decided()
 

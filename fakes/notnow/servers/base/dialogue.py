@@ -32,7 +32,7 @@ from notnow.engine.actions import (
 )
 from notnow.engine.events import Answered, Heard
 from notnow.journal import Exchange
-from notnow.servers.base.connection import Over, Wire
+from notnow.servers.base.connection import LiveConnection, Over
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ _ERROR = re.compile(rb"(?:^|\n)([45][0-9][0-9])(?![0-9-])")
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class ReplyOverride:
     """How a healthy reply is said: with other lines in its place, byte by byte, with a close behind it."""
 
     instead: tuple[str, ...] | None = None
@@ -49,11 +49,11 @@ class Manner:
     ending: bool = False
 
 
-AS_USUAL = Manner()
-Effect = Callable[[Manner], Awaitable[None]]  # what it means to behave
+NO_OVERRIDE = ReplyOverride()
+Effect = Callable[[ReplyOverride], Awaitable[None]]  # what it means to behave
 
 
-class Dialogue(Wire):
+class CommandConnection(LiveConnection):
     """A live connection on which a client asks and a fake replies."""
 
     goodbye: ClassVar[str]  # what clients are told when the fake stops
@@ -61,7 +61,7 @@ class Dialogue(Wire):
     nonsense: int = 0  # commands in a row that were not understood
     parting: bool = False  # somebody is about to say the last word
     watch: int | None = None  # bytes of the body or transfer until `Reached`
-    _mouth: asyncio.Lock | None = None  # held while a reply drips, so that no other gets between its bytes
+    _reply_lock: asyncio.Lock | None = None  # held while a reply drips, so that no other gets between its bytes
 
     # ---- doing what the engine says --------------------------------------------------------------
 
@@ -76,11 +76,11 @@ class Dialogue(Wire):
                 case Proceed(instead, drip):
                     assert not isinstance(instead, Response), "a response is HTTP's"
                     if effect is not None:
-                        await effect(Manner(instead, drip, script.closes and instead != ()))
+                        await effect(ReplyOverride(instead, drip, script.closes and instead != ()))
                 case Send(lines, drip):
-                    await self.say(wire(lines), exchange, drip, script.closes)
+                    await self.say(reply_bytes(lines), exchange, drip, script.closes)
                 case Wait(seconds):
-                    await self.fake.sleep(seconds)
+                    await self.host.sleep(seconds)
                 case Hang():
                     await self.hang(exchange)
                 case Watch(size):
@@ -97,13 +97,13 @@ class Dialogue(Wire):
 
     async def hang(self, exchange: Exchange) -> None:
         """Say nothing for ever. What the client says is read and dropped, so that its leaving is seen."""
-        self.fake.journal.tell(exchange)
+        self.host.journal.tell(exchange)
         self.hanging = True
-        self.unread()
+        self.take_unread()
         self.transport.resume_reading()
         if self.eof:
             raise Over
-        await self.fake.loop.create_future()
+        await self.host.loop.create_future()
 
     def end_data(self, step: EndData, exchange: Exchange) -> None:
         """End the data connection; only protocols that have one are told to."""
@@ -114,23 +114,23 @@ class Dialogue(Wire):
     def say_early(self) -> None:
         """There is a transport now: say what has waited for one."""
         for script, exchange in self.early:
-            self.fake.spawn(self._unasked(script, exchange))
+            self.host.spawn(self._unasked(script, exchange))
         self.early = ()
 
     def unasked(self, script: Script) -> None:
         """A script that this client's last command has not brought about: a phase, a silence."""
-        exchange = self.fake.journal.ask(self.record, script.moment, "", script.phase)
+        exchange = self.host.journal.ask(self.record, script.moment, "", script.phase)
         self.parting = self.parting or script.closes
         if self.handshaking or (self.implicit and not self.alive):  # nothing can be said to it
             self._cut_off(script, exchange)
         elif self.alive:
-            self.fake.spawn(self._unasked(script, exchange))
+            self.host.spawn(self._unasked(script, exchange))
         else:
             self.early = (*self.early, (script, exchange))
 
     def _cut_off(self, script: Script, exchange: Exchange) -> None:
         exchange.rule, exchange.fault, exchange.closed = script.rule, script.fault, script.closes
-        self.fake.journal.tell(exchange)
+        self.host.journal.tell(exchange)
         if script.closes:
             self.decided()
             self.abort()
@@ -142,7 +142,7 @@ class Dialogue(Wire):
             pass
         except Exception as error:
             if not self.is_lost(error):
-                self.fake.failed(error)
+                self.host.failed(error)
 
     def is_lost(self, error: Exception) -> bool:
         """True if this is only how the connection has ended."""
@@ -155,11 +155,16 @@ class Dialogue(Wire):
         """The fake stops: a server that is shut down says 421 before it closes (RFC 5321 §3.8, RFC 959 §4.2.1)."""
         if self.over:
             return True
-        if not self.alive or self.handshaking or self.hanging or (self._mouth is not None and self._mouth.locked()):
+        if (
+            not self.alive
+            or self.handshaking
+            or self.hanging
+            or (self._reply_lock is not None and self._reply_lock.locked())
+        ):
             return False
-        exchange = self.fake.journal.ask(self.record, "enter", "", self.fake.phase)
+        exchange = self.host.journal.ask(self.record, "enter", "", self.host.phase)
         exchange.fault = "stopped"
-        self._write(self.goodbye.format(host=self.fake.hostname).encode(), exchange, True)
+        self._write(self.goodbye.format(host=self.host.hostname).encode(), exchange, True)
         self.finish("fin", exchange)
         self.stop_serving()
         return True
@@ -173,7 +178,7 @@ class Dialogue(Wire):
 
     async def say(self, text: bytes, exchange: Exchange, drip: float = 0.0, ending: bool = False) -> None:
         """Send reply lines, `drip` seconds of scenario time between two bytes; `ending`: the fake closes behind it."""
-        if drip or self._mouth is not None:
+        if drip or self._reply_lock is not None:
             await self._drip(text, exchange, drip, ending)
         else:
             self._write(text, exchange, ending)
@@ -183,9 +188,9 @@ class Dialogue(Wire):
     async def _erred(self, text: bytes, exchange: Exchange) -> None:
         """A 4yz or 5yz has left: a rule may have something to add."""
         for code in _ERROR.findall(text):
-            script = self.fake.feed(Answered(self.record.id, int(code), self.verb(exchange)), "error")
+            script = self.host.feed(Answered(self.record.id, int(code), self.verb(exchange)), "error")
             if script is not None:
-                added = self.fake.journal.ask(self.record, "error", "", script.phase)
+                added = self.host.journal.ask(self.record, "error", "", script.phase)
                 await self.perform(script, added)
 
     def floods(self) -> bool:
@@ -206,13 +211,13 @@ class Dialogue(Wire):
 
     def _note(self, text: bytes, exchange: Exchange, ending: bool) -> None:
         exchange.closed = exchange.closed or ending
-        self.fake.journal.answer(exchange, text.decode("utf-8", "replace").replace("\r\n", "\n"))
+        self.host.journal.answer(exchange, text.decode("utf-8", "replace").replace("\r\n", "\n"))
         if ending:
             self.decided()
 
     async def _drip(self, text: bytes, exchange: Exchange, pause: float, ending: bool) -> None:
-        self._mouth = self._mouth or asyncio.Lock()
-        async with self._mouth:
+        self._reply_lock = self._reply_lock or asyncio.Lock()
+        async with self._reply_lock:
             if not pause:
                 self._write(text, exchange, ending)
                 return
@@ -220,15 +225,15 @@ class Dialogue(Wire):
             self._note(text, exchange, ending)
             for i, byte in enumerate(text + b"\r\n"):
                 if i:
-                    await self.fake.sleep(pause)
+                    await self.host.sleep(pause)
                 if not self.alive:
                     raise Over
-                self.fake.feed(Heard(self.record.id))  # who waits for our answer is not idle
+                self.host.feed(Heard(self.record.id))  # who waits for our answer is not idle
                 self.transport.write(bytes([byte]))
-            exchange.answered_at = self.fake.clock.now()
+            exchange.answered_at = self.host.clock.now()
 
 
-def wire(lines: tuple[str, ...]) -> bytes:
+def reply_bytes(lines: tuple[str, ...]) -> bytes:
     """Reply lines as they go over the wire, but for the last line end."""
     return "\r\n".join(lines).encode("utf-8", "surrogateescape")
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
-from notnow import true_time
+from notnow import environment, true_time
 from notnow.clock import Cancellable
 from notnow.conduct import arguments
 from notnow.conduct.assertions import Assertions
@@ -29,10 +29,10 @@ from notnow.journal import TLS, Connection, Entry, Exchange, Journal
 from notnow.language import catalogue
 from notnow.language.scenario import Scenario
 from notnow.servers.base import async_libraries, guests, listener
-from notnow.servers.base import environment as hosting
 from notnow.servers.base.options import Options
 from notnow.servers.base.peace import in_peace
 from notnow.servers.base.runner import Runner
+from notnow.servers.base.session import Session
 from notnow.servers.base.turns import Turns
 
 HOSTNAME = "fake.notnow.test"  # what the fakes call themselves (RFC 6761: .test is nobody's)
@@ -48,24 +48,6 @@ def _waitable(predicate: object, timeout: object) -> float:
         allowed = 'a function of the journal, such as lambda journal: journal.count("connect")'
         raise TypeError(f"predicate is {predicate!r}; allowed: {allowed}")
     return arguments.time("timeout", timeout)
-
-
-class Session(Protocol):
-    """A live connection of an adapter, as the fake sees it."""
-
-    record: Connection
-
-    def open(self, sock: socket.socket, implicit: bool) -> None:
-        """Begin to serve; `implicit`: TLS comes first."""
-
-    def unasked(self, script: Script) -> None:
-        """Carry out a script that no command of this client has brought about."""
-
-    def abort(self) -> None:
-        """End at once, without a word; `Fake._gone` hears of it within a few turns of the loop."""
-
-    def dismiss(self) -> bool:
-        """The fake stops: say so if the protocol has a way to. True if that takes a moment."""
 
 
 class Fake(Assertions):
@@ -85,7 +67,7 @@ class Fake(Assertions):
         Server options are `clock seed host port tls users journal_limit`; every other keyword is a knob of
         the scenario. Raises ScenarioError for one that is unknown or does not hold.
         """
-        self.options = Options(self.protocol, self.allowed, hosting.settings(given))
+        self.options = Options(self.protocol, self.allowed, environment.settings(given))
         self.name = name or self.protocol
         self.clock = self.options.clock
         self.seed = self.options.seed
@@ -156,13 +138,13 @@ class Fake(Assertions):
             self._release()
             raise
         self.clock.join(self)
-        hosting.started(self)
+        environment.current.started(self)
 
     def _prepare(self) -> None:
         """What has to be there before clients may come."""
 
     def _listen(self, sock: socket.socket) -> None:
-        self._farewells = listener.Farewells(self.loop, self.heard_after, self._gone)
+        self._lingering = listener.LingeringClose(self.loop, self.heard_after, self.connection_closed)
         self._listener = listener.Listener(self.loop, sock, self._accept, lambda: not self._sessions)
         self.port = self._engine.port = self._listener.port
         self.ports.add(self.port)
@@ -180,7 +162,7 @@ class Fake(Assertions):
         self.raise_errors()
 
     def _stop(self) -> None:
-        hosting.stopped(self)
+        environment.current.stopped(self)
         self.clock.part(self)
         assert self._runner is not None
         try:
@@ -215,12 +197,12 @@ class Fake(Assertions):
         self._listener.close()
         dismissed = [session.record.id for session in list(self._sessions.values()) if self._dismiss(session)]
         # For those who read and close at once, as most do.
-        await self._until(lambda: not self._farewells and self._sessions.keys().isdisjoint(dismissed), GRACE)
+        await self._until(lambda: not self._lingering and self._sessions.keys().isdisjoint(dismissed), GRACE)
         for session in list(self._sessions.values()):
             if session.record.ended_by is None and session.record.left_index is None:
                 self.journal.close(session.record, "fake")  # a client that waits for an answer has not left
             session.abort()
-        self._farewells.close()
+        self._lingering.close()
         for task in self._tasks:
             task.cancel()
         if not await self._until(lambda: not self._sessions and not self._tasks, PATIENCE):
@@ -337,18 +319,18 @@ class Fake(Assertions):
         found = self._resolve(scenario, knobs)
         if self._runner is None:
             self.scenario = found
-            self._equip()
+            self._apply_server_table()
             self._engine.play(found, self.clock.now())
             return
         self._runner.call(lambda: self._play(found))
 
     def _play(self, found: Scenario) -> None:
         self.scenario = found
-        self._equip()
+        self._apply_server_table()
         self.journal.mark("play", found.name)
         self._dispatch(self._engine.play(found, self.clock.now()))
 
-    def _equip(self) -> None:
+    def _apply_server_table(self) -> None:
         """Another scenario plays: the server is to be as it says. Nothing of what has happened is forgotten."""
 
     @contextlib.contextmanager
@@ -490,12 +472,12 @@ class Fake(Assertions):
         self.journal.close(record, "fake")
         if how == "reset":
             listener.reset(sock)
-            self._gone(record)
+            self.connection_closed(record)
         elif how == "abrupt":
             sock.close()
-            self._gone(record)
+            self.connection_closed(record)
         else:
-            self._farewells.part(sock, data, record)
+            self._lingering.part(sock, data, record)
         return True
 
     @abstractmethod
@@ -506,7 +488,7 @@ class Fake(Assertions):
         """What a client says once the fake has decided to close; protocols leave passwords out of it."""
         record.said_after(data)
 
-    def _gone(self, record: Connection, error: str | None = None) -> None:
+    def connection_closed(self, record: Connection, error: str | None = None) -> None:
         """A connection is over and its socket closed; where the fake has not ended it, the client has."""
         self._sessions.pop(record.id, None)
         self.feed(Closed(record.id))
@@ -541,12 +523,12 @@ class Fake(Assertions):
         """True if the engine wants to be told of this moment: what is said often, and in vain, is not said."""
         return self._engine.has_rules_at(moment)
 
-    def leaving(self, record: Connection) -> None:
+    def client_leaving(self, record: Connection) -> None:
         """The client is about to go: its places are free."""
         record.left_index, record.left_at = self.clock.stamp(), self.clock.now()
         self.feed(Leaving(record.id))
 
-    def hello(self, record: Connection, sni: str | None) -> Script | None:
+    def client_hello(self, record: Connection, sni: str | None) -> Script | None:
         if record.tls is None:
             record.tls = TLS()
         record.tls.sni = sni
@@ -588,7 +570,7 @@ class Fake(Assertions):
         future.add_done_callback(lambda f: alarm.cancel() if f.cancelled() else None)
         return future
 
-    def soon(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
+    def call_later_real(self, seconds: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
         """`loop.call_later` in real seconds, few of them: `settle` waits for it as for anything on its way."""
         self._living.hold(seconds)
         return self.loop.call_later(seconds, callback)
@@ -605,20 +587,20 @@ class Fake(Assertions):
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def shown(self, name: str | None, sni: str | None) -> tuple[str, Any]:
+    def certificate_for(self, name: str | None, sni: str | None) -> tuple[str, Any]:
         """The certificate to show, as `notnow.servers.base.tls.choose` finds it."""
         from notnow.servers.base import tls
 
         own = ("localhost", "127.0.0.1", "::1", self.hostname, self.host)
         return tls.choose(self.scenario.certificates, name, sni, own)
 
-    def context(self, shown: Any = None) -> ssl.SSLContext:
+    def tls_context(self, shown: Any = None) -> ssl.SSLContext:
         """The TLS context that shows a certificate; with none it is the one with which a handshake begins, before the
         client has named anybody.
         """
         from notnow.servers.base import tls
 
-        return tls.context(shown or self.shown(None, None)[1], alpn=self.alpn)
+        return tls.context(shown or self.certificate_for(None, None)[1], alpn=self.alpn)
 
     def failed(self, error: BaseException) -> None:
         """Our own code has failed: whoever stops this fake is told."""

@@ -137,7 +137,7 @@ class Listener:
         self._new.clear()
 
 
-class Farewells:
+class LingeringClose:
     """Sockets that have been told to go, until their clients have read it: the lingering close.
 
     Nearly all clients close at once, so the young ones are looked at all together, every `LOOK` seconds; a
@@ -151,7 +151,7 @@ class Farewells:
         heard: Callable[[Connection, bytes], None],
         gone: Callable[[Connection], None],
     ) -> None:
-        self._loop, self._heard, self._gone = loop, heard, gone
+        self._loop, self._heard, self.connection_closed = loop, heard, gone
         self._going: dict[socket.socket, Connection] = {}
         self._young: list[socket.socket] = []
         self._older: list[socket.socket] = []  # young ones that have been looked at
@@ -166,7 +166,7 @@ class Farewells:
             sock.shutdown(socket.SHUT_WR)
         except OSError:
             sock.close()
-            self._gone(record)
+            self.connection_closed(record)
             return
         self._going[sock] = record
         self._young.append(sock)
@@ -206,7 +206,7 @@ class Farewells:
             timer.cancel()
             self._loop.remove_reader(sock.fileno())
         sock.close()
-        self._gone(record)
+        self.connection_closed(record)
 
     def __len__(self) -> int:
         return len(self._going)

@@ -54,7 +54,7 @@ class Shown:
 class Handshake(Protocol):
     """Somebody who answers a ClientHello, at once."""
 
-    def hello(self, sni: str | None) -> tuple[ssl.SSLContext | None, str | None]:
+    def client_hello(self, sni: str | None) -> tuple[ssl.SSLContext | None, str | None]:
         """The context to go on with and the alert to refuse with, each None where there is none."""
 
 
@@ -246,7 +246,7 @@ def _on_hello(wrapped: Any, sni: str | None, _context: ssl.SSLContext) -> int | 
     handshake: Handshake | None = getattr(wrapped, "notnow", None)
     if handshake is None:
         return None
-    other, alert = handshake.hello(sni)
+    other, alert = handshake.client_hello(sni)
     if alert is not None:
         return int(getattr(ssl, f"ALERT_DESCRIPTION_{alert.upper()}"))
     if other is not None:

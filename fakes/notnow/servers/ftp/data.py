@@ -16,17 +16,16 @@ import ssl
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from pyftpdlib.handlers.ftp.producers import FileProducer
 
+from notnow.journal import Connection, Exchange
 from notnow.protocols.ftp import DataEnding
 from notnow.servers.base import listener, tls
 from notnow.servers.base.transport import tells_once
 from notnow.servers.ftp.files import NoRoomError, Reader, Writer
-
-if TYPE_CHECKING:
-    from notnow.servers.ftp.transfer import Transfers
+from notnow.servers.ftp.host import FileHost
 
 PIECE = 65_536  # bytes that are read at a time, or sent from a file
 CHUNK = 1_048_576  # bytes that are sent before others have their turn
@@ -35,21 +34,85 @@ CONNECT = 10.0  # real seconds that a client has for accepting an active data co
 NOTHING, READ, WRITE = range(3)  # what a selector may look for
 
 
+class Address(Protocol):
+    """Our end of the control connection."""
+
+    address: str
+    family: socket.AddressFamily
+
+
+class DataOwner(Protocol):
+    """What a port or a data connection needs of its session."""
+
+    @property
+    def host(self) -> FileHost: ...
+    @property
+    def here(self) -> Address: ...
+
+    record: Connection
+    exchange: Exchange
+    private: bool  # PROT P
+    watch: int | None  # bytes until `data_reaches` is called
+    next_data_fault: DataEnding | None  # how the data connection ends that is announced next
+
+    @property
+    def is_ragged(self) -> bool:
+        """True if the TLS of this transfer is to end without a close_notify."""
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The TLS context of the control connection, whose sessions a data connection may resume."""
+
+    @property
+    def certificate(self) -> tls.Shown:
+        """The certificate that data connections show."""
+
+    def announce(self, port: int, extended: bool) -> None:
+        """A port has been opened: tell the client."""
+
+    def prepared(self, mode: str | None) -> None:
+        """The next data connection has this mode; None: there is none to wait for."""
+
+    def respond(self, resp: str) -> None:
+        """Send a healthy reply."""
+
+    def verb(self, exchange: Exchange) -> str:
+        """The command that an exchange is about, in upper case."""
+
+    def data_arrives(self, sock: socket.socket, port: int, fault: DataEnding | None) -> None:
+        """A data connection has been made at this port of ours."""
+
+    def data_begins(self, data: DataConnection) -> bool:
+        """The first byte is next. True if a rule acts first, and resumes the connection later."""
+
+    def data_passes(self) -> None:
+        """Some bytes have passed."""
+
+    def data_reaches(self, data: DataConnection) -> None:
+        """The byte that was watched for has passed; the connection is paused."""
+
+    def data_ends(self, data: DataConnection, how: DataEnding, reply: str | None, whole: bool) -> None:
+        """The connection has ended, and with it the transfer on it."""
+
+    def break_off(self, error: Exception) -> None:
+        """Our own code has failed: end the session."""
+
+
 class PassivePort:
     """A port that waits for one data connection of the client (PASV, EPSV)."""
 
-    def __init__(self, session: Transfers, extmode: bool = False) -> None:
-        self._session, self._loop = session, session.fake.loop
-        self._doom, session.doom = session.doom, None
+    def __init__(self, session: DataOwner, extmode: bool = False) -> None:
+        self._session, self._loop = session, session.host.loop
+        self._fault, session.next_data_fault = session.next_data_fault, None
         self._sock = bound(session)
         self._plug: socket.socket | None = None
-        self._sock.listen(0 if self._doom == "drop" else 5)
-        if self._doom == "drop":
+        self._sock.listen(0 if self._fault == "drop" else 5)
+        if self._fault == "drop":
             self._stuff()
         else:
             self._loop.add_reader(self._sock.fileno(), self._ready)
         self.port = int(self._sock.getsockname()[1])
-        session.fake.ports.add(self.port)
+        session.host.ports.add(self.port)
         session.announce(self.port, extmode)
 
     def _stuff(self) -> None:
@@ -67,12 +130,12 @@ class PassivePort:
             sock.close()
             return
         self.close()
-        self._session.data_arrives(sock, self.port, self._doom)
+        self._session.data_arrives(sock, self.port, self._fault)
 
     def close(self) -> None:
         if self._sock.fileno() >= 0:
             self._session.prepared(None)
-            self._session.fake.ports.discard(self.port)
+            self._session.host.ports.discard(self.port)
             self._loop.remove_reader(self._sock.fileno())
             self._sock.close()
             if self._plug is not None:
@@ -82,7 +145,7 @@ class PassivePort:
 class ActivePort:
     """Where the client waits for a data connection of ours (PORT, EPRT). It is made when a transfer begins."""
 
-    def __init__(self, ip: str, port: int, session: Transfers) -> None:
+    def __init__(self, ip: str, port: int, session: DataOwner) -> None:
         self._session, self._address = session, (ip, port)
         session.prepared("active")
         session.respond(f"200 {session.verb(session.exchange)} command successful.")
@@ -94,7 +157,7 @@ class ActivePort:
             sock = bound(self._session)
             port = int(sock.getsockname()[1])
             async with asyncio.timeout(CONNECT):
-                await self._session.fake.loop.sock_connect(sock, self._address)
+                await self._session.host.loop.sock_connect(sock, self._address)
         except BaseException as error:
             if sock is not None:
                 sock.close()
@@ -110,7 +173,7 @@ class ActivePort:
         self._session.prepared(None)
 
 
-def bound(session: Transfers) -> socket.socket:
+def bound(session: DataOwner) -> socket.socket:
     """A socket at the address that the client has connected to, on a port of its own; nobody listens there yet.
 
     Raises OSError if all ports are taken.
@@ -148,16 +211,16 @@ class DataConnection:
     watched the transfer pauses.
     """
 
-    def __init__(self, sock: socket.socket, port: int, session: Transfers) -> None:
+    def __init__(self, sock: socket.socket, port: int, session: DataOwner) -> None:
         sock.setblocking(False)
-        self.session, self._loop = session, session.fake.loop
+        self.session, self._loop = session, session.host.loop
         self._sock, self._number, self._port = sock, sock.fileno(), port
-        session.fake.ports.add(port)
+        session.host.ports.add(port)
         self.file_obj: Any = None
         self.cmd = ""
         self.receive = self.closed = self.paused = False
         self.bytes = 0
-        self._begun = session.fake.clock.now()
+        self._begun = session.host.clock.now()
         self._out: memoryview | None = None
         self._pieces: Iterator[bytes] = iter(())
         self._step: Callable[[], bool] | None = None  # what to do next; True if there is more at once
@@ -180,7 +243,7 @@ class DataConnection:
         return self.bytes if self.receive else 0
 
     def get_elapsed_time(self) -> float:
-        return round(self.session.fake.clock.now() - self._begun, 3)
+        return round(self.session.host.clock.now() - self._begun, 3)
 
     def transfer_in_progress(self) -> bool:
         return self.bytes > 0
@@ -348,8 +411,7 @@ class DataConnection:
     def _finish(self, reply: str, whole: bool) -> None:
         """The transfer is over: all of it, or what there was."""
         self._close_file(whole)
-        transfer = self.session.transfer
-        if isinstance(self._sock, ssl.SSLSocket) and not (transfer is not None and transfer.is_ragged):
+        if isinstance(self._sock, ssl.SSLSocket) and not self.session.is_ragged:
             self._step = lambda: self._take_leave(reply, whole)
             self._go()
         else:
@@ -387,12 +449,12 @@ class DataConnection:
 
     def _part(self, how: DataEnding) -> None:
         sock = self._sock
-        self.session.fake.ports.discard(self._port)
+        self.session.host.ports.discard(self._port)
         if how == "reset":
             listener.reset(sock)
             return
         if how == "drain":
-            self.session.fake.drains.part(sock, b"", self.session.record)
+            self.session.host.drains.part(sock, b"", self.session.record)
         else:
             sock.close()
 

@@ -14,9 +14,9 @@ from notnow.errors import Problem, ScenarioError
 from notnow.journal import Connection, Exchange
 from notnow.language.scenario import Scenario
 from notnow.servers.base.fake import Fake
-from notnow.servers.base.listener import Farewells
+from notnow.servers.base.listener import LingeringClose
 from notnow.servers.ftp.files import DEFAULT, Content, Files
-from notnow.servers.ftp.session import Session, masked
+from notnow.servers.ftp.session import FTPSession, masked
 
 ANONYMOUS = frozenset({"anonymous", "ftp"})  # RFC 1635 §3.2
 
@@ -38,7 +38,7 @@ class FakeFTP(FileAssertions, Fake):
     def __init__(self, *args: Any, **given: Any) -> None:
         super().__init__(*args, **given)
         self.files = self._tree()
-        self.drains: Farewells
+        self.drains: LingeringClose
 
     __init__.__doc__ = Fake.__init__.__doc__
 
@@ -52,7 +52,7 @@ class FakeFTP(FileAssertions, Fake):
         _files(found.server.files or {}, found, self.clock)  # it would be too late to complain when it plays
         return found
 
-    def _equip(self) -> None:
+    def _apply_server_table(self) -> None:
         self.files.quota = self.scenario.server.quota
         if self.options.files is None:
             for name, content in (self.scenario.server.files or {}).items():
@@ -76,7 +76,7 @@ class FakeFTP(FileAssertions, Fake):
         self.files = self._tree()
 
     def _listen(self, sock: socket.socket) -> None:
-        self.drains = Farewells(self.loop, lambda _record, _data: None, lambda _record: None)
+        self.drains = LingeringClose(self.loop, lambda _record, _data: None, lambda _record: None)
         super()._listen(sock)
 
     async def _shut(self) -> None:
@@ -84,8 +84,8 @@ class FakeFTP(FileAssertions, Fake):
         self.drains.close()
         self.files.release()
 
-    def _admit(self, record: Connection, exchange: Exchange, script: Script) -> Session:
-        return Session.adopt(self, record, exchange, script)
+    def _admit(self, record: Connection, exchange: Exchange, script: Script) -> FTPSession:
+        return FTPSession.adopt(self, record, exchange, script)
 
     def heard_after(self, record: Connection, data: bytes) -> None:
         super().heard_after(record, data)

@@ -9,16 +9,13 @@ import re
 import stat
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from pyftpdlib.exceptions import FilesystemError
 from pyftpdlib.filesystems import AbstractedFS
 
 from notnow.bounds import ENTRIES
 from notnow.servers.ftp.files import Files, Reader, Writer, is_clean, path
-
-if TYPE_CHECKING:
-    from notnow.servers.ftp.fake import FakeFTP
+from notnow.servers.ftp.host import FileHost
 
 _MODE = re.compile(rb"unix\.mode=0o[0-7]+")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -29,11 +26,11 @@ class MemoryFS(AbstractedFS):
 
     def __init__(self, root: str, cmd_channel: object) -> None:
         super().__init__(root, cmd_channel)
-        self._fake: FakeFTP = cmd_channel.fake  # type: ignore[attr-defined]
+        self._host: FileHost = cmd_channel.host  # type: ignore[attr-defined]
 
     @property
     def _files(self) -> Files:
-        return self._fake.files  # another tree after a reset
+        return self._host.files  # another tree after a reset
 
     # ---- paths ---------------------------------------------------------------------------------
 

@@ -63,7 +63,7 @@ class Listings(Transfers):
         parts = path.strip("/").split("/")
         first = next(i for i, part in enumerate(parts) if not _MAGIC.isdisjoint(part))
         base = "/" + "/".join(parts[:first])
-        return base, sorted(_below(self.fake.files, base, parts[first:]))
+        return base, sorted(_below(self.host.files, base, parts[first:]))
 
 
 def _below(files: Files, base: str, parts: list[str]) -> Iterator[str]:

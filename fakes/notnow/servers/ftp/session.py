@@ -20,11 +20,11 @@ from notnow.engine.actions import BEHAVE, Script
 from notnow.engine.events import Answered, Asked, Ended, Known
 from notnow.journal import Exchange
 from notnow.servers.base.connection import Over
-from notnow.servers.base.dialogue import Manner, wire
+from notnow.servers.base.dialogue import ReplyOverride, reply_bytes
+from notnow.servers.ftp.connection import PLAIN_COMMANDS, TLS_COMMANDS, Here
 from notnow.servers.ftp.filesystem import MemoryFS, Permissive
 from notnow.servers.ftp.listings import Listings
-from notnow.servers.ftp.transfer import LISTINGS, TRANSFERS, Rest, Transfer, Work
-from notnow.servers.ftp.wire import PLAIN_COMMANDS, TLS_COMMANDS, Here
+from notnow.servers.ftp.transfer import LISTINGS, TRANSFERS, Continuation, Transfer, Work
 
 LAST = 2.0  # real seconds that a client has for opening a data connection once it has ended its side of this one
 URGENT = frozenset({"ABOR", "STAT", "QUIT"})  # RFC 959 §4.1.3: what may be asked during a transfer
@@ -34,10 +34,10 @@ _MOMENTS = {name: moment.facts for name, moment in protocols.get("ftp").moments.
 _SECRET = re.compile(r"(\b(?:PASS|ACCT)\s+)\S.*?(?=\r?$)", re.IGNORECASE | re.MULTILINE)
 
 # What it means to behave. Its replies go through `respond`. What is left of it, if that takes time, comes back.
-Deed = Callable[[], Rest | None]
+HealthyAction = Callable[[], Continuation | None]
 
 
-class Session(Listings):
+class FTPSession(Listings):
     """A live FTP control connection of a fake."""
 
     goodbye = "421 Service not available, closing control connection."
@@ -56,26 +56,26 @@ class Session(Listings):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # an urgent ABOR is not to be torn apart
         except OSError:  # it has gone already
             sock.close()
-            self.fake._gone(self.record)
+            self.host.connection_closed(self.record)
             return
         super().open(sock, implicit)
 
-    def begun(self, transport: asyncio.Transport) -> None:
+    def on_open(self, transport: asyncio.Transport) -> None:
         self.private = self._sized = self.implicit
-        if self.fake.tls == "none":
+        if self.host.tls == "none":
             self.proto_cmds = PLAIN_COMMANDS
         else:
             self.proto_cmds, self._extra_feats = TLS_COMMANDS, ["AUTH TLS", "PBSZ", "PROT"]
         self._carry_out(self.opening, self.exchange, self._greet)
         self.say_early()
 
-    def ended(self) -> None:
+    def on_client_end(self) -> None:
         if self.hanging:
             self.end()
         else:
             self.serve()  # to what has come before the end
 
-    def lost(self, error: Exception | None) -> None:
+    def on_lost(self, error: Exception | None) -> None:
         for task in self._working:
             task.cancel()
         self.end_all_data("fin")
@@ -85,7 +85,7 @@ class Session(Listings):
         self.end_all_data("reset" if how == "reset" else "fin")
         super().finish(how, exchange)
 
-    def upgraded(self, transport: asyncio.Transport) -> None:
+    def on_upgrade(self, transport: asyncio.Transport) -> None:
         self.transport = transport
 
     # ---- the loop over commands ------------------------------------------------------------------
@@ -99,7 +99,7 @@ class Session(Listings):
                 self.end()
                 return
             if self.eof and self.transfer is not None and self.data_channel is None:
-                self.fake.loop.call_later(LAST, self._give_up, self.transfer)
+                self.host.loop.call_later(LAST, self._give_up, self.transfer)
             if self.choked or self._quit_pending or (self.transfer is not None and not self._is_urgent()):
                 return
             line = self.line() if self._inbox else None
@@ -121,7 +121,7 @@ class Session(Listings):
 
     def break_off(self, error: Exception) -> None:
         """Our own code has failed: this session ends, the others go on."""
-        self.fake.failed(error)
+        self.host.failed(error)
         self.over = True
         self.abort()
 
@@ -148,11 +148,11 @@ class Session(Listings):
         facts = self._facts(moment, verb, argument)
         known = None
         if verb in TRANSFERS:
-            self.fake.journal.also("transfer")
+            self.host.journal.also("transfer")
             if self.authenticated and is_complete(verb, argument):
                 known = Transfer.facts_of(verb, facts["path"], facts["mode"], self._restart_position)
                 self._restart_position = 0  # REST is for this transfer, whatever becomes of it (RFC 959 §4.1.3)
-        self._ask(moment, request, self._deed(moment, verb, text, argument), known, **facts)
+        self._ask(moment, request, self._healthy(moment, verb, text, argument), known, **facts)
 
     def _not_understood(self) -> None:
         if self._ends_flood():
@@ -172,7 +172,7 @@ class Session(Listings):
         if not self._ends_flood():
             self.pre_process_command(line, verb, argument)
 
-    def _deed(self, moment: str, verb: str, line: str, argument: str) -> Deed:
+    def _healthy(self, moment: str, verb: str, line: str, argument: str) -> HealthyAction:
         if moment == "unknown":
             return lambda: self._unknown(line, verb, argument)
         if verb == "PASS":
@@ -192,7 +192,7 @@ class Session(Listings):
     def _refuse_transfer(self, moment: str, verb: str, line: str, argument: str) -> None:
         """Nobody is logged in, or it names no file: what the engine takes for a transfer is none."""
         self.watch = None
-        self.fake.feed(Ended(self.record.id, moment))
+        self.host.feed(Ended(self.record.id, moment))
         self.pre_process_command(line, verb, argument)
 
     def _facts(self, moment: str, verb: str, argument: str) -> dict[str, Any]:
@@ -209,45 +209,47 @@ class Session(Listings):
 
     # ---- asking the engine, and doing what it says -----------------------------------------------
 
-    def _ask(self, moment: str, request: str, deed: Deed, known: dict[str, Any] | None = None, **facts: Any) -> None:
-        """Ask about a command and carry out the answer; `deed` is to behave, `known` what the journal is told of it."""
-        exchange = self.exchange = self.fake.journal.ask(self.record, moment, request, self.fake.phase)
+    def _ask(
+        self, moment: str, request: str, healthy: HealthyAction, known: dict[str, Any] | None = None, **facts: Any
+    ) -> None:
+        """Ask about a command and carry out the answer; `healthy` is to behave, `known` what the journal is told of it."""
+        exchange = self.exchange = self.host.journal.ask(self.record, moment, request, self.host.phase)
         exchange.facts = known
-        script = self.fake.feed(Asked(self.record.id, moment, facts), moment)
+        script = self.host.feed(Asked(self.record.id, moment, facts), moment)
         if script is not None:  # None: closed, by what time brought with it
-            self._carry_out(script, exchange, deed)
+            self._carry_out(script, exchange, healthy)
 
-    def _carry_out(self, script: Script, exchange: Exchange, deed: Deed) -> None:
+    def _carry_out(self, script: Script, exchange: Exchange, healthy: HealthyAction) -> None:
         if script.steps is not BEHAVE:
-            self.take_time(partial(self._perform, script, exchange, deed))
+            self.take_time(partial(self._perform, script, exchange, healthy))
             return
         exchange.phase = script.phase
-        if (rest := deed()) is not None:
+        if (rest := healthy()) is not None:
             self.take_time(partial(self._as_usual, rest, exchange))
 
-    async def _as_usual(self, rest: Rest, exchange: Exchange) -> None:
+    async def _as_usual(self, rest: Continuation, exchange: Exchange) -> None:
         for text in await rest():
             await self.say(text, exchange)
 
-    async def _perform(self, script: Script, exchange: Exchange, deed: Deed) -> Sequence[bytes]:
-        """Carry out a script in which a rule has a say; healthy replies are gathered, and said in its manner."""
+    async def _perform(self, script: Script, exchange: Exchange, healthy: HealthyAction) -> Sequence[bytes]:
+        """Carry out a script in which a rule has a say; healthy replies are gathered, and said as it wants them."""
 
-        async def behave(manner: Manner) -> None:
-            answers, rest = self.gather(deed)
+        async def behave(override: ReplyOverride) -> None:
+            answers, rest = self.gather(healthy)
             for text in answers:
-                manner = await self._answer(text, exchange, manner)
+                override = await self._answer(text, exchange, override)
             for text in () if rest is None else await rest():
-                manner = await self._answer(text, exchange, manner)
+                override = await self._answer(text, exchange, override)
 
         try:
             await self.perform(script, exchange, behave)
         finally:
-            self.doom = None  # of a data connection that has not been announced after all
+            self.next_data_fault = None  # of a data connection that has not been announced after all
         return ()
 
     def take_time(self, work: Work) -> None:
         self.busy += 1
-        task = self.fake.spawn(self._work(work))
+        task = self.host.spawn(self._work(work))
         self._working = (*self._working, task)
         task.add_done_callback(self._worked)
 
@@ -288,24 +290,24 @@ class Session(Listings):
         """Say a reply that no rule has changed."""
         if self.over or not self.alive or self.transport.is_closing():
             return
-        if self._mouth is not None and self._mouth.locked():  # another one still drips
+        if self._reply_lock is not None and self._reply_lock.locked():  # another one still drips
             self.take_time(partial(self.say, text, exchange))
             return
-        self.fake.journal.answer(exchange, text.decode("utf-8", "replace").replace("\r\n", "\n"))
+        self.host.journal.answer(exchange, text.decode("utf-8", "replace").replace("\r\n", "\n"))
         self.transport.write(text + b"\r\n")
         if text[0] in b"45":
-            script = self.fake.feed(Answered(self.record.id, int(text[:3]), self.verb(exchange)), "error")
+            script = self.host.feed(Answered(self.record.id, int(text[:3]), self.verb(exchange)), "error")
             if script is not None:
-                added = self.fake.journal.ask(self.record, "error", "", script.phase)
+                added = self.host.journal.ask(self.record, "error", "", script.phase)
                 self.take_time(partial(self.perform, script, added))
 
-    async def _answer(self, text: bytes, exchange: Exchange, manner: Manner) -> Manner:
-        """Say a healthy reply in the manner of a rule. What replaces one stands for all that follow, too."""
-        if manner.instead == ():
-            return manner
-        text = text if manner.instead is None else wire(manner.instead)
-        await self.say(text, exchange, manner.drip, manner.ending)
-        return manner if manner.instead is None else Manner((), manner.drip, manner.ending)
+    async def _answer(self, text: bytes, exchange: Exchange, override: ReplyOverride) -> ReplyOverride:
+        """Say a healthy reply as a rule wants it. What replaces one stands for all that follow, too."""
+        if override.instead == ():
+            return override
+        text = text if override.instead is None else reply_bytes(override.instead)
+        await self.say(text, exchange, override.drip, override.ending)
+        return override if override.instead is None else ReplyOverride((), override.drip, override.ending)
 
     async def say(self, text: bytes, exchange: Exchange, drip: float = 0.0, ending: bool = False) -> None:
         await super().say(self.with_port(text), exchange, drip, ending)
@@ -313,7 +315,7 @@ class Session(Listings):
     # ---- commands --------------------------------------------------------------------------------
 
     def _greet(self) -> None:
-        self.respond(f"220 {self.fake.hostname} FTP server (notnow) ready.")
+        self.respond(f"220 {self.host.hostname} FTP server (notnow) ready.")
 
     def ftp_REIN(self, line: str) -> None:
         """pyftpdlib's says 230; RFC 959 §5.4 has 220."""
@@ -359,18 +361,18 @@ class Session(Listings):
         else:
             super().ftp_PASV(line)
 
-    def _log_in(self, password: str) -> Rest | None:
+    def _log_in(self, password: str) -> Continuation | None:
         """PASS: the engine is asked again, at `login`, if the password is good."""
         if self.authenticated or not self.username:
             self.respond("503 Already logged in." if self.authenticated else "503 Login with USER first.")
             return None
-        if not self.fake.admits(self.username, password):
+        if not self.host.admits(self.username, password):
             self.username = ""
             self.respond("530 Login incorrect.")
             return None
         exchange = self.exchange
-        self.fake.journal.also("login")
-        script = self.fake.feed(Asked(self.record.id, "login", {"user": self.username}), "login")
+        self.host.journal.also("login")
+        script = self.host.feed(Asked(self.record.id, "login", {"user": self.username}), "login")
         if script is None:
             return None
         if script.steps is not BEHAVE:
@@ -379,16 +381,16 @@ class Session(Listings):
         return None
 
     def _welcome(self) -> None:
-        self.fake.feed(Known(self.record.id, {"user": self.username}))
+        self.host.feed(Known(self.record.id, {"user": self.username}))
         self.handle_auth_success("/", "", "Login successful.")
 
     def flush_account(self) -> None:
         super().flush_account()
-        self.fake.feed(Known(self.record.id, {"user": None}))
+        self.host.feed(Known(self.record.id, {"user": None}))
 
     # ---- TLS (RFC 4217) --------------------------------------------------------------------------
 
-    def _auth(self, argument: str) -> Rest | None:
+    def _auth(self, argument: str) -> Continuation | None:
         if self.secure:
             self.respond("503 Already using TLS.")
         elif argument.upper() not in ("TLS", "TLS-C", "SSL", "TLS-P"):

@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from notnow import protocols
 from notnow.engine.actions import BEHAVE, EndData, Script
@@ -16,18 +16,18 @@ from notnow.engine.events import Asked, Ended, Heard, Known, Reached
 from notnow.journal import Exchange
 from notnow.protocols.ftp import DataEnding
 from notnow.servers.base import tls
-from notnow.servers.base.dialogue import AS_USUAL, Manner
+from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride
+from notnow.servers.ftp.connection import FTPConnection
 from notnow.servers.ftp.data import ActivePort, DataConnection, PassivePort, bound
 from notnow.servers.ftp.files import Reader, Writer
-from notnow.servers.ftp.wire import Wire
 
 UPLOADS = frozenset({"STOR", "APPE", "STOU"})
 LISTINGS = frozenset({"LIST", "NLST", "MLSD"})
 TRANSFERS = UPLOADS | LISTINGS | {"RETR"}
 
-# What takes time: it is begun by the task that waits for it, or never. `Rest` gives the replies that are still to be said.
+# What takes time: it is begun by the task that waits for it, or never. `Continuation` gives the replies that are still to be said.
 Work = Callable[[], Coroutine[Any, Any, object]]
-Rest = Callable[[], Coroutine[Any, Any, Sequence[bytes]]]
+Continuation = Callable[[], Coroutine[Any, Any, Sequence[bytes]]]
 NO_CONNECTION = "425 Can't open data connection."
 ABORTED, DONE = "426 Transfer aborted via ABOR.", "226 ABOR command successful."
 CUT = "426 Connection closed; transfer aborted."
@@ -76,17 +76,19 @@ class Transfer:
             self.upload.discard()
 
 
-class Transfers(Wire):
+class Transfers(FTPConnection):
     """What a session knows of data connections, and of the one transfer that may be under way."""
 
     passive_dtp, active_dtp = PassivePort, ActivePort
+    _dtp_acceptor: PassivePort | None
+    _dtp_connector: ActivePort | None
     busy: int = 0  # how much is being carried out for which the next command has to wait
     transfer: Transfer | None = None  # the one under way
     data_channel: DataConnection | None = None
-    doom: DataEnding | None = None  # how the data connection ends that is announced next
+    next_data_fault: DataEnding | None = None  # how the data connection ends that is announced next
     private: bool = False  # PROT P
     answers: list[bytes] | None = None  # where healthy replies are gathered that a rule may change
-    _met: DataEnding | None = None  # how a doomed data connection has ended before there was a transfer for it
+    _ended_early_by: DataEnding | None = None  # how a data connection has ended before there was a transfer for it
     _ragged: bool = False  # the TLS of the next transfer ends without a close_notify
     _closed_port: socket.socket | None = None
 
@@ -94,8 +96,8 @@ class Transfers(Wire):
         """Say a reply that no rule has changed."""
         raise NotImplementedError
 
-    async def _answer(self, text: bytes, exchange: Exchange, manner: Manner) -> Manner:
-        """Say a healthy reply in the manner of a rule."""
+    async def _answer(self, text: bytes, exchange: Exchange, override: ReplyOverride) -> ReplyOverride:
+        """Say a healthy reply as a rule wants it."""
         raise NotImplementedError
 
     def break_off(self, error: Exception) -> None:
@@ -106,11 +108,11 @@ class Transfers(Wire):
         """Do something that waits; the next command is looked at when it is done."""
         raise NotImplementedError
 
-    def gather(self, deed: Callable[[], Any]) -> tuple[list[bytes], Any]:
+    def gather(self, healthy: Callable[[], Any]) -> tuple[list[bytes], Any]:
         """Do something; its replies come back unsaid, with what it gives."""
         before, self.answers = self.answers, []
         try:
-            given = deed()
+            given = healthy()
         finally:
             answers, self.answers = self.answers, before
         return answers, given
@@ -141,8 +143,8 @@ class Transfers(Wire):
 
     def prepared(self, mode: str | None) -> None:
         """The next data connection will be one of this mode; None: there is none to wait for."""
-        self._met = None
-        self.fake.feed(Known(self.record.id, {"mode": mode}))
+        self._ended_early_by = None
+        self.host.feed(Known(self.record.id, {"mode": mode}))
 
     def with_port(self, text: bytes) -> bytes:
         """A reply with the port of the data connection put in: see `notnow.language.knobs.LATE`."""
@@ -166,18 +168,18 @@ class Transfers(Wire):
     def certificate(self) -> tls.Shown:
         """What the data connections show: the certificate that the control connection has shown."""
         sni = self.record.tls.sni if self.record.tls is not None else None
-        return cast("tls.Shown", self.fake.shown(self.shown, sni)[1])
+        return self.host.certificate_for(self.certificate_name, sni)[1]
 
     # ---- a transfer ------------------------------------------------------------------------------
 
-    def begin_transfer(self, verb: str, line: str, argument: str) -> Rest | None:
+    def begin_transfer(self, verb: str, line: str, argument: str) -> Continuation | None:
         """Carry out a command that needs a data connection. Gives what waits for it, where somebody has to."""
         facts = self.exchange.facts
         assert isinstance(facts, dict)
         transfer = self.transfer = Transfer(verb, self.exchange, facts)
         transfer.is_ragged, self._ragged = self._ragged, False
         if self.answers is not None or isinstance(self._dtp_connector, ActivePort):
-            transfer.outcome = self.fake.loop.create_future()
+            transfer.outcome = self.host.loop.create_future()
             return partial(self._see_through, transfer, line, argument)
         self._start(transfer, line, argument)
         return None
@@ -208,10 +210,10 @@ class Transfers(Wire):
     def _start(self, transfer: Transfer, line: str, argument: str) -> None:
         """Have pyftpdlib begin. What it refuses is over at once."""
         if self.data_channel is None and self._dtp_acceptor is None:
-            met, self._met = self._met, None
-            if met is not None:
-                transfer.facts |= {"mode": "passive", "data": met}
-            self.over_with(transfer, "425 Use PORT or PASV first." if met is None else CUT)
+            fault, self._ended_early_by = self._ended_early_by, None
+            if fault is not None:
+                transfer.facts |= {"mode": "passive", "data": fault}
+            self.over_with(transfer, "425 Use PORT or PASV first." if fault is None else CUT)
             return
         self._restart_position = transfer.facts["offset"]
         answers, _ = self.gather(lambda: self.pre_process_command(line, transfer.verb, argument))
@@ -227,7 +229,7 @@ class Transfers(Wire):
         self._forget_waiting()
         if self.transfer is transfer:
             self.transfer = None
-        self.fake.feed(Ended(self.record.id, transfer.moment))
+        self.host.feed(Ended(self.record.id, transfer.moment))
         text = reply.encode("utf-8", "replace") if reply is not None else None
         if transfer.outcome is not None:
             if not transfer.outcome.done():
@@ -248,33 +250,36 @@ class Transfers(Wire):
 
     # ---- what its data connection tells ----------------------------------------------------------
 
-    def data_arrives(self, sock: socket.socket, port: int, doom: DataEnding | None) -> None:
-        """A data connection has been made, of this port of ours; it may be doomed."""
+    def data_arrives(self, sock: socket.socket, port: int, fault: DataEnding | None) -> None:
+        """A data connection has been made, of this port of ours; it may be ended at once by `fault`."""
         self._dtp_acceptor = self._dtp_connector = None
         self.data_channel = DataConnection(sock, port, self)
-        if doom is not None:
-            self._met = doom if self.transfer is None else None
-            self.data_channel.end(doom, CUT)
+        if fault is not None:
+            self._ended_early_by = fault if self.transfer is None else None
+            self.data_channel.end(fault, CUT)
         else:
             self._on_dtp_connection()
 
     def data_passes(self) -> None:
-        self.fake.feed(Heard(self.record.id))
+        self.host.feed(Heard(self.record.id))
+
+    @property
+    def is_ragged(self) -> bool:
+        return self.transfer is not None and self.transfer.is_ragged
 
     @property
     def context(self) -> ssl.SSLContext:
-        """The TLS context of the control connection, whose sessions a data connection may take up."""
-        return self.fake.context()
+        return self.host.tls_context()
 
     def data_reaches(self, data: DataConnection) -> None:
         """The byte has passed for which a rule has waited."""
         transfer, self.watch = self.transfer, None
-        script = self.fake.feed(Reached(self.record.id), transfer.moment) if transfer is not None else None
+        script = self.host.feed(Reached(self.record.id), transfer.moment) if transfer is not None else None
         if transfer is None or script is None:
             data.resume()
             return
         request = f"({data.bytes} bytes so far)"
-        exchange = self.fake.journal.ask(self.record, "transfer", request, script.phase, counted=False)
+        exchange = self.host.journal.ask(self.record, "transfer", request, script.phase, counted=False)
         self.take_time(partial(self.perform, script, exchange))
 
     def data_ends(self, data: DataConnection, how: DataEnding, reply: str | None, whole: bool) -> None:
@@ -306,34 +311,34 @@ class Transfers(Wire):
 
     def _ask_amid(self, transfer: Transfer, moment: str) -> Script:
         """Ask about a moment of a transfer that no command brings. A transfer that ends the connection is not asked about."""
-        self.fake.journal.also(moment)
+        self.host.journal.also(moment)
         behaves = Script(self.record.id, BEHAVE, moment, "")
-        if not self.fake.has_rules_at(moment):
+        if not self.host.has_rules_at(moment):
             return behaves
         facts = {name: transfer.facts.get(name) for name in ("path", "mode", "resumed")}
-        return self.fake.feed(Asked(self.record.id, moment, {"command": transfer.verb, **facts}), moment) or behaves
+        return self.host.feed(Asked(self.record.id, moment, {"command": transfer.verb, **facts}), moment) or behaves
 
     async def _begin_data(self, transfer: Transfer, data: DataConnection, script: Script) -> None:
-        async def effect(manner: Manner) -> None:
-            if manner == AS_USUAL:
+        async def effect(override: ReplyOverride) -> None:
+            if override == NO_OVERRIDE:
                 data.resume()
             else:
-                await self._end_in(manner, transfer, data)
+                await self._end_in(override, transfer, data)
 
         await self.perform(script, transfer.exchange, effect)
 
-    async def _end_in(self, manner: Manner, transfer: Transfer, data: DataConnection) -> None:
-        """Let a transfer go on, and say its final reply in the manner of a rule; what is cut is told so all the same."""
-        waiting, transfer.outcome = transfer.outcome, self.fake.loop.create_future()
+    async def _end_in(self, override: ReplyOverride, transfer: Transfer, data: DataConnection) -> None:
+        """Let a transfer go on, and say its final reply as a rule wants it; what is cut is told so all the same."""
+        waiting, transfer.outcome = transfer.outcome, self.host.loop.create_future()
         transfer.work = transfer.work or asyncio.current_task()
         data.resume()
         self.busy -= 1  # for what may be asked during a transfer
         self.serve()
         reply = await transfer.outcome
         if reply is not None:
-            if not transfer.facts["whole"] and manner.instead:
-                manner = Manner(None, manner.drip, manner.ending)
-            await self._answer(reply, transfer.exchange, manner)
+            if not transfer.facts["whole"] and override.instead:
+                override = ReplyOverride(None, override.drip, override.ending)
+            await self._answer(reply, transfer.exchange, override)
         if waiting is not None and not waiting.done():
             self.busy += 1
             waiting.set_result(None)
@@ -348,12 +353,12 @@ class Transfers(Wire):
         self.take_time(partial(self._come_to_its_end, transfer, reply, script))
 
     async def _come_to_its_end(self, transfer: Transfer, reply: str, script: Script) -> None:
-        async def effect(manner: Manner) -> None:
-            if manner == AS_USUAL:
+        async def effect(override: ReplyOverride) -> None:
+            if override == NO_OVERRIDE:
                 self.over_with(transfer, reply)
             else:
                 self.over_with(transfer, None)
-                await self._answer(reply.encode("utf-8", "replace"), transfer.exchange, manner)
+                await self._answer(reply.encode("utf-8", "replace"), transfer.exchange, override)
 
         try:
             await self.perform(script, transfer.exchange, effect)
@@ -377,7 +382,7 @@ class Transfers(Wire):
         elif step.how == "open":
             self._let_go_on(transfer)
         elif moment is not None and moment.placeholders:
-            self.doom = step.how
+            self.next_data_fault = step.how
         else:
             self.end_all_data(step.how, step.keep)
 
@@ -400,7 +405,7 @@ class Transfers(Wire):
         super().ftp_ABOR(line)
         self.end_all_data("fin")
 
-    def abort_transfer(self) -> Rest | None:
+    def abort_transfer(self) -> Continuation | None:
         """ABOR of a transfer, whether something of it has passed yet or not.
 
         The transfer gets its 426 first, and then ABOR its 226 (RFC 959 §4.1.3 and §5.4).

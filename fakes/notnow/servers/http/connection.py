@@ -31,7 +31,7 @@ from notnow.engine.actions import (
 )
 from notnow.engine.events import Asked, Heard
 from notnow.journal import Connection, Exchange
-from notnow.servers.base.connection import Over, Wire
+from notnow.servers.base.connection import LiveConnection, Over
 from notnow.servers.base.transport import Plain
 from notnow.servers.base.turns import Turn
 from notnow.servers.http import frames
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from notnow.servers.http.fake import FakeHTTP
 
 
-class HTTPConnection(Wire):
+class HTTPConnection(LiveConnection):
     """A live HTTP connection of a fake."""
 
     fake: FakeHTTP
@@ -69,7 +69,8 @@ class HTTPConnection(Wire):
     def adopt(cls, fake: FakeHTTP, record: Connection, greeting: Exchange, script: Script) -> Self:
         """A new session for a connection; `script` is what the engine has said at `connect`."""
         new = cls()
-        new.fake, new.record, new.exchange, new.opening = fake, record, greeting, script
+        new.fake, new.host = fake, fake
+        new.record, new.exchange, new.opening = record, greeting, script
         new.live, new._inbox, new._pauses = {}, bytearray(), set()
         new.turn = Turn(fake.turns)
         new.cap = fake.scenario.server.max_streams or STREAMS
@@ -108,7 +109,7 @@ class HTTPConnection(Wire):
         else:
             Plain(self.fake.loop, sock, self).begin()
 
-    def begun(self, transport: asyncio.Transport) -> None:
+    def on_open(self, transport: asyncio.Transport) -> None:
         if self.hanging or self.over:
             self.fake.journal.tell(self.exchange)
             return
@@ -116,7 +117,7 @@ class HTTPConnection(Wire):
         alpn = wrapped.selected_alpn_protocol() if wrapped is not None else None
         if self.record.tls is not None:
             self.record.tls.alpn = alpn
-            self.names = self.fake.shown(self.shown, self.record.tls.sni)[1].names
+            self.names = self.fake.certificate_for(self.certificate_name, self.record.tls.sni)[1].names
         self.switch = Switch(self, alpn)
         self._server = self.spawn(partial(self._serve, self.switch))
 
@@ -142,20 +143,20 @@ class HTTPConnection(Wire):
 
     # ---- the hooks of a wire ---------------------------------------------------------------------
 
-    def came(self, data: bytes) -> None:
+    def on_data(self, data: bytes) -> None:
         self._inbox += data
         self._news.set()
         if len(self._inbox) > HTTP_WAITING:
             self.transport.pause_reading()
 
-    def ended(self) -> None:
+    def on_client_end(self) -> None:
         self._news.set()
         if self.hanging:
             self.end()
         for stream in self.live.values():
             stream.news.set()  # who asks is told
 
-    def lost(self, _error: Exception | None) -> None:
+    def on_lost(self, _error: Exception | None) -> None:
         if self._server is not None:
             self._server.cancel()
         self._writable.set()
@@ -166,7 +167,7 @@ class HTTPConnection(Wire):
         if self.switch is not None:
             self.spawn(self.switch.end)
 
-    def unread(self) -> bytes:
+    def take_unread(self) -> bytes:
         taken = bytes(self._inbox)
         self._inbox.clear()
         return taken
@@ -184,7 +185,7 @@ class HTTPConnection(Wire):
         while self.alive and not self.over:
             if self._inbox:
                 self.turn.begin()
-                await switch.handle(self.unread())
+                await switch.handle(self.take_unread())
                 if self.alive and not self.over:
                     self.transport.resume_reading()
             elif self.eof and not self._unfinished():

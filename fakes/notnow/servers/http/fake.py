@@ -97,10 +97,10 @@ class FakeHTTP(RequestAssertions, Fake):
 
     def _listen(self, sock: socket.socket) -> None:
         self._place = place(sock)
-        self._equip()
+        self._apply_server_table()
         super()._listen(sock)
 
-    def _equip(self) -> None:
+    def _apply_server_table(self) -> None:
         """Its UDP port listens in silence, or is closed, as the scenario says."""
         wanted = self.scenario.server.h3 == "silent"
         if self._runner is None or wanted == (self._quic is not None):

@@ -10,47 +10,47 @@ from notnow.engine.actions import Script
 from notnow.engine.events import Asked, Ended
 from notnow.journal import Exchange
 from notnow.servers.base.connection import Over
-from notnow.servers.base.dialogue import AS_USUAL, Manner, wire
-from notnow.servers.smtp.wire import Wire
+from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride, reply_bytes
+from notnow.servers.smtp.connection import SMTPConnection
 
 
-class Asking(Wire):
+class Asking(SMTPConnection):
     """A session that asks before it does."""
 
-    manner: Manner = AS_USUAL  # how the next healthy reply is said
+    override: ReplyOverride = NO_OVERRIDE  # how the next healthy reply is said
     goodbye = "421 4.3.2 {host} Service not available, closing transmission channel"
 
     async def _ask(self, moment: str, request: str, effect: Callable[[], Awaitable[None]], **facts: Any) -> None:
         """Ask about a command or a point of the protocol, and carry out the answer; `effect` is to behave."""
-        exchange = self.exchange = self.fake.journal.ask(self.record, moment, request, self.fake.phase)
-        script = self.fake.feed(Asked(self.record.id, moment, facts), moment)
+        exchange = self.exchange = self.host.journal.ask(self.record, moment, request, self.host.phase)
+        script = self.host.feed(Asked(self.record.id, moment, facts), moment)
         if script is None:  # closed, by what time brought with it
             raise Over
         await self._perform(script, exchange, effect)
 
     async def _perform(self, script: Script, exchange: Exchange, effect: Callable[[], Awaitable[None]]) -> None:
-        async def behave(manner: Manner) -> None:
-            self.manner = manner
+        async def behave(override: ReplyOverride) -> None:
+            self.override = override
             await effect()
-            self.manner = AS_USUAL
+            self.override = NO_OVERRIDE
 
         await self.perform(script, exchange, behave)
 
     async def push(self, status: str | bytes) -> None:
         """Every healthy reply comes through here; a rule may have put another in its place."""
         text = status.encode("utf-8", "surrogateescape") if isinstance(status, str) else status
-        manner = self.manner
-        if manner.instead is not None:
-            self.manner = replace(manner, instead=())
-            if not manner.instead:
+        override = self.override
+        if override.instead is not None:
+            self.override = replace(override, instead=())
+            if not override.instead:
                 return
-            text = wire(manner.instead)
-        await self.say(text, self.exchange, manner.drip, manner.ending)
+            text = reply_bytes(override.instead)
+        await self.say(text, self.exchange, override.drip, override.ending)
 
     @property
     def insisted(self) -> bool:
         """A rule has answered, and in such a way that what was asked takes effect: nothing of ours refuses it."""
-        return self.manner.instead is not None
+        return self.override.instead is not None
 
     async def _refused(self, reply: str | None) -> bool:
         """Say why a command is refused. False if it is not: there is no reason, or a rule insists on it."""
@@ -65,4 +65,4 @@ class Asking(Wire):
     def _reset_transaction(self) -> None:
         self._set_rset_state()
         self.watch = None
-        self.fake.feed(Ended(self.record.id, "mail"))
+        self.host.feed(Ended(self.record.id, "mail"))

@@ -20,7 +20,7 @@ from notnow.engine.actions import Script
 from notnow.journal import Connection, Exchange
 from notnow.language.server import Limits
 from notnow.servers.base.fake import Fake
-from notnow.servers.smtp.session import Session, masked
+from notnow.servers.smtp.session import SMTPSession, masked
 
 if TYPE_CHECKING:
     from notnow.servers.smtp.envelope import Transaction
@@ -86,7 +86,7 @@ class FakeSMTP(MessageAssertions, Fake):
         self._kept: deque[Envelope] = deque()
         self._parsed: dict[int, Message] = {}
         self._kept_bytes = 0
-        self._template: Session | None = None
+        self._template: SMTPSession | None = None
 
     __init__.__doc__ = Fake.__init__.__doc__
 
@@ -150,10 +150,10 @@ class FakeSMTP(MessageAssertions, Fake):
         self._kept_bytes = 0
 
     def _listen(self, sock: socket.socket) -> None:
-        self._template = Session.template(self)
+        self._template = SMTPSession.template(self)
         super()._listen(sock)
 
-    def _admit(self, record: Connection, exchange: Exchange, script: Script) -> Session:
+    def _admit(self, record: Connection, exchange: Exchange, script: Script) -> SMTPSession:
         assert self._template is not None
         return self._template.adopt(self, record, exchange, script)
 

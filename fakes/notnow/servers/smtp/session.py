@@ -14,8 +14,8 @@ from notnow.engine.events import Heard, Known
 from notnow.servers.base.connection import Over
 from notnow.servers.base.turns import Turn
 from notnow.servers.smtp import auth
+from notnow.servers.smtp.connection import unread
 from notnow.servers.smtp.transaction import Transactions, announced
-from notnow.servers.smtp.wire import unread
 
 MOMENTS = {
     "EHLO": "ehlo", "HELO": "ehlo", "STARTTLS": "starttls", "AUTH": "auth", "MAIL": "mail", "RCPT": "rcpt",
@@ -24,7 +24,7 @@ MOMENTS = {
 _SECRET = re.compile(r"(AUTH\s+\S+\s+)\S+", re.IGNORECASE)
 
 
-class Session(Transactions):
+class SMTPSession(Transactions):
     """A live SMTP connection of a fake."""
 
     # ---- the loop over commands ------------------------------------------------------------------
@@ -40,12 +40,12 @@ class Session(Transactions):
             pass
         except Exception as error:
             if not self.is_lost(error):
-                self.fake.failed(error)
+                self.host.failed(error)
         if not self.over:
             self.end()
 
     async def _serve(self) -> None:
-        turn = Turn(self.fake.turns)
+        turn = Turn(self.host.turns)
         while True:
             waits = not unread(self._reader)
             line = await self._line()
@@ -81,7 +81,7 @@ class Session(Transactions):
 
     async def _not_understood(self, line: bytes) -> None:
         if self.floods():
-            self.manner = replace(self.manner, ending=True)
+            self.override = replace(self.override, ending=True)
             await self.push(f"421 4.7.0 {self.hostname} Error: too many commands that are none, closing")
             self.finish("fin", self.exchange)
             raise Over
@@ -114,9 +114,9 @@ class Session(Transactions):
         """What EHLO announces."""
         offers = ["PIPELINING", f"SIZE {SMTP_MESSAGE}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
         offers += ["DSN", "CHUNKING", "BINARYMIME"]
-        if limits := " ".join(f"{name.upper()}={value}" for name, value in self.fake.limits if value is not None):
+        if limits := " ".join(f"{name.upper()}={value}" for name, value in self.host.limits if value is not None):
             offers.append(f"LIMITS {limits}")  # RFC 9422 §3
-        if self.fake.tls == "starttls" and not self.secure:
+        if self.host.tls == "starttls" and not self.secure:
             offers.append("STARTTLS")
         return [*offers, f"AUTH {' '.join(auth.MECHANISMS)}", "HELP"]
 
@@ -192,7 +192,7 @@ class Session(Transactions):
         try:
             wanted = next(dialogue)
             while True:
-                exchange = self.fake.journal.ask(self.record, "challenge", request, self.fake.phase)
+                exchange = self.host.journal.ask(self.record, "challenge", request, self.host.phase)
                 await self.say(auth.challenge(wanted).encode(), exchange)
                 answer = await self._answer()
                 request = "********"
@@ -203,14 +203,14 @@ class Session(Transactions):
     async def _answer(self) -> str:
         """What the client says to a challenge. Raises Refusal if that is too long."""
         line = await self._line()
-        self.fake.feed(Heard(self.record.id))
+        self.host.feed(Heard(self.record.id))
         if len(line) > SMTP_LINE:  # RFC 4954 §6
             raise auth.Refusal("500 5.5.6 Error: authentication exchange line is too long")
         return line.decode("ascii", "replace").strip()
 
     async def _log_in(self, credentials: auth.Credentials) -> None:
-        password = None if self.fake.users is None else self.fake.users.get(credentials.user, "")
-        known = self.fake.users is None or credentials.user in self.fake.users
+        password = None if self.host.users is None else self.host.users.get(credentials.user, "")
+        known = self.host.users is None or credentials.user in self.host.users
         if known and (password is None or credentials.proven(password)):
             await self._let_in(None, credentials.user)
             return
@@ -226,7 +226,7 @@ class Session(Transactions):
             return
         self.session.authenticated = True
         self.user = user or None
-        self.fake.feed(Known(self.record.id, {"user": self.user}))
+        self.host.feed(Known(self.record.id, {"user": self.user}))
         await self.push("235 2.7.0 Authentication successful")
 
 

@@ -12,11 +12,11 @@ from notnow.bounds import RECIPIENTS, SMTP_MESSAGE
 from notnow.engine.actions import Watch
 from notnow.engine.events import Asked, Ended, Heard, Reached
 from notnow.servers.base.connection import Over
-from notnow.servers.base.dialogue import AS_USUAL, Manner
+from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride
 from notnow.servers.smtp import parameters
 from notnow.servers.smtp.asking import Asking
 from notnow.servers.smtp.body import Body, Chunks, LazyHeaders
-from notnow.servers.smtp.wire import CHUNK, unread
+from notnow.servers.smtp.connection import CHUNK, unread
 
 if TYPE_CHECKING:
     from aiosmtpd.smtp import Session as SMTPState
@@ -92,7 +92,7 @@ class Transactions(Asking):
         given, wrong = parameters.read(more, parameters.MAIL)
         if await self._refused(self._no_mail(arg, address, more) or wrong or _unfit(address, given)):
             if self.envelope.mail_from is None:
-                self.fake.feed(Ended(self.record.id, "mail"))
+                self.host.feed(Ended(self.record.id, "mail"))
             return
         if self.envelope.mail_from is not None:  # a rule insists
             size = self.size
@@ -106,10 +106,10 @@ class Transactions(Asking):
 
     def _no_mail(self, arg: str | None, address: str | None, more: str) -> str | None:
         """Why there can be no MAIL now."""
-        limits = self.fake.limits
+        limits = self.host.limits
         if not self.greeted:
             return GREET
-        if self.fake.users is not None and not self.session.authenticated:
+        if self.host.users is not None and not self.session.authenticated:
             return "530 5.7.0 Authentication required"
         if self.envelope.mail_from is not None:
             return NESTED
@@ -141,7 +141,7 @@ class Transactions(Asking):
 
     def _too_many(self, address: str) -> str | None:
         """RFC 5321 §4.5.3.1.10: a recipient too many is a 452, and the others stand."""
-        limits, known = self.fake.limits, self.envelope.rcpt_tos
+        limits, known = self.host.limits, self.envelope.rcpt_tos
         most = RECIPIENTS if limits.rcptmax is None else limits.rcptmax
         if len(known) >= most:
             return f"452 4.5.3 Error: no more than {most} recipients"
@@ -163,7 +163,7 @@ class Transactions(Asking):
         if await self._refused(self._no_data(arg)):
             return
         await self.push("354 End data with <CR><LF>.<CR><LF>")
-        self.manner = AS_USUAL
+        self.override = NO_OVERRIDE
         try:
             body = Body(SMTP_MESSAGE)
             if not await self._read(body):
@@ -182,8 +182,8 @@ class Transactions(Asking):
             return "503 5.5.1 Error: BINARYMIME needs BDAT"
         return None if self.envelope.rcpt_tos else NEED_RCPT
 
-    async def _complete(self, body: Body | Chunks, manner: Manner = AS_USUAL) -> None:
-        """The message is all there. `manner`: how its reply is said, unless a rule at `message` says otherwise."""
+    async def _complete(self, body: Body | Chunks, override: ReplyOverride = NO_OVERRIDE) -> None:
+        """The message is all there. `override`: how its reply is said, unless a rule at `message` says otherwise."""
         facts = self._message_facts()
         facts["size"] = body.size
         if not body.too_large:
@@ -191,13 +191,13 @@ class Transactions(Asking):
             facts |= {"header": LazyHeaders(content), "size": len(content)}
 
         async def effect() -> None:
-            self.manner = manner if self.manner is AS_USUAL else self.manner
+            self.override = override if self.override is NO_OVERRIDE else self.override
             await (self.push(TOO_LARGE) if body.too_large else self._store())
 
         await self._ask("message", f"({body.size} bytes)", effect, **facts)
 
     async def _store(self) -> None:
-        self.exchange.facts = self.fake.keep(self.record, self.envelope, self.user)
+        self.exchange.facts = self.host.keep(self.record, self.envelope, self.user)
         await self.push("250 2.0.0 Ok: queued")
 
     async def _read(self, body: Body) -> bool:
@@ -214,18 +214,18 @@ class Transactions(Asking):
         data = await self._reader.read(most)
         if not data:
             raise asyncio.IncompleteReadError(b"", None)
-        self.fake.feed(Heard(self.record.id))
+        self.host.feed(Heard(self.record.id))
         return data
 
     async def _amid(self) -> None:
         """The moment `body` is decided as the message begins, and may act when its byte has come."""
-        script = self.fake.feed(Asked(self.record.id, "body", self._message_facts()), "body")
+        script = self.host.feed(Asked(self.record.id, "body", self._message_facts()), "body")
         if script is None:
             raise Over
         if script.rule is not None:
-            exchange = self.fake.journal.ask(self.record, "body", "", script.phase)
+            exchange = self.host.journal.ask(self.record, "body", "", script.phase)
             await self.perform(script, exchange)
-            self.fake.journal.tell(exchange)
+            self.host.journal.tell(exchange)
         self.watch = next((step.bytes for step in script.steps if isinstance(step, Watch)), None)
 
     async def _passed(self, body: Body | Chunks) -> bool:
@@ -233,10 +233,10 @@ class Transactions(Asking):
         if self.watch is None or body.size < self.watch:
             return False
         self.watch = None
-        script = self.fake.feed(Reached(self.record.id), "body")
+        script = self.host.feed(Reached(self.record.id), "body")
         if script is None:
             return False
-        exchange = self.exchange = self.fake.journal.ask(
+        exchange = self.exchange = self.host.journal.ask(
             self.record, "body", f"({body.size} bytes so far)", script.phase
         )
         await self.perform(script, exchange)
@@ -261,9 +261,9 @@ class Transactions(Asking):
         found = _BDAT.fullmatch(arg or "")
         if await self._refused(self._no_bdat() if found else "501 5.5.4 Syntax: BDAT <size> [LAST]"):
             return
-        manner = self.manner
-        if manner.instead and manner.instead[0].startswith("3"):  # what a rule has DATA say is no answer to a chunk
-            self.manner = manner = replace(manner, instead=None)
+        override = self.override
+        if override.instead and override.instead[0].startswith("3"):  # what a rule has DATA say is no answer to a chunk
+            self.override = override = replace(override, instead=None)
         if (body := self.envelope.chunks) is None:
             body = self.envelope.chunks = Chunks(SMTP_MESSAGE)
             await self._amid()
@@ -271,7 +271,7 @@ class Transactions(Asking):
         if await self._read_chunk(body):
             self._reset_transaction()
         elif found and found[2]:
-            await self._last_chunk(body, manner)
+            await self._last_chunk(body, override)
         elif body.too_large:
             await self.push(TOO_LARGE)
         else:
@@ -292,10 +292,10 @@ class Transactions(Asking):
                 return True
         return False
 
-    async def _last_chunk(self, body: Chunks, manner: Manner) -> None:
+    async def _last_chunk(self, body: Chunks, override: ReplyOverride) -> None:
         """The message ends with this chunk, and its reply is the message's."""
         try:
-            await self._complete(body, manner)
+            await self._complete(body, override)
         finally:
             self._reset_transaction()
 

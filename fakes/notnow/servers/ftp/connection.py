@@ -1,4 +1,4 @@
-"""pyftpdlib's handler as a `Wire`: its commands and their state, without its sockets.
+"""pyftpdlib's handler as a `LiveConnection`: its commands and their state, without its sockets.
 
 The private seams of pyftpdlib that notnow uses are here and in `notnow.servers.ftp.session`: `FTPHandler.__init__`
 (called once, with a socket that is none, for the state that others are copied from), `pre_process_command`,
@@ -13,21 +13,17 @@ from __future__ import annotations
 import logging
 import socket
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from pyftpdlib.handlers import FTPHandler
 
 from notnow.bounds import FTP_LINE, FTP_WAITING
 from notnow.engine.actions import Script
 from notnow.journal import Connection, Exchange
-from notnow.servers.base.dialogue import Dialogue
+from notnow.servers.base.dialogue import CommandConnection
 from notnow.servers.base.listener import unmapped
 from notnow.servers.base.turns import Turn
-
-if TYPE_CHECKING:
-    from notnow.servers.ftp.data import ActivePort, PassivePort
-    from notnow.servers.ftp.fake import FakeFTP
-
+from notnow.servers.ftp.host import FileHost
 
 PLAIN_COMMANDS: dict[str, dict[str, Any]] = FTPHandler.proto_cmds
 TLS_COMMANDS = PLAIN_COMMANDS | {  # RFC 4217; in pyftpdlib they come with a handler that needs PyOpenSSL
@@ -37,18 +33,16 @@ TLS_COMMANDS = PLAIN_COMMANDS | {  # RFC 4217; in pyftpdlib they come with a han
 }  # fmt: skip
 
 
-class Wire(Dialogue, FTPHandler):
+class FTPConnection(CommandConnection, FTPHandler):
     """The control connection of a session."""
 
     # pyftpdlib's.
     socket: Here  # which it asks for its own address
     username: str
-    _dtp_acceptor: PassivePort | None
-    _dtp_connector: ActivePort | None
     _out_dtp_queue: tuple[Any, ...] | None
     _in_dtp_queue: tuple[Any, ...] | None
     # Ours.
-    fake: FakeFTP
+    host: FileHost
     here: Here  # where the client has connected to: its data connections are made there, too
     turn: Turn
     queues: bool = False  # it has more to do, and waits for its turn
@@ -66,25 +60,25 @@ class Wire(Dialogue, FTPHandler):
         return made
 
     @classmethod
-    def adopt(cls, fake: FakeFTP, record: Connection, greeting: Exchange, script: Script) -> Self:
+    def adopt(cls, host: FileHost, record: Connection, greeting: Exchange, script: Script) -> Self:
         """A new session for a connection."""
         new = cls.__new__(cls)
         new.__dict__.update(cls._state())
-        new.fake, new.record, new.exchange, new.opening = fake, record, greeting, script
+        new.host, new.record, new.exchange, new.opening = host, record, greeting, script
         new.remote_ip, new.remote_port = record.client, record.peer_port
-        new._inbox, new.turn = bytearray(), Turn(fake.turns)
+        new._inbox, new.turn = bytearray(), Turn(host.turns)
         return new
 
     # ---- the hooks of a wire ---------------------------------------------------------------------
 
-    def came(self, data: bytes) -> None:
+    def on_data(self, data: bytes) -> None:
         self._inbox += data
         self.serve()
         if len(self._inbox) > FTP_WAITING and not self.crowded and self.alive:
             self.crowded = True
             self.transport.pause_reading()
 
-    def unread(self) -> bytes:
+    def take_unread(self) -> bytes:
         taken = bytes(self._inbox)
         self._inbox.clear()
         self.crowded = False  # whoever takes it reads on
@@ -105,7 +99,7 @@ class Wire(Dialogue, FTPHandler):
         """Go on with them when it is our turn again."""
         if not self.queues:
             self.queues = True
-            self.fake.turns.later(self._serve_now)
+            self.host.turns.later(self._serve_now)
 
     def _serve_now(self) -> None:
         self.queues = False
@@ -125,7 +119,7 @@ class Wire(Dialogue, FTPHandler):
             self._inbox.clear()
         elif len(self._inbox) > FTP_LINE:
             self._long = True
-            return self.unread()
+            return self.take_unread()
         if self.crowded:
             self.crowded = False
             self.transport.resume_reading()

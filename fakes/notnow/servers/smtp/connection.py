@@ -1,4 +1,4 @@
-"""aiosmtpd's protocol as a `Wire`: a session copied from a template, its reader, and STARTTLS.
+"""aiosmtpd's protocol as a `LiveConnection`: a session copied from a template, its reader, and STARTTLS.
 
 The private seams of aiosmtpd that notnow uses are here and in `notnow.servers.smtp.session`: `_handle_client`,
 `_reader`, `_writer`, `_handler_coroutine`, `_cb_client_connected`, `_smtp_methods`, `_reset_timeout`,
@@ -11,7 +11,7 @@ copied from a template instead of `__init__` (which costs more than a whole refu
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 from aiosmtpd.smtp import SMTP
 from aiosmtpd.smtp import Session as SMTPState
@@ -20,16 +20,14 @@ from notnow.bounds import SMTP_MESSAGE
 from notnow.engine.actions import Script
 from notnow.engine.events import Ended, Known
 from notnow.journal import Connection, Exchange
-from notnow.servers.base.dialogue import Dialogue
+from notnow.servers.base.dialogue import CommandConnection
 from notnow.servers.smtp.envelope import Transaction
-
-if TYPE_CHECKING:
-    from notnow.servers.smtp.fake import FakeSMTP
+from notnow.servers.smtp.host import MailHost
 
 CHUNK = 65_536
 
 
-class Wire(Dialogue, SMTP):
+class SMTPConnection(CommandConnection, SMTP):
     """The connection of a session."""
 
     # aiosmtpd's, which are there for as long as we look at them.
@@ -37,41 +35,41 @@ class Wire(Dialogue, SMTP):
     envelope: Transaction
     transport: asyncio.Transport
     # Ours.
-    fake: FakeSMTP
+    host: MailHost
     user: str | None = None  # who is logged in
     size: int | None = None  # what MAIL said of the message
 
-    _last: ClassVar[Wire | None] = None
+    _last: ClassVar[SMTPConnection | None] = None
 
     @classmethod
-    def template(cls, fake: FakeSMTP) -> Self:
+    def template(cls, host: MailHost) -> Self:
         """A session that others are copied from: the last one made, where it was for this loop and name."""
-        made = Wire._last
-        if not isinstance(made, cls) or made.loop is not fake.loop or made.hostname != fake.hostname:
-            made = cls._make(fake)
+        made = SMTPConnection._last
+        if not isinstance(made, cls) or made.loop is not host.loop or made.hostname != host.hostname:
+            made = cls._make(host)
         made._smtp_methods = {name: getattr(cls, f"smtp_{name}") for name in made._smtp_methods}
-        Wire._last = made
+        SMTPConnection._last = made
         return made
 
     @classmethod
-    def _make(cls, fake: FakeSMTP) -> Self:
+    def _make(cls, host: MailHost) -> Self:
         return cls(
-            object(), hostname=fake.hostname, ident="ESMTP notnow", enable_SMTPUTF8=True, auth_require_tls=False,
-            data_size_limit=SMTP_MESSAGE, loop=fake.loop,
+            object(), hostname=host.hostname, ident="ESMTP notnow", enable_SMTPUTF8=True, auth_require_tls=False,
+            data_size_limit=SMTP_MESSAGE, loop=host.loop,
         )  # fmt: skip
 
-    def adopt(self, fake: FakeSMTP, record: Connection, greeting: Exchange, script: Script) -> Self:
+    def adopt(self, host: MailHost, record: Connection, greeting: Exchange, script: Script) -> Self:
         """A new session for a connection, with all that the template has worked out."""
         new = type(self).__new__(type(self))
         new.__dict__.update(self.__dict__)
         reader = asyncio.StreamReader(limit=CHUNK, loop=self.loop)
         asyncio.StreamReaderProtocol.__init__(new, reader, client_connected_cb=new._cb_client_connected, loop=self.loop)
-        new.fake, new.record, new.exchange, new.opening = fake, record, greeting, script
+        new.host, new.record, new.exchange, new.opening = host, record, greeting, script
         return new
 
     # ---- the hooks of a wire ---------------------------------------------------------------------
 
-    def begun(self, transport: asyncio.Transport) -> None:
+    def on_open(self, transport: asyncio.Transport) -> None:
         self._set_rset_state()
         self.session = self._create_session()
         self.session.peer = self.record.client
@@ -79,7 +77,7 @@ class Wire(Dialogue, SMTP):
         self._handler_coroutine = self.loop.create_task(self._handle_client())
         self.say_early()
 
-    def upgraded(self, transport: asyncio.Transport) -> None:
+    def on_upgrade(self, transport: asyncio.Transport) -> None:
         """The session is a new one, over TLS (RFC 3207 §4.2)."""
         self._set_rset_state()
         self.session = self._create_session()
@@ -88,19 +86,19 @@ class Wire(Dialogue, SMTP):
         self._writer._transport = transport  # type: ignore[attr-defined]
         self.transport = transport
 
-    def came(self, data: bytes) -> None:
+    def on_data(self, data: bytes) -> None:
         SMTP.data_received(self, data)
 
-    def ended(self) -> None:
+    def on_client_end(self) -> None:
         self._reader.feed_eof()
         if self.hanging:
             self.stop_serving()
 
-    def lost(self, error: Exception | None) -> None:
+    def on_lost(self, error: Exception | None) -> None:
         asyncio.StreamReaderProtocol.connection_lost(self, error)
         self.stop_serving()
 
-    def unread(self) -> bytes:
+    def take_unread(self) -> bytes:
         buffer = unread(self._reader)
         taken = bytes(buffer)
         buffer.clear()
@@ -154,16 +152,16 @@ class Wire(Dialogue, SMTP):
         if self.secure:
             await self.push("503 5.5.1 Error: TLS already active")
             return
-        if self.fake.tls != "starttls":
+        if self.host.tls != "starttls":
             await self.push("502 5.5.1 Error: command not implemented")
             return
         if arg:  # RFC 3207 §4: it has no parameters
             await self.push("501 5.5.4 Syntax: STARTTLS")
             return
-        self.fake.feed(Ended(self.record.id, "mail"))
+        self.host.feed(Ended(self.record.id, "mail"))
         await self.push("220 2.0.0 Ready to start TLS")
         await self.upgrade()
-        self.fake.feed(Known(self.record.id, {"user": None}))
+        self.host.feed(Known(self.record.id, {"user": None}))
 
 
 def unread(reader: asyncio.StreamReader) -> bytearray:

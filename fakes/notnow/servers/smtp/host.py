@@ -1,0 +1,26 @@
+"""What an SMTP session needs of its fake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from notnow.journal import Connection
+from notnow.language.server import Limits
+from notnow.servers.base.session import Host
+from notnow.servers.smtp.envelope import Transaction
+
+
+class MailHost(Host, Protocol):
+    """A host with a mailbox."""
+
+    @property
+    def users(self) -> Mapping[str, str] | None:
+        """Who may log in, and with which password; None lets everybody in."""
+
+    @property
+    def limits(self) -> Limits:
+        """What the scenario allows on one connection (RFC 9422)."""
+
+    def keep(self, record: Connection, transaction: Transaction, user: object) -> Mapping[str, Any]:
+        """Store a message; return its facts for the journal."""
