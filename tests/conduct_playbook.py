@@ -1,0 +1,226 @@
+"""Playbooks of conduct: a journal written by hand in a few lines, and what a rule says of it. No sockets.
+
+    play = Play("smtp")
+    play.connect("MAIL FROM:<a@x> -> !421 no", "QUIT")
+    play.wait("1m")
+    play.connect()
+    play.held("smtp.wait-before-retry", "it waited at least 1m")
+
+`connect` opens a connection and plays its lines. A line is one of these:
+
+    RCPT TO:<b@y>               the client says it, and gets the healthy reply
+    RCPT TO:<b@y> -> 250 ok     it gets this reply
+    RCPT TO:<b@y> -> !450 no    a rule of the scenario replies; 421 closes, unless it ends with "(stays)"
+    RCPT TO:<b@y> -> !          a rule closes the connection without a reply
+    RCPT TO:<b@y> -> …          a rule keeps the client waiting
+    RCPT TO:<b@y> -> (30s) 250  the reply comes after 30 seconds
+    RCPT TO:<b@y> -> 250 | 421  two replies, or two lines of one
+    -> !421 busy                the greeting, as the first line
+    [idle] -> !421 timeout      the fake says it unasked: the moment is idle, enter or error
+    STOR a.bin {bytes=500}      facts of the exchange
+    (1m)                        time passes
+    (leaves)                    the client closes
+    (closes)                    the fake closes
+    (stopped)                   the fake is stopped, and says 421
+
+What the client says after the fake has closed is noted as such. Each rule is judged as `notnow.conduct.judging` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from notnow import ManualClock
+from notnow.conduct.finding import Evidence, Finding
+from notnow.conduct.judging import judge, select
+from notnow.conduct.reading.run import Run
+from notnow.journal import TLS, Connection, Exchange, Journal
+from notnow.units import parse_duration
+
+_LINE = re.compile(r"(?P<request>.*?)(?: *\{(?P<facts>.*)\})?(?: *-> *(?P<reply>.*))?")
+_REPLY = re.compile(r"(?:\((?P<late>[^)]*)\) *)?(?P<rule>!?)(?P<text>.*?)(?P<stays> \(stays\))?")
+_HEALTHY = {
+    "smtp": {"connect": "220 hello", "data": "354 go on", "quit": "221 bye"},
+    "ftp": {"connect": "220 hello", "user": "331 password", "pass": "230 welcome", "quit": "221 bye", "type": "200 ok"},
+    "http": {"request": "200 OK"},
+}
+_UPLOADS, _LISTINGS = ("stor", "appe", "stou"), ("list", "nlst", "mlsd")
+
+
+class Play:
+    """A run of clients against fakes of one protocol that share a clock; `servers` are their names, the preferred first."""
+
+    def __init__(self, protocol: str, *servers: str) -> None:
+        self.protocol, self.clock = protocol, ManualClock()
+        self.journals = [Journal(self.clock, server=name, protocol=protocol) for name in servers or [protocol]]
+
+    def wait(self, span: str | float) -> Play:
+        self.clock.advance(span)
+        return self
+
+    def connect(self, *lines: str, client: str = "192.0.2.1", server: int = 0, **tls: Any) -> Line:
+        """A client connects to one of the servers; `tls` are fields of `TLS`."""
+        return Line(self, self.journals[server], client, TLS(**tls) if tls else None).says(*lines)
+
+    def find(self, rule: str) -> Finding:
+        ((verdict),) = judge(Run(self.journals), select([rule]))
+        return verdict.finding
+
+    def held(self, rule: str, why: str) -> None:
+        finding = self.find(rule)
+        assert (finding.outcome, finding.why) == ("held", why), finding
+
+    def broken(self, rule: str, why: str, *evidence: str) -> None:
+        """`evidence` is `#1 RCPT TO:<b@y>` for an exchange (its moment if nothing was asked), `#1` for a connection."""
+        finding = self.find(rule)
+        assert (finding.outcome, finding.why) == ("broken", why), finding
+        assert tuple(map(_named, finding.evidence)) == evidence
+
+    def not_exercised(self, rule: str, why: str = "") -> None:
+        finding = self.find(rule)
+        assert (finding.outcome, finding.why) == ("not exercised", why), finding
+
+
+def _named(evidence: Evidence) -> str:
+    connection = evidence if isinstance(evidence, Connection) else evidence.connection
+    server = connection.server if connection.server != connection.journal.protocol else ""
+    said = [evidence.request or evidence.moment] if isinstance(evidence, Exchange) else []
+    return " ".join([*([server] if server else []), f"#{connection.number}", *said])
+
+
+class Line:
+    """A connection, told line by line."""
+
+    def __init__(self, play: Play, journal: Journal, client: str, tls: TLS | None) -> None:
+        self.play, self.journal = play, journal
+        self.connection = journal.open(f"c{play.clock.stamp()}", client, 40000)
+        self.connection.tls = tls
+        self.greeted = self.sends_body = False
+
+    def says(self, *lines: str) -> Line:
+        for line in lines if self.greeted or (lines and lines[0].startswith("->")) else ("->", *lines):
+            self.greeted = True
+            self._play(line)
+        return self
+
+    def _play(self, line: str) -> None:
+        if line == "(leaves)":
+            self.journal.close(self.connection, "client")
+        elif line == "(closes)":
+            self.journal.close(self.connection, "fake")
+        elif line == "(stopped)":
+            self._exchange("enter", "", {}, "421 stopping", fault="stopped", closes=True)
+        elif span := parse_duration(line.strip("()")):
+            self.play.wait(span)
+        elif self.connection.ended_by == "fake":
+            self.connection.said_after(f"{line}\r\n".encode())
+        else:
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        parts = _LINE.fullmatch(line)
+        assert parts is not None, line
+        request, reply = parts["request"], _REPLY.fullmatch(parts["reply"] or "")
+        assert reply is not None
+        moment = self._moment(request)
+        by_rule, text = bool(reply["rule"]), reply["text"]
+        if text == "…":
+            fault, text = "stall", ""
+        else:
+            fault = ("reply" if text else "close") if by_rule else None
+            text = text or ("" if by_rule else _HEALTHY[self.play.protocol].get(moment, "250 ok"))
+        ends = self.play.protocol != "http" and not reply["stays"] and "421" in text
+        closes = by_rule and (not text or ends)
+        facts = _facts_given(parts["facts"] or "")
+        request = "" if request[:1] == "[" else request
+        self._exchange(moment, request, facts, text, fault=fault, closes=closes, late=reply["late"])
+        if moment == "quit":
+            self.leaving()
+
+    def leaving(self) -> Line:
+        """The client ends its side; the fake has not closed yet."""
+        self.connection.left_index, self.connection.left_at = self.play.clock.stamp(), self.play.clock.now()
+        return self
+
+    def _moment(self, request: str) -> str:
+        if not self.connection.exchanges and not request:
+            return "connect"
+        if request[:1] == "[":
+            return request.strip("[]")
+        if self.play.protocol == "http":
+            return "request"
+        return "message" if request[:1] == "." else request.partition(" ")[0].lower()
+
+    def _exchange(
+        self,
+        moment: str,
+        request: str,
+        facts: dict[str, Any],
+        text: str,
+        *,
+        fault: str | None,
+        closes: bool,
+        late: str | None = None,
+    ) -> None:
+        """All that is written to the journal of an exchange."""
+        exchange = self.journal.ask(self.connection, moment, request, "one")
+        exchange.fault = fault
+        exchange.rule = "phase[0].rule[0]" if fault and fault != "stopped" else None
+        exchange.facts = self._facts(moment, request, facts, text) or None
+        if late:
+            self.play.wait(late)
+        if text:
+            self.journal.answer(exchange, text.replace(" | ", "\n"))
+        if closes:
+            exchange.closed = True
+            self.journal.close(self.connection, "fake")
+
+    def _facts(self, moment: str, request: str, given: dict[str, Any], text: str) -> dict[str, Any]:
+        healthy = text[:1] in ("2", "3") or (" | 2" in text and text[:1] == "1")
+        if self.play.protocol == "http" and moment == "request":
+            return _of_request(request, given, text)
+        if self.play.protocol == "ftp" and moment in ("retr", *_UPLOADS, *_LISTINGS):
+            direction = "upload" if moment in _UPLOADS else "listing" if moment in _LISTINGS else "download"
+            path = request.partition(" ")[2]
+            known = {"path": f"/{path}", "direction": direction, "mode": "PASV", "offset": 0, "bytes": 0, "data": None}
+            return {**known, "whole": healthy, **given}
+        if moment == "message" and healthy:
+            name = request.lstrip(". ")
+            sha256 = hashlib.sha256(name.encode()).hexdigest()
+            return {"stored": True, "message_id": name or None, "sha256": sha256, **given}
+        return given
+
+
+def _of_request(request: str, given: dict[str, Any], text: str) -> dict[str, Any]:
+    method, _, url = request.partition(" ")
+    authority, slash, path = url.partition("/")
+    status = next((int(line[:3]) for line in text.split(" | ") if line[:3].isdecimal()), None)
+    size = given.pop("body", 0)
+    return {
+        "stream": 1,
+        "version": "2",
+        "method": method,
+        "authority": authority,
+        "host": authority.partition(":")[0],
+        "path": slash + path,
+        "misdirected": [],
+        "status": status,
+        "body_bytes": size,
+        "body_sha256": hashlib.sha256(b"x" * size).hexdigest() if size else None,
+        "whole": status is not None,
+        "stored": False,
+        **given,
+    }
+
+
+def _facts_given(text: str) -> dict[str, Any]:
+    pairs = [pair.partition("=") for pair in re.split(r", (?=[\w-]+=)", text) if pair]
+    return {name: _value(value) for name, _, value in pairs}
+
+
+def _value(text: str) -> Any:
+    if text in ("true", "false", "none"):
+        return {"true": True, "false": False, "none": None}[text]
+    return int(text) if text.isdecimal() else text

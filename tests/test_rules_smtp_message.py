@@ -1,0 +1,104 @@
+"""Rules about what becomes of an SMTP message and its recipients."""
+
+from __future__ import annotations
+
+import pytest
+
+from conduct_playbook import Play
+
+MAIL, B, C = "MAIL FROM:<a@x>", "RCPT TO:<b@y>", "RCPT TO:<c@y>"
+
+
+@pytest.fixture
+def play() -> Play:
+    return Play("smtp")
+
+
+class TestNoSecondCopy:
+    RULE = "smtp.no-second-copy"
+
+    def test_held(self, play: Play) -> None:
+        play.connect(MAIL, B, "DATA", ". <1@x>", MAIL, B, "DATA", ". <2@x>")
+        play.held(self.RULE, "2 answered 250, and none sent again")
+
+    def test_broken(self, play: Play) -> None:
+        play.connect(MAIL, B, "DATA", ". <1@x> -> !250 ok | 421 bye")
+        play.connect(MAIL, B, "DATA", ". <1@x>")
+        play.broken(self.RULE, "<1@x> was answered 250 and sent to b@y again", "#1 . <1@x>", "#2 . <1@x>")
+
+    def test_broken_on_another_server(self) -> None:
+        play = Play("smtp", "primary", "backup")
+        for server in (0, 1):
+            play.connect(MAIL, C, B, "DATA", ". <1@x>", server=server)
+        why = "<1@x> was answered 250 and sent to c@y again"
+        play.broken(self.RULE, why, "primary #1 . <1@x>", "backup #1 . <1@x>")
+
+    def test_without_a_message_id_the_content_counts(self, play: Play) -> None:
+        for sha256 in ("1" * 64, "2" * 64, "1" * 64):
+            play.connect(MAIL, B, "DATA", f". {{sha256={sha256[:20]}, message_id=none}}")
+        why = "sha256:1111111111111111 was answered 250 and sent to b@y again"
+        play.broken(self.RULE, why, "#1 .", "#3 .")
+
+    def test_another_recipient_is_no_second_copy(self, play: Play) -> None:
+        play.connect(MAIL, B, "DATA", ". <1@x>", MAIL, C, "DATA", ". <1@x>")
+        play.held(self.RULE, "2 answered 250, and none sent again")
+
+    def test_a_message_that_was_not_stored_may_come_again(self, play: Play) -> None:
+        play.connect(MAIL, B, "DATA", ". <1@x> -> !451 no", MAIL, B, "DATA", ". <1@x>")
+        play.held(self.RULE, "1 answered 250, and none sent again")
+
+    def test_a_client_that_left_before_the_250_has_not_read_it(self, play: Play) -> None:
+        line = play.connect(MAIL, B, "DATA")
+        line.says(". <1@x> -> …").leaving().says("(1m)")
+        play.connect(MAIL, B, "DATA", ". <1@x>")
+        play.held(self.RULE, "1 answered 250, and none sent again")
+
+    def test_not_exercised(self, play: Play) -> None:
+        play.connect(MAIL, B, "DATA", ". <1@x> -> !451 no")
+        play.not_exercised(self.RULE)
+
+
+class TestResendsAllRecipients:
+    RULE = "smtp.resend-all-recipients"
+
+    def test_held(self, play: Play) -> None:
+        play.connect(MAIL, B, f"{C} -> !421 no").play.wait("1m")
+        play.connect(MAIL, B, C, "DATA", ". <1@x>")
+        play.held(self.RULE, "all recipients came again, once")
+
+    def test_held_in_two_transactions(self, play: Play) -> None:
+        play.connect(MAIL, B, C, "DATA -> !421 no").play.wait("1m")
+        play.connect(MAIL, C, "DATA", ". <1@x>", MAIL, B, "DATA", ". <1@x>")
+        play.held(self.RULE, "all recipients came again, once")
+
+    def test_broken(self, play: Play) -> None:
+        play.connect(MAIL, B, f"{C} -> !421 no").play.wait("1m")
+        play.connect(MAIL, C, "DATA", ". <1@x>")
+        why = "421 at rcpt made all of it void, and b@y never came again"
+        play.broken(self.RULE, why, f"#1 {C}", f"#2 {MAIL}")
+
+    def test_broken_after_a_close_without_a_reply(self, play: Play) -> None:
+        play.connect(MAIL, B, C, "DATA -> !").play.wait("1m")
+        play.connect(MAIL, B, "DATA", ". <1@x>")
+        why = "no reply at data made all of it void, and c@y never came again"
+        play.broken(self.RULE, why, "#1 DATA", f"#2 {MAIL}")
+
+    def test_recipients_of_another_sender_do_not_count(self, play: Play) -> None:
+        play.connect(MAIL, B, f"{C} -> !421 no").play.wait("1m")
+        play.connect(MAIL, C, "DATA", ". <1@x>", "MAIL FROM:<other@x>", B, "DATA", ". <2@x>")
+        why = "421 at rcpt made all of it void, and b@y never came again"
+        play.broken(self.RULE, why, f"#1 {C}", f"#2 {MAIL}")
+
+    def test_one_recipient_is_no_occasion(self, play: Play) -> None:
+        play.connect(MAIL, B, "DATA -> !421 no").play.wait("1m")
+        play.connect(MAIL, B, "DATA", ". <1@x>")
+        play.not_exercised(self.RULE)
+
+    def test_not_exercised_where_none_was_accepted(self, play: Play) -> None:
+        play.connect(MAIL, f"{B} -> !450 no", f"{C} -> !421 no").play.wait("1m")
+        play.connect(MAIL, C, "DATA", ". <1@x>")
+        play.not_exercised(self.RULE)
+
+    def test_not_exercised_where_nothing_came_again(self, play: Play) -> None:
+        play.connect(MAIL, B, f"{C} -> !421 no").play.wait("1d")
+        play.not_exercised(self.RULE)
