@@ -1,4 +1,4 @@
-"""The report of `notnow try` for a reader: how the client ended, the timeline, the verdicts, and what comes of it."""
+"""The report of `notnow try` as text: how the client ended, the timeline, the verdicts, the outcome."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from notnow.conduct.judging import Verdict
     from notnow.servers.base.fake import Fake
 
-NAMED = 4  # rules that are named in the last line
-STRIP = 32  # characters of a lane
-SHORT = 1.0  # seconds of scenario time below which there is nothing to draw to scale
-FIRST, RAREST = 3.0, 60.0  # real seconds until the first line of progress, and at most between two
+NAMED = 4  # most rules named in the last line
+STRIP = 32  # width of a lane in characters
+SHORT = 1.0  # scenario seconds; a shorter run is not drawn to scale
+FIRST, RAREST = 3.0, 60.0  # real seconds before the first line of progress, and at most between two lines
 
 _STYLES = {"held": "green", "broken": "bold red", "not exercised": "dim"}
 
 
 class Progress:
-    """On a terminal, a line now and then that says what the fakes have seen; the client's own words stand between."""
+    """On a terminal, prints a line now and then on what the fakes have seen, between the client's own output."""
 
     def __init__(self, fakes: Sequence[Fake]) -> None:
         self._scores = {fake.name: _views.Score(fake) for fake in fakes}
@@ -109,7 +109,7 @@ def _coloured(line: str) -> Text:
 
 
 def _colour(text: Text) -> Text:
-    """Marks and 421s of an outcome: `x connect: 421 …; the fake closed`."""
+    """Colour the marks and 421s of an outcome: `x connect: 421 …; the fake closed`."""
     text.highlight_regex(r"(?<= )x (?=\w)|^x (?=\w)", "red")
     text.highlight_regex(r"(?<= )\+ (?=\w)|^\+ (?=\w)", "green")
     text.highlight_regex(r"\b421\b[^;|]*", "bold red")
@@ -117,7 +117,7 @@ def _colour(text: Text) -> Text:
 
 
 def _waits(page: Page, report: Report) -> None:
-    """How its waits grow, as numbers, and as a picture where there are enough to see a shape."""
+    """How the client's waits grew, in words, and as bars where there are enough of them."""
     for title, lines in report.back_off():
         page.line()
         page.heading(title)
@@ -153,7 +153,7 @@ def _verdict(page: Page, one: Verdict, report: Report) -> None:
 
 
 def _silent(report: Report) -> list[str]:
-    """Of what nothing can be said: protocols without a rule, scenarios without an expectation."""
+    """Why there is no verdict, if there is none."""
     if not report.verdicts:
         protocols = dict.fromkeys(server["protocol"] for server in report.servers)
         without = [p for p in protocols if not of_protocol(p)]
@@ -164,7 +164,7 @@ def _silent(report: Report) -> list[str]:
     return []
 
 
-# ---- what comes of it --------------------------------------------------------------------------
+# ---- the outcome -------------------------------------------------------------------------------
 
 
 def summary(report: Report) -> str:

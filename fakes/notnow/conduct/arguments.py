@@ -1,7 +1,7 @@
-"""The arguments of assertions, checked when they are called: a mistake is told whatever the client has done.
+"""Checks of the arguments of assertions, made at each call, so that a mistake shows whatever the client did.
 
-A value that cannot be is a ValueError, and one of the wrong type a TypeError; both name the argument, what was given
-and what is allowed.
+A wrong value raises ValueError, and a value of the wrong type TypeError; both name the argument, the value and what is
+allowed.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ A_TIME = f"seconds as a number, or a duration: {DURATION_HELP}"
 
 
 def a_type(name: str, value: object, allowed: str, *kinds: type) -> None:
-    """Raises TypeError for a value of none of these types; True and False are no numbers."""
+    """Raise TypeError unless the value has one of these types. True and False do not count as numbers."""
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise TypeError(f"{name} is {value!r}; allowed: {allowed}")
 
 
 def whole(name: str, value: object, least: int = 0, most: int | None = None, allowed: str = "") -> None:
-    """A whole number from `least` to `most`."""
+    """Check a whole number from `least` to `most`."""
     allowed = allowed or (f"a whole number, {least} or more" if most is None else f"a whole number, {least} to {most}")
     a_type(name, value, allowed, int)
     assert isinstance(value, int)
@@ -32,7 +32,7 @@ def whole(name: str, value: object, least: int = 0, most: int | None = None, all
 
 
 def often(name: str, value: object) -> None:
-    """How often at least (1 or more), or a range."""
+    """Check a least number (1 or more), or a range of them."""
     allowed = "a whole number, 1 or more, or a pair of them, the smaller first, such as (2, 5)"
     if isinstance(value, tuple):
         _pair(name, value, allowed)
@@ -44,7 +44,7 @@ def often(name: str, value: object) -> None:
 
 
 def time(name: str, value: Any) -> float:
-    """A time in seconds."""
+    """Check a time, and return it in seconds."""
     a_type(name, value, A_TIME, int, float, str, timedelta)
     try:
         span = seconds(value)
@@ -59,7 +59,7 @@ _UNITS = {"millisecond": "ms", "second": "s", "sec": "s", "minute": "m", "min": 
 
 
 def _meant(value: object) -> str:
-    """The duration that somebody has put in other words: "1 hour" is "1h"."""
+    """The duration that is meant by other words, as a suggestion: "1h" for "1 hour"."""
     if not isinstance(value, str):
         return ""
     compact = value.replace(" ", "").lower()
@@ -70,7 +70,7 @@ def _meant(value: object) -> str:
 
 
 def bound(name: str, value: Any) -> None:
-    """At least so long, or a range."""
+    """Check a least time, or a range of times."""
     allowed = f'{A_TIME}; or a pair of them, the smaller first, such as (20, "1m")'
     if isinstance(value, tuple):
         _pair(name, value, allowed)
@@ -90,7 +90,7 @@ def _in_order(name: str, value: object, numbers: Any, allowed: str) -> None:
 
 
 def one_of(name: str, value: object, choices: Iterable[str]) -> None:
-    """One of these words."""
+    """Check that the value is one of these words."""
     known = list(choices)
     a_type(name, value, ", ".join(known), str)
     if value not in known:
@@ -101,7 +101,7 @@ def one_of(name: str, value: object, choices: Iterable[str]) -> None:
 
 
 def text(name: str, value: object, what: str = "text") -> None:
-    """A text with something in it."""
+    """Check a text that is not empty."""
     a_type(name, value, what, str)
     if not value:
         raise ValueError(f"{name} is empty; allowed: {what}")

@@ -1,4 +1,4 @@
-"""Assertions about what a client did. They read the journal, and fail with a picture of it."""
+"""Assertions about what a client did. They read the journal, and show a picture of it when they fail."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from notnow.conduct.finding import Finding
 from notnow.conduct.pictures import verdict
 from notnow.conduct.pictures.timeline import render
 from notnow.conduct.reading.run import Run
-from notnow.conduct.rules.rule import up_to
+from notnow.conduct.rules.rule import LEVELS, up_to
 from notnow.journal import Journal
 from notnow.terminal import safe_lines
 
@@ -19,23 +19,22 @@ if TYPE_CHECKING:
     from notnow.language.scenario import Scenario
 
 SHAPES = ("constant", "linear", "exponential")
-LEVELS = ("must", "should", "advice")
 
 
 class Assertions:
-    """What every fake can say of its clients."""
+    """The assertions of every fake."""
 
     journal: Journal
     scenario: Scenario
 
     def assert_delivered(self, times: int = 1) -> None:
-        """Every message was stored exactly `times` times, and there was one.
+        """Every message was stored exactly `times` times, and there was at least one.
 
-        Copies are told by their Message-ID, or by their content where they have none. For FTP: every file whose
-        transfer was begun came through whole, up or down, exactly `times` times. A listing is enough where the
-        client asked for nothing else, and an upload of a file that has changed is another file. For HTTP: every
-        request got a good answer (below 400) in the end, and each that is not idempotent (POST, PATCH) was carried
-        out exactly `times` times. `times=0` is `assert_not_delivered()`.
+        Two messages are copies if they have the same Message-ID, or no Message-ID and the same content.
+        FTP: every file whose transfer began came through whole, up or down, exactly `times` times. Listings count
+        only if the client asked for nothing else. An upload with changed content counts as another file.
+        HTTP: every request got a good answer (below 400) in the end, and each request that is not idempotent (POST,
+        PATCH) was carried out exactly `times` times. `times=0` is `assert_not_delivered()`.
         """
         __tracebackhide__ = True
         arguments.whole("times", times)
@@ -48,16 +47,16 @@ class Assertions:
     def assert_not_delivered(self) -> None:
         """Nothing came through: no message was stored, no file was transferred whole, no request got a good answer.
 
-        It holds, too, where no client came: with `wait_for` a test makes sure that one did.
+        It also passes if no client connected: use `wait_for` to make sure that one did.
         """
         __tracebackhide__ = True
         require(expectations.not_delivered(self.journal.protocol, self.journal.exchanges), self.journal)
 
     def assert_no_duplicates(self) -> None:
-        """No message was stored twice (RFC 5321 §4.2.5: a 250 after the dot moves the responsibility).
+        """No message was stored twice (RFC 5321 §4.2.5: with the 250 after the dot, the server takes responsibility).
 
-        For FTP: no file was uploaded whole twice with the same content. For HTTP: no request that is not idempotent
-        was carried out twice with the same content, whatever the client was answered (RFC 9110 §9.2.2).
+        FTP: no file was uploaded whole twice with the same content. HTTP: no request that is not idempotent was
+        carried out twice with the same content, whatever the server answered (RFC 9110 §9.2.2).
         """
         __tracebackhide__ = True
         require(expectations.no_duplicates(self.journal.protocol, self.journal.exchanges), self.journal)
@@ -69,11 +68,11 @@ class Assertions:
         first_delay: Bound | None = None,
         backoff: str | None = None,
     ) -> None:
-        """The client came back after it was refused.
+        """The client tried again after a refusal.
 
-        `times`: at least so often, or a range. `within`: so soon after the first refusal (seconds, or
-        "10m"). `first_delay`: it waited at least so long before it first came back, or a range. `backoff`:
-        "constant", "linear" or "exponential"; that takes three gaps to tell.
+        `times`: how often, at least; or a range. `within`: it did so within this time after the first refusal
+        (seconds, or "10m"). `first_delay`: how long it waited before it first tried again, at least; or a range.
+        `backoff`: "constant", "linear" or "exponential", which takes at least three gaps.
         """
         __tracebackhide__ = True
         if times is not None:
@@ -88,27 +87,27 @@ class Assertions:
         require(finding, self.journal)
 
     def assert_new_connection_after(self, code: int) -> None:
-        """After a reply with this code the client came back, and each time on another connection.
+        """After a reply with this code the client tried again, and each time on another connection.
 
-        A 421 is about the connection: SMTP's and FTP's ends it, and HTTP's says that it is the wrong one for what
-        was asked (RFC 5321 §3.8, RFC 959 §4.2.1, RFC 9110 §15.5.20).
+        A 421 is about the connection: in SMTP and FTP it ends the connection, and in HTTP it says that the request
+        came on the wrong one (RFC 5321 §3.8, RFC 959 §4.2.1, RFC 9110 §15.5.20).
         """
         __tracebackhide__ = True
         arguments.whole("code", code, 400, 599, "the code of a refusal, 400 to 599, such as 421")
         require(expectations.new_connection_after(self.journal.exchanges, code), self.journal)
 
     def assert_never_exceeded(self, connections: int) -> None:
-        """At most so many connections at a time; those that were refused count too."""
+        """The client had at most this many connections at a time; refused ones count too."""
         __tracebackhide__ = True
         arguments.whole("connections", connections)
         require(expectations.never_exceeded(self.journal.connections, connections), self.journal)
 
     def assert_conduct(self, *rules: str, level: str = "must") -> None:
-        """The client broke no rule of conduct of this level or a stricter one: "must", "should" or "advice".
+        """The client broke no rule of conduct of this level ("must", "should" or "advice") or a stricter one.
 
-        `rules` are ids or patterns of single ones, judged whatever their level; `notnow conduct` lists them. What the
-        scenario expects is judged as well, where no single rules are named. A client that never came has not behaved
-        well. Raises UnknownRuleError for an id that there is not.
+        `rules` are ids or patterns of the only rules to judge, whatever their level; `notnow conduct` lists all rules.
+        Without `rules`, the client must also have done what the scenario expects. The assertion fails if no client
+        connected. Raises UnknownRuleError for an unknown id.
         """
         __tracebackhide__ = True
         for rule in rules:
@@ -119,9 +118,9 @@ class Assertions:
             self.assert_expected()
 
     def assert_fell_back_to(self, other: Assertions, within: float | str | None = None) -> None:
-        """After this server had refused it, the client turned to the other, which shares this one's clock.
+        """After a refusal by this server, the client connected to the other, which shares this one's clock.
 
-        `within`: so soon after the first refusal, in seconds or as "10s".
+        `within`: it did so within this time after the first refusal, in seconds or as "10s".
         """
         __tracebackhide__ = True
         _check_other(self, other)
@@ -130,24 +129,24 @@ class Assertions:
         require(expectations.fell_back(self.journal, other.journal, within), self.journal, other.journal)
 
     def assert_gave_up(self, after: float | str) -> None:
-        """The client tried until so long after its first refusal, in seconds or as "5d", and then gave up.
+        """The client kept trying for this long after its first refusal, in seconds or as "5d", and then gave up.
 
-        A client that looks at the age of what it has after a try that failed gives up with the first try past that
-        time, so one such try is allowed; RFC 5321 §4.5.4.1 speaks of the time that one keeps trying for.
+        RFC 5321 §4.5.4.1 says for how long a client should keep trying. A client that checks the age of its message
+        after a failed try gives up with its first try past that time, so one such try is allowed.
         """
         __tracebackhide__ = True
         arguments.time("after", after)
         require(expectations.gave_up(self.journal.exchanges, after), self.journal)
 
     def assert_expected(self) -> None:
-        """What the scenario expects of a well-behaved client, since it was last played."""
+        """The client did what the scenario expects of a well-behaved one, since the scenario was last played."""
         __tracebackhide__ = True
         require(expectations.first_unmet(expected.findings(self)), self.journal)
 
 
 def require(finding: Finding, *journals: Journal) -> None:
-    """Raise an AssertionError unless the finding was held: what it says, and a picture of these journals in which its
-    evidence is marked.
+    """Raise an AssertionError unless the finding was held. It says why, and shows these journals with the evidence
+    marked.
     """
     __tracebackhide__ = True
     if finding.outcome != "held":
@@ -155,7 +154,7 @@ def require(finding: Finding, *journals: Journal) -> None:
 
 
 def _conduct(journal: Journal, scenario: Scenario, patterns: Sequence[str], level: str) -> Finding:
-    """The client broke none of the rules of these patterns, or of this level where there are none."""
+    """The client broke no rule that matches the patterns; without patterns, no rule of this level or a stricter one."""
     asked = "a client that behaves well"
     own, levels = judging.of_protocol(journal.protocol), up_to(level)
     chosen = judging.select(patterns, own) if patterns else [rule for rule in own if rule.level in levels]
@@ -171,7 +170,7 @@ def _conduct(journal: Journal, scenario: Scenario, patterns: Sequence[str], leve
 
 
 def _check_other(fake: Assertions, other: object) -> None:
-    """Raises TypeError or ValueError unless `other` is another fake that shares this one's clock."""
+    """Raise TypeError or ValueError unless `other` is another fake that shares this one's clock."""
     if not isinstance(other, Assertions):
         raise TypeError(f"other is {other!r}; allowed: the fake that the client should turn to")
     if other is fake:

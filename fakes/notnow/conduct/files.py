@@ -1,4 +1,4 @@
-"""Assertions about the files of an FTP server: what arrived, byte for byte."""
+"""Assertions about the files that an FTP server holds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from notnow.errors import nearest
 
 
 class Tree(Protocol):
-    """The files of a fake by their names, and which of them are pieces."""
+    """The files of a fake by name. `partial` are the names of incomplete ones."""
 
     @property
     def partial(self) -> tuple[str, ...]: ...

@@ -1,4 +1,4 @@
-"""Assertions about the mail of an SMTP server: this message, to this recipient."""
+"""Assertions about the mail that an SMTP server stored, by recipient and subject."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class MessageAssertions(Assertions):
 
     @property
     def messages(self) -> Sequence[Mail]:
-        """The accepted mail, in the order in which it came."""
+        """The accepted messages, in order of arrival."""
         raise NotImplementedError
 
     def assert_delivered(self, times: int = 1, *, to: str | None = None, subject: str | None = None) -> None:
@@ -149,7 +149,7 @@ def _none(journal: Journal, messages: Sequence[Mail], expected: str, to: str | N
 
 
 def _nearest(messages: Sequence[Mail], to: str | None, subject: str | None) -> str:
-    """The messages that there are instead, those first that come nearest."""
+    """The recipients and subjects that there are instead, the nearest first."""
     parts = []
     if to is not None and not _fitting(messages, to, None):
         there = list(dict.fromkeys(one for message in messages for one in message.envelope.recipients))

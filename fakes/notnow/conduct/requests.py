@@ -1,4 +1,4 @@
-"""Assertions about HTTP requests: on which connection, for which host, how soon again."""
+"""Assertions about HTTP requests: their connections, hosts, delays and bodies."""
 
 from __future__ import annotations
 

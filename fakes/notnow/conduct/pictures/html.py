@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: the timeline as a picture, the verdicts, the transcript."""
+"""A report as one self-contained HTML file: the timeline as a picture, the verdicts, the transcript."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from notnow.conduct.pictures.timeline import transcript
 from notnow.terminal import by_direction, isolated, safe_lines
 from notnow.units import show
 
-MOST = 200  # lanes in the picture
-LINES = 4000  # of the transcript
+MOST = 200  # most lanes in the picture
+LINES = 4000  # most lines of the transcript
 WIDTH, RIGHT, TOP, LANE, LETTER = 1000, 40, 54, 30, 7.3  # of the SVG, in its own units
-TICKS = 8  # at most so many on the axis
-NARROW = 36  # a wait that is drawn shorter has no words
+TICKS = 8  # most ticks on the axis
+NARROW = 36  # a wait drawn shorter has no label
 
 _STEPS = (
     *(n / 1000 for n in (1, 2, 5, 10, 20, 50, 100, 200, 500)),
@@ -93,11 +93,11 @@ def _add(parent: ET.Element, tag: str, text: str = "", **attributes: str) -> ET.
     return made
 
 
-_WITHOUT_ELEMENTS = ("title", "style", "text")  # text alone may be in them
+_WITHOUT_ELEMENTS = ("title", "style", "text")  # these may hold only text
 
 
 def _write(element: ET.Element, text: str) -> None:
-    """Put a text into an empty element. Words that run from right to left turn nothing but themselves."""
+    """Put a text into an empty element. Right-to-left words are isolated, so that they do not reorder their neighbours."""
     element.text, last = "", None
     for piece, turns in by_direction(text):
         if turns:
@@ -158,7 +158,7 @@ def _left_out(seen: Picture) -> Iterator[str]:
 
 
 def svg(seen: Picture) -> ET.Element:
-    """The lanes below one another, time from left to right and to scale, in scenario time."""
+    """The lanes, one below the other; scenario time runs from left to right, to scale."""
     height = TOP + LANE * len(seen.lanes) + 34
     drawing = ET.Element("svg", viewBox=f"0 0 {WIDTH} {height}", role="img", xmlns="http://www.w3.org/2000/svg")
     _add(drawing, "title", f"{len(seen.lanes)} connections in {show(seen.span)} of scenario time")
@@ -176,7 +176,7 @@ def svg(seen: Picture) -> ET.Element:
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """From scenario seconds to a place from left to right; `left` of it are the names of the lanes."""
+    """The horizontal scale, from scenario seconds to x; the names of the lanes are on its `left`."""
 
     span: float
     left: float
@@ -210,9 +210,9 @@ def _axis(drawing: ET.Element, seen: Picture, scale: _Scale) -> None:
         _line(drawing, (x, TOP), (x, bottom), "grid")
         _words(drawing, x, TOP - 8, show(i * step), "dim", "middle")
     several = len({server for _, server, _ in seen.phases}) > 1
-    for at, server, name in seen.phases[:TICKS]:  # more would only cover one another
+    for at, server, name in seen.phases[:TICKS]:  # more would overlap
         x = scale.x(at)
-        for start, end in ((TOP - 27, TOP - 20), (TOP, bottom)):  # past the time that stands between them
+        for start, end in ((TOP - 27, TOP - 20), (TOP, bottom)):  # the time of the tick stands between them
             _line(drawing, (x, start), (x, end), "phase")
         anchor = "end" if x > WIDTH * 0.8 else "start"
         _words(drawing, x, TOP - 30, f"phase {name}" + (f" of {server}" if several else ""), "good", anchor)
@@ -224,7 +224,7 @@ def _waits(drawing: ET.Element, i: int, lane: Lane, scale: _Scale) -> None:
         to = i if wait.to is None else wait.to
         path = f"M{start:.1f} {_y(i):.1f} H{end:.1f} V{_y(to):.1f}"
         _add(_add(drawing, "path", d=path, **{"class": "wait"}), "title", f"waits {show(wait.end - wait.start)}")
-        if end - start > NARROW + 40:  # the number 421 stands there, too
+        if end - start > NARROW + 40:  # the label 421 needs room, too
             _words(drawing, (start + 40 + end) / 2, _y(i) - 4, show(wait.end - wait.start), "dim", "middle")
 
 
@@ -234,7 +234,7 @@ def _lane(drawing: ET.Element, i: int, lane: Lane, scale: _Scale) -> None:
     _add(group, "title", f"{lane.who}: {lane.outcome}")
     _words(group, 8, y + 4, f"{'→ ' if lane.marked else ''}{lane.who}", "bad" if lane.marked else "")
     _line(group, (scale.x(lane.start), y), (scale.x(lane.end), y), "open")
-    drawn = {(point.kind, round(scale.x(point.at))): point for point in lane.points}  # one on another is not seen
+    drawn = {(point.kind, round(scale.x(point.at))): point for point in lane.points}  # one mark for each kind and pixel
     for point in sorted(drawn.values(), key=lambda p: ("done", "refused", "421").index(p.kind)):
         _point(group, scale.x(point.at), y, point.kind, f"{show(max(0.0, point.at))}: {point.text}")
     told = [point for point in lane.points if point.kind == "421"]

@@ -1,6 +1,6 @@
-"""A run as a picture to scale: a lane for each connection, with what was said on it and how long its client waited.
+"""A run drawn to scale: a lane for each connection, with its refusals, its deliveries and its client's waits.
 
-What is drawn is decided here; `strip` draws a lane with characters, `notnow.conduct.pictures.html` all of them as SVG.
+This module computes the lanes. `strip` draws one with characters; `notnow.conduct.pictures.html` draws all as SVG.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from notnow.conduct.reading.run import Run
 from notnow.journal import Connection, Exchange
 
 Kind = Literal["421", "refused", "done"]
-LONGEST = 200  # characters of what is said of a lane
+LONGEST = 200  # characters of the outcome of a lane
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Something on a lane: a 421, another refusal, or something that came through."""
+    """A mark on a lane: a 421, another refusal, or a delivery."""
 
     at: float
     kind: Kind
@@ -28,7 +28,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """From a refusal to that client's next attempt at the same server, which is on the lane `to` (None: not shown)."""
+    """From a refusal to the same client's next attempt at that server, on the lane `to` (None: not shown)."""
 
     start: float
     end: float
@@ -37,7 +37,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A connection. Times are scenario seconds since the first one came; `live`: it is still open."""
+    """A connection. Times are scenario seconds since the first connection; `live`: it is still open."""
 
     who: str
     start: float
@@ -51,8 +51,10 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """All lanes and the seconds that they span. `left_out` connections from the middle of many have none; `phases`
-    are the changes of phase, with their times and servers; `dropped` exchanges were too many for the journals.
+    """All lanes, and the scenario seconds that they span.
+
+    `left_out` connections in the middle are not shown. `phases` are the changes of phase: time, server, name.
+    The journals were full and dropped `dropped` exchanges.
     """
 
     lanes: tuple[Lane, ...]
@@ -63,7 +65,7 @@ class Picture:
 
 
 def picture(run: Run, marked: Collection[Exchange | Connection] = (), *, most: int = 40) -> Picture:
-    """The picture of a run, with at most so many lanes; those with something that is `marked` are marked."""
+    """The picture of a run with at most `most` lanes. A lane is marked if its connection or an exchange of it is."""
     connections = sorted((c for j in run.journals for c in j.connections), key=lambda c: c.index)
     if not connections:
         return Picture((), 0.0, 0, (), 0)
@@ -119,7 +121,7 @@ def _point(exchange: Exchange, zero: float) -> Point | None:
 
 
 def through(exchange: Exchange) -> str:
-    """What came through with an exchange, by its name; empty if nothing did."""
+    """The name of what an exchange delivered; empty if nothing."""
     facts = exchange.facts or {}
     if "method" in facts:
         return f"{exchange.request}: answered" if facts["whole"] else ""
@@ -128,11 +130,11 @@ def through(exchange: Exchange) -> str:
     return f"message {facts.get('message_id') or ''} stored".replace("  ", " ") if facts.get("stored") else ""
 
 
-_SIGNS: dict[Kind, str] = {"done": "+", "refused": "!", "421": "x"}  # a later one is drawn over an earlier
+_SIGNS: dict[Kind, str] = {"done": "+", "refused": "!", "421": "x"}  # drawn in this order, later ones over earlier ones
 
 
 def strip(lane: Lane, span: float, width: int) -> str:
-    """A lane in so many characters: x a 421, ! another refusal, + something that came through, - open, . waits."""
+    """A lane as `width` characters, see LEGEND."""
     cells = [" "] * width
 
     def place(at: float) -> int:

@@ -1,4 +1,4 @@
-"""The report on one run of a client: what was run, how it went, the verdicts; as plain data and as JUnit XML."""
+"""The report on one run of a client: its command, how it ended, the verdicts; as plain data and as JUnit XML."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Outcome = Literal[
     "never connected",
     "interrupted",
 ]
-BARS = 20  # waits in the picture of a back-off
+BARS = 20  # most waits that are drawn as bars
 EXITS: Mapping[Outcome, int] = {
     "well behaved": 0,
     "nothing judged": 0,
@@ -39,7 +39,7 @@ EXITS: Mapping[Outcome, int] = {
     "hung": 3,
     "died": 3,
     "never connected": 3,
-    "interrupted": 130,  # as shells say of Ctrl-C
+    "interrupted": 130,  # as shells report Ctrl-C
 }
 
 
@@ -47,8 +47,8 @@ EXITS: Mapping[Outcome, int] = {
 class Client:
     """A client's run: the command, and how it ended.
 
-    `exit` is its own exit code, None where it has none; `signal` the name of the one that it died by; `duration` in
-    real seconds. `hung`: it had to be ended when its time was over. `failure`: why it could not be run.
+    `exit` is its own exit code, or None; `signal` the name of the signal that killed it; `duration` is in real
+    seconds. `hung`: we killed it at its time limit. `failure`: why it could not be run.
     """
 
     command: tuple[str, ...]
@@ -72,10 +72,10 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `notnow try` has to say.
+    """The report of `notnow try`.
 
-    `servers` has for each fake where it listened and what it played; `levels` are those of the rules that a client
-    may not break.
+    `servers` says for each fake where it listened and what it played. A broken rule of one of the `levels` fails the
+    client.
     """
 
     client: Client
@@ -112,7 +112,7 @@ class Report:
         return EXITS[self.outcome]
 
     def waits(self) -> dict[str, BackOff]:
-        """How the client's waits grow, for each server that it has come back to."""
+        """How the client's waits grew, for each server that it came back to."""
         found = {}
         for journal in self.run.journals:
             retries = attempts.retries(journal.since_play())
@@ -121,7 +121,7 @@ class Report:
         return found
 
     def herds(self) -> dict[str, Herd]:
-        """Whether its workers come back as one, for each server that has refused some of them together."""
+        """How the client's workers came back, for each server that refused several of them together."""
         found = {}
         for journal in self.run.journals:
             refused = {x.connection for x in attempts.refusals(journal.since_play())}
@@ -130,7 +130,7 @@ class Report:
         return found
 
     def back_off(self) -> Iterator[tuple[str, list[str]]]:
-        """For each server that the client has come back to, a title, and how its waits grow: in words, and as bars."""
+        """For each server that the client came back to: a title, and how its waits grew, in words and as bars."""
         herds = self.herds()
         for name, waits in self.waits().items():
             lines = [waits.in_words()]
@@ -146,7 +146,7 @@ class Report:
 
     @property
     def zero(self) -> float:
-        """When the first client came, in scenario seconds."""
+        """The time of the first connection, in scenario seconds."""
         return min((j.connections[0].opened_at for j in self.run.journals if j.connections), default=0.0)
 
 
@@ -194,8 +194,9 @@ def write_json(report: Report, to: TextIO) -> None:
 
 
 def write_junit(report: Report, path: str) -> None:
-    """A test case for the client and one for each rule: a rule that was not exercised is skipped, and so is one that
-    was broken and may be, with what proves it.
+    """Write a test case for the client and one for each rule.
+
+    A rule that was not exercised is skipped. So is a broken rule that does not fail the client, with its evidence.
     """
     from junitparser import JUnitXml, TestSuite
 

@@ -1,4 +1,4 @@
-"""A journal for readers: the timeline (one line an attempt) and the transcript (every line said)."""
+"""A journal as text: the timeline (a line for each connection) and the transcript (every line sent)."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from notnow.terminal import safe
 from notnow.units import show as show_time
 from notnow.units import show_size
 
-MOST = 40  # connections in a timeline, and in a transcript, before the middle is left out
+MOST = 40  # connections shown; of more, the middle ones are left out
 WIDTH = 100
-LANES = 4  # connections of HTTP that a picture can have side by side
+LANES = 4  # most HTTP connections that are shown side by side
 
 
 def render(journals: Sequence[Journal], marked: Collection[Exchange | Connection] = ()) -> str:
-    """Timeline and transcript of some fakes; what is `marked` has an arrow, and its connections alone are
-    written out. Without a mark, all are.
+    """The timeline and the transcript of these journals. An arrow points at what is `marked`, and the transcript has
+    only the connections with a mark; without marks, it has all.
     """
     return "\n\n".join([timeline(journals, marked), transcript(journals, marked)])
 
 
 def timeline(journals: Sequence[Journal], marked: Collection[Exchange | Connection] = ()) -> str:
-    """One line for each connection: when, who, how it went. The few connections of an HTTP fake are lanes."""
+    """A line for each connection: its time, its number, its outcome. A few HTTP connections are shown as lanes."""
     if lanes := _lanes(journals, marked):
         return lanes
     marks = {id(m) for m in marked}
@@ -47,7 +47,7 @@ def timeline(journals: Sequence[Journal], marked: Collection[Exchange | Connecti
 
 
 def _lanes(journals: Sequence[Journal], marked: Collection[Exchange | Connection]) -> str:
-    """A column for each connection, at its head what it was made for, and the requests below, down in time."""
+    """A column for each connection: its SNI and certificate, and below them its requests in order of time."""
     connections = [c for j in journals for c in j.connections]
     if not 1 <= len(connections) <= LANES or any(j.protocol != "http" or j.dropped for j in journals):
         return ""
@@ -76,7 +76,7 @@ def _lane_head(connection: Connection, named: bool) -> tuple[str, str]:
 
 
 def _in_lane(exchange: Exchange) -> str:
-    """A request with its answer, or what was said unasked; nothing of a connection that was just let in."""
+    """A request with its answer, or an unasked reply; empty for a connection that the fake just accepted."""
     facts = exchange.facts or {}
     if "method" in facts:
         tls = exchange.connection.tls
@@ -94,7 +94,7 @@ def _in_lane(exchange: Exchange) -> str:
 
 
 def _closed(exchange: Exchange) -> str:
-    """That the fake closed, in a word; a reset, an alert or a GOAWAY by its name."""
+    """How the fake closed: "closed", or a reset, an alert or a GOAWAY by name."""
     return "closed" if exchange.how in (None, "fin") else exchange.told
 
 
@@ -111,7 +111,7 @@ def _middle_out(connections: list[Connection], lines: list[str]) -> Iterable[Con
 
 
 def outcome(connection: Connection) -> str:
-    """How a connection went, in a few words that are safe to print."""
+    """The outcome of a connection in a few words, safe to print."""
     exchanges = connection.exchanges
     stored = [x.facts for x in exchanges if x.facts and x.facts.get("stored")]
     messages = sum(1 for facts in stored if "direction" not in facts and "method" not in facts)
@@ -144,7 +144,7 @@ _ARROWS = {"upload": "up", "download": "down", "listing": "listed"}
 
 
 def _moved(exchange: Exchange) -> str:
-    """How a transfer went, in a few words; nothing of one that moved no byte."""
+    """The outcome of a transfer in a few words; empty if it moved no byte."""
     facts = exchange.facts
     if not facts or "direction" not in facts or not (facts["bytes"] or facts["whole"]):
         return ""
@@ -153,7 +153,7 @@ def _moved(exchange: Exchange) -> str:
 
 
 def transcript(journals: Sequence[Journal], marked: Collection[Exchange | Connection] = ()) -> str:
-    """Every line that was said, connection by connection: C is the client, S the fake, D a data connection."""
+    """Every line sent, connection by connection: C is the client, S the fake, D a data connection."""
     marks = {id(m) for m in marked}
     lines = ["transcript"]
     named = len(journals) > 1
@@ -188,9 +188,9 @@ def _said(exchange: Exchange, arrow: str, at: str) -> Iterable[str]:
 
 
 def _lines(exchange: Exchange) -> Iterable[tuple[str, str]]:
-    """Who said what, in order: the request, what comes before a transfer, the transfer, the reply."""
+    """Each line with its sender (C, S, D), in order: request, preliminary reply, transfer, final reply."""
     if exchange.moment == "connect" and exchange.reply is None and exchange.fault is None:
-        return  # a protocol in which the client speaks first
+        return  # in this protocol the client speaks first
     if exchange.request:
         yield ("D" if exchange.moment == "transfer" else "C"), exchange.request
     why = f"   [{exchange.fault}, {exchange.rule or 'the fake stops'}]" if exchange.fault else ""
@@ -214,7 +214,7 @@ _ENDED = {"fin": "closed", "reset": "reset", "drain": "half-closed, the rest dro
 
 
 def _data(exchange: Exchange) -> str:
-    """What went over the data connection, and how it ended."""
+    """What the data connection carried, and how it ended."""
     facts = exchange.facts
     if not facts or "direction" not in facts or (facts["data"] is None and not facts["whole"]):
         return ""

@@ -10,7 +10,7 @@ from notnow.journal import Connection, Exchange
 from notnow.terminal import safe
 from notnow.units import show
 
-MOST = 10  # pieces of evidence that are shown of one verdict
+MOST = 10  # pieces of evidence shown for one verdict
 
 
 def offenders(verdicts: Sequence[Verdict]) -> list[Verdict]:
@@ -18,16 +18,16 @@ def offenders(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 
 def in_words(verdict: Verdict, zero: float | None = None) -> str:
-    """One paragraph: the outcome, the rule, why, and what proves it; `zero` as `details` takes it."""
+    """The verdict as a paragraph: the outcome, the rule, the reason and the evidence; `zero` as in `details`."""
     rule = verdict.rule
     head = f"{verdict.outcome}: {rule.id} ({rule.level}): {rule.title}"
     return "\n".join([head, *(f"    {line}" for line in details(verdict, zero))])
 
 
 def details(verdict: Verdict, zero: float | None = None) -> list[str]:
-    """Why, and of a broken rule where it is from and what proves it, a line each, safe to print.
+    """The reason, and for a broken rule the evidence and the source: a line each, safe to print.
 
-    `zero` is when the run began, in scenario seconds; by default with the first connection of each server.
+    `zero` is the start of the run in scenario seconds; without it, each server's first connection is the start.
     """
     rule, finding = verdict.rule, verdict.finding
     lines = [finding.why] if finding.why else []
@@ -41,7 +41,7 @@ def details(verdict: Verdict, zero: float | None = None) -> list[str]:
 
 
 def proof(evidence: Exchange | Connection, zero: float | None = None) -> str:
-    """A piece of evidence in a line."""
+    """A piece of evidence as a line."""
     connection = evidence if isinstance(evidence, Connection) else evidence.connection
     if zero is None:
         zero = next((c.opened_at for c in connection.journal.connections), 0.0)
