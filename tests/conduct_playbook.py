@@ -17,7 +17,7 @@
     RCPT TO:<b@y> -> 250 | 421  two replies, or two lines of one
     -> !421 busy                the greeting, as the first line
     [idle] -> !421 timeout      the fake says it unasked: the moment is idle, enter or error
-    STOR a.bin {bytes=500}      facts of the exchange
+    STOR a.bin {bytes=500}      facts of the exchange; a number in quotes is text
     (1m)                        time passes
     (leaves)                    the client closes
     (closes)                    the fake closes
@@ -76,14 +76,14 @@ class Play:
         """`evidence` is `#1 RCPT TO:<b@y>` for an exchange (its moment if nothing was asked), `#1` for a connection."""
         finding = self.find(rule)
         assert (finding.outcome, finding.why) == ("broken", why), finding
-        assert tuple(map(_named, finding.evidence)) == evidence
+        assert tuple(map(named, finding.evidence)) == evidence
 
     def not_exercised(self, rule: str, why: str = "") -> None:
         finding = self.find(rule)
         assert (finding.outcome, finding.why) == ("not exercised", why), finding
 
 
-def _named(evidence: Evidence) -> str:
+def named(evidence: Evidence) -> str:
     connection = evidence if isinstance(evidence, Connection) else evidence.connection
     server = connection.server if connection.server != connection.journal.protocol else ""
     said = [evidence.request or evidence.moment] if isinstance(evidence, Exchange) else []
@@ -223,4 +223,4 @@ def _facts_given(text: str) -> dict[str, Any]:
 def _value(text: str) -> Any:
     if text in ("true", "false", "none"):
         return {"true": True, "false": False, "none": None}[text]
-    return int(text) if text.isdecimal() else text
+    return int(text) if text.isdecimal() else text.strip('"')

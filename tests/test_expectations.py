@@ -1,0 +1,494 @@
+"""What each expectation says of a journal that is written by hand: when it is held, and why and by what it is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from conduct_playbook import Play, named
+from notnow.conduct import expectations
+from notnow.conduct.finding import Finding
+from notnow.journal import Exchange
+
+NO = "-> !421 no"
+MAIL = ("MAIL FROM:<a@x>", "RCPT TO:<b@y>", "DATA")
+SENT = (*MAIL, ". <1@x>", "QUIT")
+
+
+def is_held(finding: Finding) -> None:
+    assert finding == expectations.HELD
+
+
+def is_unmet(finding: Finding, why: str, *evidence: str) -> None:
+    assert (finding.outcome, finding.why) == ("broken", why)
+    assert tuple(map(named, finding.evidence)) == evidence
+
+
+def seen(play: Play) -> tuple[Exchange, ...]:
+    return play.journals[0].exchanges
+
+
+def refused(*gaps: float, play: Play | None = None) -> Play:
+    """A client that is refused, and again after each of these gaps (seconds)."""
+    play = play or Play("smtp")
+    play.connect(NO)
+    for gap in gaps:
+        play.wait(gap).connect(NO)
+    return play
+
+
+def test_a_finding_of_a_rule_says_what_was_seen_alone() -> None:
+    assert Finding("broken", "it was late").why == "it was late"
+    assert expectations.unmet("a", "b").why == "expected a, but b"
+
+
+def test_the_first_finding_that_was_not_held_counts() -> None:
+    late, later = expectations.unmet("a", "b"), expectations.unmet("c", "d")
+    assert expectations.first_unmet([expectations.HELD, late, later]) is late
+    assert expectations.first_unmet([Finding("not exercised"), late]).outcome == "not exercised"
+    assert expectations.first_unmet([]) == expectations.HELD
+
+
+class TestDelivered:
+    WHY = "expected every message to be delivered once, but none was delivered: "
+
+    def delivered(self, play: Play, times: int = 1) -> Finding:
+        return expectations.delivered(play.protocol, seen(play), times)
+
+    def test_so_many_times(self) -> None:
+        play = Play("smtp")
+        play.connect(*SENT)
+        is_held(self.delivered(play))
+        why = "expected every message to be delivered twice, but <1@x> was stored once"
+        is_unmet(self.delivered(play, 2), why, "#1 . <1@x>")
+        play.connect(*SENT)
+        is_held(self.delivered(play, 2))
+        why = "expected every message to be delivered once, but <1@x> was stored twice"
+        is_unmet(self.delivered(play), why, "#1 . <1@x>", "#2 . <1@x>")
+
+    def test_nobody_came(self) -> None:
+        is_unmet(self.delivered(Play("smtp")), self.WHY + "nobody connected")
+
+    @pytest.mark.parametrize(
+        ("protocol", "noun", "unfinished"),
+        [("smtp", "message", "message"), ("ftp", "file", "transfer"), ("http", "request", "request")],
+    )
+    def test_nothing_was_begun(self, protocol: str, noun: str, unfinished: str) -> None:
+        play = Play(protocol)
+        play.connect("NOOP" if protocol != "http" else "-> ")
+        why = f"none was delivered: the client never came to the end of a {unfinished}"
+        is_unmet(self.delivered(play), f"expected every {noun} to be delivered once, but {why}")
+
+    def test_it_did_not_come_back(self) -> None:
+        why = "the client was told '421 no' at connect and did not come back"
+        is_unmet(self.delivered(refused()), self.WHY + why, "#1 connect")
+
+    def test_it_was_refused_each_time(self) -> None:
+        why = "the client came back twice and was refused again: the last time it was told '421 no' at connect"
+        is_unmet(self.delivered(refused(60, 60)), self.WHY + why, "#3 connect")
+
+    def test_it_came_back_and_left(self) -> None:
+        play = refused(60)
+        play.connect("QUIT")
+        why = (
+            "the client came back and got no message through; the last time that it was refused, "
+            "it was told '421 no' at connect"
+        )
+        is_unmet(self.delivered(play), self.WHY + why, "#2 connect")
+
+    def test_a_later_command_is_no_attempt(self) -> None:
+        play = Play("smtp")
+        play.connect(*MAIL[:2], "DATA -> !451 no", "RSET")
+        why = "the client was told '451 no' at data and did not come back"
+        is_unmet(self.delivered(play), self.WHY + why, "#1 DATA")
+
+    def test_a_close_in_place_of_a_reply(self) -> None:
+        play = Play("smtp")
+        play.connect("-> !")
+        why = "the client got a close without a word at connect and did not come back"
+        is_unmet(self.delivered(play), self.WHY + why, "#1 connect")
+
+    def test_a_file_that_was_interrupted(self) -> None:
+        play = Play("ftp")
+        play.connect("STOR a.bin {bytes=500} -> 426 cut", "STOR b.bin -> 226 done")
+        why = "the upload of /a.bin was never completed: it was cut after 500 bytes"
+        is_unmet(self.delivered(play), f"expected every file to be delivered once, but {why}", "#1 STOR a.bin")
+        play.connect("STOR a.bin -> 226 done")
+        is_held(self.delivered(play))
+
+    def test_none_but_an_interrupted_file(self) -> None:
+        play = Play("ftp")
+        play.connect("RETR a.bin {bytes=500} -> 426 cut", "RETR a.bin {bytes=600} -> 426 cut")
+        why = "none was delivered: the client never came to the end of a transfer"
+        is_unmet(self.delivered(play), f"expected every file to be delivered once, but {why}", "#1 RETR a.bin")
+
+    @pytest.mark.parametrize(
+        ("reply", "how"), [("!450 busy", "the client was told '450 busy'"), ("150 wait", "it never began")]
+    )
+    def test_a_file_that_never_began(self, reply: str, how: str) -> None:
+        play = Play("ftp")
+        play.connect("RETR b.bin -> 226 done", f"RETR a.bin -> {reply}")
+        why = f"the download of /a.bin was never completed: {how}"
+        is_unmet(self.delivered(play), f"expected every file to be delivered once, but {why}", "#1 RETR a.bin")
+        listed = Play("ftp")
+        listed.connect("RETR b.bin -> 226 done")
+        why = "/b.bin was made twice"
+        listed.connect("RETR b.bin -> 226 done")
+        is_unmet(
+            self.delivered(listed),
+            f"expected every file to be delivered once, but the download of {why}",
+            "#1 RETR b.bin", "#2 RETR b.bin",
+        )  # fmt: skip
+
+    def test_a_request_that_is_idempotent_may_come_twice(self) -> None:
+        play = Play("http")
+        play.connect("GET a.test/", "GET a.test/")
+        is_held(self.delivered(play))
+        play.connect("POST a.test/ {stored=true}")
+        is_held(self.delivered(play))
+        play.connect("POST a.test/ {stored=true}")
+        why = "expected every request to be delivered once, but POST a.test/ was carried out twice"
+        is_unmet(self.delivered(play), why, "#2 POST a.test/", "#3 POST a.test/")
+
+
+class TestNotDelivered:
+    def test_nothing_came_through(self) -> None:
+        is_held(expectations.not_delivered("smtp", seen(refused())))
+
+    def test_one_message(self) -> None:
+        play = Play("smtp")
+        play.connect(*SENT)
+        why = "expected no message to be delivered, but <1@x> was stored"
+        is_unmet(expectations.not_delivered("smtp", seen(play)), why, "#1 . <1@x>")
+
+    def test_several(self) -> None:
+        play = Play("smtp")
+        play.connect(*SENT)
+        play.connect(*MAIL, ". <2@x>", *MAIL, ". <1@x>")
+        why = "expected no message to be delivered, but <1@x> was stored, and 1 more came through"
+        is_unmet(expectations.not_delivered("smtp", seen(play)), why, "#1 . <1@x>", "#2 . <1@x>", "#2 . <2@x>")
+
+    def test_a_file_and_a_piece_of_one(self) -> None:
+        play = Play("ftp")
+        play.connect("RETR a.bin {bytes=5} -> 426 cut", "RETR b.bin -> 226 done")
+        why = "expected no file to be delivered, but the download of /b.bin was made"
+        is_unmet(expectations.not_delivered("ftp", seen(play)), why, "#1 RETR b.bin")
+
+
+class TestNoDuplicates:
+    def test_a_message(self) -> None:
+        play = Play("smtp")
+        play.connect(*SENT)
+        is_held(expectations.no_duplicates("smtp", seen(play)))
+        play.connect(*SENT)
+        why = "expected nothing to be stored twice, but <1@x> was stored twice"
+        is_unmet(expectations.no_duplicates("smtp", seen(play)), why, "#1 . <1@x>", "#2 . <1@x>")
+
+    def test_a_request(self) -> None:
+        play = Play("http")
+        play.connect("POST a.test/ {stored=true, body=3}", "POST a.test/ {stored=true, body=4}")
+        is_held(expectations.no_duplicates("http", seen(play)))
+        play.connect("POST a.test/ {stored=true, body=3}")
+        why = "expected nothing to be carried out twice, but POST a.test/ was carried out twice"
+        is_unmet(expectations.no_duplicates("http", seen(play)), why, "#1 POST a.test/", "#2 POST a.test/")
+
+
+def test_partial_files() -> None:
+    play = Play("ftp")
+    play.connect("STOR a.bin {bytes=4} -> 426 cut", "STOR a.bin {bytes=5} -> 426 cut", "RETR a.bin -> 226 done")
+    is_held(expectations.no_partial_files(seen(play), {}))
+    why = "expected every file to be whole, but only 5 bytes of a.bin have come"
+    found = expectations.no_partial_files(seen(play), {"a.bin": 5})
+    is_unmet(found, why, "#1 STOR a.bin")
+    assert found.evidence == (seen(play)[2],)
+    assert expectations.uploads(seen(play), "//./x/../a.bin") == list(seen(play)[1:3])
+
+
+class TestRetried:
+    def test_nothing_to_retry(self) -> None:
+        asked = "expected the client to try again after a refusal, but "
+        is_unmet(
+            expectations.retried(()), asked + "nobody connected, so nothing was refused: there was nothing to retry"
+        )
+        play = Play("smtp")
+        play.connect(*SENT)
+        is_unmet(expectations.retried(seen(play)), asked + "nothing was refused: there was nothing to retry")
+
+    @pytest.mark.parametrize("times", [None, 1, 2, (0, 2), (2, 2), (2, 3)])
+    def test_often_enough(self, times: int | tuple[int, int] | None) -> None:
+        is_held(expectations.retried(seen(refused(60, 60)), times))
+
+    @pytest.mark.parametrize(
+        ("times", "how"),
+        [
+            (3, "at least three times"),
+            (4, "at least 4 times"),
+            ((3, 4), "3 to 4 times"),
+            ((1, 1), "once"),
+            ((0, 1), "0 to 1 times"),
+        ],
+    )
+    def test_not_so_often(self, times: int | tuple[int, int], how: str) -> None:
+        why = f"expected the client to try again {how}, but it tried again twice"
+        how_often = expectations.retried(seen(refused(60, 60)), times)
+        is_unmet(how_often, why.replace("three times", "3 times"), "#2 connect", "#3 connect")
+
+    def test_never(self) -> None:
+        why = "expected the client to try again at least once, but it never tried again"
+        is_unmet(expectations.retried(seen(refused())), why, "#1 connect")
+
+    def test_within(self) -> None:
+        exchanges = seen(refused(60, 60))
+        is_held(expectations.retried(exchanges, within=60))
+        is_held(expectations.retried(exchanges, within=59.996))
+        is_held(expectations.retried(exchanges, 2, within=120))
+        why = "expected the client to try again once within 59.99s of the first refusal, but it never tried again"
+        is_unmet(expectations.retried(exchanges, within=59.99), why, "#1 connect")
+        why = "expected the client to try again twice within 1m of the first refusal, but it tried again once"
+        is_unmet(expectations.retried(exchanges, (2, 3), "1m"), why, "#1 connect")
+
+    def test_within_runs_from_the_answer(self) -> None:
+        play = Play("smtp")
+        play.connect("-> (10s) !421 no")
+        play.wait(5).connect()
+        is_held(expectations.retried(seen(play), within=5))
+
+    @pytest.mark.parametrize("bound", [60, "1m", 60.004, (60, 60), (59.9, 60.1), (60.004, "2m"), (1, 59.996)])
+    def test_the_first_delay(self, bound: expectations.Bound) -> None:
+        is_held(expectations.retried(seen(refused(60, 1)), first_delay=bound))
+
+    @pytest.mark.parametrize(
+        ("bound", "what"), [(60.006, "at least 1m 0.006s"), ((61, 62), "1m 1s to 1m 2s"), ((1, 59.99), "1s to 59.99s")]
+    )
+    def test_another_first_delay(self, bound: expectations.Bound, what: str) -> None:
+        found = expectations.retried(seen(refused(60, 1)), first_delay=bound)
+        assert found.why.startswith("expected a first delay of ")
+        assert found.seen == "it was 1m"
+        assert tuple(map(named, found.evidence)) == ("#1 connect", "#2 connect")
+
+    def test_no_first_delay(self) -> None:
+        why = "expected a first delay, but it never tried again"
+        is_unmet(expectations.retried(seen(refused()), (0, 1), first_delay=60), why)
+
+    def test_the_shape_of_a_back_off(self) -> None:
+        is_held(expectations.retried(seen(refused(60, 120, 240)), shape="exponential"))
+        is_held(expectations.retried(seen(refused(60, 60, 60)), shape="constant"))
+        why = "expected an exponential back-off, but the gaps were 1m, 1m, 1m: constant"
+        evidence = ("#2 connect", "#3 connect", "#4 connect")
+        is_unmet(expectations.retried(seen(refused(60, 60, 60)), shape="exponential"), why, *evidence)
+        why = "expected a linear back-off, but the gaps were 1m, 2m, 4m: exponential"
+        is_unmet(expectations.retried(seen(refused(60, 120, 240)), shape="linear"), why, *evidence)
+
+    @pytest.mark.parametrize(("gaps", "few"), [((), "no gap"), ((60,), "1 gap (1m)"), ((60, 60), "2 gaps (1m, 1m)")])
+    def test_too_few_gaps(self, gaps: tuple[float, ...], few: str) -> None:
+        why = f"expected a constant back-off, but {few} cannot tell: it takes 3"
+        is_unmet(expectations.retried(seen(refused(*gaps)), (0, 9), shape="constant"), why)
+
+
+class TestNewConnection:
+    EXPECTED = "expected the client to come back on another connection after a 421, but "
+
+    def judged(self, play: Play) -> Finding:
+        return expectations.new_connection_after(seen(play), 421)
+
+    def test_it_was_never_told(self) -> None:
+        is_unmet(self.judged(Play("smtp")), self.EXPECTED + "nobody connected")
+        play = Play("smtp")
+        play.connect("-> !554 no")
+        is_unmet(self.judged(play), self.EXPECTED + "it was never told 421")
+
+    def test_it_never_came_back(self) -> None:
+        is_unmet(self.judged(refused()), self.EXPECTED + "it never tried again", "#1 connect")
+
+    def test_another_connection(self) -> None:
+        play = refused(60)
+        play.connect(*SENT)
+        is_held(self.judged(play))
+
+    def test_the_same_connection(self) -> None:
+        play = Play("smtp")
+        play.connect("MAIL FROM:<a@x> -> !421 no (stays)", "MAIL FROM:<a@x> -> 250 ok")
+        why = "it tried again on the same one, #1"
+        is_unmet(self.judged(play), self.EXPECTED + why, "#1 MAIL FROM:<a@x>", "#1 MAIL FROM:<a@x>")
+
+    def test_another_code_may_be_retried_on_the_same(self) -> None:
+        play = Play("smtp")
+        play.connect("MAIL FROM:<a@x> -> !450 no", "MAIL FROM:<a@x> -> !421 no")
+        play.connect()
+        is_held(self.judged(play))
+
+
+class TestFellBack:
+    @pytest.fixture
+    def play(self) -> Play:
+        return Play("smtp", "a", "b")
+
+    def judged(self, play: Play, within: float | str | None = None) -> Finding:
+        a, b = play.journals
+        return expectations.fell_back(a, b, within)
+
+    def test_nothing_was_refused(self, play: Play) -> None:
+        expected = "expected the client to fall back from a to b, but "
+        is_unmet(self.judged(play), expected + "nobody connected to a")
+        play.connect()
+        is_unmet(self.judged(play), expected + "a refused nothing")
+
+    def test_it_never_came(self, play: Play) -> None:
+        play.connect(NO)
+        why = "expected the client to fall back from a to b, but it never came to b"
+        is_unmet(self.judged(play), why, "a #1 connect")
+
+    def test_it_had_come_before(self, play: Play) -> None:
+        play.connect(server=1)
+        play.connect(server=1)
+        play.connect(NO)
+        why = "expected the client to fall back from a to b, but it had been at b before, and not since"
+        is_unmet(self.judged(play), why, "a #1 connect", "b #1")
+
+    def test_it_came_in_time(self, play: Play) -> None:
+        play.connect("-> (10s) !421 no")
+        play.wait(5).connect(server=1)
+        is_held(self.judged(play))
+        is_held(self.judged(play, "5s"))
+        is_held(self.judged(play, 4.996))
+        why = "expected the client to fall back from a to b within 4.99s, but that took 5s"
+        is_unmet(self.judged(play, 4.99), why, "a #1 connect", "b #1")
+
+    def test_the_first_refusal_counts(self, play: Play) -> None:
+        play.connect(NO)
+        play.wait(9).connect(NO)
+        play.wait(1).connect(server=1)
+        is_held(self.judged(play, 10))
+        assert self.judged(play, 9).outcome == "broken"
+
+
+class TestGaveUp:
+    EXPECTED = "expected the client to try for 10m and then give up, but "
+
+    def judged(self, *gaps: float) -> Finding:
+        return expectations.gave_up(seen(refused(*gaps)), "10m")
+
+    def test_nothing_was_refused(self) -> None:
+        is_unmet(expectations.gave_up((), "10m"), self.EXPECTED + "nobody connected, so nothing was refused")
+
+    def test_it_gives_up_with_the_first_try_past_the_limit(self) -> None:
+        is_held(self.judged(300, 300))
+        is_held(self.judged(300, 301))
+        is_held(self.judged(300, 9000))
+
+    def test_it_gives_up_an_interval_before(self) -> None:
+        is_held(self.judged(300))
+        is_held(self.judged(200, 200))
+        is_held(self.judged(299.998))
+        why = self.EXPECTED + "the last that was seen of it was after 4m 59s"
+        is_unmet(self.judged(299), why, "#2 connect")
+        why = self.EXPECTED + "the last that was seen of it was after 6m 39s"
+        is_unmet(self.judged(200, 199), why, "#3 connect")
+
+    def test_it_never_came_back(self) -> None:
+        is_unmet(self.judged(), self.EXPECTED + "the last that was seen of it was after 0s", "#1 connect")
+
+    def test_it_goes_on(self) -> None:
+        is_unmet(self.judged(600, 1), self.EXPECTED + "it still tried after 10m 1s", "#3 connect")
+        why = self.EXPECTED + "it still tried after 30m"
+        is_unmet(self.judged(600, 600, 600), why, "#3 connect", "#4 connect")
+
+    def test_the_time_runs_from_the_answer(self) -> None:
+        play = Play("smtp")
+        play.connect("-> (10m) !421 no")
+        play.wait(1).connect(NO)
+        is_held(expectations.gave_up(seen(play), 2))
+        assert expectations.gave_up(seen(play), 3).outcome == "broken"
+
+
+def test_never_exceeded() -> None:
+    play = Play("smtp")
+    play.connect()
+    second = play.connect()
+    is_held(expectations.never_exceeded(play.journals[0].connections, 2))
+    why = "expected at most 1 connections at a time, but there were 2"
+    is_unmet(expectations.never_exceeded(play.journals[0].connections, 1), why, "#2")
+    second.says("(leaves)")
+    play.connect()
+    is_held(expectations.never_exceeded(play.journals[0].connections, 2))
+    is_held(expectations.never_exceeded((), 0))
+
+
+class TestRequests:
+    def test_the_sni_is_the_host(self) -> None:
+        play = Play("http")
+        expected = "expected every request on a connection that was made for its host, but "
+        is_unmet(expectations.sni_matches_authority(()), expected + "no request came in TLS")
+        play.connect("GET b.test/")
+        is_unmet(expectations.sni_matches_authority(seen(play)), expected + "no request came in TLS")
+        play.connect("GET a.test/", sni="A.test")
+        play.connect("GET 127.0.0.1/")
+        play.connect("GET 127.0.0.1/", version="TLSv1.3")
+        is_held(expectations.sni_matches_authority(seen(play)))
+        play.connect("GET b.test/", sni="a.test")
+        why = expected + "one for b.test came on a connection with the SNI a.test"
+        is_unmet(expectations.sni_matches_authority(seen(play)), why, "#5 GET b.test/")
+
+    def test_no_sni(self) -> None:
+        play = Play("http")
+        play.connect("GET a.test/", version="TLSv1.3")
+        why = "expected every request on a connection that was made for its host, but one for a.test came on a connection without an SNI"
+        is_unmet(expectations.sni_matches_authority(seen(play)), why, "#1 GET a.test/")
+
+    def test_coalesced(self) -> None:
+        play = Play("http")
+        play.connect("GET a.test/", "GET a.test/b")
+        play.connect("GET b.test/")
+        is_held(expectations.not_coalesced(seen(play)))
+        play.connect("GET a.test/", "GET b.test/", "GET a.test/")
+        why = "expected a connection for each host, but #3 carried requests for a.test and for b.test"
+        is_unmet(expectations.not_coalesced(seen(play)), why, "#3 GET b.test/")
+
+    EXPECTED = "expected the client to come back when Retry-After has said, but "
+
+    def after(self, *gaps: float, asked: str = "60") -> Finding:
+        play = Play("http")
+        play.connect(f'GET a.test/ {{retry-after="{asked}"}} -> !503 busy')
+        for gap in gaps:
+            play.wait(gap).connect("GET a.test/ -> !503 busy")
+        return expectations.retry_after_honoured(seen(play))
+
+    def test_nothing_asked_to_wait(self) -> None:
+        is_unmet(self.after(1, asked="soon"), self.EXPECTED + "nothing was refused with a Retry-After")
+
+    def test_it_never_came_back(self) -> None:
+        is_unmet(self.after(), self.EXPECTED + "it never came back", "#1 GET a.test/")
+
+    def test_no_sooner(self) -> None:
+        is_held(self.after(60))
+        is_held(self.after(59.996, 1))
+        why = self.EXPECTED + "it was told to wait 1m (Retry-After: 60), and waited 59.99s"
+        is_unmet(self.after(59.99), why, "#1 GET a.test/", "#2 GET a.test/")
+
+    def replayed(self, before: str, after: str) -> Finding:
+        play = Play("http")
+        play.connect(f"POST a.test/ {{{before}}} -> !421 no")
+        play.connect(f"POST a.test/ {{{after}}}")
+        return expectations.body_replayed(seen(play))
+
+    BODY = "expected each request that came back to have its whole body again, but "
+
+    def test_the_whole_body_again(self) -> None:
+        is_held(self.replayed("body=3", "body=3"))
+        is_held(self.replayed("body=0", "body=3"))
+        is_held(self.replayed("body_bytes=1", "body=3"))
+
+    def test_no_body(self) -> None:
+        why = self.BODY + "no request with a body came back"
+        is_unmet(self.replayed("body=0", "body=0"), why, "#1 POST a.test/")
+        is_unmet(expectations.body_replayed(()), why)
+
+    @pytest.mark.parametrize(
+        ("after", "how"),
+        [
+            ("body=0", "it came without a body"),
+            ("body_bytes=2", "only 2 bytes of it have come"),
+            ("body=4", "the body was another: 3 bytes before, 4 after"),
+        ],
+    )
+    def test_another_body(self, after: str, how: str) -> None:
+        is_unmet(self.replayed("body=3", after), self.BODY + how, "#1 POST a.test/", "#2 POST a.test/")
