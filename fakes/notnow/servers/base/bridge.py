@@ -1,0 +1,309 @@
+"""The bridge between the sockets of a fake and its engine.
+
+It accepts connections, tells the engine what happens, hands each script to the session that it is for, and wakes the
+engine when that is due. It is the `Host` of its sessions; adapters derive from it what their sessions need besides.
+`start`, `stop`, `prepare` and `begin` are for any thread, the rest is for the loop's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import socket
+import ssl
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from notnow.clock import Cancellable
+from notnow.engine.actions import Close, Script, Send
+from notnow.engine.engine import Engine
+from notnow.engine.events import Closed, Event, Hello, Left, Opened, Tick
+from notnow.journal import TLS, Connection, Exchange, Journal
+from notnow.language.scenario import Scenario
+from notnow.servers.base import listener
+from notnow.servers.base.options import Options
+from notnow.servers.base.services import LoopServices
+from notnow.servers.base.session import Session, note_decision
+
+HOSTNAME = "fake.notnow.test"  # what the fakes call themselves (RFC 6761: .test is nobody's)
+GRACE = 0.2  # real seconds that clients have for reading their goodbye when a fake stops
+PATIENCE = 5.0  # real seconds for closing everything; only a bug of ours takes longer
+
+
+class Bridge(LoopServices):
+    """Between the sockets and the engine of one fake."""
+
+    alpn: ClassVar[tuple[str, ...]] = ()  # the protocols that it speaks in TLS (RFC 7301)
+    hostname = HOSTNAME
+
+    def __init__(self, options: Options, scenario: Scenario, label: str, name: str) -> None:
+        super().__init__(options.clock, label, scenario.protocol, name)
+        self.options, self.scenario = options, scenario
+        self.host, self.port = options.host, options.port
+        self.journal = Journal(self.clock, server=name, protocol=scenario.protocol, limit=options.journal_limit)
+        self.journal.on_failure = self.guest_failed
+        self.engine = Engine(scenario, seed=options.seed, host=self.hostname, epoch=self.clock.epoch)
+        self.sessions: dict[str, Session] = {}
+        self.ports: set[int] = set()  # where it has sockets
+        self.waited_for = 0  # how many predicates are being waited for
+        self._ids = itertools.count(1)
+        self._uid = secrets.token_hex(4)
+        self._alarm: Cancellable | None = None
+        self._alarm_at: float | None = None
+
+    # ---- hooks for adapters ----------------------------------------------------------------------
+
+    @abstractmethod
+    def admit(self, record: Connection, exchange: Exchange, script: Script) -> Session:
+        """Build the session of a connection; it carries out `script` in place of the greeting."""
+
+    def prepare(self) -> None:
+        """Get ready, in the caller's thread, before clients may connect."""
+
+    def apply_server_table(self) -> None:
+        """Another scenario plays: set the server up as its [server] says. What has happened stays."""
+
+    def forget(self) -> None:
+        """Forget what has happened."""
+        self.journal.reset()
+
+    def heard_after(self, record: Connection, data: bytes) -> None:
+        """The client has sent this after the fake had decided to close; protocols mask passwords in it."""
+        record.said_after(data)
+
+    # ---- settings --------------------------------------------------------------------------------
+
+    @property
+    def tls(self) -> str:
+        return self.options.tls or self.scenario.server.tls
+
+    @property
+    def users(self) -> Mapping[str, str] | None:
+        return self.options.users if self.options.users is not None else self.scenario.server.users
+
+    @property
+    def phase(self) -> str:
+        return self.engine.phase
+
+    # ---- life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Listen. Raises StartError if the address is taken."""
+        sock = listener.bind(self.host, self.port)
+        try:
+            self.acquire()
+            self.prepare()
+            self.runner.call(lambda: self.listen(sock))
+        except BaseException:
+            sock.close()
+            self.release()
+            raise
+
+    def stop(self) -> None:
+        """Say goodbye to the clients, and close everything. What has failed is in `errors` then."""
+        try:
+            self.runner.run(self.shut())
+        finally:
+            self.errors += self.runner.errors
+            self.runner.errors.clear()
+            self.release()
+
+    def listen(self, sock: socket.socket) -> None:
+        """Accept the clients of this socket."""
+        self.lingering = listener.LingeringClose(self.loop, self.heard_after, self.connection_closed)
+        self.listener = listener.Listener(self.loop, sock, self._accept, lambda: not self.sessions)
+        self.port = self.engine.port = self.listener.port
+        self.ports.add(self.port)
+        self.journal.mark("play", self.scenario.name)
+
+    async def shut(self) -> None:
+        """Say goodbye to the clients, and close everything."""
+        self.listener.close()
+        dismissed = [session.record.id for session in list(self.sessions.values()) if self._dismiss(session)]
+        # Most clients read their goodbye and close at once.
+        await self.until(lambda: not self.lingering and self.sessions.keys().isdisjoint(dismissed), GRACE)
+        for session in list(self.sessions.values()):
+            if session.record.ended_by is None and session.record.left_index is None:
+                self.journal.close(session.record, "fake")  # a client that waits for an answer has not left
+            session.abort()
+        self.lingering.close()
+        for task in self.tasks:
+            task.cancel()
+        if not await self.until(lambda: not self.sessions and not self.tasks, PATIENCE):
+            self.failed(RuntimeError(f"did not end: {[*self.sessions.values(), *self.tasks]}"))
+        self._disarm()
+
+    def _dismiss(self, session: Session) -> bool:
+        try:
+            return session.dismiss()
+        except Exception as error:
+            self.failed(error)
+            return False
+
+    # ---- the scenario ----------------------------------------------------------------------------
+
+    def play(self, scenario: Scenario) -> None:
+        """Swap the scenario; live connections get the scripts of its first phase."""
+        self.scenario = scenario
+        self.apply_server_table()
+        if self.running:
+            self.journal.mark("play", scenario.name)
+        self._dispatch(self.engine.play(scenario, self.clock.now()))
+
+    def next_phase(self) -> None:
+        """Go on to the next phase by hand."""
+        phase = self.phase
+        scripts = self.engine.next_phase(self.clock.now())
+        self._note_phase(phase)
+        self._dispatch(scripts)
+
+    def _note_phase(self, before: str) -> None:
+        if self.phase != before:
+            self.journal.mark("phase", self.phase)
+
+    def begin(self) -> None:
+        """Let scenario time start now, if no connection has started it. For any thread."""
+        self.runner.call(self._begin)
+
+    def _begin(self) -> None:
+        self.engine.start(self.clock.now())
+        self._arm()
+
+    # ---- accepting -------------------------------------------------------------------------------
+
+    def _accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        """A client has connected: decide, then turn it away or build a session for it."""
+        try:
+            self._receive(sock, address)
+        except Exception as error:
+            sock.close()
+            self.failed(error)
+
+    def _receive(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        conn = f"{self._uid}-{next(self._ids)}"
+        record = self.journal.open(conn, address[0], address[1])
+        exchange = self.journal.ask(record, "connect", "", self.phase)
+        script, others = self._decide(Opened(conn, address[0]), "connect")
+        assert script is not None, "the engine answers every connection"
+        note_decision(exchange, script)
+        if not self._turn_away(sock, script, exchange):
+            session = self.sessions[conn] = self.admit(record, exchange, script)
+            session.open(sock, self.tls == "implicit")
+        self._dispatch(others)  # now that they reach this connection as well
+
+    def _turn_away(self, sock: socket.socket, script: Script, exchange: Exchange) -> bool:
+        """Refuse on the bare socket where the whole script is a close, or one reply and a close."""
+        steps = script.steps
+        if not steps or not isinstance(steps[-1], Close):
+            return False
+        word = steps[0] if len(steps) == 2 else None
+        if len(steps) > 2 or (word is not None and (not isinstance(word, Send) or word.drip or self.tls == "implicit")):
+            return False
+        how = steps[-1].how
+        if how != "fin" and word is not None:
+            return False
+        record = exchange.connection
+        exchange.closed, exchange.how = True, how
+        data = b""
+        if isinstance(word, Send):
+            self.journal.answer(exchange, "\n".join(word.lines))
+            data = "\r\n".join((*word.lines, "")).encode("utf-8", "surrogateescape")
+        else:
+            self.journal.tell(exchange)
+        self.journal.close(record, "fake")
+        if how == "reset":
+            listener.reset(sock)
+            self.connection_closed(record)
+        elif how == "abrupt":
+            sock.close()
+            self.connection_closed(record)
+        else:
+            self.lingering.part(sock, data, record)
+        return True
+
+    # ---- events and scripts ----------------------------------------------------------------------
+
+    def feed(self, event: Event, moment: str = "") -> Script | None:
+        own, others = self._decide(event, moment)
+        if others:
+            self._dispatch(others)
+        elif self.engine.due != self._alarm_at:
+            self._arm()
+        return own
+
+    def _decide(self, event: Event, moment: str = "") -> tuple[Script | None, Sequence[Script]]:
+        """Tell the engine; return the script for this event, and the scripts for other connections."""
+        engine = self.engine
+        phase = engine.phase
+        scripts = engine.feed(event, self.clock.now())
+        if engine.phase != phase:
+            self._note_phase(phase)
+        conn = getattr(event, "conn", None) if scripts else None
+        for i, script in enumerate(scripts):
+            if script.moment == moment and script.conn == conn:
+                del scripts[i]
+                return script, scripts
+        return None, scripts
+
+    def has_rules_at(self, moment: str) -> bool:
+        return self.engine.has_rules_at(moment)
+
+    def client_hello(self, record: Connection, sni: str | None) -> Script | None:
+        if record.tls is None:
+            record.tls = TLS()
+        record.tls.sni = sni
+        return self.feed(Hello(record.id, sni), "tls")
+
+    def client_leaving(self, record: Connection) -> None:
+        record.left_index, record.left_at = self.clock.stamp(), self.clock.now()
+        self.feed(Left(record.id))
+
+    def connection_closed(self, record: Connection, error: str | None = None) -> None:
+        """A connection has ended and its socket is closed; where the fake has not ended it, the client has."""
+        self.sessions.pop(record.id, None)
+        self.feed(Closed(record.id))
+        if record.ended_by is None:
+            record.error = record.error or error  # an error after the fake has closed says nothing of the client
+            self.journal.close(record, "client")
+
+    def _dispatch(self, scripts: Iterable[Script]) -> None:
+        for script in scripts:
+            if session := self.sessions.get(script.conn):
+                session.unasked(script)
+        self._arm()
+
+    # ---- the alarm of the engine -----------------------------------------------------------------
+
+    def _arm(self) -> None:
+        """Have the engine woken when it is next due."""
+        due = self.engine.due
+        if due == self._alarm_at or not self.running:
+            return
+        self._disarm()
+        self._alarm_at = due
+        self._alarm = None if due is None else self.clock.call_at(due, self.loop, self._tick)
+
+    def _disarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._alarm_at = None
+
+    def _tick(self) -> None:
+        self._alarm = self._alarm_at = None
+        self.feed(Tick())
+
+    # ---- TLS -------------------------------------------------------------------------------------
+
+    def certificate_for(self, name: str | None, sni: str | None) -> tuple[str, Any]:
+        from notnow.servers.base import tls
+
+        own = ("localhost", "127.0.0.1", "::1", self.hostname, self.host)
+        return tls.choose(self.scenario.certificates, name, sni, own)
+
+    def tls_context(self, shown: Any = None) -> ssl.SSLContext:
+        from notnow.servers.base import tls
+
+        return tls.context(shown or self.certificate_for(None, None)[1], alpn=self.alpn)
+
+

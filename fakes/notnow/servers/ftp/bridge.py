@@ -1,0 +1,77 @@
+"""The bridge of an FTP fake: its sessions, its files, and the data connections that are being closed."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+
+from notnow.clock import Clock
+from notnow.engine.actions import Script
+from notnow.errors import Problem, ScenarioError
+from notnow.journal import Connection, Exchange
+from notnow.language.scenario import Scenario
+from notnow.servers.base.bridge import Bridge
+from notnow.servers.base.listener import LingeringClose
+from notnow.servers.base.options import Options
+from notnow.servers.ftp.files import DEFAULT, Content, Files
+from notnow.servers.ftp.session import FTPSession, masked
+
+ANONYMOUS = frozenset({"anonymous", "ftp"})  # RFC 1635 §3.2
+
+
+class FileBridge(Bridge):
+    """A `FileHost`."""
+
+    drains: LingeringClose
+
+    def __init__(self, options: Options, scenario: Scenario, label: str, name: str) -> None:
+        super().__init__(options, scenario, label, name)
+        self.files = self._tree()
+
+    def _tree(self) -> Files:
+        """The files as they are at the start. Raises ScenarioError for what cannot be one."""
+        given = self.options.files if self.options.files is not None else self.scenario.server.files
+        return new_files(DEFAULT if given is None else given, self.scenario, self.clock)
+
+    def apply_server_table(self) -> None:
+        self.files.quota = self.scenario.server.quota
+        if self.options.files is None:
+            for name, content in (self.scenario.server.files or {}).items():
+                self.files.lay(name, content)
+
+    def admits(self, user: str, password: str) -> bool:
+        """True if this user may log in: any may where nobody is named, and anonymous where it is named."""
+        users = self.users
+        if users is None:
+            return True
+        if user.lower() in ANONYMOUS and "anonymous" in users:
+            return True
+        return users.get(user) == password
+
+    def admit(self, record: Connection, exchange: Exchange, script: Script) -> FTPSession:
+        return FTPSession.adopt(self, record, exchange, script)
+
+    def forget(self) -> None:
+        super().forget()
+        self.files = self._tree()
+
+    def listen(self, sock: socket.socket) -> None:
+        self.drains = LingeringClose(self.loop, lambda _record, _data: None, lambda _record: None)
+        super().listen(sock)
+
+    async def shut(self) -> None:
+        await super().shut()
+        self.drains.close()
+        self.files.release()
+
+    def heard_after(self, record: Connection, data: bytes) -> None:
+        super().heard_after(record, data)
+        record.after = masked(record.after)
+
+
+def new_files(given: Mapping[str, Content], scenario: Scenario, clock: Clock) -> Files:
+    """A tree of files. Raises ScenarioError for what cannot be one."""
+    try:
+        return Files(given, scenario.server.quota, lambda: clock.epoch + clock.now())
+    except (ValueError, TypeError) as error:
+        raise ScenarioError([Problem(f"files: {error}")]) from None

@@ -1,0 +1,56 @@
+"""The bridge of an SMTP fake: its sessions, its mailbox and its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from notnow.engine.actions import Script
+from notnow.journal import Connection, Exchange
+from notnow.language.server import Limits
+from notnow.servers.base.bridge import Bridge
+from notnow.servers.smtp.envelope import Transaction
+from notnow.servers.smtp.mailbox import Envelope, Mailbox
+from notnow.servers.smtp.session import SMTPSession, masked
+
+
+class MailBridge(Bridge):
+    """A `MailHost`."""
+
+    session_class: ClassVar[type[SMTPSession]] = SMTPSession
+    mailbox: Mailbox
+    _template: SMTPSession
+
+    def prepare(self) -> None:
+        self._template = self.session_class.template(self)
+
+    def admit(self, record: Connection, exchange: Exchange, script: Script) -> SMTPSession:
+        return self._template.adopt(self, record, exchange, script)
+
+    @property
+    def limits(self) -> Limits:
+        return self.scenario.server.limits or Limits()
+
+    def keep(self, record: Connection, transaction: Transaction, user: object) -> Mapping[str, Any]:
+        content = transaction.content
+        assert isinstance(content, bytes)
+        return self.mailbox.add(
+            Envelope(
+                transaction.mail_from or "",
+                tuple(transaction.rcpt_tos),
+                content,
+                self.clock.now(),
+                record.number,
+                None if user is None else str(user),
+                transaction.parameters,
+                tuple(transaction.recipient_parameters),
+            )
+        )
+
+    def forget(self) -> None:
+        super().forget()
+        self.mailbox.clear()
+
+    def heard_after(self, record: Connection, data: bytes) -> None:
+        super().heard_after(record, data)
+        record.after = masked(record.after)

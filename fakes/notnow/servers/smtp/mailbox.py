@@ -1,0 +1,95 @@
+"""The mail that a fake has accepted, as its envelopes and its messages."""
+
+from __future__ import annotations
+
+import email
+import hashlib
+import re
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email import policy
+from email.message import EmailMessage
+from typing import Any
+
+from notnow.bounds import ENVELOPE, KEPT_BODIES
+
+_MESSAGE_ID = re.compile(rb"^message-id:\s*(<[^>\r\n]+>)", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What SMTP said of a message: `sender` (empty for a bounce), `recipients`, and the `user` who was logged in.
+
+    `content` holds the bytes as they came, `at` is in scenario seconds, `connection` is the number in the journal.
+    `parameters` are those of MAIL by their upper-case names, such as those of DSN (RFC 3461), with xtext decoded;
+    `recipient_parameters` are those of RCPT, an entry for each of `recipients`.
+    """
+
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes
+    at: float
+    connection: int
+    user: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    recipient_parameters: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def weight(self) -> int:
+        """Its share of the room for accepted mail, in bytes."""
+        return ENVELOPE + len(self.content) + sum(map(len, self.recipients))
+
+
+class Message(EmailMessage):
+    """An accepted message: an `email.message.EmailMessage` with its `envelope`.
+
+    Its lines end in a newline, as in a message that Python has made; `envelope.content` has the bytes of the wire.
+    """
+
+    envelope: Envelope
+
+
+class Mailbox:
+    """The accepted mail of a fake; the oldest goes when there is no room left (see `notnow.bounds`)."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Envelope] = deque()
+        self._parsed: dict[int, Message] = {}
+        self._bytes = 0
+
+    def add(self, envelope: Envelope) -> Mapping[str, Any]:
+        """Keep a message; return its facts for the journal."""
+        self._kept.append(envelope)
+        self._bytes += envelope.weight
+        while self._bytes > KEPT_BODIES and len(self._kept) > 1:
+            self._bytes -= self._kept.popleft().weight
+        content = envelope.content
+        header_end = content.find(b"\r\n\r\n")
+        found = _MESSAGE_ID.search(content, 0, header_end if header_end >= 0 else len(content))
+        return {
+            "stored": True,
+            "message_id": found[1].decode("utf-8", "replace") if found else None,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "sender": envelope.sender,
+            "recipients": list(envelope.recipients),
+        }
+
+    @property
+    def messages(self) -> list[Message]:
+        """The messages in the order in which they came; each is parsed once."""
+        kept = list(self._kept)
+        self._parsed = {id(e): self._parsed.get(id(e)) or _parse(e) for e in kept}
+        return [self._parsed[id(e)] for e in kept]
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self._bytes = 0
+
+
+def _parse(envelope: Envelope) -> Message:
+    lines = envelope.content.replace(b"\r\n", b"\n")  # as the sender's own EmailMessage had them
+    parsed = email.message_from_bytes(lines, policy=policy.default.clone(message_factory=Message))
+    assert isinstance(parsed, Message)
+    parsed.envelope = envelope
+    return parsed
