@@ -37,30 +37,30 @@ COMMANDS = [
 def test_an_ftp_command_behind_which_the_client_closed(line, delay):
     scenario = rules(one("any", delay=delay)) if delay else "ftp/healthy"
     with FakeFTP(scenario) as fake, Raw(fake).hello():
-        (session,) = fake._sessions.values()
+        (session,) = fake._bridge.sessions.values()
 
         def gone() -> None:
             session.transport.pause_reading()
             session.raw.close()
             session.on_data(line.encode() + b"\r\n")
 
-        fake._runner.call(gone)
+        fake._bridge.runner.call(gone)
         fake.settle()
-        fake._runner.call(session.abort)  # or it would wait for an end that nobody reports any more
-        fake.wait_for(lambda _: not fake._sessions)
+        fake._bridge.runner.call(session.abort)  # or it would wait for an end that nobody reports any more
+        fake.wait_for(lambda _: not fake._bridge.sessions)
         assert fake.journal.exchanges[-1].request == line
 
 
 def test_an_ftp_client_that_is_gone_when_it_is_accepted(monkeypatch):
     with FakeFTP() as fake:
-        accept = fake._listener._accepted
+        accept = fake._bridge.listener._accepted
 
         def gone(sock: socket.socket, address: tuple[str, int]) -> None:
-            monkeypatch.setattr(fake._listener, "_accepted", accept)
+            monkeypatch.setattr(fake._bridge.listener, "_accepted", accept)
             sock.close()
             accept(sock, address)
 
-        monkeypatch.setattr(fake._listener, "_accepted", gone)
+        monkeypatch.setattr(fake._bridge.listener, "_accepted", gone)
         with Raw(fake) as raw:
             assert raw.until_end() == ""
         Raw(fake).hello().close()

@@ -15,7 +15,7 @@ import warnings
 import pytest
 
 from notnow import FakeError, FakeSMTP, ManualClock, RealClock, ScenarioError, WaitTimeoutError
-from notnow.servers.base import fake as _fake
+from notnow.servers.base import bridge as _bridge
 from notnow.servers.base.runner import Runner
 from notnow.servers.smtp.session import SMTPSession
 from smtp_client import MESSAGE, Raw, one, rules, then, trusting
@@ -67,7 +67,7 @@ class TestLife:
 
     def test_what_needs_a_running_fake_says_so(self):
         fake = FakeSMTP()
-        for call in (fake.next_phase, fake.settle, fake.begin, lambda: fake.wait_for(lambda j: True)):
+        for call in (fake.next_phase, fake.settle, fake._bridge.begin, lambda: fake.wait_for(lambda j: True)):
             with pytest.raises(RuntimeError, match=r"this FakeSMTP is not running; use it in a `with` block"):
                 call()
 
@@ -136,7 +136,7 @@ class TestStop:
             assert raw.until_end() == GOODBYE
 
     def test_who_was_refused_just_before_is_not_cut_off(self, monkeypatch):
-        monkeypatch.setattr(_fake, "GRACE", 20.0)
+        monkeypatch.setattr(_bridge, "GRACE", 20.0)
         fake = FakeSMTP(rules(one("connect", reply=NO))).start()
         with Raw(fake) as raw:
             fake.wait_for(lambda j: j.count("connect"))
@@ -182,7 +182,7 @@ class TestStop:
             fake.next_phase()  # everybody is about to be told something, in an hour
             fake.settle()
             began = time.monotonic()
-        assert time.monotonic() - began < _fake.PATIENCE
+        assert time.monotonic() - began < _bridge.PATIENCE
         for raw in raws:
             raw.until_end()
             raw.close()
@@ -233,14 +233,14 @@ class TestLeaks:
             async def tasks() -> int:
                 return len(asyncio.all_tasks()) - 1
 
-            fake.wait_for(lambda j: not fake._sessions)
-            assert fake._living.run(tasks()) == 0
-            assert not fake._tasks
+            fake.wait_for(lambda j: not fake._bridge.sessions)
+            assert fake._bridge.runner.run(tasks()) == 0
+            assert not fake._bridge.tasks
             gc.collect()
             sessions = [
                 o for o in gc.get_objects() if type(o) is SMTPSession and getattr(o, "record", None) is not None
             ]
-            assert len([s for s in sessions if s.host is fake]) <= 1  # the loop's last timer may hold one
+            assert len([s for s in sessions if s.host is fake._bridge]) <= 1  # the loop's last timer may hold one
 
     def test_a_manual_clock_outlives_its_fakes(self):
         """Nothing of a stopped fake is left among the clock's alarms."""
@@ -311,13 +311,13 @@ class TestOurOwnErrors:
 
     def test_at_accept(self, monkeypatch):
         fake = FakeSMTP()
-        monkeypatch.setattr(fake, "_admit", lambda *_: 1 / 0)
+        monkeypatch.setattr(fake._bridge, "admit", lambda *_: 1 / 0)
         with pytest.raises(FakeError), fake, Raw(fake) as raw:
             assert raw.until_end() == ""
 
     def test_in_a_callback_of_the_loop(self):
         with pytest.raises(FakeError, match="ZeroDivisionError"), FakeSMTP() as fake:
-            fake.loop.call_soon_threadsafe(lambda: 1 / 0)
+            fake._bridge.loop.call_soon_threadsafe(lambda: 1 / 0)
 
     def test_in_a_listener_of_the_journal(self):
         with pytest.raises(FakeError, match="ZeroDivisionError"), FakeSMTP() as fake:
@@ -561,7 +561,7 @@ class TestJournal:
                 with Raw(fake) as raw:
                     raw.until_end()
             long_one.close()
-            fake.wait_for(lambda j: not fake._lingering)
+            fake.wait_for(lambda j: not fake._bridge.lingering)
             assert len(fake.journal.connections) <= 6
 
     def test_a_connection_that_outlives_its_exchanges_goes_when_it_ends(self):
@@ -571,7 +571,7 @@ class TestJournal:
                     for _ in range(6):
                         loud.say("NOOP")
                     del quiet
-            fake.wait_for(lambda j: not fake._sessions)
+            fake.wait_for(lambda j: not fake._bridge.sessions)
             assert len(fake.journal.connections) <= 5
 
     def test_export_is_json_lines(self):
@@ -584,7 +584,7 @@ class TestJournal:
                     raw.send("NOOP \u00fc\r\n".encode())
                     raw.reply()
                     raw.deliver(MESSAGE)
-            fake.wait_for(lambda j: not fake._sessions)
+            fake.wait_for(lambda j: not fake._bridge.sessions)
             out = io.StringIO()
             fake.journal.export(out)
         lines = [json.loads(line) for line in out.getvalue().splitlines()]
@@ -623,5 +623,5 @@ def test_a_fake_that_was_never_stopped_does_not_keep_the_process(tmp_path):
 
 def test_the_runner_is_shared():
     with FakeSMTP() as one_, FakeSMTP() as two:
-        assert one_._living is two._living
-        assert isinstance(one_._living, Runner)
+        assert one_._bridge.runner is two._bridge.runner
+        assert isinstance(one_._bridge.runner, Runner)

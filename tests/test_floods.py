@@ -150,8 +150,8 @@ class Turns:
     """Counts the calls that the fakes' thread makes in each turn of its loop, while its block runs."""
 
     def __init__(self, fake: Fake) -> None:
-        assert fake._runner is not None
-        self._runner = fake._runner
+        assert fake._bridge.runner is not None
+        self._runner = fake._bridge.runner
         self._calls = 0
         self._over = False
         self.longest = 0
@@ -237,7 +237,7 @@ def test_a_flood_holds_nobody_up(name, each_loop):
         if flood.error == CALM_DOWN:
             goaway = flooder.heard.index(b"\0\0\x08\x07\0\0\0\0\0")
             assert flooder.heard[goaway + 13 : goaway + 17] == b"\0\0\0\x0b"  # ENHANCE_YOUR_CALM (RFC 9113 §7)
-        fake.raise_errors()
+        fake._bridge.raise_errors()
 
 
 @pytest.mark.parametrize("name", ["smtp: commands", "ftp: commands", "http/2: PING", "http/1.1: chunks of one byte"])
@@ -320,7 +320,7 @@ class TestBounds:
             assert "body_bytes" not in said
 
     def test_of_mail_counts_messages_without_content_too(self, monkeypatch):
-        monkeypatch.setattr("notnow.servers.smtp.fake.KEPT_BODIES", 10_500)
+        monkeypatch.setattr("notnow.servers.smtp.mailbox.KEPT_BODIES", 10_500)
         one = b"MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n.\r\n"
         with FakeSMTP() as fake, socket.create_connection((fake.host, fake.port), timeout=60) as sock:
             sock.sendall(b"EHLO a\r\n" + one * 50 + b"QUIT\r\n")

@@ -556,7 +556,7 @@ class TestPipelines:
                 data.send(b"12345")
                 fake.settle()
                 held, go = threading.Event(), threading.Event()
-                fake.loop.call_soon_threadsafe(lambda: (held.set(), go.wait(5)))
+                fake._bridge.loop.call_soon_threadsafe(lambda: (held.set(), go.wait(5)))
                 assert held.wait(5)
                 data.end()
                 raw.send(said) if said else raw.sock.shutdown(socket.SHUT_WR)
@@ -658,7 +658,7 @@ class TestDuringATransfer:
                 assert raw.code("NOOP") == "200"
             asked = [x for x in fake.journal if x.facts]
             assert [(x.reply.split("\n")[-1][:3], x.facts["whole"]) for x in asked] == [("426", False)]
-            assert not fake._engine._connections[next(iter(fake._sessions))].lasting
+            assert not fake._bridge.engine._connections[next(iter(fake._bridge.sessions))].lasting
 
     def test_abor_of_an_idle_data_connection(self, fake, raw):
         with raw.data() as data:
@@ -680,7 +680,7 @@ class TestHalfClosed:
             raw.sock.shutdown(1)
             assert re.findall(r"(?m)^\d+ ", raw.until_end()) == ["220 ", "200 "]
         fake.wait_for(lambda j: j.connections[0].ended_by)
-        fake.wait_for(lambda j: not fake._sessions)
+        fake.wait_for(lambda j: not fake._bridge.sessions)
 
     def test_a_transfer_goes_on_to_its_end(self, fake, raw):
         with raw.data() as data:
@@ -704,8 +704,8 @@ class TestHalfClosed:
             assert re.findall(r"(?m)^\d+ ", raw.until_end()) == ["226 ", "257 "]
         else:
             assert raw.until_end() == ""
-        fake.wait_for(lambda j: not fake._sessions)
-        assert fake.ports == {fake.port}
+        fake.wait_for(lambda j: not fake._bridge.sessions)
+        assert fake._bridge.ports == {fake.port}
 
     def test_even_if_the_replies_take_their_time(self):
         with FakeFTP(rules(one("noop", delay="1h")), clock=ManualClock()) as fake, Raw(fake).hello() as raw:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from ftp_client import Data, Raw, fds, one, port_of, rules, then, trusting
 from notnow import FakeFTP, ManualClock
 from notnow.journal import LONGEST
-from notnow.servers.base import fake as _fake
+from notnow.servers.base import bridge as _bridge
 from notnow.servers.ftp import data as data_module
 from notnow.servers.ftp import session as session_module
 from notnow.servers.ftp.session import FTPSession
@@ -58,7 +58,7 @@ def serves_the_next(fake: FakeFTP) -> None:
         assert raw.get("RETR last", "PORT") == b"123"
         assert raw.code("DELE last") == "250"
         assert raw.code("QUIT") == "221"
-    fake.raise_errors()
+    fake._bridge.raise_errors()
 
 
 def last(fake: FakeFTP):
@@ -312,8 +312,8 @@ class TestLeaving:
         fake.settle()
         getattr(raw, how)()
         last(fake)
-        fake.wait_for(lambda j: not fake._sessions)
-        assert not fake._tasks
+        fake.wait_for(lambda j: not fake._bridge.sessions)
+        assert not fake._bridge.tasks
 
     @pytest.mark.parametrize("verb", ["RETR big.bin", "STOR x", "LIST"])
     @pytest.mark.parametrize("mode", ["PASV", "PORT"])
@@ -338,7 +338,7 @@ class TestLeaving:
                 with contextlib.suppress(OSError):
                     one_.reset()
                 one_.close()
-        fake.wait_for(lambda j: not fake._sessions and not fake._tasks)
+        fake.wait_for(lambda j: not fake._bridge.sessions and not fake._bridge.tasks)
 
     @pytest.mark.parametrize("when", ["before", "after"])
     @pytest.mark.parametrize("how", ["reset", "close", "garbage"])
@@ -371,7 +371,7 @@ class TestLeaving:
     def test_a_reset_while_the_fake_speaks(self, fake, caplog):
         for _ in range(50):
             raw = Raw(fake).hello()
-            fake.loop.call_soon_threadsafe(time.sleep, 0.01)  # until all is said, and the reset there
+            fake._bridge.loop.call_soon_threadsafe(time.sleep, 0.01)  # until all is said, and the reset there
             raw.send(b"HELP\r\n" * 200)
             raw.reset()
         fake.wait_for(lambda j: j.count("connect") == 50 and all(c.ended_by for c in j.connections))
@@ -386,7 +386,9 @@ class TestLeaving:
                 raw = Raw(fake)
                 raw.send(b"AUTH TLS\r\n" if on == "auth" else b"USER x\r\nPASS y\r\nPWD\r\nPASV\r\nRETR x\r\nNOOP\r\n")
                 raw.reset()
-            fake.wait_for(lambda j: j.count("connect") == 50 and not fake._sessions and not fake._lingering)
+            fake.wait_for(
+                lambda j: j.count("connect") == 50 and not fake._bridge.sessions and not fake._bridge.lingering
+            )
         gc.collect()
 
     @pytest.mark.parametrize("how", ["close", "reset"])
@@ -402,7 +404,7 @@ class TestLeaving:
             fake.settle()
             assert fds() == before + 1
             getattr(raw, how)()
-            fake.wait_for(lambda j: not fake._sessions and not fake._tasks)
+            fake.wait_for(lambda j: not fake._bridge.sessions and not fake._bridge.tasks)
             assert fds() == before - 2  # both ends of the control connection, too
         gc.collect()  # a socket that was left to it would warn
 
@@ -416,7 +418,7 @@ class TestLeaving:
             fake.next_phase()
             assert raw.until_end() == "421 down\r\n"
             raw.close()
-            fake.wait_for(lambda j: not fake._sessions and not fake._tasks)
+            fake.wait_for(lambda j: not fake._bridge.sessions and not fake._bridge.tasks)
 
     def test_an_active_connection_that_is_not_taken_is_given_up(self, fake, raw, monkeypatch):
         monkeypatch.setattr(data_module, "CONNECT", 0.05)
@@ -525,7 +527,7 @@ class TestFloods:
         assert len(fake.journal) == 20_000
 
     def test_a_client_that_never_reads_fills_no_memory_and_holds_nobody_up(self, fake, raw):
-        (session,) = fake._sessions.values()
+        (session,) = fake._bridge.sessions.values()
         for end, option in ((raw.sock, socket.SO_RCVBUF), (session.raw, socket.SO_SNDBUF)):
             end.setsockopt(socket.SOL_SOCKET, option, 4096)
         raw.send(b"HELP\r\n" * 10_000)
@@ -546,7 +548,7 @@ class TestFloods:
             with pytest.raises(TimeoutError):  # it is not read any more
                 for _ in range(1000):
                     raw.send(b"SYST\r\n" * 10_000)
-            (session,) = fake._sessions.values()
+            (session,) = fake._bridge.sessions.values()
             assert len(session._inbox) < 400_000
             raw.sock.settimeout(20)
             assert fake.journal.count("syst") == 0
@@ -556,7 +558,7 @@ class TestFloods:
 
     def test_a_pipeline_does_not_keep_others_waiting(self, fake, raw):
         with Raw(fake).hello() as other:
-            fake.loop.call_soon_threadsafe(time.sleep, 0.05)  # until both have said it all
+            fake._bridge.loop.call_soon_threadsafe(time.sleep, 0.05)  # until both have said it all
             raw.send(b"NOOP \r\n" * 5000)
             assert other.code("SYST") == "215"
             for _ in range(5000):
@@ -620,9 +622,9 @@ class TestFloods:
             for _ in range(100):
                 assert raw.code() in ("227", "229")
         assert fds() <= before + 1
-        assert len(fake.ports) == 2
+        assert len(fake._bridge.ports) == 2
         assert raw.code("ABOR") == "225"
-        assert fake.ports == {fake.port}
+        assert fake._bridge.ports == {fake.port}
 
     def test_a_thousand_data_connections_for_one_port(self, fake, raw):
         before = fds()
@@ -666,7 +668,7 @@ class TestFloods:
             serves_the_next(fake)
             for raw in raws:
                 raw.close()
-            fake.wait_for(lambda j: not fake._sessions)
+            fake.wait_for(lambda j: not fake._bridge.sessions)
             assert len(fake.journal.connections) <= 501
 
     def test_a_client_that_is_stalled_is_still_drained(self):
@@ -674,7 +676,7 @@ class TestFloods:
         with FakeFTP(scenario, clock=ManualClock()) as fake, Raw(fake).hello() as raw:
             raw.send(b"SYST\r\nNOOP\r\n" + b"x" * 300_000)  # so much comes meanwhile that reading is paused
             fake.settle()
-            (session,) = fake._sessions.values()
+            (session,) = fake._bridge.sessions.values()
             assert len(session._inbox) > 65_536
             fake.clock.advance("1m")
             assert raw.code() == "215"
@@ -736,7 +738,7 @@ class TestLeaks:
 
     @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="file descriptors are counted in /proc")
     def test_a_hundred_fakes_leave_nothing(self, monkeypatch):
-        monkeypatch.setattr(_fake, "GRACE", 0.02)
+        monkeypatch.setattr(_bridge, "GRACE", 0.02)
         for i in range(3):  # with TLS too: what a process has once is no leak
             self.once(i)
         gc.collect()
@@ -766,13 +768,13 @@ class TestLeaks:
             async def tasks() -> int:
                 return len(asyncio.all_tasks()) - 1
 
-            fake.wait_for(lambda j: not fake._sessions)
-            assert fake._living.run(tasks()) == 0
-            assert not fake._tasks
-            assert fake.ports == {fake.port}
+            fake.wait_for(lambda j: not fake._bridge.sessions)
+            assert fake._bridge.runner.run(tasks()) == 0
+            assert not fake._bridge.tasks
+            assert fake._bridge.ports == {fake.port}
 
             def alive() -> list[FTPSession]:
-                return [o for o in gc.get_objects() if type(o) is FTPSession and vars(o).get("host") is fake]
+                return [o for o in gc.get_objects() if type(o) is FTPSession and vars(o).get("host") is fake._bridge]
 
             until = time.monotonic() + 5
             while len(alive()) > 1 and time.monotonic() < until:
@@ -899,7 +901,7 @@ class Client:
 @pytest.mark.parametrize("seed", range(40))
 def test_whatever_a_scenario_does_the_fake_goes_on(seed, monkeypatch):
     """Random rules with random chances, random clients: nothing fails in our own code, and the journal is whole."""
-    monkeypatch.setattr(_fake, "GRACE", 0.01)
+    monkeypatch.setattr(_bridge, "GRACE", 0.01)
     dice = random.Random(seed)
     texts = []
     for _ in range(dice.randrange(1, 6)):
@@ -923,7 +925,7 @@ def test_whatever_a_scenario_does_the_fake_goes_on(seed, monkeypatch):
     gc.collect()
     assert fds() <= before + 1
     assert all(c.ended_by for c in fake.journal.connections)
-    assert fake.ports <= {fake.port}
+    assert fake._bridge.ports <= {fake.port}
     indexes = [x.index for x in fake.journal]
     assert indexes == sorted(indexes)
     for connection in fake.journal.connections:

@@ -15,7 +15,7 @@ import pytest
 from ftp_client import Raw, one, rules, then, trusting
 from notnow import FakeError, FakeFTP, FakeSMTP, ManualClock, RealClock, ScenarioError, WaitTimeoutError
 from notnow.servers import by_protocol
-from notnow.servers.base import fake as _fake
+from notnow.servers.base import bridge as _bridge
 from notnow.servers.ftp.files import filling
 from notnow.servers.ftp.session import FTPSession
 
@@ -95,7 +95,7 @@ class TestMany:
         for i, fake in enumerate(fakes):
             assert {name: fake.files[name] for name in "0123"} == dict.fromkeys("0123", b"%d" % i)
             assert fake.journal.count("connect") == 4
-            assert fake.ports == {fake.port}
+            assert fake._bridge.ports == {fake.port}
             fake.stop()
 
     def test_one_that_stops_leaves_the_others_alone(self):
@@ -192,7 +192,7 @@ class TestStop:
             fake.next_phase()  # everybody is about to be told something, in an hour
             fake.settle()
             began = time.monotonic()
-        assert time.monotonic() - began < _fake.PATIENCE
+        assert time.monotonic() - began < _bridge.PATIENCE
         for raw in raws:
             raw.until_end()
             raw.close()
@@ -299,7 +299,7 @@ class TestOurOwnErrors:
             assert raw.until_end() == ""
             assert data.rest() == b""
         monkeypatch.undo()
-        assert len(fake.errors) == 1
+        assert len(fake._bridge.errors) == 1
         with pytest.raises(FakeError, match="ZeroDivisionError"):
             fake.stop()
 

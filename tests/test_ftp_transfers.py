@@ -194,8 +194,8 @@ class TestAmidATransfer:
             fake.wait_for(lambda j: j.connections[0].ended_by == "client")
             data.sock.setblocking(True)
             assert data.rest() == b""
-            fake.wait_for(lambda j: not fake._sessions)
-            assert not fake._tasks
+            fake.wait_for(lambda j: not fake._bridge.sessions)
+            assert not fake._bridge.tasks
 
     @pytest.mark.parametrize("close", ["reset", "abrupt"])
     def test_the_control_connection_may_end_with_it(self, close):

@@ -219,7 +219,7 @@ class TestHTTP2:
             number = client.request()
             client.go_away()
             client.ping()
-            fake.loop.call_soon_threadsafe(let.set)
+            fake._bridge.loop.call_soon_threadsafe(let.set)
             assert len(client.answer(number).body) == 100_000
             client.rest()
             assert not fake.journal.connections[0].error
@@ -353,7 +353,7 @@ class TestHTTP11:
             client.ask(target, method="OPTIONS" if target == "*" else "GET", headers=[("Host", "here.test")])
             got = client.answer().said
             assert (got["path"], got["query"], got["authority"]) == (path, query, authority)
-            assert (fake.journal.exchanges[1].facts["authority"], fake.errors) == (authority, [])
+            assert (fake.journal.exchanges[1].facts["authority"], fake._bridge.errors) == (authority, [])
 
     def test_connect_names_an_authority(self):
         with FakeHTTP(tls="none") as fake, H1(fake) as client:
@@ -381,7 +381,7 @@ class TestHTTP11:
             answers = client.until_end().count("HTTP/1.1 200 ")
             assert answers == sum(piece is not half for piece in said)
             fake.wait_for(lambda j: j.connections[0].ended_by)
-            assert not fake._sessions or not fake.wait_for(lambda j: not fake._sessions)
+            assert not fake._bridge.sessions or not fake.wait_for(lambda j: not fake._bridge.sessions)
 
     def test_a_websocket_is_not_opened(self):
         with FakeHTTP(tls="none") as fake, H1(fake) as client:
@@ -445,7 +445,7 @@ class TestBigBodies:
             client.upload(number, self.BIG[:65_535], end=False)
             client.ping()
             assert client.rooms[number] == 0
-            fake.loop.call_soon_threadsafe(let.set)
+            fake._bridge.loop.call_soon_threadsafe(let.set)
             client.until(lambda: client.rooms[number] == 65_535)
             client.upload(number, self.BIG[65_535:])
             assert client.answer(number).body.decode() == hashlib.sha256(self.BIG).hexdigest()
@@ -469,9 +469,9 @@ class TestBigBodies:
             except BlockingIOError:
                 pass
             assert sent < 10 * len(self.BIG)
-            session = next(iter(fake._sessions.values()))
+            session = next(iter(fake._bridge.sessions.values()))
             assert len(session._inbox) < MEGABYTE
-            fake.loop.call_soon_threadsafe(let.set)
+            fake._bridge.loop.call_soon_threadsafe(let.set)
             client.sock.settimeout(client.patience)
             while sent < 10 * len(self.BIG):
                 piece = self.BIG[sent % len(self.BIG) :][:65_536]
@@ -502,7 +502,7 @@ class TestBigBodies:
                 fake.settle()
                 assert len(sent) < 20
                 client.reset()
-                fake.wait_for(lambda j: not fake._sessions and not fake._tasks)
+                fake.wait_for(lambda j: not fake._bridge.sessions and not fake._bridge.tasks)
 
     def test_bidirectional(self):
         with serving(self.mirror) as fake, H2(fake) as client:
@@ -627,9 +627,9 @@ class TestApp:
                 client.ask(body=body)
             fake.wait_for(lambda j: got)
             getattr(client, how)()
-            fake.wait_for(lambda j: not fake._sessions and not fake._tasks)
+            fake.wait_for(lambda j: not fake._bridge.sessions and not fake._bridge.tasks)
             assert [m["type"] for m in got[:2]] == ["http.request", "http.disconnect"]
-            assert not fake.errors
+            assert not fake._bridge.errors
         assert caplog.records == []
 
     @pytest.mark.parametrize("version", [H1, H2])
@@ -643,7 +643,7 @@ class TestApp:
             with version(fake) as client:
                 client.request() if version is H2 else client.ask()
                 fake.wait_for(lambda j: j.count("request"))
-            fake.wait_for(lambda j: not fake._sessions and not fake._tasks)
+            fake.wait_for(lambda j: not fake._bridge.sessions and not fake._bridge.tasks)
             assert last(fake).reply is None
             assert "app_error" not in last(fake).facts
         assert caplog.records == []
@@ -663,7 +663,7 @@ class TestApp:
             fake.wait_for(lambda j: got[-1]["type"] == "http.disconnect")
             client.ping()
             assert client.answer_so_far(number).status is None
-            fake.wait_for(lambda j: len(fake._tasks) == 2)  # those of the connection
+            fake.wait_for(lambda j: len(fake._bridge.tasks) == 2)  # those of the connection
         assert caplog.records == []
 
     @pytest.mark.parametrize("version", [H1, H2])

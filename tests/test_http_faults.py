@@ -158,7 +158,7 @@ class TestAnswers:
                 if version is H2:
                     assert client.get("/").status == 200
                 fake.clock.advance("1h")
-            fake.wait_for(lambda j: not fake._sessions and not fake._tasks)
+            fake.wait_for(lambda j: not fake._bridge.sessions and not fake._bridge.tasks)
             assert asked(fake)[0].reply is None
             assert fake.journal.connections[0].ended_by == "client"
 
@@ -175,7 +175,7 @@ class TestAnswers:
                     assert head.headers["content-length"] == str(size)
                     assert client.until_end() in ("text", "tex", "")
                 fake.settle()
-                fake.raise_errors()
+                fake._bridge.raise_errors()
 
     @both
     @pytest.mark.parametrize("status", [200, 204, 304, 503])
@@ -697,10 +697,10 @@ class TestUnasked:
                 if version is H2:
                     client.more(2**30)
                 ask(client)
-                fake.wait_for(lambda j: any(not s._writable.is_set() for s in fake._sessions.values()))
+                fake.wait_for(lambda j: any(not s._writable.is_set() for s in fake._bridge.sessions.values()))
                 fake.next_phase()
                 fake.wait_for(lambda j: j.connections[0].ended_by == "fake")
-                fake.wait_for(lambda j: not fake._sessions)
+                fake.wait_for(lambda j: not fake._bridge.sessions)
 
     @both
     def test_idle(self, version):
@@ -850,7 +850,7 @@ class TestConnect:
             with ThreadPoolExecutor(20) as pool:
                 found = list(pool.map(visit, range(20)))
             assert sorted(found) == [200] * 7 + [503] * 13
-            fake.wait_for(lambda j: not fake._sessions)
+            fake.wait_for(lambda j: not fake._bridge.sessions)
             with version(fake) as client:
                 assert client.get().status == 200
 
@@ -1044,7 +1044,7 @@ class TestLengthsThatRulesTell:
             assert [told.facts.get("app_error") for told in asked] == [None, None]
             assert [told.facts["status"] for told in asked] == [given.get("status", 200)] * 2
             assert not caplog.records
-            fake.raise_errors()
+            fake._bridge.raise_errors()
 
     def test_an_app_that_tells_a_wrong_length_itself_is_blamed(self, caplog):
         async def app(scope, receive, send):

@@ -30,8 +30,8 @@ from hypothesis import strategies as st
 
 from http_client import H1, H2, HTTP, PREFACE, frame, one, rules, then
 from notnow import FakeHTTP, RealClock
+from notnow.servers.base import bridge as _bridge
 from notnow.servers.base import connection as _wire
-from notnow.servers.base import fake as _fake
 from notnow.servers.http.connection import HTTPConnection
 from notnow.servers.http.stream import Stream
 
@@ -61,7 +61,7 @@ def serves_the_next(fake: FakeHTTP) -> None:
         assert client.get("/next", b"x" * 100_000).said["path"] == "/next"
     with H1(fake) as client:
         assert client.get("/next").said["path"] == "/next"
-    fake.raise_errors()
+    fake._bridge.raise_errors()
 
 
 def ended(fake: FakeHTTP):
@@ -189,7 +189,7 @@ class TestFrames:
             client.ping()
             client.send(frame(PING, 0, 1, b"x" * 8))
             told(fake, client, "PROTOCOL_ERROR")
-        fake.wait_for(lambda j: not fake._sessions and not fake._tasks)
+        fake.wait_for(lambda j: not fake._bridge.sessions and not fake._bridge.tasks)
 
 
 class TestHTTP11:
@@ -242,7 +242,7 @@ class TestHTTP11:
                 other.wait_for(lambda j: began)
                 client.send(b"zz\r\n")
                 assert ended(other).error.startswith("HTTP/1.1 400 ")
-            other.wait_for(lambda j: not other._tasks)
+            other.wait_for(lambda j: not other._bridge.tasks)
 
     def test_a_request_that_comes_byte_by_byte(self, fake):
         with H1(fake) as client:
@@ -286,7 +286,7 @@ class TestTLS:
                 client = H1(fake, tls=False)
                 client.send(said)
                 getattr(client, how)()
-            fake.wait_for(lambda j: j.count("connect") == 20 and not fake._sessions and not fake._tasks)
+            fake.wait_for(lambda j: j.count("connect") == 20 and not fake._bridge.sessions and not fake._bridge.tasks)
             assert all("TLS handshake failed" in c.error for c in fake.journal.connections)
             serves_the_next(fake)
 
@@ -296,7 +296,7 @@ class TestTLS:
                 client = stack.enter_context(H1(fake, tls=False))
                 client.send(b"\x16\x03\x01")
             serves_the_next(fake)
-        assert fake.errors == []
+        assert fake._bridge.errors == []
 
     def test_garbage_behind_a_handshake(self):
         dice = random.Random(7)
@@ -377,7 +377,7 @@ class TestFloods:
                 self.flat(flood)
                 record = ended(fake)
                 assert record.error.startswith("HTTP/2 ENHANCE_YOUR_CALM: ")
-            fake.wait_for(lambda j: not fake._sessions and not fake._tasks)
+            fake.wait_for(lambda j: not fake._bridge.sessions and not fake._bridge.tasks)
             fake.play(rules())
             serves_the_next(fake)
 
@@ -455,7 +455,7 @@ class TestFloods:
                 many("/", 500)
                 self.flat(lambda: (many("/421", 1200), many("/", 300)), 2)
                 fake.settle()
-                (session,) = fake._sessions.values()
+                (session,) = fake._bridge.sessions.values()
                 protocol = session.switch.protocol
                 assert not protocol.streams
                 assert not protocol.stream_buffers
@@ -477,12 +477,12 @@ class TestFloods:
                         said = get * 10 if version is H1 else b"".join(client.head()[1] for _ in range(200))
                         client.sock.sendall(said)
                         fake.settle()
-                (session,) = fake._sessions.values()
+                (session,) = fake._bridge.sessions.values()
                 assert not session._writable.is_set()
                 assert len(session._inbox) + session.transport.get_write_buffer_size() < MEGABYTE
                 with H2(fake) as other:
                     assert other.get().status == (204 if version is H2 else 200)
-            fake.wait_for(lambda j: not fake._sessions)
+            fake.wait_for(lambda j: not fake._bridge.sessions)
             fake.play("http/healthy")
             serves_the_next(fake)
 
@@ -505,11 +505,11 @@ class TestFloods:
                                 client.request()
                         else:
                             client.ask()
-                        fake.wait_for(lambda j: any(not s._writable.is_set() for s in fake._sessions.values()))
+                        fake.wait_for(lambda j: any(not s._writable.is_set() for s in fake._bridge.sessions.values()))
                         fake.settle()
 
                     self.flat(begin)
-                fake.wait_for(lambda j: not fake._sessions and not fake._tasks)
+                fake.wait_for(lambda j: not fake._bridge.sessions and not fake._bridge.tasks)
 
     def test_a_thousand_connections_that_say_nothing(self, clear):
         with contextlib.ExitStack() as stack:
@@ -559,8 +559,8 @@ class TestLeaving:
                 client.close()
             else:
                 getattr(client, how if how != "shutdown" else "close")()
-            fake.wait_for(lambda j: not fake._sessions and not fake._tasks)
-            assert not fake.errors
+            fake.wait_for(lambda j: not fake._bridge.sessions and not fake._bridge.tasks)
+            assert not fake._bridge.errors
 
 
 class TestLeaks:
@@ -584,7 +584,7 @@ class TestLeaks:
 
     @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="file descriptors are counted in /proc")
     def test_a_hundred_fakes_leave_nothing(self, monkeypatch):
-        monkeypatch.setattr(_fake, "GRACE", 0.02)
+        monkeypatch.setattr(_bridge, "GRACE", 0.02)
         self.once(0)
         gc.collect()
         threads, files = threading.enumerate(), sorted(os.listdir("/proc/self/fd"))
@@ -610,12 +610,14 @@ class TestLeaks:
             async def tasks() -> int:
                 return len(asyncio.all_tasks()) - 1
 
-            fake.wait_for(lambda j: not fake._sessions and not fake._tasks)
-            assert fake._living.run(tasks()) == 0
+            fake.wait_for(lambda j: not fake._bridge.sessions and not fake._bridge.tasks)
+            assert fake._bridge.runner.run(tasks()) == 0
 
             def alive() -> list[object]:
                 return [
-                    o for o in gc.get_objects() if type(o) in (HTTPConnection, Stream) and vars(o).get("fake") is fake
+                    o
+                    for o in gc.get_objects()
+                    if type(o) in (HTTPConnection, Stream) and vars(o).get("fake") is fake._bridge
                 ]
 
             for _ in range(100):
@@ -702,7 +704,7 @@ FAULTS = [
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_a_scenario_does_the_fake_goes_on(seed, monkeypatch):
     """Random rules with random chances, random clients: nothing fails in our own code, and the journal is whole."""
-    monkeypatch.setattr(_fake, "GRACE", 0.01)
+    monkeypatch.setattr(_bridge, "GRACE", 0.01)
     dice = random.Random(seed)
     texts = []
     for _ in range(dice.randrange(1, 6)):

@@ -14,7 +14,7 @@ import pytest
 from http_client import H1, H2, one, rules, then
 from notnow import FakeError, FakeHTTP, FakeSMTP, ManualClock, RealClock, ScenarioError, StartError
 from notnow.servers import by_protocol
-from notnow.servers.http import fake as fake_module
+from notnow.servers.http import bridge as fake_module
 from notnow.servers.http.connection import HTTPConnection
 
 pytestmark = pytest.mark.usefixtures("each_loop")
@@ -109,7 +109,7 @@ class TestLifespan:
             fake.stop()
         assert not fake.running
         with FakeHTTP() as other:  # nothing of it is left
-            assert other._living.run(_others()) == 0
+            assert other._bridge.runner.run(_others()) == 0
 
     def test_an_app_that_goes_on_when_it_has_said_that_it_ends(self):
         async def app(scope, receive, send):
@@ -150,8 +150,8 @@ class TestStop:
         fake.stop()
         assert time.monotonic() - before < 1
         assert all(c.ended_by for c in fake.journal.connections)
-        assert not fake._sessions
-        assert not fake._tasks
+        assert not fake._bridge.sessions
+        assert not fake._bridge.tasks
 
     @pytest.mark.parametrize("http2", [True, False])
     def test_with_an_idle_pooled_client(self, http2):

@@ -34,7 +34,7 @@ def fake():
 def test_url():
     with FakeHTTP() as fake:
         assert fake.url == f"https://127.0.0.1:{fake.port}"
-        assert fake.scheme == "https"
+        assert fake._scheme == "https"
         assert fake.url_for("a.test", "/x?y") == f"https://a.test:{fake.port}/x?y"
         assert fake.url_for("a.test", "x") == fake.url_for("a.test", "/x")
         assert fake.url_for("a.test") == f"https://a.test:{fake.port}/"

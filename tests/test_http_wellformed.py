@@ -155,7 +155,7 @@ class TestHTTP2:
         told = fake.journal.connections[-1].exchanges[1]
         assert (told.moment, told.reply) == ("malformed", "RST_STREAM PROTOCOL_ERROR")
         assert "RFC " in told.facts["malformed"]
-        assert (told.connection.error, fake.errors) == (None, [])
+        assert (told.connection.error, fake._bridge.errors) == (None, [])
 
     @pytest.mark.parametrize("kind", WELL_FORMED)
     def test_the_others_are_answered(self, fake, kind):
@@ -205,7 +205,7 @@ class TestHTTP2:
             block = client.encoder.encode([("X-Up", "1")])
             client.send(HeadersFrame(number, block, flags=["END_HEADERS", "END_STREAM"]).serialize())
             lives(client)
-            fake.raise_errors()
+            fake._bridge.raise_errors()
 
     def test_a_malformed_request_does_not_touch_its_neighbour(self):
         with (
@@ -259,7 +259,7 @@ class TestHTTP2:
             told = fake.journal.connections[-1].exchanges[1]
             assert (told.reply, fake.journal.count("malformed")) == (f"RST_STREAM {code}", 0)
             assert "RFC 9113 §6" in told.facts["malformed"]
-            fake.raise_errors()
+            fake._bridge.raise_errors()
 
     @pytest.mark.parametrize("kind", FAULTY)
     @pytest.mark.parametrize("number", [0, 4, 9])
@@ -396,7 +396,7 @@ class TestHTTP11:
         record = fake.journal.connections[-1]
         assert record.error.startswith(f"HTTP/1.1 {status} ")
         assert "smuggled" not in str([x.request for x in record.exchanges])
-        fake.raise_errors()
+        fake._bridge.raise_errors()
 
     @pytest.mark.parametrize("lengths", ["Content-Length: 5\r\n%s", "%sContent-Length: 99\r\n"])
     def test_a_length_in_two_ways_is_answered_and_it_closes(self, fake, lengths):
@@ -514,7 +514,7 @@ class TestConnect:
             with H2(fake) as client:
                 number = say(client, [(":method", "CONNECT"), (":authority", "other.test:443")], end=False)
                 assert (client.answer(number).status, client.answer(number).body) == (rule["status"], b"")
-            fake.raise_errors()
+            fake._bridge.raise_errors()
 
 
 PARTS = st.sampled_from(

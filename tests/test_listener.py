@@ -58,7 +58,7 @@ class TestLingering:
             assert raw.say("MAIL FROM:<a@client.test>").startswith("250")
             raw.send(recipients)
             fake.settle()
-            (session,) = fake._sessions.values()
+            (session,) = fake._bridge.sessions.values()
             assert 65_536 < len(session._reader._buffer) < len(recipients)
             fake.clock.advance("1m")
             assert raw.until_end() == f"{NO}\r\n"
@@ -94,7 +94,7 @@ class TestLingering:
                 if on == "mail":
                     raw.hello()
                     raw.send("MAIL FROM:<a@client.test>\r\n")
-                fake.wait_for(lambda j: j.connections and not fake._sessions and not len(fake._lingering))
+                fake.wait_for(lambda j: j.connections and not fake._bridge.sessions and not len(fake._bridge.lingering))
                 assert raw.until_end() == f"{NO}\r\n"
 
 
@@ -280,7 +280,7 @@ def test_running_out_of_file_descriptors_makes_clients_wait(monkeypatch):
 def test_a_listener_that_closes_resets_who_was_not_handed_over():
     with FakeSMTP() as fake:
         raw = Raw(fake)
-        fake.loop.call_soon_threadsafe(lambda: None)
+        fake._bridge.loop.call_soon_threadsafe(lambda: None)
     with raw, pytest.raises((ConnectionResetError, EOFError)) as caught:
         while True:
             raw.line()
@@ -291,7 +291,7 @@ def test_replies_are_sent_at_once():
     """Nagle's algorithm would hold the second of two writes up for 40 ms, as after every TLS handshake."""
     with FakeSMTP() as fake, Raw(fake) as raw:
         raw.hello()
-        (session,) = fake._sessions.values()
+        (session,) = fake._bridge.sessions.values()
         assert session.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
@@ -319,7 +319,7 @@ def test_a_reset_behind_some_bytes_is_noticed_by_uvloop_too(protocol: str, monke
     monkeypatch.setenv("NOTNOW_LOOP", "uvloop")
     for _ in range(5):
         with by_protocol(protocol)(tls="none") as fake:
-            assert type(fake.loop).__module__ == "uvloop"
+            assert type(fake._bridge.loop).__module__ == "uvloop"
             client = socket.create_connection((fake.host, fake.port))
             fake.wait_for(lambda j: len(j) > 0)
             fake.settle()

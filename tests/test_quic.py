@@ -143,7 +143,7 @@ def test_any_port_is_one_that_is_free_for_udp_as_well(monkeypatch):
                 raise quic.UDPTakenError("taken")
             super().__init__(loop, beside, journal)
 
-    monkeypatch.setattr("notnow.servers.http.fake.Silent", Unlucky)
+    monkeypatch.setattr("notnow.servers.http.bridge.Silent", Unlucky)
     with FakeHTTP(rules(head=SILENT)) as fake:
         assert (len(tried), fake.port) == (3, tried[-1])
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from notnow import FakeSMTP, ManualClock
 from notnow.journal import LONGEST
-from notnow.servers.base import fake as _fake
+from notnow.servers.base import bridge as _bridge
 from smtp_client import MESSAGE, Raw, one, rules, trusting
 
 pytestmark = pytest.mark.usefixtures("each_loop")
@@ -39,7 +39,7 @@ def serves_the_next(fake: FakeSMTP) -> None:
         assert raw.deliver().startswith("250")
         assert raw.say("QUIT").startswith("221")
     assert len(fake.messages) == before + 1
-    fake.raise_errors()
+    fake._bridge.raise_errors()
 
 
 def last(fake: FakeSMTP):
@@ -140,7 +140,9 @@ class TestLeaving:
                     raw = Raw(fake)
                     raw.send(b"EHLO x\r\nNOOP\r\n")
                     raw.reset()
-                fake.wait_for(lambda j: j.count("connect") == 50 and not fake._sessions and not fake._lingering)
+                fake.wait_for(
+                    lambda j: j.count("connect") == 50 and not fake._bridge.sessions and not fake._bridge.lingering
+                )
 
 
 class TestOtherProtocols:
@@ -209,7 +211,7 @@ class TestFloods:
     def test_a_client_that_never_reads_fills_no_memory_and_holds_nobody_up(self, fake):
         """The fake stops reading what it cannot answer."""
         with Raw(fake).hello() as deaf:
-            (session,) = fake._sessions.values()
+            (session,) = fake._bridge.sessions.values()
             for end, option in (
                 (deaf.sock, socket.SO_RCVBUF),
                 (session.transport.get_extra_info("socket"), socket.SO_SNDBUF),
@@ -229,7 +231,7 @@ class TestFloods:
     def test_a_pipeline_does_not_keep_others_waiting(self, fake):
         """Others have their turn between the commands of a flood."""
         with Raw(fake).hello() as flood, Raw(fake).hello() as other:
-            fake.loop.call_soon_threadsafe(time.sleep, 0.05)  # until both have said it all
+            fake._bridge.loop.call_soon_threadsafe(time.sleep, 0.05)  # until both have said it all
             flood.send(b"NOOP flood\r\n" * 5000)
             assert other.say("NOOP other").startswith("250")
             flood.exactly(len(b"250 2.0.0 Ok\r\n") * 5000)
@@ -250,7 +252,7 @@ class TestFloods:
             serves_the_next(fake)
             for raw in raws:
                 raw.close()
-            fake.wait_for(lambda j: not fake._sessions)
+            fake.wait_for(lambda j: not fake._bridge.sessions)
             assert len(fake.journal.connections) <= 501
 
     def test_a_client_that_is_stalled_is_still_drained(self):
@@ -259,7 +261,7 @@ class TestFloods:
         with FakeSMTP(scenario, clock=ManualClock()) as fake, Raw(fake).hello() as raw:
             raw.send(b"RSET\r\nNOOP\r\n" + b"x" * 300_000)  # so much comes meanwhile that reading is paused
             fake.settle()
-            (session,) = fake._sessions.values()
+            (session,) = fake._bridge.sessions.values()
             assert len(session._reader._buffer) > 65_536
             fake.clock.advance("1m")
             assert raw.reply().startswith("250")
@@ -316,7 +318,7 @@ MOMENTS = ["connect", "ehlo", "auth", "mail", "rcpt", "data", "message", "rset",
 @pytest.mark.parametrize("seed", range(40))
 def test_whatever_a_scenario_does_the_fake_goes_on(seed, monkeypatch):
     """Random rules with random chances, random clients: nothing fails in our own code, and the journal is whole."""
-    monkeypatch.setattr(_fake, "GRACE", 0.01)
+    monkeypatch.setattr(_bridge, "GRACE", 0.01)
     dice = random.Random(seed)
     texts = [
         one(dice.choice(MOMENTS), chance=f"{dice.choice([10, 30, 100])}%", **dice.choice(FAULTS)) for _ in range(dice.randrange(1, 6))

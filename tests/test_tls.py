@@ -222,8 +222,8 @@ class TestFailures:
     @both
     def test_our_own_bug_amid_a_handshake_is_told(self, mode, monkeypatch):
         fake = FakeSMTP(tls=mode).start()
-        monkeypatch.setattr(fake, "shown", lambda *_: 1 / 0)
-        monkeypatch.setattr(fake, "context", lambda: context(Shown(("localhost",))))
+        monkeypatch.setattr(fake._bridge, "certificate_for", lambda *_: 1 / 0)
+        monkeypatch.setattr(fake._bridge, "tls_context", lambda: context(Shown(("localhost",))))
         with pytest.raises((ssl.SSLError, OSError)):
             secured(fake, trusting(fake))
         with pytest.raises(Exception, match="ZeroDivisionError"):

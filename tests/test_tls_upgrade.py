@@ -119,13 +119,13 @@ class TestTheClientHello:
         command, yes = UPGRADES[protocol]
         with upgradable(protocol, journal_limit=100) as fake, greeted(fake) as raw:
             hand = Handshake(raw.sock, trusting(fake))
-            (session,) = fake._sessions.values()
+            (session,) = fake._bridge.sessions.values()
             plain = session.transport
             assert isinstance(plain, Plain)
-            fake._runner.call(lambda: _clog(plain))
+            fake._bridge.runner.call(lambda: _clog(plain))
             raw.send(command + hand.hello())
             fake.wait_for(lambda journal: session.handshaking)
-            fake._runner.call(lambda: fake.loop.add_writer(plain._number, plain._writable))
+            fake._bridge.runner.call(lambda: fake._bridge.loop.add_writer(plain._number, plain._writable))
             assert raw.exactly(HIGH - 5) == b"x" * (HIGH - 5)
             assert raw.line()[:3] == yes
             hand.finish(already=raw.buffer)
@@ -281,10 +281,10 @@ class TestTheSeamOfAsyncio:
         with upgradable("smtp") as fake, greeted(fake) as raw:
             raw.send("STARTTLS\r\n")
             assert raw.reply()[:3] == "220"
-            (session,) = fake._sessions.values()
+            (session,) = fake._bridge.sessions.values()
             fake.wait_for(lambda journal: session.handshaking)
             assert isinstance(session.transport.get_protocol(), SSLProtocol)
-            fake._runner.call(session.abort)
+            fake._bridge.runner.call(session.abort)
             fake.wait_for(lambda journal: journal.connections[0].ended_by)
             assert fake.journal.connections[0].error == "TLS handshake failed: the connection was lost"
 
@@ -297,4 +297,4 @@ class TestTheSeamOfAsyncio:
             assert raw.reply()[:3] == yes
         with raw, contextlib.suppress(ConnectionResetError):
             assert raw.until_end() == ""
-        assert not fake._sessions
+        assert not fake._bridge.sessions

@@ -249,7 +249,7 @@ class _RunEnvironment:
     def end(self) -> None:
         self.item = None
         for fake in self.lasting.values():
-            fake.raise_errors()
+            fake._bridge.raise_errors()
 
     def prepare(self) -> None:
         """Make the fakes that outlive tests new for this one: nothing has happened, and its scenario plays."""
@@ -336,7 +336,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 def _raise_strays(item: pytest.Item) -> None:
     for fake in item.config.stash[_environment].fakes_of(item):
-        fake.raise_strays()
+        fake._bridge.raise_guest_errors()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -366,7 +366,7 @@ def _started(config: pytest.Config, fake: Fake, path: Path) -> Fake:
         from notnow.servers.base.runner import Runner
 
         config.stash[_runner] = Runner.acquire()
-    fake.find = lambda name, **knobs: _places(config).find(path, name, knobs)
+    fake._find = lambda name, **knobs: _places(config).find(path, name, knobs)
     return fake.start()
 
 

@@ -49,11 +49,11 @@ def _notnow(arguments: list[str], profile: str | None) -> None:
     with by_protocol(name.partition("/")[0])(name, **given) as fake:
         profiler = cProfile.Profile()
         if profile:
-            _in_loop(fake.loop, profiler.enable)
+            _in_loop(fake._bridge.loop, profiler.enable)
         print(fake.port, flush=True)
         sys.stdin.read()
         if profile:
-            _in_loop(fake.loop, profiler.disable)
+            _in_loop(fake._bridge.loop, profiler.disable)
             profiler.dump_stats(profile)
 
 

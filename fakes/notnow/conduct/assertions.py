@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,11 @@ class Assertions:
     """The assertions of every fake."""
 
     journal: Journal
-    scenario: Scenario
+
+    @property
+    @abstractmethod
+    def scenario(self) -> Scenario:
+        """The scenario that is playing."""
 
     def assert_delivered(self, times: int = 1) -> None:
         """Every message was stored exactly `times` times, and there was at least one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -28,7 +29,10 @@ class Tree(Protocol):
 class FileAssertions(Assertions):
     """The assertions of a fake that holds files."""
 
-    files: Tree
+    @property
+    @abstractmethod
+    def files(self) -> Tree:
+        """The files of the server."""
 
     def assert_stored(
         self, name: str, content: bytes | str | None = None, *, sha256: str | None = None, size: int | None = None

@@ -319,7 +319,7 @@ def _wait_for(real: Real) -> Real:
         if seen() is None or asyncio._get_running_loop() is not None:
             real(fake, predicate, timeout)
         else:
-            asyncio.run_coroutine_threadsafe(fake.await_for(predicate, timeout), fake.loop).result()
+            asyncio.run_coroutine_threadsafe(fake.await_for(predicate, timeout), fake._bridge.loop).result()
 
     return wait_for
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from notnow.clock import Cancellable
 from notnow.engine.actions import Close, Script, Send
 from notnow.engine.engine import Engine
-from notnow.engine.events import Closed, Event, Hello, Left, Opened, Tick
+from notnow.engine.events import Closed, Event, Hello, Leaving, Opened, Tick
 from notnow.journal import TLS, Connection, Exchange, Journal
 from notnow.language.scenario import Scenario
 from notnow.servers.base import listener
@@ -257,7 +257,7 @@ class Bridge(LoopServices):
 
     def client_leaving(self, record: Connection) -> None:
         record.left_index, record.left_at = self.clock.stamp(), self.clock.now()
-        self.feed(Left(record.id))
+        self.feed(Leaving(record.id))
 
     def connection_closed(self, record: Connection, error: str | None = None) -> None:
         """A connection has ended and its socket is closed; where the fake has not ended it, the client has."""
@@ -305,5 +305,3 @@ class Bridge(LoopServices):
         from notnow.servers.base import tls
 
         return tls.context(shown or self.certificate_for(None, None)[1], alpn=self.alpn)
-
-

@@ -43,13 +43,13 @@ from notnow.servers.http.stream import Behave, Stream
 from notnow.servers.http.switch import Switch
 
 if TYPE_CHECKING:
-    from notnow.servers.http.fake import FakeHTTP
+    from notnow.servers.http.bridge import HTTPBridge
 
 
 class HTTPConnection(LiveConnection):
     """A live HTTP connection of a fake."""
 
-    fake: FakeHTTP
+    fake: HTTPBridge
     switch: Switch | None = None
     cap: int  # streams at a time
     names: tuple[str, ...] = ()  # of the certificate that it has shown
@@ -66,7 +66,7 @@ class HTTPConnection(LiveConnection):
     _server: asyncio.Task[None] | None = None
 
     @classmethod
-    def adopt(cls, fake: FakeHTTP, record: Connection, greeting: Exchange, script: Script) -> Self:
+    def adopt(cls, fake: HTTPBridge, record: Connection, greeting: Exchange, script: Script) -> Self:
         """A new session for a connection; `script` is what the engine has said at `connect`."""
         new = cls()
         new.fake, new.host = fake, fake

@@ -23,7 +23,7 @@ from notnow.servers.http.frames import CODES
 from notnow.servers.http.interfaces import Gone, Head, Headers, HTTPProtocol, Work, encoded, failures
 
 if TYPE_CHECKING:
-    from notnow.servers.http.fake import FakeHTTP
+    from notnow.servers.http.bridge import HTTPBridge
 
 TOLD = ("retry-after", "alt-svc", "location")  # headers of an answer that the journal keeps
 
@@ -34,7 +34,7 @@ Behave = Callable[[Response | tuple[()] | None, float], Awaitable[None]]
 class Carrier(Protocol):
     """The connection of a stream, as the stream uses it."""
 
-    fake: FakeHTTP
+    fake: HTTPBridge
     record: Connection
     exchange: Exchange  # the last one that was answered
     names: tuple[str, ...]  # of the certificate that the connection has shown

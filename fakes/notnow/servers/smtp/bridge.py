@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from notnow.engine.actions import Script
 from notnow.journal import Connection, Exchange
+from notnow.language.scenario import Scenario
 from notnow.language.server import Limits
 from notnow.servers.base.bridge import Bridge
+from notnow.servers.base.options import Options
 from notnow.servers.smtp.envelope import Transaction
 from notnow.servers.smtp.mailbox import Envelope, Mailbox
 from notnow.servers.smtp.session import SMTPSession, masked
@@ -18,11 +21,15 @@ class MailBridge(Bridge):
     """A `MailHost`."""
 
     session_class: ClassVar[type[SMTPSession]] = SMTPSession
-    mailbox: Mailbox
     _template: SMTPSession
 
-    def prepare(self) -> None:
+    def __init__(self, options: Options, scenario: Scenario, label: str, name: str) -> None:
+        super().__init__(options, scenario, label, name)
+        self.mailbox = Mailbox()
+
+    def listen(self, sock: socket.socket) -> None:
         self._template = self.session_class.template(self)
+        super().listen(sock)
 
     def admit(self, record: Connection, exchange: Exchange, script: Script) -> SMTPSession:
         return self._template.adopt(self, record, exchange, script)

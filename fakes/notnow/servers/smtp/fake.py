@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from notnow.conduct import messages
 from notnow.conduct.messages import MessageAssertions
 from notnow.language.scenario import Scenario
 from notnow.servers.base.fake import Fake
 from notnow.servers.smtp.bridge import MailBridge
-from notnow.servers.smtp.mailbox import Mailbox, Message
+from notnow.servers.smtp.mailbox import Message
 
 
 class FakeSMTP(MessageAssertions, Fake):
@@ -23,18 +23,10 @@ class FakeSMTP(MessageAssertions, Fake):
     """
 
     protocol: ClassVar[str] = "smtp"
-    _bridge_class: ClassVar[type[MailBridge]] = MailBridge
-
-    def __init__(self, *args: Any, **given: Any) -> None:
-        self._mailbox = Mailbox()
-        super().__init__(*args, **given)
-
-    __init__.__doc__ = Fake.__init__.__doc__
+    _bridge: MailBridge
 
     def _new_bridge(self, scenario: Scenario) -> MailBridge:
-        bridge = self._bridge_class(self._options, scenario, type(self).__name__, self.name)
-        bridge.mailbox = self._mailbox
-        return bridge
+        return MailBridge(self._options, scenario, type(self).__name__, self.name)
 
     @property
     def _scheme(self) -> str:
@@ -43,7 +35,7 @@ class FakeSMTP(MessageAssertions, Fake):
     @property
     def messages(self) -> list[Message]:
         """The accepted mail, in the order in which it came."""
-        return self._mailbox.messages
+        return self._bridge.mailbox.messages
 
     def message(self, *, to: str | None = None, subject: str | None = None) -> Message:
         """The one accepted message that is for the recipient `to` and has this `subject`.
