@@ -46,6 +46,7 @@ _HEALTHY = {
     "ftp": {"connect": "220 hello", "user": "331 password", "pass": "230 welcome", "quit": "221 bye", "type": "200 ok"},
     "http": {"request": "200 OK"},
 }
+_TEXTS = frozenset({"version", "retry-after"})  # facts that look like numbers
 _UPLOADS, _LISTINGS = ("stor", "appe", "stou"), ("list", "nlst", "mlsd")
 
 
@@ -105,6 +106,14 @@ class Line:
             self._play(line)
         return self
 
+    def answers(self, text: str) -> Line:
+        """The reply that the client has been waiting for comes now: to the first that has none."""
+        waiting = next(x for x in self.connection.exchanges if x.fault == "stall" and x.reply is None)
+        if waiting.facts and "method" in waiting.facts:
+            waiting.facts = {**waiting.facts, "status": int(text[:3]), "whole": True}
+        self.journal.answer(waiting, text)
+        return self
+
     def _play(self, line: str) -> None:
         if line == "(leaves)":
             self.journal.close(self.connection, "client")
@@ -130,7 +139,7 @@ class Line:
             fault, text = "stall", ""
         else:
             fault = ("reply" if text else "close") if by_rule else None
-            text = text or ("" if by_rule else _HEALTHY[self.play.protocol].get(moment, "250 ok"))
+            text = text or ("" if by_rule else self._healthy(moment))
         ends = self.play.protocol != "http" and not reply["stays"] and "421" in text
         closes = by_rule and (not text or ends)
         facts = _facts_given(parts["facts"] or "")
@@ -143,6 +152,10 @@ class Line:
         """The client ends its side; the fake has not closed yet."""
         self.connection.left_index, self.connection.left_at = self.play.clock.stamp(), self.play.clock.now()
         return self
+
+    def _healthy(self, moment: str) -> str:
+        otherwise = "" if self.play.protocol == "http" else "250 ok"
+        return _HEALTHY[self.play.protocol].get(moment, otherwise)
 
     def _moment(self, request: str) -> str:
         if not self.connection.exchanges and not request:
@@ -217,7 +230,7 @@ def _of_request(request: str, given: dict[str, Any], text: str) -> dict[str, Any
 
 def _facts_given(text: str) -> dict[str, Any]:
     pairs = [pair.partition("=") for pair in re.split(r", (?=[\w-]+=)", text) if pair]
-    return {name: _value(value) for name, _, value in pairs}
+    return {name: value if name in _TEXTS else _value(value) for name, _, value in pairs}
 
 
 def _value(text: str) -> Any:
