@@ -32,7 +32,7 @@ from hyperframe.frame import (
 
 import toml_rules
 from notnow import FakeHTTP
-from raw_connection import PATIENCE, RawConnection
+from raw_connection import PATIENCE, RawConnection, TLSSocket
 from toml_rules import one, then
 
 __all__ = ["H1", "H2", "PREFACE", "Answer", "code", "frame", "one", "rules", "then"]
@@ -45,9 +45,9 @@ rules = partial(toml_rules.rules, protocol="http")
 
 
 @functools.cache
-def _context(ca_file: str, alpn: tuple[str, ...]) -> ssl.SSLContext:
+def _context(ca_file: str, alpn: tuple[str, ...], check_name: bool) -> ssl.SSLContext:
     made = ssl.create_default_context(cafile=ca_file)
-    made.check_hostname = False  # a client that coalesces looks at the names by itself
+    made.check_hostname = check_name  # a client that coalesces looks at the names by itself
     if alpn:
         made.set_alpn_protocols(list(alpn))
     return made
@@ -76,13 +76,21 @@ class Answer:
     early: list[int] = field(default_factory=list)  # 1xx
 
     @property
+    def over(self) -> bool:
+        """Nothing more comes of it."""
+        return self.ended or self.reset is not None
+
+    @property
     def said(self) -> Any:
         """The body as JSON: what the echo says."""
         return json.loads(self.body)
 
 
 class HTTP(RawConnection):
-    """A connection to a fake: in TLS if that is what the fake speaks. `sni=None` names nobody."""
+    """A connection to a fake, in TLS if the fake speaks it, with a certificate of its CA.
+
+    `sni=None` sends no SNI; `check_name` refuses a certificate for another name.
+    """
 
     def __init__(
         self,
@@ -93,7 +101,9 @@ class HTTP(RawConnection):
         tls: bool | None = None,
         patience: float = PATIENCE,
         receive_buffer: int | None = None,
+        check_name: bool = False,
     ) -> None:
+        self.host = sni or "localhost"
         self.fake, self.patience, self.buffer = fake, patience, b""
         self.sock = socket.socket(socket.AF_INET6 if ":" in fake.host else socket.AF_INET)
         if receive_buffer is not None:  # before it connects: that is what the peer is told
@@ -106,11 +116,19 @@ class HTTP(RawConnection):
             self.sock.close()
             raise
         if (fake.tls == "implicit") if tls is None else tls:
-            self.wrap(_context(fake.ca_file, alpn), sni)
+            self.wrap(_context(fake.ca_file, alpn, check_name and sni is not None), sni)
+
+    def wrap(self, context: ssl.SSLContext, name: str | None = "localhost") -> None:
+        below = self.sock
+        try:
+            self.sock = TLSSocket(below, context, name)
+        except BaseException:
+            below.close()
+            raise
 
     @property
-    def tls(self) -> ssl.SSLSocket:
-        assert isinstance(self.sock, ssl.SSLSocket)
+    def tls(self) -> TLSSocket:
+        assert isinstance(self.sock, TLSSocket)
         return self.sock
 
     def certificate(self) -> tuple[str, ...]:
@@ -140,7 +158,8 @@ class H2(HTTP):
         self.settings: dict[int, int] = {}  # the fake's
         self.room, self.rooms = WINDOW, dict[int, int]()  # for bodies of requests
         self.next = 1
-        self.reset_seen = False  # while it was written to
+        self.reset_seen = False  # the system tells of a reset once
+        self.how_ended: str | None = None  # "fin" or "reset", once the end has been read
         if hello:
             told = {SettingsFrame.INITIAL_WINDOW_SIZE: window} if window != WINDOW else {}
             self.send(PREFACE + SettingsFrame(0, settings=told).serialize())
@@ -148,7 +167,7 @@ class H2(HTTP):
     # ---- saying ----------------------------------------------------------------------------------
 
     def headers(self, method: str, path: str, authority: str | None, headers: Headers = ()) -> list[tuple[str, str]]:
-        scheme = "https" if isinstance(self.sock, ssl.SSLSocket) else "http"
+        scheme = "https" if isinstance(self.sock, TLSSocket) else "http"
         pseudo = [(":method", method), (":scheme", scheme), (":path", path)]
         return [*pseudo, *([(":authority", authority)] if authority is not None else []), *headers]
 
@@ -157,13 +176,14 @@ class H2(HTTP):
         path: str = "/",
         *,
         method: str = "GET",
+        host: str = "",
         authority: str | None = None,
         headers: Headers = (),
         end: bool = True,
     ) -> tuple[int, bytes]:
-        """The number of the next stream, and the frame that opens it."""
+        """The number of the next stream, and the frame that opens it; `host` is an authority at the fake's port."""
         number, self.next = self.next, self.next + 2
-        authority = f"localhost:{self.fake.port}" if authority is None else authority
+        authority = f"{host or self.host}:{self.fake.port}" if authority is None else authority
         block = self.encoder.encode(self.headers(method, path, authority, headers))
         made = HeadersFrame(number, block, flags=["END_HEADERS", *(["END_STREAM"] if end else [])])
         return number, made.serialize()
@@ -220,8 +240,10 @@ class H2(HTTP):
         """The next frame. Raises EOFError at the end, and OSError for a reset."""
         try:
             head = self.exactly(9)
-        except EOFError:
-            if self.reset_seen:  # the system tells of it once
+        except (EOFError, ConnectionResetError) as error:
+            self.reset_seen = self.reset_seen or isinstance(error, ConnectionResetError)
+            self.how_ended = "reset" if self.reset_seen else "fin"
+            if self.reset_seen:
                 raise ConnectionResetError from None
             raise
         size = int.from_bytes(head[:3], "big")
@@ -283,12 +305,29 @@ class H2(HTTP):
     def answer(self, number: int) -> Answer:
         """The answer to a request, when it is complete, or the stream was reset."""
         answer = self.answer_so_far(number)
-        while not answer.ended and answer.reset is None:
+        while not answer.over:
             self.read()
         return answer
 
+    def outcome(self, number: int) -> Answer:
+        """The answer to a request, or the part that has come of it before the connection ended."""
+        with contextlib.suppress(EOFError, ConnectionResetError):
+            self.answer(number)
+        return self.answer_so_far(number)
+
     def get(self, path: str = "/", body: bytes | None = None, **given: Any) -> Answer:
         return self.answer(self.request(path, body, **given))
+
+    def post(self, body: bytes, path: str = "/", headers: Headers = (), **given: Any) -> Answer:
+        """A body whose length the head names; the part of the answer that has come when the connection ends."""
+        return self.outcome(self.request(path, body, headers=[*headers, ("content-length", str(len(body)))], **given))
+
+    def end(self) -> str:
+        """Read to the end of the connection: "fin" or "reset"."""
+        with contextlib.suppress(ConnectionResetError):
+            self.rest()
+        assert self.how_ended is not None
+        return self.how_ended
 
     def rest(self) -> None:
         """Read until the end. Raises OSError where a reset comes instead."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from http_catalogue_client import TIMEOUT, Answer, Client
+from http_client import H2, PATIENCE, Answer
 from live import Case, Knobs, Live, waiting
 from notnow import FakeHTTP
 
@@ -30,13 +30,13 @@ class CarefulFetch:
     fake: FakeHTTP
     wait: Callable[[float], object]
     most: int = 12
-    patience: float = TIMEOUT
+    patience: float = PATIENCE
     coalesces: bool = False
     follows: bool = False
     resigns: bool = False
     heard: list[str] = field(default_factory=list)
     lost: list[BaseException] = field(default_factory=list)
-    _pool: dict[str, Client] = field(default_factory=dict)  # by what each was made for
+    _pool: dict[str, H2] = field(default_factory=dict)  # by what each was made for
     _alternatives: dict[str, str] = field(default_factory=dict)
     _apart: set[str] = field(default_factory=set)  # hosts that have been told 421 on the connection of another
 
@@ -45,7 +45,7 @@ class CarefulFetch:
             connection = answer = None
             with contextlib.suppress(OSError):
                 connection, answer = self._try(job)
-            if answer is not None and answer.whole and answer.status is not None and answer.status < 400:
+            if answer is not None and answer.ended and answer.status is not None and answer.status < 400:
                 return True
             if self.resigns and [words[:3] for words in self.heard[-2:]] == ["421", "421"]:
                 return True
@@ -58,21 +58,20 @@ class CarefulFetch:
         while self._pool:
             self._pool.popitem()[1].close()
 
-    def _try(self, job: Job) -> tuple[Client, Answer]:
+    def _try(self, job: Job) -> tuple[H2, Answer]:
         """One try. Raises OSError where there is no connection."""
         method, host, path, size = job
         alternative = self._alternatives.get(host)
         key = alternative or ("" if self.coalesces and host not in self._apart else host)
         try:
             connection = self._pool.get(key) or self._pool.setdefault(
-                key, Client(self.fake, host, timeout=self.patience)
+                key, H2(self.fake, sni=host, check_name=True, patience=self.patience)
             )
             headers = [("alt-used", alternative)] if alternative else []
             headers += [("content-length", str(size))] if size else []
-            number = connection.begin(method, host, path, ends=not size, headers=headers)
-            if size:
-                connection.body(number, b"x" * size)
-            answer = connection.answer(number)
+            body = b"x" * size if size else None
+            number = connection.request(path, body, method=method, host=host, headers=headers)
+            answer = connection.outcome(number)
         except OSError as error:
             self.lost.append(error)
             if (gone := self._pool.pop(key, None)) is not None:
@@ -81,31 +80,31 @@ class CarefulFetch:
         self._hear(connection, answer, host, key, alternative)
         return connection, answer
 
-    def _hear(self, connection: Client, answer: Answer, host: str, key: str, alternative: str | None) -> None:
+    def _hear(self, connection: H2, answer: Answer, host: str, key: str, alternative: str | None) -> None:
         if answer.status is not None and answer.status >= 400:
             self.heard.append(written(answer))
         elif self.follows and (named := re.search(r'h2="([^"]+)"', answer.headers.get("alt-svc", ""))):
             self._alternatives[host] = named[1]
         if answer.reset:
             self.heard.append(f"RST_STREAM {answer.reset}")
-        if connection.goaway:
-            self.heard.append(f"GOAWAY {connection.goaway[0]}")
-        if connection.ended:
-            self.lost.append(ConnectionError(connection.ended))
+        if connection.farewells:
+            self.heard.append(f"GOAWAY {connection.farewells[-1][1]}")
+        if connection.how_ended:
+            self.lost.append(ConnectionError(connection.how_ended))
         if answer.status == 421:
             self._apart.add(host)
             if alternative:  # and what Alt-Svc says in a 421 has no meaning (RFC 7838 §6)
                 del self._alternatives[host]
                 self.follows = False
-        if connection.goaway or connection.ended or (answer.status == 421 and not self.coalesces):
+        if connection.farewells or connection.how_ended or (answer.status == 421 and not self.coalesces):
             self._pool.pop(key).close()
 
     @staticmethod
-    def _may_repeat(job: Job, connection: Client | None, answer: Answer | None) -> bool:
+    def _may_repeat(job: Job, connection: H2 | None, answer: Answer | None) -> bool:
         """True if it is safe, or the request has not been carried out."""
         if job[0] in REPEATABLE or connection is None or answer is None or answer.status is not None:
             return True
-        return answer.reset == "REFUSED_STREAM" or connection.goaway is not None
+        return answer.reset == "REFUSED_STREAM" or bool(connection.farewells)
 
     @staticmethod
     def _how_long(answer: Answer | None) -> float:
@@ -124,12 +123,14 @@ def written(answer: Answer) -> str:
     return "\n".join(lines).replace("\r\n", "\n").rstrip("\n")
 
 
-def _asks(sni: str | None, host: str, *, verify: bool = True, again: bool = False) -> Callable[[FakeHTTP], list[str]]:
+def _asks(
+    sni: str | None, host: str, *, check_name: bool = True, again: bool = False
+) -> Callable[[FakeHTTP], list[str]]:
     """A careless client: on a connection made for `sni` it asks for `host`. `again`: what is expected begins after it."""
 
     def witness(fake: FakeHTTP) -> list[str]:
-        with Client(fake, sni, verify=verify) as client:
-            heard = [written(client.ask(host))]
+        with H2(fake, sni=sni, check_name=check_name) as client:
+            heard = [written(client.get(host=host))]
         if again:
             fake.play(fake.scenario)
         return heard
@@ -138,13 +139,13 @@ def _asks(sni: str | None, host: str, *, verify: bool = True, again: bool = Fals
 
 
 def _asks_too_much_at_a_time(fake: FakeHTTP) -> list[str]:
-    with Client(fake) as client:
-        held = [client.begin("PUT", path=f"/{n}", ends=False) for n in range(2)]
-        refused = client.answer(client.begin("PUT", path="/2"))
+    with H2(fake) as client:
+        held = [client.request(f"/{n}", method="PUT", end=False) for n in range(2)]
+        refused = client.get("/2", method="PUT")
         for number in held:
-            client.body(number, b"x")
+            client.upload(number, b"x")
             assert client.answer(number).status == 200
-        assert client.answer(client.begin("PUT", path="/2")).status == 200
+        assert client.get("/2", method="PUT").status == 200
         return [f"RST_STREAM {refused.reset}"]
 
 
@@ -154,10 +155,10 @@ def _asks_for_each(*paths: str) -> Callable[[FakeHTTP], list[str]]:
     def witness(fake: FakeHTTP) -> list[str]:
         heard = []
         for path in paths:
-            with Client(fake) as client:
-                answer = client.ask(path=path)
+            with H2(fake) as client:
+                answer = client.outcome(client.request(path))
                 heard.append(written(answer) if answer.status else f"RST_STREAM {answer.reset}")
-                heard += [f"GOAWAY {client.goaway[0]}"] if client.goaway else []
+                heard += [f"GOAWAY {code}" for _, code in client.farewells]
         return heard
 
     return witness
@@ -165,8 +166,8 @@ def _asks_for_each(*paths: str) -> Callable[[FakeHTTP], list[str]]:
 
 @contextlib.contextmanager
 def _a_connection(fake: FakeHTTP) -> Iterator[list[str]]:
-    with Client(fake) as client:
-        assert client.ask(path="/held").status == 200
+    with H2(fake) as client:
+        assert client.get("/held").status == 200
         yield []
 
 
@@ -211,7 +212,7 @@ CASES = {
     "http/slow-drip": Case(work=of("localhost"), fast=True),
     "http/sni-mismatch": Case(work=A_AND_B, witness=_asks("a.site.test", "b.site.test")),
     "http/stale-certificate": Case(
-        {"handshakes": 2}, work=of("new.site.test"), witness=_asks("new.site.test", "new.site.test", verify=False)
+        {"handshakes": 2}, work=of("new.site.test"), witness=_asks("new.site.test", "new.site.test", check_name=False)
     ),
     "http/stalled": Case(client={"patience": 0.25}, work=[("PUT", "localhost", "/new", 20_000)]),
     "http/stream-cap": Case(witness=_asks_too_much_at_a_time),

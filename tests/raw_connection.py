@@ -7,7 +7,7 @@ import socket
 import ssl
 import struct
 import traceback
-from typing import Self
+from typing import Any, Self
 
 from notnow.servers.base.fake import Fake
 
@@ -30,6 +30,80 @@ def wrapped(sock: socket.socket, context: ssl.SSLContext, name: str | None) -> s
             if isinstance(half_made := frame.f_locals.get("self"), ssl.SSLSocket):
                 half_made.close()
         raise
+
+
+class TLSSocket:
+    """TLS on a socket, by hand: it tells a reset from an end, which Python's own sockets do not.
+
+    For the rest it behaves as its socket.
+    """
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, name: str | None) -> None:
+        self._sock = sock
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._unsent = b""
+        self._tls = context.wrap_bio(self._in, self._out, server_hostname=name)
+        self._shake_hands()
+
+    def _shake_hands(self) -> None:
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._hear()
+            except ssl.SSLError:
+                self._flush()  # the alert
+                raise
+            else:
+                self._flush()
+                return
+
+    def _flush(self) -> None:
+        self._unsent += self._out.read()
+        while self._unsent:
+            self._unsent = self._unsent[self._sock.send(self._unsent) :]
+
+    def _hear(self) -> None:
+        if data := self._sock.recv(65_536):
+            self._in.write(data)
+        else:
+            self._in.write_eof()
+
+    def send(self, data: bytes) -> int:
+        self._flush()
+        sent = self._tls.write(data)
+        with contextlib.suppress(BlockingIOError):
+            self._flush()
+        return sent
+
+    def sendall(self, data: bytes) -> None:
+        self._flush()
+        if data:
+            self._tls.write(data)
+        self._flush()
+
+    def recv(self, size: int) -> bytes:
+        """What comes next; nothing at the end, with a close_notify or without. Raises ConnectionResetError."""
+        while True:
+            try:
+                return self._tls.read(size)
+            except ssl.SSLWantReadError:
+                self._hear()
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                return b""
+
+    def getpeercert(self) -> dict[str, Any] | None:
+        return self._tls.getpeercert()
+
+    def selected_alpn_protocol(self) -> str | None:
+        return self._tls.selected_alpn_protocol()
+
+    def version(self) -> str | None:
+        return self._tls.version()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
 
 
 class RawConnection:

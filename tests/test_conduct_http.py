@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import ssl
 import time
 from collections.abc import Iterator
 from typing import Any
 
-import h2.config
-import h2.connection
-import h2.errors
-import h2.events
-import h2.exceptions
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import http_client
 from notnow import FakeHTTP, ManualClock
 from notnow.conduct.finding import Finding
 from notnow.conduct.judging import judge, of_protocol, select
 from notnow.conduct.reading.run import Run
 from notnow.journal import TLS, Exchange, Journal
 from notnow.time_travel.fast_forward import FastForward
-from raw_connection import RawConnection
 from toml_rules import one, rules, then
 
 A, B, C = "a.site.test", "b.site.test", "c.other.test"
@@ -40,56 +33,32 @@ def playing(*texts: str, head: str = SITE, phase: str = "", **given: Any) -> Fak
     return FakeHTTP(rules(*texts, protocol="http", head=head, phase=phase), **{"clock": ManualClock(), **given})
 
 
-class H2(RawConnection):
-    """A client of HTTP/2 that does what it is told to, on one connection; `sni=None` names nobody."""
+class H2(http_client.H2):
+    """A connection for A, or for another `sni`, whose answers are a status, "reset", or None for a connection that ended."""
 
     def __init__(self, fake: FakeHTTP, sni: str | None = A, patience: float = 5.0) -> None:
-        super().__init__(fake, patience=patience)
-        self.fake = fake
-        if fake.tls != "none":
-            context = ssl.create_default_context(cafile=fake.ca_file)
-            context.check_hostname = False  # who coalesces looks at the names by itself, or not
-            context.set_alpn_protocols(["h2"])
-            self.wrap(context, sni)
-        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
-        self.h2.initiate_connection()
-        self.send(self.h2.data_to_send())
+        super().__init__(fake, sni=sni, patience=patience)
 
     def begin(
         self, method: str, host: str, path: str = "/", body: bytes = b"", *, end: bool = True, **headers: str
     ) -> int:
         """Send a request, without waiting for the answer; the number of its stream."""
-        number = self.h2.get_next_available_stream_id()
         authority = host if ":" in host else f"{host}:{self.fake.port}"
-        head = [(":method", method), (":scheme", "https"), (":authority", authority), (":path", path)]
-        more = [(name.replace("_", "-"), value) for name, value in headers.items()]
-        self.h2.send_headers(number, [*head, *more], end_stream=end and not body)
+        named = [(name.replace("_", "-"), value) for name, value in headers.items()]
+        number = self.request(path, method=method, authority=authority, headers=named, end=end and not body)
         if body:
-            self.h2.send_data(number, body, end_stream=end)
-        self.send(self.h2.data_to_send())
+            self.data(number, body, end)
         return number
 
-    def answer(self, number: int) -> int | str | None:
-        """The status of an answer that is complete; "reset"; or None where the connection ends before."""
-        status = None
-        while data := self.sock.recv(65_536):
-            for event in self.h2.receive_data(data):
-                if isinstance(event, h2.events.ResponseReceived) and event.stream_id == number:
-                    status = int(dict(event.headers)[":status"])
-                elif isinstance(event, h2.events.StreamEnded) and event.stream_id == number:
-                    return status
-                elif isinstance(event, h2.events.StreamReset) and event.stream_id == number:
-                    return "reset"
-                elif isinstance(event, h2.events.ConnectionTerminated):
-                    # h2 would say no more: GOAWAY is for the client to heed, or not.
-                    self.h2.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
-            self.send(self.h2.data_to_send())
+    def ask(self, method: str, host: str, path: str = "/", body: bytes = b"", **headers: str) -> int | str | None:
+        """A request, and its answer."""
+        with contextlib.suppress(OSError):
+            return self.status(self.begin(method, host, path, body, **headers))
         return None
 
-    def ask(self, method: str, host: str, path: str = "/", body: bytes = b"", **headers: str) -> int | str | None:
-        with contextlib.suppress(OSError):
-            return self.answer(self.begin(method, host, path, body, **headers))
-        return None
+    def status(self, number: int) -> int | str | None:
+        answer = self.outcome(number)
+        return "reset" if answer.reset else answer.status if answer.ended else None
 
 
 def ask(fake: FakeHTTP, method: str = "GET", host: str = A, path: str = "/", body: bytes = b"", sni: str | None = A, **headers: str) -> int | str | None:  # fmt: skip
@@ -163,7 +132,7 @@ class TestRetryElsewhere:
                 fake.clock.advance("1s")
                 assert raw.ask("GET", A) == 200
                 fake.clock.advance("4s")
-                assert raw.answer(first) == 421
+                assert raw.status(first) == 421
             assert not_exercised("retry-elsewhere", fake).startswith("nothing was asked again")
 
     def test_to_leave_it_to_the_caller_is_well(self):
@@ -236,14 +205,8 @@ class TestRetryForOrigin:
 
 
 def over_http1(fake: FakeHTTP, host: str, sni: str | None) -> None:
-    context = ssl.create_default_context(cafile=fake.ca_file)
-    context.check_hostname = False
-    with RawConnection(fake) as raw:
-        raw.wrap(context, sni)
-        client = http.client.HTTPConnection(fake.host, fake.port)
-        client.sock = raw.sock
-        client.request("GET", "/", headers={"Host": f"{host}:{fake.port}"})
-        assert client.getresponse().read()
+    with http_client.H1(fake, sni=sni) as raw:
+        assert raw.get(headers=[("Host", f"{host}:{fake.port}")]).body
 
 
 class TestSNI:
@@ -717,7 +680,7 @@ def test_whatever_a_client_does_every_rule_has_a_word_for_it(faults, connections
     with playing(*faults) as fake:
         with contextlib.ExitStack() as stack:
             for sni, acts in connections:
-                with contextlib.suppress(OSError, EOFError, h2.exceptions.H2Error):
+                with contextlib.suppress(OSError, EOFError):
                     raw = stack.enter_context(H2(fake, sni, patience=0.2))
                     for method, host, body, act in acts:
                         if act == "wait":
