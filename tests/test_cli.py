@@ -210,7 +210,7 @@ def test_show_explains_a_scenario() -> None:
     assert "     - at connect: says “421 4.3.2 All server ports are busy”, then closes\n" in text
     assert "2. recovered, from then on\n     all is well\n" in text
     assert re.search(r"^  outage +30s +duration +how long every connection is refused$", text, re.MULTILINE)
-    assert re.search(r"^  like +postscreen +choice +whose words: postscreen", text, re.MULTILINE)
+    assert re.search(r"^  like +postscreen +choice +wording: postscreen", text, re.MULTILINE)
     assert re.search(r"^  gmail +421 4\.4\.5 Server busy, try again later\.$", text, re.MULTILINE)
     assert "It gets every message through, once: none lost, none doubled.\n" in text
     assert "  RFC 5321 §3.8\n" in text
