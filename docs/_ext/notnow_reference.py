@@ -19,7 +19,7 @@ import click
 from notnow import protocols, units
 from notnow.bounds import BOUNDS
 from notnow.cli import COMMANDS, _words, group
-from notnow.engine.actions import status_line
+from notnow.http_words import status_line
 from notnow.language import catalogue
 from notnow.language.expect import Delivered, Exceeded, Retried
 from notnow.language.faults import ALERTS, Fault
