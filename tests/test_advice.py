@@ -9,9 +9,10 @@ import pytest
 from notnow import FakeFTP, protocols
 from notnow.errors import Problem, ScenarioError
 from notnow.language.advice import ONLY, SYNONYMS
+from notnow.language.conditions import PER, SINCE
 from notnow.language.expect import SHAPES, Expect
 from notnow.language.faults import DATA_ENDINGS, FAULT_KEYS
-from notnow.language.grammar import PER, SINCE, TABLES
+from notnow.language.grammar import TABLES
 from notnow.language.loading import loads
 from notnow.language.server import TLS_MODES, Server
 from playbook import document, phase, rule

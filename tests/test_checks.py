@@ -14,8 +14,8 @@ from notnow import protocols
 from notnow.engine import events
 from notnow.engine.engine import Engine
 from notnow.errors import Problem, ScenarioError
+from notnow.language.conditions import PER, SINCE
 from notnow.language.faults import DATA_ENDINGS
-from notnow.language.grammar import PER, SINCE
 from notnow.language.loading import loads
 from notnow.units import SIZE_HELP
 from playbook import document, phase, rule, toml
@@ -233,7 +233,7 @@ class TestConditions:
             (rule("idle", reply=NO), ": 'idle' needs the length of the silence"),
             (rule("idle", after=3, reply=NO), ".after: 'idle' needs the length of the silence"),
             (rule(["idle", "mail"], after="3s", reply=NO), ".on: 'idle' stands alone"),
-            (rule("idle", after="3s", over=1, reply=NO), ".over: 'over' does not count idle spells"),
+            (rule("idle", after="3s", over=1, reply=NO), ".over: 'over' counts nothing at 'idle'"),
             (rule("idle", after="3s", since="transfer", reply=NO), ".since: found 'transfer'"),
             (rule("mail", since="connect", reply=NO), ".since: 'since' goes with on = \"idle\""),
             (rule("mail", within="3s", reply=NO), ".within: 'within' goes with 'over'"),
@@ -245,13 +245,21 @@ class TestConditions:
                 rule("connect", over=1, per=["client", "connection"], reply=NO),
                 ".per: 'over' counts connections here, and of those a connection is only one",
             ),
-            (rule("mail", nth=3, first=2, reply=NO), ".nth: event 3 is not among the first 2"),
-            (rule("mail", nth=3, after=3, reply=NO), ".nth: event 3 does not come after 3"),
-            (rule("mail", nth=3, every=2, reply=NO), ".nth: event 3 is no multiple of 2"),
-            (rule("mail", first=3, after=3, reply=NO), ".first: no event is among the first and comes after them"),
+            (rule("mail", nth=3, first=2, reply=NO), ".nth: this rule never acts: only the 3rd, and only the first 2"),
+            (rule("mail", nth=3, after=3, reply=NO), ".nth: this rule never acts: only the 3rd, and after the first 3"),
+            (rule("mail", nth=3, every=2, reply=NO), ".nth: this rule never acts: only the 3rd, and every 2nd"),
+            (rule("mail", every=3, first=2, reply=NO), ".every: this rule never acts: every 3rd, and only the first 2"),
+            (
+                rule("mail", first=3, after=3, reply=NO),
+                ".first: this rule never acts: only the first 3, and after the first 3",
+            ),
+            (
+                rule("mail", first=1, after="5m", reply=NO),
+                ".first: this rule never acts: only the first, and from 5m after the first one",
+            ),
             (
                 rule("mail", first="5m", after="5m", reply=NO),
-                ".first: no event is among the first and comes after them",
+                ".first: this rule never acts: for 5m from the first one, and from 5m after the first one",
             ),
             (rule("mail", per="recipient", nth=1, reply=NO), ".per: 'recipient' is not known at 'mail'"),
             (rule("connect", per="user", nth=1, reply=NO), ".per: 'user' is not known at 'connect'"),
@@ -268,6 +276,9 @@ class TestConditions:
             rule("mail", nth=4, every=2, after=3, first=4, reply=NO),
             rule("mail", first=4, after=3, reply=NO),
             rule("mail", first="5m", after=3, reply=NO),
+            rule("mail", first="6m", after="5m", reply=NO),
+            rule("mail", first=2, after="5m", reply=NO),
+            rule("mail", every=3, first=3, reply=NO),
             rule("mail", nth=4, after="5m", reply=NO),
             rule("connect", over=0, per="connection", reply=NO),
             rule("mail", over=1, within="1h", per="connection", reply=NO),

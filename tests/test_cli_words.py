@@ -7,6 +7,7 @@ import pytest
 from notnow.cli import _words
 from notnow.language import catalogue
 from notnow.language.loading import loads
+from notnow.units import ordinal
 
 
 def rule(text: str, rest: str = "", head: str = "") -> tuple[str, str]:
@@ -174,7 +175,7 @@ quota = "10MB"
 
 def test_ordinals() -> None:
     wanted = ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "101st", "111th"]
-    assert [_words.ordinal(n) for n in (1, 2, 3, 4, 11, 12, 13, 21, 101, 111)] == wanted
+    assert [ordinal(n) for n in (1, 2, 3, 4, 11, 12, 13, 21, 101, 111)] == wanted
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from textwrap import dedent
+
 import pytest
 
-from notnow.engine.conditions import (
+from notnow.engine.conditions import Always, Tally
+from notnow.language.conditions import (
     After,
     AfterFor,
-    Always,
     Condition,
     Every,
     First,
@@ -15,8 +19,11 @@ from notnow.engine.conditions import (
     Nth,
     Over,
     OverWithin,
-    Tally,
     Times,
+    When,
+    conditions,
+    exclude,
+    limit,
 )
 
 ME = ("me",)
@@ -62,3 +69,136 @@ def test_over_within_forgets_what_is_older() -> None:
 def test_times_looks_at_its_own_rule() -> None:
     tally = Tally(fired={0: 5, 1: 1})
     assert [Times(rule, 2).holds(tally, 0.0, ME) for rule in (0, 1, 2)] == [False, True, True]
+
+
+# ---- a condition is a class and a field -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "made", "words"),
+    [
+        ({"nth": 2}, Nth(2), "only the 2nd"),
+        ({"every": 3}, Every(3), "every 3rd"),
+        ({"first": 1}, First(1), "only the first"),
+        ({"first": 4}, First(4), "only the first 4"),
+        ({"first": "90s"}, FirstFor(90.0), "for 1m 30s from the first one"),
+        ({"after": 4}, After(4), "after the first 4"),
+        ({"after": "5m"}, AfterFor(300.0), "from 5m after the first one"),
+        ({"over": 1}, Over(1), "when 1 is in already"),
+        ({"over": 2}, Over(2), "when 2 are in already"),
+        ({"over": 1, "within": "1h"}, OverWithin(1, 3600.0), "when 1 was let through in the last 1h"),
+        ({"over": 2, "within": "1h"}, OverWithin(2, 3600.0), "when 2 were let through in the last 1h"),
+        ({"times": 3}, Times(7, 3), "at most 3 times"),
+    ],
+)
+def test_a_key_is_a_condition_with_its_words(keys: dict[str, object], made: Condition, words: str) -> None:
+    found = conditions(When(on=("noop",), **keys), 7)  # type: ignore[arg-type]
+    assert list(found.values()) == [made]
+    assert made.words() == words
+
+
+@pytest.mark.parametrize(
+    ("keys", "number"),
+    [
+        ({"nth": 2}, 2),
+        ({"every": 2}, None),
+        ({"first": 3}, 3),
+        ({"first": "3s"}, 3.0),
+        ({"after": 4}, 4),
+        ({"after": "4s"}, 4.0),
+        ({"over": 5}, 5),
+        ({"over": 6, "within": "9s"}, 6),
+        ({"times": 7}, None),
+        ({"nth": 1, "first": 2, "after": 3, "over": 4}, 4),
+        ({"nth": 1, "first": 2, "after": 3}, 3),
+        ({"nth": 1, "first": 2}, 2),
+    ],
+)
+def test_the_number_that_a_reply_calls_the_limit(keys: dict[str, object], number: float | None) -> None:
+    assert limit(When(on=("noop",), **keys)) == number  # type: ignore[arg-type]
+
+
+def test_at_idle_after_is_the_length_of_the_silence() -> None:
+    rule = When(on=("idle",), nth=2, after="5m")  # type: ignore[arg-type]
+    assert (conditions(rule), limit(rule)) == ({"nth": Nth(2)}, 300.0)
+
+
+def test_of_conditions_in_progress() -> None:
+    assert [Over(n).words(True) for n in (1, 2)] == ["when 1 is in progress already", "when 2 are in progress already"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "apart"),
+    [
+        (Nth(3), First(3), False),
+        (Nth(4), First(3), True),
+        (Nth(3), After(3), True),
+        (Nth(4), After(3), False),
+        (Nth(4), Every(2), False),
+        (Nth(3), Every(2), True),
+        (Every(3), First(3), False),
+        (Every(4), First(3), True),
+        (First(3), After(3), True),
+        (First(4), After(3), False),
+        (First(1), AfterFor(5.0), True),
+        (First(2), AfterFor(5.0), False),
+        (FirstFor(5.0), AfterFor(5.0), True),
+        (FirstFor(5.5), AfterFor(5.0), False),
+        (FirstFor(5.0), After(99), False),
+        (Over(3), Over(9), False),
+    ],
+)
+def test_two_that_no_event_satisfies(one: Condition, other: Condition, apart: bool) -> None:
+    assert exclude(one, other) is apart
+    if not isinstance(one, Nth):
+        assert exclude(other, one) is apart
+
+
+@pytest.mark.parametrize(
+    ("condition", "tells"),
+    [(Nth(1), ()), (Every(1), ()), (First(1), ()), (FirstFor(1.0), ("wait", "reset")), (After(1), ("remaining",)),
+     (AfterFor(1.0), ()), (Over(1), ("remaining",)), (OverWithin(1, 5.0), ("remaining", "wait", "reset")), (Times(0, 1), ())],
+)  # fmt: skip
+def test_a_quota_has_what_it_tells(condition: Condition, tells: tuple[str, ...]) -> None:
+    tally = Tally()
+    tally.window.append(0.0)
+    quota = condition.quota(tally, 1.0)
+    assert tuple(name for name, value in quota._asdict().items() if value is not None) == tells
+    assert condition.tells == frozenset(tells)
+
+
+HALF = """
+    from dataclasses import dataclass
+    from notnow.language import conditions
+
+    {0}
+    class When(conditions.When):
+        {1}
+
+    conditions.When = When
+    conditions._rows()
+"""
+
+
+@pytest.mark.parametrize(
+    ("condition", "field", "error"),
+    [
+        ("", "between: int | None = None", "the condition 'between' names no class"),
+        (
+            "class Between(conditions.Condition):\n    def __init__(self, n): self.n = n\n"
+            "    def holds(self, *event): return True\n    def words(self, lasting=False): return ''",
+            "pass",
+            "no field of When names the condition Between",
+        ),
+        (
+            "class Between(conditions.Condition):\n    def holds(self, *event): return True",
+            "between: conditions.Annotated[int | None, Between] = None",
+            "the condition Between needs 'holds' and 'words'",
+        ),
+        ("class Between(conditions.Variant):\n    tells = frozenset({'wait'})", "pass", "has both 'quota' and 'tells'"),
+    ],
+)
+def test_half_of_a_condition_is_an_error_at_import(condition: str, field: str, error: str) -> None:
+    code = dedent(HALF).format(condition, field)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert error in done.stderr

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notnow.engine import actions
-from notnow.engine.conditions import OverWithin, Quota, Tally
+from notnow.engine.conditions import Tally
 from notnow.errors import ScenarioError
+from notnow.language.conditions import OverWithin, Quota
 from notnow.language.loading import loads
 from playbook import Asked, Ended, Known, Opened, Playbook, Playing, Reached, document, phase, playing, rule
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from notnow.engine.conditions import After, First, Nth, Over, OverWithin, Tally, Times
+from notnow.engine.conditions import Tally
 from notnow.engine.store import Candidate, Decision, DecisionRequest, Memory, PhasePosition
+from notnow.language.conditions import After, First, Nth, Over, OverWithin, Times
 
 START = PhasePosition()
 KEY = ("here",)

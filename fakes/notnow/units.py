@@ -93,6 +93,12 @@ def times(n: int) -> str:
     return {1: "once", 2: "twice"}.get(n, f"{n} times")
 
 
+def ordinal(n: int) -> str:
+    """1st, 2nd, 3rd, 4th, 11th."""
+    ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{ending}"
+
+
 def plural(n: int, one: str, several: str = "") -> str:
     """A number and its noun: "1 reply", "3 replies"."""
     return f"{n} {one if n == 1 else several or one + 's'}"

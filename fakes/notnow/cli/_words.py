@@ -34,12 +34,13 @@ from notnow.engine.actions import (
 from notnow.engine.compiling import CompiledPhase, CompiledRule, compile_phases
 from notnow.http_words import status_line
 from notnow.language.catalogue import is_pattern
+from notnow.language.conditions import conditions
 from notnow.language.grammar import Rule
 from notnow.language.scenario import Phase, Scenario
 from notnow.language.toml_lines import key_lines
 from notnow.protocols.fact import Comparison
 from notnow.protocols.ftp import DataEnding
-from notnow.units import Span, parse_duration, parse_percent, show, show_size, times
+from notnow.units import ordinal, parse_duration, parse_percent, show, show_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,49 +145,20 @@ def _when(rule: Rule, protocol: str) -> str:
             "transfer": " since its last transfer",
             "command": " since its last command, transfers or not",
         }.get(rule.since or "", "")
-        return ", ".join([f"after {show(float(rule.after or 0))} of silence{since}", *_limits(rule)])
-    conditions = [*_counting(rule, protocol), *_limits(rule)]
-    return ", ".join([f"at {' or '.join(rule.on)}", *conditions])
-
-
-def _counting(rule: Rule, protocol: str) -> Iterator[str]:
-    counts = [*_ordinals(rule), *_populations(rule, protocol)]
-    yield from counts
-    if counts and rule.per != ("server",):
-        yield f"counted for each {_listed(rule.per)}"
-
-
-def _ordinals(rule: Rule) -> Iterator[str]:
-    if rule.nth is not None:
-        yield f"only the {ordinal(rule.nth)}"
-    if rule.every is not None:
-        yield f"every {ordinal(rule.every)}"
-    if rule.first is not None:
-        yield (
-            f"for {show(rule.first)} from the first one"
-            if isinstance(rule.first, Span)
-            else "only the first"
-            if rule.first == 1
-            else f"only the first {rule.first}"
-        )
-    if rule.after is not None:
-        yield (
-            f"from {show(rule.after)} after the first one"
-            if isinstance(rule.after, Span)
-            else f"after the first {rule.after}"
-        )
-
-
-def _populations(rule: Rule, protocol: str) -> Iterator[str]:
-    if rule.over is None:
-        return
-    moments = protocols.get(protocol).moments
-    if rule.within is not None:
-        yield f"when {rule.over} {'was' if rule.over == 1 else 'were'} let through in the last {show(rule.within)}"
-    elif any(moment in moments and moments[moment].lasts for moment in rule.on):
-        yield f"when {rule.over} {'is' if rule.over == 1 else 'are'} in progress already"
+        at = f"after {show(float(rule.after or 0))} of silence{since}"
     else:
-        yield f"when {rule.over} {'is' if rule.over == 1 else 'are'} in already"
+        at = f"at {' or '.join(rule.on)}"
+    moments = protocols.get(protocol).moments
+    lasting = any(moments[name].lasts for name in rule.on if name in moments)
+    return ", ".join([at, *_counting(rule, lasting), *_limits(rule)])
+
+
+def _counting(rule: Rule, lasting: bool) -> Iterator[str]:
+    """The conditions on events and slots, with what they are counted for."""
+    found = [one.words(lasting) for one in conditions(rule).values() if one.counts != "firings"]
+    yield from found
+    if found and rule.per != ("server",):
+        yield f"counted for each {_listed(rule.per)}"
 
 
 def _limits(rule: Rule) -> Iterator[str]:
@@ -199,8 +171,9 @@ def _limits(rule: Rule) -> Iterator[str]:
             yield f"if {name} {_is(wanted)}"
     if rule.chance is not None:
         yield f"with a chance of {rule.chance * 100:g}%"
-    if rule.times is not None:
-        yield f"at most {times(rule.times)}" + ("" if rule.per == ("server",) else f" for each {_listed(rule.per)}")
+    for one in conditions(rule).values():
+        if one.counts == "firings":
+            yield one.words() + ("" if rule.per == ("server",) else f" for each {_listed(rule.per)}")
 
 
 _MISDIRECTED = {
@@ -405,9 +378,3 @@ def expectations(scenario: Scenario) -> list[str]:
 
 def _listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
-
-
-def ordinal(n: int) -> str:
-    """1st, 2nd, 3rd, 4th, 11th."""
-    ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
-    return f"{n}{ending}"

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 
 from notnow import protocols
 from notnow.engine.actions import Action, Close, Proceed, Wait, Watch
-from notnow.engine.conditions import Key, conditions, counts
+from notnow.engine.conditions import Key
 from notnow.engine.matching import Facts, Test, filter_fact, rejects, tests
 from notnow.engine.steps import Live, fill, is_deferred, steps_of, takes_effect, texts
 from notnow.engine.store import Candidate
 from notnow.language import knobs
+from notnow.language.conditions import conditions
 from notnow.language.faults import FAULT_KEYS
 from notnow.language.grammar import Rule
 from notnow.language.scenario import Phase, Scenario
@@ -193,7 +194,7 @@ def _group(tally: Hashable, plays: list[CompiledRule]) -> Group:
     return Group(
         tests=tests(rule.where),
         per=_per(rule),
-        counts=any(counts(play.definition) for play in plays),
+        counts=any(one.counts == "events" for play in plays for one in play.candidate.conditions),
         plays=tuple(plays),
         key=key,
         asked=tuple((play.candidate, key) for play in plays) if fixed else (),
@@ -256,7 +257,7 @@ def _play(phase: Phase, number: int, index: int, moment: Moment) -> CompiledRule
         tells=any(knobs.tells_quota(knobs.live_names(text)) for text in texts(rule)),
         deferred=deferred,
         closes=closes,
-        candidate=Candidate(index, conditions(rule, index), refuses=not effect and not deferred),
+        candidate=Candidate(index, tuple(conditions(rule, index).values()), refuses=not effect and not deferred),
         chance=rule.chance,
     )
 

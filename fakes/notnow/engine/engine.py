@@ -30,7 +30,7 @@ from notnow.engine.compiling import (
     key_for,
     watch,
 )
-from notnow.engine.conditions import Key, Owners, Quota
+from notnow.engine.conditions import Key
 from notnow.engine.events import (
     NOTHING,
     Answered,
@@ -48,7 +48,7 @@ from notnow.engine.events import (
     Tick,
 )
 from notnow.engine.store import Candidate, Decision, DecisionRequest, Memory, PhasePosition, Place, Store
-from notnow.language.grammar import Rule
+from notnow.language.conditions import Owners, Quota, limit
 from notnow.language.knobs import LATE, TIMES
 from notnow.language.scenario import Scenario
 from notnow.protocols.moment import CONNECTION_FACTS
@@ -482,8 +482,9 @@ class Engine:
         if name in LATE:
             return f"{{{name}}}"
         if name == "limit":
-            limit = next((n for play in (choice.play, choice.limit) if play for n in _numbers(play.definition)), "")
-            return f"{limit:.15g}" if isinstance(limit, Span) else str(limit)
+            numbers = (limit(play.definition) for play in (choice.play, choice.limit) if play)
+            number = next((number for number in numbers if number is not None), "")
+            return f"{number:.15g}" if isinstance(number, Span) else str(number)
         return str({"host": self.host, "port": self.port}.get(name, connection.facts.get(name, "")))
 
     def _said(self, seconds: float, unit: str, now: float) -> str:
@@ -600,11 +601,6 @@ def _choice(plan: Plan, request: DecisionRequest, decision: Decision, now: float
         return _Choice(play, now)
     whose = play.index if play.index in told else min(told)
     return _Choice(play, now, told[whose], plan.plays[whose])
-
-
-def _numbers(rule: Rule) -> list[float]:
-    """The numbers of a rule that {limit} may stand for."""
-    return [n for n in (rule.over, rule.after, rule.first, rule.nth) if n is not None]
 
 
 def _owner(conn: str, moment: str, stream: int) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from notnow.engine.conditions import Always, Condition, Key, Limit, Owners, Quota, Tally
+from notnow.engine.conditions import Always, Key, Tally
+from notnow.language.conditions import Condition, Owners, Quota
 
 Place = tuple[Key, str]  # where, and the owner who takes it
 
@@ -23,10 +24,10 @@ class Candidate:
     conditions: tuple[Condition, ...]
     refuses: bool
     holds: Callable[[Tally, float, Owners], bool] = field(init=False, compare=False)
-    limits: tuple[Limit, ...] = field(init=False, compare=False)
+    limits: tuple[Condition, ...] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "limits", tuple(c for c in self.conditions if isinstance(c, Limit)))
+        object.__setattr__(self, "limits", tuple(c for c in self.conditions if c.tells))
         first, *more = self.conditions or (Always(),)
         object.__setattr__(self, "holds", self._all if more else first.holds)
 

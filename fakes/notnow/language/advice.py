@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from notnow import protocols
 from notnow.errors import Problem, nearest, shown
 from notnow.errors import unknown as _unknown
+from notnow.language.conditions import PER, SINCE
 from notnow.language.expect import Delivered, Exceeded, Expect, Retried
 from notnow.language.faults import FAULT_KEYS, GOES_ON, Farewell, Fault
-from notnow.language.grammar import PER, SINCE, Document, Phase, Rule
+from notnow.language.grammar import Document, Phase, Rule
 from notnow.language.server import Certificate, Limits, Server
 from notnow.language.toml_lines import Path
 from notnow.language.values import Table

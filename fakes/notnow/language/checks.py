@@ -6,14 +6,16 @@ Each check reports what it finds and goes on, so that a reader is told everythin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from notnow import protocols
 from notnow.errors import Problem, shown
 from notnow.language import facts, knobs
 from notnow.language.advice import ONLY, is_counted, meant, unknown
+from notnow.language.conditions import CONDITIONS, LIMITS, PER, SINCE, conditions, exclude, limit
 from notnow.language.faults import FAULT_KEYS, GOES_ON, HEADER_NAME
-from notnow.language.grammar import PER, SINCE, Document, Rule
+from notnow.language.grammar import Document, Rule
 from notnow.language.replies import REPLY_LINE, preliminary
 from notnow.language.scenario import Phase
 from notnow.language.toml_lines import Path
@@ -23,7 +25,6 @@ from notnow.units import Span
 _FRAMES = ("reset_stream", "goaway", "altsvc", "origin")
 _REPLACING = ("reply", "status", "close", "stall", "alert", "data", *_FRAMES)
 _SPOKEN = ("reply", "headers", "body", "altsvc", "origin")  # what may hold live placeholders
-_LIMITS = ("over", "after", "first", "nth")  # the numbers that {limit} may stand for
 _NO_UNTIL = ("enter", "idle")
 
 
@@ -85,6 +86,7 @@ class Checks:
         self._live(rule, phase, path)
         self._where(rule, path)
         self._idle(rule, path)
+        self._misplaced(rule, path)
         self._over(rule, path)
         self._later(rule, path)
         self._counts(rule, path)
@@ -230,18 +232,18 @@ class Checks:
             if unaware := [moment for moment in rule.on if name not in self.moments[moment].placeholders]:
                 at = ", ".join(m for m in self.moments if name in self.moments[m].placeholders) or "no moment"
                 self.report(place, f"{{{name}}} is not known at {unaware[0]!r}", f"at {at}")
-        if "limit" in used and all(getattr(rule, key) is None for key in _LIMITS) and not knobs.tells_quota(used):
-            self.report(place, "{limit}: this rule has no number", f"one of {', '.join(_LIMITS)} beside it")
+        if "limit" in used and limit(rule) is None and not knobs.tells_quota(used):
+            self.report(place, "{limit}: this rule has no number", f"one of {', '.join(LIMITS)} beside it")
         for name in sorted(n for n in used if knobs.tells_quota({n})):
             self._quota(name, rule, phase, place)
 
     def _quota(self, name: str, rule: Rule, phase: Phase, place: Path) -> None:
         """A placeholder that says how a quota stands: that of the rule, or of another one at each of its moments."""
         counted = name == "remaining"
-        has = _holds_a_number if counted else _ends_with_time
-        for moment in () if has(rule) else rule.on:
+        told = "remaining" if counted else "wait"
+        for moment in () if _tells(rule, told) else rule.on:
             covers = self.protocol.covering(moment)
-            if not any(has(other) and covers.intersection(other.on) for other in phase.rules):
+            if not any(_tells(other, told) and covers.intersection(other.on) for other in phase.rules):
                 what = "how many more it lets through" if counted else "when it lets a client through again"
                 need = "over = N or after = N" if counted else 'within = "1m" beside over, or first = "1m"'
                 found = f"{{{name}}}: no rule of this phase at {moment!r} knows {what}"
@@ -301,15 +303,19 @@ class Checks:
         if rule.since == "transfer" and "transfer" not in self.moments:
             self.report((*path, "since"), "found 'transfer'", ", ".join(word for word in SINCE if word != "transfer"))
 
+    def _misplaced(self, rule: Rule, path: Path) -> None:
+        """Conditions that have nothing to count at one of the rule's moments."""
+        for key, condition in conditions(rule).items():
+            for name in condition.never_at.intersection(rule.on):
+                allowed = [other for other, row in CONDITIONS.items() if name not in row.never_at]
+                self.report(
+                    (*path, key), f"{key!r} counts nothing at {name!r}", ", ".join([*allowed, "where", "chance"])
+                )
+
     def _over(self, rule: Rule, path: Path) -> None:
         if rule.within is not None and rule.over is None:
             self.report((*path, "within"), "'within' goes with 'over'", "over = N beside it")
-        if rule.over is None:
-            return
-        if "idle" in rule.on:
-            allowed = "after, since, where, nth, times, chance"
-            self.report((*path, "over"), "'over' does not count idle spells", allowed)
-        if rule.within is not None:
+        if rule.over is None or rule.within is not None or "idle" in rule.on:
             return
         lasting = [name for name in rule.on if self.moments[name].lasts]
         if lasting and len(lasting) < len(rule.on):
@@ -332,27 +338,20 @@ class Checks:
                     self.report(self._at(rule, path, key), found, f"no {key!r} here, or no {name!r} in where")
 
     def _counts(self, rule: Rule, path: Path) -> None:
-        """Numbers that no event can have."""
-        nth, first, after = rule.nth, rule.first, None if "idle" in rule.on else rule.after
-        if nth is not None:
-            if isinstance(first, int) and nth > first:
-                self.report((*path, "nth"), f"event {nth} is not among the first {first}", "one of 'nth' and 'first'")
-            if isinstance(after, int) and nth <= after:
-                self.report((*path, "nth"), f"event {nth} does not come after {after}", "one of 'nth' and 'after'")
-            if rule.every is not None and nth % rule.every:
-                self.report((*path, "nth"), f"event {nth} is no multiple of {rule.every}", "one of 'nth' and 'every'")
+        """Two conditions that no event can satisfy together."""
+        for (key, one), (other_key, other) in combinations(conditions(rule).items(), 2):
+            if exclude(one, other):
+                found = f"this rule never acts: {one.words()}, and {other.words()}"
+                self.report((*path, key), found, f"one of {key!r} and {other_key!r}")
         self._once(rule, path)
-        if first is not None and after is not None and type(first) is type(after) and first <= after:
-            self.report((*path, "first"), "no event is among the first and comes after them", "a 'first' above 'after'")
 
     def _once(self, rule: Rule, path: Path) -> None:
-        """A connection is accepted once, and greets once in TLS: there is no second event of it to count."""
+        """A connection is accepted once, and its TLS handshake comes once: there is no second event to count."""
         if "connection" not in rule.per or not set(rule.on) <= {"connect", "tls"}:
             return
         most = len(set(rule.on))
-        after = rule.after + 1 if isinstance(rule.after, int) else most + 1 if rule.after is not None else None
-        for key, number in (("nth", rule.nth), ("every", rule.every), ("after", after)):
-            if number is not None and number > most:
+        for key, condition in conditions(rule).items():
+            if condition.events[0] > most:
                 found = f"a connection has {most} {' and '.join(rule.on)}, so this rule never acts"
                 self.report((*path, key), found, 'per = "client" or "server", or a moment that comes again')
 
@@ -369,12 +368,9 @@ def _says_421(rule: Rule) -> bool:
     return any(line[:4] in ("421 ", "421") for line in rule.reply or ())
 
 
-def _holds_a_number(rule: Rule) -> bool:
-    return rule.over is not None or (isinstance(rule.after, int) and "idle" not in rule.on)
-
-
-def _ends_with_time(rule: Rule) -> bool:
-    return rule.within is not None or isinstance(rule.first, Span)
+def _tells(rule: Rule, what: str) -> bool:
+    """True if a condition of this rule has a quota with this field."""
+    return any(what in condition.tells for condition in conditions(rule).values())
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -12,15 +12,15 @@ from typing import Any
 
 from notnow import protocols
 from notnow.errors import Problem
+from notnow.language.conditions import CONDITIONS, conditions
 from notnow.language.facts import ABSENT
 from notnow.language.grammar import Document, Rule
 from notnow.language.knobs import Report
 from notnow.language.scenario import Phase
 from notnow.language.toml_lines import Path
 from notnow.protocols.fact import glob
-from notnow.units import Span, parse_size, show
+from notnow.units import parse_size, show
 
-_CONDITIONS = ("nth", "every", "first", "after", "over", "within")
 _LOOKS_LIKE_A_SIZE = re.compile(r"\s*([0-9][0-9._,]*)\s*(bytes?|b|[kmgt]i?b?)\s*", re.IGNORECASE)
 _ALTERNATIVES = re.compile(r"""clear|[^\s="]+="[^"]*"(\s*[;,]\s*[^\s="]+=("[^"]*"|[^\s;,"]+))*""")  # RFC 7838 §3
 _NO_CONTENT = (204, 205, 304)  # RFC 9110 §15.3.5, §15.3.6, §15.4.5
@@ -150,8 +150,7 @@ class Doubts:
         return next((i for i, other in before if cover.intersection(other.on) and _wins(other, rule)), None)
 
     def _numbers_by_knob(self, path: Path) -> bool:
-        keys = ("times", "chance", "where", *_CONDITIONS)
-        return any(self._by_knob(*path, key) for key in keys)
+        return any(self._by_knob(*path, key) for key in (*CONDITIONS, "within", "chance", "where"))
 
     # ---- rules -----------------------------------------------------------------------------------
 
@@ -188,19 +187,18 @@ class Doubts:
 
     def _counts(self, rule: Rule, phase: Phase, path: Path) -> None:
         """What comes only when the phase is over."""
-        after = rule.after
-        late = isinstance(after, Span) and phase.lasts is not None and after >= phase.lasts and "idle" not in rule.on
-        if late and not self._by_knob(*path, "after") and not self._by_knob(*path[:2], "lasts"):
-            begins, over = show(float(after or 0)), show(phase.lasts or 0)
-            found = f"this rule begins {begins} after its first event, and its phase is over after {over}"
-            self.warn((*path, "after"), found, "a shorter 'after', or a longer 'lasts'")
-        most = self._most_events(rule, phase)
-        if most is None:
-            return
-        numbers = {"nth": rule.nth, "every": rule.every, "after": after + 1 if isinstance(after, int) else None}
-        for key, number in numbers.items():
-            if number is not None and number > most and not self._by_knob(*path, key):
-                found = f"this rule waits for event {number}, and its phase is over after {most}"
+        lasts, most = phase.lasts, self._most_events(rule, phase)
+        for key, condition in conditions(rule).items():
+            begins, first = condition.seconds[0], condition.events[0]
+            if self._by_knob(*path, key):
+                continue
+            if lasts is not None and begins >= lasts and not self._by_knob(*path[:2], "lasts"):
+                found = (
+                    f"this rule begins {show(begins)} after its first event, and its phase is over after {show(lasts)}"
+                )
+                self.warn((*path, key), found, f"a shorter {key!r}, or a longer 'lasts'")
+            if most is not None and first > most:
+                found = f"this rule waits for event {first}, and its phase is over after {most}"
                 self.warn((*path, key), found, f"a smaller {key!r}, or a later end of the phase")
 
     def _most_events(self, rule: Rule, phase: Phase) -> int | None:
@@ -246,15 +244,15 @@ def _items(wanted: Any) -> list[Any]:
 
 def _wins(first: Rule, second: Rule) -> bool:
     """True if the first rule fires whenever the second could: each of its conditions is one of the second's as well."""
-    if first.times is not None or first.chance not in (None, 1.0):
+    if first.chance not in (None, 1.0):
         return False
     if ("idle" in first.on or "idle" in second.on) and (first.after, first.since) != (second.after, second.since):
         return False
     mine, others = first.where or {}, second.where or {}
     if any(name not in others or others[name] != wanted for name, wanted in mine.items()):
         return False
-    numbers = {key: getattr(first, key) for key in _CONDITIONS if getattr(first, key) is not None}
-    if "idle" in first.on:
-        numbers.pop("after", None)
+    needed, given = conditions(first), conditions(second)
+    if any(condition.counts == "firings" for condition in needed.values()):
+        return False
     alike = (first.on, mine, first.per) == (second.on, others, second.per)
-    return not numbers or (alike and all(getattr(second, key) == value for key, value in numbers.items()))
+    return not needed or (alike and all(given.get(key) == condition for key, condition in needed.items()))

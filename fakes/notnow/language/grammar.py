@@ -1,77 +1,27 @@
 """A scenario file as pydantic models, one for each table of the TOML: the document, its phases and their rules.
 
-`faults`, `server` and `expect` have the other tables. Every field has its description here; the JSON Schema, the
+`conditions`, `faults`, `server` and `expect` have the other tables. Every field has its description here; the JSON Schema, the
 reference in the docs and the error messages are printed from them. Checks that need more than one field are in
 `notnow.language.checks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from notnow import protocols
+from notnow.language.conditions import When
 from notnow.language.expect import Expect
 from notnow.language.faults import Fault
 from notnow.language.server import Certificate, Limits, Server
-from notnow.language.values import (
-    Amount,
-    Count,
-    Length,
-    Names,
-    Percent,
-    Table,
-    choice_of,
-    names_of,
-    one_or_more,
-    refuse,
-)
-
-PER = ("server", "client", "connection", "user", "sender", "recipient", "host", "path")
-SINCE = ("any", "command", "transfer", "connect")
+from notnow.language.values import Count, Length, Table, choice_of
 
 
-def _mapping(value: object) -> object:
-    if not isinstance(value, Mapping):
-        raise refuse("a table of facts")
-    return dict(value)
-
-
-Per = Annotated[tuple[str, ...], BeforeValidator(names_of(*PER)), one_or_more({"enum": list(PER)})]
-
-
-class Rule(Fault):
+class Rule(When, Fault):
     """A moment, conditions that must all hold, and a fault. The first rule that matches wins."""
 
-    on: Names = Field(description="The moment, or a list of them.")
-    where: Annotated[dict[str, Any], BeforeValidator(_mapping)] | None = Field(
-        default=None,
-        description='Facts that must match: a glob, a value, or a list of them; "none" is absent; header.NAME reads a header.',
-    )
-    per: Per = Field(default=("server",), description="Count separately for each of these.")
-    nth: Count | None = Field(default=None, description="Only the nth event.")
-    every: Count | None = Field(default=None, description="Every nth event.")
-    first: Amount | None = Field(
-        default=None, description="The first so many events, or those within this time of the first one."
-    )
-    after: Amount | None = Field(
-        default=None, description="The events after the first so many, or after this time; for `idle`, the silence."
-    )
-    over: Annotated[int, Field(ge=0)] | None = Field(
-        default=None,
-        description="When so many are already in: live connections that have passed here, or what is in progress.",
-    )
-    within: Length | None = Field(
-        default=None, description="With `over`: count what was let through in this sliding window instead."
-    )
-    times: Count | None = Field(default=None, description="Fire at most so many times.")
-    chance: Percent | None = Field(default=None, description="Fire with this probability, drawn from the seed.")
-    since: Annotated[str, BeforeValidator(choice_of(*SINCE)), WithJsonSchema({"enum": list(SINCE)})] | None = Field(
-        default=None,
-        description="For `idle`: silence since any command or byte of a transfer (any), the last command, transfers or not (command), the last transfer, or the connect.",
-    )
     fault: str | None = Field(default=None, description="Take the fault of this name, from [fault.NAME].")
 
 

@@ -1,0 +1,433 @@
+"""When a rule acts: its moment, and conditions that must all hold.
+
+A condition on what has been counted is a class and a field of `When` that names the class in its annotation:
+`nth: Annotated[Count | None, Nth]`. The JSON Schema, the checks, the engine, `notnow show` and the reference in the
+docs follow from the two. A field without its class, or a class without its field, is a TypeError at import.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from inspect import isabstract
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from notnow.language.values import (
+    Amount,
+    Count,
+    Length,
+    Names,
+    Percent,
+    Table,
+    choice_of,
+    names_of,
+    one_or_more,
+    refuse,
+)
+from notnow.units import Span, ordinal, show
+from notnow.units import times as times_in_words
+
+PER = ("server", "client", "connection", "user", "sender", "recipient", "host", "path")
+SINCE = ("any", "command", "transfer", "connect")
+
+Owners = tuple[str, ...]  # a connection, and what is in progress on it: both may hold slots
+
+
+class Counted(Protocol):
+    """The counts under one key: events, the time of the first, fired rules, slots in use, and admissions."""
+
+    @property
+    def count(self) -> int: ...
+    @property
+    def since(self) -> float: ...
+    @property
+    def fired(self) -> Mapping[int, int]: ...
+    @property
+    def held(self) -> set[str]: ...
+    @property
+    def window(self) -> deque[float]: ...
+
+
+class Quota(NamedTuple):
+    """How a limit stands for one key, once an event has been decided; None where only an event could tell.
+
+    `remaining`: how many more it lets through now. `wait`: in how many seconds it lets the key through
+    again, 0 where it does now. `reset`: in how many seconds `remaining` grows, 0 where nothing is counted.
+    """
+
+    remaining: int | None = None
+    wait: float | None = None
+    reset: float | None = None
+
+
+class Condition(ABC):
+    """A condition on what has been counted under the rule's key, this event included.
+
+    `counts`: what it looks at; for "events" the engine counts each event of the rule. `never_at`: the moments where it
+    has no meaning. `tells`: the fields of its `quota`, for the placeholders `{remaining}` and `{wait.…}`. `limit`: the
+    number that `{limit}` stands for.
+    """
+
+    __slots__ = ()
+    counts: ClassVar[Literal["events", "slots", "firings"]] = "events"
+    never_at: ClassVar[frozenset[str]] = frozenset()
+    tells: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        if ("quota" in vars(cls)) != bool(cls.tells):
+            raise TypeError(f"{cls.__name__}: a condition has both 'quota' and 'tells', or neither")
+
+    @abstractmethod
+    def __init__(self, value: Any, /) -> None: ...
+
+    @classmethod
+    def of(cls, value: Any, _rule: When, _index: int) -> Condition | None:
+        """The condition of a rule, the one with this index in its phase; None where the value means something else."""
+        return cls(value)
+
+    @abstractmethod
+    def holds(self, counted: Counted, now: float, owners: Owners, /) -> bool:
+        """True if the rule may fire for this event. `now` is in seconds of scenario time."""
+
+    @abstractmethod
+    def words(self, lasting: bool = False, /) -> str:
+        """The condition as `notnow show` prints it. `lasting`: the rule's moment begins what stays in progress."""
+
+    def quota(self, _counted: Counted, _now: float, /) -> Quota:
+        return Quota()
+
+    @property
+    def events(self) -> tuple[int, int | None]:
+        """The first and the last event at which it can hold; None: there is no last one."""
+        return 1, None
+
+    @property
+    def seconds(self) -> tuple[float, float | None]:
+        """The time after the first event from which, and before which, it can hold."""
+        return 0.0, None
+
+    @property
+    def limit(self) -> float | None:
+        return None
+
+
+class Variant(Condition):
+    """Another form of a condition, made by the `of` of its class."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Nth(Condition):
+    n: int
+
+    def holds(self, counted: Counted, _now: float, _owners: Owners, /) -> bool:
+        return counted.count == self.n
+
+    def words(self, _lasting: bool = False, /) -> str:
+        return f"only the {ordinal(self.n)}"
+
+    @property
+    def events(self) -> tuple[int, int | None]:
+        return self.n, self.n
+
+    @property
+    def limit(self) -> float | None:
+        return self.n
+
+
+@dataclass(frozen=True, slots=True)
+class Every(Condition):
+    n: int
+
+    def holds(self, counted: Counted, _now: float, _owners: Owners, /) -> bool:
+        return counted.count % self.n == 0
+
+    def words(self, _lasting: bool = False, /) -> str:
+        return f"every {ordinal(self.n)}"
+
+    @property
+    def events(self) -> tuple[int, int | None]:
+        return self.n, None
+
+
+@dataclass(frozen=True, slots=True)
+class First(Condition):
+    n: int
+
+    @classmethod
+    def of(cls, value: Any, _rule: When, _index: int) -> Condition | None:
+        return FirstFor(value) if isinstance(value, Span) else cls(value)
+
+    def holds(self, counted: Counted, _now: float, _owners: Owners, /) -> bool:
+        return counted.count <= self.n
+
+    def words(self, _lasting: bool = False, /) -> str:
+        return "only the first" if self.n == 1 else f"only the first {self.n}"
+
+    @property
+    def events(self) -> tuple[int, int | None]:
+        return 1, self.n
+
+    @property
+    def limit(self) -> float | None:
+        return self.n
+
+
+@dataclass(frozen=True, slots=True)
+class FirstFor(Variant):
+    """`first` as a duration: within so many seconds of the key's first event."""
+
+    span: float
+    tells = frozenset({"wait", "reset"})
+
+    def holds(self, counted: Counted, now: float, _owners: Owners, /) -> bool:
+        return now - counted.since < self.span
+
+    def words(self, _lasting: bool = False, /) -> str:
+        return f"for {show(self.span)} from the first one"
+
+    def quota(self, counted: Counted, now: float, /) -> Quota:
+        left = max(0.0, counted.since + self.span - now)
+        return Quota(wait=left, reset=left)
+
+    @property
+    def seconds(self) -> tuple[float, float | None]:
+        return 0.0, self.span
+
+    @property
+    def limit(self) -> float | None:
+        return self.span
+
+
+@dataclass(frozen=True, slots=True)
+class After(Condition):
+    n: int
+    tells = frozenset({"remaining"})
+
+    @classmethod
+    def of(cls, value: Any, rule: When, _index: int) -> Condition | None:
+        if "idle" in rule.on:  # there it is the length of the silence
+            return None
+        return AfterFor(value) if isinstance(value, Span) else cls(value)
+
+    def holds(self, counted: Counted, _now: float, _owners: Owners, /) -> bool:
+        return counted.count > self.n
+
+    def words(self, _lasting: bool = False, /) -> str:
+        return f"after the first {self.n}"
+
+    def quota(self, counted: Counted, _now: float, /) -> Quota:
+        return Quota(remaining=max(0, self.n - counted.count))
+
+    @property
+    def events(self) -> tuple[int, int | None]:
+        return self.n + 1, None
+
+    @property
+    def limit(self) -> float | None:
+        return self.n
+
+
+@dataclass(frozen=True, slots=True)
+class AfterFor(Variant):
+    """`after` as a duration: so many seconds after the key's first event, or later."""
+
+    span: float
+
+    def holds(self, counted: Counted, now: float, _owners: Owners, /) -> bool:
+        return now - counted.since >= self.span
+
+    def words(self, _lasting: bool = False, /) -> str:
+        return f"from {show(self.span)} after the first one"
+
+    @property
+    def events(self) -> tuple[int, int | None]:
+        return 2, None
+
+    @property
+    def seconds(self) -> tuple[float, float | None]:
+        return self.span, None
+
+    @property
+    def limit(self) -> float | None:
+        return self.span
+
+
+@dataclass(frozen=True, slots=True)
+class Over(Condition):
+    """So many others are already in: an owner of a slot that asks again is not turned away."""
+
+    n: int
+    counts = "slots"
+    never_at = frozenset({"idle"})
+    tells = frozenset({"remaining"})
+
+    @classmethod
+    def of(cls, value: Any, rule: When, _index: int) -> Condition | None:
+        return cls(value) if rule.within is None else OverWithin(value, rule.within)
+
+    def holds(self, counted: Counted, _now: float, owners: Owners, /) -> bool:
+        return len(counted.held) >= self.n and len(counted.held.difference(owners)) >= self.n
+
+    def words(self, lasting: bool = False, /) -> str:
+        return f"when {self.n} {'is' if self.n == 1 else 'are'} {'in progress' if lasting else 'in'} already"
+
+    def quota(self, counted: Counted, _now: float, /) -> Quota:
+        return Quota(remaining=max(0, self.n - len(counted.held)))
+
+    @property
+    def limit(self) -> float | None:
+        return self.n
+
+
+@dataclass(frozen=True, slots=True)
+class OverWithin(Variant):
+    """`over` with `within`: so many were let through in the last `span` seconds."""
+
+    n: int
+    span: float
+    counts = "slots"
+    never_at = frozenset({"idle"})
+    tells = frozenset({"remaining", "wait", "reset"})
+
+    def holds(self, counted: Counted, now: float, _owners: Owners, /) -> bool:
+        return len(self._recent(counted, now)) >= self.n
+
+    def words(self, _lasting: bool = False, /) -> str:
+        return f"when {self.n} {'was' if self.n == 1 else 'were'} let through in the last {show(self.span)}"
+
+    def _recent(self, counted: Counted, now: float) -> deque[float]:
+        window = counted.window
+        while window and window[0] <= now - self.span:
+            window.popleft()
+        return window
+
+    def quota(self, counted: Counted, now: float, /) -> Quota:
+        window = self._recent(counted, now)
+        reset = window[0] + self.span - now if window else 0.0
+        if len(window) < self.n:
+            return Quota(self.n - len(window), 0.0, reset)
+        # The key is let through when fewer than n are left. With n = 0 that never happens.
+        return Quota(0, window[-self.n] + self.span - now if self.n else None, reset)
+
+    @property
+    def limit(self) -> float | None:
+        return self.n
+
+
+@dataclass(frozen=True, slots=True)
+class Times(Condition):
+    """The rule with this index has fired fewer than `n` times under this key."""
+
+    rule: int
+    n: int
+    counts = "firings"
+
+    @classmethod
+    def of(cls, value: Any, _rule: When, index: int) -> Condition | None:
+        return cls(index, value)
+
+    def holds(self, counted: Counted, _now: float, _owners: Owners, /) -> bool:
+        return counted.fired.get(self.rule, 0) < self.n
+
+    def words(self, _lasting: bool = False, /) -> str:
+        return f"at most {times_in_words(self.n)}"
+
+
+def _mapping(value: object) -> object:
+    if not isinstance(value, Mapping):
+        raise refuse("a table of facts")
+    return dict(value)
+
+
+Per = Annotated[tuple[str, ...], BeforeValidator(names_of(*PER)), one_or_more({"enum": list(PER)})]
+
+
+class When(Table):
+    """A moment, and conditions that must all hold."""
+
+    on: Names = Field(description="The moment, or a list of them.")
+    where: Annotated[dict[str, Any], BeforeValidator(_mapping)] | None = Field(
+        default=None,
+        description='Facts that must match: a glob, a value, or a list of them; "none" is absent; header.NAME reads a header.',
+    )
+    per: Per = Field(default=("server",), description="Count separately for each of these.")
+    nth: Annotated[Count | None, Nth] = Field(default=None, description="Only the nth event.")
+    every: Annotated[Count | None, Every] = Field(default=None, description="Every nth event.")
+    first: Annotated[Amount | None, First] = Field(
+        default=None, description="The first so many events, or those within this time of the first one."
+    )
+    after: Annotated[Amount | None, After] = Field(
+        default=None, description="The events after the first so many, or after this time; for `idle`, the silence."
+    )
+    over: Annotated[Annotated[int, Field(ge=0)] | None, Over] = Field(
+        default=None,
+        description="When so many are already in: live connections that have passed here, or what is in progress.",
+    )
+    within: Length | None = Field(
+        default=None, description="With `over`: count what was let through in this sliding window instead."
+    )
+    times: Annotated[Count | None, Times] = Field(default=None, description="Fire at most so many times.")
+    chance: Percent | None = Field(default=None, description="Fire with this probability, drawn from the seed.")
+    since: Annotated[str, BeforeValidator(choice_of(*SINCE)), WithJsonSchema({"enum": list(SINCE)})] | None = Field(
+        default=None,
+        description="For `idle`: silence since any command or byte of a transfer (any), the last command, transfers or not (command), the last transfer, or the connect.",
+    )
+
+
+NOT_COUNTED = ("on", "where", "per", "within", "chance", "since")  # keys of `When` that are no conditions on counts
+
+
+def _rows() -> dict[str, type[Condition]]:
+    """The class of each condition, by its key. Raises TypeError if a key or a class stands alone."""
+    found = {
+        key: row
+        for key, field in When.model_fields.items()
+        for row in field.metadata
+        if isinstance(row, type) and issubclass(row, Condition)
+    }
+    if alone := [key for key in When.model_fields if key not in found and key not in NOT_COUNTED]:
+        raise TypeError(f"the condition {alone[0]!r} names no class: {alone[0]}: Annotated[…, CLASS]")
+    named = {Variant.__name__, *(row.__name__ for row in found.values())}
+    if nameless := sorted({one.__name__ for one in Condition.__subclasses__()} - named):
+        raise TypeError(f"no field of When names the condition {nameless[0]}")
+    if unmade := sorted(row.__name__ for row in found.values() if isabstract(row)):
+        raise TypeError(f"the condition {unmade[0]} needs 'holds' and 'words'")
+    return found
+
+
+CONDITIONS = _rows()
+LIMITS = tuple(key for key, row in reversed(CONDITIONS.items()) if "limit" in vars(row))
+
+
+def conditions(rule: When, index: int = 0) -> dict[str, Condition]:
+    """The conditions of a rule by their keys; `index` is its place in its phase."""
+    given = ((key, row, getattr(rule, key)) for key, row in CONDITIONS.items())
+    found = ((key, row.of(value, rule, index)) for key, row, value in given if value is not None)
+    return {key: condition for key, condition in found if condition is not None}
+
+
+def limit(rule: When) -> float | None:
+    """The number that `{limit}` stands for in what a rule says; at `idle` it is the length of the silence."""
+    if "idle" in rule.on and rule.after is not None:
+        return rule.after
+    found = [condition.limit for condition in conditions(rule).values() if condition.limit is not None]
+    return found[-1] if found else None
+
+
+def exclude(one: Condition, other: Condition) -> bool:
+    """True if no event satisfies both conditions."""
+    if isinstance(one, Nth) and isinstance(other, Every):
+        return one.n % other.n != 0
+    (from_one, to_one), (from_other, to_other) = one.events, other.events
+    if (to_one is not None and from_other > to_one) or (to_other is not None and from_one > to_other):
+        return True
+    (since_one, until_one), (since_other, until_other) = one.seconds, other.seconds
+    return (until_one is not None and since_other >= until_one) or (
+        until_other is not None and since_one >= until_other
+    )
