@@ -36,7 +36,16 @@ from notnow import ManualClock
 from notnow.conduct.finding import Evidence, Finding
 from notnow.conduct.judging import judge, select
 from notnow.conduct.reading.run import Run
-from notnow.journal import TLS, Connection, Exchange, Journal
+from notnow.journal import (
+    AltSvcFrame,
+    Connection,
+    Exchange,
+    Frame,
+    GoAwayFrame,
+    OriginFrame,
+    Recorder,
+    RstStreamFrame,
+)  # fmt: skip
 from notnow.units import parse_duration
 
 _LINE = re.compile(r"(?P<request>.*?)(?: *\{(?P<facts>.*)\})?(?: *-> *(?P<reply>.*))?")
@@ -55,7 +64,8 @@ class Play:
 
     def __init__(self, protocol: str, *servers: str) -> None:
         self.protocol, self.clock = protocol, ManualClock()
-        self.journals = [Journal(self.clock, server=name, protocol=protocol) for name in servers or [protocol]]
+        self.recorders = [Recorder(self.clock, server=name, protocol=protocol) for name in servers or [protocol]]
+        self.journals = [recorder.journal for recorder in self.recorders]
 
     def wait(self, span: str | float) -> Play:
         self.clock.advance(span)
@@ -63,7 +73,7 @@ class Play:
 
     def connect(self, *lines: str, client: str = "192.0.2.1", server: int = 0, **tls: Any) -> Line:
         """A client connects to one of the servers; `tls` are fields of `TLS`."""
-        return Line(self, self.journals[server], client, TLS(**tls) if tls else None).says(*lines)
+        return Line(self, self.recorders[server], client, tls).says(*lines)
 
     def find(self, rule: str) -> Finding:
         ((verdict),) = judge(Run(self.journals), select([rule]))
@@ -94,10 +104,11 @@ def named(evidence: Evidence) -> str:
 class Line:
     """A connection, told line by line."""
 
-    def __init__(self, play: Play, journal: Journal, client: str, tls: TLS | None) -> None:
-        self.play, self.journal = play, journal
-        self.connection = journal.open(f"c{play.clock.stamp()}", client, 40000)
-        self.connection.tls = tls
+    def __init__(self, play: Play, recorder: Recorder, client: str, tls: dict[str, Any]) -> None:
+        self.play, self.recorder = play, recorder
+        self.connection = recorder.open(f"c{play.clock.stamp()}", client, 40000)
+        if tls:
+            recorder.tls(self.connection, **tls)
         self.greeted = self.sends_body = False
 
     def says(self, *lines: str) -> Line:
@@ -110,21 +121,21 @@ class Line:
         """The reply that the client has been waiting for comes now: to the first that has none."""
         waiting = next(x for x in self.connection.exchanges if x.fault == "stall" and x.reply is None)
         if waiting.facts and "method" in waiting.facts:
-            waiting.facts = {**waiting.facts, "status": int(text[:3]), "whole": True}
-        self.journal.answer(waiting, text)
+            self.recorder.facts(waiting, {**waiting.facts, "status": int(text[:3]), "whole": True})
+        self.recorder.answer(waiting, text)
         return self
 
     def _play(self, line: str) -> None:
         if line == "(leaves)":
-            self.journal.close(self.connection, "client")
+            self.recorder.close(self.connection, "client")
         elif line == "(closes)":
-            self.journal.close(self.connection, "fake")
+            self.recorder.close(self.connection, "fake")
         elif line == "(stopped)":
             self._exchange("enter", "", {}, "421 stopping", fault="stopped", closes=True)
         elif span := parse_duration(line.strip("()")):
             self.play.wait(span)
         elif self.connection.ended_by == "fake":
-            self.connection.said_after(f"{line}\r\n".encode())
+            self.recorder.said_after(self.connection, f"{line}\r\n".encode())
         else:
             self._say(line)
 
@@ -150,7 +161,7 @@ class Line:
 
     def leaving(self) -> Line:
         """The client ends its side; the fake has not closed yet."""
-        self.connection.left_index, self.connection.left_at = self.play.clock.stamp(), self.play.clock.now()
+        self.recorder.leaving(self.connection)
         return self
 
     def _healthy(self, moment: str) -> str:
@@ -178,17 +189,23 @@ class Line:
         late: str | None = None,
     ) -> None:
         """All that is written to the journal of an exchange."""
-        exchange = self.journal.ask(self.connection, moment, request, "one")
-        exchange.fault = fault
-        exchange.rule = "phase[0].rule[0]" if fault and fault != "stopped" else None
-        exchange.facts = self._facts(moment, request, facts, text) or None
+        recorder = self.recorder
+        exchange = recorder.ask(self.connection, moment, request, "one")
+        if fault == "stopped":
+            recorder.stopped(exchange)
+        elif fault:
+            recorder.refused(exchange, fault, "phase[0].rule[0]")
+        recorder.facts(exchange, self._facts(moment, request, facts, text) or None)
         if late:
             self.play.wait(late)
-        if text:
-            self.journal.answer(exchange, text.replace(" | ", "\n"))
+        for line in text.split(" | ") if text else ():
+            if frame := _frame(line):
+                recorder.frame(exchange, frame)
+            else:
+                recorder.answer(exchange, line)
         if closes:
-            exchange.closed = True
-            self.journal.close(self.connection, "fake")
+            recorder.end(exchange)
+            self.recorder.close(self.connection, "fake")
 
     def _facts(self, moment: str, request: str, given: dict[str, Any], text: str) -> dict[str, Any]:
         healthy = text[:1] in ("2", "3") or (" | 2" in text and text[:1] == "1")
@@ -226,6 +243,19 @@ def _of_request(request: str, given: dict[str, Any], text: str) -> dict[str, Any
         "stored": False,
         **given,
     }
+
+
+def _frame(line: str) -> Frame | None:
+    """The HTTP/2 frame that a line stands for, as the journal writes it."""
+    name, _, rest = line.partition(" ")
+    if name == "GOAWAY":
+        code, _, last = rest.partition(", last stream ")
+        return GoAwayFrame(code, int(last))
+    if name == "RST_STREAM":
+        return RstStreamFrame(rest, 1)
+    if name == "ORIGIN":
+        return OriginFrame(tuple(rest.split()))
+    return AltSvcFrame(rest) if name == "ALTSVC" else None
 
 
 def _facts_given(text: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 from notnow import ManualClock
 from notnow.conduct.pictures.timeline import render
 from notnow.conduct.reading.attempts import copies, items, peak, refusals, retries
-from notnow.journal import Connection, Exchange, Journal
+from notnow.journal import Connection, Exchange, Recorder
 
 
 class Story:
@@ -15,24 +15,25 @@ class Story:
 
     def __init__(self, server: str = "smtp", clock: ManualClock | None = None) -> None:
         self.clock = clock or ManualClock()
-        self.journal = Journal(self.clock, server=server)
+        self.recorder = Recorder(self.clock, server=server)
+        self.journal = self.recorder.journal
 
     def connect(self, reply: str = "220 hello", client: str = "127.0.0.1", fault: str | None = None) -> Connection:
-        connection = self.journal.open(f"id-{self.clock.stamp()}", client, 40000)
+        connection = self.recorder.open(f"id-{self.clock.stamp()}", client, 40000)
         self.say(connection, "connect", "", reply, fault)
         return connection
 
     def say(
         self, connection: Connection, moment: str, request: str, reply: str | None, fault: str | None = None
     ) -> Exchange:
-        exchange = self.journal.ask(connection, moment, request, "one")
-        exchange.fault = fault
-        exchange.rule = "phase[0].rule[0]" if fault else None
+        exchange = self.recorder.ask(connection, moment, request, "one")
+        if fault:
+            self.recorder.refused(exchange, fault, "phase[0].rule[0]")
         if reply is not None:
-            self.journal.answer(exchange, reply)
+            self.recorder.answer(exchange, reply)
         if fault and (reply is None or reply.startswith("421")):
-            exchange.closed = True
-            self.journal.close(connection, "fake")
+            self.recorder.end(exchange)
+            self.recorder.close(connection, "fake")
         return exchange
 
     def refuse(self, client: str = "127.0.0.1") -> Connection:
@@ -40,7 +41,7 @@ class Story:
 
     def store(self, connection: Connection, message_id: str | None, sha256: str = "0" * 64) -> None:
         exchange = self.say(connection, "message", "(9 bytes)", "250 Ok")
-        exchange.facts = {"stored": True, "message_id": message_id, "sha256": sha256}
+        self.recorder.facts(exchange, {"stored": True, "message_id": message_id, "sha256": sha256})
 
 
 @pytest.fixture
@@ -58,10 +59,10 @@ def test_delays_run_from_a_refusal_to_the_next_attempt(story: Story) -> None:
 
 def test_a_delay_runs_from_when_the_refusal_was_said(story: Story) -> None:
     connection = story.connect()
-    exchange = story.journal.ask(connection, "ehlo", "EHLO x", "one")
+    exchange = story.recorder.ask(connection, "ehlo", "EHLO x", "one")
     story.clock.advance(30)
-    exchange.fault = "late"
-    story.journal.answer(exchange, "421 late")
+    story.recorder.refused(exchange, "late")
+    story.recorder.answer(exchange, "421 late")
     story.clock.advance(5)
     story.connect()
     assert [retry.delay for retry in retries(story.journal)] == [5]
@@ -112,8 +113,8 @@ def test_the_peak_counts_refused_connections_as_they_come(story: Story) -> None:
     a, b = story.connect(), story.connect()
     refused = story.refuse()
     assert peak(story.journal.connections) == (3, refused)
-    story.journal.close(a, "client")
-    story.journal.close(b, "client")
+    story.recorder.close(a, "client")
+    story.recorder.close(b, "client")
     story.connect()
     assert peak(story.journal.connections)[0] == 3
     assert peak([]) == (0, None)
@@ -125,7 +126,7 @@ def test_the_picture(story: Story) -> None:
     good = story.connect()
     story.say(good, "mail", "MAIL FROM:<a@x>", "250 OK")
     story.store(good, "<1@x>")
-    story.journal.close(good, "client")
+    story.recorder.close(good, "client")
     assert render([story.journal]) == (
         "timeline (scenario time)\n"
         "          0s  #1    x connect: 421 not now; the fake closed\n"
@@ -153,7 +154,7 @@ def test_what_is_marked_has_an_arrow_and_is_written_out_alone(story: Story) -> N
 
 
 def test_what_a_client_said_after_the_close_is_shown(story: Story) -> None:
-    story.refuse().said_after(b"HELO again\r\n")
+    story.recorder.said_after(story.refuse(), b"HELO again\r\n")
     assert "C  HELO again  (after the fake had closed)" in render([story.journal])
 
 
@@ -161,7 +162,7 @@ def stou(story: Story, whole: str = "", path: str = "/", cut: str | None = None)
     """A STOU, which has a name of its own each time: refused before it had one, cut, or stored with this hash."""
     exchange = story.say(story.connect(), "stou", "STOU", "226 Ok" if whole else "421 no")
     facts: dict[str, object] = {"direction": "upload", "path": path, "whole": bool(whole), "data": cut, "bytes": 0}
-    exchange.facts = {**facts, "stored": True, "sha256": whole} if whole else facts
+    story.recorder.facts(exchange, {**facts, "stored": True, "sha256": whole} if whole else facts)
 
 
 def test_a_stou_that_was_refused_is_settled_by_the_next_one(story: Story) -> None:
@@ -180,7 +181,7 @@ def test_a_stou_that_was_cut_is_settled_by_the_next_one(story: Story) -> None:
 
 def test_what_was_begun_and_closed_without_a_word_is_told_so(story: Story) -> None:
     refused = story.say(story.connect(), "stor", "STOR a", "150 go on", fault="silent")
-    refused.closed = True
+    story.recorder.end(refused)
     assert refusals(story.journal) == [refused]
     assert "x stor: 150 go on, then a close without a word" in render([story.journal])
 

@@ -9,29 +9,31 @@ import pytest
 from notnow import FakeFTP, ManualClock
 from notnow.cli._news import News
 from notnow.cli._views import JSONView, LinesView, Score
-from notnow.journal import Exchange, Journal
+from notnow.journal import Exchange, Recorder
 
 
 class Transfer:
     """A RETR that opens with 150 and ends with another reply."""
 
     def __init__(self, last: str = "226 Transfer complete.", whole: bool = True) -> None:
-        self.journal = Journal(ManualClock(), server="ftp", protocol="ftp")
+        self.recorder = Recorder(ManualClock(), server="ftp", protocol="ftp")
         self.told: list[Exchange] = []
-        self.journal.subscribe(lambda entry: self.told.append(entry))  # type: ignore[arg-type]
-        connection = self.journal.open("1", "127.0.0.1", 1)
+        self.recorder.journal.subscribe(lambda entry: self.told.append(entry))  # type: ignore[arg-type]
+        connection = self.recorder.open("1", "127.0.0.1", 1)
         self.last, self.whole = last, whole
-        self.exchange = self.journal.ask(connection, "retr", "RETR a.txt", "p")
-        self.exchange.facts = {"direction": "download", "bytes": 0, "whole": False, "data": None, "path": "/a.txt"}
+        self.exchange = self.recorder.ask(connection, "retr", "RETR a.txt", "p")
+        self.recorder.facts(
+            self.exchange, {"direction": "download", "bytes": 0, "whole": False, "data": None, "path": "/a.txt"}
+        )
 
     def begin(self) -> None:
-        self.journal.answer(self.exchange, "150 File status okay.")
+        self.recorder.answer(self.exchange, "150 File status okay.")
 
     def end(self) -> None:
         ended = {"bytes": 12, "whole": self.whole, "data": None if self.whole else "fin"}
-        self.exchange.facts = {**(self.exchange.facts or {}), **ended}
-        self.journal.clock.advance(3)  # type: ignore[attr-defined]
-        self.journal.answer(self.exchange, self.last)
+        self.recorder.facts(self.exchange, {**(self.exchange.facts or {}), **ended})
+        self.recorder.clock.advance(3)  # type: ignore[attr-defined]
+        self.recorder.answer(self.exchange, self.last)
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -59,7 +61,7 @@ def test_one_that_is_over_before_it_is_shown_has_one_line(capsys: pytest.Capture
 def test_the_bytes_are_not_told_with_the_first_reply(capsys: pytest.CaptureFixture[str]) -> None:
     transfer, view = Transfer("426 no", whole=False), LinesView()
     transfer.begin()
-    transfer.exchange.facts = {**(transfer.exchange.facts or {}), "bytes": 12, "data": "fin"}
+    transfer.recorder.facts(transfer.exchange, {**(transfer.exchange.facts or {}), "bytes": 12, "data": "fin"})
     view.show(transfer.told, 0)
     transfer.end()
     view.show(transfer.told[1:], 0)
@@ -78,7 +80,7 @@ def test_json_repeats_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     transfer.begin()
     transfer.end()
     view.show(transfer.told, 0)
-    transfer.journal.tell(transfer.exchange)
+    transfer.recorder.tell(transfer.exchange)
     view.show(transfer.told[2:], 0)
     (line,) = capsys.readouterr().out.splitlines()
     assert json.loads(line)["reply"].endswith("226 Transfer complete.")
@@ -88,7 +90,7 @@ def test_json_repeats_no_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_score_counts_each_refusal_and_each_file_once(at_once: bool) -> None:
     score = Score(FakeFTP())
     for transfer in (Transfer("426 no", whole=False), Transfer()):
-        transfer.exchange.facts = {**(transfer.exchange.facts or {}), "stored": transfer.whole}
+        transfer.recorder.facts(transfer.exchange, {**(transfer.exchange.facts or {}), "stored": transfer.whole})
         transfer.begin()
         if not at_once:
             score.count(transfer.told[0])

@@ -18,7 +18,7 @@ from ftp_client import CarefulTransfer, Job, Raw, one, rules, then
 from notnow import FakeFTP, ManualClock
 from notnow.conduct.judging import judge, of_protocol, select
 from notnow.conduct.reading.run import Run
-from notnow.journal import Exchange, Journal
+from notnow.journal import Exchange, Journal, Recorder
 from notnow.time_travel.fast_forward import FastForward
 
 NO = "421 Not now, says the test"
@@ -835,9 +835,9 @@ def test_whatever_a_client_does_every_rule_has_a_word_for_it(faults: list[str], 
 
 def journal_of(n: int) -> Journal:
     """A journal of n exchanges in which nothing is ever settled: the dearest there is."""
-    journal = Journal(ManualClock(), server="ftp", protocol="ftp", limit=n)
-    while len(journal) < n - 12:
-        connection = journal.open("id", "127.0.0.1", 1)
+    recorder = Recorder(ManualClock(), server="ftp", protocol="ftp", limit=n)
+    while len(recorder.journal) < n - 12:
+        connection = recorder.open("id", "127.0.0.1", 1)
         lines = [
             "",
             "USER ann",
@@ -854,16 +854,17 @@ def journal_of(n: int) -> Journal:
         ]
         for line in lines:
             moment = line.split()[0].lower() if line else "connect"
-            exchange = journal.ask(connection, moment, line, "one")
+            exchange = recorder.ask(connection, moment, line, "one")
             if moment in ("stor", "list"):
-                exchange.facts = {"direction": "upload" if moment == "stor" else "listing", "path": "/a", "mode": None,
+                facts = {"direction": "upload" if moment == "stor" else "listing", "path": "/a", "mode": None,
                                   "offset": 0, "bytes": 5, "whole": False, "data": "fin"}  # fmt: skip
-            exchange.fault = exchange.rule = "busy"
-            journal.answer(exchange, "421 no" if moment in ("connect", "cwd") else "200-so\n200 ok")
-        journal.clock.advance(7)
-        exchange.closed = True
-        journal.close(connection, "fake")
-    return journal
+                recorder.facts(exchange, facts)
+            recorder.refused(exchange, "busy", "busy")
+            recorder.answer(exchange, "421 no" if moment in ("connect", "cwd") else "200-so\n200 ok")
+        recorder.clock.advance(7)
+        recorder.end(exchange)
+        recorder.close(connection, "fake")
+    return recorder.journal
 
 
 def test_judging_takes_time_that_grows_with_the_journal():

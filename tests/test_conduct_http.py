@@ -17,7 +17,7 @@ from notnow import FakeHTTP, ManualClock
 from notnow.conduct.finding import Finding
 from notnow.conduct.judging import judge, of_protocol, select
 from notnow.conduct.reading.run import Run
-from notnow.journal import TLS, Exchange, Journal
+from notnow.journal import Exchange, Journal, OriginFrame, Recorder, RstStreamFrame
 from notnow.time_travel.fast_forward import FastForward
 from toml_rules import one, rules, then
 
@@ -699,23 +699,28 @@ def test_whatever_a_client_does_every_rule_has_a_word_for_it(faults, connections
 
 def journal_of(n: int) -> Journal:
     """A journal of n requests that all fail and come again, each in time, and each somewhere else."""
-    journal = Journal(ManualClock(), server="http", protocol="http", limit=n)
-    answers = [(421, "421 Misdirected Request"), (503, "503 Service Unavailable"), (None, "RST_STREAM REFUSED_STREAM")]
-    while len(journal) < n - 9:
-        connection = journal.open("id", "127.0.0.1", 1)
-        connection.tls = TLS(sni=A, alpn="h2")
-        journal.ask(connection, "connect", "", "one")
+    recorder = Recorder(ManualClock(), server="http", protocol="http", limit=n)
+    answers = [(421, "421 Misdirected Request"), (503, "503 Service Unavailable"), (None, None)]
+    while len(recorder.journal) < n - 9:
+        connection = recorder.open("id", "127.0.0.1", 1)
+        recorder.tls(connection, sni=A, alpn="h2")
+        recorder.ask(connection, "connect", "", "one")
         for i in range(8):
             status, said = answers[i % 3]
-            exchange = journal.ask(connection, "request", f"GET {A}/{i}", "one")
-            exchange.facts = {"stream": 2 * i + 1, "version": "2", "method": "GET", "authority": A, "host": A, "path": f"/{i}",
+            exchange = recorder.ask(connection, "request", f"GET {A}/{i}", "one")
+            facts = {"stream": 2 * i + 1, "version": "2", "method": "GET", "authority": A, "host": A, "path": f"/{i}",
                               "misdirected": [], "status": status, "body_bytes": 5, "body_sha256": "0", "sent": 0,
                               "whole": True, "stored": False, "retry-after": "1", "alt-svc": "x"}  # fmt: skip
-            exchange.fault = exchange.rule = "busy"
-            journal.answer(exchange, f"ORIGIN https://{B}\n{said}")
-        journal.clock.advance(70)
-        journal.close(connection, "client")
-    return journal
+            recorder.facts(exchange, facts)
+            recorder.refused(exchange, "busy", "busy")
+            recorder.frame(exchange, OriginFrame((f"https://{B}",)))
+            if said is None:
+                recorder.frame(exchange, RstStreamFrame("REFUSED_STREAM", 2 * i + 1))
+            else:
+                recorder.answer(exchange, said)
+        recorder.clock.advance(70)
+        recorder.close(connection, "client")
+    return recorder.journal
 
 
 def test_judging_takes_time_that_grows_with_the_journal():

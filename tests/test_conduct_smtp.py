@@ -24,7 +24,7 @@ from notnow.conduct.judging import judge, select
 from notnow.conduct.pictures.verdict import in_words
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules import smtp
-from notnow.journal import Connection, Exchange, Journal
+from notnow.journal import Connection, Exchange, Recorder
 from notnow.time_travel.fast_forward import FastForward
 from smtp_client import MESSAGE, CarefulSender, Raw, one, rules, then, trusting
 
@@ -1080,18 +1080,25 @@ REPLY = (
 )  # fmt: skip
 def test_no_journal_makes_a_rule_raise(entries):
     clock = ManualClock()
-    journals = [Journal(clock, protocol="smtp", server=name) for name in ("one", "two")]
+    recorders = [Recorder(clock, protocol="smtp", server=name) for name in ("one", "two")]
     live: dict[int, Connection] = {}
     for number, client, moment, request, reply, fault, closed, facts, end, later in entries:
+        recorder = recorders[number % 2]
         if number not in live:
-            live[number] = journals[number % 2].open(str(number), client, 1)
+            live[number] = recorder.open(str(number), client, 1)
         connection = live[number]
-        exchange = connection.journal.ask(connection, moment, request, "one")
-        exchange.fault, exchange.closed, exchange.facts = fault, closed, facts
+        exchange = recorder.ask(connection, moment, request, "one")
+        recorder.facts(exchange, facts)
+        if fault == "stopped":
+            recorder.stopped(exchange)
+        elif fault is not None:
+            recorder.refused(exchange, fault)
+        if closed:
+            recorder.end(exchange)
         clock.advance(later)
         if reply is not None:
-            connection.journal.answer(exchange, reply)
+            recorder.answer(exchange, reply)
         if end is not None:
-            connection.journal.close(connection, end)
+            recorder.close(connection, end)
             del live[number]
-    _sound(Run(journals))
+    _sound(Run([recorder.journal for recorder in recorders]))

@@ -438,7 +438,7 @@ class TestWaiting:
         with FakeSMTP(rules(one("connect", delay="1h")), clock=ManualClock()) as fake:
             visitor: list[Raw] = []
             visit = threading.Timer(0.05, lambda: visitor.append(Raw(fake)))
-            late = threading.Timer(3, lambda: fake.journal.mark("late", ""))
+            late = threading.Timer(3, lambda: fake._bridge.recorder.mark("late", ""))
             visit.start()
             late.start()
             fake.wait_for(lambda j: j.count("connect") == 1)

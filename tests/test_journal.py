@@ -8,44 +8,44 @@ import json
 import pytest
 
 from notnow import ManualClock
-from notnow.journal import LONGEST, Connection, Exchange, Journal
+from notnow.journal import LONGEST, Connection, Exchange, Recorder
 
 
 @pytest.fixture
-def journal() -> Journal:
-    return Journal(ManualClock(), server="smtp", limit=5)
+def recorder() -> Recorder:
+    return Recorder(ManualClock(), server="smtp", limit=5)
 
 
-def connect(journal: Journal, n: int = 1) -> Connection:
-    return journal.open(f"id-{n}", "127.0.0.1", 40000 + n)
+def connect(recorder: Recorder, n: int = 1) -> Connection:
+    return recorder.open(f"id-{n}", "127.0.0.1", 40000 + n)
 
 
-def say(journal: Journal, connection: Connection, moment: str = "noop", reply: str | None = "250 OK") -> Exchange:
-    exchange = journal.ask(connection, moment, moment.upper(), "one")
+def say(recorder: Recorder, connection: Connection, moment: str = "noop", reply: str | None = "250 OK") -> Exchange:
+    exchange = recorder.ask(connection, moment, moment.upper(), "one")
     if reply is not None:
-        journal.answer(exchange, reply)
+        recorder.answer(exchange, reply)
     return exchange
 
 
-def test_exchanges_are_numbered_in_the_order_in_which_they_happened(journal: Journal) -> None:
-    a, b = connect(journal, 1), connect(journal, 2)
-    said = [say(journal, a), say(journal, b), say(journal, a)]
-    assert [x.index for x in journal] == sorted(x.index for x in said)
-    assert [x.connection.number for x in journal] == [1, 2, 1]
+def test_exchanges_are_numbered_in_the_order_in_which_they_happened(recorder: Recorder) -> None:
+    a, b = connect(recorder, 1), connect(recorder, 2)
+    said = [say(recorder, a), say(recorder, b), say(recorder, a)]
+    assert [x.index for x in recorder.journal] == sorted(x.index for x in said)
+    assert [x.connection.number for x in recorder.journal] == [1, 2, 1]
     assert a.exchanges == (said[0], said[2])
 
 
 def test_two_journals_of_one_clock_share_an_order() -> None:
     clock = ManualClock()
-    a, b = Journal(clock, server="a"), Journal(clock, server="b")
+    a, b = Recorder(clock, server="a"), Recorder(clock, server="b")
     first, second = say(a, connect(a)), say(b, connect(b))
     assert first.index < second.index
 
 
-def test_times_are_scenario_times(journal: Journal) -> None:
-    exchange = journal.ask(connect(journal), "mail", "MAIL", "one")
-    journal.clock.advance(30)  # type: ignore[attr-defined]
-    journal.answer(exchange, "250 OK")
+def test_times_are_scenario_times(recorder: Recorder) -> None:
+    exchange = recorder.ask(connect(recorder), "mail", "MAIL", "one")
+    recorder.journal.clock.advance(30)  # type: ignore[attr-defined]
+    recorder.answer(exchange, "250 OK")
     assert (exchange.at, exchange.answered_at) == (0, 30)
     assert exchange.wall > 1_700_000_000
 
@@ -62,101 +62,101 @@ def test_times_are_scenario_times(journal: Journal) -> None:
         (None, ()),
     ],
 )
-def test_a_reply_has_one_code_however_many_lines(journal: Journal, reply: str | None, codes: tuple[int, ...]) -> None:
-    exchange = say(journal, connect(journal), reply=reply)
+def test_a_reply_has_one_code_however_many_lines(recorder: Recorder, reply: str | None, codes: tuple[int, ...]) -> None:
+    exchange = say(recorder, connect(recorder), reply=reply)
     assert exchange.codes == codes
     assert exchange.code == (codes[0] if codes else None)
 
 
-def test_a_4yz_a_5yz_and_a_close_without_a_word_are_refusals(journal: Journal) -> None:
-    connection = connect(journal)
-    assert not say(journal, connection).refused
-    assert say(journal, connection, reply="450 later").refused
-    assert say(journal, connection, reply="250 Ok\n421 bye").refused
-    silent = say(journal, connection, reply=None)
+def test_a_4yz_a_5yz_and_a_close_without_a_word_are_refusals(recorder: Recorder) -> None:
+    connection = connect(recorder)
+    assert not say(recorder, connection).refused
+    assert say(recorder, connection, reply="450 later").refused
+    assert say(recorder, connection, reply="250 Ok\n421 bye").refused
+    silent = say(recorder, connection, reply=None)
     assert not silent.refused
-    silent.closed = True
+    recorder.end(silent)
     assert silent.refused
-    begun = say(journal, connection, reply="150 here it comes")
+    begun = say(recorder, connection, reply="150 here it comes")
     assert begun.unanswered
     assert not begun.refused
-    begun.closed = True
+    recorder.end(begun)
     assert begun.refused  # what was to follow a 1yz never came (RFC 959 §4.2.1)
 
 
-def test_moments_are_counted_dropped_ones_too(journal: Journal) -> None:
-    connection = connect(journal)
+def test_moments_are_counted_dropped_ones_too(recorder: Recorder) -> None:
+    connection = connect(recorder)
     for _ in range(8):
-        say(journal, connection)
-    assert (journal.count("noop"), journal.count("mail")) == (8, 0)
+        say(recorder, connection)
+    assert (recorder.journal.count("noop"), recorder.journal.count("mail")) == (8, 0)
 
 
-def test_it_is_bounded_and_says_so(journal: Journal) -> None:
-    first = connect(journal, 1)
-    say(journal, first)
-    journal.close(first, "client")
-    second = connect(journal, 2)
+def test_it_is_bounded_and_says_so(recorder: Recorder) -> None:
+    first = connect(recorder, 1)
+    say(recorder, first)
+    recorder.close(first, "client")
+    second = connect(recorder, 2)
     for _ in range(7):
-        say(journal, second)
-    assert (len(journal), journal.dropped) == (5, 3)
-    assert journal.connections == (second,)  # the first is over, and nothing is left of it
+        say(recorder, second)
+    assert (len(recorder.journal), recorder.journal.dropped) == (5, 3)
+    assert recorder.journal.connections == (second,)  # the first is over, and nothing is left of it
     assert len(second.exchanges) == 5
     out = io.StringIO()
-    journal.export(out)
+    recorder.journal.export(out)
     assert json.loads(out.getvalue().splitlines()[0]) == {"event": "dropped", "count": 3}
 
 
-def test_a_connection_of_which_all_is_dropped_goes_when_it_ends(journal: Journal) -> None:
-    first, second = connect(journal, 1), connect(journal, 2)
-    say(journal, first)
+def test_a_connection_of_which_all_is_dropped_goes_when_it_ends(recorder: Recorder) -> None:
+    first, second = connect(recorder, 1), connect(recorder, 2)
+    say(recorder, first)
     for _ in range(5):
-        say(journal, second)
-    assert journal.connections == (first, second)
-    journal.close(first, "client")
-    assert journal.connections == (second,)
+        say(recorder, second)
+    assert recorder.journal.connections == (first, second)
+    recorder.close(first, "client")
+    assert recorder.journal.connections == (second,)
 
 
-def test_long_lines_are_clipped(journal: Journal) -> None:
-    exchange = journal.ask(connect(journal), "unknown", "x" * 10_000_000, "one")
+def test_long_lines_are_clipped(recorder: Recorder) -> None:
+    exchange = recorder.ask(connect(recorder), "unknown", "x" * 10_000_000, "one")
     assert len(exchange.request) < LONGEST + 50
     assert "10000000 characters" in exchange.request
 
 
-def test_what_is_said_after_a_close_is_kept_clipped_and_counted(journal: Journal) -> None:
-    connection = connect(journal)
-    connection.said_after(b"QUIT\r\n")
-    connection.said_after(b"x" * 5_000)
+def test_what_is_said_after_a_close_is_kept_clipped_and_counted(recorder: Recorder) -> None:
+    connection = connect(recorder)
+    recorder.said_after(connection, b"QUIT\r\n")
+    recorder.said_after(connection, b"x" * 5_000)
     assert connection.after.startswith("QUIT\r\nxxx")
     assert len(connection.after) <= LONGEST
     assert connection.after_bytes == 5_006
 
 
-def test_since_play_leaves_out_what_was_before(journal: Journal) -> None:
-    connection = connect(journal)
-    say(journal, connection)
-    journal.mark("play", "smtp/overload")
-    after = say(journal, connection)
-    assert journal.since_play() == (after,)
+def test_since_play_leaves_out_what_was_before(recorder: Recorder) -> None:
+    connection = connect(recorder)
+    say(recorder, connection)
+    recorder.mark("play", "smtp/overload")
+    after = say(recorder, connection)
+    assert recorder.journal.since_play() == (after,)
 
 
-def test_reset_forgets_all_but_who_is_still_there(journal: Journal) -> None:
-    gone, here = connect(journal, 1), connect(journal, 2)
-    say(journal, gone)
-    say(journal, here)
-    journal.close(gone, "client")
-    journal.reset()
-    assert (len(journal), journal.count("noop"), journal.connections) == (0, 0, (here,))
+def test_reset_forgets_all_but_who_is_still_there(recorder: Recorder) -> None:
+    gone, here = connect(recorder, 1), connect(recorder, 2)
+    say(recorder, gone)
+    say(recorder, here)
+    recorder.close(gone, "client")
+    recorder.reset()
+    assert (len(recorder.journal), recorder.journal.count("noop"), recorder.journal.connections) == (0, 0, (here,))
     assert here.exchanges == ()
 
 
-def test_an_export_is_json_lines_in_order(journal: Journal) -> None:
-    connection = connect(journal)
-    journal.mark("play", "smtp/healthy")
-    say(journal, connection, "connect", "220 hello")
-    say(journal, connection, "quit", "221 bye")
-    journal.close(connection, "client")
+def test_an_export_is_json_lines_in_order(recorder: Recorder) -> None:
+    connection = connect(recorder)
+    recorder.mark("play", "smtp/healthy")
+    say(recorder, connection, "connect", "220 hello")
+    say(recorder, connection, "quit", "221 bye")
+    recorder.close(connection, "client")
     out = io.StringIO()
-    journal.export(out)
+    recorder.journal.export(out)
     entries = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [e["event"] for e in entries] == ["play", "exchange", "exchange", "closed"]
     assert [e["index"] for e in entries] == sorted(e["index"] for e in entries)
@@ -164,18 +164,18 @@ def test_an_export_is_json_lines_in_order(journal: Journal) -> None:
     assert entries[3]["ended_by"] == "client"
 
 
-def test_listeners_hear_what_is_complete_until_they_stop(journal: Journal) -> None:
+def test_listeners_hear_what_is_complete_until_they_stop(recorder: Recorder) -> None:
     heard: list[object] = []
-    stop = journal.subscribe(heard.append)
-    exchange = say(journal, connect(journal), reply=None)
+    stop = recorder.journal.subscribe(heard.append)
+    exchange = say(recorder, connect(recorder), reply=None)
     assert heard == []
-    journal.answer(exchange, "250 OK")
+    recorder.answer(exchange, "250 OK")
     assert heard == [exchange]
     stop()
-    say(journal, exchange.connection)
+    say(recorder, exchange.connection)
     assert heard == [exchange]
 
 
 def test_a_limit_is_one_or_more() -> None:
     with pytest.raises(ValueError, match="journal_limit is 0; allowed: 1 or more"):
-        Journal(ManualClock(), limit=0)
+        Recorder(ManualClock(), limit=0)

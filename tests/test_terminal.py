@@ -27,7 +27,7 @@ from notnow.conduct.pictures.report import Client, Report, write_json, write_jun
 from notnow.conduct.pictures.timeline import render
 from notnow.conduct.reading.run import Run
 from notnow.errors import WaitTimeoutError
-from notnow.journal import TLS, Journal
+from notnow.journal import Journal, Recorder
 from notnow.language import catalogue
 from notnow.terminal import by_direction, isolated, safe, safe_lines
 
@@ -93,27 +93,29 @@ def test_an_isolate_ends_where_its_word_does() -> None:
 def journals(text: str) -> list[Journal]:
     """A refused attempt and one that came through, for each protocol, with a client's text wherever there can be one."""
     clock = ManualClock()
-    return [_seen(Journal(clock, server=protocol, protocol=protocol), text) for protocol in ("smtp", "ftp", "http")]
+    return [_seen(Recorder(clock, server=protocol, protocol=protocol), text) for protocol in ("smtp", "ftp", "http")]
 
 
-def _seen(journal: Journal, text: str) -> Journal:
-    journal.mark("play", f"{journal.protocol}/overload")
+def _seen(recorder: Recorder, text: str) -> Journal:
+    protocol = recorder.journal.protocol
+    recorder.mark("play", f"{protocol}/overload")
     for i, came in enumerate((False, True), 1):
-        connection = journal.open(f"{journal.protocol}-{i}", "127.0.0.1", 1)
-        connection.tls = TLS("TLSv1.3", text, text, text, None if came else text)
-        journal.answer(journal.ask(connection, "connect", "", "p"), "220 hello")
-        for exchange in (journal.ask(connection, m, f"{m} {text}", "p") for m in _MOMENTS[journal.protocol]):
-            exchange.facts = _FACTS[journal.protocol](text, came)
-            exchange.fault, exchange.rule = (None, None) if came else ("reply", "phase[0].rule[0]")
-            exchange.closed = not came
-            journal.answer(exchange, f"250 ok {text}" if came else f"421 not now {text}")
-        journal.answer(journal.ask(connection, "noop", text, "p"), f"550 {text}\n421 {text}")
-        connection.error = text
+        connection = recorder.open(f"{protocol}-{i}", "127.0.0.1", 1)
+        recorder.tls(connection, version="TLSv1.3", sni=text, certificate=text, alpn=text, error=None if came else text)
+        recorder.answer(recorder.ask(connection, "connect", "", "p"), "220 hello")
+        for exchange in (recorder.ask(connection, m, f"{m} {text}", "p") for m in _MOMENTS[protocol]):
+            recorder.facts(exchange, _FACTS[protocol](text, came))
+            if not came:
+                recorder.refused(exchange, "reply", "phase[0].rule[0]")
+                recorder.end(exchange)
+            recorder.answer(exchange, f"250 ok {text}" if came else f"421 not now {text}")
+        recorder.answer(recorder.ask(connection, "noop", text, "p"), f"550 {text}\n421 {text}")
+        recorder.failed(connection, text)
         if not came:
-            connection.said_after(f"{text} more\r\n{text}".encode("utf-8", "surrogatepass"))
-        journal.close(connection, "client" if came else "fake")
-        journal.clock.advance(10)  # type: ignore[attr-defined]
-    return journal
+            recorder.said_after(connection, f"{text} more\r\n{text}".encode("utf-8", "surrogatepass"))
+        recorder.close(connection, "client" if came else "fake")
+        recorder.clock.advance(10)  # type: ignore[attr-defined]
+    return recorder.journal
 
 
 _MOMENTS = {"smtp": ("message",), "ftp": ("retr",), "http": ("request",)}

@@ -18,7 +18,7 @@ from tests.bench.table import Bench, Row, Target
 from notnow.clock import ManualClock
 from notnow.conduct.judging import judge
 from notnow.conduct.reading.run import Run
-from notnow.journal import Journal
+from notnow.journal import Journal, Recorder
 
 EXCHANGES = 100_000
 TARGET = Target("figure", "≤", 2.0)
@@ -49,7 +49,7 @@ CASES: dict[str, tuple[str, tuple[tuple[str, str, str | None, str | None], ...]]
 
 def journal(case: str, exchanges: int) -> Journal:
     clock = ManualClock()
-    made = Journal(clock, server="smtp", protocol="smtp")
+    made = Recorder(clock, server="smtp", protocol="smtp")
     connections = None
     for number, steps in enumerate(_repeated(case, exchanges)):
         client = f"127.0.0.{number % 7 + 1}"
@@ -58,14 +58,17 @@ def journal(case: str, exchanges: int) -> Journal:
         for moment, request, reply, fault in steps:
             name = {"n": number, "c": number % 1000}
             exchange = made.ask(connections, moment, request.format(**name), "one")
-            exchange.fault, exchange.closed = fault, fault is not None and case != "one-connection"
+            if fault is not None:
+                made.refused(exchange, fault)
+                if case != "one-connection":
+                    made.end(exchange)
             if moment == "message":
-                exchange.facts = {"stored": True, "message_id": f"<{number}@x>", "sha256": "0"}
+                made.facts(exchange, {"stored": True, "message_id": f"<{number}@x>", "sha256": "0"})
             made.answer(exchange, (reply or "").format(**name))
         if case != "one-connection":
             made.close(connections, "client")
         clock.advance(0.1)
-    return made
+    return made.journal
 
 
 def _repeated(case: str, exchanges: int) -> Iterator[tuple[tuple[str, str, str | None, str | None], ...]]:

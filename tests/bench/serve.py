@@ -140,14 +140,14 @@ def _unrecorded(name: str) -> None:
     """A fake without its engine and its journal: what is left is the protocol, and what the rules say."""
     from notnow.engine.actions import BEHAVE, Script
     from notnow.engine.events import Asked
-    from notnow.journal import Journal
+    from notnow.journal import Recorder
     from notnow.servers.http import FakeHTTP
 
-    ask, scripts, exchanges = Journal.ask, dict[str, Script](), dict[str, Any]()
+    ask, scripts, exchanges = Recorder.ask, dict[str, Script](), dict[str, Any]()
 
-    def first(journal: Journal, connection: Any, moment: str, *rest: Any, **more: Any) -> Any:
+    def first(recorder: Recorder, connection: Any, moment: str, *rest: Any, **more: Any) -> Any:
         if moment not in exchanges:
-            exchanges[moment] = ask(journal, connection, moment, *rest, **more)
+            exchanges[moment] = ask(recorder, connection, moment, *rest, **more)
         return exchanges[moment]
 
     class Unrecorded(FakeHTTP):
@@ -158,8 +158,8 @@ def _unrecorded(name: str) -> None:
                 scripts[moment] = super().feed(event, moment) or Script("", BEHAVE, moment, "")
             return scripts[moment]
 
-    Journal.ask = first  # type: ignore[method-assign]
-    Journal.answer = lambda *_: None  # type: ignore[method-assign]
+    Recorder.ask = first  # type: ignore[method-assign]
+    Recorder.answer = lambda *_: None  # type: ignore[method-assign]
     with Unrecorded(name, tls="none") as fake:
         print(fake.port, flush=True)
         sys.stdin.read()

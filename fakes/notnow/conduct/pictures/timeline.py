@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from notnow.journal import Connection, Exchange, Journal
+from notnow.journal import Connection, ConnectionClose, Exchange, Journal
 from notnow.terminal import safe
 from notnow.units import show as show_time
 from notnow.units import show_size
@@ -95,7 +95,7 @@ def _in_lane(exchange: Exchange) -> str:
 
 def _closed(exchange: Exchange) -> str:
     """How the fake closed: "closed", or a reset, an alert or a GOAWAY by name."""
-    return "closed" if exchange.how in (None, "fin") else exchange.told
+    return "closed" if exchange.end == ConnectionClose("fin") or exchange.stopped else exchange.told
 
 
 def _cells(cells: Iterable[str], width: int) -> str:

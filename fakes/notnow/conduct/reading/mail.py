@@ -171,7 +171,7 @@ def left_unanswered(exchange: Exchange) -> bool:
 
 def deferred(exchange: Exchange) -> bool:
     """A rule has answered with a 4yz, or by hanging up or saying nothing."""
-    if exchange.fault is None or exchange.fault == "stopped":
+    if exchange.fault is None or exchange.stopped:
         return False
     codes = exchange.codes
     return left_unanswered(exchange) or (400 <= codes[0] < 500 if codes else exchange.closed)
@@ -198,7 +198,7 @@ def _session(connection: Connection, exchanges: list[Exchange], asked: dict[tupl
     lost: Exchange | None = None  # what was refused before any MAIL
     for x in exchanges:
         codes, moment = () if left_unanswered(x) else x.codes, x.moment
-        if 421 in codes and x.fault != "stopped":
+        if 421 in codes and not x.stopped:
             session.told.append(x)
         if moment == "starttls" and codes[:1] == (220,) and session.encrypted_from is not None:
             session.encrypted_from = x.index + 1
@@ -247,7 +247,7 @@ def _step(attempt: Attempt, x: Exchange, codes: tuple[int, ...], asked: dict[tup
             attempt.session.of_use_from = x.index
     elif code >= 500 and moment in ("mail", "data", "message"):
         attempt.final = True
-    ended = 421 in codes[1:] and x.fault != "stopped"  # answered, and then the last word
+    ended = 421 in codes[1:] and not x.stopped  # answered, and then the last word
     if ended or (refused and (moment in ("mail", "data", "body", "message") or code in (0, 421))):
         attempt.fail(x)
     return None if attempt.failure or attempt.answered or attempt.final else attempt

@@ -19,12 +19,12 @@ from notnow.clock import Cancellable
 from notnow.engine.actions import Close, Script, Send
 from notnow.engine.engine import Engine
 from notnow.engine.events import Closed, Event, Hello, Leaving, Opened, Tick
-from notnow.journal import TLS, Connection, Exchange, Journal
+from notnow.journal import Connection, ConnectionClose, Exchange, Recorder
 from notnow.language.scenario import Scenario
 from notnow.servers.base import listener
 from notnow.servers.base.options import Options
 from notnow.servers.base.services import LoopServices
-from notnow.servers.base.session import Session, note_decision
+from notnow.servers.base.session import Session
 
 HOSTNAME = "fake.notnow.test"  # what the fakes call themselves (RFC 6761: .test is nobody's)
 GRACE = 0.2  # real seconds that clients have for reading their goodbye when a fake stops
@@ -41,8 +41,10 @@ class Bridge(LoopServices):
         super().__init__(options.clock, label, scenario.protocol, name)
         self.options, self.scenario = options, scenario
         self.host, self.port = options.host, options.port
-        self.journal = Journal(self.clock, server=name, protocol=scenario.protocol, limit=options.journal_limit)
-        self.journal.on_failure = self.guest_failed
+        limit = options.journal_limit
+        self.recorder = Recorder(self.clock, server=name, protocol=scenario.protocol, limit=limit)
+        self.recorder.on_failure = self.guest_failed
+        self.journal = self.recorder.journal
         self.engine = Engine(scenario, seed=options.seed, host=self.hostname, epoch=self.clock.epoch)
         self.sessions: dict[str, Session] = {}
         self.ports: set[int] = set()  # where it has sockets
@@ -66,11 +68,11 @@ class Bridge(LoopServices):
 
     def forget(self) -> None:
         """Forget what has happened."""
-        self.journal.reset()
+        self.recorder.reset()
 
     def heard_after(self, record: Connection, data: bytes) -> None:
         """The client has sent this after the fake had decided to close; protocols mask passwords in it."""
-        record.said_after(data)
+        self.recorder.said_after(record, data)
 
     # ---- settings --------------------------------------------------------------------------------
 
@@ -115,7 +117,7 @@ class Bridge(LoopServices):
         self.listener = listener.Listener(self.loop, sock, self._accept, lambda: not self.sessions)
         self.port = self.engine.port = self.listener.port
         self.ports.add(self.port)
-        self.journal.mark("play", self.scenario.name)
+        self.recorder.mark("play", self.scenario.name)
 
     async def shut(self) -> None:
         """Say goodbye to the clients, and close everything."""
@@ -125,7 +127,7 @@ class Bridge(LoopServices):
         await self.until(lambda: not self.lingering and self.sessions.keys().isdisjoint(dismissed), GRACE)
         for session in list(self.sessions.values()):
             if session.record.ended_by is None and session.record.left_index is None:
-                self.journal.close(session.record, "fake")  # a client that waits for an answer has not left
+                self.recorder.close(session.record, "fake")  # a client that waits for an answer has not left
             session.abort()
         self.lingering.close()
         for task in self.tasks:
@@ -148,7 +150,7 @@ class Bridge(LoopServices):
         self.scenario = scenario
         self.apply_server_table()
         if self.running:
-            self.journal.mark("play", scenario.name)
+            self.recorder.mark("play", scenario.name)
         self._dispatch(self.engine.play(scenario, self.clock.now()))
 
     def next_phase(self) -> None:
@@ -160,7 +162,7 @@ class Bridge(LoopServices):
 
     def _note_phase(self, before: str) -> None:
         if self.phase != before:
-            self.journal.mark("phase", self.phase)
+            self.recorder.mark("phase", self.phase)
 
     def begin(self) -> None:
         """Let scenario time start now, if no connection has started it. For any thread."""
@@ -182,11 +184,11 @@ class Bridge(LoopServices):
 
     def _receive(self, sock: socket.socket, address: tuple[str, int]) -> None:
         conn = f"{self._uid}-{next(self._ids)}"
-        record = self.journal.open(conn, address[0], address[1])
-        exchange = self.journal.ask(record, "connect", "", self.phase)
+        record = self.recorder.open(conn, address[0], address[1])
+        exchange = self.recorder.ask(record, "connect", "", self.phase)
         script, others = self._decide(Opened(conn, address[0]), "connect")
         assert script is not None, "the engine answers every connection"
-        note_decision(exchange, script)
+        self.recorder.decided(exchange, script)
         if not self._turn_away(sock, script, exchange):
             session = self.sessions[conn] = self.admit(record, exchange, script)
             session.open(sock, self.tls == "implicit")
@@ -204,14 +206,14 @@ class Bridge(LoopServices):
         if how != "fin" and word is not None:
             return False
         record = exchange.connection
-        exchange.closed, exchange.how = True, how
+        self.recorder.end(exchange, ConnectionClose(how))
         data = b""
         if isinstance(word, Send):
-            self.journal.answer(exchange, "\n".join(word.lines))
+            self.recorder.answer(exchange, "\n".join(word.lines))
             data = "\r\n".join((*word.lines, "")).encode("utf-8", "surrogateescape")
         else:
-            self.journal.tell(exchange)
-        self.journal.close(record, "fake")
+            self.recorder.tell(exchange)
+        self.recorder.close(record, "fake")
         if how == "reset":
             listener.reset(sock)
             self.connection_closed(record)
@@ -250,13 +252,11 @@ class Bridge(LoopServices):
         return self.engine.has_rules_at(moment)
 
     def client_hello(self, record: Connection, sni: str | None) -> Script | None:
-        if record.tls is None:
-            record.tls = TLS()
-        record.tls.sni = sni
+        self.recorder.tls(record, sni=sni)
         return self.feed(Hello(record.id, sni), "tls")
 
     def client_leaving(self, record: Connection) -> None:
-        record.left_index, record.left_at = self.clock.stamp(), self.clock.now()
+        self.recorder.leaving(record)
         self.feed(Leaving(record.id))
 
     def connection_closed(self, record: Connection, error: str | None = None) -> None:
@@ -264,8 +264,9 @@ class Bridge(LoopServices):
         self.sessions.pop(record.id, None)
         self.feed(Closed(record.id))
         if record.ended_by is None:
-            record.error = record.error or error  # an error after the fake has closed says nothing of the client
-            self.journal.close(record, "client")
+            if error is not None and record.error is None:  # an error after the fake has closed means nothing
+                self.recorder.failed(record, error)
+            self.recorder.close(record, "client")
 
     def _dispatch(self, scripts: Iterable[Script]) -> None:
         for script in scripts:

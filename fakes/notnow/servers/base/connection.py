@@ -12,8 +12,8 @@ import ssl
 from asyncio.sslproto import SSLProtocol
 from typing import cast
 
-from notnow.engine.actions import Alert, Certify, Close, Script
-from notnow.journal import TLS, Connection, Exchange
+from notnow.engine.actions import Alert, Certify, Close, Ending, Script
+from notnow.journal import Connection, ConnectionClose, End, Exchange, TLSAlert
 from notnow.servers.base import listener, tls
 from notnow.servers.base.session import Host
 from notnow.servers.base.transport import Plain
@@ -128,8 +128,7 @@ class LiveConnection:
 
     def _note_tls(self, transport: asyncio.Transport) -> None:
         self.secure, self.handshaking = True, False
-        facts = self.record.tls = self.record.tls or TLS()
-        facts.version = transport.get_extra_info("ssl_object").version()
+        self.host.recorder.tls(self.record, version=transport.get_extra_info("ssl_object").version())
 
     def data_received(self, data: bytes) -> None:
         if self.over:
@@ -165,14 +164,14 @@ class LiveConnection:
     def decided(self) -> None:
         """The fake ends this connection: its place is free, and the journal says who ended it."""
         if self.record.ended_by is None:
-            self.host.journal.close(self.record, "fake")
+            self.host.recorder.close(self.record, "fake")
 
-    def finish(self, how: str, exchange: Exchange) -> None:
+    def finish(self, how: Ending, exchange: Exchange) -> None:
         """The fake closes. What was said before must arrive: see `notnow.servers.base.listener`."""
-        self.over = exchange.closed = True
-        exchange.how = how
+        self.over = True
+        self.host.recorder.end(exchange, ConnectionClose(how))
         if exchange.reply is None:
-            self.host.journal.tell(exchange)
+            self.host.recorder.tell(exchange)
         self.decided()
         if how == "reset":
             sock = self.transport.get_extra_info("socket")
@@ -282,38 +281,42 @@ class LiveConnection:
 
     def _client_hello(self, sni: str | None) -> tuple[ssl.SSLContext | None, str | None]:
         script = self.host.client_hello(self.record, sni)
-        name = alert = how = None
+        name = alert = None
+        end: End | None = None
         for step in script.steps if script else ():
             if isinstance(step, Certify):
                 name = step.name
             elif isinstance(step, Alert):
-                alert = how = step.name
+                alert, end = step.name, TLSAlert(step.name)
                 self.refusal = f"refused with the alert {alert}"
                 tls.send_alert(self.raw, alert)
             elif isinstance(step, Close):
-                alert, how = alert or "internal_error", how or step.how  # never sent: it only ends the handshake
+                alert = alert or "internal_error"  # never sent: it only ends the handshake
+                end = end or ConnectionClose(step.how)
                 self.refusal = self.refusal or "closed"
                 if step.how == "reset":
                     listener.reset_on_close(self.raw)
         label, shown = self.host.certificate_for(name, sni)
         if self.record.tls is not None and alert is None:
-            self.record.tls.certificate = self.certificate_name = label
+            self.certificate_name = label
+            self.host.recorder.tls(self.record, certificate=label)
         if script is not None and script.rule:
-            self._journal_hello(script, sni, how)
+            self._journal_hello(script, sni, end)
         return (self.host.tls_context(shown), None) if alert is None else (None, alert)
 
-    def _journal_hello(self, script: Script, sni: str | None, how: str | None) -> None:
-        exchange = self.host.journal.ask(self.record, "tls", sni or "", script.phase)
-        exchange.rule, exchange.fault, exchange.how = script.rule, script.fault, how
-        exchange.closed = ends = how is not None
-        self.host.journal.tell(exchange)
-        if ends:
+    def _journal_hello(self, script: Script, sni: str | None, end: End | None) -> None:
+        exchange = self.host.recorder.ask(self.record, "tls", sni or "", script.phase)
+        self.host.recorder.decided(exchange, script)
+        if end is not None:
+            self.host.recorder.end(exchange, end)
+        self.host.recorder.tell(exchange)
+        if end is not None:
             self.decided()
 
     def _tls_failed(self, error: BaseException) -> None:
-        facts = self.record.tls = self.record.tls or TLS()
-        facts.error = self.refusal or getattr(error, "reason", None) or str(error) or type(error).__name__
-        self.record.error = f"TLS handshake failed: {facts.error}"
+        why = self.refusal or getattr(error, "reason", None) or str(error) or type(error).__name__
+        self.host.recorder.tls(self.record, error=why)
+        self.host.recorder.failed(self.record, f"TLS handshake failed: {why}")
         if isinstance(error, ssl.SSLError) and "ALERT" not in (error.reason or ""):
             self.decided()
 

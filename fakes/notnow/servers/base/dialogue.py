@@ -69,7 +69,7 @@ class CommandConnection(LiveConnection):
         self, script: Script, exchange: Exchange, effect: Effect | None = None
     ) -> None:
         """Carry out a script; where nothing was asked there is no effect, and to behave is to do nothing."""
-        exchange.phase, exchange.rule, exchange.fault = script.phase, script.rule, script.fault
+        self.host.recorder.decided(exchange, script)
         for step in script.steps:
             self.still_here()
             match step:
@@ -97,7 +97,7 @@ class CommandConnection(LiveConnection):
 
     async def hang(self, exchange: Exchange) -> None:
         """Say nothing for ever. What the client says is read and dropped, so that its leaving is seen."""
-        self.host.journal.tell(exchange)
+        self.host.recorder.tell(exchange)
         self.hanging = True
         self.take_unread()
         self.transport.resume_reading()
@@ -119,7 +119,7 @@ class CommandConnection(LiveConnection):
 
     def unasked(self, script: Script) -> None:
         """A script that this client's last command has not brought about: a phase, a silence."""
-        exchange = self.host.journal.ask(self.record, script.moment, "", script.phase)
+        exchange = self.host.recorder.ask(self.record, script.moment, "", script.phase)
         self.parting = self.parting or script.closes
         if self.handshaking or (self.implicit and not self.alive):  # nothing can be said to it
             self._cut_off(script, exchange)
@@ -129,8 +129,10 @@ class CommandConnection(LiveConnection):
             self.early = (*self.early, (script, exchange))
 
     def _cut_off(self, script: Script, exchange: Exchange) -> None:
-        exchange.rule, exchange.fault, exchange.closed = script.rule, script.fault, script.closes
-        self.host.journal.tell(exchange)
+        self.host.recorder.decided(exchange, script)
+        if script.closes:
+            self.host.recorder.end(exchange)
+        self.host.recorder.tell(exchange)
         if script.closes:
             self.decided()
             self.abort()
@@ -162,8 +164,8 @@ class CommandConnection(LiveConnection):
             or (self._reply_lock is not None and self._reply_lock.locked())
         ):
             return False
-        exchange = self.host.journal.ask(self.record, "enter", "", self.host.phase)
-        exchange.fault = "stopped"
+        exchange = self.host.recorder.ask(self.record, "enter", "", self.host.phase)
+        self.host.recorder.stopped(exchange)
         self._write(self.goodbye.format(host=self.host.hostname).encode(), exchange, True)
         self.finish("fin", exchange)
         self.stop_serving()
@@ -190,14 +192,14 @@ class CommandConnection(LiveConnection):
         for code in _ERROR.findall(text):
             script = self.host.feed(Answered(self.record.id, int(code), self.verb(exchange)), "error")
             if script is not None:
-                added = self.host.journal.ask(self.record, "error", "", script.phase)
+                added = self.host.recorder.ask(self.record, "error", "", script.phase)
                 await self.perform(script, added)
 
     def floods(self) -> bool:
         """One more command was not understood. True if this client will never say one that is."""
         self.nonsense += 1
         if self.nonsense > NONSENSE:
-            self.record.error = f"{NONSENSE} commands in a row were not understood"
+            self.host.recorder.failed(self.record, f"{NONSENSE} commands in a row were not understood")
         return self.nonsense > NONSENSE
 
     def verb(self, exchange: Exchange) -> str:
@@ -210,8 +212,9 @@ class CommandConnection(LiveConnection):
         self.transport.write(text + b"\r\n")
 
     def _note(self, text: bytes, exchange: Exchange, ending: bool) -> None:
-        exchange.closed = exchange.closed or ending
-        self.host.journal.answer(exchange, text.decode("utf-8", "replace").replace("\r\n", "\n"))
+        if ending:
+            self.host.recorder.end(exchange)
+        self.host.recorder.answer(exchange, text.decode("utf-8", "replace").replace("\r\n", "\n"))
         if ending:
             self.decided()
 
@@ -230,7 +233,7 @@ class CommandConnection(LiveConnection):
                     raise Over
                 self.host.feed(Heard(self.record.id))  # who waits for our answer is not idle
                 self.transport.write(bytes([byte]))
-            exchange.answered_at = self.host.clock.now()
+            self.host.recorder.answered(exchange)
 
 
 def reply_bytes(lines: tuple[str, ...]) -> bytes:

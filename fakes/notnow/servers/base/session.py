@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from notnow.clock import Clock
 from notnow.engine.actions import Script
 from notnow.engine.events import Event
-from notnow.journal import Connection, Exchange, Journal
+from notnow.journal import Connection, Recorder
 from notnow.servers.base.tls import Shown
 from notnow.servers.base.turns import Turns
 
@@ -41,7 +41,7 @@ class Host(Protocol):
     """
 
     @property
-    def journal(self) -> Journal: ...
+    def recorder(self) -> Recorder: ...
     @property
     def clock(self) -> Clock: ...
     @property
@@ -103,8 +103,3 @@ class Host(Protocol):
 
     def tls_context(self, shown: Shown | None = None) -> ssl.SSLContext:
         """The TLS context that shows this certificate; without one, the context in which a handshake begins."""
-
-
-def note_decision(exchange: Exchange, script: Script) -> None:
-    """Put on record what the engine has decided about an exchange: the only place that does."""
-    exchange.phase, exchange.rule, exchange.fault = script.phase, script.rule, script.fault

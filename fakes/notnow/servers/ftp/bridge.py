@@ -65,8 +65,7 @@ class FileBridge(Bridge):
         self.files.release()
 
     def heard_after(self, record: Connection, data: bytes) -> None:
-        super().heard_after(record, data)
-        record.after = masked(record.after)
+        self.recorder.said_after(record, data, masked)
 
 
 def new_files(given: Mapping[str, Content], scenario: Scenario, clock: Clock) -> Files:

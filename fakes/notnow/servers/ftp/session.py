@@ -16,7 +16,7 @@ from pyftpdlib.exceptions import FilesystemError
 
 from notnow import protocols
 from notnow.bounds import FTP_LINE
-from notnow.engine.actions import BEHAVE, Script
+from notnow.engine.actions import BEHAVE, Ending, Script
 from notnow.engine.events import Answered, Asked, Ended, Known
 from notnow.journal import Exchange
 from notnow.servers.base.connection import Over
@@ -81,7 +81,7 @@ class FTPSession(Listings):
         self.end_all_data("fin")
         self.close_ports()
 
-    def finish(self, how: str, exchange: Exchange) -> None:
+    def finish(self, how: Ending, exchange: Exchange) -> None:
         self.end_all_data("reset" if how == "reset" else "fin")
         super().finish(how, exchange)
 
@@ -148,7 +148,7 @@ class FTPSession(Listings):
         facts = self._facts(moment, verb, argument)
         known = None
         if verb in TRANSFERS:
-            self.host.journal.also("transfer")
+            self.host.recorder.also("transfer")
             if self.authenticated and is_complete(verb, argument):
                 known = Transfer.facts_of(verb, facts["path"], facts["mode"], self._restart_position)
                 self._restart_position = 0  # REST is for this transfer, whatever becomes of it (RFC 959 §4.1.3)
@@ -163,7 +163,7 @@ class FTPSession(Listings):
         """One more command was not understood. True if that was one too many, and the session ends."""
         if not self.floods() or self.answers is not None:  # where a rule has the word, it says what comes of it
             return False
-        self.exchange.closed = True
+        self.host.recorder.end(self.exchange)
         self.respond("421 Too many commands that are none, closing control connection.")
         self.finish("fin", self.exchange)
         return True
@@ -213,8 +213,8 @@ class FTPSession(Listings):
         self, moment: str, request: str, healthy: HealthyAction, known: dict[str, Any] | None = None, **facts: Any
     ) -> None:
         """Ask about a command and carry out the answer; `healthy` is to behave, `known` what the journal is told of it."""
-        exchange = self.exchange = self.host.journal.ask(self.record, moment, request, self.host.phase)
-        exchange.facts = known
+        exchange = self.exchange = self.host.recorder.ask(self.record, moment, request, self.host.phase)
+        self.host.recorder.facts(exchange, known)
         script = self.host.feed(Asked(self.record.id, moment, facts), moment)
         if script is not None:  # None: closed, by what time brought with it
             self._carry_out(script, exchange, healthy)
@@ -223,7 +223,7 @@ class FTPSession(Listings):
         if script.steps is not BEHAVE:
             self.take_time(partial(self._perform, script, exchange, healthy))
             return
-        exchange.phase = script.phase
+        self.host.recorder.decided(exchange, script)
         if (rest := healthy()) is not None:
             self.take_time(partial(self._as_usual, rest, exchange))
 
@@ -293,12 +293,12 @@ class FTPSession(Listings):
         if self._reply_lock is not None and self._reply_lock.locked():  # another one still drips
             self.take_time(partial(self.say, text, exchange))
             return
-        self.host.journal.answer(exchange, text.decode("utf-8", "replace").replace("\r\n", "\n"))
+        self.host.recorder.answer(exchange, text.decode("utf-8", "replace").replace("\r\n", "\n"))
         self.transport.write(text + b"\r\n")
         if text[0] in b"45":
             script = self.host.feed(Answered(self.record.id, int(text[:3]), self.verb(exchange)), "error")
             if script is not None:
-                added = self.host.journal.ask(self.record, "error", "", script.phase)
+                added = self.host.recorder.ask(self.record, "error", "", script.phase)
                 self.take_time(partial(self.perform, script, added))
 
     async def _answer(self, text: bytes, exchange: Exchange, override: ReplyOverride) -> ReplyOverride:
@@ -371,7 +371,7 @@ class FTPSession(Listings):
             self.respond("530 Login incorrect.")
             return None
         exchange = self.exchange
-        self.host.journal.also("login")
+        self.host.recorder.also("login")
         script = self.host.feed(Asked(self.record.id, "login", {"user": self.username}), "login")
         if script is None:
             return None

@@ -279,7 +279,7 @@ class Transfers(FTPConnection):
             data.resume()
             return
         request = f"({data.bytes} bytes so far)"
-        exchange = self.host.journal.ask(self.record, "transfer", request, script.phase, counted=False)
+        exchange = self.host.recorder.ask(self.record, "transfer", request, script.phase, counted=False)
         self.take_time(partial(self.perform, script, exchange))
 
     def data_ends(self, data: DataConnection, how: DataEnding, reply: str | None, whole: bool) -> None:
@@ -311,7 +311,7 @@ class Transfers(FTPConnection):
 
     def _ask_amid(self, transfer: Transfer, moment: str) -> Script:
         """Ask about a moment of a transfer that no command brings. A transfer that ends the connection is not asked about."""
-        self.host.journal.also(moment)
+        self.host.recorder.also(moment)
         behaves = Script(self.record.id, BEHAVE, moment, "")
         if not self.host.has_rules_at(moment):
             return behaves

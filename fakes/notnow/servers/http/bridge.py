@@ -73,7 +73,7 @@ class HTTPBridge(Bridge):
         if not self.running or wanted == (self._quic is not None):
             return
         if self._quic is None:
-            self._quic = Silent(self.loop, self._place, self.journal)
+            self._quic = Silent(self.loop, self._place, self.recorder)
         else:
             self._quic.close()
             self._quic = None

@@ -17,6 +17,7 @@ from notnow.engine.actions import (
     Certify,
     Close,
     EndData,
+    Ending,
     GoAway,
     Hang,
     Origin,
@@ -30,7 +31,7 @@ from notnow.engine.actions import (
     Watch,
 )
 from notnow.engine.events import Asked, Heard
-from notnow.journal import Connection, Exchange
+from notnow.journal import AltSvcFrame, Connection, Exchange, Frame, GoAwayFrame, OriginFrame, RstStreamFrame
 from notnow.servers.base.connection import LiveConnection, Over
 from notnow.servers.base.transport import Plain
 from notnow.servers.base.turns import Turn
@@ -111,12 +112,12 @@ class HTTPConnection(LiveConnection):
 
     def on_open(self, transport: asyncio.Transport) -> None:
         if self.hanging or self.over:
-            self.fake.journal.tell(self.exchange)
+            self.fake.recorder.tell(self.exchange)
             return
         wrapped = transport.get_extra_info("ssl_object")
         alpn = wrapped.selected_alpn_protocol() if wrapped is not None else None
         if self.record.tls is not None:
-            self.record.tls.alpn = alpn
+            self.fake.recorder.tls(self.record, alpn=alpn)
             self.names = self.fake.certificate_for(self.certificate_name, self.record.tls.sni)[1].names
         self.switch = Switch(self, alpn)
         self._server = self.spawn(partial(self._serve, self.switch))
@@ -218,18 +219,18 @@ class HTTPConnection(LiveConnection):
 
     def broken(self, why: str) -> None:
         """The client does not keep to the protocol: it is told so, and that is the end."""
-        self.record.error = why
+        self.fake.recorder.failed(self.record, why)
 
     def malformed(self, number: int, said: str, why: str, code: str) -> None:
         """A request over HTTP/2 is malformed, or a frame of it: its stream ends, and the connection lives (RFC 9113 §5.4.2)."""
         stream = self.live.get(number)
         if stream is None:
-            exchange = self.fake.journal.ask(self.record, "malformed", said, self.fake.phase)
-            exchange.facts = {"stream": number, "malformed": why}
+            exchange = self.fake.recorder.ask(self.record, "malformed", said, self.fake.phase)
+            self.fake.recorder.facts(exchange, {"stream": number, "malformed": why})
         else:
             exchange = stream.exchange
             stream.facts["malformed"] = why
-        self.fake.journal.answer(exchange, f"RST_STREAM {code}")
+        self.fake.recorder.frame(exchange, RstStreamFrame(code, number))
         self.fake.feed(Heard(self.record.id))
 
     def stream(self, protocol: HTTPProtocol, number: int) -> Stream:
@@ -254,10 +255,10 @@ class HTTPConnection(LiveConnection):
             script = script._replace(steps=script.steps[1:])
         exchange, first = stream.exchange, script.steps[0] if len(script.steps) == 1 else None
         if script.steps is BEHAVE:
-            exchange.phase = script.phase
+            self.fake.recorder.decided(exchange, script)
             stream.spawn(Call(stream).run)
         elif isinstance(first, Respond) and not first.drip:
-            exchange.phase, exchange.rule, exchange.fault = script.phase, script.rule, script.fault
+            self.fake.recorder.decided(exchange, script)
             await stream.respond(first.response)
         else:
             stream.spawn(partial(self.perform, script, exchange, stream, Call(stream).run))
@@ -266,9 +267,9 @@ class HTTPConnection(LiveConnection):
         """True if a request is not for the engine: the connection has an answer for all, or takes no more."""
         exchange = stream.exchange
         if self.last is not None and stream.number > self.last:
-            exchange.fault = "goaway"
+            self.fake.recorder.refused(exchange, "goaway")
         elif len(self.live) > self.cap:
-            exchange.rule, exchange.fault = "server.max_streams", "reset_stream"
+            self.fake.recorder.refused(exchange, "reset_stream", "server.max_streams")
         else:
             return self.standing is not None and await self._answered(stream, self.standing)
         await stream.reset("REFUSED_STREAM", exchange)
@@ -277,7 +278,7 @@ class HTTPConnection(LiveConnection):
 
     async def _answered(self, stream: Stream, standing: Response) -> bool:
         script, exchange = self.opening, stream.exchange
-        exchange.phase, exchange.rule, exchange.fault = script.phase, script.rule, script.fault
+        self.fake.recorder.decided(exchange, script)
         if script.closes:
             self.closing = True
             self.exchange = exchange
@@ -296,7 +297,7 @@ class HTTPConnection(LiveConnection):
                 self.over = True
                 self._half_close()
             else:
-                how = next((step.how for step in self.opening.steps if isinstance(step, Close)), "fin")
+                how: Ending = next((step.how for step in self.opening.steps if isinstance(step, Close)), "fin")
                 self.part(how, self.exchange)
 
     async def pause(self, seconds: float) -> None:
@@ -318,7 +319,7 @@ class HTTPConnection(LiveConnection):
         self, script: Script, exchange: Exchange, stream: Stream | None = None, behave: Behave | None = None
     ) -> None:
         """Carry out a script, for a request or for the connection; to behave is to let the app answer."""
-        exchange.phase, exchange.rule, exchange.fault = script.phase, script.rule, script.fault
+        self.fake.recorder.decided(exchange, script)
         self.closing = self.closing or (script.closes and stream is not None)
         for step in script.steps:
             if self.over or not self.alive:
@@ -348,7 +349,7 @@ class HTTPConnection(LiveConnection):
                 case AltSvc(value):
                     await self._alt_svc(value, exchange, stream)
                 case Origin(origins):
-                    await self._frame(frames.origin(origins), f"ORIGIN {' '.join(origins)}", exchange)
+                    await self._frame(frames.origin(origins), OriginFrame(origins), exchange)
                 case Close(how):
                     self.part(how, exchange)
                     raise Over
@@ -361,12 +362,14 @@ class HTTPConnection(LiveConnection):
         """A script that no request has brought about: a phase, a silence. After the last word there is none to say."""
         if self.over:
             return
-        exchange = self.fake.journal.ask(self.record, script.moment, "", script.phase)
+        exchange = self.fake.recorder.ask(self.record, script.moment, "", script.phase)
         if self.alive and not self.handshaking and not self.hanging:
             self.spawn(partial(self._unasked, script, exchange))
             return
-        exchange.rule, exchange.fault, exchange.closed = script.rule, script.fault, script.closes
-        self.fake.journal.tell(exchange)
+        self.fake.recorder.decided(exchange, script)
+        if script.closes:
+            self.fake.recorder.end(exchange)
+        self.fake.recorder.tell(exchange)
         if script.closes:
             self.decided()
             self.abort()
@@ -374,7 +377,7 @@ class HTTPConnection(LiveConnection):
     async def _unasked(self, script: Script, exchange: Exchange) -> None:
         await self.perform(script, exchange)
         if exchange.reply is None:
-            self.fake.journal.tell(exchange)
+            self.fake.recorder.tell(exchange)
 
     async def _reset(self, code: str, exchange: Exchange, stream: Stream | None) -> None:
         for one in [stream] if stream is not None else list(self.live.values()):
@@ -388,8 +391,8 @@ class HTTPConnection(LiveConnection):
         if isinstance(protocol, H2):
             wanted = self._last_of(step, protocol, stream)
             self.last = wanted if self.last is None else min(wanted, self.last)  # it MUST NOT rise (RFC 9113 §6.8)
-            text = f"GOAWAY {step.code}, last stream {self.last}"
-            await self._frame(frames.go_away(self.last, step.code), text, exchange)
+            frame = GoAwayFrame(step.code, self.last)
+            await self._frame(frames.go_away(self.last, step.code), frame, exchange)
             for one in [one for one in self.live.values() if one.number > self.last]:
                 await one.drop()
         elif stream is not None and step.last == "previous":  # HTTP/1.1 can only close, where the request is not served
@@ -410,14 +413,14 @@ class HTTPConnection(LiveConnection):
         scheme, host = self.fake.scheme, sni or self.fake.host
         origin = "" if stream is not None else f"{scheme}://{host}:{self.fake.port}"
         raw = frames.alt_svc(stream.number if stream is not None else 0, value, origin)
-        if not await self._frame(raw, f"ALTSVC {value}", exchange) and stream is not None:
+        if not await self._frame(raw, AltSvcFrame(value), exchange) and stream is not None:
             stream.added.append((b"alt-svc", value.encode("latin-1", "replace")))  # HTTP/1.1 has a header for it
 
-    async def _frame(self, raw: bytes, what: str, exchange: Exchange) -> bool:
+    async def _frame(self, raw: bytes, frame: Frame, exchange: Exchange) -> bool:
         """Send a frame behind all that waits to be sent. False on HTTP/1.1, which has none."""
         if not isinstance(self._protocol, H2):
             return False
-        self.fake.journal.answer(exchange, what)
+        self.fake.recorder.frame(exchange, frame)
         await self._protocol.flush(raw)
         return True
 
@@ -425,7 +428,7 @@ class HTTPConnection(LiveConnection):
     def _protocol(self) -> H2 | H11 | None:
         return self.switch.protocol if self.switch is not None else None
 
-    def part(self, how: str, exchange: Exchange) -> None:
+    def part(self, how: Ending, exchange: Exchange) -> None:
         """Close."""
         if how == "fin":
             self._take_leave()
@@ -448,13 +451,13 @@ class HTTPConnection(LiveConnection):
         if not self.alive or self.handshaking or self.hanging:
             return False
         self._take_leave()
-        exchange = self.fake.journal.ask(self.record, "enter", "", self.fake.phase)
-        exchange.fault = "stopped"
+        exchange = self.fake.recorder.ask(self.record, "enter", "", self.fake.phase)
+        self.fake.recorder.stopped(exchange)
         busy = any(not stream.hangs for stream in self.live.values()) or self.transport.get_write_buffer_size() > 0
         if busy:
             self.finish("fin", exchange)
         else:
-            self.over = exchange.closed = True
-            self.fake.journal.tell(exchange)
+            self.over = True
+            self.fake.recorder.tell(exchange)
             self.decided()
         return busy

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from notnow.errors import StartError
 
 if TYPE_CHECKING:
-    from notnow.journal import Journal
+    from notnow.journal import Recorder
 
 LONG, FIXED, KIND = 0x80, 0x40, 0x30  # bits of the first byte of a packet (RFC 9000 §17.2)
 V2 = 0x6B3343CF  # its Initials have another type (RFC 9369 §3.2)
@@ -56,9 +56,9 @@ class UDPTakenError(StartError):
 class Silent:
     """A UDP socket at the address of a TCP one. Raises UDPTakenError where that is taken."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, beside: tuple[int, bool, tuple[str, int]], journal: Journal):
+    def __init__(self, loop: asyncio.AbstractEventLoop, beside: tuple[int, bool, tuple[str, int]], recorder: Recorder):
         family, v6only, address = beside
-        self._loop, self._journal = loop, journal
+        self._loop, self._recorder = loop, recorder
         self._told: set[tuple[str, int, bytes]] = set()
         self._sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
@@ -85,12 +85,12 @@ class Silent:
 
     def _note(self, found: Initial, address: tuple[str, int], size: int) -> None:
         """Count it. A client says it again when nobody answers: only the first one of a connection gets a line."""
-        self._journal.also("initial")
+        self._recorder.also("initial")
         key = (*address, found.id)
         if key in self._told or len(self._told) >= MOST_TOLD:
             return
         self._told.add(key)
-        self._journal.mark("initial", f"from {address[0]}:{address[1]}, version {found.version:#x}, {size} bytes")
+        self._recorder.mark("initial", f"from {address[0]}:{address[1]}, version {found.version:#x}, {size} bytes")
 
     def close(self) -> None:
         self._loop.remove_reader(self._sock)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hypercorn.protocol import events
 
 from notnow.bounds import BODY_WAITING
-from notnow.engine.actions import Response, Script
+from notnow.engine.actions import Ending, Response, Script
 from notnow.engine.events import Answered, Ended, Heard, Reached
 from notnow.http_words import NO_BODY, status_line
-from notnow.journal import Connection, Exchange, brief
+from notnow.journal import Connection, Exchange, ExcludedByGoAway, RstStreamFrame, brief
 from notnow.servers.base import tls
 from notnow.servers.base.connection import Over
 from notnow.servers.http.frames import CODES
@@ -56,7 +56,7 @@ class Carrier(Protocol):
     async def pause(self, seconds: float) -> None:
         """Wait for seconds of scenario time. Raises Over if the connection ends meanwhile."""
 
-    def finish(self, how: str, exchange: Exchange) -> None:
+    def finish(self, how: Ending, exchange: Exchange) -> None:
         """Close the connection."""
 
     def ended_one(self) -> None:
@@ -103,8 +103,8 @@ class Stream:
         connection, target = self.connection, head.target.decode("latin-1")
         self.known = known(head, connection)
         request = f"{head.method} {head.authority}{target}"
-        self.exchange = self.fake.journal.ask(connection.record, "request", request, self.fake.phase)
-        self.exchange.facts = self.facts = {
+        self.exchange = self.fake.recorder.ask(connection.record, "request", request, self.fake.phase)
+        self.facts = {
             "stream": self.number,
             "version": head.version,
             "method": head.method,
@@ -124,6 +124,7 @@ class Stream:
         host = self.known["header"].get("host")
         if head.version == "2" and host is not None and host != head.authority:
             self.facts["header.host"] = host  # it does not count (RFC 9113 §8.3.1), and is worth knowing
+        self.fake.recorder.facts(self.exchange, self.facts)
         connection.live[self.number] = self
         with self._while_wanted():
             await connection.asked(self)
@@ -280,7 +281,7 @@ class Stream:
             await self.protocol.head(self.number, status, headers)
         except failures:  # it has not been said
             self._status = self.facts["status"] = None
-            self.exchange.reply = before
+            self.fake.recorder.unanswer(self.exchange, before)
             raise
 
     def _note(self, status: int, headers: Headers) -> None:
@@ -295,7 +296,7 @@ class Stream:
         if self.head.method == "HEAD" or status in NO_BODY or self._is_tunnel(status):
             self._length = 0
         self._note_sent(0)
-        self.fake.journal.answer(self.exchange, status_line(status))
+        self.fake.recorder.answer(self.exchange, status_line(status))
 
     def _note_sent(self, count: int) -> None:
         """So many more bytes of the answer are about to leave: with the last of them the client has all."""
@@ -365,7 +366,7 @@ class Stream:
         """A 4xx or 5xx has left: a rule may have something to add."""
         script = self.fake.feed(Answered(self.connection.record.id, status, self.head.method), "error")
         if script is not None:
-            added = self.fake.journal.ask(self.connection.record, "error", "", script.phase)
+            added = self.fake.recorder.ask(self.connection.record, "error", "", script.phase)
             self.connection.spawn(partial(self.connection.perform, script, added))
 
     def _still_wanted(self) -> None:
@@ -396,7 +397,7 @@ class Stream:
 
     async def reset(self, code: str, exchange: Exchange) -> None:
         """RST_STREAM; HTTP/1.1 has no streams, and loses its connection."""
-        self.fake.journal.answer(exchange, f"RST_STREAM {code}")
+        self.fake.recorder.frame(exchange, RstStreamFrame(code, self.number))
         if not await self.protocol.reset(self.number, CODES[code]):
             self.lost()
             self.connection.finish("reset", exchange)
@@ -405,13 +406,13 @@ class Stream:
 
     async def drop(self) -> None:
         """It is not served, and nothing is said about it: a GOAWAY has said so."""
-        self.exchange.closed, self.exchange.how = True, "goaway"
+        self.fake.recorder.end(self.exchange, ExcludedByGoAway())
         await self.protocol.forget(self.number)
         self.lost()
 
     async def hang(self, exchange: Exchange) -> None:
         """Never answer. That the client leaves is seen all the same."""
-        self.fake.journal.tell(exchange)
+        self.fake.recorder.tell(exchange)
         self.hangs = True
         while not self.drops and not self.connection.eof:
             await self.take()

@@ -22,7 +22,7 @@ class Asking(SMTPConnection):
 
     async def _ask(self, moment: str, request: str, effect: Callable[[], Awaitable[None]], **facts: Any) -> None:
         """Ask about a command or a point of the protocol, and carry out the answer; `effect` is to behave."""
-        exchange = self.exchange = self.host.journal.ask(self.record, moment, request, self.host.phase)
+        exchange = self.exchange = self.host.recorder.ask(self.record, moment, request, self.host.phase)
         script = self.host.feed(Asked(self.record.id, moment, facts), moment)
         if script is None:  # closed, by what time brought with it
             raise Over

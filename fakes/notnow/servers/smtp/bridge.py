@@ -59,5 +59,4 @@ class MailBridge(Bridge):
         self.mailbox.clear()
 
     def heard_after(self, record: Connection, data: bytes) -> None:
-        super().heard_after(record, data)
-        record.after = masked(record.after)
+        self.recorder.said_after(record, data, masked)

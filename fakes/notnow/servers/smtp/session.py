@@ -192,7 +192,7 @@ class SMTPSession(Transactions):
         try:
             wanted = next(dialogue)
             while True:
-                exchange = self.host.journal.ask(self.record, "challenge", request, self.host.phase)
+                exchange = self.host.recorder.ask(self.record, "challenge", request, self.host.phase)
                 await self.say(auth.challenge(wanted).encode(), exchange)
                 answer = await self._answer()
                 request = "********"

@@ -155,7 +155,7 @@ class Transactions(Asking):
     def _put_on_record(self, given: parameters.Parameters) -> None:
         """Put parameters on record, as they are meant: xtext is decoded."""
         if given:
-            self.exchange.facts = {**(self.exchange.facts or {}), "parameters": given}
+            self.host.recorder.facts(self.exchange, {"parameters": given})
 
     # ---- the message -----------------------------------------------------------------------------
 
@@ -197,7 +197,7 @@ class Transactions(Asking):
         await self._ask("message", f"({body.size} bytes)", effect, **facts)
 
     async def _store(self) -> None:
-        self.exchange.facts = self.host.keep(self.record, self.envelope, self.user)
+        self.host.recorder.facts(self.exchange, self.host.keep(self.record, self.envelope, self.user))
         await self.push("250 2.0.0 Ok: queued")
 
     async def _read(self, body: Body) -> bool:
@@ -223,9 +223,9 @@ class Transactions(Asking):
         if script is None:
             raise Over
         if script.rule is not None:
-            exchange = self.host.journal.ask(self.record, "body", "", script.phase)
+            exchange = self.host.recorder.ask(self.record, "body", "", script.phase)
             await self.perform(script, exchange)
-            self.host.journal.tell(exchange)
+            self.host.recorder.tell(exchange)
         self.watch = next((step.bytes for step in script.steps if isinstance(step, Watch)), None)
 
     async def _passed(self, body: Body | Chunks) -> bool:
@@ -236,7 +236,7 @@ class Transactions(Asking):
         script = self.host.feed(Reached(self.record.id), "body")
         if script is None:
             return False
-        exchange = self.exchange = self.host.journal.ask(
+        exchange = self.exchange = self.host.recorder.ask(
             self.record, "body", f"({body.size} bytes so far)", script.phase
         )
         await self.perform(script, exchange)

@@ -22,7 +22,7 @@ FOR_EVER = 3600.0  # seconds of silence that no client waits for which has a tim
 def times_out(run: Run) -> Finding:
     left: list[float] = []
     for connection, exchanges in run.by_connection.items():
-        told = [x for x in exchanges[-2:] if x.fault != "stopped"]
+        told = [x for x in exchanges[-2:] if not x.stopped]
         last = told[-1] if told else None
         if last is None or last.fault is None or not last.unanswered or last.closed:
             continue

@@ -1,0 +1,47 @@
+"""The journal: everything that happened, connection by connection, exchange by exchange.
+
+A fake writes it with a `Recorder`, before the bytes go out; everybody else reads the `Journal`, and cannot change it.
+"""
+
+from notnow.journal.exchange import Connection, Entry, Exchange, Mark
+from notnow.journal.journal import DEFAULT_LIMIT, Journal, Listener
+from notnow.journal.recorder import Recorder
+from notnow.journal.text import LONGEST, brief, clip
+from notnow.journal.values import (
+    TLS,
+    AltSvcFrame,
+    ConnectionClose,
+    End,
+    ExcludedByGoAway,
+    FakeStopped,
+    Frame,
+    GoAwayFrame,
+    OriginFrame,
+    RstStreamFrame,
+    TLSAlert,
+)
+
+__all__ = [
+    "DEFAULT_LIMIT",
+    "LONGEST",
+    "TLS",
+    "AltSvcFrame",
+    "Connection",
+    "ConnectionClose",
+    "End",
+    "Entry",
+    "Exchange",
+    "ExcludedByGoAway",
+    "FakeStopped",
+    "Frame",
+    "GoAwayFrame",
+    "Journal",
+    "Listener",
+    "Mark",
+    "OriginFrame",
+    "Recorder",
+    "RstStreamFrame",
+    "TLSAlert",
+    "brief",
+    "clip",
+]

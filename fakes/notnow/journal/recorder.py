@@ -1,0 +1,192 @@
+"""Writing the journal of a fake, from its event loop only.
+
+Records refuse to be changed; a recorder alone writes to them (`force_setattr`), so that users can hold an exchange and
+see it grow.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from msgspec.structs import force_setattr, replace
+
+from notnow.clock import Clock
+from notnow.journal.exchange import Connection, Entry, Exchange, Mark
+from notnow.journal.journal import DEFAULT_LIMIT, Journal
+from notnow.journal.text import LONGEST, clip
+from notnow.journal.values import TLS, ConnectionClose, End, FakeStopped, Frame
+
+
+class Decision(Protocol):
+    """What was decided about an exchange: a script of the engine is one."""
+
+    @property
+    def phase(self) -> str: ...
+    @property
+    def rule(self) -> str | None: ...
+    @property
+    def fault(self) -> str | None: ...
+
+
+class Recorder:
+    """The one writer of a journal.
+
+    `on_failure` is called with what a listener raises; without it, the exception goes on.
+    """
+
+    def __init__(self, clock: Clock, *, server: str = "", protocol: str = "smtp", limit: int = DEFAULT_LIMIT) -> None:
+        self.journal = Journal(clock, server=server, protocol=protocol, limit=limit)
+        self.clock = clock
+        self.on_failure: Callable[[BaseException], None] | None = None
+        self._numbers = 0
+
+    # ---- exchanges -----------------------------------------------------------------------------
+
+    def ask(self, connection: Connection, moment: str, request: str, phase: str, *, counted: bool = True) -> Exchange:
+        """A client asks: a new exchange, without a reply so far. `counted`: the moment counts once more."""
+        clock, journal = self.clock, self.journal
+        if len(request) > LONGEST:
+            request = clip(request)
+        exchange = Exchange(clock.stamp(), clock.now(), clock.wall(), moment, request, phase, connection)
+        journal._order.append(exchange)
+        connection._log.append(exchange)
+        if counted:
+            self.also(moment)
+        if len(journal._order) > journal.limit:
+            self._drop()
+        return exchange
+
+    def also(self, moment: str) -> None:
+        """The client's last request counts for this moment, too: a broader one, or a second one."""
+        counts = self.journal._counts
+        counts[moment] = counts.get(moment, 0) + 1
+
+    def decided(self, exchange: Exchange, decision: Decision) -> None:
+        """What the engine decided about an exchange: nothing else writes this."""
+        force_setattr(exchange, "phase", decision.phase)
+        force_setattr(exchange, "rule", decision.rule)
+        force_setattr(exchange, "fault", decision.fault)
+
+    def refused(self, exchange: Exchange, fault: str, rule: str | None = None) -> None:
+        """The fake refuses by a limit of its own, and not by a script."""
+        force_setattr(exchange, "rule", rule)
+        force_setattr(exchange, "fault", fault)
+
+    def answer(self, exchange: Exchange, text: str) -> None:
+        """Reply lines for an exchange, without their CRLF; several replies add up."""
+        said = text if exchange.reply is None else f"{exchange.reply}\n{text}"
+        force_setattr(exchange, "reply", said if len(said) <= LONGEST else clip(said))
+        self.answered(exchange)
+        self.tell(exchange)
+
+    def answered(self, exchange: Exchange) -> None:
+        """The last byte of the reply leaves now."""
+        force_setattr(exchange, "answered_at", self.clock.now())
+
+    def unanswer(self, exchange: Exchange, reply: str | None) -> None:
+        """The last reply could not be sent: `reply` is what had been said before it."""
+        force_setattr(exchange, "reply", reply)
+
+    def frame(self, exchange: Exchange, frame: Frame) -> None:
+        """The fake sends an HTTP/2 frame."""
+        force_setattr(exchange, "frames", (*exchange.frames, frame))
+        self.answer(exchange, str(frame))
+
+    def facts(self, exchange: Exchange, facts: Mapping[str, Any] | None) -> None:
+        """What else is known of an exchange."""
+        force_setattr(exchange, "facts", facts)
+
+    def end(self, exchange: Exchange, end: End | None = None) -> None:
+        """The fake ends the connection, or a stream, with this exchange. A close that follows another end is a part of it."""
+        end = end or ConnectionClose()
+        if exchange.end is None or isinstance(exchange.end, ConnectionClose):
+            force_setattr(exchange, "end", end)
+
+    def stopped(self, exchange: Exchange) -> None:
+        """The fake was stopped, and says goodbye."""
+        self.refused(exchange, "stopped")
+        self.end(exchange, FakeStopped())
+
+    # ---- connections ---------------------------------------------------------------------------
+
+    def open(self, id: str, client: str, peer_port: int) -> Connection:
+        """A client has connected."""
+        self._numbers += 1
+        journal, clock = self.journal, self.clock
+        connection = Connection(journal, self._numbers, id, client, peer_port, clock.stamp(), clock.now(), _log=deque())
+        journal._connections[connection.number] = connection
+        return connection
+
+    def tls(self, connection: Connection, **known: str | None) -> None:
+        """More is known of the TLS of a connection: the names of `known` are those of `TLS`."""
+        force_setattr(connection, "tls", replace(connection.tls or TLS(), **known))
+
+    def failed(self, connection: Connection, error: str) -> None:
+        """The client broke the protocol, or the connection broke."""
+        force_setattr(connection, "error", error)
+
+    def leaving(self, connection: Connection) -> None:
+        """The client says that it is leaving, or has ended its side."""
+        force_setattr(connection, "left_index", self.clock.stamp())
+        force_setattr(connection, "left_at", self.clock.now())
+
+    def said_after(self, connection: Connection, data: bytes, masked: Callable[[str], str] = str) -> None:
+        """The client says something after the fake has decided to close; `masked` takes passwords out of it."""
+        force_setattr(connection, "after_bytes", connection.after_bytes + len(data))
+        room = LONGEST - len(connection.after)
+        if room > 0:
+            text = connection.after + data.decode("utf-8", "replace")[:room]
+            force_setattr(connection, "after", masked(text))
+
+    def close(self, connection: Connection, by: str) -> None:
+        """A connection ends; `by` is "client", or "fake" as soon as the fake has decided to close."""
+        force_setattr(connection, "ended_by", by)
+        force_setattr(connection, "closed_at", self.clock.now())
+        force_setattr(connection, "closed_index", self.clock.stamp())
+        if self.journal.dropped and not connection._log:
+            self.journal._connections.pop(connection.number, None)
+        self.tell(connection)
+
+    # ---- the journal ---------------------------------------------------------------------------
+
+    def mark(self, kind: str, text: str) -> None:
+        """A scenario is played, or a phase begins."""
+        journal = self.journal
+        mark = Mark(self.clock.stamp(), self.clock.now(), kind, text, journal.server)
+        if kind == "play":
+            journal._played = mark.index
+        journal._marks.append(mark)
+        self.tell(mark)
+
+    def tell(self, entry: Entry) -> None:
+        """Tell the listeners of an entry that is complete, or has grown."""
+        for listener in self.journal._listeners:
+            try:
+                listener(entry)
+            except BaseException as error:  # the user's: the reply still goes to the client
+                if self.on_failure is None:
+                    raise
+                self.on_failure(error)
+
+    def reset(self) -> None:
+        """Forget everything but the connections that are still open."""
+        journal = self.journal
+        journal._order.clear()
+        journal._marks.clear()
+        journal._counts.clear()
+        journal._dropped = 0
+        for connection in journal.connections:
+            connection._log.clear()
+            if connection.ended_by is not None:
+                del journal._connections[connection.number]
+
+    def _drop(self) -> None:
+        journal = self.journal
+        oldest = journal._order.popleft()
+        journal._dropped += 1
+        connection = oldest.connection
+        connection._log.popleft()
+        if not connection._log and connection.ended_by is not None:
+            journal._connections.pop(connection.number, None)
