@@ -50,6 +50,7 @@ ALONE = (
     "postfix",
     "tutorial",
     "xdist",
+    "add-a-condition",
     "add-a-fault",
     "add-a-moment",
     "add-a-scenario",
@@ -258,7 +259,7 @@ def test_the_failure_in_the_readme_is_a_passage_of_a_real_run() -> None:
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="there is no git here, which applies patches")
-@pytest.mark.parametrize("directory", ["add-a-fault", "add-a-moment"])
+@pytest.mark.parametrize("directory", ["add-a-condition", "add-a-fault", "add-a-moment"])
 def test_a_page_about_adding_tells_all_that_is_needed(directory: str, tmp_path: Path) -> None:
     """In a copy of the code its patch applies, and its test passes; without the patch it does not."""
     here = copied(EXAMPLES / directory, tmp_path / "here")
