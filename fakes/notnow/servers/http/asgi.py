@@ -28,7 +28,7 @@ class Call:
     """One call of the app. What it sends goes to the client, unless a rule has taken its place."""
 
     def __init__(self, stream: Stream) -> None:
-        self.stream, self.fake = stream, stream.fake
+        self.stream, self.host = stream, stream.host
         self._instead: Response | None = None
         self._drip = 0.0
         self._messages = 0  # that the app has sent
@@ -43,9 +43,9 @@ class Call:
         if isinstance(instead, Response):
             self._instead = instead
         self._swallows, self._drip = instead == (), drip
-        guests.blame.set(self.fake.guest_failed)
+        guests.blame.set(self.host.guest_failed)
         try:
-            app = no_tunnel if self.stream.head.method == "CONNECT" else self.fake.app
+            app = no_tunnel if self.stream.head.method == "CONNECT" else self.host.app
             await app(self._scope(), self.receive, self.send)
             await self._close()
         except Over:
@@ -56,7 +56,7 @@ class Call:
             if _is_loss(error):
                 raise Gone from None
             if any(guests.strays(error)):
-                self.fake.guest_failed(error)
+                self.host.guest_failed(error)
             await self._failed(error)  # the user's app has: what any server would say
 
     async def _failed(self, error: BaseException) -> None:
@@ -90,8 +90,8 @@ class Call:
             "root_path": "",
             "headers": headers,
             "client": (connection.record.client, connection.record.peer_port),
-            "server": (self.fake.host, self.fake.port),
-            "state": self.fake.state.copy(),
+            "server": self.host.address,
+            "state": self.host.state.copy(),
             "extensions": {"notnow": {"connection": connection.record.number, "stream": self.stream.number}},
         }
 
@@ -122,7 +122,7 @@ class Call:
             raise Gone from None
         self._messages += 1
         if self._messages % MESSAGES == 0:  # an app that has much to say waits for nothing where the client reads fast
-            await self.fake.turns.wait()
+            await self.host.turns.wait()
 
     async def _send(self, message: Message) -> None:
         starts = message["type"] == "http.response.start"
@@ -154,7 +154,7 @@ class Call:
         """The answer is ready: rules may look at it."""
         stream = self.stream
         asked = Asked(stream.connection.record.id, "response", stream.known, stream.number)
-        script = self.fake.feed(asked, "response")
+        script = self.host.feed(asked, "response")
         if script is None:
             raise Over
 

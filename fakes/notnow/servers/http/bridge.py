@@ -6,6 +6,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from notnow.bounds import STREAMS
 from notnow.engine.actions import Script
 from notnow.errors import StartError
 from notnow.journal import Connection, Exchange
@@ -26,7 +27,7 @@ STARTUP = 70.0  # real seconds that an app may take to start; hypercorn says so 
 
 
 class HTTPBridge(Bridge):
-    """A host with an app."""
+    """An `AppHost`."""
 
     alpn: ClassVar[tuple[str, ...]] = ("h2", "http/1.1")
 
@@ -38,6 +39,14 @@ class HTTPBridge(Bridge):
         self._living_app: asyncio.Task[None] | None = None
         self._place: tuple[int, bool, tuple[str, int]]  # of its TCP socket
         self._quic: Silent | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self.host, self.port
+
+    @property
+    def max_streams(self) -> int:
+        return self.scenario.server.max_streams or STREAMS
 
     @property
     def scheme(self) -> str:

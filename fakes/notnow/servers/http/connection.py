@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from functools import partial
-from typing import TYPE_CHECKING, Self, assert_never
+from typing import Self, assert_never
 
 from hypercorn.events import Closed, RawData, Updated
 
-from notnow.bounds import HTTP_WAITING, STREAMS
+from notnow.bounds import HTTP_WAITING
 from notnow.engine.actions import (
     BEHAVE,
     Alert,
@@ -37,20 +37,18 @@ from notnow.servers.base.transport import Plain
 from notnow.servers.base.turns import Turn
 from notnow.servers.http import frames
 from notnow.servers.http.asgi import Call
+from notnow.servers.http.host import AppHost
 from notnow.servers.http.http2 import H2
 from notnow.servers.http.http11 import H11
 from notnow.servers.http.interfaces import Gone, HTTPProtocol, Work
 from notnow.servers.http.stream import Behave, Stream
 from notnow.servers.http.switch import Switch
 
-if TYPE_CHECKING:
-    from notnow.servers.http.bridge import HTTPBridge
-
 
 class HTTPConnection(LiveConnection):
     """A live HTTP connection of a fake."""
 
-    fake: HTTPBridge
+    host: AppHost
     switch: Switch | None = None
     cap: int  # streams at a time
     names: tuple[str, ...] = ()  # of the certificate that it has shown
@@ -64,17 +62,17 @@ class HTTPConnection(LiveConnection):
     _pauses: set[asyncio.Future[None]]  # of rules that take their time
     _news: asyncio.Event  # something has come, or it is over
     _writable: asyncio.Event
+    _handling: bool = False  # the protocol reads what has arrived
     _server: asyncio.Task[None] | None = None
 
     @classmethod
-    def adopt(cls, fake: HTTPBridge, record: Connection, greeting: Exchange, script: Script) -> Self:
+    def adopt(cls, host: AppHost, record: Connection, greeting: Exchange, script: Script) -> Self:
         """A new session for a connection; `script` is what the engine has said at `connect`."""
         new = cls()
-        new.fake, new.host = fake, fake
-        new.record, new.exchange, new.opening = record, greeting, script
+        new.host, new.record, new.exchange, new.opening = host, record, greeting, script
         new.live, new._inbox, new._pauses = {}, bytearray(), set()
-        new.turn = Turn(fake.turns)
-        new.cap = fake.scenario.server.max_streams or STREAMS
+        new.turn = Turn(host.turns)
+        new.cap = host.max_streams
         new._news, new._writable = asyncio.Event(), asyncio.Event()
         new._writable.set()
         return new
@@ -86,39 +84,39 @@ class HTTPConnection(LiveConnection):
             super().open(sock, implicit)
         else:
             self.raw, self.implicit = sock, implicit
-            self._opener = self.fake.spawn(self._open(sock, implicit))
+            self._opener = self.host.spawn(self._open(sock, implicit))
             self._opener.add_done_callback(self._opened)
 
     async def _open(self, sock: socket.socket, implicit: bool) -> None:
         """Begin as a rule wants it: late, or never; what it answers and how it ends comes with the requests."""
         for step in self.opening.steps:
             if isinstance(step, Wait):
-                await self.fake.sleep(step.seconds)
+                await self.host.sleep(step.seconds)
             elif isinstance(step, Respond):
                 self.standing = step.response
             elif isinstance(step, Hang):
                 self.hanging = True
-                Plain(self.fake.loop, sock, self).begin()
+                Plain(self.host.loop, sock, self).begin()
                 return
             elif isinstance(step, Close) and self.standing is None:
                 self.over = True
-                Plain(self.fake.loop, sock, self).begin()
+                Plain(self.host.loop, sock, self).begin()
                 self.finish(step.how, self.exchange)
                 return
         if implicit:
             await self._shake_hands(sock)
         else:
-            Plain(self.fake.loop, sock, self).begin()
+            Plain(self.host.loop, sock, self).begin()
 
     def on_open(self, transport: asyncio.Transport) -> None:
         if self.hanging or self.over:
-            self.fake.recorder.tell(self.exchange)
+            self.host.recorder.tell(self.exchange)
             return
         wrapped = transport.get_extra_info("ssl_object")
         alpn = wrapped.selected_alpn_protocol() if wrapped is not None else None
         if self.record.tls is not None:
-            self.fake.recorder.tls(self.record, alpn=alpn)
-            self.names = self.fake.certificate_for(self.certificate_name, self.record.tls.sni)[1].names
+            self.host.recorder.tls(self.record, alpn=alpn)
+            self.names = self.host.certificate_for(self.certificate_name, self.record.tls.sni)[1].names
         self.switch = Switch(self, alpn)
         self._server = self.spawn(partial(self._serve, self.switch))
 
@@ -130,7 +128,7 @@ class HTTPConnection(LiveConnection):
 
     def spawn(self, work: Work) -> asyncio.Task[None]:
         """Do something for this connection. An error of ours ends it, and is told."""
-        return self.fake.spawn(self._guarded(work))
+        return self.host.spawn(self._guarded(work))
 
     async def _guarded(self, work: Work) -> None:
         try:
@@ -139,7 +137,7 @@ class HTTPConnection(LiveConnection):
             pass
         except Exception as error:
             if not isinstance(error, ConnectionError):
-                self.fake.failed(error)
+                self.host.failed(error)
             self.abort()
 
     # ---- the hooks of a wire ---------------------------------------------------------------------
@@ -186,7 +184,10 @@ class HTTPConnection(LiveConnection):
         while self.alive and not self.over:
             if self._inbox:
                 self.turn.begin()
+                self._handling = True
                 await switch.handle(self.take_unread())
+                self._handling = False
+                self._close_if_done()
                 if self.alive and not self.over:
                     self.transport.resume_reading()
             elif self.eof and not self._unfinished():
@@ -219,19 +220,19 @@ class HTTPConnection(LiveConnection):
 
     def broken(self, why: str) -> None:
         """The client does not keep to the protocol: it is told so, and that is the end."""
-        self.fake.recorder.failed(self.record, why)
+        self.host.recorder.failed(self.record, why)
 
     def malformed(self, number: int, said: str, why: str, code: str) -> None:
         """A request over HTTP/2 is malformed, or a frame of it: its stream ends, and the connection lives (RFC 9113 §5.4.2)."""
         stream = self.live.get(number)
         if stream is None:
-            exchange = self.fake.recorder.ask(self.record, "malformed", said, self.fake.phase)
-            self.fake.recorder.facts(exchange, {"stream": number, "malformed": why})
+            exchange = self.host.recorder.ask(self.record, "malformed", said, self.host.phase)
+            self.host.recorder.facts(exchange, {"stream": number, "malformed": why})
         else:
             exchange = stream.exchange
             stream.facts["malformed"] = why
-        self.fake.recorder.frame(exchange, RstStreamFrame(code, number))
-        self.fake.feed(Heard(self.record.id))
+        self.host.recorder.frame(exchange, RstStreamFrame(code, number))
+        self.host.feed(Heard(self.record.id))
 
     def stream(self, protocol: HTTPProtocol, number: int) -> Stream:
         return Stream(self, protocol, number)
@@ -242,7 +243,7 @@ class HTTPConnection(LiveConnection):
         """The head of a request is in: do what the engine says about it."""
         if await self._turned_away(stream):
             return
-        script = self.fake.feed(Asked(self.record.id, "request", stream.known, stream.number), "request")
+        script = self.host.feed(Asked(self.record.id, "request", stream.known, stream.number), "request")
         if script is None:  # the connection has been given up meanwhile
             stream.lost()
         else:
@@ -255,10 +256,10 @@ class HTTPConnection(LiveConnection):
             script = script._replace(steps=script.steps[1:])
         exchange, first = stream.exchange, script.steps[0] if len(script.steps) == 1 else None
         if script.steps is BEHAVE:
-            self.fake.recorder.decided(exchange, script)
+            self.host.recorder.decided(exchange, script)
             stream.spawn(Call(stream).run)
         elif isinstance(first, Respond) and not first.drip:
-            self.fake.recorder.decided(exchange, script)
+            self.host.recorder.decided(exchange, script)
             await stream.respond(first.response)
         else:
             stream.spawn(partial(self.perform, script, exchange, stream, Call(stream).run))
@@ -267,9 +268,9 @@ class HTTPConnection(LiveConnection):
         """True if a request is not for the engine: the connection has an answer for all, or takes no more."""
         exchange = stream.exchange
         if self.last is not None and stream.number > self.last:
-            self.fake.recorder.refused(exchange, "goaway")
+            self.host.recorder.refused(exchange, "goaway")
         elif len(self.live) > self.cap:
-            self.fake.recorder.refused(exchange, "reset_stream", "server.max_streams")
+            self.host.recorder.refused(exchange, "reset_stream", "server.max_streams")
         else:
             return self.standing is not None and await self._answered(stream, self.standing)
         await stream.reset("REFUSED_STREAM", exchange)
@@ -278,7 +279,7 @@ class HTTPConnection(LiveConnection):
 
     async def _answered(self, stream: Stream, standing: Response) -> bool:
         script, exchange = self.opening, stream.exchange
-        self.fake.recorder.decided(exchange, script)
+        self.host.recorder.decided(exchange, script)
         if script.closes:
             self.closing = True
             self.exchange = exchange
@@ -288,11 +289,11 @@ class HTTPConnection(LiveConnection):
     def ended_one(self) -> None:
         """A request is over: if it was the last one, so may be the connection."""
         self._news.set()
-        if self.closing and not self.live and self.alive and not self.over:
-            self.fake.loop.call_soon(self._close)
+        if self.closing and not self.live and not self._handling:  # requests that have arrived are answered first
+            self.host.loop.call_soon(self._close_if_done)
 
-    def _close(self) -> None:
-        if not self.live and self.alive and not self.over:
+    def _close_if_done(self) -> None:
+        if self.closing and not self.live and self.alive and not self.over:
             if self.left:
                 self.over = True
                 self._half_close()
@@ -302,7 +303,7 @@ class HTTPConnection(LiveConnection):
 
     async def pause(self, seconds: float) -> None:
         """Wait so many seconds of scenario time. Raises Over if the connection ends meanwhile."""
-        future = self.fake.sleep(seconds)
+        future = self.host.sleep(seconds)
         self._pauses.add(future)
         try:
             await future
@@ -319,7 +320,7 @@ class HTTPConnection(LiveConnection):
         self, script: Script, exchange: Exchange, stream: Stream | None = None, behave: Behave | None = None
     ) -> None:
         """Carry out a script, for a request or for the connection; to behave is to let the app answer."""
-        self.fake.recorder.decided(exchange, script)
+        self.host.recorder.decided(exchange, script)
         self.closing = self.closing or (script.closes and stream is not None)
         for step in script.steps:
             if self.over or not self.alive:
@@ -362,14 +363,14 @@ class HTTPConnection(LiveConnection):
         """A script that no request has brought about: a phase, a silence. After the last word there is none to say."""
         if self.over:
             return
-        exchange = self.fake.recorder.ask(self.record, script.moment, "", script.phase)
+        exchange = self.host.recorder.ask(self.record, script.moment, "", script.phase)
         if self.alive and not self.handshaking and not self.hanging:
             self.spawn(partial(self._unasked, script, exchange))
             return
-        self.fake.recorder.decided(exchange, script)
+        self.host.recorder.decided(exchange, script)
         if script.closes:
-            self.fake.recorder.end(exchange)
-        self.fake.recorder.tell(exchange)
+            self.host.recorder.end(exchange)
+        self.host.recorder.tell(exchange)
         if script.closes:
             self.decided()
             self.abort()
@@ -377,7 +378,7 @@ class HTTPConnection(LiveConnection):
     async def _unasked(self, script: Script, exchange: Exchange) -> None:
         await self.perform(script, exchange)
         if exchange.reply is None:
-            self.fake.recorder.tell(exchange)
+            self.host.recorder.tell(exchange)
 
     async def _reset(self, code: str, exchange: Exchange, stream: Stream | None) -> None:
         for one in [stream] if stream is not None else list(self.live.values()):
@@ -410,8 +411,8 @@ class HTTPConnection(LiveConnection):
     async def _alt_svc(self, value: str, exchange: Exchange, stream: Stream | None) -> None:
         """ALTSVC (RFC 7838): for the origin of a request, or for the one that the client has come for."""
         sni = self.record.tls.sni if self.record.tls is not None else None
-        scheme, host = self.fake.scheme, sni or self.fake.host
-        origin = "" if stream is not None else f"{scheme}://{host}:{self.fake.port}"
+        host, port = self.host.address
+        origin = "" if stream is not None else f"{self.host.scheme}://{sni or host}:{port}"
         raw = frames.alt_svc(stream.number if stream is not None else 0, value, origin)
         if not await self._frame(raw, AltSvcFrame(value), exchange) and stream is not None:
             stream.added.append((b"alt-svc", value.encode("latin-1", "replace")))  # HTTP/1.1 has a header for it
@@ -420,7 +421,7 @@ class HTTPConnection(LiveConnection):
         """Send a frame behind all that waits to be sent. False on HTTP/1.1, which has none."""
         if not isinstance(self._protocol, H2):
             return False
-        self.fake.recorder.frame(exchange, frame)
+        self.host.recorder.frame(exchange, frame)
         await self._protocol.flush(raw)
         return True
 
@@ -451,13 +452,13 @@ class HTTPConnection(LiveConnection):
         if not self.alive or self.handshaking or self.hanging:
             return False
         self._take_leave()
-        exchange = self.fake.recorder.ask(self.record, "enter", "", self.fake.phase)
-        self.fake.recorder.stopped(exchange)
+        exchange = self.host.recorder.ask(self.record, "enter", "", self.host.phase)
+        self.host.recorder.stopped(exchange)
         busy = any(not stream.hangs for stream in self.live.values()) or self.transport.get_write_buffer_size() > 0
         if busy:
             self.finish("fin", exchange)
         else:
             self.over = True
-            self.fake.recorder.tell(exchange)
+            self.host.recorder.tell(exchange)
             self.decided()
         return busy

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Iterator
 from email.utils import formatdate
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from hypercorn.protocol import events
 
@@ -20,10 +20,8 @@ from notnow.journal import Connection, Exchange, ExcludedByGoAway, RstStreamFram
 from notnow.servers.base import tls
 from notnow.servers.base.connection import Over
 from notnow.servers.http.frames import CODES
+from notnow.servers.http.host import AppHost
 from notnow.servers.http.interfaces import Gone, Head, Headers, HTTPProtocol, Work, encoded, failures
-
-if TYPE_CHECKING:
-    from notnow.servers.http.bridge import HTTPBridge
 
 TOLD = ("retry-after", "alt-svc", "location")  # headers of an answer that the journal keeps
 
@@ -34,7 +32,7 @@ Behave = Callable[[Response | tuple[()] | None, float], Awaitable[None]]
 class Carrier(Protocol):
     """The connection of a stream, as the stream uses it."""
 
-    fake: HTTPBridge
+    host: AppHost
     record: Connection
     exchange: Exchange  # the last one that was answered
     names: tuple[str, ...]  # of the certificate that the connection has shown
@@ -77,7 +75,7 @@ class Stream:
 
     def __init__(self, connection: Carrier, protocol: HTTPProtocol, number: int) -> None:
         self.connection, self.protocol, self.number = connection, protocol, number
-        self.fake = connection.fake
+        self.host = connection.host
         self.exchange: Exchange
         self.head: Head
         self.known: dict[str, Any] = {}  # what rules may ask about
@@ -103,7 +101,7 @@ class Stream:
         connection, target = self.connection, head.target.decode("latin-1")
         self.known = known(head, connection)
         request = f"{head.method} {head.authority}{target}"
-        self.exchange = self.fake.recorder.ask(connection.record, "request", request, self.fake.phase)
+        self.exchange = self.host.recorder.ask(connection.record, "request", request, self.host.phase)
         self.facts = {
             "stream": self.number,
             "version": head.version,
@@ -124,7 +122,7 @@ class Stream:
         host = self.known["header"].get("host")
         if head.version == "2" and host is not None and host != head.authority:
             self.facts["header.host"] = host  # it does not count (RFC 9113 §8.3.1), and is worth knowing
-        self.fake.recorder.facts(self.exchange, self.facts)
+        self.host.recorder.facts(self.exchange, self.facts)
         connection.live[self.number] = self
         with self._while_wanted():
             await connection.asked(self)
@@ -178,7 +176,7 @@ class Stream:
         self._hash.update(data)
         self._received += len(data)
         self.facts["body_bytes"] = self._received
-        self.fake.feed(Heard(self.connection.record.id))
+        self.host.feed(Heard(self.connection.record.id))
         if self.drops:
             return  # what still comes is counted
         self.chunks.append(data)
@@ -203,7 +201,7 @@ class Stream:
     def _reached_in(self) -> None:
         """The byte of the request's body has come for which a rule has waited."""
         del self.watches["request"]
-        script = self.fake.feed(Reached(self.connection.record.id, self.number), "request")
+        script = self.host.feed(Reached(self.connection.record.id, self.number), "request")
         if script is not None:
             self.held = True
             self.spawn(partial(self._interrupt, script))
@@ -267,7 +265,7 @@ class Stream:
         """The header fields of an answer, with those that every answer of ours has."""
         headers = [*headers, *self.added]
         if not any(name == b"date" for name, _ in headers):
-            headers.append((b"date", _date(int(self.fake.clock.epoch + self.fake.clock.now()))))
+            headers.append((b"date", _date(int(self.host.clock.epoch + self.host.clock.now()))))
         if self.connection.closing and not self.protocol.multiplexes:
             headers.append((b"connection", b"close"))
         return headers
@@ -281,7 +279,7 @@ class Stream:
             await self.protocol.head(self.number, status, headers)
         except failures:  # it has not been said
             self._status = self.facts["status"] = None
-            self.fake.recorder.unanswer(self.exchange, before)
+            self.host.recorder.unanswer(self.exchange, before)
             raise
 
     def _note(self, status: int, headers: Headers) -> None:
@@ -296,7 +294,7 @@ class Stream:
         if self.head.method == "HEAD" or status in NO_BODY or self._is_tunnel(status):
             self._length = 0
         self._note_sent(0)
-        self.fake.recorder.answer(self.exchange, status_line(status))
+        self.host.recorder.answer(self.exchange, status_line(status))
 
     def _note_sent(self, count: int) -> None:
         """So many more bytes of the answer are about to leave: with the last of them the client has all."""
@@ -313,7 +311,7 @@ class Stream:
             for i in range(len(data)):
                 if i:
                     await self.connection.pause(drip)
-                self.fake.feed(Heard(self.connection.record.id))  # who waits for our answer is not idle
+                self.host.feed(Heard(self.connection.record.id))  # who waits for our answer is not idle
                 await self._pass(data[i : i + 1])
         elif data:
             await self._pass(data)
@@ -336,7 +334,7 @@ class Stream:
         """The byte of the answer has left for which a rule has waited."""
         del self.watches["response"]
         self._still_wanted()
-        script = self.fake.feed(Reached(self.connection.record.id, self.number), "response")
+        script = self.host.feed(Reached(self.connection.record.id, self.number), "response")
         if script is not None:
             await self.connection.perform(script, self.exchange, self)
             self._still_wanted()
@@ -358,15 +356,15 @@ class Stream:
         await self.protocol.taken(self.number)  # what the app has left of the body
         if self.complete or waiting:
             await self.protocol.done(self.number)  # else this stays, and drops what still comes
-        if self._status is not None and self._status >= 400 and self.fake.has_rules_at("error"):
+        if self._status is not None and self._status >= 400 and self.host.has_rules_at("error"):
             self._erred(self._status)
         self.connection.ended_one()
 
     def _erred(self, status: int) -> None:
         """A 4xx or 5xx has left: a rule may have something to add."""
-        script = self.fake.feed(Answered(self.connection.record.id, status, self.head.method), "error")
+        script = self.host.feed(Answered(self.connection.record.id, status, self.head.method), "error")
         if script is not None:
-            added = self.fake.recorder.ask(self.connection.record, "error", "", script.phase)
+            added = self.host.recorder.ask(self.connection.record, "error", "", script.phase)
             self.connection.spawn(partial(self.connection.perform, script, added))
 
     def _still_wanted(self) -> None:
@@ -381,7 +379,7 @@ class Stream:
             self.chunks.clear()
             self.connection.live.pop(self.number, None)
             if self.lasts:
-                self.fake.feed(Ended(self.connection.record.id, "request", self.number))
+                self.host.feed(Ended(self.connection.record.id, "request", self.number))
             self._room.set()
             self.news.set()
 
@@ -397,7 +395,7 @@ class Stream:
 
     async def reset(self, code: str, exchange: Exchange) -> None:
         """RST_STREAM; HTTP/1.1 has no streams, and loses its connection."""
-        self.fake.recorder.frame(exchange, RstStreamFrame(code, self.number))
+        self.host.recorder.frame(exchange, RstStreamFrame(code, self.number))
         if not await self.protocol.reset(self.number, CODES[code]):
             self.lost()
             self.connection.finish("reset", exchange)
@@ -406,13 +404,13 @@ class Stream:
 
     async def drop(self) -> None:
         """It is not served, and nothing is said about it: a GOAWAY has said so."""
-        self.fake.recorder.end(self.exchange, ExcludedByGoAway())
+        self.host.recorder.end(self.exchange, ExcludedByGoAway())
         await self.protocol.forget(self.number)
         self.lost()
 
     async def hang(self, exchange: Exchange) -> None:
         """Never answer. That the client leaves is seen all the same."""
-        self.fake.recorder.tell(exchange)
+        self.host.recorder.tell(exchange)
         self.hangs = True
         while not self.drops and not self.connection.eof:
             await self.take()
