@@ -504,8 +504,8 @@ def test_fake_time_lets_the_client_wait_at_the_speed_of_the_fakes() -> None:
     ("arguments", "said"),
     [
         ([], "Missing argument '[SERVER=]NAME…'"),
-        (["smtp/healthy"], "there is no client: put its command behind --"),
-        (["smtp/healthy", "--"], "there is no client: put its command behind --"),
+        (["smtp/healthy"], "no client command: put it after --"),
+        (["smtp/healthy", "--"], "no client command: put it after --"),
         (["smtp/overlaod", "--", "x"], "did you mean 'smtp/overload'?"),
         (["smtp/overload", "--set", "otage=3s", "--", "x"], "there is no knob 'otage'"),
         (["smtp/healthy", "--level", "mst", "--", "x"], "'mst' is not one of 'must', 'should', 'advice'"),
@@ -513,15 +513,13 @@ def test_fake_time_lets_the_client_wait_at_the_speed_of_the_fakes() -> None:
         (["smtp/healthy", "--rule", "ftp.*", "--", "x"], "there is no rule of conduct 'ftp.*'"),
         (["smtp/healthy", "--timeout", "soon", "--", "x"], "'soon' is no time; allowed: a number and a unit"),
         (["smtp/healthy", "--wait", "-1s", "--", "x"], "'-1s' is no time"),
-        (["smtp/healthy", "--fake-time", "--", "x"], "--fake-time goes with --speed X"),
+        (["smtp/healthy", "--fake-time", "--", "x"], "--fake-time needs --speed X"),
         (["smtp/healthy", "--junit", "nowhere/x.xml", "--", "x"], "Invalid value for '--junit': there is no directory"),
         (["smtp/healthy", "--html", ".", "--", "x"], "Invalid value for '--html': '.' is a directory"),
         (["smtp/healthy", "--", "--help"], ""),
     ],
 )
-def test_a_call_that_does_not_hold_starts_nothing(
-    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_invalid_arguments_start_nothing(arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if "--help" in arguments:
         assert tried(*arguments).exit_code == 3  # what stands behind -- is the client's
         return

@@ -1,12 +1,12 @@
 """The command line, `notnow COMMAND`.
 
-One module a command: `notnow.cli.cmd_NAME` has it as `command` (`cmd_`, since a module called `list` would
-hide the built-in one, and `try` is a keyword). A module is imported when its command is looked
-up, and imports what is heavy (pydantic, rich, the fakes) when the command runs, so that `--help` is quick.
-To add a command, add its module and its name to `COMMANDS`.
+Each command is the function `command` of its module, `notnow.cli.cmd_NAME` (`cmd_`, because a module called `list`
+would hide the built-in, and `try` is a keyword). A module is imported when its command is looked up, and it imports
+heavy modules (pydantic, rich, the fakes) only when the command runs, so that `--help` is quick. To add a command, add
+its module, and its name to `COMMANDS`.
 
-Exit codes: 0 all is well, 1 our own code has failed (or the user aborted), 2 something in the call, a
-scenario, a knob or an option does not hold; then nothing was started. `try` has two more, and says which.
+Exit codes: 0 success, 1 our own code failed (or the user aborted), 2 an invalid argument, scenario or knob; then
+nothing was started. `try` documents more of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COMMANDS = ("demo", "list", "show", "serve", "try", "conduct", "check", "schema"
 
 
 class Refused(click.ClickException):
-    """What the user asked for does not hold: a line for each reason, and exit code 2."""
+    """The arguments are invalid: a line for each reason, and exit code 2."""
 
     exit_code = 2
 
@@ -43,7 +43,7 @@ class Refused(click.ClickException):
 
 
 class Commands(click.Group):
-    """The commands, each loaded when it is needed; the errors of notnow become messages and exit codes."""
+    """The commands, each loaded on demand. Errors of notnow become messages and exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -75,7 +75,7 @@ class Commands(click.Group):
 
 @contextlib.contextmanager
 def _warnings_in_words() -> Iterator[None]:
-    """What a scenario says in vain is told on standard error, as `notnow check` has it."""
+    """Print the warnings about a scenario on standard error, as `notnow check` does."""
 
     def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: Any) -> None:
         if issubclass(category, ScenarioWarning):
@@ -93,23 +93,23 @@ def _warnings_in_words() -> Iterator[None]:
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Each command explains itself, with examples: notnow COMMAND --help",
+    epilog="For help and examples of a command: notnow COMMAND --help",
 )
 @click.version_option(__version__, prog_name="notnow", message="%(prog)s %(version)s")
 def group() -> None:
     """Fake SMTP, FTP and HTTP servers that say "not now" (421, and its neighbours) on cue.
 
-    Point a client at one and see whether it tries again, how long it waits, and whether it loses something or
-    sends it twice.
+    Point a client at one, and see whether the client tries again, how long it waits, and whether it loses anything
+    or sends it twice.
 
     \b
     Examples:
-      notnow demo                       a careless and a careful sender in the same outage
-      notnow list                       the scenarios that there are
-      notnow show smtp/overload         what happens in one of them, and its knobs
-      notnow serve ftp/overload         run one, for a client of yours in another terminal
+      notnow demo                       watch a careless and a careful sender in the same outage
+      notnow list                       list the scenarios
+      notnow show smtp/overload         explain one of them, and its knobs
+      notnow serve ftp/overload         run one, for a client in another terminal
       notnow try smtp/overload -- CMD   run a client under one, and judge what it did
-      notnow conduct                    the rules by which it is judged
+      notnow conduct                    list the rules by which clients are judged
     """
 
 
@@ -117,7 +117,7 @@ def main() -> None:
     """Run the command line; never returns."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
+            stream.reconfigure(errors="replace")  # a terminal without a character shows a question mark
     group(prog_name="notnow")
 
 

@@ -1,4 +1,4 @@
-"""`notnow check`: are these scenario files valid?"""
+"""`notnow check`: validate scenario files."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.pass_context
 def command(ctx: click.Context, files: Sequence[str]) -> None:
-    """Validate scenario files; a directory stands for all that is in it.
+    """Validate scenario files, or all that are in a directory.
 
-    A line on standard error for each fault: file and line, key, what was found, what is allowed. Exit code 0 if
-    there is none, else 2. What is legal and can do nothing is a warning, and leaves the exit code at 0.
+    Each error is a line on standard error: file and line, key, what was found, what is allowed. The exit code is 2
+    after an error, else 0. A rule that is valid but has no effect is a warning, which leaves the exit code at 0.
 
     \b
     Examples:
@@ -55,7 +55,7 @@ def _load(file: Path) -> Scenario:
     from notnow.language.loading import load
 
     if file.is_dir():
-        raise ScenarioError([Problem("there is no scenario in this directory", allowed="files *.toml", file=str(file))])
+        raise ScenarioError([Problem("no scenario in this directory", allowed="files *.toml", file=str(file))])
     return load(file)
 
 

@@ -1,4 +1,4 @@
-"""`notnow conduct`: the rules that clients are judged by."""
+"""`notnow conduct`: list and explain the rules of conduct."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> 
 
 @click.command("conduct")
 @click.argument("pattern", required=False, metavar="[ID|PATTERN]", shell_complete=_complete)
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of the rules, with all that is known of each.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rules as a JSON list, with all their fields.")
 def command(pattern: str | None, as_json: bool) -> None:
     """List the rules of conduct, or explain one.
 
-    ID is that of a rule: what it asks, why, where that is from, how it is observed, and what a broken run looks like.
-    PATTERN is a glob for ids, or a word to look for in ids and titles. In a pipe, id, level and title are a tab apart.
+    With the ID of a rule, explain it: what it asks for and why, its source, how it is observed, and a run that breaks
+    it. With a PATTERN, list the rules whose id matches a glob, or whose id or title contains a word. In a pipe, each
+    line is id, level and title, separated by tabs.
 
-    Levels: "must" is what a standard demands, "should" what it recommends, "advice" is good practice.
+    Levels: a standard demands a "must" and recommends a "should"; "advice" is good practice.
 
     \b
     Examples:
-      notnow conduct                          all of them
-      notnow conduct smtp.wait-before-retry   one explained
-      notnow conduct 'smtp.*'                 by glob
-      notnow conduct retry                    what is about retrying
+      notnow conduct                          list all rules
+      notnow conduct smtp.wait-before-retry   explain one
+      notnow conduct 'smtp.*'                 list by glob
+      notnow conduct retry                    list the rules about retrying
       notnow conduct --json | jq -r '.[] | select(.level == "must") | .id'
     """
     from notnow.conduct.judging import all_rules
@@ -101,7 +102,7 @@ def _list(rules: Sequence[Rule]) -> None:
         page.heading(protocol)
         page.columns([(rule.id, rule.level, rule.title) for rule in same], ("cyan", "dim", ""), indent=2)
     some = "1 rule" if len(rules) == 1 else f"{len(rules)} rules"
-    page.line(f"{some}. One explained: notnow conduct ID. A client judged by them: notnow try NAME -- CMD", style="dim")
+    page.line(f"{some}. To explain one: notnow conduct ID. To judge a client: notnow try NAME -- CMD", style="dim")
 
 
 def _explain(rule: Rule) -> None:

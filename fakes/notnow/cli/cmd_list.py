@@ -1,4 +1,4 @@
-"""`notnow list`: the scenarios that there are."""
+"""`notnow list`: list the scenarios."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list: name, protocol, summary, params.")
 @own_scenarios
 def command(pattern: str | None, as_json: bool, own: Sequence[str]) -> None:
-    """List the scenarios, a line each.
+    """List the scenarios, one per line.
 
-    PATTERN is a glob for the name, or a word to look for in names and summaries. In a pipe, name and summary
-    are a tab apart.
+    PATTERN is a glob for names, or a word to look for in names and summaries. In a pipe, a tab separates name
+    and summary.
 
     \b
     Examples:
-      notnow list                        all of them
-      notnow list overload               what is about overload
+      notnow list                        all scenarios
+      notnow list overload               scenarios about overload
       notnow list 'smtp/*-certificate'   by glob
       notnow list --json | jq '.[].name'
       notnow list --scenarios tests/scenarios
@@ -49,7 +49,7 @@ def command(pattern: str | None, as_json: bool, own: Sequence[str]) -> None:
 
 
 def _load(own: Sequence[str]) -> tuple[list[Scenario], list[Problem]]:
-    """Every scenario, and what is wrong with those that do not hold: one bad file hides no other."""
+    """Every valid scenario, and the errors of the others: a bad file does not hide the rest."""
     from notnow.language import catalogue
 
     found: list[Scenario] = []

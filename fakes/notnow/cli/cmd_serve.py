@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--port", "ports", multiple=True, metavar="[SERVER=]PORT",
-    help="Listen on this port; without SERVER, the first server does.  [default: any free one]",
+    help="Listen on this port; without SERVER, it is for the first server.  [default: any free port]",
 )  # fmt: skip
 @click.option(
     "--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, metavar="X",
-    help="Let scenario time pass so many times as fast: at 60, an outage of 10m takes 10 seconds.",
+    help="Run scenario time X times as fast as real time: at 60, an outage of 10m takes 10 seconds.",
 )  # fmt: skip
-@click.option("--seed", type=int, metavar="N", help="Seed of every chance in a scenario.  [default: drawn, and shown]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: where each server listens, then its journal.")
+@click.option("--seed", type=int, metavar="N", help="Seed for all chances in a scenario.  [default: random, and shown]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: where each server listens, then the journals.")
 @own_scenarios
 def command(
     names: Sequence[str],
@@ -52,10 +52,10 @@ def command(
 ) -> None:
     """Run fake servers, each with a scenario, until Ctrl-C or SIGTERM.
 
-    NAME is a name of the catalogue (see notnow list) or the path of a .toml file. Servers are called smtp, smtp2,
-    … unless SERVER= gives another name. They share one clock.
+    NAME is a name from the catalogue (see notnow list) or the path of a .toml file. The servers are called smtp,
+    smtp2, … unless SERVER= gives another name. They share one clock.
 
-    On a terminal this is a live view; in a pipe it is a line for each thing that happens.
+    On a terminal, notnow shows a live view; in a pipe, it prints a line for each event.
 
     \b
     Examples:

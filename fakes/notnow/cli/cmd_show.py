@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 def command(name: str, as_toml: bool, own: Sequence[str]) -> None:
     """Explain a scenario and its knobs.
 
-    Shows its phases, rules, knobs, faults and sources, what a good client does in it, and how to run it.
+    This shows its phases, rules, knobs, faults and sources, what a good client does under it, and how to run it.
 
-    NAME is a name of the catalogue (see notnow list), or the path of a .toml file.
+    NAME is a name from the catalogue (see notnow list) or the path of a .toml file.
 
     \b
     Examples:
       notnow show smtp/greylisting
       notnow show ./my-scenario.toml
-      notnow show smtp/overload --toml > mine.toml     a start for one of your own
+      notnow show smtp/overload --toml > mine.toml     to start one of your own
     """
     from notnow.language import catalogue
 

@@ -1,4 +1,4 @@
-"""`notnow try`: one client under one scenario, judged by what it did."""
+"""`notnow try`: run one client under a scenario, and judge what it did."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from notnow.servers.base.fake import Fake
 
 
-LEVELS = ("must", "should", "advice")  # those of the rules, which --help need not load
-CLIENT = "notnow.client"  # where the context keeps the words behind `--`
+LEVELS = ("must", "should", "advice")  # a copy, so that --help need not load the rules
+CLIENT = "notnow.client"  # the key of the context for the words after `--`
 STDERR = 2
 
 
 class TryCommand(click.Command):
-    """What stands behind `--` is the client's command, and none of our words."""
+    """A command that leaves the words after `--` to the client."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ours, client = args, []
@@ -42,7 +42,7 @@ class TryCommand(click.Command):
 
 
 def _writable(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
-    """A report that cannot be written is known before the client runs, and not after."""
+    """Check before the client runs that the report can be written."""
     if path is not None:
         directory = Path(path).absolute().parent
         if Path(path).is_dir():
@@ -62,34 +62,41 @@ def _writable(_ctx: click.Context, _param: click.Parameter, path: str | None) ->
 )  # fmt: skip
 @click.option(
     "--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, metavar="X",
-    help="Let scenario time pass so many times as fast: at 60, an outage of 10m takes 10 seconds.",
+    help="Run scenario time X times as fast as real time: at 60, an outage of 10m takes 10 seconds.",
 )  # fmt: skip
 @click.option(
     "--fake-time", is_flag=True,
-    help="Let the client's clock run at --speed, too: its sleeps and time-outs shrink with the outage. Needs the "
+    help="Run the client's clock at --speed, too, so that its sleeps and time-outs shrink with the outage. Needs the "
     "program faketime (libfaketime).",
 )  # fmt: skip
-@click.option("--seed", type=int, metavar="N", help="Seed of every chance in a scenario.  [default: drawn, and shown]")
+@click.option("--seed", type=int, metavar="N", help="Seed for all chances in a scenario.  [default: random, and shown]")
 @click.option(
     "--level", type=click.Choice(LEVELS), default="must", show_default=True,
-    help="Fail for a broken rule of this level or a stricter one. Laxer ones are shown, and do not fail.",
+    help="Fail if the client breaks a rule of this level or a stricter one. Other broken rules are only shown.",
 )  # fmt: skip
 @click.option(
     "--rule", "patterns", multiple=True, metavar="ID",
-    help="Judge only this rule (or smtp.*), whatever its level, and not what the scenario expects. May be repeated.",
+    help="Judge only this rule, whatever its level, or those of a pattern (smtp.*); skip what the scenario expects. May be repeated.",
 )  # fmt: skip
 @click.option(
     "--timeout", callback=duration, default="10m", show_default=True, metavar="DURATION",
-    help="End a client that runs for longer, with all that it has started. In your time, not the scenario's.",
+    help="End a client that runs longer than this, with its child processes. In real time, not scenario time.",
 )  # fmt: skip
 @click.option(
     "--wait", callback=duration, default="0s", metavar="DURATION",
-    help="Stay for so long after the client has ended: for one that works on in the background. In your time, too.",
+    help="Keep running this long after the client has ended, for a client that works on in the background. In real time.",
 )  # fmt: skip
-@click.option("-v", "--verbose", is_flag=True, help="List the rules as well that this run did not exercise.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: the verdicts, the journals, all of it.")
-@click.option("--junit", metavar="FILE", callback=_writable, help="Write the verdicts as JUnit XML, for a CI server.")
-@click.option("--html", metavar="FILE", callback=_writable, help="Write a report with the timeline as a picture.")
+@click.option("-v", "--verbose", is_flag=True, help="List also the rules that this run did not exercise.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole report, journals included, as one JSON object.")
+@click.option(
+    "--junit", metavar="FILE", callback=_writable, help="Write the verdicts to FILE as JUnit XML, for a CI server."
+)
+@click.option(
+    "--html",
+    metavar="FILE",
+    callback=_writable,
+    help="Write the report to FILE as HTML, with the timeline as a picture.",
+)
 @own_scenarios
 @click.pass_context
 def command(
@@ -111,19 +118,19 @@ def command(
 ) -> None:
     """Run one client against fake servers, and judge what it did.
 
-    CMD is the client's command line. In it {host}, {port}, {url} and {ca_file} (a CA to trust) stand for the first
-    server, {SERVER.port} and the like for the one of that name; other braces stay as they are. Its environment has
-    NOTNOW_HOST, NOTNOW_PORT, NOTNOW_URL and NOTNOW_CA_FILE. What it prints passes through (with --json, to standard
-    error). Then comes a timeline, and a verdict for each rule of conduct that the run has exercised, and for what the
-    scenario expects. notnow conduct explains the rules.
+    CMD is the client's command line. In CMD, {host}, {port}, {url} and {ca_file} (a CA to trust) stand for the first
+    server, and {SERVER.port} and so on for the server of that name; other braces stay as they are. The client also
+    finds NOTNOW_HOST, NOTNOW_PORT, NOTNOW_URL and NOTNOW_CA_FILE in its environment. Its output passes through (with
+    --json, to standard error). Then notnow prints a timeline, and a verdict for each rule of conduct that the run
+    exercised and for each expectation of the scenario. notnow conduct explains the rules.
 
     \b
     Exit codes:
       0    well behaved
-      1    a rule of --level, or what the scenario expects, was broken
-      2    the call does not hold; nothing was started
-      3    the client could not be run, hung, died by a signal, or never connected
-      130  you have stopped it with Ctrl-C
+      1    the client broke a rule of --level or an expectation of the scenario
+      2    invalid arguments; nothing was started
+      3    the client could not be run, hung, was killed by a signal, or never connected
+      130  you stopped it with Ctrl-C
 
     \b
     Examples:
@@ -142,7 +149,7 @@ def command(
 
     words = ctx.meta[CLIENT]
     if not words:
-        raise click.UsageError("there is no client: put its command behind --, as in -- python send.py {host} {port}")
+        raise click.UsageError("no client command: put it after --, as in -- python send.py {host} {port}")
     targets = resolve(names, own=own, settings=settings)
     rules = _rules(targets, patterns)
     before = _faketime(speed) if fake_time else []
@@ -165,7 +172,7 @@ def command(
 
 
 def _rules(targets: Sequence[Target], patterns: Sequence[str]) -> list[Rule]:
-    """The rules that are to be judged, of the protocols that are played."""
+    """The rules to judge, of the protocols of these targets."""
     from notnow.conduct.judging import UnknownRuleError, of_protocol, select
 
     protocols = dict.fromkeys(target.scenario.protocol for target in targets)
@@ -177,15 +184,15 @@ def _rules(targets: Sequence[Target], patterns: Sequence[str]) -> list[Rule]:
 
 
 def _faketime(speed: float) -> list[str]:
-    """What stands before the client's command so that its time passes `speed` times as fast."""
+    """The words before the client's command that make its time pass `speed` times as fast."""
     if speed == 1:
-        raise click.UsageError("--fake-time goes with --speed X: the client's clock is to run as fast as the fakes'")
+        raise click.UsageError("--fake-time needs --speed X: it runs the client's clock as fast as the fakes' clock")
     program = shutil.which("faketime")
     if program is None:
         raise Refused(
             [
                 "--fake-time needs the program faketime, which is not installed (Debian, Ubuntu: apt install faketime; "
-                "macOS: brew install libfaketime). Without it, let the client itself wait less"
+                "macOS: brew install libfaketime). Without it, configure the client to wait less"
             ]
         )
     return [program, "-f", f"+0 x{speed:.6f}".rstrip("0").rstrip(".")]
@@ -200,7 +207,7 @@ def _judge(
     *,
     expected: bool,
 ) -> Report:
-    """Before the fakes stop: what they say as they do is no part of the run."""
+    """Judge the run before the fakes stop, because their last replies are not part of it."""
     from notnow.cli._lines import listening
     from notnow.conduct import expected as expectations
     from notnow.conduct.judging import judge
@@ -208,7 +215,7 @@ def _judge(
     from notnow.conduct.reading.run import Run
 
     for fake in fakes:
-        with contextlib.suppress(TimeoutError):  # a client in the background that never rests
+        with contextlib.suppress(TimeoutError):  # a client in the background may never be idle
             fake.settle()
     run = Run([fake.journal for fake in fakes], [fake.scenario for fake in fakes])
     verdicts = [*judge(run, rules), *(expectations.judge(fakes) if expected else ())]
