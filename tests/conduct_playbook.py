@@ -17,7 +17,7 @@
     RCPT TO:<b@y> -> 250 | 421  two replies, or two lines of one
     -> !421 busy                the greeting, as the first line
     [idle] -> !421 timeout      the fake says it unasked: the moment is idle, enter or error
-    STOR a.bin {bytes=500}      facts of the exchange; a number in quotes is text
+    STOR a.bin {bytes=500}      facts of the exchange
     (1m)                        time passes
     (leaves)                    the client closes
     (closes)                    the fake closes
@@ -266,4 +266,4 @@ def _facts_given(text: str) -> dict[str, Any]:
 def _value(text: str) -> Any:
     if text in ("true", "false", "none"):
         return {"true": True, "false": False, "none": None}[text]
-    return int(text) if text.isdecimal() else text.strip('"')
+    return int(text) if text.isdecimal() else text

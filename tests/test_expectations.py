@@ -447,7 +447,7 @@ class TestRequests:
 
     def after(self, *gaps: float, asked: str = "60") -> Finding:
         play = Play("http")
-        play.connect(f'GET a.test/ {{retry-after="{asked}"}} -> !503 busy')
+        play.connect(f"GET a.test/ {{retry-after={asked}}} -> !503 busy")
         for gap in gaps:
             play.wait(gap).connect("GET a.test/ -> !503 busy")
         return expectations.retry_after_honoured(seen(play))
