@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from notnow import protocols
 from notnow._version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -24,11 +25,9 @@ if TYPE_CHECKING:
     from notnow.servers.smtp import FakeSMTP
 
 _HOMES = {
+    **{f"Fake{name.upper()}": f"servers.{name}" for name in protocols.NAMES},
     "Clock": "clock",
     "FakeError": "errors",
-    "FakeFTP": "servers.ftp",
-    "FakeHTTP": "servers.http",
-    "FakeSMTP": "servers.smtp",
     "FastForwardError": "errors",
     "FollowingClock": "clock",
     "ManualClock": "clock",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from notnow import protocols
 from notnow.language import catalogue
 from notnow.language.knobs import SERVER_OPTIONS
 from notnow.servers import by_protocol
@@ -22,11 +23,10 @@ if TYPE_CHECKING:
     from notnow.language.scenario import Scenario
     from notnow.servers.base.fake import Fake
 
-PROTOCOLS = ("smtp", "ftp", "http")
 SCOPES = ("module", "session")  # of the fakes that live longer than a test
-LASTING = {f"fake_{protocol}_{scope}": protocol for protocol in PROTOCOLS for scope in SCOPES}
+LASTING = {f"fake_{protocol}_{scope}": protocol for protocol in protocols.NAMES for scope in SCOPES}
 FIXTURES: dict[str, str | None] = {
-    **{f"fake_{protocol}": protocol for protocol in PROTOCOLS},
+    **{f"fake_{protocol}": protocol for protocol in protocols.NAMES},
     **LASTING,
     "fake_server": None,  # of whichever protocol the marker names
 }
@@ -51,10 +51,10 @@ class Places:
         """The protocol of a scenario; of a pattern, that part of it."""
         return self.find(path, name, {}).protocol if name.endswith(".toml") else name.partition("/")[0]
 
-    def matching(self, mark: pytest.Mark, protocols: Iterable[str | None]) -> list[str]:
+    def matching(self, mark: pytest.Mark, asked: Iterable[str | None]) -> list[str]:
         """The scenarios that the pattern of a marker names. Raises MarkerError where there is none."""
         pattern = name_of(mark)
-        wanted = PROTOCOLS if None in (chosen := tuple(protocols)) else chosen
+        wanted = protocols.NAMES if None in (chosen := tuple(asked)) else chosen
         found = [n for n in catalogue.names(pattern, self.directories) if n.partition("/")[0] in wanted]
         if not found:
             raise MarkerError(f"no scenario matches {pattern!r}; see `notnow list`")
@@ -158,19 +158,19 @@ def params_spread(metafunc: pytest.Metafunc, places: Places) -> Iterator[list[st
 
     Gives a list for what was wrong. The marks of the test, its class and its module are as before afterwards.
     """
-    protocols = [protocol for _, protocol in fixtures_of_ours(metafunc.fixturenames)]
+    wanted = [protocol for _, protocol in fixtures_of_ours(metafunc.fixturenames)]
     problems: list[str] = []
     before = [(node, list(node.own_markers)) for node in metafunc.definition.listchain()]
     try:
-        for node, marks in before if protocols else ():
-            node.own_markers[:] = [_spread(mark, places, protocols, problems) for mark in marks]
+        for node, marks in before if wanted else ():
+            node.own_markers[:] = [_spread(mark, places, wanted, problems) for mark in marks]
         yield problems
     finally:
         for node, marks in before:
             node.own_markers[:] = marks
 
 
-def _spread(mark: pytest.Mark, places: Places, protocols: list[str | None], problems: list[str]) -> pytest.Mark:
+def _spread(mark: pytest.Mark, places: Places, wanted: list[str | None], problems: list[str]) -> pytest.Mark:
     if mark.name != "parametrize" or len(mark.args) < 2:
         return mark
     names, given, *rest = mark.args
@@ -181,7 +181,7 @@ def _spread(mark: pytest.Mark, places: Places, protocols: list[str | None], prob
     labels: list[object] = []
     for i, value in enumerate(given):
         try:
-            many = _for_each(value, places, protocols, _label(value, i, ids, names))
+            many = _for_each(value, places, wanted, _label(value, i, ids, names))
         except ValueError as error:
             problems.append(str(error))
             many = [value]
@@ -203,12 +203,12 @@ def _bare(mark: Any) -> pytest.Mark:
     return found
 
 
-def _for_each(value: Any, places: Places, protocols: list[str | None], label: str) -> list[object]:
+def _for_each(value: Any, places: Places, wanted: list[str | None], label: str) -> list[object]:
     found: list[object] = [value]
     for mark in _patterns(value):
         rest = [one for one in value.marks if _bare(one) is not mark]
         found = []
-        for name in places.matching(mark, protocols):
+        for name in places.matching(mark, wanted):
             knobs, options = split(mark)
             known = places.knobs(name)
             own = pytest.mark.notnow(name, **options, **{k: v for k, v in knobs.items() if k in known})
@@ -310,7 +310,7 @@ def idle(places: Places, item: pytest.Item, names: Sequence[str]) -> Iterator[tu
 
 def _what_to_do(protocol: str, name: str, names: Sequence[str]) -> str:
     asked = [fixture for fixture in names if fixture in FIXTURES]
-    fits = f"fake_{protocol}" if protocol in PROTOCOLS else "fake_server"
+    fits = f"fake_{protocol}" if protocol in protocols.NAMES else "fake_server"
     if asked:
         return (
             f"{name!r} is for {protocol}, and this test asks for {', '.join(asked)}: ask for {fits} or fake_server, "

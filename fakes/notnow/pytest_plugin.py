@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from notnow import environment
+from notnow import environment, protocols
 from notnow._version import __version__
 
 if TYPE_CHECKING:
@@ -439,6 +439,18 @@ def fake_servers(request: pytest.FixtureRequest) -> Iterator[Any]:
             fake.stop()
 
 
+def _of_protocol(protocol: str) -> Callable[..., Any]:
+    """A fixture for a fake of one test."""
+
+    def served(request: pytest.FixtureRequest) -> Iterator[Fake]:
+        yield from _served(request, protocol)
+
+    served.__doc__ = (
+        f"A fake {protocol.upper()} server, already listening; healthy unless the test is marked with a scenario."
+    )
+    return pytest.fixture(name=f"fake_{protocol}")(served)
+
+
 def _lasting(protocol: str, scope: Any) -> Callable[..., Any]:
     """A fixture for a fake that outlives a test, and begins anew for each."""
     fixture = f"fake_{protocol}_{scope}"
@@ -458,13 +470,17 @@ def _lasting(protocol: str, scope: Any) -> Callable[..., Any]:
             del host.lasting[fixture]
             fake.stop()
 
-    lasting.__doc__ = f"A fake {protocol.upper()} server for all tests of a {scope}: reset before each, which it plays the scenario of."
+    lasting.__doc__ = (
+        f"A fake {protocol.upper()} server for all tests of a {scope}: it is reset before each, and plays its scenario."
+    )
     return pytest.fixture(scope=scope, name=fixture)(lasting)
 
 
-fake_smtp_module, fake_smtp_session = _lasting("smtp", "module"), _lasting("smtp", "session")
-fake_ftp_module, fake_ftp_session = _lasting("ftp", "module"), _lasting("ftp", "session")
-fake_http_module, fake_http_session = _lasting("http", "module"), _lasting("http", "session")
+for _protocol in protocols.NAMES:
+    # The fixtures above are written out for the sake of editors, which read their types.
+    globals().setdefault(f"fake_{_protocol}", _of_protocol(_protocol))
+    for _scope in ("module", "session"):
+        globals()[f"fake_{_protocol}_{_scope}"] = _lasting(_protocol, _scope)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from notnow import protocols
 from notnow.cli._news import New
 from notnow.hosts import recipes
 from notnow.journal import Connection, Entry, Exchange, Mark
@@ -156,28 +157,20 @@ def server_lines(fakes: Iterable[Fake]) -> Iterable[Pieces]:
 
 
 def _recipes(fake: Fake) -> Iterable[Pieces]:
-    """How clients are told where the hosts of an HTTP fake are."""
-    if fake.protocol == "http" and (hosts := fake.scenario.hosts):
+    """How a client finds the hosts of a fake that has several."""
+    hosts = fake.scenario.hosts if protocols.get(fake.protocol).has_hosts else ()
+    if hosts:
         yield [("    for  ", "dim"), (" and ".join(hosts), "")]
         for client, words in recipes(hosts, fake.host, fake.port).items():
             yield [(f"    {client:<9} ", "dim"), (words, "")]
 
 
 def try_line(fake: Fake) -> str:
-    """A shell command with which a client that this machine has sends a mail to the fake, or lists its files."""
-    # Where TLS matters it is curl: swaks does not compare the host name with the certificate.
-    swaks = fake.protocol == "smtp" and fake.tls == "none" and shutil.which("swaks")
-    line = _SWAKS if swaks else _CURL[fake.protocol] + _CURL_TLS[fake.tls]
+    """A shell command that tries the fake with a client: one that this machine has, if there is one."""
+    fitting = [sample for sample in protocols.get(fake.protocol).samples if fake.tls in sample.tls]
+    sample = next((one for one in fitting if shutil.which(one.program)), fitting[-1])
+    line = sample.command + sample.tls[fake.tls]
     return line.format(url=fake.url, server=fake.url.partition("://")[2], ca=_ca(fake))
-
-
-_SWAKS = "swaks --server {server} --from a@x.test --to b@x.test"
-_CURL = {
-    "smtp": "echo hi | curl {url} --mail-from a@x.test --mail-rcpt b@x.test -T-",
-    "ftp": "curl {url}/",
-    "http": "curl {url}/",
-}
-_CURL_TLS = {"none": "", "starttls": " --ssl-reqd --cacert {ca}", "implicit": " --cacert {ca}"}
 
 
 def _ca(fake: Fake) -> str | None:

@@ -123,10 +123,12 @@ def _try_it(page: Page, scenario: Scenario, own: Sequence[str]) -> None:
 
 
 def _reach_it(page: Page, scenario: Scenario) -> None:
-    """How clients are told where its hosts are, without touching /etc/hosts."""
+    """How a client finds the hosts of the scenario without a change to /etc/hosts."""
+    from notnow import protocols
     from notnow.hosts import recipes
 
-    if scenario.protocol != "http" or not (hosts := scenario.hosts):
+    hosts = scenario.hosts if protocols.get(scenario.protocol).has_hosts else ()
+    if not hosts:
         return
     _section(page, f"To reach {' and '.join(hosts)} (PORT is what serve says)")
     for client, words in recipes(hosts, "127.0.0.1", "PORT").items():

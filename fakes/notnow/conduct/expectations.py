@@ -8,6 +8,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from notnow import protocols
 from notnow.conduct.finding import Evidence, Finding, held
 from notnow.conduct.reading import attempts, backoff
 from notnow.conduct.reading.attempts import TOLERANCE, Item, Retry
@@ -19,9 +20,6 @@ from notnow.units import times as _often
 Bound = float | str | tuple[float | str, float | str]  # at least so many seconds, or a range
 
 HELD = held()
-
-_NOUNS = {"smtp": "message", "ftp": "file", "http": "request"}
-_UNFINISHED = {"smtp": "message", "ftp": "transfer", "http": "request"}
 
 
 def unmet(expected: str, seen: str, evidence: Iterable[Evidence] = ()) -> Finding:
@@ -39,7 +37,7 @@ def first_unmet(findings: Iterable[Finding]) -> Finding:
 
 def delivered(protocol: str, exchanges: Sequence[Exchange], times: int) -> Finding:
     """Every message, file or request came through exactly `times` times, and there was at least one."""
-    expected = f"every {_NOUNS[protocol]} to be delivered {_often(times)}"
+    expected = f"every {protocols.get(protocol).words.item} to be delivered {_often(times)}"
     items = attempts.items(exchanges)
     if not any(item.completed for item in items):
         refused = attempts.refusals(exchanges)
@@ -66,12 +64,14 @@ def not_delivered(protocol: str, exchanges: Sequence[Exchange]) -> Finding:
         return HELD
     others = f", and {len(found) - 1} more came through" if len(found) > 1 else ""
     seen = f"{found[0].name} {_fate(found[0].completed[0])}{others}"
-    return unmet(f"no {_NOUNS[protocol]} to be delivered", seen, [x for item in found for x in item.completed])
+    return unmet(
+        f"no {protocols.get(protocol).words.item} to be delivered", seen, [x for item in found for x in item.completed]
+    )
 
 
 def no_duplicates(protocol: str, exchanges: Sequence[Exchange]) -> Finding:
     """The server took nothing twice."""
-    expected = f"nothing to be {'carried out' if protocol == 'http' else 'stored'} twice"
+    expected = f"nothing to be {protocols.get(protocol).words.done} twice"
     for name, same in attempts.copies(exchanges).items():
         if len(same) > 1:
             return unmet(expected, f"{name} {_fate(same[0])} {_often(len(same))}", same)
@@ -102,12 +102,13 @@ def why_nothing(protocol: str, exchanges: Sequence[Exchange], refused: Sequence[
     """Why nothing came through, for a Finding; `refused` are the refusals that it tells of."""
     if not exchanges:
         return "nobody connected"
+    unfinished = protocols.get(protocol).words.unfinished
     if not refused:
-        return f"the client never came to the end of a {_UNFINISHED[protocol]}"
+        return f"the client never came to the end of a {unfinished}"
     last, count = refused[-1], len(attempts.retries(exchanges))
     told = f"it {_got(last)} at {last.moment}"
     if any(x.index > last.index and x.moment in attempts.ATTEMPTS for x in exchanges):
-        return f"the client came back and got no {_UNFINISHED[protocol]} through; the last time that it was refused, {told}"
+        return f"the client came back and got no {unfinished} through; the last time that it was refused, {told}"
     if count:
         return f"the client came back {_often(count)} and was refused again: the last time {told}"
     return f"the client {_got(last)} at {last.moment} and did not come back"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from notnow import protocols
 from notnow.conduct import expectations
 from notnow.conduct.finding import NOT_EXERCISED, Finding
 from notnow.conduct.judging import Verdict
@@ -138,23 +139,13 @@ def _pieces(fake: Any) -> dict[str, int]:
     return {name: fake.files.size(name) for name in fake.files.partial}
 
 
-_DELIVERED = {
-    "smtp": "It gets every message through, {times}: none lost, none doubled.",
-    "ftp": "It gets every file through that it has begun with, whole, and {times}.",
-    "http": "It gets a good answer to every request in the end; what is not safe to repeat is carried out {times}.",
-}
-_NO_DUPLICATES = {
-    "smtp": "It sends no message again that the server has taken.",
-    "ftp": "It sends no file again that the server has taken.",
-    "http": "It repeats no request that is not safe to repeat and that the server has carried out.",
-}
 _KEYS: Mapping[str, _Key] = {
     "delivered": _Key(
-        lambda protocol, want: _DELIVERED[protocol].format(times=times(want.times)),
+        lambda protocol, want: protocols.get(protocol).words.delivered.format(times=times(want.times)),
         lambda fake, found, want: expectations.delivered(fake.journal.protocol, found, want.times),
     ),
     "no_duplicates": _Key(
-        lambda protocol, _: _NO_DUPLICATES[protocol],
+        lambda protocol, _: protocols.get(protocol).words.no_duplicates,
         lambda fake, found, _want: expectations.no_duplicates(fake.journal.protocol, found),
     ),
     "no_partial_files": _Key(

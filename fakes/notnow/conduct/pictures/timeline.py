@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from notnow import protocols
 from notnow.journal import Connection, ConnectionClose, Exchange, Journal
 from notnow.terminal import safe
 from notnow.units import show as show_time
@@ -49,7 +50,8 @@ def timeline(journals: Sequence[Journal], marked: Collection[Exchange | Connecti
 def _lanes(journals: Sequence[Journal], marked: Collection[Exchange | Connection]) -> str:
     """A column for each connection: its SNI and certificate, and below them its requests in order of time."""
     connections = [c for j in journals for c in j.connections]
-    if not 1 <= len(connections) <= LANES or any(j.protocol != "http" or j.dropped for j in journals):
+    fits = all(protocols.get(j.protocol).multiplexed and not j.dropped for j in journals)
+    if not fits or not 1 <= len(connections) <= LANES:
         return ""
     named, marks, zero = len(journals) > 1, {id(m) for m in marked}, connections[0].opened_at
     width = min(60, (WIDTH - 14) // len(connections))
@@ -131,15 +133,11 @@ def outcome(connection: Connection) -> str:
         said.append(connection.error)
     done = messages or any(x.facts and x.facts.get("whole") for x in exchanges)
     mark = "x" if any(x.refused for x in exchanges) or connection.error else "+" if done else "."
-    return safe(f"{mark} {'; '.join(said) or _NOTHING[connection.journal.protocol]}; {_ENDINGS[connection.ended_by]}")
+    nothing = protocols.get(connection.journal.protocol).words.nothing
+    return safe(f"{mark} {'; '.join(said) or nothing}; {_ENDINGS[connection.ended_by]}")
 
 
 _ENDINGS = {"fake": "the fake closed", "client": "the client left", None: "still open"}
-_NOTHING = {
-    "smtp": "nothing refused, nothing stored",
-    "ftp": "nothing refused, nothing transferred",
-    "http": "nothing refused",
-}
 _ARROWS = {"upload": "up", "download": "down", "listing": "listed"}
 
 

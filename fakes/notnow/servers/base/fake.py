@@ -197,9 +197,9 @@ class Fake(Assertions):
         return f"{self._scheme}://{bracketed(host)}:{self.port}"
 
     @property
-    @abstractmethod
     def _scheme(self) -> str:
-        """How its URLs begin."""
+        """The scheme of its URLs."""
+        return f"{self.protocol}s" if self.tls == "implicit" else self.protocol
 
     # ---- scenario ------------------------------------------------------------------------------
 

@@ -36,10 +36,6 @@ class FakeFTP(FileAssertions, Fake):
         return found
 
     @property
-    def _scheme(self) -> str:
-        return "ftps" if self.tls == "implicit" else "ftp"
-
-    @property
     def files(self) -> Files:
         """The files of the server: a mapping of paths to bytes, to read and to write."""
         return self._bridge.files

@@ -34,10 +34,6 @@ class FakeHTTP(RequestAssertions, Fake):
 
     # ---- where it is -----------------------------------------------------------------------------
 
-    @property
-    def _scheme(self) -> str:
-        return self._bridge.scheme
-
     def url_for(self, host: str, path: str = "/") -> str:
         """The URL of a path on one of its hosts; `resolving()` makes the name known in this process."""
         return f"{self._url_of(host)}/{path.removeprefix('/')}"

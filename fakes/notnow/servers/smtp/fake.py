@@ -29,10 +29,6 @@ class FakeSMTP(MessageAssertions, Fake):
         return MailBridge(self._options, scenario, type(self).__name__, self.name)
 
     @property
-    def _scheme(self) -> str:
-        return "smtps" if self.tls == "implicit" else "smtp"
-
-    @property
     def messages(self) -> list[Message]:
         """The accepted mail, in the order in which it came."""
         return self._bridge.mailbox.messages
