@@ -212,7 +212,7 @@ def test_show_explains_a_scenario() -> None:
     assert re.search(r"^  outage +30s +duration +how long every connection is refused$", text, re.MULTILINE)
     assert re.search(r"^  like +postscreen +choice +wording: postscreen", text, re.MULTILINE)
     assert re.search(r"^  gmail +421 4\.4\.5 Server busy, try again later\.$", text, re.MULTILINE)
-    assert "It gets every message through, once: none lost, none doubled.\n" in text
+    assert "It delivers every message exactly once.\n" in text
     assert "  RFC 5321 §3.8\n" in text
     assert "  notnow serve smtp/overload --set outage=30s\n" in text
     assert '  @pytest.mark.notnow("smtp/overload", outage="30s")\n' in text

@@ -62,17 +62,17 @@ def test_when_a_rule_acts(text: str, when: str) -> None:
         ('on = "mail"\nreply = "421 no"\nclose = false', "says"),
         ('on = "mail"\nreply = "451 no"', "says"),
         ('on = "mail"\nreply = "421 no"\nclose = "reset"', "says, then resets the connection (RST)"),
-        ('on = "mail"\nclose = "abrupt"', "closes abruptly, bytes in flight or not"),
+        ('on = "mail"\nclose = "abrupt"', "closes abruptly, even with bytes in flight"),
         ('on = "message"\nreply = "250 ok"', "lets it take effect, and says"),
         ('on = "connect"\nreply = "220 hi"', "lets the client in, and says"),
         ('on = "message"\nreply = "421 no"\nkeep = true', "lets it take effect, and says, then closes"),
-        ('on = "message"\nclose = true\nkeep = true', "lets it take effect without a word, then closes"),
+        ('on = "message"\nclose = true\nkeep = true', "lets it take effect without a reply, then closes"),
         ('on = "mail"\nstall = true', "never answers"),
         ('on = "mail"\ndelay = "5s"', "waits 5s, then behaves"),
         ('on = "mail"\nreply = "421 no"\ndrip = "100ms"', "says byte by byte (100ms apart), then closes"),
         ('on = "body"\nafter_bytes = 100\nclose = true', "once 100 bytes have passed, closes"),
         ('on = "tls"\nalert = "unrecognized_name"', "refuses the handshake with the TLS alert unrecognized_name"),
-        ('on = "mail"', "behaves: an exception from the rules after it"),
+        ('on = "mail"', "behaves: an exception to the rules after it"),
     ],
 )
 def test_what_is_done(text: str, does: str) -> None:
@@ -145,10 +145,10 @@ retried = { times = 3, within = "10m", first_delay = "1m", backoff = "exponentia
 never_exceeded = { connections = 5 }
 """
     assert _words.expectations(loads(text)) == [
-        "It gets every message through, twice: none lost, none doubled.",
-        "It sends no message again that the server has taken.",
+        "It delivers every message exactly twice.",
+        "It does not resend a message that the server has accepted.",
         "It tries again, at least 3 times, after a first wait of at least 1m, within 10m of the first refusal, "
-        "with a back-off that is exponential.",
+        "with exponential back-off.",
         "It never has more than 5 connections at a time.",
     ]
 
@@ -197,7 +197,7 @@ def test_ordinals() -> None:
         ),
         ('on = "request"\norigin = "https://a.test"', ("at request", "declares the connection good for https://a.test (ORIGIN), then behaves")),
         ('on = "request"\nafter_bytes = 9\nstatus = 421', ("at request", "once 9 bytes have passed, answers")),
-        ('on = "request"\nwhere = { misdirected = "sni" }', ("at request, if its host is not the SNI", "behaves: an exception from the rules after it")),
+        ('on = "request"\nwhere = { misdirected = "sni" }', ("at request, if its host is not the SNI", "behaves: an exception to the rules after it")),
         (
             'on = "request"\nwhere = { misdirected = ["certificate", "none"] }\nstatus = 421',
             ("at request, if the certificate does not cover its host or it is on the right connection", "answers"),

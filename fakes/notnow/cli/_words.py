@@ -1,7 +1,7 @@
 """A scenario in plain words: its phases, its rules, and what a good client does.
 
-The words are made from what the engine plays (`notnow.engine.compiling`), not from the file, so that they cannot
-say what is not done.
+The words describe what the engine plays (`notnow.engine.compiling`), not the text of the file, so that they match
+what the fake does.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from notnow.units import ordinal, parse_duration, parse_percent, show, show_size
 
 @dataclass(frozen=True, slots=True)
 class RuleWords:
-    """When a rule acts, what the fake then does, and the reply lines that it says."""
+    """A rule: when it acts, what the fake then does, and the lines that it replies."""
 
     when: str
     does: str
@@ -61,7 +61,7 @@ class PhaseWords:
 
 @dataclass(frozen=True, slots=True)
 class Knob:
-    """A knob of a scenario: its default as TOML has it, its type, and what the file says of it."""
+    """A knob of a scenario: its default as in TOML, its type, and its comment in the file."""
 
     name: str
     default: str
@@ -80,7 +80,7 @@ def phases(scenario: Scenario) -> list[PhaseWords]:
 
 
 def server(scenario: Scenario) -> list[str]:
-    """How the server is set up, where that is part of the scenario."""
+    """The settings of the server that the scenario makes."""
     made, words = scenario.server, []
     if made.tls != "none":
         words.append(f"The server speaks TLS: {made.tls}.")
@@ -93,7 +93,7 @@ def server(scenario: Scenario) -> list[str]:
         most = "1 request" if made.max_streams == 1 else f"{made.max_streams} requests"
         words.append(f"It allows {most} at a time on one connection; one more is refused.")
     if made.h3 == "silent":
-        words.append("Its UDP port counts QUIC's Initials and answers none of them.")
+        words.append("Its UDP port counts QUIC Initial packets and answers none of them.")
     if made.quota is not None:
         words.append(f"It has room for {show_size(made.quota)}.")
     return words
@@ -124,7 +124,7 @@ def _rules(scenario: Scenario, phase: Phase, compiled: CompiledPhase) -> Iterato
 
 
 def _said(step: Action) -> Iterator[str]:
-    """What a step says to the client, line by line."""
+    """The lines that a step sends to the client."""
     match step:
         case Send(lines) | Proceed(tuple(lines)):
             yield from lines
@@ -207,7 +207,7 @@ def _does(play: CompiledRule) -> str:
     after = play.definition.after_bytes
     late = f"once {after} bytes have passed, " if after is not None else ""
     if play.steps == (Proceed(),):
-        return late + "behaves: an exception from the rules after it"
+        return late + "behaves: an exception to the rules after it"
     return late + (", then ".join(steps) or "behaves")
 
 
@@ -231,7 +231,7 @@ def _step(step: Action) -> str:
             return {
                 "fin": "closes",
                 "reset": "resets the connection (RST)",
-                "abrupt": "closes abruptly, bytes in flight or not",
+                "abrupt": "closes abruptly, even with bytes in flight",
             }[how]
         case Watch():
             return ""
@@ -244,7 +244,7 @@ def _proceeds(instead: tuple[str, ...] | Response | None) -> str:
         case None:
             return "behaves"
         case ():
-            return "lets it take effect without a word"
+            return "lets it take effect without a reply"
         case Response(status=None):
             return "behaves, and adds"
         case Response():
@@ -273,15 +273,15 @@ def _data_ends(how: DataEnding) -> str:
     return {
         "fin": "closes the data connection",
         "reset": "resets the data connection (RST)",
-        "drain": "half-closes the data connection and drops what still comes",
-        "drop": "lets nobody through to the data port",
+        "drain": "half-closes the data connection and drops further data",
+        "drop": "blocks the data port",
         "open": "lets the transfer go on",
         "ragged": "ends the TLS of the data connection without a close_notify",
     }[how]
 
 
 def _last_stream(last: int | str) -> str:
-    """What a GOAWAY says of the requests under way."""
+    """What a GOAWAY says about the requests in progress."""
     if last == "previous":
         return ", this request not served"
     return "" if last == "current" else f", no stream above {last} served"
@@ -327,7 +327,7 @@ def _kind(default: Any) -> str:
 
 
 def _comment(text: Sequence[str], number: int | None) -> str:
-    """The comment behind the key on this line (from 1), and those on the lines right above it."""
+    """The comment after the key on this line (from 1), and those on the lines just above."""
     if number is None:
         return ""
     found = [behind] if (behind := _behind(text[number - 1])) else []
@@ -351,7 +351,7 @@ def _behind(line: str) -> str:
 
 
 def faults(scenario: Scenario) -> list[tuple[str, str]]:
-    """The faults with a name, and what each says or does, as the file has it."""
+    """The named faults, and what each replies or does, as in the file."""
     table = tomllib.loads(scenario.text).get("fault", {})
     return [(name, _fault(table[name])) for name in scenario.faults]
 
@@ -364,7 +364,7 @@ def _fault(fault: Mapping[str, Any]) -> str:
 
 
 def _pair(key: str, value: Any) -> str:
-    """A key of a fault with its value: headers as they are sent, of a text with several lines the first."""
+    """A key of a fault with its value: headers as they are sent, and only the first line of a longer text."""
     if key == "headers":
         return ", ".join(f"{name}: {_toml(one)}" for name, one in value.items())
     first, *rest = str(_toml(value)).strip().splitlines() or [""]

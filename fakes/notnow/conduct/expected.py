@@ -131,7 +131,7 @@ def _retried(_protocol: str, wanted: Any) -> str:
     if "within" in want:
         words.append(f"within {show(want['within'])} of the first refusal")
     if "backoff" in want:
-        words.append(f"with a back-off that is {want['backoff']}")
+        words.append(f"with {want['backoff']} back-off")
     return ", ".join(words) + "."
 
 
@@ -149,7 +149,7 @@ _KEYS: Mapping[str, _Key] = {
         lambda fake, found, _want: expectations.no_duplicates(fake.journal.protocol, found),
     ),
     "no_partial_files": _Key(
-        lambda *_: "It leaves no piece of a file behind: what was cut, it sends again or goes on with.",
+        lambda *_: "It leaves no partial file behind: it resends or resumes each interrupted upload.",
         lambda fake, _found, _want: expectations.no_partial_files(fake.journal.exchanges, _pieces(fake)),
     ),
     "retried": _Key(
@@ -157,23 +157,23 @@ _KEYS: Mapping[str, _Key] = {
         lambda _, found, want: expectations.retried(found, want.times, want.within, want.first_delay, want.backoff),
     ),
     "new_connection_after": _Key(
-        lambda _, code: f"After a {code} it comes back on another connection.",
+        lambda _, code: f"After a {code} it tries again on another connection.",
         lambda _, found, code: expectations.new_connection_after(found, code),
     ),
     "sni_matches_authority": _Key(
-        lambda *_: "It asks for a host only on a connection that was made for that host.",
+        lambda *_: "It sends requests for a host only on a connection that was made for that host.",
         lambda _, found, _want: expectations.sni_matches_authority(found),
     ),
     "not_coalesced": _Key(
-        lambda *_: "It has a connection of its own for each host.",
+        lambda *_: "It uses a separate connection for each host.",
         lambda _, found, _want: expectations.not_coalesced(found),
     ),
     "retry_after_honoured": _Key(
-        lambda *_: "It comes back when Retry-After has said, and no sooner.",
+        lambda *_: "It waits as long as Retry-After says before it tries again.",
         lambda _, found, _want: expectations.retry_after_honoured(found),
     ),
     "body_replayed": _Key(
-        lambda *_: "What it sends again has its whole body again.",
+        lambda *_: "It sends the whole body again with each repeated request.",
         lambda _, found, _want: expectations.body_replayed(found),
     ),
     "never_exceeded": _Key(

@@ -162,8 +162,8 @@ PROTOCOL = Protocol(
         unfinished="transfer",
         done="stored",
         nothing="nothing refused, nothing transferred",
-        delivered="It gets every file through that it has begun with, whole, and {times}.",
-        no_duplicates="It sends no file again that the server has taken.",
+        delivered="It transfers every file that it began, whole and exactly {times}.",
+        no_duplicates="It does not resend a file that the server has stored.",
     ),
     samples=(
         Sample(

@@ -136,8 +136,8 @@ PROTOCOL = Protocol(
         unfinished="request",
         done="carried out",
         nothing="nothing refused",
-        delivered="It gets a good answer to every request in the end; what is not safe to repeat is carried out {times}.",
-        no_duplicates="It repeats no request that is not safe to repeat and that the server has carried out.",
+        delivered="It gets a good answer to every request in the end; one that is not idempotent is carried out exactly {times}.",
+        no_duplicates="It does not repeat a request that the server has carried out, unless it is idempotent.",
     ),
     samples=(Sample("curl", "curl {url}/", {"none": "", "implicit": " --cacert {ca}"}),),
 )

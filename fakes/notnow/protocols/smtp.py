@@ -73,8 +73,8 @@ PROTOCOL = Protocol(
         unfinished="message",
         done="stored",
         nothing="nothing refused, nothing stored",
-        delivered="It gets every message through, {times}: none lost, none doubled.",
-        no_duplicates="It sends no message again that the server has taken.",
+        delivered="It delivers every message exactly {times}.",
+        no_duplicates="It does not resend a message that the server has accepted.",
     ),
     samples=(
         # Only without TLS: swaks does not compare the host name with the certificate.
