@@ -18,10 +18,16 @@ class Asking(SMTPConnection):
     """A session that asks before it does."""
 
     override: ReplyOverride = NO_OVERRIDE  # how the next healthy reply is said
+    answered_at: str | None = None  # the moment at which a rule has answered the client's last line
     goodbye = "421 4.3.2 {host} Service not available, closing transmission channel"
 
     async def _ask(self, moment: str, request: str, effect: Callable[[], Awaitable[None]], **facts: Any) -> None:
-        """Ask about a command or a point of the protocol, and carry out the answer; `effect` is to behave."""
+        """Ask about a command or a point of the protocol, and carry out the answer.
+
+        `effect` is everything that happens if no rule refuses, the rest of the command included: RuntimeError if the
+        session asks or answers again for the same line.
+        """
+        self._expect_no_answer(f"asks at {moment!r}")
         exchange = self.exchange = self.host.recorder.ask(self.record, moment, request, self.host.phase)
         script = self.host.feed(Asked(self.record.id, moment, facts), moment)
         if script is None:  # closed, by what time brought with it
@@ -29,15 +35,30 @@ class Asking(SMTPConnection):
         await self._perform(script, exchange, effect)
 
     async def _perform(self, script: Script, exchange: Exchange, effect: Callable[[], Awaitable[None]]) -> None:
+        self.answered_at = exchange.moment
+
         async def behave(override: ReplyOverride) -> None:
-            self.override = override
+            self.override, self.answered_at = override, None
             await effect()
             self.override = NO_OVERRIDE
 
         await self.perform(script, exchange, behave)
 
+    def _expect_no_answer(self, what: str) -> None:
+        if self.answered_at is not None:
+            raise RuntimeError(
+                f"the session {what} after a rule has answered at {self.answered_at!r}: "
+                f"what follows {self.answered_at!r} belongs into the effect of its _ask"
+            )
+
+    async def _line(self) -> bytes:
+        line = await super()._line()
+        self.answered_at = None
+        return line
+
     async def push(self, status: str | bytes) -> None:
         """Every healthy reply comes through here; a rule may have put another in its place."""
+        self._expect_no_answer("replies")
         text = status.encode("utf-8", "surrogateescape") if isinstance(status, str) else status
         override = self.override
         if override.instead is not None:
