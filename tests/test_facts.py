@@ -13,7 +13,7 @@ from notnow.language.scenario import Scenario
 from notnow.protocols.fact import Comparison
 from notnow.protocols.moment import CONNECTION_FACTS
 from notnow.servers.ftp.session import ALIASES
-from notnow.servers.smtp import session as smtp_session
+from notnow.servers.smtp.session import SMTPSession
 from playbook import document, rule
 
 NO = "451 no"
@@ -45,8 +45,9 @@ class TestTheTable:
             if name in ALIASES.values()
         }
         assert {verb: name for verb, name in ftp.items() if verb != name.upper()} == ALIASES
-        for verb, name in smtp_session.MOMENTS.items():
-            assert verb in protocols.get("smtp").moments[name].verbs
+        smtp = protocols.get("smtp").by_verb()
+        assert {f"smtp_{verb}" for verb in smtp} <= set(dir(SMTPSession)) | {"smtp_AUTH"}
+        assert smtp["HELO"] == smtp["EHLO"] == "ehlo"
 
 
 NEVER = [  # protocol, moment, fact, value, what is allowed, what was meant

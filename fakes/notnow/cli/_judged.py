@@ -154,11 +154,13 @@ def _verdict(page: Page, one: Verdict, report: Report) -> None:
 
 def _silent(report: Report) -> list[str]:
     """Why there is no verdict, if there is none."""
+    served = dict.fromkeys(server["protocol"] for server in report.servers)
+    without = " and ".join(protocol for protocol in served if not of_protocol(protocol))
     if not report.verdicts:
-        protocols = dict.fromkeys(server["protocol"] for server in report.servers)
-        without = [p for p in protocols if not of_protocol(p)]
-        about = f"there is no rule of conduct for {' and '.join(without)} yet, and " if without else ""
+        about = f"there is no rule of conduct for {without} yet, and " if without else ""
         return [f"nothing can judge this client: {about}{report.scenarios} expects nothing of it"]
+    if without:
+        return [f"there is no rule of conduct for {without} yet: only what the scenario expects is judged"]
     if not report.of("broken") and not report.of("held"):
         return ["this run gave no rule something to judge"]
     return []

@@ -166,6 +166,9 @@ def _conduct(journal: Journal, scenario: Scenario, patterns: Sequence[str], leve
     run = Run([journal], [scenario])
     if not run.exchanges:
         return expectations.unmet(asked, "nobody connected")
+    if not own and not expected.keys(scenario):
+        seen = f"nothing can judge it: there are no rules of conduct for {journal.protocol} yet, and {scenario.name} expects nothing"
+        return expectations.unmet(asked, seen)
     bad = verdict.offenders(judging.judge(run, chosen))
     if not bad:
         return expectations.HELD

@@ -47,6 +47,8 @@ def select(patterns: Iterable[str], among: Sequence[Rule] | None = None) -> list
     chosen: list[Rule] = []
     for pattern in patterns:
         found = [rule for rule in rules if fnmatchcase(rule.id, pattern)]
+        if not rules:
+            raise UnknownRuleError(f"{pattern!r} names no rule of conduct: there are none for this protocol yet")
         if not found:
             raise UnknownRuleError(str(unknown("rule of conduct", pattern, [rule.id for rule in rules])))
         chosen += [rule for rule in found if rule not in chosen]

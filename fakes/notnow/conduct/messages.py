@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Protocol
 
+from notnow import protocols
 from notnow.conduct import arguments
 from notnow.conduct.assertions import Assertions, require
 from notnow.conduct.expectations import HELD, unmet, why_nothing
@@ -129,7 +130,10 @@ def _delivered(journal: Journal, messages: Sequence[Mail], times: int, to: str |
         return _none(journal, messages, expected, to, subject)
     copies: dict[str, list[Mail]] = {}
     for message in found:
-        copies.setdefault(str(message["Message-ID"] or _hash(message)), []).append(message)
+        name = str(message["Message-ID"] or _hash(message))
+        if protocols.get(journal.protocol).answers_each_recipient:
+            name += f" to {', '.join(message.envelope.recipients)}"
+        copies.setdefault(name, []).append(message)
     for name, same in copies.items():
         if len(same) != times:
             return unmet(expected, f"{name} was stored {_often(len(same))}", _stored(journal, same))

@@ -85,6 +85,11 @@ class Protocol:
         known = self.moments.get(moment)
         return (known.within if known else frozenset({"any"})) | {moment}
 
+    def by_verb(self) -> dict[str, str]:
+        """The moment of each command that has one of its own, by its verb."""
+        commands = ((name, moment) for name, moment in self.moments.items() if "any" in moment.within)
+        return {verb: name for name, moment in commands for verb in moment.verbs}
+
     def is_command(self, moment: str) -> bool:
         """True if a journal counts `moment` under "any"."""
         return moment not in self.not_commands and "any" in self.covering(moment)

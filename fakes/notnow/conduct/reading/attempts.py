@@ -141,13 +141,21 @@ def items(exchanges: Iterable[Exchange]) -> list[Item]:
                 name = exchange.request.strip()
         elif facts.get("stored"):
             kind, whole = "message", True
-            name = facts.get("message_id") or f"sha256:{facts['sha256'][:16]}"
+            name = message_name(exchange)
         else:
             continue
         item = found.setdefault((kind, name), Item(_CALLED.get(kind, "{}").format(name), repeatable))
         (item.completed if whole else item.interrupted).append(exchange)
     wanted = {key: item for key, item in found.items() if key[0] != "listing"}
     return list((wanted or found).values())
+
+
+def message_name(exchange: Exchange) -> str:
+    """A stored message by its Message-ID or its content, and by its recipient where each gets a reply."""
+    facts = exchange.facts or {}
+    name = facts.get("message_id") or f"sha256:{facts['sha256'][:16]}"
+    apart = protocols.get(exchange.connection.journal.protocol).answers_each_recipient
+    return f"{name} to {', '.join(facts['recipients'])}" if apart else str(name)
 
 
 _CALLED = {"upload": "the upload of {}", "download": "the download of {}", "listing": "the listing of {}"}

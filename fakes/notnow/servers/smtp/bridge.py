@@ -38,19 +38,19 @@ class MailBridge(Bridge):
     def limits(self) -> Limits:
         return self.scenario.server.limits or Limits()
 
-    def keep(self, record: Connection, transaction: Transaction, user: object) -> Mapping[str, Any]:
+    def keep(self, record: Connection, transaction: Transaction, which: slice, user: object) -> Mapping[str, Any]:
         content = transaction.content
         assert isinstance(content, bytes)
         return self.mailbox.add(
             Envelope(
                 transaction.mail_from or "",
-                tuple(transaction.rcpt_tos),
+                tuple(transaction.rcpt_tos[which]),
                 content,
                 self.clock.now(),
                 record.number,
                 None if user is None else str(user),
                 transaction.parameters,
-                tuple(transaction.recipient_parameters),
+                tuple(transaction.recipient_parameters[which]),
             )
         )
 

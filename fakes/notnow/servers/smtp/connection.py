@@ -11,15 +11,18 @@ copied from a template instead of `__init__` (which costs more than a whole refu
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from aiosmtpd.smtp import SMTP
 from aiosmtpd.smtp import Session as SMTPState
 
+from notnow import protocols
 from notnow.bounds import SMTP_MESSAGE
 from notnow.engine.actions import Script
 from notnow.engine.events import Ended, Known
 from notnow.journal import Connection, Exchange
+from notnow.protocols.protocol import Protocol
 from notnow.servers.base.dialogue import CommandConnection
 from notnow.servers.smtp.envelope import Transaction
 from notnow.servers.smtp.host import MailHost
@@ -39,22 +42,29 @@ class SMTPConnection(CommandConnection, SMTP):
     user: str | None = None  # who is logged in
     size: int | None = None  # what MAIL said of the message
 
+    speaks: ClassVar[Protocol] = protocols.get("smtp")
+    hello: ClassVar[str] = "EHLO"
+    ident: ClassVar[str] = "ESMTP notnow"
+    dropped_commands: ClassVar[frozenset[str]] = frozenset()  # those of aiosmtpd that the protocol does not have
+    _moments: Mapping[str, str]  # by verb
     _last: ClassVar[SMTPConnection | None] = None
 
     @classmethod
     def template(cls, host: MailHost) -> Self:
         """A session that others are copied from: the last one made, where it was for this loop and name."""
         made = SMTPConnection._last
-        if not isinstance(made, cls) or made.loop is not host.loop or made.hostname != host.hostname:
+        if type(made) is not cls or made.loop is not host.loop or made.hostname != host.hostname:
             made = cls._make(host)
-        made._smtp_methods = {name: getattr(cls, f"smtp_{name}") for name in made._smtp_methods}
+        commands = made._smtp_methods.keys() - cls.dropped_commands
+        made._smtp_methods = {name: getattr(cls, f"smtp_{name}") for name in commands}
+        made._moments = cls.speaks.by_verb()
         SMTPConnection._last = made
         return made
 
     @classmethod
     def _make(cls, host: MailHost) -> Self:
         return cls(
-            object(), hostname=host.hostname, ident="ESMTP notnow", enable_SMTPUTF8=True, auth_require_tls=False,
+            object(), hostname=host.hostname, ident=cls.ident, enable_SMTPUTF8=True, auth_require_tls=False,
             data_size_limit=SMTP_MESSAGE, loop=host.loop,
         )  # fmt: skip
 

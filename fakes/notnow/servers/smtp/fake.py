@@ -23,10 +23,11 @@ class FakeSMTP(MessageAssertions, Fake):
     """
 
     protocol: ClassVar[str] = "smtp"
+    _bridge_class: ClassVar[type[MailBridge]] = MailBridge
     _bridge: MailBridge
 
     def _new_bridge(self, scenario: Scenario) -> MailBridge:
-        return MailBridge(self._options, scenario, type(self).__name__, self.name)
+        return self._bridge_class(self._options, scenario, type(self).__name__, self.name)
 
     @property
     def messages(self) -> list[Message]:

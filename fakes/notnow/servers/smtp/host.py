@@ -22,5 +22,5 @@ class MailHost(Host, Protocol):
     def limits(self) -> Limits:
         """What the scenario allows on one connection (RFC 9422)."""
 
-    def keep(self, record: Connection, transaction: Transaction, user: object) -> Mapping[str, Any]:
-        """Store a message; return its facts for the journal."""
+    def keep(self, record: Connection, transaction: Transaction, which: slice, user: object) -> Mapping[str, Any]:
+        """Store a message for these of its recipients; return its facts for the journal."""

@@ -17,10 +17,6 @@ from notnow.servers.smtp import auth
 from notnow.servers.smtp.connection import unread
 from notnow.servers.smtp.transaction import Transactions, announced
 
-MOMENTS = {
-    "EHLO": "ehlo", "HELO": "ehlo", "STARTTLS": "starttls", "AUTH": "auth", "MAIL": "mail", "RCPT": "rcpt",
-    "DATA": "data", "RSET": "rset", "NOOP": "noop", "QUIT": "quit",
-}  # fmt: skip
 _SECRET = re.compile(r"(AUTH\s+\S+\s+)\S+", re.IGNORECASE)
 
 
@@ -76,7 +72,7 @@ class SMTPSession(Transactions):
             await self._bdat(request, argument, self._facts(verb, "data", argument))
             return
         method = self._smtp_methods[verb]
-        moment = MOMENTS.get(verb, verb.lower())
+        moment = self._moments.get(verb, verb.lower())
         await self._ask(moment, request, lambda: method(self, argument), **self._facts(verb, moment, argument))
 
     async def _not_understood(self, line: bytes) -> None:
@@ -103,7 +99,9 @@ class SMTPSession(Transactions):
     # ---- commands --------------------------------------------------------------------------------
 
     async def smtp_EHLO(self, hostname: str | None) -> None:
-        if await self._refused(None if hostname else "501 Syntax: EHLO hostname"):  # RFC 2034 §4: no enhanced code
+        if await self._refused(
+            None if hostname else f"501 Syntax: {self.hello} hostname"
+        ):  # RFC 2034 §4: no enhanced code
             return
         self._reset_transaction()
         self.session.extended_smtp, self.session.host_name = True, hostname or ""
@@ -174,7 +172,7 @@ class SMTPSession(Transactions):
 
     def _auth_refusal(self, mechanism: str) -> str | None:
         if not self.session.extended_smtp:
-            return "503 5.5.1 Error: send EHLO first"
+            return self._not_greeted()
         if self.session.authenticated:
             return "503 5.5.1 Error: already authenticated"
         if self.envelope.mail_from is not None:  # RFC 4954 §4

@@ -25,7 +25,6 @@ _SIMPLE = re.compile(r"<([A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+)>(.*)",
 _SIZE = re.compile(r"(?:^|\s)SIZE=([0-9]{1,20})(?:\s|$)", re.IGNORECASE)
 _BDAT = re.compile(r"([0-9]{1,20})(?:\s+(LAST))?", re.IGNORECASE)
 
-GREET = "503 5.5.1 Error: send EHLO first"
 NEED_MAIL = "503 5.5.1 Error: need MAIL command"
 NEED_RCPT = "503 5.5.1 Error: need RCPT command"
 NESTED = "503 5.5.1 Error: nested MAIL command"
@@ -48,6 +47,9 @@ class Transactions(Asking):
     @property
     def greeted(self) -> bool:
         return self.session.host_name is not None
+
+    def _not_greeted(self) -> str:
+        return f"503 5.5.1 Error: send {self.hello} first"
 
     def _mail_facts(self) -> dict[str, Any]:
         return {"sender": self.envelope.mail_from, "size": self.size}
@@ -82,7 +84,7 @@ class Transactions(Asking):
                 MALFORMED if address is None and self._strip_command_keyword(keyword, argument or "") else _says(syntax)
             )
         if more.strip() and not self.session.extended_smtp:
-            return "501 5.5.4 Error: parameters need EHLO"
+            return f"501 5.5.4 Error: parameters need {self.hello}"
         return None
 
     # ---- MAIL and RCPT ---------------------------------------------------------------------------
@@ -108,7 +110,7 @@ class Transactions(Asking):
         """Why there can be no MAIL now."""
         limits = self.host.limits
         if not self.greeted:
-            return GREET
+            return self._not_greeted()
         if self.host.users is not None and not self.session.authenticated:
             return "530 5.7.0 Authentication required"
         if self.envelope.mail_from is not None:
@@ -130,7 +132,7 @@ class Transactions(Asking):
     def _no_rcpt(self, arg: str | None, address: str | None, more: str) -> str | None:
         """Why there can be no RCPT now."""
         if not self.greeted:
-            return GREET
+            return self._not_greeted()
         if self.envelope.mail_from is None:
             return NEED_MAIL
         if self.envelope.chunks is not None:
@@ -175,7 +177,7 @@ class Transactions(Asking):
         if arg:  # RFC 5321 §4.1.1: it takes no parameters
             return "501 5.5.4 Syntax: DATA"
         if not self.greeted:
-            return GREET
+            return self._not_greeted()
         if self.envelope.chunks is not None:  # RFC 3030 §2
             return "503 5.5.1 Error: DATA and BDAT in one transaction"
         if self.envelope.parameters.get("BODY") == "BINARYMIME":  # RFC 3030 §3
@@ -190,14 +192,23 @@ class Transactions(Asking):
             self.envelope.content = content = body.content()
             facts |= {"header": LazyHeaders(content), "size": len(content)}
 
-        async def effect() -> None:
-            self.override = override if self.override is NO_OVERRIDE else self.override
-            await (self.push(TOO_LARGE) if body.too_large else self._store())
+        for which in self._answered_together():
 
-        await self._ask("message", f"({body.size} bytes)", effect, **facts)
+            async def effect(which: slice = which) -> None:
+                self.override = override if self.override is NO_OVERRIDE else self.override
+                await (self.push(TOO_LARGE) if body.too_large else self._store(which))
 
-    async def _store(self) -> None:
-        self.host.recorder.facts(self.exchange, self.host.keep(self.record, self.envelope, self.user))
+            facts["recipient"] = tuple(self.envelope.rcpt_tos[which])
+            await self._ask("message", f"({body.size} bytes)", effect, **facts)
+
+    def _answered_together(self) -> list[slice]:
+        """The recipients that share a reply to the message: all of them, or each alone (RFC 2033 §4.2)."""
+        if not self.speaks.answers_each_recipient:
+            return [slice(None)]
+        return [slice(i, i + 1) for i in range(max(1, len(self.envelope.rcpt_tos)))]
+
+    async def _store(self, which: slice) -> None:
+        self.host.recorder.facts(self.exchange, self.host.keep(self.record, self.envelope, which, self.user))
         await self.push("250 2.0.0 Ok: queued")
 
     async def _read(self, body: Body) -> bool:
@@ -236,10 +247,11 @@ class Transactions(Asking):
         script = self.host.feed(Reached(self.record.id), "body")
         if script is None:
             return False
-        exchange = self.exchange = self.host.recorder.ask(
-            self.record, "body", f"({body.size} bytes so far)", script.phase
-        )
-        await self.perform(script, exchange)
+        for _ in self._answered_together():
+            exchange = self.exchange = self.host.recorder.ask(
+                self.record, "body", f"({body.size} bytes so far)", script.phase
+            )
+            await self.perform(script, exchange)
         return exchange.reply is not None
 
     # ---- in chunks -------------------------------------------------------------------------------
@@ -279,7 +291,7 @@ class Transactions(Asking):
 
     def _no_bdat(self) -> str | None:
         if not self.greeted:
-            return GREET
+            return self._not_greeted()
         return None if self.envelope.rcpt_tos else NEED_RCPT
 
     async def _read_chunk(self, body: Chunks) -> bool:
