@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-from notnow.engine.conditions import Always, Tally
+from notnow.engine.store import Always, Tally
 from notnow.language.conditions import (
     After,
     AfterFor,

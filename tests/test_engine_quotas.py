@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notnow.engine import actions
-from notnow.engine.conditions import Tally
+from notnow.engine.store import Tally
 from notnow.errors import ScenarioError
 from notnow.language.conditions import OverWithin, Quota
 from notnow.language.loading import loads

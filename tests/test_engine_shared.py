@@ -144,5 +144,5 @@ def test_what_was_counted_for_a_connection_goes_with_it():
         engine.feed(Opened(f"{n}"), 0.0)
         engine.feed(Asked(f"{n}", "mail"), 0.0)
         engine.feed(Closed(f"{n}"), 0.0)
-        sizes[len(store._tallies) + len(store._owned) + len(store._own_keys)] += 1
+        sizes[len(store._tallies) + len(store._held) + len(store._own_keys)] += 1
     assert len(sizes) == 1

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from notnow.engine.conditions import Tally
-from notnow.engine.store import Candidate, Decision, DecisionRequest, Memory, PhasePosition
+from notnow.engine.store import Candidate, Decision, DecisionRequest, Memory, PhasePosition, Tally
 from notnow.language.conditions import After, First, Nth, Over, OverWithin, Times
 
 START = PhasePosition()
@@ -37,28 +36,28 @@ class TestMemory:
 
     def test_places_are_taken_by_what_is_let_through(self) -> None:
         store, full = Memory(), Candidate(0, (Over(1),), refuses=True)
-        decisions = [store.decide(request(full, owner=who, places=[(KEY, who)]), 0.0) for who in "abb"]
+        decisions = [store.decide(request(full, owner=who, slots=[(KEY, who)]), 0.0) for who in "abb"]
         assert decisions == [Decision(None), Decision(0), Decision(0)]
-        store.release("a")
-        assert store.decide(request(full, owner="b", places=[(KEY, "b")]), 0.0) == Decision(None)
+        store.release_all("a")
+        assert store.decide(request(full, owner="b", slots=[(KEY, "b")]), 0.0) == Decision(None)
 
     def test_a_rule_that_fires_and_lets_through_takes_the_place(self) -> None:
         store, slow = Memory(), Candidate(0, (), refuses=False)
-        store.decide(request(slow, owner="a", places=[(KEY, "a")]), 0.0)
+        store.decide(request(slow, owner="a", slots=[(KEY, "a")]), 0.0)
         full = Candidate(1, (Over(1),), refuses=True)
         assert store.decide(request(full, owner="b"), 0.0) == Decision(1)
 
     def test_a_place_is_one_place_however_often_it_is_taken(self) -> None:
         store = Memory()
         for _ in range(3):
-            store.take([(KEY, "a")])
-        assert [len(held) for held in store._owned.values()] == [1]
-        store.release("a")
-        assert not store._owned
+            store.acquire([(KEY, "a")])
+        assert [len(held) for held in store._held.values()] == [1]
+        store.release_all("a")
+        assert not store._held
         assert store.decide(request(Candidate(0, (Over(1),), True), owner="b"), 0.0) == Decision(None)
 
     def test_releasing_what_holds_nothing_is_nothing(self) -> None:
-        Memory().release("nobody")
+        Memory().release_all("nobody")
 
     def test_a_window_is_joined_by_what_is_let_through(self) -> None:
         store, often = Memory(), Candidate(0, (OverWithin(1, 60.0),), refuses=True)
@@ -69,9 +68,9 @@ class TestMemory:
         store, first = Memory(), Candidate(0, (Nth(1),), refuses=True)
         later = PhasePosition(1, 0, 5.0)
         assert store.move(START, later)
-        assert store.decide(request(first, counts=[KEY], places=[(KEY, "me")], until=[("mail", 1)]), 6.0) is None
+        assert store.decide(request(first, counts=[KEY], slots=[(KEY, "me")], until=[("mail", 1)]), 6.0) is None
         assert store.decide(request(first, position=later, counts=[KEY]), 6.0) == Decision(0)
-        assert not store._owned
+        assert not store._held
 
     def test_an_equal_mark_will_do(self) -> None:
         assert Memory().decide(request(position=PhasePosition()), 0.0) == Decision(None)
@@ -85,7 +84,7 @@ class TestMemory:
     def test_counts_and_firings_restart_with_the_phase_and_places_do_not(self) -> None:
         store = Memory()
         rules = [Candidate(0, (Over(2),), True), Candidate(1, (Times(1, 1),), True)]
-        store.take([(KEY, "a"), (KEY, "b")])
+        store.acquire([(KEY, "a"), (KEY, "b")])
         store.decide(request(rules[1], counts=[KEY]), 0.0)
         store.move(START, PhasePosition(1))
         first = Candidate(2, (Nth(1),), True)
@@ -108,7 +107,7 @@ class TestMemory:
     def test_what_nobody_holds_is_forgotten_with_the_phase(self) -> None:
         store = Memory()
         store.decide(request(Candidate(0, (Nth(9),), True), counts=[KEY]), 0.0)
-        store.take([(("there",), "a")])
+        store.acquire([(("there",), "a")])
         store.move(START, PhasePosition(1))
         assert list(store._tallies) == [("there",)]
 
@@ -118,10 +117,10 @@ class TestMemory:
         assert [store.decide(asked[n], 0.0) for n in (0, 1, 1)] == [
             Decision(None),
             Decision(None),
-            Decision(None, ends=True),
+            Decision(None, ends_phase=True),
         ]
         store = Memory()
-        assert [store.decide(asked[0], 0.0) for _ in range(2)] == [Decision(None), Decision(None, ends=True)]
+        assert [store.decide(asked[0], 0.0) for _ in range(2)] == [Decision(None), Decision(None, ends_phase=True)]
 
     def test_until_counts_anew_in_the_next_phase(self) -> None:
         store, once = Memory(), [("mail", 2)]

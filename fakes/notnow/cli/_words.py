@@ -31,7 +31,8 @@ from notnow.engine.actions import (
     Wait,
     Watch,
 )
-from notnow.engine.compiling import CompiledPhase, CompiledRule, compile_phases
+from notnow.engine.compiling import compile_phases
+from notnow.engine.plans import CompiledPhase, CompiledRule
 from notnow.http_words import status_line
 from notnow.language.catalogue import is_pattern
 from notnow.language.conditions import conditions
@@ -113,7 +114,7 @@ def _ends(phase: Phase, is_last: bool, scenario: Scenario) -> str:
 
 def _rules(scenario: Scenario, phase: Phase, compiled: CompiledPhase) -> Iterator[RuleWords]:
     plans = [*compiled.plans.values(), *(timeout.plan for timeout in compiled.idle_timeouts)]
-    plays = {play.index: play for plan in plans for play in plan.plays.values()}
+    plays = {play.index: play for plan in plans for play in plan.rules.values()}
     for index, rule in enumerate(phase.rules):
         play = plays[index]
         lines = [line for step in play.steps for line in _said(step)]

@@ -1,19 +1,16 @@
-"""Scenarios as the engine plays them: for each phase and moment, the rules that can match, ready to ask.
-
-What a scenario does not use costs nothing while it plays, because it is not in these tables.
-"""
+"""Compiles a scenario into the plans that the engine decides by."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from notnow import protocols
-from notnow.engine.actions import Action, Close, Proceed, Wait, Watch
-from notnow.engine.conditions import Key
-from notnow.engine.matching import Facts, Test, filter_fact, rejects, tests
-from notnow.engine.steps import Live, fill, is_deferred, steps_of, takes_effect, texts
+from notnow.engine.actions import Close, Proceed, Wait
+from notnow.engine.matching import filter_fact, rejects, tests
+from notnow.engine.plans import AdmissionCount, CompiledPhase, CompiledRule, FactFilter, IdleTimeout, Plan, RuleGroup
+from notnow.engine.steps import is_deferred, steps_of, takes_effect, texts
 from notnow.engine.store import Candidate
 from notnow.language import knobs
 from notnow.language.conditions import conditions
@@ -24,113 +21,18 @@ from notnow.protocols.moment import Moment
 from notnow.protocols.protocol import Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledRule:
-    """A rule that can fire: what it does, under which name, and what it still depends on."""
-
-    definition: Rule
-    index: int
-    key: str  # phase[0].rule[1]
-    phase: str
-    chance_key: str  # what chance knows it by: other rules that come or go do not change its draws
-    fault: str
-    steps: tuple[Action, ...]
-    live: bool  # a reply has placeholders to fill
-    tells: bool  # some of these say how a quota stands
-    deferred: bool  # done when a byte is reached, not now
-    closes: bool
-    candidate: Candidate
-    chance: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The rules of one moment that share what they count: the same `on`, `where`, `per` and `within`."""
-
-    tests: tuple[Test, ...]
-    per: tuple[str, ...]
-    counts: bool
-    plays: tuple[CompiledRule, ...]
-    key: Key  # where nothing but the server is counted `per`
-    asked: tuple[tuple[Candidate, Key], ...]  # the candidates under that key; () where it takes the facts to tell
-
-
-@dataclass(frozen=True, slots=True)
-class Population:
-    """Who is in, as some rule of the scenario counts them with `over`: taken at `moment` in every phase."""
-
-    tests: tuple[Test, ...]
-    per: tuple[str, ...]
-    key: Key
-    within: bool
-    lasting: bool
-
-    def counts(self, facts: Facts) -> bool:
-        """True if who has these facts belongs to it."""
-        return all(test(facts.get(name)) for name, test in self.tests)
-
-
-def key_for(who: Group | Population, facts: Facts) -> Key:
-    """The key under which these facts are counted."""
-    return (*who.key, *(facts.get(name) for name in who.per)) if who.per else who.key
-
-
-@dataclass(frozen=True, slots=True)
-class FactFilter:
-    """Groups that look at the same fact: where it `rejects` its value, none of them can match."""
-
-    fact: str
-    rejects: Callable[[object], bool]
-    groups: tuple[Group, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What can happen at one moment of one phase."""
-
-    groups: tuple[Group, ...] = ()
-    filters: tuple[FactFilter, ...] = ()
-    populations: tuple[Population, ...] = ()
-    until: tuple[tuple[str, int], ...] = ()
-    plays: Mapping[int, CompiledRule] = field(default_factory=dict)
-    lasting: bool = False  # some of the populations count what is in progress
-    tells: bool = False  # an answer here may say how a quota stands
-
-
-NO_PLAN = Plan()
-
-
-@dataclass(frozen=True, slots=True)
-class IdleTimeout:
-    """A length of silence, and what can happen after it: a moment of its own for each."""
-
-    seconds: float
-    since: str  # any, transfer, connect
-    plan: Plan
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledPhase:
-    name: str
-    lasts: float | None
-    plans: Mapping[str, Plan]
-    moments: Mapping[str, Moment]
-    idle_timeouts: tuple[IdleTimeout, ...] = ()
-
-    def plan(self, moment: str) -> Plan | None:
-        """The plan of a moment; a command that is no moment of its own is covered by `any`. None: behave."""
-        plan = self.plans.get(moment)
-        return self.plans.get("any") if plan is None and moment not in self.moments else plan
-
-
 def compile_phases(scenario: Scenario) -> tuple[CompiledPhase, ...]:
-    populations = {m: _populations(scenario, m) for m in protocols.get(scenario.protocol).moments}
-    return tuple(_phase(scenario, i, _settled(scenario, phase), populations) for i, phase in enumerate(scenario.phases))
+    protocol = protocols.get(scenario.protocol)
+    admissions = {moment: _admissions(scenario, protocol, moment) for moment in protocol.moments}
+    return tuple(
+        _PhaseCompiler(protocol, number, _with_facts_known(phase, protocol), admissions).phase()
+        for number, phase in enumerate(scenario.phases)
+    )
 
 
-def _settled(scenario: Scenario, phase: Phase) -> Phase:
-    """The phase with each rule at the moment where all is known that it asks for."""
-    rules = tuple(_where_known(rule, protocols.get(scenario.protocol)) for rule in phase.rules)
+def _with_facts_known(phase: Phase, protocol: Protocol) -> Phase:
+    """The phase with each rule moved to the moment where the facts that it tests are known."""
+    rules = tuple(_where_known(rule, protocol) for rule in phase.rules)
     return phase if all(map(operator.is_, rules, phase.rules)) else replace(phase, rules=rules)
 
 
@@ -143,140 +45,129 @@ def _where_known(rule: Rule, protocol: Protocol) -> Rule:
     return rule.model_copy(update={"on": (later,), "where": {"command": verbs, **(rule.where or {})}})
 
 
-def _phase(
-    scenario: Scenario, number: int, phase: Phase, populations: Mapping[str, tuple[Population, ...]]
-) -> CompiledPhase:
-    protocol = protocols.get(scenario.protocol)
-    moments = protocol.moments
-    plans = {}
-    for moment in moments:
-        cover = protocol.covering(moment) - {"idle"}
-        rules = [i for i, rule in enumerate(phase.rules) if cover.intersection(rule.on)]
-        until = tuple((name, n) for name, n in phase.until.items() if name in cover)
-        if rules or populations[moment] or until:
-            plans[moment] = _plan(phase, number, rules, moments[moment], populations[moment], until)
-    return CompiledPhase(phase.name, phase.lasts, plans, moments, _idle_timeouts(phase, number, moments["idle"]))
-
-
-def _plan(
-    phase: Phase,
-    number: int,
-    rules: list[int],
-    moment: Moment,
-    populations: tuple[Population, ...] = (),
-    until: tuple[tuple[str, int], ...] = (),
-) -> Plan:
-    plays = [_play(phase, number, index, moment) for index in rules]
-    groups, filters = _split_by_filter(_groups(plays))
-    lasting = any(population.lasting for population in populations)
-    tells = any(play.tells for play in plays)
-    return Plan(groups, filters, populations, until, {play.index: play for play in plays}, lasting, tells)
-
-
-def _idle_timeouts(phase: Phase, number: int, moment: Moment) -> tuple[IdleTimeout, ...]:
-    rules: dict[tuple[float, str], list[int]] = {}
-    for i, rule in enumerate(phase.rules):
-        if "idle" in rule.on and rule.after is not None:
-            rules.setdefault((float(rule.after), rule.since or "any"), []).append(i)
-    return tuple(IdleTimeout(*when, _plan(phase, number, same, moment)) for when, same in rules.items())
-
-
-def _groups(plays: list[CompiledRule]) -> tuple[Group, ...]:
-    by_tally: dict[Hashable, list[CompiledRule]] = {}
-    for play in plays:
-        by_tally.setdefault(_tally(play.definition), []).append(play)
-    return tuple(_group(tally, same) for tally, same in by_tally.items())
-
-
-def _group(tally: Hashable, plays: list[CompiledRule]) -> Group:
-    rule, key = plays[0].definition, (tally,)
-    fixed = not _per(rule) and all(play.chance is None for play in plays)
-    return Group(
-        tests=tests(rule.where),
-        per=_per(rule),
-        counts=any(one.counts == "events" for play in plays for one in play.candidate.conditions),
-        plays=tuple(plays),
-        key=key,
-        asked=tuple((play.candidate, key) for play in plays) if fixed else (),
-    )
-
-
-def _split_by_filter(groups: tuple[Group, ...]) -> tuple[tuple[Group, ...], tuple[FactFilter, ...]]:
-    """The groups that are always looked at, and those that a sieve saves looking at."""
-    by_fact: dict[str, list[Group]] = {}
-    for group in groups:
-        if fact := filter_fact(group.plays[0].definition.where):
-            by_fact.setdefault(fact, []).append(group)
-    filters = tuple(
-        FactFilter(fact, rejects([group.plays[0].definition.where or {} for group in same], fact), tuple(same))
-        for fact, same in by_fact.items()
-        if len(same) > 1
-    )
-    filtered = {id(group) for filter_ in filters for group in filter_.groups}
-    return tuple(group for group in groups if id(group) not in filtered), filters
-
-
-def _populations(scenario: Scenario, moment: str) -> tuple[Population, ...]:
-    protocol = protocols.get(scenario.protocol)
+def _admissions(scenario: Scenario, protocol: Protocol, moment: str) -> tuple[AdmissionCount, ...]:
+    """The admissions that any phase counts at this moment."""
     cover = protocol.covering(moment)
     found = {}
     for rule in scenario.rules():
         if rule.over is not None and cover.intersection(rule.on):
             lasting = any(protocol.moments[name].lasts for name in cover.intersection(rule.on))
-            tally = _tally(rule)
-            found[tally] = Population(tests(rule.where), _per(rule), (tally,), rule.within is not None, lasting)
+            counted = _counted(rule)
+            found[counted] = AdmissionCount(tests(rule.where), _per(rule), (counted,), rule.within is not None, lasting)
     return tuple(found.values())
 
 
-def _tally(rule: Rule) -> Hashable:
-    """What two rules must have in common to count the same thing, in any phase."""
-    silence = (rule.after, rule.since) if "idle" in rule.on else None
-    return repr((rule.on, sorted((rule.where or {}).items()), rule.per, rule.within, silence))
+@dataclass(frozen=True, slots=True)
+class _PhaseCompiler:
+    protocol: Protocol
+    number: int
+    source: Phase
+    admissions: Mapping[str, tuple[AdmissionCount, ...]]
+
+    def phase(self) -> CompiledPhase:
+        moments = self.protocol.moments
+        plans = {moment: plan for moment in moments if (plan := self.plan(moment)) is not None}
+        return CompiledPhase(self.source.name, self.source.lasts, plans, moments, self.idle_timeouts())
+
+    def plan(self, moment: str) -> Plan | None:
+        cover = self.protocol.covering(moment) - {"idle"}
+        rules = [i for i, rule in enumerate(self.source.rules) if cover.intersection(rule.on)]
+        until = tuple((name, n) for name, n in self.source.until.items() if name in cover)
+        admissions = self.admissions[moment]
+        if not (rules or until or admissions):
+            return None
+        lasting = any(count.lasting for count in admissions)
+        return replace(self.rules_plan(rules, moment), admissions=admissions, until=until, lasting=lasting)
+
+    def rules_plan(self, indexes: Iterable[int], moment: str) -> Plan:
+        """A plan of these rules alone."""
+        rules = [self.rule(index, self.protocol.moments[moment]) for index in indexes]
+        groups, filters = _behind_filters(_groups(rules))
+        by_index = {rule.index: rule for rule in rules}
+        return Plan(groups, filters, rules=by_index, tells_quota=any(rule.tells_quota for rule in rules))
+
+    def idle_timeouts(self) -> tuple[IdleTimeout, ...]:
+        rules: dict[tuple[float, str], list[int]] = {}
+        for i, rule in enumerate(self.source.rules):
+            if "idle" in rule.on and rule.after is not None:
+                rules.setdefault((float(rule.after), rule.since or "any"), []).append(i)
+        return tuple(IdleTimeout(*when, self.rules_plan(same, "idle")) for when, same in rules.items())
+
+    def rule(self, index: int, moment: Moment) -> CompiledRule:
+        rule = self.source.rules[index]
+        steps = steps_of(rule, moment)
+        kinds = [key for key in FAULT_KEYS if getattr(rule, key) not in (None, False)]
+        deferred = is_deferred(rule, moment) and any(not isinstance(step, (Wait, Proceed)) for step in steps)
+        closes = any(isinstance(step, Close) for step in steps)
+        effect = not closes if moment.unasked else takes_effect(rule, moment)
+        return CompiledRule(
+            definition=rule,
+            index=index,
+            path=f"phase[{self.number}].rule[{index}]",
+            phase=self.source.name,
+            chance_key=self.chance_key(index),
+            fault=rule.fault or "+".join(kinds),
+            steps=steps,
+            has_placeholders=any(knobs.is_live(text) for text in texts(rule)),
+            tells_quota=any(knobs.tells_quota(knobs.live_names(text)) for text in texts(rule)),
+            deferred=deferred,
+            closes=closes,
+            candidate=Candidate(index, tuple(conditions(rule, index).values()), refuses=not effect and not deferred),
+            chance=rule.chance,
+        )
+
+    def chance_key(self, index: int) -> str:
+        """Names the rule by its place among the chance rules of its phase that count the same events."""
+        rule = self.source.rules[index]
+        if rule.chance is None:
+            return ""
+        counted = _counted(rule)
+        before = (other for other in self.source.rules[:index] if other.chance is not None)
+        alike = sum(1 for other in before if _counted(other) == counted)
+        return f"{self.number}/{alike}/{counted}"
+
+
+def _counted(rule: Rule) -> str:
+    """Which events a rule counts: rules for which this is equal share one tally, in any phase."""
+    idle = (rule.after, rule.since) if "idle" in rule.on else None
+    return repr((rule.on, sorted((rule.where or {}).items()), rule.per, rule.within, idle))
 
 
 def _per(rule: Rule) -> tuple[str, ...]:
     return tuple(name for name in rule.per if name != "server")
 
 
-def _play(phase: Phase, number: int, index: int, moment: Moment) -> CompiledRule:
-    rule = phase.rules[index]
-    steps = steps_of(rule, moment)
-    kinds = [key for key in FAULT_KEYS if getattr(rule, key) not in (None, False)]
-    deferred = is_deferred(rule, moment) and any(not isinstance(step, (Wait, Proceed)) for step in steps)
-    closes = any(isinstance(step, Close) for step in steps)
-    effect = not closes if moment.unasked else takes_effect(rule, moment)
-    return CompiledRule(
-        definition=rule,
-        index=index,
-        key=f"phase[{number}].rule[{index}]",
-        phase=phase.name,
-        chance_key=_chance_key(phase, number, index),
-        fault=rule.fault or "+".join(kinds),
-        steps=steps,
-        live=any(knobs.is_live(text) for text in texts(rule)),
-        tells=any(knobs.tells_quota(knobs.live_names(text)) for text in texts(rule)),
-        deferred=deferred,
-        closes=closes,
-        candidate=Candidate(index, tuple(conditions(rule, index).values()), refuses=not effect and not deferred),
-        chance=rule.chance,
+def _groups(rules: list[CompiledRule]) -> tuple[RuleGroup, ...]:
+    groups: dict[str, list[CompiledRule]] = {}
+    for rule in rules:
+        groups.setdefault(_counted(rule.definition), []).append(rule)
+    return tuple(_group(counted, same) for counted, same in groups.items())
+
+
+def _group(counted: str, rules: list[CompiledRule]) -> RuleGroup:
+    first, key = rules[0].definition, (counted,)
+    fixed = not _per(first) and all(rule.chance is None for rule in rules)
+    return RuleGroup(
+        tests=tests(first.where),
+        per=_per(first),
+        counts=any(one.counts == "events" for rule in rules for one in rule.candidate.conditions),
+        rules=tuple(rules),
+        key=key,
+        candidates=tuple((rule.candidate, key) for rule in rules) if fixed else (),
     )
 
 
-def _chance_key(phase: Phase, number: int, index: int) -> str:
-    """The rule as one among those of its phase that chance decides about on the same occasions."""
-    rule = phase.rules[index]
-    if rule.chance is None:
-        return ""
-    tally = _tally(rule)
-    alike = sum(1 for other in phase.rules[:index] if other.chance is not None and _tally(other) == tally)
-    return f"{number}/{alike}/{tally}"
+def _behind_filters(groups: tuple[RuleGroup, ...]) -> tuple[tuple[RuleGroup, ...], tuple[FactFilter, ...]]:
+    """The groups that are always tested, and those behind a filter: two or more that test the same fact."""
+    by_fact: dict[str, list[RuleGroup]] = {}
+    for group in groups:
+        if fact := filter_fact(group.rules[0].definition.where):
+            by_fact.setdefault(fact, []).append(group)
+    filters = tuple(_filter(fact, same) for fact, same in by_fact.items() if len(same) > 1)
+    filtered = {group.key for filter_ in filters for group in filter_.groups}
+    return tuple(group for group in groups if group.key not in filtered), filters
 
 
-def watch(play: CompiledRule) -> tuple[Action, ...]:
-    """The first half of a fault that comes later: behave, and say when the byte has passed."""
-    return (Watch(1 if play.definition.after_bytes is None else play.definition.after_bytes), Proceed())
-
-
-def filled(play: CompiledRule, live: Live) -> tuple[Action, ...]:
-    """The steps of a rule with its live placeholders filled in."""
-    return tuple(fill(step, live) for step in play.steps) if play.live else play.steps
+def _filter(fact: str, groups: list[RuleGroup]) -> FactFilter:
+    wheres = [group.rules[0].definition.where or {} for group in groups]
+    return FactFilter(fact, rejects(wheres, fact), tuple(groups))

@@ -20,6 +20,7 @@ from notnow.engine.actions import (
     Response,
     Send,
     Wait,
+    Watch,
 )
 from notnow.language import knobs
 from notnow.language.faults import GOES_ON
@@ -27,7 +28,7 @@ from notnow.language.grammar import Rule
 from notnow.language.replies import preliminary
 from notnow.protocols.moment import Moment
 
-Live = Callable[[str], str]
+PlaceholderText = Callable[[str], str]
 ABORTED = ("426 Connection closed; transfer aborted.",)  # RFC 959 §4.2.1
 
 
@@ -140,24 +141,34 @@ def texts(rule: Rule) -> list[str]:
     return [*found, *(text for text in (rule.body, rule.altsvc) if text is not None)]
 
 
-def fill(step: Action, live: Live) -> Action:
+def watch(rule: Rule) -> tuple[Action, ...]:
+    """The first half of a deferred fault: behave, and watch for the byte."""
+    return (Watch(1 if rule.after_bytes is None else rule.after_bytes), Proceed())
+
+
+def filled(steps: tuple[Action, ...], text: PlaceholderText) -> tuple[Action, ...]:
+    """Steps with their placeholders filled in."""
+    return tuple(_fill(step, text) for step in steps)
+
+
+def _fill(step: Action, text: PlaceholderText) -> Action:
     match step:
         case Send(lines, drip):
-            return Send(tuple(knobs.render(line, live) for line in lines), drip)
+            return Send(tuple(knobs.render(line, text) for line in lines), drip)
         case Proceed(tuple(lines), drip):
-            return Proceed(tuple(knobs.render(line, live) for line in lines), drip)
+            return Proceed(tuple(knobs.render(line, text) for line in lines), drip)
         case Proceed(Response() as response, drip):
-            return Proceed(__fill_response(response, live), drip)
+            return Proceed(_fill_response(response, text), drip)
         case Respond(response, drip):
-            return Respond(__fill_response(response, live), drip)
+            return Respond(_fill_response(response, text), drip)
         case AltSvc(value):
-            return AltSvc(knobs.render(value, live))
+            return AltSvc(knobs.render(value, text))
         case Origin(origins):
-            return Origin(tuple(knobs.render(origin, live) for origin in origins))
+            return Origin(tuple(knobs.render(origin, text) for origin in origins))
         case _:
             return step
 
 
-def __fill_response(response: Response, live: Live) -> Response:
-    headers = tuple((name, knobs.render(value, live)) for name, value in response.headers)
-    return Response(response.status, headers, None if response.body is None else knobs.render(response.body, live))
+def _fill_response(response: Response, text: PlaceholderText) -> Response:
+    headers = tuple((name, knobs.render(value, text)) for name, value in response.headers)
+    return Response(response.status, headers, None if response.body is None else knobs.render(response.body, text))

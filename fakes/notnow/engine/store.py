@@ -1,24 +1,54 @@
-"""What the engine counts, behind one atomic call.
+"""The engine's counts, behind one atomic call.
 
-Everything that several replicas of a fake would have to share lives here: tallies, places, windows, and
-where the scenario stands. `Memory` keeps it in one process.
+A store holds everything that several replicas of a fake would have to share: tallies, slots, windows, and the
+position of the scenario. `Memory` keeps it in one process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from notnow.engine.conditions import Always, Key, Tally
-from notnow.language.conditions import Condition, Owners, Quota
+from notnow.language.conditions import Condition, Counted, Owners, Quota
 
-Place = tuple[Key, str]  # where, and the owner who takes it
+Key = tuple[Hashable, ...]
+Slot = tuple[Key, str]  # the key under which it counts, and its owner
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of one key.
+
+    The number of events, the time of the first, and how often each rule fired restart with the phase. `held`, the
+    owners of slots, and `window`, the times of admissions, do not.
+    """
+
+    count: int = 0
+    since: float = 0.0
+    fired: dict[int, int] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
+    window: deque[float] = field(default_factory=deque)
+
+    def restart(self) -> None:
+        self.count = 0
+        self.fired.clear()
+
+
+class Always:
+    """The condition of a rule that has none."""
+
+    def holds(self, _counted: Counted, _now: float, _owners: Owners, /) -> bool:
+        return True
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A rule whose `on`, `where` and chance have matched: what remains is for the store to say."""
+    """A rule whose `on`, `where` and chance have matched; the store tests its conditions.
+
+    `refuses`: if it fires, the event is not let through.
+    """
 
     rule: int
     conditions: tuple[Condition, ...]
@@ -35,7 +65,7 @@ class Candidate:
         return all(condition.holds(tally, now, owners) for condition in self.conditions)
 
     def quota(self, tally: Tally, now: float) -> Quota:
-        """How its limits stand together: it fires only while all hold, so the most generous of them counts."""
+        """How its limits stand together. It fires only while all of them hold, so the most generous one counts."""
         found = [limit.quota(tally, now) for limit in self.limits]
         remaining = [one.remaining for one in found if one.remaining is not None]
         waits = [one.wait for one in found if one.wait is not None]
@@ -45,7 +75,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class PhasePosition:
-    """Where a scenario stands: which phase, in which lap, since when (None: time has not started)."""
+    """The phase that plays, in which lap of a scenario that repeats, and since when (None: time has not started)."""
 
     phase: int = 0
     lap: int = 0
@@ -55,27 +85,27 @@ class PhasePosition:
 class DecisionRequest(NamedTuple):
     """One event, as the store sees it.
 
-    `owners` are its connection, and what it begins there if that lasts. `counts` are the keys that count it,
-    each once; `candidates` the rules in order, each with its key. If it is let through, it takes `places`,
-    each for one of its owners, and is noted in `windows`. `until` are moments that cover it, each with the
-    number of events that ends the phase. `limits` are the rules, each with its key, whose quotas the answer tells.
+    `owners` are its connection, and what it begins there if that lasts. `counts` are the keys that count it, each once.
+    `candidates` are rules in order, each with its key. An event that is let through acquires `slots`, each for one of
+    its owners, and is noted in `windows`. `until` are the moments that cover it, each with the number of events that
+    ends the phase. `limits` are the rules, each with its key, whose quotas the decision reports.
     """
 
     position: PhasePosition
     owners: Owners
     counts: Sequence[Key] = ()
     candidates: Sequence[tuple[Candidate, Key]] = ()
-    places: Sequence[Place] = ()
+    slots: Sequence[Slot] = ()
     windows: Sequence[Key] = ()
     until: Sequence[tuple[str, int]] = ()
     limits: Sequence[tuple[Candidate, Key]] = ()
 
 
 class Decision(NamedTuple):
-    """The rule that fires (None: behave), whether the phase ends with this event, and how the limits then stand."""
+    """The rule that fires (None: behave), whether this event ends the phase, and how the limits then stand."""
 
     rule: int | None
-    ends: bool = False
+    ends_phase: bool = False
     quotas: Sequence[Quota] = ()
 
 
@@ -86,27 +116,27 @@ class Store(Protocol):
     def position(self) -> PhasePosition: ...
 
     def move(self, seen: PhasePosition, to: PhasePosition) -> bool:
-        """Enter a phase, if the scenario still stands where it was `seen`; counts restart."""
+        """Move the scenario, if its position is still the one that was `seen`. In another phase or lap counts restart."""
         ...
 
     def decide(self, request: DecisionRequest, now: float) -> Decision | None:
-        """Count an event, find the rule that fires, and take its places; None if the position has moved on."""
+        """Count an event, find the rule that fires, and acquire its slots; None if the position has changed."""
         ...
 
-    def take(self, places: Sequence[Place]) -> None:
-        """Take places without asking: those of connections that were let in before."""
+    def acquire(self, slots: Sequence[Slot]) -> None:
+        """Acquire slots unconditionally: for connections that are in already."""
         ...
 
-    def give_back(self, places: Sequence[Place]) -> None:
-        """Free these places, where their owners have them."""
+    def release(self, slots: Sequence[Slot]) -> None:
+        """Free these slots, as far as their owners hold them."""
         ...
 
-    def release(self, owner: str) -> None:
-        """Free every place of this owner."""
+    def release_all(self, owner: str) -> None:
+        """Free every slot of this owner."""
         ...
 
     def forget(self, connection: str) -> None:
-        """Drop what was counted for this connection alone: it is gone."""
+        """Drop the tallies that only this connection, now closed, counts under."""
         ...
 
 
@@ -116,21 +146,20 @@ class Memory:
     def __init__(self) -> None:
         self.position = PhasePosition()
         self._tallies: dict[Key, Tally] = {}
-        self._owned: dict[str, list[Tally]] = {}
+        self._held: dict[str, list[Tally]] = {}  # owner -> where it holds a slot
         self._own_keys: dict[str, set[Key]] = {}  # connection -> keys that nobody else counts under
-        self._ticks: dict[str, int] = {}
+        self._until_counts: dict[str, int] = {}
 
     def move(self, seen: PhasePosition, to: PhasePosition) -> bool:
         if seen != self.position:
             return False
         if (to.phase, to.lap) != (seen.phase, seen.lap):
-            self._restart()
+            self._restart_counts()
         self.position = to
         return True
 
-    def _restart(self) -> None:
-        """A new phase: what is counted starts anew, who is in stays in."""
-        self._ticks.clear()
+    def _restart_counts(self) -> None:
+        self._until_counts.clear()
         self._tallies = {key: tally for key, tally in self._tallies.items() if tally.held or tally.window}
         for tally in self._tallies.values():
             tally.restart()
@@ -154,46 +183,46 @@ class Memory:
                 tally.since = now
         fired = self._first(request, now)
         if fired is None or not fired.refuses:
-            self.take(request.places)
+            self.acquire(request.slots)
             for key in request.windows:
                 self._tally(key, connection).window.append(now)
-        ends = False
+        ends_phase = False
         for moment, n in request.until:
-            ends |= self._tick(moment, n)
+            ends_phase |= self._reaches(moment, n)
         quotas = [limit.quota(self._tally(key, connection), now) for limit, key in request.limits]
-        return Decision(None if fired is None else fired.rule, ends, quotas or ())
+        return Decision(None if fired is None else fired.rule, ends_phase, quotas or ())
 
     def _first(self, request: DecisionRequest, now: float) -> Candidate | None:
         owners = request.owners
         last = tally = None
         for candidate, key in request.candidates:
-            if key is not last or tally is None:  # rules that count alike come with one key
+            if key is not last or tally is None:  # the rules of a group share one key
                 tally, last = self._tally(key, owners[0]), key
             if candidate.holds(tally, now, owners):
                 tally.fired[candidate.rule] = tally.fired.get(candidate.rule, 0) + 1
                 return candidate
         return None
 
-    def _tick(self, moment: str, n: int) -> bool:
-        self._ticks[moment] = self._ticks.get(moment, 0) + 1
-        return self._ticks[moment] >= n
+    def _reaches(self, moment: str, n: int) -> bool:
+        self._until_counts[moment] = self._until_counts.get(moment, 0) + 1
+        return self._until_counts[moment] >= n
 
-    def take(self, places: Sequence[Place]) -> None:
-        for key, owner in places:
+    def acquire(self, slots: Sequence[Slot]) -> None:
+        for key, owner in slots:
             tally = self._tally(key, owner)
             if owner not in tally.held:
                 tally.held.add(owner)
-                self._owned.setdefault(owner, []).append(tally)
+                self._held.setdefault(owner, []).append(tally)
 
-    def give_back(self, places: Sequence[Place]) -> None:
-        for key, owner in places:
+    def release(self, slots: Sequence[Slot]) -> None:
+        for key, owner in slots:
             tally = self._tallies.get(key)
             if tally is not None and owner in tally.held:
                 tally.held.discard(owner)
-                self._owned[owner].remove(tally)
+                self._held[owner].remove(tally)
 
-    def release(self, owner: str) -> None:
-        for tally in self._owned.pop(owner, ()):
+    def release_all(self, owner: str) -> None:
+        for tally in self._held.pop(owner, ()):
             tally.held.discard(owner)
 
     def forget(self, connection: str) -> None:

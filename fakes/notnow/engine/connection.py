@@ -1,0 +1,81 @@
+"""A live connection as the engine knows it, and an occasion on which the engine decides about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from notnow.engine.events import Facts
+from notnow.engine.plans import CompiledPhase, CompiledRule, Plan
+from notnow.language.conditions import Quota
+
+
+class FiredRule(NamedTuple):
+    """A rule that fired at a moment, and the quota that its answer may report.
+
+    `at` is when that was decided; the fault may come later. The quota is the rule's own if it has one, else that of the
+    first rule with a limit at this moment; `limit` is the rule that it belongs to.
+    """
+
+    rule: CompiledRule
+    moment: str
+    at: float
+    quota: Quota | None = None
+    limit: CompiledRule | None = None
+
+
+@dataclass(slots=True)
+class Connection:
+    """What the engine remembers of a live connection. Times are in seconds of scenario time."""
+
+    id: str
+    number: int  # counts the connections of the scenario, from 1
+    opened_at: float
+    active_at: float  # the last byte of the client, or the end of our last answer
+    command_at: float  # the last command, or the end of our answer to it
+    transfer_at: float  # the last time that something was in progress
+    facts: dict[str, object]
+    closing: bool = False  # the fake has decided to close: it says nothing more here
+    released: bool = False  # one of the two is leaving: the connection holds no slots
+    passed: set[str] = field(default_factory=set)  # moments that let it through
+    in_progress: dict[str, tuple[str, Facts]] = field(default_factory=dict)  # slot owner -> the moment that began it
+    deferred: dict[int, FiredRule] = field(default_factory=dict)  # stream -> fault that waits for its byte
+    has_timer: bool = False
+    timed_out_at: dict[int, float] = field(default_factory=dict)  # idle timeout of the phase -> when it last expired
+    draws: dict[str, int] = field(default_factory=dict)  # chance key -> number of draws so far
+
+    def heard(self, now: float) -> None:
+        """Bytes of the client have come."""
+        self.active_at = max(self.active_at, now)
+        if self.in_progress:
+            self.transfer_at = self.active_at
+
+    def answered(self, at: float) -> None:
+        """Our answer to a command is out at this time."""
+        self.active_at, self.command_at = max(self.active_at, at), max(self.command_at, at)
+
+    def all_facts(self) -> Facts:
+        """The facts of the connection and of what is in progress on it, for a moment that no request brings about."""
+        if not self.in_progress:
+            return self.facts
+        known = dict(self.facts)
+        for _, facts in self.in_progress.values():
+            known |= facts
+        return known
+
+
+class Occasion(NamedTuple):
+    """One moment of one connection, in the phase that plays. `plan` is None if no rule or count looks at it."""
+
+    connection: Connection
+    moment: str
+    facts: Facts
+    stream: int
+    at: float
+    phase: CompiledPhase
+    plan: Plan | None
+
+
+def slot_owner(conn: str, moment: str, stream: int) -> str:
+    """What began at this moment on a connection, as the owner of a slot."""
+    return f"{conn}/{moment}/{stream}"

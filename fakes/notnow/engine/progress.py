@@ -1,0 +1,66 @@
+"""How far a scenario has come: the phase that plays, and when it ends."""
+
+from __future__ import annotations
+
+import math
+
+from notnow.engine.compiling import compile_phases
+from notnow.engine.plans import CompiledPhase
+from notnow.engine.store import PhasePosition, Store
+from notnow.language.scenario import Scenario
+
+
+class Progress:
+    """The position of a scenario, as its store has it.
+
+    Other replicas may move it: `refresh` reads it again. `ends` is the scenario time at which the phase ends, infinite
+    if that is not settled by time.
+    """
+
+    position: PhasePosition
+    phase: CompiledPhase
+    ends: float
+
+    def __init__(self, scenario: Scenario, store: Store) -> None:
+        self.phases, self.repeats, self._store = compile_phases(scenario), scenario.repeat, store
+        self._read()
+
+    def _read(self) -> None:
+        self.position = self._store.position
+        self.phase = self.phases[self.position.phase]
+        since, lasts = self.position.since, self.phase.lasts
+        self.ends = math.inf if since is None or lasts is None or self.is_final else since + lasts
+
+    @property
+    def is_final(self) -> bool:
+        return self.position.phase == len(self.phases) - 1 and not self.repeats
+
+    def refresh(self) -> bool:
+        """Read the position from the store. True if that is another phase or lap."""
+        before = self.position
+        self._read()
+        return (self.position.phase, self.position.lap) != (before.phase, before.lap)
+
+    def start(self, now: float) -> None:
+        """Let scenario time begin, unless it has."""
+        if self.position.since is None:
+            self._move(PhasePosition(self.position.phase, self.position.lap, now))
+
+    def next_phase(self, at: float) -> None:
+        """Move on to the next phase, which begins at `at`; after the last one comes the first, in another lap."""
+        phase = (self.position.phase + 1) % len(self.phases)
+        lap = self.position.lap + (phase <= self.position.phase)
+        self._move(PhasePosition(phase, lap, None if self.position.since is None else at))
+
+    def skip_laps(self, now: float, keep: int) -> None:
+        """Leave out the laps that are over by `now`, all but the last `keep` of them."""
+        since, lap = self.position.since, sum(phase.lasts or math.inf for phase in self.phases)
+        if since is None or self.ends == math.inf:
+            return
+        laps = (now - since) // lap - keep
+        if laps > 0:
+            self._move(PhasePosition(self.position.phase, self.position.lap + int(laps), since + laps * lap))
+
+    def _move(self, to: PhasePosition) -> None:
+        self._store.move(self.position, to)
+        self._read()

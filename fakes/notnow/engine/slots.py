@@ -1,0 +1,67 @@
+"""Which slots a connection acquires, holds and gives back. An `over` rule counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+
+from notnow.engine.connection import Connection, Occasion, slot_owner
+from notnow.engine.events import Facts
+from notnow.engine.plans import NO_PLAN, AdmissionCount, CompiledPhase, Plan, key_for
+from notnow.engine.store import Key, Slot
+from notnow.language.conditions import Owners
+
+
+def admission(occasion: Occasion, plan: Plan, known: Facts) -> tuple[Owners, list[Slot], list[Key]]:
+    """The owners of an event, and the slots and windows that it takes if it is let through."""
+    connection = occasion.connection
+    owners: Owners = (connection.id,)
+    if plan.lasting:
+        owners = (connection.id, slot_owner(connection.id, occasion.moment, occasion.stream))
+    slots: list[Slot] = []
+    windows: list[Key] = []
+    for count in plan.admissions if not connection.released else ():
+        if not count.tests or count.includes(known):
+            key = key_for(count, known) if count.per else count.key
+            if count.within:
+                windows.append(key)
+            else:
+                slots.append((key, owners[count.lasting]))
+    return owners, slots, windows
+
+
+def entitled(connection: Connection, phase: CompiledPhase) -> Iterator[Slot]:
+    """The slots of a connection in a scenario that began after the connection was let in."""
+    if connection.released:
+        return
+    for moment in connection.passed:
+        yield from _slots(connection.id, phase, moment, connection.facts, lasting=False)
+    for owner, (moment, facts) in connection.in_progress.items():
+        yield from _slots(owner, phase, moment, {**connection.facts, **facts}, lasting=True)
+
+
+def _slots(owner: str, phase: CompiledPhase, moment: str, known: Facts, lasting: bool) -> Iterator[Slot]:
+    for count in _slot_counts(phase, moment):
+        if count.lasting is lasting and count.includes(known):
+            yield key_for(count, known), owner
+
+
+def _slot_counts(phase: CompiledPhase, moment: str) -> Iterator[AdmissionCount]:
+    return (count for count in (phase.plan(moment) or NO_PLAN).admissions if not count.within)
+
+
+def withdraw(connection: Connection, lost: Set[str], phase: CompiledPhase) -> list[Slot]:
+    """Undo what rested on facts that no longer hold (REIN, RFC 959 §4.1.1), and return the slots that this frees.
+
+    These are the slots acquired at moments about one of these facts, and those counted `per` one. A slot that the
+    connection holds for another reason as well stays.
+    """
+    about = {moment for moment in connection.passed if moment in phase.moments and lost & phase.moments[moment].facts}
+    freed: set[Key] = set()
+    kept: set[Key] = set()
+    for moment in connection.passed:
+        for count in _slot_counts(phase, moment):
+            if not count.lasting:
+                gone = moment in about or not lost.isdisjoint(count.per)
+                (freed if gone else kept).add(key_for(count, connection.facts))
+    connection.passed -= about
+    return [(key, connection.id) for key in freed - kept]
