@@ -1,10 +1,16 @@
-"""What tests of every kind share: the two event loops that fakes run on."""
+"""Fixtures for tests of every kind: the two event loops that fakes run on, fast_forward, and a watchdog."""
 
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from notnow.time_travel.fast_forward import FastForward
 
 # CI runs both loops on its first Python, and names one for the others. There is no uvloop for Windows.
 LOOPS = os.environ.get("NOTNOW_TEST_LOOPS", "asyncio" if os.name == "nt" else "asyncio,uvloop").split(",")
@@ -15,3 +21,25 @@ def each_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Run a test twice, with fakes on asyncio's loop and on uvloop: `serve` and `try` choose uvloop where they find it."""
     monkeypatch.setenv("NOTNOW_LOOP", request.param)
     return str(request.param)
+
+
+@pytest.fixture
+def forward() -> Iterator[FastForward]:
+    """fast_forward, without a fake."""
+    from notnow.time_travel.fast_forward import FastForward
+
+    with FastForward() as on:
+        yield on
+
+
+@pytest.fixture
+def watchdog() -> Iterator[None]:
+    """A test that hangs fails after five minutes: a busy machine takes a minute for the longest."""
+    signal.signal(signal.SIGALRM, _bark)
+    signal.alarm(300)
+    yield
+    signal.alarm(0)
+
+
+def _bark(*_: object) -> None:
+    raise AssertionError("this test hangs")

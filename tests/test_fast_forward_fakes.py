@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import smtplib
 import socket
 import ssl
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from email.message import EmailMessage
 from typing import Any
 
@@ -27,23 +26,7 @@ from notnow.time_travel.fast_forward import FastForward
 HOUR, DAY = 3600.0, 86_400.0
 
 
-@pytest.fixture(autouse=True)
-def watchdog() -> Iterator[None]:
-    """A test that hangs fails after five minutes: a busy machine takes a minute for the longest."""
-    signal.signal(signal.SIGALRM, _bark)
-    signal.alarm(300)
-    yield
-    signal.alarm(0)
-
-
-def _bark(*_: object) -> None:
-    raise AssertionError("this test hangs")
-
-
-@pytest.fixture
-def forward() -> Iterator[FastForward]:
-    with FastForward() as on:
-        yield on
+pytestmark = pytest.mark.usefixtures("watchdog")
 
 
 def letter(number: int = 1) -> EmailMessage:
@@ -540,8 +523,8 @@ def test_a_stuck_loop_is_an_error_and_no_hang(forward: FastForward, monkeypatch:
     def stuck(self: Any) -> None:
         raise TimeoutError("the fakes' loop did not come to rest")
 
-    with FakeSMTP(clock=forward.clock) as smtp:
-        monkeypatch.setattr(type(smtp), "settle", stuck)
+    with FakeSMTP(clock=forward.clock):
+        monkeypatch.setattr("notnow.servers.base.services.LoopServices.settle", stuck)
         with pytest.raises(FastForwardError, match="did not come to rest"):
             time.sleep(60)
         with pytest.raises(FastForwardError, match="did not come to rest"):

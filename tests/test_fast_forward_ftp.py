@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import ftplib
 import io
-import signal
 import socket
 import ssl
 import threading
@@ -20,7 +19,6 @@ import tenacity
 from ftp_client import one, rules, then
 from notnow import FakeFTP, FakeSMTP
 from notnow.servers.ftp.files import filling
-from notnow.time_travel.fast_forward import FastForward
 from notnow.time_travel.parties import real_monotonic
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -28,24 +26,11 @@ NO = "421 Not now, says the test"
 
 
 @pytest.fixture(autouse=True)
-def watchdog() -> Iterator[None]:
-    """A test that hangs fails after five minutes, and one that waits in real time after some seconds."""
-    signal.signal(signal.SIGALRM, _bark)
-    signal.alarm(300)
+def quick(watchdog: None) -> Iterator[None]:
+    """A test that waits in real time fails."""
     began = real_monotonic()
     yield
-    signal.alarm(0)
-    assert real_monotonic() - began < 8
-
-
-def _bark(*_: object) -> None:
-    raise AssertionError("this test hangs")
-
-
-@pytest.fixture
-def forward() -> Iterator[FastForward]:
-    with FastForward() as on:
-        yield on
+    assert real_monotonic() - began < 8  # seconds
 
 
 def connect(fake: FakeFTP, timeout: float = 300, active: bool = False) -> ftplib.FTP:

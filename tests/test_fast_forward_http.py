@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -16,12 +15,6 @@ from toml_rules import one, rules, then
 
 TLS = '[server]\ntls = "implicit"\n'
 BUSY = one("request", status=503, headers={"retry-after": "{left.seconds}"}, delay="3s")
-
-
-@pytest.fixture
-def forward() -> Iterator[FastForward]:
-    with FastForward() as world:
-        yield world
 
 
 def playing(forward: FastForward, *texts: str, phase: str = "") -> FakeHTTP:

@@ -41,23 +41,7 @@ OLD_POOL = ThreadPoolExecutor(2, thread_name_prefix="old-pool")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody says how a thread waits")
 
 
-@pytest.fixture(autouse=True)
-def watchdog() -> Iterator[None]:
-    """A test that hangs fails after five minutes: a busy machine takes a minute for the longest."""
-    signal.signal(signal.SIGALRM, _bark)
-    signal.alarm(300)
-    yield
-    signal.alarm(0)
-
-
-def _bark(*_: object) -> None:
-    raise AssertionError("this test hangs")
-
-
-@pytest.fixture
-def forward() -> Iterator[FastForward]:
-    with FastForward() as on:
-        yield on
+pytestmark = pytest.mark.usefixtures("watchdog")
 
 
 @contextlib.contextmanager
