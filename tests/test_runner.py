@@ -202,7 +202,7 @@ def test_fakes_on_uvloop(monkeypatch):
     monkeypatch.setenv("NOTNOW_LOOP", "uvloop")
     scenario = rules(one("noop", delay="1h", reply="421 4.3.2 later"))
     with FakeSMTP(scenario, clock=ManualClock()) as fake, Raw(fake).hello() as raw:
-        assert type(fake.loop).__module__.startswith("uvloop")
+        assert type(fake._bridge.loop).__module__.startswith("uvloop")
         assert raw.deliver().startswith("250")
         raw.send("NOOP\r\n")
         fake.wait_for(lambda j: j.count("noop"))
