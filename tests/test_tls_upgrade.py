@@ -20,6 +20,7 @@ from notnow import FakeFTP, ManualClock
 from notnow.servers import by_protocol
 from notnow.servers.base.connection import handshake_in
 from notnow.servers.base.fake import Fake
+from notnow.servers.base.life import UPGRADING
 from notnow.servers.base.transport import HIGH, Plain
 from notnow.servers.ftp.files import filling
 from raw_connection import RawConnection, trusting
@@ -124,7 +125,7 @@ class TestTheClientHello:
             assert isinstance(plain, Plain)
             fake._bridge.runner.call(lambda: _clog(plain))
             raw.send(command + hand.hello())
-            fake.wait_for(lambda journal: session.handshaking)
+            fake.wait_for(lambda journal: session.life.fake is UPGRADING)
             fake._bridge.runner.call(lambda: fake._bridge.loop.add_writer(plain._number, plain._writable))
             assert raw.exactly(HIGH - 5) == b"x" * (HIGH - 5)
             assert raw.line()[:3] == yes
@@ -282,7 +283,7 @@ class TestTheSeamOfAsyncio:
             raw.send("STARTTLS\r\n")
             assert raw.reply()[:3] == "220"
             (session,) = fake._bridge.sessions.values()
-            fake.wait_for(lambda journal: session.handshaking)
+            fake.wait_for(lambda journal: session.life.fake is UPGRADING)
             assert isinstance(session.transport.get_protocol(), SSLProtocol)
             fake._bridge.runner.call(session.abort)
             fake.wait_for(lambda journal: journal.connections[0].ended_by)

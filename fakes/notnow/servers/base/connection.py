@@ -15,6 +15,7 @@ from typing import cast
 from notnow.engine.actions import Alert, Certify, Close, Ending, Script
 from notnow.journal import Connection, ConnectionClose, End, Exchange, TLSAlert
 from notnow.servers.base import listener, tls
+from notnow.servers.base.life import CLOSED, CLOSING, HANDSHAKING, OPENING, STALLED, UPGRADING, Client, Event, Life
 from notnow.servers.base.session import Host
 from notnow.servers.base.transport import Plain
 
@@ -37,14 +38,8 @@ class LiveConnection:
     opening: Script
     transport: asyncio.Transport
     raw: socket.socket  # the socket below TLS, for what has to be done to it during a handshake
-    implicit: bool  # TLS comes before the greeting
-    alive: bool = False  # there is a transport
+    life: Life
     secure: bool = False  # in TLS
-    handshaking: bool = False  # on the way there, after a command asked for it
-    over: bool = False  # the fake has said its last word
-    hanging: bool = False  # a stalled answer: what the client says is not heard
-    left: bool = False  # the engine knows that the client is going
-    eof: bool = False  # the client has ended its side
     refusal: str | None = None  # how a rule has ended the handshake
     certificate_name: str | None = None  # the certificate that the handshake has shown
     _linger: asyncio.TimerHandle | None = None
@@ -77,11 +72,33 @@ class LiveConnection:
         """Take away what has come and was not looked at."""
         raise NotImplementedError
 
+    # ---- where it is in its life -----------------------------------------------------------------
+
+    @property
+    def alive(self) -> bool:
+        """There is a transport."""
+        return self.life.fake.alive
+
+    @property
+    def over(self) -> bool:
+        """The fake has sent its last reply."""
+        return self.life.fake is CLOSING or self.life.fake is CLOSED
+
+    @property
+    def eof(self) -> bool:
+        """The client has closed its sending side."""
+        return self.life.client is Client.ENDED
+
+    def still_here(self) -> None:
+        """Raises Over where nothing can be sent any more."""
+        if not self.life.fake.speaks:
+            raise Over
+
     # ---- the transport ---------------------------------------------------------------------------
 
     def open(self, sock: socket.socket, implicit: bool) -> None:
         """Begin: with a greeting, or with a TLS handshake (RFC 8314 §3.3)."""
-        self.raw, self.implicit = sock, implicit
+        self.raw = sock
         if implicit:
             self._opener = self.host.spawn(self._shake_hands(sock))
             self._opener.add_done_callback(self._opened)
@@ -89,6 +106,7 @@ class LiveConnection:
             Plain(self.host.loop, sock, self).begin()
 
     async def _shake_hands(self, sock: socket.socket) -> None:
+        self.life.advance(Event.SHAKE_HANDS)
         try:
             await self.secured(sock)
         except OSError as error:
@@ -111,7 +129,8 @@ class LiveConnection:
         self._opener = None
         if not opener.cancelled() and (error := opener.exception()) is not None:
             self.host.failed(error)
-        if not self.alive:
+        if self.life.fake is OPENING or self.life.fake is HANDSHAKING:
+            self.life.advance(Event.LOSE)
             self.raw.close()
             self.host.connection_closed(self.record)
 
@@ -120,40 +139,43 @@ class LiveConnection:
         if self.alive:
             self.on_upgrade(transport)
             self._note_tls(transport)
+            if self.life.fake is UPGRADING:  # else a script has closed it meanwhile
+                self.life.advance(Event.MADE)
             return
-        self.transport, self.alive = transport, True
+        self.transport = transport
+        self.life.advance(Event.MADE)
         if transport.get_extra_info("ssl_object") is not None:
             self._note_tls(transport)
         self.on_open(transport)
 
     def _note_tls(self, transport: asyncio.Transport) -> None:
-        self.secure, self.handshaking = True, False
+        self.secure = True
         self.host.recorder.tls(self.record, version=transport.get_extra_info("ssl_object").version())
 
     def data_received(self, data: bytes) -> None:
-        if self.over:
+        state = self.life.fake
+        if state is CLOSING:
             self._hear(data)
-        elif not self.hanging:
+        elif state is not STALLED:
             self.on_data(data)
 
     def leave(self) -> None:
-        """The client is going: its places are free."""
-        if not self.left:
-            self.left = True
+        """The client is going: its slots are free."""
+        if self.life.leave():
             self.host.client_leaving(self.record)
 
     def eof_received(self) -> bool:
-        self.eof = True
         self.leave()
-        if self.over:
+        self.life.end()
+        if self.life.fake is CLOSING:
             self.end()
             return False
         self.on_client_end()
         # A client that has ended its side may still read; TLS has no such thing.
-        return not (self.secure or self.handshaking)
+        return not (self.secure or self.life.fake is UPGRADING)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.alive = False
+        self.life.advance(Event.LOSE)
         if self._linger is not None:
             self._linger.cancel()
         self.on_lost(error)
@@ -168,7 +190,7 @@ class LiveConnection:
 
     def finish(self, how: Ending, exchange: Exchange) -> None:
         """The fake closes. What was said before must arrive: see `notnow.servers.base.listener`."""
-        self.over = True
+        self.life.advance(Event.FINISH)
         self.host.recorder.end(exchange, ConnectionClose(how))
         if exchange.reply is None:
             self.host.recorder.tell(exchange)
@@ -218,17 +240,95 @@ class LiveConnection:
     def end(self) -> None:
         """Close the transport for good; a client that does not take its last bytes is cut off."""
         if self.alive and not self.transport.is_closing():
-            self.over = True
+            self._stop_speaking()
             self.transport.close()
             if self.secure or self.transport.get_write_buffer_size():
                 self._linger = self.host.loop.call_later(SHUTDOWN, self.transport.abort)
 
     def abort(self) -> None:
-        """End at once, without a word."""
+        """End at once, without a reply."""
         if self.alive:
+            self._stop_speaking()
             self.transport.abort()
         elif self._opener is not None:
             self._opener.cancel()
+
+    def _stop_speaking(self) -> None:
+        if self.life.fake is not CLOSING:
+            self.life.advance(Event.FINISH)
+
+    # ---- what no command has brought about -------------------------------------------------------
+
+    async def perform(self, script: Script, exchange: Exchange) -> None:
+        """Carry out a script. Raises Over when the connection has ended."""
+        raise NotImplementedError
+
+    def unasked(self, script: Script) -> None:
+        """Carry out a script that no command of this client has caused: a phase has begun, or the client is idle."""
+        if self.over:
+            return
+        exchange = self.host.recorder.ask(self.record, script.moment, "", script.phase)
+        if self.takes_scripts:
+            if script.closes:
+                self.life.advance(Event.DRAIN)
+            self.host.spawn(self._perform_unasked(script, exchange))
+        else:
+            self._cut_off(script, exchange)
+
+    @property
+    def takes_scripts(self) -> bool:
+        """False while a reply would be lost: before the connection is made, and in a handshake."""
+        return self.life.fake.speaks and self.life.fake is not UPGRADING
+
+    async def _perform_unasked(self, script: Script, exchange: Exchange) -> None:
+        try:
+            await self.perform(script, exchange)
+            if exchange.reply is None:
+                self.host.recorder.tell(exchange)
+        except Over:
+            pass
+        except Exception as error:
+            if not self.is_lost(error):
+                self.break_off(error)
+
+    def _cut_off(self, script: Script, exchange: Exchange) -> None:
+        self.host.recorder.decided(exchange, script)
+        if script.closes:
+            self.host.recorder.end(exchange)
+        self.host.recorder.tell(exchange)
+        if script.closes:
+            self.decided()
+            self.abort()
+
+    def stall(self, exchange: Exchange) -> None:
+        """Answer nothing from now on. What the client sends is read and dropped, so that its leaving is seen."""
+        self.host.recorder.tell(exchange)
+        self.life.advance(Event.STALL)
+        self.take_unread()
+        self.transport.resume_reading()
+
+    def dismiss(self) -> bool:
+        """The fake stops: say goodbye, if the client waits for nothing else. True if it takes a moment to arrive."""
+        if self.over:
+            return True
+        if not self.takes_scripts or self.life.fake is STALLED:
+            return False
+        exchange = self.host.recorder.ask(self.record, "enter", "", self.host.phase)
+        self.host.recorder.stopped(exchange)
+        return self.say_goodbye(exchange)
+
+    def say_goodbye(self, exchange: Exchange) -> bool:
+        """Tell the client that the server shuts down, and close. True if that takes a moment."""
+        raise NotImplementedError
+
+    def is_lost(self, error: Exception) -> bool:
+        """True if this error only says that the connection has ended."""
+        return isinstance(error, ConnectionError)
+
+    def break_off(self, error: Exception) -> None:
+        """Our own code has failed: this session ends, the others go on."""
+        self.host.failed(error)
+        self.abort()
 
     # ---- TLS -------------------------------------------------------------------------------------
 
@@ -239,7 +339,7 @@ class LiveConnection:
         Raises Over if there will be no TLS: the connection has ended.
         """
         plain = cast("Plain", self.transport)
-        self.handshaking = True
+        self.life.advance(Event.SHAKE_HANDS)
         tls.current.set(self)
         done: asyncio.Future[None] = self.host.loop.create_future()
         layer = SSLProtocol(
@@ -254,7 +354,7 @@ class LiveConnection:
         try:
             plain.hand_over(layer, handshake_in(self.take_unread()))
             await done
-            if self.handshaking:  # asyncio wakes us with no error when the connection was aborted
+            if not self.secure:  # asyncio wakes us with no error when the connection was aborted
                 raise ConnectionAbortedError("the connection was lost")
         except OSError as error:
             self._tls_failed(error)
@@ -266,7 +366,8 @@ class LiveConnection:
 
     def _not_upgraded(self, plain: Plain) -> None:
         """asyncio tells nobody that the connection below a failed handshake is lost."""
-        self.over = True
+        if self.alive:
+            self._stop_speaking()
         plain.abort()
         if self.alive:
             self.connection_lost(None)

@@ -9,7 +9,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, assert_never
+from typing import ClassVar, assert_never
 
 from notnow.bounds import NONSENSE
 from notnow.engine.actions import (
@@ -34,9 +34,6 @@ from notnow.engine.events import Answered, Heard
 from notnow.journal import Exchange
 from notnow.servers.base.connection import LiveConnection, Over
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 _ERROR = re.compile(rb"(?:^|\n)([45][0-9][0-9])(?![0-9-])")
 
 
@@ -57,9 +54,7 @@ class CommandConnection(LiveConnection):
     """A live connection on which a client asks and a fake replies."""
 
     goodbye: ClassVar[str]  # what clients are told when the fake stops
-    early: Sequence[tuple[Script, Exchange]] = ()  # what is to be said unasked before there is a transport
     nonsense: int = 0  # commands in a row that were not understood
-    parting: bool = False  # somebody is about to say the last word
     watch: int | None = None  # bytes of the body or transfer until `Reached`
     _reply_lock: asyncio.Lock | None = None  # held while a reply drips, so that no other gets between its bytes
 
@@ -96,11 +91,8 @@ class CommandConnection(LiveConnection):
                     assert_never(step)
 
     async def hang(self, exchange: Exchange) -> None:
-        """Say nothing for ever. What the client says is read and dropped, so that its leaving is seen."""
-        self.host.recorder.tell(exchange)
-        self.hanging = True
-        self.take_unread()
-        self.transport.resume_reading()
+        """Stall, until the connection is lost."""
+        self.stall(exchange)
         if self.eof:
             raise Over
         await self.host.loop.create_future()
@@ -109,74 +101,24 @@ class CommandConnection(LiveConnection):
         """End the data connection; only protocols that have one are told to."""
         raise AssertionError(f"there is no data connection for {step} at {exchange.moment}")
 
-    # ---- what no command has brought about -------------------------------------------------------
-
-    def say_early(self) -> None:
-        """There is a transport now: say what has waited for one."""
-        for script, exchange in self.early:
-            self.host.spawn(self._unasked(script, exchange))
-        self.early = ()
-
-    def unasked(self, script: Script) -> None:
-        """A script that this client's last command has not brought about: a phase, a silence."""
-        exchange = self.host.recorder.ask(self.record, script.moment, "", script.phase)
-        self.parting = self.parting or script.closes
-        if self.handshaking or (self.implicit and not self.alive):  # nothing can be said to it
-            self._cut_off(script, exchange)
-        elif self.alive:
-            self.host.spawn(self._unasked(script, exchange))
-        else:
-            self.early = (*self.early, (script, exchange))
-
-    def _cut_off(self, script: Script, exchange: Exchange) -> None:
-        self.host.recorder.decided(exchange, script)
-        if script.closes:
-            self.host.recorder.end(exchange)
-        self.host.recorder.tell(exchange)
-        if script.closes:
-            self.decided()
-            self.abort()
-
-    async def _unasked(self, script: Script, exchange: Exchange) -> None:
-        try:
-            await self.perform(script, exchange)
-        except Over:
-            pass
-        except Exception as error:
-            if not self.is_lost(error):
-                self.host.failed(error)
-
-    def is_lost(self, error: Exception) -> bool:
-        """True if this is only how the connection has ended."""
-        return isinstance(error, ConnectionError)
+    # ---- when the fake stops ---------------------------------------------------------------------
 
     def stop_serving(self) -> None:
-        """Take no more commands: the last word has been said."""
+        """Take no more commands: the last reply is sent."""
 
     def dismiss(self) -> bool:
-        """The fake stops: a server that is shut down says 421 before it closes (RFC 5321 §3.8, RFC 959 §4.2.1)."""
-        if self.over:
-            return True
-        if (
-            not self.alive
-            or self.handshaking
-            or self.hanging
-            or (self._reply_lock is not None and self._reply_lock.locked())
-        ):
-            return False
-        exchange = self.host.recorder.ask(self.record, "enter", "", self.host.phase)
-        self.host.recorder.stopped(exchange)
+        if self._reply_lock is not None and self._reply_lock.locked():  # a reply still drips
+            return self.over
+        return super().dismiss()
+
+    def say_goodbye(self, exchange: Exchange) -> bool:
+        """A server that is shut down says 421 before it closes (RFC 5321 §3.8, RFC 959 §4.2.1)."""
         self._write(self.goodbye.format(host=self.host.hostname).encode(), exchange, True)
         self.finish("fin", exchange)
         self.stop_serving()
         return True
 
     # ---- saying ----------------------------------------------------------------------------------
-
-    def still_here(self) -> None:
-        """Raises Over where nothing can be said any more."""
-        if self.over or not self.alive:
-            raise Over
 
     async def say(self, text: bytes, exchange: Exchange, drip: float = 0.0, ending: bool = False) -> None:
         """Send reply lines, `drip` seconds of scenario time between two bytes; `ending`: the fake closes behind it."""

@@ -21,6 +21,7 @@ from notnow.bounds import FTP_LINE, FTP_WAITING
 from notnow.engine.actions import Script
 from notnow.journal import Connection, Exchange
 from notnow.servers.base.dialogue import CommandConnection
+from notnow.servers.base.life import Life
 from notnow.servers.base.listener import unmapped
 from notnow.servers.base.turns import Turn
 from notnow.servers.ftp.host import FileHost
@@ -64,6 +65,7 @@ class FTPConnection(CommandConnection, FTPHandler):
         """A new session for a connection."""
         new = cls.__new__(cls)
         new.__dict__.update(cls._state())
+        new.life = Life()
         new.host, new.record, new.exchange, new.opening = host, record, greeting, script
         new.remote_ip, new.remote_port = record.client, record.peer_port
         new._inbox, new.turn = bytearray(), Turn(host.turns)

@@ -21,6 +21,7 @@ from notnow.engine.events import Answered, Asked, Ended, Known
 from notnow.journal import Exchange
 from notnow.servers.base.connection import Over
 from notnow.servers.base.dialogue import ReplyOverride, reply_bytes
+from notnow.servers.base.life import STALLED
 from notnow.servers.ftp.connection import PLAIN_COMMANDS, TLS_COMMANDS, Here
 from notnow.servers.ftp.filesystem import MemoryFS, Permissive
 from notnow.servers.ftp.listings import Listings
@@ -61,16 +62,15 @@ class FTPSession(Listings):
         super().open(sock, implicit)
 
     def on_open(self, transport: asyncio.Transport) -> None:
-        self.private = self._sized = self.implicit
+        self.private = self._sized = self.secure
         if self.host.tls == "none":
             self.proto_cmds = PLAIN_COMMANDS
         else:
             self.proto_cmds, self._extra_feats = TLS_COMMANDS, ["AUTH TLS", "PBSZ", "PROT"]
         self._carry_out(self.opening, self.exchange, self._greet)
-        self.say_early()
 
     def on_client_end(self) -> None:
-        if self.hanging:
+        if self.life.fake is STALLED:
             self.end()
         else:
             self.serve()  # to what has come before the end
@@ -93,7 +93,8 @@ class FTPSession(Listings):
     def serve(self) -> None:
         self.turn.begin()
         while not self.queues:
-            if self.busy or self.over or self.hanging or not self.alive or self.transport.is_closing():
+            state = self.life.fake
+            if self.busy or not state.speaks or state is STALLED or self.transport.is_closing():
                 return
             if self._quit_pending and self.transfer is None:
                 self.end()
@@ -118,12 +119,6 @@ class FTPSession(Listings):
         """A client that has ended its side has not opened its data connection: it has gone."""
         if self.transfer is transfer and self.data_channel is None:
             self.end()
-
-    def break_off(self, error: Exception) -> None:
-        """Our own code has failed: this session ends, the others go on."""
-        self.host.failed(error)
-        self.over = True
-        self.abort()
 
     def _is_urgent(self) -> bool:
         """True if the next command is one that may be asked during a transfer."""
@@ -288,7 +283,7 @@ class FTPSession(Listings):
 
     def say_at_once(self, text: bytes, exchange: Exchange) -> None:
         """Say a reply that no rule has changed."""
-        if self.over or not self.alive or self.transport.is_closing():
+        if not self.life.fake.speaks or self.transport.is_closing():
             return
         if self._reply_lock is not None and self._reply_lock.locked():  # another one still drips
             self.take_time(partial(self.say, text, exchange))

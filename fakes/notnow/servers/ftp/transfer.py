@@ -100,10 +100,6 @@ class Transfers(FTPConnection):
         """Say a healthy reply as a rule wants it."""
         raise NotImplementedError
 
-    def break_off(self, error: Exception) -> None:
-        """Our own code has failed: end the session."""
-        raise NotImplementedError
-
     def take_time(self, work: Work) -> None:
         """Do something that waits; the next command is looked at when it is done."""
         raise NotImplementedError

@@ -33,6 +33,7 @@ from notnow.engine.actions import (
 from notnow.engine.events import Asked, Heard
 from notnow.journal import AltSvcFrame, Connection, Exchange, Frame, GoAwayFrame, OriginFrame, RstStreamFrame
 from notnow.servers.base.connection import LiveConnection, Over
+from notnow.servers.base.life import STALLED, Client, Life
 from notnow.servers.base.transport import Plain
 from notnow.servers.base.turns import Turn
 from notnow.servers.http import frames
@@ -53,6 +54,7 @@ class HTTPConnection(LiveConnection):
     cap: int  # streams at a time
     names: tuple[str, ...] = ()  # of the certificate that it has shown
     standing: Response | None = None  # the answer to every request, that a rule at `connect` has given
+    unserved: Hang | Close | None = None  # a rule at `connect` does this in place of serving
     last: int | None = None  # of a GOAWAY: streams above it are not served
     farewell: bool = False  # a GOAWAY has been said that was to be the last word
     closing: bool = False  # no further request is wanted: it closes when none is under way
@@ -69,6 +71,7 @@ class HTTPConnection(LiveConnection):
     def adopt(cls, host: AppHost, record: Connection, greeting: Exchange, script: Script) -> Self:
         """A new session for a connection; `script` is what the engine has said at `connect`."""
         new = cls()
+        new.life = Life()
         new.host, new.record, new.exchange, new.opening = host, record, greeting, script
         new.live, new._inbox, new._pauses = {}, bytearray(), set()
         new.turn = Turn(host.turns)
@@ -83,7 +86,7 @@ class HTTPConnection(LiveConnection):
         if self.opening.steps is BEHAVE:
             super().open(sock, implicit)
         else:
-            self.raw, self.implicit = sock, implicit
+            self.raw = sock
             self._opener = self.host.spawn(self._open(sock, implicit))
             self._opener.add_done_callback(self._opened)
 
@@ -94,14 +97,9 @@ class HTTPConnection(LiveConnection):
                 await self.host.sleep(step.seconds)
             elif isinstance(step, Respond):
                 self.standing = step.response
-            elif isinstance(step, Hang):
-                self.hanging = True
+            elif isinstance(step, Hang) or (isinstance(step, Close) and self.standing is None):
+                self.unserved = step
                 Plain(self.host.loop, sock, self).begin()
-                return
-            elif isinstance(step, Close) and self.standing is None:
-                self.over = True
-                Plain(self.host.loop, sock, self).begin()
-                self.finish(step.how, self.exchange)
                 return
         if implicit:
             await self._shake_hands(sock)
@@ -109,9 +107,13 @@ class HTTPConnection(LiveConnection):
             Plain(self.host.loop, sock, self).begin()
 
     def on_open(self, transport: asyncio.Transport) -> None:
-        if self.hanging or self.over:
-            self.host.recorder.tell(self.exchange)
-            return
+        match self.unserved:
+            case Hang():
+                self.stall(self.exchange)
+                return
+            case Close(how):
+                self.finish(how, self.exchange)
+                return
         wrapped = transport.get_extra_info("ssl_object")
         alpn = wrapped.selected_alpn_protocol() if wrapped is not None else None
         if self.record.tls is not None:
@@ -150,7 +152,7 @@ class HTTPConnection(LiveConnection):
 
     def on_client_end(self) -> None:
         self._news.set()
-        if self.hanging:
+        if self.life.fake is STALLED:
             self.end()
         for stream in self.live.values():
             stream.news.set()  # who asks is told
@@ -294,8 +296,8 @@ class HTTPConnection(LiveConnection):
 
     def _close_if_done(self) -> None:
         if self.closing and not self.live and self.alive and not self.over:
-            if self.left:
-                self.over = True
+            if self.life.client is not Client.TALKING:
+                self._stop_speaking()
                 self._half_close()
             else:
                 how: Ending = next((step.how for step in self.opening.steps if isinstance(step, Close)), "fin")
@@ -359,26 +361,9 @@ class HTTPConnection(LiveConnection):
                 case _:
                     assert_never(step)
 
-    def unasked(self, script: Script) -> None:
-        """A script that no request has brought about: a phase, a silence. After the last word there is none to say."""
-        if self.over:
-            return
-        exchange = self.host.recorder.ask(self.record, script.moment, "", script.phase)
-        if self.alive and not self.handshaking and not self.hanging:
-            self.spawn(partial(self._unasked, script, exchange))
-            return
-        self.host.recorder.decided(exchange, script)
-        if script.closes:
-            self.host.recorder.end(exchange)
-        self.host.recorder.tell(exchange)
-        if script.closes:
-            self.decided()
-            self.abort()
-
-    async def _unasked(self, script: Script, exchange: Exchange) -> None:
-        await self.perform(script, exchange)
-        if exchange.reply is None:
-            self.host.recorder.tell(exchange)
+    @property
+    def takes_scripts(self) -> bool:
+        return super().takes_scripts and self.life.fake is not STALLED
 
     async def _reset(self, code: str, exchange: Exchange, stream: Stream | None) -> None:
         for one in [stream] if stream is not None else list(self.live.values()):
@@ -445,20 +430,14 @@ class HTTPConnection(LiveConnection):
             last = b"" if said else frames.go_away(real, "NO_ERROR")
             self.transport.write(protocol.connection.data_to_send() + last)
 
-    def dismiss(self) -> bool:
-        """The fake stops: HTTP/2 has a word for it. Who is being answered gets what has been said so far."""
-        if self.over:
-            return True
-        if not self.alive or self.handshaking or self.hanging:
-            return False
+    def say_goodbye(self, exchange: Exchange) -> bool:
+        """HTTP/2 has a GOAWAY for it. Clients whose answer is under way get what has been sent so far."""
         self._take_leave()
-        exchange = self.host.recorder.ask(self.record, "enter", "", self.host.phase)
-        self.host.recorder.stopped(exchange)
         busy = any(not stream.hangs for stream in self.live.values()) or self.transport.get_write_buffer_size() > 0
         if busy:
             self.finish("fin", exchange)
         else:
-            self.over = True
+            self._stop_speaking()
             self.host.recorder.tell(exchange)
             self.decided()
         return busy

@@ -38,10 +38,14 @@ class Carrier(Protocol):
     names: tuple[str, ...]  # of the certificate that the connection has shown
     live: dict[int, Stream]  # the requests under way
     closing: bool  # no further request is wanted
-    alive: bool
-    over: bool
-    eof: bool
     secure: bool
+
+    @property
+    def alive(self) -> bool: ...
+    @property
+    def over(self) -> bool: ...
+    @property
+    def eof(self) -> bool: ...
 
     async def asked(self, stream: Stream) -> None:
         """The head of a request is in: do what the engine says about it."""

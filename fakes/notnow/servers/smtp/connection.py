@@ -24,6 +24,7 @@ from notnow.engine.events import Ended, Known
 from notnow.journal import Connection, Exchange
 from notnow.protocols.protocol import Protocol
 from notnow.servers.base.dialogue import CommandConnection
+from notnow.servers.base.life import STALLED, Life
 from notnow.servers.smtp.envelope import Transaction
 from notnow.servers.smtp.host import MailHost
 
@@ -74,6 +75,7 @@ class SMTPConnection(CommandConnection, SMTP):
         new.__dict__.update(self.__dict__)
         reader = asyncio.StreamReader(limit=CHUNK, loop=self.loop)
         asyncio.StreamReaderProtocol.__init__(new, reader, client_connected_cb=new._cb_client_connected, loop=self.loop)
+        new.life = Life()
         new.host, new.record, new.exchange, new.opening = host, record, greeting, script
         return new
 
@@ -85,7 +87,6 @@ class SMTPConnection(CommandConnection, SMTP):
         self.session.peer = self.record.client
         asyncio.StreamReaderProtocol.connection_made(self, transport)
         self._handler_coroutine = self.loop.create_task(self._handle_client())
-        self.say_early()
 
     def on_upgrade(self, transport: asyncio.Transport) -> None:
         """The session is a new one, over TLS (RFC 3207 §4.2)."""
@@ -101,7 +102,7 @@ class SMTPConnection(CommandConnection, SMTP):
 
     def on_client_end(self) -> None:
         self._reader.feed_eof()
-        if self.hanging:
+        if self.life.fake is STALLED:
             self.stop_serving()
 
     def on_lost(self, error: Exception | None) -> None:

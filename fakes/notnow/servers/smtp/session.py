@@ -12,6 +12,7 @@ from typing import Any
 from notnow.bounds import SMTP_LINE, SMTP_MESSAGE
 from notnow.engine.events import Heard, Known
 from notnow.servers.base.connection import Over
+from notnow.servers.base.life import DRAINING
 from notnow.servers.base.turns import Turn
 from notnow.servers.smtp import auth
 from notnow.servers.smtp.connection import unread
@@ -30,7 +31,7 @@ class SMTPSession(Transactions):
             await self._perform(self.opening, self.exchange, self._greet)
             await self._serve()
         except Over:
-            if self.parting and not self.over:
+            if self.life.fake is DRAINING:
                 return  # whoever is about to say the last word will close as well
         except (asyncio.CancelledError, asyncio.IncompleteReadError):
             pass
