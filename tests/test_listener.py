@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import errno
 import socket
 import struct
@@ -96,6 +97,119 @@ class TestLingering:
                     raw.send("MAIL FROM:<a@client.test>\r\n")
                 fake.wait_for(lambda j: j.connections and not fake._bridge.sessions and not len(fake._bridge.lingering))
                 assert raw.until_end() == f"{NO}\r\n"
+
+
+class _Timer:
+    """A timer of `_Loop`."""
+
+    def __init__(self, callback: Callable[..., object], args: tuple[object, ...]) -> None:
+        self.callback, self.args, self.cancelled = callback, args, False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def ring(self) -> None:
+        self.cancelled = True
+        self.callback(*self.args)
+
+
+class _Loop:
+    """An event loop that only notes what it is asked to do."""
+
+    def __init__(self) -> None:
+        self.timers: list[_Timer] = []
+        self.readers: dict[int, Callable[[], object]] = {}
+
+    def call_later(self, _seconds: float, callback: Callable[..., object], *args: object) -> _Timer:
+        self.timers.append(_Timer(callback, args))
+        return self.timers[-1]
+
+    def add_reader(self, number: int, callback: Callable[..., object], *args: object) -> None:
+        self.readers[number] = lambda: callback(*args)
+
+    def remove_reader(self, number: int) -> None:
+        del self.readers[number]
+
+    def ring(self) -> None:
+        """Let the timers ring that wait now."""
+        for timer in [timer for timer in self.timers if not timer.cancelled]:
+            timer.ring()
+
+    @property
+    def waiting(self) -> list[_Timer]:
+        return [timer for timer in self.timers if not timer.cancelled]
+
+
+class TestLingeringClose:
+    """No timer and no reader outlives its socket: a later socket may get the same number."""
+
+    def _watched(self) -> tuple[_Loop, _listener.LingeringClose, socket.socket, list[object]]:
+        """A client that has read its reply and stays: it is watched on its own."""
+        loop, closed = _Loop(), list[object]()
+        lingering = _listener.LingeringClose(loop, lambda _record, _data: None, closed.append)  # type: ignore[arg-type]
+        ours, client = socket.socketpair()
+        ours.setblocking(False)
+        lingering.part(ours, b"421 later\r\n", "the record")  # type: ignore[arg-type]
+        loop.ring()
+        loop.ring()
+        assert client.recv(100) == b"421 later\r\n"
+        assert (list(loop.readers), len(loop.waiting), closed) == ([ours.fileno()], 1, [])
+        return loop, lingering, client, closed
+
+    def test_a_client_that_closes(self):
+        loop, lingering, client, closed = self._watched()
+        client.close()
+        (reader,) = loop.readers.values()
+        reader()
+        assert (loop.readers, loop.waiting, closed, len(lingering)) == ({}, [], ["the record"], 0)
+
+    def test_a_client_that_stays_until_the_timer_rings(self):
+        loop, lingering, client, closed = self._watched()
+        with client:
+            loop.ring()
+            assert (loop.readers, loop.waiting, closed, len(lingering)) == ({}, [], ["the record"], 0)
+            assert client.recv(100) == b""
+
+    def test_a_fake_that_stops(self):
+        loop, lingering, client, closed = self._watched()
+        with client:
+            lingering.close()
+            assert (loop.readers, loop.waiting, closed, len(lingering)) == ({}, [], ["the record"], 0)
+
+
+def test_a_client_that_keeps_talking_in_tls_is_cut_off_when_the_linger_ends(monkeypatch):
+    """Each byte of the client puts the end off, but not beyond `LINGER`."""
+    monkeypatch.setattr(_listener, "LINGER", 0.3)
+    stop = threading.Event()
+
+    def talk(raw: Raw) -> None:
+        with contextlib.suppress(OSError):
+            while not stop.wait(0.005):
+                raw.send("NOOP\r\n")
+
+    with FakeSMTP(rules(one("noop", reply=NO)), tls="implicit") as fake, Raw(fake, tls=trusting(fake)).hello() as raw:
+        raw.send("NOOP\r\n")
+        assert raw.reply() == NO
+        talking = threading.Thread(target=talk, args=(raw,))
+        talking.start()
+        try:
+            fake.wait_for(lambda _: not fake._bridge.sessions, timeout=10)
+        finally:
+            stop.set()
+            talking.join()
+        (connection,) = fake.journal.connections
+        assert connection.after_bytes > 0
+
+
+def test_the_timer_of_a_lingering_close_ends_with_its_connection():
+    with FakeSMTP(rules(one("noop", reply=NO))) as fake:
+        with Raw(fake).hello() as raw:
+            (session,) = fake._bridge.sessions.values()
+            raw.send("NOOP\r\n")
+            assert raw.until_end() == f"{NO}\r\n"
+            assert not session._linger.cancelled()
+        fake.wait_for(lambda _: not fake._bridge.sessions)
+        assert session._linger.cancelled()
 
 
 class Client:
