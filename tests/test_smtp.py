@@ -407,7 +407,7 @@ class TestUnasked:
     def test_enter_when_the_command_comes_before_the_tick(self):
         """The phase has ended by time and a command is what shows it: the 421 is said all the same."""
         fake = FakeSMTP(rules(then("down", one("enter", reply=NO)), phase='lasts = "10s"'), clock=ManualClock())
-        fake._tick = lambda: None  # nobody wakes the engine
+        fake._bridge._tick = lambda: None  # nobody wakes the engine
         with fake, Raw(fake).hello() as raw:
             fake.clock.advance("11s")
             assert raw.silent()

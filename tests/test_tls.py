@@ -345,7 +345,7 @@ def test_one_authority_a_process_whoever_asks_first():
     """Threads that ask at once get the same CA: a client would not trust the fake otherwise."""
     code = """
 import threading
-from notnow.servers import tls
+from notnow.servers.base import tls
 gate, found = threading.Barrier(8), []
 def ask(n):
     gate.wait()
@@ -357,8 +357,8 @@ assert len(set(found)) == 1, len(set(found))
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-ON_DISK = "from notnow.servers import tls; tls._in_memory = lambda content: None; "  # where there is no memfd
-ASK = "from notnow.servers import tls; "
+ON_DISK = "from notnow.servers.base import tls; tls._in_memory = lambda content: None; "  # where there is no memfd
+ASK = "from notnow.servers.base import tls; "
 
 
 def run_to_the_end(code: str, folder: Path, by: signal.Signals | None = None) -> str:
@@ -404,7 +404,7 @@ def test_an_incomplete_chain_leaves_no_file(tmp_path):
 def test_a_forked_child_leaves_the_directory_to_its_parent():
     code = """
 import os, sys
-from notnow.servers import tls
+from notnow.servers.base import tls
 path = tls.ca_file()
 if (pid := os.fork()) == 0:
     sys.exit(0)

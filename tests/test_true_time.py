@@ -116,7 +116,7 @@ def test_the_first_certificate_of_a_process_may_be_made_in_a_frozen_test() -> No
     code = """
 import datetime, freezegun
 with freezegun.freeze_time("2010-01-01"):
-    from notnow.servers import tls
+    from notnow.servers.base import tls
     tls.context(tls.Shown(("localhost",)))
     assert datetime.datetime.now().year == 2010
 tls.context(tls.Shown(("other.test",)))
