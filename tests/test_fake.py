@@ -8,14 +8,17 @@ import gc
 import io
 import json
 import os
+import re
 import threading
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 
-from notnow import FakeError, FakeSMTP, ManualClock, RealClock, ScenarioError, WaitTimeoutError
+from notnow import FakeError, FakeFTP, FakeHTTP, FakeSMTP, ManualClock, RealClock, ScenarioError, WaitTimeoutError
 from notnow.servers.base import bridge as _bridge
+from notnow.servers.base.fake import Fake
 from notnow.servers.base.runner import Runner
 from notnow.servers.smtp.session import SMTPSession
 from smtp_client import MESSAGE, Raw, one, rules, then, trusting
@@ -625,3 +628,33 @@ def test_the_runner_is_shared():
     with FakeSMTP() as one_, FakeSMTP() as two:
         assert one_._bridge.runner is two._bridge.runner
         assert isinstance(one_._bridge.runner, Runner)
+
+
+ASSERTIONS = {
+    "assert_conduct", "assert_delivered", "assert_expected", "assert_fell_back_to", "assert_gave_up",
+    "assert_never_exceeded", "assert_new_connection_after", "assert_no_duplicates", "assert_not_delivered",
+    "assert_retried",
+}  # fmt: skip
+OF_EVERY_FAKE = ASSERTIONS | {
+    "await_for", "ca_file", "clock", "host", "journal", "name", "next_phase", "phase", "play", "playing", "port",
+    "protocol", "reset", "running", "scenario", "seed", "settle", "start", "stop", "tls", "url", "users", "wait_for",
+}  # fmt: skip
+MORE_FOR_HTTP = {
+    "assert_body_replayed", "assert_not_coalesced", "assert_retry_after_honoured", "assert_sni_matches_authority",
+    "hosts", "resolving", "ssl_context", "url_for",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        (FakeSMTP, {"message", "messages"}),
+        (FakeFTP, {"assert_no_partial_files", "assert_stored", "files"}),
+        (FakeHTTP, MORE_FOR_HTTP),
+    ],
+)
+def test_a_fake_shows_its_users_what_the_reference_documents_and_no_more(kind: type[Fake], more: set[str]) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "reference" / "python.md").read_text()
+    shown = {name for name in dir(kind()) if not name.startswith("_")}
+    assert shown == OF_EVERY_FAKE | more
+    assert not {name for name in shown - ASSERTIONS if not re.search(rf"\b{name}\b", page)}

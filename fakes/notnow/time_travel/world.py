@@ -64,8 +64,8 @@ class World:
         self._mine = threading.local()
         self._orders = itertools.count()
         self._base = -(-(real_monotonic() * 1024) // 1) / 1024  # such numbers add up without rounding
-        self._ear, self._mouth = os.pipe()
-        os.set_blocking(self._mouth, False)
+        self._wakeup_read, self._wakeup_write = os.pipe()
+        os.set_blocking(self._wakeup_write, False)
         self._stirred = self._rested = real_monotonic()
         self._ticked: float | None = None  # since when real time passes
         self._looks = 0
@@ -301,7 +301,7 @@ class World:
 
     def _call(self) -> None:
         with contextlib.suppress(BlockingIOError):  # full: it has been called often enough
-            os.write(self._mouth, b"!")
+            os.write(self._wakeup_write, b"!")
 
     # ---- the driver ----------------------------------------------------------------------------
 
@@ -487,9 +487,9 @@ class World:
     def _stir(self, seconds: float | None, parked: Iterable[Party]) -> bool:
         """Wait for something to happen, at most so many real seconds. False if nothing has."""
         files = [file for party in parked if party.wait is not None for file in party.wait.files]
-        ready = signalled([(self._ear, select.POLLIN), *files], seconds)
-        if self._ear in ready:
-            os.read(self._ear, 65536)
+        ready = signalled([(self._wakeup_read, select.POLLIN), *files], seconds)
+        if self._wakeup_read in ready:
+            os.read(self._wakeup_read, 65536)
         if ready:
             self._stirred = real_monotonic()
         return bool(ready)
@@ -544,8 +544,8 @@ class World:
         left = [p for p in self._parked() if p.wait is not None and p.wait.ends_with_test and not p.wait.goes_on(p)]
         for party in self._parked():
             self._wake(party, WaitResult.CLOSED)
-        os.close(self._ear)
-        os.close(self._mouth)
+        os.close(self._wakeup_read)
+        os.close(self._wakeup_write)
         return [party.name for party in left]
 
 

@@ -27,14 +27,14 @@ class Credentials:
     trouble: str | None = None
 
 
-Dialogue = Generator[str, str, Credentials]
+Challenges = Generator[str, str, Credentials]
 
 
 class Refusal(Exception):  # noqa: N818 (a reply, and no error of ours)
     """The answer is none; `str()` is the reply."""
 
 
-def plain(initial: str, host: str) -> Dialogue:  # noqa: ARG001 (a mechanism is told our name)
+def plain(initial: str, host: str) -> Challenges:  # noqa: ARG001 (a mechanism is told our name)
     """RFC 4616: one answer, which holds whom to act as, the name and the password."""
     answer = decoded(initial or (yield ""))
     parts = answer.split("\0")
@@ -43,13 +43,13 @@ def plain(initial: str, host: str) -> Dialogue:  # noqa: ARG001 (a mechanism is 
     return Credentials(parts[1], _is(parts[2]))
 
 
-def login(initial: str, host: str) -> Dialogue:  # noqa: ARG001
+def login(initial: str, host: str) -> Challenges:  # noqa: ARG001
     """The name and the password, each asked for; documented nowhere, and spoken by everybody."""
     user = decoded(initial or (yield "Username:"))
     return Credentials(user, _is(decoded((yield "Password:"))))
 
 
-def cram_md5(initial: str, host: str) -> Dialogue:
+def cram_md5(initial: str, host: str) -> Challenges:
     """RFC 2195: a text of ours, and its keyed digest. The password itself is never said."""
     if initial:  # RFC 4954 §4: the server speaks first
         raise Refusal("501 5.7.0 Error: CRAM-MD5 has no initial response")
@@ -66,7 +66,7 @@ def cram_md5(initial: str, host: str) -> Dialogue:
 _XOAUTH2 = re.compile("user=([^\1]*)\1auth=Bearer ([^\1]*)\1\1", re.IGNORECASE)
 
 
-def xoauth2(initial: str, host: str) -> Dialogue:  # noqa: ARG001
+def xoauth2(initial: str, host: str) -> Challenges:  # noqa: ARG001
     """Google's and Microsoft's: a name and a token. A wrong one is told in a challenge, which the client answers with
     an empty line, and then with 535 (developers.google.com/workspace/gmail/imap/xoauth2-protocol).
     """
@@ -81,7 +81,7 @@ def _is(given: str) -> Callable[[str], bool]:
     return lambda password: hmac.compare_digest(given.encode("utf-8", "replace"), password.encode("utf-8", "replace"))
 
 
-MECHANISMS: dict[str, Callable[[str, str], Dialogue]] = {
+MECHANISMS: dict[str, Callable[[str, str], Challenges]] = {
     "PLAIN": plain, "LOGIN": login, "CRAM-MD5": cram_md5, "XOAUTH2": xoauth2,
 }  # fmt: skip
 

@@ -162,9 +162,9 @@ class SMTPSession(Transactions):
         if refusal := self._auth_refusal(mechanism):
             await self._ask("auth", request, lambda: self._let_in(refusal, ""), command="AUTH")
             return
-        dialogue = auth.MECHANISMS[mechanism](initial, self.hostname)
+        challenges = auth.MECHANISMS[mechanism](initial, self.hostname)
         try:
-            credentials, request = await self._talk(dialogue, request)
+            credentials, request = await self._talk(challenges, request)
         except auth.Refusal as why:
             reply = str(why)
             await self._ask("auth", request, lambda: self._let_in(reply, ""), command="AUTH")
@@ -184,18 +184,18 @@ class SMTPSession(Transactions):
             return "504 5.5.4 Error: unrecognized authentication type"
         return None
 
-    async def _talk(self, dialogue: auth.Dialogue, request: str) -> tuple[auth.Credentials, str]:
+    async def _talk(self, challenges: auth.Challenges, request: str) -> tuple[auth.Credentials, str]:
         """Ask the client for what the mechanism wants: the credentials, and the last line as the journal may show it.
         Raises Refusal.
         """
         try:
-            wanted = next(dialogue)
+            wanted = next(challenges)
             while True:
                 exchange = self.host.recorder.ask(self.record, "challenge", request, self.host.phase)
                 await self.say(auth.challenge(wanted).encode(), exchange)
                 answer = await self._answer()
                 request = "********"
-                wanted = dialogue.send(answer)
+                wanted = challenges.send(answer)
         except StopIteration as done:
             return done.value, request
 
