@@ -10,11 +10,11 @@ from notnow import protocols
 from notnow.engine.actions import Close, Proceed, Wait
 from notnow.engine.matching import filter_fact, rejects, tests
 from notnow.engine.plans import AdmissionCount, CompiledPhase, CompiledRule, FactFilter, IdleTimeout, Plan, RuleGroup
-from notnow.engine.steps import is_deferred, steps_of, takes_effect, texts
+from notnow.engine.steps import is_deferred, steps_of, takes_effect
 from notnow.engine.store import Candidate
 from notnow.language import knobs
 from notnow.language.conditions import conditions
-from notnow.language.faults import FAULT_KEYS
+from notnow.language.faults import FAULT_KEYS, texts
 from notnow.language.grammar import Rule
 from notnow.language.scenario import Phase, Scenario
 from notnow.protocols.moment import Moment

@@ -135,12 +135,6 @@ def _end_data(rule: Rule, moment: Moment, cut: bool) -> list[Action]:
     return [EndData(rule.data or "fin", keep=rule.keep is not False)]
 
 
-def texts(rule: Rule) -> list[str]:
-    """All that a rule says to clients."""
-    found = [*(rule.reply or ()), *(value for _, value in rule.headers or ()), *(rule.origin or ())]
-    return [*found, *(text for text in (rule.body, rule.altsvc) if text is not None)]
-
-
 def watch(rule: Rule) -> tuple[Action, ...]:
     """The first half of a deferred fault: behave, and watch for the byte."""
     return (Watch(1 if rule.after_bytes is None else rule.after_bytes), Proceed())

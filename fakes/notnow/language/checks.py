@@ -14,7 +14,7 @@ from notnow.errors import Problem, shown
 from notnow.language import facts, knobs
 from notnow.language.advice import ONLY, is_counted, meant, unknown
 from notnow.language.conditions import CONDITIONS, LIMITS, PER, SINCE, conditions, exclude, limit
-from notnow.language.faults import FAULT_KEYS, GOES_ON, HEADER_NAME
+from notnow.language.faults import ACTING_KEYS, FAULT_KEYS, GOES_ON, HEADER_NAME, SPOKEN_KEYS, spoken
 from notnow.language.grammar import Document, Rule
 from notnow.language.replies import REPLY_LINE, preliminary
 from notnow.language.scenario import Phase
@@ -23,8 +23,6 @@ from notnow.protocols.fact import ValueNeverHeldError
 from notnow.units import Span
 
 _FRAMES = ("reset_stream", "goaway", "altsvc", "origin")
-_REPLACING = ("reply", "status", "close", "stall", "alert", "data", *_FRAMES)
-_SPOKEN = ("reply", "headers", "body", "altsvc", "origin")  # what may hold live placeholders
 _NO_UNTIL = ("enter", "idle")
 
 
@@ -146,9 +144,9 @@ class Checks:
                 f"{answer} or close beside it" + (", and no stall" if rule.stall else ""),
             ),
             "after_bytes": (
-                rule.after_bytes is not None and not any(getattr(rule, key) for key in _REPLACING),
+                rule.after_bytes is not None and not any(getattr(rule, key) for key in ACTING_KEYS),
                 "nothing is done after these bytes",
-                f"beside it one of {', '.join(key for key in _REPLACING if all(key in self.moments[m].faults for m in rule.on))}",
+                f"beside it one of {', '.join(key for key in ACTING_KEYS if all(key in self.moments[m].faults for m in rule.on))}",
             ),
             "status": (
                 rule.status is not None and rule.after_bytes is not None and "response" in rule.on,
@@ -218,8 +216,8 @@ class Checks:
 
     def _live(self, rule: Rule, phase: Phase, path: Path) -> None:
         """Placeholders in what is said that have no value here."""
-        for key in _SPOKEN:
-            used = set().union(*map(knobs.live_names, _texts(getattr(rule, key))))
+        for key in SPOKEN_KEYS:
+            used = set().union(*map(knobs.live_names, spoken(rule, key)))
             self._placeholders(used, rule, phase, self._at(rule, path, key))
 
     def _placeholders(self, used: set[str], rule: Rule, phase: Phase, place: Path) -> None:
@@ -371,11 +369,3 @@ def _says_421(rule: Rule) -> bool:
 def _tells(rule: Rule, what: str) -> bool:
     """True if a condition of this rule has a quota with this field."""
     return any(what in condition.tells for condition in conditions(rule).values())
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    """The texts in a key of a fault: a reply's lines, the values of headers, a body."""
-    if isinstance(value, str):
-        return (value,)
-    items = value if isinstance(value, tuple) else ()
-    return tuple(item[1] if isinstance(item, tuple) else item for item in items)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Mapping
+from enum import Enum
 from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
@@ -106,6 +107,9 @@ Origins = Annotated[
 Alternative = Annotated[
     str, BeforeValidator(_altsvc), WithJsonSchema({"type": "string", "pattern": "^(?:[!-~](?:[ -~]*[!-~])?)?$"})
 ]
+Status = Annotated[int, BeforeValidator(_status), WithJsonSchema({"type": "integer", "minimum": 200, "maximum": 599})]
+Headers = Annotated[tuple[tuple[str, str], ...], BeforeValidator(_headers), WithJsonSchema({"type": "object"})]
+AlertName = Annotated[str, BeforeValidator(choice_of(*ALERTS)), WithJsonSchema({"enum": list(ALERTS)})]
 Code = Annotated[str, BeforeValidator(choice_of(*H2_CODES)), WithJsonSchema({"enum": list(H2_CODES)})]
 
 
@@ -135,45 +139,52 @@ GoAway = Annotated[
 ]
 
 
+class Mark(Enum):
+    """What other modules have to know of a key of a fault; a field has its marks in its annotation."""
+
+    SPOKEN = "Clients read its text, so live placeholders may stand in it."
+    ACTS = "It does something by itself, so `after_bytes` may put it off."
+
+
+SPOKEN, ACTS = Mark.SPOKEN, Mark.ACTS
+
+
 class Fault(Table):
     """What the fake does instead of behaving, or along with it."""
 
-    reply: Lines | None = Field(
+    reply: Annotated[Lines | None, SPOKEN, ACTS] = Field(
         default=None,
         description="Reply lines, exactly as sent; a list may hold two replies. A 2yz or 3yz takes effect, any other does not. A 1yz (FTP only) is said at once, and what follows it after `delay`.",
     )
-    status: (
-        Annotated[int, BeforeValidator(_status), WithJsonSchema({"type": "integer", "minimum": 200, "maximum": 599})]
-        | None
-    ) = Field(
+    status: Annotated[Status | None, ACTS] = Field(
         default=None,
         description="Answer an HTTP request with this status. A 2xx or 3xx takes effect (the app is asked), any other does not.",
     )
-    headers: (
-        Annotated[tuple[tuple[str, str], ...], BeforeValidator(_headers), WithJsonSchema({"type": "object"})] | None
-    ) = Field(
+    headers: Annotated[Headers | None, SPOKEN] = Field(
         default=None,
         description="Header fields of the HTTP response; those of the app's own answer with the same names give way.",
     )
-    body: str | None = Field(default=None, description="The content of the HTTP response.")
-    reset_stream: Code | None = Field(
+    body: Annotated[str | None, SPOKEN] = Field(default=None, description="The content of the HTTP response.")
+    reset_stream: Annotated[Code | None, ACTS] = Field(
         default=None, description="End the HTTP/2 stream with RST_STREAM and this code; HTTP/1.1 loses its connection."
     )
-    goaway: GoAway | None = Field(
+    goaway: Annotated[GoAway | None, ACTS] = Field(
         default=None,
         description='Send GOAWAY: true, a code, or { code = …, last = "current" | "previous" | N }. Streams above the last are not served, and when the others are through the connection closes, unless `close = false`. It goes at once, whatever the `delay` of the answer, and never raises the last of an earlier one: 2147483647 announces a shutdown, a later GOAWAY has the real last.',
     )
-    altsvc: Alternative | None = Field(
+    altsvc: Annotated[Alternative | None, SPOKEN, ACTS] = Field(
         default=None, description="Name an alternative service (RFC 7838): a frame on HTTP/2, a header on HTTP/1.1."
     )
-    origin: Origins | None = Field(
+    origin: Annotated[Origins | None, SPOKEN, ACTS] = Field(
         default=None, description="Send an ORIGIN frame (RFC 8336) with these origins. HTTP/2 only."
     )
-    close: Ending | None = Field(
+    close: Annotated[Ending | None, ACTS] = Field(
         default=None,
         description='End the connection: true (after the reply has been seen), "reset" (RST), "abrupt" (at once), false (stay open). A 421 closes unless told otherwise.',
     )
-    stall: bool | None = Field(default=None, description="Never answer this, and keep the connection open.")
+    stall: Annotated[bool | None, ACTS] = Field(
+        default=None, description="Never answer this, and keep the connection open."
+    )
     delay: Duration | None = Field(default=None, description="Wait this long before the answer.")
     drip: Duration | None = Field(
         default=None, description="Send the answer byte by byte, with this pause between two bytes."
@@ -185,14 +196,35 @@ class Fault(Table):
         default=None,
         description='Decided at the start, done when this many bytes of the body or transfer have passed (a number, or a size such as "1MB"); never, if it ends sooner.',
     )
-    data: Annotated[DataEnding, BeforeValidator(choice_of(*DATA_ENDINGS))] | None = Field(
+    data: Annotated[Annotated[DataEnding, BeforeValidator(choice_of(*DATA_ENDINGS))] | None, ACTS] = Field(
         default=None,
         description='How an FTP data connection ends, before the reply: "fin" (closed), "reset" (RST), "drain" (what still comes is read and dropped). Or how it goes on: "ragged" (all of it passes, and TLS ends without a close_notify), "open" (with after_bytes: the reply is said then, and the rest passes). At PASV and EPSV, what the connection that they announce meets; there also "drop" (it never gets through).',
     )
     certificate: str | None = Field(default=None, description="Show this [certificate.NAME].")
-    alert: Annotated[str, BeforeValidator(choice_of(*ALERTS)), WithJsonSchema({"enum": list(ALERTS)})] | None = Field(
+    alert: Annotated[AlertName | None, ACTS] = Field(
         default=None, description="Refuse the TLS handshake with this alert (RFC 8446 §6.2)."
     )
 
 
 FAULT_KEYS = tuple(Fault.model_fields)
+
+
+def _marked(mark: Mark) -> tuple[str, ...]:
+    return tuple(key for key, field in Fault.model_fields.items() if mark in field.metadata)
+
+
+SPOKEN_KEYS, ACTING_KEYS = _marked(SPOKEN), _marked(ACTS)
+
+
+def spoken(fault: Fault, key: str) -> tuple[str, ...]:
+    """The texts in a key of a fault: the lines of a reply, the values of headers, a body."""
+    value = getattr(fault, key)
+    if isinstance(value, str):
+        return (value,)
+    items = value if isinstance(value, tuple) else ()
+    return tuple(item[1] if isinstance(item, tuple) else item for item in items)
+
+
+def texts(fault: Fault) -> tuple[str, ...]:
+    """All texts that clients read."""
+    return tuple(text for key in SPOKEN_KEYS for text in spoken(fault, key))

@@ -14,6 +14,7 @@ from typing import Any
 
 from notnow import protocols
 from notnow.errors import Problem, nearest, unknown
+from notnow.language.faults import SPOKEN_KEYS
 from notnow.language.toml_lines import Path
 from notnow.units import DURATION_HELP, LONGEST, parse_duration, parse_percent
 
@@ -239,12 +240,9 @@ def live_for(protocol: object) -> frozenset[str]:
     return (LIVE - LATE).union(own)
 
 
-_SAID = ("reply", "headers", "body", "altsvc", "origin")
-
-
 def _is_said(path: Path) -> bool:
     """True for a key whose text may hold live placeholders: what a rule or a named fault says to clients."""
-    return path[-1] in _SAID and (path[0], len(path)) in (("fault", 3), ("phase", 5))
+    return path[-1] in SPOKEN_KEYS and (path[0], len(path)) in (("fault", 3), ("phase", 5))
 
 
 def _literal(value: Any) -> Any:
