@@ -260,7 +260,7 @@ def test_a_client_that_hangs_is_ended_with_its_children(tmp_path: Path, monkeypa
     result = tried("smtp/healthy", "--timeout", "4s", *python(HANGS, str(tmp_path / "pids")))
     assert result.exit_code == 3
     assert "was still running after 4" in result.stdout
-    assert "(--timeout), and was ended; it had never connected" in result.stdout
+    assert "(--timeout), and was killed; it had never connected" in result.stdout
     assert all(is_gone(int(pid)) for pid in (tmp_path / "pids").read_text().split())
 
 

@@ -162,7 +162,7 @@ def _silent(report: Report) -> list[str]:
     if without:
         return [f"there is no rule of conduct for {without} yet: only what the scenario expects is judged"]
     if not report.of("broken") and not report.of("held"):
-        return ["this run gave no rule something to judge"]
+        return ["this run gave no rule anything to judge"]
     return []
 
 
@@ -176,7 +176,7 @@ def summary(report: Report) -> str:
 
 def _of_rules(report: Report) -> str:
     if report.outcome == "nothing judged":
-        return "nothing was judged: the client came, and this run says nothing about its conduct"
+        return "nothing was judged: the client connected, but this run shows nothing about its conduct"
     held, broken = _rules(len(report.of("held"))), report.of("broken")
     if report.offences:
         return f"not well behaved: it broke {_ids(report.offences)}"
@@ -192,9 +192,9 @@ def _ids(verdicts: Sequence[Verdict]) -> str:
 def _never_connected(report: Report) -> str:
     where = ", ".join(f"{server['host']}:{server['port']}" for server in report.servers)
     return (
-        f"the client {report.client} and never connected to {where}, so nothing is known of its conduct. Its command may hold {{host}}, "
-        "{port} or {url}, and its environment has NOTNOW_HOST and NOTNOW_PORT; for one that works on in the "
-        "background there is --wait"
+        f"the client {report.client} and never connected to {where}, so its conduct is unknown. Pass it the address "
+        "with {host}, {port} or {url} in its command, or with NOTNOW_HOST and NOTNOW_PORT in its environment; if it "
+        "works on in the background, use --wait"
     )
 
 

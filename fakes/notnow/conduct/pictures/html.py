@@ -269,7 +269,7 @@ def _legend(drawing: ET.Element, x: float, y: float) -> None:
 def _verdicts(body: ET.Element, report: Report) -> None:
     _add(body, "h2", "Verdicts")
     if not report.of("broken") and not report.of("held"):
-        _add(body, "p", "This run gave no rule something to judge.")
+        _add(body, "p", "This run gave no rule anything to judge.")
     for one in (*report.of("broken"), *report.of("held")):
         _verdict(body, one, report)
     if rest := report.of("not exercised"):

@@ -64,7 +64,7 @@ class Client:
             return self.failure
         took = f"after {show(self.duration)}"
         if self.hung:
-            return f"was still running {took} (--timeout), and was ended"
+            return f"was still running {took} (--timeout), and was killed"
         if self.interrupted:
             return f"was stopped {took}"
         return f"died by {self.signal} {took}" if self.signal else f"exited with {self.exit} {took}"
