@@ -18,9 +18,6 @@ from notnow.units import show, times
 if TYPE_CHECKING:
     from notnow.language.scenario import Scenario
 
-COMES_BACK = ("retried", "gave_up")  # not asked of a client that turned to another server instead
-TOGETHER = ("delivered", "no_duplicates")  # asked of all servers that a client could choose from, taken together
-
 
 class Judged(Protocol):
     """A fake, as far as its clients are judged by it; one that holds files has `files` besides."""
@@ -59,9 +56,9 @@ def findings(fake: Judged) -> Iterator[Finding]:
 
 def _of_protocol(fakes: Sequence[Judged]) -> list[Verdict]:
     found: list[Verdict] = []
-    for key in _KEYS:
+    for key, row in _KEYS.items():
         asking = [fake for fake in fakes if key in keys(fake.scenario)]
-        if asking and key in TOGETHER and len(fakes) > 1:
+        if asking and row.across_servers and len(fakes) > 1:
             asking = [_Merged(Journal.merged([fake.journal for fake in fakes]), asking[0].scenario)]
         found += [_verdict(fake.scenario, key, _finding(fake, key, fakes)) for fake in asking]
     return found
@@ -82,10 +79,10 @@ def _verdict(scenario: Scenario, key: str, finding: Finding) -> Verdict:
 
 
 def _finding(fake: Judged, key: str, fakes: Sequence[Judged]) -> Finding:
-    exchanges = fake.journal.since_play()
-    if not exchanges or (key in COMES_BACK and _went_elsewhere(fake, fakes)):
+    row, exchanges = _KEYS[key], fake.journal.since_play()
+    if not exchanges or (row.of_this_server and _went_elsewhere(fake, fakes)):
         return NOT_EXERCISED
-    return _KEYS[key].judge(fake, exchanges, getattr(fake.scenario.expect, key))
+    return row.judge(fake, exchanges, getattr(fake.scenario.expect, key))
 
 
 def _went_elsewhere(fake: Judged, fakes: Sequence[Judged]) -> bool:
@@ -116,11 +113,14 @@ class _Key:
     """A key of `[expect]`.
 
     `words` takes the protocol and the value of the key, and says what a well-behaved client does. `judge` takes the
-    fake, its exchanges since the last play, and that value.
+    fake, its exchanges since the last play, and that value. `across_servers`: all servers of the protocol are judged
+    as one. `of_this_server`: not asked of a client that turned to another server instead of coming back.
     """
 
     words: Callable[[str, Any], str]
     judge: Callable[[Any, Sequence[Exchange], Any], Finding]
+    across_servers: bool = False
+    of_this_server: bool = False
 
 
 def _retried(_protocol: str, wanted: Any) -> str:
@@ -143,10 +143,12 @@ _KEYS: Mapping[str, _Key] = {
     "delivered": _Key(
         lambda protocol, want: protocols.get(protocol).words.delivered.format(times=times(want.times)),
         lambda fake, found, want: expectations.delivered(fake.journal.protocol, found, want.times),
+        across_servers=True,
     ),
     "no_duplicates": _Key(
         lambda protocol, _: protocols.get(protocol).words.no_duplicates,
         lambda fake, found, _want: expectations.no_duplicates(fake.journal.protocol, found),
+        across_servers=True,
     ),
     "no_partial_files": _Key(
         lambda *_: "It leaves no partial file behind: it resends or resumes each interrupted upload.",
@@ -155,6 +157,7 @@ _KEYS: Mapping[str, _Key] = {
     "retried": _Key(
         _retried,
         lambda _, found, want: expectations.retried(found, want.times, want.within, want.first_delay, want.backoff),
+        of_this_server=True,
     ),
     "new_connection_after": _Key(
         lambda _, code: f"After a {code} it tries again on another connection.",
@@ -183,6 +186,7 @@ _KEYS: Mapping[str, _Key] = {
     "gave_up": _Key(
         lambda _, after: f"It tries for {show(after)} after its first refusal, and then gives up.",
         lambda _, found, after: expectations.gave_up(found, after),
+        of_this_server=True,
     ),
 }
 
