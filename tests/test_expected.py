@@ -2,97 +2,205 @@
 
 from __future__ import annotations
 
-from notnow import FakeSMTP, ManualClock
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from conduct_playbook import Play, named
 from notnow.conduct import expected
-from notnow.language.expect import Expect
+from notnow.journal import Journal
+from notnow.language.grammar import Expect
 from notnow.language.loading import loads
 from notnow.language.scenario import Scenario
-from smtp_client import MESSAGE, Raw
 
-DOWN = '[[phase]]\nname = "down"\n[[phase.rule]]\non = "connect"\nreply = "421 no"\n'
-
-
-def wants(expect: str, phase: str = '[[phase]]\nname = "up"\n') -> Scenario:
-    return loads(f'protocol = "smtp"\n{phase}[expect]\n{expect}\n', name="test")
+MAIL = ("MAIL FROM:<a@x>", "RCPT TO:<b@y>", "DATA", ". <1@x>", "QUIT", "(leaves)")
+NO = "-> !421 no"
+DELIVERED = "delivered = { times = 1 }"
 
 
-def judged(*fakes: FakeSMTP) -> dict[str, str]:
-    for fake in fakes:
-        fake.settle()
-    return {one.rule.id: one.outcome for one in expected.judge(fakes)}
+def wants(expect: str, protocol: str = "smtp") -> Scenario:
+    return loads(f'protocol = "{protocol}"\n[[phase]]\nname = "up"\n[expect]\n{expect}\n', name="test")
 
 
-def send(fake: FakeSMTP) -> None:
-    with Raw(fake).hello() as raw:
-        assert raw.deliver(MESSAGE).startswith("250")
-        raw.say("QUIT")
+@dataclass
+class Fake:
+    """What is judged of a fake."""
+
+    journal: Journal
+    scenario: Scenario
+    files: Any = None
 
 
-def refused(fake: FakeSMTP) -> None:
-    with Raw(fake) as raw:
-        assert raw.reply().startswith("421")
+def fakes(play: Play, *expect: str) -> list[Fake]:
+    """A fake for each server of a playbook, with what its scenario expects."""
+    texts = [*expect, *[""] * (len(play.journals) - len(expect))]
+    return [Fake(journal, wants(text, play.protocol)) for journal, text in zip(play.journals, texts, strict=True)]
 
 
-def test_each_key_has_a_verdict_of_its_own() -> None:
-    with FakeSMTP(
-        wants("delivered = { times = 2 }\nno_duplicates = true\nnever_exceeded = { connections = 1 }")
-    ) as fake:
-        send(fake)
-        send(fake)
-        assert judged(fake) == {
+def judged(play: Play, *expect: str) -> dict[str, str]:
+    return {verdict.rule.id: verdict.outcome for verdict in expected.judge(fakes(play, *expect))}
+
+
+class TestOneServer:
+    def test_each_key_has_a_verdict_of_its_own(self) -> None:
+        play = Play("smtp")
+        play.connect(*MAIL)
+        play.connect(*MAIL)
+        expect = "never_exceeded = { connections = 1 }\nno_duplicates = true\ndelivered = { times = 2 }"
+        verdicts = judged(play, expect)
+        assert verdicts == {
             "expect.delivered": "held", "expect.no-duplicates": "broken", "expect.never-exceeded": "held",
         }  # fmt: skip
+        assert list(verdicts) == ["expect.delivered", "expect.no-duplicates", "expect.never-exceeded"]
 
-
-def test_a_broken_one_says_why_and_what_proves_it() -> None:
-    with FakeSMTP(wants("no_duplicates = true")) as fake:
-        send(fake)
-        send(fake)
-        (verdict,) = expected.judge([fake])
-        assert verdict.finding.why == "expected nothing to be stored twice, but <1@client.test> was stored twice"
-        stored = [x for x in fake.journal if x.moment == "message"]
-        assert list(verdict.finding.evidence) == stored
+    def test_a_broken_one_says_why_and_what_proves_it(self) -> None:
+        play = Play("smtp")
+        play.connect(*MAIL)
+        play.connect(*MAIL)
+        (verdict,) = expected.judge(fakes(play, "no_duplicates = true"))
+        assert verdict.finding.why == "expected nothing to be stored twice, but <1@x> was stored twice"
+        assert tuple(map(named, verdict.finding.evidence)) == ("#1 . <1@x>", "#2 . <1@x>")
         assert (verdict.rule.level, verdict.rule.source) == ("must", "[expect] of test")
+        assert verdict.rule.title == "It does not resend a message that the server has accepted."
+
+    def test_where_nobody_came_nothing_was_exercised(self) -> None:
+        assert judged(Play("smtp"), DELIVERED) == {"expect.delivered": "not exercised"}
+        ((fake),) = fakes(Play("smtp"), DELIVERED)
+        assert [finding.outcome for finding in expected.findings(fake)] == ["broken"]
+
+    def test_what_came_before_the_last_play_does_not_count(self) -> None:
+        play = Play("smtp")
+        play.connect(*MAIL)
+        play.recorders[0].mark("play", "again")
+        assert judged(play, DELIVERED) == {"expect.delivered": "not exercised"}
+        play.connect(*MAIL)
+        expect = f"{DELIVERED}\nno_duplicates = true"
+        assert judged(play, expect) == {"expect.delivered": "held", "expect.no-duplicates": "held"}
+
+    def test_connections_before_the_last_play_do_not_count(self) -> None:
+        play = Play("smtp")
+        play.connect()
+        play.connect()
+        play.recorders[0].mark("play", "again")
+        play.connect()
+        assert judged(play, "never_exceeded = { connections = 1 }") == {"expect.never-exceeded": "held"}
+
+    def test_a_key_that_asks_for_nothing(self) -> None:
+        play = Play("smtp")
+        play.connect(*MAIL)
+        assert judged(play, "no_duplicates = false") == {}
+
+    @pytest.mark.parametrize(
+        ("expect", "outcome"),
+        [
+            ("retried = { times = 2 }", "held"),
+            ("retried = { times = 3 }", "broken"),
+            ('retried = { within = "1m" }', "held"),
+            ('retried = { within = "59s" }', "broken"),
+            ('retried = { first_delay = "1m" }', "held"),
+            ('retried = { first_delay = "61s" }', "broken"),
+            ('retried = { backoff = "constant" }', "broken"),
+            ("new_connection_after = 421", "held"),
+            ("new_connection_after = 450", "broken"),
+            ("never_exceeded = { connections = 1 }", "held"),
+            ("gave_up = '3m'", "held"),
+            ("gave_up = '6m'", "broken"),
+        ],
+    )
+    def test_its_value_is_what_is_expected(self, expect: str, outcome: str) -> None:
+        play = Play("smtp")
+        play.connect(NO)
+        play.wait("1m").connect(NO)
+        play.wait("2m").connect(*MAIL)
+        assert list(judged(play, expect).values()) == [outcome]
+
+    @pytest.mark.parametrize(
+        ("key", "lines", "outcome"),
+        [
+            ("sni_matches_authority", ("GET a.test/",), "held"),
+            ("sni_matches_authority", ("GET b.test/",), "broken"),
+            ("not_coalesced", ("GET b.test/",), "held"),
+            ("not_coalesced", ("GET a.test/", "GET b.test/"), "broken"),
+            ("retry_after_honoured", ("GET a.test/ {retry-after=60} -> !503 no", "(1m)", "GET a.test/"), "held"),
+            ("retry_after_honoured", ("GET a.test/ {retry-after=60} -> !503 no", "(59s)", "GET a.test/"), "broken"),
+            ("body_replayed", ("PUT a.test/ {body=2} -> !503 no", "PUT a.test/ {body=2}"), "held"),
+            ("body_replayed", ("PUT a.test/ {body=2} -> !503 no", "PUT a.test/ {body=1}"), "broken"),
+        ],
+    )
+    def test_requests(self, key: str, lines: tuple[str, ...], outcome: str) -> None:
+        play = Play("http")
+        play.connect(*lines, sni="a.test")
+        assert list(judged(play, f"{key} = true").values()) == [outcome]
+
+    def test_pieces_of_files(self) -> None:
+        class Files:
+            partial: tuple[str, ...] = ()
+
+            def size(self, _name: str) -> int:
+                return 5
+
+        play = Play("ftp")
+        play.connect("STOR a {bytes=5} -> 426 cut")
+        (fake,) = fakes(play, "no_partial_files = true")
+        fake.files = Files()
+        assert expected.judge([fake])[0].outcome == "held"
+        fake.files.partial = ("a",)
+        (verdict,) = expected.judge([fake])
+        assert verdict.finding.why == "expected every file to be whole, but only 5 bytes of a have come"
+        assert tuple(map(named, verdict.finding.evidence)) == ("#1 STOR a",)
 
 
-def test_where_nobody_came_nothing_was_exercised() -> None:
-    with FakeSMTP(wants("delivered = { times = 1 }")) as fake:
-        assert judged(fake) == {"expect.delivered": "not exercised"}
+class TestSeveralServers:
+    def test_what_came_through_on_one_counts_for_all(self) -> None:
+        play = Play("smtp", "a", "b")
+        play.connect(NO)
+        assert judged(play, DELIVERED, DELIVERED) == {"expect.delivered": "broken"}
+        play.connect(*MAIL, server=1)
+        assert judged(play, DELIVERED, DELIVERED) == {"expect.delivered": "held"}
+        assert judged(play, "", DELIVERED) == {"expect.delivered": "held"}
+        play.connect(*MAIL, server=1)
+        assert judged(play, DELIVERED, DELIVERED) == {"expect.delivered": "broken"}
+        assert judged(play, "no_duplicates = true") == {"expect.no-duplicates": "broken"}
+
+    def test_what_came_through_twice_may_have_come_to_both(self) -> None:
+        play = Play("smtp", "a", "b")
+        play.connect(*MAIL)
+        play.connect(*MAIL, server=1)
+        assert judged(play, "no_duplicates = true") == {"expect.no-duplicates": "broken"}
+        assert len(expected.judge(fakes(play, "no_duplicates = true", "no_duplicates = true"))) == 1
+
+    def test_each_server_has_its_own_cap(self) -> None:
+        play = Play("smtp", "a", "b")
+        play.connect()
+        play.connect(server=1)
+        cap = "never_exceeded = { connections = 1 }"
+        assert [verdict.outcome for verdict in expected.judge(fakes(play, cap, cap))] == ["held", "held"]
+
+    @pytest.mark.parametrize("expect", ["retried = { times = 1 }", "gave_up = '5d'"])
+    def test_a_client_that_falls_back_need_not_come_back(self, expect: str) -> None:
+        play = Play("smtp", "a", "b")
+        play.connect(*MAIL, server=1)
+        play.connect(NO)
+        assert list(judged(play, expect).values()) == ["broken"]
+        play.connect(*MAIL, server=1)
+        assert list(judged(play, expect).values()) == ["not exercised"]
+        play.wait("5d").connect(NO)
+        assert list(judged(play, expect).values()) == ["held"]
+
+    def test_a_client_that_was_not_refused_has_not_fallen_back(self) -> None:
+        play = Play("smtp", "a", "b")
+        play.connect(*MAIL)
+        play.connect(*MAIL, server=1)
+        assert judged(play, "retried = { times = 1 }") == {"expect.retried": "broken"}
+
+    def test_servers_of_another_protocol_are_judged_apart(self) -> None:
+        mail, files = Play("smtp"), Play("ftp")
+        mail.connect(*MAIL)
+        files.connect("RETR a -> 426 cut")
+        both = [*fakes(files, DELIVERED), *fakes(mail, DELIVERED)]
+        assert [verdict.outcome for verdict in expected.judge(both)] == ["broken", "held"]
 
 
-def test_what_came_through_on_one_server_counts_for_all() -> None:
-    clock, want = ManualClock(), "delivered = { times = 1 }"
-    with FakeSMTP(wants(want, DOWN), clock=clock, name="a") as a, FakeSMTP(wants(want), clock=clock, name="b") as b:
-        refused(a)
-        assert judged(a, b) == {"expect.delivered": "broken"}
-        send(b)
-        assert judged(a, b) == {"expect.delivered": "held"}
-        send(b)
-        assert judged(a, b) == {"expect.delivered": "broken"}
-
-
-def test_who_falls_back_need_not_come_back() -> None:
-    clock = ManualClock()
-    with FakeSMTP(wants("retried = { times = 1 }", DOWN), clock=clock) as a, FakeSMTP(clock=clock) as b:
-        refused(a)
-        assert judged(a, b)["expect.retried"] == "broken"
-        send(b)
-        assert judged(a, b)["expect.retried"] == "not exercised"
-        refused(a)
-        assert judged(a, b)["expect.retried"] == "held"
-
-
-def test_who_falls_back_need_not_go_on_trying() -> None:
-    clock = ManualClock()
-    with FakeSMTP(wants("gave_up = '5d'", DOWN), clock=clock) as a, FakeSMTP(clock=clock) as b:
-        refused(a)
-        assert judged(a, b)["expect.gave-up"] == "broken"
-        send(b)
-        assert judged(a, b)["expect.gave-up"] == "not exercised"
-        clock.advance("5d")
-        refused(a)
-        assert judged(a, b)["expect.gave-up"] == "held"
-
-
-def test_every_key_has_words() -> None:
+def test_every_key_has_words_and_a_judge() -> None:
     assert set(expected._KEYS) == set(Expect.model_fields)
