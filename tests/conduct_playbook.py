@@ -32,6 +32,8 @@ import hashlib
 import re
 from typing import Any
 
+from msgspec import convert
+
 from notnow import ManualClock
 from notnow.conduct.finding import Evidence, Finding
 from notnow.conduct.judging import judge, select
@@ -40,12 +42,16 @@ from notnow.journal import (
     AltSvcFrame,
     Connection,
     Exchange,
+    Facts,
     Frame,
     GoAwayFrame,
+    Message,
     OriginFrame,
     Recorder,
+    Request,
     RstStreamFrame,
-)  # fmt: skip
+    Transfer,
+)
 from notnow.units import parse_duration
 
 _LINE = re.compile(r"(?P<request>.*?)(?: *\{(?P<facts>.*)\})?(?: *-> *(?P<reply>.*))?")
@@ -55,7 +61,7 @@ _HEALTHY = {
     "ftp": {"connect": "220 hello", "user": "331 password", "pass": "230 welcome", "quit": "221 bye", "type": "200 ok"},
     "http": {"request": "200 OK"},
 }
-_TEXTS = frozenset({"version", "retry-after"})  # facts that look like numbers
+_TEXTS = frozenset({"version", "retry-after", "sha256"})  # facts that look like numbers
 _UPLOADS, _LISTINGS = ("stor", "appe", "stou"), ("list", "nlst", "mlsd")
 
 
@@ -120,8 +126,8 @@ class Line:
     def answers(self, text: str) -> Line:
         """The reply that the client has been waiting for comes now: to the first that has none."""
         waiting = next(x for x in self.connection.exchanges if x.fault == "stall" and x.reply is None)
-        if waiting.facts and "method" in waiting.facts:
-            self.recorder.facts(waiting, {**waiting.facts, "status": int(text[:3]), "whole": True})
+        if waiting.http is not None:
+            self.recorder.more(waiting, status=int(text[:3]), whole=True)
         self.recorder.answer(waiting, text)
         return self
 
@@ -195,7 +201,7 @@ class Line:
             recorder.stopped(exchange)
         elif fault:
             recorder.refused(exchange, fault, "phase[0].rule[0]")
-        recorder.facts(exchange, self._facts(moment, request, facts, text) or None)
+        recorder.facts(exchange, self._facts(moment, request, facts, text))
         if late:
             self.play.wait(late)
         for line in text.split(" | ") if text else ():
@@ -207,7 +213,7 @@ class Line:
             recorder.end(exchange)
             self.recorder.close(self.connection, "fake")
 
-    def _facts(self, moment: str, request: str, given: dict[str, Any], text: str) -> dict[str, Any]:
+    def _facts(self, moment: str, request: str, given: dict[str, Any], text: str) -> Facts | None:
         healthy = text[:1] in ("2", "3") or (" | 2" in text and text[:1] == "1")
         if self.play.protocol == "http" and moment == "request":
             return _of_request(request, given, text)
@@ -215,34 +221,37 @@ class Line:
             direction = "upload" if moment in _UPLOADS else "listing" if moment in _LISTINGS else "download"
             path = request.partition(" ")[2]
             known = {"path": f"/{path}", "direction": direction, "mode": "PASV", "offset": 0, "bytes": 0, "data": None}
-            return {**known, "whole": healthy, **given}
+            return convert({**known, "whole": healthy, **given}, Transfer)
         if moment == "message" and healthy:
             name = request.lstrip(". ")
             sha256 = hashlib.sha256(name.encode()).hexdigest()
-            return {"stored": True, "message_id": name or None, "sha256": sha256, **given}
-        return given
+            known = {"message_id": name or None, "sha256": sha256, "sender": "", "recipients": ()}
+            return convert({**known, **given}, Message)
+        assert not given, f"the journal knows no facts at {moment}"
+        return None
 
 
-def _of_request(request: str, given: dict[str, Any], text: str) -> dict[str, Any]:
+def _of_request(request: str, given: dict[str, Any], text: str) -> Request:
     method, _, url = request.partition(" ")
     authority, slash, path = url.partition("/")
     status = next((int(line[:3]) for line in text.split(" | ") if line[:3].isdecimal()), None)
-    size = given.pop("body", 0)
-    return {
+    size, why = given.pop("body", 0), given.pop("misdirected", None)
+    known = {
         "stream": 1,
         "version": "2",
         "method": method,
         "authority": authority,
         "host": authority.partition(":")[0],
         "path": slash + path,
-        "misdirected": [],
+        "misdirected": [why] if why else [],
         "status": status,
         "body_bytes": size,
         "body_sha256": hashlib.sha256(b"x" * size).hexdigest() if size else None,
+        "sent": 0,
         "whole": status is not None,
         "stored": False,
-        **given,
     }
+    return convert({**known, **given}, Request)
 
 
 def _frame(line: str) -> Frame | None:

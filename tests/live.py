@@ -188,7 +188,7 @@ def assert_met(live: Live, name: str, knobs: Knobs, client: Client, said: str, f
     for pattern in patterns:
         assert re.search(rf"(?m)^{pattern}$", said), f"{pattern!r} is not in\n{said}"
     if not patterns:
-        assert any(x.closed and (x.unanswered or (x.facts and not x.facts.get("whole"))) for x in fired), fired
+        assert any(x.closed and (x.unanswered or (x.facts and not x.facts.whole)) for x in fired), fired
         assert client.lost or live.case(name).witness
 
 

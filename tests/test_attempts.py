@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from notnow import ManualClock
 from notnow.conduct.pictures.timeline import render
 from notnow.conduct.reading.attempts import copies, items, peak, refusals, retries
-from notnow.journal import Connection, Exchange, Recorder
+from notnow.journal import Connection, Exchange, Message, Recorder, Transfer
 
 
 class Story:
@@ -41,7 +42,7 @@ class Story:
 
     def store(self, connection: Connection, message_id: str | None, sha256: str = "0" * 64) -> None:
         exchange = self.say(connection, "message", "(9 bytes)", "250 Ok")
-        self.recorder.facts(exchange, {"stored": True, "message_id": message_id, "sha256": sha256})
+        self.recorder.facts(exchange, Message(message_id, sha256, "", ()))
 
 
 @pytest.fixture
@@ -161,8 +162,8 @@ def test_what_a_client_said_after_the_close_is_shown(story: Story) -> None:
 def stou(story: Story, whole: str = "", path: str = "/", cut: str | None = None) -> None:
     """A STOU, which has a name of its own each time: refused before it had one, cut, or stored with this hash."""
     exchange = story.say(story.connect(), "stou", "STOU", "226 Ok" if whole else "421 no")
-    facts: dict[str, object] = {"direction": "upload", "path": path, "whole": bool(whole), "data": cut, "bytes": 0}
-    story.recorder.facts(exchange, {**facts, "stored": True, "sha256": whole} if whole else facts)
+    known = Transfer(path, "upload", None, offset=0, bytes=0, whole=bool(whole), data=cut)
+    story.recorder.facts(exchange, replace(known, stored=True, sha256=whole) if whole else known)
 
 
 def test_a_stou_that_was_refused_is_settled_by_the_next_one(story: Story) -> None:

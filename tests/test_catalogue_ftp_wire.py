@@ -21,9 +21,9 @@ def test_whoever_comes_back_completes_an_upload_that_was_cut(verb, keep, data):
         assert client.transfer(job)
         assert ftp.files[job.name] == CONTENT
         assert not ftp.files.partial
-        first, second = (x.facts for x in ftp.journal if (x.facts or {}).get("direction") == "upload")
-        assert (first["bytes"], first["whole"], first["data"]) == (1_000_000, False, data)
-        assert second["bytes"] == (500_000 if keep else 1_500_000)
+        first, second = (x.transfer for x in ftp.journal if x.transfer and x.transfer.direction == "upload")
+        assert (first.bytes, first.whole, first.data) == (1_000_000, False, data)
+        assert second.bytes == (500_000 if keep else 1_500_000)
 
 
 def test_who_does_not_ask_what_is_there_doubles_an_appe():

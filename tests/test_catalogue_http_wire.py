@@ -190,7 +190,7 @@ def test_421_while_the_body_is_coming():
     with fake("http/early-421") as http, H2(http) as client:
         number = client.request(method="POST", end=False)
         client.upload(number, b"x" * 9_999, end=False)
-        http.wait_for(lambda j: (j.exchanges[-1].facts or {}).get("body_bytes") == 9_999)
+        http.wait_for(lambda j: (asked := j.exchanges[-1].http) and asked.body_bytes == 9_999)
         assert client.answer_so_far(number).status is None
         client.upload(number, b"x", end=False)
         assert bare(client.answer(number))
@@ -633,7 +633,7 @@ class TestByPath:
             drips, stalls = client.request("/drip/x"), client.request("/stall/x")
             client.ping()  # both have been read
             http.clock.advance("20s")
-            assert http.journal.exchanges[1].facts["sent"] == 21
+            assert http.journal.exchanges[1].facts.sent == 21
             http.clock.advance("1000s")
             assert client.answer(drips).said["path"] == "/drip/x"
             assert client.answer_so_far(stalls).status is None

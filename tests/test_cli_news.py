@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from notnow import FakeFTP, ManualClock
+from notnow import FakeFTP, ManualClock, journal
 from notnow.cli._news import News
 from notnow.cli._views import JSONView, LinesView, Score
 from notnow.journal import Exchange, Recorder
@@ -23,7 +23,7 @@ class Transfer:
         self.last, self.whole = last, whole
         self.exchange = self.recorder.ask(connection, "retr", "RETR a.txt", "p")
         self.recorder.facts(
-            self.exchange, {"direction": "download", "bytes": 0, "whole": False, "data": None, "path": "/a.txt"}
+            self.exchange, journal.Transfer("/a.txt", "download", None, offset=0, bytes=0, whole=False, data=None)
         )
 
     def begin(self) -> None:
@@ -31,7 +31,7 @@ class Transfer:
 
     def end(self) -> None:
         ended = {"bytes": 12, "whole": self.whole, "data": None if self.whole else "fin"}
-        self.recorder.facts(self.exchange, {**(self.exchange.facts or {}), **ended})
+        self.recorder.more(self.exchange, **ended)
         self.recorder.clock.advance(3)  # type: ignore[attr-defined]
         self.recorder.answer(self.exchange, self.last)
 
@@ -61,7 +61,7 @@ def test_one_that_is_over_before_it_is_shown_has_one_line(capsys: pytest.Capture
 def test_the_bytes_are_not_told_with_the_first_reply(capsys: pytest.CaptureFixture[str]) -> None:
     transfer, view = Transfer("426 no", whole=False), LinesView()
     transfer.begin()
-    transfer.recorder.facts(transfer.exchange, {**(transfer.exchange.facts or {}), "bytes": 12, "data": "fin"})
+    transfer.recorder.more(transfer.exchange, bytes=12, data="fin")
     view.show(transfer.told, 0)
     transfer.end()
     view.show(transfer.told[1:], 0)
@@ -90,7 +90,7 @@ def test_json_repeats_no_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_score_counts_each_refusal_and_each_file_once(at_once: bool) -> None:
     score = Score(FakeFTP())
     for transfer in (Transfer("426 no", whole=False), Transfer()):
-        transfer.recorder.facts(transfer.exchange, {**(transfer.exchange.facts or {}), "stored": transfer.whole})
+        transfer.recorder.more(transfer.exchange, stored=transfer.whole)
         transfer.begin()
         if not at_once:
             score.count(transfer.told[0])

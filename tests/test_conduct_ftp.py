@@ -18,7 +18,7 @@ from ftp_client import CarefulTransfer, Job, Raw, one, rules, then
 from notnow import FakeFTP, ManualClock
 from notnow.conduct.judging import judge, of_protocol, select
 from notnow.conduct.reading.run import Run
-from notnow.journal import Exchange, Journal, Recorder
+from notnow.journal import Exchange, Journal, Recorder, Transfer
 from notnow.time_travel.fast_forward import FastForward
 
 NO = "421 Not now, says the test"
@@ -856,8 +856,8 @@ def journal_of(n: int) -> Journal:
             moment = line.split()[0].lower() if line else "connect"
             exchange = recorder.ask(connection, moment, line, "one")
             if moment in ("stor", "list"):
-                facts = {"direction": "upload" if moment == "stor" else "listing", "path": "/a", "mode": None,
-                                  "offset": 0, "bytes": 5, "whole": False, "data": "fin"}  # fmt: skip
+                facts = Transfer("/a", "upload" if moment == "stor" else "listing", None,
+                                  offset=0, bytes=5, whole=False, data="fin")  # fmt: skip
                 recorder.facts(exchange, facts)
             recorder.refused(exchange, "busy", "busy")
             recorder.answer(exchange, "421 no" if moment in ("connect", "cwd") else "200-so\n200 ok")

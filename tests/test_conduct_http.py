@@ -17,7 +17,7 @@ from notnow import FakeHTTP, ManualClock
 from notnow.conduct.finding import Finding
 from notnow.conduct.judging import judge, of_protocol, select
 from notnow.conduct.reading.run import Run
-from notnow.journal import Exchange, Journal, OriginFrame, Recorder, RstStreamFrame
+from notnow.journal import Exchange, Journal, OriginFrame, Recorder, Request, RstStreamFrame
 from notnow.time_travel.fast_forward import FastForward
 from toml_rules import one, rules, then
 
@@ -385,7 +385,7 @@ class TestNoBlindPost:
         with playing(one("response", times=1, after_bytes=3, **how)) as fake:
             for _ in range(2):
                 ask(fake, "POST", body=b"pay")
-            assert [x.facts["status"] for x in fake.journal if x.facts] == [200, 200]
+            assert [x.facts.status for x in fake.journal if x.facts] == [200, 200]
             broken("no-blind-post", fake)
 
     @pytest.mark.parametrize(
@@ -417,7 +417,7 @@ class TestNoBlindPost:
         with playing(one("request", times=1, stall=True)) as fake:
             with H2(fake) as raw:
                 raw.begin("POST", A, body=b"pay 1")
-                fake.wait_for(lambda j: j.exchanges[-1].facts and j.exchanges[-1].facts["body_sha256"])
+                fake.wait_for(lambda j: j.exchanges[-1].facts and j.exchanges[-1].facts.body_sha256)
             fake.wait_for(lambda j: j.connections[0].ended_by)
             ask(fake, "POST", body=b"pay 2")
             not_exercised("no-blind-post", fake)
@@ -523,7 +523,7 @@ class TestWholeBodyAgain:
             ask(fake, "POST", body=b"12345678")
             with H2(fake) as raw:
                 raw.begin("POST", A, body=b"12345678", end=False)
-                fake.wait_for(lambda j: (j.exchanges[-1].facts or {}).get("body_bytes") == 8)
+                fake.wait_for(lambda j: (asked := j.exchanges[-1].http) and asked.body_bytes == 8)
             fake.wait_for(lambda j: j.connections[1].ended_by)
             assert broken("whole-body-again", fake)[0] == "it came again, and left after 8 bytes of it"
 
@@ -708,9 +708,10 @@ def journal_of(n: int) -> Journal:
         for i in range(8):
             status, said = answers[i % 3]
             exchange = recorder.ask(connection, "request", f"GET {A}/{i}", "one")
-            facts = {"stream": 2 * i + 1, "version": "2", "method": "GET", "authority": A, "host": A, "path": f"/{i}",
-                              "misdirected": [], "status": status, "body_bytes": 5, "body_sha256": "0", "sent": 0,
-                              "whole": True, "stored": False, "retry-after": "1", "alt-svc": "x"}  # fmt: skip
+            facts = Request(
+                stream=2 * i + 1, version="2", method="GET", authority=A, host=A, path=f"/{i}", misdirected=(), status=status,
+                body_bytes=5, body_sha256="0", sent=0, whole=True, stored=False, retry_after="1", alt_svc="x",
+            )  # fmt: skip
             recorder.facts(exchange, facts)
             recorder.refused(exchange, "busy", "busy")
             recorder.frame(exchange, OriginFrame((f"https://{B}",)))

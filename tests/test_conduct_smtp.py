@@ -24,7 +24,7 @@ from notnow.conduct.judging import judge, select
 from notnow.conduct.pictures.verdict import in_words
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules import smtp
-from notnow.journal import Connection, Exchange, Recorder
+from notnow.journal import Connection, Exchange, Message, Recorder
 from notnow.time_travel.fast_forward import FastForward
 from smtp_client import MESSAGE, CarefulSender, Raw, one, rules, then, trusting
 
@@ -1072,7 +1072,7 @@ REPLY = (
         st.tuples(
             st.integers(0, 3), st.sampled_from([*"ab"]), MOMENTS | st.sampled_from(["starttls", "tls", "idle", "enter", "x"]),
             TEXT, REPLY, st.none() | st.sampled_from(["reply", "close", "stopped"]), st.booleans(),
-            st.none() | st.just({"stored": True}) | st.just({"stored": True, "message_id": "<1@x>", "sha256": "0", "sender": "", "recipients": []}),
+            st.sampled_from([None, Message(None, "0", "", ()), Message("<1@x>", "0", "", ())]),
             st.sampled_from([None, "client", "fake"]), st.sampled_from([0, 0.01, 5, 4000, 90_000]),
         ),
         max_size=40,

@@ -319,7 +319,7 @@ class TestTransfers:
         assert raw.code("REST 2999990") == "350"
         assert raw.get("RETR big.bin") == filling(BIG)[-10:]
         assert raw.get("RETR big.bin") == filling(BIG)  # REST is for the next one only
-        assert fake.journal.exchanges[-1].facts["offset"] == 0
+        assert fake.journal.exchanges[-1].facts.offset == 0
         assert raw.code("REST 3000000") == "350"
         assert raw.get("RETR big.bin") == b""
         with raw.data():
@@ -355,7 +355,7 @@ class TestTransfers:
     def test_a_listing_is_always_whole(self, fake, raw):
         assert raw.code("REST 5") == "350"
         assert len(raw.get("LIST").splitlines()) == 2
-        assert fake.journal.exchanges[-1].facts["offset"] == 0
+        assert fake.journal.exchanges[-1].facts.offset == 0
 
     def test_appe(self, fake, raw):
         assert raw.put("APPE small.txt", b"More.\n")[:3] == "226"
@@ -374,7 +374,7 @@ class TestTransfers:
         assert names == ["ftpd.1", "ftpd.2", "a.txt.1", "x.1"]
         assert fake.files["ftpd.2"] == b"STOU"
         assert fake.files["sub/x.1"] == b"STOU sub/x"
-        assert [x.facts["path"] for x in fake.journal if x.moment == "stou"][2:] == ["/a.txt.1", "/sub/x.1"]
+        assert [x.facts.path for x in fake.journal if x.moment == "stou"][2:] == ["/a.txt.1", "/sub/x.1"]
 
     def test_ascii(self, fake, raw):
         assert raw.code("TYPE A") == "200"
@@ -402,14 +402,14 @@ class TestTransfers:
         raw.get("LIST")
         retr, stor, list_ = (x for x in fake.journal if x.facts)
         common = {"mode": "passive", "offset": 0, "whole": True, "data": None}
-        assert retr.facts == {**common, "path": "/big.bin", "direction": "download", "bytes": BIG}
+        assert retr.as_dict()["facts"] == {**common, "path": "/big.bin", "direction": "download", "bytes": BIG}
         assert retr.reply.split("\n")[0][:3] in ("125", "150")
         assert retr.reply.split("\n")[1] == "226 Transfer complete."
-        assert stor.facts == {
+        assert stor.as_dict()["facts"] == {
             **common, "path": "/new", "direction": "upload", "bytes": 5, "mode": "active", "stored": True,
             "sha256": "5994471abb01112afcc18159f6cc74b4f511b99806da59b3caf5a9c173cacfc5",
         }  # fmt: skip
-        assert list_.facts["direction"] == "listing"
+        assert list_.facts.direction == "listing"
         assert fake.journal.count("transfer") == 3
 
     def test_what_the_client_has_read_is_there_already(self, fake, raw):
@@ -417,7 +417,7 @@ class TestTransfers:
         for i in range(50):
             assert raw.put("STOR x", b"%d" % i)[:3] == "226"
             assert fake.files["x"] == b"%d" % i
-            assert fake.journal.exchanges[-1].facts["whole"]
+            assert fake.journal.exchanges[-1].facts.whole
             assert fake.journal.count("stor") == i + 1
 
     def test_a_client_that_leaves_early(self, fake, raw):
@@ -428,8 +428,8 @@ class TestTransfers:
             data.reset()
             reply = raw.reply()
         facts = fake.journal.exchanges[-1].facts
-        assert reply == f"426 Connection closed; transfer aborted after {facts['bytes']} bytes."
-        assert (facts["whole"], facts["data"]) == (False, "fin")
+        assert reply == f"426 Connection closed; transfer aborted after {facts.bytes} bytes."
+        assert (facts.whole, facts.data) == (False, "fin")
 
     def test_an_upload_that_is_reset_stays_a_piece(self, fake, raw):
         with raw.data() as data:
@@ -607,7 +607,7 @@ class TestDuringATransfer:
         assert raw.replies(2) == ["426 Transfer aborted via ABOR.", "226 ABOR command successful."]
         assert len(data.rest()) < self.SIZE - 1000
         retr = next(x for x in fake.journal if x.moment == "retr")
-        assert (retr.facts["whole"], retr.facts["data"]) == (False, "fin")
+        assert (retr.facts.whole, retr.facts.data) == (False, "fin")
         assert raw.get("RETR small.txt")
 
     def test_abor_out_of_band(self, raw, data):
@@ -657,7 +657,7 @@ class TestDuringATransfer:
                 assert [raw.code(), raw.code()] == ["426", "226"]
                 assert raw.code("NOOP") == "200"
             asked = [x for x in fake.journal if x.facts]
-            assert [(x.reply.split("\n")[-1][:3], x.facts["whole"]) for x in asked] == [("426", False)]
+            assert [(x.reply.split("\n")[-1][:3], x.facts.whole) for x in asked] == [("426", False)]
             assert not fake._bridge.engine._connections[next(iter(fake._bridge.sessions))].lasting
 
     def test_abor_of_an_idle_data_connection(self, fake, raw):

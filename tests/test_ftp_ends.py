@@ -57,7 +57,7 @@ class TestComplete:
             assert raw.reply() == ("226 So be it" if "reply" in text else "226 Transfer complete.")
             assert raw.code() == "200"
             (asked,) = (x for x in fake.journal if x.facts)
-            assert (asked.rule, asked.facts["whole"]) == ("phase[0].rule[0]", True)
+            assert (asked.rule, asked.facts.whole) == ("phase[0].rule[0]", True)
             assert asked.answered_at == 3600
 
     @pytest.mark.parametrize("line", LINES)
@@ -100,7 +100,7 @@ class TestComplete:
             assert fake.files.get("new") == (TEN if kept else before)
             assert fake.files.partial == ()
             (asked,) = (x for x in fake.journal if x.facts)
-            assert (asked.facts["whole"], asked.facts["stored"]) == (kept, kept)
+            assert (asked.facts.whole, asked.facts.stored) == (kept, kept)
 
     def test_not_of_a_transfer_that_is_cut(self):
         scenario = rules(one("stor", after_bytes=5, reply="426 cut"), one("complete", reply="451 no"))
@@ -153,7 +153,7 @@ class TestData:
                 assert raw.reply() == "425 No way"
                 assert raw.code("NOOP") == "200"
             (asked,) = (x for x in fake.journal if x.facts)
-            assert (asked.facts["bytes"], asked.facts["whole"], asked.facts["data"]) == (0, False, how)
+            assert (asked.facts.bytes, asked.facts.whole, asked.facts.data) == (0, False, how)
 
     @pytest.mark.parametrize("line", ["STOR new", "RETR small.txt"])
     def test_a_delay_before_the_first_byte(self, line, tls):
@@ -216,7 +216,7 @@ class TestResumed:
                 assert data.sock
                 assert raw.reply() == "522 SSL connection failed: session reuse required"
                 assert raw.code("NOOP") == "200"
-            found = [x.facts["resumed"] for x in fake.journal if x.facts]
+            found = [x.facts.resumed for x in fake.journal if x.facts]
             assert found == [True] * 6 + [False]
 
     @pytest.mark.parametrize("on", ["transfer", "stor", ["stor", "retr"]])
@@ -269,7 +269,7 @@ class TestManner:
                 assert not said or raw.reply() == said
             assert raw.ended if closes else raw.code("NOOP") == "200"
             (asked,) = (x for x in fake.journal if x.facts)
-            assert asked.facts["whole"]
+            assert asked.facts.whole
             if line == "STOR new":
                 assert fake.files["new"] == TEN
 

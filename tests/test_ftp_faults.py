@@ -466,7 +466,7 @@ class TestTransferRefused:
         with only(moment, reply="450 busy") as fake, reach(fake, moment) as raw:
             assert raw.reply() == "450 busy"
             facts = the_exchange(fake, "reply").facts
-            assert (facts["bytes"], facts["whole"], facts["data"], facts["mode"]) == (0, False, None, "passive")
+            assert (facts.bytes, facts.whole, facts.data, facts.mode) == (0, False, None, "passive")
 
     @pytest.mark.parametrize("moment", ["retr", "stor"])
     def test_a_delay_before_it_begins(self, moment):
@@ -509,7 +509,7 @@ class TestTransferRefused:
             assert raw.until_end() == f"{NO}\r\n"
             assert fake.files["new"] == b"123"
             assert fake.files.partial == ()
-            assert the_exchange(fake, "reply+keep").facts["stored"]
+            assert the_exchange(fake, "reply+keep").facts.stored
 
     def test_a_226_that_is_a_lie(self):
         with only("stor", reply="226 sure", keep=False) as fake, reach(fake, "stor") as raw:

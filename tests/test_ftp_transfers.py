@@ -45,7 +45,7 @@ class TestAmidATransfer:
             assert self.rest(data) == b""
             assert raw.until_end() == f"{NO}\r\n"
             retr, cut = fake.journal.exchanges[-2:]
-            assert (retr.facts["bytes"], retr.facts["whole"], retr.facts["data"]) == (self.N, False, "fin")
+            assert (retr.facts.bytes, retr.facts.whole, retr.facts.data) == (self.N, False, "fin")
             assert retr.reply[0] == "1"
             assert (cut.moment, cut.request, cut.reply) == ("transfer", f"({self.N} bytes so far)", NO)
             assert (cut.rule, cut.fault, cut.closed) == ("phase[0].rule[0]", "reply+after_bytes", True)
@@ -68,7 +68,7 @@ class TestAmidATransfer:
             assert raw.until_end() == f"{NO}\r\n"
             assert fake.files["new.bin"] == content[: self.N]
             assert fake.files.partial == ("new.bin",)
-            assert fake.journal.exchanges[-2].facts["bytes"] == self.N
+            assert fake.journal.exchanges[-2].facts.bytes == self.N
 
     @pytest.mark.parametrize("size", [1, 65_536, 262_144, 262_145, 1_048_576, 2_999_999, 3_000_000])
     def test_at_any_byte(self, size):
@@ -125,7 +125,7 @@ class TestAmidATransfer:
             else:
                 assert raw.reply() == "426 Connection closed; transfer aborted."
                 assert raw.code("NOOP") == "200"
-            assert next(x for x in fake.journal if x.moment == "retr").facts["data"] == how
+            assert next(x for x in fake.journal if x.moment == "retr").facts.data == how
 
     def test_a_drained_upload_can_be_sent_to_its_end(self):
         """The client is not disturbed while it sends; only the reply tells that it was cut."""
@@ -270,7 +270,7 @@ class TestAnnounced:
                 else:
                     assert data.rest() == b""
                 assert raw.reply() == "426 Connection closed; transfer aborted."
-            assert fake.journal.exchanges[-1].facts["data"] == how
+            assert fake.journal.exchanges[-1].facts.data == how
             with raw.data(mode) as data:
                 fake.settle()  # it has come, and nothing of the last transfer has waited for it
                 assert raw.code("RETR small.txt") == "125"
@@ -284,7 +284,7 @@ class TestAnnounced:
                 assert data.rest() == b""
                 assert raw.say("RETR small.txt") == "426 Connection closed; transfer aborted."
             facts = fake.journal.exchanges[-1].facts
-            assert (facts["mode"], facts["data"], facts["whole"]) == ("passive", how, False)
+            assert (facts.mode, facts.data, facts.whole) == ("passive", how, False)
             assert raw.say("RETR small.txt") == "425 Use PORT or PASV first."
             assert raw.get("RETR small.txt") == b"A small file.\n"
 
@@ -367,7 +367,7 @@ class TestUnasked:
                 data.rest()
             fake.settle()
             facts = next(x.facts for x in fake.journal if x.facts)
-            assert (facts["whole"], facts["data"]) == (False, how or "fin")
+            assert (facts.whole, facts.data) == (False, how or "fin")
 
     def test_enter_that_does_not_close_lets_a_transfer_go_on(self):
         scenario = rules(then("down", one("enter", reply="450 soon down")))
@@ -543,4 +543,4 @@ class TestUnasked:
         with raw, data:
             assert raw.until_end() == "421 Service not available, closing control connection.\r\n"
             data.rest()
-        assert next(x.facts for x in fake.journal if x.facts)["data"] == "fin"
+        assert next(x.facts for x in fake.journal if x.facts).data == "fin"

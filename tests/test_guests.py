@@ -60,7 +60,7 @@ class TestApps:
                 assert client.get("/bad").status == 500
             with H1(fake) as client:
                 assert client.get("/good").status == 204
-            assert "says the app" in fake.journal.exchanges[1].facts["app_error"]
+            assert "says the app" in fake.journal.exchanges[1].facts.app_error
             with contextlib.suppress(BaseException):
                 fake.stop()
 
@@ -84,7 +84,7 @@ class TestApps:
         """As on any server: the client sees a 500, the journal and the log tell why."""
         with FakeHTTP(app=app_that_raises(ValueError("x")), tls="none") as fake, H1(fake) as client:
             client.get("/bad")
-            assert fake.journal.exchanges[1].facts["app_error"] == "ValueError: x"
+            assert fake.journal.exchanges[1].facts.app_error == "ValueError: x"
 
     @names([ValueError("says the task"), *STRAYS])
     def test_a_task_of_the_app_is_the_apps(self, error):

@@ -313,7 +313,7 @@ class TestHTTP11:
             got = client.answer()
             assert (got.said["version"], got.said["authority"]) == ("1.0", "")
             assert client.ended
-        assert last(fake).facts["version"] == "1.0"
+        assert last(fake).facts.version == "1.0"
 
     def test_expect_100_continue(self, fake):
         with H1(fake) as client:
@@ -353,14 +353,14 @@ class TestHTTP11:
             client.ask(target, method="OPTIONS" if target == "*" else "GET", headers=[("Host", "here.test")])
             got = client.answer().said
             assert (got["path"], got["query"], got["authority"]) == (path, query, authority)
-            assert (fake.journal.exchanges[1].facts["authority"], fake._bridge.errors) == (authority, [])
+            assert (fake.journal.exchanges[1].facts.authority, fake._bridge.errors) == (authority, [])
 
     def test_connect_names_an_authority(self):
         with FakeHTTP(tls="none") as fake, H1(fake) as client:
             client.ask("other.test:443", method="CONNECT", headers=[("Host", "here.test")])
             fake.wait_for(lambda j: j.count("request"))
             facts = fake.journal.exchanges[1].facts
-            assert (facts["authority"], facts["path"]) == ("other.test:443", "")
+            assert (facts.authority, facts.path) == ("other.test:443", "")
 
     @pytest.mark.parametrize("how", ["a request", "two requests", "a request and half of another", "half a request"])
     def test_a_client_that_ends_its_side_gets_its_answers(self, how):
@@ -417,11 +417,11 @@ class TestBigBodies:
         with serving(self.digest, tls=tls) as fake, version(fake) as client:
             assert client.get("/", self.BIG).body.decode() == hashlib.sha256(self.BIG).hexdigest()
             facts = last(fake).facts
-            assert facts["body_bytes"] == len(self.BIG)
-            assert facts["body_sha256"] == hashlib.sha256(self.BIG).hexdigest()
+            assert facts.body_bytes == len(self.BIG)
+            assert facts.body_sha256 == hashlib.sha256(self.BIG).hexdigest()
         with serving(self.sender, tls=tls) as fake, version(fake) as client:
             assert client.get().body == self.BIG
-            assert last(fake).facts["sent"] == len(self.BIG)
+            assert last(fake).facts.sent == len(self.BIG)
 
     @pytest.mark.parametrize("window", [1, 1000, 2**31 - 1])
     def test_an_answer_in_small_windows(self, window):
@@ -576,7 +576,7 @@ class TestApp:
             got = client.get()
             assert got.status == 500
             assert b"of mine" not in got.body
-            assert last(fake).facts["app_error"]
+            assert last(fake).facts.app_error
             assert client.get("/good").body == b"good"
         (record,) = caplog.records
         assert (record.name, record.levelno) == ("notnow", logging.ERROR)
@@ -599,7 +599,7 @@ class TestApp:
                 client.ask()
                 with pytest.raises((EOFError, ConnectionResetError)):
                     client.answer()
-            assert last(fake).facts["status"] == 200
+            assert last(fake).facts.status == 200
         assert caplog.records
 
     @pytest.mark.parametrize("version", [H1, H2])
@@ -688,8 +688,8 @@ class TestApp:
         with serving(app) as fake, version(fake) as client:
             for _i in range(3):
                 assert client.get("/", b"x" * MEGABYTE).body == b"early"
-            requests = [x.facts for x in fake.journal if x.moment == "request"]
-            fake.wait_for(lambda j: [facts["body_bytes"] for facts in requests] == [MEGABYTE] * 3)
+            requests = [x for x in fake.journal if x.moment == "request"]
+            fake.wait_for(lambda j: [x.http.body_bytes for x in requests] == [MEGABYTE] * 3)
 
     def test_what_it_says_after_the_end_is_nothing(self):
         async def app(scope, receive, send):
@@ -726,7 +726,7 @@ class TestJournal:
             authority = f"localhost:{fake.port}"
             assert (exchange.moment, exchange.request) == ("request", f"PUT {authority}/a?b")
             assert (exchange.reply, exchange.code, exchange.closed) == ("200 OK", 200, False)
-            assert exchange.facts == {
+            assert exchange.as_dict()["facts"] == {
                 "stream": 3 if version is H2 else 2,
                 "version": "2" if version is H2 else "1.1",
                 "method": "PUT",
@@ -741,7 +741,7 @@ class TestJournal:
                 "whole": True,
                 "stored": False,
             }
-            assert fake.journal.exchanges[1].facts["body_sha256"] is None
+            assert fake.journal.exchanges[1].facts.body_sha256 is None
 
     def test_it_is_there_before_the_answer(self):
         """Reading it is a barrier: what a client has read, is in there."""

@@ -73,7 +73,7 @@ class TestAnswers:
             assert [x.code for x in asked(fake)] == [status] * 3
             assert asked(fake)[0].rule == "phase[0].rule[0]"
             facts = asked(fake)[0].facts
-            assert (facts["status"], facts["retry-after"], facts["sent"]) == (status, "120", 6)
+            assert (facts.status, facts.retry_after, facts.sent) == (status, "120", 6)
             assert len(fake.journal.connections) == 1
 
     @both
@@ -145,7 +145,7 @@ class TestAnswers:
                     assert client.exactly(1) == byte
             if version is H2:
                 assert client.answer(number).body == b"abc"
-            assert asked(fake)[0].facts["sent"] == 3
+            assert asked(fake)[0].facts.sent == 3
 
     @both
     @every
@@ -475,7 +475,7 @@ class TestFrames:
             with H1(fake) as client:
                 assert client.get().headers["alt-svc"] == 'h2="b.test:443"; ma=60'
             assert asked(fake)[0].reply.startswith('ALTSVC h2="b.test:443"; ma=60\n')
-            assert asked(fake)[1].facts["alt-svc"]
+            assert asked(fake)[1].facts.alt_svc
 
     @every
     def test_origin(self, on):
@@ -524,7 +524,7 @@ class TestAfterBytes:
             say = (lambda data: client.data(number, data)) if version is H2 else client.send
             if not at_once:
                 say(b"x" * 999)
-                fake.wait_for(lambda j: asked(fake) and asked(fake)[0].facts["body_bytes"] == 999)
+                fake.wait_for(lambda j: asked(fake) and asked(fake)[0].facts.body_bytes == 999)
                 fake.settle()
                 assert asked(fake)[0].fault is None
             say(b"x" * (1500 if at_once else 1))
@@ -587,8 +587,8 @@ class TestAfterBytes:
                         assert client.until_end() == ""
                 except ConnectionResetError:
                     assert fault.get("close") == "reset" or "reset_stream" in fault
-            assert asked(fake)[0].facts["sent"] == 1000
-            assert not asked(fake)[0].facts["whole"]
+            assert asked(fake)[0].facts.sent == 1000
+            assert not asked(fake)[0].facts.whole
 
     @both
     def test_a_body_that_ends_sooner_is_never_cut(self, version):
@@ -609,7 +609,7 @@ class TestEarlyAnswer:
                 client.upload(number, b"x" * 200_000)
             assert client.get("/").status == 200
             assert client.farewells == []
-            assert all(x.facts["body_bytes"] == 200_000 for x in asked(fake)[:-1])
+            assert all(x.facts.body_bytes == 200_000 for x in asked(fake)[:-1])
             assert fake.journal.connections[0].error is None
 
     def test_on_http_1_1(self):
@@ -724,7 +724,7 @@ class TestUnasked:
             number = ask(client, method="POST", **given)
             for i in range(3):
                 client.data(number, b"1", i == 2) if version is H2 else client.send(b"1")
-                fake.wait_for(lambda j, i=i: asked(fake) and asked(fake)[0].facts["body_bytes"] == i + 1)
+                fake.wait_for(lambda j, i=i: asked(fake) and asked(fake)[0].facts.body_bytes == i + 1)
                 fake.clock.advance("50s" if i < 2 else "0s")
             assert got(client, number).status == 200
             number = ask(client, "/slow")
@@ -770,7 +770,7 @@ class TestConnect:
                 if version is H2:
                     assert client.farewells == [(5, "NO_ERROR")]
             assert asked(fake)[0].rule == "phase[0].rule[0]"
-            assert asked(fake)[0].facts["status"] == 421
+            assert asked(fake)[0].facts.status == 421
             with version(fake) as client:
                 assert client.get().status == 200
 
@@ -913,7 +913,7 @@ class TestTLS:
                 assert client.certificate() == ("b.test",)
                 client.get(authority="a.test")
             assert fake.journal.connections[0].tls.certificate == "b"
-            assert asked(fake)[0].facts["misdirected"] == ["certificate"]
+            assert asked(fake)[0].facts.misdirected == ("certificate",)
 
     @pytest.mark.parametrize("alert", ["unrecognized_name", "handshake_failure", "internal_error"])
     def test_alert(self, alert):
@@ -989,7 +989,7 @@ class TestWhere:
     def test_in_clear_nothing_is_misdirected(self):
         with playing(one("request", where={"misdirected": True}, status=421)) as fake, H2(fake) as client:
             assert client.get(authority="anybody.test").status == 200
-            assert asked(fake)[0].facts["misdirected"] == []
+            assert asked(fake)[0].facts.misdirected == ()
 
 
 def test_a_delayed_close_comes_though_the_client_has_cancelled():
@@ -1041,8 +1041,8 @@ class TestLengthsThatRulesTell:
                 with pytest.raises(EOFError):  # the connection closes before the body is whole
                     client.answer()
             asked = [told for told in fake.journal.exchanges if told.moment == "request"]
-            assert [told.facts.get("app_error") for told in asked] == [None, None]
-            assert [told.facts["status"] for told in asked] == [given.get("status", 200)] * 2
+            assert [told.facts.app_error for told in asked] == [None, None]
+            assert [told.facts.status for told in asked] == [given.get("status", 200)] * 2
             assert not caplog.records
             fake._bridge.raise_errors()
 
@@ -1056,7 +1056,7 @@ class TestLengthsThatRulesTell:
             client.ask("/")
             with pytest.raises((EOFError, ConnectionResetError)):
                 client.answer()
-            assert "Content-Length" in fake.journal.exchanges[-1].facts["app_error"]
+            assert "Content-Length" in fake.journal.exchanges[-1].facts.app_error
             assert "the app has failed" in caplog.text
 
     @pytest.mark.parametrize(

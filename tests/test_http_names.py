@@ -55,7 +55,7 @@ def test_ipv6(version):
         assert fake.url == f"https://[::1]:{fake.port}"
         assert client.get(authority="[::1]:1").status == 200 if version is H2 else client.get().status == 200
         if version is H2:
-            assert fake.journal.exchanges[1].facts["host"] == "::1"
+            assert fake.journal.exchanges[1].facts.host == "::1"
 
 
 def test_hosts(fake):
@@ -113,7 +113,7 @@ class TestResolving:
             with httpx.Client(http2=True, verify=fake.ssl_context()) as client:
                 assert client.get(fake.url_for("www.sub.test")).http_version == "HTTP/2"
         assert [c.tls.sni for c in fake.journal.connections] == ["a.test", "www.sub.test"]
-        assert [x.facts["host"] for x in fake.journal if x.moment == "request"] == ["a.test", "www.sub.test"]
+        assert [x.facts.host for x in fake.journal if x.moment == "request"] == ["a.test", "www.sub.test"]
 
 
 class TestTrust:

@@ -154,7 +154,7 @@ class TestHTTP2:
             lives(client)
         told = fake.journal.connections[-1].exchanges[1]
         assert (told.moment, told.reply) == ("malformed", "RST_STREAM PROTOCOL_ERROR")
-        assert "RFC " in told.facts["malformed"]
+        assert "RFC " in told.facts.malformed
         assert (told.connection.error, fake._bridge.errors) == (None, [])
 
     @pytest.mark.parametrize("kind", WELL_FORMED)
@@ -185,7 +185,7 @@ class TestHTTP2:
             lives(client)
         asked = fake.journal.connections[-1].exchanges[1]
         assert (asked.moment, asked.reply) == ("request", "RST_STREAM PROTOCOL_ERROR")
-        assert asked.facts["malformed"]
+        assert asked.facts.malformed
 
     def test_trailers_that_are_right(self, fake):
         with H2(fake) as client:
@@ -258,7 +258,7 @@ class TestHTTP2:
             assert client.answer_so_far(slow).reset is None
             told = fake.journal.connections[-1].exchanges[1]
             assert (told.reply, fake.journal.count("malformed")) == (f"RST_STREAM {code}", 0)
-            assert "RFC 9113 §6" in told.facts["malformed"]
+            assert "RFC 9113 §6" in told.facts.malformed
             fake._bridge.raise_errors()
 
     @pytest.mark.parametrize("kind", FAULTY)
@@ -295,7 +295,7 @@ class TestHTTP2:
                 [["host", "a.test"]],
             )
             facts = fake.journal.connections[-1].exchanges[1].facts
-            assert (facts["authority"], facts["host"], facts["header.host"]) == ("a.test", "a.test", "b.test")
+            assert (facts.authority, facts.host, facts.host_header) == ("a.test", "a.test", "b.test")
             lives(client)
             assert "header.host" not in fake.journal.connections[-1].exchanges[2].facts
 
@@ -425,7 +425,7 @@ class TestHTTP11:
         for version in (H1, H2):
             with version(fake) as client:
                 assert client.get(method="get").said["method"] == "get"
-        assert fake.journal.exchanges[-1].facts["method"] == "get"
+        assert fake.journal.exchanges[-1].facts.method == "get"
 
     def test_a_folded_value_is_one(self, fake):
         """RFC 9112 §5.2."""

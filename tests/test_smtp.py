@@ -217,7 +217,7 @@ class TestEveryMoment:
         with only("message", reply=NO, keep=True) as fake, reach(fake, "message") as raw:
             assert raw.until_end() == f"{NO}\r\n"
             assert [m["Subject"] for m in fake.messages] == ["hello"]
-            assert the_exchange(fake, "reply+keep").facts["stored"]
+            assert the_exchange(fake, "reply+keep").facts.stored
 
     def test_keep_true_and_a_bare_close(self):
         with only("message", close=True, keep=True) as fake, reach(fake, "message") as raw:

@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from notnow import FakeSMTP, ManualClock, ScenarioError
+from notnow.journal import Parameters
 from notnow.servers.smtp import auth, parameters
 from smtp_client import MESSAGE, Raw, one, plain, rules
 
@@ -144,13 +145,13 @@ def test_dsn_parameters_are_taken_and_journalled_as_they_are_meant() -> None:
         assert raw.say("DATA").startswith("354")
         raw.send(MESSAGE + b".\r\n")
         assert raw.reply().startswith("250")
-        mail, recipient = (x for x in fake.journal if x.facts and "parameters" in x.facts)
+        mail, recipient = (x for x in fake.journal if isinstance(x.facts, Parameters))
         assert (mail.moment, recipient.moment) == ("mail", "rcpt")
-        assert mail.facts["parameters"] == {"RET": "HDRS", "ENVID": "QQ+314 159", "SIZE": "5"}
-        assert recipient.facts["parameters"] == {"NOTIFY": "SUCCESS,FAILURE", "ORCPT": "rfc822;b+c@server.test"}
+        assert mail.facts.parameters == {"RET": "HDRS", "ENVID": "QQ+314 159", "SIZE": "5"}
+        assert recipient.facts.parameters == {"NOTIFY": "SUCCESS,FAILURE", "ORCPT": "rfc822;b+c@server.test"}
         envelope = fake.messages[0].envelope
-        assert envelope.parameters == mail.facts["parameters"]
-        assert envelope.recipient_parameters == (recipient.facts["parameters"], {})
+        assert envelope.parameters == mail.facts.parameters
+        assert envelope.recipient_parameters == (recipient.facts.parameters, {})
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import unicodedata
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -27,7 +26,7 @@ from notnow.conduct.pictures.report import Client, Report, write_json, write_jun
 from notnow.conduct.pictures.timeline import render
 from notnow.conduct.reading.run import Run
 from notnow.errors import WaitTimeoutError
-from notnow.journal import Journal, Recorder
+from notnow.journal import Facts, Journal, Message, Recorder, Request, Transfer
 from notnow.language import catalogue
 from notnow.terminal import by_direction, isolated, safe, safe_lines
 
@@ -119,18 +118,15 @@ def _seen(recorder: Recorder, text: str) -> Journal:
 
 
 _MOMENTS = {"smtp": ("message",), "ftp": ("retr",), "http": ("request",)}
-_FACTS: dict[str, Callable[[str, bool], dict[str, Any]]] = {
-    "smtp": lambda text, came: {
-        "stored": came, "message_id": f"<{text}>", "sha256": "0", "sender": text, "recipients": [text],
-    },
-    "ftp": lambda text, came: {
-        "path": f"/{text}", "direction": "download", "mode": "passive", "offset": 0, "bytes": 3, "whole": came,
-        "data": None if came else "fin",
-    },
-    "http": lambda text, came: {
-        "stream": 1, "version": "2", "method": text, "authority": text, "host": text, "path": f"/{text}", "misdirected": [text],
-        "status": 200 if came else 421, "body_bytes": 0, "body_sha256": None, "sent": 0, "whole": came, "stored": came,
-    },
+_FACTS: dict[str, Callable[[str, bool], Facts | None]] = {
+    "smtp": lambda text, came: Message(f"<{text}>", "0", text, (text,)) if came else None,
+    "ftp": lambda text, came: Transfer(
+        f"/{text}", "download", "passive", offset=0, bytes=3, whole=came, data=None if came else "fin"
+    ),
+    "http": lambda text, came: Request(
+        stream=1, version="2", method=text, authority=text, host=text, path=f"/{text}", misdirected=(text,),
+        status=200 if came else 421, body_bytes=0, body_sha256=None, sent=0, whole=came, stored=came,
+    ),
 }  # fmt: skip
 
 

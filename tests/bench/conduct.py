@@ -18,7 +18,7 @@ from tests.bench.table import Bench, Row, Target
 from notnow.clock import ManualClock
 from notnow.conduct.judging import judge
 from notnow.conduct.reading.run import Run
-from notnow.journal import Journal, Recorder
+from notnow.journal import Journal, Message, Recorder
 
 EXCHANGES = 100_000
 TARGET = Target("figure", "≤", 2.0)
@@ -63,7 +63,7 @@ def journal(case: str, exchanges: int) -> Journal:
                 if case != "one-connection":
                     made.end(exchange)
             if moment == "message":
-                made.facts(exchange, {"stored": True, "message_id": f"<{number}@x>", "sha256": "0"})
+                made.facts(exchange, Message(f"<{number}@x>", "0", "", ()))
             made.answer(exchange, (reply or "").format(**name))
         if case != "one-connection":
             made.close(connections, "client")

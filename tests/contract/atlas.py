@@ -258,7 +258,7 @@ def _copies(row: Row, fake: Fake, exchanges: Sequence[Exchange], folder: Path) -
         there, here = fake.files.get(name), folder / name
         if there is None or not here.exists() or here.read_bytes() != there:
             return 0
-    asked = [x for x in exchanges if row.protocol != "http" or (x.facts and x.facts["path"] == http_clients.PATH)]
+    asked = [x for x in exchanges if row.protocol != "http" or (x.facts and x.facts.path == http_clients.PATH)]
     items = [item for item in attempts.items(asked) if item.completed]
     return max((1 if item.repeatable or row.way == "get" else len(item.completed) for item in items), default=0)
 

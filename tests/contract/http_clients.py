@@ -242,8 +242,8 @@ def attempt(client: Client[Job], fake: FakeHTTP, folder: Path, way: str = "get",
 def assert_served_whole(fake: FakeHTTP) -> None:
     """Whatever was answered well had come in one piece, if it was an upload: first time or not."""
     for x in requests(fake):
-        if x.facts and x.code == 200 and x.facts["method"] == "POST":
-            assert x.facts["body_sha256"] == digest(UPLOAD)
+        if x.facts and x.code == 200 and x.facts.method == "POST":
+            assert x.facts.body_sha256 == digest(UPLOAD)
 
 
 def digest(content: bytes) -> str:

@@ -78,12 +78,12 @@ def visit(
     job = json.dumps({"host": host, "method": method, "size": size, "stream": stream, "credentials": credentials})
     with _chromium(fake, folder, f"https://{HOME}:{fake.port}/#{job}"):
         fake.wait_for(lambda j: _said(fake), PATIENCE)
-    asked = [x for x in requests(fake) if x.facts and x.facts["path"] == "/thing"]
+    asked = [x for x in requests(fake) if x.facts and x.facts.path == "/thing"]
     return Visit(unquote(_said(fake)[0]), asked)
 
 
 def _said(fake: FakeHTTP) -> list[str]:
-    paths = [x.facts["path"] for x in requests(fake) if x.facts]
+    paths = [x.facts.path for x in requests(fake) if x.facts]
     return [path.removeprefix("/said/") for path in paths if path.startswith("/said/")]
 
 

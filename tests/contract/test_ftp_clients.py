@@ -152,8 +152,8 @@ def assert_refused(fake: FakeFTP, at: str) -> None:
 
 def assert_resumed(fake: FakeFTP) -> None:
     """The last transfer has begun where the file that was there ended, and not at 0."""
-    last = [x for x in fake.journal if x.facts and "direction" in x.facts][-1]
-    assert last.moment == "appe" or last.facts["offset"] > 0
+    last = [x for x in fake.journal if x.transfer][-1]
+    assert last.moment == "appe" or last.facts.offset > 0
 
 
 # ---- done at once -----------------------------------------------------------------------------------

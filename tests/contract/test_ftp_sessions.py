@@ -414,7 +414,7 @@ def _pause_between(fake: FakeFTP, folder: Path, command: Callable[[Job], list[st
     """Have a program get a file, wait in silence until it is told off, and put another one."""
     job = Job(fake.host, fake.port, fake.ca_file, folder)
     with clients.meanwhile(lambda: clients.report(clients.run(*command(job), folder=folder), DONE)) as running:
-        fake.wait_for(lambda j: any(x.moment == "retr" and x.facts["whole"] for x in j), PATIENCE)
+        fake.wait_for(lambda j: any(x.moment == "retr" and x.facts.whole for x in j), PATIENCE)
         fake.settle()
         fake.clock.advance("31s")
         with contextlib.suppress(BrokenPipeError), (folder / "pipe").open("wb") as pipe:

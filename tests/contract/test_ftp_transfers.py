@@ -47,12 +47,12 @@ SLOW = {"get": 4_000_000, "put": 300_000}  # bytes a second: it takes seconds, a
 
 
 def transfers(fake: FakeFTP) -> list[Exchange]:
-    return [x for x in fake.journal if x.facts and x.facts.get("direction") in ("upload", "download")]
+    return [x for x in fake.journal if x.facts and x.facts.direction in ("upload", "download")]
 
 
 def offsets(fake: FakeFTP) -> list[int]:
     """Where each transfer has begun."""
-    return [x.facts["offset"] for x in transfers(fake)]
+    return [x.facts.offset for x in transfers(fake)]
 
 
 # ---- cut by the clock -------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def test_is_cut_by_the_clock(row: Row, client: Client[Job], tmp_path: Path, prov
     """In the middle of a transfer the time comes for a 421; the client makes it anew later."""
     with FakeFTP(row.scenario, clock=ManualClock(), files=BIG, **row.knobs) as fake:
         with clients.meanwhile(lambda: attempt(client, fake, tmp_path, row.way, rate=SLOW[row.way])) as running:
-            fake.wait_for(lambda _: any(x.facts["bytes"] or x.reply for x in transfers(fake)), PATIENCE)
+            fake.wait_for(lambda _: any(x.facts.bytes or x.reply for x in transfers(fake)), PATIENCE)
             fake.clock.advance("31s")
         report = running.result()
         assert_did_not_come_through(fake, tmp_path, row.way, report)
@@ -289,7 +289,7 @@ def test_lftp_hangs_up_on_what_is_still_to_be_read(tmp_path: Path) -> None:
             fake.play("ftp/healthy")
         assert_came_through(fake, tmp_path, "get", running.result())
         assert offsets(fake) == sorted(offsets(fake))
-        assert all(x.facts["whole"] for x in transfers(fake))
+        assert all(x.facts.whole for x in transfers(fake))
 
 
 # ---- data connections -------------------------------------------------------------------------------
@@ -364,7 +364,7 @@ def test_wget_gives_up_a_file_for_the_421_before_it(name: str, tmp_path: Path, p
     with FakeFTP(f"ftp/{name}", files=files, clock=ManualClock()) as fake:
         *command, url = wget(Job(fake.host, fake.port, fake.ca_file, tmp_path, "list", tries=3))
         with clients.started(*command, f"{url}*.bin", folder=tmp_path) as process:
-            fake.wait_for(lambda j: any(x.facts["whole"] for x in transfers(fake)), PATIENCE)
+            fake.wait_for(lambda j: any(x.facts.whole for x in transfers(fake)), PATIENCE)
             fake.settle()
             fake.clock.advance("31s")
             out, text = process.communicate(timeout=PATIENCE)
@@ -416,4 +416,4 @@ def test_takes_up_the_session_of_its_control_connection(name: str, task: Task, m
     with FakeFTP(scenario, tls="starttls") as fake:
         report = attempt(CLIENTS[name], fake, tmp_path, f"{task} must")
         assert_came_through(fake, tmp_path, f"{task} must", report)
-        assert [x.facts["resumed"] for x in fake.journal if x.moment == moment and x.facts] == [True]
+        assert [x.facts.resumed for x in fake.journal if x.moment == moment and x.facts] == [True]

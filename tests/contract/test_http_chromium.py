@@ -47,8 +47,8 @@ def test_coalesces(how: dict[str, Any], tmp_path: Path) -> None:
         assert (found.said, found.ends) == (SERVED, [(HOME, 200)])
         (request,) = found.asked
         assert request.facts is not None
-        assert request.facts["authority"] == f"{OTHER}:{fake.port}"
-        assert request.facts["misdirected"] == ["sni"]
+        assert request.facts.authority == f"{OTHER}:{fake.port}"
+        assert request.facts.misdirected == ("sni",)
 
 
 def test_shares_nothing_without_credentials(tmp_path: Path) -> None:
@@ -65,10 +65,10 @@ def test_tries_again_on_a_connection_of_its_own(how: dict[str, Any], like: str, 
         found = visit(fake, tmp_path, **how)
 
         assert (found.said, found.ends) == (SERVED, [(HOME, 421), (OTHER, 200)])
-        assert [x.facts and x.facts["misdirected"] for x in found.asked] == [["sni"], []]
+        assert [x.facts and x.facts.misdirected for x in found.asked] == [("sni",), ()]
         if how:
             assert found.asked[-1].facts is not None
-            assert found.asked[-1].facts["body_sha256"] == BODY
+            assert found.asked[-1].facts.body_sha256 == BODY
         fake.assert_new_connection_after(421)
         fake.assert_expected()
         proves("http/coalesced", "chromium")
@@ -125,4 +125,4 @@ def test_tries_again_where_it_was_not_served(name: str, how: dict[str, Any], tmp
         assert (found.said, len(found.asked)) == (said, times)
         if how and said == SERVED:
             assert found.asked[-1].facts is not None
-            assert found.asked[-1].facts["body_sha256"] == digest(b"N" * SMALL["size"])
+            assert found.asked[-1].facts.body_sha256 == digest(b"N" * SMALL["size"])

@@ -151,7 +151,7 @@ def test_node_takes_half_an_answer_for_a_whole_one(tmp_path: Path) -> None:
         assert len(json.loads(report.text)["body"]) == 100
         (request,) = requests(fake)
         assert request.facts is not None
-        assert request.facts["whole"] is False
+        assert request.facts.whole is False
 
 
 @pytest.mark.parametrize("client", EVERYBODY)
@@ -166,7 +166,7 @@ def test_is_known_by_what_it_says(client: Client[Job], tmp_path: Path) -> None:
         assert tls is not None
         h1 = client.name == "aiohttp"
         assert (tls.sni, tls.alpn, tls.certificate) == (fake.hosts[0], None if h1 else "h2", "shared")
-        assert (facts["version"], facts["method"], facts["path"]) == ("1.1" if h1 else "2", "POST", PATH)
-        assert (facts["authority"], facts["misdirected"]) == (f"{fake.hosts[0]}:{fake.port}", [])
-        assert (facts["status"], facts["body_bytes"], facts["body_sha256"]) == (200, len(UPLOAD), digest(UPLOAD))
-        assert facts["stream"] == 1
+        assert (facts.version, facts.method, facts.path) == ("1.1" if h1 else "2", "POST", PATH)
+        assert (facts.authority, facts.misdirected) == (f"{fake.hosts[0]}:{fake.port}", ())
+        assert (facts.status, facts.body_bytes, facts.body_sha256) == (200, len(UPLOAD), digest(UPLOAD))
+        assert facts.stream == 1

@@ -157,8 +157,8 @@ def test_node_shares_a_connection_if_it_is_told_to(way: str, tmp_path: Path, pro
         assert second.facts is not None
         assert second.connection.tls is not None
         assert second.connection.tls.sni == "a.site.test"
-        assert second.facts["authority"] == f"b.site.test:{fake.port}"
-        assert second.facts["misdirected"] == ["sni"]
+        assert second.facts.authority == f"b.site.test:{fake.port}"
+        assert second.facts.misdirected == ("sni",)
         before, after = [set(json.loads(line)["origins"]) for line in report.text.splitlines()[:2]]
         good, bad = (f"https://{host}:{fake.port}" for host in ("a.site.test", "b.site.test"))
         assert (before, after) == ({good, bad}, {good})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from notnow import protocols
 from notnow.cli._news import New
 from notnow.hosts import recipes
-from notnow.journal import Connection, Entry, Exchange, Mark
+from notnow.journal import Connection, Entry, Exchange, Facts, Mark, Message, Request, Transfer
 from notnow.terminal import safe
 from notnow.units import show, show_size
 
@@ -65,8 +65,8 @@ def _exchange(exchange: Exchange, lines: list[str]) -> Pieces:
     pieces: Pieces = [(asked, ""), (" -> ", "dim"), (_reply(exchange, lines), _style(exchange))]
     if exchange.closed:
         pieces.append((", closes" if exchange.reply else "", "dim"))
-    if exchange.facts and not _goes_on(exchange, lines) and (moved := _moved(exchange.facts)):
-        pieces.append((f", {moved}", "green" if exchange.facts.get("whole", True) else "yellow"))
+    if not _goes_on(exchange, lines) and (moved := _moved(exchange.facts)):
+        pieces.append((f", {moved}", "green" if _is_whole(exchange) else "yellow"))
     if exchange.rule:
         pieces.append((f"  [{exchange.phase}: {exchange.fault}]", "dim"))
     return pieces
@@ -77,14 +77,22 @@ def _goes_on(exchange: Exchange, lines: list[str]) -> bool:
     return bool(lines) and lines[-1].startswith("1") and not exchange.closed
 
 
-def _moved(facts: Mapping[str, Any]) -> str:
+def _is_whole(exchange: Exchange) -> bool:
+    return not isinstance(exchange.facts, (Request, Transfer)) or exchange.facts.whole
+
+
+def _moved(facts: Facts | None) -> str:
     """What came through with an exchange, or a piece of it."""
-    if "direction" not in facts:
-        return f"stored {facts.get('message_id') or ''}".rstrip() if facts.get("stored") else ""
-    size = show_size(facts["bytes"])
-    if not facts["whole"]:
-        return f"cut after {size}" if facts["data"] is not None else ""
-    return f"stored {size}" if facts.get("stored") else f"sent {size}"
+    match facts:
+        case Message(message_id=name):
+            return f"stored {name or ''}".rstrip()
+        case Request(stored=True):
+            return "stored"
+        case Transfer(whole=True, bytes=size, stored=stored):
+            return f"{'stored' if stored else 'sent'} {show_size(size)}"
+        case Transfer(bytes=size, data=data) if data is not None:
+            return f"cut after {show_size(size)}"
+    return ""
 
 
 _UNASKED = {"enter": "(unasked)", "idle": "(silence)", "error": "(in addition)"}

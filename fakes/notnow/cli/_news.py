@@ -37,7 +37,7 @@ class News:
 
     def of(self, exchange: Exchange) -> New | None:
         """What is new since the last call with this exchange; None if nothing is."""
-        lines, stored = exchange.lines, bool(exchange.facts and exchange.facts.get("stored"))
+        lines, stored = exchange.lines, exchange.stored
         before = self._told.pop(exchange.index, None)
         now = self._told[exchange.index] = (len(lines), stored, exchange.closed)
         if len(self._told) > MOST:

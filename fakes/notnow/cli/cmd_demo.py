@@ -94,7 +94,7 @@ class Act:
 
     @property
     def stored(self) -> list[Exchange]:
-        return [exchange for exchange in self.fake.journal if exchange.facts and exchange.facts.get("stored")]
+        return [exchange for exchange in self.fake.journal if exchange.stored]
 
 
 def _message(who: str) -> EmailMessage:

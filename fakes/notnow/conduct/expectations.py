@@ -13,7 +13,7 @@ from notnow.conduct.finding import Evidence, Finding, held
 from notnow.conduct.reading import attempts, backoff
 from notnow.conduct.reading.attempts import TOLERANCE, Item, Retry
 from notnow.hosts import is_address
-from notnow.journal import Connection, Exchange, Journal
+from notnow.journal import Connection, Exchange, Journal, Request
 from notnow.units import seconds, show
 from notnow.units import times as _often
 
@@ -89,8 +89,8 @@ def no_partial_files(exchanges: Iterable[Exchange], pieces: Mapping[str, int]) -
 def uploads(exchanges: Iterable[Exchange], name: str) -> list[Exchange]:
     """The uploads of a file, in order."""
     path = path_of(name)
-    facts = [(x, x.facts or {}) for x in exchanges]
-    return [x for x, known in facts if known.get("direction") == "upload" and known["path"] == path]
+    asked = [(x, x.transfer) for x in exchanges]
+    return [x for x, known in asked if known is not None and known.direction == "upload" and known.path == path]
 
 
 def path_of(name: str) -> str:
@@ -115,16 +115,14 @@ def why_nothing(protocol: str, exchanges: Sequence[Exchange], refused: Sequence[
 
 
 def _fate(exchange: Exchange) -> str:
-    facts = exchange.facts or {}
-    if "method" in facts:
+    if exchange.http is not None:
         return "was carried out"
-    return "was stored" if facts.get("stored") else "was made"
+    return "was stored" if exchange.stored else "was made"
 
 
 def _how_interrupted(exchange: Exchange) -> str:
-    facts = exchange.facts or {}
-    if facts.get("bytes"):
-        return f"it was cut after {facts['bytes']} bytes"
+    if exchange.transfer is not None and exchange.transfer.bytes:
+        return f"it was cut after {exchange.transfer.bytes} bytes"
     return f"the client {_got(exchange)}" if exchange.refused else "it never began"
 
 
@@ -289,7 +287,7 @@ def sni_matches_authority(exchanges: Iterable[Exchange]) -> Finding:
     if not secure:
         return unmet(expected, "no request came in TLS")
     for request, tls in secure:
-        host, sni = str(_fact(request, "host")), tls.sni
+        host, sni = _request(request).host, tls.sni
         if sni is None and not is_address(host):  # RFC 6066 §3: an SNI names no address
             return unmet(expected, f"one for {host} came on a connection without an SNI", [request])
         if sni is not None and sni.lower() != host:
@@ -301,7 +299,7 @@ def not_coalesced(exchanges: Iterable[Exchange]) -> Finding:
     """No connection carried requests for more than one host (RFC 9113 §9.1.1)."""
     hosts: dict[Connection, str] = {}
     for request in _requests(exchanges):
-        host = str(_fact(request, "host"))
+        host = _request(request).host
         first = hosts.setdefault(request.connection, host)
         if host != first:
             seen = f"#{request.connection.number} carried requests for {first} and for {host}"
@@ -321,7 +319,7 @@ def retry_after_honoured(exchanges: Sequence[Exchange]) -> Finding:
         return unmet(expected, "it never came back", told[-1:])
     for retry, (wait, tolerance) in found:
         if retry.delay < wait - tolerance:
-            said = _fact(retry.refusal, "retry-after")
+            said = _request(retry.refusal).retry_after
             seen = f"it was told to wait {show(wait)} (Retry-After: {said}), and waited {show(retry.delay)}"
             return unmet(expected, seen, [retry.refusal, retry.attempt])
     return HELD
@@ -341,24 +339,26 @@ _BODY_EXPECTED = "each request that came back to have its whole body again"
 
 def _has_body(retry: Retry) -> bool:
     """A client that is refused early may not yet have sent any of the body, so either try tells of it."""
-    return bool(_fact(retry.refusal, "body_bytes") or _fact(retry.attempt, "body_bytes"))
+    return bool(_request(retry.refusal).body_bytes or _request(retry.attempt).body_bytes)
 
 
 def _same_body(retry: Retry) -> Finding:
-    before, after = _fact(retry.refusal, "body_sha256"), _fact(retry.attempt, "body_sha256")
-    size, evidence = _fact(retry.attempt, "body_bytes"), [retry.refusal, retry.attempt]
+    before, after = _request(retry.refusal).body_sha256, _request(retry.attempt).body_sha256
+    size, evidence = _request(retry.attempt).body_bytes, [retry.refusal, retry.attempt]
     if after is None:
         seen = f"only {size} bytes of it have come" if size else "it came without a body"
         return unmet(_BODY_EXPECTED, seen, evidence)
     if before not in (None, after):
-        seen = f"the body was another: {_fact(retry.refusal, 'body_bytes')} bytes before, {size} after"
+        seen = f"the body was another: {_request(retry.refusal).body_bytes} bytes before, {size} after"
         return unmet(_BODY_EXPECTED, seen, evidence)
     return HELD
 
 
 def _requests(exchanges: Iterable[Exchange]) -> list[Exchange]:
-    return [x for x in exchanges if x.facts and "method" in x.facts]
+    return [x for x in exchanges if x.http is not None]
 
 
-def _fact(exchange: Exchange, name: str) -> object:
-    return (exchange.facts or {}).get(name)
+def _request(exchange: Exchange) -> Request:
+    """The request of an exchange that has one."""
+    assert exchange.http is not None
+    return exchange.http

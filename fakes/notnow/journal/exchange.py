@@ -6,17 +6,30 @@ They grow while a client is there, and only a `Recorder` can write to them: sett
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct, to_builtins
 
-from notnow.journal.values import TLS, ConnectionClose, End, FakeStopped, Frame, RstStreamFrame
+from notnow.journal.values import (
+    TLS,
+    ConnectionClose,
+    End,
+    Facts,
+    FakeStopped,
+    Frame,
+    Message,
+    Request,
+    RstStreamFrame,
+    Transfer,
+)
 
 if TYPE_CHECKING:
     from notnow.journal.journal import Journal
+
+
+F = TypeVar("F", bound=Frame)
 
 
 @lru_cache(maxsize=4096)  # a server has few replies, and rules of conduct ask for each of them often
@@ -32,7 +45,7 @@ class Exchange(Struct, frozen=True, eq=False):
     `reply` holds the lines of the reply, None while there is none. `rule` is the key path of the rule that decided and
     `fault` what the fake did for it; both are None if the fake behaved. `answered_at` is when the last byte of the reply
     left. `end` says how the fake ended the connection or the stream here, None if it did not. `frames` are the HTTP/2
-    frames that were sent here. `facts` holds what else is known.
+    frames that were sent here. `facts` is what else is known: see `message`, `transfer` and `http`.
     """
 
     index: int
@@ -46,9 +59,29 @@ class Exchange(Struct, frozen=True, eq=False):
     fault: str | None = None
     rule: str | None = None
     answered_at: float | None = None
-    facts: Mapping[str, Any] | None = None
+    facts: Facts | None = None
     end: End | None = None
     frames: tuple[Frame, ...] = ()
+
+    @property
+    def message(self) -> Message | None:
+        """The message that was stored with this exchange (SMTP)."""
+        return self.facts if isinstance(self.facts, Message) else None
+
+    @property
+    def transfer(self) -> Transfer | None:
+        """The transfer that the client asked for (FTP)."""
+        return self.facts if isinstance(self.facts, Transfer) else None
+
+    @property
+    def http(self) -> Request | None:
+        """The request of HTTP that this exchange is about."""
+        return self.facts if isinstance(self.facts, Request) else None
+
+    @property
+    def stored(self) -> bool:
+        """True if the fake has stored something for good here: a message, a file, the effect of a POST."""
+        return isinstance(self.facts, (Message, Transfer, Request)) and bool(self.facts.stored)
 
     @property
     def lines(self) -> list[str]:
@@ -75,6 +108,10 @@ class Exchange(Struct, frozen=True, eq=False):
     def stopped(self) -> bool:
         """True if this is the goodbye of a fake that was stopped."""
         return isinstance(self.end, FakeStopped)
+
+    def sent(self, kind: type[F]) -> list[F]:
+        """The HTTP/2 frames of this kind that the fake sent here."""
+        return [frame for frame in self.frames if isinstance(frame, kind)]
 
     @property
     def reset(self) -> bool:
@@ -117,7 +154,7 @@ class Exchange(Struct, frozen=True, eq=False):
             "closed": self.closed,
             **({"end": to_builtins(self.end)} if self.end is not None else {}),
             **({"frames": to_builtins(self.frames)} if self.frames else {}),
-            **({"facts": dict(self.facts)} if self.facts else {}),
+            **({"facts": to_builtins(self.facts, enc_hook=dict)} if self.facts is not None else {}),
         }
 
 

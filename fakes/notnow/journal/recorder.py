@@ -7,8 +7,8 @@ see it grow.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from msgspec.structs import force_setattr, replace
 
@@ -16,7 +16,7 @@ from notnow.clock import Clock
 from notnow.journal.exchange import Connection, Entry, Exchange, Mark
 from notnow.journal.journal import DEFAULT_LIMIT, Journal
 from notnow.journal.text import LONGEST, clip
-from notnow.journal.values import TLS, ConnectionClose, End, FakeStopped, Frame
+from notnow.journal.values import TLS, ConnectionClose, End, Facts, FakeStopped, Frame
 
 
 class Decision(Protocol):
@@ -94,9 +94,14 @@ class Recorder:
         force_setattr(exchange, "frames", (*exchange.frames, frame))
         self.answer(exchange, str(frame))
 
-    def facts(self, exchange: Exchange, facts: Mapping[str, Any] | None) -> None:
+    def facts(self, exchange: Exchange, facts: Facts | None) -> None:
         """What else is known of an exchange."""
         force_setattr(exchange, "facts", facts)
+
+    def more(self, exchange: Exchange, **known: object) -> None:
+        """More is known of an exchange that has facts: the names of `known` are theirs."""
+        assert exchange.facts is not None
+        force_setattr(exchange, "facts", replace(exchange.facts, **known))
 
     def end(self, exchange: Exchange, end: End | None = None) -> None:
         """The fake ends the connection, or a stream, with this exchange. A close that follows another end is a part of it."""

@@ -1,13 +1,102 @@
-"""The values that an exchange or a connection carries: how it ended, the HTTP/2 frames that the fake sent, TLS.
+"""The values that an exchange or a connection carries: a message, a transfer or a request, how it ended, frames, TLS.
 
 They are frozen. A value that changes while an exchange is under way is replaced.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
+
+# ---- what an exchange was about -------------------------------------------------------------------
+
+
+class Message(Struct, frozen=True):
+    """A message that the fake has stored (SMTP), at the exchange of its final dot.
+
+    `message_id` is its Message-ID with the angle brackets, None if it has none; `sha256` the hash of its content.
+    """
+
+    message_id: str | None
+    sha256: str
+    sender: str
+    recipients: tuple[str, ...]
+    stored: bool = True
+
+    @property
+    def name(self) -> str:
+        """What tells it from other messages: its Message-ID, or the first digits of its hash."""
+        return self.message_id or f"sha256:{self.sha256[:16]}"
+
+
+class Parameters(Struct, frozen=True):
+    """The parameters of a MAIL or RCPT command by their upper-case names, with xtext decoded (RFC 3461 §4)."""
+
+    parameters: Mapping[str, str]
+
+
+class Transfer(Struct, frozen=True, omit_defaults=True):
+    """A transfer that a client asked for (FTP), at the exchange of its command.
+
+    `mode` is "active" or "passive", None if no data connection was prepared. `offset` is where it began (REST), `bytes`
+    what has passed on the data connection, and `data` how that ended, None after a whole transfer. `whole`: all of it has
+    passed. `stored` is True for a whole upload that was kept, False for one that was undone, None for anything else;
+    `sha256` is the hash of what was stored. `resumed`: the TLS of the data connection resumed a session.
+    """
+
+    path: str
+    direction: Literal["upload", "download", "listing"]
+    mode: str | None
+    offset: int
+    bytes: int
+    whole: bool
+    data: str | None
+    stored: bool | None = None
+    sha256: str | None = None
+    resumed: bool | None = None
+
+
+class Request(Struct, frozen=True, omit_defaults=True):
+    """A request (HTTP) with what is known of its body and of the answer.
+
+    `misdirected` says why its connection was the wrong one: "sni", "certificate", both or neither. `status` is None while
+    there is no answer; `sent` counts bytes of its body, and `whole` says that all of them were sent. `stored` is true for a
+    request that is not idempotent and that the app carried out. `host_header` is a Host field that differs from :authority.
+    """
+
+    stream: int
+    version: str
+    method: str
+    authority: str
+    host: str
+    path: str
+    misdirected: tuple[str, ...]
+    status: int | None
+    body_bytes: int
+    body_sha256: str | None
+    sent: int
+    whole: bool
+    stored: bool
+    alt_used: str | None = field(default=None, name="alt-used")
+    host_header: str | None = field(default=None, name="header.host")
+    retry_after: str | None = field(default=None, name="retry-after")
+    alt_svc: str | None = field(default=None, name="alt-svc")
+    location: str | None = None
+    app_error: str | None = None
+    malformed: str | None = None
+
+
+class MalformedRequest(Struct, frozen=True):
+    """A request on a stream that ended because it was malformed (RFC 9113 §8.1.1)."""
+
+    stream: int
+    malformed: str
+
+
+Facts = Message | Parameters | Transfer | Request | MalformedRequest
+
 
 # ---- how the fake ended an exchange ---------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from notnow.conduct.pictures.timeline import outcome
 from notnow.conduct.reading.run import Run
-from notnow.journal import Connection, Exchange
+from notnow.journal import Connection, Exchange, Message, Request, Transfer
 
 Kind = Literal["421", "refused", "done"]
 LONGEST = 200  # characters of the outcome of a lane
@@ -122,12 +122,14 @@ def _point(exchange: Exchange, zero: float) -> Point | None:
 
 def through(exchange: Exchange) -> str:
     """The name of what an exchange delivered; empty if nothing."""
-    facts = exchange.facts or {}
-    if "method" in facts:
-        return f"{exchange.request}: answered" if facts["whole"] else ""
-    if "direction" in facts:
-        return f"{facts['path']}: {facts['direction']}, whole" if facts["whole"] else ""
-    return f"message {facts.get('message_id') or ''} stored".replace("  ", " ") if facts.get("stored") else ""
+    match exchange.facts:
+        case Request(whole=True):
+            return f"{exchange.request}: answered"
+        case Transfer(whole=True, path=path, direction=direction):
+            return f"{path}: {direction}, whole"
+        case Message(message_id=name):
+            return f"message {name} stored" if name else "message stored"
+    return ""
 
 
 _SIGNS: dict[Kind, str] = {"done": "+", "refused": "!", "421": "x"}  # drawn in this order, later ones over earlier ones

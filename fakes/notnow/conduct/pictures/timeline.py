@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from notnow import protocols
-from notnow.journal import Connection, ConnectionClose, Exchange, Journal
+from notnow.journal import Connection, ConnectionClose, Exchange, Journal, Request, Transfer
 from notnow.terminal import safe
 from notnow.units import show as show_time
 from notnow.units import show_size
@@ -79,16 +79,15 @@ def _lane_head(connection: Connection, named: bool) -> tuple[str, str]:
 
 def _in_lane(exchange: Exchange) -> str:
     """A request with its answer, or an unasked reply; empty for a connection that the fake just accepted."""
-    facts = exchange.facts or {}
-    if "method" in facts:
+    if (asked := exchange.http) is not None:
         tls = exchange.connection.tls
-        whose = "" if tls is not None and tls.sni == facts["host"] else facts["host"]
+        whose = "" if tls is not None and tls.sni == asked.host else asked.host
         lines = exchange.lines
         answer = " ".join(line.partition(",")[0] if line[:1].isalpha() else line[:3] for line in lines)
         if not answer:
             answer = _closed(exchange) if exchange.closed else "no answer"
-        wrong = f" ({', '.join(facts['misdirected'])})" if facts["misdirected"] else ""
-        return f"{facts['method']} {whose}{facts['path']} {answer}{wrong}"
+        wrong = f" ({', '.join(asked.misdirected)})" if asked.misdirected else ""
+        return f"{asked.method} {whose}{asked.path} {answer}{wrong}"
     if exchange.fault is None:
         return ""
     said = "; ".join(exchange.lines)
@@ -115,9 +114,8 @@ def _middle_out(connections: list[Connection], lines: list[str]) -> Iterable[Con
 def outcome(connection: Connection) -> str:
     """The outcome of a connection in a few words, safe to print."""
     exchanges = connection.exchanges
-    stored = [x.facts for x in exchanges if x.facts and x.facts.get("stored")]
-    messages = sum(1 for facts in stored if "direction" not in facts and "method" not in facts)
-    answered = sum(1 for x in exchanges if x.facts and "method" in x.facts and x.facts["whole"] and not x.refused)
+    messages = sum(x.message is not None for x in exchanges)
+    answered = sum(x.http is not None and x.http.whole and not x.refused for x in exchanges)
     said = [
         f"{n} {what}{'s' if n > 1 else ''} {done}"
         for n, what, done in ((messages, "message", "stored"), (answered, "request", "answered"))
@@ -131,7 +129,7 @@ def outcome(connection: Connection) -> str:
             said.append(f"{x.moment}: {reply[-1] if len(reply) < 3 else reply[0] + ' …'}")
     if connection.error:
         said.append(connection.error)
-    done = messages or any(x.facts and x.facts.get("whole") for x in exchanges)
+    done = messages or any(isinstance(x.facts, (Request, Transfer)) and x.facts.whole for x in exchanges)
     mark = "x" if any(x.refused for x in exchanges) or connection.error else "+" if done else "."
     nothing = protocols.get(connection.journal.protocol).words.nothing
     return safe(f"{mark} {'; '.join(said) or nothing}; {_ENDINGS[connection.ended_by]}")
@@ -143,11 +141,11 @@ _ARROWS = {"upload": "up", "download": "down", "listing": "listed"}
 
 def _moved(exchange: Exchange) -> str:
     """The outcome of a transfer in a few words; empty if it moved no byte."""
-    facts = exchange.facts
-    if not facts or "direction" not in facts or not (facts["bytes"] or facts["whole"]):
+    moved = exchange.transfer
+    if moved is None or not (moved.bytes or moved.whole):
         return ""
-    size = show_size(facts["bytes"]) + (f" from {facts['offset']}" if facts["offset"] else "")
-    return f"{facts['path']} {_ARROWS[facts['direction']]}: {size}{'' if facts['whole'] else ', cut'}"
+    size = show_size(moved.bytes) + (f" from {moved.offset}" if moved.offset else "")
+    return f"{moved.path} {_ARROWS[moved.direction]}: {size}{'' if moved.whole else ', cut'}"
 
 
 def transcript(journals: Sequence[Journal], marked: Collection[Exchange | Connection] = ()) -> str:
@@ -213,11 +211,11 @@ _ENDED = {"fin": "closed", "reset": "reset", "drain": "half-closed, the rest dro
 
 def _data(exchange: Exchange) -> str:
     """What the data connection carried, and how it ended."""
-    facts = exchange.facts
-    if not facts or "direction" not in facts or (facts["data"] is None and not facts["whole"]):
+    moved = exchange.transfer
+    if moved is None or (moved.data is None and not moved.whole):
         return ""
-    offset = f" from byte {facts['offset']}" if facts["offset"] else ""
-    verb = "received" if facts["direction"] == "upload" else "sent"
-    end = "all of it" if facts["whole"] else f"then {_ENDED[facts['data']]}"
-    size = "1 byte" if facts["bytes"] == 1 else f"{facts['bytes']} bytes"
-    return f"({facts['mode']}) {size} {verb}{offset}, {end}"
+    offset = f" from byte {moved.offset}" if moved.offset else ""
+    verb = "received" if moved.direction == "upload" else "sent"
+    end = "all of it" if moved.data is None else f"then {_ENDED[moved.data]}"
+    size = "1 byte" if moved.bytes == 1 else f"{moved.bytes} bytes"
+    return f"({moved.mode}) {size} {verb}{offset}, {end}"

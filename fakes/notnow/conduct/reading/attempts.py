@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 
 from notnow import protocols
 from notnow.http_words import IDEMPOTENT
-from notnow.journal import Connection, Exchange
+from notnow.journal import Connection, Exchange, Message, Request, Transfer
 
 TOLERANCE = 0.005  # seconds by which a measured delay may miss what was asked: clocks tick
 DATE_TOLERANCE = 1.0  # seconds: a date has no fractions
@@ -77,7 +77,7 @@ def asked_wait(refusal: Exchange) -> tuple[float, float] | None:
 
     None where there is no such field, or one that is neither a number nor a date (RFC 9110 §10.2.3).
     """
-    said = (refusal.facts or {}).get("retry-after")
+    said = refusal.http.retry_after if refusal.http is not None else None
     if said is None:
         return None
     if said.isdecimal():
@@ -111,15 +111,20 @@ class Item:
         """What came through, in groups of the same content."""
         same: dict[object, list[Exchange]] = {}
         for exchange in () if self.repeatable else self.completed:
-            facts = exchange.facts or {}
-            content = facts.get("sha256") if "direction" in facts else facts.get("body_sha256")
-            same.setdefault(content, []).append(exchange)
+            same.setdefault(_content(exchange), []).append(exchange)
         return list(same.values())
 
     @property
     def incomplete(self) -> bool:
         """True if its last transfer, or request, did not come through whole."""
         return bool(self.interrupted) and (not self.completed or self.interrupted[-1].index > self.completed[-1].index)
+
+
+def _content(exchange: Exchange) -> str | None:
+    """The hash of a file or of the body of a request; a message is the same whatever its content."""
+    if exchange.transfer is not None:
+        return exchange.transfer.sha256
+    return exchange.http.body_sha256 if exchange.http is not None else None
 
 
 def items(exchanges: Iterable[Exchange]) -> list[Item]:
@@ -130,32 +135,35 @@ def items(exchanges: Iterable[Exchange]) -> list[Item]:
     """
     found: dict[tuple[str, str], Item] = {}
     for exchange in exchanges:
-        facts = exchange.facts or {}
-        repeatable = facts.get("method") in IDEMPOTENT
-        if "method" in facts:
-            kind, name = "request", exchange.request
-            whole = bool(facts["whole"] and facts["status"] < 400 if repeatable else facts["stored"])
-        elif "direction" in facts:
-            kind, name, whole = facts["direction"], str(facts["path"]), bool(facts["whole"])
-            if exchange.moment == "stou":  # a name of its own each time: what is asked for is told by the command
-                name = exchange.request.strip()
-        elif facts.get("stored"):
-            kind, whole = "message", True
-            name = message_name(exchange)
-        else:
+        if (known := _item(exchange)) is None:
             continue
+        kind, name, whole = known
+        repeatable = exchange.http is not None and exchange.http.method in IDEMPOTENT
         item = found.setdefault((kind, name), Item(_CALLED.get(kind, "{}").format(name), repeatable))
         (item.completed if whole else item.interrupted).append(exchange)
     wanted = {key: item for key, item in found.items() if key[0] != "listing"}
     return list((wanted or found).values())
 
 
-def message_name(exchange: Exchange) -> str:
+def message_name(exchange: Exchange, message: Message) -> str:
     """A stored message by its Message-ID or its content, and by its recipient where each gets a reply."""
-    facts = exchange.facts or {}
-    name = facts.get("message_id") or f"sha256:{facts['sha256'][:16]}"
     apart = protocols.get(exchange.connection.journal.protocol).answers_each_recipient
-    return f"{name} to {', '.join(facts['recipients'])}" if apart else str(name)
+    return f"{message.name} to {', '.join(message.recipients)}" if apart else message.name
+
+
+def _item(exchange: Exchange) -> tuple[str, str, bool] | None:
+    """The kind and the name of what an exchange was to get through, and whether it did; None if it was to get nothing."""
+    match exchange.facts:
+        case Request() as asked if asked.method in IDEMPOTENT:
+            return "request", exchange.request, asked.whole and asked.status is not None and asked.status < 400
+        case Request() as asked:
+            return "request", exchange.request, asked.stored
+        case Transfer() as asked:  # STOU gets another name each time: its command tells what was asked for
+            name = exchange.request.strip() if exchange.moment == "stou" else asked.path
+            return asked.direction, name, asked.whole
+        case Message() as message:
+            return "message", message_name(exchange, message), True
+    return None
 
 
 _CALLED = {"upload": "the upload of {}", "download": "the download of {}", "listing": "the listing of {}"}
@@ -163,7 +171,7 @@ _CALLED = {"upload": "the upload of {}", "download": "the download of {}", "list
 
 def copies(exchanges: Iterable[Exchange]) -> dict[str, list[Exchange]]:
     """The exchanges with which the server has stored the same thing, by its name."""
-    stored = (x for x in exchanges if x.facts and x.facts.get("stored"))
+    stored = (x for x in exchanges if x.stored)
     return {item.name: max(item.copies, key=len) for item in items(stored)}
 
 

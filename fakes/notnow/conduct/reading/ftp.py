@@ -60,8 +60,8 @@ def out_of_order(exchange: Exchange) -> bool:
     """
     if exchange.fault is not None or exchange.moment not in IN_THE_FILES | ANNOUNCES | {"type"}:
         return False
-    facts = exchange.facts or {}
-    return exchange.code in (503, 530) or (exchange.code == 425 and facts.get("mode", "") is None)
+    asked = exchange.transfer
+    return exchange.code in (503, 530) or (exchange.code == 425 and asked is not None and asked.mode is None)
 
 
 def named(request: str) -> str:
@@ -75,7 +75,7 @@ def cut_by_the_fake(run: Run) -> set[int]:
     for connection, exchanges in run.by_connection.items():
         last: Exchange | None = None
         for x in exchanges:
-            if x.facts and "direction" in x.facts:
+            if x.transfer is not None:
                 last = x
             if last is not None and x.rule and (x is last or x.moment == "transfer"):
                 cut.add(id(last))

@@ -8,22 +8,24 @@ from itertools import pairwise
 
 from notnow.conduct.reading.run import Run
 from notnow.hosts import is_address
-from notnow.journal import Connection, Exchange
+from notnow.journal import Connection, Exchange, Request
 
 CALL = 60.0  # seconds within which the same request again is the same call of the client's user
 
 
-def fact(exchange: Exchange, name: str) -> object:
-    return (exchange.facts or {}).get(name)
+def request(exchange: Exchange) -> Request:
+    """The request of an exchange that has one."""
+    assert exchange.http is not None
+    return exchange.http
 
 
 def body_size(exchange: Exchange) -> int:
     """How much has come of the body."""
-    return int((exchange.facts or {})["body_bytes"])
+    return request(exchange).body_bytes
 
 
 def has_status(exchange: Exchange, *statuses: int) -> bool:
-    return fact(exchange, "status") in statuses
+    return exchange.http is not None and exchange.http.status in statuses
 
 
 def repeats(run: Run) -> Iterator[tuple[Exchange, Exchange]]:
@@ -43,18 +45,18 @@ def has_name(host: str) -> bool:
 def host_of_connection(connection: Connection, first: Exchange) -> str:
     """The host that a connection was made for: its SNI, else that of its first request."""
     sni = connection.tls.sni if connection.tls is not None else None
-    return sni.lower() if sni else str(fact(first, "host"))
+    return sni.lower() if sni else request(first).host
 
 
 def is_lost(before: Exchange, again: Exchange) -> bool:
     """True if the answer had failed to come, or to come whole, when the request came again."""
-    facts, connection = before.facts or {}, before.connection
-    if facts["status"] is not None and (facts["whole"] or facts["status"] >= 400):
+    asked, connection = request(before), before.connection
+    if asked.status is not None and (asked.whole or asked.status >= 400):
         return False
     ends = [i for i in (connection.left_index, connection.closed_index) if i is not None]
-    return before.closed or "RST_STREAM" in (before.reply or "") or any(i < again.index for i in ends)
+    return before.closed or before.reset or any(i < again.index for i in ends)
 
 
 def is_refused(exchange: Exchange) -> bool:
-    status = fact(exchange, "status")
-    return status >= 400 if isinstance(status, int) else exchange.refused
+    status = exchange.http.status if exchange.http is not None else None
+    return exchange.refused if status is None else status >= 400

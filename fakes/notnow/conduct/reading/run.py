@@ -70,7 +70,7 @@ class Run:
     @cached_property
     def requests(self) -> list[Exchange]:
         """Those of HTTP, in order."""
-        return [x for x in self.exchanges if x.facts and "method" in x.facts]
+        return [x for x in self.exchanges if x.http is not None]
 
     @cached_property
     def tries(self) -> list[list[Exchange]]:

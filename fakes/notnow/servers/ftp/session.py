@@ -18,14 +18,14 @@ from notnow import protocols
 from notnow.bounds import FTP_LINE
 from notnow.engine.actions import BEHAVE, Ending, Script
 from notnow.engine.events import Answered, Asked, Ended, Known
-from notnow.journal import Exchange
+from notnow.journal import Exchange, Transfer
 from notnow.servers.base.connection import Over
 from notnow.servers.base.dialogue import ReplyOverride, reply_bytes
 from notnow.servers.base.life import STALLED
 from notnow.servers.ftp.connection import PLAIN_COMMANDS, TLS_COMMANDS, Here
 from notnow.servers.ftp.filesystem import MemoryFS, Permissive
 from notnow.servers.ftp.listings import Listings
-from notnow.servers.ftp.transfer import LISTINGS, TRANSFERS, Continuation, Transfer, Work
+from notnow.servers.ftp.transfer import LISTINGS, TRANSFERS, Continuation, RunningTransfer, Work, asked_for
 
 LAST = 2.0  # real seconds that a client has for opening a data connection once it has ended its side of this one
 URGENT = frozenset({"ABOR", "STAT", "QUIT"})  # RFC 959 §4.1.3: what may be asked during a transfer
@@ -115,7 +115,7 @@ class FTPSession(Listings):
             if self._inbox and self.turn.over():
                 self.serve_soon()
 
-    def _give_up(self, transfer: Transfer) -> None:
+    def _give_up(self, transfer: RunningTransfer) -> None:
         """A client that has ended its side has not opened its data connection: it has gone."""
         if self.transfer is transfer and self.data_channel is None:
             self.end()
@@ -145,7 +145,7 @@ class FTPSession(Listings):
         if verb in TRANSFERS:
             self.host.recorder.also("transfer")
             if self.authenticated and is_complete(verb, argument):
-                known = Transfer.facts_of(verb, facts["path"], facts["mode"], self._restart_position)
+                known = asked_for(verb, facts["path"], facts["mode"], self._restart_position)
                 self._restart_position = 0  # REST is for this transfer, whatever becomes of it (RFC 959 §4.1.3)
         self._ask(moment, request, self._healthy(moment, verb, text, argument), known, **facts)
 
@@ -205,7 +205,7 @@ class FTPSession(Listings):
     # ---- asking the engine, and doing what it says -----------------------------------------------
 
     def _ask(
-        self, moment: str, request: str, healthy: HealthyAction, known: dict[str, Any] | None = None, **facts: Any
+        self, moment: str, request: str, healthy: HealthyAction, known: Transfer | None = None, **facts: Any
     ) -> None:
         """Ask about a command and carry out the answer; `healthy` is to behave, `known` what the journal is told of it."""
         exchange = self.exchange = self.host.recorder.ask(self.record, moment, request, self.host.phase)

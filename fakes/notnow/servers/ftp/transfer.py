@@ -8,12 +8,12 @@ import socket
 import ssl
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from notnow import protocols
 from notnow.engine.actions import BEHAVE, EndData, Script
 from notnow.engine.events import Asked, Ended, Heard, Known, Reached
-from notnow.journal import Exchange
+from notnow.journal import Exchange, Recorder, Transfer
 from notnow.protocols.ftp import DataEnding
 from notnow.servers.base import tls
 from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride
@@ -33,15 +33,22 @@ ABORTED, DONE = "426 Transfer aborted via ABOR.", "226 ABOR command successful."
 CUT = "426 Connection closed; transfer aborted."
 
 
-class Transfer:
+def asked_for(verb: str, path: str, mode: str | None, offset: int) -> Transfer:
+    """A transfer that a client asks for, whether it will be refused or not."""
+    direction: Literal["upload", "download", "listing"]
+    direction = "upload" if verb in UPLOADS else "listing" if verb in LISTINGS else "download"
+    return Transfer(path, direction, mode, 0 if verb in LISTINGS else offset, bytes=0, whole=False, data=None)
+
+
+class RunningTransfer:
     """A command that needs a data connection, until its last reply.
 
-    `facts` stand in the journal at the command's exchange, and say in the end how it went. `outcome` is where
-    its reply goes if somebody waits for it; else it is said at once.
+    The journal has a `Transfer` for it at the command's exchange, which says in the end how it went. `outcome` is where
+    its reply goes if somebody waits for it; otherwise the reply is sent at once.
     """
 
-    def __init__(self, verb: str, exchange: Exchange, facts: dict[str, Any]) -> None:
-        self.verb, self.exchange, self.facts = verb, exchange, facts
+    def __init__(self, verb: str, exchange: Exchange, recorder: Recorder) -> None:
+        self.verb, self.exchange, self._recorder = verb, exchange, recorder
         self.moment = exchange.moment
         self.outcome: asyncio.Future[bytes | None] | None = None
         self.work: asyncio.Task[object] | None = None  # what says its reply, where it is not said at once
@@ -51,27 +58,31 @@ class Transfer:
         self.is_ragged = False  # its TLS is to end without a close_notify
         self.upload: Writer | None = None
 
-    @staticmethod
-    def facts_of(verb: str, path: str, mode: str | None, offset: int) -> dict[str, Any]:
-        """What the journal knows of a transfer that is asked for, be it refused or not."""
-        direction = "upload" if verb in UPLOADS else "listing" if verb in LISTINGS else "download"
-        known = {"path": path, "direction": direction, "mode": mode, "offset": 0 if verb in LISTINGS else offset}
-        return {**known, "bytes": 0, "whole": False, "data": None}
+    @property
+    def known(self) -> Transfer:
+        """What the journal knows of it."""
+        known = self.exchange.transfer
+        assert known is not None
+        return known
 
-    def note(self, data: DataConnection, how: DataEnding, whole: bool) -> None:
+    def note(self, **known: object) -> None:
+        """More is known of it: put that on record."""
+        self._recorder.more(self.exchange, **known)
+
+    def note_end(self, data: DataConnection, how: DataEnding, whole: bool) -> None:
         """Its data connection has ended: put on record how."""
-        self.facts |= {"bytes": data.bytes, "whole": whole, "data": None if whole else how}
+        self.note(bytes=data.bytes, whole=whole, data=None if whole else how)
         file = data.file_obj
         if isinstance(file, (Reader, Writer)):
-            self.facts["path"] = file.name
+            self.note(path=file.name)
         if isinstance(file, Writer):
             self.upload = file
         if isinstance(file, Writer) and whole:
-            self.facts |= {"stored": True, "sha256": file.sha256}
+            self.note(stored=True, sha256=file.sha256)
 
     def take_back(self) -> None:
         """What has passed does not count: an upload is undone."""
-        self.facts |= {"whole": False, **({"stored": False} if "stored" in self.facts else {})}
+        self.note(whole=False, stored=None if self.known.stored is None else False)
         if self.upload is not None:
             self.upload.discard()
 
@@ -83,7 +94,7 @@ class Transfers(FTPConnection):
     _dtp_acceptor: PassivePort | None
     _dtp_connector: ActivePort | None
     busy: int = 0  # how much is being carried out for which the next command has to wait
-    transfer: Transfer | None = None  # the one under way
+    transfer: RunningTransfer | None = None  # the one under way
     data_channel: DataConnection | None = None
     next_data_fault: DataEnding | None = None  # how the data connection ends that is announced next
     private: bool = False  # PROT P
@@ -170,9 +181,7 @@ class Transfers(FTPConnection):
 
     def begin_transfer(self, verb: str, line: str, argument: str) -> Continuation | None:
         """Carry out a command that needs a data connection. Gives what waits for it, where somebody has to."""
-        facts = self.exchange.facts
-        assert isinstance(facts, dict)
-        transfer = self.transfer = Transfer(verb, self.exchange, facts)
+        transfer = self.transfer = RunningTransfer(verb, self.exchange, self.host.recorder)
         transfer.is_ragged, self._ragged = self._ragged, False
         if self.answers is not None or isinstance(self._dtp_connector, ActivePort):
             transfer.outcome = self.host.loop.create_future()
@@ -180,7 +189,7 @@ class Transfers(FTPConnection):
         self._start(transfer, line, argument)
         return None
 
-    async def _see_through(self, transfer: Transfer, line: str, argument: str) -> Sequence[bytes]:
+    async def _see_through(self, transfer: RunningTransfer, line: str, argument: str) -> Sequence[bytes]:
         """Wait for the end of a transfer; the reply to it comes back unsaid."""
         assert transfer.outcome is not None
         transfer.work = asyncio.current_task()
@@ -191,7 +200,7 @@ class Transfers(FTPConnection):
         reply = await transfer.outcome
         return () if reply is None else (reply,)
 
-    async def _connect_to(self, port: ActivePort, transfer: Transfer) -> bool:
+    async def _connect_to(self, port: ActivePort, transfer: RunningTransfer) -> bool:
         """Open the data connection to a port of the client. False if there is no transfer any more."""
         made = await port.connect()
         self._dtp_connector = None
@@ -203,21 +212,21 @@ class Transfers(FTPConnection):
             self.data_arrives(*made, None)
         return not transfer.is_over
 
-    def _start(self, transfer: Transfer, line: str, argument: str) -> None:
+    def _start(self, transfer: RunningTransfer, line: str, argument: str) -> None:
         """Have pyftpdlib begin. What it refuses is over at once."""
         if self.data_channel is None and self._dtp_acceptor is None:
             fault, self._ended_early_by = self._ended_early_by, None
             if fault is not None:
-                transfer.facts |= {"mode": "passive", "data": fault}
+                transfer.note(mode="passive", data=fault)
             self.over_with(transfer, "425 Use PORT or PASV first." if fault is None else CUT)
             return
-        self._restart_position = transfer.facts["offset"]
+        self._restart_position = transfer.known.offset
         answers, _ = self.gather(lambda: self.pre_process_command(line, transfer.verb, argument))
         self._restart_position = 0
         for text in answers:
             self.over_with(transfer, text.decode("utf-8", "replace"))
 
-    def over_with(self, transfer: Transfer, reply: str | None) -> None:
+    def over_with(self, transfer: RunningTransfer, reply: str | None) -> None:
         """Nothing is in progress any more. `reply` is the healthy one, None where something else is said."""
         if transfer.is_over:
             return
@@ -285,7 +294,7 @@ class Transfers(FTPConnection):
         transfer = self.transfer
         if transfer is None:
             return
-        transfer.note(data, how, whole)
+        transfer.note_end(data, how, whole)
         if whole and not transfer.is_answered and reply is not None:
             self._complete(transfer, reply)
         else:
@@ -297,7 +306,7 @@ class Transfers(FTPConnection):
         if transfer is None:
             return False
         if data.resumed is not None:
-            transfer.facts["resumed"] = data.resumed
+            transfer.note(resumed=data.resumed)
         script = self._ask_amid(transfer, "data")
         if script.steps is BEHAVE:
             return False
@@ -305,16 +314,17 @@ class Transfers(FTPConnection):
         self.take_time(partial(self._begin_data, transfer, data, script))
         return True
 
-    def _ask_amid(self, transfer: Transfer, moment: str) -> Script:
+    def _ask_amid(self, transfer: RunningTransfer, moment: str) -> Script:
         """Ask about a moment of a transfer that no command brings. A transfer that ends the connection is not asked about."""
         self.host.recorder.also(moment)
         behaves = Script(self.record.id, BEHAVE, moment, "")
         if not self.host.has_rules_at(moment):
             return behaves
-        facts = {name: transfer.facts.get(name) for name in ("path", "mode", "resumed")}
+        known = transfer.known
+        facts = {"path": known.path, "mode": known.mode, "resumed": known.resumed}
         return self.host.feed(Asked(self.record.id, moment, {"command": transfer.verb, **facts}), moment) or behaves
 
-    async def _begin_data(self, transfer: Transfer, data: DataConnection, script: Script) -> None:
+    async def _begin_data(self, transfer: RunningTransfer, data: DataConnection, script: Script) -> None:
         async def effect(override: ReplyOverride) -> None:
             if override == NO_OVERRIDE:
                 data.resume()
@@ -323,7 +333,7 @@ class Transfers(FTPConnection):
 
         await self.perform(script, transfer.exchange, effect)
 
-    async def _end_in(self, override: ReplyOverride, transfer: Transfer, data: DataConnection) -> None:
+    async def _end_in(self, override: ReplyOverride, transfer: RunningTransfer, data: DataConnection) -> None:
         """Let a transfer go on, and say its final reply as a rule wants it; what is cut is told so all the same."""
         waiting, transfer.outcome = transfer.outcome, self.host.loop.create_future()
         transfer.work = transfer.work or asyncio.current_task()
@@ -332,14 +342,14 @@ class Transfers(FTPConnection):
         self.serve()
         reply = await transfer.outcome
         if reply is not None:
-            if not transfer.facts["whole"] and override.instead:
+            if not transfer.known.whole and override.instead:
                 override = ReplyOverride(None, override.drip, override.ending)
             await self._answer(reply, transfer.exchange, override)
         if waiting is not None and not waiting.done():
             self.busy += 1
             waiting.set_result(None)
 
-    def _complete(self, transfer: Transfer, reply: str) -> None:
+    def _complete(self, transfer: RunningTransfer, reply: str) -> None:
         """All of a transfer has passed: its final reply is next, if no rule says otherwise."""
         script = self._ask_amid(transfer, "complete")
         if script.steps is BEHAVE:
@@ -348,7 +358,7 @@ class Transfers(FTPConnection):
         transfer.is_complete = True
         self.take_time(partial(self._come_to_its_end, transfer, reply, script))
 
-    async def _come_to_its_end(self, transfer: Transfer, reply: str, script: Script) -> None:
+    async def _come_to_its_end(self, transfer: RunningTransfer, reply: str, script: Script) -> None:
         async def effect(override: ReplyOverride) -> None:
             if override == NO_OVERRIDE:
                 self.over_with(transfer, reply)
@@ -382,7 +392,7 @@ class Transfers(FTPConnection):
         else:
             self.end_all_data(step.how, step.keep)
 
-    def _let_go_on(self, transfer: Transfer | None) -> None:
+    def _let_go_on(self, transfer: RunningTransfer | None) -> None:
         """The reply to a transfer is said before its end."""
         if transfer is not None and self.data_channel is not None:
             transfer.is_answered = True

@@ -62,7 +62,7 @@ class Call:
     async def _failed(self, error: BaseException) -> None:
         stream = self.stream
         logger.error("the app has failed at %s", stream.exchange.request, exc_info=error)
-        stream.facts["app_error"] = f"{type(error).__name__}: {error}"
+        stream.note(app_error=f"{type(error).__name__}: {error}")
         if not stream.wanted or self._swallows:
             return
         if not self._started:
@@ -127,7 +127,7 @@ class Call:
     async def _send(self, message: Message) -> None:
         starts = message["type"] == "http.response.start"
         if starts and int(message["status"]) < 400:
-            self.stream.facts["stored"] = self.stream.head.method not in IDEMPOTENT
+            self.stream.note(stored=self.stream.head.method not in IDEMPOTENT)
         if self._swallows:
             return
         if starts:

@@ -31,7 +31,16 @@ from notnow.engine.actions import (
     Watch,
 )
 from notnow.engine.events import Asked, Heard
-from notnow.journal import AltSvcFrame, Connection, Exchange, Frame, GoAwayFrame, OriginFrame, RstStreamFrame
+from notnow.journal import (
+    AltSvcFrame,
+    Connection,
+    Exchange,
+    Frame,
+    GoAwayFrame,
+    MalformedRequest,
+    OriginFrame,
+    RstStreamFrame,
+)
 from notnow.servers.base.connection import LiveConnection, Over
 from notnow.servers.base.life import STALLED, Client, Life
 from notnow.servers.base.transport import Plain
@@ -229,10 +238,10 @@ class HTTPConnection(LiveConnection):
         stream = self.live.get(number)
         if stream is None:
             exchange = self.host.recorder.ask(self.record, "malformed", said, self.host.phase)
-            self.host.recorder.facts(exchange, {"stream": number, "malformed": why})
+            self.host.recorder.facts(exchange, MalformedRequest(number, why))
         else:
             exchange = stream.exchange
-            stream.facts["malformed"] = why
+            stream.note(malformed=why)
         self.host.recorder.frame(exchange, RstStreamFrame(code, number))
         self.host.feed(Heard(self.record.id))
 

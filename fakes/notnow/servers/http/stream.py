@@ -16,14 +16,15 @@ from notnow.bounds import BODY_WAITING
 from notnow.engine.actions import Ending, Response, Script
 from notnow.engine.events import Answered, Ended, Heard, Reached
 from notnow.http_words import NO_BODY, status_line
-from notnow.journal import Connection, Exchange, ExcludedByGoAway, RstStreamFrame, brief
+from notnow.journal import Connection, Exchange, ExcludedByGoAway, Request, RstStreamFrame, brief
 from notnow.servers.base import tls
 from notnow.servers.base.connection import Over
 from notnow.servers.http.frames import CODES
 from notnow.servers.http.host import AppHost
 from notnow.servers.http.interfaces import Gone, Head, Headers, HTTPProtocol, Work, encoded, failures
 
-TOLD = ("retry-after", "alt-svc", "location")  # headers of an answer that the journal keeps
+# The headers of an answer that the journal keeps, and their names there.
+TOLD = {"retry-after": "retry_after", "alt-svc": "alt_svc", "location": "location"}
 
 
 Behave = Callable[[Response | tuple[()] | None, float], Awaitable[None]]
@@ -71,7 +72,7 @@ class Carrier(Protocol):
 class Stream:
     """A request, and what becomes of it.
 
-    `facts` stand in the journal, and are brought up to date as the bodies pass.
+    The journal has a `Request` for it, which is brought up to date as the bodies pass.
     """
 
     idle = False  # hypercorn asks
@@ -83,7 +84,6 @@ class Stream:
         self.exchange: Exchange
         self.head: Head
         self.known: dict[str, Any] = {}  # what rules may ask about
-        self.facts: dict[str, Any] = {}
         self.watches: dict[str, int] = {}  # moment -> bytes of that body until `Reached`
         self.held = False  # a rule acts in the middle of the body: the app has to wait
         self.chunks: list[bytes] = []  # of the request's body, that nobody has taken
@@ -106,30 +106,37 @@ class Stream:
         self.known = known(head, connection)
         request = f"{head.method} {head.authority}{target}"
         self.exchange = self.host.recorder.ask(connection.record, "request", request, self.host.phase)
-        self.facts = {
-            "stream": self.number,
-            "version": head.version,
-            "method": head.method,
-            "authority": brief(head.authority),
-            "host": self.known["host"],
-            "path": brief(target),
-            "misdirected": [why for why in self.known["misdirected"] if isinstance(why, str)],
-            "status": None,
-            "body_bytes": 0,
-            "body_sha256": None,
-            "sent": 0,
-            "whole": False,
-            "stored": False,
-        }
-        if alternative := self.known["header"].get("alt-used"):  # RFC 7838 §5
-            self.facts["alt-used"] = brief(alternative)
-        host = self.known["header"].get("host")
-        if head.version == "2" and host is not None and host != head.authority:
-            self.facts["header.host"] = host  # it does not count (RFC 9113 §8.3.1), and is worth knowing
-        self.host.recorder.facts(self.exchange, self.facts)
+        self.host.recorder.facts(self.exchange, self._request(head, target))
         connection.live[self.number] = self
         with self._while_wanted():
             await connection.asked(self)
+
+    def _request(self, head: Head, target: str) -> Request:
+        """The request as the journal knows it: no answer so far."""
+        header = self.known["header"]
+        alternative, host = header.get("alt-used"), header.get("host")  # RFC 7838 §5
+        differs = head.version == "2" and host != head.authority  # :authority counts (RFC 9113 §8.3.1)
+        return Request(
+            stream=self.number,
+            version=head.version,
+            method=head.method,
+            authority=brief(head.authority),
+            host=self.known["host"],
+            path=brief(target),
+            misdirected=tuple(why for why in self.known["misdirected"] if isinstance(why, str)),
+            status=None,
+            body_bytes=0,
+            body_sha256=None,
+            sent=0,
+            whole=False,
+            stored=False,
+            alt_used=brief(alternative) if alternative else None,
+            host_header=host if differs else None,
+        )
+
+    def note(self, **known: object) -> None:
+        """More is known of the request: put that on record."""
+        self.host.recorder.more(self.exchange, **known)
 
     def spawn(self, work: Work) -> None:
         """Do something for this request until it is done, or nobody waits for it."""
@@ -168,7 +175,7 @@ class Stream:
             await self._came(bytes(event.data))
         elif isinstance(event, events.EndBody):
             self.complete = True
-            self.facts["body_sha256"] = self._hash.hexdigest() if self._received else None
+            self.note(body_sha256=self._hash.hexdigest() if self._received else None)
             self.news.set()
             if self.over:
                 await self.protocol.done(self.number)
@@ -179,7 +186,7 @@ class Stream:
         """A piece of the body. At the byte for which a rule has waited, it acts."""
         self._hash.update(data)
         self._received += len(data)
-        self.facts["body_bytes"] = self._received
+        self.note(body_bytes=self._received)
         self.host.feed(Heard(self.connection.record.id))
         if self.drops:
             return  # what still comes is counted
@@ -260,7 +267,7 @@ class Stream:
             await self._ended(waiting)
             return
         self._note_sent(-len(shown))
-        self.facts["whole"] = False
+        self.note(whole=False)
         await self.protocol.head(self.number, status, headers)
         await self.write(shown)
         await self.end(waiting)
@@ -282,30 +289,31 @@ class Stream:
         try:
             await self.protocol.head(self.number, status, headers)
         except failures:  # it has not been said
-            self._status = self.facts["status"] = None
+            self._status = None
+            self.note(status=None)
             self.host.recorder.unanswer(self.exchange, before)
             raise
 
     def _note(self, status: int, headers: Headers) -> None:
         """Put the answer on record, before it is on the wire."""
-        self._status = self.facts["status"] = status
+        self._status, told = status, dict[str, str]()
         for name, value in headers:
             key = name.decode("latin-1")
             if key in TOLD:
-                self.facts[key] = value.decode("latin-1")
+                told[TOLD[key]] = value.decode("latin-1")
             elif key == "content-length" and value.isdigit():
                 self._length = int(value)
         if self.head.method == "HEAD" or status in NO_BODY or self._is_tunnel(status):
             self._length = 0
-        self._note_sent(0)
+        self._note_sent(0, status=status, **told)
         self.host.recorder.answer(self.exchange, status_line(status))
 
-    def _note_sent(self, count: int) -> None:
+    def _note_sent(self, count: int, **known: object) -> None:
         """So many more bytes of the answer are about to leave: with the last of them the client has all."""
         self._sent += count
-        self.facts["sent"] = self._sent
         if self._sent == self._length:
-            self.facts["whole"] = True
+            known["whole"] = True
+        self.note(sent=self._sent, **known)
 
     async def write(self, data: bytes, drip: float = 0.0) -> None:
         """Send a piece of its body, `drip` seconds of scenario time between two bytes."""
@@ -346,7 +354,7 @@ class Stream:
     async def end(self, waiting: bool = False) -> None:
         """The answer is complete; `waiting`: the client still holds its body back."""
         self._still_wanted()
-        self.facts["whole"] = self._length in (None, self._sent)
+        self.note(whole=self._length in (None, self._sent))
         try:
             await self.protocol.end(self.number)
         except failures:  # it has promised more than it has: the connection has to say so
@@ -392,8 +400,8 @@ class Stream:
     def lost(self) -> None:
         """The client does not wait for an answer any more, or there will be none."""
         self.gone = True
-        if not self.over:
-            self.facts["whole"] = False
+        if not self.over and self.known:
+            self.note(whole=False)
         self.finish()
         self.connection.ended_one()
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from notnow.engine.actions import Script
-from notnow.journal import Connection, Exchange
+from notnow.journal import Connection, Exchange, Message
 from notnow.language.scenario import Scenario
 from notnow.language.server import Limits
 from notnow.servers.base.bridge import Bridge
@@ -38,7 +37,7 @@ class MailBridge(Bridge):
     def limits(self) -> Limits:
         return self.scenario.server.limits or Limits()
 
-    def keep(self, record: Connection, transaction: Transaction, which: slice, user: object) -> Mapping[str, Any]:
+    def keep(self, record: Connection, transaction: Transaction, which: slice, user: object) -> Message:
         content = transaction.content
         assert isinstance(content, bytes)
         return self.mailbox.add(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
-from notnow.journal import Connection
+from notnow.journal import Connection, Message
 from notnow.language.server import Limits
 from notnow.servers.base.session import Host
 from notnow.servers.smtp.envelope import Transaction
@@ -22,5 +22,5 @@ class MailHost(Host, Protocol):
     def limits(self) -> Limits:
         """What the scenario allows on one connection (RFC 9422)."""
 
-    def keep(self, record: Connection, transaction: Transaction, which: slice, user: object) -> Mapping[str, Any]:
-        """Store a message for these of its recipients; return its facts for the journal."""
+    def keep(self, record: Connection, transaction: Transaction, which: slice, user: object) -> Message:
+        """Store a message for these of its recipients; return it as the journal knows it."""

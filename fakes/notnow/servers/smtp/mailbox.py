@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email import policy
 from email.message import EmailMessage
-from typing import Any
 
 from notnow.bounds import ENVELOPE, KEPT_BODIES
+from notnow.journal import values
 
 _MESSAGE_ID = re.compile(rb"^message-id:\s*(<[^>\r\n]+>)", re.IGNORECASE | re.MULTILINE)
 
@@ -58,8 +58,8 @@ class Mailbox:
         self._parsed: dict[int, Message] = {}
         self._bytes = 0
 
-    def add(self, envelope: Envelope) -> Mapping[str, Any]:
-        """Keep a message; return its facts for the journal."""
+    def add(self, envelope: Envelope) -> values.Message:
+        """Keep a message; return it as the journal knows it."""
         self._kept.append(envelope)
         self._bytes += envelope.weight
         while self._bytes > KEPT_BODIES and len(self._kept) > 1:
@@ -67,13 +67,12 @@ class Mailbox:
         content = envelope.content
         header_end = content.find(b"\r\n\r\n")
         found = _MESSAGE_ID.search(content, 0, header_end if header_end >= 0 else len(content))
-        return {
-            "stored": True,
-            "message_id": found[1].decode("utf-8", "replace") if found else None,
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "sender": envelope.sender,
-            "recipients": list(envelope.recipients),
-        }
+        return values.Message(
+            found[1].decode("utf-8", "replace") if found else None,
+            hashlib.sha256(content).hexdigest(),
+            envelope.sender,
+            envelope.recipients,
+        )
 
     @property
     def messages(self) -> list[Message]:

@@ -6,11 +6,13 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from notnow.bounds import RECIPIENTS, SMTP_MESSAGE
 from notnow.engine.actions import Watch
 from notnow.engine.events import Asked, Ended, Heard, Reached
+from notnow.journal import Parameters
 from notnow.servers.base.connection import Over
 from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride
 from notnow.servers.smtp import parameters
@@ -157,7 +159,7 @@ class Transactions(Asking):
     def _put_on_record(self, given: parameters.Parameters) -> None:
         """Put parameters on record, as they are meant: xtext is decoded."""
         if given:
-            self.host.recorder.facts(self.exchange, {"parameters": given})
+            self.host.recorder.facts(self.exchange, Parameters(MappingProxyType(given)))
 
     # ---- the message -----------------------------------------------------------------------------
 

@@ -31,25 +31,25 @@ def mends_what_was_cut(run: Run) -> Finding:
     looked: dict[Who, int] = {}  # when it last asked what is there
     mended, by_the_fake = 0, cut_by_the_fake(run)
     for x in run.exchanges:
-        who, facts = who_of(x), x.facts or {}
+        who, asked = who_of(x), x.transfer
         if x.moment in _LOOKS and x.code is not None and x.code < 500:
             looked[who] = x.index
-        if facts.get("direction") != "upload":
+        if asked is None or asked.direction != "upload":
             continue
-        key = who, str(facts["path"])
+        key = who, asked.path
         appends = x.moment == "appe"
-        if not (facts["bytes"] or facts["whole"]) and (key not in cut or facts["offset"] <= cut[key][1]):
+        if not (asked.bytes or asked.whole) and (key not in cut or asked.offset <= cut[key][1]):
             continue  # it never began
         before, there = cut.pop(key, (None, 0))
         if before is not None:
             if appends and looked.get(who, 0) < before.index:
-                why = f"{show_size(facts['bytes'])} were put behind a piece of {key[1]}, and it had not asked how much that is"
+                why = f"{show_size(asked.bytes)} were put behind a piece of {key[1]}, and it had not asked how much that is"
                 return broken(why, before, x)
-            if not appends and facts["offset"] > there:
-                return broken(f"{there} bytes of {key[1]} had come, and it went on at {facts['offset']}", before, x)
-            mended += bool(facts["whole"])
-        if not facts["whole"] and id(x) in by_the_fake:
-            cut[key] = x, (there if appends else facts["offset"]) + facts["bytes"]
+            if not appends and asked.offset > there:
+                return broken(f"{there} bytes of {key[1]} had come, and it went on at {asked.offset}", before, x)
+            mended += asked.whole
+        if not asked.whole and id(x) in by_the_fake:
+            cut[key] = x, (there if appends else asked.offset) + asked.bytes
     left = f"{plural(len(cut), 'piece')} left; what it has told its user is not seen from here"
     if mended:
         return held(f"{mended} mended" + (f", {left}" if cut else ""))
@@ -69,11 +69,11 @@ def renames_what_is_whole(run: Run) -> Finding:
     cut: dict[tuple[Who, str], Exchange] = {}  # by the name that is left when the directory is taken away
     renamed, by_the_fake = 0, cut_by_the_fake(run)
     for x in run.exchanges:
-        facts = x.facts or {}
-        if facts.get("direction") == "upload" and (facts["bytes"] or facts["whole"]):
-            name = who_of(x), str(facts["path"]).rpartition("/")[2]
+        asked = x.transfer
+        if asked is not None and asked.direction == "upload" and (asked.bytes or asked.whole):
+            name = who_of(x), asked.path.rpartition("/")[2]
             cut.pop(name, None)
-            if not facts["whole"] and id(x) in by_the_fake:
+            if not asked.whole and id(x) in by_the_fake:
                 cut[name] = x
         elif x.moment in ("rnfr", "dele") and x.code is not None and x.code < 400:
             piece = cut.pop((who_of(x), named(x.request)), None)

@@ -31,22 +31,22 @@ def resumes(run: Run) -> Finding:
     gone: set[tuple[Who, str]] = set()  # names of which it was told since that nothing is there
     resumed, by_the_fake = 0, cut_by_the_fake(run)
     for x in run.exchanges:
-        who, facts = who_of(x), x.facts or {}
+        who, asked = who_of(x), x.transfer
         if x.moment in ("size", "mlst") and (x.code == 550 or (x.reply or "").startswith("213 0")):
             gone.add((who, named(x.request)))
-        if facts.get("direction") not in ("upload", "download") or x.moment == "stou":
+        if asked is None or asked.direction == "listing" or x.moment == "stou":
             continue
-        key = who, str(facts["direction"]), str(facts["path"])
+        key = who, asked.direction, asked.path
         before, there = cut.pop(key, (None, 0))
         appends = x.moment == "appe"
         name = who, key[2].rpartition("/")[2]
         if before is not None and name not in gone:
-            if not facts["offset"] and not appends:
+            if not asked.offset and not appends:
                 why = f"{show_size(there)} of {key[2]} had come through, and it began again from 0"
                 return broken(why, before, x)
             resumed += 1
         gone.discard(name)
-        there = (there if appends else facts["offset"]) + facts["bytes"]
-        if not facts["whole"] and id(x) in by_the_fake and there >= WORTH:
+        there = (there if appends else asked.offset) + asked.bytes
+        if not asked.whole and id(x) in by_the_fake and there >= WORTH:
             cut[key] = x, there
     return held(f"it went on {resumed} times from where it was cut") if resumed else NOT_EXERCISED

@@ -85,16 +85,17 @@ def sets_up_again(run: Run) -> Finding:
     for x in run.exchanges:
         if x.moment == "type" and x.code == 200:
             types[x.connection] = "A" if x.request.upper().split()[1:2] == ["A"] else "I"
-        if not x.facts or "direction" not in x.facts or x.moment == "stou":
+        asked = x.transfer
+        if asked is None or x.moment == "stou":
             continue
-        key, path, of_type = (who_of(x), x.request.strip()), str(x.facts["path"]), types.get(x.connection, "A")
+        key, path, of_type = (who_of(x), x.request.strip()), asked.path, types.get(x.connection, "A")
         before, its_path, its_type = cut.pop(key, (x, path, of_type))
         if before.connection is not x.connection:
             repeated += 1
             if path != its_path:
                 return broken(f"{key[1]!r} was about {its_path}, and now it is about {path}", before, x)
-            if of_type != its_type and x.facts["direction"] != "listing":
+            if of_type != its_type and asked.direction != "listing":
                 return broken(f"{key[1]!r} was of type {its_type}, and now it is of type {of_type}", before, x)
-        if not x.facts["whole"]:
+        if not asked.whole:
             cut[key] = x, path, of_type
     return held(f"{plural(repeated, 'transfer')} set up again as before") if repeated else NOT_EXERCISED

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
-from notnow.conduct.reading.http import fact, has_status, host_of_connection
+from notnow.conduct.reading.http import has_status, host_of_connection, request
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import rule
-from notnow.journal import Exchange, Journal
+from notnow.journal import AltSvcFrame, Exchange, Journal, OriginFrame
 from notnow.units import plural
 
-_ORIGIN = re.compile(r"^ORIGIN (.*)", re.MULTILINE)
 _HOST = re.compile(r"^\w+://(\[[^\]]*\]|[^:/]*)")
-_ALTSVC = re.compile(r"^ALTSVC ", re.MULTILINE)
 
 
 @rule(
@@ -28,18 +26,18 @@ _ALTSVC = re.compile(r"^ALTSVC ", re.MULTILINE)
 def forgets_the_origin(run: Run) -> Finding:
     forgotten = 0
     for connection, exchanges in run.by_connection.items():
-        first = next((x for x in exchanges if x.facts and "method" in x.facts), None)
+        first = next((x for x in exchanges if x.http is not None), None)
         if first is None:
             continue
         made_for = host_of_connection(connection, first)
         origins: set[str] = set()
         refused: dict[str, Exchange] = {}
         for x in exchanges:
-            host = str(fact(x, "host"))
+            host = x.http.host if x.http is not None else ""
             if host in refused:
                 return broken(f"{host} was asked for again where it had got 421", refused[host], x)
-            for said in _ORIGIN.findall(x.reply or ""):
-                origins.update(match[1].lower() for match in map(_HOST.match, said.split()) if match)
+            named = [origin for frame in x.sent(OriginFrame) for origin in frame.origins]
+            origins.update(match[1].lower() for match in map(_HOST.match, named) if match)
             if has_status(x, 421) and host in origins and host != made_for:
                 refused[host] = x
         forgotten += len(refused)
@@ -59,8 +57,8 @@ def drops_the_alternative(run: Run) -> Finding:
     told: dict[tuple[str, str], Journal] = {}  # who was told of an alternative, for which authority -> by which server
     dropped: dict[tuple[str, str, Journal, object], Exchange] = {}
     for x in run.requests:
-        key, server = (x.connection.client, str(fact(x, "authority"))), x.connection.journal
-        place = *key, server, fact(x, "alt-used")
+        key, server = (x.connection.client, request(x).authority), x.connection.journal
+        place = *key, server, request(x).alt_used
         refusal = dropped.get(place)
         if refusal is not None:
             return broken(f"{key[1]} was asked for again at the alternative that had answered 421", refusal, x)
@@ -68,7 +66,7 @@ def drops_the_alternative(run: Run) -> Finding:
         if has_status(x, 421):
             if place[3] or (by is not None and by is not server):
                 dropped[place] = x
-        elif by is None and (fact(x, "alt-svc") or _ALTSVC.search(x.reply or "")):
+        elif by is None and (request(x).alt_svc or x.sent(AltSvcFrame)):
             told[key] = server
     return held(f"{plural(len(dropped), 'alternative')} dropped") if dropped else NOT_EXERCISED
 
@@ -86,15 +84,15 @@ def ignores_alt_svc_in_421(run: Run) -> Finding:
     told: dict[tuple[str, str], Exchange] = {}
     otherwise: set[tuple[str, str]] = set()  # who was told of an alternative by another answer as well
     for x in run.requests:
-        key = x.connection.client, str(fact(x, "authority"))
-        before, used = told.get(key), str(fact(x, "alt-used") or "")
+        key = x.connection.client, request(x).authority
+        before, used = told.get(key), str(request(x).alt_used or "")
         if before is not None and key not in otherwise:
-            there = used and used in str(fact(before, "alt-svc"))
+            there = used and used in str(request(before).alt_svc)
             if there or before.connection.journal is not x.connection.journal:
                 return broken(f"{key[1]} was asked for where the Alt-Svc of a 421 had sent it", before, x)
-        if _ALTSVC.search(x.reply or "") or (fact(x, "alt-svc") and not has_status(x, 421)):
+        if x.sent(AltSvcFrame) or (request(x).alt_svc and not has_status(x, 421)):
             otherwise.add(key)
-        elif fact(x, "alt-svc"):
+        elif request(x).alt_svc:
             told.setdefault(key, x)
     if not told:
         return NOT_EXERCISED

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
 from notnow.conduct.reading.attempts import asked_wait
-from notnow.conduct.reading.http import CALL, body_size, fact, has_status, is_lost, is_refused, repeats
+from notnow.conduct.reading.http import CALL, body_size, has_status, is_lost, is_refused, repeats, request
 from notnow.conduct.reading.run import Run, burst
 from notnow.conduct.rules.rule import rule
 from notnow.http_words import IDEMPOTENT
-from notnow.journal import Connection, Exchange
+from notnow.journal import Connection, Exchange, GoAwayFrame, RstStreamFrame
 from notnow.units import plural, show
 
 FAILURES = (421, 429, 500, 502, 503, 504)  # what clients are known to try again
 BUDGET = 5, 60.0  # tries of a request, in so many seconds: gRPC's maxAttempts is capped at 5
 CROSSING = 0.25  # real seconds within which a new stream may have met the GOAWAY on its way
-_GOAWAY = re.compile(r"^GOAWAY \S+, last stream (\d+)", re.MULTILINE)
 
 
 @rule(
@@ -32,20 +30,20 @@ _GOAWAY = re.compile(r"^GOAWAY \S+, last stream (\d+)", re.MULTILINE)
 def does_not_repeat_blindly(run: Run) -> Finding:
     goaways, safe, failed = _goaways(run), 0, 0
     for before, again in repeats(run):
-        if fact(before, "method") in IDEMPOTENT or not is_lost(before, again):
+        if request(before).method in IDEMPOTENT or not is_lost(before, again):
             continue
-        hashes = fact(before, "body_sha256"), fact(again, "body_sha256")
+        hashes = request(before).body_sha256, request(again).body_sha256
         if None not in hashes and hashes[0] != hashes[1]:
             continue  # it is another one
         if _is_unprocessed(before, goaways):
             safe += 1
         else:
-            method = fact(before, "method")
+            method = request(before).method
             return broken(f"{method} got no answer, and came again: it may have been carried out twice", before, again)
     if safe:
         return held(f"{safe} came again that the server had said it had not looked at")
     for x in run.requests:
-        failed += fact(x, "method") not in IDEMPOTENT and fact(x, "status") is None and x.refused
+        failed += request(x).method not in IDEMPOTENT and request(x).status is None and x.refused
     return held(f"{failed} got no answer, and did not come again") if failed else NOT_EXERCISED
 
 
@@ -88,12 +86,12 @@ def heeds_goaway(run: Run) -> Finding:
     for exchanges in run.by_connection.values():
         goaway: Exchange | None = None
         for x in exchanges:
-            if goaway is not None and x.facts and "method" in x.facts:
+            if goaway is not None and x.http is not None:
                 since = x.at - (goaway.answered_at if goaway.answered_at is not None else goaway.at)
                 if since > CROSSING * getattr(x.connection.journal.clock, "speed", 1.0):
-                    return broken(f"stream {x.facts['stream']} was opened {show(since)} after a GOAWAY", goaway, x)
+                    return broken(f"stream {x.http.stream} was opened {show(since)} after a GOAWAY", goaway, x)
                 crossed += 1
-            if goaway is None and _GOAWAY.search(x.reply or ""):
+            if goaway is None and x.sent(GoAwayFrame):
                 goaway = x
                 told += 1
     if not told:
@@ -117,10 +115,10 @@ def replays_whole_bodies(run: Run) -> Finding:
         had, has = body_size(before), body_size(again)
         if not had or is_refused(again) or not (is_refused(before) or is_lost(before, again)):
             continue  # who is refused need not send it all
-        complete = fact(again, "body_sha256") is not None or not has
+        complete = request(again).body_sha256 is not None or not has
         if has < had:
             return broken(f"it had {had} bytes before, and {has} when it came again", before, again)
-        if not complete and again.connection.ended_by == "client" and fact(again, "status") is None:
+        if not complete and again.connection.ended_by == "client" and request(again).status is None:
             return broken(f"it came again, and left after {has} bytes of it", before, again)
         whole += complete
     return held(f"{plural(whole, 'body', 'bodies')} sent again, whole") if whole else NOT_EXERCISED
@@ -141,14 +139,14 @@ def honours_retry_after(run: Run) -> Finding:
         asked = asked_wait(before)
         if asked is None or not has_status(before, 429, 503):
             continue
-        (wait, tolerance), said = asked, fact(before, "retry-after")
+        (wait, tolerance), said = asked, request(before).retry_after
         delay = again.at - (before.answered_at if before.answered_at is not None else before.at)
         if delay < wait - tolerance:
             return broken(f"told to wait {show(wait)} (Retry-After: {said}), it waited {show(delay)}", before, again)
         soonest = min(soonest, delay - wait)
     if soonest < float("inf"):
         return held(f"it came back {show(max(0.0, soonest))} after the time or later")
-    if any(fact(x, "retry-after") and has_status(x, 429, 503) for x in run.requests):
+    if any(request(x).retry_after and has_status(x, 429, 503) for x in run.requests):
         return not_exercised("it did not come back")
     return NOT_EXERCISED
 
@@ -189,13 +187,13 @@ def _goaways(run: Run) -> dict[Connection, int]:
     """The last stream that each connection serves, for those that were told by a GOAWAY."""
     last: dict[Connection, int] = {}
     for x in run.exchanges:
-        for number in _GOAWAY.findall(x.reply or ""):
-            last[x.connection] = min(int(number), last.get(x.connection, int(number)))
+        for frame in x.sent(GoAwayFrame):
+            last[x.connection] = min(frame.last_stream, last.get(x.connection, frame.last_stream))
     return last
 
 
 def _is_unprocessed(exchange: Exchange, goaways: dict[Connection, int]) -> bool:
     """True if the client was told that the request had not been looked at (RFC 9113 §8.7)."""
     last = goaways.get(exchange.connection)
-    facts = exchange.facts or {}
-    return "RST_STREAM REFUSED_STREAM" in (exchange.reply or "") or (last is not None and facts["stream"] > last)
+    reset = any(frame.code == "REFUSED_STREAM" for frame in exchange.sent(RstStreamFrame))
+    return reset or (last is not None and request(exchange).stream > last)

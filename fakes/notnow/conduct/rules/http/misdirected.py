@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
-from notnow.conduct.reading.http import CALL, fact, has_name, has_status, repeats
+from notnow.conduct.reading.http import CALL, has_name, has_status, repeats, request
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange
@@ -24,7 +24,7 @@ def goes_elsewhere(run: Run) -> Finding:
     for before, again in repeats(run):
         if has_status(before, 421):
             if again.connection is before.connection:
-                why = f"{fact(again, 'method')} was asked again on the connection that had answered 421"
+                why = f"{request(again).method} was asked again on the connection that had answered 421"
                 return broken(why, before, again)
             elsewhere += 1
     if elsewhere:
@@ -74,7 +74,7 @@ def retries_for_the_origin(run: Run) -> Finding:
     for before, again in repeats(run):
         if not has_status(before, 421) or again.connection is before.connection:
             continue
-        tls, host = again.connection.tls, str(fact(again, "host"))
+        tls, host = again.connection.tls, request(again).host
         if tls is None or not has_name(host):
             continue
         if tls.sni is None or tls.sni.lower() != host:

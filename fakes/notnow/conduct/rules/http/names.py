@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
-from notnow.conduct.reading.http import fact, has_name, host_of_connection
+from notnow.conduct.reading.http import has_name, host_of_connection, request
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Connection, Exchange
@@ -39,8 +39,8 @@ def sends_sni_on_http1(run: Run) -> Finding:
 def _sends_sni(run: Run, *versions: str) -> Finding:
     named = 0
     for x in run.requests:
-        tls, host = x.connection.tls, str(fact(x, "host"))
-        if tls is None or fact(x, "version") not in versions or not has_name(host):
+        tls, host = x.connection.tls, request(x).host
+        if tls is None or request(x).version not in versions or not has_name(host):
             continue
         if tls.sni is None:
             return broken(f"{host} was asked for on a connection without an SNI", x.connection, x)
@@ -63,10 +63,10 @@ def coalesces_what_is_covered(run: Run) -> Finding:
     for x in run.requests:
         first = firsts.setdefault(x.connection, x)
         made_for = host_of_connection(x.connection, first)
-        if x.connection.tls is None or fact(x, "host") in (made_for, ""):
+        if x.connection.tls is None or request(x).host in (made_for, ""):
             continue
         foreign += 1
-        if "certificate" in (x.facts or {})["misdirected"]:
-            why = f"{fact(x, 'host')} was asked for on a connection for {made_for}, whose certificate does not cover it"
+        if "certificate" in request(x).misdirected:
+            why = f"{request(x).host} was asked for on a connection for {made_for}, whose certificate does not cover it"
             return broken(why, *([first] if first is not x else []), x)
     return held(f"{plural(foreign, 'request')} for other hosts, all covered") if foreign else NOT_EXERCISED

@@ -27,11 +27,10 @@ def no_second_copy(run: Run) -> Finding:
     messages = 0
     for attempt in run.once(read).attempts:
         x = attempt.answered
-        facts = x.facts if x is not None else None
-        if x is None or not facts or not facts.get("stored"):
+        if x is None or x.message is None:
             continue
         messages += 1
-        name = str(facts.get("message_id") or f"sha256:{str(facts.get('sha256'))[:16]}")
+        name = x.message.name
         for recipient in attempt.accepted:
             before = answered.setdefault((name, recipient), x)
             if before is not x:
