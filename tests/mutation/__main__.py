@@ -1,0 +1,141 @@
+"""`python -m tests.mutation`: makes mutants of a folder, and prints those that its tests let pass.
+
+The mutated module is compiled in memory, in a process of its own: no file changes. The tests that bear the module's name
+run first, then the others of its folder, and the first that fails ends the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing import get_context
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from tests.mutation.mutants import Mutant, mutants
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "fakes" / "notnow"
+# A folder, and the tests of it that are fast: playbooks and tables, no sockets.
+TESTS = {
+    "conduct/rules": ("test_rules_*.py",),
+    "conduct/reading": ("test_rules_*.py", "test_reading_*.py", "test_attempts.py", "test_backoff.py"),
+    "conduct": ("test_rules_*.py", "test_reading_*.py", "test_attempts.py", "test_backoff.py", "test_judging.py"),
+    "engine": ("test_engine*.py", "test_store.py", "test_conditions.py", "test_matching.py"),
+    "language": (
+        "test_advice.py", "test_checks.py", "test_doubts.py", "test_facts.py", "test_knobs.py", "test_scenario.py",
+        "test_toml_lines.py",
+    ),
+}  # fmt: skip
+KILLED, SURVIVED, TIMED_OUT = "killed", "survived", "timed out"
+
+
+class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Loads one module from the tree of a mutant."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self.mutant = mutant
+        parts = mutant.path.relative_to(SOURCE.parent).with_suffix("").parts
+        self.is_package = parts[-1] == "__init__"
+        self.name = ".".join(parts[:-1] if self.is_package else parts)
+
+    def find_spec(self, name: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
+        if name != self.name:
+            return None
+        return importlib.util.spec_from_file_location(name, self.mutant.path, loader=self)  # type: ignore[arg-type]
+
+    def get_filename(self, name: str) -> str:
+        return str(self.mutant.path)
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(compile(self.mutant.tree(), str(self.mutant.path), "exec"), module.__dict__)
+
+
+def _run(mutant: Mutant, tests: Sequence[str], end: int) -> None:
+    """In a process of its own: exits with 0 if every test passes."""
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    signal.alarm(end)  # a mutant may never end
+    with contextlib.suppress(BaseException):
+        finder = _Mutated(mutant)
+        sys.meta_path.insert(0, finder)
+        importlib.import_module(finder.name)  # before pytest does: it would load the file
+        os._exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *tests]))
+    os._exit(1)
+
+
+def result(mutant: Mutant, tests: Sequence[str], limit: int) -> str:
+    process = get_context("fork").Process(target=_run, args=(mutant, tests, limit))
+    process.start()
+    process.join()
+    return {0: SURVIVED, -signal.SIGALRM: TIMED_OUT}.get(process.exitcode or 0, KILLED)
+
+
+def tests_of(folder: str, path: Path) -> list[str]:
+    """The tests of a folder; those that bear the name of the module come first."""
+    found = {test for pattern in TESTS[folder] for test in (ROOT / "tests").glob(pattern)}
+    words = set(path.relative_to(SOURCE).with_suffix("").parts)
+    return [str(test) for test in sorted(found, key=lambda t: (-len(words & set(t.stem.split("_"))), t.name))]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__.partition("\n")[0])
+    parser.add_argument("--folder", choices=sorted(TESTS), default="conduct")
+    parser.add_argument("--only", default="", help="mutate only files whose path contains this")
+    parser.add_argument("--sample", type=int, default=100, help="this many mutants, chosen by the seed (default: 100)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=1800, help="begin no mutant later than this (default: 1800)")
+    parser.add_argument("--limit", type=int, default=300, help="seconds after which a mutant counts as killed (default: 300)")
+    parser.add_argument("--jobs", type=int, default=2)
+    given = parser.parse_args()
+    paths = [p for p in sorted((SOURCE / given.folder).rglob("*.py")) if given.only in str(p)]
+    every = [mutant for path in paths for mutant in mutants(path)]
+    chosen = random.Random(given.seed).sample(every, min(given.sample, len(every)))
+    start = time.monotonic()
+
+    def judged(mutant: Mutant) -> str | None:
+        if time.monotonic() - start > given.seconds:
+            return None
+        return result(mutant, tests_of(given.folder, mutant.path), given.limit)
+
+    os.chdir(ROOT)
+    unchanged = Mutant(chosen[0].path, -1, 0, "nothing", lambda _: None)
+    if judged(unchanged) != SURVIVED:
+        print(f"the tests of {given.folder} fail, or take more than {given.limit} s, without any mutant")
+        return 1
+    with ThreadPool(given.jobs) as pool:
+        results = pool.map(judged, chosen, chunksize=1)
+    report(given, len(every), [(m, r) for m, r in zip(chosen, results, strict=True) if r is not None])
+    return 0
+
+
+def report(given: argparse.Namespace, every: int, results: Sequence[tuple[Mutant, str]]) -> None:
+    rows: dict[str, list[str]] = {}
+    for mutant, outcome in results:
+        rows.setdefault(str(mutant.path.relative_to(SOURCE).parent), []).append(outcome)
+    print(f"{'folder':24} {'mutants':>8} {'killed':>8} {'score':>7}")
+    for name, outcomes in [*sorted(rows.items()), ("all", [outcome for _, outcome in results])]:
+        killed = len(outcomes) - outcomes.count(SURVIVED)
+        print(f"{name:24} {len(outcomes):>8} {killed:>8} {killed / max(1, len(outcomes)):>7.0%}")
+    print(f"of {every} mutants of {given.folder}{' ' + given.only if given.only else ''}, seed {given.seed}")
+    for mutant, outcome in sorted(results, key=lambda r: (str(r[0].path), r[0].line)):
+        if outcome != KILLED:
+            print(f"{outcome}: {str(mutant).removeprefix(f'{ROOT}/')}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
