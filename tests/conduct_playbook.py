@@ -61,6 +61,7 @@ _HEALTHY = {
     "ftp": {"connect": "220 hello", "user": "331 password", "pass": "230 welcome", "quit": "221 bye", "type": "200 ok"},
     "http": {"request": "200 OK"},
 }
+START = 1000.0  # scenario seconds: a run need not begin with the clock
 _TEXTS = frozenset({"version", "retry-after", "sha256"})  # facts that look like numbers
 _UPLOADS, _LISTINGS = ("stor", "appe", "stou"), ("list", "nlst", "mlsd")
 
@@ -70,6 +71,7 @@ class Play:
 
     def __init__(self, protocol: str, *servers: str) -> None:
         self.protocol, self.clock = protocol, ManualClock()
+        self.clock.advance(START)
         self.recorders = [Recorder(self.clock, server=name, protocol=protocol) for name in servers or [protocol]]
         self.journals = [recorder.journal for recorder in self.recorders]
 

@@ -154,3 +154,13 @@ def test_workers_with_jitter_are_none() -> None:
 
 def test_a_few_are_no_herd() -> None:
     assert workers([60, 60, 60, 60]) == ""
+
+
+@pytest.mark.parametrize(("last", "named"), [(7.6, "exponential"), (7.59, "irregular")])
+def test_gaps_stay_at_a_ceiling_within_a_twentieth(last: float, named: str) -> None:
+    assert shape([1, 2, 4, 8, last]) == named
+
+
+def test_a_gap_below_the_ceiling_by_more_than_a_twentieth_still_grows() -> None:
+    found = analyse([1, 2, 4, 7, 8, 8])
+    assert (found.shape, found.cap) == ("exponential", 8)

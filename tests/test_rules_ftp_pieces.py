@@ -95,6 +95,10 @@ class TestMendCutUpload:
         play.connect("STOR a {bytes=500} -> 226 ok", "APPE a {bytes=500} -> 226 ok")
         play.not_exercised(self.RULE)
 
+    def test_a_whole_upload_under_a_rule_leaves_no_piece(self, play: Play) -> None:
+        play.connect("STOR a {bytes=500} -> !226 ok")
+        play.not_exercised(self.RULE)
+
     def test_not_exercised_where_the_client_has_cut(self, play: Play) -> None:
         play.connect("STOR a {bytes=500} -> 426 aborted", "APPE a {bytes=900} -> 226 ok")
         play.not_exercised(self.RULE)
@@ -138,6 +142,10 @@ class TestRenameWholeFiles:
     def test_what_another_client_has_cut_is_not_known(self, play: Play) -> None:
         play.connect(CUT)
         play.connect("RNFR a -> 350 go on", client="192.0.2.2")
+        play.held(self.RULE, "1 file renamed")
+
+    def test_a_whole_upload_under_a_rule_leaves_no_piece(self, play: Play) -> None:
+        play.connect("STOR a {bytes=500} -> !226 ok", "RNFR a -> 350 go on")
         play.held(self.RULE, "1 file renamed")
 
     def test_not_exercised(self, play: Play) -> None:

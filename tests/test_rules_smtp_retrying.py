@@ -332,6 +332,14 @@ class TestJitter:
         self.herd(play, "0s", "0s", last)
         assert play.find(self.RULE).outcome == outcome
 
+    def test_connections_that_overlap_are_side_by_side(self, play: Play) -> None:
+        for _ in range(2):
+            lines = [play.connect(MAIL, f"RCPT TO:<{n}@y>") for n in range(4)]
+            for line in lines:
+                line.says("DATA -> !421 no")
+            play.wait("1m")
+        play.broken(self.RULE, "4 connections came back within 0s", "#5", "#6", "#7", "#8")
+
     def test_three_are_no_herd(self, play: Play) -> None:
         self.herd(play, "0s", "0s", workers=3)
         play.not_exercised(self.RULE)

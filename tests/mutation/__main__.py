@@ -1,7 +1,7 @@
 """`python -m tests.mutation`: makes mutants of a folder, and prints those that its tests let pass.
 
 The mutated module is compiled in memory, in a process of its own: no file changes. The tests that bear the module's name
-run first, then the others of its folder, and the first that fails ends the run.
+run first, then the others of its folder; the first test that fails kills the mutant.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ TESTS = {
         "test_toml_lines.py",
     ),
 }  # fmt: skip
+OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 KILLED, SURVIVED, TIMED_OUT = "killed", "survived", "timed out"
 
 
@@ -48,13 +49,15 @@ class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def __init__(self, mutant: Mutant) -> None:
         self.mutant = mutant
         parts = mutant.path.relative_to(SOURCE.parent).with_suffix("").parts
-        self.is_package = parts[-1] == "__init__"
-        self.name = ".".join(parts[:-1] if self.is_package else parts)
+        self.name = ".".join(parts).removesuffix(".__init__")
 
     def find_spec(self, name: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
         if name != self.name:
             return None
         return importlib.util.spec_from_file_location(name, self.mutant.path, loader=self)  # type: ignore[arg-type]
+
+    def is_package(self, name: str) -> bool:
+        return self.mutant.path.stem == "__init__"
 
     def get_filename(self, name: str) -> str:
         return str(self.mutant.path)
@@ -74,8 +77,17 @@ def _run(mutant: Mutant, tests: Sequence[str], end: int) -> None:
         finder = _Mutated(mutant)
         sys.meta_path.insert(0, finder)
         importlib.import_module(finder.name)  # before pytest does: it would load the file
-        os._exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", *tests]))
+        os._exit(pytest.main([*OPTIONS, *tests]))
     os._exit(1)
+
+
+def outcome_of(mutant: Mutant, folder: str, limit: int) -> str:
+    """First its own tests; only if they let it pass, the others."""
+    outcome = SURVIVED
+    for tests in tests_of(folder, mutant.path):
+        if tests and outcome == SURVIVED:
+            outcome = result(mutant, tests, limit)
+    return outcome
 
 
 def result(mutant: Mutant, tests: Sequence[str], limit: int) -> str:
@@ -85,11 +97,13 @@ def result(mutant: Mutant, tests: Sequence[str], limit: int) -> str:
     return {0: SURVIVED, -signal.SIGALRM: TIMED_OUT}.get(process.exitcode or 0, KILLED)
 
 
-def tests_of(folder: str, path: Path) -> list[str]:
-    """The tests of a folder; those that bear the name of the module come first."""
-    found = {test for pattern in TESTS[folder] for test in (ROOT / "tests").glob(pattern)}
-    words = set(path.relative_to(SOURCE).with_suffix("").parts)
-    return [str(test) for test in sorted(found, key=lambda t: (-len(words & set(t.stem.split("_"))), t.name))]
+def tests_of(folder: str, path: Path) -> tuple[list[str], list[str]]:
+    """The tests that bear the module's name, or most of it; and the other tests of its folder."""
+    found = sorted({test for pattern in TESTS[folder] for test in (ROOT / "tests").glob(pattern)})
+    words = set(path.relative_to(SOURCE / folder.partition("/")[0]).with_suffix("").parts)
+    shared = {test: len(words & set(test.stem.split("_"))) for test in found}
+    near = [str(test) for test in found if shared[test] == max(shared.values())]
+    return near, [str(test) for test in found if str(test) not in near]
 
 
 def main() -> int:
@@ -99,7 +113,9 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=100, help="this many mutants, chosen by the seed (default: 100)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1800, help="begin no mutant later than this (default: 1800)")
-    parser.add_argument("--limit", type=int, default=300, help="seconds after which a mutant counts as killed (default: 300)")
+    parser.add_argument(
+        "--limit", type=int, default=120, help="seconds after which a mutant counts as killed (default: 120)"
+    )
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
     paths = [p for p in sorted((SOURCE / given.folder).rglob("*.py")) if given.only in str(p)]
@@ -110,7 +126,7 @@ def main() -> int:
     def judged(mutant: Mutant) -> str | None:
         if time.monotonic() - start > given.seconds:
             return None
-        return result(mutant, tests_of(given.folder, mutant.path), given.limit)
+        return outcome_of(mutant, given.folder, given.limit)
 
     os.chdir(ROOT)
     unchanged = Mutant(chosen[0].path, -1, 0, "nothing", lambda _: None)

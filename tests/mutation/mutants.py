@@ -90,30 +90,44 @@ def _left_out(tree: ast.Module) -> set[int]:
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, Change]]:
     """What can be changed of a node, in words, and how."""
+    yield from _operators(node)
+    yield from _constants(node)
+    yield from _statements(node)
+
+
+def _operators(node: ast.AST) -> Iterator[tuple[str, Change]]:
     match node:
         case ast.Compare(ops=[op]):
             for other in _COMPARED[type(op)]:
                 yield _told(node, lambda n, other=other: setattr(n, "ops", [other()]))  # type: ignore[misc]
         case ast.BoolOp():
-            other_bool = ast.Or if isinstance(node.op, ast.And) else ast.And
-            yield _told(node, lambda n: setattr(n, "op", other_bool()))
+            instead = ast.Or if isinstance(node.op, ast.And) else ast.And
+            yield _told(node, lambda n: setattr(n, "op", instead()))
         case ast.BinOp() if type(node.op) in _COMPUTED and not _is_text(node):
             yield _told(node, lambda n: setattr(n, "op", _COMPUTED[type(node.op)]()))
+        case ast.Call(func=ast.Name(id=name)) if name in _CALLED:
+            yield _told(node, lambda n: setattr(n.func, "id", _CALLED[name]))  # type: ignore[attr-defined]
+
+
+def _constants(node: ast.AST) -> Iterator[tuple[str, Change]]:
+    match node:
         case ast.Constant(value=bool(value)):
             yield _told(node, lambda n: setattr(n, "value", not value))
         case ast.Constant(value=int(value) | float(value)):
             yield _told(node, lambda n: setattr(n, "value", value + 1))
             if abs(value) >= 5:
                 yield _told(node, lambda n: setattr(n, "value", type(value)(value * 0.8)))
-        case ast.Call(func=ast.Name(id=name)) if name in _CALLED:
-            yield _told(node, lambda n: setattr(n.func, "id", _CALLED[name]))  # type: ignore[attr-defined]
+
+
+def _statements(node: ast.AST) -> Iterator[tuple[str, Change]]:
+    match node:
         case ast.If() | ast.IfExp():
             yield f"{_head(node)} -> the opposite", _negate
         case ast.Return(value=ast.expr()) if not isinstance(node.value, ast.Constant):
             yield f"{_head(node)} -> return None", lambda n: setattr(n, "value", ast.Constant(None))
-        case ast.AugAssign() | ast.Expr(value=ast.Call()) | ast.Continue() | ast.Break():
+        case ast.AugAssign() | ast.Expr(value=ast.Call()) | ast.Continue() | ast.Break() | ast.Delete():
             yield f"{_head(node)} -> pass", _pass
-        case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]) | ast.Delete():
+        case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]):
             yield f"{_head(node)} -> pass", _pass
 
 
@@ -139,4 +153,6 @@ def _pass(node: ast.AST) -> None:
 
 def _is_text(node: ast.BinOp) -> bool:
     sides = (node.left, node.right)
-    return any(isinstance(s, ast.JoinedStr) or (isinstance(s, ast.Constant) and isinstance(s.value, str)) for s in sides)
+    return any(
+        isinstance(s, ast.JoinedStr) or (isinstance(s, ast.Constant) and isinstance(s.value, str)) for s in sides
+    )

@@ -1,0 +1,72 @@
+"""All rules of conduct together."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from conduct_playbook import Play
+from notnow.conduct.judging import UnknownRuleError, all_rules, judge, of_protocol, select
+from notnow.conduct.reading.run import Run
+from notnow.conduct.rules.rule import up_to
+from notnow.protocols import NAMES
+
+PLAYBOOKS = Path(__file__).parent.glob("test_rules_*.py")
+
+
+def test_every_rule_has_a_playbook() -> None:
+    named = {rule for path in PLAYBOOKS for rule in re.findall(r'"((?:smtp|ftp|http)\.[\w-]+)"', path.read_text())}
+    assert {rule.id for rule in all_rules()} <= named
+
+
+def test_a_rule_is_found_once_in_the_folder_of_its_protocol() -> None:
+    ids = [rule.id for rule in all_rules()]
+    assert len(ids) == len(set(ids)) == 52
+    for protocol in NAMES:
+        assert all(rule.protocol == protocol for rule in of_protocol(protocol))
+
+
+def test_rules_are_chosen_by_id_and_by_pattern_each_once() -> None:
+    chosen = select(["smtp.jitter", "smtp.*"])
+    assert chosen[0].id == "smtp.jitter"
+    assert sorted(rule.id for rule in chosen) == sorted(rule.id for rule in of_protocol("smtp"))
+
+
+def test_a_pattern_that_matches_nothing_is_an_error() -> None:
+    with pytest.raises(UnknownRuleError, match="smtp.jitter"):
+        select(["smtp.jiter"])
+
+
+def test_the_rules_of_the_protocols_that_took_part_are_judged() -> None:
+    play = Play("ftp")
+    play.connect()
+    verdicts = judge(Run(play.journals))
+    assert [verdict.rule for verdict in verdicts] == list(of_protocol("ftp"))
+    assert {verdict.outcome for verdict in verdicts} == {"not exercised"}
+
+
+def test_a_rule_reads_the_journals_of_its_own_protocol() -> None:
+    smtp, ftp = Play("smtp"), Play("ftp")
+    smtp.connect("-> !421 no")
+    ftp.connect("-> !421 no", "USER ann")
+    journals = [*smtp.journals, *ftp.journals]
+    (verdict,) = judge(Run(journals), select(["ftp.refused-greeting"]))
+    assert (verdict.outcome, verdict.finding.why) == ("broken", "USER came after 421")
+    (verdict,) = judge(Run(journals), select(["smtp.nothing-but-quit"]))
+    assert (verdict.outcome, verdict.finding.why) == ("held", "told 421 once, and nothing after it but QUIT")
+
+
+def test_what_came_before_the_last_play_is_not_judged() -> None:
+    play = Play("ftp")
+    play.connect("-> !421 no", "USER ann")
+    play.recorders[0].mark("play", "ftp/healthy")
+    play.not_exercised("ftp.refused-greeting")
+
+
+def test_levels() -> None:
+    assert up_to("must") == ("must",)
+    assert up_to("advice") == ("must", "should", "advice")
+    with pytest.raises(ValueError, match=r"level is 'most'; allowed: must, should, advice"):
+        up_to("most")
