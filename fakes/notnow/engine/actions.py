@@ -6,16 +6,16 @@ The engine answers each `notnow.engine.events.Event` with `Script`s of these; an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from msgspec import Struct
 
 from notnow.protocols.ftp import DataEnding
 
 Ending = Literal["fin", "reset", "abrupt"]
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True):
     """An HTTP response, or the parts of one that a rule puts in place of the app's: None leaves a part as it is."""
 
     status: int | None = None
@@ -23,8 +23,7 @@ class Response:
     body: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Proceed:
+class Proceed(Struct, frozen=True):
     """Behave: let what was asked take effect.
 
     `instead` are the lines to say in place of the healthy reply, or what to put in place of an HTTP response:
@@ -36,43 +35,37 @@ class Proceed:
     drip: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True):
     """Send reply lines exactly as they stand, `drip` seconds apart byte by byte."""
 
     lines: tuple[str, ...]
     drip: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Respond:
+class Respond(Struct, frozen=True):
     """Answer a request with this, and do not ask the app; `drip` seconds between the bytes of the body."""
 
     response: Response
     drip: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """Do the rest of the script this many seconds later."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Hang:
+class Hang(Struct, frozen=True):
     """Say nothing and do nothing more about this, for ever; the connection stays open."""
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
+class Watch(Struct, frozen=True):
     """Say `Reached` when this many bytes of the body or transfer have passed; not if it ends sooner."""
 
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class EndData:
+class EndData(Struct, frozen=True):
     """End the data connection of a transfer, whose own reply is then not said; or doom the next one.
 
     `fin`: close it, and leave unread what an upload has in flight. `drain`: half-close it, and read and drop
@@ -87,8 +80,7 @@ class EndData:
     keep: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Struct, frozen=True):
     """End the connection.
 
     `fin`: half-close, read what is still in flight so that no reset overtakes the reply, then close.
@@ -99,15 +91,13 @@ class Close:
     how: Ending = "fin"
 
 
-@dataclass(frozen=True, slots=True)
-class ResetStream:
+class ResetStream(Struct, frozen=True):
     """End one stream with RST_STREAM and this error code (RFC 9113 §7); HTTP/1.1 loses its connection."""
 
     code: str
 
 
-@dataclass(frozen=True, slots=True)
-class GoAway:
+class GoAway(Struct, frozen=True):
     """Take no streams above `last` on this connection (RFC 9113 §6.8).
 
     `last` is a stream's number; or "current", the request at hand or the highest that has come; or "previous",
@@ -120,29 +110,25 @@ class GoAway:
     closes: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class AltSvc:
+class AltSvc(Struct, frozen=True):
     """Name an alternative service (RFC 7838): by a frame on HTTP/2, by a header on HTTP/1.1."""
 
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Say for which origins this connection is good (RFC 8336); HTTP/1.1 cannot."""
 
     origins: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Certify:
+class Certify(Struct, frozen=True):
     """Show the certificate of this name."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(Struct, frozen=True):
     """Refuse the handshake with this TLS alert (RFC 8446 §6), such as `unrecognized_name`."""
 
     name: str
@@ -168,7 +154,7 @@ Action = (
 BEHAVE: tuple[Action, ...] = (Proceed(),)
 
 
-class Script(NamedTuple):
+class Script(Struct, frozen=True):
     """Steps for one connection (or one stream of it).
 
     `rule` is the key path of the rule that they come from, such as `phase[0].rule[1]`, and `fault` what it

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from notnow.engine.events import Facts
 from notnow.engine.plans import CompiledPhase, CompiledRule, Plan
 from notnow.language.conditions import Quota
 
 
-class FiredRule(NamedTuple):
+class FiredRule(Struct, frozen=True):
     """A rule that fired at a moment, and the quota that its answer may report.
 
     `at` is when that was decided; the fault may come later. The quota is the rule's own if it has one, else that of the
@@ -64,7 +65,7 @@ class Connection:
         return known
 
 
-class Occasion(NamedTuple):
+class Occasion(Struct, frozen=True):
     """One moment of one connection, in the phase that plays. `plan` is None if no rule or count looks at it."""
 
     connection: Connection

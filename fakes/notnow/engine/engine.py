@@ -13,6 +13,8 @@ import math
 from collections.abc import Callable
 from typing import assert_never
 
+from msgspec import structs
+
 from notnow.engine.actions import BEHAVE, Script
 from notnow.engine.connection import Connection, FiredRule, Occasion, slot_owner
 from notnow.engine.deciding import decision_request, fired_rule
@@ -246,12 +248,14 @@ class Engine:
         """Another replica has moved the scenario on meanwhile: decide where it stands now."""
         earlier = self._follow(occasion.at)
         phase = self._progress.phase
-        scripts, ends_phase = self._decide(occasion._replace(phase=phase, plan=phase.plan(occasion.moment)), awaited)
+        scripts, ends_phase = self._decide(
+            structs.replace(occasion, phase=phase, plan=phase.plan(occasion.moment)), awaited
+        )
         return earlier + scripts, ends_phase
 
     def _answer(self, occasion: Occasion, fired: FiredRule | None) -> Script | None:
         """What the fake does; None if that is nothing."""
-        connection, moment, facts, stream, now, phase, _ = occasion
+        connection, moment, stream, phase = occasion.connection, occasion.moment, occasion.stream, occasion.phase
         if connection.closing and moment != "tls":  # a phase entered meanwhile closed it; a handshake still completes
             return None
         kind = phase.moments.get(moment)
@@ -259,14 +263,14 @@ class Engine:
         if rule is None or not rule.candidate.refuses:
             connection.passed.add(moment)
             if kind is not None and kind.lasts and not connection.released:
-                connection.in_progress[slot_owner(connection.id, moment, stream)] = moment, facts
-                connection.transfer_at = max(connection.transfer_at, now)
+                connection.in_progress[slot_owner(connection.id, moment, stream)] = moment, occasion.facts
+                connection.transfer_at = max(connection.transfer_at, occasion.at)
         if kind is not None and kind.unasked and (rule is None or rule.steps == BEHAVE):
             return None
         if fired is None:
             return Script(connection.id, BEHAVE, moment, phase.name, None, None, stream)
         if not fired.rule.deferred:
-            return self._script(connection, fired, stream, now)
+            return self._script(connection, fired, stream, occasion.at)
         connection.deferred[stream] = fired
         return Script(connection.id, watch(fired.rule.definition), moment, phase.name, None, None, stream)
 

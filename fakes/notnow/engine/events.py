@@ -7,23 +7,22 @@ Adapters say these to `Engine.feed`; the counterpart, what a fake does next, is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
+
+from msgspec import Struct
 
 Facts = Mapping[str, object]
 NOTHING: Facts = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """A connection was accepted: the moment `connect`. `client` is the peer's address without its port."""
 
     conn: str
     client: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(Struct, frozen=True):
     """A TLS ClientHello has come: the moment `tls`. It must be answered at once, inside the handshake.
 
     `sni` is the server name that the client asked for (RFC 6066 §3), None when it named none.
@@ -33,8 +32,7 @@ class Hello:
     sni: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """The client asks for something, at any other moment of the protocol.
 
     `facts` is what is known of it beyond the connection (sender, recipient, user, command, …);
@@ -43,28 +41,25 @@ class Asked:
 
     conn: str
     moment: str
-    facts: Facts = field(default_factory=lambda: NOTHING)
+    facts: Facts = NOTHING
     stream: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """Something has become known of the connection and stays so (who is logged in); None takes it back."""
 
     conn: str
     facts: Facts
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
+class Reached(Struct, frozen=True):
     """The byte that a `Watch` named has passed."""
 
     conn: str
     stream: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """A 4yz or 5yz reply has just left: the moment `error`."""
 
     conn: str
@@ -72,15 +67,13 @@ class Answered:
     command: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(Struct, frozen=True):
     """Bytes came that are no moment of their own (a piece of a body): they only end an idle spell."""
 
     conn: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """What was in progress since `moment` (a mail transaction, a transfer, a request) is over."""
 
     conn: str
@@ -88,22 +81,19 @@ class Ended:
     stream: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Leaving:
+class Leaving(Struct, frozen=True):
     """The client is going (it said QUIT, or closed its side): its places are free from now on."""
 
     conn: str
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Struct, frozen=True):
     """The connection is gone; its id will not be heard again."""
 
     conn: str
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """Nothing but time has passed; due at `Engine.due`."""
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from msgspec import Struct
 
 from notnow.language.conditions import Condition, Counted, Owners, Quota
 
@@ -82,7 +84,7 @@ class PhasePosition:
     since: float | None = None
 
 
-class DecisionRequest(NamedTuple):
+class DecisionRequest(Struct, frozen=True):
     """One event, as the store sees it.
 
     `owners` are its connection, and what it begins there if that lasts. `counts` are the keys that count it, each once.
@@ -101,7 +103,7 @@ class DecisionRequest(NamedTuple):
     limits: Sequence[tuple[Candidate, Key]] = ()
 
 
-class Decision(NamedTuple):
+class Decision(Struct, frozen=True):
     """The rule that fires (None: behave), whether this event ends the phase, and how the limits then stand."""
 
     rule: int | None

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Self, assert_never
 
 from hypercorn.events import Closed, RawData, Updated
+from msgspec import structs
 
 from notnow.bounds import HTTP_WAITING
 from notnow.engine.actions import (
@@ -264,7 +265,7 @@ class HTTPConnection(LiveConnection):
         stream.lasts = script.proceeds
         if isinstance(script.steps[0], Watch):  # at once: the bytes may be here before what is spawned begins
             stream.watches[script.moment] = script.steps[0].bytes
-            script = script._replace(steps=script.steps[1:])
+            script = structs.replace(script, steps=script.steps[1:])
         exchange, first = stream.exchange, script.steps[0] if len(script.steps) == 1 else None
         if script.steps is BEHAVE:
             self.host.recorder.decided(exchange, script)
