@@ -1,1 +1,1 @@
-"""How `notnow.time_travel.fast_forward` works inside."""
+"""`fast_forward` and its parts: the clock that moves when every thread waits."""

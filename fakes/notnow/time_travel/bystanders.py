@@ -1,8 +1,8 @@
-"""Threads that were there before fast_forward, or that nobody we know has started: are they at work, or at rest?
+"""Threads that existed before fast_forward, or that no party has started: are they working or at rest?
 
-The clock must not jump while one of them is on its way, say from the queue of a thread pool to its first connection.
-Linux counts how often a thread has been switched off: a thread that sleeps, and whose count stands still, has
-not been woken. Elsewhere its place in the code has to do. At its first wait such a thread becomes a party.
+The clock must not jump while one of them is busy, say between the queue of a thread pool and its first connection.
+Linux counts the context switches of a thread: a sleeping thread whose count does not change has not been woken.
+Elsewhere, its position in the code has to serve. At its first wait, such a thread becomes a party.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from notnow.time_travel.frames import current_frames
 from notnow.time_travel.parties import real_monotonic
 
 RESTED = 0.02  # real seconds without a sign of life after which a thread is at rest
-POLLING = 0.5  # real seconds of hardly any work, in small steps, that are as good as rest
-WARM = 2.0  # real seconds for which the clock waits for a thread that waits really, with a time-out
+POLLING = 0.5  # real seconds of hardly any work, in small steps, that count as rest
+WARM = 2.0  # real seconds for which the clock waits for a thread in a real wait with a time-out
 
-# The number of each system call that may wait with a time-out, and which of its arguments that is.
+# The number of each system call that may wait with a time-out, and the position of that argument.
 _TIMED = {
     "x86_64": {202: 3, 230: 2, 35: 0, 7: 2, 271: 2, 23: 4, 270: 4, 232: 3, 281: 3, 128: 2},
     "aarch64": {98: 3, 115: 2, 101: 0, 73: 2, 72: 4, 22: 3, 137: 2},
@@ -34,7 +34,7 @@ _ENDLESS = {0, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF}  # no time-out: a null pointer, o
 
 
 def waits_with_timeout(native: int) -> bool:
-    """True if a thread is blocked by the system for a limited time; False as well where the system does not say."""
+    """True if a thread is blocked in the system for a limited time. False also if the system does not tell."""
     try:
         call = Path(f"/proc/self/task/{native}/syscall").read_text().split()
         return int(call[1 + _TIMED[int(call[0])]], 16) not in _ENDLESS
@@ -44,7 +44,7 @@ def waits_with_timeout(native: int) -> bool:
 
 @dataclass(slots=True)
 class Sight:
-    """What a thread looked like, and since when, in real seconds."""
+    """The observed state of a thread, and its start in real seconds."""
 
     mark: tuple[object, ...]
     since: float
@@ -53,16 +53,16 @@ class Sight:
 
 
 class Bystanders:
-    """All threads of the process but those that are told to be parties, or to live in real time."""
+    """All threads of the process that are neither parties nor in real time."""
 
     def __init__(self) -> None:
         self.excused: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
-        self.missed: dict[int, str] = {}  # for whom the clock has not waited, and where they were
+        self.missed: dict[int, str] = {}  # threads for which the clock has not waited, and where they were
         self._sights: dict[int, Sight] = {}
-        self._spent: dict[int, float] = {}  # real seconds that the clock has waited for a time-out of theirs
+        self._spent: dict[int, float] = {}  # real seconds that the clock has waited for each one's time-out
 
     def lives_in_real_time(self, ident: int, frame: FrameType | None) -> bool:
-        """True for the thread of the fakes, for watchdogs, and for threads that were started `outside()`."""
+        """True for the thread of the fakes, for watchdogs, and for threads started `outside()`."""
         thread = thread_of(ident)
         if thread is None:
             return watchdogs.begins_in_one(frame)
@@ -71,7 +71,7 @@ class Bystanders:
         return thread is not threading.main_thread() and watchdogs.begins_in_one(frame)
 
     def awake(self, parties: Collection[int]) -> list[int]:
-        """The idents of those that are at work, but for these parties."""
+        """The idents of the working threads, except these parties."""
         return [ident for ident, frame in self._others(parties) if not self._rests(ident, frame)]
 
     def _others(self, parties: Collection[int]) -> Iterator[tuple[int, FrameType]]:
@@ -93,11 +93,11 @@ class Bystanders:
         return now - before.since >= RESTED
 
     def in_real_waits(self, parties: Collection[int]) -> list[int]:
-        """Those that wait really, with a time-out: they will be back by themselves."""
+        """The threads in a real wait with a time-out: they will wake up by themselves."""
         return [i for i, _ in self._others(parties) if i not in self.missed and waits_with_timeout(native_of(i))]
 
     def has_waited_for(self, idents: list[int], seconds: float) -> None:
-        """The clock has stood still for them for so long. Beyond `WARM` it does so no more."""
+        """Record that the clock has stood still for them for so long. Beyond `WARM` it no longer does."""
         for ident in idents:
             self._spent[ident] = self._spent.get(ident, 0.0) + seconds
             if self._spent[ident] >= WARM:
@@ -114,7 +114,7 @@ def native_of(ident: int) -> int:
 
 
 def where(ident: int) -> str:
-    """A thread's name, and its place in the code that is not the standard library's."""
+    """A thread's name, and its position in code outside the standard library."""
     thread, frame = thread_of(ident), current_frames().get(ident)
     name = thread.name if thread is not None else f"thread {ident}"
     if frame is None:
@@ -124,8 +124,8 @@ def where(ident: int) -> str:
 
 
 def _look(native: int | None) -> tuple[tuple[object, ...], bool, float | None]:
-    """How often it has been switched off, whether it sleeps, and how long it has worked; the first two are guessed
-    where the system does not say.
+    """The thread's context switches, whether it sleeps, and its processor time. The first two are guesses if the
+    system does not tell.
     """
     with contextlib.suppress(OSError, ValueError, IndexError):
         if native is not None and sys.platform == "linux":

@@ -1,7 +1,7 @@
-"""What client code meets in place of the functions that wait, or that tell the time.
+"""The replacements for functions that wait or tell the time.
 
-Each of these asks whether the calling thread takes part: the fakes' thread, pytest's, and all those that were
-there before, get the real function.
+Each one first checks whether the calling thread takes part: the fakes' thread, pytest's threads, and threads that
+existed before get the real function.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def sleep(seconds: float) -> None:
     if world is None or not seconds >= 0:
         real_sleep(seconds)
     elif world.park(seconds) is WaitResult.CLOSED:
-        real_sleep(min(seconds, REST))  # of a thread that was there before: it goes on where it is
+        real_sleep(min(seconds, REST))  # of a thread that existed before: it goes on where it is
 
 
 def monotonic() -> float:
@@ -73,7 +73,7 @@ def monotonic_ns() -> int:
 
 
 def _lives_in_real_time(thread: threading.Thread) -> bool:
-    """The thread of the fakes: what it is asked for is done at once. Or a watchdog of the whole test run."""
+    """True for the fakes' thread, which does everything at once, and for watchdogs of the test run."""
     return bool(getattr(thread, "real_time", False)) or watchdogs.is_watchdog(thread)
 
 
@@ -92,7 +92,7 @@ def start(thread: threading.Thread) -> None:
 
 
 def start_new_thread(function: Any, args: Any, kwargs: Any = None, /) -> int:
-    """_thread.start_new_thread. What a party starts is one from its first step, or the clock might move without it."""
+    """_thread.start_new_thread. A thread that a party starts is a party from its first step, or the clock might move without it."""
     sound = callable(function) and isinstance(args, tuple) and isinstance(kwargs, (dict, type(None)))
     if seen() is None or not sound:
         return _real_start_new(function, args) if kwargs is None else _real_start_new(function, args, kwargs)
@@ -136,7 +136,7 @@ def _reading(real: Real) -> Real:
 
 
 def _await(world: World, sock: socket.socket, mask: int, timeout: float | None, complaint: str) -> WaitResult:
-    """Wait for a socket. Raises TimeoutError with the words that the real call has for it."""
+    """Wait for a socket. Raises TimeoutError with the text of the real call."""
     result = world.park(timeout, files=[(sock.fileno(), mask)], alone=True)
     if result is WaitResult.TIMED_OUT:
         raise TimeoutError(complaint)
@@ -144,13 +144,13 @@ def _await(world: World, sock: socket.socket, mask: int, timeout: float | None, 
 
 
 def _sendall(real: Real) -> Real:
-    """socket.sendall, which waits where a fake does not read."""
+    """socket.sendall, which waits while a fake does not read."""
 
     @functools.wraps(real)
     def sendall(sock: socket.socket, data: Any, flags: int = 0) -> None:
         world, timeout = seen(), sock.gettimeout()
         if world is None or timeout == 0 or sock.fileno() < 0:
-            real(sock, data, flags)  # a closed socket is the system's to refuse: EBADF
+            real(sock, data, flags)  # the system refuses a closed socket: EBADF
             return
         try:
             left = memoryview(data).cast("B")
@@ -158,7 +158,7 @@ def _sendall(real: Real) -> Real:
             real(sock, data, flags)
             raise
         if not len(left):
-            real(sock, data, flags)  # which tells of a connection that is broken, all the same
+            real(sock, data, flags)  # which also reports a broken connection
         end = None if timeout is None else monotonic() + timeout
         while len(left):
             if not signalled([(sock.fileno(), select.POLLOUT)]):
@@ -170,7 +170,7 @@ def _sendall(real: Real) -> Real:
 
 
 def _sending(real: Real) -> Real:
-    """A method of a socket that waits until the other end reads."""
+    """A method of a socket that waits until its peer reads."""
 
     @functools.wraps(real)
     def send(sock: socket.socket, *args: Any, **options: Any) -> Any:
@@ -204,13 +204,13 @@ def _accepting(real: Real) -> Real:
 
 
 def _hold_nothing_back(sock: socket.socket) -> None:
-    """Have the kernel send small pieces at once: what it kept for some real milliseconds would be late by hours."""
+    """Make the kernel send small pieces at once: a delay of real milliseconds could become hours of scenario time."""
     with contextlib.suppress(OSError):  # no TCP
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _connecting(real: Real) -> Real:
-    """socket.connect. A fake answers at once, or lets nobody through: then the client's time-out is scenario time."""
+    """socket.connect. A fake answers at once or never; then the client's time-out is scenario time."""
     outside = _outside(real)
 
     @functools.wraps(real)
@@ -246,7 +246,7 @@ def _until(end: float | None) -> float | None:
 
 
 def _tls(real: Real) -> Real:
-    """A method of a TLS socket: bytes that come need not be data, and a read may have to write."""
+    """A method of a TLS socket: received bytes need not be data, and a read may have to write."""
 
     @functools.wraps(real)
     def call(sock: ssl.SSLSocket, *args: Any, **options: Any) -> Any:
@@ -263,7 +263,7 @@ def _tls(real: Real) -> Real:
             except ssl.SSLWantWriteError:
                 mask = select.POLLOUT
             finally:
-                if sock.fileno() >= 0:  # what goes wrong here may have closed it, and is what the caller must see
+                if sock.fileno() >= 0:  # an error here may have closed it, and the caller must see that error
                     sock.settimeout(timeout)
             if _await(world, sock, mask, _until(end), f"The {real.__name__} operation timed out") is WaitResult.CLOSED:
                 return real(sock, *args, **options)
@@ -271,11 +271,11 @@ def _tls(real: Real) -> Real:
     return call
 
 
-# ---- what is outside, and what cannot be ---------------------------------------------------------
+# ---- the outside world, and what is refused ---------------------------------------------------------
 
 
 def _outside(real: Real) -> Real:
-    """A call that waits for other processes, or for other machines: they live in real time."""
+    """A call that waits for other processes or machines, which live in real time."""
 
     @functools.wraps(real)
     def really(*args: Any, **options: Any) -> Any:
@@ -289,7 +289,7 @@ def _outside(real: Real) -> Real:
 
 
 def _looking_up(real: Real) -> Real:
-    """A look-up of a name waits for others; an address, and this machine itself, cost no time."""
+    """A name look-up waits for other machines; addresses and this machine's own names cost no time."""
     outside = _outside(real)
 
     @functools.wraps(real)
@@ -312,7 +312,7 @@ def _is_here(host: Any) -> bool:
 
 
 def _wait_for(real: Real) -> Real:
-    """Fake.wait_for, on a lock that is seen: scenario time may have to pass before its predicate holds."""
+    """Fake.wait_for, on a visible lock: scenario time may have to pass before its predicate holds."""
 
     @functools.wraps(real)
     def wait_for(fake: Fake, predicate: Callable[[Journal], object], timeout: Any = 5.0) -> None:
@@ -366,7 +366,7 @@ def install(stack: ExitStack) -> None:
     for name, real in (("select", real_select), ("poll", real_poll), ("epoll", polls.real_epoll)):
         if real is not None:
             put(stack, select, name, polls.SUBSTITUTES[real])
-    put(stack, _thread, "start_new", start_new_thread)  # its older name: equal to the other in a dict, and yet not it
+    put(stack, _thread, "start_new", start_new_thread)  # its older name
     put(stack, threading, "Lock", locks.Lock)
     put(stack, threading, "RLock", locks.rlock)
     put(stack, threading.Thread, "start", start)

@@ -11,16 +11,16 @@ from notnow.clock import Alarm, Cancellable, ManualClock
 
 
 class World(Protocol):
-    """What moves the clock: `notnow.time_travel.world.World`."""
+    """The mover of the clock: `notnow.time_travel.world.World`."""
 
     def nudge(self) -> None:
-        """Something new is due."""
+        """Another event is due."""
 
     def read(self) -> None:
         """The clock has been read."""
 
     def advance(self, span: float) -> None:
-        """Let so many seconds pass."""
+        """Let this many seconds pass."""
 
 
 class WorldClock(ManualClock):
@@ -32,7 +32,7 @@ class WorldClock(ManualClock):
 
     @property
     def shown(self) -> float:
-        """`now`, which does not count as having read the clock."""
+        """`now`, without counting as a reading of the clock."""
         return self._now
 
     def now(self) -> float:
@@ -45,12 +45,12 @@ class WorldClock(ManualClock):
 
     @property
     def ports(self) -> set[int]:
-        """Where the sockets of the fakes are that live by this clock."""
+        """The ports of the fakes that use this clock."""
         return set[int]().union(*(getattr(server, "ports", ()) for server in list(self._servers)))
 
     @property
     def asked(self) -> bool:
-        """Does somebody wait for a fake's journal, in real time?"""
+        """True if a thread waits for a fake's journal, in real time."""
         return any(getattr(server, "waited_for", 0) for server in list(self._servers))
 
     def call_at(self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Cancellable:
@@ -68,12 +68,12 @@ class WorldClock(ManualClock):
         self.world.advance(target - self._now)
 
     def settle(self) -> None:
-        """Return when no byte is on its way to a fake, and the fakes have done all that is due."""
-        with contextlib.suppress(RuntimeError):  # one has been stopped by a thread that takes no part
+        """Return when no byte is in transit to a fake, and the fakes have done everything that is due."""
+        with contextlib.suppress(RuntimeError):  # a thread that takes no part has stopped one
             self._settle()
 
     def ring(self) -> bool:
-        """Ring the next alarm that is due by now. False if there is none."""
+        """Ring the next due alarm. False if none is due."""
         alarm: Alarm | None = self._next(self._now + 5e-7)
         if alarm is None:
             return False
@@ -83,5 +83,5 @@ class WorldClock(ManualClock):
         return True
 
     def move(self, target: int) -> None:
-        """Go on to `target`, in microseconds."""
+        """Move to `target`, in microseconds."""
         self._now = max(self._now, target / 1e6)

@@ -1,4 +1,4 @@
-"""What is told when everybody waits, and nothing will ever come."""
+"""The report of a deadlock: every thread waits, and no event will end a wait."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINES = 12  # frames of each thread, the innermost
 
 
 def story(parked: Sequence[Party], now: float) -> str:
-    """Who waits where, thread by thread."""
+    """The position of each waiting thread."""
     frames = current_frames()
     stacks = "\n\n".join(f"{party.name} waits here:\n{_stack(frames.get(party.ident))}" for party in parked)
     others = [thread for ident in frames if (thread := thread_of(ident)) is not None and thread.daemon is False]

@@ -1,21 +1,21 @@
-"""fast_forward: sleeps in the test process move scenario time on, instead of waiting.
+"""fast_forward: sleeps in the test process advance scenario time instead of waiting.
 
-The test's thread, and every thread that such a thread starts meanwhile, is a *party*. It runs, or it is parked: in a
-sleep, a Condition (Event, Queue, Timer, Future, join), a selector (asyncio's only wait) or a socket. Time stands still
-while a party runs, however long it computes. When all are parked, the fakes are let come to rest, so that no byte is on
-its way; then the first party whose wait is over goes on, alone. Where there is none, and only there, the clock jumps to
-what is due first: a fake's alarm, or a party's deadline (on a tie the fakes, then parties as they parked). So the order
-of events is the same in every run; a delayed or dripped reply costs no time; and an idle time-out never strikes a client
-that computes, but does strike, as in real life, one that sleeps or waits for something else for longer than it.
+The test's thread, and every thread that a party starts, is a *party*. A party runs, or it is parked: in a sleep, a Condition
+(Event, Queue, Timer, Future, join), a selector (asyncio's only wait) or a socket. Time stands still while a party runs, however
+long it computes. When all are parked, the fakes come to rest, so that no byte is in transit; then the first party whose wait has
+ended goes on, alone. Only if there is none does the clock jump to the next due event: a fake's alarm, or a party's deadline (on a
+tie, the fakes first, then the parties in the order of parking). So the order of events is the same in every run; a delayed or
+dripped reply costs no time; and an idle time-out never strikes a client that computes, but does strike, as in real life, a
+client that sleeps or waits for something else for too long.
 
-A wait for a child, a pipe, a name look-up, or a socket whose other end is no fake lets real time pass, at its own speed.
-Threads from before (a pool of the module, a worker of the session) become parties at their first wait, and the clock waits
-until they are at rest. Watchdogs of the test run live in real time. Refused are trio, gevent, uvloop, alarms of the system,
-spinning on a clock, waits beyond the horizon, and deadlocks: all wait, and nothing is due.
+During a wait for a child process, a pipe, a name look-up, or a socket whose peer is not a fake, real time passes at its own
+speed. Threads from before (a pool of the module, a worker of the session) become parties at their first wait, and the clock waits
+until they are at rest. Watchdogs of the test run live in real time. fast_forward refuses trio, gevent, uvloop, alarms of the
+system, spinning on a clock, waits beyond the horizon, and deadlocks: every party waits, and nothing is due.
 
-A thread blocked in a call that is not seen (a lock from before, C code that sleeps) is noticed after half a second. Where it
-waits with a time-out while the clock moves, the test fails at its end; otherwise a FastForwardWarning tells. time.perf_counter
-and the time-outs of C code are real, and so are the seconds that `wait_for` of a fake takes. POSIX only.
+After half a second, the driver notices a thread in an invisible wait (a lock from before, C code that sleeps). If the wait has a
+time-out and the clock moves meanwhile, the test fails at its end; otherwise a FastForwardWarning says so. time.perf_counter, the
+time-outs of C code, and the seconds of a fake's `wait_for` are real. POSIX only.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from notnow.units import seconds
 
 
 class FastForwardWarning(UserWarning):
-    """Something in this test went another way than it would have in real time."""
+    """Something in this test may have differed from real time."""
 
 
 class FastForward:
-    """Makes the waits of this thread, and of the threads that it starts, take scenario time.
+    """Make the waits of this thread, and of the threads that it starts, take scenario time.
 
         with FastForward() as world, FakeSMTP("smtp/overload", outage="10m", clock=world.clock) as smtp:
             send_mail(host=smtp.host, port=smtp.port)  # may sleep for days
 
-    `clock` is for the fakes; they may be started before or after this is entered. `horizon` is how much
-    scenario time may pass in all: seconds, a duration, or a timedelta. An object can be entered once.
+    `clock` is for the fakes, which may start before or after this is entered. `horizon` limits the scenario time that may
+    pass: seconds, a duration, or a timedelta. Enter an object only once.
     """
 
     def __init__(self, *, horizon: float | str | timedelta = "400d") -> None:
@@ -66,7 +66,7 @@ class FastForward:
         return self._clock
 
     def __enter__(self) -> Self:
-        """Raises FastForwardError on Windows, inside another fast_forward, and at a second time."""
+        """Raises FastForwardError on Windows, inside another fast_forward, and the second time."""
         if sys.platform == "win32":
             raise FastForwardError(
                 "fast_forward needs poll(), which Windows lacks; use ManualClock() and clock.advance()"
@@ -95,7 +95,7 @@ class FastForward:
         self._clock.world = worlds.current = world
         client.install(stack)
         world.drive()
-        stack.callback(world.close)  # before anything is put back, so that nobody meets half of it
+        stack.callback(world.close)  # before anything is restored, so that no thread meets half of it
 
     def _release(self, world: World) -> None:
         world.close()
@@ -105,9 +105,9 @@ class FastForward:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Everything is as before. FastForwardWarning tells of waits that were not seen, and of threads left behind.
+        """Restore everything. FastForwardWarning reports invisible waits and threads left behind.
 
-        Raises FastForwardError where a thread has waited really while the clock moved, so that the test proves nothing.
+        Raises FastForwardError if a thread was in a real wait while the clock moved, since the test then proves nothing.
         """
         assert self._world is not None
         self._undo.close()
@@ -126,7 +126,7 @@ class FastForward:
 
     @contextlib.contextmanager
     def outside(self) -> Iterator[None]:
-        """What this thread waits for in here is outside: real time passes. For waits that cannot be seen."""
+        """Inside, real time passes while this thread waits. For invisible waits."""
         if self._world is None:
             raise FastForwardError("outside() belongs inside the `with` block of FastForward")
         with self._world.outside():

@@ -1,6 +1,6 @@
-"""Locks and queues of the standard library whose waits are seen.
+"""Replacements for the standard library's locks and queues whose waits are visible.
 
-Locks that were made before are left as they are: nobody can look into them.
+Locks from before stay as they are: their waits are invisible.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _INNER = frozenset({"threading", "queue", "importlib._bootstrap"})  # they hold 
 
 
 class SeenLock:
-    """A lock, as `threading.Lock` and Condition.wait make one, whose waits are scenario time."""
+    """A lock like those of `threading.Lock` and Condition.wait, whose waits are scenario time."""
 
     def __init__(self) -> None:
         self._lock, self._waiting = _thread.allocate_lock(), 0
@@ -82,7 +82,7 @@ class _LockKind(type):
 
 
 class Lock(metaclass=_LockKind):
-    """threading.Lock: a seen one for a party. What the standard library builds upon it has a real one inside."""
+    """threading.Lock: a visible one for a party. The standard library's own classes use real ones inside."""
 
     def __new__(cls) -> Self:
         inner = sys._getframe(1).f_globals.get("__name__") in _INNER
@@ -90,7 +90,7 @@ class Lock(metaclass=_LockKind):
 
 
 def rlock(*args: Any, **options: Any) -> Any:
-    """threading.RLock: a seen one for a party. A Condition that a user makes without a lock has one as well."""
+    """threading.RLock: a visible one for a party, also for a Condition that a user makes without a lock."""
     caller = sys._getframe(1)
     if caller.f_code is threading.Condition.__init__.__code__ and caller.f_back is not None:
         caller = caller.f_back
@@ -100,7 +100,7 @@ def rlock(*args: Any, **options: Any) -> Any:
 
 
 class SimpleQueue(queue._PySimpleQueue):  # type: ignore[name-defined,misc]
-    """queue.SimpleQueue, on which thread pools wait, as Python code: the other waits on a lock of its own."""
+    """queue.SimpleQueue, on which thread pools wait, in Python: the C version waits on an invisible lock."""
 
 
 SUBSTITUTES: dict[Any, Any] = {_real_lock: Lock, _real_rlock: rlock, queue.SimpleQueue: SimpleQueue}

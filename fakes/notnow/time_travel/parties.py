@@ -1,4 +1,4 @@
-"""Who takes part in fast_forward, and what each of them waits for.
+"""The threads that take part in fast_forward, and their waits.
 
 A party is the test's thread, or a thread that a party has started. It runs, or it is parked in a `Wait`.
 """
@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterable
 from enum import Enum
 
-# The clocks as they were: nothing in this package may wait by those that the client sees.
+# The real clocks: nothing in this package may wait by those that the client sees.
 real_sleep, real_monotonic, real_monotonic_ns = time.sleep, time.monotonic, time.monotonic_ns
 real_poll, real_select = getattr(select, "poll", None), select.select
 
-REST = 60.0  # seconds: a thread from before that waits for so long at most when the test ends goes on, really
+REST = 60.0  # seconds: when the test ends, a thread from before with at most this long to wait goes on in real time
 
-FileWait = tuple[int, int]  # a file descriptor, and the poll() events that are waited for
+FileWait = tuple[int, int]  # a file descriptor, and the poll() events to wait for
 
 
 class WaitResult(Enum):
@@ -30,16 +30,16 @@ class WaitResult(Enum):
 
 
 class Ended(SystemExit):
-    """Ends a thread that outlived its test: it must not wake up in the next one."""
+    """Ends a thread that outlives its test: it must not wake up in the next one."""
 
 
 def micro(seconds: float) -> int:
-    """Whole microseconds, rounded up; a thousandth of one is forgiven, since sums of floats are that far off."""
+    """Whole microseconds, rounded up, with a tolerance of a thousandth for the errors of float sums."""
     return math.ceil(seconds * 1e6 - 1e-3)
 
 
 def signalled(waits: Iterable[FileWait], timeout: float | None = 0.0) -> list[int]:
-    """The descriptors on which there is something to do; waits for one at most `timeout` real seconds."""
+    """The ready descriptors; waits for one at most `timeout` real seconds."""
     masks: dict[int, int] = {}
     for fd, mask in waits:
         masks[fd] = masks.get(fd, 0) | mask
@@ -52,7 +52,7 @@ def signalled(waits: Iterable[FileWait], timeout: float | None = 0.0) -> list[in
 class Wait:
     """One wait: until `over()`, until one of `files` is ready, or until `deadline`, in microseconds.
 
-    `alone` tells a read of one socket from a selector, which may hold sockets that nobody waits for just now.
+    `alone` distinguishes a read of one socket from a selector, which may hold sockets without a reader.
     `order` is the place in the order of parking.
     """
 
@@ -74,25 +74,25 @@ class Wait:
         self.error: Exception | None = None
 
     def ended(self, now: int) -> WaitResult | None:
-        """How it has ended; None if it goes on. What came at the last moment came in time."""
+        """How it has ended; None if it goes on. An event at the last moment is in time."""
         if (self.over is not None and self.over()) or (self.files and signalled(self.files)):
             return WaitResult.READY
         return WaitResult.TIMED_OUT if self.deadline is not None and self.deadline <= now else None
 
     def goes_on(self, party: Party) -> bool:
-        """Whether a thread is let go on by itself when the test ends, because it was there before the test."""
+        """True if a thread goes on by itself when the test ends, because it existed before the test."""
         return party.adopted and (self.timeout is None or self.timeout <= REST)
 
     @property
     def ends_with_test(self) -> bool:
-        """Whether a thread that is left behind in it must end: it would go on by itself later."""
+        """True if a thread left behind in this wait must end: it would go on by itself later."""
         return self.deadline is not None or self.alone
 
 
 class Party:
     """A thread that takes part. `wait` is None while it runs; `outside` counts its waits for the real world.
 
-    An `adopted` one was there before. Where it does not run it may also be at rest in a call that is not seen.
+    An `adopted` one existed before. If it does not run, it may also be at rest in an invisible call.
     """
 
     __slots__ = (
@@ -126,5 +126,5 @@ class Party:
         self.ident, self.native = _thread.get_ident(), _thread.get_native_id()
 
     def block(self) -> None:
-        """Wait for the turn, in real time. The one place where a parked thread really blocks."""
+        """Wait for the turn, in real time. Only here does a parked thread really block."""
         self.turn.acquire()

@@ -1,4 +1,4 @@
-"""Puts a function in place of another until a stack closes."""
+"""Replaces functions until a stack closes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def wrap(stack: ExitStack, owner: Any, wrapper: Callable[[Real], Real], *names: 
 
 
 def put(stack: ExitStack, owner: Any, name: str, new: object) -> None:
-    """Set an attribute; what was inherited before is inherited again afterwards."""
+    """Set an attribute; an attribute that was inherited before is inherited again afterwards."""
     if name in vars(owner):
         stack.callback(setattr, owner, name, vars(owner)[name])
     else:

@@ -16,7 +16,7 @@ real_epoll = getattr(select, "epoll", None)
 
 
 def waiting(poll: Callable[[float | None], Any], timeout: float | None, files: Callable[[], list[FileWait]]) -> Any:
-    """What `poll(timeout)` returns, which waits for `files()`, in seconds."""
+    """The result of `poll(timeout)`, which waits for `files()`; `timeout` is in seconds."""
     world = seen()
     if world is None:
         return poll(timeout)

@@ -1,6 +1,6 @@
-"""Finds who has taken a function by name (`from time import sleep`), and gives them another.
+"""Finds every holder of a function (`from time import sleep`), and gives it a substitute.
 
-The garbage collector knows who refers to a function: one look at it finds the globals of modules and the
+The garbage collector knows all references to a function: one search finds the globals of modules and the
 defaults of functions (such as those of `sched.scheduler`), attributes of classes and objects, and variables of
 enclosing functions. Containers and `functools.partial` are left alone.
 """
@@ -20,7 +20,7 @@ from notnow.time_travel import watchdogs
 Undo = Callable[[], object]
 # These have their own reasons to hold the real functions. freezegun is not among them: what it keeps, it puts back in `time`.
 _LEFT_ALONE = ("_pytest", "notnow.time_travel", "notnow.servers", "time_machine", *watchdogs.WATCHDOGS)
-# Names that are left as they are in the modules that own them, which are given a care of their own.
+# Names that stay as they are in their own modules, which are handled separately.
 _OWN: dict[str, frozenset[str]] = {
     "_thread": frozenset({"allocate_lock", "allocate", "lock", "LockType", "RLock"}),
     "threading": frozenset({"Lock", "_allocate_lock", "RLock", "_CRLock", "_LockType", "_start_new_thread"}),
@@ -29,9 +29,9 @@ _OWN: dict[str, frozenset[str]] = {
 
 
 def rebind(stack: ExitStack, substitutes: dict[Any, Any]) -> None:
-    """Put the substitute of each object wherever that is held; take it away again when `stack` closes.
+    """Put the substitute of each object in every place that holds the object; restore them when `stack` closes.
 
-    A module that is imported meanwhile takes hold of a substitute, which is taken away from it as well.
+    A module that is imported meanwhile gets a substitute, and loses it again as well.
     """
     stack.callback(_catch_up, set(sys.modules), substitutes)
     for undo in _replace(substitutes):
@@ -44,7 +44,7 @@ def _catch_up(known: set[str], substitutes: dict[Any, Any]) -> None:
 
 
 def _replace(substitutes: dict[Any, Any]) -> Iterator[Undo]:
-    """Replace, and give for each place what undoes it."""
+    """Replace, and return the undo function of each place."""
     instead = {id(old): new for old, new in substitutes.items()}
     modules = {id(vars(module)): name for name, module in list(sys.modules.items()) if isinstance(module, ModuleType)}
     defaults = []
@@ -66,7 +66,7 @@ def _replace(substitutes: dict[Any, Any]) -> Iterator[Undo]:
 
 
 def _may_be_defaults(holder: object) -> bool:
-    """A class is held by tuples of classes only; asking for them costs another look at everything."""
+    """Only tuples of classes hold a class; finding them costs another search of everything."""
     return isinstance(holder, dict) or (isinstance(holder, tuple) and not all(isinstance(x, type) for x in holder))
 
 
@@ -90,7 +90,7 @@ def _in_cell(cell: CellType, instead: dict[int, Any]) -> Iterator[Undo]:
 
 
 def _in_class(names: dict[str, Any], instead: dict[int, Any]) -> Iterator[Undo]:
-    """An attribute of a class, which is set through the class, or Python goes on with the one that it has cached."""
+    """An attribute of a class. It is set through the class, or Python would go on with its cached value."""
     for owner in [o for o in gc.get_referrers(names) if isinstance(o, type)]:
         if owner.__module__.startswith(_LEFT_ALONE):
             continue
@@ -101,7 +101,7 @@ def _in_class(names: dict[str, Any], instead: dict[int, Any]) -> Iterator[Undo]:
 
 
 def _unbound(new: Any) -> Any:
-    """A function of ours stands for one of C, which is not bound to the instance."""
+    """A Python function replaces one of C, which does not bind to the instance."""
     return staticmethod(new) if isinstance(new, FunctionType) else new
 
 

@@ -1,4 +1,4 @@
-"""What fast_forward cannot move, and refuses aloud: event loops with a clock of their own, and alarms of the system."""
+"""Refusals with an error: event loops with their own clock, and alarms of the system."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from notnow.time_travel import watchdogs
 from notnow.time_travel.placing import Real, put, wrap
 from notnow.time_travel.world import seen
 
-_refused_loops: weakref.WeakSet[Any] = weakref.WeakSet()  # what is refused once may still be cleaned up
+_refused_loops: weakref.WeakSet[Any] = weakref.WeakSet()  # the caller may still clean up after a refusal
 
 
 def refuse_patched_time() -> None:
-    """Raise FastForwardError where another library has its own functions in `time`: they would wait by those."""
+    """Raise FastForwardError if another library has replaced functions of `time`: threads would wait by those."""
     for name in ("sleep", "monotonic", "time"):
         function = getattr(time, name)
         if not isinstance(function, types.BuiltinFunctionType):
@@ -88,7 +88,7 @@ def _caller() -> str:
 
 
 def _real_timer(real: Real) -> Real:
-    """signal.alarm and signal.setitimer: their signal comes in real time. A watchdog's may."""
+    """signal.alarm and signal.setitimer: their signal comes in real time. Watchdogs may use them."""
 
     @functools.wraps(real)
     def set_timer(*args: Any) -> Any:
@@ -116,7 +116,7 @@ def _real_signal_wait(real: Real) -> Real:
     return wait
 
 
-# Where each of these libraries waits: the module, the object in it, and what to make of its methods.
+# Where each of these libraries waits: the module, the object in it, and the replacements of its methods.
 _LOOPS: dict[str, tuple[tuple[str, ...], Callable[[Real], Real], tuple[str, ...]]] = {
     "uvloop": (("Loop",), _not_first, ("run_forever",)),
     "trio._core._run": ((), _refused("trio"), ("setup_runner",)),
@@ -126,7 +126,7 @@ _LOOPS: dict[str, tuple[tuple[str, ...], Callable[[Real], Real], tuple[str, ...]
 
 
 def install(stack: ExitStack) -> None:
-    """Refuse all of this until `stack` closes, also where it is imported meanwhile."""
+    """Refuse all of these until `stack` closes, also if they are imported meanwhile."""
     wrap(stack, asyncio.Runner, _no_foreign_loop, "run")
     wrap(stack, signal, _real_timer, *(n for n in ("alarm", "setitimer") if hasattr(signal, n)))
     if hasattr(signal, "sigtimedwait"):
@@ -148,7 +148,7 @@ def _refuse(stack: ExitStack, module: Any) -> None:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the modules of `_LOOPS` as they are found without it, and has them refused once they are there."""
+    """Finds the modules of `_LOOPS` through the other finders, and refuses them once they are loaded."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack

@@ -1,6 +1,6 @@
-"""The wall clock under fast_forward, moved by time-machine: time.time(), datetime.now() and their like.
+"""The wall clock under fast_forward, moved by time-machine: time.time(), datetime.now() and the like.
 
-It is moved for the whole process, since it is C code that reads it. It stands still between moves.
+It moves for the whole process, since C code reads it. It stands still between moves.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from notnow.clock import Clock
 class Wall:
     """The wall clock at `clock.epoch` plus scenario time, until `stack` closes.
 
-    `read` is called whenever somebody looks at it, so that whoever spins on it is noticed; that is a seam of
-    time-machine which it does not promise.
+    `read` is called at every reading, so that the driver notices a thread that spins on the clock. time-machine does
+    not promise this seam.
     """
 
     def __init__(self, stack: ExitStack, clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""What the driver asks about threads and descriptors: does it work, and who is at the other end?"""
+"""The driver's questions about threads and descriptors: does a thread work, and which process is the peer of a socket?"""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from types import FrameType
 from notnow.time_travel.frames import current_frames
 from notnow.time_travel.parties import Party, Wait, real_monotonic
 
-GRACE = 0.5  # real seconds without work after which a thread must be blocked in a call that is not seen
-NEAR = 0.05  # real seconds of silence after which another server of this process has nothing more to say
-FAR = 1.0  # the same for sockets of others that a selector holds: they may be idle, they may be slow
+GRACE = 0.5  # real seconds without work after which a thread must be blocked in an invisible call
+NEAR = 0.05  # real seconds of silence after which another server of this process has nothing more to send
+FAR = 1.0  # the same for other peers' sockets in a selector: they may be idle or slow
 FOREVER = float("inf")
-# Who waits for the fakes' own loop is served in real time; who is in a debugger is not to be hurried.
+# The fakes' own loop serves its callers in real time; a debugger must not be hurried.
 _EXCUSED = frozenset({"notnow.servers.base.runner", "pdb", "bdb"})
 
-# Where the threads of pools wait for work; the queue of a pool from before is not seen.
+# Where the threads of pools wait for work; the queue of a pool from before is invisible.
 _QUEUES = frozenset({("concurrent.futures.thread", "_worker"), ("multiprocessing.pool", "worker")})
 
-LOOK = 0.05  # real seconds of idleness that one look can tell of
+LOOK = 0.05  # the most real seconds of idleness that one look can prove
 
 Name = tuple[str, int]
 
 
 class Sample:
-    """How much a thread had worked when it was looked at."""
+    """The processor time of a thread at a look."""
 
     def __init__(self, party: Party) -> None:
         self.at = self.seen = real_monotonic()
@@ -43,14 +43,14 @@ class Sample:
         self.effort = _effort(party)
 
     def worked_since(self, before: Sample) -> bool:
-        """Did it use a tenth of the time? A thread that polls in small steps does not."""
+        """True if it used a tenth of the time, which a thread that polls in small steps does not."""
         if self.effort is None or before.effort is None:
             return self.place != before.place
         return self.effort - before.effort > 0.1 * (self.at - before.at)
 
 
 def _effort(party: Party) -> float | None:
-    """Seconds that a thread has run, or was ready to and had to wait for a processor; None if nobody says."""
+    """Seconds that a thread has run, or was ready and waited for a processor; None if the system does not tell."""
     try:
         run, waited, _ = Path(f"/proc/self/task/{party.native}/schedstat").read_text().split()
     except (OSError, ValueError):
@@ -59,19 +59,19 @@ def _effort(party: Party) -> float | None:
 
 
 def idle(party: Party) -> float:
-    """For how many real seconds a running party has not worked: it is blocked in a call that is not seen."""
+    """Real seconds for which a running party has not worked: it is blocked in an invisible call."""
     now, before = Sample(party), party.watched
     if not isinstance(before, Sample) or now.worked_since(before):
         party.watched = now
         return 0.0
-    # A driver that could not look for long has seen nothing: the GIL was held, or the machine was busy or asleep.
+    # A driver that could not look for long proves nothing: the GIL was held, or the machine was busy or asleep.
     before.quiet += min(now.at - before.seen, LOOK)
     before.seen = now.at
     return before.quiet
 
 
 def place(party: Party) -> str | None:
-    """Where a party is just now; None if it must not be hurried there."""
+    """The position of a party; None if it must not be hurried there."""
     frame = current_frames().get(party.ident)
     if frame is None or _excused(frame):
         return None
@@ -94,7 +94,7 @@ def _excused(frame: FrameType | None) -> bool:
 
 
 class Children:
-    """The child processes that parties have started and that may still be alive."""
+    """The child processes of parties that may still be alive."""
 
     def __init__(self) -> None:
         self._known: weakref.WeakSet[subprocess.Popen[bytes]] = weakref.WeakSet()
@@ -103,7 +103,7 @@ class Children:
         self._known.add(child)
 
     def alive(self) -> bool:
-        """Is one alive, or not yet waited for? Asks without waiting: the status belongs to somebody else."""
+        """True if one is alive or not yet reaped. Does not reap it: the status belongs to its parent's code."""
         if any(child.returncode is None and _exists(child.pid) for child in list(self._known)):
             return True
         return of_multiprocessing()
@@ -125,10 +125,10 @@ def _exists(pid: int) -> bool:
 
 
 def patience(wait: Wait, ports: Collection[int]) -> float:
-    """Real seconds of silence that a wait asks for before time may jump.
+    """Real seconds of silence that a wait needs before time may jump.
 
-    None where it waits for a fake at one of `ports` or for another thread; for good where it waits for a
-    pipe, a process, or an answer of somebody else.
+    0 for a wait for a fake at one of `ports` or for another thread; FOREVER for a wait for a pipe, a process, or
+    another server's answer.
     """
     return max((_patience(fd, wait.alone, ports) for fd, _ in wait.files), default=0.0)
 
@@ -146,7 +146,7 @@ def _patience(fd: int, alone: bool, ports: Collection[int]) -> float:
 
 
 def _socket(fd: int) -> socket.socket:
-    """Another handle of a socket. Raises OSError if it is none."""
+    """Another handle of a socket. Raises OSError if the descriptor is not a socket."""
     copy = os.dup(fd)
     try:
         return socket.socket(fileno=copy)
@@ -156,7 +156,7 @@ def _socket(fd: int) -> socket.socket:
 
 
 def _names(fd: int) -> tuple[Name, Name | None]:
-    """Both ends of a socket. No peer is known of a half of a socketpair, and of one that listens."""
+    """Both ends of a socket. The peer of a socketpair's half, or of a listening socket, is unknown."""
     with _socket(fd) as sock:
         mine = _name(sock.getsockname()) or ("", 0)
         if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
@@ -164,7 +164,7 @@ def _names(fd: int) -> tuple[Name, Name | None]:
         try:
             return mine, _name(sock.getpeername())
         except OSError:
-            return mine, ("somewhere", 0)  # a datagram socket, or one that is being connected
+            return mine, ("somewhere", 0)  # a datagram socket, or one that is connecting
 
 
 def _name(address: object) -> Name | None:
@@ -191,7 +191,7 @@ def _held() -> set[Name | None]:
 
 
 def _piped(fd: int, ports: Collection[int]) -> float:
-    """A pipe to oneself only wakes a loop up; one to somebody else, or a process, is worth any wait."""
+    """A pipe within the process only wakes a loop; a pipe to another process is worth any wait."""
     try:
         own = os.fstat(fd)
     except OSError:
@@ -200,7 +200,7 @@ def _piped(fd: int, ports: Collection[int]) -> float:
         polled = _polled(fd)
         return FOREVER if polled is None else max((_patience(other, False, ports) for other in polled), default=0.0)
     if of_multiprocessing():
-        return FOREVER  # it may hold an end, too
+        return FOREVER  # it may hold an end as well
     ends = 0
     for other in _open_files():
         with contextlib.suppress(OSError):
@@ -209,7 +209,7 @@ def _piped(fd: int, ports: Collection[int]) -> float:
 
 
 def _polled(fd: int) -> list[int] | None:
-    """The descriptors that an epoll waits for; None if `fd` is no epoll."""
+    """The descriptors that an epoll waits for; None if `fd` is not an epoll."""
     try:
         lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
         if "eventpoll" not in str(Path(f"/proc/self/fd/{fd}").readlink()):

@@ -23,18 +23,18 @@ WATCHDOGS = (
 
 
 def belongs(module: str | None) -> bool:
-    """True if a module is a watchdog's, or a part of one."""
+    """True if a module is a watchdog's or belongs to one."""
     return module is not None and any(module == name or module.startswith(name + ".") for name in WATCHDOGS)
 
 
 def is_watchdog(thread: threading.Thread) -> bool:
-    """True if a thread runs the code of one of these."""
+    """True if a thread runs the code of one of these modules."""
     work = getattr(thread, "function", None) or getattr(thread, "_target", None)  # of a Timer, of any other thread
     return belongs(getattr(work, "__module__", None)) or belongs(type(thread).__module__)
 
 
 def begins_in_one(frame: FrameType | None) -> bool:
-    """True if what a thread runs, its outermost frame but for those of `threading`, is a watchdog's."""
+    """True if a thread's outermost frame outside `threading` belongs to a watchdog."""
     first = None
     while frame is not None:
         module = frame.f_globals.get("__name__")

@@ -1,4 +1,4 @@
-"""The driver: it gives the turn to one party after the other, and is the only one that moves the clock."""
+"""The driver: it gives the turn to one party after another, and it alone moves the clock."""
 
 from __future__ import annotations
 
@@ -29,38 +29,38 @@ from notnow.time_travel.parties import (
 )
 from notnow.units import show
 
-TURN = 0.02  # real seconds that a running party may be idle before others get their turn beside it
-ABROAD = 0.1  # the same for one that waits for the world outside: most such calls are over at once
-BUSY = 1.0  # the same for one that works: it may be spinning until another has done something
-SILENCE = 2.0  # real seconds in which nobody goes on and nothing is due, after which it is a deadlock
-HELD = 30.0  # real seconds for which threads from before may be at work while all parties wait
-IN_VAIN = 100  # looks at files for no time, after which a microsecond passes: a loop may be waiting for that
-TICK = 0.02  # real seconds: how often the clock moves while real time passes
+TURN = 0.02  # real seconds that a running party may be idle before others run beside it
+ABROAD = 0.1  # the same for a wait for the outside world: most such calls end at once
+BUSY = 1.0  # the same for a working party: it may be spinning until another has acted
+SILENCE = 2.0  # real seconds without progress and without a due event after which it is a deadlock
+HELD = 30.0  # real seconds for which threads from before may work while all parties wait
+IN_VAIN = 100  # polls without a wait, after which a microsecond passes: a loop may wait for that
+TICK = 0.02  # real seconds between two moves of the clock while real time passes
 SPIN = 2_000_000  # readings of a clock that has not moved
 YIELD = 10  # readings that a sleep(0) counts for
-# Linux delivers on loopback before send() returns; elsewhere a thread of the kernel may still be at it, for
-# a request and for its reply. So often the driver looks again there before it moves the clock, each LAG apart.
+# Linux delivers on loopback before send() returns; elsewhere a kernel thread may still be delivering a request or its
+# reply. There the driver looks again this often before it moves the clock, LAG apart.
 LOOKS = 0 if sys.platform == "linux" else 3
 LAG = 0.001
-# On a busy machine Linux, too, may leave a packet to a thread of the kernel. Before the time-out of a socket strikes,
-# which a reply on its way would be too late for, the driver waits so many real seconds for it.
+# On a busy machine, Linux may also leave a packet to a kernel thread. Before the time-out of a socket strikes, the driver
+# waits this many real seconds for a reply in transit.
 LAST_LOOK = 0.05
 
 
 class World:
-    """All parties, and the driver's thread. `moved` is told the scenario seconds whenever the clock has moved."""
+    """All parties, and the driver's thread. `moved` gets the scenario seconds after each move of the clock."""
 
     def __init__(self, clock: WorldClock, horizon: float, moved: Callable[[float], object]) -> None:
         self.clock, self.horizon, self._moved = clock, horizon, moved
         self.notes: dict[str, None] = {}
-        self.faults: dict[str, None] = {}  # what makes the test's result worthless
+        self.faults: dict[str, None] = {}  # the reasons why the test proves nothing
         self.bystanders = Bystanders()
         self.children = watch.Children()
         self.failure: Exception | None = None
         self._closed = False
         self._parties: dict[object, Party] = {}  # by thread
         self._first: Party | None = None
-        self._lock = threading.RLock()  # a finalizer may notify somebody while we hold it
+        self._lock = threading.RLock()  # a finalizer may notify a thread while we hold it
         self._mine = threading.local()
         self._orders = itertools.count()
         self._base = -(-(real_monotonic() * 1024) // 1) / 1024  # such numbers add up without rounding
@@ -77,14 +77,14 @@ class World:
 
     @property
     def party(self) -> Party | None:
-        """The party that calls; None for a thread that lives in real time. One from before becomes a party here."""
+        """The calling party; None for a thread in real time. A thread from before becomes a party here."""
         if self._closed or getattr(self._mine, "away", False):
             return None
         party: Party | None = getattr(self._mine, "party", None)
         return party if party is not None else self._adopt()
 
     def open(self) -> None:
-        """Let this thread take part, and start the driver."""
+        """Make this thread a party, and start the driver."""
         party = self._first = Party(threading.current_thread().name)
         party.bind()
         self._parties[threading.current_thread()] = party
@@ -94,7 +94,7 @@ class World:
             self._driver.start()
 
     def drive(self) -> None:
-        """Everything is in place: the driver may judge who is idle. To look through a big heap can take a second."""
+        """Everything is in place: the driver may now look for idle threads. Searching a big heap can take a second."""
         if self._ready.locked():
             self._ready.release()
 
@@ -112,12 +112,12 @@ class World:
         return party
 
     def starts_really(self, thread: threading.Thread) -> None:
-        """A thread that a party starts `outside()` takes no part."""
+        """A thread that a party starts `outside()` does not take part."""
         if not self._closed and getattr(self._mine, "party", None) is not None:
             self.bystanders.excused.add(thread)
 
     def refuse_missed(self) -> None:
-        """Raise FastForwardError in a thread for which the clock has not waited: it comes at the wrong time."""
+        """Raise FastForwardError in a thread for which the clock has not waited: its scenario time is wrong."""
         place = self.bystanders.missed.get(threading.get_ident())
         if place is not None:
             fault = (
@@ -128,7 +128,7 @@ class World:
             raise FastForwardError(fault)
 
     def start(self, thread: threading.Thread, begin: Callable[[threading.Thread], None]) -> None:
-        """Start a thread as a party. It begins parked, and has its first turn when the others are."""
+        """Start a thread as a party. It begins parked, and gets its first turn when the others are parked."""
         run, party = thread.run, Party(thread.name)
         party.started = True
         party.wait = first = Wait(next(self._orders), micro(self.clock.shown))
@@ -168,13 +168,13 @@ class World:
         self.nudge()
 
     def party_of(self, thread: threading.Thread) -> Party | None:
-        """The party that a thread is; None if it takes no part, or no more."""
+        """The party of a thread; None if it does not take part, or no longer does."""
         with self._lock:
             return self._parties.get(thread)
 
     @contextlib.contextmanager
     def unseen(self) -> Iterator[None]:
-        """What this thread does in here is real; the clock stands still, as while it runs."""
+        """Inside, this thread's calls are real; the clock stands still, as while it runs."""
         self._mine.away = getattr(self._mine, "away", 0) + 1
         try:
             yield
@@ -183,7 +183,7 @@ class World:
 
     @contextlib.contextmanager
     def outside(self) -> Iterator[None]:
-        """What this thread does in here is real and waits for the world outside: real time passes."""
+        """Inside, this thread's calls are real and wait for the outside world: real time passes."""
         party = self.party
         if party is None:
             yield
@@ -212,7 +212,7 @@ class World:
         files: Iterable[FileWait] = (),
         alone: bool = False,
     ) -> WaitResult:
-        """Wait, at most `timeout` scenario seconds: see `Wait`. Raises FastForwardError if that cannot be."""
+        """Wait, at most `timeout` scenario seconds: see `Wait`. Raises FastForwardError if that is impossible."""
         party = self.party
         if party is None:
             return WaitResult.CLOSED
@@ -230,7 +230,7 @@ class World:
         return self._told(wait, party)
 
     def looked_in_vain(self) -> None:
-        """A party has looked for something to read, without waiting, and there is nothing. Others may have to go on."""
+        """A party has polled without a wait and found nothing. Others may have to go on."""
         if (party := self.party) is not None:
             party.looks += 1
             if party.looks >= IN_VAIN:
@@ -256,7 +256,7 @@ class World:
         return wait.result
 
     def _deadline(self, timeout: float | None) -> int | None:
-        """At least a microsecond on, so that a loop which is a float's last bit short of its timer gets there."""
+        """At least a microsecond later, so that a loop whose timer is a float's last bit away reaches it."""
         if timeout is None:
             return None
         now = micro(self.clock.shown)
@@ -272,7 +272,7 @@ class World:
         self.park(span)
 
     def monotonic(self) -> float | None:
-        """What a party reads from time.monotonic(); None for others."""
+        """A party's reading of time.monotonic(); None for other threads."""
         party = self.party
         if party is None:
             return None
@@ -280,7 +280,7 @@ class World:
         return self._base + self.clock.shown
 
     def read(self) -> None:
-        """A clock other than `monotonic` has been read."""
+        """A thread has read a clock other than `monotonic`."""
         if (party := self.party) is not None:
             self._count(party, 1)
 
@@ -294,13 +294,13 @@ class World:
             )
 
     def nudge(self) -> None:
-        """Have the driver look again."""
+        """Make the driver look again."""
         with self._lock:
             if not self._closed:
                 self._call()
 
     def _call(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # full: it has been called often enough
+        with contextlib.suppress(BlockingIOError):  # full: it has been woken already
             os.write(self._wakeup_write, b"!")
 
     # ---- the driver ----------------------------------------------------------------------------
@@ -311,19 +311,19 @@ class World:
         try:
             while not self._closed:
                 self._step()
-        except Exception as error:  # the fakes' loop is stuck, or a bug: nobody may hang on it
+        except Exception as error:  # the fakes' loop is stuck, or a bug: no thread may hang because of it
             with self._lock:
                 self.failure = error
             for party in self._parked():
                 self._wake(party, error=FastForwardError(f"fast_forward itself failed: {error!r}"))
 
     def _step(self) -> None:
-        """One decision: who goes on? If nobody can, what is next?"""
+        """One decision: which party goes on? If none can, what is due next?"""
         running = self._running()
         if running and (self._stir(TURN, ()) or not self._idle(running)):
             return
         for party in running:
-            party.adopted = watch.waits_for_work(party)  # like a thread from before: it may be given some, or not
+            party.adopted = watch.waits_for_work(party)  # like a thread from before: it may get work, or not
         if self._adopted_at_work():
             self._stir(TURN / 4, ())
             return
@@ -334,7 +334,7 @@ class World:
             self._pass_on(running)
 
     def _adopted_at_work(self) -> bool:
-        """Is a party from before under way? Where it is at rest in a call that is not seen, others may go on."""
+        """True if a party from before is busy. If it is at rest in an invisible call, others may go on."""
         with self._lock:
             adopted = [(key, party) for key, party in self._parties.items() if party.adopted and party.wait is None]
         if not adopted:
@@ -351,12 +351,12 @@ class World:
             return {party.ident for party in self._parties.values() if which(party)}
 
     def _idle(self, running: list[Party]) -> bool:
-        """Has every running party been idle for long enough, or busy for too long?"""
+        """True if every running party has been idle for long enough, or busy for too long."""
         since = real_monotonic() - self._stirred
         return all(watch.idle(party) >= (ABROAD if party.outside else TURN) for party in running) or since >= BUSY
 
     def _give_turn(self) -> bool:
-        """Let the first party go on whose wait has ended. False if there is none."""
+        """Give the turn to the first party whose wait has ended. False if there is none."""
         now = micro(self.clock.shown)
         for party in self._parked():
             wait = party.wait
@@ -370,7 +370,7 @@ class World:
             return [party for party in self._parties.values() if party.wait is None and not party.adopted]
 
     def _parked(self) -> list[Party]:
-        """In the order in which they parked."""
+        """The parked parties in the order of parking."""
         with self._lock:
             parked = [(p.wait.order, p) for p in self._parties.values() if p.wait is not None]
         return [party for _, party in sorted(parked, key=lambda pair: pair[0])]
@@ -388,7 +388,7 @@ class World:
         self._stirred = self._rested = real_monotonic()
 
     def _pass_on(self, running: list[Party]) -> None:
-        """Nobody can go on at this instant: move the clock, if that is allowed, or wait in real time."""
+        """No party can go on now: move the clock if that is allowed, or wait in real time."""
         parked = self._parked()
         target, whose = self._next(parked)
         stuck = [party for party in running if not party.outside]
@@ -417,12 +417,12 @@ class World:
             self._move(target)
 
     def _comes_at_the_last_moment(self, whose: Party | None) -> bool:
-        """Is there something to read after all for the party whose time-out is next? False if it waits for no socket."""
+        """True if the party whose time-out is next has something to read after all. False if it waits for no socket."""
         wait = whose.wait if whose is not None else None
         return wait is not None and wait.alone and bool(signalled(wait.files, LAST_LOOK))
 
     def _note(self, stuck: list[Party], places: list[str | None], *, moving: bool = False) -> None:
-        """Parties are blocked in calls that are not seen: one with a time-out waits really, and comes too late."""
+        """Note the parties that are blocked in invisible calls: one with a time-out is in a real wait, and will be too late."""
         for party, place in zip(stuck, places, strict=True):
             timed = waits_with_timeout(party.native)
             if moving and timed:
@@ -431,7 +431,7 @@ class World:
                 self.notes[self._unseen(place)] = None
 
     def _held_up(self, parked: list[Party]) -> bool:
-        """Must the clock stand still for threads from before? For those at work, and for real waits, a little."""
+        """True if the clock must stand still for threads from before: for working ones, and shortly for real waits."""
         known = self._idents(lambda party: not party.adopted or party.wait is not None)
         if awake := self.bystanders.awake(known):
             if real_monotonic() - self._rested > HELD and parked:
@@ -453,18 +453,18 @@ class World:
         return any(ident not in self.bystanders.missed for ident in waiting)
 
     def _nothing_due(self, parked: list[Party]) -> None:
-        """Everybody waits, and nothing will come: after a while that is a deadlock."""
+        """Every party waits, and nothing is due: after a while that is a deadlock."""
         silent = real_monotonic() - self._stirred
         if not parked or silent < SILENCE or self.clock.asked or self.children.alive():
             return
         self._wake(self._told_first(parked), error=FastForwardError(deadlock.story(parked, self.clock.shown)))
 
     def _told_first(self, parked: list[Party]) -> Party:
-        """The test's own thread, where it waits as well."""
+        """The test's own thread, if it waits as well."""
         return next((party for party in parked if party is self._first), parked[0])
 
     def _next(self, parked: list[Party]) -> tuple[int | None, Party | None]:
-        """The next time at which something is due, and the party whose it is; none if it is a fake's."""
+        """The next due time, and its party; None for a fake's."""
         target, whose = None, None
         for party in parked:
             deadline = party.wait.deadline if party.wait is not None else None
@@ -476,7 +476,7 @@ class World:
         return target, whose
 
     def _patience(self, running: list[Party], parked: list[Party], whose: Party | None) -> float:
-        """Real seconds of silence before time may jump; until then it passes as it really does."""
+        """Real seconds of silence before time may jump; until then it passes at its real speed."""
         if any(party.outside for party in running):
             return watch.FOREVER
         if (running or whose is None) and self.children.alive():
@@ -485,7 +485,7 @@ class World:
         return max((watch.patience(p.wait, ports) for p in parked if p.wait is not None), default=0.0)
 
     def _stir(self, seconds: float | None, parked: Iterable[Party]) -> bool:
-        """Wait for something to happen, at most so many real seconds. False if nothing has."""
+        """Wait for an event, at most this many real seconds. False if none came."""
         files = [file for party in parked if party.wait is not None for file in party.wait.files]
         ready = signalled([(self._wakeup_read, select.POLLIN), *files], seconds)
         if self._wakeup_read in ready:
@@ -502,7 +502,7 @@ class World:
         passed = real_monotonic()
         reached = now + micro(passed - before)
         if target is not None and target < reached:
-            passed -= (reached - target) / 1e6  # the rest of it passes later
+            passed -= (reached - target) / 1e6  # the rest passes later
         self._ticked = passed if self._ticked is not None else None
         self._move(reached if target is None else min(target, reached))
 
@@ -531,7 +531,7 @@ class World:
     # ---- the end -------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Stop the driver: nobody takes part any more, and whoever is parked stays so."""
+        """Stop the driver: no thread takes part any more, and parked parties stay parked."""
         with self._lock:
             if not self._closed:
                 self._closed = True
@@ -540,7 +540,7 @@ class World:
         self._driver.join()
 
     def release(self) -> list[str]:
-        """Let everybody go who is still parked, and say whom that ended."""
+        """Release every parked party, and return the names of those that this ended."""
         left = [p for p in self._parked() if p.wait is not None and p.wait.ends_with_test and not p.wait.goes_on(p)]
         for party in self._parked():
             self._wake(party, WaitResult.CLOSED)
@@ -549,12 +549,12 @@ class World:
         return [party.name for party in left]
 
 
-current: World | None = None  # the one that is on
-claim = _thread.allocate_lock()  # held by the one that is on, or about to be
+current: World | None = None  # the active one
+claim = _thread.allocate_lock()  # held by the active one, or the one about to be
 
 
 def seen() -> World | None:
-    """The world, if one is on and the calling thread takes part in it."""
+    """The active world, if the calling thread takes part in it."""
     world = current
     return world if world is not None and world.party is not None else None
 
