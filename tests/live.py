@@ -110,10 +110,10 @@ def variants(live: Live, protocol: str) -> Iterator[tuple[str, Knobs]]:
     """Each scenario, with each of its named faults, at each of its stages."""
     for name in catalogue.names(f"{protocol}/*"):
         scenario = catalogue.scenario(name)
-        choice = next((knob for knob, value in scenario.params.items() if value in scenario.faults), None)
+        choice = next((knob for knob, value in scenario.knobs.items() if value in scenario.faults), None)
         found: list[Knobs] = [{choice: fault} for fault in scenario.faults] if choice else [{}]
         found += [{"stage": stage} for stage in live.stages.get(name, [])]
-        found += [{"mode": mode} for mode in MODES] if "mode" in scenario.params else []
+        found += [{"mode": mode} for mode in MODES] if "mode" in scenario.knobs else []
         for knobs in [*found, *live.more.get(name, [])]:
             yield name, knobs
 

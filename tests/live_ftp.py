@@ -99,7 +99,7 @@ def _never_connects(fake: FakeFTP) -> list[str]:
 def careful(fake: FakeFTP, case: Case, _knobs: Knobs, **options: Any) -> CarefulTransfer:
     dawdle = (lambda: fake.clock.advance(case.dawdle)) if case.dawdle else None
     tls = trusting(fake) if case.tls else None
-    way = str(fake.scenario.params.get("stage", "")).upper()
+    way = str(fake.scenario.knobs.get("stage", "")).upper()
     ways = {"ways": (way, "PASV")} if way in ("EPSV", "PORT", "EPRT") else {}
     return CarefulTransfer(fake, waiting(fake.clock), tls=tls, dawdle=dawdle, **{**ways, **case.client, **options})
 

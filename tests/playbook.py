@@ -184,7 +184,7 @@ def resolve(scenario: str | Scenario, knobs: dict[str, Any]) -> Scenario:
     """A scenario of the catalogue, the text of one, or one that is there."""
     if isinstance(scenario, Scenario):
         return scenario.with_knobs(**knobs)
-    return loads(scenario, values=knobs) if "=" in scenario else catalogue.scenario(scenario, **knobs)
+    return loads(scenario, knobs=knobs) if "=" in scenario else catalogue.scenario(scenario, **knobs)
 
 
 class Playing:

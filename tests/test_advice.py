@@ -143,7 +143,7 @@ class TestKnobs:
     def told(self, **values: Any) -> str:
         text = document(rule("{on}", fault="{like}", nth="{n}"), **self.HEAD)
         with pytest.raises(ScenarioError) as caught:
-            loads(text, name="smtp/x", file="/somewhere/x.toml", values=values)
+            loads(text, name="smtp/x", file="/somewhere/x.toml", knobs=values)
         (found,) = caught.value.problems
         return str(found)
 

@@ -26,14 +26,14 @@ class TestEveryScenario:
 
     def test_loads_with_every_choice_of_words(self, name: str) -> None:
         made = catalogue.scenario(name)
-        for knob, value in made.params.items():
+        for knob, value in made.knobs.items():
             if value in made.faults:
                 for choice in made.faults:
                     catalogue.scenario(name, **{knob: choice})
 
     def test_explains_every_knob(self, name: str) -> None:
         text = catalogue.locate(name).read_text("utf-8")
-        for knob in catalogue.scenario(name).params:
+        for knob in catalogue.scenario(name).knobs:
             assert re.search(rf"^#.*\n{knob}\s*=|^{knob}\s*=.*#\s*\S", text, re.MULTILINE), knob
 
     def test_starts_with_its_path(self, name: str) -> None:
@@ -85,16 +85,16 @@ def test_a_file_is_found_beside_the_asker_then_here(tmp_path: Path, monkeypatch:
         (directory / "own.toml").write_text(TEXT)
     (here / "only.toml").write_text(TEXT)
     monkeypatch.chdir(here)
-    assert catalogue.locate("own.toml", beside=[beside]) == beside / "own.toml"
-    assert catalogue.locate("only.toml", beside=[beside]) == here / "only.toml"
+    assert catalogue.locate("own.toml", relative_to=[beside]) == beside / "own.toml"
+    assert catalogue.locate("only.toml", relative_to=[beside]) == here / "only.toml"
 
 
 def test_a_directory_of_ones_own_goes_before_the_built_in_one(tmp_path: Path) -> None:
     (tmp_path / "smtp").mkdir()
     (tmp_path / "smtp" / "overload.toml").write_text(TEXT)
     (tmp_path / "smtp" / "special.toml").write_text(TEXT)
-    assert catalogue.scenario("smtp/overload", own=[tmp_path]).phases[0].rules[0].reply == ("421 mine",)
-    assert "smtp/special" in catalogue.names(own=[tmp_path])
+    assert catalogue.scenario("smtp/overload", search_paths=[tmp_path]).phases[0].rules[0].reply == ("421 mine",)
+    assert "smtp/special" in catalogue.names(search_paths=[tmp_path])
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
@@ -141,4 +141,4 @@ def test_a_name_that_is_not_there_says_what_is(name: str, message: str) -> None:
 
 def test_a_directory_that_is_not_there() -> None:
     with pytest.raises(ScenarioError, match="there is no directory 'nowhere'"):
-        catalogue.names(own=["nowhere"])
+        catalogue.names(search_paths=["nowhere"])

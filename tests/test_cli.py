@@ -227,7 +227,7 @@ def test_show_leaves_nothing_out(name: str) -> None:
     said += [f"{name}: {value}" for rule in scenario.rules() for name, value in rule.headers or ()]
     said += [status_line(rule.status) for rule in scenario.rules() if rule.status]
     names = [phase.name for phase in scenario.phases]
-    for part in (scenario.summary, *names, *scenario.params, *scenario.faults, *scenario.sources, *said):
+    for part in (scenario.summary, *names, *scenario.knobs, *scenario.faults, *scenario.sources, *said):
         assert part in result.stdout
 
 

@@ -44,20 +44,20 @@ def test_a_path_is_a_scenario(tmp_path: Path) -> None:
 
 def test_directories_of_your_own(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('protocol = "smtp"')
-    assert one("mine", own=[str(tmp_path)]).scenario.name == "mine"
+    assert one("mine", search_paths=[str(tmp_path)]).scenario.name == "mine"
 
 
 def test_without_options_everything_is_the_default() -> None:
     target = one("smtp/overload")
-    assert (target.host, target.port, target.scenario.params["outage"]) == ("127.0.0.1", 0, "30s")
+    assert (target.host, target.port, target.scenario.knobs["outage"]) == ("127.0.0.1", 0, "30s")
 
 
 # ---- knobs -------------------------------------------------------------------------------------
 
 
 def outages(*settings: str) -> list[str]:
-    targets = resolve(["a=smtp/overload", "b=smtp/overload", "c=smtp/greylisting"], settings=settings)
-    return [str(target.scenario.params.get("outage")) for target in targets]
+    targets = resolve(["a=smtp/overload", "b=smtp/overload", "c=smtp/greylisting"], knobs=settings)
+    return [str(target.scenario.knobs.get("outage")) for target in targets]
 
 
 def test_a_knob_goes_to_all_that_know_it() -> None:
@@ -73,8 +73,8 @@ def test_the_last_word_counts() -> None:
 
 
 def test_the_value_may_hold_an_equals_sign_and_dots() -> None:
-    target = one("smtp/too-many-errors", settings=["unknown=a.b=c*"])
-    assert target.scenario.params["unknown"] == "a.b=c*"
+    target = one("smtp/too-many-errors", knobs=["unknown=a.b=c*"])
+    assert target.scenario.knobs["unknown"] == "a.b=c*"
 
 
 @pytest.mark.parametrize(

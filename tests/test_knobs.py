@@ -15,7 +15,7 @@ from notnow.language.scenario import Scenario
 
 def scenario(params: str, rule: str, phase: str = "", **values: Any) -> Scenario:
     text = f'protocol = "smtp"\n[params]\n{params}\n[[phase]]\n{phase}\n[[phase.rule]]\n{rule}\n[[phase]]\n'
-    return loads(text, name="test", values=values)
+    return loads(text, name="test", knobs=values)
 
 
 def problem(params: str, rule: str, **values: Any) -> str:
@@ -156,8 +156,8 @@ def test_a_key_that_is_called_reply_elsewhere_is_no_reply() -> None:
         "app",
         "journal_limit",
         "name",
-        "own",
-        "beside",
+        "search_paths",
+        "relative_to",
     ],
 )
 def test_a_knob_may_not_be_named_like_an_option_or_a_placeholder(name: str) -> None:
@@ -173,7 +173,7 @@ def test_a_knob_may_be_named_like_the_first_half_of_a_placeholder() -> None:
 
 def test_with_knobs_keeps_what_was_given_before() -> None:
     made = scenario("a = 1\nb = 2", 'on = "connect"\nover = "{a}"\ntimes = "{b}"\nclose = true', a=5)
-    assert dict(made.with_knobs(b=7).params) == {"a": 5, "b": 7}
+    assert dict(made.with_knobs(b=7).knobs) == {"a": 5, "b": 7}
 
 
 class TestPlaceholdersInADefault:
@@ -200,7 +200,7 @@ class TestPlaceholdersInADefault:
 
     def test_alone_it_keeps_the_type_of_the_other(self) -> None:
         made = scenario('cap = 3\nmost = "{cap}"', 'on = "connect"\nover = "{most}"\nclose = true', most="5")
-        assert (made.params["most"], made.phases[0].rules[0].over) == (5, 5)
+        assert (made.knobs["most"], made.phases[0].rules[0].over) == (5, 5)
         made = scenario('cap = 3\nmost = "{cap}"', 'on = "connect"\nover = "{most}"\nclose = true', cap=7)
         assert made.phases[0].rules[0].over == 7
 

@@ -93,7 +93,7 @@ def test_a_pattern_in_a_param_is_a_test_for_each_scenario(run) -> None:
 @pytest.mark.parametrize("n", [pytest.param(1, marks=pytest.mark.notnow("smtp/over*", outage="5s")), pytest.param("b"), 3])
 def test_it(fake_smtp, n):
     assert fake_smtp.scenario.name == ("smtp/overload" if n == 1 else "smtp/healthy")
-    assert fake_smtp.scenario.params.get("outage", "5s") == "5s"
+    assert fake_smtp.scenario.knobs.get("outage", "5s") == "5s"
 
 @pytest.mark.parametrize("a, b", [pytest.param(1, 2, marks=pytest.mark.notnow("smtp/*-certificate"))], ids=["x"])
 @pytest.mark.parametrize("c", [1, 2])

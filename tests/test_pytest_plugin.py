@@ -100,7 +100,7 @@ pytestmark = pytest.mark.notnow("smtp/overload")
 
 @pytest.mark.notnow("smtp/too-many-connections", cap=3)
 def test_near(fake_smtp):
-    assert fake_smtp.scenario.params["cap"] == 3
+    assert fake_smtp.scenario.knobs["cap"] == 3
 
 def test_far(fake_smtp):
     assert fake_smtp.scenario.name == "smtp/overload"
@@ -124,7 +124,7 @@ def test_a_pattern_runs_the_test_for_every_scenario_that_matches(run, fixture: s
         f"""
 @pytest.mark.notnow("smtp/*-certificate", outage="5s")
 def test_it({fixture}):
-    assert {fixture}.scenario.params["outage"] == "5s"
+    assert {fixture}.scenario.knobs["outage"] == "5s"
 """,
         "-v",
     )
@@ -137,7 +137,7 @@ def test_knobs_of_a_pattern_go_to_those_that_know_them(run) -> None:
         """
 @pytest.mark.notnow("smtp/[oh]*", outage="5s")
 def test_it(fake_smtp):
-    assert fake_smtp.scenario.params.get("outage", "5s") == "5s"
+    assert fake_smtp.scenario.knobs.get("outage", "5s") == "5s"
 """
     ).assert_outcomes(passed=4)
 

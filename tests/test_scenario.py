@@ -156,14 +156,14 @@ def test_a_fault_that_a_knob_may_choose_is_used() -> None:
     chosen = '[[phase]]\n[[phase.rule]]\non = "connect"\nfault = "{like}"\n'
     assert loads(text + chosen).faults == ("x", "y")
     with pytest.raises(ScenarioError, match="there is no fault 'z'; allowed: x, y"):
-        loads(text + chosen, values={"like": "z"})
+        loads(text + chosen, knobs={"like": "z"})
 
 
 def test_a_knob_can_have_any_name_that_a_keyword_can() -> None:
     text = rule(
         'on = "connect"\nover = "{self}"\nclose = true', HEAD.replace("[[phase]]", "[params]\nself = 3\n[[phase]]")
     )
-    assert loads(text).with_knobs(self=5).params == {"self": 5}
+    assert loads(text).with_knobs(self=5).knobs == {"self": 5}
 
 
 def test_a_file_that_windows_has_marked_as_utf_8(tmp_path: Path) -> None:

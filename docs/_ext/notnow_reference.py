@@ -225,7 +225,7 @@ def entry(scenario: Scenario, file: str) -> str:
         parts += ["## Knobs", table("knob", "default", "type", "what it is", rows=rows)]
     parts.append("## What happens")
     parts += _words.server(scenario)
-    if scenario.params:
+    if scenario.knobs:
         parts.append("With every knob at its default:")
     parts += [_phase(i, phase) for i, phase in enumerate(_words.phases(scenario), 1)]
     if raw.get("fault"):

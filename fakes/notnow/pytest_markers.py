@@ -45,7 +45,7 @@ class Places:
 
     def find(self, path: Path, name: str, knobs: dict[str, Any]) -> Scenario:
         """A scenario for a test in the file `path`. Raises ScenarioError."""
-        return catalogue.scenario(name, own=self.directories, beside=[path.parent, self.root], **knobs)
+        return catalogue.scenario(name, search_paths=self.directories, relative_to=[path.parent, self.root], **knobs)
 
     def protocol(self, path: Path, name: str) -> str:
         """The protocol of a scenario; of a pattern, that part of it."""
@@ -64,7 +64,7 @@ class Places:
         return found
 
     def knobs(self, name: str) -> Iterable[str]:
-        return catalogue.scenario(name, own=self.directories).params
+        return catalogue.scenario(name, search_paths=self.directories).knobs
 
 
 # ---- reading markers -----------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def scenario_of(places: Places, path: Path, mark: pytest.Mark, chosen: str | Non
     """The scenario that a marker names, with its knobs; of a pattern the `chosen` one, with those that it knows."""
     knobs, _ = split(mark)
     if chosen is not None:
-        known = places.find(path, chosen, {}).params
+        known = places.find(path, chosen, {}).knobs
         knobs = {k: v for k, v in knobs.items() if k in known}
     return places.find(path, chosen or name_of(mark), knobs)
 

@@ -12,8 +12,8 @@ def complete_name(ctx: click.Context, _param: click.Parameter, incomplete: str) 
     """Names of scenarios, for the shell."""
     from notnow.language import catalogue
 
-    own = ctx.params.get("own") or ()
-    return [CompletionItem(name) for name in catalogue.names(own=own) if name.startswith(incomplete)]
+    search_paths = ctx.params.get("search_paths") or ()
+    return [CompletionItem(name) for name in catalogue.names(search_paths=search_paths) if name.startswith(incomplete)]
 
 
 def duration(_ctx: click.Context, _param: click.Parameter, text: str) -> float:
@@ -26,11 +26,11 @@ def duration(_ctx: click.Context, _param: click.Parameter, text: str) -> float:
         raise click.BadParameter(f"{text!r} is no time; allowed: {DURATION_HELP}, or seconds as a number") from None
 
 
-def own_scenarios(function: Any) -> Any:
-    """`--scenarios DIR`, as the parameter `own`."""
+def takes_search_paths(function: Any) -> Any:
+    """`--scenarios DIR`, as the parameter `search_paths`."""
     return click.option(
         "--scenarios",
-        "own",
+        "search_paths",
         multiple=True,
         metavar="DIR",
         type=click.Path(exists=True, file_okay=False),

@@ -33,8 +33,8 @@ class Target:
 def resolve(
     names: Sequence[str],
     *,
-    own: Sequence[str] = (),
-    settings: Sequence[str] = (),
+    search_paths: Sequence[str] = (),
+    knobs: Sequence[str] = (),
     hosts: Sequence[str] = (),
     ports: Sequence[str] = (),
 ) -> list[Target]:
@@ -43,15 +43,15 @@ def resolve(
     Raises click.UsageError for words that are not understood, ScenarioError for a scenario, server, knob or
     value that does not hold.
     """
-    scenarios = _load(names, own)
-    values = _settings(settings, scenarios)
+    scenarios = _load(names, search_paths)
+    given = _knobs(knobs, scenarios)
     host = _placed("--host", hosts, scenarios, str)
     port = _placed("--port", ports, scenarios, _port)
     first = next(iter(scenarios))
     return [
         Target(
             name,
-            scenario.with_knobs(**values[name]),
+            scenario.with_knobs(**given[name]),
             host.get(name, host.get("", DEFAULT_HOST)),
             port.get(name, port.get("", 0) if name == first else 0),
         )
@@ -59,14 +59,14 @@ def resolve(
     ]
 
 
-def _load(names: Sequence[str], own: Sequence[str]) -> dict[str, Scenario]:
+def _load(names: Sequence[str], search_paths: Sequence[str]) -> dict[str, Scenario]:
     from notnow.language import catalogue
 
     pairs = [(match[1], match[2]) if (match := _NAMED.fullmatch(name)) else ("", name) for name in names]
     given = {server for server, _ in pairs if server}
     found: dict[str, Scenario] = {}
     for server, name in pairs:
-        scenario = catalogue.scenario(name, own=own)
+        scenario = catalogue.scenario(name, search_paths=search_paths)
         if server in found:
             raise click.UsageError(f"two servers are called {server!r}; each needs a name of its own")
         found[server or _unnamed(scenario.protocol, found.keys() | given)] = scenario
@@ -84,29 +84,29 @@ def _numbered(protocol: str, n: int) -> str:
     return protocol if n == 1 else f"{protocol}{n}"
 
 
-def _settings(settings: Sequence[str], scenarios: Mapping[str, Scenario]) -> dict[str, dict[str, str]]:
+def _knobs(texts: Sequence[str], scenarios: Mapping[str, Scenario]) -> dict[str, dict[str, str]]:
     """For each server, the knobs that are given to it."""
-    values: dict[str, dict[str, str]] = {name: {} for name in scenarios}
-    for text in settings:
+    found: dict[str, dict[str, str]] = {name: {} for name in scenarios}
+    for text in texts:
         key, equals, value = text.partition("=")
         server, dot, knob = key.rpartition(".")
         if not equals or not knob:
             raise click.UsageError(f"--set takes KNOB=VALUE or SERVER.KNOB=VALUE, not {text!r}")
         if dot and server not in scenarios:
             raise ScenarioError([unknown("server", server, scenarios)])
-        takers = [server] if dot else [n for n, scenario in scenarios.items() if knob in scenario.params]
-        if not takers or any(knob not in scenarios[taker].params for taker in takers):
+        takers = [server] if dot else [n for n, scenario in scenarios.items() if knob in scenario.knobs]
+        if not takers or any(knob not in scenarios[taker].knobs for taker in takers):
             raise ScenarioError([_no_knob(knob, [scenarios[n] for n in takers or scenarios])])
         for taker in takers:
-            values[taker][knob] = value
-    return values
+            found[taker][knob] = value
+    return found
 
 
 def _no_knob(knob: str, scenarios: Sequence[Scenario]) -> Problem:
     if knob in _OPTIONS:
         return Problem(f"{knob!r} is an option, not a knob", allowed=f"--{knob} VALUE")
     where = ", ".join(dict.fromkeys(scenario.name for scenario in scenarios))
-    return unknown("knob", knob, sorted({name for scenario in scenarios for name in scenario.params}), key=where)
+    return unknown("knob", knob, sorted({name for scenario in scenarios for name in scenario.knobs}), key=where)
 
 
 def _placed(

@@ -305,7 +305,7 @@ def knobs(scenario: Scenario) -> list[Knob]:
             "choice" if value in scenario.faults else _kind(value),
             _comment(text, lines.get(("params", name))),
         )
-        for name, value in scenario.params.items()
+        for name, value in scenario.knobs.items()
     ]
 
 

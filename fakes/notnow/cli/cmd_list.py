@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from notnow.cli import Refused
-from notnow.cli._options import own_scenarios
+from notnow.cli._options import takes_search_paths
 from notnow.errors import Problem, ScenarioError, nearest
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @click.command("list")
 @click.argument("pattern", required=False, metavar="[PATTERN]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list: name, protocol, summary, params.")
-@own_scenarios
-def command(pattern: str | None, as_json: bool, own: Sequence[str]) -> None:
+@takes_search_paths
+def command(pattern: str | None, as_json: bool, search_paths: Sequence[str]) -> None:
     """List the scenarios, one per line.
 
     PATTERN is a glob for names, or a word to look for in names and summaries. In a pipe, a tab separates name
@@ -36,7 +36,7 @@ def command(pattern: str | None, as_json: bool, own: Sequence[str]) -> None:
       notnow list --json | jq '.[].name'
       notnow list --scenarios tests/scenarios
     """
-    found, problems = _load(own)
+    found, problems = _load(search_paths)
     chosen = [scenario for scenario in found if pattern is None or _matches(pattern, scenario)]
     if not chosen and not problems:
         raise Refused([_nothing(pattern or "*", [scenario.name for scenario in found])])
@@ -48,15 +48,15 @@ def command(pattern: str | None, as_json: bool, own: Sequence[str]) -> None:
         raise Refused(problems)
 
 
-def _load(own: Sequence[str]) -> tuple[list[Scenario], list[Problem]]:
+def _load(search_paths: Sequence[str]) -> tuple[list[Scenario], list[Problem]]:
     """Every valid scenario, and the errors of the others: a bad file does not hide the rest."""
     from notnow.language import catalogue
 
     found: list[Scenario] = []
     problems: list[Problem] = []
-    for name in catalogue.names(own=own):
+    for name in catalogue.names(search_paths=search_paths):
         try:
-            found.append(catalogue.scenario(name, own=own))
+            found.append(catalogue.scenario(name, search_paths=search_paths))
         except ScenarioError as error:
             problems += error.problems
     return found, problems
@@ -83,7 +83,7 @@ def _as_dict(scenario: Scenario) -> dict[str, object]:
         "name": scenario.name,
         "protocol": scenario.protocol,
         "summary": scenario.summary,
-        "params": dict(scenario.params),
+        "params": dict(scenario.knobs),
     }
 
 

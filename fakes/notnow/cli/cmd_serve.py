@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from notnow.cli._options import complete_name, own_scenarios
+from notnow.cli._options import complete_name, takes_search_paths
 
 if TYPE_CHECKING:
     from notnow.cli._outlet import Outlet
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.command("serve")
 @click.argument("names", nargs=-1, required=True, metavar="[SERVER=]NAME…", shell_complete=complete_name)
 @click.option(
-    "--set", "settings", multiple=True, metavar="[SERVER.]KNOB=VALUE",
+    "--set", "knobs", multiple=True, metavar="[SERVER.]KNOB=VALUE",
     help="Set a knob of the scenario, on all servers that know it or on one. May be repeated.",
 )  # fmt: skip
 @click.option(
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--seed", type=int, metavar="N", help="Seed for all chances in a scenario.  [default: random, and shown]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: where each server listens, then the journals.")
-@own_scenarios
+@takes_search_paths
 def command(
     names: Sequence[str],
-    settings: Sequence[str],
+    knobs: Sequence[str],
     hosts: Sequence[str],
     ports: Sequence[str],
     speed: float,
     seed: int | None,
     as_json: bool,
-    own: Sequence[str],
+    search_paths: Sequence[str],
 ) -> None:
     """Run fake servers, each with a scenario, until Ctrl-C or SIGTERM.
 
@@ -67,7 +67,7 @@ def command(
     """
     from notnow.cli._targets import resolve
 
-    targets = resolve(names, own=own, settings=settings, hosts=hosts, ports=ports)
+    targets = resolve(names, search_paths=search_paths, knobs=knobs, hosts=hosts, ports=ports)
     _serve(targets, _view(as_json), speed, seed)
 
 

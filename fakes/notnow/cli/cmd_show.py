@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from notnow.cli._options import complete_name, own_scenarios
+from notnow.cli._options import complete_name, takes_search_paths
 
 if TYPE_CHECKING:
     from notnow.cli._page import Page
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 @click.command("show")
 @click.argument("name", shell_complete=complete_name)
 @click.option("--toml", "as_toml", is_flag=True, help="Print the scenario's file as it is.")
-@own_scenarios
-def command(name: str, as_toml: bool, own: Sequence[str]) -> None:
+@takes_search_paths
+def command(name: str, as_toml: bool, search_paths: Sequence[str]) -> None:
     """Explain a scenario and its knobs.
 
     This shows its phases, rules, knobs, faults and sources, what a good client does under it, and how to run it.
@@ -34,14 +34,14 @@ def command(name: str, as_toml: bool, own: Sequence[str]) -> None:
     """
     from notnow.language import catalogue
 
-    scenario = catalogue.scenario(name, own=own)
+    scenario = catalogue.scenario(name, search_paths=search_paths)
     if as_toml:
         click.echo(scenario.text, nl=False)
     else:
-        _explain(scenario, own)
+        _explain(scenario, search_paths)
 
 
-def _explain(scenario: Scenario, own: Sequence[str]) -> None:
+def _explain(scenario: Scenario, search_paths: Sequence[str]) -> None:
     from rich.text import Text
 
     from notnow.cli import _words
@@ -65,7 +65,7 @@ def _explain(scenario: Scenario, own: Sequence[str]) -> None:
         _section(page, "Sources")
         for source in scenario.sources:
             page.line(source, indent=2)
-    _try_it(page, scenario, own)
+    _try_it(page, scenario, search_paths)
 
 
 def _section(page: Page, title: str) -> None:
@@ -110,9 +110,9 @@ def _rule(page: Page, rule: RuleWords) -> None:
         page.line(Text(line, style="yellow"), indent=9)
 
 
-def _try_it(page: Page, scenario: Scenario, own: Sequence[str]) -> None:
-    knob = next(iter(scenario.params.items()), None)
-    options = "".join(f" --scenarios {directory}" for directory in own)
+def _try_it(page: Page, scenario: Scenario, search_paths: Sequence[str]) -> None:
+    knob = next(iter(scenario.knobs.items()), None)
+    options = "".join(f" --scenarios {directory}" for directory in search_paths)
     setting = f" --set {knob[0]}={_argument(knob[1])}" if knob else ""
     keyword = f", {knob[0]}={_literal(knob[1])}" if knob else ""
     name = scenario.name.replace("\\", "/")

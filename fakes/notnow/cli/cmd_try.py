@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from notnow.cli import Refused
-from notnow.cli._options import complete_name, duration, own_scenarios
+from notnow.cli._options import complete_name, duration, takes_search_paths
 
 if TYPE_CHECKING:
     from notnow.cli._targets import Target
@@ -57,7 +57,7 @@ def _writable(_ctx: click.Context, _param: click.Parameter, path: str | None) ->
 @click.command("try", cls=TryCommand)
 @click.argument("names", nargs=-1, required=True, metavar="[SERVER=]NAME…", shell_complete=complete_name)
 @click.option(
-    "--set", "settings", multiple=True, metavar="[SERVER.]KNOB=VALUE",
+    "--set", "knobs", multiple=True, metavar="[SERVER.]KNOB=VALUE",
     help="Set a knob of the scenario, on all servers that know it or on one. May be repeated.",
 )  # fmt: skip
 @click.option(
@@ -97,12 +97,12 @@ def _writable(_ctx: click.Context, _param: click.Parameter, path: str | None) ->
     callback=_writable,
     help="Write the report to FILE as HTML, with the timeline as a picture.",
 )
-@own_scenarios
+@takes_search_paths
 @click.pass_context
 def command(
     ctx: click.Context,
     names: Sequence[str],
-    settings: Sequence[str],
+    knobs: Sequence[str],
     speed: float,
     fake_time: bool,
     seed: int | None,
@@ -114,7 +114,7 @@ def command(
     as_json: bool,
     junit: str | None,
     html: str | None,
-    own: Sequence[str],
+    search_paths: Sequence[str],
 ) -> None:
     """Run one client against fake servers, and judge what it did.
 
@@ -150,7 +150,7 @@ def command(
     words = ctx.meta[CLIENT]
     if not words:
         raise click.UsageError("no client command: put it after --, as in -- python send.py {host} {port}")
-    targets = resolve(names, own=own, settings=settings)
+    targets = resolve(names, search_paths=search_paths, knobs=knobs)
     rules = _rules(targets, patterns)
     before = _faketime(speed) if fake_time else []
     feed = Feed()

@@ -32,8 +32,8 @@ def builtin() -> Path:
     return shipped if shipped.is_dir() else Path(__file__).resolve().parents[3] / "scenarios"
 
 
-def _directories(own: Iterable[str | Path]) -> list[Path]:
-    found = [Path(directory) for directory in own]
+def _directories(search_paths: Iterable[str | Path]) -> list[Path]:
+    found = [Path(directory) for directory in search_paths]
     for directory in found:
         if not directory.is_dir():
             raise ScenarioError(
@@ -42,18 +42,18 @@ def _directories(own: Iterable[str | Path]) -> list[Path]:
     return [*found, builtin()]
 
 
-def _find(own: Iterable[str | Path]) -> dict[str, Path]:
+def _find(search_paths: Iterable[str | Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for directory in _directories(own):
+    for directory in _directories(search_paths):
         for file in sorted(directory.rglob(f"*{SUFFIX}")):
             found.setdefault(file.relative_to(directory).with_suffix("").as_posix(), file)
     order = {protocol: i for i, protocol in enumerate(protocols.NAMES)}
     return dict(sorted(found.items(), key=lambda item: (order.get(item[0].split("/")[0], 99), item[0])))
 
 
-def names(pattern: str = "*", own: Iterable[str | Path] = ()) -> list[str]:
-    """The names of the scenarios that match a glob, those of `own` directories included."""
-    return [name for name in _find(own) if fnmatch.fnmatchcase(name, pattern)]
+def names(pattern: str = "*", search_paths: Iterable[str | Path] = ()) -> list[str]:
+    """The names of the scenarios that match a glob, those of `search_paths` included."""
+    return [name for name in _find(search_paths) if fnmatch.fnmatchcase(name, pattern)]
 
 
 def is_pattern(name: str) -> bool:
@@ -61,23 +61,23 @@ def is_pattern(name: str) -> bool:
     return any(c in name for c in "*?[")
 
 
-def locate(name: str, own: Iterable[str | Path] = (), beside: Iterable[Path] = ()) -> Path:
-    """The file of a scenario. A relative `.toml` path is looked for in `beside`, then in the current directory.
+def locate(name: str, search_paths: Iterable[str | Path] = (), relative_to: Iterable[Path] = ()) -> Path:
+    """The file of a scenario. A relative `.toml` path is looked for in `relative_to`, then in the current directory.
 
     Raises ScenarioError that names what there is.
     """
     if name.endswith(SUFFIX):
-        places = [Path(name)] if Path(name).is_absolute() else [d / name for d in (*beside, Path.cwd())]
+        places = [Path(name)] if Path(name).is_absolute() else [d / name for d in (*relative_to, Path.cwd())]
         for file in places:
             if file.is_file():
                 return file
         tried = " or ".join(str(p.parent) for p in places)
         raise ScenarioError([Problem(f"there is no scenario file {name!r}", allowed=f"a file in {tried}")])
     if _NAME.fullmatch(name):  # the quick way: no need to look at all of them
-        for directory in _directories(own):
+        for directory in _directories(search_paths):
             if (file := directory / f"{name}{SUFFIX}").is_file():
                 return file
-    found = _find(own)
+    found = _find(search_paths)
     if name in found:
         return found[name]
     problem = unknown("scenario", name, found)
@@ -86,17 +86,19 @@ def locate(name: str, own: Iterable[str | Path] = (), beside: Iterable[Path] = (
     raise ScenarioError([Problem(problem.found, allowed=hint, nearest=short or problem.nearest)])
 
 
-def scenario(name: str, /, *, own: Iterable[str | Path] = (), beside: Iterable[Path] = (), **values: Any) -> Scenario:
+def scenario(
+    name: str, /, *, search_paths: Iterable[str | Path] = (), relative_to: Iterable[Path] = (), **knobs: Any
+) -> Scenario:
     """A scenario by name or by path, with values for its knobs.
 
     `scenario("smtp/overload", outage="2s")`. Raises ScenarioError with every problem in it.
     """
-    file = locate(name, own, beside)
-    key = tuple((k, type(v), v) for k, v in sorted(values.items()))  # the type: 1 == True == 1.0
+    file = locate(name, search_paths, relative_to)
+    key = tuple((k, type(v), v) for k, v in sorted(knobs.items()))  # the type: 1 == True == 1.0
     try:
         return _cached(name, file, file.stat().st_mtime_ns, key)
     except TypeError:  # a knob whose value cannot be hashed, such as a list
-        return load(file, name=name, values=values)
+        return load(file, name=name, knobs=knobs)
 
 
 def tell(scenario: Scenario, given: Iterable[str] = ()) -> None:
@@ -110,5 +112,5 @@ def tell(scenario: Scenario, given: Iterable[str] = ()) -> None:
 
 
 @lru_cache(maxsize=256)
-def _cached(name: str, file: Path, _changed: int, values: tuple[tuple[str, type, Any], ...]) -> Scenario:
-    return load(file, name=name, values={k: v for k, _, v in values})
+def _cached(name: str, file: Path, _changed: int, knobs: tuple[tuple[str, type, Any], ...]) -> Scenario:
+    return load(file, name=name, knobs={k: v for k, _, v in knobs})

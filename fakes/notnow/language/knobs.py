@@ -26,7 +26,7 @@ SPANS = ("left", "wait", "reset")
 UNITS = ("seconds", "ms", "date", "epoch")
 TIMES = frozenset(f"{span}.{unit}" for span in SPANS for unit in UNITS)
 LIVE = frozenset({"host", "client", "limit", "port", "remaining"}) | TIMES | LATE
-_KEYWORDS = frozenset({"name", "own", "beside"})  # of the calls that take knobs as keywords
+_KEYWORDS = frozenset({"name", "search_paths", "relative_to"})  # of the calls that take knobs as keywords
 # A knob named `wait` or `reset` stands in place of that placeholder.
 RESERVED = SERVER_OPTIONS | _KEYWORDS | (LIVE - TIMES) | {"left"}
 

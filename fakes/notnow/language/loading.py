@@ -25,19 +25,19 @@ from notnow.language.scenario import Phase, Scenario
 from notnow.language.toml_lines import Path, key_lines, line_of, show
 
 
-def load(file: FilePath, *, name: str = "", values: Mapping[str, Any] | None = None) -> Scenario:
+def load(file: FilePath, *, name: str = "", knobs: Mapping[str, Any] | None = None) -> Scenario:
     """Read and check a scenario file. Raises ScenarioError; `name` is what reports call it."""
     try:
         text = file.read_text("utf-8-sig")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the path
         why = getattr(error, "strerror", None) or str(error)
         raise ScenarioError([Problem(f"cannot be read: {why}", file=str(file))]) from None
-    return loads(text, name=name or str(file), file=str(file), values=values)
+    return loads(text, name=name or str(file), file=str(file), knobs=knobs)
 
 
-def loads(text: str, *, name: str = "scenario", file: str = "", values: Mapping[str, Any] | None = None) -> Scenario:
+def loads(text: str, *, name: str = "scenario", file: str = "", knobs: Mapping[str, Any] | None = None) -> Scenario:
     """Read and check the text of a scenario. Raises ScenarioError with every problem in it."""
-    return _Loader(text, name, file).load(values or {})
+    return _Loader(text, name, file).load(knobs or {})
 
 
 class _Loader:
@@ -92,14 +92,14 @@ class _Loader:
         if self.problems:
             raise ScenarioError(sorted(self.problems, key=lambda p: p.line or 0))
 
-    def load(self, values: Mapping[str, Any]) -> Scenario:
+    def load(self, given: Mapping[str, Any]) -> Scenario:
         raw = self.raw = self._parse()
         defaults = raw.get("params", {})
         if not isinstance(defaults, dict):
             self.report(("params",), Problem(f"found {shown(defaults)}", allowed="a table"))
             defaults = {}
-        settled = knobs.settle(defaults, values, self._report_knob)
-        self._caps_of_zero(raw, values, settled)
+        settled = knobs.settle(defaults, given, self._report_knob)
+        self._caps_of_zero(raw, given, settled)
         self.stop_if_bad()
         self.given = {name: value for name, value in settled.items() if value != defaults[name]}
         filler = knobs.Filler(settled, self.report, defaults, knobs.live_for(raw.get("protocol")))
@@ -116,14 +116,14 @@ class _Loader:
         Doubts(document, phases, raw, self.warn).run()
         return self._scenario(document, phases)
 
-    def _caps_of_zero(self, raw: Mapping[str, Any], values: Mapping[str, Any], settled: Mapping[str, Any]) -> None:
+    def _caps_of_zero(self, raw: Mapping[str, Any], given: Mapping[str, Any], settled: Mapping[str, Any]) -> None:
         """Report a knob that was given as 0 where it is how many may be in: then nobody ever is.
 
         A quota of 0 in a time is something else: one that is used up.
         """
         caps = (table["over"] for table in _tables_with(raw, "over") if "within" not in table)
         over = {value for value in caps if isinstance(value, str)}
-        for name in values:
+        for name in given:
             if f"{{{name}}}" in over and settled.get(name) == 0:
                 found = f"knob {name!r} is 0, with which nobody is ever let in"
                 allowed = "1 or more; a scenario that refuses everybody is another one, such as those called `overload`"
@@ -185,7 +185,7 @@ class _Loader:
             summary=document.summary,
             sources=tuple(document.sources),
             repeat=document.repeat,
-            params=document.params,
+            knobs=document.params,
             server=document.server,
             certificates=document.certificate,
             expect=document.expect,

@@ -36,7 +36,7 @@ class Scenario:
     summary: str = ""
     sources: tuple[str, ...] = ()
     repeat: bool = False
-    params: Mapping[str, Any] = field(default_factory=dict)
+    knobs: Mapping[str, Any] = field(default_factory=dict)
     server: Server = field(default_factory=lambda: Server())
     certificates: Mapping[str, Certificate] = field(default_factory=dict)
     expect: Expect = field(default_factory=lambda: Expect())
@@ -46,16 +46,16 @@ class Scenario:
     warnings: tuple[Problem, ...] = ()
     reload: Callable[..., Scenario] | None = field(default=None, repr=False, compare=False)
 
-    def with_knobs(self, /, **values: Any) -> Scenario:
+    def with_knobs(self, /, **knobs: Any) -> Scenario:
         """The same scenario with other values for some of its knobs.
 
         Raises ScenarioError for a knob that it does not have or a value of the wrong type.
         """
-        if not values:
+        if not knobs:
             return self
         if self.reload is None:
-            raise ScenarioError(unknown("knob", name, self.params) for name in values)
-        return self.reload(values={**self.params, **values})
+            raise ScenarioError(unknown("knob", name, self.knobs) for name in knobs)
+        return self.reload(knobs={**self.knobs, **knobs})
 
     def rules(self) -> Iterator[Rule]:
         """The rules of all phases, in order."""
