@@ -7,6 +7,7 @@ import pytest
 from conduct_playbook import Play, named
 from notnow.conduct import expectations
 from notnow.conduct.finding import Finding
+from notnow.conduct.reading.attempts import TOLERANCE
 from notnow.journal import Exchange
 
 NO = "-> !421 no"
@@ -246,6 +247,11 @@ class TestRetried:
         why = "expected the client to try again twice within 1m of the first refusal, but it tried again once"
         is_unmet(expectations.retried(exchanges, (2, 3), "1m"), why, "#1 connect")
 
+    def test_a_tick_more_or_less(self) -> None:
+        is_held(expectations.retried(seen(refused(1 + TOLERANCE)), within=1))
+        is_held(expectations.retried(seen(refused(1 + TOLERANCE)), first_delay=(0, 1)))
+        is_held(expectations.retried(seen(refused(1)), first_delay=1 + TOLERANCE))
+
     def test_within_runs_from_the_answer(self) -> None:
         play = Play("smtp")
         play.connect("-> (10s) !421 no")
@@ -353,6 +359,11 @@ class TestFellBack:
         why = "expected the client to fall back from a to b within 4.99s, but that took 5s"
         is_unmet(self.judged(play, 4.99), why, "a #1 connect", "b #1")
 
+    def test_a_tick_more_is_in_time(self, play: Play) -> None:
+        play.connect(NO)
+        play.wait(1 + TOLERANCE).connect(server=1)
+        is_held(self.judged(play, 1))
+
     def test_the_first_refusal_counts(self, play: Play) -> None:
         play.connect(NO)
         play.wait(9).connect(NO)
@@ -386,6 +397,7 @@ class TestGaveUp:
 
     def test_it_never_came_back(self) -> None:
         is_unmet(self.judged(), self.EXPECTED + "the last that was seen of it was after 0s", "#1 connect")
+        assert expectations.gave_up(seen(refused()), 1).outcome == "broken"
 
     def test_it_goes_on(self) -> None:
         is_unmet(self.judged(600, 1), self.EXPECTED + "it still tried after 10m 1s", "#3 connect")
