@@ -395,6 +395,9 @@ class TestGaveUp:
         why = self.EXPECTED + "the last that was seen of it was after 6m 39s"
         is_unmet(self.judged(200, 199), why, "#3 connect")
 
+    def test_a_tick_less_is_enough(self) -> None:
+        is_held(expectations.gave_up(seen(refused(1)), 2 + TOLERANCE))
+
     def test_it_never_came_back(self) -> None:
         is_unmet(self.judged(), self.EXPECTED + "the last that was seen of it was after 0s", "#1 connect")
         assert expectations.gave_up(seen(refused()), 1).outcome == "broken"
@@ -473,6 +476,7 @@ class TestRequests:
     def test_no_sooner(self) -> None:
         is_held(self.after(60))
         is_held(self.after(59.996, 1))
+        is_held(self.after(1 - TOLERANCE, asked="1"))
         why = self.EXPECTED + "it was told to wait 1m (Retry-After: 60), and waited 59.99s"
         is_unmet(self.after(59.99), why, "#1 GET a.test/", "#2 GET a.test/")
 
