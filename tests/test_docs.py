@@ -53,6 +53,7 @@ ALONE = (
     "add-a-condition",
     "add-a-fault",
     "add-a-moment",
+    "add-a-protocol",
     "add-a-scenario",
 )  # see conftest.py
 SESSIONS = sorted(EXAMPLES.rglob("*.console"))
@@ -255,22 +256,41 @@ def test_the_failure_in_the_readme_is_a_passage_of_a_real_run() -> None:
     assert FAILURE.read_text("utf-8") in session
 
 
+PASSED = re.compile(r"^[0-9]+ passed(?:, [0-9]+ deselected)? in ", re.MULTILINE)
+
 # ---- adding to notnow ---------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="there is no git here, which applies patches")
-@pytest.mark.parametrize("directory", ["add-a-condition", "add-a-fault", "add-a-moment"])
+@pytest.mark.parametrize("directory", ["add-a-condition", "add-a-fault", "add-a-moment", "add-a-protocol"])
 def test_a_page_about_adding_tells_all_that_is_needed(directory: str, tmp_path: Path) -> None:
-    """In a copy of the code its patch applies, and its test passes; without the patch it does not."""
+    """In a copy of the code its patch applies, and its tests pass; without the patch they do not."""
     here = copied(EXAMPLES / directory, tmp_path / "here")
     copied(ROOT / "fakes", tmp_path / "copy" / "fakes")
     copied(ROOT / "scenarios", tmp_path / "copy" / "scenarios")
     ours = {"PYTHONPATH": str(tmp_path / "copy" / "fakes")}
-    test = f"{shlex.quote(sys.executable)} -m pytest -q"
-    assert "1 passed" not in run(test, here, **ours)
+    test = f"{shlex.quote(sys.executable)} -m pytest -q -x"
+    assert PASSED.search(run(test, here, **ours)) is None
     patch = next(here.glob("*.patch"))
     assert run(f"git apply -C1 {shlex.quote(str(patch))}", tmp_path / "copy") == ""
-    assert "1 passed" in run(test, here, **ours)
+    assert PASSED.search(run(test, here, **ours))
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git here, which applies patches")
+def test_a_protocol_that_is_added_has_a_whole_record_and_pages_in_the_reference(tmp_path: Path) -> None:
+    patch = EXAMPLES / "add-a-protocol" / "lmtp.patch"
+    assert len(patch.read_text("utf-8").splitlines()) <= 80
+    for source in ("fakes", "scenarios", "docs/_ext"):
+        copied(ROOT / source, tmp_path / source)
+    assert run(f"git apply -C1 {shlex.quote(str(patch))}", tmp_path) == ""
+    ours = {"PYTHONPATH": os.pathsep.join([str(tmp_path / "fakes"), str(tmp_path / "docs" / "_ext")])}
+    python = shlex.quote(sys.executable)
+    tests = shlex.quote(str(ROOT / "tests" / "test_protocols.py"))
+    said = run(f"{python} -m pytest -q -k lmtp --rootdir {shlex.quote(str(ROOT))} {tests}", tmp_path, **ours)
+    assert PASSED.search(said), said
+    pages = run(f"{python} -c 'import notnow_reference; print(*notnow_reference.pages().values())'", tmp_path, **ours)
+    assert "### lmtp" in pages
+    assert "# lmtp/healthy" in pages
 
 
 # ---- the whole ----------------------------------------------------------------------------------
