@@ -70,7 +70,7 @@ SYNONYMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "explicit": ("starttls", "implicit"), "ftpes": ("starttls",), "auth": ("starttls",), "auth tls": ("starttls",), "stls": ("starttls",),
         "opportunistic": ("starttls",), "ftps": ("implicit",), "smtps": ("implicit",), "https": ("implicit",), "ssl": ("implicit",),
         "tls": ("implicit",), "on": ("implicit",), "true": ("implicit",), "yes": ("implicit",), "off": ("none",), "false": ("none",),
-        "no": ("none",), "plain": ("none",), "clear": ("none",), "http": ("none",), "smtp": ("none",), "ftp": ("none",),
+        "no": ("none",), "plain": ("none",), "clear": ("none",), **dict.fromkeys(protocols.NAMES, ("none",)),
     },
     "moment": {
         "helo": ("ehlo",), "login": ("login", "auth"), "from": ("mail",), "mail_from": ("mail",), "sender": ("mail",), "to": ("rcpt",),
