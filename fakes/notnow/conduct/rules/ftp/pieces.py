@@ -19,12 +19,12 @@ _LOOKS = frozenset({"size", "mlst", "mlsd", "list", "nlst", "stat"})  # that sho
 
 @rule(
     "ftp.mend-cut-upload",
-    title="A piece that a cut upload has left is replaced or completed, with no gap and nothing doubled.",
+    title="The client replaces or completes the partial file of a cut upload, without a gap and without doubled bytes.",
     level="advice",
     source="RFC 959 §4.1.3 (STOR, APPE, REST); RFC 3659 §5; good practice",
-    why="How much has arrived only the server knows: who guesses puts bytes twice into the file, or leaves some out.",
-    observed="APPE to a piece whose size the client has not asked since, or REST beyond its end. That a piece is left proves nothing: what the client reports is not seen",
-    example="C: STOR a.bin\nS: 426 Transfer aborted; 500 bytes transmitted.\nC: APPE a.bin, with all of it",
+    why="Only the server knows how much has arrived. A client that guesses doubles bytes in the file, or leaves some out.",
+    observed="APPE to a partial file whose size the client has not asked for since, or REST beyond its end. A partial file that stays proves nothing, since the client's own report is not visible here",
+    example="C: STOR a.bin\nS: 426 Transfer aborted; 500 bytes transmitted.\nC: APPE a.bin   (the whole file)",
 )
 def mends_what_was_cut(run: Run) -> Finding:
     cut: dict[tuple[Who, str], tuple[Exchange, int]] = {}  # the pieces that are there, and how much they are
@@ -58,11 +58,11 @@ def mends_what_was_cut(run: Run) -> Finding:
 
 @rule(
     "ftp.rename-whole-files",
-    title="The client does not take a cut upload for done and give the piece its final name.",
+    title="The client does not rename a partial file to its final name after a cut upload.",
     level="advice",
     source="good practice; RFC 959 §4.2.2 (426: transfer aborted)",
-    why="Uploads are made under another name so that nobody sees a piece: renamed, it passes for the file.",
-    observed="RNFR that is accepted for a file of which only a piece has come",
+    why="Clients upload under a temporary name so that nobody reads a partial file. Once renamed, it passes for the whole file.",
+    observed="RNFR that is accepted for a file of which only a part has arrived",
     example="C: STOR a.bin.part\nS: 426 Transfer aborted; 500 bytes transmitted.\nC: RNFR a.bin.part, RNTO a.bin",
 )
 def renames_what_is_whole(run: Run) -> Finding:

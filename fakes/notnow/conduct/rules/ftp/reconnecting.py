@@ -27,11 +27,11 @@ _OWN = re.compile(r"\b(your|this|the same) (internet address|ip|host|user|accoun
 
 @rule(
     "ftp.wait-before-reconnect",
-    title="Where it was refused at the greeting or at the login the client waits before it connects again.",
+    title="After a refusal at the greeting or at the login, the client waits before it connects again.",
     level="advice",
     source="good practice; RFC 959 §4.2.1 leaves the time open",
-    why="Who comes back at once, again and again, keeps a server overloaded that has asked for time, and is locked out.",
-    observed="the time from such a refusal to the client's next connection; less than a second is none. Who makes room itself need not wait",
+    why="A client that comes back at once keeps an overloaded server overloaded, and is locked out.",
+    observed="the time from such a refusal to the client's next connection; less than a second is no wait. A client that frees a slot itself need not wait",
     example="S: 421 Too many users are connected, please try again later.   (0 s)\nC: connects again   (3 ms)",
 )
 def waits(run: Run) -> Finding:
@@ -53,10 +53,10 @@ def waits(run: Run) -> Finding:
 
 @rule(
     "ftp.no-retry-storm",
-    title="The client does not keep storming a server that turns its connections away.",
+    title="The client does not storm a server that refuses its connections.",
     level="advice",
     source="good practice",
-    why="Each connection that is turned away costs the server work that it has said it has no room for.",
+    why="Each refused connection costs the server work, and the server has said that it has no room for more.",
     observed=f"refused connections of one client; more than {STORM[0]} in {show(STORM[1])} are a storm",
     example="S: 421 System busy, try again later   (twelve times in three seconds)",
 )
@@ -79,12 +79,12 @@ def _by(exchanges: Iterable[Exchange]) -> dict[Who, list[Exchange]]:
 
 @rule(
     "ftp.fewer-connections",
-    title="Told that it has too many connections, the client makes do with those that it has.",
+    title="When the server says that there are too many connections, the client makes do with those it has.",
     level="advice",
     source="good practice; vsftpd max_per_ip, Pure-FTPd MaxClientsPerIP, ProFTPD MaxClientsPerHost",
-    why="One more is refused as well for as long as the others last; servers ban who keeps asking.",
-    observed="a further refusal for too many connections from its address, or of its user, while as many others are open as at the one before",
-    example="S: 421 There are too many connections from your internet address.   (two are open)\nC: opens a third one again, is refused again",
+    why="Another connection is refused as well while the others last, and servers ban clients that keep asking.",
+    observed="a second refusal for too many connections of this address or user, while at least as many others are open as at the first",
+    example="S: 421 There are too many connections from your internet address.   (two are open)\nC: tries a third one again, and is refused again",
 )
 def uses_fewer_connections(run: Run) -> Finding:
     told: dict[Who, tuple[Exchange, int]] = {}  # how many are enough, and where it was told so
@@ -127,11 +127,11 @@ def _full(run: Run) -> list[tuple[Exchange, int]]:
 
 @rule(
     "ftp.reconnect-lazily",
-    title="Sent away for being idle, the client comes back when it has something to do.",
+    title="After an idle time-out the client comes back only when it has something to do.",
     level="advice",
     source="good practice",
-    why="A connection that is made only to be there takes a place from somebody with work to do, and idles out again.",
-    observed="connections that follow an idle time-out, do nothing, and meet the next one",
+    why="An idle connection takes a slot from a client with work to do, and times out again.",
+    observed="connections after an idle time-out that do nothing until the next one",
     example="S: 421 Timeout.\nC: connects, USER, PASS\nS: 421 Timeout.",
 )
 def comes_back_when_needed(run: Run) -> Finding:

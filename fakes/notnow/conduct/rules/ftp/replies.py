@@ -31,11 +31,11 @@ _BEFORE = {
 
 @rule(
     "ftp.multi-line-replies",
-    title="The client reads a reply of several lines to its last one.",
+    title="The client reads a reply of several lines to its last line.",
     level="must",
     source="RFC 1123 §4.1.2.11; RFC 959 §4.2",
-    why="Who stops at the first line takes the second for the answer to its next command, and is a line behind from then on.",
-    observed="a client that goes on where it was told to stop, and whose next unread line would have told it to go on",
+    why="A client that stops at the first line takes the second for the reply to its next command, and stays one line behind.",
+    observed="a client that goes on after a refusal, where the line that it has not read yet would have let it go on",
     example="S: 220-Welcome\nS: 220 to this server\nC: USER ann\nS: 331 Password?\nC: TYPE I",
 )
 def reads_to_the_last_line(run: Run) -> Finding:
@@ -72,11 +72,11 @@ def _first_line(exchange: Exchange) -> str:
 
 @rule(
     "ftp.first-digit",
-    title="The client goes by the first digit of a reply: after a 4yz or 5yz it does not go on as if it had been let.",
+    title="The client acts on the first digit of a reply: after a 4yz or 5yz it does not go on as if accepted.",
     level="should",
     source="RFC 1123 §4.1.2.11; RFC 959 §4.2.1",
-    why="Codes differ from server to server, and what they mean is in the first digit; what follows a refused step fails as well, or does harm.",
-    observed="PASS after a refused USER, commands about files after a refused PASS, a transfer after a refused PASV or PORT, RNTO after a refused RNFR",
+    why="Codes differ from server to server, and the first digit carries the meaning. The step after a refused one fails as well, or does harm.",
+    observed="PASS after a refused USER, commands on files after a refused PASS, a transfer after a refused PASV or PORT, RNTO after a refused RNFR",
     example="C: RNFR a\nS: 450 Not now\nC: RNTO b",
 )
 def goes_by_the_first_digit(run: Run) -> Finding:
@@ -101,10 +101,10 @@ def goes_by_the_first_digit(run: Run) -> Finding:
 
 @rule(
     "ftp.refused-greeting",
-    title="Where the greeting is a refusal the client does not log in.",
+    title="The client does not log in when the greeting is a refusal.",
     level="advice",
     source="RFC 959 §5.4 (120, 220 or 421 come first); good practice",
-    why="Nobody is there to let it in, and in the clear its password has been told for nothing.",
+    why="The server cannot log it in, and on a connection in clear text the password has been exposed for nothing.",
     observed="USER, PASS or ACCT after a greeting that refuses",
     example="S: 421 Too many connections (8) from this IP\nC: USER ann",
 )

@@ -18,10 +18,10 @@ TRIES = 3, 600.0  # passwords that may be refused: vsftpd takes 3 in a session, 
 
 @rule(
     "ftp.no-noop-flood",
-    title="The client does not keep its session alive by a flood of NOOPs.",
+    title="The client does not keep its session alive with a flood of NOOPs.",
     level="advice",
-    source="good practice; Pure-FTPd ends sessions that say nothing else",
-    why="One in a while is enough to keep a session, if it has to be kept at all.",
+    source="good practice; Pure-FTPd ends sessions that send nothing else",
+    why="A NOOP every few minutes is enough to keep a session.",
     observed=f"NOOPs on a connection; more than {FLOOD[0]} in {show(FLOOD[1])} are a flood",
     example="C: NOOP   (once a second)",
 )
@@ -37,10 +37,10 @@ def lets_the_connection_rest(run: Run) -> Finding:
 
 @rule(
     "ftp.spare-the-password",
-    title="After a 530 the client does not give the same user's password again and again.",
+    title="After a 530 the client does not send the same user's password again and again.",
     level="advice",
-    source="good practice; ProFTPD says 530 to a good password where too many are logged in",
-    why="A 530 may be about the number of clients, but to who counts failures it is a wrong password, and the account is locked.",
+    source="good practice; ProFTPD answers 530 to a good password if too many clients are logged in",
+    why="A 530 may be about the number of clients. A guard that counts failures takes it for a wrong password, and locks the account.",
     observed=f"PASS answered by 530, for each user; more than {TRIES[0]} in {show(TRIES[1])} are too many",
     example="C: PASS ********\nS: 530 Sorry, the maximum number of clients (3) for this user are already connected.   (five times in a minute)",
 )

@@ -19,11 +19,11 @@ WORTH = 65_536  # bytes that are worth being resumed: less is sent again sooner 
 
 @rule(
     "ftp.resume",
-    title="A big transfer that was cut is resumed where it was cut.",
+    title="The client resumes a big transfer at the point where it was cut.",
     level="advice",
     source="RFC 3659 §5 (REST); good practice",
-    why="Whoever begins again from 0 under a server that cuts after so many bytes never gets to the end.",
-    observed=f"the offset at which a file is asked for again of which {show_size(WORTH)} or more had passed; none is right where SIZE has said that nothing is there",
+    why="Against a server that cuts after so many bytes, a client that starts at 0 each time never finishes.",
+    observed=f"the offset of the next transfer of a file of which {show_size(WORTH)} or more had passed; 0 is right if SIZE has said that the file is empty or gone",
     example="C: RETR big.bin\nS: 426 Connection closed   (1 MB has passed)\nC: RETR big.bin, without REST",
 )
 def resumes(run: Run) -> Finding:

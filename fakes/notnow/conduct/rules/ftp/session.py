@@ -20,11 +20,11 @@ from notnow.units import plural
 
 @rule(
     "ftp.notice-close",
-    title="The client notices that the control connection is closed, by its next command at the latest.",
+    title="The client notices that the control connection is closed, at the latest with its next command.",
     level="should",
     source="RFC 1123 §4.1.2.11",
-    why="What is said there is lost, and a reset may take the last reply with it; who waits for an answer hangs.",
-    observed="commands other than QUIT and ABOR that come when the fake has closed; one may have been on its way, and lets the client notice",
+    why="Commands sent after the close are lost, and a reset may destroy the last reply. A client that waits for an answer hangs.",
+    observed="commands other than QUIT and ABOR after the fake has closed; the first is allowed, since it may have been on its way and shows the client the close",
     example="C: PASV\nS: 421 Service not available, closing control connection.\nC: PORT 127,0,0,1,8,1\nC: STOR a.txt",
 )
 def notices_the_close(run: Run) -> Finding:
@@ -48,11 +48,11 @@ def notices_the_close(run: Run) -> Finding:
 
 @rule(
     "ftp.start-over",
-    title="After a refusal that ended its connection the client begins the whole sequence again.",
+    title="After a refusal that ended its connection, the client starts the whole command sequence again.",
     level="advice",
     source="RFC 959 §4.2.1 (4yz: back to the beginning of the command sequence)",
-    why="A new connection knows nothing of the old one: not who logged in, nor where data are to go.",
-    observed="commands on the new connection that lack what has to come before them: 503, 530, or 425 for a transfer without PASV or PORT",
+    why="A new connection has no state: no login, and no address for data.",
+    observed="commands on the new connection without those that must come first: 503, 530, or 425 for a transfer without PASV or PORT",
     example="S: 421 Timeout.\n(a new connection)\nC: RETR a.txt\nS: 530 Log in with USER and PASS first.",
 )
 def starts_over(run: Run) -> Finding:
@@ -71,12 +71,12 @@ def starts_over(run: Run) -> Finding:
 
 @rule(
     "ftp.set-up-again",
-    title="A transfer that is repeated on a new connection has the type and the directory that it had before.",
+    title="When the client repeats a transfer on a new connection, it sets the same type and directory as before.",
     level="advice",
     source="RFC 959 §4.2.1 (4yz), §3.1.1 and §5.1 (the type is ASCII until TYPE says otherwise)",
-    why="Without TYPE I line ends are translated and the file is spoilt; without CWD it lands in another directory.",
-    observed="the same command as one that did not come through, on another connection, with another path or type",
-    example="C: TYPE I, CWD /in, STOR a.bin\nS: 421 Kicked by Administrator\n(a new connection)\nC: STOR a.bin, in / and of type A",
+    why="Without TYPE I the server translates line ends and corrupts the file. Without CWD the file lands in another directory.",
+    observed="the same command as one that failed, on another connection, with another path or type",
+    example="C: TYPE I, CWD /in, STOR a.bin\nS: 421 Kicked by Administrator\n(a new connection)\nC: STOR a.bin   (to /, with type A)",
 )
 def sets_up_again(run: Run) -> Finding:
     types: dict[Connection, str] = {}

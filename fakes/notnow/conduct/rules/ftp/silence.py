@@ -12,12 +12,12 @@ FOR_EVER = 3600.0  # seconds of silence that no client waits for which has a tim
 
 @rule(
     "ftp.time-out",
-    title="The client does not wait for ever for a reply that does not come.",
+    title="The client does not wait forever for a reply.",
     level="should",
     source="RFC 1123 §4.1.3.2",
-    why="A job that hangs is noticed by nobody; a time-out is an error that can be handled.",
-    observed=f"how long the client stays where the fake says nothing; {show(FOR_EVER)} is for ever",
-    example="C: USER ann   (no reply; two hours later it still waits)",
+    why="Nobody notices a job that hangs. A time-out is an error that the client can handle.",
+    observed=f"how long the client stays while the fake sends nothing; {show(FOR_EVER)} counts as forever",
+    example="C: USER ann   (no reply; the client still waits two hours later)",
 )
 def times_out(run: Run) -> Finding:
     left: list[float] = []

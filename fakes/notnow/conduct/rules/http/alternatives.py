@@ -16,11 +16,11 @@ _HOST = re.compile(r"^\w+://(\[[^\]]*\]|[^:/]*)")
 
 @rule(
     "http.forget-origin",
-    title="A host that ORIGIN has named, and that then answers 421, is not asked for on that connection again.",
+    title="If a host that ORIGIN named answers 421, the client does not ask for it on that connection again.",
     level="must",
     source="RFC 8336 §2.3",
-    why="The origin set was wrong about it, and what the client knows by now is right.",
-    observed="a request for a host that the connection was not made for, ORIGIN has named, and a 421 has taken back",
+    why="The origin set was wrong about the host, and the client knows that now.",
+    observed="a request for a host that ORIGIN has named and a 421 has taken back, on a connection that was made for another host",
     example="S: ORIGIN https://b.site.test\nC: GET b.site.test/1\nS: 421 Misdirected Request\nC: GET b.site.test/2   (the same connection)",
 )
 def forgets_the_origin(run: Run) -> Finding:
@@ -46,11 +46,11 @@ def forgets_the_origin(run: Run) -> Finding:
 
 @rule(
     "http.drop-alternative",
-    title="An alternative service that answers 421 is not used for that origin again.",
+    title="If an alternative service answers 421, the client does not use it for that origin again.",
     level="must",
     source="RFC 7838 §6",
-    why="The alternative does not know the origin; every further request costs a round trip and fails.",
-    observed="after a 421, the same authority at the same alternative: one that Alt-Used names, or another fake than the one that had named it",
+    why="The alternative does not serve the origin. Every further request costs a round trip and fails.",
+    observed="after a 421, the same authority at the same alternative: one named by Alt-Used, or another fake than the one that advertised it",
     example='origin: Alt-Svc: h2=":8443"\nC: GET a.site.test/   (at the alternative)\nS: 421 Misdirected Request\nC: GET a.site.test/   (at the alternative)',
 )
 def drops_the_alternative(run: Run) -> Finding:
@@ -73,11 +73,11 @@ def drops_the_alternative(run: Run) -> Finding:
 
 @rule(
     "http.ignore-alt-svc-in-421",
-    title="The Alt-Svc field of a 421 is not followed.",
+    title="The client ignores the Alt-Svc field of a 421.",
     level="must",
     source="RFC 7838 §6",
-    why="Who says 421 does not speak for the origin, and must not send its clients anywhere.",
-    observed="a request whose Alt-Used names the alternative of a 421, or that comes to another fake than the 421 was from, where no other answer had an Alt-Svc",
+    why="A server that answers 421 does not speak for the origin, and must not redirect its clients.",
+    observed="a request whose Alt-Used names the alternative of a 421, or that comes to another fake than the one that sent the 421, if no other answer had an Alt-Svc",
     example='C: GET a.site.test/\nS: 421, Alt-Svc: h2=":8443"\nC: GET a.site.test/   (at port 8443)',
 )
 def ignores_alt_svc_in_421(run: Run) -> Finding:

@@ -20,11 +20,11 @@ CROSSING = 0.25  # real seconds within which a new stream may have met the GOAWA
 
 @rule(
     "http.no-blind-post",
-    title="A request that is not idempotent is not repeated where no answer came.",
+    title="The client does not repeat a non-idempotent request that got no answer.",
     level="should",
-    source="RFC 9110 §9.2.2; RFC 9113 §8.7 (REFUSED_STREAM and streams above a GOAWAY's last were not looked at)",
-    why="It may have been carried out before the connection was lost: the order is placed twice.",
-    observed="the same POST or PATCH again, with the same body, after a close or reset without a whole answer; that it is safe all the same (an idempotency key) is not seen",
+    source="RFC 9110 §9.2.2; RFC 9113 §8.7 (after REFUSED_STREAM, or on a stream above a GOAWAY's last, the request was not processed)",
+    why="The server may have processed it before the connection was lost: the order is placed twice.",
+    observed="the same POST or PATCH again, with the same body, after a close or reset without a whole answer; an idempotency key, which makes that safe, is not visible here",
     example="C: POST a.site.test/pay\nS: closes without a word\nC: POST a.site.test/pay",
 )
 def does_not_repeat_blindly(run: Run) -> Finding:
@@ -49,11 +49,11 @@ def does_not_repeat_blindly(run: Run) -> Finding:
 
 @rule(
     "http.no-second-blind-retry",
-    title="A retry that got no answer either is not tried again.",
+    title="If a retry gets no answer either, the client does not retry again.",
     level="should",
     source="RFC 9110 §9.2.2",
-    why="What failed twice in the same way fails because of the request, or because the server has enough.",
-    observed=f"a third time of the same request within {show(CALL)} of two that got no answer",
+    why="A request that fails twice in the same way fails because of the request itself, or because the server is overloaded.",
+    observed=f"the same request a third time within {show(CALL)} after two that got no answer",
     example="C: GET a.site.test/\nS: closes without a word   (twice)\nC: GET a.site.test/",
 )
 def does_not_repeat_a_failed_retry(run: Run) -> Finding:
@@ -74,11 +74,11 @@ def does_not_repeat_a_failed_retry(run: Run) -> Finding:
 
 @rule(
     "http.no-stream-after-goaway",
-    title="After a GOAWAY no new stream is opened on that connection.",
+    title="After a GOAWAY the client opens no new stream on that connection.",
     level="must",
     source="RFC 9113 §6.8",
-    why="It is not served, and holds up a server that wants to go.",
-    observed=f"requests on a connection more than {show(CROSSING)} after its GOAWAY; sooner they may have met it on the way",
+    why="The server does not serve the stream, and cannot shut down while it is open.",
+    observed=f"requests on a connection more than {show(CROSSING)} after its GOAWAY; earlier ones may have crossed it on the way",
     example="S: GOAWAY NO_ERROR, last stream 1\nC: GET a.site.test/2   (stream 3, five seconds later)",
 )
 def heeds_goaway(run: Run) -> Finding:
@@ -102,11 +102,11 @@ def heeds_goaway(run: Run) -> Finding:
 
 @rule(
     "http.whole-body-again",
-    title="A request that comes again has its whole body again.",
+    title="When the client repeats a request, it sends the whole body again.",
     level="advice",
     source="WHATWG Fetch (no retry where the body is a stream without a source); good practice",
-    why="A stream that was read once has only its rest, or nothing, to give: half an upload is stored as if it were all.",
-    observed="the size of the body when the request comes again, beside what had come before; another body that is no shorter is taken for another request",
+    why="A stream that was read once has only its rest, or nothing, left to send: the server stores half an upload as if it were whole.",
+    observed="the size of the body when the request comes again, compared with the first; a different body that is no shorter counts as another request",
     example="C: POST a.site.test/up, 5000 bytes\nS: 421 Misdirected Request\nC: POST a.site.test/up, 0 bytes",
 )
 def replays_whole_bodies(run: Run) -> Finding:
@@ -126,10 +126,10 @@ def replays_whole_bodies(run: Run) -> Finding:
 
 @rule(
     "http.retry-after",
-    title="What a 429 or 503 with Retry-After has refused comes back no sooner than that says.",
+    title="After a 429 or 503 with Retry-After, the client waits at least as long as that says.",
     level="should",
     source="RFC 9110 §10.2.3; RFC 6585 §4",
-    why="The server knows when it is going to have room; who comes before is refused again, and counted. On a 421 the field means nothing.",
+    why="The server knows when it will have room. A client that comes earlier is refused again, and counted. On a 421 the field has no meaning.",
     observed="the time from the answer until the same request comes again",
     example="S: 503, Retry-After: 120   (0 s)\nC: the same request   (1 s)",
 )
@@ -153,11 +153,11 @@ def honours_retry_after(run: Run) -> Finding:
 
 @rule(
     "http.retry-budget",
-    title="A request that keeps failing is not tried again without end.",
+    title="The client does not retry a failing request without end.",
     level="advice",
     source="gRPC A6 (maxAttempts is 5 at most); Google SRE, Handling Overload (three attempts, retries 10 % of requests)",
-    why="Retries multiply the load on a server that is overloaded, just when it is.",
-    observed=f"tries of the same request, one upon the failure of the other; more than {BUDGET[0]} in {show(BUDGET[1])} are too many",
+    why="Retries multiply the load on a server at the moment when it is overloaded.",
+    observed=f"tries of the same request, each after the failure of the one before; more than {BUDGET[0]} in {show(BUDGET[1])} are too many",
     example="C: GET a.site.test/\nS: 503 Service Unavailable   (six times in a second)",
 )
 def keeps_a_budget(run: Run) -> Finding:

@@ -12,10 +12,10 @@ from notnow.units import plural, show, times
 
 @rule(
     "http.retry-elsewhere",
-    title="What a 421 answered is asked again on another connection, or not at all.",
+    title="The client retries a request that got a 421 on another connection, or not at all.",
     level="advice",
-    source="RFC 9110 §15.5.20: a client MAY retry, whatever the method, over a different connection; on the same one nothing is allowed nor forbidden",
-    why="It is this connection that cannot answer for this host: the same one will say 421 again.",
+    source="RFC 9110 §15.5.20: a client MAY retry, whatever the method, over a different connection; a retry on the same one is neither allowed nor forbidden",
+    why="This connection cannot serve the host, so the same one answers 421 again.",
     observed="the connection on which the same request comes again after a 421",
     example="C: GET b.site.test/   (connection 1)\nS: 421 Misdirected Request\nC: GET b.site.test/   (connection 1)",
 )
@@ -36,11 +36,11 @@ def goes_elsewhere(run: Run) -> Finding:
 
 @rule(
     "http.retry-once",
-    title="After a 421 a request is tried once more; a second 421 goes to the caller.",
+    title="The client retries a request once after a 421, and reports a second 421 to its caller.",
     level="advice",
     source="WHATWG Fetch (HTTP-network-or-cache fetch), Chromium, Firefox; httpwg/http-core #789",
-    why="Where the names or the certificate are wrong every connection says 421, for ever.",
-    observed=f"the same request, again and again within {show(CALL)}; later it is taken for a new call",
+    why="If the names or the certificate are wrong, every connection answers 421, forever.",
+    observed=f"the same request, again and again within {show(CALL)}; after that it counts as a new call",
     example="C: GET a.site.test/\nS: 421 Misdirected Request   (three times on three connections)",
 )
 def retries_once(run: Run) -> Finding:
@@ -62,11 +62,11 @@ def retries_once(run: Run) -> Finding:
 
 @rule(
     "http.retry-for-origin",
-    title="The retry after a 421 uses a connection that was made for the request's own host.",
+    title="The client retries after a 421 on a connection that was made for the request's own host.",
     level="advice",
     source="RFC 9110 §15.5.20 (a fresh connection specific to the target resource's origin); Chromium, Firefox",
-    why="Another connection that was made for somebody else is as wrong as the first.",
-    observed="the SNI of the connection on which the retry comes, beside its authority",
+    why="A connection that was made for another host is as wrong as the first.",
+    observed="the SNI of the retry's connection, compared with the authority of the request",
     example="C: GET b.site.test/   (SNI a.site.test)\nS: 421 Misdirected Request\nC: GET b.site.test/   (another connection, SNI a.site.test)",
 )
 def retries_for_the_origin(run: Run) -> Finding:

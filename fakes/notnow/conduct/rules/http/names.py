@@ -12,10 +12,10 @@ from notnow.units import plural
 
 @rule(
     "http.sni-on-http2",
-    title="An HTTP/2 client says in the TLS handshake which host it has come for.",
+    title="An HTTP/2 client names its host in the TLS handshake.",
     level="must",
     source="RFC 9113 §9.2",
-    why="Without a name the server shows the certificate of whichever host comes first, or none, and answers 421.",
+    why="Without a name the server picks a certificate of its own choice, or none, and answers 421.",
     observed="an HTTP/2 request for a host that has a name, on a connection without an SNI",
     example="TLS without an SNI\nC: GET a.site.test/",
 )
@@ -25,10 +25,10 @@ def sends_sni_on_http2(run: Run) -> Finding:
 
 @rule(
     "http.sni-on-http1",
-    title="A client of HTTP/1.1 over TLS says in the handshake which host it has come for.",
+    title="An HTTP/1.1 client over TLS names its host in the handshake.",
     level="should",
     source="RFC 6066 §3 (RECOMMENDED)",
-    why="Proxies that leave it out (nginx without proxy_ssl_server_name) get 421 from Apache since 2.4.64.",
+    why="Proxies that send no SNI (nginx without proxy_ssl_server_name) get 421 from Apache 2.4.64 and later.",
     observed="an HTTP/1 request for a host that has a name, on a TLS connection without an SNI",
     example="TLS without an SNI\nC: GET a.site.test/",
 )
@@ -50,11 +50,11 @@ def _sends_sni(run: Run, *versions: str) -> Finding:
 
 @rule(
     "http.coalesce-only-covered",
-    title="A connection is used for another host only if its certificate covers that host.",
+    title="The client uses a connection for another host only if its certificate covers that host.",
     level="must",
     source="RFC 9113 §9.1.1; RFC 9110 §4.3.3, §4.3.4",
-    why="Nobody has proved to be that host: the request is told to a stranger.",
-    observed="a request for a host other than that of the SNI, which the certificate shown does not cover; whether DNS would have led there is not seen",
+    why="The server has not proved that it is that host, and the request may go to a stranger.",
+    observed="a request for a host other than that of the SNI, not covered by the certificate shown; DNS lookups are not visible here",
     example="TLS with SNI a.site.test, certificate for a.site.test\nC: GET b.site.test/",
 )
 def coalesces_what_is_covered(run: Run) -> Finding:

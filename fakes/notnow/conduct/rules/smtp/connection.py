@@ -18,11 +18,11 @@ HUNG = 10 * MINUTE  # the longest that RFC 5321 §4.5.3.2 has anybody wait
 
 @rule(
     "smtp.nothing-but-quit",
-    title="After a 421 the client says at most QUIT on that connection.",
+    title="After a 421 the client sends nothing but QUIT on that connection.",
     level="advice",
     source="RFC 5321 §3.8 (the server closes the channel), §4.1.1.10",
-    why="The server has said its last word: what is sent then is lost, or answered by a reset that may take the 421 with it.",
-    observed="commands other than QUIT that come on a connection after a 421; not those that may have been on their way (RFC 2920)",
+    why="The server closes the channel after a 421. Anything sent later is lost, or is answered by a reset that may destroy the 421 before the client has read it.",
+    observed="commands other than QUIT on a connection after a 421, except commands that may already have been on their way (RFC 2920)",
     example="S: 421 4.3.2 Service shutting down\nC: MAIL FROM:<a@client.test>",
 )
 def nothing_but_quit(run: Run) -> Finding:
@@ -38,11 +38,11 @@ def nothing_but_quit(run: Run) -> Finding:
 
 @rule(
     "smtp.survives-421",
-    title="The client is prepared for a 421 as the answer to any command, or unasked: it neither hangs nor gets out of step.",
+    title="The client copes with a 421 in reply to any command, or unasked: it neither hangs nor loses step with the server.",
     level="must",
     source="RFC 5321 §3.8, §4.3.2",
-    why="A client that takes the 421 for the answer to something else sends mail as commands, or waits for ever.",
-    observed="after a 421: a message sent though DATA was refused; a connection kept, in silence, for 10 minutes",
+    why="A client that takes the 421 for the reply to another command sends mail as commands, or waits forever.",
+    observed="after a 421: a message sent although DATA was refused, or a connection kept open in silence for 10 minutes",
     example="C: DATA\nS: 421 4.3.0 Temporary Error\nC: Subject: hello",
 )
 def survives(run: Run) -> Finding:

@@ -15,11 +15,11 @@ from notnow.units import times
 
 @rule(
     "smtp.no-second-copy",
-    title="A message that was answered 250 is not sent again, whatever happens to the connection then.",
+    title="The client does not send a message again after a 250, whatever happens to the connection.",
     level="must",
     source="RFC 5321 §4.2.5",
-    why="With the 250 the mail is the server's: who sends it again makes a duplicate.",
-    observed="a Message-ID, or the same content, stored twice for one recipient after it had been answered 250, on whichever server",
+    why="With the 250 the server takes over responsibility for the mail. Sending it again makes a duplicate.",
+    observed="the same Message-ID, or the same content, stored twice for one recipient after a 250, on any server",
     example="S: 250 2.0.0 Ok: queued\nS: 421 Service not available\nC: sends the same message on a new connection",
 )
 def no_second_copy(run: Run) -> Finding:
@@ -40,12 +40,12 @@ def no_second_copy(run: Run) -> Finding:
 
 @rule(
     "smtp.resend-all-recipients",
-    title="After a transaction that was cut off, all of its recipients are sent the message again.",
+    title="After a transaction that was cut off, the client sends the message again to all of its recipients.",
     level="must",
     source="RFC 5321 §4.1.1.10, §4.2.5",
-    why="A recipient that was taken before the 421 is no recipient that was delivered to.",
-    observed="recipients of a transaction that failed, of which some come again and others do not",
-    example="S: 250 (to RCPT of b), 421 (to RCPT of c)\nC: sends it to c, and never to b",
+    why="The server accepted some recipients before the 421, but delivered nothing to them.",
+    observed="a transaction that failed, of which some recipients are tried again and others are not",
+    example="S: 250 (to RCPT of b), 421 (to RCPT of c)\nC: sends it to c, never to b",
 )
 def resends_all(run: Run) -> Finding:
     mail = run.once(read)

@@ -25,11 +25,11 @@ _USUAL = frozenset({421, 450, 451, 452, 454, 455})
 
 @rule(
     "smtp.too-many-recipients",
-    title="Told 452 at a recipient, the client sends to those that were taken, and to the rest later.",
+    title="After a 452 to RCPT, the client sends to the accepted recipients now, and to the rest later.",
     level="should",
-    source="RFC 5321 §4.5.3.1.10 (552 is meant as well)",
-    why="The limit is on one transaction: nobody needs to be left out.",
-    observed="after a 452 or 552 to RCPT: whether the message follows, and the refused recipients in another transaction",
+    source="RFC 5321 §4.5.3.1.10 (a 552 is to be treated as a 452)",
+    why="The limit applies to one transaction. No recipient needs to be left out.",
+    observed="after a 452 or 552 to RCPT: whether the message follows, and whether the refused recipients are tried in another transaction",
     example="S: 452 4.5.3 Too many recipients\nC: RSET",
 )
 def many_recipients(run: Run) -> Finding:
@@ -53,13 +53,12 @@ def many_recipients(run: Run) -> Finding:
 
 @rule(
     "smtp.acts-on-the-code",
-    title="The client acts on the code of a reply, whatever the text, the lines and the code's last digits are.",
+    title="The client acts on the code of a reply, whatever its text, its number of lines and its last two digits.",
     level="must",
     source="RFC 5321 §4.2, §4.2.1, §4.3.2",
-    why="Servers word things as they like, in many lines or none; a client that reads words is surprised.",
+    why="Servers choose their own words, and may use several lines or no text at all. A client that parses the text gets it wrong.",
     observed=(
-        "after a bare code, several lines, a code that is seldom (432), text beyond ASCII: going on as if accepted, or "
-        "never trying again though plain refusals were"
+        "after a bare code, several lines, a rare code (432) or text beyond ASCII: the client goes on as if accepted, or never tries again although it retries after plain refusals"
     ),
     example="C: DATA\nS: 421\nC: Subject: hello",
 )
@@ -101,8 +100,8 @@ def _form(x: Exchange) -> str:
     title="After a 421 the client falls back neither from EHLO to HELO nor from TLS to clear text.",
     level="advice",
     source="RFC 5321 §3.2 (HELO is for servers that do not know EHLO); RFC 7435 §3",
-    why="A busy server is no old server, and to refuse a connection for a moment would be enough to read the mail.",
-    observed="HELO after EHLO was answered 421; MAIL in clear text after TLS, or something in it, has failed",
+    why="A busy server is not an old server. If clients downgraded, an attacker could read mail by refusing one connection.",
+    observed="HELO after EHLO was answered 421; MAIL in clear text after TLS, or a command inside TLS, has failed",
     example="C: EHLO client.test\nS: 421 4.3.2 Service not available\nC: HELO client.test",
 )
 def no_downgrade(run: Run) -> Finding:
@@ -140,12 +139,12 @@ def _encrypted(session: Session, x: Exchange) -> bool:
 
 @rule(
     "smtp.class-first",
-    title="Enhanced status codes that the client does not know change nothing.",
+    title="Enhanced status codes that the client does not know make no difference.",
     level="advice",
     source="RFC 3463 §2, RFC 5248",
-    why="New details appear all the time (4.7.28), and some servers send none.",
-    observed="mail that was put off with one enhanced code and never tried again, while that with another was",
-    example="S: 421 4.7.28 Unusual rate\nC: is done with that message, and tries those of a 421 4.3.2 again",
+    why="New codes keep appearing (4.7.28), and some servers send none.",
+    observed="mail refused with one enhanced code and never tried again, while mail refused with another is",
+    example="S: 421 4.7.28 Unusual rate\nC: drops that message, but retries those refused with 421 4.3.2",
 )
 def class_first(run: Run) -> Finding:
     mail = run.once(read)

@@ -35,10 +35,9 @@ TOGETHER = 0.1  # seconds within which they do
     title="The client waits before it tries the same server again.",
     level="must",
     source="RFC 5321 §4.5.4.1",
-    why="Who comes back at once, again and again, keeps a server overloaded that has asked for time.",
+    why="A client that comes back at once keeps an overloaded server overloaded.",
     observed=(
-        "the time from a refusal to the next try of the same mail at the same server. Another server is no retry, nor "
-        "is the first try of other mail, nor a new connection after one that had taken mail"
+        "the time from a refusal to the next try of the same mail at the same server. A try at another server does not count, nor does the first try of other mail, nor a new connection after one that had taken mail"
     ),
     example="S: 421 4.3.2 All server ports are busy   (0 s)\nC: connects again                          (3 ms)",
 )
@@ -55,11 +54,11 @@ def waits(run: Run) -> Finding:
 
 @rule(
     "smtp.retry-interval",
-    title="The client lets half an hour pass between two tries of a message, or has reasons for another strategy.",
+    title="The client waits half an hour between two tries of a message, or has a reason for another strategy.",
     level="should",
     source="RFC 5321 §4.5.4.1",
-    why="Most of what puts mail off takes longer than a minute to mend, and each try costs both sides.",
-    observed=f"the intervals between tries; broken only by more than {MOST_PER_HOUR} of one message in an hour",
+    why="Most temporary failures take longer than a minute to fix, and each try costs both sides.",
+    observed=f"the intervals between tries; broken only by more than {MOST_PER_HOUR} tries of one message in an hour",
     example="S: 451 4.7.1 Greylisted   (0 s)\nC: tries again            (10 s, 20 s, 30 s, … for an hour)",
 )
 def interval(run: Run) -> Finding:
@@ -87,11 +86,11 @@ def _list(spans: Sequence[float]) -> str:
 
 @rule(
     "smtp.tries-again",
-    title="What was refused with a 4yz is tried again.",
+    title="The client retries mail that was refused with a 4yz.",
     level="should",
     source="RFC 5321 §4.2.1",
-    why="The server has said that it would take it later: who does not come back loses the mail.",
-    observed="mail, or single recipients, that were put off and never seen again, on whichever server",
+    why="A 4yz asks the client to try again later. Mail that is not retried is lost.",
+    observed="mail, or single recipients, refused with a 4yz and never tried again on any server",
     example="S: 421 4.3.2 Service not available\nC: is never seen again",
 )
 def tries_again(run: Run) -> Finding:
@@ -111,13 +110,12 @@ def tries_again(run: Run) -> Finding:
 
 @rule(
     "smtp.no-bounce-for-421",
-    title="The client does not treat a 421 as final.",
+    title="The client does not treat a 421 as a permanent failure.",
     level="must",
     source="RFC 5321 §4.2, §4.3.2 (the first digit decides)",
-    why="The sender is told that the mail cannot be delivered, though it could be a minute later.",
+    why="The sender is told that the mail cannot be delivered, although a try a minute later would have delivered it.",
     observed=(
-        "a bounce to the sender after one 421, or other mail taken hours later while that of the 421 is never seen again; "
-        "a client that is not seen again at all may still have it"
+        "a bounce to the sender after one 421, or other mail delivered hours later while the mail that got the 421 is never tried again. A client that is not seen again at all may still hold the mail"
     ),
     example="C: MAIL FROM:<a@client.test>\nS: 421 4.3.0 Try again later\nC: MAIL FROM:<>, RCPT TO:<a@client.test>",
 )
@@ -152,13 +150,12 @@ def _went_on(mail: Mail, attempt: Attempt) -> Attempt | None:
 
 @rule(
     "smtp.give-up-time",
-    title="The client keeps trying for days, and stops in the end.",
+    title="The client keeps trying for days, and gives up in the end.",
     level="should",
     source="RFC 5321 §4.5.4.1 (4-5 days)",
-    why="Outages last a weekend. Mail that is tried for ever is never reported to who has sent it.",
+    why="Outages can last a weekend. If the client never gives up, the sender never learns that the mail was not delivered.",
     observed=(
-        "the time from the first refusal to the last try, in runs of a day and more; broken by giving up within a day "
-        "or trying for a month"
+        "the time from the first refusal to the last try, in runs of a day or more; broken by giving up within a day, or by trying for more than a month"
     ),
     example="S: 421 4.3.2 Service not available   (0 s)\nC: tries last                          (2 h)",
 )
@@ -192,8 +189,8 @@ def stops(run: Run) -> Finding:
     title="The intervals between tries grow, up to a limit.",
     level="advice",
     source="Google SRE book, ch. 22; AWS Architecture Blog, Exponential Backoff And Jitter",
-    why="The longer an outage lasts, the more clients wait for its end: at a constant pace they keep it going.",
-    observed="four tries and more of one message; broken where they come at a constant pace below 5 minutes, or ever faster",
+    why="The longer an outage lasts, the more clients wait for its end. Retries at a constant pace prolong it.",
+    observed="four or more tries of one message; broken by a constant pace below 5 minutes, or by intervals that shrink",
     example="S: 421 Too busy   (0 s)\nC: tries again    (5 s, 10 s, 15 s, 20 s)",
 )
 def grows(run: Run) -> Finding:
@@ -216,11 +213,11 @@ def grows(run: Run) -> Finding:
 
 @rule(
     "smtp.jitter",
-    title="Those that were refused together do not come back together.",
+    title="Connections that were refused together do not come back together.",
     level="advice",
     source="AWS Architecture Blog, Exponential Backoff And Jitter",
-    why="A herd that comes back at one instant meets the next refusal together.",
-    observed=f"{HERD} connections side by side that come back after a wait within {TOGETHER * 1000:.0f} ms",
+    why="Clients that come back at the same instant are refused together again.",
+    observed=f"{HERD} connections, side by side, that come back within {TOGETHER * 1000:.0f} ms after a wait",
     example="S: 421 Too busy, to 20 connections          (0 s)\nC: 20 connections                          (60 s)",
 )
 def spreads(run: Run) -> Finding:

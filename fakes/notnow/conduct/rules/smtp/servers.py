@@ -23,12 +23,12 @@ _CAP = re.compile(r"too many|concurren|simultaneous|all server ports|connection 
 
 @rule(
     "smtp.next-host",
-    title="Where the preferred server sends the client away, it tries the next one.",
+    title="When the preferred server refuses the client, it tries the next one.",
     level="should",
     source="RFC 5321 §5.1 (it must be able to, and should try two at least)",
-    why="That is what the second MX is there for.",
-    observed="of several servers, in their order of preference: whether a client that the first refused comes to another",
-    example="primary  S: 421 4.3.2 All server ports are busy\nbackup   nobody comes",
+    why="A second MX exists for this case.",
+    observed="with several servers, in order of preference: whether a client that the first refused connects to another",
+    example="primary  S: 421 4.3.2 All server ports are busy\nbackup   (the client never connects)",
 )
 def next_host(run: Run) -> Finding:
     if len(run.journals) < 2:
@@ -53,13 +53,12 @@ def next_host(run: Run) -> Finding:
 
 @rule(
     "smtp.preference-order",
-    title="The client tries servers in the order of their preference.",
+    title="The client tries servers in order of preference.",
     level="must",
     source="RFC 5321 §5.1",
-    why="A backup may be slow, dear, or have no list of the mailboxes.",
+    why="A backup may be slow or expensive, or may not know which mailboxes exist.",
     observed=(
-        "of several servers, in their order of preference: a client that comes to one without having been refused by those "
-        "before it. Whether servers of one preference are taken at random cannot be told from a run"
+        "with several servers, in order of preference: a client that connects to one before those ahead of it have refused it. A run cannot show whether the client picks at random among servers of equal preference"
     ),
     example="backup   C: connects   (0 s)\nprimary  C: connects   (1 s)",
 )
@@ -92,11 +91,11 @@ def in_order(run: Run) -> Finding:
 
 @rule(
     "smtp.remembers-busy-host",
-    title="The client remembers that a server is busy, and does not walk its whole queue into it.",
+    title="The client remembers that a server is busy, and does not offer it the rest of the queue.",
     level="should",
     source="RFC 5321 §4.5.4.1",
-    why="One connection tells that the server is busy; a hundred more tell the same, and keep it so.",
-    observed=f"more than {MOST_PER_MINUTE} connections of a client that are answered 421 at once, in a minute",
+    why="One connection shows that the server is busy. A hundred more show the same, and keep it busy.",
+    observed=f"more than {MOST_PER_MINUTE} connections of one client in a minute that are refused with 421 at the greeting",
     example="S: 421 4.3.2 All server ports are busy   (0 s)\nC: 20 more connections, one for each message",
 )
 def remembers(run: Run) -> Finding:
@@ -121,12 +120,12 @@ def remembers(run: Run) -> Finding:
 
 @rule(
     "smtp.fewer-connections",
-    title="Told that it has too many connections, the client makes do with fewer.",
+    title="When the server says that there are too many connections, the client opens fewer.",
     level="advice",
     source="Gmail, Outlook.com and Yahoo postmaster pages",
-    why="Providers count: who stays above the limit is refused for longer, or blocked.",
-    observed="the connections of a client at a time, before and since a reply that speaks of too many",
-    example="S: 421 4.7.0 Too many concurrent connections, to the 5th   (0 s)\nC: has 5 connections                                       (60 s)",
+    why="Providers count connections. A client that stays above the limit is refused for longer, or blocked.",
+    observed="how many connections the client has open before and after a reply that complains of too many",
+    example="S: 421 4.7.0 Too many concurrent connections   (0 s, on the 5th)\nC: has 5 connections open again                (60 s)",
 )
 def fewer(run: Run) -> Finding:
     by_client: dict[tuple[Journal, str], list[Session]] = {}

@@ -27,12 +27,12 @@ _NAMES = {"connect": "the connection", "mail": "MAIL", "rcpt": "RCPT", "data": "
 
 @rule(
     "smtp.silent-close",
-    title="A connection that ends without a reply is taken as a 451: the client waits, and tries again.",
+    title="The client treats a close without a reply as a 451: it waits, and tries again.",
     level="should",
     source="RFC 5321 §3.8",
-    why="Servers die, and firewalls cut: that is no answer, and no reason to hurry.",
-    observed="the next try after the server has hung up without a word",
-    example="C: DATA\nS: closes\nC: is never seen again",
+    why="Servers crash, and firewalls cut connections. A close is neither a refusal nor a reason to hurry.",
+    observed="the next try after the server has closed without a reply",
+    example="C: DATA\nS: closes\nC: never tries again",
 )
 def silent_close(run: Run) -> Finding:
     mail = run.once(read)
@@ -54,11 +54,11 @@ def silent_close(run: Run) -> Finding:
 
 @rule(
     "smtp.patience",
-    title="The client waits long enough for a reply: 10 minutes for that to the final dot.",
+    title="The client waits long enough for a reply: 10 minutes for the reply to the final dot.",
     level="should",
     source="RFC 5321 §4.5.3.2",
-    why="A server that is slow to answer the final dot has often kept the message: who leaves and tries again makes a copy.",
-    observed="clients that leave while a reply is due: before 5 minutes (greeting, MAIL, RCPT), 2 (DATA), 10 (final dot)",
+    why="A server that is slow to answer the final dot has often stored the message. A client that leaves and tries again makes a duplicate.",
+    observed="clients that leave while a reply is due: before 5 minutes (greeting, MAIL, RCPT), 2 (DATA) or 10 (final dot)",
     example="C: .\nS: (silent for 30 s)\nC: leaves",
 )
 def patient(run: Run) -> Finding:
