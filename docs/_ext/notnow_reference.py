@@ -12,14 +12,16 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
+from msgspec import Struct, structs
 
 from notnow import protocols, units
 from notnow.bounds import BOUNDS
 from notnow.cli import COMMANDS, _words, group
 from notnow.http_words import status_line
+from notnow.journal import End, Facts, Frame
 from notnow.language import catalogue
 from notnow.language.expect import Delivered, Exceeded, Retried
 from notnow.language.faults import ALERTS, Fault
@@ -144,6 +146,25 @@ def bounds() -> str:
     """What a client can make grow: how far, and what comes beyond that."""
     rows = ((bound.protocol, bound.what, bound.text, bound.then) for bound in BOUNDS)
     return table("protocol", "what a client can make grow", "bound", "beyond it", rows=rows) + "\n"
+
+
+def journal_values() -> str:
+    """The values of an exchange as JSON Lines have them: a row for each type, with its keys."""
+    kinds = (("facts", Facts), ("end", End), ("frames", Frame))
+    return table(
+        "key of an exchange",
+        "value",
+        "keys",
+        rows=(
+            (code(key), code(value.__name__), _json_keys(value)) for key, union in kinds for value in get_args(union)
+        ),
+    )
+
+
+def _json_keys(value: type[Struct]) -> str:
+    tag = value.__struct_config__
+    kind = [f'`"{tag.tag_field}": "{tag.tag}"`'] if tag.tag_field else []
+    return ", ".join([*kind, *(code(field.encode_name) for field in structs.fields(value))])
 
 
 def facts() -> str:
@@ -302,6 +323,7 @@ def pages() -> dict[str, str]:
         "scenario/facts.md": facts(),
         "command-line.md": command_line(),
         "limits.md": bounds(),
+        "journal.md": journal_values(),
     }
     names, summaries = catalogue.names(), {}
     for name in names:

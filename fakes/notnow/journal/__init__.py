@@ -3,8 +3,7 @@
 A fake writes it with a `Recorder`, before the bytes go out; everybody else reads the `Journal`, and cannot change it.
 """
 
-from notnow.journal.exchange import Connection, Entry, Exchange, Mark
-from notnow.journal.journal import DEFAULT_LIMIT, Journal, Listener
+from notnow.journal.journal import DEFAULT_LIMIT, Connection, Entry, Exchange, Journal, Listener, Mark
 from notnow.journal.recorder import Recorder
 from notnow.journal.text import LONGEST, brief, clip
 from notnow.journal.values import (

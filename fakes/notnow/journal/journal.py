@@ -1,20 +1,237 @@
-"""Reading what happened on a fake."""
+"""What happened on a fake, to be read: exchanges, connections, marks, and the journal that holds them.
+
+Records grow while a client is there, and only a `Recorder` can write to them: setting an attribute raises AttributeError.
+"""
 
 from __future__ import annotations
 
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TextIO
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, TextIO, TypeVar
+
+from msgspec import Struct, to_builtins
 
 from notnow import protocols
 from notnow.bounds import EXCHANGES
 from notnow.clock import Clock
 from notnow.errors import unknown
-from notnow.journal.exchange import Connection, Entry, Exchange, Mark
+from notnow.journal.values import (
+    TLS,
+    ConnectionClose,
+    End,
+    Facts,
+    FakeStopped,
+    Frame,
+    Message,
+    Request,
+    RstStreamFrame,
+    Transfer,
+)
 
 DEFAULT_LIMIT = EXCHANGES
 
+F = TypeVar("F", bound=Frame)
+
+
+@lru_cache(maxsize=4096)  # a server has few replies, and rules of conduct ask for each of them often
+def _codes(reply: str) -> tuple[int, ...]:
+    return tuple(int(line[:3]) for line in reply.split("\n") if line[:3].isdecimal() and line[3:4] != "-")
+
+
+class Exchange(Struct, frozen=True, eq=False):
+    """One request of a client with the reply to it, or something that the fake said unasked.
+
+    `index` is its place in the order of everything that happened under the clock, `at` scenario seconds, `wall`
+    seconds since 1970. `request` is the line that the client sent (empty at `connect` and if nothing was asked);
+    `reply` holds the lines of the reply, None while there is none. `rule` is the key path of the rule that decided and
+    `fault` what the fake did for it; both are None if the fake behaved. `answered_at` is when the last byte of the reply
+    left. `end` says how the fake ended the connection or the stream here, None if it did not. `frames` are the HTTP/2
+    frames that were sent here. `facts` is what else is known: see `message`, `transfer` and `http`.
+    """
+
+    index: int
+    at: float
+    wall: float
+    moment: str
+    request: str
+    phase: str
+    connection: Connection
+    reply: str | None = None
+    fault: str | None = None
+    rule: str | None = None
+    answered_at: float | None = None
+    facts: Facts | None = None
+    end: End | None = None
+    frames: tuple[Frame, ...] = ()
+
+    @property
+    def message(self) -> Message | None:
+        """The message that was stored with this exchange (SMTP)."""
+        return self.facts if isinstance(self.facts, Message) else None
+
+    @property
+    def transfer(self) -> Transfer | None:
+        """The transfer that the client asked for (FTP)."""
+        return self.facts if isinstance(self.facts, Transfer) else None
+
+    @property
+    def http(self) -> Request | None:
+        """The request of HTTP that this exchange is about."""
+        return self.facts if isinstance(self.facts, Request) else None
+
+    @property
+    def stored(self) -> bool:
+        """True if the fake has stored something for good here: a message, a file, the effect of a POST."""
+        return isinstance(self.facts, (Message, Transfer, Request)) and bool(self.facts.stored)
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines of the reply, split as they were on the wire; empty if there is no reply."""
+        return self.reply.split("\n") if self.reply else []
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """The codes of the replies, one for each: a multi-line reply has one code."""
+        return _codes(self.reply) if self.reply else ()
+
+    @property
+    def code(self) -> int | None:
+        """The code of the first reply; None if there is no reply."""
+        codes = self.codes
+        return codes[0] if codes else None
+
+    @property
+    def closed(self) -> bool:
+        """True if the fake ended the connection, or a stream that it did not serve, with this exchange."""
+        return self.end is not None
+
+    @property
+    def stopped(self) -> bool:
+        """True if this is the goodbye of a fake that was stopped."""
+        return isinstance(self.end, FakeStopped)
+
+    def sent(self, kind: type[F]) -> list[F]:
+        """The HTTP/2 frames of this kind that the fake sent here."""
+        return [frame for frame in self.frames if isinstance(frame, kind)]
+
+    @property
+    def reset(self) -> bool:
+        """True if the fake reset a stream here (RST_STREAM)."""
+        return any(isinstance(frame, RstStreamFrame) for frame in self.frames)
+
+    @property
+    def refused(self) -> bool:
+        """True for a 4yz or 5yz, and if the fake ended the connection, or a stream of it, without a word."""
+        return ((self.closed or self.reset) and self.unanswered) or any(code >= 400 for code in self.codes)
+
+    @property
+    def unanswered(self) -> bool:
+        """True if there is no reply, or only a 1yz, which another reply has to follow (RFC 959 §4.2.1)."""
+        return all(code < 200 for code in self.codes)
+
+    @property
+    def told(self) -> str:
+        """The last line that the client got; without a final reply, how the fake ended the exchange, in words."""
+        last = self.lines[-1] if self.reply else ""
+        if last and (not self.unanswered or not last[:1].isdecimal()):
+            return last  # GOAWAY and RST_STREAM are words, too
+        how = "no reply" if self.end is None else str(ConnectionClose() if self.stopped else self.end)
+        return f"{last}, then {how}" if last else how
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "event": "exchange",
+            "index": self.index,
+            "at": round(self.at, 6),
+            "wall": _iso(self.wall),
+            "server": self.connection.server,
+            "connection": self.connection.number,
+            "moment": self.moment,
+            "request": self.request,
+            "reply": self.reply,
+            "fault": self.fault,
+            "rule": self.rule,
+            "phase": self.phase,
+            "closed": self.closed,
+            **({"end": to_builtins(self.end)} if self.end is not None else {}),
+            **({"frames": to_builtins(self.frames)} if self.frames else {}),
+            **({"facts": to_builtins(self.facts, enc_hook=dict)} if self.facts is not None else {}),
+        }
+
+
+class Connection(Struct, frozen=True, eq=False):
+    """One connection: its client, its times, its exchanges, and how it ended.
+
+    `ended_by` is "client" or "fake", None while it lives. `after` is what the client still said once the fake had decided
+    to close, clipped; `after_bytes` counts all of it. `left_index` is where the client said that it was leaving, or ended
+    its side, and `left_at` when: the close itself may be seen only after its next connection.
+    """
+
+    journal: Journal
+    number: int
+    id: str
+    client: str
+    peer_port: int
+    index: int
+    opened_at: float
+    closed_at: float | None = None
+    closed_index: int | None = None
+    left_index: int | None = None
+    left_at: float | None = None
+    ended_by: str | None = None
+    error: str | None = None
+    tls: TLS | None = None
+    after: str = ""
+    after_bytes: int = 0
+    _log: deque[Exchange] = deque()
+
+    @property
+    def server(self) -> str:
+        """The name of the fake."""
+        return self.journal.server
+
+    @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """Its exchanges, in the order in which they happened."""
+        return tuple(self._log)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "event": "closed",
+            "index": self.closed_index or self.index,
+            "at": round(self.closed_at if self.closed_at is not None else self.opened_at, 6),
+            "server": self.server,
+            "connection": self.number,
+            "client": self.client,
+            "opened_at": round(self.opened_at, 6),
+            "ended_by": self.ended_by,
+            "error": self.error,
+            "after": self.after or None,
+            "tls": to_builtins(self.tls),
+        }
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.number} from {self.client}, {len(self._log)} exchanges>"
+
+
+class Mark(Struct, frozen=True):
+    """A line across the journal: a scenario was played, or a phase began."""
+
+    index: int
+    at: float
+    kind: str
+    text: str
+    server: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        at = round(self.at, 6)
+        return {"event": self.kind, "index": self.index, "at": at, "server": self.server, "text": self.text}
+
+
+Entry = Exchange | Connection | Mark
 Listener = Callable[[Entry], None]
 
 
@@ -108,3 +325,7 @@ class Journal:
         """Have `listener` called, in the fake's thread, for each entry as it is complete; returns a function that stops this."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+
+def _iso(wall: float) -> str:
+    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds")

@@ -13,8 +13,7 @@ from typing import Protocol
 from msgspec.structs import force_setattr, replace
 
 from notnow.clock import Clock
-from notnow.journal.exchange import Connection, Entry, Exchange, Mark
-from notnow.journal.journal import DEFAULT_LIMIT, Journal
+from notnow.journal.journal import DEFAULT_LIMIT, Connection, Entry, Exchange, Journal, Mark
 from notnow.journal.text import LONGEST, clip
 from notnow.journal.values import TLS, ConnectionClose, End, Facts, FakeStopped, Frame
 
