@@ -118,7 +118,7 @@ class TestDelivered:
 
     def test_none_but_an_interrupted_file(self) -> None:
         play = Play("ftp")
-        play.connect("RETR a.bin {bytes=500} -> 426 cut", "RETR a.bin {bytes=600} -> 426 cut")
+        play.connect(*["RETR a.bin {bytes=500} -> 426 cut"] * 3)
         why = "none was delivered: the client never came to the end of a transfer"
         is_unmet(self.delivered(play), f"expected every file to be delivered once, but {why}", "#1 RETR a.bin")
 
