@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from notnow.engine.engine import MOST_REPEATS
 from playbook import (
     BYE,
     NO,
@@ -167,6 +168,56 @@ class TestIdle:
         warn = rule("idle", after="30s", reply="450 hello?")
         book = play(document(phase(warn, lasts="70s"), phase(rule("enter", reply=NO)))) >> Opened("a") << Proceed()
         book.at(1000) >> Tick() << To("a", Send("450 hello?"), Send("450 hello?"), Send(NO))
+
+    def test_a_new_phase_forgets_when_a_timeout_last_expired(self, play):
+        warn, end = rule("idle", after="10s", reply="450 hello?"), rule("idle", after="10s", reply=BYE)
+        book = play(document(phase(warn, lasts="12s"), phase(end))) >> Opened("a") << Proceed()
+        book.at(10) >> Tick() << To("a", Send("450 hello?"))
+        book.at(12) >> Tick() << To("a", Send(BYE), Close())
+
+    def test_the_timers_of_an_old_phase_are_not_due_in_the_new_one(self, play):
+        warn, end = rule("idle", after="10s", reply="450 hello?"), rule("idle", after="1m", reply=BYE)
+        book = play(document(phase(warn), phase(end))) >> Opened("a") << Proceed()
+        book.at(5).next_phase()
+        assert book.engine.due == 60
+        book.at(60) >> Tick() << To("a", Send(BYE), Close())
+
+    def test_a_client_that_speaks_after_a_stalled_answer_can_be_idle_again(self, play):
+        book = play(document(rule("mail", stall=True), rule("idle", after="30s", reply=BYE))) >> Opened("a")
+        book << Proceed() >> Asked("a", "mail") << Hang()
+        book.at(100) >> Tick()
+        assert book.engine.due is None
+        book >> Asked("a", "noop") << Proceed()
+        assert book.engine.due == 130
+        book.at(130) >> Tick() << To("a", Send(BYE), Close())
+
+    def test_nor_one_to_whom_the_body_of_a_response_drips(self, play):
+        slow = rule("request", status=503, body="12345678", drip="2s")
+        book = play(document(slow, rule("idle", after="30s", goaway={}), protocol="http")) >> Opened("a") << Proceed()
+        book >> Asked("a", "request", stream=1)
+        book.skip()
+        book >> Ended("a", "request", stream=1)
+        assert book.engine.due == 30  # a timer that goes off too early is set again
+        book.at(30) >> Tick()
+        assert book.engine.due == 46
+
+    def test_a_jump_makes_up_for_a_bounded_number_of_timeouts(self, play):
+        book = play(document(rule("idle", after="1ms", reply="450 hello?"))) >> Opened("a") << Proceed()
+        book.at(1e6) >> Tick()
+        assert len(book.scripts) == MOST_REPEATS + 1
+        book.skip()
+        assert book.engine.due == pytest.approx(1e6 + 0.001)
+
+    def test_no_timeout_is_left_out_for_a_phase_that_ends_within_the_jump(self, play):
+        warn = rule("idle", after="1s", reply="450 hello?")
+        book = play(document(phase(warn, lasts="10s"), phase(rule("enter", reply=NO)))) >> Opened("a") << Proceed()
+        book.at(1e6) >> Tick() << To("a", *[Send("450 hello?")] * 9, SORRY)
+
+    def test_a_jump_of_the_most_that_is_made_up_for_leaves_nothing_out(self, play):
+        book = play(document(rule("idle", after="1s", reply="450 hello?"))) >> Opened("a") << Proceed()
+        book.at(MOST_REPEATS + 1) >> Tick()
+        assert len(book.scripts) == MOST_REPEATS + 1
+        book.skip()
 
 
 class TestError:
@@ -387,6 +438,31 @@ class TestPhases:
         scenario = document(phase(rule("enter", reply=NO), lasts="1ms"), phase(lasts="1ms"), repeat=True)
         book = play(scenario) >> Opened("a") << Proceed() >> Closed("a")
         book.at(1e9) >> Opened("b") << Proceed()
+
+    def test_a_jump_over_laps_makes_up_for_a_bounded_number_of_them(self, play):
+        scenario = document(phase(rule("enter", reply=NO), lasts="1ms"), phase(lasts="1ms"), repeat=True)
+        book = play(scenario) >> Opened("a") << Proceed()
+        book.at(1e5) >> Tick()
+        assert len(book.scripts) in (MOST_REPEATS, MOST_REPEATS + 1)
+        book.skip()
+        assert book.engine.due == pytest.approx(1e5, abs=0.0011)
+
+    def test_the_laps_before_the_jump_keep_what_is_due_to_a_client(self, play):
+        scenario = document(phase(rule("enter", reply=NO), lasts="10s"), repeat=True)
+        book = play(scenario) >> Opened("a") << Proceed()
+        book.at(10 * MOST_REPEATS) >> Tick()
+        assert len(book.scripts) == MOST_REPEATS
+        book.skip()
+
+    @pytest.mark.parametrize("counted", [{"times": 1}, {"nth": 2}])
+    def test_a_lap_restarts_the_counts_of_a_key_under_which_a_client_stays(self, play, counted):
+        full = rule("connect", over=1, reply=BYE, **counted)
+        book = play(document(phase(full, lasts="10s"), repeat=True)) >> Opened("a") << Proceed()
+        book >> Opened("b") << Send(BYE) << Close() >> Opened("c") << Proceed()
+        book.at(10)
+        if counted == {"nth": 2}:
+            book >> Opened("d") << Proceed()
+        book >> Opened("e") << Send(BYE) << Close() >> Opened("f") << Proceed()
 
 
 class TestPlay:
