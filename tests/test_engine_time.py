@@ -454,6 +454,18 @@ class TestPhases:
         assert len(book.scripts) == MOST_REPEATS
         book.skip()
 
+    def test_each_lap_of_one_phase_restarts_its_counts_for_a_client_that_stays(self, play):
+        rules = [rule("enter", reply="450 again"), rule("mail", nth=1, reply=NO)]
+        book = play(document(phase(*rules, lasts="10s"), repeat=True)) >> Opened("a") << Proceed()
+        assert fired(book, *mails(2)) == [True, False]
+        for now in (10, 20):
+            book.at(now) >> Tick() << To("a", Send("450 again"))
+            assert fired(book, *mails(2)) == [True, False]
+
+    def test_so_does_each_lap_that_begins_by_hand(self, play):
+        book = play(document(phase(rule("mail", nth=1, reply=NO)), repeat=True)) >> Opened("a") << Proceed()
+        assert fired(book, *mails(2)) + fired(book.next_phase(), *mails(2)) == [True, False] * 2
+
     @pytest.mark.parametrize("counted", [{"times": 1}, {"nth": 2}])
     def test_a_lap_restarts_the_counts_of_a_key_under_which_a_client_stays(self, play, counted):
         full = rule("connect", over=1, reply=BYE, **counted)
