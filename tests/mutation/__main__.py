@@ -32,7 +32,10 @@ SOURCE = ROOT / "fakes" / "notnow"
 TESTS = {
     "conduct/rules": ("test_rules_*.py",),
     "conduct/reading": ("test_rules_*.py", "test_reading_*.py", "test_attempts.py", "test_backoff.py"),
-    "conduct": ("test_rules_*.py", "test_reading_*.py", "test_attempts.py", "test_backoff.py", "test_judging.py"),
+    "conduct": (
+        "test_rules_*.py", "test_reading_*.py", "test_attempts.py", "test_backoff.py", "test_judging.py",
+        "test_expectations.py", "test_expected.py", "test_timeline.py", "test_lanes.py",
+    ),
     "engine": ("test_engine*.py", "test_store.py", "test_conditions.py", "test_matching.py"),
     "language": (
         "test_advice.py", "test_checks.py", "test_conditions.py", "test_doubts.py", "test_facts.py", "test_faults.py",

@@ -224,8 +224,6 @@ def _nameless(session: Session, lost: Exchange | None) -> None:
     session.attempts.append(only)
     if lost is not None:
         only.fail(lost)
-    for x in session.exchanges:
-        only.final = only.final or (x.fault is not None and x.codes[:1] >= (500,))
 
 
 def _step(attempt: Attempt, x: Exchange, codes: tuple[int, ...], asked: dict[tuple[str, str], int]) -> Attempt | None:
