@@ -304,6 +304,10 @@ class TestNewConnection:
 
     def test_it_never_came_back(self) -> None:
         is_unmet(self.judged(refused()), self.EXPECTED + "it never tried again", "#1 connect")
+        play = Play("smtp")
+        for client in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
+            play.connect(NO, client=client)
+        is_unmet(self.judged(play), self.EXPECTED + "it never tried again", "#3 connect")
 
     def test_another_connection(self) -> None:
         play = refused(60)
@@ -472,6 +476,9 @@ class TestRequests:
 
     def test_it_never_came_back(self) -> None:
         is_unmet(self.after(), self.EXPECTED + "it never came back", "#1 GET a.test/")
+        play = Play("http")
+        play.connect(*(f"GET a.test/{n} {{retry-after=60}} -> !503 busy" for n in (1, 2, 3)))
+        is_unmet(expectations.retry_after_honoured(seen(play)), self.EXPECTED + "it never came back", "#1 GET a.test/3")
 
     def test_no_sooner(self) -> None:
         is_held(self.after(60))
@@ -497,6 +504,9 @@ class TestRequests:
         why = self.BODY + "no request with a body came back"
         is_unmet(self.replayed("body=0", "body=0"), why, "#1 POST a.test/")
         is_unmet(expectations.body_replayed(()), why)
+        play = Play("http")
+        play.connect(*(f"POST a.test/{n} {{body=3}} -> !503 busy" for n in (1, 2, 3)))
+        is_unmet(expectations.body_replayed(seen(play)), why, "#1 POST a.test/3")
 
     @pytest.mark.parametrize(
         ("after", "how"),
