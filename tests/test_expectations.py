@@ -110,7 +110,7 @@ class TestDelivered:
 
     def test_a_file_that_was_interrupted(self) -> None:
         play = Play("ftp")
-        play.connect("STOR a.bin {bytes=500} -> 426 cut", "STOR b.bin -> 226 done")
+        play.connect(*["STOR a.bin {bytes=500} -> 426 cut"] * 3, "STOR b.bin -> 226 done")
         why = "the upload of /a.bin was never completed: it was cut after 500 bytes"
         is_unmet(self.delivered(play), f"expected every file to be delivered once, but {why}", "#1 STOR a.bin")
         play.connect("STOR a.bin -> 226 done")
@@ -195,13 +195,13 @@ class TestNoDuplicates:
 
 def test_partial_files() -> None:
     play = Play("ftp")
-    play.connect("STOR a.bin {bytes=4} -> 426 cut", "STOR a.bin {bytes=5} -> 426 cut", "RETR a.bin -> 226 done")
+    play.connect("STOR a.bin {bytes=4} -> 426 cut", *["STOR a.bin {bytes=5} -> 426 cut"] * 2, "RETR a.bin -> 226 done")
     is_held(expectations.no_partial_files(seen(play), {}))
     why = "expected every file to be whole, but only 5 bytes of a.bin have come"
     found = expectations.no_partial_files(seen(play), {"a.bin": 5})
     is_unmet(found, why, "#1 STOR a.bin")
-    assert found.evidence == (seen(play)[2],)
-    assert expectations.uploads(seen(play), "//./x/../a.bin") == list(seen(play)[1:3])
+    assert found.evidence == (seen(play)[3],)
+    assert expectations.uploads(seen(play), "//./x/../a.bin") == list(seen(play)[1:4])
 
 
 class TestRetried:
@@ -398,6 +398,8 @@ class TestGaveUp:
         is_unmet(self.judged(299), why, "#2 connect")
         why = self.EXPECTED + "the last that was seen of it was after 6m 39s"
         is_unmet(self.judged(200, 199), why, "#3 connect")
+        why = self.EXPECTED + "the last that was seen of it was after 4m 59s"
+        is_unmet(self.judged(100, 100, 99), why, "#4 connect")
 
     def test_a_tick_less_is_enough(self) -> None:
         is_held(expectations.gave_up(seen(refused(1)), 2 + TOLERANCE))
