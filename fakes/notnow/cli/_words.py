@@ -1,6 +1,6 @@
 """A scenario in plain words: its phases, its rules, and what a good client does.
 
-The words describe what the engine plays (`notnow.engine.compiling`), not the text of the file, so that they match
+The words describe what the engine plays (`notnow.engine.plans`), not the text of the file, so that they match
 what the fake does.
 """
 
@@ -114,11 +114,11 @@ def _ends(phase: Phase, is_last: bool, scenario: Scenario) -> str:
 
 def _rules(scenario: Scenario, phase: Phase, compiled: CompiledPhase) -> Iterator[RuleWords]:
     plans = [*compiled.plans.values(), *(timeout.plan for timeout in compiled.idle_timeouts)]
-    plays = {play.index: play for plan in plans for play in plan.rules.values()}
+    by_index = {rule.index: rule for plan in plans for rule in plan.rules.values()}
     for index, rule in enumerate(phase.rules):
-        play = plays[index]
-        lines = [line for step in play.steps for line in _said(step)]
-        does = _does(play)
+        fired = by_index[index]
+        lines = [line for step in fired.steps for line in _said(step)]
+        does = _does(fired)
         if rule.on == ("connect",):
             does = does.replace("lets it take effect", "lets the client in")
         yield RuleWords(_when(rule, scenario.protocol), does, tuple(lines))
@@ -202,12 +202,12 @@ def _match(wanted: Any) -> str:
     return f"is like {wanted}" if isinstance(wanted, str) and is_pattern(wanted) else f"is {_toml(wanted)}"
 
 
-def _does(play: CompiledRule) -> str:
-    told = play.steps if not play.definition.certificate else [step for step in play.steps if step != Proceed()]
+def _does(fired: CompiledRule) -> str:
+    told = fired.steps if not fired.definition.certificate else [step for step in fired.steps if step != Proceed()]
     steps = [word for step in told if (word := _step(step))]
-    after = play.definition.after_bytes
+    after = fired.definition.after_bytes
     late = f"once {after} bytes have passed, " if after is not None else ""
-    if play.steps == (Proceed(),):
+    if fired.steps == (Proceed(),):
         return late + "behaves: an exception to the rules after it"
     return late + (", then ".join(steps) or "behaves")
 

@@ -1,1 +1,1 @@
-"""What is decided: events come in, scripts of actions go out. No sockets, no clock, no chance without a seed."""
+"""What a fake does about what its clients do: events in, scripts of actions out. No sockets, no clock, no chance without a seed."""

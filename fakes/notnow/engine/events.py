@@ -1,7 +1,6 @@
-"""What a client did, in the words of the engine.
+"""Events: what a client did. Adapters feed them to `Engine.feed`, which answers with `notnow.engine.actions`.
 
-Adapters say these to `Engine.feed`; the counterpart, what a fake does next, is `notnow.engine.actions`.
-`conn` is the connection's id, unique across processes, so that several engines may share one store.
+`conn` is the id of the connection. It is unique across processes, so that several engines may share one store.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ NOTHING: Facts = MappingProxyType({})
 
 
 class Opened(Struct, frozen=True):
-    """A connection was accepted: the moment `connect`. `client` is the peer's address without its port."""
+    """A connection was accepted: the moment `connect`. `client` is the address of the peer, without its port."""
 
     conn: str
     client: str
 
 
 class Hello(Struct, frozen=True):
-    """A TLS ClientHello has come: the moment `tls`. It must be answered at once, inside the handshake.
+    """A TLS ClientHello arrived: the moment `tls`. The adapter acts on the answer at once, inside the handshake.
 
-    `sni` is the server name that the client asked for (RFC 6066 §3), None when it named none.
+    `sni` is the server name that the client asked for (RFC 6066 §3); None if it named none.
     """
 
     conn: str
@@ -33,10 +32,10 @@ class Hello(Struct, frozen=True):
 
 
 class Asked(Struct, frozen=True):
-    """The client asks for something, at any other moment of the protocol.
+    """The client asked for something, at any other moment of the protocol.
 
-    `facts` is what is known of it beyond the connection (sender, recipient, user, command, …);
-    `stream` tells apart what one connection carries at a time (0 where it carries one).
+    `facts` are those of the request (sender, recipient, user, command, …), besides those of the connection. `stream`
+    tells requests apart that one connection carries at the same time; it is 0 if the protocol carries one.
     """
 
     conn: str
@@ -46,21 +45,21 @@ class Asked(Struct, frozen=True):
 
 
 class Known(Struct, frozen=True):
-    """Something has become known of the connection and stays so (who is logged in); None takes it back."""
+    """Facts of the connection that hold from now on, such as the user who logged in; None withdraws a fact."""
 
     conn: str
     facts: Facts
 
 
 class Reached(Struct, frozen=True):
-    """The byte that a `Watch` named has passed."""
+    """The byte that a `Watch` asked for has passed."""
 
     conn: str
     stream: int = 0
 
 
 class Answered(Struct, frozen=True):
-    """A 4yz or 5yz reply has just left: the moment `error`."""
+    """A 4yz or 5yz reply has just been sent: the moment `error`."""
 
     conn: str
     code: int
@@ -68,13 +67,13 @@ class Answered(Struct, frozen=True):
 
 
 class Heard(Struct, frozen=True):
-    """Bytes came that are no moment of their own (a piece of a body): they only end an idle spell."""
+    """Bytes arrived that belong to no moment, such as a piece of a body. They only restart the idle timeouts."""
 
     conn: str
 
 
 class Ended(Struct, frozen=True):
-    """What was in progress since `moment` (a mail transaction, a transfer, a request) is over."""
+    """The mail transaction, transfer or request that began at `moment` has ended."""
 
     conn: str
     moment: str
@@ -82,19 +81,19 @@ class Ended(Struct, frozen=True):
 
 
 class Leaving(Struct, frozen=True):
-    """The client is going (it said QUIT, or closed its side): its places are free from now on."""
+    """The client is leaving: it sent QUIT or closed its side. Its slots are free from now on."""
 
     conn: str
 
 
 class Closed(Struct, frozen=True):
-    """The connection is gone; its id will not be heard again."""
+    """The connection has closed. Nothing with its id follows."""
 
     conn: str
 
 
 class Tick(Struct, frozen=True):
-    """Nothing but time has passed; due at `Engine.due`."""
+    """Only time has passed. One is due at `Engine.due`."""
 
 
 Event = Opened | Hello | Asked | Known | Reached | Answered | Heard | Ended | Leaving | Closed | Tick

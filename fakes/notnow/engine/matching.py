@@ -1,7 +1,7 @@
-"""Whether an event's facts match a rule's `where`. Compiled once at load.
+"""Tests whether the facts of an event match the `where` of a rule. Compiled once, at load.
 
-A `where` becomes a tuple of tests, all of which must hold. Rules that look at the same fact share a sieve:
-one pattern that tells at a glance that none of them can match.
+A `where` becomes a tuple of tests that must all hold. Rules that test the same fact share a filter: one pattern that
+shows that none of them can match.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 from notnow.protocols.fact import Comparison
 
 Facts = Mapping[str, object]
-Test = tuple[str, Callable[[object], bool]]  # the name of a fact, and what must hold of it
+Test = tuple[str, Callable[[object], bool]]  # the name of a fact, and the test of its value
 
 
 def tests(where: Mapping[str, Any] | None) -> tuple[Test, ...]:
-    """What must hold of which fact, for a `where` to match."""
+    """The tests that must all hold for a `where` to match."""
     found: list[Test] = []
     for name, wanted in (where or {}).items():
         if name == "header":
@@ -49,9 +49,9 @@ def _exactly(wanted: object) -> Callable[[object], bool]:
 
 
 def _text(wanted: str) -> Callable[[object], bool]:
-    """A glob, whatever the case: host names, verbs and mail domains have none that matters.
+    """A glob, in any case: the case of host names, verbs and mail domains does not matter.
 
-    A fact may have several values (the recipients of a message): one that matches is enough.
+    A fact may have several values, such as the recipients of a message. One that matches is enough.
     """
     match = _pattern([wanted]).match
 
@@ -70,18 +70,18 @@ def _pattern(globs: Iterable[str]) -> re.Pattern[str]:
 
 
 def filter_fact(where: Mapping[str, Any] | None) -> str | None:
-    """The fact by which a `where` can be sieved: the first that it wants to match a text."""
+    """The fact that a filter may test for this `where`: the first one that it compares with globs."""
     names = (n for n, wanted in (where or {}).items() if n != "header" and _globs(wanted))
     return next(names, None)
 
 
 def _globs(wanted: Any) -> list[str]:
-    """The globs of a value that is nothing but globs."""
+    """The globs of a value; empty if it holds anything else."""
     values = wanted if isinstance(wanted, list) else [wanted]
     return values if all(isinstance(v, str) and v != "none" for v in values) else []
 
 
 def rejects(wheres: Iterable[Mapping[str, Any]], fact: str) -> Callable[[object], bool]:
-    """A test of one fact that is true only if none of the `wheres` can match."""
+    """A test of one fact. It is true only if none of the `wheres` can match."""
     match = _pattern(glob for where in wheres for glob in _globs(where[fact])).match
     return lambda found: found is None or (type(found) is str and match(found) is None)

@@ -1,4 +1,4 @@
-"""The steps that a rule becomes: what a fake does when it fires, in order."""
+"""Compiles a rule into steps: the actions of a fake when the rule fires, in order."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ABORTED = ("426 Connection closed; transfer aborted.",)  # RFC 959 §4.2.1
 
 
 def takes_effect(rule: Rule, moment: Moment) -> bool:
-    """A 2yz or 3yz reply takes effect, any other answer of ours does not, unless `keep` says so."""
+    """True if the command or request takes effect: with a 2yz or 3yz reply, unless `keep` says otherwise."""
     if rule.keep is not None:
         return rule.keep
     final = preliminary(rule.reply)[1]
@@ -46,12 +46,12 @@ def takes_effect(rule: Rule, moment: Moment) -> bool:
 
 
 def _cuts(rule: Rule, moment: Moment) -> bool:
-    """True if it ends a transfer that is about to begin, or under way."""
+    """True if the rule ends a transfer that is about to begin, or in progress."""
     return rule.data is not None and rule.data not in GOES_ON and (moment.lasts or moment.amid)
 
 
 def _closing(rule: Rule, moment: Moment) -> Close | None:
-    """A 421 closes unless told otherwise (RFC 5321 §3.8), and so does what answers a whole connection."""
+    """A 421 closes unless the rule says otherwise (RFC 5321 §3.8), and so does a status for the whole connection."""
     says_421 = any(line[:4] in ("421 ", "421") for line in rule.reply or ())
     close = says_421 or (moment.final and rule.status is not None) if rule.close is None else rule.close
     if not close:
@@ -60,12 +60,12 @@ def _closing(rule: Rule, moment: Moment) -> Close | None:
 
 
 def is_deferred(rule: Rule, moment: Moment) -> bool:
-    """True if it is done when a byte is reached: in the middle of a body, or of a transfer."""
+    """True if the fault waits for a byte in the middle of a body or a transfer."""
     return moment.body or rule.after_bytes is not None
 
 
 def steps_of(rule: Rule, moment: Moment) -> tuple[Action, ...]:
-    """What a rule does. Frames go at once where there is an answer besides: a delay is the answer's."""
+    """The steps of a rule. A delay holds back the answer; if there is one, frames do not wait for it."""
     first, reply = preliminary(rule.reply)
     said: list[Action] = [Send(first, rule.drip or 0.0)] if first else []
     wait: list[Action] = [Wait(rule.delay)] if rule.delay else []
@@ -74,13 +74,13 @@ def steps_of(rule: Rule, moment: Moment) -> tuple[Action, ...]:
 
 
 def _answer(rule: Rule, moment: Moment, reply: tuple[str, ...] | None) -> list[Action]:
-    """What stands in place of the healthy answer, or goes with it; empty where nothing is answered.
+    """The steps that replace the healthy answer or go with it; empty if there is no answer.
 
-    `reply` is what a rule says behind its delay.
+    `reply` are the lines that come after the delay.
     """
     steps: list[Action] = []
     drip, closing, effect = rule.drip or 0.0, _closing(rule, moment), takes_effect(rule, moment)
-    # Where its reply answers nothing that could take effect, it is just said.
+    # The reply answers no command that could take effect: send it as it is.
     interjected = moment.unasked or is_deferred(rule, moment)
     if rule.certificate:
         steps.append(Certify(rule.certificate))
@@ -106,14 +106,14 @@ def _answer(rule: Rule, moment: Moment, reply: tuple[str, ...] | None) -> list[A
 
 
 def _response(rule: Rule) -> Response | None:
-    """The HTTP response that a rule wants, or those parts of one that it says; None where it says nothing."""
+    """The HTTP response of a rule, or the parts that it sets; None if it sets none."""
     if rule.status is None and rule.headers is None and rule.body is None:
         return None
     return Response(rule.status, rule.headers or (), rule.body)
 
 
 def _frames(rule: Rule) -> list[Action]:
-    """Frames of HTTP/2 that go before an answer."""
+    """The HTTP/2 frames that go before an answer."""
     found: list[Action] = []
     if rule.altsvc is not None:
         found.append(AltSvc(rule.altsvc))
@@ -125,7 +125,7 @@ def _frames(rule: Rule) -> list[Action]:
 
 
 def _end_data(rule: Rule, moment: Moment, cut: bool) -> list[Action]:
-    """A transfer that is refused or cut ends its data connection, and so does who says so."""
+    """A transfer that is refused or cut ends its data connection, and so does a rule with `data`."""
     if moment.ends:
         refused = rule.keep is None and (preliminary(rule.reply)[1] or ("2",))[0][0] not in "23"
         return [EndData(keep=False)] if refused or rule.keep is False else []
