@@ -1,4 +1,4 @@
-"""Waiting for the fakes' loop from within the caller's: asyncio's (any loop), or trio's. anyio runs on one of these."""
+"""Waiting for the fakes' loop inside an event loop of asyncio (any loop) or trio; anyio runs on one of these."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def running() -> str | None:
-    """Which library runs the calling code: "asyncio", "trio", or None for plain code."""
+    """The library that runs the calling code: "asyncio", "trio", or None for plain code."""
     with contextlib.suppress(RuntimeError):
         asyncio.get_running_loop()
         return "asyncio"
@@ -25,7 +25,7 @@ def running() -> str | None:
 
 
 async def result_of(future: Future[T]) -> T:
-    """The result of a future of another thread. Cancels it where the waiting task is cancelled."""
+    """The result of a future of another thread. Cancels it if the waiting task is cancelled."""
     if running() != "trio":
         return await asyncio.wrap_future(future)
     try:
@@ -50,7 +50,7 @@ async def _done_in_trio(future: Future[Any]) -> None:
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Do plain work that waits in a thread of the library's own."""
+    """Run blocking work in a thread of the library."""
     if running() != "trio":
         return await asyncio.to_thread(work)
     import trio

@@ -1,7 +1,7 @@
 """A live connection below its protocol: its transport, TLS, and the ways in which it ends.
 
-Every adapter's connection is a `LiveConnection`. What it is made of differs (a parser that feeds a stream reader, one
-that takes lines, a whole HTTP stack), so a `LiveConnection` asks its protocol for a handful of things: see its hooks.
+Every adapter's connection is a `LiveConnection`. Its subclass serves the protocol, with a stream reader, a line parser or
+an HTTP stack, and implements the hooks below.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from notnow.servers.base.transport import Plain
 QUIET = 0.05  # real seconds without a byte after which a TLS client has read its last reply: TLS has no half-close
 HANDSHAKE = 30  # real seconds that a TLS handshake may take
 HANDSHAKE_RECORD = 22  # the first byte of a ClientHello on the wire
-SHUTDOWN = 1.0  # real seconds that a client has for taking its last bytes
+SHUTDOWN = 1.0  # real seconds that a client has to read its last bytes
 
 
 class Over(Exception):  # noqa: N818 (no error)
-    """Nothing more is to be done on this connection."""
+    """The connection has ended: stop working for it."""
 
 
 class LiveConnection:
@@ -34,14 +34,14 @@ class LiveConnection:
 
     host: Host
     record: Connection
-    exchange: Exchange  # what the client's last command is about
+    exchange: Exchange  # of the client's last command
     opening: Script
     transport: asyncio.Transport
-    raw: socket.socket  # the socket below TLS, for what has to be done to it during a handshake
+    raw: socket.socket  # the socket below TLS, which a handshake may have to reset
     life: Life
     secure: bool = False  # in TLS
-    refusal: str | None = None  # how a rule has ended the handshake
-    certificate_name: str | None = None  # the certificate that the handshake has shown
+    refusal: str | None = None  # how a rule ended the handshake
+    certificate_name: str | None = None  # the certificate that the client was shown
     _linger: asyncio.TimerHandle | None = None
     _lingers_until: float = 0.0
     _opener: asyncio.Task[None] | None = None  # until the connection is made
@@ -49,11 +49,11 @@ class LiveConnection:
     # ---- hooks: what a protocol makes of its connection ------------------------------------------
 
     def on_open(self, transport: asyncio.Transport) -> None:
-        """There is a connection: serve it."""
+        """The connection is made: serve it."""
         raise NotImplementedError
 
     def on_upgrade(self, transport: asyncio.Transport) -> None:
-        """The same connection goes on in TLS, over this transport."""
+        """The connection continues in TLS, over this transport."""
         raise NotImplementedError
 
     def on_data(self, data: bytes) -> None:
@@ -61,15 +61,15 @@ class LiveConnection:
         raise NotImplementedError
 
     def on_client_end(self) -> None:
-        """The client has ended its side."""
+        """The client has closed its sending side."""
         raise NotImplementedError
 
     def on_lost(self, error: Exception | None) -> None:
-        """The connection is gone: end all that was done for it."""
+        """The connection is lost: stop everything that was done for it."""
         raise NotImplementedError
 
     def take_unread(self) -> bytes:
-        """Take away what has come and was not looked at."""
+        """Take the bytes that have arrived and were not processed, and return them."""
         raise NotImplementedError
 
     # ---- where it is in its life -----------------------------------------------------------------
@@ -113,7 +113,7 @@ class LiveConnection:
             self._tls_failed(error)
 
     async def secured(self, sock: socket.socket) -> asyncio.Transport:
-        """TLS on a socket. Raises OSError if the client does not want it."""
+        """Shake hands on a socket. Raises OSError if the handshake fails."""
         tls.current.set(self)
         transport, _ = await self.host.loop.connect_accepted_socket(
             lambda: cast("asyncio.Protocol", self),
@@ -125,7 +125,7 @@ class LiveConnection:
         return transport
 
     def _opened(self, opener: asyncio.Task[None]) -> None:
-        """The connection has been made, or it never will be."""
+        """The handshake is over; if it failed, so is the connection."""
         self._opener = None
         if not opener.cancelled() and (error := opener.exception()) is not None:
             self.host.failed(error)
@@ -139,7 +139,7 @@ class LiveConnection:
         if self.alive:
             self.on_upgrade(transport)
             self._note_tls(transport)
-            if self.life.fake is UPGRADING:  # else a script has closed it meanwhile
+            if self.life.fake is UPGRADING:  # otherwise a script has closed it meanwhile
                 self.life.advance(Event.MADE)
             return
         self.transport = transport
@@ -160,7 +160,7 @@ class LiveConnection:
             self.on_data(data)
 
     def leave(self) -> None:
-        """The client is going: its slots are free."""
+        """The client is leaving: its slots are free."""
         if self.life.leave():
             self.host.client_leaving(self.record)
 
@@ -171,7 +171,7 @@ class LiveConnection:
             self.end()
             return False
         self.on_client_end()
-        # A client that has ended its side may still read; TLS has no such thing.
+        # The client may still read. TLS has no half-close.
         return not (self.secure or self.life.fake is UPGRADING)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -184,12 +184,12 @@ class LiveConnection:
     # ---- closing ---------------------------------------------------------------------------------
 
     def decided(self) -> None:
-        """The fake ends this connection: its place is free, and the journal says who ended it."""
+        """The fake ends this connection: its slots are free, and the journal says who ended it."""
         if self.record.ended_by is None:
             self.host.recorder.close(self.record, "fake")
 
     def finish(self, how: Ending, exchange: Exchange) -> None:
-        """The fake closes. What was said before must arrive: see `notnow.servers.base.listener`."""
+        """Close. Replies that were sent before must arrive: see `notnow.servers.base.listener`."""
         self.life.advance(Event.FINISH)
         self.host.recorder.end(exchange, ConnectionClose(how))
         if exchange.reply is None:
@@ -197,7 +197,7 @@ class LiveConnection:
         self.decided()
         if how == "reset":
             sock = self.transport.get_extra_info("socket")
-            if sock is not None:  # below TLS the client has gone, and we have not been told yet
+            if sock is not None:  # the client has left, and asyncio has not told us yet
                 listener.reset_on_close(sock)
             self.transport.abort()
         elif how == "abrupt":
@@ -206,7 +206,7 @@ class LiveConnection:
             self._half_close()
 
     def _hang_up(self) -> None:
-        """Close now: in TLS without the goodbye, for which asyncio would wait."""
+        """Close now; in TLS without a close_notify, whose answer asyncio would wait for."""
         if self.secure and not self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
@@ -226,11 +226,11 @@ class LiveConnection:
             self._linger = self.host.loop.call_later(listener.LINGER, self.end)
             try:
                 self.transport.write_eof()
-            except OSError:  # the client has reset it, and we have not been told yet
+            except OSError:  # the client has reset it, and the loop has not told us yet
                 self.transport.abort()
 
     def _hear(self, data: bytes) -> None:
-        """What a client says after the fake has decided to close."""
+        """The client has sent this after the fake had decided to close."""
         self.host.heard_after(self.record, data)
         if self._linger is not None and self.secure:
             self._linger.cancel()
@@ -238,7 +238,7 @@ class LiveConnection:
             self._linger = self.host.call_later_real(min(QUIET, left), self.end)
 
     def end(self) -> None:
-        """Close the transport for good; a client that does not take its last bytes is cut off."""
+        """Close the transport for good; a client that does not read its last bytes is cut off."""
         if self.alive and not self.transport.is_closing():
             self._stop_speaking()
             self.transport.close()
@@ -333,10 +333,10 @@ class LiveConnection:
     # ---- TLS -------------------------------------------------------------------------------------
 
     async def upgrade(self) -> None:
-        """TLS from here on, after a command that asked for it (RFC 3207 §4, RFC 4217 §4).
+        """Switch to TLS after a command that asked for it (RFC 3207 §4, RFC 4217 §4).
 
-        The ClientHello may have come already: behind the command, or in the turn of the loop that has said yes to it.
-        Raises Over if there will be no TLS: the connection has ended.
+        The ClientHello may have arrived already, behind the command or in this turn of the loop. Raises Over if the
+        handshake fails, which ends the connection.
         """
         plain = cast("Plain", self.transport)
         self.life.advance(Event.SHAKE_HANDS)
@@ -354,7 +354,7 @@ class LiveConnection:
         try:
             plain.hand_over(layer, handshake_in(self.take_unread()))
             await done
-            if not self.secure:  # asyncio wakes us with no error when the connection was aborted
+            if not self.secure:  # asyncio sets no error when the connection was aborted
                 raise ConnectionAbortedError("the connection was lost")
         except OSError as error:
             self._tls_failed(error)
@@ -365,7 +365,7 @@ class LiveConnection:
             raise
 
     def _not_upgraded(self, plain: Plain) -> None:
-        """asyncio tells nobody that the connection below a failed handshake is lost."""
+        """Report the lost connection below a failed handshake, as asyncio does not."""
         if self.alive:
             self._stop_speaking()
         plain.abort()
@@ -373,7 +373,7 @@ class LiveConnection:
             self.connection_lost(None)
 
     def client_hello(self, sni: str | None) -> tuple[ssl.SSLContext | None, str | None]:
-        """Called in the handshake, with the name that the client asks for."""
+        """Answer a ClientHello, which asks for the name `sni`."""
         try:
             return self._client_hello(sni)
         except Exception as error:  # OpenSSL would swallow it
@@ -392,7 +392,7 @@ class LiveConnection:
                 self.refusal = f"refused with the alert {alert}"
                 tls.send_alert(self.raw, alert)
             elif isinstance(step, Close):
-                alert = alert or "internal_error"  # never sent: it only ends the handshake
+                alert = alert or "internal_error"  # not sent: OpenSSL needs one to end the handshake
                 end = end or ConnectionClose(step.how)
                 self.refusal = self.refusal or "closed"
                 if step.how == "reset":
@@ -423,10 +423,11 @@ class LiveConnection:
 
 
 def handshake_in(data: bytes) -> bytes:
-    """What TLS is to read of the bytes behind a command that asked for it.
+    """The part that TLS reads of the bytes behind STARTTLS or AUTH TLS.
 
-    Commands there were said without TLS, by anybody: they are dropped (RFC 3207 §4.2, RFC 4217 §10.1; CVE-2011-0411 is
-    about servers that carried them out). A handshake begins with a record of type 22 (RFC 8446 §5.1), as no line does.
+    Commands there came in plain text, perhaps from an attacker, and are dropped (RFC 3207 §4.2, RFC 4217 §10.1;
+    CVE-2011-0411 is about servers that carried them out). A handshake begins with a record of type 22 (RFC 8446 §5.1),
+    and no command begins with that byte.
     """
     while data and data[0] != HANDSHAKE_RECORD:
         data = data.partition(b"\n")[2]

@@ -1,4 +1,4 @@
-"""A session of commands and replies, as SMTP and FTP have them: what the engine says is carried out here.
+"""A connection of commands and replies, for SMTP and FTP: it carries out the scripts of the engine.
 
 A reply is in the journal before it is on the wire, and so is the close that follows it.
 """
@@ -39,7 +39,9 @@ _ERROR = re.compile(rb"(?:^|\n)([45][0-9][0-9])(?![0-9-])")
 
 @dataclass(frozen=True, slots=True)
 class ReplyOverride:
-    """How a healthy reply is said: with other lines in its place, byte by byte, with a close behind it."""
+    """What a rule changes about a healthy reply: `instead` replaces its lines, `drip` is the seconds of scenario time
+    between two bytes, `ending` closes the connection behind it.
+    """
 
     instead: tuple[str, ...] | None = None
     drip: float = 0.0
@@ -47,23 +49,23 @@ class ReplyOverride:
 
 
 NO_OVERRIDE = ReplyOverride()
-Effect = Callable[[ReplyOverride], Awaitable[None]]  # what it means to behave
+Effect = Callable[[ReplyOverride], Awaitable[None]]  # the healthy answer to a command
 
 
 class CommandConnection(LiveConnection):
-    """A live connection on which a client asks and a fake replies."""
+    """A live connection on which a client sends commands and the fake replies."""
 
-    goodbye: ClassVar[str]  # what clients are told when the fake stops
+    goodbye: ClassVar[str]  # the reply that clients get when the fake stops
     nonsense: int = 0  # commands in a row that were not understood
     watch: int | None = None  # bytes of the body or transfer until `Reached`
-    _reply_lock: asyncio.Lock | None = None  # held while a reply drips, so that no other gets between its bytes
+    _reply_lock: asyncio.Lock | None = None  # held while a reply drips: no other reply gets between its bytes
 
     # ---- doing what the engine says --------------------------------------------------------------
 
     async def perform(  # noqa: C901 (a case for each action)
         self, script: Script, exchange: Exchange, effect: Effect | None = None
     ) -> None:
-        """Carry out a script; where nothing was asked there is no effect, and to behave is to do nothing."""
+        """Carry out a script. `effect` is the healthy answer; without a command there is none."""
         self.host.recorder.decided(exchange, script)
         for step in script.steps:
             self.still_here()
@@ -98,13 +100,13 @@ class CommandConnection(LiveConnection):
         await self.host.loop.create_future()
 
     def end_data(self, step: EndData, exchange: Exchange) -> None:
-        """End the data connection; only protocols that have one are told to."""
+        """End the data connection, in a protocol that has one."""
         raise AssertionError(f"there is no data connection for {step} at {exchange.moment}")
 
     # ---- when the fake stops ---------------------------------------------------------------------
 
     def stop_serving(self) -> None:
-        """Take no more commands: the last reply is sent."""
+        """Read no more commands: the last reply has been sent."""
 
     def dismiss(self) -> bool:
         if self._reply_lock is not None and self._reply_lock.locked():  # a reply still drips
@@ -130,7 +132,7 @@ class CommandConnection(LiveConnection):
             await self._erred(text, exchange)
 
     async def _erred(self, text: bytes, exchange: Exchange) -> None:
-        """A 4yz or 5yz has left: a rule may have something to add."""
+        """A 4yz or 5yz has been sent: a rule may add something."""
         for code in _ERROR.findall(text):
             script = self.host.feed(Answered(self.record.id, int(code), self.verb(exchange)), "error")
             if script is not None:
@@ -138,7 +140,7 @@ class CommandConnection(LiveConnection):
                 await self.perform(script, added)
 
     def floods(self) -> bool:
-        """One more command was not understood. True if this client will never say one that is."""
+        """Count a command that was not understood. True if the client has reached the limit."""
         self.nonsense += 1
         if self.nonsense > NONSENSE:
             self.host.recorder.failed(self.record, f"{NONSENSE} commands in a row were not understood")
@@ -173,13 +175,13 @@ class CommandConnection(LiveConnection):
                     await self.host.sleep(pause)
                 if not self.alive:
                     raise Over
-                self.host.feed(Heard(self.record.id))  # who waits for our answer is not idle
+                self.host.feed(Heard(self.record.id))  # a client waiting for our reply is not idle
                 self.transport.write(bytes([byte]))
             self.host.recorder.answered(exchange)
 
 
 def reply_bytes(lines: tuple[str, ...]) -> bytes:
-    """Reply lines as they go over the wire, but for the last line end."""
+    """The bytes of reply lines, without the last line end."""
     return "\r\n".join(lines).encode("utf-8", "surrogateescape")
 
 

@@ -26,7 +26,7 @@ from notnow.servers.base.options import Options
 from notnow.servers.base.peace import in_peace
 from notnow.servers.base.services import START
 
-POLL = 0.02  # real seconds after which a waiting predicate is asked again, whatever the journal says
+POLL = 0.02  # real seconds after which a predicate is called again, even if the journal has not grown
 
 
 class Fake(Assertions):
@@ -81,7 +81,7 @@ class Fake(Assertions):
         try:
             self._in_peace(self._start)
             return self
-        except BaseException:  # a Ctrl-C, perhaps when it had just begun
+        except BaseException:  # a Ctrl-C, perhaps just after the start
             self._abandon()
             raise
 
@@ -97,7 +97,7 @@ class Fake(Assertions):
         try:
             self._in_peace(self._stop)
         except BaseException:
-            self._abandon()  # where a Ctrl-C came before it had begun
+            self._abandon()  # a Ctrl-C came before the work had begun
             raise
         self._bridge.raise_errors()
 
@@ -107,7 +107,7 @@ class Fake(Assertions):
         self._bridge.stop()
 
     def _in_peace(self, work: Callable[[], None]) -> None:
-        """Undisturbed by a Ctrl-C; under fast_forward in this very thread, whose waits are known there."""
+        """Do work that a Ctrl-C does not interrupt. Under fast_forward this thread does it, since its waits are known there."""
         if getattr(self.clock, "world", None) is None:
             in_peace(work)
         else:
@@ -120,10 +120,10 @@ class Fake(Assertions):
     def __enter__(self) -> Self:
         try:
             self.start()
-            threading.get_ident()  # Python looks for a Ctrl-C behind a call of C: here, and not first in `__exit__`
+            threading.get_ident()  # Python raises a pending Ctrl-C after a call of C: here, and not in `__exit__`
             return self
         except BaseException:
-            self._abandon()  # a Ctrl-C on the way out: the block will not run, nor what ends it
+            self._abandon()  # a Ctrl-C after the start: neither the block nor `__exit__` will run
             raise
 
     def __exit__(
@@ -166,12 +166,12 @@ class Fake(Assertions):
 
     @property
     def tls(self) -> str:
-        """How it speaks TLS now: "none", "starttls" or "implicit"."""
+        """The TLS mode: "none", "starttls" or "implicit"."""
         return self._bridge.tls
 
     @property
     def users(self) -> Mapping[str, str] | None:
-        """Who may log in, and with which password; None lets everybody in."""
+        """The users who may log in, and their passwords; None lets everybody in."""
         return self._bridge.users
 
     @property
@@ -187,7 +187,7 @@ class Fake(Assertions):
 
     @property
     def url(self) -> str:
-        """Where it listens, as a URL. Raises RuntimeError before it listens on a port of the system's choice."""
+        """The URL of the server. Raises RuntimeError until it listens if the system chooses the port."""
         return self._url_of(self.host)
 
     def _url_of(self, host: str) -> str:
@@ -239,7 +239,7 @@ class Fake(Assertions):
         return self._bridge.phase
 
     def reset(self) -> None:
-        """Forget what has happened: the journal, and what clients have stored. The scenario goes on as it is."""
+        """Forget the past: the journal, and everything that clients have stored. The scenario goes on."""
         self._call(self._bridge.forget)
 
     def settle(self) -> None:
@@ -292,7 +292,7 @@ class Fake(Assertions):
 
 
 def _waitable(predicate: object, timeout: object) -> float:
-    """The time-out of `wait_for`, in seconds. Raises TypeError or ValueError, naming the argument that cannot be."""
+    """The time-out of `wait_for`, in seconds. Raises TypeError or ValueError, which names the invalid argument."""
     if not callable(predicate):
         allowed = 'a function of the journal, such as lambda journal: journal.count("connect")'
         raise TypeError(f"predicate is {predicate!r}; allowed: {allowed}")
@@ -300,7 +300,7 @@ def _waitable(predicate: object, timeout: object) -> float:
 
 
 def _for_no_scenario(protocol: str, name: str, options: Iterable[str]) -> Problem:
-    """A keyword that is no server option, and a knob of nothing."""
+    """The problem of a keyword that is neither a server option nor, without a scenario, a knob."""
     return Problem(
         f"{name!r} is no option of {protocol} servers, and no knob where no scenario is named",
         allowed=f"{', '.join(sorted(options))}; or a scenario with that knob as the first argument",

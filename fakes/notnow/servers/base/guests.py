@@ -1,8 +1,8 @@
-"""What a user's own code raises in the loop of the fakes: an ASGI app, a predicate, a listener of the journal.
+"""Exceptions of user code that runs in the loop of the fakes: an ASGI app, a predicate, a listener of the journal.
 
-`pytest.fail()` and `skip()` are said to a test, SystemExit and KeyboardInterrupt to a process. asyncio lets the last two
-end a loop, and with it all fakes. Here they are carried to the thread that has asked; or, where nobody waits, to whoever
-stops the fake that has called that code.
+`pytest.fail()` and `skip()` are meant for a test, SystemExit and KeyboardInterrupt for a process. asyncio lets the last two
+end a loop, and with it all fakes. This module carries them to the thread that waits for the code. If none waits, `stop` of
+the fake that called the code raises them.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ T = TypeVar("T")
 Tell = Callable[[BaseException], None]
 
 blame: ContextVar[Tell | None] = ContextVar("notnow_blame", default=None)
-"""Who is told of what a task raises that the user's code has begun: tasks inherit it."""
+"""The function to call with an exception of a task that user code has started: tasks inherit it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[T]):
-    """What a coroutine has come to."""
+    """The result of a coroutine: a value or an exception."""
 
     value: T | None = None
     error: BaseException | None = None
 
     def get(self) -> T:
-        """Its value; or raise what it has raised."""
+        """Return the value, or raise the exception."""
         if self.error is not None:
             raise self.error
         return cast("T", self.value)
 
 
 async def carried(work: Coroutine[Any, Any, T]) -> Outcome[T]:
-    """Run a coroutine that calls a user's code. Whatever it raises is given back: in the loop nothing is raised."""
+    """Run a coroutine that calls user code. Return its exception, too, so that the loop sees none."""
     try:
         return Outcome(await work)
     except BaseException as error:
@@ -45,7 +45,7 @@ async def carried(work: Coroutine[Any, Any, T]) -> Outcome[T]:
 
 
 def is_ours(error: BaseException) -> bool:
-    """True for the end of a task that has been cancelled by us, or of a coroutine that is thrown away."""
+    """True for the end of a task that we cancelled, or of a coroutine that was thrown away."""
     if isinstance(error, asyncio.CancelledError):
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0
@@ -53,7 +53,7 @@ def is_ours(error: BaseException) -> bool:
 
 
 def strays(error: BaseException) -> Iterator[BaseException]:
-    """What is no Exception, in a group of errors or by itself."""
+    """The exceptions that do not derive from Exception, alone or in a group."""
     if isinstance(error, BaseExceptionGroup):
         for one in error.exceptions:
             yield from strays(one)
@@ -62,7 +62,7 @@ def strays(error: BaseException) -> Iterator[BaseException]:
 
 
 def verdict(error: BaseException, fake: str) -> BaseException:
-    """What a test is told of it: an outcome of pytest's own (its `fail` and `skip`) as it is, all else as FakeError."""
+    """The exception to raise in a test: pytest's own outcomes (`fail`, `skip`) as they are, all others as FakeError."""
     stray = next(strays(error), error)
     if isinstance(stray, (Exception, KeyboardInterrupt, SystemExit, asyncio.CancelledError, GeneratorExit)):
         told = FakeError(f"code of yours that the {fake} fake has called has raised {stray!r}")

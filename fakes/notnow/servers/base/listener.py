@@ -1,9 +1,9 @@
-"""Accepting connections, and turning them away without losing what they were told.
+"""Accepting connections, and turning clients away without losing the reply that they get.
 
-A connection is decided on as it is accepted, before anything is built for it. One that is refused with a
-word and a close never becomes more than a socket: the word is sent, the sending side is closed, and what
-the client still has in flight is read and thrown away, so that no reset overtakes the word (the lingering
-close). RFC 9112 §9.6 describes it for HTTP; SMTP and FTP clients lose their 421 in the same way.
+The engine decides about a connection when it is accepted, before a session is built. A connection that gets one reply and
+a close stays a bare socket: the fake sends the reply, closes its sending side, and reads and drops the bytes that the
+client still has in flight. Otherwise a reset would overtake the reply. RFC 9112 §9.6 describes this lingering close for
+HTTP; SMTP and FTP clients lose their 421 in the same way.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from typing import Any
 from notnow.errors import StartError
 from notnow.journal import Connection
 
-LINGER = 2.0  # real seconds that a refused client has for reading the reply and closing
+LINGER = 2.0  # real seconds that a refused client has to read the reply and close
 BACKLOG = 1024
 _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # a struct linger: on, zero seconds
-LOOK = 0.005  # real seconds between two looks at those who have just been told to go
-PAUSE = 0.1  # real seconds until the next try to accept, when there were no file descriptors left
+LOOK = 0.005  # real seconds between two looks at clients that have just been refused
+PAUSE = 0.1  # real seconds until the next try to accept after the file descriptors ran out
 
 Accepted = Callable[[socket.socket, tuple[str, int]], None]
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; at `::` for both families. Raises StartError that names the address and what to do."""
+    """A listening socket; `::` is for both families. Raises StartError, which names the address and what to do."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         both = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
@@ -39,7 +39,7 @@ def bind(host: str, port: int) -> socket.socket:
         raise StartError(f"port is {port}; allowed: 0 (any free one) to 65535") from None
     except OSError as error:
         raise StartError(error.errno, _why(host, port, error)) from None
-    # Accepted sockets inherit it. asyncio would set it only on those that say they are TCP, as these do not.
+    # Accepted sockets inherit it. asyncio sets it only on sockets that are marked as TCP, and these are not.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setblocking(False)
     return sock
@@ -59,22 +59,22 @@ def _why(host: str, port: int, error: OSError) -> str:
 
 
 def accept(sock: socket.socket, family: int) -> tuple[socket.socket, Any]:
-    """`socket.accept`, but for the enums that it looks up each time: a fifth of what a refusal takes."""
+    """`socket.accept` without its enum look-ups, which take a fifth of the time of a refusal."""
     fd, address = sock._accept()  # type: ignore[attr-defined]
     return socket.socket(family, socket.SOCK_STREAM, 0, fileno=fd), (unmapped(address[0]), *address[1:])
 
 
 def unmapped(address: str) -> str:
-    """The address of an IPv4 client as it knows it itself; a socket for both families has it in IPv6 (RFC 4291 §2.5.5.2)."""
+    """The IPv4 address of an IPv4 client, which a socket for both families reports in IPv6 form (RFC 4291 §2.5.5.2)."""
     return address[7:] if address.startswith("::ffff:") and "." in address else address
 
 
 class Listener:
     """Accepts connections in a loop and hands each over with its address.
 
-    A newcomer is handed over two turns of the loop after it was accepted, unless it is `alone`. What live clients
-    said or closed before it came has been read by then, a last word and the end behind it too: a place that is
-    free is seen as free.
+    A new connection is handed over two turns of the loop after it was accepted, unless it is `alone`. By then the loop
+    has read what live clients sent or closed before it came, a QUIT and the FIN behind it included: a slot that is free
+    counts as free.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Listener:
     ) -> None:
         self._loop, self._sock, self._accepted, self._alone = loop, sock, accepted, alone
         self._new: set[socket.socket] = set()  # accepted, and not handed over
-        self._queue = 0  # batches that wait for their turn
+        self._queue = 0  # batches that wait to be handed over
         self._family = int(sock.family)
         self.host, self.port = sock.getsockname()[:2]
         loop.add_reader(sock.fileno(), self._ready)
@@ -99,7 +99,7 @@ class Listener:
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):
                 break
             except OSError:
-                self._pause()  # no file descriptors left: the kernel keeps the clients waiting
+                self._pause()  # no file descriptors left: new clients wait in the kernel
                 break
             sock.setblocking(False)
             self._new.add(sock)
@@ -129,7 +129,7 @@ class Listener:
                 self._accepted(sock, address)
 
     def close(self) -> None:
-        """Listen no more; who has not been handed over is reset."""
+        """Stop listening; reset connections that have not been handed over."""
         self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
         for sock in self._new:
@@ -138,11 +138,11 @@ class Listener:
 
 
 class LingeringClose:
-    """Sockets that have been told to go, until their clients have read it: the lingering close.
+    """The lingering close: sockets that have got their last reply, until their clients have read it.
 
-    Nearly all clients close at once, so the young ones are looked at all together, every `LOOK` seconds; a
-    selector's entry would cost more than the whole refusal. Those that stay are then watched one by one, at
-    most for `LINGER` seconds. `heard` gets what a client still says, `gone` its end.
+    Nearly all clients close at once. So new sockets are read together, every `LOOK` seconds: adding each to the selector
+    would cost more than the whole refusal. A socket that is still open at the second look is then watched on its own, at
+    most for `LINGER` seconds. `heard` gets the bytes that a client still sends, `gone` the end of its connection.
     """
 
     def __init__(
@@ -154,12 +154,12 @@ class LingeringClose:
         self._loop, self._heard, self.connection_closed = loop, heard, gone
         self._going: dict[socket.socket, Connection] = {}
         self._young: list[socket.socket] = []
-        self._older: list[socket.socket] = []  # young ones that have been looked at
+        self._older: list[socket.socket] = []  # looked at once
         self._watched: dict[socket.socket, asyncio.TimerHandle] = {}
         self._looking: asyncio.TimerHandle | None = None
 
     def part(self, sock: socket.socket, word: bytes, record: Connection) -> None:
-        """Send `word`, end our side, and drain."""
+        """Send `word`, close our sending side, and drain."""
         try:
             if word:
                 sock.send(word)
@@ -174,7 +174,7 @@ class LingeringClose:
             self._looking = self._loop.call_later(LOOK, self._look)
 
     def _look(self) -> None:
-        """Look at the young ones; who is still there at the second look is watched from then on."""
+        """Read from the new sockets; watch those that are still open at the second look."""
         for sock in self._older:
             if self._drain(sock):
                 self._watch(sock)
@@ -187,7 +187,7 @@ class LingeringClose:
         self._loop.add_reader(sock.fileno(), self._drain, sock)
 
     def _drain(self, sock: socket.socket) -> bool:
-        """Read what is there; False if that was the end."""
+        """Read the bytes that have arrived. False if the connection has ended."""
         try:
             data = sock.recv(65536)
         except BlockingIOError:
@@ -226,6 +226,6 @@ def reset(sock: socket.socket) -> None:
 
 
 def reset_on_close(sock: socket.socket) -> None:
-    """Have the coming close send an RST instead of a FIN; nothing is left to do where the client has closed already."""
+    """Make the next close send an RST instead of a FIN. Without effect if the client has already closed."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)

@@ -1,4 +1,4 @@
-"""The keywords of a fake: which are options of the server, checked, and which are knobs of its scenario."""
+"""The keywords of a fake: the options of the server, checked, and the knobs of its scenario."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from notnow.units import SIZE_HELP, parse_size
 
 
 class Options:
-    """The server options of a fake, checked; what else was given are knobs."""
+    """The server options of a fake, checked; every other keyword is a knob."""
 
     def __init__(self, protocol: str, allowed: frozenset[str], given: Mapping[str, Any]) -> None:
         if "scenario" in given:
@@ -58,7 +58,7 @@ _LIKE_A_SIZE = re.compile(r"\s*[0-9][0-9._,]*\s*[bkmgt][a-z]{0,4}\s*", re.IGNORE
 
 
 def _check_sizes(files: Mapping[str, Any]) -> None:
-    """Raises ScenarioError for a text that was to be a size; in Python, unlike in a scenario file, bytes say so."""
+    """Raises ScenarioError for a text that looks like a size and is none. In Python, give such a text as bytes."""
     for name, content in files.items():
         if isinstance(content, str) and _LIKE_A_SIZE.fullmatch(content) and parse_size(content) is None:
             allowed = f"a size: {SIZE_HELP}; bytes for a file with just this text: {content.encode()!r}"
@@ -78,7 +78,7 @@ def _check_app(app: object) -> None:
         raise _bad(f"app is {app!r}" + (", the name of one: import it" if isinstance(app, str) else ""), allowed)
     try:
         signature = inspect.signature(app)
-    except (TypeError, ValueError):  # it does not tell
+    except (TypeError, ValueError):  # it has no signature to look at
         return
     takes = [n for n in (3, 2, 1) if _binds(signature, n)]
     if 3 not in takes:

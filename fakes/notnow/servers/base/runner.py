@@ -1,7 +1,7 @@
 """One thread and one event loop for all the fakes of a process.
 
-It starts with the first fake and ends with the last. What other threads want of the loop goes through
-`call`, `run` and `settle`, which wait on bare locks: those keep real time whatever a test does to clocks.
+It starts with the first fake and ends with the last. Other threads use the loop through `call`, `run` and `settle`. These
+wait on bare locks, which keep real time whatever a test does to clocks.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from notnow.servers.base import guests
 from notnow.servers.base.turns import Turns
 
 T = TypeVar("T")
-PATIENCE = 30.0  # real seconds that another thread waits for the loop before something must be wrong
+PATIENCE = 30.0  # real seconds that another thread waits for the loop; only a bug takes longer
 
 
 class _Selector(selectors.DefaultSelector):
-    """A selector that says when its loop has nothing to run and nothing to read."""
+    """A selector that tells watchers when its loop has nothing to run and nothing to read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,31 +41,31 @@ class _Selector(selectors.DefaultSelector):
         return super().select(timeout)
 
     def watch(self, watcher: _thread.LockType) -> None:
-        """Release this lock when the loop comes to rest. In the loop only: elsewhere it might be missed."""
+        """Release this lock when the loop comes to rest. Call it in the loop's thread only."""
         self.watchers.append(watcher)
 
     def dismiss(self) -> None:
-        """Let those go who wait for the loop to come to rest."""
+        """Release the watchers."""
         watchers, self.watchers = self.watchers, []
         for watcher in watchers:
             watcher.release()
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """asyncio's loop, on the true time: a test that freezes `time.monotonic` would stop all timers of the fakes."""
+    """asyncio's loop on true time: a test that freezes `time.monotonic` does not stop the timers of the fakes."""
 
     def time(self) -> float:
         return true_time.monotonic()
 
 
 class _LoopThread(threading.Thread):
-    """A thread that no test's clock may touch: `notnow.time_travel.fast_forward` leaves it alone."""
+    """A thread in real time: `notnow.time_travel.fast_forward` leaves it alone."""
 
     real_time = True
 
 
 class Runner:
-    """A thread that runs an event loop. `errors` collects what went wrong in it outside any connection."""
+    """A thread that runs an event loop. `errors` collects exceptions outside any connection."""
 
     _shared: ClassVar[dict[tuple[str, int], Runner]] = {}
     _guard: ClassVar[threading.Lock] = threading.Lock()
@@ -74,12 +74,12 @@ class Runner:
         self.kind = kind
         self.users = 0
         self.errors: list[BaseException] = []
-        self.hosts: list[guests.Tell] = []  # the fakes that call a user's code
+        self.hosts: list[guests.Tell] = []  # how to tell the fakes that call user code of its errors
         self._ending = False
         self._selector: _Selector | None = None
         self.loop = self._new_loop()
         self.loop.set_exception_handler(self._on_error)
-        self.turns = Turns(self.loop)  # of the connections that have more to do
+        self.turns = Turns(self.loop)  # the queue of connections that have more to do
         self._left = _thread.allocate_lock()
         self._left.acquire()
         self._thread = _LoopThread(target=self._main, name="notnow", daemon=True)
@@ -106,7 +106,7 @@ class Runner:
         self.loop.call_soon_threadsafe(self.loop.stop)
         if not self.is_current:
             self._left.acquire(timeout=PATIENCE)
-            self._thread.join(PATIENCE)  # it has left our code: only microseconds remain
+            self._thread.join(PATIENCE)  # its code has ended: the thread ends within microseconds
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         if self.kind == "uvloop":
@@ -134,8 +134,8 @@ class Runner:
     def _turn(self) -> None:
         """Run the loop until the last fake is gone.
 
-        asyncio ends it for a SystemExit or KeyboardInterrupt in any task. Here that can only be a user's: signals are for
-        the main thread. It is no reason to end all fakes.
+        asyncio ends a loop at a SystemExit or KeyboardInterrupt in any task. In this thread only user code can raise one,
+        since signals go to the main thread. The fakes go on.
         """
         while not self._ending:
             try:
@@ -145,7 +145,7 @@ class Runner:
                 self._tell(error, {})
 
     def _tell(self, error: BaseException, context: dict[str, Any]) -> None:
-        """Tell the fake whose guest has raised this; else whichever is stopped next."""
+        """Tell the fake whose user code raised this; if it is unknown, the next fake to be stopped."""
         task = context.get("task") or context.get("future")
         get_context = getattr(task, "get_context", None)  # new in Python 3.12
         tell = get_context().get(guests.blame) if get_context is not None else None
@@ -155,7 +155,7 @@ class Runner:
     def _on_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, (ConnectionError, TimeoutError)):
-            return  # a client that went away
+            return  # a client has left
         self._tell(error or RuntimeError(str(context.get("message"))), context)
 
     @property
@@ -190,7 +190,7 @@ class Runner:
         self.loop.call_soon_threadsafe(begin)
         try:
             in_time = done.acquire(timeout=patience)
-        except BaseException:  # a Ctrl-C: nobody waits for it any more
+        except BaseException:  # a Ctrl-C: the caller no longer waits
             self.loop.call_soon_threadsafe(lambda: tasks[0].cancel())
             raise
         if not in_time:
@@ -198,12 +198,12 @@ class Runner:
         return tasks[0].result().get()
 
     def hold(self, seconds: float) -> None:
-        """Something will end in so many real seconds: until then the loop has not come to rest. In the loop only."""
+        """Something ends within this many real seconds: until then the loop is not at rest. Call it in the loop only."""
         if self._selector is not None:
             self._selector.busy_until = max(self._selector.busy_until, self.loop.time() + seconds)
 
     def settle(self) -> None:
-        """Return when the loop has carried out all that it has to, and nothing is left to read."""
+        """Return when the loop has nothing left to run and nothing left to read."""
         if self.is_current:
             return
         if self._selector is None:
@@ -217,7 +217,7 @@ class Runner:
 
 
 async def _end_tasks() -> None:
-    """Cancel what is still running in this loop, and see it end."""
+    """Cancel the tasks that are still running, and wait for their end."""
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
@@ -225,7 +225,7 @@ async def _end_tasks() -> None:
 
 
 async def _rounds(turns: Turns, n: int = 12) -> None:
-    """Where a loop hides its selector: enough turns for any chain of callbacks that we build, once nobody queues up."""
+    """Settle a loop whose selector cannot be watched: turn it more often than any chain of our callbacks is long."""
     left = n
     while left:
         await asyncio.sleep(0)

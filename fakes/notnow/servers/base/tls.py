@@ -1,7 +1,7 @@
 """Certificates and TLS contexts: one CA a process, made when TLS is first used.
 
-Contexts are cached by what they show, and know nothing of fakes. Which connection a handshake belongs to
-travels in a context variable; `Handshake` is what a fake gives it.
+Contexts are cached by the certificate that they show, and do not depend on a fake. A context variable holds the connection
+of a handshake, as a `Handshake`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 from notnow import true_time
 
-PREFIX = "notnow-"  # of the directories that we make, before the number of the process
+PREFIX = "notnow-"  # of our directories, followed by the process id
 P = ParamSpec("P")
 T = TypeVar("T")
 _making = threading.RLock()
@@ -43,7 +43,7 @@ current: contextvars.ContextVar[Handshake | None] = contextvars.ContextVar("notn
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a certificate is to be: the names that it covers, and what is wrong with it."""
+    """The certificate to show: the names that it covers, and its defects."""
 
     names: tuple[str, ...]
     expired: bool = False
@@ -52,10 +52,10 @@ class Shown:
 
 
 class Handshake(Protocol):
-    """Somebody who answers a ClientHello, at once."""
+    """A connection that answers a ClientHello at once."""
 
     def client_hello(self, sni: str | None) -> tuple[ssl.SSLContext | None, str | None]:
-        """The context to go on with and the alert to refuse with, each None where there is none."""
+        """The context to continue with, and the alert to refuse with; either may be None."""
 
 
 def covers(names: Sequence[str], host: str) -> bool:
@@ -68,10 +68,10 @@ def covers(names: Sequence[str], host: str) -> bool:
 def choose(
     certificates: Mapping[str, Certificate], name: str | None, sni: str | None, own: Sequence[str]
 ) -> tuple[str, Shown]:
-    """Which certificate to show, and what to call it in the journal.
+    """The name of the certificate to show, for the journal, and the certificate.
 
-    The one that a rule has named, else the first that covers the SNI, else the first. Without any in the
-    scenario, one for the names that the server goes by and for whatever name was asked for.
+    A rule may name it. Otherwise it is the first that covers the SNI, or else the first. A scenario without certificates
+    gets one that covers the server's own names and the SNI.
     """
     if not certificates:
         return "default", Shown((*own, *((sni,) if sni and not covers(own, sni) else ())))
@@ -82,7 +82,7 @@ def choose(
 
 
 def _once(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """`lru_cache`, but for threads that ask at the same time: two CAs in a process would not trust each other."""
+    """`lru_cache` with a lock: threads that call at the same time must get the same CA."""
 
     def wrap(make: Callable[P, T]) -> Callable[P, T]:
         made = cast("Callable[P, T]", lru_cache(maxsize)(make))
@@ -98,10 +98,10 @@ def _once(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
 
 def _in_memory(content: bytes) -> tuple[str, int] | None:
-    """A file without a name in any directory, as its path and its descriptor. None where there is no such thing.
+    """A file in memory, as its path and its descriptor; None if the system has no such files.
 
-    It goes with this process, however that ends: SIGTERM and SIGKILL run no code of ours. Other processes of the same
-    user can open the path, as they could a file in a directory that only this user may enter.
+    It disappears with this process, even after SIGKILL, which runs no code of ours. Other processes of the same user can
+    open the path, as they could open a file in a private directory.
     """
     if sys.platform != "linux":
         return None
@@ -114,13 +114,13 @@ def _in_memory(content: bytes) -> tuple[str, int] | None:
     path = f"/proc/{os.getpid()}/fd/{number}"
     if os.access(path, os.R_OK):
         return path, number
-    os.close(number)  # /proc is not mounted, or hides what is there
+    os.close(number)  # /proc is not mounted, or is hidden
     return None
 
 
 @_once(maxsize=1)
 def _directory() -> Path:
-    """A directory for files, where they cannot be in memory. What a process has left that was killed goes now."""
+    """A directory for systems without files in memory. Directories of killed processes are removed now."""
     _sweep(Path(tempfile.gettempdir()))
     path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     atexit.register(_remove, path, os.getpid())
@@ -128,7 +128,7 @@ def _directory() -> Path:
 
 
 def _sweep(where: Path) -> None:
-    """Remove the directories of processes that are no more. On Windows nobody can be asked without harm."""
+    """Remove the directories of processes that have ended. Windows has no harmless way to ask for a process."""
     for path in where.glob(f"{PREFIX}*-*") if sys.platform != "win32" else ():
         owner = path.name.removeprefix(PREFIX).partition("-")[0]
         if owner.isdecimal():
@@ -137,11 +137,11 @@ def _sweep(where: Path) -> None:
             except ProcessLookupError:
                 shutil.rmtree(path, ignore_errors=True)
             except (OSError, OverflowError):
-                continue  # somebody else's
+                continue  # of another user
 
 
 def _remove(path: Path, owner: int) -> None:
-    if os.getpid() == owner:  # and no child that it has forked
+    if os.getpid() == owner:  # not in a forked child
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -160,7 +160,7 @@ def _intermediate(trusted: bool) -> trustme.CA:
 
 @_once(maxsize=1)
 def ca_file() -> str:
-    """The path of a PEM file with the CA that clients should trust; it goes when the process ends."""
+    """The path of a PEM file with the CA that clients should trust; the file disappears with the process."""
     content = _authority(True).cert_pem.bytes()
     if (found := _in_memory(content)) is not None:
         return found[0]
@@ -170,7 +170,7 @@ def ca_file() -> str:
 
 
 class _Context(ssl.SSLContext):
-    """A server context whose SSL objects remember whose handshake they do."""
+    """A server context whose SSL objects know the `Handshake` that they belong to."""
 
     def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
         wrapped = super().wrap_bio(*args, **kwargs)
@@ -182,7 +182,7 @@ class _Context(ssl.SSLContext):
 def _leaf(shown: Shown) -> trustme.LeafCert:
     authority = _intermediate if shown.incomplete else _authority
     names = [n for n in shown.names if is_certifiable(n)]
-    now = true_time.today()  # as the client's TLS library has it, which reads the system's clock
+    now = true_time.today()  # by the system's clock, which the client's TLS library reads
     return authority(not shown.untrusted).issue_cert(
         *names,
         not_before=now - datetime.timedelta(days=60),
@@ -194,7 +194,7 @@ def _leaf(shown: Shown) -> trustme.LeafCert:
 def context(shown: Shown, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
     """A server context that shows this certificate, until a `Handshake` says otherwise.
 
-    `alpn`: the protocols that are spoken, the best first (RFC 7301).
+    `alpn` lists the protocols, the preferred one first (RFC 7301).
     """
     leaf = _leaf(shown)
     made = _Context(ssl.PROTOCOL_TLS_SERVER)
@@ -208,10 +208,10 @@ def context(shown: Shown, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
 
 
 def wrapped_without_tickets(context: ssl.SSLContext, sock: socket.socket) -> ssl.SSLSocket:
-    """A server's socket in TLS whose client may resume a session of this context, and gets no ticket for another one.
+    """A server socket in TLS. The client may resume a session of this context, but gets no ticket for a new one.
 
-    OpenSSL copies the number of tickets (RFC 8446 §4.6.1) from the context as the connection begins, and Python cannot
-    set it later. Only the loop's thread comes here.
+    OpenSSL copies the number of tickets (RFC 8446 §4.6.1) from the context when the connection begins, and Python cannot
+    set it later. Call it in the loop's thread only.
     """
     tickets, context.num_tickets = context.num_tickets, 0
     try:
@@ -257,9 +257,9 @@ def _on_hello(wrapped: Any, sni: str | None, _context: ssl.SSLContext) -> int | 
 def send_alert(sock: Any, alert: str) -> None:
     """Put a fatal alert on the wire by hand (RFC 8446 §6): a record of type 21 with level 2 and the code.
 
-    asyncio drops the one that OpenSSL makes when a handshake is refused in the SNI callback.
+    asyncio drops the alert that OpenSSL makes when the SNI callback refuses a handshake.
     """
     code = int(getattr(ssl, f"ALERT_DESCRIPTION_{alert.upper()}"))
-    # A transport's socket has no send of its own. The client may have gone, or may not read.
+    # A transport's socket has no send of its own. The client may have left, or may not read.
     with contextlib.suppress(OSError), sock.dup() as raw:
         raw.send(struct.pack("!BHHBB", 21, 0x0303, 2, 2, code))

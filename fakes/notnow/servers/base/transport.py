@@ -1,7 +1,7 @@
 """A transport for an accepted socket without TLS, which begins and ends at once.
 
-asyncio's own does the same in three turns of the loop, with a task to wait for them: for a fake that says a line or
-two to each of its clients, that is most of the work. TLS is asyncio's (see `notnow.servers.base.connection`).
+asyncio's own transport needs three turns of the loop and a task to begin, which is most of the work for a fake that sends
+each client a line or two. TLS uses asyncio's (see `notnow.servers.base.connection`).
 """
 
 from __future__ import annotations
@@ -11,30 +11,30 @@ import contextlib
 import socket
 from typing import Any
 
-CHUNK = 65_536  # bytes that are read at a time; for more, each read would have the system map memory
-READS = 16  # that are done before others have their turn, where a loop asks once
-HIGH, LOW = 65_536, 16_384  # bytes to be sent beyond which a protocol is told to pause, and to go on
+CHUNK = 65_536  # bytes that are read at a time; larger reads would each map memory
+READS = 16  # reads in one turn, in a loop that calls a reader once
+HIGH, LOW = 65_536, 16_384  # unsent bytes at which a protocol is told to pause, and to resume
 
 
 def tells_once(loop: asyncio.AbstractEventLoop) -> bool:
-    """True for uvloop, which calls a reader once when a connection is reset, be there bytes before that or not, and never
-    again: who reads there reads to the end.
+    """True for uvloop. When a connection is reset, it calls a reader once and never again, even if bytes came before the
+    reset: the reader must read to the end.
     """
     return not isinstance(loop, asyncio.BaseEventLoop)
 
 
 class Plain(asyncio.Transport):
-    """A connection whose protocol, an `asyncio.Protocol` in all but its class, begins in this turn of the loop."""
+    """A connection whose protocol begins in this turn of the loop. The protocol has the methods of `asyncio.Protocol`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: Any) -> None:
         self._loop, self._sock, self._protocol = loop, sock, protocol
         self._number = sock.fileno()
-        self._buffer = b""  # a bytearray once something has to wait
+        self._buffer = b""  # a bytearray once there is something to keep
         self._closing = self._reading = self._choked = self._ends = self._comes_back = False
         self._tells_once = tells_once(loop)
 
     def begin(self) -> None:
-        """Tell the protocol, and read."""
+        """Call `connection_made`, and start to read."""
         self._protocol.connection_made(self)
         if not self._closing:
             self.resume_reading()
@@ -42,7 +42,7 @@ class Plain(asyncio.Transport):
     # ---- reading ---------------------------------------------------------------------------------
 
     def _readable(self) -> None:
-        """There is something to read: all of it, by and by, where the loop does not ask again after a reset."""
+        """Read. In a loop that calls a reader only once after a reset, read to the end, in several turns."""
         for _ in range(READS):
             if not (self._read() and self._reading and self._tells_once):
                 return
@@ -56,7 +56,7 @@ class Plain(asyncio.Transport):
             self._readable()
 
     def _read(self) -> bool:
-        """Read, and pass it on. True if there may be more."""
+        """Read once, and pass the bytes on. True if there may be more."""
         try:
             if isinstance(self._protocol, asyncio.BufferedProtocol):  # the TLS of a STARTTLS
                 buffer = self._protocol.get_buffer(-1)
@@ -70,7 +70,7 @@ class Plain(asyncio.Transport):
             return False
         try:
             self._pass_on(data)
-        except BaseException as error:  # ours: the loop is told, and this connection is over
+        except BaseException as error:  # a bug of ours: the loop reports it, and this connection ends
             self._lose(error if isinstance(error, Exception) else None)
             raise
         return len(data) > 0
@@ -154,7 +154,7 @@ class Plain(asyncio.Transport):
             self._sock.shutdown(socket.SHUT_WR)
 
     def _shut_down(self) -> None:
-        """End our side, now that all has been sent; the client may have reset the connection meanwhile."""
+        """Close our sending side, now that everything is sent; the client may have reset the connection meanwhile."""
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError as error:
@@ -178,11 +178,11 @@ class Plain(asyncio.Transport):
         self._lose(None, at_once=False)
 
     def _force_close(self, error: Exception | None) -> None:
-        """What asyncio's TLS calls where a handshake fails."""
+        """asyncio's TLS calls this when a handshake fails."""
         self._lose(error, at_once=False)
 
     def _lose(self, error: Exception | None, at_once: bool = True) -> None:
-        """The connection is no more. The protocol hears of it once."""
+        """The connection is lost. The protocol is told once."""
         if self._number < 0:
             return
         self._closing = True
@@ -215,10 +215,10 @@ class Plain(asyncio.Transport):
         return self._protocol
 
     def hand_over(self, protocol: asyncio.BufferedProtocol, early: bytes) -> None:
-        """Another protocol goes on from here. `early` is what has been read and was meant for it."""
+        """Replace the protocol. `early` are bytes that have been read and belong to the new one."""
         before, self._protocol = self._protocol, protocol
         protocol.connection_made(self)
-        if self._choked:  # from here on it is the new one that waits
+        if self._choked:  # from here on the new protocol waits
             before.resume_writing()
             protocol.pause_writing()
         while early and not self._closing:
@@ -227,4 +227,4 @@ class Plain(asyncio.Transport):
             buffer[:count] = early[:count]
             protocol.buffer_updated(count)
             early = early[count:]
-        self.resume_reading()  # the end of what the client says, too, is the new protocol's
+        self.resume_reading()  # the new protocol also gets the end of the stream

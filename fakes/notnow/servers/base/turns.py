@@ -1,9 +1,8 @@
 """Turns: how the connections of a loop share its one thread.
 
-A connection carries out what its client has sent piece by piece: a command, a frame, a part of a body. It has a `Turn`,
-which ends after a bounded piece of work. Where more is left then, the connection queues up in the `Turns` of its loop.
-It buffers a bounded part of its input meanwhile, and TCP holds back the rest. So the wait of a neighbour does not depend
-on how much a client has sent.
+A connection processes its input in small units: a command, a frame, a part of a body. Its `Turn` ends after a bounded piece
+of work. If input is left, the connection queues up in the `Turns` of its loop. Meanwhile it buffers a bounded part of its
+input, and TCP holds back the rest. So a client waits no longer because another client sends more.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-PIECE = 0.002  # seconds of processor time that a connection works before it lets the others
-UNITS = 64  # commands, or frames, in such a piece at most: a processor's clock may be coarse
-LOOK = 4  # of them between two looks at the clock, which costs a system call
-AT_ONCE = 8  # connections that go on from the queue in one turn of the loop
+PIECE = 0.002  # seconds of processor time in a connection's turn
+UNITS = 64  # most commands or frames in a turn: a processor's clock may be coarse
+LOOK = 4  # units between two looks at the clock, each of which is a system call
+AT_ONCE = 8  # connections taken from the queue in one turn of the loop
 
 
 class Turns:
@@ -31,7 +30,7 @@ class Turns:
         return len(self._queue)
 
     def later(self, go_on: Callable[[], object]) -> None:
-        """Call this in one of the next turns of the loop, behind those that wait already."""
+        """Call this in one of the next turns of the loop, behind everything that is queued."""
         self._queue.append(go_on)
         if not self._awake:
             self._awake = True
@@ -51,14 +50,14 @@ class Turns:
             self._loop.call_soon(self._next)
 
     async def wait(self) -> None:
-        """Come back when it is this task's turn again."""
+        """Return when it is this task's turn again."""
         future: asyncio.Future[None] = self._loop.create_future()
         self.later(lambda: None if future.done() else future.set_result(None))
         await future
 
 
 class Turn:
-    """What one connection may do before others have their turn."""
+    """The work that one connection may do before the others have their turn."""
 
     __slots__ = ("_left", "_turns", "_until")
 
@@ -67,16 +66,18 @@ class Turn:
         self.begin()
 
     def begin(self) -> None:
-        """The connection has waited for something: its piece of work begins now."""
+        """A new turn begins: the connection has waited for something."""
         self._left = UNITS
-        self._until = time.thread_time() + PIECE  # not of the wall: on a busy machine the piece would be none
+        self._until = (
+            time.thread_time() + PIECE
+        )  # processor time: on a busy machine, wall time could pass without any work
 
     def over(self) -> bool:
-        """One more command or frame has been carried out. True if that is enough for now."""
+        """Count one command or frame. True if the turn is over."""
         self._left -= 1
         return self._left <= 0 or (self._left % LOOK == 0 and time.thread_time() >= self._until)
 
     async def end(self) -> None:
-        """Let the others have their turn; what comes then is a new piece."""
+        """Let the others have their turn, then begin a new one."""
         await self._turns.wait()
         self.begin()

@@ -1,4 +1,4 @@
-"""What an SMTP session asks the engine, and how it says what comes of it."""
+"""How an SMTP session asks the engine about a command, and replies."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from notnow.servers.smtp.connection import SMTPConnection
 
 
 class Asking(SMTPConnection):
-    """A session that asks before it does."""
+    """A session that asks the engine before it acts."""
 
-    override: ReplyOverride = NO_OVERRIDE  # how the next healthy reply is said
+    override: ReplyOverride = NO_OVERRIDE  # for the next healthy reply
     answered_at: str | None = None  # the moment at which a rule has answered the client's last line
     goodbye = "421 4.3.2 {host} Service not available, closing transmission channel"
 
@@ -30,7 +30,7 @@ class Asking(SMTPConnection):
         self._expect_no_answer(f"asks at {moment!r}")
         exchange = self.exchange = self.host.recorder.ask(self.record, moment, request, self.host.phase)
         script = self.host.feed(Asked(self.record.id, moment, facts), moment)
-        if script is None:  # closed, by what time brought with it
+        if script is None:  # the engine has closed the connection: a time-out was due
             raise Over
         await self._perform(script, exchange, effect)
 
@@ -57,7 +57,7 @@ class Asking(SMTPConnection):
         return line
 
     async def push(self, status: str | bytes) -> None:
-        """Every healthy reply comes through here; a rule may have put another in its place."""
+        """Send a healthy reply, or the one that a rule has put in its place. Every healthy reply comes through here."""
         self._expect_no_answer("replies")
         text = status.encode("utf-8", "surrogateescape") if isinstance(status, str) else status
         override = self.override
@@ -70,11 +70,11 @@ class Asking(SMTPConnection):
 
     @property
     def insisted(self) -> bool:
-        """A rule has answered, and in such a way that what was asked takes effect: nothing of ours refuses it."""
+        """True if a rule answers the command and lets it take effect: our own checks do not refuse it."""
         return self.override.instead is not None
 
     async def _refused(self, reply: str | None) -> bool:
-        """Say why a command is refused. False if it is not: there is no reason, or a rule insists on it."""
+        """Refuse a command with this reply. False if it is not refused: there is no reason, or a rule insists on it."""
         if reply is None or self.insisted:
             return False
         await self.push(reply)

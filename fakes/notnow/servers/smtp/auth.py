@@ -1,7 +1,7 @@
-"""AUTH (RFC 4954) without I/O: what to ask a client for, and what its answers mean.
+"""AUTH (RFC 4954) without I/O: the challenges for the client, and the meaning of its answers.
 
-A mechanism is a generator. It yields the next challenge, is sent the client's answer as it came (base64), and
-returns the credentials. It raises `Refusal` with the reply to an answer that is none.
+A mechanism is a generator. It yields a challenge, is sent the client's answer in base64, and returns the credentials. It
+raises `Refusal` with the reply to an invalid answer.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who a client says that it is. `proven(password)` is true if it knows the user's password (or token); `trouble`
-    is the challenge that tells it why not, where the mechanism has one before the reply.
+    """The credentials of a client. `proven(password)` is true if they prove that it knows the user's password or token.
+    `trouble` is a challenge that explains a failure before the reply, in mechanisms that have one.
     """
 
     user: str
@@ -31,11 +31,11 @@ Challenges = Generator[str, str, Credentials]
 
 
 class Refusal(Exception):  # noqa: N818 (a reply, and no error of ours)
-    """The answer is none; `str()` is the reply."""
+    """The answer is invalid; `str()` is the reply."""
 
 
 def plain(initial: str, host: str) -> Challenges:  # noqa: ARG001 (a mechanism is told our name)
-    """RFC 4616: one answer, which holds whom to act as, the name and the password."""
+    """RFC 4616: one answer with the identity to act as, the user name and the password."""
     answer = decoded(initial or (yield ""))
     parts = answer.split("\0")
     if len(parts) != 3:
@@ -44,13 +44,13 @@ def plain(initial: str, host: str) -> Challenges:  # noqa: ARG001 (a mechanism i
 
 
 def login(initial: str, host: str) -> Challenges:  # noqa: ARG001
-    """The name and the password, each asked for; documented nowhere, and spoken by everybody."""
+    """Asks for the user name, then for the password. It has no RFC, and every client has it."""
     user = decoded(initial or (yield "Username:"))
     return Credentials(user, _is(decoded((yield "Password:"))))
 
 
 def cram_md5(initial: str, host: str) -> Challenges:
-    """RFC 2195: a text of ours, and its keyed digest. The password itself is never said."""
+    """RFC 2195: the client returns the keyed digest of a text of ours, and never sends the password."""
     if initial:  # RFC 4954 §4: the server speaks first
         raise Refusal("501 5.7.0 Error: CRAM-MD5 has no initial response")
     challenge = f"<{secrets.randbelow(10**16)}.{secrets.randbelow(10**10)}@{host}>"
@@ -67,8 +67,8 @@ _XOAUTH2 = re.compile("user=([^\1]*)\1auth=Bearer ([^\1]*)\1\1", re.IGNORECASE)
 
 
 def xoauth2(initial: str, host: str) -> Challenges:  # noqa: ARG001
-    """Google's and Microsoft's: a name and a token. A wrong one is told in a challenge, which the client answers with
-    an empty line, and then with 535 (developers.google.com/workspace/gmail/imap/xoauth2-protocol).
+    """Google's and Microsoft's: a user name and a token. After a wrong token the server sends a challenge, the client an
+    empty line, and the server 535 (developers.google.com/workspace/gmail/imap/xoauth2-protocol).
     """
     found = _XOAUTH2.fullmatch(decoded(initial or (yield "")))
     if found is None:
@@ -92,7 +92,7 @@ def challenge(text: str) -> str:
 
 
 def decoded(answer: str) -> str:
-    """The text of an answer: "=" is an empty one, "*" calls everything off (RFC 4954 §4)."""
+    """The text of an answer. "=" is an empty answer, "*" cancels (RFC 4954 §4)."""
     if answer == "*":
         raise Refusal("501 5.7.0 Authentication cancelled")
     try:

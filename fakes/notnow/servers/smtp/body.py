@@ -11,18 +11,18 @@ END = b"\r\n.\r\n"
 class Body:
     """A message as it comes in, up to its final dot (RFC 5321 §4.1.1.4): CRLF, a dot, CRLF and nothing less.
 
-    `size` counts the bytes of the message as they were sent, the final dot not among them. What is beyond
-    `limit` is counted and not kept.
+    `size` counts the bytes of the message as they were sent, without the final dot. Bytes beyond `limit` are counted and
+    not kept.
     """
 
     def __init__(self, limit: int) -> None:
         self.size = 0
         self.complete = self.too_large = False
         self._limit = limit
-        self._kept = bytearray(b"\r\n")  # so that the dot may stand on the first line
+        self._kept = bytearray(b"\r\n")  # the dot may stand on the first line
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes; give back those that came after the end."""
+        """Add bytes; return those that came after the end."""
         kept = self._kept
         start = max(0, len(kept) - len(END) + 1)
         kept += data
@@ -39,20 +39,20 @@ class Body:
         return rest
 
     def _bound(self, of_the_dot: int = 0) -> None:
-        """Keep no more than allowed; so many of the last bytes may be part of the final dot."""
+        """Keep no more than the limit. The last `of_the_dot` bytes may belong to the final dot."""
         if self.too_large or len(self._kept) > self._limit + len(b"\r\n") + of_the_dot:
             self.too_large = True
             del self._kept[: -(len(END) - 1)]
 
     def content(self) -> bytes:
-        """The message, without the dots that were put before its dots (RFC 5321 §4.5.2)."""
+        """The message, with dot-stuffing undone (RFC 5321 §4.5.2)."""
         kept = self._kept
         return bytes((kept.replace(b"\r\n.", b"\r\n") if b"\r\n." in kept else kept)[2:])
 
 
 class Chunks:
-    """A message as it comes in pieces whose sizes are told (RFC 3030 §2): `size` counts all of them, and what is beyond
-    `limit` is not kept.
+    """A message that comes in chunks of announced sizes (RFC 3030 §2). `size` counts all bytes; a message beyond `limit` is
+    not kept.
     """
 
     def __init__(self, limit: int) -> None:

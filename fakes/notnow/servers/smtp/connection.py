@@ -34,14 +34,14 @@ CHUNK = 65_536
 class SMTPConnection(CommandConnection, SMTP):
     """The connection of a session."""
 
-    # aiosmtpd's, which are there for as long as we look at them.
+    # aiosmtpd's attributes, which are set for as long as we use them.
     session: SMTPState
     envelope: Transaction
     transport: asyncio.Transport
     # Ours.
     host: MailHost
-    user: str | None = None  # who is logged in
-    size: int | None = None  # what MAIL said of the message
+    user: str | None = None  # the user who is logged in
+    size: int | None = None  # of the message, as MAIL announced it
 
     speaks: ClassVar[Protocol] = protocols.get("smtp")
     hello: ClassVar[str] = "EHLO"
@@ -52,7 +52,7 @@ class SMTPConnection(CommandConnection, SMTP):
 
     @classmethod
     def template(cls, host: MailHost) -> Self:
-        """A session that others are copied from: the last one made, where it was for this loop and name."""
+        """A session that others are copied from; the last one is used again for the same loop and host name."""
         made = SMTPConnection._last
         if type(made) is not cls or made.loop is not host.loop or made.hostname != host.hostname:
             made = cls._make(host)
@@ -70,7 +70,7 @@ class SMTPConnection(CommandConnection, SMTP):
         )  # fmt: skip
 
     def adopt(self, host: MailHost, record: Connection, greeting: Exchange, script: Script) -> Self:
-        """A new session for a connection, with all that the template has worked out."""
+        """A new session for a connection, copied from this template."""
         new = type(self).__new__(type(self))
         new.__dict__.update(self.__dict__)
         reader = asyncio.StreamReader(limit=CHUNK, loop=self.loop)
@@ -89,7 +89,7 @@ class SMTPConnection(CommandConnection, SMTP):
         self._handler_coroutine = self.loop.create_task(self._handle_client())
 
     def on_upgrade(self, transport: asyncio.Transport) -> None:
-        """The session is a new one, over TLS (RFC 3207 §4.2)."""
+        """TLS starts a new session (RFC 3207 §4.2)."""
         self._set_rset_state()
         self.session = self._create_session()
         self.session.peer = self.record.client
@@ -125,11 +125,11 @@ class SMTPConnection(CommandConnection, SMTP):
     # ---- aiosmtpd's state ------------------------------------------------------------------------
 
     def _create_session(self) -> SMTPState:
-        self.user = None  # RFC 3207 §4.2: after STARTTLS nothing is known of the client
+        self.user = None  # RFC 3207 §4.2: STARTTLS discards all knowledge of the client
         return SMTPState(self.loop)
 
     def _reset_timeout(self, duration: float | None = None) -> None:
-        """Silence is the engine's business, not aiosmtpd's."""
+        """Idle time-outs belong to the engine, not to aiosmtpd."""
 
     def _set_rset_state(self) -> None:
         self._set_post_data_state()
@@ -176,6 +176,6 @@ class SMTPConnection(CommandConnection, SMTP):
 
 
 def unread(reader: asyncio.StreamReader) -> bytearray:
-    """What has come and was not read yet; it may be put back, or taken away. Private in asyncio, for ten years now."""
+    """The buffer of bytes that have not been read; callers may change it. A private attribute of asyncio."""
     buffer: bytearray = reader._buffer  # type: ignore[attr-defined]
     return buffer

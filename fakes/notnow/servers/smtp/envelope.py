@@ -1,4 +1,4 @@
-"""What a mail transaction knows: aiosmtpd's envelope, and what it leaves out."""
+"""The state of a mail transaction: aiosmtpd's envelope, and parameters and chunks besides."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Transaction(Envelope):
     """An envelope that is being filled. `mail_from` is None before MAIL, and empty for the null sender.
 
-    `recipient_parameters` has an entry for each of `rcpt_tos`. `chunks` is what BDAT has brought so far, None before it.
+    `recipient_parameters` has an entry for each of `rcpt_tos`. `chunks` holds the message so far of BDAT, None without it.
     """
 
     def __init__(self) -> None:

@@ -16,11 +16,11 @@ class MailHost(Host, Protocol):
 
     @property
     def users(self) -> Mapping[str, str] | None:
-        """Who may log in, and with which password; None lets everybody in."""
+        """The users who may log in, and their passwords; None lets everybody in."""
 
     @property
     def limits(self) -> Limits:
-        """What the scenario allows on one connection (RFC 9422)."""
+        """The limits of one connection (RFC 9422)."""
 
     def keep(self, record: Connection, transaction: Transaction, which: slice, user: object) -> Message:
         """Store a message for these of its recipients; return it as the journal knows it."""

@@ -1,4 +1,4 @@
-"""The mail that a fake has accepted, as its envelopes and its messages."""
+"""The mail that a fake has accepted: envelopes and messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MESSAGE_ID = re.compile(rb"^message-id:\s*(<[^>\r\n]+>)", re.IGNORECASE | re.MU
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What SMTP said of a message: `sender` (empty for a bounce), `recipients`, and the `user` who was logged in.
+    """The SMTP envelope of a message: `sender` (empty for a bounce), `recipients`, and the `user` who was logged in.
 
     `content` holds the bytes as they came, `at` is in scenario seconds, `connection` is the number in the journal.
     `parameters` are those of MAIL by their upper-case names, such as those of DSN (RFC 3461), with xtext decoded;
@@ -51,7 +51,7 @@ class Message(EmailMessage):
 
 
 class Mailbox:
-    """The accepted mail of a fake; the oldest goes when there is no room left (see `notnow.bounds`)."""
+    """The accepted mail of a fake; the oldest message is dropped when there is no room left (see `notnow.bounds`)."""
 
     def __init__(self) -> None:
         self._kept: deque[Envelope] = deque()

@@ -1,4 +1,4 @@
-"""The parameters of MAIL and RCPT (RFC 5321 §4.1.2) without I/O: which there are, and what their values may be."""
+"""The parameters of MAIL and RCPT (RFC 5321 §4.1.2) without I/O: their names, and their allowed values."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Mapping
 
 Parameters = dict[str, str]  # by their upper-case names; xtext is decoded, and a parameter without a value has ""
-Reader = Callable[[str], str]  # gives the value as it is meant, or raises ValueError
+Reader = Callable[[str], str]  # returns the decoded value, or raises ValueError
 
 
 def read(text: str, known: Mapping[str, Reader]) -> tuple[Parameters, str | None]:
-    """What stands behind a path, and the reply that refuses it; None where all of it holds.
+    """The parameters behind a path, and the reply that refuses them; None if all are valid.
 
-    What is wrong is among the parameters all the same, as it came: a rule may take it.
+    Invalid parameters are returned, too, as they came: a rule may accept them.
     """
     found: Parameters = {}
     refusals: list[str] = []
@@ -36,12 +36,12 @@ _VALUE = re.compile(r"[^\x00-\x20\x7f=]+")  # RFC 5321 §4.1.2, and non-ASCII as
 
 
 def _wrong(name: str, given: bool, value: str, known: Mapping[str, Reader], found: Parameters) -> str | None:
-    """The refusal of a parameter for which its value does not matter."""
+    """The reply that refuses a parameter whatever its value is."""
     if not _KEYWORD.fullmatch(name) or (given and not _VALUE.fullmatch(value)):
         return "501 5.5.4 Error: syntax error in parameters"
     if name not in known:
         return f"555 5.5.4 Error: parameter {name} not recognized or not implemented"  # RFC 5321 §4.1.1.11
-    if name in found:  # RFC 3461 §4 of its own parameters, and no other is of use twice
+    if name in found:  # RFC 3461 §4 forbids it for its parameters; no other parameter makes sense twice
         return f"501 5.5.4 Error: parameter {name} given twice"
     return None
 
@@ -82,14 +82,14 @@ def xtext(value: str) -> str:
 
 
 def _on_behalf(value: str) -> str:
-    """RFC 4954 §5: who offers AUTH takes the parameter, a mailbox or `<>`, and may ignore it."""
+    """RFC 4954 §5: a server that offers AUTH accepts the parameter, a mailbox or `<>`, and may ignore it."""
     if not value:
         raise ValueError("is a mailbox or <>")
     return xtext(value)
 
 
 def _envid(value: str) -> str:
-    """RFC 3461 §4.4: at most 100 characters, printable ones."""
+    """RFC 3461 §4.4: at most 100 printable characters."""
     if not value or len(value) > 100 or not re.fullmatch(r"[ -~]+", decoded := xtext(value)):
         raise ValueError("is xtext of 1 to 100 printable characters")
     return decoded

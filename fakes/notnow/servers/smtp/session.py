@@ -1,4 +1,4 @@
-"""One SMTP session: aiosmtpd's parsing and state, with the engine asked before every step."""
+"""One SMTP session: aiosmtpd's parsing and state; it asks the engine before every step."""
 
 # ruff: noqa: N802, ARG002 (the names and arguments of aiosmtpd's methods)
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SMTPSession(Transactions):
             await self._serve()
         except Over:
             if self.life.fake is DRAINING:
-                return  # whoever is about to say the last word will close as well
+                return  # the script that is about to send the last reply also closes
         except (asyncio.CancelledError, asyncio.IncompleteReadError):
             pass
         except Exception as error:
@@ -86,7 +86,7 @@ class SMTPSession(Transactions):
         await self.push(f"500 5.5.2 Error: {what}")
 
     def _facts(self, verb: str, moment: str, argument: str | None) -> dict[str, Any]:
-        """What is known at a command; see the moments of `notnow.protocols`."""
+        """The facts of a command; see the moments of `notnow.protocols`."""
         if moment == "mail":
             address, more = self._path("FROM:", argument)
             self.size = announced(more)
@@ -110,7 +110,7 @@ class SMTPSession(Transactions):
         await self.push("\r\n".join([*(f"250-{offer}" for offer in offers[:-1]), f"250 {offers[-1]}"]))
 
     def _offers(self) -> list[str]:
-        """What EHLO announces."""
+        """The extensions that EHLO announces."""
         offers = ["PIPELINING", f"SIZE {SMTP_MESSAGE}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
         offers += ["DSN", "CHUNKING", "BINARYMIME"]
         if limits := " ".join(f"{name.upper()}={value}" for name, value in self.host.limits if value is not None):
@@ -155,7 +155,7 @@ class SMTPSession(Transactions):
     # ---- AUTH ------------------------------------------------------------------------------------
 
     async def _auth(self, argument: str | None) -> None:
-        """AUTH (RFC 4954): the engine is asked once the credentials are in."""
+        """AUTH (RFC 4954): ask the engine once the credentials are complete."""
         mechanism, _, initial = (argument or "").partition(" ")
         mechanism, initial = mechanism.upper(), initial.strip()
         request = f"AUTH {mechanism}".strip() + (" ********" if initial else "")
@@ -185,7 +185,7 @@ class SMTPSession(Transactions):
         return None
 
     async def _talk(self, challenges: auth.Challenges, request: str) -> tuple[auth.Credentials, str]:
-        """Ask the client for what the mechanism wants: the credentials, and the last line as the journal may show it.
+        """Send the challenges of the mechanism. Return the credentials, and the last line as the journal may show it.
         Raises Refusal.
         """
         try:
@@ -200,7 +200,7 @@ class SMTPSession(Transactions):
             return done.value, request
 
     async def _answer(self) -> str:
-        """What the client says to a challenge. Raises Refusal if that is too long."""
+        """The client's answer to a challenge. Raises Refusal if it is too long."""
         line = await self._line()
         self.host.feed(Heard(self.record.id))
         if len(line) > SMTP_LINE:  # RFC 4954 §6
@@ -215,12 +215,12 @@ class SMTPSession(Transactions):
             return
         if credentials.trouble and not self.insisted:
             await self.say(auth.challenge(credentials.trouble).encode(), self.exchange)
-            with contextlib.suppress(auth.Refusal):  # whatever it says to that
+            with contextlib.suppress(auth.Refusal):  # its answer does not matter
                 await self._answer()
         await self._let_in("535 5.7.8 Error: authentication credentials invalid", credentials.user)
 
     async def _let_in(self, refusal: str | None, user: str) -> None:
-        """The client is logged in, unless there is a refusal, and no rule that says otherwise."""
+        """Log the client in, unless there is a refusal and no rule insists."""
         if await self._refused(refusal):
             return
         self.session.authenticated = True
@@ -230,5 +230,5 @@ class SMTPSession(Transactions):
 
 
 def masked(text: str) -> str:
-    """A client's words as the journal may show them: without credentials."""
+    """Text from a client without its credentials, for the journal."""
     return _SECRET.sub(r"\1********", text)

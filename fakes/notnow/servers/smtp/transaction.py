@@ -37,9 +37,9 @@ NOT_ASCII = "553 5.6.7 Error: non-ASCII address without SMTPUTF8"  # RFC 6531 §
 
 
 class Transactions(Asking):
-    """A session that takes mail."""
+    """A session that accepts mail."""
 
-    mails = 0  # transactions that were begun since the greeting, or since TLS
+    mails = 0  # transactions since the greeting, or since TLS
     chunk = 0  # octets of a BDAT that are still to come
 
     def _create_session(self) -> SMTPState:
@@ -62,7 +62,7 @@ class Transactions(Asking):
     # ---- paths -----------------------------------------------------------------------------------
 
     def _path(self, keyword: str, argument: str | None) -> tuple[str | None, str]:
-        """The address and the parameters after FROM: or TO:; None where there is no address."""
+        """The address and the parameters after FROM: or TO:; the address is None if there is none."""
         rest = self._strip_command_keyword(keyword, argument or "")
         address, more = self._getaddr(rest) if rest else (None, "")
         if address is None or not rest or (more and not more[0].isspace() and rest[: -len(more)].endswith(">")):
@@ -70,16 +70,16 @@ class Transactions(Asking):
         return "" if address == "<>" else address, more or ""
 
     def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
-        """aiosmtpd's parser is thorough and slow; nearly all addresses are plain."""
+        """Parse an address. aiosmtpd's parser is thorough and slow, and nearly all addresses are plain."""
         if simple := _SIMPLE.match(arg):
             return simple[1], simple[2]
         try:
             return super()._getaddr(arg)
-        except Exception:  # the parser of `email.headerregistry` trips over garbage in half a dozen ways
+        except Exception:  # garbage makes the parser of `email.headerregistry` raise half a dozen kinds of errors
             return None, None
 
     def _bad_path(self, syntax: str, argument: str | None, address: str | None, more: str) -> str | None:
-        """Why FROM:<…> or TO:<…> cannot be taken. RFC 5321 §4.1.1: only the path of MAIL may be empty."""
+        """The reply that refuses FROM:<…> or TO:<…>. RFC 5321 §4.1.1: only the path of MAIL may be empty."""
         if address is None or (address == "" and syntax is not SYNTAX_MAIL):
             keyword = syntax.rpartition(" ")[2]
             return (
@@ -109,7 +109,7 @@ class Transactions(Asking):
         await self.push("250 2.1.0 Ok")
 
     def _no_mail(self, arg: str | None, address: str | None, more: str) -> str | None:
-        """Why there can be no MAIL now."""
+        """The reply that refuses MAIL now; None if it is allowed."""
         limits = self.host.limits
         if not self.greeted:
             return self._not_greeted()
@@ -132,7 +132,7 @@ class Transactions(Asking):
         await self.push("250 2.1.5 Ok")
 
     def _no_rcpt(self, arg: str | None, address: str | None, more: str) -> str | None:
-        """Why there can be no RCPT now."""
+        """The reply that refuses RCPT now; None if it is allowed."""
         if not self.greeted:
             return self._not_greeted()
         if self.envelope.mail_from is None:
@@ -144,7 +144,7 @@ class Transactions(Asking):
         return None if (address or "").isascii() or self.envelope.smtp_utf8 else NOT_ASCII
 
     def _too_many(self, address: str) -> str | None:
-        """RFC 5321 §4.5.3.1.10: a recipient too many is a 452, and the others stand."""
+        """RFC 5321 §4.5.3.1.10: one recipient too many gets a 452, and the others stay."""
         limits, known = self.host.limits, self.envelope.rcpt_tos
         most = RECIPIENTS if limits.rcptmax is None else limits.rcptmax
         if len(known) >= most:
@@ -157,7 +157,7 @@ class Transactions(Asking):
         return None
 
     def _put_on_record(self, given: parameters.Parameters) -> None:
-        """Put parameters on record, as they are meant: xtext is decoded."""
+        """Put the parameters in the journal, with xtext decoded."""
         if given:
             self.host.recorder.facts(self.exchange, Parameters(MappingProxyType(given)))
 
@@ -187,7 +187,7 @@ class Transactions(Asking):
         return None if self.envelope.rcpt_tos else NEED_RCPT
 
     async def _complete(self, body: Body | Chunks, override: ReplyOverride = NO_OVERRIDE) -> None:
-        """The message is all there. `override`: how its reply is said, unless a rule at `message` says otherwise."""
+        """The message is complete. `override` is for its reply, unless a rule at `message` has another."""
         facts = self._message_facts()
         facts["size"] = body.size
         if not body.too_large:
@@ -214,7 +214,7 @@ class Transactions(Asking):
         await self.push("250 2.0.0 Ok: queued")
 
     async def _read(self, body: Body) -> bool:
-        """Read to the final dot. True if the message has been answered on the way."""
+        """Read to the final dot. True if a rule has answered the message on the way."""
         await self._amid()
         answered = await self._passed(body)  # for a rule that acts before the first byte
         while not body.complete:
@@ -231,7 +231,7 @@ class Transactions(Asking):
         return data
 
     async def _amid(self) -> None:
-        """The moment `body` is decided as the message begins, and may act when its byte has come."""
+        """Ask the engine about the moment `body` when the message begins. The rule may act at a later byte."""
         script = self.host.feed(Asked(self.record.id, "body", self._message_facts()), "body")
         if script is None:
             raise Over
@@ -242,7 +242,7 @@ class Transactions(Asking):
         self.watch = next((step.bytes for step in script.steps if isinstance(step, Watch)), None)
 
     async def _passed(self, body: Body | Chunks) -> bool:
-        """A piece has come. True if that has answered the message."""
+        """A piece has arrived. True if a rule has answered the message at it."""
         if self.watch is None or body.size < self.watch:
             return False
         self.watch = None
@@ -259,8 +259,8 @@ class Transactions(Asking):
     # ---- in chunks -------------------------------------------------------------------------------
 
     async def _bdat(self, request: str, argument: str | None, facts: dict[str, Any]) -> None:
-        """BDAT (RFC 3030 §2). What the rules say at `data`, `body` and `message` holds for it as well; `data` is its
-        first chunk. A chunk that is refused is read all the same, and the transaction is over: none of it is kept.
+        """BDAT (RFC 3030 §2). Rules at `data`, `body` and `message` apply to it, too; `data` is its first chunk. A refused
+        chunk is read all the same; it ends the transaction, and nothing is kept.
         """
         found = _BDAT.fullmatch(argument or "")
         self.chunk = int(found[1]) if found else 0
@@ -276,7 +276,7 @@ class Transactions(Asking):
         if await self._refused(self._no_bdat() if found else "501 5.5.4 Syntax: BDAT <size> [LAST]"):
             return
         override = self.override
-        if override.instead and override.instead[0].startswith("3"):  # what a rule has DATA say is no answer to a chunk
+        if override.instead and override.instead[0].startswith("3"):  # a 354 is no reply to a chunk
             self.override = override = replace(override, instead=None)
         if (body := self.envelope.chunks) is None:
             body = self.envelope.chunks = Chunks(SMTP_MESSAGE)
@@ -297,7 +297,7 @@ class Transactions(Asking):
         return None if self.envelope.rcpt_tos else NEED_RCPT
 
     async def _read_chunk(self, body: Chunks) -> bool:
-        """Take the chunk. True if the message has been answered on the way: then nothing more is."""
+        """Read the chunk. True if a rule has answered the message on the way: then no reply follows."""
         while self.chunk:
             data = await self._more(min(CHUNK, self.chunk))
             self.chunk -= len(data)
@@ -307,7 +307,7 @@ class Transactions(Asking):
         return False
 
     async def _last_chunk(self, body: Chunks, override: ReplyOverride) -> None:
-        """The message ends with this chunk, and its reply is the message's."""
+        """The message ends with this chunk; the reply to the chunk is the reply to the message."""
         try:
             await self._complete(body, override)
         finally:
@@ -319,7 +319,7 @@ def _says(syntax: str) -> str:
 
 
 def _unfit(address: str | None, given: parameters.Parameters) -> str | None:
-    """Parameters of MAIL that hold by themselves, and not here."""
+    """The reply to parameters of MAIL that are valid but not acceptable here."""
     if int(given.get("SIZE") or 0) > SMTP_MESSAGE:  # RFC 1870 §6.1
         return TOO_LARGE
     return None if (address or "").isascii() or "SMTPUTF8" in given else NOT_ASCII
@@ -330,6 +330,6 @@ def _domain(address: str) -> str:
 
 
 def announced(line: str) -> int | None:
-    """The size that the parameters of a MAIL announce."""
+    """The size that the parameters of MAIL announce."""
     found = _SIZE.search(line)
     return int(found[1]) if found else None
