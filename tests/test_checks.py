@@ -49,15 +49,15 @@ class TestFaults:
             (rule("mail", stall=True, reply=NO), "stall: a stalled answer has no reply and no close"),
             (rule("mail", stall=True, close=True), "stall: a stalled answer has no reply and no close"),
             (rule("mail", keep=True), "keep: 'keep' goes with a reply or a close"),
-            (rule("mail", keep=True, stall=True), "keep: what is never answered has no effect to keep"),
+            (rule("mail", keep=True, stall=True), "keep: a request without an answer has no effect to keep"),
             (rule("body", after_bytes=3), "after_bytes: nothing is done after these bytes"),
             (rule("body", after_bytes=3, delay="1s"), "after_bytes: nothing is done after these bytes"),
             (rule("mail", stall=True, delay="1s"), "delay: there is nothing to delay"),
             (rule("enter", delay="1s"), "delay: there is nothing to delay"),
-            (rule("mail", stall=True, drip="1s"), "drip: nothing is said that could drip"),
-            (rule("mail", close=True, drip="1s"), "drip: nothing is said that could drip"),
-            (rule("error", drip="1s"), "drip: nothing is said that could drip"),
-            (rule("body", drip="1s"), "drip: nothing is said that could drip"),
+            (rule("mail", stall=True, drip="1s"), "drip: the fake says nothing that could drip"),
+            (rule("mail", close=True, drip="1s"), "drip: the fake says nothing that could drip"),
+            (rule("error", drip="1s"), "drip: the fake says nothing that could drip"),
+            (rule("body", drip="1s"), "drip: the fake says nothing that could drip"),
             (
                 rule("tls", certificate="wrong", close=True),
                 "certificate: a handshake that is refused shows no certificate",
@@ -113,8 +113,8 @@ class TestFaultsOfHTTP:
                 rule("response", after_bytes=3, status=421),
                 "status: the head of the answer has left before these bytes",
             ),
-            (rule("response", drip="1s", close=True), "drip: nothing is said that could drip"),
-            (rule("response", drip="1s", reset_stream="CANCEL"), "drip: nothing is said that could drip"),
+            (rule("response", drip="1s", close=True), "drip: the fake says nothing that could drip"),
+            (rule("response", drip="1s", reset_stream="CANCEL"), "drip: the fake says nothing that could drip"),
         ],
     )
     def test_what_leaves_nothing_to_do(self, made: dict[str, Any], found: str) -> None:
@@ -151,7 +151,7 @@ class TestFaultsOfHTTP:
     )
     def test_placeholders_are_looked_at_wherever_something_is_said(self, key: str, value: object) -> None:
         made = rule("request", **{key: value})
-        found = f"phase[0].rule[0].{key}: {{left.seconds}}: this phase has no end that a clock could tell"
+        found = f"phase[0].rule[0].{key}: {{left.seconds}}: this phase ends at no fixed time"
         assert told(phase(made, lasts="10s"), phase(), protocol="http") == []
         assert told(made, protocol="http") == [found]
 
@@ -164,13 +164,13 @@ class TestPlaceholders:
         assert told(phase(self.LEFT, until={"connect": 3}, lasts="10s"), phase()) == []
         for bad in ([phase(self.LEFT)], [phase(self.LEFT, until={"connect": 3}), phase()], [phase(self.LEFT), phase()]):
             assert told(*bad) == [
-                f"phase[0].rule[0].reply: {{{name}}}: this phase has no end that a clock could tell"
+                f"phase[0].rule[0].reply: {{{name}}}: this phase ends at no fixed time"
                 for name in ("left.date", "left.seconds")
             ]
 
     def test_left_in_a_named_fault(self) -> None:
         found = told(rule("connect", fault="x"), fault={"x": {"reply": "421 {left.seconds}"}})
-        assert found == ["fault.x.reply: {left.seconds}: this phase has no end that a clock could tell"]
+        assert found == ["fault.x.reply: {left.seconds}: this phase ends at no fixed time"]
 
     def test_an_escaped_one_is_none(self) -> None:
         assert told(rule("connect", reply="421 {{left.seconds}} {{limit}}")) == []
@@ -243,7 +243,7 @@ class TestConditions:
             ),
             (
                 rule("connect", over=1, per=["client", "connection"], reply=NO),
-                ".per: 'over' counts connections here, and of those a connection is only one",
+                ".per: 'over' counts connections here, and a connection counts as one",
             ),
             (rule("mail", nth=3, first=2, reply=NO), ".nth: this rule never acts: only the 3rd, and only the first 2"),
             (rule("mail", nth=3, after=3, reply=NO), ".nth: this rule never acts: only the 3rd, and after the first 3"),
@@ -321,16 +321,16 @@ class TestFTP:
             (rule("retr", after_bytes=3), "after_bytes: nothing is done after these bytes"),
             (rule("retr", after_bytes=3, delay="1s"), "after_bytes: nothing is done after these bytes"),
             (rule("retr", data="fin", stall=True), "data: nothing ends the transfer"),
-            (rule("retr", data="drop"), "data: no data connection ends by that"),
-            (rule("transfer", data="drop", reply=NO), "data: no data connection ends by that"),
+            (rule("retr", data="drop"), "data: no data connection can end so here"),
+            (rule("transfer", data="drop", reply=NO), "data: no data connection can end so here"),
             (rule("enter", data="fin"), "data: nothing ends the transfer"),
             (rule("idle", data="fin", after="5m"), "data: nothing ends the transfer"),
-            (rule("enter", data="drop", reply=NO), "data: no data connection ends by that"),
-            (rule("pasv", data="fin", reply=NO), "data: no data connection is announced that could end"),
-            (rule("epsv", data="drop", reply=NO), "data: no data connection is announced that could end"),
-            (rule("pasv", data="fin", close=True), "data: no data connection is announced that could end"),
-            (rule("pasv", data="fin", reply="227 x", keep=False), "data: no data connection is announced that could end"),
-            (rule("stor", data="fin", reply=NO, keep=True), "data: of a transfer that ends at once there is nothing to keep"),
+            (rule("enter", data="drop", reply=NO), "data: no data connection can end so here"),
+            (rule("pasv", data="fin", reply=NO), "data: the reply announces no data connection that could end"),
+            (rule("epsv", data="drop", reply=NO), "data: the reply announces no data connection that could end"),
+            (rule("pasv", data="fin", close=True), "data: the reply announces no data connection that could end"),
+            (rule("pasv", data="fin", reply="227 x", keep=False), "data: the reply announces no data connection that could end"),
+            (rule("stor", data="fin", reply=NO, keep=True), "data: a transfer that ends at once leaves nothing to keep"),
             (rule("retr", keep=True, data="fin", after_bytes=3), "keep: 'keep' goes with a reply or a close"),
             (rule("enter", keep=True, reply=NO), "keep: 'keep' cannot be done at 'enter'"),
             (rule("login", after_bytes=1, reply=NO), "after_bytes: 'after_bytes' cannot be done at 'login'"),

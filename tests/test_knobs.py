@@ -215,7 +215,7 @@ class TestPlaceholdersInADefault:
             ('text = "{clinet}"', 'reply = "421 {text}"', "there is no placeholder {clinet}, in the default of the knob 'text'"),
             ('text = "{client}"', 'where = { client = "{text}" }', "{client}, in the default of the knob 'text', is known only"),
             ('a = "{b}"\nb = "{a}"', 'reply = "421 {a}"', "the knob 'a' stands in its own default, by way of a and b"),
-            ('text = "{left.seconds}"', 'reply = "421 {text}"', "this phase has no end that a clock could tell"),
+            ('text = "{left.seconds}"', 'reply = "421 {text}"', "this phase ends at no fixed time"),
         ],
     )  # fmt: skip
     def test_ones_that_have_no_value(self, params: str, rule: str, message: str) -> None:

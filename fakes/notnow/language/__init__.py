@@ -1,1 +1,1 @@
-"""What may be written: from the TOML of a scenario file to a checked `Scenario`."""
+"""The language of scenario files: from TOML to a checked `Scenario`."""

@@ -1,4 +1,4 @@
-"""What an error offers to its reader: what this protocol and this moment have, and the word that was probably meant.
+"""The help in an error: the choices that this protocol and this moment have, and the word that the author probably meant.
 
 Other tools have other names for our keys, moments and values; `SYNONYMS` knows them.
 """
@@ -35,7 +35,7 @@ ONLY: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "expect": _only(lambda protocol: protocol.expect_keys),
 }
 
-# What a reader is told where pydantic speaks of its own types.
+# Our words for the error types of pydantic.
 _PLAIN = {
     "string_type": "text",
     "bool_type": "true or false",
@@ -46,7 +46,7 @@ _PLAIN = {
     "missing": "a value for this key",
 }
 
-# The words of other tools, each with what may be meant; the first that is allowed is offered.
+# Words that other tools use, each with our words for it; an error offers the first that is allowed.
 SYNONYMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "key": {
         "code": ("reply", "status"), "message": ("reply", "body"), "text": ("reply", "body"), "response": ("reply", "status"),
@@ -96,7 +96,7 @@ SYNONYMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 
 
 def meant(what: str, word: object, choices: Iterable[str]) -> str | None:
-    """The choice that a word was probably meant to be: by the name that another tool has for it, or by its letters."""
+    """The choice that the author probably meant: another tool calls it so, or it is spelled alike."""
     known = list(choices)
     if not isinstance(word, str):
         return None
@@ -105,7 +105,7 @@ def meant(what: str, word: object, choices: Iterable[str]) -> str | None:
 
 
 def unknown(what: str, word: str, choices: Iterable[str]) -> Problem:
-    """The problem "there is no such …", with what there is and what may have been meant."""
+    """The problem "there is no …", with the choices and the nearest one."""
     known = list(choices)
     problem = _unknown(what, word, known)
     return Problem(problem.found, problem.allowed, nearest=meant(what, word, known))
@@ -115,7 +115,7 @@ def unknown(what: str, word: str, choices: Iterable[str]) -> Problem:
 
 
 def problem(detail: ErrorDetails, raw: Mapping[str, Any]) -> tuple[Path, Problem]:
-    """A pydantic error in our form; `raw` is the document that it is in."""
+    """A pydantic error as a path and a `Problem`; `raw` is the document."""
     path = tuple(detail["loc"])
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "extra_forbidden":
@@ -132,7 +132,7 @@ def problem(detail: ErrorDetails, raw: Mapping[str, Any]) -> tuple[Path, Problem
 
 
 def _refused(path: Path, raw: Mapping[str, Any], value: Any, context: Mapping[str, Any]) -> Problem:
-    """What our own validators refuse: of a choice, only what can be chosen here is offered."""
+    """An error of our own validators. It offers only the choices that are allowed at this place."""
     key, choices, allowed = str(path[-1]), list(context["choices"]), context["allowed"]
     if allowed == ", ".join(choices):
         choices = [word for word in choices if word in _possible(key, choices, path, raw)]
@@ -143,7 +143,7 @@ def _refused(path: Path, raw: Mapping[str, Any], value: Any, context: Mapping[st
 
 
 def _possible(key: str, choices: Iterable[str], path: Path, raw: Mapping[str, Any]) -> Iterable[str]:
-    """The choices that this protocol and this moment have."""
+    """The choices that this protocol and this moment allow."""
     protocol, on = _protocol(raw), _on(path, raw)
     if protocol is None:
         return choices
@@ -172,7 +172,7 @@ def _protocol(raw: Mapping[str, Any]) -> str | None:
 
 
 def _on(path: Path, raw: Mapping[str, Any]) -> list[str]:
-    """The moments of the rule at a path; [] where it is in no rule, or has a moment that there is not."""
+    """The moments of the rule at a path; [] outside rules, and for a rule with an unknown moment."""
     protocol = _protocol(raw)
     match path:
         case ("phase", int(i), "rule", int(j), *_) if protocol is not None:

@@ -1,4 +1,4 @@
-"""Where scenarios are found: the built-in ones by name, the user's own by path or in their directories.
+"""Finds scenarios: built-in ones by name, the user's by path or in directories that the user gives.
 
 A name without a suffix is the catalogue's, `smtp/overload`; anything that ends in `.toml` is a file.
 """
@@ -21,13 +21,13 @@ from notnow.language.loading import load
 from notnow.language.scenario import Scenario
 
 SUFFIX = ".toml"
-_TOLD: dict[str, dict[Any, Any]] = {}  # what was said of each file: `warnings` says it once, unless told otherwise
+_TOLD: dict[str, dict[Any, Any]] = {}  # for each file, the registry with which `warnings` shows a warning once
 _NAME = re.compile(r"[\w-]+(?:/[\w-]+)*")
 
 
 @lru_cache(maxsize=1)
 def builtin() -> Path:
-    """The directory of the built-in scenarios: in the wheel, or in the checkout that it was installed from."""
+    """The directory of the built-in scenarios: in the wheel, or in the checkout of an editable install."""
     shipped = Path(str(files("notnow"))) / "scenarios"
     return shipped if shipped.is_dir() else Path(__file__).resolve().parents[3] / "scenarios"
 
@@ -52,12 +52,12 @@ def _find(search_paths: Iterable[str | Path]) -> dict[str, Path]:
 
 
 def names(pattern: str = "*", search_paths: Iterable[str | Path] = ()) -> list[str]:
-    """The names of the scenarios that match a glob, those of `search_paths` included."""
+    """The names of the scenarios that match a glob, in `search_paths` and built in."""
     return [name for name in _find(search_paths) if fnmatch.fnmatchcase(name, pattern)]
 
 
 def is_pattern(name: str) -> bool:
-    """True for `smtp/*` and the like: more than one scenario may be meant."""
+    """True if the name is a glob such as `smtp/*`."""
     return any(c in name for c in "*?[")
 
 
@@ -73,7 +73,7 @@ def locate(name: str, search_paths: Iterable[str | Path] = (), relative_to: Iter
                 return file
         tried = " or ".join(str(p.parent) for p in places)
         raise ScenarioError([Problem(f"there is no scenario file {name!r}", allowed=f"a file in {tried}")])
-    if _NAME.fullmatch(name):  # the quick way: no need to look at all of them
+    if _NAME.fullmatch(name):  # without listing every directory
         for directory in _directories(search_paths):
             if (file := directory / f"{name}{SUFFIX}").is_file():
                 return file
@@ -102,7 +102,10 @@ def scenario(
 
 
 def tell(scenario: Scenario, given: Iterable[str] = ()) -> None:
-    """Warn of what a scenario file says in vain, at its line. `given`: server options that stand in place of the file's."""
+    """Issue a Python warning for each warning of a scenario file, at its line.
+
+    `given`: the server options that replace those of the file; warnings about them are left out.
+    """
     for problem in scenario.warnings if scenario.file else ():
         if problem.about not in given:
             words = str(replace(problem, file="", warning=False))

@@ -1,6 +1,6 @@
-"""What takes more than one field of a scenario to see: keys that do not go together, or that nothing would read.
+"""Checks that need more than one field of a scenario: keys that exclude each other, and keys without effect.
 
-Each check reports what it finds and goes on, so that a reader is told everything at once.
+Each check reports its problems and goes on, so that the author sees all of them at once.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Checks:
                 self._rule(rule, phase, ("phase", i, "rule", j))
 
     def _server(self) -> None:
-        """Keys that not every protocol has a use for."""
+        """Keys of `[server]` and `[expect]` that only some protocols have."""
         server, expect = self.document.server, self.document.expect
         for table, values in (("server", server), ("expect", expect)):
             for key, names in ONLY[table].items():
@@ -93,7 +93,7 @@ class Checks:
     # ---- faults --------------------------------------------------------------------------------
 
     def _at(self, rule: Rule, path: Path, key: str) -> Path:
-        """Where a key of a rule stands: in the rule, or in the fault that it takes by name."""
+        """The path of a key of a rule: in the rule itself, or in the fault that the rule names."""
         _, i, _, j = path
         own = self.document.phase[int(i)].rule[int(j)].model_fields_set
         named = self.document.fault.get(rule.fault or "")
@@ -117,7 +117,7 @@ class Checks:
             self._report(self._at(rule, path, "certificate"), problem)
 
     def _together(self, rule: Rule, path: Path) -> None:
-        """Keys of one fault that leave each other nothing to do."""
+        """Keys of one fault that contradict each other, or have no effect beside each other."""
         unasked = any(self.moments[name].unasked for name in rule.on)
         answer = self.protocol.answer
         first, final = preliminary(rule.reply)
@@ -135,12 +135,16 @@ class Checks:
                 "there is nothing to delay",
                 f"a {answer} or a close beside it, and no stall",
             ),
-            "drip": (rule.drip and silent, "nothing is said that could drip", f"a {answer} beside it, and no stall"),
+            "drip": (
+                rule.drip and silent,
+                "the fake says nothing that could drip",
+                f"a {answer} beside it, and no stall",
+            ),
             "keep": (
                 rule.keep is not None and not (spoken or rule.close or rule.reset_stream or rule.goaway),
                 f"'keep' goes with a {answer} or a close"
                 if not rule.stall
-                else "what is never answered has no effect to keep",
+                else "a request without an answer has no effect to keep",
                 f"{answer} or close beside it" + (", and no stall" if rule.stall else ""),
             ),
             "after_bytes": (
@@ -184,7 +188,7 @@ class Checks:
         return moment.lasts or moment.amid or moment.ends
 
     def _data(self, rule: Rule, path: Path, unasked: bool) -> None:
-        """How a data connection ends: there has to be one, and something to say of it."""
+        """`data` needs a data connection that can end so, and fits the rest of the fault."""
         announces = any(self.moments[name].placeholders for name in rule.on)
         said = rule.reply is not None or rule.close
         good = rule.reply is not None and (preliminary(rule.reply)[1] or ("2",))[0][0] in "23"
@@ -192,7 +196,7 @@ class Checks:
         if rule.stall or (unasked and not said):
             complaint = "nothing ends the transfer", "a reply or a close beside it, and no stall"
         elif rule.data == "drop" and not announces:
-            complaint = "no data connection ends by that", "fin, reset, drain; drop only at pasv and epsv"
+            complaint = "no data connection can end so here", "fin, reset, drain; drop only at pasv and epsv"
         elif rule.data in GOES_ON and not all(self.moments[name].lasts or self.moments[name].amid for name in rule.on):
             complaint = "no transfer goes on here", "at a transfer (retr, stor, …)"
         elif rule.data == "open" and (rule.after_bytes is None or rule.reply is None or rule.keep is not None):
@@ -205,17 +209,17 @@ class Checks:
         elif rule.data == "ragged" and (rule.after_bytes is not None or not (good if said else True) or rule.close):
             complaint = "a transfer that is cut has no close_notify anyway", "fin, reset, drain"
         elif announces and said and not (good if rule.keep is None else rule.keep):
-            complaint = "no data connection is announced that could end", "a 2yz or keep = true beside it"
+            complaint = "the reply announces no data connection that could end", "a 2yz or keep = true beside it"
         elif rule.keep and not announces and not unasked and rule.after_bytes is None:
             complaint = (
-                "of a transfer that ends at once there is nothing to keep",
+                "a transfer that ends at once leaves nothing to keep",
                 "after_bytes beside it, or no 'keep'",
             )
         if complaint:
             self.report(self._at(rule, path, "data"), *complaint)
 
     def _live(self, rule: Rule, phase: Phase, path: Path) -> None:
-        """Placeholders in what is said that have no value here."""
+        """Placeholders that have no value in this rule."""
         for key in SPOKEN_KEYS:
             used = set().union(*map(knobs.live_names, spoken(rule, key)))
             self._placeholders(used, rule, phase, self._at(rule, path, key))
@@ -223,9 +227,7 @@ class Checks:
     def _placeholders(self, used: set[str], rule: Rule, phase: Phase, place: Path) -> None:
         if phase.lasts is None:
             for name in sorted(n for n in used if n.startswith("left.")):
-                self.report(
-                    place, f"{{{name}}}: this phase has no end that a clock could tell", "lasts = … in its [[phase]]"
-                )
+                self.report(place, f"{{{name}}}: this phase ends at no fixed time", "lasts = … in its [[phase]]")
         for name in sorted(used & knobs.LATE):
             if unaware := [moment for moment in rule.on if name not in self.moments[moment].placeholders]:
                 at = ", ".join(m for m in self.moments if name in self.moments[m].placeholders) or "no moment"
@@ -236,7 +238,7 @@ class Checks:
             self._quota(name, rule, phase, place)
 
     def _quota(self, name: str, rule: Rule, phase: Phase, place: Path) -> None:
-        """A placeholder that says how a quota stands: that of the rule, or of another one at each of its moments."""
+        """A placeholder for a quota needs a rule with a quota: this one, or another at each of its moments."""
         counted = name == "remaining"
         told = "remaining" if counted else "wait"
         for moment in () if _tells(rule, told) else rule.on:
@@ -275,7 +277,7 @@ class Checks:
             self._wanted("header", value, rule, (*path, header))
 
     def _wanted(self, name: str, wanted: Any, rule: Rule, path: Path) -> None:
-        """Each value of a fact can come at one of the rule's moments, and means what it seems to mean."""
+        """Each wanted value is one that the fact can have at one of the rule's moments."""
         items = wanted if isinstance(wanted, list) else [wanted]
         for item in items or [wanted]:
             try:
@@ -321,11 +323,11 @@ class Checks:
             found = f"'over' counts what is in progress at {lasting[0]!r}, and connections at {other!r}"
             self.report((*path, "on"), found, "a rule for each")
         if rule.over and not lasting and "connection" in rule.per:
-            found = "'over' counts connections here, and of those a connection is only one"
+            found = "'over' counts connections here, and a connection counts as one"
             self.report((*path, "per"), found, "no 'connection'; or nth, first, after, which count events")
 
     def _later(self, rule: Rule, path: Path) -> None:
-        """A rule at a transfer that asks for what is known only later is decided then: see `notnow.engine.compiling`."""
+        """A rule at a transfer whose `where` names a later fact is decided later: see `notnow.engine.compiling`."""
         if not any(self.moments[at].lasts for at in rule.on):
             return
         known = self.protocol.facts

@@ -53,7 +53,7 @@ class Counted(Protocol):
 
 
 class Quota(NamedTuple):
-    """How a limit stands for one key, once an event has been decided; None where only an event could tell.
+    """The state of a limit for one key after an event has been decided; a field is None if only another event decides it.
 
     `remaining`: how many more it lets through now. `wait`: in how many seconds it lets the key through
     again, 0 where it does now. `reset`: in how many seconds `remaining` grows, 0 where nothing is counted.
@@ -356,27 +356,28 @@ class When(Table):
         default=None,
         description='Facts that must match: a glob, a value, or a list of them; "none" is absent; header.NAME reads a header.',
     )
-    per: Per = Field(default=("server",), description="Count separately for each of these.")
-    nth: Annotated[Count | None, Nth] = Field(default=None, description="Only the nth event.")
-    every: Annotated[Count | None, Every] = Field(default=None, description="Every nth event.")
+    per: Per = Field(default=("server",), description="Count events separately for each of these.")
+    nth: Annotated[Count | None, Nth] = Field(default=None, description="Only the Nth event.")
+    every: Annotated[Count | None, Every] = Field(default=None, description="Every Nth event.")
     first: Annotated[Amount | None, First] = Field(
-        default=None, description="The first so many events, or those within this time of the first one."
+        default=None, description="Only the first N events, or the events within this time of the first one."
     )
     after: Annotated[Amount | None, After] = Field(
-        default=None, description="The events after the first so many, or after this time; for `idle`, the silence."
+        default=None,
+        description="Only the events after the first N, or after this time; for `idle`, the length of the silence.",
     )
     over: Annotated[Annotated[int, Field(ge=0)] | None, Over] = Field(
         default=None,
-        description="When so many are already in: live connections that have passed here, or what is in progress.",
+        description="Only if N others are already in: live connections that have passed here, or transactions, transfers or requests in progress.",
     )
     within: Length | None = Field(
-        default=None, description="With `over`: count what was let through in this sliding window instead."
+        default=None, description="With `over`: count the events that were let through in this sliding window instead."
     )
-    times: Annotated[Count | None, Times] = Field(default=None, description="Fire at most so many times.")
+    times: Annotated[Count | None, Times] = Field(default=None, description="Fire at most N times.")
     chance: Percent | None = Field(default=None, description="Fire with this probability, drawn from the seed.")
     since: Annotated[str, BeforeValidator(choice_of(*SINCE)), WithJsonSchema({"enum": list(SINCE)})] | None = Field(
         default=None,
-        description="For `idle`: silence since any command or byte of a transfer (any), the last command, transfers or not (command), the last transfer, or the connect.",
+        description="For `idle`, what the silence is measured from: the last command or byte of a transfer (any), the last command even during a transfer (command), the last transfer, or the connect.",
     )
 
 

@@ -1,4 +1,4 @@
-"""What is legal in a scenario and can do nothing: warnings, which `notnow check` prints.
+"""Warnings about keys that are legal and can have no effect; `notnow check` prints them.
 
 A rule that no event reaches, a certificate that nobody is shown, a text that looks like a size. A number that a knob
 brings is not looked at: its default may well switch a rule off.
@@ -28,7 +28,7 @@ _ENCRYPTED = ("sni", "misdirected")
 
 
 class Doubts:
-    """Looks at a scenario that holds. `raw` is its file, before knobs were put in."""
+    """Looks for doubts in a valid scenario. `raw` is its file before the knobs were filled in."""
 
     def __init__(self, document: Document, phases: Sequence[Phase], raw: Mapping[str, Any], warn: Report) -> None:
         self.document, self.phases, self.raw, self._warn = document, phases, raw, warn
@@ -50,7 +50,7 @@ class Doubts:
             self._shadows(phase, ("phase", i))
 
     def _by_knob(self, *path: str | int) -> bool:
-        """True if a knob has a say in the value at a path."""
+        """True if the value at a path contains a knob."""
         node: Any = self.raw
         for part in path:
             found = isinstance(node, list) and isinstance(part, int) and part < len(node)
@@ -75,14 +75,14 @@ class Doubts:
         certificates = self.document.certificate
         if certificates and self.server.tls == "none":
             name = next(iter(certificates))
-            self._no_tls(("certificate", name), "nobody is shown a certificate")
+            self._no_tls(("certificate", name), "no client is shown a certificate")
             return
         named = {rule.certificate for rule in self.rules}
         seen: set[str] = set()
         for i, (name, certificate) in enumerate(certificates.items()):
             names = {host.lower() for host in certificate.names}
             if i and names <= seen and name not in named and not self._chosen_by_knob():
-                found = f"nobody is shown the certificate {name!r}: those before it have all its names"
+                found = f"no client is shown the certificate {name!r}: those before it have all its names"
                 self.warn(("certificate", name), found, f'certificate = "{name}" in a rule at "tls", or other names')
             seen |= names
 
@@ -130,7 +130,7 @@ class Doubts:
         self.warn(path, f'{so}, since tls = "{self.server.tls}"', f"set tls = {modes} in [server]", about="tls")
 
     def _shadows(self, phase: Phase, path: Path) -> None:
-        """A rule behind one that wins each time."""
+        """Rules that never act, because an earlier rule always matches first."""
         before: list[tuple[int, Rule]] = []
         for j, rule in enumerate(phase.rules):
             winners = [self._winner(rule, event, before) for event in self._events(rule)]
@@ -142,7 +142,7 @@ class Doubts:
                 before.append((j, rule))
 
     def _events(self, rule: Rule) -> list[str]:
-        """The moments of the events that a rule is asked about; "" is a command that is no moment."""
+        """The moments whose events this rule may match; "" stands for commands without a moment of their own."""
         return [m for m in (*self.moments, "") if self.protocol.covering(m).intersection(rule.on)]
 
     def _winner(self, rule: Rule, event: str, before: list[tuple[int, Rule]]) -> int | None:
@@ -176,7 +176,7 @@ class Doubts:
             self.warn((*path, "where", "tls"), found, 'set tls = "starttls" or "none" in [server]', about="tls")
 
     def _users(self, rule: Rule, path: Path) -> None:
-        """A rule that asks for a user whom the server does not know, where only users who are logged in come."""
+        """A rule that wants a user whom `[server]` does not have, at a moment after the login."""
         users, wanted = self.server.users, (rule.where or {}).get("user")
         claimed = any(self.moments[moment].claimed for moment in rule.on)
         if users is None or wanted is None or claimed or ABSENT in _items(wanted) or self._by_knob(*path, "where"):
@@ -186,7 +186,7 @@ class Doubts:
             self.warn((*path, "where", "user"), found, f"there are {', '.join(users) or 'none'}", about="users")
 
     def _counts(self, rule: Rule, phase: Phase, path: Path) -> None:
-        """What comes only when the phase is over."""
+        """Conditions that can hold only after the phase has ended."""
         lasts, most = phase.lasts, self._most_events(rule, phase)
         for key, condition in conditions(rule).items():
             begins, first = condition.seconds[0], condition.events[0]
@@ -202,7 +202,7 @@ class Doubts:
                 self.warn((*path, key), found, f"a smaller {key!r}, or a later end of the phase")
 
     def _most_events(self, rule: Rule, phase: Phase) -> int | None:
-        """How many events of a rule come at most before its phase ends by `until`."""
+        """The most events of a rule that can come before `until` ends its phase; None if there is no such limit."""
         ends = [
             count
             for moment, count in phase.until.items()
@@ -243,7 +243,7 @@ def _items(wanted: Any) -> list[Any]:
 
 
 def _wins(first: Rule, second: Rule) -> bool:
-    """True if the first rule fires whenever the second could: each of its conditions is one of the second's as well."""
+    """True if the first rule fires whenever the second could: the second has every condition of the first."""
     if first.chance not in (None, 1.0):
         return False
     if ("idle" in first.on or "idle" in second.on) and (first.after, first.since) != (second.after, second.since):

@@ -14,7 +14,7 @@ ABSENT, PRESENT = "none", "*"
 
 
 def kind_at(protocol: str, name: str, moment: str) -> Fact:
-    """A fact as it is at one moment: at most moments only certain verbs come."""
+    """A fact at one moment: `command` has only the verbs that come there."""
     record = protocols.get(protocol)
     fact, at = record.facts[name], record.moments[moment]
     return replace(fact, kind=Choice(at.verbs), always=not at.unasked) if name == "command" and at.verbs else fact
@@ -57,13 +57,13 @@ def read_where(protocol: str, moments: Iterable[str], where: Mapping[str, Any]) 
 
 
 def doubt(protocol: str, name: str, wanted: Any) -> str | None:
-    """Why a value that a fact can have probably does not do what was meant."""
+    """Why a legal value probably does not have the effect that its author wants; None if nothing is suspicious."""
     kind = protocols.get(protocol).facts[name].kind
     return kind.doubt(wanted) if isinstance(kind, Glob) and isinstance(wanted, str) else None
 
 
 def unknown(protocol: str, name: str) -> Problem:
-    """The problem of a fact that does not exist; the name that another tool has for it is known."""
+    """The problem of an unknown fact. It offers our name for a fact that other tools call so."""
     known = protocols.get(protocol).facts
     problem = errors.unknown("fact", name, sorted(known))
     meant = _SYNONYMS.get(name.lower())
@@ -71,7 +71,7 @@ def unknown(protocol: str, name: str) -> Problem:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a `where`: the facts of all protocols, each with the types that it can have."""
+    """The JSON Schema of a `where`: the facts of all protocols, each with its types."""
     kinds: dict[str, list[dict[str, Any]]] = {}
     for record in protocols.every():
         for name, fact in record.facts.items():

@@ -21,7 +21,7 @@ H2_CODES = (
     "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM",
     "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED",
 )  # RFC 9113 §7  # fmt: skip
-GOES_ON = ("open", "ragged")  # what `data` may say of a data connection that does not end
+GOES_ON = ("open", "ragged")  # values of `data` with which the data connection goes on
 DATA_ENDINGS: tuple[str, ...] = get_args(DataEnding)
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.1
 HEADER_VALUE = re.compile(r"(?:[^\0-\x20\x7f](?:[^\0-\x08\x0a-\x1f\x7f]*[^\0-\x20\x7f])?)?")  # RFC 9110 §5.5
@@ -124,7 +124,7 @@ class Farewell(Table):
         int | Literal["current", "previous"],
         BeforeValidator(_last),
         WithJsonSchema(_LAST),
-    ] = Field(default="current", description="The last stream that is served.")
+    ] = Field(default="current", description="The last stream that the server handles.")
 
 
 _FAREWELL = {
@@ -140,7 +140,7 @@ GoAway = Annotated[
 
 
 class Mark(Enum):
-    """What other modules have to know of a key of a fault; a field has its marks in its annotation."""
+    """A property of a key of a fault that other modules read; a field has its marks in its annotation."""
 
     SPOKEN = "Clients read its text, so live placeholders may stand in it."
     ACTS = "It does something by itself, so `after_bytes` may put it off."
@@ -154,7 +154,7 @@ class Fault(Table):
 
     reply: Annotated[Lines | None, SPOKEN, ACTS] = Field(
         default=None,
-        description="Reply lines, exactly as sent; a list may hold two replies. A 2yz or 3yz takes effect, any other does not. A 1yz (FTP only) is said at once, and what follows it after `delay`.",
+        description="Reply lines, exactly as sent; a list may hold two replies. A 2yz or 3yz takes effect, any other does not. A 1yz (FTP only) is sent at once, and the rest after `delay`.",
     )
     status: Annotated[Status | None, ACTS] = Field(
         default=None,
@@ -162,7 +162,7 @@ class Fault(Table):
     )
     headers: Annotated[Headers | None, SPOKEN] = Field(
         default=None,
-        description="Header fields of the HTTP response; those of the app's own answer with the same names give way.",
+        description="Header fields of the HTTP response; they replace the app's fields with the same names.",
     )
     body: Annotated[str | None, SPOKEN] = Field(default=None, description="The content of the HTTP response.")
     reset_stream: Annotated[Code | None, ACTS] = Field(
@@ -182,15 +182,13 @@ class Fault(Table):
         default=None,
         description='End the connection: true (after the reply has been seen), "reset" (RST), "abrupt" (at once), false (stay open). A 421 closes unless told otherwise.',
     )
-    stall: Annotated[bool | None, ACTS] = Field(
-        default=None, description="Never answer this, and keep the connection open."
-    )
+    stall: Annotated[bool | None, ACTS] = Field(default=None, description="Never answer, and keep the connection open.")
     delay: Duration | None = Field(default=None, description="Wait this long before the answer.")
     drip: Duration | None = Field(
         default=None, description="Send the answer byte by byte, with this pause between two bytes."
     )
     keep: bool | None = Field(
-        default=None, description="Whether what was asked takes effect (the message is kept), whatever the reply says."
+        default=None, description="Whether the command takes effect (the message is stored), whatever the reply says."
     )
     after_bytes: Size | None = Field(
         default=None,

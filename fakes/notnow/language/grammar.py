@@ -26,13 +26,13 @@ class Rule(When, Fault):
 
 
 class Phase(Table):
-    """A stretch of the scenario."""
+    """A part of the scenario with rules of its own."""
 
-    name: str = Field(default="", description="What reports call it.")
-    lasts: Length | None = Field(default=None, description="It ends after this time.")
+    name: str = Field(default="", description="Its name in reports.")
+    lasts: Length | None = Field(default=None, description="The phase ends after this time.")
     until: dict[str, Count] | None = Field(
         default=None,
-        description="It ends after so many events of a moment; refused ones count, and the last one still belongs to it.",
+        description="The phase ends after this number of events of a moment. Refused events count, and the last one still belongs to the phase.",
     )
     rule: list[Rule] = Field(default_factory=list, description="Its rules; the first that matches wins.")
 
@@ -43,10 +43,12 @@ class Document(Table):
     summary: str = Field(default="", description="What happens, in one sentence.")
     protocol: Annotated[
         str, BeforeValidator(choice_of(*protocols.NAMES)), WithJsonSchema({"enum": list(protocols.NAMES)})
-    ] = Field(description="The protocol that it is for.")
+    ] = Field(description="The protocol of the server.")
     sources: list[str] = Field(default_factory=list, description="Where its behaviour and texts come from.")
-    repeat: bool = Field(default=False, description="Play the phases in a circle.")
-    params: dict[str, Any] = Field(default_factory=dict, description="Knobs; the default gives the type.")
+    repeat: bool = Field(default=False, description="Play the phases again from the first after the last.")
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="Knobs with their defaults; the default gives the type."
+    )
     server: Server = Field(default_factory=Server, description="How the fake is set up.")
     certificate: dict[str, Certificate] = Field(
         default_factory=dict, description="Certificates; the first that covers the SNI is shown, else the first."

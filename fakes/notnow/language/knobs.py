@@ -21,16 +21,16 @@ from notnow.units import DURATION_HELP, LONGEST, parse_duration, parse_percent
 SERVER_OPTIONS = frozenset({"clock", "seed", "host", "port", "tls", "users", "files", "app", "journal_limit"})
 # Known only to the adapter, when it says the reply.
 LATE = frozenset[str]().union(*(protocol.placeholders for protocol in protocols.every()))
-# What remains of the phase, until a limit lets this key through again, and until its quota grows: in each unit.
+# The time until the phase ends, until a limit lets this key through again, and until its quota grows.
 SPANS = ("left", "wait", "reset")
 UNITS = ("seconds", "ms", "date", "epoch")
 TIMES = frozenset(f"{span}.{unit}" for span in SPANS for unit in UNITS)
 LIVE = frozenset({"host", "client", "limit", "port", "remaining"}) | TIMES | LATE
 _KEYWORDS = frozenset({"name", "search_paths", "relative_to"})  # of the calls that take knobs as keywords
-# A knob named `wait` or `reset` stands in place of that placeholder.
+# A knob may be called `wait` or `reset`; it then replaces that placeholder.
 RESERVED = SERVER_OPTIONS | _KEYWORDS | (LIVE - TIMES) | {"left"}
 
-_OF_DURATIONS = {"seconds": 1, "ms": 1000}  # the units in which a knob that is a duration can be said
+_OF_DURATIONS = {"seconds": 1, "ms": 1000}  # the units in which a reply can give a knob that is a duration
 
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
@@ -120,7 +120,7 @@ def settle(defaults: Mapping[str, Any], given: Mapping[str, Any], report: Report
 
 
 def _typed(default: Any, defaults: Mapping[str, Any]) -> Any:
-    """What gives a knob its type: a default that is nothing but another knob has the type of that one."""
+    """The default that gives a knob its type. A default that is just another knob has that knob's type."""
     for _ in defaults:
         alone = _BRACES.fullmatch(default) if isinstance(default, str) else None
         if alone is None or alone[1] not in defaults:
@@ -130,7 +130,7 @@ def _typed(default: Any, defaults: Mapping[str, Any]) -> Any:
 
 
 def _is_plain(default: Any) -> bool:
-    """True if it is something whose type a knob can have."""
+    """True if a knob can have the type of this default."""
     if isinstance(default, list):
         return len({type(item) for item in default}) < 2 and all(
             _is_plain(item) and not isinstance(item, list) for item in default
@@ -171,7 +171,7 @@ class Filler:
         return _BRACES.sub(lambda match: self._piece(match, path, live), text)
 
     def _value(self, name: str, path: Path, live: bool) -> Any:
-        """The value of a knob, in its type; where `render` comes after us, with its braces escaped."""
+        """The value of a knob, in its type. Its braces are escaped where `render` will fill the text again."""
         self._use(name)
         value = self.values[name]
         if name not in self._templates:
@@ -187,7 +187,7 @@ class Filler:
             self._filling.pop()
 
     def _use(self, name: str) -> None:
-        """Something uses this knob, and so whatever its default names, even if another value was given."""
+        """Mark a knob as used, and the knobs in its default too, even if another value was given."""
         if name not in self.used:
             self.used.add(name)
             for inner in live_names(str(self._defaults.get(name, ""))):
@@ -196,7 +196,7 @@ class Filler:
 
     def _piece(self, match: re.Match[str], path: Path, live: bool) -> str:
         name = match[1]
-        if name is None:  # {{ or }}: still escaped where `render` comes after us
+        if name is None:  # {{ or }}: `render` unescapes it later where the text is live
             return match[0] if live else match[0][0]
         base, _, unit = name.partition(".")
         if base in self.values and unit in ("", *_OF_DURATIONS):
@@ -241,12 +241,12 @@ def live_for(protocol: object) -> frozenset[str]:
 
 
 def _is_said(path: Path) -> bool:
-    """True for a key whose text may hold live placeholders: what a rule or a named fault says to clients."""
+    """True for a key of a rule or of a named fault whose text clients read: it may hold live placeholders."""
     return path[-1] in SPOKEN_KEYS and (path[0], len(path)) in (("fault", 3), ("phase", 5))
 
 
 def _literal(value: Any) -> Any:
-    """The value of a knob where `render` comes after us: its braces mean nothing but braces."""
+    """The value of a knob with its braces escaped, for a text that `render` fills."""
     if isinstance(value, list):
         return [_literal(item) for item in value]
     return value.replace("{", "{{").replace("}", "}}") if isinstance(value, str) else value
@@ -258,7 +258,7 @@ def live_names(text: str) -> set[str]:
 
 
 def tells_quota(names: Iterable[str]) -> bool:
-    """True if one of these placeholders says how a quota stands."""
+    """True if one of these placeholders stands for a quota."""
     return any(name == "remaining" or name.partition(".")[0] in ("wait", "reset") for name in names)
 
 
@@ -268,5 +268,5 @@ def render(text: str, value: Callable[[str], str]) -> str:
 
 
 def is_live(text: str) -> bool:
-    """True if `render` has something to do."""
+    """True if the text has placeholders or escaped braces."""
     return "{" in text or "}" in text

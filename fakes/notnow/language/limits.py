@@ -1,7 +1,6 @@
-"""How much a scenario may ask for: what the protocols can carry and what the fakes can do, in one table.
+"""The limits of a scenario: the largest values that the protocols can carry and the fakes can serve.
 
-The loader refuses what is beyond it, and the adapters read the same numbers and rules, so that nothing that loads is
-too much for a fake.
+The loader refuses larger values, and the adapters read the same numbers, so a fake can serve every scenario that loads.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ JOINERS = "\u200c\u200d"  # in names in Persian, say, and between the parts of a
 _LIVE = re.compile(r"\{[^{}]*\}")
 _ORIGIN = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]{1,5})?")  # RFC 6454 §6.2
 
-# Of header fields that decide where an answer ends: the values that both versions of HTTP can send, and the sentence.
+# Header fields that decide where a response ends: the values that both versions of HTTP can send, and the error's words.
 FORMS = {
     "content-length": (re.compile(r"[0-9]{1,18}"), "content-length as a number of bytes (RFC 9110 §8.6)"),
     "transfer-encoding": (re.compile(r"(?i:chunked)"), "chunked as the one transfer-encoding (RFC 9112 §6.1)"),
@@ -36,7 +35,7 @@ FORMS = {
 
 
 def idna_name(name: str) -> str:
-    """A host name in ASCII, as certificates and clients have it (RFC 5890). Raises UnicodeError if there is none."""
+    """A host name in ASCII, as certificates and clients use it (RFC 5890). Raises UnicodeError for an invalid name."""
     import idna
 
     star = "*." if name.startswith("*.") else ""
@@ -90,7 +89,9 @@ def field_fault(name: str, value: str) -> str | None:
 def is_clean(name: str) -> bool:
     """False for a name with control characters: a line end in it would make two lines of a listing."""
     return name.isprintable() or all(
-        c.isprintable() or c in JOINERS or unicodedata.category(c) == "Zs"  # such as the one in macOS's screenshots
+        c.isprintable()
+        or c in JOINERS
+        or unicodedata.category(c) == "Zs"  # macOS names its screenshots with such a space
         for c in name
     )
 
@@ -101,7 +102,7 @@ def file_path(name: str) -> str:
 
 
 def tree_faults(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Names that cannot be in one tree of files, each with the reason. One that ends in a slash is a directory."""
+    """The names that cannot be in one tree with the others, each with the reason. A name with a final slash is a directory."""
     files: set[str] = set()
     directories = {"/"}
     for name in names:

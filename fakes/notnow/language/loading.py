@@ -45,8 +45,8 @@ class _Loader:
         self.text, self.name, self.file = text, name, file
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
-        self.raw: Mapping[str, Any] = {}  # the document before knobs were put in
-        self.given: Mapping[str, Any] = {}  # the knobs that have another value than their default
+        self.raw: Mapping[str, Any] = {}  # the document before the knobs are filled in
+        self.given: Mapping[str, Any] = {}  # the knobs whose value differs from their default
 
     @cached_property
     def lines(self) -> dict[Path, int]:
@@ -63,7 +63,7 @@ class _Loader:
         self._report_knob((), replace(problem, found=said))
 
     def _blamed(self, path: Path) -> str | None:
-        """The knob whose given value stands at a path: its giver is told of the knob, and not of a line of the file."""
+        """The given knob whose value stands at a path. Its problem names the knob, not a line of the file."""
         node: Any = self.raw
         for part in path:
             found = node if isinstance(node, (dict, list)) else {}
@@ -82,7 +82,7 @@ class _Loader:
         return replace(problem, key=problem.key or show(path), file=self.file or self.name, line=line)
 
     def _report_knob(self, path: Path, problem: Problem) -> None:
-        """A knob that was given stands in no file: the scenario's name says which."""
+        """Report a problem of a given knob. It has no line in the file, so the report names the scenario."""
         if path:
             self.report(path, problem)
         else:
@@ -117,16 +117,16 @@ class _Loader:
         return self._scenario(document, phases)
 
     def _caps_of_zero(self, raw: Mapping[str, Any], given: Mapping[str, Any], settled: Mapping[str, Any]) -> None:
-        """Report a knob that was given as 0 where it is how many may be in: then nobody ever is.
+        """Report a knob that was given as 0 and is the cap of an `over`: no client would ever get in.
 
-        A quota of 0 in a time is something else: one that is used up.
+        With `within`, 0 is allowed: it is a quota that is used up.
         """
         caps = (table["over"] for table in _tables_with(raw, "over") if "within" not in table)
         over = {value for value in caps if isinstance(value, str)}
         for name in given:
             if f"{{{name}}}" in over and settled.get(name) == 0:
-                found = f"knob {name!r} is 0, with which nobody is ever let in"
-                allowed = "1 or more; a scenario that refuses everybody is another one, such as those called `overload`"
+                found = f"knob {name!r} is 0, so no client ever gets in"
+                allowed = "1 or more; to refuse every client, play another scenario, such as one called `overload`"
                 self._report_knob((), Problem(found, allowed=allowed))
 
     def _parse(self) -> dict[str, Any]:
@@ -155,7 +155,7 @@ class _Loader:
         return document
 
     def _unused_faults(self, raw: dict[str, Any], document: grammar.Document) -> None:
-        """A fault that no rule takes, unless a knob chooses among them."""
+        """Faults that no rule names. With a knob as the name, any fault may be chosen."""
         said = [rule.get("fault", "") for phase in raw.get("phase", ()) for rule in phase.get("rule", ())]
         if any("{" in name for name in said):
             return
@@ -197,7 +197,7 @@ class _Loader:
         )
 
     def _named(self, rule: Rule, document: grammar.Document, path: Path) -> Rule:
-        """The rule with the fault that it takes by name. The rule's own keys win; its headers join the fault's."""
+        """The rule with the keys of the fault that it names. Its own keys win, and its headers join the fault's."""
         if rule.fault is None:
             return rule
         if rule.fault not in document.fault:
@@ -212,7 +212,7 @@ class _Loader:
 
 
 def _typed(protocol: str, phase: Phase) -> Phase:
-    """The phase with what its rules want of facts in the types of these facts."""
+    """The phase with the values in each `where` read as the types of their facts."""
     rules = (
         rule.model_copy(update={"where": facts.read_where(protocol, rule.on, rule.where)}) if rule.where else rule
         for rule in phase.rules
@@ -221,7 +221,7 @@ def _typed(protocol: str, phase: Phase) -> Phase:
 
 
 def _tables_with(raw: object, key: str) -> Iterator[Mapping[str, Any]]:
-    """The tables that have a key, wherever they are in a document."""
+    """All tables of a document that have this key."""
     if isinstance(raw, Mapping) and key in raw:
         yield raw
     below = raw.values() if isinstance(raw, Mapping) else raw if isinstance(raw, list) else ()

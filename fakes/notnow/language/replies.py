@@ -16,7 +16,7 @@ def _lines(value: object) -> tuple[str, ...]:
     lines: list[object] = list(value) if isinstance(value, (list, tuple)) else [value]
     if not lines:
         raise refuse("at least one reply line")
-    code = ""  # of the multi-line reply that is under way (RFC 959 §4.2, RFC 5321 §4.2.1)
+    code = ""  # of a multi-line reply that goes on (RFC 959 §4.2, RFC 5321 §4.2.1)
     for line in lines:
         code = _code_after(line, code)
     if code:
@@ -25,7 +25,7 @@ def _lines(value: object) -> tuple[str, ...]:
 
 
 def _code_after(line: object, code: str) -> str:
-    """The code of the multi-line reply that is under way after this line; "" where none is."""
+    """The code of the multi-line reply that goes on after this line; "" if the reply has ended."""
     middle = code and isinstance(line, str) and not re.match(r"\d{3}", line)
     if middle and "\r" not in str(line) and "\n" not in str(line):
         return code
@@ -42,7 +42,7 @@ def _code_after(line: object, code: str) -> str:
 
 
 def preliminary(lines: tuple[str, ...] | None) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
-    """The 1yz replies with which reply lines begin (RFC 959 §4.2), and the rest of them; None where nothing follows."""
+    """The 1yz replies at the beginning of reply lines (RFC 959 §4.2), and the lines after them; None if there are none."""
     lines = lines or ()
     size = next((i for i, line in enumerate(lines) if line[0] in "2345" and line[:3].isdecimal()), len(lines))
     if size and lines[0][0] != "1":

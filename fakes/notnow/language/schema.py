@@ -27,7 +27,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _with_placeholders(node: Any) -> Any:
-    """The same schema, with a text that holds a placeholder allowed wherever one value is."""
+    """The same schema, in which a text with a placeholder may replace any single value."""
     if isinstance(node, list):
         return [_with_placeholders(item) for item in node if item != {"type": "null"}]
     if not isinstance(node, dict):

@@ -13,7 +13,7 @@ from notnow.language import limits
 from notnow.language.values import Count, Size, Table, choice_of, names_of, one_or_more, refuse
 
 TLS_MODES = tuple(dict.fromkeys(mode for protocol in protocols.every() for mode in protocol.tls_modes))
-UDP = ("closed", "silent")  # what becomes of QUIC
+UDP = ("closed", "silent")  # the UDP port, for QUIC
 
 
 def _certified(value: object) -> tuple[str, ...]:
@@ -28,7 +28,7 @@ def _certified(value: object) -> tuple[str, ...]:
 
 
 def _bare(name: str) -> str:
-    """The host that was probably meant, if a certificate can carry it: without scheme, path, port and mailbox."""
+    """The host without scheme, path, port and mailbox, if a certificate can carry it; else ""."""
     host = re.sub(r"^\w+://|[/:].*$", "", name.rpartition("@")[2])
     return host if limits.is_certifiable(host) else ""
 
@@ -63,12 +63,12 @@ Streams = Annotated[int, Field(ge=1, le=limits.SETTING)]
 
 
 class Limits(Table):
-    """What an SMTP server takes on one connection: announced by LIMITS (RFC 9422), and enforced with 452."""
+    """The limits of an SMTP connection: the server announces them with LIMITS (RFC 9422), and enforces them with 452."""
 
-    mailmax: Count | None = Field(default=None, description="So many messages.")
-    rcptmax: Count | None = Field(default=None, description="So many recipients of one message.")
+    mailmax: Count | None = Field(default=None, description="The most messages.")
+    rcptmax: Count | None = Field(default=None, description="The most recipients of one message.")
     rcptdomainmax: Count | None = Field(
-        default=None, description="So many domains among the recipients of one message."
+        default=None, description="The most domains among the recipients of one message."
     )
 
 
@@ -79,7 +79,7 @@ class Server(Table):
         default="none", description="Whether and how the server speaks TLS."
     )
     users: Users | None = Field(
-        default=None, description="Names and passwords. Without it any login is good, and none is needed."
+        default=None, description="Names and passwords. Without it, the server accepts any login, and requires none."
     )
     files: Files | None = Field(
         default=None,
@@ -87,23 +87,23 @@ class Server(Table):
     )
     max_streams: Streams | None = Field(
         default=None,
-        description="How many streams at a time an HTTP/2 server announces that it allows; `over` at `request` refuses more.",
+        description="The most streams at a time that an HTTP/2 server announces; `over` at `request` refuses further ones.",
     )
     h3: Annotated[str, BeforeValidator(choice_of(*UDP)), WithJsonSchema({"enum": list(UDP)})] | None = Field(
         default=None,
-        description="The UDP port of an HTTP server, for an Alt-Svc that names h3 on `{port}`: silent (QUIC's Initials are counted, and nobody answers) or closed.",
+        description="The UDP port of an HTTP server, for an Alt-Svc that names h3 on `{port}`: silent (the fake counts QUIC's Initials and answers none) or closed.",
     )
     limits: Limits | None = Field(
         default=None,
         description="What an SMTP server announces with LIMITS (RFC 9422) and keeps to, such as { rcptmax = 50 }. A limit with a 421 is a rule with `over` or `nth`.",
     )
-    quota: Size | None = Field(default=None, description='How much an FTP server has room for, such as "10MB".')
+    quota: Size | None = Field(default=None, description='The space of an FTP server for files, such as "10MB".')
 
 
 class Certificate(Table):
     """A certificate that the server can show."""
 
     names: Certified = Field(default=("localhost",), description="The host names and addresses that it covers.")
-    expired: bool = Field(default=False, description="It ran out a while ago.")
-    untrusted: bool = Field(default=False, description="Its CA is not the one in `ca_file`.")
-    incomplete: bool = Field(default=False, description="The intermediate certificate is not sent.")
+    expired: bool = Field(default=False, description="It has expired.")
+    untrusted: bool = Field(default=False, description="It is signed by another CA than the one in `ca_file`.")
+    incomplete: bool = Field(default=False, description="The server does not send the intermediate certificate.")

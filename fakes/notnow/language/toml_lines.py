@@ -1,4 +1,4 @@
-"""On which line of a TOML document a key stands. tomllib reads values; errors need their places too."""
+"""The line of each key of a TOML document, for error messages: tomllib reads only the values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Path = tuple[str | int, ...]
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?$")
 _KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
 _PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
-# What to look for next, by the long string that a line begins in.
+# The tokens to look for, by the kind of long string that the line is in.
 _ENDS = {
     "": re.compile(r'"""|\'\'\'|"(?:\\.|[^"\\])*"|\'[^\']*\'|#.*|[\[\]{}]'),
     '"""': re.compile(r'\\.|"""'),
@@ -37,7 +37,7 @@ def key_lines(text: str) -> dict[Path, int]:
 
 
 def line_of(lines: dict[Path, int], path: Sequence[str | int]) -> int | None:
-    """The line of `path`, or of the nearest thing around it."""
+    """The line of `path`, or of the innermost table or list around it that has one."""
     full = tuple(path)
     return next((lines[full[:end]] for end in range(len(full), 0, -1) if full[:end] in lines), None)
 

@@ -12,7 +12,7 @@ from notnow import units
 from notnow.errors import nearest
 from notnow.units import DURATION_HELP, Span
 
-SHORTEST = 0.001  # seconds: less than this, over and over, would stop time
+SHORTEST = 0.001  # seconds; a shorter phase or window, repeated, would keep scenario time from moving
 
 
 class Table(BaseModel):
