@@ -507,6 +507,13 @@ class TestRequests:
         is_unmet(self.replayed("body=0", "body=0"), why, "#1 POST a.test/")
         is_unmet(expectations.body_replayed(()), why)
         play = Play("http")
+        play.connect("-> !")
+        play.connect("POST a.test/ {body=3}")
+        is_unmet(expectations.body_replayed(seen(play)), why, "#1 connect")
+        is_unmet(
+            expectations.retry_after_honoured(seen(play)), self.EXPECTED + "nothing was refused with a Retry-After"
+        )
+        play = Play("http")
         play.connect(*(f"POST a.test/{n} {{body=3}} -> !503 busy" for n in (1, 2, 3)))
         is_unmet(expectations.body_replayed(seen(play)), why, "#1 POST a.test/3")
 

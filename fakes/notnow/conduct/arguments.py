@@ -86,7 +86,7 @@ def _pair(name: str, value: tuple[object, ...], allowed: str) -> None:
 
 def _in_order(name: str, value: object, numbers: Any, allowed: str) -> None:
     if numbers[0] > numbers[1]:
-        raise ValueError(f"{name} is {value!r}, which nothing is between; allowed: {allowed}")
+        raise ValueError(f"{name} is {value!r}, an empty range; allowed: {allowed}")
 
 
 def one_of(name: str, value: object, choices: Iterable[str]) -> None:

@@ -339,19 +339,24 @@ _BODY_EXPECTED = "each request that came back to have its whole body again"
 
 def _has_body(retry: Retry) -> bool:
     """A client that is refused early may not yet have sent any of the body, so either try tells of it."""
-    return bool(_request(retry.refusal).body_bytes or _request(retry.attempt).body_bytes)
+    return bool(_body(retry.refusal)[0] or _body(retry.attempt)[0])
 
 
 def _same_body(retry: Retry) -> Finding:
-    before, after = _request(retry.refusal).body_sha256, _request(retry.attempt).body_sha256
-    size, evidence = _request(retry.attempt).body_bytes, [retry.refusal, retry.attempt]
+    (size_before, before), (size, after) = _body(retry.refusal), _body(retry.attempt)
+    evidence = [retry.refusal, retry.attempt]
     if after is None:
         seen = f"only {size} bytes of it have come" if size else "it came without a body"
         return unmet(_BODY_EXPECTED, seen, evidence)
     if before not in (None, after):
-        seen = f"the body was another: {_request(retry.refusal).body_bytes} bytes before, {size} after"
-        return unmet(_BODY_EXPECTED, seen, evidence)
+        return unmet(_BODY_EXPECTED, f"the body was another: {size_before} bytes before, {size} after", evidence)
     return HELD
+
+
+def _body(exchange: Exchange) -> tuple[int, str | None]:
+    """The bytes of a request's body that came, and the hash of a whole one. A refused connection has no request."""
+    request = exchange.http
+    return (0, None) if request is None else (request.body_bytes, request.body_sha256)
 
 
 def _requests(exchanges: Iterable[Exchange]) -> list[Exchange]:

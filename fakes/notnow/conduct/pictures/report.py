@@ -20,7 +20,7 @@ from notnow.units import show
 if TYPE_CHECKING:
     from junitparser import TestCase
 
-Outcome = Literal[
+RunOutcome = Literal[
     "well behaved",
     "rule broken",
     "nothing judged",
@@ -31,7 +31,7 @@ Outcome = Literal[
     "interrupted",
 ]
 BARS = 20  # most waits that are drawn as bars
-EXITS: Mapping[Outcome, int] = {
+EXITS: Mapping[RunOutcome, int] = {
     "well behaved": 0,
     "nothing judged": 0,
     "rule broken": 1,
@@ -94,9 +94,9 @@ class Report:
         return [v for v in self.verdicts if v.outcome == outcome]
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> RunOutcome:
         client = self.client
-        first: tuple[tuple[object, Outcome], ...] = (
+        first: tuple[tuple[object, RunOutcome], ...] = (
             (client.failure, "could not be run"),
             (client.interrupted, "interrupted"),
             (client.hung, "hung"),

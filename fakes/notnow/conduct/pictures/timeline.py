@@ -122,8 +122,8 @@ def outcome(connection: Connection) -> str:
         if n
     ]
     for x in exchanges:
-        if came := _moved(x):
-            said.append(came)
+        if moved := _moved(x):
+            said.append(moved)
         if x.refused:
             reply = [x.told] if x.unanswered else x.lines
             said.append(f"{x.moment}: {reply[-1] if len(reply) < 3 else reply[0] + ' …'}")
