@@ -32,7 +32,7 @@ from hyperframe.frame import (
 
 import toml_rules
 from notnow import FakeHTTP
-from raw_connection import PATIENCE, RawConnection, TLSSocket
+from raw_connection import PATIENCE, ExactTLS, TLSSocket
 from toml_rules import one, then
 
 __all__ = ["H1", "H2", "PREFACE", "Answer", "code", "frame", "one", "rules", "then"]
@@ -86,7 +86,7 @@ class Answer:
         return json.loads(self.body)
 
 
-class HTTP(RawConnection):
+class HTTP(ExactTLS):
     """A connection to a fake, in TLS if the fake speaks it, with a certificate of its CA.
 
     `sni=None` sends no SNI; `check_name` refuses a certificate for another name.
@@ -117,14 +117,6 @@ class HTTP(RawConnection):
             raise
         if (fake.tls == "implicit") if tls is None else tls:
             self.wrap(_context(fake.ca_file, alpn, check_name and sni is not None), sni)
-
-    def wrap(self, context: ssl.SSLContext, name: str | None = "localhost") -> None:
-        below = self.sock
-        try:
-            self.sock = TLSSocket(below, context, name)
-        except BaseException:
-            below.close()
-            raise
 
     @property
     def tls(self) -> TLSSocket:
@@ -232,7 +224,8 @@ class H2(HTTP):
     def ping(self) -> None:
         """Return when the fake has read, and answered, all that was said before."""
         self.send(PingFrame(0, b"12345678").serialize())
-        self.until(lambda: isinstance(self.frames[-1], PingFrame))
+        before = len(self.frames)
+        self.until(lambda: any(isinstance(frame, PingFrame) for frame in self.frames[before:]))
 
     # ---- reading ---------------------------------------------------------------------------------
 

@@ -112,7 +112,7 @@ class RawConnection:
     def __init__(
         self, fake: Fake, *, tls: ssl.SSLContext | None = None, name: str = "localhost", patience: float = PATIENCE
     ) -> None:
-        self.patience = patience
+        self.fake, self.patience = fake, patience
         self.sock: socket.socket = socket.create_connection((fake.host, fake.port), timeout=patience)
         with contextlib.suppress(OSError):  # reset already
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -133,6 +133,10 @@ class RawConnection:
 
     def close(self) -> None:
         self.sock.close()
+
+    def half_close(self) -> None:
+        """Say that nothing more comes, and go on reading."""
+        self.sock.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
         """Leave with an RST."""
@@ -192,6 +196,14 @@ class RawConnection:
                 self._more()
         return self.buffer.decode("utf-8", "replace")  # an error may repeat what it is about
 
+    def end(self) -> str:
+        """Read to the end of the connection: "fin" or "reset"."""
+        try:
+            self.until_end()
+        except ConnectionResetError:
+            return "reset"
+        return "fin"
+
     @property
     def ended(self) -> bool:
         """True if the next thing to read is the end."""
@@ -207,6 +219,18 @@ class RawConnection:
         finally:
             self.sock.settimeout(self.patience)
         return False
+
+
+class ExactTLS(RawConnection):
+    """A connection that tells a reset in TLS from an end."""
+
+    def wrap(self, context: ssl.SSLContext, name: str | None = "localhost") -> None:
+        below = self.sock
+        try:
+            self.sock = TLSSocket(below, context, name)  # type: ignore[assignment]
+        except BaseException:
+            below.close()
+            raise
 
 
 class Refused(Exception):

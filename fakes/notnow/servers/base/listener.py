@@ -24,6 +24,7 @@ LINGER = 2.0  # real seconds that a refused client has to read the reply and clo
 BACKLOG = 1024
 _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # a struct linger: on, zero seconds
 LOOK = 0.005  # real seconds between two looks at clients that have just been refused
+TURNS = 5  # of the loop before a new connection is decided on: uvloop needs four to report that a TLS client has closed
 PAUSE = 0.1  # real seconds until the next try to accept after the file descriptors ran out
 
 Accepted = Callable[[socket.socket, tuple[str, int]], None]
@@ -72,7 +73,7 @@ def unmapped(address: str) -> str:
 class Listener:
     """Accepts connections in a loop and hands each over with its address.
 
-    A new connection is handed over two turns of the loop after it was accepted, unless it is `alone`. By then the loop
+    A new connection is handed over `TURNS` turns of the loop after it was accepted, unless it is `alone`. By then the loop
     has read what live clients sent or closed before it came, a QUIT and the FIN behind it included: a slot that is free
     counts as free.
     """
@@ -108,9 +109,13 @@ class Listener:
             self._hand_over(batch)
         elif batch:
             self._queue += 1
-            self._loop.call_soon(self._loop.call_soon, self._hand_on, batch)
+            self._loop.call_soon(self._hand_on, batch, TURNS)
 
-    def _hand_on(self, batch: list[tuple[socket.socket, tuple[str, int]]]) -> None:
+    def _hand_on(self, batch: list[tuple[socket.socket, tuple[str, int]]], turns: int) -> None:
+        """Hand over in so many turns of the loop, this one included."""
+        if turns > 1:
+            self._loop.call_soon(self._hand_on, batch, turns - 1)
+            return
         self._queue -= 1
         self._hand_over(batch)
 
