@@ -43,7 +43,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Load a public name when it is first used: importing notnow costs next to nothing."""
+    """Load a public name on first use, so that importing notnow is cheap."""
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'notnow' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}")

@@ -1,45 +1,45 @@
-"""What a client can make grow, and how far. The reference page "Limits" is made from this table."""
+"""The limits of everything that a client can make grow. The reference page "Limits" is generated from this table."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 # Every protocol.
-EXCHANGES = 100_000  # of a journal, where `journal_limit` says nothing
+EXCHANGES = 100_000  # of a journal without `journal_limit`
 TEXT = 1_000  # characters of one request, reply or other text that a journal keeps
-KEPT_BODIES = 256 * 1024 * 1024  # bytes of accepted mail, or of files, where a quota says nothing
+KEPT_BODIES = 256 * 1024 * 1024  # bytes of accepted mail, or of files, without a quota
 
 # SMTP.
 SMTP_LINE = 12_288  # bytes; RFC 4954 §4: the longest line, of AUTH
-SMTP_MESSAGE = 33_554_432  # bytes; what SIZE announces
+SMTP_MESSAGE = 33_554_432  # bytes; announced by SIZE
 RECIPIENTS = 1_000  # of a message (RFC 5321 §4.5.3.1.8: no fewer than 100)
-ENVELOPE = 1_000  # bytes that an accepted message counts beside its content, for all that is noted of it
+ENVELOPE = 1_000  # bytes that an accepted message counts besides its content, for its envelope and notes
 
 # FTP.
 FTP_LINE = 4_096  # bytes
-FTP_WAITING = 65_536  # bytes of commands that wait
-ENTRIES = 10_000  # files and directories that clients have made
+FTP_WAITING = 65_536  # bytes of pending commands
+ENTRIES = 10_000  # files and directories that clients create
 
 # SMTP and FTP.
-NONSENSE = 1_000  # commands in a row that are not understood
+NONSENSE = 1_000  # unintelligible commands in a row
 
 # HTTP.
-HTTP_WAITING = 262_144  # bytes that wait on a connection while others are handled
-BODY_WAITING = 262_144  # bytes of a body of HTTP/1.1 that wait for the app
-STREAM_WINDOW = 65_535  # bytes of a body of HTTP/2 that wait for the app
-WINDOW = 16_777_216  # bytes of all bodies of an HTTP/2 connection that wait for the app
+HTTP_WAITING = 262_144  # pending bytes of a connection while other connections have their turn
+BODY_WAITING = 262_144  # pending bytes of an HTTP/1.1 body that the app has not read
+STREAM_WINDOW = 65_535  # pending bytes of an HTTP/2 body that the app has not read
+WINDOW = 16_777_216  # pending bytes of all bodies of an HTTP/2 connection
 STREAMS = 100  # at a time (RFC 9113 §6.5.2: no fewer)
 H1_HEAD = 16_384  # bytes
 H2_HEAD = 65_536  # bytes of a header list as RFC 9113 §6.5.2 counts them
 CONTINUATIONS = 64  # frames of one header block; h2's
 TABLE_UPDATES = 2  # in a header block (RFC 7541 §4.2)
-CALM = 5_000  # HTTP/2 frames that ask for nothing, beyond those that go with answered requests and with bodies
-CANCELLED = 1_000  # HTTP/2 requests that are cancelled, or opened beyond the cap (CVE-2023-44487)
-ECHO = 8_388_608  # bytes of a body that the default app says again
+CALM = 5_000  # HTTP/2 frames without a request, beyond the allowance of answered requests and bodies
+CANCELLED = 1_000  # HTTP/2 requests that the client cancels or opens beyond the cap (CVE-2023-44487)
+ECHO = 8_388_608  # bytes of a body that the default app echoes
 
 
 class Bound(NamedTuple):
-    """A row: `what` a client can make grow, `most` of it, and `then`, what comes beyond that."""
+    """A row: `what` can grow, to `most`, and what happens `then`."""
 
     protocol: str
     what: str
@@ -49,7 +49,7 @@ class Bound(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The bound as it is read: `1,000 recipients`, `32 MiB`."""
+        """The bound for readers: `1,000 recipients`, `32 MiB`."""
         if self.unit == "bytes" and self.most >= 2**20 and self.most % 2**20 == 0:
             return f"{self.most // 2**20} MiB"
         return f"{self.most:,} {self.unit}"

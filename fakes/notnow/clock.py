@@ -1,9 +1,9 @@
 """Scenario time: real, sped up, or advanced by hand.
 
-Phases, quotas, idle time-outs, delays and the journal all read one `Clock`. Time-outs of the sockets
-themselves (how long a closing connection lingers) are not the scenario's, and stay real.
+Phases, quotas, idle time-outs, delays and the journal all read one `Clock`. Time-outs of the sockets themselves (how
+long a closing connection lingers) do not belong to the scenario and stay real.
 
-Servers that share a clock share one order of events as well: `Clock.stamp` numbers them.
+Servers that share a clock also share one order of events: `Clock.stamp` numbers them.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from typing import Protocol
 from notnow import true_time
 from notnow.units import seconds
 
-LOOK = 0.01  # real seconds between two looks at a clock that a test moves without a word
+LOOK = 0.01  # real seconds between two looks at a clock that a test moves silently
 
 
 class Timed(Protocol):
-    """Somebody who lives by a clock: a fake."""
+    """A user of a clock: a fake."""
 
     def begin(self) -> None:
-        """Let scenario time start, if it has not."""
+        """Start scenario time, if it has not started."""
 
     def settle(self) -> None:
-        """Return when everything that is due has been carried out."""
+        """Return when every due event has been carried out."""
 
 
 class Alarm:
-    """A callback that is due at a time of a clock; `cancel` takes it back."""
+    """A callback that is due at a time of a clock; `cancel` revokes it."""
 
     __slots__ = ("callback", "loop", "number", "when")
 
@@ -62,7 +62,7 @@ class Cancellable(Protocol):
 
 
 class Clock(ABC):
-    """Seconds of scenario time since the clock was made, and the wall time that they stand for."""
+    """Scenario time, in seconds since the clock was made, and the wall time that it represents."""
 
     def __init__(self) -> None:
         self.epoch = true_time.wall()
@@ -77,26 +77,26 @@ class Clock(ABC):
         """Run `callback` in `loop` once the clock shows `when`. Called from within that loop."""
 
     def advance(self, by: float | str | timedelta) -> None:  # noqa: ARG002
-        """Move the clock on by hand, where it is one that can be. Raises TypeError where it moves by itself."""
+        """Move the clock by hand. Raises TypeError if the clock moves by itself."""
         raise TypeError(f"a {type(self).__name__} moves by itself; for one to advance by hand give clock=ManualClock()")
 
     def wall(self) -> float:
-        """The wall time of what happens now, in seconds since 1970: the true one, whatever a test does to clocks."""
+        """The true wall time, in seconds since 1970, whatever a test does to clocks."""
         return true_time.wall()
 
     def stamp(self) -> int:
-        """The next number in the order of everything that happens under this clock, from 1."""
+        """The next number in the order of all events under this clock, from 1."""
         return next(self._numbers)
 
     def join(self, server: Timed) -> None:  # noqa: B027 (only a clock that is advanced need know)
-        """A server begins to live by this clock."""
+        """A server starts to use this clock."""
 
     def part(self, server: Timed) -> None:  # noqa: B027
-        """That server is gone."""
+        """That server has stopped."""
 
 
 class RealClock(Clock):
-    """Time as it passes, `speed` times as fast. A test that freezes or moves time does not touch it."""
+    """Real time, `speed` times as fast. A test that freezes or moves time does not affect it."""
 
     def __init__(self, speed: float = 1.0) -> None:
         if not speed > 0:
@@ -113,10 +113,10 @@ class RealClock(Clock):
 
 
 class FollowingClock(Clock):
-    """Time as the test sees it: what `time.time()` says, frozen, ticked or moved by freezegun or time-machine.
+    """The test's time: that of `time.time()`, frozen, ticked or moved by freezegun or time-machine.
 
-    Scenario time never goes back. What falls due when the test moves time is carried out within some real
-    milliseconds; wait for it with `wait_for`.
+    Scenario time never goes back. When the test moves time, due events are carried out within some real
+    milliseconds; wait for them with `wait_for`.
     """
 
     def __init__(self) -> None:
@@ -147,8 +147,8 @@ class FollowingClock(Clock):
 class ManualClock(Clock):
     """Time that stands still until `advance` moves it.
 
-    `advance` stops at every time at which something is due, in order, and returns when the servers have
-    carried it out: what a phase that ends says to its clients is on the wire by then.
+    `advance` stops at every due event, in order, and returns when the servers have carried it out: by then the
+    replies at the end of a phase are on the wire.
     """
 
     def __init__(self) -> None:
@@ -178,15 +178,15 @@ class ManualClock(Clock):
 
     @property
     def due(self) -> float | None:
-        """The earliest time at which something is due; None while nothing is."""
+        """The time of the next due event; None if there is none."""
         with self._lock:
             self._drop_cancelled()
             return self._alarms[0].when if self._alarms else None
 
     def advance(self, by: float | str | timedelta) -> None:
-        """Move the clock on by seconds, a duration such as "30m", or a timedelta.
+        """Move the clock by seconds, a duration such as "30m", or a timedelta.
 
-        Raises ValueError for a time that is none, or negative.
+        Raises ValueError for an invalid or negative time.
         """
         span = seconds(by)
         if span < 0:
@@ -194,7 +194,7 @@ class ManualClock(Clock):
         self.advance_to(self._now + span)
 
     def advance_to(self, target: float) -> None:
-        """Move the clock to `target` seconds, stopping wherever something is due on the way."""
+        """Move the clock to `target` seconds, and stop at every due event on the way."""
         for server in list(self._servers):
             server.begin()
         self._settle()
@@ -205,7 +205,7 @@ class ManualClock(Clock):
             self._settle()
 
     def _reach(self, target: float) -> bool:
-        """Show `target`, unless something is due on the way there."""
+        """Show `target`, unless an event is due before it."""
         with self._lock:
             self._drop_cancelled()
             if self._alarms and self._alarms[0].when <= target:

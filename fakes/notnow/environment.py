@@ -1,4 +1,4 @@
-"""The surroundings of the fakes that user code makes by hand: a test run gives them a seed, a clock and a place in its report."""
+"""The environment of fakes that user code makes: a test run gives them a seed, a clock and a place in its report."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 
 class Environment(Protocol):
-    """What looks after the fakes of this process. The pytest plugin installs one for its run."""
+    """The owner of the fakes of this process. The pytest plugin installs one for its run."""
 
     def settings(self) -> Mapping[str, Any]:
-        """Server options for a new fake, where its maker gives none."""
+        """Server options for a new fake that its maker does not give."""
 
     def started(self, fake: Any) -> None:
         """A fake listens."""
@@ -20,7 +20,7 @@ class Environment(Protocol):
 
 
 class NoEnvironment:
-    """Plain Python: a fake has only what its maker gives it."""
+    """Plain Python: a fake has only the options that its maker gives."""
 
     def settings(self) -> Mapping[str, Any]:
         return {}

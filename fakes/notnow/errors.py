@@ -1,15 +1,15 @@
 """The errors of notnow, a closed set.
 
     NotNowError
-    ├── ScenarioError (ValueError)     a scenario, knob or option that does not hold; one Problem a fault
-    ├── StartError (OSError)           a fake could not start: the port is taken, the address is not here
-    ├── WaitTimeoutError (TimeoutError)  wait_for() saw its time pass
+    ├── ScenarioError (ValueError)     an invalid scenario, knob or option; one Problem for each mistake
+    ├── StartError (OSError)           a fake could not start: the port is taken, the address is not local
+    ├── WaitTimeoutError (TimeoutError)  wait_for() timed out
     ├── FastForwardError (RuntimeError)  fast_forward met a wait that it cannot move
     └── FakeError (RuntimeError)       our own adapter failed: a bug in notnow, never part of a scenario
 
-    ScenarioWarning (UserWarning)      a scenario that is legal, with something in it that probably does nothing
+    ScenarioWarning (UserWarning)      a legal scenario in which something probably has no effect
 
-Broken expectations are plain `AssertionError`s, as pytest likes them.
+Broken expectations are plain `AssertionError`s, for pytest.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from dataclasses import dataclass
 
 
 class NotNowError(Exception):
-    """Anything that notnow itself raises."""
+    """The base of every error that notnow raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a scenario or an option: where, what was found, what is allowed.
+    """One mistake in a scenario or an option: its place, the value found, the allowed values.
 
-    `hint` says what to do next. `warning`: it is legal, and probably does not do what was meant. `about`: the server
-    option that decides whether it is so.
+    `hint` says what to do next. `warning`: legal, but probably not what the author meant. `about`: the server option
+    that decides this.
     """
 
     found: str
@@ -55,9 +55,9 @@ class Problem:
 
 
 class ScenarioError(NotNowError, ValueError):
-    """A scenario, knob or option that does not hold.
+    """A scenario, knob or option is invalid.
 
-    `problems` has one entry for each fault in it; `str()` is a line for each.
+    `problems` has one entry for each mistake; `str()` has a line for each.
     """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
@@ -66,15 +66,15 @@ class ScenarioError(NotNowError, ValueError):
 
 
 class ScenarioWarning(UserWarning):
-    """A scenario that is legal, with something in it that probably does not do what was meant."""
+    """A scenario is legal, but something in it probably does not do what its author meant."""
 
 
 class StartError(NotNowError, OSError):
-    """A fake could not listen where it was told to."""
+    """A fake could not listen on its address."""
 
 
 class WaitTimeoutError(NotNowError, TimeoutError):
-    """`wait_for` saw its real seconds pass before its predicate held."""
+    """`wait_for` timed out before its predicate held."""
 
 
 class FastForwardError(NotNowError, RuntimeError):
@@ -86,7 +86,7 @@ class FakeError(NotNowError, RuntimeError):
 
 
 def shown(value: object) -> str:
-    """A value as an error quotes it: short, and as TOML writes it."""
+    """A value as an error quotes it: short, in TOML's notation."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
@@ -96,14 +96,14 @@ def shown(value: object) -> str:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice that `word` was probably meant to be, if one is near enough."""
+    """The choice nearest to `word`, if one is near enough."""
     folded = {choice.lower(): choice for choice in choices}
     close = difflib.get_close_matches(word.lower(), list(folded), n=1, cutoff=0.6)
     return folded[close[0]] if close else None
 
 
 def unknown(what: str, word: str, choices: Iterable[str], **where: object) -> Problem:
-    """The problem "there is no such …", with what there is and what may have been meant."""
+    """The problem "there is no such …", with the known names and the nearest one."""
     known = list(choices)
     return Problem(
         found=f"there is no {what} {word!r}",

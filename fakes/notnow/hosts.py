@@ -1,4 +1,4 @@
-"""How clients come to a fake by the names of its hosts, without touching /etc/hosts."""
+"""Ways for clients to reach a fake by its host names, without a change to /etc/hosts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def bracketed(host: str) -> str:
-    """A host as a URL has it (RFC 3986 §3.2.2)."""
+    """A host as it appears in a URL (RFC 3986 §3.2.2)."""
     return f"[{host}]" if ":" in host else host
 
 
@@ -25,7 +25,7 @@ def is_address(host: str) -> bool:
 
 @contextlib.contextmanager
 def resolving(hosts: Collection[str], address: str) -> Iterator[None]:
-    """Have these names, and only these, resolve to an address in this process."""
+    """Make these names, and no others, resolve to an address in this process."""
     from unittest import mock
 
     real, known = socket.getaddrinfo, {host.lower() for host in hosts}
@@ -41,7 +41,7 @@ def resolving(hosts: Collection[str], address: str) -> Iterator[None]:
 
 
 def recipes(hosts: Collection[str], address: str, port: int | str) -> dict[str, str]:
-    """For clients in other processes: how each is told where the hosts are."""
+    """For clients in other processes: the option of each that maps the hosts to an address."""
     curl = " ".join(f"--resolve {host}:{port}:{address}" for host in hosts)
     rules = ", ".join(f"MAP {host}:{port} {bracketed(address)}:{port}" for host in hosts)
     return {

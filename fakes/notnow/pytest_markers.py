@@ -1,6 +1,6 @@
-"""The marker of the pytest plugin: which scenario a test plays, and markers that can do nothing.
+"""The marker of the pytest plugin: the scenario of a test, and errors about useless markers.
 
-`notnow.pytest_plugin` imports this where a test has a marker or asks for a fixture of ours, not before.
+`notnow.pytest_plugin` imports this only if a test has a marker or uses a fixture of notnow.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from notnow.language.scenario import Scenario
     from notnow.servers.base.fake import Fake
 
-SCOPES = ("module", "session")  # of the fakes that live longer than a test
+SCOPES = ("module", "session")  # of the fakes that outlive a test
 LASTING = {f"fake_{protocol}_{scope}": protocol for protocol in protocols.NAMES for scope in SCOPES}
 FIXTURES: dict[str, str | None] = {
     **{f"fake_{protocol}": protocol for protocol in protocols.NAMES},
     **LASTING,
-    "fake_server": None,  # of whichever protocol the marker names
+    "fake_server": None,  # of the protocol that the marker names
 }
 _ParameterSet = type(pytest.param())
 
 
 class MarkerError(ValueError):
-    """A marker that does not hold, and why."""
+    """An invalid marker, and the reason."""
 
 
 class Places:
-    """Where the scenarios of a run are found: directories of the user's own, and the root of the tests."""
+    """The places of a run's scenarios: the user's directories, and the root of the tests."""
 
     def __init__(self, root: Path, directories: Sequence[Path]) -> None:
         self.root, self.directories = root, directories
@@ -48,11 +48,11 @@ class Places:
         return catalogue.scenario(name, search_paths=self.directories, relative_to=[path.parent, self.root], **knobs)
 
     def protocol(self, path: Path, name: str) -> str:
-        """The protocol of a scenario; of a pattern, that part of it."""
+        """The protocol of a scenario, or that part of a pattern."""
         return self.find(path, name, {}).protocol if name.endswith(".toml") else name.partition("/")[0]
 
     def matching(self, mark: pytest.Mark, asked: Iterable[str | None]) -> list[str]:
-        """The scenarios that the pattern of a marker names. Raises MarkerError where there is none."""
+        """The scenarios that match the pattern of a marker. Raises MarkerError if none does."""
         pattern = name_of(mark)
         wanted = protocols.NAMES if None in (chosen := tuple(asked)) else chosen
         found = [n for n in catalogue.names(pattern, self.directories) if n.partition("/")[0] in wanted]
@@ -71,7 +71,7 @@ class Places:
 
 
 def name_of(mark: pytest.Mark) -> str:
-    """The name that a marker gives, a pattern or a path too. Raises MarkerError where it gives none."""
+    """The name in a marker, which may be a pattern or a path. Raises MarkerError if there is none."""
     if len(mark.args) != 1 or not isinstance(mark.args[0], (str, Path)):
         raise MarkerError(f'takes the name of one scenario, such as "smtp/overload", not {mark.args!r}')
     return str(mark.args[0])
@@ -95,7 +95,7 @@ def of_item(item: pytest.Item) -> list[pytest.Mark]:
 
 
 def nearest(places: Places, path: Path, marks: Iterable[pytest.Mark], protocol: str | None) -> pytest.Mark | None:
-    """The nearest marker for a protocol; any, where none is asked for."""
+    """The nearest marker for a protocol, or for any if `protocol` is None."""
     for mark in marks:
         if protocol is None or fnmatchcase(protocol, places.protocol(path, name_of(mark))):
             return mark
@@ -103,7 +103,7 @@ def nearest(places: Places, path: Path, marks: Iterable[pytest.Mark], protocol: 
 
 
 def fixtures_of_ours(names: Iterable[str]) -> Iterator[tuple[str, str | None]]:
-    """The fixtures that read the marker, of those that a test asks for, each with its protocol."""
+    """The test's fixtures that read the marker, each with its protocol."""
     return ((name, FIXTURES[name]) for name in names if name in FIXTURES)
 
 
@@ -132,7 +132,7 @@ def make(
 
 
 def scenario_of(places: Places, path: Path, mark: pytest.Mark, chosen: str | None = None) -> Scenario:
-    """The scenario that a marker names, with its knobs; of a pattern the `chosen` one, with those that it knows."""
+    """The scenario that a marker names, with its knobs; for a pattern, the `chosen` one with the knobs that it has."""
     knobs, _ = split(mark)
     if chosen is not None:
         known = places.find(path, chosen, {}).knobs
@@ -154,9 +154,9 @@ def parametrize(metafunc: pytest.Metafunc, places: Places) -> None:
 
 @contextlib.contextmanager
 def params_spread(metafunc: pytest.Metafunc, places: Places) -> Iterator[list[str]]:
-    """Meanwhile a pytest.param whose marker is a pattern is one param for each scenario that matches.
+    """While this is active, a pytest.param whose marker is a pattern becomes one param for each matching scenario.
 
-    Gives a list for what was wrong. The marks of the test, its class and its module are as before afterwards.
+    Yields a list for the problems found. Afterwards the marks of the test, its class and its module are restored.
     """
     wanted = [protocol for _, protocol in fixtures_of_ours(metafunc.fixturenames)]
     problems: list[str] = []
@@ -192,13 +192,13 @@ def _spread(mark: pytest.Mark, places: Places, wanted: list[str | None], problem
 
 
 def _patterns(value: Any) -> list[pytest.Mark]:
-    """The markers with a pattern that a pytest.param carries."""
+    """The markers of a pytest.param that have a pattern."""
     marks = value.marks if isinstance(value, _ParameterSet) else ()
     return [mark for mark in map(_bare, marks) if mark.name == "notnow" and mark.args and is_pattern(mark)]
 
 
 def _bare(mark: Any) -> pytest.Mark:
-    """A marker as pytest keeps it, of one as users write it."""
+    """The marker that pytest stores, from the one that users write."""
     found: pytest.Mark = getattr(mark, "mark", mark)
     return found
 
@@ -217,7 +217,7 @@ def _for_each(value: Any, places: Places, wanted: list[str | None], label: str) 
 
 
 def _label(value: Any, i: int, ids: Any, names: str | Sequence[str]) -> str:
-    """What pytest would call a param, as far as it matters."""
+    """The part of pytest's id for a param that matters here."""
     if not isinstance(value, _ParameterSet):
         return ""
     if value.id is not None:
@@ -236,7 +236,7 @@ def _label(value: Any, i: int, ids: Any, names: str | Sequence[str]) -> str:
 
 
 def check(places: Places, item: pytest.Item, seed: int) -> list[str]:
-    """What does not hold in the markers of a test, or can do nothing, in sentences."""
+    """The invalid or useless markers of a test, as sentences."""
     try:
         return [f"@pytest.mark.notnow: {told}" for told in _check(places, item, seed)]
     except ValueError as error:
@@ -262,7 +262,7 @@ def _check(places: Places, item: pytest.Item, seed: int) -> Iterator[str]:
 
 
 def check_lasting(places: Places, path: Path, fixture: str, mark: pytest.Mark) -> Scenario:
-    """The scenario of a marker that a fake plays which is running already. Raises ValueError where it cannot."""
+    """The scenario of a marker, for a fake that is already running. Raises ValueError if it cannot play it."""
     fresh = fixture.rpartition("_")[0]
     if is_pattern(mark):
         raise MarkerError(
@@ -294,7 +294,7 @@ def _doubled(places: Places, item: pytest.Item) -> Iterator[str]:
 
 
 def idle(places: Places, item: pytest.Item, names: Sequence[str]) -> Iterator[tuple[pytest.Mark, str]]:
-    """The markers on the test itself that no fixture of ours reads, each with what to do."""
+    """The markers on the test itself that no fixture of notnow reads, each with advice."""
     marks, read = of_item(item), []
     for _, protocol in fixtures_of_ours(names):
         mark = nearest(places, item.path, marks, protocol)
@@ -328,7 +328,7 @@ def _what_to_do(protocol: str, name: str, names: Sequence[str]) -> str:
 
 
 def asks_elsewhere(item: pytest.Item) -> bool:
-    """True if a fixture of the test, or the test, may ask for one of ours while it runs: it holds pytest's `request`."""
+    """True if the test or one of its fixtures holds pytest's `request`, and may request a fixture of notnow while it runs."""
     info = getattr(item, "_fixtureinfo", None)
     if info is None or "request" in info.argnames:
         return True

@@ -1,7 +1,7 @@
-"""The pytest plugin: fixtures, the marker, options, and what a failing test is told.
+"""The pytest plugin: fixtures, the marker, options, and the report of a failing test.
 
-It imports pytest and nothing else until a marker or a fixture of ours is met, and knows nothing of
-protocols beyond their names.
+It imports nothing but pytest until a test has a marker or a fixture of notnow, and knows nothing about protocols except
+their names.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from notnow.servers.smtp import FakeSMTP
     from notnow.time_travel.fast_forward import FastForward
 
-SCOPE_ENDINGS = ("_module", "_session")  # of the names of the fixtures that outlive a test
-KEPT = 20  # fakes of a test that have stopped, for its report
+SCOPE_ENDINGS = ("_module", "_session")  # suffixes of the fixtures that outlive a test
+KEPT = 20  # the most stopped fakes of a test that its report keeps
 TRACES = ("on", "off", "retain-on-failure")
 TRACE_DIRECTORY = "notnow-traces"
 MARKER = (
@@ -43,7 +43,7 @@ _seed = pytest.StashKey[int]()
 _environment: pytest.StashKey[_RunEnvironment] = pytest.StashKey()
 _runner: pytest.StashKey[Runner] = pytest.StashKey()
 _problems = pytest.StashKey[list[str]]()
-_PROBLEMS = "notnow_problems"  # where a worker of pytest-xdist puts them for the controller
+_PROBLEMS = "notnow_problems"  # where a pytest-xdist worker puts them for the controller
 # Of a test, as long as it runs:
 _fakes: pytest.StashKey[list[Fake]] = pytest.StashKey()
 _clock: pytest.StashKey[Clock] = pytest.StashKey()
@@ -94,7 +94,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def _chosen_seed(config: pytest.Config) -> int:
-    worker = getattr(config, "workerinput", None)  # pytest-xdist: every worker has the controller's
+    worker = getattr(config, "workerinput", None)  # pytest-xdist: every worker uses the controller's seed
     if worker is not None:
         return int(worker["notnow_seed"])
     given = config.getoption("notnow_seed") or config.getini("notnow_seed")
@@ -123,7 +123,7 @@ def _trace(config: pytest.Config) -> str:
 
 
 def _places(config: pytest.Config) -> Places:
-    """Where scenarios are found in this run."""
+    """The places of scenarios in this run."""
     from notnow.pytest_markers import Places
 
     given = [config.invocation_params.dir / directory for directory in config.getoption("notnow_scenarios")]
@@ -131,7 +131,7 @@ def _places(config: pytest.Config) -> Places:
 
 
 def _marked(definition: pytest.Item) -> bool:
-    """True if a test has a marker of ours, or a parameter that may have one."""
+    """True if a test has a marker of notnow, or a parameter that may have one."""
     return any(mark.name in ("notnow", "parametrize") for mark in definition.iter_markers())
 
 
@@ -145,7 +145,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None]:
     with pytest_markers.params_spread(metafunc, places) as problems:
         try:
             pytest_markers.parametrize(metafunc, places)
-        except ValueError as error:  # told once everything is collected
+        except ValueError as error:  # reported after collection
             problems.append(str(error))
         result = yield
     told = [f"{metafunc.definition.nodeid}: @pytest.mark.notnow: {problem}" for problem in problems]
@@ -154,14 +154,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None]:
 
 
 def _asks(names: Iterable[str]) -> bool:
-    """True if one of these fixtures may be ours."""
+    """True if one of these fixtures may be notnow's."""
     return any(name.startswith("fake_") for name in names)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Every marker is checked before any test runs.
+    """Check every marker before any test runs.
 
-    A worker of pytest-xdist cannot end the run: it runs nothing, and the controller tells what is wrong, once.
+    A pytest-xdist worker cannot end the run: it runs nothing, and the controller reports the problems once.
     """
     problems = config.stash.get(_problems, [])
     for item in items:
@@ -200,25 +200,25 @@ def _check(config: pytest.Config, item: pytest.Item) -> list[str]:
 
 
 class _RunEnvironment:
-    """What fakes made by hand belong to: the run, of which they have the seed, and the test, of which they have the clock.
+    """The owner of fakes that user code makes: the run gives them its seed, and the test its clock.
 
-    `before` is the environment of a run around this one. `lasting` are the fakes of our own fixtures that outlive a test.
+    `before` is the environment of an enclosing run. `lasting` are the fakes of notnow's fixtures that outlive a test.
     """
 
     def __init__(self, config: pytest.Config, before: Environment) -> None:
         self.config, self.before = config, before
         self.item: pytest.Item | None = None
-        self.requests: list[pytest.FixtureRequest] = []  # of the fixtures that are being set up, the innermost last
+        self.requests: list[pytest.FixtureRequest] = []  # of the fixtures in setup, the innermost last
         self.living: list[Fake] = []
         self.lasting: dict[str, Fake] = {}
-        self.began = False  # the fixtures of this test alone are being set up, or it runs
+        self.began = False  # the test's own fixtures are in setup, or it runs
 
     def settings(self) -> Mapping[str, Any]:
         seed, clock = self.config.stash[_seed], self._clock()
         return {"seed": seed} if clock is None else {"seed": seed, "clock": clock}
 
     def _clock(self) -> Clock | None:
-        """The clock of the test; None for a fake that outlives it, or is made where no test runs."""
+        """The clock of the test; None for a fake that outlives it or is made outside a test."""
         request = self.requests[-1] if self.requests else None
         if self.item is None or (request is not None and request.scope != "function"):
             return None
@@ -235,11 +235,11 @@ class _RunEnvironment:
         if self.item is not None:
             own = self.item.stash.get(_fakes, [])
             over = [one for one in own if not one.running][:-KEPT]
-            if over:  # a property or a loop makes them by the hundred; each keeps all that its clients sent
+            if over:  # a property or a loop makes hundreds; each keeps everything that its clients sent
                 own.remove(over[0])
 
     def begin(self, item: pytest.Item) -> None:
-        """A test begins, maybe not for the first time (pytest-rerunfailures)."""
+        """A test begins, perhaps again (pytest-rerunfailures)."""
         for key in _OF_A_TEST:
             if key in item.stash:
                 del item.stash[key]
@@ -252,7 +252,7 @@ class _RunEnvironment:
             fake._bridge.raise_errors()
 
     def prepare(self) -> None:
-        """Make the fakes that outlive tests new for this one: nothing has happened, and its scenario plays."""
+        """Reset the fakes that outlive tests for this test, and play its scenario."""
         self.began = True
         done = self.item.stash.setdefault(_prepared, []) if self.item is not None else []
         for fixture, fake in list(self.lasting.items()):
@@ -262,7 +262,7 @@ class _RunEnvironment:
                 fake.play(self._scenario(self.item, fixture) or f"{fake.protocol}/healthy")
 
     def _scenario(self, item: pytest.Item, fixture: str) -> Scenario | None:
-        """What the marker of a test says that one of these fakes plays, where the test asks for it."""
+        """The scenario of the test's marker for one of these fakes, if the test uses the fake."""
         if fixture not in getattr(item, "fixturenames", ()):
             return None
         from notnow import pytest_markers
@@ -275,7 +275,7 @@ class _RunEnvironment:
         return pytest_markers.check_lasting(places, item.path, fixture, mark)
 
     def fakes_of(self, item: pytest.Item) -> list[Fake]:
-        """The fakes that a test has made, and the older ones that clients came to while it ran."""
+        """The fakes of a test, and the older fakes to which clients connected during the test."""
         older = [fake for fake, start in item.stash.get(_older, []) if _active_since(fake, start)]
         own = item.stash.get(_fakes, [])
         return older + [fake for fake in own if not any(fake is one for one in older)]
@@ -287,7 +287,7 @@ def _active_since(fake: Fake, start: int) -> bool:
 
 
 def _clock_of(item: pytest.Item, request: pytest.FixtureRequest | None) -> Clock:
-    """One clock for all the fakes of a test: that of `fast_forward`, where the test asks for it, in whatever order."""
+    """One clock for all the fakes of a test: that of `fast_forward` if the test uses it, whatever the fixture order."""
     if _clock not in item.stash and request is not None and "fast_forward" in request.fixturenames:
         request.getfixturevalue("fast_forward")
     if _clock not in item.stash:
@@ -315,19 +315,19 @@ def pytest_fixture_setup(
     finally:
         host.requests.pop()
     if host.began and fixturedef.argname in host.lasting:
-        host.prepare()  # one that was made late
+        host.prepare()  # a fake that was made late
     return value
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """A `pytest.fail()` or `pytest.skip()` in an app that a fake calls is about this test, and not about its teardown."""
+    """A `pytest.fail()` or `pytest.skip()` in an app that a fake calls concerns the test, not its teardown."""
     item.config.stash[_environment].prepare()
     try:
         result = yield
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException:  # perhaps no more than what the client made of the app's end
+    except BaseException:  # perhaps only the client's reaction to the app's error
         _raise_strays(item)
         raise
     _raise_strays(item)
@@ -348,7 +348,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
 
 
 def _warn_of_idle_markers(item: pytest.Item) -> None:
-    """A fixture might have been asked for while the test ran; if none was, the marker has done nothing."""
+    """The test might have requested a fixture while it ran; otherwise the marker had no effect."""
     from notnow import pytest_markers
 
     read = item.stash.get(_read, [])
@@ -362,7 +362,7 @@ def _warn_of_idle_markers(item: pytest.Item) -> None:
 
 
 def _started(config: pytest.Config, fake: Fake, path: Path) -> Fake:
-    if _runner not in config.stash:  # keep the thread for the tests that follow
+    if _runner not in config.stash:  # keep the thread for the next tests
         from notnow.servers.base.runner import Runner
 
         config.stash[_runner] = Runner.acquire()
@@ -452,7 +452,7 @@ def _of_protocol(protocol: str) -> Callable[..., Any]:
 
 
 def _lasting(protocol: str, scope: Any) -> Callable[..., Any]:
-    """A fixture for a fake that outlives a test, and begins anew for each."""
+    """A fixture for a fake that outlives a test, and is reset for each."""
     fixture = f"fake_{protocol}_{scope}"
 
     def lasting(request: pytest.FixtureRequest) -> Iterator[Fake]:
@@ -477,7 +477,7 @@ def _lasting(protocol: str, scope: Any) -> Callable[..., Any]:
 
 
 for _protocol in protocols.NAMES:
-    # The fixtures above are written out for the sake of editors, which read their types.
+    # The fixtures above are written out for editors, which read their types.
     globals().setdefault(f"fake_{_protocol}", _of_protocol(_protocol))
     for _scope in ("module", "session"):
         globals()[f"fake_{_protocol}_{_scope}"] = _lasting(_protocol, _scope)
@@ -485,7 +485,7 @@ for _protocol in protocols.NAMES:
 
 @pytest.fixture
 def fast_forward(request: pytest.FixtureRequest) -> Iterator[FastForward]:
-    """Waits in the test's process advance scenario time instead; `.clock` is the clock of the test's fakes."""
+    """Make waits in the test's process advance scenario time; `.clock` is the clock of the test's fakes."""
     from notnow.time_travel.fast_forward import FastForward
 
     with FastForward() as world:

@@ -1,4 +1,4 @@
-"""What the pytest plugin says of the fakes of a test that failed, and the traces that it writes."""
+"""The plugin's report on the fakes of a failed test, and its trace files."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from notnow.servers.base.fake import Fake
 if TYPE_CHECKING:
     import pytest
 
-LONGEST_NAME = 150  # characters of a test's name in the name of its trace: file systems allow 255 bytes in all
+LONGEST_NAME = 150  # characters of a test's name in the name of its trace: file systems allow 255 bytes
 
 
 def add(report: pytest.TestReport, fakes: Sequence[Fake], clock: Clock | None) -> None:
-    """Put a section on these fakes into the report of a failure: into its text, which --show-capture does not hide."""
+    """Add a section about these fakes to the text of a failure, which --show-capture does not hide."""
     text = section(fakes, clock)
     add_section = getattr(report.longrepr, "addsection", None)
-    if add_section is None:  # a failure that another plugin has put in words of its own
+    if add_section is None:  # another plugin has written this failure's text
         report.sections.append(("notnow", text))
     else:
         add_section("notnow", text, "-")
 
 
 def section(fakes: Sequence[Fake], clock: Clock | None) -> str:
-    """The scenarios, the seeds, and what happened. Fakes of one clock share a timeline.
+    """The scenarios, the seeds, and the events. Fakes of one clock share a timeline.
 
-    `clock` is that of fast_forward, where the test has it: fakes in real time are told apart.
+    `clock` is that of fast_forward, if the test uses it: fakes in real time are shown separately.
     """
     seeds = {fake.seed for fake in fakes}
     if len(seeds) == 1:
@@ -52,7 +52,7 @@ def _in_real_time(fake: Fake) -> str:
 
 
 def write_trace(directory: Path, nodeid: str, fakes: Sequence[Fake]) -> Path:
-    """Write the journals of a test as JSON Lines into a file of its own; give its path."""
+    """Write the journals of a test as JSON Lines into one file; return its path."""
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / trace_name(nodeid)
     with file.open("w", encoding="utf-8") as out:
@@ -62,6 +62,6 @@ def write_trace(directory: Path, nodeid: str, fakes: Sequence[Fake]) -> Path:
 
 
 def trace_name(nodeid: str) -> str:
-    """The name of the trace of a test. What a file name cannot hold is left out of it, so a hash tells tests apart."""
+    """The name of a test's trace. It omits characters that a file name cannot hold, so a hash makes it unique."""
     readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", nodeid).strip("-")[-LONGEST_NAME:]
     return f"{readable}-{hashlib.sha256(nodeid.encode()).hexdigest()[:8]}.jsonl"

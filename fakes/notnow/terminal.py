@@ -1,7 +1,8 @@
 """Client text made safe to print.
 
-A client may say anything: escape sequences that recolour a terminal or set its title, a carriage return that fakes a
-line, characters that turn the direction of what follows. Whatever shows the text of a client goes through here.
+A client may send anything: escape sequences that recolour a terminal or set its title, a carriage return that fakes a
+line, characters that reverse the direction of the following text. All text from clients passes through here before it is
+shown.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ _RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})  # the strong classes of UAX #9, a
 
 
 def safe(text: str) -> str:
-    """A text as one line that does nothing but be read.
+    """The text as one harmless line.
 
     Controls (C0, DEL, C1), format characters (bidi overrides and isolates, zero-width ones), line and paragraph
-    separators, lone surrogates and what Unicode has not assigned are shown as Python escapes them: `\\x1b`, `\\u202e`.
-    Spaces of every width stay. What is safe already comes back as it is.
+    separators, lone surrogates and unassigned code points become Python's escapes: `\\x1b`, `\\u202e`.
+    Spaces of every width stay. Safe text comes back unchanged.
     """
     return text if text.isprintable() else "".join(map(_shown, text))
 
@@ -38,8 +39,8 @@ _WORD = re.compile(r"\S+")
 
 
 def by_direction(text: str) -> Iterator[tuple[str, bool]]:
-    """A text in pieces, and of each whether it is to be isolated: it holds letters that run from right to left, which
-    would otherwise take the digits and marks beside them along (UAX #9 §3.3).
+    """The pieces of a text, each with a flag: True if the piece needs an isolate because it has right-to-left letters, which
+    would otherwise reorder the digits and marks beside them (UAX #9 §3.3).
     """
     start = 0
     for word in () if text.isascii() else _WORD.finditer(text):
@@ -53,5 +54,5 @@ def by_direction(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def isolated(text: str) -> str:
-    """A text whose right-to-left words stand in isolates, for where there are no elements to isolate them with."""
+    """The text with its right-to-left words in isolates, for output without markup."""
     return "".join(f"\u2068{piece}\u2069" if turns else piece for piece, turns in by_direction(text))

@@ -1,7 +1,7 @@
 """The true time, whatever a test does to clocks.
 
 freezegun replaces functions of `time`, in that module and wherever a module holds one by name; time-machine changes
-`time.time` itself, in C; fast_forward and tests replace `time.monotonic`. None of them touches what is read here.
+`time.time` itself, in C; fast_forward and tests replace `time.monotonic`. None of them affects the functions here.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from contextlib import contextmanager
 
 
 class _Kept:
-    """The functions as they were. Attributes of a class: freezegun looks through the globals of modules only."""
+    """The original functions. They are attributes of a class, since freezegun searches only the globals of modules."""
 
     monotonic: Callable[[], float] = staticmethod(time.monotonic)
     wall: Callable[[], float] = staticmethod(time.time)
 
 
 def _before_freezegun() -> None:
-    """A test that is frozen may be the first to import us: freezegun knows the functions from before."""
+    """A frozen test may be the first to import this module; freezegun keeps the original functions."""
     if (api := sys.modules.get("freezegun.api")) is not None:
         _Kept.monotonic, _Kept.wall = staticmethod(api.real_monotonic), staticmethod(api.real_time)
 
@@ -40,10 +40,10 @@ def monotonic() -> float:
 
 
 def wall() -> float:
-    """Seconds since 1970, as the operating system has them."""
+    """Seconds since 1970, from the operating system."""
     machine = sys.modules.get("time_machine")
     if machine is not None and machine.escape_hatch.is_travelling():
-        with contextlib.suppress(ValueError):  # the journey has ended meanwhile
+        with contextlib.suppress(ValueError):  # time-machine has stopped meanwhile
             return float(machine.escape_hatch.time.time())
     return _Kept.wall()
 
@@ -55,10 +55,10 @@ def today() -> datetime.datetime:
 
 @contextmanager
 def true_datetime() -> Iterator[None]:
-    """Put back `datetime.datetime` for a moment, where freezegun has replaced it.
+    """Restore `datetime.datetime` for a moment, if freezegun has replaced it.
 
-    cryptography keeps the class that it meets at its first certificate: freezegun's would make it refuse
-    all true datetimes from then on.
+    cryptography keeps the class that it sees at its first certificate: with freezegun's class, it would refuse all
+    true datetimes from then on.
     """
     frozen = datetime.datetime
     setattr(datetime, "datetime", next(c for c in frozen.__mro__ if c.__module__ == "datetime"))  # noqa: B010

@@ -13,7 +13,7 @@ SIZE = r"^[0-9]+(?:\.[0-9]+)?(?:B|KB|MB|GB)$"
 SIZE_HELP = 'a number and a unit (B, KB, MB, GB), such as "3MB"'
 PERCENT = r"^[0-9]+(?:\.[0-9]+)?%$"
 DURATION_HELP = 'a number and a unit (ms, s, m, h, d), such as "30s" or "10m", and 36500d at most'
-LONGEST = 36_500 * 86_400  # seconds: beyond a century, dates that are told to clients end
+LONGEST = 36_500 * 86_400  # seconds: a century, beyond which dates for clients overflow
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _BYTES = {"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
@@ -22,13 +22,13 @@ _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
 
 
 class Span(float):
-    """A duration in seconds, told apart from a plain number."""
+    """A duration in seconds, distinct from a plain number."""
 
     __slots__ = ()
 
 
 def parse_duration(value: object) -> Span | None:
-    """`"10m"` as 600 seconds; None if the value is no duration. A timedelta is one as well."""
+    """`"10m"` as 600 seconds; None if the value is not a duration. A timedelta is a duration, too."""
     if isinstance(value, timedelta):
         span = value.total_seconds()
     elif isinstance(value, str) and (match := _DURATION.fullmatch(value)):
@@ -39,21 +39,21 @@ def parse_duration(value: object) -> Span | None:
 
 
 def parse_percent(value: object) -> float | None:
-    """`"20%"` as 0.2; None if the value is no percentage from 0 to 100."""
+    """`"20%"` as 0.2; None if the value is not a percentage from 0 to 100."""
     match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
     share = float(match[1]) / 100 if match else math.inf
     return share if share <= 1 else None
 
 
 def parse_size(value: object) -> int | None:
-    """`"3MB"` as 3000000 bytes; None if the value is no size."""
+    """`"3MB"` as 3000000 bytes; None if the value is not a size."""
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     size = float(match[1]) * _BYTES[match[2]] if match else math.inf
     return round(size) if math.isfinite(size) else None
 
 
 def seconds(value: float | str | timedelta) -> float:
-    """Seconds from a plain number of them, a duration such as "5d", or a timedelta.
+    """Seconds from a number of seconds, a duration such as "5d", or a timedelta.
 
     Raises ValueError for anything else.
     """
@@ -68,14 +68,14 @@ def seconds(value: float | str | timedelta) -> float:
 def show_size(size: int) -> str:
     """Bytes for a reader: "3 MB", "1.5 KB", "512 bytes"."""
     for unit, factor in (("GB", 1000**3), ("MB", 1000**2), ("KB", 1000)):
-        if size >= factor * 0.9995:  # what rounds up to 1000 is one of the next
+        if size >= factor * 0.9995:  # a value that rounds up to 1000 is 1 of the next unit
             return f"{size / factor:.3g} {unit}" if size < factor * 999.5 else f"{size / factor:.0f} {unit}"
     return "1 byte" if size == 1 else f"{size} bytes"
 
 
 def show(span: float) -> str:
     """Seconds for a reader: "350ms", "12.5s", "10m", "2h 5m", "3d 4h"."""
-    if span < 0.9995:  # nobody reads microseconds
+    if span < 0.9995:  # microseconds do not matter to readers
         return f"{span * 1000:.0f}ms" if span >= 0.0005 else "0s"
     if span < 59.995:
         return f"{round(span, 2):g}s"

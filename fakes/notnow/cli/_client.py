@@ -1,4 +1,4 @@
-"""A client as a process of its own: what it is told of the fakes, how long it may take, and that it ends with all it began."""
+"""A client in its own process: its placeholders and environment, its time limit, and the end of its process group."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from notnow.journal import Entry
     from notnow.servers.base.fake import Fake
 
-GRACE = 2.0  # real seconds that a client has for ending when it is asked to, and again when it is told to
-REFRESH = 0.5  # real seconds between two looks at what goes on
+GRACE = 2.0  # real seconds between SIGTERM and SIGKILL, and after it
+REFRESH = 0.5  # real seconds between two looks at the client
 
 _PLACEHOLDER = re.compile(r"\{(?:([A-Za-z][A-Za-z0-9_-]*)\.)?(host|port|url|ca_file)\}")
 
 
 def fill(words: Sequence[str], fakes: Sequence[Fake]) -> list[str]:
-    """The words of a command with our placeholders filled in; other braces stay as they are."""
+    """The words of a command with notnow's placeholders filled in; other braces stay as they are."""
     by_name = {fake.name: fake for fake in fakes}
 
     def value(match: re.Match[str]) -> str:
@@ -40,7 +40,7 @@ def fill(words: Sequence[str], fakes: Sequence[Fake]) -> list[str]:
 
 
 def environment(fakes: Sequence[Fake]) -> dict[str, str]:
-    """The client's environment, which says where the first fake is."""
+    """The client's environment, with the address of the first fake."""
     told = {f"NOTNOW_{name.upper()}": str(getattr(fakes[0], name)) for name in ("host", "port", "url", "ca_file")}
     return {**os.environ, **told}
 
@@ -56,10 +56,10 @@ def run(
     wait: float = 0.0,
     stdout: int | None = None,
 ) -> Client:
-    """Run a client until it ends, at most `timeout` real seconds, and stay for `wait` more; then end all it began.
+    """Run a client until it ends, for at most `timeout` real seconds, and stay for `wait` more; then end its processes.
 
-    `watch` is called again and again, with what has come in since. `before` is the command of a program that runs
-    the client in its own place, `stdout` the file descriptor that the client's standard output goes to. Stops early if `feed` is told to.
+    `watch` is called repeatedly with the new journal entries. `before` is the command of a program that executes the
+    client. `stdout` is the file descriptor for the client's standard output. Stops early if `feed` is stopped.
     """
     begun = time.monotonic()
     try:
@@ -103,7 +103,7 @@ def _wake_at_end(process: subprocess.Popen[bytes], feed: Feed) -> None:
 
 
 def _until(done: Callable[[], bool], feed: Feed, deadline: float, watch: Callable[[Sequence[Entry]], object]) -> bool:
-    """Wait until it is done or the feed stops; False if the deadline comes first."""
+    """Wait until the client has ended or the feed stops; False if the deadline comes first."""
     while not done() and not feed.stopping:
         left = deadline - time.monotonic()
         if left <= 0:
@@ -113,7 +113,7 @@ def _until(done: Callable[[], bool], feed: Feed, deadline: float, watch: Callabl
 
 
 def _end(process: subprocess.Popen[bytes], *, gently: bool) -> None:
-    """End a client and what it has left running in its process group. What has left the group is not ours to end."""
+    """End a client and the rest of its process group. Processes that have left the group go on."""
     if sys.platform == "win32":
         if process.poll() is None:
             subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True, check=False)
@@ -136,7 +136,7 @@ def _group_lives(process: subprocess.Popen[bytes]) -> bool:
         return True
     try:
         os.killpg(process.pid, 0)
-    except (ProcessLookupError, PermissionError):  # macOS says the latter of what is but a zombie
+    except (ProcessLookupError, PermissionError):  # macOS raises the latter for a zombie
         return False
     return True
 

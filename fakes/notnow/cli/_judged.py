@@ -32,7 +32,7 @@ _STYLES = {"held": "green", "broken": "bold red", "not exercised": "dim"}
 
 
 class Progress:
-    """On a terminal, prints a line now and then on what the fakes have seen, between the client's own output."""
+    """On a terminal, prints a progress line now and then, between the client's own output."""
 
     def __init__(self, fakes: Sequence[Fake]) -> None:
         self._scores = {fake.name: _views.Score(fake) for fake in fakes}
@@ -117,7 +117,7 @@ def _colour(text: Text) -> Text:
 
 
 def _waits(page: Page, report: Report) -> None:
-    """How the client's waits grew, in words, and as bars where there are enough of them."""
+    """The growth of the client's waits, in words, and as bars if there are enough of them."""
     for title, lines in report.back_off():
         page.line()
         page.heading(title)

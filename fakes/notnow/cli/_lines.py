@@ -1,4 +1,4 @@
-"""What happens on a fake, as lines for a reader: pieces of text, each with the style that a terminal gives it."""
+"""Journal entries as lines: pieces of text, each with its style on a terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MARKS = {"phase": "phase", "play": "plays", "initial": "QUIC Initial"}
 
 
 def text(pieces: Pieces) -> str:
-    """A line for a pipe: nothing that a client has put in it does anything at a terminal."""
+    """A line for a pipe: text from clients is harmless to a terminal."""
     return "".join(safe(piece) for piece, _ in pieces)
 
 
@@ -35,8 +35,8 @@ def styled(pieces: Pieces) -> Text:
 
 
 def entry_line(entry: Entry, zero: float, width: int, new: New | None = None) -> Pieces:
-    """A journal entry as a line. `zero` is when the first client came, `width` that of the server names; `new` is what
-    of an exchange has not been shown yet, by default all of it.
+    """A journal entry as a line. `zero` is the time of the first client, `width` that of the server names; `new` is the
+    part of an exchange that has not been shown, by default all of it.
     """
     match entry:
         case Exchange():
@@ -73,7 +73,7 @@ def _exchange(exchange: Exchange, lines: list[str]) -> Pieces:
 
 
 def _goes_on(exchange: Exchange, lines: list[str]) -> bool:
-    """The last that is shown is a 1yz: another reply is to follow (RFC 959 §4.2.1), and tells what has moved."""
+    """True if the last shown reply is a 1yz: another reply will follow (RFC 959 §4.2.1) and report the transfer."""
     return bool(lines) and lines[-1].startswith("1") and not exchange.closed
 
 
@@ -82,7 +82,7 @@ def _is_whole(exchange: Exchange) -> bool:
 
 
 def _moved(facts: Facts | None) -> str:
-    """What came through with an exchange, or a piece of it."""
+    """The message, file or part that an exchange delivered."""
     match facts:
         case Message(message_id=name):
             return f"stored {name or ''}".rstrip()
@@ -99,7 +99,7 @@ _UNASKED = {"enter": "(unasked)", "idle": "(silence)", "error": "(in addition)"}
 
 
 def _reply(exchange: Exchange, lines: list[str]) -> str:
-    """What was said: the first line of each reply, and how many more it has."""
+    """The replies: the first line of each, and the number of its further lines."""
     tls = exchange.connection.tls
     if exchange.moment == "tls" and tls is not None and tls.certificate is not None:
         return f"certificate {tls.certificate}"
@@ -113,7 +113,7 @@ def _more(lines: int) -> str:
 
 
 def _replies(lines: list[str]) -> list[list[str]]:
-    """Reply lines by reply: `250-` goes on, `250 ` ends one, and what has no code belongs to the one before."""
+    """Reply lines grouped by reply: `250-` continues a reply, `250 ` ends it, and a line without a code belongs to it."""
     found: list[list[str]] = []
     code = ""
     for line in lines:
@@ -142,7 +142,7 @@ def _ending(connection: Connection) -> str:
 
 
 def listening(fake: Fake) -> dict[str, Any]:
-    """The first line of `serve --json` for a server. `ca_file` is None where it speaks no TLS."""
+    """The first line of `serve --json` for a server. `ca_file` is None if the server does not speak TLS."""
     return {
         "event": "listening",
         "name": fake.name,
@@ -157,7 +157,7 @@ def listening(fake: Fake) -> dict[str, Any]:
 
 
 def server_lines(fakes: Iterable[Fake]) -> Iterable[Pieces]:
-    """Each server in two lines: what it plays where, and a client to try."""
+    """Each server in two lines: its scenario and address, and a client command to try."""
     for fake in fakes:
         yield [(f"{fake.name}  ", "bold cyan"), (f"{fake.scenario.name}  ", ""), (fake.url, "bold underline")]
         yield [("    try  ", "dim"), (try_line(fake), "")]
@@ -165,7 +165,7 @@ def server_lines(fakes: Iterable[Fake]) -> Iterable[Pieces]:
 
 
 def _recipes(fake: Fake) -> Iterable[Pieces]:
-    """How a client finds the hosts of a fake that has several."""
+    """Ways for a client to find the hosts of a fake with several hosts."""
     hosts = fake.scenario.hosts if protocols.get(fake.protocol).has_hosts else ()
     if hosts:
         yield [("    for  ", "dim"), (" and ".join(hosts), "")]
@@ -174,7 +174,7 @@ def _recipes(fake: Fake) -> Iterable[Pieces]:
 
 
 def try_line(fake: Fake) -> str:
-    """A shell command that tries the fake with a client: one that this machine has, if there is one."""
+    """A shell command that tries the fake, with a client that this machine has, if any."""
     fitting = [sample for sample in protocols.get(fake.protocol).samples if fake.tls in sample.tls]
     sample = next((one for one in fitting if shutil.which(one.program)), fitting[-1])
     line = sample.command + sample.tls[fake.tls]
@@ -182,5 +182,5 @@ def try_line(fake: Fake) -> str:
 
 
 def _ca(fake: Fake) -> str | None:
-    """Where the CA is that clients should trust; None where the server speaks no TLS."""
+    """The path of the CA that clients should trust; None if the server does not speak TLS."""
     return None if fake.tls == "none" else fake.ca_file

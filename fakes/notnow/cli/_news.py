@@ -1,5 +1,5 @@
-"""What is new of an exchange: the journal tells of it again whenever it has gone on, as a transfer does between the reply
-that opens it and the one that ends it.
+"""The new part of an exchange: the journal reports an exchange again whenever it goes on, as a transfer does between its
+opening reply and its final one.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from notnow.journal import Exchange
 
-MOST = 10_000  # exchanges that are remembered; few of them are told of again, and soon
+MOST = 10_000  # the most exchanges to remember; few are reported again, and soon
 
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """`first`: it was not told of before. `lines` are the reply lines that have come since; `stored`: so has what it was
-    to bring, and `closed`: so has the end of the connection.
+    """`first`: the exchange is new. `lines` are the new reply lines; `stored`: the message or file has been stored since;
+    `closed`: the connection has been closed since.
     """
 
     first: bool
@@ -30,13 +30,13 @@ class New:
 
 
 class News:
-    """Remembers what was told of each exchange."""
+    """Remembers the reported part of each exchange."""
 
     def __init__(self) -> None:
         self._told: OrderedDict[int, tuple[int, bool, bool]] = OrderedDict()
 
     def of(self, exchange: Exchange) -> New | None:
-        """What is new since the last call with this exchange; None if nothing is."""
+        """The part that is new since the last call with this exchange; None if nothing is new."""
         lines, stored = exchange.lines, exchange.stored
         before = self._told.pop(exchange.index, None)
         now = self._told[exchange.index] = (len(lines), stored, exchange.closed)

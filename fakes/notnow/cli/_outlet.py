@@ -1,7 +1,7 @@
-"""Standard output that can be left: a reader who does not read keeps nobody from stopping.
+"""Standard output that can be abandoned: a reader that does not read cannot keep the process from stopping.
 
-A write to a full pipe, or to a terminal that is stopped by Ctrl-S, goes on after a signal (PEP 475), and the process
-never gets to what the signal was for. Here a write waits until it can be done, and looks meanwhile whether to stop.
+After a signal, a write to a full pipe, or to a terminal that Ctrl-S has stopped, resumes (PEP 475), and the process never
+reacts to the signal. Here, a write waits until the stream takes it, and checks meanwhile whether to stop.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
-PIECE = getattr(select, "PIPE_BUF", 512)  # bytes that a pipe takes at once where it takes any (POSIX write(2))
-LOOK = 0.1  # real seconds between two looks at whether to stop
-LAST = 0.3  # real seconds that a reader has, once we are to stop, for taking the next piece
+PIECE = getattr(select, "PIPE_BUF", 512)  # bytes that a writable pipe takes at once (POSIX write(2))
+LOOK = 0.1  # real seconds between two checks whether to stop
+LAST = 0.3  # real seconds that a reader has for the next piece after a stop
 
 
 class Outlet(io.TextIOBase):
-    """Text for a reader who may not read. Once we are to stop and nothing is taken, the rest is dropped."""
+    """Text for a reader that may not read. After a stop, text that the reader does not take is dropped."""
 
     def __init__(self, stream: TextIO, stopping: Callable[[], bool]) -> None:
-        self._pieces: list[str] = []  # first: io flushes an object whose making has failed, too
-        self.left = False  # nobody reads, and we are to stop
+        self._pieces: list[str] = []  # first, because io also flushes an object whose __init__ has failed
+        self.left = False  # the reader does not read, and the process stops
         self._stream, self._stopping = stream, stopping
         self._number = stream.fileno()
         self._poll = select.poll()
@@ -38,7 +38,7 @@ class Outlet(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Write it all, or what is taken. Raises BrokenPipeError if the reader is gone."""
+        """Write all text, or as much as the reader takes. Raises BrokenPipeError if the reader is gone."""
         text, self._pieces = "".join(self._pieces), []
         data = memoryview(text.encode(self.encoding, self.errors))
         while data and not self.left:
@@ -48,7 +48,7 @@ class Outlet(io.TextIOBase):
                 self.left = True
 
     def _writable(self) -> bool:
-        """Wait until a piece can be written. False if that does not come, and we are to stop."""
+        """Wait until a piece can be written. False if that does not happen before the process stops."""
         last: float | None = None
         while not self._poll.poll(LOOK * 1000):
             if self._stopping():
@@ -77,12 +77,12 @@ class Outlet(io.TextIOBase):
 
 @contextlib.contextmanager
 def outlet(stopping: Callable[[], bool]) -> Iterator[Outlet | None]:
-    """Have standard output be an `Outlet`, where it is a file of the system's that can be waited for."""
+    """Replace standard output by an `Outlet`, if it is a file that the system can poll."""
     before = sys.stdout
     try:
         before.flush()
         made = Outlet(before, stopping)
-    except (OSError, AttributeError):  # Windows has no poll, and a test's stream no number
+    except (OSError, AttributeError):  # Windows has no poll, and a test's stream has no descriptor
         yield None
         return
     sys.stdout = made

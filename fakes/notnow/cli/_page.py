@@ -1,4 +1,4 @@
-"""Text for readers: coloured and wrapped on a terminal, plain and one line a line in a pipe.
+"""Text for readers: coloured and wrapped on a terminal, plain and unwrapped in a pipe.
 
 rich honours NO_COLOR, FORCE_COLOR and TERM.
 """
@@ -18,7 +18,7 @@ Cell = str | Text
 
 
 def console() -> Console:
-    """Standard output. What is printed is never read as markup."""
+    """Standard output. Printed text is never interpreted as markup."""
     return Console(highlight=False, markup=False, emoji=False)
 
 
@@ -33,7 +33,7 @@ class Page:
         self.line(Text(text, style="bold"), indent=indent)
 
     def line(self, text: Cell = "", *, indent: int = 0, hang: int = 0, style: str = "") -> None:
-        """A line at `indent`; where a terminal wraps it, it goes on `hang` further in."""
+        """A line at `indent`; a terminal indents the wrapped part by `hang` more."""
         whole = _text(text, style)
         if not self.is_terminal:
             self._plain(" " * indent + whole.plain)
@@ -43,7 +43,7 @@ class Page:
             self._print(whole, indent)
 
     def columns(self, rows: Sequence[Sequence[Cell]], styles: Sequence[str], *, indent: int = 0) -> None:
-        """Aligned columns, the last of which takes what is left."""
+        """Aligned columns; the last one takes the rest of the width."""
         table = [[_text(cell) for cell in row] for row in rows]
         if self.is_terminal:
             self._print(_grid(table, styles), indent)
@@ -68,12 +68,12 @@ class Page:
 
 
 def _text(cell: Cell, style: str = "") -> Text:
-    """What is printed: never markup, and nothing in it does anything at a terminal."""
+    """The text to print: never markup, and harmless to a terminal."""
     if isinstance(cell, str):
         return Text(safe_lines(cell), style=style)
     if cell.plain == safe_lines(cell.plain):
         return cell
-    letters = cell.divide(range(1, len(cell)))  # so that what is put in place of one has its style
+    letters = cell.divide(range(1, len(cell)))  # so that a replacement keeps the style
     return Text("").join(Text(safe_lines(piece.plain), style=piece.style, spans=piece.spans) for piece in letters)
 
 

@@ -1,4 +1,4 @@
-"""Running fakes in the foreground: start them, pass on what they journal, stop on a signal."""
+"""Run fakes in the foreground: start them, pass on their journal entries, stop on a signal."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from notnow.journal import Entry
     from notnow.servers.base.fake import Fake
 
-MOST_WAITING = 100_000  # journal entries that wait for a reader that is slower than the clients
+MOST_WAITING = 100_000  # the most journal entries that wait for a slow reader
 BATCH = 5000
 
 
 @dataclass(slots=True)
 class Feed:
-    """Journal entries on their way from the fakes' thread to whoever shows them.
+    """Journal entries in transit from the fakes' thread to the view.
 
-    A slow reader never holds up the fakes: beyond `MOST_WAITING` entries the newest are dropped, and counted.
+    A slow reader never delays the fakes: beyond `MOST_WAITING` entries, the newest are dropped and counted.
     """
 
     dropped: int = 0
@@ -43,21 +43,21 @@ class Feed:
             self.dropped += 1
 
     def stop(self) -> None:
-        """Have whoever waits stop. A signal handler may call this: `SimpleQueue.put` is reentrant."""
+        """Make the waiting reader stop. A signal handler may call this: `SimpleQueue.put` is reentrant."""
         self.stopping = True
         self.wake()
 
     def wake(self) -> None:
-        """Wake whoever waits, without an entry."""
+        """Wake the waiting reader, without an entry."""
         self._entries.put(None)
 
     def take(self, timeout: float) -> list[Entry]:
-        """What has come, in order, at most `BATCH`; waits so many real seconds for the first."""
+        """The new entries in order, at most `BATCH`; waits up to this many real seconds for the first."""
         found: list[Entry] = []
         with contextlib.suppress(queue.Empty):
             first = self._entries.get(timeout=timeout) if timeout else self._entries.get_nowait()
             while True:
-                if first is not None:  # what wakes us is no entry, and more may stand behind it
+                if first is not None:  # the wake-up is not an entry, and entries may follow it
                     found.append(first)
                 if len(found) == BATCH:
                     break
@@ -65,17 +65,17 @@ class Feed:
         return found
 
     def take_dropped(self) -> int:
-        """How many were dropped since the last call."""
+        """The number of entries dropped since the last call."""
         before, self._told = self._told, self.dropped
         return self._told - before
 
 
 @contextlib.contextmanager
 def signals_stop(feed: Feed) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a terminal that closes stop the feed; a second Ctrl-C or SIGTERM aborts."""
+    """Ctrl-C, SIGTERM and the end of the terminal stop the feed; a second Ctrl-C or SIGTERM aborts."""
     caught = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-        caught.append(signal.SIGHUP)  # under nohup it is ignored, and stays so
+        caught.append(signal.SIGHUP)  # under nohup, the signal stays ignored
     before = {number: signal.getsignal(number) for number in caught}
 
     def handle(_number: int, _frame: object) -> None:
@@ -94,7 +94,7 @@ def signals_stop(feed: Feed) -> Iterator[None]:
 
 @contextlib.contextmanager
 def running(targets: Sequence[Target], feed: Feed, *, speed: float, seed: int | None) -> Iterator[list[Fake]]:
-    """The fakes of these targets on one clock, and so in one order; all are stopped at the end.
+    """The fakes of these targets, on one clock and in one order; all are stopped at the end.
 
     Raises StartError if one cannot listen (then none is left running), FakeError if our own code has failed.
     """
@@ -114,7 +114,7 @@ def running(targets: Sequence[Target], feed: Feed, *, speed: float, seed: int | 
 
 @contextlib.contextmanager
 def _fast_loop() -> Iterator[None]:
-    """uvloop if it is there and the user has not chosen: under load it is nearly twice as fast."""
+    """uvloop, if it is installed and the user has not chosen a loop: under load it is nearly twice as fast."""
     if "NOTNOW_LOOP" in os.environ or find_spec("uvloop") is None:
         yield
         return

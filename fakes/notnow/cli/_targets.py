@@ -1,4 +1,4 @@
-"""From the words of a command line to servers: `primary=smtp/overload --set primary.outage=5s --port primary=2525`."""
+"""From command-line arguments to servers: `primary=smtp/overload --set primary.outage=5s --port primary=2525`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _NAMED = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)=(.+)", re.DOTALL)
-_OPTIONS = frozenset({"host", "port", "seed", "speed"})  # which somebody may take for knobs
+_OPTIONS = frozenset({"host", "port", "seed", "speed"})  # options that users may mistake for knobs
 DEFAULT_HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server to start: its name, its scenario with the knobs put in, and where it is to listen."""
+    """A server to start: its name, its scenario with the knobs, and its address."""
 
     name: str
     scenario: Scenario
@@ -38,10 +38,10 @@ def resolve(
     hosts: Sequence[str] = (),
     ports: Sequence[str] = (),
 ) -> list[Target]:
-    """The servers that are meant, in their order.
+    """The servers in the order of the arguments.
 
-    Raises click.UsageError for words that are not understood, ScenarioError for a scenario, server, knob or
-    value that does not hold.
+    Raises click.UsageError for arguments that cannot be parsed, ScenarioError for an invalid scenario, server, knob
+    or value.
     """
     scenarios = _load(names, search_paths)
     given = _knobs(knobs, scenarios)
@@ -85,7 +85,7 @@ def _numbered(protocol: str, n: int) -> str:
 
 
 def _knobs(texts: Sequence[str], scenarios: Mapping[str, Scenario]) -> dict[str, dict[str, str]]:
-    """For each server, the knobs that are given to it."""
+    """The knobs of each server."""
     found: dict[str, dict[str, str]] = {name: {} for name in scenarios}
     for text in texts:
         key, equals, value = text.partition("=")

@@ -1,4 +1,4 @@
-"""The three ways in which `notnow serve` shows what happens: JSON Lines, plain lines, and a live view."""
+"""The three views of `notnow serve`: JSON Lines, plain lines, and a live view."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
 
     from notnow.servers.base.fake import Fake
 
-MOST_PRINTED = 40  # lines at a time that a person could still see go by
+MOST_PRINTED = 40  # the most lines at a time that a person can follow
 
 
 class View(Protocol):
-    """Somebody who shows what happens.
+    """A view of the journal.
 
-    In real seconds, `refresh` is how often at least it wants to be called, and `pace` how long it wants to be
-    left alone after a call: to draw costs time that the fakes would miss under load.
+    In real seconds, `refresh` is the longest time between two calls and `pace` the shortest: drawing takes time that
+    the fakes need under load.
     """
 
     refresh: float
     pace: float
 
     def begin(self, fakes: Sequence[Fake]) -> None:
-        """They listen."""
+        """The fakes listen."""
 
     def show(self, entries: Sequence[Entry], dropped: int) -> None:
-        """What has come since, perhaps nothing; `dropped` entries more came too fast to be shown."""
+        """Show the new entries, perhaps none; `dropped` more came too fast."""
 
     def end(self) -> None:
-        """They have stopped."""
+        """The fakes have stopped."""
 
 
 class JSONView:
-    """A line for each server, then one for each journal entry, and another for one that has gone on since."""
+    """A line for each server, then one for each journal entry, and another when an entry goes on."""
 
     refresh, pace = 1.0, 0.0
 
@@ -62,7 +62,7 @@ class JSONView:
         self._write(entry.as_dict() for entry in entries if not isinstance(entry, Exchange) or self._news.of(entry))
 
     def end(self) -> None:
-        """There is nothing to put away."""
+        """Nothing to clean up."""
 
     def _write(self, lines: Iterable[dict[str, Any]]) -> None:
         if text := "".join(json.dumps(line) + "\n" for line in lines):
@@ -71,7 +71,7 @@ class JSONView:
 
 
 class _Reader:
-    """What both views for people keep in mind: when it began, and what is too dull to show."""
+    """The state of both views for people: the start time, and the lines that are not worth showing."""
 
     def __init__(self) -> None:
         self._news = News()
@@ -92,12 +92,12 @@ class _Reader:
         return _lines.entry_line(entry, self._zero or 0.0, self._width, new)
 
     def look_for_start(self, entries: Iterable[Entry]) -> None:
-        """Times are shown from when the first client came."""
+        """Times count from the first client's connection."""
         if self._zero is None:
             self._zero = next((e.connection.opened_at for e in entries if isinstance(e, Exchange)), None)
 
     def _is_dull(self, entry: Entry) -> bool:
-        """What has been said: which scenario plays from the start, and that the fake closes."""
+        """True for known facts: the scenario that plays from the start, and the fake's own close."""
         if isinstance(entry, Connection):
             return entry.ended_by == "fake" and not entry.error
         if not isinstance(entry, Mark) or entry.kind != "play" or entry.server in self._known:
@@ -107,7 +107,7 @@ class _Reader:
 
 
 class LinesView(_Reader):
-    """Plain text, a line for each thing that happens."""
+    """Plain text, a line for each event."""
 
     refresh, pace = 1.0, 0.0
 
@@ -132,7 +132,7 @@ class LinesView(_Reader):
 
 @dataclass(slots=True)
 class Score:
-    """What one server has seen so far. `since` is when its phase began, in scenario seconds."""
+    """The counters of one server. `since` is the start of its phase, in scenario seconds."""
 
     fake: Fake
     connections: int = 0
@@ -162,12 +162,12 @@ class Score:
         self.stored += new.stored
         codes = [str(code) for code in new.codes if code >= 400]
         silent = exchange.refused and not any(code >= 400 for code in exchange.codes)
-        ended = exchange.told.rpartition(", then ")[2].partition(",")[0]  # without what differs each time
+        ended = exchange.told.rpartition(", then ")[2].partition(",")[0]  # without the parts that differ each time
         self.refusals.update(codes or ([ended] if silent and (new.first or new.closed) else []))
 
 
 class LiveView(_Reader):
-    """Lines that scroll by, over a panel that shows each server, its phase and its counters."""
+    """Scrolling lines above a panel with each server, its phase and its counters."""
 
     refresh, pace = 0.2, 0.1
 
@@ -214,7 +214,7 @@ class LiveView(_Reader):
         for score in self._scores.values():
             server, *clients = _lines.server_lines([score.fake])
             lines += map(_lines.styled, (server, status(score), *clients))
-        # Rules and no box: what is copied from here has no frame in it.
+        # Rules instead of a box, so that copied text has no frame in it.
         return Group(Rule(_title(score.fake), align="left", style="dim"), *lines)
 
 
@@ -225,7 +225,7 @@ def _title(fake: Fake) -> str:
 
 
 def status(score: Score) -> Pieces:
-    """What one server has seen so far, in a line."""
+    """The counters of one server, in a line."""
     live = score.connections - score.gone
     many = "1 connection" if score.connections == 1 else f"{score.connections} connections"
     told = ", ".join(f"{code} x{n}" for code, n in score.refusals.most_common())
@@ -238,7 +238,7 @@ def status(score: Score) -> Pieces:
 
 
 def _phase(score: Score) -> str:
-    """The phase that plays and, if it ends by time, what is left of it."""
+    """The current phase and, if it ends by time, the rest of it."""
     fake = score.fake
     name = fake.phase if fake.running else "stopped"
     lasts = next((phase.lasts for phase in fake.scenario.phases if phase.name == name), None)

@@ -36,8 +36,8 @@ FRAME = 0.05  # real seconds between two pictures
 def command(source: bool, seed: int) -> None:
     """Watch a careless and a careful sender meet the same outage.
 
-    Both are real code (smtplib) on real sockets. Each has a fake SMTP server of its own that plays smtp/overload:
-    421 to every connection for five minutes, which here take two seconds.
+    Both are real code (smtplib) on real sockets. Each has its own fake SMTP server that plays smtp/overload: 421
+    to every connection for five minutes, which take two seconds here.
 
     \b
     Examples:
@@ -151,7 +151,7 @@ def _run(seed: int) -> None:
 
 
 def verdict(act: Act) -> str:
-    """One sentence about how it went, from the journal."""
+    """One sentence about the outcome, from the journal."""
     from notnow.conduct.reading.attempts import retries
     from notnow.units import show
 
@@ -202,7 +202,7 @@ def _cell(act: Act, start: float) -> str:
 
 
 def _between(act: Act, start: float) -> str:
-    """Where a sender makes no attempt: it waits for the next, or has made its last."""
+    """The cell of a sender without an attempt: it waits for the next, or has made its last."""
     last = act.since_start(act.connections[-1].opened_at)
     if act.delivered is None or start < last:
         return "|"
@@ -218,7 +218,7 @@ def _wait_after(act: Act, refused: Connection) -> str:
 
 
 def _end(acts: tuple[Act, ...]) -> float:
-    """When the last attempt was made, or now if somebody still tries, in scenario seconds."""
+    """The time of the last attempt, or now if a sender still tries, in scenario seconds."""
     return max(
         act.since_start(act.fake.clock.now() if act.delivered is None else act.connections[-1].opened_at)
         for act in acts

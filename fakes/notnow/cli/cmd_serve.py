@@ -1,4 +1,4 @@
-"""`notnow serve`: fakes that run until they are told to stop."""
+"""`notnow serve`: fakes that run until they are stopped."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _serve(targets: Sequence[Target], view: View, speed: float, seed: int | None
 
 
 def _finish(view: View, feed: Feed, out: Outlet | None) -> None:
-    """Show what was still under way, and what the servers said as they stopped; not to a reader who does not read."""
+    """Show the last entries, and the servers' replies as they stopped, unless the reader does not read."""
     while (out is None or not out.left) and (entries := feed.take(0)):
         view.show(entries, 0)
     view.show([], feed.take_dropped())
@@ -110,7 +110,7 @@ def _finish(view: View, feed: Feed, out: Outlet | None) -> None:
 
 @contextmanager
 def _broken_pipe_is_a_stop() -> Iterator[None]:
-    """Nobody reads any more: that is a way to say stop. What is still buffered must not fail at exit."""
+    """The reader is gone, which means stop. The rest of the buffer must not fail at exit."""
     try:
         yield
     except BrokenPipeError:

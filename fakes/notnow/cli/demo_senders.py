@@ -1,7 +1,7 @@
 """Two ways to send the same mail to a server that says "421, not now". `notnow demo` runs both.
 
-Both are plain smtplib. What a 421 asks of a client stands in RFC 5321 §4.2.1: it is temporary, so the same
-message may well be taken later; §4.5.4.1 says to wait before trying again, and to keep trying for days.
+Both are plain smtplib. RFC 5321 §4.2.1 says that a 421 is temporary, so the server may accept the same message later;
+§4.5.4.1 tells clients to wait before they try again, and to keep trying for days.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from email.message import EmailMessage
 
 
 def deliver(host: str, port: int, message: EmailMessage) -> None:
-    """One attempt, on a connection of its own. Raises smtplib.SMTPException or OSError if it fails."""
+    """One attempt, on its own connection. Raises smtplib.SMTPException or OSError if it fails."""
     with smtplib.SMTP(host, port, timeout=30) as client:
         client.send_message(message)
 
 
 def careless(host: str, port: int, message: EmailMessage, *, tries: int = 20) -> bool:
-    """Tries again at once, as often as it can, and then drops the message. True if it got through."""
+    """Try again at once, several times, and then drop the message. True if the message got through."""
     for _ in range(tries):
         try:
             deliver(host, port, message)
             return True
         except OSError:  # smtplib.SMTPException is one
-            continue  # no wait: all tries are spent within the first moments of the outage
-    return False  # and nobody has kept the message
+            continue  # no wait: all tries fall into the first moments of the outage
+    return False  # and the message is lost
 
 
 def careful(
@@ -41,10 +41,10 @@ def careful(
     sleep: Callable[[float], object] = time.sleep,
     jitter: Callable[[float, float], float] = random.uniform,
 ) -> bool:
-    """Keeps the message and comes back after a wait that doubles. True if it got through.
+    """Keep the message and come back after a wait that doubles. True if the message got through.
 
-    Waits are in seconds. Each is up to a quarter longer than it had to be, so that the clients of one outage do
-    not all come back at the same time.
+    Waits are in seconds. Each is up to a quarter longer than necessary, so that the clients of one outage do not all
+    come back at the same time.
     """
     wait, waited = first_wait, 0.0
     while waited < keep_for:
@@ -62,7 +62,7 @@ def careful(
 
 
 def is_permanent(error: OSError) -> bool:
-    """True where the server has said no for good."""
+    """True if the server refused the message for good."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return all(code >= 500 for code, _ in error.recipients.values())
     return isinstance(error, smtplib.SMTPResponseException) and error.smtp_code >= 500
