@@ -15,12 +15,12 @@ from notnow.errors import NotNowError, unknown
 
 
 class UnknownRuleError(NotNowError, ValueError):
-    """No rule of conduct has this id, nor does the pattern match one."""
+    """No rule of conduct has this id or matches this pattern."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A rule, and what it found."""
+    """A rule and its finding."""
 
     rule: Rule
     finding: Finding
@@ -56,7 +56,7 @@ def select(patterns: Iterable[str], among: Sequence[Rule] | None = None) -> list
 
 
 def judge(run: Run, rules: Iterable[Rule] | None = None) -> list[Verdict]:
-    """What each rule says of a run; where none are named, all of the protocols that took part."""
+    """The verdict of each rule on a run; by default, of all rules of the protocols that took part."""
     if rules is None:
         rules = [rule for p in dict.fromkeys(j.protocol for j in run.journals) for rule in of_protocol(p)]
     runs = {protocol: run.of(protocol) for protocol in protocols.NAMES}

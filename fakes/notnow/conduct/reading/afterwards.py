@@ -1,4 +1,4 @@
-"""What an SMTP client still says on a connection after a refusal."""
+"""The commands that an SMTP client sends on a connection after a refusal."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from notnow.conduct.reading.mail import (
 )
 from notnow.journal import Exchange
 
-LOOKED_AT = 50  # exchanges after a refusal: on one connection there may be any number of both
+LOOKED_AT = 50  # exchanges read after a refusal; without a bound, many refusals on one connection take quadratic time
 _VERBS = frozenset(name for name, moment in protocols.get("smtp").moments.items() if "any" in moment.within) | {"helo"}
 
 
 def later_words(session: Session, refusal: Exchange) -> Iterator[tuple[str, str, Evidence]]:
-    """What the client still said on a connection (moment, words, proof), but for what it cannot have known better.
+    """The later commands on the connection (moment, line, proof) that the client sent knowing of the refusal.
 
-    What crosses on the wire with a word that nobody asked for is no answer to it, nor is the rest of a group of
-    commands that was sent in one go (RFC 2920).
+    A command that crosses an unasked reply on the wire is left out, and so is the rest of a pipelined group (RFC 2920).
     """
     after = session.connection.after
     if refusal is session.exchanges[-1] and not after:
@@ -46,9 +45,9 @@ def later_words(session: Session, refusal: Exchange) -> Iterator[tuple[str, str,
 
 
 def content_after(session: Session, told: Exchange) -> Evidence | None:
-    """The lines of a message that were taken for commands, or came when nobody listened any more.
+    """A line of a message that arrived as a command, or after the fake had closed.
 
-    A chunk is no such thing: it leaves together with its BDAT (RFC 3030 §2).
+    A chunk does not count, because the client sends it together with its BDAT (RFC 3030 §2).
     """
     if _is_chunk(told.request):
         return None

@@ -23,7 +23,7 @@ ATTEMPTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A client comes back: from which refusal, with which attempt, and the seconds between them."""
+    """A refusal, the attempt that followed it, and the seconds between them."""
 
     refusal: Exchange
     attempt: Exchange
@@ -31,15 +31,15 @@ class Retry:
 
 
 def refusals(exchanges: Iterable[Exchange]) -> list[Exchange]:
-    """Where a rule refused, by a 4yz or 5yz reply or by closing without one."""
+    """The exchanges in which a rule refused, by a 4yz or 5yz or by closing without a reply."""
     return [x for x in exchanges if x.refused and x.fault is not None]
 
 
 def retries(exchanges: Iterable[Exchange]) -> list[Retry]:
     """Each attempt that followed a refusal of the same client, in order."""
     found: list[Retry] = []
-    pending: dict[tuple[str, str], Exchange] = {}  # a client, and what it has to ask again -> where it was refused
-    tried: dict[Connection, str] = {}  # what was last tried on a connection
+    pending: dict[tuple[str, str], Exchange] = {}  # client and request -> the refusal that waits for a retry
+    tried: dict[Connection, str] = {}  # connection -> the last attempt on it
     for exchange in exchanges:
         connection, key = exchange.connection, _whose(exchange)
         before = pending.get(key)
@@ -55,7 +55,7 @@ def retries(exchanges: Iterable[Exchange]) -> list[Retry]:
 
 
 def _whose(exchange: Exchange) -> tuple[str, str]:
-    """Who asks; and what, where it may be asked on any connection."""
+    """The client, and the request if it may be repeated on any connection."""
     return exchange.connection.client, exchange.request if _is_free(exchange) else ""
 
 
@@ -176,7 +176,7 @@ def copies(exchanges: Iterable[Exchange]) -> dict[str, list[Exchange]]:
 
 
 def peak(connections: Iterable[Connection]) -> tuple[int, Connection | None]:
-    """The most connections at a time, and the one that made it so. Refused ones count as they come."""
+    """The most connections open at a time, and the one that reached it. A refused connection counts, too."""
     events = []
     for connection in connections:
         events.append((connection.index, 1, connection))

@@ -1,4 +1,4 @@
-"""What several rules of FTP need to know of an exchange."""
+"""Helpers that several FTP rules share."""
 
 from __future__ import annotations
 
@@ -29,27 +29,29 @@ IN_THE_FILES = TRANSFERS | {
 
 
 def who_of(exchange: Exchange) -> Who:
-    """A client of a server. Clients are told apart by their addresses."""
+    """The server and the client of an exchange; a client is an address."""
     return exchange.connection.journal, exchange.connection.client
 
 
 def verb_of(line: str) -> str:
-    return re.sub(r"^[^A-Za-z]+", "", line).partition(" ")[0].upper()  # an urgent ABOR has Telnet's signs before it
+    return (
+        re.sub(r"^[^A-Za-z]+", "", line).partition(" ")[0].upper()
+    )  # an urgent ABOR follows Telnet's IP and DM (RFC 959 §4.1.3)
 
 
 def last_word(exchanges: list[Exchange]) -> Exchange | None:
-    """The exchange with which a rule has closed the connection."""
+    """The exchange in which a rule closed the connection."""
     return next((x for x in reversed(exchanges) if x.closed and x.rule), None)
 
 
 def said_after(connection: Connection) -> list[str]:
-    """The verbs that came when the fake had closed, but for those that take leave."""
+    """The verbs that the client sent after the fake had closed, without QUIT and ABOR."""
     verbs = [verb_of(line) for line in connection.after.splitlines()]
     return [verb for verb in verbs if verb not in ("", "QUIT", "ABOR")]
 
 
 def commands(exchanges: Iterable[Exchange]) -> Iterator[Exchange]:
-    """What the client has said, without what was said unasked or in the middle of a transfer."""
+    """The commands of the client: no unasked replies, and nothing from the middle of a transfer."""
     return (x for x in exchanges if x.request and x.moment != "transfer")
 
 
@@ -65,12 +67,12 @@ def out_of_order(exchange: Exchange) -> bool:
 
 
 def named(request: str) -> str:
-    """The last part of the path that a command names."""
+    """The last component of the path in a command."""
     return request.strip().partition(" ")[2].rstrip("/").rpartition("/")[2]
 
 
 def cut_by_the_fake(run: Run) -> set[int]:
-    """The transfers (by `id`) that the fake has cut, or that were under way when it closed."""
+    """The transfers (by `id`) that the fake cut, or that were in progress when it closed."""
     cut = set()
     for connection, exchanges in run.by_connection.items():
         last: Exchange | None = None

@@ -1,4 +1,4 @@
-"""What several rules of HTTP need to know of an exchange."""
+"""Helpers that several HTTP rules share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from notnow.conduct.reading.run import Run
 from notnow.hosts import is_address
 from notnow.journal import Connection, Exchange, Request
 
-CALL = 60.0  # seconds within which the same request again is the same call of the client's user
+CALL = 60.0  # seconds: the same request within this time belongs to one call of the client's caller
 
 
 def request(exchange: Exchange) -> Request:
@@ -20,7 +20,7 @@ def request(exchange: Exchange) -> Request:
 
 
 def body_size(exchange: Exchange) -> int:
-    """How much has come of the body."""
+    """The bytes of the request body that arrived."""
     return request(exchange).body_bytes
 
 
@@ -38,18 +38,18 @@ def repeats(run: Run) -> Iterator[tuple[Exchange, Exchange]]:
 
 @lru_cache(maxsize=1024)
 def has_name(host: str) -> bool:
-    """False for an address, which is never an SNI (RFC 6066 §3)."""
+    """False for an IP address: an SNI is never one (RFC 6066 §3)."""
     return bool(host) and not is_address(host)
 
 
 def host_of_connection(connection: Connection, first: Exchange) -> str:
-    """The host that a connection was made for: its SNI, else that of its first request."""
+    """The host for which a connection was made: its SNI, or the host of its first request."""
     sni = connection.tls.sni if connection.tls is not None else None
     return sni.lower() if sni else request(first).host
 
 
 def is_lost(before: Exchange, again: Exchange) -> bool:
-    """True if the answer had failed to come, or to come whole, when the request came again."""
+    """True if the request came again after its answer was lost or cut short."""
     asked, connection = request(before), before.connection
     if asked.status is not None and (asked.whole or asked.status >= 400):
         return False

@@ -1,9 +1,8 @@
-"""Reading a journal of SMTP for what a client was about: its sessions, its attempts to get mail through, and which of
-them was the next try of which.
+"""Reads an SMTP journal: sessions, attempts to deliver mail, and which attempt retries which.
 
-A client is an address. A connection that is refused before it has said MAIL does not tell whose mail it is, and one
-address may have many workers with a queue each. Where the journal leaves open whether an attempt is a second try or
-the first of another message, it is read in the client's favour.
+A client is an address. A connection that is refused before MAIL does not show whose mail it carries, and one address
+may run many workers with a queue each. If an attempt may be either a retry or the first try of another message, it
+counts as whichever favours the client.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from notnow.journal import Connection, Exchange, Journal
 if TYPE_CHECKING:
     from notnow.conduct.reading.run import Run
 
-AT_ONCE = 1.0  # seconds within which a new attempt is no delay at all
-LOOKED_THROUGH = 16  # attempts of one sender that wait for their next try, among which it is looked for
+AT_ONCE = 1.0  # seconds: a client that comes back sooner has not waited
+LOOKED_THROUGH = 16  # failed attempts of one sender that are searched for the one that is retried
 UNASKED = frozenset({"enter", "idle", "error"})
 ENDS_MAIL = frozenset({"rset", "ehlo", "starttls", "quit"})  # RFC 5321 §4.1.1.5, §4.1.4; RFC 3207 §4.2
 
@@ -29,26 +28,26 @@ _PATH = re.compile(r"(?:FROM|TO):\s*<?([^>\s]*)", re.IGNORECASE)
 
 @dataclass(eq=False, slots=True)
 class Attempt:
-    """A try to get a message through, or a connection that did not come so far as to say which.
+    """A try to deliver a message, or a connection that ended before MAIL.
 
-    `sender` is None where no MAIL was said. `refused` are the recipients that were put off by themselves; `failure` is
-    what put off all of it, a 4yz or no answer, and `failed_index` where that was. `answered` is the exchange that has
-    stored the message, and said so.
+    `sender` is None if the client did not say MAIL. `refused` are the recipients that were deferred one by one. `failure`
+    is the exchange that deferred the whole message, by a 4yz or without a reply, and `failed_index` its place in the
+    order of things. `answered` is the exchange in which the server stored the message and said so.
     """
 
     session: Session
-    first: Exchange  # MAIL, or what the connection began with
+    first: Exchange  # MAIL, or the first exchange of the connection
     sender: str | None = None
     accepted: list[str] = field(default_factory=list)
     refused: list[tuple[str, Exchange]] = field(default_factory=list)
     data: Exchange | None = None
-    left: Exchange | None = None  # with what the client turned away from it
+    left: Exchange | None = None  # the command with which the client abandoned it
     answered: Exchange | None = None
     failure: Exchange | None = None
     failed_index: int = 0
     failed_at: float = 0.0
-    final: bool = False  # a 5yz has settled it
-    earlier: Attempt | None = None  # what this one is the next try of
+    final: bool = False  # a 5yz refused it for good
+    earlier: Attempt | None = None  # the attempt that this one retries
     later: Attempt | None = None
     delay: float = 0.0  # seconds since `earlier` failed
 
@@ -58,7 +57,7 @@ class Attempt:
 
     @property
     def began(self) -> Exchange:
-        """Where the client set out: with the connection, if it was the first thing done on it."""
+        """The start of the attempt: the connection, if this is the first attempt on it."""
         return self.session.exchanges[0] if self is self.session.attempts[0] else self.first
 
     def fail(self, by: Exchange) -> None:
@@ -71,14 +70,14 @@ class Attempt:
 
 @dataclass(eq=False, slots=True)
 class Session:
-    """A connection: its exchanges, and the attempts that were made on it (at least one)."""
+    """A connection, its exchanges, and the attempts made on it (at least one)."""
 
     connection: Connection
     exchanges: list[Exchange]
     attempts: list[Attempt] = field(default_factory=list)
-    told: list[Exchange] = field(default_factory=list)  # what was answered, or said unasked, with a 421
-    encrypted_from: int | None = None  # the index from which TLS protects it
-    of_use_from: int | None = None  # the index from which it has taken mail
+    told: list[Exchange] = field(default_factory=list)  # every 421, in reply to a command or unasked
+    encrypted_from: int | None = None  # TLS protects it from this index on
+    of_use_from: int | None = None  # the index at which it first took mail
 
     @property
     def client(self) -> str:
@@ -86,21 +85,21 @@ class Session:
 
     @property
     def refused(self) -> Exchange | None:
-        """What sent the client away before it could say what it had come for."""
+        """The exchange that refused the client before it could say MAIL."""
         first = self.attempts[0]
         return first.failure if first.sender is None else None
 
 
 @dataclass(slots=True)
 class Mail:
-    """All that the clients of a run were about, in order."""
+    """The sessions and attempts of all clients of a run, in order."""
 
     sessions: list[Session]
     attempts: list[Attempt]
-    asked: dict[tuple[str, str], int]  # a sender and a recipient -> where RCPT last asked for them
-    senders: dict[str, int]  # a sender -> where MAIL last named it
-    came: dict[str, Attempt]  # a client -> its last attempt, on whichever server
-    delivered: dict[str, Attempt]  # a client -> the last of its attempts that got a message through
+    asked: dict[tuple[str, str], int]  # sender and recipient -> index of the last RCPT for them
+    senders: dict[str, int]  # sender -> index of its last MAIL
+    came: dict[str, Attempt]  # client -> its last attempt on any server
+    delivered: dict[str, Attempt]  # client -> its last attempt that delivered a message
 
     @property
     def failed(self) -> Iterator[Attempt]:
@@ -111,7 +110,7 @@ class Mail:
         return (a for a in self.attempts if a.earlier is not None)
 
     def seen_again(self, attempt: Attempt) -> bool:
-        """True if mail for the same sender and recipients, or mail that cannot be told, was tried later on any server."""
+        """True if the same mail, or mail that may be the same, was tried later on any server."""
         if attempt.sender is None:
             return self.came[attempt.session.client].first.index > attempt.failed_index
         if attempt.recipients:
@@ -119,7 +118,7 @@ class Mail:
         return self.senders.get(attempt.sender, 0) > attempt.failed_index
 
     def chains(self) -> Iterator[list[Attempt]]:
-        """Each first attempt that failed, with its next tries."""
+        """Each first attempt that failed, followed by its retries."""
         for attempt in self.attempts:
             if attempt.earlier is None and attempt.failure is not None:
                 chain, at = [attempt], attempt
@@ -130,7 +129,7 @@ class Mail:
 
 
 def read(run: Run) -> Mail:
-    """What the clients of a run were about."""
+    """The sessions and attempts of a run."""
     asked: dict[tuple[str, str], int] = {}
     sessions = [_session(c, exchanges, asked) for c, exchanges in run.by_connection.items()]
     tried = sorted((a for s in sessions for a in s.attempts), key=lambda a: a.first.index)
@@ -146,13 +145,13 @@ def read(run: Run) -> Mail:
 
 
 def address(request: str) -> str:
-    """The address in a MAIL or RCPT; what is no command has the empty one."""
+    """The address in a MAIL or RCPT; empty for anything else."""
     found = _PATH.search(request)
     return found[1].lower() if found else ""
 
 
 def departure(exchange: Exchange) -> tuple[int, float] | None:
-    """Where and when the client left, if it was the one to end the connection."""
+    """The index and time at which the client left; None if it did not end the connection."""
     c = exchange.connection
     if c.left_index is not None and c.left_at is not None:
         return c.left_index, c.left_at
@@ -162,7 +161,7 @@ def departure(exchange: Exchange) -> tuple[int, float] | None:
 
 
 def left_unanswered(exchange: Exchange) -> bool:
-    """True if a rule has kept the client waiting for the reply, and it left before."""
+    """True if a rule kept the client waiting for the reply, and the client left before it came."""
     if exchange.fault is None or exchange.closed or exchange.moment in UNASKED:
         return False
     left = departure(exchange)
@@ -170,7 +169,7 @@ def left_unanswered(exchange: Exchange) -> bool:
 
 
 def deferred(exchange: Exchange) -> bool:
-    """A rule has answered with a 4yz, or by hanging up or saying nothing."""
+    """True if a rule answered with a 4yz, closed without a reply, or let the client wait until it left."""
     if exchange.fault is None or exchange.stopped:
         return False
     codes = exchange.codes
@@ -178,12 +177,12 @@ def deferred(exchange: Exchange) -> bool:
 
 
 def was_of_use(attempt: Attempt | None) -> bool:
-    """True if the connection had taken mail before: a server that then ends it asks for another one, not for time."""
+    """True if the connection had taken mail: a server that then closes it asks for a new connection, not for time."""
     return attempt is not None and attempt.session.of_use_from is not None
 
 
 def code_or_silence(exchange: Exchange) -> str:
-    """What a client was told, in a word."""
+    """The reply code, or "no reply"."""
     return "no reply" if exchange.code is None else str(exchange.code)
 
 
@@ -195,7 +194,7 @@ def _session(connection: Connection, exchanges: list[Exchange], asked: dict[tupl
     if connection.tls is not None and connection.tls.error is None:
         session.encrypted_from = exchanges[0].index
     current: Attempt | None = None
-    lost: Exchange | None = None  # what was refused before any MAIL
+    lost: Exchange | None = None  # the last refusal before any MAIL
     for x in exchanges:
         codes, moment = () if left_unanswered(x) else x.codes, x.moment
         if 421 in codes and not x.stopped:
@@ -219,7 +218,7 @@ def _session(connection: Connection, exchanges: list[Exchange], asked: dict[tupl
 
 
 def _nameless(session: Session, lost: Exchange | None) -> None:
-    """A connection on which no MAIL was said is an attempt as well: at what, nobody knows."""
+    """A connection without MAIL is an attempt as well, at an unknown message."""
     only = Attempt(session, session.exchanges[0])
     session.attempts.append(only)
     if lost is not None:
@@ -227,7 +226,7 @@ def _nameless(session: Session, lost: Exchange | None) -> None:
 
 
 def _step(attempt: Attempt, x: Exchange, codes: tuple[int, ...], asked: dict[tuple[str, str], int]) -> Attempt | None:
-    """What an exchange means for the mail that is in progress: that, or None where it is not any more."""
+    """Record what an exchange means for the attempt; return the attempt, or None if it is over."""
     moment, code = x.moment, codes[0] if codes else 0
     refused = deferred(x)
     if moment == "rcpt" and attempt.sender is not None:
@@ -235,7 +234,7 @@ def _step(attempt: Attempt, x: Exchange, codes: tuple[int, ...], asked: dict[tup
         asked[attempt.sender, recipient] = max(x.index, asked.get((attempt.sender, recipient), 0))
         if 200 <= code < 300:
             attempt.accepted.append(recipient)
-        elif refused or (code == 552 and x.fault is not None):  # RFC 5321 §4.5.3.1.10: as a 452
+        elif refused or (code == 552 and x.fault is not None):  # RFC 5321 §4.5.3.1.10: treated as a 452
             attempt.refused.append((recipient, x))
     elif moment == "data" and code == 354:
         attempt.data = x
@@ -245,28 +244,28 @@ def _step(attempt: Attempt, x: Exchange, codes: tuple[int, ...], asked: dict[tup
             attempt.session.of_use_from = x.index
     elif code >= 500 and moment in ("mail", "data", "message"):
         attempt.final = True
-    ended = 421 in codes[1:] and not x.stopped  # answered, and then the last word
+    ended = 421 in codes[1:] and not x.stopped  # a 421 after the reply
     if ended or (refused and (moment in ("mail", "data", "body", "message") or code in (0, 421))):
         attempt.fail(x)
     return None if attempt.failure or attempt.answered or attempt.final else attempt
 
 
 def _leave(attempt: Attempt | None, by: Exchange | None = None) -> None:
-    """The client turns away from what it was about: of no use, if not one recipient was taken."""
+    """The client abandons an attempt; the attempt has failed if no recipient was accepted."""
     if attempt is not None:
         attempt.left = by
         if not attempt.accepted and attempt.refused:
             attempt.fail(attempt.refused[-1][1])
 
 
-# ---- which attempt is the next try of which ----------------------------------------------------------
+# ---- which attempt retries which ---------------------------------------------------------------------
 
 
 class _Waiting:
-    """The attempts of one client at one server that have failed and were not tried again, the oldest first."""
+    """The attempts of one client at one server that failed and have not been retried, the oldest first."""
 
     def __init__(self, messages: int) -> None:
-        self.fresh = messages  # how many attempts may be the first of their message
+        self.fresh = messages  # how many more attempts may be first tries of their message
         self.all: deque[Attempt] = deque()
         self.by_sender: dict[str | None, deque[Attempt]] = {}
 
@@ -275,7 +274,7 @@ class _Waiting:
         self.by_sender.setdefault(attempt.sender, deque()).append(attempt)
 
     def take(self, attempt: Attempt) -> Attempt | None:
-        """What an attempt is most likely the next try of."""
+        """The failed attempt that this one most likely retries."""
         if attempt.sender is None:
             return self._oldest(self.all)
         same = self.by_sender.get(attempt.sender, deque())
@@ -296,7 +295,7 @@ class _Waiting:
 
 
 def _link(tried: list[Attempt], sessions: Iterable[Session]) -> None:
-    """Say of each attempt what it is the next try of."""
+    """Link each attempt to the one that it retries."""
     messages = _messages(tried, sessions)
     waiting: dict[tuple[Journal, str], _Waiting] = {}
     events = [(a.first.index, 0, i) for i, a in enumerate(tried)]
@@ -326,7 +325,7 @@ def _delay(earlier: Attempt, attempt: Attempt) -> float:
 
 
 def _messages(tried: Iterable[Attempt], sessions: Iterable[Session]) -> dict[str, int]:
-    """How many messages each client had at least, or how many workers: as many attempts may be first ones."""
+    """For each client, the lower bound of its messages or workers: that many attempts may be first tries."""
     seen: defaultdict[str, set[object]] = defaultdict(set)
     named: defaultdict[str, set[object]] = defaultdict(set)
     for attempt in tried:
@@ -342,7 +341,7 @@ def _messages(tried: Iterable[Attempt], sessions: Iterable[Session]) -> dict[str
 
 
 def _workers(sessions: Iterable[Session]) -> int:
-    """The most connections that were made use of side by side. When a client has left, the journal may learn late."""
+    """The most connections used side by side, up to each one's last command: the journal may see the close late."""
     events: list[tuple[int, int]] = []
     for session in sessions:
         last = next((x.index for x in reversed(session.exchanges) if x.request), None)

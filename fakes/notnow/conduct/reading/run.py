@@ -1,4 +1,4 @@
-"""A run: what clients did, as the journals of one or several fakes tell it."""
+"""A run: what clients did, as the journals of one or several fakes show it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ T = TypeVar("T")
 
 
 class Run:
-    """What clients did, as one fake or several that share a clock have seen it.
+    """What clients did at one fake, or at several fakes that share a clock, since a scenario was last played.
 
-    Only what happened since a scenario was last played on it is looked at. What is read more than once is kept: a
-    rule must not take time that grows faster than the journal.
+    Results that several rules need are computed once, so that the time of a rule grows no faster than the journal.
     """
 
     def __init__(self, journals: Sequence[Journal], scenarios: Sequence[Scenario] = ()) -> None:
@@ -28,18 +27,18 @@ class Run:
         self._worked_out: dict[Callable[[Run], Any], Any] = {}
 
     def of(self, protocol: str) -> Run:
-        """What the fakes of one protocol have seen."""
+        """The part of the run that the fakes of one protocol saw."""
         return Run([j for j in self.journals if j.protocol == protocol], self.scenarios)
 
     @cached_property
     def exchanges(self) -> tuple[Exchange, ...]:
-        """In the order in which they happened, on whichever server."""
+        """All exchanges, in order, on all servers."""
         found = [x for journal in self.journals for x in journal.since_play()]
         return tuple(sorted(found, key=lambda x: x.index)) if len(self.journals) > 1 else tuple(found)
 
     @cached_property
     def by_connection(self) -> dict[Connection, list[Exchange]]:
-        """The exchanges of each connection, connections in the order in which they came."""
+        """The exchanges of each connection; connections in the order in which they opened."""
         found: dict[Connection, list[Exchange]] = {}
         for exchange in self.exchanges:
             found.setdefault(exchange.connection, []).append(exchange)
@@ -51,7 +50,7 @@ class Run:
 
     @cached_property
     def refusals(self) -> list[Exchange]:
-        """Where a rule of a scenario refused, by a 4yz or 5yz (4xx, 5xx) or by ending without a word."""
+        """The exchanges in which a rule refused, by a 4yz or 5yz (4xx, 5xx) or by closing without a reply."""
         return attempts.refusals(self.exchanges)
 
     @cached_property
@@ -61,7 +60,7 @@ class Run:
         return sorted(found, key=lambda r: r.attempt.index)
 
     def once(self, work: Callable[[Run], T]) -> T:
-        """What several rules of a protocol need of a run: it is worked out for the first that asks."""
+        """The result of `work` on this run, computed once for all rules that ask."""
         if work not in self._worked_out:
             self._worked_out[work] = work(self)
         found: T = self._worked_out[work]
@@ -69,19 +68,19 @@ class Run:
 
     @cached_property
     def requests(self) -> list[Exchange]:
-        """Those of HTTP, in order."""
+        """The HTTP requests, in order."""
         return [x for x in self.exchanges if x.http is not None]
 
     @cached_property
     def tries(self) -> list[list[Exchange]]:
-        """The requests that a client has made, each with all the times that it came, on whichever server."""
+        """Each request of a client, as the list of all times that it came, on any server."""
         found: dict[tuple[str, str], list[Exchange]] = {}
         for x in self.requests:
             found.setdefault((x.connection.client, x.request), []).append(x)
         return list(found.values())
 
     def after(self, exchange: Exchange) -> list[Exchange]:
-        """What came later on the same connection, unasked words of the fake left out."""
+        """The later commands on the same connection; unasked replies are left out."""
         return [x for x in self.by_connection[exchange.connection] if x.index > exchange.index and x.request]
 
 

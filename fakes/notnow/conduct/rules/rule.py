@@ -1,4 +1,4 @@
-"""What a rule of conduct is. The rules of a protocol are in the folder of its name beside this file."""
+"""A rule of conduct, and the decorator that makes one. Each protocol has a folder of rules beside this file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from notnow.conduct.finding import Finding
 from notnow.conduct.reading.run import Run
 
 Level = Literal["must", "should", "advice"]
-LEVELS: tuple[Level, ...] = ("must", "should", "advice")  # the strictest first
+LEVELS: tuple[Level, ...] = ("must", "should", "advice")  # strictest first
 Judge = Callable[[Run], Finding]
 
 
@@ -19,9 +19,9 @@ Judge = Callable[[Run], Finding]
 class Rule:
     """A rule of conduct.
 
-    `id` is what it goes by, `protocol.name`; `title` says in one sentence what a client does that keeps it; `source`
-    names the section or the practice; `why` is what happens to who breaks it; `observed` how a server can tell;
-    `example` a broken run in a line or two. `judge` reads a run of the fakes of its protocol.
+    `id` is `protocol.name`. `title` says in one sentence what a well-behaved client does, `source` names the section of
+    the standard or the practice, `why` the harm that a client does otherwise, `observed` how the journal shows it, and
+    `example` is a broken run in a line or two. `judge` reads the run of the fakes of its protocol.
     """
 
     id: str
@@ -41,7 +41,7 @@ class Rule:
 def rule(
     id: str, level: Level, *, title: str, source: str, why: str, observed: str, example: str
 ) -> Callable[[Judge], Rule]:
-    """Make a rule of the function that judges it."""
+    """Turn the function that judges a rule into the rule."""
 
     def of_judge(judge: Judge) -> Rule:
         return Rule(id, title, level, source, why, observed, example, judge)
@@ -50,12 +50,12 @@ def rule(
 
 
 def rules_of(*modules: ModuleType) -> tuple[Rule, ...]:
-    """The rules that these modules define, in the order in which they do."""
+    """The rules that these modules define, in order."""
     return tuple(value for module in modules for value in vars(module).values() if isinstance(value, Rule))
 
 
 def up_to(level: str) -> tuple[Level, ...]:
-    """This level and the stricter ones. Raises ValueError for one that there is not."""
+    """This level and the stricter ones. Raises ValueError for an unknown level."""
     if level not in LEVELS:
         raise ValueError(f"level is {level!r}; allowed: {', '.join(LEVELS)}")
     return LEVELS[: LEVELS.index(level) + 1]

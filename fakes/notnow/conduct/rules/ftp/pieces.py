@@ -1,4 +1,4 @@
-"""Rules about the piece of a file that a cut upload leaves."""
+"""Rules about the partial file that a cut upload leaves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange
 from notnow.units import plural, show_size
 
-_LOOKS = frozenset({"size", "mlst", "mlsd", "list", "nlst", "stat"})  # that show how much of a file is there
+_LOOKS = frozenset({"size", "mlst", "mlsd", "list", "nlst", "stat"})  # commands that show the size of a file
 
 
 @rule(
@@ -27,8 +27,8 @@ _LOOKS = frozenset({"size", "mlst", "mlsd", "list", "nlst", "stat"})  # that sho
     example="C: STOR a.bin\nS: 426 Transfer aborted; 500 bytes transmitted.\nC: APPE a.bin   (the whole file)",
 )
 def mends_what_was_cut(run: Run) -> Finding:
-    cut: dict[tuple[Who, str], tuple[Exchange, int]] = {}  # the pieces that are there, and how much they are
-    looked: dict[Who, int] = {}  # when it last asked what is there
+    cut: dict[tuple[Who, str], tuple[Exchange, int]] = {}  # the partial files, and their sizes
+    looked: dict[Who, int] = {}  # the index of the client's last such command
     mended, by_the_fake = 0, cut_by_the_fake(run)
     for x in run.exchanges:
         who, asked = who_of(x), x.transfer
@@ -39,7 +39,7 @@ def mends_what_was_cut(run: Run) -> Finding:
         key = who, asked.path
         appends = x.moment == "appe"
         if not (asked.bytes or asked.whole) and (key not in cut or asked.offset <= cut[key][1]):
-            continue  # it never began
+            continue  # the transfer did not begin
         before, there = cut.pop(key, (None, 0))
         if before is not None:
             if appends and looked.get(who, 0) < before.index:
@@ -66,7 +66,7 @@ def mends_what_was_cut(run: Run) -> Finding:
     example="C: STOR a.bin.part\nS: 426 Transfer aborted; 500 bytes transmitted.\nC: RNFR a.bin.part, RNTO a.bin",
 )
 def renames_what_is_whole(run: Run) -> Finding:
-    cut: dict[tuple[Who, str], Exchange] = {}  # by the name that is left when the directory is taken away
+    cut: dict[tuple[Who, str], Exchange] = {}  # by the last component of the path
     renamed, by_the_fake = 0, cut_by_the_fake(run)
     for x in run.exchanges:
         asked = x.transfer

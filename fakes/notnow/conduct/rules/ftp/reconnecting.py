@@ -1,4 +1,4 @@
-"""Rules about coming back after a refusal."""
+"""Rules about reconnecting after a refusal."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange
 from notnow.units import plural, show
 
-AT_ONCE = 1.0  # seconds within which a new attempt is no delay at all
-STORM = 10, 60.0  # connections that may be refused, in so many seconds, before they are a storm
-_PURPOSE = (IN_THE_FILES - {"cwd", "cdup", "pwd"}) | {"site"}  # what a client comes for
+AT_ONCE = 1.0  # seconds: a client that comes back sooner has not waited
+STORM = 10, 60.0  # refused connections, and seconds: more of them within that time are a storm
+_PURPOSE = (IN_THE_FILES - {"cwd", "cdup", "pwd"}) | {"site"}  # commands that do work
 _FULL = re.compile(r"too many|\bmaximum\b|accept more than|already (connected|logged in)", re.IGNORECASE)
 _OWN = re.compile(r"\b(your|this|the same) (internet address|ip|host|user|account)\b", re.IGNORECASE)
 
@@ -41,7 +41,7 @@ def waits(run: Run) -> Finding:
         for retry in run.retries
         if retry.refusal.moment in ("connect", "user", "pass")
         and retry.attempt.moment == "connect"
-        and id(retry.refusal) not in own  # a place that it gives up is there at once
+        and id(retry.refusal) not in own  # a slot that the client frees is free at once
     ]
     if not found:
         return NOT_EXERCISED
@@ -87,10 +87,10 @@ def _by(exchanges: Iterable[Exchange]) -> dict[Who, list[Exchange]]:
     example="S: 421 There are too many connections from your internet address.   (two are open)\nC: tries a third one again, and is refused again",
 )
 def uses_fewer_connections(run: Run) -> Finding:
-    told: dict[Who, tuple[Exchange, int]] = {}  # how many are enough, and where it was told so
+    told: dict[Who, tuple[Exchange, int]] = {}  # the refusal, and how many others were open at it
     for refusal, others in _full(run):
         if others < 1 or not _OWN.search(refusal.reply or ""):
-            continue  # it is others who hold the places
+            continue  # other clients hold the slots
         before = told.get(who_of(refusal))
         if before is not None and others >= before[1]:
             why = f"it asked for one more when it had {others}, and had been told that {before[1]} are enough"
@@ -102,7 +102,7 @@ def uses_fewer_connections(run: Run) -> Finding:
 
 
 def _full(run: Run) -> list[tuple[Exchange, int]]:
-    """Where there were too many connections already, and how many others of the client's own there were."""
+    """Each refusal for too many connections, and how many other connections that client had open."""
     live: dict[Who, int] = defaultdict(int)
     events: list[tuple[int, int, Exchange | Who]] = []
     for connection in run.connections:

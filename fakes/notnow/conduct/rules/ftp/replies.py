@@ -20,7 +20,7 @@ from notnow.journal import Exchange
 from notnow.units import plural
 
 _LOGIN = frozenset({"USER", "PASS", "ACCT"})
-# What was refused -> what must not be said before it has been accepted.
+# A refused command -> the commands that must wait until it is accepted.
 _BEFORE = {
     "user": frozenset({"pass"}),
     "pass": IN_THE_FILES | ANNOUNCES,
@@ -39,15 +39,15 @@ _BEFORE = {
     example="S: 220-Welcome\nS: 220 to this server\nC: USER ann\nS: 331 Password?\nC: TYPE I",
 )
 def reads_to_the_last_line(run: Run) -> Finding:
-    """Who takes the first line of a reply for all of it is a line behind from then on: it takes the next line for the
-    answer to its next command, and goes on where it was told to stop.
+    """A client that takes the first line for the whole reply stays one line behind: it takes the next line for the
+    reply to its next command, and goes on after a refusal.
     """
     long = 0
     for exchanges in run.by_connection.values():
-        lines: deque[str] = deque()  # that such a client would not have read yet
+        lines: deque[str] = deque()  # lines that such a client has not read yet
         first: Exchange | None = None  # the reply of several lines
         before: Exchange | None = None
-        mistaken = False  # about the last reply
+        mistaken = False  # such a client took the last reply for a success
         for x in exchanges:
             if mistaken and first is not None and before is not None and out_of_order(x):
                 why = f"{verb_of(x.request)} came as if a line of {_first_line(first)!r} had been the reply to {verb_of(before.request)}"

@@ -12,8 +12,8 @@ from notnow.conduct.rules.rule import rule
 from notnow.journal import Connection, Exchange
 from notnow.units import plural, show
 
-FLOOD = 10, 60.0  # NOOPs on a connection, likewise
-TRIES = 3, 600.0  # passwords that may be refused: vsftpd takes 3 in a session, fail2ban 5 in ten minutes
+FLOOD = 10, 60.0  # NOOPs on a connection, and seconds: more of them within that time are a flood
+TRIES = 3, 600.0  # refused passwords, and seconds: vsftpd allows 3 in a session, fail2ban 5 in ten minutes
 
 
 @rule(

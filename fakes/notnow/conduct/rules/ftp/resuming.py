@@ -14,7 +14,7 @@ from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange
 from notnow.units import show_size
 
-WORTH = 65_536  # bytes that are worth being resumed: less is sent again sooner than asked about
+WORTH = 65_536  # bytes: it takes less time to send a smaller piece again than to ask for its size
 
 
 @rule(
@@ -28,7 +28,7 @@ WORTH = 65_536  # bytes that are worth being resumed: less is sent again sooner 
 )
 def resumes(run: Run) -> Finding:
     cut: dict[tuple[Who, str, str], tuple[Exchange, int]] = {}
-    gone: set[tuple[Who, str]] = set()  # names of which it was told since that nothing is there
+    gone: set[tuple[Who, str]] = set()  # files that the server has since called missing or empty
     resumed, by_the_fake = 0, cut_by_the_fake(run)
     for x in run.exchanges:
         who, asked = who_of(x), x.transfer

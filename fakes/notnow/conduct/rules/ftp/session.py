@@ -1,4 +1,4 @@
-"""Rules about the end of a control connection, and what has to be said again on the next."""
+"""Rules about the end of a control connection, and about the commands to repeat on the next."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def notices_the_close(run: Run) -> Finding:
         said = said_after(connection)
         if not said:
             continue
-        if len(said) > 1:  # the first may have been on its way; and by what becomes of it one learns of the close
+        if len(said) > 1:  # the first may have been on its way, and shows the client the close
             return broken(f"{', '.join(said[:5])} came when the connection was closed", end, connection)
         learned += 1
     if not closed:
@@ -57,7 +57,7 @@ def notices_the_close(run: Run) -> Finding:
 )
 def starts_over(run: Run) -> Finding:
     refused: set[Who] = set()
-    again: set[Connection] = set()  # connections of those who had been refused
+    again: set[Connection] = set()  # connections of clients that had been refused
     for x in run.exchanges:
         if x.moment == "connect" and who_of(x) in refused:
             again.add(x.connection)
@@ -80,7 +80,7 @@ def starts_over(run: Run) -> Finding:
 )
 def sets_up_again(run: Run) -> Finding:
     types: dict[Connection, str] = {}
-    cut: dict[tuple[Who, str], tuple[Exchange, str, str]] = {}  # a command that did not come through: its path and type
+    cut: dict[tuple[Who, str], tuple[Exchange, str, str]] = {}  # a transfer that failed, its path and type
     repeated = 0
     for x in run.exchanges:
         if x.moment == "type" and x.code == 200:

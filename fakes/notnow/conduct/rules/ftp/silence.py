@@ -7,7 +7,7 @@ from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import rule
 from notnow.units import show
 
-FOR_EVER = 3600.0  # seconds of silence that no client waits for which has a time-out
+FOR_EVER = 3600.0  # seconds: a client with a time-out does not wait this long
 
 
 @rule(

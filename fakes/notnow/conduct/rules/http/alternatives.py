@@ -54,7 +54,7 @@ def forgets_the_origin(run: Run) -> Finding:
     example='origin: Alt-Svc: h2=":8443"\nC: GET a.site.test/   (at the alternative)\nS: 421 Misdirected Request\nC: GET a.site.test/   (at the alternative)',
 )
 def drops_the_alternative(run: Run) -> Finding:
-    told: dict[tuple[str, str], Journal] = {}  # who was told of an alternative, for which authority -> by which server
+    told: dict[tuple[str, str], Journal] = {}  # client and authority -> the server that advertised an alternative
     dropped: dict[tuple[str, str, Journal, object], Exchange] = {}
     for x in run.requests:
         key, server = (x.connection.client, request(x).authority), x.connection.journal
@@ -82,7 +82,7 @@ def drops_the_alternative(run: Run) -> Finding:
 )
 def ignores_alt_svc_in_421(run: Run) -> Finding:
     told: dict[tuple[str, str], Exchange] = {}
-    otherwise: set[tuple[str, str]] = set()  # who was told of an alternative by another answer as well
+    otherwise: set[tuple[str, str]] = set()  # client and authority: another answer advertised an alternative, too
     for x in run.requests:
         key = x.connection.client, request(x).authority
         before, used = told.get(key), str(request(x).alt_used or "")

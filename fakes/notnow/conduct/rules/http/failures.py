@@ -13,9 +13,9 @@ from notnow.http_words import IDEMPOTENT
 from notnow.journal import Connection, Exchange, GoAwayFrame, RstStreamFrame
 from notnow.units import plural, show
 
-FAILURES = (421, 429, 500, 502, 503, 504)  # what clients are known to try again
-BUDGET = 5, 60.0  # tries of a request, in so many seconds: gRPC's maxAttempts is capped at 5
-CROSSING = 0.25  # real seconds within which a new stream may have met the GOAWAY on its way
+FAILURES = (421, 429, 500, 502, 503, 504)  # statuses that clients are known to retry
+BUDGET = 5, 60.0  # tries of a request, and seconds: gRPC caps maxAttempts at 5
+CROSSING = 0.25  # real seconds within which a new stream may have crossed the GOAWAY
 
 
 @rule(
@@ -34,7 +34,7 @@ def does_not_repeat_blindly(run: Run) -> Finding:
             continue
         hashes = request(before).body_sha256, request(again).body_sha256
         if None not in hashes and hashes[0] != hashes[1]:
-            continue  # it is another one
+            continue  # another request
         if _is_unprocessed(before, goaways):
             safe += 1
         else:
@@ -114,7 +114,7 @@ def replays_whole_bodies(run: Run) -> Finding:
     for before, again in repeats(run):
         had, has = body_size(before), body_size(again)
         if not had or is_refused(again) or not (is_refused(before) or is_lost(before, again)):
-            continue  # who is refused need not send it all
+            continue  # a refused request need not be sent whole
         complete = request(again).body_sha256 is not None or not has
         if has < had:
             return broken(f"it had {had} bytes before, and {has} when it came again", before, again)
@@ -184,7 +184,7 @@ def keeps_a_budget(run: Run) -> Finding:
 
 
 def _goaways(run: Run) -> dict[Connection, int]:
-    """The last stream that each connection serves, for those that were told by a GOAWAY."""
+    """The last stream that each connection serves, for connections with a GOAWAY."""
     last: dict[Connection, int] = {}
     for x in run.exchanges:
         for frame in x.sent(GoAwayFrame):
@@ -193,7 +193,7 @@ def _goaways(run: Run) -> dict[Connection, int]:
 
 
 def _is_unprocessed(exchange: Exchange, goaways: dict[Connection, int]) -> bool:
-    """True if the client was told that the request had not been looked at (RFC 9113 §8.7)."""
+    """True if the client was told that the request was not processed (RFC 9113 §8.7)."""
     last = goaways.get(exchange.connection)
     reset = any(frame.code == "REFUSED_STREAM" for frame in exchange.sent(RstStreamFrame))
     return reset or (last is not None and request(exchange).stream > last)

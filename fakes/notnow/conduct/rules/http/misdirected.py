@@ -46,7 +46,7 @@ def goes_elsewhere(run: Run) -> Finding:
 def retries_once(run: Run) -> Finding:
     told, new = 0, 0
     for tries in run.tries:
-        streak: list[Exchange] = []  # of 421, in one call
+        streak: list[Exchange] = []  # the 421s in a row within one call
         for x in tries:
             if streak and x.at - streak[0].at > CALL:
                 streak, new = [], new + 1

@@ -1,4 +1,4 @@
-"""Rules about the host that a connection is made for, and those it is used for."""
+"""Rules about the host for which a connection is made, and the hosts for which it is used."""
 
 from __future__ import annotations
 

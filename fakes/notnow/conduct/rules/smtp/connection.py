@@ -1,4 +1,4 @@
-"""Rules about a connection on which the client was told 421."""
+"""Rules about a connection on which the server said 421."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange
 from notnow.units import MINUTE, show, times
 
-HUNG = 10 * MINUTE  # the longest that RFC 5321 §4.5.3.2 has anybody wait
+HUNG = 10 * MINUTE  # the longest time-out of RFC 5321 §4.5.3.2
 
 
 @rule(
@@ -58,7 +58,7 @@ def survives(run: Run) -> Finding:
 
 
 def _hung(session: Session, told: Exchange) -> float:
-    """Seconds for which a client has kept a connection on which it was told 421, and said nothing."""
+    """Seconds for which the client kept the connection open after a 421 without a command."""
     connection, last = session.connection, session.exchanges[-1]
     if told.closed or last is not told or connection.left_index is not None:
         return 0.0

@@ -1,4 +1,4 @@
-"""Rules about what becomes of a message and its recipients."""
+"""Rules about delivering a message once, and to all of its recipients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules about the codes of replies, the usual ones and the odd ones."""
+"""Rules about acting on reply codes, usual and odd ones."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def acts_on_the_code(run: Run) -> Finding:
 
 
 def _is_odd(x: Exchange) -> bool:
-    """A 4yz of a form that RFC 5321 §4.2 allows, and that somebody may not have thought of."""
+    """True for a 4yz in a form that RFC 5321 §4.2 allows and that clients may not expect."""
     if x.reply is None or x.code is None or not deferred(x):
         return False
     return x.code not in _USUAL or len(x.reply) == 3 or "\n" in x.reply or not x.reply.isascii()
@@ -106,8 +106,8 @@ def _form(x: Exchange) -> str:
 )
 def no_downgrade(run: Run) -> Finding:
     exercised = False
-    greeted: dict[tuple[Journal, str], Exchange] = {}  # EHLO was answered 421
-    secret: dict[tuple[Journal, str], Evidence] = {}  # TLS failed, or something in it did
+    greeted: dict[tuple[Journal, str], Exchange] = {}  # the EHLO that was answered 421
+    secret: dict[tuple[Journal, str], Evidence] = {}  # the failure of TLS, or of a command inside TLS
     for session in run.once(read).sessions:
         key = session.connection.journal, session.client
         tls = session.connection.tls
@@ -160,7 +160,7 @@ def _enhanced(x: Exchange) -> str:
 
 
 def _same_conduct(mail: Mail, kind: Callable[[Exchange], str]) -> Finding | None:
-    """Broken if what was refused in one way is tried again, and what was refused in another never.
+    """Broken if the client retries mail refused in one way, and never mail refused in another.
 
     The client has had as long for the one as it took for the other.
     """

@@ -1,4 +1,4 @@
-"""Rules about trying again: when, how often, and for how long."""
+"""Rules about retries: when, how often, and for how long."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from notnow.conduct.rules.rule import rule
 from notnow.journal import Journal
 from notnow.units import DAY, HOUR, MINUTE, show
 
-HALF_HOUR = 30 * MINUTE  # RFC 5321 §4.5.4.1: at least so long between two tries, in general
-MOST_PER_HOUR = 12  # tries of one message: one in five minutes, as Postfix may begin
+HALF_HOUR = 30 * MINUTE  # RFC 5321 §4.5.4.1: the least interval between two tries, in general
+MOST_PER_HOUR = 12  # tries of one message: one every five minutes, as Postfix may begin
 LONG_ENOUGH = 4 * DAY  # RFC 5321 §4.5.4.1: the give-up time generally needs to be 4-5 days
 FOR_EVER = 30 * DAY
-DROPPED = 6 * HOUR  # twice the longest interval that RFC 5321 §4.5.4.1 speaks of
-HERD = 4  # connections that come back together
-TOGETHER = 0.1  # seconds within which they do
+DROPPED = 6 * HOUR  # twice the longest interval that RFC 5321 §4.5.4.1 mentions
+HERD = 4  # connections that come back together are a herd
+TOGETHER = 0.1  # seconds
 
 
 @rule(
@@ -143,7 +143,7 @@ def no_bounce(run: Run) -> Finding:
 
 
 def _went_on(mail: Mail, attempt: Attempt) -> Attempt | None:
-    """Other mail of the same client that came through long after this, which was tried once and never again."""
+    """Mail of the same client that was delivered long after this one, which was tried once and never again."""
     last = mail.delivered.get(attempt.session.client) if attempt.earlier is None else None
     return last if last is not None and last.first.at - attempt.failed_at >= DROPPED else None
 
@@ -247,7 +247,7 @@ def _is_second(attempt: Attempt) -> bool:
 
 
 def _side_by_side(window: Iterable[Attempt]) -> bool:
-    """False for a client that comes with one after the other, however fast it is."""
+    """True if the connections overlapped; a fast client that opens one after the other is no herd."""
     sessions = [attempt.session for attempt in window]
     if any(session.refused is not None for session in sessions):
         return True

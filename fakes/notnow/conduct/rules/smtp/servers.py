@@ -17,7 +17,7 @@ from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange, Journal
 from notnow.units import MINUTE, plural, show, times
 
-MOST_PER_MINUTE = 5  # connections to a host that is known to be busy: as many as Postfix opens before it knows
+MOST_PER_MINUTE = 5  # connections to a busy host: Postfix opens as many before it knows
 _CAP = re.compile(r"too many|concurren|simultaneous|all server ports|connection (?:limit|count|rate)", re.IGNORECASE)
 
 
@@ -67,8 +67,8 @@ def in_order(run: Run) -> Finding:
         return NOT_EXERCISED
     rank = {journal: i for i, journal in enumerate(run.journals)}
     tried: set[tuple[str, int]] = set()
-    took: dict[tuple[str, int], Exchange] = {}  # where a server last took mail, and sent nobody away since
-    excuses: dict[tuple[str, int], int] = {}  # refusals after which the client has not turned to another server yet
+    took: dict[tuple[str, int], Exchange] = {}  # client and server -> the last mail taken, if nothing was refused since
+    excuses: dict[tuple[str, int], int] = {}  # client and server -> refusals that allow a visit to another server
     for session in sorted(run.once(read).sessions, key=lambda s: s.connection.index):
         client, connection, place = session.client, session.connection, rank[session.connection.journal]
         for better in range(place):
@@ -141,7 +141,7 @@ def fewer(run: Run) -> Finding:
 
 
 def _fewer_than_before(sessions: Sequence[Session]) -> Finding:
-    """Of one client at one server: how many connections it had when it was told that they are too many, and since."""
+    """Whether one client opened fewer connections to one server after it was told that it had too many."""
     events: list[tuple[int, int, int]] = []
     for i, session in enumerate(sessions):
         c = session.connection

@@ -1,4 +1,4 @@
-"""Rules about a server that says nothing."""
+"""Rules about a server that does not reply."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def patient(run: Run) -> Finding:
 
 
 def _waited(x: Exchange) -> tuple[float, bool]:
-    """How long a client has waited for a reply, and whether it then left without one. Who still waits may yet leave."""
+    """How long a client waited for a reply, and whether it left without one. A client that still waits has not left."""
     left = departure(x)
     if left_unanswered(x) and left is not None:
         return left[1] - x.at, True
