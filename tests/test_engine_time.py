@@ -518,3 +518,10 @@ class TestPlay:
         book = play(document(rule("body", reply=BYE))) >> Opened("a") << Proceed()
         book >> Asked("a", "body") << Watch(1) << Proceed()
         book.play("smtp/healthy") >> Reached("a")
+
+
+def test_nothing_is_left_of_a_phase_whose_time_has_not_begun(play: Playing) -> None:
+    scenario = document(phase(rule("mail", reply="451 {left.seconds}"), lasts="1m"), phase())
+    book = play(scenario) >> Opened("a") << Proceed()
+    book.at(5).play(scenario)  # its time begins with the next connection
+    book >> Asked("a", "mail") << Send("451 0")

@@ -18,13 +18,13 @@ class Placeholders:
     """What the placeholders of one answer depend on.
 
     `facts` are those of the connection and of the server, `now` is when it is sent, `phase_ends` the end of the phase
-    that plays (None: it lasts), and `epoch` the wall time at scenario time 0.
+    that plays (infinite if it lasts), and `epoch` the wall time at scenario time 0.
     """
 
     fired: FiredRule
     facts: Facts
     now: float
-    phase_ends: float | None
+    phase_ends: float
     epoch: float
 
     def text(self, name: str) -> str:
@@ -42,7 +42,7 @@ class Placeholders:
 
     def _time(self, span: str, unit: str) -> str:
         quota, decided = self.fired.quota or Quota(), self.fired.at
-        left = 0.0 if self.phase_ends is None else self.phase_ends - decided
+        left = 0.0 if self.phase_ends == math.inf else self.phase_ends - decided
         seconds = {"left": left, "wait": quota.wait, "reset": quota.reset}[span]
         return "" if seconds is None else self._in_unit(max(0.0, seconds + decided - self.now), unit)
 
