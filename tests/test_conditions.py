@@ -202,3 +202,31 @@ def test_half_of_a_condition_is_an_error_at_import(condition: str, field: str, e
     code = dedent(HALF).format(condition, field)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert error in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("condition", "events", "seconds"),
+    [
+        (Nth(3), (3, 3), (0.0, None)),
+        (Every(3), (3, None), (0.0, None)),
+        (First(3), (1, 3), (0.0, None)),
+        (FirstFor(5.0), (1, None), (0.0, 5.0)),
+        (After(3), (4, None), (0.0, None)),
+        (AfterFor(5.0), (2, None), (5.0, None)),
+        (Over(3), (1, None), (0.0, None)),
+        (OverWithin(3, 5.0), (1, None), (0.0, None)),
+        (Times(0, 3), (1, None), (0.0, None)),
+    ],
+)
+def test_when_it_can_hold(
+    condition: Condition, events: tuple[int, int | None], seconds: tuple[float, float | None]
+) -> None:
+    assert (condition.events, condition.seconds) == (events, seconds)
+
+
+@pytest.mark.parametrize(("condition", "counts", "never_at"), [
+    (Nth(1), "events", set()), (FirstFor(1.0), "events", set()), (Over(1), "slots", {"idle"}),
+    (OverWithin(1, 1.0), "slots", {"idle"}), (Times(0, 1), "firings", set()),
+])  # fmt: skip
+def test_what_it_counts_and_where_it_has_no_meaning(condition: Condition, counts: str, never_at: set[str]) -> None:
+    assert (condition.counts, condition.never_at) == (counts, never_at)
