@@ -29,7 +29,7 @@ _MOMENTS = {
     **EVERYWHERE,
     "connect": replace(
         EVERYWHERE["connect"],
-        doc="A connection is accepted; a status answers all that is asked on it, and then it closes.",
+        doc="A connection is accepted; a status answers every request on it, and then it closes.",
         faults=frozenset({"status", "headers", "body", "delay", "stall", "close"}),
         final=True,
     ),
@@ -107,11 +107,11 @@ _FACTS = {
         Glob('a path ("/api/users") or a glob of one ("/api/*")', _target, _target_doubt),
     ),
     "query": Fact(
-        "What follows the `?` of the request target.",
+        "The part of the request target after the `?`.",
         Glob('a query without its "?" ("page=2") or a glob of one ("*page=*")', doubt=_query_doubt),
     ),
     "header": Fact("A header field of the request: `header.accept`."),
-    "size": Fact("What Content-Length says.", Size()),
+    "size": Fact("The value of Content-Length.", Size()),
     "misdirected": Fact(
         "Why the request is on the wrong connection (RFC 9110 §7.4).",
         Choice(("sni", "certificate", True), '"sni", "certificate", true (either, or no SNI)'),

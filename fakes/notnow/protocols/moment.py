@@ -69,12 +69,12 @@ EVERYWHERE: Mapping[str, Moment] = {
     "connect": Moment("A connection is accepted; a reply here replaces the greeting.", attempt=True),
     "tls": Moment("The ClientHello of a TLS handshake, with the name that the client asks for.", faults=_HANDSHAKE),
     "enter": Moment("The phase begins: acts on every live connection.", faults=_UNASKED, unasked=True),
-    "any": Moment("Every command, the unknown ones too.", facts=frozenset({"command"})),
+    "any": Moment("Every command, unknown ones too.", facts=frozenset({"command"})),
     "error": Moment(
-        "A 4yz or 5yz reply has just left; what the rule says comes in addition.",
+        "A 4yz or 5yz reply has just left; the reply of the rule follows it.",
         faults=_UNASKED,
         facts=frozenset({"command"}),
         unasked=True,
     ),
-    "idle": Moment("The client has been silent for the time that `after` says.", faults=_UNASKED, unasked=True),
+    "idle": Moment("The client has been silent for the time in `after`.", faults=_UNASKED, unasked=True),
 }

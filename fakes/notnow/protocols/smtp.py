@@ -18,13 +18,13 @@ _COMMANDS = with_verbs({
         "The DATA command, or the first BDAT of a message (RFC 3030).", *_MAIL, "recipient", verbs=("DATA", "BDAT")
     ),
     "body": Moment(
-        "In the middle of the message, after the first bytes of it or after `after_bytes`.",
+        "In the middle of the message: after its first bytes, or after `after_bytes`.",
         faults=(REPLY | {"after_bytes"}) - {"keep"},
         facts=frozenset({*_MAIL, "recipient"}),
         body=True,
     ),
     "message": Moment(
-        "The final dot, or BDAT LAST: the message is all there.", facts=frozenset({*_MAIL, "recipient", "header"})
+        "The final dot, or BDAT LAST: the whole message has arrived.", facts=frozenset({*_MAIL, "recipient", "header"})
     ),
     "rset": command("RSET."),
     "noop": command("NOOP."),
@@ -53,7 +53,7 @@ _FACTS = {
     "command": Fact("The verb of the command.", COMMAND),
     "sender": Fact('The address of MAIL FROM; `""` is the null sender.', _ADDRESS),
     "recipient": Fact("The addresses of RCPT TO; one that matches is enough.", _ADDRESS),
-    "size": Fact("What SIZE= announces (RFC 1870); at `message`, the size of the message.", Size()),
+    "size": Fact("The size that SIZE= announces (RFC 1870); at `message`, the size of the message.", Size()),
     "header": Fact("A header field of the message: `header.subject`."),
 }
 
