@@ -14,17 +14,22 @@ from notnow.journal import (
     TLS,
     AltSvcFrame,
     ConnectionClose,
+    ConnectionLost,
     End,
     Exchange,
     ExcludedByGoAway,
     Facts,
+    Failure,
     FakeStopped,
     Frame,
     GoAwayFrame,
+    HandshakeFailed,
     MalformedRequest,
     Message,
+    NotUnderstood,
     OriginFrame,
     Parameters,
+    ProtocolViolation,
     Recorder,
     Request,
     RstStreamFrame,
@@ -200,6 +205,25 @@ def test_a_text_that_is_no_frame_is_none(recorder: Recorder, exchange: Exchange)
     """A reason phrase or a header may have these words in it."""
     recorder.answer(exchange, "200 RST_STREAM GOAWAY NO_ERROR, last stream 1")
     assert (exchange.reset, exchange.refused, exchange.frames) == (False, False, ())
+
+
+@pytest.mark.parametrize(
+    ("failure", "told", "error"),
+    [
+        (ProtocolViolation("HTTP/2", "PROTOCOL_ERROR", "bad"),
+         {"type": "protocol", "version": "HTTP/2", "code": "PROTOCOL_ERROR", "reason": "bad"}, "HTTP/2 PROTOCOL_ERROR: bad"),
+        (NotUnderstood(100), {"type": "not understood", "commands": 100}, "100 commands in a row were not understood"),
+        (HandshakeFailed("no"), {"type": "handshake", "reason": "no"}, "TLS handshake failed: no"),
+        (ConnectionLost("reset by peer"), {"type": "lost", "reason": "reset by peer"}, "reset by peer"),
+        (None, None, None),
+    ],
+)  # fmt: skip
+def test_what_went_wrong(recorder: Recorder, failure: Failure | None, told: object, error: str | None) -> None:
+    connection = recorder.open("1", "127.0.0.1", 1)
+    if failure is not None:
+        recorder.failed(connection, failure)
+    line = connection.as_dict()
+    assert (connection.failure, connection.error, line["error"], line.get("failure")) == (failure, error, error, told)
 
 
 # ---- users can change nothing --------------------------------------------------------------------

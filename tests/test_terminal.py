@@ -26,7 +26,7 @@ from notnow.conduct.pictures.report import Client, Report, write_json, write_jun
 from notnow.conduct.pictures.timeline import render
 from notnow.conduct.reading.run import Run
 from notnow.errors import WaitTimeoutError
-from notnow.journal import Facts, Journal, Message, Recorder, Request, Transfer
+from notnow.journal import ConnectionLost, Facts, Journal, Message, Recorder, Request, Transfer
 from notnow.language import catalogue
 from notnow.terminal import by_direction, isolated, safe, safe_lines
 
@@ -109,7 +109,7 @@ def _seen(recorder: Recorder, text: str) -> Journal:
                 recorder.end(exchange)
             recorder.answer(exchange, f"250 ok {text}" if came else f"421 not now {text}")
         recorder.answer(recorder.ask(connection, "noop", text, "p"), f"550 {text}\n421 {text}")
-        recorder.failed(connection, text)
+        recorder.failed(connection, ConnectionLost(text))
         if not came:
             recorder.said_after(connection, f"{text} more\r\n{text}".encode("utf-8", "surrogatepass"))
         recorder.close(connection, "client" if came else "fake")

@@ -21,7 +21,7 @@ from notnow import protocols, units
 from notnow.bounds import BOUNDS
 from notnow.cli import COMMANDS, _words, group
 from notnow.http_words import status_line
-from notnow.journal import End, Facts, Frame
+from notnow.journal import End, Facts, Failure, Frame
 from notnow.language import catalogue
 from notnow.language.expect import Delivered, Exceeded, Retried
 from notnow.language.faults import ALERTS, Fault
@@ -150,9 +150,9 @@ def bounds() -> str:
 
 def journal_values() -> str:
     """The values of an exchange as JSON Lines have them: a row for each type, with its keys."""
-    kinds = (("facts", Facts), ("end", End), ("frames", Frame))
+    kinds = (("facts", Facts), ("end", End), ("frames", Frame), ("failure", Failure))
     return table(
-        "key of an exchange",
+        "key",
         "value",
         "keys",
         rows=(

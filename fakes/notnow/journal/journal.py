@@ -23,6 +23,7 @@ from notnow.journal.values import (
     ConnectionClose,
     End,
     Facts,
+    Failure,
     FakeStopped,
     Frame,
     Message,
@@ -167,7 +168,8 @@ class Connection(Struct, frozen=True, eq=False):
 
     `ended_by` is "client" or "fake", None while it lives. `after` is what the client still said once the fake had decided
     to close, clipped; `after_bytes` counts all of it. `left_index` is where the client said that it was leaving, or ended
-    its side, and `left_at` when: the close itself may be seen only after its next connection.
+    its side, and `left_at` when: the close itself may be seen only after its next connection. `failure` says what went wrong: the client broke the
+    protocol, a TLS handshake failed, or the connection broke.
     """
 
     journal: Journal
@@ -182,11 +184,16 @@ class Connection(Struct, frozen=True, eq=False):
     left_index: int | None = None
     left_at: float | None = None
     ended_by: str | None = None
-    error: str | None = None
+    failure: Failure | None = None
     tls: TLS | None = None
     after: str = ""
     after_bytes: int = 0
     _log: deque[Exchange] = deque()
+
+    @property
+    def error(self) -> str | None:
+        """What went wrong, in words; see `failure`."""
+        return None if self.failure is None else str(self.failure)
 
     @property
     def server(self) -> str:
@@ -209,6 +216,7 @@ class Connection(Struct, frozen=True, eq=False):
             "opened_at": round(self.opened_at, 6),
             "ended_by": self.ended_by,
             "error": self.error,
+            **({"failure": to_builtins(self.failure)} if self.failure is not None else {}),
             "after": self.after or None,
             "tls": to_builtins(self.tls),
         }

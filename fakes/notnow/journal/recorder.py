@@ -15,7 +15,7 @@ from msgspec.structs import force_setattr, replace
 from notnow.clock import Clock
 from notnow.journal.journal import DEFAULT_LIMIT, Connection, Entry, Exchange, Journal, Mark
 from notnow.journal.text import LONGEST, clip
-from notnow.journal.values import TLS, ConnectionClose, End, Facts, FakeStopped, Frame
+from notnow.journal.values import TLS, ConnectionClose, End, Facts, Failure, FakeStopped, Frame
 
 
 class Decision(Protocol):
@@ -127,9 +127,9 @@ class Recorder:
         """More is known of the TLS of a connection: the names of `known` are those of `TLS`."""
         force_setattr(connection, "tls", replace(connection.tls or TLS(), **known))
 
-    def failed(self, connection: Connection, error: str) -> None:
+    def failed(self, connection: Connection, failure: Failure) -> None:
         """The client broke the protocol, or the connection broke."""
-        force_setattr(connection, "error", error)
+        force_setattr(connection, "failure", failure)
 
     def leaving(self, connection: Connection) -> None:
         """The client says that it is leaving, or has ended its side."""

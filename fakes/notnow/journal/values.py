@@ -1,4 +1,4 @@
-"""The values that an exchange or a connection carries: a message, a transfer or a request, how it ended, frames, TLS.
+"""The values that an exchange or a connection carries: a message, a transfer or a request, how it ended, frames, failures, TLS.
 
 They are frozen. A value that changes while an exchange is under way is replaced.
 """
@@ -180,6 +180,50 @@ class OriginFrame(Struct, frozen=True, tag="ORIGIN", tag_field="type"):
 
 
 Frame = GoAwayFrame | RstStreamFrame | AltSvcFrame | OriginFrame
+
+
+# ---- what went wrong on a connection ----------------------------------------------------------------
+
+
+class ProtocolViolation(Struct, frozen=True, tag="protocol", tag_field="type"):
+    """The client broke the protocol: `code` is the error code or the status that the fake ended the connection with."""
+
+    version: str
+    code: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.version} {self.code}: {self.reason}"
+
+
+class NotUnderstood(Struct, frozen=True, tag="not understood", tag_field="type"):
+    """The client sent so many commands in a row that the fake did not understand (`notnow.bounds`)."""
+
+    commands: int
+
+    def __str__(self) -> str:
+        return f"{self.commands} commands in a row were not understood"
+
+
+class HandshakeFailed(Struct, frozen=True, tag="handshake", tag_field="type"):
+    """The TLS handshake failed."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"TLS handshake failed: {self.reason}"
+
+
+class ConnectionLost(Struct, frozen=True, tag="lost", tag_field="type"):
+    """The connection broke; `reason` is the operating system's."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+Failure = ProtocolViolation | NotUnderstood | HandshakeFailed | ConnectionLost
 
 
 # ---- TLS -----------------------------------------------------------------------------------------

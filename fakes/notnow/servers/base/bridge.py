@@ -19,7 +19,13 @@ from notnow.clock import Cancellable
 from notnow.engine.actions import Close, Script, Send
 from notnow.engine.engine import Engine
 from notnow.engine.events import Closed, Event, Hello, Leaving, Opened, Tick
-from notnow.journal import Connection, ConnectionClose, Exchange, Recorder
+from notnow.journal import (
+    Connection,
+    ConnectionClose,
+    ConnectionLost,
+    Exchange,
+    Recorder,
+)
 from notnow.language.scenario import Scenario
 from notnow.servers.base import listener
 from notnow.servers.base.options import Options
@@ -264,8 +270,8 @@ class Bridge(LoopServices):
         self.sessions.pop(record.id, None)
         self.feed(Closed(record.id))
         if record.ended_by is None:
-            if error is not None and record.error is None:  # an error after the fake has closed means nothing
-                self.recorder.failed(record, error)
+            if error is not None and record.failure is None:  # an error after the fake has closed means nothing
+                self.recorder.failed(record, ConnectionLost(error))
             self.recorder.close(record, "client")
 
     def _dispatch(self, scripts: Iterable[Script]) -> None:

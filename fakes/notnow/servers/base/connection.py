@@ -13,7 +13,14 @@ from asyncio.sslproto import SSLProtocol
 from typing import cast
 
 from notnow.engine.actions import Alert, Certify, Close, Ending, Script
-from notnow.journal import Connection, ConnectionClose, End, Exchange, TLSAlert
+from notnow.journal import (
+    Connection,
+    ConnectionClose,
+    End,
+    Exchange,
+    HandshakeFailed,
+    TLSAlert,
+)
 from notnow.servers.base import listener, tls
 from notnow.servers.base.life import CLOSED, CLOSING, HANDSHAKING, OPENING, STALLED, UPGRADING, Client, Event, Life
 from notnow.servers.base.session import Host
@@ -417,7 +424,7 @@ class LiveConnection:
     def _tls_failed(self, error: BaseException) -> None:
         why = self.refusal or getattr(error, "reason", None) or str(error) or type(error).__name__
         self.host.recorder.tls(self.record, error=why)
-        self.host.recorder.failed(self.record, f"TLS handshake failed: {why}")
+        self.host.recorder.failed(self.record, HandshakeFailed(why))
         if isinstance(error, ssl.SSLError) and "ALERT" not in (error.reason or ""):
             self.decided()
 

@@ -31,7 +31,10 @@ from notnow.engine.actions import (
     Watch,
 )
 from notnow.engine.events import Answered, Heard
-from notnow.journal import Exchange
+from notnow.journal import (
+    Exchange,
+    NotUnderstood,
+)
 from notnow.servers.base.connection import LiveConnection, Over
 
 _ERROR = re.compile(rb"(?:^|\n)([45][0-9][0-9])(?![0-9-])")
@@ -143,7 +146,7 @@ class CommandConnection(LiveConnection):
         """Count a command that was not understood. True if the client has reached the limit."""
         self.nonsense += 1
         if self.nonsense > NONSENSE:
-            self.host.recorder.failed(self.record, f"{NONSENSE} commands in a row were not understood")
+            self.host.recorder.failed(self.record, NotUnderstood(NONSENSE))
         return self.nonsense > NONSENSE
 
     def verb(self, exchange: Exchange) -> str:

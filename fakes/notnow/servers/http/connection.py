@@ -40,6 +40,7 @@ from notnow.journal import (
     GoAwayFrame,
     MalformedRequest,
     OriginFrame,
+    ProtocolViolation,
     RstStreamFrame,
 )
 from notnow.servers.base.connection import LiveConnection, Over
@@ -222,17 +223,17 @@ class HTTPConnection(LiveConnection):
                 self.transport.write(event.data)
                 await self._writable.wait()
         elif isinstance(event, Closed):
-            if not self.closing and self.record.error is None:
+            if not self.closing and self.record.failure is None:
                 self.leave()  # by a GOAWAY of its own, or "Connection: close"
             self.closing = True
-            if self.record.error is not None:  # the client has broken the protocol
+            if self.record.failure is not None:  # the client has broken the protocol
                 for stream in list(self.live.values()):
                     stream.lost()
             self.ended_one()
 
-    def broken(self, why: str) -> None:
+    def broken(self, how: ProtocolViolation) -> None:
         """The client does not keep to the protocol: it is told so, and that is the end."""
-        self.host.recorder.failed(self.record, why)
+        self.host.recorder.failed(self.record, how)
 
     def malformed(self, number: int, said: str, why: str, code: str) -> None:
         """A request over HTTP/2 is malformed, or a frame of it: its stream ends, and the connection lives (RFC 9113 §5.4.2)."""
@@ -435,7 +436,7 @@ class HTTPConnection(LiveConnection):
         """HTTP/2 has a GOAWAY that says which streams have been served, unless there was one. No client is waited for."""
         protocol = self._protocol
         if isinstance(protocol, H2):
-            said = self.farewell or self.record.error is not None
+            said = self.farewell or self.record.failure is not None
             real = protocol.highest if self.last is None else min(protocol.highest, self.last)
             last = b"" if said else frames.go_away(real, "NO_ERROR")
             self.transport.write(protocol.connection.data_to_send() + last)

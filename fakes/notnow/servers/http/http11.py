@@ -17,6 +17,7 @@ from hypercorn.protocol import events
 from hypercorn.protocol.h11 import H11Protocol
 
 from notnow.http_words import phrase, status_line
+from notnow.journal import ProtocolViolation
 from notnow.servers.base.turns import Turn
 from notnow.servers.http import wellformed
 from notnow.servers.http.hypercorn_parts import CONFIG, Tasks
@@ -35,7 +36,7 @@ class Connection(h11.Connection):
     held = False  # there may be more events, for the next turn
     _paused = False
 
-    def __init__(self, broken: Callable[[str], None], turn: Turn, clear: bool = True) -> None:
+    def __init__(self, broken: Callable[[ProtocolViolation], None], turn: Turn, clear: bool = True) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=CONFIG.h11_max_incomplete_size)
         self._broken, self._turn, self._clear = broken, turn, clear
         self._refused = False  # nothing is read any more
@@ -56,7 +57,7 @@ class Connection(h11.Connection):
             return event
         except h11.RemoteProtocolError as error:
             self._refused = True
-            self._broken(f"HTTP/1.1 {status_line(error.error_status_hint)}: {error}")
+            self._broken(ProtocolViolation("HTTP/1.1", status_line(error.error_status_hint), str(error)))
             raise
 
     def _only_an_empty_line(self) -> bool:

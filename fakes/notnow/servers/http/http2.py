@@ -21,6 +21,7 @@ from hypercorn.protocol import events
 from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BUFFER_LOW_WATER, BufferCompleteError, H2Protocol, StreamBuffer
 
 from notnow.bounds import WINDOW
+from notnow.journal import ProtocolViolation
 from notnow.servers.base.connection import Over
 from notnow.servers.base.turns import UNITS
 from notnow.servers.http import wellformed
@@ -155,7 +156,7 @@ class H2(H2Protocol):
         try:
             self.connection.calm.spend("streams that were cancelled, or opened beyond the cap, or malformed", RESET)
         except h2.exceptions.DenialOfServiceError as flood:
-            self.owner.broken(f"HTTP/2 ENHANCE_YOUR_CALM: {flood}")
+            self.owner.broken(ProtocolViolation("HTTP/2", "ENHANCE_YOUR_CALM", str(flood)))
             self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
             await self._flush()
             await self.send(Closed())

@@ -17,6 +17,7 @@ from h2.config import H2Configuration
 from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
 
+from notnow.journal import ProtocolViolation
 from notnow.servers.base.turns import Turn
 from notnow.servers.http.floods import PIECE, Calm, Decoder, Frames
 from notnow.servers.http.strict import FaultyFrame
@@ -33,7 +34,7 @@ class Connection(H2Connection):
 
     decoder: Decoder
 
-    def __init__(self, broken: Callable[[str], None], drops: Callable[[int], bool], turn: Turn) -> None:
+    def __init__(self, broken: Callable[[ProtocolViolation], None], drops: Callable[[int], bool], turn: Turn) -> None:
         # Field sections are judged by `Decoder`: h2 would end the connection.
         super().__init__(H2Configuration(client_side=False, header_encoding=None, validate_inbound_headers=False))
         self._broken, self._drops = broken, drops
@@ -50,7 +51,7 @@ class Connection(H2Connection):
         try:
             return super().receive_data(data)
         except h2.exceptions.ProtocolError as error:
-            self._broken(f"HTTP/2 {ErrorCodes(error.error_code).name}: {error}")
+            self._broken(ProtocolViolation("HTTP/2", ErrorCodes(error.error_code).name, str(error)))
             if self.state_machine.state is not ConnectionState.CLOSED:  # of a bad preface h2 itself tells nobody
                 self.close_connection(error.error_code)
             raise
