@@ -2,7 +2,7 @@
 
 import warnings
 
-with warnings.catch_warnings():  # it needs asyncore, of which Python 3.11 warns: an error in many test suites
+with warnings.catch_warnings():  # it needs asyncore, whose deprecation warning is an error in many test suites
     warnings.simplefilter("ignore", DeprecationWarning)
     import pyftpdlib.handlers  # noqa: F401
 

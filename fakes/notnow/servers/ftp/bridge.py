@@ -29,7 +29,7 @@ class FileBridge(Bridge):
         self.files = self._tree()
 
     def _tree(self) -> Files:
-        """The files as they are at the start. Raises ScenarioError for what cannot be one."""
+        """The files at the start. Raises ScenarioError for invalid ones."""
         given = self.options.files if self.options.files is not None else self.scenario.server.files
         return new_files(DEFAULT if given is None else given, self.scenario, self.clock)
 
@@ -40,7 +40,7 @@ class FileBridge(Bridge):
                 self.files.lay(name, content)
 
     def admits(self, user: str, password: str) -> bool:
-        """True if this user may log in: any may where nobody is named, and anonymous where it is named."""
+        """True if this user may log in. Without a list of users everybody may; anonymous may if the list has it."""
         users = self.users
         if users is None:
             return True
@@ -69,7 +69,7 @@ class FileBridge(Bridge):
 
 
 def new_files(given: Mapping[str, Content], scenario: Scenario, clock: Clock) -> Files:
-    """A tree of files. Raises ScenarioError for what cannot be one."""
+    """A tree of files. Raises ScenarioError for invalid ones."""
     try:
         return Files(given, scenario.server.quota, lambda: clock.epoch + clock.now())
     except (ValueError, TypeError) as error:

@@ -1,11 +1,11 @@
 """pyftpdlib's handler as a `LiveConnection`: its commands and their state, without its sockets.
 
 The private seams of pyftpdlib that notnow uses are here and in `notnow.servers.ftp.session`: `FTPHandler.__init__`
-(called once, with a socket that is none, for the state that others are copied from), `pre_process_command`,
+(called once, with a stub of a socket, for the state that sessions are copied from), `pre_process_command`,
 `_on_dtp_connection`, `_on_dtp_close`, `_make_epasv`, `_shutdown_connecting_dtp`, `_dtp_acceptor`, `_dtp_connector`,
 `_out_dtp_queue`, `_in_dtp_queue`, `_restart_position`, `_quit_pending`, `_extra_feats`, `flush_account`,
-`handle_auth_success`, what it asks of its data connections, and that it writes through `push`, `push_with_producer` and
-`respond` only. tests/test_ftp_seams.py has a test for each.
+`handle_auth_success`, its calls to data connections, and that it writes only through `push`, `push_with_producer` and
+`respond`. tests/test_ftp_seams.py has a test for each.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from notnow.servers.base.turns import Turn
 from notnow.servers.ftp.host import FileHost
 
 PLAIN_COMMANDS: dict[str, dict[str, Any]] = FTPHandler.proto_cmds
-TLS_COMMANDS = PLAIN_COMMANDS | {  # RFC 4217; in pyftpdlib they come with a handler that needs PyOpenSSL
+TLS_COMMANDS = PLAIN_COMMANDS | {  # RFC 4217; pyftpdlib has them in a handler that needs PyOpenSSL
     "AUTH": {"perm": None, "auth": False, "arg": True, "help": "Syntax: AUTH <SP> TLS (set up secure control channel)."},
     "PBSZ": {"perm": None, "auth": False, "arg": True, "help": "Syntax: PBSZ <SP> 0 (negotiate TLS buffer)."},
     "PROT": {"perm": None, "auth": False, "arg": True, "help": "Syntax: PROT <SP> [C|P] (set up un/secure data channel)."},
@@ -37,26 +37,26 @@ TLS_COMMANDS = PLAIN_COMMANDS | {  # RFC 4217; in pyftpdlib they come with a han
 class FTPConnection(CommandConnection, FTPHandler):
     """The control connection of a session."""
 
-    # pyftpdlib's.
-    socket: Here  # which it asks for its own address
+    # pyftpdlib's attributes.
+    socket: LocalAddress  # pyftpdlib asks it for its address
     username: str
     _out_dtp_queue: tuple[Any, ...] | None
     _in_dtp_queue: tuple[Any, ...] | None
     # Ours.
     host: FileHost
-    here: Here  # where the client has connected to: its data connections are made there, too
+    local: LocalAddress  # the address of the control connection, and of the data connections
     turn: Turn
-    queues: bool = False  # it has more to do, and waits for its turn
+    queues: bool = False  # commands are left, and it waits for its turn
     choked: bool = False  # the client does not read its replies
-    crowded: bool = False  # it has sent so much that we read no more for now
+    crowded: bool = False  # so much input is waiting that we have stopped reading
     _inbox: bytearray
-    _long: bool = False  # what comes is the rest of a line that was too long
+    _long: bool = False  # the input is the rest of a line that was too long
 
     @classmethod
     @lru_cache(maxsize=1)
     def _state(cls) -> dict[str, Any]:
-        """What pyftpdlib knows of a session that has just begun."""
-        logging.getLogger("pyftpdlib").addHandler(logging.NullHandler())  # or it would set up logging of its own
+        """pyftpdlib's state of a session that has just begun."""
+        logging.getLogger("pyftpdlib").addHandler(logging.NullHandler())  # otherwise it sets up logging of its own
         made: dict[str, Any] = vars(FTPHandler(_NoSocket(), _NoServer(), _NoLoop()))
         return made
 
@@ -83,7 +83,7 @@ class FTPConnection(CommandConnection, FTPHandler):
     def take_unread(self) -> bytes:
         taken = bytes(self._inbox)
         self._inbox.clear()
-        self.crowded = False  # whoever takes it reads on
+        self.crowded = False  # the caller resumes reading
         return taken
 
     def pause_writing(self) -> None:
@@ -94,11 +94,11 @@ class FTPConnection(CommandConnection, FTPHandler):
         self.serve()
 
     def serve(self) -> None:
-        """Carry out the commands that have come, as far as nothing keeps us from it."""
+        """Carry out the commands that have arrived, until one has to wait."""
         raise NotImplementedError
 
     def serve_soon(self) -> None:
-        """Go on with them when it is our turn again."""
+        """Continue at our next turn."""
         if not self.queues:
             self.queues = True
             self.host.turns.later(self._serve_now)
@@ -110,7 +110,7 @@ class FTPConnection(CommandConnection, FTPHandler):
     # ---- reading ---------------------------------------------------------------------------------
 
     def line(self) -> bytes | None:
-        """Take the next command, without its line end; of a line that is too long, its beginning."""
+        """Take the next command, without its line end; of a line that is too long, only its beginning."""
         while (end := self._inbox.find(b"\n")) >= 0:
             line = bytes(self._inbox[:end])
             del self._inbox[: end + 1]
@@ -130,28 +130,28 @@ class FTPConnection(CommandConnection, FTPHandler):
     # ---- what pyftpdlib would do with its sockets ------------------------------------------------
 
     def close_when_done(self) -> None:
-        """QUIT: the end comes when all is said."""
+        """QUIT: end once all replies are sent."""
         self._quit_pending = True
 
     def close(self) -> None:
         self.end()
 
     def add_channel(self, *_: Any) -> None:
-        """asyncio looks after the connection."""
+        """asyncio has the connection already."""
 
     def del_channel(self, *_: Any) -> None:
-        """It does so all the time."""
+        """asyncio closes the connection."""
 
     def log(self, *_: Any, **__: Any) -> None:
-        """The journal knows."""
+        """The journal has it."""
 
     logline = log_cmd = log
 
 
-class Here:
-    """Our end of a control connection, which stays known when the client has closed it.
+class LocalAddress:
+    """The local address of a control connection, which is kept after the client has closed it.
 
-    An IPv4 client of a socket for both families has an IPv4 address.
+    For an IPv4 client of a socket for both families it is an IPv4 address.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -164,7 +164,7 @@ class Here:
 
 
 class _NoSocket:
-    """As much of a socket as the handler asks for while it is made."""
+    """The methods of a socket that the handler calls in `__init__`."""
 
     def fileno(self) -> int:
         return 1
@@ -177,14 +177,14 @@ class _NoSocket:
 
 
 class _NoServer:
-    """pyftpdlib's server, which counts connections: here it is the engine that does."""
+    """pyftpdlib's server counts connections; here the engine does."""
 
     def _accept_new_cons(self) -> bool:
         return True
 
 
 class _NoLoop:
-    """As much of pyftpdlib's loop as the handler asks for while it is made."""
+    """The methods of pyftpdlib's loop that the handler calls in `__init__`."""
 
     READ, WRITE = 1, 2
 

@@ -1,4 +1,4 @@
-"""The bytes of a file: given, made up as they are asked for, or uploaded."""
+"""The bytes of a file: given, generated on demand, or uploaded."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 import random
 from functools import lru_cache
 
-BLOCK = 65_536  # bytes that are made up at a time
-BIG = 262_144  # bytes of a file from which on it is worth a descriptor
-MOST_MOVED = 16 * 1024 * 1024  # bytes of made-up content beyond which it is made up again for each download
+BLOCK = 65_536  # bytes that are generated at a time
+BIG = 262_144  # bytes from which a file is worth a descriptor
+MOST_MOVED = 16 * 1024 * 1024  # bytes beyond which generated content is generated anew for each download
 
 
 @lru_cache(maxsize=32)
@@ -18,9 +18,9 @@ def _block(size: int, number: int) -> bytes:
 
 
 def filling(size: int, start: int = 0, count: int | None = None) -> bytes:
-    """So many bytes, always the same and nowhere alike: what is lost, doubled or moved shows in their hash.
+    """Generated content: always the same for a size, and nowhere repeating, so that a hash shows lost, doubled or moved bytes.
 
-    With `start` and `count` only a piece of them is made, in the memory that the piece takes.
+    `start` and `count` select a piece; only this piece is generated.
     """
     end = size if count is None else min(size, start + count)
     pieces = []
@@ -33,11 +33,10 @@ def filling(size: int, start: int = 0, count: int | None = None) -> bytes:
 
 
 class Node:
-    """A file: its bytes, when it was changed (seconds since 1970), its mode, and whether all of it has come.
+    """A file: its bytes, its modification time (seconds since 1970), its mode, and whether it is complete.
 
-    Bytes that nobody has given are made up piece by piece (`filling`), so that a file of any size takes no memory. The
-    bytes of a big one that has been downloaded are the kernel's (a file of `memfd_create`, which is in memory, too), so
-    that they are sent without a copy.
+    A file that is given by its size is generated piece by piece (`filling`), and takes no memory. The bytes of a big file
+    move to a file of `memfd_create` at the first download, from where the kernel sends them without a copy.
     """
 
     __slots__ = ("_descriptor", "base", "data", "kept", "made_up", "mode", "modified", "open", "size", "whole")
@@ -51,10 +50,10 @@ class Node:
         self.open = False  # an upload to it is under way
         self._descriptor = -1
         self.kept = False  # it is in the tree: not deleted, nor replaced
-        self.base: Node | None = None  # whose bytes it has, until an upload changes one
+        self.base: Node | None = None  # the file whose bytes it shares until an upload changes them
 
     def read(self, start: int, count: int) -> bytes:
-        """At most so many bytes, from this one on."""
+        """At most `count` bytes from `start`."""
         if self.base is not None:
             return self.base.read(start, count)
         if self._descriptor >= 0:
@@ -72,23 +71,23 @@ class Node:
         return self.data if isinstance(self.data, bytes) else self.read(0, self.size)
 
     def own(self) -> None:
-        """Have bytes of its own in memory, which an upload can change."""
+        """Copy the bytes into memory, where an upload can change them."""
         base, self.base = self.base, None
         if base is not None:
             self.data, self.made_up = bytearray(base.content), False
 
     def descriptor(self) -> int:
-        """A file of the system with the content; -1 where it is small, is still being uploaded, or none can be had."""
+        """The descriptor of a system file with the content; -1 if the file is small, still being uploaded, or there is none."""
         most = MOST_MOVED if self.made_up else self.size
         if self._descriptor < 0 and BIG <= self.size <= most and not self.open and hasattr(os, "memfd_create"):
             self._move()
         return self._descriptor
 
     def _move(self) -> None:
-        """Move the content to a file of the system, if it lets us."""
+        """Move the content to a system file, if possible."""
         try:
             descriptor = os.memfd_create("notnow")
-        except OSError:  # no files left, or a sandbox forbids it
+        except OSError:  # no descriptors left, or a sandbox forbids it
             return
         try:
             written = 0
@@ -100,7 +99,7 @@ class Node:
             self._descriptor, self.data, self.base = descriptor, None, None
 
     def release(self) -> None:
-        """Give back the file of the system where the content can be made up again."""
+        """Close the system file if the content can be generated again."""
         if self._descriptor >= 0 and self.made_up:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -1,8 +1,7 @@
-"""Data connections: how one is opened, what goes over it, and the ways in which it ends (RFC 959 §3).
+"""Data connections: opening, transferring, and the ways to end (RFC 959 §3).
 
-pyftpdlib's own are replaced, since they end where a scenario wants to say how, and by what is in the journal
-then. `PassivePort`, `ActivePort` and `DataConnection` stand where it has `PassiveDTP`, `ActiveDTP` and
-`DTPHandler`, and do for its command methods what those do.
+`PassivePort`, `ActivePort` and `DataConnection` replace pyftpdlib's `PassiveDTP`, `ActiveDTP` and `DTPHandler`, which leave
+no control over the end of a connection. They have the methods that pyftpdlib's commands call.
 """
 
 from __future__ import annotations
@@ -24,36 +23,30 @@ from notnow.journal import Connection, Exchange
 from notnow.protocols.ftp import DataEnding
 from notnow.servers.base import listener, tls
 from notnow.servers.base.transport import tells_once
+from notnow.servers.ftp.connection import LocalAddress
 from notnow.servers.ftp.files import NoRoomError, Reader, Writer
 from notnow.servers.ftp.host import FileHost
 
 PIECE = 65_536  # bytes that are read at a time, or sent from a file
 CHUNK = 1_048_576  # bytes that are sent before others have their turn
-PORTS, TRIES = (32_768, 61_000), 100  # where data ports are looked for, and how often
-CONNECT = 10.0  # real seconds that a client has for accepting an active data connection
-NOTHING, READ, WRITE = range(3)  # what a selector may look for
-
-
-class Address(Protocol):
-    """Our end of the control connection."""
-
-    address: str
-    family: socket.AddressFamily
+PORTS, TRIES = (32_768, 61_000), 100  # the range of data ports, and how often one is tried
+CONNECT = 10.0  # real seconds that a client has to accept an active data connection
+NOTHING, READ, WRITE = range(3)  # the events that the selector watches for
 
 
 class DataOwner(Protocol):
-    """What a port or a data connection needs of its session."""
+    """The session of a port or a data connection, as they use it."""
 
     @property
     def host(self) -> FileHost: ...
     @property
-    def here(self) -> Address: ...
+    def local(self) -> LocalAddress: ...
 
     record: Connection
     exchange: Exchange
     private: bool  # PROT P
     watch: int | None  # bytes until `data_reaches` is called
-    next_data_fault: DataEnding | None  # how the data connection ends that is announced next
+    next_data_fault: DataEnding | None  # how the next announced data connection ends
 
     @property
     def is_ragged(self) -> bool:
@@ -116,7 +109,7 @@ class PassivePort:
         session.announce(self.port, extmode)
 
     def _stuff(self) -> None:
-        """Have the kernel drop whoever comes, as a firewall does: the one place in the queue is taken."""
+        """Fill the accept queue of one place: the kernel then drops further connections, as a firewall does."""
         self._plug = socket.socket(self._sock.family)
         self._plug.setblocking(False)
         self._plug.connect_ex(self._sock.getsockname())
@@ -126,7 +119,7 @@ class PassivePort:
             sock, address = listener.accept(self._sock, int(self._sock.family))
         except OSError:
             return
-        if address[0] != self._session.record.client:  # somebody else's, who has guessed the port
+        if address[0] != self._session.record.client:  # another client, which has guessed the port
             sock.close()
             return
         self.close()
@@ -143,7 +136,7 @@ class PassivePort:
 
 
 class ActivePort:
-    """Where the client waits for a data connection of ours (PORT, EPRT). It is made when a transfer begins."""
+    """The address where the client waits for our data connection (PORT, EPRT), which is made when a transfer begins."""
 
     def __init__(self, ip: str, port: int, session: DataOwner) -> None:
         self._session, self._address = session, (ip, port)
@@ -151,7 +144,7 @@ class ActivePort:
         session.respond(f"200 {session.verb(session.exchange)} command successful.")
 
     async def connect(self) -> tuple[socket.socket, int] | None:
-        """Connect to the client, and to nobody else: the connection and its port here; None if it does not let us."""
+        """Connect to the client. Return the connection and its local port; None if the client refuses."""
         sock = None
         try:
             sock = bound(self._session)
@@ -169,18 +162,18 @@ class ActivePort:
         return sock, port
 
     def close(self) -> None:
-        """It is not needed any more. There is nothing to close: nobody has connected."""
+        """Forget the address. There is no socket to close."""
         self._session.prepared(None)
 
 
 def bound(session: DataOwner) -> socket.socket:
-    """A socket at the address that the client has connected to, on a port of its own; nobody listens there yet.
+    """A socket bound to the address of the control connection, on a port of its own. It does not listen yet.
 
     Raises OSError if all ports are taken.
     """
-    sock = socket.socket(session.here.family)
+    sock = socket.socket(session.local.family)
     try:
-        _bind(sock, session.here.address)
+        _bind(sock, session.local.address)
         sock.setblocking(False)
     except BaseException:
         sock.close()
@@ -189,10 +182,10 @@ def bound(session: DataOwner) -> socket.socket:
 
 
 def _bind(sock: socket.socket, address: str) -> None:
-    """Give it a port.
+    """Bind to a port.
 
-    Asked for any, Linux looks for one that has had no connection in the last minute, which among many takes it
-    milliseconds; a port that is named it gives at once, in use a moment ago or not.
+    Given port 0, Linux searches for one that had no connection in the last minute, which takes milliseconds after many
+    connections. It binds a named port at once, even if that was in use a moment ago.
     """
     if sys.platform == "linux":
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -206,9 +199,8 @@ def _bind(sock: socket.socket, address: str) -> None:
 class DataConnection:
     """A data connection, and the transfer on it.
 
-    It is idle until a command of pyftpdlib gives it something to send (`push`, `push_with_producer`) or a
-    file to receive (`enable_receiving`). The bytes are counted as they pass, and exactly at the one that is
-    watched the transfer pauses.
+    It is idle until a command of pyftpdlib gives it data to send (`push`, `push_with_producer`) or a file to receive
+    (`enable_receiving`). It counts the bytes that pass, and pauses exactly at the watched byte.
     """
 
     def __init__(self, sock: socket.socket, port: int, session: DataOwner) -> None:
@@ -223,13 +215,15 @@ class DataConnection:
         self._begun = session.host.clock.now()
         self._out: memoryview | None = None
         self._pieces: Iterator[bytes] = iter(())
-        self._step: Callable[[], bool] | None = None  # what to do next; True if there is more at once
+        self._step: Callable[[], bool] | None = (
+            None  # the next step of the transfer; it returns True if another can follow at once
+        )
         self._ascii: Newlines | None = None
         self._watching = NOTHING
-        self._is_new = True  # nothing has been asked about it yet
-        self.resumed: bool | None = None  # in TLS, whether it takes up a session
+        self._is_new = True  # the engine has not been asked about it yet
+        self.resumed: bool | None = None  # in TLS: whether the client resumed a session
         self._private = self._shaking = session.private
-        if self._private:  # PROT P (RFC 4217 §9): the client begins a handshake of its own here
+        if self._private:  # PROT P (RFC 4217 §9): the client begins a TLS handshake here
             self._watch(READ)
 
     # ---- what pyftpdlib asks of it ---------------------------------------------------------------
@@ -261,7 +255,7 @@ class DataConnection:
             self._pieces = iter(producer.more, b"")
 
     def close_when_done(self) -> None:
-        """All that is to be sent is known: begin."""
+        """All data to send is known: begin."""
         if self._step is None:
             self._begin(self._send)
 
@@ -274,7 +268,7 @@ class DataConnection:
         raise
 
     def close(self) -> None:
-        """The transfer is called off (ABOR, a new PASV, the end of the session); nothing is said of it."""
+        """Cancel the transfer without a reply (ABOR, a new PASV, the end of the session)."""
         self.end("fin")
 
     # ---- the engine of it ------------------------------------------------------------------------
@@ -285,7 +279,7 @@ class DataConnection:
             self._go()
 
     def _go(self) -> None:
-        """Do what can be done now."""
+        """Do the next step, if nothing prevents it."""
         if self._step is not None and not self.paused and not self.closed:
             self._guard(self._advance)
 
@@ -320,7 +314,7 @@ class DataConnection:
                     self._loop.call_soon(self._go)
 
     def _pending(self) -> bool:
-        """True if there may be something that nobody tells us of: in TLS, or a reset behind it, as uvloop does."""
+        """True if the selector may not report what is left to read: bytes in the TLS layer, or a reset on uvloop."""
         if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0:
             return True
         return self.receive and tells_once(self._loop)
@@ -367,8 +361,8 @@ class DataConnection:
         try:
             return self._sock.recv(self._allowed())
         except ssl.SSLEOFError as error:
-            # A plain end without a close_notify, which many servers let pass. Or a reset: OpenSSL and Python have the
-            # same error for it. OpenSSL 3 tells an end by its reason, mostly, and then loses the peer by an alert.
+            # A FIN without a close_notify, which many servers accept, or a reset: OpenSSL and Python raise the same error
+            # for both. OpenSSL 3 mostly gives a FIN a reason of its own, and then loses the peer by sending an alert.
             if not there or (error.reason != "UNEXPECTED_EOF_WHILE_READING" and not self._has_peer()):
                 raise
             return b""
@@ -382,13 +376,13 @@ class DataConnection:
         return True
 
     def _allowed(self) -> int:
-        """How many bytes may pass at once: at most to the one that is watched."""
+        """The number of bytes that may pass at once: at most up to the watched byte."""
         watch = self.session.watch
         most = PIECE if self.receive else CHUNK
         return most if watch is None else min(most, watch - self.bytes)
 
     def _passed(self, n: int) -> bool:
-        """So many bytes have passed. True if the one that is watched was among them."""
+        """Count `n` bytes. True if the watched byte was among them."""
         self.bytes += n
         watch = self.session.watch
         if watch is None or self.bytes < watch:
@@ -402,14 +396,14 @@ class DataConnection:
         self._watch(NOTHING)
 
     def resume(self) -> None:
-        """Go on after a pause."""
+        """Continue after a pause."""
         self.paused = False
         self._go()
 
     # ---- its end ---------------------------------------------------------------------------------
 
     def _finish(self, reply: str, whole: bool) -> None:
-        """The transfer is over: all of it, or what there was."""
+        """The transfer has ended; `whole`: it is complete."""
         self._close_file(whole)
         if isinstance(self._sock, ssl.SSLSocket) and not self.session.is_ragged:
             self._step = lambda: self._take_leave(reply, whole)
@@ -418,14 +412,14 @@ class DataConnection:
             self.end("drain" if self._private else "fin", reply, whole)
 
     def _take_leave(self, reply: str, whole: bool) -> bool:
-        """End the TLS of it properly, or the client would think that something is missing (RFC 8446 §6.1)."""
+        """End TLS with a close_notify: without it, the client must assume that data is missing (RFC 8446 §6.1)."""
         assert isinstance(self._sock, ssl.SSLSocket)
         try:
             self._sock.unwrap()
         except ssl.SSLWantWriteError:
             raise
         except (OSError, ValueError):
-            pass  # our close_notify is out, and the client's is not waited for; or there is no more TLS
+            pass  # our close_notify is sent, and we do not wait for the client's; or TLS has failed
         self.end("drain", reply, whole)
         return False
 
@@ -436,7 +430,7 @@ class DataConnection:
             self.file_obj.close()
 
     def end(self, how: DataEnding, reply: str | None = None, whole: bool = False, keep: bool = True) -> None:
-        """End the connection, and with it the transfer, whose `reply` is said then; None says nothing."""
+        """End the connection, and with it the transfer; its reply is `reply`, None for no reply."""
         if self.closed:
             return
         self.closed = True
@@ -461,14 +455,14 @@ class DataConnection:
     # ---- TLS -------------------------------------------------------------------------------------
 
     def _secured(self) -> ssl.SSLSocket:
-        """The socket in TLS, which begins here. Raises OSError if the client has gone already.
+        """The socket in TLS. Raises OSError if the client has already left.
 
-        It may take up a session of the control connection, as vsftpd (require_ssl_reuse) and ProFTPD want: so it begins
-        with the same context. There are no tickets. Who only sends does not read them, and a socket that is closed with
-        something unread in it takes what it has not sent yet with it.
+        The client may resume the session of the control connection, as vsftpd (require_ssl_reuse) and ProFTPD demand: so
+        TLS begins with the same context. There are no tickets: a client that only sends does not read them, and a socket
+        that is closed with unread bytes drops its unsent ones.
         """
         if not isinstance(self._sock, ssl.SSLSocket):
-            self._sock.getpeername()  # `ssl` would notice too, but leave a half-made socket behind
+            self._sock.getpeername()  # `ssl` would raise, too, but leave an unclosed socket behind
             self._sock = tls.wrapped_without_tickets(self.session.context, self._sock)
             self._sock.context = tls.context(self.session.certificate)
         return self._sock
@@ -491,9 +485,9 @@ class DataConnection:
             self._go()
 
     def _acknowledge(self) -> None:
-        """Have the kernel acknowledge the end of the handshake at once.
+        """Make the kernel acknowledge the end of the handshake at once.
 
-        Nothing is said after it, so that it would wait 40 ms for something to say, and an upload would wait for it.
+        We send nothing after it, so the kernel would delay the acknowledgement by 40 ms, and the upload with it.
         """
         if hasattr(socket, "TCP_QUICKACK"):  # Linux
             with contextlib.suppress(OSError):  # the client has reset it
@@ -530,7 +524,7 @@ class DataConnection:
 
 
 class Newlines:
-    """CRLF to LF in what comes in pieces: TYPE A (RFC 959 §3.1.1.1)."""
+    """Turns CRLF into LF in a stream of pieces, for TYPE A (RFC 959 §3.1.1.1)."""
 
     def __init__(self) -> None:
         self._held = b""
@@ -541,5 +535,5 @@ class Newlines:
         return data.removesuffix(b"\r").replace(b"\r\n", b"\n")
 
     def rest(self) -> bytes:
-        """What was held back, at the end."""
+        """The byte that is held back, at the end of the stream."""
         return self._held

@@ -32,7 +32,9 @@ class FakeFTP(FileAssertions, Fake):
 
     def _resolve(self, scenario: str | Path | Scenario | None, values: Mapping[str, Any]) -> Scenario:
         found = super()._resolve(scenario, values)
-        new_files(found.server.files or {}, found, self.clock)  # it would be too late to complain when it plays
+        new_files(
+            found.server.files or {}, found, self.clock
+        )  # a bad file is an error now, not when the scenario plays
         return found
 
     @property

@@ -1,4 +1,4 @@
-"""A tree of files that is nowhere but in memory."""
+"""A tree of files in memory."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from notnow.language.limits import is_clean
 from notnow.servers.ftp.content import BLOCK, Node, filling
 from notnow.units import parse_size, show_size
 
-ROOM = KEPT_BODIES  # bytes of files that are kept in memory where no quota says otherwise
-LARGEST = limits.FILE  # bytes of a file that is given by its size
-DIRECTORY = 0o755  # the mode that a directory has at first
+ROOM = KEPT_BODIES  # bytes of files in memory without a quota
+LARGEST = limits.FILE  # most bytes of a file that is given by its size
+DIRECTORY = 0o755  # the initial mode of a directory
 DEFAULT = {"big.bin": "3MB", "small.txt": "A small file.\n"}
 Content = bytes | bytearray | memoryview | str
 
 
 class NoRoomError(OSError):
-    """There is no room for what an upload brings (RFC 959 §4.2: 552)."""
+    """There is no room for an upload (RFC 959 §4.2: 552)."""
 
 
 class Files(MutableMapping[str, bytes]):
     """The files of a fake FTP server by their paths, as bytes.
 
-    `"a.txt"` and `"/a.txt"` are the same file. To set one, give bytes, a text, or a size such as "3MB";
-    the directories that it needs are made. A name that ends in a slash makes a directory. What a client
-    uploads can be read here as it comes; `partial` names the files of which only a piece has come.
+    `"a.txt"` and `"/a.txt"` are the same file. To set a file, give bytes, a text, or a size such as "3MB"; missing
+    directories are made. A name that ends in a slash makes a directory. The bytes of an upload can be read while it is
+    under way; `partial` names the incomplete files.
 
-    A file that is given by its size (up to 1 GB) is made up piece by piece as it is sent, and takes no memory; to read
-    it here as bytes does. `size` and `sha256` do not. Everything else is in memory: 256 MiB (`ROOM`) of it, or as much
-    as `quota` says. An upload beyond that is told 552. With a quota, files that are given by their size count as well.
+    A file that is given by its size (up to 1 GB) is generated piece by piece as it is sent, and takes no memory, unless
+    you read its bytes here; `size` and `sha256` take none either. All other files are in memory, at most 256 MiB (`ROOM`)
+    or `quota`. An upload beyond that gets a 552. With a quota, files that are given by their size count as well.
     """
 
     def __init__(self, files: Mapping[str, Content], quota: int | None, now: Callable[[], float]) -> None:
@@ -41,10 +41,10 @@ class Files(MutableMapping[str, bytes]):
         self._made = now()
         self._nodes: dict[str, Node] = {}
         self._directories: dict[str, float] = {"/": self._made}
-        self._laid = 1  # files and directories that no client has made
-        self._modes: dict[str, int] = {}  # of directories that have another one than they had at first
+        self._laid = 1  # files and directories that were not made by clients
+        self._modes: dict[str, int] = {}  # of directories whose mode has changed
         self.used = 0  # bytes of all files
-        self.made_up = 0  # bytes of those that take no memory
+        self.made_up = 0  # bytes of files that take no memory
         for name, content in files.items():
             self[name] = content
 
@@ -60,7 +60,7 @@ class Files(MutableMapping[str, bytes]):
         return node
 
     def release(self) -> None:
-        """The server has stopped: what serving needed beside the content goes."""
+        """The server has stopped: release the system files."""
         for node in self._nodes.values():
             node.release()
 
@@ -76,9 +76,7 @@ class Files(MutableMapping[str, bytes]):
         return found.hexdigest()
 
     def __setitem__(self, name: str, content: Content) -> None:
-        """Raises ValueError for a name that no file can have here, and for a size beyond 1 GB; TypeError for what is no
-        content.
-        """
+        """Raises ValueError for an invalid name and for a size beyond 1 GB, and TypeError for invalid content."""
         where = path(name)
         self._allow(name, where)
         before = len(self._nodes) + len(self._directories)
@@ -91,7 +89,7 @@ class Files(MutableMapping[str, bytes]):
         self._laid += len(self._nodes) + len(self._directories) - before
 
     def lay(self, name: str, content: Content) -> None:
-        """Set a file, or make a directory, whatever is in its way: what a client has put there goes."""
+        """Set a file, or make a directory; replace everything that clients have put in its way."""
         where = path(name)
         parents = [] if where == "/" else [where] if name.endswith("/") else []
         while (where := posixpath.dirname(where)) != "/":
@@ -104,7 +102,7 @@ class Files(MutableMapping[str, bytes]):
         self[name] = content
 
     def _clear(self, where: str) -> None:
-        """Remove a directory with all that is in it, if there is one."""
+        """Remove a directory and its contents, if it exists."""
         if where == "/" or where not in self._directories:
             return
         for below in [p for p in self._nodes if p.startswith(where + "/")]:
@@ -113,7 +111,7 @@ class Files(MutableMapping[str, bytes]):
             self.remove_directory(below)
 
     def _allow(self, name: str, where: str) -> None:
-        """Is there a place for a file, or a directory if its name ends in a slash?"""
+        """Raises ValueError if no file, or no directory if the name ends in a slash, can be made here."""
         if not is_clean(where):
             raise ValueError(f"{name!r} is no name of a file: there are control characters in it")
         directory = name.endswith("/")
@@ -143,7 +141,7 @@ class Files(MutableMapping[str, bytes]):
 
     @property
     def partial(self) -> tuple[str, ...]:
-        """The files of which only a piece has come: their last upload was cut, or goes on still."""
+        """The incomplete files: their last upload was cut, or is still under way."""
         return tuple(where[1:] for where, node in sorted(self._nodes.items()) if not node.whole)
 
     # ---- for the server ------------------------------------------------------------------------
@@ -152,7 +150,7 @@ class Files(MutableMapping[str, bytes]):
         return self._nodes.get(where)
 
     def put(self, where: str, node: Node) -> None:
-        """Put a file in a place, instead of what is there."""
+        """Put a file at a path, in place of the one there."""
         if where in self._nodes:
             self.remove(where)
         self._nodes[where] = node
@@ -169,14 +167,14 @@ class Files(MutableMapping[str, bytes]):
         self.made_up += sign * node.size if node.made_up else 0
 
     def grow(self, node: Node, by: int) -> None:
-        """Make room for so many bytes more. Raises NoRoomError."""
+        """Count more bytes. Raises NoRoomError if there is no room for them."""
         self._allow_more(node, by)
         if node.kept:
             self.used += by
         node.size += by
 
     def own(self, node: Node) -> None:
-        """Have its bytes in memory, where an upload can change them. Raises NoRoomError."""
+        """Copy the bytes of a file into memory, where an upload can change them. Raises NoRoomError."""
         if node.made_up:
             self._allow_more(node, node.size if self.quota is None else 0)
             self.made_up -= node.size if node.kept else 0
@@ -185,7 +183,7 @@ class Files(MutableMapping[str, bytes]):
     def _allow_more(self, node: Node, by: int) -> None:
         room = ROOM if self.quota is None else self.quota
         taken = self.used if self.quota is not None else self.used - self.made_up
-        if not node.kept:  # one that was deleted while it comes is alone with what it takes
+        if not node.kept:  # a file that was deleted during its upload does not count
             taken = 0 if node.made_up else node.size
         if taken + by > room:
             raise NoRoomError(f"{room} bytes are all there is")
@@ -212,7 +210,7 @@ class Files(MutableMapping[str, bytes]):
         self._nodes[where].modified = modified
 
     def is_full(self) -> bool:
-        """Clients have made as many files and directories as they may, beside those that the test has put here."""
+        """True if clients have made as many files and directories as they may; those of the test do not count."""
         return len(self._nodes) + len(self._directories) - self._laid >= ENTRIES
 
     def make_directories(self, where: str) -> None:
@@ -231,7 +229,7 @@ class Files(MutableMapping[str, bytes]):
         return sorted(name for name in found if "/" not in name)
 
     def rename(self, old: str, new: str) -> None:
-        """Move a file, or a directory with all that is in it."""
+        """Move a file, or a directory with its contents."""
         if old in self._nodes:
             node = self._nodes[old]
             self.remove(old)
@@ -254,7 +252,7 @@ def _node(name: str, content: Content, now: float) -> Node:
 
 
 class Reader:
-    """A file that is downloaded, as long as it is now: not what an upload adds meanwhile."""
+    """A file that is downloaded, with the length that it has now: bytes of a later upload do not count."""
 
     def __init__(self, name: str, node: Node) -> None:
         self.name, self.closed, self.size = name, False, node.size
@@ -270,7 +268,7 @@ class Reader:
         return piece
 
     def descriptor(self) -> int:
-        """A file of the system with the same content, for `os.sendfile`; -1 where there is none."""
+        """The descriptor of a system file with the same content, for `os.sendfile`; -1 if there is none."""
         return self._node.descriptor()
 
     def close(self) -> None:
@@ -278,7 +276,7 @@ class Reader:
 
 
 class Writer:
-    """A file that is uploaded. What comes can be seen at once; it is whole once `finish` says so."""
+    """A file that is uploaded. Its bytes can be read at once; it is complete after `finish`."""
 
     def __init__(self, name: str, files: Files, mode: str) -> None:
         self.name, self.closed, self._files = name, False, files
@@ -311,16 +309,16 @@ class Writer:
         self.position = end
 
     def finish(self) -> None:
-        """All of it has come."""
+        """The upload is complete."""
         self.node.whole = True
 
     @property
     def sha256(self) -> str:
-        """The hash of what has come, as hex; not of what was there before it."""
+        """The hash of the uploaded bytes, as hex, without the bytes that the file had before."""
         return self._hash.hexdigest()
 
     def discard(self) -> None:
-        """Take it all back: what was there before is there again."""
+        """Undo the upload: the file is as it was before."""
         if self._files.node(self.name) is self.node:
             self._files.remove(self.name)
             if self._before is not None:
@@ -332,12 +330,12 @@ class Writer:
 
 
 def _beginning(before: Node | None, now: float) -> Node:
-    """The file of an upload that begins, with the bytes and the mode that it has had before."""
+    """The file of a new upload, with the bytes and the mode that it had before."""
     node = Node(bytearray(), now)
     if before is not None:
         node.base, node.data = before.base or before, None
         node.size, node.made_up = before.size, before.made_up
-        if before.open:  # by another upload, which goes on
+        if before.open:  # by another upload, which continues
             node.own()
     node.whole, node.open = False, True
     return node

@@ -1,4 +1,4 @@
-"""How pyftpdlib sees the tree of files, and who may do what with it: paths are those of the client, and all may do all."""
+"""The tree of files as pyftpdlib sees it: paths are those of the client, and every user may do everything."""
 
 # ruff: noqa: ARG002 (the arguments of pyftpdlib's methods)
 from __future__ import annotations
@@ -75,7 +75,7 @@ class MemoryFS(AbstractedFS):
         return Writer(name, self._files, mode)
 
     def _place(self, name: str) -> None:
-        """Is there a place for a file or directory of this name? See `notnow.bounds`."""
+        """Raises FilesystemError if there is no room for a new file or directory; see `notnow.bounds`."""
         if not self.lexists(name) and self._files.is_full():
             raise FilesystemError(f"No space left: clients may make {ENTRIES} files and directories")
 
@@ -89,7 +89,7 @@ class MemoryFS(AbstractedFS):
         self._files.remove(path)
 
     def rename(self, src: str, dst: str) -> None:
-        if not self.lexists(src):  # it has gone since RNFR
+        if not self.lexists(src):  # it was removed since RNFR
             raise FilesystemError("No such file or directory")
         self._parent(dst)
         if self._files.is_directory(dst) or (self._files.is_directory(src) and self._files.node(dst)):
@@ -99,7 +99,7 @@ class MemoryFS(AbstractedFS):
         self._files.rename(src, dst)
 
     def chmod(self, path: str, mode: int) -> None:
-        """Change what listings show. Everybody may do everything all the same."""
+        """Change the mode in listings. It restricts nobody."""
         if not self.lexists(path):
             raise FilesystemError("No such file or directory")
         self._files.set_mode(path, mode)
@@ -132,7 +132,7 @@ class MemoryFS(AbstractedFS):
         return self._files.children(path)
 
     def format_list(self, basedir: str, listing: Iterable[str], ignore_err: bool = True) -> Iterator[bytes]:
-        """The lines of LIST, as `ls -l` has them."""
+        """The lines of LIST, in the format of `ls -l`."""
         half_a_year_ago = self._files.now() - 180 * 86_400
         for name in listing:
             found = self.stat(posixpath.join(basedir, name))
@@ -149,7 +149,7 @@ class MemoryFS(AbstractedFS):
     def format_mlsx(
         self, basedir: str, listing: Iterable[str], perms: str, facts: Iterable[str], ignore_err: bool = True
     ) -> Iterator[bytes]:
-        """The lines of MLSD and MLST. pyftpdlib writes a mode as Python does, `0o644`, and clients read `0644`."""
+        """The lines of MLSD and MLST. pyftpdlib writes a mode as `0o644`; clients expect `0644`."""
         for name in listing:
             for line in super().format_mlsx(basedir, [name], perms, facts, ignore_err):
                 mode = stat.S_IMODE(self.stat(posixpath.join(basedir, name)).st_mode)
@@ -196,7 +196,7 @@ class MemoryFS(AbstractedFS):
 
 
 class Permissive:
-    """pyftpdlib's authorizer, for users whose passwords have been looked at already."""
+    """pyftpdlib's authorizer, for users whose passwords have already been checked."""
 
     def has_perm(self, username: str, perm: str, path: str | None = None) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Listings of what a pattern matches: `LIST *.csv`, as the servers that hand it to `ls` or do it themselves answer it."""
+"""Listings of the files that match a pattern (`LIST *.csv`), as servers give them that call `ls` or do the same."""
 
 # ruff: noqa: N802 (the names of pyftpdlib's methods)
 from __future__ import annotations
@@ -19,10 +19,10 @@ _MAGIC = frozenset("*?[")
 
 
 class Listings(Transfers):
-    """LIST, NLST and STAT of a session, where what they name is a pattern.
+    """LIST, NLST and STAT of a pattern.
 
-    A pattern that matches nothing gives an empty listing, as vsftpd's does. A path that is there is no pattern, whatever
-    its characters; and `*` does not match a leading dot.
+    A pattern without a match gives an empty listing, as vsftpd's does. The path of an existing file is not a pattern,
+    whatever its characters are. `*` does not match a leading dot.
     """
 
     def ftp_LIST(self, path: str) -> None:
@@ -44,7 +44,7 @@ class Listings(Transfers):
         self.push_dtp_data(data.encode("utf-8", "replace"), cmd="NLST")
 
     def list_on_control(self, argument: str) -> None:
-        """STAT of a pattern: a listing in the reply (RFC 959 §4.1.3). pyftpdlib refuses it before it looks."""
+        """STAT of a pattern: a listing in the reply (RFC 959 §4.1.3). pyftpdlib refuses it without looking."""
         path = self.fs.ftpnorm(argument)
         found = self._matches(path)
         assert found is not None
@@ -57,7 +57,7 @@ class Listings(Transfers):
         return self.fs is not None and self._matches(self.fs.ftpnorm(argument)) is not None
 
     def _matches(self, path: str) -> tuple[str, list[str]] | None:
-        """The directory in which a pattern begins, and the paths from there that match; None if it is a plain path."""
+        """The directory where a pattern begins, and the matching paths below it; None for a plain path."""
         if _MAGIC.isdisjoint(path) or self.fs.lexists(path):
             return None
         parts = path.strip("/").split("/")
@@ -67,7 +67,7 @@ class Listings(Transfers):
 
 
 def _below(files: Files, base: str, parts: list[str]) -> Iterator[str]:
-    """The paths below a directory of which each part matches."""
+    """The paths below a directory that match part by part."""
     pattern, *rest = parts
     for name in files.children(base) if files.is_directory(base) else ():
         if (name.startswith(".") and not pattern.startswith(".")) or not fnmatch.fnmatchcase(name, pattern):

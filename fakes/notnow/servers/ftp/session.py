@@ -1,4 +1,4 @@
-"""One FTP session: pyftpdlib's commands and state, with the engine asked before every step."""
+"""One FTP session: pyftpdlib's commands and state; it asks the engine before every step."""
 
 # ruff: noqa: N802, ARG002 (the names and arguments of pyftpdlib's methods)
 from __future__ import annotations
@@ -22,19 +22,19 @@ from notnow.journal import Exchange, Transfer
 from notnow.servers.base.connection import Over
 from notnow.servers.base.dialogue import ReplyOverride, reply_bytes
 from notnow.servers.base.life import STALLED
-from notnow.servers.ftp.connection import PLAIN_COMMANDS, TLS_COMMANDS, Here
+from notnow.servers.ftp.connection import PLAIN_COMMANDS, TLS_COMMANDS, LocalAddress
 from notnow.servers.ftp.filesystem import MemoryFS, Permissive
 from notnow.servers.ftp.listings import Listings
 from notnow.servers.ftp.transfer import LISTINGS, TRANSFERS, Continuation, RunningTransfer, Work, asked_for
 
-LAST = 2.0  # real seconds that a client has for opening a data connection once it has ended its side of this one
-URGENT = frozenset({"ABOR", "STAT", "QUIT"})  # RFC 959 §4.1.3: what may be asked during a transfer
+LAST = 2.0  # real seconds that a client has to open a data connection after its FIN on the control connection
+URGENT = frozenset({"ABOR", "STAT", "QUIT"})  # RFC 959 §4.1.3: the commands that are allowed during a transfer
 ALIASES = {"XCWD": "cwd", "XCUP": "cdup", "XPWD": "pwd", "XMKD": "mkd", "XRMD": "rmd"}  # RFC 1123 §4.1.3.1
-_TELNET = re.compile(rb"\xff[\xf0-\xfa]|\xff[\xfb-\xfe].")  # RFC 959 §4.1.3: an interrupt comes with these before it
+_TELNET = re.compile(rb"\xff[\xf0-\xfa]|\xff[\xfb-\xfe].")  # RFC 959 §4.1.3: an interrupt has these before it
 _MOMENTS = {name: moment.facts for name, moment in protocols.get("ftp").moments.items()}
 _SECRET = re.compile(r"(\b(?:PASS|ACCT)\s+)\S.*?(?=\r?$)", re.IGNORECASE | re.MULTILINE)
 
-# What it means to behave. Its replies go through `respond`. What is left of it, if that takes time, comes back.
+# The healthy answer to a command. It sends replies through `respond`, and returns the part that has to wait, if any.
 HealthyAction = Callable[[], Continuation | None]
 
 
@@ -43,19 +43,19 @@ class FTPSession(Listings):
 
     goodbye = "421 Service not available, closing control connection."
     abstracted_fs, authorizer = MemoryFS, Permissive()
-    timeout = 0  # silence is the engine's business
-    _sized: bool = False  # PBSZ has been said
-    _lines: str = ""  # the first lines of a reply whose last is still to come
+    timeout = 0  # idle time-outs belong to the engine
+    _sized: bool = False  # PBSZ has been sent
+    _lines: str = ""  # the first lines of a reply whose last line is still to come
     _working: tuple[asyncio.Task[None], ...] = ()
 
     # ---- the hooks of a wire ---------------------------------------------------------------------
 
     def open(self, sock: socket.socket, implicit: bool) -> None:
-        """Note where the client has connected to as long as that can be asked: it may close at any time."""
+        """Note the local address while the socket has one: the client may close at any time."""
         try:
-            self.socket = self.here = Here(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # an urgent ABOR is not to be torn apart
-        except OSError:  # it has gone already
+            self.socket = self.local = LocalAddress(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # it keeps an urgent ABOR in one piece
+        except OSError:  # it has already left
             sock.close()
             self.host.connection_closed(self.record)
             return
@@ -73,7 +73,7 @@ class FTPSession(Listings):
         if self.life.fake is STALLED:
             self.end()
         else:
-            self.serve()  # to what has come before the end
+            self.serve()  # the commands that came before the end
 
     def on_lost(self, error: Exception | None) -> None:
         for task in self._working:
@@ -116,12 +116,12 @@ class FTPSession(Listings):
                 self.serve_soon()
 
     def _give_up(self, transfer: RunningTransfer) -> None:
-        """A client that has ended its side has not opened its data connection: it has gone."""
+        """End, if a client has closed its sending side and opened no data connection."""
         if self.transfer is transfer and self.data_channel is None:
             self.end()
 
     def _is_urgent(self) -> bool:
-        """True if the next command is one that may be asked during a transfer."""
+        """True if the next command is allowed during a transfer."""
         line, end, _ = _TELNET.sub(b"", bytes(self._inbox[:FTP_LINE])).partition(b"\n")
         return bool(end) and line[:4].upper().decode("latin-1") in URGENT
 
@@ -146,7 +146,7 @@ class FTPSession(Listings):
             self.host.recorder.also("transfer")
             if self.authenticated and is_complete(verb, argument):
                 known = asked_for(verb, facts["path"], facts["mode"], self._restart_position)
-                self._restart_position = 0  # REST is for this transfer, whatever becomes of it (RFC 959 §4.1.3)
+                self._restart_position = 0  # REST applies to this transfer only, even if it is refused (RFC 959 §4.1.3)
         self._ask(moment, request, self._healthy(moment, verb, text, argument), known, **facts)
 
     def _not_understood(self) -> None:
@@ -155,8 +155,8 @@ class FTPSession(Listings):
         self.respond("500 Command not understood.")
 
     def _ends_flood(self) -> bool:
-        """One more command was not understood. True if that was one too many, and the session ends."""
-        if not self.floods() or self.answers is not None:  # where a rule has the word, it says what comes of it
+        """Count a command that was not understood. True if it was one too many, and the session ends."""
+        if not self.floods() or self.answers is not None:  # a rule that answers decides about the end, too
             return False
         self.host.recorder.end(self.exchange)
         self.respond("421 Too many commands that are none, closing control connection.")
@@ -185,13 +185,13 @@ class FTPSession(Listings):
         return lambda: self.pre_process_command(line, verb, argument)
 
     def _refuse_transfer(self, moment: str, verb: str, line: str, argument: str) -> None:
-        """Nobody is logged in, or it names no file: what the engine takes for a transfer is none."""
+        """Refuse a transfer without a login or a file name; the engine counted it as begun."""
         self.watch = None
         self.host.feed(Ended(self.record.id, moment))
         self.pre_process_command(line, verb, argument)
 
     def _facts(self, moment: str, verb: str, argument: str) -> dict[str, Any]:
-        """What is known at a command; see the moments of `notnow.protocols`."""
+        """The facts of a command; see the moments of `notnow.protocols`."""
         facts: dict[str, Any] = {"command": verb}
         if moment in ("user", "pass"):
             facts["user"] = argument if moment == "user" else self.username or None
@@ -207,11 +207,11 @@ class FTPSession(Listings):
     def _ask(
         self, moment: str, request: str, healthy: HealthyAction, known: Transfer | None = None, **facts: Any
     ) -> None:
-        """Ask about a command and carry out the answer; `healthy` is to behave, `known` what the journal is told of it."""
+        """Ask the engine about a command and carry out its script. `healthy` is the healthy answer, `known` is for the journal."""
         exchange = self.exchange = self.host.recorder.ask(self.record, moment, request, self.host.phase)
         self.host.recorder.facts(exchange, known)
         script = self.host.feed(Asked(self.record.id, moment, facts), moment)
-        if script is not None:  # None: closed, by what time brought with it
+        if script is not None:  # None: the engine has closed the connection, since a time-out was due
             self._carry_out(script, exchange, healthy)
 
     def _carry_out(self, script: Script, exchange: Exchange, healthy: HealthyAction) -> None:
@@ -227,7 +227,7 @@ class FTPSession(Listings):
             await self.say(text, exchange)
 
     async def _perform(self, script: Script, exchange: Exchange, healthy: HealthyAction) -> Sequence[bytes]:
-        """Carry out a script in which a rule has a say; healthy replies are gathered, and said as it wants them."""
+        """Carry out the script of a rule. Healthy replies are gathered, and sent as the rule wants them."""
 
         async def behave(override: ReplyOverride) -> None:
             answers, rest = self.gather(healthy)
@@ -239,7 +239,7 @@ class FTPSession(Listings):
         try:
             await self.perform(script, exchange, behave)
         finally:
-            self.next_data_fault = None  # of a data connection that has not been announced after all
+            self.next_data_fault = None  # no data connection was announced
         return ()
 
     def take_time(self, work: Work) -> None:
@@ -271,9 +271,9 @@ class FTPSession(Listings):
         self._lines += b"".join(iter(producer.more, b"")).decode("utf-8", "replace")
 
     def respond(self, resp: str, logfun: object = None) -> None:
-        """Every healthy reply comes through here; a rule may have put another in its place."""
+        """Send a healthy reply, or gather it for a rule. Every healthy reply comes through here."""
         text, self._lines = (self._lines + resp).encode("utf-8", "replace"), ""
-        if self.answers is not None and text[0] != ord("1"):  # what comes before a transfer is never replaced
+        if self.answers is not None and text[0] != ord("1"):  # a 1yz before a transfer is never replaced
             self.answers.append(text)
         else:
             self.say_at_once(text, self.exchange)
@@ -282,10 +282,10 @@ class FTPSession(Listings):
         self.respond(resp)
 
     def say_at_once(self, text: bytes, exchange: Exchange) -> None:
-        """Say a reply that no rule has changed."""
+        """Send a reply that no rule has changed."""
         if not self.life.fake.speaks or self.transport.is_closing():
             return
-        if self._reply_lock is not None and self._reply_lock.locked():  # another one still drips
+        if self._reply_lock is not None and self._reply_lock.locked():  # another reply still drips
             self.take_time(partial(self.say, text, exchange))
             return
         self.host.recorder.answer(exchange, text.decode("utf-8", "replace").replace("\r\n", "\n"))
@@ -297,7 +297,7 @@ class FTPSession(Listings):
                 self.take_time(partial(self.perform, script, added))
 
     async def _answer(self, text: bytes, exchange: Exchange, override: ReplyOverride) -> ReplyOverride:
-        """Say a healthy reply as a rule wants it. What replaces one stands for all that follow, too."""
+        """Send a healthy reply as a rule wants it. A replacement stands for all replies that follow, too."""
         if override.instead == ():
             return override
         text = text if override.instead is None else reply_bytes(override.instead)
@@ -313,18 +313,18 @@ class FTPSession(Listings):
         self.respond(f"220 {self.host.hostname} FTP server (notnow) ready.")
 
     def ftp_REIN(self, line: str) -> None:
-        """pyftpdlib's says 230; RFC 959 §5.4 has 220."""
+        """pyftpdlib replies 230; RFC 959 §5.4 has 220."""
         self.flush_account()
         self.respond("220 Service ready for new user.")
 
     def ftp_QUIT(self, line: str) -> None:
         self.leave()
-        if self.transfer is None or self.data_channel is None:  # nothing is under way that could come to its end
+        if self.transfer is None or self.data_channel is None:  # no transfer is under way that could complete
             self.end_all_data("fin")
         super().ftp_QUIT(line)
 
     def ftp_CWD(self, path: str) -> None:
-        """pyftpdlib's would look after the directory of this process, which is none of our business."""
+        """pyftpdlib's CWD looks at the directory of this process."""
         try:
             self.fs.chdir(path)
         except FilesystemError as error:
@@ -333,7 +333,7 @@ class FTPSession(Listings):
             self.respond(f'250 "{path}" is the current directory.')
 
     def ftp_MFMT(self, path: str, timeval: str) -> None:
-        """pyftpdlib's calls what Python 3.12 warns of: an error in many test suites."""
+        """pyftpdlib's MFMT calls a deprecated function, whose warning is an error in many test suites."""
         try:
             modified = calendar.timegm(time.strptime(timeval, "%Y%m%d%H%M%S")) if len(timeval) == 14 else None
         except ValueError:
@@ -347,17 +347,17 @@ class FTPSession(Listings):
             self.respond(f"213 Modify={timeval}; {path}.")
 
     def ftp_TYPE(self, line: str) -> None:
-        """pyftpdlib's does not know the form that RFC 959 §5.1 asks of every server: ASCII Non-print."""
+        """pyftpdlib's TYPE lacks ASCII Non-print, which RFC 959 §5.1 demands of every server."""
         super().ftp_TYPE("A" if line.upper() == "A N" else line)
 
     def ftp_PASV(self, line: str) -> None:
-        if self.here.family == socket.AF_INET6:  # its reply has no place for such an address
+        if self.local.family == socket.AF_INET6:  # its reply has no room for an IPv6 address
             self.respond("425 You cannot use PASV on IPv6 connections. Use EPSV instead.")
         else:
             super().ftp_PASV(line)
 
     def _log_in(self, password: str) -> Continuation | None:
-        """PASS: the engine is asked again, at `login`, if the password is good."""
+        """PASS: ask the engine again, at `login`, if the password is good."""
         if self.authenticated or not self.username:
             self.respond("503 Already logged in." if self.authenticated else "503 Login with USER first.")
             return None
@@ -391,7 +391,7 @@ class FTPSession(Listings):
         elif argument.upper() not in ("TLS", "TLS-C", "SSL", "TLS-P"):
             self.respond("504 Unknown security mechanism: use AUTH TLS.")
         else:
-            self.transport.pause_reading()  # what comes behind the reply is for TLS to read
+            self.transport.pause_reading()  # the bytes behind the reply belong to TLS
             self.respond(f"234 AUTH {argument.upper()} successful.")
             return self._upgrade
         return None
@@ -418,17 +418,17 @@ class FTPSession(Listings):
 
 
 def is_complete(verb: str, argument: str) -> bool:
-    """False for a transfer that names no file and has to (RFC 959 §5.3.1): it is answered by 501, whatever is prepared."""
+    """False for a transfer command without the file name that it needs (RFC 959 §5.3.1), which gets a 501."""
     return bool(argument) or verb in LISTINGS or verb == "STOU"
 
 
 def masked(text: str) -> str:
-    """A client's words as the journal may show them: without passwords."""
+    """Text from a client without its passwords, for the journal."""
     return _SECRET.sub(r"\1********", text)
 
 
 def _without_options(argument: str) -> str:
-    """The path in the argument of LIST, which many clients begin with options of `ls`."""
+    """The path in the argument of LIST. Many clients put options of `ls` before it."""
     return re.sub(r"^(?:-\w+(?: +|$))+", "", argument)
 
 

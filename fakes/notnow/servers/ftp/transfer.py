@@ -25,7 +25,7 @@ UPLOADS = frozenset({"STOR", "APPE", "STOU"})
 LISTINGS = frozenset({"LIST", "NLST", "MLSD"})
 TRANSFERS = UPLOADS | LISTINGS | {"RETR"}
 
-# What takes time: it is begun by the task that waits for it, or never. `Continuation` gives the replies that are still to be said.
+# Work that waits. A `Continuation` returns the replies that are still to be sent.
 Work = Callable[[], Coroutine[Any, Any, object]]
 Continuation = Callable[[], Coroutine[Any, Any, Sequence[bytes]]]
 NO_CONNECTION = "425 Can't open data connection."
@@ -51,26 +51,26 @@ class RunningTransfer:
         self.verb, self.exchange, self._recorder = verb, exchange, recorder
         self.moment = exchange.moment
         self.outcome: asyncio.Future[bytes | None] | None = None
-        self.work: asyncio.Task[object] | None = None  # what says its reply, where it is not said at once
+        self.work: asyncio.Task[object] | None = None  # the task that sends its reply, if that is not sent at once
         self.is_over = False
-        self.is_complete = False  # all of it has passed, and only its reply is to come
-        self.is_answered = False  # a rule has said its final reply before its end
-        self.is_ragged = False  # its TLS is to end without a close_notify
+        self.is_complete = False  # all bytes have passed, and only the reply is left
+        self.is_answered = False  # a rule has sent its final reply before its end
+        self.is_ragged = False  # its TLS ends without a close_notify
         self.upload: Writer | None = None
 
     @property
     def known(self) -> Transfer:
-        """What the journal knows of it."""
+        """Its entry in the journal."""
         known = self.exchange.transfer
         assert known is not None
         return known
 
     def note(self, **known: object) -> None:
-        """More is known of it: put that on record."""
+        """Put more facts in the journal."""
         self._recorder.more(self.exchange, **known)
 
     def note_end(self, data: DataConnection, how: DataEnding, whole: bool) -> None:
-        """Its data connection has ended: put on record how."""
+        """Its data connection has ended: put the result in the journal."""
         self.note(bytes=data.bytes, whole=whole, data=None if whole else how)
         file = data.file_obj
         if isinstance(file, (Reader, Writer)):
@@ -81,42 +81,42 @@ class RunningTransfer:
             self.note(stored=True, sha256=file.sha256)
 
     def take_back(self) -> None:
-        """What has passed does not count: an upload is undone."""
+        """The transfer does not count: undo an upload."""
         self.note(whole=False, stored=None if self.known.stored is None else False)
         if self.upload is not None:
             self.upload.discard()
 
 
 class Transfers(FTPConnection):
-    """What a session knows of data connections, and of the one transfer that may be under way."""
+    """The part of a session for data connections, and for the one transfer that may be under way."""
 
     passive_dtp, active_dtp = PassivePort, ActivePort
     _dtp_acceptor: PassivePort | None
     _dtp_connector: ActivePort | None
-    busy: int = 0  # how much is being carried out for which the next command has to wait
+    busy: int = 0  # the number of tasks that the next command has to wait for
     transfer: RunningTransfer | None = None  # the one under way
     data_channel: DataConnection | None = None
-    next_data_fault: DataEnding | None = None  # how the data connection ends that is announced next
+    next_data_fault: DataEnding | None = None  # how the next announced data connection ends
     private: bool = False  # PROT P
-    answers: list[bytes] | None = None  # where healthy replies are gathered that a rule may change
-    _ended_early_by: DataEnding | None = None  # how a data connection has ended before there was a transfer for it
+    answers: list[bytes] | None = None  # the healthy replies that are gathered for a rule
+    _ended_early_by: DataEnding | None = None  # how a data connection ended before its transfer was asked for
     _ragged: bool = False  # the TLS of the next transfer ends without a close_notify
     _closed_port: socket.socket | None = None
 
     def say_at_once(self, text: bytes, exchange: Exchange) -> None:
-        """Say a reply that no rule has changed."""
+        """Send a reply that no rule has changed."""
         raise NotImplementedError
 
     async def _answer(self, text: bytes, exchange: Exchange, override: ReplyOverride) -> ReplyOverride:
-        """Say a healthy reply as a rule wants it."""
+        """Send a healthy reply as a rule wants it."""
         raise NotImplementedError
 
     def take_time(self, work: Work) -> None:
-        """Do something that waits; the next command is looked at when it is done."""
+        """Do work that waits; the next command is read when it is done."""
         raise NotImplementedError
 
     def gather(self, healthy: Callable[[], Any]) -> tuple[list[bytes], Any]:
-        """Do something; its replies come back unsaid, with what it gives."""
+        """Do something. Return its replies, which are not sent, and its result."""
         before, self.answers = self.answers, []
         try:
             given = healthy()
@@ -129,12 +129,12 @@ class Transfers(FTPConnection):
     def _make_epasv(self, extmode: bool = False) -> None:
         try:
             super()._make_epasv(extmode)
-        except OSError:  # no ports or no files left
+        except OSError:  # no ports or no descriptors left
             self.respond(NO_CONNECTION)
 
     @property
     def mode(self) -> str | None:
-        """How the next data connection is made: "active", "passive", or not at all yet."""
+        """The mode of the next data connection: "active", "passive", or None if there is none yet."""
         if self._dtp_connector is not None:
             return "active"
         return "passive" if self._dtp_acceptor is not None or self.data_channel is not None else None
@@ -145,16 +145,16 @@ class Transfers(FTPConnection):
         if extended:
             self.respond(f"229 Entering Extended Passive Mode (|||{port}|).")
             return
-        host = self.here.address.replace(".", ",")
+        host = self.local.address.replace(".", ",")
         self.respond(f"227 Entering Passive Mode ({host},{port // 256},{port % 256}).")
 
     def prepared(self, mode: str | None) -> None:
-        """The next data connection will be one of this mode; None: there is none to wait for."""
+        """The next data connection has this mode; None: there is none to wait for."""
         self._ended_early_by = None
         self.host.feed(Known(self.record.id, {"mode": mode}))
 
     def with_port(self, text: bytes) -> bytes:
-        """A reply with the port of the data connection put in: see `notnow.language.knobs.LATE`."""
+        """Fill the port of the data connection into a reply; see `notnow.language.knobs.LATE`."""
         if b"{p1}" not in text and b"{p2}" not in text and b"{data.port}" not in text:
             return text
         port = self._dtp_acceptor.port if self._dtp_acceptor is not None else self._unopened()
@@ -163,7 +163,7 @@ class Transfers(FTPConnection):
         return text
 
     def _unopened(self) -> int:
-        """A port where nobody listens, nor will: PASV has not taken effect."""
+        """A closed port, for a PASV that has not taken effect."""
         self._closed_port = self._closed_port or bound(self)
         return int(self._closed_port.getsockname()[1])
 
@@ -173,14 +173,14 @@ class Transfers(FTPConnection):
 
     @property
     def certificate(self) -> tls.Shown:
-        """What the data connections show: the certificate that the control connection has shown."""
+        """The certificate of the data connections: that of the control connection."""
         sni = self.record.tls.sni if self.record.tls is not None else None
         return self.host.certificate_for(self.certificate_name, sni)[1]
 
     # ---- a transfer ------------------------------------------------------------------------------
 
     def begin_transfer(self, verb: str, line: str, argument: str) -> Continuation | None:
-        """Carry out a command that needs a data connection. Gives what waits for it, where somebody has to."""
+        """Carry out a command that needs a data connection. Returns the part that has to wait, if any."""
         transfer = self.transfer = RunningTransfer(verb, self.exchange, self.host.recorder)
         transfer.is_ragged, self._ragged = self._ragged, False
         if self.answers is not None or isinstance(self._dtp_connector, ActivePort):
@@ -190,18 +190,18 @@ class Transfers(FTPConnection):
         return None
 
     async def _see_through(self, transfer: RunningTransfer, line: str, argument: str) -> Sequence[bytes]:
-        """Wait for the end of a transfer; the reply to it comes back unsaid."""
+        """Wait for the end of a transfer. Returns its reply, which is not sent."""
         assert transfer.outcome is not None
         transfer.work = asyncio.current_task()
         if self._dtp_connector is None or await self._connect_to(self._dtp_connector, transfer):
             self._start(transfer, line, argument)
-        self.busy -= 1  # for what may be asked during a transfer
+        self.busy -= 1  # for the commands that are allowed during a transfer
         self.serve()
         reply = await transfer.outcome
         return () if reply is None else (reply,)
 
     async def _connect_to(self, port: ActivePort, transfer: RunningTransfer) -> bool:
-        """Open the data connection to a port of the client. False if there is no transfer any more."""
+        """Open the data connection to a port of the client. False if the transfer has ended."""
         made = await port.connect()
         self._dtp_connector = None
         if made is None:
@@ -213,7 +213,7 @@ class Transfers(FTPConnection):
         return not transfer.is_over
 
     def _start(self, transfer: RunningTransfer, line: str, argument: str) -> None:
-        """Have pyftpdlib begin. What it refuses is over at once."""
+        """Let pyftpdlib begin. A transfer that it refuses ends at once."""
         if self.data_channel is None and self._dtp_acceptor is None:
             fault, self._ended_early_by = self._ended_early_by, None
             if fault is not None:
@@ -227,7 +227,7 @@ class Transfers(FTPConnection):
             self.over_with(transfer, text.decode("utf-8", "replace"))
 
     def over_with(self, transfer: RunningTransfer, reply: str | None) -> None:
-        """Nothing is in progress any more. `reply` is the healthy one, None where something else is said."""
+        """End a transfer. `reply` is the healthy reply, None if another is sent."""
         if transfer.is_over:
             return
         transfer.is_over, self.watch = True, None
@@ -238,7 +238,7 @@ class Transfers(FTPConnection):
         text = reply.encode("utf-8", "replace") if reply is not None else None
         if transfer.outcome is not None:
             if not transfer.outcome.done():
-                self.busy += 1  # from now on: what is read in this very turn of the loop waits for the reply, too
+                self.busy += 1  # at once: commands that are read in this turn of the loop wait for the reply, too
                 transfer.outcome.set_result(text)
         elif text is not None:
             self.say_at_once(text, transfer.exchange)
@@ -246,7 +246,7 @@ class Transfers(FTPConnection):
             self.serve_soon()
 
     def _forget_waiting(self) -> None:
-        """Nothing waits for a data connection any more; the next one that comes is for another transfer."""
+        """Close the files that wait for a data connection; the next connection is for another transfer."""
         for queue in (self._out_dtp_queue, self._in_dtp_queue):
             for file in queue or ():
                 if isinstance(file, (Reader, Writer)):
@@ -256,7 +256,7 @@ class Transfers(FTPConnection):
     # ---- what its data connection tells ----------------------------------------------------------
 
     def data_arrives(self, sock: socket.socket, port: int, fault: DataEnding | None) -> None:
-        """A data connection has been made, of this port of ours; it may be ended at once by `fault`."""
+        """A data connection has been made at this port of ours; a `fault` ends it at once."""
         self._dtp_acceptor = self._dtp_connector = None
         self.data_channel = DataConnection(sock, port, self)
         if fault is not None:
@@ -277,7 +277,7 @@ class Transfers(FTPConnection):
         return self.host.tls_context()
 
     def data_reaches(self, data: DataConnection) -> None:
-        """The byte has passed for which a rule has waited."""
+        """The byte that a rule waits for has passed."""
         transfer, self.watch = self.transfer, None
         script = self.host.feed(Reached(self.record.id), transfer.moment) if transfer is not None else None
         if transfer is None or script is None:
@@ -301,7 +301,7 @@ class Transfers(FTPConnection):
             self.over_with(transfer, None if transfer.is_answered else reply)
 
     def data_begins(self, data: DataConnection) -> bool:
-        """The data connection of a transfer is there, before its first byte. True if a rule acts, which resumes it."""
+        """The first byte of a transfer is next. True if a rule acts first, and resumes the connection later."""
         transfer = self.transfer
         if transfer is None:
             return False
@@ -315,7 +315,7 @@ class Transfers(FTPConnection):
         return True
 
     def _ask_amid(self, transfer: RunningTransfer, moment: str) -> Script:
-        """Ask about a moment of a transfer that no command brings. A transfer that ends the connection is not asked about."""
+        """Ask the engine about a moment within a transfer. If the engine has closed the connection, the fake behaves."""
         self.host.recorder.also(moment)
         behaves = Script(self.record.id, BEHAVE, moment, "")
         if not self.host.has_rules_at(moment):
@@ -334,11 +334,11 @@ class Transfers(FTPConnection):
         await self.perform(script, transfer.exchange, effect)
 
     async def _end_in(self, override: ReplyOverride, transfer: RunningTransfer, data: DataConnection) -> None:
-        """Let a transfer go on, and say its final reply as a rule wants it; what is cut is told so all the same."""
+        """Let a transfer go on, and send its final reply as a rule wants it. A transfer that is cut gets its 426 all the same."""
         waiting, transfer.outcome = transfer.outcome, self.host.loop.create_future()
         transfer.work = transfer.work or asyncio.current_task()
         data.resume()
-        self.busy -= 1  # for what may be asked during a transfer
+        self.busy -= 1  # for the commands that are allowed during a transfer
         self.serve()
         reply = await transfer.outcome
         if reply is not None:
@@ -350,7 +350,7 @@ class Transfers(FTPConnection):
             waiting.set_result(None)
 
     def _complete(self, transfer: RunningTransfer, reply: str) -> None:
-        """All of a transfer has passed: its final reply is next, if no rule says otherwise."""
+        """All bytes of a transfer have passed. Its final reply is next, unless a rule acts."""
         script = self._ask_amid(transfer, "complete")
         if script.steps is BEHAVE:
             self.over_with(transfer, reply)
@@ -372,7 +372,7 @@ class Transfers(FTPConnection):
             self.over_with(transfer, None)
 
     def _on_dtp_close(self) -> None:
-        """`data_ends` does what there is to do."""
+        """`data_ends` does the work."""
 
     # ---- ending it from here ---------------------------------------------------------------------
 
@@ -393,13 +393,13 @@ class Transfers(FTPConnection):
             self.end_all_data(step.how, step.keep)
 
     def _let_go_on(self, transfer: RunningTransfer | None) -> None:
-        """The reply to a transfer is said before its end."""
+        """The reply to a transfer has been sent before its end."""
         if transfer is not None and self.data_channel is not None:
             transfer.is_answered = True
             self.data_channel.resume()
 
     def end_all_data(self, how: DataEnding, keep: bool = True) -> None:
-        """End the data connection, and whatever waits for one."""
+        """End the data connection, and every wait for one."""
         self._shutdown_connecting_dtp()
         if self.data_channel is not None:
             self.data_channel.end(how, keep=keep)
@@ -407,12 +407,12 @@ class Transfers(FTPConnection):
             self.over_with(self.transfer, None)
 
     def ftp_ABOR(self, line: str) -> None:
-        """ABOR where no transfer is under way."""
+        """ABOR without a transfer."""
         super().ftp_ABOR(line)
         self.end_all_data("fin")
 
     def abort_transfer(self) -> Continuation | None:
-        """ABOR of a transfer, whether something of it has passed yet or not.
+        """ABOR of a transfer, before or after its first byte.
 
         The transfer gets its 426 first, and then ABOR its 226 (RFC 959 §4.1.3 and §5.4).
         """
@@ -428,6 +428,6 @@ class Transfers(FTPConnection):
         return partial(self._after, transfer.work)
 
     async def _after(self, work: asyncio.Task[object]) -> Sequence[bytes]:
-        """The reply to ABOR, once the transfer has got its own."""
+        """The reply to ABOR, after the reply to the transfer."""
         await asyncio.wait([work])
         return (DONE.encode(),)
