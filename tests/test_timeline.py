@@ -153,6 +153,13 @@ class TestLanes:
             f"{'':14}{'(the client left)':<43}(the fake closed)",
         ]
 
+    @pytest.mark.parametrize(("letters", "ending"), [(50, "x 200"), (51, "x 2…")])
+    def test_a_long_cell_is_cut(self, letters: int, ending: str) -> None:
+        play = Play("http")
+        play.connect(f"GET a.test/{'x' * letters}", sni="a.test")
+        row = self.shown(play)[3]
+        assert (len(row), row.endswith(ending)) == (73, True)
+
     def test_what_is_marked(self) -> None:
         play = Play("http")
         line = play.connect("-> !421 no", "GET a.test/")
