@@ -78,3 +78,8 @@ def test_a_1yz_before_the_reply(
     lines: tuple[str, ...] | None, first: tuple[str, ...], rest: tuple[str, ...] | None
 ) -> None:
     assert preliminary(lines) == (first, rest)
+
+
+def test_editors_are_told_of_one_line_or_a_list_of_them() -> None:
+    texts = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+    assert READ.json_schema() == {"anyOf": [{"type": "string"}, texts]}

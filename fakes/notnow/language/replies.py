@@ -45,8 +45,6 @@ def preliminary(lines: tuple[str, ...] | None) -> tuple[tuple[str, ...], tuple[s
     """The 1yz replies at the beginning of reply lines (RFC 959 §4.2), and the lines after them; None if there are none."""
     lines = lines or ()
     size = next((i for i, line in enumerate(lines) if line[0] in "2345" and line[:3].isdecimal()), len(lines))
-    if size and lines[0][0] != "1":
-        size = 0
     return lines[:size], lines[size:] or None
 
 
