@@ -117,7 +117,7 @@ class Line:
         self.connection = recorder.open(f"c{play.clock.stamp()}", client, 40000)
         if tls:
             recorder.tls(self.connection, **tls)
-        self.greeted = self.sends_body = False
+        self.greeted = False
 
     def says(self, *lines: str) -> Line:
         for line in lines if self.greeted or (lines and lines[0].startswith("->")) else ("->", *lines):

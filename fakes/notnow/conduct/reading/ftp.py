@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from notnow.conduct.reading.run import Run
 from notnow.journal import Connection, Exchange, Journal
 
-Who = tuple[Journal, str]
+Client = tuple[Journal, str]
 
 TRANSFERS = frozenset({"retr", "stor", "appe", "stou", "list", "nlst", "mlsd"})
 ANNOUNCES = frozenset({"pasv", "epsv", "port", "eprt"})
@@ -28,7 +28,7 @@ IN_THE_FILES = TRANSFERS | {
 }
 
 
-def who_of(exchange: Exchange) -> Who:
+def client_of(exchange: Exchange) -> Client:
     """The server and the client of an exchange; a client is an address."""
     return exchange.connection.journal, exchange.connection.client
 

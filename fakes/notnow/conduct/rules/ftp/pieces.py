@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
 from notnow.conduct.reading.ftp import (
-    Who,
+    Client,
+    client_of,
     cut_by_the_fake,
     named,
-    who_of,
 )
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import rule
@@ -27,22 +27,22 @@ _LOOKS = frozenset({"size", "mlst", "mlsd", "list", "nlst", "stat"})  # commands
     example="C: STOR a.bin\nS: 426 Transfer aborted; 500 bytes transmitted.\nC: APPE a.bin   (the whole file)",
 )
 def mends_what_was_cut(run: Run) -> Finding:
-    cut: dict[tuple[Who, str], tuple[Exchange, int]] = {}  # the partial files, and their sizes
-    looked: dict[Who, int] = {}  # the index of the client's last such command
+    cut: dict[tuple[Client, str], tuple[Exchange, int]] = {}  # the partial files, and their sizes
+    looked: dict[Client, int] = {}  # the index of the client's last such command
     mended, by_the_fake = 0, cut_by_the_fake(run)
     for x in run.exchanges:
-        who, asked = who_of(x), x.transfer
+        client, asked = client_of(x), x.transfer
         if x.moment in _LOOKS and x.code is not None and x.code < 500:
-            looked[who] = x.index
+            looked[client] = x.index
         if asked is None or asked.direction != "upload":
             continue
-        key = who, asked.path
+        key = client, asked.path
         appends = x.moment == "appe"
         if not (asked.bytes or asked.whole) and (key not in cut or asked.offset <= cut[key][1]):
             continue  # the transfer did not begin
         before, there = cut.pop(key, (None, 0))
         if before is not None:
-            if appends and looked.get(who, 0) < before.index:
+            if appends and looked.get(client, 0) < before.index:
                 why = f"{show_size(asked.bytes)} were put behind a piece of {key[1]}, and it had not asked how much that is"
                 return broken(why, before, x)
             if not appends and asked.offset > there:
@@ -66,17 +66,17 @@ def mends_what_was_cut(run: Run) -> Finding:
     example="C: STOR a.bin.part\nS: 426 Transfer aborted; 500 bytes transmitted.\nC: RNFR a.bin.part, RNTO a.bin",
 )
 def renames_what_is_whole(run: Run) -> Finding:
-    cut: dict[tuple[Who, str], Exchange] = {}  # by the last component of the path
+    cut: dict[tuple[Client, str], Exchange] = {}  # by the last component of the path
     renamed, by_the_fake = 0, cut_by_the_fake(run)
     for x in run.exchanges:
         asked = x.transfer
         if asked is not None and asked.direction == "upload" and (asked.bytes or asked.whole):
-            name = who_of(x), asked.path.rpartition("/")[2]
+            name = client_of(x), asked.path.rpartition("/")[2]
             cut.pop(name, None)
             if not asked.whole and id(x) in by_the_fake:
                 cut[name] = x
         elif x.moment in ("rnfr", "dele") and x.code is not None and x.code < 400:
-            piece = cut.pop((who_of(x), named(x.request)), None)
+            piece = cut.pop((client_of(x), named(x.request)), None)
             if x.moment == "rnfr" and piece is not None:
                 return broken(f"{named(x.request)} got another name, and only a piece of it had come", piece, x)
             renamed += x.moment == "rnfr"

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
 from notnow.conduct.reading.ftp import (
     IN_THE_FILES,
-    Who,
+    Client,
+    client_of,
     last_word,
-    who_of,
 )
 from notnow.conduct.reading.run import Run, burst
 from notnow.conduct.rules.rule import rule
@@ -70,10 +70,10 @@ def is_no_storm(run: Run) -> Finding:
     return held(f"{plural(most, 'connection')} refused") if most > 1 else NOT_EXERCISED
 
 
-def _by(exchanges: Iterable[Exchange]) -> dict[Who, list[Exchange]]:
-    sorted_out: dict[Who, list[Exchange]] = {}
+def _by(exchanges: Iterable[Exchange]) -> dict[Client, list[Exchange]]:
+    sorted_out: dict[Client, list[Exchange]] = {}
     for exchange in exchanges:
-        sorted_out.setdefault(who_of(exchange), []).append(exchange)
+        sorted_out.setdefault(client_of(exchange), []).append(exchange)
     return sorted_out
 
 
@@ -87,15 +87,15 @@ def _by(exchanges: Iterable[Exchange]) -> dict[Who, list[Exchange]]:
     example="S: 421 There are too many connections from your internet address.   (two are open)\nC: tries a third one again, and is refused again",
 )
 def uses_fewer_connections(run: Run) -> Finding:
-    told: dict[Who, tuple[Exchange, int]] = {}  # the refusal, and how many others were open at it
+    told: dict[Client, tuple[Exchange, int]] = {}  # the refusal, and how many others were open at it
     for refusal, others in _full(run):
         if others < 1 or not _OWN.search(refusal.reply or ""):
             continue  # other clients hold the slots
-        before = told.get(who_of(refusal))
+        before = told.get(client_of(refusal))
         if before is not None and others >= before[1]:
             why = f"it asked for one more when it had {others}, and had been told that {before[1]} are enough"
             return broken(why, before[0], refusal)
-        told[who_of(refusal)] = refusal, others
+        told[client_of(refusal)] = refusal, others
     if not told:
         return NOT_EXERCISED
     return held(f"with {min(others for _, others in told.values())} open it asked for no more")
@@ -103,14 +103,14 @@ def uses_fewer_connections(run: Run) -> Finding:
 
 def _full(run: Run) -> list[tuple[Exchange, int]]:
     """Each refusal for too many connections, and how many other connections that client had open."""
-    live: dict[Who, int] = defaultdict(int)
-    events: list[tuple[int, int, Exchange | Who]] = []
+    live: dict[Client, int] = defaultdict(int)
+    events: list[tuple[int, int, Exchange | Client]] = []
     for connection in run.connections:
-        who = connection.journal, connection.client
-        events.append((connection.index, 1, who))
+        client = connection.journal, connection.client
+        events.append((connection.index, 1, client))
         ends = [i for i in (connection.left_index, connection.closed_index) if i is not None]
         if ends:
-            events.append((min(ends), -1, who))
+            events.append((min(ends), -1, client))
     events += [
         (x.index, 0, x)
         for x in run.refusals
@@ -119,7 +119,7 @@ def _full(run: Run) -> list[tuple[Exchange, int]]:
     found = []
     for _, step, what in sorted(events, key=lambda event: event[0]):
         if isinstance(what, Exchange):
-            found.append((what, live[who_of(what)] - 1))
+            found.append((what, live[client_of(what)] - 1))
         else:
             live[what] += step
     return found
@@ -135,16 +135,16 @@ def _full(run: Run) -> list[tuple[Exchange, int]]:
     example="S: 421 Timeout.\nC: connects, USER, PASS\nS: 421 Timeout.",
 )
 def comes_back_when_needed(run: Run) -> Finding:
-    idled: dict[Who, Exchange] = {}
+    idled: dict[Client, Exchange] = {}
     returned = 0
     for exchanges in run.by_connection.values():
-        who = who_of(exchanges[0])
-        before, end = idled.get(who), last_word(exchanges)
+        client = client_of(exchanges[0])
+        before, end = idled.get(client), last_word(exchanges)
         idle = end if end is not None and end.moment == "idle" else None
         if before is not None and before.index < exchanges[0].index:
             returned += 1
             if idle is not None and not any(x.moment in _PURPOSE for x in exchanges):
                 return broken("it came back, did nothing, and was sent away again", before, idle)
         if idle is not None:
-            idled[who] = idle
+            idled[client] = idle
     return held(f"it came back {returned} times, for something") if returned else NOT_EXERCISED

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
 from notnow.conduct.reading.ftp import (
-    Who,
-    who_of,
+    Client,
+    client_of,
 )
 from notnow.conduct.reading.run import Run, burst
 from notnow.conduct.rules.rule import rule
@@ -46,12 +46,12 @@ def lets_the_connection_rest(run: Run) -> Finding:
 )
 def spares_the_password(run: Run) -> Finding:
     names: dict[Connection, str] = {}
-    refused: dict[tuple[Who, str], list[Exchange]] = {}
+    refused: dict[tuple[Client, str], list[Exchange]] = {}
     for x in run.exchanges:
         if x.moment == "user":
             names[x.connection] = x.request.partition(" ")[2].strip()
         elif x.moment == "pass" and 530 in x.codes:
-            refused.setdefault((who_of(x), names.get(x.connection, "")), []).append(x)
+            refused.setdefault((client_of(x), names.get(x.connection, "")), []).append(x)
     for (_, name), exchanges in refused.items():
         if burnt := burst(exchanges, *TRIES):
             why = f"the password of {name or 'nobody'} was given {len(burnt)} times within {show(burnt[-1].at - burnt[0].at)}"

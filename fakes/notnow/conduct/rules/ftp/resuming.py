@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
 from notnow.conduct.reading.ftp import (
-    Who,
+    Client,
+    client_of,
     cut_by_the_fake,
     named,
-    who_of,
 )
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import rule
@@ -27,19 +27,19 @@ WORTH = 65_536  # bytes: it takes less time to send a smaller piece again than t
     example="C: RETR big.bin\nS: 426 Connection closed   (1 MB has passed)\nC: RETR big.bin, without REST",
 )
 def resumes(run: Run) -> Finding:
-    cut: dict[tuple[Who, str, str], tuple[Exchange, int]] = {}
-    gone: set[tuple[Who, str]] = set()  # files that the server has since called missing or empty
+    cut: dict[tuple[Client, str, str], tuple[Exchange, int]] = {}
+    gone: set[tuple[Client, str]] = set()  # files that the server has since called missing or empty
     resumed, by_the_fake = 0, cut_by_the_fake(run)
     for x in run.exchanges:
-        who, asked = who_of(x), x.transfer
+        client, asked = client_of(x), x.transfer
         if x.moment in ("size", "mlst") and (x.code == 550 or (x.reply or "").startswith("213 0")):
-            gone.add((who, named(x.request)))
+            gone.add((client, named(x.request)))
         if asked is None or asked.direction == "listing" or x.moment == "stou":
             continue
-        key = who, asked.direction, asked.path
+        key = client, asked.direction, asked.path
         before, there = cut.pop(key, (None, 0))
         appends = x.moment == "appe"
-        name = who, key[2].rpartition("/")[2]
+        name = client, key[2].rpartition("/")[2]
         if before is not None and name not in gone:
             if not asked.offset and not appends:
                 why = f"{show_size(there)} of {key[2]} had come through, and it began again from 0"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
 from notnow.conduct.reading.ftp import (
-    Who,
+    Client,
+    client_of,
     commands,
     last_word,
     out_of_order,
     said_after,
     verb_of,
-    who_of,
 )
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import rule
@@ -56,15 +56,15 @@ def notices_the_close(run: Run) -> Finding:
     example="S: 421 Timeout.\n(a new connection)\nC: RETR a.txt\nS: 530 Log in with USER and PASS first.",
 )
 def starts_over(run: Run) -> Finding:
-    refused: set[Who] = set()
+    refused: set[Client] = set()
     again: set[Connection] = set()  # connections of clients that had been refused
     for x in run.exchanges:
-        if x.moment == "connect" and who_of(x) in refused:
+        if x.moment == "connect" and client_of(x) in refused:
             again.add(x.connection)
         if x.connection in again and out_of_order(x):
             return broken(f"{verb_of(x.request)} came on a new connection as if it were the old one", x)
         if x.rule and x.refused and x.closed:
-            refused.add(who_of(x))
+            refused.add(client_of(x))
     begun = sum(1 for connection in again if any(commands(run.by_connection[connection])))
     return held(f"it began anew on {plural(begun, 'connection')}") if begun else NOT_EXERCISED
 
@@ -80,7 +80,7 @@ def starts_over(run: Run) -> Finding:
 )
 def sets_up_again(run: Run) -> Finding:
     types: dict[Connection, str] = {}
-    cut: dict[tuple[Who, str], tuple[Exchange, str, str]] = {}  # a transfer that failed, its path and type
+    cut: dict[tuple[Client, str], tuple[Exchange, str, str]] = {}  # a transfer that failed, its path and type
     repeated = 0
     for x in run.exchanges:
         if x.moment == "type" and x.code == 200:
@@ -88,7 +88,7 @@ def sets_up_again(run: Run) -> Finding:
         asked = x.transfer
         if asked is None or x.moment == "stou":
             continue
-        key, path, of_type = (who_of(x), x.request.strip()), asked.path, types.get(x.connection, "A")
+        key, path, of_type = (client_of(x), x.request.strip()), asked.path, types.get(x.connection, "A")
         before, its_path, its_type = cut.pop(key, (x, path, of_type))
         if before.connection is not x.connection:
             repeated += 1
