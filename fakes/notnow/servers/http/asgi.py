@@ -1,4 +1,4 @@
-"""Calling an ASGI app for a request, and having rules put their own in the place of its answer, or of a part of it."""
+"""Calling an ASGI app for a request; rules may replace its answer, or a part of it."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 Message = MutableMapping[str, Any]
 logger = logging.getLogger("notnow")
-MESSAGES = 16  # of an app, before others have their turn
+MESSAGES = 16  # that an app sends before other connections have their turn
 
 
 class Call:
-    """One call of the app. What it sends goes to the client, unless a rule has taken its place."""
+    """One call of the app. Its answer goes to the client unless a rule has replaced it."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream, self.host = stream, stream.host
@@ -33,13 +33,13 @@ class Call:
         self._drip = 0.0
         self._messages = 0  # that the app has sent
         self._told = False  # the app knows that the request is complete
-        self._invited = False  # the client has been told to send its body
-        self._measured = False  # a rule says how long the answer of the app is
+        self._invited = False  # 100 (Continue) was sent if the client waits for it
+        self._measured = False  # a rule has set the content-length of the app's answer
         self._left = False  # the app knows that the client has gone
         self._started = self._ended = self._swallows = False
 
     async def run(self, instead: Response | tuple[()] | None = None, drip: float = 0.0) -> None:
-        """Have the app answer; `instead` is what a rule puts in place of it, or of a part of it: `()` is nothing."""
+        """Let the app answer; `instead` replaces its answer or a part of it, and `()` means no answer at all."""
         if isinstance(instead, Response):
             self._instead = instead
         self._swallows, self._drip = instead == (), drip
@@ -57,7 +57,7 @@ class Call:
                 raise Gone from None
             if any(guests.strays(error)):
                 self.host.guest_failed(error)
-            await self._failed(error)  # the user's app has: what any server would say
+            await self._failed(error)  # the user's app has failed: answer 500 as any server would
 
     async def _failed(self, error: BaseException) -> None:
         stream = self.stream
@@ -76,7 +76,7 @@ class Call:
         headers = [(name.lower(), value) for name, value in head.headers]
         authority = head.authority.encode("latin-1")
         if [value for name, value in headers if name == b"host"] != [authority]:
-            # What :authority says counts, whatever Host says beside it (RFC 9113 §8.3.1).
+            # :authority counts, and not Host (RFC 9113 §8.3.1).
             headers = [(b"host", authority), *(header for header in headers if header[0] != b"host")]
         return {
             "type": "http",
@@ -96,7 +96,7 @@ class Call:
         }
 
     async def receive(self) -> Message:
-        """The next message for the app: a piece of the body, or that the client has gone."""
+        """The next message for the app: a piece of the body, or a disconnect."""
         stream = self.stream
         if not self._invited:
             self._invited = True
@@ -104,7 +104,7 @@ class Call:
                 await stream.protocol.go_on(stream.number)
         while not stream.drops and (stream.held or not (stream.chunks or (stream.complete and not self._told))):
             if stream.complete and stream.connection.eof:
-                break  # a client that has ended its side may still read; whoever asks is told that it has gone, as by others
+                break  # a half-closed client may still read; an app that asks gets a disconnect, as from other servers
             stream.news.clear()
             await stream.news.wait()
         if stream.drops or (stream.complete and self._told):
@@ -115,13 +115,13 @@ class Call:
         return {"type": "http.request", "body": body, "more_body": not stream.complete}
 
     async def send(self, message: Message) -> None:
-        """A message from the app. Raises Gone, which is an OSError as ASGI has it, where nobody waits for it any more."""
+        """Send a message of the app. Raises Gone, an OSError as ASGI demands, when the client no longer waits."""
         try:
             await self._send(message)
         except Over:
             raise Gone from None
         self._messages += 1
-        if self._messages % MESSAGES == 0:  # an app that has much to say waits for nothing where the client reads fast
+        if self._messages % MESSAGES == 0:  # with a client that reads fast, an app would never wait
             await self.host.turns.wait()
 
     async def _send(self, message: Message) -> None:
@@ -141,7 +141,7 @@ class Call:
                 await self._close()
 
     async def _write(self, body: bytes) -> None:
-        """A piece of the body. One that is longer than the length that a rule has told is no fault of the app."""
+        """Send a piece of the body. If it exceeds a length that a rule has set, the app is not to blame."""
         try:
             await self.stream.write(body, self._drip)
         except failures:
@@ -151,7 +151,7 @@ class Call:
             await self.stream.break_off()
 
     async def _head(self, status: int, headers: Headers) -> None:
-        """The answer is ready: rules may look at it."""
+        """The app has an answer: the rules at `response` decide about it."""
         stream = self.stream
         asked = Asked(stream.connection.record.id, "response", stream.known, stream.number)
         script = self.host.feed(asked, "response")
@@ -189,7 +189,7 @@ class Call:
         await self.stream.respond(whole, self._drip)
 
     async def _close(self) -> None:
-        """The app has said all that it had to say."""
+        """The app has sent its last message."""
         if self._ended or self._swallows or self.stream.drops:
             return
         self._ended = True
@@ -202,14 +202,14 @@ class Call:
 
 
 def _is_loss(error: BaseException) -> bool:
-    """True if this only says that nobody waits any more."""
+    """True if this only means that the client no longer waits."""
     if isinstance(error, BaseExceptionGroup):
         return all(_is_loss(one) for one in error.exceptions)
     return isinstance(error, Gone)
 
 
 def _both(first: Response | None, second: Response | None) -> Response | None:
-    """What two rules put in place of an answer: the later one has the last word."""
+    """The replacements of two rules as one: the later rule wins."""
     if first is None or second is None:
         return first or second
     return Response(

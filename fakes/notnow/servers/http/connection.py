@@ -1,4 +1,4 @@
-"""One HTTP connection: TLS with its names, the protocol that is spoken, and the streams on it."""
+"""One HTTP connection: its TLS names, its protocol, and the streams on it."""
 
 from __future__ import annotations
 
@@ -63,24 +63,24 @@ class HTTPConnection(LiveConnection):
     host: AppHost
     switch: Switch | None = None
     cap: int  # streams at a time
-    names: tuple[str, ...] = ()  # of the certificate that it has shown
-    standing: Response | None = None  # the answer to every request, that a rule at `connect` has given
+    names: tuple[str, ...] = ()  # in the certificate that was shown
+    standing: Response | None = None  # a rule at `connect` answers every request with this
     unserved: Hang | Close | None = None  # a rule at `connect` does this in place of serving
     last: int | None = None  # of a GOAWAY: streams above it are not served
-    farewell: bool = False  # a GOAWAY has been said that was to be the last word
-    closing: bool = False  # no further request is wanted: it closes when none is under way
+    farewell: bool = False  # the final GOAWAY has been sent
+    closing: bool = False  # take no further request, and close when none is under way
     turn: Turn
     live: dict[int, Stream]  # the requests under way
     _inbox: bytearray
-    _pauses: set[asyncio.Future[None]]  # of rules that take their time
-    _news: asyncio.Event  # something has come, or it is over
+    _pauses: set[asyncio.Future[None]]  # waits of rules
+    _news: asyncio.Event  # bytes have arrived, or the connection has ended
     _writable: asyncio.Event
     _handling: bool = False  # the protocol reads what has arrived
     _server: asyncio.Task[None] | None = None
 
     @classmethod
     def adopt(cls, host: AppHost, record: Connection, greeting: Exchange, script: Script) -> Self:
-        """A new session for a connection; `script` is what the engine has said at `connect`."""
+        """A new session for a connection; `script` is the engine's at `connect`."""
         new = cls()
         new.life = Life()
         new.host, new.record, new.exchange, new.opening = host, record, greeting, script
@@ -102,7 +102,7 @@ class HTTPConnection(LiveConnection):
             self._opener.add_done_callback(self._opened)
 
     async def _open(self, sock: socket.socket, implicit: bool) -> None:
-        """Begin as a rule wants it: late, or never; what it answers and how it ends comes with the requests."""
+        """Begin as the rule says: late, or never. Its answer and its close come with the requests."""
         for step in self.opening.steps:
             if isinstance(step, Wait):
                 await self.host.sleep(step.seconds)
@@ -134,13 +134,13 @@ class HTTPConnection(LiveConnection):
         self._server = self.spawn(partial(self._serve, self.switch))
 
     async def give_way(self) -> None:
-        """More is to be done, in the next turn of this connection. Raises Over if it has ended meanwhile."""
+        """Let other connections have their turn. Raises Over if this one has ended meanwhile."""
         await self.turn.end()
         if self.over or not self.alive:
             raise Over
 
     def spawn(self, work: Work) -> asyncio.Task[None]:
-        """Do something for this connection. An error of ours ends it, and is told."""
+        """Begin a task of this connection. An error of ours ends the connection, and `stop` raises it."""
         return self.host.spawn(self._guarded(work))
 
     async def _guarded(self, work: Work) -> None:
@@ -153,7 +153,7 @@ class HTTPConnection(LiveConnection):
                 self.host.failed(error)
             self.abort()
 
-    # ---- the hooks of a wire ---------------------------------------------------------------------
+    # ---- hooks of LiveConnection -----------------------------------------------------------------
 
     def on_data(self, data: bytes) -> None:
         self._inbox += data
@@ -166,7 +166,7 @@ class HTTPConnection(LiveConnection):
         if self.life.fake is STALLED:
             self.end()
         for stream in self.live.values():
-            stream.news.set()  # who asks is told
+            stream.news.set()  # an app that waits for more gets a disconnect
 
     def on_lost(self, _error: Exception | None) -> None:
         if self._server is not None:
@@ -211,13 +211,13 @@ class HTTPConnection(LiveConnection):
                 await self._news.wait()
 
     def _unfinished(self) -> bool:
-        """The client has ended its side: True if it waits for an answer. A request that is not whole will never be."""
+        """The client has ended its side: drop its incomplete requests. True if it still waits for an answer."""
         for stream in [stream for stream in self.live.values() if not stream.complete]:
             stream.lost()
         return bool(self.live)
 
     async def send(self, event: RawData | Closed | Updated) -> None:
-        """What the protocol has to say, or that it sees the end of the connection."""
+        """Send bytes of the protocol; `Closed`: the protocol ends the connection."""
         if isinstance(event, RawData):
             if self.alive and not self.over:
                 self.transport.write(event.data)
@@ -232,11 +232,11 @@ class HTTPConnection(LiveConnection):
             self.ended_one()
 
     def broken(self, how: ProtocolViolation) -> None:
-        """The client does not keep to the protocol: it is told so, and that is the end."""
+        """The client has broken the protocol, which ends the connection with an error."""
         self.host.recorder.failed(self.record, how)
 
     def malformed(self, number: int, said: str, why: str, code: str) -> None:
-        """A request over HTTP/2 is malformed, or a frame of it: its stream ends, and the connection lives (RFC 9113 §5.4.2)."""
+        """An HTTP/2 request, or a frame of it, is malformed: only its stream ends (RFC 9113 §5.4.2)."""
         stream = self.live.get(number)
         if stream is None:
             exchange = self.host.recorder.ask(self.record, "malformed", said, self.host.phase)
@@ -253,18 +253,18 @@ class HTTPConnection(LiveConnection):
     # ---- requests --------------------------------------------------------------------------------
 
     async def asked(self, stream: Stream) -> None:
-        """The head of a request is in: do what the engine says about it."""
+        """The head of a request has arrived: carry out the engine's script for it."""
         if await self._turned_away(stream):
             return
         script = self.host.feed(Asked(self.record.id, "request", stream.known, stream.number), "request")
-        if script is None:  # the connection has been given up meanwhile
+        if script is None:  # the connection has ended meanwhile
             stream.lost()
         else:
             await self._carry_out(script, stream)
 
     async def _carry_out(self, script: Script, stream: Stream) -> None:
         stream.lasts = script.proceeds
-        if isinstance(script.steps[0], Watch):  # at once: the bytes may be here before what is spawned begins
+        if isinstance(script.steps[0], Watch):  # now: the bytes may arrive before a task begins
             stream.watches[script.moment] = script.steps[0].bytes
             script = structs.replace(script, steps=script.steps[1:])
         exchange, first = stream.exchange, script.steps[0] if len(script.steps) == 1 else None
@@ -278,7 +278,7 @@ class HTTPConnection(LiveConnection):
             stream.spawn(partial(self.perform, script, exchange, stream, Call(stream).run))
 
     async def _turned_away(self, stream: Stream) -> bool:
-        """True if a request is not for the engine: the connection has an answer for all, or takes no more."""
+        """True if the engine is not asked: the connection answers every request alike, or takes no more."""
         exchange = stream.exchange
         if self.last is not None and stream.number > self.last:
             self.host.recorder.refused(exchange, "goaway")
@@ -300,7 +300,7 @@ class HTTPConnection(LiveConnection):
         return True
 
     def ended_one(self) -> None:
-        """A request is over: if it was the last one, so may be the connection."""
+        """A request has ended: close, if it was the last and no further one is wanted."""
         self._news.set()
         if self.closing and not self.live and not self._handling:  # requests that have arrived are answered first
             self.host.loop.call_soon(self._close_if_done)
@@ -315,7 +315,7 @@ class HTTPConnection(LiveConnection):
                 self.part(how, self.exchange)
 
     async def pause(self, seconds: float) -> None:
-        """Wait so many seconds of scenario time. Raises Over if the connection ends meanwhile."""
+        """Wait for seconds of scenario time. Raises Over if the connection ends meanwhile."""
         future = self.host.sleep(seconds)
         self._pauses.add(future)
         try:
@@ -332,7 +332,7 @@ class HTTPConnection(LiveConnection):
     async def perform(  # noqa: C901 (a case for each action)
         self, script: Script, exchange: Exchange, stream: Stream | None = None, behave: Behave | None = None
     ) -> None:
-        """Carry out a script, for a request or for the connection; to behave is to let the app answer."""
+        """Carry out a script, for a request or for the connection; `behave` lets the app answer."""
         self.host.recorder.decided(exchange, script)
         self.closing = self.closing or (script.closes and stream is not None)
         for step in script.steps:
@@ -381,7 +381,7 @@ class HTTPConnection(LiveConnection):
             await one.reset(code, exchange)
 
     async def _go_away(self, step: GoAway, exchange: Exchange, stream: Stream | None) -> None:
-        """GOAWAY: streams above the last are not served, and when the others are through the connection may close."""
+        """Send GOAWAY: drop the streams above the last; the connection may close once the others have ended."""
         self.closing, self.farewell = self.closing or step.closes, self.farewell or step.closes
         self.exchange = exchange
         protocol = self._protocol
@@ -392,20 +392,20 @@ class HTTPConnection(LiveConnection):
             await self._frame(frames.go_away(self.last, step.code), frame, exchange)
             for one in [one for one in self.live.values() if one.number > self.last]:
                 await one.drop()
-        elif stream is not None and step.last == "previous":  # HTTP/1.1 can only close, where the request is not served
+        elif stream is not None and step.last == "previous":  # the request is not served: HTTP/1.1 can only close
             self.finish("fin", exchange)
-        self.ended_one()  # HTTP/1.1 says "Connection: close" with its next answer
+        self.ended_one()  # the next answer over HTTP/1.1 has "Connection: close"
 
     @staticmethod
     def _last_of(step: GoAway, protocol: H2, stream: Stream | None) -> int:
-        """The number of the last stream that is served, as a rule says it."""
+        """The last stream that is served, as the rule says."""
         if isinstance(step.last, int):
             return step.last
         number = protocol.highest if stream is None else stream.number
         return max(0, number - 2) if step.last == "previous" else protocol.highest
 
     async def _alt_svc(self, value: str, exchange: Exchange, stream: Stream | None) -> None:
-        """ALTSVC (RFC 7838): for the origin of a request, or for the one that the client has come for."""
+        """Send ALTSVC (RFC 7838): for the origin of a request, or for the SNI's."""
         sni = self.record.tls.sni if self.record.tls is not None else None
         host, port = self.host.address
         origin = "" if stream is not None else f"{self.host.scheme}://{sni or host}:{port}"
@@ -414,7 +414,7 @@ class HTTPConnection(LiveConnection):
             stream.added.append((b"alt-svc", value.encode("latin-1", "replace")))  # HTTP/1.1 has a header for it
 
     async def _frame(self, raw: bytes, frame: Frame, exchange: Exchange) -> bool:
-        """Send a frame behind all that waits to be sent. False on HTTP/1.1, which has none."""
+        """Send a frame after all that waits to be sent. False on HTTP/1.1, which has no frames."""
         if not isinstance(self._protocol, H2):
             return False
         self.host.recorder.frame(exchange, frame)
@@ -433,7 +433,7 @@ class HTTPConnection(LiveConnection):
             self.finish(how, exchange)
 
     def _take_leave(self) -> None:
-        """HTTP/2 has a GOAWAY that says which streams have been served, unless there was one. No client is waited for."""
+        """Over HTTP/2, send a GOAWAY that names the last served stream, unless one was sent. Wait for no client."""
         protocol = self._protocol
         if isinstance(protocol, H2):
             said = self.farewell or self.record.failure is not None

@@ -31,20 +31,20 @@ _EMPTY_LINES = re.compile(rb"(?:\r?\n)*")
 
 
 class Connection(h11.Connection):
-    """h11's, but it looks closer at a request, and says what is wrong with what a client sends."""
+    """h11's connection, which also checks requests more strictly and reports what a client does wrong."""
 
-    held = False  # there may be more events, for the next turn
+    held = False  # more events may wait for the next turn
     _paused = False
 
     def __init__(self, broken: Callable[[ProtocolViolation], None], turn: Turn, clear: bool = True) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=CONFIG.h11_max_incomplete_size)
         self._broken, self._turn, self._clear = broken, turn, clear
-        self._refused = False  # nothing is read any more
+        self._refused = False  # stop reading
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         if self._refused or (self.their_state is h11.IDLE and self._only_an_empty_line()):
             return h11.NEED_DATA
-        if self._paused:  # and has gone on: an answer has left meanwhile
+        if self._paused:  # the answer to the request before has been sent meanwhile
             self._turn.begin()
         elif self._turn.over():
             self.held = True
@@ -61,7 +61,7 @@ class Connection(h11.Connection):
             raise
 
     def _only_an_empty_line(self) -> bool:
-        """Skip empty lines before a request (RFC 9112 §2.2). True where one may still be under way."""
+        """Skip empty lines before a request (RFC 9112 §2.2). True if half of one may have arrived."""
         buffer = self._receive_buffer
         if size := _EMPTY_LINES.match(buffer._data).end():  # type: ignore[union-attr]
             buffer.maybe_extract_at_most(size)
@@ -69,7 +69,7 @@ class Connection(h11.Connection):
 
 
 class H11(H11Protocol):
-    """HTTP/1.1 (RFC 9112) for one connection. It may turn out to be HTTP/2: `Switch` sees to that."""
+    """HTTP/1.1 (RFC 9112) for one connection. `Switch` changes over to HTTP/2 if the client asks for it."""
 
     connection: Connection
     multiplexes = False
@@ -102,7 +102,7 @@ class H11(H11Protocol):
         elif (absolute := wellformed.ABSOLUTE.fullmatch(target)) is not None:
             authority, path = absolute[1].decode("latin-1"), absolute[2]
             target = path if path.startswith(b"/") else b"/" + path
-            # What Host says does not count then.
+            # The server ignores Host then.
             headers = [(b"host", absolute[1]), *(header for header in headers if header[0] != b"host")]
         self.stream = self.owner.stream(self, self.keep_alive_requests)
         method = request.method.decode("ascii", "replace")
@@ -121,14 +121,14 @@ class H11(H11Protocol):
         await self.stream_send(events.Body(stream_id=STREAM, data=data))
 
     async def drained(self, _number: int) -> None:
-        """It has been handed on as it came."""
+        """Nothing waits: `body` writes at once."""
 
     async def end(self, _number: int) -> None:
-        """The end of a response. Raises LocalProtocolError where its content-length has promised more."""
+        """End the response. Raises LocalProtocolError if its content-length has promised more."""
         await self.stream_send(events.EndBody(stream_id=STREAM))
 
     async def whole(self, _number: int, status: int, headers: Headers, body: bytes) -> bool:
-        """A whole response in one go; False where its content-length says otherwise."""
+        """Send a whole response in one go; False if its content-length differs."""
         if any(name == b"content-length" and int(value) != len(body) for name, value in headers if value.isdigit()):
             return False
         parts = [_head(status, headers), h11.Data(data=body), h11.EndOfMessage()]
@@ -136,22 +136,22 @@ class H11(H11Protocol):
         return True
 
     async def go_on(self, _number: int) -> None:
-        """Hypercorn has done it."""
+        """Hypercorn sends 100 (Continue) itself."""
 
     async def reset(self, _number: int, _code: int) -> bool:
         return False
 
     async def count_abuse(self) -> None:
-        """Each of its refusals costs the client a connection."""
+        """A client gains nothing here: it needs a new connection for each."""
 
     async def forget(self, _number: int) -> None:
-        """It ends with its connection."""
+        """A request ends with its connection."""
 
     async def taken(self, _number: int) -> None:
-        """The client is told by TCP."""
+        """TCP tells the client."""
 
     async def done(self, _number: int) -> None:
-        """A request is through, in both directions: the next one, or the end."""
+        """Both sides of the request have ended: read the next one, or close."""
         await self.stream_send(events.StreamClosed(stream_id=STREAM))
 
 

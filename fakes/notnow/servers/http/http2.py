@@ -32,9 +32,9 @@ from notnow.servers.http.interfaces import Gone, Head, Headers, Owner, Served, a
 
 
 class _Buffer(StreamBuffer):
-    """What waits for the client's windows. Hypercorn's lets an app go on as soon as a window is closed."""
+    """Bytes that wait for the client's windows. Hypercorn's buffer lets the app continue as soon as a window is closed."""
 
-    cut = False  # no END_STREAM is to make it look whole
+    cut = False  # send no END_STREAM, which would make the body look whole
 
     async def push(self, data: bytes) -> None:
         if self._complete:
@@ -60,7 +60,7 @@ class _Buffer(StreamBuffer):
 
 
 class _Nobody:
-    """The stream that is over already: what still comes for it, in the same breath perhaps, is dropped."""
+    """Stands for a stream that has ended: it drops the frames that still arrive."""
 
     idle = drops = answered = True
 
@@ -91,8 +91,8 @@ class H2(H2Protocol):
         super().__init__(None, CONFIG, WorkerContext(None), Tasks(owner), {}, False, None, None, owner.send)
         self.owner = owner
         self.streams = _Streams()
-        self._pieces = 0  # of bodies, since others have had their turn
-        self._handling = False  # what is said meanwhile leaves in one go
+        self._pieces = 0  # of bodies that were sent since other connections had their turn
+        self._handling = False  # collect the frames to send, and send them in one write
         self.connection = Connection(owner.broken, self._drops, owner.turn)
         self.priority = priority.PriorityTree(maximum_streams=NO_LIMIT)
 
@@ -101,7 +101,7 @@ class H2(H2Protocol):
 
     async def handle(self, event: RawData | Closed) -> None:
         if isinstance(event, RawData) and self.connection.state_machine.state is ConnectionState.CLOSED:
-            return  # a GOAWAY with an error has been said: the client is not listened to any more
+            return  # the connection ended with an error: nothing more is read
         await self._handle(event)
         while self.connection.frames.held:
             self.connection.frames.held = False
@@ -116,7 +116,7 @@ class H2(H2Protocol):
             self._handling = False
         if isinstance(event, Closed):
             for buffer in list(self.stream_buffers.values()):
-                await buffer.close()  # who waits for windows would wait for ever
+                await buffer.close()  # its app would wait for a window for ever
 
     async def initiate(self, headers: Headers | None = None, settings: bytes | None = None) -> None:
         told = {
@@ -125,13 +125,13 @@ class H2(H2Protocol):
         }
         self.connection.local_settings = h2.settings.Settings(client=False, initial_values=told)
         await super().initiate(headers, settings)
-        # The cap has been told; h2 would end the connection of who exceeds it, where one stream is to be refused.
+        # The client knows the cap. h2 would end the connection of a client that exceeds it; we refuse one stream.
         told[h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS] = NO_LIMIT
         self.connection.local_settings = h2.settings.Settings(client=False, initial_values=told)
         self.connection.increment_flow_control_window(WINDOW)
         await self._flush()
 
-    # ---- what the client does --------------------------------------------------------------------
+    # ---- receiving -------------------------------------------------------------------------------
 
     async def _create_stream(self, request: h2.events.RequestReceived) -> None:
         pseudo = {name: value for name, value in request.headers if name.startswith(b":")}
@@ -163,9 +163,9 @@ class H2(H2Protocol):
             raise Over from flood
 
     async def _priority_updated(self, event: h2.events.PriorityUpdated) -> None:
-        """Priorities of HTTP/2 are a thing of the past (RFC 9113 §5.3), and of who would fill our memory with them."""
+        """Ignore priorities, which RFC 9113 §5.3 has dropped: storing them would let a client fill our memory."""
 
-    # ---- what is said ----------------------------------------------------------------------------
+    # ---- sending ---------------------------------------------------------------------------------
 
     async def head(self, number: int, status: int, headers: Headers) -> None:
         """Send the head of a response. Raises ProtocolError for one that HTTP/2 does not know, and Gone."""
@@ -179,14 +179,14 @@ class H2(H2Protocol):
     def _send_head(self, number: int, status: int, headers: Headers, end: bool = False) -> None:
         try:
             self.connection.send_headers(number, [(b":status", b"%d" % status), *_for_h2(headers)], end_stream=end)
-        except h2.exceptions.StreamClosedError as closed:  # cancelled in the same breath
+        except h2.exceptions.StreamClosedError as closed:  # the client has just cancelled it
             raise Gone from closed
 
     async def body(self, number: int, data: bytes) -> None:
         await self.stream_send(events.Body(stream_id=number, data=data))
 
     async def drained(self, number: int) -> None:
-        """All that has been given of a body is on its way to the client."""
+        """Return when all that was passed to `body` has been sent."""
         if (buffer := self.stream_buffers.get(number)) is not None:
             await buffer.drain()
 
@@ -194,7 +194,7 @@ class H2(H2Protocol):
         await self.stream_send(events.EndBody(stream_id=number))
 
     async def whole(self, number: int, status: int, headers: Headers, body: bytes) -> bool:
-        """A whole response in one go; False where it does not fit into what the client lets us send. Raises as `head`."""
+        """Send a whole response in one go; False if it does not fit into the client's windows. Raises as `head`."""
         connection = self.connection
         try:
             window = connection.local_flow_control_window(number)
@@ -210,11 +210,11 @@ class H2(H2Protocol):
         return True
 
     async def go_on(self, number: int) -> None:
-        """100 (Continue): the client may send its body."""
+        """Send 100 (Continue): the client may send its body."""
         await self.stream_send(events.InformationalResponse(stream_id=number, headers=[], status_code=100))
 
     async def reset(self, number: int, code: int) -> bool:
-        """RST_STREAM. True: it is the stream alone that ends."""
+        """Send RST_STREAM. True, as only the stream ends."""
         try:
             self.connection.reset_stream(number, code)
         except h2.exceptions.ProtocolError:
@@ -225,27 +225,27 @@ class H2(H2Protocol):
         return True
 
     async def forget(self, number: int, cut: bool = True) -> None:
-        """Nothing more is sent on a stream, and what comes is dropped; `cut`: without an RST_STREAM."""
+        """Send nothing more on a stream, and drop what arrives; `cut`: no RST_STREAM was sent."""
         self.streams.pop(number, None)
-        self.connection.taken(number)  # the connection's window is for all of its streams
+        self.connection.taken(number)  # give the bytes back to the window that all streams share
         if (buffer := self.stream_buffers.get(number)) is not None:
             buffer.cut = cut
             await buffer.close()
-            self.priority.unblock(number)  # so that hypercorn finds it closed, and puts it away
+            self.priority.unblock(number)  # so that hypercorn finds it closed and removes it
             await self.has_data.set()
 
     async def taken(self, number: int) -> None:
-        """What has come of a body has been taken: the client may send more."""
+        """The app has read the body so far: the client may send more."""
         if self.connection.taken(number):
             await self._flush()
 
     async def done(self, number: int) -> None:
-        """A stream is through, in both directions."""
+        """Both sides of the stream have ended."""
         self.connection.calm.earn(ANSWER)
         self.streams.pop(number, None)
 
     async def _send_data(self, stream_id: int) -> None:
-        """A piece of a body leaves. Who has much to send gives way to others, however fast the client reads."""
+        """Send a piece of a body. A long body gives other connections their turn, however fast its client reads."""
         await super()._send_data(stream_id)
         self._pieces += 1
         if self._pieces >= UNITS:
@@ -253,7 +253,7 @@ class H2(H2Protocol):
             await self.owner.give_way()
 
     async def flush(self, raw: bytes = b"") -> None:
-        """Send what waits, and `raw` frames behind it."""
+        """Send the frames that wait, and the bytes of `raw` frames after them."""
         if data := self.connection.data_to_send() + raw:
             await self.send(RawData(data=data))
 
@@ -264,5 +264,5 @@ class H2(H2Protocol):
 
 
 def _for_h2(headers: Headers) -> Headers:
-    """Without what is about the connection: that is not HTTP/2's to say (RFC 9113 §8.2.2)."""
+    """Without the fields of a connection, which HTTP/2 forbids (RFC 9113 §8.2.2)."""
     return [header for header in headers if header[0] not in wellformed.OF_THE_CONNECTION]

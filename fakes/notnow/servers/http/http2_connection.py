@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Connection(H2Connection):
-    """h2's, but it says what is wrong with what a client sends, ends a stream alone where only that is malformed
+    """h2's connection, which also reports what a client does wrong, ends only the stream where a request is malformed
     (RFC 9113 §8.1.1), and gives credit for a body when that has been taken.
     """
 
@@ -38,7 +38,7 @@ class Connection(H2Connection):
         # Field sections are judged by `Decoder`: h2 would end the connection.
         super().__init__(H2Configuration(client_side=False, header_encoding=None, validate_inbound_headers=False))
         self._broken, self._drops = broken, drops
-        # The streams that have just ended so: what was asked, why, and the code of RST_STREAM.
+        # Streams that were just ended for an error of theirs: the request, the reason, and the code of RST_STREAM.
         self.faults: dict[int, tuple[str, str, str]] = {}
         self.calm = Calm()
         self._owed: dict[int, int] = {}
@@ -52,36 +52,36 @@ class Connection(H2Connection):
             return super().receive_data(data)
         except h2.exceptions.ProtocolError as error:
             self._broken(ProtocolViolation("HTTP/2", ErrorCodes(error.error_code).name, str(error)))
-            if self.state_machine.state is not ConnectionState.CLOSED:  # of a bad preface h2 itself tells nobody
+            if self.state_machine.state is not ConnectionState.CLOSED:  # h2 sends no GOAWAY after a bad preface
                 self.close_connection(error.error_code)
             raise
 
     def _receive_goaway_frame(self, _frame: GoAwayFrame) -> tuple[list[Frame], list[h2.events.Event]]:
-        """A client that takes its leave still wants its answers (RFC 9113 §6.8), where h2 would not send them any more."""
+        """A client that sends GOAWAY still wants its answers (RFC 9113 §6.8); h2 would send nothing more."""
         return [], [h2.events.ConnectionTerminated()]
 
     def _receive_priority_frame(self, frame: HeadersFrame | PriorityFrame) -> tuple[list[Frame], list[h2.events.Event]]:
-        """Priorities are passed over (RFC 9113 §5.3.2), where h2 ends the connection of one that depends on itself."""
+        """Ignore priorities (RFC 9113 §5.3.2); h2 would end the connection for a stream that depends on itself."""
         if frame.depends_on == frame.stream_id:
             frame.depends_on = 0
         received: tuple[list[Frame], list[h2.events.Event]] = super()._receive_priority_frame(frame)
         return received
 
     def _receive_headers_frame(self, frame: HeadersFrame) -> tuple[list[Frame], list[h2.events.Event]]:
-        """A field section that is malformed ends its stream alone; that stream has to begin first."""
+        """A malformed field section ends only its stream, once that has begun."""
         known = self.streams.get(frame.stream_id)
         trailers = known is not None and bool(known.state_machine.headers_received)
         self.decoder.trailers, self.decoder.ends = trailers, "END_STREAM" in frame.flags
         short = None
         if known is not None and trailers:
-            frame.flags.add("END_STREAM")  # of trailers without it h2 would end the connection
-            short = _short(known._expected_content_length, known._actual_content_length)  # it does not look itself
+            frame.flags.add("END_STREAM")  # h2 would end the connection for trailers without it
+            short = _short(known._expected_content_length, known._actual_content_length)  # h2 does not check this
         received: tuple[list[Frame], list[h2.events.Event]] = super()._receive_headers_frame(frame)
         why = self.decoder.why or short
         return received if why is None else self._end_stream(frame.stream_id, self.decoder.said, why)
 
     def _receive_data_frame(self, frame: DataFrame) -> tuple[list[Frame], list[h2.events.Event]]:
-        """A body that is not of its content-length ends its stream alone (RFC 9113 §8.1.1), where h2 would end all.
+        """A body of the wrong length ends only its stream (RFC 9113 §8.1.1); h2 would end the connection.
 
         Who has its answer already may stop short, as curl does.
         """
@@ -92,7 +92,7 @@ class Connection(H2Connection):
         return received
 
     def _receive_faulty(self, frame: FaultyFrame) -> tuple[list[Frame], list[h2.events.Event]]:
-        """A stream error (RFC 9113 §5.4.2): of the connection where the stream is idle (§6.4), and nothing on a closed one."""
+        """A stream error (RFC 9113 §5.4.2); on an idle stream it ends the connection (§6.4), on a closed one nothing."""
         number = frame.stream_id
         if number % 2 == 0 or number > self.highest_inbound_stream_id:
             error = h2.exceptions.ProtocolError(f"{frame.why}, and stream {number} is idle")
@@ -107,7 +107,7 @@ class Connection(H2Connection):
         """RST_STREAM, for a malformed request (RFC 9113 §8.1.1) or a frame that is an error of its stream."""
         try:
             self.reset_stream(number, code)
-        except h2.exceptions.StreamClosedError:  # its end came with what was wrong: both sides have ended it
+        except h2.exceptions.StreamClosedError:  # the faulty frame has also ended it
             return [], []
         self.faults[number] = said, why, code.name
         return [], [h2.events.StreamReset(stream_id=number)]
@@ -125,7 +125,7 @@ class Connection(H2Connection):
             self.taken(stream_id)
 
     def taken(self, stream_id: int) -> bool:
-        """What has come of a body has been taken. True if the client is to be told so."""
+        """The app has read the body so far. True if there is credit to send to the client."""
         owed = self._owed.pop(stream_id, 0)
         if owed:
             super().acknowledge_received_data(owed, stream_id)
@@ -133,5 +133,5 @@ class Connection(H2Connection):
 
 
 def _short(expected: int | None, actual: int) -> str | None:
-    """What is wrong with a body that ends with trailers, where it is not of its content-length (RFC 9113 §8.1.1)."""
+    """The complaint about a body that ends with trailers and is not as long as its content-length (RFC 9113 §8.1.1)."""
     return None if expected in (None, actual) else f"content-length is {expected}, and {actual} bytes have come"

@@ -25,9 +25,9 @@ def config() -> Config:
     made = Config()
     made.errorlog = made.accesslog = None
     made.include_server_header = made.include_date_header = False
-    made.shutdown_timeout = 10  # seconds for an app to end; whoever stops the fake waits no longer than 30
+    made.shutdown_timeout = 10  # seconds for an app to end; `stop` waits at most 30
     made.h11_max_incomplete_size, made.h2_max_header_list_size = H1_HEAD, H2_HEAD
-    made.keep_alive_max_requests = NO_LIMIT  # or it sends a GOAWAY of its own, and loses what is in flight
+    made.keep_alive_max_requests = NO_LIMIT  # else hypercorn sends its own GOAWAY and loses requests in flight
     return made
 
 
@@ -35,7 +35,7 @@ CONFIG = config()
 
 
 class Tasks:
-    """Hypercorn's group of tasks, in which errors would be swallowed: ours are told to the fake."""
+    """Stands for hypercorn's task group, which would swallow errors: these reach the fake."""
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
@@ -45,5 +45,5 @@ class Tasks:
 
 
 def lifespan(app: Any, loop: asyncio.AbstractEventLoop, state: dict[str, Any]) -> Lifespan:
-    """Hypercorn's way of telling an app that it begins and ends; an app may have no ear for it."""
+    """Hypercorn's lifespan protocol for an app; apps may not support it."""
     return Lifespan(ASGIWrapper(app), CONFIG, loop, state)

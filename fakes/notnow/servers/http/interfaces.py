@@ -25,12 +25,12 @@ failures = (h11.LocalProtocolError, h2.exceptions.ProtocolError)  # the answer c
 
 
 class Gone(ConnectionError):  # noqa: N818 (no error)
-    """Nobody waits for the answer any more."""
+    """The client no longer waits for the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head of a request: `target` is the path with its query, `authority` what :authority or Host says."""
+    """The head of a request: `target` is the path with its query, `authority` the value of :authority or Host."""
 
     method: str
     target: bytes
@@ -40,23 +40,23 @@ class Head:
 
 
 class Served(Protocol):
-    """What a protocol asks of each of its streams."""
+    """A request, as the protocol sees it."""
 
     idle: bool
 
     @property
     def drops(self) -> bool:
-        """What still comes of the body is of no use."""
+        """The rest of the request's body is not needed."""
 
     @property
     def answered(self) -> bool:
-        """All of the answer has been sent."""
+        """The whole answer has been sent."""
 
     async def begin(self, head: Head) -> None:
-        """The head of the request is in."""
+        """The head of the request has arrived."""
 
     async def handle(self, event: events.Event) -> None:
-        """A piece of its body, the end of it, or the end of the stream."""
+        """A piece of the body has arrived, its end, or the end of the stream."""
 
 
 class HTTPProtocol(Protocol):
@@ -93,7 +93,7 @@ class HTTPProtocol(Protocol):
         """Send nothing more on a stream, and drop what comes."""
 
     async def taken(self, number: int) -> None:
-        """The app has taken what has come of the body: the client may send more."""
+        """The app has read the body so far: the client may send more."""
 
     async def done(self, number: int) -> None:
         """Both sides of the stream have ended."""
@@ -103,7 +103,7 @@ class HTTPProtocol(Protocol):
 
 
 class Owner(Protocol):
-    """What a protocol asks of its connection."""
+    """The connection, as its protocol sees it."""
 
     cap: int  # streams at a time that HTTP/2 clients are told
     closing: bool  # no further request is wanted

@@ -35,10 +35,10 @@ class Carrier(Protocol):
 
     host: AppHost
     record: Connection
-    exchange: Exchange  # the last one that was answered
+    exchange: Exchange  # that was answered last
     names: tuple[str, ...]  # of the certificate that the connection has shown
     live: dict[int, Stream]  # the requests under way
-    closing: bool  # no further request is wanted
+    closing: bool  # take no further request
     secure: bool
 
     @property
@@ -49,7 +49,7 @@ class Carrier(Protocol):
     def eof(self) -> bool: ...
 
     async def asked(self, stream: Stream) -> None:
-        """The head of a request is in: do what the engine says about it."""
+        """The head of a request has arrived: carry out the engine's script for it."""
 
     async def perform(
         self, script: Script, exchange: Exchange, stream: Stream | None = None, behave: Behave | None = None
@@ -63,19 +63,19 @@ class Carrier(Protocol):
         """Close the connection."""
 
     def ended_one(self) -> None:
-        """A request has ended: close, where it was the last and no further one is wanted."""
+        """A request has ended: close, if it was the last and no further one is wanted."""
 
     def spawn(self, work: Work) -> object:
         """Begin a task of the connection."""
 
 
 class Stream:
-    """A request, and what becomes of it.
+    """A request and its answer.
 
     The journal has a `Request` for it, which is brought up to date as the bodies pass.
     """
 
-    idle = False  # hypercorn asks
+    idle = False  # hypercorn reads it
     hangs = False  # a stalled answer
 
     def __init__(self, connection: Carrier, protocol: HTTPProtocol, number: int) -> None:
@@ -83,24 +83,24 @@ class Stream:
         self.host = connection.host
         self.exchange: Exchange
         self.head: Head
-        self.known: dict[str, Any] = {}  # what rules may ask about
+        self.known: dict[str, Any] = {}  # the facts that rules may test
         self.watches: dict[str, int] = {}  # moment -> bytes of that body until `Reached`
-        self.held = False  # a rule acts in the middle of the body: the app has to wait
-        self.chunks: list[bytes] = []  # of the request's body, that nobody has taken
+        self.held = False  # a rule acts in the middle of the body, and the app waits
+        self.chunks: list[bytes] = []  # of the request's body, which the app has not read
         self.complete = self.gone = self.over = False
-        self.news = asyncio.Event()  # a piece of the body, its end, or the end of the client's interest
-        self.added: list[tuple[bytes, bytes]] = []  # headers that the answer gets besides
+        self.news = asyncio.Event()  # a piece of the body has arrived, its end, or the end of the stream
+        self.added: list[tuple[bytes, bytes]] = []  # headers that rules add to the answer
         self._room = asyncio.Event()
         self._hash = hashlib.sha256()
         self._received = self._waiting = self._sent = 0
-        self.lasts = False  # the engine has let it in, and wants to hear of its end
-        self._length: int | None = None  # of the answer's body, where its head says so
-        self._status: int | None = None  # the head of the answer is out
+        self.lasts = False  # the request holds a slot: tell the engine when it ends
+        self._length: int | None = None  # of the answer's body, if its head says
+        self._status: int | None = None  # set once the head of the answer is sent
 
     # ---- the request -----------------------------------------------------------------------------
 
     async def begin(self, head: Head) -> None:
-        """The head of the request is in."""
+        """The head of the request has arrived."""
         self.head = head
         connection, target = self.connection, head.target.decode("latin-1")
         self.known = known(head, connection)
@@ -112,7 +112,7 @@ class Stream:
             await connection.asked(self)
 
     def _request(self, head: Head, target: str) -> Request:
-        """The request as the journal knows it: no answer so far."""
+        """The request for the journal, without an answer so far."""
         header = self.known["header"]
         alternative, host = header.get("alt-used"), header.get("host")  # RFC 7838 §5
         differs = head.version == "2" and host != head.authority  # :authority counts (RFC 9113 §8.3.1)
@@ -135,11 +135,11 @@ class Stream:
         )
 
     def note(self, **known: object) -> None:
-        """More is known of the request: put that on record."""
+        """Put more facts of the request on record."""
         self.host.recorder.more(self.exchange, **known)
 
     def spawn(self, work: Work) -> None:
-        """Do something for this request until it is done, or nobody waits for it."""
+        """Begin a task of this request, which ends when the client no longer waits."""
         self.connection.spawn(partial(self._guarded, work))
 
     async def _guarded(self, work: Work) -> None:
@@ -156,21 +156,21 @@ class Stream:
 
     @property
     def drops(self) -> bool:
-        """What still comes of the body is of no use: there is an answer, or nobody waits for one."""
+        """The rest of the body is not needed: the answer is sent, or the client no longer waits."""
         return self.over or self.gone
 
     @property
     def answered(self) -> bool:
-        """All of the answer has been sent."""
+        """The whole answer has been sent."""
         return self.over and not self.gone
 
     @property
     def wanted(self) -> bool:
-        """Somebody waits for the answer, or for the rest of it."""
+        """The client waits for the answer, or for the rest of it."""
         return not self.drops and self.connection.alive and not self.connection.over
 
     async def handle(self, event: events.Event) -> None:
-        """A piece of the body, the end of it, or the end of the stream."""
+        """A piece of the body has arrived, its end, or the end of the stream."""
         if isinstance(event, events.Body):
             await self._came(bytes(event.data))
         elif isinstance(event, events.EndBody):
@@ -183,13 +183,13 @@ class Stream:
             self.lost()
 
     async def _came(self, data: bytes) -> None:
-        """A piece of the body. At the byte for which a rule has waited, it acts."""
+        """A piece of the body has arrived. A rule with `after_bytes` acts at its byte."""
         self._hash.update(data)
         self._received += len(data)
         self.note(body_bytes=self._received)
         self.host.feed(Heard(self.connection.record.id))
         if self.drops:
-            return  # what still comes is counted
+            return  # count it only
         self.chunks.append(data)
         self._waiting += len(data)
         watched = self.watches.get("request")
@@ -201,7 +201,7 @@ class Stream:
             await self._room.wait()
 
     async def take(self) -> bytes:
-        """What has come of the body and was not taken."""
+        """The bytes of the body that the app has not read yet."""
         body = b"".join(self.chunks)
         self.chunks.clear()
         self._waiting = 0
@@ -210,7 +210,7 @@ class Stream:
         return body
 
     def _reached_in(self) -> None:
-        """The byte of the request's body has come for which a rule has waited."""
+        """The request's body has reached the byte of a rule."""
         del self.watches["request"]
         script = self.host.feed(Reached(self.connection.record.id, self.number), "request")
         if script is not None:
@@ -227,7 +227,7 @@ class Stream:
     # ---- the answer ------------------------------------------------------------------------------
 
     async def respond(self, response: Response, drip: float = 0.0) -> None:
-        """Answer with just this."""
+        """Send this response as the whole answer."""
         status, body = response.status or 200, (response.body or "").encode()
         headers = encoded(response.headers)
         tunnel = self._is_tunnel(status)
@@ -244,21 +244,21 @@ class Stream:
                 await self.end()
             else:
                 await self._respond_whole(status, headers, shown)
-        except failures:  # more than its content-length has promised
+        except failures:  # the body exceeds its content-length
             await self.break_off()
 
     async def break_off(self) -> None:
-        """HTTP/1.1 cannot send what goes beyond the content-length that was told: its connection closes behind the head."""
+        """HTTP/1.1 cannot send more than the content-length: close the connection after the head."""
         self.connection.closing = True
         await self._ended(waiting=True)
 
     def _is_tunnel(self, status: int) -> bool:
-        """A 2xx to CONNECT has no body, and a tunnel behind it (RFC 9110 §9.3.6): it leads nowhere, and is closed."""
+        """True for a 2xx to CONNECT: a tunnel follows it, and no body (RFC 9110 §9.3.6). Ours is closed at once."""
         return self.head.method == "CONNECT" and 200 <= status < 300
 
     async def _respond_whole(self, status: int, headers: Headers, shown: bytes) -> None:
         waiting = self.protocol.is_waiting
-        # The body that it waits to send will not be read (RFC 9110 §10.1.1).
+        # The client waits with its body, which the fake will not read (RFC 9110 §10.1.1).
         self.connection.closing = self.connection.closing or waiting
         headers = self._headers(headers)
         self._note(status, headers)
@@ -273,7 +273,7 @@ class Stream:
         await self.end(waiting)
 
     def _headers(self, headers: Headers) -> Headers:
-        """The header fields of an answer, with those that every answer of ours has."""
+        """The header fields of an answer, and those of every answer of a fake."""
         headers = [*headers, *self.added]
         if not any(name == b"date" for name, _ in headers):
             headers.append((b"date", _date(int(self.host.clock.epoch + self.host.clock.now()))))
@@ -288,14 +288,14 @@ class Stream:
         self._note(status, headers)
         try:
             await self.protocol.head(self.number, status, headers)
-        except failures:  # it has not been said
+        except failures:  # nothing was sent
             self._status = None
             self.note(status=None)
             self.host.recorder.unanswer(self.exchange, before)
             raise
 
     def _note(self, status: int, headers: Headers) -> None:
-        """Put the answer on record, before it is on the wire."""
+        """Put the answer on record before it is sent."""
         self._status, told = status, dict[str, str]()
         for name, value in headers:
             key = name.decode("latin-1")
@@ -309,7 +309,7 @@ class Stream:
         self.host.recorder.answer(self.exchange, status_line(status))
 
     def _note_sent(self, count: int, **known: object) -> None:
-        """So many more bytes of the answer are about to leave: with the last of them the client has all."""
+        """This many more bytes of the answer are about to be sent; the last of them makes it whole."""
         self._sent += count
         if self._sent == self._length:
             known["whole"] = True
@@ -323,13 +323,13 @@ class Stream:
             for i in range(len(data)):
                 if i:
                     await self.connection.pause(drip)
-                self.host.feed(Heard(self.connection.record.id))  # who waits for our answer is not idle
+                self.host.feed(Heard(self.connection.record.id))  # a client waiting for our reply is not idle
                 await self._pass(data[i : i + 1])
         elif data:
             await self._pass(data)
 
     async def _pass(self, data: bytes) -> None:
-        """Send bytes; at the one for which a rule waits, it acts first."""
+        """Send bytes of the body; a rule with `after_bytes` acts at its byte."""
         self._still_wanted()
         watched = self.watches.get("response")
         allowed = len(data) if watched is None else watched - self._sent
@@ -343,7 +343,7 @@ class Stream:
             await self._pass(rest)
 
     async def _reached_out(self) -> None:
-        """The byte of the answer has left for which a rule has waited."""
+        """The answer has reached the byte of a rule."""
         del self.watches["response"]
         self._still_wanted()
         script = self.host.feed(Reached(self.connection.record.id, self.number), "response")
@@ -352,12 +352,12 @@ class Stream:
             self._still_wanted()
 
     async def end(self, waiting: bool = False) -> None:
-        """The answer is complete; `waiting`: the client still holds its body back."""
+        """End the answer; `waiting`: the client still holds its body back."""
         self._still_wanted()
         self.note(whole=self._length in (None, self._sent))
         try:
             await self.protocol.end(self.number)
-        except failures:  # it has promised more than it has: the connection has to say so
+        except failures:  # the body is shorter than its content-length: close the connection
             self.connection.closing = True
             waiting = True
         await self._ended(waiting)
@@ -365,27 +365,27 @@ class Stream:
     async def _ended(self, waiting: bool) -> None:
         self.finish()
         self.connection.exchange = self.exchange
-        await self.protocol.taken(self.number)  # what the app has left of the body
+        await self.protocol.taken(self.number)  # the bytes that the app has not read
         if self.complete or waiting:
-            await self.protocol.done(self.number)  # else this stays, and drops what still comes
+            await self.protocol.done(self.number)  # else the stream stays, and drops the rest of the body
         if self._status is not None and self._status >= 400 and self.host.has_rules_at("error"):
             self._erred(self._status)
         self.connection.ended_one()
 
     def _erred(self, status: int) -> None:
-        """A 4xx or 5xx has left: a rule may have something to add."""
+        """A 4xx or 5xx has been sent: ask the rules at `error`."""
         script = self.host.feed(Answered(self.connection.record.id, status, self.head.method), "error")
         if script is not None:
             added = self.host.recorder.ask(self.connection.record, "error", "", script.phase)
             self.connection.spawn(partial(self.connection.perform, script, added))
 
     def _still_wanted(self) -> None:
-        """Raises Gone where nobody waits for the answer."""
+        """Raises Gone if the client no longer waits for the answer."""
         if not self.wanted:
             raise Gone
 
     def finish(self) -> None:
-        """Nothing is in progress here any more."""
+        """The request is no longer in progress."""
         if not self.over:
             self.over = True
             self.chunks.clear()
@@ -398,7 +398,7 @@ class Stream:
     # ---- other ends ------------------------------------------------------------------------------
 
     def lost(self) -> None:
-        """The client does not wait for an answer any more, or there will be none."""
+        """The client no longer waits for an answer, or there will be none."""
         self.gone = True
         if not self.over and self.known:
             self.note(whole=False)
@@ -406,7 +406,7 @@ class Stream:
         self.connection.ended_one()
 
     async def reset(self, code: str, exchange: Exchange) -> None:
-        """RST_STREAM; HTTP/1.1 has no streams, and loses its connection."""
+        """Send RST_STREAM; HTTP/1.1 has no streams, and resets the connection."""
         self.host.recorder.frame(exchange, RstStreamFrame(code, self.number))
         if not await self.protocol.reset(self.number, CODES[code]):
             self.lost()
@@ -415,13 +415,13 @@ class Stream:
         self.lost()
 
     async def drop(self) -> None:
-        """It is not served, and nothing is said about it: a GOAWAY has said so."""
+        """Do not serve the request, and send nothing: a GOAWAY has told the client."""
         self.host.recorder.end(self.exchange, ExcludedByGoAway())
         await self.protocol.forget(self.number)
         self.lost()
 
     async def hang(self, exchange: Exchange) -> None:
-        """Never answer. That the client leaves is seen all the same."""
+        """Never answer, but notice that the client leaves."""
         self.host.recorder.tell(exchange)
         self.hangs = True
         while not self.drops and not self.connection.eof:
@@ -432,7 +432,7 @@ class Stream:
 
 
 def known(head: Head, connection: Carrier) -> dict[str, Any]:
-    """What rules may ask about a request; see the moments of `notnow.protocols`."""
+    """The facts of a request that rules may test; see the moments of `notnow.protocols`."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in head.headers}
     host = hostname(head.authority)
     length = headers.get("content-length", "")
@@ -451,7 +451,7 @@ def known(head: Head, connection: Carrier) -> dict[str, Any]:
 
 
 def misdirected(host: str, connection: Carrier) -> tuple[str | bool, ...]:
-    """Why a request has come to the wrong connection (RFC 9110 §7.4): "sni", "certificate", and True for either or no SNI."""
+    """Why a request is on the wrong connection (RFC 9110 §7.4): "sni", "certificate", and True for either or no SNI."""
     if not connection.secure:
         return ()
     sni = connection.record.tls.sni if connection.record.tls is not None else None

@@ -14,7 +14,7 @@ from notnow.servers.http.interfaces import Headers, Owner
 
 
 class Switch:
-    """The protocol that a connection speaks: what ALPN has agreed on, else what it begins with."""
+    """The protocol of a connection: the one that ALPN has chosen, else the one in which the client begins."""
 
     def __init__(self, owner: Owner, alpn: str | None) -> None:
         self._owner = owner
@@ -38,5 +38,5 @@ class Switch:
             await self.protocol.handle(RawData(data=rest))
 
     async def end(self) -> None:
-        """The connection is gone: all streams are."""
+        """The connection has ended, and all its streams with it."""
         await self.protocol.handle(Closed())
