@@ -85,6 +85,8 @@ def exported(exchange: Exchange) -> dict[str, Any]:
         (Transfer("/", "upload", "active", 3, 2, True, None, True, "ab", False),
          {"path": "/", "direction": "upload", "mode": "active", "offset": 3, "bytes": 2, "whole": True, "data": None,
           "stored": True, "sha256": "ab", "resumed": False}),
+        (Transfer("/a", "upload", "passive", offset=0, bytes=5, whole=False, data="reset", stored=False),
+         {**TRANSFER_JSON, "stored": False}),
         (REQUEST, REQUEST_JSON),
         (MalformedRequest(3, "no :path"), {"stream": 3, "malformed": "no :path"}),
         (None, None),

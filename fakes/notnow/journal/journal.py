@@ -126,7 +126,9 @@ class Exchange(Struct, frozen=True, eq=False):
     @property
     def refused(self) -> bool:
         """True for a 4yz or 5yz, and if the fake ended the connection, or a stream of it, without a word."""
-        return ((self.closed or self.reset) and self.unanswered) or any(code >= 400 for code in self.codes)
+        if (self.end is not None or (self.frames and self.reset)) and self.unanswered:
+            return True
+        return any(code >= 400 for code in self.codes)
 
     @property
     def unanswered(self) -> bool:
