@@ -407,6 +407,11 @@ class TestGaveUp:
     def test_it_never_came_back(self) -> None:
         is_unmet(self.judged(), self.EXPECTED + "the last that was seen of it was after 0s", "#1 connect")
         assert expectations.gave_up(seen(refused()), 1).outcome == "broken"
+        play = Play("smtp")
+        for client in ("192.0.2.1", "192.0.2.2"):
+            play.connect(NO, client=client)
+        why = self.EXPECTED + "the last that was seen of it was after 0s"
+        is_unmet(expectations.gave_up(seen(play), "10m"), why, "#2 connect")
 
     def test_it_goes_on(self) -> None:
         is_unmet(self.judged(600, 1), self.EXPECTED + "it still tried after 10m 1s", "#3 connect")
