@@ -645,7 +645,7 @@ class TestApp:
                 fake.wait_for(lambda j: j.count("request"))
             fake.wait_for(lambda j: not fake._bridge.sessions and not fake._bridge.tasks)
             assert last(fake).reply is None
-            assert "app_error" not in last(fake).facts
+            assert last(fake).facts.app_error is None
         assert caplog.records == []
 
     def test_a_cancelled_stream_is_a_disconnect(self, caplog):
@@ -733,7 +733,7 @@ class TestJournal:
                 "authority": authority,
                 "host": "localhost",
                 "path": "/a?b",
-                "misdirected": [],
+                "misdirected": (),
                 "status": 200,
                 "body_bytes": 9,
                 "body_sha256": hashlib.sha256(b"some text").hexdigest(),
