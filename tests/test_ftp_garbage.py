@@ -822,9 +822,9 @@ def test_whatever_a_client_says_the_fake_goes_on(hardened, lines, login, cut, ho
             raw.sock.shutdown(socket.SHUT_WR)
             hardened.settle()
     raw.close()
-    hardened.wait_for(lambda j: not hardened._sessions and not hardened._tasks, timeout=3)
-    hardened.raise_errors()
-    assert hardened.ports == {hardened.port}
+    hardened.wait_for(lambda j: not hardened._bridge.sessions and not hardened._bridge.tasks, timeout=3)
+    hardened._bridge.raise_errors()
+    assert hardened._bridge.ports == {hardened.port}
 
 
 FAULTS = [

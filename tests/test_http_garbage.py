@@ -433,7 +433,7 @@ class TestFloods:
                 )
                 client.send(b"".join(frame.serialize() for frame in made))
             client.ping()
-            (session,) = clear._sessions.values()
+            (session,) = clear._bridge.sessions.values()
             assert len(session.switch.protocol.priority._streams) < 10
             client.next = 10_001
             assert client.get("/").status == 200
@@ -672,8 +672,8 @@ def test_whatever_a_client_says_the_fake_goes_on(hardened, pieces, h2, cut, how)
         else:
             hardened.settle()
     client.close()
-    hardened.wait_for(lambda j: not hardened._sessions and not hardened._tasks, timeout=3)
-    hardened.raise_errors()
+    hardened.wait_for(lambda j: not hardened._bridge.sessions and not hardened._bridge.tasks, timeout=3)
+    hardened._bridge.raise_errors()
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -689,8 +689,8 @@ def test_whatever_frames_a_client_sends_the_fake_goes_on(hardened, frames):
     with HTTP(hardened, alpn=("h2",)) as client, contextlib.suppress(OSError, EOFError):
         client.send(PREFACE + NOTHING + PIECES[3] + PIECES[4] + b"".join(frame(*one_) for one_ in frames))
         hardened.settle()
-    hardened.wait_for(lambda j: not hardened._sessions and not hardened._tasks, timeout=3)
-    hardened.raise_errors()
+    hardened.wait_for(lambda j: not hardened._bridge.sessions and not hardened._bridge.tasks, timeout=3)
+    hardened._bridge.raise_errors()
 
 
 FAULTS = [

@@ -317,7 +317,7 @@ class TestHTTP2:
             why = wellformed.in_http2(given, ends=True)
             assert (answer.reset == "PROTOCOL_ERROR") if why else answer.status == 200
             lives(client)
-        clear.raise_errors()
+        clear._bridge.raise_errors()
 
 
 HEAD = b"GET / HTTP/1.1\r\n"
@@ -453,7 +453,7 @@ class TestHTTP11:
             client.send(UPGRADE % (BOTH, b"HTTP2-Settings: %s\r\n" % SETTINGS_THAT_ARE_NONE[kind]))
             assert client.answer().status == 400
             assert client.ended
-        clear.raise_errors()
+        clear._bridge.raise_errors()
 
     @pytest.mark.parametrize(
         ("connection", "told"),
@@ -545,7 +545,7 @@ def test_no_bytes_make_the_fake_fail(clear, parts, at_once):
         to_the_end(client, [b"".join(parts)] if at_once else parts)
     with H1(clear) as client:
         assert client.get("/next").status == 200
-    clear.raise_errors()
+    clear._bridge.raise_errors()
 
 
 FRAMES = st.tuples(
@@ -564,4 +564,4 @@ def test_no_frames_make_the_fake_fail(clear, frames):
         to_the_end(client, [b"".join(frame(*one) for one in frames)])
     with H2(clear) as client:
         assert client.get("/next").status == 200
-    clear.raise_errors()
+    clear._bridge.raise_errors()

@@ -305,7 +305,7 @@ def test_whatever_a_client_says_the_fake_goes_on(hardened, lines, cut, how):
             raw.until_end()
     raw.close()
     hardened.settle()
-    hardened.raise_errors()
+    hardened._bridge.raise_errors()
 
 
 FAULTS = [

@@ -42,7 +42,7 @@ def http() -> None:
     from notnow import FakeHTTP
 
     with FakeHTTP() as fake:
-        fake.context()
+        fake._bridge.tls_context()
 
 
 def bare() -> None:
