@@ -284,8 +284,7 @@ class Engine:
         return Script(connection.id, steps, fired.moment, rule.phase, rule.path, rule.fault or None, stream)
 
     def _placeholders(self, connection: Connection, fired: FiredRule, now: float) -> Placeholders:
-        facts = {**connection.facts, "host": self.host, "port": self.port}
-        return Placeholders(fired, facts, now, self._progress.ends, self.epoch)
+        return Placeholders(fired, connection.facts, now, self.port, self._progress.ends, self.epoch)
 
     # ---- time ------------------------------------------------------------------------------------
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from email.utils import formatdate
+
+from msgspec import Struct
 
 from notnow.engine.connection import FiredRule
 from notnow.engine.events import Facts
@@ -13,17 +14,17 @@ from notnow.language.knobs import LATE, TIMES
 from notnow.units import Span
 
 
-@dataclass(frozen=True, slots=True)
-class Placeholders:
+class Placeholders(Struct, frozen=True):
     """What the placeholders of one answer depend on.
 
-    `facts` are those of the connection and of the server, `now` is when it is sent, `phase_ends` the end of the phase
-    that plays (infinite if it lasts), and `epoch` the wall time at scenario time 0.
+    `facts` are those of the connection, `port` is that of the server, `now` is when the answer is sent, `phase_ends` the
+    end of the phase that plays (infinite if it lasts), and `epoch` the wall time at scenario time 0.
     """
 
     fired: FiredRule
     facts: Facts
     now: float
+    port: int
     phase_ends: float
     epoch: float
 
@@ -38,7 +39,7 @@ class Placeholders:
             return f"{{{name}}}"
         if name == "limit":
             return self._limit()
-        return str(self.facts.get(name, ""))
+        return str(self.port if name == "port" else self.facts.get(name, ""))
 
     def _time(self, span: str, unit: str) -> str:
         quota, decided = self.fired.quota or Quota(), self.fired.at
