@@ -617,7 +617,7 @@ class TestLeaks:
                 return [
                     o
                     for o in gc.get_objects()
-                    if type(o) in (HTTPConnection, Stream) and vars(o).get("fake") is fake._bridge
+                    if type(o) in (HTTPConnection, Stream) and vars(o).get("host") is fake._bridge
                 ]
 
             for _ in range(100):
