@@ -252,6 +252,12 @@ class TestError:
         )
         book >> Answered("a", 421)
 
+    def test_an_event_on_a_connection_that_is_closing_is_not_counted(self, play):
+        rules = [rule("ehlo", reply=BYE), rule("mail", nth=1, reply=NO), rule("error", nth=1, reply="450 sorry")]
+        book = play(document(*rules)) >> Opened("a") << Proceed() >> Asked("a", "ehlo") << Send(BYE) << Close()
+        book >> Asked("a", "mail") >> Answered("a", 421)
+        book >> Opened("b") << Proceed() >> Asked("b", "mail") << SORRY >> Answered("b", 451) << Send("450 sorry")
+
 
 class TestEnter:
     DOWN = phase(rule("enter", reply=BYE), name="down")
