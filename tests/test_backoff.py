@@ -10,7 +10,7 @@ import pytest
 
 from notnow import FakeHTTP, FakeSMTP, ManualClock
 from notnow.conduct.reading import attempts
-from notnow.conduct.reading.backoff import analyse, herd, of_retries, shape
+from notnow.conduct.reading.backoff import Herd, analyse, herd, of_retries, shape
 from toml_rules import one, rules, then
 
 
@@ -164,3 +164,8 @@ def test_gaps_stay_at_a_ceiling_within_a_twentieth(last: float, named: str) -> N
 def test_a_gap_below_the_ceiling_by_more_than_a_twentieth_still_grows() -> None:
     found = analyse([1, 2, 4, 7, 8, 8])
     assert (found.shape, found.cap) == ("exponential", 8)
+
+
+@pytest.mark.parametrize(("spread", "together"), [(6.0, True), (6.1, False)])
+def test_workers_come_back_as_one_within_a_tenth_of_their_wait(spread: float, together: bool) -> None:
+    assert Herd(5, 60.0, spread).together is together

@@ -34,7 +34,7 @@ TESTS = {
     "conduct/reading": ("test_rules_*.py", "test_reading_*.py", "test_attempts.py", "test_backoff.py"),
     "conduct": (
         "test_rules_*.py", "test_reading_*.py", "test_attempts.py", "test_backoff.py", "test_judging.py",
-        "test_expectations.py", "test_expected.py", "test_timeline.py", "test_lanes.py",
+        "test_expectations.py", "test_expected.py", "test_timeline.py", "test_lanes.py", "test_verdict.py",
     ),
     "engine": ("test_engine*.py", "test_store.py", "test_conditions.py", "test_matching.py"),
     "language": (
