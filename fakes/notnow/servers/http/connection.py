@@ -198,9 +198,11 @@ class HTTPConnection(LiveConnection):
             if self._inbox:
                 self.turn.begin()
                 self._handling = True
-                await switch.handle(self.take_unread())
-                self._handling = False
-                self._close_if_done()
+                try:
+                    await switch.handle(self.take_unread())
+                finally:  # Over ends this task: then, too, the connection is to close
+                    self._handling = False
+                    self._close_if_done()
                 if self.alive and not self.over:
                     self.transport.resume_reading()
             elif self.eof and not self._unfinished():
