@@ -658,7 +658,7 @@ class TestDuringATransfer:
                 assert raw.code("NOOP") == "200"
             asked = [x for x in fake.journal if x.facts]
             assert [(x.reply.split("\n")[-1][:3], x.facts.whole) for x in asked] == [("426", False)]
-            assert not fake._bridge.engine._connections[next(iter(fake._bridge.sessions))].lasting
+            assert not fake._bridge.engine._connections[next(iter(fake._bridge.sessions))].in_progress
 
     def test_abor_of_an_idle_data_connection(self, fake, raw):
         with raw.data() as data:

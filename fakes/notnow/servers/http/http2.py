@@ -192,6 +192,8 @@ class H2(H2Protocol):
 
     async def end(self, number: int) -> None:
         await self.stream_send(events.EndBody(stream_id=number))
+        if (buffer := self.stream_buffers.get(number)) is not None and buffer.complete:
+            await self._send_data(number)  # END_STREAM now: the connection may close when this returns
 
     async def whole(self, number: int, status: int, headers: Headers, body: bytes) -> bool:
         """Send a whole response in one go; False if it does not fit into the client's windows. Raises as `head`."""
