@@ -324,6 +324,8 @@ class Engine:
 
     def _restart_idle(self, connection: Connection, script: Script | None, now: float) -> None:
         """A client that waits for our answer is not idle: it may time out from the end of the answer on."""
+        if connection.closing:
+            return
         if script is not None and script.steps is not BEHAVE:
             connection.answered(now + duration(script))
         self._timers.set(connection, self._progress.phase.idle_timeouts)

@@ -67,9 +67,9 @@ def _step_duration(step: Action) -> float:
             return math.inf
         case Wait(seconds):
             return seconds
-        case Send(lines, drip) | Proceed(tuple(lines), drip):
+        case Send(lines, drip) | Proceed(tuple(lines), drip) if drip:
             return drip * sum(len(line.encode()) + 2 for line in lines)
-        case Respond(response, drip):
+        case Respond(response, drip) if drip:
             return drip * len((response.body or "").encode())
         case _:
             return 0.0
