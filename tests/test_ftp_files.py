@@ -545,7 +545,7 @@ class TestOfAFake:
             assert raw.put("STOR c", b"x" * 400_000)[:3] == "226"
             retr = [x.facts for x in fake.journal if x.moment == "stor"]
             assert [facts.whole for facts in retr] == [True, False, True]
-            assert retr[1]["data"] == "drain"
+            assert retr[1].data == "drain"
 
     def test_no_room_for_what_still_comes_is_told_when_it_is_seen_and_the_client_may_go_on_sending(self):
         with FakeFTP(rules(head='[server]\nquota = "100KB"\nfiles = {}')) as fake, Raw(fake).hello() as raw:

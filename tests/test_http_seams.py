@@ -403,7 +403,7 @@ def test_h11_connection_may_be_replaced_and_its_errors_are_answered():
         await server.hear(b"garbage\r\n\r\n")
         assert server.said.startswith(b"HTTP/1.1 400 ")
         assert isinstance(server.sent[-1], Closed)
-        assert why[0].startswith("HTTP/1.1 400 Bad Request: ")
+        assert str(why[0]).startswith("HTTP/1.1 400 Bad Request: ")
 
     run(main())
 

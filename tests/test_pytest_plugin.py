@@ -503,7 +503,7 @@ def test_an_exception_in_the_adapter_fails_the_test(run) -> None:
         """
 def test_it(fake_smtp, monkeypatch):
     from notnow.servers.smtp.session import SMTPSession
-    monkeypatch.setattr(SMTPSession, "_store", lambda self: 1 / 0)
+    monkeypatch.setattr(SMTPSession, "_store", lambda *_: 1 / 0)
     send(fake_smtp)
 """
     )

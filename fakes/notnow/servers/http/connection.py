@@ -304,7 +304,8 @@ class HTTPConnection(LiveConnection):
     def ended_one(self) -> None:
         """A request has ended: close, if it was the last and no further one is wanted."""
         self._news.set()
-        if self.closing and not self.live and not self._handling:  # requests that have arrived are answered first
+        unread = self._handling and isinstance(self._protocol, H2)  # streams that have arrived are answered first
+        if self.closing and not self.live and not unread:
             self.host.loop.call_soon(self._close_if_done)
 
     def _close_if_done(self) -> None:
