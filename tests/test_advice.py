@@ -91,7 +91,7 @@ class TestOnlyWhatThereIs:
     def test_keys_of_other_protocols_are_not_offered(self, protocol: str, table: str) -> None:
         keys = offered(problem(phase(), protocol=protocol, **{table: {"xyz": 1}}))
         model = {"server": Server, "expect": Expect}[table]
-        assert keys == {key for key in model.model_fields if protocol in ONLY[table].get(key, (protocol,))}
+        assert keys == {key for key in model.KEYS if protocol in ONLY[table].get(key, (protocol,))}
 
     def test_drop_is_offered_where_a_data_connection_is_announced(self) -> None:
         assert "drop" not in offered(problem(rule("retr", data="rst"), protocol="ftp"))
@@ -126,7 +126,7 @@ class TestOnlyWhatThereIs:
 
 
 def test_each_synonym_is_of_a_word_that_there_is() -> None:
-    keys = {key for table in TABLES for key in table.model_fields}
+    keys = {key for table in TABLES for key in table.KEYS}
     known = {
         "key": keys, "tls mode": set(TLS_MODES), "moment": {name for one in protocols.every() for name in one.moments},
         "data": set(DATA_ENDINGS), "close": {"reset", "abrupt", "true"}, "per": set(PER), "backoff": set(SHAPES), "since": set(SINCE),

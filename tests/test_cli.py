@@ -87,7 +87,7 @@ def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from click.testing import CliRunner; from notnow.cli import group;"
         "assert CliRunner().invoke(group, ['--help']).exit_code == 0;"
-        "print([m for m in ('pydantic', 'rich', 'aiosmtpd', 'trustme', 'asyncio') if m in sys.modules])"
+        "print([m for m in ('notnow.language', 'rich', 'aiosmtpd', 'trustme', 'asyncio') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -25,6 +25,7 @@ from notnow.language.conditions import (
     exclude,
     limit,
 )
+from notnow.language.tables import read
 
 ME = ("me",)
 
@@ -71,7 +72,7 @@ def test_times_looks_at_its_own_rule() -> None:
     assert [Times(rule, 2).holds(tally, 0.0, ME) for rule in (0, 1, 2)] == [False, True, True]
 
 
-# ---- a condition is a class and a field -----------------------------------------------------------
+# ---- a condition is a class and a key ------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_times_looks_at_its_own_rule() -> None:
     ],
 )
 def test_a_key_is_a_condition_with_its_words(keys: dict[str, object], made: Condition, words: str) -> None:
-    found = conditions(When(on=("noop",), **keys), 7)  # type: ignore[arg-type]
+    found = conditions(read(When, {"on": "noop", **keys}), 7)
     assert list(found.values()) == [made]
     assert made.words() == words
 
@@ -115,11 +116,11 @@ def test_a_key_is_a_condition_with_its_words(keys: dict[str, object], made: Cond
     ],
 )
 def test_the_number_that_a_reply_calls_the_limit(keys: dict[str, object], number: float | None) -> None:
-    assert limit(When(on=("noop",), **keys)) == number  # type: ignore[arg-type]
+    assert limit(read(When, {"on": "noop", **keys})) == number
 
 
 def test_at_idle_after_is_the_length_of_the_silence() -> None:
-    rule = When(on=("idle",), nth=2, after="5m")  # type: ignore[arg-type]
+    rule = read(When, {"on": "idle", "nth": 2, "after": "5m"})
     assert (conditions(rule), limit(rule)) == ({"nth": Nth(2)}, 300.0)
 
 
@@ -183,16 +184,16 @@ HALF = """
 @pytest.mark.parametrize(
     ("condition", "field", "error"),
     [
-        ("", "between: int | None = None", "the condition 'between' names no class"),
+        ("", "between = conditions.key(conditions.Count, about='')", "the condition 'between' names no class"),
         (
             "class Between(conditions.Condition):\n    def __init__(self, n): self.n = n\n"
             "    def holds(self, *event): return True\n    def words(self, lasting=False): return ''",
             "pass",
-            "no field of When names the condition Between",
+            "no key of When names the condition Between",
         ),
         (
             "class Between(conditions.Condition):\n    def holds(self, *event): return True",
-            "between: conditions.Annotated[int | None, Between] = None",
+            "between = conditions.key(conditions.Count, Between, about='')",
             "the condition Between needs 'holds' and 'words'",
         ),
         ("class Between(conditions.Variant):\n    tells = frozenset({'wait'})", "pass", "has both 'quota' and 'tells'"),

@@ -531,7 +531,7 @@ def test_the_plugin_imports_nothing_heavy_until_it_is_needed(pytester: pytest.Py
     pytester.makepyfile("def test_it(): pass")
     code = (
         "import sys, pytest; pytest.main(['-q']); "
-        "print('heavy:', sorted({m.partition('.')[0] for m in sys.modules} & {'pydantic', 'aiosmtpd', 'pyftpdlib', 'trustme', 'rich', 'click'}),"
+        "print('heavy:', sorted({m.partition('.')[0] for m in sys.modules} & {'msgspec', 'aiosmtpd', 'pyftpdlib', 'trustme', 'rich', 'click'}),"
         " sorted(m for m in sys.modules if m.startswith('notnow')))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=pytester.path)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import ValidationError, create_model
 
 from notnow.language import limits
 from notnow.language.conditions import Per
 from notnow.language.expect import RefusalCode
 from notnow.language.faults import Alternative, Ending, GoAway, Headers, Origins, Status
 from notnow.language.server import Certified, Files, Streams, Users
-from notnow.language.values import Amount, Count, Duration, Length, Names, Percent, Size, Table
+from notnow.language.tables import InvalidError, Kind, RefusedError
+from notnow.language.values import Amount, Count, Duration, Length, Names, Percent, Size
 from notnow.units import DURATION_HELP, SIZE_HELP, Span
 
-TYPES = {
+TYPES: dict[str, Kind[Any]] = {
     "Alternative": Alternative, "Amount": Amount, "Certified": Certified, "Count": Count, "Duration": Duration, "Ending": Ending,
     "Files": Files, "GoAway": GoAway, "Headers": Headers, "Length": Length, "Names": Names, "Origins": Origins, "Per": Per,
     "Percent": Percent, "RefusalCode": RefusalCode, "Size": Size, "Status": Status, "Streams": Streams, "Users": Users,
@@ -23,14 +23,16 @@ TYPES = {
 
 
 def read(kind: str, value: Any) -> Any:
-    model: Any = create_model("One", __base__=Table, value=(TYPES[kind], ...))
-    return model(value=value).value
+    return TYPES[kind].read(value)
 
 
-def refused(kind: str, value: Any) -> str:
-    with pytest.raises(ValidationError) as caught:
+def refused(kind: str, value: Any) -> RefusedError:
+    """Why a value was refused, or the first value inside it that was."""
+    with pytest.raises((RefusedError, InvalidError)) as caught:
         read(kind, value)
-    return str(caught.value.errors()[0]["msg"])
+    why = caught.value.mistakes[0].why if isinstance(caught.value, InvalidError) else caught.value
+    assert isinstance(why, RefusedError)
+    return why
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def refused(kind: str, value: Any) -> str:
 )  # fmt: skip
 def test_a_value_is_read(kind: str, value: Any, made: Any) -> None:
     found = read(kind, value)
-    assert (found, type(found)) == (made, Span if isinstance(found, Span) else type(made))
+    assert (found, type(found)) == (made, Span if kind == "Amount" and isinstance(made, float) else type(made))
 
 
 def test_a_duration_stays_one() -> None:
@@ -108,7 +110,7 @@ FAREWELL = 'true, a code such as "ENHANCE_YOUR_CALM", or { code = â€¦, last = â€
     ],
 )  # fmt: skip
 def test_a_value_is_refused_with_what_is_allowed(kind: str, value: Any, words: str) -> None:
-    assert refused(kind, value) == words
+    assert refused(kind, value).allowed == words
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_a_value_is_refused_with_what_is_allowed(kind: str, value: Any, words: s
      ("GoAway", {"code": "X"}), ("GoAway", {"last": -1}), ("GoAway", {"last": limits.STREAM + 1}), ("GoAway", {"last": True})],
 )  # fmt: skip
 def test_a_value_is_refused(kind: str, value: Any) -> None:
-    assert refused(kind, value)
+    assert refused(kind, value).allowed
 
 
 @pytest.mark.parametrize(
@@ -137,6 +139,4 @@ def test_a_goaway(value: Any, code: str, last: Any) -> None:
      ("Certified", ["ann@a.test"], "a.test"), ("GoAway", {"last": "curent"}, "current")],
 )  # fmt: skip
 def test_the_nearest_is_offered(kind: str, value: Any, near: str | None) -> None:
-    with pytest.raises(ValidationError) as caught:
-        read(kind, value)
-    assert caught.value.errors()[0]["ctx"]["nearest"] == near
+    assert refused(kind, value).nearest == near

@@ -1,6 +1,6 @@
 """A Sphinx extension that writes the reference pages from the code, so that they cannot fall behind it.
 
-At the start of each build it fills `docs/generated/`: the keys of a scenario file from the models of `notnow.language.grammar`, the
+At the start of each build it fills `docs/generated/`: the keys of a scenario file from the records of `notnow.language.grammar`, the
 moments and facts from `notnow.protocols`, a page for each entry of the catalogue from its TOML, and the help of each
 command. A page whose text has not changed keeps its time stamp, so that only what changed is read again.
 """
@@ -27,7 +27,7 @@ from notnow.language.expect import Delivered, Exceeded, Retried
 from notnow.language.faults import ALERTS, Fault
 from notnow.language.grammar import TABLES, Rule
 from notnow.language.scenario import Scenario
-from notnow.language.values import Table
+from notnow.language.tables import Table
 from notnow.protocols.moment import CONNECTION_FACTS
 from notnow.protocols.protocol import Protocol
 
@@ -98,35 +98,34 @@ def holds(schema: Mapping[str, Any]) -> str:
     return _EXAMPLES.get(schema.get("pattern", ""), _WORDS.get(schema.get("type", ""), "any value"))
 
 
-def _keys(model: type[Table]) -> Iterator[tuple[str, ...]]:
-    properties = model.model_json_schema()["properties"]
-    inherited = Fault.model_fields if model is Rule else {}
-    for name, info in model.model_fields.items():
+def _keys(record: type[Table]) -> Iterator[tuple[str, ...]]:
+    inherited = Fault.KEYS if record is Rule else {}
+    for name, key in record.KEYS.items():
         if name not in inherited:
-            default = "required" if info.is_required() else _default(properties[name].get("default"))
-            yield code(name), holds(properties[name]), default, info.description or ""
+            default = "required" if key.default is None else _default(key.default())
+            yield code(name), holds(key.kind.schema), default, key.about
 
 
 def _default(value: object) -> str:
-    return "" if value in (None, "", []) or isinstance(value, Mapping) else code(toml(value))
+    return "" if value in (None, "", [], {}) or isinstance(value, Table) else code(toml(value))
 
 
 def scenario_keys() -> str:
     """Every table of a scenario file with its keys."""
-    parts, models = [], {model.__name__: model for model in TABLES}
+    parts, records = [], {record.__name__: record for record in TABLES}
     for name in ORDER:
-        model = models[name]
-        parts.append(f"(keys-{name.lower()})=\n### {HEADERS[name]}\n\n{model.__doc__ or ''}")
-        if model is Rule:
+        record = records[name]
+        parts.append(f"(keys-{name.lower()})=\n### {HEADERS[name]}\n\n{record.__doc__}")
+        if record is Rule:
             parts.append(
                 "Its fault is either one with a name (`fault`) or any key of [a fault](#keys-fault) in the rule itself."
             )
-        parts.append(table("key", "holds", "default", "meaning", rows=_keys(model)))
-        if model is Fault:
+        parts.append(table("key", "holds", "default", "meaning", rows=_keys(record)))
+        if record is Fault:
             parts.append(f"The alerts: {', '.join(map(code, ALERTS))}.")
-    for model in (Delivered, Retried, Exceeded):
-        parts.append(f"#### {HEADERS[model.__name__]}\n\n{model.__doc__}")
-        parts.append(table("key", "holds", "default", "meaning", rows=_keys(model)))
+    for record in (Delivered, Retried, Exceeded):
+        parts.append(f"#### {HEADERS[record.__name__]}\n\n{record.__doc__}")
+        parts.append(table("key", "holds", "default", "meaning", rows=_keys(record)))
     return "\n\n".join(parts) + "\n"
 
 

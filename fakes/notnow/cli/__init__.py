@@ -2,7 +2,7 @@
 
 Each command is the function `command` of its module, `notnow.cli.cmd_NAME` (`cmd_`, because a module called `list`
 would hide the built-in, and `try` is a keyword). A module is imported when its command is looked up, and it imports
-heavy modules (pydantic, rich, the fakes) only when the command runs, so that `--help` is quick. To add a command, add
+heavy modules (the language, rich, the fakes) only when the command runs, so that `--help` is quick. To add a command, add
 its module, and its name to `COMMANDS`.
 
 Exit codes: 0 success, 1 our own code failed (or the user aborted), 2 an invalid argument, scenario or knob; then

@@ -16,6 +16,7 @@ from notnow.journal import Connection, Exchange, Journal
 from notnow.units import show, times
 
 if TYPE_CHECKING:
+    from notnow.language.expect import Retried
     from notnow.language.scenario import Scenario
 
 
@@ -123,15 +124,14 @@ class _Key:
     of_this_server: bool = False
 
 
-def _retried(_protocol: str, wanted: Any) -> str:
-    want = wanted.model_dump(exclude_none=True)
-    words = [f"It tries again{', at least ' + times(want['times']) if 'times' in want else ''}"]
-    if "first_delay" in want:
-        words.append(f"after a first wait of at least {show(want['first_delay'])}")
-    if "within" in want:
-        words.append(f"within {show(want['within'])} of the first refusal")
-    if "backoff" in want:
-        words.append(f"with {want['backoff']} back-off")
+def _retried(_protocol: str, wanted: Retried) -> str:
+    words = [f"It tries again{', at least ' + times(wanted.times) if wanted.times is not None else ''}"]
+    if wanted.first_delay is not None:
+        words.append(f"after a first wait of at least {show(wanted.first_delay)}")
+    if wanted.within is not None:
+        words.append(f"within {show(wanted.within)} of the first refusal")
+    if wanted.backoff is not None:
+        words.append(f"with {wanted.backoff} back-off")
     return ", ".join(words) + "."
 
 

@@ -12,7 +12,7 @@ from notnow.engine.matching import filter_fact, rejects, tests
 from notnow.engine.plans import AdmissionCount, CompiledPhase, CompiledRule, FactFilter, IdleTimeout, Plan, RuleGroup
 from notnow.engine.steps import is_deferred, steps_of, takes_effect
 from notnow.engine.store import Candidate
-from notnow.language import knobs
+from notnow.language import knobs, tables
 from notnow.language.conditions import conditions
 from notnow.language.faults import FAULT_KEYS, texts
 from notnow.language.grammar import Rule
@@ -42,7 +42,7 @@ def _where_known(rule: Rule, protocol: Protocol) -> Rule:
     if later is None or not any(moments[name].lasts for name in rule.on):
         return rule
     verbs = [verb for name in rule.on for verb in moments[name].verbs]
-    return rule.model_copy(update={"on": (later,), "where": {"command": verbs, **(rule.where or {})}})
+    return tables.replace(rule, on=(later,), where={"command": verbs, **(rule.where or {})})
 
 
 def _admissions(scenario: Scenario, protocol: Protocol, moment: str) -> tuple[AdmissionCount, ...]:

@@ -6,22 +6,16 @@ Other tools have other names for our keys, moments and values; `SYNONYMS` knows 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from notnow import protocols
 from notnow.errors import Problem, nearest, shown
 from notnow.errors import unknown as _unknown
 from notnow.language.conditions import PER, SINCE
-from notnow.language.expect import Delivered, Exceeded, Expect, Retried
-from notnow.language.faults import FAULT_KEYS, GOES_ON, Farewell, Fault
-from notnow.language.grammar import Document, Phase, Rule
-from notnow.language.server import Certificate, Limits, Server
+from notnow.language.faults import FAULT_KEYS, GOES_ON, Fault
+from notnow.language.tables import MissingKey, Mistake, RefusedError, Table, UnknownKey
 from notnow.language.toml_lines import Path
-from notnow.language.values import Table
 from notnow.protocols.protocol import Protocol
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 
 def _only(keys: Callable[[Protocol], frozenset[str]]) -> dict[str, tuple[str, ...]]:
@@ -33,17 +27,6 @@ def _only(keys: Callable[[Protocol], frozenset[str]]) -> dict[str, tuple[str, ..
 ONLY: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "server": _only(lambda protocol: protocol.server_keys),
     "expect": _only(lambda protocol: protocol.expect_keys),
-}
-
-# Our words for the error types of pydantic.
-_PLAIN = {
-    "string_type": "text",
-    "bool_type": "true or false",
-    "int_type": "a whole number",
-    "list_type": "a list",
-    "dict_type": "a table",
-    "model_type": "a table",
-    "missing": "a value for this key",
 }
 
 # Words that other tools use, each with our words for it; an error offers the first that is allowed.
@@ -111,35 +94,30 @@ def unknown(what: str, word: str, choices: Iterable[str]) -> Problem:
     return Problem(problem.found, problem.allowed, nearest=meant(what, word, known))
 
 
-# ---- the errors of the grammar -------------------------------------------------------------------
+# ---- the mistakes in tables ----------------------------------------------------------------------
 
 
-def problem(detail: ErrorDetails, raw: Mapping[str, Any]) -> tuple[Path, Problem]:
-    """A pydantic error as a path and a `Problem`; `raw` is the document."""
-    path = tuple(detail["loc"])
-    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
-    if kind == "extra_forbidden":
-        return path, unknown("key", str(path[-1]), _keys(path[:-1], raw))
-    if kind == "notnow":
-        return path, _refused(path, raw, value, context)
-    if kind == "missing":
-        return path[:-1] or path, Problem(f"the key {path[-1]!r} is missing", allowed=_description(path))
-    if kind == "greater_than_equal":
-        return path, Problem(f"found {shown(value)}", allowed=f"{context['ge']} or more")
-    if kind == "less_than_equal":
-        return path, Problem(f"found {shown(value)}", allowed=f"{context['le']} or less")
-    return path, Problem(f"found {shown(value)}", allowed=_PLAIN.get(kind, detail["msg"]))
+def problem(mistake: Mistake, raw: Mapping[str, Any]) -> tuple[Path, Problem]:
+    """A mistake as a path and a `Problem`; `raw` is the document."""
+    path = mistake.path
+    match mistake.why:
+        case UnknownKey(table):
+            return path, unknown("key", str(path[-1]), _keys(table, path[:-1], raw))
+        case MissingKey(about):
+            return path[:-1] or path, Problem(f"the key {path[-1]!r} is missing", allowed=about)
+        case RefusedError() as why:
+            return path, _refused(path, raw, mistake.value, why)
 
 
-def _refused(path: Path, raw: Mapping[str, Any], value: Any, context: Mapping[str, Any]) -> Problem:
-    """An error of our own validators. It offers only the choices that are allowed at this place."""
-    key, choices, allowed = str(path[-1]), list(context["choices"]), context["allowed"]
+def _refused(path: Path, raw: Mapping[str, Any], value: object, why: RefusedError) -> Problem:
+    """A value that was refused. The problem offers only the choices that are allowed at this place."""
+    key, choices, allowed = str(path[-1]), list(why.choices), why.allowed
     if allowed == ", ".join(choices):
         choices = [word for word in choices if word in _possible(key, choices, path, raw)]
         allowed = ", ".join(choices)
     words = [word for word in (value if isinstance(value, list) else [value]) if word not in choices]
     near = meant("tls mode" if key == "tls" else key, words[0] if words else None, choices)
-    return Problem(f"found {shown(value)}", allowed=allowed, nearest=near or context["nearest"])
+    return Problem(f"found {shown(value)}", allowed=allowed, nearest=near or why.nearest)
 
 
 def _possible(key: str, choices: Iterable[str], path: Path, raw: Mapping[str, Any]) -> Iterable[str]:
@@ -183,10 +161,10 @@ def _on(path: Path, raw: Mapping[str, Any]) -> list[str]:
             return []
 
 
-def _keys(path: Path, raw: Mapping[str, Any]) -> list[str]:
-    """The keys that a table may have in a scenario of this protocol, at the moment of its rule."""
-    table, protocol, on = table_at(path), _protocol(raw), _on(path, raw)
-    keys = list(table.model_fields)
+def _keys(table: type[Table], path: Path, raw: Mapping[str, Any]) -> list[str]:
+    """The keys that the table at a path may have in a scenario of this protocol, at the moment of its rule."""
+    protocol, on = _protocol(raw), _on(path, raw)
+    keys = list(table.KEYS)
     if protocol is None:
         return keys
     only = ONLY.get(str(path[0]) if path else "", {}) if len(path) == 1 else {}
@@ -200,40 +178,3 @@ def _keys(path: Path, raw: Mapping[str, Any]) -> list[str]:
         and (key in faults or key not in FAULT_KEYS or not issubclass(table, Fault))
         and (key != "since" or not on or "idle" in on)
     ]
-
-
-def table_at(path: Path) -> type[Table]:
-    """The model of the table at a path: `("phase", 0, "rule", 1)` is a Rule."""
-    match path:
-        case ("phase", _):
-            return Phase
-        case ("phase", _, "rule", _):
-            return Rule
-        case ("fault", _):
-            return Fault
-        case (*_, "goaway"):
-            return Farewell
-        case ("certificate", _):
-            return Certificate
-        case ("server",):
-            return Server
-        case ("server", "limits"):
-            return Limits
-        case ("expect",):
-            return Expect
-        case ("expect", name):
-            return _EXPECTED.get(str(name), Expect)
-        case _:
-            return Document
-
-
-_EXPECTED: dict[str, type[Table]] = {
-    "delivered": Delivered,
-    "retried": Retried,
-    "never_exceeded": Exceeded,
-}
-
-
-def _description(path: Path) -> str:
-    field = table_at(path[:-1]).model_fields.get(str(path[-1]))
-    return (field.description or "") if field else ""

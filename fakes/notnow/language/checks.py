@@ -95,9 +95,9 @@ class Checks:
     def _at(self, rule: Rule, path: Path, key: str) -> Path:
         """The path of a key of a rule: in the rule itself, or in the fault that the rule names."""
         _, i, _, j = path
-        own = self.document.phase[int(i)].rule[int(j)].model_fields_set
+        own = self.document.phase[int(i)].rule[int(j)]
         named = self.document.fault.get(rule.fault or "")
-        if named is not None and key not in own and key in named.model_fields_set:
+        if named is not None and getattr(own, key) is None and getattr(named, key) is not None:
             return ("fault", str(rule.fault), key)
         return (*path, key)
 

@@ -1,8 +1,8 @@
 """When a rule acts: its moment, and conditions that must all hold.
 
-A condition on what has been counted is a class and a field of `When` that names the class in its annotation:
-`nth: Annotated[Count | None, Nth]`. The JSON Schema, the checks, the engine, `notnow show` and the reference in the
-docs follow from the two. A field without its class, or a class without its field, is a TypeError at import.
+A condition on what has been counted is a class and a key of `When` that names the class: `nth = key(Count, Nth, …)`.
+The JSON Schema, the checks, the engine, `notnow show` and the reference in the docs follow from the two. A key without
+its class, or a class without its key, is a TypeError at import.
 """
 
 from __future__ import annotations
@@ -12,21 +12,19 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import isabstract
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
-
+from notnow.language.tables import Table, key, required
 from notnow.language.values import (
     Amount,
     Count,
     Length,
     Names,
     Percent,
-    Table,
-    choice_of,
-    names_of,
-    one_or_more,
-    refuse,
+    any_table,
+    one_of,
+    some_of,
+    whole_number,
 )
 from notnow.units import Span, ordinal, show
 from notnow.units import times as times_in_words
@@ -339,45 +337,41 @@ class Times(Condition):
         return f"at most {times_in_words(self.n)}"
 
 
-def _mapping(value: object) -> object:
-    if not isinstance(value, Mapping):
-        raise refuse("a table of facts")
-    return dict(value)
-
-
-Per = Annotated[tuple[str, ...], BeforeValidator(names_of(*PER)), one_or_more({"enum": list(PER)})]
+Per = some_of(*PER)
 
 
 class When(Table):
     """A moment, and conditions that must all hold."""
 
-    on: Names = Field(description="The moment, or a list of them.")
-    where: Annotated[dict[str, Any], BeforeValidator(_mapping)] | None = Field(
-        default=None,
-        description='Facts that must match: a glob, a value, or a list of them; "none" is absent; header.NAME reads a header.',
+    on: tuple[str, ...] = required(Names, about="The moment, or a list of them.")
+    where: dict[str, Any] | None = key(
+        any_table("a table of facts"),
+        about='Facts that must match: a glob, a value, or a list of them; "none" is absent; header.NAME reads a header.',
     )
-    per: Per = Field(default=("server",), description="Count events separately for each of these.")
-    nth: Annotated[Count | None, Nth] = Field(default=None, description="Only the Nth event.")
-    every: Annotated[Count | None, Every] = Field(default=None, description="Every Nth event.")
-    first: Annotated[Amount | None, First] = Field(
-        default=None, description="Only the first N events, or the events within this time of the first one."
+    per: tuple[str, ...] = key(Per, about="Count events separately for each of these.", default=("server",))
+    nth: int | None = key(Count, Nth, about="Only the Nth event.")
+    every: int | None = key(Count, Every, about="Every Nth event.")
+    first: int | Span | None = key(
+        Amount, First, about="Only the first N events, or the events within this time of the first one."
     )
-    after: Annotated[Amount | None, After] = Field(
-        default=None,
-        description="Only the events after the first N, or after this time; for `idle`, the length of the silence.",
+    after: int | Span | None = key(
+        Amount,
+        After,
+        about="Only the events after the first N, or after this time; for `idle`, the length of the silence.",
     )
-    over: Annotated[Annotated[int, Field(ge=0)] | None, Over] = Field(
-        default=None,
-        description="Only if N others are already in: live connections that have passed here, or transactions, transfers or requests in progress.",
+    over: int | None = key(
+        whole_number(0),
+        Over,
+        about="Only if N others are already in: live connections that have passed here, or transactions, transfers or requests in progress.",
     )
-    within: Length | None = Field(
-        default=None, description="With `over`: count the events that were let through in this sliding window instead."
+    within: float | None = key(
+        Length, about="With `over`: count the events that were let through in this sliding window instead."
     )
-    times: Annotated[Count | None, Times] = Field(default=None, description="Fire at most N times.")
-    chance: Percent | None = Field(default=None, description="Fire with this probability, drawn from the seed.")
-    since: Annotated[str, BeforeValidator(choice_of(*SINCE)), WithJsonSchema({"enum": list(SINCE)})] | None = Field(
-        default=None,
-        description="For `idle`, what the silence is measured from: the last command or byte of a transfer (any), the last command even during a transfer (command), the last transfer, or the connect.",
+    times: int | None = key(Count, Times, about="Fire at most N times.")
+    chance: float | None = key(Percent, about="Fire with this probability, drawn from the seed.")
+    since: str | None = key(
+        one_of(*SINCE),
+        about="For `idle`, what the silence is measured from: the last command or byte of a transfer (any), the last command even during a transfer (command), the last transfer, or the connect.",
     )
 
 
@@ -387,16 +381,16 @@ NOT_COUNTED = ("on", "where", "per", "within", "chance", "since")  # keys of `Wh
 def _rows() -> dict[str, type[Condition]]:
     """The class of each condition, by its key. Raises TypeError if a key or a class stands alone."""
     found = {
-        key: row
-        for key, field in When.model_fields.items()
-        for row in field.metadata
+        name: row
+        for name, one in When.KEYS.items()
+        for row in one.marks
         if isinstance(row, type) and issubclass(row, Condition)
     }
-    if alone := [key for key in When.model_fields if key not in found and key not in NOT_COUNTED]:
-        raise TypeError(f"the condition {alone[0]!r} names no class: {alone[0]}: Annotated[…, CLASS]")
+    if alone := [name for name in When.KEYS if name not in found and name not in NOT_COUNTED]:
+        raise TypeError(f"the condition {alone[0]!r} names no class: {alone[0]} = key(KIND, CLASS, about=…)")
     named = {Variant.__name__, *(row.__name__ for row in found.values())}
     if nameless := sorted({one.__name__ for one in Condition.__subclasses__()} - named):
-        raise TypeError(f"no field of When names the condition {nameless[0]}")
+        raise TypeError(f"no key of When names the condition {nameless[0]}")
     if unmade := sorted(row.__name__ for row in found.values() if isabstract(row)):
         raise TypeError(f"the condition {unmade[0]} needs 'holds' and 'words'")
     return found

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import BeforeValidator, Field, WithJsonSchema
-
 from notnow.language import limits
-from notnow.language.values import Count, Duration, Table, choice_of, refuse
+from notnow.language.tables import Kind, Table, a_table, key, refuse, required
+from notnow.language.values import Count, Duration, Flag, one_of
 
 SHAPES = ("constant", "linear", "exponential")  # how the waits of a back-off grow
 
@@ -19,73 +16,60 @@ def _code(value: object) -> int:
     raise refuse(f"the code of a reply that refuses, from {low} to {high}, such as 421")
 
 
-RefusalCode = Annotated[
-    int,
-    BeforeValidator(_code),
-    WithJsonSchema({"type": "integer", "minimum": limits.CODES[0], "maximum": limits.CODES[1]}),
-]
+_LOWEST, _HIGHEST = limits.CODES
+RefusalCode = Kind(_code, {"type": "integer", "minimum": _LOWEST, "maximum": _HIGHEST})
 
 
 class Delivered(Table):
     """Each message is stored, and each file comes through whole, no more and no less often."""
 
-    times: Count = Field(default=1, description="The number of copies of each item.")
+    times: int = key(Count, about="The number of copies of each item.", default=1)
 
 
 class Retried(Table):
     """The client comes back after a refusal."""
 
-    times: Count | None = Field(default=None, description="At least so many times.")
-    within: Duration | None = Field(
-        default=None, description="The client comes back within this time of the first refusal."
-    )
-    first_delay: Duration | None = Field(
-        default=None, description="The client waits at least this long before its first retry."
-    )
-    backoff: Annotated[str, BeforeValidator(choice_of(*SHAPES)), WithJsonSchema({"enum": list(SHAPES)})] | None = Field(
-        default=None, description="How the waits between retries grow."
-    )
+    times: int | None = key(Count, about="At least so many times.")
+    within: float | None = key(Duration, about="The client comes back within this time of the first refusal.")
+    first_delay: float | None = key(Duration, about="The client waits at least this long before its first retry.")
+    backoff: str | None = key(one_of(*SHAPES), about="How the waits between retries grow.")
 
 
 class Exceeded(Table):
     """A cap that the client does not exceed."""
 
-    connections: Count = Field(description="The most connections at a time; refused ones count.")
+    connections: int = required(Count, about="The most connections at a time; refused ones count.")
 
 
 class Expect(Table):
     """What a well-behaved client achieves: the assertions, without `assert_`."""
 
-    delivered: Delivered | None = Field(
-        default=None,
-        description="Each message is stored, each file comes through whole, or each request is answered with success, this number of times.",
+    delivered: Delivered | None = key(
+        a_table(Delivered),
+        about="Each message is stored, each file comes through whole, or each request is answered with success, this number of times.",
     )
-    retried: Retried | None = Field(
-        default=None, description="The client retries, with this number of tries and these delays."
+    retried: Retried | None = key(
+        a_table(Retried), about="The client retries, with this number of tries and these delays."
     )
-    no_duplicates: bool | None = Field(default=None, description="No message or file is stored twice.")
-    no_partial_files: bool | None = Field(
-        default=None, description="Every file that was uploaded is whole in the end. FTP only."
+    no_duplicates: bool | None = key(Flag, about="No message or file is stored twice.")
+    no_partial_files: bool | None = key(Flag, about="Every file that was uploaded is whole in the end. FTP only.")
+    new_connection_after: int | None = key(
+        RefusalCode, about="After a reply with this code the client retries on another connection."
     )
-    new_connection_after: RefusalCode | None = Field(
-        default=None, description="After a reply with this code the client retries on another connection."
+    sni_matches_authority: bool | None = key(
+        Flag, about="Every request is for the host that its connection was made for. HTTP only."
     )
-    sni_matches_authority: bool | None = Field(
-        default=None, description="Every request is for the host that its connection was made for. HTTP only."
+    not_coalesced: bool | None = key(Flag, about="No connection carries requests for more than one host. HTTP only.")
+    retry_after_honoured: bool | None = key(
+        Flag, about="The client repeats no request before the time in Retry-After. HTTP only."
     )
-    not_coalesced: bool | None = Field(
-        default=None, description="No connection carries requests for more than one host. HTTP only."
+    body_replayed: bool | None = key(
+        Flag, about="A request that the client repeats has its whole body again. HTTP only."
     )
-    retry_after_honoured: bool | None = Field(
-        default=None, description="The client repeats no request before the time in Retry-After. HTTP only."
+    never_exceeded: Exceeded | None = key(
+        a_table(Exceeded), about="The client never has more connections than this at a time; refused ones count."
     )
-    body_replayed: bool | None = Field(
-        default=None, description="A request that the client repeats has its whole body again. HTTP only."
-    )
-    never_exceeded: Exceeded | None = Field(
-        default=None, description="The client never has more connections than this at a time; refused ones count."
-    )
-    gave_up: Duration | None = Field(
-        default=None,
-        description="The client retries for this long after its first refusal, give or take one interval, and then stops.",
+    gave_up: float | None = key(
+        Duration,
+        about="The client retries for this long after its first refusal, give or take one interval, and then stops.",
     )

@@ -1,7 +1,7 @@
 """TOML to a frozen `Scenario`. All validation happens here, at load; nothing is left for run time.
 
-A document goes through four steps: tomllib reads it, `notnow.language.knobs` puts the knobs in, the models of
-`notnow.language.grammar` check each table, and `notnow.language.checks` checks the fields against each other. All
+A document goes through four steps: tomllib reads it, `notnow.language.knobs` puts the knobs in, the records of
+`notnow.language.grammar` are read table by table, and `notnow.language.checks` checks the fields against each other. All
 problems are reported at once, each with file, line, key path, what was found, what is allowed and the nearest match.
 """
 
@@ -14,13 +14,12 @@ from functools import cached_property, partial
 from pathlib import Path as FilePath
 from typing import Any
 
-from pydantic import ValidationError
-
 from notnow.errors import Problem, ScenarioError, shown, unknown
-from notnow.language import advice, facts, grammar, knobs
+from notnow.language import advice, facts, knobs, tables
 from notnow.language.checks import Checks
 from notnow.language.doubts import Doubts
-from notnow.language.grammar import Rule
+from notnow.language.faults import FAULT_KEYS
+from notnow.language.grammar import Document, Rule
 from notnow.language.scenario import Phase, Scenario
 from notnow.language.toml_lines import Path, key_lines, line_of, show
 
@@ -143,18 +142,18 @@ class _Loader:
             self.stop_if_bad()
         return raw
 
-    def _validate(self, raw: dict[str, Any]) -> grammar.Document:
+    def _validate(self, raw: dict[str, Any]) -> Document:
         try:
-            document = grammar.Document.model_validate(raw)
-        except ValidationError as error:
-            for detail in error.errors(include_url=False):
-                self.report(*advice.problem(detail, raw))
+            document = tables.read(Document, raw)
+        except tables.InvalidError as error:
+            for mistake in error.mistakes:
+                self.report(*advice.problem(mistake, raw))
             self.stop_if_bad()
             raise
         self.stop_if_bad()
         return document
 
-    def _unused_faults(self, raw: dict[str, Any], document: grammar.Document) -> None:
+    def _unused_faults(self, raw: dict[str, Any], document: Document) -> None:
         """Faults that no rule names. With a knob as the name, any fault may be chosen."""
         said = [rule.get("fault", "") for phase in raw.get("phase", ()) for rule in phase.get("rule", ())]
         if any("{" in name for name in said):
@@ -165,7 +164,7 @@ class _Loader:
                     ("fault", name), Problem(f"nothing uses the fault {name!r}", allowed=f'fault = "{name}" in a rule')
                 )
 
-    def _phases(self, document: grammar.Document) -> tuple[Phase, ...]:
+    def _phases(self, document: Document) -> tuple[Phase, ...]:
         phases = (
             Phase(
                 name=phase.name or f"phase {i + 1}",
@@ -177,7 +176,7 @@ class _Loader:
         )
         return tuple(phases) or (Phase("healthy"),)
 
-    def _scenario(self, document: grammar.Document, phases: tuple[Phase, ...]) -> Scenario:
+    def _scenario(self, document: Document, phases: tuple[Phase, ...]) -> Scenario:
         return Scenario(
             name=self.name,
             protocol=document.protocol,
@@ -196,7 +195,7 @@ class _Loader:
             reload=partial(loads, self.text, name=self.name, file=self.file),
         )
 
-    def _named(self, rule: Rule, document: grammar.Document, path: Path) -> Rule:
+    def _named(self, rule: Rule, document: Document, path: Path) -> Rule:
         """The rule with the keys of the fault that it names. Its own keys win, and its headers join the fault's."""
         if rule.fault is None:
             return rule
@@ -204,17 +203,17 @@ class _Loader:
             self.report((*path, "fault"), unknown("fault", rule.fault, document.fault))
             return rule
         fault = document.fault[rule.fault]
-        own = {k: getattr(fault, k) for k in fault.model_fields_set if k not in rule.model_fields_set}
+        own = {k: getattr(fault, k) for k in FAULT_KEYS if getattr(rule, k) is None}
         if rule.headers and fault.headers:
             names = {name for name, _ in rule.headers}
             own["headers"] = (*(one for one in fault.headers if one[0] not in names), *rule.headers)
-        return rule.model_copy(update=own)
+        return tables.replace(rule, **own)
 
 
 def _typed(protocol: str, phase: Phase) -> Phase:
     """The phase with the values in each `where` read as the types of their facts."""
     rules = (
-        rule.model_copy(update={"where": facts.read_where(protocol, rule.on, rule.where)}) if rule.where else rule
+        tables.replace(rule, where=facts.read_where(protocol, rule.on, rule.where)) if rule.where else rule
         for rule in phase.rules
     )
     return replace(phase, rules=tuple(rules))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
 
-from pydantic import BeforeValidator, WithJsonSchema
-
-from notnow.language.values import refuse
+from notnow.language.tables import Kind, refuse
+from notnow.language.values import one_or_more
 
 REPLY_LINE = re.compile(r"[1-5][0-9][0-9](?:[ -][^\r\n]*)?")
 
@@ -48,8 +46,4 @@ def preliminary(lines: tuple[str, ...] | None) -> tuple[tuple[str, ...], tuple[s
     return lines[:size], lines[size:] or None
 
 
-Lines = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_lines),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
-]
+Lines = Kind(_lines, one_or_more({"type": "string"}))

@@ -1,43 +1,31 @@
-"""The types of values in a scenario file: durations, sizes, counts, choices, names. Each error says what is allowed."""
+"""The kinds of values in a scenario file: durations, sizes, counts, choices, names. Each error says what is allowed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from notnow import units
-from notnow.errors import nearest
+from notnow.language.tables import Kind, RefusedError, refuse
 from notnow.units import DURATION_HELP, Span
 
 SHORTEST = 0.001  # seconds; a shorter phase or window, repeated, would keep scenario time from moving
 
-
-class Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
+T = TypeVar("T")
 
 
-def refuse(allowed: str, value: object = None, choices: Iterable[str] = ()) -> PydanticCustomError:
-    """The error of a value that is not allowed, with the choice that it was near."""
-    known = list(choices)
-    near = nearest(value, known) if isinstance(value, str) else None
-    return PydanticCustomError("notnow", "{allowed}", {"allowed": allowed, "nearest": near, "choices": known})
-
-
-def _duration(value: object) -> Span:
+def _duration(value: object) -> float:
     span = units.parse_duration(value)
     if span is None:
         raise refuse(DURATION_HELP)
-    return span
+    return float(span)
 
 
-def _length(value: object) -> Span:
+def _length(value: object) -> float:
     span = units.parse_duration(value)
     if span is None or span < SHORTEST:
         raise refuse(f"{DURATION_HELP}, and at least 1ms")
-    return span
+    return float(span)
 
 
 def _percent(value: object) -> float:
@@ -65,13 +53,39 @@ def _amount(value: object) -> int | Span:
     return span
 
 
-def choice_of(*words: str) -> Callable[[object], object]:
-    def check(value: object) -> object:
-        if value not in words:
-            raise refuse(", ".join(words), value, words)
+def _instance_of(kind: type[T], allowed: str) -> Callable[[object], T]:
+    def check(value: object) -> T:
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise RefusedError(allowed)
         return value
 
     return check
+
+
+def whole_number(least: int, most: int | None = None) -> Kind[int]:
+    """A whole number from `least` to `most`."""
+
+    def check(value: object) -> int:
+        number = _instance_of(int, "a whole number")(value)
+        if number < least:
+            raise RefusedError(f"{least} or more")
+        if most is not None and number > most:
+            raise RefusedError(f"{most} or less")
+        return number
+
+    limits = {"minimum": least} if most is None else {"minimum": least, "maximum": most}
+    return Kind(check, {"type": "integer", **limits})
+
+
+def one_of(*words: T) -> Kind[T]:
+    """One of these words."""
+
+    def check(value: object) -> T:
+        if value not in words:
+            raise refuse(", ".join(map(str, words)), value, map(str, words))
+        return words[words.index(value)]
+
+    return Kind(check, {"enum": list(words)})
 
 
 def names_of(*choices: str) -> Callable[[object], tuple[str, ...]]:
@@ -87,22 +101,33 @@ def names_of(*choices: str) -> Callable[[object], tuple[str, ...]]:
     return check
 
 
-def one_or_more(items: dict[str, Any]) -> WithJsonSchema:
-    return WithJsonSchema({"anyOf": [items, {"type": "array", "items": items, "minItems": 1}]})
+def some_of(*choices: str) -> Kind[tuple[str, ...]]:
+    """One of these words, or a list of them."""
+    return Kind(names_of(*choices), one_or_more({"enum": list(choices)}))
 
 
-Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": units.DURATION})]
-Length = Annotated[float, BeforeValidator(_length), WithJsonSchema({"type": "string", "pattern": units.DURATION})]
-Percent = Annotated[float, BeforeValidator(_percent), WithJsonSchema({"type": "string", "pattern": units.PERCENT})]
-Amount = Annotated[
-    int | Span,
-    BeforeValidator(_amount),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": units.DURATION}]}),
-]
-Count = Annotated[int, Field(ge=1)]
-Size = Annotated[
-    int,
-    BeforeValidator(_size),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": units.SIZE}]}),
-]
-Names = Annotated[tuple[str, ...], BeforeValidator(names_of()), one_or_more({"type": "string"})]
+def one_or_more(item: dict[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of a value or a list of such values."""
+    return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
+
+
+def any_table(allowed: str = "a table") -> Kind[dict[str, Any]]:
+    """A table that may have any keys."""
+
+    def check(value: object) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise RefusedError(allowed)
+        return dict(value)
+
+    return Kind(check, {"type": "object", "additionalProperties": True})
+
+
+Text = Kind(_instance_of(str, "text"), {"type": "string"})
+Flag = Kind(_instance_of(bool, "true or false"), {"type": "boolean"})
+Duration = Kind(_duration, {"type": "string", "pattern": units.DURATION})
+Length = Kind(_length, {"type": "string", "pattern": units.DURATION})
+Percent = Kind(_percent, {"type": "string", "pattern": units.PERCENT})
+Amount = Kind(_amount, {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": units.DURATION}]})
+Count = whole_number(1)
+Size = Kind(_size, {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": units.SIZE}]})
+Names = Kind(names_of(), one_or_more({"type": "string"}))

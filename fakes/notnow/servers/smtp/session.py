@@ -113,8 +113,9 @@ class SMTPSession(Transactions):
         """The extensions that EHLO announces."""
         offers = ["PIPELINING", f"SIZE {SMTP_MESSAGE}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
         offers += ["DSN", "CHUNKING", "BINARYMIME"]
-        if limits := " ".join(f"{name.upper()}={value}" for name, value in self.host.limits if value is not None):
-            offers.append(f"LIMITS {limits}")  # RFC 9422 §3
+        limits = vars(self.host.limits).items()
+        if announced := " ".join(f"{name.upper()}={value}" for name, value in limits if value is not None):
+            offers.append(f"LIMITS {announced}")  # RFC 9422 §3
         if self.host.tls == "starttls" and not self.secure:
             offers.append("STARTTLS")
         return [*offers, f"AUTH {' '.join(auth.MECHANISMS)}", "HELP"]
