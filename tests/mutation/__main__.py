@@ -39,7 +39,7 @@ TESTS = {
     "engine": ("test_engine*.py", "test_store.py", "test_conditions.py", "test_matching.py"),
     "language": (
         "test_advice.py", "test_checks.py", "test_conditions.py", "test_doubts.py", "test_facts.py", "test_faults.py",
-        "test_knobs.py", "test_replies.py", "test_scenario.py", "test_toml_lines.py", "test_values.py",
+        "test_knobs.py", "test_replies.py", "test_scenario.py", "test_tables.py", "test_toml_lines.py", "test_values.py",
     ),
 }  # fmt: skip
 OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")

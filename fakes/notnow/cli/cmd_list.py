@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -15,7 +17,11 @@ from notnow.cli._options import takes_search_paths
 from notnow.errors import Problem, ScenarioError, nearest
 
 if TYPE_CHECKING:
+    from notnow.cli._page import Page
     from notnow.language.scenario import Scenario
+
+
+_TERMINAL_ANYWAY = {"FORCE_COLOR", "TTY_COMPATIBLE"}  # variables by which rich may take a pipe for a terminal
 
 
 @click.command("list")
@@ -88,10 +94,8 @@ def _as_dict(scenario: Scenario) -> dict[str, object]:
 
 
 def _print(scenarios: Sequence[Scenario]) -> None:
-    from notnow.cli._page import Page
-
-    page = Page()
-    if not page.is_terminal:
+    page = _page_of_a_terminal()
+    if page is None:
         for scenario in scenarios:
             click.echo(f"{scenario.name}\t{scenario.summary}")
         return
@@ -100,3 +104,13 @@ def _print(scenarios: Sequence[Scenario]) -> None:
         page.columns([(s.name, s.summary) for s in same], ("cyan", ""), indent=2)
     some = "1 scenario" if len(scenarios) == 1 else f"{len(scenarios)} scenarios"
     page.line(f"{some}. One explained: notnow show NAME. One at work: notnow serve NAME", style="dim")
+
+
+def _page_of_a_terminal() -> Page | None:
+    """The page to write on; None in a pipe, for which rich need not be imported."""
+    if not sys.stdout.isatty() and not os.environ.keys() & _TERMINAL_ANYWAY:
+        return None
+    from notnow.cli._page import Page
+
+    page = Page()
+    return page if page.is_terminal else None

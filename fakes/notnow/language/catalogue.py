@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,9 @@ _NAME = re.compile(r"[\w-]+(?:/[\w-]+)*")
 @lru_cache(maxsize=1)
 def builtin() -> Path:
     """The directory of the built-in scenarios: in the wheel, or in the checkout of an editable install."""
-    shipped = Path(str(files("notnow"))) / "scenarios"
-    return shipped if shipped.is_dir() else Path(__file__).resolve().parents[3] / "scenarios"
+    package = Path(__file__).resolve().parents[1]
+    shipped = package / "scenarios"
+    return shipped if shipped.is_dir() else package.parents[1] / "scenarios"
 
 
 def _directories(search_paths: Iterable[str | Path]) -> list[Path]:

@@ -54,7 +54,7 @@ class Doubts:
         node: Any = self.raw
         for part in path:
             found = isinstance(node, list) and isinstance(part, int) and part < len(node)
-            if not found and not (isinstance(node, Mapping) and part in node):
+            if not found and not (isinstance(node, dict) and part in node):
                 return False
             node = node[part]
         return _has_placeholder(node)
@@ -233,8 +233,8 @@ def _rules(raw: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _has_placeholder(node: Any) -> bool:
-    if isinstance(node, (list, Mapping)):
-        return any(map(_has_placeholder, node.values() if isinstance(node, Mapping) else node))
+    if isinstance(node, (list, dict)):
+        return any(map(_has_placeholder, node.values() if isinstance(node, dict) else node))
     return isinstance(node, str) and "{" in node
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping
 from enum import Enum
 from typing import Literal, get_args
 
@@ -40,7 +39,7 @@ def _status(value: object) -> int:
 
 def _headers(value: object) -> tuple[tuple[str, str], ...]:
     """A table of header names; a value is a text, a number, or a list of these."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         raise refuse('a table of headers, such as { retry-after = "120" }')
     found: list[tuple[str, str]] = []
     for name, given in value.items():
@@ -66,7 +65,7 @@ def _go_away(value: object) -> Farewell:
         return Farewell()
     if isinstance(value, str):
         return read(Farewell, {"code": value})
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return read(Farewell, value)
     raise refuse('true, a code such as "ENHANCE_YOUR_CALM", or { code = …, last = … }')
 

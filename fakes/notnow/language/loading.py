@@ -221,8 +221,8 @@ def _typed(protocol: str, phase: Phase) -> Phase:
 
 def _tables_with(raw: object, key: str) -> Iterator[Mapping[str, Any]]:
     """All tables of a document that have this key."""
-    if isinstance(raw, Mapping) and key in raw:
+    if isinstance(raw, dict) and key in raw:
         yield raw
-    below = raw.values() if isinstance(raw, Mapping) else raw if isinstance(raw, list) else ()
+    below = raw.values() if isinstance(raw, dict) else raw if isinstance(raw, list) else ()
     for one in below:
         yield from _tables_with(one, key)

@@ -121,11 +121,12 @@ class Table:
 
     def __init__(self, **given: Any) -> None:
         """A record of values as `read` returns them; a key that is left out has its default."""
+        values = vars(self)
         for name, one in self.KEYS.items():
             if name in given:
-                vars(self)[name] = given.pop(name)
+                values[name] = given.pop(name)
             elif one.default is not None:
-                vars(self)[name] = one.default()
+                values[name] = one.default()
             else:
                 raise TypeError(f"a {type(self).__name__} needs the key {name!r}")
         if given:
@@ -153,7 +154,7 @@ def replace(table: TableT, **changes: Any) -> TableT:
 
 def read(table: type[TableT], given: object) -> TableT:
     """The record of a raw table. Raises InvalidError with every mistake in it."""
-    if not isinstance(given, Mapping):
+    if not isinstance(given, dict):
         raise RefusedError("a table")
     values, mistakes = _read_each((name, one.kind, given[name]) for name, one in table.KEYS.items() if name in given)
     needed = {name: one.about for name, one in table.KEYS.items() if one.default is None}
@@ -202,7 +203,7 @@ def by_name(kind: Kind[T], **more: Any) -> Kind[dict[str, T]]:
     """Values of one kind, each under a name that the author chooses; `more` joins the schema."""
 
     def read_names(value: object) -> dict[str, T]:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             raise RefusedError("a table")
         return _all_right(*_read_each((name, kind, item) for name, item in value.items()))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from notnow import units
@@ -115,7 +115,7 @@ def any_table(allowed: str = "a table") -> Kind[dict[str, Any]]:
     """A table that may have any keys."""
 
     def check(value: object) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             raise RefusedError(allowed)
         return dict(value)
 
