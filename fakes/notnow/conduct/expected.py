@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct
 
 from notnow import protocols
 from notnow.conduct import expectations
@@ -29,8 +30,7 @@ class Judged(Protocol):
     def scenario(self) -> Scenario: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Merged:
+class _Merged(Struct, frozen=True):
     """Several fakes as one that has seen what all of them have."""
 
     journal: Journal
@@ -109,8 +109,7 @@ def in_words(scenario: Scenario, key: str) -> str:
     return _KEYS[key].words(scenario.protocol, getattr(scenario.expect, key))
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
+class _Key(Struct, frozen=True):
     """A key of `[expect]`.
 
     `words` takes the protocol and the value of the key, and says what a well-behaved client does. `judge` takes the

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from notnow.journal import Connection, Exchange
 
@@ -11,8 +12,7 @@ Outcome = Literal["held", "broken", "not exercised"]
 Evidence = Exchange | Connection
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """The outcome, what was seen, and the exchanges or connections that prove it.
 
     `expected` is what an expectation asked of the client; a rule leaves it empty, because its title says it.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib import import_module
+
+from msgspec import Struct
 
 from notnow import protocols
 from notnow.conduct.finding import Finding, Outcome
@@ -18,8 +19,7 @@ class UnknownRuleError(NotNowError, ValueError):
     """No rule of conduct has this id or matches this pattern."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """A rule and its finding."""
 
     rule: Rule

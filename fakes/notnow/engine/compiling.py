@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from msgspec import Struct, structs
 
 from notnow import protocols
 from notnow.engine.actions import Close, Proceed, Wait
@@ -57,8 +59,7 @@ def _admissions(scenario: Scenario, protocol: Protocol, moment: str) -> tuple[Ad
     return tuple(found.values())
 
 
-@dataclass(frozen=True, slots=True)
-class _PhaseCompiler:
+class _PhaseCompiler(Struct, frozen=True):
     protocol: Protocol
     number: int
     source: Phase
@@ -77,7 +78,7 @@ class _PhaseCompiler:
         if not (rules or until or admissions):
             return None
         lasting = any(count.lasting for count in admissions)
-        return replace(self.rules_plan(rules, moment), admissions=admissions, until=until, lasting=lasting)
+        return structs.replace(self.rules_plan(rules, moment), admissions=admissions, until=until, lasting=lasting)
 
     def rules_plan(self, indexes: Iterable[int], moment: str) -> Plan:
         """A plan of these rules alone."""

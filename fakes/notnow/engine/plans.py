@@ -6,7 +6,8 @@ What a scenario does not use costs nothing while it plays, because it is not in 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from notnow.engine.actions import Action
 from notnow.engine.matching import Facts, Test
@@ -15,8 +16,7 @@ from notnow.language.grammar import Rule
 from notnow.protocols.moment import Moment
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledRule:
+class CompiledRule(Struct, frozen=True):
     """A rule that can fire, with the steps that a fake takes when it does.
 
     `path` is its key path in the file, such as `phase[0].rule[1]`. `chance_key` seeds its chance: adding or removing
@@ -38,8 +38,7 @@ class CompiledRule:
     chance: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class RuleGroup:
+class RuleGroup(Struct, frozen=True):
     """The rules of one moment that count the same events: their `on`, `where`, `per` and `within` are equal.
 
     `candidates` are their candidates, ready made; empty if these depend on the event (`per` a fact, or by chance).
@@ -53,8 +52,7 @@ class RuleGroup:
     candidates: tuple[tuple[Candidate, Key], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AdmissionCount:
+class AdmissionCount(Struct, frozen=True):
     """What an `over` rule counts: slots in use, or with `within` the admissions of a sliding window.
 
     Every phase keeps every count of the scenario. `lasting`: a slot is held by what is in progress (a mail transaction,
@@ -76,8 +74,7 @@ def key_for(counted: RuleGroup | AdmissionCount, facts: Facts) -> Key:
     return (*counted.key, *(facts.get(name) for name in counted.per)) if counted.per else counted.key
 
 
-@dataclass(frozen=True, slots=True)
-class FactFilter:
+class FactFilter(Struct, frozen=True):
     """Groups that test the same fact: if the filter `rejects` its value, none of them can match."""
 
     fact: str
@@ -85,8 +82,7 @@ class FactFilter:
     groups: tuple[RuleGroup, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What can happen at one moment of one phase.
 
     `groups` are always tested; those behind a filter only if it lets them. `until` counts events towards the end of the
@@ -97,7 +93,7 @@ class Plan:
     filters: tuple[FactFilter, ...] = ()
     admissions: tuple[AdmissionCount, ...] = ()
     until: tuple[tuple[str, int], ...] = ()
-    rules: Mapping[int, CompiledRule] = field(default_factory=dict)
+    rules: Mapping[int, CompiledRule] = {}
     lasting: bool = False
     tells_quota: bool = False
 
@@ -105,8 +101,7 @@ class Plan:
 NO_PLAN = Plan()
 
 
-@dataclass(frozen=True, slots=True)
-class IdleTimeout:
+class IdleTimeout(Struct, frozen=True):
     """The rules of a phase for one length of silence. `since`: any, command, transfer or connect."""
 
     seconds: float
@@ -114,8 +109,7 @@ class IdleTimeout:
     plan: Plan
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledPhase:
+class CompiledPhase(Struct, frozen=True):
     """A phase: a plan for each moment that has one, and its idle timeouts."""
 
     name: str

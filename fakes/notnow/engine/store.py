@@ -75,8 +75,7 @@ class Candidate:
         return Quota(max(remaining, default=None), min(waits, default=None), min(resets, default=None))
 
 
-@dataclass(frozen=True, slots=True)
-class PhasePosition:
+class PhasePosition(Struct, frozen=True):
     """The phase that plays, in which lap of a scenario that repeats, and since when (None: time has not started)."""
 
     phase: int = 0

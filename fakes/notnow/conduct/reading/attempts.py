@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
+from msgspec import Struct
+
 from notnow import protocols
 from notnow.http_words import IDEMPOTENT
 from notnow.journal import Connection, Exchange, Message, Request, Transfer
@@ -21,8 +23,7 @@ ATTEMPTS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(Struct, frozen=True):
     """A refusal, the attempt that followed it, and the seconds between them."""
 
     refusal: Exchange

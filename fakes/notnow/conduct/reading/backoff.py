@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from notnow.conduct.reading.attempts import asked_wait
 from notnow.units import show
@@ -73,8 +74,7 @@ WORKERS = 5  # refused together, from which on their return may be a herd
 TOGETHER = 0.1  # spread, relative to the wait, within which they come back as one
 
 
-@dataclass(frozen=True, slots=True)
-class BackOff:
+class BackOff(Struct, frozen=True):
     """How a client's waits grow.
 
     `gaps` are the waits in seconds, in order; `shape` is None where they are too few to tell. `factor` is by what an
@@ -165,8 +165,7 @@ def of_retries(retries: Sequence[Retry]) -> BackOff:
     return analyse([retry.delay for retry in retries], told if any(t is not None for t in told) else ())
 
 
-@dataclass(frozen=True, slots=True)
-class Herd:
+class Herd(Struct, frozen=True):
     """Workers that were refused together, and came back: so many of them, so long after, within so many seconds."""
 
     workers: int
