@@ -22,8 +22,8 @@ from notnow.servers.http.quic import Silent, UDPTakenError, place
 if TYPE_CHECKING:
     from hypercorn.asyncio.lifespan import Lifespan
 
-PORTS = 5  # ports that are tried where none was asked for
-STARTUP = 70.0  # real seconds that an app may take to start; hypercorn says so after 60
+PORTS = 5  # the number of ports to try if the user names none
+STARTUP = 70.0  # real seconds that an app may take to start; hypercorn allows 60
 
 
 class HTTPBridge(Bridge):
@@ -58,7 +58,7 @@ class HTTPBridge(Bridge):
             try:
                 super().start()
                 return
-            except UDPTakenError:  # while its port is free for TCP
+            except UDPTakenError:  # although its port is free for TCP
                 self.port = self.options.port
                 if self.port or left == 1:
                     raise
@@ -77,7 +77,7 @@ class HTTPBridge(Bridge):
         super().listen(sock)
 
     def apply_server_table(self) -> None:
-        """Its UDP port listens in silence, or is closed, as the scenario says."""
+        """Open the silent UDP port, or close it, as the scenario says."""
         wanted = self.scenario.server.h3 == "silent"
         if not self.running or wanted == (self._quic is not None):
             return
@@ -88,7 +88,7 @@ class HTTPBridge(Bridge):
             self._quic = None
 
     async def _begin_app(self) -> None:
-        """The app's lifespan, in the loop of the fake. Raises StartError if the app does not want to begin."""
+        """The app's lifespan, in the fake's loop. Raises StartError if the app refuses to start."""
         self.state = {}
         life = self._lifespan = lifespan(self._live, self.loop, self.state)
         task = self._living_app = self.loop.create_task(life.handle_lifespan())
@@ -107,7 +107,7 @@ class HTTPBridge(Bridge):
             raise StartError(f"the app has failed to start: {error}") from error
 
     async def _live(self, *asgi: Any) -> None:
-        """The app, called for its lifespan. What would end the loop, or would be lost, is kept for whoever starts it."""
+        """Call the app for its lifespan. Errors that would end the loop, or be lost, are kept for the caller of `start`."""
         guests.blame.set(self.guest_failed)
         try:
             await self.app(*asgi)

@@ -1,4 +1,4 @@
-"""The app of a fake that is given none: it answers with the request as JSON. And the one that no CONNECT gets past."""
+"""The default app, which echoes the request as JSON, and the wrapper that refuses CONNECT."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from notnow.bounds import ECHO
 
-SLICE = 65_536  # bytes of a body that are made JSON of at once
+SLICE = 65_536  # bytes of a body that are encoded at once
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
@@ -18,7 +18,7 @@ Send = Callable[[Any], Awaitable[None]]
 async def echo(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     """Answer 200 with method, scheme, authority, path, query, headers, body and HTTP version of the request.
 
-    Of a body beyond `notnow.bounds.ECHO` bytes it says the first, and in `body_bytes` how many have come.
+    Of a longer body, it echoes the first `notnow.bounds.ECHO` bytes; `body_bytes` is the number received.
     """
     body, size = bytearray(), 0
     while True:
@@ -39,7 +39,7 @@ async def echo(scope: dict[str, Any], receive: Receive, send: Send) -> None:
 
 
 async def _answer(scope: dict[str, Any], body: bytearray, size: int) -> list[bytes]:
-    """The request as JSON, in pieces. Others have their turn between two pieces of a big body."""
+    """The request as JSON, in pieces. Other connections have their turn between two pieces of a big body."""
     headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]]
     before = {
         "method": scope["method"],
@@ -62,7 +62,7 @@ async def _answer(scope: dict[str, Any], body: bytearray, size: int) -> list[byt
 
 
 async def no_tunnel(_scope: dict[str, Any], _receive: Receive, send: Send) -> None:
-    """Answer 501 to a CONNECT: a fake is an origin server, and ASGI has no word for a tunnel (RFC 9110 §9.3.6)."""
+    """Answer 501 to a CONNECT: a fake is an origin server, and ASGI knows no tunnels (RFC 9110 §9.3.6)."""
     said = b"CONNECT is not implemented: this server is no proxy\n"
     headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(said))]
     await send({"type": "http.response.start", "status": 501, "headers": headers})

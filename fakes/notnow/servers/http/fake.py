@@ -20,9 +20,9 @@ class FakeHTTP(RequestAssertions, Fake):
             fetch(http.url_for("a.site.test", "/"), http.ssl_context())
             http.assert_new_connection_after(421)
 
-    It listens when the block begins, and it lives in a thread of its own. It speaks HTTP/2 (over TLS, or with prior
-    knowledge, or after an upgrade) and HTTP/1.1. `app` is an ASGI app of yours, which then stands behind the
-    faults; without one, the request comes back as JSON.
+    It listens when the block begins, and runs in its own thread. It speaks HTTP/2 (over TLS, or with prior
+    knowledge, or after an upgrade) and HTTP/1.1. `app` is your own ASGI app, which then answers behind the
+    faults; without one, the fake echoes each request as JSON.
     """
 
     protocol: ClassVar[str] = "http"
@@ -40,11 +40,11 @@ class FakeHTTP(RequestAssertions, Fake):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The host names that it goes by: those of its certificates, else its own."""
+        """The host names of its certificates, or else its own."""
         return self.scenario.hosts or ("localhost",)
 
     def resolving(self) -> AbstractContextManager[None]:
-        """Have its hosts resolve to its address, in this process and for the length of a `with` block."""
+        """Make its hosts resolve to its address, in this process and within a `with` block."""
         return names.resolving(self.hosts, self.host)
 
     def ssl_context(self) -> ssl.SSLContext:

@@ -1,7 +1,7 @@
-"""What a client of HTTP/2 may do to a connection, and not without end: frames in turns, and floods (RFC 9113 §10.5).
+"""Limits for HTTP/2 clients: frames in turns, and floods (RFC 9113 §10.5).
 
-h2 handles whatever it is given in one go. `Frames`, its frame buffer, gives out the frames of one turn, keeps the
-others back, and counts those that ask for nothing.
+h2 handles all frames that it gets in one go. `Frames`, its frame buffer, releases the frames of one turn, holds back the
+others, and counts frames without a request.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     from notnow.servers.base.turns import Turn
 
-RESET = CALM // CANCELLED  # what a cancelled stream takes of a client's credit; a frame that asks for nothing takes 1
-ANSWER, PIECE = 20, 4  # what an answered request gives back, and a piece of a body in either direction
+RESET = CALM // CANCELLED  # the cost of a cancelled stream in a client's credit; a frame without a request costs 1
+ANSWER, PIECE = 20, 4  # the credit for an answered request, and for a piece of a body in either direction
 _KNOWN = frozenset(int(code) for code in SettingCodes)
 
 
 class Calm:
-    """How much a client may still ask for that leads to nothing. Every answered request and piece of a body adds to it."""
+    """A client's credit for frames without a request. Every answered request and every piece of a body adds to it."""
 
     def __init__(self) -> None:
         self._left = CALM
@@ -36,14 +36,14 @@ class Calm:
         self._left += credit
 
     def spend(self, what: str, cost: int = 1) -> None:
-        """Raises DenialOfServiceError (ENHANCE_YOUR_CALM) when nothing is left."""
+        """Raises DenialOfServiceError (ENHANCE_YOUR_CALM) when the credit is spent."""
         self._left -= cost
         if self._left < 0:
             raise DenialOfServiceError(f"a flood, at last of {what}")
 
 
 class Frames(strict.Frames):
-    """The frames that have come: of each turn some, the others are `held`."""
+    """The frames that have arrived: some for each turn, the others are `held`."""
 
     held = False
 
@@ -60,13 +60,13 @@ class Frames(strict.Frames):
             self._calm.earn(PIECE)
         elif not isinstance(frame, HeadersFrame) and "END_STREAM" not in frame.flags:
             self._calm.spend(type(frame).__name__)
-        if isinstance(frame, SettingsFrame):  # RFC 9113 §6.5.2: unknown ones are ignored, where h2 keeps them all
+        if isinstance(frame, SettingsFrame):  # RFC 9113 §6.5.2: ignore unknown settings, all of which h2 would keep
             frame.settings = {code: value for code, value in frame.settings.items() if code in _KNOWN}
         return frame
 
 
 class Decoder(strict.Decoder):
-    """A header block begins with two table size updates at most (RFC 7541 §4.2): it could hold thousands."""
+    """A header block may begin with at most two table size updates (RFC 7541 §4.2), but could hold thousands."""
 
     _updates = 0
 

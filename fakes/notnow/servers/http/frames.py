@@ -1,4 +1,4 @@
-"""HTTP/2 frames that hypercorn and h2 have no way to send, or not when a scenario wants them (RFC 9113 §6, RFC 8336)."""
+"""HTTP/2 frames that hypercorn and h2 cannot send, or not when a scenario wants them (RFC 9113 §6, RFC 8336)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ORIGIN = 0x0C
 
 
 def go_away(last: int, code: str) -> bytes:
-    """GOAWAY (RFC 9113 §6.8): streams above `last` have not been and will not be served."""
+    """GOAWAY (RFC 9113 §6.8): the server has not served streams above `last`, and never will."""
     frame: bytes = GoAwayFrame(0, last_stream_id=last, error_code=CODES[code]).serialize()
     return frame
 
@@ -25,7 +25,7 @@ def alt_svc(stream: int, value: str, origin: str = "") -> bytes:
 
 
 def origin(origins: Iterable[str]) -> bytes:
-    """ORIGIN (RFC 8336 §2): the origins for which this connection is good."""
+    """ORIGIN (RFC 8336 §2): the origins that this connection serves."""
     body = b"".join(struct.pack(">H", len(name)) + name.encode() for name in origins)
     frame = ExtensionFrame(_ORIGIN, 0, body=body)
     frame.body_len = len(body)

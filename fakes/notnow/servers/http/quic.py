@@ -1,7 +1,7 @@
-"""The UDP port where an alternative service names HTTP/3 (RFC 9114 §3.1.1): it counts QUIC's Initials, and stays silent.
+"""The UDP port for an advertised HTTP/3 service (RFC 9114 §3.1.1): it counts QUIC's Initials and stays silent.
 
-Nobody speaks QUIC here. A client that is told of HTTP/3 finds nobody who answers, as behind a firewall that drops UDP,
-and has to fall back to TCP.
+The fake does not speak QUIC. A client that tries HTTP/3 gets no answer, as behind a firewall that drops UDP, and has to
+fall back to TCP.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ LONG, FIXED, KIND = 0x80, 0x40, 0x30  # bits of the first byte of a packet (RFC 
 V2 = 0x6B3343CF  # its Initials have another type (RFC 9369 §3.2)
 LONGEST_ID = 20  # bytes (RFC 9000 §17.2)
 LARGEST = 65_535  # bytes of a datagram
-AT_ONCE = 50  # datagrams that are read in one turn of the loop
-MOST_TOLD = 100  # connections whose first Initial gets a line in the journal; all are counted
+AT_ONCE = 50  # datagrams per turn of the loop
+MOST_TOLD = 100  # connections whose first Initial the journal records; all are counted
 
 
 @dataclass(frozen=True, slots=True)
 class Initial:
-    """The first packet of a QUIC connection: its version, and the id that the client has made up for the server."""
+    """The first packet of a QUIC connection: its version, and the client's connection id for the server."""
 
     version: int
     id: bytes
 
 
 def initial(datagram: bytes) -> Initial | None:
-    """The Initial with which a datagram begins (RFC 9000 §17.2.2); None where it begins with something else.
+    """The Initial at the start of a datagram (RFC 9000 §17.2.2); None if it starts with another packet.
 
-    A version that is unknown says nothing about its types (RFC 8999 §5.1): its long header is taken for an Initial.
+    The packet types of an unknown version are unknown (RFC 8999 §5.1): its long header counts as an Initial.
     """
     if len(datagram) < 6 or not datagram[0] & LONG:
         return None
     version, size = int.from_bytes(datagram[1:5], "big"), datagram[5]
     kind = (datagram[0] & KIND) >> 4
-    known = {1: 0, V2: 1}.get(version)  # the type that an Initial has
-    if version == 0 or len(datagram) < 6 + size:  # 0 is what a server says (RFC 8999 §6)
+    known = {1: 0, V2: 1}.get(version)  # the type of an Initial
+    if version == 0 or len(datagram) < 6 + size:  # only servers send 0 (RFC 8999 §6)
         return None
     if known is not None and (kind != known or not datagram[0] & FIXED or size > LONGEST_ID):
         return None
@@ -50,11 +50,11 @@ def initial(datagram: bytes) -> Initial | None:
 
 
 class UDPTakenError(StartError):
-    """The port is free for TCP, and not for UDP."""
+    """The port is free for TCP but not for UDP."""
 
 
 class Silent:
-    """A UDP socket at the address of a TCP one. Raises UDPTakenError where that is taken."""
+    """A UDP socket at the address of a TCP one. Raises UDPTakenError if that address is taken."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, beside: tuple[int, bool, tuple[str, int]], recorder: Recorder):
         family, v6only, address = beside
@@ -78,13 +78,13 @@ class Silent:
                 datagram, address = self._sock.recvfrom(LARGEST)
             except BlockingIOError:
                 return
-            except OSError:  # an answer of ours has met a closed port: we send none
+            except OSError:  # the kernel reports a closed port for our answer; we send none
                 continue
             if (found := initial(datagram)) is not None:
                 self._note(found, address[:2], len(datagram))
 
     def _note(self, found: Initial, address: tuple[str, int], size: int) -> None:
-        """Count it. A client says it again when nobody answers: only the first one of a connection gets a line."""
+        """Count an Initial. Clients repeat it without an answer, so the journal records only the first of a connection."""
         self._recorder.also("initial")
         key = (*address, found.id)
         if key in self._told or len(self._told) >= MOST_TOLD:
@@ -98,6 +98,6 @@ class Silent:
 
 
 def place(sock: socket.socket) -> tuple[int, bool, tuple[str, int]]:
-    """Where a listening socket is: its family, whether it leaves IPv4 out, and its address."""
+    """The place of a listening socket: its family, whether it excludes IPv4, and its address."""
     v6only = sock.family == socket.AF_INET6 and bool(sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
     return sock.family, v6only, sock.getsockname()[:2]

@@ -1,6 +1,6 @@
-"""Where h2, hpack and h11 are looser than their RFCs, or end more than these want: what reads a client's bytes.
+"""Readers of a client's bytes, for cases in which h2, hpack and h11 are laxer than their RFCs, or end too much.
 
-`Decoder` and `Frames` are given to h2's connection, `look_at` sees each request that h11 has read.
+h2's connection uses `Decoder` and `Frames`; `look_at` checks each request that h11 has read.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ BASE64URL = re.compile(rb"[A-Za-z0-9_-]*={0,2}")  # RFC 7540 §3.2.1
 
 
 class _CompressionError(h2.exceptions.ProtocolError):
-    """A field section that cannot be decoded (RFC 9113 §4.3): of h2 it would be a PROTOCOL_ERROR."""
+    """A field section cannot be decoded (RFC 9113 §4.3). h2 would report a PROTOCOL_ERROR."""
 
     error_code = ErrorCodes.COMPRESSION_ERROR
 
 
 class Decoder(hpack.Decoder):
-    """hpack's, which hands h2 no malformed field section: h2 gets an empty one, and `why` says what was wrong."""
+    """hpack's decoder, which hides malformed field sections from h2: h2 gets an empty one, and `why` names the mistake."""
 
     said = ""
     why: str | None = None
-    trailers = ends = False  # of the section that comes next
+    trailers = ends = False  # of the next section
 
     def decode(self, data: bytes, raw: bool = False) -> list[hpack.HeaderTuple]:
         try:
@@ -50,7 +50,7 @@ class Decoder(hpack.Decoder):
 
 
 class FaultyFrame(Frame):
-    """Stands for a frame that ends its stream with `code`, and not the connection. `why` says what is wrong with it."""
+    """Stands for a frame that ends its stream with `code`, but not the connection. `why` names the mistake."""
 
     def __init__(self, number: int, code: ErrorCodes, why: str) -> None:
         super().__init__(number)
@@ -61,8 +61,8 @@ class FaultyFrame(Frame):
 
 
 class Frames(FrameBuffer):
-    """h2's, but it refuses a frame by its head: one that is too large is not waited for. A frame that is an error of
-    its stream alone comes as a `FaultyFrame`, where h2 would end the connection.
+    """h2's frame buffer, but it refuses a frame by its head, without waiting for the rest of one that is too large. A
+    frame that is a stream error becomes a `FaultyFrame`; h2 would end the connection.
     """
 
     def __next__(self) -> Frame:
@@ -72,14 +72,16 @@ class Frames(FrameBuffer):
                 raise h2.exceptions.FrameTooLargeError(f"a frame of {size} bytes; allowed: {self.max_frame_size}")
             if kind == SETTINGS and flags & ACK and size:  # RFC 9113 §6.5
                 raise h2.exceptions.FrameDataMissingError(f"an acknowledgement of settings that holds {size} bytes")
-            faulty = None if self._headers_buffer else self._faulty(size, kind)  # amid a header block none may come
+            faulty = (
+                None if self._headers_buffer else self._faulty(size, kind)
+            )  # no other frame may interrupt a header block
             if faulty is not None:
                 del self._data[: 9 + size]
                 return faulty
         return super().__next__()
 
     def _faulty(self, size: int, kind: int) -> FaultyFrame | None:
-        """What is wrong with the next frame, where that is an error of its stream; None while it is not whole."""
+        """The stream error of the next frame; None if it has none, or is incomplete."""
         number = int.from_bytes(self._data[5:9], "big") & RESERVED
         if len(self._data) < 9 + size:
             return None
@@ -88,14 +90,14 @@ class Frames(FrameBuffer):
                 number, ErrorCodes.FRAME_SIZE_ERROR, f"PRIORITY has {size} bytes; right: 5 (RFC 9113 §6.3)"
             )
         if kind == WindowUpdateFrame.type and size == 4:
-            self._data[9] &= 0x7F  # the reserved bit is passed over, where hyperframe takes it for a part of the number
+            self._data[9] &= 0x7F  # ignore the reserved bit, which hyperframe would take for a part of the number
             if number and not any(self._data[9:13]):
                 return FaultyFrame(number, ErrorCodes.PROTOCOL_ERROR, "WINDOW_UPDATE adds 0 bytes (RFC 9113 §6.9)")
         return None
 
 
 def look_at(request: h11.Request, clear: bool) -> None:
-    """What h11 leaves to its users; `clear`: not in TLS. Raises RemoteProtocolError with the status to be told."""
+    """The checks that h11 leaves to its users; `clear`: not in TLS. Raises RemoteProtocolError with the status for the client."""
     if is_preface(request):
         return
     headers = list(request.headers)
@@ -108,12 +110,12 @@ def look_at(request: h11.Request, clear: bool) -> None:
 
 
 def is_preface(request: h11.Request) -> bool:
-    """The client speaks HTTP/2 and knows that we do (RFC 9113 §3.4)."""
+    """True if the client speaks HTTP/2 with prior knowledge (RFC 9113 §3.4)."""
     return (request.method, request.target, request.http_version) == (b"PRI", b"*", b"2.0")
 
 
 def upgrade_settings(request: h11.Request) -> bytes | None:
-    """HTTP2-Settings of a request that may go on in HTTP/2: there is one, and no body (RFC 7540 §3.2)."""
+    """The HTTP2-Settings of a request that may upgrade to HTTP/2: it has exactly one, and no body (RFC 7540 §3.2)."""
     listed: dict[bytes, list[bytes]] = {}
     for name, value in request.headers:
         listed.setdefault(name, []).extend(one.strip().lower() for one in value.split(b","))
@@ -124,7 +126,7 @@ def upgrade_settings(request: h11.Request) -> bytes | None:
 
 
 def _are_settings(told: bytes) -> bool:
-    """True if h2 takes them."""
+    """True if h2 accepts the settings."""
     if not BASE64URL.fullmatch(told):
         return False
     try:

@@ -1,8 +1,8 @@
-"""What makes a request malformed: pure functions of its head.
+"""The checks for malformed requests: pure functions of the head.
 
 `in_http2` judges the field sections of HTTP/2 (RFC 9113 §8), `in_http1` the head of a request of HTTP/1.1 (RFC 9112
-§3). Both say what is wrong in a sentence, or None. h2 and h11 leave some of it to their users, and h2 ends the whole
-connection for the rest, where RFC 9113 §8.1.1 wants the end of one stream.
+§3). Both return the mistake in a sentence, or None. h2 and h11 leave some checks to their users, and h2 ends the whole
+connection for others, although RFC 9113 §8.1.1 wants the end of one stream.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ Fields = Sequence[tuple[bytes, bytes]]
 NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")  # RFC 9110 §5.6.2; lower case alone in HTTP/2 (RFC 9113 §8.2.1)
 METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §9.1
 BAD_VALUE = re.compile(rb"[\0\r\n]|\A[ \t]|[ \t]\Z")  # RFC 9113 §8.2.1
-PATH = re.compile(rb"/[^\0-\x20#\x7f]*")  # RFC 3986 §3.3, and what browsers send raw
+PATH = re.compile(rb"/[^\0-\x20#\x7f]*")  # RFC 3986 §3.3, and the characters that browsers send unescaped
 SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*")  # RFC 3986 §3.1
-# RFC 3986 §3.2.2, without the user of old (RFC 9110 §4.2.4).
+# RFC 3986 §3.2.2, without the deprecated userinfo (RFC 9110 §4.2.4).
 HOST = rb"(?:\[[0-9A-Fa-f:.]+\]|\[[vV][0-9A-Fa-f]+\.[\w.~!$&'()*+,;=:-]+\]|(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)"
 AUTHORITY = re.compile(HOST + rb"(?::[0-9]*)?")
-TUNNEL = re.compile(HOST + rb":[0-9]{1,5}")  # where a CONNECT is to lead (RFC 9112 §3.2.3)
+TUNNEL = re.compile(HOST + rb":[0-9]{1,5}")  # the target of a CONNECT (RFC 9112 §3.2.3)
 ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]+)([^#]*)")  # RFC 9112 §3.2.2
 LENGTH = re.compile(rb"[0-9]{1,18}")  # RFC 9110 §8.6
 OF_THE_CONNECTION = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path"})
-SHOWN = 60  # bytes of what a client has sent that a complaint repeats
+SHOWN = 60  # bytes of the client's text that a complaint repeats
 
 
 def in_http2(fields: Fields, *, trailers: bool = False, ends: bool = False) -> str | None:
@@ -60,7 +60,7 @@ def _characters(fields: Fields) -> Iterator[str]:
 
 
 def _order(fields: Fields) -> Iterator[str]:
-    """RFC 9113 §8.3: pseudo-header fields that are known, each of them once, and before all others."""
+    """RFC 9113 §8.3: known pseudo-header fields, each of them once, and before all other fields."""
     seen: set[bytes] = set()
     regular = False
     for name, _ in fields:
@@ -109,8 +109,8 @@ def _pseudo(fields: Fields) -> Iterator[str]:
 
 
 def _authority(fields: Fields) -> Iterator[str]:
-    """RFC 9113 §8.3.1. A Host that differs from :authority is let through, though a server SHOULD refuse it: clients
-    that override Host are among those to be tested, and :authority counts.
+    """RFC 9113 §8.3.1. A Host that differs from :authority passes, although a server SHOULD refuse it: clients that
+    override Host are among those to test, and :authority counts.
     """
     hosts = [value for name, value in fields if name == b"host"]
     named = [value for name, value in fields if name == b":authority"]
@@ -139,7 +139,7 @@ def _length(fields: Fields, ends: bool) -> Iterator[str]:
 
 
 def in_http1(method: bytes, target: bytes, version: bytes, fields: Fields) -> tuple[int, str] | None:
-    """The status that a request of HTTP/1.1 earns by its head, and why; None for one that is well-formed."""
+    """The status for a malformed HTTP/1.1 request, and the reason; None for a well-formed one."""
     return next(_complaints1(method, target, version, fields), None)
 
 
@@ -170,9 +170,9 @@ def _is_target(method: bytes, target: bytes) -> bool:
 
 
 def framed_twice(fields: Fields) -> bool:
-    """True where a request tells its length in two ways.
+    """True if a request gives its length in two ways.
 
-    It is answered, and the connection closed: somebody on the way may have seen another length (RFC 9112 §6.1).
+    The fake answers it and closes the connection: an intermediary may have seen another length (RFC 9112 §6.1).
     """
     return {b"transfer-encoding", b"content-length"} <= {name for name, _ in fields}
 
@@ -183,7 +183,7 @@ def _show(said: bytes) -> str:
 
 
 def named(fields: Iterable[tuple[bytes, bytes]]) -> str:
-    """A malformed request in a line: its method, authority and path, as far as there are any."""
+    """A malformed request in a line: its method, authority and path, if it has them."""
     found = {name: value.decode("latin-1") for name, value in fields}
     authority = found.get(b":authority", found.get(b"host", ""))
     return f"{found.get(b':method', '')} {authority}{found.get(b':path', '')}".strip()
