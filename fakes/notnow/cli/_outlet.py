@@ -39,6 +39,8 @@ class Outlet(io.TextIOBase):
 
     def flush(self) -> None:
         """Write all text, or as much as the reader takes. Raises BrokenPipeError if the reader is gone."""
+        if not self._pieces:
+            return
         text, self._pieces = "".join(self._pieces), []
         data = memoryview(text.encode(self.encoding, self.errors))
         while data and not self.left:
