@@ -282,3 +282,15 @@ def test_an_unknown_field_is_an_error(recorder: Recorder, exchange: Exchange) ->
 def test_text_that_is_no_unicode_can_be_exported(recorder: Recorder, exchange: Exchange) -> None:
     recorder.facts(exchange, Message("<\udce9@x>", "0", "\udce9", ("\udce9",)))
     assert exported(exchange)["facts"]["sender"] == "\udce9"
+
+
+def test_facts_are_found_by_the_names_that_they_have_in_json():
+    request = Request(
+        1, "2", "GET", "a.test", "a.test", "/", (), 200, 0, None, 0, whole=True, stored=False, host_header="b.test"
+    )
+    assert request["header.host"] == dict(request)["header.host"] == request.get("header.host") == "b.test"
+    assert "location" not in dict(request)
+    assert request.get("location") is None
+    assert dict(Parameters({"RET": "HDRS"})) == {"parameters": {"RET": "HDRS"}}
+    with pytest.raises(KeyError):
+        request["whom"]

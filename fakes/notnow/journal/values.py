@@ -5,15 +5,32 @@ They are frozen. A value that changes while an exchange is under way is replaced
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import KeysView, Mapping
+from typing import Any, Literal
 
-from msgspec import Struct, field
+from msgspec import Struct, field, to_builtins
 
 # ---- what an exchange was about -------------------------------------------------------------------
 
 
-class Message(Struct, frozen=True):
+class ByName(Struct, frozen=True):
+    """A value whose parts are also found by the names that they have in JSON: `facts["header.host"]`, `dict(facts)`."""
+
+    def _parts(self) -> dict[str, Any]:
+        parts: dict[str, Any] = to_builtins(self, enc_hook=dict)
+        return parts
+
+    def keys(self) -> KeysView[str]:
+        return self._parts().keys()
+
+    def __getitem__(self, name: str) -> Any:
+        return self._parts()[name]
+
+    def get(self, name: str, default: object = None) -> Any:
+        return self._parts().get(name, default)
+
+
+class Message(ByName, frozen=True):
     """A message that the fake has stored (SMTP), at the exchange of its final dot.
 
     `message_id` is its Message-ID with the angle brackets, None if it has none; `sha256` the hash of its content.
@@ -31,13 +48,13 @@ class Message(Struct, frozen=True):
         return self.message_id or f"sha256:{self.sha256[:16]}"
 
 
-class Parameters(Struct, frozen=True):
+class Parameters(ByName, frozen=True):
     """The parameters of a MAIL or RCPT command by their upper-case names, with xtext decoded (RFC 3461 §4)."""
 
     parameters: Mapping[str, str]
 
 
-class Transfer(Struct, frozen=True, omit_defaults=True):
+class Transfer(ByName, frozen=True, omit_defaults=True):
     """A transfer that a client asked for (FTP), at the exchange of its command.
 
     `mode` is "active" or "passive", None if no data connection was prepared. `offset` is where it began (REST), `bytes`
@@ -58,7 +75,7 @@ class Transfer(Struct, frozen=True, omit_defaults=True):
     resumed: bool | None = None
 
 
-class Request(Struct, frozen=True, omit_defaults=True):
+class Request(ByName, frozen=True, omit_defaults=True):
     """A request (HTTP) with what is known of its body and of the answer.
 
     `misdirected` says why its connection was the wrong one: "sni", "certificate", both or neither. `status` is None while
@@ -88,7 +105,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
     malformed: str | None = None
 
 
-class MalformedRequest(Struct, frozen=True):
+class MalformedRequest(ByName, frozen=True):
     """A request on a stream that ended because it was malformed (RFC 9113 §8.1.1)."""
 
     stream: int
