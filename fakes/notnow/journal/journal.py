@@ -161,7 +161,7 @@ class Exchange(Struct, frozen=True, eq=False):
             "closed": self.closed,
             **({"end": to_builtins(self.end)} if self.end is not None else {}),
             **({"frames": to_builtins(self.frames)} if self.frames else {}),
-            **({"facts": to_builtins(self.facts, enc_hook=dict)} if self.facts is not None else {}),
+            **({"facts": self.facts.as_dict()} if self.facts is not None else {}),
         }
 
 

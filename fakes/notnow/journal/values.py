@@ -16,18 +16,19 @@ from msgspec import Struct, field, to_builtins
 class ByName(Struct, frozen=True):
     """A value whose parts are also found by the names that they have in JSON: `facts["header.host"]`, `dict(facts)`."""
 
-    def _parts(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
+        """All parts, as JSON Lines have them."""
         parts: dict[str, Any] = to_builtins(self, enc_hook=dict)
         return parts
 
     def keys(self) -> KeysView[str]:
-        return self._parts().keys()
+        return self.as_dict().keys()
 
     def __getitem__(self, name: str) -> Any:
-        return self._parts()[name]
+        return self.as_dict()[name]
 
     def get(self, name: str, default: object = None) -> Any:
-        return self._parts().get(name, default)
+        return self.as_dict().get(name, default)
 
 
 class Message(ByName, frozen=True):

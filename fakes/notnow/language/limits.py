@@ -17,7 +17,6 @@ FRAME = 16_384  # octets of a frame's payload that every HTTP/2 client takes (RF
 HOST = 253  # octets of a host name (RFC 1035 §2.3.4, without the root)
 FIELD = 65_536  # octets of a header field's value
 NAMES = 100  # of a certificate: clients have a limit for its size, OpenSSL's is 100 KB
-LINE = 65_536  # octets of a reply line
 FILE = 1_000_000_000  # bytes of a file that is given by its size
 PATH = 255  # octets of a component of a file's path, as file systems have it
 CODES = (400, 599)  # of replies that refuse
