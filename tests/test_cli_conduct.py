@@ -12,7 +12,7 @@ from notnow.cli import group
 from notnow.conduct import judging
 from notnow.conduct.rules.rule import Rule
 
-KEYS = ["id", "protocol", "level", "title", "why", "source", "observed", "example"]
+KEYS = ["id", "protocol", "level", "title", "why", "source", "occasion", "proof", "innocent", "example"]
 
 
 def conduct(*arguments: str, code: int = 0) -> str:
@@ -41,8 +41,8 @@ def test_one_rule_is_explained(given: str) -> None:
     text = conduct(given)
     assert text.startswith(f"smtp.wait-before-retry (must)\n{rule.title}\n")
     said = [line.strip() for line in text.splitlines()]
-    assert [line for line in said if line in {"Why", "Source", "How it is observed", "A run that breaks it"}] == [
-        "Why", "Source", "How it is observed", "A run that breaks it",
+    assert [line for line in said if line in {"Why", "Source", "Broken by", "A run that breaks it"}] == [
+        "Why", "Source", "Broken by", "A run that breaks it",
     ]  # fmt: skip
     assert all(line.strip() in said for line in [rule.why, rule.source, *rule.example.splitlines()])
     assert "notnow try NAME --rule smtp.wait-before-retry -- CMD" in said
@@ -54,7 +54,7 @@ def test_every_rule_can_be_explained(rule: Rule) -> None:
     assert rule.protocol in protocols.NAMES
     assert rule.title.endswith(".")
     assert rule.why.endswith(".")
-    assert all((rule.source, rule.observed, rule.example))
+    assert all((rule.source, rule.proof, rule.example))
 
 
 @pytest.mark.parametrize("pattern", ["smtp.*-retry", "*-before-retry", "WAITS BEFORE"])

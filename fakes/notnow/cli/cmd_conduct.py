@@ -30,7 +30,7 @@ def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> 
 def command(pattern: str | None, as_json: bool) -> None:
     """List the rules of conduct, or explain one.
 
-    With the ID of a rule, explain it: what it asks for and why, its source, how it is observed, and a run that breaks
+    With the ID of a rule, explain it: what it asks for and why, its source, what proves a breach, and a run that breaks
     it. With a PATTERN, list the rules whose id matches a glob, or whose id or title contains a word. In a pipe, each
     line is id, level and title, separated by tabs.
 
@@ -85,7 +85,9 @@ def _as_dict(rule: Rule) -> dict[str, str]:
         "title": rule.title,
         "why": rule.why,
         "source": rule.source,
-        "observed": rule.observed,
+        "occasion": rule.occasion,
+        "proof": rule.proof,
+        "innocent": rule.innocent,
         "example": rule.example,
     }
 
@@ -113,7 +115,14 @@ def _explain(rule: Rule) -> None:
     page = Page()
     page.line(Text.assemble((rule.id, "bold cyan"), (f" ({rule.level})", "dim")))
     page.line(rule.title)
-    for title, text in (("Why", rule.why), ("Source", rule.source), ("How it is observed", rule.observed)):
+    parts = (
+        ("Why", rule.why),
+        ("Source", rule.source),
+        ("Judged where", rule.occasion),
+        ("Broken by", rule.proof),
+        ("Innocent explanations ruled out", rule.innocent),
+    )
+    for title, text in ((title, text) for title, text in parts if text):
         page.line()
         page.heading(title)
         page.line(text[:1].upper() + text[1:], indent=2)

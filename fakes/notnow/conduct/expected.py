@@ -72,7 +72,7 @@ def _verdict(scenario: Scenario, key: str, finding: Finding) -> Verdict:
         level="must",
         source=f"[expect] of {scenario.name}",
         why="",
-        observed="",
+        proof="",
         example="",
         judge=lambda _run: finding,
     )

@@ -8,12 +8,16 @@ from msgspec import Struct
 
 from notnow.journal import Connection, Exchange
 
-Outcome = Literal["held", "broken", "not exercised"]
+Outcome = Literal["held", "broken", "inconclusive", "not exercised"]
 Evidence = Exchange | Connection
 
 
 class Finding(Struct, frozen=True):
     """The outcome, what was seen, and the exchanges or connections that prove it.
+
+    "broken": the journal leaves no innocent explanation. "held": the run gave the client an occasion, and it did right.
+    "inconclusive": it gave an occasion, and the journal cannot tell; `settled_by` says what would. "not exercised": there
+    was no occasion.
 
     `expected` is what an expectation asked of the client; a rule leaves it empty, because its title says it.
     `seen` may grade a rule that was held.
@@ -23,6 +27,7 @@ class Finding(Struct, frozen=True):
     seen: str = ""
     evidence: tuple[Evidence, ...] = ()
     expected: str = ""
+    settled_by: str = ""
 
     @property
     def why(self) -> str:
@@ -36,6 +41,11 @@ NOT_EXERCISED = Finding("not exercised")
 def not_exercised(seen: str) -> Finding:
     """The client had an occasion to break the rule, but what it did proves nothing; `seen` says why."""
     return Finding("not exercised", seen)
+
+
+def inconclusive(seen: str, settled_by: str, *evidence: Evidence) -> Finding:
+    """The journal cannot tell; `settled_by` completes the sentence "it would be settled by …"."""
+    return Finding("inconclusive", seen, evidence, settled_by=settled_by)
 
 
 def held(seen: str = "", *evidence: Evidence) -> Finding:

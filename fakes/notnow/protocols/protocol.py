@@ -45,8 +45,8 @@ class Sample:
 class Protocol:
     """What notnow knows of one protocol.
 
-    `fake` and `rules`: dotted paths of the class of its fake, and of the module with its rules of conduct (None
-    while there are none).
+    `fake`, `rules` and `ledger`: dotted paths of the class of its fake, of the module with its rules of conduct (None
+    while there are none), and of the module whose `ledger(run)` finds the items of a run (None while nothing can).
     `also_counted`: what a journal counts besides the moments; those in `not_commands` are not commands, so `any`
     does not cover them.
     `tls_modes`: the values that `tls` of `[server]` may have. `server_keys` and `expect_keys`: the keys of `[server]`
@@ -72,6 +72,7 @@ class Protocol:
     also_counted: tuple[str, ...] = ("unknown",)
     not_commands: frozenset[str] = frozenset()
     rules: str | None = None
+    ledger: str | None = None
     longest_reply: int | None = None
     free_text_replies: bool = False
     multiplexed: bool = False

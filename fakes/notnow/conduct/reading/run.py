@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from notnow import protocols
 from notnow.conduct.reading import attempts
+from notnow.conduct.reading.ledger import Ledger, joined
 from notnow.journal import Connection, Exchange, Journal
 
 if TYPE_CHECKING:
@@ -19,21 +22,43 @@ T = TypeVar("T")
 class Run:
     """What clients did at one fake, or at several fakes that share a clock, since a scenario was last played.
 
-    Results that several rules need are computed once, so that the time of a rule grows no faster than the journal.
+    `whole`: what they did before that counts as well. `proxy`: the client is an intermediary, which acts for clients of
+    its own. Results that several rules need are computed once, so that the time of a rule grows no faster than the
+    journal.
     """
 
-    def __init__(self, journals: Sequence[Journal], scenarios: Sequence[Scenario] = ()) -> None:
-        self.journals, self.scenarios = tuple(journals), tuple(scenarios)
+    def __init__(
+        self,
+        journals: Sequence[Journal],
+        scenarios: Sequence[Scenario] = (),
+        *,
+        whole: bool = False,
+        proxy: bool = False,
+    ) -> None:
+        self.journals, self.scenarios, self.whole, self.proxy = tuple(journals), tuple(scenarios), whole, proxy
         self._worked_out: dict[Callable[[Run], Any], Any] = {}
+        self._parts: dict[str, Run] = {}
 
     def of(self, protocol: str) -> Run:
         """The part of the run that the fakes of one protocol saw."""
-        return Run([j for j in self.journals if j.protocol == protocol], self.scenarios)
+        if all(journal.protocol == protocol for journal in self.journals):
+            return self
+        if protocol not in self._parts:
+            journals = [j for j in self.journals if j.protocol == protocol]
+            self._parts[protocol] = Run(journals, self.scenarios, whole=self.whole, proxy=self.proxy)
+        return self._parts[protocol]
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The items of the run and the tries of each; empty for a protocol without a reader."""
+        names = dict.fromkeys(journal.protocol for journal in self.journals)
+        readers = [(name, path) for name in names if (path := protocols.get(name).ledger) is not None]
+        return joined(import_module(path).ledger(self.of(name)) for name, path in readers)
 
     @cached_property
     def exchanges(self) -> tuple[Exchange, ...]:
         """All exchanges, in order, on all servers."""
-        found = [x for journal in self.journals for x in journal.since_play()]
+        found = [x for journal in self.journals for x in (journal.exchanges if self.whole else journal.since_play())]
         return tuple(sorted(found, key=lambda x: x.index)) if len(self.journals) > 1 else tuple(found)
 
     @cached_property

@@ -20,8 +20,10 @@ class Rule:
     """A rule of conduct.
 
     `id` is `protocol.name`. `title` says in one sentence what a well-behaved client does, `source` names the section of
-    the standard or the practice, `why` the harm that a client does otherwise, `observed` how the journal shows it, and
-    `example` is a broken run in a line or two. `judge` reads the run of the fakes of its protocol.
+    the standard or the practice, `why` the harm that a client does otherwise. `occasion` is what a run must have for the
+    rule to be held or broken, `proof` what in the journal breaks it, and `innocent` names the explanations that the judge
+    rules out before it accuses. `example` is a broken run in a line or two. `may_report`: the client may leave the duty to
+    its caller, where that is accepted. `judge` reads the run of the fakes of its protocol.
     """
 
     id: str
@@ -29,9 +31,12 @@ class Rule:
     level: Level
     source: str
     why: str
-    observed: str
+    proof: str
     example: str
     judge: Judge = field(repr=False)
+    occasion: str = ""
+    innocent: str = ""
+    may_report: bool = False
 
     @property
     def protocol(self) -> str:
@@ -39,12 +44,22 @@ class Rule:
 
 
 def rule(
-    id: str, level: Level, *, title: str, source: str, why: str, observed: str, example: str
+    id: str,
+    level: Level,
+    *,
+    title: str,
+    source: str,
+    why: str,
+    proof: str,
+    example: str,
+    occasion: str = "",
+    innocent: str = "",
+    may_report: bool = False,
 ) -> Callable[[Judge], Rule]:
     """Turn the function that judges a rule into the rule."""
 
     def of_judge(judge: Judge) -> Rule:
-        return Rule(id, title, level, source, why, observed, example, judge)
+        return Rule(id, title, level, source, why, proof, example, judge, occasion, innocent, may_report)
 
     return of_judge
 

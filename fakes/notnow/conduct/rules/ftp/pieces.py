@@ -23,7 +23,7 @@ _LOOKS = frozenset({"size", "mlst", "mlsd", "list", "nlst", "stat"})  # commands
     level="advice",
     source="RFC 959 §4.1.3 (STOR, APPE, REST); RFC 3659 §5; good practice",
     why="Only the server knows how much has arrived. A client that guesses doubles bytes in the file, or leaves some out.",
-    observed="APPE to a partial file whose size the client has not asked for since, or REST beyond its end. A partial file that stays proves nothing, since the client's own report is not visible here",
+    proof="APPE to a partial file whose size the client has not asked for since, or REST beyond its end. A partial file that stays proves nothing, since the client's own report is not visible here",
     example="C: STOR a.bin\nS: 426 Transfer aborted; 500 bytes transmitted.\nC: APPE a.bin   (the whole file)",
 )
 def mends_what_was_cut(run: Run) -> Finding:
@@ -62,7 +62,7 @@ def mends_what_was_cut(run: Run) -> Finding:
     level="advice",
     source="good practice; RFC 959 §4.2.2 (426: transfer aborted)",
     why="Clients upload under a temporary name so that nobody reads a partial file. Once renamed, it passes for the whole file.",
-    observed="RNFR that is accepted for a file of which only a part has arrived",
+    proof="RNFR that is accepted for a file of which only a part has arrived",
     example="C: STOR a.bin.part\nS: 426 Transfer aborted; 500 bytes transmitted.\nC: RNFR a.bin.part, RNTO a.bin",
 )
 def renames_what_is_whole(run: Run) -> Finding:

@@ -31,7 +31,7 @@ _OWN = re.compile(r"\b(your|this|the same) (internet address|ip|host|user|accoun
     level="advice",
     source="good practice; RFC 959 §4.2.1 leaves the time open",
     why="A client that comes back at once keeps an overloaded server overloaded, and is locked out.",
-    observed="the time from such a refusal to the client's next connection; less than a second is no wait. A client that frees a slot itself need not wait",
+    proof="the time from such a refusal to the client's next connection; less than a second is no wait. A client that frees a slot itself need not wait",
     example="S: 421 Too many users are connected, please try again later.   (0 s)\nC: connects again   (3 ms)",
 )
 def waits(run: Run) -> Finding:
@@ -57,7 +57,7 @@ def waits(run: Run) -> Finding:
     level="advice",
     source="good practice",
     why="Each refused connection costs the server work, and the server has said that it has no room for more.",
-    observed=f"refused connections of one client; more than {STORM[0]} in {show(STORM[1])} are a storm",
+    proof=f"refused connections of one client; more than {STORM[0]} in {show(STORM[1])} are a storm",
     example="S: 421 System busy, try again later   (twelve times in three seconds)",
 )
 def is_no_storm(run: Run) -> Finding:
@@ -83,7 +83,7 @@ def _by(exchanges: Iterable[Exchange]) -> dict[Client, list[Exchange]]:
     level="advice",
     source="good practice; vsftpd max_per_ip, Pure-FTPd MaxClientsPerIP, ProFTPD MaxClientsPerHost",
     why="Another connection is refused as well while the others last, and servers ban clients that keep asking.",
-    observed="a second refusal for too many connections of this address or user, while at least as many others are open as at the first",
+    proof="a second refusal for too many connections of this address or user, while at least as many others are open as at the first",
     example="S: 421 There are too many connections from your internet address.   (two are open)\nC: tries a third one again, and is refused again",
 )
 def uses_fewer_connections(run: Run) -> Finding:
@@ -131,7 +131,7 @@ def _full(run: Run) -> list[tuple[Exchange, int]]:
     level="advice",
     source="good practice",
     why="An idle connection takes a slot from a client with work to do, and times out again.",
-    observed="connections after an idle time-out that do nothing until the next one",
+    proof="connections after an idle time-out that do nothing until the next one",
     example="S: 421 Timeout.\nC: connects, USER, PASS\nS: 421 Timeout.",
 )
 def comes_back_when_needed(run: Run) -> Finding:

@@ -35,7 +35,7 @@ _BEFORE = {
     level="must",
     source="RFC 1123 §4.1.2.11; RFC 959 §4.2",
     why="A client that stops at the first line takes the second for the reply to its next command, and stays one line behind.",
-    observed="a client that goes on after a refusal, where the line that it has not read yet would have let it go on",
+    proof="a client that goes on after a refusal, where the line that it has not read yet would have let it go on",
     example="S: 220-Welcome\nS: 220 to this server\nC: USER ann\nS: 331 Password?\nC: TYPE I",
 )
 def reads_to_the_last_line(run: Run) -> Finding:
@@ -76,7 +76,7 @@ def _first_line(exchange: Exchange) -> str:
     level="should",
     source="RFC 1123 §4.1.2.11; RFC 959 §4.2.1",
     why="Codes differ from server to server, and the first digit carries the meaning. The step after a refused one fails as well, or does harm.",
-    observed="PASS after a refused USER, commands on files after a refused PASS, a transfer after a refused PASV or PORT, RNTO after a refused RNFR",
+    proof="PASS after a refused USER, commands on files after a refused PASS, a transfer after a refused PASV or PORT, RNTO after a refused RNFR",
     example="C: RNFR a\nS: 450 Not now\nC: RNTO b",
 )
 def goes_by_the_first_digit(run: Run) -> Finding:
@@ -105,7 +105,7 @@ def goes_by_the_first_digit(run: Run) -> Finding:
     level="advice",
     source="RFC 959 §5.4 (120, 220 or 421 come first); good practice",
     why="The server cannot log it in, and on a connection in clear text the password has been exposed for nothing.",
-    observed="USER, PASS or ACCT after a greeting that refuses",
+    proof="USER, PASS or ACCT after a greeting that refuses",
     example="S: 421 Too many connections (8) from this IP\nC: USER ann",
 )
 def does_not_log_in_where_refused(run: Run) -> Finding:

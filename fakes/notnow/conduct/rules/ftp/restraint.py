@@ -22,7 +22,7 @@ TRIES = 3, 600.0  # refused passwords, and seconds: vsftpd allows 3 in a session
     level="advice",
     source="good practice; Pure-FTPd ends sessions that send nothing else",
     why="A NOOP every few minutes is enough to keep a session.",
-    observed=f"NOOPs on a connection; more than {FLOOD[0]} in {show(FLOOD[1])} are a flood",
+    proof=f"NOOPs on a connection; more than {FLOOD[0]} in {show(FLOOD[1])} are a flood",
     example="C: NOOP   (once a second)",
 )
 def lets_the_connection_rest(run: Run) -> Finding:
@@ -41,7 +41,7 @@ def lets_the_connection_rest(run: Run) -> Finding:
     level="advice",
     source="good practice; ProFTPD answers 530 to a good password if too many clients are logged in",
     why="A 530 may be about the number of clients. A guard that counts failures takes it for a wrong password, and locks the account.",
-    observed=f"PASS answered by 530, for each user; more than {TRIES[0]} in {show(TRIES[1])} are too many",
+    proof=f"PASS answered by 530, for each user; more than {TRIES[0]} in {show(TRIES[1])} are too many",
     example="C: PASS ********\nS: 530 Sorry, the maximum number of clients (3) for this user are already connected.   (five times in a minute)",
 )
 def spares_the_password(run: Run) -> Finding:

@@ -23,7 +23,7 @@ WORTH = 65_536  # bytes: it takes less time to send a smaller piece again than t
     level="advice",
     source="RFC 3659 §5 (REST); good practice",
     why="Against a server that cuts after so many bytes, a client that starts at 0 each time never finishes.",
-    observed=f"the offset of the next transfer of a file of which {show_size(WORTH)} or more had passed; 0 is right if SIZE has said that the file is empty or gone",
+    proof=f"the offset of the next transfer of a file of which {show_size(WORTH)} or more had passed; 0 is right if SIZE has said that the file is empty or gone",
     example="C: RETR big.bin\nS: 426 Connection closed   (1 MB has passed)\nC: RETR big.bin, without REST",
 )
 def resumes(run: Run) -> Finding:

@@ -24,7 +24,7 @@ from notnow.units import plural
     level="should",
     source="RFC 1123 §4.1.2.11",
     why="Commands sent after the close are lost, and a reset may destroy the last reply. A client that waits for an answer hangs.",
-    observed="commands other than QUIT and ABOR after the fake has closed; the first is allowed, since it may have been on its way and shows the client the close",
+    proof="commands other than QUIT and ABOR after the fake has closed; the first is allowed, since it may have been on its way and shows the client the close",
     example="C: PASV\nS: 421 Service not available, closing control connection.\nC: PORT 127,0,0,1,8,1\nC: STOR a.txt",
 )
 def notices_the_close(run: Run) -> Finding:
@@ -52,7 +52,7 @@ def notices_the_close(run: Run) -> Finding:
     level="advice",
     source="RFC 959 §4.2.1 (4yz: back to the beginning of the command sequence)",
     why="A new connection has no state: no login, and no address for data.",
-    observed="commands on the new connection without those that must come first: 503, 530, or 425 for a transfer without PASV or PORT",
+    proof="commands on the new connection without those that must come first: 503, 530, or 425 for a transfer without PASV or PORT",
     example="S: 421 Timeout.\n(a new connection)\nC: RETR a.txt\nS: 530 Log in with USER and PASS first.",
 )
 def starts_over(run: Run) -> Finding:
@@ -75,7 +75,7 @@ def starts_over(run: Run) -> Finding:
     level="advice",
     source="RFC 959 §4.2.1 (4yz), §3.1.1 and §5.1 (the type is ASCII until TYPE says otherwise)",
     why="Without TYPE I the server translates line ends and corrupts the file. Without CWD the file lands in another directory.",
-    observed="the same command as one that failed, on another connection, with another path or type",
+    proof="the same command as one that failed, on another connection, with another path or type",
     example="C: TYPE I, CWD /in, STOR a.bin\nS: 421 Kicked by Administrator\n(a new connection)\nC: STOR a.bin   (to /, with type A)",
 )
 def sets_up_again(run: Run) -> Finding:

@@ -16,7 +16,7 @@ FOR_EVER = 3600.0  # seconds: a client with a time-out does not wait this long
     level="should",
     source="RFC 1123 §4.1.3.2",
     why="Nobody notices a job that hangs. A time-out is an error that the client can handle.",
-    observed=f"how long the client stays while the fake sends nothing; {show(FOR_EVER)} counts as forever",
+    proof=f"how long the client stays while the fake sends nothing; {show(FOR_EVER)} counts as forever",
     example="C: USER ann   (no reply; the client still waits two hours later)",
 )
 def times_out(run: Run) -> Finding:

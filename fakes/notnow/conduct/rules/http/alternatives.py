@@ -20,7 +20,7 @@ _HOST = re.compile(r"^\w+://(\[[^\]]*\]|[^:/]*)")
     level="must",
     source="RFC 8336 §2.3",
     why="The origin set was wrong about the host, and the client knows that now.",
-    observed="a request for a host that ORIGIN has named and a 421 has taken back, on a connection that was made for another host",
+    proof="a request for a host that ORIGIN has named and a 421 has taken back, on a connection that was made for another host",
     example="S: ORIGIN https://b.site.test\nC: GET b.site.test/1\nS: 421 Misdirected Request\nC: GET b.site.test/2   (the same connection)",
 )
 def forgets_the_origin(run: Run) -> Finding:
@@ -50,7 +50,7 @@ def forgets_the_origin(run: Run) -> Finding:
     level="must",
     source="RFC 7838 §6",
     why="The alternative does not serve the origin. Every further request costs a round trip and fails.",
-    observed="after a 421, the same authority at the same alternative: one named by Alt-Used, or another fake than the one that advertised it",
+    proof="after a 421, the same authority at the same alternative: one named by Alt-Used, or another fake than the one that advertised it",
     example='origin: Alt-Svc: h2=":8443"\nC: GET a.site.test/   (at the alternative)\nS: 421 Misdirected Request\nC: GET a.site.test/   (at the alternative)',
 )
 def drops_the_alternative(run: Run) -> Finding:
@@ -77,7 +77,7 @@ def drops_the_alternative(run: Run) -> Finding:
     level="must",
     source="RFC 7838 §6",
     why="A server that answers 421 does not speak for the origin, and must not redirect its clients.",
-    observed="a request whose Alt-Used names the alternative of a 421, or that comes to another fake than the one that sent the 421, if no other answer had an Alt-Svc",
+    proof="a request whose Alt-Used names the alternative of a 421, or that comes to another fake than the one that sent the 421, if no other answer had an Alt-Svc",
     example='C: GET a.site.test/\nS: 421, Alt-Svc: h2=":8443"\nC: GET a.site.test/   (at port 8443)',
 )
 def ignores_alt_svc_in_421(run: Run) -> Finding:

@@ -24,7 +24,7 @@ CROSSING = 0.25  # real seconds within which a new stream may have crossed the G
     level="should",
     source="RFC 9110 §9.2.2; RFC 9113 §8.7 (after REFUSED_STREAM, or on a stream above a GOAWAY's last, the request was not processed)",
     why="The server may have processed it before the connection was lost: the order is placed twice.",
-    observed="the same POST or PATCH again, with the same body, after a close or reset without a whole answer; an idempotency key, which makes that safe, is not visible here",
+    proof="the same POST or PATCH again, with the same body, after a close or reset without a whole answer; an idempotency key, which makes that safe, is not visible here",
     example="C: POST a.site.test/pay\nS: closes without a word\nC: POST a.site.test/pay",
 )
 def does_not_repeat_blindly(run: Run) -> Finding:
@@ -53,7 +53,7 @@ def does_not_repeat_blindly(run: Run) -> Finding:
     level="should",
     source="RFC 9110 §9.2.2",
     why="A request that fails twice in the same way fails because of the request itself, or because the server is overloaded.",
-    observed=f"the same request a third time within {show(CALL)} after two that got no answer",
+    proof=f"the same request a third time within {show(CALL)} after two that got no answer",
     example="C: GET a.site.test/\nS: closes without a word   (twice)\nC: GET a.site.test/",
 )
 def does_not_repeat_a_failed_retry(run: Run) -> Finding:
@@ -78,7 +78,7 @@ def does_not_repeat_a_failed_retry(run: Run) -> Finding:
     level="must",
     source="RFC 9113 §6.8",
     why="The server does not serve the stream, and cannot shut down while it is open.",
-    observed=f"requests on a connection more than {show(CROSSING)} after its GOAWAY; earlier ones may have crossed it on the way",
+    proof=f"requests on a connection more than {show(CROSSING)} after its GOAWAY; earlier ones may have crossed it on the way",
     example="S: GOAWAY NO_ERROR, last stream 1\nC: GET a.site.test/2   (stream 3, five seconds later)",
 )
 def heeds_goaway(run: Run) -> Finding:
@@ -106,7 +106,7 @@ def heeds_goaway(run: Run) -> Finding:
     level="advice",
     source="WHATWG Fetch (no retry where the body is a stream without a source); good practice",
     why="A stream that was read once has only its rest, or nothing, left to send: the server stores half an upload as if it were whole.",
-    observed="the size of the body when the request comes again, compared with the first; a different body that is no shorter counts as another request",
+    proof="the size of the body when the request comes again, compared with the first; a different body that is no shorter counts as another request",
     example="C: POST a.site.test/up, 5000 bytes\nS: 421 Misdirected Request\nC: POST a.site.test/up, 0 bytes",
 )
 def replays_whole_bodies(run: Run) -> Finding:
@@ -130,7 +130,7 @@ def replays_whole_bodies(run: Run) -> Finding:
     level="should",
     source="RFC 9110 §10.2.3; RFC 6585 §4",
     why="The server knows when it will have room. A client that comes earlier is refused again, and counted. On a 421 the field has no meaning.",
-    observed="the time from the answer until the same request comes again",
+    proof="the time from the answer until the same request comes again",
     example="S: 503, Retry-After: 120   (0 s)\nC: the same request   (1 s)",
 )
 def honours_retry_after(run: Run) -> Finding:
@@ -157,7 +157,7 @@ def honours_retry_after(run: Run) -> Finding:
     level="advice",
     source="gRPC A6 (maxAttempts is 5 at most); Google SRE, Handling Overload (three attempts, retries 10 % of requests)",
     why="Retries multiply the load on a server at the moment when it is overloaded.",
-    observed=f"tries of the same request, each after the failure of the one before; more than {BUDGET[0]} in {show(BUDGET[1])} are too many",
+    proof=f"tries of the same request, each after the failure of the one before; more than {BUDGET[0]} in {show(BUDGET[1])} are too many",
     example="C: GET a.site.test/\nS: 503 Service Unavailable   (six times in a second)",
 )
 def keeps_a_budget(run: Run) -> Finding:

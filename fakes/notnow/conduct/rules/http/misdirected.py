@@ -16,7 +16,7 @@ from notnow.units import plural, show, times
     level="advice",
     source="RFC 9110 §15.5.20: a client MAY retry, whatever the method, over a different connection; a retry on the same one is neither allowed nor forbidden",
     why="This connection cannot serve the host, so the same one answers 421 again.",
-    observed="the connection on which the same request comes again after a 421",
+    proof="the connection on which the same request comes again after a 421",
     example="C: GET b.site.test/   (connection 1)\nS: 421 Misdirected Request\nC: GET b.site.test/   (connection 1)",
 )
 def goes_elsewhere(run: Run) -> Finding:
@@ -40,7 +40,7 @@ def goes_elsewhere(run: Run) -> Finding:
     level="advice",
     source="WHATWG Fetch (HTTP-network-or-cache fetch), Chromium, Firefox; httpwg/http-core #789",
     why="If the names or the certificate are wrong, every connection answers 421, forever.",
-    observed=f"the same request, again and again within {show(CALL)}; after that it counts as a new call",
+    proof=f"the same request, again and again within {show(CALL)}; after that it counts as a new call",
     example="C: GET a.site.test/\nS: 421 Misdirected Request   (three times on three connections)",
 )
 def retries_once(run: Run) -> Finding:
@@ -66,7 +66,7 @@ def retries_once(run: Run) -> Finding:
     level="advice",
     source="RFC 9110 §15.5.20 (a fresh connection specific to the target resource's origin); Chromium, Firefox",
     why="A connection that was made for another host is as wrong as the first.",
-    observed="the SNI of the retry's connection, compared with the authority of the request",
+    proof="the SNI of the retry's connection, compared with the authority of the request",
     example="C: GET b.site.test/   (SNI a.site.test)\nS: 421 Misdirected Request\nC: GET b.site.test/   (another connection, SNI a.site.test)",
 )
 def retries_for_the_origin(run: Run) -> Finding:

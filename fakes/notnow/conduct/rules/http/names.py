@@ -16,7 +16,7 @@ from notnow.units import plural
     level="must",
     source="RFC 9113 §9.2",
     why="Without a name the server picks a certificate of its own choice, or none, and answers 421.",
-    observed="an HTTP/2 request for a host that has a name, on a connection without an SNI",
+    proof="an HTTP/2 request for a host that has a name, on a connection without an SNI",
     example="TLS without an SNI\nC: GET a.site.test/",
 )
 def sends_sni_on_http2(run: Run) -> Finding:
@@ -29,7 +29,7 @@ def sends_sni_on_http2(run: Run) -> Finding:
     level="should",
     source="RFC 6066 §3 (RECOMMENDED)",
     why="Proxies that send no SNI (nginx without proxy_ssl_server_name) get 421 from Apache 2.4.64 and later.",
-    observed="an HTTP/1 request for a host that has a name, on a TLS connection without an SNI",
+    proof="an HTTP/1 request for a host that has a name, on a TLS connection without an SNI",
     example="TLS without an SNI\nC: GET a.site.test/",
 )
 def sends_sni_on_http1(run: Run) -> Finding:
@@ -54,7 +54,7 @@ def _sends_sni(run: Run, *versions: str) -> Finding:
     level="must",
     source="RFC 9113 §9.1.1; RFC 9110 §4.3.3, §4.3.4",
     why="The server has not proved that it is that host, and the request may go to a stranger.",
-    observed="a request for a host other than that of the SNI, not covered by the certificate shown; DNS lookups are not visible here",
+    proof="a request for a host other than that of the SNI, not covered by the certificate shown; DNS lookups are not visible here",
     example="TLS with SNI a.site.test, certificate for a.site.test\nC: GET b.site.test/",
 )
 def coalesces_what_is_covered(run: Run) -> Finding:

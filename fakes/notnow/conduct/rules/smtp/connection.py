@@ -22,7 +22,7 @@ HUNG = 10 * MINUTE  # the longest time-out of RFC 5321 §4.5.3.2
     level="advice",
     source="RFC 5321 §3.8 (the server closes the channel), §4.1.1.10",
     why="The server closes the channel after a 421. Anything sent later is lost, or is answered by a reset that may destroy the 421 before the client has read it.",
-    observed="commands other than QUIT on a connection after a 421, except commands that may already have been on their way (RFC 2920)",
+    proof="commands other than QUIT on a connection after a 421, except commands that may already have been on their way (RFC 2920)",
     example="S: 421 4.3.2 Service shutting down\nC: MAIL FROM:<a@client.test>",
 )
 def nothing_but_quit(run: Run) -> Finding:
@@ -42,7 +42,7 @@ def nothing_but_quit(run: Run) -> Finding:
     level="must",
     source="RFC 5321 §3.8, §4.3.2",
     why="A client that takes the 421 for the reply to another command sends mail as commands, or waits forever.",
-    observed="after a 421: a message sent although DATA was refused, or a connection kept open in silence for 10 minutes",
+    proof="after a 421: a message sent although DATA was refused, or a connection kept open in silence for 10 minutes",
     example="C: DATA\nS: 421 4.3.0 Temporary Error\nC: Subject: hello",
 )
 def survives(run: Run) -> Finding:

@@ -19,7 +19,7 @@ from notnow.units import times
     level="must",
     source="RFC 5321 §4.2.5",
     why="With the 250 the server takes over responsibility for the mail. Sending it again makes a duplicate.",
-    observed="the same Message-ID, or the same content, stored twice for one recipient after a 250, on any server",
+    proof="the same Message-ID, or the same content, stored twice for one recipient after a 250, on any server",
     example="S: 250 2.0.0 Ok: queued\nS: 421 Service not available\nC: sends the same message on a new connection",
 )
 def no_second_copy(run: Run) -> Finding:
@@ -44,7 +44,7 @@ def no_second_copy(run: Run) -> Finding:
     level="must",
     source="RFC 5321 §4.1.1.10, §4.2.5",
     why="The server accepted some recipients before the 421, but delivered nothing to them.",
-    observed="a transaction that failed, of which some recipients are tried again and others are not",
+    proof="a transaction that failed, of which some recipients are tried again and others are not",
     example="S: 250 (to RCPT of b), 421 (to RCPT of c)\nC: sends it to c, never to b",
 )
 def resends_all(run: Run) -> Finding:

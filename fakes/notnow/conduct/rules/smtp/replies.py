@@ -29,7 +29,7 @@ _USUAL = frozenset({421, 450, 451, 452, 454, 455})
     level="should",
     source="RFC 5321 §4.5.3.1.10 (a 552 is to be treated as a 452)",
     why="The limit applies to one transaction. No recipient needs to be left out.",
-    observed="after a 452 or 552 to RCPT: whether the message follows, and whether the refused recipients are tried in another transaction",
+    proof="after a 452 or 552 to RCPT: whether the message follows, and whether the refused recipients are tried in another transaction",
     example="S: 452 4.5.3 Too many recipients\nC: RSET",
 )
 def many_recipients(run: Run) -> Finding:
@@ -57,7 +57,7 @@ def many_recipients(run: Run) -> Finding:
     level="must",
     source="RFC 5321 §4.2, §4.2.1, §4.3.2",
     why="Servers choose their own words, and may use several lines or no text at all. A client that parses the text gets it wrong.",
-    observed=(
+    proof=(
         "after a bare code, several lines, a rare code (432) or text beyond ASCII: the client goes on as if accepted, or never tries again although it retries after plain refusals"
     ),
     example="C: DATA\nS: 421\nC: Subject: hello",
@@ -101,7 +101,7 @@ def _form(x: Exchange) -> str:
     level="advice",
     source="RFC 5321 §3.2 (HELO is for servers that do not know EHLO); RFC 7435 §3",
     why="A busy server is not an old server. If clients downgraded, an attacker could read mail by refusing one connection.",
-    observed="HELO after EHLO was answered 421; MAIL in clear text after TLS, or a command inside TLS, has failed",
+    proof="HELO after EHLO was answered 421; MAIL in clear text after TLS, or a command inside TLS, has failed",
     example="C: EHLO client.test\nS: 421 4.3.2 Service not available\nC: HELO client.test",
 )
 def no_downgrade(run: Run) -> Finding:
@@ -143,7 +143,7 @@ def _encrypted(session: Session, x: Exchange) -> bool:
     level="advice",
     source="RFC 3463 §2, RFC 5248",
     why="New codes keep appearing (4.7.28), and some servers send none.",
-    observed="mail refused with one enhanced code and never tried again, while mail refused with another is",
+    proof="mail refused with one enhanced code and never tried again, while mail refused with another is",
     example="S: 421 4.7.28 Unusual rate\nC: drops that message, but retries those refused with 421 4.3.2",
 )
 def class_first(run: Run) -> Finding:

@@ -36,7 +36,7 @@ TOGETHER = 0.1  # seconds
     level="must",
     source="RFC 5321 §4.5.4.1",
     why="A client that comes back at once keeps an overloaded server overloaded.",
-    observed=(
+    proof=(
         "the time from a refusal to the next try of the same mail at the same server. A try at another server does not count, nor does the first try of other mail, nor a new connection after one that had taken mail"
     ),
     example="S: 421 4.3.2 All server ports are busy   (0 s)\nC: connects again                          (3 ms)",
@@ -58,7 +58,7 @@ def waits(run: Run) -> Finding:
     level="should",
     source="RFC 5321 §4.5.4.1",
     why="Most temporary failures take longer than a minute to fix, and each try costs both sides.",
-    observed=f"the intervals between tries; broken only by more than {MOST_PER_HOUR} tries of one message in an hour",
+    proof=f"the intervals between tries; broken only by more than {MOST_PER_HOUR} tries of one message in an hour",
     example="S: 451 4.7.1 Greylisted   (0 s)\nC: tries again            (10 s, 20 s, 30 s, … for an hour)",
 )
 def interval(run: Run) -> Finding:
@@ -90,7 +90,7 @@ def _list(spans: Sequence[float]) -> str:
     level="should",
     source="RFC 5321 §4.2.1",
     why="A 4yz asks the client to try again later. Mail that is not retried is lost.",
-    observed="mail, or single recipients, refused with a 4yz and never tried again on any server",
+    proof="mail, or single recipients, refused with a 4yz and never tried again on any server",
     example="S: 421 4.3.2 Service not available\nC: is never seen again",
 )
 def tries_again(run: Run) -> Finding:
@@ -114,7 +114,7 @@ def tries_again(run: Run) -> Finding:
     level="must",
     source="RFC 5321 §4.2, §4.3.2 (the first digit decides)",
     why="The sender is told that the mail cannot be delivered, although a try a minute later would have delivered it.",
-    observed=(
+    proof=(
         "a bounce to the sender after one 421, or other mail delivered hours later while the mail that got the 421 is never tried again. A client that is not seen again at all may still hold the mail"
     ),
     example="C: MAIL FROM:<a@client.test>\nS: 421 4.3.0 Try again later\nC: MAIL FROM:<>, RCPT TO:<a@client.test>",
@@ -154,7 +154,7 @@ def _went_on(mail: Mail, attempt: Attempt) -> Attempt | None:
     level="should",
     source="RFC 5321 §4.5.4.1 (4-5 days)",
     why="Outages can last a weekend. If the client never gives up, the sender never learns that the mail was not delivered.",
-    observed=(
+    proof=(
         "the time from the first refusal to the last try, in runs of a day or more; broken by giving up within a day, or by trying for more than a month"
     ),
     example="S: 421 4.3.2 Service not available   (0 s)\nC: tries last                          (2 h)",
@@ -190,7 +190,7 @@ def stops(run: Run) -> Finding:
     level="advice",
     source="Google SRE book, ch. 22; AWS Architecture Blog, Exponential Backoff And Jitter",
     why="The longer an outage lasts, the more clients wait for its end. Retries at a constant pace prolong it.",
-    observed="four or more tries of one message; broken by a constant pace below 5 minutes, or by intervals that shrink",
+    proof="four or more tries of one message; broken by a constant pace below 5 minutes, or by intervals that shrink",
     example="S: 421 Too busy   (0 s)\nC: tries again    (5 s, 10 s, 15 s, 20 s)",
 )
 def grows(run: Run) -> Finding:
@@ -217,7 +217,7 @@ def grows(run: Run) -> Finding:
     level="advice",
     source="AWS Architecture Blog, Exponential Backoff And Jitter",
     why="Clients that come back at the same instant are refused together again.",
-    observed=f"{HERD} connections, side by side, that come back within {TOGETHER * 1000:.0f} ms after a wait",
+    proof=f"{HERD} connections, side by side, that come back within {TOGETHER * 1000:.0f} ms after a wait",
     example="S: 421 Too busy, to 20 connections          (0 s)\nC: 20 connections                          (60 s)",
 )
 def spreads(run: Run) -> Finding:

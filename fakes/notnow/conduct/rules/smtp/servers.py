@@ -27,7 +27,7 @@ _CAP = re.compile(r"too many|concurren|simultaneous|all server ports|connection 
     level="should",
     source="RFC 5321 §5.1 (it must be able to, and should try two at least)",
     why="A second MX exists for this case.",
-    observed="with several servers, in order of preference: whether a client that the first refused connects to another",
+    proof="with several servers, in order of preference: whether a client that the first refused connects to another",
     example="primary  S: 421 4.3.2 All server ports are busy\nbackup   (the client never connects)",
 )
 def next_host(run: Run) -> Finding:
@@ -57,7 +57,7 @@ def next_host(run: Run) -> Finding:
     level="must",
     source="RFC 5321 §5.1",
     why="A backup may be slow or expensive, or may not know which mailboxes exist.",
-    observed=(
+    proof=(
         "with several servers, in order of preference: a client that connects to one before those ahead of it have refused it. A run cannot show whether the client picks at random among servers of equal preference"
     ),
     example="backup   C: connects   (0 s)\nprimary  C: connects   (1 s)",
@@ -95,7 +95,7 @@ def in_order(run: Run) -> Finding:
     level="should",
     source="RFC 5321 §4.5.4.1",
     why="One connection shows that the server is busy. A hundred more show the same, and keep it busy.",
-    observed=f"more than {MOST_PER_MINUTE} connections of one client in a minute that are refused with 421 at the greeting",
+    proof=f"more than {MOST_PER_MINUTE} connections of one client in a minute that are refused with 421 at the greeting",
     example="S: 421 4.3.2 All server ports are busy   (0 s)\nC: 20 more connections, one for each message",
 )
 def remembers(run: Run) -> Finding:
@@ -124,7 +124,7 @@ def remembers(run: Run) -> Finding:
     level="advice",
     source="Gmail, Outlook.com and Yahoo postmaster pages",
     why="Providers count connections. A client that stays above the limit is refused for longer, or blocked.",
-    observed="how many connections the client has open before and after a reply that complains of too many",
+    proof="how many connections the client has open before and after a reply that complains of too many",
     example="S: 421 4.7.0 Too many concurrent connections   (0 s, on the 5th)\nC: has 5 connections open again                (60 s)",
 )
 def fewer(run: Run) -> Finding:

@@ -31,7 +31,7 @@ _NAMES = {"connect": "the connection", "mail": "MAIL", "rcpt": "RCPT", "data": "
     level="should",
     source="RFC 5321 §3.8",
     why="Servers crash, and firewalls cut connections. A close is neither a refusal nor a reason to hurry.",
-    observed="the next try after the server has closed without a reply",
+    proof="the next try after the server has closed without a reply",
     example="C: DATA\nS: closes\nC: never tries again",
 )
 def silent_close(run: Run) -> Finding:
@@ -58,7 +58,7 @@ def silent_close(run: Run) -> Finding:
     level="should",
     source="RFC 5321 §4.5.3.2",
     why="A server that is slow to answer the final dot has often stored the message. A client that leaves and tries again makes a duplicate.",
-    observed="clients that leave while a reply is due: before 5 minutes (greeting, MAIL, RCPT), 2 (DATA) or 10 (final dot)",
+    proof="clients that leave while a reply is due: before 5 minutes (greeting, MAIL, RCPT), 2 (DATA) or 10 (final dot)",
     example="C: .\nS: (silent for 30 s)\nC: leaves",
 )
 def patient(run: Run) -> Finding:

@@ -1,0 +1,175 @@
+"""The ledger of a run: the items that clients were to get through, and their tries of each.
+
+An item is a message to one recipient (SMTP), a file in one direction (FTP), or a request (HTTP). Each protocol has a
+module beside this one that reads the journal into the ledger, once; rules, expectations, results and storm figures
+read the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from msgspec import Struct
+
+from notnow.conduct.finding import Evidence
+from notnow.journal import Connection, Exchange, Journal
+
+Ending = Literal["accepted", "deferred", "refused", "unanswered", "abandoned"]
+State = Literal["delivered", "duplicated", "refused", "missing", "in doubt"]
+
+
+@dataclass(eq=False, slots=True)
+class Try:
+    """One time that a client asked a server for an item.
+
+    `began` is the exchange with which it began: the command, the request, or the first exchange of the connection if
+    this is the first try on it. `by` proves how it ended; it is a connection where the client spoke after the close, or
+    never spoke. `ending` is what the client could know: "accepted", "deferred" (refused for now: a 4yz, an announced
+    close), "refused" (for good), "unanswered" (a close, reset or cut before the final reply, or a reply that the client
+    did not wait for), "abandoned" (the client itself gave up on it before the server had refused anything).
+
+    `kept` is the exchange with which the item was whole on the other side, whatever the server said of it.
+    `item` is None where the wire does not name one: `owners` are the items that it may belong to, none if the wire
+    gives no hint. `earlier` and `later` are the tries of the same item before and after it.
+    """
+
+    began: Exchange
+    by: Evidence
+    ending: Ending
+    started_at: float
+    started_index: int
+    ended_at: float
+    ended_index: int
+    kept: Exchange | None = None
+    item: Item | None = None
+    owners: tuple[Item, ...] = ()
+    earlier: Try | None = None
+    later: Try | None = None
+
+    @property
+    def connection(self) -> Connection:
+        return self.began.connection
+
+    @property
+    def client(self) -> tuple[Journal, str]:
+        """The server and the address of the client."""
+        return self.connection.journal, self.connection.client
+
+    @property
+    def failed(self) -> bool:
+        """True if the server did not accept the item, for now or without saying so."""
+        return self.ending in ("deferred", "unanswered")
+
+    @property
+    def delay(self) -> float:
+        """Seconds since the try before it ended; 0 for a first try."""
+        return max(0.0, self.started_at - self.earlier.ended_at) if self.earlier is not None else 0.0
+
+    def knew_of(self, other: Try) -> bool:
+        """True if this try began after the client could know how the other one had ended."""
+        return self.started_index > other.ended_index
+
+
+@dataclass(eq=False, slots=True)
+class Item:
+    """Something that a client was to get through.
+
+    `name` is what reports call it. `repeatable`: it may come through again without harm (a download, a GET).
+    `asks_first`: without a reply, a client must not take for granted that it may repeat it (RFC 9110 §9.2.2).
+    `marked`: the receiver can recognise a copy (an Idempotency-Key). `kept_back`: the client rightly does not try it
+    again. `in_doubt` says why the journal cannot tell what became of it.
+    """
+
+    name: str
+    tries: list[Try] = field(default_factory=list)
+    repeatable: bool = False
+    asks_first: bool = False
+    marked: bool = False
+    kept_back: bool = False
+    in_doubt: str = ""
+
+    def add(self, found: Try) -> None:
+        """Note a try of this item, the latest."""
+        found.item = self
+        if self.tries:
+            found.earlier, self.tries[-1].later = self.tries[-1], found
+        self.tries.append(found)
+
+    @property
+    def copies(self) -> list[Try]:
+        """The tries with which it was whole on the other side."""
+        return [one for one in self.tries if one.kept is not None]
+
+    @property
+    def surplus(self) -> list[Try]:
+        """The copies that the client could have spared: it made them though an earlier one was, or might be, accepted."""
+        if self.repeatable or self.marked:
+            return []
+        copies = self.copies
+        return [again for i, again in enumerate(copies) if any(self._could_tell(one, again) for one in copies[:i])]
+
+    def _could_tell(self, earlier: Try, again: Try) -> bool:
+        """True unless the earlier copy was kept although the client had been told, or had to assume, that it was not."""
+        if not again.knew_of(earlier):
+            return True
+        return earlier.ending == "accepted" or (self.asks_first and earlier.ending == "unanswered")
+
+    @property
+    def state(self) -> State:
+        if self.surplus:
+            return "duplicated"
+        if any(one.kept is not None or one.ending == "accepted" for one in self.tries):
+            return "delivered"
+        if self.kept_back or (self.tries and self.tries[-1].ending == "refused"):
+            return "refused"
+        return "in doubt" if self.in_doubt else "missing"
+
+
+class Doubt(Struct, frozen=True):
+    """Something that the journal cannot tell: how the items may be more than those in the ledger, and what would settle it."""
+
+    why: str
+    settled_by: str
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(eq=False, slots=True)
+class Ledger:
+    """The items of a run in the order in which they were first seen, and the tries that belong to none of them.
+
+    `nameless` are tries that the wire gives to no single item: of connections that ended before the client named one, or
+    with an envelope that several messages have. `doubts` say what they leave open. `dropped` counts exchanges that the
+    journal no longer has.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    nameless: list[Try] = field(default_factory=list)
+    doubts: list[Doubt] = field(default_factory=list)
+    dropped: int = 0
+
+    @property
+    def tries(self) -> list[Try]:
+        """All tries, in the order in which they began."""
+        found = [one for item in self.items for one in item.tries] + self.nameless
+        return sorted(found, key=lambda one: one.started_index)
+
+    @property
+    def retries(self) -> Iterator[Try]:
+        """The tries that are proved to repeat an earlier one."""
+        return (one for one in self.tries if one.earlier is not None)
+
+    def of_state(self, *states: State) -> list[Item]:
+        return [item for item in self.items if item.state in states]
+
+
+def joined(ledgers: Iterable[Ledger]) -> Ledger:
+    """The ledgers of several protocols as one."""
+    whole = Ledger()
+    for ledger in ledgers:
+        whole.items += ledger.items
+        whole.nameless += ledger.nameless
+        whole.doubts += ledger.doubts
+        whole.dropped += ledger.dropped
+    return whole
