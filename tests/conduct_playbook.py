@@ -83,8 +83,12 @@ class Play:
         """A client connects to one of the servers; `tls` are fields of `TLS`."""
         return Line(self, self.recorders[server], client, tls).says(*lines)
 
+    @property
+    def run(self) -> Run:
+        return Run(self.journals)
+
     def find(self, rule: str) -> Finding:
-        ((verdict),) = judge(Run(self.journals), select([rule]))
+        ((verdict),) = judge(self.run, select([rule]))
         return verdict.finding
 
     def held(self, rule: str, why: str) -> None:
@@ -96,6 +100,13 @@ class Play:
         finding = self.find(rule)
         assert (finding.outcome, finding.why) == ("broken", why), finding
         assert tuple(map(named, finding.evidence)) == evidence
+
+    def inconclusive(self, rule: str, why: str, settled_by: str = "", *evidence: str) -> None:
+        """`settled_by` and `evidence` are compared where they are given."""
+        finding = self.find(rule)
+        assert (finding.outcome, finding.why) == ("inconclusive", why), finding
+        assert not settled_by or finding.settled_by == settled_by
+        assert not evidence or tuple(map(named, finding.evidence)) == evidence
 
     def not_exercised(self, rule: str, why: str = "") -> None:
         finding = self.find(rule)
