@@ -122,6 +122,7 @@ PROTOCOL = Protocol(
     name="http",
     fake="notnow.servers.http.FakeHTTP",
     rules="notnow.conduct.rules.http",
+    ledger="notnow.conduct.reading.requests",
     moments=_MOMENTS,
     facts=_FACTS,
     also_counted=("malformed", "initial"),  # a malformed request over HTTP/2, and a QUIC connection that is tried
