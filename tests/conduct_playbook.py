@@ -235,10 +235,10 @@ class Line:
             path = request.partition(" ")[2]
             known = {"path": f"/{path}", "direction": direction, "mode": "PASV", "offset": 0, "bytes": 0, "data": None}
             return convert({**known, "whole": healthy, **given}, Transfer)
-        if moment == "message" and healthy:
+        if moment == "message":
             name = request.lstrip(". ")
             sha256 = hashlib.sha256(name.encode()).hexdigest()
-            known = {"message_id": name or None, "sha256": sha256, "sender": "", "recipients": ()}
+            known = {"message_id": name or None, "sha256": sha256, "sender": "", "recipients": (), "stored": healthy}
             return convert({**known, **given}, Message)
         assert not given, f"the journal knows no facts at {moment}"
         return None

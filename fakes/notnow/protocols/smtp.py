@@ -61,6 +61,7 @@ PROTOCOL = Protocol(
     name="smtp",
     fake="notnow.servers.smtp.FakeSMTP",
     rules="notnow.conduct.rules.smtp",
+    ledger="notnow.conduct.reading.delivery",
     moments={**EVERYWHERE, **_COMMANDS},
     facts=_FACTS,
     also_counted=("unknown", "challenge", "vrfy", "expn", "help", "bdat"),

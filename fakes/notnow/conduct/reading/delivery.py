@@ -1,0 +1,144 @@
+"""The ledger of an SMTP run: an item is a message to one recipient, and a try a transaction that was to carry it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from notnow.conduct.finding import Evidence
+from notnow.conduct.reading.ledger import Doubt, Item, Ledger, Try
+from notnow.conduct.reading.letters import Letter, Sorter
+from notnow.conduct.reading.run import Run
+from notnow.conduct.reading.transactions import Recipient, Session, Transaction, end_of, read
+from notnow.conduct.reading.unnamed import attribute
+from notnow.journal import Exchange
+from notnow.units import plural
+
+SHOWN = 5  # pieces of evidence of a doubt
+SETTLED_BY = "a Message-ID in each message that reaches the server, or --count N"
+
+
+@dataclass(slots=True)
+class Mail:
+    """The sessions of all clients of an SMTP run, their transactions in order, and the ledger of it all.
+
+    `tries` are those that each transaction was: one for each recipient, or a single one if the wire does not name the item.
+    """
+
+    sessions: list[Session]
+    transactions: list[Transaction]
+    letters: dict[Transaction, Letter]
+    tries: dict[Transaction, list[Try]]
+    ledger: Ledger
+
+
+def ledger(run: Run) -> Ledger:
+    """The items of an SMTP run."""
+    return run.once(mail).ledger
+
+
+def mail(run: Run) -> Mail:
+    """The sessions, transactions and items of a run."""
+    sessions = [read(connection, exchanges) for connection, exchanges in run.by_connection.items()]
+    transactions = [one for session in sessions for one in session.transactions]
+    transactions.sort(key=lambda one: one.first.index)
+    sorter = Sorter()
+    sorter.sort(transactions)
+    unnamed = attribute(transactions, sorter.letters)
+    filer = _Filer({**sorter.letters, **unnamed.letters}, {**sorter.owners, **unnamed.owners})
+    for one in transactions:
+        filer.file(one)
+    found = filer.ledger
+    found.doubts += _doubts(list(sorter.owners), unnamed.uncarried)
+    found.dropped = sum(journal.dropped for journal in run.journals)
+    return Mail(sessions, transactions, filer.letters, filer.tries, found)
+
+
+class _Filer:
+    """Makes a try of each transaction for each of its recipients, and adds it to its item."""
+
+    def __init__(self, letters: dict[Transaction, Letter], owners: dict[Transaction, Sequence[Letter]]) -> None:
+        self.letters, self.owners = letters, owners
+        self.ledger = Ledger()
+        self.tries: dict[Transaction, list[Try]] = {}
+        self._items: dict[tuple[Letter, ...], tuple[Item, ...]] = {}
+
+    def file(self, one: Transaction) -> None:
+        letter = self.letters.get(one)
+        tries = self.tries[one] = []
+        if letter is not None:
+            for recipient in self._recipients(one, letter):
+                found = _try(one, recipient)
+                self._add(letter.item(recipient.address), one, recipient, found)
+                tries.append(found)
+        if (owners := self.owners.get(one)) is not None:
+            found = _try(one, Recipient("", None))
+            found.owners = self._items_of(tuple(owners))
+            self.ledger.nameless.append(found)
+            tries.append(found)
+
+    @staticmethod
+    def _recipients(one: Transaction, letter: Letter) -> Iterable[Recipient]:
+        """The recipients whose items it was a try of: all of the letter's, if it came to no RCPT."""
+        if not letter.items:
+            letter.item("")
+        if not one.recipients:
+            return [Recipient(address, None) for address in letter.wanted(letter.items, one.first.index)]
+        last = {(r.address, r.by): r for r in one.recipients if r.address in letter.items}
+        return last.values()
+
+    def _add(self, item: Item, one: Transaction, recipient: Recipient, found: Try) -> None:
+        if not item.tries:
+            self.ledger.items.append(item)
+        elif found.started_index <= item.tries[-1].ended_index:
+            _start_later(one, recipient, found, item.tries[-1].ended_index)
+        item.add(found)
+        if one.ending is None:
+            item.in_doubt = "its last try was still under way"
+
+    def _items_of(self, letters: tuple[Letter, ...]) -> tuple[Item, ...]:
+        if letters not in self._items:
+            self._items[letters] = tuple(item for letter in letters for item in letter.items.values())
+        return self._items[letters]
+
+
+def _try(one: Transaction, recipient: Recipient) -> Try:
+    session, connection = one.session, one.connection
+    began = session.exchanges[0] if one is session.transactions[0] else one.first
+    index, at = began.index, began.at
+    if one.said_after:
+        index, at = one.ended_index, one.ended_at
+    if recipient.ending is not None and recipient.by is not None:
+        by: Evidence = recipient.by
+        ended_index, ended_at = end_of(by, recipient.ending)
+        return Try(began, by, recipient.ending, at, index, ended_at, ended_index, recipient.kept)
+    if one.ending is None or one.by is None:
+        return Try(began, session.exchanges[-1], "unanswered", at, index, connection.journal.clock.now(), sys.maxsize)
+    kept = one.answered if recipient.asked is not None and one.answered is not None and one.answered.stored else None
+    return Try(began, one.by, one.ending, at, index, one.ended_at, one.ended_index, kept)
+
+
+def _start_later(one: Transaction, recipient: Recipient, found: Try, after: int) -> None:
+    """It began before the try before it had ended: what counts is the command that came afterwards, if one did."""
+    asked = [one.first, *([recipient.asked] if recipient.asked is not None else [])]
+    x = next((x for x in asked if x.index > after), asked[-1])
+    if not one.said_after:
+        found.began, found.started_index, found.started_at = x, x.index, x.at
+
+
+def _doubts(by_envelope: Sequence[Transaction], uncarried: Sequence[Transaction]) -> list[Doubt]:
+    found = []
+    if by_envelope:
+        proof = _shown(one.first for one in by_envelope)
+        why = f"{plural(len(by_envelope), 'try', 'tries')} may have been of other mail with the same envelope"
+        found.append(Doubt(why, SETTLED_BY, proof))
+    if uncarried:
+        proof = _shown(one.first for one in uncarried)
+        why = f"{plural(len(uncarried), 'connection')} refused before MAIL may have been for mail that never came again"
+        found.append(Doubt(why, "--count N", proof))
+    return found
+
+
+def _shown(found: Iterable[Exchange]) -> tuple[Exchange, ...]:
+    return tuple(x for _, x in zip(range(SHOWN), found, strict=False))

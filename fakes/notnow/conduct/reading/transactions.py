@@ -1,0 +1,338 @@
+"""Reads an SMTP journal connection by connection: the mail transactions that the client began, and how each one ended."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import inf
+
+from notnow import protocols
+from notnow.conduct.finding import Evidence
+from notnow.conduct.reading.ledger import Ending
+from notnow.journal import Connection, Exchange, Message
+
+UNASKED = frozenset({"enter", "idle", "error"})
+ENDS_MAIL = frozenset({"rset", "ehlo", "starttls", "quit"})  # RFC 5321 §4.1.1.5, §4.1.4; RFC 3207 §4.2
+
+_PATH = re.compile(r"(?:FROM|TO):\s*<?([^>\s]*)", re.IGNORECASE)
+_BEFORE_MAIL = frozenset({"quit", "idle"})  # a client that is refused here was not on its way to MAIL
+
+
+@dataclass(eq=False, slots=True)
+class Recipient:
+    """A recipient that the client named in a transaction, and how it ended if that was settled before the rest.
+
+    `asked` is its RCPT, None if the client named it after the close.
+    """
+
+    address: str
+    asked: Exchange | None
+    ending: Ending | None = None
+    by: Exchange | None = None
+    kept: Exchange | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Transaction:
+    """A mail transaction, or a connection that the server refused before MAIL.
+
+    `first` is its MAIL. It is the last exchange of the connection if the client said MAIL after the close, and the first
+    one if it never came to MAIL; then `sender` is None. `ending` and `by` say how it ended, for all recipients that did
+    not end before it; both are None while it is under way. `answered` is the exchange of the final dot.
+    """
+
+    session: Session
+    first: Exchange
+    sender: str | None
+    recipients: list[Recipient] = field(default_factory=list)
+    data: Exchange | None = None
+    answered: Exchange | None = None
+    ending: Ending | None = None
+    by: Evidence | None = None
+    ended_at: float = 0.0
+    ended_index: int = 0
+    said_after: bool = False  # the client began it after the close
+
+    @property
+    def connection(self) -> Connection:
+        return self.session.connection
+
+    @property
+    def message(self) -> Message | None:
+        """What the message was, if the journal knows its content."""
+        return self.answered.message if self.answered is not None else None
+
+    @property
+    def accepted(self) -> list[Recipient]:
+        """The recipients that the server had accepted with RCPT."""
+        return [one for one in self.recipients if one.by is None and one.asked is not None]
+
+    @property
+    def settled(self) -> tuple[float, float]:
+        """The index and the time from which on the client knew how it had ended for all recipients."""
+        if self.recipients and (last := self.recipients[-1].by) is not None and not self.accepted:
+            return last.index, last.at if last.answered_at is None else last.answered_at
+        return (inf, inf) if self.ending is None else (self.ended_index, self.ended_at)
+
+    def end(self, ending: Ending, by: Evidence) -> None:
+        if self.ending is None:
+            self.ending, self.by = ending, by
+            self.ended_index, self.ended_at = end_of(by, ending)
+
+
+@dataclass(eq=False, slots=True)
+class Session:
+    """A connection with its exchanges, and the transactions on it.
+
+    `refused` are those in which the server refused something for now, or did not answer.
+    """
+
+    connection: Connection
+    exchanges: list[Exchange]
+    transactions: list[Transaction] = field(default_factory=list)
+    told: list[Exchange] = field(default_factory=list)  # every 421, in reply to a command or unasked
+    encrypted_from: int | None = None  # TLS protects it from this index on
+
+    @property
+    def client(self) -> str:
+        return self.connection.client
+
+    @property
+    def turned_away(self) -> Transaction | None:
+        """The transaction of a client that the server refused, for now or silently, before it could say MAIL."""
+        first = self.transactions[0] if self.transactions else None
+        return first if first is not None and first.sender is None and first.ending != "refused" else None
+
+
+def address(request: str) -> str:
+    """The address in a MAIL or RCPT; empty for anything else."""
+    found = _PATH.search(request)
+    return found[1].lower() if found else ""
+
+
+def departure(connection: Connection) -> tuple[int, float] | None:
+    """The index and time at which the client left; None if it did not end the connection."""
+    if connection.left_index is not None and connection.left_at is not None:
+        return connection.left_index, connection.left_at
+    if connection.ended_by == "client" and connection.closed_index is not None and connection.closed_at is not None:
+        return connection.closed_index, connection.closed_at
+    return None
+
+
+def left_unanswered(exchange: Exchange) -> bool:
+    """True if a rule kept the client waiting for the reply, and the client left before it came."""
+    if exchange.fault is None or exchange.end is not None or exchange.moment in UNASKED:
+        return False
+    left = departure(exchange.connection)
+    return left is not None and (exchange.answered_at is None or left[1] < exchange.answered_at)
+
+
+def ending_of(x: Exchange) -> Ending | None:
+    """What the client could take from the reply to a command; None if it may go on, or still waits for the reply."""
+    if x.stopped or left_unanswered(x):
+        return "unanswered"
+    codes = x.codes
+    if not codes:
+        return "unanswered" if x.end is not None else None
+    code = codes[0]
+    if code == 503 and x.fault is None:  # the fake minds the order of commands: that says nothing of the mail
+        return None
+    if 400 <= code < 500 or (code == 552 and x.moment == "rcpt"):  # RFC 5321 §4.5.3.1.10: treated as a 452
+        return "deferred"
+    if code >= 500:
+        return "refused"
+    if x.moment == "message" and 200 <= code < 300:
+        return "accepted"
+    if 421 in codes:  # after another reply
+        return "deferred"
+    return "unanswered" if x.end is not None else None
+
+
+def end_of(by: Evidence, ending: Ending) -> tuple[int, float]:
+    """The index and time from which on the client knows how it ended."""
+    if isinstance(by, Connection):
+        left = departure(by)
+        if left is None:
+            left = by.closed_index or by.index, by.closed_at if by.closed_at is not None else by.opened_at
+        return left
+    if ending == "unanswered" and by.end is None and (left := departure(by.connection)) is not None:
+        return left
+    return by.index, by.answered_at if by.answered_at is not None else by.at
+
+
+# ---- one connection ----------------------------------------------------------------------------------
+
+
+def read(connection: Connection, exchanges: list[Exchange]) -> Session:
+    """The session of a connection."""
+    session = Session(connection, exchanges)
+    if connection.tls is not None and connection.tls.error is None:
+        session.encrypted_from = exchanges[0].index
+    _Reader(session).read()
+    return session
+
+
+class _Reader:
+    """Goes through the exchanges of a connection; `current` is the transaction whose recipients may still be named."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.current: Transaction | None = None
+        self.lost: Exchange | None = None  # the last refusal before any MAIL
+        protocol = protocols.get(session.connection.journal.protocol)
+        self.each = protocol.answers_each_recipient
+
+    def read(self) -> None:
+        session = self.session
+        for x in session.exchanges:
+            if 421 in x.codes and not x.stopped and not left_unanswered(x):
+                session.told.append(x)
+            if x.moment == "starttls" and x.code == 220 and session.encrypted_from is not None:
+                session.encrypted_from = x.index + 1
+            self._take(x)
+        self._close()
+        if not session.transactions and self.lost is not None:
+            self._nameless(self.lost)
+        if session.connection.after:
+            self._take_after()
+
+    def _take(self, x: Exchange) -> None:
+        moment = x.moment
+        if moment == "mail":
+            self._mail(x)
+        elif self.current is None:
+            if not self.session.transactions and moment not in _BEFORE_MAIL and _turns_away(x):
+                self.lost = x
+        elif moment in ENDS_MAIL:
+            self._leave(x)
+        else:
+            self._go_on(self.current, x)
+
+    def _mail(self, x: Exchange) -> None:
+        if self.current is not None and x.code == 503 and x.fault is None:
+            return  # nested: the transaction that is open goes on
+        self._leave(x)
+        self.current = Transaction(self.session, x, address(x.request))
+        self.session.transactions.append(self.current)
+        self._fail(self.current, x)
+
+    def _go_on(self, current: Transaction, x: Exchange) -> None:
+        moment = x.moment
+        if moment == "rcpt":
+            self._rcpt(current, x)
+        elif moment == "data":
+            if (x.code or 0) in (250, 354):
+                current.data = x
+            if any(one.by is None for one in current.recipients):
+                self._fail(current, x)
+        elif moment == "message":
+            self._message(current, x)
+        elif moment == "body" or moment in UNASKED or x.end is not None or 421 in x.codes:
+            self._fail(current, x)
+
+    def _rcpt(self, current: Transaction, x: Exchange) -> None:
+        recipient = Recipient(address(x.request), x)
+        current.recipients.append(recipient)
+        ending = ending_of(x)
+        if ending is None or current.ending is not None:
+            return
+        if x.end is not None or 421 in x.codes or ending == "unanswered":  # all of the transaction is void
+            self._fail(current, x)
+        else:
+            recipient.ending, recipient.by = ending, x
+
+    def _message(self, current: Transaction, x: Exchange) -> None:
+        ending = ending_of(x)
+        if self.each:
+            self._one_of_each(current, x, ending)
+        elif ending is not None:
+            current.answered = x
+            current.end(ending, x)
+            self.current = None
+        else:
+            current.answered = x
+
+    def _one_of_each(self, current: Transaction, x: Exchange, ending: Ending | None) -> None:
+        """The reply to the message for the next of the recipients, each of which has its own (RFC 2033 §4.2)."""
+        current.answered = current.answered or x
+        waiting = current.accepted
+        if waiting and ending is not None:
+            one = waiting[0]
+            one.ending, one.by, one.kept = ending, x, x if x.stored else None
+        if ending is not None and len(waiting) <= 1:
+            current.end(ending, x)
+            self.current = None
+
+    def _fail(self, current: Transaction, x: Exchange) -> None:
+        if (ending := ending_of(x)) is not None:
+            current.end(ending, x)
+
+    def _leave(self, by: Exchange) -> None:
+        """The client ends the transaction."""
+        if self.current is not None:
+            self.current.end("abandoned", by)
+            self.current = None
+
+    def _close(self) -> None:
+        """The connection ends amid a transaction, or is still open."""
+        current, connection = self.current, self.session.connection
+        if current is None or current.ending is not None:
+            return
+        left = departure(connection)
+        if left is None and connection.ended_by is None:
+            return  # under way
+        last = self.session.exchanges[-1]
+        due = last.reply is None and bool(last.request)
+        current.end("unanswered" if left is None or due else "abandoned", connection)
+
+    # ---- without MAIL, or after the close ------------------------------------------------------------
+
+    def _nameless(self, lost: Exchange) -> None:
+        only = Transaction(self.session, self.session.exchanges[0], None)
+        self.session.transactions.append(only)
+        only.end(ending_of(lost) or "unanswered", lost)
+
+    def _take_after(self) -> None:
+        """The client speaks on after the close: what it names is the mail that was refused, or other mail that nobody reads."""
+        current = self.session.transactions[-1] if self.session.transactions else None
+        if current is not None and (current.answered is not None or current.ending == "abandoned"):
+            current = None
+        for verb, line in _spoken(self.session.connection.after):
+            if verb == "RCPT" and current is not None:
+                current.recipients.append(Recipient(address(line), None))
+            elif verb == "MAIL":
+                current = self._mail_after(line)
+            elif verb in ("RSET", "EHLO", "HELO"):
+                current = None
+
+    def _mail_after(self, line: str) -> Transaction:
+        transactions, sender = self.session.transactions, address(line)
+        if len(transactions) == 1 and transactions[0].sender is None:
+            transactions[0].sender = sender
+            return transactions[0]
+        found = Transaction(self.session, self.session.exchanges[-1], sender, said_after=True)
+        found.end("unanswered", self.session.connection)
+        transactions.append(found)
+        return found
+
+
+def _turns_away(x: Exchange) -> bool:
+    """True if the client may have gone away because of this: a refusal for now, none for good, or a close."""
+    ending = None if x.stopped else ending_of(x)
+    if ending == "refused":
+        return x.fault is not None or x.moment in ("connect", "auth")
+    return ending is not None and (x.fault is not None or x.end is not None or ending == "deferred")
+
+
+def _spoken(after: str) -> Iterator[tuple[str, str]]:
+    """The verbs and lines of commands; the lines of a message are left out."""
+    content = False
+    for line in after.splitlines():
+        verb = line[:4].upper()
+        if content:
+            content = line != "."
+        elif verb == "DATA":
+            content = True
+        else:
+            yield verb, line
