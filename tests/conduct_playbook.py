@@ -18,6 +18,11 @@
     -> !421 busy                the greeting, as the first line
     [idle] -> !421 timeout      the fake says it unasked: the moment is idle, enter or error
     STOR a.bin {bytes=500}      facts of the exchange
+    (early 2s) RSET -> 250 ok   it arrived 2 seconds ago, while the reply to the command before it was due
+    (with) RCPT TO:<b@y>        it arrived in one piece with the command before it
+    (unread) RSET               the client says it while the fake stalls
+    . <1@x> -> !451 no          a message: with its Message-ID, and stored if the reply is 2yz (or `{stored=true}`)
+    [body] <1@x> -> !421 no     a message that a rule cut in the middle
     (1m)                        time passes
     (leaves)                    the client closes
     (closes)                    the fake closes
@@ -40,9 +45,11 @@ from notnow.conduct.judging import judge, select
 from notnow.conduct.reading.run import Run
 from notnow.journal import (
     AltSvcFrame,
+    Arrival,
     Connection,
     Exchange,
     Facts,
+    Failure,
     Frame,
     GoAwayFrame,
     Message,
@@ -50,11 +57,13 @@ from notnow.journal import (
     Recorder,
     Request,
     RstStreamFrame,
+    Target,
     Transfer,
 )
 from notnow.units import parse_duration
 
 _LINE = re.compile(r"(?P<request>.*?)(?: *\{(?P<facts>.*)\})?(?: *-> *(?P<reply>.*))?")
+_ARRIVES = re.compile(r"\((early|with|unread)(?: ([^)]*))?\) *(.*)")
 _REPLY = re.compile(r"(?:\((?P<late>[^)]*)\) *)?(?P<rule>!?)(?P<text>.*?)(?P<stays> \(stays\))?")
 _HEALTHY = {
     "smtp": {"connect": "220 hello", "data": "354 go on", "quit": "221 bye"},
@@ -63,6 +72,7 @@ _HEALTHY = {
 }
 START = 1000.0  # scenario seconds: a run need not begin with the clock
 _TEXTS = frozenset({"version", "retry-after", "sha256"})  # facts that look like numbers
+_TARGETS = ("dele", "rnfr", "rnto", "size", "mdtm", "mfmt", "mlst", "mkd", "rmd", "cwd")
 _UPLOADS, _LISTINGS = ("stor", "appe", "stou"), ("list", "nlst", "mlsd")
 
 
@@ -129,6 +139,7 @@ class Line:
         if tls:
             recorder.tls(self.connection, **tls)
         self.greeted = False
+        self.due = 0  # a place in the order after the last command, and before the reply to it
 
     def says(self, *lines: str) -> Line:
         for line in lines if self.greeted or (lines and lines[0].startswith("->")) else ("->", *lines):
@@ -144,8 +155,16 @@ class Line:
         self.recorder.answer(waiting, text)
         return self
 
+    def fails(self, failure: Failure) -> Line:
+        """The client ends the connection, and this is what went wrong."""
+        self.recorder.failed(self.connection, failure)
+        self.recorder.close(self.connection, "client")
+        return self
+
     def _play(self, line: str) -> None:
-        if line == "(leaves)":
+        if (arrives := _ARRIVES.fullmatch(line)) is not None:
+            self._arrive(*arrives.groups())
+        elif line == "(leaves)":
             self.recorder.close(self.connection, "client")
         elif line == "(closes)":
             self.recorder.close(self.connection, "fake")
@@ -158,7 +177,17 @@ class Line:
         else:
             self._say(line)
 
-    def _say(self, line: str) -> None:
+    def _arrive(self, how: str, span: str | None, line: str) -> None:
+        if how == "unread":
+            self.recorder.unread(self.connection, f"{line}\r\n".encode())
+        elif how == "early":
+            ago = parse_duration(span or "0s") or 0.0
+            self._say(line, Arrival(self.due, self.play.clock.now() - ago))
+        else:
+            before = self.connection.exchanges[-1]
+            self._say(line, Arrival(before.arrived_index, before.arrived_at))
+
+    def _say(self, line: str, arrival: Arrival | None = None) -> None:
         parts = _LINE.fullmatch(line)
         assert parts is not None, line
         request, reply = parts["request"], _REPLY.fullmatch(parts["reply"] or "")
@@ -173,8 +202,7 @@ class Line:
         ends = self.play.protocol != "http" and not reply["stays"] and "421" in text
         closes = by_rule and (not text or ends)
         facts = _facts_given(parts["facts"] or "")
-        request = "" if request[:1] == "[" else request
-        self._exchange(moment, request, facts, text, fault=fault, closes=closes, late=reply["late"])
+        self._exchange(moment, request, facts, text, fault=fault, closes=closes, late=reply["late"], arrival=arrival)
         if moment == "quit":
             self.leaving()
 
@@ -191,7 +219,7 @@ class Line:
         if not self.connection.exchanges and not request:
             return "connect"
         if request[:1] == "[":
-            return request.strip("[]")
+            return request[1:].partition("]")[0]
         if self.play.protocol == "http":
             return "request"
         return "message" if request[:1] == "." else request.partition(" ")[0].lower()
@@ -206,10 +234,13 @@ class Line:
         fault: str | None,
         closes: bool,
         late: str | None = None,
+        arrival: Arrival | None = None,
     ) -> None:
         """All that is written to the journal of an exchange."""
         recorder = self.recorder
-        exchange = recorder.ask(self.connection, moment, request, "one")
+        said = "" if request[:1] == "[" else request
+        exchange = recorder.ask(self.connection, moment, said, "one", arrival=arrival)
+        self.due = self.play.clock.stamp()
         if fault == "stopped":
             recorder.stopped(exchange)
         elif fault:
@@ -235,13 +266,19 @@ class Line:
             path = request.partition(" ")[2]
             known = {"path": f"/{path}", "direction": direction, "mode": "PASV", "offset": 0, "bytes": 0, "data": None}
             return convert({**known, "whole": healthy, **given}, Transfer)
-        if moment == "message":
-            name = request.lstrip(". ")
-            sha256 = hashlib.sha256(name.encode()).hexdigest()
-            known = {"message_id": name or None, "sha256": sha256, "sender": "", "recipients": (), "stored": healthy}
-            return convert({**known, **given}, Message)
+        if self.play.protocol == "ftp" and moment in _TARGETS:
+            return convert({"path": f"/{request.partition(' ')[2].lstrip('/')}", **given}, Target)
+        if moment in ("message", "body"):
+            return _of_message(request, given, moment, healthy)
         assert not given, f"the journal knows no facts at {moment}"
         return None
+
+
+def _of_message(request: str, given: dict[str, Any], moment: str, healthy: bool) -> Message:
+    name, whole = re.sub(r"^(\.|\[body\]) *", "", request), moment == "message"
+    sha256 = hashlib.sha256(name.encode()).hexdigest() if whole else None
+    known = {"message_id": name or None, "sha256": sha256, "sender": "", "recipients": (), "whole": whole}
+    return convert({**known, "stored": healthy and whole, **given}, Message)
 
 
 def _of_request(request: str, given: dict[str, Any], text: str) -> Request:

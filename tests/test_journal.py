@@ -8,7 +8,7 @@ import json
 import pytest
 
 from notnow import ManualClock
-from notnow.journal import LONGEST, Connection, Exchange, Recorder
+from notnow.journal import LONGEST, Connection, Exchange, Journal, Recorder
 
 
 @pytest.fixture
@@ -48,6 +48,20 @@ def test_times_are_scenario_times(recorder: Recorder) -> None:
     recorder.answer(exchange, "250 OK")
     assert (exchange.at, exchange.answered_at) == (0, 30)
     assert exchange.wall > 1_700_000_000
+
+
+def test_a_request_that_had_to_wait_says_when_it_arrived(recorder: Recorder) -> None:
+    connection = connect(recorder)
+    first = recorder.ask(connection, "mail", "MAIL", "one")
+    assert (first.arrived_at, first.arrived_index, "arrived_at" in first.as_dict()) == (0, first.index, False)
+    recorder.clock.advance(1)  # type: ignore[attr-defined]
+    arrival = recorder.now()
+    recorder.clock.advance(2)  # type: ignore[attr-defined]
+    recorder.answer(first, "250 OK")
+    second = recorder.ask(connection, "rset", "RSET", "one", arrival=arrival)
+    assert (second.at, second.arrived_at, first.answered_at) == (3, 1, 3)
+    assert first.index < second.arrived_index < second.index
+    assert (second.as_dict()["arrived_at"], second.as_dict()["arrived_index"]) == (1, arrival.index)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +120,23 @@ def test_it_is_bounded_and_says_so(recorder: Recorder) -> None:
     assert json.loads(out.getvalue().splitlines()[0]) == {"event": "dropped", "count": 3}
 
 
+def test_what_was_dropped_since_the_last_play_is_counted_apart(recorder: Recorder) -> None:
+    connection = connect(recorder)
+    for _ in range(7):
+        say(recorder, connection)
+    assert (recorder.journal.dropped, recorder.journal.dropped_since_play) == (2, 2)
+    recorder.mark("play", "smtp/overload")
+    for _ in range(5):
+        say(recorder, connection)
+    assert (recorder.journal.dropped, recorder.journal.dropped_since_play) == (7, 0)
+    say(recorder, connection)
+    assert (recorder.journal.dropped, recorder.journal.dropped_since_play) == (8, 1)
+    merged = Journal.merged([recorder.journal, Recorder(recorder.clock).journal])
+    assert (merged.dropped, merged.dropped_since_play) == (8, 1)
+    recorder.reset()
+    assert (recorder.journal.dropped, recorder.journal.dropped_since_play) == (0, 0)
+
+
 def test_a_connection_of_which_all_is_dropped_goes_when_it_ends(recorder: Recorder) -> None:
     first, second = connect(recorder, 1), connect(recorder, 2)
     say(recorder, first)
@@ -129,6 +160,37 @@ def test_what_is_said_after_a_close_is_kept_clipped_and_counted(recorder: Record
     assert connection.after.startswith("QUIT\r\nxxx")
     assert len(connection.after) <= LONGEST
     assert connection.after_bytes == 5_006
+
+
+def test_the_first_words_after_a_close_have_a_time(recorder: Recorder) -> None:
+    connection = connect(recorder)
+    recorder.close(connection, "fake")
+    recorder.clock.advance(1)  # type: ignore[attr-defined]
+    recorder.said_after(connection, b"MAIL\r\n")
+    recorder.clock.advance(1)  # type: ignore[attr-defined]
+    recorder.said_after(connection, b"RCPT\r\n")
+    arrival = connection.after_arrival
+    assert arrival is not None
+    assert (arrival.at, connection.as_dict()["after_at"]) == (1, 1)
+    assert connection.closed_index is not None
+    assert arrival.index > connection.closed_index
+
+
+def test_words_that_were_left_unread_at_a_close_have_come_before_it(recorder: Recorder) -> None:
+    connection, arrival = connect(recorder), recorder.now()
+    recorder.close(connection, "fake")
+    recorder.said_after(connection, b"RCPT\r\n", arrival=arrival)
+    assert connection.after_arrival == arrival
+
+
+def test_what_is_said_to_a_fake_that_stalls_is_kept_with_its_time(recorder: Recorder) -> None:
+    connection = connect(recorder)
+    assert "unread" not in connection.as_dict()
+    recorder.clock.advance(5)  # type: ignore[attr-defined]
+    recorder.unread(connection, b"PASS x\r\n", lambda text: text.replace("x", "***"))
+    recorder.unread(connection, b"y" * 5_000)
+    assert connection.unread.startswith("PASS ***\r\nyyy")
+    assert (len(connection.unread), connection.as_dict()["unread_at"]) == (LONGEST, 5)
 
 
 def test_since_play_leaves_out_what_was_before(recorder: Recorder) -> None:

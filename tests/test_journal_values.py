@@ -8,11 +8,14 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from notnow import ManualClock
 from notnow.journal import (
     TLS,
+    AlertReceived,
     AltSvcFrame,
+    CertificateRejected,
     ConnectionClose,
     ConnectionLost,
     End,
@@ -23,6 +26,7 @@ from notnow.journal import (
     FakeStopped,
     Frame,
     GoAwayFrame,
+    HandshakeAbandoned,
     HandshakeFailed,
     MalformedRequest,
     Message,
@@ -33,6 +37,7 @@ from notnow.journal import (
     Recorder,
     Request,
     RstStreamFrame,
+    Target,
     TLSAlert,
     Transfer,
 )
@@ -51,7 +56,8 @@ TRANSFER_JSON = {
 }  # fmt: skip
 MESSAGE = Message("<1@x>", "ab" * 32, "a@x", ("b@y", "c@y"))
 MESSAGE_JSON = {
-    "message_id": "<1@x>", "sha256": "ab" * 32, "sender": "a@x", "recipients": ["b@y", "c@y"], "stored": True,
+    "message_id": "<1@x>", "sha256": "ab" * 32, "sender": "a@x", "recipients": ["b@y", "c@y"], "stored": True, "size": None,
+    "whole": True,
 }  # fmt: skip
 
 
@@ -77,7 +83,14 @@ def exported(exchange: Exchange) -> dict[str, Any]:
     ("facts", "told"),
     [
         (MESSAGE, MESSAGE_JSON),
-        (Message(None, "0", "", ()), {"message_id": None, "sha256": "0", "sender": "", "recipients": [], "stored": True}),
+        (Message(None, None, "", (), stored=False, size=5, whole=False),
+         {"message_id": None, "sha256": None, "sender": "", "recipients": [], "stored": False, "size": 5, "whole": False}),
+        (Target("/a"), {"path": "/a"}),
+        (Target("/b", "/a"), {"path": "/b", "source": "/a"}),
+        (Transfer("/a", "download", "passive", 0, 5, False, "fin", cut_by="client", size=9),
+         {**TRANSFER_JSON, "direction": "download", "data": "fin", "cut_by": "client", "size": 9}),
+        (Transfer("/a", "upload", "passive", 0, 5, False, "reset", failure=CertificateRejected("unknown_ca")),
+         {**TRANSFER_JSON, "failure": {"type": "certificate rejected", "alert": "unknown_ca"}}),
         (Parameters(MappingProxyType({"RET": "HDRS"})), {"parameters": {"RET": "HDRS"}}),
         (TRANSFER, TRANSFER_JSON),
         (Transfer("/", "listing", None, 0, 0, True, None),
@@ -95,8 +108,8 @@ def exported(exchange: Exchange) -> dict[str, Any]:
 def test_facts(recorder: Recorder, exchange: Exchange, facts: Facts | None, told: dict[str, Any] | None) -> None:
     recorder.facts(exchange, facts)
     assert exported(exchange).get("facts") == told
-    assert (exchange.message, exchange.transfer, exchange.http) == tuple(
-        facts if isinstance(facts, kind) else None for kind in (Message, Transfer, Request)
+    assert (exchange.message, exchange.transfer, exchange.target, exchange.http) == tuple(
+        facts if isinstance(facts, kind) else None for kind in (Message, Transfer, Target, Request)
     )
 
 
@@ -104,7 +117,7 @@ def test_facts(recorder: Recorder, exchange: Exchange, facts: Facts | None, told
     ("name", "key"),
     [
         ("alt_used", "alt-used"), ("host_header", "header.host"), ("retry_after", "retry-after"), ("alt_svc", "alt-svc"),
-        ("location", "location"), ("app_error", "app_error"), ("malformed", "malformed"),
+        ("location", "location"), ("app_error", "app_error"), ("malformed", "malformed"), ("idempotency_key", "idempotency-key"), ("length", "length"),
     ],
 )  # fmt: skip
 def test_what_few_requests_have_is_left_out_of_the_others(
@@ -118,7 +131,7 @@ def test_what_few_requests_have_is_left_out_of_the_others(
 @pytest.mark.parametrize(
     ("facts", "stored"),
     [
-        (MESSAGE, True), (None, False), (Parameters({}), False), (REQUEST, False), (MalformedRequest(1, ""), False),
+        (MESSAGE, True), (Message("<1@x>", None, "", (), stored=False), False), (Target("/a"), False), (None, False), (Parameters({}), False), (REQUEST, False), (MalformedRequest(1, ""), False),
         (TRANSFER, False), (Transfer("/", "upload", None, 0, 0, True, None, True), True),
         (Transfer("/", "upload", None, 0, 0, False, None, False), False),
     ],
@@ -134,9 +147,15 @@ def test_a_post_that_was_carried_out_is_stored(recorder: Recorder, exchange: Exc
     assert exchange.stored
 
 
-@pytest.mark.parametrize(("message_id", "name"), [("<1@x>", "<1@x>"), (None, "sha256:abababababababab")])
-def test_a_message_is_named_by_its_id_or_by_its_content(message_id: str | None, name: str) -> None:
-    assert Message(message_id, "ab" * 32, "", ()).name == name
+@pytest.mark.parametrize(
+    ("message_id", "sha256", "name"),
+    [
+        ("<1@x>", "ab" * 32, "<1@x>"), ("<1@x>", None, "<1@x>"), (None, "ab" * 32, "sha256:abababababababab"),
+        (None, None, "a message from <a@x>"),
+    ],
+)  # fmt: skip
+def test_a_message_is_named_by_its_id_or_by_its_content(message_id: str | None, sha256: str | None, name: str) -> None:
+    assert Message(message_id, sha256, "a@x", ()).name == name
 
 
 @pytest.mark.parametrize(
@@ -186,21 +205,45 @@ def test_the_goodbye_of_a_fake_that_was_stopped(recorder: Recorder, exchange: Ex
          "ORIGIN https://a https://b"),
     ],
 )  # fmt: skip
-def test_frames(recorder: Recorder, exchange: Exchange, frame: Frame, told: object, words: str) -> None:
+def test_frames(recorder: Recorder, exchange: Exchange, frame: Frame, told: dict[str, Any], words: str) -> None:
     assert "frames" not in exported(exchange)
     recorder.answer(exchange, "200 OK")
     recorder.frame(exchange, frame)
-    assert (exchange.reply, exchange.frames, exported(exchange)["frames"]) == (f"200 OK\n{words}", (frame,), [told])
-    assert exchange.sent(type(frame)) == [frame]
+    (sent,) = exchange.frames
+    assert (exchange.reply, sent) == (f"200 OK\n{words}", replace(frame, index=sent.index))
+    assert exported(exchange)["frames"] == [{**told, "at": 0.0, "index": sent.index}]
+    assert exchange.sent(type(frame)) == [sent]
     assert exchange.reset is isinstance(frame, RstStreamFrame)
 
 
 def test_frames_are_asked_for_by_their_kind(recorder: Recorder, exchange: Exchange) -> None:
-    frames = GoAwayFrame("NO_ERROR", 5), RstStreamFrame("CANCEL", 1), GoAwayFrame("NO_ERROR", 3)
-    for frame in frames:
+    for frame in (GoAwayFrame("NO_ERROR", 5), RstStreamFrame("CANCEL", 1), GoAwayFrame("NO_ERROR", 3)):
         recorder.frame(exchange, frame)
-    assert (exchange.frames, exchange.sent(GoAwayFrame)) == (frames, [frames[0], frames[2]])
+    first, _, third = exchange.frames
+    assert [type(frame) for frame in exchange.frames] == [GoAwayFrame, RstStreamFrame, GoAwayFrame]
+    assert exchange.sent(GoAwayFrame) == [first, third]
     assert (exchange.sent(OriginFrame), exchange.refused) == ([], True)
+
+
+def test_a_frame_has_the_time_at_which_it_left(recorder: Recorder, exchange: Exchange) -> None:
+    """The answer that comes later has a time of its own."""
+    for last in (5, 3):
+        recorder.clock.advance("1s")
+        recorder.frame(exchange, GoAwayFrame("NO_ERROR", last))
+    opened = recorder.ask(exchange.connection, "request", "GET a.test/", "one")
+    recorder.clock.advance("4s")
+    recorder.answer(exchange, "200 OK")
+    first, second = exchange.connection.goaways
+    assert (first.at, second.at, exchange.answered_at) == (1.0, 2.0, 6.0)
+    assert exchange.index < first.index < second.index < opened.index
+    assert exchange.connection.as_dict()["goaways"][1]["last_stream"] == 3
+
+
+def test_a_goaway_before_a_close_is_no_reply(recorder: Recorder, exchange: Exchange) -> None:
+    recorder.goaway(exchange.connection, GoAwayFrame("NO_ERROR", 1), exchange)
+    recorder.end(exchange)
+    assert (exchange.reply, exchange.told) == (None, "GOAWAY NO_ERROR, last stream 1")
+    assert exchange.sent(GoAwayFrame) == list(exchange.connection.goaways)
 
 
 def test_a_text_that_is_no_frame_is_none(recorder: Recorder, exchange: Exchange) -> None:
@@ -215,6 +258,14 @@ def test_a_text_that_is_no_frame_is_none(recorder: Recorder, exchange: Exchange)
         (ProtocolViolation("HTTP/2", "PROTOCOL_ERROR", "bad"),
          {"type": "protocol", "version": "HTTP/2", "code": "PROTOCOL_ERROR", "reason": "bad"}, "HTTP/2 PROTOCOL_ERROR: bad"),
         (NotUnderstood(100), {"type": "not understood", "commands": 100}, "100 commands in a row were not understood"),
+        (CertificateRejected("unknown_ca"), {"type": "certificate rejected", "alert": "unknown_ca"},
+         "the client rejected the certificate (TLS alert unknown_ca)"),
+        (AlertReceived("protocol_version"), {"type": "client alert", "alert": "protocol_version"},
+         "the client ended TLS with the alert protocol_version"),
+        (HandshakeAbandoned(done=False), {"type": "abandoned", "done": False},
+         "the client closed the connection during the TLS handshake, without an alert"),
+        (HandshakeAbandoned(done=True), {"type": "abandoned", "done": True},
+         "the client closed the connection right after the TLS handshake, without an alert"),
         (HandshakeFailed("no"), {"type": "handshake", "reason": "no"}, "TLS handshake failed: no"),
         (ConnectionLost("reset by peer"), {"type": "lost", "reason": "reset by peer"}, "reset by peer"),
         (None, None, None),
@@ -226,6 +277,40 @@ def test_what_went_wrong(recorder: Recorder, failure: Failure | None, told: obje
         recorder.failed(connection, failure)
     line = connection.as_dict()
     assert (connection.failure, connection.error, line["error"], line.get("failure")) == (failure, error, error, told)
+
+
+def test_a_connection_that_failed_names_the_failure_in_place_of_a_reply(recorder: Recorder, exchange: Exchange) -> None:
+    assert exchange.told == "no reply"
+    recorder.failed(exchange.connection, CertificateRejected("unknown_ca"))
+    assert exchange.told == "the client rejected the certificate (TLS alert unknown_ca)"
+
+
+@pytest.mark.parametrize(
+    ("facts", "reply", "told"),
+    [
+        (replace(REQUEST, status=200, sent=5, length=9), "200 OK", "200 OK, then a cut after 5 of 9 bytes"),
+        (replace(REQUEST, status=200, sent=5), "200 OK", "200 OK, then a cut after 5 bytes"),
+        (replace(REQUEST, status=200, sent=5, whole=True), "200 OK", "200 OK"),
+        (replace(TRANSFER, cut_by="fake"), "150 go", "150 go, then a cut after 5 bytes"),
+        (replace(TRANSFER, cut_by="client"), "150 go", "150 go, then a close without a word"),
+        (replace(TRANSFER, cut_by="fake"), "150 go\n426 cut", "426 cut"),
+    ],
+)
+def test_an_answer_that_was_cut_says_so(
+    recorder: Recorder, exchange: Exchange, facts: Facts, reply: str, told: str
+) -> None:
+    recorder.facts(exchange, facts)
+    recorder.answer(exchange, reply)
+    recorder.end(exchange)
+    assert exchange.told == told
+
+
+@pytest.mark.parametrize(
+    ("tls", "trusted"),
+    [(TLS(), None), (TLS(certificate="a"), True), (TLS(certificate="a", defects=("expired",)), False)],
+)
+def test_whether_a_client_may_trust_the_certificate(tls: TLS, trusted: bool | None) -> None:
+    assert tls.trusted is trusted
 
 
 # ---- users can change nothing --------------------------------------------------------------------

@@ -84,7 +84,7 @@ def _is_whole(exchange: Exchange) -> bool:
 def _moved(facts: Facts | None) -> str:
     """The message, file or part that an exchange delivered."""
     match facts:
-        case Message(message_id=name):
+        case Message(message_id=name, stored=True):
             return f"stored {name or ''}".rstrip()
         case Request(stored=True):
             return "stored"

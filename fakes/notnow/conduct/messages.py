@@ -177,4 +177,4 @@ def _hash(message: Mail) -> str:
 def _stored(journal: Journal, messages: Sequence[Mail]) -> list[Exchange]:
     """The exchanges that stored these messages."""
     hashes = set(map(_hash, messages))
-    return [x for x in journal.exchanges if x.message is not None and x.message.sha256 in hashes]
+    return [x for x in journal.exchanges if x.message is not None and x.stored and x.message.sha256 in hashes]

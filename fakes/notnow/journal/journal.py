@@ -20,15 +20,18 @@ from notnow.clock import Clock
 from notnow.errors import unknown
 from notnow.journal.values import (
     TLS,
+    Arrival,
     ConnectionClose,
     End,
     Facts,
     Failure,
     FakeStopped,
     Frame,
+    GoAwayFrame,
     Message,
     Request,
     RstStreamFrame,
+    Target,
     Transfer,
 )
 
@@ -50,7 +53,8 @@ class Exchange(Struct, frozen=True, eq=False):
     `reply` holds the lines of the reply, None while there is none. `rule` is the key path of the rule that decided and
     `fault` what the fake did for it; both are None if the fake behaved. `answered_at` is when the last byte of the reply
     left. `end` says how the fake ended the connection or the stream here, None if it did not. `frames` are the HTTP/2
-    frames that were sent here. `facts` is what else is known: see `message`, `transfer` and `http`.
+    frames that were sent here. `facts` is what else is known: see `message`, `transfer`, `target` and `http`. `arrival` is
+    set if the request had to wait for its turn: see `arrived_at`.
     """
 
     index: int
@@ -67,16 +71,35 @@ class Exchange(Struct, frozen=True, eq=False):
     facts: Facts | None = None
     end: End | None = None
     frames: tuple[Frame, ...] = ()
+    arrival: Arrival | None = None
+
+    @property
+    def arrived_at(self) -> float:
+        """When the request arrived: before `at` if the reply to an earlier one was still due, or if both came together."""
+        return self.at if self.arrival is None else self.arrival.at
+
+    @property
+    def arrived_index(self) -> int:
+        """Where it arrived in the order of everything that happened.
+
+        Requests that came in one piece have the same, which is the `index` of the first, unless a reply was due then.
+        """
+        return self.index if self.arrival is None else self.arrival.index
 
     @property
     def message(self) -> Message | None:
-        """The message that was stored with this exchange (SMTP)."""
+        """The message that arrived with this exchange, `stored` or not (SMTP)."""
         return self.facts if isinstance(self.facts, Message) else None
 
     @property
     def transfer(self) -> Transfer | None:
         """The transfer that the client asked for (FTP)."""
         return self.facts if isinstance(self.facts, Transfer) else None
+
+    @property
+    def target(self) -> Target | None:
+        """The file or directory that a command other than a transfer is about (FTP)."""
+        return self.facts if isinstance(self.facts, Target) else None
 
     @property
     def http(self) -> Request | None:
@@ -139,10 +162,35 @@ class Exchange(Struct, frozen=True, eq=False):
     def told(self) -> str:
         """The last line that the client got; without a final reply, how the fake ended the exchange, in words."""
         last = self.lines[-1] if self.reply else ""
-        if last and (not self.unanswered or not last[:1].isdecimal()):
+        if last and not last[:1].isdecimal():
             return last  # GOAWAY and RST_STREAM are words, too
-        how = "no reply" if self.end is None else str(ConnectionClose() if self.stopped else self.end)
+        if last and not self.unanswered and not self._cut:
+            return last
+        how = self._cut or self._ending
         return f"{last}, then {how}" if last else how
+
+    @property
+    def _cut(self) -> str:
+        """How far an answer, or a transfer without a final reply, came before the fake ended it; empty for any other."""
+        known = self.facts
+        if isinstance(known, Request) and self.end is not None and known.status is not None and not known.whole:
+            of = "" if known.length is None else f" of {known.length}"
+            return f"a cut after {known.sent}{of} bytes"
+        if isinstance(known, Transfer) and known.cut_by == "fake" and self.unanswered:
+            return f"a cut after {known.bytes} bytes"
+        return ""
+
+    @property
+    def _ending(self) -> str:
+        """How an exchange without a final reply ended, in words."""
+        if self.stopped:
+            return str(ConnectionClose())
+        if isinstance(self.end, ConnectionClose) and (goaways := self.sent(GoAwayFrame)):
+            return str(goaways[-1])
+        if self.end is not None:
+            return str(self.end)
+        failure = self.connection.failure
+        return "no reply" if failure is None else str(failure)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -159,6 +207,7 @@ class Exchange(Struct, frozen=True, eq=False):
             "rule": self.rule,
             "phase": self.phase,
             "closed": self.closed,
+            **({"arrived_at": round(self.arrived_at, 6), "arrived_index": self.arrived_index} if self.arrival else {}),
             **({"end": to_builtins(self.end)} if self.end is not None else {}),
             **({"frames": to_builtins(self.frames)} if self.frames else {}),
             **({"facts": self.facts.as_dict()} if self.facts is not None else {}),
@@ -169,7 +218,9 @@ class Connection(Struct, frozen=True, eq=False):
     """One connection: its client, its times, its exchanges, and how it ended.
 
     `ended_by` is "client" or "fake", None while it lives. `after` is what the client still said once the fake had decided
-    to close, clipped; `after_bytes` counts all of it. `left_index` is where the client said that it was leaving, or ended
+    to close, clipped; `after_bytes` counts all of it, and `after_arrival` is when the first of it arrived, which may be
+    before the close if the client did not wait for a reply. `unread` is the same for what it said while the fake stalled
+    and read no more commands. `goaways` are all GOAWAY frames that left (HTTP/2), those of no exchange included. `left_index` is where the client said that it was leaving, or ended
     its side, and `left_at` when: the close itself may be seen only after its next connection. `failure` says what went wrong: the client broke the
     protocol, a TLS handshake failed, or the connection broke.
     """
@@ -190,6 +241,10 @@ class Connection(Struct, frozen=True, eq=False):
     tls: TLS | None = None
     after: str = ""
     after_bytes: int = 0
+    after_arrival: Arrival | None = None
+    unread: str = ""
+    unread_arrival: Arrival | None = None
+    goaways: tuple[GoAwayFrame, ...] = ()
     _log: deque[Exchange] = deque()
 
     @property
@@ -220,6 +275,10 @@ class Connection(Struct, frozen=True, eq=False):
             "error": self.error,
             **({"failure": to_builtins(self.failure)} if self.failure is not None else {}),
             "after": self.after or None,
+            **({"after_at": round(self.after_arrival.at, 6)} if self.after_arrival is not None else {}),
+            **({"unread": self.unread} if self.unread else {}),
+            **({"unread_at": round(self.unread_arrival.at, 6)} if self.unread_arrival is not None else {}),
+            **({"goaways": to_builtins(self.goaways)} if self.goaways else {}),
             "tls": to_builtins(self.tls),
         }
 
@@ -255,7 +314,7 @@ class Journal:
         if limit < 1:
             raise ValueError(f"journal_limit is {limit!r}; allowed: 1 or more")
         self.clock, self.server, self.protocol, self.limit = clock, server, protocol, limit
-        self._dropped = 0
+        self._dropped = self._dropped_since_play = 0
         self._counts: dict[str, int] = {}
         self._connections: dict[int, Connection] = {}
         self._order: deque[Exchange] = deque()
@@ -271,6 +330,8 @@ class Journal:
         found._order.extend(sorted((x for j in journals for x in j.since_play()), key=lambda x: x.index))
         connections = sorted((c for j in journals for c in j.connections), key=lambda c: c.index)
         found._connections.update(enumerate(connections, 1))
+        found._dropped = sum(j.dropped for j in journals)
+        found._dropped_since_play = sum(j.dropped_since_play for j in journals)
         return found
 
     @property
@@ -292,6 +353,11 @@ class Journal:
     def dropped(self) -> int:
         """How many exchanges are gone because there were more than `limit`."""
         return self._dropped
+
+    @property
+    def dropped_since_play(self) -> int:
+        """How many of them came after a scenario was last played: `since_play` lacks them."""
+        return self._dropped_since_play
 
     def __len__(self) -> int:
         return len(self._order)

@@ -15,7 +15,17 @@ from msgspec.structs import force_setattr, replace
 from notnow.clock import Clock
 from notnow.journal.journal import DEFAULT_LIMIT, Connection, Entry, Exchange, Journal, Mark
 from notnow.journal.text import LONGEST, clip
-from notnow.journal.values import TLS, ConnectionClose, End, Facts, Failure, FakeStopped, Frame
+from notnow.journal.values import (
+    TLS,
+    Arrival,
+    ConnectionClose,
+    End,
+    Facts,
+    Failure,
+    FakeStopped,
+    Frame,
+    GoAwayFrame,
+)
 
 
 class Decision(Protocol):
@@ -43,14 +53,28 @@ class Recorder:
 
     # ---- exchanges -----------------------------------------------------------------------------
 
-    def ask(self, connection: Connection, moment: str, request: str, phase: str, *, counted: bool = True) -> Exchange:
-        """A client asks: a new exchange, without a reply so far. `counted`: the moment counts once more."""
+    def ask(
+        self,
+        connection: Connection,
+        moment: str,
+        request: str,
+        phase: str,
+        *,
+        counted: bool = True,
+        arrival: Arrival | None = None,
+    ) -> Exchange:
+        """A client asks: a new exchange, without a reply so far. `counted`: the moment counts once more.
+
+        `arrival` is when the request arrived, if it had to wait for its turn.
+        """
         clock, journal = self.clock, self.journal
         if len(request) > LONGEST:
             request = clip(request)
         exchange = Exchange(clock.stamp(), clock.now(), clock.wall(), moment, request, phase, connection)
         journal._order.append(exchange)
         connection._log.append(exchange)
+        if arrival is not None:
+            force_setattr(exchange, "arrival", arrival)
         if counted:
             self.also(moment)
         if len(journal._order) > journal.limit:
@@ -88,10 +112,28 @@ class Recorder:
         """The last reply could not be sent: `reply` is what had been said before it."""
         force_setattr(exchange, "reply", reply)
 
+    def now(self) -> Arrival:
+        """This moment, as its place in the order of everything and scenario seconds."""
+        return Arrival(self.clock.stamp(), self.clock.now())
+
     def frame(self, exchange: Exchange, frame: Frame) -> None:
         """The fake sends an HTTP/2 frame."""
+        frame = self._framed(exchange.connection, frame)
         force_setattr(exchange, "frames", (*exchange.frames, frame))
         self.answer(exchange, str(frame))
+
+    def goaway(self, connection: Connection, frame: GoAwayFrame, exchange: Exchange | None = None) -> None:
+        """The fake sends a GOAWAY because it closes; it is no reply. `exchange` is the one that it ends, if it ends one."""
+        sent = self._framed(connection, frame)
+        if exchange is not None:
+            force_setattr(exchange, "frames", (*exchange.frames, sent))
+
+    def _framed(self, connection: Connection, frame: Frame) -> Frame:
+        """The frame with the time at which it leaves."""
+        sent = replace(frame, at=self.clock.now(), index=self.clock.stamp())
+        if isinstance(sent, GoAwayFrame):
+            force_setattr(connection, "goaways", (*connection.goaways, sent))
+        return sent
 
     def facts(self, exchange: Exchange, facts: Facts | None) -> None:
         """What else is known of an exchange."""
@@ -136,13 +178,32 @@ class Recorder:
         force_setattr(connection, "left_index", self.clock.stamp())
         force_setattr(connection, "left_at", self.clock.now())
 
-    def said_after(self, connection: Connection, data: bytes, masked: Callable[[str], str] = str) -> None:
-        """The client says something after the fake has decided to close; `masked` takes passwords out of it."""
+    def said_after(
+        self,
+        connection: Connection,
+        data: bytes,
+        masked: Callable[[str], str] = str,
+        arrival: Arrival | None = None,
+    ) -> None:
+        """The client says something after the fake has decided to close; `masked` takes passwords out of it.
+
+        `arrival` is when it arrived if that was before.
+        """
+        if connection.after_arrival is None:
+            force_setattr(connection, "after_arrival", arrival or self.now())
         force_setattr(connection, "after_bytes", connection.after_bytes + len(data))
         room = LONGEST - len(connection.after)
         if room > 0:
             text = connection.after + data.decode("utf-8", "replace")[:room]
             force_setattr(connection, "after", masked(text))
+
+    def unread(self, connection: Connection, data: bytes, masked: Callable[[str], str] = str) -> None:
+        """The client says something while the fake stalls, and reads no more commands."""
+        if connection.unread_arrival is None:
+            force_setattr(connection, "unread_arrival", self.now())
+        room = LONGEST - len(connection.unread)
+        if room > 0:
+            force_setattr(connection, "unread", masked(connection.unread + data.decode("utf-8", "replace")[:room]))
 
     def close(self, connection: Connection, by: str) -> None:
         """A connection ends; `by` is "client", or "fake" as soon as the fake has decided to close."""
@@ -160,7 +221,7 @@ class Recorder:
         journal = self.journal
         mark = Mark(self.clock.stamp(), self.clock.now(), kind, text, journal.server)
         if kind == "play":
-            journal._played = mark.index
+            journal._played, journal._dropped_since_play = mark.index, 0
         journal._marks.append(mark)
         self.tell(mark)
 
@@ -180,7 +241,7 @@ class Recorder:
         journal._order.clear()
         journal._marks.clear()
         journal._counts.clear()
-        journal._dropped = 0
+        journal._dropped = journal._dropped_since_play = 0
         for connection in journal.connections:
             connection._log.clear()
             if connection.ended_by is not None:
@@ -190,6 +251,7 @@ class Recorder:
         journal = self.journal
         oldest = journal._order.popleft()
         journal._dropped += 1
+        journal._dropped_since_play += oldest.index > journal._played
         connection = oldest.connection
         connection._log.popleft()
         if not connection._log and connection.ended_by is not None:

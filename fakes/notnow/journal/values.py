@@ -32,21 +32,27 @@ class ByName(Struct, frozen=True):
 
 
 class Message(ByName, frozen=True):
-    """A message that the fake has stored (SMTP), at the exchange of its final dot.
+    """A message that has arrived (SMTP), whole or in part.
 
-    `message_id` is its Message-ID with the angle brackets, None if it has none; `sha256` the hash of its content.
+    It stands at the exchange of its final dot; at the `body` exchange if a rule answered it there; and at DATA or BDAT if
+    the connection ended in the middle of it. `stored` says whether the fake kept it, whatever the reply said. `whole`:
+    all of it has come. `size` is in bytes of content, so far. `message_id` is its Message-ID with the angle brackets, None
+    if it has none or its headers have not come; `sha256` is the hash of its content, None unless that was read to its end.
+    `sender` and `recipients` are its envelope: the accepted recipients.
     """
 
     message_id: str | None
-    sha256: str
+    sha256: str | None
     sender: str
     recipients: tuple[str, ...]
     stored: bool = True
+    size: int | None = None
+    whole: bool = True
 
     @property
     def name(self) -> str:
-        """What tells it from other messages: its Message-ID, or the first digits of its hash."""
-        return self.message_id or f"sha256:{self.sha256[:16]}"
+        """What tells it from other messages: its Message-ID, the first digits of its hash, or else its sender."""
+        return self.message_id or (f"sha256:{self.sha256[:16]}" if self.sha256 else f"a message from <{self.sender}>")
 
 
 class Parameters(ByName, frozen=True):
@@ -62,6 +68,10 @@ class Transfer(ByName, frozen=True, omit_defaults=True):
     what has passed on the data connection, and `data` how that ended, None after a whole transfer. `whole`: all of it has
     passed. `stored` is True for a whole upload that was kept, False for one that was undone, None for anything else;
     `sha256` is the hash of what was stored. `resumed`: the TLS of the data connection resumed a session.
+
+    `cut_by` is the side that ended the data connection before all had passed, None if all had, or if there was no data
+    connection: the client closes one early to stop, or to take a segment only. `size` is that of the whole file of a
+    download. `failure` says why the TLS of the data connection failed.
     """
 
     path: str
@@ -74,6 +84,20 @@ class Transfer(ByName, frozen=True, omit_defaults=True):
     stored: bool | None = None
     sha256: str | None = None
     resumed: bool | None = None
+    cut_by: Literal["client", "fake"] | None = None
+    size: int | None = None
+    failure: Failure | None = None
+
+
+class Target(ByName, frozen=True, omit_defaults=True):
+    """The file or directory that a command other than a transfer is about (FTP), at the exchange of the command.
+
+    `path` is absolute and normalized, as in `Transfer`. At RNTO, `path` is the new name and `source` the one of the RNFR
+    before it, None without one.
+    """
+
+    path: str
+    source: str | None = None
 
 
 class Request(ByName, frozen=True, omit_defaults=True):
@@ -82,6 +106,7 @@ class Request(ByName, frozen=True, omit_defaults=True):
     `misdirected` says why its connection was the wrong one: "sni", "certificate", both or neither. `status` is None while
     there is no answer; `sent` counts bytes of its body, and `whole` says that all of them were sent. `stored` is true for a
     request that is not idempotent and that the app carried out. `host_header` is a Host field that differs from :authority.
+    `length` is the size of the answer's body that its head announces.
     """
 
     stream: int
@@ -104,6 +129,8 @@ class Request(ByName, frozen=True, omit_defaults=True):
     location: str | None = None
     app_error: str | None = None
     malformed: str | None = None
+    idempotency_key: str | None = field(default=None, name="idempotency-key")
+    length: int | None = None
 
 
 class MalformedRequest(ByName, frozen=True):
@@ -113,7 +140,14 @@ class MalformedRequest(ByName, frozen=True):
     malformed: str
 
 
-Facts = Message | Parameters | Transfer | Request | MalformedRequest
+Facts = Message | Parameters | Transfer | Target | Request | MalformedRequest
+
+
+class Arrival(Struct, frozen=True):
+    """When a request arrived: its place in the order of everything that happened, and scenario seconds."""
+
+    index: int
+    at: float
 
 
 # ---- how the fake ended an exchange ---------------------------------------------------------------
@@ -159,7 +193,14 @@ _CLOSES = {"fin": "a close without a word", "reset": "a reset of the connection"
 # ---- HTTP/2 frames that the fake sent -------------------------------------------------------------
 
 
-class GoAwayFrame(Struct, frozen=True, tag="GOAWAY", tag_field="type"):
+class Sent(Struct, frozen=True, kw_only=True):
+    """A frame that has left: `at` in scenario seconds, `index` in the order of everything that happened."""
+
+    at: float = 0.0
+    index: int = 0
+
+
+class GoAwayFrame(Sent, frozen=True, tag="GOAWAY", tag_field="type"):
     """GOAWAY with an error code: streams above `last_stream` are not served (RFC 9113 §6.8)."""
 
     code: str
@@ -169,7 +210,7 @@ class GoAwayFrame(Struct, frozen=True, tag="GOAWAY", tag_field="type"):
         return f"GOAWAY {self.code}, last stream {self.last_stream}"
 
 
-class RstStreamFrame(Struct, frozen=True, tag="RST_STREAM", tag_field="type"):
+class RstStreamFrame(Sent, frozen=True, tag="RST_STREAM", tag_field="type"):
     """RST_STREAM of one stream, with an error code (RFC 9113 §6.4)."""
 
     code: str
@@ -179,7 +220,7 @@ class RstStreamFrame(Struct, frozen=True, tag="RST_STREAM", tag_field="type"):
         return f"RST_STREAM {self.code}"
 
 
-class AltSvcFrame(Struct, frozen=True, tag="ALTSVC", tag_field="type"):
+class AltSvcFrame(Sent, frozen=True, tag="ALTSVC", tag_field="type"):
     """ALTSVC (RFC 7838 §4): `value` is its Alt-Svc field."""
 
     value: str
@@ -188,7 +229,7 @@ class AltSvcFrame(Struct, frozen=True, tag="ALTSVC", tag_field="type"):
         return f"ALTSVC {self.value}"
 
 
-class OriginFrame(Struct, frozen=True, tag="ORIGIN", tag_field="type"):
+class OriginFrame(Sent, frozen=True, tag="ORIGIN", tag_field="type"):
     """ORIGIN (RFC 8336 §2): the origins for which the connection is good."""
 
     origins: tuple[str, ...]
@@ -232,6 +273,39 @@ class HandshakeFailed(Struct, frozen=True, tag="handshake", tag_field="type"):
         return f"TLS handshake failed: {self.reason}"
 
 
+class CertificateRejected(Struct, frozen=True, tag="certificate rejected", tag_field="type"):
+    """The client rejected the certificate that it was shown, with the TLS alert `alert` (RFC 8446 §6.2).
+
+    In TLS 1.3 the alert comes when the handshake is over for the fake.
+    """
+
+    alert: str
+
+    def __str__(self) -> str:
+        return f"the client rejected the certificate (TLS alert {self.alert})"
+
+
+class AlertReceived(Struct, frozen=True, tag="client alert", tag_field="type"):
+    """The client ended TLS with another alert."""
+
+    alert: str
+
+    def __str__(self) -> str:
+        return f"the client ended TLS with the alert {self.alert}"
+
+
+class HandshakeAbandoned(Struct, frozen=True, tag="abandoned", tag_field="type"):
+    """The client closed the connection without an alert: during the TLS handshake or, if `done`, after it and before any data.
+
+    It may have rejected the certificate; nothing on the wire says so.
+    """
+
+    done: bool
+
+    def __str__(self) -> str:
+        return f"the client closed the connection {'right after' if self.done else 'during'} the TLS handshake, without an alert"
+
+
 class ConnectionLost(Struct, frozen=True, tag="lost", tag_field="type"):
     """The connection broke; `reason` is the operating system's."""
 
@@ -241,17 +315,29 @@ class ConnectionLost(Struct, frozen=True, tag="lost", tag_field="type"):
         return self.reason
 
 
-Failure = ProtocolViolation | NotUnderstood | HandshakeFailed | ConnectionLost
+Failure = (
+    ProtocolViolation
+    | NotUnderstood
+    | HandshakeFailed
+    | CertificateRejected
+    | AlertReceived
+    | HandshakeAbandoned
+    | ConnectionLost
+)
 
 
 # ---- TLS -----------------------------------------------------------------------------------------
+
+Defect = Literal["untrusted", "expired", "incomplete", "name"]
 
 
 class TLS(Struct, frozen=True):
     """The TLS of a connection: `sni` is the name that the client asked for, `certificate` the one that it was shown.
 
     `alpn` is the protocol that both agreed on (RFC 7301), None if they agreed on none. `error` is the reason why the
-    handshake failed, None if it succeeded.
+    handshake failed, None if it succeeded. `defects` are the reasons why a client must not trust the certificate: a CA
+    that no client knows has signed it ("untrusted"), its time is over ("expired"), the intermediate that signed it was not
+    sent ("incomplete"), or it does not cover the SNI ("name").
     """
 
     version: str | None = None
@@ -259,3 +345,9 @@ class TLS(Struct, frozen=True):
     certificate: str | None = None
     alpn: str | None = None
     error: str | None = None
+    defects: tuple[Defect, ...] = ()
+
+    @property
+    def trusted(self) -> bool | None:
+        """True if a client that knows the fake's CA may trust the certificate; None if it was shown none."""
+        return None if self.certificate is None else not self.defects

@@ -127,7 +127,7 @@ def through(exchange: Exchange) -> str:
             return f"{exchange.request}: answered"
         case Transfer(whole=True, path=path, direction=direction):
             return f"{path}: {direction}, whole"
-        case Message(message_id=name):
+        case Message(message_id=name, stored=True):
             return f"message {name} stored" if name else "message stored"
     return ""
 

@@ -114,7 +114,7 @@ def _middle_out(connections: list[Connection], lines: list[str]) -> Iterable[Con
 def outcome(connection: Connection) -> str:
     """The outcome of a connection in a few words, safe to print."""
     exchanges = connection.exchanges
-    messages = sum(x.message is not None for x in exchanges)
+    messages = sum(x.message is not None and x.stored for x in exchanges)
     answered = sum(x.http is not None and x.http.whole and not x.refused for x in exchanges)
     said = [
         f"{n} {what}{'s' if n > 1 else ''} {done}"

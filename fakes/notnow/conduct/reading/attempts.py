@@ -162,7 +162,7 @@ def _item(exchange: Exchange) -> tuple[str, str, bool] | None:
         case Transfer() as asked:  # STOU gets another name each time: its command tells what was asked for
             name = exchange.request.strip() if exchange.moment == "stou" else asked.path
             return asked.direction, name, asked.whole
-        case Message() as message:
+        case Message(stored=True) as message:
             return "message", message_name(exchange, message), True
     return None
 

@@ -332,8 +332,8 @@ def _messages(tried: Iterable[Attempt], sessions: Iterable[Session]) -> dict[str
         client = attempt.session.client
         if attempt.sender is not None and attempt.recipients:
             seen[client].add((attempt.sender, attempt.recipients[0]))
-        if attempt.answered is not None and (message := attempt.answered.message):
-            named[client].add(message.message_id or message.sha256)
+        if attempt.answered is not None and (message := attempt.answered.message) and message.stored:
+            named[client].add(message.name)
     of_client: dict[str, list[Session]] = {}
     for session in sessions:
         of_client.setdefault(session.client, []).append(session)

@@ -27,7 +27,7 @@ def no_second_copy(run: Run) -> Finding:
     messages = 0
     for attempt in run.once(read).attempts:
         x = attempt.answered
-        if x is None or x.message is None:
+        if x is None or x.message is None or not x.stored:
             continue
         messages += 1
         name = x.message.name
