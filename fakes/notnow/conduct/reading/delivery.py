@@ -62,7 +62,7 @@ class _Filer:
         self.letters, self.owners = letters, owners
         self.ledger = Ledger()
         self.tries: dict[Transaction, list[Try]] = {}
-        self._items: dict[tuple[Letter, ...], tuple[Item, ...]] = {}
+        self._items: dict[int, tuple[Item, ...]] = {}
 
     def file(self, one: Transaction) -> None:
         letter = self.letters.get(one)
@@ -74,7 +74,7 @@ class _Filer:
                 tries.append(found)
         if (owners := self.owners.get(one)) is not None:
             found = _try(one, Recipient("", None))
-            found.owners = self._items_of(tuple(owners))
+            found.owners = self._items_of(owners)
             self.ledger.nameless.append(found)
             tries.append(found)
 
@@ -84,7 +84,7 @@ class _Filer:
         if not letter.items:
             letter.item("")
         if not one.recipients:
-            return [Recipient(address, None) for address in letter.wanted(letter.items, one.first.index)]
+            return [Recipient(address, None) for address in letter.wanted(one.first.index)]
         last = {(r.address, r.by): r for r in one.recipients if r.address in letter.items}
         return last.values()
 
@@ -97,10 +97,12 @@ class _Filer:
         if one.ending is None:
             item.in_doubt = "its last try was still under way"
 
-    def _items_of(self, letters: tuple[Letter, ...]) -> tuple[Item, ...]:
-        if letters not in self._items:
-            self._items[letters] = tuple(item for letter in letters for item in letter.items.values())
-        return self._items[letters]
+    def _items_of(self, letters: Sequence[Letter]) -> tuple[Item, ...]:
+        """The items of these letters; many tries share the letters that they may have carried."""
+        key = id(letters)
+        if key not in self._items:
+            self._items[key] = tuple(item for letter in letters for item in letter.items.values())
+        return self._items[key]
 
 
 def _try(one: Transaction, recipient: Recipient) -> Try:

@@ -7,12 +7,14 @@ sender and the recipients, or the sender alone. A client is an address.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
 from notnow.conduct.reading.ledger import Item
 from notnow.conduct.reading.transactions import Transaction
+
+LOOKED_THROUGH = 16  # letters with the same envelope; without a bound, many of them take quadratic time
 
 
 @dataclass(eq=False, slots=True)
@@ -35,20 +37,48 @@ class Letter:
             found = self.items[recipient] = Item(name)
         return found
 
-    def wanted(self, recipients: Iterable[str], index: int) -> list[str]:
-        """Those of these recipients that the client did not know to have it."""
-        return [r for r in recipients if self.accepted.get(r, inf) > index]
+    def wanted(self, index: int) -> list[str]:
+        """Its recipients that the client did not know to have it."""
+        return [r for r in self.items if self.accepted.get(r, inf) > index]
 
     def overlaps(self, start: int, end: float) -> bool:
         """True if another transaction carried it meanwhile."""
         i = bisect_left(self.busy, (start, start))
         return (i > 0 and self.busy[i - 1][1] > start) or (i < len(self.busy) and self.busy[i][0] < end)
 
+    def next_after(self, index: int) -> float:
+        """The index at which a transaction that is known to have carried it began next."""
+        i = bisect_left(self.busy, (index, index))
+        return self.busy[i][0] if i < len(self.busy) else inf
+
     def carried(self, start: int, end: float) -> None:
         if self.busy and self.busy[-1][0] > start:
             self.busy.insert(bisect_left(self.busy, (start, end)), (start, end))
         else:
             self.busy.append((start, end))
+
+
+@dataclass(slots=True)
+class _Bundle:
+    """Letters with something of the envelope in common: a sender, or sender and `recipient`."""
+
+    recipient: str | None = None
+    letters: dict[Letter, None] = field(default_factory=dict)
+    _all: tuple[Letter, ...] = ()
+    _until: float = 0.0  # the index from which on the client knew that all of them had come through
+
+    def wanting(self, index: int) -> tuple[Letter, ...]:
+        """Those that the client did not know to have come through. Of many letters all, if it is so of one."""
+        if len(self._all) != len(self.letters):
+            self._all = tuple(self.letters)
+            self._until = max(map(self._known_from, self._all))
+        if index >= self._until or len(self._all) > LOOKED_THROUGH:
+            return self._all if index < self._until else ()
+        return tuple(letter for letter in self._all if self._known_from(letter) > index)
+
+    def _known_from(self, letter: Letter) -> float:
+        recipients = letter.items if self.recipient is None else (self.recipient,)
+        return max((letter.accepted.get(r, inf) for r in recipients), default=inf)
 
 
 class Sorter:
@@ -59,81 +89,109 @@ class Sorter:
 
     def __init__(self) -> None:
         self.letters: dict[Transaction, Letter] = {}
-        self.owners: dict[Transaction, list[Letter]] = {}
+        self.owners: dict[Transaction, Sequence[Letter]] = {}
         self._by_name: dict[str, Letter] = {}
-        self._by_path: dict[tuple[str, str, str], dict[Letter, None]] = {}  # client, sender, recipient
-        self._by_sender: dict[tuple[str, str], dict[Letter, None]] = {}
-        self._unseen: dict[tuple[str, str, str], list[Letter]] = {}  # the letters whose content nobody has seen
+        self._by_path: dict[tuple[str, str, str], _Bundle] = {}  # client, sender, recipient
+        self._by_sender: dict[tuple[str, str], _Bundle] = {}
+        self._unseen: dict[tuple[str, str, str], list[Letter]] = {}  # the server has seen no more than their envelope
 
     def sort(self, transactions: list[Transaction]) -> None:
-        unseen = [one for one in transactions if not self._by_content(one)]
+        unseen = [one for one in transactions if one.sender is not None and not self._by_content(one, one.sender)]
         for one in unseen:
-            if one.sender is not None and one.recipients:
-                self._by_envelope(one, one.sender)
+            if one.recipients:
+                self._by_envelope(one, one.sender or "")
         for one in unseen:
-            if one.sender is not None and not one.recipients:
-                self._by_sender_alone(one, one.sender)
+            if not one.recipients:
+                self._by_sender_alone(one, one.sender or "")
 
-    def _by_content(self, one: Transaction) -> bool:
+    def _by_content(self, one: Transaction, sender: str) -> bool:
         message = one.message
-        if message is None or one.sender is None:
+        if message is None:
             return False
         letter = self._by_name.get(message.name)
         if letter is None:
             letter = self._by_name[message.name] = Letter(message.name)
         for recipient in one.recipients:
-            self._by_path.setdefault((one.session.client, one.sender, recipient.address), {})[letter] = None
-        self._give(one, letter, one.sender, [recipient.address for recipient in one.recipients])
+            path = one.session.client, sender, recipient.address
+            bundle = self._by_path.get(path)
+            if bundle is None:
+                bundle = self._by_path[path] = _Bundle(recipient.address)
+            bundle.letters[letter] = None
+        self._give(one, letter, sender, [recipient.address for recipient in one.recipients])
         return True
 
     def _give(self, one: Transaction, letter: Letter, sender: str, recipients: Iterable[str]) -> None:
-        client = one.session.client
         for address in recipients:
             letter.item(address)
         self.letters[one] = letter
-        self._by_sender.setdefault((client, sender), {})[letter] = None
         letter.carried(*_span(one))
+        if "" not in letter.items:
+            key = one.session.client, sender
+            if key not in self._by_sender:
+                self._by_sender[key] = _Bundle()
+            self._by_sender[key].letters[letter] = None
         for recipient in one.recipients:
             if (recipient.ending or one.ending) == "accepted":
                 letter.accepted.setdefault(recipient.address, one.ended_index)
 
     def _by_envelope(self, one: Transaction, sender: str) -> None:
-        """The envelope stands for the only message that has it; where several have it, the journal cannot tell."""
-        client, start = one.session.client, one.first.index
-        named = {r.address: self._by_path.get((client, sender, r.address), {}) for r in one.recipients}
-        known = {letter: None for letters in named.values() for letter in letters}
-        wanting = [letter for letter in known if letter.wanted(named, start)]
+        """The envelope stands for the only message that has it; if several have it, the journal cannot tell."""
+        client = one.session.client
+        to = list(dict.fromkeys(recipient.address for recipient in one.recipients))
+        bundles = [self._by_path.get((client, sender, address)) for address in to]
+        wanting = _wanting(bundles, one.first.index)
         if not wanting:
-            self._give(one, self._unseen_letter(one, sender, list(named)), sender, named)
-        elif len(known) == 1 and all(named.values()) and not wanting[0].overlaps(*_span(one)):
-            self._give(one, wanting[0], sender, named)
+            self._give(one, self._unseen_letter(one, sender, to), sender, to)
+        elif (letter := _certain(one, wanting, bundles)) is not None:
+            self._give(one, letter, sender, to)
         else:
             self.owners[one] = wanting
-            strange = [r for r, letters in named.items() if not letters]
-            if strange:  # nothing else has gone to these
+            strange = [address for address, bundle in zip(to, bundles, strict=True) if bundle is None]
+            if strange:  # no known message went to these
                 self._give(one, self._unseen_letter(one, sender, strange), sender, strange)
 
     def _by_sender_alone(self, one: Transaction, sender: str) -> None:
-        known = self._by_sender.get((one.session.client, sender), {})
-        named = [letter for letter in known if "" not in letter.items]
-        wanting = [letter for letter in named if letter.wanted(letter.items, one.first.index)]
+        bundle = self._by_sender.get((one.session.client, sender))
+        wanting = _wanting([bundle], one.first.index)
         if not wanting:
             self._give(one, self._unseen_letter(one, sender, [""]), sender, [""])
-        elif len(named) == 1 and not wanting[0].overlaps(*_span(one)):
-            self._give(one, wanting[0], sender, list(wanting[0].items))
+        elif (letter := _certain(one, wanting, [bundle])) is not None:
+            self._give(one, letter, sender, list(letter.items))
         else:
             self.owners[one] = wanting
 
-    def _unseen_letter(self, one: Transaction, sender: str, recipients: list[str]) -> Letter:
-        """The letter of which the server has seen no more than the envelope: a client sends none twice at the same time."""
-        client, span = one.session.client, _span(one)
-        of_path = [self._unseen.setdefault((client, sender, recipient), []) for recipient in recipients]
+    def _unseen_letter(self, one: Transaction, sender: str, to: list[str]) -> Letter:
+        """The letter of which the server has seen no more than the envelope; a client sends none twice at the same time."""
+        span = _span(one)
+        of_path = [self._unseen.setdefault((one.session.client, sender, address), []) for address in to]
         free = (letter for letters in of_path for letter in letters if not letter.overlaps(*span))
         found = next(free, None) or Letter(f"mail from {sender or '<>'}")
         for letters in of_path:
             if found not in letters:
                 letters.append(found)
         return found
+
+
+def _wanting(bundles: Iterable[_Bundle | None], index: int) -> tuple[Letter, ...]:
+    found: dict[Letter, None] = {}
+    for bundle in bundles:
+        wanting = bundle.wanting(index) if bundle is not None else ()
+        if len(wanting) > LOOKED_THROUGH:
+            return wanting
+        found |= dict.fromkeys(wanting)
+    return tuple(found)
+
+
+def _certain(one: Transaction, wanting: Sequence[Letter], bundles: Sequence[_Bundle | None]) -> Letter | None:
+    """The letter that it carried, if there is no other explanation.
+
+    Nobody had refused the mail that a client began on a connection that was already closed, so that it may come again at
+    once: the next one is taken for it.
+    """
+    if one.said_after and len(wanting) <= LOOKED_THROUGH:
+        return min(wanting, key=lambda letter: letter.next_after(one.ended_index))
+    only = len(wanting) == 1 and all(bundle is not None and len(bundle.letters) == 1 for bundle in bundles)
+    return wanting[0] if only and not wanting[0].overlaps(*_span(one)) else None
 
 
 def _span(one: Transaction) -> tuple[int, float]:

@@ -101,7 +101,7 @@ def _share(
     for one in own:
         if one.sender is not None:
             continue
-        if len(letters) == 1 and alone[one] and letters[0].wanted(letters[0].items, _began(one)):
+        if len(letters) == 1 and alone[one] and letters[0].wanted(_began(one)):
             found.letters[one] = letters[0]
         else:
             found.owners[one] = letters
