@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import force_setattr
 
 from conduct_playbook import Play
 from notnow.conduct.reading.ledger import Item, Ledger, Try
 from notnow.conduct.reading.run import Run
+from notnow.journal import Arrival, CertificateRejected, Failure, HandshakeAbandoned, Request
 
 GET, POST = "GET a.site.test/", "POST a.site.test/pay"
 BUSY, GONE = f"{GET} -> !503 busy", f"{GET} -> !"
+KEYED = f"{POST} {{body=5, stored=true, idempotency-key=a}}"
+REQUEST = Request(
+    stream=1, version="1.1", method="GET", authority="a.site.test", host="a.site.test", path="/", misdirected=(),
+    status=503, body_bytes=0, body_sha256=None, sent=0, whole=True, stored=False,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -226,6 +233,65 @@ def test_later_a_connection_that_is_there_already_carries_the_retry(play: Play) 
     assert [len(item.tries) for item in play.run.ledger.items] == [1, 2]
 
 
+def test_requests_that_came_in_one_piece_are_different_items(play: Play) -> None:
+    line = play.connect("->")
+    for _ in range(2):
+        play.recorders[0].ask(line.connection, "request", "", "one")
+    first, second = line.connection.exchanges[1:]
+    for x in (first, second):
+        play.recorders[0].facts(x, REQUEST)
+    force_setattr(second, "arrival", Arrival(first.index, first.at))
+    assert len(play.run.ledger.items) == 2
+
+
+def test_a_request_that_arrived_while_the_answer_was_due_is_another_item(play: Play) -> None:
+    line = play.connect("->")
+    recorder = play.recorders[0]
+    first = recorder.ask(line.connection, "request", "", "one")
+    recorder.facts(first, REQUEST)
+    play.wait("1s")
+    arrival = recorder.now()
+    play.wait("1s")
+    recorder.answer(first, "503 busy")
+    recorder.facts(recorder.ask(line.connection, "request", "", "one", arrival=arrival), REQUEST)
+    assert len(play.run.ledger.items) == 2
+
+
+def test_a_part_of_a_body_proves_nothing_where_several_bodies_came(play: Play) -> None:
+    play.connect(f"{POST} {{body=6}}")
+    play.connect(f"{POST} {{body=5, body_sha256=none}} -> !503 busy")
+    play.connect(f"{POST} {{body=7}}")
+    assert items(play.run.ledger) == [
+        (["accepted"], "delivered"), (["deferred"], "in doubt"), (["accepted"], "delivered")
+    ]  # fmt: skip
+
+
+def test_an_idempotency_key_names_the_item(play: Play) -> None:
+    for line in (f"{KEYED} -> !503 busy", KEYED, KEYED):
+        play.connect(line)
+    item = only(play)
+    assert (item.marked, endings(item), item.state) == (True, ["deferred", "accepted", "accepted"], "delivered")
+
+
+def test_a_copy_with_the_same_idempotency_key_is_none_too_many(play: Play) -> None:
+    for line in (f"{KEYED} -> !", KEYED):
+        play.connect(line)
+    assert (only(play).surplus, only(play).state) == ([], "delivered")
+
+
+def test_a_request_that_could_be_repeated_by_its_idempotency_key_is_not_kept_back(play: Play) -> None:
+    play.connect(f"{POST} {{body=5, idempotency-key=a}} -> !")
+    assert only(play).state == "missing"
+
+
+def test_another_idempotency_key_leaves_the_request_before_in_doubt(play: Play) -> None:
+    play.connect(f"{POST} {{body=5, idempotency-key=a}} -> !503 busy")
+    play.connect(f"{POST} {{body=5, stored=true, idempotency-key=b}}")
+    assert items(play.run.ledger) == [(["deferred"], "in doubt"), (["accepted"], "delivered")]
+    play.connect(KEYED)
+    assert [item.state for item in play.run.ledger.items] == ["delivered", "delivered"]
+
+
 # ---- what was said after the close ---------------------------------------------------------------
 
 
@@ -249,6 +315,15 @@ def test_frames_after_the_close_name_no_request(play: Play) -> None:
     line = play.connect(GET, "(closes)")
     play.recorders[0].said_after(line.connection, b"\0\0\0\4\1\0\0\0\0")
     assert len(play.run.ledger.items) == 1
+
+
+def test_a_request_that_was_never_read_is_a_try(play: Play) -> None:
+    line = play.connect("-> …")
+    play.recorders[0].unread(line.connection, b"GET /next HTTP/1.1\r\nHost: a.site.test\r\n\r\n")
+    line.says("(1s)", "(leaves)")
+    play.connect("GET a.site.test/next")
+    assert endings(only(play)) == ["unanswered", "accepted"]
+    assert (only(play).tries[0].started_at, only(play).tries[0].ended_at) == (1000.0, 1001.0)
 
 
 # ---- what became of them -------------------------------------------------------------------------
@@ -342,3 +417,26 @@ def test_a_connection_that_was_not_used_is_abandoned(play: Play) -> None:
 def test_a_connection_that_lives_is_no_try(play: Play) -> None:
     play.connect("->")
     assert nameless(play) == []
+
+
+def test_a_connection_to_another_server_may_be_the_retry() -> None:
+    play = Play("http", "front", "back")
+    play.connect("-> !")
+    play.connect(GET, server=1)
+    assert play.run.ledger.doubts == []
+
+
+@pytest.mark.parametrize("failure", [CertificateRejected("unknown_ca"), HandshakeAbandoned(done=True)])
+def test_a_client_rightly_refuses_a_certificate_that_it_must_not_trust(play: Play, failure: Failure) -> None:
+    line = play.connect("->", certificate="wrong", defects=("untrusted",))
+    play.recorders[0].failed(line.connection, failure)
+    line.says("(leaves)")
+    assert [one.ending for one in nameless(play)] == ["refused"]
+    assert play.run.ledger.doubts == []
+
+
+def test_a_client_that_refuses_a_good_certificate_has_asked_for_nothing(play: Play) -> None:
+    line = play.connect("->", certificate="right")
+    play.recorders[0].failed(line.connection, CertificateRejected("unknown_ca"))
+    line.says("(leaves)")
+    assert [one.ending for one in nameless(play)] == ["abandoned"]

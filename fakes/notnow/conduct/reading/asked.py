@@ -1,0 +1,205 @@
+"""The tries of HTTP: what each asked for, and how it ended (RFC 9110 §15, RFC 9113 §8.7)."""
+
+from __future__ import annotations
+
+import re
+import sys
+from bisect import bisect_left
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from notnow.conduct.finding import Evidence
+from notnow.conduct.reading.ledger import Ending, Try
+from notnow.conduct.reading.run import Run
+from notnow.journal import Connection, Exchange, GoAwayFrame, Request, RstStreamFrame, brief
+
+NEVER = sys.maxsize  # the index of an end that has not come
+
+# Refusals for now. 408 and 425 allow to send the request again (RFC 9110 §15.5.9, RFC 8470 §5.2), 421 on another
+# connection (RFC 9110 §15.5.20); 429 is for a while (RFC 6585 §4).
+FOR_NOW = frozenset({408, 421, 425, 429})
+# A 5xx is a failure of the server (RFC 9110 §15.6). These say that it can never serve the request.
+FINAL_5XX = frozenset({501, 505, 506, 508, 510, 511})
+
+BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "DELETE"})  # methods whose requests seldom have a body
+
+Key = tuple[str, str, str, str]  # client, method, authority, path
+
+
+def request(exchange: Exchange) -> Request:
+    """The request of an exchange that has one."""
+    assert exchange.http is not None
+    return exchange.http
+
+
+# ---- how a request ended -------------------------------------------------------------------------
+
+
+class End(Struct, frozen=True):
+    """How a try ended, what proves it, and when the client could know."""
+
+    ending: Ending
+    by: Evidence
+    at: float
+    index: int
+
+
+def is_for_now(status: int, retry_after: str | None) -> bool:
+    """True for a status that refuses a request for now; Retry-After says so of any (RFC 9110 §10.2.3)."""
+    return status in FOR_NOW or retry_after is not None or (status >= 500 and status not in FINAL_5XX)
+
+
+def _of_status(asked: Request) -> Ending:
+    assert asked.status is not None
+    if asked.status < 400:
+        return "accepted"
+    return "deferred" if is_for_now(asked.status, asked.retry_after) else "refused"
+
+
+class Ends:
+    """Finds how requests ended, in a run."""
+
+    def __init__(self, run: Run) -> None:
+        order = sorted(
+            {(x.index, x.at) for x in run.exchanges} | {(x.arrived_index, x.arrived_at) for x in run.exchanges}
+        )
+        self._indexes = [index for index, _ in order]
+        self._times = [at for _, at in order]
+
+    def of(self, x: Exchange) -> End:
+        """How the request of an exchange ended."""
+        asked = request(x)
+        if asked.status is not None and (asked.whole or asked.status >= 400):
+            return self._told(x, _of_status(asked))
+        refused = next((frame for frame in x.sent(RstStreamFrame) if frame.code == "REFUSED_STREAM"), None)
+        if (unprocessed := refused or excluded_by(x)) is not None:
+            return End("deferred", x, unprocessed.at, unprocessed.index)
+        return self._told(x, "unanswered") if x.reset else _with_connection(x)
+
+    def _told(self, x: Exchange, ending: Ending) -> End:
+        """A request that ended with what the fake said: the place of that is after all that came before its time."""
+        at = x.at if x.answered_at is None else x.answered_at
+        before = bisect_left(self._times, at) - 1
+        return End(ending, x, at, max(x.index, self._indexes[before] if before >= 0 else 0))
+
+
+def excluded_by(x: Exchange) -> GoAwayFrame | None:
+    """The GOAWAY that says that the request of an exchange was not processed (RFC 9113 §6.8, §8.7)."""
+    asked = request(x)
+    if asked.version != "2":
+        return None
+    return next((frame for frame in x.connection.goaways if asked.stream > frame.last_stream), None)
+
+
+def _with_connection(x: Exchange) -> End:
+    """A request without a whole answer ends with its connection."""
+    connection, end = x.connection, left(x.connection)
+    if end is None:
+        return End("unanswered", x, float("inf"), NEVER)
+    by_client = end[1] == connection.left_index or connection.ended_by == "client"
+    return End("abandoned" if by_client and x.fault is None else "unanswered", connection, *end)
+
+
+def left(connection: Connection) -> tuple[float, int] | None:
+    """When a connection ended for the client; None while it lives."""
+    ends = [(connection.left_at, connection.left_index), (connection.closed_at, connection.closed_index)]
+    known = [(at, index) for at, index in ends if at is not None and index is not None]
+    return min(known, key=lambda end: end[1]) if known else None
+
+
+# ---- the tries -----------------------------------------------------------------------------------
+
+
+class Asked(Struct, frozen=True):
+    """A try, with what it asked for: `key` is None where the journal names no request, `body` where it may be any.
+
+    `mark` is its Idempotency-Key. `opens`: it is the first try on its connection.
+    """
+
+    one: Try
+    key: Key | None = None
+    body: str | None = None
+    mark: str | None = None
+    opens: bool = False
+
+
+def request_of(one: Try) -> Request | None:
+    """The request of a try; None for a try of which only the head is known, or nothing."""
+    return one.began.http if one.started_index <= one.began.index else None
+
+
+def asked(run: Run) -> list[Asked]:
+    """All tries of a run, in the order in which they began."""
+    ends, found = Ends(run), list[Asked]()
+    for connection, exchanges in run.by_connection.items():
+        requests = [x for x in exchanges if x.http is not None]
+        found += [_of_request(x, ends.of(x), x is requests[0]) for x in requests]
+        unserved = _unserved(connection, exchanges[-1])
+        found += unserved
+        if not requests and not unserved and (nameless := _of_connection(connection, exchanges)) is not None:
+            found.append(nameless)
+    return sorted(found, key=lambda each: each.one.started_index)
+
+
+def _of_request(x: Exchange, end: End, opens: bool) -> Asked:
+    asked = request(x)
+    kept = x if asked.stored else None
+    one = Try(x, end.by, end.ending, x.arrived_at, x.arrived_index, end.at, end.index, kept)
+    key = (x.connection.client, asked.method, asked.authority, asked.path)
+    return Asked(one, key, body_of(asked), asked.idempotency_key, opens)
+
+
+def body_of(asked: Request) -> str | None:
+    """What tells the body from others: its hash, or nothing for none; None where the rest of it may be missing."""
+    if asked.body_sha256 is not None:
+        return asked.body_sha256
+    known = not asked.body_bytes and (asked.method in BODILESS or (asked.status or 400) < 400)
+    return "" if known else None
+
+
+def _of_connection(connection: Connection, exchanges: list[Exchange]) -> Asked | None:
+    """The try of a connection that ended before it carried a request; None while it lives."""
+    end = left(connection)
+    if end is None:
+        return None
+    first = exchanges[0]
+    return Asked(Try(first, connection, _ending_of(connection, exchanges), first.at, first.index, *end), opens=True)
+
+
+def _ending_of(connection: Connection, exchanges: list[Exchange]) -> Ending:
+    if connection.ended_by == "fake" or any(x.refused for x in exchanges):
+        return "unanswered"
+    if connection.tls is not None and connection.tls.defects:
+        return "refused"  # RFC 9110 §4.3.4: the client must not go on
+    stalled = any(x.fault == "stall" for x in exchanges)
+    return "unanswered" if stalled else "abandoned"
+
+
+def _unserved(connection: Connection, last: Exchange) -> list[Asked]:
+    """The HTTP/1.1 requests that a client sent while the fake read no more, or after it had closed."""
+    ended = left(connection)
+    if ended is None:
+        return []
+    found = list[Asked]()
+    for text, arrival in ((connection.unread, connection.unread_arrival), (connection.after, connection.after_arrival)):
+        at, index = (arrival.at, arrival.index) if arrival is not None else ended
+        for method, authority, path in _requests_in(text):
+            one = Try(
+                last, connection, "unanswered", at, max(index, last.index + 1), max(at, ended[0]), max(index, ended[1])
+            )
+            found.append(Asked(one, (connection.client, method, authority, path), "" if method in BODILESS else None))
+    return found
+
+
+def _requests_in(text: str) -> Iterator[tuple[str, str, str]]:
+    """The method, authority and path of each HTTP/1.1 request in what a client has said."""
+    for match in _HEAD.finditer(text):
+        host = _HOST.search(match["fields"])
+        yield match["method"], brief(host[1].strip()) if host else "", brief(match["path"])
+
+
+_HEAD = re.compile(
+    r"^(?P<method>[A-Z]+) (?P<path>/\S*|\*) HTTP/1\.[01]\r?\n(?P<fields>(?:[^\r\n]+\r?\n)*)", re.MULTILINE
+)
+_HOST = re.compile(r"^host:([^\r\n]*)", re.MULTILINE | re.IGNORECASE)
