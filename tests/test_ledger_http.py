@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from conduct_playbook import Play
 from notnow.conduct.reading.ledger import Item, Ledger, Try
@@ -139,9 +139,22 @@ def test_the_same_request_after_a_failure_is_its_retry(play: Play, line: str) ->
     assert [one.later is not None for one in only(play).tries] == [True, True, False]
 
 
-def test_the_same_request_after_a_good_answer_is_another_item(play: Play) -> None:
-    play.connect(GET, GET, *[f"{POST} {{body=5, stored=true}}"] * 2)
-    assert items(play.run.ledger) == [(["accepted"], "delivered")] * 4
+def test_a_get_after_a_good_answer_is_another_item(play: Play) -> None:
+    play.connect(GET, GET)
+    assert items(play.run.ledger) == [(["accepted"], "delivered")] * 2
+
+
+def test_a_post_after_a_good_answer_is_the_same_done_twice(play: Play) -> None:
+    play.connect(*[f"{POST} {{body=5, stored=true}}"] * 2, f"{POST} {{body=6, stored=true}}")
+    assert items(play.run.ledger) == [(["accepted", "accepted"], "duplicated"), (["accepted"], "delivered")]
+
+
+def test_posts_side_by_side_are_different_items(play: Play) -> None:
+    line = play.connect("->")
+    for _ in range(2):
+        x = play.recorders[0].ask(line.connection, "request", "POST a.site.test/", "one", arrival=Arrival(1, 1000.0))
+        play.recorders[0].facts(x, replace(REQUEST, method="POST", status=200, stored=True))
+    assert items(play.run.ledger) == [(["accepted"], "delivered")] * 2
 
 
 def test_requests_side_by_side_are_different_items(play: Play) -> None:
@@ -270,7 +283,7 @@ def test_an_idempotency_key_names_the_item(play: Play) -> None:
     for line in (f"{KEYED} -> !503 busy", KEYED, KEYED):
         play.connect(line)
     item = only(play)
-    assert (item.marked, endings(item), item.state) == (True, ["deferred", "accepted", "accepted"], "delivered")
+    assert (item.repeatable, endings(item), item.state) == (True, ["deferred", "accepted", "accepted"], "delivered")
 
 
 def test_a_copy_with_the_same_idempotency_key_is_none_too_many(play: Play) -> None:

@@ -6,6 +6,7 @@ import re
 import sys
 from bisect import bisect_left
 from collections.abc import Iterator
+from functools import cached_property
 
 from msgspec import Struct
 
@@ -24,7 +25,7 @@ FINAL_5XX = frozenset({501, 505, 506, 508, 510, 511})
 
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "DELETE"})  # methods whose requests seldom have a body
 
-Key = tuple[str, str, str, str]  # client, method, authority, path
+Key = tuple[str, str]  # the client, and the line of the request: method, authority, path with query
 
 
 def request(exchange: Exchange) -> Request:
@@ -35,14 +36,7 @@ def request(exchange: Exchange) -> Request:
 
 # ---- how a request ended -------------------------------------------------------------------------
 
-
-class End(Struct, frozen=True):
-    """How a try ended, what proves it, and when the client could know."""
-
-    ending: Ending
-    by: Evidence
-    at: float
-    index: int
+End = tuple[Ending, Evidence, float, int]  # how, what proves it, and when the client could know: the time and the place
 
 
 def is_for_now(status: int, retry_after: str | None) -> bool:
@@ -50,38 +44,43 @@ def is_for_now(status: int, retry_after: str | None) -> bool:
     return status in FOR_NOW or retry_after is not None or (status >= 500 and status not in FINAL_5XX)
 
 
-def _of_status(asked: Request) -> Ending:
-    assert asked.status is not None
-    if asked.status < 400:
-        return "accepted"
-    return "deferred" if is_for_now(asked.status, asked.retry_after) else "refused"
-
-
 class Ends:
     """Finds how requests ended, in a run."""
 
     def __init__(self, run: Run) -> None:
-        order = sorted(
-            {(x.index, x.at) for x in run.exchanges} | {(x.arrived_index, x.arrived_at) for x in run.exchanges}
-        )
-        self._indexes = [index for index, _ in order]
-        self._times = [at for _, at in order]
+        self._run = run
 
-    def of(self, x: Exchange) -> End:
+    def of(self, x: Exchange, asked: Request) -> End:
         """How the request of an exchange ended."""
-        asked = request(x)
-        if asked.status is not None and (asked.whole or asked.status >= 400):
-            return self._told(x, _of_status(asked))
+        status = asked.status
+        if status is not None and (asked.whole or status >= 400):
+            for_now = status >= 400 and is_for_now(status, asked.retry_after)
+            return self._told(x, "accepted" if status < 400 else "deferred" if for_now else "refused")
         refused = next((frame for frame in x.sent(RstStreamFrame) if frame.code == "REFUSED_STREAM"), None)
         if (unprocessed := refused or excluded_by(x)) is not None:
-            return End("deferred", x, unprocessed.at, unprocessed.index)
+            return "deferred", x, unprocessed.at, unprocessed.index
         return self._told(x, "unanswered") if x.reset else _with_connection(x)
 
     def _told(self, x: Exchange, ending: Ending) -> End:
         """A request that ended with what the fake said: the place of that is after all that came before its time."""
-        at = x.at if x.answered_at is None else x.answered_at
+        at = x.answered_at
+        if at is None or at == x.at:
+            return ending, x, x.at, x.index
         before = bisect_left(self._times, at) - 1
-        return End(ending, x, at, max(x.index, self._indexes[before] if before >= 0 else 0))
+        return ending, x, at, max(x.index, self._places[before])
+
+    @cached_property
+    def _order(self) -> list[tuple[int, float]]:
+        late = {(x.arrival.index, x.arrival.at) for x in self._run.exchanges if x.arrival is not None}
+        return sorted({(x.index, x.at) for x in self._run.exchanges} | late)
+
+    @cached_property
+    def _places(self) -> list[int]:
+        return [index for index, _ in self._order]
+
+    @cached_property
+    def _times(self) -> list[float]:
+        return [at for _, at in self._order]
 
 
 def excluded_by(x: Exchange) -> GoAwayFrame | None:
@@ -96,9 +95,9 @@ def _with_connection(x: Exchange) -> End:
     """A request without a whole answer ends with its connection."""
     connection, end = x.connection, left(x.connection)
     if end is None:
-        return End("unanswered", x, float("inf"), NEVER)
+        return "unanswered", x, float("inf"), NEVER
     by_client = end[1] == connection.left_index or connection.ended_by == "client"
-    return End("abandoned" if by_client and x.fault is None else "unanswered", connection, *end)
+    return "abandoned" if by_client and x.fault is None else "unanswered", connection, *end
 
 
 def left(connection: Connection) -> tuple[float, int] | None:
@@ -119,6 +118,7 @@ class Asked(Struct, frozen=True):
 
     one: Try
     key: Key | None = None
+    method: str = ""
     body: str | None = None
     mark: str | None = None
     opens: bool = False
@@ -133,21 +133,21 @@ def asked(run: Run) -> list[Asked]:
     """All tries of a run, in the order in which they began."""
     ends, found = Ends(run), list[Asked]()
     for connection, exchanges in run.by_connection.items():
-        requests = [x for x in exchanges if x.http is not None]
-        found += [_of_request(x, ends.of(x), x is requests[0]) for x in requests]
-        unserved = _unserved(connection, exchanges[-1])
-        found += unserved
-        if not requests and not unserved and (nameless := _of_connection(connection, exchanges)) is not None:
+        first = len(found)
+        for x in exchanges:
+            if isinstance(x.facts, Request):
+                found.append(_of_request(x, x.facts, ends, len(found) == first))
+        found += _unserved(connection, exchanges[-1])
+        if len(found) == first and (nameless := _of_connection(connection, exchanges)) is not None:
             found.append(nameless)
     return sorted(found, key=lambda each: each.one.started_index)
 
 
-def _of_request(x: Exchange, end: End, opens: bool) -> Asked:
-    asked = request(x)
+def _of_request(x: Exchange, asked: Request, ends: Ends, opens: bool) -> Asked:
+    ending, by, at, index = ends.of(x, asked)
     kept = x if asked.stored else None
-    one = Try(x, end.by, end.ending, x.arrived_at, x.arrived_index, end.at, end.index, kept)
-    key = (x.connection.client, asked.method, asked.authority, asked.path)
-    return Asked(one, key, body_of(asked), asked.idempotency_key, opens)
+    one = Try(x, by, ending, x.arrived_at, x.arrived_index, at, index, kept)
+    return Asked(one, (x.connection.client, x.request), asked.method, body_of(asked), asked.idempotency_key, opens)
 
 
 def body_of(asked: Request) -> str | None:
@@ -188,7 +188,8 @@ def _unserved(connection: Connection, last: Exchange) -> list[Asked]:
             one = Try(
                 last, connection, "unanswered", at, max(index, last.index + 1), max(at, ended[0]), max(index, ended[1])
             )
-            found.append(Asked(one, (connection.client, method, authority, path), "" if method in BODILESS else None))
+            body = "" if method in BODILESS else None
+            found.append(Asked(one, (connection.client, f"{method} {authority}{path}"), method, body))
     return found
 
 

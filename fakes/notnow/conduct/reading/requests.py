@@ -1,8 +1,8 @@
 """The ledger of HTTP: requests, and the tries of each.
 
 A request is its method, authority, path with query, and body. The same request again is a retry of the one that failed
-and has waited longest; with an Idempotency-Key it is the same request whatever became of it. Otherwise it is another
-item: requests side by side, or after a good answer, are not retries.
+and has waited longest. With an Idempotency-Key, or if it is not idempotent, it is the same request also after a good answer:
+one that comes twice. Otherwise it is another item, and so are requests side by side.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from notnow.conduct.reading.run import Run
 from notnow.http_words import IDEMPOTENT
 from notnow.units import plural
 
-ANY = "any body"
 CROSSING = 0.02  # real seconds within which a request on another connection may have been sent before it knew
 
 
@@ -27,9 +26,9 @@ def ledger(run: Run) -> Ledger:
 
 
 def _read(run: Run) -> Ledger:
-    found, failed, lost = Ledger(dropped=sum(j.dropped_since_play for j in run.journals)), _Failed(), _Lost()
+    found, tried, lost = Ledger(dropped=sum(j.dropped_since_play for j in run.journals)), _Found(), _Lost()
     for each in asked(run):
-        before = failed.before(each)
+        before = tried.before(each)
         if before is None or each.opens:
             lost.came(each.one)
         if before is not None:
@@ -39,7 +38,7 @@ def _read(run: Run) -> Ledger:
         else:
             found.nameless.append(each.one)
             lost.add(each.one)
-        failed.add(each)
+        tried.add(each)
     for item in found.items:
         _conclude(item, run.proxy)
     found.doubts += lost.doubts()
@@ -48,10 +47,9 @@ def _read(run: Run) -> Ledger:
 
 def _new_item(each: Asked) -> Item:
     assert each.key is not None
-    _, method, authority, path = each.key
-    idempotent = method in IDEMPOTENT
-    name = f"{method} {authority}{path}"
-    item = Item(name, repeatable=idempotent, asks_first=not idempotent, marked=each.mark is not None)
+    idempotent = each.method in IDEMPOTENT
+    # An Idempotency-Key makes a copy harmless, whatever the method.
+    item = Item(each.key[1], repeatable=idempotent or each.mark is not None, asks_first=not idempotent)
     item.add(each.one)
     return item
 
@@ -59,7 +57,7 @@ def _new_item(each: Asked) -> Item:
 def _conclude(item: Item, proxy: bool) -> None:
     """Say whether the client rightly does not try again, and what the journal leaves open."""
     last = item.tries[-1]
-    if item.asks_first and not item.marked and last.failed:
+    if item.asks_first and not item.repeatable and last.failed:
         # RFC 9110 §9.2.2: a client should not repeat what may have been carried out, and a proxy must not in any case.
         item.kept_back = proxy or last.ending == "unanswered"
     if last.ended_index == NEVER:
@@ -70,63 +68,88 @@ def _conclude(item: Item, proxy: bool) -> None:
         )
 
 
-class _Failed:
-    """The tries that have not been accepted, and may be tried again; the first to end comes first."""
+class _Same:
+    """The tries of requests with one key that may be tried again, by their bodies; the first to end comes first."""
+
+    __slots__ = ("accepted", "bodies", "heaps", "marked")
 
     def __init__(self) -> None:
-        self._heaps: dict[tuple[Key, str | None, str | None], list[tuple[float, int, Try]]] = {}
+        self.heaps: dict[str | None, list[tuple[float, int, Try]]] = {}
+        self.bodies: set[str] = set()
+        self.accepted: dict[str | None, Item] = {}  # by the body: what may be repeated only with harm
+        self.marked: dict[str, Item] = {}  # by the Idempotency-Key
+
+    def top(self, body: str | None) -> Try | None:
+        """The first try of this body to end that was not tried again."""
+        heap = self.heaps.get(body)
+        while heap and heap[0][2].later is not None:
+            heappop(heap)
+        return heap[0][2] if heap else None
+
+
+class _Found:
+    """What has been tried so far."""
+
+    def __init__(self) -> None:
+        self._same: dict[tuple[Key, bool], _Same] = {}
         self._order = count()
-        self._bodies: dict[Key, set[str]] = {}
-        self._marked: dict[tuple[Key, str], Item] = {}
 
     def add(self, each: Asked) -> None:
-        if each.key is None or each.one.item is None:
+        """Note a try that belongs to an item."""
+        item = each.one.item
+        if each.key is None or item is None:
             return
+        same = self._same.setdefault((each.key, each.mark is None), _Same())
         if each.body is not None:
-            self._bodies.setdefault(each.key, set()).add(each.body)
+            same.bodies.add(each.body)
         if each.mark is not None:
-            self._marked[each.key, each.mark] = each.one.item
+            same.marked[each.mark] = item
         if each.one.ending != "accepted":
-            for body in (each.body, ANY):
-                heap = self._heaps.setdefault((each.key, each.mark and ANY, body), [])
-                heappush(heap, (each.one.ended_at, next(self._order), each.one))
+            heappush(same.heaps.setdefault(each.body, []), (each.one.ended_at, next(self._order), each.one))
+        elif not item.repeatable:
+            same.accepted[each.body] = item
 
     def before(self, each: Asked) -> Item | None:
-        """The item of the try that this one repeats, if it is proved to repeat one."""
-        if each.key is None:
+        """The item of which this is proved to be a further try."""
+        if each.key is None or (same := self._same.get((each.key, each.mark is None))) is None:
             return None
-        if each.mark is not None and (each.key, each.mark) in self._marked:
-            return self._marked[each.key, each.mark]
-        bodies = (ANY,) if each.body is None else (each.body, None)
-        tops = [top for body in bodies if (top := self._top(each.key, each.mark and ANY, body)) is not None]
-        before = min(tops, key=lambda top: top.ended_at, default=None)
+        if each.mark is not None and each.mark in same.marked:
+            return same.marked[each.mark]
+        before = _failed(same, each.body)
         if before is None or before.item is None or not each.one.knew_of(before):
-            return None
-        if doubt := self._doubt(before, each):
+            return _carried_out(same, each)
+        if doubt := _doubt(same, before, each):
             before.item.in_doubt = doubt
             return None
         return before.item
 
-    def _doubt(self, before: Try, each: Asked) -> str:
-        """Why a try may be the retry of the one before, or another request; empty if it is the retry."""
-        assert each.key is not None
-        if each.mark is not None:
-            return "the same request came after it with another Idempotency-Key: as its retry, or for itself"
-        if _may_cross(before, each.one):
-            return "the same request came so soon after it that it may be its retry or another one"
-        known = request_of(before)
-        part = each.body is None or known is None or body_of(known) is None
-        others = self._bodies.get(each.key, set()) | ({each.body} if each.body is not None else set())
-        if part and len(others) > 1:
-            return "its body had not come whole, and several others came to that URL: one may be its retry"
-        return ""
 
-    def _top(self, key: Key, mark: str | None, body: str | None) -> Try | None:
-        """The first of these to end that was not tried again."""
-        heap = self._heaps.get((key, mark, body), [])
-        while heap and heap[0][2].later is not None:
-            heappop(heap)
-        return heap[0][2] if heap else None
+def _failed(same: _Same, body: str | None) -> Try | None:
+    """The try that may come again with this body, or with a part of it: the first to end."""
+    bodies = {body, None} if body is not None else {None, *same.bodies} if len(same.bodies) < 2 else {None}
+    if len(same.heaps) == 1 and body in same.heaps:
+        return same.top(body)
+    tops = [top for body in bodies if (top := same.top(body)) is not None]
+    return min(tops, key=lambda top: top.ended_at, default=None)
+
+
+def _carried_out(same: _Same, each: Asked) -> Item | None:
+    """What has had a good answer and comes again: that is one thing done twice, unless it is idempotent."""
+    before = same.accepted.get(each.body) if each.body is not None else None
+    return before if before is not None and each.one.knew_of(before.tries[-1]) else None
+
+
+def _doubt(same: _Same, before: Try, each: Asked) -> str:
+    """Why a try may be the retry of the one before, or another request; empty if it is the retry."""
+    if each.mark is not None:
+        return "the same request came after it with another Idempotency-Key: as its retry, or for itself"
+    if _may_cross(before, each.one):
+        return "the same request came so soon after it that it may be its retry or another one"
+    if len(same.bodies) + (each.body is not None and each.body not in same.bodies) > 1:
+        known = request_of(before)
+        if each.body is None or known is None or body_of(known) is None:
+            return "its body had not come whole, and several others came to that URL: one may be its retry"
+    return ""
 
 
 def _may_cross(before: Try, again: Try) -> bool:
