@@ -1,53 +1,94 @@
-"""The shape of a back-off."""
+"""The back-off of a client: its family, in words, and by which gap a claim is contradicted."""
 
 from __future__ import annotations
 
 import random
-import smtplib
+from collections import Counter
 
 import httpx
 import pytest
 
-from notnow import FakeHTTP, FakeSMTP, ManualClock
+from notnow import FakeHTTP, ManualClock
 from notnow.conduct.reading import attempts
-from notnow.conduct.reading.backoff import Herd, analyse, herd, of_retries, shape
+from notnow.conduct.reading.backoff import Jitter, analyse, contradiction, of_retries, possible, shape
 from toml_rules import one, rules, then
+
+EITHER = ("exponential", "linear")
 
 
 @pytest.mark.parametrize(
-    ("gaps", "name"),
+    ("gaps", "names"),
     [
-        ([60, 120, 240, 480], "exponential"),
-        ([1, 3, 9], "exponential"),
-        ([60, 120, 180, 240], "linear"),
-        ([1, 2, 3], "linear"),
-        ([1, 2, 4], "exponential"),
-        ([5, 5, 5], "constant"),
-        ([300, 310, 295, 305], "constant"),
-        ([0.001, 0.0, 0.002], "immediate"),
-        ([1, 2, 4, 8, 8, 8], "exponential"),
-        ([1, 2, 4, 4, 4], "exponential"),
-        ([10, 20, 30, 40, 40, 40], "linear"),
-        ([1, 4, 4, 4], "irregular"),
-        ([1, 2, 4, 8, 2], "irregular"),
-        ([0, 60, 120], "irregular"),
-        ([10, 1, 30, 2], "irregular"),
-        ([8, 4, 2, 1], "irregular"),
+        ([60, 120, 240, 480], ("exponential",)),
+        ([1, 3, 9], EITHER),  # one gap beyond the two that any curve meets
+        ([60, 120, 180, 240], ("linear",)),
+        ([1, 2, 3], ("linear", "exponential")),
+        ([5, 5, 5], ("constant",)),
+        ([300, 310, 295, 305], ("constant", "linear")),
+        ([300, 310, 320, 330], ("linear",)),
+        ([0.001, 0.0, 0.002], ("immediate",)),
+        ([0.03, 0.03, 0.039], ("immediate",)),
+        ([1, 2, 4, 8, 16, 16, 16], ("exponential",)),
+        ([10, 20, 30, 40, 40, 40], ("linear",)),
+        ([1, 4, 4, 4], EITHER),  # ×4 or +3, up to 4
+        ([4, 4, 4, 8, 16, 32, 60, 60], ("exponential",)),  # a floor of 4
+        ([0, 2, 4, 8, 16], ("exponential",)),  # a first retry at once
+        ([0, 60, 120], ("exponential", "linear", "constant")),
+        ([8, 4, 2, 1], ("irregular",)),
+        ([480, 240, 120, 60, 30, 15], ("irregular",)),
+        ([1, 500, 2, 300, 1, 700, 3, 400], ("irregular",)),
     ],
 )
-def test_shapes_have_names(gaps: list[float], name: str) -> None:
-    assert shape(gaps) == name
+def test_families_that_the_gaps_do_not_contradict(gaps: list[float], names: tuple[str, ...]) -> None:
+    assert possible(gaps) == names
+    assert shape(gaps) == names[0]
 
 
 @pytest.mark.parametrize("gaps", [[], [1], [1, 2]])
 def test_fewer_than_three_gaps_cannot_tell(gaps: list[float]) -> None:
+    assert possible(gaps) == ()
     assert shape(gaps) is None
+    assert contradiction(gaps, "exponential") is None
 
 
-def test_a_doubling_with_a_little_jitter_is_still_exponential() -> None:
-    for seed in range(100):
-        chance = random.Random(seed)
-        assert shape([2**n * chance.uniform(0.9, 1.1) for n in range(6)]) == "exponential"
+@pytest.mark.parametrize("unit", [0.1, 1.0, 60.0, 3600.0])
+def test_the_unit_does_not_matter(unit: float) -> None:
+    chance = random.Random(4)
+    waits = [2**n * chance.uniform(0.9, 1.1) for n in range(8)]
+    assert possible([unit * wait for wait in waits]) == ("exponential",)
+
+
+def test_a_long_back_off_is_judged_by_its_beginning() -> None:
+    doubles = [min(60, 2**n) for n in range(24)]
+    assert analyse([*doubles, *[0.0] * 1000]).family == "exponential"
+
+
+# ---- a claim -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gaps", "claim", "by"),
+    [
+        ([5, 5, 5, 5, 5], "exponential", 2),
+        ([1, 2, 4, 8, 16], "linear", 3),
+        ([1, 2, 4, 8, 16], "constant", 2),
+        ([10, 20, 30, 40, 50], "exponential", 3),
+        ([8, 4, 2, 1, 0.5], "exponential", 2),
+        ([0, 0, 0, 0], "exponential", 2),
+        ([0, 0, 0, 0], "constant", 2),
+    ],
+)
+def test_a_contradiction_names_the_gap(gaps: list[float], claim: str, by: int) -> None:
+    found = contradiction(gaps, claim)
+    assert found is not None
+    assert (found.by, found.p < 0.01) == (by, True)
+    assert contradiction(gaps[: by + 1], claim) is not None
+    assert contradiction(gaps[:by], claim) is None
+
+
+@pytest.mark.parametrize("claim", ["constant", "linear", "exponential"])
+def test_little_is_no_contradiction(claim: str) -> None:
+    assert contradiction([3, 9, 14], claim) is None
 
 
 # ---- measured ------------------------------------------------------------------------------------
@@ -59,29 +100,73 @@ def test_a_doubling_with_a_little_jitter_is_still_exponential() -> None:
         ([], "no retry"),
         ([5], "1 wait (5s): too few to tell"),
         ([5, 10], "2 waits (5s, 10s): too few to tell"),
-        ([0, 0, 0], "immediate; a guess"),
-        ([0] * 6, "immediate; sure"),
-        ([60, 120, 240, 480], "exponential, ×2, first wait 1m, no jitter; likely"),
-        ([1, 3, 9], "exponential, ×3, first wait 1s, no jitter; a guess"),
-        ([1, 2, 4, 8, 8, 8], "exponential, ×2, first wait 1s, capped at 8s, no jitter; sure"),
-        ([10, 20, 30, 40, 50, 60], "linear, +10s each time, first wait 10s, no jitter; sure"),
-        ([300, 310, 295, 305], "constant, first wait 5m, jitter ±2%; likely"),
-        ([10, 1, 30, 2], "irregular, first wait 10s; likely"),
+        ([0, 0, 0], "immediate (sure)"),
+        ([60, 120, 240, 480], "exponential, base 1m, factor 2, no jitter (sure)"),
+        (
+            [60, 120, 240],
+            "exponential, base 1m, factor 2, no jitter (likely; linear is not excluded: 1 more gap would settle it)",
+        ),
+        ([1, 2, 4, 8, 16, 16, 16], "exponential, base 1s, factor 2, no jitter, cap 16s (sure)"),
+        ([0, 2, 4, 8, 16], "exponential, base 2s, factor 2, no jitter, from gap 2 on (sure)"),
+        ([10, 20, 30, 40, 50, 60], "linear, base 10s, step 10s, no jitter (sure)"),
+        (
+            [5, 6, 4.2, 5.5, 4.7, 5.1],
+            "constant, base 5.08s, ±18% jitter (likely; linear and exponential are not excluded: 8 more gaps would settle it)",
+        ),
+        ([1, 4, 4, 4], "exponential, base 1s, factor 4, no jitter, cap 4s (a guess; linear is not excluded)"),
+        ([10, 1, 30, 2], "constant, base 30s, full jitter (a guess; linear and exponential are not excluded)"),
+        ([8, 4, 2, 1], "irregular, first wait 8s (sure)"),
     ],
 )
 def test_a_back_off_in_words(gaps: list[float], words: str) -> None:
     assert analyse(gaps).in_words() == words
 
 
-def test_jitter_is_the_distance_from_the_regular_waits() -> None:
-    for seed in range(50):
+@pytest.mark.parametrize(
+    ("kind", "low", "high"), [("proportional", 0.9, 1.1), ("equal", 0.5, 1), ("full", 0, 1), ("added", 1, 1)]
+)
+def test_the_kind_of_jitter(kind: str, low: float, high: float) -> None:
+    kinds = []
+    for seed in range(30):
+        chance = random.Random(seed)
+        more = 3 if kind == "added" else 0
+        found = analyse([2**n * chance.uniform(low, high) + chance.uniform(0, more) for n in range(8)])
+        assert found.jitter is not None
+        kinds.append((found.family, found.jitter.kind))
+    assert Counter(kinds).most_common(1)[0][0] == ("exponential", kind)
+
+
+@pytest.mark.parametrize("cap", [20, 3600])
+def test_decorrelated_jitter(cap: float) -> None:
+    found = []
+    for seed in range(20):
+        chance, wait, gaps = random.Random(seed), 1.0, []
+        for _ in range(12):
+            wait = min(cap, chance.uniform(1, 3 * wait))
+            gaps.append(wait)
+        found.append(analyse(gaps))
+    right = [one for one in found if (one.family, one.jitter) == ("exponential", Jitter("decorrelated"))]
+    assert len(right) >= 18
+    assert all(one.cap is None or one.cap == pytest.approx(cap) for one in right)
+    assert all("decorrelated jitter" in one.in_words() and "factor" not in one.in_words() for one in right)
+
+
+def test_the_size_of_the_jitter_is_measured() -> None:
+    for seed in range(30):
         chance = random.Random(seed)
         found = analyse([10 * chance.uniform(0.95, 1.05) for _ in range(20)])
-        assert found.shape == "constant"
-        assert 0.02 < found.jitter < 0.08
-        grows = analyse([2**n * chance.uniform(0.9, 1.1) for n in range(8)])
-        assert grows.factor == pytest.approx(2, rel=0.06)
-        assert grows.jitter < 0.35
+        assert found.family == "constant"
+        assert found.jitter is not None
+        assert 0.03 < found.jitter.size < 0.06
+
+
+def test_so_many_more_gaps_settle_it() -> None:
+    gaps = [60.0, 120.0, 240.0]
+    found = analyse(gaps)
+    assert (found.possible, found.settled_by) == (("linear",), 1)
+    assert analyse([*gaps, 480.0]).possible == ()
+    capped = analyse([1, 4, 4, 4])
+    assert (capped.possible, capped.settled_by) == (("linear",), None)
 
 
 def test_the_picture_is_to_scale() -> None:
@@ -90,6 +175,22 @@ def test_the_picture_is_to_scale() -> None:
         "  2.        5s  █████",
         "  3.       10s  ██████████",
     ]
+
+
+# ---- Retry-After ---------------------------------------------------------------------------------
+
+
+def test_a_gap_that_retry_after_demanded_says_nothing() -> None:
+    assert shape([1, 2, 30, 8, 16], (None, None, 30, None, None)) == "exponential"
+    assert possible([1, 2, 30, 8, 16]) != ("exponential",)
+    assert contradiction([30, 30, 30, 30], "exponential", (30, 30, 30, 30)) is None
+    assert analyse([30, 30, 30, 30], (30, 30, 30, 30)).family is None
+
+
+def test_a_gap_that_ignores_retry_after_says_something() -> None:
+    assert possible([5, 5, 5, 5], (30, 30, 30, 30)) == ("constant",)
+    assert possible([60, 120, 240, 480], (10, 10, 10, 10)) == ("exponential",)
+    assert possible([5, 5, 5], (0, 0, 0)) == ("constant",)
 
 
 @pytest.mark.parametrize(
@@ -122,50 +223,3 @@ def test_a_retry_after_may_be_a_date_or_nonsense() -> None:
         for _ in range(3):
             client.get(fake.url)
         assert of_retries(attempts.retries(fake.journal.since_play())).told == (pytest.approx(60, abs=1), None)
-
-
-def workers(delays: list[float]) -> str:
-    """So many are refused at once, and each comes back after its own delay."""
-    with FakeSMTP(rules(one("connect", first=len(delays), reply="421 no")), clock=ManualClock()) as fake:
-        for _ in delays:
-            with pytest.raises(smtplib.SMTPConnectError):
-                smtplib.SMTP(fake.host, fake.port)
-        now = 0.0
-        for delay in sorted(delays):
-            fake.clock.advance(delay - now)
-            now = delay
-            smtplib.SMTP(fake.host, fake.port, local_hostname="client.test").quit()
-        refused = {x.connection for x in attempts.refusals(fake.journal.exchanges)}
-        found = herd(fake.journal.connections, refused)
-    return "" if found is None else found.in_words()
-
-
-def test_workers_that_come_back_at_one_time_are_a_herd() -> None:
-    assert workers([60, 60, 60.5, 61, 61, 62]) == (
-        "6 workers, refused together, came back 1m later within 2s: as a herd, without jitter"
-    )
-
-
-def test_workers_with_jitter_are_none() -> None:
-    assert workers([10, 25, 31, 44, 58, 60]) == (
-        "6 workers, refused together, came back 10s later within 50s: spread, not as a herd"
-    )
-
-
-def test_a_few_are_no_herd() -> None:
-    assert workers([60, 60, 60, 60]) == ""
-
-
-@pytest.mark.parametrize(("last", "named"), [(7.6, "exponential"), (7.59, "irregular")])
-def test_gaps_stay_at_a_ceiling_within_a_twentieth(last: float, named: str) -> None:
-    assert shape([1, 2, 4, 8, last]) == named
-
-
-def test_a_gap_below_the_ceiling_by_more_than_a_twentieth_still_grows() -> None:
-    found = analyse([1, 2, 4, 7, 8, 8])
-    assert (found.shape, found.cap) == ("exponential", 8)
-
-
-@pytest.mark.parametrize(("spread", "together"), [(6.0, True), (6.1, False)])
-def test_workers_come_back_as_one_within_a_tenth_of_their_wait(spread: float, together: bool) -> None:
-    assert Herd(5, 60.0, spread).together is together

@@ -377,7 +377,7 @@ def test_the_back_off_is_in_each_report(tmp_path: Path) -> None:
     result = tried(*waits, "--html", str(file), *sender(0.5, 1, 2, 4))
     lines = result.stdout.splitlines()
     at = lines.index("back-off")
-    assert lines[at + 1].startswith("  exponential, ×")
+    assert lines[at + 1].startswith("  exponential, base ")
     bars = [line.count("█") for line in lines[at + 2 : at + 6]]
     assert bars == sorted(bars)
     assert 0 < bars[0] < bars[3] == 50

@@ -278,11 +278,18 @@ class TestRetried:
     def test_the_shape_of_a_back_off(self) -> None:
         is_held(expectations.retried(seen(refused(60, 120, 240)), shape="exponential"))
         is_held(expectations.retried(seen(refused(60, 60, 60)), shape="constant"))
-        why = "expected an exponential back-off, but the gaps were 1m, 1m, 1m: constant"
+        is_held(expectations.retried(seen(refused(60, 120, 240)), shape="linear"))  # with equal jitter it may be
+        why = (
+            "expected an exponential back-off, but the gaps were 1m, 1m, 1m: constant, base 1m, no jitter (sure); "
+            "gap 3 (1m) contradicts exponential (p < 0.0001)"
+        )
         evidence = ("#2 connect", "#3 connect", "#4 connect")
         is_unmet(expectations.retried(seen(refused(60, 60, 60)), shape="exponential"), why, *evidence)
-        why = "expected a linear back-off, but the gaps were 1m, 2m, 4m: exponential"
-        is_unmet(expectations.retried(seen(refused(60, 120, 240)), shape="linear"), why, *evidence)
+        why = (
+            "expected a linear back-off, but the gaps were 1m, 2m, 4m, 8m: "
+            "exponential, base 1m, factor 2, no jitter (sure); gap 4 (8m) contradicts linear (p < 0.0001)"
+        )
+        is_unmet(expectations.retried(seen(refused(60, 120, 240, 480)), shape="linear"), why, *evidence, "#5 connect")
 
     @pytest.mark.parametrize(("gaps", "few"), [((), "no gap"), ((60,), "1 gap (1m)"), ((60, 60), "2 gaps (1m, 1m)")])
     def test_too_few_gaps(self, gaps: tuple[float, ...], few: str) -> None:

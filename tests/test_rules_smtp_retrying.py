@@ -290,7 +290,11 @@ class TestIntervalsGrow:
 
     def test_half_as_long_is_no_shrinking_yet(self, play: Play) -> None:
         tries(play, "8m", "6m", "4m")
-        play.held(self.RULE, "the gaps were 8m, 6m, 4m: irregular")
+        play.held(self.RULE, "the gaps were 8m, 6m, 4m: constant")
+
+    def test_a_jitter_that_an_exponential_may_have_is_no_constant_pace(self, play: Play) -> None:
+        tries(play, "8s", "6s", "9s")
+        play.held(self.RULE, "the gaps were 8s, 6s, 9s: constant")
 
     def test_the_halves_are_compared_as_a_whole(self, play: Play) -> None:
         tries(play, "8m", "9m", "1m", "2m", "5m")

@@ -77,7 +77,9 @@ class Assertions:
 
         `times`: how often, at least; or a range. `within`: it did so within this time after the first refusal
         (seconds, or "10m"). `first_delay`: how long it waited before it first tried again, at least; or a range.
-        `backoff`: "constant", "linear" or "exponential", which takes at least three gaps.
+        `backoff`: "constant", "linear" or "exponential", which takes at least three gaps. Jitter (±p %, equal, full,
+        decorrelated or added) and a cap are part of each. It fails only where the gaps contradict the claim: with
+        gaps that a client of this family has in fewer than 1 % of runs.
         """
         __tracebackhide__ = True
         if times is not None:

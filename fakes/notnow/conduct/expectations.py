@@ -12,6 +12,7 @@ from notnow import protocols
 from notnow.conduct.finding import Evidence, Finding, held
 from notnow.conduct.reading import attempts, backoff
 from notnow.conduct.reading.attempts import TOLERANCE, Item, Retry
+from notnow.conduct.reading.families import ENOUGH
 from notnow.hosts import is_address
 from notnow.journal import Connection, Exchange, Journal, Request
 from notnow.units import seconds, show
@@ -189,16 +190,24 @@ def _first_delay(found: Sequence[Retry], bound: Bound) -> Finding:
 
 
 def _backoff(found: Sequence[Retry], wanted: str) -> Finding:
-    gaps = [retry.delay for retry in found]
-    seen = backoff.shape(gaps)
-    if seen == wanted:
-        return HELD
+    """The gaps do not contradict this family. A gap that a Retry-After demanded says nothing."""
+    gaps, told = [retry.delay for retry in found], backoff.told(found)
     listed = ", ".join(show(gap) for gap in gaps)
     expected = f"{'an' if wanted[0] in 'aeiou' else 'a'} {wanted} back-off"
-    if seen is None:
+    if not backoff.possible(gaps, told):
         few = f"{len(gaps)} gap{'s' if len(gaps) > 1 else ''} ({listed})" if gaps else "no gap"
-        return unmet(expected, f"{few} cannot tell: it takes {backoff.ENOUGH}")
-    return unmet(expected, f"the gaps were {listed}: {seen}", [retry.attempt for retry in found])
+        many = " that no Retry-After demanded" if len(gaps) >= ENOUGH else ""
+        return unmet(expected, f"{few} cannot tell: it takes {ENOUGH}{many}")
+    against = backoff.contradiction(gaps, wanted, told)
+    if against is None:
+        return HELD
+    why = f"gap {against.by + 1} ({show(gaps[against.by])}) contradicts {wanted} (p {_share(against.p)})"
+    seen = f"the gaps were {listed}: {backoff.analyse(gaps, told).in_words()}; {why}"
+    return unmet(expected, seen, [retry.attempt for retry in found])
+
+
+def _share(p: float) -> str:
+    return f"= {p:.1g}" if p >= 0.0001 else "< 0.0001"
 
 
 def new_connection_after(exchanges: Sequence[Exchange], code: int) -> Finding:

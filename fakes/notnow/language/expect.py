@@ -32,7 +32,7 @@ class Retried(Table):
     times: int | None = key(Count, about="At least so many times.")
     within: float | None = key(Duration, about="The client comes back within this time of the first refusal.")
     first_delay: float | None = key(Duration, about="The client waits at least this long before its first retry.")
-    backoff: str | None = key(one_of(*SHAPES), about="How the waits between retries grow.")
+    backoff: str | None = key(one_of(*SHAPES), about="How the waits between retries grow, jitter aside.")
 
 
 class Exceeded(Table):

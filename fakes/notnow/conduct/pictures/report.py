@@ -11,7 +11,8 @@ from notnow._version import __version__
 from notnow.conduct.judging import Verdict
 from notnow.conduct.pictures import verdict
 from notnow.conduct.reading import attempts, backoff
-from notnow.conduct.reading.backoff import BackOff, Herd
+from notnow.conduct.reading.backoff import BackOff
+from notnow.conduct.reading.herd import Herd, herd
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import Level
 from notnow.terminal import safe_lines
@@ -125,8 +126,8 @@ class Report:
         found = {}
         for journal in self.run.journals:
             refused = {x.connection for x in attempts.refusals(journal.since_play())}
-            if (herd := backoff.herd(journal.connections, refused)) is not None:
-                found[journal.server] = herd
+            if (came := herd(journal.connections, refused)) is not None:
+                found[journal.server] = came
         return found
 
     def back_off(self) -> Iterator[tuple[str, list[str]]]:
@@ -134,7 +135,7 @@ class Report:
         herds = self.herds()
         for name, waits in self.waits().items():
             lines = [waits.in_words()]
-            if waits.shape is not None and len(waits.gaps) <= BARS:
+            if waits.family is not None and len(waits.gaps) <= BARS:
                 lines += waits.picture()
             if name in herds:
                 lines.append(herds[name].in_words())
@@ -166,23 +167,28 @@ def as_dict(report: Report) -> dict[str, Any]:
             "duration": round(client.duration, 3),
             "ended": str(client),
         },
-        "backoff": {
-            name: {
-                "gaps": [round(gap, 6) for gap in waits.gaps],
-                "shape": waits.shape,
-                "factor": waits.factor,
-                "step": waits.step,
-                "cap": waits.cap,
-                "jitter": round(waits.jitter, 4),
-                "sure": waits.sure,
-                "retry_after": waits.heeds,
-                "words": waits.in_words(),
-            }
-            for name, waits in report.waits().items()
-        },
+        "backoff": {name: _waits(waits) for name, waits in report.waits().items()},
         "herds": {name: herd.in_words() for name, herd in report.herds().items()},
         "verdicts": [verdict.as_dict(one) for one in report.verdicts],
         "journals": {journal.server: list(journal.as_dicts()) for journal in report.run.journals},
+    }
+
+
+def _waits(waits: BackOff) -> dict[str, Any]:
+    return {
+        "gaps": [round(gap, 6) for gap in waits.gaps],
+        "shape": waits.family,
+        "family": waits.family,
+        "base": waits.base,
+        "factor": waits.factor,
+        "step": waits.step,
+        "cap": waits.cap,
+        "jitter": waits.jitter and {"kind": waits.jitter.kind, "size": round(waits.jitter.size, 4)},
+        "possible": list(waits.possible),
+        "settled_by": waits.settled_by,
+        "sure": waits.sure,
+        "retry_after": waits.heeds,
+        "words": waits.in_words(),
     }
 
 

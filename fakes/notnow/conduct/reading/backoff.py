@@ -1,95 +1,71 @@
-"""The shape of a client's back-off, from the gaps between a refusal and the next attempt."""
+"""The back-off of a client, from the gaps between a refusal and the next attempt."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
+from notnow.conduct.reading import families
 from notnow.conduct.reading.attempts import asked_wait
+from notnow.conduct.reading.curves import Form, Kind
+from notnow.conduct.reading.families import CONTRADICTED, ENOUGH, IMMEDIATE, REGULAR, Family
 from notnow.units import show
 
 if TYPE_CHECKING:
     from notnow.conduct.reading.attempts import Retry
-    from notnow.journal import Connection
 
 Certainty = Literal["sure", "likely", "a guess"]
-Shape = Literal["immediate", "constant", "linear", "exponential", "irregular"]
+Told = Sequence[float | None]  # seconds that each refusal asked for in a Retry-After; None where it had none
 
-ENOUGH = 3  # gaps below which a doubling and a linear client look alike (1, 2)
-IMMEDIATE = 0.05  # seconds within which a retry did not wait at all
-STEADY = 0.25  # spread, relative to the mean, within which gaps are the same but for jitter
-ROUGH = 0.6  # spread above which neither steps nor ratios are regular
-
-
-def shape(gaps: Sequence[float]) -> Shape | None:
-    """Name the growth of the gaps (seconds); None where there are too few to tell.
-
-    Gaps that have grown to a ceiling and stay there are judged by the part that grows.
-    """
-    if len(gaps) < ENOUGH:
-        return None
-    if max(gaps) <= IMMEDIATE:
-        return "immediate"
-    if _spread(gaps) <= STEADY:
-        return "constant"
-    growing = _below_ceiling(gaps)
-    if len(growing) < ENOUGH:
-        return "irregular"
-    steps = [b - a for a, b in pairwise(growing)]
-    ratios = [b / a for a, b in pairwise(growing) if a > 0]
-    if min(steps) <= 0 or len(ratios) < len(steps):
-        return "irregular"
-    by_step, by_ratio = _spread(steps), _spread(ratios)
-    if min(by_step, by_ratio) > ROUGH:
-        return "irregular"
-    return "linear" if by_step < by_ratio else "exponential"
-
-
-def _below_ceiling(gaps: Sequence[float]) -> list[float]:
-    """The gaps up to a ceiling at which at least two of them, the last ones, stay.
-
-    The first gap at the ceiling may be a step cut short; it is looked at only where there are too few without it.
-    """
-    top = max(gaps)
-    first = next(i for i, gap in enumerate(gaps) if gap >= top * 0.95)
-    if first == len(gaps) - 1 or min(gaps[first:]) < top * 0.95:
-        return list(gaps)
-    return list(gaps[:first] if first >= ENOUGH else gaps[: first + 1])
-
-
-def _spread(values: Sequence[float]) -> float:
-    """The distance between the largest and the smallest, relative to the mean."""
-    mean = sum(values) / len(values)
-    return (max(values) - min(values)) / mean if mean else 0.0
-
-
-# ---- in full -------------------------------------------------------------------------------------
-
-SURE, LIKELY = 6, 4  # gaps from which on a regular shape is no accident
+LIKELY = 10.0  # the ratio of likelihoods from which on the best family is likely
 CLOSE = 0.5  # by how much of a Retry-After a client may come later and still be heeding it
-WORKERS = 5  # refused together, from which on their return may be a herd
-TOGETHER = 0.1  # spread, relative to the wait, within which they come back as one
+MORE = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)  # further gaps that may settle which family it is
+
+
+class Jitter(Struct, frozen=True):
+    """The kind of jitter. `size`: 0.1 is ±10 % for proportional jitter; the most seconds for added jitter."""
+
+    kind: Kind
+    size: float = 0.0
+
+    def in_words(self) -> str:
+        """Such as "±10% jitter"."""
+        match self.kind:
+            case "none":
+                return "no jitter"
+            case "proportional":
+                return f"±{max(self.size, 0.01):.0%} jitter"
+            case "added":
+                return f"up to {show(self.size)} of jitter added"
+        return f"{self.kind} jitter"
 
 
 class BackOff(Struct, frozen=True):
-    """How a client's waits grow.
+    """How a client's waits grow. Times are in seconds.
 
-    `gaps` are the waits in seconds, in order; `shape` is None where they are too few to tell. `factor` is by what an
-    exponential one grows, `step` by how many seconds a linear one; `cap` where it stops growing, in seconds. `jitter` is
-    how far the waits are from the regular ones, relative to those, at most (0.1 is ±10 %). `sure` says how much the
-    number of gaps and the jitter allow to be said: "sure", "likely", or "a guess". `told`: what each Retry-After asked
-    for, None where there was none.
+    `gaps` are the waits, in order, and `told` what each Retry-After asked for; a gap that a Retry-After demanded says
+    nothing about the family. `family` is the likeliest one, "irregular" if the gaps contradict every family, and None if
+    they are too few to tell. `base` is its first wait before the jitter, `factor` by what an exponential one grows, `step`
+    by how many seconds a linear one, and `cap` where it stops growing. The curve begins after `lead` gaps: a first retry at
+    once, or waits at a floor.
+
+    `possible` are the other families that the gaps do not contradict. `settled_by`: about how many more gaps would
+    contradict these; None if there is nothing to settle, or many gaps would not settle it. `sure`: "sure" if no other
+    family is possible, "likely" if the others are ten times less likely, else "a guess".
     """
 
     gaps: tuple[float, ...]
-    shape: Shape | None
+    family: Family | None
+    base: float | None = None
     factor: float | None = None
     step: float | None = None
     cap: float | None = None
-    jitter: float = 0.0
+    jitter: Jitter | None = None
+    lead: int = 0
+    possible: tuple[Family, ...] = ()
+    settled_by: int | None = None
     sure: Certainty = "a guess"
     told: tuple[float | None, ...] = ()
 
@@ -97,29 +73,43 @@ class BackOff(Struct, frozen=True):
     def heeds(self) -> bool | None:
         """True if it waits as Retry-After has said, and not much longer; None where nothing was said."""
         said = [(gap, told) for gap, told in zip(self.gaps, self.told, strict=False) if told is not None]
-        if not said:
-            return None
-        return all(told * 0.995 <= gap <= told * (1 + CLOSE) + 1 for gap, told in said)
+        return all(_demanded(gap, told) for gap, told in said) if said else None
 
     def in_words(self) -> str:
-        """Such as "exponential, ×2, first wait 1m, capped at 16m, jitter ±8%; likely"."""
-        if self.shape is None:
+        """Such as "exponential, base 1m, factor 2, full jitter, cap 1h (likely; linear is not excluded)"."""
+        heeds = "" if self.heeds is None else ", as Retry-After says" if self.heeds else ", not as Retry-After says"
+        if self.family is None:
             few = f"{len(self.gaps)} wait{'s' if len(self.gaps) != 1 else ''}"
-            return f"{few} ({', '.join(show(gap) for gap in self.gaps)}): too few to tell" if self.gaps else "no retry"
-        words: list[str] = [self.shape]
-        if self.factor is not None:
-            words.append(f"×{self.factor:.2g}")
-        if self.step is not None:
-            words.append(f"+{show(self.step)} each time")
-        if self.shape != "immediate":
+            listed = ", ".join(show(gap) for gap in self.gaps)
+            return f"{few} ({listed}){heeds}: too few to tell" if self.gaps else "no retry"
+        return f"{self._form()}{heeds} ({self._doubt()})"
+
+    def _form(self) -> str:
+        words = [str(self.family)]
+        if self.family == "irregular":
             words.append(f"first wait {show(self.gaps[0])}")
+        if self.base is not None:
+            words.append(f"base {show(self.base)}")
+        if self.factor is not None and self.jitter != Jitter("decorrelated"):
+            words.append(f"factor {self.factor:.2g}")
+        if self.step is not None:
+            words.append(f"step {show(self.step)}")
+        if self.jitter is not None:
+            words.append(self.jitter.in_words())
         if self.cap is not None:
-            words.append(f"capped at {show(self.cap)}")
-        if self.shape in ("constant", "linear", "exponential"):
-            words.append(f"jitter ±{self.jitter:.0%}" if self.jitter >= 0.01 else "no jitter")
-        if self.heeds is not None:
-            words.append("as Retry-After says" if self.heeds else "not as Retry-After says")
-        return f"{', '.join(words)}; {self.sure}"
+            words.append(f"cap {show(self.cap)}")
+        if self.lead:
+            words.append(f"from gap {self.lead + 1} on")
+        return ", ".join(words)
+
+    def _doubt(self) -> str:
+        if not self.possible:
+            return self.sure
+        others = " and ".join(filter(None, (", ".join(self.possible[:-1]), self.possible[-1])))
+        doubt = f"{self.sure}; {others} {'are' if len(self.possible) > 1 else 'is'} not excluded"
+        if self.settled_by is None:
+            return doubt
+        return f"{doubt}: {self.settled_by} more gap{'s' if self.settled_by > 1 else ''} would settle it"
 
     def picture(self, width: int = 50) -> list[str]:
         """A bar for each wait, to scale."""
@@ -130,74 +120,122 @@ class BackOff(Struct, frozen=True):
         ]
 
 
-def analyse(gaps: Sequence[float], told: Sequence[float | None] = ()) -> BackOff:
-    """Name the shape of the waits (seconds), and measure it; `told` is what each Retry-After asked for."""
-    name = shape(gaps)
-    waits, said = tuple(gaps), tuple(told)
-    if name is None or name in ("immediate", "irregular"):
-        return BackOff(waits, name, sure=_certainty(len(gaps), 0.0), told=said)
-    growing = list(gaps) if name == "constant" else _below_ceiling(gaps)
-    cap = max(gaps) if len(growing) < len(gaps) else None
-    factor = step = None
-    if name == "exponential":
-        factor = (growing[-1] / growing[0]) ** (1 / (len(growing) - 1))
-        regular = [growing[0] * factor**n for n in range(len(growing))]
-    elif name == "linear":
-        step = (growing[-1] - growing[0]) / (len(growing) - 1)
-        regular = [growing[0] + step * n for n in range(len(growing))]
-    else:
-        regular = [sum(growing) / len(growing)] * len(growing)
-    regular += [cap or 0.0] * (len(gaps) - len(growing))
-    jitter = max(abs(gap - wait) / wait for gap, wait in zip(gaps, regular, strict=True) if wait > 0)
-    return BackOff(waits, name, factor, step, cap, jitter, _certainty(len(gaps), jitter), said)
+class Contradiction(Struct, frozen=True):
+    """The gaps do not come from a claimed family: a client of that family has such gaps in a share `p` of runs at most.
+
+    `by` is the place of the gap, from 0 on, since which no gap has made the claim possible again.
+    """
+
+    p: float
+    by: int
 
 
-def _certainty(count: int, jitter: float) -> Certainty:
-    if count >= SURE and jitter <= STEADY:
-        return "sure"
-    return "likely" if count >= LIKELY else "a guess"
+# ---- questions about gaps ------------------------------------------------------------------------
+
+
+def possible(gaps: Sequence[float], told: Told = ()) -> tuple[Family, ...]:
+    """The families that the gaps (seconds) do not contradict, the likeliest first; "irregular" if they contradict all.
+
+    Empty where fewer than `ENOUGH` gaps say something.
+    """
+    return _possible(_telling(gaps, told))
+
+
+def shape(gaps: Sequence[float], told: Told = ()) -> Family | None:
+    """The likeliest family of the gaps (seconds); None where they are too few to tell."""
+    return next(iter(possible(gaps, told)), None)
+
+
+def contradiction(gaps: Sequence[float], claim: str, told: Told = ()) -> Contradiction | None:
+    """How the gaps (seconds) contradict a claimed family; None where they do not, or are too few to tell."""
+    telling = _telling(gaps, told)
+    if _enough(telling) and (p := families.p_value(families.fits(telling), claim)) < CONTRADICTED:
+        by = len(telling)
+        while _contradicts(telling[: by - 1], claim):
+            by -= 1
+        return Contradiction(p, by - 1)
+    return None
+
+
+def analyse(gaps: Sequence[float], told: Told = ()) -> BackOff:
+    """The family of the waits (seconds), its parameters, and what else is possible."""
+    telling, waits, said = _telling(gaps, told), tuple(gaps), tuple(told)
+    found = _possible(telling)
+    if not found:
+        return BackOff(waits, None, told=said)
+    best, others = found[0], found[1:]
+    fits = families.fits(telling)
+    form = fits[best].form
+    if form is None:
+        return BackOff(waits, best, sure="sure", told=said)
+    likely = others and fits[best].likelihood >= LIKELY * fits[others[0]].likelihood
+    return BackOff(
+        waits,
+        best,
+        base=form.base,
+        factor=form.growth if best == "exponential" else None,
+        step=form.growth if best == "linear" else None,
+        cap=form.cap,
+        jitter=_jitter(form),
+        lead=form.lead,
+        possible=others,
+        settled_by=_settled_by(telling, best, form) if others else None,
+        sure="likely" if likely else "a guess" if others else "sure",
+        told=said,
+    )
 
 
 def of_retries(retries: Sequence[Retry]) -> BackOff:
     """The back-off of a client's retries, in order."""
+    asked = told(retries)
+    return analyse([retry.delay for retry in retries], asked if any(t is not None for t in asked) else ())
+
+
+def told(retries: Sequence[Retry]) -> list[float | None]:
+    """The seconds for which each refusal asked in a Retry-After."""
     asked = [asked_wait(retry.refusal) for retry in retries]
-    told = [None if wait is None else wait[0] for wait in asked]
-    return analyse([retry.delay for retry in retries], told if any(t is not None for t in told) else ())
+    return [None if wait is None else wait[0] for wait in asked]
 
 
-class Herd(Struct, frozen=True):
-    """Workers that were refused together, and came back: so many of them, so long after, within so many seconds."""
-
-    workers: int
-    delay: float
-    spread: float
-
-    @property
-    def together(self) -> bool:
-        """True if they come back as one: the next outage is of their making."""
-        return self.spread <= max(TOGETHER * self.delay, IMMEDIATE)
-
-    def in_words(self) -> str:
-        came = (
-            f"{self.workers} workers, refused together, came back {show(self.delay)} later within {show(self.spread)}"
-        )
-        return f"{came}: as a herd, without jitter" if self.together else f"{came}: spread, not as a herd"
+# ---- behind them ---------------------------------------------------------------------------------
 
 
-def herd(connections: Sequence[Connection], refused: Collection[Connection]) -> Herd | None:
-    """Whether workers come back at one time; None where there were never `WORKERS` of them refused within a second.
+def _telling(gaps: Sequence[float], told: Told) -> tuple[float | None, ...]:
+    """The gaps, with None in place of each that a Retry-After demanded."""
+    asked = [*told, *[None] * (len(gaps) - len(told))]
+    return tuple(None if t and _demanded(gap, t) else gap for gap, t in zip(gaps, asked, strict=True))
 
-    `refused` are the connections on which something was refused. Who comes back is told by number alone: as many
-    connections as were refused, after the last of those.
-    """
-    found: list[Herd] = []
-    order = sorted(connections, key=lambda c: c.opened_at)
-    start = 0
-    while start < len(order):
-        wave = [c for c in order[start:] if c.opened_at - order[start].opened_at <= 1.0 and c in refused]
-        back = [c for c in order[start:] if c.opened_at - order[start].opened_at > 1.0][: len(wave)]
-        if len(wave) >= WORKERS and len(back) >= WORKERS:
-            delay = back[0].opened_at - wave[-1].opened_at
-            found.append(Herd(len(back), delay, back[-1].opened_at - back[0].opened_at))
-        start += max(1, len(wave))
-    return max(found, key=lambda h: (h.together, h.workers), default=None)
+
+def _demanded(gap: float, told: float) -> bool:
+    return told * 0.995 <= gap <= told * (1 + CLOSE) + 1
+
+
+def _enough(telling: Sequence[float | None]) -> bool:
+    return sum(gap is not None for gap in telling) >= ENOUGH
+
+
+def _possible(telling: tuple[float | None, ...]) -> tuple[Family, ...]:
+    if not _enough(telling):
+        return ()
+    found = families.fits(telling)
+    order = sorted((name for name in REGULAR if name in found), key=lambda name: -found[name].likelihood)
+    return tuple(name for name in order if families.p_value(found, name) >= CONTRADICTED) or ("irregular",)
+
+
+def _contradicts(telling: tuple[float | None, ...], claim: str) -> bool:
+    return _enough(telling) and families.p_value(families.fits(telling), claim) < CONTRADICTED
+
+
+def _jitter(form: Form) -> Jitter:
+    match form.kind:
+        case "proportional":
+            return Jitter("proportional", form.width / (2 - form.width))
+        case "added":
+            return Jitter("added", form.width)
+    return Jitter(form.kind)
+
+
+def _settled_by(telling: tuple[float | None, ...], best: Family, form: Form) -> int | None:
+    """How many more gaps of this form leave it as the only possible family."""
+    more = families.ahead(form, best, telling, MORE[-1])
+    return next((n for n in MORE if _possible(telling + more[:n]) == (best,)), None)

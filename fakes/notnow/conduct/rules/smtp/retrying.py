@@ -197,13 +197,14 @@ def grows(run: Run) -> Finding:
     seen = []
     for chain in run.once(read).chains():
         gaps = [attempt.delay for attempt in chain[1:]]
-        shape = backoff.shape(gaps)
-        if shape is None:
+        possible = backoff.possible(gaps)
+        if not possible:
             continue
+        shape, steady = possible[0], {"linear", "exponential"}.isdisjoint(possible)
         half = len(gaps) // 2
         early, late = sum(gaps[:half]) / half, sum(gaps[-half:]) / half
         tries = [attempt.began for attempt in chain[1:]]
-        if shape == "immediate" or (shape == "constant" and max(gaps) < 5 * MINUTE):
+        if steady and shape != "irregular" and max(gaps) < 5 * MINUTE:
             return broken(f"the gaps were {_list(gaps)}: {shape}", *tries)
         if late < early / 2:
             return broken(f"the gaps were {_list(gaps)}: they shrink", *tries)

@@ -1,0 +1,402 @@
+"""How likely a client's gaps are, if it waits along a curve with jitter.
+
+The curve is constant, linear (`scale · (start + n)`) or exponential (`scale · factor^n`), and may stop at a cap. Jitter
+is uniform: proportional jitter draws from `[m(1 - w), m]`, where m is the curve (w = 0 is no jitter, 1/2 equal and 1 full
+jitter, and ±p is `w = 2p / (1 + p)`); added jitter draws from `[m, m + J]`; decorrelated jitter draws from
+`[base, 3 · the wait before]`.
+
+Scale, growth, cap and width of a client are unknown, so a likelihood is integrated over all of them, with priors that are
+flat on a logarithmic axis. A model with more freedom pays for it in this integral.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from math import exp, expm1, inf, log
+from operator import mul
+from typing import Literal, NamedTuple
+
+Kind = Literal["none", "proportional", "equal", "full", "decorrelated", "added"]
+
+SLACK = 0.01  # seconds by which a gap may exceed the wait: network, processing, a tick of a scheduler
+EARLY = 0.001  # seconds by which a gap may fall short of the wait: clocks tick
+EXACT = 0.005  # relative width of what counts as no jitter
+
+# The relative width of proportional jitter, and how usual it is. 1/3 is gRPC's ±20 %, 1/2 equal jitter, 1 full jitter.
+WIDTHS = (EXACT, 0.02, 0.05, 0.1, 0.18, 1 / 3, 0.5, 2 / 3, 1.0)
+USUAL = (0.2, 0.05, 0.05, 0.1, 0.1, 0.1, 0.15, 0.1, 0.15)
+REACH = tuple(-log(1 - width) if width < 1 else inf for width in WIDTHS)  # the width on a logarithmic axis
+KINDS: dict[float, Kind] = {EXACT: "none", 0.5: "equal", 1.0: "full"}
+
+NARROW = 0.4  # on a logarithmic axis: gaps farther apart than this need no fine search
+STEPS = 0.0004, 0.0015, 0.006, 0.025, 0.1  # of that search
+WIDER = 3  # widths that are looked at, from the narrowest possible one on
+NEGLIGIBLE = 0.001
+ADDED = (1.02, 1.1, 1.3, 1.8, 3.0, 6.0)  # widths of added jitter, relative to the least possible
+ADDED_RANGE = 10.0, 0.05  # the curve's scale, at most and at least, relative to the width of added jitter
+
+
+class Form(NamedTuple):
+    """A back-off's curve and jitter. Times are in seconds.
+
+    `base` is the curve at the first gap and `growth` its factor or step. `width` is relative to the curve, or in seconds
+    for added jitter. `lead`: the number of gaps before the curve begins.
+    """
+
+    kind: Kind
+    base: float
+    growth: float | None = None
+    cap: float | None = None
+    width: float = 0.0
+    lead: int = 0
+
+    def wait(self, exponential: bool, place: int, before: float, chance: float) -> float:
+        """The wait at a place of the curve, after another one; `chance`, from 0 to 1, is where the jitter falls."""
+        cap, growth = self.cap or inf, self.growth or 0.0
+        curve = self.base * growth**place if exponential else self.base + growth * place
+        match self.kind:
+            case "added":
+                return min(cap, curve + chance * self.width)
+            case "decorrelated":
+                return min(cap, self.base + chance * (3 * before - self.base))
+            case "equal" | "full":
+                return min(cap, curve) * (1 - self.width * chance)
+        return min(cap, curve) * (1 + (2 * chance - 1) * self.width / (2 - self.width))
+
+
+class Fit(NamedTuple):
+    """A likelihood, the likelihood of the most likely form's kind alone, and this form."""
+
+    likelihood: float
+    most: float = 0.0
+    form: Form | None = None
+
+    def times(self, share: float) -> Fit:
+        return Fit(self.likelihood * share, self.most * share, self.form)
+
+    def plus(self, other: Fit) -> Fit:
+        best = self if self.most >= other.most else other
+        return Fit(self.likelihood + other.likelihood, best.most, best.form)
+
+
+NEVER = Fit(0.0)
+
+
+class Gaps:
+    """Gaps in units of their geometric mean; `index` is the place of each, for some gaps may be left out.
+
+    `least` and `most` are logarithms of the wait behind each gap. `blur` is the slack relative to it. `density` has for
+    each width the product of the densities of the first gaps, relative to the curve.
+    """
+
+    def __init__(self, index: Sequence[int], gap: Sequence[float], unit: float) -> None:
+        self.index, self.gap, self.unit = list(index), list(gap), unit
+        self.slack = slack = SLACK / unit
+        self.least = [log(max(g - slack, slack)) for g in gap]
+        self.most = [log(max(g + EARLY / unit, slack)) for g in gap]
+        self.blur = [slack / max(g, slack) for g in gap]
+        self.density = [list(accumulate((1 / (w + e) for e in self.blur), mul, initial=1.0)) for w in WIDTHS]
+
+    def __len__(self) -> int:
+        return len(self.gap)
+
+    def after(self, lead: int) -> Gaps:
+        return Gaps([i - self.index[lead] for i in self.index[lead:]], self.gap[lead:], self.unit)
+
+    def reversed(self) -> Gaps:
+        return Gaps([self.index[-1] - i for i in reversed(self.index)], self.gap[::-1], self.unit)
+
+    def repeats(self, other: int) -> float:
+        """The density of a gap that is the same as another one."""
+        return 1 / ((EXACT + self.blur[other]) * self.gap[other])
+
+
+class Curve(NamedTuple):
+    """A curve that grows: the bounds of its parameter, and its logarithm at each place."""
+
+    name: Literal["linear", "exponential"]
+    low: float
+    high: float
+
+    def at(self, growth: float, index: Sequence[int]) -> list[float]:
+        if self.name == "exponential":
+            return [growth * i for i in index]
+        start = exp(growth)
+        return [log(start + i) for i in index]
+
+    def grid(self, points: int = 11) -> list[float]:
+        step = (self.high - self.low) / (points - 1)
+        return [self.low + step * i for i in range(points)]
+
+
+EXPONENTIAL = Curve("exponential", log(1.05), log(10))  # the logarithm of the factor
+LINEAR = Curve("linear", log(0.1), log(100))  # the logarithm of the first wait in steps
+
+
+# ---- proportional jitter -------------------------------------------------------------------------
+
+
+class _Node(NamedTuple):
+    """A growth, and the scales (logarithms) that it allows for the first gaps: at least `low`; `high` and the reach.
+
+    `total` is the sum of the curve at these gaps, `last` and `next` its value at the last one and after it.
+    """
+
+    growth: float
+    low: float
+    high: float
+    total: float
+    last: float
+    next: float
+
+    @property
+    def spread(self) -> float:
+        return self.low - self.high
+
+
+class _Head(NamedTuple):
+    """The `first` gaps, which follow the curve, and the bounds of the cap at which the others stay."""
+
+    first: int
+    others: int
+    low: float = -inf
+    high: float = inf
+
+
+def proportional(gaps: Gaps, curve: Curve, capped: bool = True) -> Fit:
+    """Proportional jitter around a curve that grows; `capped` if it may stop at a cap."""
+    grid = [_running(gaps, curve, growth) for growth in curve.grid()]
+    found, count = NEVER, len(gaps)
+    for head in _heads(gaps) if capped else [_Head(count, 0)]:
+        nodes = [row[head.first - 1] for row in grid]
+        nearest = _node(gaps, curve, head.first, _nearest(gaps, curve, head.first))
+        spread = min(nearest.spread, min([node.spread for node in nodes]))
+        if head.others and _bound(gaps, head, spread / 2) < found.likelihood * NEGLIGIBLE:
+            continue
+        if spread < NARROW:
+            nodes = sorted([*nodes, nearest, *_around(gaps, curve, head.first, nearest.growth)])
+        share = 1.0 if not capped or count == 2 else 0.5 if not head.others else 0.5 / (count - 2)
+        found = found.plus(_integral(gaps, curve, head, nodes).times(share))
+    return found
+
+
+def constant(gaps: Gaps) -> Fit:
+    """Proportional jitter around one wait."""
+    count = len(gaps)
+    node = _Node(0.0, max(gaps.least), min(gaps.most), 0.0, 0.0, 0.0)
+    found = NEVER
+    for j, usual in enumerate(USUAL):
+        if node.low < node.high + REACH[j]:
+            mass = usual * _mass(gaps, node, _Head(count, 0), j)
+            width = 1 - exp(min(0.0, -node.spread))
+            base = max(gaps.gap) if WIDTHS[j] in KINDS and WIDTHS[j] > EXACT else sum(gaps.gap) / count
+            found = found.plus(Fit(mass, mass, Form(_kind(j), base * gaps.unit, width=width)))
+    return found
+
+
+def _running(gaps: Gaps, curve: Curve, growth: float) -> list[_Node]:
+    """The node of this growth for the first gap, for the first two, and so on."""
+    low, high, total, nodes = -inf, inf, 0.0, []
+    values = curve.at(growth, gaps.index)
+    nexts = curve.at(growth, [i + 1 for i in gaps.index])
+    for least, most, value, after in zip(gaps.least, gaps.most, values, nexts, strict=True):
+        low, high, total = max(low, least - value), min(high, most - value), total + value
+        nodes.append(_Node(growth, low, high, total, value, after))
+    return nodes
+
+
+def _node(gaps: Gaps, curve: Curve, count: int, growth: float) -> _Node:
+    values = curve.at(growth, [*gaps.index[:count], gaps.index[count - 1] + 1])
+    after = values.pop()
+    low = max([least - value for least, value in zip(gaps.least, values, strict=False)])
+    high = min([most - value for most, value in zip(gaps.most, values, strict=False)])
+    return _Node(growth, low, high, sum(values), values[-1], after)
+
+
+def _heads(gaps: Gaps) -> Iterator[_Head]:
+    """All gaps follow the curve, or the first ones do and the others stay at a cap."""
+    count = len(gaps)
+    yield _Head(count, 0)
+    low, high = -inf, inf
+    for first in range(count - 1, 1, -1):
+        low, high = max(low, gaps.least[first]), min(high, gaps.most[first])
+        yield _Head(first, count - first, low, high)
+
+
+def _bound(gaps: Gaps, head: _Head, spread: float) -> float:
+    """More than the likelihood of a cap can be; `spread` is how far the first gaps are from any curve, at least."""
+    count, stays = head.first, head.low - head.high
+    rows = list(zip(gaps.density, REACH, strict=True))
+    follow = max([row[count] * min(1.0, reach) ** 2 for row, reach in rows if reach > spread])
+    stay = max([row[-1] / row[count] * min(1.0, reach) for row, reach in rows if reach > stays])
+    return follow * stay * exp(-sum(gaps.least[:count]) - head.others * head.low)
+
+
+def _nearest(gaps: Gaps, curve: Curve, count: int) -> float:
+    """The growth of the curve that is nearest to the first gaps."""
+    first, growth = _regression(gaps, curve, count)
+    if curve is EXPONENTIAL:
+        nearest = log(growth)
+    else:
+        nearest = log(first / growth) if first > 0 < growth else curve.low if growth > 0 else curve.high
+    return min(max(nearest, curve.low), curve.high)
+
+
+def _around(gaps: Gaps, curve: Curve, count: int, nearest: float) -> list[_Node]:
+    """Nodes ever closer to that growth."""
+    growths = (nearest + side for step in STEPS for side in (-step, step))
+    return [_node(gaps, curve, count, growth) for growth in growths if curve.low < growth < curve.high]
+
+
+def _integral(gaps: Gaps, curve: Curve, head: _Head, nodes: list[_Node]) -> Fit:
+    cells = [(b.growth - a.growth) / 2 / (curve.high - curve.low) for a, b in zip(nodes, nodes[2:], strict=False)]
+    cells = [(nodes[1].growth - nodes[0].growth) / 2 / (curve.high - curve.low), *cells]
+    cells.append((nodes[-1].growth - nodes[-2].growth) / 2 / (curve.high - curve.low))
+    spread = min(node.spread for node in nodes)
+    if head.low - head.high > REACH[0]:
+        spread = max(spread, head.low - head.high)
+    narrowest = next(j for j, reach in enumerate(REACH) if reach > spread)
+    widest = narrowest + WIDER if len(gaps) > WIDER else len(WIDTHS)
+    total, most, at = 0.0, 0.0, (nodes[0], 0)
+    for j in range(narrowest, min(widest, len(WIDTHS))):
+        reach = REACH[j]
+        masses = [USUAL[j] * _mass(gaps, node, head, j) if node.low < node.high + reach else 0.0 for node in nodes]
+        mass = sum(map(mul, masses, cells))
+        total += mass
+        if mass > most:
+            most, at = mass, (nodes[max(range(len(nodes)), key=masses.__getitem__)], j)
+    return Fit(total, most, _form(gaps, curve, head, *at)) if most else NEVER
+
+
+def _mass(gaps: Gaps, node: _Node, head: _Head, j: int) -> float:
+    """The likelihood of the gaps with this growth and this width, integrated over the scale and the cap."""
+    count, low, high = head.first, node.low, node.high + REACH[j]
+    if not head.others:
+        return _within(count, low, high, node.total) * gaps.density[j][count]
+    found = 0.0
+    for tail in {j, 0}:  # a cap may apply before the jitter or after it
+        low, high = max(low, head.low - node.next), min(high, head.high + REACH[tail] - node.last)
+        if high <= low:
+            continue
+        scale = low + min((high - low) / 2, 0.7 / count)
+        bottom, top = max(head.low, scale + node.last), min(head.high + REACH[tail], scale + node.next)
+        if top > bottom:
+            stays = _within(head.others, bottom, top) / (node.next - node.last)
+            density = gaps.density[j][count] * gaps.density[tail][-1] / gaps.density[tail][count]
+            found += _within(count, low, high, node.total) * stays * density * (0.5 if j else 1.0)
+    return found
+
+
+def _within(count: int, low: float, high: float, total: float = 0.0) -> float:
+    """The integral of `exp(-count · x - total)` from low to high."""
+    return -exp(-count * low - total) * expm1(-count * (high - low)) / count
+
+
+# ---- the most likely form ------------------------------------------------------------------------
+
+
+def _kind(j: int) -> Kind:
+    return KINDS.get(WIDTHS[j], "proportional")
+
+
+def _form(gaps: Gaps, curve: Curve, head: _Head, node: _Node, j: int) -> Form:
+    unit, kind = gaps.unit, _kind(j)
+    cap = max(gaps.gap[head.first :]) * unit if head.others else None
+    if kind in ("none", "proportional"):
+        base, growth = _regression(gaps, curve, head.first)
+        return Form(
+            kind, base * unit, growth if curve is EXPONENTIAL else growth * unit, cap, 1 - exp(-max(0.0, node.spread))
+        )
+    scale = exp(node.low)
+    base = scale * exp(curve.at(node.growth, [0])[0])
+    return Form(kind, base * unit, exp(node.growth) if curve is EXPONENTIAL else scale * unit, cap, WIDTHS[j])
+
+
+def _regression(gaps: Gaps, curve: Curve, count: int) -> tuple[float, float]:
+    """The curve's first value and its growth by least squares of the relative errors."""
+    x, gap = gaps.index[:count], gaps.gap[:count]
+    y, weight = ([log(g) for g in gap], [1.0] * count) if curve is EXPONENTIAL else (gap, [g**-2 for g in gap])
+    total = sum(weight)
+    mean_x, mean_y = sum(map(mul, weight, x)) / total, sum(map(mul, weight, y)) / total
+    spread = sum(w * (a - mean_x) ** 2 for w, a in zip(weight, x, strict=True))
+    slope = sum(w * (a - mean_x) * (b - mean_y) for w, a, b in zip(weight, x, y, strict=True)) / spread
+    first = mean_y - slope * mean_x
+    return (exp(first), exp(slope)) if curve is EXPONENTIAL else (first, slope)
+
+
+# ---- other jitter --------------------------------------------------------------------------------
+
+
+def added(gaps: Gaps, curve: Curve) -> Fit:
+    """Jitter of so many seconds at most on top of the curve; a cap applies to the sum."""
+    count = len(gaps)
+    top = max(gaps.gap) * (1 - EXACT) - gaps.slack
+    stay = next((n for n in range(count) if gaps.gap[count - 1 - n] < top), count)
+    heads = sorted({count, *(k for k in (count - stay, count - stay + 1) if stay > 1 and 2 <= k < count)})
+    found = NEVER
+    for head in heads:
+        tail = 1.0
+        for i in range(head, count):
+            tail *= gaps.repeats(i) * (1.0 if i > head else 0.5 * gaps.gap[i] * (EXACT + gaps.blur[i]))
+        found = found.plus(_added(gaps, curve, head).times(tail / len(heads)))
+    return found
+
+
+def _added(gaps: Gaps, curve: Curve, head: int) -> Fit:
+    wide, tight = ADDED_RANGE
+    gap, grid = gaps.gap[:head], curve.grid()
+    total, most, at = 0.0, 0.0, (0.0, 0.0, 0.0)
+    for growth in grid:
+        values = [exp(value) for value in curve.at(growth, gaps.index[:head])]
+        high = min([g / value for g, value in zip(gap, values, strict=True)])
+        least = max([g - high * value for g, value in zip(gap, values, strict=True)])
+        before = width = 0.0
+        for factor in ADDED:
+            last, width = width, least * factor + gaps.slack
+            low = max([(g - gaps.slack - width) / value for g, value in zip(gap, values, strict=True)])
+            room = min(high, width * wide) / max(low, width * tight)
+            mass = width**-head * log(room) / log(wide / tight) / len(grid) if room > 1 else 0.0
+            if last:
+                total += (mass + before) / 2 * log(width / last)
+            before = mass
+            if mass > most:
+                most, at = mass, (growth, high, width)
+    if not most:
+        return NEVER
+    growth, scale, width = at
+    base = scale * exp(curve.at(growth, [0])[0]) * gaps.unit
+    cap = gaps.gap[-1] * gaps.unit if head < len(gaps) else None
+    step = exp(growth) if curve is EXPONENTIAL else scale * gaps.unit
+    return Fit(total, total, Form("added", base, step, cap, width * gaps.unit))
+
+
+def decorrelated(gaps: Gaps, points: int = 7) -> Fit:
+    """Each wait is drawn from `[base, 3 · the wait before]`, and cut at a cap."""
+    low, high = max((gaps.gap[0] - gaps.slack) / 3, gaps.slack), min(gaps.gap) + EARLY / gaps.unit
+    if high <= low:
+        return NEVER
+    top = max(gaps.gap) * (1 - EXACT) - gaps.slack
+    cap = top if gaps.gap[0] < top and sum(gap >= top for gap in gaps.gap) > 1 else inf
+    bases = [low * (high / low) ** (i / (points - 1)) for i in range(points)]
+    masses = [_chained(gaps, base, cap) for base in bases]
+    mass = (sum(masses) - (masses[0] + masses[-1]) / 2) * log(high / low) / (points - 1)
+    if not mass:
+        return NEVER
+    mass *= EXACT / 3 if cap < inf else 1.0
+    base = bases[max(range(points), key=masses.__getitem__)]
+    return Fit(
+        mass, mass, Form("decorrelated", base * gaps.unit, 3.0, max(gaps.gap) * gaps.unit if cap < inf else None)
+    )
+
+
+def _chained(gaps: Gaps, base: float, cap: float) -> float:
+    found, before, place = 1.0, base, -1
+    for i, (gap, index) in enumerate(zip(gaps.gap, gaps.index, strict=True)):
+        reach = before * 3 ** (index - place)  # a gap that is left out may have been as long as it could
+        if gap >= cap:
+            found *= max(0.0, reach + gaps.slack - cap) / (reach + gaps.slack - base) * gaps.repeats(i)
+        else:
+            found *= 1 / (reach + gaps.slack - base) if gap <= reach + gaps.slack else 0.0
+        before, place = gap, index
+    return found
