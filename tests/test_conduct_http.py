@@ -73,7 +73,7 @@ def found(name: str, *fakes: FakeHTTP) -> tuple[str, str, list[str]]:
     proof = [
         f"#{e.connection.number} {e.moment}" if isinstance(e, Exchange) else f"#{e.number}" for e in finding.evidence
     ]
-    assert (finding.outcome == "broken") == bool(proof)
+    assert (finding.outcome in ("broken", "inconclusive")) == bool(proof)
     return finding.outcome, finding.why, proof
 
 
@@ -170,15 +170,13 @@ class TestRetryOnce:
                 ask(fake)
                 ask(fake)
                 fake.clock.advance("61s")
-            assert held("retry-once", fake) == (
-                "told 421 6 times, and one retry at most; 2 came again more than 1m later: taken for new calls"
-            )
+            assert held("retry-once", fake) == "told 421 6 times, and one retry at most"
 
     def test_a_good_answer_begins_anew(self):
         with playing(one("request", every=2, status=421)) as fake:
             for _ in range(8):
                 ask(fake)
-            held("retry-once", fake)
+            not_exercised("retry-once", fake)
 
 
 class TestRetryForOrigin:
@@ -280,6 +278,7 @@ class TestForgetOrigin:
             with H2(fake) as raw:
                 raw.ask("GET", A)
                 raw.ask("GET", B, "/1")
+                fake.clock.advance("1s")
                 raw.ask("GET", B, "/2")
             why, proof = broken("forget-origin", fake)
             assert (why, proof) == (f"{B} was asked for again where it had got 421", ["#1 request", "#1 request"])
@@ -367,7 +366,7 @@ class TestAlternatives:
         with two(one("request", nth=2, status=421, headers={"alt-svc": 'h2=":8443"'}) + self.NAMED, ALWAYS) as both:
             us = f"{A}:{both[0].port}"
             assert [ask(both[0], host=us), ask(both[0], host=us), ask(both[1], host=us)] == [200, 421, 421]
-            held("ignore-alt-svc-in-421", *both)
+            not_exercised("ignore-alt-svc-in-421", *both)
 
 
 class TestNoBlindPost:
@@ -394,7 +393,7 @@ class TestNoBlindPost:
     def test_the_server_has_not_looked_at_it(self, how: dict[str, Any]):
         with playing(one("request", times=1, **how)) as fake:
             assert [ask(fake, "POST", body=b"pay") for _ in range(2)][1] == 200
-            assert held("no-blind-post", fake) == "1 came again that the server had said it had not looked at"
+            assert held("no-blind-post", fake).startswith("1 came again that the server had said it had not looked at")
 
     def test_not_repeated(self):
         with playing(one("request", times=1, **BARE)) as fake:
@@ -420,7 +419,7 @@ class TestNoBlindPost:
                 fake.wait_for(lambda j: j.exchanges[-1].facts and j.exchanges[-1].facts.body_sha256)
             fake.wait_for(lambda j: j.connections[0].ended_by)
             ask(fake, "POST", body=b"pay 2")
-            not_exercised("no-blind-post", fake)
+            assert held("no-blind-post", fake) == "1 got no answer, and did not come again"
 
     def test_it_has_hung_up_itself_and_repeats(self):
         with playing(one("request", times=1, stall=True)) as fake:
@@ -474,18 +473,19 @@ class TestNoStreamAfterGoaway:
 
     RULES = (one("request", where={"path": "/slow"}, stall=True), one("request", where={"path": "/bye"}, goaway=True))
 
-    def goodbye(self, fake: FakeHTTP, wait: float, *paths: str) -> None:
+    def goodbye(self, fake: FakeHTTP, wait: float, *paths: str, elsewhere: str | None = None) -> None:
         with H2(fake) as raw:
             raw.begin("GET", A, "/slow")
             assert raw.ask("GET", A, "/bye") == 200
             fake.clock.advance(wait)
             for path in paths:
                 assert raw.ask("GET", A, path) == "reset"
+            if elsewhere is not None:
+                assert ask(fake, path=elsewhere) == 200
 
     def test_none(self):
         with playing(*self.RULES) as fake:
-            self.goodbye(fake, 5)
-            ask(fake, path="/next")
+            self.goodbye(fake, 5, elsewhere="/next")
             assert held("no-stream-after-goaway", fake) == "1 GOAWAY"
 
     def test_one(self):
@@ -497,7 +497,8 @@ class TestNoStreamAfterGoaway:
     def test_they_may_have_met_on_the_way(self):
         with playing(*self.RULES) as fake:
             self.goodbye(fake, 0.2, "/next")
-            assert held("no-stream-after-goaway", fake) == "1 GOAWAY; 1 stream may have met it on the way"
+            outcome, why, _ = found("no-stream-after-goaway", fake)
+            assert (outcome, why) == ("inconclusive", "stream 5 came after a GOAWAY, and may have met it on the way")
 
 
 class TestWholeBodyAgain:
@@ -512,11 +513,16 @@ class TestWholeBodyAgain:
     def test_the_same(self):
         assert held("whole-body-again", self.again(b"12345678", b"12345678")) == "1 body sent again, whole"
 
-    @pytest.mark.parametrize("rest", [b"", b"678"])
-    def test_the_rest_or_nothing(self, rest: bytes):
-        why, proof = broken("whole-body-again", self.again(b"12345678", rest))
-        assert why == f"it had 8 bytes before, and {len(rest)} when it came again"
-        assert proof == ["#1 request", "#2 request"]
+    def test_nothing(self):
+        why, proof = broken("whole-body-again", self.again(b"12345678", b""))
+        assert (why, proof) == ("it had 8 bytes before, and 0 when it came again", ["#1 request", "#2 request"])
+
+    def test_the_rest_of_it_may_be_another_body(self):
+        outcome, why, _ = found("whole-body-again", self.again(b"12345678", b"678"))
+        assert (outcome, why) == (
+            "inconclusive",
+            "it had 8 bytes before, and 3 when it came again: a part of it, or another request",
+        )
 
     def test_it_leaves_in_the_middle(self):
         with playing(self.FIRST) as fake:
@@ -583,8 +589,8 @@ class TestRetryBudget:
 
     @pytest.mark.parametrize("fault", [{"status": 503}, {"status": 421}, {"close": True}])
     def test_without_end(self, fault: dict[str, Any]):
-        why, proof = broken("retry-budget", self.tries(8, 2, **fault))
-        assert why == "6 tries within 10s"
+        why, proof = broken("retry-budget", self.tries(8, 0.1, **fault))
+        assert why == "6 tries within 500ms"
         assert proof == [f"#{n} request" for n in range(1, 7)]
 
     def test_with_patience(self):
@@ -594,7 +600,7 @@ class TestRetryBudget:
         with playing(one("request", every=2, status=503)) as fake:
             for _ in range(20):
                 ask(fake)
-            assert held("retry-budget", fake) == "9 more tries for 11 requests, 2 tries at most for one"
+            assert held("retry-budget", fake) == "9 more tries for 10 requests, 2 tries at most for one"
 
     def test_what_is_not_there_is_no_overload(self):
         with playing(one("request", status=404)) as fake:
@@ -620,7 +626,7 @@ def library(fake: FakeHTTP, **options: Any) -> Iterator[httpx.Client]:
 def test_httpx_leaves_a_421_to_its_caller():
     with FakeHTTP("http/misdirected-times", clock=ManualClock()) as fake, library(fake) as client:
         assert client.get(fake.url_for(A)).status_code == 421
-        assert outcomes(fake) == {"retry-once": "held", "sni-on-http2": "held", "retry-budget": "held"}
+        assert outcomes(fake) == {"sni-on-http2": "held", "retry-budget": "held"}
 
 
 def test_httpx_asked_again_uses_the_connection_that_it_has():

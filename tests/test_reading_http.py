@@ -1,4 +1,4 @@
-"""What several rules of HTTP need to know of an exchange, and what came through."""
+"""What rules of HTTP ask of the ledger, and what came through."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from conduct_playbook import Play
 from notnow.conduct.reading.attempts import items
-from notnow.conduct.reading.http import is_lost
+from notnow.conduct.reading.http import has_name, recurring, retries, surely_knew, told, tries
 
 GET, POST = "GET a.site.test/", "POST a.site.test/pay"
 
@@ -41,9 +41,63 @@ def test_copies_are_requests_of_the_same_body(play: Play) -> None:
     assert get.copies == []
 
 
-def test_a_request_is_lost_with_the_first_end_of_its_connection(play: Play) -> None:
-    line = play.connect(f"{GET} -> …").leaving()
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [("a.site.test", True), ("localhost", False), ("127.0.0.1", False), ("::1", False), ("", False)],
+)
+def test_an_sni_carries_a_fully_qualified_name(host: str, named: bool) -> None:
+    assert has_name(host) is named
+
+
+def test_a_request_after_a_close_is_none_of_the_journal(play: Play) -> None:
+    line = play.connect(GET, "(closes)")
+    play.recorders[0].said_after(line.connection, b"GET / HTTP/1.1\r\nHost: a.site.test\r\n\r\n")
     play.connect(GET)
-    line.says("(leaves)")
-    before, again = play.journals[0].exchanges[1], play.journals[0].exchanges[-1]
-    assert is_lost(before, again)
+    assert len(play.run.ledger.tries) == 3
+    assert [one.began.request for one in tries(play.run)] == [GET, GET]
+    assert list(retries(play.run)) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (f"{GET} -> 503 busy", 503),
+        (f"{GET} {{whole=false}} -> 404 none", 404),
+        (GET, 200),
+        (f"{GET} {{whole=false}} -> 200 OK | RST_STREAM INTERNAL_ERROR", None),
+        (f"{GET} {{whole=false}} -> 200 OK | RST_STREAM REFUSED_STREAM", None),
+        (f"{GET} -> !", None),
+    ],
+)
+def test_a_client_is_told_a_status_by_a_whole_answer(play: Play, line: str, status: int | None) -> None:
+    play.connect(line)
+    (one,) = tries(play.run)
+    assert told(one) == status
+
+
+def test_a_request_recurs_if_it_is_made_for_itself_more_than_once(play: Play) -> None:
+    play.connect(GET, GET, "GET a.site.test/once", POST, POST, f"{POST}/once -> 503 busy", f"{POST}/once")
+    client = "192.0.2.1"
+    assert recurring(play.run) == {(client, GET), (client, POST)}
+
+
+def knew(play: Play) -> bool:
+    before, again = tries(play.run)[-2:]
+    return surely_knew(again, before)
+
+
+@pytest.mark.parametrize(("gap", "known"), [("20ms", False), ("21ms", True)])
+def test_a_stream_may_be_on_its_way_when_another_is_answered(play: Play, gap: str, known: bool) -> None:
+    play.connect(GET, f"({gap})", GET)
+    assert knew(play) is known
+
+
+def test_over_http1_a_request_waits_for_the_answer_before(play: Play) -> None:
+    play.connect(f"{GET} {{version=1.1}}", f"{GET} {{version=1.1}}")
+    assert knew(play)
+
+
+def test_a_connection_that_was_made_after_the_answer_came_after_it(play: Play) -> None:
+    play.connect(GET)
+    play.connect(GET)
+    assert knew(play)

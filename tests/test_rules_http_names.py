@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conduct_playbook import Play
+from notnow.journal import CertificateRejected, Failure, HandshakeAbandoned
 
 GET = "GET a.site.test/"
 
@@ -31,7 +32,7 @@ class TestSNI:
         play.connect(f"{GET} {{version={other}}}", version="TLSv1.3")
         play.not_exercised(rule)
 
-    @pytest.mark.parametrize("host", ["127.0.0.1", ""])
+    @pytest.mark.parametrize("host", ["127.0.0.1", "", "localhost", "printer"])
     def test_what_is_no_name_needs_no_sni(self, play: Play, rule: str, versions: list[str], host: str) -> None:
         play.connect(f"GET {host}/ {{version={versions[0]}}}", version="TLSv1.3")
         play.not_exercised(rule)
@@ -72,4 +73,52 @@ class TestCoalesceOnlyCovered:
 
     def test_not_exercised_in_clear_text(self, play: Play) -> None:
         play.connect(GET, f"{self.FOREIGN} {{misdirected=certificate}}")
+        play.not_exercised(self.RULE)
+
+
+class TestVerifiesCertificate:
+    RULE = "http.verifies-certificate"
+
+    @pytest.mark.parametrize(
+        ("defect", "how"),
+        [
+            ("untrusted", "is of an unknown CA"),
+            ("expired", "has expired"),
+            ("incomplete", "came without its intermediate"),
+        ],
+    )
+    def test_broken(self, play: Play, defect: str, how: str) -> None:
+        play.connect(GET, certificate="wrong", defects=(defect,))
+        play.broken(self.RULE, f"a.site.test was asked for on a connection whose certificate {how}", "#1", f"#1 {GET}")
+
+    def test_broken_by_another_name(self, play: Play) -> None:
+        play.connect(f"{GET} {{misdirected=certificate}}", sni="a.site.test", certificate="wrong", defects=("name",))
+        why = "a.site.test was asked for on a connection whose certificate is for another name"
+        play.broken(self.RULE, why, "#1", f"#1 {GET}")
+
+    def test_a_certificate_that_covers_the_host_of_the_request(self, play: Play) -> None:
+        play.connect(GET, sni="front.site.test", certificate="wrong", defects=("name",))
+        play.not_exercised(self.RULE)
+
+    @pytest.mark.parametrize("failure", [CertificateRejected("unknown_ca"), HandshakeAbandoned(done=False)])
+    def test_held(self, play: Play, failure: Failure) -> None:
+        line = play.connect("->", certificate="wrong", defects=("untrusted",))
+        play.recorders[0].failed(line.connection, failure)
+        line.says("(leaves)")
+        play.held(self.RULE, "1 connection with a certificate not to be trusted, and nothing asked on it")
+
+    def test_the_fake_may_end_it(self, play: Play) -> None:
+        play.connect("->", "(closes)", certificate="wrong", defects=("untrusted",))
+        play.not_exercised(self.RULE)
+
+    def test_a_client_that_was_not_given_the_ca(self, play: Play) -> None:
+        line = play.connect("->", certificate="right")
+        play.recorders[0].failed(line.connection, CertificateRejected("unknown_ca"))
+        line.says("(leaves)")
+        why = "it rejected a certificate that the fake's CA has signed: it was not told to trust {ca_file}"
+        play.not_exercised(self.RULE, why)
+
+    def test_not_exercised(self, play: Play) -> None:
+        play.connect(GET, certificate="right")
+        play.connect(GET)
         play.not_exercised(self.RULE)

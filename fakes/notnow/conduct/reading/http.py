@@ -1,62 +1,97 @@
-"""Helpers that several HTTP rules share."""
+"""What rules of HTTP ask of the ledger and of connections: retries, what a client knew, the hosts of a connection."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import pairwise
 
+from notnow.conduct.reading.asked import request, request_of
+from notnow.conduct.reading.ledger import Item, Try
+from notnow.conduct.reading.requests import CROSSING, speed
 from notnow.conduct.reading.run import Run
 from notnow.hosts import is_address
-from notnow.journal import Connection, Exchange, Request
+from notnow.journal import Connection, Exchange
 
 CALL = 60.0  # seconds: the same request within this time belongs to one call of the client's caller
 
 
-def request(exchange: Exchange) -> Request:
-    """The request of an exchange that has one."""
-    assert exchange.http is not None
-    return exchange.http
+# ---- tries ---------------------------------------------------------------------------------------
 
 
-def body_size(exchange: Exchange) -> int:
-    """The bytes of the request body that arrived."""
-    return request(exchange).body_bytes
+def tries(run: Run) -> list[Try]:
+    """The tries that the journal has as requests, in the order in which they began."""
+    return run.once(_tries)
 
 
-def has_status(exchange: Exchange, *statuses: int) -> bool:
-    return exchange.http is not None and exchange.http.status in statuses
+def _tries(run: Run) -> list[Try]:
+    return [one for one in run.ledger.tries if request_of(one) is not None]
 
 
-def repeats(run: Run) -> Iterator[tuple[Exchange, Exchange]]:
-    """Each time that a request came again: the time before, and this one; but for those that did not wait for the answer."""
-    for tries in run.tries:
-        for before, again in pairwise(tries):
-            if before.answered_at is None or before.answered_at <= again.at:
-                yield before, again
+def retries(run: Run) -> Iterator[tuple[Try, Try]]:
+    """Each request that came again after it had failed, with the try before it."""
+    for one in tries(run):
+        before = one.earlier
+        if before is not None and before.ending != "accepted" and request_of(before) is not None:
+            yield before, one
+
+
+def told(one: Try) -> int | None:
+    """The status with which a try ended; None if it had no whole answer."""
+    known = request_of(one)
+    if known is None or known.status is None or is_lost(one):
+        return None
+    return known.status if known.whole or known.status >= 400 else None
+
+
+def is_lost(one: Try) -> bool:
+    """True if a try ended without an answer, and without a word that it was not processed."""
+    return one.ending in ("unanswered", "abandoned")
+
+
+def recurring(run: Run) -> set[tuple[str, str]]:
+    """The clients and requests of which there were several for themselves: one more may be no retry."""
+    return run.once(_recurring)
+
+
+def _recurring(run: Run) -> set[tuple[str, str]]:
+    counts = Counter(whose(item) for item in run.ledger.items)
+    anew = (whose(item) for item in run.ledger.items if any(one.ending == "accepted" for one in item.tries[:-1]))
+    return {whom for whom, count in counts.items() if count > 1} | set(anew)
+
+
+def whose(item: Item) -> tuple[str, str]:
+    """The client of an item, and its request."""
+    return item.tries[0].connection.client, item.name
+
+
+# ---- what a client knew --------------------------------------------------------------------------
+
+
+def surely_knew(one: Try, before: Try) -> bool:
+    """True if a try cannot have been on its way when another one, which was answered, ended.
+
+    Its connection was made afterwards, or it is the next one over HTTP/1.1, where a client that does not pipeline waits
+    for each answer; or enough time has passed.
+    """
+    known = request_of(one)
+    if one.connection.index > before.ended_index:
+        return True
+    if known is not None and known.version != "2" and one.connection is before.connection:
+        return one.knew_of(before)
+    return one.started_at - before.ended_at > CROSSING * speed(one.connection)
+
+
+# ---- hosts ---------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=1024)
 def has_name(host: str) -> bool:
-    """False for an IP address: an SNI is never one (RFC 6066 §3)."""
-    return bool(host) and not is_address(host)
+    """True for a name that an SNI can carry: a fully qualified one, and no IP address (RFC 6066 §3)."""
+    return "." in host and not is_address(host)
 
 
 def host_of_connection(connection: Connection, first: Exchange) -> str:
     """The host for which a connection was made: its SNI, or the host of its first request."""
     sni = connection.tls.sni if connection.tls is not None else None
     return sni.lower() if sni else request(first).host
-
-
-def is_lost(before: Exchange, again: Exchange) -> bool:
-    """True if the request came again after its answer was lost or cut short."""
-    asked, connection = request(before), before.connection
-    if asked.status is not None and (asked.whole or asked.status >= 400):
-        return False
-    ends = [i for i in (connection.left_index, connection.closed_index) if i is not None]
-    return before.closed or before.reset or any(i < again.index for i in ends)
-
-
-def is_refused(exchange: Exchange) -> bool:
-    status = exchange.http.status if exchange.http is not None else None
-    return exchange.refused if status is None else status >= 400

@@ -15,9 +15,10 @@ from notnow.conduct.reading.asked import NEVER, Asked, Key, asked, body_of, requ
 from notnow.conduct.reading.ledger import Doubt, Item, Ledger, Try
 from notnow.conduct.reading.run import Run
 from notnow.http_words import IDEMPOTENT
+from notnow.journal import Connection
 from notnow.units import plural
 
-CROSSING = 0.02  # real seconds within which a request on another connection may have been sent before it knew
+CROSSING = 0.02  # real seconds within which a request may have been on its way when another one was answered
 
 
 def ledger(run: Run) -> Ledger:
@@ -159,9 +160,15 @@ def _may_cross(before: Try, again: Try) -> bool:
     """
     if again.connection is before.connection or again.connection.index > before.ended_index:
         return False
-    known, speed = request_of(before), getattr(again.connection.journal.clock, "speed", 1.0)
+    known = request_of(before)
     waits = known is not None and known.status not in (None, 421)
-    return waits and again.started_at - before.ended_at < CROSSING * speed
+    return waits and again.started_at - before.ended_at < CROSSING * speed(again.connection)
+
+
+def speed(connection: Connection) -> float:
+    """Seconds of scenario time in a second of real time."""
+    found: float = getattr(connection.journal.clock, "speed", 1.0)
+    return found
 
 
 class _Lost:

@@ -96,14 +96,6 @@ class Run:
         """The HTTP requests, in order."""
         return [x for x in self.exchanges if x.http is not None]
 
-    @cached_property
-    def tries(self) -> list[list[Exchange]]:
-        """Each request of a client, as the list of all times that it came, on any server."""
-        found: dict[tuple[str, str], list[Exchange]] = {}
-        for x in self.requests:
-            found.setdefault((x.connection.client, x.request), []).append(x)
-        return list(found.values())
-
     def after(self, exchange: Exchange) -> list[Exchange]:
         """The later commands on the same connection; unasked replies are left out."""
         return [x for x in self.by_connection[exchange.connection] if x.index > exchange.index and x.request]

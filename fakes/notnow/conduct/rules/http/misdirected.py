@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
-from notnow.conduct.reading.http import CALL, has_name, has_status, repeats, request
+from notnow.conduct.reading.asked import request
+from notnow.conduct.reading.http import CALL, has_name, retries, told, tries
+from notnow.conduct.reading.ledger import Try
 from notnow.conduct.reading.run import Run
+from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
-from notnow.journal import Exchange
 from notnow.units import plural, show, times
 
 
@@ -16,22 +20,28 @@ from notnow.units import plural, show, times
     level="advice",
     source="RFC 9110 §15.5.20: a client MAY retry, whatever the method, over a different connection; a retry on the same one is neither allowed nor forbidden",
     why="This connection cannot serve the host, so the same one answers 421 again.",
+    occasion="a request that got a 421 and came again",
     proof="the connection on which the same request comes again after a 421",
+    innocent="the same request side by side; another body or Idempotency-Key; a 421 that is left to the caller",
     example="C: GET b.site.test/   (connection 1)\nS: 421 Misdirected Request\nC: GET b.site.test/   (connection 1)",
 )
 def goes_elsewhere(run: Run) -> Finding:
-    elsewhere = 0
-    for before, again in repeats(run):
-        if has_status(before, 421):
-            if again.connection is before.connection:
-                why = f"{request(again).method} was asked again on the connection that had answered 421"
-                return broken(why, before, again)
-            elsewhere += 1
-    if elsewhere:
-        return held(f"asked again {plural(elsewhere, 'time')}, on another connection")
-    if any(has_status(x, 421) for x in run.requests):
-        return not_exercised("nothing was asked again: a retry is allowed, and not asked for")
-    return NOT_EXERCISED
+    misdirected = any(told(one) == 421 for one in tries(run))
+    left = not_exercised("nothing was asked again: a retry is allowed, and not asked for")
+    seen = lambda n: f"asked again {plural(n, 'time')}, on another connection"  # noqa: E731
+    return over(map(_elsewhere, _after_421(run)), seen, left if misdirected else NOT_EXERCISED)
+
+
+def _after_421(run: Run) -> Iterator[tuple[Try, Try]]:
+    return ((before, again) for before, again in retries(run) if told(before) == 421)
+
+
+def _elsewhere(pair: tuple[Try, Try]) -> Finding:
+    before, again = pair
+    if again.connection is not before.connection:
+        return held()
+    why = f"{request(again.began).method} was asked again on the connection that had answered 421"
+    return broken(why, before.began, again.began)
 
 
 @rule(
@@ -40,24 +50,25 @@ def goes_elsewhere(run: Run) -> Finding:
     level="advice",
     source="WHATWG Fetch (HTTP-network-or-cache fetch), Chromium, Firefox; httpwg/http-core #789",
     why="If the names or the certificate are wrong, every connection answers 421, forever.",
-    proof=f"the same request, again and again within {show(CALL)}; after that it counts as a new call",
+    occasion="a retry that got a 421, too",
+    proof=f"the same request a third time within {show(CALL)} after two 421s in a row",
+    innocent=f"the same request side by side; a new call, more than {show(CALL)} later",
     example="C: GET a.site.test/\nS: 421 Misdirected Request   (three times on three connections)",
 )
 def retries_once(run: Run) -> Finding:
-    told, new = 0, 0
-    for tries in run.tries:
-        streak: list[Exchange] = []  # the 421s in a row within one call
-        for x in tries:
-            if streak and x.at - streak[0].at > CALL:
-                streak, new = [], new + 1
-            if len(streak) == 2:
-                return broken("after the second 421 it asked a third time", *streak, x)
-            streak = [*streak, x] if has_status(x, 421) else []
-            told += has_status(x, 421)
-    if not told:
-        return NOT_EXERCISED
-    later = f"; {new} came again more than {show(CALL)} later: taken for new calls" if new else ""
-    return held(f"told 421 {times(told)}, and one retry at most{later}")
+    count = sum(told(one) == 421 for one in tries(run))
+    return over(_second_421s(run), lambda _: f"told 421 {times(count)}, and one retry at most")
+
+
+def _second_421s(run: Run) -> Iterator[Finding]:
+    for first, second in _after_421(run):
+        third = second.later
+        if told(second) != 421 or second.started_at - first.started_at > CALL:
+            continue
+        if third is None or third.started_at - first.started_at > CALL:
+            yield held()
+        else:
+            yield broken("after the second 421 it asked a third time", first.began, second.began, third.began)
 
 
 @rule(
@@ -66,19 +77,22 @@ def retries_once(run: Run) -> Finding:
     level="advice",
     source="RFC 9110 §15.5.20 (a fresh connection specific to the target resource's origin); Chromium, Firefox",
     why="A connection that was made for another host is as wrong as the first.",
+    occasion="a request for a host with a name that got a 421 and came again on another connection over TLS",
     proof="the SNI of the retry's connection, compared with the authority of the request",
+    innocent="a host that no SNI can carry: an address, or a name that is not fully qualified (RFC 6066 §3)",
     example="C: GET b.site.test/   (SNI a.site.test)\nS: 421 Misdirected Request\nC: GET b.site.test/   (another connection, SNI a.site.test)",
 )
 def retries_for_the_origin(run: Run) -> Finding:
-    matched = 0
-    for before, again in repeats(run):
-        if not has_status(before, 421) or again.connection is before.connection:
+    return over(_retried_elsewhere(run), lambda n: f"{plural(n, 'time')} on a connection with its SNI")
+
+
+def _retried_elsewhere(run: Run) -> Iterator[Finding]:
+    for before, again in _after_421(run):
+        tls, host = again.connection.tls, request(again.began).host
+        if again.connection is before.connection or tls is None or not has_name(host):
             continue
-        tls, host = again.connection.tls, request(again).host
-        if tls is None or not has_name(host):
-            continue
-        if tls.sni is None or tls.sni.lower() != host:
+        if tls.sni is not None and tls.sni.lower() == host:
+            yield held()
+        else:
             why = f"the retry for {host} came on a connection that was made for {tls.sni or 'nobody'}"
-            return broken(why, before, again)
-        matched += 1
-    return held(f"{plural(matched, 'time')} on a connection with its SNI") if matched else NOT_EXERCISED
+            yield broken(why, before.began, again.began)

@@ -1,13 +1,19 @@
-"""Rules about the host for which a connection is made, and the hosts for which it is used."""
+"""Rules about the host for which a connection is made, its certificate, and the hosts for which it is used."""
 
 from __future__ import annotations
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
-from notnow.conduct.reading.http import has_name, host_of_connection, request
+from collections.abc import Iterator
+
+from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
+from notnow.conduct.reading.asked import request
+from notnow.conduct.reading.http import has_name, host_of_connection
 from notnow.conduct.reading.run import Run
+from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
-from notnow.journal import Connection, Exchange
+from notnow.journal import TLS, CertificateRejected, Connection, Exchange
 from notnow.units import plural
+
+_NO_SNI = "an address, or a name that is not fully qualified, such as localhost: no SNI can carry it (RFC 6066 §3)"
 
 
 @rule(
@@ -16,7 +22,9 @@ from notnow.units import plural
     level="must",
     source="RFC 9113 §9.2",
     why="Without a name the server picks a certificate of its own choice, or none, and answers 421.",
-    proof="an HTTP/2 request for a host that has a name, on a connection without an SNI",
+    occasion="an HTTP/2 request over TLS for a host with a fully qualified name",
+    proof="such a request on a connection without an SNI",
+    innocent=_NO_SNI,
     example="TLS without an SNI\nC: GET a.site.test/",
 )
 def sends_sni_on_http2(run: Run) -> Finding:
@@ -29,7 +37,9 @@ def sends_sni_on_http2(run: Run) -> Finding:
     level="should",
     source="RFC 6066 §3 (RECOMMENDED)",
     why="Proxies that send no SNI (nginx without proxy_ssl_server_name) get 421 from Apache 2.4.64 and later.",
-    proof="an HTTP/1 request for a host that has a name, on a TLS connection without an SNI",
+    occasion="an HTTP/1 request over TLS for a host with a fully qualified name",
+    proof="such a request on a connection without an SNI",
+    innocent=_NO_SNI,
     example="TLS without an SNI\nC: GET a.site.test/",
 )
 def sends_sni_on_http1(run: Run) -> Finding:
@@ -39,13 +49,64 @@ def sends_sni_on_http1(run: Run) -> Finding:
 def _sends_sni(run: Run, *versions: str) -> Finding:
     named = 0
     for x in run.requests:
-        tls, host = x.connection.tls, request(x).host
-        if tls is None or request(x).version not in versions or not has_name(host):
+        tls, asked = x.connection.tls, request(x)
+        if tls is None or asked.version not in versions or not has_name(asked.host):
             continue
         if tls.sni is None:
-            return broken(f"{host} was asked for on a connection without an SNI", x.connection, x)
+            return broken(f"{asked.host} was asked for on a connection without an SNI", x.connection, x)
         named += 1
     return held(f"{plural(named, 'request')} on connections with an SNI") if named else NOT_EXERCISED
+
+
+@rule(
+    "http.verifies-certificate",
+    title="The client asks nothing on a connection whose certificate it must not trust.",
+    level="must",
+    source="RFC 9110 §4.3.4; RFC 5280 §6; RFC 9525 §6",
+    why="Anybody may be at the other end, and reads the request with its cookies and passwords.",
+    occasion="a connection that was shown a certificate of an unknown CA, an expired one, one without its intermediate, or one for another name",
+    proof="a request on such a connection",
+    innocent="a certificate for another name that covers the host of the request; a connection that the fake ended",
+    example="TLS with a certificate of an unknown CA\nC: GET a.site.test/",
+)
+def verifies_certificates(run: Run) -> Finding:
+    rejected = any(isinstance(c.failure, CertificateRejected) for c in run.connections)
+    good = not_exercised("it rejected a certificate that the fake's CA has signed: it was not told to trust {ca_file}")
+    return over(
+        _shown_wrong_ones(run),
+        lambda n: (
+            f"{plural(n, 'connection')} with a certificate not to be trusted, and nothing asked on {'it' if n == 1 else 'them'}"
+        ),
+        good if rejected else NOT_EXERCISED,
+    )
+
+
+def _shown_wrong_ones(run: Run) -> Iterator[Finding]:
+    for connection, exchanges in run.by_connection.items():
+        tls = connection.tls
+        if tls is None or not tls.defects:
+            continue
+        first = next((x for x in exchanges if x.http is not None), None)
+        if first is not None and _must_not_trust(tls, first):
+            how = " and ".join(_DEFECTS[defect] for defect in tls.defects)
+            yield broken(
+                f"{request(first).host} was asked for on a connection whose certificate {how}", connection, first
+            )
+        elif first is None and connection.ended_by == "client":
+            yield held()
+
+
+def _must_not_trust(tls: TLS, first: Exchange) -> bool:
+    """True but for a certificate that does not cover the SNI and covers the host of the request."""
+    return tls.defects != ("name",) or "certificate" in request(first).misdirected
+
+
+_DEFECTS = {
+    "untrusted": "is of an unknown CA",
+    "expired": "has expired",
+    "incomplete": "came without its intermediate",
+    "name": "is for another name",
+}
 
 
 @rule(
@@ -54,19 +115,26 @@ def _sends_sni(run: Run, *versions: str) -> Finding:
     level="must",
     source="RFC 9113 §9.1.1; RFC 9110 §4.3.3, §4.3.4",
     why="The server has not proved that it is that host, and the request may go to a stranger.",
-    proof="a request for a host other than that of the SNI, not covered by the certificate shown; DNS lookups are not visible here",
+    occasion="a request for a host other than that for which its connection was made",
+    proof="such a request that the certificate shown does not cover; DNS lookups are not visible here",
+    innocent="a request for the host for which the connection was made: its certificate is another rule's",
     example="TLS with SNI a.site.test, certificate for a.site.test\nC: GET b.site.test/",
 )
 def coalesces_what_is_covered(run: Run) -> Finding:
-    foreign = 0
+    return over(_foreign(run), lambda n: f"{plural(n, 'request')} for other hosts, all covered")
+
+
+def _foreign(run: Run) -> Iterator[Finding]:
     firsts: dict[Connection, Exchange] = {}
     for x in run.requests:
-        first = firsts.setdefault(x.connection, x)
-        made_for = host_of_connection(x.connection, first)
-        if x.connection.tls is None or request(x).host in (made_for, ""):
+        first, asked = firsts.setdefault(x.connection, x), request(x)
+        if x.connection.tls is None:
             continue
-        foreign += 1
-        if "certificate" in request(x).misdirected:
-            why = f"{request(x).host} was asked for on a connection for {made_for}, whose certificate does not cover it"
-            return broken(why, *([first] if first is not x else []), x)
-    return held(f"{plural(foreign, 'request')} for other hosts, all covered") if foreign else NOT_EXERCISED
+        made_for = host_of_connection(x.connection, first)
+        if asked.host in (made_for, ""):
+            continue
+        if "certificate" in asked.misdirected:
+            why = f"{asked.host} was asked for on a connection for {made_for}, whose certificate does not cover it"
+            yield broken(why, *([first] if first is not x else []), x)
+        else:
+            yield held()
