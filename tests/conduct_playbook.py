@@ -239,7 +239,9 @@ class Line:
         """All that is written to the journal of an exchange."""
         recorder = self.recorder
         said = "" if request[:1] == "[" else request
-        exchange = recorder.ask(self.connection, moment, said, "one", arrival=arrival)
+        exchange = recorder.ask(self.connection, moment, said, "one")
+        if arrival is not None:
+            recorder.arrived(exchange, arrival)
         self.due = self.play.clock.stamp()
         if fault == "stopped":
             recorder.stopped(exchange)

@@ -15,6 +15,7 @@ import pytest
 
 from ftp_client import BIG, MODES, Raw, host_of, one, port_of, rules, trusting
 from notnow import FakeFTP, ManualClock
+from notnow.journal import CertificateRejected
 from notnow.servers.ftp import session
 from notnow.servers.ftp.connection import PLAIN_COMMANDS
 from notnow.servers.ftp.files import filling
@@ -962,7 +963,7 @@ class TestTLS:
                 else:
                     raw.wrap(ssl.create_default_context())
             fake.wait_for(lambda j: j.connections[0].ended_by)
-            assert "TLS handshake failed" in fake.journal.connections[0].error
+            assert fake.journal.connections[0].failure == CertificateRejected("unknown_ca")
             with secured(fake) as raw:
                 assert raw.get("RETR small.txt")
 

@@ -12,6 +12,7 @@ import pytest
 
 from http_client import H1, H2, one, rules
 from notnow import FakeHTTP
+from notnow.journal import CertificateRejected
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -137,7 +138,9 @@ class TestTrust:
             with pytest.raises(ssl.SSLCertVerificationError, match=why):
                 fake.ssl_context().wrap_socket(sock, server_hostname="a.test")
             fake.wait_for(lambda j: j.connections[0].error)
-            assert "ALERT" in fake.journal.connections[0].error
+            record = fake.journal.connections[0]
+            assert record.failure == CertificateRejected("certificate_expired" if "expired" in more else "unknown_ca")
+            assert record.tls.defects == (more.partition(" ")[0],)
 
     def test_a_name_that_no_certificate_covers(self, fake):
         with socket.create_connection((fake.host, fake.port)) as sock:

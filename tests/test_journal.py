@@ -58,7 +58,8 @@ def test_a_request_that_had_to_wait_says_when_it_arrived(recorder: Recorder) -> 
     arrival = recorder.now()
     recorder.clock.advance(2)  # type: ignore[attr-defined]
     recorder.answer(first, "250 OK")
-    second = recorder.ask(connection, "rset", "RSET", "one", arrival=arrival)
+    second = recorder.ask(connection, "rset", "RSET", "one")
+    recorder.arrived(second, arrival)
     assert (second.at, second.arrived_at, first.answered_at) == (3, 1, 3)
     assert first.index < second.arrived_index < second.index
     assert (second.as_dict()["arrived_at"], second.as_dict()["arrived_index"]) == (1, arrival.index)

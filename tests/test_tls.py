@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from notnow import FakeSMTP, ManualClock
+from notnow.journal import AlertReceived, CertificateRejected, HandshakeAbandoned
 from notnow.servers.base import tls
 from notnow.servers.base.tls import Shown, choose, context, covers
 from smtp_client import Raw, one, rules, then, trusting
@@ -38,6 +44,23 @@ def secured(fake: FakeSMTP, context: ssl.SSLContext, name: str | None = "localho
         raw.close()
         raise
     return raw
+
+
+def late_alert(keylog: Path, code: int) -> bytes:
+    """A record of TLS 1.3 with a fatal alert, the first one of a client after the handshake (RFC 8446 §5.2, §7.3).
+
+    Python's `ssl` cannot send one. Clients can that check the certificate when the handshake is over, as GnuTLS's do.
+    """
+    secret = next(
+        line.split()[2] for line in keylog.read_text().splitlines() if line.startswith("CLIENT_TRAFFIC_SECRET_0")
+    )
+
+    def derived(label: bytes, size: int) -> bytes:
+        info = struct.pack("!HB", size, len(label) + 6) + b"tls13 " + label + b"\0"
+        return HKDFExpand(SHA384(), size, info).derive(bytes.fromhex(secret))
+
+    head = b"\x17\x03\x03" + struct.pack("!H", 3 + 16)
+    return head + AESGCM(derived(b"key", 32)).encrypt(derived(b"iv", 12), bytes([2, code, 21]), head)
 
 
 def the_only_connection(fake: FakeSMTP):
@@ -184,9 +207,78 @@ class TestFailures:
                 secured(fake, ssl.create_default_context())
             connection = the_only_connection(fake)
             assert "UNKNOWN_CA" in connection.tls.error
-            assert "TLS handshake failed" in connection.error
-            assert connection.tls.sni == "localhost"
+            assert connection.failure == CertificateRejected("unknown_ca")
+            assert connection.exchanges[-1].told == (
+                "220 2.0.0 Ready to start TLS" if mode == "starttls" else connection.error
+            )
+            assert (connection.tls.sni, connection.tls.trusted) == ("localhost", True)
             assert connection.ended_by == "client"
+
+    @both
+    def test_a_client_that_does_not_trust_us_in_an_older_version(self, mode):
+        with FakeSMTP(tls=mode) as fake:
+            old = ssl.create_default_context()
+            old.maximum_version = ssl.TLSVersion.TLSv1_2
+            with pytest.raises(ssl.SSLCertVerificationError):
+                secured(fake, old)
+            assert the_only_connection(fake).failure == CertificateRejected("unknown_ca")
+
+    @both
+    @pytest.mark.parametrize(
+        ("code", "failure"),
+        [(46, CertificateRejected("certificate_unknown")), (80, AlertReceived("internal_error"))],
+    )
+    def test_an_alert_after_the_handshake(self, mode, code, failure, tmp_path):
+        with FakeSMTP(tls=mode) as fake, Raw(fake) as raw:
+            context = trusting(fake)
+            context.keylog_filename = str(tmp_path / "keys")
+            raw.wrap(context, "localhost") if mode == "implicit" else raw.hello().starttls(context)
+            with socket.socket(fileno=os.dup(raw.sock.fileno())) as below:
+                below.sendall(late_alert(tmp_path / "keys", code))
+            assert the_only_connection(fake).failure == failure
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    @pytest.mark.parametrize("how", ["close", "unwrap", "reset"])
+    def test_a_client_that_leaves_right_after_the_handshake(self, how, version):
+        with FakeSMTP(tls="implicit") as fake:
+            context = trusting(fake)
+            context.minimum_version = context.maximum_version = version
+            with Raw(fake) as raw:
+                raw.wrap(context, "localhost")
+                raw.reply()
+                if how == "reset":
+                    raw.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                if how == "unwrap":
+                    raw.sock.settimeout(0.2)
+                    with contextlib.suppress(OSError):
+                        raw.sock.unwrap()
+            connection = the_only_connection(fake)
+            assert (connection.failure, connection.ended_by) == (HandshakeAbandoned(done=True), "client")
+
+    def test_a_client_that_has_said_something_has_not_left_for_the_certificate(self):
+        with FakeSMTP(tls="implicit") as fake:
+            with secured(fake, trusting(fake)) as raw:
+                raw.hello()
+            assert the_only_connection(fake).failure is None
+
+    def test_a_client_that_waits_for_its_greeting_has_not_left_for_the_certificate(self):
+        with FakeSMTP(rules(one("connect", stall=True)), tls="implicit") as fake:
+            with secured(fake, trusting(fake)):
+                pass
+            assert not isinstance(the_only_connection(fake).failure, HandshakeAbandoned)
+
+    @both
+    @pytest.mark.parametrize("how", ["close", "reset"])
+    def test_a_client_that_leaves_in_the_handshake(self, mode, how):
+        with FakeSMTP(tls=mode) as fake:
+            with Raw(fake) as raw:
+                if mode == "starttls":
+                    assert raw.hello().say("STARTTLS")[:3] == "220"
+                raw.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc")
+                if how == "reset":
+                    raw.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection = the_only_connection(fake)
+            assert (connection.failure, connection.ended_by) == (HandshakeAbandoned(done=False), "client")
 
     @both
     def test_a_rule_refuses_with_an_alert(self, mode):
@@ -249,33 +341,42 @@ class TestCertificates:
 
     NAMES = 'names = ["localhost", "127.0.0.1"]'
 
-    def fails_with(self, certificate: str, message: str, mode: str, name: str = "localhost") -> None:
+    def fails_with(
+        self, certificate: str, message: str, mode: str, alert: str, *defects: str, name: str = "localhost"
+    ) -> None:
         with FakeSMTP(rules(head=f"[certificate.c]\n{certificate}"), tls=mode) as fake:
             with pytest.raises(ssl.SSLCertVerificationError, match=message):
                 secured(fake, trusting(fake), name)
             connection = the_only_connection(fake)
-            assert connection.tls.certificate == "c"
-            assert connection.error.startswith("TLS handshake failed")
+            assert connection.failure == CertificateRejected(alert)
+            assert (connection.tls.certificate, connection.tls.defects) == ("c", defects)
+            assert connection.tls.trusted is not bool(defects)
 
     @both
     def test_expired(self, mode):
-        self.fails_with(f"{self.NAMES}\nexpired = true", "certificate has expired", mode)
+        self.fails_with(
+            f"{self.NAMES}\nexpired = true", "certificate has expired", mode, "certificate_expired", "expired"
+        )
 
     @both
     def test_untrusted(self, mode):
-        self.fails_with(f"{self.NAMES}\nuntrusted = true", "unable to get local issuer|self-signed", mode)
+        self.fails_with(
+            f"{self.NAMES}\nuntrusted = true", "unable to get local issuer|self-signed", mode, "unknown_ca", "untrusted"
+        )
 
     @both
     def test_wrong_name(self, mode):
-        self.fails_with('names = ["other.example"]', "Hostname mismatch", mode)
+        self.fails_with('names = ["other.example"]', "Hostname mismatch", mode, "bad_certificate", "name")
 
     @both
     def test_wrong_address(self, mode):
-        self.fails_with('names = ["localhost"]', "IP address mismatch", mode, "127.0.0.1")
+        self.fails_with('names = ["localhost"]', "IP address mismatch", mode, "bad_certificate", name="127.0.0.1")
 
     @both
     def test_incomplete_chain(self, mode):
-        self.fails_with(f"{self.NAMES}\nincomplete = true", "unable to get local issuer", mode)
+        self.fails_with(
+            f"{self.NAMES}\nincomplete = true", "unable to get local issuer", mode, "unknown_ca", "incomplete"
+        )
 
     def test_the_incomplete_one_is_good_for_who_has_the_intermediate(self, tmp_path):
         head = f"[certificate.c]\n{self.NAMES}\nincomplete = true"

@@ -7,6 +7,7 @@ from typing import NamedTuple
 # Every protocol.
 EXCHANGES = 100_000  # of a journal without `journal_limit`
 TEXT = 1_000  # characters of one request, reply or other text that a journal keeps
+PIECES = 1_000  # of waiting input on a connection whose arrival is told apart
 KEPT_BODIES = 256 * 1024 * 1024  # bytes of accepted mail, or of files, without a quota
 
 # SMTP.
@@ -60,6 +61,7 @@ _PAUSE = "the fake reads no more until there is room; TCP slows the client down"
 BOUNDS = (
     Bound("all", "the journal", EXCHANGES, "exchanges", "the oldest go, and `dropped` counts them; `journal_limit` sets another bound"),
     Bound("all", "a request, a reply or a path in the journal", TEXT, "characters", "the rest is left out, and its length noted"),
+    Bound("all", "pieces of waiting input whose arrival is told apart", PIECES, "pieces", "later ones count as one"),
     Bound("SMTP", "a command line", SMTP_LINE, "bytes", "`500 5.5.2` (RFC 5321 §4.5.3.1.9); the line is read to its end, and dropped"),
     Bound("SMTP", "recipients of a message", RECIPIENTS, "recipients", "`452 4.5.3` (RFC 5321 §4.5.3.1.10); `limits.rcptmax` sets another bound"),
     Bound("SMTP", "a message", SMTP_MESSAGE, "bytes", "`552 5.3.4`; the rest is read, and dropped"),

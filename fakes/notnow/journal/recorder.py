@@ -19,6 +19,7 @@ from notnow.journal.values import (
     TLS,
     Arrival,
     ConnectionClose,
+    Defect,
     End,
     Facts,
     Failure,
@@ -61,25 +62,23 @@ class Recorder:
         phase: str,
         *,
         counted: bool = True,
-        arrival: Arrival | None = None,
     ) -> Exchange:
-        """A client asks: a new exchange, without a reply so far. `counted`: the moment counts once more.
-
-        `arrival` is when the request arrived, if it had to wait for its turn.
-        """
+        """A client asks: a new exchange, without a reply so far. `counted`: the moment counts once more."""
         clock, journal = self.clock, self.journal
         if len(request) > LONGEST:
             request = clip(request)
         exchange = Exchange(clock.stamp(), clock.now(), clock.wall(), moment, request, phase, connection)
         journal._order.append(exchange)
         connection._log.append(exchange)
-        if arrival is not None:
-            force_setattr(exchange, "arrival", arrival)
         if counted:
             self.also(moment)
         if len(journal._order) > journal.limit:
             self._drop()
         return exchange
+
+    def arrived(self, exchange: Exchange, arrival: Arrival) -> None:
+        """The request arrived then, and had to wait for its turn."""
+        force_setattr(exchange, "arrival", arrival)
 
     def also(self, moment: str) -> None:
         """The client's last request counts for this moment, too: a broader one, or a second one."""
@@ -165,7 +164,7 @@ class Recorder:
         journal._connections[connection.number] = connection
         return connection
 
-    def tls(self, connection: Connection, **known: str | None) -> None:
+    def tls(self, connection: Connection, **known: str | tuple[Defect, ...] | None) -> None:
         """More is known of the TLS of a connection: the names of `known` are those of `TLS`."""
         force_setattr(connection, "tls", replace(connection.tls or TLS(), **known))
 
@@ -197,10 +196,16 @@ class Recorder:
             text = connection.after + data.decode("utf-8", "replace")[:room]
             force_setattr(connection, "after", masked(text))
 
-    def unread(self, connection: Connection, data: bytes, masked: Callable[[str], str] = str) -> None:
-        """The client says something while the fake stalls, and reads no more commands."""
+    def unread(
+        self,
+        connection: Connection,
+        data: bytes,
+        masked: Callable[[str], str] = str,
+        arrival: Arrival | None = None,
+    ) -> None:
+        """The client says something while the fake stalls, and reads no more commands; or had said it before."""
         if connection.unread_arrival is None:
-            force_setattr(connection, "unread_arrival", self.now())
+            force_setattr(connection, "unread_arrival", arrival or self.now())
         room = LONGEST - len(connection.unread)
         if room > 0:
             force_setattr(connection, "unread", masked(connection.unread + data.decode("utf-8", "replace")[:room]))

@@ -106,7 +106,7 @@ class Sorter:
 
     def _by_content(self, one: Transaction, sender: str) -> bool:
         message = one.message
-        if message is None:
+        if message is None or not (message.message_id or message.sha256):
             return False
         letter = self._by_name.get(message.name)
         if letter is None:

@@ -19,13 +19,7 @@ from notnow.clock import Cancellable
 from notnow.engine.actions import Close, Script, Send
 from notnow.engine.engine import Engine
 from notnow.engine.events import Closed, Event, Hello, Leaving, Opened, Tick
-from notnow.journal import (
-    Connection,
-    ConnectionClose,
-    ConnectionLost,
-    Exchange,
-    Recorder,
-)
+from notnow.journal import Arrival, Connection, ConnectionClose, Exchange, Failure, Recorder
 from notnow.language.scenario import Scenario
 from notnow.servers.base import listener
 from notnow.servers.base.options import Options
@@ -76,9 +70,9 @@ class Bridge(LoopServices):
         """Forget what has happened."""
         self.recorder.reset()
 
-    def heard_after(self, record: Connection, data: bytes) -> None:
-        """The client has sent this after the fake had decided to close; protocols mask passwords in it."""
-        self.recorder.said_after(record, data)
+    def masked(self, text: str) -> str:
+        """What a client has said, without its passwords, for the journal."""
+        return text
 
     # ---- settings --------------------------------------------------------------------------------
 
@@ -230,6 +224,12 @@ class Bridge(LoopServices):
             self.lingering.part(sock, data, record)
         return True
 
+    def heard_after(self, record: Connection, data: bytes, arrival: Arrival | None = None) -> None:
+        self.recorder.said_after(record, data, self.masked, arrival)
+
+    def left_unread(self, record: Connection, data: bytes, arrival: Arrival | None = None) -> None:
+        self.recorder.unread(record, data, self.masked, arrival)
+
     # ---- events and scripts ----------------------------------------------------------------------
 
     def feed(self, event: Event, moment: str = "") -> Script | None:
@@ -265,13 +265,13 @@ class Bridge(LoopServices):
         self.recorder.leaving(record)
         self.feed(Leaving(record.id))
 
-    def connection_closed(self, record: Connection, error: str | None = None) -> None:
+    def connection_closed(self, record: Connection, failure: Failure | None = None) -> None:
         """A connection has ended and its socket is closed; where the fake has not ended it, the client has."""
         self.sessions.pop(record.id, None)
         self.feed(Closed(record.id))
         if record.ended_by is None:
-            if error is not None and record.failure is None:  # an error after the fake has closed means nothing
-                self.recorder.failed(record, ConnectionLost(error))
+            if failure is not None and record.failure is None:  # a failure after the fake has closed means nothing
+                self.recorder.failed(record, failure)
             self.recorder.close(record, "client")
 
     def _dispatch(self, scripts: Iterable[Script]) -> None:

@@ -16,12 +16,16 @@ from notnow.engine.actions import Alert, Certify, Close, Ending, Script
 from notnow.journal import (
     Connection,
     ConnectionClose,
+    ConnectionLost,
     End,
     Exchange,
+    Failure,
+    HandshakeAbandoned,
     HandshakeFailed,
     TLSAlert,
 )
 from notnow.servers.base import listener, tls
+from notnow.servers.base.arrivals import Arrivals
 from notnow.servers.base.life import CLOSED, CLOSING, HANDSHAKING, OPENING, STALLED, UPGRADING, Client, Event, Life
 from notnow.servers.base.session import Host
 from notnow.servers.base.transport import Plain
@@ -49,6 +53,8 @@ class LiveConnection:
     secure: bool = False  # in TLS
     refusal: str | None = None  # how a rule ended the handshake
     certificate_name: str | None = None  # the certificate that the client was shown
+    arrivals: Arrivals
+    _before_tls: int = 0  # bytes that had arrived then
     _linger: asyncio.TimerHandle | None = None
     _lingers_until: float = 0.0
     _opener: asyncio.Task[None] | None = None  # until the connection is made
@@ -77,6 +83,11 @@ class LiveConnection:
 
     def take_unread(self) -> bytes:
         """Take the bytes that have arrived and were not processed, and return them."""
+        raise NotImplementedError
+
+    @property
+    def awaits_client(self) -> bool:
+        """It is the client's turn to speak."""
         raise NotImplementedError
 
     # ---- where it is in its life -----------------------------------------------------------------
@@ -156,14 +167,16 @@ class LiveConnection:
         self.on_open(transport)
 
     def _note_tls(self, transport: asyncio.Transport) -> None:
-        self.secure = True
+        self.secure, self._before_tls = True, self.arrivals.count
         self.host.recorder.tls(self.record, version=transport.get_extra_info("ssl_object").version())
 
     def data_received(self, data: bytes) -> None:
         state = self.life.fake
         if state is CLOSING:
             self._hear(data)
-        elif state is not STALLED:
+        elif state is STALLED:
+            self.host.left_unread(self.record, data)
+        else:
             self.on_data(data)
 
     def leave(self) -> None:
@@ -186,7 +199,15 @@ class LiveConnection:
         if self._linger is not None:
             self._linger.cancel()
         self.on_lost(error)
-        self.host.connection_closed(self.record, str(error) if error else None)
+        self.host.connection_closed(self.record, self._failure(error))
+
+    def _failure(self, error: Exception | None) -> Failure | None:
+        """What the end of the connection says of the client."""
+        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+            return tls.alert(error) or ConnectionLost(str(error))
+        if self.secure and self.awaits_client and self.arrivals.count == self._before_tls:
+            return HandshakeAbandoned(done=True)
+        return None if error is None else ConnectionLost(str(error))
 
     # ---- closing ---------------------------------------------------------------------------------
 
@@ -221,7 +242,7 @@ class LiveConnection:
 
     def _half_close(self) -> None:
         if unread := self.take_unread():
-            self._hear(unread)
+            self.host.heard_after(self.record, unread, self.arrivals.next(len(unread)))
         if self.eof:
             self.end()
             return
@@ -311,7 +332,8 @@ class LiveConnection:
         """Answer nothing from now on. What the client sends is read and dropped, so that its leaving is seen."""
         self.host.recorder.tell(exchange)
         self.life.advance(Event.STALL)
-        self.take_unread()
+        if unread := self.take_unread():
+            self.host.left_unread(self.record, unread, self.arrivals.next(len(unread)))
         self.transport.resume_reading()
 
     def dismiss(self) -> bool:
@@ -407,7 +429,7 @@ class LiveConnection:
         label, shown = self.host.certificate_for(name, sni)
         if self.record.tls is not None and alert is None:
             self.certificate_name = label
-            self.host.recorder.tls(self.record, certificate=label)
+            self.host.recorder.tls(self.record, certificate=label, defects=tls.defects(shown, sni))
         if script is not None and script.rule:
             self._journal_hello(script, sni, end)
         return (self.host.tls_context(shown), None) if alert is None else (None, alert)
@@ -424,8 +446,9 @@ class LiveConnection:
     def _tls_failed(self, error: BaseException) -> None:
         why = self.refusal or getattr(error, "reason", None) or str(error) or type(error).__name__
         self.host.recorder.tls(self.record, error=why)
-        self.host.recorder.failed(self.record, HandshakeFailed(why))
-        if isinstance(error, ssl.SSLError) and "ALERT" not in (error.reason or ""):
+        failure = HandshakeFailed(why) if self.refusal or self.over else tls.failure(error)
+        self.host.recorder.failed(self.record, failure)
+        if isinstance(error, ssl.SSLError) and isinstance(failure, HandshakeFailed):
             self.decided()
 
 

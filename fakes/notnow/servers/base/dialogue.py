@@ -63,6 +63,10 @@ class CommandConnection(LiveConnection):
     watch: int | None = None  # bytes of the body or transfer until `Reached`
     _reply_lock: asyncio.Lock | None = None  # held while a reply drips: no other reply gets between its bytes
 
+    @property
+    def awaits_client(self) -> bool:
+        return self.exchange.reply is not None
+
     # ---- doing what the engine says --------------------------------------------------------------
 
     async def perform(  # noqa: C901 (a case for each action)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from notnow.clock import Clock
 from notnow.engine.actions import Script
 from notnow.engine.events import Event
-from notnow.journal import Connection, Recorder
+from notnow.journal import Arrival, Connection, Failure, Recorder
 from notnow.servers.base.tls import Shown
 from notnow.servers.base.turns import Turns
 
@@ -72,11 +72,14 @@ class Host(Protocol):
     def client_leaving(self, record: Connection) -> None:
         """The client is about to leave: its slots are free."""
 
-    def connection_closed(self, record: Connection, error: str | None = None) -> None:
-        """The connection has ended and its socket is closed."""
+    def connection_closed(self, record: Connection, failure: Failure | None = None) -> None:
+        """The connection has ended and its socket is closed; `failure` says what went wrong."""
 
-    def heard_after(self, record: Connection, data: bytes) -> None:
-        """The client has sent this after the fake had decided to close."""
+    def heard_after(self, record: Connection, data: bytes, arrival: Arrival | None = None) -> None:
+        """The client has sent this after the fake had decided to close, or before: then `arrival` says when."""
+
+    def left_unread(self, record: Connection, data: bytes, arrival: Arrival | None = None) -> None:
+        """The client has sent this while the fake stalls, or before."""
 
     # ---- the loop --------------------------------------------------------------------------------
 

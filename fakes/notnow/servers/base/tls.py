@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import datetime
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from notnow.language.server import Certificate
 
 from notnow import true_time
+from notnow.journal import AlertReceived, CertificateRejected, Defect, Failure, HandshakeAbandoned, HandshakeFailed
 
 PREFIX = "notnow-"  # of our directories, followed by the process id
 P = ParamSpec("P")
@@ -79,6 +81,43 @@ def choose(
         name = next((n for n, c in certificates.items() if sni and covers(c.names, sni)), next(iter(certificates)))
     found = certificates[name]
     return name, Shown(found.names, found.expired, found.untrusted, found.incomplete)
+
+
+def defects(shown: Shown, sni: str | None) -> tuple[Defect, ...]:
+    """Why a client that asked for the name `sni` must not trust this certificate; see `notnow.journal.TLS`."""
+    found: list[Defect] = [name for name in ("untrusted", "expired", "incomplete") if getattr(shown, name)]
+    if sni is not None and not covers(shown.names, sni):
+        found.append("name")
+    return tuple(found)
+
+
+# ---- what clients do wrong, or right -------------------------------------------------------------
+
+# The alerts by which a client rejects a certificate (RFC 8446 §6.2, RFC 5246 §7.2.2).
+_REJECTIONS = frozenset({
+    "bad_certificate", "unsupported_certificate", "certificate_revoked", "certificate_expired", "certificate_unknown",
+    "unknown_ca", "bad_certificate_status_response", "bad_certificate_hash_value", "certificate_unobtainable",
+})  # fmt: skip
+_ALERT = re.compile(r"^(?:SSLV3|TLSV1|TLSV13)_(?:ALERT_)?(\w+)$")  # OpenSSL's reasons for alerts of the peer
+
+
+def alert(error: ssl.SSLError) -> CertificateRejected | AlertReceived | None:
+    """The alert of the client that has caused this error, None if none has."""
+    found = _ALERT.match(error.reason or "")
+    if found is None:
+        return None
+    name = found[1].lower()
+    return CertificateRejected(name) if name in _REJECTIONS else AlertReceived(name)
+
+
+def failure(error: BaseException) -> Failure:
+    """Why a handshake failed: an alert of the client, its end without one, or anything else."""
+    if isinstance(error, ssl.SSLError) and (found := alert(error)) is not None:
+        return found
+    gone = isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError))
+    if gone and "taking longer" not in str(error):  # asyncio's words for a time-out of the handshake
+        return HandshakeAbandoned(done=False)
+    return HandshakeFailed(getattr(error, "reason", None) or str(error) or type(error).__name__)
 
 
 def _once(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:

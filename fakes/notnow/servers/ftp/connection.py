@@ -20,6 +20,7 @@ from pyftpdlib.handlers import FTPHandler
 from notnow.bounds import FTP_LINE, FTP_WAITING
 from notnow.engine.actions import Script
 from notnow.journal import Connection, Exchange
+from notnow.servers.base.arrivals import Arrivals
 from notnow.servers.base.dialogue import CommandConnection
 from notnow.servers.base.life import Life
 from notnow.servers.base.listener import unmapped
@@ -68,12 +69,13 @@ class FTPConnection(CommandConnection, FTPHandler):
         new.life = Life()
         new.host, new.record, new.exchange, new.opening = host, record, greeting, script
         new.remote_ip, new.remote_port = record.client, record.peer_port
-        new._inbox, new.turn = bytearray(), Turn(host.turns)
+        new._inbox, new.turn, new.arrivals = bytearray(), Turn(host.turns), Arrivals(host.recorder)
         return new
 
     # ---- the hooks of a wire ---------------------------------------------------------------------
 
     def on_data(self, data: bytes) -> None:
+        self.arrivals.came(data, self.is_occupied)
         self._inbox += data
         self.serve()
         if len(self._inbox) > FTP_WAITING and not self.crowded and self.alive:
@@ -92,6 +94,11 @@ class FTPConnection(CommandConnection, FTPHandler):
     def resume_writing(self) -> None:
         self.choked = False
         self.serve()
+
+    @property
+    def is_occupied(self) -> bool:
+        """A reply is due."""
+        raise NotImplementedError
 
     def serve(self) -> None:
         """Carry out the commands that have arrived, until one has to wait."""

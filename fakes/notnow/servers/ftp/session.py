@@ -88,6 +88,10 @@ class FTPSession(Listings):
     def on_upgrade(self, transport: asyncio.Transport) -> None:
         self.transport = transport
 
+    @property
+    def is_occupied(self) -> bool:
+        return self.busy > 0 or self.transfer is not None or self.queues or self.choked
+
     # ---- the loop over commands ------------------------------------------------------------------
 
     def serve(self) -> None:
@@ -209,6 +213,7 @@ class FTPSession(Listings):
     ) -> None:
         """Ask the engine about a command and carry out its script. `healthy` is the healthy answer, `known` is for the journal."""
         exchange = self.exchange = self.host.recorder.ask(self.record, moment, request, self.host.phase)
+        self.arrivals.stamp(exchange, len(self._inbox))
         self.host.recorder.facts(exchange, known)
         script = self.host.feed(Asked(self.record.id, moment, facts), moment)
         if script is not None:  # None: the engine has closed the connection, since a time-out was due

@@ -43,6 +43,7 @@ from notnow.journal import (
     ProtocolViolation,
     RstStreamFrame,
 )
+from notnow.servers.base.arrivals import Arrivals
 from notnow.servers.base.connection import LiveConnection, Over
 from notnow.servers.base.life import STALLED, Client, Life
 from notnow.servers.base.transport import Plain
@@ -85,11 +86,15 @@ class HTTPConnection(LiveConnection):
         new.life = Life()
         new.host, new.record, new.exchange, new.opening = host, record, greeting, script
         new.live, new._inbox, new._pauses = {}, bytearray(), set()
-        new.turn = Turn(host.turns)
+        new.turn, new.arrivals = Turn(host.turns), Arrivals(host.recorder)
         new.cap = host.max_streams
         new._news, new._writable = asyncio.Event(), asyncio.Event()
         new._writable.set()
         return new
+
+    @property
+    def awaits_client(self) -> bool:
+        return True
 
     # ---- its beginning ---------------------------------------------------------------------------
 
@@ -156,6 +161,7 @@ class HTTPConnection(LiveConnection):
     # ---- hooks of LiveConnection -----------------------------------------------------------------
 
     def on_data(self, data: bytes) -> None:
+        self.arrivals.came(data, self._handling or (bool(self.live) and isinstance(self._protocol, H11)))
         self._inbox += data
         self._news.set()
         if len(self._inbox) > HTTP_WAITING:

@@ -8,10 +8,10 @@ from typing import Any
 
 from notnow.engine.actions import Script
 from notnow.engine.events import Asked, Ended
-from notnow.journal import Exchange
+from notnow.journal import Exchange, Facts
 from notnow.servers.base.connection import Over
 from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride, reply_bytes
-from notnow.servers.smtp.connection import SMTPConnection
+from notnow.servers.smtp.connection import SMTPConnection, unread
 
 
 class Asking(SMTPConnection):
@@ -21,14 +21,23 @@ class Asking(SMTPConnection):
     answered_at: str | None = None  # the moment at which a rule has answered the client's last line
     goodbye = "421 4.3.2 {host} Service not available, closing transmission channel"
 
-    async def _ask(self, moment: str, request: str, effect: Callable[[], Awaitable[None]], **facts: Any) -> None:
-        """Ask about a command or a point of the protocol, and carry out the answer.
+    async def _ask(
+        self,
+        moment: str,
+        request: str,
+        effect: Callable[[], Awaitable[None]],
+        known: Facts | None = None,
+        **facts: Any,
+    ) -> None:
+        """Ask about a command or a point of the protocol, and carry out the answer; `known` is for the journal.
 
         `effect` is everything that happens if no rule refuses, the rest of the command included: RuntimeError if the
         session asks or answers again for the same line.
         """
         self._expect_no_answer(f"asks at {moment!r}")
         exchange = self.exchange = self.host.recorder.ask(self.record, moment, request, self.host.phase)
+        self.arrivals.stamp(exchange, len(unread(self._reader)))
+        self.host.recorder.facts(exchange, known)
         script = self.host.feed(Asked(self.record.id, moment, facts), moment)
         if script is None:  # the engine has closed the connection: a time-out was due
             raise Over

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 END = b"\r\n.\r\n"
+_MESSAGE_ID = re.compile(rb"^message-id:\s*(<[^>\r\n]+>)", re.IGNORECASE | re.MULTILINE)
+
+
+def message_id(content: bytes | bytearray) -> str | None:
+    """The Message-ID of a message, of which the beginning may be all that has come."""
+    header_end = content.find(b"\r\n\r\n")
+    found = _MESSAGE_ID.search(content, 0, header_end if header_end >= 0 else len(content))
+    return found[1].decode("utf-8", "replace") if found else None
 
 
 class Body:
@@ -20,6 +29,7 @@ class Body:
         self.complete = self.too_large = False
         self._limit = limit
         self._kept = bytearray(b"\r\n")  # the dot may stand on the first line
+        self._id: str | None = None  # of a message that is too large
 
     def feed(self, data: bytes) -> bytes:
         """Add bytes; return those that came after the end."""
@@ -41,8 +51,13 @@ class Body:
     def _bound(self, of_the_dot: int = 0) -> None:
         """Keep no more than the limit. The last `of_the_dot` bytes may belong to the final dot."""
         if self.too_large or len(self._kept) > self._limit + len(b"\r\n") + of_the_dot:
-            self.too_large = True
+            self._id, self.too_large = self.message_id, True
             del self._kept[: -(len(END) - 1)]
+
+    @property
+    def message_id(self) -> str | None:
+        """The Message-ID, once it has come."""
+        return self._id if self.too_large else message_id(self._kept)
 
     def content(self) -> bytes:
         """The message, with dot-stuffing undone (RFC 5321 §4.5.2)."""
@@ -60,14 +75,20 @@ class Chunks:
         self.too_large = False
         self._limit = limit
         self._kept = bytearray()
+        self._id: str | None = None  # of a message that is too large
 
     def feed(self, data: bytes) -> None:
         self.size += len(data)
-        self.too_large = self.size > self._limit
-        if self.too_large:
+        if self.size > self._limit:
+            self._id, self.too_large = self.message_id, True
             self._kept.clear()
         else:
             self._kept += data
+
+    @property
+    def message_id(self) -> str | None:
+        """The Message-ID, once it has come."""
+        return self._id if self.too_large else message_id(self._kept)
 
     def content(self) -> bytes:
         return bytes(self._kept)

@@ -6,7 +6,7 @@ import socket
 from typing import ClassVar
 
 from notnow.engine.actions import Script
-from notnow.journal import Connection, Exchange, Message
+from notnow.journal import Connection, Exchange
 from notnow.language.scenario import Scenario
 from notnow.language.server import Limits
 from notnow.servers.base.bridge import Bridge
@@ -37,10 +37,10 @@ class MailBridge(Bridge):
     def limits(self) -> Limits:
         return self.scenario.server.limits or Limits()
 
-    def keep(self, record: Connection, transaction: Transaction, which: slice, user: object) -> Message:
+    def keep(self, record: Connection, transaction: Transaction, which: slice, user: object) -> None:
         content = transaction.content
         assert isinstance(content, bytes)
-        return self.mailbox.add(
+        self.mailbox.add(
             Envelope(
                 transaction.mail_from or "",
                 tuple(transaction.rcpt_tos[which]),
@@ -57,5 +57,5 @@ class MailBridge(Bridge):
         super().forget()
         self.mailbox.clear()
 
-    def heard_after(self, record: Connection, data: bytes) -> None:
-        self.recorder.said_after(record, data, masked)
+    def masked(self, text: str) -> str:
+        return masked(text)

@@ -23,6 +23,7 @@ from notnow.engine.actions import Script
 from notnow.engine.events import Ended, Known
 from notnow.journal import Connection, Exchange
 from notnow.protocols.protocol import Protocol
+from notnow.servers.base.arrivals import Arrivals
 from notnow.servers.base.dialogue import CommandConnection
 from notnow.servers.base.life import STALLED, Life
 from notnow.servers.smtp.envelope import Transaction
@@ -42,6 +43,7 @@ class SMTPConnection(CommandConnection, SMTP):
     host: MailHost
     user: str | None = None  # the user who is logged in
     size: int | None = None  # of the message, as MAIL announced it
+    listens: bool = False  # no reply is due
 
     speaks: ClassVar[Protocol] = protocols.get("smtp")
     hello: ClassVar[str] = "EHLO"
@@ -75,7 +77,7 @@ class SMTPConnection(CommandConnection, SMTP):
         new.__dict__.update(self.__dict__)
         reader = asyncio.StreamReader(limit=CHUNK, loop=self.loop)
         asyncio.StreamReaderProtocol.__init__(new, reader, client_connected_cb=new._cb_client_connected, loop=self.loop)
-        new.life = Life()
+        new.life, new.arrivals = Life(), Arrivals(host.recorder)
         new.host, new.record, new.exchange, new.opening = host, record, greeting, script
         return new
 
@@ -98,6 +100,7 @@ class SMTPConnection(CommandConnection, SMTP):
         self.transport = transport
 
     def on_data(self, data: bytes) -> None:
+        self.arrivals.came(data, not self.listens)
         SMTP.data_received(self, data)
 
     def on_client_end(self) -> None:
@@ -142,12 +145,15 @@ class SMTPConnection(CommandConnection, SMTP):
 
     async def _line(self) -> bytes:
         """The next command, without its line end; of a line that is too long, its beginning."""
+        self.listens = True
         try:
             return (await self._reader.readuntil()).rstrip(b"\r\n")
         except asyncio.LimitOverrunError as error:
             start = await self._reader.readexactly(error.consumed)
             await self._skip_line()
             return start
+        finally:
+            self.listens = False
 
     async def _skip_line(self) -> None:
         while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from notnow.journal import Connection, Message
+from notnow.journal import Connection
 from notnow.language.server import Limits
 from notnow.servers.base.session import Host
 from notnow.servers.smtp.envelope import Transaction
@@ -22,5 +22,5 @@ class MailHost(Host, Protocol):
     def limits(self) -> Limits:
         """The limits of one connection (RFC 9422)."""
 
-    def keep(self, record: Connection, transaction: Transaction, which: slice, user: object) -> Message:
-        """Store a message for these of its recipients; return it as the journal knows it."""
+    def keep(self, record: Connection, transaction: Transaction, which: slice, user: object) -> None:
+        """Store a message for these of its recipients."""

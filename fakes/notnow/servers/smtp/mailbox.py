@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import email
-import hashlib
-import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,9 +10,6 @@ from email import policy
 from email.message import EmailMessage
 
 from notnow.bounds import ENVELOPE, KEPT_BODIES
-from notnow.journal import values
-
-_MESSAGE_ID = re.compile(rb"^message-id:\s*(<[^>\r\n]+>)", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +53,12 @@ class Mailbox:
         self._parsed: dict[int, Message] = {}
         self._bytes = 0
 
-    def add(self, envelope: Envelope) -> values.Message:
-        """Keep a message; return it as the journal knows it."""
+    def add(self, envelope: Envelope) -> None:
+        """Keep a message."""
         self._kept.append(envelope)
         self._bytes += envelope.weight
         while self._bytes > KEPT_BODIES and len(self._kept) > 1:
             self._bytes -= self._kept.popleft().weight
-        content = envelope.content
-        header_end = content.find(b"\r\n\r\n")
-        found = _MESSAGE_ID.search(content, 0, header_end if header_end >= 0 else len(content))
-        return values.Message(
-            found[1].decode("utf-8", "replace") if found else None,
-            hashlib.sha256(content).hexdigest(),
-            envelope.sender,
-            envelope.recipients,
-        )
 
     @property
     def messages(self) -> list[Message]:

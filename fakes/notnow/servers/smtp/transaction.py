@@ -4,20 +4,23 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from notnow.bounds import RECIPIENTS, SMTP_MESSAGE
 from notnow.engine.actions import Watch
 from notnow.engine.events import Asked, Ended, Heard, Reached
-from notnow.journal import Parameters
+from notnow.journal import Exchange, Message, Parameters
 from notnow.servers.base.connection import Over
 from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride
 from notnow.servers.smtp import parameters
 from notnow.servers.smtp.asking import Asking
-from notnow.servers.smtp.body import Body, Chunks, LazyHeaders
+from notnow.servers.smtp.body import Body, Chunks, LazyHeaders, message_id
 from notnow.servers.smtp.connection import CHUNK, unread
 
 if TYPE_CHECKING:
@@ -41,6 +44,7 @@ class Transactions(Asking):
 
     mails = 0  # transactions since the greeting, or since TLS
     chunk = 0  # octets of a BDAT that are still to come
+    _answers: list[Exchange]  # by which a rule has answered the message in the middle of it
 
     def _create_session(self) -> SMTPState:
         self.mails = 0
@@ -167,12 +171,16 @@ class Transactions(Asking):
         if await self._refused(self._no_data(arg)):
             return
         await self.push("354 End data with <CR><LF>.<CR><LF>")
-        self.override = NO_OVERRIDE
+        self.override, body = NO_OVERRIDE, Body(SMTP_MESSAGE)
+        self.envelope.begun = self.exchange
         try:
-            body = Body(SMTP_MESSAGE)
-            if not await self._read(body):
+            if await self._read(body):
+                self._note_whole(body)
+            else:
                 await self._complete(body)
         finally:
+            if not body.complete:
+                self._note_cut(body)
             self._reset_transaction()
 
     def _no_data(self, arg: str | None) -> str | None:
@@ -188,11 +196,11 @@ class Transactions(Asking):
 
     async def _complete(self, body: Body | Chunks, override: ReplyOverride = NO_OVERRIDE) -> None:
         """The message is complete. `override` is for its reply, unless a rule at `message` has another."""
-        facts = self._message_facts()
-        facts["size"] = body.size
+        facts, known = self._message_facts(), self._whole(body)
+        facts["size"] = known.size
         if not body.too_large:
-            self.envelope.content = content = body.content()
-            facts |= {"header": LazyHeaders(content), "size": len(content)}
+            assert isinstance(self.envelope.content, bytes)
+            facts["header"] = LazyHeaders(self.envelope.content)
 
         for which in self._answered_together():
 
@@ -201,7 +209,7 @@ class Transactions(Asking):
                 await (self.push(TOO_LARGE) if body.too_large else self._store(which))
 
             facts["recipient"] = tuple(self.envelope.rcpt_tos[which])
-            await self._ask("message", f"({body.size} bytes)", effect, **facts)
+            await self._ask("message", f"({body.size} bytes)", effect, self._for(which, known), **facts)
 
     def _answered_together(self) -> list[slice]:
         """The recipients that share a reply to the message: all of them, or each alone (RFC 2033 §4.2)."""
@@ -210,8 +218,41 @@ class Transactions(Asking):
         return [slice(i, i + 1) for i in range(max(1, len(self.envelope.rcpt_tos)))]
 
     async def _store(self, which: slice) -> None:
-        self.host.recorder.facts(self.exchange, self.host.keep(self.record, self.envelope, which, self.user))
+        self.host.keep(self.record, self.envelope, which, self.user)
+        self.host.recorder.more(self.exchange, stored=True)
         await self.push("250 2.0.0 Ok: queued")
+
+    # ---- the message in the journal --------------------------------------------------------------
+
+    def _whole(self, body: Body | Chunks) -> Message:
+        """A message that has come to its end, and is not stored so far."""
+        if body.too_large:
+            return structs.replace(self._part(body), whole=True)
+        self.envelope.content = content = body.content()
+        sha256 = hashlib.sha256(content).hexdigest()
+        return Message(message_id(content), sha256, *self._envelope(), stored=False, size=len(content))
+
+    def _part(self, body: Body | Chunks) -> Message:
+        """A message of which more is to come."""
+        return Message(body.message_id, None, *self._envelope(), stored=False, size=body.size, whole=False)
+
+    def _envelope(self) -> tuple[str, tuple[str, ...]]:
+        return self.envelope.mail_from or "", tuple(self.envelope.rcpt_tos)
+
+    def _for(self, which: slice, message: Message) -> Message:
+        """The message as these of its recipients get it."""
+        return message if which == slice(None) else structs.replace(message, recipients=message.recipients[which])
+
+    def _note_whole(self, body: Body) -> None:
+        """A message that a rule has answered in the middle has come to its end."""
+        whole = self._whole(body)
+        for which, exchange in zip(self._answered_together(), self._answers, strict=False):
+            self.host.recorder.facts(exchange, self._for(which, whole))
+
+    def _note_cut(self, body: Body | Chunks) -> None:
+        """The message has not come to its end: its beginning has these facts, unless a rule has answered it later."""
+        if self.envelope.begun is not None and not self._answers:
+            self.host.recorder.facts(self.envelope.begun, self._part(body))
 
     async def _read(self, body: Body) -> bool:
         """Read to the final dot. True if a rule has answered the message on the way."""
@@ -224,7 +265,11 @@ class Transactions(Asking):
         return answered
 
     async def _more(self, most: int) -> bytes:
-        data = await self._reader.read(most)
+        self.listens = True
+        try:
+            data = await self._reader.read(most)
+        finally:
+            self.listens = False
         if not data:
             raise asyncio.IncompleteReadError(b"", None)
         self.host.feed(Heard(self.record.id))
@@ -232,6 +277,7 @@ class Transactions(Asking):
 
     async def _amid(self) -> None:
         """Ask the engine about the moment `body` when the message begins. The rule may act at a later byte."""
+        self._answers = []
         script = self.host.feed(Asked(self.record.id, "body", self._message_facts()), "body")
         if script is None:
             raise Over
@@ -249,10 +295,12 @@ class Transactions(Asking):
         script = self.host.feed(Reached(self.record.id), "body")
         if script is None:
             return False
-        for _ in self._answered_together():
+        for which in self._answered_together():
             exchange = self.exchange = self.host.recorder.ask(
                 self.record, "body", f"({body.size} bytes so far)", script.phase
             )
+            self.host.recorder.facts(exchange, self._for(which, self._part(body)))
+            self._answers.append(exchange)
             await self.perform(script, exchange)
         return exchange.reply is not None
 
@@ -280,9 +328,14 @@ class Transactions(Asking):
             self.override = override = replace(override, instead=None)
         if (body := self.envelope.chunks) is None:
             body = self.envelope.chunks = Chunks(SMTP_MESSAGE)
+            self.envelope.begun = self.exchange
             await self._amid()
         octets = self.chunk
-        if await self._read_chunk(body):
+        try:
+            answered = await self._read_chunk(body)
+        finally:
+            self._note_cut(body)  # more chunks may never come
+        if answered:
             self._reset_transaction()
         elif found and found[2]:
             await self._last_chunk(body, override)
@@ -308,6 +361,8 @@ class Transactions(Asking):
 
     async def _last_chunk(self, body: Chunks, override: ReplyOverride) -> None:
         """The message ends with this chunk; the reply to the chunk is the reply to the message."""
+        if self.envelope.begun is not None:
+            self.host.recorder.facts(self.envelope.begun, None)
         try:
             await self._complete(body, override)
         finally:
