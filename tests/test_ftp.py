@@ -403,7 +403,13 @@ class TestTransfers:
         raw.get("LIST")
         retr, stor, list_ = (x for x in fake.journal if x.facts)
         common = {"mode": "passive", "offset": 0, "whole": True, "data": None}
-        assert retr.as_dict()["facts"] == {**common, "path": "/big.bin", "direction": "download", "bytes": BIG}
+        assert retr.as_dict()["facts"] == {
+            **common,
+            "path": "/big.bin",
+            "direction": "download",
+            "bytes": BIG,
+            "size": BIG,
+        }
         assert retr.reply.split("\n")[0][:3] in ("125", "150")
         assert retr.reply.split("\n")[1] == "226 Transfer complete."
         assert stor.as_dict()["facts"] == {

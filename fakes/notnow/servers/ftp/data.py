@@ -15,11 +15,11 @@ import ssl
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pyftpdlib.handlers.ftp.producers import FileProducer
 
-from notnow.journal import Connection, Exchange
+from notnow.journal import Connection, Exchange, Failure
 from notnow.protocols.ftp import DataEnding
 from notnow.servers.base import listener, tls
 from notnow.servers.base.transport import tells_once
@@ -222,6 +222,8 @@ class DataConnection:
         self._watching = NOTHING
         self._is_new = True  # the engine has not been asked about it yet
         self.resumed: bool | None = None  # in TLS: whether the client resumed a session
+        self.by: Literal["client", "fake"] = "fake"  # that ends it, before all has passed
+        self.failure: Failure | None = None  # of its TLS
         self._private = self._shaking = session.private
         if self._private:  # PROT P (RFC 4217 §9): the client begins a TLS handshake here
             self._watch(READ)
@@ -268,7 +270,8 @@ class DataConnection:
         raise
 
     def close(self) -> None:
-        """Cancel the transfer without a reply (ABOR, a new PASV, the end of the session)."""
+        """Cancel the transfer without a reply (a new PASV)."""
+        self.by = "client"
         self.end("fin")
 
     # ---- the engine of it ------------------------------------------------------------------------
@@ -293,7 +296,8 @@ class DataConnection:
             self._do(self._step)
         except NoRoomError:
             self.end("drain", "552 Requested file action aborted: exceeded storage allocation.")
-        except OSError:  # the client has reset it, or broken its TLS
+        except OSError as error:  # the client has reset it, or broken its TLS
+            self.by, self.failure = "client", tls.alert(error) if isinstance(error, ssl.SSLError) else None
             self._finish(f"426 Connection closed; transfer aborted after {self.bytes} bytes.", whole=False)
         if self.bytes != before and not self.closed:
             self.session.data_passes()
@@ -476,6 +480,7 @@ class DataConnection:
             self._watch(WRITE)
         except OSError as error:
             why = getattr(error, "reason", None) or str(error)
+            self.by, self.failure = "client", tls.failure(error)
             self.end("fin", f"425 Can't open data connection: TLS handshake failed ({why}).")
         else:
             self._shaking = False

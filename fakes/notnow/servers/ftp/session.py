@@ -18,7 +18,7 @@ from notnow import protocols
 from notnow.bounds import FTP_LINE
 from notnow.engine.actions import BEHAVE, Ending, Script
 from notnow.engine.events import Answered, Asked, Ended, Known
-from notnow.journal import Exchange, Transfer
+from notnow.journal import Exchange, Target, Transfer
 from notnow.servers.base.connection import Over
 from notnow.servers.base.dialogue import ReplyOverride, reply_bytes
 from notnow.servers.base.life import STALLED
@@ -45,6 +45,7 @@ class FTPSession(Listings):
     abstracted_fs, authorizer = MemoryFS, Permissive()
     timeout = 0  # idle time-outs belong to the engine
     _sized: bool = False  # PBSZ has been sent
+    _renamed: str | None = None  # the path of an RNFR that was the last command
     _lines: str = ""  # the first lines of a reply whose last line is still to come
     _working: tuple[asyncio.Task[None], ...] = ()
 
@@ -78,7 +79,7 @@ class FTPSession(Listings):
     def on_lost(self, error: Exception | None) -> None:
         for task in self._working:
             task.cancel()
-        self.end_all_data("fin")
+        self.end_all_data("fin", by="fake" if self.record.ended_by == "fake" else "client")
         self.close_ports()
 
     def finish(self, how: Ending, exchange: Exchange) -> None:
@@ -145,9 +146,10 @@ class FTPSession(Listings):
         if verb in ("LIST", "NLST"):
             argument = _without_options(argument)
         facts = self._facts(moment, verb, argument)
-        known = None
+        known: Transfer | Target | None = self._target(moment, facts.get("path") if argument else None)
         if verb in TRANSFERS:
             self.host.recorder.also("transfer")
+            known = None
             if self.authenticated and is_complete(verb, argument):
                 known = asked_for(verb, facts["path"], facts["mode"], self._restart_position)
                 self._restart_position = 0  # REST applies to this transfer only, even if it is refused (RFC 959 §4.1.3)
@@ -206,10 +208,15 @@ class FTPSession(Listings):
                 facts["mode"] = self.mode
         return facts
 
+    def _target(self, moment: str, path: str | None) -> Target | None:
+        """The file or directory of a command, for the journal."""
+        source, self._renamed = self._renamed, path if moment == "rnfr" else None
+        return None if path is None else Target(path, source if moment == "rnto" else None)
+
     # ---- asking the engine, and doing what it says -----------------------------------------------
 
     def _ask(
-        self, moment: str, request: str, healthy: HealthyAction, known: Transfer | None = None, **facts: Any
+        self, moment: str, request: str, healthy: HealthyAction, known: Transfer | Target | None = None, **facts: Any
     ) -> None:
         """Ask the engine about a command and carry out its script. `healthy` is the healthy answer, `known` is for the journal."""
         exchange = self.exchange = self.host.recorder.ask(self.record, moment, request, self.host.phase)
@@ -325,7 +332,7 @@ class FTPSession(Listings):
     def ftp_QUIT(self, line: str) -> None:
         self.leave()
         if self.transfer is None or self.data_channel is None:  # no transfer is under way that could complete
-            self.end_all_data("fin")
+            self.end_all_data("fin", by="client")
         super().ftp_QUIT(line)
 
     def ftp_CWD(self, path: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from notnow import protocols
 from notnow.engine.actions import BEHAVE, EndData, Script
 from notnow.engine.events import Asked, Ended, Heard, Known, Reached
-from notnow.journal import Exchange, Recorder, Transfer
+from notnow.journal import Exchange, Failure, Recorder, Transfer
 from notnow.protocols.ftp import DataEnding
 from notnow.servers.base import tls
 from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride
@@ -71,14 +71,16 @@ class RunningTransfer:
 
     def note_end(self, data: DataConnection, how: DataEnding, whole: bool) -> None:
         """Its data connection has ended: put the result in the journal."""
-        self.note(bytes=data.bytes, whole=whole, data=None if whole else how)
+        known: dict[str, object] = {"bytes": data.bytes, "whole": whole, "failure": data.failure}
+        if not whole:
+            known |= {"data": how, "cut_by": data.by}
         file = data.file_obj
-        if isinstance(file, (Reader, Writer)):
-            self.note(path=file.name)
+        if isinstance(file, Reader):
+            known |= {"path": file.name, "size": file.size}
         if isinstance(file, Writer):
             self.upload = file
-        if isinstance(file, Writer) and whole:
-            self.note(stored=True, sha256=file.sha256)
+            known |= {"path": file.name, "stored": True, "sha256": file.sha256} if whole else {"path": file.name}
+        self.note(**known)
 
     def take_back(self) -> None:
         """The transfer does not count: undo an upload."""
@@ -100,6 +102,7 @@ class Transfers(FTPConnection):
     private: bool = False  # PROT P
     answers: list[bytes] | None = None  # the healthy replies that are gathered for a rule
     _ended_early_by: DataEnding | None = None  # how a data connection ended before its transfer was asked for
+    _failed_early: Failure | None = None  # why its TLS had failed then
     _ragged: bool = False  # the TLS of the next transfer ends without a close_notify
     _closed_port: socket.socket | None = None
 
@@ -150,7 +153,7 @@ class Transfers(FTPConnection):
 
     def prepared(self, mode: str | None) -> None:
         """The next data connection has this mode; None: there is none to wait for."""
-        self._ended_early_by = None
+        self._ended_early_by = self._failed_early = None
         self.host.feed(Known(self.record.id, {"mode": mode}))
 
     def with_port(self, text: bytes) -> bytes:
@@ -217,7 +220,10 @@ class Transfers(FTPConnection):
         if self.data_channel is None and self._dtp_acceptor is None:
             fault, self._ended_early_by = self._ended_early_by, None
             if fault is not None:
-                transfer.note(mode="passive", data=fault)
+                transfer.note(mode="passive", data=fault, cut_by="fake")
+            if self._failed_early is not None:
+                transfer.note(mode="passive", failure=self._failed_early)
+                self._failed_early = None
             self.over_with(transfer, "425 Use PORT or PASV first." if fault is None else CUT)
             return
         self._restart_position = transfer.known.offset
@@ -293,6 +299,7 @@ class Transfers(FTPConnection):
             self.data_channel = None
         transfer = self.transfer
         if transfer is None:
+            self._failed_early = data.failure
             return
         transfer.note_end(data, how, whole)
         if whole and not transfer.is_answered and reply is not None:
@@ -398,10 +405,11 @@ class Transfers(FTPConnection):
             transfer.is_answered = True
             self.data_channel.resume()
 
-    def end_all_data(self, how: DataEnding, keep: bool = True) -> None:
-        """End the data connection, and every wait for one."""
+    def end_all_data(self, how: DataEnding, keep: bool = True, by: Literal["client", "fake"] = "fake") -> None:
+        """End the data connection, and every wait for one, because the client or the fake ends it."""
         self._shutdown_connecting_dtp()
         if self.data_channel is not None:
+            self.data_channel.by = by
             self.data_channel.end(how, keep=keep)
         if self.transfer is not None:
             self.over_with(self.transfer, None)
@@ -409,7 +417,7 @@ class Transfers(FTPConnection):
     def ftp_ABOR(self, line: str) -> None:
         """ABOR without a transfer."""
         super().ftp_ABOR(line)
-        self.end_all_data("fin")
+        self.end_all_data("fin", by="client")
 
     def abort_transfer(self) -> Continuation | None:
         """ABOR of a transfer, before or after its first byte.
@@ -420,6 +428,7 @@ class Transfers(FTPConnection):
         assert transfer is not None
         self._shutdown_connecting_dtp()
         if self.data_channel is not None:
+            self.data_channel.by = "client"
             self.data_channel.end("fin", ABORTED)
         self.over_with(transfer, ABORTED)
         if transfer.work is None:
