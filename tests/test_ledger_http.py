@@ -152,7 +152,8 @@ def test_a_post_after_a_good_answer_is_the_same_done_twice(play: Play) -> None:
 def test_posts_side_by_side_are_different_items(play: Play) -> None:
     line = play.connect("->")
     for _ in range(2):
-        x = play.recorders[0].ask(line.connection, "request", "POST a.site.test/", "one", arrival=Arrival(1, 1000.0))
+        x = play.recorders[0].ask(line.connection, "request", "POST a.site.test/", "one")
+        play.recorders[0].arrived(x, Arrival(1, 1000.0))
         play.recorders[0].facts(x, replace(REQUEST, method="POST", status=200, stored=True))
     assert items(play.run.ledger) == [(["accepted"], "delivered")] * 2
 
@@ -266,7 +267,9 @@ def test_a_request_that_arrived_while_the_answer_was_due_is_another_item(play: P
     arrival = recorder.now()
     play.wait("1s")
     recorder.answer(first, "503 busy")
-    recorder.facts(recorder.ask(line.connection, "request", "", "one", arrival=arrival), REQUEST)
+    exchange = recorder.ask(line.connection, "request", "", "one")
+    recorder.arrived(exchange, arrival)
+    recorder.facts(exchange, REQUEST)
     assert len(play.run.ledger.items) == 2
 
 
