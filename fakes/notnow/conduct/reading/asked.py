@@ -56,10 +56,11 @@ class Ends:
         if status is not None and (asked.whole or status >= 400):
             for_now = status >= 400 and is_for_now(status, asked.retry_after)
             return self._told(x, "accepted" if status < 400 else "deferred" if for_now else "refused")
-        refused = next((frame for frame in x.sent(RstStreamFrame) if frame.code == "REFUSED_STREAM"), None)
-        if (unprocessed := refused or excluded_by(x)) is not None:
+        reset = next((frame for frame in x.frames if isinstance(frame, RstStreamFrame)), None)
+        unprocessed = reset if reset is not None and reset.code == "REFUSED_STREAM" else excluded_by(x, asked)
+        if unprocessed is not None:
             return "deferred", x, unprocessed.at, unprocessed.index
-        return self._told(x, "unanswered") if x.reset else _with_connection(x)
+        return ("unanswered", x, reset.at, reset.index) if reset is not None else _with_connection(x)
 
     def _told(self, x: Exchange, ending: Ending) -> End:
         """A request that ended with what the fake said: the place of that is after all that came before its time."""
@@ -83,9 +84,8 @@ class Ends:
         return [at for _, at in self._order]
 
 
-def excluded_by(x: Exchange) -> GoAwayFrame | None:
+def excluded_by(x: Exchange, asked: Request) -> GoAwayFrame | None:
     """The GOAWAY that says that the request of an exchange was not processed (RFC 9113 §6.8, §8.7)."""
-    asked = request(x)
     if asked.version != "2":
         return None
     return next((frame for frame in x.connection.goaways if asked.stream > frame.last_stream), None)
@@ -126,7 +126,8 @@ class Asked(Struct, frozen=True):
 
 def request_of(one: Try) -> Request | None:
     """The request of a try; None for a try of which only the head is known, or nothing."""
-    return one.began.http if one.started_index <= one.began.index else None
+    facts = one.began.facts
+    return facts if isinstance(facts, Request) and one.started_index <= one.began.index else None
 
 
 def asked(run: Run) -> list[Asked]:
@@ -146,7 +147,8 @@ def asked(run: Run) -> list[Asked]:
 def _of_request(x: Exchange, asked: Request, ends: Ends, opens: bool) -> Asked:
     ending, by, at, index = ends.of(x, asked)
     kept = x if asked.stored else None
-    one = Try(x, by, ending, x.arrived_at, x.arrived_index, at, index, kept)
+    began = x if x.arrival is None else x.arrival
+    one = Try(x, by, ending, began.at, began.index, at, index, kept)
     return Asked(one, (x.connection.client, x.request), asked.method, body_of(asked), asked.idempotency_key, opens)
 
 
@@ -178,7 +180,7 @@ def _ending_of(connection: Connection, exchanges: list[Exchange]) -> Ending:
 
 def _unserved(connection: Connection, last: Exchange) -> list[Asked]:
     """The HTTP/1.1 requests that a client sent while the fake read no more, or after it had closed."""
-    ended = left(connection)
+    ended = left(connection) if connection.after or connection.unread else None
     if ended is None:
         return []
     found = list[Asked]()

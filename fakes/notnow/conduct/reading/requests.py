@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from heapq import heappop, heappush
-from itertools import count
 
 from notnow.conduct.reading.asked import NEVER, Asked, Key, asked, body_of, request_of
 from notnow.conduct.reading.ledger import Doubt, Item, Ledger, Try
@@ -27,19 +26,24 @@ def ledger(run: Run) -> Ledger:
 
 
 def _read(run: Run) -> Ledger:
-    found, tried, lost = Ledger(dropped=sum(j.dropped_since_play for j in run.journals)), _Found(), _Lost()
+    found, lost = Ledger(dropped=sum(j.dropped_since_play for j in run.journals)), _Lost()
+    known: dict[tuple[Key, bool], _Same] = {}
     for each in asked(run):
-        before = tried.before(each)
+        if each.key is None:
+            lost.came(each.one)
+            lost.add(each.one)
+            found.nameless.append(each.one)
+            continue
+        kind = each.key, each.mark is None
+        same = known.get(kind) or known.setdefault(kind, _Same())
+        before = same.before(each)
         if before is None or each.opens:
             lost.came(each.one)
-        if before is not None:
-            before.add(each.one)
-        elif each.key is not None:
-            found.items.append(_new_item(each))
+        if before is None:
+            found.items.append(before := _new_item(each))
         else:
-            found.nameless.append(each.one)
-            lost.add(each.one)
-        tried.add(each)
+            before.add(each.one)
+        same.add(each, before)
     for item in found.items:
         _conclude(item, run.proxy)
     found.doubts += lost.doubts()
@@ -70,74 +74,61 @@ def _conclude(item: Item, proxy: bool) -> None:
 
 
 class _Same:
-    """The tries of requests with one key that may be tried again, by their bodies; the first to end comes first."""
+    """The tries of the same request by one client, with an Idempotency-Key or without, whatever its body."""
 
-    __slots__ = ("accepted", "bodies", "heaps", "marked")
+    __slots__ = ("accepted", "bodies", "failed", "marked", "order")
 
     def __init__(self) -> None:
-        self.heaps: dict[str | None, list[tuple[float, int, Try]]] = {}
+        self.failed: dict[str | None, list[tuple[float, int, Try]]] = {}  # by the body: heaps, the first to end on top
         self.bodies: set[str] = set()
         self.accepted: dict[str | None, Item] = {}  # by the body: what may be repeated only with harm
         self.marked: dict[str, Item] = {}  # by the Idempotency-Key
+        self.order = 0
 
-    def top(self, body: str | None) -> Try | None:
-        """The first try of this body to end that was not tried again."""
-        heap = self.heaps.get(body)
-        while heap and heap[0][2].later is not None:
-            heappop(heap)
-        return heap[0][2] if heap else None
-
-
-class _Found:
-    """What has been tried so far."""
-
-    def __init__(self) -> None:
-        self._same: dict[tuple[Key, bool], _Same] = {}
-        self._order = count()
-
-    def add(self, each: Asked) -> None:
+    def add(self, each: Asked, item: Item) -> None:
         """Note a try that belongs to an item."""
-        item = each.one.item
-        if each.key is None or item is None:
-            return
-        same = self._same.setdefault((each.key, each.mark is None), _Same())
         if each.body is not None:
-            same.bodies.add(each.body)
+            self.bodies.add(each.body)
         if each.mark is not None:
-            same.marked[each.mark] = item
+            self.marked[each.mark] = item
         if each.one.ending != "accepted":
-            heappush(same.heaps.setdefault(each.body, []), (each.one.ended_at, next(self._order), each.one))
+            self.order += 1
+            heap = self.failed.get(each.body) or self.failed.setdefault(each.body, [])
+            heappush(heap, (each.one.ended_at, self.order, each.one))
         elif not item.repeatable:
-            same.accepted[each.body] = item
+            self.accepted[each.body] = item
 
     def before(self, each: Asked) -> Item | None:
         """The item of which this is proved to be a further try."""
-        if each.key is None or (same := self._same.get((each.key, each.mark is None))) is None:
-            return None
-        if each.mark is not None and each.mark in same.marked:
-            return same.marked[each.mark]
-        before = _failed(same, each.body)
+        if each.mark is not None and each.mark in self.marked:
+            return self.marked[each.mark]
+        before = self._may_come_again(each.body)
         if before is None or before.item is None or not each.one.knew_of(before):
-            return _carried_out(same, each)
-        if doubt := _doubt(same, before, each):
+            return self._carried_out(each)
+        if doubt := _doubt(self, before, each):
             before.item.in_doubt = doubt
             return None
         return before.item
 
+    def _may_come_again(self, body: str | None) -> Try | None:
+        """The try that failed and may come again with this body, or with a part of it: the first to end."""
+        if len(self.failed) == 1 and body in self.failed:
+            return self._top(body)
+        bodies = {body, None} if body is not None else {None, *self.bodies} if len(self.bodies) < 2 else {None}
+        tops = [top for one in bodies if (top := self._top(one)) is not None]
+        return min(tops, key=lambda top: top.ended_at, default=None)
 
-def _failed(same: _Same, body: str | None) -> Try | None:
-    """The try that may come again with this body, or with a part of it: the first to end."""
-    bodies = {body, None} if body is not None else {None, *same.bodies} if len(same.bodies) < 2 else {None}
-    if len(same.heaps) == 1 and body in same.heaps:
-        return same.top(body)
-    tops = [top for body in bodies if (top := same.top(body)) is not None]
-    return min(tops, key=lambda top: top.ended_at, default=None)
+    def _top(self, body: str | None) -> Try | None:
+        """The first try of this body to end that was not tried again."""
+        heap = self.failed.get(body)
+        while heap and heap[0][2].later is not None:
+            heappop(heap)
+        return heap[0][2] if heap else None
 
-
-def _carried_out(same: _Same, each: Asked) -> Item | None:
-    """What has had a good answer and comes again: that is one thing done twice, unless it is idempotent."""
-    before = same.accepted.get(each.body) if each.body is not None else None
-    return before if before is not None and each.one.knew_of(before.tries[-1]) else None
+    def _carried_out(self, each: Asked) -> Item | None:
+        """What has had a good answer and comes again: that is one thing done twice, unless it is idempotent."""
+        before = self.accepted.get(each.body) if each.body is not None else None
+        return before if before is not None and each.one.knew_of(before.tries[-1]) else None
 
 
 def _doubt(same: _Same, before: Try, each: Asked) -> str:
