@@ -1,0 +1,162 @@
+"""The fixtures of the pytest plugin: fakes for a test or for a scope, `fake_servers`, and `fast_forward`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from notnow import protocols
+from notnow.pytest_run import CLOCK, ENVIRONMENT, READ, SEED, clock_of, places_of
+
+if TYPE_CHECKING:
+    from notnow.language.scenario import Scenario
+    from notnow.servers.base.fake import Fake
+    from notnow.servers.base.runner import Runner
+    from notnow.servers.ftp import FakeFTP
+    from notnow.servers.http import FakeHTTP
+    from notnow.servers.smtp import FakeSMTP
+    from notnow.time_travel.fast_forward import FastForward
+
+RUNNER: pytest.StashKey[Runner] = pytest.StashKey()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    runner = config.stash.get(RUNNER, None)
+    if runner is not None:
+        runner.release()
+
+
+def _started(config: pytest.Config, fake: Fake, path: Path) -> Fake:
+    if RUNNER not in config.stash:  # keep the thread for the next tests
+        from notnow.servers.base.runner import Runner
+
+        config.stash[RUNNER] = Runner.acquire()
+    fake._find = lambda name, **knobs: places_of(config).find(path, name, knobs)
+    return fake.start()
+
+
+def _served(request: pytest.FixtureRequest, protocol: str | None) -> Iterator[Fake]:
+    from notnow import pytest_markers
+
+    item, places, seed = request.node, places_of(request.config), request.config.stash[SEED]
+    mark = pytest_markers.nearest(places, item.path, pytest_markers.of_item(item), protocol)
+    if mark is not None:
+        item.stash.setdefault(READ, []).append(mark)
+    chosen = getattr(request, "param", None)
+    fake = pytest_markers.make(places, item.path, mark, protocol, chosen, seed, clock_of(item, request))
+    _started(request.config, fake, item.path)
+    try:
+        yield fake
+    finally:
+        fake.stop()
+
+
+@pytest.fixture
+def fake_smtp(request: pytest.FixtureRequest) -> Iterator[FakeSMTP]:
+    """A fake SMTP server, already listening; healthy unless the test is marked with a scenario."""
+    yield from _served(request, "smtp")  # type: ignore[misc]
+
+
+@pytest.fixture
+def fake_ftp(request: pytest.FixtureRequest) -> Iterator[FakeFTP]:
+    """A fake FTP server, already listening; healthy unless the test is marked with a scenario."""
+    yield from _served(request, "ftp")  # type: ignore[misc]
+
+
+@pytest.fixture
+def fake_http(request: pytest.FixtureRequest) -> Iterator[FakeHTTP]:
+    """A fake HTTP server, already listening; healthy unless the test is marked with a scenario."""
+    yield from _served(request, "http")  # type: ignore[misc]
+
+
+@pytest.fixture
+def fake_server(request: pytest.FixtureRequest) -> Iterator[Fake]:
+    """A fake server for the protocol of the scenario that the marker names."""
+    yield from _served(request, None)
+
+
+@pytest.fixture
+def fake_servers(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A factory: `fake_servers(primary="smtp/overload", backup="smtp/healthy")` has `.primary` and `.backup`.
+
+    They share one clock and one order of events.
+    """
+    from notnow.servers import by_protocol
+
+    made: list[Fake] = []
+    config, path, clock = request.config, request.node.path, clock_of(request.node, request)
+
+    def factory(*unnamed: object, **scenarios: str | Path | Scenario) -> SimpleNamespace:
+        if unnamed:
+            raise TypeError(f"fake_servers() needs a name for each fake, as in fake_servers(primary={unnamed[0]!r})")
+        group = {}
+        for name, wanted in scenarios.items():
+            found = places_of(config).find(path, str(wanted), {}) if isinstance(wanted, (str, Path)) else wanted
+            fake = by_protocol(found.protocol)(found, name=name, seed=config.stash[SEED], clock=clock)
+            made.append(_started(config, fake, path))
+            group[name] = fake
+        return SimpleNamespace(**group)
+
+    try:
+        yield factory
+    finally:
+        for fake in reversed(made):
+            fake.stop()
+
+
+def _of_protocol(protocol: str) -> Callable[..., Any]:
+    """A fixture for a fake of one test."""
+
+    def served(request: pytest.FixtureRequest) -> Iterator[Fake]:
+        yield from _served(request, protocol)
+
+    served.__doc__ = (
+        f"A fake {protocol.upper()} server, already listening; healthy unless the test is marked with a scenario."
+    )
+    return pytest.fixture(name=f"fake_{protocol}")(served)
+
+
+def _lasting(protocol: str, scope: Any) -> Callable[..., Any]:
+    """A fixture for a fake that outlives a test, and is reset for each."""
+    fixture = f"fake_{protocol}_{scope}"
+
+    def lasting(request: pytest.FixtureRequest) -> Iterator[Fake]:
+        from notnow.servers import by_protocol
+
+        config = request.config
+        host = config.stash[ENVIRONMENT]
+        path = host.item.path if host.item is not None else config.rootpath / "conftest.py"
+        clock = next((fake.clock for fake in host.lasting.values()), None)
+        fake = _started(config, by_protocol(protocol)(seed=config.stash[SEED], clock=clock), path)
+        host.lasting[fixture] = fake
+        try:
+            yield fake
+        finally:
+            del host.lasting[fixture]
+            fake.stop()
+
+    lasting.__doc__ = (
+        f"A fake {protocol.upper()} server for all tests of a {scope}: it is reset before each, and plays its scenario."
+    )
+    return pytest.fixture(scope=scope, name=fixture)(lasting)
+
+
+for _protocol in protocols.NAMES:
+    # The fixtures above are written out for editors, which read their types.
+    globals().setdefault(f"fake_{_protocol}", _of_protocol(_protocol))
+    for _scope in ("module", "session"):
+        globals()[f"fake_{_protocol}_{_scope}"] = _lasting(_protocol, _scope)
+
+
+@pytest.fixture
+def fast_forward(request: pytest.FixtureRequest) -> Iterator[FastForward]:
+    """Make waits in the test's process advance scenario time; `.clock` is the clock of the test's fakes."""
+    from notnow.time_travel.fast_forward import FastForward
+
+    with FastForward() as world:
+        request.node.stash[CLOCK] = world.clock
+        yield world

@@ -1,0 +1,199 @@
+"""The run and the test that is running: the plugin's state, and its hooks around a test.
+
+The run is the environment of the fakes that user code makes. This imports nothing heavy until a test uses a fake.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from notnow.clock import Clock
+    from notnow.environment import Environment
+    from notnow.language.scenario import Scenario
+    from notnow.pytest_markers import Places
+    from notnow.servers.base.fake import Fake
+
+KEPT = 20  # the most stopped fakes of a test that its report keeps
+
+SEED = pytest.StashKey[int]()
+ENVIRONMENT: pytest.StashKey[RunEnvironment] = pytest.StashKey()
+# Of a test, as long as it runs:
+CLOCK: pytest.StashKey[Clock] = pytest.StashKey()
+READ: pytest.StashKey[list[pytest.Mark]] = pytest.StashKey()  # the markers that a fake has played
+TOLD = pytest.StashKey[bool]()  # its report has the section about fakes
+_fakes: pytest.StashKey[list[Fake]] = pytest.StashKey()
+_older: pytest.StashKey[list[tuple[Fake, int]]] = pytest.StashKey()  # with where their journals were when it began
+_prepared: pytest.StashKey[list[Fake]] = pytest.StashKey()
+_OF_A_TEST: tuple[pytest.StashKey[Any], ...] = (CLOCK, READ, TOLD, _fakes, _older, _prepared)
+
+
+def places_of(config: pytest.Config) -> Places:
+    """The places of scenarios in this run."""
+    from notnow.pytest_markers import Places
+
+    given = [config.invocation_params.dir / directory for directory in config.getoption("notnow_scenarios")]
+    return Places(config.rootpath, [*given, *config.getini("notnow_scenarios")])
+
+
+class RunEnvironment:
+    """The owner of fakes that user code makes: the run gives them its seed, and the test its clock.
+
+    `before` is the environment of an enclosing run. `lasting` are the fakes of notnow's fixtures that outlive a test.
+    """
+
+    def __init__(self, config: pytest.Config, before: Environment) -> None:
+        self.config, self.before = config, before
+        self.item: pytest.Item | None = None
+        self.requests: list[pytest.FixtureRequest] = []  # of the fixtures in setup, the innermost last
+        self.living: list[Fake] = []
+        self.lasting: dict[str, Fake] = {}
+        self.began = False  # the test's own fixtures are in setup, or it runs
+
+    def settings(self) -> Mapping[str, Any]:
+        seed, clock = self.config.stash[SEED], self._clock()
+        return {"seed": seed} if clock is None else {"seed": seed, "clock": clock}
+
+    def _clock(self) -> Clock | None:
+        """The clock of the test; None for a fake that outlives it or is made outside a test."""
+        request = self.requests[-1] if self.requests else None
+        if self.item is None or (request is not None and request.scope != "function"):
+            return None
+        return clock_of(self.item, request)
+
+    def started(self, fake: Fake) -> None:
+        self.living.append(fake)
+        if self.item is not None:
+            self.item.stash.setdefault(_fakes, []).append(fake)
+
+    def stopped(self, fake: Fake) -> None:
+        if fake in self.living:
+            self.living.remove(fake)
+        if self.item is not None:
+            own = self.item.stash.get(_fakes, [])
+            over = [one for one in own if not one.running][:-KEPT]
+            if over:  # a property or a loop makes hundreds; each keeps everything that its clients sent
+                own.remove(over[0])
+
+    def begin(self, item: pytest.Item) -> None:
+        """A test begins, perhaps again (pytest-rerunfailures)."""
+        for key in _OF_A_TEST:
+            if key in item.stash:
+                del item.stash[key]
+        self.item, self.began = item, False
+        item.stash[_older] = [(fake, fake.clock.stamp()) for fake in self.living]
+
+    def end(self) -> None:
+        self.item = None
+        for fake in self.lasting.values():
+            fake._bridge.raise_errors()
+
+    def prepare(self) -> None:
+        """Reset the fakes that outlive tests for this test, and play its scenario."""
+        self.began = True
+        done = self.item.stash.setdefault(_prepared, []) if self.item is not None else []
+        for fixture, fake in list(self.lasting.items()):
+            if self.item is not None and not any(fake is one for one in done):
+                done.append(fake)
+                fake.reset()
+                fake.play(self._scenario(self.item, fixture) or f"{fake.protocol}/healthy")
+
+    def _scenario(self, item: pytest.Item, fixture: str) -> Scenario | None:
+        """The scenario of the test's marker for one of these fakes, if the test uses the fake."""
+        if fixture not in getattr(item, "fixturenames", ()):
+            return None
+        from notnow import pytest_markers
+
+        places, marks = places_of(self.config), pytest_markers.of_item(item)
+        mark = pytest_markers.nearest(places, item.path, marks, pytest_markers.FIXTURES[fixture])
+        if mark is None:
+            return None
+        item.stash.setdefault(READ, []).append(mark)
+        return pytest_markers.check_lasting(places, item.path, fixture, mark)
+
+    def fakes_of(self, item: pytest.Item) -> list[Fake]:
+        """The fakes of a test, and the older fakes to which clients connected during the test."""
+        older = [fake for fake, start in item.stash.get(_older, []) if _active_since(fake, start)]
+        own = item.stash.get(_fakes, [])
+        return older + [fake for fake in own if not any(fake is one for one in older)]
+
+
+def _active_since(fake: Fake, start: int) -> bool:
+    journal = fake.journal
+    return any(entries and entries[-1].index > start for entries in (journal.exchanges, journal.connections))
+
+
+def clock_of(item: pytest.Item, request: pytest.FixtureRequest | None) -> Clock:
+    """One clock for all the fakes of a test: that of `fast_forward` if the test uses it, whatever the fixture order."""
+    if CLOCK not in item.stash and request is not None and "fast_forward" in request.fixturenames:
+        request.getfixturevalue("fast_forward")
+    if CLOCK not in item.stash:
+        from notnow.clock import RealClock
+
+        item.stash[CLOCK] = RealClock()
+    return item.stash[CLOCK]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.config.stash[ENVIRONMENT].begin(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    host = request.config.stash[ENVIRONMENT]
+    if fixturedef.scope == "function" and not host.began:
+        host.prepare()
+    host.requests.append(request)
+    try:
+        value = yield
+    finally:
+        host.requests.pop()
+    if host.began and fixturedef.argname in host.lasting:
+        host.prepare()  # a fake that was made late
+    return value
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A `pytest.fail()` or `pytest.skip()` in an app that a fake calls concerns the test, not its teardown."""
+    item.config.stash[ENVIRONMENT].prepare()
+    try:
+        result = yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # perhaps only the client's reaction to the app's error
+        _raise_strays(item)
+        raise
+    _raise_strays(item)
+    return result
+
+
+def _raise_strays(item: pytest.Item) -> None:
+    for fake in item.config.stash[ENVIRONMENT].fakes_of(item):
+        fake._bridge.raise_guest_errors()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    yield
+    item.config.stash[ENVIRONMENT].end()
+    if item.get_closest_marker("notnow") is not None:
+        _warn_of_idle_markers(item)
+
+
+def _warn_of_idle_markers(item: pytest.Item) -> None:
+    """The test might have requested a fixture while it ran; otherwise the marker had no effect."""
+    from notnow import pytest_markers
+
+    read = item.stash.get(READ, [])
+    names = list(getattr(item, "fixturenames", ()))
+    for mark, told in pytest_markers.idle(places_of(item.config), item, names):
+        if not any(mark is one for one in read):
+            warnings.warn(pytest.PytestWarning(f"@pytest.mark.notnow: {told}"), stacklevel=1)
