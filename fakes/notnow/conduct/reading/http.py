@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from functools import lru_cache
 
 from notnow.conduct.reading.asked import request, request_of
@@ -11,7 +10,7 @@ from notnow.conduct.reading.ledger import Item, Try
 from notnow.conduct.reading.requests import CROSSING, speed
 from notnow.conduct.reading.run import Run
 from notnow.hosts import is_address
-from notnow.journal import Connection, Exchange
+from notnow.journal import Connection, Exchange, Request
 
 CALL = 60.0  # seconds: the same request within this time belongs to one call of the client's caller
 
@@ -19,21 +18,45 @@ CALL = 60.0  # seconds: the same request within this time belongs to one call of
 # ---- tries ---------------------------------------------------------------------------------------
 
 
-def tries(run: Run) -> list[Try]:
+Asked = tuple[Try, Request, int | None]  # a try, its request, and the status with which it ended: see `told`
+
+
+def tries(run: Run) -> list[Asked]:
     """The tries that the journal has as requests, in the order in which they began."""
     return run.once(_tries)
 
 
-def _tries(run: Run) -> list[Try]:
-    return [one for one in run.ledger.tries if request_of(one) is not None]
+def _tries(run: Run) -> list[Asked]:
+    found = ((one, request_of(one)) for one in run.ledger.tries)
+    return [(one, asked, told(one)) for one, asked in found if asked is not None]
 
 
-def retries(run: Run) -> Iterator[tuple[Try, Try]]:
+def retries(run: Run) -> list[tuple[Try, Try]]:
     """Each request that came again after it had failed, with the try before it."""
-    for one in tries(run):
-        before = one.earlier
-        if before is not None and before.ending != "accepted" and request_of(before) is not None:
-            yield before, one
+    return run.once(_retries)
+
+
+def _retries(run: Run) -> list[tuple[Try, Try]]:
+    pairs = ((one.earlier, one) for one, _, _ in tries(run))
+    return [(b, one) for b, one in pairs if b is not None and b.ending != "accepted" and request_of(b) is not None]
+
+
+def after_421(run: Run) -> list[tuple[Try, Try]]:
+    """Those of them that came after a 421."""
+    return run.once(_after_421)
+
+
+def _after_421(run: Run) -> list[tuple[Try, Try]]:
+    return [(before, again) for before, again in retries(run) if told(before) == 421]
+
+
+def statuses(run: Run) -> Counter[int | None]:
+    """How often each status ended a try; None is a try without a whole answer."""
+    return run.once(_statuses)
+
+
+def _statuses(run: Run) -> Counter[int | None]:
+    return Counter(status for _, _, status in tries(run))
 
 
 def told(one: Try) -> int | None:

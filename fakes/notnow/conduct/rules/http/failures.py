@@ -116,12 +116,12 @@ def replays_whole_bodies(run: Run) -> Finding:
 
 def _bodies_again(run: Run) -> Iterator[Finding]:
     failed: dict[tuple[str, str], Try] = {}
-    for one in tries(run):
+    for one, asked, _ in tries(run):
         key = one.connection.client, one.began.request
         before = failed.pop(key, None)
         if before is not None and one.knew_of(before) and (case := _body_again(before, one)) is not None:
             yield case
-        if one.ending != "accepted" and request(one.began).body_bytes:
+        if one.ending != "accepted" and asked.body_bytes:
             failed[key] = one
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from notnow.conduct.finding import NOT_EXERCISED, Evidence, Finding, broken, held, inconclusive, not_exercised
 from notnow.conduct.reading.asked import left, request
-from notnow.conduct.reading.http import told, tries
+from notnow.conduct.reading.http import tries
 from notnow.conduct.reading.ledger import Try
 from notnow.conduct.reading.requests import speed
 from notnow.conduct.reading.run import Run
@@ -38,10 +38,10 @@ def heeds_goaway(run: Run) -> Finding:
 
 
 def _told_to_go(run: Run) -> Iterator[Finding]:
-    left = {client: deque(connections) for client, connections in _with_goaway(run).items()}
+    ahead_of = {client: deque(connections) for client, connections in _with_goaway(run).items()}
     told: dict[str, dict[Connection, Try | None]] = {}  # by client: those it was told to leave, and what met the GOAWAY
-    for one in tries(run):
-        ahead, mine = left.get(one.connection.client), told.setdefault(one.connection.client, {})
+    for one, _, _ in tries(run) if ahead_of else ():
+        ahead, mine = ahead_of.get(one.connection.client), told.setdefault(one.connection.client, {})
         while ahead and ahead[0].goaways[0].index < one.started_index:
             mine[ahead.popleft()] = None
         yield from _opened(one)
@@ -107,15 +107,15 @@ def finishes_below_the_last(run: Run) -> Finding:
 
 
 def _under_way(run: Run) -> Iterator[Finding]:
-    for one in tries(run):
+    for one, asked, status in tries(run):
         goaways = one.connection.goaways
-        if not goaways or one.started_index > goaways[0].index or request(one.began).stream > goaways[-1].last_stream:
+        if not goaways or one.started_index > goaways[0].index or asked.stream > goaways[-1].last_stream:
             continue
         waited, real = one.ended_at - goaways[0].at, speed(one.connection)
-        if told(one) is not None and CROSSING * real < waited:
+        if status is not None and CROSSING * real < waited:
             yield held()
         elif one.by is one.connection and _by_client(one.connection) and 0 <= waited < AT_ONCE * real:
-            why = f"it left {show(waited)} after the GOAWAY, and stream {request(one.began).stream} was still served"
+            why = f"it left {show(waited)} after the GOAWAY, and stream {asked.stream} was still served"
             yield broken(why, _saying(goaways[0], one.connection), one.began)
 
 

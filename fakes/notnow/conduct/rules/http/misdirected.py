@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
 from notnow.conduct.reading.asked import request
-from notnow.conduct.reading.http import CALL, has_name, retries, told, tries
+from notnow.conduct.reading.http import CALL, after_421, has_name, statuses, told
 from notnow.conduct.reading.ledger import Try
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
@@ -26,14 +26,9 @@ from notnow.units import plural, show, times
     example="C: GET b.site.test/   (connection 1)\nS: 421 Misdirected Request\nC: GET b.site.test/   (connection 1)",
 )
 def goes_elsewhere(run: Run) -> Finding:
-    misdirected = any(told(one) == 421 for one in tries(run))
     left = not_exercised("nothing was asked again: a retry is allowed, and not asked for")
     seen = lambda n: f"asked again {plural(n, 'time')}, on another connection"  # noqa: E731
-    return over(map(_elsewhere, _after_421(run)), seen, left if misdirected else NOT_EXERCISED)
-
-
-def _after_421(run: Run) -> Iterator[tuple[Try, Try]]:
-    return ((before, again) for before, again in retries(run) if told(before) == 421)
+    return over(map(_elsewhere, after_421(run)), seen, left if statuses(run)[421] else NOT_EXERCISED)
 
 
 def _elsewhere(pair: tuple[Try, Try]) -> Finding:
@@ -56,12 +51,11 @@ def _elsewhere(pair: tuple[Try, Try]) -> Finding:
     example="C: GET a.site.test/\nS: 421 Misdirected Request   (three times on three connections)",
 )
 def retries_once(run: Run) -> Finding:
-    count = sum(told(one) == 421 for one in tries(run))
-    return over(_second_421s(run), lambda _: f"told 421 {times(count)}, and one retry at most")
+    return over(_second_421s(run), lambda _: f"told 421 {times(statuses(run)[421])}, and one retry at most")
 
 
 def _second_421s(run: Run) -> Iterator[Finding]:
-    for first, second in _after_421(run):
+    for first, second in after_421(run):
         third = second.later
         if told(second) != 421 or second.started_at - first.started_at > CALL:
             continue
@@ -87,7 +81,7 @@ def retries_for_the_origin(run: Run) -> Finding:
 
 
 def _retried_elsewhere(run: Run) -> Iterator[Finding]:
-    for before, again in _after_421(run):
+    for before, again in after_421(run):
         tls, host = again.connection.tls, request(again.began).host
         if again.connection is before.connection or tls is None or not has_name(host):
             continue

@@ -44,7 +44,8 @@ CROWD = 3  # requests that come at once are no probe
 )
 def honours_retry_after(run: Run) -> Finding:
     soonest = float("inf")
-    for item in run.ledger.items if any(_asks_to_wait(one) for one in tries(run)) else ():
+    asking = [one.item for one, asked, status in tries(run) if status in (429, 503) and asked.retry_after is not None]
+    for item in dict.fromkeys(filter(None, asking)):
         for before, wait, tolerance, again in _waits(item):
             delay = again.started_at - before.ended_at
             if delay < wait - tolerance:
@@ -54,7 +55,7 @@ def honours_retry_after(run: Run) -> Finding:
             soonest = min(soonest, delay - wait)
     if soonest < float("inf"):
         return held(f"it came back {show(max(0.0, soonest))} after the time or later")
-    return not_exercised("it did not come back") if any(_asks_to_wait(one) for one in tries(run)) else NOT_EXERCISED
+    return not_exercised("it did not come back") if asking else NOT_EXERCISED
 
 
 def _asks_to_wait(one: Try) -> bool:
@@ -203,7 +204,7 @@ def _repeated(row: list[Try]) -> Finding:
 )
 def sends_a_probe(run: Run) -> Finding:
     by_client: dict[str, list[Try]] = {}
-    for one in tries(run) if any(one.failed for one in tries(run)) else ():
+    for one, _, _ in tries(run):
         by_client.setdefault(one.connection.client, []).append(one)
     return over(
         (case for found in by_client.values() for case in _recoveries(found)),
