@@ -738,6 +738,7 @@ class TestJournal:
                 "body_bytes": 9,
                 "body_sha256": hashlib.sha256(b"some text").hexdigest(),
                 "sent": len(got.body),
+                "length": len(got.body),
                 "whole": True,
                 "stored": False,
             }

@@ -183,10 +183,10 @@ class Exchange(Struct, frozen=True, eq=False):
     @property
     def _ending(self) -> str:
         """How an exchange without a final reply ended, in words."""
+        if isinstance(self.end, ConnectionClose | FakeStopped) and (goaways := self.sent(GoAwayFrame)):
+            return str(goaways[-1])
         if self.stopped:
             return str(ConnectionClose())
-        if isinstance(self.end, ConnectionClose) and (goaways := self.sent(GoAwayFrame)):
-            return str(goaways[-1])
         if self.end is not None:
             return str(self.end)
         failure = self.connection.failure

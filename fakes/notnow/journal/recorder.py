@@ -183,18 +183,19 @@ class Recorder:
         data: bytes,
         masked: Callable[[str], str] = str,
         arrival: Arrival | None = None,
+        words: bytes | None = None,
     ) -> None:
         """The client says something after the fake has decided to close; `masked` takes passwords out of it.
 
-        `arrival` is when it arrived if that was before.
+        `arrival` is when it arrived if that was before; `words` is what it means if its bytes are no text.
         """
         if connection.after_arrival is None:
             force_setattr(connection, "after_arrival", arrival or self.now())
         force_setattr(connection, "after_bytes", connection.after_bytes + len(data))
         room = LONGEST - len(connection.after)
         if room > 0:
-            text = connection.after + data.decode("utf-8", "replace")[:room]
-            force_setattr(connection, "after", masked(text))
+            text = (data if words is None else words).decode("utf-8", "replace")
+            force_setattr(connection, "after", masked(connection.after + text[:room]))
 
     def unread(
         self,

@@ -179,7 +179,7 @@ def _ending_of(connection: Connection, exchanges: list[Exchange]) -> Ending:
 
 
 def _unserved(connection: Connection, last: Exchange) -> list[Asked]:
-    """The HTTP/1.1 requests that a client sent while the fake read no more, or after it had closed."""
+    """The requests that a client sent while the fake read no more, or after it had closed."""
     ended = left(connection) if connection.after or connection.unread else None
     if ended is None:
         return []
@@ -196,13 +196,13 @@ def _unserved(connection: Connection, last: Exchange) -> list[Asked]:
 
 
 def _requests_in(text: str) -> Iterator[tuple[str, str, str]]:
-    """The method, authority and path of each HTTP/1.1 request in what a client has said."""
+    """The method, authority and path of each request in what a client has said."""
     for match in _HEAD.finditer(text):
         host = _HOST.search(match["fields"])
         yield match["method"], brief(host[1].strip()) if host else "", brief(match["path"])
 
 
 _HEAD = re.compile(
-    r"^(?P<method>[A-Z]+) (?P<path>/\S*|\*) HTTP/1\.[01]\r?\n(?P<fields>(?:[^\r\n]+\r?\n)*)", re.MULTILINE
+    r"^(?P<method>[A-Z]+) (?P<path>/\S*|\*) HTTP/(?:1\.[01]|2)\r?\n(?P<fields>(?:[^\r\n]+\r?\n)*)", re.MULTILINE
 )
 _HOST = re.compile(r"^host:([^\r\n]*)", re.MULTILINE | re.IGNORECASE)

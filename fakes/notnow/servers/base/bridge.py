@@ -224,8 +224,10 @@ class Bridge(LoopServices):
             self.lingering.part(sock, data, record)
         return True
 
-    def heard_after(self, record: Connection, data: bytes, arrival: Arrival | None = None) -> None:
-        self.recorder.said_after(record, data, self.masked, arrival)
+    def heard_after(
+        self, record: Connection, data: bytes, arrival: Arrival | None = None, words: bytes | None = None
+    ) -> None:
+        self.recorder.said_after(record, data, self.masked, arrival, words)
 
     def left_unread(self, record: Connection, data: bytes, arrival: Arrival | None = None) -> None:
         self.recorder.unread(record, data, self.masked, arrival)

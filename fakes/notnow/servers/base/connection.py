@@ -85,6 +85,10 @@ class LiveConnection:
         """Take the bytes that have arrived and were not processed, and return them."""
         raise NotImplementedError
 
+    def words(self, _data: bytes) -> bytes | None:
+        """What bytes that arrive after the close mean, for the journal; None if they are text. Called once for each."""
+        return None
+
     @property
     def awaits_client(self) -> bool:
         """It is the client's turn to speak."""
@@ -242,7 +246,7 @@ class LiveConnection:
 
     def _half_close(self) -> None:
         if unread := self.take_unread():
-            self.host.heard_after(self.record, unread, self.arrivals.next(len(unread)))
+            self.host.heard_after(self.record, unread, self.arrivals.next(len(unread)), self.words(unread))
         if self.eof:
             self.end()
             return
@@ -259,7 +263,7 @@ class LiveConnection:
 
     def _hear(self, data: bytes) -> None:
         """The client has sent this after the fake had decided to close."""
-        self.host.heard_after(self.record, data)
+        self.host.heard_after(self.record, data, None, self.words(data))
         if self._linger is not None and self.secure:
             self._linger.cancel()
             left = max(0.0, self._lingers_until - self.host.loop.time())

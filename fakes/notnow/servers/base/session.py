@@ -75,8 +75,13 @@ class Host(Protocol):
     def connection_closed(self, record: Connection, failure: Failure | None = None) -> None:
         """The connection has ended and its socket is closed; `failure` says what went wrong."""
 
-    def heard_after(self, record: Connection, data: bytes, arrival: Arrival | None = None) -> None:
-        """The client has sent this after the fake had decided to close, or before: then `arrival` says when."""
+    def heard_after(
+        self, record: Connection, data: bytes, arrival: Arrival | None = None, words: bytes | None = None
+    ) -> None:
+        """The client has sent this after the fake had decided to close, or before: then `arrival` says when.
+
+        `words` is what it means if it is no text.
+        """
 
     def left_unread(self, record: Connection, data: bytes, arrival: Arrival | None = None) -> None:
         """The client has sent this while the fake stalls, or before."""

@@ -34,6 +34,7 @@ from notnow.engine.actions import (
 from notnow.engine.events import Asked, Heard
 from notnow.journal import (
     AltSvcFrame,
+    Arrival,
     Connection,
     Exchange,
     Frame,
@@ -54,6 +55,7 @@ from notnow.servers.http.host import AppHost
 from notnow.servers.http.http2 import H2
 from notnow.servers.http.http11 import H11
 from notnow.servers.http.interfaces import Gone, HTTPProtocol, Work
+from notnow.servers.http.overheard import Overheard
 from notnow.servers.http.stream import Behave, Stream
 from notnow.servers.http.switch import Switch
 
@@ -77,6 +79,8 @@ class HTTPConnection(LiveConnection):
     _news: asyncio.Event  # bytes have arrived, or the connection has ended
     _writable: asyncio.Event
     _handling: bool = False  # the protocol reads what has arrived
+    _waited: Arrival | None = None  # since then, if it had to wait
+    _overheard: Overheard | None = None
     _server: asyncio.Task[None] | None = None
 
     @classmethod
@@ -95,6 +99,12 @@ class HTTPConnection(LiveConnection):
     @property
     def awaits_client(self) -> bool:
         return True
+
+    def words(self, data: bytes) -> bytes | None:
+        if isinstance(self._protocol, H2):
+            self._overheard = self._overheard or Overheard(self._protocol.connection)
+            return self._overheard.requests(data)
+        return None
 
     # ---- its beginning ---------------------------------------------------------------------------
 
@@ -204,6 +214,7 @@ class HTTPConnection(LiveConnection):
             if self._inbox:
                 self.turn.begin()
                 self._handling = True
+                self._waited = self.arrivals.next(len(self._inbox))
                 try:
                     await switch.handle(self.take_unread())
                 finally:  # Over ends this task: then, too, the connection is to close
@@ -242,6 +253,8 @@ class HTTPConnection(LiveConnection):
     def broken(self, how: ProtocolViolation) -> None:
         """The client has broken the protocol, which ends the connection with an error."""
         self.host.recorder.failed(self.record, how)
+        if isinstance(self._protocol, H2):
+            self.host.recorder.goaway(self.record, GoAwayFrame(how.code, self._protocol.highest))
 
     def malformed(self, number: int, said: str, why: str, code: str) -> None:
         """An HTTP/2 request, or a frame of it, is malformed: only its stream ends (RFC 9113 §5.4.2)."""
@@ -254,6 +267,14 @@ class HTTPConnection(LiveConnection):
             stream.note(malformed=why)
         self.host.recorder.frame(exchange, RstStreamFrame(code, number))
         self.host.feed(Heard(self.record.id))
+
+    def note_arrival(self, exchange: Exchange) -> None:
+        """A request has been read: note when it arrived, if it had to wait for its turn."""
+        protocol = self._protocol
+        if isinstance(protocol, H11):
+            self.arrivals.stamp(exchange, len(self._inbox) + protocol.unread)
+        elif self._waited is not None:
+            self.host.recorder.arrived(exchange, self._waited)
 
     def stream(self, protocol: HTTPProtocol, number: int) -> Stream:
         return Stream(self, protocol, number)
@@ -437,22 +458,24 @@ class HTTPConnection(LiveConnection):
     def part(self, how: Ending, exchange: Exchange) -> None:
         """Close."""
         if how == "fin":
-            self._take_leave()
+            self._take_leave(exchange)
         if self.alive and not self.over:
             self.finish(how, exchange)
 
-    def _take_leave(self) -> None:
+    def _take_leave(self, exchange: Exchange) -> None:
         """Over HTTP/2, send a GOAWAY that names the last served stream, unless one was sent. Wait for no client."""
         protocol = self._protocol
         if isinstance(protocol, H2):
             said = self.farewell or self.record.failure is not None
             real = protocol.highest if self.last is None else min(protocol.highest, self.last)
             last = b"" if said else frames.go_away(real, "NO_ERROR")
+            if not said:
+                self.host.recorder.goaway(self.record, GoAwayFrame("NO_ERROR", real), exchange)
             self.transport.write(protocol.connection.data_to_send() + last)
 
     def say_goodbye(self, exchange: Exchange) -> bool:
         """HTTP/2 has a GOAWAY for it. Clients whose answer is under way get what has been sent so far."""
-        self._take_leave()
+        self._take_leave(exchange)
         busy = any(not stream.hangs for stream in self.live.values()) or self.transport.get_write_buffer_size() > 0
         if busy:
             self.finish("fin", exchange)

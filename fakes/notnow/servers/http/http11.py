@@ -109,6 +109,11 @@ class H11(H11Protocol):
         await self.stream.begin(Head(method, target, authority, headers, request.http_version.decode()))
 
     @property
+    def unread(self) -> int:
+        """The bytes that have arrived behind the last request that was read."""
+        return len(self.connection._receive_buffer)
+
+    @property
     def is_waiting(self) -> bool:
         """True if the client holds back its body for a 100 (Continue)."""
         return bool(self.connection.they_are_waiting_for_100_continue)

@@ -48,6 +48,9 @@ class Carrier(Protocol):
     @property
     def eof(self) -> bool: ...
 
+    def note_arrival(self, exchange: Exchange) -> None:
+        """A request has been read: note when it arrived, if it had to wait for its turn."""
+
     async def asked(self, stream: Stream) -> None:
         """The head of a request has arrived: carry out the engine's script for it."""
 
@@ -106,6 +109,7 @@ class Stream:
         self.known = known(head, connection)
         request = f"{head.method} {head.authority}{target}"
         self.exchange = self.host.recorder.ask(connection.record, "request", request, self.host.phase)
+        connection.note_arrival(self.exchange)
         self.host.recorder.facts(self.exchange, self._request(head, target))
         connection.live[self.number] = self
         with self._while_wanted():
@@ -115,6 +119,7 @@ class Stream:
         """The request for the journal, without an answer so far."""
         header = self.known["header"]
         alternative, host = header.get("alt-used"), header.get("host")  # RFC 7838 §5
+        key = header.get("idempotency-key")
         differs = head.version == "2" and host != head.authority  # :authority counts (RFC 9113 §8.3.1)
         return Request(
             stream=self.number,
@@ -132,6 +137,7 @@ class Stream:
             stored=False,
             alt_used=brief(alternative) if alternative else None,
             host_header=host if differs else None,
+            idempotency_key=brief(key) if key else None,
         )
 
     def note(self, **known: object) -> None:
@@ -305,7 +311,7 @@ class Stream:
                 self._length = int(value)
         if self.head.method == "HEAD" or status in NO_BODY or self._is_tunnel(status):
             self._length = 0
-        self._note_sent(0, status=status, **told)
+        self._note_sent(0, status=status, length=self._length, **told)
         self.host.recorder.answer(self.exchange, status_line(status))
 
     def _note_sent(self, count: int, **known: object) -> None:

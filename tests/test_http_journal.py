@@ -1,0 +1,149 @@
+"""What the journal of an HTTP fake tells a judge: arrivals, frames with their times, and what was asked after the close."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+
+from http_client import H1, H2, one, rules
+from notnow import FakeHTTP, ManualClock
+from notnow.journal import CertificateRejected, Exchange, GoAwayFrame, HandshakeAbandoned
+
+pytestmark = pytest.mark.usefixtures("each_loop")
+
+
+def asked(fake: FakeHTTP) -> list[Exchange]:
+    return [x for x in fake.journal if x.moment == "request"]
+
+
+class TestArrivals:
+    def test_a_request_while_the_answer_before_it_is_late(self):
+        with FakeHTTP(rules(one("request", delay="3s", times=1)), clock=ManualClock()) as fake, H1(fake) as client:
+            client.ask("/1")
+            fake.wait_for(lambda j: j.count("request"))
+            fake.clock.advance(1)
+            client.ask("/2")
+            (session,) = fake._bridge.sessions.values()
+            came = session.arrivals.count
+            fake.wait_for(lambda _: session.arrivals.count > came or session.arrivals._pieces)
+            fake.clock.advance(2)
+            assert [client.answer().status for _ in range(2)] == [200, 200]
+            late, early = asked(fake)
+            assert (late.answered_at, early.arrived_at, early.at) == (3, 1, 3)
+            assert late.index < early.arrived_index < early.index
+
+    def test_a_request_that_waits_for_the_answer_arrives_when_it_is_read(self):
+        with FakeHTTP() as fake, H1(fake) as client:
+            for _ in range(3):
+                assert client.get(body=b"12345").status == 200
+            assert [x.arrival for x in asked(fake)] == [None] * 3
+
+    def test_streams_side_by_side_arrive_when_they_are_opened(self):
+        with FakeHTTP(rules(one("request", delay="3s", times=1)), clock=ManualClock()) as fake, H2(fake) as client:
+            first = client.request("/1")
+            fake.wait_for(lambda j: j.count("request"))
+            fake.clock.advance(1)
+            assert client.get("/2").status == 200
+            fake.clock.advance(2)
+            assert client.answer(first).status == 200
+            assert [(x.arrived_at, x.answered_at) for x in asked(fake)] == [(0, 3), (1, 1)]
+
+
+class TestFrames:
+    def test_a_goaway_keeps_the_time_at_which_it_left(self):
+        scenario = rules(one("request", goaway="NO_ERROR", delay="3s", times=1))
+        with FakeHTTP(scenario, clock=ManualClock()) as fake, H2(fake) as client:
+            number = client.request("/1")
+            fake.wait_for(lambda j: j.count("request"))
+            fake.clock.advance(3)
+            assert client.answer(number).status == 200
+            (record,) = fake.journal.connections
+            (goaway,) = record.goaways
+            assert client.farewells == [(goaway.last_stream, goaway.code)]
+            assert (goaway.at, asked(fake)[0].answered_at) == (0, 3)
+            assert asked(fake)[0].index < goaway.index
+
+    def test_the_goaway_of_a_close_is_in_the_journal(self):
+        with FakeHTTP(rules(one("request", close=True))) as fake, H2(fake) as client:
+            client.request("/1")
+            client.rest()
+            (record,) = fake.journal.connections
+            assert [(f.last_stream, f.code) for f in record.goaways] == client.farewells == [(1, "NO_ERROR")]
+            (exchange,) = asked(fake)
+            assert (exchange.reply, exchange.told) == (None, "GOAWAY NO_ERROR, last stream 1")
+            assert exchange.sent(GoAwayFrame) == list(record.goaways)
+
+    def test_the_goaway_to_a_client_that_breaks_the_protocol(self):
+        with FakeHTTP() as fake, H2(fake) as client:
+            assert client.get("/").status == 200
+            client.send(b"\0\0\x01\x06\0\0\0\0\0x")  # PING of one byte
+            client.rest()
+            (record,) = fake.journal.connections
+            assert [(f.last_stream, f.code) for f in record.goaways] == client.farewells
+
+
+class TestRequests:
+    @pytest.mark.parametrize("version", [H1, H2])
+    def test_the_idempotency_key_is_known(self, version):
+        with FakeHTTP() as fake, version(fake) as client:
+            client.get("/a?b=c", b"body", headers=[("idempotency-key", "k1")])
+            client.get("/")
+            first, second = (x.http for x in asked(fake))
+            assert (first.idempotency_key, first["idempotency-key"], first.path) == ("k1", "k1", "/a?b=c")
+            assert second.idempotency_key is None
+
+    @pytest.mark.parametrize("version", [H1, H2])
+    def test_an_answer_that_is_cut_says_how_far_it_came(self, version):
+        scenario = rules(one("response", close="reset", after_bytes=5))
+        with FakeHTTP(scenario) as fake, version(fake) as client:
+            with pytest.raises((OSError, EOFError)):
+                client.get("/")
+            fake.wait_for(lambda j: j.connections[0].ended_by)
+            (exchange,) = asked(fake)
+            assert exchange.told == f"200 OK, then a cut after 5 of {exchange.http.length} bytes"
+
+
+class TestAfterTheClose:
+    def test_requests_of_http2_are_read_in_what_comes_after_the_close(self):
+        with FakeHTTP(rules(one("request", close=True))) as fake, H2(fake) as client:
+            _, first = client.head("/1")
+            _, second = client.head("/2?x=y", method="POST", authority="a.test")
+            client.send(first)
+            client.until(lambda: client.farewells)
+            client.send(second[:20])
+            client.send(second[20:])
+            fake.wait_for(lambda j: j.connections[0].after)
+            (record,) = fake.journal.connections
+            assert record.after == "POST /2?x=y HTTP/2\r\nhost: a.test\r\n\r\n"
+            assert record.after_bytes >= len(second)  # and the acknowledgement of the fake's settings
+            assert record.after_arrival.index > record.closed_index
+
+    def test_garbage_after_the_close_is_no_request(self):
+        with FakeHTTP(rules(one("request", close=True))) as fake, H2(fake) as client:
+            client.request("/1")
+            client.until(lambda: client.farewells)
+            client.send(b"\0\0\x05\x01\x04\0\0\0\x03\xff\xff\xff\xff\xff" + b"x" * 100)
+            fake.wait_for(lambda j: j.connections[0].after_bytes)
+            assert fake.journal.connections[0].after == ""
+        assert fake._bridge.errors == []
+
+
+class TestTLS:
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    def test_a_certificate_that_the_client_rejects(self, version):
+        with FakeHTTP(tls="implicit") as fake, H1(fake, tls=False) as client:
+            context = ssl.create_default_context()
+            context.minimum_version = context.maximum_version = version
+            with pytest.raises(ssl.SSLCertVerificationError):
+                client.wrap(context, "localhost")
+            fake.wait_for(lambda j: j.connections[0].ended_by)
+            (record,) = fake.journal.connections
+            assert (record.failure, record.ended_by) == (CertificateRejected("unknown_ca"), "client")
+
+    def test_a_client_that_leaves_after_the_handshake(self):
+        with FakeHTTP(tls="implicit") as fake:
+            with H1(fake):
+                pass
+            fake.wait_for(lambda j: j.connections[0].ended_by)
+            assert fake.journal.connections[0].failure == HandshakeAbandoned(done=True)
