@@ -208,3 +208,45 @@ class TestWholeBodyAgain:
         play.connect(f"{GET} -> 421 Misdirected Request")
         play.connect(GET)
         play.not_exercised(self.RULE)
+
+
+class TestInStep:
+    RULE = "http.in-step"
+    SLOW = f"{POST} {{version=1.1}} -> (3s) 200 OK"
+    NEXT = f"{GET} {{version=1.1}}"
+
+    def crossing(self, play: Play, first: str, second: str) -> None:
+        """The second request arrives one second after the first, whose answer is due after three."""
+        line = play.connect(f"{first} -> …")
+        play.wait("1s")
+        arrival = play.recorders[0].now()
+        play.wait("2s")
+        line.answers("200 OK").says(second)
+        play.recorders[0].arrived(line.connection.exchanges[-1], arrival)
+
+    def test_held(self, play: Play) -> None:
+        play.connect(self.SLOW, self.NEXT)
+        play.held(self.RULE, "1 answer waited for before the next request")
+
+    def test_broken(self, play: Play) -> None:
+        self.crossing(play, f"{POST} {{version=1.1}}", self.NEXT)
+        why = "GET was sent on the connection before POST was answered"
+        play.broken(self.RULE, why, f"#1 {POST}", f"#1 {GET}")
+
+    @pytest.mark.parametrize("facts", ["version=1.1, idempotency-key=a", "version=2"])
+    def test_it_may_recover(self, play: Play, facts: str) -> None:
+        self.crossing(play, f"{POST} {{{facts}}}", f"{GET} {{{facts}}}")
+        play.not_exercised(self.RULE)
+
+    def test_idempotent_requests_may_be_pipelined(self, play: Play) -> None:
+        self.crossing(play, f"{GET} {{version=1.1}}", self.NEXT)
+        play.not_exercised(self.RULE)
+
+    def test_a_quick_answer_is_no_occasion(self, play: Play) -> None:
+        play.connect(f"{POST} {{version=1.1}}", self.NEXT)
+        play.not_exercised(self.RULE)
+
+    def test_another_connection_is_another_order(self, play: Play) -> None:
+        play.connect(f"{POST} {{version=1.1}} -> …")
+        play.connect(self.NEXT)
+        play.not_exercised(self.RULE)

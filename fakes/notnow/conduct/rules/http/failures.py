@@ -8,9 +8,12 @@ from notnow.conduct.finding import Finding, broken, held, inconclusive
 from notnow.conduct.reading.asked import request, request_of
 from notnow.conduct.reading.http import CALL, is_lost, recurring, retries, told, tries, whose
 from notnow.conduct.reading.ledger import Item, Try
+from notnow.conduct.reading.requests import CROSSING, speed
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
+from notnow.http_words import IDEMPOTENT
+from notnow.journal import Connection
 from notnow.units import plural, show
 
 _SETTLED = "an Idempotency-Key in the requests"
@@ -94,6 +97,39 @@ def _lost_retries(run: Run) -> Iterator[Finding]:
         else:
             seen = "a retry got no answer either, and was tried again"
             yield broken(seen, first.began, second.began, third.began)
+
+
+# ---- order ---------------------------------------------------------------------------------------
+
+
+@rule(
+    "http.in-step",
+    title="Over HTTP/1.1 the client waits for the answer to a non-idempotent request before it sends the next one.",
+    level="should",
+    source="RFC 9112 §9.3.2",
+    why="If the connection fails, nobody knows which of the requests were carried out. A client that gave up waiting takes the late answer for the next one.",
+    occasion="a POST or PATCH over HTTP/1.1 whose answer takes a while, and a further request on that connection",
+    proof="a request that arrives on the connection before the answer is sent",
+    innocent="an Idempotency-Key, which makes it possible to recover; pipelined requests that are idempotent; HTTP/2",
+    example="C: POST a.site.test/pay\nC: GET a.site.test/   (the same connection, after one second)\nS: 200, after three seconds",
+)
+def waits_for_the_answer(run: Run) -> Finding:
+    return over(_next_ones(run), lambda n: f"{plural(n, 'answer')} waited for before the next request")
+
+
+def _next_ones(run: Run) -> Iterator[Finding]:
+    before: dict[Connection, Try] = {}
+    for one, asked, _ in tries(run):
+        if asked.version == "2":
+            continue
+        first = before.pop(one.connection, None)
+        if first is not None and not one.knew_of(first):
+            why = f"{asked.method} was sent on the connection before {request(first.began).method} was answered"
+            yield broken(why, first.began, one.began)
+        elif first is not None and first.ended_at - first.started_at > CROSSING * speed(one.connection):
+            yield held()
+        if asked.method not in IDEMPOTENT and asked.idempotency_key is None:
+            before[one.connection] = one
 
 
 # ---- bodies --------------------------------------------------------------------------------------
