@@ -154,6 +154,7 @@ PROTOCOL = Protocol(
     name="ftp",
     fake="notnow.servers.ftp.FakeFTP",
     rules="notnow.conduct.rules.ftp",
+    ledger="notnow.conduct.reading.files",
     moments=_MOMENTS,
     facts=_FACTS,
     server_keys=frozenset({"files", "quota", "users"}),

@@ -1,0 +1,316 @@
+"""What FTP clients asked for: transfers, looks, new names, and connections that ended before they named a file.
+
+A look is a listing or a question about a file (SIZE, MDTM). What a client said after the fake had closed its connection,
+or while it read no more, was asked for as well.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from notnow.conduct.finding import Evidence
+from notnow.conduct.reading.ledger import Ending, Try
+from notnow.conduct.reading.order import Order
+from notnow.conduct.reading.run import Run
+from notnow.journal import Connection, Exchange, Transfer
+
+NEVER = sys.maxsize  # the index of an end that has not come
+
+UPLOADS = frozenset({"stor", "appe", "stou"})
+LISTINGS = frozenset({"list", "nlst", "mlsd"})
+TRANSFERS = UPLOADS | LISTINGS | {"retr"}
+QUESTIONS = frozenset({"size", "mdtm", "mlst"})
+# Commands that only lead to a transfer: a client that is refused one of these has not named its file yet.
+_LEADS = frozenset({
+    "connect", "tls", "enter", "user", "pass", "acct", "auth", "pbsz", "prot", "type", "cwd", "cdup", "rest",
+    "pasv", "epsv", "port", "eprt",
+})  # fmt: skip
+_UNASKED = frozenset({"transfer", "enter", "idle", "error"})
+_DURING = frozenset({"abor", "stat", "quit"})  # RFC 959 §4.1.3: allowed during a transfer
+
+Kind = Literal["upload", "download", "listing", "question"]
+End = tuple[Ending, Evidence, float, int]  # how, what proves it, and when the client could know: the time and the place
+
+
+@dataclass(eq=False, slots=True)
+class Asked:
+    """Something that a client asked for, as a try of it.
+
+    `at` is the index of the command. `command` is its exchange, and None where the fake never read it; `known` is its
+    transfer. `opens`: it is the first thing asked for on its connection. `binary`: the bytes on the data connection are
+    those of the file (TYPE I).
+    """
+
+    one: Try
+    kind: Kind
+    path: str
+    verb: str
+    at: int
+    command: Exchange | None = None
+    known: Transfer | None = None
+    opens: bool = False
+    binary: bool = False
+
+    @property
+    def client(self) -> str:
+        return self.one.connection.client
+
+
+@dataclass(eq=False, slots=True)
+class Renamed:
+    """RNFR and RNTO, or one of them where it failed; `new` is None if the client did not come to say it."""
+
+    one: Try
+    command: Exchange
+    old: str
+    new: str | None
+    at: int
+
+    @property
+    def client(self) -> str:
+        return self.one.connection.client
+
+
+@dataclass(eq=False, slots=True)
+class Deleted:
+    """A file that the client deleted."""
+
+    client: str
+    path: str
+    at: int
+
+
+Step = Asked | Renamed | Deleted
+
+
+@dataclass(eq=False, slots=True)
+class Session:
+    """A connection: what was asked for on it, in order, and the try that named no file, if it ended with one."""
+
+    connection: Connection
+    exchanges: list[Exchange]
+    steps: list[Step] = field(default_factory=list)
+    nameless: Try | None = None
+    logged_in: Exchange | None = None
+
+
+def sessions(run: Run) -> list[Session]:
+    """The connections of a run, in the order in which they opened."""
+    order = Order(run)
+    return [_Reader(connection, exchanges, order).read() for connection, exchanges in run.by_connection.items()]
+
+
+def left(connection: Connection) -> tuple[float, int] | None:
+    """When a connection ended for the client; None while it lives."""
+    ends = [(connection.left_at, connection.left_index), (connection.closed_at, connection.closed_index)]
+    known = [(at, index) for at, index in ends if at is not None and index is not None]
+    return min(known, key=lambda end: end[1]) if known else None
+
+
+class _Reader:
+    """Reads one connection."""
+
+    def __init__(self, connection: Connection, exchanges: list[Exchange], order: Order) -> None:
+        self.connection, self.exchanges, self.order = connection, exchanges, order
+        self.session = Session(connection, exchanges)
+        self.directory, self.binary = "/", False
+        self.source: tuple[Exchange, str] | None = None  # an accepted RNFR, and the file
+        self.refused: Exchange | None = None  # what was refused since something was last asked for
+        self.asked = False  # something has been asked for
+
+    def read(self) -> Session:
+        for i, x in enumerate(self.exchanges):
+            self._note(i, x)
+        self._read_unserved()
+        if self.session.nameless is None:
+            self.session.nameless = self._nameless()
+        return self.session
+
+    def _note(self, i: int, x: Exchange) -> None:
+        moment, target = x.moment, x.target
+        if x.transfer is not None:
+            kind: Kind = x.transfer.direction
+            self._ask(i, x, kind, x.transfer.path, x.transfer)
+        elif moment in QUESTIONS and target is not None:
+            self._ask(i, x, "question", target.path)
+        elif moment in ("rnfr", "rnto"):
+            self._rename(i, x)
+        elif moment == "dele" and target is not None and _is_good(x):
+            self.session.steps.append(Deleted(self.connection.client, target.path, x.index))
+        elif moment in ("cwd", "cdup") and target is not None and _is_good(x):
+            self.directory = target.path
+        elif moment == "type" and _is_good(x):
+            self.binary = x.request.upper().split()[1:2] == ["I"]
+        elif moment in ("user", "pass") and x.code == 230:
+            self.session.logged_in = x
+        if moment in _LEADS and (x.refused or (x.unanswered and x.fault is not None)) and not x.stopped:
+            self.refused = x
+
+    def _ask(self, i: int, x: Exchange, kind: Kind, path: str, known: Transfer | None = None) -> None:
+        opens, self.asked = not self.asked, True
+        one = self._try(x, self._end(i, x))
+        if opens:
+            first = self.exchanges[0]
+            one.began, one.started_at, one.started_index = first, first.at, first.index
+        self.session.steps.append(Asked(one, kind, path, x.moment, x.index, x, known, opens, self.binary))
+        self.refused = None
+
+    def _try(self, x: Exchange, end: End) -> Try:
+        ending, by, at, index = end
+        return Try(x, by, ending, x.at, x.index, at, index)
+
+    def _rename(self, i: int, x: Exchange) -> None:
+        target = x.target
+        if target is None:
+            return
+        if x.moment == "rnfr" and x.codes and x.codes[0] == 350:
+            self.source = x, target.path
+            return
+        old = target.path if x.moment == "rnfr" else target.source
+        if old is None:
+            return
+        began = self.source[0] if self.source is not None and x.moment == "rnto" else x
+        one = self._try(x, self._end(i, x))
+        one.began = began
+        new = target.path if x.moment == "rnto" else None
+        self.session.steps.append(Renamed(one, x, old, new, x.index))
+        self.source = None
+
+    # ---- how it ended ----------------------------------------------------------------------------
+
+    def _end(self, i: int, x: Exchange) -> End:
+        """How the client learned what became of a command."""
+        for told in self._told(i, x):
+            code = next((code for code in told.codes if code >= 200), None)
+            if code is not None:
+                return self._answered(i, x, told, code)
+            if told.closed:
+                return "unanswered", told, *self._when(told)
+        return self._with_connection(i, x)
+
+    def _told(self, i: int, x: Exchange) -> Iterator[Exchange]:
+        """The command, and what the fake said unasked before the next one."""
+        yield x
+        for later in self.exchanges[i + 1 :]:
+            if later.moment in _UNASKED and not later.stopped:
+                yield later
+            elif later.moment not in _DURING:
+                return
+
+    def _when(self, told: Exchange) -> tuple[float, int]:
+        at = told.answered_at if told.answered_at is not None else told.at
+        return at, told.index if at == told.at else self.order.place(at, told.index)
+
+    def _answered(self, i: int, x: Exchange, told: Exchange, code: int) -> End:
+        ending: Ending = "accepted" if code < 400 else "deferred" if code < 500 else "refused"
+        known = x.transfer
+        if known is not None and not known.whole:
+            by_client = known.cut_by == "client" or self._aborts(i)
+            if by_client and (code < 400 or not self._disturbed(i, x)):
+                ending = "abandoned"
+            elif code < 400 and known.direction != "upload":
+                ending = "unanswered"  # the data connection was cut, whatever the reply says
+        return ending, told, *self._when(told)
+
+    def _aborts(self, i: int) -> bool:
+        """True if the client broke off the transfer by ABOR (RFC 959 §4.1.3)."""
+        return any(later.moment == "abor" for later in self.exchanges[i + 1 : i + 3])
+
+    def _with_connection(self, i: int, x: Exchange) -> End:
+        """A command without a final reply ends with its connection."""
+        end = left(self.connection)
+        if end is None or any(later.stopped for later in self.exchanges[i:]):
+            return "unanswered", x, self.connection.journal.clock.now(), NEVER
+        by_client = self.connection.ended_by != "fake" or end[1] == self.connection.left_index
+        return "abandoned" if by_client and not self._disturbed(i, x) else "unanswered", x, *end
+
+    def _disturbed(self, i: int, x: Exchange) -> bool:
+        return any(told.fault is not None for told in self._told(i, x))
+
+    # ---- what the fake did not answer ------------------------------------------------------------
+
+    def _read_unserved(self) -> None:
+        """What the client said while the fake read no more, or after it had closed."""
+        connection, end = self.connection, left(self.connection)
+        if not (connection.unread or connection.after) or end is None:
+            return
+        for text, arrival in (
+            (connection.unread, connection.unread_arrival),
+            (connection.after, connection.after_arrival),
+        ):
+            at, index = (arrival.at, arrival.index) if arrival is not None else end
+            for verb, argument in said(text):
+                self._unserved(verb, argument, at, max(index, self.exchanges[-1].index + 1), end)
+
+    def _unserved(self, verb: str, argument: str, at: float, index: int, end: tuple[float, int]) -> None:
+        ended = max(at, end[0]), max(index, end[1])
+        one = Try(self.exchanges[-1], self.connection, "unanswered", at, index, *ended)
+        moment = verb.lower()
+        if moment in ("cwd", "xcwd"):
+            self.directory = self._path(argument)
+        if moment in TRANSFERS or moment in QUESTIONS:
+            kind: Kind = (
+                "upload"
+                if moment in UPLOADS
+                else "listing"
+                if moment in LISTINGS
+                else "download"
+                if moment == "retr"
+                else "question"
+            )
+            path = self._path(re.sub(r"^(?:-\w+(?: +|$))+", "", argument) if kind == "listing" else argument)
+            self.session.steps.append(Asked(one, kind, path, moment, index))
+            self.session.nameless, self.refused = None, None
+        elif moment in _LEADS and self.session.nameless is None:
+            self.session.nameless = one
+
+    def _path(self, argument: str) -> str:
+        return posixpath.normpath(posixpath.join(self.directory, argument or "."))
+
+    # ---- a connection that named no file ---------------------------------------------------------
+
+    def _nameless(self) -> Try | None:
+        """The try of a client that was refused on its way to a transfer, and did not go on here."""
+        last = self.refused
+        if last is None:
+            return self._of_handshake()
+        end = left(self.connection)
+        code = next((code for code in last.codes if code >= 200), None)
+        if last.closed or end is None or code is None:
+            by_fake = last.closed or code is not None
+            ending: Ending = "unanswered" if code is None else "deferred" if code < 500 else "refused"
+            ended = self._when(last) if by_fake else end or (self.connection.journal.clock.now(), NEVER)
+            return self._of_connection(last, ending, ended)
+        return self._of_connection(last, "deferred" if code < 500 else "refused", self._when(last))
+
+    def _of_connection(self, by: Evidence, ending: Ending, ended: tuple[float, int]) -> Try:
+        first = by if self.asked and isinstance(by, Exchange) else self.exchanges[0]
+        return Try(first, by, ending, first.at, first.index, *ended)
+
+    def _of_handshake(self) -> Try | None:
+        """The try of a client that left because of the certificate, or because TLS failed (RFC 4217 §15.1.1)."""
+        connection, end = self.connection, left(self.connection)
+        tls = connection.tls
+        if tls is None or end is None or self.session.steps or not (tls.error or tls.defects):
+            return None
+        if any(x.moment == "user" for x in self.exchanges):
+            return None
+        return self._of_connection(connection, "refused" if tls.defects else "unanswered", end)
+
+
+def said(text: str) -> Iterator[tuple[str, str]]:
+    """The commands in what a client has said: verb and argument."""
+    for line in text.splitlines():
+        verb, _, argument = re.sub(r"^[^A-Za-z]+", "", line).partition(" ")
+        if verb:
+            yield verb.upper(), argument.strip()
+
+
+def _is_good(x: Exchange) -> bool:
+    code = x.code
+    return code is not None and code < 400
