@@ -18,7 +18,7 @@ from typing import Any
 from notnow.engine import actions, events
 from notnow.engine.actions import Alert, Certify, Close, EndData, Hang, Script, Wait, Watch
 from notnow.engine.engine import Engine
-from notnow.engine.events import Answered, Closed, Ended, Event, Heard, Hello, Known, Leaving, Reached, Tick
+from notnow.engine.events import Answered, Closed, Ended, Event, Finished, Heard, Hello, Known, Leaving, Reached, Tick
 from notnow.language import catalogue
 from notnow.language.loading import loads
 from notnow.language.scenario import Scenario
@@ -99,12 +99,15 @@ class To:
 
 
 class Playbook:
-    """One engine, its script as it was and as it should have been."""
+    """One engine, its script as it was and as it should have been.
 
-    def __init__(self, scenario: str | Scenario, *, now: float = 0.0, **given: Any) -> None:
+    With `slow=True`, a script of the moment `idle` is under way until the playbook says `Finished`.
+    """
+
+    def __init__(self, scenario: str | Scenario, *, now: float = 0.0, slow: bool = False, **given: Any) -> None:
         options = {k: given.pop(k) for k in ("seed", "store", "port", "epoch") if k in given}
         self.engine = Engine(resolve(scenario, given), host=HOST, **options)
-        self.now = now
+        self.now, self.slow = now, slow
         self.scripts: list[Script] = []  # of the last event
         self._conn = ""
         self._unsaid: list[str] = []
@@ -162,6 +165,9 @@ class Playbook:
     def _did(self, scripts: list[Script]) -> Playbook:
         self.scripts = scripts
         self._unsaid = [f"{script.conn}: {step}" for script in scripts for step in script.steps]
+        for script in scripts:
+            if script.moment == "idle" and not self.slow:
+                self.engine.feed(Finished(script.conn), self.now)
         return self
 
     def _expect(self, line: str) -> None:

@@ -16,6 +16,7 @@ from playbook import (
     Close,
     Closed,
     Ended,
+    Finished,
     Hang,
     Heard,
     Leaving,
@@ -212,6 +213,37 @@ class TestIdle:
         warn = rule("idle", after="1s", reply="450 hello?")
         book = play(document(phase(warn, lasts="10s"), phase(rule("enter", reply=NO)))) >> Opened("a") << Proceed()
         book.at(1e6) >> Tick() << To("a", *[Send("450 hello?")] * 9, SORRY)
+
+    def test_a_timeout_does_not_expire_while_its_script_is_carried_out(self, play):
+        book = play(document(rule("idle", after="1s", reply="450 hello?")), slow=True) >> Opened("a") << Proceed()
+        book.at(1) >> Tick() << To("a", Send("450 hello?"))
+        book.at(5) >> Tick()
+        assert book.engine.due is None
+        book.at(9.5) >> Finished("a")
+        assert book.engine.due == 10.5  # the expiries in between are left out
+        book.at(10.5) >> Tick() << To("a", Send("450 hello?"))
+
+    def test_a_script_that_is_quickly_carried_out_delays_no_timeout(self, play):
+        book = play(document(rule("idle", after="1s", reply="450 hello?")), slow=True) >> Opened("a") << Proceed()
+        book.at(1) >> Tick() << To("a", Send("450 hello?"))
+        book.at(1.25) >> Finished("a")
+        assert book.engine.due == 2
+
+    def test_a_jump_waits_for_the_last_of_its_scripts(self, play):
+        book = play(document(rule("idle", after="1s", reply="450 hello?")), slow=True) >> Opened("a") << Proceed()
+        book.at(2) >> Tick() << To("a", Send("450 hello?"), Send("450 hello?"))
+        book.at(4) >> Finished("a")
+        assert book.engine.due is None
+        book >> Finished("a")
+        assert book.engine.due == 5
+
+    def test_a_longer_timeout_waits_for_the_script_of_a_shorter_one(self, play):
+        warn, end = rule("idle", after="10s", reply="450 hello?"), rule("idle", after="30s", reply=BYE)
+        book = play(document(warn, end), slow=True) >> Opened("a") << Proceed()
+        book.at(10) >> Tick() << To("a", Send("450 hello?"))
+        book.at(35) >> Tick()
+        book >> Finished("a")
+        book >> Tick() << To("a", Send(BYE), Close())
 
     def test_a_jump_of_the_most_that_is_made_up_for_leaves_nothing_out(self, play):
         book = play(document(rule("idle", after="1s", reply="450 hello?"))) >> Opened("a") << Proceed()

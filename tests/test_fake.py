@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from notnow import FakeError, FakeFTP, FakeHTTP, FakeSMTP, ManualClock, RealClock, ScenarioError, WaitTimeoutError
+from notnow.engine.engine import MOST_REPEATS
 from notnow.servers.base import bridge as _bridge
 from notnow.servers.base.fake import Fake
 from notnow.servers.base.runner import Runner
@@ -533,6 +534,13 @@ class TestClocks:
                 assert raw.reply() == NO
             fake.wait_for(lambda j: fake.phase == "two")
             assert fake.clock.now() >= 3600
+
+    def test_a_timeout_shorter_than_its_reply_takes_does_not_pile_up(self):
+        scenario = rules(one("idle", after="1ms", reply="450 hello?"))
+        with FakeSMTP(scenario, clock=RealClock(speed=1000)) as fake, Raw(fake) as raw:
+            raw.reply()
+            fake.wait_for(lambda j: j.count("idle") >= 2000)
+            assert len(fake._bridge.tasks) <= MOST_REPEATS + 1
 
     def test_two_fakes_of_one_clock_share_one_order(self):
         clock = ManualClock()

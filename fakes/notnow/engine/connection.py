@@ -43,6 +43,8 @@ class Connection:
     deferred: dict[int, FiredRule] = field(default_factory=dict)  # stream -> fault that waits for its byte
     has_timer: bool = False
     timed_out_at: dict[int, float] = field(default_factory=dict)  # idle timeout of the phase -> when it last expired
+    unfinished: int = 0  # idle scripts that are not carried out yet
+    unfinished_since: float = 0.0
     draws: dict[str, int] = field(default_factory=dict)  # chance key -> number of draws so far
 
     def heard(self, now: float) -> None:
@@ -54,6 +56,10 @@ class Connection:
     def answered(self, at: float) -> None:
         """Our answer to a command is out at this time."""
         self.active_at, self.command_at = max(self.active_at, at), max(self.command_at, at)
+
+    def is_busy(self, now: float) -> bool:
+        """True if idle scripts from before `now` are not carried out yet: another one would only queue behind them."""
+        return self.unfinished > 0 and self.unfinished_since != now
 
     def all_facts(self) -> Facts:
         """The facts of the connection and of what is in progress on it, for a moment that no request brings about."""

@@ -26,6 +26,7 @@ from notnow.engine.events import (
     Ended,
     Event,
     Facts,
+    Finished,
     Heard,
     Hello,
     Known,
@@ -148,6 +149,8 @@ class Engine:
                 connection.heard(now)
             case Ended(_, moment, stream):
                 self._end(connection, moment, stream, now)
+            case Finished():
+                self._finish_idle(connection, now)
             case Known(_, facts):
                 self._know(connection, facts)
             case Leaving():
@@ -336,14 +339,30 @@ class Engine:
         if connection is None or not connection.has_timer:
             return []
         connection.has_timer = False
+        if connection.is_busy(now):
+            return []
         scripts: list[Script] = []
         phase = self._progress.phase
         for number, timeout in enumerate(phase.idle_timeouts):
             if self._progress.phase is phase and expires(connection, number, timeout) <= at:
                 connection.timed_out_at[number] = at + _missed(timeout, min(now, self._progress.ends) - at)
                 scripts += self._unasked(connection, "idle", NOTHING, at, timeout.plan)
+        begun = sum(script.moment == "idle" for script in scripts)
+        if begun:
+            connection.unfinished, connection.unfinished_since = connection.unfinished + begun, now
         self._timers.set(connection, self._progress.phase.idle_timeouts)
         return scripts
+
+    def _finish_idle(self, connection: Connection, now: float) -> None:
+        """An idle script has been carried out. The expiries that it has delayed are left out."""
+        connection.unfinished -= 1
+        if connection.unfinished:
+            return
+        timeouts, last = self._progress.phase.idle_timeouts, connection.timed_out_at
+        for number, at in last.items():
+            if at + timeouts[number].seconds <= now:
+                last[number] = now
+        self._timers.set(connection, timeouts)
 
 
 def _missed(timeout: IdleTimeout, span: float) -> float:

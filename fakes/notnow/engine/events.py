@@ -80,6 +80,12 @@ class Ended(Struct, frozen=True):
     stream: int = 0
 
 
+class Finished(Struct, frozen=True):
+    """A script of the moment `idle` has been carried out. Until then, the connection has no further idle timeout."""
+
+    conn: str
+
+
 class Leaving(Struct, frozen=True):
     """The client is leaving: it sent QUIT or closed its side. Its slots are free from now on."""
 
@@ -96,4 +102,4 @@ class Tick(Struct, frozen=True):
     """Only time has passed. One is due at `Engine.due`."""
 
 
-Event = Opened | Hello | Asked | Known | Reached | Answered | Heard | Ended | Leaving | Closed | Tick
+Event = Opened | Hello | Asked | Known | Reached | Answered | Heard | Ended | Finished | Leaving | Closed | Tick

@@ -13,6 +13,7 @@ from asyncio.sslproto import SSLProtocol
 from typing import cast
 
 from notnow.engine.actions import Alert, Certify, Close, Ending, Script
+from notnow.engine.events import Finished
 from notnow.journal import (
     Connection,
     ConnectionClose,
@@ -306,6 +307,7 @@ class LiveConnection:
             self.host.spawn(self._perform_unasked(script, exchange))
         else:
             self._cut_off(script, exchange)
+            self.host.loop.call_soon(self._carried_out, script)
 
     @property
     def takes_scripts(self) -> bool:
@@ -322,6 +324,11 @@ class LiveConnection:
         except Exception as error:
             if not self.is_lost(error):
                 self.break_off(error)
+        self._carried_out(script)
+
+    def _carried_out(self, script: Script) -> None:
+        if script.moment == "idle":
+            self.host.feed(Finished(self.record.id))
 
     def _cut_off(self, script: Script, exchange: Exchange) -> None:
         self.host.recorder.decided(exchange, script)
