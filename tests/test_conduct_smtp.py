@@ -73,6 +73,13 @@ def _proof(evidence: Exchange | Connection) -> str:
     return f"#{evidence.connection.number} {evidence.moment} {said}"
 
 
+def unclear(rule: str, *fakes: FakeSMTP) -> str:
+    """Why nobody can tell whether a rule was held."""
+    finding = found(rule, *fakes)
+    assert finding.outcome == "inconclusive", finding
+    return finding.why
+
+
 def idle(rule: str, *fakes: FakeSMTP) -> None:
     assert found(rule, *fakes).outcome == "not exercised"
 
@@ -286,13 +293,19 @@ class TestWaitBeforeRetry:
             tries(server, 60, 600)
             assert kept("wait-before-retry", server) == "it waited at least 1m"
 
-    @pytest.mark.parametrize("at", ["connect", "mail", "message"])
+    @pytest.mark.parametrize("at", ["mail", "message"])
     def test_broken(self, at):
         with fake(one(at, reply=NO)) as server:
             tries(server, 0.5)
             assert broke("wait-before-retry", server) == (
-                "it came back 500ms after it was refused", [f"#1 {at} 421", f"#2 connect {'421' if at == 'connect' else '220'}"]
+                "it came back 500ms after it was refused", [f"#1 {at} 421", "#2 connect 220"]
             )  # fmt: skip
+
+    def test_a_refused_connection_may_have_been_for_any_mail(self):
+        with overload() as server:
+            tries(server, 0.5)
+            why = "a try came 500ms after a refusal, for the same mail or for other mail"
+            assert unclear("wait-before-retry", server) == why
 
     def test_another_server_is_no_retry(self):
         clock = ManualClock()
@@ -300,8 +313,8 @@ class TestWaitBeforeRetry:
             knocks(server)
             tries(backup)
             idle("wait-before-retry", server, backup)
-            knocks(server)  # and back again at once
-            broke("wait-before-retry", server, backup)
+            knocks(server)  # and back again at once, perhaps with other mail
+            unclear("wait-before-retry", server, backup)
 
     def test_the_first_try_of_other_mail_is_no_retry(self):
         with overload() as server:
@@ -309,13 +322,7 @@ class TestWaitBeforeRetry:
             server.clock.advance("10m")
             for number in (1, 2, 3):
                 tries(server, content=letter(number))
-            assert kept("wait-before-retry", server) == "it waited at least 10m"
-        with overload() as server:
-            knocks(server, 4)  # there are no four messages
-            server.clock.advance("10m")
-            for number in (1, 2, 3):
-                tries(server, content=letter(number))
-            broke("wait-before-retry", server)
+            unclear("wait-before-retry", server)  # or one of them came back at once
 
     def test_mail_of_another_sender_is_no_retry(self):
         with fake(one("mail", where={"sender": "a@*"}, reply="450 4.7.1 no"), one("noop")) as server:
@@ -365,11 +372,11 @@ class TestTriesAgain:
     def test_each_stage(self, at, reply):
         with fake(one(at, reply=reply), lasts="10m") as server:
             tries(server)
-            assert broke("tries-again", server) == (
-                f"it was told {reply[:3]} and did not try again",
-                [f"#1 {at} {reply[:3]}"],
-            )
-            tries(server, 600)
+            why, proof = broke("tries-again", server)
+            assert why.endswith(f" was told {reply[:3]} and not tried again")
+            assert proof == [f"#1 {at} {reply[:3]}"]
+            server.clock.advance(600)
+            tries(server)
             kept("tries-again", server)
 
     def test_another_server_is_another_try(self):
@@ -383,7 +390,7 @@ class TestTriesAgain:
             with smtplib.SMTP(server.host, server.port, "client.test") as client:
                 refused = client.sendmail("a@client.test", ["b@server.test", "slow@server.test"], MESSAGE)
                 assert broke("tries-again", server) == (
-                    "slow@server.test was refused with 450 and not tried again", ["#1 rcpt 450"]
+                    "<1@client.test> to slow@server.test was told 450 and not tried again", ["#1 rcpt 450"]
                 )  # fmt: skip
                 client.sendmail("a@client.test", list(refused), MESSAGE)
             kept("tries-again", server)
@@ -416,11 +423,8 @@ class TestNoBounce:
             idle("no-bounce-for-421", server)
             server.clock.advance("1h")
             delivers(server, letter(3), "b@client.test")
-            why, proof = broke("no-bounce-for-421", server)
-            assert (why, proof) == (
-                "it went on with other mail and dropped this one",
-                ["#1 mail 421", "#3 message 250"],
-            )
+            why = "hours later it went on with other mail, and this one has not come again so far"
+            assert unclear("no-bounce-for-421", server) == why
 
     def test_who_is_not_seen_again_may_still_have_it(self):
         with overload() as server:
@@ -467,7 +471,7 @@ class TestIntervalsGrow:
             assert kept("intervals-grow", server).startswith("the gaps were ")
 
     @pytest.mark.parametrize(
-        ("gaps", "why"), [((5, 5, 5), "5s, 5s, 5s: constant"), ((0, 0, 0), "0s, 0s, 0s: immediate"), ((80, 40, 20, 10), "they shrink")]
+        ("gaps", "why"), [((5, 5, 5), "5s, 5s, 5s: constant"), ((80, 40, 20, 10), "they shrink")]
     )  # fmt: skip
     def test_broken(self, gaps, why):
         with overload("1d") as server:
@@ -622,12 +626,17 @@ class TestRemembersBusyHost:
 
     def test_broken(self):
         with overload("1d") as server:
-            knocks(server, 3)
+            knocks(server, 1)
             server.clock.advance("59s")
-            knocks(server, 3)
+            knocks(server, 6)
             why, proof = broke("remembers-busy-host", server)
-            assert why == "it walked into a busy server 6 times within 59s"
-            assert proof == [f"#{n} connect 421" for n in range(1, 7)]
+            assert why == "it walked into a busy server 7 times within 59s"
+            assert proof == [f"#{n} connect 421" for n in range(1, 8)]
+
+    def test_connections_of_one_moment_may_have_been_opened_side_by_side(self):
+        with overload("1d") as server:
+            knocks(server, 20)
+            unclear("remembers-busy-host", server)
 
 
 class TestFewerConnections:
@@ -678,7 +687,7 @@ class TestNoSecondCopy:
         with FakeSMTP("smtp/accepted-then-421", clock=ManualClock()) as server:
             tries(server, 60, content=content)
             why, proof = broke("no-second-copy", server)
-            assert why.endswith("was answered 250 and sent to b@server.test again")
+            assert why.endswith(" to b@server.test was answered 250, and sent again")
             assert proof == ["#1 message 250", "#2 message 250"]
 
     def test_on_another_server(self):
@@ -716,20 +725,21 @@ class TestResendAllRecipients:
             delivers(server, MESSAGE, "a@client.test", "b@server.test", "c@server.test")
             assert kept("resend-all-recipients", server) == "all recipients came again, once"
 
-    def test_broken(self):
+    def test_mail_to_one_of_them_may_be_other_mail(self):
         with fake(self.CUT, lasts="10m") as server:
             self.cut(server)
             delivers(server, MESSAGE, "a@client.test", "c@server.test")
-            assert broke("resend-all-recipients", server) == (
-                "421 at rcpt made all of it void, and b@server.test never came again", ["#1 rcpt 421", "#2 mail 250"]
-            )  # fmt: skip
+            assert "unless the next try was of other mail" in unclear("resend-all-recipients", server)
 
     def test_a_cut_at_the_dot(self):
         with fake(one("message", reply=NO), lasts="10m") as server:
             delivers(server, MESSAGE, "a@client.test", "b@server.test", "c@server.test")
             server.clock.advance("10m")
             delivers(server, MESSAGE, "a@client.test", "b@server.test")
-            assert broke("resend-all-recipients", server)[1] == ["#1 message 421", "#2 mail 250"]
+            assert broke("resend-all-recipients", server) == (
+                "421 at message made all of it void, and <1@client.test> to c@server.test never came again",
+                ["#1 message 421", "#2 connect 220"],
+            )
 
     def test_not_exercised(self):
         with fake(self.CUT, lasts="10m") as server:
@@ -858,7 +868,6 @@ class TestSenders:
                 sends(server)
             assert verdicts(server) == {
                 "nothing-but-quit": "held", "survives-421": "held", "remembers-busy-host": "held", "tries-again": "broken",
-                "class-first": "held",
             }  # fmt: skip
 
     def test_smtplib_in_a_loop_without_a_wait(self, forward):
@@ -866,8 +875,10 @@ class TestSenders:
             for _ in range(20):
                 with pytest.raises(smtplib.SMTPConnectError):
                     sends(server)
-            broken = {rule for rule, outcome in verdicts(server).items() if outcome == "broken"}
-            assert broken == {"wait-before-retry", "retry-interval", "remembers-busy-host", "intervals-grow"}
+            assert verdicts(server) == {
+                "nothing-but-quit": "held", "survives-421": "held", "wait-before-retry": "inconclusive",
+                "tries-again": "inconclusive", "no-bounce-for-421": "inconclusive", "remembers-busy-host": "inconclusive",
+            }  # fmt: skip
 
     def test_smtplib_in_a_loop_over_its_queue(self, forward):
         with FakeSMTP("smtp/overload", outage="10m", clock=forward.clock) as server:
@@ -876,8 +887,9 @@ class TestSenders:
                     with contextlib.suppress(smtplib.SMTPConnectError):
                         sends(server, number)
                 time.sleep(wait)
-            broken = {rule for rule, outcome in verdicts(server).items() if outcome == "broken"}
-            assert broken == {"remembers-busy-host"}  # each message was tried once, and again after 20 minutes
+            found = verdicts(server)  # each message was tried once, and again after 20 minutes
+            assert "broken" not in found.values()
+            assert found["wait-before-retry"] == "inconclusive"
 
     def test_tenacity_with_a_back_off(self, forward):
         with FakeSMTP("smtp/overload", outage="10m", clock=forward.clock) as server:
@@ -885,7 +897,7 @@ class TestSenders:
             assert verdicts(server) == {
                 "nothing-but-quit": "held", "survives-421": "held", "wait-before-retry": "held", "retry-interval": "held",
                 "tries-again": "held", "no-bounce-for-421": "held", "intervals-grow": "held",
-                "remembers-busy-host": "held", "no-second-copy": "held", "class-first": "held",
+                "remembers-busy-host": "held", "no-second-copy": "held",
             }  # fmt: skip
             assert kept("intervals-grow", server) == "the gaps were 1m, 2m, 4m, 8m: exponential"
 
@@ -893,6 +905,10 @@ class TestSenders:
         """By itself it waits not at all."""
         with FakeSMTP("smtp/overload", outage="10m", clock=forward.clock) as server:
             with pytest.raises(smtplib.SMTPConnectError):
+                persistent(tenacity.wait_none(), 5)(sends, server)
+            assert verdicts(server)["wait-before-retry"] == "inconclusive"
+        with FakeSMTP("smtp/at-stage", stage="rcpt", outage="10m", clock=forward.clock) as server:
+            with pytest.raises(smtplib.SMTPRecipientsRefused):
                 persistent(tenacity.wait_none(), 5)(sends, server)
             assert verdicts(server)["wait-before-retry"] == "broken"
             assert broke("intervals-grow", server)[0] == "the gaps were 0s, 0s, 0s, 0s: immediate"
@@ -953,7 +969,7 @@ class TestSenders:
             asyncio.run(main())
             server.assert_delivered()
             assert "broken" not in verdicts(server).values()
-            assert kept("wait-before-retry", server) == "it waited at least 1m"
+            assert kept("jitter", server) == "no herd came back together"
 
 
 def alone() -> Iterator[Any]:
@@ -984,7 +1000,7 @@ def test_a_run_in_which_nothing_is_refused_exercises_next_to_nothing():
         outcomes = {v.rule.id: v.outcome for v in judge(Run([server.journal]))}
     assert outcomes.pop("smtp.no-second-copy") == "held"
     assert set(outcomes.values()) == {"not exercised"}
-    assert len(outcomes) == 20
+    assert len(outcomes) == 24
 
 
 def test_a_client_that_only_greets_has_sent_nothing():
@@ -1053,7 +1069,7 @@ def test_no_client_and_no_server_make_a_rule_raise(data):
 
 def _sound(run: Run) -> None:
     for verdict in judge(run, smtp.RULES):
-        assert verdict.outcome in ("held", "broken", "not exercised")
+        assert verdict.outcome in ("held", "broken", "inconclusive", "not exercised")
         assert bool(verdict.finding.evidence) >= (verdict.outcome == "broken")
         in_words(verdict)
 

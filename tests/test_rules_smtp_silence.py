@@ -48,7 +48,7 @@ class TestSilentClose:
         for _ in range(3):
             play.connect(*LETTER, "MAIL FROM:<b@x>", "RCPT TO:<c@y> -> !").play.wait("100ms")
         play.connect("MAIL FROM:<b@x>", "RCPT TO:<c@y>", "DATA", ". <2@x>")
-        play.held(self.RULE, "after a close without a reply it waited 100ms")
+        play.held(self.RULE, "after a close without a reply it came back on a new connection")
 
     def test_what_was_seen_elsewhere_was_not_given_up(self) -> None:
         play = Play("smtp", "primary", "backup")
@@ -115,4 +115,64 @@ class TestPatience:
 
     def test_a_fake_that_is_slow_without_a_rule_is_no_occasion(self, play: Play) -> None:
         play.connect(f"{MAIL} -> (4m) 250 ok", "(leaves)")
+        play.not_exercised(self.RULE)
+
+    @pytest.mark.parametrize("said", ["RSET", "NOOP", "EHLO x"])
+    def test_broken_by_another_command(self, play: Play, said: str) -> None:
+        line = play.connect("EHLO x -> 250 PIPELINING", MAIL, RCPT, "DATA", ". <1@x> -> (3s) !250 ok")
+        line.says(f"(early 2s) {said}")
+        why = f"it said {said!r} after 1s; 10m is what the reply to the final dot may take"
+        play.broken(self.RULE, why, "#1 . <1@x>", f"#1 {said}")
+
+    def test_the_next_mail_may_be_pipelined(self, play: Play) -> None:
+        line = play.connect("EHLO x -> 250 PIPELINING", MAIL, RCPT, "DATA", ". <1@x> -> (3s) !250 ok")
+        line.says(f"(early 2s) {MAIL}")
+        why = f"it said {MAIL!r} after 1s; 10m is what the reply to the final dot may take"
+        play.inconclusive(self.RULE, why, "an EHLO reply without PIPELINING", "#1 . <1@x>", f"#1 {MAIL}")
+
+    def test_a_group_leaves_in_one_go(self, play: Play) -> None:
+        line = play.connect("EHLO x -> 250 PIPELINING", f"{MAIL} -> (3s) !250 ok")
+        line.says(f"(early 3s) {RCPT}", "(early 3s) DATA")
+        play.held(self.RULE, "it waited 3s for the reply to MAIL")
+
+    def test_broken_by_words_to_a_server_that_stalls(self, play: Play) -> None:
+        play.connect(MAIL, RCPT, "DATA", ". <1@x> -> …", "(1s)", "(unread) RSET")
+        why = "it said 'RSET' after 1s; 10m is what the reply to the final dot may take"
+        play.broken(self.RULE, why, "#1 . <1@x>", "#1")
+
+
+class TestInStep:
+    RULE = "smtp.in-step"
+    OFFER = "EHLO x -> 250-y | 250 PIPELINING"
+
+    def test_held(self, play: Play) -> None:
+        play.connect("EHLO x", f"{MAIL} -> (3s) !250 ok", RCPT)
+        play.held(self.RULE, "it waited for each reply")
+
+    def test_broken_without_pipelining(self, play: Play) -> None:
+        play.connect("EHLO x", f"{MAIL} -> (3s) !250 ok", f"(early 2s) {RCPT}")
+        why = f"{RCPT!r} came while the reply to {MAIL!r} was due"
+        play.broken(self.RULE, why, f"#1 {MAIL}", f"#1 {RCPT}")
+
+    def test_broken_by_a_group_in_one_piece_without_pipelining(self, play: Play) -> None:
+        play.connect("HELO x", MAIL, f"(with) {RCPT}")
+        why = f"{RCPT!r} came while the reply to {MAIL!r} was due"
+        play.broken(self.RULE, why, f"#1 {MAIL}", f"#1 {RCPT}")
+
+    @pytest.mark.parametrize("first", ["DATA", "NOOP", "EHLO x"])
+    def test_broken_after_the_last_command_of_a_group(self, play: Play, first: str) -> None:
+        play.connect(self.OFFER, MAIL, RCPT, f"{first} -> (3s) !250 ok", "(early 2s) RSET")
+        play.broken(self.RULE, f"'RSET' came while the reply to {first!r} was due", f"#1 {first}", "#1 RSET")
+
+    @pytest.mark.parametrize("first", [MAIL, RCPT, "RSET", ". <1@x>", "BDAT 5"])
+    def test_a_group_may_be_pipelined_where_that_was_offered(self, play: Play, first: str) -> None:
+        play.connect(self.OFFER, f"{first} -> (3s) !250 ok", f"(early 2s) {RCPT}")
+        play.not_exercised(self.RULE)
+
+    def test_a_client_that_gives_up_may_say_quit(self, play: Play) -> None:
+        play.connect("EHLO x", f"{MAIL} -> (3s) !250 ok", "(early 1s) QUIT")
+        play.not_exercised(self.RULE)
+
+    def test_not_exercised_where_every_reply_came_at_once(self, play: Play) -> None:
+        play.connect("EHLO x", MAIL, RCPT)
         play.not_exercised(self.RULE)

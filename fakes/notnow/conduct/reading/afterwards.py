@@ -7,10 +7,7 @@ from collections.abc import Iterator
 
 from notnow import protocols
 from notnow.conduct.finding import Evidence
-from notnow.conduct.reading.mail import (
-    UNASKED,
-    Session,
-)
+from notnow.conduct.reading.transactions import UNASKED, Session
 from notnow.journal import Exchange
 
 LOOKED_AT = 50  # exchanges read after a refusal; without a bound, many refusals on one connection take quadratic time
@@ -20,16 +17,18 @@ _VERBS = frozenset(name for name, moment in protocols.get("smtp").moments.items(
 def later_words(session: Session, refusal: Exchange) -> Iterator[tuple[str, str, Evidence]]:
     """The later commands on the connection (moment, line, proof) that the client sent knowing of the refusal.
 
-    A command that crosses an unasked reply on the wire is left out, and so is the rest of a pipelined group (RFC 2920).
+    A command that arrived before the reply left is none of them, and one that crosses an unasked reply on the wire may
+    not be. The rest of a pipelined group may have left together with the command that was refused (RFC 2920).
     """
     after = session.connection.after
     if refusal is session.exchanges[-1] and not after:
         return
     unasked = refusal.moment in UNASKED or (refusal.code or 0) < 400
     grouped = refusal.moment in ("mail", "rcpt")
+    told_at = refusal.answered_at if refusal.answered_at is not None else refusal.at
     start = bisect_right(session.exchanges, refusal.index, key=lambda x: x.index)
     for x in session.exchanges[start : start + LOOKED_AT]:
-        if not x.request:
+        if not x.request or x.arrived_at < told_at:
             continue
         if unasked:
             unasked = False

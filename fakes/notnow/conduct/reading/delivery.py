@@ -12,7 +12,7 @@ from notnow.conduct.reading.letters import Letter, Sorter
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.transactions import Recipient, Session, Transaction, end_of, read
 from notnow.conduct.reading.unnamed import attribute
-from notnow.journal import Exchange
+from notnow.journal import Connection, Exchange
 from notnow.units import plural
 
 SHOWN = 5  # pieces of evidence of a doubt
@@ -24,6 +24,7 @@ class Mail:
     """The sessions of all clients of an SMTP run, their transactions in order, and the ledger of it all.
 
     `tries` are those that each transaction was: one for each recipient, or a single one if the wire does not name the item.
+    `last_unnamed` is the index at which the last of the tries began that may have been of an item, and may not.
     """
 
     sessions: list[Session]
@@ -31,6 +32,7 @@ class Mail:
     letters: dict[Transaction, Letter]
     tries: dict[Transaction, list[Try]]
     ledger: Ledger
+    last_unnamed: dict[Item, int]
 
 
 def ledger(run: Run) -> Ledger:
@@ -52,7 +54,20 @@ def mail(run: Run) -> Mail:
     found = filer.ledger
     found.doubts += _doubts(list(sorter.owners), unnamed.uncarried)
     found.dropped = sum(journal.dropped for journal in run.journals)
-    return Mail(sessions, transactions, filer.letters, filer.tries, found)
+    return Mail(sessions, transactions, filer.letters, filer.tries, found, _last_unnamed(found.nameless))
+
+
+def _last_unnamed(nameless: Iterable[Try]) -> dict[Item, int]:
+    latest: dict[int, Try] = {}  # many tries share their owners
+    for one in nameless:
+        before = latest.setdefault(id(one.owners), one)
+        if one.started_index > before.started_index:
+            latest[id(one.owners)] = one
+    found: dict[Item, int] = {}
+    for one in latest.values():
+        for item in one.owners:
+            found[item] = max(found.get(item, 0), one.started_index)
+    return found
 
 
 class _Filer:
@@ -94,6 +109,7 @@ class _Filer:
         elif found.started_index <= item.tries[-1].ended_index:
             _start_later(one, recipient, found, item.tries[-1].ended_index)
         item.add(found)
+        item.kept_back = _rejected_certificate(one.connection)
         if one.ending is None:
             item.in_doubt = "its last try was still under way"
 
@@ -117,8 +133,13 @@ def _try(one: Transaction, recipient: Recipient) -> Try:
         return Try(began, by, recipient.ending, at, index, ended_at, ended_index, recipient.kept)
     if one.ending is None or one.by is None:
         return Try(began, session.exchanges[-1], "unanswered", at, index, connection.journal.clock.now(), sys.maxsize)
-    kept = one.answered if recipient.asked is not None and one.answered is not None and one.answered.stored else None
+    kept = one.kept if recipient.asked is not None else None
     return Try(began, one.by, one.ending, at, index, one.ended_at, one.ended_index, kept)
+
+
+def _rejected_certificate(connection: Connection) -> bool:
+    """True if the client rightly went away: it was shown a certificate that it must not trust (RFC 8314 §3.3)."""
+    return connection.tls is not None and bool(connection.tls.defects) and connection.failure is not None
 
 
 def _start_later(one: Transaction, recipient: Recipient, found: Try, after: int) -> None:

@@ -52,7 +52,8 @@ class Transaction:
     by: Evidence | None = None
     ended_at: float = 0.0
     ended_index: int = 0
-    said_after: bool = False  # the client began it after the close
+    said_after: bool = False  # the client began it after the close, or while the fake stalled
+    content: Exchange | None = None  # the exchange at which the journal has what it knows of the message
 
     @property
     def connection(self) -> Connection:
@@ -60,13 +61,19 @@ class Transaction:
 
     @property
     def message(self) -> Message | None:
-        """What the message was, if the journal knows its content."""
-        return self.answered.message if self.answered is not None else None
+        """What the message was, if the journal knows enough of its content to tell it from others."""
+        known = self.content.message if self.content is not None else None
+        return known if known is not None and (known.message_id or known.sha256) else None
 
     @property
     def accepted(self) -> list[Recipient]:
         """The recipients that the server had accepted with RCPT."""
         return [one for one in self.recipients if one.by is None and one.asked is not None]
+
+    @property
+    def kept(self) -> Exchange | None:
+        """The exchange with which the server kept the message, whatever it said."""
+        return self.content if self.content is not None and self.content.stored else None
 
     @property
     def settled(self) -> tuple[float, float]:
@@ -130,7 +137,7 @@ def left_unanswered(exchange: Exchange) -> bool:
 
 def ending_of(x: Exchange) -> Ending | None:
     """What the client could take from the reply to a command; None if it may go on, or still waits for the reply."""
-    if x.stopped or left_unanswered(x):
+    if (x.end is not None and x.stopped) or (x.fault is not None and left_unanswered(x)):
         return "unanswered"
     codes = x.codes
     if not codes:
@@ -186,7 +193,7 @@ class _Reader:
     def read(self) -> None:
         session = self.session
         for x in session.exchanges:
-            if 421 in x.codes and not x.stopped and not left_unanswered(x):
+            if 421 in x.codes and not (x.end is not None and x.stopped) and not left_unanswered(x):
                 session.told.append(x)
             if x.moment == "starttls" and x.code == 220 and session.encrypted_from is not None:
                 session.encrypted_from = x.index + 1
@@ -194,8 +201,9 @@ class _Reader:
         self._close()
         if not session.transactions and self.lost is not None:
             self._nameless(self.lost)
-        if session.connection.after:
-            self._take_after()
+        connection = session.connection
+        if connection.after or connection.unread:
+            self._take_after(f"{connection.unread}\n{connection.after}")
 
     def _take(self, x: Exchange) -> None:
         moment = x.moment
@@ -219,6 +227,8 @@ class _Reader:
 
     def _go_on(self, current: Transaction, x: Exchange) -> None:
         moment = x.moment
+        if x.facts is not None and x.message is not None:
+            current.content = x
         if moment == "rcpt":
             self._rcpt(current, x)
         elif moment == "data":
@@ -293,12 +303,12 @@ class _Reader:
         self.session.transactions.append(only)
         only.end(ending_of(lost) or "unanswered", lost)
 
-    def _take_after(self) -> None:
-        """The client speaks on after the close: what it names is the mail that was refused, or other mail that nobody reads."""
+    def _take_after(self, words: str) -> None:
+        """The client speaks, and nobody reads it: what it names is the mail that was refused, or other mail."""
         current = self.session.transactions[-1] if self.session.transactions else None
         if current is not None and (current.answered is not None or current.ending == "abandoned"):
             current = None
-        for verb, line in _spoken(self.session.connection.after):
+        for verb, line in _spoken(words):
             if verb == "RCPT" and current is not None:
                 current.recipients.append(Recipient(address(line), None))
             elif verb == "MAIL":
@@ -312,14 +322,17 @@ class _Reader:
             transactions[0].sender = sender
             return transactions[0]
         found = Transaction(self.session, self.session.exchanges[-1], sender, said_after=True)
-        found.end("unanswered", self.session.connection)
+        connection = self.session.connection
+        found.end("unanswered", connection)
+        if (said := connection.after_arrival or connection.unread_arrival) is not None:
+            found.ended_index, found.ended_at = said.index, said.at
         transactions.append(found)
         return found
 
 
 def _turns_away(x: Exchange) -> bool:
     """True if the client may have gone away because of this: a refusal for now, none for good, or a close."""
-    ending = None if x.stopped else ending_of(x)
+    ending = None if x.end is not None and x.stopped else ending_of(x)
     if ending == "refused":
         return x.fault is not None or x.moment in ("connect", "auth")
     return ending is not None and (x.fault is not None or x.end is not None or ending == "deferred")

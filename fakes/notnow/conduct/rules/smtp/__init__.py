@@ -5,6 +5,6 @@ it stays away, and a server cannot see what waits at a client that stays away.
 """
 
 from notnow.conduct.rules.rule import rules_of
-from notnow.conduct.rules.smtp import connection, message, replies, retrying, servers, silence
+from notnow.conduct.rules.smtp import connection, lasting, message, protection, replies, retrying, servers, silence
 
-RULES = rules_of(connection, retrying, servers, message, silence, replies)
+RULES = rules_of(connection, retrying, lasting, servers, message, silence, replies, protection)

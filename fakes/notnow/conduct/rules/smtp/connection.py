@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
 from notnow.conduct.reading.afterwards import content_after, later_words
-from notnow.conduct.reading.mail import (
-    Session,
-    read,
-)
+from notnow.conduct.reading.delivery import mail
 from notnow.conduct.reading.run import Run
+from notnow.conduct.reading.transactions import Session
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange
 from notnow.units import MINUTE, show, times
@@ -22,12 +20,14 @@ HUNG = 10 * MINUTE  # the longest time-out of RFC 5321 §4.5.3.2
     level="advice",
     source="RFC 5321 §3.8 (the server closes the channel), §4.1.1.10",
     why="The server closes the channel after a 421. Anything sent later is lost, or is answered by a reset that may destroy the 421 before the client has read it.",
-    proof="commands other than QUIT on a connection after a 421, except commands that may already have been on their way (RFC 2920)",
+    occasion="the client is told 421",
+    proof="a command other than QUIT on that connection, which the client sent when it could know of the 421",
+    innocent="a command that crossed the 421 on the wire; the rest of a pipelined group (RFC 2920), or of a message",
     example="S: 421 4.3.2 Service shutting down\nC: MAIL FROM:<a@client.test>",
 )
 def nothing_but_quit(run: Run) -> Finding:
     told = 0
-    for session in run.once(read).sessions:
+    for session in run.once(mail).sessions:
         told += len(session.told)
         for refusal in session.told[:1]:
             for moment, words, proof in later_words(session, refusal):
@@ -42,12 +42,14 @@ def nothing_but_quit(run: Run) -> Finding:
     level="must",
     source="RFC 5321 §3.8, §4.3.2",
     why="A client that takes the 421 for the reply to another command sends mail as commands, or waits forever.",
+    occasion="the client is told 421, in reply to a command or unasked",
     proof="after a 421: a message sent although DATA was refused, or a connection kept open in silence for 10 minutes",
+    innocent="the chunks of BDAT, which leave together with it (RFC 3030 §2); a connection that the server closed",
     example="C: DATA\nS: 421 4.3.0 Temporary Error\nC: Subject: hello",
 )
 def survives(run: Run) -> Finding:
     where: dict[str, None] = {}
-    for session in run.once(read).sessions:
+    for session in run.once(mail).sessions:
         for told in session.told:
             where[told.moment] = None
             if told.moment == "data" and told.code == 421 and (proof := content_after(session, told)):

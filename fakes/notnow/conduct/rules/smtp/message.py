@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
-from notnow.conduct.reading.mail import (
-    code_or_silence,
-    read,
-)
+from collections.abc import Sequence
+
+from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive
+from notnow.conduct.reading.delivery import SETTLED_BY, mail
+from notnow.conduct.reading.ledger import Try
+from notnow.conduct.reading.retries import in_words
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange
@@ -19,23 +20,23 @@ from notnow.units import times
     level="must",
     source="RFC 5321 §4.2.5",
     why="With the 250 the server takes over responsibility for the mail. Sending it again makes a duplicate.",
-    proof="the same Message-ID, or the same content, stored twice for one recipient after a 250, on any server",
+    occasion="a message is answered 250",
+    proof="the same Message-ID, or the same content, comes again for one recipient that had it, on any server",
+    innocent="another recipient of the message; a copy that was sent before the client could read the 250; a refused one that was kept",
     example="S: 250 2.0.0 Ok: queued\nS: 421 Service not available\nC: sends the same message on a new connection",
 )
 def no_second_copy(run: Run) -> Finding:
-    answered: dict[tuple[str, str], Exchange] = {}
-    messages = 0
-    for attempt in run.once(read).attempts:
-        x = attempt.answered
-        if x is None or x.message is None or not x.stored:
+    answered: dict[int, None] = {}
+    for item in run.once(mail).ledger.items:
+        first = next((one for one in item.tries if one.ending == "accepted"), None)
+        if first is None or not isinstance(first.by, Exchange):
             continue
-        messages += 1
-        name = x.message.name
-        for recipient in attempt.accepted:
-            before = answered.setdefault((name, recipient), x)
-            if before is not x:
-                return broken(f"{name} was answered {before.code} and sent to {recipient} again", before, x)
-    return held(f"{messages} answered 250, and none sent again") if messages else NOT_EXERCISED
+        answered[first.by.index] = None
+        for again in item.tries:
+            if again.kept is not None and again.knew_of(first):
+                why = f"{item.name} was answered {first.by.code}, and sent again"
+                return broken(why, first.by, again.kept)
+    return held(f"{len(answered)} answered 250, and none sent again") if answered else NOT_EXERCISED
 
 
 @rule(
@@ -44,25 +45,48 @@ def no_second_copy(run: Run) -> Finding:
     level="must",
     source="RFC 5321 §4.1.1.10, §4.2.5",
     why="The server accepted some recipients before the 421, but delivered nothing to them.",
-    proof="a transaction that failed, of which some recipients are tried again and others are not",
-    example="S: 250 (to RCPT of b), 421 (to RCPT of c)\nC: sends it to c, never to b",
+    occasion="a transaction with several recipients fails after the server has accepted one of them, and the message comes again",
+    proof="the server knows the message, and some of its recipients are tried again and others are not",
+    innocent="other mail with the same sender and some of the recipients",
+    example="C: . (the end of a message to b and c)\nS: 451 Try again later\nC: sends it to c, never to b",
 )
 def resends_all(run: Run) -> Finding:
-    mail = run.once(read)
+    known = run.once(mail)
     resent = 0
-    for attempt in mail.failed:
-        x, sender = attempt.failure, attempt.sender
-        if x is None or sender is None or not attempt.accepted or len(attempt.recipients) < 2:
+    unclear: Finding | None = None
+    for one in known.transactions:
+        if (
+            one.ending not in ("deferred", "unanswered")
+            or not one.accepted
+            or len(one.recipients) < 2
+            or one.by is None
+        ):
             continue
-        later = {r: mail.asked[sender, r] > attempt.failed_index for r in attempt.recipients}
-        if not any(later.values()):
+        again = _again(known.tries[one])
+        if again is None:
             continue
-        resent += 1
-        missing = [r for r, again in later.items() if not again]
-        if missing:
-            again = attempt.later.first if attempt.later is not None else None
-            why = (
-                f"{code_or_silence(x)} at {x.moment} made all of it void, and {', '.join(missing[:3])} never came again"
-            )
-            return broken(why, x, *([again] if again is not None else []))
+        missing = [
+            a.item.name for a in known.tries[one] if a.item is not None and not a.later and a.item.state == "missing"
+        ]
+        if not missing:
+            resent += 1
+            continue
+        at = f" at {one.by.moment}" if isinstance(one.by, Exchange) else ""
+        why = f"{in_words(one.by)}{at} made all of it void, and {', '.join(missing[:3])} never came again"
+        if one.message is not None:
+            return broken(why, one.by, again)
+        unclear = unclear or inconclusive(f"{why}, unless the next try was of other mail", SETTLED_BY, one.by, again)
+    if unclear is not None:
+        return unclear
     return held(f"all recipients came again, {times(resent)}") if resent else NOT_EXERCISED
+
+
+def _again(tries: Sequence[Try]) -> Exchange | None:
+    """The start of a later try of this message, or of one that may have been of it."""
+    for one in tries:
+        if one.later is not None:
+            return one.later.began
+        for item in one.owners:
+            if item.tries and item.tries[-1].knew_of(one):
+                return item.tries[-1].began
+    return None

@@ -5,19 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from notnow.conduct.finding import NOT_EXERCISED, Evidence, Finding, broken, held
+from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
 from notnow.conduct.reading.afterwards import content_after
-from notnow.conduct.reading.mail import (
-    Attempt,
-    Mail,
-    Session,
-    deferred,
-    departure,
-    read,
-)
+from notnow.conduct.reading.delivery import Mail, mail
+from notnow.conduct.reading.ledger import Try
+from notnow.conduct.reading.retries import refused_for_now
 from notnow.conduct.reading.run import Run
+from notnow.conduct.reading.transactions import Transaction
 from notnow.conduct.rules.rule import rule
-from notnow.journal import Exchange, Journal
+from notnow.journal import Exchange
 
 _ENHANCED = re.compile(r"^[245][0-9][0-9][ -]([0-9]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s|$)")
 _USUAL = frozenset({421, 450, 451, 452, 454, 455})
@@ -29,26 +25,37 @@ _USUAL = frozenset({421, 450, 451, 452, 454, 455})
     level="should",
     source="RFC 5321 §4.5.3.1.10 (a 552 is to be treated as a 452)",
     why="The limit applies to one transaction. No recipient needs to be left out.",
-    proof="after a 452 or 552 to RCPT: whether the message follows, and whether the refused recipients are tried in another transaction",
+    occasion="a recipient gets a 452 or 552, and the server has accepted others of the message",
+    proof="the accepted ones do not get the message, or the others are never tried again",
+    innocent="a client that may still say DATA; a later refusal of the whole message; a recipient asked for again at once",
     example="S: 452 4.5.3 Too many recipients\nC: RSET",
 )
 def many_recipients(run: Run) -> Finding:
-    mail = run.once(read)
+    known = run.once(mail)
     told = 0
-    for attempt in mail.attempts:
-        full = [(r, x) for r, x in attempt.refused if x.code in (452, 552)]
-        if not full or not attempt.accepted or attempt.sender is None:
+    for one in known.transactions:
+        full = [r for r in one.recipients if r.by is not None and r.by.code in (452, 552)]
+        if not full or not one.accepted:
             continue
-        if attempt.data is None and attempt.failure is None:
-            left = attempt.left or (departure(full[0][1]) and attempt.session.connection)
-            if left:
-                return broken("those that had been taken were not sent the message", full[0][1], left)
+        if one.data is None and one.ending in (None, "abandoned"):
+            if one.ending is not None and one.by is not None and full[0].by is not None:
+                return broken("those that had been taken were not sent the message", full[0].by, one.by)
             continue  # it may still say DATA
         told += 1
-        for recipient, x in full:
-            if mail.asked[attempt.sender, recipient] <= x.index:
-                return broken(f"{recipient} was one too many, and was not tried again", x)
+        for refused in full:
+            if refused.by is not None and _never_again(known, one, refused.address):
+                return broken(f"{refused.address} was one too many, and was not tried again", refused.by)
     return held("the accepted ones had the message, the others came later") if told else NOT_EXERCISED
+
+
+def _never_again(known: Mail, one: Transaction, recipient: str) -> bool:
+    """True if no later try can have been for this recipient of a transaction."""
+    letter = known.letters.get(one)
+    item = letter.items.get(recipient) if letter is not None else None
+    if item is None or item.in_doubt:
+        return False
+    last = item.tries[-1]
+    return last.ending == "deferred" and last in known.tries[one] and known.last_unnamed.get(item, 0) < last.ended_index
 
 
 @rule(
@@ -57,15 +64,15 @@ def many_recipients(run: Run) -> Finding:
     level="must",
     source="RFC 5321 §4.2, §4.2.1, §4.3.2",
     why="Servers choose their own words, and may use several lines or no text at all. A client that parses the text gets it wrong.",
-    proof=(
-        "after a bare code, several lines, a rare code (432) or text beyond ASCII: the client goes on as if accepted, or never tries again although it retries after plain refusals"
-    ),
+    occasion="a refusal for now in an odd form: a bare code, several lines, a rare code (432), or text beyond ASCII",
+    proof="the client goes on as if accepted, or never tries that mail again although it tries again after plain refusals",
+    innocent="mail that has not had as long as the other took; a client that tries nothing again, whatever the form",
     example="C: DATA\nS: 421\nC: Subject: hello",
 )
 def acts_on_the_code(run: Run) -> Finding:
-    mail = run.once(read)
+    known = run.once(mail)
     odd = 0
-    for session in mail.sessions:
+    for session in known.sessions:
         for x in session.exchanges:
             if not _is_odd(x):
                 continue
@@ -74,14 +81,17 @@ def acts_on_the_code(run: Run) -> Finding:
                 return broken(f"the message was sent as if {_form(x)} had been a yes", x, proof)
     if not odd:
         return NOT_EXERCISED
-    return _same_conduct(mail, lambda x: _form(x) if _is_odd(x) else "") or held(
-        f"{odd} {'reply' if odd == 1 else 'replies'} of an odd form, acted on as others are"
-    )
+    conduct = _Conduct(known, lambda x: _form(x) if _is_odd(x) else "")
+    if (difference := conduct.difference()) is not None:
+        return difference
+    if not any(conduct.again):
+        return not_exercised("nothing that was refused in an odd form is known to have been tried again")
+    return held(f"{odd} {'reply' if odd == 1 else 'replies'} of an odd form, acted on as others are")
 
 
 def _is_odd(x: Exchange) -> bool:
     """True for a 4yz in a form that RFC 5321 §4.2 allows and that clients may not expect."""
-    if x.reply is None or x.code is None or not deferred(x):
+    if x.fault is None or x.reply is None or x.code is None or not 400 <= x.code < 500:
         return False
     return x.code not in _USUAL or len(x.reply) == 3 or "\n" in x.reply or not x.reply.isascii()
 
@@ -96,62 +106,23 @@ def _form(x: Exchange) -> str:
 
 
 @rule(
-    "smtp.no-downgrade",
-    title="After a 421 the client falls back neither from EHLO to HELO nor from TLS to clear text.",
-    level="advice",
-    source="RFC 5321 §3.2 (HELO is for servers that do not know EHLO); RFC 7435 §3",
-    why="A busy server is not an old server. If clients downgraded, an attacker could read mail by refusing one connection.",
-    proof="HELO after EHLO was answered 421; MAIL in clear text after TLS, or a command inside TLS, has failed",
-    example="C: EHLO client.test\nS: 421 4.3.2 Service not available\nC: HELO client.test",
-)
-def no_downgrade(run: Run) -> Finding:
-    exercised = False
-    greeted: dict[tuple[Journal, str], Exchange] = {}  # the EHLO that was answered 421
-    secret: dict[tuple[Journal, str], Evidence] = {}  # the failure of TLS, or of a command inside TLS
-    for session in run.once(read).sessions:
-        key = session.connection.journal, session.client
-        tls = session.connection.tls
-        for x in session.exchanges:
-            verb = x.request[:4].upper()
-            if verb == "HELO" and key in greeted:
-                return broken("HELO was said after EHLO had been answered 421", greeted[key], x)
-            if verb == "MAIL" and key in secret and not _encrypted(session, x):
-                return broken("mail came in clear text after TLS had failed", secret[key], x)
-            if x.moment == "ehlo" and verb == "EHLO":
-                greeted.pop(key, None)
-                if 421 in x.codes and x.fault is not None:
-                    greeted[key] = x
-                    exercised = True
-            if (x.moment in ("starttls", "tls") or _encrypted(session, x)) and deferred(x):
-                secret.setdefault(key, x)
-                exercised = True
-        if key in greeted and any(line[:4].upper() == "HELO" for line in session.connection.after.splitlines()):
-            return broken("HELO was said after EHLO had been answered 421", greeted[key], session.connection)
-        if tls is not None and tls.error is not None:
-            secret.setdefault(key, session.connection)
-            exercised = True
-    return held("neither to HELO nor to clear text") if exercised else NOT_EXERCISED
-
-
-def _encrypted(session: Session, x: Exchange) -> bool:
-    return session.encrypted_from is not None and x.index >= session.encrypted_from
-
-
-@rule(
     "smtp.class-first",
     title="Enhanced status codes that the client does not know make no difference.",
     level="advice",
     source="RFC 3463 §2, RFC 5248",
     why="New codes keep appearing (4.7.28), and some servers send none.",
-    proof="mail refused with one enhanced code and never tried again, while mail refused with another is",
+    occasion="mail is refused for now with several enhanced codes, or with one and with none",
+    proof="mail refused with one enhanced code is never tried again, while mail refused with another is",
+    innocent="mail that has not had as long as the other took; a client that tries nothing again",
     example="S: 421 4.7.28 Unusual rate\nC: drops that message, but retries those refused with 421 4.3.2",
 )
 def class_first(run: Run) -> Finding:
-    mail = run.once(read)
-    seen = dict.fromkeys(_enhanced(a.failure) for a in mail.failed if a.failure is not None and a.failure.code)
-    if not any(seen):
+    conduct = _Conduct(run.once(mail), _enhanced)
+    if (difference := conduct.difference()) is not None:
+        return difference
+    if len(conduct.again) < 2:
         return NOT_EXERCISED
-    return _same_conduct(mail, _enhanced) or held(f"told {', '.join(code or 'no enhanced code' for code in seen)}")
+    return held(f"told {', '.join(code or 'no enhanced code' for code in conduct.again)}")
 
 
 def _enhanced(x: Exchange) -> str:
@@ -159,29 +130,39 @@ def _enhanced(x: Exchange) -> str:
     return found[1] if found else ""
 
 
-def _same_conduct(mail: Mail, kind: Callable[[Exchange], str]) -> Finding | None:
-    """Broken if the client retries mail refused in one way, and never mail refused in another.
+class _Conduct:
+    """What became of mail that was refused in one way or another; `kind` names the way, "" is a plain one.
 
-    The client has had as long for the one as it took for the other.
+    `again` are the ways after which mail was tried again.
     """
-    again: set[str] = set()
-    soonest: Attempt | None = None
-    dropped: dict[str, Attempt] = {}
-    for attempt in mail.failed:
-        assert attempt.failure is not None
-        if attempt.failure.code is None:
-            continue
-        if attempt.later is not None:
-            again.add(kind(attempt.failure))
-            if soonest is None or soonest.later is None or attempt.later.delay < soonest.later.delay:
-                soonest = attempt
-        elif attempt.earlier is None and not mail.seen_again(attempt):
-            dropped.setdefault(kind(attempt.failure), attempt)
-    for name, attempt in dropped.items():
-        since = mail.came[attempt.session.client].began.at - attempt.failed_at
-        if name in again or soonest is None or soonest.later is None or soonest.later.delay > since:
-            continue
-        refusals = [a.failure for a in (attempt, soonest) if a.failure is not None]
-        one, other = (kind(x) or "a plain reply" for x in refusals)
-        return broken(f"after {one} it never tried again, after {other} it did", *refusals)
-    return None
+
+    def __init__(self, known: Mail, kind: Callable[[Exchange], str]) -> None:
+        self.kind = kind
+        self.again: dict[str, None] = {}
+        self._soonest: tuple[float, Exchange] | None = None
+        self._dropped: dict[str, tuple[Try, Exchange]] = {}
+        self._last_seen = {one.client: one.started_at for t in known.transactions for one in known.tries[t]}
+        for item in known.ledger.items:
+            for one in item.tries:
+                if refused_for_now(one) and isinstance(one.by, Exchange) and one.by.code is not None:
+                    self._note(
+                        one, one.by, unsure=bool(item.in_doubt) or known.last_unnamed.get(item, 0) > one.ended_index
+                    )
+
+    def _note(self, one: Try, by: Exchange, *, unsure: bool) -> None:
+        if one.later is not None:
+            self.again[self.kind(by)] = None
+            if self._soonest is None or one.later.delay < self._soonest[0]:
+                self._soonest = one.later.delay, by
+        elif one.earlier is None and not unsure:
+            self._dropped.setdefault(self.kind(by), (one, by))
+
+    def difference(self) -> Finding | None:
+        """Broken if the client retries mail refused in one way and never mail refused in another, for which it has had as long."""
+        for name, (one, by) in self._dropped.items():
+            since = self._last_seen[one.client] - one.ended_at
+            if name in self.again or self._soonest is None or self._soonest[0] > since:
+                continue
+            first, other = (self.kind(x) or "a plain reply" for x in (by, self._soonest[1]))
+            return broken(f"after {first} it never tried again, after {other} it did", by, self._soonest[1])
+        return None

@@ -1,33 +1,24 @@
-"""Rules about retries: when, how often, and for how long."""
+"""Rules about mail that was refused: whether the client tries it again, and how soon."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
-from notnow.conduct.reading import backoff
-from notnow.conduct.reading.mail import (
-    AT_ONCE,
-    Attempt,
-    Mail,
-    code_or_silence,
-    read,
-    was_of_use,
-)
+from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive
+from notnow.conduct.reading.delivery import SETTLED_BY, Mail, mail
+from notnow.conduct.reading.ledger import Item, Try
+from notnow.conduct.reading.retries import first_refused, in_words, refused_for_now, retries
 from notnow.conduct.reading.run import Run
+from notnow.conduct.reading.transactions import UNASKED, Session
+from notnow.conduct.reading.unnamed import AT_ONCE
 from notnow.conduct.rules.rule import rule
-from notnow.journal import Journal
-from notnow.units import DAY, HOUR, MINUTE, show
+from notnow.journal import Exchange
+from notnow.units import HOUR, MINUTE, plural, show, times
 
 HALF_HOUR = 30 * MINUTE  # RFC 5321 §4.5.4.1: the least interval between two tries, in general
 MOST_PER_HOUR = 12  # tries of one message: one every five minutes, as Postfix may begin
-LONG_ENOUGH = 4 * DAY  # RFC 5321 §4.5.4.1: the give-up time generally needs to be 4-5 days
-FOR_EVER = 30 * DAY
-DROPPED = 6 * HOUR  # twice the longest interval that RFC 5321 §4.5.4.1 mentions
-HERD = 4  # connections that come back together are a herd
-TOGETHER = 0.1  # seconds
+SURELY_THE_SAME = 3  # requests with one envelope that cannot be as many different messages
 
 
 @rule(
@@ -36,20 +27,25 @@ TOGETHER = 0.1  # seconds
     level="must",
     source="RFC 5321 §4.5.4.1",
     why="A client that comes back at once keeps an overloaded server overloaded.",
-    proof=(
-        "the time from a refusal to the next try of the same mail at the same server. A try at another server does not count, nor does the first try of other mail, nor a new connection after one that had taken mail"
+    occasion="mail that was refused for now is tried again at the same server",
+    proof="a retry of the same mail at the same server within a second of the refusal",
+    innocent=(
+        "a try at another server; the first try of other mail, or one that may be; a new connection after the server has "
+        "closed one that had taken mail; mail begun on a connection that was already closed, which nobody had refused"
     ),
     example="S: 421 4.3.2 All server ports are busy   (0 s)\nC: connects again                          (3 ms)",
 )
 def waits(run: Run) -> Finding:
-    waited = [a for a in run.once(read).retries if not was_of_use(a.earlier)]
-    if not waited:
-        return NOT_EXERCISED
-    soonest = min(waited, key=lambda attempt: attempt.delay)
-    refusal = soonest.earlier.failure if soonest.earlier is not None else None
-    if soonest.delay < AT_ONCE and refusal is not None:
-        return broken(f"it came back {show(soonest.delay)} after it was refused", refusal, soonest.began)
-    return held(f"it waited at least {show(soonest.delay)}")
+    known = run.once(retries)
+    soonest = min(known.found, key=lambda retry: retry.delay, default=None)
+    if soonest is not None and soonest.delay < AT_ONCE:
+        why = f"it came back {show(soonest.delay)} after it was refused"
+        return broken(why, soonest.earlier.by, soonest.again.began)
+    unclear = next((retry for retry in known.unclear if retry.delay < AT_ONCE), None)
+    if unclear is not None:
+        why = f"a try came {show(unclear.delay)} after a refusal, for the same mail or for other mail"
+        return inconclusive(why, SETTLED_BY, unclear.earlier.by, unclear.again.began)
+    return held(f"it waited at least {show(soonest.delay)}") if soonest is not None else NOT_EXERCISED
 
 
 @rule(
@@ -58,28 +54,36 @@ def waits(run: Run) -> Finding:
     level="should",
     source="RFC 5321 §4.5.4.1",
     why="Most temporary failures take longer than a minute to fix, and each try costs both sides.",
-    proof=f"the intervals between tries; broken only by more than {MOST_PER_HOUR} tries of one message in an hour",
+    occasion="mail that was refused for now is tried again at the same server",
+    proof=f"more than {MOST_PER_HOUR} tries of one message at one server in an hour",
+    innocent="a strategy of its own, which §4.5.4.1 allows: shorter intervals are graded; tries at other servers",
     example="S: 451 4.7.1 Greylisted   (0 s)\nC: tries again            (10 s, 20 s, 30 s, … for an hour)",
 )
 def interval(run: Run) -> Finding:
     graded: list[float] = []
-    for chain in run.once(read).chains():
+    for chain in run.once(retries).chains:
         for i in range(len(chain) - MOST_PER_HOUR):
-            first, last = chain[i].began, chain[i + MOST_PER_HOUR].began
-            if last.at - first.at < HOUR:
-                why = f"it tried {MOST_PER_HOUR + 1} times within {show(last.at - first.at)}"
-                return broken(why, *(a.began for a in chain[i : i + MOST_PER_HOUR + 1]))
-        if len(chain) > 1 and (not graded or min(a.delay for a in chain[1:]) < min(graded)):
-            graded = [attempt.delay for attempt in chain[1:]]
+            first, last = chain[i], chain[i + MOST_PER_HOUR]
+            if last.started_at - first.started_at < HOUR:
+                why = f"it tried {MOST_PER_HOUR + 1} times within {show(last.started_at - first.started_at)}"
+                return broken(why, *(one.began for one in chain[i : i + MOST_PER_HOUR + 1]))
+        gaps = gaps_of(chain)
+        if gaps and (not graded or min(gaps) < min(graded)):
+            graded = gaps
     if not graded:
         return NOT_EXERCISED
-    listed = f"intervals {_list(graded)}"
+    listed = f"intervals {listing(graded)}"
     if min(graded) >= HALF_HOUR:
         return held(f"{listed}: at least the 30 minutes of §4.5.4.1")
     return held(f"{listed}: shorter than the 30 minutes of §4.5.4.1, which lets smarter strategies differ")
 
 
-def _list(spans: Sequence[float]) -> str:
+def gaps_of(chain: Sequence[Try]) -> list[float]:
+    """The seconds between the tries of a chain, each from the refusal on."""
+    return [max(0.0, b.started_at - a.ended_at) for a, b in pairwise(chain)]
+
+
+def listing(spans: Sequence[float]) -> str:
     shown = [show(span) for span in spans]
     return ", ".join(shown if len(shown) <= 6 else [*shown[:4], "…", shown[-1]])
 
@@ -90,166 +94,113 @@ def _list(spans: Sequence[float]) -> str:
     level="should",
     source="RFC 5321 §4.2.1",
     why="A 4yz asks the client to try again later. Mail that is not retried is lost.",
-    proof="mail, or single recipients, refused with a 4yz and never tried again on any server",
+    occasion="mail, or a single recipient of it, is refused with a 4yz, or by a close in place of a reply",
+    proof="the same mail is never tried again for this recipient, on any server",
+    innocent="a connection that names no mail may have been the retry; other mail with the same envelope may be it",
     example="S: 421 4.3.2 Service not available\nC: is never seen again",
+    may_report=True,
 )
 def tries_again(run: Run) -> Finding:
-    mail = run.once(read)
-    failed = 0
-    for attempt in mail.attempts:
-        if attempt.failure is not None and attempt.earlier is None:
-            failed += 1
-            if attempt.later is None and not mail.seen_again(attempt):
-                return broken(f"it was told {code_or_silence(attempt.failure)} and did not try again", attempt.failure)
-        for recipient, refusal in attempt.refused:
-            failed += 1
-            if attempt.sender is not None and mail.asked[attempt.sender, recipient] <= refusal.index:
-                return broken(f"{recipient} was refused with {code_or_silence(refusal)} and not tried again", refusal)
-    return held("whatever was refused for now was tried again") if failed else NOT_EXERCISED
-
-
-@rule(
-    "smtp.no-bounce-for-421",
-    title="The client does not treat a 421 as a permanent failure.",
-    level="must",
-    source="RFC 5321 §4.2, §4.3.2 (the first digit decides)",
-    why="The sender is told that the mail cannot be delivered, although a try a minute later would have delivered it.",
-    proof=(
-        "a bounce to the sender after one 421, or other mail delivered hours later while the mail that got the 421 is never tried again. A client that is not seen again at all may still hold the mail"
-    ),
-    example="C: MAIL FROM:<a@client.test>\nS: 421 4.3.0 Try again later\nC: MAIL FROM:<>, RCPT TO:<a@client.test>",
-)
-def no_bounce(run: Run) -> Finding:
-    mail = run.once(read)
-    told = [a for a in mail.failed if a.failure is not None and 421 in a.failure.codes]
-    if not told:
-        return NOT_EXERCISED
-    bounces = {r: a for a in mail.attempts if a.sender == "" for r in a.recipients}
-    came_back = False
-    for attempt in told:
-        assert attempt.failure is not None
-        bounce = bounces.get(attempt.sender or "")
-        if attempt.later is not None or mail.seen_again(attempt):
-            came_back = True
-        elif bounce is not None and bounce.first.index > attempt.failed_index and attempt.earlier is None:
-            return broken(f"{attempt.sender} was sent a bounce after one 421", attempt.failure, bounce.first)
-        elif attempt.sender is not None and (other := _went_on(mail, attempt)) is not None:
-            return broken(
-                "it went on with other mail and dropped this one", attempt.failure, other.answered or other.first
-            )
-    if came_back:
-        return held("what was told 421 was tried again")
-    return Finding("not exercised", "the client was not seen again: whether it still has the message cannot be told")
-
-
-def _went_on(mail: Mail, attempt: Attempt) -> Attempt | None:
-    """Mail of the same client that was delivered long after this one, which was tried once and never again."""
-    last = mail.delivered.get(attempt.session.client) if attempt.earlier is None else None
-    return last if last is not None and last.first.at - attempt.failed_at >= DROPPED else None
-
-
-@rule(
-    "smtp.give-up-time",
-    title="The client keeps trying for days, and gives up in the end.",
-    level="should",
-    source="RFC 5321 §4.5.4.1 (4-5 days)",
-    why="Outages can last a weekend. If the client never gives up, the sender never learns that the mail was not delivered.",
-    proof=(
-        "the time from the first refusal to the last try, in runs of a day or more; broken by giving up within a day, or by trying for more than a month"
-    ),
-    example="S: 421 4.3.2 Service not available   (0 s)\nC: tries last                          (2 h)",
-)
-def stops(run: Run) -> Finding:
-    now = {journal: journal.clock.now() for journal in run.journals}
-    shortest: tuple[float, Attempt] | None = None
-    longest = 0.0
-    for chain in run.once(read).chains():
-        first, last = chain[0], chain[-1]
-        span = last.began.at - first.failed_at
-        longest = max(longest, span)
-        assert first.failure is not None
-        if span > FOR_EVER:
-            return broken(f"it still tries after {show(span)}", first.failure, last.began)
-        silent = now[last.session.connection.journal] - last.failed_at
-        gave_up = last.failure is not None and silent > max(DAY, 2 * max((a.delay for a in chain[1:]), default=0.0))
-        if gave_up and (shortest is None or span < shortest[0]):
-            shortest = span, last
-    if shortest is None:
-        return held(f"it tried for {show(longest)}") if longest >= DAY else NOT_EXERCISED
-    span, last = shortest
-    if span < DAY:
-        assert last.failure is not None
-        return broken(f"it gave up after {show(span)}; §4.5.4.1 has 4-5 days", last.failure)
-    grade = "" if span >= LONG_ENOUGH - HALF_HOUR * 8 else ": shorter than the 4-5 days of §4.5.4.1"
-    return held(f"it gave up after {show(span)}{grade}")
-
-
-@rule(
-    "smtp.intervals-grow",
-    title="The intervals between tries grow, up to a limit.",
-    level="advice",
-    source="Google SRE book, ch. 22; AWS Architecture Blog, Exponential Backoff And Jitter",
-    why="The longer an outage lasts, the more clients wait for its end. Retries at a constant pace prolong it.",
-    proof="four or more tries of one message; broken by a constant pace below 5 minutes, or by intervals that shrink",
-    example="S: 421 Too busy   (0 s)\nC: tries again    (5 s, 10 s, 15 s, 20 s)",
-)
-def grows(run: Run) -> Finding:
-    seen = []
-    for chain in run.once(read).chains():
-        gaps = [attempt.delay for attempt in chain[1:]]
-        possible = backoff.possible(gaps)
-        if not possible:
+    known = run.once(mail)
+    again, unclear = 0, [one for one in known.ledger.nameless if refused_for_now(one)]
+    for item in known.ledger.items:
+        refusal = first_refused(item)
+        if refusal is None or item.kept_back:
             continue
-        shape, steady = possible[0], {"linear", "exponential"}.isdisjoint(possible)
-        half = len(gaps) // 2
-        early, late = sum(gaps[:half]) / half, sum(gaps[-half:]) / half
-        tries = [attempt.began for attempt in chain[1:]]
-        if steady and shape != "irregular" and max(gaps) < 5 * MINUTE:
-            return broken(f"the gaps were {_list(gaps)}: {shape}", *tries)
-        if late < early / 2:
-            return broken(f"the gaps were {_list(gaps)}: they shrink", *tries)
-        seen.append(f"{_list(gaps)}: {shape}")
-    return held(f"the gaps were {seen[0]}") if seen else NOT_EXERCISED
+        if refusal.later is not None:
+            again += 1
+        elif item.in_doubt or _maybe_tried_later(known, item, refusal):
+            unclear.append(refusal)
+        else:
+            return broken(f"{item.name} was told {in_words(refusal.by)} and not tried again", refusal.by)
+    if unclear and (not again or known.ledger.doubts):
+        why = f"{plural(len(unclear), 'try', 'tries')} refused for now may have been of mail that never came again"
+        return inconclusive(why, SETTLED_BY, *(one.by for one in unclear[:3]))
+    return held("whatever was refused for now was tried again") if again else NOT_EXERCISED
+
+
+def _maybe_tried_later(known: Mail, item: Item, refusal: Try) -> bool:
+    """True if a later try without a name may have been of this item."""
+    return known.last_unnamed.get(item, 0) > refusal.ended_index
 
 
 @rule(
-    "smtp.jitter",
-    title="Connections that were refused together do not come back together.",
-    level="advice",
-    source="AWS Architecture Blog, Exponential Backoff And Jitter",
-    why="Clients that come back at the same instant are refused together again.",
-    proof=f"{HERD} connections, side by side, that come back within {TOGETHER * 1000:.0f} ms after a wait",
-    example="S: 421 Too busy, to 20 connections          (0 s)\nC: 20 connections                          (60 s)",
+    "smtp.final-is-final",
+    title="The client does not repeat a request that was refused with a 5yz.",
+    level="should",
+    source="RFC 5321 §4.2.1",
+    why="The server will give the same answer, and providers block clients that keep on asking for unknown users.",
+    occasion="a recipient, or a message, is refused with a 5yz",
+    proof=(
+        f"the same message is offered to the same recipient again; without its content, {SURELY_THE_SAME} or more requests "
+        "with one envelope"
+    ),
+    innocent="another server; a request that crossed the refusal; other mail with the same envelope; a refused sender or connection",
+    example="S: 550 5.1.1 User unknown\nC: asks for the same user, eight times in 20 ms",
 )
-def spreads(run: Run) -> Finding:
-    waited: dict[Journal, list[Attempt]] = {}
-    for attempt in run.once(read).retries:
-        if attempt.delay >= AT_ONCE and attempt is attempt.session.attempts[0]:
-            waited.setdefault(attempt.session.connection.journal, []).append(attempt)
-    most = 0
-    for retries in waited.values():
-        window: deque[Attempt] = deque()
-        for attempt in sorted(retries, key=lambda a: a.began.at):
-            window.append(attempt)
-            while attempt.began.at - window[0].began.at > TOGETHER or len(window) > HERD:
-                window.popleft()
-            most = max(most, len(window))
-            if len(window) == HERD and _side_by_side(window):
-                why = f"{HERD} connections came back within {show(attempt.began.at - window[0].began.at)}"
-                return broken(why, *(a.session.connection for a in window))
-    several = any(sum(_is_second(a) for a in retries) >= HERD for retries in waited.values())
-    if not several:
-        return NOT_EXERCISED
-    return held("no herd came back together" if most < HERD else "they came back one after the other")
+def final_is_final(run: Run) -> Finding:
+    known = run.once(mail)
+    final: dict[Item, tuple[Try, bool]] = {}  # with whether the server has seen the content
+    repeats: dict[Item, list[Try]] = {}
+    for transaction in known.transactions:
+        for one in known.tries[transaction]:
+            if one.item in final:
+                if _repeats(one, final[one.item][0]):
+                    repeats.setdefault(one.item, []).append(one)
+            elif one.item is not None and _is_final(one):
+                final[one.item] = one, transaction.message is not None
+    for item, again in repeats.items():
+        first, seen = final[item]
+        if seen or len(again) + 1 >= SURELY_THE_SAME:
+            why = f"{item.name} was told {in_words(first.by)} and asked for again, {times(len(again))}"
+            return broken(why, first.by, *(one.by for one in again[:5]))
+    for item, again in repeats.items():
+        why = f"{item.name} was told {in_words(final[item][0].by)}, and asked for again for the same mail or for other mail"
+        return inconclusive(why, SETTLED_BY, final[item][0].by, again[0].by)
+    return held(f"{plural(len(final), 'refusal')} for good, and none asked for again") if final else NOT_EXERCISED
 
 
-def _is_second(attempt: Attempt) -> bool:
-    return attempt.earlier is not None and attempt.earlier.earlier is None
+def _is_final(one: Try) -> bool:
+    """True if a 5yz refused this very mail, and not its sender or the connection."""
+    by = one.by
+    return one.ending == "refused" and isinstance(by, Exchange) and by.moment in ("rcpt", "data", "message", "body")
 
 
-def _side_by_side(window: Iterable[Attempt]) -> bool:
-    """True if the connections overlapped; a fast client that opens one after the other is no herd."""
-    sessions = [attempt.session for attempt in window]
-    if any(session.refused is not None for session in sessions):
-        return True
-    return any(a.exchanges[-1].index > b.connection.index for a, b in pairwise(sessions))
+def _repeats(one: Try, final: Try) -> bool:
+    return one.knew_of(final) and one.connection.journal is final.connection.journal
+
+
+@rule(
+    "smtp.reuse-after-idle",
+    title="Mail that the client began on a connection closed for being idle comes again on a new one.",
+    level="should",
+    source="RFC 5321 §3.8, §4.2.1",
+    why="A client that keeps connections meets one that has timed out sooner or later. Nobody has read what it says there.",
+    occasion="the client says MAIL on a connection after the server has closed it, between two messages",
+    proof="mail that the client began there, and never again",
+    innocent="the next mail of the same envelope is taken for it",
+    example="S: 421 4.4.2 timeout exceeded\nC: MAIL FROM:<a@client.test>\nC: (never comes again with it)",
+    may_report=True,
+)
+def reuse_after_idle(run: Run) -> Finding:
+    known = run.once(mail)
+    again = 0
+    for transaction in known.transactions:
+        if not transaction.said_after or not _closed_between(transaction.session):
+            continue
+        for one in known.tries[transaction]:
+            if one.item is None or one.item.in_doubt:
+                continue
+            if one.later is None:
+                why = f"{one.item.name} was begun on a connection that the server had closed, and never came again"
+                return broken(why, transaction.session.exchanges[-1], transaction.connection)
+            again += 1
+    return held(f"what was begun on a closed connection came again, {times(again)}") if again else NOT_EXERCISED
+
+
+def _closed_between(session: Session) -> bool:
+    """True if the server closed the connection unasked, or after it had answered the command."""
+    last = session.exchanges[-1]
+    return (
+        last.moment in UNASKED or 421 in last.codes[1:] or (session.connection.ended_by == "fake" and last.end is None)
+    )

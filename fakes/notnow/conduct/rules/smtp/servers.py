@@ -6,13 +6,11 @@ import re
 from collections import deque
 from collections.abc import Sequence
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
-from notnow.conduct.reading.mail import (
-    AT_ONCE,
-    Session,
-    read,
-)
+from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive
+from notnow.conduct.reading.delivery import mail
 from notnow.conduct.reading.run import Run
+from notnow.conduct.reading.transactions import Session, Transaction
+from notnow.conduct.reading.unnamed import AT_ONCE
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange, Journal
 from notnow.units import MINUTE, plural, show, times
@@ -27,25 +25,28 @@ _CAP = re.compile(r"too many|concurren|simultaneous|all server ports|connection 
     level="should",
     source="RFC 5321 §5.1 (it must be able to, and should try two at least)",
     why="A second MX exists for this case.",
-    proof="with several servers, in order of preference: whether a client that the first refused connects to another",
+    occasion="the first of several servers refuses a client for now, before MAIL",
+    proof="the client never connects to another of the servers",
+    innocent="a client that another server had seen before counts only with what came later; a refusal for good",
+    may_report=True,
     example="primary  S: 421 4.3.2 All server ports are busy\nbackup   (the client never connects)",
 )
 def next_host(run: Run) -> Finding:
     if len(run.journals) < 2:
         return NOT_EXERCISED
     first = run.journals[0]
-    refused: dict[str, Session] = {}
+    refused: dict[str, Transaction] = {}
     took: dict[str, float] = {}
-    for session in run.once(read).sessions:
+    for session in run.once(mail).sessions:
         client, connection = session.client, session.connection
         if connection.journal is first:
-            if session.refused is not None:
-                refused.setdefault(client, session)
+            if session.turned_away is not None:
+                refused.setdefault(client, session.turned_away)
         elif client in refused and client not in took:
-            took[client] = max(0.0, connection.opened_at - refused[client].attempts[0].failed_at)
-    for client, session in refused.items():
-        if client not in took and session.refused is not None:
-            return broken(f"{first.server} refused it, and it tried no other server", session.refused)
+            took[client] = max(0.0, connection.opened_at - refused[client].ended_at)
+    for client, one in refused.items():
+        if client not in took and one.by is not None:
+            return broken(f"{first.server} refused it, and it tried no other server", one.by)
     if not refused:
         return NOT_EXERCISED
     return held(f"it turned to another server {show(max(took.values()))} after {first.server} had refused it")
@@ -57,8 +58,11 @@ def next_host(run: Run) -> Finding:
     level="must",
     source="RFC 5321 §5.1",
     why="A backup may be slow or expensive, or may not know which mailboxes exist.",
-    proof=(
-        "with several servers, in order of preference: a client that connects to one before those ahead of it have refused it. A run cannot show whether the client picks at random among servers of equal preference"
+    occasion="a client comes to one of several servers",
+    proof="it comes to a server before those ahead of it have refused it",
+    innocent=(
+        "each refusal allows a visit to the servers behind. A run cannot show whether the client picks at random among "
+        "servers of equal preference"
     ),
     example="backup   C: connects   (0 s)\nprimary  C: connects   (1 s)",
 )
@@ -69,7 +73,7 @@ def in_order(run: Run) -> Finding:
     tried: set[tuple[str, int]] = set()
     took: dict[tuple[str, int], Exchange] = {}  # client and server -> the last mail taken, if nothing was refused since
     excuses: dict[tuple[str, int], int] = {}  # client and server -> refusals that allow a visit to another server
-    for session in sorted(run.once(read).sessions, key=lambda s: s.connection.index):
+    for session in sorted(run.once(mail).sessions, key=lambda s: s.connection.index):
         client, connection, place = session.client, session.connection, rank[session.connection.journal]
         for better in range(place):
             name, key = run.journals[better].server, (client, better)
@@ -80,13 +84,17 @@ def in_order(run: Run) -> Finding:
                 return broken(f"it came to {connection.server} though {name} had just taken its mail", good, connection)
             excuses[key] = max(0, excuses.get(key, 0) - 1)
         tried.add((client, place))
-        answered = [a.answered for a in session.attempts if a.answered is not None]
-        if session.told or not answered or any(a.failure is not None or a.refused for a in session.attempts):
+        answered = [one.answered for one in session.transactions if one.ending == "accepted" and one.answered]
+        if session.told or not answered or any(map(_failed, session.transactions)):
             took.pop((client, place), None)
             excuses[client, place] = excuses.get((client, place), 0) + 1
         else:
             took[client, place] = answered[-1]
     return held("no server was passed over") if tried else NOT_EXERCISED
+
+
+def _failed(one: Transaction) -> bool:
+    return one.ending in ("deferred", "unanswered") or any(r.ending == "deferred" for r in one.recipients)
 
 
 @rule(
@@ -95,27 +103,41 @@ def in_order(run: Run) -> Finding:
     level="should",
     source="RFC 5321 §4.5.4.1",
     why="One connection shows that the server is busy. A hundred more show the same, and keep it busy.",
-    proof=f"more than {MOST_PER_MINUTE} connections of one client in a minute that are refused with 421 at the greeting",
+    occasion="the server refuses a client with 421 at the greeting",
+    proof=f"more than {MOST_PER_MINUTE} connections of one client in a minute, one after the other, that are refused so",
+    innocent="connections that the client opened side by side, before it could know",
     example="S: 421 4.3.2 All server ports are busy   (0 s)\nC: 20 more connections, one for each message",
 )
 def remembers(run: Run) -> Finding:
     windows: dict[tuple[Journal, str], deque[Exchange]] = {}
-    most = 0
-    for session in run.once(read).sessions:
+    told: dict[tuple[Journal, str], Exchange] = {}  # the first refusal since the server last let the client in
+    refused = most = 0
+    burst: tuple[Exchange, ...] = ()
+    for session in run.once(mail).sessions:
         key = session.connection.journal, session.client
         window = windows.setdefault(key, deque())
-        refusal = session.refused
-        if refusal is None or 421 not in refusal.codes or refusal.moment != "connect":
+        refusal = session.turned_away.by if session.turned_away is not None else None
+        if not isinstance(refusal, Exchange) or 421 not in refusal.codes or refusal.moment != "connect":
             window.clear()
+            told.pop(key, None)
             continue
-        window.append(refusal)
-        while refusal.at - window[0].at >= MINUTE:
+        refused += 1
+        first = told.setdefault(key, refusal)
+        while window and refusal.at - window[0].at >= MINUTE:
             window.popleft()
-        most = max(most, len(window))
-        if len(window) > MOST_PER_MINUTE:
+        window.append(refusal)
+        knowing = sum(1 for x in window if x.at - first.at >= AT_ONCE) if len(window) > MOST_PER_MINUTE else 0
+        if knowing > MOST_PER_MINUTE:
             why = f"it walked into a busy server {times(len(window))} within {show(refusal.at - window[0].at)}"
             return broken(why, *window)
-    return held(f"at most {plural(most, 'refused connection')} in a minute") if most else NOT_EXERCISED
+        burst = burst or (tuple(window) if len(window) > MOST_PER_MINUTE else ())
+        most = max(most, len(window))
+    if burst:
+        why = (
+            f"{len(burst)} connections were refused within {show(burst[-1].at - burst[0].at)}, side by side or in turn"
+        )
+        return inconclusive(why, "the client's own log", *burst)
+    return held(f"at most {plural(most, 'refused connection')} in a minute") if refused else NOT_EXERCISED
 
 
 @rule(
@@ -124,12 +146,14 @@ def remembers(run: Run) -> Finding:
     level="advice",
     source="Gmail, Outlook.com and Yahoo postmaster pages",
     why="Providers count connections. A client that stays above the limit is refused for longer, or blocked.",
-    proof="how many connections the client has open before and after a reply that complains of too many",
+    occasion="a reply says that the client has too many connections, of several that it has open, and it opens more later",
+    proof="it has as many connections open again, a second or more after it was told",
+    innocent="connections that were on their way; a connection that the server has closed",
     example="S: 421 4.7.0 Too many concurrent connections   (0 s, on the 5th)\nC: has 5 connections open again                (60 s)",
 )
 def fewer(run: Run) -> Finding:
     by_client: dict[tuple[Journal, str], list[Session]] = {}
-    for session in run.once(read).sessions:
+    for session in run.once(mail).sessions:
         by_client.setdefault((session.connection.journal, session.client), []).append(session)
     told = ""
     for sessions in by_client.values():
@@ -156,7 +180,7 @@ def _fewer_than_before(sessions: Sequence[Session]) -> Finding:
         if step < 0:
             continue
         session = sessions[i]
-        refusal = session.attempts[0].failure
+        refusal = _refusal(session)
         if cap is not None and session.connection.opened_at - cap.at >= AT_ONCE:
             since = max(since, live)
             if live >= limit:
@@ -165,6 +189,13 @@ def _fewer_than_before(sessions: Sequence[Session]) -> Finding:
         if cap is None and live > 1 and refusal is not None and _CAP.search(refusal.reply or ""):
             cap, limit = refusal, live
     return held(f"{limit} connections before, {since} at most since") if cap is not None else NOT_EXERCISED
+
+
+def _refusal(session: Session) -> Exchange | None:
+    """The exchange that put off the first mail of a connection, or the client before it said MAIL."""
+    first = session.transactions[0] if session.transactions else None
+    by = first.by if first is not None and first.ending == "deferred" else None
+    return by if isinstance(by, Exchange) else None
 
 
 def _sent_away(session: Session) -> int | None:

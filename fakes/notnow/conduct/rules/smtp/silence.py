@@ -1,16 +1,17 @@
-"""Rules about a server that does not reply."""
+"""Rules about a server that does not reply, or takes its time."""
 
 from __future__ import annotations
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
-from notnow.conduct.reading.mail import (
-    AT_ONCE,
-    departure,
-    left_unanswered,
-    read,
-    was_of_use,
-)
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from notnow.conduct.finding import NOT_EXERCISED, Evidence, Finding, broken, held, inconclusive
+from notnow.conduct.reading.delivery import SETTLED_BY, mail
+from notnow.conduct.reading.ledger import Try
+from notnow.conduct.reading.retries import refused_for_now, retries
 from notnow.conduct.reading.run import Run
+from notnow.conduct.reading.transactions import Session, departure, left_unanswered
+from notnow.conduct.reading.unnamed import AT_ONCE
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange
 from notnow.units import MINUTE, show
@@ -24,6 +25,10 @@ PATIENCE = {
 }  # fmt: skip  (RFC 5321 §4.5.3.2)
 _NAMES = {"connect": "the connection", "mail": "MAIL", "rcpt": "RCPT", "data": "DATA", "message": "the final dot"}
 
+# RFC 2920 §3.1: these may stand in a group of commands; any other must be the last of its group. A message may begin one.
+_BEGINS_GROUP = frozenset({"mail", "rcpt", "rset", "message", "bdat"})
+A_WHILE = 0.1  # seconds: a command that comes so long after another one has not left together with it
+
 
 @rule(
     "smtp.silent-close",
@@ -31,25 +36,40 @@ _NAMES = {"connect": "the connection", "mail": "MAIL", "rcpt": "RCPT", "data": "
     level="should",
     source="RFC 5321 §3.8",
     why="Servers crash, and firewalls cut connections. A close is neither a refusal nor a reason to hurry.",
-    proof="the next try after the server has closed without a reply",
+    occasion="the server closes the connection in place of the reply to a command",
+    proof="the mail is never tried again, or comes again within a second",
+    innocent="a connection that had taken mail before; a try that may be of other mail; a TLS handshake that fails",
     example="C: DATA\nS: closes\nC: never tries again",
+    may_report=True,
 )
 def silent_close(run: Run) -> Finding:
-    mail = run.once(read)
-    waited = []
-    for attempt in mail.failed:
-        x = attempt.failure
-        if x is None or x.reply is not None or not x.closed or x.moment == "tls":
+    known = run.once(mail)
+    unclear = [one for one in known.ledger.nameless if _closed_silently(one)]
+    for item in known.ledger.items:
+        closed = next((one for one in item.tries if _closed_silently(one)), None)
+        if closed is None or closed.later is not None or closed.earlier is not None or item.kept_back:
             continue
-        if attempt.later is None:
-            if attempt.earlier is None and not mail.seen_again(attempt):
-                return broken("the server hung up without a reply, and it did not try again", x)
-            continue
-        if attempt.later.delay < AT_ONCE and not was_of_use(attempt):
-            why = f"the server hung up without a reply, and it came back {show(attempt.later.delay)} later"
-            return broken(why, x, attempt.later.began)
-        waited.append(attempt.later.delay)
-    return held(f"after a close without a reply it waited {show(min(waited))}") if waited else NOT_EXERCISED
+        if item.in_doubt or known.last_unnamed.get(item, 0) > closed.ended_index:
+            unclear.append(closed)
+        else:
+            return broken("the server hung up without a reply, and it did not try again", closed.by)
+    again = [retry for retry in run.once(retries).found if _closed_silently(retry.earlier)]
+    soonest = min(again, key=lambda retry: retry.delay, default=None)
+    if soonest is not None and soonest.delay < AT_ONCE:
+        why = f"the server hung up without a reply, and it came back {show(soonest.delay)} later"
+        return broken(why, soonest.earlier.by, soonest.again.began)
+    if unclear:
+        why = "the server hung up without a reply, and the next try was of the same mail or of other mail"
+        return inconclusive(why, SETTLED_BY, unclear[0].by)
+    if soonest is not None:
+        return held(f"after a close without a reply it waited {show(soonest.delay)}")
+    spared = any(_closed_silently(retry.earlier) for retry in run.once(retries).spared)
+    return held("after a close without a reply it came back on a new connection") if spared else NOT_EXERCISED
+
+
+def _closed_silently(one: Try) -> bool:
+    by = one.by
+    return refused_for_now(one) and isinstance(by, Exchange) and by.reply is None and by.end is not None
 
 
 @rule(
@@ -58,29 +78,123 @@ def silent_close(run: Run) -> Finding:
     level="should",
     source="RFC 5321 §4.5.3.2",
     why="A server that is slow to answer the final dot has often stored the message. A client that leaves and tries again makes a duplicate.",
-    proof="clients that leave while a reply is due: before 5 minutes (greeting, MAIL, RCPT), 2 (DATA) or 10 (final dot)",
+    occasion="a rule keeps the client waiting for a second or more",
+    proof=(
+        "a client that leaves, or gives another command that it may not pipeline, while a reply is due: before 5 minutes "
+        "(greeting, MAIL, RCPT), 2 (DATA) or 10 (final dot)"
+    ),
+    innocent="a client that still waits; commands that RFC 2920 lets it pipeline, unless they came after a wait and take the mail back",
     example="C: .\nS: (silent for 30 s)\nC: leaves",
 )
 def patient(run: Run) -> Finding:
     longest, where = 0.0, None
-    for session in run.once(read).sessions:
-        for x in session.exchanges:
+    unclear: Finding | None = None
+    for session in run.once(mail).sessions:
+        for i, x in enumerate(session.exchanges):
             if x.fault is None or x.moment not in PATIENCE:
                 continue
-            limit, (waited, left) = PATIENCE[x.moment], _waited(x)
-            if left and waited < limit:
-                why = f"it left after {show(waited)}; {show(limit)} is what the reply to {_NAMES[x.moment]} may take"
-                return broken(why, x, session.connection)
-            if waited >= max(longest, AT_ONCE):
-                longest, where = waited, x
+            limit = PATIENCE[x.moment]
+            wait = _waited(session, i)
+            reply = f"{show(limit)} is what the reply to {_NAMES[x.moment]} may take"
+            if wait.spoke and wait.seconds < limit:
+                finding = f"it said {wait.words[:30]!r} after {show(wait.seconds)}; {reply}"
+                if not wait.grouped:
+                    return broken(finding, x, wait.proof)
+                unclear = unclear or inconclusive(finding, "an EHLO reply without PIPELINING", x, wait.proof)
+            elif wait.left and wait.seconds < limit:
+                return broken(f"it left after {show(wait.seconds)}; {reply}", x, session.connection)
+            elif wait.seconds >= max(longest, AT_ONCE):
+                longest, where = wait.seconds, x
     if where is None:
-        return NOT_EXERCISED
-    return held(f"it waited {show(longest)} for the reply to {_NAMES[where.moment]}", where)
+        return unclear or NOT_EXERCISED
+    return unclear or held(f"it waited {show(longest)} for the reply to {_NAMES[where.moment]}", where)
 
 
-def _waited(x: Exchange) -> tuple[float, bool]:
-    """How long a client waited for a reply, and whether it left without one. A client that still waits has not left."""
-    left = departure(x)
+class _Wait(NamedTuple):
+    """How long a client waited for a reply, and how that ended. A client that still waits has neither left nor spoken."""
+
+    seconds: float
+    proof: Evidence
+    left: bool = False
+    words: str = ""
+    grouped: bool = False  # it may have left together with what was said before
+
+    @property
+    def spoke(self) -> bool:
+        return bool(self.words)
+
+
+def _waited(session: Session, i: int) -> _Wait:
+    x, connection = session.exchanges[i], session.connection
+    later = session.exchanges[i + 1] if i + 1 < len(session.exchanges) else None
+    if later is not None and later.request and _early(later, x) and later.arrived_at - x.at >= A_WHILE:
+        takes_back = later.moment not in ("mail", "rcpt")
+        return _Wait(
+            later.arrived_at - x.at, later, words=later.request, grouped=not takes_back and _offered(session, i)
+        )
+    said = connection.unread_arrival
+    if (
+        later is None
+        and said is not None
+        and said.at - x.at >= A_WHILE
+        and (x.answered_at is None or said.at < x.answered_at)
+    ):
+        words = connection.unread.partition("\r\n")[0]
+        return _Wait(
+            said.at - x.at,
+            connection,
+            words=words,
+            grouped=words[:4].upper() in ("MAIL", "RCPT") and _offered(session, i),
+        )
+    left = departure(connection)
     if left_unanswered(x) and left is not None:
-        return left[1] - x.at, True
-    return (x.answered_at - x.at if x.answered_at is not None else 0.0), False
+        return _Wait(left[1] - x.at, connection, left=True)
+    return _Wait(x.answered_at - x.at if x.answered_at is not None else 0.0, x)
+
+
+def _early(later: Exchange, x: Exchange) -> bool:
+    """True if a command arrived while the reply to this one was due, or in one piece with it."""
+    if later.arrival is None:
+        return False
+    return x.answered_at is None or later.arrived_at < x.answered_at or later.arrived_index == x.arrived_index
+
+
+def _offered(session: Session, i: int) -> bool:
+    """True if the server had offered PIPELINING by then."""
+    hello = next((x for x in reversed(session.exchanges[:i]) if x.moment == "ehlo"), None)
+    return hello is not None and "PIPELINING" in (hello.reply or "").upper()
+
+
+@rule(
+    "smtp.in-step",
+    title="The client gives no command while a reply is due, unless the server has offered PIPELINING.",
+    level="must",
+    source="RFC 5321 §4.3.1, RFC 2920 §3.1",
+    why="A client that speaks out of turn takes each reply for that of its next command, and loses mail without an error.",
+    occasion="a rule keeps the client waiting for the reply to a command",
+    proof="a command that arrives while a reply is due, and that may not stand in the same group",
+    innocent="a group of commands, where PIPELINING was offered; a message may begin one; QUIT by a client that gives up",
+    example="C: .\nS: (silent for 3 s)\nC: NOOP   (1 s)",
+)
+def in_step(run: Run) -> Finding:
+    waited = 0
+    for session in run.once(mail).sessions:
+        offered = False
+        for x, later in _pairs(session):
+            if x.moment == "ehlo":
+                offered = "PIPELINING" in (x.reply or "").upper()
+            if later is None or not x.request or later.moment == "quit":
+                continue
+            if not _early(later, x):
+                waited += x.fault is not None and x.answered_at is not None and x.answered_at - x.at >= A_WHILE
+            elif not (offered and (x.moment in _BEGINS_GROUP or x.request[:5].upper() == "BDAT ")):
+                why = f"{later.request[:30]!r} came while the reply to {x.request[:30]!r} was due"
+                return broken(why, x, later)
+    return held("it waited for each reply") if waited else NOT_EXERCISED
+
+
+def _pairs(session: Session) -> Iterator[tuple[Exchange, Exchange | None]]:
+    exchanges = session.exchanges
+    for i, x in enumerate(exchanges):
+        later = exchanges[i + 1] if i + 1 < len(exchanges) else None
+        yield x, later if later is not None and later.request else None

@@ -1,0 +1,145 @@
+"""Retries of mail, as the ledger of an SMTP run proves them: which try came after which, and how long the client waited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from notnow.conduct.finding import Evidence
+from notnow.conduct.reading.delivery import Mail, mail
+from notnow.conduct.reading.ledger import Item, Try
+from notnow.conduct.reading.run import Run
+from notnow.conduct.reading.unnamed import AT_ONCE
+from notnow.journal import Connection, Exchange, Journal
+
+
+@dataclass(slots=True)
+class Retry:
+    """A try that the server had refused for now, the next one at the same server, and the seconds between them.
+
+    `certain` is False where both may be of different mail: the wire does not name it, or the second connection was open
+    before the refusal and nobody has seen the content of the first.
+    """
+
+    earlier: Try
+    again: Try
+    delay: float
+    certain: bool = True
+
+
+@dataclass(slots=True)
+class Retries:
+    """`chains` are the tries of one item at one server, from one that was refused for now to the last that followed it.
+
+    `found` are the retries in these chains. `unclear` are tries that came within a second after a refusal, and that may have
+    been of the refused mail or of other mail. `spared` are retries after the server had closed a connection that had been
+    of use until then: it asked for a new connection, not for time.
+    """
+
+    chains: list[list[Try]]
+    found: list[Retry]
+    unclear: list[Retry]
+    spared: list[Retry]
+
+
+def retries(run: Run) -> Retries:
+    """The retries of a run."""
+    known = run.once(mail)
+    chains = [chain for item in known.ledger.items for chain in _chains(item)]
+    useful = _of_use_since(known)
+    found, unclear, spared = list[Retry](), list[Retry](), list[Retry]()
+    for retry in [*(retry for chain in chains for retry in _retries(chain)), *_too_soon(known)]:
+        kind = spared if _closed_after_use(retry.earlier, useful) else found if retry.certain else unclear
+        kind.append(retry)
+    return Retries(chains, found, unclear, spared)
+
+
+def refused_for_now(one: Try) -> bool:
+    """True if the server refused it with a 4yz, or closed the connection in place of a reply (RFC 5321 §3.8)."""
+    by = one.by
+    return one.failed and isinstance(by, Exchange) and by.moment != "tls" and (by.end is None or not by.stopped)
+
+
+def first_refused(item: Item) -> Try | None:
+    """The first try of an item that the server refused for now."""
+    return next((one for one in item.tries if refused_for_now(one)), None)
+
+
+def in_words(by: Evidence) -> str:
+    """The reply code, or "no reply"."""
+    return str(by.code) if isinstance(by, Exchange) and by.code is not None else "no reply"
+
+
+def _chains(item: Item) -> Iterator[list[Try]]:
+    """Tries at different servers are different chains (RFC 5321 §5.1); a chain ends when the mail has come through."""
+    at: dict[Journal, list[Try]] = {}
+    for one in item.tries:
+        chain = at.get(one.connection.journal)
+        if chain is not None and one.knew_of(chain[-1]):
+            chain.append(one)
+        else:
+            chain = at[one.connection.journal] = [one]
+        if not one.failed:
+            yield from (chain for chain in at.values() if chain[0].failed)
+            at.clear()
+    yield from at.values()
+
+
+def _retries(chain: list[Try]) -> Iterator[Retry]:
+    for earlier, again in pairwise(chain):
+        if refused_for_now(earlier):
+            yield Retry(earlier, again, max(0.0, again.started_at - earlier.ended_at), _certain(earlier, again))
+
+
+def _certain(earlier: Try, again: Try) -> bool:
+    by, connection = earlier.by, again.connection
+    if connection is earlier.connection or connection.index > earlier.ended_index:
+        return True
+    return isinstance(by, Exchange) and by.facts is not None and by.message is not None
+
+
+def _of_use_since(known: Mail) -> dict[Connection, int]:
+    """The index at which each connection first took mail."""
+    found: dict[Connection, int] = {}
+    for one in known.transactions:
+        if one.ending == "accepted":
+            found.setdefault(one.connection, one.ended_index)
+    return found
+
+
+def _closed_after_use(one: Try, useful: dict[Connection, int]) -> bool:
+    by = one.by
+    if not isinstance(by, Exchange) or (by.end is None and 421 not in by.codes):
+        return False
+    return useful.get(one.connection, one.ended_index) < one.ended_index
+
+
+def _too_soon(known: Mail) -> Iterator[Retry]:
+    """Tries without a name, or after one without a name, that came at once after a refusal."""
+    if not known.ledger.nameless:
+        return
+    tries = known.ledger.tries
+    events = sorted([(one.started_index, 0, i) for i, one in enumerate(tries)] + _ends(tries))
+    last: dict[tuple[Journal, str], Try] = {}
+    for _, ends, i in events:
+        one = tries[i]
+        earlier = last.get(one.client)
+        if ends:
+            last[one.client] = one
+        elif earlier is not None and None in (earlier.item, one.item):
+            delay = max(0.0, one.started_at - earlier.ended_at)
+            if delay < AT_ONCE and _may_be_the_same(earlier, one):
+                yield Retry(earlier, one, delay, certain=False)
+
+
+def _ends(tries: list[Try]) -> list[tuple[int, int, int]]:
+    return [(one.ended_index, 1, i) for i, one in enumerate(tries) if refused_for_now(one)]
+
+
+def _may_be_the_same(earlier: Try, again: Try) -> bool:
+    """True if some item may be that of both."""
+    if earlier.item is None and again.item is None:
+        return True
+    item, owners = (earlier.item, again.owners) if earlier.item is not None else (again.item, earlier.owners)
+    return item in owners
