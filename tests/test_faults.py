@@ -37,6 +37,12 @@ SAMPLES: dict[str, tuple[str, str, Any, dict[str, Any]]] = {
     "alert": ("smtp", "tls", "internal_error", {}),
 }
 
+# With these alone, the command or request does not take effect: the fault replaces the healthy answer. A new key goes
+# here, among those that go with the answer, or among those that say when.
+REPLACING = {"reply", "status", "reset_stream", "close", "stall", "alert", "data"}
+GOING_WITH = {"headers", "body", "goaway", "altsvc", "origin", "delay", "drip", "keep", "certificate"}
+WHEN = {"after_bytes"}
+
 
 def playing(key: str, *, without: bool = False) -> Scenario:
     protocol, moment, value, beside = SAMPLES[key]
@@ -52,6 +58,20 @@ def done(scenario: Scenario) -> tuple[object, ...]:
 
 def test_every_key_has_a_sample() -> None:
     assert list(SAMPLES) == list(FAULT_KEYS)
+
+
+def test_every_key_replaces_the_answer_or_goes_with_it() -> None:
+    assert sorted([*REPLACING, *GOING_WITH, *WHEN]) == sorted(FAULT_KEYS)
+
+
+@pytest.mark.parametrize("key", sorted(REPLACING | GOING_WITH))
+def test_only_a_fault_that_replaces_the_answer_prevents_the_effect(key: str) -> None:
+    """`takes_effect` has to know each of them, else a command would be refused and obeyed."""
+    protocol, moment, value, beside = SAMPLES[key]
+    beside = beside if key == "keep" else {}
+    tables = {"certificate": {"a": {}}, "server": {"tls": "implicit"}}
+    _, _, effect = done(loads(document(rule(moment, **beside, **{key: value}), protocol=protocol, **tables)))
+    assert effect is (key not in REPLACING)
 
 
 @pytest.mark.parametrize("key", FAULT_KEYS)
