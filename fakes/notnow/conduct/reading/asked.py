@@ -110,7 +110,7 @@ def left(connection: Connection) -> tuple[float, int] | None:
 # ---- the tries -----------------------------------------------------------------------------------
 
 
-class Asked(Struct, frozen=True):
+class Asked(Struct, frozen=True, gc=False):
     """A try, with what it asked for: `key` is None where the journal names no request, `body` where it may be any.
 
     `mark` is its Idempotency-Key. `opens`: it is the first try on its connection.

@@ -10,7 +10,7 @@ from notnow.conduct.reading.ledger import Item, Try
 from notnow.conduct.reading.requests import CROSSING, speed
 from notnow.conduct.reading.run import Run
 from notnow.hosts import is_address
-from notnow.journal import Connection, Exchange, Request
+from notnow.journal import Connection, Exchange
 
 CALL = 60.0  # seconds: the same request within this time belongs to one call of the client's caller
 
@@ -18,17 +18,13 @@ CALL = 60.0  # seconds: the same request within this time belongs to one call of
 # ---- tries ---------------------------------------------------------------------------------------
 
 
-Asked = tuple[Try, Request, int | None]  # a try, its request, and the status with which it ended: see `told`
-
-
-def tries(run: Run) -> list[Asked]:
+def tries(run: Run) -> list[Try]:
     """The tries that the journal has as requests, in the order in which they began."""
     return run.once(_tries)
 
 
-def _tries(run: Run) -> list[Asked]:
-    found = ((one, request_of(one)) for one in run.ledger.tries)
-    return [(one, asked, told(one)) for one, asked in found if asked is not None]
+def _tries(run: Run) -> list[Try]:
+    return [one for one in run.ledger.tries if request_of(one) is not None]
 
 
 def retries(run: Run) -> list[tuple[Try, Try]]:
@@ -37,7 +33,7 @@ def retries(run: Run) -> list[tuple[Try, Try]]:
 
 
 def _retries(run: Run) -> list[tuple[Try, Try]]:
-    pairs = ((one.earlier, one) for one, _, _ in tries(run))
+    pairs = ((one.earlier, one) for one in tries(run) if one.earlier is not None)
     return [(b, one) for b, one in pairs if b is not None and b.ending != "accepted" and request_of(b) is not None]
 
 
@@ -56,7 +52,16 @@ def statuses(run: Run) -> Counter[int | None]:
 
 
 def _statuses(run: Run) -> Counter[int | None]:
-    return Counter(status for _, _, status in tries(run))
+    return Counter(map(told, tries(run)))
+
+
+def failures(run: Run) -> int:
+    """How many tries were not accepted."""
+    return run.once(_failures)
+
+
+def _failures(run: Run) -> int:
+    return sum(one.ending != "accepted" for one in tries(run))
 
 
 def told(one: Try) -> int | None:

@@ -34,16 +34,20 @@ def _read(run: Run) -> Ledger:
             lost.add(each.one)
             found.nameless.append(each.one)
             continue
-        kind = each.key, each.mark is None
-        same = known.get(kind) or known.setdefault(kind, _Same())
-        before = same.before(each)
-        if before is None or each.opens:
+        same = known.get(kind := (each.key, each.mark is None))
+        item = same.before(each) if same is not None else None
+        if item is None or each.opens:
             lost.came(each.one)
-        if before is None:
-            found.items.append(before := _new_item(each))
+        if item is None:
+            found.items.append(item := _new_item(each))
         else:
-            before.add(each.one)
-        same.add(each, before)
+            item.add(each.one)
+        if same is None and not (
+            item.repeatable and each.mark is None and each.body == "" and each.one.ending == "accepted"
+        ):
+            same = known[kind] = _Same()  # a GET with a good answer leaves nothing to know
+        if same is not None:
+            same.add(each, item)
     for item in found.items:
         _conclude(item, run.proxy)
     found.doubts += lost.doubts()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive, not_exercised
 from notnow.conduct.reading.asked import request
-from notnow.conduct.reading.http import host_of_connection, statuses, surely_knew, tries
+from notnow.conduct.reading.http import host_of_connection, statuses, surely_knew, told, tries
 from notnow.conduct.reading.ledger import Try
 from notnow.conduct.reading.requests import CROSSING
 from notnow.conduct.reading.run import Run
@@ -50,15 +50,15 @@ def _taken_back(run: Run) -> Iterator[Finding]:
     firsts: dict[Connection, Try] = {}
     refused: dict[tuple[Connection, str], Try] = {}
     waiting: dict[tuple[str, str], int] = {}  # client and host -> how often it was taken back, and not asked for since
-    for one, asked, status in tries(run):
-        connection, host = one.connection, asked.host
+    for one in tries(run):
+        connection, host = one.connection, request(one.began).host
         first = firsts.setdefault(connection, one)
         if (refusal := refused.get((connection, host))) is not None:
             yield _again(f"{host} was asked for again where it had got 421", refusal, one)
         elif count := waiting.pop((connection.client, host), 0):
             yield from [held()] * count
         named = origins.get((connection, host))
-        if status != 421 or named is None or named > one.ended_index:
+        if told(one) != 421 or named is None or named > one.ended_index:
             continue
         if host != host_of_connection(connection, first.began) and (connection, host) not in refused:
             refused[connection, host] = one
@@ -94,8 +94,8 @@ def _refused_alternatives(run: Run) -> Iterator[Finding]:
     advertised: dict[tuple[str, str], Journal] = {}  # client and authority -> the server that advertised an alternative
     dropped: dict[tuple[object, ...], Try] = {}
     waiting: dict[tuple[str, str], int] = {}  # client and authority -> alternatives dropped since it was asked for
-    for one, asked, status in tries(run) if statuses(run)[421] else ():
-        server = one.connection.journal
+    for one in tries(run) if statuses(run)[421] else ():
+        asked, server = request(one.began), one.connection.journal
         key = one.connection.client, asked.authority
         place = *key, server, asked.alt_used
         if (refusal := dropped.get(place)) is not None:
@@ -103,7 +103,7 @@ def _refused_alternatives(run: Run) -> Iterator[Finding]:
         elif count := waiting.pop(key, 0):
             yield from [held()] * count
         by = advertised.get(key)
-        if status == 421:
+        if told(one) == 421:
             if (asked.alt_used or (by is not None and by is not server)) and place not in dropped:
                 dropped[place] = one
                 waiting[key] = waiting.get(key, 0) + 1
@@ -126,7 +126,7 @@ def ignores_alt_svc_in_421(run: Run) -> Finding:
     seen = lambda n: f"{plural(n, 'authority', 'authorities')} had an Alt-Svc in a 421"  # noqa: E731
     alone = len(run.journals) == 1
     elsewhere = not_exercised("a client that goes to a server outside of this run is not seen there")
-    unseen = alone and any(status == 421 and asked.alt_svc for _, asked, status in tries(run))
+    unseen = alone and any(told(one) == 421 and request(one.began).alt_svc for one in tries(run))
     return over(_advertised_in_421(run, alone), seen, elsewhere if unseen else NOT_EXERCISED)
 
 
@@ -134,7 +134,8 @@ def _advertised_in_421(run: Run, alone: bool) -> Iterator[Finding]:
     refused: dict[tuple[str, str], Try] = {}
     counted: set[tuple[str, str]] = set()
     otherwise: set[tuple[str, str]] = set()  # client and authority: another answer advertised an alternative, too
-    for one, asked, status in tries(run) if statuses(run)[421] else ():
+    for one in tries(run) if statuses(run)[421] else ():
+        asked = request(one.began)
         key = one.connection.client, asked.authority
         refusal = refused.get(key)
         if refusal is not None and key not in otherwise:
@@ -143,7 +144,7 @@ def _advertised_in_421(run: Run, alone: bool) -> Iterator[Finding]:
             elif not alone and key not in counted:
                 counted.add(key)
                 yield held()
-        if one.began.sent(AltSvcFrame) or (asked.alt_svc and status != 421):
+        if one.began.sent(AltSvcFrame) or (asked.alt_svc and told(one) != 421):
             otherwise.add(key)
         elif asked.alt_svc:
             refused.setdefault(key, one)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from notnow.conduct.finding import Finding, broken, held, inconclusive
 from notnow.conduct.reading.asked import request, request_of
-from notnow.conduct.reading.http import CALL, is_lost, recurring, retries, told, tries, whose
+from notnow.conduct.reading.http import CALL, failures, is_lost, recurring, retries, told, tries, whose
 from notnow.conduct.reading.ledger import Item, Try
 from notnow.conduct.reading.requests import CROSSING, speed
 from notnow.conduct.reading.run import Run
@@ -119,7 +119,8 @@ def waits_for_the_answer(run: Run) -> Finding:
 
 def _next_ones(run: Run) -> Iterator[Finding]:
     before: dict[Connection, Try] = {}
-    for one, asked, _ in tries(run):
+    for one in tries(run):
+        asked = request(one.began)
         if asked.version == "2":
             continue
         first = before.pop(one.connection, None)
@@ -152,12 +153,12 @@ def replays_whole_bodies(run: Run) -> Finding:
 
 def _bodies_again(run: Run) -> Iterator[Finding]:
     failed: dict[tuple[str, str], Try] = {}
-    for one, asked, _ in tries(run):
+    for one in tries(run) if failures(run) else ():
         key = one.connection.client, one.began.request
         before = failed.pop(key, None)
         if before is not None and one.knew_of(before) and (case := _body_again(before, one)) is not None:
             yield case
-        if one.ending != "accepted" and asked.body_bytes:
+        if one.ending != "accepted" and request(one.began).body_bytes:
             failed[key] = one
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from notnow.conduct.finding import NOT_EXERCISED, Evidence, Finding, broken, held, inconclusive, not_exercised
 from notnow.conduct.reading.asked import left, request
-from notnow.conduct.reading.http import tries
+from notnow.conduct.reading.http import told, tries
 from notnow.conduct.reading.ledger import Try
 from notnow.conduct.reading.requests import speed
 from notnow.conduct.reading.run import Run
@@ -40,7 +40,7 @@ def heeds_goaway(run: Run) -> Finding:
 def _told_to_go(run: Run) -> Iterator[Finding]:
     ahead_of = {client: deque(connections) for client, connections in _with_goaway(run).items()}
     told: dict[str, dict[Connection, Try | None]] = {}  # by client: those it was told to leave, and what met the GOAWAY
-    for one, _, _ in tries(run) if ahead_of else ():
+    for one in tries(run) if ahead_of else ():
         ahead, mine = ahead_of.get(one.connection.client), told.setdefault(one.connection.client, {})
         while ahead and ahead[0].goaways[0].index < one.started_index:
             mine[ahead.popleft()] = None
@@ -107,12 +107,12 @@ def finishes_below_the_last(run: Run) -> Finding:
 
 
 def _under_way(run: Run) -> Iterator[Finding]:
-    for one, asked, status in tries(run):
-        goaways = one.connection.goaways
+    for one in tries(run) if any(connection.goaways for connection in run.connections) else ():
+        goaways, asked = one.connection.goaways, request(one.began)
         if not goaways or one.started_index > goaways[0].index or asked.stream > goaways[-1].last_stream:
             continue
         waited, real = one.ended_at - goaways[0].at, speed(one.connection)
-        if status is not None and CROSSING * real < waited:
+        if told(one) is not None and CROSSING * real < waited:
             yield held()
         elif one.by is one.connection and _by_client(one.connection) and 0 <= waited < AT_ONCE * real:
             why = f"it left {show(waited)} after the GOAWAY, and stream {asked.stream} was still served"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive, not_exercised
 from notnow.conduct.reading.asked import request, request_of
 from notnow.conduct.reading.attempts import TOLERANCE, asked_wait
-from notnow.conduct.reading.http import recurring, surely_knew, told, tries, whose
+from notnow.conduct.reading.http import failures, recurring, statuses, surely_knew, told, tries, whose
 from notnow.conduct.reading.ledger import Item, Try
 from notnow.conduct.reading.requests import CROSSING, speed
 from notnow.conduct.reading.run import Run
@@ -44,7 +44,7 @@ CROWD = 3  # requests that come at once are no probe
 )
 def honours_retry_after(run: Run) -> Finding:
     soonest = float("inf")
-    asking = [one.item for one, asked, status in tries(run) if status in (429, 503) and asked.retry_after is not None]
+    asking = [one.item for one in tries(run) if _asks_to_wait(one)] if statuses(run)[429] + statuses(run)[503] else []
     for item in dict.fromkeys(filter(None, asking)):
         for before, wait, tolerance, again in _waits(item):
             delay = again.started_at - before.ended_at
@@ -146,8 +146,9 @@ def takes_no_for_an_answer(run: Run) -> Finding:
 
 
 def _refused_for_good(run: Run) -> Iterator[Finding]:
-    changes = run.once(_changes)
-    for item in run.ledger.items:
+    refused = any(statuses(run)[status] for status in FINAL)
+    changes = run.once(_changes) if refused else {}
+    for item in run.ledger.items if refused else ():
         first = next((one for one in item.tries if _is_final(one)), None)
         if first is not None:
             yield _repeated(_row(first, changes))
@@ -204,7 +205,7 @@ def _repeated(row: list[Try]) -> Finding:
 )
 def sends_a_probe(run: Run) -> Finding:
     by_client: dict[str, list[Try]] = {}
-    for one, _, _ in tries(run):
+    for one in tries(run) if failures(run) else ():
         by_client.setdefault(one.connection.client, []).append(one)
     return over(
         (case for found in by_client.values() for case in _recoveries(found)),
