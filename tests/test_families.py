@@ -17,9 +17,9 @@ BY_NAME = {client.name: client for client in CLIENTS}
 @pytest.mark.parametrize("client", HONEST, ids=lambda client: client.name)
 @pytest.mark.parametrize("count", [3, 4, 6, 8, 12])
 def test_an_honest_client_is_accepted(client: Client, count: int) -> None:
-    """In 99 % of runs; of 60 runs with these seeds, in all but one."""
+    """In 99 % of runs; of 40 runs with these seeds, in all but one."""
     if count >= client.least:
-        assert accepted(client, client.family, count, 60) >= 59 / 60
+        assert accepted(client, client.family, count, 40) >= 39 / 40
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_an_honest_client_is_accepted(client: Client, count: int) -> None:
     ],
 )
 def test_another_family_is_contradicted_by_8_gaps(name: str, claim: families.Family, most: float) -> None:
-    assert accepted(BY_NAME[name], claim, 8, 100) <= most
+    assert accepted(BY_NAME[name], claim, 8, 60) <= most
 
 
 def test_a_linear_client_is_called_linear() -> None:
@@ -52,20 +52,20 @@ def test_a_linear_client_is_called_linear() -> None:
 
 @pytest.mark.parametrize("client", HONEST, ids=lambda client: client.name)
 def test_no_honest_client_is_irregular(client: Client) -> None:
-    called = [backoff.shape(client.gaps(count, seed)) for count in (4, 12) for seed in range(30)]
+    called = [backoff.shape(client.gaps(count, seed)) for count in (4, 12) for seed in range(20)]
     assert called.count("irregular") <= 1
 
 
 def test_the_claim_is_contradicted_in_one_of_a_hundred_runs_at_most() -> None:
     """Whatever the parameters: drawn anew for each run, from ranges that clients have."""
     wrong = 0
-    for seed in range(1000):
+    for seed in range(600):
         chance = random.Random(seed)
         base, factor = 10 ** chance.uniform(-0.5, 2), chance.uniform(1.3, 3)
         low, cap, count = chance.choice((0.0, 0.5, 0.8, 1.0)), base * 10 ** chance.uniform(1, 3), chance.randint(3, 12)
         waits = [min(cap, base * factor**n) * chance.uniform(low, 1) + chance.uniform(0, 0.005) for n in range(count)]
         wrong += backoff.contradiction(waits, "exponential") is not None
-    assert wrong <= 10
+    assert wrong <= 6
 
 
 def test_twelve_gaps_take_a_few_milliseconds() -> None:

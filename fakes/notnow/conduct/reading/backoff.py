@@ -146,6 +146,19 @@ def shape(gaps: Sequence[float], told: Told = ()) -> Family | None:
     return next(iter(possible(gaps, told)), None)
 
 
+def steady(gaps: Sequence[float], told: Told = ()) -> bool:
+    """True if the client retries at once, or at one pace: that is likeliest, and the gaps contradict an exponential one.
+
+    Gaps of which one is more than twice as long as another are left in the client's favour.
+    """
+    telling = _telling(gaps, told)
+    said = [gap for gap in telling if gap is not None]
+    if len(said) < ENOUGH or max(said) > max(IMMEDIATE, 2 * min(said)):
+        return False
+    found = _possible(telling)
+    return found[0] in ("immediate", "constant") and "exponential" not in found
+
+
 def contradiction(gaps: Sequence[float], claim: str, told: Told = ()) -> Contradiction | None:
     """How the gaps (seconds) contradict a claimed family; None where they do not, or are too few to tell."""
     telling = _telling(gaps, told)
@@ -201,9 +214,9 @@ def told(retries: Sequence[Retry]) -> list[float | None]:
 
 
 def _telling(gaps: Sequence[float], told: Told) -> tuple[float | None, ...]:
-    """The gaps, with None in place of each that a Retry-After demanded."""
+    """The gaps to the millisecond, with None in place of each that a Retry-After demanded."""
     asked = [*told, *[None] * (len(gaps) - len(told))]
-    return tuple(None if t and _demanded(gap, t) else gap for gap, t in zip(gaps, asked, strict=True))
+    return tuple(None if t and _demanded(gap, t) else round(gap, 3) for gap, t in zip(gaps, asked, strict=True))
 
 
 def _demanded(gap: float, told: float) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from math import exp, expm1, inf, log
-from operator import mul
+from operator import mul, sub, truediv
 from typing import Literal, NamedTuple
 
 Kind = Literal["none", "proportional", "equal", "full", "decorrelated", "added"]
@@ -29,11 +29,13 @@ USUAL = (0.2, 0.05, 0.05, 0.1, 0.1, 0.1, 0.15, 0.1, 0.15)
 REACH = tuple(-log(1 - width) if width < 1 else inf for width in WIDTHS)  # the width on a logarithmic axis
 KINDS: dict[float, Kind] = {EXACT: "none", 0.5: "equal", 1.0: "full"}
 
-NARROW = 0.4  # on a logarithmic axis: gaps farther apart than this need no fine search
-STEPS = 0.0004, 0.0015, 0.006, 0.025, 0.1  # of that search
+GOLDEN = 0.618  # the golden section, by which a search narrows
+LADDER = -1.5, 1.5, -0.6, 0.6, -0.2, 0.2  # distances from the best growth
 WIDER = 3  # widths that are looked at, from the narrowest possible one on
-NEGLIGIBLE = 0.001
+NEGLIGIBLE = 0.01
+CONTRADICTION = 0.03  # the share of another family's likelihood below which a family is contradicted anyway
 ADDED = (1.02, 1.1, 1.3, 1.8, 3.0, 6.0)  # widths of added jitter, relative to the least possible
+ADDED_SEARCH = 20  # golden sections on the way to the least jitter, at most
 ADDED_RANGE = 10.0, 0.05  # the curve's scale, at most and at least, relative to the width of added jitter
 
 
@@ -125,7 +127,11 @@ class Curve(NamedTuple):
         start = exp(growth)
         return [log(start + i) for i in index]
 
-    def grid(self, points: int = 11) -> list[float]:
+    def scale(self, growth: float, places: int) -> float:
+        """By how much the growth must differ for another curve to leave this one by e, in so many places."""
+        return (1.0 if self.name == "exponential" else exp(growth) + places) / places
+
+    def grid(self, points: int = 9) -> list[float]:
         step = (self.high - self.low) / (points - 1)
         return [self.low + step * i for i in range(points)]
 
@@ -150,9 +156,10 @@ class _Node(NamedTuple):
     last: float
     next: float
 
-    @property
-    def spread(self) -> float:
-        return self.low - self.high
+
+def _spread(node: _Node) -> float:
+    """How far apart, on a logarithmic axis, the gaps are from this curve."""
+    return node.low - node.high
 
 
 class _Head(NamedTuple):
@@ -164,21 +171,27 @@ class _Head(NamedTuple):
     high: float = inf
 
 
-def proportional(gaps: Gaps, curve: Curve, capped: bool = True) -> Fit:
-    """Proportional jitter around a curve that grows; `capped` if it may stop at a cap."""
+def uncapped(gaps: Gaps, curve: Curve) -> Fit:
+    """Proportional jitter around a curve that grows for ever."""
+    count = len(gaps)
+    nodes = [_node(gaps, curve, count, growth) for growth in curve.grid()]
+    guess = _node(gaps, curve, count, _guess(gaps, curve, count))
+    return _integral(gaps, curve, _Head(count, 0), _refined(gaps, curve, count, nodes, guess))
+
+
+def capped(gaps: Gaps, curve: Curve, rival: float) -> Fit:
+    """Proportional jitter around a curve that stops at a cap.
+
+    Caps that are negligible beside the likelihood of a rival family are left out.
+    """
     grid = [_running(gaps, curve, growth) for growth in curve.grid()]
-    found, count = NEVER, len(gaps)
-    for head in _heads(gaps) if capped else [_Head(count, 0)]:
-        nodes = [row[head.first - 1] for row in grid]
-        nearest = _node(gaps, curve, head.first, _nearest(gaps, curve, head.first))
-        spread = min(nearest.spread, min([node.spread for node in nodes]))
-        if head.others and _bound(gaps, head, spread / 2) < found.likelihood * NEGLIGIBLE:
-            continue
-        if spread < NARROW:
-            nodes = sorted([*nodes, nearest, *_around(gaps, curve, head.first, nearest.growth)])
-        share = 1.0 if not capped or count == 2 else 0.5 if not head.others else 0.5 / (count - 2)
-        found = found.plus(_integral(gaps, curve, head, nodes).times(share))
-    return found
+    found = NEVER
+    for head in _heads(gaps):
+        guess = _node(gaps, curve, head.first, _guess(gaps, curve, head.first))
+        if _estimate(gaps, curve, head, guess) >= NEGLIGIBLE * max(found.likelihood, rival * CONTRADICTION):
+            nodes = _refined(gaps, curve, head.first, [row[head.first - 1] for row in grid], guess)
+            found = found.plus(_integral(gaps, curve, head, nodes))
+    return found.times(1 / max(1, len(gaps) - 2))
 
 
 def constant(gaps: Gaps) -> Fit:
@@ -189,7 +202,7 @@ def constant(gaps: Gaps) -> Fit:
     for j, usual in enumerate(USUAL):
         if node.low < node.high + REACH[j]:
             mass = usual * _mass(gaps, node, _Head(count, 0), j)
-            width = 1 - exp(min(0.0, -node.spread))
+            width = 1 - exp(min(0.0, -_spread(node)))
             base = max(gaps.gap) if WIDTHS[j] in KINDS and WIDTHS[j] > EXACT else sum(gaps.gap) / count
             found = found.plus(Fit(mass, mass, Form(_kind(j), base * gaps.unit, width=width)))
     return found
@@ -207,53 +220,75 @@ def _running(gaps: Gaps, curve: Curve, growth: float) -> list[_Node]:
 
 
 def _node(gaps: Gaps, curve: Curve, count: int, growth: float) -> _Node:
-    values = curve.at(growth, [*gaps.index[:count], gaps.index[count - 1] + 1])
-    after = values.pop()
-    low = max([least - value for least, value in zip(gaps.least, values, strict=False)])
-    high = min([most - value for most, value in zip(gaps.most, values, strict=False)])
+    *values, after = curve.at(growth, [*gaps.index[:count], gaps.index[count - 1] + 1])
+    low, high = max(map(sub, gaps.least, values)), min(map(sub, gaps.most, values))
     return _Node(growth, low, high, sum(values), values[-1], after)
 
 
 def _heads(gaps: Gaps) -> Iterator[_Head]:
-    """All gaps follow the curve, or the first ones do and the others stay at a cap."""
-    count = len(gaps)
-    yield _Head(count, 0)
+    """The first gaps follow the curve, two of them at least, and the others stay at a cap."""
     low, high = -inf, inf
-    for first in range(count - 1, 1, -1):
+    for first in range(len(gaps) - 1, 1, -1):
         low, high = max(low, gaps.least[first]), min(high, gaps.most[first])
-        yield _Head(first, count - first, low, high)
+        yield _Head(first, len(gaps) - first, low, high)
 
 
-def _bound(gaps: Gaps, head: _Head, spread: float) -> float:
-    """More than the likelihood of a cap can be; `spread` is how far the first gaps are from any curve, at least."""
-    count, stays = head.first, head.low - head.high
-    rows = list(zip(gaps.density, REACH, strict=True))
-    follow = max([row[count] * min(1.0, reach) ** 2 for row, reach in rows if reach > spread])
-    stay = max([row[-1] / row[count] * min(1.0, reach) for row, reach in rows if reach > stays])
-    return follow * stay * exp(-sum(gaps.least[:count]) - head.others * head.low)
+def _estimate(gaps: Gaps, curve: Curve, head: _Head, guess: _Node) -> float:
+    """Roughly the likelihood of a cap after these gaps, or more."""
+    count, stays, spread = head.first, head.low - head.high, _spread(guess) * GOLDEN
+    rows = list(zip(gaps.density, REACH, USUAL, strict=True))
+    follow = max([usual * row[count] * min(2.0, reach - spread) ** 2 for row, reach, usual in rows if reach > spread])
+    stay = max([row[-1] / row[count] * min(1.0, reach - stays) for row, reach, _ in rows if reach > stays])
+    growths = min(1.0, curve.scale(guess.growth, gaps.index[count - 1]) / (curve.high - curve.low))
+    return follow * growths * stay * exp(-count * guess.low - guess.total - head.others * head.low)
 
 
-def _nearest(gaps: Gaps, curve: Curve, count: int) -> float:
-    """The growth of the curve that is nearest to the first gaps."""
+def _refined(gaps: Gaps, curve: Curve, count: int, nodes: list[_Node], guess: _Node) -> list[_Node]:
+    """These nodes, and more around the growth of the curve that is nearest to the first gaps."""
+    nodes = nodes + _searched(gaps, curve, count, guess)
+    return sorted(nodes + _around(gaps, curve, count, min(nodes, key=_spread)))
+
+
+def _searched(gaps: Gaps, curve: Curve, count: int, guess: _Node) -> list[_Node]:
+    """Nodes on the way from a guess to the growth of the curve that is nearest to the first gaps."""
+    if _spread(guess) > REACH[-2]:
+        return [guess]
+    far = max(_spread(guess), REACH[0]) * curve.scale(guess.growth, gaps.index[count - 1])
+    low, high = max(curve.low, guess.growth - far), min(curve.high, guess.growth + far)
+    nodes, left, right = [guess], None, None
+    for _ in range(5):
+        left = left or _node(gaps, curve, count, high - (high - low) * GOLDEN)
+        right = right or _node(gaps, curve, count, low + (high - low) * GOLDEN)
+        nodes += [left, right]
+        if _spread(left) < _spread(right):
+            high, left, right = right.growth, None, left
+        else:
+            low, left, right = left.growth, right, None
+    return list(set(nodes))
+
+
+def _guess(gaps: Gaps, curve: Curve, count: int) -> float:
     first, growth = _regression(gaps, curve, count)
     if curve is EXPONENTIAL:
-        nearest = log(growth)
+        guess = log(growth)
     else:
-        nearest = log(first / growth) if first > 0 < growth else curve.low if growth > 0 else curve.high
-    return min(max(nearest, curve.low), curve.high)
+        guess = log(first / growth) if first > 0 < growth else curve.low if growth > 0 else curve.high
+    return min(max(guess, curve.low), curve.high)
 
 
-def _around(gaps: Gaps, curve: Curve, count: int, nearest: float) -> list[_Node]:
-    """Nodes ever closer to that growth."""
-    growths = (nearest + side for step in STEPS for side in (-step, step))
+def _around(gaps: Gaps, curve: Curve, count: int, nearest: _Node) -> list[_Node]:
+    """Nodes ever closer to that growth, where the jitter is not full."""
+    narrowest = next(j for j, reach in enumerate(REACH) if reach > _spread(nearest))
+    if narrowest == len(REACH) - 1:
+        return []
+    far = REACH[min(narrowest + 1, len(REACH) - 2)] * curve.scale(nearest.growth, gaps.index[count - 1])
+    growths = [nearest.growth + far * step for step in LADDER]
     return [_node(gaps, curve, count, growth) for growth in growths if curve.low < growth < curve.high]
 
 
 def _integral(gaps: Gaps, curve: Curve, head: _Head, nodes: list[_Node]) -> Fit:
-    cells = [(b.growth - a.growth) / 2 / (curve.high - curve.low) for a, b in zip(nodes, nodes[2:], strict=False)]
-    cells = [(nodes[1].growth - nodes[0].growth) / 2 / (curve.high - curve.low), *cells]
-    cells.append((nodes[-1].growth - nodes[-2].growth) / 2 / (curve.high - curve.low))
-    spread = min(node.spread for node in nodes)
+    cells = _cells(curve, nodes)
+    spread = min(_spread(node) for node in nodes)
     if head.low - head.high > REACH[0]:
         spread = max(spread, head.low - head.high)
     narrowest = next(j for j, reach in enumerate(REACH) if reach > spread)
@@ -269,6 +304,13 @@ def _integral(gaps: Gaps, curve: Curve, head: _Head, nodes: list[_Node]) -> Fit:
     return Fit(total, most, _form(gaps, curve, head, *at)) if most else NEVER
 
 
+def _cells(curve: Curve, nodes: Sequence[_Node | _Raised]) -> list[float]:
+    """The share of the curve's growths for which each of these stands."""
+    growths = [node.growth for node in nodes]
+    ends = zip([growths[0], *growths], [*growths[1:], growths[-1]], strict=False)
+    return [(after - before) / 2 / (curve.high - curve.low) for before, after in ends]
+
+
 def _mass(gaps: Gaps, node: _Node, head: _Head, j: int) -> float:
     """The likelihood of the gaps with this growth and this width, integrated over the scale and the cap."""
     count, low, high = head.first, node.low, node.high + REACH[j]
@@ -276,15 +318,15 @@ def _mass(gaps: Gaps, node: _Node, head: _Head, j: int) -> float:
         return _within(count, low, high, node.total) * gaps.density[j][count]
     found = 0.0
     for tail in {j, 0}:  # a cap may apply before the jitter or after it
-        low, high = max(low, head.low - node.next), min(high, head.high + REACH[tail] - node.last)
-        if high <= low:
+        least, most = max(low, head.low - node.next), min(high, head.high + REACH[tail] - node.last)
+        if most <= least:
             continue
-        scale = low + min((high - low) / 2, 0.7 / count)
+        scale = least + min((most - least) / 2, 0.7 / count)
         bottom, top = max(head.low, scale + node.last), min(head.high + REACH[tail], scale + node.next)
         if top > bottom:
             stays = _within(head.others, bottom, top) / (node.next - node.last)
             density = gaps.density[j][count] * gaps.density[tail][-1] / gaps.density[tail][count]
-            found += _within(count, low, high, node.total) * stays * density * (0.5 if j else 1.0)
+            found += _within(count, least, most, node.total) * stays * density * (0.5 if j else 1.0)
     return found
 
 
@@ -306,7 +348,7 @@ def _form(gaps: Gaps, curve: Curve, head: _Head, node: _Node, j: int) -> Form:
     if kind in ("none", "proportional"):
         base, growth = _regression(gaps, curve, head.first)
         return Form(
-            kind, base * unit, growth if curve is EXPONENTIAL else growth * unit, cap, 1 - exp(-max(0.0, node.spread))
+            kind, base * unit, growth if curve is EXPONENTIAL else growth * unit, cap, 1 - exp(-max(0.0, _spread(node)))
         )
     scale = exp(node.low)
     base = scale * exp(curve.at(node.growth, [0])[0])
@@ -343,32 +385,74 @@ def added(gaps: Gaps, curve: Curve) -> Fit:
     return found
 
 
+class _Raised(NamedTuple):
+    """A curve of this growth below the first gaps: the highest scale, and then the least width of the jitter."""
+
+    growth: float
+    least: float
+    scale: float
+    values: list[float]
+
+
+def _raised(gaps: Gaps, curve: Curve, head: int, growth: float) -> _Raised:
+    values = [exp(value) for value in curve.at(growth, gaps.index[:head])]
+    scale = min(map(truediv, gaps.gap, values))
+    least = max([gap - scale * value for gap, value in zip(gaps.gap, values, strict=False)])
+    return _Raised(growth, least, scale, values)
+
+
 def _added(gaps: Gaps, curve: Curve, head: int) -> Fit:
-    wide, tight = ADDED_RANGE
-    gap, grid = gaps.gap[:head], curve.grid()
-    total, most, at = 0.0, 0.0, (0.0, 0.0, 0.0)
-    for growth in grid:
-        values = [exp(value) for value in curve.at(growth, gaps.index[:head])]
-        high = min([g / value for g, value in zip(gap, values, strict=True)])
-        least = max([g - high * value for g, value in zip(gap, values, strict=True)])
-        before = width = 0.0
-        for factor in ADDED:
-            last, width = width, least * factor + gaps.slack
-            low = max([(g - gaps.slack - width) / value for g, value in zip(gap, values, strict=True)])
-            room = min(high, width * wide) / max(low, width * tight)
-            mass = width**-head * log(room) / log(wide / tight) / len(grid) if room > 1 else 0.0
-            if last:
-                total += (mass + before) / 2 * log(width / last)
-            before = mass
-            if mass > most:
-                most, at = mass, (growth, high, width)
+    nodes = _lowest(gaps, curve, head)
+    least = min(node.least for node in nodes) + gaps.slack
+    masses, best = [], (0.0, nodes[0], 0.0)
+    for node in nodes:
+        negligible = ((node.least + gaps.slack) / least) ** head > 1 / NEGLIGIBLE
+        mass, most, width = (0.0, 0.0, 0.0) if negligible else _widths(gaps, node)
+        masses.append(mass)
+        best = max(best, (most, node, width))
+    total = sum(map(mul, masses, _cells(curve, nodes)))
+    most, node, width = best
     if not most:
         return NEVER
-    growth, scale, width = at
-    base = scale * exp(curve.at(growth, [0])[0]) * gaps.unit
+    base = node.scale * exp(curve.at(node.growth, [0])[0]) * gaps.unit
     cap = gaps.gap[-1] * gaps.unit if head < len(gaps) else None
-    step = exp(growth) if curve is EXPONENTIAL else scale * gaps.unit
+    step = exp(node.growth) if curve is EXPONENTIAL else node.scale * gaps.unit
     return Fit(total, total, Form("added", base, step, cap, width * gaps.unit))
+
+
+def _lowest(gaps: Gaps, curve: Curve, head: int) -> list[_Raised]:
+    """Curves of all growths, and ever more of them towards the growth that needs the least jitter."""
+    nodes = [_raised(gaps, curve, head, growth) for growth in curve.grid()]
+    spot = min(range(len(nodes)), key=lambda i: nodes[i].least)
+    low, high = nodes[max(spot - 1, 0)].growth, nodes[min(spot + 1, len(nodes) - 1)].growth
+    left, right, longest = None, None, max(gaps.gap[:head])
+    for _ in range(ADDED_SEARCH):
+        left = left or _raised(gaps, curve, head, high - (high - low) * GOLDEN)
+        right = right or _raised(gaps, curve, head, low + (high - low) * GOLDEN)
+        if left.least < right.least:
+            nodes.append(right)
+            high, left, right = right.growth, None, left
+        else:
+            nodes.append(left)
+            low, left, right = left.growth, right, None
+        if (high - low) * longest < 0.3 * (nodes[-1].least + gaps.slack) * curve.scale(low, gaps.index[head - 1]):
+            break
+    return sorted(nodes)
+
+
+def _widths(gaps: Gaps, node: _Raised) -> tuple[float, float, float]:
+    """The likelihood over all scales and widths of the jitter, the most likely width's, and this width."""
+    head, (wide, tight) = len(node.values), ADDED_RANGE
+    total, before, best = 0.0, (0.0, 0.0), (0.0, 0.0)
+    for factor in ADDED:
+        width = node.least * factor + gaps.slack
+        low = max([(gap - gaps.slack - width) / value for gap, value in zip(gaps.gap, node.values, strict=False)])
+        room = min(node.scale, width * wide) / max(low, width * tight)
+        mass = width**-head * log(room) / log(wide / tight) if room > 1 else 0.0
+        if before[1]:
+            total += (mass + before[0]) / 2 * log(width / before[1])
+        before, best = (mass, width), max(best, (mass, width))
+    return total, *best
 
 
 def decorrelated(gaps: Gaps, points: int = 7) -> Fit:
