@@ -10,7 +10,7 @@ import pytest
 
 from notnow import FakeHTTP, ManualClock
 from notnow.conduct.reading import attempts
-from notnow.conduct.reading.backoff import Jitter, analyse, contradiction, of_retries, possible, shape, steady
+from notnow.conduct.reading.backoff import Jitter, analyse, contradiction, may_grow, of_retries, possible, shape, steady
 from toml_rules import one, rules, then
 
 EITHER = ("exponential", "linear")
@@ -105,6 +105,14 @@ def test_little_is_no_contradiction(claim: str) -> None:
 )
 def test_a_steady_client_does_not_back_off(gaps: list[float], is_steady: bool) -> None:
     assert steady(gaps) is is_steady
+
+
+@pytest.mark.parametrize(
+    ("gaps", "grows"),
+    [([5, 10], True), ([1, 2, 4], True), ([5, 9, 6], True), ([5, 5, 5, 5], False), ([8, 4, 2, 1], False)],
+)
+def test_a_back_off_may_grow_unless_the_gaps_contradict_it(gaps: list[float], grows: bool) -> None:
+    assert may_grow(gaps) is grows
 
 
 # ---- measured ------------------------------------------------------------------------------------

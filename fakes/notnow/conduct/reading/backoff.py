@@ -146,6 +146,12 @@ def shape(gaps: Sequence[float], told: Told = ()) -> Family | None:
     return next(iter(possible(gaps, told)), None)
 
 
+def may_grow(gaps: Sequence[float], told: Told = ()) -> bool:
+    """True unless the gaps (seconds) contradict both a linear and an exponential back-off."""
+    found = possible(gaps, told)
+    return not found or not {"linear", "exponential"}.isdisjoint(found)
+
+
 def steady(gaps: Sequence[float], told: Told = ()) -> bool:
     """True if the client retries at once, or at one pace: that is likeliest, and the gaps contradict an exponential one.
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive, not_exercised
 from notnow.conduct.reading import backoff
 from notnow.conduct.reading.delivery import SETTLED_BY, Mail, mail
+from notnow.conduct.reading.families import ENOUGH
 from notnow.conduct.reading.ledger import Item, Try
 from notnow.conduct.reading.retries import refused_for_now, retries
 from notnow.conduct.reading.run import Run
@@ -149,22 +150,20 @@ def stops(run: Run) -> Finding:
     example="S: 421 Too busy   (0 s)\nC: tries again    (5 s, 10 s, 15 s, 20 s)",
 )
 def grows(run: Run) -> Finding:
-    seen = []
+    first: list[float] = []
     for chain in run.once(retries).chains:
         gaps = gaps_of(chain)
-        possible = backoff.possible(gaps)
-        if not possible:
+        if len(gaps) < ENOUGH:
             continue
-        shape, steady = possible[0], {"linear", "exponential"}.isdisjoint(possible)
         half = len(gaps) // 2
         early, late = sum(gaps[:half]) / half, sum(gaps[-half:]) / half
         tries = [one.began for one in chain[1:]]
-        if steady and shape != "irregular" and max(gaps) < 5 * MINUTE:
-            return broken(f"the gaps were {listing(gaps)}: {shape}", *tries)
-        if steady and late < early / 2:
+        if max(gaps) < 5 * MINUTE and backoff.steady(gaps):
+            return broken(f"the gaps were {listing(gaps)}: {backoff.shape(gaps)}", *tries)
+        if late < early / 2 and not backoff.may_grow(gaps):
             return broken(f"the gaps were {listing(gaps)}: they shrink", *tries)
-        seen.append(f"{listing(gaps)}: {shape}")
-    return held(f"the gaps were {seen[0]}") if seen else NOT_EXERCISED
+        first = first or list(gaps)
+    return held(f"the gaps were {listing(first)}: {backoff.shape(first)}") if first else NOT_EXERCISED
 
 
 @rule(
