@@ -32,7 +32,7 @@ import pytest
 import tenacity
 
 from notnow import FastForwardError, ManualClock
-from notnow.time_travel import client, parties, watch, world
+from notnow.time_travel import client, parties, roster, watch, world
 from notnow.time_travel.fast_forward import FastForward, FastForwardWarning
 from notnow.time_travel.parties import Party
 
@@ -686,7 +686,7 @@ def test_a_horizon_of_ones_own() -> None:
 
 @pytest.mark.parametrize("clock", ["monotonic", "time", "monotonic_ns", "scenario"])
 def test_spinning_on_a_clock(clock: str, forward: FastForward, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(world, "SPIN", 10_000)
+    monkeypatch.setattr(roster, "SPIN", 10_000)
     read = forward.clock.now if clock == "scenario" else getattr(time, clock)
     with pytest.raises(FastForwardError, match="10,000 times without waiting"):
         while read() >= 0:
@@ -694,7 +694,7 @@ def test_spinning_on_a_clock(clock: str, forward: FastForward, monkeypatch: pyte
 
 
 def test_spinning_on_sleep_0(forward: FastForward, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(world, "SPIN", 10_000)
+    monkeypatch.setattr(roster, "SPIN", 10_000)
     late = in_thread(lambda: time.sleep(1))
     with pytest.raises(FastForwardError, match="without waiting"):
         while late.is_alive():
@@ -705,7 +705,7 @@ def test_spinning_on_sleep_0(forward: FastForward, monkeypatch: pytest.MonkeyPat
 def test_reading_a_clock_often_is_fine_as_long_as_it_moves(
     forward: FastForward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(world, "SPIN", 1000)
+    monkeypatch.setattr(roster, "SPIN", 1000)
     for _ in range(50):
         for _ in range(100):
             time.monotonic()

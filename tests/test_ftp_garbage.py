@@ -22,7 +22,7 @@ from ftp_client import Data, Raw, fds, one, port_of, rules, then, trusting
 from notnow import FakeFTP, ManualClock
 from notnow.journal import LONGEST, HandshakeFailed
 from notnow.servers.base import bridge as _bridge
-from notnow.servers.ftp import data as data_module
+from notnow.servers.ftp import data_ports
 from notnow.servers.ftp import session as session_module
 from notnow.servers.ftp.session import FTPSession
 
@@ -395,7 +395,7 @@ class TestLeaving:
     def test_while_an_active_connection_is_on_its_way(self, fake, raw, how, monkeypatch):
         """To a port where connections are neither taken nor refused."""
         if how == "close":  # who has only ended its side may still read: its reply is waited for
-            monkeypatch.setattr(data_module, "CONNECT", 0.1)
+            monkeypatch.setattr(data_ports, "CONNECT", 0.1)
         with full_port() as port:
             assert raw.code(f"PORT 127,0,0,1,{port // 256},{port % 256}") == "200"
             before = fds()
@@ -421,7 +421,7 @@ class TestLeaving:
             fake.wait_for(lambda j: not fake._bridge.sessions and not fake._bridge.tasks)
 
     def test_an_active_connection_that_is_not_taken_is_given_up(self, fake, raw, monkeypatch):
-        monkeypatch.setattr(data_module, "CONNECT", 0.05)
+        monkeypatch.setattr(data_ports, "CONNECT", 0.05)
         with full_port() as port:
             assert raw.code(f"PORT 127,0,0,1,{port // 256},{port % 256}") == "200"
             assert raw.say("RETR small.txt") == "425 Can't open data connection."
@@ -690,7 +690,7 @@ class TestFloods:
         def none_left(*_: object) -> None:
             raise OSError(24, "Too many open files")
 
-        monkeypatch.setattr(data_module, "bound", none_left)
+        monkeypatch.setattr(data_ports, "bound", none_left)
         assert raw.say("PASV") == "425 Can't open data connection."
         assert raw.say("EPSV") == "425 Can't open data connection."
         with raw.listen() as data:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from notnow.servers.ftp.connection import PLAIN_COMMANDS, TLS_COMMANDS, _NoLoop, _NoServer, _NoSocket
-from notnow.servers.ftp.data import ActivePort, DataConnection, PassivePort
+from notnow.servers.ftp.data import DataConnection
+from notnow.servers.ftp.data_ports import ActivePort, PassivePort
 from notnow.servers.ftp.files import DEFAULT, Files
 from notnow.servers.ftp.filesystem import MemoryFS, Permissive
 from notnow.servers.ftp.session import FTPSession

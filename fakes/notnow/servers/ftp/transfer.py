@@ -18,7 +18,8 @@ from notnow.protocols.ftp import DataEnding
 from notnow.servers.base import tls
 from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride
 from notnow.servers.ftp.connection import FTPConnection
-from notnow.servers.ftp.data import ActivePort, DataConnection, PassivePort, bound
+from notnow.servers.ftp.data import DataConnection
+from notnow.servers.ftp.data_ports import ActivePort, PassivePort, bound
 from notnow.servers.ftp.files import Reader, Writer
 
 UPLOADS = frozenset({"STOR", "APPE", "STOU"})

@@ -1,0 +1,155 @@
+"""Ports for data connections: the address where one side waits for the other (RFC 959 §3.2).
+
+`PassivePort` and `ActivePort` replace pyftpdlib's `PassiveDTP` and `ActiveDTP`, and have the methods that its commands call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+import sys
+from typing import Protocol
+
+from notnow.journal import Connection, Exchange
+from notnow.protocols.ftp import DataEnding
+from notnow.servers.base import listener
+from notnow.servers.ftp.connection import LocalAddress
+from notnow.servers.ftp.host import FileHost
+
+PORTS, TRIES = (32_768, 61_000), 100  # the range of data ports, and how often one is tried
+CONNECT = 10.0  # real seconds that a client has to accept an active data connection
+
+
+class PortOwner(Protocol):
+    """The session of a port, as the port uses it."""
+
+    @property
+    def host(self) -> FileHost: ...
+    @property
+    def local(self) -> LocalAddress: ...
+
+    record: Connection
+    exchange: Exchange
+    next_data_fault: DataEnding | None  # how the next announced data connection ends
+
+    def announce(self, port: int, extended: bool) -> None:
+        """A port has been opened: tell the client."""
+
+    def prepared(self, mode: str | None) -> None:
+        """The next data connection has this mode; None: there is none to wait for."""
+
+    def respond(self, resp: str) -> None:
+        """Send a healthy reply."""
+
+    def verb(self, exchange: Exchange) -> str:
+        """The command that an exchange is about, in upper case."""
+
+    def data_arrives(self, sock: socket.socket, port: int, fault: DataEnding | None) -> None:
+        """A data connection has been made at this port of ours."""
+
+
+class PassivePort:
+    """A port that waits for one data connection of the client (PASV, EPSV)."""
+
+    def __init__(self, session: PortOwner, extmode: bool = False) -> None:
+        self._session, self._loop = session, session.host.loop
+        self._fault, session.next_data_fault = session.next_data_fault, None
+        self._sock = bound(session)
+        self._plug: socket.socket | None = None
+        self._sock.listen(0 if self._fault == "drop" else 5)
+        if self._fault == "drop":
+            self._stuff()
+        else:
+            self._loop.add_reader(self._sock.fileno(), self._ready)
+        self.port = int(self._sock.getsockname()[1])
+        session.host.ports.add(self.port)
+        session.announce(self.port, extmode)
+
+    def _stuff(self) -> None:
+        """Fill the accept queue of one place: the kernel then drops further connections, as a firewall does."""
+        self._plug = socket.socket(self._sock.family)
+        self._plug.setblocking(False)
+        self._plug.connect_ex(self._sock.getsockname())
+
+    def _ready(self) -> None:
+        try:
+            sock, address = listener.accept(self._sock, int(self._sock.family))
+        except OSError:
+            return
+        if address[0] != self._session.record.client:  # another client, which has guessed the port
+            sock.close()
+            return
+        self.close()
+        self._session.data_arrives(sock, self.port, self._fault)
+
+    def close(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._session.prepared(None)
+            self._session.host.ports.discard(self.port)
+            self._loop.remove_reader(self._sock.fileno())
+            self._sock.close()
+            if self._plug is not None:
+                self._plug.close()
+
+
+class ActivePort:
+    """The address where the client waits for our data connection (PORT, EPRT), which is made when a transfer begins."""
+
+    def __init__(self, ip: str, port: int, session: PortOwner) -> None:
+        self._session, self._address = session, (ip, port)
+        session.prepared("active")
+        session.respond(f"200 {session.verb(session.exchange)} command successful.")
+
+    async def connect(self) -> tuple[socket.socket, int] | None:
+        """Connect to the client. Return the connection and its local port; None if the client refuses."""
+        sock = None
+        try:
+            sock = bound(self._session)
+            port = int(sock.getsockname()[1])
+            async with asyncio.timeout(CONNECT):
+                await self._session.host.loop.sock_connect(sock, self._address)
+        except BaseException as error:
+            if sock is not None:
+                sock.close()
+            if not isinstance(error, OSError):
+                raise
+            return None
+        finally:
+            self.close()
+        return sock, port
+
+    def close(self) -> None:
+        """Forget the address. There is no socket to close."""
+        self._session.prepared(None)
+
+
+def bound(session: PortOwner) -> socket.socket:
+    """A socket bound to the address of the control connection, on a port of its own. It does not listen yet.
+
+    Raises OSError if all ports are taken.
+    """
+    sock = socket.socket(session.local.family)
+    try:
+        _bind(sock, session.local.address)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind(sock: socket.socket, address: str) -> None:
+    """Bind to a port.
+
+    Given port 0, Linux searches for one that had no connection in the last minute, which takes milliseconds after many
+    connections. It binds a named port at once, even if that was in use a moment ago.
+    """
+    if sys.platform == "linux":
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for _ in range(TRIES):
+            with contextlib.suppress(OSError):
+                sock.bind((address, random.randrange(*PORTS)))
+                return
+    sock.bind((address, 0))
