@@ -357,7 +357,7 @@ def test_a_post_that_was_carried_out_without_an_answer_and_came_again_is_duplica
 
 
 def test_a_post_that_was_refused_may_come_again(play: Play) -> None:
-    play.connect(f"{POST} {{body=5, stored=true}} -> !503 busy")
+    play.connect(f"{POST} {{body=5}} -> !503 busy")
     play.connect(f"{POST} {{body=5, stored=true}}")
     assert only(play).state == "delivered"
 
@@ -394,34 +394,85 @@ def nameless(play: Play) -> list[Try]:
 
 def test_a_connection_that_was_closed_is_a_try_of_something(play: Play) -> None:
     line = play.connect("-> !")
-    (one,) = nameless(play)
-    assert (one.ending, one.by, one.item) == ("unanswered", line.connection, None)
-    (doubt,) = play.run.ledger.doubts
-    assert doubt.why == "1 connection ended before it carried a request, which may have been any"
+    assert (only(play).name, items(play.run.ledger)) == ("the request behind #1", [(["unanswered"], "missing")])
+    assert only(play).tries[0].by is line.connection
 
 
-def test_a_request_that_follows_may_be_the_one_that_the_connection_would_have_carried(play: Play) -> None:
-    for _ in range(3):
-        play.connect("-> !")
-    play.connect(GET)
-    assert play.run.ledger.doubts == []
-
-
-def test_a_request_that_follows_is_one_of_several(play: Play) -> None:
+def test_connections_side_by_side_were_for_an_item_each(play: Play) -> None:
     waiting = [play.connect("->") for _ in range(3)]
     for line in waiting:
         line.says("(closes)")
+    assert [item.name for item in play.run.ledger.items] == [f"the request behind #{n}" for n in (1, 2, 3)]
+
+
+def test_connections_one_after_another_were_for_the_same_item(play: Play) -> None:
+    for _ in range(3):
+        play.connect("-> !")
+    assert items(play.run.ledger) == [(["unanswered"] * 3, "missing")]
+
+
+def test_after_several_items_a_connection_may_have_been_for_any(play: Play) -> None:
+    for line in [play.connect("->") for _ in range(2)]:
+        line.says("(closes)")
+    play.connect("-> !")
+    ledger = play.run.ledger
+    (one,) = ledger.nameless
+    assert one.owners == tuple(ledger.items)
+    assert len(one.owners) == 2
+
+
+def test_a_client_that_asks_for_one_thing_came_for_that(play: Play) -> None:
+    for line in ("-> !", BUSY, "-> !", GET):
+        play.connect(line)
+    assert items(play.run.ledger) == [(["unanswered", "deferred", "unanswered", "accepted"], "delivered")]
+    ledger = play.run.ledger
+    first, second, *_ = ledger.items[0].tries
+    assert (second.earlier, first.later) == (first, second)
+    assert (ledger.nameless, ledger.doubts) == ([], [])
+
+
+def test_a_post_that_was_never_sent_may_come_again(play: Play) -> None:
+    for line in (f"{POST} {{body=5}} -> !503 busy", "-> !"):
+        play.connect(line)
+    assert (only(play).kept_back, only(play).state) == (False, "missing")
+
+
+def test_a_connection_after_a_good_answer_was_for_something_else(play: Play) -> None:
     play.connect(GET)
+    line = play.connect("-> !")
+    assert items(play.run.ledger) == [(["accepted"], "delivered")]
+    (doubt,) = play.run.ledger.doubts
+    assert doubt.why == "1 connection ended before it carried a request, which may have been any"
+    assert doubt.evidence == (line.connection,)
+
+
+def test_a_connection_beside_others_may_have_been_for_any(play: Play) -> None:
+    for line in ("GET a.site.test/1", "-> !", "GET a.site.test/2"):
+        play.connect(line)
+    ledger = play.run.ledger
+    (one,) = ledger.nameless
+    assert (one.ending, one.item, one.owners) == ("unanswered", None, tuple(ledger.items))
+    assert ledger.doubts == []
+
+
+def test_requests_that_follow_are_fewer_than_the_connections(play: Play) -> None:
+    play.connect("GET a.site.test/1")
+    waiting = [play.connect("->") for _ in range(3)]
+    for line in waiting:
+        line.says("(closes)")
+    play.wait("1s").connect("GET a.site.test/2")
     (doubt,) = play.run.ledger.doubts
     assert doubt.why == "2 connections ended before they carried a request, which may have been any"
     assert doubt.evidence == (waiting[1].connection, waiting[2].connection)
 
 
-def test_the_retry_of_a_request_may_have_met_a_closed_connection(play: Play) -> None:
-    play.connect(BUSY)
+def test_a_request_that_came_at_once_while_others_were_under_way_was_for_itself(play: Play) -> None:
+    slow = play.connect("GET a.site.test/1 -> …")
     play.connect("-> !")
-    play.connect(GET)
-    assert (play.run.ledger.doubts, only(play).state) == ([], "delivered")
+    play.connect("GET a.site.test/2")
+    play.wait("1s")
+    slow.answers("200 OK")
+    assert len(play.run.ledger.doubts) == 1
 
 
 def test_a_connection_that_was_not_used_is_abandoned(play: Play) -> None:

@@ -212,7 +212,7 @@ class TestWholeBodyAgain:
 
 class TestInStep:
     RULE = "http.in-step"
-    SLOW = f"{POST} {{version=1.1}} -> (3s) 200 OK"
+    SLOW = f"{POST} {{version=1.1}} -> (3s) !200 OK"
     NEXT = f"{GET} {{version=1.1}}"
 
     def crossing(self, play: Play, first: str, second: str) -> None:

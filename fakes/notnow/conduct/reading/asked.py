@@ -130,6 +130,11 @@ def request_of(one: Try) -> Request | None:
     return facts if isinstance(facts, Request) and one.started_index <= one.began.index else None
 
 
+def is_nameless(one: Try) -> bool:
+    """True if a try is a connection that ended before it carried a request."""
+    return one.began.http is None and one.started_index <= one.began.index
+
+
 def asked(run: Run) -> list[Asked]:
     """All tries of a run, in the order in which they began."""
     ends, found = Ends(run), list[Asked]()

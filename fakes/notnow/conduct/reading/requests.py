@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections import deque
 from heapq import heappop, heappush
 
-from notnow.conduct.reading.asked import NEVER, Asked, Key, asked, body_of, request_of
+from notnow.conduct.reading.asked import NEVER, Asked, Key, asked, body_of, is_nameless, request_of
 from notnow.conduct.reading.ledger import Doubt, Item, Ledger, Try
+from notnow.conduct.reading.nameless import attribute
 from notnow.conduct.reading.run import Run
 from notnow.http_words import IDEMPOTENT
 from notnow.journal import Connection
 from notnow.units import plural
+
+Heaps = dict[str | None, list[tuple[float, int, Try]]]  # failed tries by their body, the first to end on top
 
 CROSSING = 0.02  # real seconds within which a request may have been on its way when another one was answered
 
@@ -38,6 +41,7 @@ def _read(run: Run) -> Ledger:
         item = same.before(each) if same is not None else None
         if item is None or each.opens:
             lost.came(each.one)
+        lost.busy(each.one)
         if item is None:
             found.items.append(item := _new_item(each))
         else:
@@ -48,6 +52,7 @@ def _read(run: Run) -> Ledger:
             same = known[kind] = _Same()  # a GET with a good answer leaves nothing to know
         if same is not None:
             same.add(each, item)
+    attribute(found)
     for item in found.items:
         _conclude(item, run.proxy)
     found.doubts += lost.doubts()
@@ -68,7 +73,7 @@ def _conclude(item: Item, proxy: bool) -> None:
     last = item.tries[-1]
     if item.asks_first and not item.repeatable and last.failed:
         # RFC 9110 §9.2.2: a client should not repeat what may have been carried out, and a proxy must not in any case.
-        item.kept_back = proxy or last.ending == "unanswered"
+        item.kept_back = proxy or (last.ending == "unanswered" and not is_nameless(last))
     if last.ended_index == NEVER:
         item.in_doubt = item.in_doubt or "it was still waiting for its answer"
     elif last.ending == "abandoned":
@@ -83,7 +88,7 @@ class _Same:
     __slots__ = ("accepted", "bodies", "failed", "marked", "order")
 
     def __init__(self) -> None:
-        self.failed: dict[str | None, list[tuple[float, int, Try]]] = {}  # by the body: heaps, the first to end on top
+        self.failed: tuple[Heaps, Heaps, Heaps] = ({}, {}, {})  # what is tried again rather than others comes first
         self.bodies: set[str] = set()
         self.accepted: dict[str | None, Item] = {}  # by the body: what may be repeated only with harm
         self.marked: dict[str, Item] = {}  # by the Idempotency-Key
@@ -97,7 +102,7 @@ class _Same:
             self.marked[each.mark] = item
         if each.one.ending != "accepted":
             self.order += 1
-            heap = self.failed.get(each.body) or self.failed.setdefault(each.body, [])
+            heap = self.failed[_rank(each.one, item)].setdefault(each.body, [])
             heappush(heap, (each.one.ended_at, self.order, each.one))
         elif not item.repeatable:
             self.accepted[each.body] = item
@@ -106,33 +111,47 @@ class _Same:
         """The item of which this is proved to be a further try."""
         if each.mark is not None and each.mark in self.marked:
             return self.marked[each.mark]
-        before = self._may_come_again(each.body)
-        if before is None or before.item is None or not each.one.knew_of(before):
+        before = self._may_come_again(each)
+        if before is None or before.item is None:
             return self._carried_out(each)
         if doubt := _doubt(self, before, each):
             before.item.in_doubt = doubt
             return None
         return before.item
 
-    def _may_come_again(self, body: str | None) -> Try | None:
+    def _may_come_again(self, each: Asked) -> Try | None:
         """The try that failed and may come again with this body, or with a part of it: the first to end."""
-        if len(self.failed) == 1 and body in self.failed:
-            return self._top(body)
-        bodies = {body, None} if body is not None else {None, *self.bodies} if len(self.bodies) < 2 else {None}
-        tops = [top for one in bodies if (top := self._top(one)) is not None]
-        return min(tops, key=lambda top: top.ended_at, default=None)
+        for heaps in self.failed:
+            if heaps and (before := self._first(heaps, each.body)) is not None and each.one.knew_of(before):
+                return before
+        return None
 
-    def _top(self, body: str | None) -> Try | None:
-        """The first try of this body to end that was not tried again."""
-        heap = self.failed.get(body)
-        while heap and heap[0][2].later is not None:
-            heappop(heap)
-        return heap[0][2] if heap else None
+    def _first(self, heaps: Heaps, body: str | None) -> Try | None:
+        if len(heaps) == 1 and body in heaps:
+            return _top(heaps, body)
+        bodies = {body, None} if body is not None else {None, *self.bodies} if len(self.bodies) < 2 else {None}
+        tops = [top for one in bodies if (top := _top(heaps, one)) is not None]
+        return min(tops, key=lambda top: top.ended_at, default=None)
 
     def _carried_out(self, each: Asked) -> Item | None:
         """What has had a good answer and comes again: that is one thing done twice, unless it is idempotent."""
         before = self.accepted.get(each.body) if each.body is not None else None
         return before if before is not None and each.one.knew_of(before.tries[-1]) else None
+
+
+def _rank(one: Try, item: Item) -> int:
+    """Which of several failed tries a client rather tries again: one that it may repeat, and not what is refused for good."""
+    if one.ending == "refused":
+        return 2
+    return int(item.asks_first and one.ending != "deferred")
+
+
+def _top(heaps: Heaps, body: str | None) -> Try | None:
+    """The first try of this body to end that was not tried again."""
+    heap = heaps.get(body)
+    while heap and heap[0][2].later is not None:
+        heappop(heap)
+    return heap[0][2] if heap else None
 
 
 def _doubt(same: _Same, before: Try, each: Asked) -> str:
@@ -171,19 +190,28 @@ class _Lost:
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[Try]] = {}  # by the address of the client
+        self._busy: dict[str, int] = {}  # where the last of its requests ended
 
     def add(self, one: Try) -> None:
         if one.failed:
             self._waiting.setdefault(one.connection.client, deque()).append(one)
 
     def came(self, one: Try) -> None:
-        """A try came that may be the retry of a connection."""
-        waiting = self._waiting.get(one.connection.client)
+        """A try came that may be the retry of a connection: what comes while others are under way may be another."""
+        client = one.connection.client
+        waiting = self._waiting.get(client)
         if waiting and one.knew_of(waiting[0]):
-            waiting.popleft()
+            soon = one.started_at - waiting[0].ended_at < CROSSING * speed(one.connection)
+            if not soon or self._busy.get(client, 0) < one.started_index:
+                waiting.popleft()
+
+    def busy(self, one: Try) -> None:
+        """A request is under way until its end."""
+        client = one.connection.client
+        self._busy[client] = max(self._busy.get(client, 0), one.ended_index)
 
     def doubts(self) -> list[Doubt]:
-        left = [one for waiting in self._waiting.values() for one in waiting]
+        left = [one for waiting in self._waiting.values() for one in waiting if one.item is None]
         if not left:
             return []
         they = "it" if len(left) == 1 else "they"

@@ -108,7 +108,7 @@ def _lost_retries(run: Run) -> Iterator[Finding]:
     level="should",
     source="RFC 9112 §9.3.2",
     why="If the connection fails, nobody knows which of the requests were carried out. A client that gave up waiting takes the late answer for the next one.",
-    occasion="a POST or PATCH over HTTP/1.1 whose answer takes a while, and a further request on that connection",
+    occasion="a POST or PATCH over HTTP/1.1 whose answer the scenario delays, and a further request on that connection",
     proof="a request that arrives on the connection before the answer is sent",
     innocent="an Idempotency-Key, which makes it possible to recover; pipelined requests that are idempotent; HTTP/2",
     example="C: POST a.site.test/pay\nC: GET a.site.test/   (the same connection, after one second)\nS: 200, after three seconds",
@@ -127,7 +127,11 @@ def _next_ones(run: Run) -> Iterator[Finding]:
         if first is not None and not one.knew_of(first):
             why = f"{asked.method} was sent on the connection before {request(first.began).method} was answered"
             yield broken(why, first.began, one.began)
-        elif first is not None and first.ended_at - first.started_at > CROSSING * speed(one.connection):
+        elif (
+            first is not None
+            and first.began.fault
+            and first.ended_at - first.started_at > CROSSING * speed(one.connection)
+        ):
             yield held()
         if asked.method not in IDEMPOTENT and asked.idempotency_key is None:
             before[one.connection] = one

@@ -1,0 +1,70 @@
+"""What a connection was to carry that ended before its first request: the wire does not say, but the run may.
+
+A client that asked for one thing in all of the run came for that. The connections of a client that never asked for anything
+stand for as many things as there were side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from notnow.conduct.reading.ledger import Item, Ledger, Try
+
+
+def attribute(ledger: Ledger) -> None:
+    """Give the nameless tries of a ledger that failed to items, or note the items that they may belong to."""
+    items: dict[str, list[Item]] = {}
+    for item in ledger.items if ledger.nameless else ():
+        items.setdefault(_client(item.tries[0]), []).append(item)
+    for client, failed in _failed(ledger).items():
+        own = items.get(client, [])
+        if not own:
+            ledger.items += _invented(failed)
+        elif len(own) == 1:
+            _join(own[0], failed)
+        else:
+            owners = tuple(own)
+            for one in failed:
+                one.owners = owners
+    ledger.nameless[:] = [one for one in ledger.nameless if one.item is None]
+
+
+def _failed(ledger: Ledger) -> dict[str, list[Try]]:
+    """The nameless tries that failed, by the address of their client."""
+    found: dict[str, list[Try]] = {}
+    for one in ledger.nameless:
+        if one.failed:
+            found.setdefault(_client(one), []).append(one)
+    return found
+
+
+def _client(one: Try) -> str:
+    return one.connection.client
+
+
+def _invented(failed: Sequence[Try]) -> list[Item]:
+    """The items of a client that never named any: one for each connection that was there at the same time."""
+    found: list[Item] = []
+    for one in failed:
+        if all(not one.knew_of(item.tries[-1]) for item in found):
+            found.append(Item(f"the request behind #{one.connection.number}"))
+            found[-1].add(one)
+        elif len(found) == 1:
+            found[0].add(one)
+        else:
+            one.owners = tuple(found)
+    return found
+
+
+def _join(item: Item, failed: Sequence[Try]) -> None:
+    """Add tries to the only item of their client, where they come before or between its own."""
+    found = sorted([*item.tries, *failed], key=lambda one: one.started_index)
+    item.tries = []
+    for one in found:
+        one.earlier = one.later = None
+        if one.item is item or not item.tries or _follows(one, item.tries[-1]):
+            item.add(one)
+
+
+def _follows(one: Try, last: Try) -> bool:
+    return last.ending != "accepted" and one.knew_of(last)
