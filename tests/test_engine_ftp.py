@@ -470,6 +470,50 @@ class TestKnown:
         book.next_phase() << To("a", SORRY)
 
 
+class TestFactsTakenBack:
+    """REIN (RFC 959 §4.1.1): a connection that has no user any more gives back the slots that it took as a user."""
+
+    CAP = rule("login", over=1, per="user", reply=BYE)
+
+    @pytest.fixture
+    def two(self, play: Playing) -> Any:
+        def opened(*parts: dict[str, Any]) -> Playbook:
+            return play(ftp(*parts)) >> Opened("a") << Proceed() >> Opened("b") << Proceed()
+
+        return opened
+
+    def login(self, conn: str) -> Any:
+        return Asked(conn, "login", user="ann")
+
+    def test_the_slot_of_a_login_is_free(self, two):
+        book = two(self.CAP) >> self.login("a") << Proceed() >> Known("a", {"user": "ann"})
+        book >> Known("a", {"user": None}) >> self.login("b") << Proceed()
+
+    def test_another_fact_frees_nothing(self, two):
+        book = two(self.CAP) >> self.login("a") << Proceed() >> Known("a", {"user": "ann", "mode": "passive"})
+        book >> Known("a", {"mode": None}) >> self.login("b") << Send(BYE) << Close()
+
+    def test_the_slot_of_the_connection_stays(self, two):
+        book = two(rule("connect", over=2, reply=BYE)) >> self.login("a") << Proceed() >> Known("a", {"user": "ann"})
+        book >> Known("a", {"user": None}) >> Opened("c") << Send(BYE) << Close()
+
+    def test_a_slot_counted_per_user_is_free_whatever_moment_took_it(self, two):
+        book = (
+            two(rule("noop", over=1, per="user", reply=BYE))
+            >> Known("a", {"user": "ann"})
+            >> Known("b", {"user": "ann"})
+        )
+        book >> Asked("a", "noop") << Proceed() >> Known("a", {"user": None}) >> Asked("b", "noop") << Proceed()
+
+    def test_admissions_of_a_window_are_not_given_back(self, two):
+        book = two(rule("login", over=1, per="user", within="1h", reply=BYE)) >> self.login("a") << Proceed()
+        book >> Known("a", {"user": "ann"}) >> Known("a", {"user": None}) >> self.login("b") << Send(BYE) << Close()
+
+    def test_a_scenario_that_is_swapped_knows_no_login_that_was_taken_back(self, two):
+        book = two(phase()) >> self.login("a") << Proceed() >> Known("a", {"user": "ann"}) >> Known("a", {"user": None})
+        book.play(ftp(rule("login", over=1, reply=BYE))) >> self.login("b") << Proceed()
+
+
 class TestInProgress:
     """Where nothing was asked, what is known is what goes on."""
 

@@ -1,7 +1,7 @@
 """`python -m tests.mutation`: makes mutants of a folder, and prints those that its tests let pass.
 
-The mutated module is compiled in memory, in a process of its own: no file changes. The tests that bear the module's name
-run first, then the others of its folder; the first test that fails kills the mutant.
+The mutated code is compiled in memory, in a fork of this process (`warm`) or in a process of its own: no file changes. The
+tests that bear the module's name run first, then the others of its folder; the first test that fails kills the mutant.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -25,6 +26,7 @@ from types import ModuleType
 
 import pytest
 from tests.mutation.mutants import Mutant, mutants
+from tests.mutation.warm import WarmTests, silence
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "fakes" / "notnow"
@@ -42,8 +44,14 @@ TESTS = {
         "test_knobs.py", "test_replies.py", "test_scenario.py", "test_tables.py", "test_toml_lines.py", "test_values.py",
     ),
 }  # fmt: skip
-OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+# Properties that take as long as all other tests of the folder together.
+SLOW = "not what_loads_plays and not junk_in_any_place"
+OPTIONS = (
+    "-x", "-o", "addopts=-p pytester --import-mode=importlib", "-k", SLOW, "-p", "no:terminal", "-p", "no:cacheprovider",
+    "-W", "ignore::pytest.PytestAssertRewriteWarning",
+)  # fmt: skip
 KILLED, SURVIVED, TIMED_OUT = "killed", "survived", "timed out"
+OUTCOMES = {0: SURVIVED, -signal.SIGALRM: TIMED_OUT}
 
 
 class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -57,7 +65,7 @@ class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
         if name != self.name:
             return None
-        return importlib.util.spec_from_file_location(name, self.mutant.path, loader=self)  # type: ignore[arg-type]
+        return importlib.util.spec_from_file_location(name, self.mutant.path, loader=self)
 
     def is_package(self, name: str) -> bool:
         return self.mutant.path.stem == "__init__"
@@ -71,11 +79,7 @@ class _Mutated(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def _run(mutant: Mutant, tests: Sequence[str], end: int) -> None:
     """In a process of its own: exits with 0 if every test passes."""
-    os.setsid()
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    signal.alarm(end)  # a mutant may never end
+    silence(end)
     with contextlib.suppress(BaseException):
         finder = _Mutated(mutant)
         sys.meta_path.insert(0, finder)
@@ -84,10 +88,14 @@ def _run(mutant: Mutant, tests: Sequence[str], end: int) -> None:
     os._exit(1)
 
 
-def outcome_of(mutant: Mutant, folder: str, limit: int) -> str:
-    """First its own tests; only if they let it pass, the others."""
+def outcome_of(mutant: Mutant, folder: str, limit: int, warm: WarmTests) -> str:
+    """In a fork if that will do. Else first its own tests run, and the others only if these let it pass."""
+    near, others = tests_of(folder, mutant.path)
+    status = warm.outcome(mutant, near, limit)
+    if status is not None:
+        return OUTCOMES.get(status, KILLED)
     outcome = SURVIVED
-    for tests in tests_of(folder, mutant.path):
+    for tests in (near, others):
         if tests and outcome == SURVIVED:
             outcome = result(mutant, tests, limit)
     return outcome
@@ -97,16 +105,24 @@ def result(mutant: Mutant, tests: Sequence[str], limit: int) -> str:
     process = get_context("fork").Process(target=_run, args=(mutant, tests, limit))
     process.start()
     process.join()
-    return {0: SURVIVED, -signal.SIGALRM: TIMED_OUT}.get(process.exitcode or 0, KILLED)
+    return OUTCOMES.get(process.exitcode or 0, KILLED)
 
 
 def tests_of(folder: str, path: Path) -> tuple[list[str], list[str]]:
     """The tests that bear the module's name, or most of it; and the other tests of its folder."""
-    found = sorted({test for pattern in TESTS[folder] for test in (ROOT / "tests").glob(pattern)})
+    found = tests_in(folder)
     words = set(path.relative_to(SOURCE / folder.partition("/")[0]).with_suffix("").parts)
-    shared = {test: len(words & set(test.stem.split("_"))) for test in found}
-    near = [str(test) for test in found if shared[test] == max(shared.values())]
-    return near, [str(test) for test in found if str(test) not in near]
+    shared = {test: len(words & set(Path(test).stem.split("_"))) for test in found}
+    near = [test for test in found if shared[test] == max(shared.values())]
+    return near, [test for test in found if test not in near]
+
+
+def tests_in(folder: str) -> list[str]:
+    return sorted({str(test) for pattern in TESTS[folder] for test in (ROOT / "tests").glob(pattern)})
+
+
+def _sample(lot: Sequence[Mutant], size: int, seed: int) -> list[Mutant]:
+    return random.Random(seed).sample(lot, min(size, len(lot)))
 
 
 def main() -> int:
@@ -114,6 +130,7 @@ def main() -> int:
     parser.add_argument("--folder", choices=sorted(TESTS), default="conduct")
     parser.add_argument("--only", default="", help="mutate only files whose path contains this")
     parser.add_argument("--sample", type=int, default=100, help="this many mutants, chosen by the seed (default: 100)")
+    parser.add_argument("--each", type=int, help="this many mutants of each file, instead of --sample of the folder")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1800, help="begin no mutant later than this (default: 1800)")
     parser.add_argument(
@@ -122,34 +139,43 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
     paths = [p for p in sorted((SOURCE / given.folder).rglob("*.py")) if given.only in str(p)]
-    every = [mutant for path in paths for mutant in mutants(path)]
-    chosen = random.Random(given.seed).sample(every, min(given.sample, len(every)))
-    start = time.monotonic()
-
-    def judged(mutant: Mutant) -> str | None:
-        if time.monotonic() - start > given.seconds:
-            return None
-        return outcome_of(mutant, given.folder, given.limit)
-
+    by_file = [mutants(path) for path in paths]
+    every = [mutant for of_file in by_file for mutant in of_file]
+    lots = [(of_file, given.each) for of_file in by_file] if given.each else [(every, given.sample)]
+    chosen = [mutant for lot, size in lots for mutant in _sample(lot, size, given.seed)]
+    random.Random(given.seed).shuffle(chosen)  # each file has its share if the time runs out
     os.chdir(ROOT)
     unchanged = Mutant(chosen[0].path, -1, 0, "nothing", lambda _: None)
-    if judged(unchanged) != SURVIVED:
+    if result(unchanged, tests_in(given.folder), given.limit) != SURVIVED:
         print(f"the tests of {given.folder} fail, or take more than {given.limit} s, without any mutant")
         return 1
-    with ThreadPool(given.jobs) as pool:
-        results = pool.map(judged, chosen, chunksize=1)
-    report(given, len(every), [(m, r) for m, r in zip(chosen, results, strict=True) if r is not None])
+    results: list[tuple[Mutant, str]] = []
+    start = time.monotonic()
+
+    def judge(mutant: Mutant, warm: WarmTests) -> None:
+        if time.monotonic() - start <= given.seconds:
+            outcome = outcome_of(mutant, given.folder, given.limit, warm)
+            results.append((mutant, outcome))
+            if outcome != KILLED:  # the table may be far off
+                print(f"{outcome}: {mutant}", file=sys.stderr, flush=True)
+
+    def judge_all(warm: WarmTests) -> None:
+        with ThreadPool(given.jobs) as pool:
+            pool.map(partial(judge, warm=warm), chosen, chunksize=1)
+
+    pytest.main([*OPTIONS, *tests_in(given.folder)], plugins=[WarmTests(SOURCE, judge_all)])
+    report(given, len(every), results)
     return 0
 
 
 def report(given: argparse.Namespace, every: int, results: Sequence[tuple[Mutant, str]]) -> None:
     rows: dict[str, list[str]] = {}
     for mutant, outcome in results:
-        rows.setdefault(str(mutant.path.relative_to(SOURCE).parent), []).append(outcome)
-    print(f"{'folder':24} {'mutants':>8} {'killed':>8} {'score':>7}")
+        rows.setdefault(str(mutant.path.relative_to(SOURCE)), []).append(outcome)
+    print(f"{'file':32} {'mutants':>8} {'killed':>8} {'score':>7}")
     for name, outcomes in [*sorted(rows.items()), ("all", [outcome for _, outcome in results])]:
         killed = len(outcomes) - outcomes.count(SURVIVED)
-        print(f"{name:24} {len(outcomes):>8} {killed:>8} {killed / max(1, len(outcomes)):>7.0%}")
+        print(f"{name:32} {len(outcomes):>8} {killed:>8} {killed / max(1, len(outcomes)):>7.0%}")
     print(f"of {every} mutants of {given.folder}{' ' + given.only if given.only else ''}, seed {given.seed}")
     for mutant, outcome in sorted(results, key=lambda r: (str(r[0].path), r[0].line)):
         if outcome != KILLED:

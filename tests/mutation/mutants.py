@@ -47,7 +47,7 @@ class Mutant:
 
     def tree(self) -> ast.Module:
         """The module with the change."""
-        tree = _parse(self.path)
+        tree = parsed(self.path)
         for number, node in enumerate(ast.walk(tree)):
             if number == self.number:
                 self.change(node)
@@ -56,7 +56,7 @@ class Mutant:
 
 def mutants(path: Path) -> list[Mutant]:
     """All mutants of a module, in the order of its lines."""
-    tree = _parse(path)
+    tree = parsed(path)
     left_out = _left_out(tree)
     found = [
         Mutant(path, number, getattr(node, "lineno", 0), what, change)
@@ -67,7 +67,7 @@ def mutants(path: Path) -> list[Mutant]:
     return sorted(found, key=lambda mutant: (mutant.line, mutant.number, mutant.what))
 
 
-def _parse(path: Path) -> ast.Module:
+def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), str(path))
 
 
@@ -148,7 +148,7 @@ def _negate(node: ast.AST) -> None:
 
 def _pass(node: ast.AST) -> None:
     """A statement becomes `pass`, in place."""
-    node.__class__ = ast.Pass  # type: ignore[assignment]
+    node.__class__ = ast.Pass
 
 
 def _is_text(node: ast.BinOp) -> bool:

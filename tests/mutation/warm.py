@@ -1,0 +1,105 @@
+"""Mutants of functions, in forks of one process that has imported the code and collected the tests already.
+
+The function gets the code of the mutant. That is not enough where the code ran while modules were imported, or where the
+change is outside of functions: `outcome` returns None then, and the mutant needs a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType
+
+import pytest
+from _pytest.main import pytest_runtestloop as run_tests
+from tests.mutation.mutants import Mutant, parsed
+
+SURVIVED, KILLED, UNFIT = 0, 1, 3
+
+
+class WarmTests:
+    """A plugin of pytest: calls `work` in place of the tests, which run once a mutant, by `outcome`."""
+
+    def __init__(self, source: Path, work: Callable[[WarmTests], None]) -> None:
+        self.source = str(source)
+        self.work = work
+        self.ran: set[CodeType] = set()
+        sys.setprofile(self._note)
+
+    def _note(self, frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(self.source):
+            self.ran.add(frame.f_code)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        sys.setprofile(None)
+        self.session = session
+        self.work(self)
+        return True
+
+    def outcome(self, mutant: Mutant, near: Sequence[str], limit: int) -> int | None:
+        """The exit status of the tests, the `near` ones first; None if the mutant needs a process of its own."""
+        changed = changed_functions(mutant)
+        if not changed or self.ran & changed.keys():
+            return None
+        pid = os.fork()
+        if not pid:
+            with contextlib.suppress(BaseException):
+                silence(limit)
+                os._exit(self._run(mutant, changed, near))
+            os._exit(KILLED)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return None if status == UNFIT else status
+
+    def _run(self, mutant: Mutant, changed: dict[CodeType, CodeType], near: Sequence[str]) -> int:
+        if not swapped(mutant.path, changed):
+            return UNFIT
+        self.session.items.sort(key=lambda item: str(item.path) not in near)
+        run_tests(self.session)
+        return KILLED if self.session.testsfailed else SURVIVED
+
+
+def silence(limit: int) -> None:
+    """Make this process a group without output, which ends after so many seconds: a mutant may never end."""
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    signal.alarm(limit)
+
+
+def changed_functions(mutant: Mutant) -> dict[CodeType, CodeType]:
+    """The code of the functions that the mutant changes, and what it becomes; none if it adds or removes functions."""
+    before = list(_codes(compile(parsed(mutant.path), str(mutant.path), "exec")))
+    after = list(_codes(compile(mutant.tree(), str(mutant.path), "exec")))
+    if len(before) != len(after):
+        return {}
+    return {
+        old: new for old, new in zip(before, after, strict=True) if old != new and old.co_flags & inspect.CO_OPTIMIZED
+    }
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def swapped(path: Path, changed: dict[CodeType, CodeType]) -> bool:
+    """Give the functions of a module their new code: true if there was one that takes it."""
+    found = False
+    for thing in gc.get_objects():
+        if isinstance(thing, functools._lru_cache_wrapper):
+            thing.cache_clear()
+        elif isinstance(thing, FunctionType) and thing.__code__.co_filename == str(path):
+            with contextlib.suppress(ValueError):  # a function of another closure
+                thing.__code__, found = changed.get(thing.__code__, thing.__code__), found or thing.__code__ in changed
+    return found
