@@ -16,9 +16,9 @@ from notnow.bounds import BODY_WAITING
 from notnow.engine.actions import Ending, Response, Script
 from notnow.engine.events import Answered, Ended, Heard, Reached
 from notnow.http_words import NO_BODY, status_line
-from notnow.journal import Connection, Exchange, ExcludedByGoAway, Request, RstStreamFrame, brief
-from notnow.servers.base import tls
+from notnow.journal import Connection, Exchange, ExcludedByGoAway, RstStreamFrame
 from notnow.servers.base.connection import Over
+from notnow.servers.http.facts import known, recorded
 from notnow.servers.http.frames import CODES
 from notnow.servers.http.host import AppHost
 from notnow.servers.http.interfaces import Gone, Head, Headers, HTTPProtocol, Work, encoded, failures
@@ -110,35 +110,10 @@ class Stream:
         request = f"{head.method} {head.authority}{target}"
         self.exchange = self.host.recorder.ask(connection.record, "request", request, self.host.phase)
         connection.note_arrival(self.exchange)
-        self.host.recorder.facts(self.exchange, self._request(head, target))
+        self.host.recorder.facts(self.exchange, recorded(self.number, head, target, self.known))
         connection.live[self.number] = self
         with self._while_wanted():
             await connection.asked(self)
-
-    def _request(self, head: Head, target: str) -> Request:
-        """The request for the journal, without an answer so far."""
-        header = self.known["header"]
-        alternative, host = header.get("alt-used"), header.get("host")  # RFC 7838 §5
-        key = header.get("idempotency-key")
-        differs = head.version == "2" and host != head.authority  # :authority counts (RFC 9113 §8.3.1)
-        return Request(
-            stream=self.number,
-            version=head.version,
-            method=head.method,
-            authority=brief(head.authority),
-            host=self.known["host"],
-            path=brief(target),
-            misdirected=tuple(why for why in self.known["misdirected"] if isinstance(why, str)),
-            status=None,
-            body_bytes=0,
-            body_sha256=None,
-            sent=0,
-            whole=False,
-            stored=False,
-            alt_used=brief(alternative) if alternative else None,
-            host_header=host if differs else None,
-            idempotency_key=brief(key) if key else None,
-        )
 
     def note(self, **known: object) -> None:
         """Put more facts of the request on record."""
@@ -435,46 +410,6 @@ class Stream:
             self.news.clear()
             await self.news.wait()
         raise Gone
-
-
-def known(head: Head, connection: Carrier) -> dict[str, Any]:
-    """The facts of a request that rules may test; see the moments of `notnow.protocols`."""
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in head.headers}
-    host = hostname(head.authority)
-    length = headers.get("content-length", "")
-    path, mark, query = head.target.partition(b"?")
-    return {
-        "command": head.method,
-        "method": head.method,
-        "authority": host,
-        "host": host,
-        "path": path.decode("latin-1"),
-        "query": query.decode("latin-1") if mark else None,
-        "size": int(length) if length.isdecimal() else None,
-        "header": headers,
-        "misdirected": misdirected(host, connection),
-    }
-
-
-def misdirected(host: str, connection: Carrier) -> tuple[str | bool, ...]:
-    """Why a request is on the wrong connection (RFC 9110 §7.4): "sni", "certificate", and True for either or no SNI."""
-    if not connection.secure:
-        return ()
-    sni = connection.record.tls.sni if connection.record.tls is not None else None
-    found: list[str | bool] = []
-    if sni is not None and sni.lower() != host:
-        found.append("sni")
-    if not tls.covers(connection.names, host):
-        found.append("certificate")
-    return (*found, True) if found or sni is None else ()
-
-
-def hostname(authority: str) -> str:
-    """The host of an authority, without its port, in lower case."""
-    host = authority.rpartition("@")[2].lower()
-    if host.startswith("["):
-        return host.partition("]")[0][1:]
-    return host.partition(":")[0].rstrip(".")
 
 
 @lru_cache(maxsize=4)
