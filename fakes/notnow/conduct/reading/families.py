@@ -13,7 +13,7 @@ from functools import lru_cache
 from math import exp, log
 from typing import Literal
 
-from notnow.conduct.reading import curves
+from notnow.conduct.reading import curves, jitter
 from notnow.conduct.reading.curves import EARLY, EXACT, EXPONENTIAL, LINEAR, Curve, Fit, Form, Gaps
 
 Family = Literal["immediate", "constant", "linear", "exponential", "irregular"]
@@ -75,7 +75,7 @@ def _regular(gaps: Gaps) -> dict[Family, Fit]:
         "constant": curves.constant(gaps),
         "linear": _growing(gaps, LINEAR, 1 - ADDED),
         "exponential": _growing(gaps, EXPONENTIAL, 1 - ADDED - DECORRELATED).plus(
-            curves.decorrelated(gaps).times(DECORRELATED)
+            jitter.decorrelated(gaps).times(DECORRELATED)
         ),
     }
     for curve in (EXPONENTIAL, LINEAR) if len(gaps) > 2 else ():
@@ -85,7 +85,7 @@ def _regular(gaps: Gaps) -> dict[Family, Fit]:
 
 
 def _growing(gaps: Gaps, curve: Curve, share: float) -> Fit:
-    return curves.uncapped(gaps, curve).times(share * (1 - CAPPED)).plus(curves.added(gaps, curve).times(ADDED))
+    return curves.uncapped(gaps, curve).times(share * (1 - CAPPED)).plus(jitter.added(gaps, curve).times(ADDED))
 
 
 def _lead(gaps: Gaps) -> tuple[int, float]:
