@@ -50,6 +50,30 @@ class TestArrivals:
             assert [(x.arrived_at, x.answered_at) for x in asked(fake)] == [(0, 3), (1, 1)]
 
 
+class TestCancelled:
+    def test_a_stream_that_the_client_resets(self):
+        with FakeHTTP(rules(one("request", stall=True, times=1)), clock=ManualClock()) as fake, H2(fake) as client:
+            number = client.request("/1")
+            fake.wait_for(lambda j: j.count("request"))
+            fake.clock.advance(2)
+            client.rst(number)
+            assert client.get("/1").status == 200
+            first, again = asked(fake)
+            assert first.http is not None
+            assert first.http.cancelled is not None
+            assert first.index < first.http.cancelled.index < again.index
+            assert first.http.cancelled.at == 2
+
+    def test_a_stream_that_was_answered_or_lost_with_its_connection(self):
+        with FakeHTTP(rules(one("request", stall=True, nth=2))) as fake:
+            with H2(fake) as client:
+                assert client.get("/1").status == 200
+                client.request("/2")
+                fake.wait_for(lambda j: j.count("request") == 2)
+            fake.wait_for(lambda j: j.connections[0].ended_by)
+            assert [x.http.cancelled for x in asked(fake) if x.http] == [None, None]
+
+
 class TestFrames:
     def test_a_goaway_keeps_the_time_at_which_it_left(self):
         scenario = rules(one("request", goaway="NO_ERROR", delay="3s", times=1))

@@ -8,7 +8,7 @@ from msgspec.structs import force_setattr, replace
 from conduct_playbook import Play
 from notnow.conduct.reading.ledger import Item, Ledger, Try
 from notnow.conduct.reading.run import Run
-from notnow.journal import Arrival, CertificateRejected, Failure, HandshakeAbandoned, Request
+from notnow.journal import Arrival, CertificateRejected, Failure, GoAwayFrame, HandshakeAbandoned, Request
 
 GET, POST = "GET a.site.test/", "POST a.site.test/pay"
 BUSY, GONE = f"{GET} -> !503 busy", f"{GET} -> !"
@@ -100,6 +100,17 @@ def test_a_goaway_ends_the_streams_that_it_excludes(play: Play) -> None:
     play.wait("5s").connect(GET)
     assert endings(only(play)) == ["deferred", "accepted"]
     assert only(play).tries[1].delay == 5
+
+
+@pytest.mark.parametrize(("line", "ending"), [(f"{GET} -> …", "unanswered"), (f"{GET} {{whole=false}}", "abandoned")])
+def test_a_stream_that_the_client_resets_ends_there(play: Play, line: str, ending: str) -> None:
+    opened = play.connect(line)
+    play.wait("1s")
+    recorder = play.recorders[0]
+    recorder.more(opened.connection.exchanges[-1], cancelled=recorder.now())
+    opened.says(GET, "(1s)", "(leaves)")
+    assert endings(only(play)) == [ending, "accepted"]
+    assert only(play).tries[0].ended_at == 1001
 
 
 def test_a_client_that_leaves_before_a_good_answer_is_whole_may_have_enough(play: Play) -> None:
@@ -325,6 +336,19 @@ def test_a_request_after_the_close_is_a_try(play: Play) -> None:
     assert get.tries[0].by is line.connection
     play.connect("GET a.site.test/next")
     assert [item.state for item in play.run.ledger.items] == ["delivered", "delivered", "refused"]
+
+
+@pytest.mark.parametrize(("goaway", "ending"), [([GoAwayFrame("NO_ERROR", 1)], "deferred"), ([], "unanswered")])
+def test_a_stream_after_the_goaway_of_a_close_was_not_processed(
+    play: Play, goaway: list[GoAwayFrame], ending: str
+) -> None:
+    line = play.connect("GET a.site.test/1")
+    for frame in goaway:
+        play.recorders[0].goaway(line.connection, frame)
+    line.says("(closes)")
+    play.recorders[0].said_after(line.connection, b"\0", words=b"POST /pay HTTP/2\r\nhost: a.site.test\r\n\r\n")
+    _, post = play.run.ledger.items
+    assert (post.name, endings(post)) == (POST, [ending])
 
 
 def test_frames_after_the_close_name_no_request(play: Play) -> None:

@@ -13,6 +13,13 @@ from msgspec import Struct, field, to_builtins
 # ---- what an exchange was about -------------------------------------------------------------------
 
 
+class Arrival(Struct, frozen=True):
+    """When a request arrived: its place in the order of everything that happened, and scenario seconds."""
+
+    index: int
+    at: float
+
+
 class ByName(Struct, frozen=True):
     """A value whose parts are also found by the names that they have in JSON: `facts["header.host"]`, `dict(facts)`."""
 
@@ -106,7 +113,8 @@ class Request(ByName, frozen=True, omit_defaults=True):
     `misdirected` says why its connection was the wrong one: "sni", "certificate", both or neither. `status` is None while
     there is no answer; `sent` counts bytes of its body, and `whole` says that all of them were sent. `stored` is true for a
     request that is not idempotent and that the app carried out. `host_header` is a Host field that differs from :authority.
-    `length` is the size of the answer's body that its head announces.
+    `length` is the size of the answer's body that its head announces. `cancelled` is when the client gave the request up
+    by an RST_STREAM of its own (HTTP/2).
     """
 
     stream: int
@@ -131,6 +139,7 @@ class Request(ByName, frozen=True, omit_defaults=True):
     malformed: str | None = None
     idempotency_key: str | None = field(default=None, name="idempotency-key")
     length: int | None = None
+    cancelled: Arrival | None = None
 
 
 class MalformedRequest(ByName, frozen=True):
@@ -141,13 +150,6 @@ class MalformedRequest(ByName, frozen=True):
 
 
 Facts = Message | Parameters | Transfer | Target | Request | MalformedRequest
-
-
-class Arrival(Struct, frozen=True):
-    """When a request arrived: its place in the order of everything that happened, and scenario seconds."""
-
-    index: int
-    at: float
 
 
 # ---- how the fake ended an exchange ---------------------------------------------------------------

@@ -60,7 +60,11 @@ class Ends:
         unprocessed = reset if reset is not None and reset.code == "REFUSED_STREAM" else excluded_by(x, asked)
         if unprocessed is not None:
             return "deferred", x, unprocessed.at, unprocessed.index
-        return ("unanswered", x, reset.at, reset.index) if reset is not None else _with_connection(x)
+        if reset is not None:
+            return "unanswered", x, reset.at, reset.index
+        if asked.cancelled is not None:
+            return _given_up(x), x, asked.cancelled.at, asked.cancelled.index
+        return _with_connection(x)
 
     def _told(self, x: Exchange, ending: Ending) -> End:
         """A request that ended with what the fake said: the place of that is after all that came before its time."""
@@ -97,7 +101,12 @@ def _with_connection(x: Exchange) -> End:
     if end is None:
         return "unanswered", x, float("inf"), NEVER
     by_client = end[1] == connection.left_index or connection.ended_by == "client"
-    return "abandoned" if by_client and x.fault is None else "unanswered", connection, *end
+    return _given_up(x) if by_client else "unanswered", connection, *end
+
+
+def _given_up(x: Exchange) -> Ending:
+    """How a request ended that the client gave up: the fake may have kept it waiting."""
+    return "abandoned" if x.fault is None else "unanswered"
 
 
 def left(connection: Connection) -> tuple[float, int] | None:
@@ -191,23 +200,24 @@ def _unserved(connection: Connection, last: Exchange) -> list[Asked]:
     found = list[Asked]()
     for text, arrival in ((connection.unread, connection.unread_arrival), (connection.after, connection.after_arrival)):
         at, index = (arrival.at, arrival.index) if arrival is not None else ended
-        for method, authority, path in _requests_in(text):
-            one = Try(
-                last, connection, "unanswered", at, max(index, last.index + 1), max(at, ended[0]), max(index, ended[1])
-            )
+        for method, authority, path, version in _requests_in(text):
+            # A stream above the last one of the GOAWAY was not processed (RFC 9113 §6.8).
+            ending: Ending = "deferred" if version == "2" and connection.goaways else "unanswered"
+            one = Try(last, connection, ending, at, max(index, last.index + 1), max(at, ended[0]), max(index, ended[1]))
             body = "" if method in BODILESS else None
             found.append(Asked(one, (connection.client, f"{method} {authority}{path}"), method, body))
     return found
 
 
-def _requests_in(text: str) -> Iterator[tuple[str, str, str]]:
-    """The method, authority and path of each request in what a client has said."""
+def _requests_in(text: str) -> Iterator[tuple[str, str, str, str]]:
+    """The method, authority, path and version of each request in what a client has said."""
     for match in _HEAD.finditer(text):
         host = _HOST.search(match["fields"])
-        yield match["method"], brief(host[1].strip()) if host else "", brief(match["path"])
+        yield match["method"], brief(host[1].strip()) if host else "", brief(match["path"]), match["version"]
 
 
 _HEAD = re.compile(
-    r"^(?P<method>[A-Z]+) (?P<path>/\S*|\*) HTTP/(?:1\.[01]|2)\r?\n(?P<fields>(?:[^\r\n]+\r?\n)*)", re.MULTILINE
+    r"^(?P<method>[A-Z]+) (?P<path>/\S*|\*) HTTP/(?P<version>1\.[01]|2)\r?\n(?P<fields>(?:[^\r\n]+\r?\n)*)",
+    re.MULTILINE,
 )
 _HOST = re.compile(r"^host:([^\r\n]*)", re.MULTILINE | re.IGNORECASE)

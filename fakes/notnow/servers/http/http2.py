@@ -64,6 +64,9 @@ class _Nobody:
 
     idle = drops = answered = True
 
+    def cancelled(self) -> None:
+        pass
+
     async def handle(self, event: events.Event) -> None:
         pass
 
@@ -147,6 +150,8 @@ class H2(H2Protocol):
         fault = self.connection.faults.pop(number, None)
         if fault is not None:
             self.owner.malformed(number, *fault)
+        elif not self.closed:
+            self.streams[number].cancelled()
         if not self.closed and (fault is not None or not self.streams[number].answered):
             await self.count_abuse()  # the client has cancelled it, or it was malformed
         await super()._close_stream(number)

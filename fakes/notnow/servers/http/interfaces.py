@@ -52,6 +52,9 @@ class Served(Protocol):
     def answered(self) -> bool:
         """The whole answer has been sent."""
 
+    def cancelled(self) -> None:
+        """The client has given the request up."""
+
     async def begin(self, head: Head) -> None:
         """The head of the request has arrived."""
 

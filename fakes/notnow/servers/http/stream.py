@@ -150,6 +150,11 @@ class Stream:
         """The client waits for the answer, or for the rest of it."""
         return not self.drops and self.connection.alive and not self.connection.over
 
+    def cancelled(self) -> None:
+        """The client has given the request up, unless that was over."""
+        if not self.drops:
+            self.note(cancelled=self.host.recorder.now())
+
     async def handle(self, event: events.Event) -> None:
         """A piece of the body has arrived, its end, or the end of the stream."""
         if isinstance(event, events.Body):
