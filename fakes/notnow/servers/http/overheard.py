@@ -5,11 +5,14 @@ Private seams of h2: `_data` of its `FrameBuffer`.
 
 from __future__ import annotations
 
+from itertools import islice
+
 from h2.frame_buffer import FrameBuffer
 from hyperframe.frame import HeadersFrame
 
 from notnow.servers.http.http2_connection import Connection
 
+FRAMES = 500  # that are looked at: what a client floods with is no request
 LARGEST = 16_384  # bytes of a frame (RFC 9113 §4.2); nobody has been told of more
 
 
@@ -20,7 +23,7 @@ class Overheard:
         self._frames, self._decoder = FrameBuffer(), connection.decoder
         self._frames.max_frame_size = LARGEST
         self._frames._data += connection.frames._data  # the beginning of a frame
-        self._lost = False
+        self._lost, self._left = False, FRAMES
 
     def requests(self, data: bytes) -> bytes:
         """The heads of the requests that end in `data`. Empty once the client has broken the protocol."""
@@ -28,9 +31,12 @@ class Overheard:
         try:
             if not self._lost:
                 self._frames.add_data(data)
-                heads = [self._head(frame) for frame in self._frames if isinstance(frame, HeadersFrame)]
+                frames = list(islice(self._frames, self._left))
+                self._left -= len(frames)
+                heads = [self._head(frame) for frame in frames if isinstance(frame, HeadersFrame)]
         except Exception:  # garbage makes h2, hyperframe and hpack raise a dozen kinds of errors
             self._lost = True
+        self._lost = self._lost or not self._left
         return b"".join(heads)
 
     def _head(self, frame: HeadersFrame) -> bytes:
