@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notnow.engine import matching
+from notnow.engine.compiling import compile_phases
 from notnow.engine.matching import filter_fact, rejects
+from notnow.language.loading import loads
+from playbook import NO, document, rule
 
 
 def matches(where: dict[str, object], **facts: object) -> bool:
@@ -111,3 +114,12 @@ class TestSieve:
     def test_rejects_what_none_of_them_matches(self) -> None:
         sieve = rejects([{"fact": "a@*"}, {"fact": ["b@*", "c@*"]}], "fact")
         assert [sieve(found) for found in ("a@x", "C@x", "d@x", None)] == [False, False, True, True]
+
+    @pytest.mark.parametrize(("globs", "filters"), [(["a@*"], 0), (["a@*", "b@*"], 1), (["a@*", "b@*", "c@*"], 1)])
+    def test_stands_before_rules_that_test_the_same_fact(self, globs: list[str], filters: int) -> None:
+        rules = [rule("rcpt", where={"recipient": glob}, reply=NO) for glob in globs]
+        (phase,) = compile_phases(loads(document(*rules), name="test"))
+        plan = phase.plan("rcpt")
+        assert plan is not None
+        assert len(plan.filters) == filters
+        assert len(plan.groups) == (0 if filters else len(globs))

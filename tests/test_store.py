@@ -56,6 +56,14 @@ class TestMemory:
         assert not store._held
         assert store.decide(request(Candidate(0, (Over(1),), True), owner="b"), 0.0) == Decision(None)
 
+    def test_a_place_that_was_released_by_itself_is_not_released_again_with_the_rest(self) -> None:
+        store = Memory()
+        store.acquire([(KEY, "a"), (("there",), "a")])
+        store.release([(KEY, "a")])
+        assert [[tally.held for tally in held] for held in store._held.values()] == [[{"a"}]]
+        store.release_all("a")
+        assert not store._held
+
     def test_releasing_what_holds_nothing_is_nothing(self) -> None:
         Memory().release_all("nobody")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,17 +69,24 @@ def mutants(path: Path) -> list[Mutant]:
 
 
 def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), str(path))
+    return ast.parse(_text(path), str(path))
+
+
+@functools.cache
+def _text(path: Path) -> str:
+    """The text as it was when the mutants were made: their numbers count its nodes."""
+    return path.read_text()
 
 
 def _left_out(tree: ast.Module) -> set[int]:
-    """The nodes (by `id`) that no test has to know: annotations, decorators, imports for type checkers, assertions."""
+    """The nodes (by `id`) that no test has to know: annotations, decorators, options of classes, imports for type checkers, assertions."""
     roots: list[ast.AST | None] = []
     for node in ast.walk(tree):
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 roots += node.decorator_list
                 roots += [getattr(node, "returns", None)]
+                roots += getattr(node, "keywords", [])  # frozen=True: nobody writes to what is not frozen
             case ast.AnnAssign() | ast.arg():
                 roots.append(node.annotation)
             case ast.If(test=ast.Name(id="TYPE_CHECKING")) | ast.Assert() | ast.Raise() | ast.FormattedValue():
