@@ -362,6 +362,37 @@ def test_a_reply_that_the_kernel_has_on_its_way_comes_before_the_time_out_of_its
         late.join()
 
 
+def test_such_a_reply_comes_before_the_end_of_another_sleep() -> None:
+    mine, other = socket.socketpair()
+    late = threading.Thread(target=lambda: (parties.real_sleep(0.01), other.send(b"x")))
+    late.real_time = True  # type: ignore[attr-defined]
+    sleeper = threading.Thread(target=time.sleep, args=(30,))
+    with mine, other, FastForward() as on:
+        mine.settimeout(300)
+        sleeper.start()
+        time.sleep(0)
+        late.start()
+        assert mine.recv(1) == b"x"
+        assert on.clock.now() == 0
+        sleeper.join()
+
+
+def test_a_connection_under_way_in_the_kernel_is_made_before_its_time_out(
+    forward: FastForward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = parties.real_monotonic() + 0.3
+
+    def late(waits: list[parties.FileWait], timeout: float = 0.0) -> list[int]:
+        if not timeout and parties.real_monotonic() < made:
+            return []  # a look sees nothing; a short wait will do
+        return parties.signalled(waits, timeout)
+
+    monkeypatch.setattr("notnow.time_travel.client.signalled", late)
+    with FakeSMTP("smtp/healthy", clock=forward.clock) as smtp:
+        socket.create_connection((smtp.host, smtp.port), timeout=600).close()
+    assert forward.clock.now() == 0
+
+
 # ---- threads from before -------------------------------------------------------------------------
 
 

@@ -231,7 +231,7 @@ def _connecting(real: Real) -> Real:
             sock.settimeout(timeout)
         under_way = [(sock.fileno(), select.POLLOUT)]
         if (
-            not signalled(under_way)
+            not signalled(under_way, worlds.LAST_LOOK)
             and world.park(timeout, over=lambda: bool(signalled(under_way))) is WaitResult.TIMED_OUT
         ):
             raise TimeoutError("timed out")

@@ -16,6 +16,7 @@ from notnow.time_travel.clock import WorldClock
 from notnow.time_travel.frames import current_frames
 from notnow.time_travel.parties import (
     Party,
+    Wait,
     WaitResult,
     micro,
     real_monotonic,
@@ -35,8 +36,8 @@ TICK = 0.02  # real seconds between two moves of the clock while real time passe
 # reply. There the driver looks again this often before it moves the clock, LAG apart.
 LOOKS = 0 if sys.platform == "linux" else 3
 LAG = 0.001
-# On a busy machine, Linux may also leave a packet to a kernel thread. Before the time-out of a socket strikes, the driver
-# waits this many real seconds for a reply in transit.
+# On a busy machine, Linux may also leave a packet to a kernel thread. Before the clock moves to the end of a party's wait,
+# the driver waits this many real seconds for a reply in transit.
 LAST_LOOK = 0.05
 
 
@@ -48,6 +49,7 @@ class World(Roster):
         self.horizon, self._moved = horizon, moved
         self._stirred = self._rested = real_monotonic()
         self._looks = 0
+        self._looked: list[Wait] = []  # waits for sockets in which nothing was in transit
         self._first: Party | None = None
         self._ready = _thread.allocate_lock()  # held until everything is in place
         self._ready.acquire()
@@ -93,7 +95,10 @@ class World(Roster):
             self._stir(TURN / 4, ())
             return
         self.clock.settle()
-        if self.clock.ring() or self._give_turn():
+        if self.clock.ring():
+            self._looks = 0
+            self._looked = []
+        elif self._give_turn():
             self._looks = 0
         else:
             self._pass_on(running)
@@ -174,17 +179,27 @@ class World(Roster):
         elif self._looks < LOOKS:
             self._looks += 1
             real_sleep(LAG)
-        elif self._comes_at_the_last_moment(whose):
+        elif self._comes_at_the_last_moment(whose, parked):
             self._looks = 0
         else:
             self._note(stuck, places, moving=True)
             self._ticked = None
             self._move(target)
 
-    def _comes_at_the_last_moment(self, whose: Party | None) -> bool:
-        """True if the party whose time-out is next has something to read after all. False if it waits for no socket."""
-        wait = whose.wait if whose is not None else None
-        return wait is not None and wait.alone and bool(signalled(wait.files, LAST_LOOK))
+    def _comes_at_the_last_moment(self, whose: Party | None, parked: list[Party]) -> bool:
+        """True if a party that waits for a socket has something to read after all.
+
+        The party whose time-out is next is looked at each time. The others are looked at once a wait, and again after
+        the fakes have acted: looks cost real time, and another party may sleep a thousand times meanwhile.
+        """
+        if whose is None:
+            return False
+        waits = [
+            p.wait for p in parked if p.wait is not None and p.wait.alone and (p is whose or p.wait not in self._looked)
+        ]
+        self._looked = [party.wait for party in parked if party.wait is not None]
+        files = [file for wait in waits for file in wait.files]
+        return bool(files and signalled(files, LAST_LOOK))
 
     def _note(self, stuck: list[Party], places: list[str | None], *, moving: bool = False) -> None:
         """Note the parties that are blocked in invisible calls: one with a time-out is in a real wait, and will be too late."""
