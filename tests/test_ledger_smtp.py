@@ -275,3 +275,35 @@ class TestConnectionsWithoutMail:
         play.connect(*lines)
         ledger: Ledger = play.run.ledger
         assert (ledger.items, ledger.nameless, ledger.doubts) == ([], [], [])
+
+
+class TestWhatTheEnvelopeCannotTell:
+    def test_a_message_to_more_recipients_is_other_mail(self, play: Play) -> None:
+        play.connect(MAIL, B, "DATA -> !451 no", "QUIT")
+        play.connect(MAIL, B, C, *END)
+        assert unnamed(play) == {"#1 deferred": ["<1@x> to b@y"]}
+        assert len(doubts(play)) == 1
+
+    def test_unless_the_first_try_was_cut_before_it_had_named_them(self, play: Play) -> None:
+        play.connect(MAIL, f"{B} -> !421 no").play.wait("1m")
+        play.connect(MAIL, B, C, *END)
+        assert endings(play)["<1@x> to b@y"] == ["#1 deferred", "#2 accepted"]
+
+    def test_a_client_with_a_transaction_for_each_recipient_may_have_dropped_one(self, play: Play) -> None:
+        play.connect(MAIL, "RCPT TO:<d@y>", "DATA", ". <0@x>", MAIL, f"{C} -> !451 no", "RSET")
+        play.connect(MAIL, B, *END, MAIL, C, *END)
+        assert unnamed(play) == {"#1 deferred": ["<1@x> to c@y"]}
+
+    def test_what_was_refused_for_good_may_be_what_was_refused_for_now(self, play: Play) -> None:
+        play.connect(MAIL, B, "DATA", ". <1@x> -> !451 no").play.wait("1m")
+        play.connect(MAIL, B, "DATA", ". <2@x>")
+        play.connect(MAIL, f"{B} -> !550 no", "QUIT")
+        assert states(play) == {"<1@x> to b@y": "in doubt", "<2@x> to b@y": "delivered"}
+
+    def test_a_421_that_the_server_does_not_mean(self, play: Play) -> None:
+        play.connect(MAIL, f"{B} -> !421 no (stays)", C, *END)
+        assert endings(play) == {"<1@x> to b@y": ["#1 deferred"], "<1@x> to c@y": ["#1 accepted"]}
+
+    def test_one_that_the_client_takes_at_its_word(self, play: Play) -> None:
+        play.connect(MAIL, C, f"{B} -> !421 no (stays)", "QUIT")
+        assert endings(play) == {f"mail from a@x to {to}": ["#1 deferred"] for to in ("c@y", "b@y")}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from notnow.conduct.finding import Evidence
 from notnow.conduct.reading.ledger import Doubt, Item, Ledger, Try
-from notnow.conduct.reading.letters import Letter, Sorter
+from notnow.conduct.reading.letters import LOOKED_THROUGH, Letter, Sorter
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.transactions import Recipient, Session, Transaction, end_of, read
 from notnow.conduct.reading.unnamed import attribute
@@ -24,7 +24,7 @@ class Mail:
     """The sessions of all clients of an SMTP run, their transactions in order, and the ledger of it all.
 
     `tries` are those that each transaction was: one for each recipient, or a single one if the wire does not name the item.
-    `last_unnamed` is the index at which the last of the tries began that may have been of an item, and may not.
+    `unseen` are the items of messages whose content the server has never seen. `last_unnamed` is the index at which the last of the tries began that may have been of an item, and may not.
     """
 
     sessions: list[Session]
@@ -32,6 +32,7 @@ class Mail:
     letters: dict[Transaction, Letter]
     tries: dict[Transaction, list[Try]]
     ledger: Ledger
+    unseen: set[Item]
     last_unnamed: dict[Item, int]
 
 
@@ -52,9 +53,19 @@ def mail(run: Run) -> Mail:
     for one in transactions:
         filer.file(one)
     found = filer.ledger
+    for unclear in found.nameless:
+        if unclear.ending == "refused" and len(unclear.owners) <= LOOKED_THROUGH:
+            _leave_in_doubt(unclear)
     found.doubts += _doubts(list(sorter.owners), unnamed.uncarried)
     found.dropped = sum(journal.dropped for journal in run.journals)
-    return Mail(sessions, transactions, filer.letters, filer.tries, found, _last_unnamed(found.nameless))
+    return Mail(sessions, transactions, filer.letters, filer.tries, found, filer.unseen, _last_unnamed(found.nameless))
+
+
+def _leave_in_doubt(refused: Try) -> None:
+    """What was refused for good may have been any of these items."""
+    for item in refused.owners:
+        if item.tries and refused.knew_of(item.tries[-1]) and item.tries[-1].failed:
+            item.in_doubt = "a later try, which may have been of it, was refused for good"
 
 
 def _last_unnamed(nameless: Iterable[Try]) -> dict[Item, int]:
@@ -77,6 +88,7 @@ class _Filer:
         self.letters, self.owners = letters, owners
         self.ledger = Ledger()
         self.tries: dict[Transaction, list[Try]] = {}
+        self.unseen: set[Item] = set()
         self._items: dict[int, tuple[Item, ...]] = {}
 
     def file(self, one: Transaction) -> None:
@@ -85,11 +97,16 @@ class _Filer:
         if letter is not None:
             for recipient in self._recipients(one, letter):
                 found = _try(one, recipient)
-                self._add(letter.item(recipient.address), one, recipient, found)
+                item = letter.item(recipient.address)
+                self._add(item, one, recipient, found)
+                if not letter.seen:
+                    self.unseen.add(item)
                 tries.append(found)
         if (owners := self.owners.get(one)) is not None:
-            found = _try(one, Recipient("", None))
-            found.owners = self._items_of(owners)
+            refused = one.recipients[-1] if one.recipients and not one.accepted else Recipient("", None)
+            found = _try(one, refused)
+            to = {recipient.address for recipient in one.recipients}
+            found.owners = self._items_to(owners, to) if to else self._items_of(owners)
             self.ledger.nameless.append(found)
             tries.append(found)
 
@@ -112,6 +129,11 @@ class _Filer:
         item.kept_back = _rejected_certificate(one.connection)
         if one.ending is None:
             item.in_doubt = "its last try was still under way"
+
+    def _items_to(self, letters: Sequence[Letter], recipients: set[str]) -> tuple[Item, ...]:
+        if len(letters) > LOOKED_THROUGH:
+            return self._items_of(letters)
+        return tuple(item for letter in letters for address, item in letter.items.items() if address in recipients)
 
     def _items_of(self, letters: Sequence[Letter]) -> tuple[Item, ...]:
         """The items of these letters; many tries share the letters that they may have carried."""

@@ -21,13 +21,16 @@ LOOKED_THROUGH = 16  # letters with the same envelope; without a bound, many of 
 class Letter:
     """A message of a client: its items by recipient; "" is its recipient as long as only the sender is known.
 
-    `busy` are the spans (indices) of the transactions that are known to have carried it, in order. `accepted` are the
-    recipients that have it, and since when.
+    `seen`: the server has seen its content. `busy` are the spans (indices) of the transactions that are known to have carried it, in order. `accepted` are the
+    recipients that have it, and since when. `known` are the recipients of the transactions in which the server has seen it,
+    with the index of each.
     """
 
     name: str
+    seen: bool = False
     items: dict[str, Item] = field(default_factory=dict)
     accepted: dict[str, int] = field(default_factory=dict)
+    known: list[tuple[int, frozenset[str]]] = field(default_factory=list)
     busy: list[tuple[int, float]] = field(default_factory=list)
 
     def item(self, recipient: str) -> Item:
@@ -45,6 +48,14 @@ class Letter:
         """True if another transaction carried it meanwhile."""
         i = bisect_left(self.busy, (start, start))
         return (i > 0 and self.busy[i - 1][1] > start) or (i < len(self.busy) and self.busy[i][0] < end)
+
+    def fits(self, one: Transaction) -> bool:
+        """True if the recipients of a transaction may be those of the letter then: it goes on to no more than before."""
+        to = {recipient.address for recipient in one.recipients}
+        later = next((recipients for index, recipients in self.known if index > one.first.index), None)
+        if one.cut_short or not to:
+            return True
+        return later <= to if later is not None else to <= self.items.keys()
 
     def next_after(self, index: int) -> float:
         """The index at which a transaction that is known to have carried it began next."""
@@ -94,6 +105,7 @@ class Sorter:
         self._by_path: dict[tuple[str, str, str], _Bundle] = {}  # client, sender, recipient
         self._by_sender: dict[tuple[str, str], _Bundle] = {}
         self._unseen: dict[tuple[str, str, str], list[Letter]] = {}  # the server has seen no more than their envelope
+        self._splitting: set[str] = set()  # clients that send one message in several transactions
 
     def sort(self, transactions: list[Transaction]) -> None:
         unseen = [one for one in transactions if one.sender is not None and not self._by_content(one, one.sender)]
@@ -110,14 +122,18 @@ class Sorter:
             return False
         letter = self._by_name.get(message.name)
         if letter is None:
-            letter = self._by_name[message.name] = Letter(message.name)
+            letter = self._by_name[message.name] = Letter(message.name, seen=True)
+        elif not any(recipient.address in letter.items for recipient in one.recipients):
+            self._splitting.add(one.session.client)
         for recipient in one.recipients:
             path = one.session.client, sender, recipient.address
             bundle = self._by_path.get(path)
             if bundle is None:
                 bundle = self._by_path[path] = _Bundle(recipient.address)
             bundle.letters[letter] = None
-        self._give(one, letter, sender, [recipient.address for recipient in one.recipients])
+        to = [recipient.address for recipient in one.recipients]
+        letter.known.append((one.first.index, frozenset(to)))
+        self._give(one, letter, sender, to)
         return True
 
     def _give(self, one: Transaction, letter: Letter, sender: str, recipients: Iterable[str]) -> None:
@@ -142,7 +158,7 @@ class Sorter:
         wanting = _wanting(bundles, one.first.index)
         if not wanting:
             self._give(one, self._unseen_letter(one, sender, to), sender, to)
-        elif (letter := _certain(one, wanting, bundles)) is not None:
+        elif (letter := self._certain(one, sender, wanting, bundles)) is not None:
             self._give(one, letter, sender, to)
         else:
             self.owners[one] = wanting
@@ -155,10 +171,25 @@ class Sorter:
         wanting = _wanting([bundle], one.first.index)
         if not wanting:
             self._give(one, self._unseen_letter(one, sender, [""]), sender, [""])
-        elif (letter := _certain(one, wanting, [bundle])) is not None:
+        elif (letter := self._certain(one, sender, wanting, [bundle])) is not None:
             self._give(one, letter, sender, list(letter.items))
         else:
             self.owners[one] = wanting
+
+    def _certain(
+        self, one: Transaction, sender: str, wanting: Sequence[Letter], bundles: Sequence[_Bundle | None]
+    ) -> Letter | None:
+        """The letter that it carried, if there is no other explanation.
+
+        Nobody had refused the mail that a client began on a connection that was already closed, so that it may come again
+        at once: the next one is taken for it.
+        """
+        if one.said_after and len(wanting) <= LOOKED_THROUGH:
+            return min(wanting, key=lambda letter: letter.next_after(one.ended_index))
+        if one.session.client in self._splitting:  # any message of the sender may go to these recipients, too
+            bundles = [*bundles, self._by_sender.get((one.session.client, sender))]
+        only = len(wanting) == 1 and all(bundle is not None and len(bundle.letters) == 1 for bundle in bundles)
+        return wanting[0] if only and not wanting[0].overlaps(*_span(one)) and wanting[0].fits(one) else None
 
     def _unseen_letter(self, one: Transaction, sender: str, to: list[str]) -> Letter:
         """The letter of which the server has seen no more than the envelope; a client sends none twice at the same time."""
@@ -180,18 +211,6 @@ def _wanting(bundles: Iterable[_Bundle | None], index: int) -> tuple[Letter, ...
             return wanting
         found |= dict.fromkeys(wanting)
     return tuple(found)
-
-
-def _certain(one: Transaction, wanting: Sequence[Letter], bundles: Sequence[_Bundle | None]) -> Letter | None:
-    """The letter that it carried, if there is no other explanation.
-
-    Nobody had refused the mail that a client began on a connection that was already closed, so that it may come again at
-    once: the next one is taken for it.
-    """
-    if one.said_after and len(wanting) <= LOOKED_THROUGH:
-        return min(wanting, key=lambda letter: letter.next_after(one.ended_index))
-    only = len(wanting) == 1 and all(bundle is not None and len(bundle.letters) == 1 for bundle in bundles)
-    return wanting[0] if only and not wanting[0].overlaps(*_span(one)) else None
 
 
 def _span(one: Transaction) -> tuple[int, float]:

@@ -18,8 +18,9 @@ from notnow.journal import Connection, Exchange, Journal
 class Retry:
     """A try that the server had refused for now, the next one at the same server, and the seconds between them.
 
-    `certain` is False where both may be of different mail: the wire does not name it, or the second connection was open
-    before the refusal and nobody has seen the content of the first.
+    `certain` is False where both may be of different mail: the wire does not name it, or the client came back at once
+    although the server had not seen the content, and not even a recipient, of the first; or on a connection that was open
+    before the refusal.
     """
 
     earlier: Try
@@ -47,9 +48,10 @@ def retries(run: Run) -> Retries:
     """The retries of a run."""
     known = run.once(mail)
     chains = [chain for item in known.ledger.items for chain in _chains(item)]
+    unseen = known.unseen
     useful = _of_use_since(known)
     found, unclear, spared = list[Retry](), list[Retry](), list[Retry]()
-    for retry in [*(retry for chain in chains for retry in _retries(chain)), *_too_soon(known)]:
+    for retry in [*(retry for chain in chains for retry in _retries(chain, unseen)), *_too_soon(known)]:
         kind = spared if _closed_after_use(retry.earlier, useful) else found if retry.certain else unclear
         kind.append(retry)
     return Retries(chains, found, unclear, spared)
@@ -86,17 +88,21 @@ def _chains(item: Item) -> Iterator[list[Try]]:
     yield from at.values()
 
 
-def _retries(chain: list[Try]) -> Iterator[Retry]:
+def _retries(chain: list[Try], unseen: set[Item]) -> Iterator[Retry]:
     for earlier, again in pairwise(chain):
         if refused_for_now(earlier):
-            yield Retry(earlier, again, max(0.0, again.started_at - earlier.ended_at), _certain(earlier, again))
+            delay = max(0.0, again.started_at - earlier.ended_at)
+            yield Retry(earlier, again, delay, delay >= AT_ONCE or _certain(earlier, again, unseen))
 
 
-def _certain(earlier: Try, again: Try) -> bool:
+def _certain(earlier: Try, again: Try, unseen: set[Item]) -> bool:
+    """True if a try that came at once was of the same mail for certain."""
     by, connection = earlier.by, again.connection
-    if connection is earlier.connection or connection.index > earlier.ended_index:
+    if isinstance(by, Exchange) and by.facts is not None and by.message is not None:
         return True
-    return isinstance(by, Exchange) and by.facts is not None and by.message is not None
+    if earlier.item in unseen or not isinstance(by, Exchange) or by.moment == "mail":
+        return False
+    return connection is earlier.connection or connection.index > earlier.ended_index
 
 
 def _of_use_since(known: Mail) -> dict[Connection, int]:

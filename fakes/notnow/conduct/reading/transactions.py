@@ -71,6 +71,11 @@ class Transaction:
         return [one for one in self.recipients if one.by is None and one.asked is not None]
 
     @property
+    def cut_short(self) -> bool:
+        """True if it ended before the client had come to the end of its recipients."""
+        return isinstance(self.by, Exchange) and self.by.moment not in ("data", "body", "message")
+
+    @property
     def kept(self) -> Exchange | None:
         """The exchange with which the server kept the message, whatever it said."""
         return self.content if self.content is not None and self.content.stored else None
@@ -186,6 +191,7 @@ class _Reader:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.current: Transaction | None = None
+        self.void: Exchange | None = None  # a 421 amid it, after which the server did not close
         self.lost: Exchange | None = None  # the last refusal before any MAIL
         protocol = protocols.get(session.connection.journal.protocol)
         self.each = protocol.answers_each_recipient
@@ -221,7 +227,7 @@ class _Reader:
         if self.current is not None and x.code == 503 and x.fault is None:
             return  # nested: the transaction that is open goes on
         self._leave(x)
-        self.current = Transaction(self.session, x, address(x.request))
+        self.current, self.void = Transaction(self.session, x, address(x.request)), None
         self.session.transactions.append(self.current)
         self._fail(self.current, x)
 
@@ -238,8 +244,10 @@ class _Reader:
                 self._fail(current, x)
         elif moment == "message":
             self._message(current, x)
-        elif moment == "body" or moment in UNASKED or x.end is not None or 421 in x.codes:
+        elif x.end is not None or moment == "body":
             self._fail(current, x)
+        elif 421 in x.codes:
+            self.void = self.void or x
 
     def _rcpt(self, current: Transaction, x: Exchange) -> None:
         recipient = Recipient(address(x.request), x)
@@ -247,10 +255,12 @@ class _Reader:
         ending = ending_of(x)
         if ending is None or current.ending is not None:
             return
-        if x.end is not None or 421 in x.codes or ending == "unanswered":  # all of the transaction is void
+        if x.end is not None or ending == "unanswered":  # all of the transaction is void
             self._fail(current, x)
-        else:
-            recipient.ending, recipient.by = ending, x
+            return
+        recipient.ending, recipient.by = ending, x
+        if 421 in x.codes:
+            self.void = self.void or x
 
     def _message(self, current: Transaction, x: Exchange) -> None:
         ending = ending_of(x)
@@ -281,7 +291,7 @@ class _Reader:
     def _leave(self, by: Exchange) -> None:
         """The client ends the transaction."""
         if self.current is not None:
-            self.current.end("abandoned", by)
+            self.current.end(*(("deferred", self.void) if self.void is not None else ("abandoned", by)))
             self.current = None
 
     def _close(self) -> None:
@@ -292,6 +302,8 @@ class _Reader:
         left = departure(connection)
         if left is None and connection.ended_by is None:
             return  # under way
+        if self.void is not None:
+            current.end("deferred", self.void)
         last = self.session.exchanges[-1]
         due = last.reply is None and bool(last.request)
         current.end("unanswered" if left is None or due else "abandoned", connection)

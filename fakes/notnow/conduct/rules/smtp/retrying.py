@@ -18,7 +18,7 @@ from notnow.units import HOUR, MINUTE, plural, show, times
 
 HALF_HOUR = 30 * MINUTE  # RFC 5321 §4.5.4.1: the least interval between two tries, in general
 MOST_PER_HOUR = 12  # tries of one message: one every five minutes, as Postfix may begin
-SURELY_THE_SAME = 3  # requests with one envelope that cannot be as many different messages
+SURELY_THE_SAME = 5  # requests with one envelope that cannot be as many different messages
 
 
 @rule(
@@ -133,7 +133,7 @@ def _maybe_tried_later(known: Mail, item: Item, refusal: Try) -> bool:
     occasion="a recipient, or a message, is refused with a 5yz",
     proof=(
         f"the same message is offered to the same recipient again; without its content, {SURELY_THE_SAME} or more requests "
-        "with one envelope"
+        "with one envelope are all refused so"
     ),
     innocent="another server; a request that crossed the refusal; other mail with the same envelope; a refused sender or connection",
     example="S: 550 5.1.1 User unknown\nC: asks for the same user, eight times in 20 ms",
@@ -151,7 +151,7 @@ def final_is_final(run: Run) -> Finding:
                 final[one.item] = one, transaction.message is not None
     for item, again in repeats.items():
         first, seen = final[item]
-        if seen or len(again) + 1 >= SURELY_THE_SAME:
+        if seen or sum(one.ending == "refused" for one in again) + 1 >= SURELY_THE_SAME:
             why = f"{item.name} was told {in_words(first.by)} and asked for again, {times(len(again))}"
             return broken(why, first.by, *(one.by for one in again[:5]))
     for item, again in repeats.items():
