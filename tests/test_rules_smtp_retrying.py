@@ -64,6 +64,19 @@ class TestWaitBeforeRetry:
         why = "a try came 0s after a refusal, for the same mail or for other mail"
         play.inconclusive(self.RULE, why, "", f"#1 {B}", f"#2 {MAIL}")
 
+    @pytest.mark.parametrize(("requests", "outcome"), [(4, "inconclusive"), (5, "broken")])
+    def test_many_at_once_with_one_envelope_are_one_mail(self, play: Play, requests: int, outcome: str) -> None:
+        for _ in range(requests):
+            play.connect(MAIL, f"{B} -> !451 no", "QUIT")
+        assert play.find(self.RULE).outcome == outcome
+
+    def test_a_refused_sender_may_have_other_mail(self, play: Play) -> None:
+        for _ in range(2):
+            play.connect(f"{MAIL} -> !451 no", "QUIT")
+        play.connect(*LETTER)
+        why = "a try came 0s after a refusal, for the same mail or for other mail"
+        play.inconclusive(self.RULE, why, SETTLED_BY, f"#1 {MAIL}", "#2 connect")
+
     def test_other_mail_buys_no_retry_at_once(self, play: Play) -> None:
         play.connect(MAIL, f"{B} -> !421 no")
         play.connect("MAIL FROM:<other@x>", C, "DATA", ". <2@x>", *LETTER)

@@ -13,6 +13,9 @@ from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.unnamed import AT_ONCE
 from notnow.journal import Connection, Exchange, Journal
 
+SURELY_THE_SAME = 5  # requests with one sender and recipient that cannot be as many different messages
+_WITHOUT_RECIPIENT = frozenset({"connect", "ehlo", "starttls", "auth", "mail"})
+
 
 @dataclass(slots=True)
 class Retry:
@@ -92,15 +95,16 @@ def _retries(chain: list[Try], unseen: set[Item]) -> Iterator[Retry]:
     for earlier, again in pairwise(chain):
         if refused_for_now(earlier):
             delay = max(0.0, again.started_at - earlier.ended_at)
-            yield Retry(earlier, again, delay, delay >= AT_ONCE or _certain(earlier, again, unseen))
+            named = earlier.item not in unseen or len(chain) >= SURELY_THE_SAME
+            yield Retry(earlier, again, delay, delay >= AT_ONCE or _certain(earlier, again, named=named))
 
 
-def _certain(earlier: Try, again: Try, unseen: set[Item]) -> bool:
-    """True if a try that came at once was of the same mail for certain."""
+def _certain(earlier: Try, again: Try, *, named: bool) -> bool:
+    """True if a try that came at once was of the same mail for certain; `named`: the envelope tells it from other mail."""
     by, connection = earlier.by, again.connection
     if isinstance(by, Exchange) and by.facts is not None and by.message is not None:
         return True
-    if earlier.item in unseen or not isinstance(by, Exchange) or by.moment == "mail":
+    if not named or not isinstance(by, Exchange) or by.moment in _WITHOUT_RECIPIENT:
         return False
     return connection is earlier.connection or connection.index > earlier.ended_index
 

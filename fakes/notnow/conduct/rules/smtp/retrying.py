@@ -8,7 +8,7 @@ from itertools import pairwise
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive
 from notnow.conduct.reading.delivery import SETTLED_BY, Mail, mail
 from notnow.conduct.reading.ledger import Item, Try
-from notnow.conduct.reading.retries import first_refused, in_words, refused_for_now, retries
+from notnow.conduct.reading.retries import SURELY_THE_SAME, first_refused, in_words, refused_for_now, retries
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.transactions import UNASKED, Session
 from notnow.conduct.reading.unnamed import AT_ONCE
@@ -18,7 +18,6 @@ from notnow.units import HOUR, MINUTE, plural, show, times
 
 HALF_HOUR = 30 * MINUTE  # RFC 5321 §4.5.4.1: the least interval between two tries, in general
 MOST_PER_HOUR = 12  # tries of one message: one every five minutes, as Postfix may begin
-SURELY_THE_SAME = 5  # requests with one envelope that cannot be as many different messages
 
 
 @rule(

@@ -58,6 +58,7 @@ def silent_close(run: Run) -> Finding:
     if soonest is not None and soonest.delay < AT_ONCE:
         why = f"the server hung up without a reply, and it came back {show(soonest.delay)} later"
         return broken(why, soonest.earlier.by, soonest.again.began)
+    unclear += [retry.again for retry in run.once(retries).unclear if _closed_silently(retry.earlier)]
     if unclear:
         why = "the server hung up without a reply, and the next try was of the same mail or of other mail"
         return inconclusive(why, SETTLED_BY, unclear[0].by)
