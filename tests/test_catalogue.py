@@ -143,3 +143,11 @@ def test_a_name_that_is_not_there_says_what_is(name: str, message: str) -> None:
 def test_a_directory_that_is_not_there() -> None:
     with pytest.raises(ScenarioError, match="there is no directory 'nowhere'"):
         catalogue.names(search_paths=["nowhere"])
+
+
+@pytest.mark.parametrize(
+    ("name", "is_so"),
+    [("smtp/*", True), ("smtp/over?oad", True), ("[sf]mtp/overload", True), ("smtp/overload", False), ("", False)],
+)
+def test_a_glob_is_told_from_a_name(name: str, is_so: bool) -> None:
+    assert catalogue.is_pattern(name) is is_so

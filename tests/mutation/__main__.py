@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.pool import ThreadPool
@@ -89,7 +90,7 @@ def _run(mutant: Mutant, tests: Sequence[str], end: int) -> None:
     os._exit(1)
 
 
-def outcome_of(mutant: Mutant, folder: str, limit: int, warm: WarmTests) -> str:
+def outcome_of(mutant: Mutant, folder: str, limit: int, warm: WarmTests, cold: ColdTests) -> str:
     """In a fork if that will do. Else first its own tests run, and the others only if these let it pass."""
     near, others = tests_of(folder, mutant.path)
     status = warm.outcome(mutant, near, limit)
@@ -98,8 +99,26 @@ def outcome_of(mutant: Mutant, folder: str, limit: int, warm: WarmTests) -> str:
     outcome = SURVIVED
     for tests in (near, others):
         if tests and outcome == SURVIVED:
-            outcome = result(mutant, tests, limit)
+            outcome = cold.outcome(mutant, tests, limit)
     return outcome
+
+
+class ColdTests:
+    """A process that has imported nothing of notnow: its forks load the code of a mutant from the start."""
+
+    def __init__(self, mutants: Sequence[Mutant]) -> None:
+        self.numbers = {mutant: number for number, mutant in enumerate(mutants)}
+        self.worker = ProcessPoolExecutor(1, get_context("fork"), _chosen.extend, (mutants,))
+
+    def outcome(self, mutant: Mutant, tests: Sequence[str], limit: int) -> str:
+        return self.worker.submit(_cold_result, self.numbers[mutant], tests, limit).result()
+
+
+_chosen: list[Mutant] = []  # in the cold process: a change to the code cannot be sent to it
+
+
+def _cold_result(number: int, tests: Sequence[str], limit: int) -> str:
+    return result(_chosen[number], tests, limit)
 
 
 def result(mutant: Mutant, tests: Sequence[str], limit: int) -> str:
@@ -147,7 +166,8 @@ def main() -> int:
     random.Random(given.seed).shuffle(chosen)  # each file has its share if the time runs out
     os.chdir(ROOT)
     unchanged = Mutant(chosen[0].path, -1, 0, "nothing", lambda _: None)
-    if result(unchanged, tests_in(given.folder), 5 * given.limit) != SURVIVED:
+    cold = ColdTests([unchanged, *chosen])
+    if cold.outcome(unchanged, tests_in(given.folder), 5 * given.limit) != SURVIVED:
         print(f"the tests of {given.folder} fail, or take more than {5 * given.limit} s, without any mutant")
         return 1
     results: list[tuple[Mutant, str]] = []
@@ -155,7 +175,7 @@ def main() -> int:
 
     def judge(mutant: Mutant, warm: WarmTests) -> None:
         if time.monotonic() - start <= given.seconds:
-            outcome = outcome_of(mutant, given.folder, given.limit, warm)
+            outcome = outcome_of(mutant, given.folder, given.limit, warm, cold)
             results.append((mutant, outcome))
             if outcome != KILLED:  # the table may be far off
                 print(f"{outcome}: {mutant}", file=sys.stderr, flush=True)
