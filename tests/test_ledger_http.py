@@ -319,6 +319,24 @@ def test_another_idempotency_key_leaves_the_request_before_in_doubt(play: Play) 
     assert [item.state for item in play.run.ledger.items] == ["delivered", "delivered"]
 
 
+def test_the_same_request_while_one_waits_may_be_its_retry(play: Play) -> None:
+    for _ in range(2):
+        play.connect(f"{GET} -> …")
+    play.wait("1s").connect(GET)
+    play.wait("1s")
+    for connection in play.journals[0].connections[:2]:
+        play.recorders[0].close(connection, "client")
+    assert [item.state for item in play.run.ledger.items] == ["in doubt", "missing", "delivered"]
+    assert play.run.ledger.items[0].in_doubt.startswith("the same request came while it waited")
+
+
+def test_the_same_request_at_the_same_time_is_no_retry(play: Play) -> None:
+    lines = [play.connect(f"{GET} -> …"), play.connect(GET)]
+    play.wait("1s")
+    lines[0].says("(leaves)")
+    assert [item.state for item in play.run.ledger.items] == ["missing", "delivered"]
+
+
 # ---- what was said after the close ---------------------------------------------------------------
 
 

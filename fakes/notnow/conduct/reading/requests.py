@@ -85,13 +85,14 @@ def _conclude(item: Item, proxy: bool) -> None:
 class _Same:
     """The tries of the same request by one client, with an Idempotency-Key or without, whatever its body."""
 
-    __slots__ = ("accepted", "bodies", "failed", "marked", "order")
+    __slots__ = ("accepted", "bodies", "failed", "marked", "order", "unanswered")
 
     def __init__(self) -> None:
         self.failed: tuple[Heaps, Heaps, Heaps] = ({}, {}, {})  # what is tried again rather than others comes first
         self.bodies: set[str] = set()
         self.accepted: dict[str | None, Item] = {}  # by the body: what may be repeated only with harm
         self.marked: dict[str, Item] = {}  # by the Idempotency-Key
+        self.unanswered = deque[Try]()  # those that nobody has answered, as far as others did not come meanwhile
         self.order = 0
 
     def add(self, each: Asked, item: Item) -> None:
@@ -104,6 +105,8 @@ class _Same:
             self.order += 1
             heap = self.failed[_rank(each.one, item)].setdefault(each.body, [])
             heappush(heap, (each.one.ended_at, self.order, each.one))
+            if each.one.ending in ("unanswered", "abandoned"):
+                self.unanswered.append(each.one)
         elif not item.repeatable:
             self.accepted[each.body] = item
 
@@ -113,6 +116,7 @@ class _Same:
             return self.marked[each.mark]
         before = self._may_come_again(each)
         if before is None or before.item is None:
+            self._came_meanwhile(each.one)
             return self._carried_out(each)
         if doubt := _doubt(self, before, each):
             before.item.in_doubt = doubt
@@ -132,6 +136,19 @@ class _Same:
         bodies = {body, None} if body is not None else {None, *self.bodies} if len(self.bodies) < 2 else {None}
         tops = [top for one in bodies if (top := _top(heaps, one)) is not None]
         return min(tops, key=lambda top: top.ended_at, default=None)
+
+    def _came_meanwhile(self, one: Try) -> None:
+        """The same request comes while another one waits: the client may have given that up without a sign."""
+        while self.unanswered:
+            waiting = self.unanswered[0]
+            if one.started_at - waiting.started_at < CROSSING * speed(one.connection):
+                return
+            self.unanswered.popleft()
+            if not one.knew_of(waiting) and waiting.item is not None:
+                waiting.item.in_doubt = (
+                    "the same request came while it waited: as its retry after a time-out, or for itself"
+                )
+                return
 
     def _carried_out(self, each: Asked) -> Item | None:
         """What has had a good answer and comes again: that is one thing done twice, unless it is idempotent."""
