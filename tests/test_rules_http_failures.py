@@ -100,6 +100,10 @@ class TestNoBlindPost:
         play.connect(POST, POST)
         play.not_exercised(self.RULE)
 
+    def test_not_exercised_while_it_waits(self, play: Play) -> None:
+        play.connect(f"{POST} {{body=5}} -> …")
+        play.not_exercised(self.RULE)
+
 
 class TestNoSecondBlindRetry:
     RULE = "http.no-second-blind-retry"

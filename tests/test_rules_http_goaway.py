@@ -122,3 +122,14 @@ class TestFinishBelowLast:
     def test_a_request_after_the_goaway_is_another_rules(self, play: Play) -> None:
         play.connect(GOAWAY, self.WAITS, "(leaves)")
         play.not_exercised(self.RULE)
+
+    @pytest.mark.parametrize(("gap", "outcome"), [("2500ms", "not exercised"), ("2501ms", "held")])
+    def test_the_answer_comes_a_while_later_in_real_time(self, play: Play, gap: str, outcome: str) -> None:
+        play.clock.speed = 10.0  # type: ignore[attr-defined]  # as a clock that runs faster than the real one has
+        play.connect(self.WAITS, GOAWAY, f"({gap})").answers("200 OK")
+        assert play.find(self.RULE).outcome == outcome
+
+    def test_a_client_that_says_that_it_leaves_has_left(self, play: Play) -> None:
+        line = play.connect(self.WAITS, GOAWAY, "(100ms)").leaving()
+        line.says("(closes)")
+        assert play.find(self.RULE).outcome == "broken"

@@ -41,6 +41,20 @@ class TestRetryAfter:
         why = "told to wait 2m (Retry-After: 120), it waited 1m 40s"
         play.broken(self.RULE, why, f"#1 {GET}", f"#2 {GET}")
 
+    def test_each_answer_asks_anew(self, play: Play) -> None:
+        play.connect(
+            f"{GET} {{retry-after=1}} -> !429 slow", "(2s)", f"{GET} {{retry-after=120}} -> !503 busy", "(1s)", GET
+        )
+        play.broken(self.RULE, "told to wait 2m (Retry-After: 120), it waited 1s", f"#1 {GET}", f"#1 {GET}")
+
+    def test_a_request_that_was_on_its_way_is_no_retry(self, play: Play) -> None:
+        play.connect(f"{GET} {{retry-after=120}} -> !503 busy", "(20ms)", GET)
+        play.not_exercised(self.RULE, "it did not come back")
+
+    def test_it_keeps_asking_before_its_time(self, play: Play) -> None:
+        play.connect(f"{GET} {{retry-after=1}} -> !503 busy", *["(15ms)", f"{GET} {{retry-after=1}} -> !503 busy"] * 3)
+        play.broken(self.RULE, "told to wait 1s (Retry-After: 1), it waited 30ms", f"#1 {GET}", f"#1 {GET}")
+
     def test_a_retry_after_that_is_none_asks_for_nothing(self, play: Play) -> None:
         play.connect(f"{GET} {{retry-after=soon}} -> !503 busy", GET)
         play.not_exercised(self.RULE, "it did not come back")

@@ -44,7 +44,7 @@ CROWD = 3  # requests that come at once are no probe
 )
 def honours_retry_after(run: Run) -> Finding:
     soonest = float("inf")
-    asking = [one.item for one in tries(run) if _asks_to_wait(one)] if statuses(run)[429] + statuses(run)[503] else []
+    asking = [one.item for one in tries(run) if _asks_to_wait(one)] if any(map(statuses(run).get, (429, 503))) else []
     for item in dict.fromkeys(filter(None, asking)):
         for before, wait, tolerance, again in _waits(item):
             delay = again.started_at - before.ended_at
@@ -65,12 +65,10 @@ def _asks_to_wait(one: Try) -> bool:
 def _waits(item: Item) -> Iterator[tuple[Try, float, float, Try]]:
     """Each try of which the client was told when to come, by an answer that it had: that answer, the wait, the try."""
     unread = deque[tuple[Try, float, float]]()  # answers that may have been on their way to the client
-    known: tuple[Try, float, float] | None = None  # the one that asks to wait longest
+    known: tuple[Try, float, float] | None = None  # the last one that it had
     for one in item.tries:
         while unread and surely_knew(one, unread[0][0]):
-            latest = unread.popleft()
-            if known is None or known[0].ended_at + known[1] < latest[0].ended_at + latest[1]:
-                known = latest
+            known = unread.popleft()
         if known is not None and request_of(one) is not None:
             yield *known, one
         if _asks_to_wait(one) and (wait := asked_wait(one.began)) is not None:
