@@ -37,7 +37,7 @@ def found(fake: FakeFTP, name: str) -> tuple[str, str, list[str]]:
     proof = [
         f"#{e.connection.number} {e.moment}" if isinstance(e, Exchange) else f"#{e.number}" for e in finding.evidence
     ]
-    assert (finding.outcome == "broken") == bool(proof)
+    assert (finding.outcome in ("broken", "inconclusive")) == bool(proof)
     return finding.outcome, finding.why, proof
 
 
@@ -60,15 +60,27 @@ def not_exercised(fake: FakeFTP, name: str) -> str:
 
 
 def says(fake: FakeFTP, *lines: str, heard: str = "") -> None:
-    """A client that says these whatever it hears, all at once, and reads to the end.
+    """A client that says these one after another whatever it hears, and reads to the end.
 
     `heard` is what comes when the fake has closed already.
     """
     with Raw(fake) as raw, contextlib.suppress(OSError):
-        raw.send("".join(f"{line}\r\n" for line in lines))
+        hears = hears_more(raw)
+        for line in lines:
+            raw.send(f"{line}\r\n")
+            hears = hears and hears_more(raw)
         raw.sock.shutdown(1)
         raw.until_end()
     fake.wait_for(lambda j: heard in j.connections[-1].after)
+
+
+def hears_more(raw: Raw) -> bool:
+    """Read a reply; False if the connection has ended."""
+    try:
+        raw.reply()
+    except EOFError:
+        return False
+    return True
 
 
 def refused(fake: FakeFTP, times: int = 1, wait: float = 0) -> None:
@@ -293,12 +305,14 @@ class TestMultiLineReplies:
     def test_a_blunder_of_another_kind_is_no_proof(self):
         with playing(self.LONG) as fake:
             says(fake, "CWD /in", "QUIT")
-            held(fake, "multi-line-replies")
+            not_exercised(fake, "multi-line-replies")
 
     def test_a_refusal_of_several_lines(self):
         with playing(one("connect", reply=["421-Not", "421 now"])) as fake:
             refused(fake)
-            assert held(fake, "multi-line-replies") == "1 reply of several lines"
+            assert (
+                not_exercised(fake, "multi-line-replies") == "no command after it would show how the client has read it"
+            )
 
 
 class TestFirstDigit:
@@ -323,7 +337,7 @@ class TestFirstDigit:
     def test_it_stops_or_takes_another_way(self):
         with playing(one("epsv", reply="502 what?"), one("rnfr", times=1, reply="450 busy")) as fake:
             says(fake, "USER ann", "PASS word", "RNFR a", "EPSV", "PASV", "RNFR small.txt", "RNTO b", "QUIT")
-            assert held(fake, "first-digit") == "2 times it was refused what something else needs"
+            assert held(fake, "first-digit") == "it was refused twice what something else needs"
 
 
 class TestWaitBeforeReconnect:
@@ -338,14 +352,17 @@ class TestWaitBeforeReconnect:
                 assert held(
                     fake, "wait-before-reconnect"
                 ) == f"it waited at least {wait}{'s' if wait < 60 else ''}".replace("60", "1m")
+            elif not wait:
+                assert found(fake, "wait-before-reconnect")[0] == "inconclusive"
             else:
                 why, proof = broken(fake, "wait-before-reconnect")
-                assert why == f"it came back {'500ms' if wait else '0s'} after it was refused"
+                assert why == "it came back 500ms after it was refused"
                 assert proof == [f"#1 {'pass' if on == 'login' else on}", "#2 connect"]
 
     def test_a_close_without_a_word_is_a_refusal(self):
         with playing(one("connect", close=True)) as fake:
             says(fake)
+            fake.clock.advance("500ms")
             says(fake)
             broken(fake, "wait-before-reconnect")
 
@@ -367,7 +384,7 @@ class TestWaitBeforeReconnect:
 class TestNoRetryStorm:
     def test_a_few(self):
         with playing(one("connect", reply=NO)) as fake:
-            refused(fake, 10)
+            refused(fake, 10, 1)
             assert held(fake, "no-retry-storm") == "10 connections refused"
 
     def test_many_in_a_long_time(self):
@@ -420,6 +437,7 @@ class TestFewerConnections:
         with playing(one("login", over=1, reply=words, close=True)) as fake:
             with Raw(fake).hello():
                 says(fake, "USER ann", "PASS word")
+                fake.clock.advance("1s")
                 says(fake, "USER ann", "PASS word")
                 assert broken(fake, "fewer-connections")[1] == ["#2 pass", "#3 pass"]
 
@@ -448,7 +466,7 @@ class TestReconnectLazily:
                 raw.get("RETR small.txt")
                 fake.clock.advance("30s")
                 assert raw.reply() == NO
-            assert held(fake, "reconnect-lazily") == "it came back 1 times, for something"
+            assert held(fake, "reconnect-lazily") == "it came back once, for something"
 
     def test_for_nothing(self):
         with playing(self.IDLE) as fake:
@@ -477,7 +495,7 @@ class TestResume:
             assert cut_down(raw, "RETR big.bin") == CUT
             raw.say(f"REST {PIECE}")
             raw.get("RETR big.bin")
-            assert held(fake, "resume") == "it went on 1 times from where it was cut"
+            assert held(fake, "resume") == "it went on once from where it was cut"
 
     def test_a_download_from_0(self):
         with self.cut("retr") as fake, session(fake) as raw:
@@ -546,7 +564,7 @@ class TestNoNoopFlood:
         return fake
 
     def test_one_in_a_while(self):
-        assert held(self.noops(30, 30), "no-noop-flood") == "30 NOOPs"
+        assert held(self.noops(30, 30), "no-noop-flood") == "30 NOOPs in a row at most"
 
     def test_one_a_second(self):
         why, proof = broken(self.noops(11, 1), "no-noop-flood")
@@ -656,7 +674,7 @@ class TestRenameWholeFiles:
             raw.say("RNFR a.part")
             raw.say("RNTO a.bin")
             why, proof = broken(fake, "rename-whole-files")
-            assert (why, proof) == ("a.part got another name, and only a piece of it had come", ["#1 stor", "#1 rnfr"])
+            assert (why, proof) == ("/a.part became /a.bin, and only a piece of it had come", ["#1 stor", "#1 rnto"])
 
     @pytest.mark.parametrize("path", ["a.part", "/a.part"])
     def test_the_whole(self, path: str):
@@ -747,6 +765,7 @@ def test_ftplib_that_hammers():
         for _ in range(12):
             with pytest.raises(ftplib.error_temp), ftplib.FTP() as client:
                 client.connect(fake.host, fake.port)
+            time.sleep(0.1)
         assert outcomes(fake) == {
             "refused-greeting": "held",
             "wait-before-reconnect": "broken",

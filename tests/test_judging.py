@@ -23,7 +23,7 @@ def test_every_rule_has_a_playbook() -> None:
 
 def test_a_rule_is_found_once_in_the_folder_of_its_protocol() -> None:
     ids = [rule.id for rule in all_rules()]
-    assert len(ids) == len(set(ids)) == 61
+    assert len(ids) == len(set(ids)) == 65
     for protocol in NAMES:
         assert all(rule.protocol == protocol for rule in of_protocol(protocol))
 

@@ -426,24 +426,33 @@ def test_a_client_that_was_refused_nothing_is_not_known_to_want_anything(play: P
     assert play.run.ledger.items == [] or only(play).tries[0].ending == "refused"
 
 
-def test_a_client_that_comes_back_in_its_own_time_leaves_no_doubt(play: Play) -> None:
+def test_a_client_with_one_file_came_for_that(play: Play) -> None:
     for _ in range(3):
         play.connect(BUSY).play.wait("1s")
     play.connect(*LOGIN, "RETR a")
     ledger = play.run.ledger
-    assert (endings(ledger.items[0]), len(ledger.nameless), doubts(ledger)) == (["accepted"], 3, [])
+    assert (endings(only(play)), ledger.nameless, doubts(ledger)) == (["deferred"] * 3 + ["accepted"], [], [])
 
 
-def test_a_client_that_comes_back_at_once_may_have_come_for_another_file(play: Play) -> None:
+def test_a_client_with_several_files_may_have_come_for_any(play: Play) -> None:
     play.connect(BUSY)
-    play.connect(*LOGIN, "RETR a")
-    assert len(play.run.ledger.doubts) == 1
+    play.connect(*LOGIN, "RETR a", "RETR b")
+    (nameless,) = play.run.ledger.nameless
+    assert (len(nameless.owners), doubts(play.run.ledger)) == (2, [])
+
+
+def test_a_connection_that_is_refused_after_the_only_file_had_come(play: Play) -> None:
+    play.connect(*LOGIN, "RETR a", "QUIT").play.wait("1s")
+    play.connect(BUSY)
+    assert doubts(play.run.ledger) == ["1 connection ended before it named a file, which may have been any"]
 
 
 def test_another_server_may_be_asked_at_once() -> None:
     play = Play("ftp", "primary", "backup")
+    line = play.connect(*LOGIN, server=1)
     play.connect(BUSY)
-    play.connect(*LOGIN, "RETR a", server=1)
+    play.connect(*LOGIN, "RETR a", "RETR b", server=1)
+    line.says("QUIT")
     assert play.run.ledger.doubts == []
 
 

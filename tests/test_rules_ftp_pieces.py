@@ -33,19 +33,27 @@ class TestMendCutUpload:
         play.held(self.RULE, "1 mended")
 
     def test_broken_by_a_gap_of_one_byte(self, play: Play) -> None:
-        play.connect(CUT, "STOR a {bytes=399, offset=501} -> 226 ok")
+        play.connect("TYPE I", CUT, "STOR a {bytes=399, offset=501} -> 226 ok")
         play.broken(self.RULE, "500 bytes of /a had come, and it went on at 501", "#1 STOR a", "#1 STOR a")
 
     def test_a_gap_counts_from_all_that_is_there(self, play: Play) -> None:
-        play.connect(CUT, "STOR a {bytes=100, offset=500} -> !426 cut", "STOR a {bytes=1, offset=600} -> 226 ok")
+        play.connect(
+            "TYPE I", CUT, "STOR a {bytes=100, offset=500} -> !426 cut", "STOR a {bytes=1, offset=600} -> 226 ok"
+        )
         play.held(self.RULE, "1 mended")
-        play.connect(CUT, "STOR a {bytes=100, offset=400} -> !426 cut", "STOR a {bytes=1, offset=501} -> 226 ok")
+        play.connect(
+            "TYPE I", CUT, "STOR a {bytes=100, offset=400} -> !426 cut", "STOR a {bytes=1, offset=501} -> 226 ok"
+        )
         play.broken(self.RULE, "500 bytes of /a had come, and it went on at 501", "#2 STOR a", "#2 STOR a")
 
     def test_appended_pieces_add_up(self, play: Play) -> None:
-        play.connect(CUT, "SIZE a", "APPE a {bytes=100} -> !426 cut", "STOR a {bytes=1, offset=600} -> 226 ok")
+        play.connect(
+            "TYPE I", CUT, "SIZE a", "APPE a {bytes=100} -> !426 cut", "STOR a {bytes=1, offset=600} -> 226 ok"
+        )
         play.held(self.RULE, "1 mended")
-        play.connect(CUT, "SIZE a", "APPE a {bytes=100} -> !426 cut", "STOR a {bytes=1, offset=601} -> 226 ok")
+        play.connect(
+            "TYPE I", CUT, "SIZE a", "APPE a {bytes=100} -> !426 cut", "STOR a {bytes=1, offset=601} -> 226 ok"
+        )
         play.broken(self.RULE, "600 bytes of /a had come, and it went on at 601", "#2 APPE a", "#2 STOR a")
 
     def test_broken_by_appending_blindly(self, play: Play) -> None:
@@ -76,11 +84,11 @@ class TestMendCutUpload:
         assert play.find(self.RULE).outcome == "broken"
 
     def test_a_try_that_never_began_changes_nothing(self, play: Play) -> None:
-        play.connect(CUT, "STOR a -> 425 no", "STOR a {bytes=399, offset=501} -> 226 ok")
+        play.connect("TYPE I", CUT, "STOR a -> 425 no", "STOR a {bytes=399, offset=501} -> 226 ok")
         assert play.find(self.RULE).outcome == "broken"
 
     def test_a_try_beyond_the_end_that_never_began_is_a_gap_all_the_same(self, play: Play) -> None:
-        play.connect(CUT, "STOR a {offset=501} -> 425 no")
+        play.connect("TYPE I", CUT, "STOR a {offset=501} -> 425 no")
         play.broken(self.RULE, "500 bytes of /a had come, and it went on at 501", "#1 STOR a", "#1 STOR a")
 
     def test_mended_and_left(self, play: Play) -> None:
@@ -99,6 +107,21 @@ class TestMendCutUpload:
         play.connect("STOR a {bytes=500} -> !226 ok")
         play.not_exercised(self.RULE)
 
+    @pytest.mark.parametrize("gone", [("DELE a -> 250 ok",), ("RNFR a -> 350 go on", "RNTO b {source=/a}")])
+    def test_not_exercised_where_the_piece_is_gone(self, play: Play, gone: tuple[str, ...]) -> None:
+        play.connect(CUT, *gone, "APPE a {bytes=900} -> 226 ok")
+        play.not_exercised(self.RULE)
+
+    def test_a_reply_that_tells_the_size_is_as_good_as_a_question(self, play: Play) -> None:
+        play.connect("STOR a {bytes=500} -> !426 cut after 500 bytes", "APPE a {bytes=400} -> 226 ok")
+        play.held(self.RULE, "1 mended")
+        play.connect("STOR b {bytes=500} -> !426 cut after 5000 bytes", "APPE b {bytes=400} -> 226 ok")
+        assert play.find(self.RULE).outcome == "broken"
+
+    def test_offsets_in_ascii_count_other_bytes(self, play: Play) -> None:
+        play.connect("TYPE A", CUT, "STOR a {bytes=399, offset=501} -> 226 ok")
+        play.held(self.RULE, "1 mended")
+
     def test_not_exercised_where_the_client_has_cut(self, play: Play) -> None:
         play.connect("STOR a {bytes=500} -> 426 aborted", "APPE a {bytes=900} -> 226 ok")
         play.not_exercised(self.RULE)
@@ -106,48 +129,65 @@ class TestMendCutUpload:
 
 class TestRenameWholeFiles:
     RULE = "ftp.rename-whole-files"
+    PART = "STOR a.part {bytes=500} -> !426 cut"
+    WHOLE = "STOR a.part {bytes=900} -> 226 ok"
+    WHY = "/a.part became /a, and only a piece of it had come"
 
-    def test_held(self, play: Play) -> None:
-        play.connect("STOR a.part {bytes=500} -> 226 ok", "RNFR a.part -> 350 go on", "RNTO a")
-        play.held(self.RULE, "1 file renamed")
+    @staticmethod
+    def rename(old: str, new: str, reply: str = "250 ok") -> tuple[str, str]:
+        return f"RNFR {old} -> 350 go on", f"RNTO {new} {{source=/{old}}} -> {reply}"
 
     def test_held_after_mending(self, play: Play) -> None:
-        play.connect(CUT, "STOR a {bytes=900} -> 226 ok", "RNFR a -> 350 go on", "RNTO b")
+        play.connect(self.PART, self.WHOLE, *self.rename("a.part", "a"))
+        play.held(self.RULE, "1 file renamed")
+
+    def test_held_under_a_fresh_name(self, play: Play) -> None:
+        play.connect(self.PART, "DELE a.part", "STOR a.part2 {bytes=9} -> 226 ok", *self.rename("a.part2", "a"))
         play.held(self.RULE, "1 file renamed")
 
     def test_broken(self, play: Play) -> None:
-        play.connect(CUT, "RNFR a -> 350 go on", "RNTO b")
-        why = "a got another name, and only a piece of it had come"
-        play.broken(self.RULE, why, "#1 STOR a", "#1 RNFR a")
+        play.connect(self.PART, *self.rename("a.part", "a"))
+        play.broken(self.RULE, self.WHY, "#1 STOR a.part", "#1 RNTO a")
 
-    def test_broken_by_its_path(self, play: Play) -> None:
-        play.connect("STOR in/a {bytes=5} -> !426 cut")
-        play.connect("RNFR /in/a -> 350 go on")
-        why = "a got another name, and only a piece of it had come"
-        play.broken(self.RULE, why, "#1 STOR in/a", "#2 RNFR /in/a")
+    def test_broken_on_another_connection(self, play: Play) -> None:
+        play.connect(self.PART)
+        play.connect(*self.rename("a.part", "a"))
+        play.broken(self.RULE, self.WHY, "#1 STOR a.part", "#2 RNTO a")
 
-    def test_a_piece_that_was_deleted_is_gone(self, play: Play) -> None:
-        play.connect(CUT, "DELE a -> 250 ok", "RNFR a -> 350 go on")
-        play.held(self.RULE, "1 file renamed")
+    @pytest.mark.parametrize(
+        ("old", "new", "outcome"),
+        [
+            ("a.part", "a.bin", "broken"),
+            ("tmpX1", "a.bin", "broken"),
+            (".in.a", "a", "broken"),
+            ("a.bin", "a", "broken"),
+            ("a.part", "a.part.2", "inconclusive"),
+            ("a.part", "a.bad", "inconclusive"),
+            ("a.bin", "b.bin", "inconclusive"),
+        ],
+    )
+    def test_a_piece_may_be_set_aside(self, play: Play, old: str, new: str, outcome: str) -> None:
+        play.connect(f"STOR {old} {{bytes=5}} -> !426 cut", *self.rename(old, new))
+        assert play.find(self.RULE).outcome == outcome
 
-    @pytest.mark.parametrize(("code", "accepted"), [(399, True), (400, False), (550, False)])
-    def test_a_refused_rnfr_renames_nothing(self, play: Play, code: int, accepted: bool) -> None:
-        play.connect(CUT, f"RNFR a -> {code} x")
-        assert play.find(self.RULE).outcome == ("broken" if accepted else "not exercised")
+    @pytest.mark.parametrize("reply", ["450 no", "550 none"])
+    def test_a_refused_rnto_renames_nothing(self, play: Play, reply: str) -> None:
+        play.connect(self.PART, *self.rename("a.part", "a", reply))
+        play.not_exercised(self.RULE)
 
-    def test_a_transfer_that_never_began_leaves_no_piece(self, play: Play) -> None:
-        play.connect("STOR a -> !425 no", "RNFR a -> 350 go on")
-        play.held(self.RULE, "1 file renamed")
+    def test_a_file_that_it_has_not_uploaded_says_nothing(self, play: Play) -> None:
+        play.connect(self.PART, *self.rename("other", "name"))
+        play.not_exercised(self.RULE)
 
     def test_what_another_client_has_cut_is_not_known(self, play: Play) -> None:
-        play.connect(CUT)
-        play.connect("RNFR a -> 350 go on", client="192.0.2.2")
-        play.held(self.RULE, "1 file renamed")
+        play.connect(self.PART)
+        play.connect(*self.rename("a.part", "a"), client="192.0.2.2")
+        play.not_exercised(self.RULE)
+
+    def test_not_exercised_where_nothing_was_cut(self, play: Play) -> None:
+        play.connect(self.WHOLE, *self.rename("a.part", "a"))
+        play.not_exercised(self.RULE)
 
     def test_a_whole_upload_under_a_rule_leaves_no_piece(self, play: Play) -> None:
-        play.connect("STOR a {bytes=500} -> !226 ok", "RNFR a -> 350 go on")
-        play.held(self.RULE, "1 file renamed")
-
-    def test_not_exercised(self, play: Play) -> None:
-        play.connect(CUT, "DELE a -> 250 ok")
+        play.connect("STOR a.part {bytes=500} -> !226 ok", *self.rename("a.part", "a"))
         play.not_exercised(self.RULE)

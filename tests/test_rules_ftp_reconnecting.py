@@ -35,9 +35,38 @@ class TestWaitBeforeReconnect:
         assert play.find(self.RULE).outcome == outcome
 
     def test_broken(self, play: Play) -> None:
-        play.connect(BUSY).play.wait("3ms")
+        play.connect(BUSY).play.wait("100ms")
         play.connect()
-        play.broken(self.RULE, "it came back 3ms after it was refused", "#1 connect", "#2 connect")
+        play.broken(self.RULE, "it came back 100ms after it was refused", "#1 connect", "#2 connect")
+
+    @pytest.mark.parametrize(("gap", "outcome"), [("49ms", "inconclusive"), ("51ms", "broken")])
+    def test_what_comes_sooner_may_have_been_dialled_at_the_same_time(self, play: Play, gap: str, outcome: str) -> None:
+        play.connect(BUSY).play.wait(gap)
+        play.connect()
+        assert play.find(self.RULE).outcome == outcome
+
+    def test_it_may_be_another_worker_where_other_connections_are_open(self, play: Play) -> None:
+        play.connect(*LOGIN)
+        play.connect(BUSY).play.wait("100ms")
+        play.connect()
+        why = "it connected 100ms after it was refused, which may have been another worker"
+        play.inconclusive(self.RULE, why, "one connection at a time", "#2 connect", "#3 connect")
+
+    def test_a_client_that_hammers_knew_of_the_first_refusal(self, play: Play) -> None:
+        for _ in range(4):
+            play.connect(BUSY).play.wait("20ms")
+        play.broken(self.RULE, "it came back 60ms after it was refused", "#1 connect", "#4 connect")
+
+    def test_one_that_waited_does_not_excuse_one_that_did_not(self, play: Play) -> None:
+        play.connect(BUSY).play.wait("1m")
+        play.connect(BUSY).play.wait("100ms")
+        play.connect(BUSY)
+        assert play.find(self.RULE).outcome == "broken"
+
+    def test_another_client_does_not_come_back(self, play: Play) -> None:
+        play.connect(BUSY).play.wait("100ms")
+        play.connect(client="192.0.2.2")
+        play.not_exercised(self.RULE)
 
     def test_a_client_that_makes_room_itself_need_not_wait(self, play: Play) -> None:
         first = play.connect(*LOGIN)
@@ -57,8 +86,13 @@ class TestNoRetryStorm:
 
     def test_held(self, play: Play) -> None:
         for _ in range(10):
-            play.connect(BUSY)
+            play.connect(BUSY).play.wait("1s")
         play.held(self.RULE, "10 connections refused")
+
+    def test_dials_at_the_same_time_count_once(self, play: Play) -> None:
+        for _ in range(20):
+            play.connect(BUSY)
+        play.not_exercised(self.RULE)
 
     def test_broken(self, play: Play) -> None:
         for _ in range(12):
@@ -74,7 +108,7 @@ class TestNoRetryStorm:
 
     def test_each_client_is_counted_by_itself(self, play: Play) -> None:
         for number in range(12):
-            play.connect(BUSY, client=f"192.0.2.{number % 2}")
+            play.connect(BUSY, client=f"192.0.2.{number % 2}").play.wait("1s")
         play.held(self.RULE, "6 connections refused")
 
     def test_not_exercised_by_one(self, play: Play) -> None:
@@ -104,6 +138,12 @@ class TestFewerConnections:
         play.connect(OWN)
         why = "it asked for one more when it had 1, and had been told that 1 are enough"
         play.broken(self.RULE, why, "#2 connect", "#3 connect")
+
+    def test_dials_at_the_same_time_ask_for_no_more(self, play: Play) -> None:
+        play.connect(*LOGIN)
+        for _ in range(3):
+            play.connect(OWN)
+        play.held(self.RULE, "with 1 open it asked for no more")
 
     @pytest.mark.parametrize("end", ["QUIT", "(leaves)", "(closes)"])
     def test_a_connection_that_has_ended_does_not_count(self, play: Play, end: str) -> None:
@@ -150,23 +190,25 @@ class TestReconnectLazily:
     def test_held(self, play: Play) -> None:
         play.connect(*LOGIN, IDLE)
         play.connect(*LOGIN, "RETR a -> 226 ok", IDLE)
-        play.held(self.RULE, "it came back 1 times, for something")
+        play.held(self.RULE, "it came back once, for something")
 
     def test_broken(self, play: Play) -> None:
         play.connect(*LOGIN, IDLE)
         play.connect(*LOGIN, "CWD in", "PWD", IDLE)
         play.broken(self.RULE, "it came back, did nothing, and was sent away again", "#1 idle", "#2 idle")
 
-    @pytest.mark.parametrize("purpose", ["STOR a", "DELE a", "SITE CHMOD", "LIST", "RNFR a"])
+    @pytest.mark.parametrize(
+        "purpose", ["STOR a", "DELE a", "SITE CHMOD", "LIST", "RNFR a", "MDTM a", "PASV", "STAT a"]
+    )
     def test_a_purpose(self, play: Play, purpose: str) -> None:
         play.connect(*LOGIN, IDLE)
         play.connect(*LOGIN, purpose, IDLE)
-        play.held(self.RULE, "it came back 1 times, for something")
+        play.held(self.RULE, "it came back once, for something")
 
     def test_a_connection_that_is_not_sent_away_may_yet_do_something(self, play: Play) -> None:
         play.connect(*LOGIN, IDLE)
         play.connect(*LOGIN)
-        play.held(self.RULE, "it came back 1 times, for something")
+        play.not_exercised(self.RULE)
 
     def test_connections_side_by_side_are_no_return(self, play: Play) -> None:
         lines = [play.connect(*LOGIN) for _ in range(2)]

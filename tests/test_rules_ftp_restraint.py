@@ -20,11 +20,15 @@ class TestNoNoopFlood:
     def test_held(self, play: Play) -> None:
         play.connect(*["NOOP"] * 10)
         play.connect("NOOP")
-        play.held(self.RULE, "11 NOOPs")
+        play.held(self.RULE, "10 NOOPs in a row at most")
 
-    def test_held_by_one(self, play: Play) -> None:
+    def test_not_exercised_by_one(self, play: Play) -> None:
         play.connect("NOOP")
-        play.held(self.RULE, "1 NOOP")
+        play.not_exercised(self.RULE)
+
+    def test_a_pool_asks_before_each_piece_of_work(self, play: Play) -> None:
+        play.connect(*["NOOP", "RETR a"] * 20)
+        play.not_exercised(self.RULE)
 
     def test_broken(self, play: Play) -> None:
         play.connect(*["NOOP", "(2s)"] * 11)
@@ -46,6 +50,7 @@ class TestSpareThePassword:
     def test_held(self, play: Play) -> None:
         play.connect("USER ann", f"PASS x -> {FULL}")
         play.held(self.RULE, "1 try at most for a user")
+        play.wait("1s")
         play.connect("USER ann", f"PASS x -> {FULL}", f"PASS x -> {FULL}")
         play.held(self.RULE, "3 tries at most for a user")
 
@@ -67,13 +72,18 @@ class TestSpareThePassword:
 
     def test_each_user_is_counted_by_itself(self, play: Play) -> None:
         for number in range(6):
-            play.connect(f"USER ann{number % 2}", f"PASS x -> {FULL}")
+            play.connect(f"USER ann{number % 2}", f"PASS x -> {FULL}").play.wait("1s")
         play.held(self.RULE, "3 tries at most for a user")
 
     def test_each_client_is_counted_by_itself(self, play: Play) -> None:
         for number in range(6):
-            play.connect("USER ann", f"PASS x -> {FULL}", client=f"192.0.2.{number % 2}")
+            play.connect("USER ann", f"PASS x -> {FULL}", client=f"192.0.2.{number % 2}").play.wait("1s")
         play.held(self.RULE, "3 tries at most for a user")
+
+    def test_passwords_that_were_sent_at_the_same_time_count_once(self, play: Play) -> None:
+        for _ in range(9):
+            play.connect("USER ann", f"PASS x -> {FULL}")
+        play.held(self.RULE, "1 try at most for a user")
 
     def test_not_exercised_by_another_code(self, play: Play) -> None:
         play.connect(*["USER ann", "PASS x -> !421 no (stays)"] * 6)

@@ -18,7 +18,7 @@ def play() -> Play:
 def test_held(play: Play, verb: str) -> None:
     play.connect(f"{verb} big {{bytes=100000}} -> !426 cut", "REST 100000 -> 350 ok")
     play.connect(f"{verb} big {{offset=100000, bytes=1}} -> 226 ok")
-    play.held(RULE, "it went on 1 times from where it was cut")
+    play.held(RULE, "it went on once from where it was cut")
 
 
 @pytest.mark.parametrize("verb", ["RETR", "STOR"])
@@ -43,7 +43,7 @@ def test_pieces_add_up(play: Play) -> None:
 
 def test_appe_goes_on_without_an_offset(play: Play) -> None:
     play.connect("STOR big {bytes=100000} -> !426 cut", "SIZE big -> 213 100000", "APPE big {bytes=1} -> !426 cut")
-    play.held(RULE, "it went on 1 times from where it was cut")
+    play.held(RULE, "it went on once from where it was cut")
     play.connect("STOR big")
     why = "100 KB of /big had come through, and it began again from 0"
     play.broken(RULE, why, "#1 APPE big", "#2 STOR big")
@@ -63,6 +63,18 @@ def test_another_file_that_is_gone_is_no_excuse(play: Play) -> None:
 def test_a_file_that_is_gone_is_an_excuse_once(play: Play) -> None:
     play.connect("STOR big {bytes=100000} -> !426 cut", "SIZE big -> 550 none")
     play.connect("STOR big {bytes=100000} -> !426 cut", "STOR big")
+    assert play.find(RULE).outcome == "broken"
+
+
+@pytest.mark.parametrize("between", ["DELE big -> 250 ok", "RNFR big -> 350 go on", "REST 100000 -> 502 no", "TYPE A"])
+def test_not_exercised_where_it_could_not_go_on(play: Play, between: str) -> None:
+    play.connect("STOR big {bytes=100000} -> !426 cut", between, "STOR big -> 226 ok")
+    play.not_exercised(RULE)
+
+
+@pytest.mark.parametrize("between", ["DELE big -> 550 none", "REST 100000 -> 350 ok", "TYPE I"])
+def test_broken_where_it_could(play: Play, between: str) -> None:
+    play.connect("STOR big {bytes=100000} -> !426 cut", between, "STOR big -> 226 ok")
     assert play.find(RULE).outcome == "broken"
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import force_setattr
 
 from conduct_playbook import Play
+from notnow.journal import Arrival
 
 LOGIN = ("USER ann", "PASS secret")
 BYE = "!421 Service not available"
@@ -42,6 +44,60 @@ class TestNoticeClose:
         play.connect(*LOGIN, "(closes)", "PASV", "STOR a")
         play.not_exercised(self.RULE)
 
+    def test_what_came_before_the_close_is_another_rule(self, play: Play) -> None:
+        line = play.connect(*LOGIN, f"PASV -> {BYE}", "PORT 1,2", "STOR a")
+        force_setattr(line.connection, "after_arrival", Arrival(0, 0.0))
+        play.not_exercised(self.RULE)
+
+
+class TestPlain421:
+    RULE = "ftp.plain-421"
+    STAYS = "RETR a -> !421 no (stays)"
+
+    @pytest.mark.parametrize("later", ["RETR a", "PASV", "NOOP"])
+    def test_held_by_going_on(self, play: Play, later: str) -> None:
+        play.connect(*LOGIN, self.STAYS, later)
+        play.held(self.RULE, "it went on after 1 421 that left it open")
+
+    def test_held_by_going_on_after_one_that_nobody_asked_for(self, play: Play) -> None:
+        play.connect(*LOGIN, "PASV", "[idle] -> !421 Passive data channel timed out. (stays)", "PASV")
+        play.held(self.RULE, "it went on after 1 421 that left it open")
+
+    @pytest.mark.parametrize("end", ["QUIT", "(leaves)"])
+    def test_broken_by_making_another_connection(self, play: Play, end: str) -> None:
+        play.connect(*LOGIN, self.STAYS, end)
+        play.connect(*LOGIN, "RETR a")
+        why = "it ended a connection that the 421 had left open, and made another one"
+        play.broken(self.RULE, why, "#1 RETR a", "#1")
+
+    def test_a_client_that_leaves_may_give_up_after_any_4yz(self, play: Play) -> None:
+        play.connect(*LOGIN, self.STAYS, "(leaves)")
+        why = "it ended a connection that the 421 had left open; it may do so after any 4yz"
+        play.inconclusive(self.RULE, why, "another 4yz, such as 450, in place of the 421")
+
+    def test_a_client_that_also_hangs_up_after_a_450_gives_it_no_special_meaning(self, play: Play) -> None:
+        play.connect(*LOGIN, "RETR a -> !450 no", "(leaves)")
+        play.connect(*LOGIN, self.STAYS, "(leaves)")
+        play.connect(*LOGIN, "RETR a")
+        play.not_exercised(self.RULE)
+
+    def test_a_connection_that_was_made_before_is_no_other_one(self, play: Play) -> None:
+        line = play.connect(*LOGIN)
+        play.connect(*LOGIN)
+        line.says(self.STAYS, "(leaves)")
+        assert play.find(self.RULE).outcome == "inconclusive"
+
+    @pytest.mark.parametrize("line", ["RETR a -> !421 no", "RETR a -> !450 no"])
+    def test_not_exercised(self, play: Play, line: str) -> None:
+        play.connect(*LOGIN, line)
+        play.connect(*LOGIN)
+        play.not_exercised(self.RULE)
+
+    def test_not_exercised_where_the_server_closes_it_later(self, play: Play) -> None:
+        play.connect(*LOGIN, self.STAYS, "(closes)")
+        play.connect(*LOGIN)
+        play.not_exercised(self.RULE)
+
 
 class TestStartOver:
     RULE = "ftp.start-over"
@@ -72,6 +128,16 @@ class TestStartOver:
     def test_what_a_rule_refuses_is_not_out_of_order(self, play: Play) -> None:
         play.connect(*LOGIN, f"RETR a -> {BYE}")
         play.connect("RETR a -> !530 no")
+        play.not_exercised(self.RULE)
+
+    def test_a_login_that_was_refused_is_another_rule(self, play: Play) -> None:
+        play.connect(*LOGIN, f"RETR a -> {BYE}")
+        play.connect("USER ann", "PASS x -> !530 no", "TYPE I -> 530 log in")
+        play.held(self.RULE, "it began anew on 1 connection")
+
+    def test_a_command_that_always_comes_too_early_is_a_habit(self, play: Play) -> None:
+        play.connect("TYPE I -> 530 log in", *LOGIN, f"RETR a -> {BYE}")
+        play.connect("TYPE I -> 530 log in", *LOGIN)
         play.held(self.RULE, "it began anew on 1 connection")
 
     def test_features_may_be_asked_for_before_the_login(self, play: Play) -> None:
@@ -102,6 +168,17 @@ class TestSetUpAgain:
         play.connect(*LOGIN, f"STOR a {{path=/in/a}} -> {BYE}")
         play.connect(*LOGIN, "STOR a -> 226 ok")
         play.broken(self.RULE, "'STOR a' was about /in/a, and now it is about /a", "#1 STOR a", "#2 STOR a")
+
+    def test_a_file_of_the_same_name_in_another_directory_may_be_another_file(self, play: Play) -> None:
+        play.connect(*LOGIN, f"STOR a {{path=/in/a}} -> {BYE}")
+        play.connect(*LOGIN, "CWD out", "STOR a {path=/out/a} -> 226 ok")
+        why = "'STOR a' was about /in/a, and now it is about /out/a, which may be another file"
+        play.inconclusive(self.RULE, why)
+
+    def test_a_type_that_the_client_chose_is_its_own(self, play: Play) -> None:
+        play.connect(*LOGIN, "TYPE I", f"STOR a -> {BYE}")
+        play.connect(*LOGIN, "TYPE A", "STOR a -> 226 ok")
+        play.not_exercised(self.RULE)
 
     def test_broken_by_another_type(self, play: Play) -> None:
         play.connect(*LOGIN, "TYPE I", f"STOR a -> {BYE}")

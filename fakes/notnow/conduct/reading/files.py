@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from notnow.conduct.reading.fresh_names import rejoin
 from notnow.conduct.reading.ledger import Doubt, Item, Ledger, Try
+from notnow.conduct.reading.nameless import attribute
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.transfers import Asked, Deleted, Renamed, Session, Step, sessions
 from notnow.conduct.reading.versions import Fetched, Stored, Version, version_of
-from notnow.journal import Connection
 from notnow.units import plural
 
-AT_ONCE = 1.0  # seconds: a client that comes back sooner may have come for something else
+CROSSING = 0.05  # real seconds: what comes sooner after a refusal may have been begun before the client had read it
 
 _CALLED = {
     "upload": "the upload of {}",
@@ -45,7 +45,11 @@ def _read(run: Run) -> Ledger:
     for session in found:
         clients.setdefault(session.connection.client, []).append(session)
     for client, own in clients.items():
-        _add_nameless(made, own, shelf, client)
+        _add_nameless(made, own, named=client in shelf.asked)
+    attribute(made)
+    for client, own in clients.items():
+        if client in shelf.asked and client not in shelf.in_pieces:
+            made.doubts += _doubts(own)
     made.items.sort(key=lambda item: item.tries[0].started_index)
     return made
 
@@ -148,12 +152,11 @@ def _new_item(version: Version, *, again: bool) -> Item:
 # ---- connections that named no file ------------------------------------------------------------------
 
 
-def _add_nameless(made: Ledger, own: Sequence[Session], shelf: _Shelf, client: str) -> None:
+def _add_nameless(made: Ledger, own: Sequence[Session], *, named: bool) -> None:
     """Add the tries of a client that named no file. If it never named any, it had one thing to do, at least."""
     tries = [session.nameless for session in own if session.nameless is not None]
-    if client in shelf.asked:
+    if named:
         made.nameless += tries
-        made.doubts += _doubts(own) if client not in shelf.in_pieces else []
     elif tries:
         item = Item(f"what #{tries[0].connection.number} was to do", repeatable=True)
         for one in sorted([*tries, *_logins(own)], key=lambda one: one.started_index):
@@ -172,11 +175,14 @@ def _logins(own: Iterable[Session]) -> Iterator[Try]:
 def _doubts(own: Iterable[Session]) -> list[Doubt]:
     """The tries without a name that no later one can have made up for."""
     waiting = deque[Try]()
-    for one, nameless in _begun(own):
-        if waiting and _may_follow(one, waiting[0]):
+    busy = 0  # where the last connection that was let in ended
+    for one, session in _begun(own):
+        if waiting and one.knew_of(waiting[0]) and (busy < one.started_index or _apart(one, waiting[0])):
             waiting.popleft()
-        if nameless and one.failed:
+        if one is session.nameless and one.failed and one.item is None:
             waiting.append(one)
+        elif one is not session.nameless:
+            busy = max(busy, session.ended_index)
     if not waiting:
         return []
     they = "it" if len(waiting) == 1 else "they"
@@ -184,20 +190,18 @@ def _doubts(own: Iterable[Session]) -> list[Doubt]:
     return [Doubt(why, "--count N", tuple(one.by for one in waiting))]
 
 
-def _begun(own: Iterable[Session]) -> list[tuple[Try, bool]]:
-    """What began the work on a connection, and what went on after a refusal there; True for a try without a name."""
-    found = list[tuple[Try, bool]]()
+def _begun(own: Iterable[Session]) -> list[tuple[Try, Session]]:
+    """What began the work on each connection, and what was refused there before it named a file."""
+    found = list[tuple[Try, Session]]()
     for session in own:
-        found += [(step.one, False) for step in session.steps if isinstance(step, Asked) and step.opens]
+        found += [(step.one, session) for step in session.steps if isinstance(step, Asked) and step.opens]
         if session.nameless is not None:
-            found.append((session.nameless, True))
+            found.append((session.nameless, session))
     return sorted(found, key=lambda each: each[0].started_index)
 
 
-def _may_follow(one: Try, failed: Try) -> bool:
-    """True if a client that was turned away may have come back with this.
-
-    It comes in its own time; at once to another server, or if it found its connection closed.
-    """
-    at_once = one.connection.journal is not failed.connection.journal or isinstance(failed.by, Connection)
-    return one.knew_of(failed) and (at_once or one.started_at - failed.ended_at >= AT_ONCE)
+def _apart(one: Try, failed: Try) -> bool:
+    """True if this was not begun at the same time: it came a while after, or to another server."""
+    speed = float(getattr(one.connection.journal.clock, "speed", 1.0))
+    elsewhere = one.connection.journal is not failed.connection.journal
+    return elsewhere or one.started_at - failed.ended_at >= CROSSING * speed

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from msgspec import Struct
+
+from notnow.conduct.reading.files import CROSSING
 from notnow.conduct.reading.run import Run
+from notnow.conduct.reading.transfers import TRANSFERS
 from notnow.journal import Connection, Exchange, Journal
 
 Client = tuple[Journal, str]
 
-TRANSFERS = frozenset({"retr", "stor", "appe", "stou", "list", "nlst", "mlsd"})
+A_WHILE = 1.0  # seconds: a client that comes back sooner has not waited
 ANNOUNCES = frozenset({"pasv", "epsv", "port", "eprt"})
 IN_THE_FILES = TRANSFERS | {
     "cwd",
@@ -26,6 +31,7 @@ IN_THE_FILES = TRANSFERS | {
     "mfmt",
     "mlst",
 }
+_DOORS = frozenset({"connect", "user", "pass"})  # where a client is let in
 
 
 def client_of(exchange: Exchange) -> Client:
@@ -46,8 +52,31 @@ def last_word(exchanges: list[Exchange]) -> Exchange | None:
 
 def said_after(connection: Connection) -> list[str]:
     """The verbs that the client sent after the fake had closed, without QUIT and ABOR."""
+    if not connection.after:
+        return []
     verbs = [verb_of(line) for line in connection.after.splitlines()]
     return [verb for verb in verbs if verb not in ("", "QUIT", "ABOR")]
+
+
+def answered_at(exchange: Exchange) -> float:
+    """When the client could read the reply."""
+    return exchange.answered_at if exchange.answered_at is not None else exchange.at
+
+
+def knew(later: Exchange, refusal: Exchange) -> bool:
+    """True if the client could know of a refusal on the same connection when it sent a later command."""
+    return later.arrived_index > refusal.index and later.arrived_at >= answered_at(refusal)
+
+
+def spoke_knowing(connection: Connection, end: Exchange) -> bool:
+    """True if what the client said after the close came when it could know of the reply that closed."""
+    arrival = connection.after_arrival
+    return arrival is None or arrival.at >= answered_at(end)
+
+
+def crossing(connection: Connection) -> float:
+    """CROSSING in scenario seconds."""
+    return CROSSING * float(getattr(connection.journal.clock, "speed", 1.0))
 
 
 def commands(exchanges: Iterable[Exchange]) -> Iterator[Exchange]:
@@ -66,13 +95,12 @@ def out_of_order(exchange: Exchange) -> bool:
     return exchange.code in (503, 530) or (exchange.code == 425 and asked is not None and asked.mode is None)
 
 
-def named(request: str) -> str:
-    """The last component of the path in a command."""
-    return request.strip().partition(" ")[2].rstrip("/").rpartition("/")[2]
-
-
 def cut_by_the_fake(run: Run) -> set[int]:
     """The transfers (by `id`) that the fake cut, or that were in progress when it closed."""
+    return run.once(_cut_by_the_fake)
+
+
+def _cut_by_the_fake(run: Run) -> set[int]:
     cut = set()
     for connection, exchanges in run.by_connection.items():
         last: Exchange | None = None
@@ -84,3 +112,81 @@ def cut_by_the_fake(run: Run) -> set[int]:
         if last is not None and connection.ended_by == "fake":
             cut.add(id(last))
     return cut
+
+
+# ---- dials ---------------------------------------------------------------------------------------
+
+
+class Dial(Struct, frozen=True):
+    """A connection that was refused at the greeting or at the login.
+
+    `others` is how many other connections the client had open. `next` is its next connection to that server, and
+    `others_then` how many it had open when it made that one. `first` is the first of the refusals that came one upon
+    another.
+    """
+
+    refusal: Exchange
+    others: int
+    first: Exchange
+    next: Connection | None = None
+    others_then: int = 0
+
+    @property
+    def client(self) -> Client:
+        return client_of(self.refusal)
+
+    @property
+    def delay(self) -> float:
+        """Seconds from the refusal to the next dial."""
+        return self.next.opened_at - answered_at(self.refusal) if self.next is not None else 0.0
+
+    @property
+    def known(self) -> Exchange | None:
+        """The refusal that the client surely knew of when it dialled again: this one, or the first before it."""
+        later = self.next
+        return next((x for x in (self.refusal, self.first) if later is not None and dialled_knowing(later, x)), None)
+
+
+def dialled_knowing(connection: Connection, refusal: Exchange) -> bool:
+    """True if a client surely knew of a refusal when it made a later connection."""
+    return connection.opened_at - answered_at(refusal) >= crossing(connection)
+
+
+def refused_dials(run: Run) -> list[Dial]:
+    """The connections that a rule refused at the greeting or at the login, in order."""
+    return run.once(_refused_dials)
+
+
+def _refused_dials(run: Run) -> list[Dial]:
+    live: dict[Client, int] = defaultdict(int)
+    pending: dict[Client, Dial] = {}
+    last: dict[Client, Dial] = {}
+    found: list[Dial] = []
+    for _, step, what in sorted(_events(run), key=lambda event: event[0]):
+        if isinstance(what, Exchange):
+            client = client_of(what)
+            if client in pending:
+                found.append(pending[client])
+            before = last.get(client)
+            upon = before is not None and what.at - answered_at(before.refusal) < A_WHILE
+            last[client] = pending[client] = Dial(what, live[client] - 1, before.first if before and upon else what)
+            continue
+        client = what.journal, what.client
+        if step > 0 and client in pending:
+            told = pending.pop(client)
+            found.append(Dial(told.refusal, told.others, told.first, what, live[client]))
+        live[client] += step
+    found += pending.values()
+    return sorted(found, key=lambda dial: dial.refusal.index)
+
+
+def _events(run: Run) -> Iterator[tuple[int, int, Exchange | Connection]]:
+    """What happened to connections: 1 for an open one, -1 for the end of one, 0 for a refusal."""
+    for connection, exchanges in run.by_connection.items():
+        yield connection.index, 1, connection
+        for x in exchanges:
+            if x.fault is not None and x.moment in _DOORS and x.refused:
+                yield x.index, 0, x
+        ends = [i for i in (connection.left_index, connection.closed_index) if i is not None]
+        if ends:
+            yield min(ends), -1, connection

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
+import re
+from collections.abc import Iterator
+
+from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive, not_exercised
 from notnow.conduct.reading.ftp import (
     Client,
     client_of,
     cut_by_the_fake,
-    named,
 )
 from notnow.conduct.reading.run import Run
+from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
-from notnow.journal import Exchange
+from notnow.journal import Connection, Exchange
 from notnow.units import plural, show_size
 
+_TEMPORARY = re.compile(r"part|te?mp|upload|incoming|^\.in\.|~$|^~", re.IGNORECASE)
+_ASIDE = re.compile(r"bad|broken|fail|corrupt|old|bak|backup|trash", re.IGNORECASE)
 _LOOKS = frozenset({"size", "mlst", "mlsd", "list", "nlst", "stat"})  # commands that show the size of a file
 
 
@@ -23,37 +28,67 @@ _LOOKS = frozenset({"size", "mlst", "mlsd", "list", "nlst", "stat"})  # commands
     level="advice",
     source="RFC 959 §4.1.3 (STOR, APPE, REST); RFC 3659 §5; good practice",
     why="Only the server knows how much has arrived. A client that guesses doubles bytes in the file, or leaves some out.",
+    occasion="an upload is cut, and the client uploads the file again",
     proof="APPE to a partial file whose size the client has not asked for since, or REST beyond its end. A partial file that stays proves nothing, since the client's own report is not visible here",
-    example="C: STOR a.bin\nS: 426 Transfer aborted; 500 bytes transmitted.\nC: APPE a.bin   (the whole file)",
+    innocent="a piece that the client deleted or renamed; a size that the reply told; offsets in type A, which count other bytes",
+    example="C: STOR a.bin\nS: 426 Transfer aborted.   (500 bytes have come)\nC: APPE a.bin   (the whole file)",
 )
 def mends_what_was_cut(run: Run) -> Finding:
-    cut: dict[tuple[Client, str], tuple[Exchange, int]] = {}  # the partial files, and their sizes
-    looked: dict[Client, int] = {}  # the index of the client's last such command
-    mended, by_the_fake = 0, cut_by_the_fake(run)
-    for x in run.exchanges:
-        client, asked = client_of(x), x.transfer
-        if x.moment in _LOOKS and x.code is not None and x.code < 500:
-            looked[client] = x.index
-        if asked is None or asked.direction != "upload":
-            continue
-        key = client, asked.path
-        appends = x.moment == "appe"
-        if not (asked.bytes or asked.whole) and (key not in cut or asked.offset <= cut[key][1]):
-            continue  # the transfer did not begin
-        before, there = cut.pop(key, (None, 0))
-        if before is not None:
-            if appends and looked.get(client, 0) < before.index:
-                why = f"{show_size(asked.bytes)} were put behind a piece of {key[1]}, and it had not asked how much that is"
-                return broken(why, before, x)
-            if not appends and asked.offset > there:
-                return broken(f"{there} bytes of {key[1]} had come, and it went on at {asked.offset}", before, x)
-            mended += asked.whole
-        if not asked.whole and id(x) in by_the_fake:
-            cut[key] = x, (there if appends else asked.offset) + asked.bytes
-    left = f"{plural(len(cut), 'piece')} left; what it has told its user is not seen from here"
-    if mended:
-        return held(f"{mended} mended" + (f", {left}" if cut else ""))
-    return not_exercised(left) if cut else NOT_EXERCISED
+    pieces = _Pieces(run)
+    finding = over(pieces.cases(run), lambda n: f"{n} mended")
+    left = f"{plural(len(pieces.cut), 'piece')} left; what it has told its user is not seen from here"
+    if finding.outcome == "held" and pieces.cut:
+        return held(f"{finding.seen}, {left}")
+    return not_exercised(left) if finding is NOT_EXERCISED and pieces.cut else finding
+
+
+class _Pieces:
+    """The partial files of cut uploads, as a run goes on."""
+
+    def __init__(self, run: Run) -> None:
+        self.cut: dict[tuple[Client, str], tuple[Exchange, int]] = {}  # with their sizes
+        self._looked: dict[Client, int] = {}  # the index of the client's last such command
+        self._binary: set[Connection] = set()
+        self._by_the_fake = cut_by_the_fake(run)
+
+    def cases(self, run: Run) -> Iterator[Finding]:
+        for x in run.exchanges:
+            client, target = client_of(x), x.target
+            if x.moment in _LOOKS and x.code is not None and x.code < 500:
+                self._looked[client] = x.index
+            elif x.moment == "type":
+                (self._binary.add if x.request.upper().split()[1:2] == ["I"] else self._binary.discard)(x.connection)
+            elif x.moment in ("dele", "rnfr") and target is not None and x.code is not None and x.code < 400:
+                self.cut.pop((client, target.path), None)
+            if x.transfer is not None and x.transfer.direction == "upload":
+                yield from self._upload(client, x)
+
+    def _upload(self, client: Client, x: Exchange) -> Iterator[Finding]:
+        asked = x.transfer
+        assert asked is not None
+        key, appends = (client, asked.path), x.moment == "appe"
+        if not (asked.bytes or asked.whole) and (key not in self.cut or asked.offset <= self.cut[key][1]):
+            return  # the transfer did not begin
+        before, there = self.cut.pop(key, (None, 0))
+        if before is not None and (finding := self._mended(client, before, there, x)) is not None:
+            yield finding
+        if not asked.whole and id(x) in self._by_the_fake:
+            self.cut[key] = x, (there if appends else asked.offset) + asked.bytes
+
+    def _mended(self, client: Client, before: Exchange, there: int, x: Exchange) -> Finding | None:
+        asked = x.transfer
+        assert asked is not None
+        if x.moment == "appe" and self._looked.get(client, 0) < before.index and not _tells(before, there):
+            why = f"{show_size(asked.bytes)} were put behind a piece of {asked.path}, and it had not asked how much that is"
+            return broken(why, before, x)
+        if x.moment != "appe" and asked.offset > there and x.connection in self._binary:
+            return broken(f"{there} bytes of {asked.path} had come, and it went on at {asked.offset}", before, x)
+        return held() if asked.whole else None
+
+
+def _tells(cut: Exchange, size: int) -> bool:
+    """True if the reply to a cut upload said how much had come."""
+    return re.search(rf"\b{size}\b", cut.reply or "") is not None
 
 
 @rule(
@@ -62,22 +97,45 @@ def mends_what_was_cut(run: Run) -> Finding:
     level="advice",
     source="good practice; RFC 959 §4.2.2 (426: transfer aborted)",
     why="Clients upload under a temporary name so that nobody reads a partial file. Once renamed, it passes for the whole file.",
-    proof="RNFR that is accepted for a file of which only a part has arrived",
+    occasion="an upload of a client is cut, and it renames a file that it has uploaded",
+    proof="a file of which only a part has arrived loses its temporary name (.part, .tmp), or a part of it",
+    innocent="a piece that was mended or deleted before; one that is set aside under a name of its own",
     example="C: STOR a.bin.part\nS: 426 Transfer aborted; 500 bytes transmitted.\nC: RNFR a.bin.part, RNTO a.bin",
 )
 def renames_what_is_whole(run: Run) -> Finding:
-    cut: dict[tuple[Client, str], Exchange] = {}  # by the last component of the path
-    renamed, by_the_fake = 0, cut_by_the_fake(run)
+    return over(_renames(run), lambda n: f"{plural(n, 'file')} renamed")
+
+
+def _renames(run: Run) -> Iterator[Finding]:
+    cut: dict[tuple[Client, str], Exchange] = {}
+    whole: set[tuple[Client, str]] = set()
+    shown: set[Client] = set()  # the clients that have had an upload cut
+    by_the_fake = cut_by_the_fake(run)
     for x in run.exchanges:
-        asked = x.transfer
+        client, asked, target = client_of(x), x.transfer, x.target
         if asked is not None and asked.direction == "upload" and (asked.bytes or asked.whole):
-            name = client_of(x), asked.path.rpartition("/")[2]
-            cut.pop(name, None)
-            if not asked.whole and id(x) in by_the_fake:
-                cut[name] = x
-        elif x.moment in ("rnfr", "dele") and x.code is not None and x.code < 400:
-            piece = cut.pop((client_of(x), named(x.request)), None)
-            if x.moment == "rnfr" and piece is not None:
-                return broken(f"{named(x.request)} got another name, and only a piece of it had come", piece, x)
-            renamed += x.moment == "rnfr"
-    return held(f"{plural(renamed, 'file')} renamed") if renamed else NOT_EXERCISED
+            key = client, asked.path
+            cut.pop(key, None)
+            if asked.whole:
+                whole.add(key)
+            elif id(x) in by_the_fake:
+                shown.add(client)
+                cut[key] = x
+        elif target is not None and x.moment == "dele" and x.code is not None and x.code < 400:
+            cut.pop((client, target.path), None)
+        elif target is not None and x.moment == "rnto" and target.source is not None and x.code == 250:
+            piece = cut.pop((client, target.source), None)
+            if piece is not None:
+                yield _renamed(piece, target.source, target.path, x)
+            elif client in shown and (client, target.source) in whole:
+                yield held()
+
+
+def _renamed(piece: Exchange, old: str, new: str, x: Exchange) -> Finding:
+    why = f"{old} became {new}, and only a piece of it had come"
+    temporary, final = old.rpartition("/")[2], new.rpartition("/")[2]
+    if final in temporary or (
+        _TEMPORARY.search(temporary) and not _TEMPORARY.search(final) and not _ASIDE.search(final)
+    ):
+        return broken(why, piece, x)
+    return inconclusive(f"{why}: it may have been set aside", "a name that says whether it is the final one", piece, x)

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterator
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
+from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive
 from notnow.conduct.reading.ftp import (
+    A_WHILE,
+    ANNOUNCES,
     IN_THE_FILES,
     Client,
+    Dial,
+    answered_at,
     client_of,
+    crossing,
+    dialled_knowing,
     last_word,
+    refused_dials,
 )
 from notnow.conduct.reading.run import Run, burst
+from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange
-from notnow.units import plural, show
+from notnow.units import plural, show, times
 
-AT_ONCE = 1.0  # seconds: a client that comes back sooner has not waited
 STORM = 10, 60.0  # refused connections, and seconds: more of them within that time are a storm
-_PURPOSE = (IN_THE_FILES - {"cwd", "cdup", "pwd"}) | {"site"}  # commands that do work
+_PURPOSE = (IN_THE_FILES - {"cwd", "cdup", "pwd"}) | ANNOUNCES | {"site", "stat"}  # commands that do work
 _FULL = re.compile(r"too many|\bmaximum\b|accept more than|already (connected|logged in)", re.IGNORECASE)
 _OWN = re.compile(r"\b(your|this|the same) (internet address|ip|host|user|account)\b", re.IGNORECASE)
 
@@ -31,24 +37,31 @@ _OWN = re.compile(r"\b(your|this|the same) (internet address|ip|host|user|accoun
     level="advice",
     source="good practice; RFC 959 §4.2.1 leaves the time open",
     why="A client that comes back at once keeps an overloaded server overloaded, and is locked out.",
-    proof="the time from such a refusal to the client's next connection; less than a second is no wait. A client that frees a slot itself need not wait",
-    example="S: 421 Too many users are connected, please try again later.   (0 s)\nC: connects again   (3 ms)",
+    occasion="a connection is refused at the greeting or at the login, and the client makes another one to that server",
+    proof="the time from such a refusal to the client's next connection; less than a second is no wait",
+    innocent="dials made at the same time; another worker, where other connections were open; a client that frees a slot itself",
+    example="S: 421 Too many users are connected, please try again later.   (0 s)\nC: connects again   (0.1 s)",
 )
 def waits(run: Run) -> Finding:
-    own = {id(x) for x, others in _full(run) if others > 0}
-    found = [
-        retry
-        for retry in run.retries
-        if retry.refusal.moment in ("connect", "user", "pass")
-        and retry.attempt.moment == "connect"
-        and id(retry.refusal) not in own  # a slot that the client frees is free at once
-    ]
-    if not found:
-        return NOT_EXERCISED
-    soonest = min(found, key=lambda retry: retry.delay)
-    if soonest.delay < AT_ONCE:
-        return broken(f"it came back {show(soonest.delay)} after it was refused", soonest.refusal, soonest.attempt)
-    return held(f"it waited at least {show(soonest.delay)}")
+    returned = [dial for dial in refused_dials(run) if dial.next is not None and not _frees_a_slot(dial)]
+    soonest = min((dial.delay for dial in returned), default=0.0)
+    return over(map(_returned, returned), lambda _: f"it waited at least {show(soonest)}")
+
+
+def _frees_a_slot(dial: Dial) -> bool:
+    """True for a client that has slots of its own: one that it frees is free at once."""
+    return dial.others > 0 and _is_full(dial)
+
+
+def _returned(dial: Dial) -> Finding:
+    assert dial.next is not None
+    if dial.delay >= A_WHILE:
+        return held()
+    known, again = dial.known, dial.next.exchanges[0]
+    if dial.others_then == 0 and known is not None:
+        return broken(f"it came back {show(again.at - answered_at(known))} after it was refused", known, again)
+    why = f"it connected {show(dial.delay)} after it was refused, which may have been another worker"
+    return inconclusive(why, "one connection at a time", dial.refusal, again)
 
 
 @rule(
@@ -57,11 +70,17 @@ def waits(run: Run) -> Finding:
     level="advice",
     source="good practice",
     why="Each refused connection costs the server work, and the server has said that it has no room for more.",
+    occasion="a client whose connection was refused comes back, and is refused again",
     proof=f"refused connections of one client; more than {STORM[0]} in {show(STORM[1])} are a storm",
+    innocent="dials made at the same time, which count once",
     example="S: 421 System busy, try again later   (twelve times in three seconds)",
 )
 def is_no_storm(run: Run) -> Finding:
-    refused = _by(x for x in run.refusals if x.moment == "connect")
+    refused: dict[Client, list[Exchange]] = {}
+    for dial in refused_dials(run):
+        same = refused.setdefault(dial.client, [])
+        if dial.refusal.moment == "connect" and (not same or _apart(same[-1], dial.refusal)):
+            same.append(dial.refusal)
     for exchanges in refused.values():
         if storm := burst(exchanges, *STORM):
             why = f"{len(storm)} connections were refused within {show(storm[-1].at - storm[0].at)}, and still it came"
@@ -70,11 +89,8 @@ def is_no_storm(run: Run) -> Finding:
     return held(f"{plural(most, 'connection')} refused") if most > 1 else NOT_EXERCISED
 
 
-def _by(exchanges: Iterable[Exchange]) -> dict[Client, list[Exchange]]:
-    sorted_out: dict[Client, list[Exchange]] = {}
-    for exchange in exchanges:
-        sorted_out.setdefault(client_of(exchange), []).append(exchange)
-    return sorted_out
+def _apart(before: Exchange, later: Exchange) -> bool:
+    return later.at - before.at >= crossing(later.connection)
 
 
 @rule(
@@ -83,46 +99,32 @@ def _by(exchanges: Iterable[Exchange]) -> dict[Client, list[Exchange]]:
     level="advice",
     source="good practice; vsftpd max_per_ip, Pure-FTPd MaxClientsPerIP, ProFTPD MaxClientsPerHost",
     why="Another connection is refused as well while the others last, and servers ban clients that keep asking.",
-    proof="a second refusal for too many connections of this address or user, while at least as many others are open as at the first",
+    occasion="a refusal for too many connections of this address or user, while the client has others open",
+    proof="a second such refusal, of a connection that was made knowing of the first, while at least as many others are open",
+    innocent="dials made at the same time; slots that other clients hold; connections that have ended since",
     example="S: 421 There are too many connections from your internet address.   (two are open)\nC: tries a third one again, and is refused again",
 )
 def uses_fewer_connections(run: Run) -> Finding:
-    told: dict[Client, tuple[Exchange, int]] = {}  # the refusal, and how many others were open at it
-    for refusal, others in _full(run):
-        if others < 1 or not _OWN.search(refusal.reply or ""):
+    told: dict[Client, Dial] = {}
+    for dial in refused_dials(run):
+        if dial.others < 1 or not (_is_full(dial) and _OWN.search(dial.refusal.reply or "")):
             continue  # other clients hold the slots
-        before = told.get(client_of(refusal))
-        if before is not None and others >= before[1]:
-            why = f"it asked for one more when it had {others}, and had been told that {before[1]} are enough"
-            return broken(why, before[0], refusal)
-        told[client_of(refusal)] = refusal, others
+        before = told.get(dial.client)
+        if (
+            before is not None
+            and dial.others >= before.others
+            and dialled_knowing(dial.refusal.connection, before.refusal)
+        ):
+            why = f"it asked for one more when it had {dial.others}, and had been told that {before.others} are enough"
+            return broken(why, before.refusal, dial.refusal)
+        told[dial.client] = dial
     if not told:
         return NOT_EXERCISED
-    return held(f"with {min(others for _, others in told.values())} open it asked for no more")
+    return held(f"with {min(dial.others for dial in told.values())} open it asked for no more")
 
 
-def _full(run: Run) -> list[tuple[Exchange, int]]:
-    """Each refusal for too many connections, and how many other connections that client had open."""
-    live: dict[Client, int] = defaultdict(int)
-    events: list[tuple[int, int, Exchange | Client]] = []
-    for connection in run.connections:
-        client = connection.journal, connection.client
-        events.append((connection.index, 1, client))
-        ends = [i for i in (connection.left_index, connection.closed_index) if i is not None]
-        if ends:
-            events.append((min(ends), -1, client))
-    events += [
-        (x.index, 0, x)
-        for x in run.refusals
-        if x.moment in ("connect", "user", "pass") and _FULL.search(x.reply or "") is not None
-    ]
-    found = []
-    for _, step, what in sorted(events, key=lambda event: event[0]):
-        if isinstance(what, Exchange):
-            found.append((what, live[client_of(what)] - 1))
-        else:
-            live[what] += step
-    return found
+def _is_full(dial: Dial) -> bool:
+    return _FULL.search(dial.refusal.reply or "") is not None
 
 
 @rule(
@@ -131,20 +133,25 @@ def _full(run: Run) -> list[tuple[Exchange, int]]:
     level="advice",
     source="good practice",
     why="An idle connection takes a slot from a client with work to do, and times out again.",
+    occasion="a client whose connection timed out in silence connects again",
     proof="connections after an idle time-out that do nothing until the next one",
+    innocent="connections that were open already; any command about a file, a directory's content or a data connection",
     example="S: 421 Timeout.\nC: connects, USER, PASS\nS: 421 Timeout.",
 )
 def comes_back_when_needed(run: Run) -> Finding:
+    return over(_comes_back(run), lambda n: f"it came back {times(n)}, for something")
+
+
+def _comes_back(run: Run) -> Iterator[Finding]:
     idled: dict[Client, Exchange] = {}
-    returned = 0
     for exchanges in run.by_connection.values():
         client = client_of(exchanges[0])
         before, end = idled.get(client), last_word(exchanges)
         idle = end if end is not None and end.moment == "idle" else None
         if before is not None and before.index < exchanges[0].index:
-            returned += 1
-            if idle is not None and not any(x.moment in _PURPOSE for x in exchanges):
-                return broken("it came back, did nothing, and was sent away again", before, idle)
+            if any(x.moment in _PURPOSE for x in exchanges):
+                yield held()
+            elif idle is not None:
+                yield broken("it came back, did nothing, and was sent away again", before, idle)
         if idle is not None:
             idled[client] = idle
-    return held(f"it came back {returned} times, for something") if returned else NOT_EXERCISED

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
+from collections.abc import Iterator
+
+from notnow.conduct.finding import Finding, broken, held
 from notnow.conduct.reading.ftp import (
     Client,
     client_of,
     cut_by_the_fake,
-    named,
 )
 from notnow.conduct.reading.run import Run
+from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
-from notnow.journal import Exchange
-from notnow.units import show_size
+from notnow.journal import Connection, Exchange, Transfer
+from notnow.units import show_size, times
 
 WORTH = 65_536  # bytes: it takes less time to send a smaller piece again than to ask for its size
+
+Key = tuple[Client, str, str]  # the client, the direction, and the path
 
 
 @rule(
@@ -23,30 +27,50 @@ WORTH = 65_536  # bytes: it takes less time to send a smaller piece again than t
     level="advice",
     source="RFC 3659 §5 (REST); good practice",
     why="Against a server that cuts after so many bytes, a client that starts at 0 each time never finishes.",
-    proof=f"the offset of the next transfer of a file of which {show_size(WORTH)} or more had passed; 0 is right if SIZE has said that the file is empty or gone",
+    occasion=f"a transfer is cut of which {show_size(WORTH)} or more had passed, and the client asks for the file again",
+    proof="the next transfer of that file begins at 0",
+    innocent="a file that SIZE has called empty or gone, or that the client deleted or renamed; a refused REST; type A, whose offsets nobody knows",
     example="C: RETR big.bin\nS: 426 Connection closed   (1 MB has passed)\nC: RETR big.bin, without REST",
 )
 def resumes(run: Run) -> Finding:
-    cut: dict[tuple[Client, str, str], tuple[Exchange, int]] = {}
-    gone: set[tuple[Client, str]] = set()  # files that the server has since called missing or empty
-    resumed, by_the_fake = 0, cut_by_the_fake(run)
+    return over(_again(run), lambda n: f"it went on {times(n)} from where it was cut")
+
+
+def _again(run: Run) -> Iterator[Finding]:
+    cut: dict[Key, tuple[Exchange, int]] = {}  # what was cut, and how much of it has passed
+    ascii_typed: set[Connection] = set()
+    no_rest: set[Client] = set()  # clients whose last REST was refused
+    by_the_fake = cut_by_the_fake(run)
     for x in run.exchanges:
         client, asked = client_of(x), x.transfer
-        if x.moment in ("size", "mlst") and (x.code == 550 or (x.reply or "").startswith("213 0")):
-            gone.add((client, named(x.request)))
+        if x.moment == "type":
+            (ascii_typed.add if x.request.upper().split()[1:2] == ["A"] else ascii_typed.discard)(x.connection)
+        elif x.moment == "rest":
+            (no_rest.discard if x.code == 350 else no_rest.add)(client)
+        elif (gone := _begins_anew(x)) is not None:
+            cut.pop((client, "upload", gone), None)
+            cut.pop((client, "download", gone), None)
         if asked is None or asked.direction == "listing" or x.moment == "stou":
             continue
         key = client, asked.direction, asked.path
         before, there = cut.pop(key, (None, 0))
-        appends = x.moment == "appe"
-        name = client, key[2].rpartition("/")[2]
-        if before is not None and name not in gone:
-            if not asked.offset and not appends:
-                why = f"{show_size(there)} of {key[2]} had come through, and it began again from 0"
-                return broken(why, before, x)
-            resumed += 1
-        gone.discard(name)
-        there = (there if appends else asked.offset) + asked.bytes
+        if before is not None and client not in no_rest and x.connection not in ascii_typed:
+            yield _went_on(before, there, x, asked)
+        there = (there if x.moment == "appe" else asked.offset) + asked.bytes
         if not asked.whole and id(x) in by_the_fake and there >= WORTH:
             cut[key] = x, there
-    return held(f"it went on {resumed} times from where it was cut") if resumed else NOT_EXERCISED
+
+
+def _begins_anew(x: Exchange) -> str | None:
+    """The file that begins anew after a command: it is gone, empty, or has another name now."""
+    if x.target is None:
+        return None
+    gone = x.moment in ("size", "mlst") and (x.code == 550 or (x.reply or "").startswith("213 0"))
+    taken_away = x.moment in ("dele", "rnfr") and x.code is not None and x.code < 400
+    return x.target.path if gone or taken_away else None
+
+
+def _went_on(before: Exchange, there: int, x: Exchange, asked: Transfer) -> Finding:
+    if asked.offset or x.moment == "appe":
+        return held()
+    return broken(f"{show_size(there)} of {asked.path} had come through, and it began again from 0", before, x)

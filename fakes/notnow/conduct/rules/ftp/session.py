@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
+from collections.abc import Iterator
+
+from notnow.conduct.finding import Finding, broken, held, inconclusive, not_exercised
 from notnow.conduct.reading.ftp import (
+    ANNOUNCES,
     Client,
     client_of,
     commands,
     last_word,
     out_of_order,
     said_after,
+    spoke_knowing,
     verb_of,
 )
 from notnow.conduct.reading.run import Run
+from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Connection, Exchange
 from notnow.units import plural
@@ -24,26 +29,73 @@ from notnow.units import plural
     level="should",
     source="RFC 1123 §4.1.2.11",
     why="Commands sent after the close are lost, and a reset may destroy the last reply. A client that waits for an answer hangs.",
-    proof="commands other than QUIT and ABOR after the fake has closed; the first is allowed, since it may have been on its way and shows the client the close",
+    occasion="a rule closes a control connection after the greeting",
+    proof="commands other than QUIT and ABOR after the fake has closed, but for the first",
+    innocent="the first command, which may have been on its way and shows the client the close; commands that arrived before the close",
     example="C: PASV\nS: 421 Service not available, closing control connection.\nC: PORT 127,0,0,1,8,1\nC: STOR a.txt",
 )
 def notices_the_close(run: Run) -> Finding:
-    closed = learned = 0
+    learned = sum(1 for connection in run.connections if len(said_after(connection)) == 1)
+    how = f"; {learned} of them it noticed by its next command" if learned else ""
+    return over(_closed(run), lambda n: f"{plural(n, 'connection')} closed under it{how}")
+
+
+def _closed(run: Run) -> Iterator[Finding]:
     for connection, exchanges in run.by_connection.items():
+        if connection.ended_by != "fake":
+            continue
         end = last_word(exchanges)
         if end is None or end.moment == "connect":
             continue
-        closed += 1
         said = said_after(connection)
-        if not said:
-            continue
-        if len(said) > 1:  # the first may have been on its way, and shows the client the close
-            return broken(f"{', '.join(said[:5])} came when the connection was closed", end, connection)
-        learned += 1
-    if not closed:
-        return NOT_EXERCISED
-    how = f"; {learned} of them it noticed by its next command" if learned else ""
-    return held(f"{plural(closed, 'connection')} closed under it{how}")
+        if len(said) < 2:
+            yield held()
+        elif spoke_knowing(connection, end):
+            yield broken(f"{', '.join(said[:5])} came when the connection was closed", end, connection)
+
+
+@rule(
+    "ftp.plain-421",
+    title="A 421 that leaves the connection open has no special meaning: the client goes on over that connection.",
+    level="should",
+    source="RFC 1123 §4.1.2.11",
+    why="Servers answer 421 to one transfer and stay. A client that hangs up gives its session away, and logs in once more for nothing.",
+    occasion="a 421 leaves the connection open, and the client goes on here or on another connection",
+    proof="the client ends that connection after the 421 and connects again",
+    innocent="a client that gives up; one that also ends its connection after other 4yz; a connection that the server has closed since",
+    example="C: PASV\nS: 421 Passive data channel timed out.   (the connection stays open)\nC: hangs up, connects again",
+)
+def takes_421_as_any_4yz(run: Run) -> Finding:
+    latest = {(c.journal, c.client): c.index for c in run.connections}
+    hangs_up = _hangs_up_anyway(run)
+    cases = (
+        _after_421(x, exchanges[i + 1 :][:1], latest, hangs_up)
+        for exchanges in run.by_connection.values()
+        for i, x in enumerate(exchanges)
+        if not x.closed and 421 in x.codes
+    )
+    return over(
+        (case for case in cases if case is not None), lambda n: f"it went on after {plural(n, '421')} that left it open"
+    )
+
+
+def _hangs_up_anyway(run: Run) -> bool:
+    """True for a client that ended a connection after another 4yz: it gives 421 no special meaning."""
+    ends = (exchanges[-1] for exchanges in run.by_connection.values())
+    return any(400 <= (x.code or 0) < 500 and 421 not in x.codes and x.connection.ended_by == "client" for x in ends)
+
+
+def _after_421(told: Exchange, later: list[Exchange], latest: dict[Client, int], hangs_up: bool) -> Finding | None:
+    connection = told.connection
+    left = connection.left_index if connection.left_index is not None else connection.closed_index
+    if later and later[0].moment != "quit":
+        return held() if later[0].request else None
+    if left is None or connection.ended_by == "fake" or hangs_up:
+        return None
+    if latest[client_of(told)] > left:
+        return broken("it ended a connection that the 421 had left open, and made another one", told, connection)
+    why = "it ended a connection that the 421 had left open; it may do so after any 4yz"
+    return inconclusive(why, "another 4yz, such as 450, in place of the 421", told, connection)
 
 
 @rule(
@@ -52,21 +104,41 @@ def notices_the_close(run: Run) -> Finding:
     level="advice",
     source="RFC 959 §4.2.1 (4yz: back to the beginning of the command sequence)",
     why="A new connection has no state: no login, and no address for data.",
+    occasion="a refusal ends a connection, and the client gives commands on a new one",
     proof="commands on the new connection without those that must come first: 503, 530, or 425 for a transfer without PASV or PORT",
+    innocent="a connection that was open already; a login, or a PASV, that was tried and refused; a command that the client always tries too early",
     example="S: 421 Timeout.\n(a new connection)\nC: RETR a.txt\nS: 530 Log in with USER and PASS first.",
 )
 def starts_over(run: Run) -> Finding:
-    refused: set[Client] = set()
-    again: set[Connection] = set()  # connections of clients that had been refused
-    for x in run.exchanges:
-        if x.moment == "connect" and client_of(x) in refused:
-            again.add(x.connection)
-        if x.connection in again and out_of_order(x):
-            return broken(f"{verb_of(x.request)} came on a new connection as if it were the old one", x)
-        if x.rule and x.refused and x.closed:
-            refused.add(client_of(x))
-    begun = sum(1 for connection in again if any(commands(run.by_connection[connection])))
-    return held(f"it began anew on {plural(begun, 'connection')}") if begun else NOT_EXERCISED
+    return over(_starts_over(run), lambda n: f"it began anew on {plural(n, 'connection')}")
+
+
+def _starts_over(run: Run) -> Iterator[Finding]:
+    refused: dict[Client, int] = {}  # the index of the first refusal that ended a connection
+    habits: set[tuple[Client, str]] = set()  # commands that the client gave too early before it was refused
+    for exchanges in run.by_connection.values():
+        client = client_of(exchanges[0])
+        again = refused.get(client, exchanges[0].index) < exchanges[0].index
+        said: set[str] = set()
+        for x in commands(exchanges):
+            if out_of_order(x) and not again:
+                habits.add((client, x.moment))
+            elif again and _leaves_out(x, said) and (client, x.moment) not in habits:
+                yield broken(f"{verb_of(x.request)} came on a new connection as if it were the old one", x)
+            said.add(x.moment)
+        if again and "user" in said:
+            yield held()
+        end = exchanges[-1]
+        if end.rule and end.closed and end.refused:
+            refused[client] = min(end.index, refused.get(client, end.index))
+
+
+def _leaves_out(x: Exchange, said: set[str]) -> bool:
+    """True for a command that was refused because the client had not said at all what must come before it."""
+    if not out_of_order(x):
+        return False
+    before = {425: ANNOUNCES, 530: {"user"}}.get(x.code or 0, {"rnfr"} if x.moment == "rnto" else {"user"})
+    return said.isdisjoint(before)
 
 
 @rule(
@@ -75,27 +147,44 @@ def starts_over(run: Run) -> Finding:
     level="advice",
     source="RFC 959 §4.2.1 (4yz), §3.1.1 and §5.1 (the type is ASCII until TYPE says otherwise)",
     why="Without TYPE I the server translates line ends and corrupts the file. Without CWD the file lands in another directory.",
-    proof="the same command as one that failed, on another connection, with another path or type",
+    occasion="a transfer that failed is asked for by the same command on another connection",
+    proof="it is about another path, and there was no CWD; or it is of type A, and there was no TYPE",
+    innocent="a file of the same name in another directory; a type that the client chose; listings",
     example="C: TYPE I, CWD /in, STOR a.bin\nS: 421 Kicked by Administrator\n(a new connection)\nC: STOR a.bin   (to /, with type A)",
 )
 def sets_up_again(run: Run) -> Finding:
+    return over(_set_up(run), lambda n: f"{plural(n, 'transfer')} set up again as before")
+
+
+def _set_up(run: Run) -> Iterator[Finding]:
     types: dict[Connection, str] = {}
-    cut: dict[tuple[Client, str], tuple[Exchange, str, str]] = {}  # a transfer that failed, its path and type
-    repeated = 0
+    moved: set[Connection] = set()  # those with a CWD
+    cut: dict[tuple[Client, str], tuple[Exchange, str]] = {}  # a transfer that failed, and its type
     for x in run.exchanges:
         if x.moment == "type" and x.code == 200:
             types[x.connection] = "A" if x.request.upper().split()[1:2] == ["A"] else "I"
-        asked = x.transfer
-        if asked is None or x.moment == "stou":
+        elif x.moment in ("cwd", "cdup"):
+            moved.add(x.connection)
+        if x.transfer is None or x.moment == "stou":
             continue
-        key, path, of_type = (client_of(x), x.request.strip()), asked.path, types.get(x.connection, "A")
-        before, its_path, its_type = cut.pop(key, (x, path, of_type))
+        key, of_type = (client_of(x), x.request.strip()), types.get(x.connection)
+        before, its_type = cut.pop(key, (x, ""))
         if before.connection is not x.connection:
-            repeated += 1
-            if path != its_path:
-                return broken(f"{key[1]!r} was about {its_path}, and now it is about {path}", before, x)
-            if of_type != its_type and asked.direction != "listing":
-                return broken(f"{key[1]!r} was of type {its_type}, and now it is of type {of_type}", before, x)
-        if not asked.whole:
-            cut[key] = x, path, of_type
-    return held(f"{plural(repeated, 'transfer')} set up again as before") if repeated else NOT_EXERCISED
+            yield _as_before(before, its_type, x, of_type, x.connection in moved)
+        if not x.transfer.whole:
+            cut[key] = x, of_type or "A"
+
+
+def _as_before(before: Exchange, its_type: str, x: Exchange, of_type: str | None, moved: bool) -> Finding:
+    assert before.transfer is not None
+    assert x.transfer is not None
+    said, path, its_path = x.request.strip(), x.transfer.path, before.transfer.path
+    if path != its_path:
+        why = f"{said!r} was about {its_path}, and now it is about {path}"
+        another = inconclusive(f"{why}, which may be another file", f"{its_path} on a new connection", before, x)
+        return another if moved else broken(why, before, x)
+    if its_type == "I" and of_type is None and x.transfer.direction != "listing":
+        return broken(f"{said!r} was of type I, and now it is of type A", before, x)
+    if its_type == "I" and of_type == "A" and x.transfer.direction != "listing":
+        return not_exercised("the client chose another type")
+    return held()

@@ -1,0 +1,60 @@
+"""The rule about certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
+from notnow.conduct.reading.ftp import verb_of
+from notnow.conduct.reading.run import Run
+from notnow.conduct.rules.cases import over
+from notnow.conduct.rules.rule import rule
+from notnow.journal import CertificateRejected, Exchange
+from notnow.units import plural
+
+_DEFECTS = {
+    "untrusted": "is of an unknown CA",
+    "expired": "has expired",
+    "incomplete": "came without its intermediate",
+    "name": "is for another name",
+}
+
+
+@rule(
+    "ftp.verifies-certificate",
+    title="The client gives no command over TLS if it must not trust the certificate.",
+    level="must",
+    source="RFC 4217 §15.1.1; RFC 5280 §6; RFC 9525 §6",
+    why="Anybody may be at the other end, and reads the password and the files.",
+    occasion="a connection that was shown a certificate of an unknown CA, an expired one, one without its intermediate, or one for another name",
+    proof="a command other than QUIT over TLS with such a certificate",
+    innocent="QUIT, as clients that look at the certificate after the handshake take leave in good order; a handshake that failed",
+    example="C: AUTH TLS\nS: 234 Go on   (a certificate of an unknown CA)\nC: USER ann",
+)
+def verifies_certificates(run: Run) -> Finding:
+    rejected = any(isinstance(c.failure, CertificateRejected) for c in run.connections)
+    good = not_exercised("it rejected a certificate that the fake's CA has signed: it was not told to trust {ca_file}")
+    return over(
+        _shown_wrong_ones(run),
+        lambda n: f"{plural(n, 'connection')} with a certificate not to be trusted, and no command over TLS",
+        good if rejected else NOT_EXERCISED,
+    )
+
+
+def _shown_wrong_ones(run: Run) -> Iterator[Finding]:
+    for connection, exchanges in run.by_connection.items():
+        tls = connection.tls
+        if tls is None or not tls.defects:
+            continue
+        if (first := _first_over_tls(exchanges)) is not None:
+            how = " and ".join(_DEFECTS[defect] for defect in tls.defects)
+            yield broken(f"{verb_of(first.request)} came over TLS with a certificate that {how}", connection, first)
+        elif connection.ended_by == "client":
+            yield held()
+
+
+def _first_over_tls(exchanges: list[Exchange]) -> Exchange | None:
+    """The first command other than QUIT over TLS: after an accepted AUTH, or any on a port for TLS alone."""
+    upgraded = next((i for i, x in enumerate(exchanges) if x.moment == "auth" and x.code == 234), None)
+    said = exchanges[upgraded + 1 :] if upgraded is not None else exchanges
+    return next((x for x in said if x.request and x.moment != "quit"), None)
