@@ -82,6 +82,11 @@ class TestNoDowngrade:
         why = "mail came in clear text after TLS had failed, from this client or another at its address"
         play.inconclusive(self.RULE, why, "", "#1 STARTTLS", f"#2 {MAIL}")
 
+    def test_a_handshake_that_went_well_is_no_occasion(self, play: Play) -> None:
+        line = play.connect("EHLO x", "STARTTLS -> 220 go", version="TLSv1.3")
+        line.says("[tls] -> …", "EHLO x", MAIL, "QUIT", "(leaves)")
+        play.not_exercised(self.RULE)
+
     def test_not_exercised(self, play: Play) -> None:
         play.connect("EHLO x", f"{MAIL} -> !421 no", "(leaves)")
         play.connect("HELO x", MAIL)

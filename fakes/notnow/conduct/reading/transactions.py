@@ -136,6 +136,8 @@ def left_unanswered(exchange: Exchange) -> bool:
     """True if a rule kept the client waiting for the reply, and the client left before it came."""
     if exchange.fault is None or exchange.end is not None or exchange.moment in UNASKED:
         return False
+    if exchange.moment == "tls":  # a handshake has no reply
+        return exchange.connection.failure is not None
     left = departure(exchange.connection)
     return left is not None and (exchange.answered_at is None or left[1] < exchange.answered_at)
 
