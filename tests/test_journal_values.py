@@ -58,6 +58,7 @@ MESSAGE = Message("<1@x>", "ab" * 32, "a@x", ("b@y", "c@y"))
 MESSAGE_JSON = {
     "message_id": "<1@x>", "sha256": "ab" * 32, "sender": "a@x", "recipients": ["b@y", "c@y"], "stored": True, "size": None,
     "whole": True,
+    "text_sha256": None,
 }  # fmt: skip
 
 
@@ -84,7 +85,8 @@ def exported(exchange: Exchange) -> dict[str, Any]:
     [
         (MESSAGE, MESSAGE_JSON),
         (Message(None, None, "", (), stored=False, size=5, whole=False),
-         {"message_id": None, "sha256": None, "sender": "", "recipients": [], "stored": False, "size": 5, "whole": False}),
+         {"message_id": None, "sha256": None, "sender": "", "recipients": [], "stored": False, "size": 5, "whole": False,
+          "text_sha256": None}),
         (Target("/a"), {"path": "/a"}),
         (Target("/b", "/a"), {"path": "/b", "source": "/a"}),
         (Transfer("/a", "download", "passive", 0, 5, False, "fin", cut_by="client", size=9),

@@ -307,3 +307,8 @@ class TestWhatTheEnvelopeCannotTell:
     def test_one_that_the_client_takes_at_its_word(self, play: Play) -> None:
         play.connect(MAIL, C, f"{B} -> !421 no (stays)", "QUIT")
         assert endings(play) == {f"mail from a@x to {to}": ["#1 deferred"] for to in ("c@y", "b@y")}
+
+    def test_a_refused_message_may_come_again_under_another_name(self, play: Play) -> None:
+        play.connect(MAIL, B, "DATA", ". <1@x> {text_sha256=abc} -> !451 no").play.wait("1m")
+        play.connect(MAIL, B, "DATA", ". <2@x> {text_sha256=abc}")
+        assert states(play) == {"<1@x> to b@y": "in doubt", "<2@x> to b@y": "delivered"}

@@ -68,6 +68,18 @@ class TestNoSecondCopy:
         play.connect(MAIL, B, "DATA", ". <1@x> -> !451 no")
         play.not_exercised(self.RULE)
 
+    def test_a_batch_that_is_run_again_under_new_names(self, play: Play) -> None:
+        text = "{text_sha256=abc}"
+        play.connect(MAIL, B, "DATA", f". <1@x> {text}", MAIL, f"{C} -> !421 no").play.wait("1m")
+        play.connect(MAIL, B, "DATA", f". <2@x> {text}", MAIL, C, "DATA", ". <3@x>")
+        why = "the text of <1@x> came to b@y again under another Message-ID"
+        play.inconclusive(self.RULE, why, "", "#1 . <1@x>", "#2 . <2@x>")
+
+    def test_the_same_text_where_nothing_was_refused_is_other_mail(self, play: Play) -> None:
+        for n in (1, 2):
+            play.connect(MAIL, B, "DATA", f". <{n}@x> {{text_sha256=abc}}")
+        play.held(self.RULE, "2 answered 250, and none sent again")
+
 
 class TestResendsAllRecipients:
     RULE = "smtp.resend-all-recipients"

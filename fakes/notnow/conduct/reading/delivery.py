@@ -10,6 +10,7 @@ from notnow.conduct.finding import Evidence
 from notnow.conduct.reading.ledger import Doubt, Item, Ledger, Try
 from notnow.conduct.reading.letters import LOOKED_THROUGH, Letter, Sorter
 from notnow.conduct.reading.run import Run
+from notnow.conduct.reading.sameness import Again, same_text
 from notnow.conduct.reading.transactions import Recipient, Session, Transaction, end_of, read
 from notnow.conduct.reading.unnamed import attribute
 from notnow.journal import Connection, Exchange
@@ -56,6 +57,8 @@ def mail(run: Run) -> Mail:
     for unclear in found.nameless:
         if unclear.ending == "refused" and len(unclear.owners) <= LOOKED_THROUGH:
             _leave_in_doubt(unclear)
+    for pair in same_text(transactions, filer.letters):
+        _may_be_the_same(pair, filer.letters)
     found.doubts += _doubts(list(sorter.owners), unnamed.uncarried)
     found.dropped = sum(journal.dropped for journal in run.journals)
     return Mail(sessions, transactions, filer.letters, filer.tries, found, filer.unseen, _last_unnamed(found.nameless))
@@ -66,6 +69,13 @@ def _leave_in_doubt(refused: Try) -> None:
     for item in refused.owners:
         if item.tries and refused.knew_of(item.tries[-1]) and item.tries[-1].failed:
             item.in_doubt = "a later try, which may have been of it, was refused for good"
+
+
+def _may_be_the_same(pair: Again, letters: dict[Transaction, Letter]) -> None:
+    """A message that was refused for now may have come again under another name."""
+    item = letters[pair.earlier].item(pair.recipient)
+    if pair.earlier.ending in ("deferred", "unanswered") and item.tries and item.tries[-1].failed:
+        item.in_doubt = "the same text came later under another Message-ID"
 
 
 def _last_unnamed(nameless: Iterable[Try]) -> dict[Item, int]:

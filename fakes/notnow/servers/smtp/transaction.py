@@ -229,8 +229,12 @@ class Transactions(Asking):
         if body.too_large:
             return structs.replace(self._part(body), whole=True)
         self.envelope.content = content = body.content()
-        sha256 = hashlib.sha256(content).hexdigest()
-        return Message(message_id(content), sha256, *self._envelope(), stored=False, size=len(content))
+        text = memoryview(content)[content.find(b"\r\n\r\n") + 1 :]
+        sha256, of_text = (hashlib.sha256(octets).hexdigest() for octets in (content, text))
+        sender, recipients = self._envelope()
+        return Message(
+            message_id(content), sha256, sender, recipients, stored=False, size=len(content), text_sha256=of_text
+        )
 
     def _part(self, body: Body | Chunks) -> Message:
         """A message of which more is to come."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive
-from notnow.conduct.reading.delivery import SETTLED_BY, mail
+from notnow.conduct.reading.delivery import SETTLED_BY, Mail, mail
 from notnow.conduct.reading.ledger import Try
 from notnow.conduct.reading.retries import in_words
 from notnow.conduct.reading.run import Run
+from notnow.conduct.reading.sameness import same_text
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange
 from notnow.units import times
@@ -22,12 +24,16 @@ from notnow.units import times
     why="With the 250 the server takes over responsibility for the mail. Sending it again makes a duplicate.",
     occasion="a message is answered 250",
     proof="the same Message-ID, or the same content, comes again for one recipient that had it, on any server",
-    innocent="another recipient of the message; a copy that was sent before the client could read the 250; a refused one that was kept",
+    innocent=(
+        "another recipient of the message; a copy that was sent before the client could read the 250; a refused one that was "
+        "kept; other mail with the same text, under a Message-ID of its own"
+    ),
     example="S: 250 2.0.0 Ok: queued\nS: 421 Service not available\nC: sends the same message on a new connection",
 )
 def no_second_copy(run: Run) -> Finding:
+    known = run.once(mail)
     answered: dict[int, None] = {}
-    for item in run.once(mail).ledger.items:
+    for item in known.ledger.items:
         first = next((one for one in item.tries if one.ending == "accepted"), None)
         if first is None or not isinstance(first.by, Exchange):
             continue
@@ -36,7 +42,29 @@ def no_second_copy(run: Run) -> Finding:
             if again.kept is not None and again.knew_of(first):
                 why = f"{item.name} was answered {first.by.code}, and sent again"
                 return broken(why, first.by, again.kept)
+    if (renamed := next(_renamed(known), None)) is not None:
+        return renamed
     return held(f"{len(answered)} answered 250, and none sent again") if answered else NOT_EXERCISED
+
+
+def _renamed(known: Mail) -> Iterator[Finding]:
+    """Mail that had been accepted, and whose text came again under another Message-ID after something had been refused."""
+    failed = sorted(one.ended_index for one in known.transactions if one.ending in ("deferred", "unanswered"))
+    for pair in same_text(known.transactions, known.letters):
+        first, again = pair.earlier, pair.again
+        told = first.answered is not None and 421 in first.answered.codes[1:]
+        i = bisect_left(failed, first.first.index)
+        between = told or (i < len(failed) and failed[i] < again.first.index)
+        if (
+            first.ending == "accepted"
+            and first.answered
+            and again.answered
+            and first.ended_index < again.first.index
+            and between
+        ):
+            why = f"the text of {known.letters[first].name} came to {pair.recipient} again under another Message-ID"
+            settled_by = "a Message-ID that stays the same when mail is sent again (RFC 5322 §3.6.4)"
+            yield inconclusive(why, settled_by, first.answered, again.answered)
 
 
 @rule(

@@ -1,0 +1,37 @@
+"""Mail of which the text came again under another name: with a new Message-ID, or with other headers and without one.
+
+A client should keep the Message-ID of a message that it sends again (RFC 5322 §3.6.4), so that the receiver knows the
+copy. Other mail may have the same text, which a report has on every quiet day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from notnow.conduct.reading.letters import Letter
+from notnow.conduct.reading.transactions import Transaction
+
+
+@dataclass(slots=True)
+class Again:
+    """Two transactions of one client with the same envelope and text whose messages have different names."""
+
+    recipient: str
+    earlier: Transaction
+    again: Transaction
+
+
+def same_text(transactions: list[Transaction], letters: dict[Transaction, Letter]) -> Iterator[Again]:
+    """Each message whose text came again under another name, in the order of the later ones."""
+    last: dict[tuple[str, str, str, str], Transaction] = {}
+    for one in transactions:
+        text = one.message.text_sha256 if one.message is not None else None
+        if text is None:
+            continue
+        for recipient in one.accepted:
+            key = one.session.client, one.sender or "", recipient.address, text
+            earlier = last.get(key)
+            if earlier is not None and letters.get(earlier) is not letters.get(one):
+                yield Again(recipient.address, earlier, one)
+            last[key] = one
