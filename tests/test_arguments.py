@@ -226,7 +226,7 @@ class TestOneMessage:
                 (lambda: fake.assert_delivered(to="cc@x.test"), "but there was none: mail came for c@x.test"),
                 (lambda: fake.message(subject="invoices"), "but there was none: the subjects were 'invoice'"),
                 (lambda: fake.message(to="c@x.test"), "but there are 2"),
-                (lambda: fake.assert_delivered(to="c@x.test"), "but <2@x.test> was stored twice"),
+                (lambda: fake.assert_delivered(to="c@x.test"), "but <2@x.test> to c@x.test was stored twice"),
                 (lambda: fake.assert_not_delivered(subject="invoice"), "but twice such a message was stored"),
                 (fake.assert_not_delivered, "expected no message to be delivered, but "),
                 (lambda: fake.assert_delivered(times=0), "expected no message to be delivered, but "),

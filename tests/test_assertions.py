@@ -106,10 +106,12 @@ class TestDelivered:
             assert tries(fake, 5) == [250, 250]
             fake.assert_delivered(times=2)
             text = fails(fake.assert_delivered)
-            assert text.startswith("expected every message to be delivered once, but <1@client.test> was stored twice")
+            assert text.startswith(
+                "expected every message to be delivered once, but <1@client.test> to b@server.test was stored twice"
+            )
             assert text.count("-> ") == 4  # both, in the timeline and in the transcript
             assert fails(fake.assert_no_duplicates).startswith(
-                "expected nothing to be stored twice, but <1@client.test> was stored twice"
+                "expected nothing to be stored twice, but <1@client.test> to b@server.test was stored twice"
             )
 
     def test_copies_are_told_by_content_where_there_is_no_message_id(self):
@@ -272,8 +274,26 @@ class TestExpected:
         with FakeSMTP("smtp/overload", outage="10s", clock=ManualClock()) as fake:
             assert tries(fake) == [421]
             assert "expected every message to be delivered once" in fails(fake.assert_expected)
-            assert tries(fake, 10)[-1] == 250
+            fake.clock.advance(10)
+            assert tries(fake) == [250]
             fake.assert_expected()
+
+    def test_nothing_was_tested(self):
+        with FakeSMTP("smtp/too-many-connections", clock=ManualClock()) as fake:
+            assert tries(fake) == [250]
+            said = "nothing was tested: smtp/too-many-connections has faults at connect, and none of them fired"
+            assert said in fails(fake.assert_expected)
+            assert said in fails(fake.assert_conduct)
+            fake.assert_conduct("smtp.no-second-copy")
+
+    def test_the_number_of_items_settles_what_the_wire_cannot_tell(self):
+        with FakeSMTP("smtp/overload", outage="10s", clock=ManualClock()) as fake:
+            assert tries(fake, 0, 10) == [421, 421, 250]
+            assert "(--count N, count=N in pytest) would settle it" in fails(fake.assert_expected)
+            fake.assert_expected(count=1)
+            assert "expected 2 messages to be delivered, but there was 1" in fails(
+                lambda: fake.assert_expected(count=2)
+            )
 
     def test_since_the_last_play(self):
         with healthy() as fake:
@@ -299,7 +319,8 @@ class TestExpected:
             if codes is None:
                 continue
             lasts = "1s" if codes[0] == 250 else "5s"
-            scenario = rules(REFUSED, then("up"), head="", phase=f'lasts = "{lasts}"')
+            refused = REFUSED if codes[0] == 421 else ""
+            scenario = rules(refused, then("up"), head="", phase=f'lasts = "{lasts}"')
             scenario = type(scenario)(
                 **{**{f: getattr(scenario, f) for f in scenario.__slots__}, "expect": _expect(expect)}
             )

@@ -235,7 +235,9 @@ class TestConduct:
         with FakeSMTP("smtp/overload", clock=ManualClock()) as fake:
             assert not send(fake)
             fake.assert_conduct("smtp.survives-421")
-            assert fails(fake.assert_conduct).startswith("expected every message to be delivered once, but none was")
+            text = fails(lambda: fake.assert_conduct(level="must"))
+            assert text.startswith("expected every message to be delivered once, but none was")
+            assert "smtp.tries-again (should)" in fails(fake.assert_conduct)
 
     def test_nobody_connected(self):
         with FakeSMTP(clock=ManualClock()) as fake:

@@ -210,7 +210,7 @@ class TestDelivered:
             http.get(fake.url + "/bad")
             said = first_line(fake.assert_delivered)
             assert said.endswith(
-                f"but GET 127.0.0.1:{fake.port}/bad was never completed: the client was told '503 Service Unavailable'"
+                f"but GET 127.0.0.1:{fake.port}/bad never came through: the client was told '503 Service Unavailable'"
             )
 
     def test_a_post_that_took_effect_and_was_refused_all_the_same(self):

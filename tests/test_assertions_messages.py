@@ -83,10 +83,10 @@ class TestDelivered:
     def test_times(self) -> None:
         fake = Fake(HI, BYE, AGAIN)
         fake.assert_delivered(2, to="b@y", subject="hi")
-        said = "expected every message to b@y with the subject 'hi' to be delivered once, but <1@x> was stored twice"
+        said = "expected every message to b@y with the subject 'hi' to be delivered once, but <1@x> to b@y was stored twice"
         assert why(lambda: fake.assert_delivered(to="b@y", subject="hi")) == said
         assert arrows(lambda: fake.assert_delivered(to="b@y", subject="hi")) == ["#1", "#3"]
-        said = "expected every message with the subject 'bye' to be delivered twice, but <2@x> was stored once"
+        said = "expected every message with the subject 'bye' to be delivered twice, but <2@x> to b@y was stored once"
         assert why(lambda: fake.assert_delivered(2, subject="bye")) == said
 
     def test_without_an_id_the_content_tells(self) -> None:
@@ -94,7 +94,7 @@ class TestDelivered:
         fake.assert_delivered(to="b@y")
         twice = Fake(Mail("a", "b@y", content=b"1"), Mail("a", "b@y", content=b"1"))
         name = hashlib.sha256(b"1").hexdigest()
-        said = f"expected every message to b@y to be delivered once, but {name} was stored twice"
+        said = f"expected every message to b@y to be delivered once, but {name} to b@y was stored twice"
         assert why(lambda: twice.assert_delivered(to="b@y")) == said
 
     def test_zero_times(self) -> None:
@@ -103,7 +103,9 @@ class TestDelivered:
         said = "expected no message with the subject 'hi' to be delivered, but once such a message was stored"
         assert why(lambda: fake.assert_delivered(0, subject="hi")) == said
         assert arrows(lambda: fake.assert_delivered(0, subject="hi")) == ["#1"]
-        assert why(lambda: fake.assert_delivered(0)) == "expected no message to be delivered, but <1@x> was stored"
+        assert (
+            why(lambda: fake.assert_delivered(0)) == "expected no message to be delivered, but <1@x> to b@y was stored"
+        )
 
 
 class TestNotDelivered:
@@ -116,7 +118,7 @@ class TestNotDelivered:
         fake = Fake(HI, BYE)
         said = "expected no message to b@y to be delivered, but twice such a message was stored"
         assert why(lambda: fake.assert_not_delivered(to="b@y")) == said
-        said = "expected no message to be delivered, but <1@x> was stored, and 1 more came through"
+        said = "expected no message to be delivered, but <1@x> to b@y was stored, and 1 more came through"
         assert why(fake.assert_not_delivered) == said
 
 

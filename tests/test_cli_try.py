@@ -107,21 +107,23 @@ def test_a_client_that_loses_its_mail_is_not_and_the_exchange_proves_it() -> Non
     assert lines[at + 1].startswith("expected every message to be delivered once, but none was delivered: ")
     assert lines[at + 2] == "smtp #1 at 0s: connect -> 421 4.3.2 All server ports are busy"
     assert any(line.startswith("->        0s  #1    x connect: 421") for line in result.stdout.splitlines())
-    assert lines[-1] == "notnow: not well behaved: it broke expect.delivered"
+    assert lines[0] == "reported: 1 item, and the client exited with 1"
+    assert lines[-1] == "notnow: not well behaved: it broke smtp.tries-again, expect.delivered"
 
 
 def test_a_client_that_hammers_breaks_a_rule() -> None:
-    report = reported(*OUTAGE, "--rule", "smtp.wait-before-retry", *sender(0, 0))
-    assert (report["outcome"], report["exit"]) == ("rule broken", 1)
-    assert outcomes(report) == {"smtp.wait-before-retry": "broken"}
-    first, second = report["verdicts"][0]["evidence"]
+    report = reported(*OUTAGE, "--rule", "smtp.remembers-busy-host", *sender(0, 0, 0, 0, 0))
+    assert (report["outcome"], report["exit"]) == ("not well behaved", 1)
+    assert outcomes(report) == {"smtp.remembers-busy-host": "broken"}
+    first, second, *_ = report["verdicts"][0]["evidence"]
     assert (first["reply"], second["connection"]) == ("421 4.3.2 All server ports are busy", first["connection"] + 1)
 
 
 @pytest.mark.parametrize(
     ("options", "exit"),
     [
-        ([], 0),
+        (["--level", "must"], 0),
+        ([], 1),
         (["--level", "should"], 1),
         (["--level", "advice"], 1),
         (["--rule", "smtp.lax"], 1),
@@ -138,7 +140,7 @@ def test_a_broken_rule_of_a_laxer_level_is_shown_and_does_not_fail(
     said = result.stdout.splitlines()[-1]
     if exit:
         assert said == "notnow: not well behaved: it broke smtp.lax"
-    elif not options:
+    elif "must" in options:
         assert said == "notnow: well behaved: 2 rules held; it broke smtp.lax, which --level lets pass"
 
 
@@ -161,7 +163,7 @@ def test_what_nothing_can_judge_is_said(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(http, "RULES", ())
     (tmp_path / "plain.toml").write_text('protocol = "http"\n', "utf-8")
     result = tried(str(tmp_path / "plain.toml"), *python(CONNECTS.replace(".recv(100)", ""), "{host}", "{port}"))
-    assert result.exit_code == 0
+    assert result.exit_code == 4
     assert ("  nothing can judge this client: there is no rule of conduct for http yet, and ") in result.stdout
     assert result.stdout.splitlines()[-1].startswith("notnow: nothing was judged: ")
 
@@ -226,7 +228,8 @@ def test_a_client_that_dies_by_a_signal() -> None:
 
 def test_a_client_that_crashes_is_judged_by_what_it_did() -> None:
     report = reported("smtp/healthy", *python(f"{CONNECTS} sys.exit(70)", "{host}", "{port}"))
-    assert (report["outcome"], report["client"]["exit"]) == ("rule broken", 70)
+    assert (report["outcome"], report["client"]["exit"]) == ("not well behaved", 70)
+    assert (report["result"], report["items"]["asked"]) == ("nothing asked", 0)
 
 
 def is_gone(pid: int) -> bool:
@@ -354,6 +357,11 @@ def test_json_has_all_of_it() -> None:
         "notnow",
         "outcome",
         "exit",
+        "result",
+        "result_in_words",
+        "items",
+        "doubts",
+        "storm",
         "seed",
         "speed",
         "servers",
@@ -401,7 +409,8 @@ def test_junit_has_a_case_for_each_rule(tmp_path: Path, of_smtp: Callable[..., N
     cases = {
         case.get("name"): [(r.tag, r.get("message"), r.text or "") for r in case] for case in suite.iter("testcase")
     }
-    assert cases["client"] == cases["smtp.kept"] == []
+    assert cases["smtp.kept"] == []
+    assert cases["result"] == [("system-out", None, "reported: 1 item, and the client exited with 1")]
     assert cases["smtp.idle"] == [("skipped", "not exercised by this run", "")]
     assert cases["smtp.lax"][0][:2] == ("skipped", "broken, but only advice: it did")
     ((tag, message, text),) = cases["expect.delivered"]
@@ -412,7 +421,7 @@ def test_junit_has_a_case_for_each_rule(tmp_path: Path, of_smtp: Callable[..., N
 def test_junit_says_that_a_client_never_connected(tmp_path: Path) -> None:
     file = tmp_path / "report.xml"
     assert tried("smtp/healthy", "--junit", str(file), *python("")).exit_code == 3
-    error = ET.parse(file).getroot().find("testsuite/testcase[@name='client']/error")
+    error = ET.parse(file).getroot().find("testsuite/testcase[@name='result']/error")
     assert error is not None
     assert error.get("type") == "never connected"
 
@@ -460,7 +469,142 @@ def test_on_a_terminal_it_has_colours_and_shows_progress() -> None:
         text = terminal.rest()
         assert terminal.process.wait(PATIENCE) == 1
     assert "\x1b[1;31m421 4.3.2 All server ports are busy" in text
-    assert "\x1b[1;31mnotnow: not well behaved: it broke expect.delivered" in text
+    assert "\x1b[1;31mnotnow: not well behaved: lost: 1 item, and the client exited with 0; it broke" in text
+
+
+# ---- results, and what is accepted ---------------------------------------------------------------
+
+LOSES = """
+    import smtplib, sys
+    for n in range(int(sys.argv[3])):
+        sender = f"s{n}@client.test"
+        try:
+            with smtplib.SMTP(sys.argv[1], int(sys.argv[2]), timeout=5) as server:
+                server.sendmail(sender, ["b@server.test"], f"Message-ID: <{n}@client.test>\\r\\n\\r\\nhi")
+        except smtplib.SMTPException:
+            pass
+"""
+TELLS = LOSES.replace("pass", "sys.exit(75)")
+
+
+@pytest.fixture
+def leaving(tmp_path: Path) -> str:
+    """A server that answers 421 from the third MAIL on."""
+    file = tmp_path / "leaving.toml"
+    file.write_text(
+        rules(one("mail", after=2, reply="421 4.3.2 bye"), "[expect]\ndelivered = { times = 1 }").text, "utf-8"
+    )
+    return str(file)
+
+
+def test_mail_that_is_lost(leaving: str) -> None:
+    report = reported(leaving, *python(LOSES, "{host}", "{port}", "5"))
+    assert (report["result"], report["exit"]) == ("lost", 1)
+    assert report["result_in_words"] == "lost: 3 of 5 items, and the client exited with 0"
+    assert (report["items"]["missing"], len(report["items"]["lost"])) == (3, 3)
+    assert outcomes(report)["expect.delivered"] == outcomes(report)["smtp.tries-again"] == "broken"
+    text = tried(leaving, *python(LOSES, "{host}", "{port}", "3")).stdout
+    assert text.startswith("lost: 1 of 3 items, and the client exited with 0\n  ")
+    assert "mail: 421 4.3.2 bye" in text.splitlines()[1]
+
+
+def test_what_the_client_reports_is_accepted_where_the_user_says_so(leaving: str) -> None:
+    client = python(TELLS, "{host}", "{port}", "3")
+    assert (reported(leaving, *client)["result"], reported(leaving, *client)["exit"]) == ("reported", 1)
+    report = reported(leaving, "--accept", "reported", *client)
+    assert (report["result"], report["exit"]) == ("reported", 0)
+    assert outcomes(report)["expect.delivered"] == outcomes(report)["smtp.tries-again"] == "not exercised"
+    lost = reported(leaving, "--accept", "reported", *python(LOSES, "{host}", "{port}", "3"))
+    assert (lost["result"], lost["exit"], outcomes(lost)["expect.delivered"]) == ("lost", 1, "broken")
+
+
+def test_a_result_or_a_count_that_there_is_not(leaving: str) -> None:
+    for words, said in (
+        (("--accept", "fine"), "'fine' is not one of 'reported'"),
+        (("--count", "0"), "0 is not in the range x>=1"),
+        (("--level", "may"), "'may' is not one of 'must'"),
+        (("--role", "server"), "'server' is not one of 'client'"),
+    ):
+        result = tried(leaving, *words, *python(""))
+        assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
+
+
+def test_the_number_of_items_settles_a_doubt() -> None:
+    overload = ("smtp/overload", "--set", "outage=90s", "--speed", "600", "--level", "must")
+    open_question = reported(*overload, *sender(0, 0.2))
+    assert (open_question["result"], open_question["outcome"], open_question["exit"]) == ("unknown", "inconclusive", 4)
+    assert "--count N" in open_question["doubts"][0]["settled_by"]
+    assert reported(*overload, "--count", "1", *sender(0, 0.2))["result"] == "delivered"
+    two = reported(*overload, "--count", "2", *sender(0, 0.2))
+    assert (two["result_in_words"], two["exit"]) == ("lost: 1 of 2 items, and the client exited with 0", 1)
+
+
+def test_a_scenario_of_which_nothing_fired_has_tested_nothing() -> None:
+    result = tried("smtp/too-many-connections", *sender())
+    assert result.exit_code == 4
+    assert result.stdout.splitlines()[-1] == (
+        "notnow: nothing was tested: smtp/too-many-connections has faults at connect, and none of them fired. "
+        "`notnow show smtp/too-many-connections` says what would make one fire"
+    )
+
+
+def test_a_baseline_lets_pass_what_is_known_and_nothing_else(leaving: str, tmp_path: Path) -> None:
+    file = tmp_path / "known.json"
+    client = python(LOSES, "{host}", "{port}", "3")
+    assert tried(leaving, "--baseline", str(file), "--write-baseline", *client).exit_code == 0
+    known = json.loads(file.read_text("utf-8"))["runs"][leaving]
+    assert (known["result"], "smtp.tries-again" in known["broken"]) == ("lost", True)
+    result = tried(leaving, "--baseline", str(file), *client)
+    assert result.exit_code == 0
+    assert "the baseline or --level lets pass" in result.stdout.splitlines()[-1]
+    file.write_text(file.read_text("utf-8").replace('"smtp.tries-again"', '"smtp.jitter"'), "utf-8")
+    assert "it broke smtp.tries-again" in tried(leaving, "--baseline", str(file), *client).stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "cannot be read: No such file or directory; --write-baseline makes a baseline"),
+        ("{", "is no JSON"),
+        ("[]", "is no baseline"),
+        ('{"notnow baseline": 1, "runs": 5}', "runs is 5; allowed: a table of runs"),
+        ('{"notnow baseline": 1, "runs": {"smtp/overload": {"broken": ["smtp.trys-again"]}}}', "smtp.tries-again"),
+        ('{"notnow baseline": 1, "runs": {"smtp/overload": {"result": "lsot"}}}', "did you mean 'lost'?"),
+        ('{"notnow baseline": 1, "runs": {"smtp/overload": {"broken": 5}}}', "allowed: a list of rule ids"),
+    ],
+)
+def test_a_baseline_that_cannot_be_read(text: str | None, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "known.json"
+    if text is not None:
+        file.write_text(text, "utf-8")
+    result = tried("smtp/overload", "--baseline", str(file), *python(""))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert str(file) in result.stderr
+    assert said in result.stderr
+
+
+def test_a_summary_in_markdown_is_appended(leaving: str, tmp_path: Path) -> None:
+    file = tmp_path / "summary.md"
+    file.write_text("# before\n", "utf-8")
+    tried(leaving, "--summary", str(file), *python(LOSES, "{host}", "{port}", "3"))
+    text = file.read_text("utf-8")
+    assert text.startswith("# before\n### ❌ ")
+    assert "**lost: 1 of 3 items, and the client exited with 0**" in text
+    assert "| ❌ | `expect.delivered` | must | expected every message" in text
+
+
+def test_why_a_rule_fired_or_did_not(leaving: str) -> None:
+    client = python(LOSES, "{host}", "{port}", "3")
+    exchanges = [e for e in reported(leaving, *client)["journals"]["smtp"] if e["event"] == "exchange"]
+    first, last = (e["index"] for e in (exchanges[0], next(e for e in exchanges if e["fault"])))
+    lines = tried(
+        leaving, "--explain", str(first), "--explain", str(last), "--explain", "9999", *client
+    ).stdout.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith(f"exchange {first}, smtp #1 "))
+    assert lines[at + 1] == "  no rule of the phase 'one' acts at connect"
+    assert lines[at + 2].startswith(f"exchange {last}, smtp #3 ")
+    assert lines[at + 3] == "  phase[0].rule[0] fired: all its conditions hold"
+    assert lines[at + 4].startswith("there is no exchange 9999: ")
 
 
 # ---- fake time ---------------------------------------------------------------------------------
@@ -537,5 +681,5 @@ def test_the_levels_are_those_of_the_rules() -> None:
 
 
 def test_every_outcome_has_a_sentence() -> None:
-    by_rules = {"well behaved", "nothing judged", "rule broken"}
+    by_rules = {"well behaved", "not well behaved"}
     assert set(EXITS) == by_rules | set(_judged._SENTENCES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from conduct_playbook import Play, named
 from notnow.conduct import expected
+from notnow.conduct.judging import Verdict
+from notnow.conduct.reading.run import Run
 from notnow.journal import Journal
 from notnow.language.grammar import Expect
 from notnow.language.loading import loads
@@ -38,8 +41,12 @@ def fakes(play: Play, *expect: str) -> list[Fake]:
     return [Fake(journal, wants(text, play.protocol)) for journal, text in zip(play.journals, texts, strict=True)]
 
 
+def verdicts(found: Sequence[Fake], **options: Any) -> list[Verdict]:
+    return expected.judge(found, Run([one.journal for one in found], [one.scenario for one in found]), **options)
+
+
 def judged(play: Play, *expect: str) -> dict[str, str]:
-    return {verdict.rule.id: verdict.outcome for verdict in expected.judge(fakes(play, *expect))}
+    return {verdict.rule.id: verdict.outcome for verdict in verdicts(fakes(play, *expect))}
 
 
 class TestOneServer:
@@ -48,18 +55,18 @@ class TestOneServer:
         play.connect(*MAIL)
         play.connect(*MAIL)
         expect = "never_exceeded = { connections = 1 }\nno_duplicates = true\ndelivered = { times = 2 }"
-        verdicts = judged(play, expect)
-        assert verdicts == {
+        found = judged(play, expect)
+        assert found == {
             "expect.delivered": "held", "expect.no-duplicates": "broken", "expect.never-exceeded": "held",
         }  # fmt: skip
-        assert list(verdicts) == ["expect.delivered", "expect.no-duplicates", "expect.never-exceeded"]
+        assert list(found) == ["expect.delivered", "expect.no-duplicates", "expect.never-exceeded"]
 
     def test_a_broken_one_says_why_and_what_proves_it(self) -> None:
         play = Play("smtp")
         play.connect(*MAIL)
         play.connect(*MAIL)
-        (verdict,) = expected.judge(fakes(play, "no_duplicates = true"))
-        assert verdict.finding.why == "expected nothing to be stored twice, but <1@x> was stored twice"
+        (verdict,) = verdicts(fakes(play, "no_duplicates = true"))
+        assert verdict.finding.why == "expected nothing to be stored twice, but <1@x> to b@y was stored twice"
         assert tuple(map(named, verdict.finding.evidence)) == ("#1 . <1@x>", "#2 . <1@x>")
         assert (verdict.rule.level, verdict.rule.source) == ("must", "[expect] of test")
         assert verdict.rule.title == "It does not resend a message that the server has accepted."
@@ -67,7 +74,7 @@ class TestOneServer:
     def test_where_nobody_came_nothing_was_exercised(self) -> None:
         assert judged(Play("smtp"), DELIVERED) == {"expect.delivered": "not exercised"}
         ((fake),) = fakes(Play("smtp"), DELIVERED)
-        assert [finding.outcome for finding in expected.findings(fake)] == ["broken"]
+        assert [verdict.outcome for verdict in expected.of_fake(fake)] == ["broken"]
 
     def test_what_came_before_the_last_play_does_not_count(self) -> None:
         play = Play("smtp")
@@ -144,9 +151,9 @@ class TestOneServer:
         play.connect("STOR a {bytes=5} -> 426 cut")
         (fake,) = fakes(play, "no_partial_files = true")
         fake.files = Files()
-        assert expected.judge([fake])[0].outcome == "held"
+        assert verdicts([fake])[0].outcome == "held"
         fake.files.partial = ("a",)
-        (verdict,) = expected.judge([fake])
+        (verdict,) = verdicts([fake])
         assert verdict.finding.why == "expected every file to be whole, but only 5 bytes of a have come"
         assert tuple(map(named, verdict.finding.evidence)) == ("#1 STOR a",)
 
@@ -168,14 +175,14 @@ class TestSeveralServers:
         play.connect(*MAIL)
         play.connect(*MAIL, server=1)
         assert judged(play, "no_duplicates = true") == {"expect.no-duplicates": "broken"}
-        assert len(expected.judge(fakes(play, "no_duplicates = true", "no_duplicates = true"))) == 1
+        assert len(verdicts(fakes(play, "no_duplicates = true", "no_duplicates = true"))) == 1
 
     def test_each_server_has_its_own_cap(self) -> None:
         play = Play("smtp", "a", "b")
         play.connect()
         play.connect(server=1)
         cap = "never_exceeded = { connections = 1 }"
-        assert [verdict.outcome for verdict in expected.judge(fakes(play, cap, cap))] == ["held", "held"]
+        assert [verdict.outcome for verdict in verdicts(fakes(play, cap, cap))] == ["held", "held"]
 
     @pytest.mark.parametrize("expect", ["retried = { times = 1 }", "gave_up = '5d'"])
     def test_a_client_that_falls_back_need_not_come_back(self, expect: str) -> None:
@@ -199,7 +206,7 @@ class TestSeveralServers:
         mail.connect(*MAIL)
         files.connect("RETR a -> 426 cut")
         both = [*fakes(files, DELIVERED), *fakes(mail, DELIVERED)]
-        assert [verdict.outcome for verdict in expected.judge(both)] == ["broken", "held"]
+        assert [verdict.outcome for verdict in verdicts(both)] == ["broken", "held"]
 
 
 def test_every_key_has_words_and_a_judge() -> None:

@@ -639,13 +639,13 @@ def test_the_runner_is_shared():
 
 
 ASSERTIONS = {
-    "assert_conduct", "assert_delivered", "assert_expected", "assert_fell_back_to", "assert_gave_up",
+    "assert_amplification", "assert_conduct", "assert_delivered", "assert_drained", "assert_expected", "assert_fell_back_to", "assert_gave_up",
     "assert_never_exceeded", "assert_new_connection_after", "assert_no_duplicates", "assert_not_delivered",
     "assert_retried",
 }  # fmt: skip
 OF_EVERY_FAKE = ASSERTIONS | {
-    "await_for", "ca_file", "clock", "host", "journal", "name", "next_phase", "phase", "play", "playing", "port",
-    "protocol", "reset", "running", "scenario", "seed", "settle", "start", "stop", "tls", "url", "users", "wait_for",
+    "await_for", "ca_file", "client", "clock", "explain", "fired", "host", "journal", "name", "next_phase", "phase", "play", "playing", "port",
+    "protocol", "reset", "result", "running", "scenario", "seed", "settle", "start", "stop", "storm", "tls", "url", "users", "wait_for",
 }  # fmt: skip
 MORE_FOR_HTTP = {
     "assert_body_replayed", "assert_not_coalesced", "assert_retry_after_honoured", "assert_sni_matches_authority",

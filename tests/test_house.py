@@ -28,6 +28,7 @@ FLOORS = {
         Layer("assertions", "expected", "messages", "files", "requests", independent=False),
         Layer("expectations"),
         Layer("pictures"),
+        Layer("baseline"),
         Layer("judging"),
         Layer("rules"),
         Layer("reading"),

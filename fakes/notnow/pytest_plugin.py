@@ -18,6 +18,7 @@ from notnow.pytest_run import CLOCK, ENVIRONMENT, SEED, TOLD, RunEnvironment, pl
 
 SCOPE_ENDINGS = ("_module", "_session")  # suffixes of the fixtures that outlive a test
 TRACES = ("on", "off", "retain-on-failure")
+UNFIRED = ("error", "warn", "ignore")
 TRACE_DIRECTORY = "notnow-traces"
 MARKER = (
     "notnow(name, **knobs_and_options): play a scenario of notnow on the fake server of its protocol; "
@@ -48,6 +49,11 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     )
     parser.addini("notnow_seed", "Seed of every chance in a scenario.", default=None)
     parser.addini("notnow_scenarios", "Directories with scenarios of your own.", type="paths", default=[])
+    parser.addini(
+        "notnow_unfired",
+        f"What becomes of a passed test whose scenarios have faults of which none fired: {', '.join(UNFIRED)}.",
+        default="warn",
+    )
     parser.addini("notnow_trace", f"When to write journals: {', '.join(TRACES)}.", default="off")
 
 
@@ -58,6 +64,9 @@ def pytest_configure(config: pytest.Config) -> None:
     environment.install(config.stash[ENVIRONMENT])
     if _trace(config) not in TRACES:
         raise pytest.UsageError(f"--notnow-trace is {_trace(config)!r}; allowed: {', '.join(TRACES)}")
+    if config.getini("notnow_unfired") not in UNFIRED:
+        given = config.getini("notnow_unfired")
+        raise pytest.UsageError(f"notnow_unfired is {given!r}; allowed: {', '.join(UNFIRED)}")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from notnow.clock import Clock, RealClock
 from notnow.conduct.pictures.timeline import render
+from notnow.conduct.reading.run import Run
 from notnow.servers.base.fake import Fake
 
 if TYPE_CHECKING:
@@ -49,6 +50,14 @@ def _in_real_time(fake: Fake) -> str:
         f"The clock of fast_forward does not move {fake.name} ({fake.scenario.name}), which was made before it: its scenario "
         "runs in real time while the waits of the test take none. Give it clock=fast_forward.clock, or make it in the test."
     )
+
+
+def untested(fakes: Sequence[Fake]) -> str:
+    """Why these fakes have tested nothing: their scenarios have faults, and none fired. Empty if one did, or there are none."""
+    run = Run([fake.journal for fake in fakes], [fake.scenario for fake in fakes], whole=True)
+    if not run.untested:
+        return ""
+    return f"nothing was tested: {run.untested} (notnow_unfired in the configuration says what becomes of this)"
 
 
 def write_trace(directory: Path, nodeid: str, fakes: Sequence[Fake]) -> Path:

@@ -172,7 +172,22 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         _raise_strays(item)
         raise
     _raise_strays(item)
+    _look_for_faults(item)
     return result
+
+
+def _look_for_faults(item: pytest.Item) -> None:
+    """A test that has passed proves nothing if its scenarios have faults, and none of them fired."""
+    wanted, fakes = item.config.getini("notnow_unfired"), item.config.stash[ENVIRONMENT].fakes_of(item)
+    if wanted == "ignore" or not fakes:
+        return
+    from notnow import pytest_report
+
+    told = pytest_report.untested(fakes)
+    if told and wanted == "error":
+        pytest.fail(told, pytrace=False)
+    elif told:
+        warnings.warn(pytest.PytestWarning(told), stacklevel=1)
 
 
 def _raise_strays(item: pytest.Item) -> None:

@@ -1,4 +1,4 @@
-"""Judging a journal of 100,000 exchanges by all rules of SMTP, from journals of several shapes.
+"""Judging a journal of 100,000 exchanges by all rules of its protocol, and their result, from journals of several shapes.
 
 `python -m tests.bench.conduct CASE EXCHANGES` prints the seconds of processor time that it takes, as JSON.
 """
@@ -17,11 +17,13 @@ from tests.bench.table import Bench, Row, Target
 
 from notnow.clock import ManualClock
 from notnow.conduct.judging import judge
+from notnow.conduct.reading.result import Exit, result
 from notnow.conduct.reading.run import Run
-from notnow.journal import Journal, Message, Recorder
+from notnow.conduct.reading.storm import storm
+from notnow.journal import Exchange, Journal, Message, Recorder, Request, Transfer
 
 EXCHANGES = 100_000
-TARGET = Target("figure", "≤", 2.0)
+TARGET = Target("figure", "≤", 1.0)
 BUSY = ("connect", "", "421 4.3.2 All server ports are busy", "reply")
 GREETED = (("connect", "", "220 x", None), ("ehlo", "EHLO x", "250 x", None))
 
@@ -44,12 +46,29 @@ CASES: dict[str, tuple[str, tuple[tuple[str, str, str | None, str | None], ...]]
         (*GREETED, ("mail", "MAIL FROM:<{c}@x>", "421 4.7.{c} x", "reply")),
     ),
     "one-connection": ("transactions on one connection refused", (("mail", "MAIL FROM:<{n}@x>", "421 {c}\n421 x", "reply"),)),
+    "ftp-downloads": (
+        "files fetched",
+        (
+            ("connect", "", "220 x", None), ("user", "USER a", "331 x", None), ("pass", "PASS ***", "230 x", None),
+            ("pasv", "PASV", "227 x", None), ("retr", "RETR {n}", "150 x\n226 x", None), ("quit", "QUIT", "221 x", None),
+        ),
+    ),
+    "ftp-overload": ("connections refused", (("connect", "", "421 Too many users", "reply"),)),
+    "ftp-cut": (
+        "uploads of a few files cut",
+        (
+            ("connect", "", "220 x", None), ("user", "USER a", "331 x", None), ("pass", "PASS ***", "230 x", None),
+            ("pasv", "PASV", "227 x", None), ("stor", "STOR {c}", "150 x\n421 x", "reply"),
+        ),
+    ),
+    "http-requests": ("requests answered", (("request", "GET a.test/{n}", "200 OK", None),)),
+    "http-refused": ("requests refused and tried again", (("request", "GET a.test/{c}", "503 Busy", "status"),)),
 }  # fmt: skip
 
 
 def journal(case: str, exchanges: int) -> Journal:
-    clock = ManualClock()
-    made = Recorder(clock, server="smtp", protocol="smtp")
+    clock, protocol = ManualClock(), case.partition("-")[0] if case.startswith(("ftp", "http")) else "smtp"
+    made = Recorder(clock, server=protocol, protocol=protocol)
     connections = None
     for number, steps in enumerate(_repeated(case, exchanges)):
         client = f"127.0.0.{number % 7 + 1}"
@@ -62,13 +81,26 @@ def journal(case: str, exchanges: int) -> Journal:
                 made.refused(exchange, fault)
                 if case != "one-connection":
                     made.end(exchange)
-            if moment == "message":
-                made.facts(exchange, Message(f"<{number}@x>", "0", "", ()))
+            _facts(made, exchange, number, fault)
             made.answer(exchange, (reply or "").format(**name))
         if case != "one-connection":
             made.close(connections, "client")
         clock.advance(0.1)
     return made.journal
+
+
+def _facts(made: Recorder, exchange: Exchange, number: int, fault: str | None) -> None:
+    moment, (verb, _, rest) = exchange.moment, exchange.request.partition(" ")
+    if moment == "message":
+        made.facts(exchange, Message(f"{number}@x", "0", f"{number}@x", (f"{number}@y",)))
+    elif moment in ("retr", "stor"):
+        direction = "download" if moment == "retr" else "upload"
+        whole = fault is None
+        made.facts(exchange, Transfer(f"/{rest}", direction, "passive", 0, 1000, whole, None if whole else "fin"))
+    elif moment == "request":
+        status = 503 if fault else 200
+        path = "/" + rest.partition("/")[2]
+        made.facts(exchange, Request(1, "1.1", verb, "a.test", "a.test", path, (), status, 0, None, 9, True, False))
 
 
 def _repeated(case: str, exchanges: int) -> Iterator[tuple[tuple[str, str, str | None, str | None], ...]]:
@@ -80,8 +112,16 @@ def judged(case: str, exchanges: int) -> float:
     """The seconds that all rules take together."""
     made = journal(case, exchanges)
     begun = time.process_time()
-    judge(Run([made]))
+    _judge(made)
     return time.process_time() - begun
+
+
+def _judge(made: Journal) -> None:
+    """All that a report asks of a run."""
+    run = Run([made])
+    judge(run)
+    result(run.ledger, Exit(0))
+    storm(run)
 
 
 def run(case: str, quick: bool) -> list[Row]:
@@ -93,12 +133,12 @@ def run(case: str, quick: bool) -> list[Row]:
 def profile(case: str, into: Path) -> None:
     made = journal(case, EXCHANGES)
     profiler = cProfile.Profile()
-    profiler.runcall(judge, Run([made]))
+    profiler.runcall(_judge, made)
     profiler.dump_stats(into)
 
 
 def _bench(case: str) -> Bench:
-    what = f"all rules for SMTP, {CASES[case][0]}"
+    what = f"all rules, {CASES[case][0]}"
     return Bench(f"conduct-{case}", what, lambda quick: run(case, quick), lambda into: profile(case, into))
 
 

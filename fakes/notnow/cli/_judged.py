@@ -16,19 +16,24 @@ from notnow.conduct.pictures import verdict
 from notnow.conduct.pictures.lanes import LEGEND, Picture, picture, strip
 from notnow.conduct.pictures.report import Report
 from notnow.conduct.pictures.timeline import timeline
+from notnow.conduct.pictures.verdict import story
+from notnow.conduct.reading.storm import storm
 from notnow.journal import Entry, Exchange
+from notnow.terminal import safe
 from notnow.units import show
 
 if TYPE_CHECKING:
     from notnow.conduct.judging import Verdict
+    from notnow.conduct.reading.result import Result
     from notnow.servers.base.fake import Fake
 
 NAMED = 4  # most rules named in the last line
+ITEMS = 10  # most items, and doubts, below the result
 STRIP = 32  # width of a lane in characters
 SHORT = 1.0  # scenario seconds; a shorter run is not drawn to scale
 FIRST, RAREST = 3.0, 60.0  # real seconds before the first line of progress, and at most between two lines
 
-_STYLES = {"held": "green", "broken": "bold red", "not exercised": "dim"}
+_STYLES = {"held": "green", "broken": "bold red", "inconclusive": "yellow", "not exercised": "dim"}
 
 
 class Progress:
@@ -54,14 +59,33 @@ class Progress:
 def print_report(report: Report, *, verbose: bool) -> None:
     page = Page()
     if any(journal.connections for journal in report.run.journals):
+        if report.result is not None:
+            _result(page, report.result, report)
         page.line(f"client {report.client}", style="" if report.client.exit == 0 else "yellow")
         page.line()
         _timeline(page, report)
         _waits(page, report)
+        page.line()
+        page.line(f"load: {storm(report.run).in_words()}")
         _verdicts(page, report, verbose=verbose)
         page.line()
     style = "bold red" if report.exit else "bold green" if report.outcome == "well behaved" else "bold yellow"
     page.line(summary(report), style=style)
+
+
+# ---- the result --------------------------------------------------------------------------------
+
+
+def _result(page: Page, result: Result, report: Report) -> None:
+    """The result in one line, and below it its items: when each was refused, and what the client did next."""
+    style = "bold red" if report.failed else "bold yellow" if result.missing or result.doubts else "bold green"
+    page.line(result.sentence, style=style)
+    for item in result.items[:ITEMS]:
+        page.line(f"{item.name}: {story(item, report.zero)}", indent=2)
+    if len(result.items) > ITEMS:
+        page.line(f"… and {len(result.items) - ITEMS} more (--json has all)", indent=2, style="dim")
+    for doubt in result.doubts[:ITEMS]:
+        page.line(f"{doubt.why}; {doubt.settled_by} would settle it", indent=2, style="yellow")
 
 
 # ---- the timeline ------------------------------------------------------------------------------
@@ -129,10 +153,10 @@ def _waits(page: Page, report: Report) -> None:
 
 
 def _verdicts(page: Page, report: Report, *, verbose: bool) -> None:
-    broken, held, idle = (report.of(outcome) for outcome in ("broken", "held", "not exercised"))
+    broken, unclear, held, idle = map(report.of, ("broken", "inconclusive", "held", "not exercised"))
     page.line()
     page.heading("verdicts")
-    for one in (*broken, *held, *(idle if verbose else ())):
+    for one in (*broken, *unclear, *held, *(idle if verbose else ())):
         _verdict(page, one, report)
     for said in _silent(report):
         page.line(said, indent=2)
@@ -142,7 +166,7 @@ def _verdicts(page: Page, report: Report, *, verbose: bool) -> None:
 
 def _verdict(page: Page, one: Verdict, report: Report) -> None:
     rule = one.rule
-    lax = one.outcome == "broken" and rule.level not in report.levels
+    lax = one.outcome == "broken" and one not in report.offences
     style = "yellow" if lax else _STYLES[one.outcome]
     head = Text.assemble(
         (f"{one.outcome:<7} ", style), (rule.id, "bold"), (f" ({rule.level})", "dim"), f" {rule.title}"
@@ -166,6 +190,23 @@ def _silent(report: Report) -> list[str]:
     return []
 
 
+# ---- why a rule fired, or did not ---------------------------------------------------------------
+
+
+def explanation(fakes: Sequence[Fake], index: int) -> list[str]:
+    """Why each rule fired at this exchange, or did not: a heading, and a line for each."""
+    for fake in fakes:
+        for x in fake.journal.since_play():
+            if x.index == index:
+                head = f"exchange {index}, {verdict.proof(x)}"
+                found = [f"  {one}" for one in fake.explain(x)]
+                return list(map(safe, [head, *(found or [f"  no rule of the phase {x.phase!r} acts at {x.moment}"])]))
+    last = max((x.index for fake in fakes for x in fake.journal.since_play()), default=0)
+    return [
+        f"there is no exchange {index}: they have the numbers that --json gives as `index`, and the last one is {last}"
+    ]
+
+
 # ---- the outcome -------------------------------------------------------------------------------
 
 
@@ -175,13 +216,40 @@ def summary(report: Report) -> str:
 
 
 def _of_rules(report: Report) -> str:
-    if report.outcome == "nothing judged":
-        return "nothing was judged: the client connected, but this run shows nothing about its conduct"
     held, broken = _rules(len(report.of("held"))), report.of("broken")
-    if report.offences:
-        return f"not well behaved: it broke {_ids(report.offences)}"
-    lax = f"; it broke {_ids(broken)}, which --level lets pass" if broken else ""
+    if report.outcome == "not well behaved":
+        return f"not well behaved: {_what_failed(report)}"
+    lax = f"; it broke {_ids(broken)}, which {_why_let_pass(report)}" if broken else ""
     return f"well behaved: {held} held{lax}"
+
+
+def _what_failed(report: Report) -> str:
+    """The result and the rules for which the client fails."""
+    said = [f"it broke {_ids(report.offences)}"] if report.offences else []
+    if report.failed and report.result is not None:
+        said.insert(0, report.result.sentence)
+    return "; ".join(said)
+
+
+def _why_let_pass(report: Report) -> str:
+    return "the baseline or --level lets pass" if report.baseline.broken else "--level lets pass"
+
+
+def _nothing_tested(report: Report) -> str:
+    return f"nothing was tested: {report.run.untested}. `notnow show {report.scenarios}` says what would make one fire"
+
+
+def _nothing_judged(_report: Report) -> str:
+    return "nothing was judged: the client connected, but this run shows nothing about its conduct"
+
+
+def _inconclusive(report: Report) -> str:
+    """What cannot be told, and what would settle it."""
+    if report.open_questions:
+        one = report.open_questions[0]
+        return f"inconclusive: {one.rule.id}: {one.finding.why}; {one.finding.settled_by} would settle it"
+    assert report.result is not None, "without a result only an expectation can be inconclusive"
+    return f"inconclusive: {report.result.sentence}"
 
 
 def _ids(verdicts: Sequence[Verdict]) -> str:
@@ -205,6 +273,9 @@ def _ended_badly(report: Report) -> str:
 
 
 _SENTENCES = {
+    "nothing tested": _nothing_tested,
+    "nothing judged": _nothing_judged,
+    "inconclusive": _inconclusive,
     "could not be run": lambda report: f"the client {report.client}",
     "never connected": _never_connected,
     "hung": _ended_badly,

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,14 @@ from notnow.cli._options import complete_name, duration, takes_search_paths
 
 if TYPE_CHECKING:
     from notnow.cli._targets import Target
+    from notnow.conduct.baseline import Known
     from notnow.conduct.pictures.report import Client, Report
     from notnow.conduct.rules.rule import Level, Rule
     from notnow.servers.base.fake import Fake
 
 
-LEVELS = ("must", "should", "advice")  # a copy, so that --help need not load the rules
+LEVELS = ("must", "should", "advice")  # copies, so that --help need not load the rules
+ACCEPTABLE = ("reported", "refused", "duplicated", "false alarm", "unknown", "lost")
 CLIENT = "notnow.client"  # the key of the context for the words after `--`
 STDERR = 2
 
@@ -54,6 +57,11 @@ def _writable(_ctx: click.Context, _param: click.Parameter, path: str | None) ->
     return path
 
 
+def _baseline(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
+    """Check before the client runs that the baseline can be written, where it is to be."""
+    return _writable(ctx, param, path) if ctx.params.get("write_baseline") else path
+
+
 @click.command("try", cls=TryCommand)
 @click.argument("names", nargs=-1, required=True, metavar="[SERVER=]NAME…", shell_complete=complete_name)
 @click.option(
@@ -71,8 +79,30 @@ def _writable(_ctx: click.Context, _param: click.Parameter, path: str | None) ->
 )  # fmt: skip
 @click.option("--seed", type=int, metavar="N", help="Seed for all chances in a scenario.  [default: random, and shown]")
 @click.option(
-    "--level", type=click.Choice(LEVELS), default="must", show_default=True,
+    "--level", type=click.Choice(LEVELS), default="should", show_default=True,
     help="Fail if the client breaks a rule of this level or a stricter one. Other broken rules are only shown.",
+)  # fmt: skip
+@click.option(
+    "--accept", "accepted", multiple=True, type=click.Choice(ACCEPTABLE), metavar="RESULT",
+    help="Accept this result: reported, refused, duplicated, 'false alarm', unknown or lost. With reported, a client that "
+    "says by its exit code what did not come through need not try again. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--count", type=click.IntRange(min=1), metavar="N",
+    help="The client was given this number of items: messages to a recipient, files, requests. Settles what the wire "
+    "cannot tell.",
+)  # fmt: skip
+@click.option(
+    "--role", type=click.Choice(("client", "proxy")), default="client", show_default=True,
+    help="Judge the client as one, or as an intermediary that acts for other clients.",
+)  # fmt: skip
+@click.option(
+    "--baseline", metavar="FILE", callback=_baseline,
+    help="A file of faults that are known: they are shown, and only new ones fail. Written by --write-baseline.",
+)  # fmt: skip
+@click.option(
+    "--write-baseline", is_flag=True, is_eager=True,
+    help="Note the faults of this run in the file of --baseline, in place of what it says of these scenarios.",
 )  # fmt: skip
 @click.option(
     "--rule", "patterns", multiple=True, metavar="ID",
@@ -97,6 +127,14 @@ def _writable(_ctx: click.Context, _param: click.Parameter, path: str | None) ->
     callback=_writable,
     help="Write the report to FILE as HTML, with the timeline as a picture.",
 )
+@click.option(
+    "--summary", metavar="FILE", callback=_writable,
+    help="Append the report to FILE as Markdown, for the summary page of a CI job ($GITHUB_STEP_SUMMARY).",
+)  # fmt: skip
+@click.option(
+    "--explain", "explained", type=click.IntRange(min=1), multiple=True, metavar="N",
+    help="Say for the exchange N, by its `index` in --json, why each rule of the scenario fired or did not. May be repeated.",
+)  # fmt: skip
 @takes_search_paths
 @click.pass_context
 def command(
@@ -107,6 +145,11 @@ def command(
     fake_time: bool,
     seed: int | None,
     level: str,
+    accepted: Sequence[str],
+    count: int | None,
+    role: str,
+    baseline: str | None,
+    write_baseline: bool,
     patterns: Sequence[str],
     timeout: float,
     wait: float,
@@ -114,6 +157,8 @@ def command(
     as_json: bool,
     junit: str | None,
     html: str | None,
+    summary: str | None,
+    explained: Sequence[int],
     search_paths: Sequence[str],
 ) -> None:
     """Run one client against fake servers, and judge what it did.
@@ -121,15 +166,28 @@ def command(
     CMD is the client's command line. In CMD, {host}, {port}, {url} and {ca_file} (a CA to trust) stand for the first
     server, and {SERVER.port} and so on for the server of that name; other braces stay as they are. The client also
     finds NOTNOW_HOST, NOTNOW_PORT, NOTNOW_URL and NOTNOW_CA_FILE in its environment. Its output passes through (with
-    --json, to standard error). Then notnow prints a timeline, and a verdict for each rule of conduct that the run
-    exercised and for each expectation of the scenario. notnow conduct explains the rules.
+    --json, to standard error). Then notnow prints the result, a timeline, and a verdict for each rule of conduct that the
+    run exercised and for each expectation of the scenario. notnow conduct explains the rules.
+
+    \b
+    Results:
+      delivered      every item came through, once
+      refused        what is missing was refused for good, or rightly kept back
+      reported       not every item came through, and the client's exit code says so
+      lost           not every item came through, and the client exited with 0
+      duplicated     an item came through twice
+      false alarm    every item came through, and the client's exit code denies it
+      hung           the client did not end
+      unknown        the wire cannot tell; --count N often settles it
+      nothing asked  the client asked for nothing
 
     \b
     Exit codes:
-      0    well behaved
-      1    the client broke a rule of --level or an expectation of the scenario
+      0    well behaved: something was tested, and everything came through or was reported
+      1    the client broke a rule of --level or an expectation, or the result is lost, duplicated or false alarm
       2    invalid arguments; nothing was started
       3    the client could not be run, hung, was killed by a signal, or never connected
+      4    nothing was tested: no fault fired, nothing could be judged, or an expectation is inconclusive
       130  you stopped it with Ctrl-C
 
     \b
@@ -139,7 +197,9 @@ def command(
       notnow try ftp/killed-mid-upload -- lftp -e 'put big.iso; quit' ftp://{host}:{port}
       notnow try primary=smtp/overload backup=smtp/healthy -- ./send {primary.port} {backup.port}
       notnow try smtp/overload --set outage=1h --speed 900 --fake-time -- ./patient {host} {port}
-      notnow try smtp/greylisting --level should --junit report.xml --html report.html -- ./send {url}
+      notnow try smtp/greylisting --level must --junit report.xml --html report.html -- ./send {url}
+      notnow try smtp/overload --accept reported --count 3 -- ./send-three {host} {port}
+      notnow try smtp/overload --baseline known.json --write-baseline -- ./old-client {url}
       notnow try smtp/overload --wait 30s -- ./start-daemon {host} {port}
     """
     from notnow.cli import _client, _judged
@@ -152,6 +212,9 @@ def command(
         raise click.UsageError("no client command: put it after --, as in -- python send.py {host} {port}")
     targets = resolve(names, search_paths=search_paths, knobs=knobs)
     rules = _rules(targets, patterns)
+    if write_baseline and baseline is None:
+        raise click.UsageError("--write-baseline needs --baseline FILE: the file to write")
+    known = _known(targets, baseline) if baseline is not None and not write_baseline else None
     before = _faketime(speed) if fake_time else []
     feed = Feed()
     with signals_stop(feed), running(targets, feed, speed=speed, seed=seed) as fakes:
@@ -166,8 +229,13 @@ def command(
             stdout=STDERR if as_json else None,
         )
         levels = up_to(LEVELS[-1] if patterns else level)
-        report = _judge(fakes, client, rules, levels, speed, expected=not patterns)
-        _show(report, as_json=as_json, verbose=verbose, junit=junit, html=html)
+        asked = _Asked(rules, levels, expected=not patterns, accepted=accepted, count=count, proxy=role == "proxy")
+        report = _judge(fakes, client, asked, speed, known)
+        if baseline is not None and write_baseline:
+            report = _note(report, targets, baseline)
+        _show(report, as_json=as_json, verbose=verbose, junit=junit, html=html, summary=summary)
+        for index in explained:
+            click.echo("\n".join(_judged.explanation(fakes, index)), err=as_json)
     ctx.exit(report.exit)
 
 
@@ -198,31 +266,84 @@ def _faketime(speed: float) -> list[str]:
     return [program, "-f", f"+0 x{speed:.6f}".rstrip("0").rstrip(".")]
 
 
-def _judge(
-    fakes: Sequence[Fake],
-    client: Client,
-    rules: Sequence[Rule],
-    levels: Sequence[Level],
-    speed: float,
-    *,
-    expected: bool,
-) -> Report:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the user asked to have judged, and how."""
+
+    rules: Sequence[Rule]
+    levels: Sequence[Level]
+    expected: bool
+    accepted: Sequence[str]
+    count: int | None
+    proxy: bool
+
+
+def _judge(fakes: Sequence[Fake], client: Client, asked: _Asked, speed: float, known: Known | None) -> Report:
     """Judge the run before the fakes stop, because their last replies are not part of it."""
     from notnow.cli._lines import listening
     from notnow.conduct import expected as expectations
+    from notnow.conduct.baseline import NOTHING_KNOWN
     from notnow.conduct.judging import judge
     from notnow.conduct.pictures.report import Report
+    from notnow.conduct.reading.result import result
     from notnow.conduct.reading.run import Run
 
     for fake in fakes:
         with contextlib.suppress(TimeoutError):  # a client in the background may never be idle
             fake.settle()
-    run = Run([fake.journal for fake in fakes], [fake.scenario for fake in fakes])
-    verdicts = [*judge(run, rules), *(expectations.judge(fakes) if expected else ())]
-    return Report(client, run, verdicts, [listening(fake) for fake in fakes], speed, levels)
+    run = Run([fake.journal for fake in fakes], [fake.scenario for fake in fakes], proxy=asked.proxy)
+    found = result(run.ledger, client.ended, asked.count)
+    gives_way = found.word == "reported" and "reported" in asked.accepted
+    verdicts = judge(run, asked.rules, gives_way=gives_way)
+    if asked.expected:
+        verdicts += expectations.judge(fakes, run, count=asked.count, gives_way=gives_way)
+    return Report(
+        client,
+        run,
+        verdicts,
+        [listening(fake) for fake in fakes],
+        speed,
+        asked.levels,
+        result=found if asked.expected else None,
+        accepted=asked.accepted,
+        baseline=known or NOTHING_KNOWN,
+    )
 
 
-def _show(report: Report, *, as_json: bool, verbose: bool, junit: str | None, html: str | None) -> None:
+# ---- the baseline --------------------------------------------------------------------------------
+
+
+def _known(targets: Sequence[Target], path: str) -> Known:
+    """What the baseline says of a run of these scenarios."""
+    from notnow.conduct import baseline
+    from notnow.conduct.judging import all_rules
+
+    try:
+        return baseline.read(Path(path), _run_name(targets), [rule.id for rule in all_rules()])
+    except baseline.BaselineError as error:
+        raise Refused([error]) from None
+
+
+def _note(report: Report, targets: Sequence[Target], path: str) -> Report:
+    """Write the faults of this run into the baseline; they are known from now on, also to this report."""
+    from notnow.conduct import baseline
+
+    result = report.result.word if report.result is not None and report.failed else None
+    known = baseline.Known(result, frozenset(one.rule.id for one in report.offences))
+    try:
+        baseline.write(Path(path), _run_name(targets), known)
+    except (baseline.BaselineError, OSError) as error:
+        raise Refused([error]) from None
+    return replace(report, baseline=known)
+
+
+def _run_name(targets: Sequence[Target]) -> str:
+    return ", ".join(target.scenario.name for target in targets)
+
+
+def _show(
+    report: Report, *, as_json: bool, verbose: bool, junit: str | None, html: str | None, summary: str | None
+) -> None:
     from notnow.cli import _judged
     from notnow.conduct.pictures.report import write_json, write_junit
 
@@ -232,6 +353,11 @@ def _show(report: Report, *, as_json: bool, verbose: bool, junit: str | None, ht
         from notnow.conduct.pictures.html import page
 
         Path(html).write_text(page(report), "utf-8", errors="replace")
+    if summary is not None:
+        from notnow.conduct.pictures.markdown import page as markdown
+
+        with Path(summary).open("a", encoding="utf-8", errors="replace") as file:
+            file.write(markdown(report))
     if as_json:
         write_json(report, sys.stdout)
         if report.exit > 1:

@@ -31,6 +31,15 @@ def whole(name: str, value: object, least: int = 0, most: int | None = None, all
         raise ValueError(f"{name} is {value!r}; allowed: {allowed}")
 
 
+def positive(name: str, value: object) -> None:
+    """Check a number above 0."""
+    allowed = "a number above 0"
+    a_type(name, value, allowed, int, float)
+    assert isinstance(value, (int, float))
+    if not value > 0:
+        raise ValueError(f"{name} is {value!r}; allowed: {allowed}")
+
+
 def often(name: str, value: object) -> None:
     """Check a least number (1 or more), or a range of them."""
     allowed = "a whole number, 1 or more, or a pair of them, the smaller first, such as (2, 5)"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from notnow.conduct import arguments, expectations, expected, judging
@@ -11,7 +12,9 @@ from notnow.conduct.expectations import Bound
 from notnow.conduct.finding import Finding
 from notnow.conduct.pictures import verdict
 from notnow.conduct.pictures.timeline import render
+from notnow.conduct.reading.result import FAILURES, UNKNOWN, WORDS, Exit, Result, result
 from notnow.conduct.reading.run import Run
+from notnow.conduct.reading.storm import Storm, storm
 from notnow.conduct.rules.rule import LEVELS, up_to
 from notnow.journal import Journal
 from notnow.terminal import safe_lines
@@ -26,28 +29,79 @@ class Assertions:
     """The assertions of every fake."""
 
     journal: Journal
+    _ended: Exit = UNKNOWN
 
     @property
     @abstractmethod
     def scenario(self) -> Scenario:
         """The scenario that is playing."""
 
-    def assert_delivered(self, times: int = 1) -> None:
-        """Every message was stored exactly `times` times, and there was at least one.
+    # ---- results and figures -----------------------------------------------------------------------
 
-        Two messages are copies if they have the same Message-ID, or no Message-ID and the same content.
-        FTP: every file whose transfer began came through whole, up or down, exactly `times` times. Listings count
-        only if the client asked for nothing else. An upload with changed content counts as another file.
-        HTTP: every request got a good answer (below 400) in the end, and each request that is not idempotent (POST,
-        PATCH) was carried out exactly `times` times. `times=0` is `assert_not_delivered()`.
+    @contextlib.contextmanager
+    def client(self) -> Iterator[None]:
+        """Note how the client in a `with` block ends: an exception says that not all went well, as an exit code does.
+
+        The exception goes on, so a test that expects one says `with pytest.raises(SMTPException), fake_smtp.client():`.
+        """
+        try:
+            yield
+        except Exception as error:
+            self._ended = Exit(1, type(error).__name__)
+            raise
+        if self._ended.good is not False:
+            self._ended = Exit(0)
+
+    @property
+    def result(self) -> Result:
+        """What became of the items that the client was to get through since the last play.
+
+        Only a run in `client()` has told whether the client reported a failure; elsewhere the result of one is "unknown".
+        """
+        return result(Run([self.journal], [self.scenario]).ledger, self._ended)
+
+    @property
+    def storm(self) -> Storm:
+        """The load that the client put on the server: tries an item, tries in a second, wasted tries, time to drain."""
+        return storm(Run([self.journal], [self.scenario], whole=True))
+
+    def assert_amplification(self, at_most: float) -> None:
+        """The client made at most so many tries an item, on average."""
+        __tracebackhide__ = True
+        arguments.positive("at_most", at_most)
+        require(expectations.amplification(self.storm, at_most), self.journal)
+
+    def assert_drained(self, within: float | str) -> None:
+        """The last item was through within this time of the server's recovery, in seconds or as "5m".
+
+        The server recovered with the phase that follows its last refusal, or else with that refusal.
+        """
+        __tracebackhide__ = True
+        arguments.time("within", within)
+        require(expectations.drained(self.storm, within), self.journal)
+
+    # ---- what came through -------------------------------------------------------------------------
+
+    def assert_delivered(self, times: int = 1, count: int | None = None) -> None:
+        """Each item that the client asked for came through exactly `times` times, unless it was refused for good.
+
+        At least one must have come through. SMTP: an item is a message to one recipient; a message is known by its
+        Message-ID, or by its content if it has none. FTP: a file in one direction; listings count only if the client
+        asked for nothing else. HTTP: a request, which came through if it got a good answer (below 400) in the end, and
+        if it is not idempotent (POST, PATCH), was carried out exactly `times` times.
+
+        `count`: how many items the client was given. Without it, the assertion fails where the journal cannot tell
+        whether all of them came through: a connection that was refused at the greeting may have been for any message.
+        `times=0` is `assert_not_delivered()`.
         """
         __tracebackhide__ = True
         arguments.whole("times", times)
-        protocol, exchanges = self.journal.protocol, self.journal.exchanges
-        if times == 0:
-            require(expectations.not_delivered(protocol, exchanges), self.journal)
-        else:
-            require(expectations.delivered(protocol, exchanges, times), self.journal)
+        if count is not None:
+            arguments.whole("count", count)
+        run = Run([self.journal], whole=True)
+        require(
+            expectations.not_delivered(run) if times == 0 else expectations.delivered(run, times, count), self.journal
+        )
 
     def assert_not_delivered(self) -> None:
         """Nothing came through: no message was stored, no file was transferred whole, no request got a good answer.
@@ -55,16 +109,18 @@ class Assertions:
         It also passes if no client connected: use `wait_for` to make sure that one did.
         """
         __tracebackhide__ = True
-        require(expectations.not_delivered(self.journal.protocol, self.journal.exchanges), self.journal)
+        require(expectations.not_delivered(Run([self.journal], whole=True)), self.journal)
 
     def assert_no_duplicates(self) -> None:
         """No message was stored twice (RFC 5321 §4.2.5: with the 250 after the dot, the server takes responsibility).
 
         FTP: no file was uploaded whole twice with the same content. HTTP: no request that is not idempotent was
-        carried out twice with the same content, whatever the server answered (RFC 9110 §9.2.2).
+        carried out twice with the same body, whatever the server answered (RFC 9110 §9.2.2), unless it had an
+        Idempotency-Key. A copy that the client could not avoid, because the server had kept the first and refused it, does
+        no harm where the receiver can recognise it: by its Message-ID, or by the name of its file.
         """
         __tracebackhide__ = True
-        require(expectations.no_duplicates(self.journal.protocol, self.journal.exchanges), self.journal)
+        require(expectations.no_duplicates(Run([self.journal], whole=True)), self.journal)
 
     def assert_retried(
         self,
@@ -109,20 +165,35 @@ class Assertions:
         arguments.whole("connections", connections)
         require(expectations.never_exceeded(self.journal.connections, connections), self.journal)
 
-    def assert_conduct(self, *rules: str, level: str = "must") -> None:
+    def assert_conduct(
+        self, *rules: str, level: str = "should", accept: str | Collection[str] = (), count: int | None = None
+    ) -> None:
         """The client broke no rule of conduct of this level ("must", "should" or "advice") or a stricter one.
 
         `rules` are ids or patterns of the only rules to judge, whatever their level; `notnow conduct` lists all rules.
-        Without `rules`, the client must also have done what the scenario expects. The assertion fails if no client
-        connected. Raises UnknownRuleError for an unknown id.
+        Without `rules`, the client must also have done what the scenario expects, and its result must not be a failure.
+        `accept` names results that are acceptable, such as "reported": then a client that said in `client()` what did not
+        come through need not try again. `count` as in `assert_delivered`.
+
+        The assertion fails if no client connected, and if nothing was tested: the scenario has faults, and none fired.
+        Raises UnknownRuleError for an unknown id.
         """
         __tracebackhide__ = True
         for rule in rules:
             arguments.a_type("a rule", rule, "the id of a rule, or a pattern; `notnow conduct` lists them", str)
         arguments.one_of("level", level, LEVELS)
-        require(_conduct(self.journal, self.scenario, rules, level), self.journal)
+        accepted = [accept] if isinstance(accept, str) else list(accept)
+        for one in accepted:
+            arguments.one_of("accept", one, WORDS)
+        if count is not None:
+            arguments.whole("count", count)
+        run = Run([self.journal], [self.scenario])
+        found = result(run.ledger, self._ended, count)
+        gives_way = found.word == "reported" and "reported" in accepted
+        require(_conduct(run, rules, level, found, accepted, gives_way), self.journal)
         if not rules:
-            self.assert_expected()
+            require(_expected(self, count, level, gives_way=gives_way), self.journal)
+            require(_tested(run), self.journal)
 
     def assert_fell_back_to(self, other: Assertions, within: float | str | None = None) -> None:
         """After a refusal by this server, the client connected to the other, which shares this one's clock.
@@ -145,10 +216,17 @@ class Assertions:
         arguments.time("after", after)
         require(expectations.gave_up(self.journal.exchanges, after), self.journal)
 
-    def assert_expected(self) -> None:
-        """The client did what the scenario expects of a well-behaved one, since the scenario was last played."""
+    def assert_expected(self, *, count: int | None = None) -> None:
+        """The client did what the scenario expects of a well-behaved one, since the scenario was last played.
+
+        The assertion fails if nothing was tested: the scenario has faults, and none fired. `count` as in
+        `assert_delivered`.
+        """
         __tracebackhide__ = True
-        require(expectations.first_unmet(expected.findings(self)), self.journal)
+        if count is not None:
+            arguments.whole("count", count)
+        require(_expected(self, count), self.journal)
+        require(_tested(Run([self.journal], [self.scenario])), self.journal)
 
 
 def require(finding: Finding, *journals: Journal) -> None:
@@ -157,26 +235,46 @@ def require(finding: Finding, *journals: Journal) -> None:
     """
     __tracebackhide__ = True
     if finding.outcome != "held":
-        raise AssertionError(f"{safe_lines(finding.why)}\n\n{render(journals, finding.evidence)}")
+        settled = f"; {finding.settled_by} would settle it" if finding.settled_by else ""
+        said = safe_lines(finding.why + settled)
+        raise AssertionError(f"{said}\n\n{render(journals, finding.evidence)}")
 
 
-def _conduct(journal: Journal, scenario: Scenario, patterns: Sequence[str], level: str) -> Finding:
+def _tested(run: Run) -> Finding:
+    """The run has shown something of the client: a fault fired, or the scenario has none."""
+    if not run.untested:
+        return expectations.HELD
+    return expectations.unmet("a run that tests the client", f"nothing was tested: {run.untested}")
+
+
+def _expected(fake: Assertions, count: int | None, level: str = "should", *, gives_way: bool = False) -> Finding:
+    """The client did what the scenario expects at this level; `gives_way` as in `notnow.conduct.judging`."""
+    verdicts = expected.of_fake(fake, count=count, gives_way=gives_way)
+    asked = [one for one in verdicts if one.rule.level in up_to(level)]
+    return expectations.first_unmet(one.finding for one in asked if one.outcome in ("broken", "inconclusive"))
+
+
+def _conduct(
+    run: Run, patterns: Sequence[str], level: str, found: Result, accepted: Sequence[str], gives_way: bool
+) -> Finding:
     """The client broke no rule that matches the patterns; without patterns, no rule of this level or a stricter one."""
+    journal, scenario = run.journals[0], run.scenarios[0]
     asked = "a client that behaves well"
     own, levels = judging.of_protocol(journal.protocol), up_to(level)
     chosen = judging.select(patterns, own) if patterns else [rule for rule in own if rule.level in levels]
-    run = Run([journal], [scenario])
     if not run.exchanges:
         return expectations.unmet(asked, "nobody connected")
     if not own and not expected.keys(scenario):
         seen = f"nothing can judge it: there are no rules of conduct for {journal.protocol} yet, and {scenario.name} expects nothing"
         return expectations.unmet(asked, seen)
-    bad = verdict.offenders(judging.judge(run, chosen))
-    if not bad:
-        return expectations.HELD
-    said = "\n\n".join(verdict.in_words(one) for one in bad)
-    counted = "a rule of conduct was broken" if len(bad) == 1 else f"{len(bad)} rules of conduct were broken"
-    return expectations.unmet(asked, f"{counted}\n\n{said}", [x for one in bad for x in one.finding.evidence])
+    bad = verdict.offenders(judging.judge(run, chosen, gives_way=gives_way))
+    if bad:
+        said = "\n\n".join(verdict.in_words(one) for one in bad)
+        counted = "a rule of conduct was broken" if len(bad) == 1 else f"{len(bad)} rules of conduct were broken"
+        return expectations.unmet(asked, f"{counted}\n\n{said}", [x for one in bad for x in one.finding.evidence])
+    if not patterns and found.word in FAILURES and found.word not in accepted:
+        return expectations.unmet(asked, found.sentence, [item.tries[-1].by for item in found.items])
+    return expectations.HELD
 
 
 def _check_other(fake: Assertions, other: object) -> None:

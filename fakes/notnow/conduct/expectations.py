@@ -11,11 +11,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from notnow import protocols
 from notnow.conduct.finding import Evidence, Finding, held
 from notnow.conduct.reading import attempts, backoff
-from notnow.conduct.reading.attempts import TOLERANCE, Item, Retry
+from notnow.conduct.reading.attempts import TOLERANCE, Retry
 from notnow.conduct.reading.families import ENOUGH
+from notnow.conduct.reading.ledger import COUNT, Item, Ledger, Try
+from notnow.conduct.reading.run import Run
+from notnow.conduct.reading.storm import Storm
 from notnow.hosts import is_address
 from notnow.journal import Connection, Exchange, Journal, Request
-from notnow.units import seconds, show
+from notnow.protocols.protocol import Words
+from notnow.units import plural, seconds, show
 from notnow.units import times as _often
 
 Bound = float | str | tuple[float | str, float | str]  # at least so many seconds, or a range
@@ -29,54 +33,121 @@ def unmet(expected: str, seen: str, evidence: Iterable[Evidence] = ()) -> Findin
 
 
 def first_unmet(findings: Iterable[Finding]) -> Finding:
-    """The first of these that was not held; held if all were."""
-    return next((finding for finding in findings if finding.outcome != "held"), HELD)
+    """The first of these that was broken, or else not held; held if all were."""
+    found = list(findings)
+    broken = next((finding for finding in found if finding.outcome == "broken"), None)
+    return broken or next((finding for finding in found if finding.outcome != "held"), HELD)
 
 
 # ---- delivery ------------------------------------------------------------------------------------
 
 
-def delivered(protocol: str, exchanges: Sequence[Exchange], times: int) -> Finding:
-    """Every message, file or request came through exactly `times` times, and there was at least one."""
-    expected = f"every {protocols.get(protocol).words.item} to be delivered {_often(times)}"
-    items = attempts.items(exchanges)
-    if not any(item.completed for item in items):
-        refused = attempts.refusals(exchanges)
-        interrupted = items[0].interrupted[-1:] if items and not refused else []
-        seen = f"none was delivered: {why_nothing(protocol, exchanges, refused)}"
-        return unmet(expected, seen, refused[-1:] or interrupted)
-    return first_unmet(_item_delivered(item, times, expected) for item in items)
+def delivered(run: Run, times: int, count: int | None = None) -> Finding:
+    """Each item that the client asked for came through exactly `times` times, unless it was refused for good.
+
+    `count`: how many items there must be. Without it, the finding is inconclusive where the journal cannot tell whether
+    there were more than it names.
+    """
+    ledger, words = run.ledger, _words(run)
+    expected = f"every {words.item} to be delivered {_often(times)}"
+    through = [item for item in ledger.items if item.state in ("delivered", "duplicated")]
+    if not through:
+        return _nothing_delivered(run, expected)
+    unmets = (_item_delivered(item, times, expected) for item in ledger.items)
+    finding = first_unmet(unmets)
+    if count is not None:
+        return _counted(run, through, count, finding)
+    return finding if finding.outcome == "broken" else _in_doubt(ledger, expected) or finding
+
+
+def _words(run: Run) -> Words:
+    return protocols.get(run.journals[0].protocol).words
+
+
+def _nothing_delivered(run: Run, expected: str) -> Finding:
+    """Nothing came through; that is no fault where all of it was refused for good."""
+    ledger = run.ledger
+    refused = attempts.refusals(run.exchanges)
+    final = [one for one in ledger.tries if one.ending == "refused"]
+    if final and not ledger.of_state("missing", "in doubt") and len(final) == len(ledger.tries):
+        seen = "none was delivered: everything that the client asked for was refused for good"
+        return Finding("not exercised", seen, expected=expected)
+    interrupted = [item.tries[-1].began for item in ledger.items if item.tries][:1] if not refused else []
+    seen = f"none was delivered: {why_nothing(_protocol(run), run.exchanges, refused)}"
+    return unmet(expected, seen, refused[-1:] or interrupted)
+
+
+def _protocol(run: Run) -> str:
+    return run.journals[0].protocol
 
 
 def _item_delivered(item: Item, times: int, expected: str) -> Finding:
-    if item.incomplete:
-        seen = f"{item.name} was never completed: {_how_interrupted(item.interrupted[-1])}"
-        return unmet(expected, seen, item.interrupted[-1:])
-    for same in item.copies:
-        if len(same) != times:
-            return unmet(expected, f"{item.name} {_fate(same[0])} {_often(len(same))}", same)
-    return HELD
+    if item.state == "missing":
+        last = item.tries[-1]
+        return unmet(expected, f"{item.name} never came through: {_how_ended(last)}", [last.by])
+    if item.state in ("refused", "in doubt") or item.repeatable:
+        return HELD
+    copies = item.copies
+    spared = times == 1 and not item.surplus  # a copy that the client could not avoid is not its fault
+    if spared or len(copies) == times:
+        return HELD
+    return unmet(expected, f"{item.name} {_fate(copies)} {_often(len(copies))}", _kept(copies))
 
 
-def not_delivered(protocol: str, exchanges: Sequence[Exchange]) -> Finding:
+def _counted(run: Run, through: Sequence[Item], count: int, finding: Finding) -> Finding:
+    """With the number of items known, nothing is left in doubt; an item that seems lost may be one that came later."""
+    refused = run.ledger.of_state("refused")
+    if len(through) + len(refused) == count:
+        return finding if run.ledger.of_state("duplicated") else HELD
+    if finding.outcome == "broken" and len(through) + len(refused) < count:
+        return finding
+    seen = f"there {'was' if len(through) == 1 else 'were'} {len(through)}"
+    refusals = attempts.refusals(run.exchanges)
+    return unmet(f"{plural(count, _words(run).item)} to be delivered", seen, refusals[-1:])
+
+
+def _in_doubt(ledger: Ledger, expected: str) -> Finding | None:
+    """The journal cannot tell of some items, or of how many there are."""
+    if ledger.doubts:
+        doubt = ledger.doubts[0]
+        return Finding("inconclusive", doubt.why, doubt.evidence, expected, doubt.settled_by)
+    for item in ledger.of_state("in doubt"):
+        return Finding("inconclusive", f"{item.name}: {item.in_doubt}", (item.tries[-1].by,), expected, COUNT)
+    return None
+
+
+def _how_ended(last: Try) -> str:
+    """How the last try of an item ended, for a Finding."""
+    if isinstance(last.by, Connection):
+        return "the client asked for it only on a connection that the server had closed"
+    if last.by.transfer is not None and last.by.transfer.bytes and not last.by.transfer.whole:
+        return f"it was cut after {last.by.transfer.bytes} bytes"
+    if not last.by.refused:
+        return "the client left before it was done"
+    return f"the client {_got(last.by)}"
+
+
+def not_delivered(run: Run) -> Finding:
     """No message was stored, no file came through whole, no request got a good answer."""
-    found = [item for item in attempts.items(exchanges) if item.completed]
+    found = [item for item in run.ledger.items if item.state in ("delivered", "duplicated")]
     if not found:
         return HELD
     others = f", and {len(found) - 1} more came through" if len(found) > 1 else ""
-    seen = f"{found[0].name} {_fate(found[0].completed[0])}{others}"
-    return unmet(
-        f"no {protocols.get(protocol).words.item} to be delivered", seen, [x for item in found for x in item.completed]
-    )
+    seen = f"{found[0].name} {_fate(found[0].tries)}{others}"
+    proof = [one.kept or one.began for item in found for one in item.tries if one.kept or one.ending == "accepted"]
+    return unmet(f"no {_words(run).item} to be delivered", seen, proof)
 
 
-def no_duplicates(protocol: str, exchanges: Sequence[Exchange]) -> Finding:
-    """The server took nothing twice."""
-    expected = f"nothing to be {protocols.get(protocol).words.done} twice"
-    for name, same in attempts.copies(exchanges).items():
-        if len(same) > 1:
-            return unmet(expected, f"{name} {_fate(same[0])} {_often(len(same))}", same)
+def no_duplicates(run: Run) -> Finding:
+    """The server took nothing twice that the client could have known it had."""
+    expected = f"nothing to be {_words(run).done} twice"
+    for item in run.ledger.of_state("duplicated"):
+        return unmet(expected, f"{item.name} {_fate(item.copies)} {_often(len(item.copies))}", _kept(item.copies))
     return HELD
+
+
+def _kept(tries: Iterable[Try]) -> list[Exchange]:
+    return [one.kept for one in tries if one.kept is not None]
 
 
 def no_partial_files(exchanges: Iterable[Exchange], pieces: Mapping[str, int]) -> Finding:
@@ -115,16 +186,12 @@ def why_nothing(protocol: str, exchanges: Sequence[Exchange], refused: Sequence[
     return f"the client {_got(last)} at {last.moment} and did not come back"
 
 
-def _fate(exchange: Exchange) -> str:
-    if exchange.http is not None:
+def _fate(tries: Iterable[Try]) -> str:
+    """What became of an item that came through."""
+    proof = [one.kept or one.began for one in tries]
+    if any(x.http is not None for x in proof):
         return "was carried out"
-    return "was stored" if exchange.stored else "was made"
-
-
-def _how_interrupted(exchange: Exchange) -> str:
-    if exchange.transfer is not None and exchange.transfer.bytes:
-        return f"it was cut after {exchange.transfer.bytes} bytes"
-    return f"the client {_got(exchange)}" if exchange.refused else "it never began"
+    return "was stored" if any(x.stored for x in proof) else "was made"
 
 
 def _got(exchange: Exchange) -> str:
@@ -284,6 +351,29 @@ def _nothing_refused(exchanges: Sequence[Exchange]) -> str:
 
 def _how_often(found: Sequence[Retry]) -> str:
     return f"it tried again {_often(len(found))}" if found else "it never tried again"
+
+
+# ---- load ----------------------------------------------------------------------------------------
+
+
+def amplification(storm: Storm, at_most: float) -> Finding:
+    """The client made at most so many tries an item, on average."""
+    expected = f"at most {at_most:g} tries an item"
+    if storm.amplification is None:
+        return unmet(expected, "the client asked for no item")
+    if storm.amplification <= at_most:
+        return HELD
+    return unmet(expected, f"there were {storm.amplification:.2f}: {storm.in_words()}")
+
+
+def drained(storm: Storm, within: float | str) -> Finding:
+    """The last item was through within this time of the server's recovery."""
+    expected = f"the last item to be through within {show(seconds(within))} of the recovery"
+    if storm.drained is None:
+        return unmet(expected, "nothing came through after a refusal")
+    if storm.drained <= seconds(within) + TOLERANCE:
+        return HELD
+    return unmet(expected, f"it took {show(storm.drained)}")
 
 
 # ---- requests ------------------------------------------------------------------------------------

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from msgspec import Struct
 
 from notnow import protocols
 from notnow.conduct import expectations
 from notnow.conduct.finding import NOT_EXERCISED, Finding
-from notnow.conduct.judging import Verdict
+from notnow.conduct.judging import Verdict, settled
 from notnow.conduct.reading import attempts
+from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import Rule
-from notnow.journal import Connection, Exchange, Journal
+from notnow.journal import Exchange, Journal
 from notnow.units import show, times
 
 if TYPE_CHECKING:
@@ -30,38 +31,60 @@ class Judged(Protocol):
     def scenario(self) -> Scenario: ...
 
 
-class _Merged(Struct, frozen=True):
-    """Several fakes as one that has seen what all of them have."""
+class Seen(Struct, frozen=True):
+    """What one fake has seen, or several of one protocol together, and how many items the client was given, if known."""
 
-    journal: Journal
-    scenario: Scenario
+    fakes: tuple[Judged, ...]
+    run: Run
+    count: int | None = None
+
+    @property
+    def scenario(self) -> Scenario:
+        return self.fakes[0].scenario
+
+    @property
+    def exchanges(self) -> Sequence[Exchange]:
+        return self.run.exchanges
+
+    @property
+    def pieces(self) -> dict[str, int]:
+        """The partial files of the fakes, and their sizes."""
+        trees = [cast("Any", fake).files for fake in self.fakes if hasattr(fake, "files")]
+        return {name: tree.size(name) for tree in trees for name in tree.partial}
 
 
-def judge(fakes: Sequence[Judged]) -> list[Verdict]:
+def judge(fakes: Sequence[Judged], run: Run, *, count: int | None = None, gives_way: bool = False) -> list[Verdict]:
     """A verdict for each thing that the scenarios of these fakes, which share a clock, expect.
 
     What a client sent to one of several servers counts for all of their protocol: a client that falls back has
-    delivered.
+    delivered. `count` and `gives_way` as in `notnow.conduct.judging`.
     """
     found: list[Verdict] = []
     for protocol in dict.fromkeys(fake.journal.protocol for fake in fakes):
-        found += _of_protocol([fake for fake in fakes if fake.journal.protocol == protocol])
-    return found
+        same = tuple(fake for fake in fakes if fake.journal.protocol == protocol)
+        found += _of_protocol(Seen(same, run.of(protocol), count))
+    return [settled(one, run, gives_way=gives_way) for one in found]
 
 
-def findings(fake: Judged) -> Iterator[Finding]:
-    """The finding for each key of one fake's `[expect]`, also where no client came."""
-    exchanges = fake.journal.since_play()
-    return (_KEYS[key].judge(fake, exchanges, getattr(fake.scenario.expect, key)) for key in keys(fake.scenario))
+def of_fake(fake: Judged, *, count: int | None = None, gives_way: bool = False) -> list[Verdict]:
+    """A verdict for each key of one fake's `[expect]`, also where no client came."""
+    run = Run([fake.journal], [fake.scenario])
+    seen = Seen((fake,), run, count)
+    entries = [(key, getattr(fake.scenario.expect, key)) for key in keys(fake.scenario)]
+    found = [_verdict(fake.scenario, key, _KEYS[key].judge(seen, entry)) for key, entry in entries]
+    return [settled(one, run, gives_way=gives_way) for one in found]
 
 
-def _of_protocol(fakes: Sequence[Judged]) -> list[Verdict]:
+def _of_protocol(seen: Seen) -> list[Verdict]:
     found: list[Verdict] = []
     for key, row in _KEYS.items():
-        asking = [fake for fake in fakes if key in keys(fake.scenario)]
-        if asking and row.across_servers and len(fakes) > 1:
-            asking = [_Merged(Journal.merged([fake.journal for fake in fakes]), asking[0].scenario)]
-        found += [_verdict(fake.scenario, key, _finding(fake, key, fakes)) for fake in asking]
+        asking = [fake for fake in seen.fakes if key in keys(fake.scenario)]
+        if asking and row.across_servers:
+            asked = [(asking[0].scenario, seen)]
+        else:
+            alone = seen.run if len(seen.fakes) == 1 else None
+            asked = [(f.scenario, Seen((f,), alone or Run([f.journal], [f.scenario]), seen.count)) for f in asking]
+        found += [_verdict(scenario, key, _finding(scenario, one, key, seen)) for scenario, one in asked]
     return found
 
 
@@ -69,30 +92,30 @@ def _verdict(scenario: Scenario, key: str, finding: Finding) -> Verdict:
     rule = Rule(
         id=f"expect.{key.replace('_', '-')}",
         title=in_words(scenario, key),
-        level="must",
+        level=getattr(scenario.expect, key).level,
         source=f"[expect] of {scenario.name}",
         why="",
         proof="",
         example="",
         judge=lambda _run: finding,
+        may_report=_KEYS[key].may_report,
     )
     return Verdict(rule, finding)
 
 
-def _finding(fake: Judged, key: str, fakes: Sequence[Judged]) -> Finding:
-    row, exchanges = _KEYS[key], fake.journal.since_play()
-    if not exchanges or (row.of_this_server and _went_elsewhere(fake, fakes)):
+def _finding(scenario: Scenario, seen: Seen, key: str, everywhere: Seen) -> Finding:
+    row = _KEYS[key]
+    if not seen.exchanges or (row.of_this_server and _went_elsewhere(seen, everywhere)):
         return NOT_EXERCISED
-    return row.judge(fake, exchanges, getattr(fake.scenario.expect, key))
+    return row.judge(seen, getattr(scenario.expect, key))
 
 
-def _went_elsewhere(fake: Judged, fakes: Sequence[Judged]) -> bool:
+def _went_elsewhere(seen: Seen, everywhere: Seen) -> bool:
     """The client did not come back to this server, which had refused it, but turned to another."""
-    exchanges = fake.journal.since_play()
-    refused = attempts.refusals(exchanges)
-    if not refused or attempts.retries(exchanges):
+    refused = attempts.refusals(seen.exchanges)
+    if not refused or attempts.retries(seen.exchanges):
         return False
-    others = [other.journal for other in fakes if other.journal is not fake.journal]
+    others = [other.journal for other in everywhere.fakes if other not in seen.fakes]
     return any(c.index > refused[0].index for journal in others for c in journal.connections)
 
 
@@ -101,7 +124,8 @@ def _went_elsewhere(fake: Judged, fakes: Sequence[Judged]) -> bool:
 
 def keys(scenario: Scenario) -> list[str]:
     """The keys of `[expect]` by which a scenario asks for something."""
-    return [key for key in _KEYS if getattr(scenario.expect, key) not in (None, False)]
+    asked = {key: getattr(scenario.expect, key) for key in _KEYS}
+    return [key for key, entry in asked.items() if entry is not None and getattr(entry, "asked", True)]
 
 
 def in_words(scenario: Scenario, key: str) -> str:
@@ -112,15 +136,16 @@ def in_words(scenario: Scenario, key: str) -> str:
 class _Key(Struct, frozen=True):
     """A key of `[expect]`.
 
-    `words` takes the protocol and the value of the key, and says what a well-behaved client does. `judge` takes the
-    fake, its exchanges since the last play, and that value. `across_servers`: all servers of the protocol are judged
-    as one. `of_this_server`: not asked of a client that turned to another server instead of coming back.
+    `words` takes the protocol and the entry, and says what a well-behaved client does. `judge` takes what was seen, and
+    the entry. `across_servers`: all servers of the protocol are judged as one. `of_this_server`: not asked of a client
+    that turned to another server instead of coming back. `may_report`: as in a rule.
     """
 
     words: Callable[[str, Any], str]
-    judge: Callable[[Any, Sequence[Exchange], Any], Finding]
+    judge: Callable[[Seen, Any], Finding]
     across_servers: bool = False
     of_this_server: bool = False
+    may_report: bool = False
 
 
 def _retried(_protocol: str, wanted: Retried) -> str:
@@ -134,61 +159,61 @@ def _retried(_protocol: str, wanted: Retried) -> str:
     return ", ".join(words) + "."
 
 
-def _pieces(fake: Any) -> dict[str, int]:
-    return {name: fake.files.size(name) for name in fake.files.partial}
-
-
 _KEYS: Mapping[str, _Key] = {
     "delivered": _Key(
         lambda protocol, want: protocols.get(protocol).words.delivered.format(times=times(want.times)),
-        lambda fake, found, want: expectations.delivered(fake.journal.protocol, found, want.times),
+        lambda seen, want: expectations.delivered(seen.run, want.times, seen.count),
         across_servers=True,
+        may_report=True,
     ),
     "no_duplicates": _Key(
         lambda protocol, _: protocols.get(protocol).words.no_duplicates,
-        lambda fake, found, _want: expectations.no_duplicates(fake.journal.protocol, found),
+        lambda seen, _: expectations.no_duplicates(seen.run),
         across_servers=True,
     ),
     "no_partial_files": _Key(
         lambda *_: "It leaves no partial file behind: it resends or resumes each interrupted upload.",
-        lambda fake, _found, _want: expectations.no_partial_files(fake.journal.exchanges, _pieces(fake)),
+        lambda seen, _: expectations.no_partial_files(seen.exchanges, seen.pieces),
+        may_report=True,
     ),
     "retried": _Key(
         _retried,
-        lambda _, found, want: expectations.retried(found, want.times, want.within, want.first_delay, want.backoff),
+        lambda seen, want: expectations.retried(
+            seen.exchanges, want.times, want.within, want.first_delay, want.backoff
+        ),
         of_this_server=True,
+        may_report=True,
     ),
     "new_connection_after": _Key(
-        lambda _, code: f"After a {code} it tries again on another connection.",
-        lambda _, found, code: expectations.new_connection_after(found, code),
+        lambda _, want: f"After a {want.code} it tries again on another connection.",
+        lambda seen, want: expectations.new_connection_after(seen.exchanges, want.code),
+        may_report=True,
     ),
     "sni_matches_authority": _Key(
         lambda *_: "It sends requests for a host only on a connection that was made for that host.",
-        lambda _, found, _want: expectations.sni_matches_authority(found),
+        lambda seen, _: expectations.sni_matches_authority(seen.exchanges),
     ),
     "not_coalesced": _Key(
         lambda *_: "It uses a separate connection for each host.",
-        lambda _, found, _want: expectations.not_coalesced(found),
+        lambda seen, _: expectations.not_coalesced(seen.exchanges),
     ),
     "retry_after_honoured": _Key(
         lambda *_: "It waits as long as Retry-After says before it tries again.",
-        lambda _, found, _want: expectations.retry_after_honoured(found),
+        lambda seen, _: expectations.retry_after_honoured(seen.exchanges),
+        may_report=True,
     ),
     "body_replayed": _Key(
         lambda *_: "It sends the whole body again with each repeated request.",
-        lambda _, found, _want: expectations.body_replayed(found),
+        lambda seen, _: expectations.body_replayed(seen.exchanges),
+        may_report=True,
     ),
     "never_exceeded": _Key(
         lambda _, want: f"It never has more than {want.connections} connections at a time.",
-        lambda _, found, want: expectations.never_exceeded(_connections(found), want.connections),
+        lambda seen, want: expectations.never_exceeded(seen.run.connections, want.connections),
     ),
     "gave_up": _Key(
-        lambda _, after: f"It tries for {show(after)} after its first refusal, and then gives up.",
-        lambda _, found, after: expectations.gave_up(found, after),
+        lambda _, want: f"It tries for {show(want.after)} after its first refusal, and then gives up.",
+        lambda seen, want: expectations.gave_up(seen.exchanges, want.after),
         of_this_server=True,
     ),
 }
-
-
-def _connections(exchanges: Sequence[Exchange]) -> list[Connection]:
-    return list(dict.fromkeys(x.connection for x in exchanges))

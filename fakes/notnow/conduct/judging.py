@@ -9,10 +9,11 @@ from importlib import import_module
 from msgspec import Struct
 
 from notnow import protocols
-from notnow.conduct.finding import Finding, Outcome
+from notnow.conduct.finding import Finding, Outcome, inconclusive, not_exercised
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import Rule
 from notnow.errors import NotNowError, unknown
+from notnow.units import plural
 
 
 class UnknownRuleError(NotNowError, ValueError):
@@ -55,9 +56,24 @@ def select(patterns: Iterable[str], among: Sequence[Rule] | None = None) -> list
     return chosen
 
 
-def judge(run: Run, rules: Iterable[Rule] | None = None) -> list[Verdict]:
-    """The verdict of each rule on a run; by default, of all rules of the protocols that took part."""
+def judge(run: Run, rules: Iterable[Rule] | None = None, *, gives_way: bool = False) -> list[Verdict]:
+    """The verdict of each rule on a run; by default, of all rules of the protocols that took part.
+
+    `gives_way`: the client reported what did not come through, and that is accepted of it.
+    """
     if rules is None:
         rules = [rule for p in dict.fromkeys(j.protocol for j in run.journals) for rule in of_protocol(p)]
-    runs = {protocol: run.of(protocol) for protocol in protocols.NAMES}
-    return [Verdict(rule, rule.judge(runs[rule.protocol])) for rule in rules]
+    found = [Verdict(rule, rule.judge(run.of(rule.protocol))) for rule in rules]
+    return [settled(one, run, gives_way=gives_way) for one in found]
+
+
+def settled(verdict: Verdict, run: Run, *, gives_way: bool) -> Verdict:
+    """The verdict as it stands when what holds for all rules has been taken into account."""
+    outcome, dropped = verdict.outcome, sum(journal.dropped for journal in run.journals)
+    if gives_way and verdict.rule.may_report and outcome in ("broken", "inconclusive"):
+        reported = not_exercised("the client reported to its caller what did not come through, and that is accepted")
+        return Verdict(verdict.rule, reported)
+    if dropped and outcome == "held":
+        lost = f"the journal dropped {plural(dropped, 'exchange')}, so it does not show the whole run"
+        return Verdict(verdict.rule, inconclusive(lost, "a larger journal_limit, or a shorter run"))
+    return verdict

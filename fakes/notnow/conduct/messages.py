@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from typing import Protocol
 
-from notnow import protocols
 from notnow.conduct import arguments
 from notnow.conduct.assertions import Assertions, require
 from notnow.conduct.expectations import HELD, unmet, why_nothing
@@ -14,6 +13,7 @@ from notnow.conduct.finding import Finding
 from notnow.conduct.reading import attempts
 from notnow.errors import nearest
 from notnow.journal import Exchange, Journal
+from notnow.units import plural
 from notnow.units import times as _often
 
 
@@ -42,21 +42,27 @@ class MessageAssertions(Assertions):
         """The accepted messages, in order of arrival."""
         raise NotImplementedError
 
-    def assert_delivered(self, times: int = 1, *, to: str | None = None, subject: str | None = None) -> None:
+    def assert_delivered(
+        self, times: int = 1, count: int | None = None, *, to: str | None = None, subject: str | None = None
+    ) -> None:
         """`Assertions.assert_delivered`; of the messages that `to` or `subject` select.
 
         `to` is an envelope recipient, in any case, and `subject` the whole text of that header. Each message that they
-        select was stored exactly `times` times, and there was at least one; other messages do not matter.
+        select was stored exactly `times` times for each of its recipients, and there was at least one; other messages do
+        not matter. `count`: how many items there must be, a message to a recipient each.
         """
         __tracebackhide__ = True
         arguments.whole("times", times)
         _check(to, subject)
         if to is None and subject is None:
-            super().assert_delivered(times)
-        elif times == 0:
+            super().assert_delivered(times, count)
+            return
+        if times == 0:
             self.assert_not_delivered(to=to, subject=subject)
-        else:
-            require(_delivered(self.journal, self.messages, times, to, subject), self.journal)
+            return
+        if count is not None:
+            arguments.whole("count", count)
+        require(_delivered(self.journal, self.messages, times, count, to, subject), self.journal)
 
     def assert_not_delivered(self, *, to: str | None = None, subject: str | None = None) -> None:
         """No message was stored, or none that `to` and `subject` select.
@@ -123,20 +129,23 @@ def _not_delivered(journal: Journal, messages: Sequence[Mail], to: str | None, s
     return unmet(f"no {_named(to, subject)} to be delivered", seen, _stored(journal, found))
 
 
-def _delivered(journal: Journal, messages: Sequence[Mail], times: int, to: str | None, subject: str | None) -> Finding:
+def _delivered(
+    journal: Journal, messages: Sequence[Mail], times: int, count: int | None, to: str | None, subject: str | None
+) -> Finding:
     expected = f"every {_named(to, subject)} to be delivered {_often(times)}"
     found = _fitting(messages, to, subject)
     if not found:
         return _none(journal, messages, expected, to, subject)
-    copies: dict[str, list[Mail]] = {}
+    copies: dict[tuple[str, str], list[Mail]] = {}
     for message in found:
-        name = str(message["Message-ID"] or _hash(message))
-        if protocols.get(journal.protocol).answers_each_recipient:
-            name += f" to {', '.join(message.envelope.recipients)}"
-        copies.setdefault(name, []).append(message)
-    for name, same in copies.items():
+        for recipient in dict.fromkeys(map(str.lower, message.envelope.recipients)):
+            if to is None or recipient == to.lower():
+                copies.setdefault((str(message["Message-ID"] or _hash(message)), recipient), []).append(message)
+    for (name, recipient), same in copies.items():
         if len(same) != times:
-            return unmet(expected, f"{name} was stored {_often(len(same))}", _stored(journal, same))
+            return unmet(expected, f"{name} to {recipient} was stored {_often(len(same))}", _stored(journal, same))
+    if count is not None and len(copies) != count:
+        return unmet(f"{plural(count, 'item')} of this kind", f"there were {len(copies)}", _stored(journal, found))
     return HELD
 
 

@@ -154,7 +154,7 @@ class Script(Struct, frozen=True):
     """Steps for one connection, or for one stream of it.
 
     `rule` is the key path of the rule that fired, such as `phase[0].rule[1]`, and `fault` names its fault; both are
-    None if the fake just behaves.
+    None if the fake just behaves. `decision` is the number of the store's decision, from 1; 0 if none was needed.
     """
 
     conn: str
@@ -164,6 +164,7 @@ class Script(Struct, frozen=True):
     rule: str | None = None
     fault: str | None = None
     stream: int = 0
+    decision: int = 0
 
     @property
     def closes(self) -> bool:

@@ -41,7 +41,7 @@ def decision_request(occasion: Occasion, plan: Plan, position: PhasePosition, se
     windows: Sequence[Key] = ()
     if plan.admissions:
         owners, slots, windows = admission(occasion, plan, known)
-    return DecisionRequest(position, owners, counts, candidates, slots, windows, plan.until, limits)
+    return DecisionRequest(position, owners, counts, candidates, slots, windows, plan.until, limits, known)
 
 
 def _possible(plan: Plan, known: Facts) -> tuple[RuleGroup, ...]:

@@ -37,11 +37,12 @@ from notnow.engine.events import (
 )
 from notnow.engine.idle import IdleTimers, duration, expires
 from notnow.engine.placeholders import Placeholders
-from notnow.engine.plans import IdleTimeout, Plan
+from notnow.engine.plans import NO_PLAN, IdleTimeout, Plan
 from notnow.engine.progress import Progress
 from notnow.engine.slots import entitled, withdraw
 from notnow.engine.steps import filled, watch
 from notnow.engine.store import Memory, Store
+from notnow.engine.trail import Explanation, Traced, explained
 from notnow.language.scenario import Scenario
 from notnow.protocols.moment import CONNECTION_FACTS
 
@@ -75,7 +76,7 @@ class Engine:
         self._store = self._new_store()
         self._progress = Progress(scenario, self._store)
         self._timers = IdleTimers()
-        self._opened = 0
+        self._opened = self._decisions = 0
 
     @property
     def phase(self) -> str:
@@ -91,6 +92,37 @@ class Engine:
     def has_rules_at(self, moment: str) -> bool:
         """True if a rule of the scenario acts at this moment, in any phase."""
         return any(moment in phase.plans for phase in self._progress.phases)
+
+    # ---- looking back ----------------------------------------------------------------------------
+
+    def explain(self, decision: int, moment: str) -> list[Explanation] | None:
+        """Why each rule that looks at this moment fired or not, at the decision of this number; None if that is forgotten.
+
+        Only for an engine whose store is `Traced`.
+        """
+        assert isinstance(self._store, Traced), "only a store that is traced can look back"
+        found = self._store.moment_of(decision)
+        if found is None:
+            return None
+        past, request, now = found
+        phase = self._progress.phases[request.position.phase]
+        plans = [t.plan for t in phase.idle_timeouts] if moment == "idle" else [phase.plan(moment) or NO_PLAN]
+        return list(explained([rule for plan in plans for rule in plan.rules.values()], past, request, now))
+
+    def left(self) -> dict[str, int | None]:
+        """How often each rule of the phase that plays can still fire, by its key path; None if nothing bounds it.
+
+        A rule that counts for each client, or the like, has no such number.
+        """
+        assert isinstance(self._store, Traced), "only a store that is traced tells its counts"
+        found = {}
+        for plan in self._progress.phase.all_plans():
+            for group in plan.groups + tuple(group for filter_ in plan.filters for group in filter_.groups):
+                tally = self._store.tally(group.key)
+                for rule in group.rules:
+                    bounds = [c.left(tally) for c in rule.candidate.conditions] if not group.per else []
+                    found[rule.path] = min((n for n in bounds if n is not None), default=None)
+        return dict(sorted(found.items()))
 
     # ---- input -----------------------------------------------------------------------------------
 
@@ -190,7 +222,7 @@ class Engine:
         return self._act(Occasion(connection, moment, facts, 0, now, phase, plan or phase.plan(moment)))
 
     def _handshake(self, connection: Connection, sni: str | None, now: float) -> list[Script]:
-        connection.facts |= {"tls": True, "sni": sni}
+        connection.facts = {**connection.facts, "tls": True, "sni": sni}  # a decision keeps the facts that it saw
         phase = self._progress.phase
         return self._act(Occasion(connection, "tls", NOTHING, 0, now, phase, phase.plan("tls")))
 
@@ -214,7 +246,7 @@ class Engine:
         lost = {n for n in CONNECTION_FACTS.intersection(facts) if facts[n] is None and known.get(n) is not None}
         if lost:
             self._store.release(withdraw(connection, lost, self._progress.phase))
-        connection.facts |= facts
+        connection.facts = {**connection.facts, **facts}
 
     def _release_slots(self, connection: Connection) -> None:
         if connection.released:
@@ -237,12 +269,13 @@ class Engine:
         if plan is not None:
             request = decision_request(occasion, plan, self._progress.position, self.seed)
             decision = self._store.decide(request, occasion.at)
+            self._decisions += 1
             if decision is None:
                 return self._decide_anew(occasion, awaited)
             if decision.rule is not None:
                 fired = fired_rule(occasion, plan, request, decision)
             ends_phase = decision.ends_phase
-        script = self._answer(occasion, fired)
+        script = self._answer(occasion, fired, 0 if plan is None else self._decisions)
         if awaited:
             self._restart_idle(occasion.connection, script, occasion.at)
         return [] if script is None else [script], ends_phase
@@ -256,7 +289,7 @@ class Engine:
         )
         return earlier + scripts, ends_phase
 
-    def _answer(self, occasion: Occasion, fired: FiredRule | None) -> Script | None:
+    def _answer(self, occasion: Occasion, fired: FiredRule | None, decision: int) -> Script | None:
         """What the fake does; None if that is nothing."""
         connection, moment, stream, phase = occasion.connection, occasion.moment, occasion.stream, occasion.phase
         if connection.closing and moment != "tls":  # a phase entered meanwhile closed it; a handshake still completes
@@ -271,20 +304,20 @@ class Engine:
         if kind is not None and kind.unasked and (rule is None or rule.steps == BEHAVE):
             return None
         if fired is None:
-            return Script(connection.id, BEHAVE, moment, phase.name, None, None, stream)
+            return Script(connection.id, BEHAVE, moment, phase.name, None, None, stream, decision)
         if not fired.rule.deferred:
-            return self._script(connection, fired, stream, occasion.at)
+            return self._script(connection, fired, stream, occasion.at, decision)
         connection.deferred[stream] = fired
-        return Script(connection.id, watch(fired.rule.definition), moment, phase.name, None, None, stream)
+        return Script(connection.id, watch(fired.rule.definition), moment, phase.name, None, None, stream, decision)
 
-    def _script(self, connection: Connection, fired: FiredRule, stream: int, now: float) -> Script:
+    def _script(self, connection: Connection, fired: FiredRule, stream: int, now: float, decision: int = 0) -> Script:
         rule, steps = fired.rule, fired.rule.steps
         if rule.has_placeholders:
             steps = filled(steps, self._placeholders(connection, fired, now).text)
         if rule.closes:
             connection.closing = True
             self._release_slots(connection)
-        return Script(connection.id, steps, fired.moment, rule.phase, rule.path, rule.fault or None, stream)
+        return Script(connection.id, steps, fired.moment, rule.phase, rule.path, rule.fault or None, stream, decision)
 
     def _placeholders(self, connection: Connection, fired: FiredRule, now: float) -> Placeholders:
         return Placeholders(fired, connection.facts, now, self.port, self._progress.ends, self.epoch)

@@ -5,7 +5,7 @@ What a scenario does not use costs nothing while it plays, because it is not in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from msgspec import Struct
 
@@ -117,6 +117,11 @@ class CompiledPhase(Struct, frozen=True):
     plans: Mapping[str, Plan]
     moments: Mapping[str, Moment]
     idle_timeouts: tuple[IdleTimeout, ...] = ()
+
+    def all_plans(self) -> Iterator[Plan]:
+        """The plans of all moments, and of the silences."""
+        yield from self.plans.values()
+        yield from (timeout.plan for timeout in self.idle_timeouts)
 
     def plan(self, moment: str) -> Plan | None:
         """The plan of a moment; `any` covers a command without a moment of its own. None: behave."""

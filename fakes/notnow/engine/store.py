@@ -7,7 +7,7 @@ position of the scenario. `Memory` keeps it in one process.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -87,7 +87,7 @@ class DecisionRequest(Struct, frozen=True):
     """One event, as the store sees it.
 
     `owners` are its connection, and what it begins there if that lasts. `counts` are the keys that count it, each once.
-    `candidates` are rules in order, each with its key. An event that is let through acquires `slots`, each for one of
+    `facts` are what is known of it. `candidates` are rules in order, each with its key. An event that is let through acquires `slots`, each for one of
     its owners, and is noted in `windows`. `until` are the moments that cover it, each with the number of events that
     ends the phase. `limits` are the rules, each with its key, whose quotas the decision reports.
     """
@@ -100,6 +100,7 @@ class DecisionRequest(Struct, frozen=True):
     windows: Sequence[Key] = ()
     until: Sequence[tuple[str, int]] = ()
     limits: Sequence[tuple[Candidate, Key]] = ()
+    facts: Mapping[str, object] = {}
 
 
 class Decision(Struct, frozen=True):
@@ -165,6 +166,10 @@ class Memory:
         for tally in self._tallies.values():
             tally.restart()
 
+    def tally(self, key: Key) -> Tally:
+        """The counts of a key as they are."""
+        return self._tallies.get(key) or Tally()
+
     def _tally(self, key: Key, connection: str) -> Tally:
         tally = self._tallies.get(key)
         if tally is None:
@@ -177,14 +182,10 @@ class Memory:
         if request.position is not self.position and request.position != self.position:
             return None
         connection = request.owners[0]
-        for key in request.counts:
-            tally = self._tally(key, connection)
-            tally.count += 1
-            if tally.count == 1:
-                tally.since = now
+        self.count(request, now)
         fired = self._first(request, now)
         if fired is None or not fired.refuses:
-            self.acquire(request.slots)
+            self._acquire(request.slots)
             for key in request.windows:
                 self._tally(key, connection).window.append(now)
         ends_phase = False
@@ -192,6 +193,14 @@ class Memory:
             ends_phase |= self._reaches(moment, n)
         quotas = [limit.quota(self._tally(key, connection), now) for limit, key in request.limits]
         return Decision(None if fired is None else fired.rule, ends_phase, quotas or ())
+
+    def count(self, request: DecisionRequest, now: float) -> None:
+        """Count an event under its keys."""
+        for key in request.counts:
+            tally = self._tally(key, request.owners[0])
+            tally.count += 1
+            if tally.count == 1:
+                tally.since = now
 
     def _first(self, request: DecisionRequest, now: float) -> Candidate | None:
         owners = request.owners
@@ -209,6 +218,9 @@ class Memory:
         return self._until_counts[moment] >= n
 
     def acquire(self, slots: Sequence[Slot]) -> None:
+        self._acquire(slots)
+
+    def _acquire(self, slots: Sequence[Slot]) -> None:
         for key, owner in slots:
             tally = self._tally(key, owner)
             if owner not in tally.held:

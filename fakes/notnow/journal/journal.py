@@ -71,6 +71,7 @@ class Exchange(Struct, frozen=True, eq=False):
     facts: Facts | None = None
     end: End | None = None
     frames: tuple[Frame, ...] = ()
+    _decision: int = 0  # the number of the store's decision; see `Fake.explain`
     arrival: Arrival | None = None
 
     @property

@@ -38,6 +38,8 @@ class Decision(Protocol):
     def rule(self) -> str | None: ...
     @property
     def fault(self) -> str | None: ...
+    @property
+    def decision(self) -> int: ...
 
 
 class Recorder:
@@ -90,6 +92,7 @@ class Recorder:
         force_setattr(exchange, "phase", decision.phase)
         force_setattr(exchange, "rule", decision.rule)
         force_setattr(exchange, "fault", decision.fault)
+        force_setattr(exchange, "_decision", decision.decision)
 
     def refused(self, exchange: Exchange, fault: str, rule: str | None = None) -> None:
         """The fake refuses by a limit of its own, and not by a script."""

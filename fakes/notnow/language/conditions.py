@@ -95,6 +95,14 @@ class Condition(ABC):
     def words(self, lasting: bool = False, /) -> str:
         """The condition as `notnow show` prints it. `lasting`: the rule's moment begins what stays in progress."""
 
+    def saw(self, counted: Counted, _now: float, /) -> str:
+        """What it looks at, as it stands: for an explanation of why it did not hold."""
+        return f"this was the {ordinal(counted.count)}"
+
+    def left(self, _counted: Counted, /) -> int | None:
+        """For how many more events it can hold; None if there is no such number."""
+        return None
+
     def quota(self, _counted: Counted, _now: float, /) -> Quota:
         return Quota()
 
@@ -125,6 +133,9 @@ class Nth(Condition):
 
     def holds(self, counted: Counted, _now: float, _owners: Owners, /) -> bool:
         return counted.count == self.n
+
+    def left(self, counted: Counted, /) -> int | None:
+        return 1 if counted.count < self.n else 0
 
     def words(self, _lasting: bool = False, /) -> str:
         return f"only the {ordinal(self.n)}"
@@ -164,6 +175,9 @@ class First(Condition):
     def holds(self, counted: Counted, _now: float, _owners: Owners, /) -> bool:
         return counted.count <= self.n
 
+    def left(self, counted: Counted, /) -> int | None:
+        return max(0, self.n - counted.count)
+
     def words(self, _lasting: bool = False, /) -> str:
         return "only the first" if self.n == 1 else f"only the first {self.n}"
 
@@ -185,6 +199,9 @@ class FirstFor(Variant):
 
     def holds(self, counted: Counted, now: float, _owners: Owners, /) -> bool:
         return now - counted.since < self.span
+
+    def saw(self, counted: Counted, now: float, /) -> str:
+        return f"the first one was {show(now - counted.since)} before"
 
     def words(self, _lasting: bool = False, /) -> str:
         return f"for {show(self.span)} from the first one"
@@ -240,6 +257,9 @@ class AfterFor(Variant):
     def holds(self, counted: Counted, now: float, _owners: Owners, /) -> bool:
         return now - counted.since >= self.span
 
+    def saw(self, counted: Counted, now: float, /) -> str:
+        return f"the first one was {show(now - counted.since)} before"
+
     def words(self, _lasting: bool = False, /) -> str:
         return f"from {show(self.span)} after the first one"
 
@@ -272,6 +292,9 @@ class Over(Condition):
     def holds(self, counted: Counted, _now: float, owners: Owners, /) -> bool:
         return len(counted.held) >= self.n and len(counted.held.difference(owners)) >= self.n
 
+    def saw(self, counted: Counted, _now: float, /) -> str:
+        return f"there {'was' if len(counted.held) == 1 else 'were'} {len(counted.held)}"
+
     def words(self, lasting: bool = False, /) -> str:
         return f"when {self.n} {'is' if self.n == 1 else 'are'} {'in progress' if lasting else 'in'} already"
 
@@ -295,6 +318,10 @@ class OverWithin(Variant):
 
     def holds(self, counted: Counted, now: float, _owners: Owners, /) -> bool:
         return len(self._recent(counted, now)) >= self.n
+
+    def saw(self, counted: Counted, now: float, /) -> str:
+        n = len(self._recent(counted, now))
+        return f"there {'was' if n == 1 else 'were'} {n}"
 
     def words(self, _lasting: bool = False, /) -> str:
         return f"when {self.n} {'was' if self.n == 1 else 'were'} let through in the last {show(self.span)}"
@@ -332,6 +359,12 @@ class Times(Condition):
 
     def holds(self, counted: Counted, _now: float, _owners: Owners, /) -> bool:
         return counted.fired.get(self.rule, 0) < self.n
+
+    def saw(self, counted: Counted, _now: float, /) -> str:
+        return f"it had fired {times_in_words(counted.fired.get(self.rule, 0))}"
+
+    def left(self, counted: Counted, /) -> int | None:
+        return self.n - counted.fired.get(self.rule, 0)
 
     def words(self, _lasting: bool = False, /) -> str:
         return f"at most {times_in_words(self.n)}"

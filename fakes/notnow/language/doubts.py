@@ -93,7 +93,7 @@ class Doubts:
 
     def _expectations(self) -> None:
         expect, path = self.document.expect, ("expect", "new_connection_after")
-        code = expect.new_connection_after
+        code = expect.new_connection_after.code if expect.new_connection_after is not None else None
         if code is not None and not self._by_knob(*path) and not self._by_knob("phase") and not self._by_knob("fault"):
             said = {int(line[:3]) for rule in self.rules for line in rule.reply or ()}
             said |= {rule.status for rule in self.rules if rule.status is not None}

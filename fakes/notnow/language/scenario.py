@@ -9,6 +9,7 @@ from typing import Any
 from notnow.errors import Problem, ScenarioError, unknown
 from notnow.hosts import is_address
 from notnow.language.expect import Expect
+from notnow.language.faults import FAULT_KEYS
 from notnow.language.grammar import Rule
 from notnow.language.server import Certificate, Server
 
@@ -61,6 +62,11 @@ class Scenario:
         """The rules of all phases, in order."""
         for phase in self.phases:
             yield from phase.rules
+
+    @property
+    def faulty(self) -> list[Rule]:
+        """The rules that misbehave: those with a fault."""
+        return [rule for rule in self.rules() if any(getattr(rule, key) is not None for key in FAULT_KEYS)]
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -14,10 +14,13 @@ from notnow.conduct.pictures import verdict
 from notnow.conduct.pictures.lanes import Lane, Picture, picture
 from notnow.conduct.pictures.report import Report
 from notnow.conduct.pictures.timeline import transcript
+from notnow.conduct.reading.result import Result
+from notnow.conduct.reading.storm import storm
 from notnow.terminal import by_direction, isolated, safe_lines
 from notnow.units import show
 
 MOST = 200  # most lanes in the picture
+ITEMS = 20  # most items, and doubts, below the result
 LINES = 4000  # most lines of the transcript
 WIDTH, RIGHT, TOP, LANE, LETTER = 1000, 40, 54, 30, 7.3  # of the SVG, in its own units
 TICKS = 8  # most ticks on the axis
@@ -59,7 +62,13 @@ svg circle.bad { fill: var(--bad); } svg path.warn { fill: var(--warn); } svg ci
 svg text.bad { fill: var(--bad); font-weight: bold; } svg text.good { fill: var(--good); }
 """
 
-_MARKS = {"well behaved": "good", "nothing judged": "warn", "interrupted": "warn"}
+_MARKS = {
+    "well behaved": "good",
+    "nothing tested": "warn",
+    "nothing judged": "warn",
+    "inconclusive": "warn",
+    "interrupted": "warn",
+}
 
 
 def page(report: Report) -> str:
@@ -73,6 +82,8 @@ def page(report: Report) -> str:
     body = _add(html, "body")
     title = _add(body, "h1")
     _add(title, "span", report.outcome, **{"class": _MARKS.get(report.outcome, "bad")}).tail = f" in {report.scenarios}"
+    if report.result is not None:
+        _result(body, report, report.result)
     _facts(body, report)
     _timeline(body, report)
     for heading, lines in report.back_off():
@@ -82,6 +93,19 @@ def page(report: Report) -> str:
     _add(body, "h2", "Transcript")
     _add(body, "pre", "\n".join(_transcript(report)))
     return "<!DOCTYPE html>\n" + ET.tostring(html, encoding="unicode", method="html") + "\n"
+
+
+def _result(body: ET.Element, report: Report, result: Result) -> None:
+    """The result in a sentence, and the tries of the items that it is about."""
+    style = "bad" if report.failed else "warn" if result.missing or result.doubts else "good"
+    card = _add(body, "article", **{"class": style})
+    _add(_add(card, "p"), "b", result.sentence)
+    for item in result.items[:ITEMS]:
+        _add(card, "p", f"{item.name}: {verdict.story(item, report.zero)}", **{"class": "said"})
+    if len(result.items) > ITEMS:
+        _add(card, "p", f"… and {len(result.items) - ITEMS} more", **{"class": "dim"})
+    for doubt in result.doubts[:ITEMS]:
+        _add(card, "p", f"{doubt.why}; {doubt.settled_by} would settle it", **{"class": "dim"})
 
 
 def _add(parent: ET.Element, tag: str, text: str = "", **attributes: str) -> ET.Element:
@@ -129,6 +153,7 @@ def _facts(body: ET.Element, report: Report) -> None:
         ("client", shlex.join(report.client.command)),
         ("", str(report.client)),
         *(("server", server) for server in servers),
+        ("load", storm(report.run).in_words()),
         ("seed", f"{report.servers[0]['seed']}{fast}"),
         ("notnow", __version__),
     ):
@@ -270,7 +295,7 @@ def _verdicts(body: ET.Element, report: Report) -> None:
     _add(body, "h2", "Verdicts")
     if not report.of("broken") and not report.of("held"):
         _add(body, "p", "This run gave no rule anything to judge.")
-    for one in (*report.of("broken"), *report.of("held")):
+    for one in (*report.of("broken"), *report.of("inconclusive"), *report.of("held")):
         _verdict(body, one, report)
     if rest := report.of("not exercised"):
         more = _add(body, "details")
@@ -280,8 +305,8 @@ def _verdicts(body: ET.Element, report: Report) -> None:
 
 
 def _verdict(parent: ET.Element, one: Verdict, report: Report) -> None:
-    fails = one.rule.level in report.levels
-    kind = {"held": "good", "broken": "bad" if fails else "warn"}.get(one.outcome, "")
+    broken = "bad" if one in report.offences else "warn"
+    kind = {"held": "good", "broken": broken, "inconclusive": "warn"}.get(one.outcome, "")
     card = _add(parent, "article", **{"class": kind})
     head = _add(card, "p")
     _add(head, "b", one.outcome).tail = " "

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from notnow._version import __version__
+from notnow.conduct.baseline import NOTHING_KNOWN, Known
 from notnow.conduct.judging import Verdict
 from notnow.conduct.pictures import verdict
 from notnow.conduct.reading import attempts, backoff
 from notnow.conduct.reading.backoff import BackOff
 from notnow.conduct.reading.herd import Herd, herd
+from notnow.conduct.reading.result import FAILURES, Exit, Result
 from notnow.conduct.reading.run import Run
+from notnow.conduct.reading.storm import storm
 from notnow.conduct.rules.rule import Level
 from notnow.terminal import safe_lines
 from notnow.units import show
@@ -23,8 +26,10 @@ if TYPE_CHECKING:
 
 RunOutcome = Literal[
     "well behaved",
-    "rule broken",
+    "not well behaved",
+    "nothing tested",
     "nothing judged",
+    "inconclusive",
     "could not be run",
     "hung",
     "died",
@@ -34,8 +39,10 @@ RunOutcome = Literal[
 BARS = 20  # most waits that are drawn as bars
 EXITS: Mapping[RunOutcome, int] = {
     "well behaved": 0,
-    "nothing judged": 0,
-    "rule broken": 1,
+    "not well behaved": 1,
+    "nothing tested": 4,
+    "nothing judged": 4,
+    "inconclusive": 4,
     "could not be run": 3,
     "hung": 3,
     "died": 3,
@@ -60,6 +67,11 @@ class Client:
     interrupted: bool = False
     failure: str = ""
 
+    @property
+    def ended(self) -> Exit:
+        """How it ended, for the result of its run."""
+        return Exit(self.exit, hung=self.hung)
+
     def __str__(self) -> str:
         if self.failure:
             return self.failure
@@ -76,7 +88,8 @@ class Report:
     """The report of `notnow try`.
 
     `servers` says for each fake where it listened and what it played. A broken rule of one of the `levels` fails the
-    client.
+    client. So does a `result` that is a failure and not among the `accepted`; it is None where only some rules are judged.
+    What the `baseline` knows fails nobody.
     """
 
     client: Client
@@ -85,26 +98,46 @@ class Report:
     servers: Sequence[Mapping[str, Any]]
     speed: float
     levels: Collection[Level]
+    result: Result | None = None
+    accepted: Collection[str] = ()
+    baseline: Known = NOTHING_KNOWN
 
     @property
     def offences(self) -> list[Verdict]:
         """The broken rules for which the client fails."""
-        return [v for v in self.of("broken") if v.rule.level in self.levels]
+        broken = [v for v in self.of("broken") if v.rule.level in self.levels]
+        return [v for v in broken if v.rule.id not in self.baseline.broken]
+
+    @property
+    def failed(self) -> bool:
+        """True if the result is one for which the client fails."""
+        word = self.result.word if self.result is not None else ""
+        return word in FAILURES and word not in self.accepted and word != self.baseline.result
+
+    @property
+    def open_questions(self) -> list[Verdict]:
+        """The expectations that are inconclusive."""
+        inconclusive = [v for v in self.of("inconclusive") if v.rule.protocol == "expect"]
+        return [v for v in inconclusive if v.rule.level in self.levels]
 
     def of(self, outcome: str) -> list[Verdict]:
         return [v for v in self.verdicts if v.outcome == outcome]
 
     @property
     def outcome(self) -> RunOutcome:
-        client = self.client
+        client, result = self.client, self.result
+        judged = self.of("held") or self.of("broken")
         first: tuple[tuple[object, RunOutcome], ...] = (
             (client.failure, "could not be run"),
             (client.interrupted, "interrupted"),
             (client.hung, "hung"),
             (client.signal, "died"),
             (not any(j.connections for j in self.run.journals), "never connected"),
-            (self.offences, "rule broken"),
-            (not self.of("held") and not self.of("broken"), "nothing judged"),
+            (self.offences or self.failed, "not well behaved"),
+            (self.run.untested and (result is not None or not judged), "nothing tested"),
+            (self.open_questions, "inconclusive"),
+            (result is not None and result.word == "unknown" and "unknown" not in self.accepted, "inconclusive"),
+            (not judged and (result is None or result.word == "nothing asked"), "nothing judged"),
         )
         return next((outcome for holds, outcome in first if holds), "well behaved")
 
@@ -157,6 +190,8 @@ def as_dict(report: Report) -> dict[str, Any]:
         "notnow": __version__,
         "outcome": report.outcome,
         "exit": report.exit,
+        **_result(report),
+        "storm": storm(report.run).as_dict(),
         "seed": report.servers[0]["seed"],
         "speed": report.speed,
         "servers": [{k: v for k, v in server.items() if k != "event"} for server in report.servers],
@@ -192,6 +227,25 @@ def _waits(waits: BackOff) -> dict[str, Any]:
     }
 
 
+def _result(report: Report) -> dict[str, Any]:
+    """The result, and the items that it is about."""
+    result = report.result
+    if result is None:
+        return {}
+    return {
+        "result": result.word,
+        "result_in_words": result.sentence,
+        "items": {
+            "asked": result.asked,
+            "missing": result.missing,
+            "lost": [item.name for item in result.lost],
+            "duplicated": [item.name for item in result.duplicated],
+            "refused": [item.name for item in result.refused],
+        },
+        "doubts": [{"why": doubt.why, "settled_by": doubt.settled_by} for doubt in result.doubts],
+    }
+
+
 def write_json(report: Report, to: TextIO) -> None:
     to.write(json.dumps(as_dict(report), indent=2) + "\n")
 
@@ -216,11 +270,18 @@ def write_junit(report: Report, path: str) -> None:
 
 
 def _client_case(report: Report) -> TestCase:
-    from junitparser import Error, TestCase
+    """The test case of the run: the result, or why there is none."""
+    from junitparser import Error, Failure, Skipped, TestCase
 
-    case = TestCase("client", "notnow.try", round(report.client.duration, 3))
-    if report.exit > 1:
+    case = TestCase("result", "notnow.try", round(report.client.duration, 3))
+    said = safe_lines(report.result.sentence if report.result is not None else str(report.client))
+    if report.exit in (3, 130):
         case.result = [Error(safe_lines(f"the client {report.client}: {report.outcome}"), report.outcome)]
+    elif report.failed:
+        case.result = [Failure(said, report.outcome)]
+    elif report.exit == EXITS["nothing tested"]:
+        case.result = [Skipped(safe_lines(f"{report.outcome}: {report.run.untested or said}"))]
+    case.system_out = said
     return case
 
 
@@ -228,12 +289,19 @@ def _case(report: Report, one: Verdict) -> TestCase:
     from junitparser import Failure, Skipped, TestCase
 
     case = TestCase(one.rule.id, f"notnow.{one.rule.protocol}")
+    why = safe_lines(one.finding.why)
     if one.outcome == "not exercised":
-        case.result = [Skipped("not exercised by this run")]
+        case.result = [Skipped(why or "not exercised by this run")]
+    elif one.outcome == "inconclusive":
+        case.result = [Skipped(f"inconclusive: {why}; {one.finding.settled_by} would settle it")]
     elif one.outcome == "broken":
-        fails = one.rule.level in report.levels
-        why = safe_lines(one.finding.why)
-        result = Failure(why, one.rule.level) if fails else Skipped(f"broken, but only {one.rule.level}: {why}")
+        fails = one in report.offences
+        result = Failure(why, one.rule.level) if fails else Skipped(f"broken, but {_excuse(report, one)}: {why}")
         result.text = safe_lines(verdict.in_words(one, report.zero))
         case.result = [result]
     return case
+
+
+def _excuse(report: Report, one: Verdict) -> str:
+    """Why a broken rule fails nobody."""
+    return "known" if one.rule.id in report.baseline.broken else f"only {one.rule.level}"

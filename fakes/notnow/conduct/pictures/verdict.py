@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from notnow.conduct.judging import Verdict
+from notnow.conduct.reading.ledger import Item, Try
 from notnow.journal import Connection, Exchange
 from notnow.terminal import safe
 from notnow.units import show
 
 MOST = 10  # pieces of evidence shown for one verdict
+TRIES = 5  # tries shown of one item
 
 
 def offenders(verdicts: Sequence[Verdict]) -> list[Verdict]:
@@ -25,7 +27,9 @@ def in_words(verdict: Verdict, zero: float | None = None) -> str:
 
 
 def details(verdict: Verdict, zero: float | None = None) -> list[str]:
-    """The reason, and for a broken rule the evidence and the source: a line each, safe to print.
+    """The reason, for a broken rule the evidence and the source, and what would settle an inconclusive one.
+
+    Each is a line, safe to print.
 
     `zero` is the start of the run in scenario seconds; without it, each server's first connection is the start.
     """
@@ -37,6 +41,9 @@ def details(verdict: Verdict, zero: float | None = None) -> list[str]:
         if len(finding.evidence) > MOST:
             lines.append(f"… and {len(finding.evidence) - MOST} more")
         lines.append(rule.source + explained)
+    elif finding.outcome == "inconclusive":
+        lines += [proof(evidence, zero) for evidence in finding.evidence[:MOST]]
+        lines.append(f"{finding.settled_by} would settle it")
     return list(map(safe, lines))
 
 
@@ -52,6 +59,21 @@ def proof(evidence: Exchange | Connection, zero: float | None = None) -> str:
     return f"{who} at {show(max(0.0, evidence.at - zero))}: {asked} -> {evidence.told}"
 
 
+def story(item: Item, zero: float) -> str:
+    """The tries of an item in a line, safe to print: when each was, and how it ended."""
+    said = [f"{show(max(0.0, one.started_at - zero))} {_ending(one)}" for one in item.tries]
+    if len(said) > TRIES:
+        said = [*said[: TRIES - 1], f"… {len(said) - TRIES} more …", said[-1]]
+    return safe(", ".join(said))
+
+
+def _ending(one: Try) -> str:
+    if isinstance(one.by, Connection):
+        return "asked for after the server had closed"
+    told = one.by.told if one.by.reply or one.by.closed else one.ending
+    return f"{one.by.moment}: {told}"
+
+
 def as_dict(verdict: Verdict) -> dict[str, Any]:
     """A verdict as plain data, for JSON."""
     rule, finding = verdict.rule, verdict.finding
@@ -60,6 +82,7 @@ def as_dict(verdict: Verdict) -> dict[str, Any]:
         "level": rule.level,
         "outcome": finding.outcome,
         "why": finding.why,
+        **({"settled_by": finding.settled_by} if finding.settled_by else {}),
         "evidence": [evidence.as_dict() for evidence in finding.evidence],
         "title": rule.title,
         "source": rule.source,

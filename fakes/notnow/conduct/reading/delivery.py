@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from notnow.conduct.finding import Evidence
-from notnow.conduct.reading.ledger import Doubt, Item, Ledger, Try
+from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger, Try
 from notnow.conduct.reading.letters import LOOKED_THROUGH, Letter, Sorter
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.sameness import Again, same_text
@@ -191,7 +191,7 @@ def _doubts(by_envelope: Sequence[Transaction], uncarried: Sequence[Transaction]
     if uncarried:
         proof = _shown(one.first for one in uncarried)
         why = f"{plural(len(uncarried), 'connection')} refused before MAIL may have been for mail that never came again"
-        found.append(Doubt(why, "--count N", proof))
+        found.append(Doubt(why, COUNT, proof))
     return found
 
 

@@ -17,6 +17,7 @@ from notnow.conduct.finding import Evidence
 from notnow.journal import Connection, Exchange, Journal
 
 Ending = Literal["accepted", "deferred", "refused", "unanswered", "abandoned"]
+COUNT = "the number of items that the client was given (--count N, count=N in pytest)"  # what settles most doubts
 State = Literal["delivered", "duplicated", "refused", "missing", "in doubt"]
 
 
@@ -76,10 +77,11 @@ class Try:
 class Item:
     """Something that a client was to get through.
 
-    `name` is what reports call it. `repeatable`: it may come through again without harm (a download, a GET).
-    `asks_first`: without a reply, a client must not take for granted that it may repeat it (RFC 9110 §9.2.2).
-    `marked`: the receiver can recognise a copy (an Idempotency-Key). `kept_back`: the client rightly does not try it
-    again. `in_doubt` says why the journal cannot tell what became of it.
+    `name` is what reports call it. `repeatable`: it may come through again without harm (a download, a GET, a request
+    with an Idempotency-Key). `asks_first`: without a reply, a client must not take for granted that it may repeat it
+    (RFC 9110 §9.2.2). `marked`: the receiver can recognise a copy, by its Message-ID or the name of its file, so one that
+    the client could not avoid does no harm. `kept_back`: the client rightly does not try it again. `in_doubt` says why the
+    journal cannot tell what became of it.
     """
 
     name: str
@@ -104,10 +106,12 @@ class Item:
 
     @property
     def surplus(self) -> list[Try]:
-        """The copies that the client could have spared: it made them though an earlier one was, or might be, accepted."""
-        if self.repeatable or self.marked:
+        """The copies that do harm: the client could have spared them, or the receiver cannot recognise them."""
+        if self.repeatable:
             return []
         copies = self.copies
+        if not self.marked:
+            return copies[1:]
         return [again for i, again in enumerate(copies) if any(self._could_tell(one, again) for one in copies[:i])]
 
     def _could_tell(self, earlier: Try, again: Try) -> bool:

@@ -84,6 +84,15 @@ class Run:
         found = [r for journal in self.journals for r in attempts.retries(journal.since_play())]
         return sorted(found, key=lambda r: r.attempt.index)
 
+    @cached_property
+    def untested(self) -> str:
+        """Why the run has shown nothing of the client: the scenarios have faults, and none fired. Empty if one did."""
+        faulty = [(scenario.name, scenario.faulty) for scenario in self.scenarios if scenario.faulty]
+        if not faulty or any(x.fault is not None and not x.stopped for x in self.exchanges):
+            return ""
+        moments = {name: ", ".join(dict.fromkeys(m for rule in rules for m in rule.on)) for name, rules in faulty}
+        return " and ".join(f"{name} has faults at {at}" for name, at in moments.items()) + ", and none of them fired"
+
     def once(self, work: Callable[[Run], T]) -> T:
         """The result of `work` on this run, computed once for all rules that ask."""
         if work not in self._worked_out:

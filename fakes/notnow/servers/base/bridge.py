@@ -12,13 +12,16 @@ import secrets
 import socket
 import ssl
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from notnow.clock import Cancellable
+from notnow.engine import trail
 from notnow.engine.actions import Close, Script, Send
 from notnow.engine.engine import Engine
 from notnow.engine.events import Closed, Event, Hello, Leaving, Opened, Tick
+from notnow.engine.trail import Explanation, Traced
 from notnow.journal import Arrival, Connection, ConnectionClose, Exchange, Failure, Recorder
 from notnow.language.scenario import Scenario
 from notnow.servers.base import listener
@@ -29,6 +32,19 @@ from notnow.servers.base.session import Session
 HOSTNAME = "fake.notnow.test"  # what the fakes call themselves (RFC 6761: .test is nobody's)
 GRACE = 0.2  # real seconds that clients have for reading their goodbye when a fake stops
 PATIENCE = 5.0  # real seconds for closing everything; only a bug of ours takes longer
+
+
+T = TypeVar("T")
+
+
+class Firings(NamedTuple):
+    """How often a rule has fired since the last play, and how often it still can in the phase that plays.
+
+    `left` is None if nothing bounds it, or its phase does not play.
+    """
+
+    times: int
+    left: int | None
 
 
 class Bridge(LoopServices):
@@ -45,7 +61,7 @@ class Bridge(LoopServices):
         self.recorder = Recorder(self.clock, server=name, protocol=scenario.protocol, limit=limit)
         self.recorder.on_failure = self.guest_failed
         self.journal = self.recorder.journal
-        self.engine = Engine(scenario, seed=options.seed, host=self.hostname, epoch=self.clock.epoch)
+        self.engine = Engine(scenario, seed=options.seed, host=self.hostname, epoch=self.clock.epoch, store=Traced)
         self.sessions: dict[str, Session] = {}
         self.ports: set[int] = set()  # where it has sockets
         self.waited_for = 0  # how many predicates are being waited for
@@ -171,6 +187,34 @@ class Bridge(LoopServices):
     def _begin(self) -> None:
         self.engine.start(self.clock.now())
         self._arm()
+
+    # ---- looking back ----------------------------------------------------------------------------
+
+    def explain(self, exchange: Exchange) -> list[Explanation]:
+        """See `Fake.explain`. For any thread."""
+        if exchange.connection.journal is not self.journal:
+            raise ValueError(f"the exchange is one of {exchange.connection.server}, not of {self.journal.server}")
+        if not any(exchange is one for one in self.journal.since_play()):
+            raise ValueError("the exchange is from before the last play or reset, or the journal has dropped it")
+        if not exchange._decision:
+            return []
+        found = self._read(lambda: self.engine.explain(exchange._decision, exchange.moment))
+        if found is None:
+            raise ValueError(f"the exchange is too long ago: the engine remembers its last {trail.LIMIT} calls")
+        return found
+
+    def firings(self) -> dict[str, Firings]:
+        """See `Fake.fired`. For any thread."""
+        left = self._read(self.engine.left)
+        fired = Counter(x.rule for x in self.journal.since_play() if x.rule is not None and not x.stopped)
+        paths = [
+            f"phase[{i}].rule[{j}]" for i, phase in enumerate(self.scenario.phases) for j in range(len(phase.rules))
+        ]
+        return {path: Firings(fired[path], left.get(path)) for path in paths}
+
+    def _read(self, work: Callable[[], T]) -> T:
+        """The result of `work`, done in the loop's thread where there is one."""
+        return self.runner.call(work) if self.running else work()
 
     # ---- accepting -------------------------------------------------------------------------------
 

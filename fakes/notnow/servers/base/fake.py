@@ -15,13 +15,14 @@ from typing import Any, ClassVar, Self
 from notnow import environment, true_time
 from notnow.conduct import arguments
 from notnow.conduct.assertions import Assertions
+from notnow.engine.trail import Explanation
 from notnow.errors import FakeError, Problem, ScenarioError, WaitTimeoutError, nearest
 from notnow.hosts import bracketed
-from notnow.journal import Entry, Journal
+from notnow.journal import Entry, Exchange, Journal
 from notnow.language import catalogue
 from notnow.language.scenario import Scenario
 from notnow.servers.base import async_libraries, guests
-from notnow.servers.base.bridge import PATIENCE, Bridge
+from notnow.servers.base.bridge import PATIENCE, Bridge, Firings
 from notnow.servers.base.options import Options
 from notnow.servers.base.peace import in_peace
 from notnow.servers.base.services import START
@@ -237,6 +238,19 @@ class Fake(Assertions):
     def phase(self) -> str:
         """The name of the phase that is playing."""
         return self._bridge.phase
+
+    def explain(self, exchange: Exchange) -> list[Explanation]:
+        """Why each rule that looks at this moment fired at this exchange, or the first condition of it that did not hold.
+
+        Rules are those of the phase that played, in order; an empty list means that none looks at the moment. Raises
+        ValueError for an exchange of another fake, or from before the last `play` or `reset`, or one that is too long ago.
+        """
+        return self._bridge.explain(exchange)
+
+    @property
+    def fired(self) -> dict[str, Firings]:
+        """How often each rule has fired since the last `play`, and how often it still can, by its key path."""
+        return self._bridge.firings()
 
     def reset(self) -> None:
         """Forget the past: the journal, and everything that clients have stored. The scenario goes on."""

@@ -1,0 +1,127 @@
+"""What a store was asked, so that a decision can be made again later, to see why it went as it did."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+from msgspec import Struct
+
+from notnow.engine.matching import tests
+from notnow.engine.plans import CompiledRule
+from notnow.engine.store import Decision, DecisionRequest, Memory, PhasePosition, Slot
+from notnow.language.conditions import conditions
+
+LIMIT = 100_000  # calls that are remembered; decisions from before them cannot be explained
+
+Call = tuple[Callable[..., object], tuple[object, ...]]  # a method of `Memory`, and its arguments
+
+
+class Explanation(Struct, frozen=True):
+    """Why a rule fired at an exchange, or did not. `rule` is its key path, such as `phase[0].rule[1]`."""
+
+    rule: str
+    fired: bool
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.rule} {'fired' if self.fired else 'did not fire'}: {self.why}"
+
+
+class Traced(Memory):
+    """A store in this process that remembers its last calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._base = Memory()  # the state before the first call that is remembered
+        self._calls: deque[Call] = deque()
+        self._decided = 0  # decisions so far
+        self._forgotten = 0  # decisions that are in `_base`
+
+    def _note(self, method: Callable[..., object], *arguments: object) -> None:
+        self._calls.append((method, arguments))
+        if len(self._calls) > LIMIT:
+            oldest, given = self._calls.popleft()
+            oldest(self._base, *given)
+            self._forgotten += oldest is Memory.decide
+
+    # ---- the calls -------------------------------------------------------------------------------
+
+    def move(self, seen: PhasePosition, to: PhasePosition) -> bool:
+        self._note(Memory.move, seen, to)
+        return super().move(seen, to)
+
+    def decide(self, request: DecisionRequest, now: float) -> Decision | None:
+        self._note(Memory.decide, request, now)
+        self._decided += 1
+        return super().decide(request, now)
+
+    def acquire(self, slots: Sequence[Slot]) -> None:
+        self._note(Memory.acquire, slots)
+        super().acquire(slots)
+
+    def release(self, slots: Sequence[Slot]) -> None:
+        self._note(Memory.release, slots)
+        super().release(slots)
+
+    def release_all(self, owner: str) -> None:
+        self._note(Memory.release_all, owner)
+        super().release_all(owner)
+
+    def forget(self, connection: str) -> None:
+        self._note(Memory.forget, connection)
+        super().forget(connection)
+
+    # ---- looking back ----------------------------------------------------------------------------
+
+    def moment_of(self, decision: int) -> tuple[Memory, DecisionRequest, float] | None:
+        """The store as it was when it made its decision of this number, with the event counted; None if that is forgotten."""
+        past, seen = copy.deepcopy(self._base), self._forgotten
+        for method, given in self._calls:
+            if method is Memory.decide:
+                seen += 1
+                if seen == decision:
+                    request, now = given
+                    assert isinstance(request, DecisionRequest), "decide takes a request"
+                    assert isinstance(now, float | int), "decide takes the time"
+                    past.count(request, now)
+                    return past, request, now
+            method(past, *given)
+        return None
+
+
+def explained(
+    rules: Sequence[CompiledRule], past: Memory, request: DecisionRequest, now: float
+) -> Iterator[Explanation]:
+    """For each of these rules, in order, whether it fired; and if not, the first condition that did not hold."""
+    winner: CompiledRule | None = None
+    for rule in sorted(rules, key=lambda rule: rule.index):
+        why = _first_that_fails(rule, past, request, now)
+        if why is None and winner is None:
+            winner = rule
+            yield Explanation(rule.path, True, "all its conditions hold")
+        elif why is None and winner is not None:
+            yield Explanation(rule.path, False, f"{winner.path} comes before it, and fired")
+        else:
+            yield Explanation(rule.path, False, str(why))
+
+
+def _first_that_fails(rule: CompiledRule, past: Memory, request: DecisionRequest, now: float) -> str | None:
+    for name, test in tests(rule.definition.where):
+        if not test(request.facts.get(name)):
+            return f"where.{name}: it was {_value(request.facts.get(name))}"
+    key = next((key for candidate, key in request.candidates if candidate.rule == rule.index), None)
+    if key is None:
+        return f"chance = {(rule.chance or 0.0) * 100:g}%: it was not drawn"
+    tally = past.tally(key)
+    for name, condition in conditions(rule.definition, rule.index).items():
+        if not condition.holds(tally, now, request.owners):
+            return f"{name}, {condition.words()}: {condition.saw(tally, now)}"
+    return None
+
+
+def _value(found: object) -> str:
+    if found is None or found == ():
+        return "absent"
+    return ", ".join(map(repr, found)) if isinstance(found, tuple) else repr(found)

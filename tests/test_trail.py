@@ -1,0 +1,167 @@
+"""Why a rule fired at an exchange, or did not: what each condition saw, by playing the store's calls again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from notnow import FakeSMTP, ManualClock
+from notnow.engine import trail
+from notnow.engine.engine import Engine
+from notnow.engine.events import Asked, Closed, Event, Opened
+from notnow.engine.store import Memory
+from notnow.language.loading import loads
+from playbook import BYE, NO, document, phase, rule
+from smtp_client import Raw
+
+
+def engine(text: str) -> Engine:
+    return Engine(loads(text), seed=1, store=trail.Traced)
+
+
+def mail(conn: str, sender: str = "a@x", **facts: object) -> Asked:
+    return Asked(conn, "mail", {"sender": sender, **facts})
+
+
+def said(found: list[trail.Explanation] | None) -> list[str]:
+    assert found is not None
+    return [str(one) for one in found]
+
+
+def after(text: str, *events: Event | float) -> list[str]:
+    """The explanations of the decision about the last event; a number lets so many seconds pass."""
+    made, now, decision, moment = engine(text), 0.0, 0, ""
+    for event in events:
+        if isinstance(event, float):
+            now += event
+            continue
+        scripts = made.feed(event, now)
+        if isinstance(event, Asked | Opened):
+            moment = event.moment if isinstance(event, Asked) else "connect"
+            decision = next(script.decision for script in scripts if script.moment == moment)
+    return said(made.explain(decision, moment))
+
+
+@pytest.mark.parametrize(
+    ("keys", "events", "why"),
+    [
+        ({"nth": 2}, (mail("a"),), "nth, only the 2nd: this was the 1st"),
+        ({"every": 2}, (mail("a"), mail("a"), mail("a")), "every, every 2nd: this was the 3rd"),
+        ({"first": 1}, (mail("a"), mail("a")), "first, only the first: this was the 2nd"),
+        ({"first": "1m"}, (mail("a"), 90.0, mail("a")), "first, for 1m from the first one: the first one was 1m 30s before"),
+        ({"after": 2}, (mail("a"),), "after, after the first 2: this was the 1st"),
+        ({"after": "1m"}, (mail("a"), 5.0, mail("a")), "after, from 1m after the first one: the first one was 5s before"),
+        ({"over": 1}, (mail("a"),), "over, when 1 is in progress already: there were 0"),
+        ({"over": 2, "within": "1m"}, (mail("a"),), "over, when 2 were let through in the last 1m: there were 0"),
+        ({"times": 1}, (mail("a"), mail("a")), "times, at most once: it had fired once"),
+        ({"chance": "0%"}, (mail("a"),), "chance = 0%: it was not drawn"),
+        ({"where": {"sender": "b@*"}}, (mail("a"),), "where.sender: it was 'a@x'"),
+        ({"where": {"user": "ann"}}, (mail("a"),), "where.user: it was absent"),
+        ({"per": "sender", "nth": 2}, (mail("a"), mail("a", "b@x")), "nth, only the 2nd: this was the 1st"),
+    ],
+)  # fmt: skip
+def test_the_first_condition_that_did_not_hold_and_what_it_saw(
+    keys: dict[str, object], events: tuple[Event | float, ...], why: str
+) -> None:
+    (line,) = after(document(rule("mail", reply=NO, **keys)), Opened("a", "192.0.2.1"), *events)
+    assert line.startswith("phase[0].rule[0] did not fire: ")
+    assert line.removeprefix("phase[0].rule[0] did not fire: ").replace("in already", "in progress already") == why
+
+
+def test_the_first_rule_that_matches_wins() -> None:
+    text = document(rule("mail", nth=2, reply=NO), rule("mail", reply=BYE), rule("mail", reply=NO))
+    assert after(text, Opened("a", "192.0.2.1"), mail("a")) == [
+        "phase[0].rule[0] did not fire: nth, only the 2nd: this was the 1st",
+        "phase[0].rule[1] fired: all its conditions hold",
+        "phase[0].rule[2] did not fire: phase[0].rule[1] comes before it, and fired",
+    ]
+
+
+def test_what_has_left_is_not_counted() -> None:
+    text = document(rule("connect", over=1, reply=BYE))
+    made = engine(text)
+    opened = [made.feed(Opened(conn, "192.0.2.1"), 0.0)[0] for conn in "ab"]
+    made.feed(Closed("a"), 1.0)
+    third = made.feed(Opened("c", "192.0.2.1"), 2.0)[0]
+    decisions = [script.decision for script in (*opened, third)]
+    found = [said(made.explain(decision, "connect")) for decision in decisions]
+    assert found == [
+        ["phase[0].rule[0] did not fire: over, when 1 is in already: there were 0"],
+        ["phase[0].rule[0] fired: all its conditions hold"],
+        ["phase[0].rule[0] did not fire: over, when 1 is in already: there were 0"],
+    ]
+
+
+def test_the_rules_are_those_of_the_phase_that_played() -> None:
+    text = document(phase(rule("mail", reply=NO), until={"mail": 1}), phase(rule("mail", nth=5, reply=NO)))
+    made = engine(text)
+    made.feed(Opened("a", "192.0.2.1"), 0.0)
+    first = made.feed(mail("a"), 0.0)[0]
+    second = made.feed(mail("a"), 0.0)[0]
+    assert said(made.explain(first.decision, "mail")) == ["phase[0].rule[0] fired: all its conditions hold"]
+    assert said(made.explain(second.decision, "mail"))[0].startswith("phase[1].rule[0] did not fire: nth")
+
+
+def test_only_the_last_calls_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trail, "LIMIT", 3)
+    made = engine(document(rule("mail", nth=9, reply=NO)))
+    made.feed(Opened("a", "192.0.2.1"), 0.0)
+    scripts = [made.feed(mail("a"), 0.0)[0] for _ in range(9)]
+    assert made.explain(scripts[0].decision, "mail") is None
+    found = [said(made.explain(script.decision, "mail"))[0].rpartition(": ")[2] for script in scripts[-3:]]
+    assert found == ["this was the 7th", "this was the 8th", "all its conditions hold"]
+
+
+def test_a_traced_store_decides_as_any_other() -> None:
+    text = document(rule("mail", over=1, per="sender", reply=NO), rule("mail", every=3, reply=BYE))
+    events = [Opened("a", "192.0.2.1"), *(mail("a", f"{n % 2}@x") for n in range(12)), Closed("a")]
+    traced, plain = engine(text), Engine(loads(text), seed=1, store=Memory)
+    assert [traced.feed(event, 0.0) for event in events] == [plain.feed(event, 0.0) for event in events]
+
+
+def says(raw: Raw, *lines: str) -> None:
+    raw.reply()
+    for line in lines:
+        raw.say(line)
+
+
+class TestOnAFake:
+    @pytest.fixture
+    def fake(self) -> Iterator[FakeSMTP]:
+        text = document(rule("mail", nth=2, times=3, reply=NO), rule("rcpt", first=2, reply=NO))
+        with FakeSMTP(loads(text, name="test"), clock=ManualClock()) as fake:
+            yield fake
+
+    def test_explain(self, fake: FakeSMTP) -> None:
+        with Raw(fake) as raw:
+            says(raw, "EHLO client.test", "MAIL FROM:<a@x.test>", "QUIT")
+        fake.settle()
+        connect, _, mail, _ = fake.journal.exchanges
+        assert fake.explain(connect) == []
+        assert [str(one) for one in fake.explain(mail)] == [
+            "phase[0].rule[0] did not fire: nth, only the 2nd: this was the 1st"
+        ]
+        with (
+            FakeSMTP(clock=fake.clock, name="other") as other,
+            pytest.raises(ValueError, match="one of smtp, not of other"),
+        ):
+            other.explain(mail)
+        fake.play("smtp/healthy")
+        with pytest.raises(ValueError, match="before the last play"):
+            fake.explain(mail)
+
+    def test_fired(self, fake: FakeSMTP) -> None:
+        assert fake.fired == {"phase[0].rule[0]": (0, 1), "phase[0].rule[1]": (0, 2)}
+        with Raw(fake) as raw:
+            says(
+                raw,
+                "EHLO client.test",
+                "MAIL FROM:<a@x.test>",
+                "RCPT TO:<b@x.test>",
+                "RSET",
+                "MAIL FROM:<a@x.test>",
+                "QUIT",
+            )
+        fake.settle()
+        assert fake.fired == {"phase[0].rule[0]": (1, 0), "phase[0].rule[1]": (1, 1)}

@@ -1,0 +1,70 @@
+"""What is true of a run: what each item was told, what became of it, and what the client did about it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+AT_ONCE = 1.0  # scenario seconds; a client that comes back sooner has not waited
+
+
+@dataclass(slots=True)
+class ItemTruth:
+    """An item that a client was given.
+
+    `copies` is how often the server has it whole; `spare` how many of these the client could have spared, or the receiver
+    cannot recognise. `said` is true once the server has said that it accepts it; `accepted` once the client has taken note
+    of that. `refused` and `deferred` say what the client was told at least once. `dropped`: the client gave it up though it was
+    neither accepted nor refused for good. `waits` are the scenario seconds between a failure and the next try; `named`
+    says of each whether the wire showed in both tries which item it was. `repeated`: asked for again after a final refusal.
+    """
+
+    copies: int = 0
+    spare: int = 0
+    said: bool = False
+    accepted: bool = False
+    refused: bool = False
+    deferred: int = 0
+    dropped: bool = False
+    waits: list[tuple[float, bool]] = field(default_factory=list)
+    repeated: int = 0
+    failed_at: float | None = None
+    failed_named: bool = False
+
+    @property
+    def lost(self) -> bool:
+        return not self.copies and not self.refused
+
+    def begins(self, now: float, *, named: bool) -> None:
+        """The client tries it, again or for the first time."""
+        if self.failed_at is not None:
+            self.waits.append((now - self.failed_at, named and self.failed_named))
+            self.failed_at = None
+
+    def fails(self, now: float, *, named: bool) -> None:
+        self.deferred += 1
+        self.failed_at, self.failed_named = now, named
+
+    @property
+    def came_at_once(self) -> bool:
+        return any(wait < AT_ONCE for wait, _ in self.waits)
+
+
+@dataclass(slots=True)
+class Truth:
+    """What is true of a run. `exit` is the client's exit code; `faults` is how many replies a rule has decided."""
+
+    items: dict[Hashable, ItemTruth] = field(default_factory=dict)
+    exit: int = 0
+    faults: int = 0
+
+    def item(self, key: Hashable) -> ItemTruth:
+        return self.items.setdefault(key, ItemTruth())
+
+    @property
+    def lost(self) -> list[Hashable]:
+        return [key for key, item in self.items.items() if item.lost]
+
+    @property
+    def doubled(self) -> list[Hashable]:
+        return [key for key, item in self.items.items() if item.spare]
