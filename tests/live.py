@@ -64,7 +64,8 @@ class Live:
 
     `client` makes a careful client from a fake, a case, knobs and options of its own, and `deliver` has it do its
     work. In scenarios that are `silent`, the fake closes without a word. `stages` are knobs called `stage`, `more` are
-    further knobs to play a scenario with. In the `careless` ones, who does not come back has nothing delivered.
+    further knobs to play a scenario with. In the `careless` ones, who does not come back has nothing delivered. `items` is
+    how many the client has to get through, where that matters.
     """
 
     fake: type[Any]
@@ -75,6 +76,7 @@ class Live:
     careless: Sequence[str]
     client: Callable[..., Any]
     deliver: Callable[[Any, Case], bool]
+    items: Callable[[Case], int | None] = lambda _case: None
 
     def case(self, name: str) -> Case:
         return self.cases.get(name, Case())

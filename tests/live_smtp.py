@@ -137,4 +137,5 @@ SMTP = Live(
     ],
     client=careful,
     deliver=deliver,
+    items=lambda case: case.work or 1,
 )

@@ -285,9 +285,9 @@ def test_a_request_that_arrived_while_the_answer_was_due_is_another_item(play: P
 
 
 def test_a_part_of_a_body_proves_nothing_where_several_bodies_came(play: Play) -> None:
-    play.connect(f"{POST} {{body=6}}")
+    play.connect(f"{POST} {{body=6, stored=true}}")
     play.connect(f"{POST} {{body=5, body_sha256=none}} -> !503 busy")
-    play.connect(f"{POST} {{body=7}}")
+    play.connect(f"{POST} {{body=7, stored=true}}")
     assert items(play.run.ledger) == [
         (["accepted"], "delivered"), (["deferred"], "in doubt"), (["accepted"], "delivered")
     ]  # fmt: skip

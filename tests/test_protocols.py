@@ -130,17 +130,17 @@ class TestEveryPartKnowsIt:
             assert recorder.journal.count(name) == 0
 
     def test_an_empty_run_has_a_finding_for_each_expectation(self, record: Protocol, recorder: Recorder) -> None:
-        exchanges = recorder.journal.exchanges
-        assert expectations.delivered(record.name, exchanges, 1).outcome == "broken"
-        assert expectations.not_delivered(record.name, exchanges).outcome == "held"
-        assert expectations.no_duplicates(record.name, exchanges).outcome == "held"
-        assert all(one.rule.protocol == record.name for one in judging.judge(Run([recorder.journal])))
+        run = Run([recorder.journal])
+        assert expectations.delivered(run, 1).outcome == "broken"
+        assert expectations.not_delivered(run).outcome == "held"
+        assert expectations.no_duplicates(run).outcome == "held"
+        assert all(one.rule.protocol == record.name for one in judging.judge(run))
 
     def test_a_connection_on_which_nothing_happened_has_a_picture(self, record: Protocol, recorder: Recorder) -> None:
         connection = recorder.open("a", "127.0.0.1", 1)
         recorder.ask(connection, "connect", "", "")
         assert record.words.nothing in render([recorder.journal]) or record.multiplexed
-        seen = expectations.delivered(record.name, recorder.journal.exchanges, 1).seen
+        seen = expectations.delivered(Run([recorder.journal]), 1).seen
         assert record.words.unfinished in seen
 
     def test_serve_has_a_line_to_try_it_by(self, record: Protocol) -> None:

@@ -112,7 +112,7 @@ def _in_doubt(ledger: Ledger, expected: str) -> Finding | None:
         doubt = ledger.doubts[0]
         return Finding("inconclusive", doubt.why, doubt.evidence, expected, doubt.settled_by)
     for item in ledger.of_state("in doubt"):
-        return Finding("inconclusive", f"{item.name}: {item.in_doubt}", (item.tries[-1].by,), expected, COUNT)
+        return Finding("inconclusive", f"{item.name}: {item.doubt}", (item.tries[-1].by,), expected, COUNT)
     return None
 
 

@@ -17,7 +17,7 @@ from notnow.journal import Connection, Exchange
 from notnow.units import plural
 
 SHOWN = 5  # pieces of evidence of a doubt
-SETTLED_BY = "a Message-ID in each message that reaches the server, or --count N"
+SETTLED_BY = f"a Message-ID in each message that reaches the server, or {COUNT}"
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from notnow.conduct.reading.fresh_names import rejoin
-from notnow.conduct.reading.ledger import Doubt, Item, Ledger, Try
+from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger, Try
 from notnow.conduct.reading.nameless import attribute
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.transfers import Asked, Deleted, Renamed, Session, Step, sessions
@@ -187,7 +187,7 @@ def _doubts(own: Iterable[Session]) -> list[Doubt]:
         return []
     they = "it" if len(waiting) == 1 else "they"
     why = f"{plural(len(waiting), 'connection')} ended before {they} named a file, which may have been any"
-    return [Doubt(why, "--count N", tuple(one.by for one in waiting))]
+    return [Doubt(why, COUNT, tuple(one.by for one in waiting))]
 
 
 def _begun(own: Iterable[Session]) -> list[tuple[Try, Session]]:

@@ -92,6 +92,11 @@ class Item:
     kept_back: bool = False
     in_doubt: str = ""
 
+    @property
+    def doubt(self) -> str:
+        """Why its state is "in doubt"."""
+        return self.in_doubt or "the server accepted it and did not keep it"
+
     def add(self, found: Try) -> None:
         """Note a try of this item, the latest."""
         found.item = self
@@ -124,8 +129,11 @@ class Item:
     def state(self) -> State:
         if self.surplus:
             return "duplicated"
-        if any(one.kept is not None or one.ending == "accepted" for one in self.tries):
+        accepted = any(one.ending == "accepted" for one in self.tries)
+        if self.copies or (accepted and self.repeatable):
             return "delivered"
+        if accepted:
+            return "in doubt"
         if self.kept_back or (self.tries and self.tries[-1].ending == "refused"):
             return "refused"
         return "in doubt" if self.in_doubt else "missing"

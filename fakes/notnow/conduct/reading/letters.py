@@ -37,7 +37,7 @@ class Letter:
         found = self.items.get(recipient)
         if found is None:
             name = f"{self.name} to {recipient}" if recipient else self.name
-            found = self.items[recipient] = Item(name)
+            found = self.items[recipient] = Item(name, marked=self.name.startswith("<"))  # it has a Message-ID
         return found
 
     def wanted(self, index: int) -> list[str]:

@@ -11,7 +11,7 @@ from collections import deque
 from heapq import heappop, heappush
 
 from notnow.conduct.reading.asked import NEVER, Asked, Key, asked, body_of, is_nameless, request_of
-from notnow.conduct.reading.ledger import Doubt, Item, Ledger, Try
+from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger, Try
 from notnow.conduct.reading.nameless import attribute
 from notnow.conduct.reading.run import Run
 from notnow.http_words import IDEMPOTENT
@@ -233,4 +233,4 @@ class _Lost:
             return []
         they = "it" if len(left) == 1 else "they"
         why = f"{plural(len(left), 'connection')} ended before {they} carried a request, which may have been any"
-        return [Doubt(why, "--count N", tuple(one.by for one in left))]
+        return [Doubt(why, COUNT, tuple(one.by for one in left))]

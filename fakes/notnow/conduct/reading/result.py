@@ -82,7 +82,7 @@ def result(ledger: Ledger, ended: Exit = UNKNOWN, count: int | None = None) -> R
 
 def _doubts(ledger: Ledger) -> list[Doubt]:
     """What the ledger leaves open, about items that it knows and items that it may not know."""
-    of_items = [Doubt(f"{i.name}: {i.in_doubt}", COUNT, (i.tries[-1].by,)) for i in ledger.of_state("in doubt")]
+    of_items = [Doubt(f"{i.name}: {i.doubt}", COUNT, (i.tries[-1].by,)) for i in ledger.of_state("in doubt")]
     dropped = f"the journal dropped {plural(ledger.dropped, 'exchange')}"
     lost = [Doubt(dropped, "a larger journal_limit")] if ledger.dropped else []
     return [*ledger.doubts, *of_items, *lost]
