@@ -267,7 +267,9 @@ class Line:
             direction = "upload" if moment in _UPLOADS else "listing" if moment in _LISTINGS else "download"
             path = request.partition(" ")[2]
             known = {"path": f"/{path}", "direction": direction, "mode": "PASV", "offset": 0, "bytes": 0, "data": None}
-            return convert({**known, "whole": healthy, **given}, Transfer)
+            known = {**known, "whole": healthy, **given}
+            stored = True if direction == "upload" and healthy and known["whole"] else None
+            return convert({"stored": stored, **known}, Transfer)
         if self.play.protocol == "ftp" and moment in _TARGETS:
             return convert({"path": f"/{request.partition(' ')[2].lstrip('/')}", **given}, Target)
         if moment in ("message", "body"):

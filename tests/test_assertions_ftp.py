@@ -149,9 +149,8 @@ class TestDelivered:
             assert raw.code("STOR b") == "150"
             raw.close()
             fake.wait_for(lambda j: j.connections[-1].ended_by)
-            assert first_line(fake.assert_delivered).endswith(
-                "the upload of /b never came through: the client left before it was done"
-            )
+            why = "the upload of /b: the client broke it off, and may have wanted no more of it"
+            assert why in first_line(fake.assert_delivered)
 
     def test_one_that_was_given_up(self):
         with healthy() as fake, Raw(fake).hello() as raw:
@@ -159,7 +158,8 @@ class TestDelivered:
             raw.code("PASV")
             assert raw.code("STOR b") == "150"
             assert [raw.code("ABOR"), raw.code()] == ["426", "226"]
-            assert first_line(fake.assert_delivered).endswith("the client was told '426 Transfer aborted via ABOR.'")
+            why = "the upload of /b: the client broke it off, and may have wanted no more of it"
+            assert why in first_line(fake.assert_delivered)
 
     def test_cut_and_then_whole(self):
         with cut("stor", 3) as fake, Raw(fake).hello() as raw:

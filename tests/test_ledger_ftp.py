@@ -254,15 +254,22 @@ def test_other_content_is_another_item(play: Play, between: str) -> None:
     assert all(len(item.copies) == 1 for item in play.run.ledger.items)
 
 
-def test_the_same_line_may_be_appended_twice(play: Play) -> None:
-    play.connect(*LOGIN, f"APPE log {SAME}", f"APPE log {SAME}")
-    assert len(play.run.ledger.items) == 2
+@pytest.mark.parametrize(("content", "copies"), [("1", 2), ("2", 1)])
+def test_the_same_piece_appended_again_is_a_copy(play: Play, content: str, copies: int) -> None:
+    play.connect(*LOGIN, "APPE log {sha256=1}", f"APPE log {{sha256={content}}}")
+    assert len(play.run.ledger.items[0].copies) == copies
 
 
-def test_the_same_line_appended_again_because_the_connection_closed_is_a_copy(play: Play) -> None:
-    play.connect(*LOGIN, f"APPE log {SAME} -> !226 done | 421 bye")
-    play.connect(*LOGIN, f"APPE log {SAME}")
-    assert len(only(play).copies) == 2
+def test_stou_is_told_by_its_command_and_its_content(play: Play) -> None:
+    play.connect(*LOGIN, "STOU {path=/, whole=false} -> !426 cut", "STOU {path=/x.1, sha256=1}")
+    assert (states(play), endings(only(play))) == ([("the upload of STOU", "delivered")], ["deferred", "accepted"])
+    play.connect(*LOGIN, "STOU {path=/x.2, sha256=2}", "STOU {path=/x.3, sha256=1}")
+    assert [len(item.copies) for item in play.run.ledger.items] == [2, 1]
+
+
+def test_a_good_file_that_a_piece_has_replaced_is_missing(play: Play) -> None:
+    play.connect(*LOGIN, f"STOR a {SAME}", "STOR a {bytes=3, whole=false} -> !426 cut")
+    assert [state for _, state in states(play)] == ["delivered", "missing"]
 
 
 def test_a_second_upload_that_fails_may_have_been_the_same(play: Play) -> None:

@@ -74,9 +74,7 @@ class _Shelf:
                     version.deleted = True
 
     def _ask(self, asked: Asked) -> None:
-        # STOU stores under a name of the server's choice: its command tells what the client stores.
-        name = f"STOU {asked.path}" if asked.verb == "stou" else asked.path
-        versions = self._versions.setdefault((asked.client, asked.kind, name), [])
+        versions = self._versions.setdefault((asked.client, asked.kind, asked.name), [])
         if versions and versions[-1].takes(asked):
             versions[-1].add(asked)
         else:
@@ -126,25 +124,27 @@ class _Shelf:
 
 def _items_of(versions: Iterable[Version]) -> Iterator[Item]:
     """The items of the versions of one name: what came through again unchanged is the same one."""
-    before: Version | None = None
-    item = Item("")
+    made = list[tuple[Version, Item]]()
+    by_content = dict[str | None, tuple[Version, Item]]()  # of STOU, which changes no file that is there
     for version in versions:
-        if before is None or not version.repeats(before):
-            if before is not None:
-                yield item
-            item = _new_item(version, again=before is not None)
+        before = made[-1] if made else None
+        if isinstance(version, Stored) and version.under_any_name:
+            before = by_content.get(version.sha256)
+        if before is None or not version.repeats(before[0]):
+            before = version, _new_item(version, again=bool(made))
+            made.append(before)
+            if isinstance(version, Stored):
+                by_content[version.sha256] = before
         for one in version.tries:
-            item.add(one)
-        before = version
-    if before is not None:
-        yield item
+            before[1].add(one)
+    return (item for _, item in made)
 
 
 def _new_item(version: Version, *, again: bool) -> Item:
     name = _CALLED[version.kind].format(version.path)
     made = Item(f"{name}, again" if again else name, marked=version.marked, in_doubt=version.doubt)
     made.repeatable = version.kind != "upload"
-    if again and not made.repeatable:
+    if again and isinstance(version, Stored) and not version.size:
         made.in_doubt = made.in_doubt or "it may be what had come through already"
     return made
 

@@ -60,6 +60,11 @@ class Asked:
     def client(self) -> str:
         return self.one.connection.client
 
+    @property
+    def name(self) -> str:
+        """What tells it from others: the path, or the command of a STOU, for which the server chooses the name."""
+        return self.command.request.strip() if self.verb == "stou" and self.command is not None else self.path
+
 
 @dataclass(eq=False, slots=True)
 class Renamed:
@@ -195,7 +200,7 @@ class _Reader:
             if code is not None:
                 return self._answered(i, x, told, code)
             if told.closed:
-                return "unanswered", told, *self._when(told)
+                return "unanswered", _proof(x, told), *self._when(told)
         return self._with_connection(i, x)
 
     def _told(self, i: int, x: Exchange) -> Iterator[Exchange]:
@@ -220,7 +225,7 @@ class _Reader:
                 ending = "abandoned"
             elif code < 400 and known.direction != "upload":
                 ending = "unanswered"  # the data connection was cut, whatever the reply says
-        return ending, told, *self._when(told)
+        return ending, _proof(x, told), *self._when(told)
 
     def _aborts(self, i: int) -> bool:
         """True if the client broke off the transfer by ABOR (RFC 959 §4.1.3)."""
@@ -306,6 +311,11 @@ class _Reader:
         if any(x.moment == "user" for x in self.exchanges):
             return None
         return self._of_connection(connection, "refused" if tls.defects else "unanswered", end)
+
+
+def _proof(x: Exchange, told: Exchange) -> Exchange:
+    """The exchange that shows how a command ended: a transfer itself shows that it was cut in the middle."""
+    return x if told.moment == "transfer" else told
 
 
 def said(text: str) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,7 @@ class Version:
     marked = False  # the receiver can recognise a copy
 
     def __init__(self, asked: Asked) -> None:
-        self.client, self.kind, self.path = asked.client, asked.kind, asked.path
+        self.client, self.kind, self.path = asked.client, asked.kind, asked.name
         self.tries: list[Try] = []
         self.came = False
         self.add(asked)
@@ -152,7 +152,7 @@ class Stored(Version):
     """A file that is uploaded, under the name that it got in the end."""
 
     def __init__(self, asked: Asked) -> None:
-        self.was = asked.path  # the name under which it was uploaded
+        self.was = asked.name  # the name under which it was uploaded
         self.size = 0  # bytes of it that have passed
         self.deleted = False
         self.sha256: str | None = None
@@ -164,6 +164,11 @@ class Stored(Version):
     @property
     def marked(self) -> bool:  # type: ignore[override]
         return self._verb == "stor"
+
+    @property
+    def under_any_name(self) -> bool:
+        """True for STOU."""
+        return self._verb == "stou"
 
     def takes(self, _: Asked, /) -> bool:
         return not self.came or not any(one.ending == "accepted" for one in self.tries)
@@ -202,19 +207,11 @@ class Stored(Version):
     def repeats(self, before: Version) -> bool:
         if not (isinstance(before, Stored) and self.came and before.came and not before.deleted):
             return False
-        same = self.sha256 is not None and self.sha256 == before.sha256
-        return same and self._journal is before._journal and (self._verb != "appe" or before._disturbed)
+        return self.sha256 == before.sha256 and self._journal is before._journal
 
     @property
     def _journal(self) -> object:
         return self.tries[-1].connection.journal
-
-    @property
-    def _disturbed(self) -> bool:
-        """True if something went wrong about its last try: a client may append the same line twice, but not for that."""
-        last = self.tries[-1]
-        kept = last.kept
-        return last.connection.ended_by == "fake" or (kept is not None and kept.fault is not None)
 
     @property
     def doubt(self) -> str:
