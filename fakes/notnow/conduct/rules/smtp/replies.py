@@ -141,7 +141,7 @@ class _Conduct:
         self.again: dict[str, None] = {}
         self._soonest: tuple[float, Exchange] | None = None
         self._dropped: dict[str, tuple[Try, Exchange]] = {}
-        self._last_seen = {one.client: one.started_at for t in known.transactions for one in known.tries[t]}
+        self._known = known
         for item in known.ledger.items:
             for one in item.tries:
                 if refused_for_now(one) and isinstance(one.by, Exchange) and one.by.code is not None:
@@ -159,9 +159,12 @@ class _Conduct:
 
     def difference(self) -> Finding | None:
         """Broken if the client retries mail refused in one way and never mail refused in another, for which it has had as long."""
+        if not self._dropped or self._soonest is None:
+            return None
+        last_seen = {one.client: one.started_at for t in self._known.transactions for one in self._known.tries[t]}
         for name, (one, by) in self._dropped.items():
-            since = self._last_seen[one.client] - one.ended_at
-            if name in self.again or self._soonest is None or self._soonest[0] > since:
+            since = last_seen[one.client] - one.ended_at
+            if name in self.again or self._soonest[0] > since:
                 continue
             first, other = (self.kind(x) or "a plain reply" for x in (by, self._soonest[1]))
             return broken(f"after {first} it never tried again, after {other} it did", by, self._soonest[1])

@@ -96,19 +96,22 @@ def patient(run: Run) -> Finding:
                 continue
             limit = PATIENCE[x.moment]
             wait = _waited(session, i)
-            reply = f"{show(limit)} is what the reply to {_NAMES[x.moment]} may take"
             if wait.spoke and wait.seconds < limit:
-                finding = f"it said {wait.words[:30]!r} after {show(wait.seconds)}; {reply}"
+                finding = f"it said {wait.words[:30]!r} after {show(wait.seconds)}; {_limit(x)}"
                 if not wait.grouped:
                     return broken(finding, x, wait.proof)
                 unclear = unclear or inconclusive(finding, "an EHLO reply without PIPELINING", x, wait.proof)
             elif wait.left and wait.seconds < limit:
-                return broken(f"it left after {show(wait.seconds)}; {reply}", x, session.connection)
+                return broken(f"it left after {show(wait.seconds)}; {_limit(x)}", x, session.connection)
             elif wait.seconds >= max(longest, AT_ONCE):
                 longest, where = wait.seconds, x
     if where is None:
         return unclear or NOT_EXERCISED
     return unclear or held(f"it waited {show(longest)} for the reply to {_NAMES[where.moment]}", where)
+
+
+def _limit(x: Exchange) -> str:
+    return f"{show(PATIENCE[x.moment])} is what the reply to {_NAMES[x.moment]} may take"
 
 
 class _Wait(NamedTuple):
