@@ -14,9 +14,10 @@ LOOKED_AT = 50  # exchanges read after a refusal; without a bound, many refusals
 _VERBS = frozenset(name for name, moment in protocols.get("smtp").moments.items() if "any" in moment.within) | {"helo"}
 
 
-def later_words(session: Session, refusal: Exchange) -> Iterator[tuple[str, str, Evidence]]:
+def later_words(session: Session, refusal: Exchange, place: int | None = None) -> Iterator[tuple[str, str, Evidence]]:
     """The later commands on the connection (moment, line, proof) that the client sent knowing of the refusal.
 
+    `place` is that of the refusal among the exchanges of the connection, if it is known.
     A command that arrived before the reply left is none of them, and one that crosses an unasked reply on the wire may
     not be. The rest of a pipelined group may have left together with the command that was refused (RFC 2920).
     """
@@ -26,7 +27,7 @@ def later_words(session: Session, refusal: Exchange) -> Iterator[tuple[str, str,
     unasked = refusal.moment in UNASKED or (refusal.code or 0) < 400
     grouped = refusal.moment in ("mail", "rcpt")
     told_at = refusal.answered_at if refusal.answered_at is not None else refusal.at
-    start = bisect_right(session.exchanges, refusal.index, key=lambda x: x.index)
+    start = bisect_right(session.exchanges, refusal.index, key=_index) if place is None else place + 1
     for x in session.exchanges[start : start + LOOKED_AT]:
         if not x.request or x.arrived_at < told_at:
             continue
@@ -43,18 +44,22 @@ def later_words(session: Session, refusal: Exchange) -> Iterator[tuple[str, str,
             grouped = grouped and word == "RCPT"
 
 
-def content_after(session: Session, told: Exchange) -> Evidence | None:
+def content_after(session: Session, told: Exchange, place: int | None = None) -> Evidence | None:
     """A line of a message that arrived as a command, or after the fake had closed.
 
     A chunk does not count, because the client sends it together with its BDAT (RFC 3030 §2).
     """
     if _is_chunk(told.request):
         return None
-    for verb, words, proof in later_words(session, told):
+    for verb, words, proof in later_words(session, told, place):
         if _is_chunk(words):
             return None
         return proof if words and verb not in _VERBS else None
     return None
+
+
+def _index(x: Exchange) -> int:
+    return x.index
 
 
 def _is_chunk(request: str) -> bool:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from notnow import protocols
 from notnow.conduct.finding import Evidence
 from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger, Try
 from notnow.conduct.reading.letters import LOOKED_THROUGH, Letter, Sorter
@@ -44,7 +45,8 @@ def ledger(run: Run) -> Ledger:
 
 def mail(run: Run) -> Mail:
     """The sessions, transactions and items of a run."""
-    sessions = [read(connection, exchanges) for connection, exchanges in run.by_connection.items()]
+    each = any(protocols.get(journal.protocol).answers_each_recipient for journal in run.journals)
+    sessions = [read(connection, exchanges, each=each) for connection, exchanges in run.by_connection.items()]
     transactions = [one for session in sessions for one in session.transactions]
     transactions.sort(key=lambda one: one.first.index)
     sorter = Sorter()

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
 
-from notnow import protocols
 from notnow.conduct.finding import Evidence
 from notnow.conduct.reading.ledger import Ending
 from notnow.journal import Connection, Exchange, Message
@@ -178,25 +177,24 @@ def end_of(by: Evidence, ending: Ending) -> tuple[int, float]:
 # ---- one connection ----------------------------------------------------------------------------------
 
 
-def read(connection: Connection, exchanges: list[Exchange]) -> Session:
-    """The session of a connection."""
+def read(connection: Connection, exchanges: list[Exchange], *, each: bool = False) -> Session:
+    """The session of a connection. `each`: the reply to a message comes once for each recipient (RFC 2033 §4.2)."""
     session = Session(connection, exchanges)
     if connection.tls is not None and connection.tls.error is None:
         session.encrypted_from = exchanges[0].index
-    _Reader(session).read()
+    _Reader(session, each).read()
     return session
 
 
 class _Reader:
     """Goes through the exchanges of a connection; `current` is the transaction whose recipients may still be named."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, each: bool) -> None:
         self.session = session
         self.current: Transaction | None = None
         self.void: Exchange | None = None  # a 421 amid it, after which the server did not close
-        self.lost: Exchange | None = None  # the last refusal before any MAIL
-        protocol = protocols.get(session.connection.journal.protocol)
-        self.each = protocol.answers_each_recipient
+        self.lost: tuple[Ending, Exchange] | None = None  # the last refusal before any MAIL
+        self.each = each
 
     def read(self) -> None:
         session = self.session
@@ -208,7 +206,7 @@ class _Reader:
             self._take(x)
         self._close()
         if not session.transactions and self.lost is not None:
-            self._nameless(self.lost)
+            self._nameless(*self.lost)
         connection = session.connection
         if connection.after or connection.unread:
             self._take_after(f"{connection.unread}\n{connection.after}")
@@ -218,8 +216,8 @@ class _Reader:
         if moment == "mail":
             self._mail(x)
         elif self.current is None:
-            if not self.session.transactions and moment not in _BEFORE_MAIL and _turns_away(x):
-                self.lost = x
+            if not self.session.transactions and moment not in _BEFORE_MAIL and (ending := _turned_away(x)) is not None:
+                self.lost = ending, x
         elif moment in ENDS_MAIL:
             self._leave(x)
         else:
@@ -312,10 +310,10 @@ class _Reader:
 
     # ---- without MAIL, or after the close ------------------------------------------------------------
 
-    def _nameless(self, lost: Exchange) -> None:
+    def _nameless(self, ending: Ending, lost: Exchange) -> None:
         only = Transaction(self.session, self.session.exchanges[0], None)
         self.session.transactions.append(only)
-        only.end(ending_of(lost) or "unanswered", lost)
+        only.end(ending, lost)
 
     def _take_after(self, words: str) -> None:
         """The client speaks, and nobody reads it: what it names is the mail that was refused, or other mail."""
@@ -344,12 +342,14 @@ class _Reader:
         return found
 
 
-def _turns_away(x: Exchange) -> bool:
-    """True if the client may have gone away because of this: a refusal for now, none for good, or a close."""
-    ending = None if x.end is not None and x.stopped else ending_of(x)
+def _turned_away(x: Exchange) -> Ending | None:
+    """How it ended if the client may have gone away because of this: a refusal, or a close. None for anything else."""
+    ending = ending_of(x)
     if ending == "refused":
-        return x.fault is not None or x.moment in ("connect", "auth")
-    return ending is not None and (x.fault is not None or x.end is not None or ending == "deferred")
+        return ending if x.fault is not None or x.moment in ("connect", "auth") else None
+    if ending is None or (x.end is not None and x.stopped):
+        return None
+    return ending if x.fault is not None or x.end is not None or ending == "deferred" else None
 
 
 def _spoken(after: str) -> Iterator[tuple[str, str]]:

@@ -73,11 +73,11 @@ def acts_on_the_code(run: Run) -> Finding:
     known = run.once(mail)
     odd = 0
     for session in known.sessions:
-        for x in session.exchanges:
+        for place, x in enumerate(session.exchanges):
             if not _is_odd(x):
                 continue
             odd += 1
-            if x.moment in ("mail", "rcpt", "data") and (proof := content_after(session, x)) is not None:
+            if x.moment in ("mail", "rcpt", "data") and (proof := content_after(session, x, place)) is not None:
                 return broken(f"the message was sent as if {_form(x)} had been a yes", x, proof)
     if not odd:
         return NOT_EXERCISED
