@@ -449,8 +449,20 @@ def test_connections_side_by_side_were_for_an_item_each(play: Play) -> None:
 
 def test_connections_one_after_another_were_for_the_same_item(play: Play) -> None:
     for _ in range(3):
-        play.connect("-> !")
+        play.connect("-> !").play.wait("1s")
     assert items(play.run.ledger) == [(["unanswered"] * 3, "missing")]
+
+
+def test_connections_that_come_at_once_again_and_again_may_be_for_something_else(play: Play) -> None:
+    for _ in range(3):
+        play.connect("-> !")
+    play.connect(GET)
+    ledger = play.run.ledger
+    assert items(ledger) == [(["unanswered", "unanswered", "accepted"], "delivered")]
+    assert [one.began.connection.number for one in ledger.nameless] == [3]
+    assert [doubt.why for doubt in ledger.doubts] == [
+        "1 connection ended before it carried a request, which may have been any"
+    ]
 
 
 def test_after_several_items_a_connection_may_have_been_for_any(play: Play) -> None:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from notnow.conduct.reading.asked import is_nameless
 from notnow.conduct.reading.ledger import Item, Ledger, Try
+
+AT_ONCE = 1.0  # seconds: a client that comes back sooner, again and again, may come for something else each time
 
 
 def attribute(ledger: Ledger) -> None:
@@ -49,7 +52,7 @@ def _invented(failed: Sequence[Try]) -> list[Item]:
         if all(not one.knew_of(item.tries[-1]) for item in found):
             found.append(Item(f"the request behind #{one.connection.number}"))
             found[-1].add(one)
-        elif len(found) == 1:
+        elif len(found) == 1 and _follows(one, found[0].tries[-1]):
             found[0].add(one)
         else:
             one.owners = tuple(found)
@@ -67,4 +70,8 @@ def _join(item: Item, failed: Sequence[Try]) -> None:
 
 
 def _follows(one: Try, last: Try) -> bool:
-    return last.ending != "accepted" and one.knew_of(last)
+    """True if a try is one more of the same: it came after the last one, which had not itself come at once."""
+    if last.ending == "accepted" or not one.knew_of(last):
+        return False
+    came_at_once = is_nameless(last) and last.earlier is not None and last.delay < AT_ONCE
+    return not came_at_once or one.started_at - last.ended_at >= AT_ONCE

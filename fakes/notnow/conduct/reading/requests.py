@@ -12,7 +12,7 @@ from heapq import heappop, heappush
 
 from notnow.conduct.reading.asked import NEVER, Asked, Key, asked, body_of, is_nameless, request_of
 from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger, Try
-from notnow.conduct.reading.nameless import attribute
+from notnow.conduct.reading.nameless import AT_ONCE, attribute
 from notnow.conduct.reading.run import Run
 from notnow.http_words import IDEMPOTENT
 from notnow.journal import Connection
@@ -203,11 +203,15 @@ def speed(connection: Connection) -> float:
 
 
 class _Lost:
-    """Connections that ended before they carried a request: a later first try of their client may be their retry."""
+    """Connections that ended before they carried a request: a later first try of their client may be their retry.
+
+    A client may try again at once, but not again and again (RFC 9110 §9.2.2): then they may have been for several things.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[Try]] = {}  # by the address of the client
         self._busy: dict[str, int] = {}  # where the last of its requests ended
+        self._hasty: set[int] = set()  # the tries that came at once after a connection
 
     def add(self, one: Try) -> None:
         if one.failed:
@@ -217,10 +221,13 @@ class _Lost:
         """A try came that may be the retry of a connection: what comes while others are under way may be another."""
         client = one.connection.client
         waiting = self._waiting.get(client)
-        if waiting and one.knew_of(waiting[0]):
-            soon = one.started_at - waiting[0].ended_at < CROSSING * speed(one.connection)
-            if not soon or self._busy.get(client, 0) < one.started_index:
-                waiting.popleft()
+        if not waiting or not one.knew_of(waiting[0]):
+            return
+        if one.started_at - waiting[-1].ended_at < AT_ONCE:
+            self._hasty.add(id(one))
+            if id(waiting[0]) in self._hasty or self._busy.get(client, 0) >= one.started_index:
+                return
+        waiting.popleft()
 
     def busy(self, one: Try) -> None:
         """A request is under way until its end."""
