@@ -21,13 +21,14 @@ LOOKED_THROUGH = 16  # letters with the same envelope; without a bound, many of 
 class Letter:
     """A message of a client: its items by recipient; "" is its recipient as long as only the sender is known.
 
-    `seen`: the server has seen its content. `busy` are the spans (indices) of the transactions that are known to have carried it, in order. `accepted` are the
+    `seen`: the server has seen its content. `marked`: it has a Message-ID. `busy` are the spans (indices) of the transactions that are known to have carried it, in order. `accepted` are the
     recipients that have it, and since when. `known` are the recipients of the transactions in which the server has seen it,
     with the index of each.
     """
 
     name: str
     seen: bool = False
+    marked: bool = False
     items: dict[str, Item] = field(default_factory=dict)
     accepted: dict[str, int] = field(default_factory=dict)
     known: list[tuple[int, frozenset[str]]] = field(default_factory=list)
@@ -37,7 +38,7 @@ class Letter:
         found = self.items.get(recipient)
         if found is None:
             name = f"{self.name} to {recipient}" if recipient else self.name
-            found = self.items[recipient] = Item(name, marked=self.name.startswith("<"))  # it has a Message-ID
+            found = self.items[recipient] = Item(name, marked=self.marked)
         return found
 
     def wanted(self, index: int) -> list[str]:
@@ -122,7 +123,9 @@ class Sorter:
             return False
         letter = self._by_name.get(message.name)
         if letter is None:
-            letter = self._by_name[message.name] = Letter(message.name, seen=True)
+            letter = self._by_name[message.name] = Letter(
+                message.name, seen=True, marked=message.message_id is not None
+            )
         elif not any(recipient.address in letter.items for recipient in one.recipients):
             self._splitting.add(one.session.client)
         for recipient in one.recipients:

@@ -92,10 +92,11 @@ def _chains(item: Item) -> Iterator[list[Try]]:
 
 
 def _retries(chain: list[Try], unseen: set[Item]) -> Iterator[Retry]:
-    for earlier, again in pairwise(chain):
+    delays = [max(0.0, again.started_at - earlier.ended_at) for earlier, again in pairwise(chain)]
+    many = sum(delay < AT_ONCE for delay in delays) + 1 >= SURELY_THE_SAME
+    for earlier, again, delay in zip(chain, chain[1:], delays, strict=False):
         if refused_for_now(earlier):
-            delay = max(0.0, again.started_at - earlier.ended_at)
-            named = earlier.item not in unseen or len(chain) >= SURELY_THE_SAME
+            named = many or earlier.item not in unseen
             yield Retry(earlier, again, delay, delay >= AT_ONCE or _certain(earlier, again, named=named))
 
 
