@@ -196,7 +196,7 @@ class TestConduct:
             fake.assert_conduct("*")
 
     def test_a_must_was_broken(self):
-        with outage("10m") as fake:
+        with outage("10m", one("rcpt", reply="451 4.7.1 later")) as fake:
             assert not send(fake, fake)
             fake.clock.advance(HOUR)
             assert send(fake)

@@ -696,6 +696,15 @@ class TestNoSecondCopy:
             tries(backup)
             broke("no-second-copy", server, backup)
 
+    def test_the_text_that_comes_again_under_a_new_message_id(self):
+        with FakeSMTP("smtp/accepted-then-421", clock=ManualClock()) as server:
+            for number in (1, 2):
+                head = b"Date: today, %d o'clock\r\nMessage-ID:\r\n <%d@client.test>\r\n" % (number, number)
+                tries(server, content=head + b"Subject: hello\r\n\r\nhello\r\n")
+                server.clock.advance(60)
+            why = "the text of <1@client.test> came to b@server.test again under another Message-ID"
+            assert unclear("no-second-copy", server) == why
+
     def test_one_that_was_kept_and_answered_421_is_to_be_sent_again(self):
         with FakeSMTP("smtp/kept-then-421", clock=ManualClock()) as server:
             tries(server, 60)

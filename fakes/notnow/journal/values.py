@@ -44,8 +44,8 @@ class Message(ByName, frozen=True):
     It stands at the exchange of its final dot; at the `body` exchange if a rule answered it there; and at DATA or BDAT if
     the connection ended in the middle of it. `stored` says whether the fake kept it, whatever the reply said. `whole`:
     all of it has come. `size` is in bytes of content, so far. `message_id` is its Message-ID with the angle brackets, None
-    if it has none or its headers have not come; `sha256` is the hash of its content, `text_sha256` that of what follows its
-    headers, None unless it was read to its end.
+    if it has none or its headers have not come; `sha256` is the hash of its content, `text_sha256` that of its content
+    without Message-ID and Date, None unless it was read to its end.
     `sender` and `recipients` are its envelope: the accepted recipients.
     """
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _SIMPLE = re.compile(r"<([A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+)>(.*)", re.DOTALL)
 _SIZE = re.compile(r"(?:^|\s)SIZE=([0-9]{1,20})(?:\s|$)", re.IGNORECASE)
+_OF_ITS_DAY = re.compile(rb"^(?:Message-ID|Date):[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE | re.MULTILINE)
 _BDAT = re.compile(r"([0-9]{1,20})(?:\s+(LAST))?", re.IGNORECASE)
 
 NEED_MAIL = "503 5.5.1 Error: need MAIL command"
@@ -229,12 +230,14 @@ class Transactions(Asking):
         if body.too_large:
             return structs.replace(self._part(body), whole=True)
         self.envelope.content = content = body.content()
-        text = memoryview(content)[content.find(b"\r\n\r\n") + 1 :]
-        sha256, of_text = (hashlib.sha256(octets).hexdigest() for octets in (content, text))
+        end = content.find(b"\r\n\r\n") + 2
+        sha256, text = hashlib.sha256(content), hashlib.sha256(_OF_ITS_DAY.sub(b"", content[:end]))
+        text.update(memoryview(content)[end:])
         sender, recipients = self._envelope()
         return Message(
-            message_id(content), sha256, sender, recipients, stored=False, size=len(content), text_sha256=of_text
-        )
+            message_id(content), sha256.hexdigest(), sender, recipients, stored=False, size=len(content),
+            text_sha256=text.hexdigest(),
+        )  # fmt: skip
 
     def _part(self, body: Body | Chunks) -> Message:
         """A message of which more is to come."""
