@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conduct_playbook import Play
+from notnow.conduct.expectations import delivered
 from notnow.conduct.reading.attempts import items
 from notnow.conduct.reading.http import has_name, recurring, retries, surely_knew, told, tries
 
@@ -101,3 +102,19 @@ def test_a_connection_that_was_made_after_the_answer_came_after_it(play: Play) -
     play.connect(GET)
     play.connect(GET)
     assert knew(play)
+
+
+@pytest.mark.parametrize(
+    ("lines", "outcome"),
+    [
+        ((f"{GET} -> 503 busy", f"{GET} -> 404 none"), "not exercised"),
+        ((f"{GET} -> 404 none", f"{GET} -> 503 busy"), "broken"),
+        ((f"{POST} {{body=5}} -> !",), "not exercised"),
+    ],
+)
+def test_nothing_has_to_come_through_where_all_is_refused_for_good(
+    play: Play, lines: tuple[str, ...], outcome: str
+) -> None:
+    for line in lines:
+        play.connect(line)
+    assert delivered(play.run, 1).outcome == outcome

@@ -68,8 +68,9 @@ def _nothing_delivered(run: Run, expected: str) -> Finding:
     """Nothing came through; that is no fault where all of it was refused for good."""
     ledger = run.ledger
     refused = attempts.refusals(run.exchanges)
-    final = [one for one in ledger.tries if one.ending == "refused"]
-    if final and not ledger.of_state("missing", "in doubt") and len(final) == len(ledger.tries):
+    unknown = [one for one in ledger.nameless if one.failed and not one.owners]
+    known = bool(ledger.items) or any(one.ending == "refused" for one in ledger.nameless)
+    if known and not unknown and not ledger.of_state("missing", "in doubt"):
         seen = "none was delivered: everything that the client asked for was refused for good"
         return Finding("not exercised", seen, expected=expected)
     interrupted = [item.tries[-1].began for item in ledger.items if item.tries][:1] if not refused else []
