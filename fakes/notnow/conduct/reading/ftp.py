@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
 
 from msgspec import Struct
 
 from notnow.conduct.reading.files import CROSSING
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.transfers import TRANSFERS
+from notnow.conduct.reading.transfers import NEVER, TRANSFERS, left, refuses
 from notnow.journal import Connection, Exchange, Journal
 
 Client = tuple[Journal, str]
@@ -47,7 +47,7 @@ def verb_of(line: str) -> str:
 
 def last_word(exchanges: list[Exchange]) -> Exchange | None:
     """The exchange in which a rule closed the connection."""
-    return next((x for x in reversed(exchanges) if x.closed and x.rule), None)
+    return next((x for x in exchanges[:-3:-1] if x.end is not None and x.rule), None)
 
 
 def said_after(connection: Connection) -> list[str]:
@@ -117,7 +117,7 @@ def _cut_by_the_fake(run: Run) -> set[int]:
 # ---- dials ---------------------------------------------------------------------------------------
 
 
-class Dial(Struct, frozen=True):
+class Dial(Struct):
     """A connection that was refused at the greeting or at the login.
 
     `others` is how many other connections the client had open. `next` is its next connection to that server, and
@@ -158,35 +158,41 @@ def refused_dials(run: Run) -> list[Dial]:
 
 
 def _refused_dials(run: Run) -> list[Dial]:
-    live: dict[Client, int] = defaultdict(int)
-    pending: dict[Client, Dial] = {}
-    last: dict[Client, Dial] = {}
-    found: list[Dial] = []
-    for _, step, what in sorted(_events(run), key=lambda event: event[0]):
-        if isinstance(what, Exchange):
-            client = client_of(what)
-            if client in pending:
-                found.append(pending[client])
-            before = last.get(client)
-            upon = before is not None and what.at - answered_at(before.refusal) < A_WHILE
-            last[client] = pending[client] = Dial(what, live[client] - 1, before.first if before and upon else what)
-            continue
-        client = what.journal, what.client
-        if step > 0 and client in pending:
-            told = pending.pop(client)
-            found.append(Dial(told.refusal, told.others, told.first, what, live[client]))
-        live[client] += step
-    found += pending.values()
-    return sorted(found, key=lambda dial: dial.refusal.index)
+    dials = _Dials()
+    for x in run.exchanges:
+        if x.moment in _DOORS:
+            if x.moment == "connect":
+                dials.connected(x)
+            if x.fault is not None and refuses(x):
+                dials.refused(x)
+    return dials.found
 
 
-def _events(run: Run) -> Iterator[tuple[int, int, Exchange | Connection]]:
-    """What happened to connections: 1 for an open one, -1 for the end of one, 0 for a refusal."""
-    for connection, exchanges in run.by_connection.items():
-        yield connection.index, 1, connection
-        for x in exchanges:
-            if x.fault is not None and x.moment in _DOORS and x.refused:
-                yield x.index, 0, x
-        ends = [i for i in (connection.left_index, connection.closed_index) if i is not None]
-        if ends:
-            yield min(ends), -1, connection
+class _Dials:
+    """The dials of all clients, as a run goes on."""
+
+    def __init__(self) -> None:
+        self.found: list[Dial] = []
+        self._last: dict[Client, Dial] = {}
+        self._ends: dict[Client, list[int]] = {}  # heaps: where the connections end that are open
+
+    def connected(self, x: Exchange) -> None:
+        client, end = client_of(x), left(x.connection)
+        last, others = self._last.get(client), self._open(client, x.index)
+        if last is not None and last.next is None:
+            last.next, last.others_then = x.connection, others
+        heappush(self._ends[client], end[1] if end is not None else NEVER)
+
+    def refused(self, x: Exchange) -> None:
+        client = client_of(x)
+        last, others = self._last.get(client), self._open(client, x.index) - 1
+        upon = last is not None and x.at - answered_at(last.refusal) < A_WHILE
+        self._last[client] = dial = Dial(x, others, last.first if last is not None and upon else x)
+        self.found.append(dial)
+
+    def _open(self, client: Client, index: int) -> int:
+        """How many connections a client has open."""
+        ends = self._ends.setdefault(client, [])
+        while ends and ends[0] < index:
+            heappop(ends)
+        return len(ends)

@@ -17,7 +17,7 @@ from notnow.conduct.finding import Evidence
 from notnow.conduct.reading.ledger import Ending, Try
 from notnow.conduct.reading.order import Order
 from notnow.conduct.reading.run import Run
-from notnow.journal import Connection, Exchange, Transfer
+from notnow.journal import Connection, Exchange, Target, Transfer
 
 NEVER = sys.maxsize  # the index of an end that has not come
 
@@ -117,9 +117,27 @@ def sessions(run: Run) -> list[Session]:
 
 def left(connection: Connection) -> tuple[float, int] | None:
     """When a connection ended for the client; None while it lives."""
-    ends = [(connection.left_at, connection.left_index), (connection.closed_at, connection.closed_index)]
-    known = [(at, index) for at, index in ends if at is not None and index is not None]
-    return min(known, key=lambda end: end[1]) if known else None
+    at, index = connection.left_at, connection.left_index
+    closed_at, closed_index = connection.closed_at, connection.closed_index
+    if closed_at is not None and closed_index is not None and (index is None or closed_index < index):
+        return closed_at, closed_index
+    return (at, index) if at is not None and index is not None else None
+
+
+def final_code(x: Exchange) -> int:
+    """The first code that is no 1yz, 0 if there is none (RFC 959 §4.2.1)."""
+    for code in x.codes:
+        if code >= 200:
+            return code
+    return 0
+
+
+def refuses(x: Exchange) -> bool:
+    """True for a 4yz or 5yz, and if the fake ended the connection without a final reply."""
+    codes = x.codes
+    if codes and max(codes) >= 400:
+        return True
+    return x.end is not None and final_code(x) == 0
 
 
 class _Reader:
@@ -136,30 +154,36 @@ class _Reader:
     def read(self) -> Session:
         for i, x in enumerate(self.exchanges):
             self._note(i, x)
-        self._read_unserved()
+        if self.connection.after or self.connection.unread:
+            self._read_unserved()
         if self.session.nameless is None:
             self.session.nameless = self._nameless()
         return self.session
 
     def _note(self, i: int, x: Exchange) -> None:
-        moment, target = x.moment, x.target
-        if x.transfer is not None:
-            kind: Kind = x.transfer.direction
-            self._ask(i, x, kind, x.transfer.path, x.transfer)
-        elif moment in QUESTIONS and target is not None:
-            self._ask(i, x, "question", target.path)
-        elif moment in ("rnfr", "rnto"):
-            self._rename(i, x)
-        elif moment == "dele" and target is not None and _is_good(x):
-            self.session.steps.append(Deleted(self.connection.client, target.path, x.index))
-        elif moment in ("cwd", "cdup") and target is not None and _is_good(x):
-            self.directory = target.path
+        moment, facts = x.moment, x.facts
+        if isinstance(facts, Transfer):
+            kind: Kind = facts.direction
+            self._ask(i, x, kind, facts.path, facts)
+        elif isinstance(facts, Target):
+            self._note_target(i, x, facts)
         elif moment == "type" and _is_good(x):
             self.binary = x.request.upper().split()[1:2] == ["I"]
         elif moment in ("user", "pass") and x.code == 230:
             self.session.logged_in = x
-        if moment in _LEADS and (x.refused or (x.unanswered and x.fault is not None)) and not x.stopped:
+        if moment in _LEADS and (refuses(x) or (x.fault is not None and not final_code(x))) and not x.stopped:
             self.refused = x
+
+    def _note_target(self, i: int, x: Exchange, target: Target) -> None:
+        moment = x.moment
+        if moment in QUESTIONS:
+            self._ask(i, x, "question", target.path)
+        elif moment in ("rnfr", "rnto"):
+            self._rename(i, x, target)
+        elif moment == "dele" and _is_good(x):
+            self.session.steps.append(Deleted(self.connection.client, target.path, x.index))
+        elif moment in ("cwd", "cdup") and _is_good(x):
+            self.directory = target.path
 
     def _ask(self, i: int, x: Exchange, kind: Kind, path: str, known: Transfer | None = None) -> None:
         opens, self.asked = not self.asked, True
@@ -174,10 +198,7 @@ class _Reader:
         ending, by, at, index = end
         return Try(x, by, ending, x.at, x.index, at, index)
 
-    def _rename(self, i: int, x: Exchange) -> None:
-        target = x.target
-        if target is None:
-            return
+    def _rename(self, i: int, x: Exchange, target: Target) -> None:
         if x.moment == "rnfr" and x.codes and x.codes[0] == 350:
             self.source = x, target.path
             return
@@ -196,8 +217,7 @@ class _Reader:
     def _end(self, i: int, x: Exchange) -> End:
         """How the client learned what became of a command."""
         for told in self._told(i, x):
-            code = next((code for code in told.codes if code >= 200), None)
-            if code is not None:
+            if code := final_code(told):
                 return self._answered(i, x, told, code)
             if told.closed:
                 return "unanswered", _proof(x, told), *self._when(told)
@@ -247,7 +267,7 @@ class _Reader:
     def _read_unserved(self) -> None:
         """What the client said while the fake read no more, or after it had closed."""
         connection, end = self.connection, left(self.connection)
-        if not (connection.unread or connection.after) or end is None:
+        if end is None:
             return
         for text, arrival in (
             (connection.unread, connection.unread_arrival),
@@ -289,14 +309,11 @@ class _Reader:
         last = self.refused
         if last is None:
             return self._of_handshake()
-        end = left(self.connection)
-        code = next((code for code in last.codes if code >= 200), None)
-        if last.closed or end is None or code is None:
-            by_fake = last.closed or code is not None
-            ending: Ending = "unanswered" if code is None else "deferred" if code < 500 else "refused"
-            ended = self._when(last) if by_fake else end or (self.connection.journal.clock.now(), NEVER)
-            return self._of_connection(last, ending, ended)
-        return self._of_connection(last, "deferred" if code < 500 else "refused", self._when(last))
+        code = final_code(last)
+        ending: Ending = "unanswered" if not code else "deferred" if code < 500 else "refused"
+        if code or last.closed:
+            return self._of_connection(last, ending, self._when(last))
+        return self._of_connection(last, ending, left(self.connection) or (self.connection.journal.clock.now(), NEVER))
 
     def _of_connection(self, by: Evidence, ending: Ending, ended: tuple[float, int]) -> Try:
         first = by if self.asked and isinstance(by, Exchange) else self.exchanges[0]
@@ -304,11 +321,12 @@ class _Reader:
 
     def _of_handshake(self) -> Try | None:
         """The try of a client that left because of the certificate, or because TLS failed (RFC 4217 §15.1.1)."""
-        connection, end = self.connection, left(self.connection)
+        connection = self.connection
         tls = connection.tls
-        if tls is None or end is None or self.session.steps or not (tls.error or tls.defects):
+        if tls is None or self.session.steps or not (tls.error or tls.defects):
             return None
-        if any(x.moment == "user" for x in self.exchanges):
+        end = left(connection)
+        if end is None or any(x.moment == "user" for x in self.exchanges):
             return None
         return self._of_connection(connection, "refused" if tls.defects else "unanswered", end)
 

@@ -16,7 +16,6 @@ from notnow.conduct.reading.ftp import (
     client_of,
     crossing,
     dialled_knowing,
-    last_word,
     refused_dials,
 )
 from notnow.conduct.reading.run import Run, burst
@@ -146,8 +145,8 @@ def _comes_back(run: Run) -> Iterator[Finding]:
     idled: dict[Client, Exchange] = {}
     for exchanges in run.by_connection.values():
         client = client_of(exchanges[0])
-        before, end = idled.get(client), last_word(exchanges)
-        idle = end if end is not None and end.moment == "idle" else None
+        before, end = idled.get(client), exchanges[-1]
+        idle = end if end.moment == "idle" and end.closed and end.rule else None
         if before is not None and before.index < exchanges[0].index:
             if any(x.moment in _PURPOSE for x in exchanges):
                 yield held()

@@ -17,7 +17,7 @@ from notnow.conduct.reading.ftp import (
     verb_of,
 )
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.transfers import TRANSFERS
+from notnow.conduct.reading.transfers import TRANSFERS, final_code
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Connection, Exchange
@@ -144,9 +144,9 @@ def does_not_log_in_where_refused(run: Run) -> Finding:
 def _refused_greetings(run: Run) -> Iterator[Finding]:
     for connection, exchanges in run.by_connection.items():
         greeting = exchanges[0]
-        if greeting.moment != "connect" or greeting.fault is None or greeting.unanswered or not greeting.refused:
+        if greeting.moment != "connect" or greeting.fault is None or final_code(greeting) < 400:
             continue
-        if spoke_knowing(connection, greeting):
+        if connection.after and spoke_knowing(connection, greeting):
             for verb in said_after(connection):
                 if verb in _LOGIN:
                     yield broken(f"{verb} came after {greeting.code}", greeting, connection)

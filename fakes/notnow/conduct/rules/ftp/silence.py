@@ -32,9 +32,10 @@ _URGENT = frozenset({"ABOR", "STAT", "QUIT"})  # RFC 959 §4.1.3: allowed during
 def times_out(run: Run) -> Finding:
     left: list[float] = []
     for connection, exchanges in run.by_connection.items():
-        told = [x for x in exchanges[-2:] if not x.stopped]
-        last = told[-1] if told else None
-        if last is None or last.fault is None or not last.unanswered or last.closed:
+        last = exchanges[-1]
+        if last.stopped:
+            last = exchanges[-2] if len(exchanges) > 1 else last
+        if last.fault is None or last.closed or not last.unanswered:
             continue
         until = connection.closed_at if connection.closed_at is not None else connection.journal.clock.now()
         if connection.ended_by == "client":
@@ -85,7 +86,7 @@ def _at_the_end(connection: Connection, due: Exchange, last: Exchange) -> Iterat
     unread = [verb for line in connection.unread.splitlines() if (verb := verb_of(line)) and verb not in _URGENT]
     if unread:
         yield _out_of_turn(unread[0], due, connection)
-    elif due is last and due.closed and due.request and said_after(connection) and not spoke_knowing(connection, due):
+    elif due is last and due.closed and due.request and not spoke_knowing(connection, due) and said_after(connection):
         yield _out_of_turn(said_after(connection)[0], due, connection)
     elif (
         due is last and due.fault is not None and due.unanswered and not due.closed and connection.ended_by == "client"
