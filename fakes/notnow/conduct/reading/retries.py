@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from notnow.conduct.finding import Evidence
 from notnow.conduct.reading.delivery import Mail, mail
@@ -13,6 +13,7 @@ from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.unnamed import AT_ONCE
 from notnow.journal import Connection, Exchange, Journal
 
+SHOWN = 100  # tries that may have come too soon: one is enough for a verdict
 SURELY_THE_SAME = 5  # requests with one sender and recipient that cannot be as many different messages
 _WITHOUT_RECIPIENT = frozenset({"connect", "ehlo", "starttls", "auth", "mail"})
 
@@ -54,7 +55,7 @@ def retries(run: Run) -> Retries:
     unseen = known.unseen
     useful = _of_use_since(known)
     found, unclear, spared = list[Retry](), list[Retry](), list[Retry]()
-    for retry in [*(retry for chain in chains for retry in _retries(chain, unseen)), *_too_soon(known)]:
+    for retry in [*(retry for chain in chains for retry in _retries(chain, unseen)), *islice(_too_soon(known), SHOWN)]:
         kind = spared if _closed_after_use(retry.earlier, useful) else found if retry.certain else unclear
         kind.append(retry)
     return Retries(chains, found, unclear, spared)

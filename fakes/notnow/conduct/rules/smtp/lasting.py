@@ -196,6 +196,8 @@ def spreads(run: Run) -> Finding:
             if all(a.certain for a in window):
                 return broken(why, *proof)
             unclear = unclear or inconclusive(f"{why}, for the same mail or for other mail", SETTLED_BY, *proof)
+            if not any(one.certain for one in retried):
+                break
     if unclear is not None or not several:
         return unclear or NOT_EXERCISED
     return held("no herd came back together" if most < HERD else "they came back one after the other")
