@@ -127,10 +127,12 @@ class Item:
 
     @property
     def state(self) -> State:
+        accepted = any(one.ending == "accepted" for one in self.tries)
+        if accepted and self.repeatable:
+            return "delivered"
         if self.surplus:
             return "duplicated"
-        accepted = any(one.ending == "accepted" for one in self.tries)
-        if self.copies or (accepted and self.repeatable):
+        if self.copies:
             return "delivered"
         if accepted:
             return "in doubt"

@@ -31,7 +31,9 @@ def ledger(run: Run) -> Ledger:
 def _read(run: Run) -> Ledger:
     found, lost = Ledger(dropped=sum(j.dropped_since_play for j in run.journals)), _Lost()
     known: dict[tuple[Key, bool], _Same] = {}
-    for each in asked(run):
+    tries = asked(run)
+    nameless = any(each.key is None for each in tries)
+    for each in tries:
         if each.key is None:
             lost.came(each.one)
             lost.add(each.one)
@@ -39,9 +41,10 @@ def _read(run: Run) -> Ledger:
             continue
         same = known.get(kind := (each.key, each.mark is None))
         item = same.before(each) if same is not None else None
-        if item is None or each.opens:
+        if nameless and (item is None or each.opens):
             lost.came(each.one)
-        lost.busy(each.one)
+        if nameless:
+            lost.busy(each.one)
         if item is None:
             found.items.append(item := _new_item(each))
         else:
