@@ -54,7 +54,7 @@ def test_every_rule_can_be_explained(rule: Rule) -> None:
     assert rule.protocol in protocols.NAMES
     assert rule.title.endswith(".")
     assert rule.why.endswith(".")
-    assert all((rule.source, rule.proof, rule.example))
+    assert all((rule.source, rule.occasion, rule.proof, rule.innocent, rule.example))
 
 
 @pytest.mark.parametrize("pattern", ["smtp.*-retry", "*-before-retry", "WAITS BEFORE"])
