@@ -312,3 +312,9 @@ class TestWhatTheEnvelopeCannotTell:
         play.connect(MAIL, B, "DATA", ". <1@x> {text_sha256=abc} -> !451 no").play.wait("1m")
         play.connect(MAIL, B, "DATA", ". <2@x> {text_sha256=abc}")
         assert states(play) == {"<1@x> to b@y": "in doubt", "<2@x> to b@y": "delivered"}
+
+    def test_recipients_of_several_messages_name_none(self, play: Play) -> None:
+        play.connect(MAIL, B, *END)
+        play.connect(MAIL, B, f"{C} -> !421 no").play.wait("1m")
+        play.connect(MAIL, C, "DATA", ". <2@x>")
+        assert unnamed(play) == {"#2 deferred": ["<2@x> to c@y"]}

@@ -191,7 +191,7 @@ class Sorter:
             return min(wanting, key=lambda letter: letter.next_after(one.ended_index))
         if one.session.client in self._splitting:  # any message of the sender may go to these recipients, too
             bundles = [*bundles, self._by_sender.get((one.session.client, sender))]
-        only = len(wanting) == 1 and all(bundle is not None and len(bundle.letters) == 1 for bundle in bundles)
+        only = len(wanting) == 1 and all(bundle is not None and [*bundle.letters] == [*wanting] for bundle in bundles)
         return wanting[0] if only and not wanting[0].overlaps(*_span(one)) and wanting[0].fits(one) else None
 
     def _unseen_letter(self, one: Transaction, sender: str, to: list[str]) -> Letter:

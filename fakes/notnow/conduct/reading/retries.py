@@ -106,7 +106,7 @@ def _certain(earlier: Try, again: Try, *, named: bool) -> bool:
     by, connection = earlier.by, again.connection
     if isinstance(by, Exchange) and by.facts is not None and by.message is not None:
         return True
-    if not named or not isinstance(by, Exchange) or by.moment in _WITHOUT_RECIPIENT:
+    if not named or not all(isinstance(x, Exchange) and x.moment not in _WITHOUT_RECIPIENT for x in (by, again.by)):
         return False
     return connection is earlier.connection or connection.index > earlier.ended_index
 
