@@ -7,14 +7,12 @@ things these are, the moments of each protocol say (`notnow.protocols`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 
 from msgspec import Struct
 
 from notnow import protocols
-from notnow.http_words import IDEMPOTENT
-from notnow.journal import Connection, Exchange, Message, Request, Transfer
+from notnow.journal import Connection, Exchange
 
 TOLERANCE = 0.005  # seconds by which a measured delay may miss what was asked: clocks tick
 DATE_TOLERANCE = 1.0  # seconds: a date has no fractions
@@ -89,91 +87,6 @@ def asked_wait(refusal: Exchange) -> tuple[float, float] | None:
         return None
     answered = refusal.wall + ((refusal.answered_at or refusal.at) - refusal.at)
     return max(0.0, until - answered), DATE_TOLERANCE
-
-
-# ---- what came through ---------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Item:
-    """Something that a client was to get through: a message, an upload, a download.
-
-    `completed` are the exchanges in which it came through whole, `interrupted` those in which it did not, in order.
-    `repeatable`: it may come through again without harm (RFC 9110 §9.2.2).
-    """
-
-    name: str
-    repeatable: bool = False
-    completed: list[Exchange] = field(default_factory=list)
-    interrupted: list[Exchange] = field(default_factory=list)
-
-    @property
-    def copies(self) -> list[list[Exchange]]:
-        """What came through, in groups of the same content."""
-        same: dict[object, list[Exchange]] = {}
-        for exchange in () if self.repeatable else self.completed:
-            same.setdefault(_content(exchange), []).append(exchange)
-        return list(same.values())
-
-    @property
-    def incomplete(self) -> bool:
-        """True if its last transfer, or request, did not come through whole."""
-        return bool(self.interrupted) and (not self.completed or self.interrupted[-1].index > self.completed[-1].index)
-
-
-def _content(exchange: Exchange) -> str | None:
-    """The hash of a file or of the body of a request; a message is the same whatever its content."""
-    if exchange.transfer is not None:
-        return exchange.transfer.sha256
-    return exchange.http.body_sha256 if exchange.http is not None else None
-
-
-def items(exchanges: Iterable[Exchange]) -> list[Item]:
-    """What the client has got through, or begun to, in the order in which it was first seen.
-
-    A message is known by its Message-ID, or by its content; a file by its path; a request by its method and URL.
-    Listings count only for a client that has asked for nothing else.
-    """
-    found: dict[tuple[str, str], Item] = {}
-    for exchange in exchanges:
-        if (known := _item(exchange)) is None:
-            continue
-        kind, name, whole = known
-        repeatable = exchange.http is not None and exchange.http.method in IDEMPOTENT
-        item = found.setdefault((kind, name), Item(_CALLED.get(kind, "{}").format(name), repeatable))
-        (item.completed if whole else item.interrupted).append(exchange)
-    wanted = {key: item for key, item in found.items() if key[0] != "listing"}
-    return list((wanted or found).values())
-
-
-def message_name(exchange: Exchange, message: Message) -> str:
-    """A stored message by its Message-ID or its content, and by its recipient where each gets a reply."""
-    apart = protocols.get(exchange.connection.journal.protocol).answers_each_recipient
-    return f"{message.name} to {', '.join(message.recipients)}" if apart else message.name
-
-
-def _item(exchange: Exchange) -> tuple[str, str, bool] | None:
-    """The kind and the name of what an exchange was to get through, and whether it did; None if it was to get nothing."""
-    match exchange.facts:
-        case Request() as asked if asked.method in IDEMPOTENT:
-            return "request", exchange.request, asked.whole and asked.status is not None and asked.status < 400
-        case Request() as asked:
-            return "request", exchange.request, asked.stored
-        case Transfer() as asked:  # STOU gets another name each time: its command tells what was asked for
-            name = exchange.request.strip() if exchange.moment == "stou" else asked.path
-            return asked.direction, name, asked.whole
-        case Message(stored=True) as message:
-            return "message", message_name(exchange, message), True
-    return None
-
-
-_CALLED = {"upload": "the upload of {}", "download": "the download of {}", "listing": "the listing of {}"}
-
-
-def copies(exchanges: Iterable[Exchange]) -> dict[str, list[Exchange]]:
-    """The exchanges with which the server has stored the same thing, by its name."""
-    stored = (x for x in exchanges if x.stored)
-    return {item.name: max(item.copies, key=len) for item in items(stored)}
 
 
 def peak(connections: Iterable[Connection]) -> tuple[int, Connection | None]:

@@ -15,7 +15,6 @@ Word = Literal[
 ]
 WORDS: tuple[Word, ...] = get_args(Word)
 FAILURES: frozenset[Word] = frozenset({"lost", "duplicated", "false alarm"})
-TOLD = 3  # items that a sentence names
 
 
 class Exit(Struct, frozen=True):
