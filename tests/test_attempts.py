@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from msgspec.structs import replace
 
 from notnow import ManualClock
 from notnow.conduct.pictures.timeline import render
-from notnow.conduct.reading.attempts import copies, items, peak, refusals, retries
-from notnow.journal import Connection, Exchange, Message, Recorder, Transfer
+from notnow.conduct.reading.attempts import peak, refusals, retries
+from notnow.journal import Connection, Exchange, Message, Recorder
 
 
 class Story:
@@ -99,17 +98,6 @@ def test_refusals_are_what_a_rule_did(story: Story) -> None:
     assert refusals(story.journal) == [refused, silent]
 
 
-def test_copies_are_told_by_message_id_or_content(story: Story) -> None:
-    connection = story.connect()
-    story.store(connection, "<1@x>")
-    story.store(connection, "<1@x>", "1" * 64)
-    story.store(connection, None, "2" * 64)
-    assert {name: len(found) for name, found in copies(story.journal).items()} == {
-        "<1@x>": 2,
-        "sha256:2222222222222222": 1,
-    }
-
-
 def test_the_peak_counts_refused_connections_as_they_come(story: Story) -> None:
     a, b = story.connect(), story.connect()
     refused = story.refuse()
@@ -157,27 +145,6 @@ def test_what_is_marked_has_an_arrow_and_is_written_out_alone(story: Story) -> N
 def test_what_a_client_said_after_the_close_is_shown(story: Story) -> None:
     story.recorder.said_after(story.refuse(), b"HELO again\r\n")
     assert "C  HELO again  (after the fake had closed)" in render([story.journal])
-
-
-def stou(story: Story, whole: str = "", path: str = "/", cut: str | None = None) -> None:
-    """A STOU, which has a name of its own each time: refused before it had one, cut, or stored with this hash."""
-    exchange = story.say(story.connect(), "stou", "STOU", "226 Ok" if whole else "421 no")
-    known = Transfer(path, "upload", None, offset=0, bytes=0, whole=bool(whole), data=cut)
-    story.recorder.facts(exchange, replace(known, stored=True, sha256=whole) if whole else known)
-
-
-def test_a_stou_that_was_refused_is_settled_by_the_next_one(story: Story) -> None:
-    stou(story)
-    assert [item.incomplete for item in items(story.journal)] == [True]
-    stou(story, "a" * 64, "/ftpd.1")
-    assert [(item.incomplete, len(item.completed)) for item in items(story.journal)] == [(False, 1)]
-
-
-def test_a_stou_that_was_cut_is_settled_by_the_next_one(story: Story) -> None:
-    stou(story, path="/ftpd.1", cut="fin")
-    assert [item.incomplete for item in items(story.journal)] == [True]
-    stou(story, "a" * 64, "/ftpd.2")
-    assert [(item.name, item.incomplete) for item in items(story.journal)] == [("the upload of STOU", False)]
 
 
 def test_what_was_begun_and_closed_without_a_word_is_told_so(story: Story) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from conduct_playbook import Play, named
 from notnow.conduct import expectations
+from notnow.conduct.expectations import comebacks, delivery, requests
 from notnow.conduct.finding import Finding
 from notnow.conduct.reading.attempts import TOLERANCE
 from notnow.conduct.reading.run import Run
@@ -55,7 +56,7 @@ class TestDelivered:
     WHY = "expected every message to be delivered once, but none was delivered: "
 
     def delivered(self, play: Play, times: int = 1) -> Finding:
-        return expectations.delivered(Run(play.journals), times)
+        return delivery.delivered(Run(play.journals), times)
 
     def test_so_many_times(self) -> None:
         play = Play("smtp")
@@ -156,70 +157,68 @@ class TestDelivered:
 
 class TestNotDelivered:
     def test_nothing_came_through(self) -> None:
-        is_held(expectations.not_delivered(Run(refused().journals)))
+        is_held(delivery.not_delivered(Run(refused().journals)))
 
     def test_one_message(self) -> None:
         play = Play("smtp")
         play.connect(*SENT)
         why = "expected no message to be delivered, but <1@x> to b@y was stored"
-        is_unmet(expectations.not_delivered(Run(play.journals)), why, "#1 . <1@x>")
+        is_unmet(delivery.not_delivered(Run(play.journals)), why, "#1 . <1@x>")
 
     def test_several(self) -> None:
         play = Play("smtp")
         play.connect(*SENT)
         play.connect(*MAIL, ". <2@x>", *MAIL, ". <1@x>")
         why = "expected no message to be delivered, but <1@x> to b@y was stored, and 1 more came through"
-        is_unmet(expectations.not_delivered(Run(play.journals)), why, "#1 . <1@x>", "#2 . <1@x>", "#2 . <2@x>")
+        is_unmet(delivery.not_delivered(Run(play.journals)), why, "#1 . <1@x>", "#2 . <1@x>", "#2 . <2@x>")
 
     def test_a_file_and_a_piece_of_one(self) -> None:
         play = Play("ftp")
         play.connect("RETR a.bin {bytes=5} -> 426 cut", "RETR b.bin -> 226 done")
         why = "expected no file to be delivered, but the download of /b.bin was made"
-        is_unmet(expectations.not_delivered(Run(play.journals)), why, "#1 RETR b.bin")
+        is_unmet(delivery.not_delivered(Run(play.journals)), why, "#1 RETR b.bin")
 
 
 class TestNoDuplicates:
     def test_a_message(self) -> None:
         play = Play("smtp")
         play.connect(*SENT)
-        is_held(expectations.no_duplicates(Run(play.journals)))
+        is_held(delivery.no_duplicates(Run(play.journals)))
         play.connect(*SENT)
         why = "expected nothing to be stored twice, but <1@x> to b@y was stored twice"
-        is_unmet(expectations.no_duplicates(Run(play.journals)), why, "#1 . <1@x>", "#2 . <1@x>")
+        is_unmet(delivery.no_duplicates(Run(play.journals)), why, "#1 . <1@x>", "#2 . <1@x>")
 
     def test_a_request(self) -> None:
         play = Play("http")
         play.connect("POST a.test/ {stored=true, body=3}", "POST a.test/ {stored=true, body=4}")
-        is_held(expectations.no_duplicates(Run(play.journals)))
+        is_held(delivery.no_duplicates(Run(play.journals)))
         play.connect("POST a.test/ {stored=true, body=3}")
         why = "expected nothing to be carried out twice, but POST a.test/ was carried out twice"
-        is_unmet(expectations.no_duplicates(Run(play.journals)), why, "#1 POST a.test/", "#2 POST a.test/")
+        is_unmet(delivery.no_duplicates(Run(play.journals)), why, "#1 POST a.test/", "#2 POST a.test/")
 
 
 def test_partial_files() -> None:
     play = Play("ftp")
     play.connect("STOR a.bin {bytes=4} -> 426 cut", *["STOR a.bin {bytes=5} -> 426 cut"] * 2, "RETR a.bin -> 226 done")
-    is_held(expectations.no_partial_files(seen(play), {}))
+    is_held(delivery.no_partial_files(seen(play), {}))
     why = "expected every file to be whole, but only 5 bytes of a.bin have come"
-    found = expectations.no_partial_files(seen(play), {"a.bin": 5})
+    found = delivery.no_partial_files(seen(play), {"a.bin": 5})
     is_unmet(found, why, "#1 STOR a.bin")
     assert found.evidence == (seen(play)[3],)
-    assert expectations.uploads(seen(play), "//./x/../a.bin") == list(seen(play)[1:4])
+    assert delivery.uploads(seen(play), "//./x/../a.bin") == list(seen(play)[1:4])
 
 
 class TestRetried:
     def test_nothing_to_retry(self) -> None:
         asked = "expected the client to try again after a refusal, but "
-        is_unmet(
-            expectations.retried(()), asked + "nobody connected, so nothing was refused: there was nothing to retry"
-        )
+        is_unmet(comebacks.retried(()), asked + "nobody connected, so nothing was refused: there was nothing to retry")
         play = Play("smtp")
         play.connect(*SENT)
-        is_unmet(expectations.retried(seen(play)), asked + "nothing was refused: there was nothing to retry")
+        is_unmet(comebacks.retried(seen(play)), asked + "nothing was refused: there was nothing to retry")
 
     @pytest.mark.parametrize("times", [None, 1, 2, (0, 2), (2, 2), (2, 3)])
     def test_often_enough(self, times: int | tuple[int, int] | None) -> None:
-        is_held(expectations.retried(seen(refused(60, 60)), times))
+        is_held(comebacks.retried(seen(refused(60, 60)), times))
 
     @pytest.mark.parametrize(
         ("times", "how"),
@@ -233,78 +232,78 @@ class TestRetried:
     )
     def test_not_so_often(self, times: int | tuple[int, int], how: str) -> None:
         why = f"expected the client to try again {how}, but it tried again twice"
-        how_often = expectations.retried(seen(refused(60, 60)), times)
+        how_often = comebacks.retried(seen(refused(60, 60)), times)
         is_unmet(how_often, why.replace("three times", "3 times"), "#2 connect", "#3 connect")
 
     def test_never(self) -> None:
         why = "expected the client to try again at least once, but it never tried again"
-        is_unmet(expectations.retried(seen(refused())), why, "#1 connect")
+        is_unmet(comebacks.retried(seen(refused())), why, "#1 connect")
 
     def test_within(self) -> None:
         exchanges = seen(refused(60, 60))
-        is_held(expectations.retried(exchanges, within=60))
-        is_held(expectations.retried(exchanges, within=59.996))
-        is_held(expectations.retried(exchanges, 2, within=120))
+        is_held(comebacks.retried(exchanges, within=60))
+        is_held(comebacks.retried(exchanges, within=59.996))
+        is_held(comebacks.retried(exchanges, 2, within=120))
         why = "expected the client to try again once within 59.99s of the first refusal, but it never tried again"
-        is_unmet(expectations.retried(exchanges, within=59.99), why, "#1 connect")
+        is_unmet(comebacks.retried(exchanges, within=59.99), why, "#1 connect")
         why = "expected the client to try again twice within 1m of the first refusal, but it tried again once"
-        is_unmet(expectations.retried(exchanges, (2, 3), "1m"), why, "#1 connect")
+        is_unmet(comebacks.retried(exchanges, (2, 3), "1m"), why, "#1 connect")
 
     def test_a_tick_more_or_less(self) -> None:
-        is_held(expectations.retried(seen(refused(1 + TOLERANCE)), within=1))
-        is_held(expectations.retried(seen(refused(1 + TOLERANCE)), first_delay=(0, 1)))
-        is_held(expectations.retried(seen(refused(1)), first_delay=1 + TOLERANCE))
+        is_held(comebacks.retried(seen(refused(1 + TOLERANCE)), within=1))
+        is_held(comebacks.retried(seen(refused(1 + TOLERANCE)), first_delay=(0, 1)))
+        is_held(comebacks.retried(seen(refused(1)), first_delay=1 + TOLERANCE))
 
     def test_within_runs_from_the_answer(self) -> None:
         play = Play("smtp")
         play.connect("-> (10s) !421 no")
         play.wait(5).connect()
-        is_held(expectations.retried(seen(play), within=5))
+        is_held(comebacks.retried(seen(play), within=5))
 
     @pytest.mark.parametrize("bound", [60, "1m", 60.004, (60, 60), (59.9, 60.1), (60.004, "2m"), (1, 59.996)])
-    def test_the_first_delay(self, bound: expectations.Bound) -> None:
-        is_held(expectations.retried(seen(refused(60, 1)), first_delay=bound))
+    def test_the_first_delay(self, bound: comebacks.Bound) -> None:
+        is_held(comebacks.retried(seen(refused(60, 1)), first_delay=bound))
 
     @pytest.mark.parametrize(
         ("bound", "what"), [(60.006, "at least 1m 0.006s"), ((61, 62), "1m 1s to 1m 2s"), ((1, 59.99), "1s to 59.99s")]
     )
-    def test_another_first_delay(self, bound: expectations.Bound, what: str) -> None:
-        found = expectations.retried(seen(refused(60, 1)), first_delay=bound)
+    def test_another_first_delay(self, bound: comebacks.Bound, what: str) -> None:
+        found = comebacks.retried(seen(refused(60, 1)), first_delay=bound)
         assert found.why.startswith("expected a first delay of ")
         assert found.seen == "it was 1m"
         assert tuple(map(named, found.evidence)) == ("#1 connect", "#2 connect")
 
     def test_no_first_delay(self) -> None:
         why = "expected a first delay, but it never tried again"
-        is_unmet(expectations.retried(seen(refused()), (0, 1), first_delay=60), why)
+        is_unmet(comebacks.retried(seen(refused()), (0, 1), first_delay=60), why)
 
     def test_the_shape_of_a_back_off(self) -> None:
-        is_held(expectations.retried(seen(refused(60, 120, 240)), shape="exponential"))
-        is_held(expectations.retried(seen(refused(60, 60, 60)), shape="constant"))
-        is_held(expectations.retried(seen(refused(60, 120, 240)), shape="linear"))  # with equal jitter it may be
+        is_held(comebacks.retried(seen(refused(60, 120, 240)), shape="exponential"))
+        is_held(comebacks.retried(seen(refused(60, 60, 60)), shape="constant"))
+        is_held(comebacks.retried(seen(refused(60, 120, 240)), shape="linear"))  # with equal jitter it may be
         why = (
             "expected an exponential back-off, but the gaps were 1m, 1m, 1m: constant, base 1m, no jitter (sure); "
             "gap 3 (1m) contradicts exponential (p < 0.0001)"
         )
         evidence = ("#2 connect", "#3 connect", "#4 connect")
-        is_unmet(expectations.retried(seen(refused(60, 60, 60)), shape="exponential"), why, *evidence)
+        is_unmet(comebacks.retried(seen(refused(60, 60, 60)), shape="exponential"), why, *evidence)
         why = (
             "expected a linear back-off, but the gaps were 1m, 2m, 4m, 8m: "
             "exponential, base 1m, factor 2, no jitter (sure); gap 4 (8m) contradicts linear (p < 0.0001)"
         )
-        is_unmet(expectations.retried(seen(refused(60, 120, 240, 480)), shape="linear"), why, *evidence, "#5 connect")
+        is_unmet(comebacks.retried(seen(refused(60, 120, 240, 480)), shape="linear"), why, *evidence, "#5 connect")
 
     @pytest.mark.parametrize(("gaps", "few"), [((), "no gap"), ((60,), "1 gap (1m)"), ((60, 60), "2 gaps (1m, 1m)")])
     def test_too_few_gaps(self, gaps: tuple[float, ...], few: str) -> None:
         why = f"expected a constant back-off, but {few} cannot tell: it takes 3"
-        is_unmet(expectations.retried(seen(refused(*gaps)), (0, 9), shape="constant"), why)
+        is_unmet(comebacks.retried(seen(refused(*gaps)), (0, 9), shape="constant"), why)
 
 
 class TestNewConnection:
     EXPECTED = "expected the client to come back on another connection after a 421, but "
 
     def judged(self, play: Play) -> Finding:
-        return expectations.new_connection_after(seen(play), 421)
+        return comebacks.new_connection_after(seen(play), 421)
 
     def test_it_was_never_told(self) -> None:
         is_unmet(self.judged(Play("smtp")), self.EXPECTED + "nobody connected")
@@ -344,7 +343,7 @@ class TestFellBack:
 
     def judged(self, play: Play, within: float | str | None = None) -> Finding:
         a, b = play.journals
-        return expectations.fell_back(a, b, within)
+        return comebacks.fell_back(a, b, within)
 
     def test_nothing_was_refused(self, play: Play) -> None:
         expected = "expected the client to fall back from a to b, but "
@@ -390,10 +389,10 @@ class TestGaveUp:
     EXPECTED = "expected the client to try for 10m and then give up, but "
 
     def judged(self, *gaps: float) -> Finding:
-        return expectations.gave_up(seen(refused(*gaps)), "10m")
+        return comebacks.gave_up(seen(refused(*gaps)), "10m")
 
     def test_nothing_was_refused(self) -> None:
-        is_unmet(expectations.gave_up((), "10m"), self.EXPECTED + "nobody connected, so nothing was refused")
+        is_unmet(comebacks.gave_up((), "10m"), self.EXPECTED + "nobody connected, so nothing was refused")
 
     def test_it_gives_up_with_the_first_try_past_the_limit(self) -> None:
         is_held(self.judged(300, 300))
@@ -412,16 +411,16 @@ class TestGaveUp:
         is_unmet(self.judged(100, 100, 99), why, "#4 connect")
 
     def test_a_tick_less_is_enough(self) -> None:
-        is_held(expectations.gave_up(seen(refused(1)), 2 + TOLERANCE))
+        is_held(comebacks.gave_up(seen(refused(1)), 2 + TOLERANCE))
 
     def test_it_never_came_back(self) -> None:
         is_unmet(self.judged(), self.EXPECTED + "the last that was seen of it was after 0s", "#1 connect")
-        assert expectations.gave_up(seen(refused()), 1).outcome == "broken"
+        assert comebacks.gave_up(seen(refused()), 1).outcome == "broken"
         play = Play("smtp")
         for client in ("192.0.2.1", "192.0.2.2"):
             play.connect(NO, client=client)
         why = self.EXPECTED + "the last that was seen of it was after 0s"
-        is_unmet(expectations.gave_up(seen(play), "10m"), why, "#2 connect")
+        is_unmet(comebacks.gave_up(seen(play), "10m"), why, "#2 connect")
 
     def test_it_goes_on(self) -> None:
         is_unmet(self.judged(600, 1), self.EXPECTED + "it still tried after 10m 1s", "#3 connect")
@@ -432,52 +431,52 @@ class TestGaveUp:
         play = Play("smtp")
         play.connect("-> (10m) !421 no")
         play.wait(1).connect(NO)
-        is_held(expectations.gave_up(seen(play), 2))
-        assert expectations.gave_up(seen(play), 3).outcome == "broken"
+        is_held(comebacks.gave_up(seen(play), 2))
+        assert comebacks.gave_up(seen(play), 3).outcome == "broken"
 
 
 def test_never_exceeded() -> None:
     play = Play("smtp")
     play.connect()
     second = play.connect()
-    is_held(expectations.never_exceeded(play.journals[0].connections, 2))
+    is_held(comebacks.never_exceeded(play.journals[0].connections, 2))
     why = "expected at most 1 connections at a time, but there were 2"
-    is_unmet(expectations.never_exceeded(play.journals[0].connections, 1), why, "#2")
+    is_unmet(comebacks.never_exceeded(play.journals[0].connections, 1), why, "#2")
     second.says("(leaves)")
     play.connect()
-    is_held(expectations.never_exceeded(play.journals[0].connections, 2))
-    is_held(expectations.never_exceeded((), 0))
+    is_held(comebacks.never_exceeded(play.journals[0].connections, 2))
+    is_held(comebacks.never_exceeded((), 0))
 
 
 class TestRequests:
     def test_the_sni_is_the_host(self) -> None:
         play = Play("http")
         expected = "expected every request on a connection that was made for its host, but "
-        is_unmet(expectations.sni_matches_authority(()), expected + "no request came in TLS")
+        is_unmet(requests.sni_matches_authority(()), expected + "no request came in TLS")
         play.connect("GET b.test/")
-        is_unmet(expectations.sni_matches_authority(seen(play)), expected + "no request came in TLS")
+        is_unmet(requests.sni_matches_authority(seen(play)), expected + "no request came in TLS")
         play.connect("GET a.test/", sni="A.test")
         play.connect("GET 127.0.0.1/")
         play.connect("GET 127.0.0.1/", version="TLSv1.3")
-        is_held(expectations.sni_matches_authority(seen(play)))
+        is_held(requests.sni_matches_authority(seen(play)))
         play.connect("GET b.test/", sni="a.test")
         why = expected + "one for b.test came on a connection with the SNI a.test"
-        is_unmet(expectations.sni_matches_authority(seen(play)), why, "#5 GET b.test/")
+        is_unmet(requests.sni_matches_authority(seen(play)), why, "#5 GET b.test/")
 
     def test_no_sni(self) -> None:
         play = Play("http")
         play.connect("GET a.test/", version="TLSv1.3")
         why = "expected every request on a connection that was made for its host, but one for a.test came on a connection without an SNI"
-        is_unmet(expectations.sni_matches_authority(seen(play)), why, "#1 GET a.test/")
+        is_unmet(requests.sni_matches_authority(seen(play)), why, "#1 GET a.test/")
 
     def test_coalesced(self) -> None:
         play = Play("http")
         play.connect("GET a.test/", "GET a.test/b")
         play.connect("GET b.test/")
-        is_held(expectations.not_coalesced(seen(play)))
+        is_held(requests.not_coalesced(seen(play)))
         play.connect("GET a.test/", "GET b.test/", "GET a.test/")
         why = "expected a connection for each host, but #3 carried requests for a.test and for b.test"
-        is_unmet(expectations.not_coalesced(seen(play)), why, "#3 GET b.test/")
+        is_unmet(requests.not_coalesced(seen(play)), why, "#3 GET b.test/")
 
     EXPECTED = "expected the client to come back when Retry-After has said, but "
 
@@ -486,7 +485,7 @@ class TestRequests:
         play.connect(f"GET a.test/ {{retry-after={asked}}} -> !503 busy")
         for gap in gaps:
             play.wait(gap).connect("GET a.test/ -> !503 busy")
-        return expectations.retry_after_honoured(seen(play))
+        return requests.retry_after_honoured(seen(play))
 
     def test_nothing_asked_to_wait(self) -> None:
         is_unmet(self.after(1, asked="soon"), self.EXPECTED + "nothing was refused with a Retry-After")
@@ -495,7 +494,7 @@ class TestRequests:
         is_unmet(self.after(), self.EXPECTED + "it never came back", "#1 GET a.test/")
         play = Play("http")
         play.connect(*(f"GET a.test/{n} {{retry-after=60}} -> !503 busy" for n in (1, 2, 3)))
-        is_unmet(expectations.retry_after_honoured(seen(play)), self.EXPECTED + "it never came back", "#1 GET a.test/3")
+        is_unmet(requests.retry_after_honoured(seen(play)), self.EXPECTED + "it never came back", "#1 GET a.test/3")
 
     def test_no_sooner(self) -> None:
         is_held(self.after(60))
@@ -508,7 +507,7 @@ class TestRequests:
         play = Play("http")
         play.connect(f"POST a.test/ {{{before}}} -> !421 no")
         play.connect(f"POST a.test/ {{{after}}}")
-        return expectations.body_replayed(seen(play))
+        return requests.body_replayed(seen(play))
 
     BODY = "expected each request that came back to have its whole body again, but "
 
@@ -520,17 +519,15 @@ class TestRequests:
     def test_no_body(self) -> None:
         why = self.BODY + "no request with a body came back"
         is_unmet(self.replayed("body=0", "body=0"), why, "#1 POST a.test/")
-        is_unmet(expectations.body_replayed(()), why)
+        is_unmet(requests.body_replayed(()), why)
         play = Play("http")
         play.connect("-> !")
         play.connect("POST a.test/ {body=3}")
-        is_unmet(expectations.body_replayed(seen(play)), why, "#1 connect")
-        is_unmet(
-            expectations.retry_after_honoured(seen(play)), self.EXPECTED + "nothing was refused with a Retry-After"
-        )
+        is_unmet(requests.body_replayed(seen(play)), why, "#1 connect")
+        is_unmet(requests.retry_after_honoured(seen(play)), self.EXPECTED + "nothing was refused with a Retry-After")
         play = Play("http")
         play.connect(*(f"POST a.test/{n} {{body=3}} -> !503 busy" for n in (1, 2, 3)))
-        is_unmet(expectations.body_replayed(seen(play)), why, "#1 POST a.test/3")
+        is_unmet(requests.body_replayed(seen(play)), why, "#1 POST a.test/3")
 
     @pytest.mark.parametrize(
         ("after", "how"),

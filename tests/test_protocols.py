@@ -12,7 +12,8 @@ import notnow
 from notnow import protocols
 from notnow.cli import _lines, _words
 from notnow.clock import ManualClock
-from notnow.conduct import expectations, expected, judging
+from notnow.conduct import expected, judging
+from notnow.conduct.expectations import delivery
 from notnow.conduct.pictures.timeline import render
 from notnow.conduct.reading.run import Run
 from notnow.journal import Recorder
@@ -131,16 +132,16 @@ class TestEveryPartKnowsIt:
 
     def test_an_empty_run_has_a_finding_for_each_expectation(self, record: Protocol, recorder: Recorder) -> None:
         run = Run([recorder.journal])
-        assert expectations.delivered(run, 1).outcome == "broken"
-        assert expectations.not_delivered(run).outcome == "held"
-        assert expectations.no_duplicates(run).outcome == "held"
+        assert delivery.delivered(run, 1).outcome == "broken"
+        assert delivery.not_delivered(run).outcome == "held"
+        assert delivery.no_duplicates(run).outcome == "held"
         assert all(one.rule.protocol == record.name for one in judging.judge(run))
 
     def test_a_connection_on_which_nothing_happened_has_a_picture(self, record: Protocol, recorder: Recorder) -> None:
         connection = recorder.open("a", "127.0.0.1", 1)
         recorder.ask(connection, "connect", "", "")
         assert record.words.nothing in render([recorder.journal]) or record.multiplexed
-        seen = expectations.delivered(Run([recorder.journal]), 1).seen
+        seen = delivery.delivered(Run([recorder.journal]), 1).seen
         assert record.words.unfinished in seen
 
     def test_serve_has_a_line_to_try_it_by(self, record: Protocol) -> None:

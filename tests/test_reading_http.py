@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conduct_playbook import Play
-from notnow.conduct.expectations import delivered
-from notnow.conduct.reading.attempts import items
+from notnow.conduct.expectations.delivery import delivered
 from notnow.conduct.reading.http import has_name, recurring, retries, surely_knew, told, tries
 
 GET, POST = "GET a.site.test/", "POST a.site.test/pay"
@@ -18,28 +17,28 @@ def play() -> Play:
 
 
 @pytest.mark.parametrize(
-    ("line", "incomplete"),
+    ("line", "states"),
     [
-        (GET, False),
-        (f"{GET} -> 399 see there", False),
-        (f"{GET} -> 400 no", True),
-        (f"{GET} {{whole=false}}", True),
-        (f"{GET} -> !", True),
-        (f"{POST} {{stored=true}}", False),
-        (POST, True),
+        (GET, ["delivered"]),
+        (f"{GET} -> 399 see there", ["delivered"]),
+        (f"{GET} -> 400 no", ["refused"]),
+        (f"{GET} -> 503 no", ["missing"]),
+        (f"{GET} -> !", ["missing"]),
+        (f"{POST} {{stored=true}}", ["delivered"]),
+        (POST, ["in doubt"]),
     ],
 )
-def test_what_came_through(play: Play, line: str, incomplete: bool) -> None:
+def test_what_came_through(play: Play, line: str, states: list[str]) -> None:
     play.connect(line)
-    (item,) = items(play.journals[0])
-    assert item.incomplete is incomplete
+    assert [item.state for item in play.run.ledger.items] == states
 
 
 def test_copies_are_requests_of_the_same_body(play: Play) -> None:
     play.connect(*[f"{POST} {{body={size}, stored=true}}" for size in (5, 6, 5)], GET, GET)
-    post, get = items(play.journals[0])
-    assert [len(copies) for copies in post.copies] == [2, 1]
-    assert get.copies == []
+    assert [(len(item.copies), item.state) for item in play.run.ledger.items][:2] == [
+        (2, "duplicated"),
+        (1, "delivered"),
+    ]
 
 
 @pytest.mark.parametrize(

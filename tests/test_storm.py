@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conduct_playbook import Play
-from notnow.conduct import expectations
+from notnow.conduct.expectations import load
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.storm import Storm, storm
 
@@ -73,14 +73,14 @@ def test_an_assertion_about_amplification(tries: int, at_most: float, why: str) 
     for _ in range(tries - 1):
         play.connect(BUSY).play.wait("10s")
     play.connect(*MAIL)
-    finding = expectations.amplification(of(play), at_most)
+    finding = load.amplification(of(play), at_most)
     assert (finding.outcome == "held", finding.why.startswith(why)) == (not why, True)
 
 
 def test_an_assertion_about_the_time_to_drain() -> None:
     play = Play("smtp")
-    assert expectations.drained(of(play), "5m").why.endswith("but nothing came through after a refusal")
+    assert load.drained(of(play), "5m").why.endswith("but nothing came through after a refusal")
     play.connect(BUSY).play.wait("10s")
     play.connect(*MAIL)
-    assert expectations.drained(of(play), "10s").outcome == "held"
-    assert expectations.drained(of(play), 9).why.endswith("within 9s of the recovery, but it took 10s")
+    assert load.drained(of(play), "10s").outcome == "held"
+    assert load.drained(of(play), 9).why.endswith("within 9s of the recovery, but it took 10s")

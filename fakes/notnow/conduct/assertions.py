@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from notnow.conduct import arguments, expectations, expected, judging
-from notnow.conduct.expectations import Bound
+from notnow.conduct.expectations import comebacks, delivery, load
+from notnow.conduct.expectations.comebacks import Bound
 from notnow.conduct.finding import Finding
 from notnow.conduct.pictures import verdict
 from notnow.conduct.pictures.timeline import render
@@ -69,7 +70,7 @@ class Assertions:
         """The client made at most so many tries an item, on average."""
         __tracebackhide__ = True
         arguments.positive("at_most", at_most)
-        require(expectations.amplification(self.storm, at_most), self.journal)
+        require(load.amplification(self.storm, at_most), self.journal)
 
     def assert_drained(self, within: float | str) -> None:
         """The last item was through within this time of the server's recovery, in seconds or as "5m".
@@ -78,7 +79,7 @@ class Assertions:
         """
         __tracebackhide__ = True
         arguments.time("within", within)
-        require(expectations.drained(self.storm, within), self.journal)
+        require(load.drained(self.storm, within), self.journal)
 
     # ---- what came through -------------------------------------------------------------------------
 
@@ -99,9 +100,7 @@ class Assertions:
         if count is not None:
             arguments.whole("count", count)
         run = Run([self.journal], whole=True)
-        require(
-            expectations.not_delivered(run) if times == 0 else expectations.delivered(run, times, count), self.journal
-        )
+        require(delivery.not_delivered(run) if times == 0 else delivery.delivered(run, times, count), self.journal)
 
     def assert_not_delivered(self) -> None:
         """Nothing came through: no message was stored, no file was transferred whole, no request got a good answer.
@@ -109,7 +108,7 @@ class Assertions:
         It also passes if no client connected: use `wait_for` to make sure that one did.
         """
         __tracebackhide__ = True
-        require(expectations.not_delivered(Run([self.journal], whole=True)), self.journal)
+        require(delivery.not_delivered(Run([self.journal], whole=True)), self.journal)
 
     def assert_no_duplicates(self) -> None:
         """No message was stored twice (RFC 5321 §4.2.5: with the 250 after the dot, the server takes responsibility).
@@ -120,7 +119,7 @@ class Assertions:
         no harm where the receiver can recognise it: by its Message-ID, or by the name of its file.
         """
         __tracebackhide__ = True
-        require(expectations.no_duplicates(Run([self.journal], whole=True)), self.journal)
+        require(delivery.no_duplicates(Run([self.journal], whole=True)), self.journal)
 
     def assert_retried(
         self,
@@ -146,7 +145,7 @@ class Assertions:
             arguments.bound("first_delay", first_delay)
         if backoff is not None:
             arguments.one_of("backoff", backoff, SHAPES)
-        finding = expectations.retried(self.journal.exchanges, times, within, first_delay, backoff)
+        finding = comebacks.retried(self.journal.exchanges, times, within, first_delay, backoff)
         require(finding, self.journal)
 
     def assert_new_connection_after(self, code: int) -> None:
@@ -157,13 +156,13 @@ class Assertions:
         """
         __tracebackhide__ = True
         arguments.whole("code", code, 400, 599, "the code of a refusal, 400 to 599, such as 421")
-        require(expectations.new_connection_after(self.journal.exchanges, code), self.journal)
+        require(comebacks.new_connection_after(self.journal.exchanges, code), self.journal)
 
     def assert_never_exceeded(self, connections: int) -> None:
         """The client had at most this many connections at a time; refused ones count too."""
         __tracebackhide__ = True
         arguments.whole("connections", connections)
-        require(expectations.never_exceeded(self.journal.connections, connections), self.journal)
+        require(comebacks.never_exceeded(self.journal.connections, connections), self.journal)
 
     def assert_conduct(
         self, *rules: str, level: str = "should", accept: str | Collection[str] = (), count: int | None = None
@@ -204,7 +203,7 @@ class Assertions:
         _check_other(self, other)
         if within is not None:
             arguments.time("within", within)
-        require(expectations.fell_back(self.journal, other.journal, within), self.journal, other.journal)
+        require(comebacks.fell_back(self.journal, other.journal, within), self.journal, other.journal)
 
     def assert_gave_up(self, after: float | str) -> None:
         """The client kept trying for this long after its first refusal, in seconds or as "5d", and then gave up.
@@ -214,7 +213,7 @@ class Assertions:
         """
         __tracebackhide__ = True
         arguments.time("after", after)
-        require(expectations.gave_up(self.journal.exchanges, after), self.journal)
+        require(comebacks.gave_up(self.journal.exchanges, after), self.journal)
 
     def assert_expected(self, *, count: int | None = None) -> None:
         """The client did what the scenario expects of a well-behaved one, since the scenario was last played.

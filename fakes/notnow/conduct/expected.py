@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from msgspec import Struct
 
 from notnow import protocols
-from notnow.conduct import expectations
+from notnow.conduct.expectations import comebacks, delivery, requests
 from notnow.conduct.finding import NOT_EXERCISED, Finding
 from notnow.conduct.judging import Verdict, settled
 from notnow.conduct.reading import attempts
@@ -162,58 +162,56 @@ def _retried(_protocol: str, wanted: Retried) -> str:
 _KEYS: Mapping[str, _Key] = {
     "delivered": _Key(
         lambda protocol, want: protocols.get(protocol).words.delivered.format(times=times(want.times)),
-        lambda seen, want: expectations.delivered(seen.run, want.times, seen.count),
+        lambda seen, want: delivery.delivered(seen.run, want.times, seen.count),
         across_servers=True,
         may_report=True,
     ),
     "no_duplicates": _Key(
         lambda protocol, _: protocols.get(protocol).words.no_duplicates,
-        lambda seen, _: expectations.no_duplicates(seen.run),
+        lambda seen, _: delivery.no_duplicates(seen.run),
         across_servers=True,
     ),
     "no_partial_files": _Key(
         lambda *_: "It leaves no partial file behind: it resends or resumes each interrupted upload.",
-        lambda seen, _: expectations.no_partial_files(seen.exchanges, seen.pieces),
+        lambda seen, _: delivery.no_partial_files(seen.exchanges, seen.pieces),
         may_report=True,
     ),
     "retried": _Key(
         _retried,
-        lambda seen, want: expectations.retried(
-            seen.exchanges, want.times, want.within, want.first_delay, want.backoff
-        ),
+        lambda seen, want: comebacks.retried(seen.exchanges, want.times, want.within, want.first_delay, want.backoff),
         of_this_server=True,
         may_report=True,
     ),
     "new_connection_after": _Key(
         lambda _, want: f"After a {want.code} it tries again on another connection.",
-        lambda seen, want: expectations.new_connection_after(seen.exchanges, want.code),
+        lambda seen, want: comebacks.new_connection_after(seen.exchanges, want.code),
         may_report=True,
     ),
     "sni_matches_authority": _Key(
         lambda *_: "It sends requests for a host only on a connection that was made for that host.",
-        lambda seen, _: expectations.sni_matches_authority(seen.exchanges),
+        lambda seen, _: requests.sni_matches_authority(seen.exchanges),
     ),
     "not_coalesced": _Key(
         lambda *_: "It uses a separate connection for each host.",
-        lambda seen, _: expectations.not_coalesced(seen.exchanges),
+        lambda seen, _: requests.not_coalesced(seen.exchanges),
     ),
     "retry_after_honoured": _Key(
         lambda *_: "It waits as long as Retry-After says before it tries again.",
-        lambda seen, _: expectations.retry_after_honoured(seen.exchanges),
+        lambda seen, _: requests.retry_after_honoured(seen.exchanges),
         may_report=True,
     ),
     "body_replayed": _Key(
         lambda *_: "It sends the whole body again with each repeated request.",
-        lambda seen, _: expectations.body_replayed(seen.exchanges),
+        lambda seen, _: requests.body_replayed(seen.exchanges),
         may_report=True,
     ),
     "never_exceeded": _Key(
         lambda _, want: f"It never has more than {want.connections} connections at a time.",
-        lambda seen, want: expectations.never_exceeded(seen.run.connections, want.connections),
+        lambda seen, want: comebacks.never_exceeded(seen.run.connections, want.connections),
     ),
     "gave_up": _Key(
         lambda _, want: f"It tries for {show(want.after)} after its first refusal, and then gives up.",
-        lambda seen, want: expectations.gave_up(seen.exchanges, want.after),
+        lambda seen, want: comebacks.gave_up(seen.exchanges, want.after),
         of_this_server=True,
     ),
 }

@@ -7,9 +7,10 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Protocol
 
-from notnow.conduct import arguments, expectations
+from notnow.conduct import arguments
 from notnow.conduct.assertions import Assertions, require
-from notnow.conduct.expectations import HELD, path_of, unmet, uploads
+from notnow.conduct.expectations import HELD, delivery, unmet
+from notnow.conduct.expectations.delivery import path_of, uploads
 from notnow.conduct.finding import Finding
 from notnow.errors import nearest
 
@@ -56,7 +57,7 @@ class FileAssertions(Assertions):
         """Every uploaded file is whole: no interrupted upload left a piece of one."""
         __tracebackhide__ = True
         pieces = {name: self.files.size(name) for name in self.files.partial}
-        require(expectations.no_partial_files(self.journal.exchanges, pieces), self.journal)
+        require(delivery.no_partial_files(self.journal.exchanges, pieces), self.journal)
 
     def _stored(self, name: str, content: bytes | str | None, sha256: str | None, size: int | None) -> Finding:
         expected, about = f"{name} to be stored", uploads(self.journal.exchanges, name)

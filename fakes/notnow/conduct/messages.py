@@ -8,7 +8,8 @@ from typing import Protocol
 
 from notnow.conduct import arguments
 from notnow.conduct.assertions import Assertions, require
-from notnow.conduct.expectations import HELD, unmet, why_nothing
+from notnow.conduct.expectations import HELD, unmet
+from notnow.conduct.expectations.delivery import why_nothing
 from notnow.conduct.finding import Finding
 from notnow.conduct.reading import attempts
 from notnow.errors import nearest

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from notnow.conduct import expectations
 from notnow.conduct.assertions import Assertions, require
+from notnow.conduct.expectations import requests
 
 
 class RequestAssertions(Assertions):
@@ -15,19 +15,19 @@ class RequestAssertions(Assertions):
         A client that reaches the server by its address sends no SNI (RFC 6066 §3), and passes.
         """
         __tracebackhide__ = True
-        require(expectations.sni_matches_authority(self.journal.exchanges), self.journal)
+        require(requests.sni_matches_authority(self.journal.exchanges), self.journal)
 
     def assert_not_coalesced(self) -> None:
         """No connection carried requests for more than one host (RFC 9113 §9.1.1)."""
         __tracebackhide__ = True
-        require(expectations.not_coalesced(self.journal.exchanges), self.journal)
+        require(requests.not_coalesced(self.journal.exchanges), self.journal)
 
     def assert_retry_after_honoured(self) -> None:
         """Requests refused with a Retry-After came back, and no sooner than that (RFC 9110 §10.2.3)."""
         __tracebackhide__ = True
-        require(expectations.retry_after_honoured(self.journal.exchanges), self.journal)
+        require(requests.retry_after_honoured(self.journal.exchanges), self.journal)
 
     def assert_body_replayed(self) -> None:
         """A request with a body that came back had the same body again, all of it."""
         __tracebackhide__ = True
-        require(expectations.body_replayed(self.journal.exchanges), self.journal)
+        require(requests.body_replayed(self.journal.exchanges), self.journal)
