@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from notnow import protocols
 from notnow.cli import _words
 from notnow.engine.steps import filled, is_deferred, steps_of, takes_effect
 from notnow.errors import ScenarioError
-from notnow.language.faults import ACTING_KEYS, FAULT_KEYS, SPOKEN_KEYS, texts
+from notnow.language.faults import ACTING_KEYS, ALERTS, FAULT_KEYS, SPOKEN_KEYS, texts
 from notnow.language.loading import loads
 from notnow.language.scenario import Scenario
 from playbook import document, rule
@@ -125,3 +126,7 @@ def test_a_key_that_acts_by_itself_may_be_put_off_by_after_bytes(key: str) -> No
     except ScenarioError as error:
         found = str(error)
     assert ("nothing is done after these bytes" in found) is (key not in ACTING_KEYS)
+
+
+def test_alerts_are_those_that_python_can_send() -> None:
+    assert sorted(ALERTS) == sorted(a.name.removeprefix("ALERT_DESCRIPTION_").lower() for a in ssl.AlertDescription)

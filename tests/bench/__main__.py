@@ -21,7 +21,21 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench import conduct, connect, days, engine, fixture, ftp, http, idle, plugin, profiling, sessions, startstop
+from tests.bench import (
+    cold,
+    conduct,
+    connect,
+    days,
+    engine,
+    fixture,
+    ftp,
+    http,
+    idle,
+    plugin,
+    profiling,
+    sessions,
+    startstop,
+)
 from tests.bench.table import Bench, Row, Skip, as_text
 
 BENCHES: tuple[Bench, ...] = (
@@ -30,6 +44,7 @@ BENCHES: tuple[Bench, ...] = (
     *ftp.BENCHES,
     *http.BENCHES,
     *startstop.BENCHES,
+    *cold.BENCHES,
     *fixture.BENCHES,
     *plugin.BENCHES,
     *engine.BENCHES,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import ssl
 from enum import Enum
 from typing import Literal, get_args
 
@@ -13,7 +12,14 @@ from notnow.language.tables import Kind, Table, key, read, refuse
 from notnow.language.values import Duration, Flag, Size, Text, names_of, one_of, one_or_more
 from notnow.protocols.ftp import DataEnding
 
-ALERTS = tuple(a.name.removeprefix("ALERT_DESCRIPTION_").lower() for a in ssl.AlertDescription)
+ALERTS = (
+    "close_notify", "unexpected_message", "bad_record_mac", "record_overflow", "decompression_failure", "handshake_failure",
+    "bad_certificate", "unsupported_certificate", "certificate_revoked", "certificate_expired", "certificate_unknown",
+    "illegal_parameter", "unknown_ca", "access_denied", "decode_error", "decrypt_error", "protocol_version",
+    "insufficient_security", "internal_error", "user_cancelled", "no_renegotiation", "unsupported_extension",
+    "certificate_unobtainable", "unrecognized_name", "bad_certificate_status_response", "bad_certificate_hash_value",
+    "unknown_psk_identity",
+)  # RFC 8446 §6, RFC 6066 §9, as `ssl.AlertDescription` names them  # fmt: skip
 H2_CODES = (
     "NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",
     "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM",
