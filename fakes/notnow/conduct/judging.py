@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from notnow import protocols
 from notnow.conduct.finding import Finding, Outcome, inconclusive, not_exercised
+from notnow.conduct.reading.garbage import uncollected
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import Rule
 from notnow.errors import NotNowError, unknown
@@ -63,7 +64,8 @@ def judge(run: Run, rules: Iterable[Rule] | None = None, *, gives_way: bool = Fa
     """
     if rules is None:
         rules = [rule for p in dict.fromkeys(j.protocol for j in run.journals) for rule in of_protocol(p)]
-    found = [Verdict(rule, rule.judge(run.of(rule.protocol))) for rule in rules]
+    with uncollected():
+        found = [Verdict(rule, rule.judge(run.of(rule.protocol))) for rule in rules]
     return [settled(one, run, gives_way=gives_way) for one in found]
 
 

@@ -152,12 +152,12 @@ class Exchange(Struct, frozen=True, eq=False):
         """True for a 4yz or 5yz, and if the fake ended the connection, or a stream of it, without a word."""
         if (self.end is not None or (self.frames and self.reset)) and self.unanswered:
             return True
-        return any(code >= 400 for code in self.codes)
+        return max(self.codes, default=0) >= 400
 
     @property
     def unanswered(self) -> bool:
         """True if there is no reply, or only a 1yz, which another reply has to follow (RFC 959 §4.2.1)."""
-        return all(code < 200 for code in self.codes)
+        return max(self.codes, default=0) < 200
 
     @property
     def told(self) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from notnow import protocols
 from notnow.conduct.finding import Evidence
-from notnow.conduct.reading.garbage import uncollected
 from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger, Try
 from notnow.conduct.reading.letters import LOOKED_THROUGH, Letter, Sorter
 from notnow.conduct.reading.run import Run
@@ -46,11 +45,6 @@ def ledger(run: Run) -> Ledger:
 
 def mail(run: Run) -> Mail:
     """The sessions, transactions and items of a run."""
-    with uncollected():
-        return _read(run)
-
-
-def _read(run: Run) -> Mail:
     each = any(protocols.get(journal.protocol).answers_each_recipient for journal in run.journals)
     sessions = [read(connection, exchanges, each=each) for connection, exchanges in run.by_connection.items()]
     transactions = [one for session in sessions for one in session.transactions]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
+from operator import attrgetter
 from typing import Literal
 
 from msgspec import Struct
@@ -117,23 +119,25 @@ class Item:
         copies = self.copies
         if not self.marked:
             return copies[1:]
-        return [again for i, again in enumerate(copies) if any(self._could_tell(one, again) for one in copies[:i])]
+        found, could_tell, known_from = list[Try](), False, -1
+        for one in copies:
+            if could_tell or one.started_index <= known_from:
+                found.append(one)
+            could_tell = could_tell or self._told(one)
+            known_from = max(known_from, one.ended_index)
+        return found
 
-    def _could_tell(self, earlier: Try, again: Try) -> bool:
-        """True unless the earlier copy was kept although the client had been told, or had to assume, that it was not."""
-        if not again.knew_of(earlier):
-            return True
-        return earlier.ending == "accepted" or (self.asks_first and earlier.ending == "unanswered")
+    def _told(self, copy: Try) -> bool:
+        """True unless a copy was kept although the client was told, or had to assume, that it was not."""
+        return copy.ending == "accepted" or (self.asks_first and copy.ending == "unanswered")
 
     @property
     def state(self) -> State:
-        accepted = any(one.ending == "accepted" for one in self.tries)
+        accepted = "accepted" in [one.ending for one in self.tries]
         if accepted and self.repeatable:
             return "delivered"
-        if self.surplus:
-            return "duplicated"
-        if self.copies:
-            return "delivered"
+        if copies := self.copies:
+            return "duplicated" if len(copies) > 1 and self.surplus else "delivered"
         if accepted:
             return "in doubt"
         if self.kept_back or (self.tries and self.tries[-1].ending == "refused"):
@@ -149,13 +153,13 @@ class Doubt(Struct, frozen=True):
     evidence: tuple[Evidence, ...] = ()
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class Ledger:
     """The items of a run in the order in which they were first seen, and the tries that belong to none of them.
 
     `nameless` are tries that the wire gives to no single item: of connections that ended before the client named one, or
     with an envelope that several messages have. `doubts` say what they leave open. `dropped` counts exchanges that the
-    journal no longer has.
+    journal no longer has. The reader returns a ledger that is complete: what is asked of it is worked out once.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -163,11 +167,11 @@ class Ledger:
     doubts: list[Doubt] = field(default_factory=list)
     dropped: int = 0
 
-    @property
+    @cached_property
     def tries(self) -> list[Try]:
         """All tries, in the order in which they began."""
         found = [one for item in self.items for one in item.tries] + self.nameless
-        return sorted(found, key=lambda one: one.started_index)
+        return sorted(found, key=attrgetter("started_index"))
 
     @property
     def retries(self) -> Iterator[Try]:
@@ -175,13 +179,20 @@ class Ledger:
         return (one for one in self.tries if one.earlier is not None)
 
     def of_state(self, *states: State) -> list[Item]:
-        return [item for item in self.items if item.state in states]
+        return [item for item, state in self._states if state in states]
+
+    @cached_property
+    def _states(self) -> list[tuple[Item, State]]:
+        return [(item, item.state) for item in self.items]
 
 
 def joined(ledgers: Iterable[Ledger]) -> Ledger:
     """The ledgers of several protocols as one."""
+    several = list(ledgers)
+    if len(several) == 1:
+        return several[0]
     whole = Ledger()
-    for ledger in ledgers:
+    for ledger in several:
         whole.items += ledger.items
         whole.nameless += ledger.nameless
         whole.doubts += ledger.doubts

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from notnow import protocols
 from notnow.conduct.reading import attempts
+from notnow.conduct.reading.garbage import uncollected
 from notnow.conduct.reading.ledger import Ledger, joined
 from notnow.journal import Connection, Exchange, Journal
 
@@ -53,7 +54,8 @@ class Run:
         """The items of the run and the tries of each; empty for a protocol without a reader."""
         names = dict.fromkeys(journal.protocol for journal in self.journals)
         readers = [(name, path) for name in names if (path := protocols.get(name).ledger) is not None]
-        return joined(import_module(path).ledger(self.of(name)) for name, path in readers)
+        with uncollected():
+            return joined(import_module(path).ledger(self.of(name)) for name, path in readers)
 
     @cached_property
     def exchanges(self) -> tuple[Exchange, ...]:

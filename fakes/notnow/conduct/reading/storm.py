@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from operator import attrgetter
 from typing import Any
 
 from msgspec import Struct, to_builtins
@@ -77,12 +78,13 @@ def _wasted(tries: list[Try]) -> int:
     """Failed tries of clients that knew the server to be busy."""
     busy_since: dict[tuple[Journal, str], int] = {}  # a client -> the index from which on it knew
     wasted = 0
-    for one in sorted(tries, key=lambda one: one.ended_index):
-        known = busy_since.get(one.client)
+    for one in sorted(tries, key=attrgetter("ended_index")):
+        client = one.client
+        known = busy_since.get(client)
         if not one.failed:
-            busy_since.pop(one.client, None)
+            busy_since.pop(client, None)
         elif known is None:
-            busy_since[one.client] = one.ended_index
+            busy_since[client] = one.ended_index
         elif one.started_index > known:
             wasted += 1
     return wasted
