@@ -93,6 +93,9 @@ class TestOnlyWhatThereIs:
         model = {"server": Server, "expect": Expect}[table]
         assert keys == {key for key in model.KEYS if protocol in ONLY[table].get(key, (protocol,))}
 
+    def test_a_rule_with_an_unknown_moment_may_have_the_keys_of_all(self) -> None:
+        assert {"reply", "certificate", "since"} <= offered(problem(rule(["mail", "banana"], xyz=1)))
+
     def test_drop_is_offered_where_a_data_connection_is_announced(self) -> None:
         assert "drop" not in offered(problem(rule("retr", data="rst"), protocol="ftp"))
         assert "drop" in offered(problem(rule("pasv", data="rst"), protocol="ftp"))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from notnow.engine import actions
 from notnow.engine.engine import Engine
 from notnow.language.loading import loads
 from playbook import (
@@ -72,6 +73,26 @@ class TestFaults:
 
     def test_a_421_closes(self, play):
         play("smtp/overload") >> Opened("a") << Send("421 …") << Close()
+
+    @pytest.mark.parametrize(
+        ("keys", "proceeds", "closes"),
+        [
+            ({"delay": "1s"}, True, False),
+            ({"reply": NO}, False, False),
+            ({"reply": "250 ok", "close": True}, True, True),
+            ({"reply": BYE}, False, True),
+        ],
+    )
+    def test_a_script_knows_whether_the_command_takes_effect_and_the_connection_ends(
+        self, play, keys, proceeds, closes
+    ):
+        book = play(document(rule("mail", **keys))) >> Opened("a") << Proceed() >> Asked("a", "mail")
+        (script,) = book.skip().scripts
+        assert (script.proceeds, script.closes) == (proceeds, closes)
+
+    def test_an_answer_does_not_drip_by_itself(self, play):
+        book = play(document(rule("request", status=503), protocol="http")) >> Opened("a") << Proceed()
+        book >> Asked("a", "request") << actions.Respond(actions.Response(503), drip=0.0)
 
     def test_no_other_refusal_does(self, play):
         (

@@ -68,6 +68,11 @@ def mutants(path: Path) -> list[Mutant]:
     return sorted(found, key=lambda mutant: (mutant.line, mutant.number, mutant.what))
 
 
+def unchanged(path: Path) -> Mutant:
+    """The control: a mutant that differs in nothing."""
+    return Mutant(path, -1, 0, "nothing", _keep)
+
+
 def parsed(path: Path) -> ast.Module:
     return ast.parse(_text(path), str(path))
 
@@ -137,6 +142,10 @@ def _statements(node: ast.AST) -> Iterator[tuple[str, Change]]:
             yield f"{_head(node)} -> pass", _pass
         case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]):
             yield f"{_head(node)} -> pass", _pass
+
+
+def _keep(_: ast.AST) -> None:
+    """Change nothing."""
 
 
 def _told(node: ast.AST, change: Change) -> tuple[str, Change]:

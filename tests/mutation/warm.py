@@ -22,6 +22,7 @@ from _pytest.main import pytest_runtestloop as run_tests
 from tests.mutation.mutants import Mutant, parsed
 
 SURVIVED, KILLED, UNFIT = 0, 1, 3
+OPTIMIZED = inspect.CO_OPTIMIZED  # the flag of the code of a function
 
 
 class WarmTests:
@@ -49,17 +50,25 @@ class WarmTests:
         changed = changed_functions(mutant)
         if not changed or self.ran & changed.keys():
             return None
+        return self._status(mutant.path, changed, near, limit)
+
+    def control(self, path: Path, near: Sequence[str], limit: int) -> int | None:
+        """The same with no mutant: each function gets its own code again."""
+        functions = [code for code in _codes(compile(parsed(path), str(path), "exec")) if code.co_flags & OPTIMIZED]
+        return self._status(path, {code: code for code in functions}, near, limit)
+
+    def _status(self, path: Path, changed: dict[CodeType, CodeType], near: Sequence[str], limit: int) -> int | None:
         pid = os.fork()
         if not pid:
             with contextlib.suppress(BaseException):
                 silence(limit)
-                os._exit(self._run(mutant, changed, near))
+                os._exit(self._run(path, changed, near))
             os._exit(KILLED)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         return None if status == UNFIT else status
 
-    def _run(self, mutant: Mutant, changed: dict[CodeType, CodeType], near: Sequence[str]) -> int:
-        if not swapped(mutant.path, changed):
+    def _run(self, path: Path, changed: dict[CodeType, CodeType], near: Sequence[str]) -> int:
+        if not swapped(path, changed):
             return UNFIT
         self.session.items.sort(key=lambda item: str(item.path) not in near)
         run_tests(self.session)
@@ -67,12 +76,13 @@ class WarmTests:
 
 
 def silence(limit: int) -> None:
-    """Make this process a group without output, which ends after so many seconds: a mutant may never end."""
+    """Make this process a group without output, which ends after so many seconds of work, or ten times as long at rest."""
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    signal.alarm(limit)
+    signal.setitimer(signal.ITIMER_PROF, limit)
+    signal.alarm(10 * limit)
 
 
 def changed_functions(mutant: Mutant) -> dict[CodeType, CodeType]:
@@ -81,9 +91,7 @@ def changed_functions(mutant: Mutant) -> dict[CodeType, CodeType]:
     after = list(_codes(compile(mutant.tree(), str(mutant.path), "exec")))
     if len(before) != len(after):
         return {}
-    return {
-        old: new for old, new in zip(before, after, strict=True) if old != new and old.co_flags & inspect.CO_OPTIMIZED
-    }
+    return {old: new for old, new in zip(before, after, strict=True) if old != new and old.co_flags & OPTIMIZED}
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
