@@ -11,7 +11,7 @@ from notnow.conduct.reading.delivery import Mail, mail
 from notnow.conduct.reading.ledger import Item, Try
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.unnamed import AT_ONCE
-from notnow.journal import Connection, Exchange, Journal
+from notnow.journal import Connection, Exchange, FakeStopped, Journal
 
 SHOWN = 100  # tries that may have come too soon: one is enough for a verdict
 SURELY_THE_SAME = 5  # requests with one sender and recipient that cannot be as many different messages
@@ -63,8 +63,10 @@ def retries(run: Run) -> Retries:
 
 def refused_for_now(one: Try) -> bool:
     """True if the server refused it with a 4yz, or closed the connection in place of a reply (RFC 5321 §3.8)."""
+    if one.ending != "deferred" and one.ending != "unanswered":
+        return False
     by = one.by
-    return one.failed and isinstance(by, Exchange) and by.moment != "tls" and (by.end is None or not by.stopped)
+    return isinstance(by, Exchange) and by.moment != "tls" and not isinstance(by.end, FakeStopped)
 
 
 def first_refused(item: Item) -> Try | None:

@@ -13,7 +13,7 @@ from notnow.conduct.reading import backoff
 from notnow.conduct.reading.delivery import SETTLED_BY, Mail, mail
 from notnow.conduct.reading.families import ENOUGH
 from notnow.conduct.reading.ledger import Item, Try
-from notnow.conduct.reading.retries import refused_for_now, retries
+from notnow.conduct.reading.retries import first_refused, refused_for_now, retries
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.transactions import Session
 from notnow.conduct.reading.unnamed import AT_ONCE
@@ -117,16 +117,15 @@ def stops(run: Run) -> Finding:
     shortest: tuple[float, Try] | None = None
     longest = 0.0
     for item in known.ledger.items:
-        refused = [one for one in item.tries if refused_for_now(one)]
-        if not refused:
+        first, last = first_refused(item), item.tries[-1]
+        if first is None:
             continue
-        first, last = refused[0], item.tries[-1]
         span = last.started_at - first.ended_at
         longest = max(longest, span)
         if span > FOR_EVER:
             return broken(f"it still tries after {show(span)}", first.by, last.began)
         silent = now[last.connection.journal] - last.ended_at
-        gave_up = last.failed and silent > max(DAY, 2 * max((one.delay for one in item.tries[1:]), default=0.0))
+        gave_up = last.failed and silent > DAY and silent > 2 * max(one.delay for one in item.tries)
         if gave_up and known.last_unnamed.get(item, 0) <= last.started_index and (not shortest or span < shortest[0]):
             shortest = span, last
     if shortest is None:
@@ -184,14 +183,14 @@ def spreads(run: Run) -> Finding:
     for retried in _comebacks(run.once(mail)).values():
         several = several or sum(one.first for one in retried) >= HERD
         window: deque[_Comeback] = deque()
-        for one in sorted(retried, key=lambda one: one.connection.opened_at):
+        for one in sorted(retried, key=lambda one: one.at):
             window.append(one)
-            while _apart(window[0], one) > TOGETHER or len(window) > HERD:
+            while one.at - window[0].at > TOGETHER or len(window) > HERD:
                 window.popleft()
             most = max(most, len(window))
             if len(window) < HERD or not _side_by_side(window):
                 continue
-            why = f"{HERD} connections came back within {show(_apart(window[0], one))}"
+            why = f"{HERD} connections came back within {show(one.at - window[0].at)}"
             proof = [a.connection for a in window]
             if all(a.certain for a in window):
                 return broken(why, *proof)
@@ -206,9 +205,10 @@ def spreads(run: Run) -> Finding:
 class _Comeback(NamedTuple):
     """A connection that was opened, or may have been, to try again what had been refused at least a second before.
 
-    `first`: it was the first retry of its mail.
+    `at`: when it was opened. `first`: it was the first retry of its mail.
     """
 
+    at: float
     session: Session
     certain: bool
     first: bool
@@ -222,27 +222,23 @@ def _comebacks(known: Mail) -> dict[Journal, list[_Comeback]]:
     found: dict[Journal, list[_Comeback]] = {}
     refused_at: dict[tuple[Journal, str], float] = {}  # when each client was first refused
     for session in known.sessions:
-        tries = known.tries[session.transactions[0]] if session.transactions else []
-        again = [one for one in tries if _came_back(one)]
-        nameless = any(
-            one.item is None and one.started_at - refused_at.get(one.client, inf) >= AT_ONCE for one in tries
-        )
-        if again or nameless:
+        if not session.transactions:
+            continue
+        tries, connection = known.tries[session.transactions[0]], session.connection
+        client = connection.journal, connection.client
+        since = refused_at.get(client, inf)
+        again = [one for one in tries if one.earlier is not None and _came_back(one, one.earlier)]
+        if again or any(one.item is None and one.started_at - since >= AT_ONCE for one in tries):
             first = not again or any(one.earlier is not None and one.earlier.earlier is None for one in again)
-            found.setdefault(session.connection.journal, []).append(_Comeback(session, bool(again), first))
-        for one in tries:
-            if refused_for_now(one):
-                refused_at.setdefault(one.client, one.ended_at)
+            back = _Comeback(connection.opened_at, session, bool(again), first)
+            found.setdefault(connection.journal, []).append(back)
+        if since == inf and (refused := next(filter(refused_for_now, tries), None)) is not None:
+            refused_at[client] = refused.ended_at
     return found
 
 
-def _came_back(one: Try) -> bool:
-    earlier = one.earlier
-    return earlier is not None and refused_for_now(earlier) and one.knew_of(earlier) and one.delay >= AT_ONCE
-
-
-def _apart(one: _Comeback, other: _Comeback) -> float:
-    return other.connection.opened_at - one.connection.opened_at
+def _came_back(one: Try, earlier: Try) -> bool:
+    return refused_for_now(earlier) and one.knew_of(earlier) and one.delay >= AT_ONCE
 
 
 def _side_by_side(window: Iterable[_Comeback]) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
 from notnow.conduct.reading.afterwards import content_after
 from notnow.conduct.reading.delivery import Mail, mail
-from notnow.conduct.reading.ledger import Try
+from notnow.conduct.reading.ledger import Item, Try
 from notnow.conduct.reading.retries import refused_for_now
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.transactions import Transaction
@@ -91,9 +91,10 @@ def acts_on_the_code(run: Run) -> Finding:
 
 def _is_odd(x: Exchange) -> bool:
     """True for a 4yz in a form that RFC 5321 §4.2 allows and that clients may not expect."""
-    if x.fault is None or x.reply is None or x.code is None or not 400 <= x.code < 500:
+    code = x.code if x.fault is not None else None
+    if code is None or x.reply is None or not 400 <= code < 500:
         return False
-    return x.code not in _USUAL or len(x.reply) == 3 or "\n" in x.reply or not x.reply.isascii()
+    return code not in _USUAL or len(x.reply) == 3 or "\n" in x.reply or not x.reply.isascii()
 
 
 def _form(x: Exchange) -> str:
@@ -144,17 +145,16 @@ class _Conduct:
         self._known = known
         for item in known.ledger.items:
             for one in item.tries:
-                if refused_for_now(one) and isinstance(one.by, Exchange) and one.by.code is not None:
-                    self._note(
-                        one, one.by, unsure=bool(item.in_doubt) or known.last_unnamed.get(item, 0) > one.ended_index
-                    )
+                if refused_for_now(one) and isinstance(one.by, Exchange) and one.by.codes:
+                    self._note(item, one, one.by)
 
-    def _note(self, one: Try, by: Exchange, *, unsure: bool) -> None:
+    def _note(self, item: Item, one: Try, by: Exchange) -> None:
         if one.later is not None:
             self.again[self.kind(by)] = None
-            if self._soonest is None or one.later.delay < self._soonest[0]:
-                self._soonest = one.later.delay, by
-        elif one.earlier is None and not unsure:
+            delay = one.later.delay
+            if self._soonest is None or delay < self._soonest[0]:
+                self._soonest = delay, by
+        elif one.earlier is None and not item.in_doubt and self._known.last_unnamed.get(item, 0) <= one.ended_index:
             self._dropped.setdefault(self.kind(by), (one, by))
 
     def difference(self) -> Finding | None:

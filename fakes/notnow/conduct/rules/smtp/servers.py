@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Sequence
+from heapq import heappop, heappush
+from math import inf
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive
 from notnow.conduct.reading.delivery import mail
@@ -126,8 +128,7 @@ def remembers(run: Run) -> Finding:
         while window and refusal.at - window[0].at >= MINUTE:
             window.popleft()
         window.append(refusal)
-        knowing = sum(1 for x in window if x.at - first.at >= AT_ONCE) if len(window) > MOST_PER_MINUTE else 0
-        if knowing > MOST_PER_MINUTE:
+        if len(window) > MOST_PER_MINUTE and window[-MOST_PER_MINUTE - 1].at - first.at >= AT_ONCE:
             why = f"it walked into a busy server {times(len(window))} within {show(refusal.at - window[0].at)}"
             return broken(why, *window)
         burst = burst or (tuple(window) if len(window) > MOST_PER_MINUTE else ())
@@ -166,27 +167,22 @@ def fewer(run: Run) -> Finding:
 
 def _fewer_than_before(sessions: Sequence[Session]) -> Finding:
     """Whether one client opened fewer connections to one server after it was told that it had too many."""
-    events: list[tuple[int, int, int]] = []
-    for i, session in enumerate(sessions):
-        c = session.connection
-        events.append((c.index, 1, i))
-        ends = [at for at in (c.left_index, c.closed_index, _sent_away(session)) if at is not None]
-        if ends:
-            events.append((min(ends), -1, i))
-    live = since = limit = 0
+    ends: list[float] = []  # of the connections that are open
+    since = limit = 0
     cap: Exchange | None = None
-    for _, step, i in sorted(events):
-        live += step
-        if step < 0:
-            continue
-        session = sessions[i]
-        refusal = _refusal(session)
-        if cap is not None and session.connection.opened_at - cap.at >= AT_ONCE:
+    for session in sorted(sessions, key=lambda session: session.connection.index):
+        connection = session.connection
+        while ends and ends[0] <= connection.index:
+            heappop(ends)
+        heappush(ends, _end(session))
+        live = len(ends)
+        if cap is not None and connection.opened_at - cap.at >= AT_ONCE:
             since = max(since, live)
             if live >= limit:
                 why = f"it had {limit} connections when it was told that they are too many, and later {live} again"
-                return broken(why, cap, session.connection)
-        if cap is None and live > 1 and refusal is not None and _CAP.search(refusal.reply or ""):
+                return broken(why, cap, connection)
+        refusal = _refusal(session) if cap is None and live > 1 else None
+        if refusal is not None and _CAP.search(refusal.reply or ""):
             cap, limit = refusal, live
     return held(f"{limit} connections before, {since} at most since") if cap is not None else NOT_EXERCISED
 
@@ -198,6 +194,8 @@ def _refusal(session: Session) -> Exchange | None:
     return by if isinstance(by, Exchange) else None
 
 
-def _sent_away(session: Session) -> int | None:
-    last = session.exchanges[-1]
-    return last.index if last.closed else None
+def _end(session: Session) -> float:
+    """The index at which a connection ended, or the client was sent away."""
+    connection, last = session.connection, session.exchanges[-1]
+    ends = connection.left_index, connection.closed_index, last.index if last.end is not None else None
+    return min([end for end in ends if end is not None], default=inf)

@@ -94,6 +94,8 @@ def patient(run: Run) -> Finding:
         for i, x in enumerate(session.exchanges):
             if x.fault is None or x.moment not in PATIENCE:
                 continue
+            if x.answered_at == x.at:
+                continue  # it had nothing to wait for
             limit = PATIENCE[x.moment]
             wait = _waited(session, i)
             if wait.spoke and wait.seconds < limit:
