@@ -93,6 +93,9 @@ def _last_unnamed(nameless: Iterable[Try]) -> dict[Item, int]:
     return found
 
 
+_NOBODY = Recipient("", None)
+
+
 class _Filer:
     """Makes a try of each transaction for each of its recipients, and adds it to its item."""
 
@@ -115,7 +118,7 @@ class _Filer:
                     self.unseen.add(item)
                 tries.append(found)
         if (owners := self.owners.get(one)) is not None:
-            refused = one.recipients[-1] if one.recipients and not one.accepted else Recipient("", None)
+            refused = one.recipients[-1] if one.recipients and not one.accepted else _NOBODY
             found = _try(one, refused)
             to = {recipient.address for recipient in one.recipients}
             found.owners = self._items_to(owners, to) if to else self._items_of(owners)

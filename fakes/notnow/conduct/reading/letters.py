@@ -171,7 +171,7 @@ class Sorter:
 
     def _by_sender_alone(self, one: Transaction, sender: str) -> None:
         bundle = self._by_sender.get((one.session.client, sender))
-        wanting = _wanting([bundle], one.first.index)
+        wanting = bundle.wanting(one.first.index) if bundle is not None else ()
         if not wanting:
             self._give(one, self._unseen_letter(one, sender, [""]), sender, [""])
         elif (letter := self._certain(one, sender, wanting, [bundle])) is not None:

@@ -53,6 +53,14 @@ class Transaction:
     ended_index: int = 0
     said_after: bool = False  # the client began it after the close, or while the fake stalled
     content: Exchange | None = None  # the exchange at which the journal has what it knows of the message
+    began_index: int = field(init=False)  # that of the connection, if it is the first on it
+    began_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.session.transactions:
+            self.began_index, self.began_at = self.first.index, self.first.at
+        else:
+            self.began_index, self.began_at = self.connection.index, self.connection.opened_at
 
     @property
     def connection(self) -> Connection:
@@ -224,7 +232,7 @@ class _Reader:
             self._go_on(self.current, x)
 
     def _mail(self, x: Exchange) -> None:
-        if self.current is not None and x.code == 503 and x.fault is None:
+        if self.current is not None and x.fault is None and x.code == 503:
             return  # nested: the transaction that is open goes on
         self._leave(x)
         self.current, self.void = Transaction(self.session, x, address(x.request)), None

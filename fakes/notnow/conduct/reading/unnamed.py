@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from notnow.conduct.reading.letters import Letter
 from notnow.conduct.reading.transactions import Transaction
@@ -37,7 +38,7 @@ def attribute(transactions: Iterable[Transaction], known: Mapping[Transaction, L
         by_client.setdefault(one.session.client, []).append(one)
     for own in by_client.values():
         if any(one.sender is None for one in own):
-            own.sort(key=_began)
+            own.sort(key=lambda one: one.began_index)
             letters = list(dict.fromkeys(known[one] for one in own if one in known))
             if letters:
                 _share(own, letters, known, found)
@@ -46,21 +47,11 @@ def attribute(transactions: Iterable[Transaction], known: Mapping[Transaction, L
     return found
 
 
-def _began(one: Transaction) -> int:
-    """The index at which it began: that of the connection, if it is the first on it."""
-    session = one.session
-    return session.connection.index if one is session.transactions[0] else one.first.index
-
-
-def _began_at(one: Transaction) -> float:
-    session = one.session
-    return session.connection.opened_at if one is session.transactions[0] else one.first.at
-
-
-def _alone(own: Sequence[Transaction]) -> dict[Transaction, bool]:
-    """For each try of a client: True if it began a while after all others had ended, and none began soon after it."""
+def _alone(own: Sequence[Transaction]) -> Iterator[tuple[Transaction, bool]]:
+    """Each try of a client: True if it began a while after all others had ended, and none began soon after it."""
     follows = _follow(own)
-    return {one: follows[i] and all(follows[i + 1 : i + 2]) for i, one in enumerate(own)}
+    for one, after, before in zip(own, follows, [*follows[1:], True], strict=True):
+        yield one, after and before
 
 
 def _follow(own: Sequence[Transaction]) -> list[bool]:
@@ -70,38 +61,38 @@ def _follow(own: Sequence[Transaction]) -> list[bool]:
     for one in own:
         journal = one.connection.journal
         last = ended.get(journal)
-        found.append(_began(one) > latest and (last is None or _began_at(one) - last >= AT_ONCE))
+        found.append(one.began_index > latest and (last is None or one.began_at - last >= AT_ONCE))
         index, at = one.settled
-        ended[journal] = at if last is None else max(last, at)
-        latest = max(latest, index)
+        if last is None or at > last:
+            ended[journal] = at
+        if index > latest:
+            latest = index
     return found
 
 
 def _invent(own: Sequence[Transaction], found: Unnamed) -> None:
     """A client that never named any mail had at least as much of it as it had connections side by side."""
-    alone, letters = _alone(own), list[Letter]()
-    for one in own:
-        span = _began(one), one.ended_index
-        if all(letter.overlaps(*span) for letter in letters):
+    letters, free_from = list[Letter](), inf  # the index from which on one of them was under way no more
+    for one, alone in _alone(own):
+        if free_from > one.began_index:
             found.letters[one] = Letter(f"the mail behind #{one.connection.number}")
             letters.append(found.letters[one])
-        elif len(letters) == 1 and alone[one]:
+            free_from = min(free_from, one.ended_index)
+        elif len(letters) == 1 and alone:
             found.letters[one] = letters[0]
+            free_from = one.ended_index
         else:
             found.owners[one] = letters
-            continue
-        found.letters[one].carried(*span)
 
 
 def _share(
     own: Sequence[Transaction], letters: list[Letter], known: Mapping[Transaction, Letter], found: Unnamed
 ) -> None:
     """A connection was for the only letter of its client, or for any of them."""
-    alone = _alone(own)
-    for one in own:
+    for one, alone in _alone(own):
         if one.sender is not None:
             continue
-        if len(letters) == 1 and alone[one] and letters[0].wanted(_began(one)):
+        if len(letters) == 1 and alone and letters[0].wanted(one.began_index):
             found.letters[one] = letters[0]
         else:
             found.owners[one] = letters
@@ -111,7 +102,7 @@ def _share(
 def _uncarried(own: Sequence[Transaction], known: Mapping[Transaction, Letter], found: Unnamed) -> list[Transaction]:
     """The connections, of several that came together, that are more than the letters that were tried afterwards."""
     last = {known[one]: one for one in own if one in known}.values()
-    times, indices = sorted(_began_at(one) for one in last), sorted(_began(one) for one in last)
+    times, indices = sorted(one.began_at for one in last), sorted(one.began_index for one in last)
     several = len({one.connection.journal for one in own}) > 1
     more: list[Transaction] = []
     for together in _together(own):
