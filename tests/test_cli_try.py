@@ -27,6 +27,7 @@ from notnow.conduct.rules.rule import LEVELS, Rule
 from smtp_client import one, rules
 
 posix = pytest.mark.skipif(os.name == "nt", reason="a process has no group there")
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 OUTAGE = ("smtp/overload", "--set", "outage=1h")
 
 # Sends a message, and sends it again after each wait for as long as it is refused.
@@ -530,13 +531,26 @@ def test_a_result_or_a_count_that_there_is_not(leaving: str) -> None:
         assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
 
 
+TWO_AT_A_TIME = """
+    import smtplib, socket, sys, time
+    host, port = sys.argv[1], int(sys.argv[2])
+    for one in [socket.create_connection((host, port)) for _ in range(2)]:
+        one.recv(100)
+        one.close()
+    time.sleep(0.3)
+    with smtplib.SMTP(host, port, timeout=5) as server:
+        server.sendmail("a@client.test", ["b@server.test"], "Message-ID: <1@client.test>\\r\\n\\r\\nhi")
+"""
+
+
 def test_the_number_of_items_settles_a_doubt() -> None:
+    client = python(TWO_AT_A_TIME, "{host}", "{port}")
     overload = ("smtp/overload", "--set", "outage=90s", "--speed", "600", "--level", "must")
-    open_question = reported(*overload, *sender(0, 0.2))
+    open_question = reported(*overload, *client)
     assert (open_question["result"], open_question["outcome"], open_question["exit"]) == ("unknown", "inconclusive", 4)
     assert "--count N" in open_question["doubts"][0]["settled_by"]
-    assert reported(*overload, "--count", "1", *sender(0, 0.2))["result"] == "delivered"
-    two = reported(*overload, "--count", "2", *sender(0, 0.2))
+    assert reported(*overload, "--count", "1", *client)["result"] == "delivered"
+    two = reported(*overload, "--count", "2", *client)
     assert (two["result_in_words"], two["exit"]) == ("lost: 1 of 2 items, and the client exited with 0", 1)
 
 
@@ -547,6 +561,29 @@ def test_a_scenario_of_which_nothing_fired_has_tested_nothing() -> None:
         "notnow: nothing was tested: smtp/too-many-connections has faults at connect, and none of them fired. "
         "`notnow show smtp/too-many-connections` says what would make one fire"
     )
+
+
+@needs_curl
+def test_a_client_that_nobody_gave_the_ca_has_been_tested_for_nothing() -> None:
+    client = ("--", "curl", "-sS", "https://localhost:{port}/")
+    result = tried("http/overload", *client)
+    assert result.exit_code == 4
+    said = result.stdout.splitlines()[-1]
+    assert said.startswith(
+        "notnow: nothing was tested: the client rejected the certificate (TLS alert unknown_ca), as nobody"
+    )
+    assert "--cacert {ca_file}" in said
+    assert reported("http/healthy", *client)["outcome"] == "nothing tested"
+    assert reported("http/healthy", *client[:3], "--cacert", "{ca_file}", client[-1])["outcome"] == "well behaved"
+
+
+@needs_curl
+def test_a_proxy_keeps_back_what_it_must_not_repeat() -> None:
+    """RFC 9110 §9.2.2: a proxy MUST NOT automatically retry a request that is not idempotent."""
+    client = ("--", "curl", "-sS", "-d", "x", "--cacert", "{ca_file}", "https://localhost:{port}/")
+    as_client, as_proxy = (reported("http/misdirected-post", "--role", role, *client) for role in ("client", "proxy"))
+    assert (as_client["result"], as_client["exit"]) == ("lost", 1)
+    assert (as_proxy["result"], as_proxy["exit"]) == ("refused", 0)
 
 
 def test_a_baseline_lets_pass_what_is_known_and_nothing_else(leaving: str, tmp_path: Path) -> None:

@@ -21,6 +21,11 @@ def is_held(finding: Finding) -> None:
     assert finding == expectations.HELD
 
 
+def is_idle(finding: Finding, why: str) -> None:
+    """The run gave no occasion: that fails an assertion, and is nothing to `[expect]`."""
+    assert (finding.outcome, finding.why, finding.evidence) == ("not exercised", why, ())
+
+
 def is_unmet(finding: Finding, why: str, *evidence: str) -> None:
     assert (finding.outcome, finding.why) == ("broken", why)
     assert tuple(map(named, finding.evidence)) == evidence
@@ -452,9 +457,9 @@ class TestRequests:
     def test_the_sni_is_the_host(self) -> None:
         play = Play("http")
         expected = "expected every request on a connection that was made for its host, but "
-        is_unmet(requests.sni_matches_authority(()), expected + "no request came in TLS")
+        is_idle(requests.sni_matches_authority(()), expected + "no request came in TLS")
         play.connect("GET b.test/")
-        is_unmet(requests.sni_matches_authority(seen(play)), expected + "no request came in TLS")
+        is_idle(requests.sni_matches_authority(seen(play)), expected + "no request came in TLS")
         play.connect("GET a.test/", sni="A.test")
         play.connect("GET 127.0.0.1/")
         play.connect("GET 127.0.0.1/", version="TLSv1.3")
@@ -488,7 +493,7 @@ class TestRequests:
         return requests.retry_after_honoured(seen(play))
 
     def test_nothing_asked_to_wait(self) -> None:
-        is_unmet(self.after(1, asked="soon"), self.EXPECTED + "nothing was refused with a Retry-After")
+        is_idle(self.after(1, asked="soon"), self.EXPECTED + "nothing was refused with a Retry-After")
 
     def test_it_never_came_back(self) -> None:
         is_unmet(self.after(), self.EXPECTED + "it never came back", "#1 GET a.test/")
@@ -518,13 +523,13 @@ class TestRequests:
 
     def test_no_body(self) -> None:
         why = self.BODY + "no request with a body came back"
-        is_unmet(self.replayed("body=0", "body=0"), why, "#1 POST a.test/")
-        is_unmet(requests.body_replayed(()), why)
+        is_idle(self.replayed("body=0", "body=0"), why)
+        is_idle(requests.body_replayed(()), why)
         play = Play("http")
         play.connect("-> !")
         play.connect("POST a.test/ {body=3}")
-        is_unmet(requests.body_replayed(seen(play)), why, "#1 connect")
-        is_unmet(requests.retry_after_honoured(seen(play)), self.EXPECTED + "nothing was refused with a Retry-After")
+        is_idle(requests.body_replayed(seen(play)), why)
+        is_idle(requests.retry_after_honoured(seen(play)), self.EXPECTED + "nothing was refused with a Retry-After")
         play = Play("http")
         play.connect(*(f"POST a.test/{n} {{body=3}} -> !503 busy" for n in (1, 2, 3)))
         is_unmet(requests.body_replayed(seen(play)), why, "#1 POST a.test/3")

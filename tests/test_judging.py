@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from conduct_playbook import Play
+from notnow import ManualClock
+from notnow.conduct.finding import broken, held
 from notnow.conduct.judging import UnknownRuleError, all_rules, judge, of_protocol, select
 from notnow.conduct.reading.run import Run
-from notnow.conduct.rules.rule import up_to
+from notnow.conduct.rules.rule import Rule, up_to
+from notnow.journal import Recorder
 from notnow.protocols import NAMES
 
 PLAYBOOKS = Path(__file__).parent.glob("test_rules_*.py")
@@ -70,3 +73,32 @@ def test_levels() -> None:
     assert up_to("advice") == ("must", "should", "advice")
     with pytest.raises(ValueError, match=r"level is 'most'; allowed: must, should, advice"):
         up_to("most")
+
+
+def test_a_journal_that_dropped_exchanges_is_not_judged_as_if_it_were_whole() -> None:
+    """What was held in the part that is left may have been broken in the part that is gone; what was broken stays so."""
+    clock = ManualClock()
+    recorder = Recorder(clock, server="smtp", protocol="smtp", limit=3)
+    connection = recorder.open("c1", "192.0.2.1", 1)
+    for _ in range(4):
+        recorder.answer(recorder.ask(connection, "noop", "NOOP", "one"), "250 ok")
+    rules = [
+        Rule("smtp.kept", "t", "must", "s", "w", "p", "e", lambda _: held("it did")),
+        Rule("smtp.lax", "t", "must", "s", "w", "p", "e", lambda run: broken("it did", run.exchanges[0])),
+    ]
+    kept, lax = judge(Run([recorder.journal]), rules)
+    assert (kept.outcome, lax.outcome) == ("inconclusive", "broken")
+    assert kept.finding.why == "the journal dropped 1 exchange, so it does not show the whole run"
+
+
+def test_what_a_client_reported_gives_way_where_that_is_accepted() -> None:
+    rules = [
+        Rule(
+            "smtp.duty", "t", "should", "s", "w", "p", "e", lambda run: broken("it", run.exchanges[0]), may_report=True
+        ),
+        Rule("smtp.other", "t", "should", "s", "w", "p", "e", lambda run: broken("it", run.exchanges[0])),
+    ]
+    play = Play("smtp")
+    play.connect("NOOP")
+    assert [one.outcome for one in judge(play.run, rules)] == ["broken", "broken"]
+    assert [one.outcome for one in judge(play.run, rules, gives_way=True)] == ["not exercised", "broken"]

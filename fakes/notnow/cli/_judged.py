@@ -236,6 +236,8 @@ def _why_let_pass(report: Report) -> str:
 
 
 def _nothing_tested(report: Report) -> str:
+    if report.run.distrusted:
+        return f"nothing was tested: {report.run.distrusted}"
     return f"nothing was tested: {report.run.untested}. `notnow show {report.scenarios}` says what would make one fire"
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from notnow import protocols
 from notnow.conduct.expectations import comebacks, delivery, requests
-from notnow.conduct.finding import NOT_EXERCISED, Finding
+from notnow.conduct.finding import NOT_EXERCISED, Finding, not_exercised
 from notnow.conduct.judging import Verdict, settled
 from notnow.conduct.reading import attempts
 from notnow.conduct.reading.run import Run
@@ -105,6 +105,8 @@ def _verdict(scenario: Scenario, key: str, finding: Finding) -> Verdict:
 
 def _finding(scenario: Scenario, seen: Seen, key: str, everywhere: Seen) -> Finding:
     row = _KEYS[key]
+    if seen.run.distrusted:
+        return not_exercised(seen.run.distrusted)
     if not seen.exchanges or (row.of_this_server and _went_elsewhere(seen, everywhere)):
         return NOT_EXERCISED
     return row.judge(seen, getattr(scenario.expect, key))

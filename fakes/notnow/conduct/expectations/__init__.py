@@ -17,6 +17,11 @@ def unmet(expected: str, seen: str, evidence: Iterable[Evidence] = ()) -> Findin
     return Finding("broken", seen, tuple(evidence), expected)
 
 
+def without_occasion(expected: str, seen: str) -> Finding:
+    """The run gave the client no occasion to do what was expected: an assertion fails, and `[expect]` asks for nothing."""
+    return Finding("not exercised", seen, expected=expected)
+
+
 def first_unmet(findings: Iterable[Finding]) -> Finding:
     """The first of these that was broken, or else not held; held if all were."""
     found = list(findings)

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 
 from notnow import protocols
-from notnow.conduct.expectations import HELD, first_unmet, unmet
+from notnow.conduct.expectations import HELD, first_unmet, unmet, without_occasion
 from notnow.conduct.finding import Finding
 from notnow.conduct.reading import attempts
 from notnow.conduct.reading.ledger import COUNT, Item, Ledger, Try
@@ -47,9 +47,9 @@ def _nothing_delivered(run: Run, expected: str) -> Finding:
     known = bool(ledger.items) or any(one.ending == "refused" for one in ledger.nameless)
     if known and not unknown and not ledger.of_state("missing", "in doubt"):
         seen = "none was delivered: everything that the client asked for was refused for good"
-        return Finding("not exercised", seen, expected=expected)
+        return without_occasion(expected, seen)
     interrupted = [item.tries[-1].began for item in ledger.items if item.tries][:1] if not refused else []
-    seen = f"none was delivered: {why_nothing(_protocol(run), run.exchanges, refused)}"
+    seen = f"none was delivered: {run.distrusted or why_nothing(_protocol(run), run.exchanges, refused)}"
     return unmet(expected, seen, refused[-1:] or interrupted)
 
 

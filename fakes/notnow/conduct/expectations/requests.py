@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from notnow.conduct.expectations import HELD, first_unmet, unmet
+from notnow.conduct.expectations import HELD, first_unmet, unmet, without_occasion
 from notnow.conduct.finding import Finding
 from notnow.conduct.reading import attempts
 from notnow.conduct.reading.attempts import Retry
@@ -18,7 +18,7 @@ def sni_matches_authority(exchanges: Iterable[Exchange]) -> Finding:
     expected = "every request on a connection that was made for its host"
     secure = [(x, x.connection.tls) for x in _requests(exchanges) if x.connection.tls is not None]
     if not secure:
-        return unmet(expected, "no request came in TLS")
+        return without_occasion(expected, "no request came in TLS")
     for request, tls in secure:
         host, sni = _request(request).host, tls.sni
         if sni is None and not is_address(host):  # RFC 6066 §3: an SNI names no address
@@ -45,7 +45,7 @@ def retry_after_honoured(exchanges: Sequence[Exchange]) -> Finding:
     expected = "the client to come back when Retry-After has said"
     told = [x for x in attempts.refusals(exchanges) if attempts.asked_wait(x) is not None]
     if not told:
-        return unmet(expected, "nothing was refused with a Retry-After")
+        return without_occasion(expected, "nothing was refused with a Retry-After")
     asked = [(retry, attempts.asked_wait(retry.refusal)) for retry in attempts.retries(exchanges)]
     found = [(retry, wait) for retry, wait in asked if wait is not None]
     if not found:
@@ -62,8 +62,7 @@ def body_replayed(exchanges: Sequence[Exchange]) -> Finding:
     """Each request with a body that came back had the same body again, all of it."""
     found = [retry for retry in attempts.retries(exchanges) if _has_body(retry)]
     if not found:
-        seen = "no request with a body came back"
-        return unmet(_BODY_EXPECTED, seen, attempts.refusals(exchanges)[-1:])
+        return without_occasion(_BODY_EXPECTED, "no request with a body came back")
     return first_unmet(map(_same_body, found))
 
 

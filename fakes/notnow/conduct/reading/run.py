@@ -12,7 +12,7 @@ from notnow import protocols
 from notnow.conduct.reading import attempts
 from notnow.conduct.reading.garbage import uncollected
 from notnow.conduct.reading.ledger import Ledger, joined
-from notnow.journal import Connection, Exchange, Journal
+from notnow.journal import CertificateRejected, Connection, Exchange, Journal
 
 if TYPE_CHECKING:
     from notnow.language.scenario import Scenario
@@ -87,8 +87,25 @@ class Run:
         return sorted(found, key=lambda r: r.attempt.index)
 
     @cached_property
+    def distrusted(self) -> str:
+        """Why a client asked for nothing that rejected every certificate, although it could trust them: it lacks the CA.
+
+        Empty for any other run.
+        """
+        ends = [(connection.failure, connection.tls) for connection in self.by_connection]
+        rejected = [end.alert for end, tls in ends if isinstance(end, CertificateRejected) and tls and tls.trusted]
+        if not ends or len(rejected) < len(ends):
+            return ""
+        return (
+            f"the client rejected the certificate (TLS alert {rejected[0]}), as nobody gave it the CA that signed it: that is "
+            "{ca_file} in its command, as in curl --cacert {ca_file}, and NOTNOW_CA_FILE in its environment"
+        )
+
+    @cached_property
     def untested(self) -> str:
         """Why the run has shown nothing of the client: the scenarios have faults, and none fired. Empty if one did."""
+        if self.distrusted:
+            return self.distrusted
         faulty = [(scenario.name, scenario.faulty) for scenario in self.scenarios if scenario.faulty]
         if not faulty or any(x.fault is not None and not x.stopped for x in self.exchanges):
             return ""
