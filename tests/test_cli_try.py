@@ -545,7 +545,7 @@ TWO_AT_A_TIME = """
 
 def test_the_number_of_items_settles_a_doubt() -> None:
     client = python(TWO_AT_A_TIME, "{host}", "{port}")
-    overload = ("smtp/overload", "--set", "outage=90s", "--speed", "600", "--level", "must")
+    overload = ("smtp/overload", "--set", "outage=4s", "--speed", "20", "--level", "must")
     open_question = reported(*overload, *client)
     assert (open_question["result"], open_question["outcome"], open_question["exit"]) == ("unknown", "inconclusive", 4)
     assert "--count N" in open_question["doubts"][0]["settled_by"]
