@@ -63,23 +63,31 @@ class TestPlain421:
         play.connect(*LOGIN, "PASV", "[idle] -> !421 Passive data channel timed out. (stays)", "PASV")
         play.held(self.RULE, "it went on after 1 421 that left it open")
 
-    @pytest.mark.parametrize("end", ["QUIT", "(leaves)"])
-    def test_broken_by_making_another_connection(self, play: Play, end: str) -> None:
-        play.connect(*LOGIN, self.STAYS, end)
-        play.connect(*LOGIN, "RETR a")
-        why = "it ended a connection that the 421 had left open, and made another one"
+    def test_broken_by_dropping_it_for_another_connection(self, play: Play) -> None:
+        play.connect(*LOGIN, self.STAYS, "(leaves)")
+        play.connect(*LOGIN, "RETR a", "QUIT")
+        why = "it dropped a connection that the 421 had left open, and made another one"
         play.broken(self.RULE, why, "#1 RETR a", "#1")
+
+    ENDED = "it ended a connection that the 421 had left open, as it may do after any 4yz"
+
+    @pytest.mark.parametrize("again", [True, False])
+    def test_a_client_that_says_quit_may_do_so_after_any_failure(self, play: Play, again: bool) -> None:
+        play.connect(*LOGIN, self.STAYS, "QUIT", "(leaves)")
+        if again:
+            play.connect(*LOGIN, "RETR a", "QUIT")
+        play.inconclusive(self.RULE, self.ENDED, "another 4yz, such as 450, in place of the 421")
 
     def test_a_client_that_leaves_may_give_up_after_any_4yz(self, play: Play) -> None:
         play.connect(*LOGIN, self.STAYS, "(leaves)")
-        why = "it ended a connection that the 421 had left open; it may do so after any 4yz"
-        play.inconclusive(self.RULE, why, "another 4yz, such as 450, in place of the 421")
+        play.inconclusive(self.RULE, self.ENDED)
 
-    def test_a_client_that_also_hangs_up_after_a_450_gives_it_no_special_meaning(self, play: Play) -> None:
-        play.connect(*LOGIN, "RETR a -> !450 no", "(leaves)")
+    @pytest.mark.parametrize("lines", [("RETR a -> !450 no",), ("RETR a",)])
+    def test_a_client_that_always_drops_its_connections(self, play: Play, lines: tuple[str, ...]) -> None:
+        play.connect(*LOGIN, *lines, "(leaves)")
         play.connect(*LOGIN, self.STAYS, "(leaves)")
-        play.connect(*LOGIN, "RETR a")
-        play.not_exercised(self.RULE)
+        play.connect(*LOGIN, "RETR a", "QUIT")
+        play.inconclusive(self.RULE, self.ENDED)
 
     def test_a_connection_that_was_made_before_is_no_other_one(self, play: Play) -> None:
         line = play.connect(*LOGIN)

@@ -17,6 +17,7 @@ from notnow.conduct.reading.ftp import (
     verb_of,
 )
 from notnow.conduct.reading.run import Run
+from notnow.conduct.reading.transfers import left
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Connection, Exchange
@@ -60,41 +61,46 @@ def _closed(run: Run) -> Iterator[Finding]:
     level="should",
     source="RFC 1123 §4.1.2.11",
     why="Servers answer 421 to one transfer and stay. A client that hangs up gives its session away, and logs in once more for nothing.",
-    occasion="a 421 leaves the connection open, and the client goes on here or on another connection",
-    proof="the client ends that connection after the 421 and connects again",
-    innocent="a client that gives up; one that also ends its connection after other 4yz; a connection that the server has closed since",
+    occasion="a 421 leaves the connection open, and the client goes on here, or ends the connection",
+    proof="the client drops that connection without QUIT, and connects again",
+    innocent="a client that says QUIT, as after any failure; one that gives up; one that drops connections elsewhere in the run as well; a connection that the server has closed since",
     example="C: PASV\nS: 421 Passive data channel timed out.   (the connection stays open)\nC: hangs up, connects again",
 )
 def takes_421_as_any_4yz(run: Run) -> Finding:
     latest = {(c.journal, c.client): c.index for c in run.connections}
-    hangs_up = _hangs_up_anyway(run)
+    dropped = _drops(run)
     cases = (
-        _after_421(x, exchanges[i + 1 :][:1], latest, hangs_up)
+        _after_421(x, exchanges[i + 1 :][:1], latest, dropped)
         for exchanges in run.by_connection.values()
         for i, x in enumerate(exchanges)
-        if not x.closed and 421 in x.codes
+        if 421 in x.codes and not x.closed
     )
     return over(
-        (case for case in cases if case is not None), lambda n: f"it went on after {plural(n, '421')} that left it open"
+        (case for case in cases if case is not None),
+        lambda n: f"it went on after {plural(n, '421')} that left it open",
     )
 
 
-def _hangs_up_anyway(run: Run) -> bool:
-    """True for a client that ended a connection after another 4yz: it gives 421 no special meaning."""
+def _drops(run: Run) -> set[Client]:
+    """The clients that end connections without QUIT though no 421 was the last word there: it is their habit."""
     ends = (exchanges[-1] for exchanges in run.by_connection.values())
-    return any(400 <= (x.code or 0) < 500 and 421 not in x.codes and x.connection.ended_by == "client" for x in ends)
+    return {
+        client_of(x) for x in ends if x.connection.ended_by == "client" and x.moment != "quit" and 421 not in x.codes
+    }
 
 
-def _after_421(told: Exchange, later: list[Exchange], latest: dict[Client, int], hangs_up: bool) -> Finding | None:
-    connection = told.connection
-    left = connection.left_index if connection.left_index is not None else connection.closed_index
+def _after_421(
+    told: Exchange, later: list[Exchange], latest: dict[Client, int], dropped: set[Client]
+) -> Finding | None:
+    connection, client = told.connection, client_of(told)
     if later and later[0].moment != "quit":
         return held() if later[0].request else None
-    if left is None or connection.ended_by == "fake" or hangs_up:
+    end = left(connection)
+    if end is None or (connection.ended_by == "fake" and not later):
         return None
-    if latest[client_of(told)] > left:
-        return broken("it ended a connection that the 421 had left open, and made another one", told, connection)
-    why = "it ended a connection that the 421 had left open; it may do so after any 4yz"
+    if not later and latest[client] > end[1] and client not in dropped:
+        return broken("it dropped a connection that the 421 had left open, and made another one", told, connection)
+    why = "it ended a connection that the 421 had left open, as it may do after any 4yz"
     return inconclusive(why, "another 4yz, such as 450, in place of the 421", told, connection)
 
 
