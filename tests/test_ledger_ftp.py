@@ -308,6 +308,12 @@ def test_a_temporary_name_and_the_final_one_are_one_item(play: Play) -> None:
     assert states(play) == [("the upload of /a", "delivered")]
 
 
+def test_an_upload_under_its_temporary_name_replaces_the_one_before(play: Play) -> None:
+    play.connect(*LOGIN, f"STOR a.part {SAME} -> 226 done | 421 bye")
+    play.connect(*LOGIN, f"STOR a.part {SAME}", *rename("a.part", "a"))
+    assert (states(play), len(only(play).copies)) == ([("the upload of /a", "delivered")], 1)
+
+
 def test_the_next_file_may_have_the_same_temporary_name(play: Play) -> None:
     play.connect(*LOGIN, f"STOR tmp {SAME}", *rename("tmp", "a"), f"STOR tmp {SAME}", *rename("tmp", "b"))
     assert states(play) == [("the upload of /a", "delivered"), ("the upload of /b", "delivered")]
@@ -399,6 +405,29 @@ def test_leave_taking_after_the_close_leads_nowhere(play: Play, said: str) -> No
     assert play.run.ledger.nameless == []
 
 
+def test_a_look_that_failed_was_to_lead_to_a_file(play: Play) -> None:
+    play.connect(*LOGIN, "NLST -> !421 no")
+    play.connect(*LOGIN, "NLST", "RETR a", "RETR b")
+    assert doubts(play.run.ledger) == ["1 connection ended before it named a file, which may have been any"]
+
+
+def test_a_look_that_failed_after_a_file_is_a_look(play: Play) -> None:
+    play.connect(*LOGIN, "RETR a", "NLST -> !421 no")
+    assert (doubts(play.run.ledger), play.run.ledger.nameless) == ([], [])
+
+
+def test_a_file_that_is_left_under_a_temporary_name_is_in_doubt(play: Play) -> None:
+    play.connect(*LOGIN, f"STOR a.part {SAME} -> !421 no")
+    play.connect(*LOGIN, f"STOR report-part-2.csv {SAME}")
+    assert [state for _, state in states(play)] == ["in doubt", "delivered"]
+
+
+def test_a_file_may_be_what_was_refused_for_good_later(play: Play) -> None:
+    play.connect(*LOGIN, "STOR a -> !421 no").play.wait("1s")
+    play.connect("USER ann", "PASS x -> !530 no")
+    assert only(play).in_doubt == "the client may have come back for it, and was refused for good"
+
+
 # ---- connections that name no file ---------------------------------------------------------------
 
 
@@ -441,11 +470,12 @@ def test_a_client_with_one_file_came_for_that(play: Play) -> None:
     assert (endings(only(play)), ledger.nameless, doubts(ledger)) == (["deferred"] * 3 + ["accepted"], [], [])
 
 
-def test_a_client_with_several_files_may_have_come_for_any(play: Play) -> None:
-    play.connect(BUSY)
+@pytest.mark.parametrize(("wait", "doubtful"), [("999ms", True), ("1s", False)])
+def test_a_client_with_several_files_may_have_come_for_any(play: Play, wait: str, doubtful: bool) -> None:
+    play.connect(BUSY).play.wait(wait)
     play.connect(*LOGIN, "RETR a", "RETR b")
     (nameless,) = play.run.ledger.nameless
-    assert (len(nameless.owners), doubts(play.run.ledger)) == (2, [])
+    assert (len(nameless.owners), bool(doubts(play.run.ledger))) == (2, doubtful)
 
 
 def test_a_connection_that_is_refused_after_the_only_file_had_come(play: Play) -> None:

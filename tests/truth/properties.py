@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from notnow.conduct import expected
-from notnow.conduct.judging import Verdict, judge
+from notnow.conduct.judging import Verdict, judge, of_protocol
 from notnow.conduct.reading.result import Exit, Result, result
 from notnow.conduct.reading.run import Run
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tests.truth.truth import Truth
     from tests.truth.wire import Wire
 
+# Rules of FTP that some of its clients break; no client breaks the others.
+DEPENDS = frozenset({"ftp.wait-before-reconnect", "ftp.final-is-final", "ftp.no-retry-storm"})
 NEEDS_NO_FAULT = frozenset({"smtp.no-second-copy", "smtp.in-step"})  # a healthy run is an occasion for these
 
 
@@ -74,6 +76,9 @@ def false_alarms(judged: Judged) -> Iterator[str]:
         ("expect.no-duplicates", bool(truth.doubled)),
         ("smtp.resend-all-recipients", any(item.dropped for item in items)),
         ("smtp.survives-421", any(item.dropped for item in items)),
+        ("ftp.wait-before-reconnect", any(item.came_at_once for item in items)),
+        ("ftp.final-is-final", any(item.repeated for item in items)),
+        *((rule.id, False) for rule in of_protocol("ftp") if rule.id not in DEPENDS),
     ):
         if judged.broken(rule) and not true:
             yield f"{rule} broken: {judged.verdicts[rule].finding.why}"

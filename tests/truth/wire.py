@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
 from notnow import ManualClock
-from notnow.engine.actions import Close, Hang, Proceed, Response, Script, Send, Wait
+from notnow.engine.actions import Close, EndData, Hang, Proceed, Response, Script, Send, Wait
 from notnow.engine.engine import Engine
 from notnow.engine.events import Answered, Asked, Closed, Ended, Event, Leaving, Opened, Tick
 from notnow.journal import Connection, ConnectionClose, Exchange, Recorder
@@ -185,6 +185,8 @@ class Line:
                     reply = self._say(exchange, script, reply, lines)
                 case Wait(seconds):
                     self.wire.until(self.wire.clock.now() + seconds)
+                case EndData():
+                    pass  # its facts say how much has passed
                 case Hang():
                     return Reply(reply.lines, hung=True)
                 case Close(how):

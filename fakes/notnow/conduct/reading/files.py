@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from notnow.conduct.reading.fresh_names import rejoin
 from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger, Try
@@ -15,9 +16,11 @@ from notnow.conduct.reading.nameless import attribute
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.transfers import Asked, Deleted, Renamed, Session, Step, sessions
 from notnow.conduct.reading.versions import Fetched, Stored, Version, version_of
+from notnow.journal import Connection
 from notnow.units import plural
 
-CROSSING = 0.05  # real seconds: what comes sooner after a refusal may have been begun before the client had read it
+SHOWN = 5  # pieces of evidence of a doubt
+AT_ONCE = 1.0  # seconds: a client that comes back sooner has not waited
 
 _CALLED = {
     "upload": "the upload of {}",
@@ -44,12 +47,18 @@ def _read(run: Run) -> Ledger:
     clients: dict[str, list[Session]] = {}
     for session in found:
         clients.setdefault(session.connection.client, []).append(session)
+    doubtful = list[Try]()
     for client, own in clients.items():
-        _add_nameless(made, own, named=client in shelf.asked)
-    attribute(made)
-    for client, own in clients.items():
+        if client in shelf.with_files:
+            _turn_looks(own)
         if client in shelf.asked and client not in shelf.in_pieces:
-            made.doubts += _doubts(own)
+            doubtful += _uncarried(own)
+        _add_nameless(made, own, doubtful, named=client in shelf.asked)
+    _refuse(made)
+    attribute(made)
+    _note_owners(made.items, doubtful)
+    made.nameless += doubtful
+    made.doubts += _doubts(doubtful)
     made.items.sort(key=lambda item: item.tries[0].started_index)
     return made
 
@@ -59,6 +68,7 @@ class _Shelf:
 
     def __init__(self) -> None:
         self.asked: set[str] = set()  # the clients that asked for something
+        self.with_files: set[str] = set()  # those that asked for a file
         self.in_pieces: set[str] = set()  # those that fetched a file over several connections
         self._versions: dict[Key, list[Version]] = {}
         self._uploaded: set[tuple[str, str]] = set()
@@ -105,17 +115,19 @@ class _Shelf:
     def items(self) -> list[Item]:
         """The items: looks only of clients that asked for nothing else."""
         every = (one for versions in self._versions.values() for one in versions)
-        rejoin(one for one in every if isinstance(one, Stored) and one.tries)
+        stored = [one for one in every if isinstance(one, Stored) and one.tries]
+        rejoin(stored)
+        for one in stored:
+            one.conclude()
         files, looks = list[Item](), list[tuple[str, Item]]()
-        fetched = set[str]()
         for (client, kind, path), versions in self._versions.items():
             for item in _items_of([one for one in versions if one.tries]):
                 if kind in _LOOKS or self._is_probe(item, (client, path), kind):
                     looks.append((client, item))
                 else:
                     files.append(item)
-                    fetched.add(client)
-        return files + [item for client, item in looks if client not in fetched]
+                    self.with_files.add(client)
+        return files + [item for client, item in looks if client not in self.with_files]
 
     def _is_probe(self, item: Item, name: tuple[str, str], kind: str) -> bool:
         """True for a download that is refused for good where the client uploads that file: it only looked."""
@@ -152,11 +164,39 @@ def _new_item(version: Version, *, again: bool) -> Item:
 # ---- connections that named no file ------------------------------------------------------------------
 
 
-def _add_nameless(made: Ledger, own: Sequence[Session], *, named: bool) -> None:
+def _turn_looks(own: Iterable[Session]) -> None:
+    """A client that fetches files, and failed to look on a connection, has not come to name its file there."""
+    for session in own:
+        asked = [step for step in session.steps if isinstance(step, Asked)]
+        if asked and session.nameless is None and asked[-1].one.failed and all(one.kind in _LOOKS for one in asked):
+            session.nameless = replace(asked[-1].one, item=None, earlier=None, later=None)
+
+
+def _note_owners(items: Iterable[Item], doubtful: Sequence[Try]) -> None:
+    """The tries of a client may have been of any of its items."""
+    own: dict[str, list[Item]] = {}
+    for item in items if doubtful else ():
+        own.setdefault(item.tries[0].connection.client, []).append(item)
+    known = {client: tuple(found) for client, found in own.items()}
+    for one in doubtful:
+        one.owners = known.get(one.connection.client, ())
+
+
+def _refuse(made: Ledger) -> None:
+    """What a client did not get before it was refused for good on its way to a file may be what was refused."""
+    final = {one.connection.client: one.started_index for one in made.nameless if one.ending == "refused"}
+    for item in made.items if final else ():
+        last = item.tries[-1]
+        if item.state == "missing" and last.ended_index < final.get(last.connection.client, -1):
+            item.in_doubt = "the client may have come back for it, and was refused for good"
+
+
+def _add_nameless(made: Ledger, own: Sequence[Session], doubtful: Sequence[Try], *, named: bool) -> None:
     """Add the tries of a client that named no file. If it never named any, it had one thing to do, at least."""
     tries = [session.nameless for session in own if session.nameless is not None]
     if named:
-        made.nameless += tries
+        known = set(map(id, doubtful))
+        made.nameless += [one for one in tries if id(one) not in known]
     elif tries:
         item = Item(f"what #{tries[0].connection.number} was to do", repeatable=True)
         for one in sorted([*tries, *_logins(own)], key=lambda one: one.started_index):
@@ -172,36 +212,51 @@ def _logins(own: Iterable[Session]) -> Iterator[Try]:
             yield Try(first, last, "accepted", first.at, first.index, last.at, last.index)
 
 
-def _doubts(own: Iterable[Session]) -> list[Doubt]:
-    """The tries without a name that no later one can have made up for."""
-    waiting = deque[Try]()
-    busy = 0  # where the last connection that was let in ended
-    for one, session in _begun(own):
-        if waiting and one.knew_of(waiting[0]) and (busy < one.started_index or _apart(one, waiting[0])):
-            waiting.popleft()
-        if one is session.nameless and one.failed and one.item is None:
-            waiting.append(one)
-        elif one is not session.nameless:
-            busy = max(busy, session.ended_index)
-    if not waiting:
+def _uncarried(own: Iterable[Session]) -> list[Try]:
+    """The tries without a name that no later connection can have made up for.
+
+    The next connection tells: a client that goes on at once may go on with the next of its files.
+    """
+    waiting, fresh, lost = deque[Try](), list[Try](), list[Try]()
+    for one, session, opens in _begun(own):
+        if opens:
+            for failed in fresh:
+                (waiting if _may_follow(one, failed) else lost).append(failed)
+            fresh.clear()
+            if waiting and one.knew_of(waiting[0]):
+                waiting.popleft()
+        if one is session.nameless and one.failed:
+            fresh.append(one)
+    return [*lost, *waiting, *fresh]
+
+
+def _doubts(uncarried: Sequence[Try]) -> list[Doubt]:
+    if not uncarried:
         return []
-    they = "it" if len(waiting) == 1 else "they"
-    why = f"{plural(len(waiting), 'connection')} ended before {they} named a file, which may have been any"
-    return [Doubt(why, COUNT, tuple(one.by for one in waiting))]
+    they = "it" if len(uncarried) == 1 else "they"
+    why = f"{plural(len(uncarried), 'connection')} ended before {they} named a file, which may have been any"
+    return [Doubt(why, COUNT, tuple(one.by for one in uncarried[:SHOWN]))]
 
 
-def _begun(own: Iterable[Session]) -> list[tuple[Try, Session]]:
-    """What began the work on each connection, and what was refused there before it named a file."""
-    found = list[tuple[Try, Session]]()
+def _begun(own: Iterable[Session]) -> list[tuple[Try, Session, bool]]:
+    """What a client came for with each connection, and what was refused there later on; True for the first of them."""
+    found = list[tuple[Try, Session, bool]]()
     for session in own:
-        found += [(step.one, session) for step in session.steps if isinstance(step, Asked) and step.opens]
-        if session.nameless is not None:
-            found.append((session.nameless, session))
+        nameless = session.nameless
+        first = next((step.one for step in session.steps if isinstance(step, Asked) and step.opens), None)
+        opens = nameless is not None and nameless.began is session.exchanges[0]
+        if first is not None and not opens:
+            found.append((first, session, True))
+        if nameless is not None:
+            found.append((nameless, session, opens))
     return sorted(found, key=lambda each: each[0].started_index)
 
 
-def _apart(one: Try, failed: Try) -> bool:
-    """True if this was not begun at the same time: it came a while after, or to another server."""
-    speed = float(getattr(one.connection.journal.clock, "speed", 1.0))
-    elsewhere = one.connection.journal is not failed.connection.journal
-    return elsewhere or one.started_at - failed.ended_at >= CROSSING * speed
+def _may_follow(one: Try, failed: Try) -> bool:
+    """True if a client that was turned away may have come back with this.
+
+    It comes after a while, or at once to another server, or where it found its connection closed. What it begins at
+    once after a refusal may as well be the next of its files.
+    """
+    at_once = one.connection.journal is not failed.connection.journal or isinstance(failed.by, Connection)
+    return one.knew_of(failed) and (at_once or one.started_at - failed.ended_at >= AT_ONCE)

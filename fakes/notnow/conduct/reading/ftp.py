@@ -8,13 +8,13 @@ from heapq import heappop, heappush
 
 from msgspec import Struct
 
-from notnow.conduct.reading.files import CROSSING
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.transfers import NEVER, TRANSFERS, left, refuses
 from notnow.journal import Connection, Exchange, Journal
 
 Client = tuple[Journal, str]
 
+CROSSING = 0.05  # real seconds: what comes sooner after a reply may have been sent before the client had read it
 A_WHILE = 1.0  # seconds: a client that comes back sooner has not waited
 ANNOUNCES = frozenset({"pasv", "epsv", "port", "eprt"})
 IN_THE_FILES = TRANSFERS | {
@@ -120,16 +120,15 @@ def _cut_by_the_fake(run: Run) -> set[int]:
 class Dial(Struct):
     """A connection that was refused at the greeting or at the login.
 
-    `others` is how many other connections the client had open. `next` is its next connection to that server, and
-    `others_then` how many it had open when it made that one. `first` is the first of the refusals that came one upon
-    another.
+    `others` is how many other connections the client had open. `first` is the first of the refusals that came one upon
+    another. `next` is its next connection to that server; `alone`: until then it never had two at a time.
     """
 
     refusal: Exchange
     others: int
     first: Exchange
     next: Connection | None = None
-    others_then: int = 0
+    alone: bool = True
 
     @property
     def client(self) -> Client:
@@ -174,13 +173,16 @@ class _Dials:
     def __init__(self) -> None:
         self.found: list[Dial] = []
         self._last: dict[Client, Dial] = {}
+        self._side_by_side: set[Client] = set()  # those that had several connections at a time
         self._ends: dict[Client, list[int]] = {}  # heaps: where the connections end that are open
 
     def connected(self, x: Exchange) -> None:
         client, end = client_of(x), left(x.connection)
-        last, others = self._last.get(client), self._open(client, x.index)
+        last = self._last.get(client)
+        if self._open(client, x.index):
+            self._side_by_side.add(client)
         if last is not None and last.next is None:
-            last.next, last.others_then = x.connection, others
+            last.next, last.alone = x.connection, client not in self._side_by_side
         heappush(self._ends[client], end[1] if end is not None else NEVER)
 
     def refused(self, x: Exchange) -> None:

@@ -103,11 +103,6 @@ class Session:
     nameless: Try | None = None
     logged_in: Exchange | None = None
 
-    @property
-    def ended_index(self) -> int:
-        end = left(self.connection)
-        return NEVER if end is None else end[1]
-
 
 def sessions(run: Run) -> list[Session]:
     """The connections of a run, in the order in which they opened."""

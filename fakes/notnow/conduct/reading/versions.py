@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, insort
 from math import inf
 
 from notnow.conduct.reading.ledger import Try
 from notnow.conduct.reading.transfers import NEVER, Asked, Renamed
 
+TEMPORARY = re.compile(
+    r"\.(part|filepart|partial|te?mp|upload(ing)?|incomplete)(\d|[-_.]\w*)*$|^\.in\.|^te?mp|~$|^~", re.IGNORECASE
+)  # names that clients give to files until they are whole
 _FAILURES = frozenset({"deferred", "unanswered", "refused"})
 _UNDER_WAY = "its last try was still under way"
 
@@ -171,10 +175,17 @@ class Stored(Version):
         return self._verb == "stou"
 
     def takes(self, _: Asked, /) -> bool:
-        return not self.came or not any(one.ending == "accepted" for one in self.tries)
+        return not self.came or self._is_temporary or not any(one.ending == "accepted" for one in self.tries)
+
+    @property
+    def _is_temporary(self) -> bool:
+        """True while it has only a name that looks temporary: another upload under that name replaces it."""
+        return self.was == self.path and TEMPORARY.search(self.path.rpartition("/")[2]) is not None
 
     def add(self, asked: Asked) -> None:
         known, one = asked.known, asked.one
+        if self._is_temporary:
+            self._replace()
         if known is not None:
             self.size = max(self.size, known.offset + known.bytes)
             if known.stored:
@@ -198,6 +209,16 @@ class Stored(Version):
             last.kept, last.ending, last.by = None, one.ending, one.by
             last.ended_at, last.ended_index = one.ended_at, one.ended_index
         self.came, self._undone = (self.came or self._undone) and good, (self.came or self._undone) and not good
+
+    def conclude(self) -> None:
+        """A file that is still there under a temporary name has not come for certain."""
+        if self.came and self._is_temporary:
+            self.why = "it is there under a name that looks temporary"
+            self._replace()
+
+    def _replace(self) -> None:
+        for one in self.tries:
+            one.kept = None
 
     def take_over(self, failed: Stored) -> None:
         """This is what came through in place of an upload that failed."""

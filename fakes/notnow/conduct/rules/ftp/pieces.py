@@ -12,12 +12,12 @@ from notnow.conduct.reading.ftp import (
     cut_by_the_fake,
 )
 from notnow.conduct.reading.run import Run
+from notnow.conduct.reading.versions import TEMPORARY
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Connection, Exchange
 from notnow.units import plural, show_size
 
-_TEMPORARY = re.compile(r"part|te?mp|upload|incoming|^\.in\.|~$|^~", re.IGNORECASE)
 _ASIDE = re.compile(r"bad|broken|fail|corrupt|old|bak|backup|trash", re.IGNORECASE)
 _LOOKS = frozenset({"size", "mlst", "mlsd", "list", "nlst", "stat"})  # commands that show the size of a file
 
@@ -134,8 +134,6 @@ def _renames(run: Run) -> Iterator[Finding]:
 def _renamed(piece: Exchange, old: str, new: str, x: Exchange) -> Finding:
     why = f"{old} became {new}, and only a piece of it had come"
     temporary, final = old.rpartition("/")[2], new.rpartition("/")[2]
-    if final in temporary or (
-        _TEMPORARY.search(temporary) and not _TEMPORARY.search(final) and not _ASIDE.search(final)
-    ):
+    if final in temporary or (TEMPORARY.search(temporary) and not TEMPORARY.search(final) and not _ASIDE.search(final)):
         return broken(why, piece, x)
     return inconclusive(f"{why}: it may have been set aside", "a name that says whether it is the final one", piece, x)

@@ -38,7 +38,7 @@ _OWN = re.compile(r"\b(your|this|the same) (internet address|ip|host|user|accoun
     why="A client that comes back at once keeps an overloaded server overloaded, and is locked out.",
     occasion="a connection is refused at the greeting or at the login, and the client makes another one to that server",
     proof="the time from such a refusal to the client's next connection; less than a second is no wait",
-    innocent="dials made at the same time; another worker, where other connections were open; a client that frees a slot itself",
+    innocent="dials made at the same time; another worker, where the client has had several connections at a time; a client that frees a slot itself",
     example="S: 421 Too many users are connected, please try again later.   (0 s)\nC: connects again   (0.1 s)",
 )
 def waits(run: Run) -> Finding:
@@ -57,7 +57,7 @@ def _returned(dial: Dial) -> Finding:
     if dial.delay >= A_WHILE:
         return held()
     known, again = dial.known, dial.next.exchanges[0]
-    if dial.others_then == 0 and known is not None:
+    if dial.alone and known is not None:
         return broken(f"it came back {show(again.at - answered_at(known))} after it was refused", known, again)
     why = f"it connected {show(dial.delay)} after it was refused, which may have been another worker"
     return inconclusive(why, "one connection at a time", dial.refusal, again)
