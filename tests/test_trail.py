@@ -165,3 +165,14 @@ class TestOnAFake:
             )
         fake.settle()
         assert fake.fired == {"phase[0].rule[0]": (1, 0), "phase[0].rule[1]": (1, 1)}
+
+
+def test_calls_without_effect_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trail, "LIMIT", 1)
+    made = engine(document(rule("mail", nth=9, reply=NO)))
+    made.feed(Opened("a", "192.0.2.1"), 0.0)
+    script = made.feed(mail("a"), 0.0)[0]
+    made.feed(Closed("a"), 0.0)  # it holds no slot, and nothing is counted for it alone
+    assert said(made.explain(script.decision, "mail")) == [
+        "phase[0].rule[0] did not fire: nth, only the 9th: this was the 1st"
+    ]

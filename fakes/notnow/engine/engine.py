@@ -86,7 +86,8 @@ class Engine:
     @property
     def due(self) -> float | None:
         """When the next `Tick` has something to do, in scenario seconds; None while nothing is waiting."""
-        due = min(self._progress.ends, self._timers.due)
+        ends, timer = self._progress.ends, self._timers.due
+        due = ends if ends < timer else timer
         return None if due == math.inf else due
 
     def has_rules_at(self, moment: str) -> bool:

@@ -66,12 +66,14 @@ class Traced(Memory):
         super().release(slots)
 
     def release_all(self, owner: str) -> None:
-        self._note(Memory.release_all, owner)
-        super().release_all(owner)
+        if owner in self._held:  # most connections hold nothing: a call without effect is no call to remember
+            self._note(Memory.release_all, owner)
+            super().release_all(owner)
 
     def forget(self, connection: str) -> None:
-        self._note(Memory.forget, connection)
-        super().forget(connection)
+        if connection in self._own_keys:
+            self._note(Memory.forget, connection)
+            super().forget(connection)
 
     # ---- looking back ----------------------------------------------------------------------------
 

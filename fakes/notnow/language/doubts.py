@@ -133,7 +133,7 @@ class Doubts:
         """Rules that never act, because an earlier rule always matches first."""
         before: list[tuple[int, Rule]] = []
         for j, rule in enumerate(phase.rules):
-            winners = [self._winner(rule, event, before) for event in self._events(rule)]
+            winners = [self._winner(rule, event, before) for event in self._events(rule)] if before else []
             if winners and all(winner is not None for winner in winners):
                 first = ", ".join(sorted({f"rule[{i}]" for i in winners}))
                 found = f"this rule never acts: {first} before it always wins"
@@ -150,7 +150,8 @@ class Doubts:
         return next((i for i, other in before if cover.intersection(other.on) and _wins(other, rule)), None)
 
     def _numbers_by_knob(self, path: Path) -> bool:
-        return any(self._by_knob(*path, key) for key in (*CONDITIONS, "within", "chance", "where"))
+        keys = (*CONDITIONS, "within", "chance", "where")
+        return self._by_knob(*path) and any(self._by_knob(*path, key) for key in keys)
 
     # ---- rules -----------------------------------------------------------------------------------
 

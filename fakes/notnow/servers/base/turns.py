@@ -68,13 +68,15 @@ class Turn:
     def begin(self) -> None:
         """A new turn begins: the connection has waited for something."""
         self._left = UNITS
-        self._until = (
-            time.thread_time() + PIECE
-        )  # processor time: on a busy machine, wall time could pass without any work
+        self._until: float | None = None  # set where it is first needed: most turns are one command, and need no clock
 
     def over(self) -> bool:
         """Count one command or frame. True if the turn is over."""
         self._left -= 1
+        if self._until is None:
+            # Processor time: on a busy machine, wall time could pass without any work.
+            self._until = time.thread_time() + PIECE
+            return self._left <= 0
         return self._left <= 0 or (self._left % LOOK == 0 and time.thread_time() >= self._until)
 
     async def end(self) -> None:
