@@ -31,6 +31,8 @@ IN_THE_FILES = TRANSFERS | {
     "mfmt",
     "mlst",
 }
+_AFTER_LOGIN = IN_THE_FILES | ANNOUNCES | {"type"}
+_BEFORE_VERB = re.compile(r"^[^A-Za-z]+")  # an urgent ABOR follows Telnet's IP and DM (RFC 959 §4.1.3)
 _DOORS = frozenset({"connect", "user", "pass"})  # where a client is let in
 
 
@@ -40,9 +42,7 @@ def client_of(exchange: Exchange) -> Client:
 
 
 def verb_of(line: str) -> str:
-    return (
-        re.sub(r"^[^A-Za-z]+", "", line).partition(" ")[0].upper()
-    )  # an urgent ABOR follows Telnet's IP and DM (RFC 959 §4.1.3)
+    return _BEFORE_VERB.sub("", line).partition(" ")[0].upper()
 
 
 def last_word(exchanges: list[Exchange]) -> Exchange | None:
@@ -89,7 +89,7 @@ def out_of_order(exchange: Exchange) -> bool:
 
     What only looks into the server's abilities (FEAT, OPTS) may be tried before the login.
     """
-    if exchange.fault is not None or exchange.moment not in IN_THE_FILES | ANNOUNCES | {"type"}:
+    if exchange.fault is not None or exchange.moment not in _AFTER_LOGIN:
         return False
     asked = exchange.transfer
     return exchange.code in (503, 530) or (exchange.code == 425 and asked is not None and asked.mode is None)

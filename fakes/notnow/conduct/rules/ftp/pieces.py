@@ -52,7 +52,7 @@ class _Pieces:
         self._by_the_fake = cut_by_the_fake(run)
 
     def cases(self, run: Run) -> Iterator[Finding]:
-        for x in run.exchanges:
+        for x in run.exchanges if self._by_the_fake else ():
             client, target = client_of(x), x.target
             if x.moment in _LOOKS and x.code is not None and x.code < 500:
                 self._looked[client] = x.index
@@ -111,7 +111,7 @@ def _renames(run: Run) -> Iterator[Finding]:
     whole: set[tuple[Client, str]] = set()
     shown: set[Client] = set()  # the clients that have had an upload cut
     by_the_fake = cut_by_the_fake(run)
-    for x in run.exchanges:
+    for x in run.exchanges if by_the_fake else ():
         client, asked, target = client_of(x), x.transfer, x.target
         if asked is not None and asked.direction == "upload" and (asked.bytes or asked.whole):
             key = client, asked.path

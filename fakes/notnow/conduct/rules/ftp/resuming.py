@@ -41,7 +41,7 @@ def _again(run: Run) -> Iterator[Finding]:
     ascii_typed: set[Connection] = set()
     no_rest: set[Client] = set()  # clients whose last REST was refused
     by_the_fake = cut_by_the_fake(run)
-    for x in run.exchanges:
+    for x in run.exchanges if by_the_fake else ():
         client, asked = client_of(x), x.transfer
         if x.moment == "type":
             (ascii_typed.add if x.request.upper().split()[1:2] == ["A"] else ascii_typed.discard)(x.connection)

@@ -122,7 +122,8 @@ def starts_over(run: Run) -> Finding:
 def _starts_over(run: Run) -> Iterator[Finding]:
     refused: dict[Client, int] = {}  # the index of the first refusal that ended a connection
     habits: set[tuple[Client, str]] = set()  # commands that the client gave too early before it was refused
-    for exchanges in run.by_connection.values():
+    ended = any(x.rule and x.end is not None for x in run.refusals)
+    for exchanges in run.by_connection.values() if ended else ():
         client = client_of(exchanges[0])
         again = refused.get(client, exchanges[0].index) < exchanges[0].index
         said: set[str] = set()

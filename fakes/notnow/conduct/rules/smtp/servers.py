@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from math import inf
+from operator import attrgetter
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive
 from notnow.conduct.reading.delivery import mail
@@ -170,7 +171,7 @@ def _fewer_than_before(sessions: Sequence[Session]) -> Finding:
     ends: list[float] = []  # of the connections that are open
     since = limit = 0
     cap: Exchange | None = None
-    for session in sorted(sessions, key=lambda session: session.connection.index):
+    for session in sorted(sessions, key=attrgetter("connection.index")):
         connection = session.connection
         while ends and ends[0] <= connection.index:
             heappop(ends)
