@@ -50,6 +50,8 @@ TESTS = {
         "test_toml_lines.py", "test_values.py",
     ),
 }  # fmt: skip
+# These run for the module of their name only: they take as long as all others.
+OWN = ("test_families.py",)
 # Properties that take as long as all other tests of the folder together.
 SLOW = "not what_loads_plays and not junk_in_any_place"
 OPTIONS = (
@@ -97,7 +99,7 @@ def _run(mutant: Mutant, tests: Sequence[str], end: int) -> None:
 def outcome_of(mutant: Mutant, folder: str, limit: int, warm: WarmTests, cold: ColdTests) -> str:
     """In a fork if that will do. Else first its own tests run, and the others only if these let it pass."""
     near, others = tests_of(folder, mutant.path)
-    status = warm.outcome(mutant, near, limit)
+    status = warm.outcome(mutant, [*near, *others], limit)
     if status is not None:
         return OUTCOMES.get(status, KILLED)
     outcome = SURVIVED
@@ -108,15 +110,14 @@ def outcome_of(mutant: Mutant, folder: str, limit: int, warm: WarmTests, cold: C
 
 
 def failing_control(paths: Sequence[Path], folder: str, limit: int, warm: WarmTests, cold: ColdTests) -> Path | None:
-    """A module whose tests fail with no mutant, run as for a mutant. Modules with the same tests share the run."""
+    """A module whose tests fail with no mutant, in either way. A new process runs them all, but once for the folder."""
     seen: set[tuple[str, ...]] = set()
     for path in paths:
-        near, others = tests_of(folder, path)
-        first = tuple(near) not in seen
-        lots = [near, others] if first else [[]]  # none: the module has to load before all others
-        if first and warm.control(path, near, limit) not in (0, None):
+        near, _ = tests_of(folder, path)
+        if tuple(near) not in seen and warm.control(path, near, limit) not in (0, None):
             return path
-        if any(cold.outcome(unchanged(path), tests, limit) != SURVIVED for tests in lots):
+        tests = [] if seen else tests_in(folder)  # none: the module only has to load before all others
+        if cold.outcome(unchanged(path), tests, limit) != SURVIVED:
             return path
         seen.add(tuple(near))
     return None
@@ -151,9 +152,9 @@ def result(mutant: Mutant, tests: Sequence[str], limit: int) -> str:
 
 def tests_of(folder: str, path: Path) -> tuple[list[str], list[str]]:
     """The tests that bear the module's name, or most of it; and the other tests of its folder."""
-    found = tests_in(folder)
     words = set(path.relative_to(SOURCE / folder.partition("/")[0]).with_suffix("").parts)
-    shared = {test: len(words & set(Path(test).stem.split("_"))) for test in found}
+    shared = {test: len(words & set(Path(test).stem.split("_"))) for test in tests_in(folder)}
+    found = [test for test in shared if shared[test] or Path(test).name not in OWN]
     near = [test for test in found if shared[test] == max(shared.values())]
     return near, [test for test in found if test not in near]
 
@@ -205,8 +206,6 @@ def main() -> int:
         if path := failing_control(mutated, given.folder, given.limit, warm, cold):
             print(f"with no mutant, the tests for {path} fail, or take more than {given.limit} s of processor time")
             return
-        nonlocal start
-        start = time.monotonic()
         with ThreadPool(given.jobs) as pool:
             pool.map(partial(judge, warm=warm), chosen, chunksize=1)
 

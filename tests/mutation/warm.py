@@ -45,32 +45,33 @@ class WarmTests:
         self.work(self)
         return True
 
-    def outcome(self, mutant: Mutant, near: Sequence[str], limit: int) -> int | None:
-        """The exit status of the tests, the `near` ones first; None if the mutant needs a process of its own."""
+    def outcome(self, mutant: Mutant, tests: Sequence[str], limit: int) -> int | None:
+        """The exit status of the tests of these files, in their order; None if the mutant needs a process of its own."""
         changed = changed_functions(mutant)
         if not changed or self.ran & changed.keys():
             return None
-        return self._status(mutant.path, changed, near, limit)
+        return self._status(mutant.path, changed, tests, limit)
 
-    def control(self, path: Path, near: Sequence[str], limit: int) -> int | None:
+    def control(self, path: Path, tests: Sequence[str], limit: int) -> int | None:
         """The same with no mutant: each function gets its own code again."""
         functions = [code for code in _codes(compile(parsed(path), str(path), "exec")) if code.co_flags & OPTIMIZED]
-        return self._status(path, {code: code for code in functions}, near, limit)
+        return self._status(path, {code: code for code in functions}, tests, limit)
 
-    def _status(self, path: Path, changed: dict[CodeType, CodeType], near: Sequence[str], limit: int) -> int | None:
+    def _status(self, path: Path, changed: dict[CodeType, CodeType], tests: Sequence[str], limit: int) -> int | None:
         pid = os.fork()
         if not pid:
             with contextlib.suppress(BaseException):
                 silence(limit)
-                os._exit(self._run(path, changed, near))
+                os._exit(self._run(path, changed, tests))
             os._exit(KILLED)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         return None if status == UNFIT else status
 
-    def _run(self, path: Path, changed: dict[CodeType, CodeType], near: Sequence[str]) -> int:
+    def _run(self, path: Path, changed: dict[CodeType, CodeType], tests: Sequence[str]) -> int:
         if not swapped(path, changed):
             return UNFIT
-        self.session.items.sort(key=lambda item: str(item.path) not in near)
+        items = [item for item in self.session.items if str(item.path) in tests]
+        self.session.items = sorted(items, key=lambda item: tests.index(str(item.path)))
         run_tests(self.session)
         return KILLED if self.session.testsfailed else SURVIVED
 
