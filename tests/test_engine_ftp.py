@@ -110,6 +110,19 @@ class TestBroaderMoments:
         book.skip()
 
 
+class TestDecidedLater:
+    @pytest.mark.parametrize("on", ["retr", ["retr", "list"], ["retr", "complete"]])
+    def test_a_fact_of_the_data_connection_has_the_rule_decided_when_it_opens(self, play, on):
+        book = play(ftp(rule(on, where={"resumed": False}, reply=NO))) >> Opened("a") << Proceed()
+        book >> transfer("a") << Proceed() >> Asked("a", "data", command="RETR", resumed=True) << Proceed()
+        book >> Asked("a", "data", command="RETR", resumed=False) << EndData("fin", keep=True) << SORRY
+
+    def test_of_the_commands_that_it_names(self, play):
+        book = play(ftp(rule(["retr", "list"], where={"resumed": False}, reply=NO))) >> Opened("a") << Proceed()
+        book >> Asked("a", "data", command="STOR", resumed=False) << Proceed()
+        book >> Asked("a", "data", command="LIST", resumed=False) << EndData() << SORRY
+
+
 class TestOrderOfSteps:
     """How a fault compiles: what is waited for, what ends the data connection, what is said, what closes."""
 
