@@ -17,6 +17,8 @@ from notnow.language import catalogue
 from notnow.language.loading import load, loads
 from notnow.language.scenario import Scenario
 from notnow.language.schema import json_schema
+from playbook import document, phase
+from playbook import rule as rule_of
 
 HEAD = 'protocol = "smtp"\n[[phase]]\nname = "one"\n'  # three lines
 
@@ -185,6 +187,20 @@ def test_a_rule_takes_a_fault_by_name_and_its_own_words_go_first() -> None:
     made = loads(rule('on = "connect"\nfault = "slow"\ndelay = "9s"', HEAD.replace("[[phase]]", text + "[[phase]]")))
     (found,) = made.rules()
     assert (found.reply, found.delay) == (("421 x",), 9)
+
+
+def test_the_faulty_rules_are_those_of_any_phase_that_misbehave() -> None:
+    healthy = phase(rule_of("mail", nth=1), until={"mail": 1})
+    made = loads(document(healthy, phase(rule_of("mail", reply="451 no"), rule_of("rcpt", close=True))))
+    assert [found.on for found in made.faulty] == [("mail",), ("rcpt",)]
+    assert len(list(made.rules())) == 3
+
+
+def test_the_hosts_are_the_names_of_its_certificates_once_each() -> None:
+    names = [["a.test", "192.0.2.1", "*.b.test"], ["a.test", "c.test"]]
+    certificates = {f"n{i}": {"names": each} for i, each in enumerate(names)}
+    made = loads(document(phase(), protocol="http", certificate=certificates))
+    assert made.hosts == ("a.test", "www.b.test", "c.test")
 
 
 def test_no_phase_is_a_healthy_server() -> None:
