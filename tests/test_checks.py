@@ -233,6 +233,7 @@ class TestConditions:
             (rule("idle", reply=NO), ": 'idle' needs the length of the silence"),
             (rule("idle", after=3, reply=NO), ".after: 'idle' needs the length of the silence"),
             (rule(["idle", "mail"], after="3s", reply=NO), ".on: 'idle' stands alone"),
+            (rule(["mail", "banana"], after="3s", reply=NO), ".on: there is no moment 'banana'"),
             (rule("idle", after="3s", over=1, reply=NO), ".over: 'over' counts nothing at 'idle'"),
             (rule("idle", after="3s", since="transfer", reply=NO), ".since: found 'transfer'"),
             (rule("mail", since="connect", reply=NO), ".since: 'since' goes with on = \"idle\""),

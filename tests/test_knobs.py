@@ -11,6 +11,7 @@ from notnow.errors import ScenarioError
 from notnow.language.knobs import coerce, render
 from notnow.language.loading import loads
 from notnow.language.scenario import Scenario
+from playbook import document, rule
 
 
 def scenario(params: str, rule: str, phase: str = "", **values: Any) -> Scenario:
@@ -109,6 +110,12 @@ def test_an_unknown_placeholder_names_the_nearest() -> None:
         "test:8: phase[0].rule[0].reply: there is no placeholder {capp}; allowed: {cap}, {client}"
     )
     assert message.endswith("did you mean 'cap'?")
+
+
+def test_an_unknown_placeholder_stays_in_the_text_of_other_problems() -> None:
+    with pytest.raises(ScenarioError) as caught:
+        loads(document(rule("mail", close="x{nowhere}")))
+    assert [found.found for found in caught.value.problems][1:] == ["found 'x{nowhere}'"]
 
 
 def test_what_is_known_only_while_running_cannot_be_a_condition() -> None:
