@@ -1,285 +1,442 @@
-"""Generated HTTP clients."""
+"""Generated HTTP clients, over HTTP/2."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from hypothesis import strategies as st
-from tests.truth.truth import Truth
-from tests.truth.wire import ROUND_TRIP, Wire
+from tests.truth.client import CONDITIONS, HABITS, LASTS, Client, Exits, Task, document
+from tests.truth.properties import Accusation  # noqa: TC002
+from tests.truth.truth import Truth  # noqa: TC002
+from tests.truth.wire import Line, Wire
 
-from notnow.engine.actions import Close, Hang, Proceed, ResetStream, Respond, Script, Wait
-from notnow.engine.events import Asked, Closed, Ended, Opened
-from notnow.http_words import IDEMPOTENT, status_line
-from notnow.journal import Connection, ConnectionClose, Exchange, Request, RstStreamFrame
+from notnow.engine.actions import Close, GoAway, Hang, Proceed, ResetStream, Respond, Response, Script, Wait, Watch
+from notnow.engine.events import Answered, Asked, Ended, Leaving, Opened, Reached
+from notnow.http_words import status_line
+from notnow.journal import ConnectionClose, Exchange, ExcludedByGoAway, GoAwayFrame, Request, RstStreamFrame
 
-TRIES = 6  # most tries of a request
-FINAL = frozenset({403, 404})
-UNPROCESSED = "REFUSED_STREAM"
+SIZE = 100  # bytes of the body of a healthy answer
+REPEATABLE = ("GET", "PUT")
+FINAL = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """A request to make. `keyed`: it has an Idempotency-Key."""
+class Job:
+    """A request to make. `marked`: it has an Idempotency-Key."""
 
     number: int
     method: str
     path: str
-    body: str
-    keyed: bool
+    marked: bool
+
+    @property
+    def body(self) -> bytes:
+        return b"" if self.method == "GET" else f"body {self.number:4}".encode()
 
     @property
     def key(self) -> str | None:
-        return f"key-{self.number}" if self.keyed else None
+        return f"key-{self.number}" if self.marked and self.method == "POST" else None
 
     @property
     def repeatable(self) -> bool:
-        return self.method in IDEMPOTENT or self.keyed
-
-
-@dataclass(slots=True)
-class Answer:
-    """What a client reads: a status, a reset of its stream, or nothing, and whether the server closed behind it."""
-
-    status: int | None = None
-    reset: str | None = None
-    closed: bool = False
-    hung: bool = False
-
-    @property
-    def good(self) -> bool:
-        return self.status is not None and self.status < 400
-
-
-class Line:
-    """A connection of a client over HTTP/2."""
-
-    def __init__(self, wire: Wire, id: str) -> None:
-        self.wire, self.id, self.over, self._stream = wire, id, False, -1
-        self._record: Connection = wire.recorder.open(id, "192.0.2.1", 40000)
-        exchange = wire.recorder.ask(self._record, "connect", "", wire.engine.phase)
-        script = wire.feed(Opened(id, "192.0.2.1"), "connect")
-        assert script is not None, "the engine answers every connection"
-        self._perform(script, exchange, Answer())
-
-    def ask(self, call: Call, truth: Truth) -> Answer:
-        """A request and its answer."""
-        wire, self._stream = self.wire, self._stream + 2
-        wire.until(wire.clock.now() + ROUND_TRIP)
-        exchange = wire.recorder.ask(self._record, "request", f"{call.method} a.test{call.path}", wire.engine.phase)
-        wire.recorder.facts(exchange, self._request(call))
-        known = {
-            "command": call.method,
-            "method": call.method,
-            "authority": "a.test",
-            "host": "a.test",
-            "path": call.path,
-        }
-        script = wire.feed(Asked(self.id, "request", known, self._stream), "request")
-        answer = Answer()
-        self._perform(script or Script(self.id, (Proceed(),), "request", ""), exchange, answer, call, truth)
-        if not self.over:
-            wire.feed(Ended(self.id, "request", self._stream), "")
-        return answer
-
-    def _request(self, call: Call) -> Request:
-        sha256 = hashlib.sha256(call.body.encode()).hexdigest() if call.body else None
-        return Request(
-            stream=self._stream, version="2", method=call.method, authority="a.test", host="a.test", path=call.path,
-            misdirected=(), status=None, body_bytes=len(call.body), body_sha256=sha256, sent=0, whole=False, stored=False,
-            idempotency_key=call.key,
-        )  # fmt: skip
-
-    def _perform(
-        self, script: Script, exchange: Exchange, answer: Answer, call: Call | None = None, truth: Truth | None = None
-    ) -> None:
-        wire = self.wire
-        wire.recorder.decided(exchange, script)
-        for step in script.steps:
-            match step:
-                case Proceed():
-                    if call is not None and truth is not None:
-                        self._carry_out(exchange, call, truth)
-                        self._say(exchange, answer, 200)
-                case Respond(response):
-                    self._say(exchange, answer, response.status or 200)
-                case Wait(seconds):
-                    wire.until(wire.clock.now() + seconds)
-                case ResetStream(code):
-                    wire.recorder.frame(exchange, RstStreamFrame(code, self._stream))
-                    answer.reset = code
-                case Hang():
-                    answer.hung = True
-                    return
-                case Close(how):
-                    wire.recorder.end(exchange, ConnectionClose(how))
-                    wire.recorder.close(self._record, "fake")
-                    answer.closed = True
-                    self._forget()
-                    return
-                case _:
-                    raise AssertionError(f"{step} is not for this wire")
-
-    def _carry_out(self, exchange: Exchange, call: Call, truth: Truth) -> None:
-        item = truth.item(call.number)
-        if call.method not in IDEMPOTENT:
-            self.wire.recorder.more(exchange, stored=True)
-            item.copies += 1
-            item.spare += item.copies > 1 and not call.keyed
-
-    def _say(self, exchange: Exchange, answer: Answer, status: int) -> None:
-        self.wire.recorder.more(exchange, status=status, whole=True)
-        self.wire.recorder.answer(exchange, status_line(status))
-        answer.status = status
-
-    def leave(self) -> None:
-        """The client closes."""
-        if not self.over:
-            self.wire.recorder.close(self._record, "client")
-            self._forget()
-
-    def _forget(self) -> None:
-        self.over = True
-        self.wire.feed(Closed(self.id), "")
+        return self.method in REPEATABLE or self.key is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What an HTTP client does.
+    """What an HTTP client does; see `Habits`.
 
-    `workers` share the calls. `keeps`: a worker keeps its connection for its next call. `waits` are its pauses between
-    tries, the last one for ever after; with none it drops what was deferred. `blind`: it repeats a POST without an answer.
-    `exits` is the exit code: "honest" is 75 if something did not come through.
+    `blind`: it repeats a POST that got no answer. `trusts`: it takes a cut answer for whole. `obeys`: it waits for as long
+    as Retry-After says. `stays`: it repeats on the connection on which it was refused.
     """
 
-    calls: tuple[Call, ...]
+    jobs: tuple[Job, ...]
     workers: int = 1
     keeps: bool = False
-    waits: tuple[float, ...] = (1.0,)
+    pause: float = 0.0
+    waits: tuple[float, ...] = (60.0,)
+    repeats: bool = False
+    swallows: bool = False
+    gives_up: str = ""
+    exits: Exits = "honest"
     blind: bool = False
-    exits: Literal["honest", "zero", "alarm"] = "honest"
+    trusts: bool = False
+    host: str = "a.test"
 
 
 @dataclass(slots=True)
-class Task:
-    """A call, and how often it was tried."""
+class Answer:
+    """What a client gets for a request. `unprocessed`: the server has said that it did not carry it out."""
 
-    call: Call
-    tries: int = 0
+    status: int | None = None
+    whole: bool = False
+    stored: bool = False
+    unprocessed: bool = False
 
 
-class Client:
-    """Plays a program on a wire, and knows the truth of it."""
+@dataclass(slots=True)
+class Stream:
+    """A request under way: the byte of each body at which a rule acts."""
 
-    def __init__(self, program: Program, wire: Wire) -> None:
-        self.program, self.wire, self.truth, self._lines = program, wire, Truth(), 0
-        self.tasks = [Task(call) for call in program.calls]
-        for call in program.calls:
-            self.truth.item(call.number)
+    job: Job
+    number: int
+    exchange: Exchange
+    facts: dict[str, object]
+    answer: Answer = field(default_factory=Answer)
+    watches: dict[str, int] = field(default_factory=dict)
+    over: bool = False
+    sent: int = 0
 
-    def play(self) -> Truth:
-        self.wire.run([self._worker() for _ in range(self.program.workers)])
-        truth = self.truth
-        unsent = any(not item.accepted and not item.refused for item in truth.items.values())
-        truth.exit = {"honest": 75 if unsent else 0, "zero": 0, "alarm": 75}[self.program.exits]
-        truth.faults = sum(x.fault is not None for x in self.wire.recorder.journal.exchanges)
-        return truth
 
-    def _worker(self) -> Generator[float, None, None]:
-        line: Line | None = None
-        while self.tasks:
-            task = self.tasks.pop(0)
-            while True:
-                if line is None or line.over:
-                    self._lines += 1
-                    line = Line(self.wire, f"c{self._lines}")
-                sent = not line.over
-                answer = line.ask(task.call, self.truth) if sent else Answer(closed=True)
-                if answer.hung or not self.program.keeps:
-                    line.leave()
-                pause = self._after(task, answer, sent)
-                if pause is None:
-                    break
-                yield pause
-        if line is not None:
-            line.leave()
+@dataclass(slots=True)
+class HTTPLine(Line):
+    """A connection of HTTP/2 that carries one stream at a time."""
 
-    def _after(self, task: Task, answer: Answer, sent: bool) -> float | None:
-        """The pause before the next try; None if there is none."""
-        item, call = self.truth.item(task.call.number), task.call
-        if answer.good:
-            item.accepted = item.said = True
-            item.copies += call.method in IDEMPOTENT
+    hello: ClassVar[tuple[str, ...]] = ()
+    streams: int = 0
+    last: int | None = None  # of the GOAWAY that was sent
+    closing: bool = False
+    opening: Script | None = None
+    standing: Response | None = None  # answers every request
+
+    def __post_init__(self) -> None:
+        wire = self.wire
+        self.record = wire.recorder.open(self.id, self.client, 40000)
+        wire.lines[self.id] = self  # type: ignore[assignment]
+        wire.asked = "connect"
+        exchange = wire.recorder.ask(self.record, "connect", "", wire.engine.phase)
+        self.opening = wire.feed(Opened(self.id, self.client), "connect")
+        assert self.opening is not None
+        wire.recorder.decided(exchange, self.opening)
+        for step in self.opening.steps:
+            match step:
+                case Respond(response) | Proceed(Response() as response):
+                    self.standing = response
+                case Close(how) if self.standing is None:
+                    self.part(how, exchange)
+                case Wait(seconds):
+                    wire.until(wire.clock.now() + seconds)
+                case _:
+                    pass
+
+    def request(self, job: Job, host: str) -> Answer:
+        wire, target = self.wire, f"{job.method} {host}{job.path}"
+        wire.asked = "request"
+        wire.until(wire.clock.now() + 0.001)
+        if self.over:
+            said = f"{job.method} {job.path} HTTP/2\r\nhost: {host}\r\n\r\n"
+            wire.recorder.said_after(self.record, said.encode())
+            return Answer(unprocessed=bool(self.record.goaways))
+        number, self.streams = self.streams * 2 + 1, self.streams + 1
+        exchange = self.asking = wire.recorder.ask(self.record, "request", target, wire.engine.phase)
+        wire.recorder.facts(exchange, self._known(job, number, host))
+        facts: dict[str, object] = {"command": job.method, "method": job.method, "authority": host, "path": job.path}
+        stream = Stream(job, number, exchange, {**facts, "size": len(job.body) or None, "header": {}, "host": host})
+        self._carry_out(stream)
+        return stream.answer
+
+    def _known(self, job: Job, number: int, host: str) -> Request:
+        sha256 = hashlib.sha256(job.body).hexdigest() if job.body else None
+        return Request(
+            stream=number,
+            version="2",
+            method=job.method,
+            authority=host,
+            host=host,
+            path=job.path,
+            misdirected=(),
+            status=None,
+            body_bytes=len(job.body),
+            body_sha256=sha256,
+            sent=0,
+            whole=False,
+            stored=False,
+            idempotency_key=job.key,
+        )
+
+    def _carry_out(self, stream: Stream) -> None:
+        wire, exchange = self.wire, stream.exchange
+        if self.standing is not None:
+            assert self.opening is not None
+            wire.recorder.decided(exchange, self.opening)
+            self.closing = self.closing or self.opening.closes
+            self._respond(stream, self.standing)
+        else:
+            script = wire.feed(Asked(self.id, "request", stream.facts, stream.number), "request")
+            if script is not None:
+                self.closing = self.closing or script.closes
+                self._perform(script, stream)
+        if not self.over:
+            wire.feed(Ended(self.id, "request", stream.number), "")
+        if self.closing and not self.over:
+            self.part("fin", exchange)
+
+    def _perform(self, script: Script, stream: Stream) -> None:  # noqa: C901 (a case for each action)
+        recorder, exchange = self.wire.recorder, stream.exchange
+        if script.fault is not None or exchange.fault is None:
+            recorder.decided(exchange, script)
+        for step in script.steps:
+            if self.over or stream.over:
+                return
+            match step:
+                case Proceed(instead):
+                    assert not (isinstance(instead, tuple) and instead), "reply lines are not HTTP's"
+                    if script.moment == "response":
+                        self._start(stream, instead if isinstance(instead, Response) else None, says=instead != ())
+                    else:
+                        self._app(stream, instead if isinstance(instead, Response) else None, says=instead != ())
+                case Respond(response):
+                    self._respond(stream, response)
+                case Wait(seconds):
+                    self.wire.until(self.wire.clock.now() + seconds)
+                case Hang():
+                    stream.over = True
+                case Watch(size):
+                    stream.watches[script.moment] = size
+                case ResetStream(code):
+                    recorder.frame(exchange, RstStreamFrame(code, stream.number))
+                    stream.answer.unprocessed = code == "REFUSED_STREAM"
+                    stream.over = True
+                case GoAway():
+                    self._go_away(step, stream)
+                case Close(how):
+                    self.part(how, exchange)
+                case _:
+                    raise AssertionError(f"{step} is not for this wire")
+
+    def _app(self, stream: Stream, instead: Response | None, *, says: bool) -> None:
+        """The app carries out a request, unless a rule acts in the middle of its body."""
+        watched = stream.watches.pop("request", None)
+        if watched is not None and len(stream.job.body) >= watched:
+            self._reached("request", stream)
+            if self.over or stream.over or stream.answer.status is not None:
+                return
+        if stream.job.method == "POST":
+            self.wire.recorder.more(stream.exchange, stored=True)
+            stream.answer.stored = True
+        if not says:
+            return
+        script = self.wire.feed(Asked(self.id, "response", stream.facts, stream.number), "response")
+        if script is None or script.fault is None:
+            self._start(stream, instead, says=True)
+        else:
+            self.closing = self.closing or script.closes
+            self._perform(script, stream)
+
+    def _start(self, stream: Stream, instead: Response | None, *, says: bool) -> None:
+        """Send the answer of the app."""
+        if says and instead is not None:
+            self._respond(stream, instead)
+        elif says:
+            self._send(stream, 200, SIZE)
+
+    def _respond(self, stream: Stream, response: Response) -> None:
+        headers = dict(response.headers)
+        self._send(stream, response.status or 200, len(response.body or ""), headers.get("retry-after"))
+
+    def _send(self, stream: Stream, status: int, length: int, retry_after: str | None = None) -> None:
+        recorder, exchange, answer = self.wire.recorder, stream.exchange, stream.answer
+        answer.status = status
+        recorder.more(exchange, status=status, length=length, retry_after=retry_after)
+        recorder.answer(exchange, status_line(status))
+        watched = stream.watches.pop("response", None)
+        if watched is not None and watched <= length:
+            recorder.more(exchange, sent=watched)
+            self._reached("response", stream)
+            if self.over or stream.over:
+                return
+        recorder.more(exchange, sent=length, whole=True)
+        answer.whole = stream.over = True
+        if status >= FINAL and self.wire.engine.has_rules_at("error"):
+            self.wire.feed(Answered(self.id, status, stream.job.method), "error")
+
+    def _reached(self, moment: str, stream: Stream) -> None:
+        script = self.wire.feed(Reached(self.id, stream.number), moment)
+        if script is not None:
+            self._perform(script, stream)
+
+    def _go_away(self, step: GoAway, stream: Stream) -> None:
+        self.closing = self.closing or step.closes
+        wanted = stream.number - 2 if step.last == "previous" else stream.number
+        self.last = max(0, wanted) if self.last is None else min(self.last, max(0, wanted))
+        self.wire.recorder.frame(stream.exchange, GoAwayFrame(step.code, self.last))
+        if stream.number > self.last:
+            self.wire.recorder.end(stream.exchange, ExcludedByGoAway())
+            stream.answer.unprocessed = stream.over = True
+
+    def part(self, how: str, exchange: Exchange) -> None:
+        """The server closes: a FIN comes after a GOAWAY."""
+        recorder = self.wire.recorder
+        if how == "fin" and self.last is None and self.streams:
+            self.last = self.streams * 2 - 1
+            recorder.goaway(self.record, GoAwayFrame("NO_ERROR", self.last), exchange)
+        recorder.end(exchange, ConnectionClose(how))  # type: ignore[arg-type]
+        recorder.close(self.record, "fake")
+        self.forget()
+
+    def unasked(self, script: Script) -> None:
+        if not self.over:
+            exchange = self.wire.recorder.ask(self.record, script.moment, "", script.phase)
+            self.wire.recorder.decided(exchange, script)
+            for step in script.steps:
+                if isinstance(step, Close):
+                    self.part(step.how, exchange)
+
+    def leaves(self) -> None:
+        """The client ends its side."""
+        if not self.over:
+            self.wire.recorder.leaving(self.record)
+            self.wire.feed(Leaving(self.id), "")
+            self.leave()
+
+
+@dataclass
+class HTTPClient(Client[Program, HTTPLine]):
+    """Plays a program."""
+
+    def __post_init__(self) -> None:
+        self.tasks = [Task(job, [job.number]) for job in self.program.jobs]
+
+    def quit(self, line: HTTPLine) -> None:
+        line.leaves()
+
+    def begin(self, line: HTTPLine | None, task: Task) -> HTTPLine | None:
+        job: Job = task.what
+        self.tries(task, named=line is not None)
+        if line is None:
+            line = self.wire.connect(HTTPLine)
+        before, over = self.truth.item(job.number), line.over
+        before.shown = [(one.method, one.path) for one in self.program.jobs].count((job.method, job.path)) == 1
+        answer = line.request(job, self.program.host)
+        self._note(job, answer)
+        if answer.status is not None and answer.status < FINAL and (answer.whole or self.program.trusts):
+            before.dropped = before.dropped or not answer.whole
+            self.succeeds(task, list(task.left))
+        elif answer.status is not None and not _for_now(answer.status):
+            self.refused(task, list(task.left))
+        else:
+            self.fails(list(task.left), named=not over)
+            if answer.status is None and not answer.unprocessed and not self._may_repeat(job):
+                self._keep_back(task)
+        if line.over or line.last is not None or (answer.status is None and not answer.unprocessed):
+            line.leaves()
             return None
-        if answer.status in FINAL:
-            item.refused = True
-            return None
-        unknown = answer.status is None and answer.reset != UNPROCESSED and sent
-        if unknown and not call.repeatable and not self.program.blind:
-            item.refused = True  # rightly kept back
-            return None
-        task.tries += 1
-        if not self.program.waits or task.tries >= TRIES:
-            item.dropped = True
-            item.refused = item.refused or (unknown and not call.repeatable)  # no further try is asked for
-            return None
-        return self.program.waits[min(task.tries, len(self.program.waits)) - 1]
+        return line
+
+    def _note(self, job: Job, answer: Answer) -> None:
+        item = self.truth.item(job.number)
+        got = answer.status is not None and answer.status < FINAL and answer.whole
+        if answer.stored if job.method == "POST" else got:
+            item.copies += 1
+            item.spare += item.copies > 1 and not job.repeatable
+        item.said = item.said or got
+
+    def _may_repeat(self, job: Job) -> bool:
+        return job.repeatable or self.program.blind
+
+    def _keep_back(self, task: Task) -> None:
+        """The client rightly does not repeat a POST that may have been carried out (RFC 9110 §9.2.2)."""
+        for key in task.left:
+            self.truth.item(key).kept_back = True
+        task.left.clear()
+
+
+def _for_now(status: int) -> bool:
+    return status in (408, 421, 425, 429) or status >= 500
 
 
 # ---- strategies ----------------------------------------------------------------------------------
 
-
-def _calls(drawn: Sequence[tuple[str, bool]]) -> tuple[Call, ...]:
-    return tuple(
-        Call(n, method, f"/{n}", f"body {n}" if method in ("POST", "PUT") else "", keyed and method == "POST")
-        for n, (method, keyed) in enumerate(drawn, 1)
+jobs: st.SearchStrategy[tuple[Job, ...]] = st.lists(
+    st.tuples(
+        st.sampled_from(("GET", "GET", "POST", "PUT")), st.sampled_from(("/a", "/b", "/own")), st.booleans()
+    ),
+    min_size=1,
+    max_size=4,
+).map(
+    lambda drawn: tuple(
+        Job(i, method, f"/{i}" if path == "/own" else path, marked) for i, (method, path, marked) in enumerate(drawn, 1)
     )
-
+)  # fmt: skip
 
 programs: st.SearchStrategy[Program] = st.builds(
     Program,
-    calls=st.lists(
-        st.tuples(st.sampled_from(("GET", "GET", "PUT", "POST")), st.booleans()), min_size=1, max_size=5
-    ).map(_calls),
-    workers=st.sampled_from((1, 1, 2, 3)),
-    keeps=st.booleans(),
-    waits=st.sampled_from(((), (0.1,), (1.0,), (30.0,), (1.0, 2.0, 4.0, 8.0))),
+    jobs=jobs,
+    gives_up=st.sampled_from(("", "", "", "request")),
     blind=st.sampled_from((False, False, True)),
-    exits=st.sampled_from(("honest", "honest", "zero", "alarm")),
+    trusts=st.sampled_from((False, False, False, True)),
+    **HABITS,
+)
+
+_FAULTS = (
+    "status = 421",
+    "status = 503",
+    'status = 503\nheaders = { retry-after = "30" }',
+    'status = 429\nheaders = { retry-after = "5" }',
+    "status = 404",
+    "status = 500\nkeep = true",
+    "close = true",
+    'close = "reset"',
+    'goaway = { last = "previous" }',
+    "goaway = {}",
+    'reset_stream = "REFUSED_STREAM"',
+    'reset_stream = "INTERNAL_ERROR"',
+    "after_bytes = 5\nclose = true",
+    'after_bytes = 50\nreset_stream = "CANCEL"',
+    'delay = "20s"',
 )
 
 
-def _rule(on: str, condition: str, fault: str) -> str:
+def _rule(on: str, condition: str, where: str, fault: str) -> str:
+    """A rule that the grammar allows: what a moment does not have is left out."""
+    if on == "idle":
+        condition, where, fault = 'after = "300s"', "", "close = true"
     if on == "connect":
+        where = ""
+        fault = (
+            fault if fault.startswith(("status = 5", "status = 42", "close")) and "keep" not in fault else _FAULTS[1]
+        )
+    if "keep" in fault and on not in ("request", "any"):
+        fault = _FAULTS[1]
+    if on == "response" and "previous" in fault:
         fault = "close = true"
-    lines = [f'on = "{on}"', condition, fault]
-    return "[[phase.rule]]\n" + "\n".join(line for line in lines if line) + "\n"
+    return "\n".join(line for line in (f'on = "{on}"', condition, where, fault) if line) + "\n"
 
 
-def _document(rules: Sequence[str], lasts: str) -> str:
-    head = f'protocol = "http"\n\n[[phase]]\nname = "one"\n{lasts}\n'
-    healthy = '\n[[phase]]\nname = "healthy"\n' if lasts else ""
-    return head + "".join(rules) + healthy + "\n[expect]\ndelivered = { times = 1 }\nno_duplicates = true\n"
-
-
-_RULES = st.builds(
+_rules = st.builds(
     _rule,
-    st.sampled_from(("request", "request", "request", "connect")),
-    st.sampled_from(("", "nth = 1", "nth = 2", "first = 2", "first = 4", "after = 1", "every = 2")),
-    st.sampled_from(
-        ("status = 503", "status = 429", "status = 421", "status = 404", "close = true", 'reset_stream = "REFUSED_STREAM"',
-         'reset_stream = "INTERNAL_ERROR"', "stall = true", 'delay = "5s"')
-    ),
-)  # fmt: skip
+    st.sampled_from(("request", "request", "response", "response", "connect", "any", "idle")),
+    st.sampled_from(CONDITIONS),
+    st.sampled_from(("", "", 'where = { method = "POST" }', 'where = { path = "/a" }')),
+    st.sampled_from(_FAULTS),
+)
 
 scenarios: st.SearchStrategy[str] = st.builds(
-    _document, st.lists(_RULES, max_size=3), st.sampled_from(("", 'lasts = "10s"', 'lasts = "10m"'))
+    document, st.just("http"), st.lists(_rules, max_size=3), st.sampled_from(LASTS)
 )
+
+
+def mirror(program: Program, scenario: str) -> tuple[Program, str]:
+    """The same client and scenario under other names."""
+    jobs = tuple(replace(job, path=f"/x{job.path}", number=job.number + 40) for job in program.jobs)
+    return replace(program, jobs=jobs, host="other.test"), scenario.replace('"/a"', '"/x/a"')
+
+
+# A rule of HTTP that is broken, and what is true of a client that broke it.
+ACCUSATIONS: dict[str, Accusation] = {
+    "http.no-blind-post": lambda program, _: program.blind,
+    "http.no-second-blind-retry": lambda program, _: True,
+    "http.retry-after": lambda program, _: min(program.waits, default=60.0) < 30.0,
+    "http.retry-budget": lambda program, _: min(program.waits, default=60.0) < 60.0,
+    "http.retry-once": lambda program, _: bool(program.waits),  # each of these clients asks again after any 421
+    "http.retry-elsewhere": lambda program, _: program.keeps,
+    "http.final-is-final": lambda _, truth: any(item.repeated for item in truth.items.values()),
+}
+NEEDS_NO_FAULT = frozenset({"http.in-step"})
 
 
 def play(program: Program, scenario: str) -> tuple[Wire, Truth]:
     wire = Wire(scenario, "http")
-    return wire, Client(program, wire).play()
+    return wire, HTTPClient(program, wire).play()

@@ -2,94 +2,141 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from notnow.conduct import expected
-from notnow.conduct.judging import Verdict, judge, of_protocol
+from notnow.conduct.judging import Verdict, judge
 from notnow.conduct.reading.result import Exit, Result, result
 from notnow.conduct.reading.run import Run
 
 if TYPE_CHECKING:
     from tests.truth.truth import Truth
-    from tests.truth.wire import Wire
 
-# Rules of FTP that some of its clients break; no client breaks the others.
-DEPENDS = frozenset({"ftp.wait-before-reconnect", "ftp.final-is-final", "ftp.no-retry-storm"})
-NEEDS_NO_FAULT = frozenset({"smtp.no-second-copy", "smtp.in-step"})  # a healthy run is an occasion for these
+Accusation = Callable[[Any, "Truth"], bool]  # of a program and its truth: whether the client deserves it
+GOOD = ("delivered", "false alarm")
 
 
 class Judged:
-    """The verdict on a run."""
+    """A generated client, and the verdict on it."""
 
-    def __init__(self, wire: Wire, truth: Truth, count: int | None = None) -> None:
-        self.journal, self.scenario, self.truth = wire.recorder.journal, wire.scenario, truth
+    def __init__(self, protocol: ModuleType, program: Any, scenario: str) -> None:
+        wire, self.truth = protocol.play(program, scenario)
+        self.protocol, self.program = protocol, program
+        self.journal, self.scenario = wire.recorder.journal, wire.scenario
         self.run = Run([self.journal], [self.scenario])
-        self.result: Result = result(self.run.ledger, Exit(truth.exit), count)
         self.verdicts: dict[str, Verdict] = {v.rule.id: v for v in judge(self.run)}
+        self.result: Result
+        self.tell(None)
+
+    def tell(self, count: int | None) -> None:
+        """Tell the judge how many items the client was given, or nothing about that."""
+        self.result = result(self.run.ledger, Exit(self.truth.exit), count)
         self.verdicts |= {v.rule.id: v for v in expected.judge([self], self.run, count=count)}
 
-    def outcome(self, rule: str) -> str:
-        return self.verdicts[rule].outcome
+    def has(self, outcome: str, rule: str) -> bool:
+        return rule in self.verdicts and self.verdicts[rule].outcome == outcome
 
-    def broken(self, rule: str) -> bool:
-        return rule in self.verdicts and self.outcome(rule) == "broken"
+    @property
+    def outcomes(self) -> dict[str, str]:
+        """The outcome of every rule, and the result."""
+        return {"result": self.result.word} | {name: verdict.outcome for name, verdict in self.verdicts.items()}
 
-    def held(self, rule: str) -> bool:
-        return rule in self.verdicts and self.outcome(rule) == "held"
+    @property
+    def accusations(self) -> Mapping[str, Accusation]:
+        """What has to be true for each rule of the protocol to be broken."""
+        found: Mapping[str, Accusation] = self.protocol.ACCUSATIONS
+        return found
 
 
 def unsound_passes(judged: Judged) -> Iterator[str]:
     """Praise that the client does not deserve."""
     truth, word = judged.truth, judged.result.word
-    if truth.lost and word in ("delivered", "false alarm"):
-        yield f"{word}, though {truth.lost} are lost"
+    yield from _passes(judged, truth.lost_in_sight)
     if truth.lost and word == "reported" and truth.exit == 0:
         yield "reported, though the client exited with 0"
-    if truth.lost and judged.held("expect.delivered"):
-        yield f"expect.delivered held, though {truth.lost} are lost"
-    if truth.doubled and word in ("delivered", "false alarm"):
+    if truth.doubled and word in GOOD:
         yield f"{word}, though {truth.doubled} are doubled"
-    if truth.doubled and judged.held("expect.no-duplicates"):
+    if truth.doubled and judged.has("held", "expect.no-duplicates"):
         yield f"expect.no-duplicates held, though {truth.doubled} are doubled"
-    if any(wait < 0.9 and named for i in truth.items.values() for wait, named in i.waits) and judged.held(
-        "smtp.wait-before-retry"
-    ):
+    if truth.came_at_once_by_name and judged.has("held", "smtp.wait-before-retry"):
         yield "smtp.wait-before-retry held, though the client came back at once"
+
+
+def passes_out_of_sight(judged: Judged) -> Iterator[str]:
+    """Praise of a client that lost what the wire has never shown by name: only the number of items can tell."""
+    if not judged.truth.lost_in_sight:
+        yield from _passes(judged, judged.truth.lost)
+
+
+def _passes(judged: Judged, lost: Sequence[object]) -> Iterator[str]:
+    if lost and judged.result.word in GOOD:
+        yield f"{judged.result.word}, though {lost} are lost"
+    if lost and judged.has("held", "expect.delivered"):
+        yield f"expect.delivered held, though {lost} are lost"
 
 
 def false_alarms(judged: Judged) -> Iterator[str]:
     """Accusations that the client does not deserve."""
-    truth, items = judged.truth, judged.truth.items.values()
-    if not truth.lost and judged.result.word in ("lost", "reported"):
-        yield f"{judged.result.sentence}, though nothing is lost"
+    truth = judged.truth
+    if not truth.missing and judged.result.word in ("lost", "reported"):
+        yield f"{judged.result.word}, though nothing is lost: {judged.result.sentence}"
     if not truth.doubled and judged.result.word == "duplicated":
         yield "duplicated, though nothing is doubled"
-    if not truth.lost and judged.broken("expect.delivered") and not truth.doubled:
+    if not truth.missing and not truth.doubled and judged.has("broken", "expect.delivered"):
         yield "expect.delivered broken, though nothing is lost or doubled"
-    for rule, true in (
-        ("smtp.wait-before-retry", any(item.came_at_once for item in items)),
-        ("smtp.tries-again", any(item.dropped for item in items)),
-        ("smtp.no-bounce-for-421", any(item.dropped for item in items)),
-        ("smtp.final-is-final", any(item.repeated for item in items)),
-        ("smtp.no-second-copy", bool(truth.doubled)),
-        ("expect.no-duplicates", bool(truth.doubled)),
-        ("smtp.resend-all-recipients", any(item.dropped for item in items)),
-        ("smtp.survives-421", any(item.dropped for item in items)),
-        ("ftp.wait-before-reconnect", any(item.came_at_once for item in items)),
-        ("ftp.final-is-final", any(item.repeated for item in items)),
-        *((rule.id, False) for rule in of_protocol("ftp") if rule.id not in DEPENDS),
-    ):
-        if judged.broken(rule) and not true:
-            yield f"{rule} broken: {judged.verdicts[rule].finding.why}"
+    if not truth.doubled and judged.has("broken", "expect.no-duplicates"):
+        yield "expect.no-duplicates broken, though nothing is doubled"
+    for rule, verdict in judged.verdicts.items():
+        if verdict.outcome == "broken" and verdict.rule.protocol != "expect":
+            deserved = judged.accusations.get(rule)
+            if deserved is None or not deserved(judged.program, truth):
+                yield f"{rule} broken: {verdict.finding.why}"
 
 
 def without_occasion(judged: Judged) -> Iterator[str]:
     """Rules that are held in a run without a fault."""
     if not judged.truth.faults:
         for name, one in judged.verdicts.items():
-            if one.outcome == "held" and one.rule.protocol != "expect" and name not in NEEDS_NO_FAULT:
+            if one.outcome == "held" and one.rule.protocol != "expect" and name not in judged.protocol.NEEDS_NO_FAULT:
                 yield f"{name} held without a fault: {one.finding.why}"
 
 
-PROPERTIES = {"unsound pass": unsound_passes, "false alarm": false_alarms, "held without an occasion": without_occasion}
+def counted(judged: Judged) -> Iterator[str]:
+    """With the number of items told, the judge passes nothing that it should not, and leaves nothing open."""
+    yield from unsound_passes(judged)
+    yield from passes_out_of_sight(judged)
+    if judged.result.word == "unknown":
+        yield f"unknown: {judged.result.sentence}"
+    for name in ("expect.delivered", "expect.no-duplicates"):
+        if judged.has("inconclusive", name):
+            yield f"{name} inconclusive: {judged.verdicts[name].finding.why}"
+
+
+def mirrored(judged: Judged, other: Judged) -> Iterator[str]:
+    """A client that differs only in names gets the same verdicts."""
+    for name, outcome in judged.outcomes.items():
+        if other.outcomes.get(name) != outcome:
+            yield f"{name} differs: {outcome}, and {other.outcomes.get(name)} under other names"
+
+
+def wrong(judged: Judged, scenario: str) -> Iterator[tuple[str, str]]:
+    """All that is wrong with the verdicts on a client: the kind, and a sentence."""
+    for kind, found in PROPERTIES.items():
+        yield from ((kind, said) for said in found(judged))
+    other = Judged(judged.protocol, *judged.protocol.mirror(judged.program, scenario))
+    yield from ((MIRRORED, said) for said in mirrored(judged, other))
+    judged.tell(len(judged.truth.items))
+    yield from ((COUNTED, said) for said in counted(judged))
+
+
+PROPERTIES = {
+    "unsound pass": unsound_passes,
+    "pass of what the wire does not show": passes_out_of_sight,
+    "false alarm": false_alarms,
+    "held without an occasion": without_occasion,
+}
+COUNTED, MIRRORED = "wrong although the number of items is told", "other verdict under other names"
+KINDS = (*PROPERTIES, COUNTED, MIRRORED)
+OPEN = "pass of what the wire does not show"  # without the number of items, no judge can know

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
-from tests.truth.truth import Truth
+from tests.truth.client import CONDITIONS, HABITS, LASTS, Client, Exits, Task, document
+from tests.truth.properties import Accusation  # noqa: TC002
+from tests.truth.truth import Truth  # noqa: TC002
 from tests.truth.wire import Line, Reply, Wire
 
 from notnow.journal import Exchange, Message
 
-TRIES = 6  # most tries of an item
 RECIPIENTS = ("bob@site.test", "carol@site.test", "dave@other.test")
 SENDERS = ("ann@client.test", "eve@client.test")
 
@@ -38,170 +38,118 @@ class Mail:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What a mail client does.
+    """What a mail client does; see `Habits`.
 
-    `workers` share the mails. `keeps`: a worker keeps its connection for its next mail, after `pause` seconds. `splits`: a
-    transaction for each recipient. `waits` are its pauses between tries, the last one for ever after; with none it drops
-    what was deferred. `forgets`: it drops recipients that were deferred while others were accepted. `resends`: a 421
-    that follows the 250 is a failure to it. `repeats`: it tries again what was refused for good. `exits` is the exit code:
-    "honest" is 75 if something did not come through.
+    `splits`: a transaction for each recipient. `forgets`: it drops recipients that were deferred while others were
+    accepted. `resends`: a 421 that follows the 250 is a failure to it.
     """
 
     mails: tuple[Mail, ...]
     workers: int = 1
     keeps: bool = False
     pause: float = 0.0
-    splits: bool = False
     waits: tuple[float, ...] = (60.0,)
+    repeats: bool = False
+    swallows: bool = False
+    gives_up: str = ""
+    exits: Exits = "honest"
+    splits: bool = False
     forgets: bool = False
     resends: bool = False
-    repeats: bool = False
-    exits: Literal["honest", "zero", "alarm"] = "honest"
 
 
-@dataclass(slots=True)
-class Task:
-    """Recipients of a mail that one transaction is for."""
-
-    mail: Mail
-    left: list[str]
-    tries: int = 0
+Key = tuple[int, str]  # the number of a mail, and a recipient
 
 
-class Client:
-    """Plays a program on a wire, and knows the truth of it."""
+@dataclass
+class SMTPClient(Client[Program, Line]):
+    """Plays a program."""
 
-    def __init__(self, program: Program, wire: Wire) -> None:
-        self.program, self.wire, self.truth = program, wire, Truth()
-        self.tasks = [Task(mail, list(part)) for mail in program.mails for part in self._parts(mail)]
-        for mail in program.mails:
-            for recipient in mail.recipients:
-                self.truth.item((mail.number, recipient))
+    def __post_init__(self) -> None:
+        self.tasks = [
+            Task(mail, [(mail.number, one) for one in part])
+            for mail in self.program.mails
+            for part in self._parts(mail)
+        ]
 
     def _parts(self, mail: Mail) -> Sequence[Sequence[str]]:
         return [[one] for one in mail.recipients] if self.program.splits else [mail.recipients]
 
-    def play(self) -> Truth:
-        self.wire.run([self._worker() for _ in range(self.program.workers)])
-        truth = self.truth
-        unsent = any(not item.accepted and not item.refused for item in truth.items.values())
-        truth.exit = {"honest": 75 if unsent else 0, "zero": 0, "alarm": 75}[self.program.exits]
-        truth.faults = sum(x.fault is not None for x in self.wire.recorder.journal.exchanges)
-        return truth
-
-    # ---- a worker ----------------------------------------------------------------------------------
-
-    def _worker(self) -> Generator[float, None, None]:
-        line: Line | None = None
-        while self.tasks:
-            task = self.tasks.pop(0)
-            while task.left:
-                line = self._try(task, line)
-                if not task.left:
-                    break
-                pause = self._pause(task)
-                if pause is None:
-                    self._drop(task)
-                else:
-                    line = self._part(line)
-                    yield pause
-            line = self._part(line)
-            if self.program.keeps and self.program.pause and self.tasks:
-                yield self.program.pause
-        if line is not None:
-            self._quit(line)
-
-    def _part(self, line: Line | None) -> Line | None:
-        """The connection, if the client keeps it."""
-        if line is not None and not self.program.keeps:
-            self._quit(line)
-            return None
-        return line
-
-    def _quit(self, line: Line) -> None:
+    def quit(self, line: Line) -> None:
         line.ask("quit", "QUIT", ["221 bye"])
         line.leave()
 
-    def _pause(self, task: Task) -> float | None:
-        waits = self.program.waits
-        task.tries += 1
-        if not waits or task.tries >= TRIES:
-            return None
-        return waits[min(task.tries, len(waits)) - 1]
-
-    def _drop(self, task: Task) -> None:
-        for recipient in task.left:
-            self.truth.item((task.mail.number, recipient)).dropped = True
-        task.left.clear()
-
     # ---- a try ---------------------------------------------------------------------------------------
 
-    def _try(self, task: Task, line: Line | None) -> Line | None:
-        """One try at the recipients that are left. Returns the connection if it is still good."""
+    def begin(self, line: Line | None, task: Task) -> Line | None:
+        self.tries(task, named=line is not None)
         if line is None:
-            self._begin(task, named=False)
-            line = self.wire.connect()
-            if not line.greeting.good or not self._hello(line):
+            line = self.wire.connect(Line)
+            if not line.greeting.good or not line.ask("ehlo", "EHLO client.test", ["250 hello"]).good:
                 line.leave()
-                self._fail(task, task.left, named=False)
+                self.fails(task.left, named=False)
                 return None
-        else:
-            self._begin(task, named=True)
-        mail = task.mail
+        mail: Mail = task.what
         reply = line.ask("mail", f"MAIL FROM:<{mail.sender}>", ["250 ok"], sender=mail.sender)
         if not reply.good:
-            self._answer(task, task.left, reply, named=True)
+            self._answer(task, task.left, reply)
             return self._after(line, reply)
         return self._recipients(task, line)
 
-    def _hello(self, line: Line) -> bool:
-        return line.ask("ehlo", "EHLO client.test", ["250 hello"]).good
-
     def _recipients(self, task: Task, line: Line) -> Line | None:
-        mail, taken = task.mail, list[str]()
-        for recipient in list(task.left):
-            asked = (*taken, recipient)
-            reply = line.ask("rcpt", f"RCPT TO:<{recipient}>", ["250 ok"], sender=mail.sender, recipient=asked)
+        mail, taken = task.what, list[Key]()
+        for key in list(task.left):
+            asked = tuple(recipient for _, recipient in (*taken, key))
+            self.truth.item(key).shown = self._is_unique(mail, key[1])
+            reply = line.ask("rcpt", f"RCPT TO:<{key[1]}>", ["250 ok"], sender=mail.sender, recipient=asked)
             if reply.good:
-                taken.append(recipient)
+                taken.append(key)
             elif reply.closed or reply.hung:
-                self._fail(task, task.left, named=True)
+                self.fails(task.left, named=True)
                 return self._after(line, reply)
             else:
-                self._answer(task, [recipient], reply, named=True)
+                self._answer(task, [key], reply)
         if not taken:
             line.ask("rset", "RSET", ["250 ok"])
             return None if line.over else line
         if self.program.forgets:
-            for recipient in [one for one in task.left if one not in taken]:
-                self.truth.item((mail.number, recipient)).dropped = True
+            for key in [one for one in task.left if one not in taken]:
+                self.truth.item(key).dropped = True
             task.left = [one for one in task.left if one in taken]
         return self._content(task, line, taken)
 
-    def _content(self, task: Task, line: Line, taken: list[str]) -> Line | None:
-        mail = task.mail
-        reply = line.ask("data", "DATA", ["354 go on"], sender=mail.sender, recipient=tuple(taken))
+    def _is_unique(self, mail: Mail, recipient: str) -> bool:
+        """True if no other mail has this sender and this recipient."""
+        alike = [one for one in self.program.mails if one.sender == mail.sender and recipient in one.recipients]
+        return len(alike) == 1
+
+    def _content(self, task: Task, line: Line, taken: list[Key]) -> Line | None:
+        mail: Mail = task.what
+        recipients = tuple(recipient for _, recipient in taken)
+        reply = line.ask("data", "DATA", ["354 go on"], sender=mail.sender, recipient=recipients)
         if reply.code != 354:
-            self._answer(task, taken, reply, named=True)
+            self._answer(task, taken, reply)
             return self._after(line, reply)
 
         def store(exchange: Exchange, takes_effect: bool) -> None:
-            facts = Message(mail.id, mail.sha256, mail.sender, tuple(taken), stored=takes_effect)
+            facts = Message(
+                mail.id, mail.sha256, mail.sender, recipients, stored=takes_effect, size=100, text_sha256=mail.sha256
+            )
             self.wire.recorder.facts(exchange, facts)
-            for recipient in taken if takes_effect else ():
-                self._stored((mail.number, recipient), mail.marked)
+            for key in taken if takes_effect else ():
+                self._stored(key, mail.marked)
 
-        reply = line.ask("message", "", ["250 queued"], store, sender=mail.sender, recipient=tuple(taken), size=100)
+        reply = line.ask("message", "", ["250 queued"], store, sender=mail.sender, recipient=recipients, size=100)
         line.ended("mail")
-        for recipient in taken if reply.good else ():
-            self.truth.item((mail.number, recipient)).said = True
+        for key in taken if reply.good else ():
+            self.truth.item(key).said = True
         if reply.codes[1:] and self.program.resends:
-            self._fail(task, taken, named=True)
-            return self._after(line, reply)
-        self._answer(task, taken, reply, named=True)
+            self.fails(taken, named=True)
+        else:
+            self._answer(task, taken, reply)
         return self._after(line, reply)
 
-    def _stored(self, key: tuple[int, str], marked: bool) -> None:
+    def _stored(self, key: Key, marked: bool) -> None:
         item = self.truth.item(key)
         item.copies += 1
         if item.copies > 1 and (item.said or not marked):
@@ -209,29 +157,14 @@ class Client:
 
     # ---- what the client is told ---------------------------------------------------------------------
 
-    def _begin(self, task: Task, *, named: bool) -> None:
-        for recipient in task.left:
-            item = self.truth.item((task.mail.number, recipient))
-            item.begins(self.wire.clock.now(), named=named)
-            item.repeated += item.refused
-
-    def _answer(self, task: Task, recipients: Sequence[str], reply: Reply, *, named: bool) -> None:
+    def _answer(self, task: Task, keys: Sequence[Key], reply: Reply) -> None:
         """The server answered for these recipients."""
         if reply.good:
-            for recipient in list(recipients):
-                self.truth.item((task.mail.number, recipient)).accepted = True
-                task.left.remove(recipient)
+            self.succeeds(task, list(keys))
         elif reply.code >= 500:
-            for recipient in list(recipients):
-                self.truth.item((task.mail.number, recipient)).refused = True
-                if not self.program.repeats:
-                    task.left.remove(recipient)
+            self.refused(task, list(keys))
         else:
-            self._fail(task, recipients, named=named)
-
-    def _fail(self, task: Task, recipients: Sequence[str], *, named: bool) -> None:
-        for recipient in recipients:
-            self.truth.item((task.mail.number, recipient)).fails(self.wire.clock.now(), named=named)
+            self.fails(keys, named=True)
 
     def _after(self, line: Line, reply: Reply) -> Line | None:
         """The connection, if it is still good."""
@@ -262,35 +195,18 @@ def mails(count: int) -> st.SearchStrategy[tuple[Mail, ...]]:
 programs: st.SearchStrategy[Program] = st.builds(
     Program,
     mails=mails(4),
-    workers=st.sampled_from((1, 1, 1, 2, 3)),
-    keeps=st.booleans(),
-    pause=st.sampled_from((0.0, 10.0, 400.0)),
     splits=st.booleans(),
-    waits=st.sampled_from(((), (0.0,), (0.2,), (5.0,), (60.0,), (1800.0,), (1.0, 2.0, 4.0, 8.0))),
+    gives_up=st.sampled_from(("", "", "", "connect", "mail", "rcpt", "message")),
     forgets=st.sampled_from((False, False, True)),
     resends=st.sampled_from((False, False, True)),
-    repeats=st.sampled_from((False, False, True)),
-    exits=st.sampled_from(("honest", "honest", "zero", "alarm")),
+    **HABITS,
 )
 
 _REPLIES = ("421 4.3.2 busy", "451 4.3.0 later", "550 5.7.1 no", "452 4.5.3 too many")
 
 
 def _rules() -> st.SearchStrategy[str]:
-    condition = st.sampled_from(
-        (
-            "",
-            "nth = 1",
-            "nth = 2",
-            "first = 1",
-            "first = 2",
-            "first = 4",
-            "after = 1",
-            "over = 1",
-            "every = 2",
-            'first = "20m"',
-        )
-    )
+    condition = st.sampled_from((*CONDITIONS, "over = 1"))
     on = st.sampled_from(("connect", "ehlo", "mail", "rcpt", "data", "message", "any", "idle"))
     where = st.sampled_from(("", "", 'where = { recipient = "carol@*" }', 'where = { sender = "eve@*" }'))
     fault = st.sampled_from(
@@ -315,28 +231,64 @@ def _rule(on: str, condition: str, where: str, fault: str) -> str:
         fault = f'reply = "{_REPLIES[0]}"'
     if "over" in condition and on not in ("connect", "mail"):
         condition = "nth = 1"
-    lines = [f'on = "{on}"', condition, where, fault]
-    return "[[phase.rule]]\n" + "\n".join(line for line in lines if line) + "\n"
-
-
-def _document(rules: Sequence[str], lasts: str, healthy: bool) -> str:
-    head = 'protocol = "smtp"\n\n[[phase]]\nname = "one"\n'
-    end = f"{head}{lasts}\n" + "".join(rules)
-    return (
-        end
-        + ('\n[[phase]]\nname = "healthy"\n' if healthy and lasts else "")
-        + "\n[expect]\ndelivered = { times = 1 }\nno_duplicates = true\n"
-    )
+    return "\n".join(line for line in (f'on = "{on}"', condition, where, fault) if line) + "\n"
 
 
 scenarios: st.SearchStrategy[str] = st.builds(
-    _document,
-    st.lists(_rules(), max_size=3),
-    st.sampled_from(("", 'lasts = "30s"', 'lasts = "10m"', "until = { connect = 3 }")),
-    st.just(True),
+    document, st.just("smtp"), st.lists(_rules(), max_size=3), st.sampled_from(LASTS)
 )
+
+
+def mirror(program: Program, scenario: str) -> tuple[Program, str]:
+    """The same client and scenario under other names."""
+    mails = tuple(
+        replace(
+            mail,
+            number=mail.number + 40,
+            sender=_renamed(mail.sender),
+            recipients=tuple(_renamed(one) for one in mail.recipients),
+        )
+        for mail in program.mails
+    )
+    return replace(program, mails=mails), _renamed(scenario)
+
+
+def _renamed(text: str) -> str:
+    for old, new in (("ann@", "zoe@"), ("eve@", "amy@"), ("bob@", "yan@"), ("carol@", "abe@"), ("dave@", "max@")):
+        text = text.replace(old, new)
+    return text
+
+
+def _dropped(_: Program, truth: Truth) -> bool:
+    return any(item.dropped for item in truth.items.values())
+
+
+def _doubled(_: Program, truth: Truth) -> bool:
+    return bool(truth.doubled)
+
+
+# A rule of SMTP that is broken, and what is true of a client that broke it.
+ACCUSATIONS: dict[str, Accusation] = {
+    "smtp.wait-before-retry": lambda _, truth: any(item.came_at_once for item in truth.items.values()),
+    "smtp.tries-again": _dropped,
+    "smtp.no-bounce-for-421": _dropped,
+    "smtp.reuse-after-idle": _dropped,
+    "smtp.resend-all-recipients": _dropped,
+    "smtp.survives-421": _dropped,
+    "smtp.too-many-recipients": _dropped,
+    "smtp.silent-close": lambda program, truth: _dropped(program, truth) or min(program.waits, default=0.0) < 1.0,
+    "smtp.final-is-final": lambda _, truth: any(item.repeated for item in truth.items.values()),
+    "smtp.no-second-copy": _doubled,
+    "smtp.intervals-grow": lambda program, _: len(program.waits) == 1,
+    "smtp.retry-interval": lambda program, _: min(program.waits, default=0.0) < 1800.0,
+    "smtp.nothing-but-quit": lambda _, truth: truth.went_on > 0,
+    "smtp.remembers-busy-host": lambda program, _: len(program.mails) > 1 or program.splits,
+    "smtp.fewer-connections": lambda program, _: program.workers > 1,
+    "smtp.jitter": lambda program, _: program.workers > 1,
+}
+NEEDS_NO_FAULT = frozenset({"smtp.no-second-copy", "smtp.in-step"})  # a healthy run is an occasion for these
 
 
 def play(program: Program, scenario: str) -> tuple[Wire, Truth]:
     wire = Wire(scenario, "smtp")
-    return wire, Client(program, wire).play()
+    return wire, SMTPClient(program, wire).play()

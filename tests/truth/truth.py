@@ -16,11 +16,14 @@ class ItemTruth:
     cannot recognise. `said` is true once the server has said that it accepts it; `accepted` once the client has taken note
     of that. `refused` and `deferred` say what the client was told at least once. `dropped`: the client gave it up though it was
     neither accepted nor refused for good. `waits` are the scenario seconds between a failure and the next try; `named`
-    says of each whether the wire showed in both tries which item it was. `repeated`: asked for again after a final refusal.
+    says of each whether the wire showed in both tries which item it was. `repeated`: asked for again after a final refusal. `kept_back`: the client rightly did not
+    repeat it. `shown`: the wire has named it at least once, by a name that no other item of the client has.
     """
 
     copies: int = 0
     spare: int = 0
+    kept_back: bool = False
+    shown: bool = False
     said: bool = False
     accepted: bool = False
     refused: bool = False
@@ -52,11 +55,15 @@ class ItemTruth:
 
 @dataclass(slots=True)
 class Truth:
-    """What is true of a run. `exit` is the client's exit code; `faults` is how many replies a rule has decided."""
+    """What is true of a run. `exit` is the client's exit code; `faults` is how many replies a rule has decided.
+
+    `went_on` is how often the client said more than QUIT on a connection after a 421.
+    """
 
     items: dict[Hashable, ItemTruth] = field(default_factory=dict)
     exit: int = 0
     faults: int = 0
+    went_on: int = 0
 
     def item(self, key: Hashable) -> ItemTruth:
         return self.items.setdefault(key, ItemTruth())
@@ -68,3 +75,18 @@ class Truth:
     @property
     def doubled(self) -> list[Hashable]:
         return [key for key, item in self.items.items() if item.spare]
+
+    @property
+    def lost_in_sight(self) -> list[Hashable]:
+        """What is lost although the wire has shown it: the judge could know."""
+        return [key for key, item in self.items.items() if item.lost and item.shown]
+
+    @property
+    def missing(self) -> list[Hashable]:
+        """What did not come through, refused for good or not."""
+        return [key for key, item in self.items.items() if not item.copies]
+
+    @property
+    def came_at_once_by_name(self) -> bool:
+        """The client came back at once with an item, and the wire showed that it was this one."""
+        return any(wait < 0.9 * AT_ONCE and named for item in self.items.values() for wait, named in item.waits)

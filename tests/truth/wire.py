@@ -6,12 +6,13 @@ import heapq
 import itertools
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar, TypeVar
 
 from notnow import ManualClock
-from notnow.engine.actions import Close, EndData, Hang, Proceed, Response, Script, Send, Wait
+from notnow.engine.actions import Action, Close, Hang, Proceed, Response, Script, Send, Wait
 from notnow.engine.engine import Engine
 from notnow.engine.events import Answered, Asked, Closed, Ended, Event, Leaving, Opened, Tick
-from notnow.journal import Connection, ConnectionClose, Exchange, Recorder
+from notnow.journal import Connection, ConnectionClose, Exchange, Facts, Recorder
 from notnow.language.loading import loads
 
 HOST = "fake.notnow.test"
@@ -19,7 +20,9 @@ ROUND_TRIP = 0.001  # scenario seconds that a command and its reply take
 START = 1000.0
 TICKS = 10_000  # most ticks of the engine in one wait
 
+L = TypeVar("L", bound="Line")
 Worker = Generator[float, None, None]  # yields the seconds for which it sleeps
+Healthy = Sequence[str] | Callable[[], Sequence[str]]  # the healthy reply, or what is done first to find it
 
 
 @dataclass(slots=True)
@@ -56,6 +59,8 @@ class Wire:
         self.recorder = Recorder(self.clock, server=protocol, protocol=protocol)
         self.recorder.mark("play", self.scenario.name)
         self.lines: dict[str, Line] = {}
+        self.asked = ""  # the moment of what a client said last
+        self.went_on = 0  # how often a client said more than QUIT after a 421
         self._ids = itertools.count(1)
 
     def run(self, workers: Sequence[Worker]) -> None:
@@ -98,53 +103,63 @@ class Wire:
             if line := self.lines.get(script.conn):
                 line.unasked(script)
 
-    def connect(self, client: str = "192.0.2.1") -> Line:
-        return Line(self, f"c{next(self._ids)}", client)
+    def connect(self, kind: type[L], client: str = "192.0.2.1") -> L:
+        return kind(self, f"c{next(self._ids)}", client)
 
 
 @dataclass(slots=True)
 class Line:
     """A connection of a client. `greeting` is the reply to the connection itself."""
 
+    hello: ClassVar[tuple[str, ...]] = ("220 hello",)
     wire: Wire
     id: str
     client: str
     greeting: Reply = field(init=False)
     unread: list[str] = field(default_factory=list)
     over: bool = False
-    _record: Connection = field(init=False)
+    asking: Exchange = field(init=False)  # the last command that the fake read
+    record: Connection = field(init=False)
 
     def __post_init__(self) -> None:
         wire = self.wire
-        self._record = wire.recorder.open(self.id, self.client, 40000)
+        self.record = wire.recorder.open(self.id, self.client, 40000)
         wire.lines[self.id] = self
-        exchange = wire.recorder.ask(self._record, "connect", "", wire.engine.phase)
+        exchange = wire.recorder.ask(self.record, "connect", "", wire.engine.phase)
         script = wire.feed(Opened(self.id, self.client), "connect")
         assert script is not None, "the engine answers every connection"
-        self.greeting = self._perform(script, exchange, ("220 hello",))
+        wire.asked = "connect"
+        self.greeting = self.perform(script, exchange, self.hello)
 
     def ask(
         self,
         moment: str,
         request: str,
-        healthy: Sequence[str],
+        healthy: Healthy,
         effect: Callable[[Exchange, bool], None] | None = None,
+        known: Facts | None = None,
         **facts: object,
     ) -> Reply:
-        """A command and its reply. `effect` is told whether the command takes effect, before the reply."""
+        """A command and its reply. `effect` is told whether the command takes effect, before the reply.
+
+        `known` is what the journal knows of the command, and `facts` what rules may test.
+        """
         wire = self.wire
+        wire.asked = moment
+        wire.went_on += moment != "quit" and any(421 in x.codes for x in self.record.exchanges[-1:])
         wire.until(wire.clock.now() + ROUND_TRIP)
         if self.over:
-            wire.recorder.said_after(self._record, f"{request}\r\n".encode())
+            wire.recorder.said_after(self.record, f"{request}\r\n".encode())
             return Reply(tuple(self.unread), closed=True)
-        exchange = wire.recorder.ask(self._record, moment, request, wire.engine.phase)
+        exchange = self.asking = wire.recorder.ask(self.record, moment, request, wire.engine.phase)
+        wire.recorder.facts(exchange, known)
         if moment == "quit":
-            wire.recorder.leaving(self._record)
+            wire.recorder.leaving(self.record)
             wire.feed(Leaving(self.id), "")
         script = wire.feed(Asked(self.id, moment, {"command": request.partition(" ")[0].upper(), **facts}), moment)
         if script is None:
             script = Script(self.id, (Proceed(),), moment, wire.engine.phase)
-        return self._perform(script, exchange, tuple(healthy), effect)
+        return self.perform(script, exchange, healthy, effect)
 
     def ended(self, moment: str) -> None:
         """What began at this moment has ended."""
@@ -155,20 +170,20 @@ class Line:
         """The client closes."""
         if not self.over:
             self.over = True
-            self.wire.recorder.close(self._record, "client")
-            self._forget()
+            self.wire.recorder.close(self.record, "client")
+            self.forget()
 
     def unasked(self, script: Script) -> None:
         """The server speaks, or closes, although nobody asked."""
         if not self.over:
-            exchange = self.wire.recorder.ask(self._record, script.moment, "", script.phase)
-            self.unread += self._perform(script, exchange, ()).lines
+            exchange = self.wire.recorder.ask(self.record, script.moment, "", script.phase)
+            self.unread += self.perform(script, exchange, ()).lines
 
-    def _perform(
+    def perform(
         self,
         script: Script,
         exchange: Exchange,
-        healthy: tuple[str, ...],
+        healthy: Healthy,
         effect: Callable[[Exchange, bool], None] | None = None,
     ) -> Reply:
         recorder = self.wire.recorder
@@ -180,25 +195,36 @@ class Line:
             match step:
                 case Proceed(instead):
                     assert not isinstance(instead, Response), "a response is HTTP's"
-                    reply = self._say(exchange, script, reply, healthy if instead is None else instead)
+                    said = tuple(healthy() if callable(healthy) else healthy)
+                    if self.over:
+                        return Reply((*reply.lines, *said), closed=True)
+                    reply = self.say(exchange, script, reply, self.instead_of(said, instead))
                 case Send(lines):
-                    reply = self._say(exchange, script, reply, lines)
+                    reply = self.say(exchange, script, reply, lines)
                 case Wait(seconds):
                     self.wire.until(self.wire.clock.now() + seconds)
-                case EndData():
-                    pass  # its facts say how much has passed
+                    if self.over:
+                        return Reply(reply.lines, closed=True)
                 case Hang():
                     return Reply(reply.lines, hung=True)
                 case Close(how):
                     recorder.end(exchange, ConnectionClose(how))
-                    recorder.close(self._record, "fake")
-                    self._forget()
+                    recorder.close(self.record, "fake")
+                    self.forget()
                     return Reply(reply.lines, closed=True)
                 case _:
-                    raise AssertionError(f"{step} is not for this wire")
+                    self.act(step, exchange)
         return reply
 
-    def _say(self, exchange: Exchange, script: Script, before: Reply, lines: tuple[str, ...]) -> Reply:
+    def act(self, step: Action, exchange: Exchange) -> None:
+        """An action of this protocol."""
+        raise AssertionError(f"{step} at {exchange.moment} is not for this wire")
+
+    def instead_of(self, healthy: tuple[str, ...], instead: tuple[str, ...] | None) -> tuple[str, ...]:
+        """What is said in place of the healthy reply."""
+        return healthy if instead is None else instead
+
+    def say(self, exchange: Exchange, script: Script, before: Reply, lines: tuple[str, ...]) -> Reply:
         if not lines:
             return before
         if script.closes:
@@ -211,7 +237,7 @@ class Line:
                 self.unasked(added)
         return Reply((*before.lines, *lines))
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         self.over = True
         self.wire.lines.pop(self.id, None)
         self.wire.feed(Closed(self.id), "")
