@@ -9,12 +9,11 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from tests.truth.properties import COUNTED, MIRRORED, OPEN, Judged, wrong
+from hypothesis import HealthCheck, given, seed, settings
+from tests.truth.properties import OPEN, Judged, wrong
 
 PROTOCOLS = ("smtp", "ftp", "http")
-CLIENTS = 200
+CLIENTS = 200  # of each protocol
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -22,11 +21,10 @@ def test_the_verdict_on_a_client_agrees_with_the_truth(protocol: str) -> None:
     """No unsound pass, no false alarm, nothing held without an occasion, and the same verdict under other names."""
     played = import_module(f"tests.truth.{protocol}")
 
-    @settings(
-        max_examples=CLIENTS, database=None, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-    )
+    @seed(1)
+    @settings(max_examples=CLIENTS, database=None, deadline=None, suppress_health_check=list(HealthCheck))
     @given(played.programs, played.scenarios)
     def agrees(program: Any, scenario: str) -> None:
-        assert [said for said in wrong(Judged(played, program, scenario), scenario) if said[0] != OPEN] == []
+        assert [said for said in wrong(Judged(played, program, scenario), scenario) if said[0] not in OPEN] == []
 
     agrees()

@@ -31,7 +31,7 @@ def main() -> int:
         tally.report()
         if asked.show:
             tally.show()
-    return int(any(kind != OPEN for tally in tallies for kind in tally.runs))
+    return int(any(kind not in OPEN for tally in tallies for kind in tally.runs))
 
 
 class Tally:

@@ -339,6 +339,7 @@ class FTPClient(Client[Program, FTPLine]):
         file: File = task.what
         if name != file.path:
             self.stored.add(name)
+            self.truth.item(file.number).shown = False  # the wire does not say that it was to get another name
             if self._gone(line, reply):
                 self.fails(list(task.left), named=True)
                 return None
@@ -351,6 +352,7 @@ class FTPClient(Client[Program, FTPLine]):
         first = line.command("rnfr", name, ("350 go on",), path=name)
         if not first.good:
             return self._answer(line, task, first)
+        self.truth.item(file.number).shown = True
         reply = line.command("rnto", file.path, ("250 renamed",), path=file.path, source=name)
         if not reply.good:
             return self._answer(line, task, reply)
@@ -434,6 +436,11 @@ def mirror(program: Program, scenario: str) -> tuple[Program, str]:
     """The same client and scenario under other names."""
     files = tuple(replace(file, folder=("up", "down")) for file in program.files)
     return replace(program, files=files), scenario.replace('"/in/*"', '"/up/*"')
+
+
+def has_twins(program: Program) -> bool:
+    """True if two files have the same name."""
+    return len({file.path for file in program.files}) < len(program.files)
 
 
 # A rule of FTP that is broken, and what is true of a client that broke it.

@@ -424,6 +424,11 @@ def mirror(program: Program, scenario: str) -> tuple[Program, str]:
     return replace(program, jobs=jobs, host="other.test"), scenario.replace('"/a"', '"/x/a"')
 
 
+def has_twins(program: Program) -> bool:
+    """True if two requests have the same method and path."""
+    return len({(job.method, job.path) for job in program.jobs}) < len(program.jobs)
+
+
 # A rule of HTTP that is broken, and what is true of a client that broke it.
 ACCUSATIONS: dict[str, Accusation] = {
     "http.no-blind-post": lambda program, _: program.blind,

@@ -79,6 +79,17 @@ def _passes(judged: Judged, lost: Sequence[object]) -> Iterator[str]:
 
 def false_alarms(judged: Judged) -> Iterator[str]:
     """Accusations that the client does not deserve."""
+    if not judged.protocol.has_twins(judged.program):
+        yield from _alarms(judged)
+
+
+def alarms_about_twins(judged: Judged) -> Iterator[str]:
+    """Accusations of a client that has several items of one name: before their content comes, nothing tells them apart."""
+    if judged.protocol.has_twins(judged.program):
+        yield from _alarms(judged)
+
+
+def _alarms(judged: Judged) -> Iterator[str]:
     truth = judged.truth
     if not truth.missing and judged.result.word in ("lost", "reported"):
         yield f"{judged.result.word}, though nothing is lost: {judged.result.sentence}"
@@ -131,12 +142,14 @@ def wrong(judged: Judged, scenario: str) -> Iterator[tuple[str, str]]:
     yield from ((COUNTED, said) for said in counted(judged))
 
 
+OUT_OF_SIGHT, TWINS = "pass of what the wire does not show", "false alarm about items of one name"
+COUNTED, MIRRORED = "wrong although the number of items is told", "other verdict under other names"
 PROPERTIES = {
     "unsound pass": unsound_passes,
-    "pass of what the wire does not show": passes_out_of_sight,
+    OUT_OF_SIGHT: passes_out_of_sight,
     "false alarm": false_alarms,
+    TWINS: alarms_about_twins,
     "held without an occasion": without_occasion,
 }
-COUNTED, MIRRORED = "wrong although the number of items is told", "other verdict under other names"
 KINDS = (*PROPERTIES, COUNTED, MIRRORED)
-OPEN = "pass of what the wire does not show"  # without the number of items, no judge can know
+OPEN = frozenset({OUT_OF_SIGHT, TWINS})  # the wire shows the same of a client that deserves the verdict

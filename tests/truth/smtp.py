@@ -253,6 +253,12 @@ def mirror(program: Program, scenario: str) -> tuple[Program, str]:
     return replace(program, mails=mails), _renamed(scenario)
 
 
+def has_twins(program: Program) -> bool:
+    """True if two mails share a sender and a recipient."""
+    paths = [(mail.sender, recipient) for mail in program.mails for recipient in mail.recipients]
+    return len(paths) > len(set(paths))
+
+
 def _renamed(text: str) -> str:
     for old, new in (("ann@", "zoe@"), ("eve@", "amy@"), ("bob@", "yan@"), ("carol@", "abe@"), ("dave@", "max@")):
         text = text.replace(old, new)

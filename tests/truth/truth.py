@@ -36,7 +36,7 @@ class ItemTruth:
 
     @property
     def lost(self) -> bool:
-        return not self.copies and not self.refused
+        return not (self.copies or self.refused or self.kept_back)
 
     def begins(self, now: float, *, named: bool) -> None:
         """The client tries it, again or for the first time."""
