@@ -1,14 +1,17 @@
 """Judging a journal of 100,000 exchanges by all rules of its protocol, and their result, from journals of several shapes.
 
-`python -m tests.bench.conduct CASE EXCHANGES` prints the seconds of processor time that it takes, as JSON.
+`python -m tests.bench.conduct CASE EXCHANGES` prints the seconds of processor time that it takes, as JSON, and with
+`memory` behind it the most megabytes that judging needs beside the journal.
 """
 
 from __future__ import annotations
 
 import cProfile
+import gc
 import json
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +27,7 @@ from notnow.journal import Exchange, Journal, Message, Recorder, Request, Transf
 
 EXCHANGES = 100_000
 TARGET = Target("figure", "≤", 1.0)
+LINEAR = Target("ratio", "≤", 2.2)  # twice the exchanges
 BUSY = ("connect", "", "421 4.3.2 All server ports are busy", "reply")
 GREETED = (("connect", "", "220 x", None), ("ehlo", "EHLO x", "250 x", None))
 
@@ -111,9 +115,18 @@ def _repeated(case: str, exchanges: int) -> Iterator[tuple[tuple[str, str, str |
 def judged(case: str, exchanges: int) -> float:
     """The seconds that all rules take together."""
     made = journal(case, exchanges)
+    gc.collect()  # what was left by making it
     begun = time.process_time()
     _judge(made)
     return time.process_time() - begun
+
+
+def needed(case: str, exchanges: int) -> float:
+    """The most megabytes that judging needs beside the journal."""
+    made = journal(case, exchanges)
+    tracemalloc.start()
+    _judge(made)
+    return tracemalloc.get_traced_memory()[1] / 1e6
 
 
 def _judge(made: Journal) -> None:
@@ -127,7 +140,14 @@ def _judge(made: Journal) -> None:
 def run(case: str, quick: bool) -> list[Row]:
     took = sorted(module("conduct", case, EXCHANGES) for _ in range(1 if quick else 3))
     what = f"judging {EXCHANGES:,} exchanges, {CASES[case][0]}"
-    return [Row(f"conduct-{case}", what, took[len(took) // 2], "s", target=TARGET)]
+    return [Row(f"conduct-{case}", what, took[len(took) // 2], "s", target=TARGET), _memory(case)]
+
+
+def _memory(case: str) -> Row:
+    half, whole = (module("conduct", case, exchanges, "memory") for exchanges in (EXCHANGES // 2, EXCHANGES))
+    what = f"memory of judging {EXCHANGES:,} exchanges, {CASES[case][0]}"
+    reference = f"{EXCHANGES // 2:,}:"
+    return Row(f"conduct-{case}-memory", what, whole, "MB", reference, half, whole / half, LINEAR)
 
 
 def profile(case: str, into: Path) -> None:
@@ -146,4 +166,5 @@ BENCHES = tuple(_bench(case) for case in CASES)
 
 
 if __name__ == "__main__":
-    print(json.dumps(judged(sys.argv[1], int(sys.argv[2]))))
+    measure = needed if sys.argv[3:] == ["memory"] else judged
+    print(json.dumps(measure(sys.argv[1], int(sys.argv[2]))))

@@ -57,6 +57,7 @@ def select(patterns: Iterable[str], among: Sequence[Rule] | None = None) -> list
     return chosen
 
 
+@uncollected()
 def judge(run: Run, rules: Iterable[Rule] | None = None, *, gives_way: bool = False) -> list[Verdict]:
     """The verdict of each rule on a run; by default, of all rules of the protocols that took part.
 
@@ -64,8 +65,7 @@ def judge(run: Run, rules: Iterable[Rule] | None = None, *, gives_way: bool = Fa
     """
     if rules is None:
         rules = [rule for p in dict.fromkeys(j.protocol for j in run.journals) for rule in of_protocol(p)]
-    with uncollected():
-        found = [Verdict(rule, rule.judge(run.of(rule.protocol))) for rule in rules]
+    found = [Verdict(rule, rule.judge(run.of(rule.protocol))) for rule in rules]
     return [settled(one, run, gives_way=gives_way) for one in found]
 
 

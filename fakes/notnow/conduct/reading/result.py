@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from msgspec import Struct
 
+from notnow.conduct.reading.garbage import uncollected
 from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger
 from notnow.units import plural
 
@@ -68,6 +69,7 @@ class Result(Struct, frozen=True):
         return self.duplicated if self.word == "duplicated" else self.lost
 
 
+@uncollected()
 def result(ledger: Ledger, ended: Exit = UNKNOWN, count: int | None = None) -> Result:
     """The result of a run. `count` is how many items the client was given, where that is known."""
     lost, refused = ledger.of_state("missing"), ledger.of_state("refused")

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct, to_builtins
 
+from notnow.conduct.reading.garbage import uncollected
 from notnow.conduct.reading.ledger import Ledger, Try
 from notnow.conduct.reading.run import Run
 from notnow.journal import Journal
@@ -49,6 +50,7 @@ class Storm(Struct, frozen=True):
         return ", ".join(said)
 
 
+@uncollected()
 def storm(run: Run) -> Storm:
     """The storm figures of a run."""
     ledger = run.ledger
