@@ -110,17 +110,14 @@ def outcome_of(mutant: Mutant, folder: str, limit: int, warm: WarmTests, cold: C
 
 
 def failing_control(paths: Sequence[Path], folder: str, limit: int, warm: WarmTests, cold: ColdTests) -> Path | None:
-    """A module whose tests fail with no mutant, in either way. A new process runs them all, but once for the folder."""
-    seen: set[tuple[str, ...]] = set()
-    for path in paths:
-        near, _ = tests_of(folder, path)
-        if tuple(near) not in seen and warm.control(path, near, limit) not in (0, None):
-            return path
-        tests = [] if seen else tests_in(folder)  # none: the module only has to load before all others
-        if cold.outcome(unchanged(path), tests, limit) != SURVIVED:
-            return path
-        seen.add(tuple(near))
-    return None
+    """A module whose tests fail with no mutant. All run once in each way; then each module only has to load on its own."""
+    near, others = tests_of(folder, paths[0])
+    if warm.control(paths[0], [*near, *others], limit) not in (0, None):
+        return paths[0]
+    lots = [[*near, *others], *([] for _ in paths[1:])]
+    return next(
+        (p for p, tests in zip(paths, lots, strict=True) if cold.outcome(unchanged(p), tests, limit) != SURVIVED), None
+    )
 
 
 class ColdTests:
@@ -203,11 +200,11 @@ def main() -> int:
                 print(f"{outcome}: {mutant}", file=sys.stderr, flush=True)
 
     def judge_all(warm: WarmTests) -> None:
-        if path := failing_control(mutated, given.folder, given.limit, warm, cold):
-            print(f"with no mutant, the tests for {path} fail, or take more than {given.limit} s of processor time")
-            return
         with ThreadPool(given.jobs) as pool:
             pool.map(partial(judge, warm=warm), chosen, chunksize=1)
+        if path := failing_control(sorted({m.path for m, _ in results}), given.folder, given.limit, warm, cold):
+            print(f"with no mutant, the tests for {path} fail, or take more than {given.limit} s of processor time")
+            results.clear()
 
     pytest.main([*OPTIONS, *tests_in(given.folder)], plugins=[WarmTests(SOURCE, judge_all)])
     if not results:
