@@ -172,6 +172,11 @@ class TestPlaceholders:
         found = told(rule("connect", fault="x"), fault={"x": {"reply": "421 {left.seconds}"}})
         assert found == ["fault.x.reply: {left.seconds}: this phase ends at no fixed time"]
 
+    def test_wait_needs_one_condition_that_has_a_quota(self) -> None:
+        window = {"over": 1, "within": "5m", "times": 3}
+        assert told(rule("connect", reply="421 {wait.seconds}", **window)) == []
+        assert len(told(rule("connect", reply="421 {wait.seconds}", nth=2))) == 1
+
     def test_an_escaped_one_is_none(self) -> None:
         assert told(rule("connect", reply="421 {{left.seconds}} {{limit}}")) == []
 

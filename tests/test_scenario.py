@@ -254,6 +254,19 @@ def test_the_schema_refuses_what_the_loader_refuses(schema: Draft202012Validator
     assert not schema.is_valid({"protocol": "smtp", "phase": [{"rule": [rule]}]})
 
 
+@pytest.mark.parametrize("last", [-1, 0, 2**31 - 1, 2**31])
+def test_the_schema_and_the_loader_agree_on_the_last_stream_of_a_goaway(
+    schema: Draft202012Validator, last: int
+) -> None:
+    rules = [{"on": "request", "goaway": {"last": last}}]
+    loaded = True
+    try:
+        loads(document(*rules, protocol="http"))
+    except ScenarioError:
+        loaded = False
+    assert loaded is schema.is_valid({"protocol": "http", "phase": [{"rule": rules}]}) is (0 <= last < 2**31)
+
+
 def test_a_placeholder_may_stand_for_any_value(schema: Draft202012Validator) -> None:
     rule = {"on": "{stage}", "nth": "{n}", "over": "{cap}", "delay": "{wait}", "close": "{how}", "keep": "{keep}"}
     schema.validate(
