@@ -404,6 +404,14 @@ class TestPlaceholders:
     def test_limit_is_the_number_of_the_rule(self, play, keys, limit):
         assert self.said(play, "421 {limit}", **keys) == (f"421 {limit}",)
 
+    @pytest.mark.parametrize("body", [None, "wait {left.seconds} s"])
+    def test_in_the_headers_and_the_body_of_a_response(self, play, body):
+        keys = {"status": 503, "headers": {"retry-after": "{left.seconds}"}, **({"body": body} if body else {})}
+        scenario = document(phase(rule("request", **keys), lasts="90s"), phase(), protocol="http")
+        book = play(scenario).at(10) >> Opened("a") << Proceed()
+        response = actions.Response(503, (("retry-after", "90"),), body and "wait 90 s")
+        book >> Asked("a", "request") << actions.Respond(response)
+
     def test_left(self, play):
         assert self.said(play, ["421-{left.seconds}", "421 x"], now=0) == ("421-90", "421 x")
         assert self.said(play, "421 {left.seconds}", now=30.5) == ("421 60",)

@@ -45,7 +45,7 @@ TESTS = {
     ),
     "engine": ("test_engine*.py", "test_store.py", "test_conditions.py", "test_matching.py", "test_trail.py"),
     "language": (
-        "test_advice.py", "test_catalogue.py", "test_checks.py", "test_conditions.py", "test_doubts.py", "test_expected.py",
+        "test_advice.py", "test_catalogue.py", "test_checks.py", "test_conditions.py", "test_doubts.py", "test_expect.py", "test_expected.py",
         "test_facts.py", "test_faults.py", "test_knobs.py", "test_limits.py", "test_replies.py", "test_scenario.py", "test_tables.py",
         "test_toml_lines.py", "test_values.py",
     ),
