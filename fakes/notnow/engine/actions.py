@@ -150,7 +150,7 @@ Action = (
 BEHAVE: tuple[Action, ...] = (Proceed(),)
 
 
-class Script(Struct, frozen=True):
+class Script(Struct, frozen=True, gc=False):
     """Steps for one connection, or for one stream of it.
 
     `rule` is the key path of the rule that fired, such as `phase[0].rule[1]`, and `fault` names its fault; both are

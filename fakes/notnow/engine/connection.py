@@ -11,7 +11,7 @@ from notnow.engine.plans import CompiledPhase, CompiledRule, Plan
 from notnow.language.conditions import Quota
 
 
-class FiredRule(Struct, frozen=True):
+class FiredRule(Struct, frozen=True, gc=False):
     """A rule that fired at a moment, and the quota that its answer may report.
 
     `at` is when that was decided; the fault may come later. The quota is the rule's own if it has one, else that of the
@@ -71,7 +71,7 @@ class Connection:
         return known
 
 
-class Occasion(Struct, frozen=True):
+class Occasion(Struct, frozen=True, gc=False):
     """One moment of one connection, in the phase that plays. `plan` is None if no rule or count looks at it."""
 
     connection: Connection

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import chain
 
 from notnow.engine.connection import Connection, FiredRule, Occasion
 from notnow.engine.events import Facts
@@ -20,7 +21,7 @@ def decision_request(occasion: Occasion, plan: Plan, position: PhasePosition, se
     connection, facts = occasion.connection, occasion.facts
     known = {**connection.facts, **facts} if facts else connection.all_facts()
     counts: list[Key] = []
-    candidates: list[tuple[Candidate, Key]] = []
+    found: list[Sequence[tuple[Candidate, Key]]] = []
     limits: list[tuple[Candidate, Key]] = []
     groups = _possible(plan, known) if plan.filters else plan.groups
     for group in groups:
@@ -31,17 +32,16 @@ def decision_request(occasion: Occasion, plan: Plan, position: PhasePosition, se
             key = key_for(group, known) if group.per else group.key
             if group.counts:
                 counts.append(key)
-            candidates += group.candidates or _drawn(group, key, connection, seed)
+            found.append(group.candidates or _drawn(group, key, connection, seed))
             if plan.tells_quota:
                 limits += [(rule.candidate, key) for rule in group.rules if rule.candidate.limits]
-    if len(groups) > 1:
-        candidates.sort(key=lambda pair: pair[0].rule)
+    candidates = found[0] if len(found) == 1 else sorted(chain.from_iterable(found), key=lambda pair: pair[0].rule)
     owners: Owners = (connection.id,)
     slots: Sequence[Slot] = ()
     windows: Sequence[Key] = ()
     if plan.admissions:
         owners, slots, windows = admission(occasion, plan, known)
-    return DecisionRequest(position, owners, counts, candidates, slots, windows, plan.until, limits, known)
+    return DecisionRequest(position, owners, counts or (), candidates, slots, windows, plan.until, limits or (), known)
 
 
 def _possible(plan: Plan, known: Facts) -> tuple[RuleGroup, ...]:

@@ -83,7 +83,7 @@ class PhasePosition(Struct, frozen=True):
     since: float | None = None
 
 
-class DecisionRequest(Struct, frozen=True):
+class DecisionRequest(Struct, frozen=True, gc=False):
     """One event, as the store sees it.
 
     `owners` are its connection, and what it begins there if that lasts. `counts` are the keys that count it, each once.
@@ -103,7 +103,7 @@ class DecisionRequest(Struct, frozen=True):
     facts: Mapping[str, object] = {}
 
 
-class Decision(Struct, frozen=True):
+class Decision(Struct, frozen=True, gc=False):
     """The rule that fires (None: behave), whether this event ends the phase, and how the limits then stand."""
 
     rule: int | None

@@ -15,7 +15,12 @@ from notnow.language.conditions import conditions
 
 LIMIT = 100_000  # calls that are remembered; decisions from before them cannot be explained
 
-Call = tuple[Callable[..., object], tuple[object, ...]]  # a method of `Memory`, and its arguments
+
+class Call(Struct, frozen=True, gc=False):
+    """A method of `Memory`, and its arguments. There are many, and the garbage collector need not look at them."""
+
+    method: Callable[..., object]
+    given: tuple[object, ...]
 
 
 class Explanation(Struct, frozen=True):
@@ -40,11 +45,11 @@ class Traced(Memory):
         self._forgotten = 0  # decisions that are in `_base`
 
     def _note(self, method: Callable[..., object], *arguments: object) -> None:
-        self._calls.append((method, arguments))
+        self._calls.append(Call(method, arguments))
         if len(self._calls) > LIMIT:
-            oldest, given = self._calls.popleft()
-            oldest(self._base, *given)
-            self._forgotten += oldest is Memory.decide
+            oldest = self._calls.popleft()
+            oldest.method(self._base, *oldest.given)
+            self._forgotten += oldest.method is Memory.decide
 
     # ---- the calls -------------------------------------------------------------------------------
 
@@ -80,16 +85,16 @@ class Traced(Memory):
     def moment_of(self, decision: int) -> tuple[Memory, DecisionRequest, float] | None:
         """The store as it was when it made its decision of this number, with the event counted; None if that is forgotten."""
         past, seen = copy.deepcopy(self._base), self._forgotten
-        for method, given in self._calls:
-            if method is Memory.decide:
+        for call in self._calls:
+            if call.method is Memory.decide:
                 seen += 1
                 if seen == decision:
-                    request, now = given
+                    request, now = call.given
                     assert isinstance(request, DecisionRequest), "decide takes a request"
                     assert isinstance(now, float | int), "decide takes the time"
                     past.count(request, now)
                     return past, request, now
-            method(past, *given)
+            call.method(past, *call.given)
         return None
 
 
