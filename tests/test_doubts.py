@@ -74,6 +74,12 @@ WARNED: list[tuple[list[dict[str, Any]], dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("content", "near"), [("1.5 MiB", "1.5MB"), ("3 bytes", "3B"), ("1_000,5k", "1000.5KB")])
+def test_a_text_that_looks_like_a_size_is_told_the_size_that_it_looks_like(content: str, near: str) -> None:
+    (found,) = loads(document(phase(), protocol="ftp", server={"files": {"a": content}})).warnings
+    assert found.nearest == near
+
+
 @pytest.mark.parametrize(("parts", "top", "found"), WARNED)
 def test_what_does_nothing(parts: list[dict[str, Any]], top: dict[str, Any], found: str) -> None:
     (one,) = told(*parts, **top)

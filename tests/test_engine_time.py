@@ -229,6 +229,12 @@ class TestIdle:
         book.at(1.25) >> Finished("a")
         assert book.engine.due == 2
 
+    def test_one_that_is_carried_out_as_the_next_is_due_takes_its_place(self, play):
+        book = play(document(rule("idle", after="1s", reply="450 hello?")), slow=True) >> Opened("a") << Proceed()
+        book.at(1) >> Tick() << To("a", Send("450 hello?"))
+        book.at(2) >> Finished("a")
+        assert book.engine.due == 3
+
     def test_a_jump_waits_for_the_last_of_its_scripts(self, play):
         book = play(document(rule("idle", after="1s", reply="450 hello?")), slow=True) >> Opened("a") << Proceed()
         book.at(2) >> Tick() << To("a", Send("450 hello?"), Send("450 hello?"))

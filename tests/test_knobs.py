@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from notnow.errors import ScenarioError
-from notnow.language.knobs import coerce, render
+from notnow.language.knobs import coerce, is_live, render
 from notnow.language.loading import loads
 from notnow.language.scenario import Scenario
 from playbook import document, rule
@@ -116,6 +116,12 @@ def test_an_unknown_placeholder_stays_in_the_text_of_other_problems() -> None:
     with pytest.raises(ScenarioError) as caught:
         loads(document(rule("mail", close="x{nowhere}")))
     assert [found.found for found in caught.value.problems][1:] == ["found 'x{nowhere}'"]
+
+
+@pytest.mark.parametrize("text", ["{port}", "a {{", "}} b"])
+def test_a_text_with_a_brace_is_filled(text: str) -> None:
+    assert is_live(text)
+    assert not is_live("a b")
 
 
 def test_what_is_known_only_while_running_cannot_be_a_condition() -> None:

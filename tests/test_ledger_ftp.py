@@ -454,6 +454,12 @@ def test_a_client_that_only_wanted_to_log_in(play: Play) -> None:
     assert (endings(only(play)), only(play).state) == (["deferred", "accepted"], "delivered")
 
 
+def test_a_client_that_left_before_its_password_has_not_logged_in(play: Play) -> None:
+    play.connect(BUSY).play.wait("1m")
+    play.connect(LOGIN[0], "QUIT")
+    assert (endings(only(play)), only(play).state) == (["deferred"], "missing")
+
+
 @pytest.mark.parametrize(
     "lines", [(*LOGIN, "QUIT"), ("[idle] -> !421 Login time-out",), (*LOGIN, "EPSV -> !500 no", "PASV", "QUIT")]
 )

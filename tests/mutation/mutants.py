@@ -96,7 +96,7 @@ def _left_out(tree: ast.Module) -> set[int]:
                 roots.append(node.annotation)
             case ast.If(test=ast.Name(id="TYPE_CHECKING")) | ast.Assert() | ast.Raise() | ast.FormattedValue():
                 roots.append(node)
-            case ast.Assign(targets=[ast.Name(id="__all__" | "T")]):
+            case ast.Assign(targets=[ast.Name(id="__all__" | "T" | "__tracebackhide__")]):
                 roots.append(node)
     return {id(node) for root in roots if root is not None for node in ast.walk(root)}
 
