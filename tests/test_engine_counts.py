@@ -360,6 +360,9 @@ class TestChance:
     def test_the_same_seed_gives_the_same_faults(self, play):
         assert self.draws(play, self.COIN, seed=7) == self.draws(play, self.COIN, seed=7)
 
+    def test_a_seed_that_was_written_down_gives_the_same_faults_in_another_version(self, play):
+        assert "".join("NY"[hit] for hit in self.draws(play, self.COIN, 16, seed=7)) == "YNYNYYYYNNYYYYYN"
+
     def test_another_seed_others(self, play):
         assert self.draws(play, self.COIN, seed=7) != self.draws(play, self.COIN, seed=8)
 

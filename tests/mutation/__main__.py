@@ -40,7 +40,7 @@ TESTS = {
     ),
     "conduct": (
         "test_ledger_*.py", "test_rules_*.py", "test_reading_*.py", "test_attempts.py", "test_backoff.py", "test_families.py",
-        "test_herd.py", "test_judging.py", "test_arguments.py", "test_expectations.py", "test_expected.py",
+        "test_herd.py", "test_judging.py", "test_arguments.py", "test_assertions_messages.py", "test_expectations.py", "test_expected.py",
         "test_timeline.py", "test_lanes.py", "test_verdict.py",
     ),
     "engine": ("test_engine*.py", "test_store.py", "test_conditions.py", "test_matching.py", "test_trail.py"),
