@@ -44,6 +44,12 @@ def test_on_the_count(condition: Condition, counts: list[int]) -> None:
     assert [n for n in range(1, 7) if condition.holds(Tally(count=n), 0.0, ME)] == counts
 
 
+def test_how_often_a_rule_may_fire_yet() -> None:
+    assert [Nth(2).left(Tally(count=n)) for n in range(4)] == [1, 1, 0, 0]
+    assert [First(2).left(Tally(count=n)) for n in range(3)] == [2, 1, 0]
+    assert Every(2).left(Tally(count=1)) is None
+
+
 @pytest.mark.parametrize(
     ("condition", "times"), [(FirstFor(10.0), [100, 109.9]), (AfterFor(10.0), [110, 200])], ids=["first", "after"]
 )

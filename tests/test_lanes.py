@@ -97,3 +97,9 @@ def test_a_busy_lane_draws_no_more_than_can_be_seen() -> None:
     assert len(seen.lanes[0].points) == 500
     assert len(seen.lanes[0].outcome) < 300
     assert len([p for p in svg(seen).iter("path") if p.get("class") == "warn"]) <= 2  # it, and the legend's
+
+
+def test_no_line_runs_backwards() -> None:
+    lines = [(float(one.get("x1", "")), float(one.get("x2", ""))) for one in svg(retried(30, 90)[1]).iter("line")]
+    assert lines
+    assert all(x1 <= x2 for x1, x2 in lines)
