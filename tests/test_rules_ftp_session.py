@@ -32,6 +32,14 @@ class TestNoticeClose:
         play.connect(*LOGIN, f"PASV -> {BYE}", "PORT 1,2", "STOR a")
         play.broken(self.RULE, "PORT, STOR came when the connection was closed", "#1 PASV", "#1")
 
+    def test_a_command_may_take_an_unasked_421_for_its_answer(self, play: Play) -> None:
+        play.connect(*LOGIN, f"[enter] -> {BYE}", "SYST", "PWD", "QUIT")
+        play.held(self.RULE, "1 connection closed under it")
+
+    def test_broken_when_an_unasked_421_has_been_read_and_the_close_seen(self, play: Play) -> None:
+        play.connect(*LOGIN, f"[enter] -> {BYE}", "SYST", "PWD", "PASV")
+        play.broken(self.RULE, "SYST, PWD, PASV came when the connection was closed", "#1 enter", "#1")
+
     def test_an_urgent_abor_is_leave_taking(self, play: Play) -> None:
         play.connect(*LOGIN, f"PASV -> {BYE}", "\xff\xf4\xffABOR", "QUIT")
         play.held(self.RULE, "1 connection closed under it")

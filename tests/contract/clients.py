@@ -38,7 +38,8 @@ class Report:
 class Client(Generic[Job]):
     """A client by name; `program` and the Debian `package` that it comes in are empty for Python's own.
 
-    `cannot` are the ways of doing a job that it does not have. `module` is one of Node's, from npm.
+    `cannot` are the ways of doing a job that it does not have. `module` is one of Node's, from npm. `needs` skips the
+    test if anything else is missing.
     """
 
     name: str
@@ -47,6 +48,16 @@ class Client(Generic[Job]):
     package: str = ""
     cannot: frozenset[str] = field(default_factory=frozenset)
     module: str = ""
+    needs: Callable[[], None] = lambda: None
+
+
+def need(client: Client[Any]) -> None:
+    """Skip the test if anything is missing that this client needs; with CI=true that is a failure."""
+    if client.program:
+        programs.need(client.program, client.package)
+    if client.module:
+        programs.need_module(client.module)
+    client.needs()
 
 
 def run(*command: str, given: bytes = b"", folder: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import clients
 import coverage_table
 import postfix
 import programs
@@ -17,10 +18,8 @@ def installed(request: pytest.FixtureRequest) -> None:
     """A test with a `client` among its parameters needs that client's program."""
     callspec = getattr(request.node, "callspec", None)
     client = callspec.params.get("client") if callspec else None
-    if client is not None and client.program:
-        programs.need(client.program, client.package)
-    if client is not None and client.module:
-        programs.need_module(client.module)
+    if client is not None:
+        clients.need(client)
 
 
 @pytest.fixture(autouse=True)

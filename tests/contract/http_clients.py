@@ -82,17 +82,17 @@ class Job:
         return ssl.create_default_context(cafile=self.ca_file)
 
 
-def _word(status: int | None) -> str:
+def answered(status: int | None) -> str:
     return NOTHING if status is None else DONE if status == 200 else f"got {status}"
 
 
-def _summary(words: Iterable[str]) -> str:
+def summary(words: Iterable[str]) -> str:
     """How the requests of a job went, in a word if it went well."""
     words = list(words)
     return DONE if set(words) == {DONE} else ", ".join(words)
 
 
-def _named(error: BaseException) -> str:
+def named(error: BaseException) -> str:
     return type(error).__name__.removesuffix("Error")
 
 
@@ -106,12 +106,12 @@ def _with_httpx(job: Job) -> Report:
         for url in job.urls:
             try:
                 response = client.request(job.method, url, content=job.content)
-                words.append(_word(response.status_code))
+                words.append(answered(response.status_code))
                 text.append(response.text)
             except httpx.HTTPError as error:
-                words.append(_named(error))
+                words.append(named(error))
                 text.append(str(error))
-    return Report(_summary(words), "\n".join(text))
+    return Report(summary(words), "\n".join(text))
 
 
 def _with_async_httpx(job: Job) -> Report:
@@ -125,12 +125,12 @@ async def _do_with_async_httpx(job: Job) -> Report:
         for url in job.urls:
             try:
                 response = await client.request(job.method, url, content=job.content)
-                words.append(_word(response.status_code))
+                words.append(answered(response.status_code))
                 text.append(response.text)
             except httpx.HTTPError as error:
-                words.append(_named(error))
+                words.append(named(error))
                 text.append(str(error))
-    return Report(_summary(words), "\n".join(text))
+    return Report(summary(words), "\n".join(text))
 
 
 def _with_aiohttp(job: Job) -> Report:
@@ -150,11 +150,11 @@ async def _do_with_aiohttp(job: Job) -> Report:
             try:
                 async with session.request(job.method, url, data=job.content) as response:
                     text.append(await response.text())
-                    words.append(_word(response.status))
+                    words.append(answered(response.status))
             except (aiohttp.ClientError, TimeoutError) as error:
-                words.append(_named(error))
+                words.append(named(error))
                 text.append(str(error))
-    return Report(_summary(words), "\n".join(text))
+    return Report(summary(words), "\n".join(text))
 
 
 # ---- programs ---------------------------------------------------------------------------------------
@@ -171,8 +171,8 @@ def _with_curl(job: Job) -> Report:
         "--write-out", r"%{stderr}= %{exitcode} %{http_code}\n", *job.urls, folder=job.folder,
     )  # fmt: skip
     ends = re.findall(r"(?m)^= (\d+) (\d+)$", done.stderr)
-    words = (_word(int(status)) if code == "0" else f"exit {code}" for code, status in ends)
-    return Report(_summary(words), done.stdout + done.stderr)
+    words = (answered(int(status)) if code == "0" else f"exit {code}" for code, status in ends)
+    return Report(summary(words), done.stdout + done.stderr)
 
 
 def _with_nghttp(job: Job) -> Report:
@@ -185,11 +185,11 @@ def _with_nghttp(job: Job) -> Report:
     )  # fmt: skip
     text = done.stdout + done.stderr
     statuses = re.findall(r":status: (\d+)", text)
-    words = [_word(int(status)) for status in statuses]
-    return Report(_summary(words or [NOTHING if done.returncode == 0 else f"exit {done.returncode}"]), text)
+    words = [answered(int(status)) for status in statuses]
+    return Report(summary(words or [NOTHING if done.returncode == 0 else f"exit {done.returncode}"]), text)
 
 
-def _with_node(script: str) -> Callable[[Job], Report]:
+def with_node(script: str) -> Callable[[Job], Report]:
     def do(job: Job) -> Report:
         told = {
             "host": job.host, "ca": job.ca_file, "body": job.file, "path": PATH, "h1": job.h1,
@@ -197,8 +197,8 @@ def _with_node(script: str) -> Callable[[Job], Report]:
         }  # fmt: skip
         done = clients.run("node", str(NODE / script), json.dumps(told), folder=job.folder)
         outcomes = [json.loads(line) for line in done.stdout.splitlines()]
-        words = (x["error"] or _word(x["status"]) for x in outcomes)
-        return Report(_summary(words) if outcomes else f"exit {done.returncode}", done.stdout + done.stderr)
+        words = (x["error"] or answered(x["status"]) for x in outcomes)
+        return Report(summary(words) if outcomes else f"exit {done.returncode}", done.stdout + done.stderr)
 
     return do
 
@@ -213,8 +213,8 @@ CLIENTS = {
         Client(
             "nghttp", _with_nghttp, "nghttp", "nghttp2-client", frozenset({"twice", "both", "h1", "retry", "coalesce"})
         ),
-        Client("node", _with_node("http2_client.mjs"), "node", "nodejs", frozenset({"h1", "retry"})),
-        Client("undici", _with_node("undici_client.mjs"), "node", "nodejs", frozenset({"retry", "coalesce"}), "undici"),
+        Client("node", with_node("http2_client.mjs"), "node", "nodejs", frozenset({"h1", "retry"})),
+        Client("undici", with_node("undici_client.mjs"), "node", "nodejs", frozenset({"retry", "coalesce"}), "undici"),
     )
 }
 

@@ -15,13 +15,22 @@ import pytest
 NODE_PATH = os.environ.get("NODE_PATH", "")
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # where Debian has its mail programs
 
+# A second mail server would take the place of the first.
+UNPACKED = {"dma": "apt-get download dma && dpkg -x dma_*.deb DIR, and a link to DIR/usr/sbin/dma in the PATH"}
+
 
 def need(program: str, package: str) -> None:
     """Skip the test if `program` is not installed, and say which Debian `package` has it."""
     if os.environ.get("NOTNOW_TEST_CLIENTS") == "python":
         pytest.skip("NOTNOW_TEST_CLIENTS=python: only Python's own clients run")
     if shutil.which(program, path=PATH) is None:
-        _lacking(f"{program} is not installed: apt-get install {package}")
+        _lacking(f"{program} is not installed: {UNPACKED.get(package, f'apt-get install {package}')}")
+
+
+def need_place(place: Path, package: str) -> None:
+    """Skip the test if this file or folder of a Debian `package` is not there."""
+    if not place.exists():
+        _lacking(f"{place} is not there: apt-get install {package}")
 
 
 def need_module(name: str) -> None:

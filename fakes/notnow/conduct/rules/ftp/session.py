@@ -31,8 +31,9 @@ from notnow.units import plural
     source="RFC 1123 §4.1.2.11",
     why="Commands sent after the close are lost, and a reset may destroy the last reply. A client that waits for an answer hangs.",
     occasion="a rule closes a control connection after the greeting",
-    proof="commands other than QUIT and ABOR after the fake has closed, but for the first",
-    innocent="the first command, which may have been on its way and shows the client the close; commands that arrived before the close",
+    proof="commands other than QUIT and ABOR after the fake has closed, but for the first, and one more for each unasked reply",
+    innocent="the first command, which may have been on its way and shows the client the close; a command that took an unasked "
+    "421 for its answer; commands that arrived before the close",
     example="C: PASV\nS: 421 Service not available, closing control connection.\nC: PORT 127,0,0,1,8,1\nC: STOR a.txt",
 )
 def notices_the_close(run: Run) -> Finding:
@@ -49,10 +50,16 @@ def _closed(run: Run) -> Iterator[Finding]:
         if end is None or end.moment == "connect":
             continue
         said = said_after(connection)
-        if len(said) < 2:
+        if len(said) <= 1 + _unasked(end):
             yield held()
         elif spoke_knowing(connection, end):
             yield broken(f"{', '.join(said[:5])} came when the connection was closed", end, connection)
+
+
+def _unasked(end: Exchange) -> int:
+    """How many replies nobody had asked for: to the client each is the answer to its next command (RFC 959 §4.2)."""
+    final = sum(1 for code in end.codes if code >= 200)
+    return max(0, final - bool(end.request))
 
 
 @rule(
