@@ -83,6 +83,11 @@ def test_a_value_of_another_type_names_what_is_allowed(default: object, value: o
         coerce("knob", default, value)
 
 
+def test_the_words_of_a_switch() -> None:
+    assert [coerce("x", True, word) for word in ("true", "yes", "on", "1")] == [True] * 4
+    assert [coerce("x", True, word) for word in ("false", "no", "off", "0")] == [False] * 4
+
+
 def test_a_placeholder_alone_keeps_the_type_of_its_knob() -> None:
     made = scenario("cap = 3", 'on = "connect"\nover = "{cap}"\nreply = "421 no"', cap=5)
     assert made.phases[0].rules[0].over == 5
