@@ -83,6 +83,7 @@ class Running:
     cut: DataEnding | None = None
     keep: bool = True
     complete: bool = False
+    said: tuple[str, ...] = ()  # what the server said when it ended
 
 
 @dataclass(slots=True)
@@ -109,6 +110,7 @@ class FTPLine(Line):
         known = Transfer(path, direction, "passive", running.offset, bytes=0, whole=False, data=None)
         reply = self.ask(moment, f"{verb} {path}", self._carry_out, known=known, path=path, mode="passive")
         self.running = None
+        reply = Reply((*reply.lines, *running.said), reply.closed or self.over, reply.hung)
         if not self.over:
             self.wire.feed(Ended(self.id, moment), "")
         return reply, running
@@ -129,8 +131,9 @@ class FTPLine(Line):
             self.wire.recorder.more(exchange, bytes=running.passed)
             said += self._reached(running)
         if self.over or running.cut is not None or said:
+            running.said = said
             self._note_cut(running, exchange)
-            return ("150 here it comes", *said)[1:]
+            return ()
         self._come_to_its_end(running, exchange)
         return ("226 done",)
 
@@ -177,6 +180,11 @@ class FTPLine(Line):
         there = self.files.get(running.path, b"")
         kept = there if running.verb == "APPE" else there[: running.offset]
         self.files[running.path] = kept + content
+
+    def instead_of(self, healthy: tuple[str, ...], instead: tuple[str, ...] | None) -> tuple[str, ...]:
+        """A transfer that was cut has had its reply."""
+        cut = self.running is not None and not self.running.complete and self.running.passed > 0
+        return healthy if instead is None or cut else instead
 
     def act(self, step: Action, exchange: Exchange) -> None:
         match step:
@@ -419,7 +427,7 @@ _rules = st.builds(
         'reply = "421 stays"\nclose = false',
         'after_bytes = 500\ndata = "fin"',
         'after_bytes = 500\ndata = "reset"\nreply = "421 cut"',
-        "after_bytes = 1000\nclose = true",
+        "after_bytes = 900\nclose = true",
         'after_bytes = 500\nreply = "426 cut"\nkeep = false',
         'reply = ["226 done", "421 bye"]',
         'delay = "20s"',
@@ -448,6 +456,7 @@ ACCUSATIONS: dict[str, Accusation] = {
     "ftp.final-is-final": lambda _, truth: any(item.repeated for item in truth.items.values()),
     "ftp.plain-421": lambda _, __: True,  # each of these clients leaves after any 421
     "ftp.wait-before-reconnect": lambda program, _: min(program.waits, default=0.0) < 1.0 or bool(program.gives_up),
+    "ftp.no-retry-storm": lambda program, _: bool(program.waits) or len(program.files) > 1,
     "ftp.rename-whole-files": lambda program, _: program.trusts or program.resumes == "twice",
     "ftp.spare-the-password": lambda program, _: program.repeats or bool(program.waits) or len(program.files) > 1,
     "ftp.mend-cut-upload": lambda program, truth: program.resumes == "twice" or bool(truth.lost),

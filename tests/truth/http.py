@@ -12,7 +12,19 @@ from tests.truth.properties import Accusation  # noqa: TC002
 from tests.truth.truth import Truth  # noqa: TC002
 from tests.truth.wire import Line, Wire
 
-from notnow.engine.actions import Close, GoAway, Hang, Proceed, ResetStream, Respond, Response, Script, Wait, Watch
+from notnow.engine.actions import (
+    BEHAVE,
+    Close,
+    GoAway,
+    Hang,
+    Proceed,
+    ResetStream,
+    Respond,
+    Response,
+    Script,
+    Wait,
+    Watch,
+)
 from notnow.engine.events import Answered, Asked, Ended, Leaving, Opened, Reached
 from notnow.http_words import status_line
 from notnow.journal import ConnectionClose, Exchange, ExcludedByGoAway, GoAwayFrame, Request, RstStreamFrame
@@ -87,7 +99,7 @@ class Stream:
     answer: Answer = field(default_factory=Answer)
     watches: dict[str, int] = field(default_factory=dict)
     over: bool = False
-    sent: int = 0
+    reached: bool = False  # a rule has acted in the middle of a body
 
 
 @dataclass(slots=True)
@@ -196,6 +208,8 @@ class HTTPLine(Line):
                 case Watch(size):
                     stream.watches[script.moment] = size
                 case ResetStream(code):
+                    if script.moment == "request" and not script.proceeds and not stream.reached:
+                        recorder.more(exchange, body_bytes=0, body_sha256=None)  # the reset comes before its body
                     recorder.frame(exchange, RstStreamFrame(code, stream.number))
                     stream.answer.unprocessed = code == "REFUSED_STREAM"
                     stream.over = True
@@ -219,7 +233,7 @@ class HTTPLine(Line):
         if not says:
             return
         script = self.wire.feed(Asked(self.id, "response", stream.facts, stream.number), "response")
-        if script is None or script.fault is None:
+        if script is None or script.steps is BEHAVE:
             self._start(stream, instead, says=True)
         else:
             self.closing = self.closing or script.closes
@@ -253,6 +267,7 @@ class HTTPLine(Line):
             self.wire.feed(Answered(self.id, status, stream.job.method), "error")
 
     def _reached(self, moment: str, stream: Stream) -> None:
+        stream.reached = True
         script = self.wire.feed(Reached(self.id, stream.number), moment)
         if script is not None:
             self._perform(script, stream)

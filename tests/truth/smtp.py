@@ -29,7 +29,7 @@ class Mail:
 
     @property
     def id(self) -> str | None:
-        return f"{self.number}@client.test" if self.marked else None
+        return f"<{self.number}@client.test>" if self.marked else None
 
     @property
     def sha256(self) -> str:
