@@ -20,8 +20,8 @@ import stamina
 import tenacity
 import urllib3
 
-from notnow.conduct.reading import backoff
-from notnow.conduct.reading.families import Family
+from notnow.conduct.reading.waits import backoff
+from notnow.conduct.reading.waits.families import Family
 
 Waits = Callable[[int], list[float]]  # the first so many waits of a client
 

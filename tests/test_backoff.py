@@ -10,7 +10,16 @@ import pytest
 
 from notnow import FakeHTTP, ManualClock
 from notnow.conduct.reading import attempts
-from notnow.conduct.reading.backoff import Jitter, analyse, contradiction, may_grow, of_retries, possible, shape, steady
+from notnow.conduct.reading.waits.backoff import (
+    Jitter,
+    analyse,
+    contradiction,
+    may_grow,
+    of_retries,
+    possible,
+    shape,
+    steady,
+)
 from toml_rules import one, rules, then
 
 EITHER = ("exponential", "linear")

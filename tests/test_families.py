@@ -8,7 +8,7 @@ import time
 import pytest
 
 from backoff_table import CLIENTS, Client, accepted
-from notnow.conduct.reading import backoff, families
+from notnow.conduct.reading.waits import backoff, families
 
 HONEST = [client for client in CLIENTS if client.family != "immediate"]
 BY_NAME = {client.name: client for client in CLIENTS}

@@ -8,7 +8,7 @@ import pytest
 
 from notnow import FakeSMTP, ManualClock
 from notnow.conduct.reading import attempts
-from notnow.conduct.reading.herd import Herd, herd
+from notnow.conduct.reading.waits.herd import Herd, herd
 from toml_rules import one, rules
 
 

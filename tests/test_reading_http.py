@@ -6,7 +6,7 @@ import pytest
 
 from conduct_playbook import Play
 from notnow.conduct.expectations.delivery import delivered
-from notnow.conduct.reading.http import has_name, recurring, retries, surely_knew, told, tries
+from notnow.conduct.reading.http.retries import has_name, recurring, retries, surely_knew, told, tries
 
 GET, POST = "GET a.site.test/", "POST a.site.test/pay"
 

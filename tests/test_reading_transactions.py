@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from conduct_playbook import Play
-from notnow.conduct.reading.delivery import mail
-from notnow.conduct.reading.transactions import Transaction, address, departure
+from notnow.conduct.reading.smtp.delivery import mail
+from notnow.conduct.reading.smtp.transactions import Transaction, address, departure
 
 MAIL, B, C = "MAIL FROM:<a@x>", "RCPT TO:<b@y>", "RCPT TO:<c@y>"
 NO = "DATA -> !421 no"

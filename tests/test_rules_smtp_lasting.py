@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conduct_playbook import Play
-from notnow.conduct.reading.delivery import SETTLED_BY
+from notnow.conduct.reading.smtp.delivery import SETTLED_BY
 
 MAIL, B, C = "MAIL FROM:<a@x>", "RCPT TO:<b@y>", "RCPT TO:<c@y>"
 LETTER = (MAIL, B, "DATA", ". <1@x>")

@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 
 from notnow.conduct.expectations import HELD, first_unmet, unmet
 from notnow.conduct.finding import Finding
-from notnow.conduct.reading import attempts, backoff
+from notnow.conduct.reading import attempts
 from notnow.conduct.reading.attempts import TOLERANCE, Retry
-from notnow.conduct.reading.families import ENOUGH
+from notnow.conduct.reading.waits import backoff
+from notnow.conduct.reading.waits.families import ENOUGH
 from notnow.journal import Connection, Exchange, Journal
 from notnow.units import seconds, show
 from notnow.units import times as _often

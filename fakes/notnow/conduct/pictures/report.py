@@ -11,12 +11,13 @@ from notnow._version import __version__
 from notnow.conduct.baseline import NOTHING_KNOWN, Known
 from notnow.conduct.judging import Verdict
 from notnow.conduct.pictures import verdict
-from notnow.conduct.reading import attempts, backoff
-from notnow.conduct.reading.backoff import BackOff
-from notnow.conduct.reading.herd import Herd, herd
+from notnow.conduct.reading import attempts
 from notnow.conduct.reading.result import FAILURES, Exit, Result
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.storm import storm
+from notnow.conduct.reading.waits import backoff
+from notnow.conduct.reading.waits.backoff import BackOff
+from notnow.conduct.reading.waits.herd import Herd, herd
 from notnow.conduct.rules.rule import Level
 from notnow.terminal import safe_lines
 from notnow.units import show

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from notnow.conduct.reading.asked import is_nameless
+from notnow.conduct.reading.http.asked import is_nameless
 from notnow.conduct.reading.ledger import Item, Ledger, Try
 
 AT_ONCE = 1.0  # seconds: a client that comes back sooner, again and again, may come for something else each time

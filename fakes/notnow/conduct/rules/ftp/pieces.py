@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive, not_exercised
-from notnow.conduct.reading.ftp import (
+from notnow.conduct.reading.ftp.commands import (
     Client,
     client_of,
     cut_by_the_fake,
 )
+from notnow.conduct.reading.ftp.versions import TEMPORARY
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.versions import TEMPORARY
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Connection, Exchange

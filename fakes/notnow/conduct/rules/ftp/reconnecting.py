@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive
-from notnow.conduct.reading.ftp import (
+from notnow.conduct.reading.ftp.commands import (
     A_WHILE,
     ANNOUNCES,
     IN_THE_FILES,

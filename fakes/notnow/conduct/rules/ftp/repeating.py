@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from notnow.conduct.finding import Finding, broken, held, inconclusive
-from notnow.conduct.reading.ftp import Client, answered_at, client_of, crossing, knew
+from notnow.conduct.reading.ftp.commands import Client, answered_at, client_of, crossing, knew
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule

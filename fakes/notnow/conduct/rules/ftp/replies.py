@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
-from notnow.conduct.reading.ftp import (
+from notnow.conduct.reading.ftp.commands import (
     ANNOUNCES,
     IN_THE_FILES,
     commands,
@@ -16,8 +16,8 @@ from notnow.conduct.reading.ftp import (
     spoke_knowing,
     verb_of,
 )
+from notnow.conduct.reading.ftp.transfers import TRANSFERS, final_code
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.transfers import TRANSFERS, final_code
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Connection, Exchange

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
-from notnow.conduct.reading.ftp import (
+from notnow.conduct.reading.ftp.commands import (
     Client,
     answered_at,
     client_of,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from notnow.conduct.finding import Finding, broken, held
-from notnow.conduct.reading.ftp import (
+from notnow.conduct.reading.ftp.commands import (
     Client,
     client_of,
     cut_by_the_fake,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from notnow.conduct.finding import Finding, broken, held, inconclusive, not_exercised
-from notnow.conduct.reading.ftp import (
+from notnow.conduct.reading.ftp.commands import (
     ANNOUNCES,
     Client,
     client_of,
@@ -16,8 +16,8 @@ from notnow.conduct.reading.ftp import (
     spoke_knowing,
     verb_of,
 )
+from notnow.conduct.reading.ftp.transfers import left
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.transfers import left
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Connection, Exchange

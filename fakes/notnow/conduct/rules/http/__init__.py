@@ -1,4 +1,4 @@
-"""Rules of conduct for HTTP clients. The ledger tells which requests are retries: `notnow.conduct.reading.requests`."""
+"""Rules of conduct for HTTP clients. The ledger tells which requests are retries: `notnow.conduct.reading.http.requests`."""
 
 from notnow.conduct.rules.http import alternatives, failures, goaway, misdirected, names, restraint
 from notnow.conduct.rules.rule import rules_of

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive, not_exercised
-from notnow.conduct.reading.asked import request
-from notnow.conduct.reading.http import host_of_connection, statuses, surely_knew, told, tries
+from notnow.conduct.reading.http.asked import request
+from notnow.conduct.reading.http.requests import CROSSING
+from notnow.conduct.reading.http.retries import host_of_connection, statuses, surely_knew, told, tries
 from notnow.conduct.reading.ledger import Try
-from notnow.conduct.reading.requests import CROSSING
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule

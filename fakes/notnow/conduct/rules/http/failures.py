@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from notnow.conduct.finding import Finding, broken, held, inconclusive
-from notnow.conduct.reading.asked import request, request_of
-from notnow.conduct.reading.http import CALL, failures, is_lost, recurring, retries, told, tries, whose
+from notnow.conduct.reading.http.asked import request, request_of
+from notnow.conduct.reading.http.requests import CROSSING, speed
+from notnow.conduct.reading.http.retries import CALL, failures, is_lost, recurring, retries, told, tries, whose
 from notnow.conduct.reading.ledger import Item, Try
-from notnow.conduct.reading.requests import CROSSING, speed
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule

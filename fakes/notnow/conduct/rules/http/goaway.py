@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Iterator
 
 from notnow.conduct.finding import NOT_EXERCISED, Evidence, Finding, broken, held, inconclusive, not_exercised
-from notnow.conduct.reading.asked import left, request
-from notnow.conduct.reading.http import told, tries
+from notnow.conduct.reading.http.asked import left, request
+from notnow.conduct.reading.http.requests import speed
+from notnow.conduct.reading.http.retries import told, tries
 from notnow.conduct.reading.ledger import Try
-from notnow.conduct.reading.requests import speed
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
-from notnow.conduct.reading.asked import request
-from notnow.conduct.reading.http import has_name, host_of_connection
+from notnow.conduct.reading.http.asked import request
+from notnow.conduct.reading.http.retries import has_name, host_of_connection
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule

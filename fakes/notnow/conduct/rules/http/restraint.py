@@ -7,11 +7,11 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive, not_exercised
-from notnow.conduct.reading.asked import request, request_of
 from notnow.conduct.reading.attempts import TOLERANCE, asked_wait
-from notnow.conduct.reading.http import failures, recurring, statuses, surely_knew, told, tries, whose
+from notnow.conduct.reading.http.asked import request, request_of
+from notnow.conduct.reading.http.requests import CROSSING, speed
+from notnow.conduct.reading.http.retries import failures, recurring, statuses, surely_knew, told, tries, whose
 from notnow.conduct.reading.ledger import Item, Try
-from notnow.conduct.reading.requests import CROSSING, speed
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule

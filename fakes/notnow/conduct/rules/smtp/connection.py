@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
-from notnow.conduct.reading.afterwards import content_after, later_words
-from notnow.conduct.reading.delivery import mail
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.transactions import Session
+from notnow.conduct.reading.smtp.afterwards import content_after, later_words
+from notnow.conduct.reading.smtp.delivery import mail
+from notnow.conduct.reading.smtp.transactions import Session
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange
 from notnow.units import MINUTE, show, times

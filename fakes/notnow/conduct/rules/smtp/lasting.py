@@ -9,14 +9,14 @@ from math import inf
 from typing import NamedTuple
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive, not_exercised
-from notnow.conduct.reading import backoff
-from notnow.conduct.reading.delivery import SETTLED_BY, Mail, mail
-from notnow.conduct.reading.families import ENOUGH
 from notnow.conduct.reading.ledger import Item, Try
-from notnow.conduct.reading.retries import first_refused, refused_for_now, retries
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.transactions import Session
-from notnow.conduct.reading.unnamed import AT_ONCE
+from notnow.conduct.reading.smtp.delivery import SETTLED_BY, Mail, mail
+from notnow.conduct.reading.smtp.retries import first_refused, refused_for_now, retries
+from notnow.conduct.reading.smtp.transactions import Session
+from notnow.conduct.reading.smtp.unnamed import AT_ONCE
+from notnow.conduct.reading.waits import backoff
+from notnow.conduct.reading.waits.families import ENOUGH
 from notnow.conduct.rules.rule import rule
 from notnow.conduct.rules.smtp.retrying import HALF_HOUR, gaps_of, listing
 from notnow.journal import Connection, Exchange, Journal

@@ -6,11 +6,11 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive
-from notnow.conduct.reading.delivery import SETTLED_BY, Mail, mail
 from notnow.conduct.reading.ledger import Try
-from notnow.conduct.reading.retries import in_words
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.sameness import same_text
+from notnow.conduct.reading.smtp.delivery import SETTLED_BY, Mail, mail
+from notnow.conduct.reading.smtp.retries import in_words
+from notnow.conduct.reading.smtp.sameness import same_text
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange
 from notnow.units import times

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from notnow.conduct.finding import NOT_EXERCISED, Evidence, Finding, broken, held, inconclusive
-from notnow.conduct.reading.delivery import mail
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.transactions import Session, ending_of
+from notnow.conduct.reading.smtp.delivery import mail
+from notnow.conduct.reading.smtp.transactions import Session, ending_of
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange, Journal
 

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
-from notnow.conduct.reading.afterwards import content_after
-from notnow.conduct.reading.delivery import Mail, mail
 from notnow.conduct.reading.ledger import Item, Try
-from notnow.conduct.reading.retries import refused_for_now
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.transactions import Transaction
+from notnow.conduct.reading.smtp.afterwards import content_after
+from notnow.conduct.reading.smtp.delivery import Mail, mail
+from notnow.conduct.reading.smtp.retries import refused_for_now
+from notnow.conduct.reading.smtp.transactions import Transaction
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange
 

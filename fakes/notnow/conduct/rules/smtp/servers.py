@@ -10,10 +10,10 @@ from math import inf
 from operator import attrgetter
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive
-from notnow.conduct.reading.delivery import mail
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.transactions import Session, Transaction
-from notnow.conduct.reading.unnamed import AT_ONCE
+from notnow.conduct.reading.smtp.delivery import mail
+from notnow.conduct.reading.smtp.transactions import Session, Transaction
+from notnow.conduct.reading.smtp.unnamed import AT_ONCE
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange, Journal
 from notnow.units import MINUTE, plural, show, times

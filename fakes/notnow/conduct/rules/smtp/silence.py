@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from notnow.conduct.finding import NOT_EXERCISED, Evidence, Finding, broken, held, inconclusive
-from notnow.conduct.reading.delivery import SETTLED_BY, mail
 from notnow.conduct.reading.ledger import Try
-from notnow.conduct.reading.retries import refused_for_now, retries
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.transactions import Session, departure, left_unanswered
-from notnow.conduct.reading.unnamed import AT_ONCE
+from notnow.conduct.reading.smtp.delivery import SETTLED_BY, mail
+from notnow.conduct.reading.smtp.retries import refused_for_now, retries
+from notnow.conduct.reading.smtp.transactions import Session, departure, left_unanswered
+from notnow.conduct.reading.smtp.unnamed import AT_ONCE
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange
 from notnow.units import MINUTE, show

@@ -2,7 +2,7 @@
 
 The curve is constant, linear (`scale · (start + n)`) or exponential (`scale · factor^n`), and may stop at a cap. Jitter
 is uniform: proportional jitter draws from `[m(1 - w), m]`, where m is the curve (w = 0 is no jitter, 1/2 equal and 1 full
-jitter, and ±p is `w = 2p / (1 + p)`). `notnow.conduct.reading.jitter` has other kinds.
+jitter, and ±p is `w = 2p / (1 + p)`). `notnow.conduct.reading.waits.jitter` has other kinds.
 
 Scale, growth, cap and width of a client are unknown, so a likelihood is integrated over all of them, with priors that are
 flat on a logarithmic axis. A model with more freedom pays for it in this integral.

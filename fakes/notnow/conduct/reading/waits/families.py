@@ -1,6 +1,6 @@
 """Which families of back-off a client's gaps may come from.
 
-Each family has a marginal likelihood (`notnow.conduct.reading.curves`). The gaps speak against a family where it has little
+Each family has a marginal likelihood (`notnow.conduct.reading.waits.curves`). The gaps speak against a family where it has little
 of the average likelihood of the others. A client of this family meets a ratio below r in a share r of runs at most (the
 inverse ratio is an e-value: Markov's inequality), whatever the number of gaps. Of the clients in `tests/backoff_table.py`,
 with 3 to 12 gaps each, none meets a ratio below 0.015 in more than 1 % of runs.
@@ -13,8 +13,8 @@ from functools import lru_cache
 from math import exp, log
 from typing import Literal
 
-from notnow.conduct.reading import curves, jitter
-from notnow.conduct.reading.curves import EARLY, EXACT, EXPONENTIAL, LINEAR, Curve, Fit, Form, Gaps
+from notnow.conduct.reading.waits import curves, jitter
+from notnow.conduct.reading.waits.curves import EARLY, EXACT, EXPONENTIAL, LINEAR, Curve, Fit, Form, Gaps
 
 Family = Literal["immediate", "constant", "linear", "exponential", "irregular"]
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from notnow import protocols
 from notnow.conduct.finding import Evidence
 from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger, Try
-from notnow.conduct.reading.letters import LOOKED_THROUGH, Letter, Sorter
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.sameness import Again, same_text
-from notnow.conduct.reading.transactions import Recipient, Session, Transaction, end_of, read
-from notnow.conduct.reading.unnamed import attribute
+from notnow.conduct.reading.smtp.letters import LOOKED_THROUGH, Letter, Sorter
+from notnow.conduct.reading.smtp.sameness import Again, same_text
+from notnow.conduct.reading.smtp.transactions import Recipient, Session, Transaction, end_of, read
+from notnow.conduct.reading.smtp.unnamed import attribute
 from notnow.journal import Connection, Exchange
 from notnow.units import plural
 

@@ -6,8 +6,8 @@ import re
 from bisect import bisect_left, insort
 from math import inf
 
+from notnow.conduct.reading.ftp.transfers import NEVER, Asked, Renamed
 from notnow.conduct.reading.ledger import Try
-from notnow.conduct.reading.transfers import NEVER, Asked, Renamed
 
 TEMPORARY = re.compile(
     r"\.(part|filepart|partial|te?mp|upload(ing)?|incomplete)(\d|[-_.]\w*)*$|^\.in\.|^te?mp|~$|^~", re.IGNORECASE

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from functools import lru_cache
 
-from notnow.conduct.reading.asked import request, request_of
+from notnow.conduct.reading.http.asked import request, request_of
+from notnow.conduct.reading.http.requests import CROSSING, speed
 from notnow.conduct.reading.ledger import Item, Try
-from notnow.conduct.reading.requests import CROSSING, speed
 from notnow.conduct.reading.run import Run
 from notnow.hosts import is_address
 from notnow.journal import Connection, Exchange

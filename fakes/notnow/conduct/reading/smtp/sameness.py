@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from notnow.conduct.reading.letters import Letter
-from notnow.conduct.reading.transactions import Transaction
+from notnow.conduct.reading.smtp.letters import Letter
+from notnow.conduct.reading.smtp.transactions import Transaction
 
 
 @dataclass(slots=True)

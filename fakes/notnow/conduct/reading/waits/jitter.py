@@ -10,7 +10,7 @@ from math import exp, inf, log
 from operator import mul, truediv
 from typing import NamedTuple
 
-from notnow.conduct.reading.curves import (
+from notnow.conduct.reading.waits.curves import (
     EARLY,
     EXACT,
     EXPONENTIAL,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from notnow.conduct.reading.ledger import Item
-from notnow.conduct.reading.transactions import Transaction
+from notnow.conduct.reading.smtp.transactions import Transaction
 
 LOOKED_THROUGH = 16  # letters with the same envelope; without a bound, many of them take quadratic time
 

@@ -8,8 +8,8 @@ from heapq import heappop, heappush
 
 from msgspec import Struct
 
+from notnow.conduct.reading.ftp.transfers import NEVER, TRANSFERS, left, refuses
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.transfers import NEVER, TRANSFERS, left, refuses
 from notnow.journal import Connection, Exchange, Journal
 
 Client = tuple[Journal, str]

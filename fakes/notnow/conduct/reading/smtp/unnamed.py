@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from notnow.conduct.reading.letters import Letter
-from notnow.conduct.reading.transactions import Transaction
+from notnow.conduct.reading.smtp.letters import Letter
+from notnow.conduct.reading.smtp.transactions import Transaction
 from notnow.journal import Journal
 
 AT_ONCE = 1.0  # seconds: a client that comes back sooner has not waited

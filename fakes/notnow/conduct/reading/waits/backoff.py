@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from notnow.conduct.reading import families
 from notnow.conduct.reading.attempts import asked_wait
-from notnow.conduct.reading.curves import Form, Kind
-from notnow.conduct.reading.families import CONTRADICTED, ENOUGH, IMMEDIATE, REGULAR, Family
+from notnow.conduct.reading.waits import families
+from notnow.conduct.reading.waits.curves import Form, Kind
+from notnow.conduct.reading.waits.families import CONTRADICTED, ENOUGH, IMMEDIATE, REGULAR, Family
 from notnow.units import show
 
 if TYPE_CHECKING:

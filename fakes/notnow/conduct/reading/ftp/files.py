@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from notnow.conduct.reading.fresh_names import rejoin
+from notnow.conduct.reading.ftp.fresh_names import rejoin
+from notnow.conduct.reading.ftp.transfers import Asked, Deleted, Renamed, Session, Step, sessions
+from notnow.conduct.reading.ftp.versions import Fetched, Stored, Version, version_of
 from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger, Try
 from notnow.conduct.reading.nameless import attribute
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.transfers import Asked, Deleted, Renamed, Session, Step, sessions
-from notnow.conduct.reading.versions import Fetched, Stored, Version, version_of
 from notnow.journal import Connection
 from notnow.units import plural
 

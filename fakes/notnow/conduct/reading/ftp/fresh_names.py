@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from notnow.conduct.reading.versions import Stored
+from notnow.conduct.reading.ftp.versions import Stored
 
 MOST = 16  # ways to make temporary names that are tried
 

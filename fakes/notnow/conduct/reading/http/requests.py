@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from heapq import heappop, heappush
 
-from notnow.conduct.reading.asked import NEVER, Asked, Key, asked, body_of, is_nameless, request_of
+from notnow.conduct.reading.http.asked import NEVER, Asked, Key, asked, body_of, is_nameless, request_of
 from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger, Try
 from notnow.conduct.reading.nameless import AT_ONCE, attribute
 from notnow.conduct.reading.run import Run

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 
 from notnow.conduct.finding import Evidence
-from notnow.conduct.reading.delivery import Mail, mail
 from notnow.conduct.reading.ledger import Item, Try
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.unnamed import AT_ONCE
+from notnow.conduct.reading.smtp.delivery import Mail, mail
+from notnow.conduct.reading.smtp.unnamed import AT_ONCE
 from notnow.journal import Connection, Exchange, FakeStopped, Journal
 
 SHOWN = 100  # tries that may have come too soon: one is enough for a verdict

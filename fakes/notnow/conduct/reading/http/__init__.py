@@ -1,0 +1,1 @@
+"""Reading an HTTP run: requests, their retries, and the ledger of them."""
