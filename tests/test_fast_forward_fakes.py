@@ -215,7 +215,7 @@ def test_a_client_gives_up_on_a_stall_at_its_own_time_out(forward: FastForward) 
             send(smtp, timeout=300)
         assert forward.clock.now() == 300
         keep_sending(smtp, 300, 1)
-        smtp.assert_delivered(times=1)
+        smtp.assert_delivered(times=1, count=1)
         assert attempts(smtp) == [0, 300, 900, 1500, 2100]
 
 

@@ -77,6 +77,8 @@ def test_any(fake_smtp): pass
 """,
         "-W",
         "error",
+        "-o",
+        "notnow_unfired=ignore",
     )
     result.assert_outcomes(passed=5)
 

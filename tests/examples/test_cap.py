@@ -38,5 +38,4 @@ def test_the_pool_fits_under_the_cap(fake_smtp):
 @pytest.mark.notnow("smtp/too-many-connections", cap=3)
 def test_a_pool_that_is_too_large_loses_nothing(fake_smtp):
     Mailer(fake_smtp.host, fake_smtp.port, connections=6).send_all(12)
-    fake_smtp.assert_delivered(times=1)
-    assert len(fake_smtp.messages) == 12
+    fake_smtp.assert_delivered(times=1, count=12)
