@@ -63,7 +63,7 @@ class Live:
     """What it takes to play the scenarios of a protocol over real sockets.
 
     `client` makes a careful client from a fake, a case, knobs and options of its own, and `deliver` has it do its
-    work. In scenarios that are `silent`, the fake closes without a word. `stages` are knobs called `stage`, `more` are
+    work. In scenarios that are `silent`, the fake closes without an answer. `stages` are knobs called `stage`, `more` are
     further knobs to play a scenario with. In the `careless` ones, who does not come back has nothing delivered. `items` is
     how many the client has to get through, where that matters.
     """

@@ -604,7 +604,7 @@ def test_a_baseline_lets_pass_what_is_known_and_nothing_else(leaving: str, tmp_p
     [
         (None, "cannot be read: No such file or directory; --write-baseline makes a baseline"),
         ("{", "is no JSON"),
-        ("[]", "is no baseline"),
+        ("[]", "is not a baseline"),
         ('{"notnow baseline": 1, "runs": 5}', "runs is 5; allowed: a table of runs"),
         ('{"notnow baseline": 1, "runs": {"smtp/overload": {"broken": ["smtp.trys-again"]}}}', "smtp.tries-again"),
         ('{"notnow baseline": 1, "runs": {"smtp/overload": {"result": "lsot"}}}', "did you mean 'lost'?"),

@@ -475,7 +475,7 @@ class TestReconnectLazily:
                     fake.clock.advance("30s")
                     assert raw.reply() == NO
             why, proof = broken(fake, "reconnect-lazily")
-            assert why == "it came back, did nothing, and was sent away again"
+            assert why == "it came back, did nothing, and timed out again"
             assert proof == ["#1 idle", "#2 idle"]
 
     def test_who_does_not_come_back_proves_nothing(self):

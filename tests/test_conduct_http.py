@@ -515,13 +515,13 @@ class TestWholeBodyAgain:
 
     def test_nothing(self):
         why, proof = broken("whole-body-again", self.again(b"12345678", b""))
-        assert (why, proof) == ("it had 8 bytes before, and 0 when it came again", ["#1 request", "#2 request"])
+        assert (why, proof) == ("the body had 8 bytes before, and 0 when it came again", ["#1 request", "#2 request"])
 
     def test_the_rest_of_it_may_be_another_body(self):
         outcome, why, _ = found("whole-body-again", self.again(b"12345678", b"678"))
         assert (outcome, why) == (
             "inconclusive",
-            "it had 8 bytes before, and 3 when it came again: a part of it, or another request",
+            "the body had 8 bytes before, and 3 when it came again: a part of it, or another request",
         )
 
     def test_it_leaves_in_the_middle(self):

@@ -52,8 +52,8 @@ def sentence(play: Play, ended: Exit = GOOD, count: int | None = None) -> str:
         ),
         (
             [mail(1), mail(2, "!550 no")],
-            "refused: 1 of 2 items refused for good, and what else there was came through",
-            "refused: 1 of 2 items refused for good, and what else there was came through",
+            "refused: 1 of 2 items refused for good, and everything else came through",
+            "refused: 1 of 2 items refused for good, and everything else came through",
         ),
         ([("QUIT",)], *["nothing asked: the client asked the server for nothing"] * 2),
     ],
@@ -71,7 +71,7 @@ def test_a_client_of_which_nobody_knows_how_it_ended() -> None:
     play.connect(*mail(1))
     assert word(play, Exit()) == "delivered"
     play.wait("1m").connect(*refused(2))
-    said = "unknown: 1 of 2 items did not come through, and nobody knows how the client ended"
+    said = "unknown: 1 of 2 items did not come through, and it is unknown how the client ended"
     assert sentence(play, Exit()) == said
 
 

@@ -11,7 +11,7 @@ from notnow.journal import CertificateRejected, HandshakeAbandoned
 
 RULE = "ftp.verifies-certificate"
 AUTH = "AUTH TLS -> 234 go on"
-HELD = "1 connection with a certificate not to be trusted, and no command over TLS"
+HELD = "1 connection with a certificate that must not be trusted, and no command over TLS"
 WRONG: dict[str, Any] = {"certificate": "wrong", "defects": ("untrusted",)}
 
 

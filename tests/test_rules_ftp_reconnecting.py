@@ -195,7 +195,7 @@ class TestReconnectLazily:
     def test_broken(self, play: Play) -> None:
         play.connect(*LOGIN, IDLE)
         play.connect(*LOGIN, "CWD in", "PWD", IDLE)
-        play.broken(self.RULE, "it came back, did nothing, and was sent away again", "#1 idle", "#2 idle")
+        play.broken(self.RULE, "it came back, did nothing, and timed out again", "#1 idle", "#2 idle")
 
     @pytest.mark.parametrize(
         "purpose", ["STOR a", "DELE a", "SITE CHMOD", "LIST", "RNFR a", "MDTM a", "PASV", "STAT a"]

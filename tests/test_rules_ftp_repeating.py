@@ -25,14 +25,14 @@ def test_held(play: Play) -> None:
 @pytest.mark.parametrize("request_", ["RETR a", "STOR a", "APPE a", "STOU a", "DELE a", "RNFR a"])
 def test_broken(play: Play, request_: str) -> None:
     play.connect(*LOGIN, f"{request_} -> 550 no", "(2ms)", f"{request_} -> 550 no")
-    why = f"'{request_}' was told 550, and came again 2ms later"
+    why = f"'{request_}' got 550, and came again 2ms later"
     play.broken(RULE, why, f"#1 {request_}", f"#1 {request_}")
 
 
 def test_broken_on_the_next_connection(play: Play) -> None:
     play.connect(*LOGIN, NONE, "(leaves)").play.wait("2ms")
     play.connect(*LOGIN, "TYPE I", NONE)
-    play.broken(RULE, "'RETR a' was told 550, and came again 2ms later", "#1 RETR a", "#2 RETR a")
+    play.broken(RULE, "'RETR a' got 550, and came again 2ms later", "#1 RETR a", "#2 RETR a")
 
 
 def test_another_worker_may_ask_at_the_same_time(play: Play) -> None:

@@ -165,18 +165,20 @@ class TestWholeBodyAgain:
     def test_broken(self, play: Play) -> None:
         play.connect(self.REFUSED)
         play.connect(POST)
-        play.broken(self.RULE, "it had 5000 bytes before, and 0 when it came again", f"#1 {POST}", f"#2 {POST}")
+        play.broken(self.RULE, "the body had 5000 bytes before, and 0 when it came again", f"#1 {POST}", f"#2 {POST}")
 
     def test_a_shorter_body_may_be_another(self, play: Play) -> None:
         play.connect(self.REFUSED)
         play.connect(f"{POST} {{body=4999}}")
-        why = "it had 5000 bytes before, and 4999 when it came again: a part of it, or another request"
+        why = "the body had 5000 bytes before, and 4999 when it came again: a part of it, or another request"
         play.inconclusive(self.RULE, why, "an Idempotency-Key in the requests", f"#1 {POST}", f"#2 {POST}")
 
     def test_a_shorter_body_with_the_same_idempotency_key(self, play: Play) -> None:
         play.connect(f"{POST} {{body=5000, idempotency-key=a}} -> 421 Misdirected Request")
         play.connect(f"{POST} {{body=4999, idempotency-key=a}}")
-        play.broken(self.RULE, "it had 5000 bytes before, and 4999 when it came again", f"#1 {POST}", f"#2 {POST}")
+        play.broken(
+            self.RULE, "the body had 5000 bytes before, and 4999 when it came again", f"#1 {POST}", f"#2 {POST}"
+        )
 
     def test_another_longer_body_is_another_request(self, play: Play) -> None:
         play.connect(self.REFUSED)
@@ -202,7 +204,7 @@ class TestWholeBodyAgain:
     def test_what_was_lost_comes_again_whole(self, play: Play) -> None:
         play.connect(f"{POST} {{body=5000}} -> !")
         play.connect(POST)
-        play.broken(self.RULE, "it had 5000 bytes before, and 0 when it came again", f"#1 {POST}", f"#2 {POST}")
+        play.broken(self.RULE, "the body had 5000 bytes before, and 0 when it came again", f"#1 {POST}", f"#2 {POST}")
 
     def test_what_was_answered_may_be_followed_by_another_body(self, play: Play) -> None:
         play.connect(f"{POST} {{body=5000}}", f"{POST} {{body=10}}")

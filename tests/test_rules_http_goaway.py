@@ -64,17 +64,17 @@ class TestNoStreamAfterGoaway:
 
     def test_not_exercised_where_nothing_is_asked_after_it(self, play: Play) -> None:
         play.connect(GET, GOAWAY)
-        play.not_exercised(self.RULE, "nothing was asked after it while the connection was open")
+        play.not_exercised(self.RULE, "no request followed it while the connection was open")
 
     def test_not_exercised_by_a_connection_that_is_closed(self, play: Play) -> None:
         play.connect(GET, GOAWAY, "(closes)")
         play.connect(GET)
-        play.not_exercised(self.RULE, "nothing was asked after it while the connection was open")
+        play.not_exercised(self.RULE, "no request followed it while the connection was open")
 
     def test_another_client_was_not_told(self, play: Play) -> None:
         play.connect(GET, GOAWAY)
         play.connect(GET, client="192.0.2.2")
-        play.not_exercised(self.RULE, "nothing was asked after it while the connection was open")
+        play.not_exercised(self.RULE, "no request followed it while the connection was open")
 
     def test_the_first_of_two_goaways_counts(self, play: Play) -> None:
         play.connect(GOAWAY, "(5s)", GOAWAY, GET)

@@ -105,7 +105,7 @@ class TestVerifiesCertificate:
         line = play.connect("->", certificate="wrong", defects=("untrusted",))
         play.recorders[0].failed(line.connection, failure)
         line.says("(leaves)")
-        play.held(self.RULE, "1 connection with a certificate not to be trusted, and nothing asked on it")
+        play.held(self.RULE, "1 connection with a certificate that must not be trusted, and nothing asked on it")
 
     def test_the_fake_may_end_it(self, play: Play) -> None:
         play.connect("->", "(closes)", certificate="wrong", defects=("untrusted",))

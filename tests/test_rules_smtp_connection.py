@@ -29,34 +29,34 @@ class TestNothingButQuit:
 
     def test_broken_on_a_connection_that_stays(self, play: Play) -> None:
         play.connect(f"{MAIL} -> {BYE} (stays)", "NOOP")
-        play.broken(self.RULE, "'NOOP' was said after a 421", f"#1 {MAIL}", "#1 NOOP")
+        play.broken(self.RULE, "'NOOP' was sent after a 421", f"#1 {MAIL}", "#1 NOOP")
 
     def test_broken_after_the_close(self, play: Play) -> None:
         play.connect(f"-> {BYE}", "EHLO x")
-        play.broken(self.RULE, "'EHLO x' was said after a 421", "#1 connect", "#1")
+        play.broken(self.RULE, "'EHLO x' was sent after a 421", "#1 connect", "#1")
 
     @pytest.mark.parametrize("crossing", ["[idle]", "[enter]", "[error]"])
     def test_one_command_may_cross_an_unasked_421(self, play: Play, crossing: str) -> None:
         line = play.connect(f"{crossing} -> {BYE} (stays)", "NOOP")
         play.held(self.RULE, "told 421 once, and nothing after it but QUIT")
         line.says("RSET")
-        play.broken(self.RULE, "'RSET' was said after a 421", f"#1 {crossing.strip('[]')}", "#1 RSET")
+        play.broken(self.RULE, "'RSET' was sent after a 421", f"#1 {crossing.strip('[]')}", "#1 RSET")
 
     def test_a_group_of_commands_leaves_in_one_go(self, play: Play) -> None:
         line = play.connect(f"{MAIL} -> {BYE} (stays)", RCPT, RCPT, "DATA")
         play.held(self.RULE, "told 421 once, and nothing after it but QUIT")
         line.says(RCPT)  # that one comes after the group
-        play.broken(self.RULE, f"'{RCPT}' was said after a 421", f"#1 {MAIL}", f"#1 {RCPT}")
+        play.broken(self.RULE, f"'{RCPT}' was sent after a 421", f"#1 {MAIL}", f"#1 {RCPT}")
 
     def test_a_group_may_arrive_after_the_close(self, play: Play) -> None:
         line = play.connect(f"{MAIL} -> {BYE}", RCPT, "DATA")
         play.held(self.RULE, "told 421 once, and nothing after it but QUIT")
         line.says("Subject: x")
-        play.broken(self.RULE, "'Subject: x' was said after a 421", f"#1 {MAIL}", "#1")
+        play.broken(self.RULE, "'Subject: x' was sent after a 421", f"#1 {MAIL}", "#1")
 
     def test_a_group_is_none_after_a_421_to_the_greeting(self, play: Play) -> None:
         play.connect(f"-> {BYE}", "RCPT TO:<b@y>")
-        play.broken(self.RULE, "'RCPT TO:<b@y>' was said after a 421", "#1 connect", "#1")
+        play.broken(self.RULE, "'RCPT TO:<b@y>' was sent after a 421", "#1 connect", "#1")
 
     def test_the_rest_of_a_message_is_on_its_way(self, play: Play) -> None:
         play.connect(MAIL, RCPT, "DATA", f"[body] -> {BYE}", "hello")

@@ -26,11 +26,11 @@ def tries(play: Play, *gaps: str | float, last: tuple[str, ...] = (BUSY,)) -> No
 
 class TestNoBounceFor421:
     RULE = "smtp.no-bounce-for-421"
-    UNSEEN = "the client was not seen again: whether it still has the mail cannot be told"
+    UNSEEN = "the client was not seen again: the journal cannot tell whether it still has the mail"
 
     def test_held(self, play: Play) -> None:
         tries(play, "1m")
-        play.held(self.RULE, "what was told 421 was tried again")
+        play.held(self.RULE, "mail that was refused with 421 was tried again")
 
     def test_broken_by_a_bounce(self, play: Play) -> None:
         play.connect(MAIL, B, "DATA -> !421 no").play.wait("1m")
@@ -41,14 +41,14 @@ class TestNoBounceFor421:
         play.connect(MAIL, B, "DATA -> !421 no")
         play.connect(MAIL, f"{C} -> !550 no").play.wait("1m")
         play.connect("MAIL FROM:<>", "RCPT TO:<a@x>", "DATA", ". <2@x>")
-        why = "a@x was sent a bounce, for the mail that was told 421 once or for other mail"
+        why = "a@x was sent a bounce, for the mail that was refused once with 421 or for other mail"
         play.inconclusive(self.RULE, why, "the text of the bounce", "#1 DATA", "#3 MAIL FROM:<>")
 
     def test_of_two_only_one_came_again(self, play: Play) -> None:
         play.connect(MAIL, B, "DATA -> !421 no")
         play.connect("MAIL FROM:<other@x>", B, "DATA -> !421 no").play.wait("1m")
         play.connect(*LETTER)
-        why = "mail that was told 421 may never have come again: whether the client took it for refused cannot be told"
+        why = "mail that was refused with 421 may never have come again: the journal cannot tell whether the client treated it as failed"
         play.inconclusive(self.RULE, why, SETTLED_BY, "#2 DATA")
 
     def test_a_bounce_to_somebody_else(self, play: Play) -> None:
@@ -75,7 +75,7 @@ class TestNoBounceFor421:
         play.connect(MAIL, B, "DATA -> !421 no").play.wait("1m")
         play.connect(MAIL, B, "DATA -> !421 no").play.wait("7h")
         play.connect("MAIL FROM:<other@x>", B, "DATA", ". <2@x>")
-        play.held(self.RULE, "what was told 421 was tried again")
+        play.held(self.RULE, "mail that was refused with 421 was tried again")
 
     def test_not_exercised_by_a_client_that_is_not_seen_again(self, play: Play) -> None:
         play.connect(MAIL, B, "DATA -> !421 no").play.wait("2d")
@@ -191,7 +191,7 @@ class TestIntervalsGrow:
 
 class TestJitter:
     RULE = "smtp.jitter"
-    SPREAD = "no herd came back together"
+    SPREAD = "no group of connections came back together"
 
     def herd(self, play: Play, *gaps: str, workers: int = 4) -> None:
         """Workers of one client are refused side by side, and come back with these gaps between them."""

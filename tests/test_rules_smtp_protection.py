@@ -18,7 +18,7 @@ def play() -> Play:
 class TestNoDowngrade:
     RULE = "smtp.no-downgrade"
     HELD = "neither to HELO nor to clear text"
-    HELO = "HELO was said after EHLO had been answered 421"
+    HELO = "HELO was sent after EHLO had been answered 421"
 
     def test_held(self, play: Play) -> None:
         play.connect("EHLO x -> !421 no").play.wait("1m")

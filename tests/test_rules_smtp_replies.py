@@ -18,7 +18,7 @@ def play() -> Play:
 
 class TestTooManyRecipients:
     RULE = "smtp.too-many-recipients"
-    HELD = "the accepted ones had the message, the others came later"
+    HELD = "the accepted recipients got the message, the others got it later"
 
     @pytest.mark.parametrize("code", [452, 552])
     def test_held(self, play: Play, code: int) -> None:
@@ -28,15 +28,15 @@ class TestTooManyRecipients:
     @pytest.mark.parametrize("code", [452, 552])
     def test_broken_where_the_rest_never_comes(self, play: Play, code: int) -> None:
         play.connect(MAIL, B, f"{C} -> !{code} too many", *END)
-        play.broken(self.RULE, "c@y was one too many, and was not tried again", f"#1 {C}")
+        play.broken(self.RULE, "c@y was over the limit, and was not tried again", f"#1 {C}")
 
     def test_broken_where_the_accepted_ones_get_no_message(self, play: Play) -> None:
         play.connect(MAIL, B, f"{C} -> !452 too many", "RSET")
-        play.broken(self.RULE, "those that had been taken were not sent the message", f"#1 {C}", "#1 RSET")
+        play.broken(self.RULE, "the accepted recipients were not sent the message", f"#1 {C}", "#1 RSET")
 
     def test_broken_by_leaving(self, play: Play) -> None:
         play.connect(MAIL, B, f"{C} -> !452 too many", "(leaves)")
-        play.broken(self.RULE, "those that had been taken were not sent the message", f"#1 {C}", "#1")
+        play.broken(self.RULE, "the accepted recipients were not sent the message", f"#1 {C}", "#1")
 
     def test_asked_again_in_the_same_transaction(self, play: Play) -> None:
         play.connect(MAIL, B, f"{C} -> !452 too many", C, *END)
@@ -75,7 +75,7 @@ class TestActsOnTheCode:
     @pytest.mark.parametrize("reply", ODD)
     def test_broken_by_going_on(self, play: Play, reply: str) -> None:
         play.connect(MAIL, B, f"DATA -> {reply} (stays)", "Subject: x -> 500 what")
-        why = f"the message was sent as if {self.ODD[reply]} had been a yes"
+        why = f"the message was sent as if {self.ODD[reply]} had accepted it"
         play.broken(self.RULE, why, "#1 DATA", "#1 Subject: x")
 
     @pytest.mark.parametrize("reply", ODD)

@@ -154,7 +154,7 @@ class TestRetryInterval:
 
 class TestTriesAgain:
     RULE = "smtp.tries-again"
-    HELD = "whatever was refused for now was tried again"
+    HELD = "all mail that was refused for now was tried again"
 
     def test_held(self, play: Play) -> None:
         tries(play, "1m")
@@ -162,11 +162,11 @@ class TestTriesAgain:
 
     def test_broken(self, play: Play) -> None:
         tries(play)
-        play.broken(self.RULE, "the mail behind #1 was told 421 and not tried again", "#1 connect")
+        play.broken(self.RULE, "the mail behind #1 got 421 and was not tried again", "#1 connect")
 
     def test_broken_after_a_close_without_a_reply(self, play: Play) -> None:
         play.connect(f"{MAIL} -> !")
-        play.broken(self.RULE, "mail from a@x was told no reply and not tried again", f"#1 {MAIL}")
+        play.broken(self.RULE, "mail from a@x got no reply and was not tried again", f"#1 {MAIL}")
 
     def test_one_retry_is_enough(self, play: Play) -> None:
         tries(play, "1m", "1m")
@@ -178,13 +178,13 @@ class TestTriesAgain:
 
     def test_broken_by_a_recipient_that_did_not(self, play: Play) -> None:
         play.connect(MAIL, B, f"{C} -> !450 no", "DATA", ". <1@x>")
-        play.broken(self.RULE, "<1@x> to c@y was told 450 and not tried again", f"#1 {C}")
+        play.broken(self.RULE, "<1@x> to c@y got 450 and was not tried again", f"#1 {C}")
 
     @pytest.mark.parametrize(("code", "counts"), [(552, True), (550, False), (450, True)])
     def test_a_552_to_rcpt_is_a_452(self, play: Play, code: int, counts: bool) -> None:
         play.connect(MAIL, B, f"{C} -> !{code} no", "DATA", ". <1@x>")
         if counts:
-            play.broken(self.RULE, f"<1@x> to c@y was told {code} and not tried again", f"#1 {C}")
+            play.broken(self.RULE, f"<1@x> to c@y got {code} and was not tried again", f"#1 {C}")
         else:
             play.not_exercised(self.RULE)
 
@@ -198,7 +198,7 @@ class TestTriesAgain:
         play = Play("smtp", "primary", "backup")
         play.connect(MAIL, B, "DATA -> !421 no")
         play.connect("MAIL FROM:<other@x>", B, "DATA", ". <2@x>", server=1)
-        play.broken(self.RULE, "mail from a@x to b@y was told 421 and not tried again", "primary #1 DATA")
+        play.broken(self.RULE, "mail from a@x to b@y got 421 and was not tried again", "primary #1 DATA")
 
     def test_mail_whose_recipients_nobody_knows_is_sought_by_its_sender(self) -> None:
         play = Play("smtp", "primary", "backup")
@@ -220,12 +220,12 @@ class TestTriesAgain:
     def test_other_mail_does_not_stand_for_what_was_refused_at_the_dot(self, play: Play) -> None:
         play.connect(MAIL, B, "DATA", ". <1@x> -> !451 no").play.wait("1m")
         play.connect(MAIL, B, "DATA", ". <2@x>")
-        play.broken(self.RULE, "<1@x> to b@y was told 451 and not tried again", "#1 . <1@x>")
+        play.broken(self.RULE, "<1@x> to b@y got 451 and was not tried again", "#1 . <1@x>")
 
     def test_each_of_40_senders(self, play: Play) -> None:
         for n in range(40):
             play.connect(f"MAIL FROM:<s{n}@x> -> !421 no")
-        play.broken(self.RULE, "mail from s0@x was told 421 and not tried again", "#1 MAIL FROM:<s0@x>")
+        play.broken(self.RULE, "mail from s0@x got 421 and was not tried again", "#1 MAIL FROM:<s0@x>")
 
 
 class TestFinalIsFinal:
@@ -238,18 +238,18 @@ class TestFinalIsFinal:
     def test_broken(self, play: Play) -> None:
         for _ in range(2):
             play.connect(MAIL, B, "DATA", ". <1@x> -> !554 no")
-        play.broken(self.RULE, "<1@x> to b@y was told 554 and asked for again, once", "#1 . <1@x>", "#2 . <1@x>")
+        play.broken(self.RULE, "<1@x> to b@y got 554 and was asked for again, once", "#1 . <1@x>", "#2 . <1@x>")
 
     def test_broken_by_many_of_one_envelope(self, play: Play) -> None:
         for _ in range(5):
             play.connect(MAIL, f"{B} -> !550 no", "QUIT")
-        why = "mail from a@x to b@y was told 550 and asked for again, 4 times"
+        why = "mail from a@x to b@y got 550 and was asked for again, 4 times"
         play.broken(self.RULE, why, *(f"#{n} {B}" for n in range(1, 6)))
 
     def test_four_of_one_envelope_may_be_four_messages(self, play: Play) -> None:
         for _ in range(4):
             play.connect(MAIL, f"{B} -> !550 no", "QUIT")
-        why = "mail from a@x to b@y was told 550, and asked for again for the same mail or for other mail"
+        why = "mail from a@x to b@y got 550, and was asked for again for the same mail or for other mail"
         play.inconclusive(self.RULE, why, SETTLED_BY, f"#1 {B}", f"#2 {B}")
 
     def test_another_server_may_know_better(self) -> None:
@@ -272,7 +272,7 @@ class TestReuseAfterIdle:
     def test_held(self, play: Play) -> None:
         play.connect(*self.CLOSED, MAIL, C)
         play.connect(MAIL, C, "DATA", ". <2@x>")
-        play.held(self.RULE, "what was begun on a closed connection came again, once")
+        play.held(self.RULE, "mail begun on a closed connection came again, once")
 
     def test_broken(self, play: Play) -> None:
         play.connect(*self.CLOSED, MAIL)

@@ -56,7 +56,7 @@ class TestNextHost:
 
 class TestPreferenceOrder:
     RULE = "smtp.preference-order"
-    HELD = "no server was passed over"
+    HELD = "no server was skipped"
 
     def test_held(self, two: Play) -> None:
         two.connect(BUSY)

@@ -31,7 +31,7 @@ class TestSilentClose:
 
     def test_broken_by_giving_up(self, play: Play) -> None:
         play.connect(MAIL, RCPT, "DATA -> !").play.wait("1d")
-        why = "the server hung up without a reply, and it did not try again"
+        why = "the server closed without a reply, and it did not try again"
         play.broken(self.RULE, why, "#1 DATA")
 
     @pytest.mark.parametrize(("waited", "hurried"), [("999ms", True), ("1s", False)])
@@ -39,7 +39,7 @@ class TestSilentClose:
         play.connect(MAIL, RCPT, "DATA -> !").play.wait(waited)
         play.connect(*LETTER)
         if hurried:
-            why = "the server hung up without a reply, and it came back 999ms later"
+            why = "the server closed without a reply, and it came back 999ms later"
             play.broken(self.RULE, why, "#1 DATA", "#2 connect")
         else:
             play.held(self.RULE, "after a close without a reply it waited 1s")

@@ -89,20 +89,20 @@ def _baseline(ctx: click.Context, param: click.Parameter, path: str | None) -> s
 )  # fmt: skip
 @click.option(
     "--count", type=click.IntRange(min=1), metavar="N",
-    help="The client was given this number of items: messages to a recipient, files, requests. Settles what the wire "
+    help="The client was given this number of items: messages to a recipient, files, requests. Settles what the journal "
     "cannot tell.",
 )  # fmt: skip
 @click.option(
     "--role", type=click.Choice(("client", "proxy")), default="client", show_default=True,
-    help="Judge the client as one, or as an intermediary that acts for other clients.",
+    help="Judge it as a client, or as an intermediary (a proxy) that acts for other clients.",
 )  # fmt: skip
 @click.option(
     "--baseline", metavar="FILE", callback=_baseline,
-    help="A file of faults that are known: they are shown, and only new ones fail. Written by --write-baseline.",
+    help="A file of known faults: they are shown, and only new faults fail the client. --write-baseline writes it.",
 )  # fmt: skip
 @click.option(
     "--write-baseline", is_flag=True, is_eager=True,
-    help="Note the faults of this run in the file of --baseline, in place of what it says of these scenarios.",
+    help="Note the faults of this run in the file of --baseline, in place of its entry for these scenarios.",
 )  # fmt: skip
 @click.option(
     "--rule", "patterns", multiple=True, metavar="ID",
@@ -172,13 +172,13 @@ def command(
     \b
     Results:
       delivered      every item came through, once
-      refused        what is missing was refused for good, or rightly kept back
+      refused        every missing item was refused for good, or the client rightly kept it back
       reported       not every item came through, and the client's exit code says so
       lost           not every item came through, and the client exited with 0
       duplicated     an item came through twice
       false alarm    every item came through, and the client's exit code denies it
       hung           the client did not end
-      unknown        the wire cannot tell; --count N often settles it
+      unknown        the journal cannot tell; --count N often settles it
       nothing asked  the client asked for nothing
 
     \b

@@ -55,7 +55,7 @@ class Assertions:
 
     @property
     def result(self) -> Result:
-        """What became of the items that the client was to get through since the last play.
+        """What became of the items that the client was to deliver or fetch since the last play.
 
         Only a run in `client()` has told whether the client reported a failure; elsewhere the result of one is "unknown".
         """

@@ -1,4 +1,4 @@
-"""A baseline: what is known to be wrong with a client, so that only new faults fail it.
+"""A baseline: the known faults of a client, so that only new ones fail it.
 
 The file is JSON: for each run (the scenarios that were played), the result and the ids of the broken rules.
 
@@ -36,7 +36,7 @@ NOTHING_KNOWN = Known()
 
 
 def read(path: Path, run: str, rules: Collection[str]) -> Known:
-    """What the baseline knows of a run. Raises BaselineError if the file is no baseline, or names an unknown rule.
+    """What the baseline knows of a run. Raises BaselineError if the file is not a baseline, or names an unknown rule.
 
     `rules` are the ids that it may name; ids of expectations are free.
     """
@@ -71,9 +71,9 @@ def _runs(path: Path) -> dict[str, dict[str, Any]]:
             f"{path} cannot be read: {error.strerror or error}; --write-baseline makes a baseline"
         ) from None
     except ValueError as error:
-        raise BaselineError(f"{path} is no JSON: {error}") from None
+        raise BaselineError(f"{path} is not JSON: {error}") from None
     if not isinstance(found, dict) or found.get(KIND) != VERSION:
-        raise BaselineError(f"{path} is no baseline: it lacks {KIND!r}: {VERSION}; --write-baseline makes one")
+        raise BaselineError(f"{path} is not a baseline: it lacks {KIND!r}: {VERSION}; --write-baseline makes one")
     runs = found.get("runs")
     if not isinstance(runs, dict) or not all(isinstance(entry, dict) for entry in runs.values()):
         raise BaselineError(f"{path}: runs is {runs!r}; allowed: a table of runs")

@@ -1,4 +1,4 @@
-"""The ledger of a run: the items that clients were to get through, and their tries of each.
+"""The ledger of a run: the items that clients were to deliver or fetch, and their tries of each.
 
 An item is a message to one recipient (SMTP), a file in one direction (FTP), or a request (HTTP). Each protocol has a
 module beside this one that reads the journal into the ledger, once; rules, expectations, results and storm figures
@@ -77,7 +77,7 @@ class Try:
 
 @dataclass(eq=False, slots=True)
 class Item:
-    """Something that a client was to get through.
+    """Something that a client was to deliver or fetch.
 
     `name` is what reports call it. `repeatable`: it may come through again without harm (a download, a GET, a request
     with an Idempotency-Key). `asks_first`: without a reply, a client must not take for granted that it may repeat it
@@ -113,7 +113,7 @@ class Item:
 
     @property
     def surplus(self) -> list[Try]:
-        """The copies that do harm: the client could have spared them, or the receiver cannot recognise them."""
+        """The copies that do harm: the client could have avoided them, or the receiver cannot recognise them."""
         if self.repeatable:
             return []
         copies = self.copies
@@ -146,7 +146,7 @@ class Item:
 
 
 class Doubt(Struct, frozen=True):
-    """Something that the journal cannot tell: how the items may be more than those in the ledger, and what would settle it."""
+    """Something that the journal cannot tell: such as whether there were more items than the ledger has, and what would settle it."""
 
     why: str
     settled_by: str

@@ -1,4 +1,4 @@
-"""The result of a run: what became of the items that the client was to get through, and whether the client said so."""
+"""The result of a run: what became of the items that the client was to deliver or fetch, and whether the client said so."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Exit(Struct, frozen=True):
             return "the client did not end"
         if self.error:
             return f"the client raised {self.error}"
-        return "nobody knows how the client ended" if self.code is None else f"the client exited with {self.code}"
+        return "it is unknown how the client ended" if self.code is None else f"the client exited with {self.code}"
 
 
 UNKNOWN = Exit()
@@ -135,8 +135,8 @@ def _unknown(result: Result) -> str:
 
 def _refused(result: Result) -> str:
     if not result.refused:
-        return f"the client named no item, as the server, or its certificate, was not acceptable; {result.ended}"
-    return f"{_part(len(result.refused), result.asked)} refused for good, and what else there was came through"
+        return f"the client named no item, because the server refused it for good or the client rightly rejected the server; {result.ended}"
+    return f"{_part(len(result.refused), result.asked)} refused for good, and everything else came through"
 
 
 _SENTENCES: Mapping[Word, Callable[[Result], str]] = {

@@ -25,10 +25,10 @@ _DEFECTS = {
     title="The client gives no command over TLS if it must not trust the certificate.",
     level="must",
     source="RFC 4217 §15.1.1; RFC 5280 §6; RFC 9525 §6",
-    why="Anybody may be at the other end, and reads the password and the files.",
+    why="An attacker may be at the other end, and can read the password and the files.",
     occasion="a connection that was shown a certificate of an unknown CA, an expired one, one without its intermediate, or one for another name",
     proof="a command other than QUIT over TLS with such a certificate",
-    innocent="QUIT, as clients that look at the certificate after the handshake take leave in good order; a handshake that failed",
+    innocent="QUIT, with which a client that checks the certificate after the handshake ends the session properly; a handshake that failed",
     example="C: AUTH TLS\nS: 234 Go on   (a certificate of an unknown CA)\nC: USER ann",
 )
 def verifies_certificates(run: Run) -> Finding:
@@ -36,7 +36,7 @@ def verifies_certificates(run: Run) -> Finding:
     good = not_exercised("it rejected a certificate that the fake's CA has signed: it was not told to trust {ca_file}")
     return over(
         _shown_wrong_ones(run),
-        lambda n: f"{plural(n, 'connection')} with a certificate not to be trusted, and no command over TLS",
+        lambda n: f"{plural(n, 'connection')} with a certificate that must not be trusted, and no command over TLS",
         good if rejected else NOT_EXERCISED,
     )
 

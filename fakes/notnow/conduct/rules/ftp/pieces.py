@@ -30,8 +30,8 @@ _LOOKS = frozenset({"size", "mlst", "mlsd", "list", "nlst", "stat"})  # commands
     why="Only the server knows how much has arrived. A client that guesses doubles bytes in the file, or leaves some out.",
     occasion="an upload is cut, and the client uploads the file again",
     proof="APPE to a partial file whose size the client has not asked for since, or REST beyond its end. A partial file that stays proves nothing, since the client's own report is not visible here",
-    innocent="a piece that the client deleted or renamed; a size that the reply told; offsets in type A, which count other bytes",
-    example="C: STOR a.bin\nS: 426 Transfer aborted.   (500 bytes have come)\nC: APPE a.bin   (the whole file)",
+    innocent="a partial file that the client deleted or renamed; a size that a reply stated; offsets in type A, which count other bytes",
+    example="C: STOR a.bin\nS: 426 Transfer aborted.   (500 bytes have arrived)\nC: APPE a.bin   (the whole file)",
 )
 def mends_what_was_cut(run: Run) -> Finding:
     pieces = _Pieces(run)
@@ -99,7 +99,7 @@ def _tells(cut: Exchange, size: int) -> bool:
     why="Clients upload under a temporary name so that nobody reads a partial file. Once renamed, it passes for the whole file.",
     occasion="an upload of a client is cut, and it renames a file that it has uploaded",
     proof="a file of which only a part has arrived loses its temporary name (.part, .tmp), or a part of it",
-    innocent="a piece that was mended or deleted before; one that is set aside under a name of its own",
+    innocent="a partial file that was mended or deleted before; one that the client sets aside under a name of its own",
     example="C: STOR a.bin.part\nS: 426 Transfer aborted; 500 bytes transmitted.\nC: RNFR a.bin.part, RNTO a.bin",
 )
 def renames_what_is_whole(run: Run) -> Finding:

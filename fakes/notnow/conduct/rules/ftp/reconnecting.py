@@ -37,8 +37,8 @@ _OWN = re.compile(r"\b(your|this|the same) (internet address|ip|host|user|accoun
     source="good practice; RFC 959 §4.2.1 leaves the time open",
     why="A client that comes back at once keeps an overloaded server overloaded, and is locked out.",
     occasion="a connection is refused at the greeting or at the login, and the client makes another one to that server",
-    proof="the time from such a refusal to the client's next connection; less than a second is no wait",
-    innocent="dials made at the same time; another worker, where the client has had several connections at a time; a client that frees a slot itself",
+    proof="the time from such a refusal to the client's next connection; less than a second counts as no wait",
+    innocent="connections opened at the same time; another worker, where the client has had several connections at a time; a client that frees a slot itself",
     example="S: 421 Too many users are connected, please try again later.   (0 s)\nC: connects again   (0.1 s)",
 )
 def waits(run: Run) -> Finding:
@@ -65,13 +65,13 @@ def _returned(dial: Dial) -> Finding:
 
 @rule(
     "ftp.no-retry-storm",
-    title="The client does not storm a server that refuses its connections.",
+    title="The client does not hammer a server that refuses its connections.",
     level="advice",
     source="good practice",
     why="Each refused connection costs the server work, and the server has said that it has no room for more.",
     occasion="a client whose connection was refused comes back, and is refused again",
     proof=f"refused connections of one client; more than {STORM[0]} in {show(STORM[1])} are a storm",
-    innocent="dials made at the same time, which count once",
+    innocent="connections opened at the same time, which count once",
     example="S: 421 System busy, try again later   (twelve times in three seconds)",
 )
 def is_no_storm(run: Run) -> Finding:
@@ -94,14 +94,14 @@ def _apart(before: Exchange, later: Exchange) -> bool:
 
 @rule(
     "ftp.fewer-connections",
-    title="When the server says that there are too many connections, the client makes do with those it has.",
+    title="When the server says that there are too many connections, the client uses those that it has.",
     level="advice",
     source="good practice; vsftpd max_per_ip, Pure-FTPd MaxClientsPerIP, ProFTPD MaxClientsPerHost",
-    why="Another connection is refused as well while the others last, and servers ban clients that keep asking.",
+    why="Another connection is refused as well while the others are open, and servers ban clients that keep asking.",
     occasion="a refusal for too many connections of this address or user, while the client has others open",
-    proof="a second such refusal, of a connection that was made knowing of the first, while at least as many others are open",
-    innocent="dials made at the same time; slots that other clients hold; connections that have ended since",
-    example="S: 421 There are too many connections from your internet address.   (two are open)\nC: tries a third one again, and is refused again",
+    proof="a second such refusal, of a connection that the client opened after it was told, while at least as many others are open",
+    innocent="connections opened at the same time; slots that other clients hold; connections that have ended since",
+    example="S: 421 There are too many connections from your internet address.   (two are open)\nC: opens a third one again, and is refused again",
 )
 def uses_fewer_connections(run: Run) -> Finding:
     told: dict[Client, Dial] = {}
@@ -151,6 +151,6 @@ def _comes_back(run: Run) -> Iterator[Finding]:
             if any(x.moment in _PURPOSE for x in exchanges):
                 yield held()
             elif idle is not None:
-                yield broken("it came back, did nothing, and was sent away again", before, idle)
+                yield broken("it came back, did nothing, and timed out again", before, idle)
         if idle is not None:
             idled[client] = idle

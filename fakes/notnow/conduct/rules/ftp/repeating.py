@@ -22,12 +22,12 @@ Asked = tuple[Client, str, str, str]  # the client, its user, the verb, and the 
 
 @rule(
     "ftp.final-is-final",
-    title="What was refused with a 5yz is not asked again unchanged.",
+    title="The client does not repeat a request that was refused with a 5yz.",
     level="should",
     source="RFC 959 §4.2.1 (5yz: the exact request is not to be repeated)",
     why="The answer will be the same, and servers ban clients that keep on asking.",
     occasion="a transfer, DELE or RNFR is refused with a 5yz",
-    proof=f"the same command for the same file within {show(AT_ONCE)}, which the client gave knowing of the refusal",
+    proof=f"the same command for the same file within {show(AT_ONCE)}, given after the client could have read the refusal",
     innocent="a command in between that may change the answer; another worker at the same time; later on, a client that waits for a file",
     example="C: RETR a.txt\nS: 550 No such file   (0 ms)\nC: RETR a.txt   (2 ms, and six times more)",
 )
@@ -69,7 +69,7 @@ def _is_final(x: Exchange) -> bool:
 
 def _again(before: Exchange, x: Exchange) -> Finding:
     waited = max(0.0, x.arrived_at - answered_at(before))
-    why = f"{x.request.strip()!r} was told {before.code}, and came again {show(waited)} later"
+    why = f"{x.request.strip()!r} got {before.code}, and came again {show(waited)} later"
     if waited < AT_ONCE:
         return broken(why, before, x) if _knew(x, before) else held()
     return inconclusive(f"{why}: the answer might have changed", "what changed at the server in between", before, x)

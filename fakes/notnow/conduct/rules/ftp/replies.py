@@ -39,9 +39,9 @@ _BEFORE = {
     level="must",
     source="RFC 1123 §4.1.2.11; RFC 959 §4.2",
     why="A client that stops at the first line takes the second for the reply to its next command, and stays one line behind.",
-    occasion="a reply of several lines, and then commands in which a client that is one line behind would have gone astray",
-    proof="a client that goes on after a refusal, where the line that it has not read yet would have let it go on",
-    innocent="a command that is refused for itself: it must fit the unread line, and lack what has to come before it",
+    occasion="a reply of several lines, and then commands in which a client that is one line behind would make mistakes",
+    proof="the client goes on after a refusal, as the line that it had not read yet would have allowed",
+    innocent="a command that is refused for a reason of its own; to prove a breach, it must fit the unread line and lack the command that has to come before it",
     example="S: 220-Welcome\nS: 220 to this server\nC: USER ann\nS: 331 Password?\nC: TYPE I",
 )
 def reads_to_the_last_line(run: Run) -> Finding:

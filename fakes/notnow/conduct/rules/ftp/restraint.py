@@ -29,7 +29,7 @@ TRIES = 3, 600.0  # refused passwords, and seconds: vsftpd allows 3 in a session
     why="A NOOP every few minutes is enough to keep a session.",
     occasion="NOOPs one after another on a connection",
     proof=f"NOOPs on a connection with nothing between them; more than {FLOOD[0]} in {show(FLOOD[1])} are a flood",
-    innocent="a NOOP before each piece of work, by which pools make sure that a connection lives",
+    innocent="a NOOP before each piece of work, with which connection pools check that a connection is alive",
     example="C: NOOP   (once a second)",
 )
 def lets_the_connection_rest(run: Run) -> Finding:
@@ -60,7 +60,7 @@ def _in_a_row(exchanges: list[Exchange]) -> Iterator[list[Exchange]]:
     title="After a 530 the client does not send the same user's password again and again.",
     level="advice",
     source="good practice; ProFTPD answers 530 to a good password if too many clients are logged in",
-    why="A 530 may be about the number of clients. A guard that counts failures takes it for a wrong password, and locks the account.",
+    why="A 530 may be about the number of clients. A program that counts failed logins takes it for a wrong password, and locks the account.",
     occasion="a password is refused with 530",
     proof=f"PASS answered by 530, for each user; more than {TRIES[0]} in {show(TRIES[1])} are too many",
     innocent="passwords that were sent at the same time, which count once: no refusal had been read yet",

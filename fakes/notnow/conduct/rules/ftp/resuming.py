@@ -29,7 +29,7 @@ Key = tuple[Client, str, str]  # the client, the direction, and the path
     why="Against a server that cuts after so many bytes, a client that starts at 0 each time never finishes.",
     occasion=f"a transfer is cut of which {show_size(WORTH)} or more had passed, and the client asks for the file again",
     proof="the next transfer of that file begins at 0",
-    innocent="a file that SIZE has called empty or gone, or that the client deleted or renamed; a refused REST; type A, whose offsets nobody knows",
+    innocent="a file that SIZE has called empty or gone, or that the client deleted or renamed; a refused REST; type A, whose offsets are undefined",
     example="C: RETR big.bin\nS: 426 Connection closed   (1 MB has passed)\nC: RETR big.bin, without REST",
 )
 def resumes(run: Run) -> Finding:

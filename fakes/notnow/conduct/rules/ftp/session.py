@@ -31,9 +31,9 @@ from notnow.units import plural
     source="RFC 1123 §4.1.2.11",
     why="Commands sent after the close are lost, and a reset may destroy the last reply. A client that waits for an answer hangs.",
     occasion="a rule closes a control connection after the greeting",
-    proof="commands other than QUIT and ABOR after the fake has closed, but for the first, and one more for each unasked reply",
-    innocent="the first command, which may have been on its way and shows the client the close; a command that took an unasked "
-    "421 for its answer; commands that arrived before the close",
+    proof="more than one command, other than QUIT and ABOR, after the fake has closed; one more is allowed for each unsolicited reply",
+    innocent="the first command, which may have been on its way and whose failure tells the client of the close; a command that "
+    "took an unsolicited 421 for its answer; commands that arrived before the close",
     example="C: PASV\nS: 421 Service not available, closing control connection.\nC: PORT 127,0,0,1,8,1\nC: STOR a.txt",
 )
 def notices_the_close(run: Run) -> Finding:
@@ -68,7 +68,7 @@ def _unasked(end: Exchange) -> int:
     level="should",
     source="RFC 1123 §4.1.2.11",
     why="Servers answer 421 to one transfer and stay. A client that hangs up gives its session away, and logs in once more for nothing.",
-    occasion="a 421 leaves the connection open, and the client goes on here, or ends the connection",
+    occasion="a 421 leaves the connection open, and the client goes on there, or ends the connection",
     proof="the client drops that connection without QUIT, and connects again",
     innocent="a client that says QUIT, as after any failure; one that gives up; one that drops connections elsewhere in the run as well; a connection that the server has closed since",
     example="C: PASV\nS: 421 Passive data channel timed out.   (the connection stays open)\nC: hangs up, connects again",
@@ -162,7 +162,7 @@ def _leaves_out(x: Exchange, said: set[str]) -> bool:
     source="RFC 959 §4.2.1 (4yz), §3.1.1 and §5.1 (the type is ASCII until TYPE says otherwise)",
     why="Without TYPE I the server translates line ends and corrupts the file. Without CWD the file lands in another directory.",
     occasion="a transfer that failed is asked for by the same command on another connection",
-    proof="it is about another path, and there was no CWD; or it is of type A, and there was no TYPE",
+    proof="the repeated transfer is about another path, and the client sent no CWD; or it is of type A, and the client sent no TYPE",
     innocent="a file of the same name in another directory; a type that the client chose; listings",
     example="C: TYPE I, CWD /in, STOR a.bin\nS: 421 Kicked by Administrator\n(a new connection)\nC: STOR a.bin   (to /, with type A)",
 )

@@ -26,7 +26,7 @@ _URGENT = frozenset({"ABOR", "STAT", "QUIT"})  # RFC 959 §4.1.3: allowed during
     why="Nobody notices a job that hangs. A time-out is an error that the client can handle.",
     occasion="a rule keeps the client waiting for a reply",
     proof=f"how long the client stays while the fake sends nothing; {show(FOR_EVER)} counts as forever",
-    innocent="a client that went on, or that the fake sent away; one that the end of the fake found waiting for a while",
+    innocent="a client that went on, or whose connection the fake ended; one that had not waited for long when the fake stopped",
     example="C: USER ann   (no reply; the client still waits two hours later)",
 )
 def times_out(run: Run) -> Finding:
@@ -47,13 +47,13 @@ def times_out(run: Run) -> Finding:
 
 @rule(
     "ftp.in-step",
-    title="The client gives no command while a reply is due, but for ABOR, STAT and QUIT.",
+    title="The client gives no command while a reply is due, except ABOR, STAT and QUIT.",
     level="should",
     source="RFC 959 §5.4 (the user waits for the reply), §4.1.3",
     why="FTP has no pipelining. A client that speaks out of turn takes each reply for that of its next command.",
     occasion="a rule keeps the client waiting for a reply",
     proof="a command that arrives while the reply to the one before it is due",
-    innocent="ABOR, STAT and QUIT; a command that crosses a reply that nobody has asked for",
+    innocent="ABOR, STAT and QUIT; a command that crosses an unsolicited reply",
     example="C: STOR a.txt\nS: (silent for 30 s)\nC: NOOP   (10 s)",
 )
 def in_step(run: Run) -> Finding:

@@ -27,11 +27,11 @@ _SETTLED = "an Idempotency-Key in the requests"
     title="The client does not repeat a non-idempotent request that got no answer.",
     level="should",
     source="RFC 9110 §9.2.2 (a proxy MUST NOT); RFC 9113 §8.7 (after REFUSED_STREAM, or on a stream above a GOAWAY's last, the request was not processed)",
-    why="The server may have processed it before the connection was lost: the order is placed twice.",
+    why="The server may have processed it before the connection was lost. Then the same order is placed twice.",
     occasion="a POST or PATCH that got no answer, or only a part of it",
     proof=f"the same request again, with the same body, within {show(CALL)}",
-    innocent="an Idempotency-Key; REFUSED_STREAM or a GOAWAY that excludes the request; another body; requests side by side; a request that the client makes again and again anyway",
-    example="C: POST a.site.test/pay\nS: closes without a word\nC: POST a.site.test/pay",
+    innocent="an Idempotency-Key; REFUSED_STREAM or a GOAWAY that excludes the request; another body; requests side by side; a request that the client repeats regularly anyway",
+    example="C: POST a.site.test/pay\nS: closes without an answer\nC: POST a.site.test/pay",
 )
 def does_not_repeat_blindly(run: Run) -> Finding:
     again = list(_repeated_posts(run))
@@ -77,8 +77,8 @@ def _left_posts(run: Run) -> Iterator[Finding]:
     why="A request that fails twice in the same way fails because of the request itself, or because the server is overloaded.",
     occasion="a retry that got no answer either",
     proof=f"the same request a third time within {show(CALL)} after two that got no answer",
-    innocent="requests that the server had said it had not looked at; requests side by side; a request that the client makes again and again anyway",
-    example="C: GET a.site.test/\nS: closes without a word   (twice)\nC: GET a.site.test/",
+    innocent="requests that the server said it had not processed; requests side by side; a request that the client repeats regularly anyway",
+    example="C: GET a.site.test/\nS: closes without an answer   (twice)\nC: GET a.site.test/",
 )
 def does_not_repeat_a_failed_retry(run: Run) -> Finding:
     return over(_lost_retries(run), lambda n: f"{plural(n, 'request')} tried again, once each")
@@ -145,7 +145,7 @@ def _next_ones(run: Run) -> Iterator[Finding]:
     title="When the client repeats a request, it sends the whole body again.",
     level="advice",
     source="WHATWG Fetch (no retry where the body is a stream without a source); good practice",
-    why="A stream that was read once has only its rest, or nothing, left to send: the server stores half an upload as if it were whole.",
+    why="A body that comes from a stream can be read only once. A client that sends the rest of it makes the server store half an upload as if it were whole.",
     occasion="a request with a body that failed and came again",
     proof="the same method and URL without a body, or the same body with its end missing",
     innocent="another body that is not empty; a repeated request that is refused before its body is in; a client that is still sending",
@@ -172,13 +172,13 @@ def _body_again(before: Try, again: Try) -> Finding | None:
     if status is not None and status >= 400:
         return None  # a refused request need not be sent whole
     if not has:
-        return broken(f"it had {had} bytes before, and 0 when it came again", before.began, again.began)
+        return broken(f"the body had {had} bytes before, and 0 when it came again", before.began, again.began)
     if request(again.began).body_sha256 is None:
         left = again.connection.ended_by == "client" and status is None
         return broken(f"it came again, and left after {has} bytes of it", before.began, again.began) if left else None
     if has < had and again.item is before.item:  # the same Idempotency-Key
-        return broken(f"it had {had} bytes before, and {has} when it came again", before.began, again.began)
+        return broken(f"the body had {had} bytes before, and {has} when it came again", before.began, again.began)
     if has < had:
-        why = f"it had {had} bytes before, and {has} when it came again: a part of it, or another request"
+        why = f"the body had {had} bytes before, and {has} when it came again: a part of it, or another request"
         return inconclusive(why, _SETTLED, before.began, again.began)
     return held() if again.item is before.item else None

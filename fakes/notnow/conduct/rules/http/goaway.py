@@ -33,7 +33,7 @@ AT_ONCE = 1.0  # seconds after a GOAWAY: a client that leaves sooner has not wai
 )
 def heeds_goaway(run: Run) -> Finding:
     sent = any(connection.goaways for connection in run.connections)
-    last = not_exercised("nothing was asked after it while the connection was open")
+    last = not_exercised("no request followed it while the connection was open")
     return over(_told_to_go(run), lambda n: plural(n, "GOAWAY"), last if sent else NOT_EXERCISED)
 
 

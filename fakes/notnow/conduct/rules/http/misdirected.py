@@ -26,7 +26,7 @@ from notnow.units import plural, show, times
     example="C: GET b.site.test/   (connection 1)\nS: 421 Misdirected Request\nC: GET b.site.test/   (connection 1)",
 )
 def goes_elsewhere(run: Run) -> Finding:
-    left = not_exercised("nothing was asked again: a retry is allowed, and not asked for")
+    left = not_exercised("no request was repeated: a retry is allowed, but not required")
     seen = lambda n: f"asked again {plural(n, 'time')}, on another connection"  # noqa: E731
     return over(map(_elsewhere, after_421(run)), seen, left if statuses(run)[421] else NOT_EXERCISED)
 

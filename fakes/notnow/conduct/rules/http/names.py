@@ -60,10 +60,10 @@ def _sends_sni(run: Run, *versions: str) -> Finding:
 
 @rule(
     "http.verifies-certificate",
-    title="The client asks nothing on a connection whose certificate it must not trust.",
+    title="The client sends no request on a connection whose certificate it must not trust.",
     level="must",
     source="RFC 9110 §4.3.4; RFC 5280 §6; RFC 9525 §6",
-    why="Anybody may be at the other end, and reads the request with its cookies and passwords.",
+    why="An attacker may be at the other end, and can read the request with its cookies and passwords.",
     occasion="a connection that was shown a certificate of an unknown CA, an expired one, one without its intermediate, or one for another name",
     proof="a request on such a connection",
     innocent="a certificate for another name that covers the host of the request; a connection that the fake ended",
@@ -75,7 +75,7 @@ def verifies_certificates(run: Run) -> Finding:
     return over(
         _shown_wrong_ones(run),
         lambda n: (
-            f"{plural(n, 'connection')} with a certificate not to be trusted, and nothing asked on {'it' if n == 1 else 'them'}"
+            f"{plural(n, 'connection')} with a certificate that must not be trusted, and nothing asked on {'it' if n == 1 else 'them'}"
         ),
         good if rejected else NOT_EXERCISED,
     )
@@ -117,7 +117,7 @@ _DEFECTS = {
     why="The server has not proved that it is that host, and the request may go to a stranger.",
     occasion="a request for a host other than that for which its connection was made",
     proof="such a request that the certificate shown does not cover; DNS lookups are not visible here",
-    innocent="a request for the host for which the connection was made: its certificate is another rule's",
+    innocent="a request for the host for which the connection was made: http.verifies-certificate judges its certificate",
     example="TLS with SNI a.site.test, certificate for a.site.test\nC: GET b.site.test/",
 )
 def coalesces_what_is_covered(run: Run) -> Finding:

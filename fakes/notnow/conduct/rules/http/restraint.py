@@ -33,13 +33,13 @@ CROWD = 3  # requests that come at once are no probe
 
 @rule(
     "http.retry-after",
-    title="After a 429 or 503 with Retry-After, the client waits at least as long as that says.",
+    title="After a 429 or 503 with Retry-After, the client waits at least as long as it says.",
     level="should",
     source="RFC 9110 §10.2.3; RFC 6585 §4",
-    why="The server knows when it will have room. A client that comes earlier is refused again, and counted. On a 421 the field has no meaning.",
+    why="The server knows when it will have room. A client that comes earlier is refused again, and uses up more of its quota. On a 421 the field has no meaning.",
     occasion="a 429 or 503 with Retry-After, and the same request again",
     proof="the time from the answer until the same request comes again",
-    innocent="requests side by side, or on their way when the answer was sent; clocks that tick; a date, which has no fractions",
+    innocent="requests side by side, or on their way when the answer was sent; the resolution of clocks; a date, which has no fractions of a second",
     example="S: 503, Retry-After: 120   (0 s)\nC: the same request   (1 s)",
 )
 def honours_retry_after(run: Run) -> Finding:
@@ -86,7 +86,7 @@ def _waits(item: Item) -> Iterator[tuple[Try, float, float, Try]]:
     why="Retries multiply the load on a server at the moment when it is overloaded.",
     occasion="a request that was refused for now, or got no answer",
     proof=f"more than {STORM[0]} tries of it in {show(STORM[1])}, or {BUDGET[0]} in {show(BUDGET[1])}, each after the failure of the one before",
-    innocent="requests side by side; a back-off that grows; a request that the client makes again and again anyway",
+    innocent="requests side by side; a back-off that grows; a request that the client repeats regularly anyway",
     example="C: GET a.site.test/\nS: 503 Service Unavailable   (six times in a second)",
 )
 def keeps_a_budget(run: Run) -> Finding:
@@ -130,12 +130,12 @@ def _burst(found: Sequence[Try], most: int, within: float) -> Sequence[Try]:
 
 @rule(
     "http.final-is-final",
-    title="The client does not ask again at once for what was refused for good.",
+    title="The client does not repeat at once a request that was refused for good.",
     level="should",
     source="RFC 9110 §15.5 (the client seems to have erred; 403 SHOULD NOT be repeated automatically, §15.5.4); §9.2.2 (nor a failed retry)",
     why="The same request gets the same answer. The client has to change it, or to report it.",
     occasion=f"a request that was answered {', '.join(map(str, sorted(FINAL)))}",
-    proof=f"the same request twice more, each within {show(SOON)} of the answer before, with nothing else asked between; with the same Idempotency-Key once more",
+    proof=f"the same request twice more, each within {show(SOON)} of the answer before, with no other request between; with the same Idempotency-Key, once more is enough",
     innocent=f"requests side by side; a poll, which waits longer than {show(SOON)}; another request between, which may have changed the answer; a single repetition, by another part of the program",
     example="C: GET a.site.test/missing\nS: 404 Not Found   (eight times in 20 ms)",
 )
@@ -195,9 +195,9 @@ def _repeated(row: list[Try]) -> Finding:
     title="After a streak of refusals the client sends one request to see whether the server is back, before all others.",
     level="advice",
     source="Nygard, Release It! (circuit breaker, half-open); Microsoft, Circuit Breaker pattern",
-    why="A server that has just come back is pushed over again by a crowd that has waited for it.",
+    why="A server that has just recovered fails again if all waiting requests reach it at once.",
     occasion=f"{STREAK} requests in a row without a good answer, {CROWD} different ones or more, and a good answer after them",
-    proof=f"{CROWD} requests or more that came before the first good answer, and after the last refusal",
+    proof=f"{CROWD} or more requests between the last refusal and the first good answer",
     innocent="requests of other clients; requests that follow the good answer",
     example="S: 503 to 20 requests\nC: 20 requests at the same time, one second later\nS: 200",
 )

@@ -21,7 +21,7 @@ HUNG = 10 * MINUTE  # the longest time-out of RFC 5321 §4.5.3.2
     source="RFC 5321 §3.8 (the server closes the channel), §4.1.1.10",
     why="The server closes the channel after a 421. Anything sent later is lost, or is answered by a reset that may destroy the 421 before the client has read it.",
     occasion="the client is told 421",
-    proof="a command other than QUIT on that connection, which the client sent when it could know of the 421",
+    proof="the client sends a command other than QUIT on that connection after it could have read the 421",
     innocent="a command that crossed the 421 on the wire; the rest of a pipelined group (RFC 2920), or of a message",
     example="S: 421 4.3.2 Service shutting down\nC: MAIL FROM:<a@client.test>",
 )
@@ -32,19 +32,19 @@ def nothing_but_quit(run: Run) -> Finding:
         for refusal in session.told[:1]:
             for moment, words, proof in later_words(session, refusal):
                 if moment != "quit":
-                    return broken(f"{words[:60]!r} was said after a 421", refusal, proof)
+                    return broken(f"{words[:60]!r} was sent after a 421", refusal, proof)
     return held(f"told 421 {times(told)}, and nothing after it but QUIT") if told else NOT_EXERCISED
 
 
 @rule(
     "smtp.survives-421",
-    title="The client copes with a 421 in reply to any command, or unasked: it neither hangs nor loses step with the server.",
+    title="The client copes with a 421 in reply to any command, or an unsolicited one: it neither hangs nor gets out of step with the server.",
     level="must",
     source="RFC 5321 §3.8, §4.3.2",
     why="A client that takes the 421 for the reply to another command sends mail as commands, or waits forever.",
-    occasion="the client is told 421, in reply to a command or unasked",
+    occasion="the client is told 421, in reply to a command or unsolicited",
     proof="after a 421: a message sent although DATA was refused, or a connection kept open in silence for 10 minutes",
-    innocent="the chunks of BDAT, which leave together with it (RFC 3030 §2); a connection that the server closed",
+    innocent="a chunk that the client sent together with its BDAT (RFC 3030 §2); a connection that the server closed",
     example="C: DATA\nS: 421 4.3.0 Temporary Error\nC: Subject: hello",
 )
 def survives(run: Run) -> Finding:

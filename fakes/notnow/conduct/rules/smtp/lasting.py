@@ -35,11 +35,11 @@ TOGETHER = 0.1  # seconds
     level="must",
     source="RFC 5321 §4.2, §4.3.2 (the first digit decides)",
     why="The sender is told that the mail cannot be delivered, although a try a minute later would have delivered it.",
-    occasion="mail is told 421",
+    occasion="mail is refused with 421",
     proof="a bounce goes to the sender after one 421, and the mail is never tried again",
     innocent=(
-        "the bounce may be for other mail of this sender; a client that delivers other mail hours later may yet come back with "
-        "this; one that is not seen again may still hold it"
+        "the bounce may be for other mail of this sender; a client that delivers other mail hours later may still retry "
+        "this mail; a client that is not seen again may still have it in its queue"
     ),
     example="C: MAIL FROM:<a@client.test>\nS: 421 4.3.0 Try again later\nC: MAIL FROM:<>, RCPT TO:<a@client.test>",
     may_report=True,
@@ -55,11 +55,11 @@ def no_bounce(run: Run) -> Finding:
         return bounced
     again = any(one.later is not None for one in told)
     if not lost and all(one.item is not None for one in told):
-        return held("what was told 421 was tried again") if again else NOT_EXERCISED
+        return held("mail that was refused with 421 was tried again") if again else NOT_EXERCISED
     if again or any(one.item is None for one in told):
-        why = "mail that was told 421 may never have come again: whether the client took it for refused cannot be told"
+        why = "mail that was refused with 421 may never have come again: the journal cannot tell whether the client treated it as failed"
         return inconclusive(why, SETTLED_BY, (lost or [one for one in told if one.item is None])[0].by)
-    return not_exercised("the client was not seen again: whether it still has the mail cannot be told")
+    return not_exercised("the client was not seen again: the journal cannot tell whether it still has the mail")
 
 
 def _was_421(one: Try) -> bool:
@@ -81,7 +81,7 @@ def _bounced(known: Mail, lost: Sequence[Try]) -> Finding | None:
         if bounce is not None and bounce.first.index > one.ended_index:
             if failed[sender] == {one.item}:
                 return broken(f"{sender} was sent a bounce after one 421", one.by, bounce.first)
-            why = f"{sender} was sent a bounce, for the mail that was told 421 once or for other mail"
+            why = f"{sender} was sent a bounce, for the mail that was refused once with 421 or for other mail"
             unclear = inconclusive(why, "the text of the bounce", one.by, bounce.first)
         elif other is not None and other.first.at - one.ended_at >= DROPPED and unclear is None:
             why = "hours later it went on with other mail, and this one has not come again so far"
@@ -199,7 +199,7 @@ def spreads(run: Run) -> Finding:
                 break
     if unclear is not None or not several:
         return unclear or NOT_EXERCISED
-    return held("no herd came back together" if most < HERD else "they came back one after the other")
+    return held("no group of connections came back together" if most < HERD else "they came back one after the other")
 
 
 class _Comeback(NamedTuple):

@@ -23,10 +23,10 @@ from notnow.units import times
     source="RFC 5321 §4.2.5",
     why="With the 250 the server takes over responsibility for the mail. Sending it again makes a duplicate.",
     occasion="a message is answered 250",
-    proof="the same Message-ID, or the same content, comes again for one recipient that had it, on any server",
+    proof="the same Message-ID, or the same content, is sent again to a recipient that already had it, on any server",
     innocent=(
-        "another recipient of the message; a copy that was sent before the client could read the 250; a refused one that was "
-        "kept; other mail with the same text, under a Message-ID of its own"
+        "another recipient of the message; a copy that was sent before the client could read the 250; a message that was "
+        "refused and yet kept; other mail with the same text, under a Message-ID of its own"
     ),
     example="S: 250 2.0.0 Ok: queued\nS: 421 Service not available\nC: sends the same message on a new connection",
 )

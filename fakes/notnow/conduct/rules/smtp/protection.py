@@ -70,7 +70,7 @@ class _Client:
     def _judged(self, session: Session, x: Exchange) -> Finding | None:
         verb = x.request[:4].upper()
         if verb == "HELO" and self.greeted is not None:
-            why = "HELO was said after EHLO had been answered 421"
+            why = "HELO was sent after EHLO had been answered 421"
             if x.connection is self.greeted.connection or _name(x) == _name(self.greeted):
                 return broken(why, self.greeted, x)
             return inconclusive(f"{why}, with another name", "a single client at an address", self.greeted, x)
@@ -102,7 +102,7 @@ class _Client:
             return None
         verbs = {line[:4].upper() for line in f"{connection.unread}\n{connection.after}".splitlines()}
         if "HELO" in verbs and greeted is not None and greeted.connection is connection:
-            return broken("HELO was said after EHLO had been answered 421", greeted, connection)
+            return broken("HELO was sent after EHLO had been answered 421", greeted, connection)
         if "MAIL" in verbs and secret is not None and secret.session is session and session.encrypted_from is None:
             return broken("mail came in clear text after TLS had failed", secret.proof, connection)
         return None
@@ -126,10 +126,10 @@ def _encrypted(session: Session, x: Exchange) -> bool:
     title="A client that submits mail in TLS does not go on after a certificate that it must not trust.",
     level="must",
     source="RFC 8314 §5.3 (implicit TLS); RFC 7435 §3 (opportunistic TLS need not verify)",
-    why="Whoever can answer in the server's place reads the mail, and the password.",
+    why="An attacker in the server's place can read the mail and the password.",
     occasion="the client is shown a certificate that is expired, of an unknown CA, incomplete, or for another name",
-    proof="it goes on to EHLO in implicit TLS (RFC 8314 §3.3), which is for clients that want TLS",
-    innocent="STARTTLS, after which a client that only takes TLS where it can get it need not verify",
+    proof="the client goes on to EHLO in implicit TLS (RFC 8314 §3.3), which only clients that want TLS use",
+    innocent="STARTTLS: a client that uses TLS only where a server offers it need not verify certificates",
     example="S: (shows an expired certificate, in implicit TLS)\nC: EHLO client.test",
 )
 def verifies(run: Run) -> Finding:

@@ -39,13 +39,13 @@ def many_recipients(run: Run) -> Finding:
             continue
         if one.data is None and one.ending in (None, "abandoned"):
             if one.ending is not None and one.by is not None and full[0].by is not None:
-                return broken("those that had been taken were not sent the message", full[0].by, one.by)
+                return broken("the accepted recipients were not sent the message", full[0].by, one.by)
             continue  # it may still say DATA
         told += 1
         for refused in full:
             if refused.by is not None and _never_again(known, one, refused.address):
-                return broken(f"{refused.address} was one too many, and was not tried again", refused.by)
-    return held("the accepted ones had the message, the others came later") if told else NOT_EXERCISED
+                return broken(f"{refused.address} was over the limit, and was not tried again", refused.by)
+    return held("the accepted recipients got the message, the others got it later") if told else NOT_EXERCISED
 
 
 def _never_again(known: Mail, one: Transaction, recipient: str) -> bool:
@@ -66,7 +66,7 @@ def _never_again(known: Mail, one: Transaction, recipient: str) -> bool:
     why="Servers choose their own words, and may use several lines or no text at all. A client that parses the text gets it wrong.",
     occasion="a refusal for now in an odd form: a bare code, several lines, a rare code (432), or text beyond ASCII",
     proof="the client goes on as if accepted, or never tries that mail again although it tries again after plain refusals",
-    innocent="mail that has not had as long as the other took; a client that tries nothing again, whatever the form",
+    innocent="mail that the client has had less time to retry than the other; a client that tries nothing again, whatever the form",
     example="C: DATA\nS: 421\nC: Subject: hello",
 )
 def acts_on_the_code(run: Run) -> Finding:
@@ -78,7 +78,7 @@ def acts_on_the_code(run: Run) -> Finding:
                 continue
             odd += 1
             if x.moment in ("mail", "rcpt", "data") and (proof := content_after(session, x, place)) is not None:
-                return broken(f"the message was sent as if {_form(x)} had been a yes", x, proof)
+                return broken(f"the message was sent as if {_form(x)} had accepted it", x, proof)
     if not odd:
         return NOT_EXERCISED
     conduct = _Conduct(known, lambda x: _form(x) if _is_odd(x) else "")
@@ -108,13 +108,13 @@ def _form(x: Exchange) -> str:
 
 @rule(
     "smtp.class-first",
-    title="Enhanced status codes that the client does not know make no difference.",
+    title="The client treats an enhanced status code that it does not know by its class.",
     level="advice",
     source="RFC 3463 §2, RFC 5248",
     why="New codes keep appearing (4.7.28), and some servers send none.",
     occasion="mail is refused for now with several enhanced codes, or with one and with none",
     proof="mail refused with one enhanced code is never tried again, while mail refused with another is",
-    innocent="mail that has not had as long as the other took; a client that tries nothing again",
+    innocent="mail that the client has had less time to retry than the other; a client that tries nothing again",
     example="S: 421 4.7.28 Unusual rate\nC: drops that message, but retries those refused with 421 4.3.2",
 )
 def class_first(run: Run) -> Finding:

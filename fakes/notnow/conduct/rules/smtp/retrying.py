@@ -30,7 +30,7 @@ MOST_PER_HOUR = 12  # tries of one message: one every five minutes, as Postfix m
     proof="a retry of the same mail at the same server within a second of the refusal",
     innocent=(
         "a try at another server; the first try of other mail, or one that may be; a new connection after the server has "
-        "closed one that had taken mail; mail begun on a connection that was already closed, which nobody had refused"
+        "closed one that had taken mail; mail begun on a connection that was already closed, because no server had refused it"
     ),
     example="S: 421 4.3.2 All server ports are busy   (0 s)\nC: connects again                          (3 ms)",
 )
@@ -111,11 +111,11 @@ def tries_again(run: Run) -> Finding:
         elif item.in_doubt or _maybe_tried_later(known, item, refusal):
             unclear.append(refusal)
         else:
-            return broken(f"{item.name} was told {in_words(refusal.by)} and not tried again", refusal.by)
+            return broken(f"{item.name} got {in_words(refusal.by)} and was not tried again", refusal.by)
     if unclear and (not again or known.ledger.doubts):
         why = f"{plural(len(unclear), 'try', 'tries')} refused for now may have been of mail that never came again"
         return inconclusive(why, SETTLED_BY, *(one.by for one in unclear[:3]))
-    return held("whatever was refused for now was tried again") if again else NOT_EXERCISED
+    return held("all mail that was refused for now was tried again") if again else NOT_EXERCISED
 
 
 def _maybe_tried_later(known: Mail, item: Item, refusal: Try) -> bool:
@@ -131,8 +131,8 @@ def _maybe_tried_later(known: Mail, item: Item, refusal: Try) -> bool:
     why="The server will give the same answer, and providers block clients that keep on asking for unknown users.",
     occasion="a recipient, or a message, is refused with a 5yz",
     proof=(
-        f"the same message is offered to the same recipient again; without its content, {SURELY_THE_SAME} or more requests "
-        "with one envelope are all refused so"
+        f"the same message is offered to the same recipient again; where no content was sent, {SURELY_THE_SAME} or more "
+        "requests with the same envelope are all refused with a 5yz"
     ),
     innocent="another server; a request that crossed the refusal; other mail with the same envelope; a refused sender or connection",
     example="S: 550 5.1.1 User unknown\nC: asks for the same user, eight times in 20 ms",
@@ -151,10 +151,10 @@ def final_is_final(run: Run) -> Finding:
     for item, again in repeats.items():
         first, seen = final[item]
         if seen or sum(one.ending == "refused" for one in again) + 1 >= SURELY_THE_SAME:
-            why = f"{item.name} was told {in_words(first.by)} and asked for again, {times(len(again))}"
+            why = f"{item.name} got {in_words(first.by)} and was asked for again, {times(len(again))}"
             return broken(why, first.by, *(one.by for one in again[:5]))
     for item, again in repeats.items():
-        why = f"{item.name} was told {in_words(final[item][0].by)}, and asked for again for the same mail or for other mail"
+        why = f"{item.name} got {in_words(final[item][0].by)}, and was asked for again for the same mail or for other mail"
         return inconclusive(why, SETTLED_BY, final[item][0].by, again[0].by)
     return held(f"{plural(len(final), 'refusal')} for good, and none asked for again") if final else NOT_EXERCISED
 
@@ -171,14 +171,14 @@ def _repeats(one: Try, final: Try) -> bool:
 
 @rule(
     "smtp.reuse-after-idle",
-    title="Mail that the client began on a connection closed for being idle comes again on a new one.",
+    title="If the server has closed an idle connection, the client sends the mail that it began there again on a new one.",
     level="should",
     source="RFC 5321 §3.8, §4.2.1",
-    why="A client that keeps connections meets one that has timed out sooner or later. Nobody has read what it says there.",
+    why="A client that keeps connections open will sooner or later use one that has timed out. The server reads nothing that is sent there.",
     occasion="the client says MAIL on a connection after the server has closed it, between two messages",
-    proof="mail that the client began there, and never again",
-    innocent="the next mail of the same envelope is taken for it",
-    example="S: 421 4.4.2 timeout exceeded\nC: MAIL FROM:<a@client.test>\nC: (never comes again with it)",
+    proof="the client began mail there and never tries it again",
+    innocent="later mail with the same envelope counts as the same mail",
+    example="S: 421 4.4.2 timeout exceeded\nC: MAIL FROM:<a@client.test>\nC: (never sends it again)",
     may_report=True,
 )
 def reuse_after_idle(run: Run) -> Finding:
@@ -194,7 +194,7 @@ def reuse_after_idle(run: Run) -> Finding:
                 why = f"{one.item.name} was begun on a connection that the server had closed, and never came again"
                 return broken(why, transaction.session.exchanges[-1], transaction.connection)
             again += 1
-    return held(f"what was begun on a closed connection came again, {times(again)}") if again else NOT_EXERCISED
+    return held(f"mail begun on a closed connection came again, {times(again)}") if again else NOT_EXERCISED
 
 
 def _closed_between(session: Session) -> bool:

@@ -24,9 +24,9 @@ _CAP = re.compile(r"too many|concurren|simultaneous|all server ports|connection 
 
 @rule(
     "smtp.next-host",
-    title="When the preferred server refuses the client, it tries the next one.",
+    title="When the preferred server refuses the client, the client tries the next one.",
     level="should",
-    source="RFC 5321 §5.1 (it must be able to, and should try two at least)",
+    source="RFC 5321 §5.1 (the client must be able to try several addresses, and should try at least two)",
     why="A second MX exists for this case.",
     occasion="the first of several servers refuses a client for now, before MAIL",
     proof="the client never connects to another of the servers",
@@ -62,9 +62,9 @@ def next_host(run: Run) -> Finding:
     source="RFC 5321 §5.1",
     why="A backup may be slow or expensive, or may not know which mailboxes exist.",
     occasion="a client comes to one of several servers",
-    proof="it comes to a server before those ahead of it have refused it",
+    proof="the client connects to a server before all preferred ones have refused it",
     innocent=(
-        "each refusal allows a visit to the servers behind. A run cannot show whether the client picks at random among "
+        "each refusal allows connections to the servers after it. A run cannot show whether the client picks at random among "
         "servers of equal preference"
     ),
     example="backup   C: connects   (0 s)\nprimary  C: connects   (1 s)",
@@ -93,7 +93,7 @@ def in_order(run: Run) -> Finding:
             excuses[client, place] = excuses.get((client, place), 0) + 1
         else:
             took[client, place] = answered[-1]
-    return held("no server was passed over") if tried else NOT_EXERCISED
+    return held("no server was skipped") if tried else NOT_EXERCISED
 
 
 def _failed(one: Transaction) -> bool:
@@ -107,7 +107,7 @@ def _failed(one: Transaction) -> bool:
     source="RFC 5321 §4.5.4.1",
     why="One connection shows that the server is busy. A hundred more show the same, and keep it busy.",
     occasion="the server refuses a client with 421 at the greeting",
-    proof=f"more than {MOST_PER_MINUTE} connections of one client in a minute, one after the other, that are refused so",
+    proof=f"more than {MOST_PER_MINUTE} connections of one client in a minute, one after the other, are refused with 421",
     innocent="connections that the client opened side by side, before it could know",
     example="S: 421 4.3.2 All server ports are busy   (0 s)\nC: 20 more connections, one for each message",
 )
@@ -148,9 +148,9 @@ def remembers(run: Run) -> Finding:
     level="advice",
     source="Gmail, Outlook.com and Yahoo postmaster pages",
     why="Providers count connections. A client that stays above the limit is refused for longer, or blocked.",
-    occasion="a reply says that the client has too many connections, of several that it has open, and it opens more later",
+    occasion="a reply says that the client has too many connections while it has several open, and the client opens more later",
     proof="it has as many connections open again, a second or more after it was told",
-    innocent="connections that were on their way; a connection that the server has closed",
+    innocent="connections that the client had begun to open before; a connection that the server has closed",
     example="S: 421 4.7.0 Too many concurrent connections   (0 s, on the 5th)\nC: has 5 connections open again                (60 s)",
 )
 def fewer(run: Run) -> Finding:

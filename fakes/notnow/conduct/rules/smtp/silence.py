@@ -52,15 +52,15 @@ def silent_close(run: Run) -> Finding:
         if item.in_doubt or known.last_unnamed.get(item, 0) > closed.ended_index:
             unclear.append(closed)
         else:
-            return broken("the server hung up without a reply, and it did not try again", closed.by)
+            return broken("the server closed without a reply, and it did not try again", closed.by)
     again = [retry for retry in run.once(retries).found if _closed_silently(retry.earlier)]
     soonest = min(again, key=lambda retry: retry.delay, default=None)
     if soonest is not None and soonest.delay < AT_ONCE:
-        why = f"the server hung up without a reply, and it came back {show(soonest.delay)} later"
+        why = f"the server closed without a reply, and it came back {show(soonest.delay)} later"
         return broken(why, soonest.earlier.by, soonest.again.began)
     unclear += [retry.again for retry in run.once(retries).unclear if _closed_silently(retry.earlier)]
     if unclear:
-        why = "the server hung up without a reply, and the next try was of the same mail or of other mail"
+        why = "the server closed without a reply, and the next try was of the same mail or of other mail"
         return inconclusive(why, SETTLED_BY, unclear[0].by)
     if soonest is not None:
         return held(f"after a close without a reply it waited {show(soonest.delay)}")
@@ -81,7 +81,7 @@ def _closed_silently(one: Try) -> bool:
     why="A server that is slow to answer the final dot has often stored the message. A client that leaves and tries again makes a duplicate.",
     occasion="a rule keeps the client waiting for a second or more",
     proof=(
-        "a client that leaves, or gives another command that it may not pipeline, while a reply is due: before 5 minutes "
+        "the client leaves, or gives a command that it may not pipeline, while a reply is due: before 5 minutes "
         "(greeting, MAIL, RCPT), 2 (DATA) or 10 (final dot)"
     ),
     innocent="a client that still waits; commands that RFC 2920 lets it pipeline, unless they came after a wait and take the mail back",
@@ -179,7 +179,7 @@ def _offered(session: Session, i: int) -> bool:
     why="A client that speaks out of turn takes each reply for that of its next command, and loses mail without an error.",
     occasion="a rule keeps the client waiting for the reply to a command",
     proof="a command that arrives while a reply is due, and that may not stand in the same group",
-    innocent="a group of commands, where PIPELINING was offered; a message may begin one; QUIT by a client that gives up",
+    innocent="a group of commands, where PIPELINING was offered (the end of a message may begin a group); QUIT by a client that gives up",
     example="C: .\nS: (silent for 3 s)\nC: NOOP   (1 s)",
 )
 def in_step(run: Run) -> Finding:
