@@ -94,7 +94,7 @@ class TestDelivered:
             with Raw(fake).hello().mail() as raw:
                 raw.send("Subject: half")
             fake.wait_for(lambda j: j.connections[0].ended_by)
-            assert "the client never came to the end of a message" in fails(fake.assert_delivered)
+            assert "the client never finished a message" in fails(fake.assert_delivered)
 
     def test_a_close_without_a_word(self):
         with outage("100s", one("connect", close=True)) as fake:

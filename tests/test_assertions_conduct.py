@@ -129,7 +129,7 @@ class TestGaveUp:
             keep_trying(fake, 3 * HOUR, until=5 * DAY - HOUR - 3 * HOUR)
             text = fails(lambda: fake.assert_gave_up(after="5d"))
         assert text.startswith(
-            "expected the client to try for 5d and then give up, but the last that was seen of it was after 4d 18h\n"
+            "expected the client to try for 5d and then give up, but its last try came after 4d 18h\n"
         )
 
     def test_too_late(self):
@@ -154,7 +154,7 @@ class TestGaveUp:
         with outage("10d") as fake:
             assert not send(fake)
             fake.assert_gave_up(after=0)
-            assert "the last that was seen of it was after " in fails(lambda: fake.assert_gave_up(after="5d"))
+            assert "its last try came after " in fails(lambda: fake.assert_gave_up(after="5d"))
 
     def test_nothing_was_refused(self):
         with FakeSMTP(clock=ManualClock()) as fake:

@@ -84,8 +84,7 @@ class TestDelivered:
         with healthy() as fake, Raw(fake).hello() as raw:
             raw.code("PASV")
             assert first_line(fake.assert_delivered) == (
-                "expected every file to be delivered once, but none was delivered: "
-                "the client never came to the end of a transfer"
+                "expected every file to be delivered once, but none was delivered: the client never finished a transfer"
             )
 
     def test_a_client_that_gives_up(self):
@@ -278,7 +277,7 @@ class TestDelivered:
     def test_a_226_that_was_a_lie_delivers_nothing(self):
         with FakeFTP(rules(one("stor", reply="226 sure", keep=False))) as fake, Raw(fake).hello() as raw:
             assert up(raw) == "226 sure"
-            assert first_line(fake.assert_delivered).endswith("the client never came to the end of a transfer")
+            assert first_line(fake.assert_delivered).endswith("the client never finished a transfer")
 
     def test_no_room(self):
         with FakeFTP(rules(head='[server]\nquota = "3B"\nfiles = {}')) as fake, Raw(fake).hello() as raw:

@@ -84,7 +84,7 @@ class TestDelivered:
     def test_nothing_was_begun(self, protocol: str, noun: str, unfinished: str) -> None:
         play = Play(protocol)
         play.connect("NOOP" if protocol != "http" else "-> ")
-        why = f"none was delivered: the client never came to the end of a {unfinished}"
+        why = f"none was delivered: the client never finished a {unfinished}"
         is_unmet(self.delivered(play), f"expected every {noun} to be delivered once, but {why}")
 
     def test_it_did_not_come_back(self) -> None:
@@ -127,7 +127,7 @@ class TestDelivered:
     def test_none_but_an_interrupted_file(self) -> None:
         play = Play("ftp")
         play.connect(*["RETR a.bin {bytes=500} -> 426 cut"] * 3)
-        why = "none was delivered: the client never came to the end of a transfer"
+        why = "none was delivered: the client never finished a transfer"
         is_unmet(self.delivered(play), f"expected every file to be delivered once, but {why}", "#1 RETR a.bin")
 
     def test_a_file_that_never_began(self) -> None:
@@ -408,23 +408,23 @@ class TestGaveUp:
         is_held(self.judged(300))
         is_held(self.judged(200, 200))
         is_held(self.judged(299.998))
-        why = self.EXPECTED + "the last that was seen of it was after 4m 59s"
+        why = self.EXPECTED + "its last try came after 4m 59s"
         is_unmet(self.judged(299), why, "#2 connect")
-        why = self.EXPECTED + "the last that was seen of it was after 6m 39s"
+        why = self.EXPECTED + "its last try came after 6m 39s"
         is_unmet(self.judged(200, 199), why, "#3 connect")
-        why = self.EXPECTED + "the last that was seen of it was after 4m 59s"
+        why = self.EXPECTED + "its last try came after 4m 59s"
         is_unmet(self.judged(100, 100, 99), why, "#4 connect")
 
     def test_a_tick_less_is_enough(self) -> None:
         is_held(comebacks.gave_up(seen(refused(1)), 2 + TOLERANCE))
 
     def test_it_never_came_back(self) -> None:
-        is_unmet(self.judged(), self.EXPECTED + "the last that was seen of it was after 0s", "#1 connect")
+        is_unmet(self.judged(), self.EXPECTED + "its last try came after 0s", "#1 connect")
         assert comebacks.gave_up(seen(refused()), 1).outcome == "broken"
         play = Play("smtp")
         for client in ("192.0.2.1", "192.0.2.2"):
             play.connect(NO, client=client)
-        why = self.EXPECTED + "the last that was seen of it was after 0s"
+        why = self.EXPECTED + "its last try came after 0s"
         is_unmet(comebacks.gave_up(seen(play), "10m"), why, "#2 connect")
 
     def test_it_goes_on(self) -> None:

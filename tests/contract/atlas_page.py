@@ -24,24 +24,24 @@ HEAD = """\
 
 # The atlas of clients
 
-What stock clients do when a server says "not now": {count} clients, each as it is delivered unless its name says what was
-set, each of them played against the scenarios of {doc}`the catalogue <generated/catalogue/index>` that matter most to its
+What stock clients do when a server says "not now": {count} clients, each with its default settings unless its name says
+otherwise, run against the scenarios of {doc}`the catalogue <generated/catalogue/index>` that matter most to its
 protocol. All of it was seen in real runs; nothing is from documentation.
 
 ## How to read it
 
 The first table of each protocol has the results, in the words of `notnow try`: {words}. {doc}`verdict` says what each
-means. The atlas knows more than a server: it knows how many items the client was given, as `--count` says it, and it has the
-client's disk. *Delivered, but the file differs* says that the server took a file for whole, or the client did, and that it is not.
+means. The atlas knows more than a server: it knows how many items the client was given, like `--count`, and it can read the
+client's disk. *Delivered, but the file differs* says that the server or the client treated an incomplete file as whole.
 
 One table for each scenario says more. *Said* is how the client reported the 421, or its neighbour: an exit code, the exception
 (with the reply code that it carries), the status, or each attempt in the log. *Tried again* is what the client
 did by itself, and how long it waited; *on* says whether it did so on a new connection or on the same one. *Rules broken*
 are {doc}`rules of conduct <how-to/judge>` with their level; `notnow conduct ID` explains one. They are judged as
-`notnow try --accept reported` judges them: a library or a program that sends once and tells its caller has handed on the duty to
-try again. A dash: the client cannot do what the scenario is about.
+`notnow try --accept reported` judges them: a library or a program that sends once and tells its caller has passed on the duty to
+try again. A dash: the client lacks the feature that the scenario tests.
 
-Each row can be made again by one command: `python tests/contract/atlas.py --only NAME` plays everything to one client, and
+One command makes a row again: `python tests/contract/atlas.py --only NAME` runs one client under all scenarios, and
 prints this page with that client alone.
 
 Postfix (five minutes at least) and lftp (half a minute) wait longer than a test can. Their settings were made 30 times
@@ -49,14 +49,14 @@ shorter, and the fake's clock 30 times as fast; the times are those of the setti
 half minute that is a second of theirs. dma has the five minutes that it takes. It runs in the foreground (`-D`), and with it the
 exit code is that of the delivery; where it aborts (`exit -6`), the mail stays in its queue, and the next `dma -q` sends it.
 
-A client that is sending when the connection is cut may notice it by the 421 or by the connection, so the next run may have
-another word there, and another outcome: curl's `--retry` and urllib3 take the one for passing and not the other. aiohttp,
+A client that is sending when the connection is cut may notice it by the 421 or by the connection, so the next run may show
+another error there, and another outcome: curl's `--retry` and urllib3 retry after one of these errors and not after the other. aiohttp,
 requests, urllib3, boto3, openai, got and wget use HTTP/1.1, the others HTTP/2.
 
 ## How to add a client
 
 Write a function from `Job` to `Report`, and name it: `Client("name", function, "program", "debian-package")`. In `CLIENTS` of
-`tests/contract/smtp_clients.py`, `ftp_clients.py` or `http_clients.py` the contract tests play all their scenarios to it from
+`tests/contract/smtp_clients.py`, `ftp_clients.py` or `http_clients.py` the contract tests run it under all their scenarios from
 then on; in `SMTP`, `FTP` or `HTTP` of `tests/contract/atlas_clients.py` one scenario. The next run of
 `NODE_PATH=DIR/node_modules python tests/contract/atlas.py > docs/clients.md` has a row for it in each table (as root, for Postfix
 and dma; with `CI=true`, a client that is missing is an error). A client with other options is an `Entry` in `SETTINGS` of

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.pass_context
 def command(ctx: click.Context, files: Sequence[str]) -> None:
-    """Validate scenario files, or all that are in a directory.
+    """Validate scenario files, or all files in a directory.
 
     Each error is a line on standard error: file and line, key, what was found, what is allowed. The exit code is 2
     after an error, else 0. A rule that is valid but has no effect is a warning, which leaves the exit code at 0.

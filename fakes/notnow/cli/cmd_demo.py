@@ -31,7 +31,7 @@ FRAME = 0.05  # real seconds between two pictures
 @click.command("demo")
 @click.option("--source", is_flag=True, help="Print the code of the two senders, and run nothing.")
 @click.option(
-    "--seed", type=int, default=SEED, show_default=True, metavar="N", help="Seed of the careful one's jitter."
+    "--seed", type=int, default=SEED, show_default=True, metavar="N", help="Seed of the careful sender's jitter."
 )
 def command(source: bool, seed: int) -> None:
     """Watch a careless and a careful sender meet the same outage.

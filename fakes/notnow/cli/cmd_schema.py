@@ -12,9 +12,9 @@ def command() -> None:
     """Print the JSON Schema of a scenario file, for editors.
 
     \b
-    Example, for the "Even Better TOML" extension (taplo) and its like:
+    Example, for the "Even Better TOML" extension (taplo) and similar ones:
       notnow schema > scenario.schema.json
-    and on the first line of a scenario of yours:
+    and on the first line of your scenario:
       #:schema ./scenario.schema.json
     """
     from notnow.language.schema import json_schema

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command("show")
 @click.argument("name", shell_complete=complete_name)
-@click.option("--toml", "as_toml", is_flag=True, help="Print the scenario's file as it is.")
+@click.option("--toml", "as_toml", is_flag=True, help="Print the file of the scenario unchanged.")
 @takes_search_paths
 def command(name: str, as_toml: bool, search_paths: Sequence[str]) -> None:
     """Explain a scenario and its knobs.
@@ -30,7 +30,7 @@ def command(name: str, as_toml: bool, search_paths: Sequence[str]) -> None:
     Examples:
       notnow show smtp/greylisting
       notnow show ./my-scenario.toml
-      notnow show smtp/overload --toml > mine.toml     to start one of your own
+      notnow show smtp/overload --toml > mine.toml     to start your own
     """
     from notnow.language import catalogue
 

@@ -74,7 +74,7 @@ def _baseline(ctx: click.Context, param: click.Parameter, path: str | None) -> s
 )  # fmt: skip
 @click.option(
     "--fake-time", is_flag=True,
-    help="Run the client's clock at --speed, too, so that its sleeps and time-outs shrink with the outage. Needs the "
+    help="Run the client's clock at --speed as well, so that its sleeps and time-outs shrink with the outage. Needs the "
     "program faketime (libfaketime).",
 )  # fmt: skip
 @click.option("--seed", type=int, metavar="N", help="Seed for all chances in a scenario.  [default: random, and shown]")

@@ -41,7 +41,7 @@ class Assertions:
 
     @contextlib.contextmanager
     def client(self) -> Iterator[None]:
-        """Note how the client in a `with` block ends: an exception says that not all went well, as an exit code does.
+        """Note how the client in a `with` block ends: an exception reports a failure, like an exit code other than 0.
 
         The exception goes on, so a test that expects one says `with pytest.raises(SMTPException), fake_smtp.client():`.
         """
@@ -57,7 +57,7 @@ class Assertions:
     def result(self) -> Result:
         """What became of the items that the client was to deliver or fetch since the last play.
 
-        Only a run in `client()` has told whether the client reported a failure; elsewhere the result of one is "unknown".
+        Only a run in `client()` shows whether the client reported a failure; otherwise the result of a failure is "unknown".
         """
         return result(Run([self.journal], [self.scenario]).ledger, self._ended)
 
@@ -73,7 +73,7 @@ class Assertions:
         require(load.amplification(self.storm, at_most), self.journal)
 
     def assert_drained(self, within: float | str) -> None:
-        """The last item was through within this time of the server's recovery, in seconds or as "5m".
+        """The last item came through within this time of the server's recovery, in seconds or as "5m".
 
         The server recovered with the phase that follows its last refusal, or else with that refusal.
         """
@@ -240,7 +240,7 @@ def require(finding: Finding, *journals: Journal) -> None:
 
 
 def _tested(run: Run) -> Finding:
-    """The run has shown something of the client: a fault fired, or the scenario has none."""
+    """The run has tested the client: a fault fired, or the scenario has none."""
     if not run.untested:
         return expectations.HELD
     return expectations.unmet("a run that tests the client", f"nothing was tested: {run.untested}")

@@ -113,7 +113,7 @@ def _finding(scenario: Scenario, seen: Seen, key: str, everywhere: Seen) -> Find
 
 
 def _went_elsewhere(seen: Seen, everywhere: Seen) -> bool:
-    """The client did not come back to this server, which had refused it, but turned to another."""
+    """After this server had refused it, the client turned to another one and did not come back."""
     refused = attempts.refusals(seen.exchanges)
     if not refused or attempts.retries(seen.exchanges):
         return False

@@ -54,7 +54,7 @@ class FileAssertions(Assertions):
         require(self._stored(name, content, sha256, size), self.journal)
 
     def assert_no_partial_files(self) -> None:
-        """Every uploaded file is whole: no interrupted upload left a piece of one."""
+        """Every uploaded file is whole: no interrupted upload left a partial file."""
         __tracebackhide__ = True
         pieces = {name: self.files.size(name) for name in self.files.partial}
         require(delivery.no_partial_files(self.journal.exchanges, pieces), self.journal)

@@ -15,7 +15,7 @@ Evidence = Exchange | Connection
 class Finding(Struct, frozen=True):
     """The outcome, what was seen, and the exchanges or connections that prove it.
 
-    "broken": the journal leaves no innocent explanation. "held": the run gave the client an occasion, and it did right.
+    "broken": the journal leaves no innocent explanation. "held": the run gave the client an occasion, and the client did right.
     "inconclusive": it gave an occasion, and the journal cannot tell; `settled_by` says what would. "not exercised": there
     was no occasion.
 

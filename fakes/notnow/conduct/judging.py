@@ -61,7 +61,7 @@ def select(patterns: Iterable[str], among: Sequence[Rule] | None = None) -> list
 def judge(run: Run, rules: Iterable[Rule] | None = None, *, gives_way: bool = False) -> list[Verdict]:
     """The verdict of each rule on a run; by default, of all rules of the protocols that took part.
 
-    `gives_way`: the client reported what did not come through, and that is accepted of it.
+    `gives_way`: the client reported its failure, and the caller accepts that.
     """
     if rules is None:
         rules = [rule for p in dict.fromkeys(j.protocol for j in run.journals) for rule in of_protocol(p)]
@@ -70,7 +70,7 @@ def judge(run: Run, rules: Iterable[Rule] | None = None, *, gives_way: bool = Fa
 
 
 def settled(verdict: Verdict, run: Run, *, gives_way: bool) -> Verdict:
-    """The verdict as it stands when what holds for all rules has been taken into account."""
+    """The verdict after the steps that are common to all rules."""
     outcome, dropped = verdict.outcome, sum(journal.dropped for journal in run.journals)
     if gives_way and verdict.rule.may_report and outcome in ("broken", "inconclusive"):
         reported = not_exercised("the client reported to its caller what did not come through, and that is accepted")

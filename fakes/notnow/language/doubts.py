@@ -103,7 +103,7 @@ class Doubts:
         self._delays()
         if expect.delivered is not None and expect.gave_up is not None:
             found = "a client that gave up has not delivered everything"
-            self.warn(("expect", "gave_up"), found, "expect one of 'delivered' and 'gave_up'")
+            self.warn(("expect", "gave_up"), found, "expect either 'delivered' or 'gave_up'")
 
     def _delays(self) -> None:
         retried = self.document.expect.retried

@@ -24,7 +24,7 @@ def retried(
     first_delay: Bound | None = None,
     shape: str | None = None,
 ) -> Finding:
-    """The client tried again after a refusal: so often, so soon, and with such a back-off."""
+    """The client tried again after a refusal, as often, as soon and with the back-off that was asked for."""
     refused = attempts.refusals(exchanges)
     if not refused:
         seen = f"{_nothing_refused(exchanges)}: there was nothing to retry"
@@ -129,7 +129,7 @@ def fell_back(journal: Journal, other: Journal, within: float | str | None = Non
 
 
 def gave_up(exchanges: Sequence[Exchange], after: float | str) -> Finding:
-    """The client tried until so long after its first refusal, and then no more."""
+    """The client tried for that long after its first refusal, and then gave up."""
     expected, limit = f"the client to try for {show(seconds(after))} and then give up", seconds(after)
     refused = attempts.refusals(exchanges)
     if not refused:
@@ -144,7 +144,7 @@ def gave_up(exchanges: Sequence[Exchange], after: float | str) -> Finding:
     # The last try may come before the limit by a whole interval: as much as lay between the last two.
     gap = times[-1] - times[-2] if len(times) > 1 else 0.0
     if times[-1] + gap < limit - TOLERANCE:
-        return unmet(expected, f"the last that was seen of it was after {show(times[-1])}", tries[-1:] or refused[-1:])
+        return unmet(expected, f"its last try came after {show(times[-1])}", tries[-1:] or refused[-1:])
     return HELD
 
 

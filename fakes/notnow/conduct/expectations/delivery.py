@@ -1,4 +1,4 @@
-"""What came through, how often, and what did not."""
+"""The items that came through, how often, and those that did not."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _item_delivered(item: Item, times: int, expected: str) -> Finding:
 
 
 def _counted(run: Run, through: Sequence[Item], count: int, finding: Finding) -> Finding:
-    """With the number of items known, nothing is left in doubt; an item that seems lost may be one that came later."""
+    """A known number of items settles every doubt; an item that seems lost may be one that came later."""
     refused = run.ledger.of_state("refused")
     if len(through) + len(refused) == count:
         return finding if run.ledger.of_state("duplicated") else HELD
@@ -83,7 +83,7 @@ def _counted(run: Run, through: Sequence[Item], count: int, finding: Finding) ->
 
 
 def _in_doubt(ledger: Ledger, expected: str) -> Finding | None:
-    """The journal cannot tell of some items, or of how many there are."""
+    """The journal cannot tell the state of some items, or the number of items."""
     if ledger.doubts:
         doubt = ledger.doubts[0]
         return Finding("inconclusive", doubt.why, doubt.evidence, expected, doubt.settled_by)
@@ -115,7 +115,7 @@ def not_delivered(run: Run) -> Finding:
 
 
 def no_duplicates(run: Run) -> Finding:
-    """The server took nothing twice that the client could have known it had."""
+    """The server accepted no item twice that the client could have known to be there."""
     expected = f"nothing to be {_words(run).done} twice"
     for item in run.ledger.of_state("duplicated"):
         return unmet(expected, f"{item.name} {_fate(item.copies)} {_often(len(item.copies))}", _kept(item.copies))
@@ -127,7 +127,7 @@ def _kept(tries: Iterable[Try]) -> list[Exchange]:
 
 
 def no_partial_files(exchanges: Iterable[Exchange], pieces: Mapping[str, int]) -> Finding:
-    """No interrupted upload left a piece of a file; `pieces` are the names of such files and their sizes in bytes."""
+    """No interrupted upload left a partial file; `pieces` are the names of such files and their sizes in bytes."""
     for name, size in pieces.items():
         seen = f"only {size} bytes of {name} have come"
         return unmet("every file to be whole", seen, uploads(exchanges, name)[-1:])
@@ -152,7 +152,7 @@ def why_nothing(protocol: str, exchanges: Sequence[Exchange], refused: Sequence[
         return "nobody connected"
     unfinished = protocols.get(protocol).words.unfinished
     if not refused:
-        return f"the client never came to the end of a {unfinished}"
+        return f"the client never finished a {unfinished}"
     last, count = refused[-1], len(attempts.retries(exchanges))
     told = f"it {_got(last)} at {last.moment}"
     if any(x.index > last.index and x.moment in attempts.ATTEMPTS for x in exchanges):

@@ -20,7 +20,7 @@ def amplification(storm: Storm, at_most: float) -> Finding:
 
 
 def drained(storm: Storm, within: float | str) -> Finding:
-    """The last item was through within this time of the server's recovery."""
+    """The last item came through within this time of the server's recovery."""
     expected = f"the last item to be through within {show(seconds(within))} of the recovery"
     if storm.drained is None:
         return unmet(expected, "nothing came through after a refusal")

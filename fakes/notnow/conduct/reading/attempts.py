@@ -1,7 +1,7 @@
 """Reading a journal for what a client did: its attempts, what refused them, and what came through.
 
-An attempt is a connection, or the same thing asked again on a connection where it was refused before: which
-things these are, the moments of each protocol say (`notnow.protocols`).
+An attempt is a connection, or the same thing asked again on a connection where it was refused before: the
+moments of each protocol define these (`notnow.protocols`).
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class Item:
 
     @property
     def doubt(self) -> str:
-        """Why its state is "in doubt"."""
+        """The reason why its state is "in doubt"."""
         return self.in_doubt or "the server accepted it and did not keep it"
 
     def add(self, found: Try) -> None:
@@ -146,7 +146,7 @@ class Item:
 
 
 class Doubt(Struct, frozen=True):
-    """Something that the journal cannot tell: such as whether there were more items than the ledger has, and what would settle it."""
+    """Something that the journal cannot tell, such as whether there were more items than the ledger has, and what would settle it."""
 
     why: str
     settled_by: str

@@ -27,7 +27,7 @@ class Exit(Struct, frozen=True):
 
     @property
     def good(self) -> bool | None:
-        """True if the client says that all went well, False if it says that it did not; None if nobody knows."""
+        """True if the client says that all went well, False if it says that it did not; None if it is unknown."""
         return None if self.code is None else self.code == 0
 
     def __str__(self) -> str:
@@ -44,8 +44,8 @@ UNKNOWN = Exit()
 class Result(Struct, frozen=True):
     """The result of a run in a word, with the items that prove it.
 
-    `asked` is how many items the client had, as far as anyone knows; `missing` how many of them did not come through and
-    were not refused for good. `lost`, `duplicated` and `refused` are those that the journal names. `doubts` say what it
+    `asked` is the number of items that the client had, as far as it is known; `missing` is the number of those that did
+    not come through and were not refused for good. `lost`, `duplicated` and `refused` are those that the journal names. `doubts` say what it
     cannot tell.
     """
 
@@ -82,7 +82,7 @@ def result(ledger: Ledger, ended: Exit = UNKNOWN, count: int | None = None) -> R
 
 
 def _doubts(ledger: Ledger) -> list[Doubt]:
-    """What the ledger leaves open, about items that it knows and items that it may not know."""
+    """The doubts of the ledger, about items that it has and items that it may lack."""
     of_items = [Doubt(f"{i.name}: {i.doubt}", COUNT, (i.tries[-1].by,)) for i in ledger.of_state("in doubt")]
     dropped = f"the journal dropped {plural(ledger.dropped, 'exchange')}"
     lost = [Doubt(dropped, "a larger journal_limit")] if ledger.dropped else []

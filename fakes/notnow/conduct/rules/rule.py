@@ -20,10 +20,10 @@ class Rule:
     """A rule of conduct.
 
     `id` is `protocol.name`. `title` says in one sentence what a well-behaved client does, `source` names the section of
-    the standard or the practice, `why` the harm that a client does otherwise. `occasion` is what a run must have for the
-    rule to be held or broken, `proof` what in the journal breaks it, and `innocent` names the explanations that the judge
-    rules out before it accuses. `example` is a broken run in a line or two. `may_report`: the client may leave the duty to
-    its caller, where that is accepted. `judge` reads the run of the fakes of its protocol.
+    the standard or the practice, `why` is the harm that a client does otherwise. `occasion` is the event that a run must
+    contain for the rule to be held or broken, `proof` is the breach as the journal shows it, and `innocent` names the
+    explanations that the judge rules out first. `example` is a broken run in a line or two. `may_report`: the client may
+    leave the duty to its caller, if the user accepts that. `judge` reads the run of the fakes of its protocol.
     """
 
     id: str

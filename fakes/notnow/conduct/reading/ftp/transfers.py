@@ -62,7 +62,7 @@ class Asked:
 
     @property
     def name(self) -> str:
-        """What tells it from others: the path, or the command of a STOU, for which the server chooses the name."""
+        """The name that distinguishes it: the path, or the command of a STOU, for which the server chooses the name."""
         return self.command.request.strip() if self.verb == "stou" and self.command is not None else self.path
 
 
@@ -120,7 +120,7 @@ def left(connection: Connection) -> tuple[float, int] | None:
 
 
 def final_code(x: Exchange) -> int:
-    """The first code that is no 1yz, 0 if there is none (RFC 959 §4.2.1)."""
+    """The first code that is not a 1yz, 0 if there is none (RFC 959 §4.2.1)."""
     for code in x.codes:
         if code >= 200:
             return code
@@ -219,7 +219,7 @@ class _Reader:
         return self._with_connection(i, x)
 
     def _told(self, i: int, x: Exchange) -> Iterator[Exchange]:
-        """The command, and what the fake said unasked before the next one."""
+        """The command, and any unsolicited reply before the next one."""
         yield x
         for later in self.exchanges[i + 1 :]:
             if later.moment in _UNASKED and not later.stopped:

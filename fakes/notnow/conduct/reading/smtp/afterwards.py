@@ -15,11 +15,11 @@ _VERBS = frozenset(name for name, moment in protocols.get("smtp").moments.items(
 
 
 def later_words(session: Session, refusal: Exchange, place: int | None = None) -> Iterator[tuple[str, str, Evidence]]:
-    """The later commands on the connection (moment, line, proof) that the client sent knowing of the refusal.
+    """The later commands on the connection (moment, line, proof) that the client sent after it could have read the refusal.
 
     `place` is that of the refusal among the exchanges of the connection, if it is known.
-    A command that arrived before the reply left is none of them, and one that crosses an unasked reply on the wire may
-    not be. The rest of a pipelined group may have left together with the command that was refused (RFC 2920).
+    A command that arrived before the reply left does not count, and one that crosses an unsolicited reply on the wire
+    may not count. The rest of a pipelined group may have left together with the command that was refused (RFC 2920).
     """
     after = session.connection.after
     if refusal is session.exchanges[-1] and not after:

@@ -67,7 +67,7 @@ def mail(run: Run) -> Mail:
 
 
 def _leave_in_doubt(refused: Try) -> None:
-    """What was refused for good may have been any of these items."""
+    """The mail that was refused for good may have been any of these items."""
     for item in refused.owners:
         if item.tries and refused.knew_of(item.tries[-1]) and item.tries[-1].failed:
             item.in_doubt = "a later try, which may have been of it, was refused for good"
@@ -180,7 +180,7 @@ def _rejected_certificate(connection: Connection) -> bool:
 
 
 def _start_later(one: Transaction, recipient: Recipient, found: Try, after: int) -> None:
-    """It began before the try before it had ended: what counts is the command that came afterwards, if one did."""
+    """The try began before the one before it had ended: it counts from the next command, if there was one."""
     asked = [one.first, *([recipient.asked] if recipient.asked is not None else [])]
     x = next((x for x in asked if x.index > after), asked[-1])
     if not one.said_after:

@@ -80,7 +80,7 @@ class _Bundle:
     _until: float = 0.0  # the index from which on the client knew that all of them had come through
 
     def wanting(self, index: int) -> tuple[Letter, ...]:
-        """Those that the client did not know to have come through. Of many letters all, if it is so of one."""
+        """Those that the client did not know to have come through. Of many letters, all of them if one qualifies."""
         if len(self._all) != len(self.letters):
             self._all = tuple(self.letters)
             self._until = max(map(self._known_from, self._all))
@@ -184,8 +184,8 @@ class Sorter:
     ) -> Letter | None:
         """The letter that it carried, if there is no other explanation.
 
-        Nobody had refused the mail that a client began on a connection that was already closed, so that it may come again
-        at once: the next one is taken for it.
+        No server has refused mail that a client began on a connection that was already closed, so it may come again at
+        once: the next letter counts as this one.
         """
         if one.said_after and len(wanting) <= LOOKED_THROUGH:
             return min(wanting, key=lambda letter: letter.next_after(one.ended_index))
@@ -195,7 +195,7 @@ class Sorter:
         return wanting[0] if only and not wanting[0].overlaps(*_span(one)) and wanting[0].fits(one) else None
 
     def _unseen_letter(self, one: Transaction, sender: str, to: list[str]) -> Letter:
-        """The letter of which the server has seen no more than the envelope; a client sends none twice at the same time."""
+        """The letter of which the server has seen no more than the envelope; a client sends no letter twice at the same time."""
         span = _span(one)
         of_path = [self._unseen.setdefault((one.session.client, sender, address), []) for address in to]
         free = (letter for letters in of_path for letter in letters if not letter.overlaps(*span))

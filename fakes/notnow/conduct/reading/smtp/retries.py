@@ -39,7 +39,7 @@ class Retries:
 
     `found` are the retries in these chains. `unclear` are tries that came within a second after a refusal, and that may have
     been of the refused mail or of other mail. `spared` are retries after the server had closed a connection that had been
-    of use until then: it asked for a new connection, not for time.
+    of use until then: the close calls for a new connection, not for a wait.
     """
 
     chains: list[list[Try]]

@@ -1,8 +1,8 @@
-"""Whose mail a connection was to carry that an SMTP server refused before MAIL: the wire does not say, but the run may.
+"""The mail behind a connection that an SMTP server refused before MAIL: the wire does not name it, but the run may show it.
 
-A client that has one letter in all of the run came for that one, unless it came back too soon to be the same, or on
-several connections at a time. The connections of a client that never named any mail stand for as much of it as there
-were connections side by side.
+If a client has one letter in the whole run, its unnamed connections were for that one, unless it came back too soon or
+on several connections at a time. A client that never named any mail is taken to have had as many letters as it had
+connections side by side.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ AT_ONCE = 1.0  # seconds: a client that comes back sooner has not waited
 
 @dataclass(slots=True)
 class Unnamed:
-    """`letters` are those of the connections that belong to one for certain; `owners` are those that the others may have
-    been for. `uncarried` are connections whose mail no later try can have carried.
+    """`letters` maps a connection to its letter where that is certain; `owners` maps the others to the letters that they
+    may have been for. `uncarried` are connections whose mail no later try can have carried.
     """
 
     letters: dict[Transaction, Letter] = field(default_factory=dict)

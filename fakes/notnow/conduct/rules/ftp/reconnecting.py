@@ -48,7 +48,7 @@ def waits(run: Run) -> Finding:
 
 
 def _frees_a_slot(dial: Dial) -> bool:
-    """True for a client that has slots of its own: one that it frees is free at once."""
+    """True for a client that holds slots: a slot that it frees is available at once."""
     return dial.others > 0 and _is_full(dial)
 
 

@@ -62,7 +62,7 @@ def _path(x: Exchange) -> str | None:
 
 
 def _is_final(x: Exchange) -> bool:
-    """True for a 5yz about the file: 503 and 530 are about what was not said before."""
+    """True for a 5yz about the file: 503 and 530 are about a missing earlier command."""
     code = next((code for code in x.codes if code >= 200), 0)
     return code >= 500 and code not in (503, 530)
 

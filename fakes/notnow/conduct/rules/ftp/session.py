@@ -1,4 +1,4 @@
-"""Rules about the end of a control connection, and about the commands to repeat on the next."""
+"""Rules about the end of a control connection, and about the commands to repeat on the next one."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def takes_421_as_any_4yz(run: Run) -> Finding:
 
 
 def _drops(run: Run) -> set[Client]:
-    """The clients that end connections without QUIT though no 421 was the last word there: it is their habit."""
+    """The clients that habitually end connections without QUIT, also where no 421 was the last reply."""
     ends = (exchanges[-1] for exchanges in run.by_connection.values())
     return {
         client_of(x) for x in ends if x.connection.ended_by == "client" and x.moment != "quit" and 421 not in x.codes
@@ -148,7 +148,7 @@ def _starts_over(run: Run) -> Iterator[Finding]:
 
 
 def _leaves_out(x: Exchange, said: set[str]) -> bool:
-    """True for a command that was refused because the client had not said at all what must come before it."""
+    """True for a command that was refused because the client had not sent the command that must come before it."""
     if not out_of_order(x):
         return False
     before = {425: ANNOUNCES, 530: {"user"}}.get(x.code or 0, {"rnfr"} if x.moment == "rnto" else {"user"})

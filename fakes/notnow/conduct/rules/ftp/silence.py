@@ -82,7 +82,7 @@ def _was_due(due: Exchange, x: Exchange) -> bool:
 
 
 def _at_the_end(connection: Connection, due: Exchange, last: Exchange) -> Iterator[Finding]:
-    """What the client said while the fake stalled, or before a reply that closed; a client that waited and left did right."""
+    """What the client said while the fake stalled, or before a reply that closed; a client that waited and left has done right."""
     unread = [verb for line in connection.unread.splitlines() if (verb := verb_of(line)) and verb not in _URGENT]
     if unread:
         yield _out_of_turn(unread[0], due, connection)

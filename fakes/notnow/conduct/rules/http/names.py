@@ -97,7 +97,7 @@ def _shown_wrong_ones(run: Run) -> Iterator[Finding]:
 
 
 def _must_not_trust(tls: TLS, first: Exchange) -> bool:
-    """True but for a certificate that does not cover the SNI and covers the host of the request."""
+    """True, except for a certificate that does not cover the SNI but covers the host of the request."""
     return tls.defects != ("name",) or "certificate" in request(first).misdirected
 
 

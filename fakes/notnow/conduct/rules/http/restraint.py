@@ -63,7 +63,7 @@ def _asks_to_wait(one: Try) -> bool:
 
 
 def _waits(item: Item) -> Iterator[tuple[Try, float, float, Try]]:
-    """Each try of which the client was told when to come, by an answer that it had: that answer, the wait, the try."""
+    """Each try for which an earlier answer told the client when to come: that answer, the wait, the try."""
     unread = deque[tuple[Try, float, float]]()  # answers that may have been on their way to the client
     known: tuple[Try, float, float] | None = None  # the last one that it had
     for one in item.tries:
@@ -168,7 +168,7 @@ def _row(first: Try, changes: dict[int, int]) -> list[Try]:
 
 
 def _changes(run: Run) -> dict[int, int]:
-    """For each request, by its index: how many up to it, of this client, may have changed something on the server."""
+    """For each request, by its index: the number of requests of this client, up to it, that may have changed something on the server."""
     counts: Counter[str] = Counter()
     found: dict[int, int] = {}
     for x in run.requests:
@@ -212,7 +212,7 @@ def sends_a_probe(run: Run) -> Finding:
 
 
 def _recoveries(found: list[Try]) -> Iterator[Finding]:
-    """What came of each return of the server, from the tries of a client in the order in which they began."""
+    """The outcome of each recovery of the server, from the tries of a client in the order in which they began."""
     begun = [one.started_index for one in found]
     failures = sorted(one.ended_index for one in found if one.failed)
     streak, waiting = 0, set[int]()

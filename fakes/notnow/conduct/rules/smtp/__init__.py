@@ -1,7 +1,7 @@
 """Rules of conduct for SMTP clients.
 
 Not judged: that a 5yz to MAIL is not remembered against other messages (RFC 5321 §4.5.4.1). A client that does remember
-it stays away, and a server cannot see what waits at a client that stays away.
+it stops sending, and a server cannot see its queue.
 """
 
 from notnow.conduct.rules.rule import rules_of

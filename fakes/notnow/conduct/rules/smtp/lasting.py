@@ -244,7 +244,7 @@ def _came_back(one: Try, earlier: Try) -> bool:
 def _side_by_side(window: Iterable[_Comeback]) -> bool:
     """True if the connections overlapped; a fast client that opens one after the other is no herd.
 
-    Of connections that were refused at once nobody can tell.
+    If the connections were refused at once, this is unknown.
     """
     sessions = [one.session for one in window]
     if not all(one.certain for one in window):

@@ -167,7 +167,7 @@ def fewer(run: Run) -> Finding:
 
 
 def _fewer_than_before(sessions: Sequence[Session]) -> Finding:
-    """Whether one client opened fewer connections to one server after it was told that it had too many."""
+    """Finds out if one client opened fewer connections to one server after it was told that it had too many."""
     ends: list[float] = []  # of the connections that are open
     since = limit = 0
     cap: Exchange | None = None
