@@ -509,7 +509,7 @@ class TestExpected:
 # ---- what is read out of a journal ---------------------------------------------------------------
 
 
-def test_items_copies_and_refusals():
+def test_refusals():
     with FakeFTP(rules(one("stor", times=1, after_bytes=3, reply=CUT), one("dele", reply="450 no"))) as fake:
         with Raw(fake).hello() as raw:
             cut_up(raw)
@@ -518,19 +518,6 @@ def test_items_copies_and_refusals():
             raw.get("RETR small.txt")
             raw.get("LIST")
             raw.code("DELE b")
-        found = {
-            item.name: (len(item.completed), len(item.interrupted), item.incomplete)
-            for item in attempts.items(fake.journal)
-        }
-        assert found == {
-            "the upload of /new.txt": (1, 1, False),
-            "the upload of /b": (1, 0, False),
-            "the download of /small.txt": (1, 0, False),
-        }
-        assert {name: len(same) for name, same in attempts.copies(fake.journal).items()} == {
-            "the upload of /new.txt": 1,
-            "the upload of /b": 1,
-        }
         assert [x.moment for x in attempts.refusals(fake.journal)] == ["transfer", "dele"]
 
 

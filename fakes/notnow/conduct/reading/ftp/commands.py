@@ -64,12 +64,12 @@ def answered_at(exchange: Exchange) -> float:
 
 
 def knew(later: Exchange, refusal: Exchange) -> bool:
-    """True if the client could know of a refusal on the same connection when it sent a later command."""
+    """True if the client could have read a refusal on the same connection when it sent a later command."""
     return later.arrived_index > refusal.index and later.arrived_at >= answered_at(refusal)
 
 
 def spoke_knowing(connection: Connection, end: Exchange) -> bool:
-    """True if what the client said after the close came when it could know of the reply that closed."""
+    """True if the client could have read the closing reply when it sent its words after the close."""
     arrival = connection.after_arrival
     return arrival is None or arrival.at >= answered_at(end)
 
@@ -80,14 +80,14 @@ def crossing(connection: Connection) -> float:
 
 
 def commands(exchanges: Iterable[Exchange]) -> Iterator[Exchange]:
-    """The commands of the client: no unasked replies, and nothing from the middle of a transfer."""
+    """The commands of the client, without unsolicited replies and without the middle of transfers."""
     return (x for x in exchanges if x.request and x.moment != "transfer")
 
 
 def out_of_order(exchange: Exchange) -> bool:
     """True where the fake, behaving, had to refuse a command because one that has to come before it was missing.
 
-    What only looks into the server's abilities (FEAT, OPTS) may be tried before the login.
+    Commands that only ask for the server's features (FEAT, OPTS) are allowed before the login.
     """
     if exchange.fault is not None or exchange.moment not in _AFTER_LOGIN:
         return False
@@ -141,13 +141,13 @@ class Dial(Struct):
 
     @property
     def known(self) -> Exchange | None:
-        """The refusal that the client surely knew of when it dialled again: this one, or the first before it."""
+        """The refusal that the client had surely read when it connected again: this one, or the first before it."""
         later = self.next
         return next((x for x in (self.refusal, self.first) if later is not None and dialled_knowing(later, x)), None)
 
 
 def dialled_knowing(connection: Connection, refusal: Exchange) -> bool:
-    """True if a client surely knew of a refusal when it made a later connection."""
+    """True if a client had surely read a refusal when it opened a later connection."""
     return connection.opened_at - answered_at(refusal) >= crossing(connection)
 
 

@@ -1,6 +1,6 @@
 """The ledger of FTP: an item is a file in one direction, whatever pieces, offsets and temporary names it took.
 
-What a client asks for again after it came through is another item if it fails, or if it is an upload of other content.
+A repeated request after a success is another item if it fails, or if it uploads other content.
 Looks (listings, SIZE, MDTM) are items only for a client that asked for nothing else.
 """
 
@@ -135,7 +135,7 @@ class _Shelf:
 
 
 def _items_of(versions: Iterable[Version]) -> Iterator[Item]:
-    """The items of the versions of one name: what came through again unchanged is the same one."""
+    """The items of the versions of one name; a version that came through again unchanged is the same item."""
     made = list[tuple[Version, Item]]()
     by_content = dict[str | None, tuple[Version, Item]]()  # of STOU, which changes no file that is there
     for version in versions:
@@ -192,7 +192,7 @@ def _refuse(made: Ledger) -> None:
 
 
 def _add_nameless(made: Ledger, own: Sequence[Session], doubtful: Sequence[Try], *, named: bool) -> None:
-    """Add the tries of a client that named no file. If it never named any, it had one thing to do, at least."""
+    """Add the tries of a client that named no file. If it never named any, it had at least one item."""
     tries = [session.nameless for session in own if session.nameless is not None]
     if named:
         known = set(map(id, doubtful))
@@ -205,7 +205,7 @@ def _add_nameless(made: Ledger, own: Sequence[Session], doubtful: Sequence[Try],
 
 
 def _logins(own: Iterable[Session]) -> Iterator[Try]:
-    """The connections of a client that logged in, and wanted no more."""
+    """The connections of a client that logged in and asked for nothing else."""
     for session in own:
         if session.logged_in is not None and session.nameless is None:
             first, last = session.exchanges[0], session.logged_in
@@ -215,7 +215,7 @@ def _logins(own: Iterable[Session]) -> Iterator[Try]:
 def _uncarried(own: Iterable[Session]) -> list[Try]:
     """The tries without a name that no later connection can have made up for.
 
-    The next connection tells: a client that goes on at once may go on with the next of its files.
+    A client that goes on at once may go on with its next file.
     """
     waiting, fresh, lost = deque[Try](), list[Try](), list[Try]()
     for one, session, opens in _begun(own):
@@ -253,7 +253,7 @@ def _begun(own: Iterable[Session]) -> list[tuple[Try, Session, bool]]:
 
 
 def _may_follow(one: Try, failed: Try) -> bool:
-    """True if a client that was turned away may have come back with this.
+    """True if a client that was refused may have come back with this item.
 
     It comes after a while, or at once to another server, or where it found its connection closed. What it begins at
     once after a refusal may as well be the next of its files.

@@ -68,7 +68,7 @@ class Asked:
 
 @dataclass(eq=False, slots=True)
 class Renamed:
-    """RNFR and RNTO, or one of them where it failed; `new` is None if the client did not come to say it."""
+    """RNFR and RNTO, or one of them where it failed; `new` is None if the client never sent RNTO."""
 
     one: Try
     command: Exchange
@@ -260,7 +260,7 @@ class _Reader:
     # ---- what the fake did not answer ------------------------------------------------------------
 
     def _read_unserved(self) -> None:
-        """What the client said while the fake read no more, or after it had closed."""
+        """The client's words after the fake had stopped reading or had closed."""
         connection, end = self.connection, left(self.connection)
         if end is None:
             return

@@ -1,4 +1,4 @@
-"""The versions of a file: what a client fetched, looked at or stored under a name, until it asked for the same name anew."""
+"""The versions of a file: a client's downloads, looks or uploads under a name, until it begins again with the same name."""
 
 from __future__ import annotations
 

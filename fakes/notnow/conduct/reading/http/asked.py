@@ -67,7 +67,7 @@ class Ends:
         return _with_connection(x)
 
     def _told(self, x: Exchange, ending: Ending) -> End:
-        """A request that ended with what the fake said: the place of that is after all that came before its time."""
+        """A request that ended with the fake's answer, whose place is after every event with an earlier time."""
         at = x.answered_at
         if at is None or at == x.at:
             return ending, x, x.at, x.index
@@ -105,7 +105,7 @@ def _with_connection(x: Exchange) -> End:
 
 
 def _given_up(x: Exchange) -> Ending:
-    """How a request ended that the client gave up: the fake may have kept it waiting."""
+    """The ending of a request that the client gave up: the fake may have kept it waiting."""
     return "abandoned" if x.fault is None else "unanswered"
 
 
@@ -167,7 +167,7 @@ def _of_request(x: Exchange, asked: Request, ends: Ends, opens: bool) -> Asked:
 
 
 def body_of(asked: Request) -> str | None:
-    """What tells the body from others: its hash, or nothing for none; None where the rest of it may be missing."""
+    """The identity of the body: its hash, or nothing if there is no body; None where the rest of it may be missing."""
     if asked.body_sha256 is not None:
         return asked.body_sha256
     known = not asked.body_bytes and (asked.method in BODILESS or (asked.status or 400) < 400)
@@ -193,7 +193,7 @@ def _ending_of(connection: Connection, exchanges: list[Exchange]) -> Ending:
 
 
 def _unserved(connection: Connection, last: Exchange) -> list[Asked]:
-    """The requests that a client sent while the fake read no more, or after it had closed."""
+    """The requests that a client sent after the fake had stopped reading or had closed."""
     ended = left(connection) if connection.after or connection.unread else None
     if ended is None:
         return []

@@ -72,7 +72,7 @@ def _new_item(each: Asked) -> Item:
 
 
 def _conclude(item: Item, proxy: bool) -> None:
-    """Say whether the client rightly does not try again, and what the journal leaves open."""
+    """Note if the client rightly does not try again, and if the journal leaves a doubt."""
     last = item.tries[-1]
     if item.asks_first and not item.repeatable and last.failed:
         # RFC 9110 §9.2.2: a client should not repeat what may have been carried out, and a proxy must not in any case.
@@ -154,13 +154,13 @@ class _Same:
                 return
 
     def _carried_out(self, each: Asked) -> Item | None:
-        """What has had a good answer and comes again: that is one thing done twice, unless it is idempotent."""
+        """A request that comes again after a good answer: it was carried out twice, unless it is idempotent."""
         before = self.accepted.get(each.body) if each.body is not None else None
         return before if before is not None and each.one.knew_of(before.tries[-1]) else None
 
 
 def _rank(one: Try, item: Item) -> int:
-    """Which of several failed tries a client rather tries again: one that it may repeat, and not what is refused for good."""
+    """The order in which a client repeats failed tries: those that it may repeat first, final refusals last."""
     if one.ending == "refused":
         return 2
     return int(item.asks_first and one.ending != "deferred")
@@ -190,7 +190,8 @@ def _doubt(same: _Same, before: Try, each: Asked) -> str:
 def _may_cross(before: Try, again: Try) -> bool:
     """True if the later one may have been sent before its client knew how the one before had ended.
 
-    A 421, a reset and a close ask for another connection, which may be there already; a refusal asks to wait.
+    After a 421, a reset or a close a client needs another connection, which may be open already; after a refusal it has to
+    wait.
     """
     if again.connection is before.connection or again.connection.index > before.ended_index:
         return False
@@ -208,7 +209,7 @@ def speed(connection: Connection) -> float:
 class _Lost:
     """Connections that ended before they carried a request: a later first try of their client may be their retry.
 
-    A client may try again at once, but not again and again (RFC 9110 §9.2.2): then they may have been for several things.
+    A client may try again at once, but only once (RFC 9110 §9.2.2): more connections may have been for several items.
     """
 
     def __init__(self) -> None:
@@ -221,7 +222,7 @@ class _Lost:
             self._waiting.setdefault(one.connection.client, deque()).append(one)
 
     def came(self, one: Try) -> None:
-        """A try came that may be the retry of a connection: what comes while others are under way may be another."""
+        """A try came that may be the retry of a connection, or of another item if others are under way."""
         client = one.connection.client
         waiting = self._waiting.get(client)
         if not waiting or not one.knew_of(waiting[0]):

@@ -1,4 +1,4 @@
-"""What rules of HTTP ask of the ledger and of connections: retries, what a client knew, the hosts of a connection."""
+"""Questions that the rules of HTTP share: retries, the knowledge of a client, the hosts of a connection."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def told(one: Try) -> int | None:
 
 
 def is_lost(one: Try) -> bool:
-    """True if a try ended without an answer, and without a word that it was not processed."""
+    """True if a try ended without an answer, and the server did not say that it had not processed the request."""
     return one.ending in ("unanswered", "abandoned")
 
 
 def recurring(run: Run) -> set[tuple[str, str]]:
-    """The clients and requests of which there were several for themselves: one more may be no retry."""
+    """The clients and requests of which there were several for themselves: one more need not be a retry."""
     return run.once(_recurring)
 
 

@@ -1,7 +1,7 @@
-"""Mail of which the text came again under another name: with a new Message-ID, or with other headers and without one.
+"""Mail whose text came again under another name: with a new Message-ID, or with other headers and without one.
 
 A client should keep the Message-ID of a message that it sends again (RFC 5322 §3.6.4), so that the receiver knows the
-copy. Other mail may have the same text, which a report has on every quiet day.
+copy. Other mail may have the same text, as daily reports often have.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Transaction:
 
     @property
     def message(self) -> Message | None:
-        """What the message was, if the journal knows enough of its content to tell it from others."""
+        """What the message was, if the journal has enough of its content to distinguish it from others."""
         known = self.content.message if self.content is not None else None
         return known if known is not None and (known.message_id or known.sha256) else None
 
@@ -150,7 +150,7 @@ def left_unanswered(exchange: Exchange) -> bool:
 
 
 def ending_of(x: Exchange) -> Ending | None:
-    """What the client could take from the reply to a command; None if it may go on, or still waits for the reply."""
+    """The ending that a client can infer from the reply to a command; None if it may go on, or still waits for the reply."""
     if (x.end is not None and x.stopped) or (x.fault is not None and left_unanswered(x)):
         return "unanswered"
     codes = x.codes
@@ -324,7 +324,7 @@ class _Reader:
         only.end(ending, lost)
 
     def _take_after(self, words: str) -> None:
-        """The client speaks, and nobody reads it: what it names is the mail that was refused, or other mail."""
+        """The fake no longer reads: the mail that the client names is the mail that was refused, or other mail."""
         current = self.session.transactions[-1] if self.session.transactions else None
         if current is not None and (current.answered is not None or current.ending == "abandoned"):
             current = None
@@ -351,7 +351,7 @@ class _Reader:
 
 
 def _turned_away(x: Exchange) -> Ending | None:
-    """How it ended if the client may have gone away because of this: a refusal, or a close. None for anything else."""
+    """The ending, if a refusal or a close may have made the client leave; otherwise None."""
     ending = ending_of(x)
     if ending == "refused":
         return ending if x.fault is not None or x.moment in ("connect", "auth") else None

@@ -26,7 +26,7 @@ class Herd(Struct, frozen=True):
 
     @property
     def together(self) -> bool:
-        """True if they come back as one: the next outage is of their making."""
+        """True if they come back together, which may cause the next outage."""
         return self.spread <= max(TOGETHER * self.delay, AT_ONCE)
 
     def in_words(self) -> str:
@@ -39,7 +39,7 @@ class Herd(Struct, frozen=True):
 def herd(connections: Sequence[Connection], refused: Collection[Connection]) -> Herd | None:
     """Whether workers come back at one time; None where there were never `WORKERS` of them refused within a second.
 
-    `refused` are the connections on which something was refused. Who comes back is told by number alone: as many
+    `refused` are the connections on which something was refused. Returning workers are counted, not identified: as many
     connections as were refused, after the last of those.
     """
     found: list[Herd] = []
