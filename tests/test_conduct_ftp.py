@@ -627,7 +627,7 @@ class TestMendCutUpload:
             raw.put("APPE a.bin", b"12345678")
             why, proof = broken(fake, "mend-cut-upload")
             assert fake.files["a.bin"] == b"123412345678"
-            assert why == "8 bytes were put behind a piece of /a.bin, and it had not asked how much that is"
+            assert why == "8 bytes were appended to a partial /a.bin, whose size it had not asked for"
             assert proof == ["#1 stor", "#1 appe"]
 
     def test_to_have_asked_before_it_was_cut_is_not_enough(self):

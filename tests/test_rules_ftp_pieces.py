@@ -58,7 +58,7 @@ class TestMendCutUpload:
 
     def test_broken_by_appending_blindly(self, play: Play) -> None:
         play.connect(CUT, "APPE a {bytes=900} -> 226 ok")
-        why = "900 bytes were put behind a piece of /a, and it had not asked how much that is"
+        why = "900 bytes were appended to a partial /a, whose size it had not asked for"
         play.broken(self.RULE, why, "#1 STOR a", "#1 APPE a")
 
     def test_what_was_asked_before_the_cut_is_out_of_date(self, play: Play) -> None:

@@ -1,4 +1,4 @@
-"""Reading a long journal makes hundreds of thousands of records that all stay: looking for garbage amid them doubles the time."""
+"""Reading a long journal makes many lasting records. The garbage collector would double the time by visiting them."""
 
 from __future__ import annotations
 

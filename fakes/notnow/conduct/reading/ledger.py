@@ -146,7 +146,7 @@ class Item:
 
 
 class Doubt(Struct, frozen=True):
-    """Something that the journal cannot tell, such as whether there were more items than the ledger has, and what would settle it."""
+    """Something that the journal cannot tell, such as the number of items, and what would settle it."""
 
     why: str
     settled_by: str

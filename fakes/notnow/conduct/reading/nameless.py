@@ -1,7 +1,7 @@
-"""What a connection was to carry that ended before its first request: the wire does not say, but the run may.
+"""The item behind a connection that ended before its first request: the wire does not name it, but the run may show it.
 
-A client that asked for one thing in all of the run came for that. The connections of a client that never asked for anything
-stand for as many things as there were side by side.
+If a client asked for one item in the whole run, its other connections were for that item. A client that never asked
+for anything is taken to have had as many items as it had connections side by side.
 """
 
 from __future__ import annotations

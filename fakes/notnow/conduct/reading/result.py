@@ -45,8 +45,8 @@ class Result(Struct, frozen=True):
     """The result of a run in a word, with the items that prove it.
 
     `asked` is the number of items that the client had, as far as it is known; `missing` is the number of those that did
-    not come through and were not refused for good. `lost`, `duplicated` and `refused` are those that the journal names. `doubts` say what it
-    cannot tell.
+    not come through and were not refused for good. `lost`, `duplicated` and `refused` are those that the journal names.
+    `doubts` are the questions that it leaves open.
     """
 
     word: Word
@@ -135,7 +135,8 @@ def _unknown(result: Result) -> str:
 
 def _refused(result: Result) -> str:
     if not result.refused:
-        return f"the client named no item, because the server refused it for good or the client rightly rejected the server; {result.ended}"
+        why = "the server refused the client for good, or the client rightly rejected the server"
+        return f"the client named no item: {why}; {result.ended}"
     return f"{_part(len(result.refused), result.asked)} refused for good, and everything else came through"
 
 

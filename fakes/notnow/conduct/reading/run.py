@@ -88,7 +88,7 @@ class Run:
 
     @cached_property
     def distrusted(self) -> str:
-        """Why a client asked for nothing that rejected every certificate, although it could trust them: it lacks the CA.
+        """The reason why a client asked for nothing: it lacks the CA, and so it rejected every certificate.
 
         Empty for any other run.
         """
@@ -97,8 +97,8 @@ class Run:
         if not ends or len(rejected) < len(ends):
             return ""
         return (
-            f"the client rejected the certificate (TLS alert {rejected[0]}), as nobody gave it the CA that signed it: that is "
-            "{ca_file} in its command, as in curl --cacert {ca_file}, and NOTNOW_CA_FILE in its environment"
+            f"the client rejected the certificate (TLS alert {rejected[0]}), because it does not have the CA that signed it: "
+            "pass {ca_file} in its command, as in curl --cacert {ca_file}, or let it read NOTNOW_CA_FILE from its environment"
         )
 
     @cached_property

@@ -79,7 +79,7 @@ class _Pieces:
         asked = x.transfer
         assert asked is not None
         if x.moment == "appe" and self._looked.get(client, 0) < before.index and not _tells(before, there):
-            why = f"{show_size(asked.bytes)} were put behind a piece of {asked.path}, and it had not asked how much that is"
+            why = f"{show_size(asked.bytes)} were appended to a partial {asked.path}, whose size it had not asked for"
             return broken(why, before, x)
         if x.moment != "appe" and asked.offset > there and x.connection in self._binary:
             return broken(f"{there} bytes of {asked.path} had come, and it went on at {asked.offset}", before, x)

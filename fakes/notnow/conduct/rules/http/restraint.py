@@ -168,7 +168,7 @@ def _row(first: Try, changes: dict[int, int]) -> list[Try]:
 
 
 def _changes(run: Run) -> dict[int, int]:
-    """For each request, by its index: the number of requests of this client, up to it, that may have changed something on the server."""
+    """For each request, by its index: the requests of this client up to it that may have changed something, counted."""
     counts: Counter[str] = Counter()
     found: dict[int, int] = {}
     for x in run.requests:
