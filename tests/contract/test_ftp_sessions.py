@@ -86,7 +86,7 @@ def test_gets_the_place_that_another_leaves(row: Row, client: Client[Job], tmp_p
         fake.settle()
         report = attempt(client, fake, tmp_path, row.way)
         assert_came_through(fake, tmp_path, row.way, report)
-        fake.assert_expected()
+        fake.assert_expected(count=1)
         fake.assert_never_exceeded(connections=2)
         proves(row.scenario, client.name)
 
@@ -99,7 +99,7 @@ def test_is_over_the_rate_of_connections(client: Client[Job], tmp_path: Path, pr
         assert attempt(client, fake, tmp_path).said != DONE
         fake.clock.advance("61s")
         assert_came_through(fake, tmp_path, "get", attempt(client, fake, tmp_path))
-        fake.assert_expected()
+        fake.assert_expected(count=1)
         proves("ftp/proftpd-connection-rate", client.name)
 
 
@@ -110,7 +110,7 @@ def test_gets_the_place_of_one_who_does_nothing(client: Client[Job], tmp_path: P
         fake.clock.advance("31s")
         assert [x.reply for x in fake.journal if x.moment == "idle"] == ["421 Timeout."]
         assert_came_through(fake, tmp_path, "get", attempt(client, fake, tmp_path))
-        fake.assert_expected()
+        fake.assert_expected(count=1)
         proves("ftp/idle-sessions", client.name)
 
 

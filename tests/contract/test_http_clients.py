@@ -101,13 +101,12 @@ def test_is_refused_and_gets_through_later(row: Row, client: Client[Job], tmp_pa
             report = attempt(client, fake, tmp_path, row.way_of(1))
             assert report.said == DONE, report.text
             assert_served_whole(fake)
-        if "421,200" in seen:
+        fake.assert_expected()
+        if "421,200" in seen:  # RFC 9110 §15.5.20 leaves the client free to do so
             with pytest.raises(
                 AssertionError, match="on another connection after a 421, but it tried again on the same"
             ):
-                fake.assert_expected()
-        else:
-            fake.assert_expected()
+                fake.assert_new_connection_after(421)
         proves(row.scenario, client.name)
 
 
@@ -130,6 +129,10 @@ goaway-graceful requests=1|post     |200    |-                             |-   
 """
 
 
+# The faults of these are for a client that comes to the wrong connection, or with the wrong name: for none here.
+UNFIRED = ("http/coalesced", "http/domain-fronting", "http/certificate-mismatch", "http/sni-mismatch")
+
+
 @pytest.mark.parametrize(("row", "client"), pairs(read("http", AT_ONCE), CLIENTS.values()))
 def test_is_done_at_once(row: Row, client: Client[Job], tmp_path: Path, proves: Proves) -> None:
     with FakeHTTP(row.scenario, clock=ManualClock(), **row.knobs) as fake:
@@ -138,7 +141,9 @@ def test_is_done_at_once(row: Row, client: Client[Job], tmp_path: Path, proves: 
         assert report.said == row.says[client.name], report.text
         assert trail(fake) == row.at
         assert_served_whole(fake)
-        fake.assert_expected()
+        fake.assert_delivered(times=1)
+        if row.scenario not in UNFIRED:
+            fake.assert_expected()
         proves(row.scenario, client.name)
 
 

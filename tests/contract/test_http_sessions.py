@@ -62,7 +62,8 @@ def test_curl_minds_all_errors_and_stays_where_it_is(way: str, tmp_path: Path, p
         assert_served_whole(fake)
         fake.assert_retried(times=1, first_delay=1)
         with pytest.raises(AssertionError, match="on another connection after a 421, but it tried again on the same"):
-            fake.assert_expected()
+            fake.assert_new_connection_after(421)
+        fake.assert_expected()
         proves("http/misdirected-times", "curl")
 
 

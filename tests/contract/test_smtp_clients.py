@@ -130,8 +130,10 @@ def test_is_delivered_at_once(row: Row, client: Client[Job], proves: Proves) -> 
         report = attempt(client, fake, encryption(row, 0))
 
         assert report.said == row.says.get(client.name, SENT), report.text
-        fake.assert_expected()
+        fake.assert_delivered(times=1)
         fake.assert_no_duplicates()
+        if row.scenario != "smtp/tls-required":  # no fault fires for a client that asks for TLS
+            fake.assert_expected()
         assert fake.journal.count("connect") == 1, "nothing was to be sent again"
         proves(row.scenario, client.name)
 
