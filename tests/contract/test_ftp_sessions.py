@@ -149,7 +149,7 @@ def test_lftp_mirrors_through_a_cap_of_two(name: str, like: str | None, tmp_path
         report = _mirror(fake, tmp_path, "set net:connection-limit 2")
         assert report.said == DONE, report.text
         assert {file: (tmp_path / "mirror" / file).read_bytes() for file in files} == dict(fake.files)
-        fake.assert_expected()
+        fake.assert_expected(count=len(files))
 
         refused = [x.connection for x in fake.journal if x.refused and x.fault]
         let_in = [connection for connection in fake.journal.connections if connection not in refused]

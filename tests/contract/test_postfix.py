@@ -107,7 +107,7 @@ def test_is_deferred_and_delivered_once(relay: Postfix, meetings: list[Meeting],
     assert text in why(relay, message)
     fake.assert_delivered(times=1)
     assert fake.messages[0].envelope.connection > 1
-    fake.assert_expected()
+    fake.assert_expected(count=1)
     assert_refused(fake)
     proves(f"smtp/{name}", "postfix")
 
@@ -143,7 +143,8 @@ def test_is_delivered_at_once(relay: Postfix, proves: Proves, name: str, knobs: 
 
         assert outcomes(relay, message) == ["sent"]
         fake.assert_delivered(times=1)
-        fake.assert_expected()
+        if name != "tls-required":  # no fault fires for a client that uses TLS
+            fake.assert_expected()
         assert fake.journal.count("connect") == 1
         assert (fake.journal.connections[0].tls is None) is (via == "none" or name == "starttls-refused")
         proves(f"smtp/{name}", "postfix")
@@ -173,14 +174,16 @@ def test_bounces_what_is_refused_for_good(relay: Postfix, proves: Proves, name: 
 # ---- second copies ----------------------------------------------------------------------------------
 
 
-def test_makes_a_duplicate_of_what_was_kept_and_refused(relay: Postfix, proves: Proves) -> None:
+def test_sends_again_what_was_kept_and_refused(relay: Postfix, proves: Proves) -> None:
+    """That is no fault of Postfix: it was told 421, and the receiver can recognise the copy by its Message-ID."""
     with FakeSMTP("smtp/kept-then-421") as fake:
         message = relay.send([fake.port])
         relay.wait_until_gone(message)
 
         assert outcomes(relay, message) == ["deferred", "sent"]
-        with pytest.raises(AssertionError, match="was stored twice"):
-            fake.assert_no_duplicates()
+        assert len({stored["Message-ID"] for stored in fake.messages}) == 1
+        assert len(fake.messages) == 2
+        fake.assert_no_duplicates()
         fake.assert_expected()
         proves("smtp/kept-then-421", "postfix")
 
@@ -270,7 +273,7 @@ def test_needs_a_second_connection_for_more_messages(relay: Postfix, proves: Pro
         assert outcomes(relay, message) == ["deferred", "sent"]
         assert text in why(relay, message)
         assert [m.envelope.connection for m in fake.messages] == [1, 2]
-        fake.assert_expected()
+        fake.assert_expected(count=2)
         proves("smtp/messages-per-connection", "postfix")
 
 
@@ -284,7 +287,7 @@ def test_comes_back_to_a_connection_that_a_421_left_open(relay: Postfix) -> None
         assert fake.journal.count("connect") == 1
         fake.play("smtp/healthy")
         relay.wait_until_gone(message)
-        fake.assert_delivered(times=1)
+        fake.assert_delivered(times=1, count=2)
 
 
 # ---- time -------------------------------------------------------------------------------------------
