@@ -148,7 +148,7 @@ class TestDelivered:
             assert raw.code("STOR b") == "150"
             raw.close()
             fake.wait_for(lambda j: j.connections[-1].ended_by)
-            why = "the upload of /b: the client broke it off, and may have wanted no more of it"
+            why = "the upload of /b: the client broke it off, and may not have wanted the rest"
             assert why in first_line(fake.assert_delivered)
 
     def test_one_that_was_given_up(self):
@@ -157,7 +157,7 @@ class TestDelivered:
             raw.code("PASV")
             assert raw.code("STOR b") == "150"
             assert [raw.code("ABOR"), raw.code()] == ["426", "226"]
-            why = "the upload of /b: the client broke it off, and may have wanted no more of it"
+            why = "the upload of /b: the client broke it off, and may not have wanted the rest"
             assert why in first_line(fake.assert_delivered)
 
     def test_cut_and_then_whole(self):

@@ -394,7 +394,7 @@ def test_a_file_asked_for_while_the_fake_stalls(play: Play) -> None:
 
 def test_a_command_after_the_close_was_to_lead_somewhere(play: Play) -> None:
     play.connect(*LOGIN, "NLST", "[idle] -> !421 Timeout.", "TYPE A")
-    assert doubts(play.run.ledger) == ["1 connection ended before it named a file, which may have been any"]
+    assert doubts(play.run.ledger) == ["1 connection ended before it named a file; it may have been any file"]
     play.connect(*LOGIN, "NLST")
     assert doubts(play.run.ledger) == []
 
@@ -408,7 +408,7 @@ def test_leave_taking_after_the_close_leads_nowhere(play: Play, said: str) -> No
 def test_a_look_that_failed_was_to_lead_to_a_file(play: Play) -> None:
     play.connect(*LOGIN, "NLST -> !421 no")
     play.connect(*LOGIN, "NLST", "RETR a", "RETR b")
-    assert doubts(play.run.ledger) == ["1 connection ended before it named a file, which may have been any"]
+    assert doubts(play.run.ledger) == ["1 connection ended before it named a file; it may have been any file"]
 
 
 def test_a_look_that_failed_after_a_file_is_a_look(play: Play) -> None:
@@ -487,7 +487,7 @@ def test_a_client_with_several_files_may_have_come_for_any(play: Play, wait: str
 def test_a_connection_that_is_refused_after_the_only_file_had_come(play: Play) -> None:
     play.connect(*LOGIN, "RETR a", "QUIT").play.wait("1s")
     play.connect(BUSY)
-    assert doubts(play.run.ledger) == ["1 connection ended before it named a file, which may have been any"]
+    assert doubts(play.run.ledger) == ["1 connection ended before it named a file; it may have been any file"]
 
 
 def test_another_server_may_be_asked_at_once() -> None:
@@ -505,7 +505,7 @@ def test_dials_side_by_side_do_not_follow_each_other(play: Play) -> None:
         play.connect(BUSY)
     for n, line in enumerate(lines):
         line.says(*LOGIN, f"RETR {n}")
-    assert doubts(play.run.ledger) == ["3 connections ended before they named a file, which may have been any"]
+    assert doubts(play.run.ledger) == ["3 connections ended before they named a file; it may have been any file"]
 
 
 def test_a_client_that_fetches_in_pieces_makes_do_with_fewer_connections(play: Play) -> None:

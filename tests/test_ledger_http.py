@@ -461,7 +461,7 @@ def test_connections_that_come_at_once_again_and_again_may_be_for_something_else
     assert items(ledger) == [(["unanswered", "unanswered", "accepted"], "delivered")]
     assert [one.began.connection.number for one in ledger.nameless] == [3]
     assert [doubt.why for doubt in ledger.doubts] == [
-        "1 connection ended before it carried a request, which may have been any"
+        "1 connection ended before it carried a request; it may have been any request"
     ]
 
 
@@ -496,7 +496,7 @@ def test_a_connection_after_a_good_answer_was_for_something_else(play: Play) -> 
     line = play.connect("-> !")
     assert items(play.run.ledger) == [(["accepted"], "delivered")]
     (doubt,) = play.run.ledger.doubts
-    assert doubt.why == "1 connection ended before it carried a request, which may have been any"
+    assert doubt.why == "1 connection ended before it carried a request; it may have been any request"
     assert doubt.evidence == (line.connection,)
 
 
@@ -516,7 +516,7 @@ def test_requests_that_follow_are_fewer_than_the_connections(play: Play) -> None
         line.says("(closes)")
     play.wait("1s").connect("GET a.site.test/2")
     (doubt,) = play.run.ledger.doubts
-    assert doubt.why == "2 connections ended before they carried a request, which may have been any"
+    assert doubt.why == "2 connections ended before they carried a request; it may have been any request"
     assert doubt.evidence == (waiting[1].connection, waiting[2].connection)
 
 

@@ -55,7 +55,7 @@ def after(text: str, *events: Event | float) -> list[str]:
         ({"over": 1}, (mail("a"),), "over, when 1 is in progress already: there were 0"),
         ({"over": 2, "within": "1m"}, (mail("a"),), "over, when 2 were let through in the last 1m: there were 0"),
         ({"times": 1}, (mail("a"), mail("a")), "times, at most once: it had fired once"),
-        ({"chance": "0%"}, (mail("a"),), "chance = 0%: it was not drawn"),
+        ({"chance": "0%"}, (mail("a"),), "chance = 0%: the draw went against it"),
         ({"where": {"sender": "b@*"}}, (mail("a"),), "where.sender: it was 'a@x'"),
         ({"where": {"user": "ann"}}, (mail("a"),), "where.user: it was absent"),
         ({"per": "sender", "nth": 2}, (mail("a"), mail("a", "b@x")), "nth, only the 2nd: this was the 1st"),

@@ -253,7 +253,7 @@ def _check(places: Places, item: pytest.Item, seed: int) -> Iterator[str]:
             if mark is not None:
                 check_lasting(places, item.path, fixture, mark)
         elif chosen is not None and mark is not None and not is_pattern(mark):
-            yield f"{name_of(mark)!r} in pytest.param and a pattern on the test: which of them is to be played?"
+            yield f"{name_of(mark)!r} in pytest.param and a pattern on the test: only one of them can play: remove the other"
         elif chosen is not None or mark is None or not is_pattern(mark):
             make(places, item.path, mark, protocol, chosen, seed)
     yield from _doubled(places, item)

@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         pluginmanager.register(part, part.__name__)
     group = parser.getgroup("notnow", 'fake servers that say "not now"')
     group.addoption(
-        "--notnow-seed", metavar="N", help="Seed of every chance in a scenario (default: drawn, and shown)."
+        "--notnow-seed", metavar="N", help="Seed of every chance in a scenario (default: random, and shown)."
     )
     group.addoption(
         "--notnow-scenarios", metavar="DIR", action="append", default=[], help="Also find scenarios in this directory."
@@ -48,10 +48,10 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         help=f"Write the journal of each test to {TRACE_DIRECTORY}/ as JSON Lines: {', '.join(TRACES)} (default: off).",
     )
     parser.addini("notnow_seed", "Seed of every chance in a scenario.", default=None)
-    parser.addini("notnow_scenarios", "Directories with scenarios of your own.", type="paths", default=[])
+    parser.addini("notnow_scenarios", "Directories with your own scenarios.", type="paths", default=[])
     parser.addini(
         "notnow_unfired",
-        f"What becomes of a passed test whose scenarios have faults of which none fired: {', '.join(UNFIRED)}.",
+        f"How to treat a passed test whose scenarios have faults of which none fired: {', '.join(UNFIRED)}.",
         default="warn",
     )
     parser.addini("notnow_trace", f"When to write journals: {', '.join(TRACES)}.", default="off")

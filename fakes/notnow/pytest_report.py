@@ -57,7 +57,7 @@ def untested(fakes: Sequence[Fake]) -> str:
     run = Run([fake.journal for fake in fakes], [fake.scenario for fake in fakes], whole=True)
     if not run.untested:
         return ""
-    return f"nothing was tested: {run.untested} (notnow_unfired in the configuration says what becomes of this)"
+    return f"nothing was tested: {run.untested} (notnow_unfired in the configuration decides about such tests)"
 
 
 def write_trace(directory: Path, nodeid: str, fakes: Sequence[Fake]) -> Path:

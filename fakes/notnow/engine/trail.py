@@ -1,4 +1,4 @@
-"""What a store was asked, so that a decision can be made again later, to see why it went as it did."""
+"""A record of the calls to a store, so that a decision can be repeated and explained later."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _first_that_fails(rule: CompiledRule, past: Memory, request: DecisionRequest
             return f"where.{name}: it was {_value(request.facts.get(name))}"
     key = next((key for candidate, key in request.candidates if candidate.rule == rule.index), None)
     if key is None:
-        return f"chance = {(rule.chance or 0.0) * 100:g}%: it was not drawn"
+        return f"chance = {(rule.chance or 0.0) * 100:g}%: the draw went against it"
     tally = past.tally(key)
     for name, condition in conditions(rule.definition, rule.index).items():
         if not condition.holds(tally, now, request.owners):

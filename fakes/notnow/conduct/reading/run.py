@@ -103,7 +103,7 @@ class Run:
 
     @cached_property
     def untested(self) -> str:
-        """Why the run has shown nothing of the client: the scenarios have faults, and none fired. Empty if one did."""
+        """The reason why the run has tested nothing: the scenarios have faults, and none fired. Empty if one did."""
         if self.distrusted:
             return self.distrusted
         faulty = [(scenario.name, scenario.faulty) for scenario in self.scenarios if scenario.faulty]

@@ -234,7 +234,7 @@ def _doubts(uncarried: Sequence[Try]) -> list[Doubt]:
     if not uncarried:
         return []
     they = "it" if len(uncarried) == 1 else "they"
-    why = f"{plural(len(uncarried), 'connection')} ended before {they} named a file, which may have been any"
+    why = f"{plural(len(uncarried), 'connection')} ended before {they} named a file; it may have been any file"
     return [Doubt(why, COUNT, tuple(one.by for one in uncarried[:SHOWN]))]
 
 

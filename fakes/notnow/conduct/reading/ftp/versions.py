@@ -240,7 +240,7 @@ class Stored(Version):
         if last.ended_index == NEVER:
             return _UNDER_WAY
         if last.ending == "abandoned":
-            return "the client broke it off, and may have wanted no more of it"
+            return "the client broke it off, and may not have wanted the rest"
         return self.why
 
 

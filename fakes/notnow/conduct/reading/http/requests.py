@@ -81,7 +81,7 @@ def _conclude(item: Item, proxy: bool) -> None:
         item.in_doubt = item.in_doubt or "it was still waiting for its answer"
     elif last.ending == "abandoned":
         item.in_doubt = (
-            item.in_doubt or "the client left before the answer was whole, and may have wanted no more of it"
+            item.in_doubt or "the client left before the answer was complete, and may not have wanted the rest"
         )
 
 
@@ -149,7 +149,7 @@ class _Same:
             self.unanswered.popleft()
             if not one.knew_of(waiting) and waiting.item is not None:
                 waiting.item.in_doubt = (
-                    "the same request came while it waited: as its retry after a time-out, or for itself"
+                    "the same request came while it waited: as its retry after a time-out, or as a request of its own"
                 )
                 return
 
@@ -243,5 +243,5 @@ class _Lost:
         if not left:
             return []
         they = "it" if len(left) == 1 else "they"
-        why = f"{plural(len(left), 'connection')} ended before {they} carried a request, which may have been any"
+        why = f"{plural(len(left), 'connection')} ended before {they} carried a request; it may have been any request"
         return [Doubt(why, COUNT, tuple(one.by for one in left))]
