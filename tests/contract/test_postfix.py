@@ -105,7 +105,7 @@ def test_is_deferred_and_delivered_once(relay: Postfix, meetings: list[Meeting],
 
     assert outcomes(relay, message) == ["deferred", "sent"]
     assert text in why(relay, message)
-    fake.assert_delivered(times=1)
+    fake.assert_delivered(times=1, count=1)
     assert fake.messages[0].envelope.connection > 1
     fake.assert_expected(count=1)
     assert_refused(fake)
