@@ -429,7 +429,7 @@ class TestNoBounce:
     def test_who_is_not_seen_again_may_still_have_it(self):
         with overload() as server:
             tries(server)
-            assert "cannot be told" in found("no-bounce-for-421", server).why
+            assert "the journal cannot tell" in found("no-bounce-for-421", server).why
             idle("no-bounce-for-421", server)
 
 
