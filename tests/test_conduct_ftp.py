@@ -170,9 +170,12 @@ class TestNoticeClose:
         why = held(self.idled_out("PASV"), "notice-close")
         assert why == "1 connection closed under it; 1 of them it noticed by its next command"
 
+    def test_it_may_take_the_unsolicited_421_for_the_answer_to_that_one(self):
+        held(self.idled_out("PASV", "LIST"), "notice-close")
+
     def test_and_not_by_the_one_after_that(self):
-        why, proof = broken(self.idled_out("PASV", "LIST"), "notice-close")
-        assert (why, proof) == ("PASV, LIST came when the connection was closed", ["#1 idle", "#1"])
+        why, proof = broken(self.idled_out("PASV", "LIST", "NLST"), "notice-close")
+        assert (why, proof) == ("PASV, LIST, NLST came when the connection was closed", ["#1 idle", "#1"])
 
     def test_a_421_that_leaves_the_session_open_closes_nothing(self):
         with playing(one("cwd", reply=NO, close=False)) as fake:
