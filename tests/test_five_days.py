@@ -72,7 +72,7 @@ def test_one_that_gives_up_on_the_first_day(forward: FastForward) -> None:
         assert not keep_sending(smtp, 12 * HOUR)
         time.sleep(2 * DAY)
 
-        with pytest.raises(AssertionError, match="to try for 5d and then give up, but the last that was seen"):
+        with pytest.raises(AssertionError, match="to try for 5d and then give up, but its last try came"):
             smtp.assert_gave_up(after="5d")
         with pytest.raises(AssertionError, match=r"broken: smtp\.give-up-time"):
             smtp.assert_conduct("smtp.give-up-time")
