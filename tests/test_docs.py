@@ -54,6 +54,7 @@ ALONE = (
     "add-a-fault",
     "add-a-moment",
     "add-a-protocol",
+    "add-a-rule",
     "add-a-scenario",
 )  # see conftest.py
 SESSIONS = sorted(EXAMPLES.rglob("*.console"))
@@ -263,7 +264,9 @@ PASSED = re.compile(r"^[0-9]+ passed(?:, [0-9]+ deselected)? in ", re.MULTILINE)
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="there is no git here, which applies patches")
-@pytest.mark.parametrize("directory", ["add-a-condition", "add-a-fault", "add-a-moment", "add-a-protocol"])
+@pytest.mark.parametrize(
+    "directory", ["add-a-condition", "add-a-fault", "add-a-moment", "add-a-protocol", "add-a-rule"]
+)
 def test_a_page_about_adding_tells_all_that_is_needed(directory: str, tmp_path: Path) -> None:
     """In a copy of the code its patch applies, and its tests pass; without the patch they do not."""
     here = copied(EXAMPLES / directory, tmp_path / "here")
