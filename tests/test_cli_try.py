@@ -570,7 +570,7 @@ def test_a_client_that_nobody_gave_the_ca_has_been_tested_for_nothing() -> None:
     assert result.exit_code == 4
     said = result.stdout.splitlines()[-1]
     assert said.startswith(
-        "notnow: nothing was tested: the client rejected the certificate (TLS alert unknown_ca), as nobody"
+        "notnow: nothing was tested: the client rejected the certificate (TLS alert unknown_ca), because"
     )
     assert "--cacert {ca_file}" in said
     assert reported("http/healthy", *client)["outcome"] == "nothing tested"
@@ -603,7 +603,7 @@ def test_a_baseline_lets_pass_what_is_known_and_nothing_else(leaving: str, tmp_p
     ("text", "said"),
     [
         (None, "cannot be read: No such file or directory; --write-baseline makes a baseline"),
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ("[]", "is not a baseline"),
         ('{"notnow baseline": 1, "runs": 5}', "runs is 5; allowed: a table of runs"),
         ('{"notnow baseline": 1, "runs": {"smtp/overload": {"broken": ["smtp.trys-again"]}}}', "smtp.tries-again"),

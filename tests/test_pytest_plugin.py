@@ -538,3 +538,22 @@ def test_the_plugin_imports_nothing_heavy_until_it_is_needed(pytester: pytest.Py
     loaded = ["notnow", "notnow._version", "notnow.environment", "notnow.protocols"]
     loaded += [f"notnow.pytest_{part}" for part in ("fixtures", "plugin", "run")]
     assert out.stdout.splitlines()[-1] == f"heavy: [] {loaded}"
+
+
+def test_a_test_that_is_over_keeps_no_fake(run) -> None:
+    """A run of thousands of tests would keep everything that clients ever sent."""
+    run(
+        """
+import gc, weakref
+from notnow import FakeSMTP
+made = []
+
+def test_first(fake_smtp):
+    with FakeSMTP() as own:
+        made.extend([weakref.ref(fake_smtp), weakref.ref(own)])
+
+def test_second():
+    gc.collect()
+    assert [ref() for ref in made] == [None, None]
+"""
+    ).assert_outcomes(passed=2)

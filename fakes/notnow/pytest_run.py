@@ -81,9 +81,7 @@ class RunEnvironment:
 
     def begin(self, item: pytest.Item) -> None:
         """A test begins, perhaps again (pytest-rerunfailures)."""
-        for key in _OF_A_TEST:
-            if key in item.stash:
-                del item.stash[key]
+        _forget(item)
         self.item, self.began = item, False
         item.stash[_older] = [(fake, fake.clock.stamp()) for fake in self.living]
 
@@ -136,6 +134,20 @@ def clock_of(item: pytest.Item, request: pytest.FixtureRequest | None) -> Clock:
 
         item.stash[CLOCK] = RealClock()
     return item.stash[CLOCK]
+
+
+def _forget(item: pytest.Item) -> None:
+    """Let go of a test's fakes, with everything that their clients sent: pytest keeps its items to the end of the run."""
+    for key in _OF_A_TEST:
+        if key in item.stash:
+            del item.stash[key]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    result = yield
+    _forget(item)
+    return result
 
 
 @pytest.hookimpl(tryfirst=True)
