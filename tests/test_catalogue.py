@@ -90,6 +90,13 @@ def test_a_file_is_found_beside_the_asker_then_here(tmp_path: Path, monkeypatch:
     assert catalogue.locate("only.toml", relative_to=[beside]) == here / "only.toml"
 
 
+def test_a_name_does_not_lead_out_of_its_directory(tmp_path: Path) -> None:
+    (tmp_path / "out.toml").write_text(TEXT)
+    (tmp_path / "in").mkdir()
+    with pytest.raises(ScenarioError, match="out"):
+        catalogue.locate("../out", search_paths=[tmp_path / "in"])
+
+
 def test_a_directory_of_ones_own_goes_before_the_built_in_one(tmp_path: Path) -> None:
     (tmp_path / "smtp").mkdir()
     (tmp_path / "smtp" / "overload.toml").write_text(TEXT)

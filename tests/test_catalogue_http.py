@@ -323,7 +323,7 @@ def test_goaway_comes_with_a_request_of_each_connection(play):
     enter(book, "a", "b")
     for conn in ("a", "b"):
         through(book, conn)
-        book >> request(conn, stream=3) << GoAway("ENHANCE_YOUR_CALM", "current") << BEHAVES
+        book >> request(conn, stream=3) << GoAway("ENHANCE_YOUR_CALM", "current", closes=True) << BEHAVES
         through(book, conn, 5)
 
 
@@ -333,7 +333,7 @@ def test_goaway_in_two_steps_on_each_connection(play):
     for conn in ("a", "b"):
         through(book, conn)
         book >> request(conn, stream=3) << GoAway("NO_ERROR", 2**31 - 1, closes=False) << BEHAVES
-        book >> request(conn, stream=5) << GoAway("NO_ERROR", "current") << BEHAVES
+        book >> request(conn, stream=5) << GoAway("NO_ERROR", "current", closes=True) << BEHAVES
 
 
 def test_an_alternative_that_nobody_speaks(play):
@@ -355,7 +355,7 @@ def test_goaway_that_leaves_a_request_unserved(play):
     book = play("http/goaway-mid-request", times=2)
     enter(book, "a", "b", "c")
     for conn in ("a", "b"):
-        book >> request(conn, "POST") << GoAway("NO_ERROR", "previous")
+        book >> request(conn, "POST") << GoAway("NO_ERROR", "previous", closes=True)
     through(book, "c", method="POST")
 
 

@@ -267,6 +267,14 @@ class TestConditions:
                 rule("mail", first="5m", after="5m", reply=NO),
                 ".first: this rule never acts: for 5m from the first one, and from 5m after the first one",
             ),
+            (
+                rule("connect", per="connection", nth=2, reply=NO),
+                ".nth: a connection has 1 connect, so this rule never acts",
+            ),
+            (
+                rule(["connect", "tls"], per="connection", nth=3, close=True),
+                ".nth: a connection has 2 connect and tls, so this rule never acts",
+            ),
             (rule("mail", per="recipient", nth=1, reply=NO), ".per: 'recipient' is not known at 'mail'"),
             (rule("connect", per="user", nth=1, reply=NO), ".per: 'user' is not known at 'connect'"),
             (rule(["rcpt", "connect"], per="sender", nth=1, reply=NO), ".per: 'sender' is not known at 'connect'"),
@@ -287,6 +295,8 @@ class TestConditions:
             rule("mail", every=3, first=3, reply=NO),
             rule("mail", nth=4, after="5m", reply=NO),
             rule("connect", over=0, per="connection", reply=NO),
+            rule("connect", per="connection", nth=1, reply=NO),
+            rule(["connect", "tls"], per="connection", nth=2, close=True),
             rule("mail", over=1, within="1h", per="connection", reply=NO),
             rule(["mail", "rcpt"], over=1, within="1h", reply=NO),
             rule("any", per=["sender", "recipient", "host"], nth=1, reply=NO),
@@ -294,6 +304,10 @@ class TestConditions:
     )
     def test_what_could(self, made: dict[str, Any]) -> None:
         assert told(made) == []
+
+    def test_the_conditions_that_can_stand_in_place_of_one_that_counts_nothing(self) -> None:
+        (problem,) = problems(document(rule("idle", after="3s", over=1, reply=NO)))
+        assert problem.allowed == "nth, every, first, after, times, where, chance"
 
 
 class TestPhases:

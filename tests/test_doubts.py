@@ -86,6 +86,15 @@ def test_what_does_nothing(parts: list[dict[str, Any]], top: dict[str, Any], fou
     assert found in one
 
 
+@pytest.mark.parametrize(
+    ("moment", "hint"),
+    [("tls", 'set tls = "starttls" or "implicit" in [server]'), ("starttls", 'set tls = "starttls" in [server]')],
+)
+def test_the_modes_of_tls_in_which_a_moment_comes(moment: str, hint: str) -> None:
+    (warning,) = loads(document(*ends(until={moment: 1}))).warnings
+    assert warning.hint == hint
+
+
 KNOB = {"params": {"n": "10m", "c": "0%"}}
 SILENT: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
     ([rule(["tls", "connect"], close=True)], {}),
@@ -96,6 +105,7 @@ SILENT: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
     (ends(rule("mail", after="59s", reply=NO), lasts="1m"), {}),
     (ends(rule("idle", after="10m", reply=NO), lasts="1m"), {}),
     (ends(rule("mail", after="{n}", reply=NO), rule("rcpt", chance="{c}", reply=NO), lasts="1m"), KNOB),
+    (ends(rule("mail", after="20m", reply=NO), lasts="{n}"), {"params": {"n": "10m"}}),
     (ends(rule("mail", nth=3, reply=NO), until={"mail": 3}), {}),
     (ends(rule(["mail", "rcpt"], nth=4, reply=NO), until={"mail": 3}), {}),
     ([rule("connect", times=1, reply=NO), rule("connect", reply=NO)], {}),

@@ -94,6 +94,12 @@ class TestFaults:
         book = play(document(rule("request", status=503), protocol="http")) >> Opened("a") << Proceed()
         book >> Asked("a", "request") << actions.Respond(actions.Response(503), drip=0.0)
 
+    @pytest.mark.parametrize(("status", "proceeds"), [(399, True), (400, False)])
+    def test_a_request_takes_effect_below_400(self, play, status, proceeds):
+        book = play(document(rule("request", status=status), protocol="http")) >> Opened("a") << Proceed()
+        book >> Asked("a", "request")
+        assert [script.proceeds for script in book.skip().scripts] == [proceeds]
+
     def test_no_other_refusal_does(self, play):
         (
             play(document(rule("mail", reply="550 5.7.1 no")))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition
 from hypothesis.stateful import rule as step
 
+from notnow.engine import events
 from notnow.engine.engine import Engine
 from notnow.language.loading import loads
 from playbook import (
@@ -165,6 +166,11 @@ class TestOver:
         book = play("smtp/too-many-connections", cap=2) >> Opened("a") << Proceed() >> Opened("b") << Proceed()
         book >> Opened("c") << Send("421 …") << Close() >> Closed("c")
         book >> Closed("a") >> Opened("d") << Proceed() >> Opened("e") << Send("421 …") << Close()
+
+    def test_a_transaction_without_a_stream_is_that_of_stream_0(self, play):
+        book = play(document(rule("mail", per="sender", over=1, reply=NO))) >> Opened("a") << Proceed()
+        book >> events.Asked("a", "mail", {"sender": "x@y.test"}) << Proceed() >> Ended("a", "mail", stream=0)
+        book >> Opened("b") << Proceed() >> Asked("b", "mail", sender="x@y.test") << Proceed()
 
     def test_none_at_all(self, play):
         play(document(rule("connect", over=0, reply=BYE))) >> Opened("a") << Send(BYE) << Close()

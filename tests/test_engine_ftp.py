@@ -117,6 +117,12 @@ class TestDecidedLater:
         book >> transfer("a") << Proceed() >> Asked("a", "data", command="RETR", resumed=True) << Proceed()
         book >> Asked("a", "data", command="RETR", resumed=False) << EndData("fin", keep=True) << SORRY
 
+    def test_so_has_a_rule_beside_one_that_stays_where_it_is(self, play):
+        rules = [rule("retr", where={"resumed": False}, reply=NO), rule("noop", reply="200 still here")]
+        book = play(ftp(*rules)) >> Opened("a") << Proceed() >> Asked("a", "noop") << Proceed("200 still here")
+        book >> transfer("a") << Proceed()
+        book >> Asked("a", "data", command="RETR", resumed=False) << EndData("fin", keep=True) << SORRY
+
     def test_of_the_commands_that_it_names(self, play):
         book = play(ftp(rule(["retr", "list"], where={"resumed": False}, reply=NO))) >> Opened("a") << Proceed()
         book >> Asked("a", "data", command="STOR", resumed=False) << Proceed()
@@ -179,6 +185,20 @@ class TestOrderOfSteps:
         "stalled": ({"stall": True}, [Hang()]),
         "slow": ({"reply": NO, "delay": "2s", "drip": "1s"}, [Wait(2.0), EndData(), Send(NO, drip=1.0)]),
     }
+
+    AT_THE_END: dict[str, tuple[dict[str, Any], list[Any]]] = {
+        "refused": ({"reply": NO}, [EndData(keep=False), SORRY]),
+        "refused and kept": ({"reply": NO, "keep": True}, [Proceed(NO)]),
+        "a lie": ({"reply": "226 sure", "keep": False}, [EndData(keep=False), Send("226 sure")]),
+    }
+
+    @pytest.mark.parametrize("case", AT_THE_END)
+    def test_once_the_whole_transfer_has_passed(self, play, case):
+        fault, steps = self.AT_THE_END[case]
+        book = play(ftp(rule("complete", **fault))) >> Opened("a") << Proceed()
+        book >> Asked("a", "complete", command="STOR", path="/a")
+        for step in steps:
+            book << step
 
     @pytest.mark.parametrize("on", ["transfer", "retr", "mlsd"])
     @pytest.mark.parametrize("case", LATER)

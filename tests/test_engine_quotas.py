@@ -88,6 +88,11 @@ class TestASlidingWindow:
         book.at(25) >> Reached("a") << actions.Send(("451 55",))
 
 
+def test_one_line_of_several_may_tell_of_the_quota(play):
+    book = opened(play, rule("mail", reply=[f"451-{TOLD}", "451 later"], **QUOTA))
+    assert [mail(book, now) for now in (0, 20, 30)] == ["", "", "0 30 30"]
+
+
 def test_a_time_since_the_first_event(play):
     """Greylisting: this sender is let through when the first try is five minutes old."""
     book = opened(play, rule("rcpt", per="sender", first="5m", reply="451 {wait.seconds}"))

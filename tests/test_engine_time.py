@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from notnow.engine.engine import MOST_REPEATS
+from notnow.engine.progress import Progress
+from notnow.engine.store import Memory, PhasePosition
+from notnow.language.loading import loads
 from playbook import (
     BYE,
     NO,
@@ -128,6 +131,13 @@ class TestIdle:
         book.at(60) >> Heard("a")
         book.at(98) >> Tick()
         book.at(99) >> Tick() << To("a", Send(BYE), Close())
+
+    def test_since_the_command_begins_with_the_delayed_answer(self, play):
+        rules = [rule("mail", delay="20s"), rule("idle", after="30s", since="command", reply=BYE)]
+        book = play(document(*rules)) >> Opened("a") << Proceed()
+        book.at(5) >> Asked("a", "mail") << Wait(20.0) << Proceed()
+        book.at(54) >> Tick()
+        book.at(55) >> Tick() << To("a", Send(BYE), Close())
 
     def test_nor_one_to_whom_the_answer_drips(self, play):
         rules = [rule("connect", drip="1s", reply="220 12345678"), rule("idle", after="30s", reply=BYE)]
@@ -519,6 +529,25 @@ class TestPhases:
         if counted == {"nth": 2}:
             book >> Opened("d") << Proceed()
         book >> Opened("e") << Send(BYE) << Close() >> Opened("f") << Proceed()
+
+
+class TestLaps:
+    @pytest.fixture
+    def progress(self) -> Progress:
+        text = document(phase(lasts="1m"), phase(lasts="1m"), repeat=True)
+        progress = Progress(loads(text), Memory())
+        progress.start(0)
+        return progress
+
+    def test_the_first_phase_after_the_last_begins_another(self, progress):
+        for at in (60, 120, 180, 240):
+            progress.next_phase(at)
+        assert progress.position == PhasePosition(0, 2, 240)
+
+    @pytest.mark.parametrize(("now", "lap"), [(119, 0), (130, 1), (370, 3)])
+    def test_those_that_are_over_can_be_left_out(self, progress, now, lap):
+        progress.skip_laps(now, keep=0)
+        assert progress.position == PhasePosition(0, lap, 120 * lap)
 
 
 class TestPlay:

@@ -254,6 +254,20 @@ def test_the_schema_refuses_what_the_loader_refuses(schema: Draft202012Validator
     assert not schema.is_valid({"protocol": "smtp", "phase": [{"rule": [rule]}]})
 
 
+@pytest.mark.parametrize(("status", "valid"), [(199, False), (200, True), (599, True), (600, False)])
+def test_the_schema_bounds_a_status(schema: Draft202012Validator, status: int, valid: bool) -> None:
+    document = {"protocol": "http", "phase": [{"rule": [{"on": "request", "status": status}]}]}
+    assert schema.is_valid(document) is valid
+
+
+@pytest.mark.parametrize(("on", "user", "valid"), [(["mail"], "a", True), ([], "a", False), (["mail"], "", False)])
+def test_the_schema_asks_for_one_moment_and_one_character_of_a_name(
+    schema: Draft202012Validator, on: list[str], user: str, valid: bool
+) -> None:
+    document = {"protocol": "smtp", "server": {"users": {user: "x"}}, "phase": [{"rule": [{"on": on, "delay": "1s"}]}]}
+    assert schema.is_valid(document) is valid
+
+
 @pytest.mark.parametrize("last", [-1, 0, 2**31 - 1, 2**31])
 def test_the_schema_and_the_loader_agree_on_the_last_stream_of_a_goaway(
     schema: Draft202012Validator, last: int

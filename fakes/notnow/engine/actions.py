@@ -101,9 +101,9 @@ class GoAway(Struct, frozen=True):
     the streams up to `last` have ended.
     """
 
-    code: str = "NO_ERROR"
-    last: int | Literal["current", "previous"] = "current"
-    closes: bool = True
+    code: str
+    last: int | Literal["current", "previous"]
+    closes: bool
 
 
 class AltSvc(Struct, frozen=True):
@@ -163,7 +163,6 @@ class Script(Struct, frozen=True, gc=False):
     phase: str
     rule: str | None = None
     fault: str | None = None
-    stream: int = 0
     decision: int = 0
 
     @property

@@ -231,7 +231,7 @@ class Engine:
         fired = None if connection.closing else connection.deferred.pop(stream, None)
         if fired is None:
             return []
-        script = self._script(connection, fired, stream, now)
+        script = self._script(connection, fired, now)
         self._restart_idle(connection, script, now)
         return [script]
 
@@ -305,20 +305,20 @@ class Engine:
         if kind is not None and kind.unasked and (rule is None or rule.steps == BEHAVE):
             return None
         if fired is None:
-            return Script(connection.id, BEHAVE, moment, phase.name, None, None, stream, decision)
+            return Script(connection.id, BEHAVE, moment, phase.name, None, None, decision)
         if not fired.rule.deferred:
-            return self._script(connection, fired, stream, occasion.at, decision)
+            return self._script(connection, fired, occasion.at, decision)
         connection.deferred[stream] = fired
-        return Script(connection.id, watch(fired.rule.definition), moment, phase.name, None, None, stream, decision)
+        return Script(connection.id, watch(fired.rule.definition), moment, phase.name, None, None, decision)
 
-    def _script(self, connection: Connection, fired: FiredRule, stream: int, now: float, decision: int = 0) -> Script:
+    def _script(self, connection: Connection, fired: FiredRule, now: float, decision: int = 0) -> Script:
         rule, steps = fired.rule, fired.rule.steps
         if rule.has_placeholders:
             steps = filled(steps, self._placeholders(connection, fired, now).text)
         if rule.closes:
             connection.closing = True
             self._release_slots(connection)
-        return Script(connection.id, steps, fired.moment, rule.phase, rule.path, rule.fault or None, stream, decision)
+        return Script(connection.id, steps, fired.moment, rule.phase, rule.path, rule.fault or None, decision)
 
     def _placeholders(self, connection: Connection, fired: FiredRule, now: float) -> Placeholders:
         return Placeholders(fired, connection.facts, now, self.port, self._progress.ends, self.epoch)

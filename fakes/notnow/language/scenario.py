@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from notnow.errors import Problem, ScenarioError, unknown
+from notnow.errors import Problem
 from notnow.hosts import is_address
 from notnow.language.expect import Expect
 from notnow.language.faults import FAULT_KEYS
@@ -34,18 +34,18 @@ class Scenario:
     name: str
     protocol: str
     phases: tuple[Phase, ...]
-    summary: str = ""
-    sources: tuple[str, ...] = ()
-    repeat: bool = False
-    knobs: Mapping[str, Any] = field(default_factory=dict)
-    server: Server = field(default_factory=lambda: Server())
-    certificates: Mapping[str, Certificate] = field(default_factory=dict)
-    expect: Expect = field(default_factory=lambda: Expect())
-    faults: tuple[str, ...] = ()
-    text: str = ""
-    file: str = ""
-    warnings: tuple[Problem, ...] = ()
-    reload: Callable[..., Scenario] | None = field(default=None, repr=False, compare=False)
+    summary: str
+    sources: tuple[str, ...]
+    repeat: bool
+    knobs: Mapping[str, Any]
+    server: Server
+    certificates: Mapping[str, Certificate]
+    expect: Expect
+    faults: tuple[str, ...]
+    text: str
+    file: str
+    warnings: tuple[Problem, ...]
+    reload: Callable[..., Scenario] = field(repr=False, compare=False)
 
     def with_knobs(self, /, **knobs: Any) -> Scenario:
         """The same scenario with other values for some of its knobs.
@@ -54,8 +54,6 @@ class Scenario:
         """
         if not knobs:
             return self
-        if self.reload is None:
-            raise ScenarioError(unknown("knob", name, self.knobs) for name in knobs)
         return self.reload(knobs={**self.knobs, **knobs})
 
     def rules(self) -> Iterator[Rule]:
