@@ -30,7 +30,7 @@ def quick(watchdog: None) -> Iterator[None]:
     """A test that waits in real time fails."""
     began = real_monotonic()
     yield
-    assert real_monotonic() - began < 8  # seconds
+    assert real_monotonic() - began < 60  # seconds: far below the hours of the tests, far above a busy machine
 
 
 def connect(fake: FakeFTP, timeout: float = 300, active: bool = False) -> ftplib.FTP:

@@ -56,7 +56,8 @@ requests, urllib3, boto3, openai, got and wget use HTTP/1.1, the others HTTP/2.
 ## How to add a client
 
 Write a function from `Job` to `Report`, and name it: `Client("name", function, "program", "debian-package")`. In `CLIENTS` of
-`tests/contract/smtp_clients.py`, `ftp_clients.py` or `http_clients.py` the contract tests run it under all their scenarios from
+`tests/contract/smtp_clients.py`, `tests/contract/ftp_clients.py` or
+`tests/contract/http_clients.py` the contract tests run it under all their scenarios from
 then on; in `SMTP`, `FTP` or `HTTP` of `tests/contract/atlas_clients.py` one scenario. The next run of
 `NODE_PATH=DIR/node_modules python tests/contract/atlas.py > docs/clients.md` has a row for it in each table (as root, for Postfix
 and dma; with `CI=true`, a client that is missing is an error). A client with other options is an `Entry` in `SETTINGS` of
