@@ -330,3 +330,13 @@ def _value(text: str) -> Any:
     if text in ("true", "false", "none"):
         return {"true": True, "false": False, "none": None}[text]
     return int(text) if text.isdecimal() else text
+
+
+BUSY = "-> !421 4.3.2 busy"
+
+
+def tries(play: Play, *gaps: str | float, last: tuple[str, ...] = (BUSY,)) -> None:
+    """A client is refused, and tries again after each gap; it is refused each time but perhaps the last."""
+    play.connect(BUSY)
+    for number, gap in enumerate(gaps, 1):
+        play.wait(gap).connect(*(last if number == len(gaps) else (BUSY,)))

@@ -103,13 +103,19 @@ class TestVerifiesCertificate:
 
     def test_broken_in_implicit_tls(self, play: Play) -> None:
         play.connect("EHLO x", MAIL, **self.BAD)
-        play.broken(self.RULE, "it went on after a certificate with a defect (expired)", "#1", "#1 EHLO x")
+        play.broken(self.RULE, "it went on after a certificate that has expired", "#1", "#1 EHLO x")
 
     def test_starttls_may_be_opportunistic(self, play: Play) -> None:
         play.connect("EHLO x", "STARTTLS -> 220 go", "EHLO x", MAIL, **self.BAD)
-        why = "it went on after a certificate with a defect (expired), after STARTTLS"
+        why = "it went on after a certificate that has expired, after STARTTLS"
         play.inconclusive(self.RULE, why, "implicit TLS", "#1", "#1 EHLO x")
 
     def test_not_exercised_by_a_good_certificate(self, play: Play) -> None:
         play.connect("EHLO x", MAIL, version="TLSv1.3", certificate="good")
         play.not_exercised(self.RULE)
+
+    def test_a_client_that_was_not_told_whom_to_trust(self, play: Play) -> None:
+        line = play.connect("EHLO x", "STARTTLS -> 220 go", version="TLSv1.3", certificate="good")
+        line.fails(CertificateRejected("unknown_ca"))
+        why = "it rejected a certificate that the fake's CA has signed: it was not told to trust {ca_file}"
+        play.not_exercised(self.RULE, why)

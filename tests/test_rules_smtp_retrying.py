@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from conduct_playbook import Play
+from conduct_playbook import BUSY, Play, tries
 from notnow.conduct.reading.smtp.delivery import SETTLED_BY
 
 MAIL, B, C = "MAIL FROM:<a@x>", "RCPT TO:<b@y>", "RCPT TO:<c@y>"
 LETTER = (MAIL, B, "DATA", ". <1@x>")
-BUSY = "-> !421 4.3.2 busy"
 
 
 @pytest.fixture
 def play() -> Play:
     return Play("smtp")
-
-
-def tries(play: Play, *gaps: str | float, last: tuple[str, ...] = (BUSY,)) -> None:
-    """A client is refused, and tries again after each gap; it is refused each time but perhaps the last."""
-    play.connect(BUSY)
-    for number, gap in enumerate(gaps, 1):
-        play.wait(gap).connect(*(last if number == len(gaps) else (BUSY,)))
 
 
 class TestWaitBeforeRetry:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from conduct_playbook import Play
+from conduct_playbook import BUSY, Play
 
-BUSY = "-> !421 4.3.2 busy"
 FULL = "-> !421 4.7.0 Too many concurrent connections"
 LETTER = ("MAIL FROM:<a@x>", "RCPT TO:<b@y>", "DATA", ". <1@x>")
 

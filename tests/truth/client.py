@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from hypothesis import strategies as st
 from tests.truth.truth import Truth
@@ -14,7 +14,8 @@ TRIES = 6  # most tries of an item
 Exits = Literal["honest", "zero", "alarm"]
 
 
-class Habits(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
     """What a program of any protocol says.
 
     `workers` share the tasks. `keeps`: a worker keeps its connection for its next task, after `pause` seconds. `waits` are
@@ -24,22 +25,14 @@ class Habits(Protocol):
     something did not come through.
     """
 
-    @property
-    def workers(self) -> int: ...
-    @property
-    def keeps(self) -> bool: ...
-    @property
-    def pause(self) -> float: ...
-    @property
-    def waits(self) -> tuple[float, ...]: ...
-    @property
-    def repeats(self) -> bool: ...
-    @property
-    def swallows(self) -> bool: ...
-    @property
-    def gives_up(self) -> str: ...
-    @property
-    def exits(self) -> Exits: ...
+    workers: int = 1
+    keeps: bool = False
+    pause: float = 0.0
+    waits: tuple[float, ...] = (60.0,)
+    repeats: bool = False
+    swallows: bool = False
+    gives_up: str = ""
+    exits: Exits = "honest"
 
 
 @dataclass(slots=True)

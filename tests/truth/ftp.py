@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from hypothesis import strategies as st
-from tests.truth.client import CONDITIONS, HABITS, LASTS, Client, Exits, Task, document
+from tests.truth.client import CONDITIONS, HABITS, LASTS, Client, Habits, Task, document
 from tests.truth.properties import Accusation  # noqa: TC002
 from tests.truth.truth import Truth  # noqa: TC002
 from tests.truth.wire import Line, Reply, Wire
@@ -43,7 +43,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class Program(Habits):
     """What an FTP client does; see `Habits`.
 
     `resumes`: how it goes on after a cut: from the start, by REST, by APPE of what SIZE says is missing, or, wrongly, by
@@ -52,14 +52,6 @@ class Program:
     """
 
     files: tuple[File, ...]
-    workers: int = 1
-    keeps: bool = False
-    pause: float = 0.0
-    waits: tuple[float, ...] = (60.0,)
-    repeats: bool = False
-    swallows: bool = False
-    gives_up: str = ""
-    exits: Exits = "honest"
     resumes: Resumes = "no"
     trusts: bool = False
     renames: bool = False

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from hypothesis import strategies as st
-from tests.truth.client import CONDITIONS, HABITS, LASTS, Client, Exits, Task, document
+from tests.truth.client import CONDITIONS, HABITS, LASTS, Client, Habits, Task, document
 from tests.truth.properties import Accusation  # noqa: TC002
 from tests.truth.truth import Truth  # noqa: TC002
 from tests.truth.wire import Line, Wire
@@ -57,7 +57,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class Program(Habits):
     """What an HTTP client does; see `Habits`.
 
     `blind`: it repeats a POST that got no answer. `trusts`: it takes a cut answer for whole. `obeys`: it waits for as long
@@ -65,14 +65,6 @@ class Program:
     """
 
     jobs: tuple[Job, ...]
-    workers: int = 1
-    keeps: bool = False
-    pause: float = 0.0
-    waits: tuple[float, ...] = (60.0,)
-    repeats: bool = False
-    swallows: bool = False
-    gives_up: str = ""
-    exits: Exits = "honest"
     blind: bool = False
     trusts: bool = False
     host: str = "a.test"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
-from tests.truth.client import CONDITIONS, HABITS, LASTS, Client, Exits, Task, document
+from tests.truth.client import CONDITIONS, HABITS, LASTS, Client, Habits, Task, document
 from tests.truth.properties import Accusation  # noqa: TC002
 from tests.truth.truth import Truth  # noqa: TC002
 from tests.truth.wire import Line, Reply, Wire
@@ -37,7 +37,7 @@ class Mail:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class Program(Habits):
     """What a mail client does; see `Habits`.
 
     `splits`: a transaction for each recipient. `forgets`: it drops recipients that were deferred while others were
@@ -45,14 +45,6 @@ class Program:
     """
 
     mails: tuple[Mail, ...]
-    workers: int = 1
-    keeps: bool = False
-    pause: float = 0.0
-    waits: tuple[float, ...] = (60.0,)
-    repeats: bool = False
-    swallows: bool = False
-    gives_up: str = ""
-    exits: Exits = "honest"
     splits: bool = False
     forgets: bool = False
     resends: bool = False

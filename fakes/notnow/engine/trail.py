@@ -41,7 +41,6 @@ class Traced(Memory):
         super().__init__()
         self._base = Memory()  # the state before the first call that is remembered
         self._calls: deque[Call] = deque()
-        self._decided = 0  # decisions so far
         self._forgotten = 0  # decisions that are in `_base`
 
     def _note(self, method: Callable[..., object], *arguments: object) -> None:
@@ -59,7 +58,6 @@ class Traced(Memory):
 
     def decide(self, request: DecisionRequest, now: float) -> Decision | None:
         self._note(Memory.decide, request, now)
-        self._decided += 1
         return super().decide(request, now)
 
     def acquire(self, slots: Sequence[Slot]) -> None:

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
+from notnow.conduct.finding import Finding, broken, held
 from notnow.conduct.reading.ftp.commands import verb_of
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
+from notnow.conduct.rules.certificates import faults, without_occasion
 from notnow.conduct.rules.rule import rule
-from notnow.journal import CertificateRejected, Exchange
+from notnow.journal import Exchange
 from notnow.units import plural
-
-_DEFECTS = {
-    "untrusted": "is of an unknown CA",
-    "expired": "has expired",
-    "incomplete": "came without its intermediate",
-    "name": "is for another name",
-}
 
 
 @rule(
@@ -32,12 +26,10 @@ _DEFECTS = {
     example="C: AUTH TLS\nS: 234 Go on   (a certificate of an unknown CA)\nC: USER ann",
 )
 def verifies_certificates(run: Run) -> Finding:
-    rejected = any(isinstance(c.failure, CertificateRejected) for c in run.connections)
-    good = not_exercised("it rejected a certificate that the fake's CA has signed: it was not told to trust {ca_file}")
     return over(
         _shown_wrong_ones(run),
         lambda n: f"{plural(n, 'connection')} with a certificate that must not be trusted, and no command over TLS",
-        good if rejected else NOT_EXERCISED,
+        without_occasion(run),
     )
 
 
@@ -47,8 +39,9 @@ def _shown_wrong_ones(run: Run) -> Iterator[Finding]:
         if tls is None or not tls.defects:
             continue
         if (first := _first_over_tls(exchanges)) is not None:
-            how = " and ".join(_DEFECTS[defect] for defect in tls.defects)
-            yield broken(f"{verb_of(first.request)} came over TLS with a certificate that {how}", connection, first)
+            yield broken(
+                f"{verb_of(first.request)} came over TLS with a certificate that {faults(tls)}", connection, first
+            )
         elif connection.ended_by == "client":
             yield held()
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
+from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
 from notnow.conduct.reading.http.asked import request
 from notnow.conduct.reading.http.retries import has_name, host_of_connection
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
+from notnow.conduct.rules.certificates import faults, without_occasion
 from notnow.conduct.rules.rule import rule
-from notnow.journal import TLS, CertificateRejected, Connection, Exchange
+from notnow.journal import TLS, Connection, Exchange
 from notnow.units import plural
 
 _NO_SNI = "an address, or a name that is not fully qualified, such as localhost: no SNI can carry it (RFC 6066 §3)"
@@ -70,14 +71,12 @@ def _sends_sni(run: Run, *versions: str) -> Finding:
     example="TLS with a certificate of an unknown CA\nC: GET a.site.test/",
 )
 def verifies_certificates(run: Run) -> Finding:
-    rejected = any(isinstance(c.failure, CertificateRejected) for c in run.connections)
-    good = not_exercised("it rejected a certificate that the fake's CA has signed: it was not told to trust {ca_file}")
     return over(
         _shown_wrong_ones(run),
         lambda n: (
             f"{plural(n, 'connection')} with a certificate that must not be trusted, and nothing asked on {'it' if n == 1 else 'them'}"
         ),
-        good if rejected else NOT_EXERCISED,
+        without_occasion(run),
     )
 
 
@@ -88,9 +87,10 @@ def _shown_wrong_ones(run: Run) -> Iterator[Finding]:
             continue
         first = next((x for x in exchanges if x.http is not None), None)
         if first is not None and _must_not_trust(tls, first):
-            how = " and ".join(_DEFECTS[defect] for defect in tls.defects)
             yield broken(
-                f"{request(first).host} was asked for on a connection whose certificate {how}", connection, first
+                f"{request(first).host} was asked for on a connection whose certificate {faults(tls)}",
+                connection,
+                first,
             )
         elif first is None and connection.ended_by == "client":
             yield held()
@@ -99,14 +99,6 @@ def _shown_wrong_ones(run: Run) -> Iterator[Finding]:
 def _must_not_trust(tls: TLS, first: Exchange) -> bool:
     """True, except for a certificate that does not cover the SNI but covers the host of the request."""
     return tls.defects != ("name",) or "certificate" in request(first).misdirected
-
-
-_DEFECTS = {
-    "untrusted": "is of an unknown CA",
-    "expired": "has expired",
-    "incomplete": "came without its intermediate",
-    "name": "is for another name",
-}
 
 
 @rule(

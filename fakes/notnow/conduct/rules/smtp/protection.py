@@ -8,6 +8,7 @@ from notnow.conduct.finding import NOT_EXERCISED, Evidence, Finding, broken, hel
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.delivery import mail
 from notnow.conduct.reading.smtp.transactions import Session, ending_of
+from notnow.conduct.rules.certificates import faults, without_occasion
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange, Journal
 
@@ -139,7 +140,7 @@ def verifies(run: Run) -> Finding:
         tls = session.connection.tls
         if tls is None or not tls.defects:
             continue
-        why = f"it went on after a certificate with a defect ({', '.join(tls.defects)})"
+        why = f"it went on after a certificate that {faults(tls)}"
         went_on = next((x for x in session.exchanges if x.request and _encrypted(session, x)), None)
         if session.connection.failure is not None or tls.error is not None:
             refused = session.connection
@@ -147,4 +148,4 @@ def verifies(run: Run) -> Finding:
             return broken(why, session.connection, went_on)
         elif went_on is not None:
             unclear = unclear or inconclusive(f"{why}, after STARTTLS", "implicit TLS", session.connection, went_on)
-    return unclear or (held("it refused the certificate", refused) if refused is not None else NOT_EXERCISED)
+    return unclear or (held("it refused the certificate", refused) if refused is not None else without_occasion(run))
