@@ -468,6 +468,15 @@ class TestSinceTransfer:
         book.at(109) >> Tick()
         book.at(110) >> Tick() << To("a", Send(BYE), Close())
 
+    def test_bytes_of_one_that_goes_on_after_quit_count(self, play):
+        """RFC 959 §4.1.1: the transfer that QUIT finds in progress is finished."""
+        book = self.opened(play)
+        book.at(20) >> transfer("a") << Proceed() >> Asked("a", "quit") << Proceed() >> Leaving("a")
+        book.at(40) >> Heard("a")
+        book.at(60) >> Ended("a", "retr")
+        book.at(89) >> Tick()
+        book.at(90) >> Tick() << To("a", Send(BYE), Close())
+
     def test_bytes_that_are_of_none_do_not(self, play):
         book = self.opened(play)
         book.at(20) >> Heard("a")
@@ -557,6 +566,11 @@ class TestInProgress:
         book.at(30) >> Tick() << To("a", EndData("reset"), Send("426 stalled"))
         book >> Ended("a", "stor")
         book.at(90) >> Tick()
+
+    def test_idle_where_a_transfer_stalls_after_quit(self, play):
+        stalled = rule("idle", after="30s", where={"command": "STOR"}, data="reset", reply="426 stalled")
+        book = play(ftp(stalled)) >> Opened("a") << Proceed() >> transfer("a", "stor") << Proceed() >> Leaving("a")
+        book.at(30) >> Tick() << To("a", EndData("reset"), Send("426 stalled"))
 
     def test_enter_where_the_mode_is_active(self, play):
         scenario = ftp(phase(), phase(rule("enter", where={"mode": "active"}, reply=BYE)))

@@ -255,7 +255,6 @@ class Engine:
         connection.released = True
         for owner in (connection.id, *connection.in_progress):
             self._store.release_all(owner)
-        connection.in_progress.clear()
 
     # ---- decisions -------------------------------------------------------------------------------
 
@@ -299,7 +298,7 @@ class Engine:
         rule = None if fired is None else fired.rule
         if rule is None or not rule.candidate.refuses:
             connection.passed.add(moment)
-            if kind is not None and kind.lasts and not connection.released:
+            if kind is not None and kind.lasts:
                 connection.in_progress[slot_owner(connection.id, moment, stream)] = moment, occasion.facts
                 connection.transfer_at = max(connection.transfer_at, occasion.at)
         if kind is not None and kind.unasked and (rule is None or rule.steps == BEHAVE):
