@@ -37,6 +37,11 @@ class TestEveryScenario:
         for knob in catalogue.scenario(name).knobs:
             assert re.search(rf"^#.*\n{knob}\s*=|^{knob}\s*=.*#\s*\S", text, re.MULTILINE), knob
 
+    def test_is_listed_as_it_loads(self, name: str) -> None:
+        made = catalogue.scenario(name)
+        entry = catalogue.entry(name, catalogue.locate(name))
+        assert entry == (made.name, made.protocol, made.summary, made.knobs)
+
     def test_starts_with_its_path(self, name: str) -> None:
         assert catalogue.locate(name).read_text("utf-8").startswith(f"# scenarios/{name}.toml\n")
 
@@ -72,6 +77,14 @@ def test_no_placeholder_is_left_where_nobody_fills_it() -> None:
         for rule in catalogue.scenario(name).rules():
             for line in (*(rule.reply or ()), rule.body or "", *(value for _, value in rule.headers or ())):
                 assert set(re.findall(r"(?<!\{)\{([^{}]+)\}", line)) <= LIVE, (name, line)
+
+
+@pytest.mark.parametrize("text", ['summary = "No protocol."\n', "protocol = \n"])
+def test_a_mistake_in_a_built_in_file_is_named(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "builtin", lambda: tmp_path)
+    (tmp_path / "new.toml").write_text(text)
+    with pytest.raises(ScenarioError, match="new.toml"):
+        catalogue.entry("new", tmp_path / "new.toml")
 
 
 def test_names_match_a_pattern() -> None:

@@ -18,7 +18,7 @@ from notnow.errors import Problem, ScenarioError, nearest
 
 if TYPE_CHECKING:
     from notnow.cli._page import Page
-    from notnow.language.scenario import Scenario
+    from notnow.language.catalogue import Entry
 
 
 _TERMINAL_ANYWAY = {"FORCE_COLOR", "TTY_COMPATIBLE"}  # variables by which rich may take a pipe for a terminal
@@ -54,21 +54,21 @@ def command(pattern: str | None, as_json: bool, search_paths: Sequence[str]) -> 
         raise Refused(problems)
 
 
-def _load(search_paths: Sequence[str]) -> tuple[list[Scenario], list[Problem]]:
+def _load(search_paths: Sequence[str]) -> tuple[list[Entry], list[Problem]]:
     """Every valid scenario, and the errors of the others: a bad file does not hide the rest."""
     from notnow.language import catalogue
 
-    found: list[Scenario] = []
+    found: list[Entry] = []
     problems: list[Problem] = []
-    for name in catalogue.names(search_paths=search_paths):
+    for name, file in catalogue.files(search_paths).items():
         try:
-            found.append(catalogue.scenario(name, search_paths=search_paths))
+            found.append(catalogue.entry(name, file))
         except ScenarioError as error:
             problems += error.problems
     return found, problems
 
 
-def _matches(pattern: str, scenario: Scenario) -> bool:
+def _matches(pattern: str, scenario: Entry) -> bool:
     from notnow.language.catalogue import is_pattern
 
     name, word = scenario.name.lower(), pattern.lower()
@@ -84,7 +84,7 @@ def _nothing(pattern: str, names: Iterable[str]) -> Problem:
     return Problem(f"no scenario matches {pattern!r}", allowed="a glob or a part of " + ", ".join(names), nearest=near)
 
 
-def _as_dict(scenario: Scenario) -> dict[str, object]:
+def _as_dict(scenario: Entry) -> dict[str, object]:
     return {
         "name": scenario.name,
         "protocol": scenario.protocol,
@@ -93,7 +93,7 @@ def _as_dict(scenario: Scenario) -> dict[str, object]:
     }
 
 
-def _print(scenarios: Sequence[Scenario]) -> None:
+def _print(scenarios: Sequence[Entry]) -> None:
     page = _page_of_a_terminal()
     if page is None:
         for scenario in scenarios:
