@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from notnow import ManualClock, RealClock
+from notnow.clock import MANY, AdjustableClock
 
 
 class Server:
@@ -26,10 +27,15 @@ class Server:
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop = asyncio.new_event_loop()
-    yield Server(ManualClock(), loop)
+    yield loop
     loop.close()
+
+
+@pytest.fixture
+def server(loop: asyncio.AbstractEventLoop) -> Server:
+    return Server(ManualClock(), loop)
 
 
 def test_a_manual_clock_stands_still_until_it_is_advanced() -> None:
@@ -133,3 +139,54 @@ def test_stamps_number_what_happens_under_one_clock() -> None:
 def test_a_real_clock_cannot_be_advanced_and_says_what_can() -> None:
     with pytest.raises(TypeError, match=r"clock=ManualClock\(\)"):
         RealClock().advance("3s")
+
+
+@pytest.mark.parametrize("speed", [-1, float("nan")])
+def test_what_is_no_speed_of_an_adjustable_clock(speed: float) -> None:
+    with pytest.raises(ValueError, match="allowed: 0 or more"):
+        AdjustableClock(speed)
+
+
+def test_an_adjustable_clock_runs_and_can_be_advanced(loop: asyncio.AbstractEventLoop) -> None:
+    server = Server(AdjustableClock(speed=1000), loop)
+    rung: list[str] = []
+    server.clock.call_at(server.clock.now() + 20, loop, lambda: rung.append("in real time"))
+    server.clock.call_at(server.clock.now() + 36_000, loop, lambda: rung.append("by hand"))
+    _until(server, lambda: rung == ["in real time"])
+    server.clock.advance("10h")
+    assert rung == ["in real time", "by hand"]
+
+
+def test_an_alarm_that_is_nearer_after_an_advance_rings_in_real_time(loop: asyncio.AbstractEventLoop) -> None:
+    server = Server(AdjustableClock(speed=1000), loop)
+    rung: list[float] = []
+    due = server.clock.now() + 36_000
+    server.clock.call_at(due, loop, lambda: rung.append(server.clock.now()))
+    server.clock.advance(36_000 - 50)
+    _until(server, lambda: bool(rung))
+    assert due <= rung[0] < due + 30_000
+
+
+def test_an_adjustable_clock_of_speed_0_stands_still_until_it_is_advanced(loop: asyncio.AbstractEventLoop) -> None:
+    server = Server(AdjustableClock(speed=0), loop)
+    rung: list[float] = []
+    server.clock.call_at(5, loop, lambda: rung.append(server.clock.now()))
+    server.settle()
+    assert (server.clock.now(), rung) == (0, [])
+    server.clock.advance(10)
+    assert (server.clock.now(), rung) == (10, [5])
+
+
+def test_an_adjustable_clock_forgets_cancelled_alarms(loop: asyncio.AbstractEventLoop) -> None:
+    clock = AdjustableClock()
+    for _ in range(5 * MANY):
+        clock.call_at(clock.now() + 3600, loop, lambda: None).cancel()
+    assert len(clock._alarms) <= MANY + 1
+
+
+def _until(server: Server, holds: Callable[[], bool]) -> None:
+    async def watch() -> None:
+        while not holds():
+            await asyncio.sleep(0)
+
+    server.loop.run_until_complete(asyncio.wait_for(watch(), 10))

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from notnow import FakeError, FakeFTP, FakeHTTP, FakeSMTP, ManualClock, RealClock, ScenarioError, WaitTimeoutError
+from notnow.conduct.pictures.timeline import render
 from notnow.engine.engine import MOST_REPEATS
 from notnow.servers.base import bridge as _bridge
 from notnow.servers.base.fake import Fake
@@ -365,6 +366,21 @@ class TestPlaying:
             with pytest.raises(ZeroDivisionError), fake.playing("smtp/healthy"):
                 raise ZeroDivisionError
             assert fake.scenario.name == "smtp/overload"
+
+    def test_kick_cuts_off_the_clients_that_are_there(self):
+        with FakeSMTP() as fake, Raw(fake).hello() as first, Raw(fake).hello() as second:
+            assert fake.kick() == 2
+            assert [first.until_end(), second.until_end()] == [GOODBYE, GOODBYE]
+            with Raw(fake).hello() as again:
+                again.deliver()
+            assert [(x.fault, x.rule, x.closed) for x in fake.journal if x.fault] == [("kicked", None, True)] * 2
+            assert "[kicked, by hand]" in render([fake.journal])
+
+    def test_kick_frees_the_slots(self):
+        with FakeSMTP("smtp/too-many-connections", cap=1) as fake, Raw(fake).hello():
+            fake.kick()
+            with Raw(fake) as raw:
+                assert raw.reply().startswith("220")
 
     def test_live_connections_keep_their_places_and_get_enter(self):
         with FakeSMTP("smtp/too-many-connections", cap=2) as fake, Raw(fake).hello() as raw:

@@ -13,6 +13,7 @@ FLOORS = {
     "notnow": [
         Layer("cli", "fast_forward", "pytest_plugin", "pytest_fixtures", "pytest_run", "pytest_markers", "pytest_report",
             independent=False),
+        Layer("words"),
         Layer("time_travel"),
         Layer("servers"),
         Layer("conduct", "engine", independent=True),
@@ -23,8 +24,9 @@ FLOORS = {
             "units", independent=False,
         ),
     ],
-    "notnow.servers": [Layer("smtp", "ftp", "http", independent=True), Layer("base")],
+    "notnow.servers": [Layer("listening"), Layer("smtp", "ftp", "http", independent=True), Layer("base")],
     "notnow.conduct": [
+        Layer("reporting"),
         Layer("assertions", "expected", "messages", "files", "requests", independent=False),
         Layer("expectations"),
         Layer("pictures"),

@@ -1,4 +1,4 @@
-"""Scenario time: real, sped up, or advanced by hand.
+"""Scenario time: real, sped up, advanced by hand, or several of these.
 
 Phases, quotas, idle time-outs, delays and the journal all read one `Clock`. Time-outs of the sockets themselves (how
 long a closing connection lingers) do not belong to the scenario and stay real.
@@ -21,6 +21,7 @@ from typing import Protocol
 from notnow import true_time
 from notnow.units import seconds
 
+MANY = 1000  # alarms of an adjustable clock before it looks for those that rang or were cancelled
 LOOK = 0.01  # real seconds between two looks at a clock that a test moves silently
 
 
@@ -37,24 +38,38 @@ class Timed(Protocol):
 class Alarm:
     """A callback that is due at a time of a clock; `cancel` revokes it."""
 
-    __slots__ = ("callback", "loop", "number", "when")
+    __slots__ = ("_timer", "callback", "loop", "number", "when")
 
     def __init__(
         self, when: float, number: int, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]
     ) -> None:
         self.when, self.number, self.loop = when, number, loop
         self.callback: Callable[[], object] | None = callback
+        self._timer: asyncio.TimerHandle | None = None
 
     def __lt__(self, other: Alarm) -> bool:
         return (self.when, self.number) < (other.when, other.number)
 
     def cancel(self) -> None:
         self.callback = None
+        self._stop_timer()
 
     def ring(self) -> None:
+        self._stop_timer()
         if self.callback is not None:
             callback, self.callback = self.callback, None
             callback()
+
+    def time(self, seconds: float) -> None:
+        """Ring after so many real seconds, unless it rings before. Called in its loop."""
+        self._stop_timer()
+        if self.callback is not None:
+            self._timer = self.loop.call_later(seconds, self.ring)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 class Cancellable(Protocol):
@@ -164,7 +179,7 @@ class ManualClock(Clock):
 
     def call_at(self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Cancellable:
         with self._lock:
-            if when <= self._now:
+            if when <= self.now():
                 return loop.call_soon(callback)
             alarm = Alarm(when, next(self._order), loop, callback)
             heapq.heappush(self._alarms, alarm)
@@ -191,7 +206,7 @@ class ManualClock(Clock):
         span = seconds(by)
         if span < 0:
             raise ValueError(f"cannot advance by {by!r}; allowed: zero or more")
-        self.advance_to(self._now + span)
+        self.advance_to(self.now() + span)
 
     def advance_to(self, target: float) -> None:
         """Move the clock to `target` seconds, and stop at every due event on the way."""
@@ -200,9 +215,13 @@ class ManualClock(Clock):
         self._settle()
         while not self._reach(target):
             if (alarm := self._next(target)) is not None:
-                self._now = max(self._now, alarm.when)
+                self._show(alarm.when)
                 alarm.loop.call_soon_threadsafe(alarm.ring)
             self._settle()
+
+    def _show(self, when: float) -> None:
+        """Move the clock to this time, never back."""
+        self._now = max(self._now, when)
 
     def _reach(self, target: float) -> bool:
         """Show `target`, unless an event is due before it."""
@@ -210,7 +229,7 @@ class ManualClock(Clock):
             self._drop_cancelled()
             if self._alarms and self._alarms[0].when <= target:
                 return False
-            self._now = max(self._now, target)
+            self._show(target)
             return True
 
     def _settle(self) -> None:
@@ -227,3 +246,48 @@ class ManualClock(Clock):
     def _drop_cancelled(self) -> None:
         while self._alarms and self._alarms[0].callback is None:
             heapq.heappop(self._alarms)
+
+
+class AdjustableClock(ManualClock):
+    """Real time, `speed` times as fast, that can be advanced by hand as well. At a speed of 0 it stands still until then."""
+
+    def __init__(self, speed: float = 1.0) -> None:
+        if not speed >= 0:
+            raise ValueError(f"speed is {speed!r}; allowed: 0 or more")
+        super().__init__()
+        self.speed = speed
+        self._zero = true_time.monotonic()
+        self._many = MANY
+
+    def now(self) -> float:
+        return self._now + (true_time.monotonic() - self._zero) * self.speed  # `_now` is what was advanced by hand
+
+    def _show(self, when: float) -> None:
+        self._now += max(0.0, when - self.now())
+
+    def call_at(self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Cancellable:
+        made = super().call_at(when, loop, callback)
+        if isinstance(made, Alarm):
+            self._time(made)
+            self._forget_cancelled()
+        return made
+
+    def advance_to(self, target: float) -> None:
+        super().advance_to(target)
+        with self._lock:
+            alarms = list(self._alarms)
+        for alarm in alarms:  # they are due sooner now
+            alarm.loop.call_soon_threadsafe(self._time, alarm)
+
+    def _time(self, alarm: Alarm) -> None:
+        """Have an alarm ring in real time. Called in its loop."""
+        if self.speed:
+            alarm.time(max(0.0, (alarm.when - self.now()) / self.speed))
+
+    def _forget_cancelled(self) -> None:
+        """Drop the alarms that rang or were cancelled, now and then: nobody may ever advance this clock."""
+        if len(self._alarms) > self._many:
+            with self._lock:
+                self._alarms = [alarm for alarm in self._alarms if alarm.callback is not None]
+                heapq.heapify(self._alarms)
+                self._many = max(MANY, 2 * len(self._alarms))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from notnow import protocols
 from notnow.cli._news import New
 from notnow.hosts import recipes
 from notnow.journal import Connection, Entry, Exchange, Facts, Mark, Message, Request, Transfer
+from notnow.servers.listening import try_line
 from notnow.terminal import safe
 from notnow.units import show, show_size
 
@@ -141,21 +141,6 @@ def _ending(connection: Connection) -> str:
 # ---- servers -----------------------------------------------------------------------------------
 
 
-def listening(fake: Fake) -> dict[str, Any]:
-    """The first line of `serve --json` for a server. `ca_file` is None if the server does not speak TLS."""
-    return {
-        "event": "listening",
-        "name": fake.name,
-        "scenario": fake.scenario.name,
-        "protocol": fake.protocol,
-        "host": fake.host,
-        "port": fake.port,
-        "url": fake.url,
-        "ca_file": _ca(fake),
-        "seed": fake.seed,
-    }
-
-
 def server_lines(fakes: Iterable[Fake]) -> Iterable[Pieces]:
     """Each server in two lines: its scenario and address, and a client command to try."""
     for fake in fakes:
@@ -171,16 +156,3 @@ def _recipes(fake: Fake) -> Iterable[Pieces]:
         yield [("    for  ", "dim"), (" and ".join(hosts), "")]
         for client, words in recipes(hosts, fake.host, fake.port).items():
             yield [(f"    {client:<9} ", "dim"), (words, "")]
-
-
-def try_line(fake: Fake) -> str:
-    """A shell command that tries the fake, with a client that this machine has, if any."""
-    fitting = [sample for sample in protocols.get(fake.protocol).samples if fake.tls in sample.tls]
-    sample = next((one for one in fitting if shutil.which(one.program)), fitting[-1])
-    line = sample.command + sample.tls[fake.tls]
-    return line.format(url=fake.url, server=fake.url.partition("://")[2], ca=_ca(fake))
-
-
-def _ca(fake: Fake) -> str | None:
-    """The path of the CA that clients should trust; None if the server does not speak TLS."""
-    return None if fake.tls == "none" else fake.ca_file

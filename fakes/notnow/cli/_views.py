@@ -14,6 +14,7 @@ from notnow.cli import _lines
 from notnow.cli._lines import Pieces
 from notnow.cli._news import News
 from notnow.journal import Connection, Entry, Exchange, Mark
+from notnow.servers.listening import listening
 from notnow.units import show
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class JSONView:
         self._news = News()
 
     def begin(self, fakes: Sequence[Fake]) -> None:
-        self._write(map(_lines.listening, fakes))
+        self._write(map(listening, fakes))
 
     def show(self, entries: Sequence[Entry], dropped: int) -> None:
         if dropped:

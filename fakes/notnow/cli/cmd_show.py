@@ -11,8 +11,8 @@ from notnow.cli._options import complete_name, takes_search_paths
 
 if TYPE_CHECKING:
     from notnow.cli._page import Page
-    from notnow.cli._words import RuleWords
     from notnow.language.scenario import Scenario
+    from notnow.words import RuleWords
 
 
 @click.command("show")
@@ -44,22 +44,22 @@ def command(name: str, as_toml: bool, search_paths: Sequence[str]) -> None:
 def _explain(scenario: Scenario, search_paths: Sequence[str]) -> None:
     from rich.text import Text
 
-    from notnow.cli import _words
+    from notnow import words
     from notnow.cli._page import Page
 
     page = Page()
     page.line(Text(scenario.name, style="bold cyan"))
     page.line(scenario.summary)
     _happens(page, scenario)
-    if knobs := _words.knobs(scenario):
+    if knobs := words.knobs(scenario):
         _section(page, "Knobs (name, default, type)")
         rows = [(k.name, k.default, k.kind, k.comment) for k in knobs]
         page.columns(rows, ("cyan", "", "dim", ""), indent=2)
-    if faults := _words.faults(scenario):
+    if faults := words.faults(scenario):
         _section(page, "Faults to choose from")
         page.columns(faults, ("cyan", ""), indent=2)
     _section(page, "What a good client does here")
-    for expected in _words.expectations(scenario) or ["Nothing is asked of it."]:
+    for expected in words.expectations(scenario) or ["Nothing is asked of it."]:
         page.line(expected, indent=2)
     if scenario.sources:
         _section(page, "Sources")
@@ -74,14 +74,14 @@ def _section(page: Page, title: str) -> None:
 
 
 def _happens(page: Page, scenario: Scenario) -> None:
-    from notnow.cli import _words
+    from notnow import words
 
     _section(page, "What happens")
-    for said in _words.server(scenario):
+    for said in words.server(scenario):
         page.line(said, indent=2)
     for name in scenario.certificates:
         page.line(_certificate(name, scenario), indent=2, hang=2)
-    for number, phase in enumerate(_words.phases(scenario), 1):
+    for number, phase in enumerate(words.phases(scenario), 1):
         page.line(f"{number}. {phase.name}, {phase.ends}", indent=2)
         for rule in phase.rules:
             _rule(page, rule)

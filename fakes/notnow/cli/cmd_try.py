@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +18,8 @@ from notnow.cli._options import complete_name, duration, takes_search_paths
 if TYPE_CHECKING:
     from notnow.cli._targets import Target
     from notnow.conduct.baseline import Known
-    from notnow.conduct.pictures.report import Client, Report
-    from notnow.conduct.rules.rule import Level, Rule
-    from notnow.servers.base.fake import Fake
+    from notnow.conduct.pictures.report import Report
+    from notnow.conduct.rules.rule import Rule
 
 
 LEVELS = ("must", "should", "advice")  # copies, so that --help need not load the rules
@@ -205,7 +203,11 @@ def command(
     from notnow.cli import _client, _judged
     from notnow.cli._serving import Feed, running, signals_stop
     from notnow.cli._targets import resolve
+    from notnow.conduct.baseline import NOTHING_KNOWN
+    from notnow.conduct.reporting import Terms
+    from notnow.conduct.reporting import report as judged
     from notnow.conduct.rules.rule import up_to
+    from notnow.servers.listening import listening
 
     words = ctx.meta[CLIENT]
     if not words:
@@ -214,7 +216,7 @@ def command(
     rules = _rules(targets, patterns)
     if write_baseline and baseline is None:
         raise click.UsageError("--write-baseline needs --baseline FILE: the file to write")
-    known = _known(targets, baseline) if baseline is not None and not write_baseline else None
+    known = _known(targets, baseline) if baseline is not None and not write_baseline else NOTHING_KNOWN
     before = _faketime(speed) if fake_time else []
     feed = Feed()
     with signals_stop(feed), running(targets, feed, speed=speed, seed=seed) as fakes:
@@ -229,8 +231,9 @@ def command(
             stdout=STDERR if as_json else None,
         )
         levels = up_to(LEVELS[-1] if patterns else level)
-        asked = _Asked(rules, levels, expected=not patterns, accepted=accepted, count=count, proxy=role == "proxy")
-        report = _judge(fakes, client, asked, speed, known)
+        terms = Terms(rules, levels, not patterns, accepted, count, role == "proxy", known)
+        # Before the fakes stop, because their last replies are not part of the run.
+        report = judged(fakes, client, [listening(fake) for fake in fakes], speed, terms)
         if baseline is not None and write_baseline:
             report = _note(report, targets, baseline)
         _show(report, as_json=as_json, verbose=verbose, junit=junit, html=html, summary=summary)
@@ -264,50 +267,6 @@ def _faketime(speed: float) -> list[str]:
             ]
         )
     return [program, "-f", f"+0 x{speed:.6f}".rstrip("0").rstrip(".")]
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What the user asked to have judged, and how."""
-
-    rules: Sequence[Rule]
-    levels: Sequence[Level]
-    expected: bool
-    accepted: Sequence[str]
-    count: int | None
-    proxy: bool
-
-
-def _judge(fakes: Sequence[Fake], client: Client, asked: _Asked, speed: float, known: Known | None) -> Report:
-    """Judge the run before the fakes stop, because their last replies are not part of it."""
-    from notnow.cli._lines import listening
-    from notnow.conduct import expected as expectations
-    from notnow.conduct.baseline import NOTHING_KNOWN
-    from notnow.conduct.judging import judge
-    from notnow.conduct.pictures.report import Report
-    from notnow.conduct.reading.result import result
-    from notnow.conduct.reading.run import Run
-
-    for fake in fakes:
-        with contextlib.suppress(TimeoutError):  # a client in the background may never be idle
-            fake.settle()
-    run = Run([fake.journal for fake in fakes], [fake.scenario for fake in fakes], proxy=asked.proxy)
-    found = result(run.ledger, client.ended, asked.count)
-    gives_way = found.word == "reported" and "reported" in asked.accepted
-    verdicts = judge(run, asked.rules, gives_way=gives_way)
-    if asked.expected:
-        verdicts += expectations.judge(fakes, run, count=asked.count, gives_way=gives_way)
-    return Report(
-        client,
-        run,
-        verdicts,
-        [listening(fake) for fake in fakes],
-        speed,
-        asked.levels,
-        result=found if asked.expected else None,
-        accepted=asked.accepted,
-        baseline=known or NOTHING_KNOWN,
-    )
 
 
 # ---- the baseline --------------------------------------------------------------------------------

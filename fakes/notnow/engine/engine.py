@@ -15,7 +15,7 @@ from typing import assert_never
 
 from msgspec import structs
 
-from notnow.engine.actions import BEHAVE, Script
+from notnow.engine.actions import BEHAVE, Action, Script
 from notnow.engine.connection import Connection, FiredRule, Occasion, slot_owner
 from notnow.engine.deciding import decision_request, fired_rule
 from notnow.engine.events import (
@@ -47,6 +47,7 @@ from notnow.language.scenario import Scenario
 from notnow.protocols.moment import CONNECTION_FACTS
 
 MOST_REPEATS = 1000  # laps of a scenario, and expiries of one idle timeout, that are made up for after one jump of time
+KICKED = "kicked"  # the fault of a connection that was cut off by hand
 
 
 class Engine:
@@ -157,6 +158,15 @@ class Engine:
                 connection.deferred.clear()
                 self._store.acquire(list(entitled(connection, self._progress.phase)))
         return self._enter_phase(now)
+
+    def kick(self, steps: tuple[Action, ...]) -> list[Script]:
+        """Cut off every live connection with these steps, as an administrator does; no rule decides it."""
+        live = [connection for connection in self._connections.values() if not connection.closing]
+        for connection in live:
+            connection.closing = True
+            self._release_slots(connection)
+        phase = self._progress.phase.name
+        return [Script(connection.id, steps, "enter", phase, None, KICKED) for connection in live]
 
     # ---- events ----------------------------------------------------------------------------------
 

@@ -189,7 +189,11 @@ def _lines(exchange: Exchange) -> Iterable[tuple[str, str]]:
         return  # in this protocol the client speaks first
     if exchange.request:
         yield ("D" if exchange.moment == "transfer" else "C"), exchange.request
-    why = f"   [{exchange.fault}, {exchange.rule or 'the fake stops'}]" if exchange.fault else ""
+    why = (
+        f"   [{exchange.fault}, {exchange.rule or ('the fake stops' if exchange.stopped else 'by hand')}]"
+        if exchange.fault
+        else ""
+    )
     lines = exchange.lines
     data = _data(exchange)
     before = [line for line in lines if data and line.startswith("1")]

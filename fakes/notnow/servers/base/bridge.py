@@ -52,6 +52,7 @@ class Bridge(LoopServices):
 
     alpn: ClassVar[tuple[str, ...]] = ()  # the protocols that it speaks in TLS (RFC 7301)
     hostname = HOSTNAME
+    goodbye: ClassVar[str] = ""  # the reply to clients that are cut off, with {host} in it; HTTP/2 has a GOAWAY for it
 
     def __init__(self, options: Options, scenario: Scenario, label: str, name: str) -> None:
         super().__init__(options.clock, label, scenario.protocol, name)
@@ -175,6 +176,15 @@ class Bridge(LoopServices):
         scripts = self.engine.next_phase(self.clock.now())
         self._note_phase(phase)
         self._dispatch(scripts)
+
+    def kick(self) -> int:
+        """Cut off every live client; the number of them."""
+        steps: tuple[Send | Close, ...] = (Close(),)
+        if self.goodbye:
+            steps = (Send((self.goodbye.format(host=self.hostname),)), *steps)
+        scripts = self.engine.kick(steps)
+        self._dispatch(scripts)
+        return len(scripts)
 
     def _note_phase(self, before: str) -> None:
         if self.phase != before:

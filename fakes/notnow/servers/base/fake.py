@@ -234,6 +234,13 @@ class Fake(Assertions):
         """Go on to the next phase of the scenario by hand."""
         self._bridge.runner.call(self._bridge.next_phase)
 
+    def kick(self) -> int:
+        """Cut off every live connection, as an administrator does: 421 and a close, over HTTP/2 a GOAWAY.
+
+        Returns how many there were. Clients may connect again at once. A request or command that is being answered ends there.
+        """
+        return self._bridge.runner.call(self._bridge.kick)
+
     @property
     def phase(self) -> str:
         """The name of the phase that is playing."""

@@ -22,6 +22,7 @@ ANONYMOUS = frozenset({"anonymous", "ftp"})  # RFC 1635 §3.2
 class FileBridge(Bridge):
     """A `FileHost`."""
 
+    goodbye = FTPSession.goodbye
     drains: LingeringClose
 
     def __init__(self, options: Options, scenario: Scenario, label: str, name: str) -> None:

@@ -19,6 +19,7 @@ from notnow.servers.smtp.session import SMTPSession, masked
 class MailBridge(Bridge):
     """A `MailHost`."""
 
+    goodbye = SMTPSession.goodbye
     session_class: ClassVar[type[SMTPSession]] = SMTPSession
     _template: SMTPSession
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from notnow.cli import _words
+from notnow import words as plain
 from notnow.language import catalogue
 from notnow.language.loading import loads
 from notnow.units import ordinal
@@ -13,8 +13,8 @@ from notnow.units import ordinal
 def rule(text: str, rest: str = "", head: str = "") -> tuple[str, str]:
     """When the only rule of a scenario acts, and what is done then."""
     scenario = loads(f'protocol = "smtp"\n{head}\n[[phase]]\n[[phase.rule]]\n{text}\n{rest}')
-    words = _words.phases(scenario)[0].rules[0]
-    return words.when, words.does
+    said = plain.phases(scenario)[0].rules[0]
+    return said.when, said.does
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_the_words_of_a_certificate() -> None:
 
 
 def ends(text: str) -> list[str]:
-    return [phase.ends for phase in _words.phases(loads(f'protocol = "smtp"\n{text}'))]
+    return [phase.ends for phase in plain.phases(loads(f'protocol = "smtp"\n{text}'))]
 
 
 def test_how_phases_end() -> None:
@@ -118,7 +118,7 @@ chance = "{share}"
 delay  = "{long}"
 keep   = "{keep}"
 """
-    found = [(k.name, k.default, k.kind, k.comment) for k in _words.knobs(loads(text))]
+    found = [(k.name, k.default, k.kind, k.comment) for k in plain.knobs(loads(text))]
     assert found == [
         ("said", "no # more", "text", 'What is said, and not "what # is meant".'),
         ("often", "3", "whole number", "how often"),
@@ -129,7 +129,7 @@ keep   = "{keep}"
 
 
 def test_faults_are_shown_as_the_file_has_them() -> None:
-    found = dict(_words.faults(catalogue.scenario("smtp/idle-timeout")))
+    found = dict(plain.faults(catalogue.scenario("smtp/idle-timeout")))
     assert found["postfix"] == "421 4.4.2 {host} Error: timeout exceeded"
     assert found["gmail-451"] == "451 4.4.2 Timeout - closing connection.  (close = true)"
     assert found["aiosmtpd"] == "close = true"
@@ -144,7 +144,7 @@ no_duplicates = true
 retried = { times = 3, within = "10m", first_delay = "1m", backoff = "exponential" }
 never_exceeded = { connections = 5 }
 """
-    assert _words.expectations(loads(text)) == [
+    assert plain.expectations(loads(text)) == [
         "It delivers every message exactly twice.",
         "It does not resend a message that the server has accepted.",
         "It tries again, at least 3 times, after a first wait of at least 1m, within 10m of the first refusal, "
@@ -162,15 +162,15 @@ users = { ann = "word", bob = "sesame" }
 files = { "a.txt" = "a", "b.bin" = "2MB" }
 quota = "10MB"
 """
-    assert _words.server(loads(text)) == [
+    assert plain.server(loads(text)) == [
         "The server speaks TLS: implicit.",
         "Only ann (password word) and bob (password sesame) may log in.",
         "It holds a.txt and b.bin.",
         "It has room for 10 MB.",
     ]
-    assert _words.server(loads('protocol = "ftp"')) == []
+    assert plain.server(loads('protocol = "ftp"')) == []
     empty = loads('protocol = "ftp"\n[server]\nusers = {}\nfiles = {}')
-    assert _words.server(empty) == ["Nobody may log in.", "It holds no files."]
+    assert plain.server(empty) == ["Nobody may log in.", "It holds no files."]
 
 
 def test_ordinals() -> None:
@@ -209,12 +209,12 @@ def test_ordinals() -> None:
     ],
 )  # fmt: skip
 def test_what_http_rules_do(text: str, words: tuple[str, str]) -> None:
-    made = _words.phases(loads(f'protocol = "http"\n[[phase]]\n[[phase.rule]]\n{text}\n'))[0].rules[0]
+    made = plain.phases(loads(f'protocol = "http"\n[[phase]]\n[[phase.rule]]\n{text}\n'))[0].rules[0]
     assert (made.when, made.does) == words
 
 
 def test_a_fault_of_http_in_a_line() -> None:
-    faults = dict(_words.faults(catalogue.scenario("http/coalesced")))
+    faults = dict(plain.faults(catalogue.scenario("http/coalesced")))
     assert faults["contour"] == "status = 421"
     assert faults["apache"] == (
         "status = 421, content-type: text/html; charset=iso-8859-1, "

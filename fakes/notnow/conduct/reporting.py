@@ -1,0 +1,67 @@
+"""The report on a run of fakes that share a clock: the result, the verdicts and the expectations, on the user's terms."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from notnow.conduct import expected
+from notnow.conduct.baseline import NOTHING_KNOWN, Known
+from notnow.conduct.judging import judge
+from notnow.conduct.pictures.report import Client, Report
+from notnow.conduct.reading.result import result
+from notnow.conduct.reading.run import Run
+from notnow.conduct.rules.rule import Level, Rule
+
+
+class Fake(expected.Judged, Protocol):
+    """A fake, to those who judge its clients."""
+
+    def settle(self) -> None:
+        """Return when everything that is due, or has arrived, has been carried out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a client is judged.
+
+    A broken rule of one of the `levels` fails it. `expected`: by the scenario's expectations, too. `accepted` are the
+    results that the user accepts; `count` is how many items the client was given; `proxy`: it is an intermediary; what
+    the `baseline` knows fails nobody.
+    """
+
+    rules: Sequence[Rule]
+    levels: Collection[Level]
+    expected: bool = True
+    accepted: Collection[str] = ()
+    count: int | None = None
+    proxy: bool = False
+    baseline: Known = NOTHING_KNOWN
+
+
+def report(
+    fakes: Sequence[Fake], client: Client, servers: Sequence[Mapping[str, Any]], speed: float, terms: Terms
+) -> Report:
+    """Judge what clients did on these fakes since their last play. `servers` says where each of them listens."""
+    for fake in fakes:
+        with contextlib.suppress(TimeoutError):  # a client in the background may never be idle
+            fake.settle()
+    run = Run([fake.journal for fake in fakes], [fake.scenario for fake in fakes], proxy=terms.proxy)
+    found = result(run.ledger, client.ended, terms.count)
+    gives_way = found.word == "reported" and "reported" in terms.accepted
+    verdicts = judge(run, terms.rules, gives_way=gives_way)
+    if terms.expected:
+        verdicts += expected.judge(fakes, run, count=terms.count, gives_way=gives_way)
+    return Report(
+        client,
+        run,
+        verdicts,
+        servers,
+        speed,
+        terms.levels,
+        result=found if terms.expected else None,
+        accepted=terms.accepted,
+        baseline=terms.baseline,
+    )
