@@ -31,17 +31,17 @@ from tests.mutation.warm import WarmTests, silence
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "fakes" / "notnow"
-# A folder, and the tests of it that are fast: playbooks and tables, no sockets.
+# A folder, and the tests of it that are fast: most are playbooks and tables, without sockets.
+_READING = (
+    "test_ledger_*.py", "test_rules_*.py", "test_reading_*.py", "test_attempts.py", "test_backoff.py", "test_families.py",
+    "test_herd.py", "test_result.py", "test_storm.py",
+)  # fmt: skip
 TESTS = {
     "conduct/rules": ("test_rules_*.py",),
-    "conduct/reading": (
-        "test_ledger_*.py", "test_rules_*.py", "test_reading_*.py", "test_attempts.py", "test_backoff.py", "test_families.py",
-        "test_herd.py",
-    ),
+    "conduct/reading": _READING,
     "conduct": (
-        "test_ledger_*.py", "test_rules_*.py", "test_reading_*.py", "test_attempts.py", "test_backoff.py", "test_families.py",
-        "test_herd.py", "test_judging.py", "test_arguments.py", "test_assertions_messages.py", "test_expectations.py", "test_expected.py",
-        "test_timeline.py", "test_lanes.py", "test_verdict.py",
+        *_READING, "test_judging.py", "test_arguments.py", "test_assertions*.py", "test_baseline.py", "test_expectations.py",
+        "test_expected.py", "test_html.py", "test_lanes.py", "test_markdown.py", "test_report.py", "test_timeline.py", "test_verdict.py",
     ),
     "engine": ("test_engine*.py", "test_store.py", "test_conditions.py", "test_matching.py", "test_trail.py"),
     "language": (
@@ -50,8 +50,11 @@ TESTS = {
         "test_toml_lines.py", "test_values.py",
     ),
 }  # fmt: skip
-# These run for the module of their name only: they take as long as all others.
-OWN = ("test_families.py",)
+# These run for one module only: they take as long as all others.
+OWN = {
+    "test_families.py": "families", "test_assertions.py": "assertions", "test_assertions_conduct.py": "assertions",
+    "test_assertions_ftp.py": "files", "test_assertions_http.py": "requests",
+}  # fmt: skip
 # Properties that take as long as all other tests of the folder together.
 SLOW = "not what_loads_plays and not junk_in_any_place"
 OPTIONS = (
@@ -151,8 +154,8 @@ def tests_of(folder: str, path: Path) -> tuple[list[str], list[str]]:
     """The tests that bear the module's name, or most of it; and the other tests of its folder."""
     words = set(path.relative_to(SOURCE / folder.partition("/")[0]).with_suffix("").parts)
     shared = {test: len(words & set(Path(test).stem.split("_"))) for test in tests_in(folder)}
-    found = [test for test in shared if shared[test] or Path(test).name not in OWN]
-    near = [test for test in found if shared[test] == max(shared.values())]
+    found = [test for test in shared if OWN.get(Path(test).name, path.stem) == path.stem]
+    near = [test for test in found if shared[test] == max(map(shared.__getitem__, found))]
     return near, [test for test in found if test not in near]
 
 

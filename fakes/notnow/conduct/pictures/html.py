@@ -17,7 +17,7 @@ from notnow.conduct.pictures.timeline import transcript
 from notnow.conduct.reading.result import Result
 from notnow.conduct.reading.storm import storm
 from notnow.terminal import by_direction, isolated, safe_lines
-from notnow.units import show
+from notnow.units import plural, show
 
 MOST = 200  # most lanes in the picture
 ITEMS = 20  # most items, and doubts, below the result
@@ -186,7 +186,7 @@ def svg(seen: Picture) -> ET.Element:
     """The lanes, one below the other; scenario time runs from left to right, to scale."""
     height = TOP + LANE * len(seen.lanes) + 34
     drawing = ET.Element("svg", viewBox=f"0 0 {WIDTH} {height}", role="img", xmlns="http://www.w3.org/2000/svg")
-    _add(drawing, "title", f"{len(seen.lanes)} connections in {show(seen.span)} of scenario time")
+    _add(drawing, "title", f"{plural(len(seen.lanes), 'connection')} in {show(seen.span)} of scenario time")
     scale = _Scale(seen.span, 30 + LETTER * max(len(lane.who) + 2 for lane in seen.lanes))
     for i in range(0, len(seen.lanes), 2):
         _add(drawing, "rect", **_box(0, TOP + LANE * i, WIDTH, LANE), **{"class": "band"})
