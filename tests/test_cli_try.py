@@ -391,7 +391,11 @@ def test_the_back_off_is_in_each_report(tmp_path: Path) -> None:
     bars = [line.count("█") for line in lines[at + 2 : at + 6]]
     assert bars == sorted(bars)
     assert 0 < bars[0] < bars[3] == 50
-    assert f"<pre>{lines[at + 1].strip()}" in file.read_text("utf-8")
+    page = file.read_text("utf-8")
+    assert f"<p>{lines[at + 1].strip()}</p>" in page
+    widths = [float(width) for width in re.findall(r'<rect rx="3" width="([\d.]+)%"', page)]
+    assert widths == sorted(widths)
+    assert (len(widths), widths[-1]) == (4, 100)
     assert "back-off" not in tried("smtp/healthy", *sender()).stdout
 
 
@@ -455,9 +459,12 @@ def test_html_is_one_file_that_needs_nothing_else(tmp_path: Path) -> None:
     assert result.exit_code == 0
     page = file.read_text("utf-8")
     assert page.startswith("<!DOCTYPE html>\n<html")
-    assert not [word for word in ("src=", "href=", "@import", "url(") if word in page]
-    assert page.count('class="bad"') >= 2
-    assert '<h1><span class="good">well behaved</span> in smtp/overload</h1>' in page
+    assert not [word for word in ("src=", "<link", "<script", "@import", "url(") if word in page]
+    links = set(re.findall(r'href="([^"]*)"', page))
+    assert links
+    assert links <= {f"#{name}" for name in re.findall(r' id="([^"]*)"', page)}  # each goes to a place in this file
+    assert page.count('class="mark busy"') >= 2
+    assert '<h1><span class="outcome good">well behaved</span> in smtp/overload</h1>' in page
     assert "smtp.wait-before-retry" in page
 
 

@@ -20,7 +20,7 @@ FLOORS = {
         Layer("language"),
         Layer("journal", "protocols", independent=False),
         Layer(
-            "_version", "bounds", "clock", "environment", "errors", "hosts", "http_words", "terminal", "true_time",
+            "_version", "bounds", "clock", "environment", "errors", "hosts", "http_words", "look", "terminal", "true_time",
             "units", independent=False,
         ),
     ],

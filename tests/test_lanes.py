@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from xml.etree import ElementTree as ET
 
 from notnow import FakeSMTP, ManualClock
-from notnow.conduct.pictures.html import svg
+from notnow.conduct.pictures.chart import Chart
 from notnow.conduct.pictures.lanes import Picture, picture, strip
 from notnow.conduct.reading.run import Run
+from notnow.look.rendering import render
 from smtp_client import CarefulSender, Raw, one, rules, then
 
 REFUSED = one("connect", reply="421 4.3.2 not now")
@@ -71,20 +72,50 @@ def test_nobody_came() -> None:
         assert picture(Run([fake.journal])) == Picture((), 0.0, 0, (), 0)
 
 
+def drawn(seen: Picture, anchors: set[int] = set()) -> ET.Element:  # noqa: B006
+    """The timeline of the report and the page, parsed; its SVG has no namespace here."""
+    html = render("timeline.html", chart=Chart(seen), anchors=anchors)
+    return ET.fromstring(html.replace('xmlns="http://www.w3.org/2000/svg"', ""))
+
+
+def places(elements: list[ET.Element], name: str) -> list[float]:
+    """An attribute in percent of the width."""
+    return [float(one.get(name, "").removesuffix("%")) for one in elements]
+
+
 def test_the_svg_is_to_scale_and_marks_each_421() -> None:
     _, seen = retried(30, 90)
-    drawn = svg(seen)
-    circles = [c for g in drawn.iter("g") for c in g.iter("circle")]
-    assert [c.get("class") for c in circles] == ["bad", "bad", "good"]
-    first, second, third = (float(c.get("cx", "")) for c in circles)
-    assert abs((third - first) / (second - first) - 4) < 0.01
-    ys = [float(c.get("cy", "")) for c in circles]
+    svg = drawn(seen)
+    marks = svg.findall(".//g/svg[a]")
+    assert [mark.find("a").get("class") for mark in marks] == ["mark busy", "mark busy", "mark done"]  # type: ignore[union-attr]
+    assert places(marks, "x") == [0, 25, 100]
+    ys = [float(mark.get("y", "")) for mark in marks]
     assert ys == sorted(set(ys))
-    paths = [re.findall(r"[\d.]+", p.get("d", "")) for p in drawn.iter("path") if p.get("class") == "wait"]
-    assert [(float(p[0]), float(p[2])) for p in paths] == [(first, second), (second, third)]
-    words = [text.text for text in drawn.iter("text")]
-    assert words.count("421") == 3  # two of them, and the legend
+    lines = svg.findall(".//g[@class='wait']/line")
+    assert list(zip(places(lines, "x1"), places(lines, "x2"), strict=True)) == [
+        (0, 25),
+        (25, 25),
+        (25, 100),
+        (100, 100),
+    ]
+    assert [(float(line.get("y1", "")), float(line.get("y2", ""))) for line in lines[1::2]] == [
+        tuple(ys[:2]),
+        tuple(ys[1:]),
+    ]
+    words = [text.text for text in svg.iter("text")]
+    assert words.count("421") == 2
     assert {"30s", "phase recovered"} < set(words)
+
+
+def test_each_mark_has_focus_and_says_what_it_is() -> None:
+    fake, seen = retried(30)
+    first = fake.journal.exchanges[0].index
+    marks = [mark for mark in drawn(seen, {first}).iter("a") if mark.get("class")]
+    assert [mark.get("aria-label") for mark in marks] == [
+        "#1, 0s: connect: 421 4.3.2 not now",
+        "#2, 30s: connect: 421 4.3.2 not now",
+    ]
+    assert [(mark.get("href"), mark.get("tabindex")) for mark in marks] == [(f"#e{first}", None), (None, "0")]
 
 
 def test_a_busy_lane_draws_no_more_than_can_be_seen() -> None:
@@ -96,10 +127,10 @@ def test_a_busy_lane_draws_no_more_than_can_be_seen() -> None:
         seen = picture(Run([fake.journal]))
     assert len(seen.lanes[0].points) == 500
     assert len(seen.lanes[0].outcome) < 300
-    assert len([p for p in svg(seen).iter("path") if p.get("class") == "warn"]) <= 2  # it, and the legend's
+    assert len([a for a in drawn(seen).iter("a") if a.get("class") == "mark refused"]) == 1
 
 
 def test_no_line_runs_backwards() -> None:
-    lines = [(float(one.get("x1", "")), float(one.get("x2", ""))) for one in svg(retried(30, 90)[1]).iter("line")]
+    lines = list(drawn(retried(30, 90)[1]).iter("line"))
     assert lines
-    assert all(x1 <= x2 for x1, x2 in lines)
+    assert all(x1 <= x2 for x1, x2 in zip(places(lines, "x1"), places(lines, "x2"), strict=True))

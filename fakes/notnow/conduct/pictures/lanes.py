@@ -1,6 +1,6 @@
 """A run drawn to scale: a lane for each connection, with its refusals, its deliveries and its client's waits.
 
-This module computes the lanes. `strip` draws one with characters; `notnow.conduct.pictures.html` draws all as SVG.
+This module computes the lanes. `strip` draws one with characters; `notnow.conduct.pictures.chart` places all for SVG.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ LONGEST = 200  # characters of the outcome of a lane
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A mark on a lane: a 421, another refusal, or a delivery."""
+    """A mark on a lane: a 421, another refusal, or a delivery. `index` is that of its exchange."""
 
     at: float
     kind: Kind
     text: str
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,12 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A connection. Times are scenario seconds since the first connection; `live`: it is still open."""
+    """A connection. Times are scenario seconds since the first connection; `live`: it is still open.
 
+    `index` is the connection's, in the order of everything that happened.
+    """
+
+    index: int
     who: str
     start: float
     end: float
@@ -47,6 +52,11 @@ class Lane:
     waits: tuple[Wait, ...]
     outcome: str
     marked: bool
+
+    @property
+    def tone(self) -> Kind | None:
+        """The kind of its last mark, which its colour shows; None without one."""
+        return self.points[-1].kind if self.points else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,7 @@ def _lane(
 ) -> Lane:
     closed, said = connection.closed_at, outcome(connection)
     return Lane(
+        index=connection.index,
         who=f"{connection.server} #{connection.number}" if named else f"#{connection.number}",
         start=connection.opened_at - zero,
         end=(now if closed is None else closed) - zero,
@@ -115,9 +126,9 @@ def _point(exchange: Exchange, zero: float) -> Point | None:
     at = (exchange.at if exchange.answered_at is None else exchange.answered_at) - zero
     if exchange.refused:
         kind: Kind = "421" if 421 in exchange.codes else "refused"
-        return Point(at, kind, f"{exchange.moment}: {exchange.told}")
+        return Point(at, kind, f"{exchange.moment}: {exchange.told}", exchange.index)
     name = through(exchange)
-    return Point(at, "done", name) if name else None
+    return Point(at, "done", name, exchange.index) if name else None
 
 
 def through(exchange: Exchange) -> str:

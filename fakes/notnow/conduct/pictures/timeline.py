@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from notnow import protocols
 from notnow.journal import Connection, ConnectionClose, Exchange, Journal, Request, Transfer
@@ -158,15 +159,45 @@ def transcript(journals: Sequence[Journal], marked: Collection[Exchange | Connec
     if marked:
         connections = [c for c in connections if id(c) in marks or any(id(x) in marks for x in c.exchanges)]
     for connection in _middle_out(connections, lines):
-        server = f" on {connection.server}" if named else ""
-        lines.append(f"   #{connection.number} from {connection.client}{server}{_tls(connection)}")
-        for exchange in connection.exchanges:
+        said = talk(connection, named=named)
+        lines.append(f"   {said.head}")
+        for exchange, spoken in said.turns:
             arrow = "->" if id(exchange) in marks else "  "
-            lines.extend(_said(exchange, arrow, show_time(exchange.at - zero)))
-        if connection.after:
-            heard = connection.after.splitlines()
-            lines.append(f"{'':>12}  C  {heard[0][:60]}{' …' if len(heard) > 1 else ''}  (after the fake had closed)")
+            lines.extend(_said(spoken, arrow, show_time(exchange.at - zero)))
+        if said.after:
+            lines.append(f"{'':>12}  C  {said.after}")
     return "\n".join(map(safe, lines))
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """What was said on a connection: the lines of each exchange, each with its sender (C, S, D).
+
+    `after` is what the client said after the close. `left_out` exchanges in the middle are not among the `turns`.
+    """
+
+    connection: Connection
+    head: str
+    turns: tuple[tuple[Exchange, tuple[tuple[str, str], ...]], ...]
+    after: str
+    left_out: int
+
+
+def talk(connection: Connection, *, named: bool, most: int | None = None) -> Talk:
+    """The transcript of a connection, of its first and last exchanges if there are more than `most`."""
+    exchanges = connection.exchanges
+    left_out = 0 if most is None else max(0, len(exchanges) - most)
+    if most is not None and left_out:
+        exchanges = (*exchanges[: most - most // 2], *exchanges[len(exchanges) - most // 2 :])
+    server = f" on {connection.server}" if named else ""
+    heard = connection.after.splitlines()
+    return Talk(
+        connection,
+        f"#{connection.number} from {connection.client}{server}{_tls(connection)}",
+        tuple((x, tuple(_lines(x))) for x in exchanges),
+        f"{heard[0][:60]}{' …' if len(heard) > 1 else ''}  (after the fake had closed)" if heard else "",
+        left_out,
+    )
 
 
 def _tls(connection: Connection) -> str:
@@ -177,8 +208,8 @@ def _tls(connection: Connection) -> str:
     return f", TLS {how}, SNI {tls.sni or 'none'}"
 
 
-def _said(exchange: Exchange, arrow: str, at: str) -> Iterable[str]:
-    for who, what in _lines(exchange):
+def _said(spoken: Iterable[tuple[str, str]], arrow: str, at: str) -> Iterable[str]:
+    for who, what in spoken:
         yield f"{arrow} {at:>9}  {who}  {what}"
         arrow, at = "  ", ""
 
