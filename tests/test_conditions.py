@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-from notnow.engine.store import Always, Tally
+from notnow.engine.store import Tally
 from notnow.language.conditions import (
     After,
     AfterFor,
@@ -33,7 +33,6 @@ ME = ("me",)
 @pytest.mark.parametrize(
     ("condition", "counts"),
     [
-        (Always(), [1, 2, 3, 4, 5, 6]),
         (Nth(2), [2]),
         (Every(3), [3, 6]),
         (First(2), [1, 2]),
@@ -175,7 +174,6 @@ def test_a_quota_has_what_it_tells(condition: Condition, tells: tuple[str, ...])
 
 
 HALF = """
-    from dataclasses import dataclass
     from notnow.language import conditions
 
     {0}
@@ -192,7 +190,7 @@ HALF = """
     [
         ("", "between = conditions.key(conditions.Count, about='')", "the condition 'between' names no class"),
         (
-            "class Between(conditions.Condition):\n    def __init__(self, n): self.n = n\n"
+            "class Between(conditions.Condition):\n    n: int\n"
             "    def holds(self, *event): return True\n    def words(self, lasting=False): return ''",
             "pass",
             "no key of When names the condition Between",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import smtplib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from notnow import FakeError, FakeSMTP, protocols
 from notnow.protocols.moment import EVERYWHERE, Moment, command

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notnow.engine.store import Candidate, Decision, DecisionRequest, Memory, PhasePosition, Tally
+from notnow.engine.store import Candidate, Decision, DecisionRequest, Memory, PhasePosition
 from notnow.language.conditions import After, First, Nth, Over, OverWithin, Times
 
 START = PhasePosition()
@@ -16,13 +16,11 @@ def request(
     return DecisionRequest(position, (owner,), candidates=[(candidate, KEY) for candidate in candidates], **more)  # type: ignore[arg-type]
 
 
-class TestCandidate:
-    def test_all_of_a_rule_must_hold(self) -> None:
-        candidate = Candidate(0, (After(1), First(3), Times(0, 1)), refuses=True)
-        assert [candidate.holds(Tally(count=n), 0.0, ME) for n in (1, 2, 3, 4)] == [False, True, True, False]
-
-
 class TestMemory:
+    def test_all_conditions_of_a_rule_must_hold(self) -> None:
+        store, asked = Memory(), request(Candidate(0, (After(1), First(4), Times(0, 2)), refuses=True), counts=[KEY])
+        assert [store.decide(asked, 0.0).rule for _ in range(5)] == [None, 0, 0, None, None]
+
     def test_the_event_is_counted_before_it_is_judged(self) -> None:
         store, first = Memory(), Candidate(7, (Nth(1),), refuses=True)
         assert store.decide(request(first, counts=[KEY]), 0.0) == Decision(7)

@@ -16,15 +16,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class NotNowError(Exception):
     """The base of every error that notnow raises."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One mistake in a scenario or an option: its place, the value found, the allowed values.
 
     `hint` says what to do next. `warning`: legal, but probably not what the author meant. `about`: the server option

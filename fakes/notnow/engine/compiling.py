@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from msgspec import Struct, structs
 
@@ -35,7 +34,7 @@ def compile_phases(scenario: Scenario) -> tuple[CompiledPhase, ...]:
 def _with_facts_known(phase: Phase, protocol: Protocol) -> Phase:
     """The phase with each rule moved to the moment where the facts that it tests are known."""
     rules = tuple(_where_known(rule, protocol) for rule in phase.rules)
-    return phase if all(map(operator.is_, rules, phase.rules)) else replace(phase, rules=rules)
+    return phase if all(map(operator.is_, rules, phase.rules)) else structs.replace(phase, rules=rules)
 
 
 def _where_known(rule: Rule, protocol: Protocol) -> Rule:

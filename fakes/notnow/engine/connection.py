@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from msgspec import Struct
+from msgspec import Struct, field
 
 from notnow.engine.events import Facts
 from notnow.engine.plans import CompiledPhase, CompiledRule, Plan
@@ -25,8 +23,7 @@ class FiredRule(Struct, frozen=True, gc=False):
     limit: CompiledRule | None = None
 
 
-@dataclass(slots=True)
-class Connection:
+class Connection(Struct, eq=False):
     """What the engine remembers of a live connection. Times are in seconds of scenario time."""
 
     id: str

@@ -7,20 +7,18 @@ position of the scenario. `Memory` keeps it in one process.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from notnow.language.conditions import Condition, Counted, Owners, Quota
+from notnow.language.conditions import Condition, Owners, Quota
 
 Key = tuple[Hashable, ...]
 Slot = tuple[Key, str]  # the key under which it counts, and its owner
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct, eq=False):
     """The counts of one key.
 
     The number of events, the time of the first, and how often each rule fired restart with the phase. `held`, the
@@ -38,33 +36,17 @@ class Tally:
         self.fired.clear()
 
 
-class Always:
-    """The condition of a rule that has none."""
-
-    def holds(self, _counted: Counted, _now: float, _owners: Owners, /) -> bool:
-        return True
-
-
-@dataclass(frozen=True, slots=True)
 class Candidate:
     """A rule whose `on`, `where` and chance have matched; the store tests its conditions.
 
     `refuses`: if it fires, the event is not let through.
     """
 
-    rule: int
-    conditions: tuple[Condition, ...]
-    refuses: bool
-    holds: Callable[[Tally, float, Owners], bool] = field(init=False, compare=False)
-    limits: tuple[Condition, ...] = field(init=False, compare=False)
+    __slots__ = ("conditions", "limits", "refuses", "rule")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "limits", tuple(c for c in self.conditions if c.tells))
-        first, *more = self.conditions or (Always(),)
-        object.__setattr__(self, "holds", self._all if more else first.holds)
-
-    def _all(self, tally: Tally, now: float, owners: Owners, /) -> bool:
-        return all(condition.holds(tally, now, owners) for condition in self.conditions)
+    def __init__(self, rule: int, conditions: tuple[Condition, ...], refuses: bool) -> None:
+        self.rule, self.conditions, self.refuses = rule, conditions, refuses
+        self.limits = tuple(condition for condition in conditions if condition.tells)
 
     def quota(self, tally: Tally, now: float) -> Quota:
         """How its limits stand together. It fires only while all of them hold, so the most generous one counts."""
@@ -208,7 +190,10 @@ class Memory:
         for candidate, key in request.candidates:
             if key is not last or tally is None:  # the rules of a group share one key
                 tally, last = self._tally(key, owners[0]), key
-            if candidate.holds(tally, now, owners):
+            for condition in candidate.conditions:
+                if not condition.holds(tally, now, owners):
+                    break
+            else:
                 tally.fired[candidate.rule] = tally.fired.get(candidate.rule, 0) + 1
                 return candidate
         return None

@@ -11,7 +11,6 @@ import re
 import tomllib
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -134,7 +133,7 @@ def tell(scenario: Scenario, given: Iterable[str] = ()) -> None:
     """
     for problem in scenario.warnings if scenario.file else ():
         if problem.about not in given:
-            words = str(replace(problem, file="", warning=False))
+            words = str(problem._replace(file="", warning=False))
             warnings.warn_explicit(
                 words, ScenarioWarning, problem.file, problem.line or 1, registry=_TOLD.setdefault(problem.file, {})
             )

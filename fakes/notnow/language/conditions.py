@@ -7,12 +7,12 @@ its class, or a class without its key, is a TypeError at import.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from inspect import isabstract
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+from msgspec import Struct
 
 from notnow.language.tables import Table, key, required
 from notnow.language.values import (
@@ -62,7 +62,7 @@ class Quota(NamedTuple):
     reset: float | None = None
 
 
-class Condition(ABC):
+class Condition(Struct, frozen=True):
     """A condition on what has been counted under the rule's key, this event included.
 
     `counts`: what it looks at; for "events" the engine counts each event of the rule. `never_at`: the moments where it
@@ -70,7 +70,6 @@ class Condition(ABC):
     number that `{limit}` stands for.
     """
 
-    __slots__ = ()
     counts: ClassVar[Literal["events", "slots", "firings"]] = "events"
     never_at: ClassVar[frozenset[str]] = frozenset()
     tells: ClassVar[frozenset[str]] = frozenset()
@@ -78,9 +77,6 @@ class Condition(ABC):
     def __init_subclass__(cls) -> None:
         if ("quota" in vars(cls)) != bool(cls.tells):
             raise TypeError(f"{cls.__name__}: a condition has both 'quota' and 'tells', or neither")
-
-    @abstractmethod
-    def __init__(self, value: Any, /) -> None: ...
 
     @classmethod
     def of(cls, value: Any, _rule: When, _index: int) -> Condition | None:
@@ -121,14 +117,11 @@ class Condition(ABC):
         return None
 
 
-class Variant(Condition):
+class Variant(Condition, frozen=True):
     """Another form of a condition, made by the `of` of its class."""
 
-    __slots__ = ()
 
-
-@dataclass(frozen=True, slots=True)
-class Nth(Condition):
+class Nth(Condition, frozen=True):
     n: int
 
     def holds(self, counted: Counted, _now: float, _owners: Owners, /) -> bool:
@@ -149,8 +142,7 @@ class Nth(Condition):
         return self.n
 
 
-@dataclass(frozen=True, slots=True)
-class Every(Condition):
+class Every(Condition, frozen=True):
     n: int
 
     def holds(self, counted: Counted, _now: float, _owners: Owners, /) -> bool:
@@ -164,8 +156,7 @@ class Every(Condition):
         return self.n, None
 
 
-@dataclass(frozen=True, slots=True)
-class First(Condition):
+class First(Condition, frozen=True):
     n: int
 
     @classmethod
@@ -190,8 +181,7 @@ class First(Condition):
         return self.n
 
 
-@dataclass(frozen=True, slots=True)
-class FirstFor(Variant):
+class FirstFor(Variant, frozen=True):
     """`first` as a duration: within so many seconds of the key's first event."""
 
     span: float
@@ -219,8 +209,7 @@ class FirstFor(Variant):
         return self.span
 
 
-@dataclass(frozen=True, slots=True)
-class After(Condition):
+class After(Condition, frozen=True):
     n: int
     tells = frozenset({"remaining"})
 
@@ -248,8 +237,7 @@ class After(Condition):
         return self.n
 
 
-@dataclass(frozen=True, slots=True)
-class AfterFor(Variant):
+class AfterFor(Variant, frozen=True):
     """`after` as a duration: so many seconds after the key's first event, or later."""
 
     span: float
@@ -276,8 +264,7 @@ class AfterFor(Variant):
         return self.span
 
 
-@dataclass(frozen=True, slots=True)
-class Over(Condition):
+class Over(Condition, frozen=True):
     """So many others are already in: an owner of a slot that asks again is not turned away."""
 
     n: int
@@ -306,8 +293,7 @@ class Over(Condition):
         return self.n
 
 
-@dataclass(frozen=True, slots=True)
-class OverWithin(Variant):
+class OverWithin(Variant, frozen=True):
     """`over` with `within`: so many were let through in the last `span` seconds."""
 
     n: int
@@ -345,8 +331,7 @@ class OverWithin(Variant):
         return self.n
 
 
-@dataclass(frozen=True, slots=True)
-class Times(Condition):
+class Times(Condition, frozen=True):
     """The rule with this index has fired fewer than `n` times under this key."""
 
     rule: int
@@ -424,8 +409,9 @@ def _rows() -> dict[str, type[Condition]]:
     named = {Variant.__name__, *(row.__name__ for row in found.values())}
     if nameless := sorted({one.__name__ for one in Condition.__subclasses__()} - named):
         raise TypeError(f"no key of When names the condition {nameless[0]}")
-    if unmade := sorted(row.__name__ for row in found.values() if isabstract(row)):
-        raise TypeError(f"the condition {unmade[0]} needs 'holds' and 'words'")
+    for row in found.values():
+        if row.holds is Condition.holds or row.words is Condition.words:
+            raise TypeError(f"the condition {row.__name__} needs 'holds' and 'words'")
     return found
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from notnow import errors, protocols
 from notnow.errors import Problem
@@ -67,7 +68,7 @@ def unknown(protocol: str, name: str) -> Problem:
     known = protocols.get(protocol).facts
     problem = errors.unknown("fact", name, sorted(known))
     meant = _SYNONYMS.get(name.lower())
-    return replace(problem, nearest=meant) if meant in known else problem
+    return problem._replace(nearest=meant) if meant in known else problem
 
 
 def json_schema() -> dict[str, Any]:

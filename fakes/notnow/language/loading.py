@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path as FilePath
 from typing import Any
+
+from msgspec.structs import replace
 
 from notnow.errors import Problem, ScenarioError, shown, unknown
 from notnow.language import advice, facts, knobs, tables
@@ -59,7 +60,7 @@ class _Loader:
         value = self.given[knob]
         found = problem.found if problem.found != f"found {shown(value)}" else f"{show(path)} cannot have it"
         said = f"the knob {knob!r} is {shown(value)}: {found}"
-        self._report_knob((), replace(problem, found=said))
+        self._report_knob((), problem._replace(found=said))
 
     def _blamed(self, path: Path) -> str | None:
         """The given knob whose value stands at a path. Its problem names the knob, not a line of the file."""
@@ -74,18 +75,18 @@ class _Loader:
         return next((name for name in self.given if name in names), None)
 
     def warn(self, path: Path, problem: Problem) -> None:
-        self.warnings.append(replace(self._placed(path, problem), warning=True))
+        self.warnings.append(self._placed(path, problem)._replace(warning=True))
 
     def _placed(self, path: Path, problem: Problem) -> Problem:
         line = problem.line or (line_of(self.lines, path) if path else None)
-        return replace(problem, key=problem.key or show(path), file=self.file or self.name, line=line)
+        return problem._replace(key=problem.key or show(path), file=self.file or self.name, line=line)
 
     def _report_knob(self, path: Path, problem: Problem) -> None:
         """Report a problem of a given knob. It has no line in the file, so the report names the scenario."""
         if path:
             self.report(path, problem)
         else:
-            self.problems.append(replace(problem, file=self.name))
+            self.problems.append(problem._replace(file=self.name))
 
     def stop_if_bad(self) -> None:
         if self.problems:

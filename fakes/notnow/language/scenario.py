@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
+
 from notnow.errors import Problem
 from notnow.hosts import is_address
 from notnow.language.expect import Expect
@@ -14,14 +16,13 @@ from notnow.language.grammar import Rule
 from notnow.language.server import Certificate, Server
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
+class Phase(Struct, frozen=True):
     """A stretch of a scenario, ready to play. `lasts` is in seconds of scenario time."""
 
     name: str
     rules: tuple[Rule, ...] = ()
     lasts: float | None = None
-    until: Mapping[str, int] = field(default_factory=dict)
+    until: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True, slots=True)

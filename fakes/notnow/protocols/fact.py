@@ -9,8 +9,9 @@ import ipaddress
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from fnmatch import translate
+
+from msgspec import Struct, field, structs
 
 from notnow.errors import nearest
 from notnow.units import parse_size, show_size
@@ -31,8 +32,7 @@ class ValueNeverHeldError(ValueError):
         self.nearest = near
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Struct, frozen=True):
     """A comparison with a number: `>=10MB`."""
 
     sign: str
@@ -47,8 +47,7 @@ class Comparison:
         return f"{sign[self.sign]} {show_size(self.number)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Glob:
+class Glob(Struct, frozen=True):
     """A text that a glob matches, in upper or lower case.
 
     `fault` says why a glob matches no value of the fact; `doubt` says why it probably does not do what was meant.
@@ -66,8 +65,7 @@ class Glob:
         return wanted
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """One of a few words, which a glob may match too, or true and false."""
 
     values: tuple[str | bool, ...]
@@ -75,7 +73,7 @@ class Choice:
 
     def __post_init__(self) -> None:
         said = self.allowed or ", ".join(str(v).lower() if isinstance(v, bool) else repr(v) for v in self.values)
-        object.__setattr__(self, "allowed", said.replace("'", '"'))
+        structs.force_setattr(self, "allowed", said.replace("'", '"'))
 
     def read(self, wanted: object) -> object:
         words = [v for v in self.values if isinstance(v, str)]
@@ -86,8 +84,7 @@ class Choice:
         raise ValueNeverHeldError(self.allowed, nearest(wanted, words) if isinstance(wanted, str) else None)
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(Struct, frozen=True):
     """A number of bytes, or a comparison with one."""
 
     allowed: str = 'a number of bytes (5), a size ("10MB"), or either compared: ">=10MB", "<10", "!=0"'
@@ -105,8 +102,7 @@ class Size:
 Kind = Glob | Choice | Size
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Struct, frozen=True):
     """What an adapter tells the engine of an event.
 
     `always`: every event at a moment that knows the fact has it, so "none" never holds.

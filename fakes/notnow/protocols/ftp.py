@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import replace
 from typing import Literal
+
+from msgspec.structs import replace
 
 from notnow.protocols.fact import COMMAND, CONNECTION, Choice, Fact, Glob, ValueNeverHeldError, before_wildcard
 from notnow.protocols.moment import EVERYWHERE, REPLY, Moment, command, with_verbs

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 # Facts that stay known on a connection once an event has brought them.
 CONNECTION_FACTS = frozenset({"client", "tls", "sni", "user"})
@@ -15,8 +17,7 @@ _HANDSHAKE = frozenset({"certificate", "alert", "close"})
 _UNASKED = frozenset({"reply", "close", "delay", "drip"})
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Struct, frozen=True):
     """A point in a protocol where a rule may act.
 
     `doc`: when it comes.

@@ -6,14 +6,14 @@ A record imports nothing above it: it names the class of the fake and the rules 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from notnow.protocols.fact import Fact
 from notnow.protocols.moment import CONNECTION_FACTS, Moment
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
+class Words(Struct, frozen=True, kw_only=True):
     """The words of reports.
 
     `item`: what a client wants to get through. `unfinished`: what it leaves unfinished when it fails. `done`: what
@@ -29,8 +29,7 @@ class Words:
     no_duplicates: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """A shell command that tries a fake: `{url}`, `{server}` (host and port) and `{ca}` are filled in.
 
     `tls` has the options to append in each TLS mode; the sample does not fit a mode that is not there.
@@ -41,8 +40,7 @@ class Sample:
     tls: Mapping[str, str] = field(default_factory=lambda: {"none": ""})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Protocol:
+class Protocol(Struct, frozen=True, kw_only=True):
     """What notnow knows of one protocol.
 
     `fake`, `rules` and `ledger`: dotted paths of the class of its fake, of the module with its rules of conduct (None

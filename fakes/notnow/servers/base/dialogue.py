@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import ClassVar, assert_never
+
+from msgspec import Struct
 
 from notnow.bounds import NONSENSE
 from notnow.engine.actions import (
@@ -40,8 +41,7 @@ from notnow.servers.base.connection import LiveConnection, Over
 _ERROR = re.compile(rb"(?:^|\n)([45][0-9][0-9])(?![0-9-])")
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyOverride:
+class ReplyOverride(Struct, frozen=True):
     """What a rule changes about a healthy reply: `instead` replaces its lines, `drip` is the seconds of scenario time
     between two bytes, `ending` closes the connection behind it.
     """

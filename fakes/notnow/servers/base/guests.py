@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
+
+from msgspec import Struct
 
 from notnow.errors import FakeError
 
@@ -22,8 +23,7 @@ blame: ContextVar[Tell | None] = ContextVar("notnow_blame", default=None)
 """The function to call with an exception of a task that user code has started: tasks inherit it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[T]):
+class Outcome(Struct, Generic[T], frozen=True):
     """The result of a coroutine: a value or an exception."""
 
     value: T | None = None

@@ -13,12 +13,12 @@ LEAVING to ENDED, or straight to ENDED.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 
+from msgspec import Struct
 
-@dataclass(frozen=True, eq=False, slots=True)
-class State:
+
+class State(Struct, frozen=True, eq=False):
     """A state of the fake's side. `alive`: there is a transport. `speaks`: a reply may be sent."""
 
     name: str

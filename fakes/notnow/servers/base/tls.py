@@ -20,10 +20,11 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast
+
+from msgspec import Struct
 
 from notnow.language.limits import idna_name, is_certifiable
 
@@ -43,8 +44,7 @@ _making = threading.RLock()
 current: contextvars.ContextVar[Handshake | None] = contextvars.ContextVar("notnow_handshake", default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """The certificate to show: the names that it covers, and its defects."""
 
     names: tuple[str, ...]

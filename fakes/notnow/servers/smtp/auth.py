@@ -13,11 +13,11 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Struct, frozen=True):
     """The credentials of a client. `proven(password)` is true if they prove that it knows the user's password or token.
     `trouble` is a challenge that explains a failure before the reply, in mechanisms that have one.
     """

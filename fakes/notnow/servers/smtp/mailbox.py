@@ -5,15 +5,14 @@ from __future__ import annotations
 import email
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from email import policy
 from email.message import EmailMessage
+
+from msgspec import Struct, field
 
 from notnow.bounds import ENVELOPE, KEPT_BODIES
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """The SMTP envelope of a message: `sender` (empty for a bounce), `recipients`, and the `user` who was logged in.
 
     `content` holds the bytes as they came, `at` is in scenario seconds, `connection` is the number in the journal.
@@ -73,6 +72,8 @@ class Mailbox:
 
 
 def _parse(envelope: Envelope) -> Message:
+    from email import policy  # heavy, and only for tests that look into a message
+
     lines = envelope.content.replace(b"\r\n", b"\n")  # as the sender's own EmailMessage had them
     parsed = email.message_from_bytes(lines, policy=policy.default.clone(message_factory=Message))
     assert isinstance(parsed, Message)

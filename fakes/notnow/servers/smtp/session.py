@@ -6,8 +6,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from notnow.bounds import SMTP_LINE, SMTP_MESSAGE
 from notnow.engine.events import Heard, Known

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -332,7 +331,7 @@ class Transactions(Asking):
             return
         override = self.override
         if override.instead and override.instead[0].startswith("3"):  # a 354 is no reply to a chunk
-            self.override = override = replace(override, instead=None)
+            self.override = override = structs.replace(override, instead=None)
         if (body := self.envelope.chunks) is None:
             body = self.envelope.chunks = Chunks(SMTP_MESSAGE)
             self.envelope.begun = self.exchange
