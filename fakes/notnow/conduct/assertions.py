@@ -1,4 +1,8 @@
-"""Assertions about what a client did. They read the journal, and show a picture of it when they fail."""
+"""Assertions about what a client did. They read the journal, and show a picture of it when they fail.
+
+The judge and the pictures are imported by the functions that need them: every fake has these assertions, and most tests
+use none of the two.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,13 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from notnow.conduct import arguments, expectations, expected, judging
+from notnow.conduct import arguments, expectations
 from notnow.conduct.expectations import comebacks, delivery, load
 from notnow.conduct.expectations.comebacks import Bound
 from notnow.conduct.finding import Finding
-from notnow.conduct.pictures import verdict
-from notnow.conduct.pictures.timeline import render
 from notnow.conduct.reading.result import FAILURES, UNKNOWN, WORDS, Exit, Result, result
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.storm import Storm, storm
-from notnow.conduct.rules.rule import LEVELS, up_to
 from notnow.journal import Journal
 from notnow.terminal import safe_lines
 
@@ -177,6 +178,8 @@ class Assertions:
         The assertion fails if no client connected, and if nothing was tested: the scenario has faults, and none fired.
         Raises UnknownRuleError for an unknown id.
         """
+        from notnow.conduct.rules.rule import LEVELS
+
         __tracebackhide__ = True
         for rule in rules:
             arguments.a_type("a rule", rule, "the id of a rule, or a pattern; `notnow conduct` lists them", str)
@@ -234,6 +237,8 @@ def require(finding: Finding, *journals: Journal) -> None:
     """
     __tracebackhide__ = True
     if finding.outcome != "held":
+        from notnow.conduct.pictures.timeline import render
+
         settled = f"; {finding.settled_by} would settle it" if finding.settled_by else ""
         said = safe_lines(finding.why + settled)
         raise AssertionError(f"{said}\n\n{render(journals, finding.evidence)}")
@@ -248,6 +253,9 @@ def _tested(run: Run) -> Finding:
 
 def _expected(fake: Assertions, count: int | None, level: str = "should", *, gives_way: bool = False) -> Finding:
     """The client did what the scenario expects at this level; `gives_way` as in `notnow.conduct.judging`."""
+    from notnow.conduct import expected
+    from notnow.conduct.rules.rule import up_to
+
     verdicts = expected.of_fake(fake, count=count, gives_way=gives_way)
     asked = [one for one in verdicts if one.rule.level in up_to(level)]
     return expectations.first_unmet(one.finding for one in asked if one.outcome in ("broken", "inconclusive"))
@@ -257,6 +265,10 @@ def _conduct(
     run: Run, patterns: Sequence[str], level: str, found: Result, accepted: Sequence[str], gives_way: bool
 ) -> Finding:
     """The client broke no rule that matches the patterns; without patterns, no rule of this level or a stricter one."""
+    from notnow.conduct import expected, judging
+    from notnow.conduct.pictures import verdict
+    from notnow.conduct.rules.rule import up_to
+
     journal, scenario = run.journals[0], run.scenarios[0]
     asked = "a client that behaves well"
     own, levels = judging.of_protocol(journal.protocol), up_to(level)

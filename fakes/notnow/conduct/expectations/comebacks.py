@@ -8,8 +8,6 @@ from notnow.conduct.expectations import HELD, first_unmet, unmet
 from notnow.conduct.finding import Finding
 from notnow.conduct.reading import attempts
 from notnow.conduct.reading.attempts import TOLERANCE, Retry
-from notnow.conduct.reading.waits import backoff
-from notnow.conduct.reading.waits.families import ENOUGH
 from notnow.journal import Connection, Exchange, Journal
 from notnow.units import seconds, show
 from notnow.units import times as _often
@@ -73,6 +71,9 @@ def _first_delay(found: Sequence[Retry], bound: Bound) -> Finding:
 
 def _backoff(found: Sequence[Retry], wanted: str) -> Finding:
     """The gaps do not contradict this family. A gap that a Retry-After demanded says nothing."""
+    from notnow.conduct.reading.waits import backoff  # five modules for one key of `retried`
+    from notnow.conduct.reading.waits.families import ENOUGH
+
     gaps, told = [retry.delay for retry in found], backoff.told(found)
     listed = ", ".join(show(gap) for gap in gaps)
     expected = f"{'an' if wanted[0] in 'aeiou' else 'a'} {wanted} back-off"

@@ -8,12 +8,11 @@ read the ledger.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from notnow.conduct.finding import Evidence
 from notnow.journal import Connection, Exchange, Journal
@@ -23,8 +22,7 @@ COUNT = "the number of items that the client was given (--count N, count=N in py
 State = Literal["delivered", "duplicated", "refused", "missing", "in doubt"]
 
 
-@dataclass(eq=False, slots=True)
-class Try:
+class Try(Struct, eq=False):
     """One time that a client asked a server for an item.
 
     `began` is the exchange with which it began: the command, the request, or the first exchange of the connection if
@@ -75,8 +73,7 @@ class Try:
         return self.started_index > other.ended_index
 
 
-@dataclass(eq=False, slots=True)
-class Item:
+class Item(Struct, eq=False):
     """Something that a client was to deliver or fetch.
 
     `name` is what reports call it. `repeatable`: it may come through again without harm (a download, a GET, a request
@@ -153,8 +150,7 @@ class Doubt(Struct, frozen=True):
     evidence: tuple[Evidence, ...] = ()
 
 
-@dataclass(eq=False)
-class Ledger:
+class Ledger(Struct, eq=False, dict=True):
     """The items of a run in the order in which they were first seen, and the tries that belong to none of them.
 
     `nameless` are tries that the wire gives to no single item: of connections that ended before the client named one, or

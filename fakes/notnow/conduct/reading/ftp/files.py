@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from notnow.conduct.reading.ftp.fresh_names import rejoin
 from notnow.conduct.reading.ftp.transfers import Asked, Deleted, Renamed, Session, Step, sessions
