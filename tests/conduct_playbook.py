@@ -222,6 +222,8 @@ class Line:
             return request[1:].partition("]")[0]
         if self.play.protocol == "http":
             return "request"
+        if request[:5] == "BDAT " and not self.connection.exchanges[-1].request.startswith("BDAT "):
+            return "data"  # the first chunk
         return "message" if request[:1] == "." else request.partition(" ")[0].lower()
 
     def _exchange(

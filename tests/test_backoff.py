@@ -10,6 +10,7 @@ import pytest
 
 from notnow import FakeHTTP, ManualClock
 from notnow.conduct.reading import attempts
+from notnow.conduct.reading.waits import families
 from notnow.conduct.reading.waits.backoff import (
     Jitter,
     analyse,
@@ -160,7 +161,7 @@ def test_a_back_off_in_words(gaps: list[float], words: str) -> None:
 )
 def test_the_kind_of_jitter(kind: str, low: float, high: float) -> None:
     kinds = []
-    for seed in range(30):
+    for seed in range(15):
         chance = random.Random(seed)
         more = 3 if kind == "added" else 0
         found = analyse([2**n * chance.uniform(low, high) + chance.uniform(0, more) for n in range(8)])
@@ -185,12 +186,46 @@ def test_decorrelated_jitter(cap: float) -> None:
 
 
 def test_the_size_of_the_jitter_is_measured() -> None:
-    for seed in range(30):
+    for seed in range(10):
         chance = random.Random(seed)
         found = analyse([10 * chance.uniform(0.95, 1.05) for _ in range(20)])
         assert found.family == "constant"
         assert found.jitter is not None
         assert 0.03 < found.jitter.size < 0.06
+
+
+# Gaps; the shares of the likelihood that a constant, a linear, an exponential and no family at all have; the back-off in words.
+SHARES = [
+    ([60, 120, 240], "0.00104 0.0153 0.981 0.00307", "exponential, base 1m, factor 2, no jitter (likely; linear is not excluded: 1 more gap would settle it)"),
+    ([10, 20, 30, 40, 40, 40], "1.23e-08 0.997 0.00298 3.76e-09", "linear, base 10s, step 10s, no jitter, cap 40s (sure)"),
+    ([0, 2, 4, 8, 16], "1.78e-06 4.29e-05 1 5.87e-07", "exponential, base 2s, factor 2, no jitter, from gap 2 on (sure)"),
+    ([4, 4, 4, 8, 16, 32, 60, 60], "7.87e-10 1.29e-06 1 4.25e-14", "exponential, base 4s, factor 2, no jitter, cap 1m, from gap 3 on (sure)"),
+    ([5, 6, 4.2, 5.5, 4.7, 5.1], "0.807 0.107 0.00617 0.0801", "constant, base 5.08s, ±18% jitter (a guess; linear and exponential are not excluded: 16 more gaps would settle it)"),
+    ([3.1, 8.2, 14, 19.5, 33.3], "0.00198 0.537 0.457 0.00369", "linear, base 3.01s, step 5.84s, ±14% jitter (a guess; exponential is not excluded: 5 more gaps would settle it)"),
+    ([9.4, 22.1, 37.9, 88.8, 144.6, 340.1], "4.56e-06 0.000344 1 0.000124", "exponential, base 9.96s, factor 2, ±10% jitter (sure)"),
+    ([0.8, 1.1, 3.9, 2.2, 11.8, 9.7, 31.2], "0.000331 0.0563 0.901 0.0429", "exponential, base 1.2s, factor 1.8, full jitter (likely; linear is not excluded: 2 more gaps would settle it)"),
+    ([2.1, 2.7, 5.8, 3.3, 7.2, 18.9, 16.4], "0.00419 0.0408 0.932 0.023", "exponential, base 697ms, decorrelated jitter (likely; linear is not excluded: 8 more gaps would settle it)"),
+    ([1.4, 2.3, 5.1, 9.6, 16.8, 33.1], "1.6e-06 9.21e-05 1 2.43e-05", "exponential, base 1.34s, factor 1.9, ±7% jitter (sure)"),
+    ([2.5, 2.9, 6.8, 8.3, 18.2, 32.4, 66.9, 130.1], "2.04e-09 9.6e-07 1 1.34e-06", "exponential, base 1.01s, factor 2, up to 2.83s of jitter added (sure)"),
+    ([11.5, 21.0, 32.9, 41.2, 51.8], "0.000178 0.989 0.0111 0.000163", "linear, base 11.44s, step 10.1s, ±3% jitter (likely; exponential is not excluded: 1 more gap would settle it)"),
+    ([480, 240, 120, 60, 30], "2.69e-10 5.61e-11 8.51e-12 1", "irregular, first wait 8m (sure)"),
+    ([30, 1, 500, 2, 300, 1.5], "1.26e-05 1.67e-05 1.45e-05 1", "irregular, first wait 30s (sure)"),
+    ([0.2, 0.1, 0.4, 0.3], "0.251 0.253 0.139 0.358", "linear, base 195ms, step 97ms, full jitter (a guess; constant and exponential are not excluded)"),
+    ([1.5, 2.9, 3.8, 7.3, 14.1, 3.7, 1.1, 3.0], "0.00326 0.0119 0.927 0.058", "exponential, base 567ms, decorrelated jitter (likely; linear is not excluded: 1 more gap would settle it)"),
+    ([2.2, 5.3, 12, 12, 12, 12, 2.0, 3.3, 9.5, 12], "1.6e-09 1.37e-10 1 2.45e-10", "exponential, base 730ms, decorrelated jitter, cap 12s (sure)"),
+    ([1, 2.2, 3.9, 8.3, 10, 10, 10], "1.53e-07 0.104 0.896 2.79e-08", "exponential, base 1.03s, factor 2, ±5% jitter, cap 10s (a guess; linear is not excluded: 2 more gaps would settle it)"),
+    ([61.2, 123.9, 181.3, 200, 200], "0.000155 0.933 0.0672 7.9e-05", "linear, base 1m 1s, step 1m 1s, ±1% jitter, cap 3m 20s (likely; exponential is not excluded: 3 more gaps would settle it)"),
+    ([1.1, 2.4, 4.9, 8.6, 12, 12, 12], "1.44e-07 0.14 0.86 2.87e-08", "exponential, base 1.16s, factor 2, ±6% jitter, cap 12s (a guess; linear is not excluded: 2 more gaps would settle it)"),
+    ([60, 60, 60], "1 0.000259 6.23e-06 6.99e-05", "constant, base 1m, no jitter (sure)"),
+    ([0.05, 0.06, 0.11, 0.2], "0.00472 0.0919 0.899 0.00451", "exponential, base 60ms, factor 1.8, no jitter, from gap 2 on (a guess; linear is not excluded: 1 more gap would settle it)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gaps", "shares", "words"), SHARES)
+def test_how_likely_each_family_is(gaps: list[float], shares: str, words: str) -> None:
+    found = [fit.likelihood for fit in families.fits(tuple(gaps)).values()]
+    assert " ".join(f"{likelihood / sum(found):.3g}" for likelihood in found) == shares
+    assert analyse(gaps).in_words() == words
 
 
 def test_so_many_more_gaps_settle_it() -> None:
@@ -203,6 +238,7 @@ def test_so_many_more_gaps_settle_it() -> None:
 
 
 def test_the_picture_is_to_scale() -> None:
+    assert analyse([5, 10]).picture()[1] == f"  2.       10s  {'█' * 50}"
     assert analyse([0, 5, 10]).picture(10) == [
         "  1.        0s  ▏",
         "  2.        5s  █████",

@@ -43,6 +43,15 @@ class TestNoBounceFor421:
         why = "mail that was refused with 421 may never have come again: the journal cannot tell whether the client treated it as failed"
         play.inconclusive(self.RULE, why, SETTLED_BY, "#2 DATA")
 
+    def test_what_names_no_mail_leaves_it_open_whether_or_not_named_mail_came_again(self, play: Play) -> None:
+        play.connect(MAIL, B, "DATA -> !421 no")
+        for _ in range(2):
+            play.connect(BUSY)
+        why = "mail that was refused with 421 may never have come again: the journal cannot tell whether the client treated it as failed"
+        play.inconclusive(self.RULE, why, SETTLED_BY, "#1 DATA")
+        play.wait("1m").connect(*LETTER)
+        play.inconclusive(self.RULE, why, SETTLED_BY, "#2 connect")
+
     def test_a_bounce_to_somebody_else(self, play: Play) -> None:
         play.connect(MAIL, B, "DATA -> !421 no").play.wait("1m")
         play.connect("MAIL FROM:<>", "RCPT TO:<other@x>", "DATA", ". <2@x>")
@@ -163,6 +172,10 @@ class TestIntervalsGrow:
     def test_half_as_long_is_no_shrinking_yet(self, play: Play) -> None:
         tries(play, "8m", "6m", "4m")
         play.held(self.RULE, "the gaps were 8m, 6m, 4m: constant")
+
+    def test_a_pace_that_quickens_little_by_little_does_not_shrink(self, play: Play) -> None:
+        tries(play, "9m", "8m", "7m", "6m", "5m", "4m")
+        play.held(self.RULE, "the gaps were 9m, 8m, 7m, 6m, 5m, 4m: irregular")
 
     def test_a_jitter_that_an_exponential_may_have_is_no_constant_pace(self, play: Play) -> None:
         tries(play, "8s", "6s", "9s")

@@ -82,6 +82,12 @@ class TestNoDowngrade:
         why = "mail came in clear text after TLS had failed, from this client or another at its address"
         play.inconclusive(self.RULE, why, "", "#1 STARTTLS", f"#2 {MAIL}")
 
+    def test_clear_text_without_a_name_may_be_another_client(self, play: Play) -> None:
+        play.connect("EHLO x", "STARTTLS -> !454 no", "(leaves)").play.wait("1m")
+        play.connect(MAIL)
+        why = "mail came in clear text after TLS had failed, from this client or another at its address"
+        play.inconclusive(self.RULE, why, "an EHLO with the client's name before TLS", "#1 STARTTLS", f"#2 {MAIL}")
+
     def test_a_handshake_that_went_well_is_no_occasion(self, play: Play) -> None:
         line = play.connect("EHLO x", "STARTTLS -> 220 go", version="TLSv1.3")
         line.says("[tls] -> …", "EHLO x", MAIL, "QUIT", "(leaves)")

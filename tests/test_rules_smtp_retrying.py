@@ -123,6 +123,15 @@ class TestRetryInterval:
         tries(play, "30m", "29m")
         play.held(self.RULE, f"intervals 30m, 29m: {self.SHORT}")
 
+    @pytest.mark.parametrize("recipients", [(B, C), (C, B)])
+    def test_the_message_with_the_shortest_interval_is_graded(self, play: Play, recipients: tuple[str, str]) -> None:
+        for at, recipient in zip(("0s", "10m"), recipients, strict=True):
+            play.wait(at).connect(MAIL, f"{recipient} -> !421 no")
+        play.wait("10m").connect(MAIL, f"{C} -> !421 no")
+        play.wait("25m").connect(MAIL, f"{B} -> !421 no")
+        shortest = "10m" if recipients == (B, C) else "20m"
+        play.held(self.RULE, f"intervals {shortest}: {self.SHORT}")
+
     def test_many_intervals_are_listed_in_part(self, play: Play) -> None:
         tries(play, *["10m"] * 6)
         play.held(self.RULE, f"intervals 10m, 10m, 10m, 10m, 10m, 10m: {self.SHORT}")
@@ -208,6 +217,13 @@ class TestTriesAgain:
         play.connect(MAIL, C, "DATA", ". <3@x>")
         why = "1 try refused for now may have been of mail that never came again"
         play.inconclusive(self.RULE, why, SETTLED_BY, f"#2 {MAIL}")
+
+    def test_a_later_connection_that_names_no_mail_may_have_been_for_it(self, play: Play) -> None:
+        play.connect(MAIL, B, "DATA -> !421 no").play.wait("1m")
+        for _ in range(2):
+            play.connect(BUSY)
+        why = "3 tries refused for now may have been of mail that never came again"
+        play.inconclusive(self.RULE, why, SETTLED_BY, "#2 connect", "#3 connect", "#1 DATA")
 
     def test_other_mail_does_not_stand_for_what_was_refused_at_the_dot(self, play: Play) -> None:
         play.connect(MAIL, B, "DATA", ". <1@x> -> !451 no").play.wait("1m")

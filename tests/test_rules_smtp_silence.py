@@ -140,6 +140,21 @@ class TestPatience:
         why = "it said 'RSET' after 1s; 10m is what the reply to the final dot may take"
         play.broken(self.RULE, why, "#1 . <1@x>", "#1")
 
+    @pytest.mark.parametrize(
+        ("offer", "said", "outcome"),
+        [
+            ("250 PIPELINING", MAIL, "inconclusive"),
+            ("250 PIPELINING", "RSET", "broken"),
+            ("250 ok", MAIL, "broken"),
+            ("250 ok", RCPT, "broken"),
+        ],
+    )
+    def test_a_server_that_stalls_may_have_offered_pipelining(
+        self, play: Play, offer: str, said: str, outcome: str
+    ) -> None:
+        play.connect(f"EHLO x -> {offer}", MAIL, RCPT, "DATA", ". <1@x> -> …", "(1s)", f"(unread) {said}")
+        assert play.find(self.RULE).outcome == outcome
+
 
 class TestInStep:
     RULE = "smtp.in-step"

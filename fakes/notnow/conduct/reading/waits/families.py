@@ -35,7 +35,7 @@ Fits = Mapping[Family, Fit]
 
 @lru_cache(4096)
 def fits(gaps: tuple[float | None, ...]) -> Fits:
-    """The likelihood of each family; None in place of a gap that says nothing. Takes at least two that do."""
+    """The likelihood of each family; None in place of a gap that says nothing. Takes `ENOUGH` that do."""
     seen = [(i, max(gap, EARLY)) for i, gap in enumerate(gaps) if gap is not None][:LOOKED_AT]
     if max(gap for _, gap in seen) <= IMMEDIATE:
         return {"immediate": Fit(1.0)}
@@ -109,7 +109,6 @@ def _irregular(gaps: Gaps) -> Fit:
     """Gaps that shrink, or that are spread over their range without any order."""
     logs = [log(max(gap, IMMEDIATE / gaps.unit)) for gap in gaps.gap]
     spread, count = max(max(logs) - min(logs), 0.05), len(logs)
-    freedom = (count - 1) * (count - 2) if count > 2 else 1
-    scattered = exp(-sum(logs)) / 10 * spread ** -(count - 2) / freedom
+    scattered = exp(-sum(logs)) / 10 * spread ** -(count - 2) / ((count - 1) * (count - 2))
     shrinks = curves.uncapped(gaps.reversed(), EXPONENTIAL)
     return Fit((scattered + shrinks.likelihood) / 2)

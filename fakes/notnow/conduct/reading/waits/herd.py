@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -44,10 +45,12 @@ def herd(connections: Sequence[Connection], refused: Collection[Connection]) -> 
     """
     found: list[Herd] = []
     order = sorted(connections, key=lambda c: c.opened_at)
+    times = [c.opened_at for c in order]
     start = 0
     while start < len(order):
-        wave = [c for c in order[start:] if c.opened_at - order[start].opened_at <= 1.0 and c in refused]
-        back = [c for c in order[start:] if c.opened_at - order[start].opened_at > 1.0][: len(wave)]
+        end = bisect_right(times, times[start] + 1.0)
+        wave = [c for c in order[start:end] if c in refused]
+        back = order[end : end + len(wave)]
         if len(wave) >= WORKERS and len(back) >= WORKERS:
             delay = back[0].opened_at - wave[-1].opened_at
             found.append(Herd(len(back), delay, back[-1].opened_at - back[0].opened_at))
