@@ -142,6 +142,56 @@ def test_a_download_that_is_refused_for_good_is_no_probe_without_an_upload(play:
     assert states(play) == [("the download of /lock", "refused"), ("the upload of /other", "delivered")]
 
 
+# ---- questions that lead nowhere -----------------------------------------------------------------
+
+NO_MORE = "the client asked about it, and may have wanted no more"
+
+
+def test_questions_do_not_count_for_a_client_that_was_on_its_way_to_a_file(play: Play) -> None:
+    for name in ("a", "b"):
+        play.connect(*LOGIN, f"SIZE {name} -> 213 5", "EPSV -> !421 no").play.wait("10s")
+    assert states(play) == [("the transfer of /a", "missing"), ("the transfer of /b", "missing")]
+    assert (play.run.ledger.nameless, doubts(play.run.ledger)) == ([], [])
+
+
+@pytest.mark.parametrize("lines", [("SIZE b -> !421 no",), ("SIZE b -> 213 5", "EPSV -> !450 no")])
+def test_a_file_that_was_asked_about_in_vain_is_in_doubt(play: Play, lines: tuple[str, ...]) -> None:
+    play.connect(*LOGIN, f"STOR a {SAME}", *lines).play.wait("10s")
+    play.connect(*LOGIN, f"STOR c {SAME}")
+    assert states(play)[1] == ("the transfer of /b", "in doubt")
+    assert [item.doubt for item in play.run.ledger.of_state("in doubt")] == [NO_MORE]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (f"STOR b {SAME}",),
+        (f"STOR b.tmp {SAME}", "RNFR b.tmp -> 350 go", "RNTO b {source=/b.tmp} -> 250 ok"),
+        ("SIZE b -> 213 5",),
+    ],
+)
+def test_a_question_is_settled_by_a_transfer_or_an_answer(play: Play, lines: tuple[str, ...]) -> None:
+    play.connect(*LOGIN, f"STOR a {SAME}", "SIZE b -> !450 no", *lines)
+    assert {state for _, state in states(play)} == {"delivered"}
+
+
+def test_a_question_about_what_has_come_is_a_look(play: Play) -> None:
+    play.connect(*LOGIN, f"STOR a {SAME}", "SIZE a -> !421 no")
+    assert states(play) == [("the upload of /a", "delivered")]
+    play.wait("10s").connect(*LOGIN, "SIZE a -> !421 no")
+    assert states(play) == [("the upload of /a", "delivered"), ("the transfer of /a", "in doubt")]
+
+
+def test_a_client_that_is_kicked_after_a_question_was_not_on_its_way(play: Play) -> None:
+    play.connect(*LOGIN, "MDTM a -> 213 1", "[enter] -> !421 kicked")
+    assert ("the size or time of /a", "delivered") in states(play)
+
+
+def test_a_command_for_a_transfer_after_the_close_was_on_its_way(play: Play) -> None:
+    play.connect(*LOGIN, "SIZE a -> 213 5", "[idle] -> !421 Timeout.", "EPSV")
+    assert states(play) == [("the transfer of /a", "missing")]
+
+
 # ---- pieces --------------------------------------------------------------------------------------
 
 

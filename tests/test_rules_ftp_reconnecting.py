@@ -57,6 +57,12 @@ class TestWaitBeforeReconnect:
             play.connect(BUSY).play.wait("20ms")
         play.broken(self.RULE, "it came back 60ms after it was refused", "#1 connect", "#4 connect")
 
+    def test_it_may_be_the_worker_that_was_refused_first(self, play: Play) -> None:
+        for _ in range(3):
+            play.connect(BUSY).play.wait("2ms")
+        play.wait("996ms").connect()
+        assert play.find(self.RULE).outcome == "inconclusive"
+
     def test_one_that_waited_does_not_excuse_one_that_did_not(self, play: Play) -> None:
         play.connect(BUSY).play.wait("1m")
         play.connect(BUSY).play.wait("100ms")

@@ -8,6 +8,7 @@ from conduct_playbook import BUSY, Play, tries
 from notnow.conduct.reading.smtp.delivery import SETTLED_BY
 
 MAIL, B, C = "MAIL FROM:<a@x>", "RCPT TO:<b@y>", "RCPT TO:<c@y>"
+NAMED = (MAIL, f"{B} -> !451 later")
 LETTER = (MAIL, B, "DATA", ". <1@x>")
 
 
@@ -160,14 +161,27 @@ class TestIntervalsGrow:
 
     @pytest.mark.parametrize(("gap", "seen"), [("299s", "4m 59s"), ("5s", "5s")])
     def test_broken_by_a_constant_pace_below(self, play: Play, gap: str, seen: str) -> None:
-        tries(play, gap, gap, gap)
+        tries(play, gap, gap, gap, last=NAMED)
         evidence = ["#2 connect", "#3 connect", "#4 connect"]
         play.broken(self.RULE, f"the gaps were {seen}, {seen}, {seen}: constant", *evidence)
 
     def test_broken_by_gaps_that_shrink(self, play: Play) -> None:
-        tries(play, "8m", "4m", "2m")
+        tries(play, "8m", "4m", "2m", last=NAMED)
         evidence = ["#2 connect", "#3 connect", "#4 connect"]
         play.broken(self.RULE, "the gaps were 8m, 4m, 2m: they shrink", *evidence)
+
+    def test_connections_that_name_no_mail_may_be_for_one_after_the_other(self, play: Play) -> None:
+        tries(play, "5s", "5s", "5s")
+        why = "the gaps were 5s, 5s, 5s: constant, for one message or for several"
+        play.inconclusive(self.RULE, why, "", "#2 connect", "#3 connect", "#4 connect")
+
+    def test_tries_that_came_at_once_may_be_of_other_mail(self, play: Play) -> None:
+        line = play.connect(f"{MAIL} -> !450 no")
+        for _ in range(3):
+            play.wait("1ms")
+            line.says(f"{MAIL} -> !450 no")
+        outcomes = {play.find(rule).outcome for rule in (self.RULE, "smtp.wait-before-retry")}
+        assert outcomes == {"inconclusive"}
 
     def test_half_as_long_is_no_shrinking_yet(self, play: Play) -> None:
         tries(play, "8m", "6m", "4m")

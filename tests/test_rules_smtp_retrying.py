@@ -8,6 +8,7 @@ from conduct_playbook import BUSY, Play, tries
 from notnow.conduct.reading.smtp.delivery import SETTLED_BY
 
 MAIL, B, C = "MAIL FROM:<a@x>", "RCPT TO:<b@y>", "RCPT TO:<c@y>"
+NAMED = (MAIL, f"{B} -> !451 later")
 LETTER = (MAIL, B, "DATA", ". <1@x>")
 
 
@@ -111,6 +112,12 @@ class TestWaitBeforeRetry:
         play.broken(self.RULE, "it came back 0s after it was refused", f"#1 {B}", "#2 connect")
 
 
+def test_a_recipient_that_has_it_and_is_asked_for_again_shows_that_it_may_be_other_mail(play: Play) -> None:
+    play.connect(MAIL, B, f"{C} -> !450 busy", "DATA", ". <1@x>", "QUIT").play.wait("3ms")
+    play.connect(MAIL, f"{B} -> !450 busy", f"{C} -> !450 busy")
+    assert play.find("smtp.wait-before-retry").outcome == "inconclusive"
+
+
 class TestRetryInterval:
     RULE = "smtp.retry-interval"
     SHORT = "shorter than the 30 minutes of §4.5.4.1, which lets smarter strategies differ"
@@ -140,13 +147,18 @@ class TestRetryInterval:
 
     @pytest.mark.parametrize(("gap", "outcome"), [("5m", "held"), ("299s", "broken")])
     def test_twelve_tries_an_hour_are_the_limit(self, play: Play, gap: str, outcome: str) -> None:
-        tries(play, *[gap] * 12)
+        tries(play, *[gap] * 12, last=NAMED)
         assert play.find(self.RULE).outcome == outcome
 
     def test_broken(self, play: Play) -> None:
-        tries(play, "1h", *["1m"] * 12)
+        tries(play, "1h", *["1m"] * 12, last=NAMED)
         why = "it tried 13 times within 12m"
         play.broken(self.RULE, why, *(f"#{n} connect" for n in range(2, 15)))
+
+    def test_connections_that_name_no_mail_may_be_for_one_after_the_other(self, play: Play) -> None:
+        tries(play, *["1m"] * 12)
+        why = "it tried 13 times within 12m, with one message or with several"
+        play.inconclusive(self.RULE, why, "", *(f"#{n} connect" for n in range(1, 14)))
 
     def test_not_exercised_by_one_try(self, play: Play) -> None:
         tries(play)

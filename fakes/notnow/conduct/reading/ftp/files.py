@@ -1,7 +1,8 @@
 """The ledger of FTP: an item is a file in one direction, whatever pieces, offsets and temporary names it took.
 
 A repeated request after a success is another item if it fails, or if it uploads other content.
-Looks (listings, SIZE, MDTM) are items only for a client that asked for nothing else.
+Looks (listings, SIZE, MDTM) are items only for a client that asked for nothing else. `questions` reads those that led
+nowhere.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec.structs import replace
 
 from notnow.conduct.reading.ftp.fresh_names import rejoin
+from notnow.conduct.reading.ftp.questions import Questions
 from notnow.conduct.reading.ftp.transfers import Asked, Deleted, Renamed, Session, Step, sessions
 from notnow.conduct.reading.ftp.versions import Fetched, Stored, Version, version_of
 from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger, Try
@@ -45,13 +47,14 @@ def _read(run: Run) -> Ledger:
     for step in sorted((step for session in found for step in session.steps), key=lambda step: step.at):
         shelf.take(step)
     made = Ledger(shelf.items(), dropped=sum(journal.dropped_since_play for journal in run.journals))
+    shelf.questions.spare(found)
     clients: dict[str, list[Session]] = {}
     for session in found:
         clients.setdefault(session.connection.client, []).append(session)
     doubtful = list[Try]()
     for client, own in clients.items():
         if client in shelf.with_files:
-            _turn_looks(own)
+            _turn_listings(own)
         if client in shelf.asked and client not in shelf.in_pieces:
             doubtful += _uncarried(own)
         _add_nameless(made, own, doubtful, named=client in shelf.asked)
@@ -73,6 +76,7 @@ class _Shelf:
         self.in_pieces: set[str] = set()  # those that fetched a file over several connections
         self._versions: dict[Key, list[Version]] = {}
         self._uploaded: set[tuple[str, str]] = set()
+        self.questions = Questions()
 
     def take(self, step: Step) -> None:
         match step:
@@ -80,6 +84,7 @@ class _Shelf:
                 self._ask(step)
             case Renamed():
                 self._rename(step)
+                self.questions.rename(step)
             case Deleted():
                 if isinstance(version := self._last(step.client, step.path), Stored):
                     version.deleted = True
@@ -92,6 +97,7 @@ class _Shelf:
             versions.append(version_of(asked))
         version = versions[-1]
         self.asked.add(asked.client)
+        self.questions.ask(asked)
         if asked.kind == "upload":
             self._uploaded.add((asked.client, asked.path))
         if isinstance(version, Fetched) and version.in_pieces:
@@ -120,14 +126,19 @@ class _Shelf:
         rejoin(stored)
         for one in stored:
             one.conclude()
-        files, looks = list[Item](), list[tuple[str, Item]]()
+        files, looks, listed = list[Item](), list[tuple[str, Item]](), set[str]()
         for (client, kind, path), versions in self._versions.items():
+            if kind == "listing":
+                listed.add(client)
             for item in _items_of([one for one in versions if one.tries]):
                 if kind in _LOOKS or self._is_probe(item, (client, path), kind):
                     looks.append((client, item))
                 else:
                     files.append(item)
                     self.with_files.add(client)
+        doubtful = self.with_files | listed
+        self.with_files |= self.questions.on_the_way
+        files += self.questions.items(self.with_files, doubtful)
         return files + [item for client, item in looks if client not in self.with_files]
 
     def _is_probe(self, item: Item, name: tuple[str, str], kind: str) -> bool:
@@ -165,11 +176,13 @@ def _new_item(version: Version, *, again: bool) -> Item:
 # ---- connections that named no file ------------------------------------------------------------------
 
 
-def _turn_looks(own: Iterable[Session]) -> None:
-    """A client that fetches files, and failed to look on a connection, has not come to name its file there."""
+def _turn_listings(own: Iterable[Session]) -> None:
+    """A client that fetches files, and failed to list them on a connection, has not come to name its file there."""
     for session in own:
         asked = [step for step in session.steps if isinstance(step, Asked)]
-        if asked and session.nameless is None and asked[-1].one.failed and all(one.kind in _LOOKS for one in asked):
+        if not asked or asked[-1].kind != "listing" or not all(one.kind in _LOOKS for one in asked):
+            continue
+        if session.nameless is None and asked[-1].one.failed:
             session.nameless = replace(asked[-1].one, item=None, earlier=None, later=None)
 
 

@@ -26,10 +26,10 @@ LISTINGS = frozenset({"list", "nlst", "mlsd"})
 TRANSFERS = UPLOADS | LISTINGS | {"retr"}
 QUESTIONS = frozenset({"size", "mdtm", "mlst"})
 # Commands that only lead to a transfer: a client that is refused one of these has not named its file yet.
-_LEADS = frozenset({
-    "connect", "tls", "enter", "user", "pass", "acct", "auth", "pbsz", "prot", "type", "cwd", "cdup", "rest",
-    "pasv", "epsv", "port", "eprt",
-})  # fmt: skip
+_TO_DATA = frozenset({"rest", "pasv", "epsv", "port", "eprt"})  # nobody needs these for a question
+_LEADS = _TO_DATA | {
+    "connect", "tls", "enter", "user", "pass", "acct", "auth", "pbsz", "prot", "type", "cwd", "cdup",
+}  # fmt: skip
 _UNASKED = frozenset({"transfer", "enter", "idle", "error"})
 _DURING = frozenset({"abor", "stat", "quit"})  # RFC 959 §4.1.3: allowed during a transfer
 
@@ -43,7 +43,7 @@ class Asked:
 
     `at` is the index of the command. `command` is its exchange, and None where the fake never read it; `known` is its
     transfer. `opens`: it is the first thing asked for on its connection. `binary`: the bytes on the data connection are
-    those of the file (TYPE I).
+    those of the file (TYPE I). `barred` is the refusal that kept the client from the transfer after a question.
     """
 
     one: Try
@@ -55,6 +55,7 @@ class Asked:
     known: Transfer | None = None
     opens: bool = False
     binary: bool = False
+    barred: Try | None = None
 
     @property
     def client(self) -> str:
@@ -168,6 +169,13 @@ class _Reader:
             self.session.logged_in = x
         if moment in _LEADS and (refuses(x) or (x.fault is not None and not final_code(x))) and not x.stopped:
             self.refused = x
+            self._bar(moment, self._of_refusal(x))
+
+    def _bar(self, moment: str, one: Try) -> None:
+        """Note that a client that had asked about a file was refused on its way to a transfer."""
+        last = self.session.steps[-1] if self.session.steps else None
+        if moment in _TO_DATA and isinstance(last, Asked) and last.kind == "question":
+            last.barred = one
 
     def _note_target(self, i: int, x: Exchange, target: Target) -> None:
         moment = x.moment
@@ -293,6 +301,7 @@ class _Reader:
             self.session.nameless, self.refused = None, None
         elif moment in _LEADS and self.session.nameless is None:
             self.session.nameless = one
+            self._bar(moment, one)
 
     def _path(self, argument: str) -> str:
         return posixpath.normpath(posixpath.join(self.directory, argument or "."))
@@ -301,9 +310,9 @@ class _Reader:
 
     def _nameless(self) -> Try | None:
         """The try of a client that was refused on its way to a transfer, and did not go on here."""
-        last = self.refused
-        if last is None:
-            return self._of_handshake()
+        return self._of_refusal(self.refused) if self.refused is not None else self._of_handshake()
+
+    def _of_refusal(self, last: Exchange) -> Try:
         code = final_code(last)
         ending: Ending = "unanswered" if not code else "deferred" if code < 500 else "refused"
         if code or last.closed:

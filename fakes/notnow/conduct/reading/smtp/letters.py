@@ -51,8 +51,13 @@ class Letter:
         return (i > 0 and self.busy[i - 1][1] > start) or (i < len(self.busy) and self.busy[i][0] < end)
 
     def fits(self, one: Transaction) -> bool:
-        """True if the recipients of a transaction may be those of the letter then: it goes on to no more than before."""
+        """True if the recipients of a transaction may be those of the letter then.
+
+        It goes on to no more than before, and not to those that the client knew to have it.
+        """
         to = {recipient.address for recipient in one.recipients}
+        if any(self.accepted.get(address, inf) < one.first.index for address in to):
+            return False
         later = next((recipients for index, recipients in self.known if index > one.first.index), None)
         if one.cut_short or not to:
             return True

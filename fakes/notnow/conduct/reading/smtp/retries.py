@@ -15,7 +15,8 @@ from notnow.journal import Connection, Exchange, FakeStopped, Journal
 
 SHOWN = 100  # tries that may have come too soon: one is enough for a verdict
 SURELY_THE_SAME = 5  # requests with one sender and recipient that cannot be as many different messages
-_WITHOUT_RECIPIENT = frozenset({"connect", "ehlo", "starttls", "auth", "mail"})
+_BEFORE_MAIL = frozenset({"connect", "ehlo", "starttls", "auth"})
+_WITHOUT_RECIPIENT = _BEFORE_MAIL | {"mail"}
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ class Retries:
     """
 
     chains: list[list[Try]]
+    doubtful: list[list[Try]]
     found: list[Retry]
     unclear: list[Retry]
     spared: list[Retry]
@@ -51,14 +53,20 @@ class Retries:
 def retries(run: Run) -> Retries:
     """The retries of a run."""
     known = run.once(mail)
-    chains = [chain for item in known.ledger.items for chain in _chains(item)]
-    unseen = known.unseen
     useful = _of_use_since(known)
-    found, unclear, spared = list[Retry](), list[Retry](), list[Retry]()
-    for retry in [*(retry for chain in chains for retry in _retries(chain, unseen)), *islice(_too_soon(known), SHOWN)]:
-        kind = spared if _closed_after_use(retry.earlier, useful) else found if retry.certain else unclear
+    made = Retries([], [], [], [], [])
+    every = list[Retry]()
+    for chain in (chain for item in known.ledger.items for chain in _chains(item)):
+        links = list(_retries(chain, known.unseen))
+        certain = all(link.certain for link in links) and not _is_nameless(chain)
+        (made.chains if certain else made.doubtful).append(chain)
+        every += links
+    for retry in (*every, *islice(_too_soon(known), SHOWN)):
+        kind = (
+            made.spared if _closed_after_use(retry.earlier, useful) else made.found if retry.certain else made.unclear
+        )
         kind.append(retry)
-    return Retries(chains, found, unclear, spared)
+    return made
 
 
 def refused_for_now(one: Try) -> bool:
@@ -101,6 +109,11 @@ def _retries(chain: list[Try], unseen: set[Item]) -> Iterator[Retry]:
         if refused_for_now(earlier):
             named = many or earlier.item not in unseen
             yield Retry(earlier, again, delay, delay >= AT_ONCE or _certain(earlier, again, named=named))
+
+
+def _is_nameless(chain: list[Try]) -> bool:
+    """True if the server refused each of these before MAIL."""
+    return all(isinstance(one.by, Exchange) and one.by.moment in _BEFORE_MAIL for one in chain)
 
 
 def _certain(earlier: Try, again: Try, *, named: bool) -> bool:

@@ -57,7 +57,10 @@ def _returned(dial: Dial) -> Finding:
     if dial.delay >= A_WHILE:
         return held()
     known, again = dial.known, dial.next.exchanges[0]
-    if dial.alone and known is not None:
+    after_all = (
+        again.at - answered_at(dial.first) < A_WHILE
+    )  # too soon after the first refusal, whoever was refused then
+    if dial.alone and known is not None and after_all:
         return broken(f"it came back {show(again.at - answered_at(known))} after it was refused", known, again)
     why = f"it connected {show(dial.delay)} after it was refused, which may have been another worker"
     return inconclusive(why, "one connection at a time", dial.refusal, again)

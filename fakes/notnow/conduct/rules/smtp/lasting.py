@@ -145,24 +145,38 @@ def stops(run: Run) -> Finding:
     why="The longer an outage lasts, the more clients wait for its end. Retries at a constant pace prolong it.",
     occasion="four or more tries of one message at one server",
     proof="a constant pace below 5 minutes, or intervals that shrink",
-    innocent="tries at several servers; tries that may be of other mail",
-    example="S: 421 Too busy   (0 s)\nC: tries again    (5 s, 10 s, 15 s, 20 s)",
+    innocent="tries at several servers; tries that may be of other mail: they came at once, or the server refused all of them before MAIL",
+    example="S: 451 Too busy   (0 s)\nC: tries again    (5 s, 10 s, 15 s, 20 s)",
 )
 def grows(run: Run) -> Finding:
+    known = run.once(retries)
     first: list[float] = []
-    for chain in run.once(retries).chains:
-        gaps = gaps_of(chain)
-        if len(gaps) < ENOUGH:
-            continue
-        half = len(gaps) // 2
-        early, late = sum(gaps[:half]) / half, sum(gaps[-half:]) / half
-        tries = [one.began for one in chain[1:]]
-        if max(gaps) < 5 * MINUTE and backoff.steady(gaps):
-            return broken(f"the gaps were {listing(gaps)}: {backoff.shape(gaps)}", *tries)
-        if late < early / 2 and not backoff.may_grow(gaps):
-            return broken(f"the gaps were {listing(gaps)}: they shrink", *tries)
-        first = first or list(gaps)
+    for chain in known.chains:
+        if why := _why_constant(gaps_of(chain)):
+            return broken(why, *(one.began for one in chain[1:]))
+        first = first or _enough(gaps_of(chain))
+    for chain in known.doubtful:
+        if why := _why_constant(gaps_of(chain)):
+            return inconclusive(f"{why}, for one message or for several", SETTLED_BY, *(one.began for one in chain[1:]))
+        first = first or _enough(gaps_of(chain))
     return held(f"the gaps were {listing(first)}: {backoff.shape(first)}") if first else NOT_EXERCISED
+
+
+def _enough(gaps: list[float]) -> list[float]:
+    return gaps if len(gaps) >= ENOUGH else []
+
+
+def _why_constant(gaps: list[float]) -> str:
+    """Why these gaps do not grow; empty if they may."""
+    if len(gaps) < ENOUGH:
+        return ""
+    half = len(gaps) // 2
+    early, late = sum(gaps[:half]) / half, sum(gaps[-half:]) / half
+    if max(gaps) < 5 * MINUTE and backoff.steady(gaps):
+        return f"the gaps were {listing(gaps)}: {backoff.shape(gaps)}"
+    if late < early / 2 and not backoff.may_grow(gaps):
+        return f"the gaps were {listing(gaps)}: they shrink"
+    return ""
 
 
 @rule(

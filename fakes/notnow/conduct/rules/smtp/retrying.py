@@ -59,13 +59,15 @@ def waits(run: Run) -> Finding:
     example="S: 451 4.7.1 Greylisted   (0 s)\nC: tries again            (10 s, 20 s, 30 s, … for an hour)",
 )
 def interval(run: Run) -> Finding:
+    known = run.once(retries)
     graded: list[float] = []
-    for chain in run.once(retries).chains:
-        for i in range(len(chain) - MOST_PER_HOUR):
-            first, last = chain[i], chain[i + MOST_PER_HOUR]
-            if last.started_at - first.started_at < HOUR:
-                why = f"it tried {MOST_PER_HOUR + 1} times within {show(last.started_at - first.started_at)}"
-                return broken(why, *(one.began for one in chain[i : i + MOST_PER_HOUR + 1]))
+    for chain in (*known.chains, *known.doubtful):
+        if often := _too_often(chain):
+            why = f"it tried {len(often)} times within {show(often[-1].started_at - often[0].started_at)}"
+            proof = [one.began for one in often]
+            if chain in known.doubtful:
+                return inconclusive(f"{why}, with one message or with several", SETTLED_BY, *proof)
+            return broken(why, *proof)
         gaps = gaps_of(chain)
         if gaps and (not graded or min(gaps) < min(graded)):
             graded = gaps
@@ -75,6 +77,14 @@ def interval(run: Run) -> Finding:
     if min(graded) >= HALF_HOUR:
         return held(f"{listed}: at least the 30 minutes of §4.5.4.1")
     return held(f"{listed}: shorter than the 30 minutes of §4.5.4.1, which lets smarter strategies differ")
+
+
+def _too_often(chain: Sequence[Try]) -> Sequence[Try]:
+    """The first tries of a chain that are more than an hour may have."""
+    starts = (i for i in range(len(chain) - MOST_PER_HOUR))
+    close = (i for i in starts if chain[i + MOST_PER_HOUR].started_at - chain[i].started_at < HOUR)
+    first = next(close, None)
+    return chain[first : first + MOST_PER_HOUR + 1] if first is not None else ()
 
 
 def gaps_of(chain: Sequence[Try]) -> list[float]:
