@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from notnow.conduct.reading.ftp.transfers import Asked, Renamed, Session
 from notnow.conduct.reading.ledger import Item, Try
