@@ -261,7 +261,7 @@ def test_the_live_view_tells_clients_where_the_hosts_are() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "Missing argument"),
+        ([], "no scenario: name one"),
         (["smtp/overlaod"], "there is no scenario 'smtp/overlaod'"),
         (["nowhere.toml"], "there is no scenario file 'nowhere.toml'"),
         (["smtp/overload", "--set", "otage=3s"], "there is no knob 'otage'"),

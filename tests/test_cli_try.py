@@ -18,8 +18,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli_process import PATIENCE, Notnow, Terminal
-from notnow.cli import _judged, cmd_try, group
+from notnow.cli import cmd_try, group
 from notnow.conduct.finding import Finding, broken, held
+from notnow.conduct.pictures import text as report_text
 from notnow.conduct.pictures.report import EXITS
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules import http, smtp
@@ -713,4 +714,4 @@ def test_the_levels_are_those_of_the_rules() -> None:
 
 def test_every_outcome_has_a_sentence() -> None:
     by_rules = {"well behaved", "not well behaved"}
-    assert set(EXITS) == by_rules | set(_judged._SENTENCES)
+    assert set(EXITS) == by_rules | set(report_text._SENTENCES)

@@ -47,7 +47,10 @@ def third_party(*files: Path) -> dict[str, Path]:
     return found
 
 
-USED = third_party(*PACKAGE.rglob("*.py"))
+CONTROL = set(PACKAGE.glob("control/**/*.py"))  # only it may use what the extra `control` brings
+EXTRA = {canonicalize_name(r.name) for r in map(Requirement, PROJECT["optional-dependencies"]["control"])}
+USED = third_party(*(set(PACKAGE.rglob("*.py")) - CONTROL))
+USED_FOR_CONTROL = third_party(*CONTROL)
 SEAMS = third_party(*TESTS.glob("test_*_seams.py"))
 
 
@@ -56,9 +59,19 @@ def test_what_is_imported_is_declared(name):
     assert name in DECLARED, f"{USED[name]} imports {name}: declare it in pyproject.toml"
 
 
+@pytest.mark.parametrize("name", sorted(USED_FOR_CONTROL))
+def test_what_the_control_api_imports_is_declared(name):
+    assert name in DECLARED or name in EXTRA, f"{USED_FOR_CONTROL[name]} imports {name}: declare it in the extra `control`"
+
+
+@pytest.mark.parametrize("name", sorted(EXTRA))
+def test_what_the_extra_declares_is_imported(name):
+    assert name in USED_FOR_CONTROL, f"nothing in control/ imports {name}: remove it from the extra `control`"
+
+
 @pytest.mark.parametrize("name", sorted(DECLARED))
 def test_what_is_declared_is_imported(name):
-    assert name in USED, f"nothing imports {name}: remove it from pyproject.toml"
+    assert name in USED or name in USED_FOR_CONTROL, f"nothing imports {name}: remove it from pyproject.toml"
 
 
 @pytest.mark.parametrize("name", sorted(SEAMS.keys() & USED.keys()))

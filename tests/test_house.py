@@ -13,6 +13,7 @@ FLOORS = {
     "notnow": [
         Layer("cli", "fast_forward", "pytest_plugin", "pytest_fixtures", "pytest_run", "pytest_markers", "pytest_report",
             independent=False),
+        Layer("control"),
         Layer("words"),
         Layer("time_travel"),
         Layer("servers"),
@@ -20,11 +21,21 @@ FLOORS = {
         Layer("language"),
         Layer("journal", "protocols", independent=False),
         Layer(
-            "_version", "bounds", "clock", "environment", "errors", "hosts", "http_words", "look", "terminal", "true_time",
+            "_version", "bounds", "clock", "environment", "errors", "hosts", "http_words", "look", "page", "terminal",
+            "true_time",
             "units", independent=False,
         ),
     ],
     "notnow.servers": [Layer("listening"), Layer("smtp", "ftp", "http", independent=True), Layer("base")],
+    "notnow.control": [
+        Layer("server"),
+        Layer("app"),
+        Layer("openapi", "guard", "api", "events", "verdicts", "waiting", independent=True),
+        Layer("problems"),
+        Layer("calls", "models", independent=True),
+        Layer("fleet"),
+        Layer("feed"),
+    ],
     "notnow.conduct": [
         Layer("reporting"),
         Layer("assertions", "expected", "messages", "files", "requests", independent=False),

@@ -18,7 +18,6 @@ from rich.console import Console
 from notnow import FakeFTP, FakeHTTP, FakeSMTP, ManualClock, pytest_report
 from notnow.cli import Refused, _lines
 from notnow.cli._judged import print_report
-from notnow.cli._page import Page
 from notnow.cli._views import LinesView
 from notnow.conduct.judging import judge
 from notnow.conduct.pictures import html, verdict
@@ -28,6 +27,7 @@ from notnow.conduct.reading.run import Run
 from notnow.errors import WaitTimeoutError
 from notnow.journal import ConnectionLost, Facts, Journal, Message, Recorder, Request, Transfer
 from notnow.language import catalogue
+from notnow.page import Page
 from notnow.terminal import by_direction, isolated, safe, safe_lines
 
 ESC, OSC, C1, BIDI = "\x1b[31mRED", "\x1b]0;owned\x07", "\x9b2J", "\u202egnp.exe\u2066"

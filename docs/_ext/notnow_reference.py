@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 from msgspec import Struct, structs
 
-from notnow import protocols, units
+from notnow import protocols, units, words
 from notnow.bounds import BOUNDS
-from notnow.cli import COMMANDS, _words, group
+from notnow.cli import COMMANDS, group
 from notnow.http_words import status_line
 from notnow.journal import End, Facts, Failure, Frame
 from notnow.language import catalogue
@@ -225,7 +225,7 @@ def _lines(fault: Mapping[str, Any]) -> Iterator[str]:
         yield from ("", *body.splitlines())
 
 
-def _phase(number: int, phase: _words.PhaseWords) -> str:
+def _phase(number: int, phase: words.PhaseWords) -> str:
     lines = [f"**{number}. {phase.name}**, {phase.ends}", ""]
     for rule in phase.rules:
         lines += [f"- {rule.when}: {rule.does}", ""]
@@ -240,18 +240,18 @@ def entry(scenario: Scenario, file: str) -> str:
     parts.append(
         f"In pytest {code(f'@pytest.mark.notnow({toml(name)})')}, at a terminal {code(f'notnow serve {name}')}."
     )
-    if knobs := _words.knobs(scenario):
+    if knobs := words.knobs(scenario):
         rows = ((code(k.name), code(k.default), k.kind, k.comment) for k in knobs)
         parts += ["## Knobs", table("knob", "default", "type", "what it is", rows=rows)]
     parts.append("## What happens")
-    parts += _words.server(scenario)
+    parts += words.server(scenario)
     if scenario.knobs:
         parts.append("With every knob at its default:")
-    parts += [_phase(i, phase) for i, phase in enumerate(_words.phases(scenario), 1)]
+    parts += [_phase(i, phase) for i, phase in enumerate(words.phases(scenario), 1)]
     if raw.get("fault"):
         above = fault_comments(scenario.text)
         parts += ["## Faults to choose from", *(_fault(k, v, above.get(k, "")) for k, v in raw["fault"].items())]
-    expected = _words.expectations(scenario) or ["Nothing is asked of it."]
+    expected = words.expectations(scenario) or ["Nothing is asked of it."]
     parts += ["## What a good client does here", bullets(expected)]
     parts += ["## Sources", bullets(scenario.sources)]
     parts += ["## The file", f"```{{literalinclude}} {file}\n:language: toml\n```"]

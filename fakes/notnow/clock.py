@@ -14,7 +14,7 @@ import itertools
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Protocol
 
@@ -81,7 +81,7 @@ class Clock(ABC):
 
     def __init__(self) -> None:
         self.epoch = true_time.wall()
-        self._numbers = itertools.count(1)
+        self._numbers: Iterator[int] = itertools.count(1)
 
     @abstractmethod
     def now(self) -> float:
@@ -251,10 +251,12 @@ class ManualClock(Clock):
 class AdjustableClock(ManualClock):
     """Real time, `speed` times as fast, that can be advanced by hand as well. At a speed of 0 it stands still until then."""
 
-    def __init__(self, speed: float = 1.0) -> None:
+    def __init__(self, speed: float = 1.0, numbers: Iterator[int] | None = None) -> None:
+        """Clocks with the same `numbers` share one order of events, each with a time of its own."""
         if not speed >= 0:
             raise ValueError(f"speed is {speed!r}; allowed: 0 or more")
         super().__init__()
+        self._numbers = numbers or self._numbers
         self.speed = speed
         self._zero = true_time.monotonic()
         self._many = MANY

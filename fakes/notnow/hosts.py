@@ -23,6 +23,16 @@ def is_address(host: str) -> bool:
     return True
 
 
+def is_loopback(host: str) -> bool:
+    """True for an address of this machine that no other machine reaches, and for localhost (RFC 6761 §6.3)."""
+    if host.rstrip(".").lower() == "localhost" or host.lower().rstrip(".").endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 @contextlib.contextmanager
 def resolving(hosts: Collection[str], address: str) -> Iterator[None]:
     """Make these names, and no others, resolve to an address in this process."""

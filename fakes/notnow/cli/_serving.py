@@ -7,11 +7,12 @@ import os
 import queue
 import secrets
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from notnow.cli import Refused
 from notnow.clock import RealClock
 from notnow.servers import by_protocol
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MOST_WAITING = 100_000  # the most journal entries that wait for a slow reader
 BATCH = 5000
+GROUP = "main"  # the group of the servers that `serve` starts: they share a clock
 
 
 @dataclass(slots=True)
@@ -92,6 +94,60 @@ def signals_stop(feed: Feed) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@dataclass(frozen=True, slots=True)
+class ServingTerms:
+    """How to serve: `control` is the host and port of the control API, None for none."""
+
+    speed: float = 1.0
+    seed: int | None = None
+    control: tuple[str, int] | None = None
+    search_paths: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The fakes that run now, and the URL of their control API, with its token if it has one."""
+
+    fakes: Callable[[], list[Fake]]
+    url: str | None = None
+    token: str | None = None
+
+
+@contextlib.contextmanager
+def serving(targets: Sequence[Target], feed: Feed, terms: ServingTerms) -> Iterator[Serving]:
+    """The fakes of these targets, with a control API that may start more.
+
+    Raises StartError if one cannot listen (then none is left running), FakeError if our own code has failed.
+    """
+    if terms.control is None:
+        with running(targets, feed, speed=terms.speed, seed=terms.seed) as fakes:
+            yield Serving(lambda: fakes)
+        return
+    fleet_module, server = _control()
+    seed = secrets.randbelow(2**31) if terms.seed is None else terms.seed
+    with (
+        _fast_loop(),
+        fleet_module.Fleet(seed=seed, search_paths=terms.search_paths, listener=feed.listen) as fleet,
+        server.controlled(fleet, *terms.control) as api,
+    ):
+        for t in targets:
+            fleet.start(t.scenario, name=t.name, group=GROUP, speed=terms.speed, host=t.host, port=t.port)
+        yield Serving(lambda: [member.fake for member in fleet.members()], api.url, api.token)
+
+
+def _control() -> tuple[Any, Any]:
+    """The modules of the control API. Raises Refused if what they need is not installed."""
+    try:
+        from notnow.control import fleet, server
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("notnow"):
+            raise
+        raise Refused(
+            [f"--control needs {error.name}, which is not installed: pip install 'notnow[control]'"]
+        ) from None
+    return fleet, server
+
+
 @contextlib.contextmanager
 def running(targets: Sequence[Target], feed: Feed, *, speed: float, seed: int | None) -> Iterator[list[Fake]]:
     """The fakes of these targets, on one clock and in one order; all are stopped at the end.
@@ -104,11 +160,10 @@ def running(targets: Sequence[Target], feed: Feed, *, speed: float, seed: int | 
         by_protocol(t.scenario.protocol)(t.scenario, name=t.name, host=t.host, port=t.port, clock=clock, seed=seed)
         for t in targets
     ]
-    with contextlib.ExitStack() as stack:
-        with _fast_loop():
-            for fake in fakes:
-                fake.journal.subscribe(feed.listen)
-                stack.enter_context(fake)
+    with _fast_loop(), contextlib.ExitStack() as stack:
+        for fake in fakes:
+            fake.journal.subscribe(feed.listen)
+            stack.enter_context(fake)
         yield fakes
 
 

@@ -13,9 +13,10 @@ from notnow._version import __version__
 from notnow.cli import _lines
 from notnow.cli._lines import Pieces
 from notnow.cli._news import News
+from notnow.clock import Clock
 from notnow.journal import Connection, Entry, Exchange, Mark
 from notnow.servers.listening import listening
-from notnow.units import show
+from notnow.units import plural, show
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from notnow.servers.base.fake import Fake
 
+MOST_SERVERS = 8  # that the panel has room for
 MOST_PRINTED = 40  # the most lines at a time that a person can follow
 
 
@@ -36,8 +38,11 @@ class View(Protocol):
     refresh: float
     pace: float
 
-    def begin(self, fakes: Sequence[Fake]) -> None:
-        """The fakes listen."""
+    def begin(self, fakes: Sequence[Fake], control: str | None = None) -> None:
+        """The fakes listen, and the control API at its URL."""
+
+    def know(self, fakes: Sequence[Fake]) -> None:
+        """These fakes run now: some may have been started or stopped over the control API."""
 
     def show(self, entries: Sequence[Entry], dropped: int) -> None:
         """Show the new entries, perhaps none; `dropped` more came too fast."""
@@ -53,9 +58,16 @@ class JSONView:
 
     def __init__(self) -> None:
         self._news = News()
+        self._known: set[Fake] = set()
 
-    def begin(self, fakes: Sequence[Fake]) -> None:
-        self._write(map(listening, fakes))
+    def begin(self, fakes: Sequence[Fake], control: str | None = None) -> None:
+        if control is not None:
+            self._write([{"event": "control", "url": control}])
+        self.know(fakes)
+
+    def know(self, fakes: Sequence[Fake]) -> None:
+        self._write(listening(fake) for fake in fakes if fake not in self._known)
+        self._known = set(fakes)
 
     def show(self, entries: Sequence[Entry], dropped: int) -> None:
         if dropped:
@@ -72,16 +84,18 @@ class JSONView:
 
 
 class _Reader:
-    """The state of both views for people: the start time, and the lines that are not worth showing."""
+    """The state of both views for people: the start times, and the lines that are not worth showing."""
 
     def __init__(self) -> None:
         self._news = News()
-        self._zero: float | None = None
+        self._zeros: dict[Clock, float] = {}  # when the first client connected
+        self._clocks: dict[str, Clock] = {}  # by the names of the servers
         self._width = 0
         self._known: set[str] = set()
 
     def know(self, fakes: Sequence[Fake]) -> None:
-        self._width = max(len(fake.name) for fake in fakes)
+        self._width = max([self._width, *(len(fake.name) for fake in fakes)])
+        self._clocks |= {fake.name: fake.clock for fake in fakes}
 
     def lines(self, entries: Iterable[Entry]) -> list[Pieces]:
         return [line for entry in entries if (line := self._line(entry))]
@@ -90,12 +104,16 @@ class _Reader:
         new = self._news.of(entry) if isinstance(entry, Exchange) else None
         if self._is_dull(entry) or (new is None and isinstance(entry, Exchange)):
             return None
-        return _lines.entry_line(entry, self._zero or 0.0, self._width, new)
+        return _lines.entry_line(entry, self._zero(entry), self._width, new)
 
-    def look_for_start(self, entries: Iterable[Entry]) -> None:
-        """Times count from the first client's connection."""
-        if self._zero is None:
-            self._zero = next((e.connection.opened_at for e in entries if isinstance(e, Exchange)), None)
+    def _zero(self, entry: Entry) -> float:
+        """Times count from the first client's connection under the same clock."""
+        clock = self._clocks.get(entry.connection.server if isinstance(entry, Exchange) else entry.server)
+        if clock is None:
+            return 0.0
+        if isinstance(entry, Exchange):
+            return self._zeros.setdefault(clock, entry.connection.opened_at)
+        return self._zeros.get(clock, 0.0)
 
     def _is_dull(self, entry: Entry) -> bool:
         """True for known facts: the scenario that plays from the start, and the fake's own close."""
@@ -112,13 +130,21 @@ class LinesView(_Reader):
 
     refresh, pace = 1.0, 0.0
 
-    def begin(self, fakes: Sequence[Fake]) -> None:
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[Fake] = set()
+
+    def begin(self, fakes: Sequence[Fake], control: str | None = None) -> None:
+        self._write([_title(fakes), *([f"control  {control}"] if control is not None else [])])
         self.know(fakes)
-        lines = [_lines.text(pieces) for pieces in _lines.server_lines(fakes)]
-        self._write([_title(fakes[0]), *lines])
+
+    def know(self, fakes: Sequence[Fake]) -> None:
+        super().know(fakes)
+        new = [fake for fake in fakes if fake not in self._told]
+        self._told = set(fakes)
+        self._write([_lines.text(pieces) for pieces in _lines.server_lines(new)])
 
     def show(self, entries: Sequence[Entry], dropped: int) -> None:
-        self.look_for_start(entries)
         missing = [f"… {dropped} entries came too fast to be shown"] if dropped else []
         self._write([*missing, *map(_lines.text, self.lines(entries))])
 
@@ -175,26 +201,32 @@ class LiveView(_Reader):
     def __init__(self) -> None:
         super().__init__()
         self._scores: dict[str, Score] = {}
+        self._control: str | None = None
         self._live: Live | None = None
 
-    def begin(self, fakes: Sequence[Fake]) -> None:
+    def begin(self, fakes: Sequence[Fake], control: str | None = None) -> None:
         from rich.live import Live
 
-        from notnow.cli._page import console
+        from notnow.page import console
 
+        self._control = control
         self.know(fakes)
-        self._scores = {fake.name: Score(fake) for fake in fakes}
         self._live = Live(self._panel(), console=console(), auto_refresh=False, redirect_stderr=False)
         self._live.start(refresh=True)
+
+    def know(self, fakes: Sequence[Fake]) -> None:
+        super().know(fakes)
+        scores = {score.fake: score for score in self._scores.values()}
+        self._scores = {fake.name: scores.get(fake) or Score(fake) for fake in fakes}
 
     def show(self, entries: Sequence[Entry], dropped: int) -> None:
         from rich.text import Text
 
         assert self._live is not None
-        self.look_for_start(entries)
         for entry in entries:
             server = entry.connection.server if isinstance(entry, Exchange) else entry.server
-            self._scores[server].count(entry)
+            if server in self._scores:  # it may have been stopped meanwhile
+                self._scores[server].count(entry)
         lines = [_lines.styled(pieces) for pieces in self.lines(entries[-MOST_PRINTED:])]
         if hidden := dropped + max(0, len(entries) - MOST_PRINTED):
             lines.insert(0, Text(f"… {hidden} more", style="dim"))
@@ -212,17 +244,24 @@ class LiveView(_Reader):
         from rich.rule import Rule
 
         lines: list[RenderableType] = []
-        for score in self._scores.values():
+        if self._control is not None:
+            lines.append(_lines.styled([("control  ", "bold cyan"), (self._control, "bold underline")]))
+        scores = list(self._scores.values())
+        for score in scores[-MOST_SERVERS:]:
             server, *clients = _lines.server_lines([score.fake])
             lines += map(_lines.styled, (server, status(score), *clients))
+        if (hidden := len(scores) - MOST_SERVERS) > 0:
+            lines.append(_lines.styled([(f"… and {plural(hidden, 'server')} more", "dim")]))
         # Rules instead of a box, so that copied text has no frame in it.
-        return Group(Rule(_title(score.fake), align="left", style="dim"), *lines)
+        title = _title([score.fake for score in scores])
+        return Group(Rule(title, align="left", style="dim"), *lines)
 
 
-def _title(fake: Fake) -> str:
-    speed = getattr(fake.clock, "speed", 1.0)
+def _title(fakes: Sequence[Fake]) -> str:
+    speed = getattr(fakes[0].clock, "speed", 1.0) if fakes else 1.0
+    seed = f", seed {fakes[0].seed}" if fakes else ""
     fast = f", {speed:g} times as fast" if speed != 1 else ""
-    return f"notnow {__version__}, seed {fake.seed}{fast}, Ctrl-C stops"
+    return f"notnow {__version__}{seed}{fast}, Ctrl-C stops"
 
 
 def status(score: Score) -> Pieces:

@@ -93,7 +93,7 @@ def _as_dict(rule: Rule) -> dict[str, str]:
 
 
 def _list(rules: Sequence[Rule]) -> None:
-    from notnow.cli._page import Page
+    from notnow.page import Page
 
     page = Page()
     if not page.is_terminal:
@@ -110,7 +110,7 @@ def _list(rules: Sequence[Rule]) -> None:
 def _explain(rule: Rule) -> None:
     from rich.text import Text
 
-    from notnow.cli._page import Page
+    from notnow.page import Page
 
     page = Page()
     page.line(Text.assemble((rule.id, "bold cyan"), (f" ({rule.level})", "dim")))

@@ -53,7 +53,7 @@ def command(source: bool, seed: int) -> None:
 
 def _print_source() -> None:
     from notnow.cli import demo_senders
-    from notnow.cli._page import console
+    from notnow.page import console
 
     code = Path(demo_senders.__file__).read_text("utf-8")
     page = console()
@@ -126,7 +126,7 @@ def _acts(seed: int) -> Iterator[tuple[Act, Act]]:
 
 
 def _run(seed: int) -> None:
-    from notnow.cli._page import Page
+    from notnow.page import Page
 
     page = Page()
     page.line("Two senders, one outage: the server answers every connection with 421 for five minutes, then recovers.")

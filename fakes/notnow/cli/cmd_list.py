@@ -17,8 +17,8 @@ from notnow.cli._options import takes_search_paths
 from notnow.errors import Problem, ScenarioError, nearest
 
 if TYPE_CHECKING:
-    from notnow.cli._page import Page
     from notnow.language.catalogue import Entry
+    from notnow.page import Page
 
 
 _TERMINAL_ANYWAY = {"FORCE_COLOR", "TTY_COMPATIBLE"}  # variables by which rich may take a pipe for a terminal
@@ -110,7 +110,7 @@ def _page_of_a_terminal() -> Page | None:
     """The page to write on; None in a pipe, for which rich need not be imported."""
     if not sys.stdout.isatty() and not os.environ.keys() & _TERMINAL_ANYWAY:
         return None
-    from notnow.cli._page import Page
+    from notnow.page import Page
 
     page = Page()
     return page if page.is_terminal else None

@@ -15,13 +15,13 @@ from notnow.cli._options import complete_name, takes_search_paths
 
 if TYPE_CHECKING:
     from notnow.cli._outlet import Outlet
-    from notnow.cli._serving import Feed
+    from notnow.cli._serving import Feed, ServingTerms
     from notnow.cli._targets import Target
     from notnow.cli._views import View
 
 
 @click.command("serve")
-@click.argument("names", nargs=-1, required=True, metavar="[SERVER=]NAME…", shell_complete=complete_name)
+@click.argument("names", nargs=-1, metavar="[SERVER=]NAME…", shell_complete=complete_name)
 @click.option(
     "--set", "knobs", multiple=True, metavar="[SERVER.]KNOB=VALUE",
     help="Set a knob of the scenario, on all servers that know it or on one. May be repeated.",
@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     help="Run scenario time X times as fast as real time: at 60, an outage of 10m takes 10 seconds.",
 )  # fmt: skip
 @click.option("--seed", type=int, metavar="N", help="Seed for all chances in a scenario.  [default: random, and shown]")
+@click.option(
+    "--control", metavar="[HOST:]PORT",
+    help="Also serve the control API and its page on this port (0: any), for tests in any language: start fakes, swap "
+    "scenarios, advance the clock, fetch verdicts. Needs notnow[control].",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: where each server listens, then the journals.")
 @takes_search_paths
 def command(
@@ -47,6 +52,7 @@ def command(
     ports: Sequence[str],
     speed: float,
     seed: int | None,
+    control: str | None,
     as_json: bool,
     search_paths: Sequence[str],
 ) -> None:
@@ -54,6 +60,9 @@ def command(
 
     NAME is a name from the catalogue (see notnow list) or the path of a .toml file. The servers are called smtp,
     smtp2, … unless SERVER= gives another name. They share one clock.
+
+    With --control, NAME may be left out: tests start servers of their own over HTTP. The page at the printed URL shows
+    what happens, and notnow report URL judges it.
 
     On a terminal, notnow shows a live view; in a pipe, it prints a line for each event.
 
@@ -63,12 +72,25 @@ def command(
       notnow serve smtp/overload --port 2525
       notnow serve smtp/greylisting --speed 60          its 5 minutes take 5 seconds
       notnow serve primary=smtp/overload backup=smtp/healthy --port primary=2525 --port backup=2526
+      notnow serve primary=smtp/overload backup=smtp/healthy --control 8421
       notnow serve smtp/weather --seed 7 --json | jq -r 'select(.reply) | .reply'
     """
+    from notnow.cli._serving import ServingTerms
     from notnow.cli._targets import resolve
 
-    targets = resolve(names, search_paths=search_paths, knobs=knobs, hosts=hosts, ports=ports)
-    _serve(targets, _view(as_json), speed, seed)
+    if not names and control is None:
+        raise click.UsageError("no scenario: name one, as in notnow serve smtp/overload (or give --control PORT)")
+    targets = resolve(names, search_paths=search_paths, knobs=knobs, hosts=hosts, ports=ports) if names else []
+    where = _address(control) if control is not None else None
+    _serve(targets, _view(as_json), ServingTerms(speed, seed, where, search_paths))
+
+
+def _address(text: str) -> tuple[str, int]:
+    """The host and port of `[HOST:]PORT`."""
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise click.UsageError(f"--control is {text!r}; allowed: PORT or HOST:PORT, with a port from 0 (any) to 65535")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def _view(as_json: bool) -> View:
@@ -81,9 +103,9 @@ def _view(as_json: bool) -> View:
     return _views.LiveView()
 
 
-def _serve(targets: Sequence[Target], view: View, speed: float, seed: int | None) -> None:
+def _serve(targets: Sequence[Target], view: View, terms: ServingTerms) -> None:
     from notnow.cli._outlet import outlet
-    from notnow.cli._serving import Feed, running, signals_stop
+    from notnow.cli._serving import Feed, serving, signals_stop
 
     feed = Feed()
     with (
@@ -91,12 +113,14 @@ def _serve(targets: Sequence[Target], view: View, speed: float, seed: int | None
         _broken_pipe_is_a_stop(),
         outlet(lambda: feed.stopping) as out,
         ExitStack() as after,
-        running(targets, feed, speed=speed, seed=seed) as fakes,
+        serving(targets, feed, terms) as served,
     ):
         after.callback(_finish, view, feed, out)  # once they have stopped
-        view.begin(fakes)
+        view.begin(served.fakes(), served.url)
         while not feed.stopping:
-            view.show(feed.take(view.refresh), feed.take_dropped())
+            entries = feed.take(view.refresh)
+            view.know(served.fakes())
+            view.show(entries, feed.take_dropped())
             time.sleep(view.pace)
 
 

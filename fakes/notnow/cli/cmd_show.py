@@ -10,8 +10,8 @@ import click
 from notnow.cli._options import complete_name, takes_search_paths
 
 if TYPE_CHECKING:
-    from notnow.cli._page import Page
     from notnow.language.scenario import Scenario
+    from notnow.page import Page
     from notnow.words import RuleWords
 
 
@@ -45,7 +45,7 @@ def _explain(scenario: Scenario, search_paths: Sequence[str]) -> None:
     from rich.text import Text
 
     from notnow import words
-    from notnow.cli._page import Page
+    from notnow.page import Page
 
     page = Page()
     page.line(Text(scenario.name, style="bold cyan"))

@@ -303,7 +303,7 @@ def _run_name(targets: Sequence[Target]) -> str:
 def _show(
     report: Report, *, as_json: bool, verbose: bool, junit: str | None, html: str | None, summary: str | None
 ) -> None:
-    from notnow.cli import _judged
+    from notnow.conduct.pictures import text
     from notnow.conduct.pictures.report import write_json, write_junit
 
     if junit is not None:
@@ -320,6 +320,6 @@ def _show(
     if as_json:
         write_json(report, sys.stdout)
         if report.exit > 1:
-            click.echo(_judged.summary(report), err=True)
+            click.echo(text.summary(report), err=True)
     else:
-        _judged.print_report(report, verbose=verbose)
+        text.print_report(report, verbose=verbose)

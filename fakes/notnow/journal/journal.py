@@ -383,12 +383,16 @@ class Journal:
         """The exchanges since a scenario was last played."""
         return tuple(x for x in self.exchanges if x.index > self._played)
 
-    def as_dicts(self) -> Iterator[dict[str, Any]]:
-        """Every entry as plain data, in order: exchanges, phases, and how each connection ended."""
+    def entries(self) -> list[tuple[int, Entry]]:
+        """Every entry with its place in the order: exchanges, phases, and how each connection ended."""
         entries: list[tuple[int, int, Entry]] = [(x.index, 0, x) for x in self.exchanges]
         entries += [(m.index, 1, m) for m in self.marks]
         entries += [(c.closed_index or c.index, 2, c) for c in self.connections if c.ended_by]
-        for _, _, entry in sorted(entries, key=lambda e: e[:2]):
+        return [(place, entry) for place, _, entry in sorted(entries, key=lambda e: e[:2])]
+
+    def as_dicts(self) -> Iterator[dict[str, Any]]:
+        """Every entry as plain data, in order."""
+        for _, entry in self.entries():
             yield entry.as_dict()
 
     def export(self, to: TextIO) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from notnow._version import __version__
@@ -37,6 +39,7 @@ RunOutcome = Literal[
     "never connected",
     "interrupted",
 ]
+UNTOLD = "did not say how it ended"  # a client of fakes that somebody else started
 BARS = 20  # most waits that are drawn as bars
 EXITS: Mapping[RunOutcome, int] = {
     "well behaved": 0,
@@ -56,7 +59,7 @@ EXITS: Mapping[RunOutcome, int] = {
 class Client:
     """A client's run: the command, and how it ended.
 
-    `exit` is its own exit code, or None; `signal` the name of the signal that killed it; `duration` is in real
+    `exit` is its own exit code, None if it is not known; `signal` the name of the signal that killed it; `duration` is in real
     seconds. `hung`: we killed it at its time limit. `failure`: why it could not be run.
     """
 
@@ -81,6 +84,8 @@ class Client:
             return f"was still running {took} (--timeout), and was killed"
         if self.interrupted:
             return f"was stopped {took}"
+        if self.exit is None and self.signal is None:
+            return UNTOLD
         return f"died by {self.signal} {took}" if self.signal else f"exited with {self.exit} {took}"
 
 
@@ -255,19 +260,27 @@ def write_json(report: Report, to: TextIO) -> None:
 
 
 def write_junit(report: Report, path: str) -> None:
-    """Write a test case for the client and one for each rule.
+    """Write the report as JUnit XML."""
+    Path(path).write_text(junit([report]), "utf-8", errors="replace")
+
+
+def junit(reports: Sequence[Report]) -> str:
+    """JUnit XML with a test suite for each report: a test case for the client and one for each rule.
 
     A rule that was not exercised is skipped. So is a broken rule that does not fail the client, with its evidence.
     """
     from junitparser import JUnitXml, TestSuite
 
-    suite = TestSuite(f"notnow try {report.scenarios}")
-    suite.add_property("seed", str(report.servers[0]["seed"]))
-    suite.add_property("command", safe_lines(" ".join(report.client.command)))
-    suite.add_testcases([_client_case(report), *(_case(report, one) for one in report.verdicts)])
     xml = JUnitXml()
-    xml.add_testsuite(suite)
-    xml.write(path, pretty=True)
+    for report in reports:
+        suite = TestSuite(f"notnow try {report.scenarios}")
+        suite.add_property("seed", str(report.servers[0]["seed"]))
+        suite.add_property("command", safe_lines(" ".join(report.client.command)))
+        suite.add_testcases([_client_case(report), *(_case(report, one) for one in report.verdicts)])
+        xml.add_testsuite(suite)
+    text = io.BytesIO()
+    xml.write(text, pretty=True)
+    return text.getvalue().decode("utf-8")
 
 
 def _client_case(report: Report) -> TestCase:

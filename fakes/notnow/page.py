@@ -6,6 +6,7 @@ rich honours NO_COLOR, FORCE_COLOR and TERM.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TextIO
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -17,16 +18,16 @@ from notnow.terminal import safe_lines
 Cell = str | Text
 
 
-def console() -> Console:
-    """Standard output. Printed text is never interpreted as markup."""
-    return Console(highlight=False, markup=False, emoji=False)
+def console(to: TextIO | None = None) -> Console:
+    """Standard output, or another stream. Printed text is never interpreted as markup."""
+    return Console(file=to, highlight=False, markup=False, emoji=False)
 
 
 class Page:
     """Writes headings, lines and aligned columns."""
 
-    def __init__(self) -> None:
-        self.console = console()
+    def __init__(self, to: Console | None = None) -> None:
+        self.console = to or console()
         self.is_terminal = self.console.is_terminal
 
     def heading(self, text: str, indent: int = 0) -> None:

@@ -1,0 +1,399 @@
+"""The calls of the control API, one function each. They are made in threads of their own, and may wait for the fakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from notnow import true_time, words
+from notnow.control.calls import MEDIA_TYPES, Content, call
+from notnow.control.fleet import Fleet, Member
+from notnow.control.models import (
+    Advance,
+    Check,
+    Checked,
+    Clocks,
+    Empty,
+    File,
+    FileList,
+    JournalPage,
+    JournalQuery,
+    Kicked,
+    Knob,
+    Mail,
+    Messages,
+    MessagesQuery,
+    NewServer,
+    Played,
+    Rules,
+    RuleState,
+    ScenarioDetails,
+    Scenarios,
+    ScenariosQuery,
+    ScenarioSummary,
+    Server,
+    Servers,
+    Why,
+    Whys,
+)
+from notnow.control.problems import RefusedError, as_dict
+from notnow.errors import Problem, ScenarioError, unknown
+from notnow.journal import Entry, Exchange
+from notnow.language import catalogue
+from notnow.language.loading import loads
+from notnow.language.scenario import Scenario
+from notnow.servers.base.fake import Fake
+from notnow.servers.ftp import FakeFTP
+from notnow.servers.listening import try_line
+from notnow.servers.smtp import FakeSMTP
+
+# ---- servers -------------------------------------------------------------------------------------
+
+
+@call("POST", "/v1/servers", status=201, errors=(409, 503))
+def start_server(fleet: Fleet, body: NewServer) -> Server:
+    """Start a fake: a server a test, on a port of its own. When the answer comes, clients can connect.
+
+    Without `scenario` or `toml` it is a healthy SMTP server. It stops after `ttl`, or with DELETE. Servers of one `group`
+    share a clock, and are judged together, as a client needs that falls back from one to the other.
+    """
+    member = fleet.start(
+        _scenario(fleet, body),
+        name=body.name,
+        group=body.group,
+        speed=body.speed,
+        ttl=body.ttl,
+        host=body.host,
+        port=body.port,
+        tls=body.tls,
+        users=body.users,
+        files=body.files,
+        seed=body.seed,
+        journal_limit=body.journal_limit,
+    )
+    return _server(member)
+
+
+@call("GET", "/v1/servers")
+def list_servers(fleet: Fleet) -> Servers:
+    """The servers that run, in the order in which they were started."""
+    return Servers(servers=[_server(member) for member in fleet.members()])
+
+
+@call("GET", "/v1/servers/{name}", errors=(404,))
+def get_server(fleet: Fleet, name: str) -> Server:
+    """Where a server listens, what it plays, and in which phase."""
+    return _server(fleet.get(name))
+
+
+@call("DELETE", "/v1/servers/{name}", status=204, errors=(404,))
+def stop_server(fleet: Fleet, name: str) -> None:
+    """Stop a server. Its clients get the goodbye of a server that shuts down; its journal is gone."""
+    fleet.stop(name)
+
+
+@call("PUT", "/v1/servers/{name}/scenario", errors=(404,))
+def play_scenario(fleet: Fleet, name: str, body: Played) -> Server:
+    """Play another scenario on a running server; after `ttl` the one from before comes back.
+
+    Phases, counts and chance start anew. Live connections stay; the journal is marked, not erased.
+    """
+    return _server(fleet.play(name, _scenario(fleet, body, fleet.get(name)), body.ttl))
+
+
+@call("POST", "/v1/servers/{name}/next-phase", errors=(404,))
+def next_phase(fleet: Fleet, name: str, body: Empty) -> Server:  # noqa: ARG001
+    """Go on to the next phase of the scenario by hand. The last one stays, unless the scenario repeats."""
+    member = fleet.get(name)
+    member.fake.next_phase()
+    return _server(member)
+
+
+@call("POST", "/v1/servers/{name}/reset", errors=(404,))
+def reset_server(fleet: Fleet, name: str, body: Empty) -> Server:  # noqa: ARG001
+    """Forget the past: the journal, and everything that clients have stored. The scenario goes on."""
+    member = fleet.get(name)
+    member.fake.reset()
+    return _server(member)
+
+
+@call("POST", "/v1/servers/{name}/kick", errors=(404,))
+def kick_clients(fleet: Fleet, name: str, body: Empty) -> Kicked:  # noqa: ARG001
+    """Cut off every client that is connected, with a 421 or, over HTTP/2, a GOAWAY. They may connect again."""
+    return Kicked(kicked=fleet.get(name).fake.kick())
+
+
+@call("POST", "/v1/clock/advance", errors=(404,))
+def advance_clock(fleet: Fleet, body: Advance) -> Clocks:
+    """Advance scenario time, on all clocks or on those of some servers.
+
+    Everything that is due on the way is carried out, in order, before the answer comes.
+    """
+    fleet.advance(body.by, body.servers)
+    members = [fleet.get(name) for name in body.servers] or fleet.members()
+    return Clocks(now={member.fake.name: round(member.clock.now(), 6) for member in members})
+
+
+def _server(member: Member) -> Server:
+    fake, journal = member.fake, member.fake.journal
+    speaks_tls = fake.tls != "none"
+    return Server(
+        name=fake.name,
+        protocol=fake.protocol,
+        scenario=fake.scenario.name,
+        knobs=dict(fake.scenario.knobs),
+        phase=fake.phase,
+        host=fake.host,
+        port=fake.port,
+        url=fake.url,
+        tls=fake.tls,
+        ca_pem=Path(fake.ca_file).read_text("ascii") if speaks_tls else None,
+        ca_file=fake.ca_file if speaks_tls else None,
+        group=member.group,
+        speed=member.clock.speed,
+        now=round(member.clock.now(), 6),
+        seed=fake.seed,
+        connections=journal.count("connect"),
+        live=sum(1 for c in journal.connections if c.closed_at is None),
+        exchanges=len(journal),
+        dropped=journal.dropped,
+        stops_in=_left(member.stops_at),
+        returns_in=_left(member.returns_at),
+        try_line=try_line(fake),
+    )
+
+
+def _left(when: float | None) -> float | None:
+    return None if when is None else round(max(0.0, when - true_time.monotonic()), 3)
+
+
+def _scenario(fleet: Fleet, asked: Played, running: Member | None = None) -> Scenario:
+    """The scenario that is asked for. Raises ScenarioError."""
+    if asked.scenario is not None and asked.toml is not None:
+        raise ScenarioError([Problem("scenario and toml are both given", allowed="one of them")])
+    if asked.toml is not None:
+        return loads(asked.toml, name=running.fake.name if running else "scenario", knobs=asked.knobs)
+    if asked.scenario is None and running is not None:
+        raise ScenarioError([Problem("there is no scenario", allowed="scenario, a name, or toml, a text")])
+    found = catalogue.scenario(asked.scenario or "smtp/healthy", search_paths=fleet.search_paths)
+    return found.with_knobs(**asked.knobs)
+
+
+# ---- what happened -------------------------------------------------------------------------------
+
+
+@call("GET", "/v1/servers/{name}/journal", errors=(404,))
+def read_journal(fleet: Fleet, name: str, query: JournalQuery) -> JournalPage:
+    """What happened, entry by entry: exchanges, the ends of connections, phases. Filtered, and page by page."""
+    journal = fleet.get(name).fake.journal
+    found = [(place, x) for place, x in journal.entries() if place > query.after and _passes(x, query)]
+    page = found[-query.limit :] if query.last else found[: query.limit]
+    more = not query.last and len(found) > query.limit
+    return JournalPage(
+        entries=[entry.as_dict() for _, entry in page],
+        next=page[-1][0] if more else None,
+        dropped=journal.dropped,
+    )
+
+
+@call("GET", "/v1/servers/{name}/journal.jsonl", errors=(404,), media=("jsonl",))
+def download_journal(fleet: Fleet, name: str) -> Content:
+    """The whole journal as JSON Lines, to keep."""
+    import io
+
+    text = io.StringIO()
+    fleet.get(name).fake.journal.export(text)
+    return Content(
+        MEDIA_TYPES["jsonl"], text.getvalue(), {"content-disposition": f'attachment; filename="{name}.jsonl"'}
+    )
+
+
+def _passes(entry: Entry, query: JournalQuery) -> bool:
+    if query.event and entry.as_dict()["event"] not in query.event:
+        return False
+    only_exchanges = query.moment or query.connection or query.code or query.rule or query.refused is not None
+    if not only_exchanges:
+        return True
+    if not isinstance(entry, Exchange):
+        return False
+    return (
+        (not query.moment or entry.moment in query.moment)
+        and query.connection in (None, entry.connection.number)
+        and (query.code is None or query.code in entry.codes)
+        and query.rule in (None, entry.rule)
+        and query.refused in (None, entry.refused)
+    )
+
+
+@call("GET", "/v1/servers/{name}/exchanges/{index}/why", errors=(404, 422))
+def explain_exchange(fleet: Fleet, name: str, index: int) -> Whys:
+    """Why each rule that looks at this moment fired at an exchange, or the first condition that did not hold.
+
+    `index` is that of the journal's entry. Rules are in order; none means that no rule looks at this moment.
+    """
+    fake = fleet.get(name).fake
+    exchange = next((x for x in fake.journal.exchanges if x.index == index), None)
+    if exchange is None:
+        raise RefusedError(
+            404, f"there is no exchange {index} in the journal of {name}; allowed: the `index` of an entry"
+        )
+    try:
+        found = fake.explain(exchange)
+    except ValueError as error:
+        raise RefusedError(422, str(error)) from None
+    return Whys(rules=[Why(rule=one.rule, fired=one.fired, why=one.why) for one in found])
+
+
+@call("GET", "/v1/servers/{name}/rules", errors=(404,))
+def list_rules(fleet: Fleet, name: str) -> Rules:
+    """The rules of the scenario, how often each has fired since the last play, and how often it still can."""
+    fake = fleet.get(name).fake
+    fired = fake.fired
+    found = []
+    for i, phase in enumerate(words.phases(fake.scenario)):
+        for j, rule in enumerate(phase.rules):
+            path = f"phase[{i}].rule[{j}]"
+            counts = fired.get(path)
+            found.append(
+                RuleState(
+                    rule=path,
+                    phase=phase.name,
+                    when=rule.when,
+                    does=rule.does,
+                    lines=list(rule.lines),
+                    fired=counts.times if counts else 0,
+                    left=counts.left if counts else None,
+                )
+            )
+    return Rules(rules=found)
+
+
+@call("GET", "/v1/servers/{name}/messages", errors=(404, 422))
+def list_messages(fleet: Fleet, name: str, query: MessagesQuery) -> Messages:
+    """The mail that an SMTP server has accepted, oldest first."""
+    fake = fleet.get(name).fake
+    if not isinstance(fake, FakeSMTP):
+        raise _wrong_protocol(fake, "smtp", "messages")
+    messages = fake.messages
+    page = messages[query.after : query.after + query.limit]
+    found = [
+        Mail(
+            sender=m.envelope.sender,
+            recipients=list(m.envelope.recipients),
+            user=m.envelope.user,
+            at=m.envelope.at,
+            connection=m.envelope.connection,
+            message_id=_header(m, "message-id"),
+            subject=_header(m, "subject"),
+            size=len(m.envelope.content),
+            content=m.envelope.content.decode("utf-8", "replace"),
+        )
+        for m in page
+    ]
+    end = query.after + len(page)
+    return Messages(messages=found, next=end if end < len(messages) else None)
+
+
+def _header(message: Any, name: str) -> str | None:
+    """A header as text; a client may have sent one that cannot be parsed."""
+    try:
+        value = message[name]
+    except Exception:
+        return None
+    return None if value is None else str(value)
+
+
+@call("GET", "/v1/servers/{name}/files", errors=(404, 422))
+def list_files(fleet: Fleet, name: str) -> FileList:
+    """The files of an FTP server, with their sizes."""
+    files = _files(fleet, name).files
+    partial = set(files.partial)
+    return FileList(files=[File(path=path, size=files.size(path), partial=path in partial) for path in sorted(files)])
+
+
+@call("GET", "/v1/servers/{name}/files/{path:path}", errors=(404, 413, 422), media=("bytes",))
+def read_file(fleet: Fleet, name: str, path: str) -> Content:
+    """The bytes of a file on an FTP server; of an upload under way, those that have come."""
+    files = _files(fleet, name).files
+    try:
+        size = files.size(path)
+        if size > MOST_BYTES:
+            raise RefusedError(413, f"{path!r} has {size} bytes; allowed: {MOST_BYTES} at most")
+        return Content(MEDIA_TYPES["bytes"], files[path])
+    except (KeyError, ValueError):
+        raise RefusedError(404, str(unknown("file", path, sorted(files)[:100]))) from None
+
+
+MOST_BYTES = 64 * 1024 * 1024  # of a file in one answer
+
+
+def _files(fleet: Fleet, name: str) -> FakeFTP:
+    fake = fleet.get(name).fake
+    if not isinstance(fake, FakeFTP):
+        raise _wrong_protocol(fake, "ftp", "files")
+    return fake
+
+
+def _wrong_protocol(fake: Fake, protocol: str, what: str) -> RefusedError:
+    return RefusedError(
+        422, f"{fake.name} speaks {fake.protocol} and has no {what}; allowed: a server that speaks {protocol}"
+    )
+
+
+# ---- scenarios -----------------------------------------------------------------------------------
+
+
+@call("GET", "/v1/scenarios")
+def list_scenarios(fleet: Fleet, query: ScenariosQuery) -> Scenarios:
+    """The catalogue: scenarios that match a pattern such as smtp/*, with their knobs and defaults."""
+    names = catalogue.names(query.pattern, fleet.search_paths)
+    found = [catalogue.scenario(name, search_paths=fleet.search_paths) for name in names]
+    return Scenarios(scenarios=[ScenarioSummary(**_summary(scenario)) for scenario in found])
+
+
+@call("GET", "/v1/scenarios/{name:path}", errors=(404, 422))
+def show_scenario(fleet: Fleet, name: str) -> ScenarioDetails:
+    """A scenario explained: its phases and rules in words, its knobs, what a good client does, its text."""
+    if name.endswith(".toml") or not all(part.replace("-", "").replace("_", "").isalnum() for part in name.split("/")):
+        raise RefusedError(404, f"{name!r} is no name of the catalogue; see GET /v1/scenarios")
+    try:
+        scenario = catalogue.scenario(name, search_paths=fleet.search_paths)
+    except ScenarioError as error:
+        raise RefusedError(404, str(error), error.problems) from None
+    return ScenarioDetails(
+        **_summary(scenario),
+        knobs=[
+            Knob(name=knob.name, default=scenario.knobs[knob.name], kind=knob.kind, comment=knob.comment)
+            for knob in words.knobs(scenario)
+        ],
+        phases=[
+            {
+                "name": phase.name,
+                "ends": phase.ends,
+                "rules": [{"when": r.when, "does": r.does, "lines": list(r.lines)} for r in phase.rules],
+            }
+            for phase in words.phases(scenario)
+        ],
+        expects=list(words.expectations(scenario)),
+        sources=list(scenario.sources),
+        toml=scenario.text,
+    )
+
+
+def _summary(scenario: Scenario) -> dict[str, Any]:
+    return {
+        "name": scenario.name,
+        "protocol": scenario.protocol,
+        "summary": scenario.summary,
+        "params": dict(scenario.knobs),
+    }
+
+
+@call("POST", "/v1/scenarios/check")
+def check_scenario(fleet: Fleet, body: Check) -> Checked:  # noqa: ARG001
+    """Check the text of a scenario file, as `notnow check` does: every mistake, with its line and what is allowed."""
+    try:
+        scenario = loads(body.toml, knobs=body.knobs)
+    except ScenarioError as error:
+        return Checked(valid=False, problems=[as_dict(p) for p in error.problems], warnings=[])
+    return Checked(valid=True, problems=[], warnings=[as_dict(p) for p in scenario.warnings])

@@ -1,0 +1,175 @@
+"""The ASGI application: every call of the table as a Starlette route, the page, the OpenAPI document, errors as problems."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from notnow.control import api, events, verdicts, waiting
+from notnow.control.calls import CALLS, MEDIA_TYPES, Answer, Call, Content, Stream
+from notnow.control.fleet import Fleet
+from notnow.control.guard import Guard
+from notnow.control.openapi import document
+from notnow.control.problems import RefusedError, of_error, respond
+from notnow.errors import unknown
+from notnow.terminal import safe_lines
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
+
+MODULES = (api, events, verdicts, waiting)  # importing them fills the table
+WRITING = 10.0  # real seconds that a reader of events may leave a piece unread
+
+
+def application(fleet: Fleet, token: str | None = None) -> Guard:
+    """The control API of these servers; with a token, only for callers who know it."""
+    routes = [Route(call.path, partial(_answer, call, fleet), methods=[call.method]) for call in CALLS]
+    routes.append(Route("/v1/openapi.json", _openapi))
+    app = Starlette(
+        routes=routes,
+        exception_handlers={HTTPException: _not_found, Exception: _failed},
+    )
+    return Guard(app, token)
+
+
+async def _openapi(_request: Request) -> Response:
+    return JSONResponse(document())
+
+
+async def _answer(call: Call, fleet: Fleet, request: Request) -> Response:
+    try:
+        given = await _arguments(call, fleet, request)
+        if inspect.iscoroutinefunction(call.handler):
+            answer = await call.handler(**given)
+        else:
+            answer = await run_in_threadpool(call.handler, **given)
+        return _response(call, answer)
+    except Exception as error:
+        refusal = of_error(error)
+        if refusal is None:
+            raise
+        return respond(refusal)
+
+
+async def _arguments(call: Call, fleet: Fleet, request: Request) -> dict[str, Any]:
+    """The keywords of the handler. Raises RefusedError, or pydantic's ValidationError."""
+    given: dict[str, Any] = {"fleet": fleet, **request.path_params}
+    if "index" in given:
+        given["index"] = _number(given["index"])
+    if call.query is not None:
+        given["query"] = call.query.model_validate(_query(request, call.query))
+    elif "asked" in call.takes:
+        given["asked"] = dict(request.query_params)
+    elif request.query_params:
+        name = next(iter(request.query_params))
+        raise RefusedError(422, f"there is no parameter {name!r} here; allowed: none")
+    if "headers" in call.takes:
+        given["headers"] = request.headers
+    if call.body is not None:
+        given["body"] = call.body.model_validate(_json(await request.body()))
+    return given
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise RefusedError(404, f"there is no exchange {text!r}; allowed: the `index` of an entry of the journal")
+    return int(text)
+
+
+def _query(request: Request, model: type[BaseModel]) -> dict[str, Any]:
+    """The parameters; one that is given more than once is a list."""
+    found: dict[str, Any] = {}
+    for name in request.query_params:
+        values = request.query_params.getlist(name)
+        found[name] = values[0] if len(values) == 1 else values
+    for name in found.keys() - model.model_fields.keys():
+        raise RefusedError(422, str(unknown("parameter", name, sorted(model.model_fields))))
+    return found
+
+
+def _json(body: bytes) -> Any:
+    if not body:
+        return {}
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise RefusedError(400, "the body is nested too deeply") from None
+    except ValueError as error:  # no UTF-8, or no JSON
+        raise RefusedError(400, f"the body is no JSON: {error}") from None
+
+
+def _response(call: Call, answer: Answer) -> Response:
+    match answer:
+        case None:
+            return Response(status_code=call.status)
+        case Content(media_type, content, headers):
+            return Response(content, call.status, dict(headers), media_type)
+        case Stream():
+            return _EventStream(answer)
+    assert isinstance(answer, BaseModel)
+    return Response(answer.model_dump_json(), call.status, media_type=MEDIA_TYPES["json"])
+
+
+class _EventStream(Response):
+    """Sends pieces as they come, until the reader leaves, or leaves them unread for too long."""
+
+    media_type = MEDIA_TYPES["events"]
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        self._pieces = stream.pieces
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        writing = asyncio.ensure_future(self._write(send))
+        leaving = asyncio.ensure_future(_gone(receive))
+        try:
+            await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (writing, leaving):
+                task.cancel()
+            await asyncio.gather(writing, leaving, return_exceptions=True)
+
+    async def _write(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for piece in self._pieces:
+            async with asyncio.timeout(WRITING):
+                await send({"type": "http.response.body", "body": piece.encode(), "more_body": True})
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        detail = f"there is no {safe_lines(request.url.path)!r} here; allowed: the paths in /v1/openapi.json"
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        detail = f"{request.method} is not possible at {safe_lines(request.url.path)}; allowed: {allowed}"
+    else:
+        detail = error.detail
+    return respond(RefusedError(error.status_code, detail, **_plain(error.headers)))
+
+
+def _plain(headers: Mapping[str, str] | None) -> dict[str, str]:
+    return {name.replace("-", "_"): value for name, value in (headers or {}).items()}
+
+
+async def _failed(_request: Request, error: Exception) -> Response:
+    """Our own code has failed. The caller gets no traceback; hypercorn prints it."""
+    return respond(RefusedError(500, f"notnow itself failed: {type(error).__name__}; its terminal shows where"))

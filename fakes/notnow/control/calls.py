@@ -1,0 +1,104 @@
+"""The table of calls: `@call` puts a function into it, with what its parameters and its result say.
+
+`name`, `path` and `index` stand in the path of the call; `query` and `body` are models; `asked` is the query as it came, and
+`headers` those of the request. The result is a model, a `Content`, a `Stream` or None. A coroutine runs in the loop of the API,
+a plain function in a thread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from inspect import cleandoc
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel
+
+MEDIA_TYPES = {
+    "json": "application/json",
+    "text": "text/plain; charset=utf-8",
+    "junit": "application/xml",
+    "markdown": "text/markdown; charset=utf-8",
+    "html": "text/html; charset=utf-8",
+    "jsonl": "application/jsonl",
+    "bytes": "application/octet-stream",
+    "events": "text/event-stream",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """An answer that is not JSON: bytes or a text of this media type."""
+
+    media_type: str
+    content: bytes | str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer that goes on: server-sent events."""
+
+    pieces: AsyncIterator[str]
+
+
+Answer = BaseModel | Content | Stream | None
+Handler = Callable[..., Answer | Coroutine[Any, Any, Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call: `status` is that of a good answer, `errors` those of problems; `media` the types of other answers than JSON."""
+
+    method: str
+    path: str
+    handler: Handler
+    status: int
+    errors: tuple[int, ...]
+    media: tuple[str, ...]
+    query: type[BaseModel] | None
+    body: type[BaseModel] | None
+    answer: type[BaseModel] | None
+    takes: frozenset[str]
+
+    @property
+    def parameters(self) -> list[str]:
+        """The names of the parameters in its path."""
+        return re.findall(r"\{(\w+)", self.path)
+
+    @property
+    def about(self) -> tuple[str, str]:
+        """Its first sentence, and the rest."""
+        first, _, rest = cleandoc(self.handler.__doc__ or "").partition("\n\n")
+        return " ".join(first.split()), rest
+
+
+CALLS: list[Call] = []
+
+
+def call(
+    method: str, path: str, *, status: int = 200, errors: tuple[int, ...] = (), media: tuple[str, ...] = ()
+) -> Callable[[Handler], Handler]:
+    """Put a function into the table."""
+
+    def put(handler: Handler) -> Handler:
+        hints = get_type_hints(handler)
+        answer = hints["return"]
+        CALLS.append(
+            Call(
+                method,
+                path,
+                handler,
+                status,
+                errors,
+                media,
+                hints.get("query"),
+                hints.get("body"),
+                answer if isinstance(answer, type) and issubclass(answer, BaseModel) else None,
+                frozenset(hints),
+            )
+        )
+        return handler
+
+    return put

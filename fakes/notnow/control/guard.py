@@ -1,0 +1,137 @@
+"""Keep strangers out: pages of other origins, names that point here by DNS rebinding, endless bodies, callers without the token.
+
+An ASGI middleware. It also sets the headers that keep a browser from running anything that a client has said.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+
+from notnow.control.problems import RefusedError, respond
+from notnow.hosts import is_loopback
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BODY = 4 * 1024 * 1024  # bytes of a request
+CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS: Mapping[str, str] = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+class Guard:
+    """`token` is required where it is given; without one only names and addresses of this machine are served."""
+
+    def __init__(self, app: ASGIApp, token: str | None = None) -> None:
+        self.app, self.token = app, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        send = _with_headers(send)
+        try:
+            self._check(scope, headers)
+        except RefusedError as error:
+            await respond(error)(scope, receive, send)
+            return
+        await self.app(scope, _bounded(receive), send)
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        host = headers.get("host", "")
+        if self.token is None and not is_loopback(_name(host)):
+            raise RefusedError(403, f"Host is {host!r}; allowed: a name or address of this machine, such as 127.0.0.1")
+        self._check_origin(headers, host)
+        if self.token is not None and not self._knows_token(headers):
+            raise RefusedError(
+                401, "the token is missing or wrong; allowed: Authorization: Bearer TOKEN, as notnow serve printed it",
+                www_authenticate="Bearer",
+            )  # fmt: skip
+        length = headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > BODY:
+            raise RefusedError(413, f"the body has {length} bytes; allowed: {BODY} at most")
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        has_body = length != "0" or "transfer-encoding" in headers
+        if scope["method"] in CHANGES and kind != "application/json" and (has_body or scope["method"] != "DELETE"):
+            raise RefusedError(415, f"Content-Type is {kind!r}; allowed: application/json")
+
+    def _check_origin(self, headers: Headers, host: str) -> None:
+        """A browser says where a page came from: only our own page may call, and nothing else may embed us."""
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            raise RefusedError(
+                403, f"Origin is {origin!r}; allowed: this page's own, http://{host}, or no Origin at all"
+            )
+        site = headers.get("sec-fetch-site")
+        navigates = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+        if site not in (None, "same-origin", "none") and not navigates:
+            raise RefusedError(
+                403, f"the request comes from another site (Sec-Fetch-Site: {site}); allowed: same-origin"
+            )
+
+    def _knows_token(self, headers: Headers) -> bool:
+        assert self.token is not None
+        given = headers.get("authorization", "").removeprefix("Bearer ")
+        if not given:
+            given = _cookie(headers.get("cookie", ""))
+        return hmac.compare_digest(given.encode(), self.token.encode())
+
+
+COOKIE = "notnow-token"
+
+
+def _cookie(text: str) -> str:
+    for part in text.split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == COOKIE:
+            return value
+    return ""
+
+
+def _name(host: str) -> str:
+    """The name in a Host field, without the port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _with_headers(send: Send) -> Send:
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return with_headers
+
+
+def _bounded(receive: Receive) -> Receive:
+    seen = 0
+
+    async def bounded() -> Message:
+        nonlocal seen
+        message = await receive()
+        if message["type"] == "http.request":
+            seen += len(message.get("body", b""))
+            if seen > BODY:
+                raise RefusedError(413, f"the body has more than {BODY} bytes")
+        return message
+
+    return bounded

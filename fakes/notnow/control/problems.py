@@ -1,0 +1,87 @@
+"""Errors as problem details (RFC 9457), in the sentences of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from notnow.control.fleet import FullError, NameTakenError, NoSuchServerError
+from notnow.control.models import ProblemDetails, keys_of
+from notnow.errors import NotNowError, Problem, ScenarioError, StartError, nearest, shown
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class RefusedError(NotNowError):
+    """A call that is refused with this status, in a sentence."""
+
+    def __init__(self, status: int, detail: str, problems: Iterable[Problem] = (), /, **headers: str) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, {k.replace("_", "-"): v for k, v in headers.items()}
+        self.problems = tuple(problems)
+
+    def details(self) -> ProblemDetails:
+        title = HTTPStatus(self.status).phrase
+        return ProblemDetails(
+            title=title, status=self.status, detail=self.detail, problems=[as_dict(p) for p in self.problems]
+        )
+
+
+def of_error(error: Exception) -> RefusedError | None:
+    """The refusal that tells this error; None for one that is not the caller's."""
+    match error:
+        case RefusedError():
+            return error
+        case ScenarioError():
+            return RefusedError(422, str(error), error.problems)
+        case ValidationError():
+            problems = [_of_mistake(mistake, error) for mistake in error.errors(include_url=False)]
+            return RefusedError(422, "\n".join(map(str, problems)), problems)
+        case NoSuchServerError():
+            return RefusedError(404, str(error))
+        case NameTakenError():
+            return RefusedError(409, str(error))
+        case StartError():
+            return RefusedError(409, error.strerror or str(error))
+        case FullError():
+            return RefusedError(503, str(error))
+        case NotNowError() if isinstance(error, ValueError):
+            return RefusedError(422, str(error))
+    return None
+
+
+def as_dict(problem: Problem) -> dict[str, Any]:
+    """A mistake as plain data; `text` is the whole sentence."""
+    found: dict[str, Any] = {"text": str(problem)}
+    for name in ("found", "allowed", "key", "line", "nearest", "hint", "warning"):
+        if value := getattr(problem, name):
+            found[name] = value
+    return found
+
+
+def _of_mistake(mistake: Mapping[str, Any], error: ValidationError) -> Problem:
+    """pydantic's mistake in our words."""
+    key = ".".join(map(str, mistake["loc"]))
+    kind, context = mistake["type"], mistake.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = keys_of(error.title)
+        return Problem(f"there is no {key!r} here", allowed=", ".join(known) or "nothing", nearest=nearest(key, known))
+    if kind == "missing":
+        return Problem("is missing", key=key)
+    if kind == "value_error":
+        cause = context.get("error")
+        words, _, allowed = str(cause).partition("; allowed: ")
+        return Problem(words, allowed=allowed, key=key)
+    if kind in ("literal_error", "enum"):
+        return Problem(f"found {shown(mistake['input'])}", allowed=str(context.get("expected", "")), key=key)
+    said = mistake["msg"]
+    return Problem(f"found {shown(mistake['input'])}", allowed=said[0].lower() + said[1:], key=key)
+
+
+def respond(error: RefusedError) -> Response:
+    """The answer that tells a refusal."""
+    return Response(error.details().model_dump_json(), error.status, error.headers, MEDIA_TYPE)
