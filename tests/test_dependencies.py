@@ -61,7 +61,9 @@ def test_what_is_imported_is_declared(name):
 
 @pytest.mark.parametrize("name", sorted(USED_FOR_CONTROL))
 def test_what_the_control_api_imports_is_declared(name):
-    assert name in DECLARED or name in EXTRA, f"{USED_FOR_CONTROL[name]} imports {name}: declare it in the extra `control`"
+    assert name in DECLARED or name in EXTRA, (
+        f"{USED_FOR_CONTROL[name]} imports {name}: declare it in the extra `control`"
+    )
 
 
 @pytest.mark.parametrize("name", sorted(EXTRA))
