@@ -218,6 +218,11 @@ SHARES = [
     ([1.1, 2.4, 4.9, 8.6, 12, 12, 12], "1.44e-07 0.14 0.86 2.87e-08", "exponential, base 1.16s, factor 2, ±6% jitter, cap 12s (a guess; linear is not excluded: 2 more gaps would settle it)"),
     ([60, 60, 60], "1 0.000259 6.23e-06 6.99e-05", "constant, base 1m, no jitter (sure)"),
     ([0.05, 0.06, 0.11, 0.2], "0.00472 0.0919 0.899 0.00451", "exponential, base 60ms, factor 1.8, no jitter, from gap 2 on (a guess; linear is not excluded: 1 more gap would settle it)"),
+    ([10.2, 10.9, 12, 12], "0.124 0.577 0.289 0.01", "linear, base 10.2s, step 700ms, ±1% jitter, cap 12s (a guess; exponential and constant are not excluded)"),
+    ([1.2, 2.9, 2.9, 2.9], "0.00197 0.105 0.893 0.000481", "exponential, base 397ms, decorrelated jitter, cap 2.9s (a guess; linear is not excluded: 2 more gaps would settle it)"),
+    ([0.6, 1.8, 3.5, 5.0, 7.5, 7.2, 8.3, 8.9, 5.5], "0.00107 0.794 0.205 5.68e-05", "linear, base 590ms, step 1.75s, equal jitter, cap 8.9s (a guess; exponential is not excluded)"),
+    ([1.1, 2.0, 0.3, 0.8, 13.5, 14.8, 13.5, 6.3, 12.2, 12.2, 11.7, 3.3], "0.181 0.359 0.435 0.0253", "exponential, base 1.17s, factor 1.8, full jitter, cap 14.8s (a guess; linear and constant are not excluded)"),
+    ([10.5, 23.4, 33.1, 41.0, 52.0, 60, 60, 60, 60], "2.03e-10 0.992 0.00768 1.11e-11", "linear, base 10.5s, step 10.13s, up to 3.61s of jitter added, cap 1m (likely; exponential is not excluded)"),
 ]  # fmt: skip
 
 

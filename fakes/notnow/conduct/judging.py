@@ -71,11 +71,11 @@ def judge(run: Run, rules: Iterable[Rule] | None = None, *, gives_way: bool = Fa
 
 def settled(verdict: Verdict, run: Run, *, gives_way: bool) -> Verdict:
     """The verdict after the steps that are common to all rules."""
-    outcome, dropped = verdict.outcome, sum(journal.dropped for journal in run.journals)
+    outcome = verdict.outcome
     if gives_way and verdict.rule.may_report and outcome in ("broken", "inconclusive"):
         reported = not_exercised("the client reported to its caller what did not come through, and that is accepted")
         return Verdict(verdict.rule, reported)
-    if dropped and outcome == "held":
-        lost = f"the journal dropped {plural(dropped, 'exchange')}, so it does not show the whole run"
+    if run.dropped and outcome == "held":
+        lost = f"the journal dropped {plural(run.dropped, 'exchange')}, so it does not show the whole run"
         return Verdict(verdict.rule, inconclusive(lost, "a larger journal_limit, or a shorter run"))
     return verdict

@@ -63,6 +63,11 @@ class Run:
         found = [x for journal in self.journals for x in (journal.exchanges if self.whole else journal.since_play())]
         return tuple(sorted(found, key=lambda x: x.index)) if len(self.journals) > 1 else tuple(found)
 
+    @property
+    def dropped(self) -> int:
+        """How many of these exchanges are gone, because a journal was full."""
+        return sum(journal.dropped if self.whole else journal.dropped_since_play for journal in self.journals)
+
     @cached_property
     def by_connection(self) -> dict[Connection, list[Exchange]]:
         """The exchanges of each connection; connections in the order in which they opened."""
@@ -123,10 +128,6 @@ class Run:
     def requests(self) -> list[Exchange]:
         """The HTTP requests, in order."""
         return [x for x in self.exchanges if x.http is not None]
-
-    def after(self, exchange: Exchange) -> list[Exchange]:
-        """The later commands on the same connection; unasked replies are left out."""
-        return [x for x in self.by_connection[exchange.connection] if x.index > exchange.index and x.request]
 
 
 def burst(exchanges: Iterable[Exchange], most: int, within: float) -> list[Exchange]:

@@ -46,7 +46,7 @@ def _read(run: Run) -> Ledger:
     shelf = _Shelf()
     for step in sorted((step for session in found for step in session.steps), key=lambda step: step.at):
         shelf.take(step)
-    made = Ledger(shelf.items(), dropped=sum(journal.dropped_since_play for journal in run.journals))
+    made = Ledger(shelf.items(), dropped=run.dropped)
     shelf.questions.spare(found)
     clients: dict[str, list[Session]] = {}
     for session in found:

@@ -29,7 +29,7 @@ def ledger(run: Run) -> Ledger:
 
 
 def _read(run: Run) -> Ledger:
-    found, lost = Ledger(dropped=sum(j.dropped_since_play for j in run.journals)), _Lost()
+    found, lost = Ledger(dropped=run.dropped), _Lost()
     known: dict[tuple[Key, bool], _Same] = {}
     tries = asked(run)
     nameless = any(each.key is None for each in tries)

@@ -62,7 +62,7 @@ def mail(run: Run) -> Mail:
     for pair in same_text(transactions, filer.letters):
         _may_be_the_same(pair, filer.letters)
     found.doubts += _doubts(list(sorter.owners), unnamed.uncarried)
-    found.dropped = sum(journal.dropped for journal in run.journals)
+    found.dropped = run.dropped
     return Mail(sessions, transactions, filer.letters, filer.tries, found, filer.unseen, _last_unnamed(found.nameless))
 
 
