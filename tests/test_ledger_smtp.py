@@ -6,6 +6,7 @@ import pytest
 
 from conduct_playbook import Play, named
 from notnow.conduct.reading.ledger import Ledger, Try
+from notnow.journal import CertificateRejected
 
 MAIL, B, C = "MAIL FROM:<a@x>", "RCPT TO:<b@y>", "RCPT TO:<c@y>"
 END = ("DATA", ". <1@x>")
@@ -89,6 +90,22 @@ class TestMessages:
         line.says("(leaves)")
         assert endings(play) == {"mail from a@x to b@y": ["#1 abandoned"]}
         assert states(play) == {"mail from a@x to b@y": "missing"}
+
+    @pytest.mark.parametrize(("rejected", "state"), [(True, "refused"), (False, "missing")])
+    def test_a_client_that_rejects_a_bad_certificate_keeps_its_mail_back(
+        self, play: Play, rejected: bool, state: str
+    ) -> None:
+        line = play.connect(MAIL, B, version="TLSv1.3", certificate="bad", defects=("expired",))
+        if rejected:
+            line.fails(CertificateRejected("certificate_expired"))
+        else:
+            line.says("(leaves)")
+        assert states(play) == {"mail from a@x to b@y": state}
+
+    def test_what_a_close_cut_off_ended_with_it(self, play: Play) -> None:
+        play.connect(MAIL, B, "(1m)", "(closes)").play.wait("2m")
+        play.connect(MAIL, B, *END)
+        assert [one.delay for one in play.run.ledger.items[0].tries] == [0, 120]
 
 
 class TestRecipients:
@@ -259,6 +276,29 @@ class TestConnectionsWithoutMail:
         for line in lines:
             line.says("EHLO x -> !421 no")
         assert list(states(play)) == ["the mail behind #1", "the mail behind #2", "the mail behind #3"]
+
+    def test_the_last_one_is_of_the_only_message_too(self, play: Play) -> None:
+        play.connect(MAIL, B, "DATA -> !451 no").play.wait("1m")
+        play.connect(BUSY)
+        assert endings(play) == {"mail from a@x to b@y": ["#1 deferred", "#2 deferred"]}
+
+    LOST = "refused before MAIL may have been for mail that never came again"
+
+    @pytest.mark.parametrize(("messages", "lost"), [(1, "2 connections "), (2, "1 connection "), (3, "")])
+    def test_messages_at_another_server_at_once_carried_as_many(self, messages: int, lost: str) -> None:
+        play = Play("smtp", "primary", "backup")
+        for _ in range(3):
+            play.connect(BUSY)
+        for n in range(messages):
+            play.connect(MAIL, B, "DATA", f". <{n}@x>", server=1)
+        assert doubts(play) == ([f"{lost}{self.LOST}"] if lost else [])
+
+    def test_messages_at_the_same_server_at_once_are_other_mail(self, play: Play) -> None:
+        for _ in range(3):
+            play.connect(BUSY)
+        for n in range(2):
+            play.connect(MAIL, B, "DATA", f". <{n}@x>")
+        assert doubts(play) == [f"3 connections {self.LOST}"]
 
     def test_one_refused_for_good(self, play: Play) -> None:
         play.connect("-> !554 go away")

@@ -27,6 +27,10 @@ class TestNothingButQuit:
             play.connect(f"-> {BYE}")
         play.held(self.RULE, "told 421 twice, and nothing after it but QUIT")
 
+    def test_a_command_that_came_before_the_late_421_was_not_an_answer_to_it(self, play: Play) -> None:
+        play.connect(f"{MAIL} -> (2s) {BYE} (stays)", "(early 1s) NOOP")
+        play.held(self.RULE, "told 421 once, and nothing after it but QUIT")
+
     def test_broken_on_a_connection_that_stays(self, play: Play) -> None:
         play.connect(f"{MAIL} -> {BYE} (stays)", "NOOP")
         play.broken(self.RULE, "'NOOP' was sent after a 421", f"#1 {MAIL}", "#1 NOOP")

@@ -70,6 +70,13 @@ class TestWaitBeforeRetry:
         why = "a try came 0s after a refusal, for the same mail or for other mail"
         play.inconclusive(self.RULE, why, SETTLED_BY, f"#1 {MAIL}", "#2 connect")
 
+    def test_a_try_that_was_of_other_mail_for_certain_is_no_retry(self, play: Play) -> None:
+        play.connect(*LETTER)
+        play.connect(MAIL, B, "DATA", ". <2@x> -> !451 no")
+        play.connect(MAIL, C, "DATA -> !451 no")
+        play.connect(MAIL, B, "RSET")  # the first or the second message
+        play.not_exercised(self.RULE)
+
     def test_other_mail_buys_no_retry_at_once(self, play: Play) -> None:
         play.connect(MAIL, f"{B} -> !421 no")
         play.connect("MAIL FROM:<other@x>", C, "DATA", ". <2@x>", *LETTER)

@@ -24,13 +24,13 @@ class Again:
 
 def same_text(transactions: list[Transaction], letters: dict[Transaction, Letter]) -> Iterator[Again]:
     """Each message whose text came again under another name, in the order of the later ones."""
-    last: dict[tuple[str, str, str, str], Transaction] = {}
+    last: dict[tuple[str, str | None, str, str], Transaction] = {}
     for one in transactions:
         text = one.message.text_sha256 if one.message is not None else None
         if text is None:
             continue
         for recipient in one.accepted:
-            key = one.session.client, one.sender or "", recipient.address, text
+            key = one.session.client, one.sender, recipient.address, text
             earlier = last.get(key)
             if earlier is not None and letters.get(earlier) is not letters.get(one):
                 yield Again(recipient.address, earlier, one)
