@@ -28,8 +28,9 @@ def of(play: Play, *verdicts: Verdict, client: Client = DIED, judged: bool = Tru
     """A report on a run of one server. `judged`: the result counts, too."""
     run = Run(play.journals)
     found = result(run.ledger, Exit(client.exit)) if judged else None
+    where = {"host": "h", "port": 1, "seed": 7, "event": "play"}
     servers = [
-        {"name": j.server, "scenario": f"{j.server}/x", "url": f"{j.server}://h:1", "seed": 7, "event": "play"}
+        {"name": j.server, "scenario": f"{j.server}/x", "protocol": j.protocol, "url": f"{j.server}://h:1", **where}
         for j in play.journals
     ]
     known = {"speed": 1.0, "levels": ("must", "should"), "result": found, **fields}

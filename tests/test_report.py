@@ -124,7 +124,17 @@ def test_as_plain_data() -> None:
         "doubts": [],
         "seed": 7,
         "speed": 2.0,
-        "servers": [{"name": "smtp", "scenario": "smtp/x", "url": "smtp://h:1", "seed": 7}],
+        "servers": [
+            {
+                "name": "smtp",
+                "scenario": "smtp/x",
+                "protocol": "smtp",
+                "url": "smtp://h:1",
+                "host": "h",
+                "port": 1,
+                "seed": 7,
+            }
+        ],
         "client": {
             "command": ["send mail", "-n", "2"],
             "exit": 75,

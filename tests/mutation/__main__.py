@@ -40,8 +40,9 @@ TESTS = {
     "conduct/rules": ("test_rules_*.py",),
     "conduct/reading": _READING,
     "conduct": (
-        *_READING, "test_judging.py", "test_arguments.py", "test_assertions*.py", "test_baseline.py", "test_expectations.py",
-        "test_expected.py", "test_html.py", "test_lanes.py", "test_markdown.py", "test_report.py", "test_timeline.py", "test_verdict.py",
+        *_READING, "test_judging.py", "test_arguments.py", "test_assertions*.py", "test_baseline.py", "test_chart.py",
+        "test_expectations.py", "test_expected.py", "test_html.py", "test_lanes.py", "test_markdown.py", "test_report.py",
+        "test_text.py", "test_timeline.py", "test_verdict.py",
     ),
     "engine": ("test_engine*.py", "test_store.py", "test_conditions.py", "test_matching.py", "test_trail.py"),
     "language": (
