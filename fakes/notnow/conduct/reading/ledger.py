@@ -84,7 +84,7 @@ class Item(Struct, eq=False):
     """
 
     name: str
-    tries: list[Try] = field(default_factory=list)
+    tries: list[Try] = []
     repeatable: bool = False
     asks_first: bool = False
     marked: bool = False

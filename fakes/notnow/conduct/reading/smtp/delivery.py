@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from notnow import protocols
 from notnow.conduct.finding import Evidence
 from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger, Try
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.smtp.letters import LOOKED_THROUGH, Letter, Sorter
+from notnow.conduct.reading.smtp.letter import Letter
+from notnow.conduct.reading.smtp.letters import LOOKED_THROUGH, Sorter
 from notnow.conduct.reading.smtp.sameness import Again, same_text
 from notnow.conduct.reading.smtp.transactions import Recipient, Session, Transaction, end_of, read
 from notnow.conduct.reading.smtp.unnamed import attribute
@@ -21,18 +23,15 @@ SHOWN = 5  # pieces of evidence of a doubt
 SETTLED_BY = f"a Message-ID in each message that reaches the server, or {COUNT}"
 
 
-@dataclass(slots=True)
-class Mail:
+class Mail(Struct, eq=False):
     """The sessions of all clients of an SMTP run, their transactions in order, and the ledger of it all.
 
-    `tries` are those that each transaction was: one for each recipient, or a single one if the wire does not name the item.
-    `unseen` are the items of messages whose content the server has never seen. `last_unnamed` is the index at which the last of the tries began that may have been of an item, and may not.
+    `unseen` are the items of messages whose content the server has never seen. `last_unnamed` is the index
+    at which the last of the tries began that may have been of an item, and may not.
     """
 
     sessions: list[Session]
     transactions: list[Transaction]
-    letters: dict[Transaction, Letter]
-    tries: dict[Transaction, list[Try]]
     ledger: Ledger
     unseen: set[Item]
     last_unnamed: dict[Item, int]
@@ -51,19 +50,19 @@ def mail(run: Run) -> Mail:
     transactions.sort(key=lambda one: one.first.index)
     sorter = Sorter()
     sorter.sort(transactions)
-    unnamed = attribute(transactions, sorter.letters)
-    filer = _Filer({**sorter.letters, **unnamed.letters}, {**sorter.owners, **unnamed.owners})
+    uncarried = attribute(transactions)
+    filer = _Filer()
     for one in transactions:
         filer.file(one)
     found = filer.ledger
     for unclear in found.nameless:
         if unclear.ending == "refused" and len(unclear.owners) <= LOOKED_THROUGH:
             _leave_in_doubt(unclear)
-    for pair in same_text(transactions, filer.letters):
-        _may_be_the_same(pair, filer.letters)
-    found.doubts += _doubts(list(sorter.owners), unnamed.uncarried)
+    for pair in same_text(transactions):
+        _may_be_the_same(pair)
+    found.doubts += _doubts(sorter.unclear, uncarried)
     found.dropped = run.dropped
-    return Mail(sessions, transactions, filer.letters, filer.tries, found, filer.unseen, _last_unnamed(found.nameless))
+    return Mail(sessions, transactions, found, filer.unseen, _last_unnamed(found.nameless))
 
 
 def _leave_in_doubt(refused: Try) -> None:
@@ -73,9 +72,9 @@ def _leave_in_doubt(refused: Try) -> None:
             item.in_doubt = "a later try, which may have been of it, was refused for good"
 
 
-def _may_be_the_same(pair: Again, letters: dict[Transaction, Letter]) -> None:
+def _may_be_the_same(pair: Again) -> None:
     """A message that was refused for now may have come again under another name."""
-    item = letters[pair.earlier].item(pair.recipient)
+    item = pair.letter.item(pair.recipient)
     if pair.earlier.ending in ("deferred", "unanswered") and item.tries and item.tries[-1].failed:
         item.in_doubt = "the same text came later under another Message-ID"
 
@@ -99,16 +98,13 @@ _NOBODY = Recipient("", None)
 class _Filer:
     """Makes a try of each transaction for each of its recipients, and adds it to its item."""
 
-    def __init__(self, letters: dict[Transaction, Letter], owners: dict[Transaction, Sequence[Letter]]) -> None:
-        self.letters, self.owners = letters, owners
+    def __init__(self) -> None:
         self.ledger = Ledger()
-        self.tries: dict[Transaction, list[Try]] = {}
         self.unseen: set[Item] = set()
         self._items: dict[int, tuple[Item, ...]] = {}
 
     def file(self, one: Transaction) -> None:
-        letter = self.letters.get(one)
-        tries = self.tries[one] = []
+        letter, owners = one.letter, one.owners
         if letter is not None:
             for recipient in self._recipients(one, letter):
                 found = _try(one, recipient)
@@ -116,14 +112,14 @@ class _Filer:
                 self._add(item, one, recipient, found)
                 if not letter.seen:
                     self.unseen.add(item)
-                tries.append(found)
-        if (owners := self.owners.get(one)) is not None:
+                one.tries.append(found)
+        if owners is not None:
             refused = one.recipients[-1] if one.recipients and not one.accepted else _NOBODY
             found = _try(one, refused)
             to = {recipient.address for recipient in one.recipients}
             found.owners = self._items_to(owners, to) if to else self._items_of(owners)
             self.ledger.nameless.append(found)
-            tries.append(found)
+            one.tries.append(found)
 
     @staticmethod
     def _recipients(one: Transaction, letter: Letter) -> Iterable[Recipient]:

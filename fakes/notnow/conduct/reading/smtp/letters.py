@@ -6,81 +6,22 @@ sender and the recipients, or the sender alone. A client is an address.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from math import inf
 
-from notnow.conduct.reading.ledger import Item
+from msgspec import Struct
+
+from notnow.conduct.reading.smtp.letter import Letter
 from notnow.conduct.reading.smtp.transactions import Transaction
 
 LOOKED_THROUGH = 16  # letters with the same envelope; without a bound, many of them take quadratic time
 
 
-@dataclass(eq=False, slots=True)
-class Letter:
-    """A message of a client: its items by recipient; "" is its recipient as long as only the sender is known.
-
-    `seen`: the server has seen its content. `marked`: it has a Message-ID. `busy` are the spans (indices) of the transactions that are known to have carried it, in order. `accepted` are the
-    recipients that have it, and since when. `known` are the recipients of the transactions in which the server has seen it,
-    with the index of each.
-    """
-
-    name: str
-    seen: bool = False
-    marked: bool = False
-    items: dict[str, Item] = field(default_factory=dict)
-    accepted: dict[str, int] = field(default_factory=dict)
-    known: list[tuple[int, frozenset[str]]] = field(default_factory=list)
-    busy: list[tuple[int, float]] = field(default_factory=list)
-
-    def item(self, recipient: str) -> Item:
-        found = self.items.get(recipient)
-        if found is None:
-            name = f"{self.name} to {recipient}" if recipient else self.name
-            found = self.items[recipient] = Item(name, marked=self.marked)
-        return found
-
-    def wanted(self, index: int) -> list[str]:
-        """Its recipients that the client did not know to have it."""
-        return [r for r in self.items if self.accepted.get(r, inf) > index]
-
-    def overlaps(self, start: int, end: float) -> bool:
-        """True if another transaction carried it meanwhile."""
-        i = bisect_left(self.busy, (start, start))
-        return (i > 0 and self.busy[i - 1][1] > start) or (i < len(self.busy) and self.busy[i][0] < end)
-
-    def fits(self, one: Transaction) -> bool:
-        """True if the recipients of a transaction may be those of the letter then.
-
-        It goes on to no more than before, and not to those that the client knew to have it.
-        """
-        to = {recipient.address for recipient in one.recipients}
-        if any(self.accepted.get(address, inf) < one.first.index for address in to):
-            return False
-        later = next((recipients for index, recipients in self.known if index > one.first.index), None)
-        if one.cut_short or not to:
-            return True
-        return later <= to if later is not None else to <= self.items.keys()
-
-    def next_after(self, index: int) -> float:
-        """The index at which a transaction that is known to have carried it began next."""
-        i = bisect_left(self.busy, (index, index))
-        return self.busy[i][0] if i < len(self.busy) else inf
-
-    def carried(self, start: int, end: float) -> None:
-        if self.busy and self.busy[-1][0] > start:
-            self.busy.insert(bisect_left(self.busy, (start, end)), (start, end))
-        else:
-            self.busy.append((start, end))
-
-
-@dataclass(slots=True)
-class _Bundle:
+class _Bundle(Struct, eq=False):
     """Letters with something of the envelope in common: a sender, or sender and `recipient`."""
 
     recipient: str | None = None
-    letters: dict[Letter, None] = field(default_factory=dict)
+    letters: dict[Letter, None] = {}
     _all: tuple[Letter, ...] = ()
     _until: float = 0.0  # the index from which on the client knew that all of them had come through
 
@@ -101,12 +42,11 @@ class _Bundle:
 class Sorter:
     """Gives each transaction its letter: first those whose content is known, then the others by their envelope.
 
-    `owners` are the letters that a transaction may have carried, where the journal leaves several.
+    `unclear` are the transactions that may have carried one of several letters.
     """
 
     def __init__(self) -> None:
-        self.letters: dict[Transaction, Letter] = {}
-        self.owners: dict[Transaction, Sequence[Letter]] = {}
+        self.unclear: list[Transaction] = []
         self._by_name: dict[str, Letter] = {}
         self._by_path: dict[tuple[str, str, str], _Bundle] = {}  # client, sender, recipient
         self._by_sender: dict[tuple[str, str], _Bundle] = {}
@@ -147,7 +87,7 @@ class Sorter:
     def _give(self, one: Transaction, letter: Letter, sender: str, recipients: Iterable[str]) -> None:
         for address in recipients:
             letter.item(address)
-        self.letters[one] = letter
+        one.letter = letter
         letter.carried(*_span(one))
         if "" not in letter.items:
             key = one.session.client, sender
@@ -169,7 +109,7 @@ class Sorter:
         elif (letter := self._certain(one, sender, wanting, bundles)) is not None:
             self._give(one, letter, sender, to)
         else:
-            self.owners[one] = wanting
+            self._leave_open(one, wanting)
             strange = [address for address, bundle in zip(to, bundles, strict=True) if bundle is None]
             if strange:  # no known message went to these
                 self._give(one, self._unseen_letter(one, sender, strange), sender, strange)
@@ -182,7 +122,11 @@ class Sorter:
         elif (letter := self._certain(one, sender, wanting, [bundle])) is not None:
             self._give(one, letter, sender, list(letter.items))
         else:
-            self.owners[one] = wanting
+            self._leave_open(one, wanting)
+
+    def _leave_open(self, one: Transaction, wanting: Sequence[Letter]) -> None:
+        one.owners = wanting
+        self.unclear.append(one)
 
     def _certain(
         self, one: Transaction, sender: str, wanting: Sequence[Letter], bundles: Sequence[_Bundle | None]
@@ -197,7 +141,7 @@ class Sorter:
         if one.session.client in self._splitting:  # any message of the sender may go to these recipients, too
             bundles = [*bundles, self._by_sender.get((one.session.client, sender))]
         only = len(wanting) == 1 and all(bundle is not None and [*bundle.letters] == [*wanting] for bundle in bundles)
-        return wanting[0] if only and not wanting[0].overlaps(*_span(one)) and wanting[0].fits(one) else None
+        return wanting[0] if only and not wanting[0].overlaps(*_span(one)) and _fits(wanting[0], one) else None
 
     def _unseen_letter(self, one: Transaction, sender: str, to: list[str]) -> Letter:
         """The letter of which the server has seen no more than the envelope; a client sends no letter twice at the same time."""
@@ -223,3 +167,17 @@ def _wanting(bundles: Iterable[_Bundle | None], index: int) -> tuple[Letter, ...
 
 def _span(one: Transaction) -> tuple[int, float]:
     return one.first.index, one.settled[0]
+
+
+def _fits(letter: Letter, one: Transaction) -> bool:
+    """True if the recipients of a transaction may be those of the letter then.
+
+    It goes on to no more than before, and not to those that the client knew to have it.
+    """
+    to = {recipient.address for recipient in one.recipients}
+    if any(letter.accepted.get(address, inf) < one.first.index for address in to):
+        return False
+    if one.cut_short or not to:
+        return True
+    later = next((recipients for index, recipients in letter.known if index > one.first.index), None)
+    return later <= to if later is not None else to <= letter.items.keys()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice, pairwise
+
+from msgspec import Struct
 
 from notnow.conduct.finding import Evidence
 from notnow.conduct.reading.ledger import Item, Try
@@ -19,8 +20,7 @@ _BEFORE_MAIL = frozenset({"connect", "ehlo", "starttls", "auth"})
 _WITHOUT_RECIPIENT = _BEFORE_MAIL | {"mail"}
 
 
-@dataclass(slots=True)
-class Retry:
+class Retry(Struct, eq=False):
     """A try that the server had refused for now, the next one at the same server, and the seconds between them.
 
     `certain` is False where both may be of different mail: the wire does not name it, or the client came back at once
@@ -34,8 +34,7 @@ class Retry:
     certain: bool = True
 
 
-@dataclass(slots=True)
-class Retries:
+class Retries(Struct, eq=False):
     """`chains` are the tries of one item at one server, from one that was refused for now to the last that followed it.
 
     `found` are the retries in these chains. `unclear` are tries that came within a second after a refusal, and that may have

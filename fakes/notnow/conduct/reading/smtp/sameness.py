@@ -7,22 +7,23 @@ copy. Other mail may have the same text, as daily reports often have.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from notnow.conduct.reading.smtp.letters import Letter
+from msgspec import Struct
+
+from notnow.conduct.reading.smtp.letter import Letter
 from notnow.conduct.reading.smtp.transactions import Transaction
 
 
-@dataclass(slots=True)
-class Again:
+class Again(Struct, eq=False):
     """Two transactions of one client with the same envelope and text whose messages have different names."""
 
     recipient: str
+    letter: Letter  # of the earlier one
     earlier: Transaction
     again: Transaction
 
 
-def same_text(transactions: list[Transaction], letters: dict[Transaction, Letter]) -> Iterator[Again]:
+def same_text(transactions: list[Transaction]) -> Iterator[Again]:
     """Each message whose text came again under another name, in the order of the later ones."""
     last: dict[tuple[str, str | None, str, str], Transaction] = {}
     for one in transactions:
@@ -32,6 +33,6 @@ def same_text(transactions: list[Transaction], letters: dict[Transaction, Letter
         for recipient in one.accepted:
             key = one.session.client, one.sender, recipient.address, text
             earlier = last.get(key)
-            if earlier is not None and letters.get(earlier) is not letters.get(one):
-                yield Again(recipient.address, earlier, one)
+            if earlier is not None and earlier.letter is not None and earlier.letter is not one.letter:
+                yield Again(recipient.address, earlier.letter, earlier, one)
             last[key] = one

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from math import inf
 
+from msgspec import Struct
+
 from notnow.conduct.finding import Evidence
-from notnow.conduct.reading.ledger import Ending
+from notnow.conduct.reading.ledger import Ending, Try
+from notnow.conduct.reading.smtp.letter import Letter
 from notnow.journal import Connection, Exchange, Message
 
 UNASKED = frozenset({"enter", "idle", "error"})
@@ -18,8 +20,7 @@ _PATH = re.compile(r"(?:FROM|TO):\s*<?([^>\s]*)", re.IGNORECASE)
 _BEFORE_MAIL = frozenset({"quit", "idle"})  # a client that is refused here was not on its way to MAIL
 
 
-@dataclass(eq=False, slots=True)
-class Recipient:
+class Recipient(Struct, eq=False):
     """A recipient that the client named in a transaction, and how it ended if that was settled before the rest.
 
     `asked` is its RCPT, None if the client named it after the close.
@@ -32,19 +33,23 @@ class Recipient:
     kept: Exchange | None = None
 
 
-@dataclass(eq=False, slots=True)
-class Transaction:
+class Transaction(Struct, eq=False):
     """A mail transaction, or a connection that the server refused before MAIL.
 
     `first` is its MAIL. It is the last exchange of the connection if the client said MAIL after the close, and the first
     one if it never came to MAIL; then `sender` is None. `ending` and `by` say how it ended, for all recipients that did
     not end before it; both are None while it is under way. `answered` is the exchange of the final dot.
+
+    `letter` is the message that it carried; where the journal leaves several, `owners` are those. `tries` are the tries
+    that it was: one for each recipient, or a single one if the wire does not name the item.
     """
 
     session: Session
     first: Exchange
     sender: str | None
-    recipients: list[Recipient] = field(default_factory=list)
+    began_index: int  # that of the connection, if it is the first on it
+    began_at: float
+    recipients: list[Recipient] = []
     data: Exchange | None = None
     answered: Exchange | None = None
     ending: Ending | None = None
@@ -53,14 +58,9 @@ class Transaction:
     ended_index: int = 0
     said_after: bool = False  # the client began it after the close, or while the fake stalled
     content: Exchange | None = None  # the exchange at which the journal has what it knows of the message
-    began_index: int = field(init=False)  # that of the connection, if it is the first on it
-    began_at: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        if self.session.transactions:
-            self.began_index, self.began_at = self.first.index, self.first.at
-        else:
-            self.began_index, self.began_at = self.connection.index, self.connection.opened_at
+    letter: Letter | None = None
+    owners: Sequence[Letter] | None = None
+    tries: list[Try] = []
 
     @property
     def connection(self) -> Connection:
@@ -100,8 +100,7 @@ class Transaction:
             self.ended_index, self.ended_at = end_of(by, ending)
 
 
-@dataclass(eq=False, slots=True)
-class Session:
+class Session(Struct, eq=False):
     """A connection with its exchanges, and the transactions on it.
 
     `refused` are those in which the server refused something for now, or did not answer.
@@ -109,8 +108,8 @@ class Session:
 
     connection: Connection
     exchanges: list[Exchange]
-    transactions: list[Transaction] = field(default_factory=list)
-    told: list[Exchange] = field(default_factory=list)  # every 421, in reply to a command or unasked
+    transactions: list[Transaction] = []
+    told: list[Exchange] = []  # every 421, in reply to a command or unasked
     encrypted_from: int | None = None  # TLS protects it from this index on
 
     @property
@@ -235,9 +234,15 @@ class _Reader:
         if self.current is not None and x.fault is None and x.code == 503:
             return  # nested: the transaction that is open goes on
         self._leave(x)
-        self.current, self.void = Transaction(self.session, x, address(x.request)), None
-        self.session.transactions.append(self.current)
+        self.current, self.void = self._begin(x, address(x.request)), None
         self._fail(self.current, x)
+
+    def _begin(self, first: Exchange, sender: str | None) -> Transaction:
+        session, connection = self.session, self.session.connection
+        began = (first.index, first.at) if session.transactions else (connection.index, connection.opened_at)
+        found = Transaction(session, first, sender, *began)
+        session.transactions.append(found)
+        return found
 
     def _go_on(self, current: Transaction, x: Exchange) -> None:
         moment = x.moment
@@ -319,9 +324,7 @@ class _Reader:
     # ---- without MAIL, or after the close ------------------------------------------------------------
 
     def _nameless(self, ending: Ending, lost: Exchange) -> None:
-        only = Transaction(self.session, self.session.exchanges[0], None)
-        self.session.transactions.append(only)
-        only.end(ending, lost)
+        self._begin(self.session.exchanges[0], None).end(ending, lost)
 
     def _take_after(self, words: str) -> None:
         """The fake no longer reads: the mail that the client names is the mail that was refused, or other mail."""
@@ -341,12 +344,12 @@ class _Reader:
         if len(transactions) == 1 and transactions[0].sender is None:
             transactions[0].sender = sender
             return transactions[0]
-        found = Transaction(self.session, self.session.exchanges[-1], sender, said_after=True)
+        found = self._begin(self.session.exchanges[-1], sender)
+        found.said_after = True
         connection = self.session.connection
         found.end("unanswered", connection)
         if (said := connection.after_arrival or connection.unread_arrival) is not None:
             found.ended_index, found.ended_at = said.index, said.at
-        transactions.append(found)
         return found
 
 

@@ -8,43 +8,35 @@ connections side by side.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 
-from notnow.conduct.reading.smtp.letters import Letter
+from notnow.conduct.reading.smtp.letter import Letter
 from notnow.conduct.reading.smtp.transactions import Transaction
 from notnow.journal import Journal
 
 AT_ONCE = 1.0  # seconds: a client that comes back sooner has not waited
 
 
-@dataclass(slots=True)
-class Unnamed:
-    """`letters` maps a connection to its letter where that is certain; `owners` maps the others to the letters that they
-    may have been for. `uncarried` are connections whose mail no later try can have carried.
+def attribute(transactions: Iterable[Transaction]) -> list[Transaction]:
+    """Give each connection that named no mail its letter where that is certain, or the letters that it may have been for.
+
+    Returns the connections whose mail no later try can have carried.
     """
-
-    letters: dict[Transaction, Letter] = field(default_factory=dict)
-    owners: dict[Transaction, Sequence[Letter]] = field(default_factory=dict)
-    uncarried: list[Transaction] = field(default_factory=list)
-
-
-def attribute(transactions: Iterable[Transaction], known: Mapping[Transaction, Letter]) -> Unnamed:
-    """The letters of the connections that named none; `known` are the letters of the others."""
-    found = Unnamed()
+    uncarried: list[Transaction] = []
     by_client: dict[str, list[Transaction]] = {}
     for one in transactions:
         by_client.setdefault(one.session.client, []).append(one)
     for own in by_client.values():
         if any(one.sender is None for one in own):
             own.sort(key=lambda one: one.began_index)
-            letters = list(dict.fromkeys(known[one] for one in own if one in known))
+            letters = list(dict.fromkeys(one.letter for one in own if one.letter is not None))
             if letters:
-                _share(own, letters, known, found)
+                _share(own, letters)
+                uncarried += _uncarried(own)
             else:
-                _invent(own, found)
-    return found
+                _invent(own)
+    return uncarried
 
 
 def _alone(own: Sequence[Transaction]) -> Iterator[tuple[Transaction, bool]]:
@@ -70,43 +62,40 @@ def _follow(own: Sequence[Transaction]) -> list[bool]:
     return found
 
 
-def _invent(own: Sequence[Transaction], found: Unnamed) -> None:
+def _invent(own: Sequence[Transaction]) -> None:
     """A client that never named any mail had at least as much of it as it had connections side by side."""
     letters, free_from = list[Letter](), inf  # the index from which on one of them was under way no more
     for one, alone in _alone(own):
         if free_from > one.began_index:
-            found.letters[one] = Letter(f"the mail behind #{one.connection.number}")
-            letters.append(found.letters[one])
+            one.letter = Letter(f"the mail behind #{one.connection.number}")
+            letters.append(one.letter)
             free_from = min(free_from, one.ended_index)
         elif len(letters) == 1 and alone:
-            found.letters[one] = letters[0]
+            one.letter = letters[0]
             free_from = one.ended_index
         else:
-            found.owners[one] = letters
+            one.owners = letters
 
 
-def _share(
-    own: Sequence[Transaction], letters: list[Letter], known: Mapping[Transaction, Letter], found: Unnamed
-) -> None:
+def _share(own: Sequence[Transaction], letters: list[Letter]) -> None:
     """A connection was for the only letter of its client, or for any of them."""
     for one, alone in _alone(own):
         if one.sender is not None:
             continue
         if len(letters) == 1 and alone and letters[0].wanted(one.began_index):
-            found.letters[one] = letters[0]
+            one.letter = letters[0]
         else:
-            found.owners[one] = letters
-    found.uncarried += _uncarried(own, known, found)
+            one.owners = letters
 
 
-def _uncarried(own: Sequence[Transaction], known: Mapping[Transaction, Letter], found: Unnamed) -> list[Transaction]:
+def _uncarried(own: Sequence[Transaction]) -> list[Transaction]:
     """The connections, of several that came together, that are more than the letters that were tried afterwards."""
-    last = {known[one]: one for one in own if one in known}.values()
+    last = {one.letter: one for one in own if one.letter is not None and one.sender is not None}.values()
     times, indices = sorted(one.began_at for one in last), sorted(one.began_index for one in last)
     several = len({one.connection.journal for one in own}) > 1
     more: list[Transaction] = []
     for together in _together(own):
-        unnamed = [one for one in together if one in found.owners]
+        unnamed = [one for one in together if one.sender is None and one.owners is not None]
         if unnamed:
             later = len(times) - bisect_left(times, max(one.settled[1] for one in together) + AT_ONCE)
             if several:  # another server may be tried at once (RFC 5321 §5.1)

@@ -46,7 +46,7 @@ TOGETHER = 0.1  # seconds
 )
 def no_bounce(run: Run) -> Finding:
     known = run.once(mail)
-    told = [one for t in known.transactions for one in known.tries[t] if one.failed and _was_421(one)]
+    told = [one for t in known.transactions for one in t.tries if one.failed and _was_421(one)]
     if not told:
         return NOT_EXERCISED
     lost = [one for one in told if one.item is not None and one.later is None and one.earlier is None]
@@ -72,7 +72,7 @@ def _bounced(known: Mail, lost: Sequence[Try]) -> Finding | None:
     delivered = {t.session.client: t for t in known.transactions if t.ending == "accepted"}
     if not lost or not (bounces or delivered):
         return None
-    sender_of = {one: t.sender or "" for t in known.transactions for one in known.tries[t]}
+    sender_of = {one: t.sender or "" for t in known.transactions for one in t.tries}
     failed = _failed_of(known) if bounces else {}
     unclear: Finding | None = None
     for one in lost:
@@ -93,7 +93,7 @@ def _failed_of(known: Mail) -> dict[str, set[Item | None]]:
     """By sender, the items of which a try has failed; None stands for those without a name."""
     found: dict[str, set[Item | None]] = {}
     for t in known.transactions:
-        for one in known.tries[t]:
+        for one in t.tries:
             if one.ending != "accepted":
                 found.setdefault(t.sender or "", set()).add(one.item)
     return found
@@ -238,7 +238,7 @@ def _comebacks(known: Mail) -> dict[Journal, list[_Comeback]]:
     for session in known.sessions:
         if not session.transactions:
             continue
-        tries, connection = known.tries[session.transactions[0]], session.connection
+        tries, connection = session.transactions[0].tries, session.connection
         client = connection.journal, connection.client
         since = refused_at.get(client, inf)
         again = [one for one in tries if one.earlier is not None and _came_back(one, one.earlier)]

@@ -50,7 +50,7 @@ def no_second_copy(run: Run) -> Finding:
 def _renamed(known: Mail) -> Iterator[Finding]:
     """Mail that had been accepted, and whose text came again under another Message-ID after something had been refused."""
     failed = sorted(one.ended_index for one in known.transactions if one.ending in ("deferred", "unanswered"))
-    for pair in same_text(known.transactions, known.letters):
+    for pair in same_text(known.transactions):
         first, again = pair.earlier, pair.again
         told = first.answered is not None and 421 in first.answered.codes[1:]
         i = bisect_left(failed, first.first.index)
@@ -62,7 +62,7 @@ def _renamed(known: Mail) -> Iterator[Finding]:
             and first.ended_index < again.first.index
             and between
         ):
-            why = f"the text of {known.letters[first].name} came to {pair.recipient} again under another Message-ID"
+            why = f"the text of {pair.letter.name} came to {pair.recipient} again under another Message-ID"
             settled_by = "a Message-ID that stays the same when mail is sent again (RFC 5322 §3.6.4)"
             yield inconclusive(why, settled_by, first.answered, again.answered)
 
@@ -90,12 +90,10 @@ def resends_all(run: Run) -> Finding:
             or one.by is None
         ):
             continue
-        again = _again(known.tries[one])
+        again = _again(one.tries)
         if again is None:
             continue
-        missing = [
-            a.item.name for a in known.tries[one] if a.item is not None and not a.later and a.item.state == "missing"
-        ]
+        missing = [a.item.name for a in one.tries if a.item is not None and not a.later and a.item.state == "missing"]
         if not missing:
             resent += 1
             continue

@@ -50,12 +50,12 @@ def many_recipients(run: Run) -> Finding:
 
 def _never_again(known: Mail, one: Transaction, recipient: str) -> bool:
     """True if no later try can have been for this recipient of a transaction."""
-    letter = known.letters.get(one)
+    letter = one.letter
     item = letter.items.get(recipient) if letter is not None else None
     if item is None or item.in_doubt:
         return False
     last = item.tries[-1]
-    return last.ending == "deferred" and last in known.tries[one] and known.last_unnamed.get(item, 0) < last.ended_index
+    return last.ending == "deferred" and last in one.tries and known.last_unnamed.get(item, 0) < last.ended_index
 
 
 @rule(
@@ -161,7 +161,7 @@ class _Conduct:
         """Broken if the client retries mail refused in one way and never mail refused in another, for which it has had as long."""
         if not self._dropped or self._soonest is None:
             return None
-        last_seen = {one.client: one.started_at for t in self._known.transactions for one in self._known.tries[t]}
+        last_seen = {one.client: one.started_at for t in self._known.transactions for one in t.tries}
         for name, (one, by) in self._dropped.items():
             since = last_seen[one.client] - one.ended_at
             if name in self.again or self._soonest[0] > since:

@@ -152,7 +152,7 @@ def final_is_final(run: Run) -> Finding:
     final: dict[Item, tuple[Try, bool]] = {}  # with whether the server has seen the content
     repeats: dict[Item, list[Try]] = {}
     for transaction in known.transactions:
-        for one in known.tries[transaction]:
+        for one in transaction.tries:
             if one.item in final:
                 if _repeats(one, final[one.item][0]):
                     repeats.setdefault(one.item, []).append(one)
@@ -197,7 +197,7 @@ def reuse_after_idle(run: Run) -> Finding:
     for transaction in known.transactions:
         if not transaction.said_after or not _closed_between(transaction.session):
             continue
-        for one in known.tries[transaction]:
+        for one in transaction.tries:
             if one.item is None or one.item.in_doubt:
                 continue
             if one.later is None:
