@@ -68,6 +68,14 @@ class TestMessages:
         play.connect(MAIL, B, "DATA", ". <1@x> -> !250 ok | 421 bye")
         assert endings(play) == {"<1@x> to b@y": ["#1 accepted"]}
 
+    @pytest.mark.parametrize(("reply", "state"), [("!250 ok | 421 bye", "in doubt"), ("250 ok", "missing")])
+    def test_an_envelope_that_comes_again_after_a_421_may_be_of_the_same_message(
+        self, play: Play, reply: str, state: str
+    ) -> None:
+        play.connect(MAIL, B, "DATA", f". <1@x> -> {reply}").play.wait("1m")
+        play.connect(MAIL, B, "DATA -> !451 later")
+        assert states(play) == {"<1@x> to b@y": "delivered", "mail from a@x to b@y": state}
+
     def test_a_message_that_was_kept_though_it_was_refused(self, play: Play) -> None:
         play.connect(MAIL, B, "DATA", ". <1@x> {stored=true} -> !451 no").play.wait("1m")
         play.connect(MAIL, B, *END)

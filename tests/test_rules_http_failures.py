@@ -195,6 +195,11 @@ class TestWholeBodyAgain:
         play.connect(f"{POST} {{body=6000, body_sha256=none}} -> …")
         play.not_exercised(self.RULE)
 
+    def test_a_request_that_is_reset_before_its_body_is_in(self, play: Play) -> None:
+        play.connect(self.REFUSED)
+        play.connect(f"{POST} -> !reset=INTERNAL_ERROR")
+        play.not_exercised(self.RULE)
+
     @pytest.mark.parametrize("status", ["400 no", "503 busy"])
     def test_a_request_that_is_refused_need_not_be_sent_whole(self, play: Play, status: str) -> None:
         play.connect(self.REFUSED)

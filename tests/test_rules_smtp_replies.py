@@ -134,6 +134,12 @@ class TestClassFirst:
         why = "after 4.7.28 it never tried again, after 4.3.2 it did"
         play.broken(self.RULE, why, "#1 DATA", "#2 DATA")
 
+    def test_a_client_may_drop_a_refused_recipient_and_retry_refused_mail(self, play: Play) -> None:
+        play.connect(MAIL, B, f"{C} -> !452 4.5.3 no", "DATA -> !451 4.3.0 no").play.wait("1m")
+        play.connect(MAIL, B, "DATA -> !451 4.3.0 no").play.wait("1m")
+        play.connect(MAIL, B, *END)
+        play.not_exercised(self.RULE)
+
     def test_what_came_back_once_is_not_dropped_for_its_code(self, play: Play) -> None:
         play.connect(MAIL, B, "DATA -> !421 4.7.28 no").play.wait("1m")
         play.connect(MAIL, B, "DATA -> !421 4.7.28 no")

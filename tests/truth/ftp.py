@@ -210,6 +210,8 @@ class FTPClient(Client[Program, FTPLine]):
             item = self.truth.item(file.number)
             if file.upload:
                 found = self.files.get(file.path, b"")
+                item.lucky = found == file.content and not item.copies
+                item.garbled = found != file.content and item.said
                 item.copies = max(item.copies, 1) if found == file.content else 0
 
     def quit(self, line: FTPLine) -> None:
@@ -267,7 +269,9 @@ class FTPClient(Client[Program, FTPLine]):
             verb, offset = self._goes_on(file, verb, size)
         if name in self.stored:  # only its name is missing
             return self._gives_name(line, task, name)
-        if not line.command("epsv", "", ("229 Entering Extended Passive Mode (|||40001|)",)).good:
+        passive = line.command("epsv", "", ("229 Entering Extended Passive Mode (|||40001|)",))
+        if not passive.good:
+            self.truth.item(file.number).refused |= passive.code >= 500  # for good, on the way to this file
             return self._failed(line, task, named=False)
         if offset and verb != "APPE" and not line.command("rest", str(offset), ("350 ok",)).good:
             return self._failed(line, task, named=False)

@@ -325,6 +325,7 @@ class HTTPClient(Client[Program, HTTPLine]):
             self.refused(task, list(task.left))
         else:
             self.fails(list(task.left), named=not over)
+            before.unsure = answer.status is None and not answer.unprocessed and not job.repeatable
             if answer.status is None and not answer.unprocessed and not self._may_repeat(job):
                 self._keep_back(task)
         if line.over or line.last is not None or (answer.status is None and not answer.unprocessed):
@@ -339,6 +340,13 @@ class HTTPClient(Client[Program, HTTPLine]):
             item.copies += 1
             item.spare += item.copies > 1 and not job.repeatable
         item.said = item.said or got
+
+    def drop(self, task: Task, *, sure: bool = False) -> None:
+        """A client that does not repeat a POST without an answer does right, though it has repeated it before."""
+        for key in task.left:
+            item = self.truth.item(key)
+            item.kept_back = item.kept_back or item.unsure
+        super().drop(task, sure=sure)
 
     def _may_repeat(self, job: Job) -> bool:
         return job.repeatable or self.program.blind

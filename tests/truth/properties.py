@@ -117,7 +117,8 @@ def without_occasion(judged: Judged) -> Iterator[str]:
 def counted(judged: Judged) -> Iterator[str]:
     """With the number of items told, the judge passes nothing that it should not, and leaves nothing open."""
     yield from unsound_passes(judged)
-    yield from passes_out_of_sight(judged)
+    if not judged.truth.lost_in_sight:
+        yield from _passes(judged, judged.truth.lost_by_number)
     if judged.result.word == "unknown":
         yield f"unknown: {judged.result.sentence}"
     for name in ("expect.delivered", "expect.no-duplicates"):

@@ -17,13 +17,19 @@ class ItemTruth:
     of that. `refused` and `deferred` say what the client was told at least once. `dropped`: the client gave it up though it was
     neither accepted nor refused for good. `waits` are the scenario seconds between a failure and the next try; `named`
     says of each whether the wire showed in both tries which item it was. `repeated`: asked for again after a final refusal. `kept_back`: the client rightly did not
-    repeat it. `shown`: the wire has named it at least once, by a name that no other item of the client has.
+    repeat it. `shown`: the wire has named it at least once, by a name that no other item of the client has. `lucky`: the
+    server has it whole, but the transfer that completed it was cut, so that neither side knows. `garbled`: the server has
+    accepted something else under its name, and no reader of the wire can tell. `unsure`: its last try got no answer, so it
+    may have been carried out.
     """
 
     copies: int = 0
     spare: int = 0
     kept_back: bool = False
     shown: bool = False
+    lucky: bool = False
+    garbled: bool = False
+    unsure: bool = False
     said: bool = False
     accepted: bool = False
     refused: bool = False
@@ -79,12 +85,17 @@ class Truth:
     @property
     def lost_in_sight(self) -> list[Hashable]:
         """What is lost although the wire has shown it: the judge could know."""
-        return [key for key, item in self.items.items() if item.lost and item.shown]
+        return [key for key, item in self.items.items() if item.lost and item.shown and not item.garbled]
+
+    @property
+    def lost_by_number(self) -> list[Hashable]:
+        """What is lost, and missing from the number of items that came through."""
+        return [key for key, item in self.items.items() if item.lost and not item.garbled]
 
     @property
     def missing(self) -> list[Hashable]:
         """What did not come through, refused for good or not."""
-        return [key for key, item in self.items.items() if not item.copies]
+        return [key for key, item in self.items.items() if not item.copies or item.lucky]
 
     @property
     def came_at_once_by_name(self) -> bool:

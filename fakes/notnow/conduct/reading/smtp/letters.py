@@ -13,14 +13,21 @@ from msgspec import Struct
 
 from notnow.conduct.reading.smtp.letter import Letter
 from notnow.conduct.reading.smtp.transactions import Transaction
+from notnow.journal import Exchange
 
+_TAKEN_FOR_REFUSED = "it may be mail that was accepted and, in the same reply, refused with 421"
 LOOKED_THROUGH = 16  # letters with the same envelope; without a bound, many of them take quadratic time
 
 
 class _Bundle(Struct, eq=False):
-    """Letters with something of the envelope in common: a sender, or sender and `recipient`."""
+    """Letters with something of the envelope in common: a sender, or sender and `recipient`.
+
+    `unsure_from` is the index from which on the client may have taken one that was accepted for refused: a 421 followed
+    in the same reply.
+    """
 
     recipient: str | None = None
+    unsure_from: float = inf
     letters: dict[Letter, None] = {}
     _all: tuple[Letter, ...] = ()
     _until: float = 0.0  # the index from which on the client knew that all of them had come through
@@ -97,6 +104,9 @@ class Sorter:
         for recipient in one.recipients:
             if (recipient.ending or one.ending) == "accepted":
                 letter.accepted.setdefault(recipient.address, one.ended_index)
+                bundle = self._by_path.get((one.session.client, sender, recipient.address))
+                if bundle is not None and isinstance(one.by, Exchange) and 421 in one.by.codes[1:]:
+                    bundle.unsure_from = min(bundle.unsure_from, one.ended_index)
 
     def _by_envelope(self, one: Transaction, sender: str) -> None:
         """The envelope stands for the only message that has it; if several have it, the journal cannot tell."""
@@ -105,7 +115,11 @@ class Sorter:
         bundles = [self._by_path.get((client, sender, address)) for address in to]
         wanting = _wanting(bundles, one.first.index)
         if not wanting:
-            self._give(one, self._unseen_letter(one, sender, to), sender, to)
+            found = self._unseen_letter(one, sender, to)
+            self._give(one, found, sender, to)
+            for address, bundle in zip(to, bundles, strict=True):
+                if bundle is not None and bundle.unsure_from < one.first.index:
+                    found.item(address).in_doubt = _TAKEN_FOR_REFUSED
         elif (letter := self._certain(one, sender, wanting, bundles)) is not None:
             self._give(one, letter, sender, to)
         else:

@@ -171,6 +171,8 @@ def _body_again(before: Try, again: Try) -> Finding | None:
     status = request(again.began).status
     if status is not None and status >= 400:
         return None  # a refused request need not be sent whole
+    if not has and status is None and again.began.fault is not None:
+        return None  # the fake ended it before its body came
     if not has:
         return broken(f"the body had {had} bytes before, and 0 when it came again", before.began, again.began)
     if request(again.began).body_sha256 is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from math import inf
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
 from notnow.conduct.reading.ledger import Item, Try
@@ -140,7 +141,7 @@ class _Conduct:
     def __init__(self, known: Mail, kind: Callable[[Exchange], str]) -> None:
         self.kind = kind
         self.again: dict[str, None] = {}
-        self._soonest: tuple[float, Exchange] | None = None
+        self._soonest: dict[str, tuple[float, Exchange]] = {}  # by the command that was refused
         self._dropped: dict[str, tuple[Try, Exchange]] = {}
         self._known = known
         for item in known.ledger.items:
@@ -152,20 +153,24 @@ class _Conduct:
         if one.later is not None:
             self.again[self.kind(by)] = None
             delay = one.later.delay
-            if self._soonest is None or delay < self._soonest[0]:
-                self._soonest = delay, by
+            if by.moment not in self._soonest or delay < self._soonest[by.moment][0]:
+                self._soonest[by.moment] = delay, by
         elif one.earlier is None and not item.in_doubt and self._known.last_unnamed.get(item, 0) <= one.ended_index:
             self._dropped.setdefault(self.kind(by), (one, by))
 
     def difference(self) -> Finding | None:
-        """Broken if the client retries mail refused in one way and never mail refused in another, for which it has had as long."""
-        if not self._dropped or self._soonest is None:
+        """Broken if the client retries mail refused in one way and never mail refused in another, for which it has had as long.
+
+        The same command was refused: a client may treat a refused recipient in another way than refused mail.
+        """
+        if not self._dropped or not self._soonest:
             return None
         last_seen = {one.client: one.started_at for t in self._known.transactions for one in t.tries}
         for name, (one, by) in self._dropped.items():
             since = last_seen[one.client] - one.ended_at
-            if name in self.again or self._soonest[0] > since:
+            soonest, retried = self._soonest.get(by.moment, (inf, by))
+            if name in self.again or soonest > since:
                 continue
-            first, other = (self.kind(x) or "a plain reply" for x in (by, self._soonest[1]))
-            return broken(f"after {first} it never tried again, after {other} it did", by, self._soonest[1])
+            first, other = (self.kind(x) or "a plain reply" for x in (by, retried))
+            return broken(f"after {first} it never tried again, after {other} it did", by, retried)
         return None
