@@ -9,6 +9,7 @@ from notnow.conduct import expectations
 from notnow.conduct.expectations import comebacks, delivery, requests
 from notnow.conduct.finding import Finding
 from notnow.conduct.reading.attempts import TOLERANCE
+from notnow.conduct.reading.ledger import COUNT
 from notnow.conduct.reading.run import Run
 from notnow.journal import Exchange
 
@@ -33,6 +34,10 @@ def is_unmet(finding: Finding, why: str, *evidence: str) -> None:
 
 def seen(play: Play) -> tuple[Exchange, ...]:
     return play.journals[0].exchanges
+
+
+def run_of(play: Play) -> Run:
+    return Run(play.journals)
 
 
 def refused(*gaps: float, play: Play | None = None) -> Play:
@@ -216,14 +221,17 @@ def test_partial_files() -> None:
 class TestRetried:
     def test_nothing_to_retry(self) -> None:
         asked = "expected the client to try again after a refusal, but "
-        is_unmet(comebacks.retried(()), asked + "nobody connected, so nothing was refused: there was nothing to retry")
+        is_unmet(
+            comebacks.retried(run_of(Play("smtp"))),
+            asked + "nobody connected, so nothing was refused: there was nothing to retry",
+        )
         play = Play("smtp")
         play.connect(*SENT)
-        is_unmet(comebacks.retried(seen(play)), asked + "nothing was refused: there was nothing to retry")
+        is_unmet(comebacks.retried(run_of(play)), asked + "nothing was refused: there was nothing to retry")
 
     @pytest.mark.parametrize("times", [None, 1, 2, (0, 2), (2, 2), (2, 3)])
     def test_often_enough(self, times: int | tuple[int, int] | None) -> None:
-        is_held(comebacks.retried(seen(refused(60, 60)), times))
+        is_held(comebacks.retried(run_of(refused(60, 60)), times))
 
     @pytest.mark.parametrize(
         ("times", "how"),
@@ -237,78 +245,157 @@ class TestRetried:
     )
     def test_not_so_often(self, times: int | tuple[int, int], how: str) -> None:
         why = f"expected the client to try again {how}, but it tried again twice"
-        how_often = comebacks.retried(seen(refused(60, 60)), times)
+        how_often = comebacks.retried(run_of(refused(60, 60)), times)
         is_unmet(how_often, why.replace("three times", "3 times"), "#2 connect", "#3 connect")
 
     def test_never(self) -> None:
         why = "expected the client to try again at least once, but it never tried again"
-        is_unmet(comebacks.retried(seen(refused())), why, "#1 connect")
+        is_unmet(comebacks.retried(run_of(refused())), why, "#1 connect")
 
     def test_within(self) -> None:
-        exchanges = seen(refused(60, 60))
-        is_held(comebacks.retried(exchanges, within=60))
-        is_held(comebacks.retried(exchanges, within=59.996))
-        is_held(comebacks.retried(exchanges, 2, within=120))
+        run = run_of(refused(60, 60))
+        is_held(comebacks.retried(run, within=60))
+        is_held(comebacks.retried(run, within=59.996))
+        is_held(comebacks.retried(run, 2, within=120))
         why = "expected the client to try again once within 59.99s of the first refusal, but it never tried again"
-        is_unmet(comebacks.retried(exchanges, within=59.99), why, "#1 connect")
+        is_unmet(comebacks.retried(run, within=59.99), why, "#1 connect")
         why = "expected the client to try again twice within 1m of the first refusal, but it tried again once"
-        is_unmet(comebacks.retried(exchanges, (2, 3), "1m"), why, "#1 connect")
+        is_unmet(comebacks.retried(run, (2, 3), "1m"), why, "#1 connect")
 
     def test_a_tick_more_or_less(self) -> None:
-        is_held(comebacks.retried(seen(refused(1 + TOLERANCE)), within=1))
-        is_held(comebacks.retried(seen(refused(1 + TOLERANCE)), first_delay=(0, 1)))
-        is_held(comebacks.retried(seen(refused(1)), first_delay=1 + TOLERANCE))
+        is_held(comebacks.retried(run_of(refused(1 + TOLERANCE)), within=1))
+        is_held(comebacks.retried(run_of(refused(1 + TOLERANCE)), first_delay=(0, 1)))
+        is_held(comebacks.retried(run_of(refused(1)), first_delay=1 + TOLERANCE))
 
     def test_within_runs_from_the_answer(self) -> None:
         play = Play("smtp")
         play.connect("-> (10s) !421 no")
         play.wait(5).connect()
-        is_held(comebacks.retried(seen(play), within=5))
+        is_held(comebacks.retried(run_of(play), within=5))
 
     @pytest.mark.parametrize("bound", [60, "1m", 60.004, (60, 60), (59.9, 60.1), (60.004, "2m"), (1, 59.996)])
     def test_the_first_delay(self, bound: comebacks.Bound) -> None:
-        is_held(comebacks.retried(seen(refused(60, 1)), first_delay=bound))
+        is_held(comebacks.retried(run_of(refused(60, 1)), first_delay=bound))
 
     @pytest.mark.parametrize(
         ("bound", "what"), [(60.006, "at least 1m 0.006s"), ((61, 62), "1m 1s to 1m 2s"), ((1, 59.99), "1s to 59.99s")]
     )
     def test_another_first_delay(self, bound: comebacks.Bound, what: str) -> None:
-        found = comebacks.retried(seen(refused(60, 1)), first_delay=bound)
+        found = comebacks.retried(run_of(refused(60, 1)), first_delay=bound)
         assert found.why.startswith("expected a first delay of ")
         assert found.seen == "it was 1m"
         assert tuple(map(named, found.evidence)) == ("#1 connect", "#2 connect")
 
     def test_no_first_delay(self) -> None:
         why = "expected a first delay, but it never tried again"
-        is_unmet(comebacks.retried(seen(refused()), (0, 1), first_delay=60), why)
+        is_unmet(comebacks.retried(run_of(refused()), (0, 1), first_delay=60), why)
 
     def test_the_shape_of_a_back_off(self) -> None:
-        is_held(comebacks.retried(seen(refused(60, 120, 240)), shape="exponential"))
-        is_held(comebacks.retried(seen(refused(60, 60, 60)), shape="constant"))
-        is_held(comebacks.retried(seen(refused(60, 120, 240)), shape="linear"))  # with equal jitter it may be
+        is_held(comebacks.retried(run_of(refused(60, 120, 240)), shape="exponential"))
+        is_held(comebacks.retried(run_of(refused(60, 60, 60)), shape="constant"))
+        is_held(comebacks.retried(run_of(refused(60, 120, 240)), shape="linear"))  # with equal jitter it may be
         why = (
             "expected an exponential back-off, but the gaps were 1m, 1m, 1m: constant, base 1m, no jitter (sure); "
             "gap 3 (1m) contradicts exponential (p < 0.0001)"
         )
         evidence = ("#2 connect", "#3 connect", "#4 connect")
-        is_unmet(comebacks.retried(seen(refused(60, 60, 60)), shape="exponential"), why, *evidence)
+        is_unmet(comebacks.retried(run_of(refused(60, 60, 60)), shape="exponential"), why, *evidence)
         why = (
             "expected a linear back-off, but the gaps were 1m, 2m, 4m, 8m: "
             "exponential, base 1m, factor 2, no jitter (sure); gap 4 (8m) contradicts linear (p < 0.0001)"
         )
-        is_unmet(comebacks.retried(seen(refused(60, 120, 240, 480)), shape="linear"), why, *evidence, "#5 connect")
+        is_unmet(comebacks.retried(run_of(refused(60, 120, 240, 480)), shape="linear"), why, *evidence, "#5 connect")
 
     @pytest.mark.parametrize(("gaps", "few"), [((), "no gap"), ((60,), "1 gap (1m)"), ((60, 60), "2 gaps (1m, 1m)")])
     def test_too_few_gaps(self, gaps: tuple[float, ...], few: str) -> None:
         why = f"expected a constant back-off, but {few} cannot tell: it takes 3"
-        is_unmet(comebacks.retried(seen(refused(*gaps)), (0, 9), shape="constant"), why)
+        is_unmet(comebacks.retried(run_of(refused(*gaps)), (0, 9), shape="constant"), why)
+
+
+REFUSED = ("MAIL FROM:<a@x>", "RCPT TO:<b@y> -> !450 no", "QUIT")
+OTHER = ("MAIL FROM:<c@x>", "RCPT TO:<d@y>", "DATA", ". <2@x>", "QUIT")
+
+
+class TestRetriesOfItems:
+    """Other mail of the same client is no retry."""
+
+    def test_other_mail_is_no_retry(self) -> None:
+        play = Play("smtp")
+        play.connect(*REFUSED)
+        play.wait(1).connect(*OTHER)
+        why = "expected the client to try again at least once, but it never tried again"
+        is_unmet(comebacks.retried(run_of(play)), why, "#1 RCPT TO:<b@y>")
+        play.wait(59).connect(*SENT)
+        is_held(comebacks.retried(run_of(play), (1, 1), first_delay=(60, 60)))
+        is_unmet(
+            comebacks.retried(run_of(play), within=59),
+            "expected the client to try again once within 59s of the first refusal, but it never tried again",
+            "#1 RCPT TO:<b@y>",
+        )
+
+    def test_a_batch_that_comes_back_on_one_connection_is_one_attempt(self) -> None:
+        play = Play("smtp")
+        play.connect(*REFUSED[:2], "(5s)", "MAIL FROM:<c@x>", "RCPT TO:<d@y> -> !450 no", "QUIT")
+        play.wait(60).connect(*SENT[:-1], *OTHER)
+        is_held(comebacks.retried(run_of(play), (1, 1), first_delay=(60, 60)))
+
+    def test_requests_are_attempts_of_their_own(self) -> None:
+        play = Play("http")
+        play.connect("GET a.test/1 -> !503 no", "GET a.test/2 -> !503 no")
+        play.wait(2).connect("GET a.test/1", "GET a.test/3", "GET a.test/2")
+        is_held(comebacks.retried(run_of(play), (2, 2)))
+
+    def test_a_connection_for_one_of_several_items_is_a_try_of_it(self) -> None:
+        play = refused(60)
+        play.wait(60).connect(*SENT)
+        play.wait(60).connect(*OTHER)
+        is_held(comebacks.retried(run_of(play), (2, 2)))
+        is_held(comebacks.retried(run_of(play), first_delay=60))
+        doubtful = comebacks.retried(run_of(play), first_delay=(60, 61))
+        why = "the journal does not tell which tries were of the same item"
+        assert (doubtful.outcome, doubtful.seen) == ("inconclusive", why)
+        assert doubtful.settled_by == "a fault that acts only after the client has named the item"
+        assert comebacks.retried(run_of(play), first_delay=61).outcome == "inconclusive"
+        assert comebacks.retried(run_of(play), first_delay=600).outcome == "broken"
+        assert comebacks.retried(run_of(play), within=60).outcome == "inconclusive"
+        is_held(comebacks.retried(run_of(play), within=180))
+        assert comebacks.retried(run_of(play), shape="constant").outcome == "inconclusive"
+
+    def test_connections_that_may_have_been_for_mail_that_never_came(self) -> None:
+        play = Play("smtp")
+        play.connect(NO)
+        play.connect(NO)
+        play.wait(60).connect(*SENT)
+        finding = comebacks.retried(run_of(play))
+        assert (finding.outcome, finding.settled_by) == ("inconclusive", COUNT)
+        assert named(finding.evidence[0]) == "#2 connect"
+        is_held(comebacks.retried(run_of(play), (2, 2), count=1))
+        is_held(comebacks.retried(run_of(play), count=2))
+        assert comebacks.retried(run_of(play), (1, 1), count=2).outcome == "inconclusive"  # or one was never tried
+        assert comebacks.retried(run_of(play), count=3).outcome == "inconclusive"
+
+    def test_of_several_items_the_one_that_was_tried_most_often_shows_the_back_off(self) -> None:
+        play = Play("smtp")
+        other = ("MAIL FROM:<c@x>", "RCPT TO:<d@y> -> !450 no", "QUIT")
+        play.connect(*REFUSED)
+        play.wait(10).connect(*other)
+        for gap in (50, 120, 240):
+            play.wait(gap).connect(*REFUSED)
+        play.wait(1).connect(*other)
+        is_held(comebacks.retried(run_of(play), 4, shape="exponential"))
+        assert comebacks.retried(run_of(play), shape="constant").outcome == "broken"
+
+    def test_an_answer_of_a_healthy_server_is_no_refusal(self) -> None:
+        play = Play("ftp")
+        play.connect("RETR a -> 550 none", "RETR a -> 550 none", "RETR b -> !450 no")
+        assert comebacks.retried(run_of(play)).seen == "it never tried again"
 
 
 class TestNewConnection:
     EXPECTED = "expected the client to come back on another connection after a 421, but "
 
     def judged(self, play: Play) -> Finding:
-        return comebacks.new_connection_after(seen(play), 421)
+        return comebacks.new_connection_after(run_of(play), 421)
 
     def test_it_was_never_told(self) -> None:
         is_unmet(self.judged(Play("smtp")), self.EXPECTED + "nobody connected")
@@ -337,8 +424,34 @@ class TestNewConnection:
     def test_another_code_may_be_retried_on_the_same(self) -> None:
         play = Play("smtp")
         play.connect("MAIL FROM:<a@x> -> !450 no", "MAIL FROM:<a@x> -> !421 no")
-        play.connect()
+        play.connect("MAIL FROM:<a@x>")
         is_held(self.judged(play))
+
+    def test_an_idle_connection_that_is_told_421_is_left(self) -> None:
+        play = Play("smtp")
+        play.connect(*MAIL, ". <1@x>", "[idle] -> !421 no")
+        is_unmet(self.judged(play), self.EXPECTED + "it never tried again", "#1 idle")
+        play.wait(1).connect(*MAIL, ". <2@x>")
+        is_held(self.judged(play))
+
+    def test_mail_that_is_said_on_the_dead_connection_comes_again_elsewhere(self) -> None:
+        play = Play("smtp")
+        play.connect(*MAIL, ". <1@x>", "[idle] -> !421 no", "MAIL FROM:<c@x>")
+        play.wait(1).connect("MAIL FROM:<c@x>", "RCPT TO:<b@y>")
+        is_held(self.judged(play))
+
+    def test_other_mail_on_another_connection_is_no_retry(self) -> None:
+        play = Play("smtp")
+        play.connect("MAIL FROM:<a@x> -> !421 no")
+        play.wait(60).connect("MAIL FROM:<c@x>", "RCPT TO:<d@y>", "DATA", ". <2@x>")
+        is_unmet(self.judged(play), self.EXPECTED + "it never tried again", "#1 MAIL FROM:<a@x>")
+
+    def test_connections_that_may_have_been_for_mail_that_never_came(self) -> None:
+        play = Play("smtp")
+        play.connect(NO)
+        play.connect(NO)
+        play.wait(60).connect(*SENT)
+        assert self.judged(play).outcome == "inconclusive"
 
 
 class TestFellBack:
@@ -394,10 +507,12 @@ class TestGaveUp:
     EXPECTED = "expected the client to try for 10m and then give up, but "
 
     def judged(self, *gaps: float) -> Finding:
-        return comebacks.gave_up(seen(refused(*gaps)), "10m")
+        return comebacks.gave_up(run_of(refused(*gaps)), "10m")
 
     def test_nothing_was_refused(self) -> None:
-        is_unmet(comebacks.gave_up((), "10m"), self.EXPECTED + "nobody connected, so nothing was refused")
+        is_unmet(
+            comebacks.gave_up(run_of(Play("smtp")), "10m"), self.EXPECTED + "nobody connected, so nothing was refused"
+        )
 
     def test_it_gives_up_with_the_first_try_past_the_limit(self) -> None:
         is_held(self.judged(300, 300))
@@ -416,16 +531,44 @@ class TestGaveUp:
         is_unmet(self.judged(100, 100, 99), why, "#4 connect")
 
     def test_a_tick_less_is_enough(self) -> None:
-        is_held(comebacks.gave_up(seen(refused(1)), 2 + TOLERANCE))
+        is_held(comebacks.gave_up(run_of(refused(1)), 2 + TOLERANCE))
 
     def test_it_never_came_back(self) -> None:
         is_unmet(self.judged(), self.EXPECTED + "its last try came after 0s", "#1 connect")
-        assert comebacks.gave_up(seen(refused()), 1).outcome == "broken"
+        assert comebacks.gave_up(run_of(refused()), 1).outcome == "broken"
         play = Play("smtp")
         for client in ("192.0.2.1", "192.0.2.2"):
             play.connect(NO, client=client)
         why = self.EXPECTED + "its last try came after 0s"
-        is_unmet(comebacks.gave_up(seen(play), "10m"), why, "#2 connect")
+        is_unmet(comebacks.gave_up(run_of(play), "10m"), why, "#1 connect")
+
+    def test_other_mail_is_no_further_try(self) -> None:
+        play = Play("smtp")
+        play.connect(*REFUSED)
+        play.wait(600).connect(*REFUSED)
+        play.wait(600).connect(*OTHER)
+        is_held(comebacks.gave_up(run_of(play), "10m"))
+        play.wait(600).connect(*REFUSED)
+        why = self.EXPECTED + "it still tried after 30m"
+        is_unmet(comebacks.gave_up(run_of(play), "10m"), why, "#4 connect")
+
+    def test_each_item_is_given_up_in_its_time(self) -> None:
+        play = Play("smtp")
+        one, other = (("MAIL FROM:<a@x>", f"RCPT TO:<{to}@y> -> !450 no", "QUIT") for to in "bc")
+        play.connect(*one)
+        play.wait(300).connect(*other)
+        play.wait(300).connect(*one)
+        assert comebacks.gave_up(run_of(play), "10m").seen == "its last try came after 0s"
+        play.wait(300).connect(*other)
+        is_held(comebacks.gave_up(run_of(play), "10m"))
+
+    def test_connections_that_may_have_been_for_any_mail(self) -> None:
+        play = Play("smtp")
+        play.connect(NO)
+        play.connect(NO)
+        play.wait(600).connect("MAIL FROM:<a@x>", "RCPT TO:<b@y> -> !450 no")
+        finding = comebacks.gave_up(run_of(play), "10m")
+        assert (finding.outcome, finding.settled_by) == ("inconclusive", COUNT)
 
     def test_it_goes_on(self) -> None:
         is_unmet(self.judged(600, 1), self.EXPECTED + "it still tried after 10m 1s", "#3 connect")
@@ -436,8 +579,8 @@ class TestGaveUp:
         play = Play("smtp")
         play.connect("-> (10m) !421 no")
         play.wait(1).connect(NO)
-        is_held(comebacks.gave_up(seen(play), 2))
-        assert comebacks.gave_up(seen(play), 3).outcome == "broken"
+        is_held(comebacks.gave_up(run_of(play), 2))
+        assert comebacks.gave_up(run_of(play), 3).outcome == "broken"
 
 
 def test_never_exceeded() -> None:

@@ -75,6 +75,16 @@ def test_a_client_of_which_nobody_knows_how_it_ended() -> None:
     assert sentence(play, Exit()) == said
 
 
+def test_it_prints_as_a_line_and_its_items_show_how_each_try_ended() -> None:
+    play = Play("smtp")
+    play.connect(*mail(1))
+    play.wait("1m").connect(*refused(2))
+    found = result(play.run.ledger, GOOD)
+    assert str(found) == found.sentence == sentence(play)
+    assert repr(found.lost) == "(<Item 'mail from s2@x', missing: deferred>,)"
+    assert repr(found.lost[0].tries) == "[<Try: deferred on #2>]"
+
+
 def test_a_client_that_raised() -> None:
     play = Play("smtp")
     play.connect(BUSY)

@@ -49,6 +49,9 @@ class Try(Struct, eq=False):
     earlier: Try | None = None
     later: Try | None = None
 
+    def __repr__(self) -> str:
+        return f"<Try: {self.ending} on #{self.connection.number}>"
+
     @property
     def connection(self) -> Connection:
         return self.began.connection
@@ -79,8 +82,9 @@ class Item(Struct, eq=False):
     `name` is what reports call it. `repeatable`: it may come through again without harm (a download, a GET, a request
     with an Idempotency-Key). `asks_first`: without a reply, a client must not take for granted that it may repeat it
     (RFC 9110 §9.2.2). `marked`: the receiver can recognise a copy, by its Message-ID or the name of its file, so one that
-    the client could not avoid does no harm. `kept_back`: the client rightly does not try it again. `in_doubt` says why the
-    journal cannot tell what became of it.
+    the client could not avoid does no harm. `kept_back`: the client rightly does not try it again. `invented`: the client
+    named nothing in the whole run, and connections stand for what it had. `in_doubt` says why the journal cannot tell what
+    became of it.
     """
 
     name: str
@@ -89,7 +93,12 @@ class Item(Struct, eq=False):
     asks_first: bool = False
     marked: bool = False
     kept_back: bool = False
+    invented: bool = False
     in_doubt: str = ""
+
+    def __repr__(self) -> str:
+        """Its name, its state, and how each try ended."""
+        return f"<Item {self.name!r}, {self.state}: {', '.join(one.ending for one in self.tries)}>"
 
     @property
     def doubt(self) -> str:

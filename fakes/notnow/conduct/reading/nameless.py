@@ -50,7 +50,7 @@ def _invented(failed: Sequence[Try]) -> list[Item]:
     found: list[Item] = []
     for one in failed:
         if all(not one.knew_of(item.tries[-1]) for item in found):
-            found.append(Item(f"the request behind #{one.connection.number}"))
+            found.append(Item(f"the request behind #{one.connection.number}", invented=True))
             found[-1].add(one)
         elif len(found) == 1 and _follows(one, found[0].tries[-1]):
             found[0].add(one)

@@ -63,6 +63,9 @@ class Result(Struct, frozen=True):
         """The result in one line: `lost: 38 of 40 items, and the client exited with 0`."""
         return f"{self.word}: {_SENTENCES[self.word](self)}"
 
+    def __str__(self) -> str:
+        return self.sentence
+
     @property
     def items(self) -> tuple[Item, ...]:
         """The items that make the result what it is."""

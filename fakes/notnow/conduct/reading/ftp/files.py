@@ -212,18 +212,19 @@ def _add_nameless(made: Ledger, own: Sequence[Session], doubtful: Sequence[Try],
         known = set(map(id, doubtful))
         made.nameless += [one for one in tries if id(one) not in known]
     elif tries:
-        item = Item(f"what #{tries[0].connection.number} was to do", repeatable=True)
-        for one in sorted([*tries, *_logins(own)], key=lambda one: one.started_index):
+        tries = [one for session in own for one in _led_to_nothing(session)]
+        item = Item(f"what #{tries[0].connection.number} was to do", repeatable=True, invented=True)
+        for one in sorted(tries, key=lambda one: one.started_index):
             item.add(one)
         made.items.append(item)
 
 
-def _logins(own: Iterable[Session]) -> Iterator[Try]:
-    """The connections of a client that logged in and asked for nothing else."""
-    for session in own:
-        if session.logged_in is not None and session.nameless is None:
-            first, last = session.exchanges[0], session.logged_in
-            yield Try(first, last, "accepted", first.at, first.index, last.at, last.index)
+def _led_to_nothing(session: Session) -> list[Try]:
+    """The tries of a connection on which the client asked for nothing: each time that it logged in, or was refused."""
+    nameless = session.nameless
+    if nameless is None or any(one.by is nameless.by for one in session.logins):
+        return session.logins
+    return [*(one for one in session.logins if one.ending != "accepted"), nameless]
 
 
 def _uncarried(own: Iterable[Session]) -> list[Try]:

@@ -96,13 +96,16 @@ Step = Asked | Renamed | Deleted
 
 @dataclass(eq=False, slots=True)
 class Session:
-    """A connection: what was asked for on it, in order, and the try that named no file, if it ended with one."""
+    """A connection: what was asked for on it, in order, and the try that named no file, if it ended with one.
+
+    `logins` are the passwords, and the user names without one, that the server answered.
+    """
 
     connection: Connection
     exchanges: list[Exchange]
     steps: list[Step] = field(default_factory=list)
     nameless: Try | None = None
-    logged_in: Exchange | None = None
+    logins: list[Try] = field(default_factory=list)
 
 
 def sessions(run: Run) -> list[Session]:
@@ -165,8 +168,8 @@ class _Reader:
             self._note_target(i, x, facts)
         elif moment == "type" and _is_good(x):
             self.binary = x.request.upper().split()[1:2] == ["I"]
-        elif moment in ("user", "pass") and x.code == 230:
-            self.session.logged_in = x
+        elif moment in ("user", "pass"):
+            self._login(x)
         if moment in _LEADS and (refuses(x) or (x.fault is not None and not final_code(x))) and not x.stopped:
             self.refused = x
             self._bar(moment, self._of_refusal(x))
@@ -176,6 +179,13 @@ class _Reader:
         last = self.session.steps[-1] if self.session.steps else None
         if moment in _TO_DATA and isinstance(last, Asked) and last.kind == "question":
             last.barred = one
+
+    def _login(self, x: Exchange) -> None:
+        code, logins = final_code(x), self.session.logins
+        if code == 230 or code >= 400:
+            ending: Ending = "accepted" if code == 230 else "deferred" if code < 500 else "refused"
+            began = x if logins else self.exchanges[0]
+            logins.append(Try(began, x, ending, began.at, began.index, *self._when(x)))
 
     def _note_target(self, i: int, x: Exchange, target: Target) -> None:
         moment = x.moment

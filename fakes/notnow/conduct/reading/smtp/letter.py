@@ -13,14 +13,16 @@ from notnow.conduct.reading.ledger import Item
 class Letter(Struct, eq=False):
     """A message of a client: its items by recipient; "" is its recipient as long as only the sender is known.
 
-    `seen`: the server has seen its content. `marked`: it has a Message-ID. `busy` are the spans (indices) of the
-    transactions that are known to have carried it, in order. `accepted` are the recipients that have it, and since when.
-    `known` are the recipients of the transactions in which the server has seen it, with the index of each.
+    `seen`: the server has seen its content. `marked`: it has a Message-ID. `invented`: its client named no mail at all.
+    `busy` are the spans (indices) of the transactions that are known to have carried it, in order. `accepted` are the
+    recipients that have it, and since when. `known` are the recipients of the transactions in which the server has seen it,
+    with the index of each.
     """
 
     name: str
     seen: bool = False
     marked: bool = False
+    invented: bool = False
     items: dict[str, Item] = {}
     accepted: dict[str, int] = {}
     known: list[tuple[int, frozenset[str]]] = []
@@ -30,7 +32,7 @@ class Letter(Struct, eq=False):
         found = self.items.get(recipient)
         if found is None:
             name = f"{self.name} to {recipient}" if recipient else self.name
-            found = self.items[recipient] = Item(name, marked=self.marked)
+            found = self.items[recipient] = Item(name, marked=self.marked, invented=self.invented)
         return found
 
     def wanted(self, index: int) -> list[str]:

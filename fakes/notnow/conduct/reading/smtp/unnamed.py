@@ -67,7 +67,7 @@ def _invent(own: Sequence[Transaction]) -> None:
     letters, free_from = list[Letter](), inf  # the index from which on one of them was under way no more
     for one, alone in _alone(own):
         if free_from > one.began_index:
-            one.letter = Letter(f"the mail behind #{one.connection.number}")
+            one.letter = Letter(f"the mail behind #{one.connection.number}", invented=True)
             letters.append(one.letter)
             free_from = min(free_from, one.ended_index)
         elif len(letters) == 1 and alone:
