@@ -528,6 +528,15 @@ def test_what_the_client_reports_is_accepted_where_the_user_says_so(leaving: str
     assert (lost["result"], lost["exit"], outcomes(lost)["expect.delivered"]) == ("lost", 1, "broken")
 
 
+def test_a_loss_that_the_user_accepts_is_none_to_the_scenario_but_still_breaks_the_rule(leaving: str) -> None:
+    lost = reported(leaving, "--accept", "lost", *python(LOSES, "{host}", "{port}", "3"))
+    found = outcomes(lost)
+    assert (lost["result"], found["expect.delivered"], found["smtp.tries-again"]) == ("lost", "not exercised", "broken")
+    assert lost["exit"] == 1
+    lax = reported(leaving, "--accept", "lost", "--level", "must", *python(LOSES, "{host}", "{port}", "3"))
+    assert (lax["outcome"], lax["exit"]) == ("well behaved", 0)
+
+
 def test_a_result_or_a_count_that_there_is_not(leaving: str) -> None:
     for words, said in (
         (("--accept", "fine"), "'fine' is not one of 'reported'"),
@@ -636,7 +645,23 @@ def test_why_a_rule_fired_or_did_not(leaving: str) -> None:
     assert lines[at + 1] == "  no rule of the phase 'one' acts at connect"
     assert lines[at + 2].startswith(f"exchange {last}, smtp #3 ")
     assert lines[at + 3] == "  phase[0].rule[0] fired: all its conditions hold"
-    assert lines[at + 4].startswith("there is no exchange 9999: ")
+    assert lines[at + 4] == "there is no exchange 9999: --explain without a number lists them"
+
+
+def test_a_flag_before_a_scenario_in_a_file_is_no_mistake(leaving: str) -> None:
+    assert tried("--json", leaving, *python("")).exit_code == 3
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_explain_without_a_number_lists_the_exchanges(leaving: str, where: str) -> None:
+    arguments = ["--explain", leaving] if where == "before" else [leaving, "--explain"]
+    lines = tried(*arguments, *python(LOSES, "{host}", "{port}", "3")).stdout.splitlines()
+    at = lines.index("exchanges (--explain N says why a rule fired at one of them, or did not)")
+    assert re.fullmatch(r" +\d+  smtp #1 at 0s: connect -> 220 .*", lines[at + 1])
+    (refused,) = (line for line in lines[at:] if line.endswith("421 4.3.2 bye   [phase[0].rule[0]]"))
+    number = refused.split()[0]
+    explained = tried(leaving, "--explain", number, *python(LOSES, "{host}", "{port}", "3")).stdout
+    assert f"exchange {number}, smtp #3 at " in explained
 
 
 # ---- fake time ---------------------------------------------------------------------------------
@@ -689,6 +714,14 @@ def test_fake_time_lets_the_client_wait_at_the_speed_of_the_fakes() -> None:
         (["smtp/healthy", "--fake-time", "--", "x"], "--fake-time needs --speed X"),
         (["smtp/healthy", "--junit", "nowhere/x.xml", "--", "x"], "Invalid value for '--junit': there is no directory"),
         (["smtp/healthy", "--html", ".", "--", "x"], "Invalid value for '--html': '.' is a directory"),
+        (
+            ["smtp/healthy", "--write-baseline", "b2.json", "--", "x"],
+            "--write-baseline takes no value: give the file to --baseline, as in --baseline b2.json --write-baseline",
+        ),
+        (["smtp/healthy", "--write-baseline=b2", "--", "x"], "--write-baseline' does not take a value"),
+        (["smtp/healthy", "--json", "./report", "--", "x"], "it prints to standard output, as in --json > ./report"),
+        (["-v", "seen.log", "smtp/healthy", "--", "x"], "-v takes no value: seen.log would be the name of a scenario"),
+        (["smtp/healthy", "--explain", "-1", "--", "x"], "-1 is not in the range x>=0"),
         (["smtp/healthy", "--", "--help"], ""),
     ],
 )

@@ -157,6 +157,27 @@ class TestOneServer:
         assert verdict.finding.why == "expected every file to be whole, but only 5 bytes of a have come"
         assert tuple(map(named, verdict.finding.evidence)) == ("#1 STOR a",)
 
+    @pytest.mark.parametrize(
+        ("accepted", "outcomes"),
+        [
+            ("", ("broken", "broken", "held", "broken")),
+            ("lost", ("not exercised", "not exercised", "held", "broken")),
+            ("reported", ("not exercised", "not exercised", "held", "broken")),
+            ("duplicated", ("not exercised", "broken", "held", "broken")),
+            ("false alarm", ("broken", "broken", "held", "broken")),
+        ],
+    )
+    def test_a_result_that_is_accepted_is_not_asked_to_be_another(
+        self, accepted: str, outcomes: tuple[str, ...]
+    ) -> None:
+        play = Play("smtp")
+        play.connect(NO)
+        expect = f"{DELIVERED}\nretried = {{ times = 1 }}\nno_duplicates = true\ngave_up = '5d'"
+        found = expected.judge(fakes(play, expect), Run(play.journals), accepted=accepted)
+        keys = ("delivered", "retried", "no-duplicates", "gave-up")
+        by_key = {verdict.rule.id.removeprefix("expect."): verdict.outcome for verdict in found}
+        assert tuple(by_key[key] for key in keys) == outcomes
+
 
 class TestSeveralServers:
     def test_what_came_through_on_one_counts_for_all(self) -> None:

@@ -12,7 +12,7 @@ from notnow import ManualClock
 from notnow.conduct.finding import broken, held
 from notnow.conduct.judging import UnknownRuleError, all_rules, judge, of_protocol, select
 from notnow.conduct.reading.run import Run
-from notnow.conduct.rules.rule import Rule, up_to
+from notnow.conduct.rules.rule import Rule, rule, up_to
 from notnow.journal import Recorder
 from notnow.protocols import NAMES
 
@@ -91,14 +91,16 @@ def test_a_journal_that_dropped_exchanges_is_not_judged_as_if_it_were_whole() ->
     assert kept.finding.why == "the journal dropped 1 exchange, so it does not show the whole run"
 
 
+_TEXTS = {"title": "t", "source": "s", "why": "w", "proof": "p", "example": "e"}
+
+
 def test_what_a_client_reported_gives_way_where_that_is_accepted() -> None:
     rules = [
-        Rule(
-            "smtp.duty", "t", "should", "s", "w", "p", "e", lambda run: broken("it", run.exchanges[0]), may_report=True
-        ),
-        Rule("smtp.other", "t", "should", "s", "w", "p", "e", lambda run: broken("it", run.exchanges[0])),
+        rule("smtp.duty", "should", **_TEXTS, may_report=True)(lambda run: broken("it", run.exchanges[0])),
+        rule("smtp.other", "should", **_TEXTS)(lambda run: broken("it", run.exchanges[0])),
     ]
     play = Play("smtp")
     play.connect("NOOP")
     assert [one.outcome for one in judge(play.run, rules)] == ["broken", "broken"]
-    assert [one.outcome for one in judge(play.run, rules, gives_way=True)] == ["not exercised", "broken"]
+    assert [one.outcome for one in judge(play.run, rules, accepted="reported")] == ["not exercised", "broken"]
+    assert [one.outcome for one in judge(play.run, rules, accepted="lost")] == ["broken", "broken"]

@@ -214,7 +214,7 @@ def play(entry: Entry, row: Row) -> Played:
             fake.settle()
         run = Run([fake.journal], [fake.scenario])
         found = result(run.ledger, ended, entry.items)
-        broken = verdict.offenders(judging.judge(run, gives_way=found.word == "reported"))
+        broken = verdict.offenders(judging.judge(run, accepted="reported" if found.word == "reported" else ""))
         differs = found.word == "delivered" and isinstance(fake, FakeFTP) and _differs(row, fake, folder)
         return Played(entry, row, report.said, _again(run), found, differs, tuple(broken))
 

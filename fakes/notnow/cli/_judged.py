@@ -47,7 +47,11 @@ def explanation(fakes: Sequence[Fake], index: int) -> list[str]:
                 head = f"exchange {index}, {verdict.proof(x)}"
                 found = [f"  {one}" for one in fake.explain(x)]
                 return list(map(safe, [head, *(found or [f"  no rule of the phase {x.phase!r} acts at {x.moment}"])]))
-    last = max((x.index for fake in fakes for x in fake.journal.since_play()), default=0)
-    return [
-        f"there is no exchange {index}: they have the numbers that --json gives as `index`, and the last one is {last}"
-    ]
+    return [f"there is no exchange {index}: --explain without a number lists them"]
+
+
+def exchanges(fakes: Sequence[Fake]) -> list[str]:
+    """All exchanges with their numbers, in order, and for each the rule that fired."""
+    found = sorted((x for fake in fakes for x in fake.journal.since_play()), key=lambda x: x.index)
+    lines = [f"{x.index:>6}  {verdict.proof(x)}{f'   [{x.rule}]' if x.rule else ''}" for x in found]
+    return list(map(safe, ["exchanges (--explain N says why a rule fired at one of them, or did not)", *lines]))

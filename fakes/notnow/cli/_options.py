@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from typing import Any
 
 import click
@@ -24,6 +26,25 @@ def duration(_ctx: click.Context, _param: click.Parameter, text: str) -> float:
         return seconds(float(text) if text.replace(".", "", 1).isdecimal() else text)
     except ValueError:
         raise click.BadParameter(f"{text!r} is no time; allowed: {DURATION_HELP}, or seconds as a number") from None
+
+
+_LOOKS_LIKE_A_FILE = re.compile(r"(?!.*\.toml$)(?:(?:\.{0,2}|~)/.*|[^=]*\.[A-Za-z][A-Za-z0-9]{0,5})")
+_INSTEAD = {
+    "--write-baseline": "give the file to --baseline, as in --baseline {value} --write-baseline",
+    "--json": "it prints to standard output, as in --json > {value}",
+}
+
+
+class Command(click.Command):
+    """A command that takes names of scenarios, and says so where a flag is followed by the name of another file."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        flags = {name for one in self.params if isinstance(one, click.Option) and one.is_flag for name in one.opts}
+        for flag, value in [*pairwise(args), *(arg.split("=", 1) for arg in args if "=" in arg)]:
+            if flag in flags and _LOOKS_LIKE_A_FILE.fullmatch(value):
+                instead = _INSTEAD.get(flag, "{value} would be the name of a scenario, or a file that ends in .toml")
+                raise click.UsageError(f"{flag} takes no value: {instead.format(value=value)}", ctx)
+        return super().parse_args(ctx, args)
 
 
 def takes_search_paths(function: Any) -> Any:

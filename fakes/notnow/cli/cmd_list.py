@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from notnow.cli import Refused
-from notnow.cli._options import takes_search_paths
+from notnow.cli._options import Command, takes_search_paths
 from notnow.errors import Problem, ScenarioError, nearest
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _TERMINAL_ANYWAY = {"FORCE_COLOR", "TTY_COMPATIBLE"}  # variables by which rich may take a pipe for a terminal
 
 
-@click.command("list")
+@click.command("list", cls=Command)
 @click.argument("pattern", required=False, metavar="[PATTERN]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list: name, protocol, summary, params.")
 @takes_search_paths

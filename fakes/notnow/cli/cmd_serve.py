@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from notnow.cli._options import complete_name, takes_search_paths
+from notnow.cli._options import Command, complete_name, takes_search_paths
 
 if TYPE_CHECKING:
     from notnow.cli._outlet import Outlet
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from notnow.cli._views import View
 
 
-@click.command("serve")
+@click.command("serve", cls=Command)
 @click.argument("names", nargs=-1, metavar="[SERVER=]NAME…", shell_complete=complete_name)
 @click.option(
     "--set", "knobs", multiple=True, metavar="[SERVER.]KNOB=VALUE",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from notnow.cli._options import complete_name, takes_search_paths
+from notnow.cli._options import Command, complete_name, takes_search_paths
 
 if TYPE_CHECKING:
     from notnow.language.scenario import Scenario
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from notnow.words import RuleWords
 
 
-@click.command("show")
+@click.command("show", cls=Command)
 @click.argument("name", shell_complete=complete_name)
 @click.option("--toml", "as_toml", is_flag=True, help="Print the file of the scenario unchanged.")
 @takes_search_paths

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from notnow.cli import Refused
-from notnow.cli._options import complete_name, duration, takes_search_paths
+from notnow.cli._options import Command, complete_name, duration, takes_search_paths
 
 if TYPE_CHECKING:
     from notnow.cli._targets import Target
@@ -28,18 +29,25 @@ CLIENT = "notnow.client"  # the key of the context for the words after `--`
 STDERR = 2
 
 
-class TryCommand(click.Command):
-    """A command that leaves the words after `--` to the client."""
+class TryCommand(Command):
+    """A command that leaves the words after `--` to the client. `--explain` without a number stands for `--explain 0`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ours, client = args, []
         if "--" in args:
             ours, client = args[: args.index("--")], args[args.index("--") + 1 :]
         ctx.meta[CLIENT] = client
-        return super().parse_args(ctx, ours)
+        return super().parse_args(ctx, list(_with_numbers(ours)))
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         return [*super().collect_usage_pieces(ctx), "--", "CMD…"]
+
+
+def _with_numbers(args: Sequence[str]) -> Iterator[str]:
+    for arg, after in pairwise([*args, ""]):
+        yield arg
+        if arg == "--explain" and not after.lstrip("-").isdecimal():
+            yield "0"
 
 
 def _writable(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
@@ -82,8 +90,9 @@ def _baseline(ctx: click.Context, param: click.Parameter, path: str | None) -> s
 )  # fmt: skip
 @click.option(
     "--accept", "accepted", multiple=True, type=click.Choice(ACCEPTABLE), metavar="RESULT",
-    help="Accept this result: reported, refused, duplicated, 'false alarm', unknown or lost. With reported, a client that "
-    "says by its exit code what did not come through need not try again. May be repeated.",
+    help="Accept this result: reported, refused, duplicated, 'false alarm', unknown or lost. Then the scenario does not "
+    "expect otherwise, and with reported, a client that says by its exit code what did not come through need not try "
+    "again. Other rules of conduct stay. May be repeated.",
 )  # fmt: skip
 @click.option(
     "--count", type=click.IntRange(min=1), metavar="N",
@@ -130,8 +139,9 @@ def _baseline(ctx: click.Context, param: click.Parameter, path: str | None) -> s
     help="Append the report to FILE as Markdown, for the summary page of a CI job ($GITHUB_STEP_SUMMARY).",
 )  # fmt: skip
 @click.option(
-    "--explain", "explained", type=click.IntRange(min=1), multiple=True, metavar="N",
-    help="Say for the exchange N, by its `index` in --json, why each rule of the scenario fired or did not. May be repeated.",
+    "--explain", "explained", type=click.IntRange(min=0), multiple=True, metavar="[N]",
+    help="Say for exchange N why each rule of the scenario fired or did not. Without N, list the exchanges with their "
+    "numbers. May be repeated.",
 )  # fmt: skip
 @takes_search_paths
 @click.pass_context
@@ -238,7 +248,8 @@ def command(
             report = _note(report, targets, baseline)
         _show(report, as_json=as_json, verbose=verbose, junit=junit, html=html, summary=summary)
         for index in explained:
-            click.echo("\n".join(_judged.explanation(fakes, index)), err=as_json)
+            said = _judged.explanation(fakes, index) if index else _judged.exchanges(fakes)
+            click.echo("\n".join(said), err=as_json)
     ctx.exit(report.exit)
 
 

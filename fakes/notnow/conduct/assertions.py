@@ -128,16 +128,24 @@ class Assertions:
         within: float | str | None = None,
         first_delay: Bound | None = None,
         backoff: str | None = None,
+        *,
+        count: int | None = None,
     ) -> None:
-        """The client tried again after a refusal.
+        """The client tried an item again after a refusal: a message, a file or a request, not the next of its items.
 
         `times`: how often, at least; or a range. `within`: it did so within this time after the first refusal
         (seconds, or "10m"). `first_delay`: how long it waited before it first tried again, at least; or a range.
         `backoff`: "constant", "linear" or "exponential", which takes at least three gaps. Jitter (±p %, equal, full,
         decorrelated or added) and a cap are part of each. It fails only where the gaps contradict the claim: with
-        gaps that a client of this family has in fewer than 1 % of runs.
+        gaps that a client of this family has in fewer than 1 % of runs. Of several items it takes the gaps of the one
+        that was tried most often.
+
+        `count` as in `assert_delivered`. Without it, the assertion fails where the journal cannot tell a retry from
+        the first try of another item, and says what would settle that.
         """
         __tracebackhide__ = True
+        if count is not None:
+            arguments.whole("count", count)
         if times is not None:
             arguments.often("times", times)
         if within is not None:
@@ -146,8 +154,8 @@ class Assertions:
             arguments.bound("first_delay", first_delay)
         if backoff is not None:
             arguments.one_of("backoff", backoff, SHAPES)
-        finding = comebacks.retried(self.journal.exchanges, times, within, first_delay, backoff)
-        require(finding, self.journal)
+        run = Run([self.journal], whole=True)
+        require(comebacks.retried(run, times, within, first_delay, backoff, count), self.journal)
 
     def assert_new_connection_after(self, code: int) -> None:
         """After a reply with this code the client tried again, and each time on another connection.
@@ -157,7 +165,7 @@ class Assertions:
         """
         __tracebackhide__ = True
         arguments.whole("code", code, 400, 599, "the code of a refusal, 400 to 599, such as 421")
-        require(comebacks.new_connection_after(self.journal.exchanges, code), self.journal)
+        require(comebacks.new_connection_after(Run([self.journal], whole=True), code), self.journal)
 
     def assert_never_exceeded(self, connections: int) -> None:
         """The client had at most this many connections at a time; refused ones count too."""
@@ -191,10 +199,10 @@ class Assertions:
             arguments.whole("count", count)
         run = Run([self.journal], [self.scenario])
         found = result(run.ledger, self._ended, count)
-        gives_way = found.word == "reported" and "reported" in accepted
-        require(_conduct(run, rules, level, found, accepted, gives_way), self.journal)
+        taken = found.word if found.word in accepted else ""
+        require(_conduct(run, rules, level, found, taken), self.journal)
         if not rules:
-            require(_expected(self, count, level, gives_way=gives_way), self.journal)
+            require(_expected(self, count, level, accepted=taken), self.journal)
             require(_tested(run), self.journal)
 
     def assert_fell_back_to(self, other: Assertions, within: float | str | None = None) -> None:
@@ -209,14 +217,14 @@ class Assertions:
         require(comebacks.fell_back(self.journal, other.journal, within), self.journal, other.journal)
 
     def assert_gave_up(self, after: float | str) -> None:
-        """The client kept trying for this long after its first refusal, in seconds or as "5d", and then gave up.
+        """The client tried each refused item for this long after its first refusal, in seconds or as "5d", and gave up.
 
         RFC 5321 §4.5.4.1 says for how long a client should keep trying. A client that checks the age of its message
         after a failed try gives up with its first try past that time, so one such try is allowed.
         """
         __tracebackhide__ = True
         arguments.time("after", after)
-        require(comebacks.gave_up(self.journal.exchanges, after), self.journal)
+        require(comebacks.gave_up(Run([self.journal], whole=True), after), self.journal)
 
     def assert_expected(self, *, count: int | None = None) -> None:
         """The client did what the scenario expects of a well-behaved one, since the scenario was last played.
@@ -251,19 +259,17 @@ def _tested(run: Run) -> Finding:
     return expectations.unmet("a run that tests the client", f"nothing was tested: {run.untested}")
 
 
-def _expected(fake: Assertions, count: int | None, level: str = "should", *, gives_way: bool = False) -> Finding:
-    """The client did what the scenario expects at this level; `gives_way` as in `notnow.conduct.judging`."""
+def _expected(fake: Assertions, count: int | None, level: str = "should", *, accepted: str = "") -> Finding:
+    """The client did what the scenario expects at this level; `accepted` as in `notnow.conduct.judging`."""
     from notnow.conduct import expected
     from notnow.conduct.rules.rule import up_to
 
-    verdicts = expected.of_fake(fake, count=count, gives_way=gives_way)
+    verdicts = expected.of_fake(fake, count=count, accepted=accepted)
     asked = [one for one in verdicts if one.rule.level in up_to(level)]
     return expectations.first_unmet(one.finding for one in asked if one.outcome in ("broken", "inconclusive"))
 
 
-def _conduct(
-    run: Run, patterns: Sequence[str], level: str, found: Result, accepted: Sequence[str], gives_way: bool
-) -> Finding:
+def _conduct(run: Run, patterns: Sequence[str], level: str, found: Result, accepted: str) -> Finding:
     """The client broke no rule that matches the patterns; without patterns, no rule of this level or a stricter one."""
     from notnow.conduct import expected, judging
     from notnow.conduct.pictures import verdict
@@ -278,12 +284,12 @@ def _conduct(
     if not own and not expected.keys(scenario):
         seen = f"nothing can judge it: there are no rules of conduct for {journal.protocol} yet, and {scenario.name} expects nothing"
         return expectations.unmet(asked, seen)
-    bad = verdict.offenders(judging.judge(run, chosen, gives_way=gives_way))
+    bad = verdict.offenders(judging.judge(run, chosen, accepted=accepted))
     if bad:
         said = "\n\n".join(verdict.in_words(one) for one in bad)
         counted = "a rule of conduct was broken" if len(bad) == 1 else f"{len(bad)} rules of conduct were broken"
         return expectations.unmet(asked, f"{counted}\n\n{said}", [x for one in bad for x in one.finding.evidence])
-    if not patterns and found.word in FAILURES and found.word not in accepted:
+    if not patterns and found.word in FAILURES and found.word != accepted:
         return expectations.unmet(asked, found.sentence, [item.tries[-1].by for item in found.items])
     return expectations.HELD
 

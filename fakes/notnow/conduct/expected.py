@@ -12,6 +12,7 @@ from notnow.conduct.expectations import comebacks, delivery, requests
 from notnow.conduct.finding import NOT_EXERCISED, Finding, not_exercised
 from notnow.conduct.judging import Verdict, settled
 from notnow.conduct.reading import attempts
+from notnow.conduct.reading.comebacks import comebacks as came_back
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import Rule
 from notnow.journal import Exchange, Journal
@@ -53,26 +54,26 @@ class Seen(Struct, frozen=True):
         return {name: tree.size(name) for tree in trees for name in tree.partial}
 
 
-def judge(fakes: Sequence[Judged], run: Run, *, count: int | None = None, gives_way: bool = False) -> list[Verdict]:
+def judge(fakes: Sequence[Judged], run: Run, *, count: int | None = None, accepted: str = "") -> list[Verdict]:
     """A verdict for each thing that the scenarios of these fakes, which share a clock, expect.
 
     What a client sent to one of several servers counts for all of their protocol: a client that falls back has
-    delivered. `count` and `gives_way` as in `notnow.conduct.judging`.
+    delivered. `count` and `accepted` as in `notnow.conduct.judging`.
     """
     found: list[Verdict] = []
     for protocol in dict.fromkeys(fake.journal.protocol for fake in fakes):
         same = tuple(fake for fake in fakes if fake.journal.protocol == protocol)
         found += _of_protocol(Seen(same, run.of(protocol), count))
-    return [settled(one, run, gives_way=gives_way) for one in found]
+    return [settled(one, run, accepted=accepted) for one in found]
 
 
-def of_fake(fake: Judged, *, count: int | None = None, gives_way: bool = False) -> list[Verdict]:
+def of_fake(fake: Judged, *, count: int | None = None, accepted: str = "") -> list[Verdict]:
     """A verdict for each key of one fake's `[expect]`, also where no client came."""
     run = Run([fake.journal], [fake.scenario])
     seen = Seen((fake,), run, count)
     entries = [(key, getattr(fake.scenario.expect, key)) for key in keys(fake.scenario)]
     found = [_verdict(fake.scenario, key, _KEYS[key].judge(seen, entry)) for key, entry in entries]
-    return [settled(one, run, gives_way=gives_way) for one in found]
+    return [settled(one, run, accepted=accepted) for one in found]
 
 
 def _of_protocol(seen: Seen) -> list[Verdict]:
@@ -98,7 +99,7 @@ def _verdict(scenario: Scenario, key: str, finding: Finding) -> Verdict:
         proof="",
         example="",
         judge=lambda _run: finding,
-        may_report=_KEYS[key].may_report,
+        gives_way=_KEYS[key].gives_way,
     )
     return Verdict(rule, finding)
 
@@ -115,7 +116,7 @@ def _finding(scenario: Scenario, seen: Seen, key: str, everywhere: Seen) -> Find
 def _went_elsewhere(seen: Seen, everywhere: Seen) -> bool:
     """After this server had refused it, the client turned to another one and did not come back."""
     refused = attempts.refusals(seen.exchanges)
-    if not refused or attempts.retries(seen.exchanges):
+    if not refused or came_back(seen.run).bounds()[1]:
         return False
     others = [other.journal for other in everywhere.fakes if other not in seen.fakes]
     return any(c.index > refused[0].index for journal in others for c in journal.connections)
@@ -140,14 +141,14 @@ class _Key(Struct, frozen=True):
 
     `words` takes the protocol and the entry, and says what a well-behaved client does. `judge` takes what was seen, and
     the entry. `across_servers`: all servers of the protocol are judged as one. `of_this_server`: not asked of a client
-    that turned to another server instead of coming back. `may_report`: as in a rule.
+    that turned to another server instead of coming back. `gives_way`: as in a rule.
     """
 
     words: Callable[[str, Any], str]
     judge: Callable[[Seen, Any], Finding]
     across_servers: bool = False
     of_this_server: bool = False
-    may_report: bool = False
+    gives_way: frozenset[str] = frozenset()
 
 
 def _retried(_protocol: str, wanted: Retried) -> str:
@@ -161,33 +162,39 @@ def _retried(_protocol: str, wanted: Retried) -> str:
     return ", ".join(words) + "."
 
 
+# Results that say that not everything came through: whoever accepts one does not ask that all of it does.
+_NOT_DELIVERED = frozenset({"reported", "refused", "lost", "unknown"})
+
 _KEYS: Mapping[str, _Key] = {
     "delivered": _Key(
         lambda protocol, want: protocols.get(protocol).words.delivered.format(times=times(want.times)),
         lambda seen, want: delivery.delivered(seen.run, want.times, seen.count),
         across_servers=True,
-        may_report=True,
+        gives_way=_NOT_DELIVERED | {"duplicated"},
     ),
     "no_duplicates": _Key(
         lambda protocol, _: protocols.get(protocol).words.no_duplicates,
         lambda seen, _: delivery.no_duplicates(seen.run),
         across_servers=True,
+        gives_way=frozenset({"duplicated"}),
     ),
     "no_partial_files": _Key(
         lambda *_: "It leaves no partial file behind: it resends or resumes each interrupted upload.",
         lambda seen, _: delivery.no_partial_files(seen.exchanges, seen.pieces),
-        may_report=True,
+        gives_way=_NOT_DELIVERED,
     ),
     "retried": _Key(
         _retried,
-        lambda seen, want: comebacks.retried(seen.exchanges, want.times, want.within, want.first_delay, want.backoff),
+        lambda seen, want: comebacks.retried(
+            seen.run, want.times, want.within, want.first_delay, want.backoff, seen.count
+        ),
         of_this_server=True,
-        may_report=True,
+        gives_way=_NOT_DELIVERED,
     ),
     "new_connection_after": _Key(
         lambda _, want: f"After a {want.code} it tries again on another connection.",
-        lambda seen, want: comebacks.new_connection_after(seen.exchanges, want.code),
-        may_report=True,
+        lambda seen, want: comebacks.new_connection_after(seen.run, want.code),
+        gives_way=_NOT_DELIVERED,
     ),
     "sni_matches_authority": _Key(
         lambda *_: "It sends requests for a host only on a connection that was made for that host.",
@@ -200,12 +207,12 @@ _KEYS: Mapping[str, _Key] = {
     "retry_after_honoured": _Key(
         lambda *_: "It waits as long as Retry-After says before it tries again.",
         lambda seen, _: requests.retry_after_honoured(seen.exchanges),
-        may_report=True,
+        gives_way=_NOT_DELIVERED,
     ),
     "body_replayed": _Key(
         lambda *_: "It sends the whole body again with each repeated request.",
         lambda seen, _: requests.body_replayed(seen.exchanges),
-        may_report=True,
+        gives_way=_NOT_DELIVERED,
     ),
     "never_exceeded": _Key(
         lambda _, want: f"It never has more than {want.connections} connections at a time.",
@@ -213,7 +220,7 @@ _KEYS: Mapping[str, _Key] = {
     ),
     "gave_up": _Key(
         lambda _, want: f"It tries for {show(want.after)} after its first refusal, and then gives up.",
-        lambda seen, want: comebacks.gave_up(seen.exchanges, want.after),
+        lambda seen, want: comebacks.gave_up(seen.run, want.after),
         of_this_server=True,
     ),
 }

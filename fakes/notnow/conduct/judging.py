@@ -58,23 +58,24 @@ def select(patterns: Iterable[str], among: Sequence[Rule] | None = None) -> list
 
 
 @uncollected()
-def judge(run: Run, rules: Iterable[Rule] | None = None, *, gives_way: bool = False) -> list[Verdict]:
+def judge(run: Run, rules: Iterable[Rule] | None = None, *, accepted: str = "") -> list[Verdict]:
     """The verdict of each rule on a run; by default, of all rules of the protocols that took part.
 
-    `gives_way`: the client reported its failure, and the caller accepts that.
+    `accepted`: the result of the run, if the user accepts it.
     """
     if rules is None:
         rules = [rule for p in dict.fromkeys(j.protocol for j in run.journals) for rule in of_protocol(p)]
     found = [Verdict(rule, rule.judge(run.of(rule.protocol))) for rule in rules]
-    return [settled(one, run, gives_way=gives_way) for one in found]
+    return [settled(one, run, accepted=accepted) for one in found]
 
 
-def settled(verdict: Verdict, run: Run, *, gives_way: bool) -> Verdict:
+def settled(verdict: Verdict, run: Run, *, accepted: str) -> Verdict:
     """The verdict after the steps that are common to all rules."""
     outcome = verdict.outcome
-    if gives_way and verdict.rule.may_report and outcome in ("broken", "inconclusive"):
-        reported = not_exercised("the client reported to its caller what did not come through, and that is accepted")
-        return Verdict(verdict.rule, reported)
+    if accepted in verdict.rule.gives_way and outcome in ("broken", "inconclusive"):
+        reported = "the client reported to its caller what did not come through, and that is accepted"
+        why = reported if accepted == "reported" else f"the result is accepted: {accepted}"
+        return Verdict(verdict.rule, not_exercised(why))
     if run.dropped and outcome == "held":
         lost = f"the journal dropped {plural(run.dropped, 'exchange')}, so it does not show the whole run"
         return Verdict(verdict.rule, inconclusive(lost, "a larger journal_limit, or a shorter run"))

@@ -50,10 +50,10 @@ def report(
             fake.settle()
     run = Run([fake.journal for fake in fakes], [fake.scenario for fake in fakes], proxy=terms.proxy)
     found = result(run.ledger, client.ended, terms.count)
-    gives_way = found.word == "reported" and "reported" in terms.accepted
-    verdicts = judge(run, terms.rules, gives_way=gives_way)
+    accepted = found.word if found.word in terms.accepted else ""
+    verdicts = judge(run, terms.rules, accepted=accepted)
     if terms.expected:
-        verdicts += expected.judge(fakes, run, count=terms.count, gives_way=gives_way)
+        verdicts += expected.judge(fakes, run, count=terms.count, accepted=accepted)
     return Report(
         client,
         run,

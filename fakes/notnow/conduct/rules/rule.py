@@ -22,8 +22,8 @@ class Rule:
     `id` is `protocol.name`. `title` says in one sentence what a well-behaved client does, `source` names the section of
     the standard or the practice, `why` is the harm that a client does otherwise. `occasion` is the event that a run must
     contain for the rule to be held or broken, `proof` is the breach as the journal shows it, and `innocent` names the
-    explanations that the judge rules out first. `example` is a broken run in a line or two. `may_report`: the client may
-    leave the duty to its caller, if the user accepts that. `judge` reads the run of the fakes of its protocol.
+    explanations that the judge rules out first. `example` is a broken run in a line or two. `gives_way` are
+    results: if the user accepts the one that the run had, the rule asks for nothing. `judge` reads the run of the fakes of its protocol.
     """
 
     id: str
@@ -36,7 +36,7 @@ class Rule:
     judge: Judge = field(repr=False)
     occasion: str = ""
     innocent: str = ""
-    may_report: bool = False
+    gives_way: frozenset[str] = frozenset()
 
     @property
     def protocol(self) -> str:
@@ -56,10 +56,14 @@ def rule(
     innocent: str = "",
     may_report: bool = False,
 ) -> Callable[[Judge], Rule]:
-    """Turn the function that judges a rule into the rule."""
+    """Turn the function that judges a rule into the rule.
+
+    `may_report`: the client may leave the duty to its caller, if the user accepts that.
+    """
 
     def of_judge(judge: Judge) -> Rule:
-        return Rule(id, title, level, source, why, proof, example, judge, occasion, innocent, may_report)
+        gives_way = frozenset({"reported"}) if may_report else frozenset[str]()
+        return Rule(id, title, level, source, why, proof, example, judge, occasion, innocent, gives_way)
 
     return of_judge
 
