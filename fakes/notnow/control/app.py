@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 from collections.abc import Mapping
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -144,9 +145,10 @@ class _EventStream(Response):
 
     async def _write(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async for piece in self._pieces:
-            async with asyncio.timeout(WRITING):
-                await send({"type": "http.response.body", "body": piece.encode(), "more_body": True})
+        async with aclosing(self._pieces) as pieces:
+            async for piece in pieces:
+                async with asyncio.timeout(WRITING):
+                    await send({"type": "http.response.body", "body": piece.encode(), "more_body": True})
 
 
 async def _gone(receive: Receive) -> None:

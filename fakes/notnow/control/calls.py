@@ -8,7 +8,7 @@ a plain function in a thread.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from inspect import cleandoc
 from typing import Any, get_type_hints
@@ -40,7 +40,7 @@ class Content:
 class Stream:
     """An answer that goes on: server-sent events."""
 
-    pieces: AsyncIterator[str]
+    pieces: AsyncGenerator[str]
 
 
 Answer = BaseModel | Content | Stream | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from notnow.control.calls import Stream, call
 from notnow.control.feed import Event, Feed
@@ -44,7 +44,7 @@ def _begin(feed: Feed, query: EventsQuery, headers: Mapping[str, str]) -> int:
     return feed.last if query.after is None else min(query.after, feed.last)
 
 
-async def _events(feed: Feed, last: int, servers: frozenset[str]) -> AsyncIterator[str]:
+async def _events(feed: Feed, last: int, servers: frozenset[str]) -> AsyncGenerator[str]:
     global _streams
     _streams += 1
     loop = asyncio.get_running_loop()
