@@ -180,9 +180,9 @@ class TestFinalIsFinal:
 class TestHalfOpen:
     RULE = "http.half-open"
 
-    def refused(self, play: Play) -> list[Line]:
+    def refused(self, play: Play, count: int = 6, different: int = 6) -> list[Line]:
         """Six connections with a request of their own each, all refused at the same time."""
-        lines = [play.connect(f"GET a.site.test/{n} -> …") for n in range(6)]
+        lines = [play.connect(f"GET a.site.test/{n % different} -> …") for n in range(count)]
         for line in lines:
             line.answers("503 busy")
         play.wait("1s")
@@ -214,6 +214,19 @@ class TestHalfOpen:
         play.inconclusive(
             self.RULE, why, "a server that answers later (delay)", *[f"#{n + 1} GET a.site.test/{n}" for n in range(3)]
         )
+
+    @pytest.mark.parametrize(
+        ("count", "different", "outcome"),
+        [(5, 5, "held"), (5, 3, "held"), (4, 4, "not exercised"), (5, 2, "not exercised")],
+    )
+    def test_five_refusals_of_three_requests_are_a_streak(
+        self, play: Play, count: int, different: int, outcome: str
+    ) -> None:
+        first, *others = self.refused(play, count, different)
+        first.says("GET a.site.test/0 -> (300ms) 200 OK")
+        for n, line in enumerate(others, 1):
+            line.says(f"GET a.site.test/{n}")
+        assert play.find(self.RULE).outcome == outcome
 
     def test_other_clients_have_a_breaker_of_their_own(self, play: Play) -> None:
         lines = [play.connect(f"GET a.site.test/{n} -> …", client=f"192.0.2.{n}") for n in range(6)]
