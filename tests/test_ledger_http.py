@@ -52,7 +52,7 @@ def test_a_refusal_for_now_is_deferred(play: Play, status: int) -> None:
     assert items(play.run.ledger) == [(["deferred"], "missing")]
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 413, 501, 505, 511])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 413, 501, 505, 506, 508, 510, 511])
 def test_a_refusal_for_good_is_refused(play: Play, status: int) -> None:
     play.connect(f"{GET} -> !{status} no")
     assert items(play.run.ledger) == [(["refused"], "refused")]
@@ -337,6 +337,16 @@ def test_the_same_request_at_the_same_time_is_no_retry(play: Play) -> None:
     assert [item.state for item in play.run.ledger.items] == ["missing", "delivered"]
 
 
+@pytest.mark.parametrize("bodies", [("body_bytes=2", "body=5"), ("body=5", "body_bytes=2")])
+def test_of_two_tries_that_may_come_again_the_first_to_end_does(play: Play, bodies: tuple[str, str]) -> None:
+    lines = [play.connect(f"{POST} {{{body}}} -> …") for body in bodies]
+    for line in lines:
+        play.wait("1m")
+        line.answers("503 busy")
+    play.connect(f"{POST} {{body=5, stored=true}}")
+    assert items(play.run.ledger) == [(["deferred", "accepted"], "delivered"), (["deferred"], "missing")]
+
+
 # ---- what was said after the close ---------------------------------------------------------------
 
 
@@ -354,6 +364,13 @@ def test_a_request_after_the_close_is_a_try(play: Play) -> None:
     assert get.tries[0].by is line.connection
     play.connect("GET a.site.test/next")
     assert [item.state for item in play.run.ledger.items] == ["delivered", "delivered", "refused"]
+
+
+def test_a_post_after_the_close_may_have_any_body(play: Play) -> None:
+    line = play.connect(GET, "(closes)")
+    play.recorders[0].said_after(line.connection, b"POST /pay HTTP/1.1\r\nhost: a.site.test\r\n\r\n")
+    play.wait("1m").connect(f"{POST} {{body=5, stored=true}}")
+    assert items(play.run.ledger)[1:] == [(["unanswered", "accepted"], "delivered")]
 
 
 @pytest.mark.parametrize(("goaway", "ending"), [([GoAwayFrame("NO_ERROR", 1)], "deferred"), ([], "unanswered")])
@@ -489,6 +506,16 @@ def test_a_post_that_was_never_sent_may_come_again(play: Play) -> None:
     for line in (f"{POST} {{body=5}} -> !503 busy", "-> !"):
         play.connect(line)
     assert (only(play).kept_back, only(play).state) == (False, "missing")
+
+
+@pytest.mark.parametrize(("path", "doubts"), [("", 1), ("new", 0)])
+def test_a_retry_on_a_connection_that_was_open_is_not_of_one_that_was_lost_but_a_new_request_may_be(
+    play: Play, path: str, doubts: int
+) -> None:
+    line = play.connect(f"{GET} -> !503 busy", f"{GET}other -> !503 busy")
+    play.wait("1m").connect("-> !").play.wait("1m")
+    line.says(f"{GET}{path}")
+    assert len(play.run.ledger.doubts) == doubts
 
 
 def test_a_connection_after_a_good_answer_was_for_something_else(play: Play) -> None:

@@ -63,6 +63,8 @@ def test_a_request_after_a_close_is_none_of_the_journal(play: Play) -> None:
     [
         (f"{GET} -> 503 busy", 503),
         (f"{GET} {{whole=false}} -> 404 none", 404),
+        (f"{GET} {{whole=false}} -> 400 no", 400),
+        (f"{GET} {{whole=false}} -> 399 there", None),
         (GET, 200),
         (f"{GET} {{whole=false}} -> 200 OK | RST_STREAM INTERNAL_ERROR", None),
         (f"{GET} {{whole=false}} -> 200 OK | RST_STREAM REFUSED_STREAM", None),

@@ -7,7 +7,7 @@ one that comes twice. Otherwise it is another item, and so are requests side by 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from heapq import heappop, heappush
 
 from notnow.conduct.reading.http.asked import NEVER, Asked, Key, asked, body_of, is_nameless, request_of
@@ -214,7 +214,7 @@ class _Lost:
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[Try]] = {}  # by the address of the client
-        self._busy: dict[str, int] = {}  # where the last of its requests ended
+        self._busy = defaultdict[str, int](int)  # where the last of its requests ended
         self._hasty: set[int] = set()  # the tries that came at once after a connection
 
     def add(self, one: Try) -> None:
@@ -229,14 +229,14 @@ class _Lost:
             return
         if one.started_at - waiting[-1].ended_at < AT_ONCE:
             self._hasty.add(id(one))
-            if id(waiting[0]) in self._hasty or self._busy.get(client, 0) >= one.started_index:
+            if id(waiting[0]) in self._hasty or self._busy[client] >= one.started_index:
                 return
         waiting.popleft()
 
     def busy(self, one: Try) -> None:
         """A request is under way until its end."""
         client = one.connection.client
-        self._busy[client] = max(self._busy.get(client, 0), one.ended_index)
+        self._busy[client] = max(self._busy[client], one.ended_index)
 
     def doubts(self) -> list[Doubt]:
         left = [one for waiting in self._waiting.values() for one in waiting if one.item is None]
