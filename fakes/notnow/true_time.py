@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,8 +29,8 @@ def _before_freezegun() -> None:
 
 
 if hasattr(time, "CLOCK_MONOTONIC"):
-    _Kept.monotonic = staticmethod(lambda: time.clock_gettime(time.CLOCK_MONOTONIC))
-    _Kept.wall = staticmethod(lambda: time.clock_gettime(time.CLOCK_REALTIME))
+    _Kept.monotonic = staticmethod(functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC))
+    _Kept.wall = staticmethod(functools.partial(time.clock_gettime, time.CLOCK_REALTIME))
 else:  # Windows
     _before_freezegun()
 

@@ -75,25 +75,25 @@ class Engine:
     def _load(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self._store = self._new_store()
-        self._progress = Progress(scenario, self._store)
+        self.progress = Progress(scenario, self._store)
         self._timers = IdleTimers()
         self._opened = self._decisions = 0
 
     @property
     def phase(self) -> str:
         """The name of the phase that plays."""
-        return self._progress.phase.name
+        return self.progress.phase.name
 
     @property
     def due(self) -> float | None:
         """When the next `Tick` has something to do, in scenario seconds; None while nothing is waiting."""
-        ends, timer = self._progress.ends, self._timers.due
+        ends, timer = self.progress.ends, self._timers.due
         due = ends if ends < timer else timer
         return None if due == math.inf else due
 
     def has_rules_at(self, moment: str) -> bool:
         """True if a rule of the scenario acts at this moment, in any phase."""
-        return any(moment in phase.plans for phase in self._progress.phases)
+        return any(moment in phase.plans for phase in self.progress.phases)
 
     # ---- looking back ----------------------------------------------------------------------------
 
@@ -107,7 +107,7 @@ class Engine:
         if found is None:
             return None
         past, request, now = found
-        phase = self._progress.phases[request.position.phase]
+        phase = self.progress.phases[request.position.phase]
         plans = [t.plan for t in phase.idle_timeouts] if moment == "idle" else [phase.plan(moment) or NO_PLAN]
         return list(explained([rule for plan in plans for rule in plan.rules.values()], past, request, now))
 
@@ -118,7 +118,7 @@ class Engine:
         """
         assert isinstance(self._store, Traced), "only a store that is traced tells its counts"
         found = {}
-        for plan in self._progress.phase.all_plans():
+        for plan in self.progress.phase.all_plans():
             for group in plan.groups + tuple(group for filter_ in plan.filters for group in filter_.groups):
                 tally = self._store.tally(group.key)
                 for rule in group.rules:
@@ -131,7 +131,7 @@ class Engine:
     def feed(self, event: Event, now: float) -> list[Script]:
         """Decide about one event, after everything that was due before it. Scripts come in the order of events."""
         earlier: list[Script] = []
-        progress = self._progress
+        progress = self.progress
         if progress.position is not self._store.position:
             earlier = self._follow(now)
         if progress.ends <= now or self._timers.due <= now:
@@ -141,7 +141,7 @@ class Engine:
 
     def start(self, now: float) -> None:
         """Let scenario time begin, unless it has; the first connection does so as well."""
-        self._progress.start(now)
+        self.progress.start(now)
 
     def next_phase(self, now: float) -> list[Script]:
         """Go on to the next phase by hand. The last one stays, unless the scenario repeats."""
@@ -156,7 +156,7 @@ class Engine:
                 connection.number = self._opened
                 connection.draws.clear()
                 connection.deferred.clear()
-                self._store.acquire(list(entitled(connection, self._progress.phase)))
+                self._store.acquire(list(entitled(connection, self.progress.phase)))
         return self._enter_phase(now)
 
     def kick(self, steps: tuple[Action, ...]) -> list[Script]:
@@ -165,7 +165,7 @@ class Engine:
         for connection in live:
             connection.closing = True
             self._release_slots(connection)
-        phase = self._progress.phase.name
+        phase = self.progress.phase.name
         return [Script(connection.id, steps, "enter", phase, None, KICKED) for connection in live]
 
     # ---- events ----------------------------------------------------------------------------------
@@ -207,10 +207,10 @@ class Engine:
         return []
 
     def _accept(self, event: Opened, now: float) -> list[Script]:
-        self._progress.start(now)
+        self.progress.start(now)
         self._opened += 1
         facts: dict[str, object] = {"client": event.client, "connection": event.conn, "host": self.host, "tls": False}
-        connection, phase = Connection(event.conn, self._opened, now, now, now, now, facts), self._progress.phase
+        connection, phase = Connection(event.conn, self._opened, now, now, now, now, facts), self.progress.phase
         occasion = Occasion(connection, "connect", NOTHING, 0, now, phase, phase.plan("connect"))
         scripts, ends_phase = self._decide(occasion, awaited=True)
         self._connections[event.conn] = connection
@@ -220,7 +220,7 @@ class Engine:
         if connection.closing:
             return []
         connection.active_at = connection.command_at = now
-        phase = self._progress.phase
+        phase = self.progress.phase
         plan = phase.plan(event.moment)
         return self._act(Occasion(connection, event.moment, event.facts, event.stream, now, phase, plan), awaited=True)
 
@@ -229,12 +229,12 @@ class Engine:
     ) -> list[Script]:
         if connection.closing:
             return []
-        phase = self._progress.phase
+        phase = self.progress.phase
         return self._act(Occasion(connection, moment, facts, 0, now, phase, plan or phase.plan(moment)))
 
     def _handshake(self, connection: Connection, sni: str | None, now: float) -> list[Script]:
         connection.facts = {**connection.facts, "tls": True, "sni": sni}  # a decision keeps the facts that it saw
-        phase = self._progress.phase
+        phase = self.progress.phase
         return self._act(Occasion(connection, "tls", NOTHING, 0, now, phase, phase.plan("tls")))
 
     def _reached(self, connection: Connection, stream: int, now: float) -> list[Script]:
@@ -256,7 +256,7 @@ class Engine:
         known = connection.facts
         lost = {n for n in CONNECTION_FACTS.intersection(facts) if facts[n] is None and known.get(n) is not None}
         if lost:
-            self._store.release(withdraw(connection, lost, self._progress.phase))
+            self._store.release(withdraw(connection, lost, self.progress.phase))
         connection.facts = {**connection.facts, **facts}
 
     def _release_slots(self, connection: Connection) -> None:
@@ -277,7 +277,7 @@ class Engine:
         """The scripts of an occasion, and whether it ends the phase."""
         fired, ends_phase, plan = None, False, occasion.plan
         if plan is not None:
-            request = decision_request(occasion, plan, self._progress.position, self.seed)
+            request = decision_request(occasion, plan, self.progress.position, self.seed)
             decision = self._store.decide(request, occasion.at)
             self._decisions += 1
             if decision is None:
@@ -293,7 +293,7 @@ class Engine:
     def _decide_anew(self, occasion: Occasion, awaited: bool) -> tuple[list[Script], bool]:
         """Another replica has moved the scenario on meanwhile: decide where it stands now."""
         earlier = self._follow(occasion.at)
-        phase = self._progress.phase
+        phase = self.progress.phase
         scripts, ends_phase = self._decide(
             structs.replace(occasion, phase=phase, plan=phase.plan(occasion.moment)), awaited
         )
@@ -330,31 +330,31 @@ class Engine:
         return Script(connection.id, steps, fired.moment, rule.phase, rule.path, rule.fault or None, decision)
 
     def _placeholders(self, connection: Connection, fired: FiredRule, now: float) -> Placeholders:
-        return Placeholders(fired, connection.facts, now, self.port, self._progress.ends, self.epoch)
+        return Placeholders(fired, connection.facts, now, self.port, self.progress.ends, self.epoch)
 
     # ---- time ------------------------------------------------------------------------------------
 
     def _follow(self, now: float) -> list[Script]:
         """Go where another replica has moved the scenario."""
-        return self._enter_phase(now) if self._progress.refresh() else []
+        return self._enter_phase(now) if self.progress.refresh() else []
 
     def _pass_time(self, now: float) -> list[Script]:
         """Everything that is due up to now, each at its own time and in that order."""
         scripts: list[Script] = []
-        self._progress.skip_laps(now, keep=MOST_REPEATS if self._may_speak() else 0)
-        while (due := min(self._progress.ends, self._timers.due)) <= now:
-            scripts += self._next_phase(due) if due == self._progress.ends else self._expire(due, now)
+        self.progress.skip_laps(now, keep=MOST_REPEATS if self._may_speak() else 0)
+        while (due := min(self.progress.ends, self._timers.due)) <= now:
+            scripts += self._next_phase(due) if due == self.progress.ends else self._expire(due, now)
         return scripts
 
     def _may_speak(self) -> bool:
         """True if a phase may say something unasked to a connection that is there."""
-        unasked = any("enter" in phase.plans or phase.idle_timeouts for phase in self._progress.phases)
+        unasked = any("enter" in phase.plans or phase.idle_timeouts for phase in self.progress.phases)
         return unasked and any(not connection.closing for connection in self._connections.values())
 
     def _next_phase(self, at: float) -> list[Script]:
-        if self._progress.is_final:
+        if self.progress.is_final:
             return []
-        self._progress.next_phase(at)
+        self.progress.next_phase(at)
         return self._enter_phase(at)
 
     def _enter_phase(self, now: float) -> list[Script]:
@@ -363,9 +363,9 @@ class Engine:
         for connection in list(self._connections.values()):
             connection.timed_out_at.clear()
             connection.has_timer = False
-            if "enter" in self._progress.phase.plans:
+            if "enter" in self.progress.phase.plans:
                 scripts += self._unasked(connection, "enter", NOTHING, now)
-            self._timers.set(connection, self._progress.phase.idle_timeouts)
+            self._timers.set(connection, self.progress.phase.idle_timeouts)
         return scripts
 
     def _restart_idle(self, connection: Connection, script: Script | None, now: float) -> None:
@@ -374,7 +374,7 @@ class Engine:
             return
         if script is not None and script.steps is not BEHAVE:
             connection.answered(now + duration(script))
-        self._timers.set(connection, self._progress.phase.idle_timeouts)
+        self._timers.set(connection, self.progress.phase.idle_timeouts)
 
     def _expire(self, at: float, now: float) -> list[Script]:
         """The first timer has gone off."""
@@ -385,15 +385,15 @@ class Engine:
         if connection.is_busy(now):
             return []
         scripts: list[Script] = []
-        phase = self._progress.phase
+        phase = self.progress.phase
         for number, timeout in enumerate(phase.idle_timeouts):
-            if self._progress.phase is phase and expires(connection, number, timeout) <= at:
-                connection.timed_out_at[number] = at + _missed(timeout, min(now, self._progress.ends) - at)
+            if self.progress.phase is phase and expires(connection, number, timeout) <= at:
+                connection.timed_out_at[number] = at + _missed(timeout, min(now, self.progress.ends) - at)
                 scripts += self._unasked(connection, "idle", NOTHING, at, timeout.plan)
         begun = sum(script.moment == "idle" for script in scripts)
         if begun:
             connection.unfinished, connection.unfinished_since = connection.unfinished + begun, now
-        self._timers.set(connection, self._progress.phase.idle_timeouts)
+        self._timers.set(connection, self.progress.phase.idle_timeouts)
         return scripts
 
     def _finish_idle(self, connection: Connection, now: float) -> None:
@@ -401,7 +401,7 @@ class Engine:
         connection.unfinished -= 1
         if connection.unfinished:
             return
-        timeouts, last = self._progress.phase.idle_timeouts, connection.timed_out_at
+        timeouts, last = self.progress.phase.idle_timeouts, connection.timed_out_at
         for number, at in last.items():
             if at + timeouts[number].seconds <= now:
                 last[number] = now

@@ -73,7 +73,7 @@ class Recorder:
         journal._order.append(exchange)
         connection._log.append(exchange)
         if counted:
-            self.also(moment)
+            journal._counts[moment] = journal._counts.get(moment, 0) + 1
         if len(journal._order) > journal.limit:
             self._drop()
         return exchange
@@ -89,10 +89,13 @@ class Recorder:
 
     def decided(self, exchange: Exchange, decision: Decision) -> None:
         """What the engine decided about an exchange: nothing else writes this."""
-        force_setattr(exchange, "phase", decision.phase)
-        force_setattr(exchange, "rule", decision.rule)
-        force_setattr(exchange, "fault", decision.fault)
-        force_setattr(exchange, "_decision", decision.decision)
+        if decision.phase != exchange.phase:
+            force_setattr(exchange, "phase", decision.phase)
+        if decision.decision:  # none was needed where no rule looks
+            force_setattr(exchange, "_decision", decision.decision)
+        if decision.rule is not None or decision.fault is not None:
+            force_setattr(exchange, "rule", decision.rule)
+            force_setattr(exchange, "fault", decision.fault)
 
     def refused(self, exchange: Exchange, fault: str, rule: str | None = None) -> None:
         """The fake refuses by a limit of its own, and not by a script."""
@@ -103,7 +106,7 @@ class Recorder:
         """Reply lines for an exchange, without their CRLF; several replies add up."""
         said = text if exchange.reply is None else f"{exchange.reply}\n{text}"
         force_setattr(exchange, "reply", said if len(said) <= LONGEST else clip(said))
-        self.answered(exchange)
+        force_setattr(exchange, "answered_at", self.clock.now())
         self.tell(exchange)
 
     def answered(self, exchange: Exchange) -> None:

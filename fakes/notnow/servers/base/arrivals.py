@@ -50,7 +50,7 @@ class Arrivals:
 
     def stamp(self, exchange: Exchange, left: int) -> None:
         """A request has been read, and `left` bytes behind it have not: note when it arrived."""
-        if (piece := self._at(self.count - left)) is None:
+        if not self._pieces or (piece := self._at(self.count - left)) is None:
             return
         if piece.arrival is None:
             piece.arrival = Arrival(exchange.index, exchange.at)

@@ -103,7 +103,7 @@ class Bridge(LoopServices):
 
     @property
     def phase(self) -> str:
-        return self.engine.phase
+        return self.engine.progress.phase.name
 
     # ---- life ------------------------------------------------------------------------------------
 
@@ -298,11 +298,11 @@ class Bridge(LoopServices):
 
     def _decide(self, event: Event, moment: str = "") -> tuple[Script | None, Sequence[Script]]:
         """Tell the engine; return the script for this event, and the scripts for other connections."""
-        engine = self.engine
-        phase = engine.phase
-        scripts = engine.feed(event, self.clock.now())
-        if engine.phase != phase:
-            self._note_phase(phase)
+        progress = self.engine.progress
+        phase = progress.phase
+        scripts = self.engine.feed(event, self.clock.now())
+        if progress.phase is not phase:
+            self._note_phase(phase.name)
         conn = getattr(event, "conn", None) if scripts else None
         for i, script in enumerate(scripts):
             if script.moment == moment and script.conn == conn:

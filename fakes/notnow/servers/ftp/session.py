@@ -221,7 +221,8 @@ class FTPSession(Listings):
         """Ask the engine about a command and carry out its script. `healthy` is the healthy answer, `known` is for the journal."""
         exchange = self.exchange = self.host.recorder.ask(self.record, moment, request, self.host.phase)
         self.arrivals.stamp(exchange, len(self._inbox))
-        self.host.recorder.facts(exchange, known)
+        if known is not None:
+            self.host.recorder.facts(exchange, known)
         script = self.host.feed(Asked(self.record.id, moment, facts), moment)
         if script is not None:  # None: the engine has closed the connection, since a time-out was due
             self._carry_out(script, exchange, healthy)

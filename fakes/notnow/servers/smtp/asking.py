@@ -19,7 +19,6 @@ class Asking(SMTPConnection):
     """A session that asks the engine before it acts."""
 
     override: ReplyOverride = NO_OVERRIDE  # for the next healthy reply
-    answered_at: str | None = None  # the moment at which a rule has answered the client's last line
     goodbye = "421 4.3.2 {host} Service not available, closing transmission channel"
 
     async def _ask(
@@ -38,7 +37,8 @@ class Asking(SMTPConnection):
         self._expect_no_answer(f"asks at {moment!r}")
         exchange = self.exchange = self.host.recorder.ask(self.record, moment, request, self.host.phase)
         self.arrivals.stamp(exchange, len(unread(self._reader)))
-        self.host.recorder.facts(exchange, known)
+        if known is not None:
+            self.host.recorder.facts(exchange, known)
         script = self.host.feed(Asked(self.record.id, moment, facts), moment)
         if script is None:  # the engine has closed the connection: a time-out was due
             raise Over
@@ -60,11 +60,6 @@ class Asking(SMTPConnection):
                 f"the session {what} after a rule has answered at {self.answered_at!r}: "
                 f"what follows {self.answered_at!r} belongs into the effect of its _ask"
             )
-
-    async def _line(self) -> bytes:
-        line = await super()._line()
-        self.answered_at = None
-        return line
 
     async def push(self, status: str | bytes) -> None:
         """Send a healthy reply, or the one that a rule has put in its place. Every healthy reply comes through here."""

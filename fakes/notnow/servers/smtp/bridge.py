@@ -15,6 +15,8 @@ from notnow.servers.smtp.envelope import Transaction
 from notnow.servers.smtp.mailbox import Envelope, Mailbox
 from notnow.servers.smtp.session import SMTPSession, masked
 
+NO_LIMITS = Limits()
+
 
 class MailBridge(Bridge):
     """A `MailHost`."""
@@ -36,7 +38,7 @@ class MailBridge(Bridge):
 
     @property
     def limits(self) -> Limits:
-        return self.scenario.server.limits or Limits()
+        return self.scenario.server.limits or NO_LIMITS
 
     def keep(self, record: Connection, transaction: Transaction, which: slice, user: object) -> None:
         content = transaction.content

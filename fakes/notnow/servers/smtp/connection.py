@@ -44,6 +44,7 @@ class SMTPConnection(CommandConnection, SMTP):
     user: str | None = None  # the user who is logged in
     size: int | None = None  # of the message, as MAIL announced it
     listens: bool = False  # no reply is due
+    answered_at: str | None = None  # the moment at which a rule has answered the client's last line
 
     speaks: ClassVar[Protocol] = protocols.get("smtp")
     hello: ClassVar[str] = "EHLO"
@@ -153,7 +154,7 @@ class SMTPConnection(CommandConnection, SMTP):
             await self._skip_line()
             return start
         finally:
-            self.listens = False
+            self.listens, self.answered_at = False, None
 
     async def _skip_line(self) -> None:
         while True:
