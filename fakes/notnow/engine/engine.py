@@ -171,10 +171,11 @@ class Engine:
     # ---- events ----------------------------------------------------------------------------------
 
     def _handle(self, event: Event, now: float) -> list[Script]:  # noqa: C901 (a case for each event)
-        if isinstance(event, Tick):
-            return []
-        if isinstance(event, Opened):
-            return self._accept(event, now)
+        match event:
+            case Opened():
+                return self._accept(event, now)
+            case Tick():
+                return []
         connection = self._connections.get(event.conn)
         if connection is None:
             return []
