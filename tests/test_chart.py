@@ -8,6 +8,7 @@ import pytest
 
 from notnow.conduct.pictures.chart import Chart
 from notnow.conduct.pictures.lanes import Lane, Picture, Point, Wait
+from notnow.units import parse_duration
 
 
 def lane(
@@ -88,6 +89,18 @@ def test_a_run_that_took_no_time() -> None:
 def test_the_ticks_of_the_axis(span: float, ticks: str) -> None:
     chart = Chart(Picture((lane("#1", 0, span),), span, 0, (), 0))
     assert ", ".join(tick.text for tick in chart.ticks) == ticks
+
+
+STEPS = (
+    "1ms 2ms 5ms 10ms 20ms 50ms 100ms 200ms 500ms 1s 2s 5s 10s 15s 30s "
+    "1m 2m 5m 10m 15m 30m 1h 2h 3h 6h 12h 1d 2d 5d 10d 30d 100d"
+)
+
+
+def test_a_tick_is_a_round_time() -> None:
+    spans = [6 * (parse_duration(step) or 0.0) * (1 - 1e-9) for step in STEPS.split()]
+    charts = [Chart(Picture((lane("#1", 0, span),), span, 0, (), 0)) for span in spans]
+    assert " ".join(chart.ticks[1].text for chart in charts) == STEPS
 
 
 def test_no_more_phases_than_there_is_room_for() -> None:

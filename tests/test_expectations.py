@@ -165,6 +165,42 @@ class TestDelivered:
         is_unmet(self.delivered(play), why, "#2 POST a.test/", "#3 POST a.test/")
 
 
+class TestDeliveredInNumber:
+    GOOD, BAD, LOST = ". <{n}@x>", ". <{n}@x> -> !550 no", ". <{n}@x> -> !451 no"
+    TWO = "expected 2 messages to be delivered, but there "
+    ONCE = "expected every message to be delivered once, but "
+
+    @pytest.mark.parametrize(
+        ("ends", "count", "outcome", "why"),
+        [
+            ((GOOD,), 1, "held", ""),
+            ((GOOD,), 2, "broken", f"{TWO}was 1"),
+            ((GOOD, BAD), 2, "held", ""),
+            ((GOOD, GOOD, GOOD), 2, "broken", f"{TWO}were 3"),
+            ((GOOD, LOST), 2, "broken", f"{ONCE}<1@x> to b@y never came through: the client was told '451 no'"),
+            ((GOOD, LOST), 1, "held", ""),
+            ((GOOD, GOOD, LOST), 2, "held", ""),
+            ((GOOD, ". <0@x>"), 1, "broken", f"{ONCE}<0@x> to b@y was stored twice"),
+        ],
+    )
+    def test_so_many_messages(self, ends: tuple[str, ...], count: int, outcome: str, why: str) -> None:
+        play = Play("smtp")
+        for n, end in enumerate(ends):
+            play.connect(*MAIL, end.format(n=n))
+        found = delivery.delivered(Run(play.journals), 1, count)
+        assert (found.outcome, found.why) == (outcome, why)
+
+    def test_the_number_settles_a_doubt(self) -> None:
+        play = Play("smtp")
+        for line in (NO, NO):
+            play.connect(line)
+        play.wait("1m").connect(*SENT)
+        run = Run(play.journals)
+        found = [delivery.delivered(run, 1, count) for count in (None, 1, 2)]
+        assert [one.outcome for one in found] == ["inconclusive", "held", "broken"]
+        assert tuple(map(named, found[2].evidence)) == ("#2 connect",)
+
+
 class TestNotDelivered:
     def test_nothing_came_through(self) -> None:
         is_held(delivery.not_delivered(Run(refused().journals)))

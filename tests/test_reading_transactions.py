@@ -98,6 +98,14 @@ def test_a_421_amid_a_transaction_ends_it(play: Play) -> None:
     assert [one.ending for one in transactions(play)] == ["deferred"]
 
 
+@pytest.mark.parametrize(("reply", "ending"), [("!421 bye (stays)", "deferred"), ("!450 no", "abandoned")])
+def test_a_421_to_another_command_voids_the_transaction_that_the_client_then_leaves(
+    play: Play, reply: str, ending: str
+) -> None:
+    play.connect(MAIL, B, f"NOOP -> {reply}", "QUIT")
+    assert [one.ending for one in transactions(play)] == [ending]
+
+
 def test_the_end_of_the_fake_is_no_refusal(play: Play) -> None:
     play.connect(MAIL, B, "(stopped)")
     assert [one.ending for one in transactions(play)] == ["unanswered"]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 import reports
 from conduct_playbook import BUSY, Play
 from notnow.conduct.baseline import Known
 from notnow.conduct.finding import Finding, broken, held, inconclusive
 from notnow.conduct.judging import Verdict
+from notnow.conduct.pictures import text
 from notnow.conduct.pictures.report import Client, Report
 from notnow.conduct.pictures.text import as_text, summary
 from notnow.conduct.reading.ledger import Doubt
@@ -129,8 +132,42 @@ def test_of_many_items_the_first_are_named(n: int, more: int) -> None:
     assert [line for line in found if "--json" in line] == ([f"… and {more} more (--json has all)"] if more else [])
 
 
+@pytest.mark.parametrize(
+    ("result", "verdicts", "first", "last"),
+    [
+        (LOST, [HELD], "bold red", "bold red"),
+        (Result("reported", asked=1, missing=1), [HELD], "bold yellow", "bold green"),
+        (UNKNOWN, [HELD], "bold yellow", "bold red"),
+        (DELIVERED, [HELD], "bold green", "bold green"),
+        (DELIVERED, [BROKEN], "bold green", "bold red"),
+    ],
+)
+def test_the_colours_of_the_first_line_and_the_last(
+    monkeypatch: pytest.MonkeyPatch, result: Result, verdicts: list[Verdict], first: str, last: str
+) -> None:
+    terminal = partial(Console, force_terminal=True, color_system="standard", width=200)
+    monkeypatch.setattr(text, "console", lambda to: terminal(file=to))
+    printed = as_text(reports.of(PLAY, *verdicts, result=result)).splitlines()
+    codes = {"bold red": "1;31", "bold yellow": "1;33", "bold green": "1;32"}
+    assert [line[: line.index("m")] for line in (printed[0], printed[-1])] == [
+        f"\x1b[{codes[c]}" for c in (first, last)
+    ]
+
+
 def test_doubts_say_what_would_settle_them() -> None:
     assert "it is dark; a light would settle it" in lines(reports.of(PLAY, HELD, result=UNKNOWN))
+
+
+@pytest.mark.parametrize(
+    ("client", "said"),
+    [
+        (Client(("x",), 0, duration=2), "client exited with 0 after 2s"),
+        (Client((), 1, duration=2), "client exited with 1 after 2s"),
+        (Client(("x",)), "client did not say how it ended"),
+    ],
+)
+def test_the_end_of_the_client(client: Client, said: str) -> None:
+    assert said in lines(reports.of(PLAY, HELD, client=client))
 
 
 def test_a_client_of_which_nothing_is_known_is_not_told_of() -> None:

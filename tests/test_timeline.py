@@ -175,6 +175,12 @@ class TestLanes:
             play.connect()
         assert ("a lane for each" in timeline(play.journals)) is lanes
 
+    def test_servers_of_other_protocols_beside_them_have_no_lanes(self) -> None:
+        web, mail = Play("http"), Play("smtp")
+        for play in (web, mail):
+            play.connect()
+        assert "a lane for each" not in timeline([*web.journals, *mail.journals])
+
     def test_an_answer_that_did_not_come(self) -> None:
         play = Play("http")
         play.connect("GET a.test/ -> !", sni="a.test")
