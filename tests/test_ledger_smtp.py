@@ -49,6 +49,12 @@ class TestMessages:
         play.connect(MAIL, B, *END, MAIL, C, *END)
         assert states(play) == {"<1@x> to b@y": "delivered", "<1@x> to c@y": "delivered"}
 
+    def test_they_are_in_the_order_in_which_the_client_named_them(self, play: Play) -> None:
+        first = play.connect("EHLO x")
+        play.connect(MAIL, B, *END)
+        first.says(MAIL, C, "DATA", ". <2@x>")
+        assert list(states(play)) == ["<1@x> to b@y", "<2@x> to c@y"]
+
     def test_a_second_copy(self, play: Play) -> None:
         play.connect(MAIL, B, *END)
         play.connect(MAIL, B, *END)

@@ -6,7 +6,7 @@ import pytest
 
 from conduct_playbook import Play
 from notnow.conduct.reading.smtp.delivery import mail
-from notnow.conduct.reading.smtp.transactions import Transaction, address, departure
+from notnow.conduct.reading.smtp.transactions import Transaction, address, departure, read
 
 MAIL, B, C = "MAIL FROM:<a@x>", "RCPT TO:<b@y>", "RCPT TO:<c@y>"
 NO = "DATA -> !421 no"
@@ -141,3 +141,24 @@ class TestDeparture:
 
     def test_none_where_the_fake_closes(self, play: Play) -> None:
         assert departure(play.connect("(closes)").connection) is None
+
+
+def test_a_reply_to_the_message_for_each_recipient(play: Play) -> None:
+    """RFC 2033 §4.2: in LMTP each recipient that was accepted has its own."""
+    refused, last = "RCPT TO:<d@y> -> !550 no", "RCPT TO:<e@y>"
+    line = play.connect(MAIL, B, refused, C, last, "DATA", ". <1@x>", ". <1@x> -> !451 later", ". <1@x> -> !550 no")
+    (one,) = read(line.connection, line.connection.exchanges, each=True).transactions
+    assert [(r.address, r.ending, r.kept is not None) for r in one.recipients] == [
+        ("b@y", "accepted", True),
+        ("d@y", "refused", False),
+        ("c@y", "deferred", False),
+        ("e@y", "refused", False),
+    ]
+    first, *_, end = line.connection.exchanges[-3:]
+    assert (one.ending, one.by, one.answered) == ("refused", end, first)
+
+
+def test_of_those_replies_some_may_be_missing(play: Play) -> None:
+    line = play.connect(MAIL, B, C, "DATA", ". <1@x>", "(leaves)")
+    (one,) = read(line.connection, line.connection.exchanges, each=True).transactions
+    assert ([r.ending for r in one.recipients], one.ending) == (["accepted", None], "abandoned")

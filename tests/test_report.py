@@ -53,6 +53,7 @@ OPEN, OF_A_RULE = inconclusive("x", "y"), reports.said("smtp.open", inconclusive
 def test_how_a_client_ended(client: Client, said: str, outcome: str, code: int) -> None:
     report = reports.of(PLAY, HELD, client=client, result=DELIVERED)
     assert (str(client), report.outcome, report.exit) == (said, outcome, code)
+    assert (client.ended.code, client.ended.hung) == (client.exit, outcome == "hung")
 
 
 @pytest.mark.parametrize(

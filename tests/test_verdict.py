@@ -70,6 +70,22 @@ def test_little_evidence_is_enough(play: Play, pieces: int, more: list[str]) -> 
     assert len(lines) == 11 + len(more)
 
 
+@pytest.mark.parametrize(
+    ("tries", "told"),
+    [
+        (5, "0s, 1m, 2m, 3m, 4m"),
+        (6, "0s, 1m, 2m, 3m, … 1 more …, 5m"),
+        (9, "0s, 1m, 2m, 3m, … 4 more …, 8m"),
+    ],
+)
+def test_of_many_tries_the_first_and_the_last_are_told(tries: int, told: str) -> None:
+    play = Play("smtp")
+    for _ in range(tries):
+        play.connect("MAIL FROM:<a@x> -> !451 no", "QUIT").play.wait("1m")
+    (item,) = play.run.ledger.items
+    assert verdict.story(item, item.tries[0].started_at).replace(" mail: 451 no", "") == told
+
+
 @pytest.mark.parametrize(("why", "lines"), [("", []), ("it waited 1m\x1b", ["it waited 1m\\x1b"])])
 def test_a_rule_that_was_held_may_say_how_well(why: str, lines: list[str]) -> None:
     assert verdict.details(Verdict(rule(), held(why))) == lines
