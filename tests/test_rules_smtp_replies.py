@@ -140,6 +140,12 @@ class TestClassFirst:
         play.connect(MAIL, B, *END)
         play.not_exercised(self.RULE)
 
+    def test_a_client_may_drop_a_recipient_beside_others_that_were_accepted(self, play: Play) -> None:
+        play.connect(MAIL, f"{B} -> !452 4.5.3 no", C, *END)
+        play.connect(OTHER, f"{B} -> !451 4.3.0 no").play.wait("1m")
+        play.connect(OTHER, B, "DATA", ". <2@x>")
+        play.not_exercised(self.RULE)
+
     def test_what_came_back_once_is_not_dropped_for_its_code(self, play: Play) -> None:
         play.connect(MAIL, B, "DATA -> !421 4.7.28 no").play.wait("1m")
         play.connect(MAIL, B, "DATA -> !421 4.7.28 no")

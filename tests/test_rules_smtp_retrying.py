@@ -119,6 +119,12 @@ class TestWaitBeforeRetry:
         play.broken(self.RULE, "it came back 0s after it was refused", f"#1 {B}", "#2 connect")
 
 
+def test_mail_refused_before_its_recipient_may_be_for_another_one(play: Play) -> None:
+    play.connect(MAIL, B, "DATA", ". <1@x> -> !451 later", "QUIT").play.wait("2ms")
+    play.connect(f"{MAIL} -> !451 later")
+    assert play.find("smtp.wait-before-retry").outcome == "inconclusive"
+
+
 def test_a_recipient_that_has_it_and_is_asked_for_again_shows_that_it_may_be_other_mail(play: Play) -> None:
     play.connect(MAIL, B, f"{C} -> !450 busy", "DATA", ". <1@x>", "QUIT").play.wait("3ms")
     play.connect(MAIL, f"{B} -> !450 busy", f"{C} -> !450 busy")

@@ -1,6 +1,7 @@
 """Count the wrong verdicts on thousands of generated clients: `python -m tests.truth [PROTOCOL…] [--clients N] [--seed N]`.
 
-`--show` prints the smallest client and scenario, with its journal, for each kind of wrong verdict.
+`--show` prints the smallest client and scenario, with its journal, for each kind of wrong verdict. `--sockets` plays each
+client over real sockets as well, and prints where the verdicts differ.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import sys
 import time
 from collections import Counter
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 from tests.truth.properties import KINDS, OPEN, Judged, wrong
 
 PROTOCOLS = ("smtp", "ftp", "http")
@@ -24,7 +26,10 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=2000, metavar="N")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
     parser.add_argument("--show", action="store_true")
+    parser.add_argument("--sockets", action="store_true")
     asked = parser.parse_args()
+    if asked.sockets:
+        return int(sum(_differ(one, asked.clients, asked.seed) for one in asked.protocols or PROTOCOLS) > 0)
     tallies = [Tally(protocol, asked.clients, asked.seed) for protocol in asked.protocols or PROTOCOLS]
     for tally in tallies:
         tally.count()
@@ -32,6 +37,26 @@ def main() -> int:
         if asked.show:
             tally.show()
     return int(any(kind not in OPEN for tally in tallies for kind in tally.runs))
+
+
+def _differ(protocol: str, clients: int, number: int) -> int:
+    """How many generated clients get another verdict over sockets."""
+    sys.path.append(str(Path(__file__).parents[1]))  # where the clients of tests are
+    over_sockets, played = import_module("tests.truth.over_sockets"), import_module(f"tests.truth.{protocol}")
+    different = list[str]()
+
+    @seed(number)
+    @settings(_settings(clients), phases=[Phase.generate])
+    @given(played.programs, played.scenarios)
+    def play_one(program: Any, scenario: str) -> None:
+        assume(over_sockets.can_play(program, scenario))
+        if found := list(over_sockets.differences(protocol, program, scenario)):
+            different.append("\n".join((*found, repr(program), scenario)))
+
+    play_one()
+    print(f"{protocol}: {clients} clients over sockets, {len(different)} with another verdict")
+    print(*sorted(different, key=len)[:1], sep="\n")
+    return len(different)
 
 
 class Tally:

@@ -131,7 +131,9 @@ class SMTPClient(Client[Program, Line]):
             for key in taken if takes_effect else ():
                 self._stored(key, mail.marked)
 
-        reply = line.ask("message", "", ["250 queued"], store, sender=mail.sender, recipient=recipients, size=100)
+        reply = line.ask(
+            "message", "(100 bytes)", ["250 queued"], store, sender=mail.sender, recipient=recipients, size=100
+        )
         line.ended("mail")
         for key in taken if reply.good else ():
             self.truth.item(key).said = True

@@ -1,4 +1,4 @@
-"""The wire of mail clients, over real sockets: the same generated clients against a real fake."""
+"""The wire over real sockets, and a control connection on it: the same generated clients against a real fake."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ import itertools
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from tests.truth.wire import ROUND_TRIP, START, Reply, Worker
 
-from notnow import FakeSMTP, ManualClock
+from notnow import FakeFTP, FakeHTTP, FakeSMTP, ManualClock
 from notnow.journal import Exchange
 from notnow.language.loading import loads
 
 LATE = 5.0  # real seconds after which a reply that is due is a failure
-QUIET = 0.02  # real seconds in which what the fake has sent is there
+QUIET = 0.002  # real seconds in which what the fake has sent is there
+_FAKES: dict[str, Any] = {"smtp": FakeSMTP, "ftp": FakeFTP, "http": partial(FakeHTTP, tls="none")}
 
 
 class SocketWire:
-    """A real fake and its clients, who take turns in scenario time."""
+    """A real fake and its clients, who take turns in scenario time. `line` makes a connection."""
 
-    def __init__(self, scenario: str) -> None:
-        self.scenario = loads(scenario)
+    def __init__(self, scenario: str, protocol: str, line: Callable[[SocketWire], Any]) -> None:
+        self.scenario, self.line = loads(scenario), line
         self.clock = ManualClock()
         self.clock.advance(START)
-        self.fake = FakeSMTP(self.scenario, clock=self.clock, seed=1).start()
+        self.fake = _FAKES[protocol](self.scenario, clock=self.clock, seed=1).start()
         self.recorder = SimpleNamespace(journal=self.fake.journal, facts=lambda *_: None)  # the fake records by itself
         self.asked, self.went_on = "", 0
 
@@ -47,8 +49,8 @@ class SocketWire:
             self.clock.advance(at - self.clock.now())
             self.fake.settle()
 
-    def connect(self, _kind: Any) -> SocketLine:
-        return SocketLine(self)
+    def connect(self, _kind: Any) -> Any:
+        return self.line(self)
 
 
 @dataclass
@@ -63,6 +65,7 @@ class SocketLine:
     def __post_init__(self) -> None:
         self.wire.asked = "connect"
         self._sock = socket.create_connection((self.wire.fake.host, self.wire.fake.port), LATE)
+        self.port: int = self._sock.getsockname()[1]
         self._last: Reply = Reply()
         self.greeting = self._reply()
 
@@ -80,7 +83,7 @@ class SocketLine:
         wire.asked = moment
         wire.went_on += moment != "quit" and 421 in self._last.codes
         wire.until(wire.clock.now() + ROUND_TRIP)
-        kept = len(wire.fake.messages)
+        kept = self._kept()
         self._hear(0.0)  # a client reads what stands there before it speaks
         was_over, self._last = self.over, Reply()
         self._send(self._words(moment, request))
@@ -88,13 +91,15 @@ class SocketLine:
             return Reply(self._lines(), closed=True)
         reply = self._last = self._reply()
         if effect is not None:
-            effect(wire.fake.journal.exchanges[-1], len(wire.fake.messages) > kept)
+            effect(wire.fake.journal.exchanges[-1], self._kept() > kept)
         return reply
 
-    def _words(self, moment: str, request: str) -> bytes:
-        return self.content if moment == "message" else f"{request}\r\n".encode()
+    def _kept(self) -> int:
+        """How much the fake has stored."""
+        return 0
 
-    content: bytes = b""
+    def _words(self, _moment: str, request: str) -> bytes:
+        return f"{request}\r\n".encode()
 
     def ended(self, _moment: str) -> None:
         """The fake knows by itself."""

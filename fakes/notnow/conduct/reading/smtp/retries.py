@@ -118,11 +118,11 @@ def _is_nameless(chain: list[Try]) -> bool:
 def _certain(earlier: Try, again: Try, *, named: bool) -> bool:
     """True if a try that came at once was of the same mail for certain; `named`: the envelope tells it from other mail."""
     by, connection = earlier.by, again.connection
+    if not all(isinstance(x, Exchange) and x.moment not in _WITHOUT_RECIPIENT for x in (by, again.by)):
+        return False
     if isinstance(by, Exchange) and by.facts is not None and by.message is not None:
         return True
-    if not named or not all(isinstance(x, Exchange) and x.moment not in _WITHOUT_RECIPIENT for x in (by, again.by)):
-        return False
-    return connection is earlier.connection or connection.index > earlier.ended_index
+    return named and (connection is earlier.connection or connection.index > earlier.ended_index)
 
 
 def _of_use_since(known: Mail) -> dict[Connection, int]:

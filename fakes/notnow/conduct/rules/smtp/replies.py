@@ -144,6 +144,7 @@ class _Conduct:
         self._soonest: dict[str, tuple[float, Exchange]] = {}  # by the command that was refused
         self._dropped: dict[str, tuple[Try, Exchange]] = {}
         self._known = known
+        self._beside = {one for t in known.transactions if t.ending == "accepted" for one in t.tries if one.failed}
         for item in known.ledger.items:
             for one in item.tries:
                 if refused_for_now(one) and isinstance(one.by, Exchange) and one.by.codes:
@@ -155,13 +156,19 @@ class _Conduct:
             delay = one.later.delay
             if by.moment not in self._soonest or delay < self._soonest[by.moment][0]:
                 self._soonest[by.moment] = delay, by
-        elif one.earlier is None and not item.in_doubt and self._known.last_unnamed.get(item, 0) <= one.ended_index:
+        elif (
+            one.earlier is None
+            and one not in self._beside
+            and not item.in_doubt
+            and self._known.last_unnamed.get(item, 0) <= one.ended_index
+        ):
             self._dropped.setdefault(self.kind(by), (one, by))
 
     def difference(self) -> Finding | None:
         """Broken if the client retries mail refused in one way and never mail refused in another, for which it has had as long.
 
-        The same command was refused: a client may treat a refused recipient in another way than refused mail.
+        The same command was refused, and no recipient beside others that were accepted: a client may treat a refused
+        recipient in another way than refused mail.
         """
         if not self._dropped or not self._soonest:
             return None
