@@ -18,7 +18,7 @@ from notnow.look.rendering import render
 
 MOST = 200  # most lanes in the picture
 ITEMS = 20  # most items, and doubts, below the result
-TURNS, FEWEST = 2000, 10  # most exchanges in the transcript, and how many a connection may have in any case
+TURNS = 2000  # most exchanges in the transcript: each connection has its share
 
 _TONES = {
     "well behaved": "good",
@@ -93,7 +93,7 @@ def _talks(report: Report, seen: Picture) -> list[Talk]:
     """The transcript of each connection in the picture."""
     shown = {lane.index for lane in seen.lanes}
     connections = [c for j in report.run.journals for c in j.connections if c.index in shown]
-    most = max(FEWEST, TURNS // max(1, len(connections)))
+    most = TURNS // max(1, len(connections))
     named = len(report.run.journals) > 1
     return [talk(c, named=named, most=most) for c in sorted(connections, key=lambda c: c.index)]
 

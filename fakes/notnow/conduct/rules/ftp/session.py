@@ -151,8 +151,9 @@ def _leaves_out(x: Exchange, said: set[str]) -> bool:
     """True for a command that was refused because the client had not sent the command that must come before it."""
     if not out_of_order(x):
         return False
-    before = {425: ANNOUNCES, 530: {"user"}}.get(x.code or 0, {"rnfr"} if x.moment == "rnto" else {"user"})
-    return said.isdisjoint(before)
+    if x.code == 425:
+        return said.isdisjoint(ANNOUNCES)
+    return ("rnfr" if x.moment == "rnto" and x.code != 530 else "user") not in said
 
 
 @rule(
