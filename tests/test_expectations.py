@@ -10,8 +10,9 @@ from notnow.conduct.expectations import comebacks, delivery, requests
 from notnow.conduct.finding import Finding
 from notnow.conduct.reading.attempts import TOLERANCE
 from notnow.conduct.reading.ledger import COUNT
+from notnow.conduct.reading.result import result
 from notnow.conduct.reading.run import Run
-from notnow.journal import Exchange
+from notnow.journal import CertificateRejected, Exchange
 
 NO = "-> !421 no"
 MAIL = ("MAIL FROM:<a@x>", "RCPT TO:<b@y>", "DATA")
@@ -147,6 +148,17 @@ class TestDelivered:
         finding = self.delivered(play)
         why = "the download of /a.bin: its last try was still under way"
         assert (finding.outcome, finding.seen) == ("inconclusive", why)
+
+    @pytest.mark.parametrize(("defects", "outcome"), [(("expired",), "not exercised"), ((), "broken")])
+    def test_a_client_that_rightly_rejected_the_certificate_had_nothing_to_deliver(
+        self, defects: tuple[str, ...], outcome: str
+    ) -> None:
+        play = Play("http")
+        line = play.connect("-> ", version="TLSv1.3", certificate="x", defects=defects)
+        line.fails(CertificateRejected("certificate_expired"))
+        assert self.delivered(play).outcome == outcome
+        why = "the client named no item: the server refused the client for good, or the client rightly rejected the server"
+        assert (why in result(play.run.ledger).sentence) is bool(defects)
 
     def test_looking_again_is_not_doing_twice(self) -> None:
         play = Play("ftp")
@@ -699,6 +711,16 @@ class TestRequests:
         is_held(self.replayed("body=3", "body=3"))
         is_held(self.replayed("body=0", "body=3"))
         is_held(self.replayed("body_bytes=1", "body=3"))
+
+    @pytest.mark.parametrize(
+        ("before", "after", "how"),
+        [
+            ("body_bytes=1", "body=0", "it came without a body"),
+            ("body=0", "body_bytes=2", "only 2 bytes of it have come"),
+        ],
+    )
+    def test_a_piece_of_a_body_is_one(self, before: str, after: str, how: str) -> None:
+        is_unmet(self.replayed(before, after), self.BODY + how, "#1 POST a.test/", "#2 POST a.test/")
 
     def test_no_body(self) -> None:
         why = self.BODY + "no request with a body came back"

@@ -93,6 +93,25 @@ class TestOneServer:
         play.connect()
         assert judged(play, "never_exceeded = { connections = 1 }") == {"expect.never-exceeded": "held"}
 
+    @pytest.mark.parametrize(
+        ("expect", "words"),
+        [
+            ("retried = {}", "It tries again."),
+            (
+                'retried = { times = 2, first_delay = "5s", within = "1m", backoff = "linear" }',
+                "It tries again, at least twice, after a first wait of at least 5s, within 1m of the first refusal, "
+                "with linear back-off.",
+            ),
+            ("new_connection_after = { code = 421 }", "After a 421 it tries again on another connection."),
+            ("never_exceeded = { connections = 3 }", "It never has more than 3 connections at a time."),
+        ],
+    )
+    def test_its_words(self, expect: str, words: str) -> None:
+        play = Play("smtp")
+        play.connect(*MAIL)
+        (verdict,) = verdicts(fakes(play, expect))
+        assert verdict.rule.title == words
+
     def test_a_key_that_asks_for_nothing(self) -> None:
         play = Play("smtp")
         play.connect(*MAIL)

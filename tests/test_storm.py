@@ -6,6 +6,7 @@ import pytest
 
 from conduct_playbook import Play
 from notnow.conduct.expectations import load
+from notnow.conduct.reading.attempts import TOLERANCE
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.storm import Storm, storm
 
@@ -75,6 +76,7 @@ def test_an_assertion_about_amplification(tries: int, at_most: float, why: str) 
     play.connect(*MAIL)
     finding = load.amplification(of(play), at_most)
     assert (finding.outcome == "held", finding.why.startswith(why)) == (not why, True)
+    assert load.amplification(Storm(), at_most).why.endswith("but the client asked for no item")
 
 
 def test_an_assertion_about_the_time_to_drain() -> None:
@@ -83,4 +85,5 @@ def test_an_assertion_about_the_time_to_drain() -> None:
     play.connect(BUSY).play.wait("10s")
     play.connect(*MAIL)
     assert load.drained(of(play), "10s").outcome == "held"
+    assert load.drained(Storm(drained=10 + TOLERANCE), 10).outcome == "held"
     assert load.drained(of(play), 9).why.endswith("within 9s of the recovery, but it took 10s")
