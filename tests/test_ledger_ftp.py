@@ -478,6 +478,20 @@ def test_a_file_may_be_what_was_refused_for_good_later(play: Play) -> None:
     assert only(play).in_doubt == "the client may have come back for it, and was refused for good"
 
 
+def test_a_client_that_is_refused_for_good_after_it_got_everything_came_for_more(play: Play) -> None:
+    play.connect(*LOGIN, "RETR a", "QUIT")
+    for _ in range(2):
+        play.wait("1s").connect("USER ann", "PASS x -> !530 no")
+    assert states(play) == [("the download of /a", "delivered"), ("what #2 was to do", "refused")]
+    assert (endings(play.run.ledger.items[1]), play.run.ledger.nameless) == (["refused"] * 2, [])
+
+
+def test_a_client_that_was_refused_for_good_and_came_back_got_everything(play: Play) -> None:
+    play.connect("USER ann", "PASS x -> !530 no").play.wait("1s")
+    play.connect(*LOGIN, "RETR a", "QUIT")
+    assert states(play) == [("the download of /a", "delivered")]
+
+
 # ---- connections that name no file ---------------------------------------------------------------
 
 

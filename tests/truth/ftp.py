@@ -451,7 +451,10 @@ def has_twins(program: Program) -> bool:
 ACCUSATIONS: dict[str, Accusation] = {
     "ftp.final-is-final": lambda _, truth: any(item.repeated for item in truth.items.values()),
     "ftp.plain-421": lambda _, __: True,  # each of these clients leaves after any 421
-    "ftp.wait-before-reconnect": lambda program, _: min(program.waits, default=0.0) < 1.0 or bool(program.gives_up),
+    # Workers whose connections never overlap look like one that does not wait.
+    "ftp.wait-before-reconnect": lambda program, _: (
+        min(program.waits, default=0.0) < 1.0 or bool(program.gives_up) or program.workers > 1
+    ),
     "ftp.no-retry-storm": lambda program, _: bool(program.waits) or len(program.files) > 1,
     "ftp.rename-whole-files": lambda program, _: program.trusts or program.resumes == "twice",
     "ftp.spare-the-password": lambda program, _: program.repeats or bool(program.waits) or len(program.files) > 1,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from math import inf
 
 from msgspec.structs import replace
 
@@ -203,6 +204,31 @@ def _refuse(made: Ledger) -> None:
         last = item.tries[-1]
         if item.state == "missing" and last.ended_index < final.get(last.connection.client, -1):
             item.in_doubt = "the client may have come back for it, and was refused for good"
+    if final:
+        _add_refused(made)
+
+
+def _add_refused(made: Ledger) -> None:
+    """A client that had got everything, came again, and was refused for good came for something else."""
+    latest: dict[str, float] = {}
+    for item in made.items:
+        last = item.tries[-1]
+        settled = last.started_index if item.state not in ("missing", "in doubt") else inf
+        latest[last.connection.client] = max(latest.get(last.connection.client, -1), settled)
+    vain: dict[str, list[Try]] = {}
+    for one in made.nameless:
+        if one.ending == "refused" and one.started_index > latest.get(one.connection.client, inf):
+            vain.setdefault(one.connection.client, []).append(one)
+    made.items += [_what_it_came_for(tries) for tries in vain.values()]
+    made.nameless[:] = [one for one in made.nameless if one.item is None]
+
+
+def _what_it_came_for(tries: Sequence[Try]) -> Item:
+    """The item of a client that named none."""
+    item = Item(f"what #{tries[0].connection.number} was to do", repeatable=True)
+    for one in tries:
+        item.add(one)
+    return item
 
 
 def _add_nameless(made: Ledger, own: Sequence[Session], doubtful: Sequence[Try], *, named: bool) -> None:
