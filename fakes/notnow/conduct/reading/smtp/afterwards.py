@@ -28,7 +28,8 @@ def later_words(session: Session, refusal: Exchange, place: int | None = None) -
     grouped = refusal.moment in ("mail", "rcpt")
     told_at = refusal.answered_at if refusal.answered_at is not None else refusal.at
     start = bisect_right(session.exchanges, refusal.index, key=_index) if place is None else place + 1
-    for x in session.exchanges[start : start + LOOKED_AT]:
+    for i in range(start, min(start + LOOKED_AT, len(session.exchanges))):
+        x = session.exchanges[i]
         if not x.request or x.arrived_at < told_at:
             continue
         if unasked:

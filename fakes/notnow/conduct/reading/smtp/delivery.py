@@ -24,7 +24,8 @@ SETTLED_BY = f"a Message-ID in each message that reaches the server, or {COUNT}"
 
 
 class Mail(Struct, eq=False):
-    """The sessions of all clients of an SMTP run, their transactions in order, and the ledger of it all.
+    """The sessions of all clients of an SMTP run in the order in which they began, their transactions in order, and the
+    ledger of it all.
 
     `unseen` are the items of messages whose content the server has never seen. `last_unnamed` is the index
     at which the last of the tries began that may have been of an item, and may not.
@@ -45,7 +46,8 @@ def ledger(run: Run) -> Ledger:
 def mail(run: Run) -> Mail:
     """The sessions, transactions and items of a run."""
     each = any(protocols.get(journal.protocol).answers_each_recipient for journal in run.journals)
-    sessions = [read(connection, exchanges, each=each) for connection, exchanges in run.by_connection.items()]
+    opened = sorted(run.by_connection.items(), key=lambda found: found[0].index)
+    sessions = [read(connection, exchanges, each=each) for connection, exchanges in opened]
     transactions = [one for session in sessions for one in session.transactions]
     transactions.sort(key=lambda one: one.first.index)
     sorter = Sorter()

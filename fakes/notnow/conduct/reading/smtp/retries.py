@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import islice, pairwise
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -35,7 +37,8 @@ class Retry(Struct, eq=False):
 
 
 class Retries(Struct, eq=False):
-    """`chains` are the tries of one item at one server, from one that was refused for now to the last that followed it.
+    """`chains` are the tries of one item at one server, from one that was refused for now to the last that followed it; each
+    has two or more.
 
     `found` are the retries in these chains. `unclear` are tries that came within a second after a refusal, and that may have
     been of the refused mail or of other mail. `spared` are retries after the server had closed a connection that had been
@@ -55,7 +58,8 @@ def retries(run: Run) -> Retries:
     useful = _of_use_since(known)
     made = Retries([], [], [], [], [])
     every = list[Retry]()
-    for chain in (chain for item in known.ledger.items for chain in _chains(item)):
+    tried_again = (item for item in known.ledger.items if len(item.tries) > 1)
+    for chain in (chain for item in tried_again for chain in _chains(item) if len(chain) > 1):
         links = list(_retries(chain, known.unseen))
         certain = all(link.certain for link in links) and not _is_nameless(chain)
         (made.chains if certain else made.doubtful).append(chain)
@@ -146,21 +150,17 @@ def _too_soon(known: Mail) -> Iterator[Retry]:
     if not known.ledger.nameless:
         return
     tries = known.ledger.tries
-    events = sorted([(one.started_index, 0, i) for i, one in enumerate(tries)] + _ends(tries))
+    refused = deque(sorted(filter(refused_for_now, tries), key=attrgetter("ended_index")))
     last: dict[tuple[Journal, str], Try] = {}
-    for _, ends, i in events:
-        one = tries[i]
+    for one in tries:
+        while refused and refused[0].ended_index < one.started_index:
+            ended = refused.popleft()
+            last[ended.client] = ended
         earlier = last.get(one.client)
-        if ends:
-            last[one.client] = one
-        elif earlier is not None and None in (earlier.item, one.item):
+        if earlier is not None and None in (earlier.item, one.item):
             delay = max(0.0, one.started_at - earlier.ended_at)
             if delay < AT_ONCE and _may_be_the_same(earlier, one):
                 yield Retry(earlier, one, delay, certain=False)
-
-
-def _ends(tries: list[Try]) -> list[tuple[int, int, int]]:
-    return [(one.ended_index, 1, i) for i, one in enumerate(tries) if refused_for_now(one)]
 
 
 def _may_be_the_same(earlier: Try, again: Try) -> bool:

@@ -150,7 +150,7 @@ def left_unanswered(exchange: Exchange) -> bool:
 
 def ending_of(x: Exchange) -> Ending | None:
     """The ending that a client can infer from the reply to a command; None if it may go on, or still waits for the reply."""
-    if (x.end is not None and x.stopped) or (x.fault is not None and left_unanswered(x)):
+    if x.stopped if x.end is not None else left_unanswered(x):
         return "unanswered"
     codes = x.codes
     if not codes:
@@ -206,7 +206,7 @@ class _Reader:
     def read(self) -> None:
         session = self.session
         for x in session.exchanges:
-            if 421 in x.codes and not (x.end is not None and x.stopped) and not left_unanswered(x):
+            if 421 in x.codes and not (x.stopped if x.end is not None else left_unanswered(x)):
                 session.told.append(x)
             if x.moment == "starttls" and x.code == 220 and session.encrypted_from is not None:
                 session.encrypted_from = x.index + 1

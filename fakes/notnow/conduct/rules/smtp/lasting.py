@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from math import inf
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive, not_exercised
 from notnow.conduct.reading.ledger import Item, Try
@@ -112,6 +113,8 @@ def _failed_of(known: Mail) -> dict[str, set[Item | None]]:
     may_report=True,
 )
 def stops(run: Run) -> Finding:
+    if not run.exchanges or all(journal.clock.now() - run.exchanges[0].at < DAY for journal in run.journals):
+        return NOT_EXERCISED
     known = run.once(mail)
     now = {journal: journal.clock.now() for journal in run.journals}
     shortest: tuple[float, Try] | None = None
@@ -216,13 +219,12 @@ def spreads(run: Run) -> Finding:
     return held("no group of connections came back together" if most < HERD else "they came back one after the other")
 
 
-class _Comeback(NamedTuple):
+class _Comeback(Struct, eq=False):
     """A connection that was opened, or may have been, to try again what had been refused at least a second before.
 
-    `at`: when it was opened. `first`: it was the first retry of its mail.
+    `first`: it was the first retry of its mail.
     """
 
-    at: float
     session: Session
     certain: bool
     first: bool
@@ -230,6 +232,11 @@ class _Comeback(NamedTuple):
     @property
     def connection(self) -> Connection:
         return self.session.connection
+
+    @property
+    def at(self) -> float:
+        """When it was opened."""
+        return self.session.connection.opened_at
 
 
 def _comebacks(known: Mail) -> dict[Journal, list[_Comeback]]:
@@ -241,10 +248,14 @@ def _comebacks(known: Mail) -> dict[Journal, list[_Comeback]]:
         tries, connection = session.transactions[0].tries, session.connection
         client = connection.journal, connection.client
         since = refused_at.get(client, inf)
-        again = [one for one in tries if one.earlier is not None and _came_back(one, one.earlier)]
-        if again or any(one.item is None and one.started_at - since >= AT_ONCE for one in tries):
-            first = not again or any(one.earlier is not None and one.earlier.earlier is None for one in again)
-            back = _Comeback(connection.opened_at, session, bool(again), first)
+        certain = unclear = first = False
+        for one in tries:
+            if one.earlier is None:
+                unclear = unclear or (one.item is None and one.started_at - since >= AT_ONCE)
+            elif _came_back(one, one.earlier):
+                certain, first = True, first or one.earlier.earlier is None
+        if certain or unclear:
+            back = _Comeback(session, certain, first or not certain)
             found.setdefault(connection.journal, []).append(back)
         if since == inf and (refused := next(filter(refused_for_now, tries), None)) is not None:
             refused_at[client] = refused.ended_at

@@ -28,7 +28,8 @@ def no_downgrade(run: Run) -> Finding:
     clients: dict[tuple[Journal, str], _Client] = {}
     unclear: Finding | None = None
     for session in run.once(mail).sessions:
-        client = clients.setdefault((session.connection.journal, session.client), _Client())
+        key = session.connection.journal, session.client
+        client = clients.get(key) or clients.setdefault(key, _Client())
         finding = client.reads(session)
         if finding is not None and finding.outcome == "broken":
             return finding
@@ -58,10 +59,11 @@ class _Client:
         self.name = ""
         unclear: Finding | None = None
         for x in session.exchanges:
-            finding = self._judged(session, x)
-            if finding is not None and finding.outcome == "broken":
-                return finding
-            unclear = unclear or finding
+            if self.greeted is not None or self.secret is not None:
+                finding = self._judged(session, x)
+                if finding is not None and finding.outcome == "broken":
+                    return finding
+                unclear = unclear or finding
             self._learn(session, x)
         tls = session.connection.tls
         if tls is not None and tls.error is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from math import inf
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
-from notnow.conduct.reading.ledger import Item, Try
+from notnow.conduct.reading.ledger import Try
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.afterwards import content_after
 from notnow.conduct.reading.smtp.delivery import Mail, mail
@@ -132,6 +132,11 @@ def _enhanced(x: Exchange) -> str:
     return found[1] if found else ""
 
 
+def _refusal(one: Try) -> Exchange | None:
+    """The reply with which the server refused a try for now."""
+    return one.by if refused_for_now(one) and isinstance(one.by, Exchange) and one.by.codes else None
+
+
 class _Conduct:
     """What became of mail that was refused in one way or another; `kind` names the way, "" is a plain one.
 
@@ -142,27 +147,25 @@ class _Conduct:
         self.kind = kind
         self.again: dict[str, None] = {}
         self._soonest: dict[str, tuple[float, Exchange]] = {}  # by the command that was refused
-        self._dropped: dict[str, tuple[Try, Exchange]] = {}
         self._known = known
-        self._beside = {one for t in known.transactions if t.ending == "accepted" for one in t.tries if one.failed}
-        for item in known.ledger.items:
-            for one in item.tries:
-                if refused_for_now(one) and isinstance(one.by, Exchange) and one.by.codes:
-                    self._note(item, one, one.by)
+        for one in (one for item in known.ledger.items if len(item.tries) > 1 for one in item.tries):
+            if one.later is not None and (by := _refusal(one)) is not None:
+                self._note(one.later, by)
 
-    def _note(self, item: Item, one: Try, by: Exchange) -> None:
-        if one.later is not None:
-            self.again[self.kind(by)] = None
-            delay = one.later.delay
-            if by.moment not in self._soonest or delay < self._soonest[by.moment][0]:
-                self._soonest[by.moment] = delay, by
-        elif (
-            one.earlier is None
-            and one not in self._beside
-            and not item.in_doubt
-            and self._known.last_unnamed.get(item, 0) <= one.ended_index
-        ):
-            self._dropped.setdefault(self.kind(by), (one, by))
+    def _note(self, again: Try, by: Exchange) -> None:
+        self.again[self.kind(by)] = None
+        if by.moment not in self._soonest or again.delay < self._soonest[by.moment][0]:
+            self._soonest[by.moment] = again.delay, by
+
+    def _dropped(self) -> dict[str, tuple[Try, Exchange]]:
+        """For each way, the first mail that was refused so and certainly never came again."""
+        known, found = self._known, dict[str, tuple[Try, Exchange]]()
+        beside = {one for t in known.transactions if t.ending == "accepted" for one in t.tries if one.failed}
+        for item in (item for item in known.ledger.items if len(item.tries) == 1 and not item.in_doubt):
+            one, by = item.tries[0], _refusal(item.tries[0])
+            if by is not None and one not in beside and known.last_unnamed.get(item, 0) <= one.ended_index:
+                found.setdefault(self.kind(by), (one, by))
+        return found
 
     def difference(self) -> Finding | None:
         """Broken if the client retries mail refused in one way and never mail refused in another, for which it has had as long.
@@ -170,10 +173,10 @@ class _Conduct:
         The same command was refused, and no recipient beside others that were accepted: a client may treat a refused
         recipient in another way than refused mail.
         """
-        if not self._dropped or not self._soonest:
+        if not self._soonest or not (dropped := self._dropped()):
             return None
         last_seen = {one.client: one.started_at for t in self._known.transactions for one in t.tries}
-        for name, (one, by) in self._dropped.items():
+        for name, (one, by) in dropped.items():
             since = last_seen[one.client] - one.ended_at
             soonest, retried = self._soonest.get(by.moment, (inf, by))
             if name in self.again or soonest > since:

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from math import inf
-from operator import attrgetter
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive
 from notnow.conduct.reading.run import Run
@@ -76,7 +75,7 @@ def in_order(run: Run) -> Finding:
     tried: set[tuple[str, int]] = set()
     took: dict[tuple[str, int], Exchange] = {}  # client and server -> the last mail taken, if nothing was refused since
     excuses: dict[tuple[str, int], int] = {}  # client and server -> refusals that allow a visit to another server
-    for session in sorted(run.once(mail).sessions, key=lambda s: s.connection.index):
+    for session in run.once(mail).sessions:
         client, connection, place = session.client, session.connection, rank[session.connection.journal]
         for better in range(place):
             name, key = run.journals[better].server, (client, better)
@@ -171,7 +170,7 @@ def _fewer_than_before(sessions: Sequence[Session]) -> Finding:
     ends: list[float] = []  # of the connections that are open
     since = limit = 0
     cap: Exchange | None = None
-    for session in sorted(sessions, key=attrgetter("connection.index")):
+    for session in sessions:
         connection = session.connection
         while ends and ends[0] <= connection.index:
             heappop(ends)
@@ -198,5 +197,8 @@ def _refusal(session: Session) -> Exchange | None:
 def _end(session: Session) -> float:
     """The index at which a connection ended, or the client was sent away."""
     connection, last = session.connection, session.exchanges[-1]
-    ends = connection.left_index, connection.closed_index, last.index if last.end is not None else None
-    return min([end for end in ends if end is not None], default=inf)
+    end = last.index if last.end is not None else inf
+    for index in (connection.left_index, connection.closed_index):
+        if index is not None and index < end:
+            end = index
+    return end
