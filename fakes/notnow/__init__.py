@@ -9,7 +9,9 @@ from notnow._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from notnow.clock import Clock, FollowingClock, ManualClock, RealClock
+    from notnow.control.remote import connect
     from notnow.errors import (
+        ControlError,
         FakeError,
         FastForwardError,
         NotNowError,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 _HOMES = {
     **{f"Fake{name.upper()}": f"servers.{name}" for name in protocols.NAMES},
     "Clock": "clock",
+    "ControlError": "errors",
     "FakeError": "errors",
     "FastForwardError": "errors",
     "FollowingClock": "clock",
@@ -38,6 +41,7 @@ _HOMES = {
     "ScenarioWarning": "errors",
     "StartError": "errors",
     "WaitTimeoutError": "errors",
+    "connect": "control.remote",
     "scenario": "language.catalogue",
 }
 
@@ -58,6 +62,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "Clock",
+    "ControlError",
     "FakeError",
     "FakeFTP",
     "FakeHTTP",
@@ -72,5 +77,6 @@ __all__ = [
     "ScenarioWarning",
     "StartError",
     "WaitTimeoutError",
+    "connect",
     "scenario",
 ]

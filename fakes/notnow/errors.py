@@ -4,6 +4,7 @@
     ├── ScenarioError (ValueError)     an invalid scenario, knob or option; one Problem for each mistake
     ├── StartError (OSError)           a fake could not start: the port is taken, the address is not local
     ├── WaitTimeoutError (TimeoutError)  wait_for() timed out
+    ├── ControlError (RuntimeError)    a control API cannot be reached, or has refused a call
     ├── FastForwardError (RuntimeError)  fast_forward met a wait that it cannot move
     └── FakeError (RuntimeError)       our own adapter failed: a bug in notnow, never part of a scenario
 
@@ -74,6 +75,10 @@ class StartError(NotNowError, OSError):
 
 class WaitTimeoutError(NotNowError, TimeoutError):
     """`wait_for` timed out before its predicate held."""
+
+
+class ControlError(NotNowError, RuntimeError):
+    """A control API cannot be reached, or has refused a call."""
 
 
 class FastForwardError(NotNowError, RuntimeError):

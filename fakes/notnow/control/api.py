@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +44,7 @@ from notnow.control.models import (
 from notnow.control.problems import RefusedError, as_dict
 from notnow.errors import Problem, ScenarioError, unknown
 from notnow.journal import Entry, Exchange
+from notnow.journal.transport import pack
 from notnow.language import catalogue
 from notnow.language.loading import loads
 from notnow.language.scenario import Scenario
@@ -208,6 +214,23 @@ def download_journal(fleet: Fleet, name: str) -> Content:
     )
 
 
+@call("GET", "/v1/servers/{name}/snapshot", errors=(404,), media=("state",))
+def take_snapshot(fleet: Fleet, name: str, headers: Mapping[str, str]) -> Content:
+    """The journal without a loss, and the scenario: what `notnow.connect` judges by. With an ETag.
+
+    Its form is that of this version of notnow. The other calls are for everybody else.
+    """
+    fake = fleet.get(name).fake
+    with contextlib.suppress(TimeoutError):  # clients in the background may never be idle
+        fake.settle()
+    scenario = {"name": fake.scenario.name, "toml": fake.scenario.text, "knobs": dict(fake.scenario.knobs)}
+    text = json.dumps({"journal": pack(fake.journal), "scenario": scenario})
+    etag = f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
+    if headers.get("if-none-match") == etag:
+        return Content(MEDIA_TYPES["state"], "", {"etag": etag}, status=304)
+    return Content(MEDIA_TYPES["state"], text, {"etag": etag})
+
+
 def _passes(entry: Entry, query: JournalQuery) -> bool:
     if query.event and entry.as_dict()["event"] not in query.event:
         return False
@@ -286,12 +309,16 @@ def list_messages(fleet: Fleet, name: str, query: MessagesQuery) -> Messages:
             message_id=_header(m, "message-id"),
             subject=_header(m, "subject"),
             size=len(m.envelope.content),
-            content=m.envelope.content.decode("utf-8", "replace"),
+            content=_encoded(m.envelope.content, query.encoding),
         )
         for m in page
     ]
     end = query.after + len(page)
     return Messages(messages=found, next=end if end < len(messages) else None)
+
+
+def _encoded(content: bytes, encoding: str) -> str:
+    return base64.b64encode(content).decode() if encoding == "base64" else content.decode("utf-8", "replace")
 
 
 def _header(message: Any, name: str) -> str | None:

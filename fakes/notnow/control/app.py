@@ -115,12 +115,14 @@ def _response(call: Call, answer: Answer) -> Response:
     match answer:
         case None:
             return Response(status_code=call.status)
-        case Content(media_type, content, headers):
-            return Response(content, call.status, dict(headers), media_type)
+        case Content(media_type, content, headers, status):
+            data = content if isinstance(content, bytes) else content.encode("utf-8", "replace")
+            return Response(data, status or call.status, dict(headers), media_type)
         case Stream():
             return _EventStream(answer)
     assert isinstance(answer, BaseModel)
-    return Response(answer.model_dump_json(), call.status, media_type=MEDIA_TYPES["json"])
+    text = json.dumps(answer.model_dump())  # in ASCII: clients may have said what is no text
+    return Response(text, call.status, media_type=MEDIA_TYPES["json"])
 
 
 class _EventStream(Response):

@@ -22,6 +22,7 @@ MEDIA_TYPES = {
     "markdown": "text/markdown; charset=utf-8",
     "html": "text/html; charset=utf-8",
     "jsonl": "application/jsonl",
+    "state": "application/json",
     "bytes": "application/octet-stream",
     "events": "text/event-stream",
 }
@@ -29,11 +30,12 @@ MEDIA_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """An answer that is not JSON: bytes or a text of this media type."""
+    """An answer that no model describes: bytes or a text of this media type; `status` is another than the call's."""
 
     media_type: str
     content: bytes | str
     headers: Mapping[str, str] = field(default_factory=dict)
+    status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

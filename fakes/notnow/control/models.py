@@ -242,7 +242,7 @@ class Mail(BaseModel):
     message_id: str | None
     subject: str | None
     size: int
-    content: str = Field(description="The message as it came; bytes that are no UTF-8 are replaced.")
+    content: str = Field(description="The message as it came; as text, bytes that are no UTF-8 are replaced.")
 
 
 class Messages(BaseModel):
@@ -253,6 +253,7 @@ class Messages(BaseModel):
 class MessagesQuery(Body):
     after: int = Field(0, ge=0)
     limit: Page = 100
+    encoding: Literal["text", "base64"] = Field("text", description="Of `content`; base64 keeps every byte.")
 
 
 class File(BaseModel):

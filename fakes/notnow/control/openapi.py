@@ -120,10 +120,11 @@ def _responses(call: Call) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if call.answer is not None:
         content["application/json"] = {"schema": {"$ref": f"#/components/schemas/{call.answer.__name__}"}}
-    elif call.media and call.path == "/v1/verdict":
+    elif call.path == "/v1/verdict":
         content["application/json"] = {"schema": {"type": "object"}}
     for kind in call.media:
-        content[MEDIA_TYPES[kind].partition(";")[0]] = {"schema": {"type": "string"}}
+        schema = {"type": "object"} if kind == "state" else {"type": "string"}
+        content[MEDIA_TYPES[kind].partition(";")[0]] = {"schema": schema}
     if content:
         good["content"] = content
     codes = {*ALWAYS, *call.errors, *(WITH_BODY if call.body is not None else ()), 422}

@@ -1,0 +1,109 @@
+"""A journal as plain data without a loss, and back: for those who read the journal of a fake in another process."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, get_args, get_type_hints
+
+from msgspec import Struct, ValidationError, convert, defstruct, structs, to_builtins
+from msgspec.structs import force_setattr
+
+from notnow.clock import Clock
+from notnow.journal.journal import Connection, Exchange, Journal, Mark
+from notnow.journal.values import Facts
+
+VERSION = 1
+_KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in get_args(Facts)}
+
+
+class Packed(Struct):
+    """A journal; `version` is that of this form."""
+
+    version: int
+    server: str
+    protocol: str
+    limit: int
+    dropped: int
+    dropped_since_play: int
+    played: int
+    counts: dict[str, int]
+    marks: list[Mark]
+    connections: list[dict[str, Any]]
+    exchanges: list[dict[str, Any]]
+
+
+def _plain(record: type[Struct], *left_out: str) -> type[Struct]:
+    """The fields of a record that can be told without the others, as a struct of their own."""
+    hints = get_type_hints(record)
+    kept = [f for f in structs.fields(record) if f.name not in left_out]
+    return defstruct(f"Packed{record.__name__}", [(f.name, hints[f.name]) for f in kept])
+
+
+_Connection = _plain(Connection, "journal", "_log")
+_Exchange = _plain(Exchange, "connection", "facts")
+
+
+def pack(journal: Journal) -> dict[str, Any]:
+    """The journal as plain data."""
+    packed = Packed(
+        version=VERSION,
+        server=journal.server,
+        protocol=journal.protocol,
+        limit=journal.limit,
+        dropped=journal.dropped,
+        dropped_since_play=journal.dropped_since_play,
+        played=journal._played,
+        counts=dict(journal._counts),
+        marks=list(journal.marks),
+        connections=[_fields(connection, _Connection) for connection in journal.connections],
+        exchanges=[_exchange(exchange) for exchange in journal.exchanges],
+    )
+    found: dict[str, Any] = to_builtins(packed, enc_hook=dict)
+    return found
+
+
+def _fields(record: Struct, plain: type[Struct]) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in plain.__struct_fields__}
+
+
+def _exchange(exchange: Exchange) -> dict[str, Any]:
+    facts = exchange.facts
+    return {
+        **_fields(exchange, _Exchange),
+        "connection": exchange.connection.number,
+        "facts": None if facts is None else {type(facts).__name__: facts},
+    }
+
+
+def unpack(data: object, clock: Clock) -> Journal:
+    """The journal of this plain data, under a clock. Raises ValueError for what is no journal of this version."""
+    try:
+        packed = convert(data, Packed)
+        if packed.version != VERSION:
+            raise ValueError(f"the journal is of version {packed.version}; allowed: {VERSION}, that of this notnow")
+        return _unpacked(packed, clock)
+    except (ValidationError, KeyError) as error:
+        raise ValueError(f"this is no journal: {error}") from None
+
+
+def _unpacked(packed: Packed, clock: Clock) -> Journal:
+    journal = Journal(clock, server=packed.server, protocol=packed.protocol, limit=packed.limit)
+    for told in packed.connections:
+        known = structs.asdict(convert(told, _Connection))
+        connection = Connection(journal=journal, **known, _log=deque())
+        journal._connections[connection.number] = connection
+    for told in packed.exchanges:
+        connection = journal._connections[told.pop("connection")]
+        facts = told.pop("facts")
+        exchange = Exchange(connection=connection, **structs.asdict(convert(told, _Exchange)))
+        if facts is not None:
+            ((kind, value),) = facts.items()
+            force_setattr(exchange, "facts", convert(value, _KINDS[kind]))
+        connection._log.append(exchange)
+        journal._order.append(exchange)
+    journal._marks.extend(packed.marks)
+    journal._counts.update(packed.counts)
+    journal._dropped, journal._dropped_since_play = packed.dropped, packed.dropped_since_play
+    journal._played = packed.played
+    return journal
