@@ -9,7 +9,6 @@ from notnow.conduct import expectations
 from notnow.conduct.expectations import comebacks, delivery, requests
 from notnow.conduct.finding import Finding
 from notnow.conduct.reading.attempts import TOLERANCE
-from notnow.conduct.reading.ledger import COUNT
 from notnow.conduct.reading.result import result
 from notnow.conduct.reading.run import Run
 from notnow.journal import CertificateRejected, Exchange
@@ -414,13 +413,12 @@ class TestRetriesOfItems:
         play.connect(NO)
         play.connect(NO)
         play.wait(60).connect(*SENT)
-        finding = comebacks.retried(run_of(play))
-        assert (finding.outcome, finding.settled_by) == ("inconclusive", COUNT)
-        assert named(finding.evidence[0]) == "#2 connect"
+        is_held(comebacks.retried(run_of(play), (2, 2)))  # its next attempts, as far as anyone can see
         is_held(comebacks.retried(run_of(play), (2, 2), count=1))
         is_held(comebacks.retried(run_of(play), count=2))
         assert comebacks.retried(run_of(play), (1, 1), count=2).outcome == "inconclusive"  # or one was never tried
-        assert comebacks.retried(run_of(play), count=3).outcome == "inconclusive"
+        finding = comebacks.retried(run_of(play), count=3)
+        assert finding.outcome == "inconclusive"
 
     def test_of_several_items_the_one_that_was_tried_most_often_shows_the_back_off(self) -> None:
         play = Play("smtp")
@@ -499,7 +497,7 @@ class TestNewConnection:
         play.connect(NO)
         play.connect(NO)
         play.wait(60).connect(*SENT)
-        assert self.judged(play).outcome == "inconclusive"
+        is_held(self.judged(play))
 
 
 class TestFellBack:
@@ -615,8 +613,7 @@ class TestGaveUp:
         play.connect(NO)
         play.connect(NO)
         play.wait(600).connect("MAIL FROM:<a@x>", "RCPT TO:<b@y> -> !450 no")
-        finding = comebacks.gave_up(run_of(play), "10m")
-        assert (finding.outcome, finding.settled_by) == ("inconclusive", COUNT)
+        is_held(comebacks.gave_up(run_of(play), "10m"))
 
     def test_it_goes_on(self) -> None:
         is_unmet(self.judged(600, 1), self.EXPECTED + "it still tried after 10m 1s", "#3 connect")

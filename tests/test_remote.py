@@ -52,7 +52,7 @@ def test_a_server_is_judged_as_a_local_one_is(remote: Remote, tmp_path: Path) ->
             assert fake.result.word == "reported"
             send(fake)
             fake.assert_delivered(count=1)
-            fake.assert_retried(times=1, count=1)
+            fake.assert_retried(times=1)
             fake.assert_new_connection_after(421)
             with pytest.raises(AssertionError, match="transcript"):
                 fake.assert_delivered(times=2)

@@ -71,7 +71,15 @@ class Comebacks:
         """How many items there may be that the client never named."""
         if self.count is not None:
             return max(0, self.count - len(self.ledger.items))
-        return most if self.ledger.doubts else 0
+        return most if self.ledger.doubts and not self._one_by_one else 0
+
+    @cached_property
+    def _one_by_one(self) -> bool:
+        """True if the client named one item, and made each try when it knew how the one before had ended.
+
+        Its next attempt is taken for a retry then, although it may have been for another item that came at once.
+        """
+        return len(self.ledger.items) == 1 and all(again.knew_of(before) for before, again in pairwise(self.tries))
 
     @property
     def alone(self) -> bool:
