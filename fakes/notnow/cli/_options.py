@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import wraps
 from itertools import pairwise
 from typing import Any
 
@@ -57,3 +58,32 @@ def takes_search_paths(function: Any) -> Any:
         type=click.Path(exists=True, file_okay=False),
         help="Also find scenarios in this directory. May be repeated.",
     )(function)
+
+
+_OWN = {
+    "files": ("DIR", "Serve a copy of this directory over FTP. It is read once, at the start, and never written to."),
+    "app": (
+        "MODULE:APP",
+        "Let this ASGI application answer the HTTP requests that no rule answers. Imported from the current directory.",
+    ),
+    "upstream": (
+        "URL",
+        "Pass on the HTTP requests that no rule answers to this server on this machine, such as http://127.0.0.1:8000.",
+    ),
+    "forward": (
+        "URL",
+        "Pass on accepted mail to this server on this machine (Mailpit, say), such as smtp://127.0.0.1:1025.",
+    ),
+}
+
+
+def takes_own_servers(function: Any) -> Any:
+    """`--files`, `--app`, `--upstream` and `--forward`, as the parameter `own`: what was given for each of them."""
+
+    @wraps(function)
+    def command(*given: Any, **named: Any) -> Any:
+        return function(*given, own={option: named.pop(option) for option in _OWN}, **named)
+
+    for option, (metavar, told) in reversed(_OWN.items()):
+        command = click.option(f"--{option}", multiple=True, metavar=f"[SERVER=]{metavar}", help=told)(command)
+    return command

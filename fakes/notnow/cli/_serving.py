@@ -131,7 +131,7 @@ def serving(targets: Sequence[Target], feed: Feed, terms: ServingTerms) -> Itera
         server.controlled(fleet, *terms.control) as api,
     ):
         for t in targets:
-            fleet.start(t.scenario, name=t.name, group=GROUP, speed=terms.speed, host=t.host, port=t.port)
+            fleet.start(t.scenario, name=t.name, group=GROUP, speed=terms.speed, host=t.host, port=t.port, **t.options)
         yield Serving(lambda: [member.fake for member in fleet.members()], api.url, api.token)
 
 
@@ -157,7 +157,9 @@ def running(targets: Sequence[Target], feed: Feed, *, speed: float, seed: int | 
     clock = RealClock(speed)
     seed = secrets.randbelow(2**31) if seed is None else seed
     fakes = [
-        by_protocol(t.scenario.protocol)(t.scenario, name=t.name, host=t.host, port=t.port, clock=clock, seed=seed)
+        by_protocol(t.scenario.protocol)(
+            t.scenario, name=t.name, host=t.host, port=t.port, clock=clock, seed=seed, **t.options
+        )
         for t in targets
     ]
     with _fast_loop(), contextlib.ExitStack() as stack:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from notnow.cli import Refused
-from notnow.cli._options import Command, complete_name, duration, takes_search_paths
+from notnow.cli._options import Command, complete_name, duration, takes_own_servers, takes_search_paths
 
 if TYPE_CHECKING:
     from notnow.cli._targets import Target
@@ -143,6 +143,7 @@ def _baseline(ctx: click.Context, param: click.Parameter, path: str | None) -> s
     help="Say for exchange N why each rule of the scenario fired or did not. Without N, list the exchanges with their "
     "numbers. May be repeated.",
 )  # fmt: skip
+@takes_own_servers
 @takes_search_paths
 @click.pass_context
 def command(
@@ -167,6 +168,7 @@ def command(
     html: str | None,
     summary: str | None,
     explained: Sequence[int],
+    own: Mapping[str, Sequence[str]],
     search_paths: Sequence[str],
 ) -> None:
     """Run one client against fake servers, and judge what it did.
@@ -222,7 +224,7 @@ def command(
     words = ctx.meta[CLIENT]
     if not words:
         raise click.UsageError("no client command: put it after --, as in -- python send.py {host} {port}")
-    targets = resolve(names, search_paths=search_paths, knobs=knobs)
+    targets = resolve(names, search_paths=search_paths, knobs=knobs, own=own)
     rules = _rules(targets, patterns)
     if write_baseline and baseline is None:
         raise click.UsageError("--write-baseline needs --baseline FILE: the file to write")

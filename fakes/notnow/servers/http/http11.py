@@ -128,9 +128,9 @@ class H11(H11Protocol):
     async def drained(self, _number: int) -> None:
         """Nothing waits: `body` writes at once."""
 
-    async def end(self, _number: int) -> None:
+    async def end(self, _number: int, trailers: Headers) -> None:
         """End the response. Raises LocalProtocolError if its content-length has promised more."""
-        await self.stream_send(events.EndBody(stream_id=STREAM))
+        await self._send_h11_event(h11.EndOfMessage(headers=trailers))
 
     async def whole(self, _number: int, status: int, headers: Headers, body: bytes) -> bool:
         """Send a whole response in one go; False if its content-length differs."""
@@ -142,6 +142,11 @@ class H11(H11Protocol):
 
     async def go_on(self, _number: int) -> None:
         """Hypercorn sends 100 (Continue) itself."""
+
+    async def inform(self, _number: int, status: int, headers: Headers) -> None:
+        await self._send_h11_event(
+            h11.InformationalResponse(status_code=status, headers=headers, reason=phrase(status))
+        )
 
     async def reset(self, _number: int, _code: int) -> bool:
         return False

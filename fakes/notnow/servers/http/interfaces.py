@@ -80,7 +80,7 @@ class HTTPProtocol(Protocol):
     async def drained(self, number: int) -> None:
         """Return when all that was sent of the body is on its way to the client."""
 
-    async def end(self, number: int) -> None:
+    async def end(self, number: int, trailers: Headers) -> None:
         """End the response. Raises one of `failures` where its content-length has promised more."""
 
     async def whole(self, number: int, status: int, headers: Headers, body: bytes) -> bool:
@@ -88,6 +88,9 @@ class HTTPProtocol(Protocol):
 
     async def go_on(self, number: int) -> None:
         """Send 100 (Continue)."""
+
+    async def inform(self, number: int, status: int, headers: Headers) -> None:
+        """Send another 1xx."""
 
     async def reset(self, number: int, code: int) -> bool:
         """Send RST_STREAM; False on HTTP/1.1, which has none."""

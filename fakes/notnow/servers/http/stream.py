@@ -337,12 +337,19 @@ class Stream:
             await self.connection.perform(script, self.exchange, self)
             self._still_wanted()
 
-    async def end(self, waiting: bool = False) -> None:
-        """End the answer; `waiting`: the client still holds its body back."""
+    async def inform(self, status: int, headers: Headers) -> None:
+        """Send a 1xx before the answer. HTTP/1.0 knows none (RFC 9110 §15.2)."""
+        self._still_wanted()
+        if self.head.version != "1.0":
+            await self.protocol.inform(self.number, status, headers)
+
+    async def end(self, waiting: bool = False, trailers: Headers | None = None) -> None:
+        """End the answer; `waiting`: the client still holds its body back. HTTP/1.1 has trailers of chunked bodies only."""
         self._still_wanted()
         self.note(whole=self._length in (None, self._sent))
+        measured = self._length is not None or self.head.version == "1.0"
         try:
-            await self.protocol.end(self.number)
+            await self.protocol.end(self.number, [] if measured else trailers or [])
         except failures:  # the body is shorter than its content-length: close the connection
             self.connection.closing = True
             waiting = True
