@@ -101,7 +101,8 @@ def _baseline(ctx: click.Context, param: click.Parameter, path: str | None) -> s
 )  # fmt: skip
 @click.option(
     "--role", type=click.Choice(("client", "proxy")), default="client", show_default=True,
-    help="Judge it as a client, or as an intermediary (a proxy) that acts for other clients.",
+    help="Judge it as a client, or as an intermediary (a proxy) that acts for other clients; `notnow conduct ID` says where "
+    "that differs.",
 )  # fmt: skip
 @click.option(
     "--baseline", metavar="FILE", callback=_baseline,

@@ -10,6 +10,7 @@ from notnow.conduct.reading.http.retries import CALL, after_421, has_name, statu
 from notnow.conduct.reading.ledger import Try
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
+from notnow.conduct.rules.http.behind import OTHER_CLIENTS
 from notnow.conduct.rules.rule import rule
 from notnow.units import plural, show, times
 
@@ -24,6 +25,7 @@ from notnow.units import plural, show, times
     proof="the connection on which the same request comes again after a 421",
     innocent="the same request side by side; another body or Idempotency-Key; a 421 that is left to the caller",
     example="C: GET b.site.test/   (connection 1)\nS: 421 Misdirected Request\nC: GET b.site.test/   (connection 1)",
+    proxy=OTHER_CLIENTS,
 )
 def goes_elsewhere(run: Run) -> Finding:
     left = not_exercised("no request was repeated: a retry is allowed, but not required")
@@ -49,6 +51,7 @@ def _elsewhere(pair: tuple[Try, Try]) -> Finding:
     proof=f"the same request a third time within {show(CALL)} after two 421s in a row",
     innocent=f"the same request side by side; a new call, more than {show(CALL)} later",
     example="C: GET a.site.test/\nS: 421 Misdirected Request   (three times on three connections)",
+    proxy=OTHER_CLIENTS,
 )
 def retries_once(run: Run) -> Finding:
     return over(_second_421s(run), lambda _: f"told 421 {times(statuses(run)[421])}, and one retry at most")
