@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from notnow.conduct.finding import Finding, broken, held, inconclusive
+from notnow.conduct.finding import HELD, Finding, broken, inconclusive
 from notnow.conduct.reading.http.asked import request, request_of
 from notnow.conduct.reading.http.requests import CROSSING, speed
 from notnow.conduct.reading.http.retries import CALL, failures, is_lost, recurring, retries, told, tries, whose
@@ -56,7 +56,7 @@ def _repeated_posts(run: Run) -> Iterator[Finding]:
         if not item.asks_first or (told(before) is not None and not (run.proxy and _put_off(before))):
             continue
         if item.repeatable or (told(before) is None and not is_lost(before)):
-            yield held()
+            yield HELD
         elif again.started_at - before.ended_at <= CALL:
             yield _blindly(run, item, before, again)
 
@@ -88,7 +88,7 @@ def _left_posts(run: Run) -> Iterator[Finding]:
         last = item.tries[-1]
         lost = is_lost(last) and last.ended_at < float("inf")
         if item.asks_first and (lost or (run.proxy and _put_off(last) and told(last) is not None)):
-            yield held()
+            yield HELD
 
 
 @rule(
@@ -113,7 +113,7 @@ def _lost_retries(run: Run) -> Iterator[Finding]:
         if not is_lost(first) or not is_lost(second) or second.started_at - first.started_at > CALL:
             continue
         if third is None or request_of(third) is None or third.started_at - first.started_at > CALL:
-            yield held()
+            yield HELD
         elif second.item is not None and whose(second.item) in recurring(run):
             why = "a third request came after two without an answer: as it does anyway, or as a retry"
             yield inconclusive(why, _SETTLED, first.began, second.began, third.began)
@@ -159,7 +159,7 @@ def _next_ones(run: Run) -> Iterator[Finding]:
             and first.began.fault
             and first.ended_at - first.started_at > CROSSING * speed(one.connection)
         ):
-            yield held()
+            yield HELD
         if asked.method not in IDEMPOTENT and asked.idempotency_key is None:
             before[one.connection] = one
 
@@ -211,4 +211,4 @@ def _body_again(before: Try, again: Try) -> Finding | None:
     if has < had:
         why = f"the body had {had} bytes before, and {has} when it came again: a part of it, or another request"
         return inconclusive(why, _SETTLED, before.began, again.began)
-    return held() if again.item is before.item else None
+    return HELD if again.item is before.item else None

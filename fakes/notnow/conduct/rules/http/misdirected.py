@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
+from notnow.conduct.finding import HELD, NOT_EXERCISED, Finding, broken, not_exercised
 from notnow.conduct.reading.http.asked import request
 from notnow.conduct.reading.http.retries import CALL, after_421, has_name, statuses, told
 from notnow.conduct.reading.ledger import Try
@@ -36,7 +36,7 @@ def goes_elsewhere(run: Run) -> Finding:
 def _elsewhere(pair: tuple[Try, Try]) -> Finding:
     before, again = pair
     if again.connection is not before.connection:
-        return held()
+        return HELD
     why = f"{request(again.began).method} was asked again on the connection that had answered 421"
     return broken(why, before.began, again.began)
 
@@ -63,7 +63,7 @@ def _second_421s(run: Run) -> Iterator[Finding]:
         if told(second) != 421 or second.started_at - first.started_at > CALL:
             continue
         if third is None or third.started_at - first.started_at > CALL:
-            yield held()
+            yield HELD
         else:
             yield broken("after the second 421 it asked a third time", first.began, second.began, third.began)
 
@@ -89,7 +89,7 @@ def _retried_elsewhere(run: Run) -> Iterator[Finding]:
         if again.connection is before.connection or tls is None or not has_name(host):
             continue
         if tls.sni is not None and tls.sni.lower() == host:
-            yield held()
+            yield HELD
         else:
             why = f"the retry for {host} came on a connection that was made for {tls.sni or 'nobody'}"
             yield broken(why, before.began, again.began)

@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive, not_exercised
+from notnow.conduct.finding import HELD, NOT_EXERCISED, Finding, broken, held, inconclusive, not_exercised
 from notnow.conduct.reading.attempts import TOLERANCE, asked_wait
 from notnow.conduct.reading.http.asked import request, request_of
 from notnow.conduct.reading.http.requests import CROSSING, speed
@@ -105,7 +105,7 @@ def keeps_a_budget(run: Run) -> Finding:
 
 def _spent(run: Run, item: Item) -> Finding:
     if len(item.tries) <= STORM[0]:
-        return held()
+        return HELD
     failed = [one for one in item.tries if one.earlier is None or one.earlier.failed]
     if spent := _burst(failed, *STORM):
         return broken(_within(spent), *(one.began for one in spent))
@@ -116,7 +116,7 @@ def _spent(run: Run, item: Item) -> Finding:
                 f"{_within(spent)}: as it does anyway, or as retries", "an Idempotency-Key in the requests", *evidence
             )
         return broken(_within(spent), *evidence)
-    return held()
+    return HELD
 
 
 def _within(spent: Sequence[Try]) -> str:
@@ -188,7 +188,7 @@ def _repeated(row: list[Try]) -> Finding:
     status, evidence = told(row[0]), [one.began for one in row]
     seen = f"it was answered {status}, and asked {times(len(row) - 1)} again at once"
     if len(row) == 1:
-        return held()
+        return HELD
     if len(row) > 2 or request(row[0].began).idempotency_key is not None:
         return broken(seen, *evidence)
     return inconclusive(f"{seen}: by another part of the program, or as a retry", "an Idempotency-Key", *evidence)
@@ -250,4 +250,4 @@ def _return(first: Try, after: Sequence[Try], ahead: int) -> Iterator[Finding]:
             why, "a server that answers later (delay)", *(one.began for one in after[: ahead + len(crowd)])
         )
     elif len(after) > ahead:
-        yield held()
+        yield HELD
