@@ -172,7 +172,7 @@ class Call:
         stream = self.stream
         asked = Asked(stream.connection.record.id, "response", stream.known, stream.number)
         script = self.host.feed(asked, "response")
-        if script is None:
+        if script is None and not stream.wanted:
             raise Over
 
         async def behave(instead: Response | tuple[()] | None, drip: float) -> None:
@@ -182,7 +182,9 @@ class Call:
             else:
                 await self._start(status, headers, _both(self._instead, instead or None))
 
-        if script.steps is BEHAVE:
+        if (
+            script is None or script.steps is BEHAVE
+        ):  # None: the connection is about to close, and no rule acts any more
             await behave(None, 0.0)
         else:
             await stream.connection.perform(script, stream.exchange, stream, behave)

@@ -44,6 +44,8 @@ class Connection(h11.Connection):
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         if self._refused or (self.their_state is h11.IDLE and self._only_an_empty_line()):
             return h11.NEED_DATA
+        if self.our_state is h11.MUST_CLOSE:  # no request is processed behind a "close" (RFC 9112 §9.6)
+            return h11.NEED_DATA
         if self._paused:  # the answer to the request before has been sent meanwhile
             self._turn.begin()
         elif self._turn.over():
@@ -96,7 +98,7 @@ class H11(H11Protocol):
         headers, target = list(request.headers), request.target
         authority = authority_of(None, headers)
         if wellformed.framed_twice(headers):
-            self.owner.closing = True
+            self.owner.drain()
         if request.method == b"CONNECT":  # authority-form (RFC 9112 §3.2.3)
             authority, target = target.decode("latin-1"), b""
         elif (absolute := wellformed.ABSOLUTE.fullmatch(target)) is not None:
