@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import wraps
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import click
@@ -46,6 +48,19 @@ class Command(click.Command):
                 instead = _INSTEAD.get(flag, "{value} would be the name of a scenario, or a file that ends in .toml")
                 raise click.UsageError(f"{flag} takes no value: {instead.format(value=value)}", ctx)
         return super().parse_args(ctx, args)
+
+
+def writable(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
+    """Check before the client runs that the report can be written."""
+    if path is not None:
+        directory = Path(path).absolute().parent
+        if Path(path).is_dir():
+            raise click.BadParameter(f"{path!r} is a directory")
+        if not directory.is_dir():
+            raise click.BadParameter(f"there is no directory {str(directory)!r}")
+        if not os.access(path if Path(path).exists() else directory, os.W_OK):
+            raise click.BadParameter(f"{path!r} cannot be written")
+    return path
 
 
 def takes_search_paths(function: Any) -> Any:

@@ -118,7 +118,7 @@ def _serve(targets: Sequence[Target], view: View, terms: ServingTerms) -> None:
         serving(targets, feed, terms) as served,
     ):
         after.callback(_finish, view, feed, out)  # once they have stopped
-        view.begin(served.fakes(), served.url)
+        view.begin(served.fakes(), served.control)
         while not feed.stopping:
             entries = feed.take(view.refresh)
             view.know(served.fakes())

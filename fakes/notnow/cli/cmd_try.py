@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from notnow.cli import Refused
-from notnow.cli._options import Command, complete_name, duration, takes_own_servers, takes_search_paths
+from notnow.cli._options import Command, complete_name, duration, takes_own_servers, takes_search_paths, writable
 
 if TYPE_CHECKING:
     from notnow.cli._targets import Target
@@ -50,22 +49,9 @@ def _with_numbers(args: Sequence[str]) -> Iterator[str]:
             yield "0"
 
 
-def _writable(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
-    """Check before the client runs that the report can be written."""
-    if path is not None:
-        directory = Path(path).absolute().parent
-        if Path(path).is_dir():
-            raise click.BadParameter(f"{path!r} is a directory")
-        if not directory.is_dir():
-            raise click.BadParameter(f"there is no directory {str(directory)!r}")
-        if not os.access(path if Path(path).exists() else directory, os.W_OK):
-            raise click.BadParameter(f"{path!r} cannot be written")
-    return path
-
-
 def _baseline(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
     """Check before the client runs that the baseline can be written, where it is to be."""
-    return _writable(ctx, param, path) if ctx.params.get("write_baseline") else path
+    return writable(ctx, param, path) if ctx.params.get("write_baseline") else path
 
 
 @click.command("try", cls=TryCommand)
@@ -127,16 +113,16 @@ def _baseline(ctx: click.Context, param: click.Parameter, path: str | None) -> s
 @click.option("-v", "--verbose", is_flag=True, help="List also the rules that this run did not exercise.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report, journals included, as one JSON object.")
 @click.option(
-    "--junit", metavar="FILE", callback=_writable, help="Write the verdicts to FILE as JUnit XML, for a CI server."
+    "--junit", metavar="FILE", callback=writable, help="Write the verdicts to FILE as JUnit XML, for a CI server."
 )
 @click.option(
     "--html",
     metavar="FILE",
-    callback=_writable,
+    callback=writable,
     help="Write the report to FILE as HTML, with the timeline as a picture.",
 )
 @click.option(
-    "--summary", metavar="FILE", callback=_writable,
+    "--summary", metavar="FILE", callback=writable,
     help="Append the report to FILE as Markdown, for the summary page of a CI job ($GITHUB_STEP_SUMMARY).",
 )  # fmt: skip
 @click.option(

@@ -66,10 +66,10 @@ def _as_dict(report: Report, query: VerdictQuery) -> Mapping[str, Any]:
     return found
 
 
-def _text(reports: Sequence[Report], _query: VerdictQuery) -> str:
+def _text(reports: Sequence[Report], query: VerdictQuery) -> str:
     from notnow.conduct.pictures.text import as_text
 
-    return "\n".join(map(as_text, reports))
+    return "\n".join(as_text(report, terminal=query.terminal) for report in reports)
 
 
 def _markdown(reports: Sequence[Report], _query: VerdictQuery) -> str:
