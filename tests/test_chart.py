@@ -14,7 +14,7 @@ from notnow.units import parse_duration
 def lane(
     who: str, start: float, end: float, *points: Point, waits: tuple[Wait, ...] = (), marked: bool = False
 ) -> Lane:
-    return Lane(0, who, start, end, False, points, waits, f"{who} was told", marked)
+    return Lane(0, "smtp", 1, who, start, end, False, points, waits, f"{who} was told", marked)
 
 
 BUSY_TWICE = (Point(-1, "421", "connect: busy", 1), Point(1, "421", "noop: busy", 2))
@@ -24,7 +24,7 @@ LANES = (
     lane("#2", 60, 65, *BOTH, waits=(Wait(65, 67, 2), Wait(65, 73, None))),
     lane("#3", 67, 80, Point(70, "421", "bye", 5)),
 )
-SEEN = Picture(LANES, 80, 0, ((56, "a", "up"), (66, "b", "down")), 0)
+SEEN = Picture(LANES, 80, 0, ((32, "a", "up"), (66, "b", "down")), 0)
 DRAWN = """\
 height 136
 tick 0 0s
@@ -33,7 +33,7 @@ tick 37.5 30s
 tick 56.25 45s
 tick 75 1m
 tick 93.75 1m 15s
-phase 70 up of a
+phase 40 up of a
 phase 82.5 down of b, late
 #1 at 60: 0 to 1.25, of 421
   421 0 0s: connect: busy

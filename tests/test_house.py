@@ -30,7 +30,8 @@ FLOORS = {
     "notnow.control": [
         Layer("server"),
         Layer("app"),
-        Layer("openapi", "guard", "api", "events", "verdicts", "waiting", independent=True),
+        Layer("page"),
+        Layer("copies", "openapi", "guard", "api", "events", "timelines", "verdicts", "waiting", independent=True),
         Layer("problems"),
         Layer("remote"),
         Layer("calls", "models", "client", independent=True),

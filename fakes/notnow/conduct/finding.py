@@ -36,7 +36,6 @@ class Finding(Struct, frozen=True):
 
 
 NOT_EXERCISED = Finding("not exercised")
-HELD = Finding("held")
 
 
 def not_exercised(seen: str) -> Finding:

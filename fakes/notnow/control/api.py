@@ -77,19 +77,19 @@ def start_server(fleet: Fleet, body: NewServer) -> Server:
         seed=body.seed,
         journal_limit=body.journal_limit,
     )
-    return _server(member)
+    return describe(member)
 
 
 @call("GET", "/v1/servers")
 def list_servers(fleet: Fleet) -> Servers:
     """The servers that run, in the order in which they were started."""
-    return Servers(servers=[_server(member) for member in fleet.members()])
+    return Servers(servers=[describe(member) for member in fleet.members()])
 
 
 @call("GET", "/v1/servers/{name}", errors=(404,))
 def get_server(fleet: Fleet, name: str) -> Server:
     """Where a server listens, what it plays, and in which phase."""
-    return _server(fleet.get(name))
+    return describe(fleet.get(name))
 
 
 @call("DELETE", "/v1/servers/{name}", status=204, errors=(404,))
@@ -104,7 +104,7 @@ def play_scenario(fleet: Fleet, name: str, body: Played) -> Server:
 
     Phases, counts and chance start anew. Live connections stay; the journal is marked, not erased.
     """
-    return _server(fleet.play(name, _scenario(fleet, body, fleet.get(name)), body.ttl))
+    return describe(fleet.play(name, _scenario(fleet, body, fleet.get(name)), body.ttl))
 
 
 @call("POST", "/v1/servers/{name}/next-phase", errors=(404,))
@@ -112,7 +112,7 @@ def next_phase(fleet: Fleet, name: str, body: Empty) -> Server:  # noqa: ARG001
     """Go on to the next phase of the scenario by hand. The last one stays, unless the scenario repeats."""
     member = fleet.get(name)
     member.fake.next_phase()
-    return _server(member)
+    return describe(member)
 
 
 @call("POST", "/v1/servers/{name}/reset", errors=(404,))
@@ -120,7 +120,7 @@ def reset_server(fleet: Fleet, name: str, body: Empty) -> Server:  # noqa: ARG00
     """Forget the past: the journal, and everything that clients have stored. The scenario goes on."""
     member = fleet.get(name)
     member.fake.reset()
-    return _server(member)
+    return describe(member)
 
 
 @call("POST", "/v1/servers/{name}/kick", errors=(404,))
@@ -140,7 +140,8 @@ def advance_clock(fleet: Fleet, body: Advance) -> Clocks:
     return Clocks(now={member.fake.name: round(member.clock.now(), 6) for member in members})
 
 
-def _server(member: Member) -> Server:
+def describe(member: Member) -> Server:
+    """A server as the API shows it."""
     fake, journal = member.fake, member.fake.journal
     speaks_tls = fake.tls != "none"
     return Server(
@@ -270,7 +271,11 @@ def explain_exchange(fleet: Fleet, name: str, index: int) -> Whys:
 @call("GET", "/v1/servers/{name}/rules", errors=(404,))
 def list_rules(fleet: Fleet, name: str) -> Rules:
     """The rules of the scenario, how often each has fired since the last play, and how often it still can."""
-    fake = fleet.get(name).fake
+    return Rules(rules=rule_states(fleet.get(name).fake))
+
+
+def rule_states(fake: Fake) -> list[RuleState]:
+    """The rules of the scenario that a fake plays, in order."""
     fired = fake.fired
     found = []
     for i, phase in enumerate(words.phases(fake.scenario)):
@@ -288,7 +293,7 @@ def list_rules(fleet: Fleet, name: str) -> Rules:
                     left=counts.left if counts else None,
                 )
             )
-    return Rules(rules=found)
+    return found
 
 
 @call("GET", "/v1/servers/{name}/messages", errors=(404, 422))

@@ -17,20 +17,21 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from notnow.control import api, events, verdicts, waiting
+from notnow.control import api, copies, events, page, timelines, verdicts, waiting
 from notnow.control.calls import CALLS, MEDIA_TYPES, Answer, Call, Content, Stream
 from notnow.control.fleet import Fleet
 from notnow.control.guard import Guard
 from notnow.control.openapi import document
 from notnow.control.problems import RefusedError, of_error, respond
 from notnow.errors import unknown
+from notnow.look.rendering import asset
 from notnow.terminal import safe_lines
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-MODULES = (api, events, verdicts, waiting)  # importing them fills the table
+MODULES = (api, copies, events, timelines, verdicts, waiting)  # importing them fills the table
 WRITING = 10.0  # real seconds that a reader of events may leave a piece unread
 
 
@@ -38,6 +39,8 @@ def application(fleet: Fleet, token: str | None = None) -> Guard:
     """The control API of these servers; with a token, only for callers who know it."""
     routes = [Route(call.path, partial(_answer, call, fleet), methods=[call.method]) for call in CALLS]
     routes.append(Route("/v1/openapi.json", _openapi))
+    routes.append(Route("/", partial(_page, fleet)))
+    routes.append(Route("/assets/{name}", _asset))
     app = Starlette(
         routes=routes,
         exception_handlers={HTTPException: _not_found, Exception: _failed},
@@ -47,6 +50,21 @@ def application(fleet: Fleet, token: str | None = None) -> Guard:
 
 async def _openapi(_request: Request) -> Response:
     return JSONResponse(document())
+
+
+async def _page(fleet: Fleet, request: Request) -> Response:
+    try:
+        text = await run_in_threadpool(page.page, fleet, request.query_params.get("group"))
+    except RefusedError as error:
+        return respond(error)
+    return Response(text, media_type="text/html; charset=utf-8")
+
+
+async def _asset(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in page.ASSETS:
+        raise HTTPException(404)
+    return Response(asset(name), media_type=page.ASSETS[name])
 
 
 async def _answer(call: Call, fleet: Fleet, request: Request) -> Response:

@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
@@ -52,6 +53,7 @@ class ControlServer:
 
     def _main(self) -> None:
         asyncio.set_event_loop(self._loop)
+        self._loop.set_exception_handler(_report)
         try:
             self._loop.run_until_complete(self._serve())
         finally:
@@ -78,6 +80,12 @@ class ControlServer:
         while True:
             await asyncio.sleep(PACE)
             await self._loop.run_in_executor(None, self.fleet.expire, true_time.monotonic())
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Report an error, but not the end of a connection that hypercorn has cancelled: Python 3.11 takes it for one."""
+    if not isinstance(context.get("exception"), asyncio.CancelledError):
+        loop.default_exception_handler(context)
 
 
 class _Thread(threading.Thread):

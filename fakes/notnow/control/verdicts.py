@@ -31,7 +31,7 @@ def judge_clients(fleet: Fleet, query: VerdictQuery) -> Content:
     groups = fleet.groups(query.server)
     if not groups:
         raise RefusedError(404, "there is no server to judge the clients of; start one with POST /v1/servers")
-    reports = [_report(members, query) for members in groups.values()]
+    reports = [report_on(members, query) for members in groups.values()]
     reports.sort(key=lambda report: _WORST.index(report.exit))  # stable: of equals, the first that was started
     content = _FORMATS[query.format](reports, query)
     return Content(MEDIA_TYPES[query.format], content, {EXIT: str(reports[0].exit)})
@@ -41,7 +41,7 @@ _WORST = (1, 3, 4, 130, 2, 0)  # exit codes of `try`
 assert set(EXITS.values()) <= set(_WORST)
 
 
-def _report(members: Sequence[Member], query: VerdictQuery) -> Report:
+def report_on(members: Sequence[Member], query: VerdictQuery) -> Report:
     fakes = [member.fake for member in members]
     terms = reporting.Terms(
         [rule for protocol in dict.fromkeys(fake.protocol for fake in fakes) for rule in of_protocol(protocol)],
@@ -63,13 +63,27 @@ def _as_dict(report: Report, query: VerdictQuery) -> Mapping[str, Any]:
     found = as_dict(report)
     if not query.journals:
         del found["journals"]
+    if query.most is not None:
+        _shorten(found, query.most)
     return found
 
 
-def _text(reports: Sequence[Report], query: VerdictQuery) -> str:
+def _shorten(found: dict[str, Any], most: int) -> None:
+    """Leave out what a reader of a page cannot look at: evidence, items and doubts beyond the first."""
+    for verdict in found["verdicts"]:
+        verdict["evidence_left_out"] = max(0, len(verdict["evidence"]) - most)
+        del verdict["evidence"][most:]
+    for named in found.get("items", {}).values():
+        if isinstance(named, list):
+            del named[most:]
+    if "doubts" in found:
+        del found["doubts"][most:]
+
+
+def _text(reports: Sequence[Report], _query: VerdictQuery) -> str:
     from notnow.conduct.pictures.text import as_text
 
-    return "\n".join(as_text(report, terminal=query.terminal) for report in reports)
+    return "\n".join(map(as_text, reports))
 
 
 def _markdown(reports: Sequence[Report], _query: VerdictQuery) -> str:

@@ -18,6 +18,11 @@ def render(template: str, **values: object) -> str:
     return _environment().get_template(template).render(values)
 
 
+def render_text(template: str, **values: object) -> str:
+    """A template of plain text, such as a script: nothing is escaped, so the values must not come from clients."""
+    return _environment().overlay(autoescape=False, finalize=None).get_template(template).render(values)
+
+
 def asset(name: str) -> bytes:
     """A file of `look/assets`."""
     return files("notnow.look").joinpath("assets", name).read_bytes()

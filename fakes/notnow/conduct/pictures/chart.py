@@ -87,7 +87,7 @@ class Chart:
 
     def _place(self, at: float, text: str) -> Place:
         x = self._x(at)
-        return Place(x, text, late=x > 75)
+        return Place(x, text, late=x > 50)
 
     def _ticks(self) -> Iterator[Place]:
         step = next((step for step in _STEPS if self.seen.span / step <= TICKS), _STEPS[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from typing import Any
 
 from notnow._version import __version__
 from notnow.conduct.judging import Verdict
@@ -37,27 +38,33 @@ def page(report: Report) -> str:
     return render(
         "report.html",
         version=__version__,
-        report=report,
         command=shlex.join(report.client.command),
-        tone=_TONES.get(report.outcome, "bad"),
-        result_tone=_result_tone(report),
         storm=storm(report.run),
-        items=[(item.name, verdict.story(item, report.zero)) for item in report.result.items[:ITEMS]]
-        if report.result is not None
-        else [],
         most=MOST,
         chart=Chart(seen),
         waits=list(_waits(report)),
-        groups=_groups(report),
-        tone_of=lambda one: _tone(one, report),
-        proof=lambda evidence: verdict.proof(evidence, report.zero),
-        evidence_shown=verdict.MOST,
         items_shown=ITEMS,
         talks=talks,
         zero=report.zero,
         marked={evidence.index for evidence in marked},
         anchors=_anchors(talks),
+        **words(report),
     )
+
+
+def words(report: Report) -> dict[str, Any]:
+    """The outcome, the result and the verdicts, for the templates of the report and of the page."""
+    found = report.result.items[:ITEMS] if report.result is not None else ()
+    return {
+        "report": report,
+        "tone": _TONES.get(report.outcome, "bad"),
+        "result_tone": _result_tone(report),
+        "items": [(item.name, verdict.story(item, report.zero)) for item in found],
+        "said": [*report.of("broken"), *report.of("inconclusive"), *report.of("held")],  # the worst first
+        "tone_of": lambda one: _tone(one, report),
+        "proof": lambda evidence: verdict.proof(evidence, report.zero),
+        "evidence_shown": verdict.MOST,
+    }
 
 
 def _result_tone(report: Report) -> str:
@@ -70,11 +77,6 @@ def _result_tone(report: Report) -> str:
 def _tone(one: Verdict, report: Report) -> str:
     broken = "bad" if one in report.offences else "warn"
     return {"held": "good", "broken": broken, "inconclusive": "warn"}.get(one.outcome, "idle")
-
-
-def _groups(report: Report) -> list[Verdict]:
-    """The verdicts that say something, the worst first."""
-    return [*report.of("broken"), *report.of("inconclusive"), *report.of("held")]
 
 
 def _waits(report: Report) -> Iterator[tuple[str, list[str], list[float]]]:

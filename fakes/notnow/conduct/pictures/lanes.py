@@ -40,10 +40,12 @@ class Wait:
 class Lane:
     """A connection. Times are scenario seconds since the first connection; `live`: it is still open.
 
-    `index` is the connection's, in the order of everything that happened.
+    `index` is the connection's, in the order of everything that happened; `number` is its number on its server.
     """
 
     index: int
+    server: str
+    number: int
     who: str
     start: float
     end: float
@@ -64,7 +66,7 @@ class Picture:
     """All lanes, and the scenario seconds that they span.
 
     `left_out` connections in the middle are not shown. `phases` are the changes of phase: time, server, name.
-    The journals were full and dropped `dropped` exchanges.
+    The journals were full and dropped `dropped` exchanges. `zero` is the first connection's time on the clock.
     """
 
     lanes: tuple[Lane, ...]
@@ -72,6 +74,7 @@ class Picture:
     left_out: int
     phases: tuple[tuple[float, str, str], ...]
     dropped: int
+    zero: float = 0.0
 
 
 def picture(run: Run, marked: Collection[Exchange | Connection] = (), *, most: int = 40) -> Picture:
@@ -93,6 +96,7 @@ def picture(run: Run, marked: Collection[Exchange | Connection] = (), *, most: i
         len(connections) - len(shown),
         tuple(sorted(phase for phase in phases if 0 <= phase[0] <= span)),
         sum(journal.dropped for journal in run.journals),
+        zero,
     )
 
 
@@ -111,6 +115,8 @@ def _lane(
     closed, said = connection.closed_at, outcome(connection)
     return Lane(
         index=connection.index,
+        server=connection.server,
+        number=connection.number,
         who=f"{connection.server} #{connection.number}" if named else f"#{connection.number}",
         start=connection.opened_at - zero,
         end=(now if closed is None else closed) - zero,

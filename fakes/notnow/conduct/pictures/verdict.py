@@ -61,13 +61,14 @@ def proof(evidence: Exchange | Connection, zero: float | None = None) -> str:
 
 def story(item: Item, zero: float) -> str:
     """The tries of an item in a line, safe to print: when each was, and how it ended."""
-    said = [f"{show(max(0.0, one.started_at - zero))} {_ending(one)}" for one in item.tries]
+    said = [f"{show(max(0.0, one.started_at - zero))} {ending(one)}" for one in item.tries]
     if len(said) > TRIES:
         said = [*said[: TRIES - 1], f"… {len(said) - TRIES} more …", said[-1]]
     return safe(", ".join(said))
 
 
-def _ending(one: Try) -> str:
+def ending(one: Try) -> str:
+    """How a try ended, in words."""
     if isinstance(one.by, Connection):
         return "asked for after the server had closed"
     told = one.by.told if one.by.reply or one.by.closed else one.ending

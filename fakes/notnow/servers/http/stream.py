@@ -18,7 +18,6 @@ from notnow.engine.events import Answered, Ended, Heard, Reached
 from notnow.http_words import NO_BODY, status_line
 from notnow.journal import Connection, Exchange, ExcludedByGoAway, RstStreamFrame
 from notnow.servers.base.connection import Over
-from notnow.servers.base.hanging import Hanging
 from notnow.servers.http.facts import known, recorded
 from notnow.servers.http.frames import CODES
 from notnow.servers.http.host import AppHost
@@ -39,6 +38,7 @@ class Carrier(Protocol):
     exchange: Exchange  # that was answered last
     names: tuple[str, ...]  # of the certificate that the connection has shown
     live: dict[int, Stream]  # the requests under way
+    closing: bool  # take no further request
     secure: bool
 
     @property
@@ -47,8 +47,6 @@ class Carrier(Protocol):
     def over(self) -> bool: ...
     @property
     def eof(self) -> bool: ...
-    @property
-    def ending(self) -> bool: ...
 
     def note_arrival(self, exchange: Exchange) -> None:
         """A request has been read: note when it arrived, if it had to wait for its turn."""
@@ -67,9 +65,6 @@ class Carrier(Protocol):
     def finish(self, how: Ending, exchange: Exchange) -> None:
         """Close the connection."""
 
-    def drain(self) -> None:
-        """Serve no further request, and close once those under way are answered."""
-
     def ended_one(self) -> None:
         """A request has ended: close, if it was the last and no further one is wanted."""
 
@@ -77,15 +72,14 @@ class Carrier(Protocol):
         """Begin a task of the connection."""
 
 
-class Stream(Hanging):
+class Stream:
     """A request and its answer.
 
     The journal has a `Request` for it, which is brought up to date as the bodies pass.
     """
 
-    host: AppHost
     idle = False  # hypercorn reads it
-    departure = Gone
+    hangs = False  # a stalled answer
 
     def __init__(self, connection: Carrier, protocol: HTTPProtocol, number: int) -> None:
         self.connection, self.protocol, self.number = connection, protocol, number
@@ -182,9 +176,6 @@ class Stream(Hanging):
         self.host.feed(Heard(self.connection.record.id))
         if self.drops:
             return  # count it only
-        if self.hangs:
-            await self.protocol.taken(self.number)
-            return
         self.chunks.append(data)
         self._waiting += len(data)
         watched = self.watches.get("request")
@@ -244,7 +235,7 @@ class Stream(Hanging):
 
     async def break_off(self) -> None:
         """HTTP/1.1 cannot send more than the content-length: close the connection after the head."""
-        self.connection.drain()
+        self.connection.closing = True
         await self._ended(waiting=True)
 
     def _is_tunnel(self, status: int) -> bool:
@@ -253,8 +244,8 @@ class Stream(Hanging):
 
     async def _respond_whole(self, status: int, headers: Headers, shown: bytes) -> None:
         waiting = self.protocol.is_waiting
-        if waiting:  # with its body, which the fake will not read (RFC 9110 §10.1.1)
-            self.connection.drain()
+        # The client waits with its body, which the fake will not read (RFC 9110 §10.1.1).
+        self.connection.closing = self.connection.closing or waiting
         headers = self._headers(headers)
         self._note(status, headers)
         self._note_sent(len(shown))
@@ -272,7 +263,7 @@ class Stream(Hanging):
         headers = [*headers, *self.added]
         if not any(name == b"date" for name, _ in headers):
             headers.append((b"date", _date(int(self.host.clock.epoch + self.host.clock.now()))))
-        if self.connection.ending and not self.protocol.multiplexes:
+        if self.connection.closing and not self.protocol.multiplexes:
             headers.append((b"connection", b"close"))
         return headers
 
@@ -346,21 +337,14 @@ class Stream(Hanging):
             await self.connection.perform(script, self.exchange, self)
             self._still_wanted()
 
-    async def inform(self, status: int, headers: Headers) -> None:
-        """Send a 1xx before the answer. HTTP/1.0 knows none (RFC 9110 §15.2)."""
-        self._still_wanted()
-        if self.head.version != "1.0":
-            await self.protocol.inform(self.number, status, headers)
-
-    async def end(self, waiting: bool = False, trailers: Headers | None = None) -> None:
-        """End the answer; `waiting`: the client still holds its body back. HTTP/1.1 has trailers of chunked bodies only."""
+    async def end(self, waiting: bool = False) -> None:
+        """End the answer; `waiting`: the client still holds its body back."""
         self._still_wanted()
         self.note(whole=self._length in (None, self._sent))
-        measured = self._length is not None or self.head.version == "1.0"
         try:
-            await self.protocol.end(self.number, [] if measured else trailers or [])
+            await self.protocol.end(self.number)
         except failures:  # the body is shorter than its content-length: close the connection
-            self.connection.drain()
+            self.connection.closing = True
             waiting = True
         await self._ended(waiting)
 
@@ -396,7 +380,6 @@ class Stream(Hanging):
                 self.host.feed(Ended(self.connection.record.id, "request", self.number))
             self._room.set()
             self.news.set()
-            self.wake()
 
     # ---- other ends ------------------------------------------------------------------------------
 
@@ -423,16 +406,15 @@ class Stream(Hanging):
         await self.protocol.forget(self.number)
         self.lost()
 
-    @property
-    def eof(self) -> bool:
-        return self.drops or self.connection.eof
-
-    def stall(self, exchange: Exchange) -> None:
-        self.host.recorder.tell(exchange)
-
     async def hang(self, exchange: Exchange) -> None:
-        await self.take()
-        await super().hang(exchange)
+        """Never answer, but notice that the client leaves."""
+        self.host.recorder.tell(exchange)
+        self.hangs = True
+        while not self.drops and not self.connection.eof:
+            await self.take()
+            self.news.clear()
+            await self.news.wait()
+        raise Gone
 
 
 @lru_cache(maxsize=4)

@@ -10,9 +10,8 @@ import posixpath
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Literal
-
-from msgspec import Struct
 
 from notnow.conduct.finding import Evidence
 from notnow.conduct.reading.ledger import Ending, Try
@@ -38,7 +37,8 @@ Kind = Literal["upload", "download", "listing", "question"]
 End = tuple[Ending, Evidence, float, int]  # how, what proves it, and when the client could know: the time and the place
 
 
-class Asked(Struct, eq=False):
+@dataclass(eq=False, slots=True)
+class Asked:
     """Something that a client asked for, as a try of it.
 
     `at` is the index of the command. `command` is its exchange, and None where the fake never read it; `known` is its
@@ -67,7 +67,8 @@ class Asked(Struct, eq=False):
         return self.command.request.strip() if self.verb == "stou" and self.command is not None else self.path
 
 
-class Renamed(Struct, eq=False):
+@dataclass(eq=False, slots=True)
+class Renamed:
     """RNFR and RNTO, or one of them where it failed; `new` is None if the client never sent RNTO."""
 
     one: Try
@@ -81,7 +82,8 @@ class Renamed(Struct, eq=False):
         return self.one.connection.client
 
 
-class Deleted(Struct, eq=False):
+@dataclass(eq=False, slots=True)
+class Deleted:
     """A file that the client deleted."""
 
     client: str
@@ -92,7 +94,8 @@ class Deleted(Struct, eq=False):
 Step = Asked | Renamed | Deleted
 
 
-class Session(Struct, eq=False):
+@dataclass(eq=False, slots=True)
+class Session:
     """A connection: what was asked for on it, in order, and the try that named no file, if it ended with one.
 
     `logins` are the passwords, and the user names without one, that the server answered.
@@ -100,9 +103,9 @@ class Session(Struct, eq=False):
 
     connection: Connection
     exchanges: list[Exchange]
-    steps: list[Step] = []
+    steps: list[Step] = field(default_factory=list)
     nameless: Try | None = None
-    logins: list[Try] = []
+    logins: list[Try] = field(default_factory=list)
 
 
 def sessions(run: Run) -> list[Session]:

@@ -1,0 +1,376 @@
+"""The page of the control API in Chromium, with real clients: what a person sees, does by keyboard, and takes away."""
+
+from __future__ import annotations
+
+import json
+import os
+import smtplib
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import programs
+import pytest
+
+from control_api import API, running
+
+playwright = pytest.importorskip("playwright.sync_api")
+Page, expect = playwright.Page, playwright.expect
+
+DEADLINE = 15_000  # milliseconds for the page to show something
+MESSAGE = b"Message-ID: <1@x.test>\r\nSubject: hello\r\n\r\nhello\r\n"
+PATIENT = """
+import smtplib, sys, time
+for _ in range(40):
+    try:
+        with smtplib.SMTP(sys.argv[1], int(sys.argv[2]), timeout=10) as client:
+            client.sendmail("a@x.test", ["b@x.test"], "Message-ID: <1@x.test>\\r\\n\\r\\nhello")
+            break
+    except smtplib.SMTPConnectError:
+        time.sleep(0.5)
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    programs.need("chromium", "chromium")
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    programs.need_module("axe-core")
+    places = [Path(place, "axe-core", "axe.min.js") for place in programs.NODE_PATH.split(os.pathsep) if place]
+    return next(place for place in places if place.exists()).read_text("utf-8")
+
+
+@pytest.fixture
+def api() -> Iterator[API]:
+    with running() as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Page]:
+    """A page that reports every error of its script and of its policy."""
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
+    )
+    context.set_default_timeout(DEADLINE)
+    expect.set_options(timeout=DEADLINE)
+    made, errors = context.new_page(), list[str]()
+    made.on("pageerror", lambda error: errors.append(str(error)))
+    made.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    yield made
+    context.close()
+    assert [error for error in errors if not error.startswith("Failed to load resource")] == []  # refusals are shown
+
+
+def attempt(server: dict[str, Any], message: bytes = MESSAGE) -> int:
+    """A client tries to send a message: the code that it is told."""
+    try:
+        with smtplib.SMTP(server["host"], server["port"], timeout=10) as client:
+            client.sendmail("a@x.test", ["b@x.test"], message)
+            return 250
+    except smtplib.SMTPResponseException as error:
+        return int(error.smtp_code)
+
+
+def opened(page: Page, api: API, query: str = "") -> Page:
+    page.goto(f"{api.url}/{query}")
+    expect(page.locator("#state-words")).to_have_text("live")
+    return page
+
+
+def violations(page: Page, axe: str) -> list[str]:
+    """What axe-core finds wrong with the page as it is."""
+    page.evaluate(axe)
+    found = page.evaluate("axe.run()")["violations"]
+    return [f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:200]}" for one in found]
+
+
+def copied(page: Page, press: str) -> str:
+    """What a button "Copy as" puts on the clipboard."""
+    page.get_by_role("button", name=press, exact=True).click()
+    page.locator("#copy-go").click()
+    expect(page.locator("#copy-go")).to_have_text("Copied")
+    text: str = page.evaluate("navigator.clipboard.readText()")
+    page.locator("#copy [data-close]").click()
+    return text
+
+
+# ---- the whole story -----------------------------------------------------------------------------
+
+
+def test_play_see_a_421_advance_see_it_recover_read_the_verdict_and_copy_it(
+    page: Page, api: API, tmp_path: Path
+) -> None:
+    server = api.start("smtp/healthy", name="mail", speed=0)
+    opened(page, api)
+    expect(page.locator("#empty")).to_contain_text(f"Point your client at {server['url']}")
+    page.get_by_role("button", name="Copy the command for mail").click()
+    assert page.evaluate("navigator.clipboard.readText()") == server["try_line"]
+
+    page.get_by_role("button", name="Play a scenario on mail").click()
+    page.locator("#search").fill("overload answers every")
+    page.locator("#found").get_by_role("button", name="smtp/overload").click()
+    page.locator("#knob-outage").fill("1s")
+    page.locator("#play-go").click()
+    expect(page.locator(".server")).to_contain_text("phase overloaded")
+
+    assert attempt(server) == 421
+    expect(page.locator("#lanes .mark.busy")).to_have_count(1)
+    expect(page.locator("#lanes .mark.busy")).to_have_attribute(
+        "aria-label", "#1, 0s: connect: 421 4.3.2 All server ports are busy"
+    )
+    expect(page.locator("#lanes .told")).to_have_text("421")
+    expect(page.locator(".rules")).to_contain_text("fired once")
+    broken = page.locator("#verdict article", has_text="smtp.tries-again")
+    expect(broken).to_contain_text("broken")
+    broken.locator(".evidence button").first.click()  # it leads into the timeline, and to the transcript
+    expect(page.locator("#talk")).to_contain_text("421 4.3.2 All server ports are busy")
+    expect(page.locator("#talk")).to_contain_text("phase[0].rule[0] fired: all its conditions hold")
+    test = copied(page, "Copy smtp.tries-again as pytest test")
+    script = copied(page, "Copy smtp.tries-again as curl script")
+    scenario = copied(page, "Copy smtp.tries-again as scenario")
+
+    page.locator("#by").fill("2m")
+    page.get_by_role("button", name="Advance", exact=True).click()
+    expect(page.locator(".server")).to_contain_text("phase recovered")
+    assert attempt(server) == 250
+    expect(page.locator("#lanes .mark.done")).to_have_count(1)
+    expect(page.locator("#lanes .wait title")).to_have_text("waits 2m")
+    expect(page.locator("#outcome")).to_have_text("well behaved")
+    expect(page.locator("#items button")).to_contain_text("<1@x.test> to b@x.test")
+    page.locator("#items button").click()
+    expect(page.locator("#lanes .thread circle")).to_have_count(2)
+
+    assert 'outage = "1s"' in scenario
+    _runs_as_pytest(test, tmp_path)
+    _runs_as_a_script(script, tmp_path)
+
+
+def _runs_as_pytest(text: str, folder: Path) -> None:
+    """The copied test fails for a client that gives up, and passes for one that does not."""
+    file = folder / "test_copied.py"
+    file.write_text(text, "utf-8")
+    (folder / "patient.py").write_text(PATIENT, "utf-8")
+    hasty = f"{sys.executable} -c \"import smtplib; smtplib.SMTP('{{host}}', {{port}})\""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={folder}", str(file)]
+    for client, code in ((hasty, 1), (f"{sys.executable} {folder / 'patient.py'} {{host}} {{port}}", 0)):
+        done = subprocess.run(command, env={**os.environ, "CLIENT": client}, capture_output=True, text=True, timeout=60)
+        assert done.returncode == code, done.stdout
+        assert ("broken: smtp.tries-again" in done.stdout) == (code == 1)
+
+
+def _runs_as_a_script(text: str, folder: Path) -> None:
+    file = folder / "copied.sh"
+    file.write_text(text, "utf-8")
+    client = f"{sys.executable} {folder / 'patient.py'} $host $port"
+    done = subprocess.run(
+        ["sh", str(file)],
+        env={**os.environ, "CLIENT": client, "COUNT": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "notnow: well behaved" in done.stdout
+
+
+# ---- for everyone ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_axe_finds_no_violation(page: Page, api: API, axe: str, width: int, scheme: Any) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    page.emulate_media(color_scheme=scheme)
+    opened(page, api)
+    assert violations(page, axe) == []  # without a server
+    server = api.start("smtp/overload", name="mail", speed=0)
+    expect(page.locator(".server")).to_have_count(1)
+    assert violations(page, axe) == []  # without a client
+    attempt(server)
+    api.post("/v1/clock/advance", by="1m")
+    attempt(server)
+    expect(page.locator("#lanes .mark.done")).to_have_count(1)
+    page.locator("#as-table summary").click()
+    for one in page.locator("#verdict summary").all():
+        one.click()
+    page.locator("#lanes .mark").first.click()
+    expect(page.locator("#talk h4")).to_have_text("Why")
+    assert violations(page, axe) == []
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.get_by_role("button", name="Play a scenario on mail").click()
+    page.locator("#found button").first.click()
+    expect(page.locator("#chosen h3")).to_be_visible()
+    assert violations(page, axe) == []
+    page.keyboard.press("Escape")
+    page.locator("#copies").get_by_role("button", name="curl script").click()
+    expect(page.locator("#copy-text")).to_contain_text("#!/bin/sh")
+    assert violations(page, axe) == []
+
+
+def test_by_keyboard(page: Page, api: API) -> None:
+    server = api.start("smtp/overload", name="mail", speed=0)
+    for _ in range(3):
+        attempt(server)
+        api.post("/v1/clock/advance", by="10s")
+    opened(page, api)
+    expect(page.locator("#lanes .mark[tabindex]")).to_have_count(3)
+    page.locator("#lanes .mark").first.focus()
+    labels = []
+    for key in ("ArrowDown", "ArrowRight", "ArrowLeft", "End", "Home"):
+        page.keyboard.press(key)
+        labels.append(page.evaluate("document.activeElement.getAttribute('aria-label')").partition(",")[0])
+    assert labels == ["#2", "#3", "#2", "#3", "#1"]
+    page.keyboard.press("Enter")
+    expect(page.locator("#talk-title")).to_be_focused()
+    expect(page.locator("#talk-title")).to_have_text("mail #1")
+    assert page.locator("#lanes [tabindex='0'].mark").count() == 1  # one stop for the Tab key
+
+
+def test_screen_readers_are_told_now_and_then(page: Page, api: API) -> None:
+    server = api.start("smtp/overload", name="mail", speed=0)
+    opened(page, api)
+    attempt(server)
+    attempt(server)
+    expect(page.locator("#live")).to_have_text("2 new connections, 421 twice")
+    page.get_by_role("button", name="Next phase: mail").click()
+    expect(page.locator("#live")).to_have_text("mail is in phase recovered")
+
+
+# ---- what a client may say -------------------------------------------------------------------------
+
+
+HOSTILE = "<img src=x onerror=alert(1)>\x1b[31m\u202eevil שלום"
+
+
+def test_what_a_client_says_is_text(page: Page, api: API) -> None:
+    server = api.start("smtp/overload", name="mail", speed=0)
+    api.post("/v1/servers/mail/next-phase")
+    opened(page, api)
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    with socket.create_connection((server["host"], server["port"]), timeout=10) as client:
+        words = ("EHLO x", "MAIL FROM:<a@x.test>", f"RCPT TO:<{HOSTILE}>", f"NOOP {HOSTILE}", "XYZZY", "QUIT")
+        client.sendall("".join(f"{word}\r\n" for word in words).encode())
+        while client.recv(4096):
+            pass
+    expect(page.locator("#lanes .mark").first).to_be_visible()
+    page.locator("#lanes .names button").first.click()
+    expect(page.locator("#talk")).to_contain_text(r"<img src=x onerror=alert(1)>\x1b[31m\u202eevil שלום")
+    assert page.locator("main img").count() == 0
+    assert page.locator("#talk bdi").count() > 5
+    page.reload()
+    expect(page.locator("#state-words")).to_have_text("live")
+    assert page.locator("main img").count() == 0
+    assert not [char for char in page.locator("body").inner_text() if char in "\x1b\u202e"]
+
+
+def test_names_and_knobs_are_text(page: Page, api: API) -> None:
+    scenario = """summary = "<b>x</b>"\nprotocol = "smtp"\n[params]\nword = "<i>y</i>"\n[[phase]]\nname = "<u>z</u>"
+[[phase.rule]]\non = "noop"\nreply = "450 <s>{word}</s>"\n"""
+    api.start(toml=scenario, name="mail")
+    opened(page, api)
+    expect(page.locator(".server")).to_contain_text("<u>z</u>")
+    expect(page.locator(".server")).to_contain_text("450 <s><i>y</i></s>")
+    assert page.locator(".server :is(i, s, u)").count() == 0
+
+
+# ---- actions ---------------------------------------------------------------------------------------
+
+
+def test_each_action_is_carried_out_and_said(page: Page, api: API) -> None:
+    server = api.start("smtp/overload", name="mail", speed=0)
+    opened(page, api)
+    live = page.locator("#live")
+    attempt(server)
+    page.get_by_role("button", name="Next phase: mail").click()
+    expect(page.locator(".server .phase-name")).to_have_text("recovered")
+    with socket.create_connection((server["host"], server["port"]), timeout=10) as client:
+        client.recv(999)
+        page.get_by_role("button", name="Kick: mail").click()
+        expect(live).to_have_text("1 client cut off")
+        assert client.recv(999).startswith(b"421")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Journal of mail").click()
+    lines = [json.loads(line) for line in download.value.path().read_text("utf-8").splitlines()]
+    assert [line["event"] for line in lines][:2] == ["play", "exchange"]
+    with page.expect_download() as download:
+        page.locator("#copies").get_by_role("link", name="JUnit").click()
+    assert "<testsuite" in download.value.path().read_text("utf-8")
+    page.get_by_role("button", name="Reset: mail").click()
+    expect(live).to_have_text("mail has forgotten the past")
+    expect(page.locator("#empty")).to_be_visible()
+    page.locator("#by").fill("soon")
+    page.get_by_role("button", name="Advance", exact=True).click()
+    expect(page.get_by_role("alert").first).to_contain_text("'soon' is no time")
+    page.get_by_role("button", name="Stop: mail").click()
+    expect(page.locator("#servers")).to_contain_text("No server runs")
+    assert api.get("/v1/servers")["servers"] == []
+
+
+def test_a_server_is_started_from_an_empty_page(page: Page, api: API) -> None:
+    opened(page, api)
+    page.locator("#new").click()
+    page.locator("#search").fill("no such thing")
+    expect(page.locator("#found-count")).to_have_text("0 scenarios")
+    page.locator("#play summary").click()
+    page.locator("#toml").fill("protocol = 'smtp'\nsumary = 'x'")
+    page.locator("#play-go").click()
+    expect(page.locator("#play-problem")).to_contain_text("did you mean 'summary'?")
+    page.locator("#toml").fill("")
+    page.locator("#search").fill("ftp/overload")
+    page.locator("#found button").first.click()
+    expect(page.locator("#chosen h3")).to_be_visible()
+    page.locator("#play-go").click()
+    expect(page.locator(".server h3")).to_contain_text("ftp")
+    expect(page.locator("#empty")).to_contain_text("ftp://127.0.0.1:")
+
+
+def test_why_a_rule_has_not_fired(page: Page, api: API) -> None:
+    api.start("smtp/too-many-connections", name="mail", knobs={"cap": 3})
+    server = opened(page, api) and api.get("/v1/servers/mail")
+    page.get_by_role("button", name="Why has phase[0].rule[0] of mail not fired?").click()
+    expect(page.locator(".rules")).to_contain_text("no exchange was at its moment")
+    assert attempt(server) == 250
+    page.get_by_role("button", name="Why has phase[0].rule[0] of mail not fired?").click()
+    expect(page.locator(".rules")).to_contain_text("at the last connect, over")
+
+
+# ---- much, and long ---------------------------------------------------------------------------------
+
+
+def test_of_many_connections_the_first_and_the_last_are_drawn(page: Page, api: API) -> None:
+    server = api.start("smtp/overload", name="mail", speed=0)
+    opened(page, api)
+    for _ in range(230):
+        with socket.create_connection((server["host"], server["port"]), timeout=10) as client:
+            client.recv(999)
+    expect(page.locator("#left-out")).to_have_text("30 connections between the first and the last 100 are left out.")
+    assert page.locator("#lanes .lane").count() == 200
+    assert page.locator("#lanes .mark").count() == 200
+    expect(page.locator("#lanes .names li").last).to_have_text("#230")
+
+
+def test_it_connects_again(page: Page) -> None:
+    from notnow.control.fleet import Fleet
+    from notnow.control.server import controlled
+
+    with Fleet() as fleet:
+        with controlled(fleet, "127.0.0.1", 0) as first:
+            api = API(first.url, fleet)
+            server = api.start("smtp/overload", name="mail", speed=0)
+            opened(page, api)
+        api.http.close()
+        expect(page.locator("#state-words")).to_have_text("connecting again …")
+        attempt(server)
+        with controlled(fleet, "127.0.0.1", first.port):
+            expect(page.locator("#state-words")).to_have_text("live")
+            expect(page.locator("#lanes .mark.busy")).to_have_count(1)
