@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
 
 # CI runs both loops on its first Python, and names one for the others. There is no uvloop for Windows.
 LOOPS = os.environ.get("NOTNOW_TEST_LOOPS", "asyncio" if os.name == "nt" else "asyncio,uvloop").split(",")
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests stay until the end: `gc.collect`, which many tests call, need not look at them."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # what looks for referrers, as Hypothesis does when it is imported, misses those that are frozen
 
 
 @pytest.fixture(params=LOOPS)

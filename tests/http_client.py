@@ -74,6 +74,7 @@ class Answer:
     reset: str | None = None
     ended: bool = False
     early: list[int] = field(default_factory=list)  # 1xx
+    trailers: dict[str, str] = field(default_factory=dict)
 
     @property
     def over(self) -> bool:
@@ -282,6 +283,9 @@ class H2(HTTP):
 
     def _note_head(self, answer: Answer, headers: Iterable[tuple[Any, Any]]) -> None:
         found = {str(name): str(value) for name, value in headers}
+        if answer.status is not None:
+            answer.trailers = found
+            return
         status = int(found.pop(":status"))
         if status < 200:
             answer.early.append(status)
@@ -392,7 +396,9 @@ class H1(HTTP):
             while size := int(self.line(), 16):
                 answer.body += self.exactly(size)
                 assert self.line() == ""
-            assert self.line() == ""
+            while line := self.line():
+                name, _, value = line.partition(":")
+                answer.trailers[name.lower()] = value.strip()
         else:
             answer.body = self.until_end().encode()
         answer.ended = True

@@ -25,7 +25,7 @@ MISTAKES: dict[str, dict[str, list[object]]] = {  # an assertion -> an argument 
         "first_delay": [*TIMES, *PAIRS],
         "backoff": [*WORDS[:2], *WORDS[3:], "exponentail", "", "Exponential"],
     },
-    "assert_new_connection_after": {"code": [*WHOLE, 42, 250, 999]},
+    "assert_new_connection_after": {"code": [*WHOLE, 42, 399, 600]},
     "assert_never_exceeded": {"connections": WHOLE},
     "assert_gave_up": {"after": [*TIMES, None, (1, 2)]},
     "assert_fell_back_to": {"within": TIMES},
@@ -58,6 +58,12 @@ def test_a_wrong_argument_is_told(fakes: dict[str, Fake], name: str, argument: s
     assert value == "" or any(
         repr(one) in said for one in (value, *(value if isinstance(value, (tuple, list)) else ()))
     )
+
+
+@pytest.mark.parametrize("code", [400, 599])
+def test_any_refusal_has_a_code_to_ask_for(fakes: dict[str, Fake], code: int) -> None:
+    with pytest.raises(AssertionError, match=f"after a {code}, but nobody connected"):
+        fakes["smtp"].assert_new_connection_after(code)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from notnow.cli import group
 from notnow.conduct import judging
 from notnow.conduct.rules.rule import Rule
 
-KEYS = ["id", "protocol", "level", "title", "why", "source", "occasion", "proof", "innocent", "example"]
+KEYS = ["id", "protocol", "level", "title", "why", "source", "occasion", "proof", "innocent", "example", "proxy"]
 
 
 def conduct(*arguments: str, code: int = 0) -> str:

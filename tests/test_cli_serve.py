@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 from click.testing import CliRunner
@@ -360,3 +361,38 @@ def test_it_stops_on_the_first_signal_though_nobody_reads(form: list[str], tmp_p
         notnow.process.send_signal(signal.SIGTERM)
         assert notnow.process.wait(PATIENCE) == 0
         assert not list(tmp_path.iterdir())
+
+
+def post(url: str, **body: object) -> dict[str, Any]:
+    request = Request(f"{url}/v1/servers", json.dumps(body).encode(), {"content-type": "application/json"})
+    with urlopen(request, timeout=20) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+def test_with_the_control_api_servers_come_and_go() -> None:
+    """Servers that are started over HTTP are told as those of the command line are."""
+    with Notnow("serve", "mx=smtp/overload", "--control", "0", "--json") as told:
+        control = told.event()
+        assert (control["event"], control["token"]) == ("control", None)
+        assert told.event()["name"] == "mx"
+        started = post(control["url"], scenario="ftp/healthy", name="disk")
+        assert told.until(event="listening", name="disk")["port"] == started["port"]
+        with socket.create_connection(("127.0.0.1", started["port"])):
+            assert told.until(event="exchange", server="disk")["connection"] == 1
+        assert told.stop()[0] == 0
+
+
+def test_the_control_api_needs_no_server_and_names_its_page() -> None:
+    with Notnow("serve", "--control", "0") as told:
+        assert told.line().endswith("Ctrl-C stops")
+        word, url = told.line().split()
+        assert word == "control"
+        post(url, name="mx")
+        assert told.line().startswith("mx  smtp/healthy  smtp://127.0.0.1:")
+        assert told.stop()[0] == 0
+
+
+@pytest.mark.parametrize("where", ["x", "70000", "127.0.0.1:x", "-1", ""])
+def test_where_no_control_api_can_be(where: str) -> None:
+    assert "allowed: PORT or HOST:PORT" in rejects("--control", where)

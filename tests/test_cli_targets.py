@@ -143,3 +143,34 @@ def test_two_servers_of_one_name() -> None:
 def test_an_unknown_scenario_names_the_nearest() -> None:
     with pytest.raises(ScenarioError, match="did you mean 'smtp/overload'"):
         names("smtp/overlaod")
+
+
+# ---- the user's own servers behind them ----------------------------------------------------------
+
+
+def options(*given: str, **own: list[str]) -> dict[str, dict[str, Any]]:
+    return {target.name: dict(target.options) for target in resolve(given, own=own)}
+
+
+def test_a_directory_is_for_all_ftp_servers_or_for_the_one_that_is_named() -> None:
+    found = options("ftp/healthy", "b=ftp/healthy", "smtp/healthy", files=["site", "b=other/a=b"])
+    assert found == {"ftp": {"files": Path("site")}, "b": {"files": Path("other/a=b")}, "smtp": {}}
+
+
+def test_a_server_of_your_own_goes_where_it_fits() -> None:
+    own = {"upstream": ["http://127.0.0.1:8000"], "forward": ["smtp://127.0.0.1:1025"]}
+    found = options("http/healthy", "smtp/healthy", "ftp/healthy", **own)
+    assert found == {"http": {"upstream": own["upstream"][0]}, "smtp": {"forward": own["forward"][0]}, "ftp": {}}
+
+
+def test_a_server_of_your_own_that_fits_nowhere() -> None:
+    with pytest.raises(ScenarioError, match="--files is for none of these servers; allowed: servers of ftp"):
+        options("smtp/healthy", "http/healthy", files=["site"])
+    with pytest.raises(ScenarioError, match="--upstream: there is no server 'c'; allowed: http"):
+        options("http/healthy", upstream=["c=http://127.0.0.1:8000"])
+    with pytest.raises(click.UsageError, match="--forward is given twice"):
+        options("smtp/healthy", forward=["smtp://127.0.0.1:1025"] * 2)
+
+
+def test_an_app_is_imported() -> None:
+    assert options("http/healthy", app=["json:dumps"])["http"]["app"].__module__ == "json"

@@ -506,3 +506,26 @@ class TestAfterAClose:
                 assert script.conn not in closed
                 if script.closes:
                     closed.add(script.conn)
+
+
+@pytest.mark.parametrize(
+    ("keys", "steps"),
+    [
+        ({"goaway": {}}, [actions.GoAway("NO_ERROR", "current", closes=True)]),
+        ({"goaway": {}, "close": False}, [actions.GoAway("NO_ERROR", "current", closes=False)]),
+        ({"goaway": {"code": "CANCEL", "last": 5}}, [actions.GoAway("CANCEL", 5, closes=True)]),
+        (
+            {"altsvc": 'h2=":1"', "origin": ["https://a.test"], "goaway": {}},
+            [
+                actions.AltSvc('h2=":1"'),
+                actions.Origin(("https://a.test",)),
+                actions.GoAway("NO_ERROR", "current", closes=True),
+            ],
+        ),
+    ],
+)
+def test_frames_go_before_an_answer(play, keys, steps):
+    book = play(document(rule("request", **keys), protocol="http")) >> Opened("a") << Proceed()
+    book >> Asked("a", "request", stream=1)
+    for step in [*steps, Proceed()]:
+        book << step

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from notnow import protocols
-from notnow.cli import _words
+from notnow import protocols, words
 from notnow.engine.steps import filled, is_deferred, steps_of, takes_effect
 from notnow.errors import ScenarioError
 from notnow.language.faults import ACTING_KEYS, ALERTS, FAULT_KEYS, SPOKEN_KEYS, texts
@@ -93,7 +92,7 @@ def test_a_key_makes_a_difference(key: str) -> None:
 
 @pytest.mark.parametrize("key", FAULT_KEYS)
 def test_show_tells_it(key: str) -> None:
-    (told,), (other,) = (_words.phases(playing(key, without=without))[0].rules for without in (False, True))
+    (told,), (other,) = (words.phases(playing(key, without=without))[0].rules for without in (False, True))
     assert (told.does, told.lines) != (other.does, other.lines)
 
 

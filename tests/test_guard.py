@@ -74,6 +74,22 @@ def test_every_answer_keeps_a_browser_from_running_it(api: API, path: str) -> No
     assert "server" not in headers
 
 
+def test_a_link_with_the_token_opens_the_page() -> None:
+    async def ask() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(application(Fleet(), token="s3cret"))
+        async with httpx.AsyncClient(transport=transport, base_url="http://build-7.test") as client:
+            return [
+                await client.get(path)
+                for path in ("/?token=wrong", "/v1/servers?token=s3cret", "/?token=s3cret", "/v1/servers")
+            ]
+
+    wrong, elsewhere, link, after = asyncio.run(ask())
+    assert (wrong.status_code, elsewhere.status_code) == (401, 401)
+    assert (link.status_code, link.headers["location"]) == (303, "/")
+    assert {"httponly", "samesite=strict"} <= {part.strip().lower() for part in link.headers["set-cookie"].split(";")}
+    assert after.status_code == 200
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

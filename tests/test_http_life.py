@@ -13,6 +13,7 @@ import pytest
 
 from http_client import H1, H2, one, rules, then
 from notnow import FakeError, FakeHTTP, FakeSMTP, ManualClock, RealClock, ScenarioError, StartError
+from notnow.journal import ConnectionClose
 from notnow.servers import by_protocol
 from notnow.servers.http import bridge as fake_module
 from notnow.servers.http.connection import HTTPConnection
@@ -348,3 +349,82 @@ class TestOptions:
 
         assert CONFIG.startup_timeout < fake_module.STARTUP
         assert CONFIG.shutdown_timeout < PATIENCE
+
+
+class TestTheLastAnswer:
+    """RFC 9112 §9.6: a server that will close says so in its last answer, and processes no request after it."""
+
+    LATE = one("request", where={"path": "/late"}, delay="4s")
+
+    def playing(self, **enter: object) -> FakeHTTP:
+        closing = then("two", one("enter", delay="10s", **enter))
+        return FakeHTTP(rules(self.LATE, closing), clock=ManualClock(), tls="none")
+
+    @pytest.mark.parametrize(("close", "how"), [(True, "fin"), ("reset", "reset")])
+    def test_a_late_answer_amid_a_late_close(self, close, how):
+        """Its head is decided when it is sent, and not when its request was read."""
+        with self.playing(close=close) as fake, H1(fake) as client:
+            assert "connection" not in client.get().headers
+            client.ask("/late")
+            fake.wait_for(lambda j: j.count("request") == 2)
+            fake.next_phase()
+            fake.clock.advance(4)
+            answer = client.answer()
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+            client.ask("/more")
+            fake.settle()
+            fake.clock.advance(5)
+            connection = fake.journal.connections[0]
+            assert connection.ended_by is None  # the close keeps its time
+            fake.clock.advance(1)
+            assert how == "reset" or client.ended
+            fake.wait_for(lambda j: j.connections[0].ended_by == "fake")
+            assert fake.journal.count("request") == 2
+            assert connection.exchanges[-1].end == ConnectionClose(how)
+            assert connection.failure is None
+            assert "GET /more" in connection.unread
+
+    def test_a_pipelined_request_behind_it_is_not_the_client_s_fault(self):
+        with self.playing(close=True) as fake, H1(fake) as client:
+            client.ask("/late")
+            client.ask("/more")
+            fake.wait_for(lambda j: j.count("request") == 1)
+            fake.next_phase()
+            fake.clock.advance(4)
+            assert client.answer().headers["connection"] == "close"
+            fake.settle()
+            fake.clock.advance(6)
+            assert client.ended
+            assert fake.journal.connections[0].failure is None
+
+    def test_an_answer_before_the_phase_keeps_the_connection(self):
+        with self.playing(close=True) as fake, H1(fake) as client:
+            client.ask("/late")
+            fake.wait_for(lambda j: j.count("request") == 1)
+            fake.clock.advance(4)
+            assert "connection" not in client.answer().headers
+            fake.next_phase()
+            fake.clock.advance(10)
+            assert client.ended
+
+    def test_over_http2_a_goaway_says_it(self):
+        with self.playing(close=True) as fake, H2(fake) as client:
+            stream = client.request("/late")
+            fake.wait_for(lambda j: j.count("request") == 1)
+            fake.next_phase()
+            fake.clock.advance(4)
+            assert client.answer(stream).status == 200
+            assert client.farewells == []
+            fake.clock.advance(6)
+            client.rest()
+            assert client.farewells == [(stream, "NO_ERROR")]
+
+    def test_a_pipelined_request_behind_an_answer_that_closes(self):
+        rule = one("request", where={"path": "/no"}, status=421, close=True)
+        with FakeHTTP(rules(rule), tls="none") as fake, H1(fake) as client:
+            client.ask("/no")
+            client.ask("/more")
+            assert client.answer().headers["connection"] == "close"
+            assert client.ended
+            fake.wait_for(lambda j: j.connections[0].ended_by == "fake")
+            assert fake.journal.connections[0].failure is None

@@ -31,8 +31,12 @@ def live(*events: Event) -> Life:
         ((Event.MADE, Event.SHAKE_HANDS, Event.MADE), "OPEN"),
         ((Event.MADE, Event.SHAKE_HANDS, Event.FINISH), "CLOSING"),
         ((Event.MADE, Event.STALL), "STALLED"),
-        ((Event.MADE, Event.STALL, Event.DRAIN), "STALLED"),
+        ((Event.MADE, Event.STALL, Event.CONCLUDE), "STALLED"),
         ((Event.MADE, Event.STALL, Event.FINISH), "CLOSING"),
+        ((Event.MADE, Event.CONCLUDE), "CONCLUDING"),
+        ((Event.MADE, Event.CONCLUDE, Event.STALL, Event.FINISH), "CLOSING"),
+        ((Event.MADE, Event.CONCLUDE, Event.DRAIN), "DRAINING"),
+        ((Event.MADE, Event.DRAIN, Event.CONCLUDE), "DRAINING"),
         ((Event.MADE, Event.DRAIN, Event.FINISH, Event.LOSE), "CLOSED"),
         ((Event.MADE, Event.LOSE), "CLOSED"),
     ],
@@ -77,7 +81,10 @@ def test_every_state_can_be_reached_and_ends() -> None:
 
 
 def test_nothing_is_said_without_a_transport_nor_after_the_last_reply() -> None:
-    assert {state.name for state in STATES if state.speaks} == {"OPEN", "UPGRADING", "STALLED", "DRAINING"}
+    assert {state.name for state in STATES if state.speaks} == {
+        "OPEN", "UPGRADING", "STALLED", "CONCLUDING", "DRAINING",
+    }  # fmt: skip
+    assert {state.name for state in STATES if state.ending} == {"CONCLUDING", "DRAINING"}
     assert {state.name for state in STATES if not state.alive} == {"OPENING", "HANDSHAKING", "CLOSED"}
 
 

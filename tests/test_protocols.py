@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import notnow
-from notnow import protocols
-from notnow.cli import _lines, _words
+from notnow import protocols, words
+from notnow.cli import _lines
 from notnow.clock import ManualClock
 from notnow.conduct import expected, judging
 from notnow.conduct.expectations import delivery
@@ -103,7 +103,7 @@ class TestEveryPartKnowsIt:
     def test_the_catalogue_has_its_healthy_scenario(self, record: Protocol) -> None:
         scenario = catalogue.scenario(f"{record.name}/healthy")
         assert scenario.protocol == record.name
-        assert list(_words.phases(scenario))
+        assert list(words.phases(scenario))
         assert all(expected.in_words(scenario, key).endswith(".") for key in expected.keys(scenario))
 
     def test_the_loader_takes_each_of_its_moments(self, record: Protocol) -> None:

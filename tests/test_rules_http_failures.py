@@ -9,6 +9,7 @@ from conduct_playbook import Play
 GET, POST = "GET a.site.test/", "POST a.site.test/pay"
 SAFELY = "1 came again that the server had said it had not looked at, or with an Idempotency-Key"
 LOST = f"{POST} {{body=5}} -> !"
+KEPT = f"{POST} {{body=5, stored=true}}"
 GOAWAY = "[enter] -> !GOAWAY NO_ERROR, last stream 1"
 
 
@@ -19,30 +20,40 @@ def play() -> Play:
 
 class TestNoBlindPost:
     RULE = "http.no-blind-post"
-    TWICE = "POST got no answer, and came again: it may have been carried out twice"
+    TWICE = "POST got no answer, and came again: it was carried out twice"
+    KNOWING = "POST got no answer, and came again: blindly, or because the client is configured to know that it may (RFC 9110 §9.2.2)"
 
     def test_held_by_leaving_it(self, play: Play) -> None:
         play.connect(LOST)
         play.held(self.RULE, "1 got no answer, and did not come again")
 
     def test_broken_after_a_close(self, play: Play) -> None:
-        play.connect(LOST)
-        play.connect(f"{POST} {{body=5}}")
+        play.connect(f"{KEPT} -> !")
+        play.connect(KEPT)
         play.broken(self.RULE, self.TWICE, f"#1 {POST}", f"#2 {POST}")
 
+    @pytest.mark.parametrize(("first", "second"), [(KEPT, f"{POST} {{body=5}}"), (f"{POST} {{body=5}}", KEPT)])
+    def test_a_client_may_know_that_what_was_carried_out_once_may_come_again(
+        self, play: Play, first: str, second: str
+    ) -> None:
+        play.connect(f"{first} -> !")
+        play.connect(second)
+        settled = "an Idempotency-Key in the requests, or a server that carries out the first (keep = true)"
+        play.inconclusive(self.RULE, self.KNOWING, settled, f"#1 {POST}", f"#2 {POST}")
+
     def test_broken_after_a_reset_of_the_stream(self, play: Play) -> None:
-        play.connect(f"{POST} {{body=5}} -> !RST_STREAM INTERNAL_ERROR", f"{POST} {{body=5}}")
+        play.connect(f"{KEPT} -> !RST_STREAM INTERNAL_ERROR", KEPT)
         play.broken(self.RULE, self.TWICE, f"#1 {POST}", f"#1 {POST}")
 
     @pytest.mark.parametrize("end", ["(leaves)", "(closes)"])
     def test_broken_after_the_end_of_the_connection(self, play: Play, end: str) -> None:
-        play.connect(f"{POST} {{body=5}} -> …", end)
-        play.connect(f"{POST} {{body=5}}")
+        play.connect(f"{KEPT} -> …", end)
+        play.connect(KEPT)
         play.broken(self.RULE, self.TWICE, f"#1 {POST}", f"#2 {POST}")
 
     def test_broken_after_half_an_answer(self, play: Play) -> None:
-        play.connect(f"{POST} {{body=5, whole=false}} -> !200 OK", "(closes)")
-        play.connect(f"{POST} {{body=5}}")
+        play.connect(f"{POST} {{body=5, whole=false, stored=true}} -> !200 OK", "(closes)")
+        play.connect(KEPT)
         play.broken(self.RULE, self.TWICE, f"#1 {POST}", f"#2 {POST}")
 
     @pytest.mark.parametrize("status", ["400 no", "503 busy"])
@@ -69,8 +80,8 @@ class TestNoBlindPost:
         play.held(self.RULE, SAFELY)
 
     def test_the_last_stream_of_a_goaway_was_looked_at(self, play: Play) -> None:
-        play.connect(f"{POST} {{stream=1, body=5}} -> !GOAWAY NO_ERROR, last stream 1", "(closes)")
-        play.connect(f"{POST} {{body=5}}")
+        play.connect(f"{KEPT} -> !GOAWAY NO_ERROR, last stream 1", "(closes)")
+        play.connect(KEPT)
         play.broken(self.RULE, self.TWICE, f"#1 {POST}", f"#2 {POST}")
 
     def test_the_lowest_of_two_goaways_counts(self, play: Play) -> None:

@@ -46,7 +46,8 @@ def test_the_server_recovers_with_the_phase_after_its_last_refusal() -> None:
     play = Play("smtp")
     play.connect(BUSY).play.wait("10s")
     play.recorders[0].mark("phase", "recovered")
-    play.wait("5s").connect(*MAIL)
+    play.wait("2s").recorders[0].mark("phase", "healthy")
+    play.wait("3s").connect(*MAIL)
     assert of(play).drained == 5.0
 
 

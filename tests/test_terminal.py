@@ -17,11 +17,11 @@ from rich.console import Console
 
 from notnow import FakeFTP, FakeHTTP, FakeSMTP, ManualClock, pytest_report
 from notnow.cli import Refused, _lines
-from notnow.cli._judged import print_report
 from notnow.cli._views import LinesView
 from notnow.conduct.judging import judge
 from notnow.conduct.pictures import html, verdict
 from notnow.conduct.pictures.report import Client, Report, write_json, write_junit
+from notnow.conduct.pictures.text import print_report
 from notnow.conduct.pictures.timeline import render
 from notnow.conduct.reading.run import Run
 from notnow.errors import WaitTimeoutError
@@ -160,7 +160,7 @@ def _tried(seen: list[Journal], text: str, *, terminal: bool = False) -> str:
     page.is_terminal = terminal
     report = _report(seen, text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("notnow.cli._judged.Page", lambda: page)
+        patch.setattr("notnow.conduct.pictures.text.Page", lambda _: page)
         print_report(report, verbose=True)
     for line in (text, text + text):
         page.line(line)

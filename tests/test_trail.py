@@ -9,7 +9,7 @@ import pytest
 from notnow import FakeSMTP, ManualClock
 from notnow.engine import trail
 from notnow.engine.engine import Engine
-from notnow.engine.events import Asked, Closed, Event, Opened
+from notnow.engine.events import Asked, Closed, Event, Leaving, Opened
 from notnow.engine.store import Memory
 from notnow.language.loading import loads
 from playbook import BYE, NO, document, phase, rule
@@ -41,6 +41,23 @@ def after(text: str, *events: Event | float) -> list[str]:
             moment = event.moment if isinstance(event, Asked) else "connect"
             decision = next(script.decision for script in scripts if script.moment == moment)
     return said(made.explain(decision, moment))
+
+
+@pytest.mark.parametrize("end", [Closed("a"), Leaving("a")])
+def test_a_store_that_is_traced_decides_as_another_does(end: Event) -> None:
+    text = document(rule("connect", over=1, reply=BYE), rule("mail", nth=2, per="connection", reply=NO))
+    events = [
+        Opened("a", "h"),
+        mail("a"),
+        mail("a"),
+        Opened("b", "h"),
+        end,
+        Opened("c", "h"),
+        mail("c"),
+        Opened("d", "h"),
+    ]
+    traced, plain = engine(text), Engine(loads(text), seed=1)
+    assert [traced.feed(event, 0.0) for event in events] == [plain.feed(event, 0.0) for event in events]
 
 
 @pytest.mark.parametrize(

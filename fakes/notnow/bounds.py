@@ -15,6 +15,7 @@ SMTP_LINE = 12_288  # bytes; RFC 4954 §4: the longest line, of AUTH
 SMTP_MESSAGE = 33_554_432  # bytes; announced by SIZE
 RECIPIENTS = 1_000  # of a message (RFC 5321 §4.5.3.1.8: no fewer than 100)
 ENVELOPE = 1_000  # bytes that an accepted message counts besides its content, for its envelope and notes
+FORWARDING = 67_108_864  # bytes of messages that wait for the server of `forward`
 
 # FTP.
 FTP_LINE = 4_096  # bytes
@@ -66,10 +67,13 @@ BOUNDS = (
     Bound("SMTP", "recipients of a message", RECIPIENTS, "recipients", "`452 4.5.3` (RFC 5321 §4.5.3.1.10); `limits.rcptmax` sets another bound"),
     Bound("SMTP", "a message", SMTP_MESSAGE, "bytes", "`552 5.3.4`; the rest is read, and dropped"),
     Bound("SMTP", "accepted mail", KEPT_BODIES, "bytes", f"the oldest messages go; each counts {ENVELOPE:,} bytes more, and its recipients"),
+    Bound("SMTP", "messages that wait for the server of `forward`", FORWARDING, "bytes", "later ones are not forwarded, and the journal says so"),
     Bound("SMTP, FTP", "commands in a row that are not understood", NONSENSE, "commands", "`421`, and the connection ends"),
     Bound("FTP", "a command line", FTP_LINE, "bytes", "`500`; the line is read to its end, and dropped"),
     Bound("FTP", "commands that wait for one under way", FTP_WAITING, "bytes", _PAUSE),
     Bound("FTP", "the bytes of all files", KEPT_BODIES, "bytes", "`552` (RFC 959 §4.2); `quota` sets another bound"),
+    Bound("FTP", "the files of a directory that `files` names", KEPT_BODIES, "bytes", "an error before the start"),
+    Bound("FTP", "files and directories in it", ENTRIES, "entries", "an error before the start"),
     Bound("FTP", "files and directories that clients make", ENTRIES, "entries", "`550` to MKD, STOR and the like"),
     Bound("HTTP/1.1", "the head of a request, or the trailer of one", H1_HEAD, "bytes", "`431`, and the connection ends"),
     Bound("HTTP/1.1", "a body that the app has not read", BODY_WAITING, "bytes", _PAUSE),

@@ -18,9 +18,13 @@ from notnow.terminal import safe_lines
 Cell = str | Text
 
 
-def console(to: TextIO | None = None) -> Console:
-    """Standard output, or another stream. Printed text is never interpreted as markup."""
-    return Console(file=to, highlight=False, markup=False, emoji=False)
+def console(to: TextIO | None = None, terminal: int | None = None) -> Console:
+    """Standard output, or another stream: as for a terminal of the width `terminal`, if given.
+
+    Printed text is never interpreted as markup.
+    """
+    forced = None if terminal is None else True
+    return Console(file=to, width=terminal, force_terminal=forced, highlight=False, markup=False, emoji=False)
 
 
 class Page:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 BIG = {"big.bin": "32MB"}  # more than all buffers between server and client hold
 _RESET = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a close is an RST then
-SLOW = {"get": 4_000_000, "put": 300_000}  # bytes a second: it takes seconds, and the time is advanced at once
+SLOW = {"get": 12_000_000, "put": 300_000}  # bytes a second: it takes seconds, and the time is advanced at once
 
 
 def transfers(fake: FakeFTP) -> list[Exchange]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from notnow.servers.base.fake import Fake
 
 Pieces = list[tuple[str, str]]
-MARKS = {"phase": "phase", "play": "plays", "initial": "QUIC Initial"}
+MARKS = {"phase": "phase", "play": "plays", "initial": "QUIC Initial", "forward": "forward:"}
 
 
 def text(pieces: Pieces) -> str:
@@ -78,7 +78,12 @@ def _goes_on(exchange: Exchange, lines: list[str]) -> bool:
 
 
 def _is_whole(exchange: Exchange) -> bool:
-    return not isinstance(exchange.facts, (Request, Transfer)) or exchange.facts.whole
+    match exchange.facts:
+        case Request(app_error=str()):
+            return False
+        case Request(whole=whole) | Transfer(whole=whole):
+            return whole
+    return True
 
 
 def _moved(facts: Facts | None) -> str:
@@ -86,6 +91,8 @@ def _moved(facts: Facts | None) -> str:
     match facts:
         case Message(message_id=name, stored=True):
             return f"stored {name or ''}".rstrip()
+        case Request(app_error=str(why)):
+            return why
         case Request(stored=True):
             return "stored"
         case Transfer(whole=True, bytes=size, stored=stored):

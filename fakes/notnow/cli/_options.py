@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+from functools import wraps
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import click
@@ -47,6 +50,19 @@ class Command(click.Command):
         return super().parse_args(ctx, args)
 
 
+def writable(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
+    """Check before the client runs that the report can be written."""
+    if path is not None:
+        directory = Path(path).absolute().parent
+        if Path(path).is_dir():
+            raise click.BadParameter(f"{path!r} is a directory")
+        if not directory.is_dir():
+            raise click.BadParameter(f"there is no directory {str(directory)!r}")
+        if not os.access(path if Path(path).exists() else directory, os.W_OK):
+            raise click.BadParameter(f"{path!r} cannot be written")
+    return path
+
+
 def takes_search_paths(function: Any) -> Any:
     """`--scenarios DIR`, as the parameter `search_paths`."""
     return click.option(
@@ -57,3 +73,32 @@ def takes_search_paths(function: Any) -> Any:
         type=click.Path(exists=True, file_okay=False),
         help="Also find scenarios in this directory. May be repeated.",
     )(function)
+
+
+_OWN = {
+    "files": ("DIR", "Serve a copy of this directory over FTP. It is read once, at the start, and never written to."),
+    "app": (
+        "MODULE:APP",
+        "Let this ASGI application answer the HTTP requests that no rule answers. Imported from the current directory.",
+    ),
+    "upstream": (
+        "URL",
+        "Pass on the HTTP requests that no rule answers to this server on this machine, such as http://127.0.0.1:8000.",
+    ),
+    "forward": (
+        "URL",
+        "Pass on accepted mail to this server on this machine (Mailpit, say), such as smtp://127.0.0.1:1025.",
+    ),
+}
+
+
+def takes_own_servers(function: Any) -> Any:
+    """`--files`, `--app`, `--upstream` and `--forward`, as the parameter `own`: what was given for each of them."""
+
+    @wraps(function)
+    def command(*given: Any, **named: Any) -> Any:
+        return function(*given, own={option: named.pop(option) for option in _OWN}, **named)
+
+    for option, (metavar, told) in reversed(_OWN.items()):
+        command = click.option(f"--{option}", multiple=True, metavar=f"[SERVER=]{metavar}", help=told)(command)
+    return command

@@ -105,12 +105,19 @@ class ServingTerms:
 
 
 @dataclass(frozen=True, slots=True)
+class Control:
+    """Where the control API listens, and the token that it asks for; None on loopback."""
+
+    url: str
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Serving:
-    """The fakes that run now, and the URL of their control API, with its token if it has one."""
+    """The fakes that run now, and their control API."""
 
     fakes: Callable[[], list[Fake]]
-    url: str | None = None
-    token: str | None = None
+    control: Control | None = None
 
 
 @contextlib.contextmanager
@@ -127,12 +134,14 @@ def serving(targets: Sequence[Target], feed: Feed, terms: ServingTerms) -> Itera
     seed = secrets.randbelow(2**31) if terms.seed is None else terms.seed
     with (
         _fast_loop(),
-        fleet_module.Fleet(seed=seed, search_paths=terms.search_paths, listener=feed.listen) as fleet,
+        fleet_module.Fleet(
+            seed=seed, search_paths=terms.search_paths, listener=feed.listen, started=feed.wake
+        ) as fleet,
         server.controlled(fleet, *terms.control) as api,
     ):
         for t in targets:
-            fleet.start(t.scenario, name=t.name, group=GROUP, speed=terms.speed, host=t.host, port=t.port)
-        yield Serving(lambda: [member.fake for member in fleet.members()], api.url, api.token)
+            fleet.start(t.scenario, name=t.name, group=GROUP, speed=terms.speed, host=t.host, port=t.port, **t.options)
+        yield Serving(lambda: [member.fake for member in fleet.members()], Control(api.url, api.token))
 
 
 def _control() -> tuple[Any, Any]:
@@ -157,7 +166,9 @@ def running(targets: Sequence[Target], feed: Feed, *, speed: float, seed: int | 
     clock = RealClock(speed)
     seed = secrets.randbelow(2**31) if seed is None else seed
     fakes = [
-        by_protocol(t.scenario.protocol)(t.scenario, name=t.name, host=t.host, port=t.port, clock=clock, seed=seed)
+        by_protocol(t.scenario.protocol)(
+            t.scenario, name=t.name, host=t.host, port=t.port, clock=clock, seed=seed, **t.options
+        )
         for t in targets
     ]
     with _fast_loop(), contextlib.ExitStack() as stack:

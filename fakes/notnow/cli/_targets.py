@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from notnow import protocols
 from notnow.errors import Problem, ScenarioError, unknown
 
 if TYPE_CHECKING:
@@ -22,12 +24,13 @@ DEFAULT_HOST = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server to start: its name, its scenario with the knobs, and its address."""
+    """A server to start: its name, its scenario with the knobs, its address, and further options of the fake."""
 
     name: str
     scenario: Scenario
     host: str
     port: int
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def resolve(
@@ -37,8 +40,9 @@ def resolve(
     knobs: Sequence[str] = (),
     hosts: Sequence[str] = (),
     ports: Sequence[str] = (),
+    own: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Target]:
-    """The servers in the order of the arguments.
+    """The servers in the order of the arguments; there may be none.
 
     Raises click.UsageError for arguments that cannot be parsed, ScenarioError for an invalid scenario, server, knob
     or value.
@@ -47,13 +51,15 @@ def resolve(
     given = _knobs(knobs, scenarios)
     host = _placed("--host", hosts, scenarios, str)
     port = _placed("--port", ports, scenarios, _port)
-    first = next(iter(scenarios))
+    options = _own(own or {}, scenarios)
+    first = next(iter(scenarios), None)
     return [
         Target(
             name,
             scenario.with_knobs(**given[name]),
             host.get(name, host.get("", DEFAULT_HOST)),
             port.get(name, port.get("", 0) if name == first else 0),
+            options[name],
         )
         for name, scenario in scenarios.items()
     ]
@@ -115,8 +121,8 @@ def _placed(
     """`VALUE` under "", `SERVER=VALUE` under the server's name."""
     found: dict[str, T] = {}
     for text in given:
-        server, equals, value = text.rpartition("=")
-        if equals and server not in scenarios:
+        server, value = match.groups() if (match := _NAMED.fullmatch(text)) else ("", text)
+        if server and server not in scenarios:
             raise ScenarioError([unknown("server", server, scenarios, key=option)])
         if server in found:
             raise click.UsageError(f"{option} is given twice{f' for {server}' if server else ''}")
@@ -128,3 +134,34 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
         raise click.UsageError(f"--port is {text!r}; allowed: 0 (any free one) to 65535, or SERVER=PORT")
     return int(text)
+
+
+def _own(given: Mapping[str, Sequence[str]], scenarios: Mapping[str, Scenario]) -> dict[str, dict[str, Any]]:
+    """The directories, apps and servers of the user's behind each server: one without a name is for all that take it."""
+    found: dict[str, dict[str, Any]] = {name: {} for name in scenarios}
+    for option, texts in given.items():
+        placed = _placed(f"--{option}", texts, scenarios, _READ.get(option, str))
+        if "" in placed:
+            placed = {**dict.fromkeys(_takers(option, scenarios), placed.pop("")), **placed}
+        for server, value in placed.items():
+            found[server][option] = value
+    return found
+
+
+def _takers(option: str, scenarios: Mapping[str, Scenario]) -> list[str]:
+    from notnow.servers import by_protocol
+
+    takers = [name for name, scenario in scenarios.items() if by_protocol(scenario.protocol).takes(option)]
+    if not takers:
+        allowed = ", ".join(name for name in protocols.NAMES if by_protocol(name).takes(option))
+        raise ScenarioError([Problem(f"--{option} is for none of these servers", allowed=f"servers of {allowed}")])
+    return takers
+
+
+def _app(text: str) -> Any:
+    from notnow.cli import _app
+
+    return _app.load(text)
+
+
+_READ: Mapping[str, Callable[[str], Any]] = {"files": Path, "app": _app}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
+    from notnow.cli._serving import Control
     from notnow.servers.base.fake import Fake
 
 MOST_SERVERS = 8  # that the panel has room for
@@ -38,8 +39,8 @@ class View(Protocol):
     refresh: float
     pace: float
 
-    def begin(self, fakes: Sequence[Fake], control: str | None = None) -> None:
-        """The fakes listen, and the control API at its URL."""
+    def begin(self, fakes: Sequence[Fake], control: Control | None = None) -> None:
+        """The fakes listen, and so does their control API, if they have one."""
 
     def know(self, fakes: Sequence[Fake]) -> None:
         """These fakes run now: some may have been started or stopped over the control API."""
@@ -60,9 +61,9 @@ class JSONView:
         self._news = News()
         self._known: set[Fake] = set()
 
-    def begin(self, fakes: Sequence[Fake], control: str | None = None) -> None:
+    def begin(self, fakes: Sequence[Fake], control: Control | None = None) -> None:
         if control is not None:
-            self._write([{"event": "control", "url": control}])
+            self._write([{"event": "control", "url": control.url, "token": control.token}])
         self.know(fakes)
 
     def know(self, fakes: Sequence[Fake]) -> None:
@@ -134,8 +135,8 @@ class LinesView(_Reader):
         super().__init__()
         self._told: set[Fake] = set()
 
-    def begin(self, fakes: Sequence[Fake], control: str | None = None) -> None:
-        self._write([_title(fakes), *([f"control  {control}"] if control is not None else [])])
+    def begin(self, fakes: Sequence[Fake], control: Control | None = None) -> None:
+        self._write([_title(fakes), *([_lines.text(_about(control))] if control is not None else [])])
         self.know(fakes)
 
     def know(self, fakes: Sequence[Fake]) -> None:
@@ -201,10 +202,10 @@ class LiveView(_Reader):
     def __init__(self) -> None:
         super().__init__()
         self._scores: dict[str, Score] = {}
-        self._control: str | None = None
+        self._control: Control | None = None
         self._live: Live | None = None
 
-    def begin(self, fakes: Sequence[Fake], control: str | None = None) -> None:
+    def begin(self, fakes: Sequence[Fake], control: Control | None = None) -> None:
         from rich.live import Live
 
         from notnow.page import console
@@ -245,7 +246,7 @@ class LiveView(_Reader):
 
         lines: list[RenderableType] = []
         if self._control is not None:
-            lines.append(_lines.styled([("control  ", "bold cyan"), (self._control, "bold underline")]))
+            lines.append(_lines.styled(_about(self._control)))
         scores = list(self._scores.values())
         for score in scores[-MOST_SERVERS:]:
             server, *clients = _lines.server_lines([score.fake])
@@ -255,6 +256,13 @@ class LiveView(_Reader):
         # Rules instead of a box, so that copied text has no frame in it.
         title = _title([score.fake for score in scores])
         return Group(Rule(title, align="left", style="dim"), *lines)
+
+
+def _about(control: Control) -> Pieces:
+    """Where the control API listens. With a token its page opens by a link that has it, once."""
+    link = control.url if control.token is None else f"{control.url}/?token={control.token}"
+    pieces = [("control  ", "bold cyan"), (link, "bold underline")]
+    return pieces if control.token is None else [*pieces, (f"   token {control.token}", "")]
 
 
 def _title(fakes: Sequence[Fake]) -> str:

@@ -89,7 +89,20 @@ def _as_dict(rule: Rule) -> dict[str, str]:
         "proof": rule.proof,
         "innocent": rule.innocent,
         "example": rule.example,
+        "proxy": _of_proxy(rule),
     }
+
+
+def _of_proxy(rule: Rule) -> str:
+    """What it asks of an intermediary; empty if it asks the same."""
+    asks = rule.proxy
+    if asks is None:
+        return ""
+    if asks.free:
+        return f"asks nothing: {asks.says}"
+    if asks.others:
+        return f"inconclusive where a client breaks it: it did, {asks.says}"
+    return f"{asks.says} Level: {asks.level or rule.level}."
 
 
 def _list(rules: Sequence[Rule]) -> None:
@@ -121,6 +134,7 @@ def _explain(rule: Rule) -> None:
         ("Judged where", rule.occasion),
         ("Broken by", rule.proof),
         ("Innocent explanations ruled out", rule.innocent),
+        ("With --role proxy", _of_proxy(rule)),
     )
     for title, text in ((title, text) for title, text in parts if text):
         page.line()

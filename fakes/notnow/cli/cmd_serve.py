@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from notnow.cli._options import Command, complete_name, takes_search_paths
+from notnow.cli._options import Command, complete_name, takes_own_servers, takes_search_paths
 
 if TYPE_CHECKING:
     from notnow.cli._outlet import Outlet
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     "scenarios, advance the clock, fetch verdicts. Needs notnow[control].",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: where each server listens, then the journals.")
+@takes_own_servers
 @takes_search_paths
 def command(
     names: Sequence[str],
@@ -54,6 +55,7 @@ def command(
     seed: int | None,
     control: str | None,
     as_json: bool,
+    own: Mapping[str, Sequence[str]],
     search_paths: Sequence[str],
 ) -> None:
     """Run fake servers, each with a scenario, until Ctrl-C or SIGTERM.
@@ -80,7 +82,7 @@ def command(
 
     if not names and control is None:
         raise click.UsageError("no scenario: name one, as in notnow serve smtp/overload (or give --control PORT)")
-    targets = resolve(names, search_paths=search_paths, knobs=knobs, hosts=hosts, ports=ports) if names else []
+    targets = resolve(names, search_paths=search_paths, knobs=knobs, hosts=hosts, ports=ports, own=own)
     where = _address(control) if control is not None else None
     _serve(targets, _view(as_json), ServingTerms(speed, seed, where, search_paths))
 
@@ -116,7 +118,7 @@ def _serve(targets: Sequence[Target], view: View, terms: ServingTerms) -> None:
         serving(targets, feed, terms) as served,
     ):
         after.callback(_finish, view, feed, out)  # once they have stopped
-        view.begin(served.fakes(), served.url)
+        view.begin(served.fakes(), served.control)
         while not feed.stopping:
             entries = feed.take(view.refresh)
             view.know(served.fakes())

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from notnow.cli import Refused
-from notnow.cli._options import Command, complete_name, duration, takes_search_paths
+from notnow.cli._options import Command, complete_name, duration, takes_own_servers, takes_search_paths, writable
 
 if TYPE_CHECKING:
     from notnow.cli._targets import Target
@@ -50,22 +49,9 @@ def _with_numbers(args: Sequence[str]) -> Iterator[str]:
             yield "0"
 
 
-def _writable(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
-    """Check before the client runs that the report can be written."""
-    if path is not None:
-        directory = Path(path).absolute().parent
-        if Path(path).is_dir():
-            raise click.BadParameter(f"{path!r} is a directory")
-        if not directory.is_dir():
-            raise click.BadParameter(f"there is no directory {str(directory)!r}")
-        if not os.access(path if Path(path).exists() else directory, os.W_OK):
-            raise click.BadParameter(f"{path!r} cannot be written")
-    return path
-
-
 def _baseline(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
     """Check before the client runs that the baseline can be written, where it is to be."""
-    return _writable(ctx, param, path) if ctx.params.get("write_baseline") else path
+    return writable(ctx, param, path) if ctx.params.get("write_baseline") else path
 
 
 @click.command("try", cls=TryCommand)
@@ -101,7 +87,8 @@ def _baseline(ctx: click.Context, param: click.Parameter, path: str | None) -> s
 )  # fmt: skip
 @click.option(
     "--role", type=click.Choice(("client", "proxy")), default="client", show_default=True,
-    help="Judge it as a client, or as an intermediary (a proxy) that acts for other clients.",
+    help="Judge it as a client, or as an intermediary (a proxy) that acts for other clients; `notnow conduct ID` says where "
+    "that differs.",
 )  # fmt: skip
 @click.option(
     "--baseline", metavar="FILE", callback=_baseline,
@@ -126,16 +113,16 @@ def _baseline(ctx: click.Context, param: click.Parameter, path: str | None) -> s
 @click.option("-v", "--verbose", is_flag=True, help="List also the rules that this run did not exercise.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report, journals included, as one JSON object.")
 @click.option(
-    "--junit", metavar="FILE", callback=_writable, help="Write the verdicts to FILE as JUnit XML, for a CI server."
+    "--junit", metavar="FILE", callback=writable, help="Write the verdicts to FILE as JUnit XML, for a CI server."
 )
 @click.option(
     "--html",
     metavar="FILE",
-    callback=_writable,
+    callback=writable,
     help="Write the report to FILE as HTML, with the timeline as a picture.",
 )
 @click.option(
-    "--summary", metavar="FILE", callback=_writable,
+    "--summary", metavar="FILE", callback=writable,
     help="Append the report to FILE as Markdown, for the summary page of a CI job ($GITHUB_STEP_SUMMARY).",
 )  # fmt: skip
 @click.option(
@@ -143,6 +130,7 @@ def _baseline(ctx: click.Context, param: click.Parameter, path: str | None) -> s
     help="Say for exchange N why each rule of the scenario fired or did not. Without N, list the exchanges with their "
     "numbers. May be repeated.",
 )  # fmt: skip
+@takes_own_servers
 @takes_search_paths
 @click.pass_context
 def command(
@@ -167,6 +155,7 @@ def command(
     html: str | None,
     summary: str | None,
     explained: Sequence[int],
+    own: Mapping[str, Sequence[str]],
     search_paths: Sequence[str],
 ) -> None:
     """Run one client against fake servers, and judge what it did.
@@ -222,7 +211,7 @@ def command(
     words = ctx.meta[CLIENT]
     if not words:
         raise click.UsageError("no client command: put it after --, as in -- python send.py {host} {port}")
-    targets = resolve(names, search_paths=search_paths, knobs=knobs)
+    targets = resolve(names, search_paths=search_paths, knobs=knobs, own=own)
     rules = _rules(targets, patterns)
     if write_baseline and baseline is None:
         raise click.UsageError("--write-baseline needs --baseline FILE: the file to write")

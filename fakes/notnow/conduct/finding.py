@@ -36,6 +36,7 @@ class Finding(Struct, frozen=True):
 
 
 NOT_EXERCISED = Finding("not exercised")
+HELD = Finding("held")
 
 
 def not_exercised(seen: str) -> Finding:

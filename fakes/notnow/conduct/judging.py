@@ -65,7 +65,8 @@ def judge(run: Run, rules: Iterable[Rule] | None = None, *, accepted: str = "") 
     """
     if rules is None:
         rules = [rule for p in dict.fromkeys(j.protocol for j in run.journals) for rule in of_protocol(p)]
-    found = [Verdict(rule, rule.judge(run.of(rule.protocol))) for rule in rules]
+    judged = [rule.for_proxy() for rule in rules] if run.proxy else rules
+    found = [Verdict(rule, rule.judge(run.of(rule.protocol))) for rule in judged]
     return [settled(one, run, accepted=accepted) for one in found]
 
 

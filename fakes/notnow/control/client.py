@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from notnow.errors import ControlError, NotNowError, Problem, ScenarioError, StartError, WaitTimeoutError
 
-PATIENCE = 30.0  # real seconds for an answer, beyond those that a call asks the server to wait
+PATIENCE = 60.0  # real seconds for an answer
 
 
 class Answer(NamedTuple):
@@ -40,17 +40,23 @@ class Client:
         self._parts = parts
 
     def call(
-        self, method: str, path: str, body: object = None, *, patience: float = 0.0, etag: str = "", **query: object
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        query: Mapping[str, object] | None = None,
+        etag: str = "",
     ) -> Answer:
         """One call. Raises the error that the same call raises on a fake of this process, or ControlError."""
-        answer = self._send(method, path, body, PATIENCE + patience, etag, query)
+        answer = self._send(method, path, body, etag, query or {})
         if answer.status >= 400:
             raise _error(answer, f"{method} {self.url}{path}")
         return answer
 
     def get(self, path: str, **query: object) -> Any:
         """The JSON at a path."""
-        return self.call("GET", path, **query).json()  # type: ignore[arg-type]
+        return self.call("GET", path, query=query).json()
 
     def check(self) -> None:
         """Raises ControlError where no control API answers."""
@@ -62,11 +68,9 @@ class Client:
         if not known:
             raise ControlError(f"{self.url} answers, and not as a control API of notnow does")
 
-    def _send(
-        self, method: str, path: str, body: object, timeout: float, etag: str, query: Mapping[str, object]
-    ) -> Answer:
+    def _send(self, method: str, path: str, body: object, etag: str, query: Mapping[str, object]) -> Answer:
         kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(str(self._parts.hostname), self._parts.port, timeout=timeout)
+        connection = kind(str(self._parts.hostname), self._parts.port, timeout=PATIENCE)
         headers = {"content-type": "application/json"} if method != "GET" else {}
         if self.token is not None:
             headers["authorization"] = f"Bearer {self.token}"

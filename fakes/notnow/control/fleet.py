@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,10 +60,15 @@ class Fleet:
     """The servers. `feed` gets what happens on them; use it as a context manager, which stops them at the end."""
 
     def __init__(
-        self, *, seed: int | None = None, search_paths: Sequence[str] = (), listener: Listener | None = None
+        self,
+        *,
+        seed: int | None = None,
+        search_paths: Sequence[str] = (),
+        listener: Listener | None = None,
+        started: Callable[[], object] = lambda: None,
     ) -> None:
-        """`listener` is called for every entry of every journal, in the fakes' thread."""
-        self.seed, self.search_paths, self.listener = seed, tuple(search_paths), listener
+        """`listener` is called for every entry of every journal, in the fakes' thread; `started` after every start."""
+        self.seed, self.search_paths, self.listener, self.started = seed, tuple(search_paths), listener, started
         self.feed = Feed()
         self._members: dict[str, Member] = {}
         self._starting: set[str] = set()
@@ -137,6 +142,7 @@ class Fleet:
             with self._lock:
                 self._starting.discard(name)
         self.feed.put_server(name, "started", listening(fake))
+        self.started()
         return member
 
     def _reserve(self, name: str | None, protocol: str) -> str:

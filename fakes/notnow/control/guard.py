@@ -8,9 +8,10 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import RedirectResponse, Response
 
 from notnow.control.problems import RefusedError, respond
 from notnow.hosts import is_loopback
@@ -46,6 +47,9 @@ class Guard:
         headers = Headers(scope=scope)
         send = _with_headers(send)
         try:
+            if self.token is not None and _given(scope) == self.token:
+                await _let_in(self.token)(scope, receive, send)
+                return
             self._check(scope, headers)
         except RefusedError as error:
             await respond(error)(scope, receive, send)
@@ -93,6 +97,19 @@ class Guard:
 
 
 COOKIE = "notnow-token"
+
+
+def _given(scope: Scope) -> str | None:
+    """The token in a link to the page, which `notnow serve` printed."""
+    query = parse_qs(scope["query_string"].decode("latin-1"))
+    return query.get("token", [None])[0] if scope["path"] == "/" and scope["method"] == "GET" else None
+
+
+def _let_in(token: str) -> Response:
+    """Keep the token in a cookie that no script sees, and no other site sends, and out of the address."""
+    response = RedirectResponse("/", 303)
+    response.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+    return response
 
 
 def _cookie(text: str) -> str:

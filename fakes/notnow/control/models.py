@@ -148,6 +148,7 @@ class VerdictQuery(WhichServers):
     count: int | None = Field(None, ge=1, description="How many items the client was given.")
     exit: int | None = Field(None, ge=0, le=255, description="The client's exit code.")
     role: Literal["client", "proxy"] = "client"
+    terminal: int | None = Field(None, ge=20, le=400, description="Text: in colour, for a terminal of this width.")
     journals: bool = Field(False, description="JSON: the journals as well, as in `try --json`.")
     most: int | None = Field(
         None, ge=0, le=1000, description="JSON: at most so many pieces of evidence for a rule, items and doubts."

@@ -80,10 +80,10 @@ def _shorten(found: dict[str, Any], most: int) -> None:
         del found["doubts"][most:]
 
 
-def _text(reports: Sequence[Report], _query: VerdictQuery) -> str:
+def _text(reports: Sequence[Report], query: VerdictQuery) -> str:
     from notnow.conduct.pictures.text import as_text
 
-    return "\n".join(map(as_text, reports))
+    return "\n".join(as_text(report, terminal=query.terminal) for report in reports)
 
 
 def _markdown(reports: Sequence[Report], _query: VerdictQuery) -> str:

@@ -74,8 +74,8 @@ def fired_rule(occasion: Occasion, plan: Plan, request: DecisionRequest, decisio
     if decision.rule is None:
         return None
     rule = plan.rules[decision.rule]
-    quotas = {limit.rule: quota for (limit, _), quota in zip(request.limits, decision.quotas, strict=True)}
-    if not quotas:
+    if not request.limits:
         return FiredRule(rule, occasion.moment, occasion.at)
+    quotas = {limit.rule: quota for (limit, _), quota in zip(request.limits, decision.quotas, strict=True)}
     limit = rule.index if rule.index in quotas else min(quotas)
     return FiredRule(rule, occasion.moment, occasion.at, quotas[limit], plan.rules[limit])

@@ -186,9 +186,10 @@ class Memory:
 
     def _first(self, request: DecisionRequest, now: float) -> Candidate | None:
         owners = request.owners
-        last = tally = None
+        last: Key | None = None
+        tally: Tally
         for candidate, key in request.candidates:
-            if key is not last or tally is None:  # the rules of a group share one key
+            if key is not last:  # the rules of a group share one key
                 tally, last = self._tally(key, owners[0]), key
             for condition in candidate.conditions:
                 if not condition.holds(tally, now, owners):

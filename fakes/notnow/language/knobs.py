@@ -18,7 +18,9 @@ from notnow.language.faults import SPOKEN_KEYS
 from notnow.language.toml_lines import Path
 from notnow.units import DURATION_HELP, LONGEST, parse_duration, parse_percent
 
-SERVER_OPTIONS = frozenset({"clock", "seed", "host", "port", "tls", "users", "files", "app", "journal_limit"})
+SERVER_OPTIONS = frozenset({
+    "clock", "seed", "host", "port", "tls", "users", "files", "app", "upstream", "forward", "journal_limit",
+})  # fmt: skip
 # Known only to the adapter, when it says the reply.
 LATE = frozenset[str]().union(*(protocol.placeholders for protocol in protocols.every()))
 # The time until the phase ends, until a limit lets this key through again, and until its quota grows.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
@@ -19,6 +19,8 @@ from notnow.page import Page, console
 from notnow.units import show
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from notnow.conduct.judging import Verdict
     from notnow.conduct.reading.result import Result
 
@@ -30,16 +32,16 @@ SHORT = 1.0  # scenario seconds; a shorter run is not drawn to scale
 _STYLES = {"held": "green", "broken": "bold red", "inconclusive": "yellow", "not exercised": "dim"}
 
 
-def as_text(report: Report, *, verbose: bool = False) -> str:
-    """The report as it is printed in a pipe."""
+def as_text(report: Report, *, verbose: bool = False, terminal: int | None = None) -> str:
+    """The report as it is printed in a pipe, or for a terminal of this width."""
     text = io.StringIO()
-    print_report(report, verbose=verbose, to=text)
+    print_report(report, verbose=verbose, to=console(text, terminal))
     return text.getvalue()
 
 
-def print_report(report: Report, *, verbose: bool = False, to: TextIO | None = None) -> None:
+def print_report(report: Report, *, verbose: bool = False, to: Console | None = None) -> None:
     """Print the report, to standard output unless told otherwise."""
-    page = Page(console(to))
+    page = Page(to)
     if any(journal.connections for journal in report.run.journals):
         if report.result is not None:
             _result(page, report.result, report)

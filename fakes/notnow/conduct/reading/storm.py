@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from operator import attrgetter
 from typing import Any
 
@@ -66,13 +65,13 @@ def storm(run: Run) -> Storm:
 
 
 def _peak(tries: list[Try]) -> int:
-    window: deque[float] = deque()
-    most = 0
-    for at in sorted(one.started_at for one in tries):
-        window.append(at)
-        while at - window[0] >= SECOND:
-            window.popleft()
-        most = max(most, len(window))
+    times = sorted([one.started_at for one in tries])
+    first = most = 0
+    for i, at in enumerate(times):
+        while at - times[first] >= SECOND:
+            first += 1
+        if i - first >= most:
+            most = i - first + 1
     return most
 
 
@@ -82,12 +81,9 @@ def _wasted(tries: list[Try]) -> int:
     wasted = 0
     for one in sorted(tries, key=attrgetter("ended_index")):
         client = one.client
-        known = busy_since.get(client)
         if not one.failed:
             busy_since.pop(client, None)
-        elif known is None:
-            busy_since[client] = one.ended_index
-        elif one.started_index > known:
+        elif one.started_index > busy_since.setdefault(client, one.ended_index):
             wasted += 1
     return wasted
 

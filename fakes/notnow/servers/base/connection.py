@@ -27,8 +27,8 @@ from notnow.journal import (
 )
 from notnow.servers.base import listener, tls
 from notnow.servers.base.arrivals import Arrivals
+from notnow.servers.base.hanging import Hanging
 from notnow.servers.base.life import CLOSED, CLOSING, HANDSHAKING, OPENING, STALLED, UPGRADING, Client, Event, Life
-from notnow.servers.base.session import Host
 from notnow.servers.base.transport import Plain
 
 QUIET = 0.05  # real seconds without a byte after which a TLS client has read its last reply: TLS has no half-close
@@ -41,10 +41,10 @@ class Over(Exception):  # noqa: N818 (no error)
     """The connection has ended: stop working for it."""
 
 
-class LiveConnection:
+class LiveConnection(Hanging):
     """The connection of a session."""
 
-    host: Host
+    departure = Over
     record: Connection
     exchange: Exchange  # of the client's last command
     opening: Script
@@ -106,6 +106,11 @@ class LiveConnection:
     def over(self) -> bool:
         """The fake has sent its last reply."""
         return self.life.fake is CLOSING or self.life.fake is CLOSED
+
+    @property
+    def ending(self) -> bool:
+        """The fake is about to close, and serves nothing further."""
+        return self.life.fake.ending
 
     @property
     def eof(self) -> bool:
@@ -204,6 +209,7 @@ class LiveConnection:
         if self._linger is not None:
             self._linger.cancel()
         self.on_lost(error)
+        self.wake()
         self.host.connection_closed(self.record, self._failure(error))
 
     def _failure(self, error: Exception | None) -> Failure | None:
@@ -303,7 +309,7 @@ class LiveConnection:
         exchange = self.host.recorder.ask(self.record, script.moment, "", script.phase)
         if self.takes_scripts:
             if script.closes:
-                self.life.advance(Event.DRAIN)
+                self.life.advance(Event.CONCLUDE)
             self.host.spawn(self._perform_unasked(script, exchange))
         else:
             self._cut_off(script, exchange)
@@ -340,8 +346,11 @@ class LiveConnection:
             self.abort()
 
     def stall(self, exchange: Exchange) -> None:
-        """Answer nothing from now on. What the client sends is read and dropped, so that its leaving is seen."""
         self.host.recorder.tell(exchange)
+        self.ignore_client()
+
+    def ignore_client(self) -> None:
+        """From now on, read what the client sends and drop it, so that its leaving is seen."""
         self.life.advance(Event.STALL)
         if unread := self.take_unread():
             self.host.left_unread(self.record, unread, self.arrivals.next(len(unread)))

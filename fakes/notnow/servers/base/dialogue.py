@@ -99,13 +99,6 @@ class CommandConnection(LiveConnection):
                 case _:
                     assert_never(step)
 
-    async def hang(self, exchange: Exchange) -> None:
-        """Stall, until the connection is lost."""
-        self.stall(exchange)
-        if self.eof:
-            raise Over
-        await self.host.loop.create_future()
-
     def end_data(self, step: EndData, exchange: Exchange) -> None:
         """End the data connection, in a protocol that has one."""
         raise AssertionError(f"there is no data connection for {step} at {exchange.moment}")

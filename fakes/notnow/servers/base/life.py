@@ -2,12 +2,12 @@
 
 The fake's side:
 
-    OPENING ──▶ OPEN ──▶ DRAINING ──▶ CLOSING ──▶ CLOSED
-       │        ▲  │ ╲                  ▲
-       ▼        │  ▼  ╲──▶ STALLED ─────┤
-    HANDSHAKING │ UPGRADING ────────────┘
+    OPENING ──▶ OPEN ──▶ CONCLUDING ──▶ DRAINING ──▶ CLOSING ──▶ CLOSED
+       │        ▲  │ ╲                                ▲
+       ▼        │  ▼  ╲──▶ STALLED ───────────────────┤
+    HANDSHAKING │ UPGRADING ──────────────────────────┘
 
-A connection may be lost at any time: from each state an arrow leads to CLOSED. The client's side goes from TALKING over
+CONCLUDING and DRAINING may be left out. A connection may be lost at any time: from each state an arrow leads to CLOSED. The client's side goes from TALKING over
 LEAVING to ENDED, or straight to ENDED.
 """
 
@@ -19,11 +19,12 @@ from msgspec import Struct
 
 
 class State(Struct, frozen=True, eq=False):
-    """A state of the fake's side. `alive`: there is a transport. `speaks`: a reply may be sent."""
+    """A state of the fake's side. `alive`: there is a transport. `speaks`: a reply may be sent. `ending`: it is the last."""
 
     name: str
     alive: bool = False
     speaks: bool = False
+    ending: bool = False
 
 
 OPENING = State("OPENING")  # accepted; there is no transport yet
@@ -31,7 +32,8 @@ HANDSHAKING = State("HANDSHAKING")  # the same, and a TLS handshake comes first
 OPEN = State("OPEN", alive=True, speaks=True)
 UPGRADING = State("UPGRADING", alive=True, speaks=True)  # in the TLS handshake that a command asked for
 STALLED = State("STALLED", alive=True, speaks=True)  # a rule lets the client wait; what it sends is dropped
-DRAINING = State("DRAINING", alive=True, speaks=True)  # a script that closes is under way: its replies are the last
+CONCLUDING = State("CONCLUDING", alive=True, speaks=True, ending=True)  # an unasked script that closes is under way
+DRAINING = State("DRAINING", alive=True, speaks=True, ending=True)  # it closes once the requests under way are answered
 CLOSING = State("CLOSING", alive=True)  # the last reply is sent; what the client sends is only noted
 CLOSED = State("CLOSED")  # no transport any more
 
@@ -42,6 +44,7 @@ class Event(Enum):
     SHAKE_HANDS = auto()
     MADE = auto()  # there is a transport, or the same one in TLS
     STALL = auto()
+    CONCLUDE = auto()
     DRAIN = auto()
     FINISH = auto()
     LOSE = auto()
@@ -53,15 +56,23 @@ _FAKE: dict[State, dict[Event, State]] = {
     OPEN: {
         Event.SHAKE_HANDS: UPGRADING,
         Event.STALL: STALLED,
+        Event.CONCLUDE: CONCLUDING,
         Event.DRAIN: DRAINING,
         Event.FINISH: CLOSING,
         Event.LOSE: CLOSED,
     },
     UPGRADING: {Event.MADE: OPEN, Event.FINISH: CLOSING, Event.LOSE: CLOSED},
-    STALLED: {Event.STALL: STALLED, Event.DRAIN: STALLED, Event.FINISH: CLOSING, Event.LOSE: CLOSED},
-    DRAINING: {
+    STALLED: {Event.STALL: STALLED, Event.CONCLUDE: STALLED, Event.FINISH: CLOSING, Event.LOSE: CLOSED},
+    CONCLUDING: {
         Event.SHAKE_HANDS: UPGRADING,
         Event.STALL: STALLED,
+        Event.CONCLUDE: CONCLUDING,
+        Event.DRAIN: DRAINING,
+        Event.FINISH: CLOSING,
+        Event.LOSE: CLOSED,
+    },
+    DRAINING: {
+        Event.CONCLUDE: DRAINING,
         Event.DRAIN: DRAINING,
         Event.FINISH: CLOSING,
         Event.LOSE: CLOSED,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from notnow import protocols
@@ -14,6 +16,7 @@ from notnow.errors import Problem, ScenarioError
 from notnow.journal import DEFAULT_LIMIT
 from notnow.language.advice import unknown
 from notnow.language.knobs import SERVER_OPTIONS
+from notnow.servers.base.loopback import Loopback, loopback
 from notnow.units import SIZE_HELP, parse_size
 
 
@@ -38,9 +41,10 @@ class Options:
         modes = protocols.get(protocol).tls_modes
         self.tls: str | None = _checked(given, "tls", str, ", ".join(modes), None)
         self.users: dict[str, str] | None = _checked(given, "users", dict, "a mapping of names to passwords", None)
-        self.files: dict[str, Any] | None = _checked(given, "files", dict, "a mapping of paths to bytes", None)
-        _check_sizes(self.files or {})
+        self.files = _files(given)
         self.app: Any = given.get("app")
+        self.upstream = self._own_server(given, "upstream", "http")
+        self.forward = self._own_server(given, "forward", "smtp")
         self.journal_limit: int = _checked(given, "journal_limit", int, "1 or more", DEFAULT_LIMIT)
         if not isinstance(self.clock, Clock):
             raise _bad(f"clock is {self.clock!r}", "ManualClock(), or RealClock(speed)")
@@ -52,6 +56,31 @@ class Options:
             raise ScenarioError([unknown("tls mode", self.tls, modes)])
         if self.app is not None:
             _check_app(self.app)
+        if self.app is not None and self.upstream is not None:
+            raise _bad("app and upstream are both given", "one of them: it answers what no rule answers")
+
+    def _own_server(self, given: Mapping[str, Any], name: str, scheme: str) -> Loopback | None:
+        """The address of a server of the user's. Raises ScenarioError for one that is not on this machine, and for the fake's own."""
+        url = _checked(given, name, str, f"a URL, such as {scheme}://127.0.0.1:8000", None)
+        if url is None:
+            return None
+        found = loopback(name, url, scheme)
+        if found.port == self.port and (self.host in found.addresses or self.host in _EVERYWHERE):
+            raise _bad(f"{name} is {url!r}, the address of the fake itself", "the address of another server")
+        return found
+
+
+_EVERYWHERE = ("", "localhost", "0.0.0.0", "::")  # addresses of a fake that also listens on those of this machine
+_FILES = "a mapping of paths to bytes, or the Path of a directory"
+
+
+def _files(given: Mapping[str, Any]) -> dict[str, Any] | Path | None:
+    """The files of the option: a mapping, or the path of a directory. A string is neither, so that no text becomes a path."""
+    files = _checked(given, "files", (dict, os.PathLike), _FILES, None)
+    if isinstance(files, os.PathLike):
+        return Path(files)
+    _check_sizes(files or {})
+    return files  # type: ignore[no-any-return]
 
 
 _LIKE_A_SIZE = re.compile(r"\s*[0-9][0-9._,]*\s*[bkmgt][a-z]{0,4}\s*", re.IGNORECASE)
@@ -98,7 +127,7 @@ def _bad(found: str, allowed: str) -> ScenarioError:
     return ScenarioError([Problem(found, allowed=allowed)])
 
 
-def _checked(given: Mapping[str, Any], name: str, kind: type, allowed: str, default: Any) -> Any:
+def _checked(given: Mapping[str, Any], name: str, kind: type | tuple[type, ...], allowed: str, default: Any) -> Any:
     value = given.get(name)
     if value is None:
         return default

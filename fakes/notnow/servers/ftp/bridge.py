@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 from notnow.clock import Clock
 from notnow.engine.actions import Script
@@ -13,6 +14,7 @@ from notnow.language.scenario import Scenario
 from notnow.servers.base.bridge import Bridge
 from notnow.servers.base.listener import LingeringClose
 from notnow.servers.base.options import Options
+from notnow.servers.ftp import directory
 from notnow.servers.ftp.files import DEFAULT, Content, Files
 from notnow.servers.ftp.session import FTPSession, masked
 
@@ -27,16 +29,17 @@ class FileBridge(Bridge):
 
     def __init__(self, options: Options, scenario: Scenario, label: str, name: str) -> None:
         super().__init__(options, scenario, label, name)
+        self._given = directory.read(options.files) if isinstance(options.files, Path) else options.files
         self.files = self._tree()
 
     def _tree(self) -> Files:
         """The files at the start. Raises ScenarioError for invalid ones."""
-        given = self.options.files if self.options.files is not None else self.scenario.server.files
+        given = self._given if self._given is not None else self.scenario.server.files
         return new_files(DEFAULT if given is None else given, self.scenario, self.clock)
 
     def apply_server_table(self) -> None:
         self.files.quota = self.scenario.server.quota
-        if self.options.files is None:
+        if self._given is None:
             for name, content in (self.scenario.server.files or {}).items():
                 self.files.lay(name, content)
 

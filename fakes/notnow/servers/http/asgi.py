@@ -14,6 +14,7 @@ from notnow.servers.base import guests
 from notnow.servers.base.connection import Over
 from notnow.servers.http.echo import no_tunnel
 from notnow.servers.http.interfaces import Gone, encoded, failures
+from notnow.servers.http.upstream import INFORMATION, BadGateway
 
 if TYPE_CHECKING:
     from notnow.servers.http.interfaces import Headers
@@ -37,6 +38,8 @@ class Call:
         self._measured = False  # a rule has set the content-length of the app's answer
         self._left = False  # the app knows that the client has gone
         self._started = self._ended = self._swallows = False
+        self._trailing = False  # the app has announced trailers
+        self._trailers: Headers = []
 
     async def run(self, instead: Response | tuple[()] | None = None, drip: float = 0.0) -> None:
         """Let the app answer; `instead` replaces its answer or a part of it, and `()` means no answer at all."""
@@ -61,12 +64,16 @@ class Call:
 
     async def _failed(self, error: BaseException) -> None:
         stream = self.stream
-        logger.error("the app has failed at %s", stream.exchange.request, exc_info=error)
-        stream.note(app_error=f"{type(error).__name__}: {error}")
+        status, said, why = 500, "Internal Server Error", f"{type(error).__name__}: {error}"
+        if isinstance(error, BadGateway):
+            status, said, why = error.status, str(error), str(error)
+        else:
+            logger.error("the app has failed at %s", stream.exchange.request, exc_info=error)
+        stream.note(app_error=why)
         if not stream.wanted or self._swallows:
             return
         if not self._started:
-            await stream.respond(Response(500, (("content-type", "text/plain"),), "Internal Server Error\n"))
+            await stream.respond(Response(status, (("content-type", "text/plain"),), f"{said}\n"))
         else:
             await stream.reset("INTERNAL_ERROR", stream.exchange)
 
@@ -92,7 +99,10 @@ class Call:
             "client": (connection.record.client, connection.record.peer_port),
             "server": self.host.address,
             "state": self.host.state.copy(),
-            "extensions": {"notnow": {"connection": connection.record.number, "stream": self.stream.number}},
+            "extensions": {
+                "http.response.trailers": {},
+                "notnow": {"connection": connection.record.number, "stream": self.stream.number},
+            },
         }
 
     async def receive(self) -> Message:
@@ -130,14 +140,21 @@ class Call:
             self.stream.note(stored=self.stream.head.method not in IDEMPOTENT)
         if self._swallows:
             return
-        if starts:
+        if message["type"] == INFORMATION:
+            await self.stream.inform(int(message["status"]), list(message["headers"]))
+        elif starts:
+            self._trailing = bool(message.get("trailers"))
             await self._head(int(message["status"]), [(bytes(n), bytes(v)) for n, v in message.get("headers", ())])
             self._started = True
         elif message["type"] == "http.response.body":
             if not self._started:
                 raise RuntimeError("the app has sent a body before http.response.start")
             await self._write(bytes(message.get("body", b"")))
-            if not self._swallows and not message.get("more_body", False):
+            if not (self._swallows or self._trailing or message.get("more_body", False)):
+                await self._close()
+        elif message["type"] == "http.response.trailers" and self._trailing:
+            self._trailers += [(bytes(n).lower(), bytes(v)) for n, v in message["headers"]]
+            if not message.get("more_trailers", False):
                 await self._close()
 
     async def _write(self, body: bytes) -> None:
@@ -155,7 +172,7 @@ class Call:
         stream = self.stream
         asked = Asked(stream.connection.record.id, "response", stream.known, stream.number)
         script = self.host.feed(asked, "response")
-        if script is None:
+        if script is None and not stream.wanted:
             raise Over
 
         async def behave(instead: Response | tuple[()] | None, drip: float) -> None:
@@ -165,7 +182,9 @@ class Call:
             else:
                 await self._start(status, headers, _both(self._instead, instead or None))
 
-        if script.steps is BEHAVE:
+        if (
+            script is None or script.steps is BEHAVE
+        ):  # None: the connection is about to close, and no rule acts any more
             await behave(None, 0.0)
         else:
             await stream.connection.perform(script, stream.exchange, stream, behave)
@@ -198,7 +217,7 @@ class Call:
         elif not self._started:
             await self._failed(RuntimeError("the app has returned without an answer"))
         else:
-            await self.stream.end()
+            await self.stream.end(trailers=self._trailers)
 
 
 def _is_loss(error: BaseException) -> bool:

@@ -18,6 +18,7 @@ from notnow.servers.http.connection import HTTPConnection
 from notnow.servers.http.echo import echo
 from notnow.servers.http.hypercorn_parts import lifespan
 from notnow.servers.http.quic import Silent, UDPTakenError, place
+from notnow.servers.http.upstream import Upstream
 
 if TYPE_CHECKING:
     from hypercorn.asyncio.lifespan import Lifespan
@@ -33,7 +34,8 @@ class HTTPBridge(Bridge):
 
     def __init__(self, options: Options, scenario: Scenario, label: str, name: str) -> None:
         super().__init__(options, scenario, label, name)
-        self.app: Any = options.app or echo
+        upstream = Upstream(options.upstream) if options.upstream is not None else None
+        self.app: Any = options.app or upstream or echo
         self.state: dict[str, Any] = {}  # of the app's lifespan
         self._lifespan: Lifespan | None = None
         self._living_app: asyncio.Task[None] | None = None

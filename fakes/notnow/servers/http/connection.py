@@ -46,7 +46,7 @@ from notnow.journal import (
 )
 from notnow.servers.base.arrivals import Arrivals
 from notnow.servers.base.connection import LiveConnection, Over
-from notnow.servers.base.life import STALLED, Client, Life
+from notnow.servers.base.life import CONCLUDING, DRAINING, STALLED, Client, Event, Life
 from notnow.servers.base.transport import Plain
 from notnow.servers.base.turns import Turn
 from notnow.servers.http import frames
@@ -71,7 +71,6 @@ class HTTPConnection(LiveConnection):
     unserved: Hang | Close | None = None  # a rule at `connect` does this in place of serving
     last: int | None = None  # of a GOAWAY: streams above it are not served
     farewell: bool = False  # the final GOAWAY has been sent
-    closing: bool = False  # take no further request, and close when none is under way
     turn: Turn
     live: dict[int, Stream]  # the requests under way
     _inbox: bytearray
@@ -183,6 +182,7 @@ class HTTPConnection(LiveConnection):
             self.end()
         for stream in self.live.values():
             stream.news.set()  # an app that waits for more gets a disconnect
+            stream.wake()
 
     def on_lost(self, _error: Exception | None) -> None:
         if self._server is not None:
@@ -242,13 +242,24 @@ class HTTPConnection(LiveConnection):
                 self.transport.write(event.data)
                 await self._writable.wait()
         elif isinstance(event, Closed):
-            if not self.closing and self.record.failure is None:
-                self.leave()  # by a GOAWAY of its own, or "Connection: close"
-            self.closing = True
-            if self.record.failure is not None:  # the client has broken the protocol
-                for stream in list(self.live.values()):
-                    stream.lost()
-            self.ended_one()
+            self._protocol_ended()
+
+    def _protocol_ended(self) -> None:
+        if self.record.failure is not None:  # the client has broken the protocol
+            for stream in list(self.live.values()):
+                stream.lost()
+        elif self.life.fake is CONCLUDING and isinstance(self._protocol, H11):
+            self.ignore_client()  # until the script closes: the last answer said "close" (RFC 9112 §9.6)
+            return
+        elif not self.ending:
+            self.leave()  # by a GOAWAY of its own, or "Connection: close"
+        self.drain()
+        self.ended_one()
+
+    def drain(self) -> None:
+        """Serve no further request, and close once those under way are answered."""
+        if self.life.fake.speaks:
+            self.life.advance(Event.DRAIN)
 
     def broken(self, how: ProtocolViolation) -> None:
         """The client has broken the protocol, which ends the connection with an error."""
@@ -323,7 +334,7 @@ class HTTPConnection(LiveConnection):
         script, exchange = self.opening, stream.exchange
         self.host.recorder.decided(exchange, script)
         if script.closes:
-            self.closing = True
+            self.drain()
             self.exchange = exchange
         await stream.respond(standing)
         return True
@@ -332,11 +343,11 @@ class HTTPConnection(LiveConnection):
         """A request has ended: close, if it was the last and no further one is wanted."""
         self._news.set()
         unread = self._handling and isinstance(self._protocol, H2)  # streams that have arrived are answered first
-        if self.closing and not self.live and not unread:
+        if self.life.fake is DRAINING and not self.live and not unread:
             self.host.loop.call_soon(self._close_if_done)
 
     def _close_if_done(self) -> None:
-        if self.closing and not self.live and self.alive and not self.over:
+        if self.life.fake is DRAINING and not self.live:
             if self.life.client is not Client.TALKING:
                 self._stop_speaking()
                 self._half_close()
@@ -364,7 +375,8 @@ class HTTPConnection(LiveConnection):
     ) -> None:
         """Carry out a script, for a request or for the connection; `behave` lets the app answer."""
         self.host.recorder.decided(exchange, script)
-        self.closing = self.closing or (script.closes and stream is not None)
+        if script.closes and stream is not None:
+            self.drain()
         for step in script.steps:
             if self.over or not self.alive:
                 raise Over
@@ -412,7 +424,9 @@ class HTTPConnection(LiveConnection):
 
     async def _go_away(self, step: GoAway, exchange: Exchange, stream: Stream | None) -> None:
         """Send GOAWAY: drop the streams above the last; the connection may close once the others have ended."""
-        self.closing, self.farewell = self.closing or step.closes, self.farewell or step.closes
+        if step.closes:
+            self.drain()
+            self.farewell = True
         self.exchange = exchange
         protocol = self._protocol
         if isinstance(protocol, H2):

@@ -26,7 +26,7 @@ class FakeHTTP(RequestAssertions, Fake):
     """
 
     protocol: ClassVar[str] = "http"
-    _option_names: ClassVar[frozenset[str]] = (Fake._option_names | {"app"}) - {"users"}
+    _option_names: ClassVar[frozenset[str]] = (Fake._option_names | {"app", "upstream"}) - {"users"}
     _bridge: HTTPBridge
 
     def _new_bridge(self, scenario: Scenario) -> HTTPBridge:

@@ -195,10 +195,22 @@ class H2(H2Protocol):
         if (buffer := self.stream_buffers.get(number)) is not None:
             await buffer.drain()
 
-    async def end(self, number: int) -> None:
+    async def end(self, number: int, trailers: Headers) -> None:
+        if trailers:
+            await self._end_with(number, trailers)
+            return
         await self.stream_send(events.EndBody(stream_id=number))
         if (buffer := self.stream_buffers.get(number)) is not None and buffer.complete:
             await self._send_data(number)  # END_STREAM now: the connection may close when this returns
+
+    async def _end_with(self, number: int, trailers: Headers) -> None:
+        await self.drained(number)
+        try:
+            self.connection.send_headers(number, _for_h2(trailers), end_stream=True)
+        except h2.exceptions.StreamClosedError as closed:
+            raise Gone from closed
+        await self._flush()
+        await self._drop_buffer(number, cut=True)
 
     async def whole(self, number: int, status: int, headers: Headers, body: bytes) -> bool:
         """Send a whole response in one go; False if it does not fit into the client's windows. Raises as `head`."""
@@ -218,7 +230,12 @@ class H2(H2Protocol):
 
     async def go_on(self, number: int) -> None:
         """Send 100 (Continue): the client may send its body."""
-        await self.stream_send(events.InformationalResponse(stream_id=number, headers=[], status_code=100))
+        await self.inform(number, 100, [])
+
+    async def inform(self, number: int, status: int, headers: Headers) -> None:
+        await self.stream_send(
+            events.InformationalResponse(stream_id=number, headers=_for_h2(headers), status_code=status)
+        )
 
     async def reset(self, number: int, code: int) -> bool:
         """Send RST_STREAM. True, as only the stream ends."""
@@ -235,6 +252,10 @@ class H2(H2Protocol):
         """Send nothing more on a stream, and drop what arrives; `cut`: no RST_STREAM was sent."""
         self.streams.pop(number, None)
         self.connection.taken(number)  # give the bytes back to the window that all streams share
+        await self._drop_buffer(number, cut)
+
+    async def _drop_buffer(self, number: int, cut: bool) -> None:
+        """Send nothing more of a body; `cut`: nor an END_STREAM."""
         if (buffer := self.stream_buffers.get(number)) is not None:
             buffer.cut = cut
             await buffer.close()

@@ -80,7 +80,7 @@ class HTTPProtocol(Protocol):
     async def drained(self, number: int) -> None:
         """Return when all that was sent of the body is on its way to the client."""
 
-    async def end(self, number: int) -> None:
+    async def end(self, number: int, trailers: Headers) -> None:
         """End the response. Raises one of `failures` where its content-length has promised more."""
 
     async def whole(self, number: int, status: int, headers: Headers, body: bytes) -> bool:
@@ -88,6 +88,9 @@ class HTTPProtocol(Protocol):
 
     async def go_on(self, number: int) -> None:
         """Send 100 (Continue)."""
+
+    async def inform(self, number: int, status: int, headers: Headers) -> None:
+        """Send another 1xx."""
 
     async def reset(self, number: int, code: int) -> bool:
         """Send RST_STREAM; False on HTTP/1.1, which has none."""
@@ -109,7 +112,6 @@ class Owner(Protocol):
     """The connection, as its protocol sees it."""
 
     cap: int  # streams at a time that HTTP/2 clients are told
-    closing: bool  # no further request is wanted
     secure: bool  # in TLS
     turn: Turn
 
@@ -117,6 +119,7 @@ class Owner(Protocol):
     async def send(self, event: RawData | Closed | Updated) -> None: ...
     def spawn(self, work: Work) -> object: ...
     async def give_way(self) -> None: ...
+    def drain(self) -> None: ...
     def broken(self, how: ProtocolViolation) -> None: ...
     def malformed(self, number: int, said: str, why: str, code: str) -> None: ...
 

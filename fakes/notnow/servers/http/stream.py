@@ -18,6 +18,7 @@ from notnow.engine.events import Answered, Ended, Heard, Reached
 from notnow.http_words import NO_BODY, status_line
 from notnow.journal import Connection, Exchange, ExcludedByGoAway, RstStreamFrame
 from notnow.servers.base.connection import Over
+from notnow.servers.base.hanging import Hanging
 from notnow.servers.http.facts import known, recorded
 from notnow.servers.http.frames import CODES
 from notnow.servers.http.host import AppHost
@@ -38,7 +39,6 @@ class Carrier(Protocol):
     exchange: Exchange  # that was answered last
     names: tuple[str, ...]  # of the certificate that the connection has shown
     live: dict[int, Stream]  # the requests under way
-    closing: bool  # take no further request
     secure: bool
 
     @property
@@ -47,6 +47,8 @@ class Carrier(Protocol):
     def over(self) -> bool: ...
     @property
     def eof(self) -> bool: ...
+    @property
+    def ending(self) -> bool: ...
 
     def note_arrival(self, exchange: Exchange) -> None:
         """A request has been read: note when it arrived, if it had to wait for its turn."""
@@ -65,6 +67,9 @@ class Carrier(Protocol):
     def finish(self, how: Ending, exchange: Exchange) -> None:
         """Close the connection."""
 
+    def drain(self) -> None:
+        """Serve no further request, and close once those under way are answered."""
+
     def ended_one(self) -> None:
         """A request has ended: close, if it was the last and no further one is wanted."""
 
@@ -72,14 +77,15 @@ class Carrier(Protocol):
         """Begin a task of the connection."""
 
 
-class Stream:
+class Stream(Hanging):
     """A request and its answer.
 
     The journal has a `Request` for it, which is brought up to date as the bodies pass.
     """
 
+    host: AppHost
     idle = False  # hypercorn reads it
-    hangs = False  # a stalled answer
+    departure = Gone
 
     def __init__(self, connection: Carrier, protocol: HTTPProtocol, number: int) -> None:
         self.connection, self.protocol, self.number = connection, protocol, number
@@ -176,6 +182,9 @@ class Stream:
         self.host.feed(Heard(self.connection.record.id))
         if self.drops:
             return  # count it only
+        if self.hangs:
+            await self.protocol.taken(self.number)
+            return
         self.chunks.append(data)
         self._waiting += len(data)
         watched = self.watches.get("request")
@@ -235,7 +244,7 @@ class Stream:
 
     async def break_off(self) -> None:
         """HTTP/1.1 cannot send more than the content-length: close the connection after the head."""
-        self.connection.closing = True
+        self.connection.drain()
         await self._ended(waiting=True)
 
     def _is_tunnel(self, status: int) -> bool:
@@ -244,8 +253,8 @@ class Stream:
 
     async def _respond_whole(self, status: int, headers: Headers, shown: bytes) -> None:
         waiting = self.protocol.is_waiting
-        # The client waits with its body, which the fake will not read (RFC 9110 §10.1.1).
-        self.connection.closing = self.connection.closing or waiting
+        if waiting:  # with its body, which the fake will not read (RFC 9110 §10.1.1)
+            self.connection.drain()
         headers = self._headers(headers)
         self._note(status, headers)
         self._note_sent(len(shown))
@@ -263,7 +272,7 @@ class Stream:
         headers = [*headers, *self.added]
         if not any(name == b"date" for name, _ in headers):
             headers.append((b"date", _date(int(self.host.clock.epoch + self.host.clock.now()))))
-        if self.connection.closing and not self.protocol.multiplexes:
+        if self.connection.ending and not self.protocol.multiplexes:
             headers.append((b"connection", b"close"))
         return headers
 
@@ -337,14 +346,21 @@ class Stream:
             await self.connection.perform(script, self.exchange, self)
             self._still_wanted()
 
-    async def end(self, waiting: bool = False) -> None:
-        """End the answer; `waiting`: the client still holds its body back."""
+    async def inform(self, status: int, headers: Headers) -> None:
+        """Send a 1xx before the answer. HTTP/1.0 knows none (RFC 9110 §15.2)."""
+        self._still_wanted()
+        if self.head.version != "1.0":
+            await self.protocol.inform(self.number, status, headers)
+
+    async def end(self, waiting: bool = False, trailers: Headers | None = None) -> None:
+        """End the answer; `waiting`: the client still holds its body back. HTTP/1.1 has trailers of chunked bodies only."""
         self._still_wanted()
         self.note(whole=self._length in (None, self._sent))
+        measured = self._length is not None or self.head.version == "1.0"
         try:
-            await self.protocol.end(self.number)
+            await self.protocol.end(self.number, [] if measured else trailers or [])
         except failures:  # the body is shorter than its content-length: close the connection
-            self.connection.closing = True
+            self.connection.drain()
             waiting = True
         await self._ended(waiting)
 
@@ -380,6 +396,7 @@ class Stream:
                 self.host.feed(Ended(self.connection.record.id, "request", self.number))
             self._room.set()
             self.news.set()
+            self.wake()
 
     # ---- other ends ------------------------------------------------------------------------------
 
@@ -406,15 +423,16 @@ class Stream:
         await self.protocol.forget(self.number)
         self.lost()
 
-    async def hang(self, exchange: Exchange) -> None:
-        """Never answer, but notice that the client leaves."""
+    @property
+    def eof(self) -> bool:
+        return self.drops or self.connection.eof
+
+    def stall(self, exchange: Exchange) -> None:
         self.host.recorder.tell(exchange)
-        self.hangs = True
-        while not self.drops and not self.connection.eof:
-            await self.take()
-            self.news.clear()
-            await self.news.wait()
-        raise Gone
+
+    async def hang(self, exchange: Exchange) -> None:
+        await self.take()
+        await super().hang(exchange)
 
 
 @lru_cache(maxsize=4)

@@ -23,6 +23,7 @@ class FakeSMTP(MessageAssertions, Fake):
     """
 
     protocol: ClassVar[str] = "smtp"
+    _option_names: ClassVar[frozenset[str]] = Fake._option_names | {"forward"}
     _bridge_class: ClassVar[type[MailBridge]] = MailBridge
     _bridge: MailBridge
 

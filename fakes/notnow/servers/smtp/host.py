@@ -9,6 +9,7 @@ from notnow.journal import Connection
 from notnow.language.server import Limits
 from notnow.servers.base.session import Host
 from notnow.servers.smtp.envelope import Transaction
+from notnow.servers.smtp.mailbox import Envelope
 
 
 class MailHost(Host, Protocol):
@@ -22,5 +23,8 @@ class MailHost(Host, Protocol):
     def limits(self) -> Limits:
         """The limits of one connection (RFC 9422)."""
 
-    def keep(self, record: Connection, transaction: Transaction, which: slice, user: object) -> None:
+    def keep(self, record: Connection, transaction: Transaction, which: slice, user: object) -> Envelope:
         """Store a message for these of its recipients."""
+
+    def pass_on(self, envelope: Envelope) -> None:
+        """The client has its reply: pass the message on to the server of `forward`, if there is one."""

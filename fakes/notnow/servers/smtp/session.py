@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from notnow.bounds import SMTP_LINE, SMTP_MESSAGE
 from notnow.engine.events import Heard, Known
 from notnow.servers.base.connection import Over
-from notnow.servers.base.life import DRAINING
+from notnow.servers.base.life import CONCLUDING
 from notnow.servers.base.turns import Turn
 from notnow.servers.smtp import auth
 from notnow.servers.smtp.connection import unread
@@ -32,7 +32,7 @@ class SMTPSession(Transactions):
             await self._perform(self.opening, self.exchange, self._greet)
             await self._serve()
         except Over:
-            if self.life.fake is DRAINING:
+            if self.life.fake is CONCLUDING:
                 return  # the script that is about to send the last reply also closes
         except (asyncio.CancelledError, asyncio.IncompleteReadError):
             pass

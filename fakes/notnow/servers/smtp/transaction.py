@@ -218,9 +218,12 @@ class Transactions(Asking):
         return [slice(i, i + 1) for i in range(max(1, len(self.envelope.rcpt_tos)))]
 
     async def _store(self, which: slice) -> None:
-        self.host.keep(self.record, self.envelope, which, self.user)
+        kept = self.host.keep(self.record, self.envelope, which, self.user)
         self.host.recorder.more(self.exchange, stored=True)
-        await self.push("250 2.0.0 Ok: queued")
+        try:
+            await self.push("250 2.0.0 Ok: queued")
+        finally:
+            self.host.pass_on(kept)
 
     # ---- the message in the journal --------------------------------------------------------------
 

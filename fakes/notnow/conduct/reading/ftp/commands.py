@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from heapq import heappop, heappush
 
 from msgspec import Struct
@@ -79,9 +79,9 @@ def crossing(connection: Connection) -> float:
     return CROSSING * float(getattr(connection.journal.clock, "speed", 1.0))
 
 
-def commands(exchanges: Iterable[Exchange]) -> Iterator[Exchange]:
+def commands(exchanges: Iterable[Exchange]) -> list[Exchange]:
     """The commands of the client, without unsolicited replies and without the middle of transfers."""
-    return (x for x in exchanges if x.request and x.moment != "transfer")
+    return [x for x in exchanges if x.request and x.moment != "transfer"]
 
 
 def out_of_order(exchange: Exchange) -> bool:
@@ -157,44 +157,43 @@ def refused_dials(run: Run) -> list[Dial]:
 
 
 def _refused_dials(run: Run) -> list[Dial]:
-    dials = _Dials()
+    clients: dict[Client, _Dialling] = {}
+    found = list[Dial]()
     for x in run.exchanges:
         if x.moment in _DOORS:
+            whose = client_of(x)
+            client = clients.get(whose) or clients.setdefault(whose, _Dialling())
             if x.moment == "connect":
-                dials.connected(x)
+                client.connected(x)
             if x.fault is not None and refuses(x):
-                dials.refused(x)
-    return dials.found
+                found.append(client.refused(x))
+    return found
 
 
-class _Dials:
-    """The dials of all clients, as a run goes on."""
+class _Dialling:
+    """The dials of one client at one server, as a run goes on."""
 
     def __init__(self) -> None:
-        self.found: list[Dial] = []
-        self._last: dict[Client, Dial] = {}
-        self._side_by_side: set[Client] = set()  # those that had several connections at a time
-        self._ends: dict[Client, list[int]] = {}  # heaps: where the connections end that are open
+        self._last: Dial | None = None
+        self._side_by_side = False  # it had several connections at a time
+        self._ends: list[int] = []  # a heap: where the connections end that are open
 
     def connected(self, x: Exchange) -> None:
-        client, end = client_of(x), left(x.connection)
-        last = self._last.get(client)
-        if self._open(client, x.index):
-            self._side_by_side.add(client)
+        end, last = left(x.connection), self._last
+        self._side_by_side = self._open(x.index) > 0 or self._side_by_side
         if last is not None and last.next is None:
-            last.next, last.alone = x.connection, client not in self._side_by_side
-        heappush(self._ends[client], end[1] if end is not None else NEVER)
+            last.next, last.alone = x.connection, not self._side_by_side
+        heappush(self._ends, end[1] if end is not None else NEVER)
 
-    def refused(self, x: Exchange) -> None:
-        client = client_of(x)
-        last, others = self._last.get(client), self._open(client, x.index) - 1
+    def refused(self, x: Exchange) -> Dial:
+        last, others = self._last, self._open(x.index) - 1
         upon = last is not None and x.at - answered_at(last.refusal) < A_WHILE
-        self._last[client] = dial = Dial(x, others, last.first if last is not None and upon else x)
-        self.found.append(dial)
+        self._last = Dial(x, others, last.first if last is not None and upon else x)
+        return self._last
 
-    def _open(self, client: Client, index: int) -> int:
-        """How many connections a client has open."""
-        ends = self._ends.setdefault(client, [])
+    def _open(self, index: int) -> int:
+        """How many connections the client has open."""
+        ends = self._ends
         while ends and ends[0] < index:
             heappop(ends)
         return len(ends)

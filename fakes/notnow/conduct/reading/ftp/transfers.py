@@ -10,8 +10,9 @@ import posixpath
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct
 
 from notnow.conduct.finding import Evidence
 from notnow.conduct.reading.ledger import Ending, Try
@@ -37,8 +38,7 @@ Kind = Literal["upload", "download", "listing", "question"]
 End = tuple[Ending, Evidence, float, int]  # how, what proves it, and when the client could know: the time and the place
 
 
-@dataclass(eq=False, slots=True)
-class Asked:
+class Asked(Struct, eq=False):
     """Something that a client asked for, as a try of it.
 
     `at` is the index of the command. `command` is its exchange, and None where the fake never read it; `known` is its
@@ -67,8 +67,7 @@ class Asked:
         return self.command.request.strip() if self.verb == "stou" and self.command is not None else self.path
 
 
-@dataclass(eq=False, slots=True)
-class Renamed:
+class Renamed(Struct, eq=False):
     """RNFR and RNTO, or one of them where it failed; `new` is None if the client never sent RNTO."""
 
     one: Try
@@ -82,8 +81,7 @@ class Renamed:
         return self.one.connection.client
 
 
-@dataclass(eq=False, slots=True)
-class Deleted:
+class Deleted(Struct, eq=False):
     """A file that the client deleted."""
 
     client: str
@@ -94,8 +92,7 @@ class Deleted:
 Step = Asked | Renamed | Deleted
 
 
-@dataclass(eq=False, slots=True)
-class Session:
+class Session(Struct, eq=False):
     """A connection: what was asked for on it, in order, and the try that named no file, if it ended with one.
 
     `logins` are the passwords, and the user names without one, that the server answered.
@@ -103,9 +100,9 @@ class Session:
 
     connection: Connection
     exchanges: list[Exchange]
-    steps: list[Step] = field(default_factory=list)
+    steps: list[Step] = []
     nameless: Try | None = None
-    logins: list[Try] = field(default_factory=list)
+    logins: list[Try] = []
 
 
 def sessions(run: Run) -> list[Session]:

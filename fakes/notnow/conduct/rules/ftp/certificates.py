@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from notnow.conduct.finding import Finding, broken, held
+from notnow.conduct.finding import HELD, Finding, broken
 from notnow.conduct.reading.ftp.commands import verb_of
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
@@ -43,7 +43,7 @@ def _shown_wrong_ones(run: Run) -> Iterator[Finding]:
                 f"{verb_of(first.request)} came over TLS with a certificate that {faults(tls)}", connection, first
             )
         elif connection.ended_by == "client":
-            yield held()
+            yield HELD
 
 
 def _first_over_tls(exchanges: list[Exchange]) -> Exchange | None:

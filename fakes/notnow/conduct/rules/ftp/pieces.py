@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive, not_exercised
+from notnow.conduct.finding import HELD, NOT_EXERCISED, Finding, broken, held, inconclusive, not_exercised
 from notnow.conduct.reading.ftp.commands import (
     Client,
     client_of,
@@ -83,7 +83,7 @@ class _Pieces:
             return broken(why, before, x)
         if x.moment != "appe" and asked.offset > there and x.connection in self._binary:
             return broken(f"{there} bytes of {asked.path} had come, and it went on at {asked.offset}", before, x)
-        return held() if asked.whole else None
+        return HELD if asked.whole else None
 
 
 def _tells(cut: Exchange, size: int) -> bool:
@@ -128,7 +128,7 @@ def _renames(run: Run) -> Iterator[Finding]:
             if piece is not None:
                 yield _renamed(piece, target.source, target.path, x)
             elif client in shown and (client, target.source) in whole:
-                yield held()
+                yield HELD
 
 
 def _renamed(piece: Exchange, old: str, new: str, x: Exchange) -> Finding:

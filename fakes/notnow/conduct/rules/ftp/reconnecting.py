@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive
+from notnow.conduct.finding import HELD, NOT_EXERCISED, Finding, broken, held, inconclusive
 from notnow.conduct.reading.ftp.commands import (
     A_WHILE,
     ANNOUNCES,
@@ -55,7 +55,7 @@ def _frees_a_slot(dial: Dial) -> bool:
 def _returned(dial: Dial) -> Finding:
     assert dial.next is not None
     if dial.delay >= A_WHILE:
-        return held()
+        return HELD
     known, again = dial.known, dial.next.exchanges[0]
     after_all = (
         again.at - answered_at(dial.first) < A_WHILE
@@ -152,7 +152,7 @@ def _comes_back(run: Run) -> Iterator[Finding]:
         idle = end if end.moment == "idle" and end.closed and end.rule else None
         if before is not None and before.index < exchanges[0].index:
             if any(x.moment in _PURPOSE for x in exchanges):
-                yield held()
+                yield HELD
             elif idle is not None:
                 yield broken("it came back, did nothing, and timed out again", before, idle)
         if idle is not None:

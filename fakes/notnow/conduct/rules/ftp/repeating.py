@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from notnow.conduct.finding import Finding, broken, held, inconclusive
+from notnow.conduct.finding import HELD, Finding, broken, inconclusive
 from notnow.conduct.reading.ftp.commands import Client, answered_at, client_of, crossing, knew
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
@@ -50,7 +50,7 @@ def _refused_for_good(run: Run) -> Iterator[Finding]:
                 yield _again(before, x)
             if _is_final(x):
                 refused[key] = x
-                yield held()
+                yield HELD
         if moment in _CHANGES and x.code is not None and x.code < 400:
             changed[client] = x.index
 
@@ -71,7 +71,7 @@ def _again(before: Exchange, x: Exchange) -> Finding:
     waited = max(0.0, x.arrived_at - answered_at(before))
     why = f"{x.request.strip()!r} got {before.code}, and came again {show(waited)} later"
     if waited < AT_ONCE:
-        return broken(why, before, x) if _knew(x, before) else held()
+        return broken(why, before, x) if _knew(x, before) else HELD
     return inconclusive(f"{why}: the answer might have changed", "what changed at the server in between", before, x)
 
 

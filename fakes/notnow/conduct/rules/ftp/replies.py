@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
+from notnow.conduct.finding import HELD, NOT_EXERCISED, Finding, broken, not_exercised
 from notnow.conduct.reading.ftp.commands import (
     ANNOUNCES,
     IN_THE_FILES,
@@ -72,7 +72,7 @@ def _long_replies(run: Run) -> Iterator[Finding]:
                     why = f"{verb_of(x.request)} came as if a line of {_first_line(first)!r} had been the reply to {verb_of(before.request)}"
                     yield broken(why, first, before, x)
                 if differs and x.moment != "quit":
-                    yield held()
+                    yield HELD
             first = first or x
             lines.extend((x.reply or "").split("\n"))
             taken = lines.popleft()
@@ -115,7 +115,7 @@ def _refused_steps(run: Run) -> Iterator[Finding]:
                 refused.pop(kind, None)
                 if any(code >= 400 for code in x.codes):
                     refused[kind] = x
-                    yield held()
+                    yield HELD
         for what, refusal in refused.items():
             for verb in said_after(connection) if spoke_knowing(connection, exchanges[-1]) else ():
                 if verb.lower() in _BEFORE[what]:
@@ -153,4 +153,4 @@ def _refused_greetings(run: Run) -> Iterator[Finding]:
         for later in commands(exchanges):
             if verb_of(later.request) in _LOGIN and knew(later, greeting):
                 yield broken(f"{verb_of(later.request)} came after {greeting.code}", greeting, later)
-        yield held()
+        yield HELD

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from notnow.conduct.finding import Finding, broken, held
+from notnow.conduct.finding import HELD, Finding, broken
 from notnow.conduct.reading.ftp.commands import (
     Client,
     client_of,
@@ -72,5 +72,5 @@ def _begins_anew(x: Exchange) -> str | None:
 
 def _went_on(before: Exchange, there: int, x: Exchange, asked: Transfer) -> Finding:
     if asked.offset or x.moment == "appe":
-        return held()
+        return HELD
     return broken(f"{show_size(there)} of {asked.path} had come through, and it began again from 0", before, x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from notnow.conduct.finding import Finding, broken, held, inconclusive, not_exercised
+from notnow.conduct.finding import HELD, Finding, broken, inconclusive, not_exercised
 from notnow.conduct.reading.ftp.commands import (
     ANNOUNCES,
     Client,
@@ -51,7 +51,7 @@ def _closed(run: Run) -> Iterator[Finding]:
             continue
         said = said_after(connection)
         if len(said) <= 1 + _unasked(end):
-            yield held()
+            yield HELD
         elif spoke_knowing(connection, end):
             yield broken(f"{', '.join(said[:5])} came when the connection was closed", end, connection)
 
@@ -74,14 +74,15 @@ def _unasked(end: Exchange) -> int:
     example="C: PASV\nS: 421 Passive data channel timed out.   (the connection stays open)\nC: hangs up, connects again",
 )
 def takes_421_as_any_4yz(run: Run) -> Finding:
-    latest = {(c.journal, c.client): c.index for c in run.connections}
-    dropped = _drops(run)
-    cases = (
-        _after_421(x, exchanges[i + 1 :][:1], latest, dropped)
+    told = [
+        (x, exchanges[i + 1 : i + 2])
         for exchanges in run.by_connection.values()
         for i, x in enumerate(exchanges)
-        if 421 in x.codes and not x.closed
-    )
+        if x.end is None and 421 in x.codes
+    ]
+    latest = {(c.journal, c.client): c.index for c in run.by_connection} if told else {}
+    dropped = _drops(run) if told else set()
+    cases = (_after_421(x, later, latest, dropped) for x, later in told)
     return over(
         (case for case in cases if case is not None),
         lambda n: f"it went on after {plural(n, '421')} that left it open",
@@ -101,7 +102,7 @@ def _after_421(
 ) -> Finding | None:
     connection, client = told.connection, client_of(told)
     if later and later[0].moment != "quit":
-        return held() if later[0].request else None
+        return HELD if later[0].request else None
     end = left(connection)
     if end is None or (connection.ended_by == "fake" and not later):
         return None
@@ -141,7 +142,7 @@ def _starts_over(run: Run) -> Iterator[Finding]:
                 yield broken(f"{verb_of(x.request)} came on a new connection as if it were the old one", x)
             said.add(x.moment)
         if again and "user" in said:
-            yield held()
+            yield HELD
         end = exchanges[-1]
         if end.rule and end.closed and end.refused:
             refused[client] = min(end.index, refused.get(client, end.index))
@@ -202,4 +203,4 @@ def _as_before(before: Exchange, its_type: str, x: Exchange, of_type: str | None
         return broken(f"{said!r} was of type I, and now it is of type A", before, x)
     if its_type == "I" and of_type == "A" and x.transfer.direction != "listing":
         return not_exercised("the client chose another type")
-    return held()
+    return HELD

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
+from notnow.conduct.finding import HELD, NOT_EXERCISED, Finding, broken, held
 from notnow.conduct.reading.ftp.commands import answered_at, said_after, spoke_knowing, verb_of
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
@@ -69,11 +69,11 @@ def _waits(run: Run) -> Iterator[Finding]:
             if due is not None and x.arrival is not None and verb_of(x.request) not in _URGENT and _was_due(due, x):
                 yield _out_of_turn(verb_of(x.request), due, x)
             elif due is not None and due.fault is not None and answered_at(due) - due.at >= A_WHILE:
-                yield held()
+                yield HELD
             if due is None or verb_of(x.request) not in _URGENT:
                 due = x
-        if due is not None:
-            yield from _at_the_end(connection, due, exchanges[-1])
+        if due is not None and (case := _at_the_end(connection, due, exchanges[-1])) is not None:
+            yield case
 
 
 def _was_due(due: Exchange, x: Exchange) -> bool:
@@ -81,17 +81,17 @@ def _was_due(due: Exchange, x: Exchange) -> bool:
     return due.answered_at is None or x.arrived_index <= due.index or x.arrived_at < due.answered_at
 
 
-def _at_the_end(connection: Connection, due: Exchange, last: Exchange) -> Iterator[Finding]:
+def _at_the_end(connection: Connection, due: Exchange, last: Exchange) -> Finding | None:
     """What the client said while the fake stalled, or before a reply that closed; a client that waited and left has done right."""
     unread = [verb for line in connection.unread.splitlines() if (verb := verb_of(line)) and verb not in _URGENT]
     if unread:
-        yield _out_of_turn(unread[0], due, connection)
-    elif due is last and due.closed and due.request and not spoke_knowing(connection, due) and said_after(connection):
-        yield _out_of_turn(said_after(connection)[0], due, connection)
-    elif (
-        due is last and due.fault is not None and due.unanswered and not due.closed and connection.ended_by == "client"
-    ):
-        yield held()
+        return _out_of_turn(unread[0], due, connection)
+    if due is not last:
+        return None
+    if due.closed:
+        early = due.request and not spoke_knowing(connection, due) and said_after(connection)
+        return _out_of_turn(early[0], due, connection) if early else None
+    return HELD if due.fault is not None and due.unanswered and connection.ended_by == "client" else None
 
 
 def _out_of_turn(verb: str, due: Exchange, proof: Exchange | Connection) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive, not_exercised
+from notnow.conduct.finding import HELD, NOT_EXERCISED, Finding, broken, inconclusive, not_exercised
 from notnow.conduct.reading.http.asked import request
 from notnow.conduct.reading.http.requests import CROSSING
 from notnow.conduct.reading.http.retries import host_of_connection, statuses, surely_knew, told, tries
@@ -56,7 +56,7 @@ def _taken_back(run: Run) -> Iterator[Finding]:
         if (refusal := refused.get((connection, host))) is not None:
             yield _again(f"{host} was asked for again where it had got 421", refusal, one)
         elif count := waiting.pop((connection.client, host), 0):
-            yield from [held()] * count
+            yield from [HELD] * count
         named = origins.get((connection, host))
         if told(one) != 421 or named is None or named > one.ended_index:
             continue
@@ -101,7 +101,7 @@ def _refused_alternatives(run: Run) -> Iterator[Finding]:
         if (refusal := dropped.get(place)) is not None:
             yield _again(f"{key[1]} was asked for again at the alternative that had answered 421", refusal, one)
         elif count := waiting.pop(key, 0):
-            yield from [held()] * count
+            yield from [HELD] * count
         by = advertised.get(key)
         if told(one) == 421:
             if (asked.alt_used or (by is not None and by is not server)) and place not in dropped:
@@ -143,7 +143,7 @@ def _advertised_in_421(run: Run, alone: bool) -> Iterator[Finding]:
                 yield _again(f"{key[1]} was asked for where the Alt-Svc of a 421 had sent it", refusal, one)
             elif not alone and key not in counted:
                 counted.add(key)
-                yield held()
+                yield HELD
         if one.began.sent(AltSvcFrame) or (asked.alt_svc and told(one) != 421):
             otherwise.add(key)
         elif asked.alt_svc:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from notnow.conduct.finding import Finding, broken, held, inconclusive
+from notnow.conduct.finding import HELD, Finding, broken, inconclusive
 from notnow.conduct.reading.http.asked import request, request_of
 from notnow.conduct.reading.http.requests import CROSSING, speed
 from notnow.conduct.reading.http.retries import CALL, failures, is_lost, recurring, retries, told, tries, whose
 from notnow.conduct.reading.ledger import Item, Try
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
-from notnow.conduct.rules.rule import rule
+from notnow.conduct.rules.http.behind import OTHER_CLIENTS
+from notnow.conduct.rules.rule import ForProxy, rule
 from notnow.http_words import IDEMPOTENT
 from notnow.journal import Connection
 from notnow.units import plural, show
@@ -26,12 +27,18 @@ _SETTLED = "an Idempotency-Key in the requests"
     "http.no-blind-post",
     title="The client does not repeat a non-idempotent request that got no answer.",
     level="should",
-    source="RFC 9110 §9.2.2 (a proxy MUST NOT); RFC 9113 §8.7 (after REFUSED_STREAM, or on a stream above a GOAWAY's last, the request was not processed)",
+    source="RFC 9110 §9.2.2 (unless the client has some means to know that the request is idempotent, by design or configuration, or was never applied; a proxy MUST NOT); RFC 9113 §8.7 (after REFUSED_STREAM, or on a stream above a GOAWAY's last, the request was not processed)",
     why="The server may have processed it before the connection was lost. Then the same order is placed twice.",
     occasion="a POST or PATCH that got no answer, or only a part of it",
-    proof=f"the same request again, with the same body, within {show(CALL)}",
-    innocent="an Idempotency-Key; REFUSED_STREAM or a GOAWAY that excludes the request; another body; requests side by side; a request that the client repeats regularly anyway",
-    example="C: POST a.site.test/pay\nS: closes without an answer\nC: POST a.site.test/pay",
+    proof=f"the same request again, with the same body, within {show(CALL)}, where the server carried out both",
+    innocent="an Idempotency-Key; REFUSED_STREAM or a GOAWAY that excludes the request; another body; requests side by side; a request that the client repeats regularly anyway; a request that the server never carried out, where the client may know, by design or configuration (as a flag that asks for retries), that it may repeat it",
+    example="C: POST a.site.test/pay\nS: carries it out, and closes without an answer\nC: POST a.site.test/pay",
+    gives_way=("duplicated",),
+    proxy=ForProxy(
+        "A proxy MUST NOT repeat a non-idempotent request by itself (RFC 9110 §9.2.2), whatever it knows, and also not after a "
+        "refusal for now, except a 421 (§15.5.20). Its clients are taken to ask once.",
+        level="must",
+    ),
 )
 def does_not_repeat_blindly(run: Run) -> Finding:
     again = list(_repeated_posts(run))
@@ -46,10 +53,10 @@ def _repeated_posts(run: Run) -> Iterator[Finding]:
     for before, again in retries(run):
         item = before.item
         assert item is not None
-        if not item.asks_first or told(before) is not None:
+        if not item.asks_first or (told(before) is not None and not (run.proxy and _put_off(before))):
             continue
-        if item.repeatable or not is_lost(before):
-            yield held()
+        if item.repeatable or (told(before) is None and not is_lost(before)):
+            yield HELD
         elif again.started_at - before.ended_at <= CALL:
             yield _blindly(run, item, before, again)
 
@@ -59,14 +66,29 @@ def _blindly(run: Run, item: Item, before: Try, again: Try) -> Finding:
     if whose(item) in recurring(run):
         why = f"{method} got no answer, and came again: as it does anyway, or as a retry"
         return inconclusive(why, _SETTLED, before.began, again.began)
-    why = f"{method} got no answer, and came again: it may have been carried out twice"
-    return broken(why, before.began, again.began)
+    got = "got no answer" if told(before) is None else f"was answered {told(before)}"
+    if run.proxy:
+        return broken(f"{method} {got}, and the proxy sent it again", before.began, again.began)
+    if before.kept is not None and again.kept is not None:
+        why = f"{method} got no answer, and came again: it was carried out twice"
+        return broken(why, before.began, again.began)
+    why = f"{method} got no answer, and came again: blindly, or because the client is configured to know that it may (RFC 9110 §9.2.2)"
+    return inconclusive(
+        why, f"{_SETTLED}, or a server that carries out the first (keep = true)", before.began, again.began
+    )
+
+
+def _put_off(one: Try) -> bool:
+    """True for a refusal for now other than a 421, after which the request may be sent elsewhere."""
+    return one.ending == "deferred" and told(one) != 421
 
 
 def _left_posts(run: Run) -> Iterator[Finding]:
     for item in run.ledger.items:
-        if item.asks_first and is_lost(item.tries[-1]) and item.tries[-1].ended_at < float("inf"):
-            yield held()
+        last = item.tries[-1]
+        lost = is_lost(last) and last.ended_at < float("inf")
+        if item.asks_first and (lost or (run.proxy and _put_off(last) and told(last) is not None)):
+            yield HELD
 
 
 @rule(
@@ -79,6 +101,7 @@ def _left_posts(run: Run) -> Iterator[Finding]:
     proof=f"the same request a third time within {show(CALL)} after two that got no answer",
     innocent="requests that the server said it had not processed; requests side by side; a request that the client repeats regularly anyway",
     example="C: GET a.site.test/\nS: closes without an answer   (twice)\nC: GET a.site.test/",
+    proxy=OTHER_CLIENTS,
 )
 def does_not_repeat_a_failed_retry(run: Run) -> Finding:
     return over(_lost_retries(run), lambda n: f"{plural(n, 'request')} tried again, once each")
@@ -90,7 +113,7 @@ def _lost_retries(run: Run) -> Iterator[Finding]:
         if not is_lost(first) or not is_lost(second) or second.started_at - first.started_at > CALL:
             continue
         if third is None or request_of(third) is None or third.started_at - first.started_at > CALL:
-            yield held()
+            yield HELD
         elif second.item is not None and whose(second.item) in recurring(run):
             why = "a third request came after two without an answer: as it does anyway, or as a retry"
             yield inconclusive(why, _SETTLED, first.began, second.began, third.began)
@@ -112,6 +135,10 @@ def _lost_retries(run: Run) -> Iterator[Finding]:
     proof="a request that arrives on the connection before the answer is sent",
     innocent="an Idempotency-Key, which makes it possible to recover; pipelined requests that are idempotent; HTTP/2",
     example="C: POST a.site.test/pay\nC: GET a.site.test/   (the same connection, after one second)\nS: 200, after three seconds",
+    proxy=ForProxy(
+        "an intermediary may pipeline what its clients have pipelined, and leaves the care to them (RFC 9112 §9.3.2)",
+        free=True,
+    ),
 )
 def waits_for_the_answer(run: Run) -> Finding:
     return over(_next_ones(run), lambda n: f"{plural(n, 'answer')} waited for before the next request")
@@ -132,7 +159,7 @@ def _next_ones(run: Run) -> Iterator[Finding]:
             and first.began.fault
             and first.ended_at - first.started_at > CROSSING * speed(one.connection)
         ):
-            yield held()
+            yield HELD
         if asked.method not in IDEMPOTENT and asked.idempotency_key is None:
             before[one.connection] = one
 
@@ -150,6 +177,7 @@ def _next_ones(run: Run) -> Iterator[Finding]:
     proof="the same method and URL without a body, or the same body with its end missing",
     innocent="another body that is not empty; a repeated request that is refused before its body is in; a client that is still sending",
     example="C: POST a.site.test/up, 5000 bytes\nS: 421 Misdirected Request\nC: POST a.site.test/up, 0 bytes",
+    proxy=OTHER_CLIENTS,
 )
 def replays_whole_bodies(run: Run) -> Finding:
     return over(_bodies_again(run), lambda n: f"{plural(n, 'body', 'bodies')} sent again, whole")
@@ -183,4 +211,4 @@ def _body_again(before: Try, again: Try) -> Finding | None:
     if has < had:
         why = f"the body had {had} bytes before, and {has} when it came again: a part of it, or another request"
         return inconclusive(why, _SETTLED, before.began, again.began)
-    return held() if again.item is before.item else None
+    return HELD if again.item is before.item else None

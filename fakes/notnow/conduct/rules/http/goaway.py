@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from notnow.conduct.finding import NOT_EXERCISED, Evidence, Finding, broken, held, inconclusive, not_exercised
+from notnow.conduct.finding import HELD, NOT_EXERCISED, Evidence, Finding, broken, inconclusive, not_exercised
 from notnow.conduct.reading.http.asked import left, request
 from notnow.conduct.reading.http.requests import speed
 from notnow.conduct.reading.http.retries import told, tries
@@ -49,7 +49,7 @@ def _told_to_go(run: Run) -> Iterator[Finding]:
             mine[one.connection] = one
         for connection in [c for c in mine if c is not one.connection]:
             if _is_open(connection, one):
-                yield held()
+                yield HELD
             if mine[connection] is None or _is_open(connection, one):
                 del mine[connection]
     yield from (_met(one) for mine in told.values() for one in mine.values() if one is not None)
@@ -113,7 +113,7 @@ def _under_way(run: Run) -> Iterator[Finding]:
             continue
         waited, real = one.ended_at - goaways[0].at, speed(one.connection)
         if told(one) is not None and CROSSING * real < waited:
-            yield held()
+            yield HELD
         elif one.by is one.connection and _by_client(one.connection) and 0 <= waited < AT_ONCE * real:
             why = f"it left {show(waited)} after the GOAWAY, and stream {asked.stream} was still served"
             yield broken(why, _saying(goaways[0], one.connection), one.began)

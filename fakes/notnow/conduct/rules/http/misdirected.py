@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
+from notnow.conduct.finding import HELD, NOT_EXERCISED, Finding, broken, not_exercised
 from notnow.conduct.reading.http.asked import request
 from notnow.conduct.reading.http.retries import CALL, after_421, has_name, statuses, told
 from notnow.conduct.reading.ledger import Try
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
+from notnow.conduct.rules.http.behind import OTHER_CLIENTS
 from notnow.conduct.rules.rule import rule
 from notnow.units import plural, show, times
 
@@ -24,6 +25,7 @@ from notnow.units import plural, show, times
     proof="the connection on which the same request comes again after a 421",
     innocent="the same request side by side; another body or Idempotency-Key; a 421 that is left to the caller",
     example="C: GET b.site.test/   (connection 1)\nS: 421 Misdirected Request\nC: GET b.site.test/   (connection 1)",
+    proxy=OTHER_CLIENTS,
 )
 def goes_elsewhere(run: Run) -> Finding:
     left = not_exercised("no request was repeated: a retry is allowed, but not required")
@@ -34,7 +36,7 @@ def goes_elsewhere(run: Run) -> Finding:
 def _elsewhere(pair: tuple[Try, Try]) -> Finding:
     before, again = pair
     if again.connection is not before.connection:
-        return held()
+        return HELD
     why = f"{request(again.began).method} was asked again on the connection that had answered 421"
     return broken(why, before.began, again.began)
 
@@ -49,6 +51,7 @@ def _elsewhere(pair: tuple[Try, Try]) -> Finding:
     proof=f"the same request a third time within {show(CALL)} after two 421s in a row",
     innocent=f"the same request side by side; a new call, more than {show(CALL)} later",
     example="C: GET a.site.test/\nS: 421 Misdirected Request   (three times on three connections)",
+    proxy=OTHER_CLIENTS,
 )
 def retries_once(run: Run) -> Finding:
     return over(_second_421s(run), lambda _: f"told 421 {times(statuses(run)[421])}, and one retry at most")
@@ -60,7 +63,7 @@ def _second_421s(run: Run) -> Iterator[Finding]:
         if told(second) != 421 or second.started_at - first.started_at > CALL:
             continue
         if third is None or third.started_at - first.started_at > CALL:
-            yield held()
+            yield HELD
         else:
             yield broken("after the second 421 it asked a third time", first.began, second.began, third.began)
 
@@ -86,7 +89,7 @@ def _retried_elsewhere(run: Run) -> Iterator[Finding]:
         if again.connection is before.connection or tls is None or not has_name(host):
             continue
         if tls.sni is not None and tls.sni.lower() == host:
-            yield held()
+            yield HELD
         else:
             why = f"the retry for {host} came on a connection that was made for {tls.sni or 'nobody'}"
             yield broken(why, before.began, again.began)

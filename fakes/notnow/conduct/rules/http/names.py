@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
+from notnow.conduct.finding import HELD, NOT_EXERCISED, Finding, broken, held
 from notnow.conduct.reading.http.asked import request
 from notnow.conduct.reading.http.retries import has_name, host_of_connection
 from notnow.conduct.reading.run import Run
@@ -93,7 +93,7 @@ def _shown_wrong_ones(run: Run) -> Iterator[Finding]:
                 first,
             )
         elif first is None and connection.ended_by == "client":
-            yield held()
+            yield HELD
 
 
 def _must_not_trust(tls: TLS, first: Exchange) -> bool:
@@ -129,4 +129,4 @@ def _foreign(run: Run) -> Iterator[Finding]:
             why = f"{asked.host} was asked for on a connection for {made_for}, whose certificate does not cover it"
             yield broken(why, *([first] if first is not x else []), x)
         else:
-            yield held()
+            yield HELD

@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 
-from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive, not_exercised
+from notnow.conduct.finding import HELD, NOT_EXERCISED, Finding, broken, held, inconclusive, not_exercised
 from notnow.conduct.reading.attempts import TOLERANCE, asked_wait
 from notnow.conduct.reading.http.asked import request, request_of
 from notnow.conduct.reading.http.requests import CROSSING, speed
@@ -14,7 +14,8 @@ from notnow.conduct.reading.http.retries import failures, recurring, statuses, s
 from notnow.conduct.reading.ledger import Item, Try
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
-from notnow.conduct.rules.rule import rule
+from notnow.conduct.rules.http.behind import OTHER_CLIENTS
+from notnow.conduct.rules.rule import ForProxy, rule
 from notnow.units import plural, show, times
 
 STORM = 5, 1.0  # tries of a request, and seconds: no back-off that deserves the name comes so often
@@ -41,6 +42,10 @@ CROWD = 3  # requests that come at once are no probe
     proof="the time from the answer until the same request comes again",
     innocent="requests side by side, or on their way when the answer was sent; the resolution of clocks; a date, which has no fractions of a second",
     example="S: 503, Retry-After: 120   (0 s)\nC: the same request   (1 s)",
+    proxy=ForProxy(
+        "Retry-After tells the user agent how long to wait, and an intermediary forwards it (RFC 9110 §10.2.3)",
+        free=True,
+    ),
 )
 def honours_retry_after(run: Run) -> Finding:
     soonest = float("inf")
@@ -88,6 +93,7 @@ def _waits(item: Item) -> Iterator[tuple[Try, float, float, Try]]:
     proof=f"more than {STORM[0]} tries of it in {show(STORM[1])}, or {BUDGET[0]} in {show(BUDGET[1])}, each after the failure of the one before",
     innocent="requests side by side; a back-off that grows; a request that the client repeats regularly anyway",
     example="C: GET a.site.test/\nS: 503 Service Unavailable   (six times in a second)",
+    proxy=OTHER_CLIENTS,
 )
 def keeps_a_budget(run: Run) -> Finding:
     failing = [item for item in run.ledger.items if any(one.failed for one in item.tries)]
@@ -99,7 +105,7 @@ def keeps_a_budget(run: Run) -> Finding:
 
 def _spent(run: Run, item: Item) -> Finding:
     if len(item.tries) <= STORM[0]:
-        return held()
+        return HELD
     failed = [one for one in item.tries if one.earlier is None or one.earlier.failed]
     if spent := _burst(failed, *STORM):
         return broken(_within(spent), *(one.began for one in spent))
@@ -110,7 +116,7 @@ def _spent(run: Run, item: Item) -> Finding:
                 f"{_within(spent)}: as it does anyway, or as retries", "an Idempotency-Key in the requests", *evidence
             )
         return broken(_within(spent), *evidence)
-    return held()
+    return HELD
 
 
 def _within(spent: Sequence[Try]) -> str:
@@ -138,6 +144,7 @@ def _burst(found: Sequence[Try], most: int, within: float) -> Sequence[Try]:
     proof=f"the same request twice more, each within {show(SOON)} of the answer before, with no other request between; with the same Idempotency-Key, once more is enough",
     innocent=f"requests side by side; a poll, which waits longer than {show(SOON)}; another request between, which may have changed the answer; a single repetition, by another part of the program",
     example="C: GET a.site.test/missing\nS: 404 Not Found   (eight times in 20 ms)",
+    proxy=OTHER_CLIENTS,
 )
 def takes_no_for_an_answer(run: Run) -> Finding:
     return over(_refused_for_good(run), lambda n: f"{plural(n, 'request')} refused for good, and not asked again")
@@ -181,7 +188,7 @@ def _repeated(row: list[Try]) -> Finding:
     status, evidence = told(row[0]), [one.began for one in row]
     seen = f"it was answered {status}, and asked {times(len(row) - 1)} again at once"
     if len(row) == 1:
-        return held()
+        return HELD
     if len(row) > 2 or request(row[0].began).idempotency_key is not None:
         return broken(seen, *evidence)
     return inconclusive(f"{seen}: by another part of the program, or as a retry", "an Idempotency-Key", *evidence)
@@ -243,4 +250,4 @@ def _return(first: Try, after: Sequence[Try], ahead: int) -> Iterator[Finding]:
             why, "a server that answers later (delay)", *(one.began for one in after[: ahead + len(crowd)])
         )
     elif len(after) > ahead:
-        yield held()
+        yield HELD

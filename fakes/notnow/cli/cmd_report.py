@@ -1,0 +1,141 @@
+"""`notnow report`: the verdict of fakes that run elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from notnow.cli import Refused
+from notnow.cli._options import writable
+
+if TYPE_CHECKING:
+    from notnow.control.client import Answer, Client
+
+LEVELS = ("must", "should", "advice")  # copies, so that --help need not load the rules
+ACCEPTABLE = ("reported", "refused", "duplicated", "false alarm", "unknown", "lost")
+EXIT = "notnow-exit"
+
+
+@click.command("report")
+@click.argument("url", metavar="URL")
+@click.option(
+    "--server", "servers", multiple=True, metavar="NAME",
+    help="Judge only the clients of this server. May be repeated.  [default: all servers]",
+)  # fmt: skip
+@click.option(
+    "--level", type=click.Choice(LEVELS), default="should", show_default=True,
+    help="Fail if a client broke a rule of this level or a stricter one.",
+)  # fmt: skip
+@click.option(
+    "--accept", "accepted", multiple=True, type=click.Choice(ACCEPTABLE), metavar="RESULT",
+    help="Accept this result: reported, refused, duplicated, 'false alarm', unknown or lost. May be repeated.",
+)  # fmt: skip
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="The client was given this number of items.")
+@click.option(
+    "--exit", "ended", type=click.IntRange(0, 255), metavar="CODE",
+    help="The client's exit code: it tells a client that reported its failure from one that lost its items.",
+)  # fmt: skip
+@click.option(
+    "--role", type=click.Choice(("client", "proxy")), default="client", show_default=True,
+    help="Judge it as a client, or as an intermediary (a proxy).",
+)  # fmt: skip
+@click.option(
+    "--token",
+    envvar="NOTNOW_TOKEN",
+    metavar="TOKEN",
+    help="The token that notnow serve printed, if any.  [env: NOTNOW_TOKEN]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the whole report, journals included, as one JSON object.")
+@click.option(
+    "--junit", metavar="FILE", callback=writable, help="Write the verdicts to FILE as JUnit XML, for a CI server."
+)
+@click.option(
+    "--html",
+    metavar="FILE",
+    callback=writable,
+    help="Write the report to FILE as HTML, with the timeline as a picture.",
+)
+@click.option(
+    "--summary", metavar="FILE", callback=writable,
+    help="Append the report to FILE as Markdown, for the summary page of a CI job ($GITHUB_STEP_SUMMARY).",
+)  # fmt: skip
+@click.pass_context
+def command(
+    ctx: click.Context,
+    url: str,
+    servers: Sequence[str],
+    level: str,
+    accepted: Sequence[str],
+    count: int | None,
+    ended: int | None,
+    role: str,
+    token: str | None,
+    as_json: bool,
+    junit: str | None,
+    html: str | None,
+    summary: str | None,
+) -> None:
+    """Judge the clients of fakes that run elsewhere, as notnow try does.
+
+    URL is that of a control API, as notnow serve --control prints it. Clients are judged by what they did since the
+    scenario was last played. Servers that were started alone are judged one by one: the exit code is that of the worst.
+
+    \b
+    Exit codes:
+      0    well behaved: something was tested, and everything came through or was reported
+      1    a client broke a rule of --level or an expectation, or the result is lost, duplicated or false alarm
+      2    invalid arguments, or no control API at the URL
+      3    no client has connected
+      4    nothing was tested: no fault fired, nothing could be judged, or an expectation is inconclusive
+
+    \b
+    Examples:
+      notnow report http://127.0.0.1:8421
+      notnow report http://127.0.0.1:8421 --exit $? --count 40
+      notnow report http://127.0.0.1:8421 --server primary --junit report.xml --html report.html
+      notnow report http://127.0.0.1:8421 --summary "$GITHUB_STEP_SUMMARY"
+    """
+    from notnow.control.client import Client
+    from notnow.errors import ControlError, ScenarioError
+
+    query: dict[str, object] = {
+        "server": servers,
+        "level": level,
+        "accept": accepted,
+        "count": count,
+        "exit": ended,
+        "role": role,
+    }
+    try:
+        client = Client(url, token)
+        for path, kind in ((junit, "junit"), (html, "html")):
+            if path is not None:
+                Path(path).write_bytes(_fetch(client, kind, query).body)
+        if summary is not None:
+            with Path(summary).open("ab") as file:
+                file.write(_fetch(client, "markdown", query).body)
+        answer = _fetch(client, "json" if as_json else "text", query)
+    except ScenarioError as error:
+        raise Refused(error.problems) from None
+    except (ControlError, ValueError) as error:
+        raise Refused([error]) from None
+    click.echo(answer.text.rstrip("\n"), color=True)
+    ctx.exit(int(answer.headers[EXIT]))
+
+
+def _fetch(client: Client, kind: str, query: dict[str, object]) -> Answer:
+    """The verdict in this format. Raises ControlError where no control API of notnow answers."""
+    from notnow.errors import ControlError
+
+    more: dict[str, object] = {"journals": "true"} if kind == "json" else {}
+    if kind == "text" and sys.stdout.isatty():
+        more["terminal"] = min(400, max(20, shutil.get_terminal_size().columns))
+    answer = client.call("GET", "/v1/verdict", query={"format": kind, **query, **more})
+    if EXIT not in answer.headers:
+        raise ControlError(f"{client.url} answers, and not as a control API of notnow does")
+    return answer
