@@ -67,7 +67,15 @@ _ARRIVES = re.compile(r"\((early|with|unread)(?: ([^)]*))?\) *(.*)")
 _REPLY = re.compile(r"(?:\((?P<late>[^)]*)\) *)?(?P<rule>!?)(?P<text>.*?)(?P<stays> \(stays\))?")
 _HEALTHY = {
     "smtp": {"connect": "220 hello", "data": "354 go on", "quit": "221 bye"},
-    "ftp": {"connect": "220 hello", "user": "331 password", "pass": "230 welcome", "quit": "221 bye", "type": "200 ok"},
+    "ftp": {
+        "connect": "220 hello",
+        "user": "331 password",
+        "pass": "230 welcome",
+        "quit": "221 bye",
+        "type": "200 ok",
+        "rnfr": "350 go on",
+        "rest": "350 go on",
+    },
     "http": {"request": "200 OK"},
 }
 START = 1000.0  # scenario seconds: a run need not begin with the clock

@@ -21,6 +21,7 @@ from notnow.units import SIZE_HELP
 from playbook import document, phase, rule, toml
 
 NO = "451 no"
+PRELIMINARY = "a 1yz is said before the answer to a command"
 CERTIFICATE = {"right": {}, "wrong": {"names": ["other.test"]}}
 
 
@@ -354,6 +355,10 @@ class TestFTP:
             (rule("retr", keep=True, data="fin", after_bytes=3), "keep: 'keep' goes with a reply or a close"),
             (rule("enter", keep=True, reply=NO), "keep: 'keep' cannot be done at 'enter'"),
             (rule("login", after_bytes=1, reply=NO), "after_bytes: 'after_bytes' cannot be done at 'login'"),
+            (rule("stor", reply="150 Go"), f"reply: found '150 Go': {PRELIMINARY}"),
+            (rule("transfer", reply="150 Go"), f"reply: found '150 Go': {PRELIMINARY}"),
+            (rule("retr", reply="120 Wait", after_bytes=3), f"reply: found '120 Wait': {PRELIMINARY}"),
+            (rule("idle", reply="120 Wait", after="5m"), f"reply: found '120 Wait': {PRELIMINARY}"),
         ],
     )  # fmt: skip
     def test_faults_that_have_nothing_to_do(self, made: dict[str, Any], found: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from notnow import protocols, words
 from notnow.engine.steps import filled, is_deferred, steps_of, takes_effect
 from notnow.errors import ScenarioError
-from notnow.language.faults import ACTING_KEYS, ALERTS, FAULT_KEYS, SPOKEN_KEYS, texts
+from notnow.language.faults import ACTING_KEYS, ALERTS, FAULT_KEYS, SPOKEN_KEYS, GoAway, texts
 from notnow.language.loading import loads
 from notnow.language.scenario import Scenario
 from playbook import document, rule
@@ -129,3 +129,9 @@ def test_a_key_that_acts_by_itself_may_be_put_off_by_after_bytes(key: str) -> No
 
 def test_alerts_are_those_that_python_can_send() -> None:
     assert sorted(ALERTS) == sorted(a.name.removeprefix("ALERT_DESCRIPTION_").lower() for a in ssl.AlertDescription)
+
+
+def test_what_an_editor_offers_for_goaway() -> None:
+    on, code, table = GoAway.schema["anyOf"]
+    assert (on, "NO_ERROR" in code["enum"], list(table["properties"])) == ({"const": True}, True, ["code", "last"])
+    assert table["additionalProperties"] is False

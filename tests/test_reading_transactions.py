@@ -113,9 +113,10 @@ def test_the_end_of_the_fake_is_no_refusal(play: Play) -> None:
 
 def test_a_connection_refused_before_mail_counts_as_one(play: Play) -> None:
     play.connect("EHLO x -> !421 no")
+    play.connect("EHLO x -> 421 no")  # by a limit of the fake, and not by a rule
     play.connect("QUIT -> !421 no")
-    (refused,) = transactions(play)
-    assert (refused.sender, refused.ending) == (None, "deferred")
+    play.connect("NOOP -> 500 what")
+    assert [(one.sender, one.ending) for one in transactions(play)] == [(None, "deferred")] * 2
 
 
 @pytest.mark.parametrize("said", ["RSET", "QUIT"])

@@ -256,6 +256,19 @@ class TestJitter:
             play.connect(MAIL, f"RCPT TO:<{n}@y>", "DATA", f". <{n}@x>")
         play.held(self.RULE, "they came back one after the other")
 
+    @pytest.mark.parametrize(
+        "named", [(True, False, True, False), (True, True, True, False), (False, False, False, True)]
+    )
+    def test_so_may_those_of_a_group_that_names_some(self, play: Play, named: tuple[bool, ...]) -> None:
+        lines = [play.connect(MAIL, f"RCPT TO:<{n}@y>") for n in range(4)]
+        for line in lines:
+            line.says("DATA -> !421 no")
+        play.wait("1m")
+        for n, names in enumerate(named):
+            play.connect(*((MAIL, f"RCPT TO:<{n}@y>", "DATA", f". <{n}@x>") if names else (BUSY,)))
+        why = "4 connections came back within 0s, for the same mail or for other mail"
+        play.inconclusive(self.RULE, why, SETTLED_BY, "#5", "#6", "#7", "#8")
+
     def test_connections_that_name_no_mail_may_be_for_other_mail(self, play: Play) -> None:
         for wait in ("1m", "0s"):
             for _ in range(4):

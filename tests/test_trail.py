@@ -58,6 +58,9 @@ def test_a_store_that_is_traced_decides_as_another_does(end: Event) -> None:
     ]
     traced, plain = engine(text), Engine(loads(text), seed=1)
     assert [traced.feed(event, 0.0) for event in events] == [plain.feed(event, 0.0) for event in events]
+    for each in (traced, plain):
+        each.play(loads(text), 0.0)
+    assert traced.feed(Opened("e", "h"), 0.0) == plain.feed(Opened("e", "h"), 0.0)
 
 
 @pytest.mark.parametrize(
