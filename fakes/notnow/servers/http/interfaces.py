@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import h2.exceptions
 import h11
+from msgspec import Struct
 
 from notnow.journal import ProtocolViolation
 from notnow.servers.base.turns import Turn
@@ -28,8 +28,7 @@ class Gone(ConnectionError):  # noqa: N818 (no error)
     """The client no longer waits for the answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """The head of a request: `target` is the path with its query, `authority` the value of :authority or Host."""
 
     method: str

@@ -167,7 +167,8 @@ class Stream(Hanging):
             await self._came(bytes(event.data))
         elif isinstance(event, events.EndBody):
             self.complete = True
-            self.note(body_sha256=self._hash.hexdigest() if self._received else None)
+            if self._received:
+                self.note(body_sha256=self._hash.hexdigest())
             self.news.set()
             if self.over:
                 await self.protocol.done(self.number)
@@ -256,8 +257,7 @@ class Stream(Hanging):
         if waiting:  # with its body, which the fake will not read (RFC 9110 §10.1.1)
             self.connection.drain()
         headers = self._headers(headers)
-        self._note(status, headers)
-        self._note_sent(len(shown))
+        self._note(status, headers, len(shown))
         if await self.protocol.whole(self.number, status, headers, shown):
             await self._ended(waiting)
             return
@@ -289,8 +289,8 @@ class Stream(Hanging):
             self.host.recorder.unanswer(self.exchange, before)
             raise
 
-    def _note(self, status: int, headers: Headers) -> None:
-        """Put the answer on record before it is sent."""
+    def _note(self, status: int, headers: Headers, sent: int = 0) -> None:
+        """Put the answer on record before it is sent, with the first `sent` bytes of its body."""
         self._status, told = status, dict[str, str]()
         for name, value in headers:
             key = name.decode("latin-1")
@@ -300,7 +300,7 @@ class Stream(Hanging):
                 self._length = int(value)
         if self.head.method == "HEAD" or status in NO_BODY or self._is_tunnel(status):
             self._length = 0
-        self._note_sent(0, status=status, length=self._length, **told)
+        self._note_sent(sent, status=status, length=self._length, **told)
         self.host.recorder.answer(self.exchange, status_line(status))
 
     def _note_sent(self, count: int, **known: object) -> None:
