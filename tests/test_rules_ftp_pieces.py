@@ -149,6 +149,14 @@ class TestRenameWholeFiles:
         play.connect(self.PART, *self.rename("a.part", "a"))
         play.broken(self.RULE, self.WHY, "#1 STOR a.part", "#1 RNTO a")
 
+    @pytest.mark.parametrize(("reply", "outcome"), [("250 gone", "held"), ("399 gone", "held"), ("550 no", "broken")])
+    def test_another_file_may_take_the_name_of_a_piece_that_was_deleted(
+        self, play: Play, reply: str, outcome: str
+    ) -> None:
+        other = ("STOR other {bytes=9} -> 226 ok", *self.rename("other", "a.part"))
+        play.connect(self.PART, f"DELE a.part -> {reply}", *other, *self.rename("a.part", "a"))
+        assert play.find(self.RULE).outcome == outcome
+
     def test_broken_on_another_connection(self, play: Play) -> None:
         play.connect(self.PART)
         play.connect(*self.rename("a.part", "a"))

@@ -45,6 +45,11 @@ def test_broken_by_a_client_that_waits_until_the_fake_ends_it(play: Play, end: s
     play.broken(RULE, "it has waited 2h for a reply", "#1 USER ann", "#1")
 
 
+def test_broken_by_waiting_for_the_greeting_until_the_fake_stops(play: Play) -> None:
+    play.connect("-> …", "(3h)", "(stopped)")
+    play.broken(RULE, "it has waited 3h for a reply", "#1 connect", "#1")
+
+
 def test_a_preliminary_reply_is_none(play: Play) -> None:
     play.connect("RETR a -> !150 begins", "(2h)")
     play.broken(RULE, "it has waited 2h for a reply", "#1 RETR a", "#1")

@@ -48,7 +48,7 @@ TESTS = {
     "language": (
         "test_advice.py", "test_catalogue.py", "test_checks.py", "test_conditions.py", "test_doubts.py", "test_expect.py", "test_expected.py",
         "test_facts.py", "test_faults.py", "test_knobs.py", "test_limits.py", "test_replies.py", "test_scenario.py", "test_tables.py",
-        "test_toml_lines.py", "test_values.py",
+        "test_toml_lines.py", "test_trail.py", "test_values.py",
     ),
 }  # fmt: skip
 # These run for one module only: they take as long as all others.
