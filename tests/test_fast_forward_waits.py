@@ -31,6 +31,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import freezegun
 import pytest
+import trio
 
 from notnow import FakeSMTP, FastForwardError
 from notnow.time_travel import bystanders, parties, watchdogs, world
@@ -763,3 +764,10 @@ def test_freezegun_within_fast_forward_leaves_no_real_clock_behind(forward: Fast
     time.sleep(MINUTE)
     assert time.monotonic() - read == pytest.approx(2 * MINUTE, abs=0.01)
     assert time.time() == pytest.approx(forward.clock.epoch + 2 * MINUTE, abs=0.01)
+
+
+def test_a_worker_of_trio_between_two_jobs_is_nobody_to_wait_for() -> None:
+    """Without a job it ends after ten real seconds. A FastForwardWarning would fail this test."""
+    trio.run(trio.to_thread.run_sync, int)
+    with FastForward():
+        time.sleep(MINUTE)

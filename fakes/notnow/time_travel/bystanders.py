@@ -30,6 +30,8 @@ _TIMED = {
     "x86_64": {202: 3, 230: 2, 35: 0, 7: 2, 271: 2, 23: 4, 270: 4, 232: 3, 281: 3, 128: 2},
     "aarch64": {98: 3, 115: 2, 101: 0, 73: 2, 72: 4, 22: 3, 137: 2},
 }.get(platform.machine(), {})
+# Where a worker of a cache of threads waits for its next job, and ends if none comes: nobody waits for it.
+_BETWEEN_JOBS = {("trio._core._thread_cache", "_work")}
 _ENDLESS = {0, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF}  # no time-out: a null pointer, or -1
 
 
@@ -94,7 +96,8 @@ class Bystanders:
 
     def in_real_waits(self, parties: Collection[int]) -> list[int]:
         """The threads in a real wait with a time-out: they will wake up by themselves."""
-        return [i for i, _ in self._others(parties) if i not in self.missed and waits_with_timeout(native_of(i))]
+        others = [i for i, frame in self._others(parties) if not _is_between_jobs(frame)]
+        return [i for i in others if i not in self.missed and waits_with_timeout(native_of(i))]
 
     def has_waited_for(self, idents: list[int], seconds: float) -> None:
         """Record that the clock has stood still for them for so long. Beyond `WARM` it no longer does."""
@@ -102,6 +105,10 @@ class Bystanders:
             self._spent[ident] = self._spent.get(ident, 0.0) + seconds
             if self._spent[ident] >= WARM:
                 self.missed[ident] = where(ident)
+
+
+def _is_between_jobs(frame: FrameType) -> bool:
+    return (frame.f_globals.get("__name__"), frame.f_code.co_name) in _BETWEEN_JOBS
 
 
 def thread_of(ident: int) -> threading.Thread | None:
