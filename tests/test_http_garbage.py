@@ -33,7 +33,7 @@ from notnow import FakeHTTP, RealClock
 from notnow.journal import HandshakeAbandoned
 from notnow.servers.base import bridge as _bridge
 from notnow.servers.base import connection as _wire
-from notnow.servers.http.connection import HTTPConnection
+from notnow.servers.http.session import HTTPSession
 from notnow.servers.http.stream import Stream
 
 pytestmark = pytest.mark.usefixtures("each_loop")
@@ -618,7 +618,7 @@ class TestLeaks:
                 return [
                     o
                     for o in gc.get_objects()
-                    if type(o) in (HTTPConnection, Stream) and vars(o).get("host") is fake._bridge
+                    if type(o) in (HTTPSession, Stream) and vars(o).get("host") is fake._bridge
                 ]
 
             for _ in range(100):

@@ -16,7 +16,7 @@ from notnow import FakeError, FakeHTTP, FakeSMTP, ManualClock, RealClock, Scenar
 from notnow.journal import ConnectionClose
 from notnow.servers import by_protocol
 from notnow.servers.http import bridge as fake_module
-from notnow.servers.http.connection import HTTPConnection
+from notnow.servers.http.session import HTTPSession
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -333,7 +333,7 @@ class TestOptions:
         asyncio.run(main())
 
     def test_an_error_of_ours_is_told(self, monkeypatch):
-        monkeypatch.setattr(HTTPConnection, "_carry_out", None)
+        monkeypatch.setattr(HTTPSession, "_carry_out", None)
         fake = FakeHTTP(tls="none").start()
         with H2(fake) as client:
             client.request()

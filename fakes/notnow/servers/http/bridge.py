@@ -14,10 +14,10 @@ from notnow.language.scenario import Scenario
 from notnow.servers.base import guests
 from notnow.servers.base.bridge import GRACE, Bridge
 from notnow.servers.base.options import Options
-from notnow.servers.http.connection import HTTPConnection
 from notnow.servers.http.echo import echo
 from notnow.servers.http.hypercorn_parts import lifespan
 from notnow.servers.http.quic import Silent, UDPTakenError, place
+from notnow.servers.http.session import HTTPSession
 from notnow.servers.http.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ class HTTPBridge(Bridge):
                 if self.port or left == 1:
                     raise
 
-    def admit(self, record: Connection, exchange: Exchange, script: Script) -> HTTPConnection:
-        return HTTPConnection.adopt(self, record, exchange, script)
+    def admit(self, record: Connection, exchange: Exchange, script: Script) -> HTTPSession:
+        return HTTPSession.adopt(self, record, exchange, script)
 
     def prepare(self) -> None:
         if self.options.app is not None:
