@@ -1,6 +1,6 @@
 """pyftpdlib's handler as a `LiveConnection`: its commands and their state, without its sockets.
 
-The private seams of pyftpdlib that notnow uses are here and in `notnow.servers.ftp.session`: `FTPHandler.__init__`
+The private seams of pyftpdlib that notnow uses are here and in the parts of a session on top: `FTPHandler.__init__`
 (called once, with a stub of a socket, for the state that sessions are copied from), `pre_process_command`,
 `_on_dtp_connection`, `_on_dtp_close`, `_make_epasv`, `_shutdown_connecting_dtp`, `_dtp_acceptor`, `_dtp_connector`,
 `_out_dtp_queue`, `_in_dtp_queue`, `_restart_position`, `_quit_pending`, `_extra_feats`, `flush_account`,

@@ -8,7 +8,7 @@ import calendar
 import re
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -16,16 +16,15 @@ from pyftpdlib.exceptions import FilesystemError
 
 from notnow import protocols
 from notnow.bounds import FTP_LINE
-from notnow.engine.actions import BEHAVE, Ending, Script
-from notnow.engine.events import Answered, Asked, Ended, Known
+from notnow.engine.actions import BEHAVE, Ending
+from notnow.engine.events import Asked, Ended, Known
 from notnow.journal import Exchange, Target, Transfer
-from notnow.servers.base.connection import Over
-from notnow.servers.base.dialogue import ReplyOverride, reply_bytes
 from notnow.servers.base.life import STALLED
+from notnow.servers.ftp.asking import Continuation, HealthyAction
 from notnow.servers.ftp.connection import PLAIN_COMMANDS, TLS_COMMANDS, LocalAddress
 from notnow.servers.ftp.filesystem import MemoryFS, Permissive
 from notnow.servers.ftp.listings import Listings
-from notnow.servers.ftp.transfer import LISTINGS, TRANSFERS, Continuation, RunningTransfer, Work, asked_for
+from notnow.servers.ftp.running_transfer import LISTINGS, TRANSFERS, RunningTransfer, asked_for
 
 LAST = 2.0  # real seconds that a client has to open a data connection after its FIN on the control connection
 URGENT = frozenset({"ABOR", "STAT", "QUIT"})  # RFC 959 §4.1.3: the commands that are allowed during a transfer
@@ -33,9 +32,6 @@ ALIASES = {"XCWD": "cwd", "XCUP": "cdup", "XPWD": "pwd", "XMKD": "mkd", "XRMD": 
 _TELNET = re.compile(rb"\xff[\xf0-\xfa]|\xff[\xfb-\xfe].")  # RFC 959 §4.1.3: an interrupt has these before it
 _MOMENTS = {name: moment.facts for name, moment in protocols.get("ftp").moments.items()}
 _SECRET = re.compile(r"(\b(?:PASS|ACCT)\s+)\S.*?(?=\r?$)", re.IGNORECASE | re.MULTILINE)
-
-# The healthy answer to a command. It sends replies through `respond`, and returns the part that has to wait, if any.
-HealthyAction = Callable[[], Continuation | None]
 
 
 class FTPSession(Listings):
@@ -46,8 +42,6 @@ class FTPSession(Listings):
     timeout = 0  # idle time-outs belong to the engine
     _sized: bool = False  # PBSZ has been sent
     _renamed: str | None = None  # the path of an RNFR that was the last command
-    _lines: str = ""  # the first lines of a reply whose last line is still to come
-    _working: tuple[asyncio.Task[None], ...] = ()
 
     # ---- the hooks of a wire ---------------------------------------------------------------------
 
@@ -212,113 +206,6 @@ class FTPSession(Listings):
         """The file or directory of a command, for the journal."""
         source, self._renamed = self._renamed, path if moment == "rnfr" else None
         return None if path is None else Target(path, source if moment == "rnto" else None)
-
-    # ---- asking the engine, and doing what it says -----------------------------------------------
-
-    def _ask(
-        self, moment: str, request: str, healthy: HealthyAction, known: Transfer | Target | None = None, **facts: Any
-    ) -> None:
-        """Ask the engine about a command and carry out its script. `healthy` is the healthy answer, `known` is for the journal."""
-        exchange = self.exchange = self.host.recorder.ask(self.record, moment, request, self.host.phase)
-        self.arrivals.stamp(exchange, len(self._inbox))
-        if known is not None:
-            self.host.recorder.facts(exchange, known)
-        script = self.host.feed(Asked(self.record.id, moment, facts), moment)
-        if script is not None:  # None: the engine has closed the connection, since a time-out was due
-            self._carry_out(script, exchange, healthy)
-
-    def _carry_out(self, script: Script, exchange: Exchange, healthy: HealthyAction) -> None:
-        if script.steps is not BEHAVE:
-            self.take_time(partial(self._perform, script, exchange, healthy))
-            return
-        self.host.recorder.decided(exchange, script)
-        if (rest := healthy()) is not None:
-            self.take_time(partial(self._as_usual, rest, exchange))
-
-    async def _as_usual(self, rest: Continuation, exchange: Exchange) -> None:
-        for text in await rest():
-            await self.say(text, exchange)
-
-    async def _perform(self, script: Script, exchange: Exchange, healthy: HealthyAction) -> Sequence[bytes]:
-        """Carry out the script of a rule. Healthy replies are gathered, and sent as the rule wants them."""
-
-        async def behave(override: ReplyOverride) -> None:
-            answers, rest = self.gather(healthy)
-            for text in answers:
-                override = await self._answer(text, exchange, override)
-            for text in () if rest is None else await rest():
-                override = await self._answer(text, exchange, override)
-
-        try:
-            await self.perform(script, exchange, behave)
-        finally:
-            self.next_data_fault = None  # no data connection was announced
-        return ()
-
-    def take_time(self, work: Work) -> None:
-        self.busy += 1
-        task = self.host.spawn(self._work(work))
-        self._working = (*self._working, task)
-        task.add_done_callback(self._worked)
-
-    def _worked(self, task: asyncio.Task[None]) -> None:
-        self._working = tuple(other for other in self._working if other is not task)
-
-    async def _work(self, work: Work) -> None:
-        try:
-            await work()
-        except Over:
-            pass
-        except Exception as error:
-            if not self.is_lost(error):
-                self.break_off(error)
-        self.busy -= 1
-        self.serve()
-
-    # ---- replies ---------------------------------------------------------------------------------
-
-    def push(self, data: str) -> None:
-        self._lines += data
-
-    def push_with_producer(self, producer: Any) -> None:
-        self._lines += b"".join(iter(producer.more, b"")).decode("utf-8", "replace")
-
-    def respond(self, resp: str, logfun: object = None) -> None:
-        """Send a healthy reply, or gather it for a rule. Every healthy reply comes through here."""
-        text, self._lines = (self._lines + resp).encode("utf-8", "replace"), ""
-        if self.answers is not None and text[0] != ord("1"):  # a 1yz before a transfer is never replaced
-            self.answers.append(text)
-        else:
-            self.say_at_once(text, self.exchange)
-
-    def respond_w_warning(self, resp: str) -> None:
-        self.respond(resp)
-
-    def say_at_once(self, text: bytes, exchange: Exchange) -> None:
-        """Send a reply that no rule has changed."""
-        if not self.life.fake.speaks or self.transport.is_closing():
-            return
-        if self._reply_lock is not None and self._reply_lock.locked():  # another reply still drips
-            self.take_time(partial(self.say, text, exchange))
-            return
-        self.host.recorder.answer(exchange, text.decode("utf-8", "replace").replace("\r\n", "\n"))
-        self.transport.write(text + b"\r\n")
-        if text[0] in b"45":
-            script = self.host.feed(Answered(self.record.id, int(text[:3]), self.verb(exchange)), "error")
-            if script is not None:
-                added = self.host.recorder.ask(self.record, "error", "", script.phase)
-                self.take_time(partial(self.perform, script, added))
-
-    async def _answer(self, text: bytes, exchange: Exchange, override: ReplyOverride) -> ReplyOverride:
-        """Send a healthy reply as a rule wants it. A replacement stands for all replies that follow, too."""
-        if override.instead == ():
-            return override
-        text = text if override.instead is None else reply_bytes(override.instead)
-        await self.say(text, exchange, override.drip, override.ending)
-        return override if override.instead is None else ReplyOverride((), override.drip, override.ending)
-
-    async def say(self, text: bytes, exchange: Exchange, drip: float = 0.0, ending: bool = False) -> None:
-        await super().say(self.with_port(text), exchange, drip, ending)
 
     # ---- commands --------------------------------------------------------------------------------
 

@@ -6,127 +6,51 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from notnow import protocols
 from notnow.engine.actions import BEHAVE, EndData, Script
 from notnow.engine.events import Asked, Ended, Heard, Known, Reached
-from notnow.journal import Exchange, Failure, Recorder, Transfer
+from notnow.journal import Exchange, Failure
 from notnow.protocols.ftp import DataEnding
 from notnow.servers.base import tls
 from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride
-from notnow.servers.ftp.connection import FTPConnection
+from notnow.servers.ftp.asking import Asking, Continuation, HealthyAction
 from notnow.servers.ftp.data import DataConnection
 from notnow.servers.ftp.data_ports import ActivePort, PassivePort, bound
 from notnow.servers.ftp.files import Reader, Writer
+from notnow.servers.ftp.running_transfer import RunningTransfer
 
-UPLOADS = frozenset({"STOR", "APPE", "STOU"})
-LISTINGS = frozenset({"LIST", "NLST", "MLSD"})
-TRANSFERS = UPLOADS | LISTINGS | {"RETR"}
-
-# Work that waits. A `Continuation` returns the replies that are still to be sent.
-Work = Callable[[], Coroutine[Any, Any, object]]
-Continuation = Callable[[], Coroutine[Any, Any, Sequence[bytes]]]
 NO_CONNECTION = "425 Can't open data connection."
 ABORTED, DONE = "426 Transfer aborted via ABOR.", "226 ABOR command successful."
 CUT = "426 Connection closed; transfer aborted."
 
 
-def asked_for(verb: str, path: str, mode: str | None, offset: int) -> Transfer:
-    """A transfer that a client asks for, whether it will be refused or not."""
-    direction: Literal["upload", "download", "listing"]
-    direction = "upload" if verb in UPLOADS else "listing" if verb in LISTINGS else "download"
-    return Transfer(path, direction, mode, 0 if verb in LISTINGS else offset, bytes=0, whole=False, data=None)
-
-
-class RunningTransfer:
-    """A command that needs a data connection, until its last reply.
-
-    The journal has a `Transfer` for it at the command's exchange, which says in the end how it went. `outcome` is where
-    its reply goes if somebody waits for it; otherwise the reply is sent at once.
-    """
-
-    def __init__(self, verb: str, exchange: Exchange, recorder: Recorder) -> None:
-        self.verb, self.exchange, self._recorder = verb, exchange, recorder
-        self.moment = exchange.moment
-        self.outcome: asyncio.Future[bytes | None] | None = None
-        self.work: asyncio.Task[object] | None = None  # the task that sends its reply, if that is not sent at once
-        self.is_over = False
-        self.is_complete = False  # all bytes have passed, and only the reply is left
-        self.is_answered = False  # a rule has sent its final reply before its end
-        self.is_ragged = False  # its TLS ends without a close_notify
-        self.upload: Writer | None = None
-
-    @property
-    def known(self) -> Transfer:
-        """Its entry in the journal."""
-        known = self.exchange.transfer
-        assert known is not None
-        return known
-
-    def note(self, **known: object) -> None:
-        """Put more facts in the journal."""
-        self._recorder.more(self.exchange, **known)
-
-    def note_end(self, data: DataConnection, how: DataEnding, whole: bool) -> None:
-        """Its data connection has ended: put the result in the journal."""
-        known: dict[str, object] = {"bytes": data.bytes, "whole": whole, "failure": data.failure}
-        if not whole:
-            known |= {"data": how, "cut_by": data.by}
-        file = data.file_obj
-        if isinstance(file, Reader):
-            known |= {"path": file.name, "size": file.size}
-        if isinstance(file, Writer):
-            self.upload = file
-            known |= {"path": file.name, "stored": True, "sha256": file.sha256} if whole else {"path": file.name}
-        self.note(**known)
-
-    def take_back(self) -> None:
-        """The transfer does not count: undo an upload."""
-        self.note(whole=False, stored=None if self.known.stored is None else False)
-        if self.upload is not None:
-            self.upload.discard()
-
-
-class Transfers(FTPConnection):
+class Transfers(Asking):
     """The part of a session for data connections, and for the one transfer that may be under way."""
 
     passive_dtp, active_dtp = PassivePort, ActivePort
     _dtp_acceptor: PassivePort | None
     _dtp_connector: ActivePort | None
-    busy: int = 0  # the number of tasks that the next command has to wait for
     transfer: RunningTransfer | None = None  # the one under way
     data_channel: DataConnection | None = None
     next_data_fault: DataEnding | None = None  # how the next announced data connection ends
     private: bool = False  # PROT P
-    answers: list[bytes] | None = None  # the healthy replies that are gathered for a rule
     _ended_early_by: DataEnding | None = None  # how a data connection ended before its transfer was asked for
     _failed_early: Failure | None = None  # why its TLS had failed then
     _ragged: bool = False  # the TLS of the next transfer ends without a close_notify
     _closed_port: socket.socket | None = None
 
-    def say_at_once(self, text: bytes, exchange: Exchange) -> None:
-        """Send a reply that no rule has changed."""
-        raise NotImplementedError
-
-    async def _answer(self, text: bytes, exchange: Exchange, override: ReplyOverride) -> ReplyOverride:
-        """Send a healthy reply as a rule wants it."""
-        raise NotImplementedError
-
-    def take_time(self, work: Work) -> None:
-        """Do work that waits; the next command is read when it is done."""
-        raise NotImplementedError
-
-    def gather(self, healthy: Callable[[], Any]) -> tuple[list[bytes], Any]:
-        """Do something. Return its replies, which are not sent, and its result."""
-        before, self.answers = self.answers, []
+    async def _perform(self, script: Script, exchange: Exchange, healthy: HealthyAction) -> Sequence[bytes]:
         try:
-            given = healthy()
+            return await super()._perform(script, exchange, healthy)
         finally:
-            answers, self.answers = self.answers, before
-        return answers, given
+            self.next_data_fault = None  # no data connection was announced
+
+    async def say(self, text: bytes, exchange: Exchange, drip: float = 0.0, ending: bool = False) -> None:
+        await super().say(self.with_port(text), exchange, drip, ending)
 
     # ---- before a transfer -----------------------------------------------------------------------
 
