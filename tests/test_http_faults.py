@@ -15,7 +15,7 @@ from hyperframe.frame import AltSvcFrame, ExtensionFrame, GoAwayFrame, RstStream
 from http_client import H1, H2, Answer, one, rules, then
 from notnow import FakeHTTP, ManualClock, ScenarioError
 from notnow.journal import Exchange
-from notnow.servers.base import connection as _wire
+from notnow.servers.base import closing as _wire
 from notnow.servers.base import listener as _listener
 
 pytestmark = pytest.mark.usefixtures("each_loop")

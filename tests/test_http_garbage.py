@@ -32,7 +32,7 @@ from http_client import H1, H2, HTTP, PREFACE, frame, one, rules, then
 from notnow import FakeHTTP, RealClock
 from notnow.journal import HandshakeAbandoned
 from notnow.servers.base import bridge as _bridge
-from notnow.servers.base import connection as _wire
+from notnow.servers.base import closing as _wire
 from notnow.servers.http.session import HTTPSession
 from notnow.servers.http.stream import Stream
 

@@ -19,8 +19,8 @@ from handshake import Handshake, in_pieces
 from notnow import FakeFTP, ManualClock
 from notnow.journal import HandshakeAbandoned
 from notnow.servers import by_protocol
-from notnow.servers.base.connection import handshake_in
 from notnow.servers.base.fake import Fake
+from notnow.servers.base.handshake import handshake_in
 from notnow.servers.base.life import UPGRADING
 from notnow.servers.base.transport import HIGH, Plain
 from notnow.servers.ftp.files import filling

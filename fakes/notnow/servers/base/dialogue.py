@@ -36,7 +36,8 @@ from notnow.journal import (
     Exchange,
     NotUnderstood,
 )
-from notnow.servers.base.connection import LiveConnection, Over
+from notnow.servers.base.connection import LiveConnection
+from notnow.servers.base.life import Over
 
 _ERROR = re.compile(rb"(?:^|\n)([45][0-9][0-9])(?![0-9-])")
 

@@ -90,6 +90,10 @@ class Client(Enum):
     ENDED = auto()  # it has closed its sending side
 
 
+class Over(Exception):  # noqa: N818 (no error)
+    """The connection has ended: stop working for it."""
+
+
 class WrongOrderError(RuntimeError):
     """A bug of ours: an event that cannot come in this state."""
 

@@ -1,7 +1,7 @@
 """A transport for an accepted socket without TLS, which begins and ends at once.
 
 asyncio's own transport needs three turns of the loop and a task to begin, which is most of the work for a fake that sends
-each client a line or two. TLS uses asyncio's (see `notnow.servers.base.connection`).
+each client a line or two. TLS uses asyncio's (see `notnow.servers.base.handshake`).
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from typing import Any
 from notnow.engine.actions import BEHAVE, Script
 from notnow.engine.events import Answered, Asked
 from notnow.journal import Exchange, Target, Transfer
-from notnow.servers.base.connection import Over
 from notnow.servers.base.dialogue import ReplyOverride, reply_bytes
+from notnow.servers.base.life import Over
 from notnow.servers.ftp.connection import FTPConnection
 
 # Work that waits. A `Continuation` returns the replies that are still to be sent.

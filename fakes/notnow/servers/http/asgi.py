@@ -11,7 +11,7 @@ from notnow.engine.actions import BEHAVE, Response
 from notnow.engine.events import Asked
 from notnow.http_words import IDEMPOTENT
 from notnow.servers.base import guests
-from notnow.servers.base.connection import Over
+from notnow.servers.base.life import Over
 from notnow.servers.http.echo import no_tunnel
 from notnow.servers.http.interfaces import Gone, encoded, failures
 from notnow.servers.http.upstream import INFORMATION, BadGateway

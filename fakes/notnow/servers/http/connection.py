@@ -31,8 +31,8 @@ from notnow.journal import (
     RstStreamFrame,
 )
 from notnow.servers.base.arrivals import Arrivals
-from notnow.servers.base.connection import LiveConnection, Over
-from notnow.servers.base.life import CONCLUDING, DRAINING, STALLED, Client, Event, Life
+from notnow.servers.base.connection import LiveConnection
+from notnow.servers.base.life import CONCLUDING, DRAINING, STALLED, Client, Event, Life, Over
 from notnow.servers.base.transport import Plain
 from notnow.servers.base.turns import Turn
 from notnow.servers.http import frames

@@ -22,7 +22,7 @@ from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BUFFER_LOW_WATER, BufferCom
 
 from notnow.bounds import WINDOW
 from notnow.journal import ProtocolViolation
-from notnow.servers.base.connection import Over
+from notnow.servers.base.life import Over
 from notnow.servers.base.turns import UNITS
 from notnow.servers.http import wellformed
 from notnow.servers.http.floods import ANSWER, RESET

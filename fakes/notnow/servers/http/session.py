@@ -28,7 +28,7 @@ from notnow.engine.actions import (
 )
 from notnow.engine.events import Asked
 from notnow.journal import AltSvcFrame, Exchange, Frame, GoAwayFrame, OriginFrame
-from notnow.servers.base.connection import Over
+from notnow.servers.base.life import Over
 from notnow.servers.http import frames
 from notnow.servers.http.asgi import Call
 from notnow.servers.http.connection import HTTPConnection

@@ -17,8 +17,8 @@ from notnow.engine.actions import Ending, Response, Script
 from notnow.engine.events import Answered, Ended, Heard, Reached
 from notnow.http_words import NO_BODY, status_line
 from notnow.journal import Connection, Exchange, ExcludedByGoAway, RstStreamFrame
-from notnow.servers.base.connection import Over
 from notnow.servers.base.hanging import Hanging
+from notnow.servers.base.life import Over
 from notnow.servers.http.facts import known, recorded
 from notnow.servers.http.frames import CODES
 from notnow.servers.http.host import AppHost

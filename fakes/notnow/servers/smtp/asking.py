@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from notnow.engine.actions import Script
 from notnow.engine.events import Asked, Ended
 from notnow.journal import Exchange, Facts
-from notnow.servers.base.connection import Over
 from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride, reply_bytes
+from notnow.servers.base.life import Over
 from notnow.servers.smtp.connection import SMTPConnection, unread
 
 

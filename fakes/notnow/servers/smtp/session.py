@@ -12,8 +12,7 @@ from msgspec.structs import replace
 
 from notnow.bounds import SMTP_LINE, SMTP_MESSAGE
 from notnow.engine.events import Heard, Known
-from notnow.servers.base.connection import Over
-from notnow.servers.base.life import CONCLUDING
+from notnow.servers.base.life import CONCLUDING, Over
 from notnow.servers.base.turns import Turn
 from notnow.servers.smtp import auth
 from notnow.servers.smtp.connection import unread

@@ -15,8 +15,8 @@ from notnow.bounds import RECIPIENTS, SMTP_MESSAGE
 from notnow.engine.actions import Watch
 from notnow.engine.events import Asked, Ended, Heard, Reached
 from notnow.journal import Exchange, Message, Parameters
-from notnow.servers.base.connection import Over
 from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride
+from notnow.servers.base.life import Over
 from notnow.servers.smtp import parameters
 from notnow.servers.smtp.asking import Asking
 from notnow.servers.smtp.body import Body, Chunks, LazyHeaders, message_id
