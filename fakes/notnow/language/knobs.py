@@ -109,7 +109,6 @@ def settle(defaults: Mapping[str, Any], given: Mapping[str, Any], report: Report
         if not _is_plain(default):
             allowed = "text, a number, true or false, or a list of one kind of these"
             report(("params", name), Problem(f"knob {name!r} is {default!r}"[:80], allowed=allowed))
-            values[name] = ""
     for name, value in given.items():
         if name not in defaults:
             report((), unknown("knob", name, sorted(defaults)))
