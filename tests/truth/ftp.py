@@ -39,7 +39,8 @@ class File:
     @property
     def content(self) -> bytes:
         letters = string.ascii_letters
-        return "".join(letters[(i * 7 + self.number * 13) % len(letters)] for i in range(self.size)).encode()
+        once = "".join(letters[(i * 7 + self.number * 13) % len(letters)] for i in range(len(letters)))
+        return (once * (self.size // len(once) + 1))[: self.size].encode()
 
 
 @dataclass(frozen=True, slots=True)
