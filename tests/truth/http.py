@@ -325,7 +325,8 @@ class HTTPClient(Client[Program, HTTPLine]):
             self.refused(task, list(task.left))
         else:
             self.fails(list(task.left), named=not over)
-            before.unsure = answer.status is None and not answer.unprocessed and not job.repeatable
+            keyless = not job.repeatable or (over and job.method == "POST")  # after a close, the key is not noted
+            before.unsure = answer.status is None and not answer.unprocessed and keyless
             if answer.status is None and not answer.unprocessed and not self._may_repeat(job):
                 self._keep_back(task)
         if line.over or line.last is not None or (answer.status is None and not answer.unprocessed):
