@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from notnow.conduct.finding import Evidence, Finding, held
-
-HELD = held()
+from notnow.conduct.finding import HELD, Evidence, Finding
 
 
 def unmet(expected: str, seen: str, evidence: Iterable[Evidence] = ()) -> Finding:

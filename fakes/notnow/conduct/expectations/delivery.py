@@ -6,8 +6,8 @@ import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 
 from notnow import protocols
-from notnow.conduct.expectations import HELD, first_unmet, unmet, without_occasion
-from notnow.conduct.finding import Finding
+from notnow.conduct.expectations import first_unmet, unmet, without_occasion
+from notnow.conduct.finding import HELD, Finding
 from notnow.conduct.reading import attempts
 from notnow.conduct.reading.ledger import COUNT, Item, Ledger, Try
 from notnow.conduct.reading.run import Run

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from notnow.conduct.expectations import HELD, first_unmet, unmet, without_occasion
-from notnow.conduct.finding import Finding
+from notnow.conduct.expectations import first_unmet, unmet, without_occasion
+from notnow.conduct.finding import HELD, Finding
 from notnow.conduct.reading import attempts
 from notnow.conduct.reading.attempts import Retry
 from notnow.hosts import is_address

@@ -184,11 +184,15 @@ class Ledger(Struct, eq=False, dict=True):
         return (one for one in self.tries if one.earlier is not None)
 
     def of_state(self, *states: State) -> list[Item]:
-        return [item for item, state in self._states if state in states]
+        """The items of these states, one state after the other."""
+        return [item for state in states for item in self._by_state.get(state, ())]
 
     @cached_property
-    def _states(self) -> list[tuple[Item, State]]:
-        return [(item, item.state) for item in self.items]
+    def _by_state(self) -> dict[State, list[Item]]:
+        found: dict[State, list[Item]] = {}
+        for item in self.items:
+            found.setdefault(item.state, []).append(item)
+        return found
 
 
 def joined(ledgers: Iterable[Ledger]) -> Ledger:

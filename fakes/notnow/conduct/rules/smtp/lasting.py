@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from math import inf
@@ -194,20 +193,18 @@ def _why_constant(gaps: list[float]) -> str:
     example="S: 421 Too busy, to 20 connections          (0 s)\nC: 20 connections                          (60 s)",
 )
 def spreads(run: Run) -> Finding:
-    most = 0
-    several = False
+    several = together = False
     unclear: Finding | None = None
     for retried in _comebacks(run.once(mail)).values():
         several = several or sum(one.first for one in retried) >= HERD
-        window: deque[_Comeback] = deque()
-        for one in sorted(retried, key=lambda one: one.at):
-            window.append(one)
-            while one.at - window[0].at > TOGETHER or len(window) > HERD:
-                window.popleft()
-            most = max(most, len(window))
-            if len(window) < HERD or not _side_by_side(window):
+        retried.sort(key=lambda one: one.at)
+        for i, (first, last) in enumerate(zip(retried, retried[HERD - 1 :], strict=False)):
+            if last.at - first.at > TOGETHER:
                 continue
-            why = f"{HERD} connections came back within {show(one.at - window[0].at)}"
+            window, together = retried[i : i + HERD], True
+            if not _side_by_side(window):
+                continue
+            why = f"{HERD} connections came back within {show(last.at - first.at)}"
             proof = [a.connection for a in window]
             if all(a.certain for a in window):
                 return broken(why, *proof)
@@ -216,15 +213,16 @@ def spreads(run: Run) -> Finding:
                 break
     if unclear is not None or not several:
         return unclear or NOT_EXERCISED
-    return held("no group of connections came back together" if most < HERD else "they came back one after the other")
+    return held("they came back one after the other" if together else "no group of connections came back together")
 
 
 class _Comeback(Struct, eq=False):
     """A connection that was opened, or may have been, to try again what had been refused at least a second before.
 
-    `first`: it was the first retry of its mail.
+    `at`: when it was opened. `first`: it was the first retry of its mail.
     """
 
+    at: float
     session: Session
     certain: bool
     first: bool
@@ -232,11 +230,6 @@ class _Comeback(Struct, eq=False):
     @property
     def connection(self) -> Connection:
         return self.session.connection
-
-    @property
-    def at(self) -> float:
-        """When it was opened."""
-        return self.session.connection.opened_at
 
 
 def _comebacks(known: Mail) -> dict[Journal, list[_Comeback]]:
@@ -255,7 +248,7 @@ def _comebacks(known: Mail) -> dict[Journal, list[_Comeback]]:
             elif _came_back(one, one.earlier):
                 certain, first = True, first or one.earlier.earlier is None
         if certain or unclear:
-            back = _Comeback(session, certain, first or not certain)
+            back = _Comeback(connection.opened_at, session, certain, first or not certain)
             found.setdefault(connection.journal, []).append(back)
         if since == inf and (refused := next(filter(refused_for_now, tries), None)) is not None:
             refused_at[client] = refused.ended_at

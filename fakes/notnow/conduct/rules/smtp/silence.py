@@ -46,8 +46,8 @@ def silent_close(run: Run) -> Finding:
     known = run.once(mail)
     unclear = [one for one in known.ledger.nameless if _closed_silently(one)]
     for item in known.ledger.items:
-        closed = next((one for one in item.tries if _closed_silently(one)), None)
-        if closed is None or closed.later is not None or closed.earlier is not None or item.kept_back:
+        closed = item.tries[0]
+        if len(item.tries) > 1 or item.kept_back or not _closed_silently(closed):
             continue
         if item.in_doubt or known.last_unnamed.get(item, 0) > closed.ended_index:
             unclear.append(closed)
