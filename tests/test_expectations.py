@@ -7,7 +7,7 @@ import pytest
 from conduct_playbook import Play, named
 from notnow.conduct import expectations
 from notnow.conduct.expectations import comebacks, delivery, requests
-from notnow.conduct.finding import Finding
+from notnow.conduct.finding import HELD, Finding
 from notnow.conduct.reading.attempts import TOLERANCE
 from notnow.conduct.reading.result import result
 from notnow.conduct.reading.run import Run
@@ -19,7 +19,7 @@ SENT = (*MAIL, ". <1@x>", "QUIT")
 
 
 def is_held(finding: Finding) -> None:
-    assert finding == expectations.HELD
+    assert finding == HELD
 
 
 def is_idle(finding: Finding, why: str) -> None:
@@ -56,10 +56,10 @@ def test_a_finding_of_a_rule_says_what_was_seen_alone() -> None:
 
 def test_the_first_finding_that_was_not_held_counts() -> None:
     late, later = expectations.unmet("a", "b"), expectations.unmet("c", "d")
-    assert expectations.first_unmet([expectations.HELD, late, later]) is late
+    assert expectations.first_unmet([HELD, late, later]) is late
     assert expectations.first_unmet([Finding("not exercised"), late]) is late
-    assert expectations.first_unmet([Finding("not exercised"), expectations.HELD]).outcome == "not exercised"
-    assert expectations.first_unmet([]) == expectations.HELD
+    assert expectations.first_unmet([Finding("not exercised"), HELD]).outcome == "not exercised"
+    assert expectations.first_unmet([]) == HELD
 
 
 class TestDelivered:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from notnow.conduct import arguments, expectations
 from notnow.conduct.expectations import comebacks, delivery, load
 from notnow.conduct.expectations.comebacks import Bound
-from notnow.conduct.finding import Finding
+from notnow.conduct.finding import HELD, Finding
 from notnow.conduct.reading.result import FAILURES, UNKNOWN, WORDS, Exit, Result, result
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.storm import Storm, storm
@@ -255,7 +255,7 @@ def require(finding: Finding, *journals: Journal) -> None:
 def _tested(run: Run) -> Finding:
     """The run has tested the client: a fault fired, or the scenario has none."""
     if not run.untested:
-        return expectations.HELD
+        return HELD
     return expectations.unmet("a run that tests the client", f"nothing was tested: {run.untested}")
 
 
@@ -291,7 +291,7 @@ def _conduct(run: Run, patterns: Sequence[str], level: str, found: Result, accep
         return expectations.unmet(asked, f"{counted}\n\n{said}", [x for one in bad for x in one.finding.evidence])
     if not patterns and found.word in FAILURES and found.word != accepted:
         return expectations.unmet(asked, found.sentence, [item.tries[-1].by for item in found.items])
-    return expectations.HELD
+    return HELD
 
 
 def _check_other(fake: Assertions, other: object) -> None:

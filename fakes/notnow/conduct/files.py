@@ -9,9 +9,9 @@ from typing import Protocol
 
 from notnow.conduct import arguments
 from notnow.conduct.assertions import Assertions, require
-from notnow.conduct.expectations import HELD, delivery, unmet
+from notnow.conduct.expectations import delivery, unmet
 from notnow.conduct.expectations.delivery import path_of, uploads
-from notnow.conduct.finding import Finding
+from notnow.conduct.finding import HELD, Finding
 from notnow.errors import nearest
 
 

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from notnow.conduct import arguments
 from notnow.conduct.assertions import Assertions, require
-from notnow.conduct.expectations import HELD, unmet
+from notnow.conduct.expectations import unmet
 from notnow.conduct.expectations.delivery import why_nothing
-from notnow.conduct.finding import Finding
+from notnow.conduct.finding import HELD, Finding
 from notnow.conduct.reading import attempts
 from notnow.errors import nearest
 from notnow.journal import Exchange, Journal

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from math import inf
 
-from notnow.conduct.expectations import HELD, first_unmet, unmet
-from notnow.conduct.finding import Finding
+from notnow.conduct.expectations import first_unmet, unmet
+from notnow.conduct.finding import HELD, Finding
 from notnow.conduct.reading import attempts
 from notnow.conduct.reading.attempts import TOLERANCE
 from notnow.conduct.reading.comebacks import Comebacks, comebacks

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from notnow.conduct.expectations import HELD, unmet
-from notnow.conduct.finding import Finding
+from notnow.conduct.expectations import unmet
+from notnow.conduct.finding import HELD, Finding
 from notnow.conduct.reading.attempts import TOLERANCE
 from notnow.conduct.reading.storm import Storm
 from notnow.units import seconds, show
