@@ -146,7 +146,7 @@ def test_the_colours_of_the_first_line_and_the_last(
     monkeypatch: pytest.MonkeyPatch, result: Result, verdicts: list[Verdict], first: str, last: str
 ) -> None:
     terminal = partial(Console, force_terminal=True, color_system="standard", width=200)
-    monkeypatch.setattr(text, "console", lambda to: terminal(file=to))
+    monkeypatch.setattr(text, "console", lambda to, _width: terminal(file=to))
     printed = as_text(reports.of(PLAY, *verdicts, result=result)).splitlines()
     codes = {"bold red": "1;31", "bold yellow": "1;33", "bold green": "1;32"}
     assert [line[: line.index("m")] for line in (printed[0], printed[-1])] == [

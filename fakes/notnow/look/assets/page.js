@@ -34,7 +34,7 @@ const group = document.body.dataset.group;
 function el(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    if (name.startsWith("on")) value && made.addEventListener(name.slice(2), value);
     else if (value === true) made.setAttribute(name, "");
     else if (value !== false && value != null) made.setAttribute(name, value);
   }
@@ -78,6 +78,26 @@ function show(span) {
 }
 
 const plural = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
+/** Change the children of an element into these, and keep what stays the same: focus, selection, a button that is being pressed. */
+function morph(old, children) {
+  const wanted = children.flat(Infinity).filter((child) => child != null && child !== false && child !== "");
+  wanted.forEach((child, i) => {
+    const there = old.childNodes[i];
+    if (!there) old.append(child);
+    else if (!(child instanceof Node)) there.nodeType === Node.TEXT_NODE ? (there.data = child) : there.replaceWith(child);
+    else if (there.isEqualNode(child)) return;
+    else if (child.nodeType === Node.ELEMENT_NODE && there.nodeName === child.nodeName && there.dataset.focus === child.dataset.focus) adopt(there, child);
+    else there.replaceWith(child);
+  });
+  while (old.childNodes.length > wanted.length) old.lastChild.remove();
+}
+
+function adopt(old, wanted) {
+  for (const { name } of [...old.attributes]) if (!wanted.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+  for (const { name, value } of wanted.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  morph(old, [...wanted.childNodes]);
+}
+
 const times = (n) => ({ 1: "once", 2: "twice" })[n] ?? `${n} times`;
 
 // ---- calls ---------------------------------------------------------------------------------------
@@ -129,11 +149,9 @@ function take(event) {
     if (event.event === "closed") lane.live = false;
     else mark(lane, event, at);
     redraw(lane);
-    count(event);
   } else if (event.event === "phase" && mine(event.server) && zero !== null) {
     phases.push({ at: Math.max(0, event.at - zero), server: event.server, name: event.text });
     stale = true;
-    news.phase = `${event.server}: phase ${event.text}`;
   }
 }
 
@@ -190,6 +208,7 @@ function listen() {
 function receive(event) {
   if (queue.length < WAITING) queue.push(event);
   if (recent.length < WAITING) recent.push(event);
+  if (mine(event.server)) count(event);
   frame();
   refreshSoon();
 }
@@ -235,7 +254,7 @@ async function refresh() {
   try {
     servers = (await call("/v1/servers")).servers.filter((one) => one.group === group).slice(0, 50);
     if (!servers.length && group) return nobody();
-    if (!group) return void (await adopt());
+    if (!group) return void (await first());
     const names = servers.map((one) => encodeURIComponent(one.name)).join(",");
     const [line, found] = await Promise.all([
       call(`/v1/timeline?most=${MOST}&group=${encodeURIComponent(group)}`),
@@ -262,7 +281,7 @@ async function refresh() {
 document.addEventListener("visibilitychange", () => !document.hidden && again && refreshSoon());
 
 /** The first server was started while the page showed none. */
-async function adopt() {
+async function first() {
   if ((await call("/v1/servers")).servers.length) location.reload();
 }
 
@@ -544,13 +563,13 @@ function whys(found) {
 function drawItems() {
   $("items-part").hidden = !items.length;
   const tones = { delivered: "good", duplicated: "bad", missing: "bad" };
-  $("items").replaceChildren(...items.map((item) => el("li", {}, button("", () => {
+  morph($("items"), items.map((item) => el("li", {}, button([
+    el("span", { class: `word ${tones[item.state] ?? "warn"}` }, item.state), " ", said(item.name), " ", el("span", { class: "dim" }, plural(item.tries.length, "try", "tries")),
+  ], () => {
     chosenItem = chosenItem === item.name ? null : item.name;
     drawItems();
     follow();
-  }, { "aria-pressed": String(chosenItem === item.name), class: "pick" })), ));
-  items.forEach((item, i) => $("items").children[i].firstChild.append(
-    el("span", { class: `word ${tones[item.state] ?? "warn"}` }, item.state), said(item.name), el("span", { class: "dim" }, plural(item.tries.length, "try", "tries"))));
+  }, { "aria-pressed": String(chosenItem === item.name), class: "pick", "data-focus": item.name }))));
 }
 
 /** Draw a line through the tries of the item that is followed. */
@@ -573,28 +592,25 @@ function follow() {
 // ---- the verdict ---------------------------------------------------------------------------------
 
 function drawVerdict() {
-  const open = new Set([...$("verdict").querySelectorAll("details[open]")].map((one) => one.dataset.of));
-  const focused = document.activeElement?.dataset?.focus;
   if (!servers.some((one) => one.connections)) verdict = null;
-  $("outcome").replaceChildren(...(verdict ? [el("span", { class: `outcome ${TONES[verdict.outcome] ?? "warn"}` }, verdict.outcome)] : []));
-  $("copies").replaceChildren(...(verdict ? tools() : []));
-  if (!verdict) return $("verdict").replaceChildren(el("p", { class: "dim" }, "There is none before a client has connected."));
+  morph($("outcome"), verdict ? [el("span", { class: `outcome ${TONES[verdict.outcome] ?? "warn"}` }, verdict.outcome)] : []);
+  morph($("copies"), verdict ? tools() : []);
+  if (!verdict) return morph($("verdict"), [el("p", { class: "dim" }, "There is none before a client has connected.")]);
   verdict.marked = new Set();
   const of = (outcome) => verdict.verdicts.filter((one) => one.outcome === outcome);
   for (const one of of("broken")) for (const piece of one.evidence) verdict.marked.add(piece.index);
   const rest = (outcome, words) => of(outcome).length
-    ? [el("details", { "data-of": outcome, open: open.has(outcome) }, el("summary", {}, `${words}: ${of(outcome).length}`), of(outcome).map(card))] : [];
-  $("verdict").replaceChildren(
+    ? [el("details", { "data-focus": outcome }, el("summary", {}, `${words}: ${of(outcome).length}`), of(outcome).map(card))] : [];
+  morph($("verdict"), [
     said(verdict.result_in_words ?? "", "p", { class: "sentence" }),
-    ...[...of("broken"), ...of("inconclusive")].map(card),
-    ...rest("held", "Held"), ...rest("not exercised", "Not exercised by this run"),
-  );
-  if (focused) $("verdict").parentElement.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
+    [...of("broken"), ...of("inconclusive")].map(card),
+    rest("held", "Held"), rest("not exercised", "Not exercised by this run"),
+  ]);
 }
 
 function card(one) {
   const tone = { held: "good", broken: one.level === "advice" ? "warn" : "bad", inconclusive: "warn" }[one.outcome] ?? "idle";
-  return el("article", { class: `card ${tone}` },
+  return el("article", { class: `card ${tone}`, "data-focus": one.rule },
     el("h3", {}, el("span", { class: "word" }, one.outcome), " ", el("code", {}, one.rule), " ", el("span", { class: "level" }, one.level)),
     el("p", {}, one.title),
     one.why ? said(one.why, "p", { class: "why" }) : "",
@@ -664,21 +680,19 @@ document.addEventListener("click", (event) => {
 // ---- servers -------------------------------------------------------------------------------------
 
 function drawServers() {
-  const focused = document.activeElement?.dataset?.focus;
-  $("servers").replaceChildren(...(servers.length ? servers.map(serverCard) : [el("p", {}, "No server runs here any more.")]));
+  morph($("servers"), servers.length ? servers.map(serverCard) : [el("p", {}, "No server runs here any more.")]);
   $("clock").hidden = !servers.length;
   if (servers.length) $("now").textContent = `${show(servers[0].now)}${servers[0].speed === 1 ? "" : servers[0].speed ? `, ${servers[0].speed} times as fast` : ", by hand"}`;
-  if (focused) $("servers").querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
 }
 
 function serverCard(one) {
   const id = `server-${one.name}`, knobs = Object.entries(one.knobs).map(([name, value]) => `${name} = ${value}`).join(", ");
   const press = (words, path, done) => button(words, () => act(() => call(of(one.name, path), { method: "POST" }), done), { "data-focus": `${one.name} ${path}`, "aria-label": `${words}: ${one.name}` });
-  return el("article", { class: "card server", "aria-labelledby": id },
+  return el("article", { class: "card server", "aria-labelledby": id, "data-focus": one.name },
     el("h3", { id }, one.name, " ", el("span", { class: "level" }, one.protocol)),
     el("p", {}, el("b", {}, one.scenario), knobs ? said(` ${knobs}`, "span", { class: "dim" }) : ""),
     el("p", {}, "phase ", el("b", { class: "phase-name" }, one.phase), one.returns_in === null ? "" : ` for ${show(one.returns_in)} more`),
-    el("div", { class: "line" }, el("code", {}, one.url), button("Copy", () => {}, { "data-copy": one.url, "aria-label": `Copy the URL of ${one.name}` })),
+    el("div", { class: "line" }, el("code", {}, one.url), button("Copy", null, { "data-copy": one.url, "data-focus": one.url, "aria-label": `Copy the URL of ${one.name}` })),
     el("p", { class: "dim" }, `${plural(one.connections, "connection")}, ${one.live} open, ${plural(one.exchanges, "exchange")}`),
     ruleList(one),
     el("div", { class: "row tools" },
@@ -697,24 +711,28 @@ function ruleList(one) {
     el("span", {}, `${rule.when}: ${rule.does}`), rule.lines.length ? said(rule.lines[0], "code") : "",
     el("span", { class: "dim" }, rule.fired ? `fired ${times(rule.fired)}` : `not fired${rule.phase === one.phase ? "" : `, in phase ${rule.phase}`}`,
       rule.left === null ? "" : `, ${rule.left} left`,
-      rule.fired ? "" : [" ", button("why?", (event) => whyNot(one, rule, event.target), { class: "link", "data-focus": `${one.name} ${rule.rule}`, "aria-label": `Why has ${rule.rule} of ${one.name} not fired?` })]))));
+      rule.fired ? "" : [" ", button("why?", () => whyNot(one, rule), { class: "link", "data-focus": `${one.name} ${one.scenario} ${rule.rule}`, "aria-label": `Why has ${rule.rule} of ${one.name} not fired?` })]),
+    rule.fired || !answers.has(`${one.name} ${one.scenario} ${rule.rule}`) ? "" : said(answers.get(`${one.name} ${one.scenario} ${rule.rule}`), "span", { class: "answer" }))));
 }
 
+const answers = new Map(); // server, scenario and rule -> why it has not fired
+
 /** Say why a rule has not fired, at the last exchange that it looked at. */
-async function whyNot(one, rule, pressed) {
+async function whyNot(one, rule) {
   await act(async () => {
-    const page = await call(of(one.name, "/journal?event=exchange&last=true&limit=30"));
-    for (const entry of page.entries.reverse().slice(0, 10)) {
-      const why = (await call(of(one.name, `/exchanges/${entry.index}/why`)).catch(() => ({ rules: [] }))).rules.find((found) => found.rule === rule.rule);
-      if (why) {
-        pressed.replaceWith(said(`at the last ${entry.moment}, ${why.why}`, "span"));
-        return why.why;
-      }
-    }
-    const words = rule.phase === one.phase ? "no exchange was at its moment" : `the phase ${rule.phase} does not play`;
-    pressed.replaceWith(words);
-    return words;
+    answers.set(`${one.name} ${one.scenario} ${rule.rule}`, await reason(one.name, rule.rule));
+    drawServers();
+    return answers.get(`${one.name} ${one.scenario} ${rule.rule}`);
   }, (found) => found);
+}
+
+async function reason(name, path) {
+  const page = await call(of(name, "/journal?event=exchange&last=true&limit=10"));
+  for (const entry of page.entries.reverse()) {
+    const why = (await call(of(name, `/exchanges/${entry.index}/why`)).catch(() => ({ rules: [] }))).rules.find((found) => found.rule === path);
+    if (why) return `at the last ${entry.moment}: ${why.why}`;
+  }
+  return "none of the last exchanges was at its moment, in its phase";
 }
 
 $("clock").addEventListener("submit", (event) => {
@@ -811,6 +829,7 @@ let news = {}, spoke = 0;
 function count(event) {
   if (event.moment === "connect") news.connections = (news.connections ?? 0) + 1;
   if (event.codes?.includes(421)) news.told = (news.told ?? 0) + 1;
+  if (event.event === "phase") news.phase = `${event.server}: phase ${event.text}`;
 }
 
 /** Tell screen readers, politely: what was done at once, what happened now and then. */
