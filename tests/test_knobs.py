@@ -249,3 +249,9 @@ def test_only_the_placeholders_of_the_protocol_are_offered(protocol: str, known:
     (found,) = caught.value.problems
     assert ("{p1}" in found.allowed, "{host}" in found.allowed) == (known, True)
     assert found.nearest == ("p1" if known else "port")
+
+
+def test_a_cap_of_zero_lets_nobody_in_but_a_quota_of_zero_is_used_up() -> None:
+    cap = 'on = "connect"\nover = "{cap}"\nreply = "421 no"'
+    assert "knob 'cap' is 0, so no client ever gets in" in problem("cap = 3", cap, cap=0)
+    assert scenario("cap = 3", f'{cap}\nwithin = "1m"', cap=0).knobs["cap"] == 0

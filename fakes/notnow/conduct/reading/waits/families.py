@@ -94,11 +94,11 @@ def _lead(gaps: Gaps) -> tuple[int, float]:
     if gaps.gap[0] <= soon:
         return (1, 1 / soon) if count > 2 else (0, 1.0)
     near = EXACT * gaps.gap[0] + gaps.slack
-    same = next((i for i, gap in enumerate(gaps.gap) if abs(gap - gaps.gap[0]) > near), 0)
+    same = next((i for i, gap in enumerate(gaps.gap) if abs(gap - gaps.gap[0]) > near), 1)
     density = 1.0
     for i in range(same - 1):
         density *= gaps.repeats(i)
-    return max(0, same - 1), density
+    return same - 1, density
 
 
 def _led(fit: Fit, lead: int) -> Fit:
