@@ -68,6 +68,9 @@ def command(
 
     On a terminal, notnow shows a live view; in a pipe, it prints a line for each event.
 
+    With --files, --app, --upstream or --forward, a fake stands in front of what you have: rules come first, and yours
+    gets the rest. Without SERVER, the option is for every server of its protocol. A fake never relays to another machine.
+
     \b
     Examples:
       notnow serve smtp/overload --set outage=30s
@@ -75,6 +78,10 @@ def command(
       notnow serve smtp/greylisting --speed 60          its 5 minutes take 5 seconds
       notnow serve primary=smtp/overload backup=smtp/healthy --port primary=2525 --port backup=2526
       notnow serve primary=smtp/overload backup=smtp/healthy --control 8421
+      notnow serve http/overload --upstream http://127.0.0.1:8000
+      notnow serve http/rate-limited --app main:app
+      notnow serve smtp/greylisting --forward smtp://127.0.0.1:1025
+      notnow serve a=ftp/overload b=ftp/healthy --files a=./site
       notnow serve smtp/weather --seed 7 --json | jq -r 'select(.reply) | .reply'
     """
     from notnow.cli._serving import ServingTerms

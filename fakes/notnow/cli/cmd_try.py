@@ -197,6 +197,7 @@ def command(
       notnow try smtp/greylisting --level must --junit report.xml --html report.html -- ./send {url}
       notnow try smtp/overload --accept reported --count 3 -- ./send-three {host} {port}
       notnow try smtp/overload --baseline known.json --write-baseline -- ./old-client {url}
+      notnow try http/overload --upstream http://127.0.0.1:8000 -- ./fetch {url} {ca_file}
       notnow try smtp/overload --wait 30s -- ./start-daemon {host} {port}
     """
     from notnow.cli import _client, _judged

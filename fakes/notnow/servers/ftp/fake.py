@@ -20,7 +20,8 @@ class FakeFTP(FileAssertions, Fake):
             fetch(host=ftp.host, port=ftp.port)
             ftp.assert_delivered(times=1)
 
-    It listens when the block begins, and it lives in a thread of its own. Its files are in memory only.
+    It listens when the block begins, and it lives in a thread of its own. Its files are in memory only: `files` is a mapping
+    of paths to bytes, or the `pathlib.Path` of a directory, which is read once and never written to.
     """
 
     protocol: ClassVar[str] = "ftp"

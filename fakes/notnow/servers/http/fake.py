@@ -22,7 +22,8 @@ class FakeHTTP(RequestAssertions, Fake):
 
     It listens when the block begins, and runs in its own thread. It speaks HTTP/2 (over TLS, or with prior
     knowledge, or after an upgrade) and HTTP/1.1. `app` is your own ASGI app, which then answers behind the
-    faults; without one, the fake echoes each request as JSON.
+    faults, and `upstream` the URL of your own server on this machine, such as "http://127.0.0.1:8000", that does; without
+    either, the fake echoes each request as JSON.
     """
 
     protocol: ClassVar[str] = "http"

@@ -19,7 +19,8 @@ class FakeSMTP(MessageAssertions, Fake):
             send_mail(host=smtp.host, port=smtp.port)
             smtp.assert_delivered(times=1)
 
-    It listens when the block begins, and it lives in a thread of its own.
+    It listens when the block begins, and it lives in a thread of its own. `forward` is the URL of an SMTP server on this
+    machine that gets accepted mail, too, such as "smtp://127.0.0.1:1025".
     """
 
     protocol: ClassVar[str] = "smtp"
