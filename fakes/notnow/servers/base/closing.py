@@ -46,6 +46,11 @@ class Closing(Hanging):
         return self.life.fake.alive
 
     @property
+    def may_speak(self) -> bool:
+        """A reply may be sent."""
+        return self.life.fake.speaks
+
+    @property
     def over(self) -> bool:
         """The fake has sent its last reply."""
         return self.life.fake is CLOSING or self.life.fake is CLOSED

@@ -135,7 +135,7 @@ class HTTPConnection(LiveConnection):
     async def give_way(self) -> None:
         """Let other connections have their turn. Raises Over if this one has ended meanwhile."""
         await self.turn.end()
-        if self.over or not self.alive:
+        if not self.may_speak:
             raise Over
 
     def spawn(self, work: Work) -> asyncio.Task[None]:
@@ -195,7 +195,7 @@ class HTTPConnection(LiveConnection):
 
     async def _serve(self, switch: Switch) -> None:
         await switch.initiate()
-        while self.alive and not self.over:
+        while self.may_speak:
             if self._inbox:
                 self.turn.begin()
                 self._handling = True
@@ -205,7 +205,7 @@ class HTTPConnection(LiveConnection):
                 finally:  # Over ends this task: then, too, the connection is to close
                     self._handling = False
                     self._close_if_done()
-                if self.alive and not self.over:
+                if self.may_speak:
                     self.transport.resume_reading()
             elif self.eof and not self._unfinished():
                 self.end()
@@ -223,7 +223,7 @@ class HTTPConnection(LiveConnection):
     async def send(self, event: RawData | Closed | Updated) -> None:
         """Send bytes of the protocol; `Closed`: the protocol ends the connection."""
         if isinstance(event, RawData):
-            if self.alive and not self.over:
+            if self.may_speak:
                 self.transport.write(event.data)
                 await self._writable.wait()
         elif isinstance(event, Closed):
@@ -319,7 +319,7 @@ class HTTPConnection(LiveConnection):
         """Close."""
         if how == "fin":
             self._take_leave(exchange)
-        if self.alive and not self.over:
+        if self.may_speak:
             self.finish(how, exchange)
 
     def _take_leave(self, exchange: Exchange) -> None:

@@ -102,7 +102,7 @@ class HTTPSession(HTTPConnection):
         if script.closes and stream is not None:
             self.drain()
         for step in script.steps:
-            if self.over or not self.alive:
+            if not self.may_speak:
                 raise Over
             if stream is not None and stream.gone:
                 raise Gone

@@ -42,9 +42,7 @@ class Carrier(Protocol):
     secure: bool
 
     @property
-    def alive(self) -> bool: ...
-    @property
-    def over(self) -> bool: ...
+    def may_speak(self) -> bool: ...
     @property
     def eof(self) -> bool: ...
     @property
@@ -154,7 +152,7 @@ class Stream(Hanging):
     @property
     def wanted(self) -> bool:
         """The client waits for the answer, or for the rest of it."""
-        return not self.drops and self.connection.alive and not self.connection.over
+        return not self.drops and self.connection.may_speak
 
     def cancelled(self) -> None:
         """The client has given the request up, unless that was over."""
