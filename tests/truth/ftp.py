@@ -225,6 +225,8 @@ class FTPClient(Client[Program, FTPLine]):
             line = self.wire.connect(FTPLine)
             line.files = self.files
             if not line.greeting.good or not self._log_in(line):
+                if (line.record.exchanges[-1].code or 0) >= 500:  # for good, on the way to this file
+                    self.truth.item(task.what.number).refused = True
                 line.leave()
                 return self._failed(line, task, named=False)
         return self._work(line, task)
