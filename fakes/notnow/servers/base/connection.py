@@ -183,7 +183,7 @@ class LiveConnection(Handshakes):
             self.abort()
 
     def stall(self, exchange: Exchange) -> None:
-        self.host.recorder.tell(exchange)
+        super().stall(exchange)
         self.ignore_client()
 
     def ignore_client(self) -> None:

@@ -28,7 +28,7 @@ class Hanging:
 
     def stall(self, exchange: Exchange) -> None:
         """Answer nothing from now on, and drop what the client sends."""
-        raise NotImplementedError
+        self.host.recorder.tell(exchange)
 
     async def hang(self, exchange: Exchange) -> None:
         """Stall until the client leaves, then raise `departure`."""

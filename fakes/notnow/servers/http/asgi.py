@@ -112,7 +112,7 @@ class Call:
             self._invited = True
             if stream.known["header"].get("expect", "").lower() == "100-continue" and not stream.complete:
                 await stream.protocol.go_on(stream.number)
-        while not stream.drops and (stream.held or not (stream.chunks or (stream.complete and not self._told))):
+        while not stream.drops and (stream.held or not (stream.body.pieces or (stream.complete and not self._told))):
             if stream.complete and stream.connection.eof:
                 break  # a half-closed client may still read; an app that asks gets a disconnect, as from other servers
             stream.news.clear()

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import Awaitable, Callable, Iterator
-from email.utils import formatdate
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Protocol
 
 from hypercorn.protocol import events
 
-from notnow.bounds import BODY_WAITING
 from notnow.engine.actions import Ending, Response, Script
 from notnow.engine.events import Answered, Ended, Heard, Reached
-from notnow.http_words import NO_BODY, status_line
+from notnow.http_words import status_line
 from notnow.journal import Connection, Exchange, ExcludedByGoAway, RstStreamFrame
 from notnow.servers.base.hanging import Hanging
 from notnow.servers.base.life import Over
+from notnow.servers.http.answer import dated, is_tunnel, length, told, whole
+from notnow.servers.http.body import Body
 from notnow.servers.http.facts import known, recorded
 from notnow.servers.http.frames import CODES
 from notnow.servers.http.host import AppHost
-from notnow.servers.http.interfaces import Gone, Head, Headers, HTTPProtocol, Work, encoded, failures
-
-# The headers of an answer that the journal keeps, and their names there.
-TOLD = {"retry-after": "retry_after", "alt-svc": "alt_svc", "location": "location"}
-
+from notnow.servers.http.interfaces import Gone, Head, Headers, HTTPProtocol, Work, failures
 
 Behave = Callable[[Response | tuple[()] | None, float], Awaitable[None]]
 
@@ -93,13 +88,11 @@ class Stream(Hanging):
         self.known: dict[str, Any] = {}  # the facts that rules may test
         self.watches: dict[str, int] = {}  # moment -> bytes of that body until `Reached`
         self.held = False  # a rule acts in the middle of the body, and the app waits
-        self.chunks: list[bytes] = []  # of the request's body, which the app has not read
+        self.body = Body()  # of the request
         self.complete = self.gone = self.over = False
         self.news = asyncio.Event()  # a piece of the body has arrived, its end, or the end of the stream
         self.added: list[tuple[bytes, bytes]] = []  # headers that rules add to the answer
-        self._room = asyncio.Event()
-        self._hash = hashlib.sha256()
-        self._received = self._waiting = self._sent = 0
+        self._sent = 0
         self.lasts = False  # the request holds a slot: tell the engine when it ends
         self._length: int | None = None  # of the answer's body, if its head says
         self._status: int | None = None  # set once the head of the answer is sent
@@ -165,8 +158,8 @@ class Stream(Hanging):
             await self._came(bytes(event.data))
         elif isinstance(event, events.EndBody):
             self.complete = True
-            if self._received:
-                self.note(body_sha256=self._hash.hexdigest())
+            if self.body.received:
+                self.note(body_sha256=self.body.sha256)
             self.news.set()
             if self.over:
                 await self.protocol.done(self.number)
@@ -175,31 +168,25 @@ class Stream(Hanging):
 
     async def _came(self, data: bytes) -> None:
         """A piece of the body has arrived. A rule with `after_bytes` acts at its byte."""
-        self._hash.update(data)
-        self._received += len(data)
-        self.note(body_bytes=self._received)
+        self.body.count(data)
+        self.note(body_bytes=self.body.received)
         self.host.feed(Heard(self.connection.record.id))
         if self.drops:
             return  # count it only
         if self.hangs:
             await self.protocol.taken(self.number)
             return
-        self.chunks.append(data)
-        self._waiting += len(data)
+        self.body.keep(data)
         watched = self.watches.get("request")
-        if watched is not None and self._received >= watched and self._status is None:
+        if watched is not None and self.body.received >= watched and self._status is None:
             self._reached_in()
         self.news.set()
-        while not self.protocol.multiplexes and self._waiting > BODY_WAITING and not self.drops:
-            self._room.clear()
-            await self._room.wait()
+        if not self.protocol.multiplexes:
+            await self.body.room()
 
     async def take(self) -> bytes:
         """The bytes of the body that the app has not read yet."""
-        body = b"".join(self.chunks)
-        self.chunks.clear()
-        self._waiting = 0
-        self._room.set()
+        body = self.body.take()
         await self.protocol.taken(self.number)
         return body
 
@@ -222,17 +209,10 @@ class Stream(Hanging):
 
     async def respond(self, response: Response, drip: float = 0.0) -> None:
         """Send this response as the whole answer."""
-        status, body = response.status or 200, (response.body or "").encode()
-        headers = encoded(response.headers)
-        tunnel = self._is_tunnel(status)
-        if tunnel:
-            headers = [header for header in headers if header[0] != b"content-length"]
-        elif status not in NO_BODY and not any(name == b"content-length" for name, _ in headers):
-            headers.append((b"content-length", b"%d" % len(body)))
-        shown = b"" if self.head.method == "HEAD" or status in NO_BODY or tunnel else body
+        status, headers, shown = whole(response, self.head.method)
         self._still_wanted()
         try:
-            if drip or "response" in self.watches or self._status is not None or tunnel:
+            if drip or "response" in self.watches or self._status is not None or is_tunnel(self.head.method, status):
                 await self.start(status, headers)
                 await self.write(shown, drip)
                 await self.end()
@@ -245,10 +225,6 @@ class Stream(Hanging):
         """HTTP/1.1 cannot send more than the content-length: close the connection after the head."""
         self.connection.drain()
         await self._ended(waiting=True)
-
-    def _is_tunnel(self, status: int) -> bool:
-        """True for a 2xx to CONNECT: a tunnel follows it, and no body (RFC 9110 §9.3.6). Ours is closed at once."""
-        return self.head.method == "CONNECT" and 200 <= status < 300
 
     async def _respond_whole(self, status: int, headers: Headers, shown: bytes) -> None:
         waiting = self.protocol.is_waiting
@@ -267,9 +243,7 @@ class Stream(Hanging):
 
     def _headers(self, headers: Headers) -> Headers:
         """The header fields of an answer, and those of every answer of a fake."""
-        headers = [*headers, *self.added]
-        if not any(name == b"date" for name, _ in headers):
-            headers.append((b"date", _date(int(self.host.clock.epoch + self.host.clock.now()))))
+        headers = dated([*headers, *self.added], int(self.host.clock.epoch + self.host.clock.now()))
         if self.connection.ending and not self.protocol.multiplexes:
             headers.append((b"connection", b"close"))
         return headers
@@ -289,16 +263,8 @@ class Stream(Hanging):
 
     def _note(self, status: int, headers: Headers, sent: int = 0) -> None:
         """Put the answer on record before it is sent, with the first `sent` bytes of its body."""
-        self._status, told = status, dict[str, str]()
-        for name, value in headers:
-            key = name.decode("latin-1")
-            if key in TOLD:
-                told[TOLD[key]] = value.decode("latin-1")
-            elif key == "content-length" and value.isdigit():
-                self._length = int(value)
-        if self.head.method == "HEAD" or status in NO_BODY or self._is_tunnel(status):
-            self._length = 0
-        self._note_sent(sent, status=status, length=self._length, **told)
+        self._status, self._length = status, length(self.head.method, status, headers)
+        self._note_sent(sent, status=status, length=self._length, **told(headers))
         self.host.recorder.answer(self.exchange, status_line(status))
 
     def _note_sent(self, count: int, **known: object) -> None:
@@ -388,11 +354,10 @@ class Stream(Hanging):
         """The request is no longer in progress."""
         if not self.over:
             self.over = True
-            self.chunks.clear()
+            self.body.drop()
             self.connection.live.pop(self.number, None)
             if self.lasts:
                 self.host.feed(Ended(self.connection.record.id, "request", self.number))
-            self._room.set()
             self.news.set()
             self.wake()
 
@@ -425,15 +390,6 @@ class Stream(Hanging):
     def eof(self) -> bool:
         return self.drops or self.connection.eof
 
-    def stall(self, exchange: Exchange) -> None:
-        self.host.recorder.tell(exchange)
-
     async def hang(self, exchange: Exchange) -> None:
         await self.take()
         await super().hang(exchange)
-
-
-@lru_cache(maxsize=4)
-def _date(at: int) -> bytes:
-    """A Date field (RFC 9110 §6.6.1)."""
-    return formatdate(at, usegmt=True).encode()

@@ -1,0 +1,58 @@
+"""An answer before it is sent: its header fields, its length, and what the journal keeps of them."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from functools import lru_cache
+
+from notnow.engine.actions import Response
+from notnow.http_words import NO_BODY
+from notnow.servers.http.interfaces import Headers, encoded
+
+# The headers of an answer that the journal keeps, and their names there.
+TOLD = {b"retry-after": "retry_after", b"alt-svc": "alt_svc", b"location": "location"}
+
+
+def is_tunnel(method: str, status: int) -> bool:
+    """True for a 2xx to CONNECT: a tunnel follows it, and no body (RFC 9110 §9.3.6). Ours is closed at once."""
+    return method == "CONNECT" and 200 <= status < 300
+
+
+def has_no_body(method: str, status: int) -> bool:
+    """True if no body follows the head, whatever the content-length says (RFC 9110 §6.4.1)."""
+    return method == "HEAD" or status in NO_BODY or is_tunnel(method, status)
+
+
+def whole(response: Response, method: str) -> tuple[int, Headers, bytes]:
+    """The status, header fields and body that are sent for a response of a rule."""
+    status, body = response.status or 200, (response.body or "").encode()
+    headers = encoded(response.headers)
+    if is_tunnel(method, status):
+        headers = [header for header in headers if header[0] != b"content-length"]
+    elif status not in NO_BODY and not any(name == b"content-length" for name, _ in headers):
+        headers.append((b"content-length", b"%d" % len(body)))
+    return status, headers, b"" if has_no_body(method, status) else body
+
+
+def length(method: str, status: int, headers: Headers) -> int | None:
+    """The length of the body that follows a head; None if the head does not say."""
+    if has_no_body(method, status):
+        return 0
+    announced = [int(value) for name, value in headers if name == b"content-length" and value.isdigit()]
+    return announced[-1] if announced else None
+
+
+def told(headers: Headers) -> dict[str, str]:
+    """What the journal keeps of the header fields."""
+    return {TOLD[name]: value.decode("latin-1") for name, value in headers if name in TOLD}
+
+
+def dated(headers: Headers, at: int) -> Headers:
+    """The header fields with a Date, which every answer of a fake has; `at` is in seconds since the epoch."""
+    return headers if any(name == b"date" for name, _ in headers) else [*headers, (b"date", _date(at))]
+
+
+@lru_cache(maxsize=4)
+def _date(at: int) -> bytes:
+    """A Date field (RFC 9110 §6.6.1)."""
+    return formatdate(at, usegmt=True).encode()
