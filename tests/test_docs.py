@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+import control_api
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS, EXAMPLES = ROOT / "docs", ROOT / "tests" / "examples"
 UPDATE = bool(os.environ.get("NOTNOW_UPDATE_DOCS"))
@@ -58,12 +60,14 @@ ALONE = (
     "add-a-scenario",
 )  # see conftest.py
 SESSIONS = sorted(EXAMPLES.rglob("*.console"))
-SCRIPTS = sorted(EXAMPLES.glob("*.sh"))
+SCRIPTS = [*sorted(EXAMPLES.glob("*.sh")), *sorted((EXAMPLES / "control").iterdir())]  # each has a test of its own
 
 
 def is_run(file: Path) -> bool:
     """Whether some test runs this example."""
     alone = any(file.is_relative_to(EXAMPLES / directory) for directory in ALONE)
+    if file in SCRIPTS:
+        return True
     if file.suffix == ".py" and not alone:
         return file.name.startswith("test_")
     if alone:
@@ -248,6 +252,31 @@ def test_serving_as_json_to_any_language(tmp_path: Path) -> None:
     said = run((EXAMPLES / "serve_json.sh").read_text("utf-8"), tmp_path)
     assert said.splitlines()[1:] == ["it was told 421 4.3.2 All server ports are busy"]
     assert said.splitlines()[0] in ("the client ended with 8", "the client ended with 56")  # curl: weird reply, or none
+
+
+@needs_sh
+@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="curl and jq are not installed")
+def test_driving_fakes_over_http(tmp_path: Path) -> None:
+    said = run((EXAMPLES / "control" / "outage.sh").read_text("utf-8"), tmp_path)
+    assert said.splitlines() == ["not now: 421 4.3.2 All server ports are busy", "delivered", "well behaved"]
+    assert "<testsuite " in (tmp_path / "notnow.xml").read_text("utf-8")
+
+
+def test_judging_a_server_that_runs_elsewhere(tmp_path: Path) -> None:
+    with control_api.running() as api:
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            str(EXAMPLES / "control" / "test_elsewhere.py"),
+        ]
+        done = subprocess.run(
+            command, cwd=tmp_path, env={**os.environ, "NOTNOW_CONTROL": api.url}, capture_output=True, text=True
+        )
+    assert "1 passed" in done.stdout, done.stdout
 
 
 FAILURE = EXAMPLES / "readme" / "careless" / "failure.txt"

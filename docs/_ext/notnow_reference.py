@@ -311,6 +311,46 @@ def docstring(*given: Any) -> None:
     lines[:] = out
 
 
+# ---- the control API ---------------------------------------------------------------------------
+
+
+def control_calls() -> str:
+    """Every call of the control API with its parameters and answers, from the OpenAPI document."""
+    from notnow.control.app import document
+
+    told, parts = document(), []
+    for path, operations in told["paths"].items():
+        for method, about in operations.items():
+            parts.append(f"### {method.upper()} {path}\n\n{about['summary']}")
+            if "description" in about:
+                parts.append(about["description"])
+            if rows := [*_parameters(about), *_fields(about, told["components"]["schemas"])]:
+                parts.append(table("name", "in", "holds", "meaning", rows=iter(rows)))
+            good = next(code for code in about["responses"] if code.startswith("2"))
+            schema = about["responses"][good].get("content", {}).get("application/json", {}).get("schema", {})
+            if "$ref" in schema:
+                name = schema["$ref"].rpartition("/")[2]
+                keys = ", ".join(map(code, told["components"]["schemas"][name]["properties"]))
+                parts.append(f"It answers {good} with {keys}.")
+            refusals = ", ".join(c for c in about["responses"] if c != good and c not in ("401", "403"))
+            parts.append(f"Refusals: {refusals}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _parameters(operation: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for one in operation["parameters"]:
+        yield code(one["name"]), one["in"], holds(one["schema"]), one.get("description", "")
+
+
+def _fields(operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+    if content is None:
+        return
+    schema = schemas[content["schema"]["$ref"].rpartition("/")[2]]
+    for name, about in schema.get("properties", {}).items():
+        yield code(name), "body", holds(about), about.get("description", "")
+
+
 # ---- the build ---------------------------------------------------------------------------------
 
 
@@ -323,6 +363,7 @@ def pages() -> dict[str, str]:
         "command-line.md": command_line(),
         "limits.md": bounds(),
         "journal.md": journal_values(),
+        "control.md": control_calls(),
     }
     names, summaries = catalogue.names(), {}
     for name in names:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
-collect_ignore_glob = ["readme/careless/*", "misdirected/*", "tutorial/*", "xdist/*", "add-*/*"]
+collect_ignore_glob = ["readme/careless/*", "control/*", "misdirected/*", "tutorial/*", "xdist/*", "add-*/*"]
 collect_ignore = [f"test_{name}.py" for name in ("django", "celery") if find_spec(name) is None]
 
 
