@@ -19,6 +19,7 @@ from notnow.language.tables import (
     key,
     list_of,
     read,
+    refuse,
     replace,
     required,
 )
@@ -137,3 +138,8 @@ class TestReading:
     def test_the_error_names_the_places(self) -> None:
         with pytest.raises(InvalidError, match=r"^mistakes at leg\[0\]\.joints, joints$"):
             read(Chair, {"leg": [{"joints": 0}]})
+
+
+def test_a_mistake_says_what_is_allowed() -> None:
+    error = refuse("a number or one of these", "mst", ("must", "should"))
+    assert (str(error), error.nearest, error.choices) == ("a number or one of these", "must", ("must", "should"))
