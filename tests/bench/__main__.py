@@ -31,6 +31,7 @@ from tests.bench import (
     ftp,
     http,
     idle,
+    page,
     plugin,
     profiling,
     sessions,
@@ -51,6 +52,7 @@ BENCHES: tuple[Bench, ...] = (
     *conduct.BENCHES,
     *days.BENCHES,
     *idle.BENCHES,
+    *page.BENCHES,
 )
 
 

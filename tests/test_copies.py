@@ -1,0 +1,113 @@
+"""Servers as something to keep: a pytest test, a script, a scenario file. `tests/test_page.py` runs some of them."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from control_api import API, running
+from notnow.language import catalogue
+from notnow.language.loading import loads
+
+NASTY = """summary = "a '\\"\\"\\" b \\\\"\nprotocol = "smtp"\n[params]\nword = "x" # a comment\n[[phase]]\nname = "p"
+[[phase.rule]]\non = "connect"\nreply = \'\'\'421 {word} $(id) `id`\'\'\'\n"""
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[API]:
+    with running() as api:
+        yield api
+
+
+@pytest.fixture
+def api(started: API) -> Iterator[API]:
+    yield started
+    started.clear()
+
+
+def copied(api: API, format: str, **query: str) -> str:
+    return str(api.get("/v1/copy", format=format, **query))
+
+
+def test_a_test_of_a_scenario_of_the_catalogue(api: API) -> None:
+    api.start("smtp/overload", knobs={"outage": "5s"}, seed=7)
+    text = copied(api, "pytest")
+    assert '@pytest.mark.notnow("smtp/overload", outage="5s", seed=7)' in text
+    assert "fake_server.assert_conduct()" in text
+    assert 'fake_server.assert_conduct("smtp.tries-again")' in copied(api, "pytest", rule="smtp.tries-again")
+    assert "fake_server.assert_conduct()" in copied(api, "pytest", rule="expect.delivered")
+
+
+def test_a_test_of_several_servers(api: API, tmp_path: Path) -> None:
+    api.start("smtp/overload", name="primary", group="g")
+    api.start(toml=NASTY, name="my-backup", group="g")
+    text = copied(api, "pytest", rule="smtp.next-host")
+    assert '"primary": scenario("smtp/overload"),' in text
+    assert 'first.assert_fell_back_to(servers["my-backup"])' in text
+    (constant,) = [node for node in ast.parse(text).body if isinstance(node, ast.Assign) and _name(node) == "MY_BACKUP"]
+    assert loads(ast.literal_eval(constant.value)).summary == 'a \'""" b \\'
+    file = tmp_path / "test_copied.py"
+    file.write_text(text, "utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", str(file)]
+    done = subprocess.run(command, env={"PATH": "", "CLIENT": "true"}, capture_output=True, text=True, timeout=60)
+    assert "AssertionError" in done.stdout  # it runs, and says that nobody has connected
+    assert done.returncode == 1
+
+
+def _name(node: ast.Assign) -> str:
+    return getattr(node.targets[0], "id", "")
+
+
+@pytest.mark.parametrize("protocol", ["smtp", "ftp", "http"])
+def test_scenarios_of_every_kind_can_be_copied(api: API, protocol: str) -> None:
+    for name in catalogue.names(f"{protocol}/*")[::12]:
+        server = api.start(name)
+        ast.parse(copied(api, "pytest"))
+        subprocess.run(["sh", "-n"], input=copied(api, "curl"), text=True, check=True)
+        assert copied(api, "toml") == catalogue.scenario(name).text
+        api.http.delete(f"/v1/servers/{server['name']}")
+
+
+def test_knobs_that_were_set_are_the_defaults_of_the_file(api: API) -> None:
+    api.start(toml=NASTY, knobs={"word": 'new "one"'})
+    text = copied(api, "toml")
+    assert 'word = "new \\"one\\"" # a comment' in text
+    assert loads(text).knobs["word"] == 'new "one"'
+
+
+def test_a_script_runs_nothing_that_a_scenario_says(api: API) -> None:
+    api.start(toml=NASTY)
+    text = copied(api, "curl")
+    done = subprocess.run(
+        ["sh"], input=text, env={"PATH": "/usr/bin:/bin", "CLIENT": "true"}, capture_output=True, text=True, timeout=60
+    )
+    assert "never connected" in done.stdout
+    assert done.returncode == 3
+    assert [server["name"] for server in api.get("/v1/servers")["servers"]] == ["smtp"]  # its own is stopped
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "words"),
+    [
+        ("format=toml", 422, "a scenario file is for one server; allowed: server=NAME, one of a, b"),
+        ("server=a,c", 422, "these servers share no clock (g, c)"),
+        ("server=a&rule=smtp.tries-agian", 422, "did you mean 'smtp.tries-again'?"),
+        ("server=x", 404, "there is no server 'x'"),
+        ("server=a&format=java", 422, "'java'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_copied(api: API, query: str, status: int, words: str) -> None:
+    for name, group in (("a", "g"), ("b", "g"), ("c", "c")):
+        api.start("smtp/overload", name=name, group=group)
+    if query == "format=toml":
+        api.http.delete("/v1/servers/c")
+    assert words in api.refused("GET", f"/v1/copy?{query}", status)
+
+
+def test_without_a_server_there_is_nothing_to_copy(api: API) -> None:
+    assert "start one with POST /v1/servers" in api.refused("GET", "/v1/copy", 404)
