@@ -244,6 +244,8 @@ def test_the_schema_accepts_the_catalogue(schema: Draft202012Validator, name: st
         {"on": "mail", "delay": "soon"},
         {"on": "mail", "close": 1},
         {"on": "conect"},
+        {"on": ["connect", 5]},
+        {"on": "connect", "reply": ["421-a", 5]},
         {"on": "mail", "nth": 0},
         {"on": "mail", "over": "x"},
         {"close": True},
