@@ -109,6 +109,6 @@ def test_no_more_phases_than_there_is_room_for() -> None:
 
 
 def test_of_marks_of_one_kind_at_one_place_the_last_is_drawn() -> None:
-    points = [Point(at, "421", f"{at}", i) for i, at in enumerate((0, 0.01, 0.02, 40))]
+    points = [Point(at, "421", f"{at}", i) for i, at in enumerate((0, 0.01, 0.02, 0.5, 40))]
     chart = Chart(Picture((lane("#1", 0, 80, *points),), 80, 0, (), 0))
-    assert [mark.point.index for mark in chart.rows[0].marks] == [2, 3]
+    assert [mark.point.index for mark in chart.rows[0].marks] == [2, 3, 4]

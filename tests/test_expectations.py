@@ -235,6 +235,13 @@ class TestNotDelivered:
         why = "expected no file to be delivered, but the download of /b.bin was made"
         is_unmet(delivery.not_delivered(Run(play.journals)), why, "#1 RETR b.bin")
 
+    def test_the_try_that_came_through_is_the_proof(self) -> None:
+        play = Play("http")
+        play.connect("GET a.test/ -> !503 busy").play.wait("1m")
+        play.connect("GET a.test/")
+        why = "expected no request to be delivered, but GET a.test/ was carried out"
+        is_unmet(delivery.not_delivered(Run(play.journals)), why, "#2 GET a.test/")
+
 
 class TestNoDuplicates:
     def test_a_message(self) -> None:
