@@ -366,7 +366,7 @@ def test_what_cannot_be_started(api: API, body: Any, said: str) -> None:
         ("GET", "/v1/servers/mx/journal?code=9999", 422, "code: "),
         ("GET", "/v1/servers/mx/exchanges/99999/why", 404, "there is no exchange 99999 in the journal of mx"),
         ("GET", "/v1/servers/mx/exchanges/x/why", 404, "there is no exchange 'x'"),
-        ("GET", "/v1/servers/mx/files", 422, "mx speaks smtp and has no files; allowed: a server that speaks ftp"),
+        ("GET", "/v1/servers/mx/files", 422, "mx speaks smtp and has no files; allowed: a server that keeps files"),
         ("GET", "/v1/servers/mx/files/a", 422, "mx speaks smtp and has no files"),
         ("GET", "/v1/servers/disk/files/none.txt", 404, "there is no file"),
         ("GET", "/v1/servers/disk/messages", 422, "disk speaks ftp and has no messages"),

@@ -301,7 +301,7 @@ def list_messages(fleet: Fleet, name: str, query: MessagesQuery) -> Messages:
     """The mail that an SMTP server has accepted, oldest first."""
     fake = fleet.get(name).fake
     if not isinstance(fake, FakeSMTP):
-        raise _wrong_protocol(fake, "smtp", "messages")
+        raise _has_none(fake, "messages")
     messages = fake.messages
     page = messages[query.after : query.after + query.limit]
     found = [
@@ -362,13 +362,13 @@ MOST_BYTES = 64 * 1024 * 1024  # of a file in one answer
 def _files(fleet: Fleet, name: str) -> FakeFTP:
     fake = fleet.get(name).fake
     if not isinstance(fake, FakeFTP):
-        raise _wrong_protocol(fake, "ftp", "files")
+        raise _has_none(fake, "files")
     return fake
 
 
-def _wrong_protocol(fake: Fake, protocol: str, what: str) -> RefusedError:
+def _has_none(fake: Fake, what: str) -> RefusedError:
     return RefusedError(
-        422, f"{fake.name} speaks {fake.protocol} and has no {what}; allowed: a server that speaks {protocol}"
+        422, f"{fake.name} speaks {fake.protocol} and has no {what}; allowed: a server that keeps {what}"
     )
 
 

@@ -29,6 +29,7 @@ from notnow.journal import Exchange, Journal
 from notnow.journal.transport import unpack
 from notnow.language.loading import loads
 from notnow.language.scenario import Scenario
+from notnow.servers import by_protocol
 from notnow.servers.base.bridge import Firings
 from notnow.servers.smtp.mailbox import Envelope, Message
 
@@ -339,8 +340,14 @@ class RemoteHTTP(RemoteFake, RequestAssertions):
     """An HTTP server in another process."""
 
 
-_CLASSES: Mapping[str, type[RemoteFake]] = {"smtp": RemoteSMTP, "ftp": RemoteFTP, "http": RemoteHTTP}
+_CLASSES: Mapping[type[Assertions], type[RemoteFake]] = {
+    MessageAssertions: RemoteSMTP,
+    FileAssertions: RemoteFTP,
+    RequestAssertions: RemoteHTTP,
+}
 
 
 def _fake(client: Client, told: Mapping[str, Any]) -> RemoteFake:
-    return _CLASSES.get(str(told["protocol"]), RemoteFake)(client, told)
+    """The server, with the assertions that a local fake of its protocol has."""
+    local = by_protocol(str(told["protocol"]))
+    return next((kind for has, kind in _CLASSES.items() if issubclass(local, has)), RemoteFake)(client, told)
