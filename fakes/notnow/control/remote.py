@@ -340,7 +340,7 @@ class RemoteHTTP(RemoteFake, RequestAssertions):
     """An HTTP server in another process."""
 
 
-_CLASSES: Mapping[type[Assertions], type[RemoteFake]] = {
+_CLASSES: Mapping[Any, type[RemoteFake]] = {  # by the assertions of the local fake
     MessageAssertions: RemoteSMTP,
     FileAssertions: RemoteFTP,
     RequestAssertions: RemoteHTTP,
