@@ -108,3 +108,12 @@ def test_a_burst_is_more_than_so_many_within_so_many_seconds(gaps: tuple[float, 
     for gap in gaps:
         play.wait(gap).connect()
     assert [x.connection.number for x in burst(play.journals[0].exchanges, 2, 2.0)] == found
+
+
+def test_the_ledger_of_several_protocols_has_the_nameless_tries_of_each() -> None:
+    mail, web = Play("smtp"), Play("http")
+    for play, lines in ((mail, (BUSY, BUSY)), (web, ("-> !", "-> !"))):
+        for line in lines:
+            play.connect(line)
+    parts = [len(play.run.ledger.nameless) for play in (mail, web)]
+    assert len(Run([*mail.journals, *web.journals]).ledger.nameless) == sum(parts) > 0
