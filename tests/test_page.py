@@ -334,6 +334,14 @@ def test_a_server_is_started_from_an_empty_page(page: Page, api: API) -> None:
     expect(page.locator("#empty")).to_contain_text("ftp://127.0.0.1:")
 
 
+def test_the_report_of_the_api_keeps_its_look(page: Page, api: API) -> None:
+    attempt(api.start("smtp/overload", name="mail"))
+    page.goto(f"{api.url}/v1/verdict?format=html")
+    assert page.locator(".panel").evaluate("(panel) => getComputedStyle(panel).borderRadius") != "0px"
+    page.locator(".track .mark").first.click()
+    expect(page.locator(":target")).to_contain_text("421 4.3.2 All server ports are busy")
+
+
 def test_why_a_rule_has_not_fired(page: Page, api: API) -> None:
     api.start("smtp/too-many-connections", name="mail", knobs={"cap": 3})
     server = opened(page, api) and api.get("/v1/servers/mail")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import subprocess
 import sys
@@ -48,6 +50,12 @@ def test_text_in_attributes_and_titles_is_plain() -> None:
         texts = re.findall(r'(?:title|aria-label)="([^"{]*(?:\{\{.*?\}\}[^"{]*)*)"', source)
         printed = [one for text in texts for one in re.findall(r"\{\{(.*?)\}\}", text)]
         assert [one for one in printed if not re.search(r"\|(plain|plural\(.*\)|duration) $|^ \{", one)] == [], file
+
+
+def test_the_policy_of_a_report_allows_its_stylesheet_and_nothing_else() -> None:
+    style = filled("<style>{{ stylesheet() }}</style>").removeprefix("<style>").removesuffix("</style>")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert rendering.policy() == f"default-src 'none'; style-src 'sha256-{digest}'"
 
 
 def test_jinja_is_imported_only_for_a_page() -> None:

@@ -14,6 +14,7 @@ from notnow.control.calls import MEDIA_TYPES, Content, call
 from notnow.control.fleet import Fleet, Member
 from notnow.control.models import VerdictQuery
 from notnow.control.problems import RefusedError
+from notnow.look.rendering import policy
 from notnow.servers.listening import listening
 
 EXIT = "notnow-exit"  # the header with the exit code that `notnow report` ends with
@@ -34,7 +35,10 @@ def judge_clients(fleet: Fleet, query: VerdictQuery) -> Content:
     reports = [report_on(members, query) for members in groups.values()]
     reports.sort(key=lambda report: _WORST.index(report.exit))  # stable: of equals, the first that was started
     content = _FORMATS[query.format](reports, query)
-    return Content(MEDIA_TYPES[query.format], content, {EXIT: str(reports[0].exit)})
+    headers = {EXIT: str(reports[0].exit)}
+    if query.format == "html":
+        headers["content-security-policy"] = policy()  # the guard's lets no stylesheet stand in a page
+    return Content(MEDIA_TYPES[query.format], content, headers)
 
 
 _WORST = (1, 3, 4, 130, 2, 0)  # exit codes of `try`

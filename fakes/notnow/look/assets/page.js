@@ -356,7 +356,7 @@ function drawAll() {
     drawLane(lane);
   }
   const names = el("ol", { class: "names" }, all.map((lane) =>
-    el("li", {}, button(who(lane), () => choose(lane, lane.marks[0]?.index), { title: lane.outcome ? safe(lane.outcome) : null, tabindex: -1 }))));
+    el("li", { class: tone(lane), "data-lane": lane.name }, button(who(lane), () => choose(lane, lane.marks[0]?.index), { title: lane.outcome ? safe(lane.outcome) : null, tabindex: -1 }))));
   $("lanes").replaceChildren(el("div", { class: "lanes" }, names, el("div", { class: "track" }, canvas)));
   follow();
   roam(focused);
@@ -416,6 +416,8 @@ function drawLane(lane) {
     node.append(svg("svg", { x: x(told.at(-1).at), y, overflow: "visible", "aria-hidden": "true" },
       svg("text", { class: "told", x: late ? -10 : 10, y: 4, "text-anchor": late ? "end" : "start" }, told.length === 1 ? "421" : `421 ×${told.length}`)));
   }
+  const named = $("lanes").querySelector(`.names > :nth-child(${lane.row + 1})`);
+  if (named?.dataset.lane === lane.name) named.className = tone(lane);
   if (focused) node.querySelector(`[data-index="${focused}"]`)?.focus();
 }
 
@@ -532,8 +534,8 @@ function drawTalk(lane, index, page, why, go) {
     page.next ? el("p", { class: "dim" }, "… and more: the journal has it all") : "",
     whys(why),
   );
-  const marked = $("talk").querySelector(".marked");
-  marked?.scrollIntoView({ block: "nearest" });
+  const marked = [...$("talk").querySelectorAll(".marked")].at(-1), box = $("talk").querySelector(".scroll");
+  if (marked) box.scrollTop = marked.offsetTop - box.clientHeight / 2;
   if (go) $("talk-title").focus({ preventScroll: false });
 }
 
