@@ -149,11 +149,11 @@ def _own(given: Mapping[str, Sequence[str]], scenarios: Mapping[str, Scenario]) 
 
 
 def _takers(option: str, scenarios: Mapping[str, Scenario]) -> list[str]:
-    from notnow.servers import by_protocol
+    from notnow.servers import takes
 
-    takers = [name for name, scenario in scenarios.items() if by_protocol(scenario.protocol).takes(option)]
+    takers = [name for name, scenario in scenarios.items() if takes(scenario.protocol, option)]
     if not takers:
-        allowed = ", ".join(name for name in protocols.NAMES if by_protocol(name).takes(option))
+        allowed = ", ".join(name for name in protocols.NAMES if takes(name, option))
         raise ScenarioError([Problem(f"--{option} is for none of these servers", allowed=f"servers of {allowed}")])
     return takers
 

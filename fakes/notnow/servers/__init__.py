@@ -16,3 +16,8 @@ def by_protocol(protocol: str) -> type[Fake]:
     module, _, name = protocols.get(protocol).fake.rpartition(".")
     found: type[Fake] = getattr(import_module(module), name)
     return found
+
+
+def takes(protocol: str, option: str) -> bool:
+    """True if the fake of a protocol has this server option."""
+    return option in by_protocol(protocol)._option_names

@@ -56,11 +56,6 @@ class Fake(Assertions):
         self._bridge = self._new_bridge(self._resolve(scenario, self._options.knobs))
         self.journal = self._bridge.journal
 
-    @classmethod
-    def takes(cls, option: str) -> bool:
-        """True for a server option of this class."""
-        return option in cls._option_names
-
     @abstractmethod
     def _new_bridge(self, scenario: Scenario) -> Bridge:
         """The bridge of this adapter, which plays `scenario`."""
