@@ -413,6 +413,14 @@ def test_bodies_that_are_refused(api: API, content: bytes, kind: str, status: in
     assert said in api.refused("POST", "/v1/servers", status, content=content, headers={"content-type": kind})
 
 
+def test_a_call_that_says_nothing_needs_no_content_type(api: API) -> None:
+    """As `curl -X POST` makes it. Browsers send an Origin with it, which has to be ours."""
+    assert api.http.post("/v1/servers").json()["scenario"] == "smtp/healthy"
+    assert api.http.post("/v1/servers/smtp/reset").status_code == 200
+    assert "Content-Type" in api.refused("POST", "/v1/servers", 415, headers={"content-type": "text/plain"})
+    assert "Origin" in api.refused("POST", "/v1/servers", 403, headers={"origin": "http://evil.test"})
+
+
 def test_a_body_without_a_length_is_bounded_too(api: API) -> None:
     pieces = (b" " * 65536 for _ in range(65))
     said = api.refused("POST", "/v1/servers", 413, content=pieces, headers={"content-type": "application/json"})

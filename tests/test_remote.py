@@ -129,7 +129,9 @@ def test_servers_by_their_names(remote: Remote) -> None:
     assert list(remote.servers) == ["primary", "backup"]
     remote.advance("1m")
     assert [fake.clock.now() for fake in remote.servers.values()] == [60, 60]
-    assert remote["backup"].group == "mx"
+    assert remote["backup"].group == remote.primary.group == "mx"
+    with pytest.raises(AttributeError, match="did you mean 'primary'"):
+        _ = remote.primry
     remote["primary"].stop()
     with pytest.raises(ControlError, match="there is no server 'primary'"):
         remote["primary"].stop()

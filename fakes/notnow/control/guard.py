@@ -71,7 +71,7 @@ class Guard:
             raise RefusedError(413, f"the body has {length} bytes; allowed: {BODY} at most")
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         has_body = length != "0" or "transfer-encoding" in headers
-        if scope["method"] in CHANGES and kind != "application/json" and (has_body or scope["method"] != "DELETE"):
+        if scope["method"] in CHANGES and kind != "application/json" and (has_body or kind):
             raise RefusedError(415, f"Content-Type is {kind!r}; allowed: application/json")
 
     def _check_origin(self, headers: Headers, host: str) -> None:

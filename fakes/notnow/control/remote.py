@@ -71,6 +71,15 @@ class Remote:
         """The server of this name. Raises ControlError if there is none."""
         return _fake(self.client, self.client.get(f"/v1/servers/{name}"))
 
+    def __getattr__(self, name: str) -> RemoteFake:
+        """A server by its name: `remote.primary`. Raises AttributeError if there is none."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except ControlError as error:
+            raise AttributeError(str(error)) from None
+
     def start(
         self, scenario: str | Path | Scenario | None = None, /, *, name: str | None = None, **given: Any
     ) -> RemoteFake:
