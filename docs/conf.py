@@ -17,7 +17,7 @@ copyright = f"2026, {author}"  # noqa: A001
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "notnow_reference"]
-exclude_patterns = ["_build", "generated/scenario", "generated/command-line.md"]
+exclude_patterns = ["_build", "generated/scenario", "generated/command-line.md", "generated/control.md"]
 default_role = "code"  # docstrings write `name` for a name
 highlight_language = "none"
 
