@@ -108,6 +108,20 @@ def test_a_run_in_which_no_fault_fired(verdicts: list[Verdict], result: Result |
 # ---- plain data ----------------------------------------------------------------------------------
 
 
+def test_as_plain_data_within_bounds() -> None:
+    play = Play("smtp")
+    for name in "abc":
+        play.connect(f"MAIL FROM:<{name}@x> -> !451 no", "QUIT").play.wait("1m")
+    evidence = play.journals[0].exchanges
+    found = as_dict(reports.of(play, reports.said("smtp.x", broken("so", *evidence))), journals=False, most=2)
+    assert "journals" not in found
+    assert [len(found[key]) for key in ("items", "doubts")] == [5, 0]
+    assert found["items"]["lost"] == ["mail from a@x", "mail from b@x"]
+    assert [len(found["backoff"]["smtp"]["gaps"])] == [2]
+    (verdict,) = found["verdicts"]
+    assert (len(verdict["evidence"]), verdict["evidence_left_out"]) == (2, len(evidence) - 2)
+
+
 def test_as_plain_data() -> None:
     play = reports.lost()
     found = as_dict(reports.of(play, HELD, speed=2.0))

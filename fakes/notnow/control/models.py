@@ -151,7 +151,7 @@ class VerdictQuery(WhichServers):
     terminal: int | None = Field(None, ge=20, le=400, description="Text: in colour, for a terminal of this width.")
     journals: bool = Field(False, description="JSON: the journals as well, as in `try --json`.")
     most: int | None = Field(
-        None, ge=0, le=1000, description="JSON: at most so many pieces of evidence for a rule, items and doubts."
+        None, ge=0, le=1000, description="JSON: at most so many pieces of evidence for a rule, items, doubts and gaps."
     )
 
 

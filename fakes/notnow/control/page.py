@@ -19,6 +19,7 @@ ASSETS: Mapping[str, str] = {
     "page.js": "text/javascript; charset=utf-8",
 }
 MOST = 200  # lanes
+AT_ONCE = 5000  # exchanges: a judge takes so long for more that the first paint does not wait for it
 SERVERS = 50  # of a group
 
 
@@ -40,8 +41,8 @@ def page(fleet: Fleet, group: str | None) -> str:
 
 
 def _seen(members: Sequence[Member]) -> dict[str, object]:
-    """The timeline and the verdict, if there are servers."""
-    if not members:
+    """The timeline and the verdict, if there are servers; of a long journal, the page asks for them when it is there."""
+    if not members or sum(len(member.fake.journal) for member in members) > AT_ONCE:
         return {"chart": None, "report": None}
     report = verdicts.report_on(members, VerdictQuery.model_validate({}))
     marked = [evidence for one in report.of("broken") for evidence in one.finding.evidence]

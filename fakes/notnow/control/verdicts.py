@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from notnow.conduct import reporting
 from notnow.conduct.judging import of_protocol
@@ -59,29 +58,8 @@ def report_on(members: Sequence[Member], query: VerdictQuery) -> Report:
 
 
 def _json(reports: Sequence[Report], query: VerdictQuery) -> str:
-    first, *others = [_as_dict(report, query) for report in reports]
+    first, *others = [as_dict(report, journals=query.journals, most=query.most) for report in reports]
     return json.dumps({**first, "others": others})
-
-
-def _as_dict(report: Report, query: VerdictQuery) -> Mapping[str, Any]:
-    found = as_dict(report)
-    if not query.journals:
-        del found["journals"]
-    if query.most is not None:
-        _shorten(found, query.most)
-    return found
-
-
-def _shorten(found: dict[str, Any], most: int) -> None:
-    """Leave out what a reader of a page cannot look at: evidence, items and doubts beyond the first."""
-    for verdict in found["verdicts"]:
-        verdict["evidence_left_out"] = max(0, len(verdict["evidence"]) - most)
-        del verdict["evidence"][most:]
-    for named in found.get("items", {}).values():
-        if isinstance(named, list):
-            del named[most:]
-    if "doubts" in found:
-        del found["doubts"][most:]
 
 
 def _text(reports: Sequence[Report], query: VerdictQuery) -> str:

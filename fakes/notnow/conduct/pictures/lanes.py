@@ -103,6 +103,8 @@ def picture(run: Run, marked: Collection[Exchange | Connection] = (), *, most: i
 def _waits(run: Run, zero: float, lanes: dict[Connection, int]) -> dict[Connection, list[Wait]]:
     found: dict[Connection, list[Wait]] = {}
     for retry in run.retries:
+        if retry.refusal.connection not in lanes:
+            continue
         end = retry.attempt.at - zero
         wait = Wait(end - retry.delay, end, lanes.get(retry.attempt.connection))
         found.setdefault(retry.refusal.connection, []).append(wait)

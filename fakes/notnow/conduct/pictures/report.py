@@ -190,13 +190,14 @@ class Report:
         return min((j.connections[0].opened_at for j in self.run.journals if j.connections), default=0.0)
 
 
-def as_dict(report: Report) -> dict[str, Any]:
+def as_dict(report: Report, *, journals: bool = True, most: int | None = None) -> dict[str, Any]:
+    """The report for JSON. `most` bounds each list that grows with the run: evidence, items, doubts, gaps."""
     client = report.client
     return {
         "notnow": __version__,
         "outcome": report.outcome,
         "exit": report.exit,
-        **_result(report),
+        **_result(report, most),
         "storm": storm(report.run).as_dict(),
         "seed": report.servers[0]["seed"],
         "speed": report.speed,
@@ -208,16 +209,20 @@ def as_dict(report: Report) -> dict[str, Any]:
             "duration": round(client.duration, 3),
             "ended": str(client),
         },
-        "backoff": {name: _waits(waits) for name, waits in report.waits().items()},
+        "backoff": {name: _waits(waits, most) for name, waits in report.waits().items()},
         "herds": {name: herd.in_words() for name, herd in report.herds().items()},
-        "verdicts": [verdict.as_dict(one) for one in report.verdicts],
-        "journals": {journal.server: list(journal.as_dicts()) for journal in report.run.journals},
+        "verdicts": [verdict.as_dict(one, most) for one in report.verdicts],
+        **(
+            {"journals": {journal.server: list(journal.as_dicts()) for journal in report.run.journals}}
+            if journals
+            else {}
+        ),
     }
 
 
-def _waits(waits: BackOff) -> dict[str, Any]:
+def _waits(waits: BackOff, most: int | None) -> dict[str, Any]:
     return {
-        "gaps": [round(gap, 6) for gap in waits.gaps],
+        "gaps": [round(gap, 6) for gap in waits.gaps[:most]],
         "shape": waits.family,
         "family": waits.family,
         "base": waits.base,
@@ -233,7 +238,7 @@ def _waits(waits: BackOff) -> dict[str, Any]:
     }
 
 
-def _result(report: Report) -> dict[str, Any]:
+def _result(report: Report, most: int | None) -> dict[str, Any]:
     """The result, and the items that it is about."""
     result = report.result
     if result is None:
@@ -244,11 +249,11 @@ def _result(report: Report) -> dict[str, Any]:
         "items": {
             "asked": result.asked,
             "missing": result.missing,
-            "lost": [item.name for item in result.lost],
-            "duplicated": [item.name for item in result.duplicated],
-            "refused": [item.name for item in result.refused],
+            "lost": [item.name for item in result.lost[:most]],
+            "duplicated": [item.name for item in result.duplicated[:most]],
+            "refused": [item.name for item in result.refused[:most]],
         },
-        "doubts": [{"why": doubt.why, "settled_by": doubt.settled_by} for doubt in result.doubts],
+        "doubts": [{"why": doubt.why, "settled_by": doubt.settled_by} for doubt in result.doubts[:most]],
     }
 
 

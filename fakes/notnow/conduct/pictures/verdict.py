@@ -75,8 +75,8 @@ def ending(one: Try) -> str:
     return f"{one.by.moment}: {told}"
 
 
-def as_dict(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as plain data, for JSON."""
+def as_dict(verdict: Verdict, most: int | None = None) -> dict[str, Any]:
+    """A verdict as plain data, for JSON; with `most`, that many pieces of evidence, and the number of the others."""
     rule, finding = verdict.rule, verdict.finding
     return {
         "rule": rule.id,
@@ -84,7 +84,8 @@ def as_dict(verdict: Verdict) -> dict[str, Any]:
         "outcome": finding.outcome,
         "why": finding.why,
         **({"settled_by": finding.settled_by} if finding.settled_by else {}),
-        "evidence": [evidence.as_dict() for evidence in finding.evidence],
+        "evidence": [evidence.as_dict() for evidence in finding.evidence[:most]],
+        **({"evidence_left_out": len(finding.evidence[most:])} if most is not None else {}),
         "title": rule.title,
         "source": rule.source,
     }

@@ -9,7 +9,7 @@ const WAITING = 2000; // events that wait for a frame; beyond that, the page ask
 const TOP = 46, LANE = 28, FOOT = 6; // pixels, as in conduct/pictures/chart.py
 const SOON = 250, LATE = 30_000; // milliseconds before the page asks for more: least and most
 const SHARE = 10; // how many times as long as the last answer took it waits before it asks again
-const REST = 2; // how many times as long as the last drawing took it waits before it draws again
+const REST = 3; // how many times as long as the last frame took it waits before it draws the next
 const SPEAK = 4000; // milliseconds between two announcements to screen readers
 const STEPS = [
   ...[1, 2, 5, 10, 20, 50, 100, 200, 500].map((n) => n / 1000), 1, 2, 5, 10, 15, 30,
@@ -223,11 +223,14 @@ function frame() {
 }
 
 function work() {
-  framed = false;
   const begun = performance.now();
   for (const event of queue.splice(0)) take(event);
   draw();
-  tired = performance.now() + REST * (performance.now() - begun);
+  setTimeout(() => { // when the frame is painted, too
+    framed = false;
+    tired = performance.now() + REST * (performance.now() - begun);
+    if (queue.length) frame();
+  });
 }
 
 function state(kind, words) {
