@@ -500,8 +500,8 @@ function hideTip() {
 }
 
 function drawTable() {
-  $("rows").replaceChildren(...[...lanes.values()].map((lane) => el("tr", {},
-    el("th", { scope: "row" }, who(lane)), el("td", {}, show(lane.start)), el("td", {}, lane.live ? "still open" : show(lane.end - lane.start)),
+  morph($("rows"), [...lanes.values()].map((lane) => el("tr", { "data-focus": `row ${lane.name}` },
+    el("th", { scope: "row" }, button(who(lane), () => choose(lanes.get(lane.name), lane.marks[0]?.index, true), { class: "link", "aria-label": `Transcript of ${who(lane)}` })), el("td", {}, show(lane.start)), el("td", {}, lane.live ? "still open" : show(lane.end - lane.start)),
     said(lane.outcome || lane.marks.at(-1)?.text || "…", "td"))));
 }
 $("as-table").addEventListener("toggle", () => $("as-table").open && drawTable());
