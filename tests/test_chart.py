@@ -108,6 +108,11 @@ def test_no_more_phases_than_there_is_room_for() -> None:
     assert [phase.text for phase in Chart(Picture(LANES, 80, 0, phases, 0)).phases] == [f"phase {i}" for i in range(6)]
 
 
+def test_the_words_of_phases_that_are_close_stand_one_above_the_other() -> None:
+    phases = ((10.0, "a", "up"), (12.0, "b", "up"), (14.0, "a", "down"), (60.0, "b", "down"))
+    assert [p.raised for p in Chart(Picture(LANES, 80, 0, phases, 0)).phases] == [False, True, False, False]
+
+
 def test_of_marks_of_one_kind_at_one_place_the_last_is_drawn() -> None:
     points = [Point(at, "421", f"{at}", i) for i, at in enumerate((0, 0.01, 0.02, 0.5, 40))]
     chart = Chart(Picture((lane("#1", 0, 80, *points),), 80, 0, (), 0))

@@ -12,6 +12,7 @@ from notnow.units import show
 TOP, LANE, FOOT = 46, 28, 6  # pixels: above the lanes, of each lane, and below them
 TICKS = 6  # most ticks on the axis
 NARROW, WIDE = 9.0, 20.0  # percent: a shorter wait has no label, a longer one has room for it on a phone, too
+APART = 30.0  # percent between two phases whose words fit beside each other
 CLOSE = 0.2  # percent between two marks of one kind, of which one is drawn
 
 _STEPS = (
@@ -26,11 +27,15 @@ _ORDER: tuple[Kind, ...] = ("done", "refused", "421")  # later ones are drawn ov
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A time, or a phase that begins then, with its words; `late`: at the right end, where words must end and not begin."""
+    """A time, or a phase that begins then, with its words.
+
+    `late`: in the right half, where words must end and not begin. `raised`: its words would run into those before it.
+    """
 
     x: float
     text: str
     late: bool
+    raised: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +90,10 @@ class Chart:
     def _x(self, at: float) -> float:
         return 100.0 * min(1.0, max(0.0, at / self.seen.span)) if self.seen.span > 0 else 0.0
 
-    def _place(self, at: float, text: str) -> Place:
+    def _place(self, at: float, text: str, before: Place | None = None) -> Place:
         x = self._x(at)
-        return Place(x, text, late=x > 50)
+        raised = before is not None and not before.raised and x - before.x < APART
+        return Place(x, text, late=x > 50, raised=raised)
 
     def _ticks(self) -> Iterator[Place]:
         step = next((step for step in _STEPS if self.seen.span / step <= TICKS), _STEPS[-1])
@@ -96,8 +102,10 @@ class Chart:
 
     def _phases(self) -> Iterator[Place]:
         several = len({server for _, server, _ in self.seen.phases}) > 1
+        before: Place | None = None
         for at, server, name in self.seen.phases[:TICKS]:  # more would overlap
-            yield self._place(at, f"phase {name}" + (f" of {server}" if several else ""))
+            before = self._place(at, f"phase {name}" + (f" of {server}" if several else ""), before)
+            yield before
 
     def _row(self, i: int, lane: Lane) -> Row:
         told = [point.at for point in lane.points if point.kind == "421"]

@@ -375,11 +375,14 @@ function axis(bottom) {
       svg("text", { class: "tick", x: x(at), y: TOP - 8, "text-anchor": share > 0.96 ? "end" : share < 0.01 ? "start" : "middle" }, show(at)),
     );
   }
+  let before = null; // the words of two phases that are close stand one above the other
   for (const phase of phases.slice(-6)) {
+    const raised = before !== null && !before.raised && phase.at - before.at < 0.3 * span;
+    before = { at: phase.at, raised };
     const words = `phase ${phase.name}${servers.length > 1 ? ` of ${phase.server}` : ""}`;
     made.append(
       svg("line", { class: "phase", x1: x(phase.at), x2: x(phase.at), y1: TOP, y2: bottom }),
-      svg("text", { class: "phase", x: x(phase.at), y: TOP - 26, "text-anchor": phase.at > 0.5 * span ? "end" : "start" }, words),
+      svg("text", { class: "phase", x: x(phase.at), y: TOP - (raised ? 38 : 26), "text-anchor": phase.at > 0.5 * span ? "end" : "start" }, words),
     );
   }
   return made;
