@@ -43,6 +43,12 @@ def test_a_test_of_a_scenario_of_the_catalogue(api: API) -> None:
     assert "fake_server.assert_conduct()" in copied(api, "pytest", rule="expect.delivered")
 
 
+def test_an_option_of_the_server_is_copied(api: API) -> None:
+    api.start("smtp/overload", tls="implicit", seed=7)
+    assert '@pytest.mark.notnow("smtp/overload", tls="implicit", seed=7)' in copied(api, "pytest")
+    assert '"tls": "implicit"' in copied(api, "curl")
+
+
 def test_a_test_of_several_servers(api: API, tmp_path: Path) -> None:
     api.start("smtp/overload", name="primary", group="g")
     api.start(toml=NASTY, name="my-backup", group="g")

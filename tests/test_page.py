@@ -17,6 +17,7 @@ import programs
 import pytest
 
 from control_api import API, running
+from notnow.terminal import safe
 
 playwright = pytest.importorskip("playwright.sync_api")
 Page, expect = playwright.Page, playwright.expect
@@ -285,6 +286,32 @@ def test_what_a_client_says_is_text(page: Page, api: API) -> None:
     expect(page.locator("#state-words")).to_have_text("live")
     assert page.locator("main img").count() == 0
     assert not [char for char in page.locator("body").inner_text() if char in "\x1b\u202e"]
+
+
+NASTY = (
+    "\x1b]0;owned\x07",
+    "\x9b2J",
+    "\u202egnp.exe\u2066",
+    "a\u2028b\u2029c",
+    "\u200b\u200f\ufeff",
+    "\x0bup\x0c",
+    "\x7f",
+    "\U000e0041",
+    "\u3000x",
+)
+
+
+def test_the_script_shows_a_character_as_python_does(page: Page, api: API) -> None:
+    server = api.start("smtp/healthy", name="mail", speed=0)
+    with socket.create_connection((server["host"], server["port"]), timeout=10) as client:
+        client.sendall("".join(f"NOOP <{word}>\r\n" for word in NASTY).encode() + b"QUIT\r\n")
+        while client.recv(4096):
+            pass
+    opened(page, api)
+    page.locator("#lanes .names button").first.click()
+    expect(page.locator("#talk tr.c")).to_have_count(len(NASTY) + 1)
+    shown = [text.removeprefix("NOOP ") for text in page.locator("#talk tr.c td:last-child").all_text_contents()]
+    assert shown[:-1] == [safe(f"<{word}>") for word in NASTY]
 
 
 def test_names_and_knobs_are_text(page: Page, api: API) -> None:

@@ -93,7 +93,8 @@ class _Copied:
         self.member, self.fake = member, member.fake
         self.name, self.protocol, self.scenario = self.fake.name, self.fake.protocol, self.fake.scenario
         self.knobs = _changed(self.scenario)
-        self.seed, self.tls = self.fake.seed, self.fake.tls
+        self.seed = self.fake.seed
+        self.tls = self.fake.tls if self.fake.tls != self.scenario.server.tls else None
         self.toml = None if _is_in_catalogue(self.scenario) else settled(self.scenario)
 
     @property
@@ -113,8 +114,7 @@ class _Copied:
         asked = {**played, "seed": self.seed, "ttl": "10m"}
         if self.toml is None and self.knobs:
             asked["knobs"] = self.knobs
-        if group is not None:
-            asked["group"] = group
+        asked |= {key: value for key, value in (("tls", self.tls), ("group", group)) if value is not None}
         return json.dumps(asked)
 
 

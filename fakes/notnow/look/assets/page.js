@@ -6,22 +6,38 @@
 const MOST = 200; // lanes that are drawn: of more connections, the first and the last
 const MARKS = 2000; // marks that are drawn, shared out among the lanes: of more, the first and the last of each
 const WAITING = 2000; // events that wait for a frame; beyond that, the page asks for everything anew
-const TOP = 46, LANE = 28, FOOT = 6; // pixels, as in conduct/pictures/chart.py
-const SOON = 250, LATE = 30_000; // milliseconds before the page asks for more: least and most
+const TOP = 46,
+  LANE = 28,
+  FOOT = 6; // pixels, as in conduct/pictures/chart.py
+const SOON = 250,
+  LATE = 30_000; // milliseconds before the page asks for more: least and most
 const SHARE = 10; // how many times as long as the last answer took it waits before it asks again
 const REST = 3; // how many times as long as the last frame took it waits before it draws the next
 const SPEAK = 4000; // milliseconds between two announcements to screen readers
 const STEPS = [
-  ...[1, 2, 5, 10, 20, 50, 100, 200, 500].map((n) => n / 1000), 1, 2, 5, 10, 15, 30,
-  ...[1, 2, 5, 10, 15, 30].map((n) => 60 * n), ...[1, 2, 3, 6, 12].map((n) => 3600 * n),
+  ...[1, 2, 5, 10, 20, 50, 100, 200, 500].map((n) => n / 1000),
+  1,
+  2,
+  5,
+  10,
+  15,
+  30,
+  ...[1, 2, 5, 10, 15, 30].map((n) => 60 * n),
+  ...[1, 2, 3, 6, 12].map((n) => 3600 * n),
   ...[1, 2, 5, 10, 30, 100].map((n) => 86400 * n),
 ];
 const SVG = "http://www.w3.org/2000/svg";
 const CLASSES = { 421: "busy", refused: "refused", done: "done" };
 const SHAPES = {
-  421: [["circle", { r: 6.5 }], ["path", { d: "M-3.5 0h7" }]],
+  421: [
+    ["circle", { r: 6.5 }],
+    ["path", { d: "M-3.5 0h7" }],
+  ],
   refused: [["path", { d: "M0 -7 L7 0 L0 7 L-7 0 z" }]],
-  done: [["circle", { r: 6.5 }], ["path", { d: "M-3 .2 l2.2 2.3 l4 -4.6" }]],
+  done: [
+    ["circle", { r: 6.5 }],
+    ["path", { d: "M-3 .2 l2.2 2.3 l4 -4.6" }],
+  ],
 };
 const TONES = { "well behaved": "good", "not well behaved": "bad" };
 
@@ -51,16 +67,25 @@ function svg(tag, attributes = {}, ...children) {
 
 /** A text in which nothing acts: controls, format characters and lone surrogates are shown as escapes. */
 function safe(text) {
-  return String(text).toWellFormed().replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (char) => {
-    const code = char.codePointAt(0);
-    const named = { "\n": "\\n", "\r": "\\r", "\t": "\\t" }[char];
-    return named ?? (code < 256 ? `\\x${code.toString(16).padStart(2, "0")}`
-      : code < 65536 ? `\\u${code.toString(16).padStart(4, "0")}` : `\\U${code.toString(16).padStart(8, "0")}`);
-  });
+  return String(text)
+    .toWellFormed()
+    .replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (char) => {
+      const code = char.codePointAt(0);
+      const named = { "\n": "\\n", "\r": "\\r", "\t": "\\t" }[char];
+      return (
+        named ??
+        (code < 256
+          ? `\\x${code.toString(16).padStart(2, "0")}`
+          : code < 65536
+            ? `\\u${code.toString(16).padStart(4, "0")}`
+            : `\\U${code.toString(16).padStart(8, "0")}`)
+      );
+    });
 }
 
 /** A client's words: they cannot reorder their neighbours. */
-const said = (text, tag = "bdi", attributes = {}) => el(tag, attributes, tag === "bdi" ? safe(text) : el("bdi", {}, safe(text)));
+const said = (text, tag = "bdi", attributes = {}) =>
+  el(tag, attributes, tag === "bdi" ? safe(text) : el("bdi", {}, safe(text)));
 
 const button = (text, onclick, attributes = {}) => el("button", { type: "button", onclick, ...attributes }, text);
 
@@ -69,7 +94,11 @@ function show(span) {
   if (span < 0.9995) return span >= 0.0005 ? `${(span * 1000).toFixed(0)}ms` : "0s";
   if (span < 59.995) return `${Number(span.toFixed(2))}s`;
   const whole = Math.round(span);
-  for (const [big, small, per] of [["m", "s", 60], ["h", "m", 3600], ["d", "h", 86400]]) {
+  for (const [big, small, per] of [
+    ["m", "s", 60],
+    ["h", "m", 3600],
+    ["d", "h", 86400],
+  ]) {
     if (big === "d" || whole < { m: 3600, h: 86400 }[big]) {
       const rest = Math.floor((whole % per) / { s: 1, m: 60, h: 3600 }[small]);
       return `${Math.floor(whole / per)}${big}${rest ? ` ${rest}${small}` : ""}`;
@@ -84,16 +113,23 @@ function morph(old, children) {
   wanted.forEach((child, i) => {
     const there = old.childNodes[i];
     if (!there) old.append(child);
-    else if (!(child instanceof Node)) there.nodeType === Node.TEXT_NODE ? (there.data = child) : there.replaceWith(child);
+    else if (!(child instanceof Node))
+      there.nodeType === Node.TEXT_NODE ? (there.data = child) : there.replaceWith(child);
     else if (there.isEqualNode(child)) return;
-    else if (child.nodeType === Node.ELEMENT_NODE && there.nodeName === child.nodeName && there.dataset.focus === child.dataset.focus) adopt(there, child);
+    else if (
+      child.nodeType === Node.ELEMENT_NODE &&
+      there.nodeName === child.nodeName &&
+      there.dataset.focus === child.dataset.focus
+    )
+      adopt(there, child);
     else there.replaceWith(child);
   });
   while (old.childNodes.length > wanted.length) old.lastChild.remove();
 }
 
 function adopt(old, wanted) {
-  for (const { name } of [...old.attributes]) if (!wanted.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+  for (const { name } of [...old.attributes])
+    if (!wanted.hasAttribute(name) && name !== "open") old.removeAttribute(name);
   for (const { name, value } of wanted.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   morph(old, [...wanted.childNodes]);
 }
@@ -104,7 +140,10 @@ const times = (n) => ({ 1: "once", 2: "twice" })[n] ?? `${n} times`;
 
 /** Call the API; an error is the sentence of its problem. */
 async function call(path, { method = "GET", body, text = false } = {}) {
-  const options = method === "GET" ? {} : { method, headers: { "content-type": "application/json" }, body: JSON.stringify(body ?? {}) };
+  const options =
+    method === "GET"
+      ? {}
+      : { method, headers: { "content-type": "application/json" }, body: JSON.stringify(body ?? {}) };
   const answer = await fetch(path, options);
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({ detail: answer.statusText }));
@@ -130,9 +169,17 @@ async function act(work, done) {
 // ---- what is known -------------------------------------------------------------------------------
 
 const lanes = new Map(); // server#connection -> lane, in the order in which they came
-let servers = [], rules = new Map(), phases = [], items = [], verdict = null;
-let zero = null, leftOut = 0, dropped = 0, latest = 0;
-let chosenItem = null, chosen = null; // the item that is followed; the exchange whose transcript is shown
+let servers = [],
+  rules = new Map(),
+  phases = [],
+  items = [],
+  verdict = null;
+let zero = null,
+  leftOut = 0,
+  dropped = 0,
+  latest = 0;
+let chosenItem = null,
+  chosen = null; // the item that is followed; the exchange whose transcript is shown
 
 const key = (server, connection) => `${server}#${connection}`;
 const mine = (server) => servers.some((one) => one.name === server);
@@ -159,7 +206,17 @@ function laneOf(event, at) {
   const name = key(event.server, event.connection);
   if (!lanes.has(name)) {
     const start = event.opened_at === undefined ? at : Math.max(0, event.opened_at - zero);
-    lanes.set(name, { name, server: event.server, connection: event.connection, start, end: at, live: true, outcome: "", marks: [], waits: [] });
+    lanes.set(name, {
+      name,
+      server: event.server,
+      connection: event.connection,
+      start,
+      end: at,
+      live: true,
+      outcome: "",
+      marks: [],
+      waits: [],
+    });
     if (lanes.size > MOST) {
       lanes.delete([...lanes.keys()][MOST / 2]);
       leftOut += 1;
@@ -185,7 +242,10 @@ function mark(lane, event, at) {
 
 // ---- the stream ----------------------------------------------------------------------------------
 
-let queue = [], recent = [], framed = false, tired = 0;
+let queue = [],
+  recent = [],
+  framed = false,
+  tired = 0;
 
 function listen() {
   const stream = new EventSource(`/v1/events?after=${document.body.dataset.last}`);
@@ -226,7 +286,8 @@ function work() {
   const begun = performance.now();
   for (const event of queue.splice(0)) take(event);
   draw();
-  setTimeout(() => { // when the frame is painted, too
+  setTimeout(() => {
+    // when the frame is painted, too
     framed = false;
     tired = performance.now() + REST * (performance.now() - begun);
     if (queue.length) frame();
@@ -240,7 +301,10 @@ function state(kind, words) {
 
 // ---- asking for the rest -------------------------------------------------------------------------
 
-let timer = null, asking = false, again = false, cost = 0;
+let timer = null,
+  asking = false,
+  again = false,
+  cost = 0;
 
 /** Ask the API soon, and seldom enough that its answers take a small part of the server's time. */
 function refreshSoon() {
@@ -302,17 +366,20 @@ function put(line) {
   zero = line.lanes.length ? line.zero : null;
   latest = line.span;
   ({ left_out: leftOut, dropped, phases, items } = line);
-  for (const lane of line.lanes) lanes.set(key(lane.server, lane.connection), { ...lane, name: key(lane.server, lane.connection) });
+  for (const lane of line.lanes)
+    lanes.set(key(lane.server, lane.connection), { ...lane, name: key(lane.server, lane.connection) });
   stale = true;
   for (const event of recent.filter((one) => one.event !== "phase")) take(event);
 }
 
 // ---- the timeline --------------------------------------------------------------------------------
 
-let stale = true, span = 0;
+let stale = true,
+  span = 0;
 const dirty = new Set();
 const drawn = new Map(); // lane name -> its group in the drawing
-let canvas = null, tip = null;
+let canvas = null,
+  tip = null;
 
 function redraw(lane) {
   dirty.add(lane.name);
@@ -340,26 +407,49 @@ function draw() {
   $("left-out").textContent = [
     leftOut && `${leftOut} connections between the first and the last ${MOST / 2} are left out.`,
     dropped && `The oldest ${dropped} exchanges were dropped: the journal was full.`,
-  ].filter(Boolean).join(" ");
+  ]
+    .filter(Boolean)
+    .join(" ");
   if ($("as-table").open) drawTable();
 }
 
 function drawAll() {
   const focused = document.activeElement?.dataset?.index;
-  const all = [...lanes.values()], bottom = TOP + LANE * all.length;
+  const all = [...lanes.values()],
+    bottom = TOP + LANE * all.length;
   all.forEach((lane, i) => (lane.row = i));
   drawn.clear();
-  canvas = svg("svg", { width: "100%", height: bottom + FOOT, role: "group", "aria-label": $("span").textContent || "connections" });
-  canvas.append(...all.filter((_, i) => i % 2 === 0).map((lane) =>
-    svg("rect", { class: "band", x: 0, y: place(lane.row) - LANE / 2, width: "100%", height: LANE })));
+  canvas = svg("svg", {
+    width: "100%",
+    height: bottom + FOOT,
+    role: "group",
+    "aria-label": $("span").textContent || "connections",
+  });
+  canvas.append(
+    ...all
+      .filter((_, i) => i % 2 === 0)
+      .map((lane) => svg("rect", { class: "band", x: 0, y: place(lane.row) - LANE / 2, width: "100%", height: LANE })),
+  );
   canvas.append(axis(bottom), waits(all), svg("g", { class: "thread" }));
   for (const lane of all) {
     drawn.set(lane.name, svg("g"));
     canvas.append(drawn.get(lane.name));
     drawLane(lane);
   }
-  const names = el("ol", { class: "names" }, all.map((lane) =>
-    el("li", { class: tone(lane), "data-lane": lane.name }, button(who(lane), () => choose(lane, lane.marks[0]?.index), { title: lane.outcome ? safe(lane.outcome) : null, tabindex: -1 }))));
+  const names = el(
+    "ol",
+    { class: "names" },
+    all.map((lane) =>
+      el(
+        "li",
+        { class: tone(lane), "data-lane": lane.name },
+        button(who(lane), () => choose(lane, lane.marks[0]?.index), {
+          title: lane.outcome ? safe(lane.outcome) : null,
+          tabindex: -1,
+        }),
+      ),
+    ),
+  );
   $("lanes").replaceChildren(el("div", { class: "lanes" }, names, el("div", { class: "track" }, canvas)));
   follow();
   roam(focused);
@@ -372,7 +462,16 @@ function axis(bottom) {
     const share = at / span;
     made.append(
       svg("line", { class: "grid", x1: x(at), x2: x(at), y1: TOP, y2: bottom }),
-      svg("text", { class: "tick", x: x(at), y: TOP - 8, "text-anchor": share > 0.96 ? "end" : share < 0.01 ? "start" : "middle" }, show(at)),
+      svg(
+        "text",
+        {
+          class: "tick",
+          x: x(at),
+          y: TOP - 8,
+          "text-anchor": share > 0.96 ? "end" : share < 0.01 ? "start" : "middle",
+        },
+        show(at),
+      ),
     );
   }
   let before = null; // the words of two phases that are close stand one above the other
@@ -382,7 +481,16 @@ function axis(bottom) {
     const words = `phase ${phase.name}${servers.length > 1 ? ` of ${phase.server}` : ""}`;
     made.append(
       svg("line", { class: "phase", x1: x(phase.at), x2: x(phase.at), y1: TOP, y2: bottom }),
-      svg("text", { class: "phase", x: x(phase.at), y: TOP - (raised ? 38 : 26), "text-anchor": phase.at > 0.5 * span ? "end" : "start" }, words),
+      svg(
+        "text",
+        {
+          class: "phase",
+          x: x(phase.at),
+          y: TOP - (raised ? 38 : 26),
+          "text-anchor": phase.at > 0.5 * span ? "end" : "start",
+        },
+        words,
+      ),
     );
   }
   return made;
@@ -394,20 +502,40 @@ function waits(all) {
   const made = svg("g");
   for (const lane of all) {
     for (const wait of lane.waits) {
-      const y = place(lane.row), to = rows.get(wait.to), share = (wait.end - wait.start) / span;
-      made.append(svg("g", { class: "wait" },
-        svg("title", {}, `waits ${show(wait.end - wait.start)}`),
-        svg("line", { x1: x(wait.start), x2: x(wait.end), y1: y, y2: y }),
-        to !== undefined && to !== lane.row ? svg("line", { x1: x(wait.end), x2: x(wait.end), y1: y, y2: place(to) }) : null,
-        share < 0.09 ? null : svg("text", { class: share < 0.2 ? "some" : "much", x: x((wait.start + wait.end) / 2), y: y - 5, "text-anchor": "middle" }, show(wait.end - wait.start)),
-      ));
+      const y = place(lane.row),
+        to = rows.get(wait.to),
+        share = (wait.end - wait.start) / span;
+      made.append(
+        svg(
+          "g",
+          { class: "wait" },
+          svg("title", {}, `waits ${show(wait.end - wait.start)}`),
+          svg("line", { x1: x(wait.start), x2: x(wait.end), y1: y, y2: y }),
+          to !== undefined && to !== lane.row
+            ? svg("line", { x1: x(wait.end), x2: x(wait.end), y1: y, y2: place(to) })
+            : null,
+          share < 0.09
+            ? null
+            : svg(
+                "text",
+                {
+                  class: share < 0.2 ? "some" : "much",
+                  x: x((wait.start + wait.end) / 2),
+                  y: y - 5,
+                  "text-anchor": "middle",
+                },
+                show(wait.end - wait.start),
+              ),
+        ),
+      );
     }
   }
   return made;
 }
 
 function drawLane(lane) {
-  const node = drawn.get(lane.name), y = place(lane.row);
+  const node = drawn.get(lane.name),
+    y = place(lane.row);
   if (!node) return;
   const focused = node.contains(document.activeElement) ? document.activeElement.dataset.index : null;
   node.setAttribute("class", `lane${lane.name === chosen?.name ? " chosen" : ""}`);
@@ -415,12 +543,22 @@ function drawLane(lane) {
   const shown = new Map();
   for (const one of lane.marks) shown.set(`${one.kind} ${span ? Math.round((500 * one.at) / span) : 0}`, one);
   const order = ["done", "refused", "421"];
-  for (const one of [...shown.values()].sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind))) node.append(drawMark(lane, one, y));
+  for (const one of [...shown.values()].sort((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind)))
+    node.append(drawMark(lane, one, y));
   const told = lane.marks.filter((one) => one.kind === "421");
   if (told.length) {
     const late = told.at(-1).at > 0.85 * span;
-    node.append(svg("svg", { x: x(told.at(-1).at), y, overflow: "visible", "aria-hidden": "true" },
-      svg("text", { class: "told", x: late ? -10 : 10, y: 4, "text-anchor": late ? "end" : "start" }, told.length === 1 ? "421" : `421 ×${told.length}`)));
+    node.append(
+      svg(
+        "svg",
+        { x: x(told.at(-1).at), y, overflow: "visible", "aria-hidden": "true" },
+        svg(
+          "text",
+          { class: "told", x: late ? -10 : 10, y: 4, "text-anchor": late ? "end" : "start" },
+          told.length === 1 ? "421" : `421 ×${told.length}`,
+        ),
+      ),
+    );
   }
   const named = $("lanes").querySelector(`.names > :nth-child(${lane.row + 1})`);
   if (named?.dataset.lane === lane.name) named.className = tone(lane);
@@ -429,10 +567,18 @@ function drawLane(lane) {
 
 function drawMark(lane, one, y) {
   const label = safe(`${show(one.at)}: ${one.text}`);
-  const made = svg("g", {
-    class: `mark ${CLASSES[one.kind]}${isEvidence(one.index) ? " evidence-of" : ""}`, role: "button", tabindex: -1,
-    "aria-label": `${who(lane)}, ${label}`, "data-index": one.index, "data-lane": lane.name,
-  }, ...SHAPES[one.kind].map(([tag, attributes]) => svg(tag, attributes)));
+  const made = svg(
+    "g",
+    {
+      class: `mark ${CLASSES[one.kind]}${isEvidence(one.index) ? " evidence-of" : ""}`,
+      role: "button",
+      tabindex: -1,
+      "aria-label": `${who(lane)}, ${label}`,
+      "data-index": one.index,
+      "data-lane": lane.name,
+    },
+    ...SHAPES[one.kind].map(([tag, attributes]) => svg(tag, attributes)),
+  );
   return svg("svg", { x: x(one.at), y, overflow: "visible" }, made);
 }
 
@@ -479,7 +625,10 @@ const look = (event) => {
   clearTimeout(hovering);
   if (!here?.dataset.lane) return hideTip();
   showTip(here);
-  hovering = setTimeout(() => choose(lanes.get(here.dataset.lane), Number(here.dataset.index)), event.type === "focusin" ? 60 : 250);
+  hovering = setTimeout(
+    () => choose(lanes.get(here.dataset.lane), Number(here.dataset.index)),
+    event.type === "focusin" ? 60 : 250,
+  );
 };
 $("lanes").addEventListener("pointerover", look);
 $("lanes").addEventListener("focusin", look);
@@ -503,9 +652,26 @@ function hideTip() {
 }
 
 function drawTable() {
-  morph($("rows"), [...lanes.values()].map((lane) => el("tr", { "data-focus": `row ${lane.name}` },
-    el("th", { scope: "row" }, button(who(lane), () => choose(lanes.get(lane.name), lane.marks[0]?.index, true), { class: "link", "aria-label": `Transcript of ${who(lane)}` })), el("td", {}, show(lane.start)), el("td", {}, lane.live ? "still open" : show(lane.end - lane.start)),
-    said(lane.outcome || lane.marks.at(-1)?.text || "…", "td"))));
+  morph(
+    $("rows"),
+    [...lanes.values()].map((lane) =>
+      el(
+        "tr",
+        { "data-focus": `row ${lane.name}` },
+        el(
+          "th",
+          { scope: "row" },
+          button(who(lane), () => choose(lanes.get(lane.name), lane.marks[0]?.index, true), {
+            class: "link",
+            "aria-label": `Transcript of ${who(lane)}`,
+          }),
+        ),
+        el("td", {}, show(lane.start)),
+        el("td", {}, lane.live ? "still open" : show(lane.end - lane.start)),
+        said(lane.outcome || lane.marks.at(-1)?.text || "…", "td"),
+      ),
+    ),
+  );
 }
 $("as-table").addEventListener("toggle", () => $("as-table").open && drawTable());
 
@@ -524,7 +690,8 @@ async function choose(lane, index, go = false) {
   try {
     const path = of(lane.server, `/journal?event=exchange&connection=${lane.connection}&limit=200`);
     let page = await call(path);
-    if (index && page.next && page.entries.every((one) => one.index < index)) page = await call(`${path}&after=${index - 1}`);
+    if (index && page.next && page.entries.every((one) => one.index < index))
+      page = await call(`${path}&after=${index - 1}`);
     const why = index ? await call(of(lane.server, `/exchanges/${index}/why`)).catch(() => null) : null;
     if (number === transcripts) drawTalk(lane, index, page, why, go);
   } catch (error) {
@@ -536,11 +703,16 @@ function drawTalk(lane, index, page, why, go) {
   const rows = page.entries.flatMap((one) => turns(one, one.index === index));
   $("talk").replaceChildren(
     el("h3", { id: "talk-title", tabindex: -1 }, `${lane.server} #${lane.connection}`),
-    el("div", { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": "talk-title" }, el("table", {}, el("tbody", {}, rows))),
+    el(
+      "div",
+      { class: "scroll", tabindex: 0, role: "region", "aria-labelledby": "talk-title" },
+      el("table", {}, el("tbody", {}, rows)),
+    ),
     page.next ? el("p", { class: "dim" }, "… and more: the journal has it all") : "",
     whys(why),
   );
-  const marked = [...$("talk").querySelectorAll(".marked")].at(-1), box = $("talk").querySelector(".scroll");
+  const marked = [...$("talk").querySelectorAll(".marked")].at(-1),
+    box = $("talk").querySelector(".scroll");
   if (marked) box.scrollTop = marked.offsetTop - box.clientHeight / 2;
   if (go) $("talk-title").focus({ preventScroll: false });
 }
@@ -554,16 +726,38 @@ function turns(one, marked) {
   if (one.fault && replies.length) replies[replies.length - 1] += `   [${one.fault}, ${one.rule ?? "by hand"}]`;
   lines.push(...replies.map((line) => ["S", line]));
   const names = { C: "client", S: "server", D: "data connection" };
-  return lines.map(([speaker, line], i) => el("tr", { class: `${speaker.toLowerCase()}${marked ? " marked" : ""}${one.fault && speaker === "S" ? " refused" : ""}` },
-    el("td", { class: "at" }, i ? "" : show(Math.max(0, one.at - (zero ?? 0)))),
-    el("th", { scope: "row" }, el("abbr", { title: names[speaker] }, speaker)), said(line, "td")));
+  return lines.map(([speaker, line], i) =>
+    el(
+      "tr",
+      { class: `${speaker.toLowerCase()}${marked ? " marked" : ""}${one.fault && speaker === "S" ? " refused" : ""}` },
+      el("td", { class: "at" }, i ? "" : show(Math.max(0, one.at - (zero ?? 0)))),
+      el("th", { scope: "row" }, el("abbr", { title: names[speaker] }, speaker)),
+      said(line, "td"),
+    ),
+  );
 }
 
 function whys(found) {
   if (!found) return "";
   if (!found.rules.length) return el("p", { class: "dim" }, "No rule of this phase looks at this moment.");
-  return el("div", { class: "whys" }, el("h4", {}, "Why"), el("ul", {}, found.rules.map((one) =>
-    el("li", { class: one.fired ? "fired" : "" }, el("code", {}, one.rule), ` ${one.fired ? "fired" : "did not fire"}: `, said(one.why)))));
+  return el(
+    "div",
+    { class: "whys" },
+    el("h4", {}, "Why"),
+    el(
+      "ul",
+      {},
+      found.rules.map((one) =>
+        el(
+          "li",
+          { class: one.fired ? "fired" : "" },
+          el("code", {}, one.rule),
+          ` ${one.fired ? "fired" : "did not fire"}: `,
+          said(one.why),
+        ),
+      ),
+    ),
+  );
 }
 
 // ---- items ---------------------------------------------------------------------------------------
@@ -571,28 +765,49 @@ function whys(found) {
 function drawItems() {
   $("items-part").hidden = !items.length;
   const tones = { delivered: "good", duplicated: "bad", missing: "bad" };
-  morph($("items"), items.map((item) => el("li", {}, button([
-    el("span", { class: `word ${tones[item.state] ?? "warn"}` }, item.state), " ", said(item.name), " ", el("span", { class: "dim" }, plural(item.tries.length, "try", "tries")),
-  ], () => {
-    chosenItem = chosenItem === item.name ? null : item.name;
-    drawItems();
-    follow();
-  }, { "aria-pressed": String(chosenItem === item.name), class: "pick", "data-focus": item.name }))));
+  morph(
+    $("items"),
+    items.map((item) =>
+      el(
+        "li",
+        {},
+        button(
+          [
+            el("span", { class: `word ${tones[item.state] ?? "warn"}` }, item.state),
+            " ",
+            said(item.name),
+            " ",
+            el("span", { class: "dim" }, plural(item.tries.length, "try", "tries")),
+          ],
+          () => {
+            chosenItem = chosenItem === item.name ? null : item.name;
+            drawItems();
+            follow();
+          },
+          { "aria-pressed": String(chosenItem === item.name), class: "pick", "data-focus": item.name },
+        ),
+      ),
+    ),
+  );
 }
 
 /** Draw a line through the tries of the item that is followed. */
 function follow() {
-  const thread = canvas?.querySelector(".thread"), item = items.find((one) => one.name === chosenItem);
+  const thread = canvas?.querySelector(".thread"),
+    item = items.find((one) => one.name === chosenItem);
   if (!thread) return;
   canvas.classList.toggle("following", Boolean(item));
   const rows = new Map([...lanes.values()].map((lane) => [lane.index, lane]));
   for (const one of canvas.querySelectorAll(".lane.followed")) one.classList.remove("followed");
   thread.replaceChildren();
-  const points = (item?.tries ?? []).filter((one) => rows.has(one.lane)).map((one) => ({ ...one, on: rows.get(one.lane) }));
+  const points = (item?.tries ?? [])
+    .filter((one) => rows.has(one.lane))
+    .map((one) => ({ ...one, on: rows.get(one.lane) }));
   points.forEach((one, i) => {
     drawn.get(one.on.name)?.classList.add("followed");
     const from = points[i - 1];
-    if (from) thread.append(svg("line", { x1: x(from.at), y1: place(from.on.row), x2: x(one.at), y2: place(one.on.row) }));
+    if (from)
+      thread.append(svg("line", { x1: x(from.at), y1: place(from.on.row), x2: x(one.at), y2: place(one.on.row) }));
     thread.append(svg("circle", { cx: x(one.at), cy: place(one.on.row), r: 10 }));
   });
 }
@@ -601,33 +816,63 @@ function follow() {
 
 function drawVerdict() {
   if (!servers.some((one) => one.connections)) verdict = null;
-  morph($("outcome"), verdict ? [el("span", { class: `outcome ${TONES[verdict.outcome] ?? "warn"}` }, verdict.outcome)] : []);
+  morph(
+    $("outcome"),
+    verdict ? [el("span", { class: `outcome ${TONES[verdict.outcome] ?? "warn"}` }, verdict.outcome)] : [],
+  );
   morph($("copies"), verdict ? tools() : []);
   if (!verdict) return morph($("verdict"), [el("p", { class: "dim" }, "There is none before a client has connected.")]);
   verdict.marked = new Set();
   const of = (outcome) => verdict.verdicts.filter((one) => one.outcome === outcome);
   for (const one of of("broken")) for (const piece of one.evidence) verdict.marked.add(piece.index);
-  const rest = (outcome, words) => of(outcome).length
-    ? [el("details", { "data-focus": outcome }, el("summary", {}, `${words}: ${of(outcome).length}`), of(outcome).map(card))] : [];
+  const rest = (outcome, words) =>
+    of(outcome).length
+      ? [
+          el(
+            "details",
+            { "data-focus": outcome },
+            el("summary", {}, `${words}: ${of(outcome).length}`),
+            of(outcome).map(card),
+          ),
+        ]
+      : [];
   morph($("verdict"), [
     said(verdict.result_in_words ?? "", "p", { class: "sentence" }),
     [...of("broken"), ...of("inconclusive")].map(card),
-    rest("held", "Held"), rest("not exercised", "Not exercised by this run"),
+    rest("held", "Held"),
+    rest("not exercised", "Not exercised by this run"),
   ]);
 }
 
 function card(one) {
-  const tone = { held: "good", broken: one.level === "advice" ? "warn" : "bad", inconclusive: "warn" }[one.outcome] ?? "idle";
-  return el("article", { class: `card ${tone}`, "data-focus": one.rule },
-    el("h3", {}, el("span", { class: "word" }, one.outcome), " ", el("code", {}, one.rule), " ", el("span", { class: "level" }, one.level)),
+  const tone =
+    { held: "good", broken: one.level === "advice" ? "warn" : "bad", inconclusive: "warn" }[one.outcome] ?? "idle";
+  return el(
+    "article",
+    { class: `card ${tone}`, "data-focus": one.rule },
+    el(
+      "h3",
+      {},
+      el("span", { class: "word" }, one.outcome),
+      " ",
+      el("code", {}, one.rule),
+      " ",
+      el("span", { class: "level" }, one.level),
+    ),
     el("p", {}, one.title),
     one.why ? said(one.why, "p", { class: "why" }) : "",
     ["broken", "inconclusive"].includes(one.outcome) && one.evidence.length
-      ? el("ul", { class: "evidence" }, one.evidence.map((piece) => evidence(piece, one.rule)),
-          one.evidence_left_out ? el("li", { class: "dim" }, `… and ${one.evidence_left_out} more`) : "") : "",
+      ? el(
+          "ul",
+          { class: "evidence" },
+          one.evidence.map((piece) => evidence(piece, one.rule)),
+          one.evidence_left_out ? el("li", { class: "dim" }, `… and ${one.evidence_left_out} more`) : "",
+        )
+      : "",
     one.settled_by ? el("p", {}, `${one.settled_by} would settle it`) : "",
     one.outcome === "broken" ? el("p", { class: "dim" }, one.source) : "",
-    one.outcome === "broken" ? el("div", { class: "row tools" }, copies(one.rule)) : "");
+    one.outcome === "broken" ? el("div", { class: "row tools" }, copies(one.rule)) : "",
+  );
 }
 
 /** A piece of evidence, which leads into the timeline. */
@@ -635,31 +880,76 @@ function evidence(piece, rule) {
   const at = Math.max(0, (piece.opened_at ?? piece.at) - (zero ?? 0));
   const reply = (piece.reply ?? "").split("\n").at(-1) || (piece.closed ? "closed" : "no reply");
   const words = `${piece.server} #${piece.connection} at ${show(at)}: ${piece.event === "closed" ? "the connection" : `${piece.request || piece.moment} → ${reply}`}`;
-  return el("li", {}, button(said(words), () => {
-    const lane = lanes.get(key(piece.server, piece.connection));
-    const node = drawn.get(lane?.name);
-    node?.scrollIntoView({ block: "center" });
-    choose(lane ?? { name: "", server: piece.server, connection: piece.connection }, piece.event === "closed" ? null : piece.index, true);
-  }, { class: "link", "data-focus": `${rule} ${piece.index}` }));
+  return el(
+    "li",
+    {},
+    button(
+      said(words),
+      () => {
+        const lane = lanes.get(key(piece.server, piece.connection));
+        const node = drawn.get(lane?.name);
+        node?.scrollIntoView({ block: "center" });
+        choose(
+          lane ?? { name: "", server: piece.server, connection: piece.connection },
+          piece.event === "closed" ? null : piece.index,
+          true,
+        );
+      },
+      { class: "link", "data-focus": `${rule} ${piece.index}` },
+    ),
+  );
 }
 
 function tools() {
   const names = servers.map((one) => encodeURIComponent(one.name)).join(",");
-  const link = (words, format, suffix) => el("a", { class: "button", href: `/v1/verdict?format=${format}&server=${names}`, download: `notnow.${suffix}`, "data-focus": format }, words);
-  return [el("span", { class: "dim" }, "Report as"), link("HTML", "html", "html"), link("JUnit", "junit", "xml"), link("Markdown", "markdown", "md"), link("JSON", "json", "json"), ...copies(null)];
+  const link = (words, format, suffix) =>
+    el(
+      "a",
+      {
+        class: "button",
+        href: `/v1/verdict?format=${format}&server=${names}`,
+        download: `notnow.${suffix}`,
+        "data-focus": format,
+      },
+      words,
+    );
+  return [
+    el("span", { class: "dim" }, "Report as"),
+    link("HTML", "html", "html"),
+    link("JUnit", "junit", "xml"),
+    link("Markdown", "markdown", "md"),
+    link("JSON", "json", "json"),
+    ...copies(null),
+  ];
 }
 
 /** Buttons that show what happened as something to keep. */
 function copies(rule) {
-  const all = [["pytest", "pytest test", "py"], ["curl", "curl script", "sh"], ["toml", "scenario", "toml"]];
-  return [el("span", { class: "dim" }, "Copy as"), ...all.map(([format, words, suffix]) =>
-    button(words, () => copy(format, words, suffix, rule), { "data-focus": `copy ${format} ${rule}`, "aria-label": rule ? `Copy ${rule} as ${words}` : null }))];
+  const all = [
+    ["pytest", "pytest test", "py"],
+    ["curl", "curl script", "sh"],
+    ["toml", "scenario", "toml"],
+  ];
+  return [
+    el("span", { class: "dim" }, "Copy as"),
+    ...all.map(([format, words, suffix]) =>
+      button(words, () => copy(format, words, suffix, rule), {
+        "data-focus": `copy ${format} ${rule}`,
+        "aria-label": rule ? `Copy ${rule} as ${words}` : null,
+      }),
+    ),
+  ];
 }
 
 async function copy(format, words, suffix, rule) {
-  const names = (format === "toml" ? servers.slice(0, 1) : servers).map((one) => encodeURIComponent(one.name)).join(",");
+  const names = (format === "toml" ? servers.slice(0, 1) : servers)
+    .map((one) => encodeURIComponent(one.name))
+    .join(",");
   await act(async () => {
-    const text = await call(`/v1/copy?format=${format}&server=${names}${rule ? `&rule=${encodeURIComponent(rule)}` : ""}`, { text: true });
+    const text = await call(
+      `/v1/copy?format=${format}&server=${names}${rule ? `&rule=${encodeURIComponent(rule)}` : ""}`,
+      { text: true },
+    );
     $("copy-title").textContent = `As a ${words}`;
     $("copy-text").textContent = text;
     $("copy-save").href = `data:text/plain;charset=utf-8,${encodeURIComponent(text)}`;
@@ -690,54 +980,145 @@ document.addEventListener("click", (event) => {
 function drawServers() {
   morph($("servers"), servers.length ? servers.map(serverCard) : [el("p", {}, "No server runs here any more.")]);
   $("clock").hidden = !servers.length;
-  if (servers.length) $("now").textContent = `${show(servers[0].now)}${servers[0].speed === 1 ? "" : servers[0].speed ? `, ${servers[0].speed} times as fast` : ", by hand"}`;
+  asOf = performance.now();
+  tick();
 }
 
+let asOf = 0; // when the servers told the time of their clock
+
+function tick() {
+  if (!servers.length || document.hidden) return;
+  const { now, speed } = servers[0];
+  const pace = speed === 1 ? "" : speed ? `, ${speed} times as fast` : ", by hand";
+  $("now").textContent = show(Math.floor(now + (speed * (performance.now() - asOf)) / 1000)) + pace;
+}
+setInterval(tick, 1000);
+
 function serverCard(one) {
-  const id = `server-${one.name}`, knobs = Object.entries(one.knobs).map(([name, value]) => `${name} = ${value}`).join(", ");
-  const press = (words, path, done) => button(words, () => act(() => call(of(one.name, path), { method: "POST" }), done), { "data-focus": `${one.name} ${path}`, "aria-label": `${words}: ${one.name}` });
-  return el("article", { class: "card server", "aria-labelledby": id, "data-focus": one.name },
+  const id = `server-${one.name}`,
+    knobs = Object.entries(one.knobs)
+      .map(([name, value]) => `${name} = ${value}`)
+      .join(", ");
+  const press = (words, path, done) =>
+    button(words, () => act(() => call(of(one.name, path), { method: "POST" }), done), {
+      "data-focus": `${one.name} ${path}`,
+      "aria-label": `${words}: ${one.name}`,
+    });
+  return el(
+    "article",
+    { class: "card server", "aria-labelledby": id, "data-focus": one.name },
     el("h3", { id }, one.name, " ", el("span", { class: "level" }, one.protocol)),
     el("p", {}, el("b", {}, one.scenario), knobs ? said(` ${knobs}`, "span", { class: "dim" }) : ""),
-    el("p", {}, "phase ", el("b", { class: "phase-name" }, one.phase), one.returns_in === null ? "" : ` for ${show(one.returns_in)} more`),
-    el("div", { class: "line" }, el("code", {}, one.url), button("Copy", null, { "data-copy": one.url, "data-focus": one.url, "aria-label": `Copy the URL of ${one.name}` })),
-    el("p", { class: "dim" }, `${plural(one.connections, "connection")}, ${one.live} open, ${plural(one.exchanges, "exchange")}`),
+    el(
+      "p",
+      {},
+      "phase ",
+      el("b", { class: "phase-name" }, one.phase),
+      one.returns_in === null ? "" : ` for ${show(one.returns_in)} more`,
+    ),
+    el(
+      "div",
+      { class: "line" },
+      el("code", {}, one.url),
+      button("Copy", null, {
+        "data-copy": one.url,
+        "data-focus": one.url,
+        "aria-label": `Copy the URL of ${one.name}`,
+      }),
+    ),
+    el(
+      "p",
+      { class: "dim" },
+      `${plural(one.connections, "connection")}, ${one.live} open, ${plural(one.exchanges, "exchange")}`,
+    ),
     ruleList(one),
-    el("div", { class: "row tools" },
-      button("Play…", () => openPlay(one), { "data-focus": `${one.name} play`, "aria-label": `Play a scenario on ${one.name}` }),
+    el(
+      "div",
+      { class: "row tools" },
+      button("Play…", () => openPlay(one), {
+        "data-focus": `${one.name} play`,
+        "aria-label": `Play a scenario on ${one.name}`,
+      }),
       press("Next phase", "/next-phase", (found) => `${one.name} is in phase ${found.phase}`),
       press("Kick", "/kick", (found) => `${plural(found.kicked, "client")} cut off`),
       press("Reset", "/reset", `${one.name} has forgotten the past`),
-      el("a", { class: "button", href: of(one.name, "/journal.jsonl"), download: `${one.name}.jsonl`, "data-focus": `${one.name} journal`, "aria-label": `Journal of ${one.name}` }, "Journal"),
-      button("Stop", () => act(() => call(of(one.name), { method: "DELETE" }), `${one.name} is stopped`), { "data-focus": `${one.name} stop`, "aria-label": `Stop: ${one.name}` })));
+      el(
+        "a",
+        {
+          class: "button",
+          href: of(one.name, "/journal.jsonl"),
+          download: `${one.name}.jsonl`,
+          "data-focus": `${one.name} journal`,
+          "aria-label": `Journal of ${one.name}`,
+        },
+        "Journal",
+      ),
+      button("Stop", () => act(() => call(of(one.name), { method: "DELETE" }), `${one.name} is stopped`), {
+        "data-focus": `${one.name} stop`,
+        "aria-label": `Stop: ${one.name}`,
+      }),
+    ),
+  );
 }
 
 function ruleList(one) {
   const found = rules.get(one.name) ?? [];
   if (!found.length) return el("p", { class: "dim" }, "No rule: it behaves well.");
-  return el("ul", { class: "rules" }, found.map((rule) => el("li", { class: rule.phase === one.phase ? "now" : "" },
-    el("span", {}, `${rule.when}: ${rule.does}`), rule.lines.length ? said(rule.lines[0], "code") : "",
-    el("span", { class: "dim" }, rule.fired ? `fired ${times(rule.fired)}` : `not fired${rule.phase === one.phase ? "" : `, in phase ${rule.phase}`}`,
-      rule.left === null ? "" : `, ${rule.left} left`,
-      rule.fired ? "" : [" ", button("why?", () => whyNot(one, rule), { class: "link", "data-focus": `${one.name} ${one.scenario} ${rule.rule}`, "aria-label": `Why has ${rule.rule} of ${one.name} not fired?` })]),
-    rule.fired || !answers.has(`${one.name} ${one.scenario} ${rule.rule}`) ? "" : said(answers.get(`${one.name} ${one.scenario} ${rule.rule}`), "span", { class: "answer" }))));
+  return el(
+    "ul",
+    { class: "rules" },
+    found.map((rule) =>
+      el(
+        "li",
+        { class: rule.phase === one.phase ? "now" : "" },
+        el("span", {}, `${rule.when}: ${rule.does}`),
+        rule.lines.length ? said(rule.lines[0], "code") : "",
+        el(
+          "span",
+          { class: "dim" },
+          rule.fired
+            ? `fired ${times(rule.fired)}`
+            : `not fired${rule.phase === one.phase ? "" : `, in phase ${rule.phase}`}`,
+          rule.left === null ? "" : `, ${rule.left} left`,
+          rule.fired
+            ? ""
+            : [
+                " ",
+                button("why?", () => whyNot(one, rule), {
+                  class: "link",
+                  "data-focus": `${one.name} ${one.scenario} ${rule.rule}`,
+                  "aria-label": `Why has ${rule.rule} of ${one.name} not fired?`,
+                }),
+              ],
+        ),
+        rule.fired || !answers.has(`${one.name} ${one.scenario} ${rule.rule}`)
+          ? ""
+          : said(answers.get(`${one.name} ${one.scenario} ${rule.rule}`), "span", { class: "answer" }),
+      ),
+    ),
+  );
 }
 
 const answers = new Map(); // server, scenario and rule -> why it has not fired
 
 /** Say why a rule has not fired, at the last exchange that it looked at. */
 async function whyNot(one, rule) {
-  await act(async () => {
-    answers.set(`${one.name} ${one.scenario} ${rule.rule}`, await reason(one.name, rule.rule));
-    drawServers();
-    return answers.get(`${one.name} ${one.scenario} ${rule.rule}`);
-  }, (found) => found);
+  await act(
+    async () => {
+      answers.set(`${one.name} ${one.scenario} ${rule.rule}`, await reason(one.name, rule.rule));
+      drawServers();
+      return answers.get(`${one.name} ${one.scenario} ${rule.rule}`);
+    },
+    (found) => found,
+  );
 }
 
 async function reason(name, path) {
   const page = await call(of(name, "/journal?event=exchange&last=true&limit=10"));
   for (const entry of page.entries.reverse()) {
-    const why = (await call(of(name, `/exchanges/${entry.index}/why`)).catch(() => ({ rules: [] }))).rules.find((found) => found.rule === path);
+    const why = (await call(of(name, `/exchanges/${entry.index}/why`)).catch(() => ({ rules: [] }))).rules.find(
+      (found) => found.rule === path,
+    );
     if (why) return `at the last ${entry.moment}: ${why.why}`;
   }
   return "none of the last exchanges was at its moment, in its phase";
@@ -750,13 +1131,19 @@ $("clock").addEventListener("submit", (event) => {
 $("clock").addEventListener("click", (event) => event.target.dataset.by && advance(event.target.dataset.by));
 
 function advance(by) {
-  act(() => call("/v1/clock/advance", { method: "POST", body: { by, servers: servers.slice(0, 1).map((one) => one.name) } }), `Advanced by ${by}`);
+  act(
+    () =>
+      call("/v1/clock/advance", { method: "POST", body: { by, servers: servers.slice(0, 1).map((one) => one.name) } }),
+    `Advanced by ${by}`,
+  );
 }
 $("group")?.addEventListener("change", () => location.assign(`/?group=${encodeURIComponent($("group").value)}`));
 
 // ---- playing a scenario --------------------------------------------------------------------------
 
-let catalogue = null, playing = null, picked = null;
+let catalogue = null,
+  playing = null,
+  picked = null;
 
 async function openPlay(server) {
   playing = server;
@@ -780,11 +1167,24 @@ $("search").addEventListener("input", drawFound);
 
 function drawFound() {
   const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-  const found = (catalogue ?? []).filter((one) => (!playing || one.protocol === playing.protocol)
-    && words.every((word) => `${one.name} ${one.summary}`.toLowerCase().includes(word)));
+  const found = (catalogue ?? []).filter(
+    (one) =>
+      (!playing || one.protocol === playing.protocol) &&
+      words.every((word) => `${one.name} ${one.summary}`.toLowerCase().includes(word)),
+  );
   $("found-count").textContent = plural(found.length, "scenario");
-  $("found").replaceChildren(...found.map((one) => el("li", {}, button([el("b", {}, one.name), el("span", {}, one.summary)], () => pick(one), {
-    "aria-pressed": String(picked?.name === one.name), class: "pick" }))));
+  $("found").replaceChildren(
+    ...found.map((one) =>
+      el(
+        "li",
+        {},
+        button([el("b", {}, one.name), el("span", {}, one.summary)], () => pick(one), {
+          "aria-pressed": String(picked?.name === one.name),
+          class: "pick",
+        }),
+      ),
+    ),
+  );
 }
 
 async function pick(one) {
@@ -793,13 +1193,50 @@ async function pick(one) {
   const details = await call(`/v1/scenarios/${one.name}`);
   if (picked !== one) return;
   const field = (knob) => [
-    el("label", { for: `knob-${knob.name}` }, knob.name, knob.comment ? el("span", { class: "dim" }, ` ${knob.comment}`) : ""),
-    el("input", { id: `knob-${knob.name}`, "data-knob": knob.name, placeholder: String(knob.default), autocomplete: "off", spellcheck: "false" })];
+    el(
+      "label",
+      { for: `knob-${knob.name}` },
+      knob.name,
+      knob.comment ? el("span", { class: "dim" }, ` ${knob.comment}`) : "",
+    ),
+    el("input", {
+      id: `knob-${knob.name}`,
+      "data-knob": knob.name,
+      placeholder: String(knob.default),
+      autocomplete: "off",
+      spellcheck: "false",
+    }),
+  ];
   $("chosen").replaceChildren(
     el("h3", {}, one.name),
-    el("ol", { class: "phases" }, details.phases.map((phase) => el("li", {}, el("b", {}, phase.name), ` ${phase.ends}`,
-      phase.rules.length ? el("ul", {}, phase.rules.map((rule) => el("li", {}, `${rule.when}: ${rule.does} `, rule.lines.length ? el("code", {}, safe(rule.lines[0])) : ""))) : ""))),
-    details.knobs.length ? el("div", { class: "knobs" }, details.knobs.map(field)) : "");
+    el(
+      "ol",
+      { class: "phases" },
+      details.phases.map((phase) =>
+        el(
+          "li",
+          {},
+          el("b", {}, phase.name),
+          ` ${phase.ends}`,
+          phase.rules.length
+            ? el(
+                "ul",
+                {},
+                phase.rules.map((rule) =>
+                  el(
+                    "li",
+                    {},
+                    `${rule.when}: ${rule.does} `,
+                    rule.lines.length ? el("code", {}, safe(rule.lines[0])) : "",
+                  ),
+                ),
+              )
+            : "",
+        ),
+      ),
+    ),
+    details.knobs.length ? el("div", { class: "knobs" }, details.knobs.map(field)) : "",
+  );
   $("chosen").scrollIntoView({ block: "nearest" });
 }
 
@@ -815,7 +1252,11 @@ function value(text) {
 
 $("play-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const knobs = Object.fromEntries([...$("chosen").querySelectorAll("[data-knob]")].filter((one) => one.value).map((one) => [one.dataset.knob, value(one.value)]));
+  const knobs = Object.fromEntries(
+    [...$("chosen").querySelectorAll("[data-knob]")]
+      .filter((one) => one.value)
+      .map((one) => [one.dataset.knob, value(one.value)]),
+  );
   const toml = $("toml").value.trim();
   const body = toml ? { toml } : { scenario: picked?.name, knobs };
   if (!toml && !picked) return $("play-problem").replaceChildren("Choose a scenario first.");
@@ -832,7 +1273,8 @@ $("play-form").addEventListener("submit", async (event) => {
 
 // ---- announcements -------------------------------------------------------------------------------
 
-let news = {}, spoke = 0;
+let news = {},
+  spoke = 0;
 
 function count(event) {
   if (event.moment === "connect") news.connections = (news.connections ?? 0) + 1;
@@ -847,7 +1289,11 @@ function announce(words, now = false) {
 }
 
 setInterval(() => {
-  const parts = [news.connections && plural(news.connections, "new connection"), news.told && `421 ${times(news.told)}`, news.phase].filter(Boolean);
+  const parts = [
+    news.connections && plural(news.connections, "new connection"),
+    news.told && `421 ${times(news.told)}`,
+    news.phase,
+  ].filter(Boolean);
   if (parts.length && performance.now() - spoke > SPEAK) {
     announce(parts.join(", "));
     news = {};
