@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -63,6 +65,17 @@ def test_a_test_of_several_servers(api: API, tmp_path: Path) -> None:
     done = subprocess.run(command, env={"PATH": "", "CLIENT": "true"}, capture_output=True, text=True, timeout=60)
     assert "AssertionError" in done.stdout  # it runs, and says that nobody has connected
     assert done.returncode == 1
+
+
+def test_each_server_that_the_client_has_come_to_is_judged(api: API) -> None:
+    servers = [api.start(f"{protocol}/overload", name=protocol, group="g") for protocol in ("smtp", "ftp", "http")]
+    for server in servers[1:]:
+        with socket.create_connection((server["host"], server["port"]), timeout=10) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            client.recv(999)
+    assert re.findall(r'servers\["(\w+)"\]\.assert_conduct\(\)', copied(api, "pytest")) == ["ftp", "http"]
+    assert 'servers["ftp"].assert_conduct("ftp.start-over")' in copied(api, "pytest", rule="ftp.start-over")
+    assert 'servers["smtp"].assert_conduct("smtp.tries-again")' in copied(api, "pytest", rule="smtp.tries-again")
 
 
 def _name(node: ast.Assign) -> str:

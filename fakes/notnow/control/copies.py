@@ -67,9 +67,11 @@ def _rule(members: Sequence[Member], id: str | None) -> str | None:
 
 
 def _pytest(members: Sequence[Member], rule: str | None, _api: str) -> str:
+    servers = [_Copied(member) for member in members]
     return render_text(
         "test.py.txt",
-        servers=[_Copied(member) for member in members],
+        servers=servers,
+        judged=_judged(servers, rule),
         names=", ".join(member.fake.scenario.name for member in members),
         function=re.sub(r"\W+", "_", "_".join(member.fake.scenario.name for member in members)),
         client=_client(members[0], url="{url}", server="{host}:{port}", ca="{ca_file}"),
@@ -77,6 +79,12 @@ def _pytest(members: Sequence[Member], rule: str | None, _api: str) -> str:
         falls_back=rule is not None and rule.endswith(".next-host") and len(members) > 1,
         python=_python,
     )
+
+
+def _judged(servers: Sequence[_Copied], rule: str | None) -> Sequence[_Copied]:
+    """The servers at which a client is judged: those that it has come to, and whose protocol the rule is about."""
+    spoken = [one for one in servers if rule is None or rule.partition(".")[0] == one.protocol]
+    return [one for one in spoken if one.fake.journal.connections] or spoken[:1]
 
 
 def _python(value: object) -> str:
