@@ -10,9 +10,11 @@ const TOP = 46,
   LANE = 28,
   FOOT = 6; // pixels, as in conduct/pictures/chart.py
 const SOON = 250,
-  LATE = 30_000; // milliseconds before the page asks for more: least and most
+  LATE = 120_000; // milliseconds before the page asks for more: least and most
 const SHARE = 10; // how many times as long as the last answer took it waits before it asks again
-const REST = 3; // how many times as long as the last frame took it waits before it draws the next
+const JUDGING = 0.05; // milliseconds in which an exchange is judged, until a verdict has shown how long it takes
+const FLOOD = 20,
+  REST = 4; // events in one frame from which on the page rests after it, and how many times as long as it took
 const SPEAK = 4000; // milliseconds between two announcements to screen readers
 const STEPS = [
   ...[1, 2, 5, 10, 20, 50, 100, 200, 500].map((n) => n / 1000),
@@ -283,13 +285,14 @@ function frame() {
 }
 
 function work() {
-  const begun = performance.now();
+  const begun = performance.now(),
+    many = queue.length > FLOOD;
   for (const event of queue.splice(0)) take(event);
   draw();
   setTimeout(() => {
     // when the frame is painted, too
     framed = false;
-    tired = performance.now() + REST * (performance.now() - begun);
+    tired = many ? performance.now() + REST * (performance.now() - begun) : 0;
     if (queue.length) frame();
   });
 }
@@ -301,51 +304,74 @@ function state(kind, words) {
 
 // ---- asking for the rest -------------------------------------------------------------------------
 
-let timer = null,
-  asking = false,
-  again = false,
-  cost = 0;
-
-/** Ask the API soon, and seldom enough that its answers take a small part of the server's time. */
-function refreshSoon() {
-  if (asking) again = true;
-  else if (document.hidden) again = true;
-  else timer ??= setTimeout(refresh, Math.min(LATE, Math.max(SOON, SHARE * cost)));
-}
-
-async function refresh() {
-  timer = null;
-  asking = true;
-  recent = [];
-  const begun = performance.now();
-  try {
-    servers = (await call("/v1/servers")).servers.filter((one) => one.group === group).slice(0, 50);
-    if (!servers.length && group) return nobody();
-    if (!group) return void (await first());
-    const names = servers.map((one) => encodeURIComponent(one.name)).join(",");
-    const [line, found] = await Promise.all([
-      call(`/v1/timeline?most=${MOST}&group=${encodeURIComponent(group)}`),
-      call(`/v1/verdict?most=10&server=${names}`),
-      ...servers.map(async (one) => rules.set(one.name, (await call(of(one.name, "/rules"))).rules)),
-    ]);
-    put(line);
-    verdict = found;
-    drawServers();
-    drawVerdict();
-    drawItems();
-    draw();
-  } catch (error) {
-    if (error instanceof TypeError) state("lost", "connecting again …");
-    else if (servers.length) $("alert").replaceChildren(said(error.message, "p"));
-  } finally {
-    cost = performance.now() - begun;
-    asking = false;
-    if (again || recent.length) refreshSoon();
+/** A function that does some work soon, and seldom enough that it takes a small part of the server's time. */
+function paced(work, expect = () => 0) {
+  let timer = null,
+    running = false,
+    again = false,
+    cost = null,
+    ended = 0;
+  async function now() {
+    clearTimeout(timer);
+    timer = null;
+    if (running) return;
+    running = true;
     again = false;
+    const begun = performance.now();
+    try {
+      await work();
+    } catch (error) {
+      if (error instanceof TypeError) state("lost", "connecting again …");
+      else if (servers.length) $("alert").replaceChildren(said(error.message, "p"));
+    } finally {
+      ended = performance.now();
+      cost = ended - begun;
+      running = false;
+      if (again) soon();
+    }
   }
+  function soon() {
+    if (running || document.hidden) again = true;
+    else timer ??= setTimeout(now, wait());
+  }
+  const wait = () => Math.min(LATE, Math.max(SOON, ended + SHARE * (cost ?? expect()) - performance.now()));
+  return { now, soon, wait };
 }
 
-document.addEventListener("visibilitychange", () => !document.hidden && again && refreshSoon());
+const entries = () => servers.reduce((sum, one) => sum + one.exchanges, 0);
+const asking = {
+  servers: paced(askServers),
+  timeline: paced(askTimeline),
+  verdict: paced(askVerdict, () => JUDGING * entries()),
+};
+
+function refreshSoon() {
+  for (const one of Object.values(asking)) one.soon();
+}
+document.addEventListener("visibilitychange", () => document.hidden || refreshSoon());
+
+async function askServers() {
+  servers = (await call("/v1/servers")).servers.filter((one) => one.group === group).slice(0, 50);
+  if (!servers.length) return group ? nobody() : first();
+  await Promise.all(servers.map(async (one) => rules.set(one.name, (await call(of(one.name, "/rules"))).rules)));
+  drawServers();
+}
+
+async function askTimeline() {
+  if (!servers.length) return;
+  recent = [];
+  put(await call(`/v1/timeline?most=${MOST}&group=${encodeURIComponent(group)}`));
+  drawItems();
+  draw();
+}
+
+async function askVerdict() {
+  if (!servers.length) return;
+  verdict = await call(`/v1/verdict?most=10&server=${servers.map((one) => encodeURIComponent(one.name)).join(",")}`);
+  drawVerdict();
+  stale = true;
+  draw();
+}
 
 /** The first server was started while the page showed none. */
 async function first() {
@@ -815,13 +841,13 @@ function follow() {
 // ---- the verdict ---------------------------------------------------------------------------------
 
 function drawVerdict() {
-  if (!servers.some((one) => one.connections)) verdict = null;
+  if (verdict?.outcome === "never connected") verdict = null;
   morph(
     $("outcome"),
     verdict ? [el("span", { class: `outcome ${TONES[verdict.outcome] ?? "warn"}` }, verdict.outcome)] : [],
   );
   morph($("copies"), verdict ? tools() : []);
-  if (!verdict) return morph($("verdict"), [el("p", { class: "dim" }, "There is none before a client has connected.")]);
+  if (!verdict) return drawNoVerdict();
   verdict.marked = new Set();
   const of = (outcome) => verdict.verdicts.filter((one) => one.outcome === outcome);
   for (const one of of("broken")) for (const piece of one.evidence) verdict.marked.add(piece.index);
@@ -841,6 +867,20 @@ function drawVerdict() {
     [...of("broken"), ...of("inconclusive")].map(card),
     rest("held", "Held"),
     rest("not exercised", "Not exercised by this run"),
+  ]);
+}
+
+function drawNoVerdict() {
+  const long = asking.verdict.wait() > SOON && lanes.size > 0;
+  morph($("verdict"), [
+    el(
+      "p",
+      { class: "dim" },
+      long
+        ? "The journal is long, and a verdict takes a while: it comes by itself."
+        : "There is none before a client has connected.",
+    ),
+    long ? button("Judge now", () => asking.verdict.now(), { "data-focus": "judge" }) : "",
   ]);
 }
 
@@ -1300,5 +1340,8 @@ setInterval(() => {
   }
 }, SPEAK);
 
-refresh();
+await asking.servers.now();
 listen();
+await asking.timeline.now();
+if (asking.verdict.wait() > SOON) drawVerdict(); // what the server has drawn stays until the first verdict, if that is near
+asking.verdict.soon();
