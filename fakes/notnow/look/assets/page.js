@@ -11,8 +11,11 @@ const TOP = 46,
   FOOT = 6; // pixels, as in conduct/pictures/chart.py
 const SOON = 250,
   LATE = 120_000; // milliseconds before the page asks for more: least and most
-const SHARE = 10; // how many times as long as the last answer took it waits before it asks again
-const JUDGING = 0.05; // milliseconds in which an exchange is judged, until a verdict has shown how long it takes
+const SHARE = 25; // how many times as long as the last answer took it waits before it asks again
+const JUDGING = 0.05,
+  DRAWING = 0.02,
+  QUICK = 20; // milliseconds for an exchange, and at least, until an answer has shown how long it takes
+const PATIENCE = 1000; // milliseconds that the first verdict may take without waiting for its turn
 const FLOOD = 20,
   REST = 4; // events in one frame from which on the page rests after it, and how many times as long as it took
 const SPEAK = 4000; // milliseconds between two announcements to screen readers
@@ -310,6 +313,7 @@ function paced(work, expect = () => 0) {
     running = false,
     again = false,
     cost = null,
+    last = null,
     ended = 0;
   async function now() {
     clearTimeout(timer);
@@ -325,7 +329,8 @@ function paced(work, expect = () => 0) {
       else if (servers.length) $("alert").replaceChildren(said(error.message, "p"));
     } finally {
       ended = performance.now();
-      cost = ended - begun;
+      cost = Math.min(ended - begun, last ?? Math.max(QUICK, expect())); // one slow answer says little: the first loads code
+      last = ended - begun;
       running = false;
       if (again) soon();
     }
@@ -341,7 +346,7 @@ function paced(work, expect = () => 0) {
 const entries = () => servers.reduce((sum, one) => sum + one.exchanges, 0);
 const asking = {
   servers: paced(askServers),
-  timeline: paced(askTimeline),
+  timeline: paced(askTimeline, () => DRAWING * entries()),
   verdict: paced(askVerdict, () => JUDGING * entries()),
 };
 
@@ -1343,5 +1348,9 @@ setInterval(() => {
 await asking.servers.now();
 listen();
 await asking.timeline.now();
-if (asking.verdict.wait() > SOON) drawVerdict(); // what the server has drawn stays until the first verdict, if that is near
-asking.verdict.soon();
+if (JUDGING * entries() < PATIENCE) {
+  await asking.verdict.now();
+} else {
+  drawVerdict(); // it says that this takes a while
+  asking.verdict.soon();
+}
