@@ -313,7 +313,6 @@ function paced(work, expect = () => 0) {
     running = false,
     again = false,
     cost = null,
-    last = null,
     ended = 0;
   async function now() {
     clearTimeout(timer);
@@ -329,8 +328,8 @@ function paced(work, expect = () => 0) {
       else if (servers.length) $("alert").replaceChildren(said(error.message, "p"));
     } finally {
       ended = performance.now();
-      cost = Math.min(ended - begun, last ?? Math.max(QUICK, expect())); // one slow answer says little: the first loads code
-      last = ended - begun;
+      // The first answer is slow because the server loads code for it.
+      cost = cost === null ? Math.min(ended - begun, Math.max(QUICK, expect())) : ended - begun;
       running = false;
       if (again) soon();
     }
