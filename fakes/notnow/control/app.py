@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import aclosing
 from functools import partial
@@ -14,6 +16,7 @@ from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -23,7 +26,7 @@ from notnow.control.fleet import Fleet
 from notnow.control.guard import Guard
 from notnow.control.openapi import document
 from notnow.control.problems import RefusedError, of_error, respond
-from notnow.errors import unknown
+from notnow.errors import shown, unknown
 from notnow.look.rendering import asset
 from notnow.terminal import safe_lines
 
@@ -33,11 +36,15 @@ if TYPE_CHECKING:
 
 MODULES = (api, copies, events, timelines, verdicts, waiting)  # importing them fills the table
 WRITING = 10.0  # real seconds that a reader of events may leave a piece unread
+READING = 10.0  # real seconds for the body of a request
 
 
 def application(fleet: Fleet, token: str | None = None) -> Guard:
     """The control API of these servers; with a token, only for callers who know it."""
-    routes = [Route(call.path, partial(_answer, call, fleet), methods=[call.method]) for call in CALLS]
+    routes = [
+        Route(path, partial(_called, calls, fleet), methods=list(calls))
+        for path, calls in sorted(_by_path().items(), key=lambda item: "{" in item[0])  # fixed paths first
+    ]
     routes.append(Route("/v1/openapi.json", _openapi))
     routes.append(Route("/", partial(_page, fleet)))
     routes.append(Route("/assets/{name}", _asset))
@@ -46,6 +53,14 @@ def application(fleet: Fleet, token: str | None = None) -> Guard:
         exception_handlers={HTTPException: _not_found, Exception: _failed},
     )
     return Guard(app, token)
+
+
+def _by_path() -> dict[str, dict[str, Call]]:
+    """The calls of each path by their methods."""
+    found: dict[str, dict[str, Call]] = {}
+    for call in CALLS:
+        found.setdefault(call.path, {})[call.method] = call
+    return found
 
 
 async def _openapi(_request: Request) -> Response:
@@ -67,14 +82,19 @@ async def _asset(request: Request) -> Response:
     return Response(asset(name), media_type=page.ASSETS[name])
 
 
-async def _answer(call: Call, fleet: Fleet, request: Request) -> Response:
+async def _called(calls: Mapping[str, Call], fleet: Fleet, request: Request) -> Response:
+    call = calls["GET" if request.method == "HEAD" else request.method]
     try:
         given = await _arguments(call, fleet, request)
         if inspect.iscoroutinefunction(call.handler):
             answer = await call.handler(**given)
         else:
             answer = await run_in_threadpool(call.handler, **given)
+        if isinstance(answer, Stream) and request.method == "HEAD":
+            return Response(media_type=MEDIA_TYPES["events"])
         return _response(call, answer)
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody reads it
     except Exception as error:
         refusal = of_error(error)
         if refusal is None:
@@ -96,9 +116,27 @@ async def _arguments(call: Call, fleet: Fleet, request: Request) -> dict[str, An
         raise RefusedError(422, f"there is no parameter {name!r} here; allowed: none")
     if "headers" in call.takes:
         given["headers"] = request.headers
-    if call.body is not None:
-        given["body"] = call.body.model_validate(_json(await request.body()))
+    if call.method != "GET":
+        body = await _body(request)
+        _check_content_type(request, body)
+        if call.body is not None:
+            given["body"] = call.body.model_validate(_json(body))
     return given
+
+
+def _check_content_type(request: Request, body: bytes) -> None:
+    """What changes something has to be JSON: a page of another site cannot send that without leave (CSRF)."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and (kind or body):
+        raise RefusedError(415, f"Content-Type is {kind!r}; allowed: application/json")
+
+
+async def _body(request: Request) -> bytes:
+    try:
+        async with asyncio.timeout(READING):
+            return await request.body()
+    except TimeoutError:
+        raise RefusedError(408, f"the body did not come within {READING:g} s") from None
 
 
 def _number(text: str) -> int:
@@ -122,11 +160,33 @@ def _json(body: bytes) -> Any:
     if not body:
         return {}
     try:
-        return json.loads(body)
+        found = json.loads(body, parse_constant=_refuse_constant, object_pairs_hook=_object)
+        if _SURROGATE.search(body):
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
+    except UnicodeEncodeError:
+        raise RefusedError(400, "the body is no JSON: half of a surrogate pair is no character") from None
     except RecursionError:
         raise RefusedError(400, "the body is nested too deeply") from None
     except ValueError as error:  # no UTF-8, or no JSON
         raise RefusedError(400, f"the body is no JSON: {error}") from None
+
+
+# The escape of a surrogate, which needs the other half of its pair (RFC 8259 §8.2).
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")  # RFC 8259 §6
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, whose names are unique (RFC 8259 §4)."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the key {shown(twice)} is given twice")
+    return found
 
 
 def _response(call: Call, answer: Answer) -> Response:

@@ -8,10 +8,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from notnow.conduct.rules.rule import Level
 from notnow.errors import shown
-from notnow.units import seconds
+from notnow.units import LONGEST, seconds
 
 SCENARIO_TEXT = 1_000_000  # characters of a scenario's TOML
 LONGEST_WAIT = 600.0  # real seconds
+TIME = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)?$"
 
 
 def parse_time(value: object) -> float:
@@ -21,6 +22,8 @@ def parse_time(value: object) -> float:
     span = seconds(float(value) if isinstance(value, str) and value.replace(".", "", 1).isdecimal() else value)
     if span < 0:
         raise ValueError(f"{shown(value)} is negative; allowed: 0 or more")
+    if span > LONGEST:
+        raise ValueError(f"{shown(value)} is longer than a century; allowed: {LONGEST} at most")
     return span
 
 
@@ -29,7 +32,7 @@ Time = Annotated[
     BeforeValidator(parse_time),
     WithJsonSchema(
         {
-            "anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}],
+            "anyOf": [{"type": "number", "minimum": 0, "maximum": LONGEST}, {"type": "string", "pattern": TIME}],
             "description": 'Seconds, or a duration such as "30s".',
         }
     ),
@@ -71,6 +74,12 @@ class Body(BaseModel):
         Body._known[cls.__name__] = tuple(cls.model_fields)
 
 
+class Json(Body):
+    """The body of a request: a JSON value of another type is not converted."""
+
+    model_config = ConfigDict(strict=True)
+
+
 def keys_of(model: str) -> tuple[str, ...]:
     """The keys that a request of this model may have."""
     return Body._known.get(model, ())
@@ -79,7 +88,7 @@ def keys_of(model: str) -> tuple[str, ...]:
 # ---- what is asked ------------------------------------------------------------------------------
 
 
-class Played(Body):
+class Played(Json):
     """A scenario with its knobs: by its name in the catalogue, or as the text of a scenario file."""
 
     scenario: CatalogueName | None = Field(None, description="A name of the catalogue, such as smtp/overload.")
@@ -99,25 +108,25 @@ class NewServer(Played):
     tls: Literal["none", "starttls", "implicit"] | None = None
     users: dict[str, str] | None = Field(None, description="Who may log in, with their passwords.")
     files: dict[str, str] | None = Field(None, description='FTP: paths with a text, or a size such as "3MB".')
-    seed: int | None = Field(None, description="Seed for all chances in the scenario.")
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="Seed for all chances in the scenario.")
     journal_limit: int | None = Field(None, ge=1, le=1_000_000)
 
 
-class Advance(Body):
+class Advance(Json):
     """By how much to advance the clock."""
 
     by: Time = Field(description='Scenario time, such as "1h".')
     servers: list[Short] = Field(default_factory=list, description="Whose clocks; without any, all.")
 
 
-class Check(Body):
+class Check(Json):
     """A scenario file to check."""
 
     toml: str = Field(max_length=SCENARIO_TEXT)
     knobs: dict[str, Any] = Field(default_factory=dict)
 
 
-class Empty(Body):
+class Empty(Json):
     """Nothing is asked but the call itself."""
 
 
@@ -145,7 +154,7 @@ class VerdictQuery(WhichServers):
     format: Literal["json", "text", "junit", "markdown", "html"] = "json"
     level: Level = "should"
     accept: Annotated[list[Acceptable], BeforeValidator(_several)] = Field(default_factory=list)
-    count: int | None = Field(None, ge=1, description="How many items the client was given.")
+    count: int | None = Field(None, ge=1, le=1_000_000_000, description="How many items the client was given.")
     exit: int | None = Field(None, ge=0, le=255, description="The client's exit code.")
     role: Literal["client", "proxy"] = "client"
     terminal: int | None = Field(None, ge=20, le=400, description="Text: in colour, for a terminal of this width.")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 ALWAYS = (401, 403)  # what the guard may answer to any call
-WITH_BODY = (400, 413, 415, 422)
+WITH_BODY = (400, 408, 413, 415, 422)
+SCHEMAS: dict[str, Any] = {"state": {"schema": {"type": "object"}}, "events": {}}  # OpenAPI 3.1 has no schema of events
 PATHS: dict[str, tuple[str, str]] = {
     "name": ("string", "The name of a server; with /v1/scenarios, of a scenario."),
     "path": ("string", "The path of a file."),
@@ -123,11 +124,10 @@ def _responses(call: Call) -> dict[str, Any]:
     elif call.path == "/v1/verdict":
         content["application/json"] = {"schema": {"type": "object"}}
     for kind in call.media:
-        schema = {"type": "object"} if kind == "state" else {"type": "string"}
-        content[MEDIA_TYPES[kind].partition(";")[0]] = {"schema": schema}
+        content[MEDIA_TYPES[kind].partition(";")[0]] = SCHEMAS.get(kind, {"schema": {"type": "string"}})
     if content:
         good["content"] = content
-    codes = {*ALWAYS, *call.errors, *(WITH_BODY if call.body is not None else ()), 422}
+    codes = {*ALWAYS, *call.errors, *(WITH_BODY if call.method != "GET" else ()), 422}
     problem = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
     refused = {str(code): {"description": HTTPStatus(code).phrase, "content": problem} for code in sorted(codes)}
     return {str(call.status): good, **refused}

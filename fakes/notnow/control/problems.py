@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -83,5 +84,5 @@ def _of_mistake(mistake: Mapping[str, Any], error: ValidationError) -> Problem:
 
 
 def respond(error: RefusedError) -> Response:
-    """The answer that tells a refusal."""
-    return Response(error.details().model_dump_json(), error.status, error.headers, MEDIA_TYPE)
+    """The answer that tells a refusal, in ASCII: it may quote what is no text."""
+    return Response(json.dumps(error.details().model_dump()), error.status, error.headers, MEDIA_TYPE)

@@ -94,13 +94,13 @@ def locate(name: str, search_paths: Iterable[str | Path] = (), relative_to: Iter
     if name.endswith(SUFFIX):
         places = [Path(name)] if Path(name).is_absolute() else [d / name for d in (*relative_to, Path.cwd())]
         for file in places:
-            if file.is_file():
+            if _is_file(file):
                 return file
         tried = " or ".join(str(p.parent) for p in places)
         raise ScenarioError([Problem(f"there is no scenario file {name!r}", allowed=f"a file in {tried}")])
     if _NAME.fullmatch(name):  # without listing every directory
         for directory in _directories(search_paths):
-            if (file := directory / f"{name}{SUFFIX}").is_file():
+            if _is_file(file := directory / f"{name}{SUFFIX}"):
                 return file
     found = files(search_paths)
     if name in found:
@@ -109,6 +109,13 @@ def locate(name: str, search_paths: Iterable[str | Path] = (), relative_to: Iter
     hint = "see `notnow list`; a file of your own ends in .toml"
     short = next((n for n in found if n.partition("/")[2] == name), None)
     raise ScenarioError([Problem(problem.found, allowed=hint, nearest=short or problem.nearest)])
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the name is longer than file names are
+        return False
 
 
 def scenario(
