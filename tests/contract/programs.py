@@ -15,8 +15,12 @@ import pytest
 NODE_PATH = os.environ.get("NODE_PATH", "")
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # where Debian has its mail programs
 
-# A second mail server would take the place of the first.
-UNPACKED = {"dma": "apt-get download dma && dpkg -x dma_*.deb DIR, and a link to DIR/usr/sbin/dma in the PATH"}
+ELSEWHERE = {  # not from Debian's packages, or not installed from them
+    # A second mail server would take the place of the first.
+    "dma": "apt-get download dma && dpkg -x dma_*.deb DIR, and a link to DIR/usr/sbin/dma in the PATH",
+    # Its plugin for pytest would take a second of every start of pytest.
+    "schemathesis": "pip install schemathesis in an environment of its own, and a link to its program in the PATH",
+}
 
 
 def need(program: str, package: str) -> None:
@@ -24,7 +28,7 @@ def need(program: str, package: str) -> None:
     if os.environ.get("NOTNOW_TEST_CLIENTS") == "python":
         pytest.skip("NOTNOW_TEST_CLIENTS=python: only Python's own clients run")
     if shutil.which(program, path=PATH) is None:
-        _lacking(f"{program} is not installed: {UNPACKED.get(package, f'apt-get install {package}')}")
+        _lacking(f"{program} is not installed: {ELSEWHERE.get(package, f'apt-get install {package}')}")
 
 
 def need_place(place: Path, package: str) -> None:

@@ -229,6 +229,7 @@ class _EventStream(Response):
             async for piece in pieces:
                 async with asyncio.timeout(WRITING):
                     await send({"type": "http.response.body", "body": piece.encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def _gone(receive: Receive) -> None:
