@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from control_api import API, running
-from notnow.control import app, events
+from notnow.control import events, guard
 from notnow.control.feed import REMEMBERED
 from smtp_client import Raw
 
@@ -142,7 +142,7 @@ def test_there_is_a_most(api: API, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_reader_that_never_reads_is_dropped(api: API, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pieces that it leaves unread fill the buffers, and then its time is over; the others are served meanwhile."""
-    monkeypatch.setattr(app, "WRITING", 0.2)
+    monkeypatch.setattr(guard, "WRITING", 0.2)
     monkeypatch.setattr(events, "PACE", 0.001)
     api.start(name="mx")
     host, port = api.url.removeprefix("http://").split(":")

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 MODULES = (api, copies, events, timelines, verdicts, waiting)  # importing them fills the table
-WRITING = 10.0  # real seconds that a reader of events may leave a piece unread
 READING = 10.0  # real seconds for the body of a request
 
 
@@ -204,7 +203,7 @@ def _response(call: Call, answer: Answer) -> Response:
 
 
 class _EventStream(Response):
-    """Sends pieces as they come, until the reader leaves, or leaves them unread for too long."""
+    """Sends pieces as they come, until the reader leaves."""
 
     media_type = MEDIA_TYPES["events"]
 
@@ -227,8 +226,7 @@ class _EventStream(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async with aclosing(self._pieces) as pieces:
             async for piece in pieces:
-                async with asyncio.timeout(WRITING):
-                    await send({"type": "http.response.body", "body": piece.encode(), "more_body": True})
+                await send({"type": "http.response.body", "body": piece.encode(), "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 

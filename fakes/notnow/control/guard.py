@@ -1,10 +1,12 @@
 """Keep strangers out: pages of other origins, names that point here by DNS rebinding, endless bodies, callers without the token.
 
-An ASGI middleware. It also sets the headers that keep a browser from running anything that a client has said.
+An ASGI middleware. It drops readers that do not read, and sets the headers that keep a browser from running anything that a client has said.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hmac
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY = 4 * 1024 * 1024  # bytes of a request
+WRITING = 20.0  # real seconds that a caller may leave a piece of the answer unread
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
@@ -44,7 +47,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        send = _with_headers(send)
+        send = _with_headers(_hurried(send))
         try:
             if self.token is not None and _given(scope) == self.token:
                 await _let_in(self.token)(scope, receive, send)
@@ -53,7 +56,8 @@ class Guard:
         except RefusedError as error:
             await respond(error)(scope, receive, send)
             return
-        await self.app(scope, _bounded(receive), send)
+        with contextlib.suppress(_DeafError):
+            await self.app(scope, _bounded(receive), send)
 
     def _check(self, headers: Headers) -> None:
         host = headers.get("host", "")
@@ -136,6 +140,21 @@ def _with_headers(send: Send) -> Send:
         await send(message)
 
     return with_headers
+
+
+class _DeafError(Exception):
+    """The caller does not read what it is sent."""
+
+
+def _hurried(send: Send) -> Send:
+    async def hurried(message: Message) -> None:
+        try:
+            async with asyncio.timeout(WRITING):
+                await send(message)
+        except TimeoutError:
+            raise _DeafError from None
+
+    return hurried
 
 
 def _bounded(receive: Receive) -> Receive:

@@ -1,16 +1,25 @@
-"""Run the control API on hypercorn, in a thread and an event loop of its own, so that the fakes never wait for it."""
+"""Run the control API on hypercorn, in a thread and an event loop of its own, so that the fakes never wait for it.
+
+Private seams of hypercorn: `TCPServer`, its methods `_close`, `_idle_timeout`, `_read_data` and `protocol_send`, its attributes `idle_task`,
+`protocol`, `writer` and `_task_group`, and `WorkerContext`. Its `serve` would do
+but for two things: it takes as many connections as come, and waits for the end of one whose client reads nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hypercorn.asyncio import serve
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
+from hypercorn.protocol.h2 import H2Protocol
 
 from notnow import true_time
 from notnow.control.app import application
@@ -18,8 +27,15 @@ from notnow.control.fleet import Fleet
 from notnow.hosts import bracketed, is_loopback
 from notnow.servers.base import listener
 
+if TYPE_CHECKING:
+    from hypercorn.events import Event
+
+LOG = logging.getLogger("notnow.control")  # unless it is configured, errors go to standard error
 PACE = 0.25  # real seconds between two looks for a ttl that is over
 GOODBYE = 0.2  # real seconds that calls under way have when it stops
+CONNECTIONS = 400  # at a time; most file descriptors are for the fakes
+IDLE = 15.0  # real seconds that a connection has for the head of its first request, and between two
+CLOSING = 1.0  # real seconds that a client has for the rest of its answer when its connection is closed
 
 
 class ControlServer:
@@ -61,25 +77,67 @@ class ControlServer:
             self._loop.close()
 
     async def _serve(self) -> None:
-        config = Config()
-        config.bind = [f"fd://{self._socket.detach()}"]
-        config.graceful_timeout = GOODBYE
-        config.accesslog, config.errorlog, config.loglevel = None, "-", "ERROR"
-        config.keep_alive_timeout = 60
-        config.server_names = []
-        config.include_server_header = False
+        app, config, context = ASGIWrapper(application(self.fleet, self.token)), _config(), WorkerContext(None)
+        connections: set[asyncio.Task[Any]] = set()
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if len(connections) >= CONNECTIONS:
+                writer.transport.abort()
+                return
+            task = asyncio.current_task()
+            assert task is not None
+            connections.add(task)
+            task.add_done_callback(connections.discard)
+            await _Connection(app, self._loop, config, context, {}, reader, writer)
+
+        server = await asyncio.start_server(connected, sock=self._socket, backlog=listener.BACKLOG)
         expiring = self._loop.create_task(self._expire())
-        try:
-            await serve(application(self.fleet, self.token), config, shutdown_trigger=self._stop.wait)
-        finally:
-            expiring.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await expiring
+        await self._stop.wait()
+        await context.terminated.set()
+        server.close()
+        if connections:
+            await asyncio.wait(connections, timeout=GOODBYE)
+        for task in (*connections, expiring):
+            task.cancel()
+        await asyncio.gather(*connections, expiring, return_exceptions=True)
 
     async def _expire(self) -> None:
         while True:
             await asyncio.sleep(PACE)
-            await self._loop.run_in_executor(None, self.fleet.expire, true_time.monotonic())
+            try:
+                await self._loop.run_in_executor(None, self.fleet.expire, true_time.monotonic())
+            except Exception:
+                LOG.exception("a server whose time was over did not stop as it should")
+
+
+def _config() -> Config:
+    config = Config()
+    config.accesslog, config.errorlog, config.loglevel = None, LOG, "ERROR"
+    config.keep_alive_timeout = IDLE
+    config.include_server_header = False
+    return config
+
+
+class _Connection(TCPServer):
+    _speaks_http2 = False
+
+    async def protocol_send(self, event: Event) -> None:
+        """After the preface of HTTP/2 the client has to ask for something, as after the start of a connection."""
+        await super().protocol_send(event)
+        if not self._speaks_http2 and isinstance(self.protocol.protocol, H2Protocol):
+            self._speaks_http2 = True
+            await self.idle_task.restart(self._task_group, self._idle_timeout)
+
+    async def _read_data(self) -> None:
+        """After the client's end nothing is waited for: hypercorn would hold the connection for as long as an idle one."""
+        await super()._read_data()
+        await self.idle_task.stop()
+
+    async def _close(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING):
+                await super()._close()
+        self.writer.transport.abort()
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
