@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from ftplib import FTP
 from io import BytesIO
+from json import loads as loads_json
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -232,6 +233,28 @@ def test_waiting(api: API) -> None:
     assert (seen["seen"]["connect"], seen["phase"]) == (2, "calm")
     said = api.refused("GET", "/v1/servers/mx/wait?connect=9&timeout=10ms", 408)
     assert said == "waited 10ms in vain for connect=9 (seen: 2) on mx"
+
+
+@pytest.mark.parametrize("only", [{}, {"event": "exchange"}, {"event": "closed,play,phase"}, {"code": 250}])
+def test_pages_of_a_journal_are_the_whole(api: API, only: dict[str, Any]) -> None:
+    server = api.start(toml=ONCE, name="mx")
+    assert [send(server), send(server), send(server)] == [421, 250, 250]
+    api.fleet.get("mx").fake.settle()
+    path = "/v1/servers/mx/journal"
+    whole = api.get(path, limit=1000, **only)["entries"]
+    assert len(whole) >= 4
+    assert [one["index"] for one in whole] == sorted(one["index"] for one in whole)
+    for limit in (1, 2, len(whole)):
+        told, after = [], 0
+        while after is not None:
+            page = api.get(path, limit=limit, after=after, **only)
+            assert 0 < len(page["entries"]) <= limit
+            told += page["entries"]
+            after = page["next"]
+        assert told == whole
+        assert api.get(path, limit=limit, last=True, **only)["entries"] == whole[-limit:]
+    lines = api.get(f"{path}.jsonl").splitlines()
+    assert only or list(map(loads_json, lines)) == whole
 
 
 # ---- verdicts ------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ import base64
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -193,12 +194,12 @@ def _scenario(fleet: Fleet, asked: Played, running: Member | None = None) -> Sce
 def read_journal(fleet: Fleet, name: str, query: JournalQuery) -> JournalPage:
     """What happened, entry by entry: exchanges, the ends of connections, phases. Filtered, and page by page."""
     journal = fleet.get(name).fake.journal
-    found = [(place, x) for place, x in journal.entries() if place > query.after and _passes(x, query)]
-    page = found[-query.limit :] if query.last else found[: query.limit]
-    more = not query.last and len(found) > query.limit
+    found = (entry for entry in journal.entries(query.after, backwards=query.last) if _passes(entry, query))
+    page = [entry.as_dict() for entry in islice(found, query.limit)]
+    more = not query.last and next(found, None) is not None
     return JournalPage(
-        entries=[entry.as_dict() for _, entry in page],
-        next=page[-1][0] if more else None,
+        entries=page[::-1] if query.last else page,
+        next=page[-1]["index"] if more else None,
         dropped=journal.dropped,
     )
 
@@ -225,11 +226,30 @@ def take_snapshot(fleet: Fleet, name: str, headers: Mapping[str, str]) -> Conten
     with contextlib.suppress(TimeoutError):  # clients in the background may never be idle
         fake.settle()
     scenario = {"name": fake.scenario.name, "toml": fake.scenario.text, "knobs": dict(fake.scenario.knobs)}
-    text = json.dumps({"journal": pack(fake.journal), "scenario": scenario})
+    text = "".join(_in_pieces({"journal": pack(fake.journal), "scenario": scenario}))
     etag = f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
     if headers.get("if-none-match") == etag:
         return Content(MEDIA_TYPES["state"], "", {"etag": etag}, status=304)
     return Content(MEDIA_TYPES["state"], text, {"etag": etag})
+
+
+PIECE = 200  # entries that are written as JSON in one go, during which no other thread runs
+
+
+def _in_pieces(value: Any) -> Iterator[str]:
+    """A value as JSON, its long lists in pieces."""
+    match value:
+        case dict():
+            yield "{"
+            for i, (key, one) in enumerate(value.items()):
+                yield f"{', ' if i else ''}{json.dumps(key)}: "
+                yield from _in_pieces(one)
+            yield "}"
+        case list() if len(value) > PIECE:
+            pieces = (json.dumps(value[i : i + PIECE])[1:-1] for i in range(0, len(value), PIECE))
+            yield f"[{', '.join(pieces)}]"
+        case _:
+            yield json.dumps(value)
 
 
 def _passes(entry: Entry, query: JournalQuery) -> bool:

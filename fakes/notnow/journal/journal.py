@@ -6,10 +6,12 @@ Records grow while a client is there, and only a `Recorder` can write to them: s
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from heapq import merge
 from typing import Any, TextIO, TypeVar
 
 from msgspec import Struct, to_builtins
@@ -383,16 +385,19 @@ class Journal:
         """The exchanges since a scenario was last played."""
         return tuple(x for x in self.exchanges if x.index > self._played)
 
-    def entries(self) -> list[tuple[int, Entry]]:
-        """Every entry with its place in the order: exchanges, phases, and how each connection ended."""
-        entries: list[tuple[int, int, Entry]] = [(x.index, 0, x) for x in self.exchanges]
-        entries += [(m.index, 1, m) for m in self.marks]
-        entries += [(c.closed_index or c.index, 2, c) for c in self.connections if c.ended_by]
-        return [(place, entry) for place, _, entry in sorted(entries, key=lambda e: e[:2])]
+    def entries(self, after: int = 0, *, backwards: bool = False) -> Iterator[Entry]:
+        """The entries behind a place in the order: exchanges, phases, and how each connection ended."""
+        exchanges = self.exchanges
+        parts: tuple[Sequence[Entry], ...] = (
+            exchanges[bisect_right(exchanges, after, key=_place) :],
+            [mark for mark in self.marks if mark.index > after],
+            sorted((c for c in self.connections if c.ended_by and _place(c) > after), key=_place),
+        )
+        return merge(*(map(reversed, parts) if backwards else parts), key=_place, reverse=backwards)
 
     def as_dicts(self) -> Iterator[dict[str, Any]]:
         """Every entry as plain data, in order."""
-        for _, entry in self.entries():
+        for entry in self.entries():
             yield entry.as_dict()
 
     def export(self, to: TextIO) -> None:
@@ -406,6 +411,11 @@ class Journal:
         """Have `listener` called, in the fake's thread, for each entry as it is complete; returns a function that stops this."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+
+def _place(entry: Entry) -> int:
+    """The place of an entry in the order of everything that happened."""
+    return (entry.closed_index or entry.index) if isinstance(entry, Connection) else entry.index
 
 
 def _iso(wall: float) -> str:

@@ -56,10 +56,16 @@ def pack(journal: Journal) -> dict[str, Any]:
         played=journal._played,
         counts=dict(journal._counts),
         marks=list(journal.marks),
-        connections=[_fields(connection, _Connection) for connection in journal.connections],
-        exchanges=[_exchange(exchange) for exchange in journal.exchanges],
+        connections=[],
+        exchanges=[],
     )
-    found: dict[str, Any] = to_builtins(packed, enc_hook=dict)
+    # One by one: no other thread runs during a call of to_builtins.
+    connections = [_builtins(_fields(connection, _Connection)) for connection in journal.connections]
+    return _builtins(packed) | {"connections": connections, "exchanges": [*map(_exchange, journal.exchanges)]}
+
+
+def _builtins(record: object) -> dict[str, Any]:
+    found: dict[str, Any] = to_builtins(record, enc_hook=dict)
     return found
 
 
@@ -69,11 +75,12 @@ def _fields(record: Struct, plain: type[Struct]) -> dict[str, Any]:
 
 def _exchange(exchange: Exchange) -> dict[str, Any]:
     facts = exchange.facts
-    return {
+    told = {
         **_fields(exchange, _Exchange),
         "connection": exchange.connection.number,
         "facts": None if facts is None else {type(facts).__name__: facts},
     }
+    return _builtins(told)
 
 
 def unpack(data: object, clock: Clock) -> Journal:
