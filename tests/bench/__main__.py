@@ -25,6 +25,7 @@ from tests.bench import (
     cold,
     conduct,
     connect,
+    control,
     days,
     engine,
     fixture,
@@ -53,6 +54,7 @@ BENCHES: tuple[Bench, ...] = (
     *days.BENCHES,
     *idle.BENCHES,
     *page.BENCHES,
+    *control.BENCHES,
 )
 
 

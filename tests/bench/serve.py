@@ -1,7 +1,7 @@
 """The servers that the benchmark compares: one a process, its port on standard output, until standard input ends.
 
 python -m tests.bench.serve [--profile FILE] notnow SCENARIO [KNOB=VALUE…] | aiosmtpd | bare | pyftpdlib [MOST]
-    | hypercorn | unrecorded SCENARIO
+    | hypercorn | unrecorded SCENARIO | controlled SCENARIO [KNOB=VALUE…] | read SCENARIO [KNOB=VALUE…]
 
 The loop of each is what NOTNOW_LOOP says: asyncio, or uvloop; pyftpdlib has one of its own, and lets MOST connections
 of one client in. The FTP servers have the same two files, big.bin (10 MB) and small.txt. `hypercorn` is its own
@@ -17,6 +17,7 @@ import cProfile
 import logging
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -24,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+KINDS = ("notnow", "controlled", "read", "aiosmtpd", "bare", "pyftpdlib", "hypercorn", "unrecorded")
 BIG = 10_000_000  # bytes of the file that is downloaded
 REFUSAL = b"421 4.3.2 All server ports are busy\r\n"
 
@@ -55,6 +57,32 @@ def _notnow(arguments: list[str], profile: str | None) -> None:
         if profile:
             _in_loop(fake._bridge.loop, profiler.disable)
             profiler.dump_stats(profile)
+
+
+def _controlled(arguments: list[str], read: bool) -> None:
+    """The same beside the control API; `read`: a process reads every event."""
+    from notnow.control.fleet import Fleet
+    from notnow.control.server import controlled
+    from notnow.language.catalogue import scenario
+
+    name, *knobs = arguments
+    with Fleet() as fleet, controlled(fleet, "127.0.0.1", 0) as server:
+        fake = fleet.start(scenario(name, **dict(knob.split("=", 1) for knob in knobs))).fake
+        reader = subprocess.Popen([sys.executable, "-c", READER, str(server.port)]) if read else None
+        print(fake.port, flush=True)
+        sys.stdin.read()
+        if reader is not None:
+            reader.kill()
+            reader.wait()
+
+
+READER = """
+import socket, sys
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as sock:
+    sock.sendall(b"GET /v1/events HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\\r\\n")
+    while sock.recv(65536):
+        pass
+"""
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
@@ -176,11 +204,13 @@ def _stock(loop: asyncio.AbstractEventLoop) -> asyncio.Protocol:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.serve")
     parser.add_argument("--profile", metavar="FILE")
-    parser.add_argument("kind", choices=("notnow", "aiosmtpd", "bare", "pyftpdlib", "hypercorn", "unrecorded"))
+    parser.add_argument("kind", choices=KINDS)
     parser.add_argument("rest", nargs="*")
     given = parser.parse_args()
     if given.kind == "notnow":
         _notnow(given.rest, given.profile)
+    elif given.kind in ("controlled", "read"):
+        _controlled(given.rest, read=given.kind == "read")
     elif given.kind == "pyftpdlib":
         _pyftpdlib(given.rest)
     elif given.kind == "hypercorn":

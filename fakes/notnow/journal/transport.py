@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, get_args, get_type_hints
 
 from msgspec import Struct, ValidationError, convert, defstruct, structs, to_builtins
@@ -14,6 +16,7 @@ from notnow.journal.journal import Connection, Exchange, Journal, Mark
 from notnow.journal.values import Facts
 
 VERSION = 1
+PIECE = 200  # records that are written in one go
 _KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in get_args(Facts)}
 
 
@@ -44,29 +47,42 @@ _Connection = _plain(Connection, "journal", "_log")
 _Exchange = _plain(Exchange, "connection", "facts")
 
 
-def pack(journal: Journal) -> dict[str, Any]:
-    """The journal as plain data."""
-    packed = Packed(
-        version=VERSION,
-        server=journal.server,
-        protocol=journal.protocol,
-        limit=journal.limit,
-        dropped=journal.dropped,
-        dropped_since_play=journal.dropped_since_play,
-        played=journal._played,
-        counts=dict(journal._counts),
-        marks=list(journal.marks),
-        connections=[],
-        exchanges=[],
+def pack(journal: Journal) -> Iterator[str]:
+    """The journal as JSON, in pieces: no other thread runs while one is made."""
+    head = _builtins(
+        Packed(
+            version=VERSION,
+            server=journal.server,
+            protocol=journal.protocol,
+            limit=journal.limit,
+            dropped=journal.dropped,
+            dropped_since_play=journal.dropped_since_play,
+            played=journal._played,
+            counts=dict(journal._counts),
+            marks=list(journal.marks),
+            connections=[],
+            exchanges=[],
+        )
     )
-    # One by one: no other thread runs during a call of to_builtins.
-    connections = [_builtins(_fields(connection, _Connection)) for connection in journal.connections]
-    return _builtins(packed) | {"connections": connections, "exchanges": [*map(_exchange, journal.exchanges)]}
+    records = {"connections": map(_connection, journal.connections), "exchanges": map(_exchange, journal.exchanges)}
+    yield json.dumps({name: value for name, value in head.items() if name not in records})[:-1]
+    for name, found in records.items():
+        yield f', "{name}": ['
+        separator = ""
+        while piece := list(islice(found, PIECE)):
+            yield separator + json.dumps(piece)[1:-1]
+            separator = ", "
+        yield "]"
+    yield "}"
 
 
 def _builtins(record: object) -> dict[str, Any]:
     found: dict[str, Any] = to_builtins(record, enc_hook=dict)
     return found
+
+
+def _connection(connection: Connection) -> dict[str, Any]:
+    return _builtins(_fields(connection, _Connection))
 
 
 def _fields(record: Struct, plain: type[Struct]) -> dict[str, Any]:
