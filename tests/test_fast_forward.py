@@ -986,3 +986,14 @@ def test_without_proc_a_blocked_call_is_noted_too(monkeypatch: pytest.MonkeyPatc
         parties.real_select([], [], [], 0.2)
         assert on.clock.now() == 1
         thread.join()
+
+
+def test_a_program_that_has_frozen_its_objects() -> None:
+    """`gc.freeze`, as servers that fork call it, hides objects from the search for places that hold `time.sleep`."""
+    gc.freeze()
+    try:
+        with FastForward() as forward:
+            time.sleep(3600)
+            assert forward.clock.now() >= 3600
+    finally:
+        gc.unfreeze()

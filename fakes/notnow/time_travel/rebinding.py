@@ -33,6 +33,7 @@ def rebind(stack: ExitStack, substitutes: dict[Any, Any]) -> None:
 
     A module that is imported meanwhile gets a substitute, and loses it again as well.
     """
+    gc.unfreeze()  # `gc.get_referrers` does not see what a program has frozen, such as its modules
     stack.callback(_catch_up, set(sys.modules), substitutes)
     for undo in _replace(substitutes):
         stack.callback(undo)
