@@ -43,7 +43,8 @@ class Comebacks:
     `proved`: one connection with which a client comes back for several items is one attempt, and so is the same thing
     asked again where it was refused. `rows` are the tries of each item, in order. `unnamed` are failed tries, each of
     some item of its client: of one that the ledger has, unless the ledger has doubts. `unclear` are items that another item
-    may have been a retry of. `count` is the number of items that the client was given, if known.
+    may have been a retry of. `count` is the number of items that the client was given, if known. `plain`: what was refused
+    was no try of an item, and the attempts after it are taken as they come.
     """
 
     ledger: Ledger
@@ -52,6 +53,7 @@ class Comebacks:
     unnamed: Sequence[Try]
     unclear: Sequence[Item]
     count: int | None = None
+    plain: bool = False
 
     def bounds(self, until: float = inf) -> tuple[int, int]:
         """How many attempts that began no later than `until` repeated something, at least and at most.
@@ -84,7 +86,7 @@ class Comebacks:
     @property
     def alone(self) -> bool:
         """True if all tries are of one item for certain."""
-        return len(self.ledger.items) == 1 and not self._items_unseen(1)
+        return self.plain or (len(self.ledger.items) == 1 and not self._items_unseen(1))
 
     @cached_property
     def tries(self) -> list[Try]:
@@ -94,6 +96,8 @@ class Comebacks:
     @cached_property
     def chains(self) -> list[list[Comeback]]:
         """The comebacks for each item."""
+        if self.plain:
+            return [list(self.proved)]
         return [list(_of_row(row)) for row in ([self.tries] if self.alone else self.rows.values())]
 
     @property
@@ -142,7 +146,25 @@ def comebacks(run: Run, count: int | None = None) -> Comebacks:
     _add_idle(run, rows, unnamed)
     unclear = [item for item in ledger.of_state("in doubt") if item.in_doubt and item.tries[-1].failed]
     proved = _attempts(one for row in rows.values() for one in _of_row(row))
-    return Comebacks(ledger, proved, rows, unnamed, unclear, count)
+    found = Comebacks(ledger, proved, rows, unnamed, unclear, count)
+    if len(ledger.items) > 1 or found.bounds()[1]:
+        return found
+    return Comebacks(ledger, _plain(run), rows, (), (), count, plain=True)
+
+
+def _plain(run: Run) -> list[Comeback]:
+    """The next attempt after each refusal: what a client of one item does that was refused before it asked for it."""
+    found = [retry for journal in run.journals for retry in attempts.retries(_seen(run, journal))]
+    return [Comeback(_as_try(one.refusal), _as_try(one.attempt)) for one in found]
+
+
+def _seen(run: Run, journal: Journal) -> Sequence[Exchange]:
+    return journal.exchanges if run.whole else journal.since_play()
+
+
+def _as_try(x: Exchange) -> Try:
+    ended = x.at if x.answered_at is None else x.answered_at
+    return Try(x, x, "refused", x.at, x.index, ended, x.index)
 
 
 def _add_idle(run: Run, rows: dict[Item, list[Try]], unnamed: list[Try]) -> None:
