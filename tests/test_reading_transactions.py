@@ -6,7 +6,8 @@ import pytest
 
 from conduct_playbook import Play
 from notnow.conduct.reading.smtp.delivery import mail
-from notnow.conduct.reading.smtp.transactions import Transaction, address, departure, read
+from notnow.conduct.reading.smtp.endings import departure
+from notnow.conduct.reading.smtp.transactions import Transaction, address, read
 
 MAIL, B, C = "MAIL FROM:<a@x>", "RCPT TO:<b@y>", "RCPT TO:<c@y>"
 NO = "DATA -> !421 no"

@@ -73,7 +73,11 @@ class Run:
         """The exchanges of each connection; connections in the order in which they opened."""
         found: dict[Connection, list[Exchange]] = {}
         for exchange in self.exchanges:
-            found.setdefault(exchange.connection, []).append(exchange)
+            own = found.get(exchange.connection)
+            if own is None:
+                found[exchange.connection] = [exchange]
+            else:
+                own.append(exchange)
         return found
 
     @property

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from notnow import protocols
 from notnow.conduct.finding import Evidence
-from notnow.conduct.reading.smtp.transactions import UNASKED, Session
+from notnow.conduct.reading.smtp.endings import UNASKED
+from notnow.conduct.reading.smtp.transactions import Session
 from notnow.journal import Exchange
 
 LOOKED_AT = 50  # exchanges read after a refusal; without a bound, many refusals on one connection take quadratic time

@@ -11,10 +11,11 @@ from notnow import protocols
 from notnow.conduct.finding import Evidence
 from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger, Try
 from notnow.conduct.reading.run import Run
+from notnow.conduct.reading.smtp.endings import end_of
 from notnow.conduct.reading.smtp.letter import Letter
 from notnow.conduct.reading.smtp.letters import LOOKED_THROUGH, Sorter
 from notnow.conduct.reading.smtp.sameness import Again, same_text
-from notnow.conduct.reading.smtp.transactions import Recipient, Session, Transaction, end_of, read
+from notnow.conduct.reading.smtp.transactions import Recipient, Session, Transaction, read
 from notnow.conduct.reading.smtp.unnamed import attribute
 from notnow.journal import Connection, Exchange
 from notnow.units import plural

@@ -6,8 +6,12 @@ sender and the recipients, or the sender alone. A client is an address.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from heapq import heappop, heappush
+from itertools import islice
 from math import inf
+from operator import itemgetter
 
 from msgspec import Struct
 
@@ -46,6 +50,30 @@ class _Bundle(Struct, eq=False):
         return max((letter.accepted.get(r, inf) for r in recipients), default=inf)
 
 
+class _Unseen(Struct, eq=False):
+    """Letters with the same sender and recipient whose content the server has never seen, each with its place among them.
+
+    `busy` is a heap of those under way, by the index at which they end; `idle` one of those that may be tried again, by
+    their places. Transactions come in order, so that a letter that has ended stays so until it is tried again.
+    """
+
+    busy: list[tuple[float, int, Letter]] = []
+    idle: list[tuple[int, Letter]] = []
+
+    def add(self, letter: Letter, end: float) -> None:
+        heappush(self.busy, (end, len(self.busy) + len(self.idle), letter))
+
+    def free(self, start: int, end: float) -> Letter | None:
+        """The first of the letters that no transaction carries meanwhile."""
+        while self.busy and self.busy[0][0] <= start:
+            _, place, letter = heappop(self.busy)
+            heappush(self.idle, (place, letter))
+        while self.idle and self.idle[0][1].overlaps(start, end):
+            place, letter = heappop(self.idle)
+            heappush(self.busy, (letter.busy[-1][1], place, letter))
+        return self.idle[0][1] if self.idle else None
+
+
 class Sorter:
     """Gives each transaction its letter: first those whose content is known, then the others by their envelope.
 
@@ -57,7 +85,7 @@ class Sorter:
         self._by_name: dict[str, Letter] = {}
         self._by_path: dict[tuple[str, str, str], _Bundle] = {}  # client, sender, recipient
         self._by_sender: dict[tuple[str, str], _Bundle] = {}
-        self._unseen: dict[tuple[str, str, str], list[Letter]] = {}  # the server has seen no more than their envelope
+        self._unseen: dict[tuple[str, str, str], _Unseen] = {}
         self._splitting: set[str] = set()  # clients that send one message in several transactions
 
     def sort(self, transactions: list[Transaction]) -> None:
@@ -154,18 +182,24 @@ class Sorter:
             return min(wanting, key=lambda letter: letter.next_after(one.ended_index))
         if one.session.client in self._splitting:  # any message of the sender may go to these recipients, too
             bundles = [*bundles, self._by_sender.get((one.session.client, sender))]
-        only = len(wanting) == 1 and all(bundle is not None and [*bundle.letters] == [*wanting] for bundle in bundles)
+        only = len(wanting) == 1 and all(
+            bundle is not None and [*islice(bundle.letters, 2)] == [*wanting] for bundle in bundles
+        )
         return wanting[0] if only and not wanting[0].overlaps(*_span(one)) and _fits(wanting[0], one) else None
 
     def _unseen_letter(self, one: Transaction, sender: str, to: list[str]) -> Letter:
         """The letter of which the server has seen no more than the envelope; a client sends no letter twice at the same time."""
-        span = _span(one)
-        of_path = [self._unseen.setdefault((one.session.client, sender, address), []) for address in to]
-        free = (letter for letters in of_path for letter in letters if not letter.overlaps(*span))
-        found = next(free, None) or Letter(f"mail from {sender or '<>'}")
-        for letters in of_path:
-            if found not in letters:
-                letters.append(found)
+        start, end = _span(one)
+        client = one.first.connection.client
+        found: Letter | None = None
+        for address in to:
+            of_path = self._unseen.get((client, sender, address))
+            if found is None and of_path is not None:
+                found = of_path.free(start, end)
+        found = found or Letter(f"mail from {sender or '<>'}")
+        for address in to:
+            if address not in found.items:
+                self._unseen.setdefault((client, sender, address), _Unseen()).add(found, end)
         return found
 
 
@@ -193,5 +227,5 @@ def _fits(letter: Letter, one: Transaction) -> bool:
         return False
     if one.cut_short or not to:
         return True
-    later = next((recipients for index, recipients in letter.known if index > one.first.index), None)
-    return later <= to if later is not None else to <= letter.items.keys()
+    i = bisect_right(letter.known, one.first.index, key=itemgetter(0))
+    return letter.known[i][1] <= to if i < len(letter.known) else to <= letter.items.keys()

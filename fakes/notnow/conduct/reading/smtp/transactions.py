@@ -10,10 +10,10 @@ from msgspec import Struct
 
 from notnow.conduct.finding import Evidence
 from notnow.conduct.reading.ledger import Ending, Try
+from notnow.conduct.reading.smtp.endings import departure, end_of, ending_of, turned_away, unheard
 from notnow.conduct.reading.smtp.letter import Letter
 from notnow.journal import Connection, Exchange, Message
 
-UNASKED = frozenset({"enter", "idle", "error"})
 ENDS_MAIL = frozenset({"rset", "ehlo", "starttls", "quit"})  # RFC 5321 §4.1.1.5, §4.1.4; RFC 3207 §4.2
 
 _PATH = re.compile(r"(?:FROM|TO):\s*<?([^>\s]*)", re.IGNORECASE)
@@ -129,58 +129,6 @@ def address(request: str) -> str:
     return found[1].lower() if found else ""
 
 
-def departure(connection: Connection) -> tuple[int, float] | None:
-    """The index and time at which the client left; None if it did not end the connection."""
-    if connection.left_index is not None and connection.left_at is not None:
-        return connection.left_index, connection.left_at
-    if connection.ended_by == "client" and connection.closed_index is not None and connection.closed_at is not None:
-        return connection.closed_index, connection.closed_at
-    return None
-
-
-def left_unanswered(exchange: Exchange) -> bool:
-    """True if a rule kept the client waiting for the reply, and the client left before it came."""
-    if exchange.fault is None or exchange.end is not None or exchange.moment in UNASKED:
-        return False
-    if exchange.moment == "tls":  # a handshake has no reply
-        return exchange.connection.failure is not None
-    left = departure(exchange.connection)
-    return left is not None and (exchange.answered_at is None or left[1] < exchange.answered_at)
-
-
-def ending_of(x: Exchange) -> Ending | None:
-    """The ending that a client can infer from the reply to a command; None if it may go on, or still waits for the reply."""
-    if x.stopped if x.end is not None else left_unanswered(x):
-        return "unanswered"
-    codes = x.codes
-    if not codes:
-        return "unanswered" if x.end is not None else None
-    code = codes[0]
-    if code == 503 and x.fault is None:  # the fake minds the order of commands: that says nothing of the mail
-        return None
-    if 400 <= code < 500 or (code == 552 and x.moment == "rcpt"):  # RFC 5321 §4.5.3.1.10: treated as a 452
-        return "deferred"
-    if code >= 500:
-        return "refused"
-    if x.moment == "message" and 200 <= code < 300:
-        return "accepted"
-    if 421 in codes:  # after another reply
-        return "deferred"
-    return "unanswered" if x.end is not None else None
-
-
-def end_of(by: Evidence, ending: Ending) -> tuple[int, float]:
-    """The index and time from which on the client knows how it ended."""
-    if isinstance(by, Connection):
-        left = departure(by)
-        if left is None:
-            left = by.closed_index or by.index, by.closed_at if by.closed_at is not None else by.opened_at
-        return left
-    if ending == "unanswered" and by.end is None and (left := departure(by.connection)) is not None:
-        return left
-    return by.index, by.answered_at if by.answered_at is not None else by.at
-
-
 # ---- one connection ----------------------------------------------------------------------------------
 
 
@@ -189,8 +137,24 @@ def read(connection: Connection, exchanges: list[Exchange], *, each: bool = Fals
     session = Session(connection, exchanges)
     if connection.tls is not None and connection.tls.error is None:
         session.encrypted_from = exchanges[0].index
-    _Reader(session, each).read()
+    if len(exchanges) == 1 and exchanges[0].moment == "connect" and not (connection.after or connection.unread):
+        _read_greeting(session, exchanges[0])
+    else:
+        _Reader(session, each).read()
     return session
+
+
+def _read_greeting(session: Session, x: Exchange) -> None:
+    """Read a connection on which the client said nothing: most of those to a busy server."""
+    if 421 in x.codes and not unheard(x):
+        session.told.append(x)
+    ending = turned_away(x)
+    if ending is None:
+        return
+    connection = session.connection
+    found = Transaction(session, x, None, connection.index, connection.opened_at)
+    found.end(ending, x)
+    session.transactions.append(found)
 
 
 class _Reader:
@@ -206,7 +170,7 @@ class _Reader:
     def read(self) -> None:
         session = self.session
         for x in session.exchanges:
-            if 421 in x.codes and not (x.stopped if x.end is not None else left_unanswered(x)):
+            if 421 in x.codes and not unheard(x):
                 session.told.append(x)
             if x.moment == "starttls" and x.code == 220 and session.encrypted_from is not None:
                 session.encrypted_from = x.index + 1
@@ -223,7 +187,7 @@ class _Reader:
         if moment == "mail":
             self._mail(x)
         elif self.current is None:
-            if not self.session.transactions and moment not in _BEFORE_MAIL and (ending := _turned_away(x)) is not None:
+            if not self.session.transactions and moment not in _BEFORE_MAIL and (ending := turned_away(x)) is not None:
                 self.lost = ending, x
         elif moment in ENDS_MAIL:
             self._leave(x)
@@ -351,16 +315,6 @@ class _Reader:
         if (said := connection.after_arrival or connection.unread_arrival) is not None:
             found.ended_index, found.ended_at = said.index, said.at
         return found
-
-
-def _turned_away(x: Exchange) -> Ending | None:
-    """The ending, if a refusal or a close may have made the client leave; otherwise None."""
-    ending = ending_of(x)
-    if ending == "refused":
-        return ending if x.fault is not None or x.moment in ("connect", "auth") else None
-    if ending is None or (x.end is not None and x.stopped):
-        return None
-    return ending if x.fault is not None or x.end is not None or ending == "deferred" else None
 
 
 def _spoken(after: str) -> Iterator[tuple[str, str]]:

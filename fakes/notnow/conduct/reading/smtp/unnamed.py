@@ -8,8 +8,9 @@ connections side by side.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from math import inf
+from operator import and_, attrgetter
 
 from notnow.conduct.reading.smtp.letter import Letter
 from notnow.conduct.reading.smtp.transactions import Transaction
@@ -18,32 +19,31 @@ from notnow.journal import Journal
 AT_ONCE = 1.0  # seconds: a client that comes back sooner has not waited
 
 
-def attribute(transactions: Iterable[Transaction]) -> list[Transaction]:
+def attribute(transactions: Sequence[Transaction]) -> list[Transaction]:
     """Give each connection that named no mail its letter where that is certain, or the letters that it may have been for.
 
     Returns the connections whose mail no later try can have carried.
     """
     uncarried: list[Transaction] = []
     by_client: dict[str, list[Transaction]] = {}
-    for one in transactions:
-        by_client.setdefault(one.session.client, []).append(one)
-    for own in by_client.values():
-        if any(one.sender is None for one in own):
-            own.sort(key=lambda one: one.began_index)
-            letters = list(dict.fromkeys(one.letter for one in own if one.letter is not None))
-            if letters:
-                _share(own, letters)
-                uncarried += _uncarried(own)
-            else:
-                _invent(own)
+    nameless = {one.first.connection.client for one in transactions if one.sender is None}
+    for one in transactions if nameless else ():
+        by_client.setdefault(one.first.connection.client, []).append(one)
+    for own in (own for client, own in by_client.items() if client in nameless):
+        own.sort(key=attrgetter("began_index"))
+        letters = list(dict.fromkeys(one.letter for one in own if one.letter is not None))
+        if letters:
+            _share(own, letters)
+            uncarried += _uncarried(own)
+        else:
+            _invent(own)
     return uncarried
 
 
 def _alone(own: Sequence[Transaction]) -> Iterator[tuple[Transaction, bool]]:
     """Each try of a client: True if it began a while after all others had ended, and none began soon after it."""
     follows = _follow(own)
-    for one, after, before in zip(own, follows, [*follows[1:], True], strict=True):
-        yield one, after and before
+    return zip(own, map(and_, follows, [*follows[1:], True]), strict=True)
 
 
 def _follow(own: Sequence[Transaction]) -> list[bool]:
@@ -51,7 +51,7 @@ def _follow(own: Sequence[Transaction]) -> list[bool]:
     ended: dict[Journal, float] = {}
     latest, found = -1.0, list[bool]()
     for one in own:
-        journal = one.connection.journal
+        journal = one.first.connection.journal
         last = ended.get(journal)
         found.append(one.began_index > latest and (last is None or one.began_at - last >= AT_ONCE))
         index, at = one.settled

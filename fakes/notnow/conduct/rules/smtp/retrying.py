@@ -9,8 +9,9 @@ from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconcl
 from notnow.conduct.reading.ledger import Item, Try
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.delivery import SETTLED_BY, Mail, mail
+from notnow.conduct.reading.smtp.endings import UNASKED
 from notnow.conduct.reading.smtp.retries import SURELY_THE_SAME, first_refused, in_words, refused_for_now, retries
-from notnow.conduct.reading.smtp.transactions import UNASKED, Session
+from notnow.conduct.reading.smtp.transactions import Session
 from notnow.conduct.reading.smtp.unnamed import AT_ONCE
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange

@@ -9,8 +9,9 @@ from notnow.conduct.finding import NOT_EXERCISED, Evidence, Finding, broken, hel
 from notnow.conduct.reading.ledger import Try
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.delivery import SETTLED_BY, mail
+from notnow.conduct.reading.smtp.endings import departure, left_unanswered
 from notnow.conduct.reading.smtp.retries import refused_for_now, retries
-from notnow.conduct.reading.smtp.transactions import Session, departure, left_unanswered
+from notnow.conduct.reading.smtp.transactions import Session
 from notnow.conduct.reading.smtp.unnamed import AT_ONCE
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange
