@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 from msgspec import Struct
 
 from notnow import protocols
 from notnow.conduct.finding import Evidence
-from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger, Try
+from notnow.conduct.reading.ledger import COUNT, Doubt, Ending, Item, Ledger, Try
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.smtp.endings import end_of
+from notnow.conduct.reading.smtp.endings import end_of, refused_for_now
 from notnow.conduct.reading.smtp.letter import Letter
 from notnow.conduct.reading.smtp.letters import LOOKED_THROUGH, Sorter
 from notnow.conduct.reading.smtp.sameness import Again, same_text
@@ -28,13 +29,17 @@ class Mail(Struct, eq=False):
     """The sessions of all clients of an SMTP run in the order in which they began, their transactions in order, and the
     ledger of it all.
 
-    `unseen` are the items of messages whose content the server has never seen. `last_unnamed` is the index
+    `shared` are transactions with several recipients. `put_off` are the tries that the server refused for now, in the order
+    of their transactions, and `endings` those that tries had. `unseen` are the items of messages whose content the server has never seen. `last_unnamed` is the index
     at which the last of the tries began that may have been of an item, and may not.
     """
 
     sessions: list[Session]
     transactions: list[Transaction]
+    shared: list[Transaction]
     ledger: Ledger
+    put_off: list[Try]
+    endings: set[Ending]
     unseen: set[Item]
     last_unnamed: dict[Item, int]
 
@@ -47,10 +52,10 @@ def ledger(run: Run) -> Ledger:
 def mail(run: Run) -> Mail:
     """The sessions, transactions and items of a run."""
     each = any(protocols.get(journal.protocol).answers_each_recipient for journal in run.journals)
-    opened = sorted(run.by_connection.items(), key=lambda found: found[0].index)
-    sessions = [read(connection, exchanges, each=each) for connection, exchanges in opened]
+    opened = sorted(run.by_connection, key=attrgetter("index"))
+    sessions = [read(connection, run.by_connection[connection], each=each) for connection in opened]
     transactions = [one for session in sessions for one in session.transactions]
-    transactions.sort(key=lambda one: one.first.index)
+    transactions.sort(key=attrgetter("first.index"))
     sorter = Sorter()
     sorter.sort(transactions)
     uncarried = attribute(transactions)
@@ -65,7 +70,9 @@ def mail(run: Run) -> Mail:
         _may_be_the_same(pair)
     found.doubts += _doubts(sorter.unclear, uncarried)
     found.dropped = run.dropped
-    return Mail(sessions, transactions, found, filer.unseen, _last_unnamed(found.nameless))
+    shared = [one for one in transactions if len(one.recipients) > 1]
+    last = _last_unnamed(found.nameless)
+    return Mail(sessions, transactions, shared, found, filer.put_off, filer.endings, filer.unseen, last)
 
 
 def _leave_in_doubt(refused: Try) -> None:
@@ -104,6 +111,8 @@ class _Filer:
     def __init__(self) -> None:
         self.ledger = Ledger()
         self.unseen: set[Item] = set()
+        self.put_off: list[Try] = []
+        self.endings: set[Ending] = set()
         self._items: dict[int, tuple[Item, ...]] = {}
 
     def file(self, one: Transaction) -> None:
@@ -115,14 +124,20 @@ class _Filer:
                 self._add(item, one, recipient, found)
                 if not letter.seen:
                     self.unseen.add(item)
-                one.tries.append(found)
+                self._note(one, found)
         if owners is not None:
             refused = one.recipients[-1] if one.recipients and not one.accepted else _NOBODY
             found = _try(one, refused)
             to = {recipient.address for recipient in one.recipients}
             found.owners = self._items_to(owners, to) if to else self._items_of(owners)
             self.ledger.nameless.append(found)
-            one.tries.append(found)
+            self._note(one, found)
+
+    def _note(self, one: Transaction, found: Try) -> None:
+        one.tries.append(found)
+        self.endings.add(found.ending)
+        if refused_for_now(found):
+            self.put_off.append(found)
 
     @staticmethod
     def _recipients(one: Transaction, letter: Letter) -> Iterable[Recipient]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from notnow.conduct.finding import Evidence
-from notnow.conduct.reading.ledger import Ending
+from notnow.conduct.reading.ledger import Ending, Try
 from notnow.journal import Connection, Exchange, FakeStopped
 
 UNASKED = frozenset({"enter", "idle", "error"})
@@ -76,3 +76,11 @@ def turned_away(x: Exchange) -> Ending | None:
     if ending is None or (x.end is not None and x.stopped):
         return None
     return ending if x.fault is not None or x.end is not None or ending == "deferred" else None
+
+
+def refused_for_now(one: Try) -> bool:
+    """True if the server refused it with a 4yz, or closed the connection in place of a reply (RFC 5321 §3.8)."""
+    if one.ending != "deferred" and one.ending != "unanswered":
+        return False
+    by = one.by
+    return isinstance(by, Exchange) and by.moment != "tls" and not isinstance(by.end, FakeStopped)

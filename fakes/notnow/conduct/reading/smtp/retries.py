@@ -13,8 +13,9 @@ from notnow.conduct.finding import Evidence
 from notnow.conduct.reading.ledger import Item, Try
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.delivery import Mail, mail
+from notnow.conduct.reading.smtp.endings import refused_for_now
 from notnow.conduct.reading.smtp.unnamed import AT_ONCE
-from notnow.journal import Connection, Exchange, FakeStopped, Journal
+from notnow.journal import Connection, Exchange, Journal
 
 SHOWN = 100  # tries that may have come too soon: one is enough for a verdict
 SURELY_THE_SAME = 5  # requests with one sender and recipient that cannot be as many different messages
@@ -70,14 +71,6 @@ def retries(run: Run) -> Retries:
         )
         kind.append(retry)
     return made
-
-
-def refused_for_now(one: Try) -> bool:
-    """True if the server refused it with a 4yz, or closed the connection in place of a reply (RFC 5321 §3.8)."""
-    if one.ending != "deferred" and one.ending != "unanswered":
-        return False
-    by = one.by
-    return isinstance(by, Exchange) and by.moment != "tls" and not isinstance(by.end, FakeStopped)
 
 
 def first_refused(item: Item) -> Try | None:
@@ -150,7 +143,7 @@ def _too_soon(known: Mail) -> Iterator[Retry]:
     if not known.ledger.nameless:
         return
     tries = known.ledger.tries
-    refused = deque(sorted(filter(refused_for_now, tries), key=attrgetter("ended_index")))
+    refused = deque(sorted(known.put_off, key=attrgetter("ended_index")))
     last: dict[tuple[Journal, str], Try] = {}
     for one in tries:
         while refused and refused[0].ended_index < one.started_index:

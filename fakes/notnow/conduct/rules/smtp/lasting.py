@@ -12,7 +12,8 @@ from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconcl
 from notnow.conduct.reading.ledger import Item, Try
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.delivery import SETTLED_BY, Mail, mail
-from notnow.conduct.reading.smtp.retries import first_refused, refused_for_now, retries
+from notnow.conduct.reading.smtp.endings import refused_for_now
+from notnow.conduct.reading.smtp.retries import first_refused, retries
 from notnow.conduct.reading.smtp.transactions import Session
 from notnow.conduct.reading.smtp.unnamed import AT_ONCE
 from notnow.conduct.reading.waits import backoff
@@ -46,7 +47,7 @@ TOGETHER = 0.1  # seconds
 )
 def no_bounce(run: Run) -> Finding:
     known = run.once(mail)
-    told = [one for t in known.transactions for one in t.tries if one.failed and _was_421(one)]
+    told = [one for one in known.put_off if _was_421(one)]
     if not told:
         return NOT_EXERCISED
     lost = [one for one in told if one.item is not None and one.later is None and one.earlier is None]
@@ -63,7 +64,7 @@ def no_bounce(run: Run) -> Finding:
 
 
 def _was_421(one: Try) -> bool:
-    return isinstance(one.by, Exchange) and 421 in one.by.codes and (one.by.end is None or not one.by.stopped)
+    return isinstance(one.by, Exchange) and 421 in one.by.codes
 
 
 def _bounced(known: Mail, lost: Sequence[Try]) -> Finding | None:
@@ -195,7 +196,8 @@ def _why_constant(gaps: list[float]) -> str:
 def spreads(run: Run) -> Finding:
     several = together = False
     unclear: Finding | None = None
-    for retried in _comebacks(run.once(mail)).values():
+    known = run.once(mail)
+    for retried in _comebacks(known).values() if known.put_off else ():
         several = several or sum(one.first for one in retried) >= HERD
         retried.sort(key=lambda one: one.at)
         for i, (first, last) in enumerate(zip(retried, retried[HERD - 1 :], strict=False)):

@@ -32,6 +32,8 @@ from notnow.units import times
 )
 def no_second_copy(run: Run) -> Finding:
     known = run.once(mail)
+    if "accepted" not in known.endings:
+        return NOT_EXERCISED
     answered: dict[int, None] = {}
     for item in known.ledger.items:
         first = next((one for one in item.tries if one.ending == "accepted"), None)
@@ -82,13 +84,8 @@ def resends_all(run: Run) -> Finding:
     known = run.once(mail)
     resent = 0
     unclear: Finding | None = None
-    for one in known.transactions:
-        if (
-            one.ending not in ("deferred", "unanswered")
-            or not one.accepted
-            or len(one.recipients) < 2
-            or one.by is None
-        ):
+    for one in known.shared:
+        if one.ending not in ("deferred", "unanswered") or not one.accepted or one.by is None:
             continue
         again = _again(one.tries)
         if again is None:

@@ -8,6 +8,7 @@ from notnow.conduct.finding import NOT_EXERCISED, Evidence, Finding, broken, hel
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.delivery import mail
 from notnow.conduct.reading.smtp.endings import ending_of
+from notnow.conduct.reading.smtp.occasions import occasions
 from notnow.conduct.reading.smtp.transactions import Session
 from notnow.conduct.rules.certificates import faults, without_occasion
 from notnow.conduct.rules.rule import rule
@@ -26,6 +27,9 @@ from notnow.journal import Exchange, Journal
     example="C: EHLO client.test\nS: 421 4.3.2 Service not available\nC: HELO client.test",
 )
 def no_downgrade(run: Run) -> Finding:
+    seen = run.once(occasions)
+    if not seen.tls and seen.faulty.isdisjoint({"ehlo", "starttls", "tls"}):
+        return NOT_EXERCISED
     clients: dict[tuple[Journal, str], _Client] = {}
     unclear: Finding | None = None
     for session in run.once(mail).sessions:
@@ -137,6 +141,8 @@ def _encrypted(session: Session, x: Exchange) -> bool:
     example="S: (shows an expired certificate, in implicit TLS)\nC: EHLO client.test",
 )
 def verifies(run: Run) -> Finding:
+    if not any(connection.tls and connection.tls.defects for connection in run.once(occasions).tls):
+        return without_occasion(run)
     refused: Evidence | None = None
     unclear: Finding | None = None
     for session in run.once(mail).sessions:

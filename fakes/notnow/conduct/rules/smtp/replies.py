@@ -9,9 +9,10 @@ from math import inf
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
 from notnow.conduct.reading.ledger import Try
 from notnow.conduct.reading.run import Run
-from notnow.conduct.reading.smtp.afterwards import content_after
+from notnow.conduct.reading.smtp.afterwards import content_after, may_stray
 from notnow.conduct.reading.smtp.delivery import Mail, mail
-from notnow.conduct.reading.smtp.retries import refused_for_now
+from notnow.conduct.reading.smtp.endings import refused_for_now
+from notnow.conduct.reading.smtp.occasions import occasions
 from notnow.conduct.reading.smtp.transactions import Transaction
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange
@@ -34,7 +35,7 @@ _USUAL = frozenset({421, 450, 451, 452, 454, 455})
 def many_recipients(run: Run) -> Finding:
     known = run.once(mail)
     told = 0
-    for one in known.transactions:
+    for one in known.shared:
         full = [r for r in one.recipients if r.by is not None and r.by.code in (452, 552)]
         if not full or not one.accepted:
             continue
@@ -71,17 +72,23 @@ def _never_again(known: Mail, one: Transaction, recipient: str) -> bool:
     example="C: DATA\nS: 421\nC: Subject: hello",
 )
 def acts_on_the_code(run: Run) -> Finding:
-    known = run.once(mail)
-    odd = 0
+    seen = run.once(occasions)
+    replies = {x.reply for x in seen.kinds if _is_odd(x)}
+    if not replies:
+        return NOT_EXERCISED
+    known, odd = run.once(mail), 0
+    strays = may_stray(seen)
     for session in known.sessions:
         for place, x in enumerate(session.exchanges):
-            if not _is_odd(x):
+            if x.fault is None or x.reply not in replies:
                 continue
             odd += 1
-            if x.moment in ("mail", "rcpt", "data") and (proof := content_after(session, x, place)) is not None:
+            if (
+                strays
+                and x.moment in ("mail", "rcpt", "data")
+                and (proof := content_after(session, x, place)) is not None
+            ):
                 return broken(f"the message was sent as if {_form(x)} had accepted it", x, proof)
-    if not odd:
-        return NOT_EXERCISED
     conduct = _Conduct(known, lambda x: _form(x) if _is_odd(x) else "")
     if (difference := conduct.difference()) is not None:
         return difference

@@ -10,7 +10,7 @@ from notnow.conduct.reading.ledger import Item, Try
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.delivery import SETTLED_BY, Mail, mail
 from notnow.conduct.reading.smtp.endings import UNASKED
-from notnow.conduct.reading.smtp.retries import SURELY_THE_SAME, first_refused, in_words, refused_for_now, retries
+from notnow.conduct.reading.smtp.retries import SURELY_THE_SAME, first_refused, in_words, retries
 from notnow.conduct.reading.smtp.transactions import Session
 from notnow.conduct.reading.smtp.unnamed import AT_ONCE
 from notnow.conduct.rules.rule import rule
@@ -112,7 +112,7 @@ def listing(spans: Sequence[float]) -> str:
 )
 def tries_again(run: Run) -> Finding:
     known = run.once(mail)
-    again, unclear = 0, [one for one in known.ledger.nameless if refused_for_now(one)]
+    again, unclear = 0, [one for one in known.put_off if one.item is None]
     for item in known.ledger.items:
         refusal = first_refused(item)
         if refusal is None or item.kept_back:
@@ -150,6 +150,8 @@ def _maybe_tried_later(known: Mail, item: Item, refusal: Try) -> bool:
 )
 def final_is_final(run: Run) -> Finding:
     known = run.once(mail)
+    if "refused" not in known.endings:
+        return NOT_EXERCISED
     final: dict[Item, tuple[Try, bool]] = {}  # with whether the server has seen the content
     repeats: dict[Item, list[Try]] = {}
     for transaction in known.transactions:

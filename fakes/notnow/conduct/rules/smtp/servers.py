@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from math import inf
@@ -11,6 +11,7 @@ from math import inf
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.delivery import mail
+from notnow.conduct.reading.smtp.occasions import occasions
 from notnow.conduct.reading.smtp.transactions import Session, Transaction
 from notnow.conduct.reading.smtp.unnamed import AT_ONCE
 from notnow.conduct.rules.rule import rule
@@ -111,14 +112,16 @@ def _failed(one: Transaction) -> bool:
     example="S: 421 4.3.2 All server ports are busy   (0 s)\nC: 20 more connections, one for each message",
 )
 def remembers(run: Run) -> Finding:
-    windows: dict[tuple[Journal, str], deque[Exchange]] = {}
+    if "connect" not in run.once(occasions).told_at:
+        return NOT_EXERCISED
+    windows: dict[tuple[Journal, str], deque[Exchange]] = defaultdict(deque)
     told: dict[tuple[Journal, str], Exchange] = {}  # the first refusal since the server last let the client in
     refused = most = 0
     burst: tuple[Exchange, ...] = ()
     for session in run.once(mail).sessions:
-        key = session.connection.journal, session.client
-        window = windows.setdefault(key, deque())
-        refusal = session.turned_away.by if session.turned_away is not None else None
+        key = session.connection.journal, session.connection.client
+        window, turned_away = windows[key], session.turned_away
+        refusal = turned_away.by if turned_away is not None else None
         if not isinstance(refusal, Exchange) or 421 not in refusal.codes or refusal.moment != "connect":
             window.clear()
             told.pop(key, None)
@@ -153,6 +156,8 @@ def remembers(run: Run) -> Finding:
     example="S: 421 4.7.0 Too many concurrent connections   (0 s, on the 5th)\nC: has 5 connections open again                (60 s)",
 )
 def fewer(run: Run) -> Finding:
+    if not any(_CAP.search(x.reply or "") for x in run.once(occasions).kinds):
+        return NOT_EXERCISED
     by_client: dict[tuple[Journal, str], list[Session]] = {}
     for session in run.once(mail).sessions:
         by_client.setdefault((session.connection.journal, session.client), []).append(session)

@@ -9,8 +9,9 @@ from notnow.conduct.finding import NOT_EXERCISED, Evidence, Finding, broken, hel
 from notnow.conduct.reading.ledger import Try
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.delivery import SETTLED_BY, mail
-from notnow.conduct.reading.smtp.endings import departure, left_unanswered
-from notnow.conduct.reading.smtp.retries import refused_for_now, retries
+from notnow.conduct.reading.smtp.endings import departure, left_unanswered, refused_for_now
+from notnow.conduct.reading.smtp.occasions import occasions
+from notnow.conduct.reading.smtp.retries import retries
 from notnow.conduct.reading.smtp.transactions import Session
 from notnow.conduct.reading.smtp.unnamed import AT_ONCE
 from notnow.conduct.rules.rule import rule
@@ -44,6 +45,8 @@ A_WHILE = 0.1  # seconds: a command that comes so long after another one has not
     may_report=True,
 )
 def silent_close(run: Run) -> Finding:
+    if not run.once(occasions).silent:
+        return NOT_EXERCISED
     known = run.once(mail)
     unclear = [one for one in known.ledger.nameless if _closed_silently(one)]
     for item in known.ledger.items:
@@ -91,7 +94,7 @@ def _closed_silently(one: Try) -> bool:
 def patient(run: Run) -> Finding:
     longest, where = 0.0, None
     unclear: Finding | None = None
-    for session in run.once(mail).sessions:
+    for session in run.once(mail).sessions if run.once(occasions).slow else ():
         for i, x in enumerate(session.exchanges):
             if x.fault is None or x.moment not in PATIENCE:
                 continue
@@ -184,6 +187,9 @@ def _offered(session: Session, i: int) -> bool:
     example="C: .\nS: (silent for 3 s)\nC: NOOP   (1 s)",
 )
 def in_step(run: Run) -> Finding:
+    seen = run.once(occasions)
+    if not seen.slow and not seen.early:
+        return NOT_EXERCISED
     waited = 0
     for session in run.once(mail).sessions:
         offered = False
