@@ -6,6 +6,7 @@ import pytest
 
 from conduct_playbook import Play, named
 from notnow.conduct.reading.ledger import Ledger, Try
+from notnow.conduct.reading.smtp.letter import Letter
 from notnow.journal import CertificateRejected
 
 MAIL, B, C = "MAIL FROM:<a@x>", "RCPT TO:<b@y>", "RCPT TO:<c@y>"
@@ -372,3 +373,31 @@ class TestWhatTheEnvelopeCannotTell:
         play.connect(MAIL, B, f"{C} -> !421 no").play.wait("1m")
         play.connect(MAIL, C, "DATA", ". <2@x>")
         assert unnamed(play) == {"#2 deferred": ["<2@x> to c@y"]}
+
+
+class TestWithOneEnvelope:
+    """Mail of which the server sees nothing but one envelope, side by side."""
+
+    def test_a_later_try_is_of_the_first_that_had_ended_wherever_the_others_are(self, play: Play) -> None:
+        first, second = play.connect(MAIL, B), play.connect(MAIL, B)
+        third = play.connect(MAIL, B)
+        second.says(f"DATA {BUSY}")
+        first.says(f"DATA {BUSY}")
+        play.connect(MAIL, B, "(leaves)")
+        third.says("(leaves)")
+        tries = [[_in_words(one) for one in item.tries] for item in play.run.ledger.items]
+        assert tries == [["#1 deferred", "#4 abandoned"], ["#2 deferred"], ["#3 abandoned"]]
+
+    def test_many_are_not_looked_through_for_each_try(self, play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+        looked = 0
+        overlaps = Letter.overlaps
+
+        def counted(letter: Letter, start: int, end: float) -> bool:
+            nonlocal looked
+            looked += 1
+            return overlaps(letter, start, end)
+
+        monkeypatch.setattr(Letter, "overlaps", counted)
+        for _ in range(200):
+            play.connect(MAIL, B)
+        assert (len(play.run.ledger.items), looked) == (200, 0)

@@ -139,11 +139,14 @@ class Item(Struct, eq=False):
 
     @property
     def state(self) -> State:
-        accepted = "accepted" in [one.ending for one in self.tries]
+        accepted, copies = False, 0
+        for one in self.tries:
+            accepted = accepted or one.ending == "accepted"
+            copies += one.kept is not None
         if accepted and self.repeatable:
             return "delivered"
-        if copies := self.copies:
-            return "duplicated" if len(copies) > 1 and self.surplus else "delivered"
+        if copies:
+            return "duplicated" if copies > 1 and self.surplus else "delivered"
         if accepted:
             return "in doubt"
         if self.kept_back or (self.tries and self.tries[-1].ending == "refused"):

@@ -80,7 +80,8 @@ def _wasted(tries: list[Try]) -> int:
     busy_since: dict[tuple[Journal, str], int] = {}  # a client -> the index from which on it knew
     wasted = 0
     for one in sorted(tries, key=attrgetter("ended_index")):
-        client = one.client
+        connection = one.began.connection
+        client = connection.journal, connection.client
         if not one.failed:
             busy_since.pop(client, None)
         elif one.started_index > busy_since.setdefault(client, one.ended_index):

@@ -118,9 +118,9 @@ class _Filer:
     def file(self, one: Transaction) -> None:
         letter, owners = one.letter, one.owners
         if letter is not None:
-            for recipient in self._recipients(one, letter):
+            for address, recipient in self._recipients(one, letter):
                 found = _try(one, recipient)
-                item = letter.item(recipient.address)
+                item = letter.item(address)
                 self._add(item, one, recipient, found)
                 if not letter.seen:
                     self.unseen.add(item)
@@ -140,14 +140,14 @@ class _Filer:
             self.put_off.append(found)
 
     @staticmethod
-    def _recipients(one: Transaction, letter: Letter) -> Iterable[Recipient]:
+    def _recipients(one: Transaction, letter: Letter) -> Iterable[tuple[str, Recipient]]:
         """The recipients whose items it was a try of: all of the letter's, if it came to no RCPT."""
         if not letter.items:
             letter.item("")
         if not one.recipients:
-            return [Recipient(address, None) for address in letter.wanted(one.first.index)]
+            return [(address, _NOBODY) for address in letter.wanted(one.first.index)]
         last = {(r.address, r.by): r for r in one.recipients if r.address in letter.items}
-        return last.values()
+        return [(r.address, r) for r in last.values()]
 
     def _add(self, item: Item, one: Transaction, recipient: Recipient, found: Try) -> None:
         if not item.tries:

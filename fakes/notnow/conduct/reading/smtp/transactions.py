@@ -195,9 +195,10 @@ class _Reader:
             self._go_on(self.current, x)
 
     def _mail(self, x: Exchange) -> None:
-        if self.current is not None and x.fault is None and x.code == 503:
-            return  # nested: the transaction that is open goes on
-        self._leave(x)
+        if self.current is not None:
+            if x.fault is None and x.code == 503:
+                return  # nested: the transaction that is open goes on
+            self._leave(x)
         self.current, self.void = self._begin(x, address(x.request)), None
         self._fail(self.current, x)
 

@@ -28,11 +28,13 @@ HUNG = 10 * MINUTE  # the longest time-out of RFC 5321 §4.5.3.2
 def nothing_but_quit(run: Run) -> Finding:
     told = 0
     for session in run.once(mail).sessions:
+        if not session.told:
+            continue
         told += len(session.told)
-        for refusal in session.told[:1]:
-            for moment, words, proof in later_words(session, refusal):
-                if moment != "quit":
-                    return broken(f"{words[:60]!r} was sent after a 421", refusal, proof)
+        refusal = session.told[0]
+        for moment, words, proof in later_words(session, refusal):
+            if moment != "quit":
+                return broken(f"{words[:60]!r} was sent after a 421", refusal, proof)
     return held(f"told 421 {times(told)}, and nothing after it but QUIT") if told else NOT_EXERCISED
 
 
@@ -54,7 +56,7 @@ def survives(run: Run) -> Finding:
             where[told.moment] = None
             if told.moment == "data" and told.code == 421 and (proof := content_after(session, told)):
                 return broken("the message was sent after DATA had been answered 421", told, proof)
-            if (waited := _hung(session, told)) >= HUNG:
+            if told.end is None and (waited := _hung(session, told)) >= HUNG:
                 return broken(f"it was told 421 and did nothing for {show(waited)}", told, session.connection)
     return held(f"421 at {', '.join(where)}") if where else NOT_EXERCISED
 
@@ -62,7 +64,7 @@ def survives(run: Run) -> Finding:
 def _hung(session: Session, told: Exchange) -> float:
     """Seconds for which the client kept the connection open after a 421 without a command."""
     connection, last = session.connection, session.exchanges[-1]
-    if told.closed or last is not told or connection.left_index is not None:
+    if last is not told or connection.left_index is not None:
         return 0.0
     end = connection.closed_at if connection.closed_at is not None else connection.journal.clock.now()
     return end - (told.answered_at if told.answered_at is not None else told.at)

@@ -47,7 +47,7 @@ TOGETHER = 0.1  # seconds
 )
 def no_bounce(run: Run) -> Finding:
     known = run.once(mail)
-    told = [one for one in known.put_off if _was_421(one)]
+    told = [one for one in known.put_off if isinstance(one.by, Exchange) and 421 in one.by.codes]
     if not told:
         return NOT_EXERCISED
     lost = [one for one in told if one.item is not None and one.later is None and one.earlier is None]
@@ -61,10 +61,6 @@ def no_bounce(run: Run) -> Finding:
         why = "mail that was refused with 421 may never have come again: the journal cannot tell whether the client treated it as failed"
         return inconclusive(why, SETTLED_BY, (lost or [one for one in told if one.item is None])[0].by)
     return not_exercised("the client was not seen again: the journal cannot tell whether it still has the mail")
-
-
-def _was_421(one: Try) -> bool:
-    return isinstance(one.by, Exchange) and 421 in one.by.codes
 
 
 def _bounced(known: Mail, lost: Sequence[Try]) -> Finding | None:
