@@ -78,6 +78,10 @@ class TestActsOnTheCode:
         why = f"the message was sent as if {self.ODD[reply]} had accepted it"
         play.broken(self.RULE, why, "#1 DATA", "#1 Subject: x")
 
+    def test_broken_by_going_on_after_the_close(self, play: Play) -> None:
+        play.connect(MAIL, B, "DATA -> !421", "Subject: x")
+        play.broken(self.RULE, "the message was sent as if a bare 421 had accepted it", "#1 DATA", "#1")
+
     @pytest.mark.parametrize("reply", ODD)
     def test_broken_by_giving_up_only_then(self, play: Play, reply: str) -> None:
         play.connect(MAIL, B, f"DATA -> {reply}")
