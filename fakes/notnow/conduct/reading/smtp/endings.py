@@ -70,6 +70,8 @@ def end_of(by: Evidence, ending: Ending) -> tuple[int, float]:
 
 def turned_away(x: Exchange) -> Ending | None:
     """The ending, if a refusal or a close may have made the client leave; otherwise None."""
+    if x.end is None and x.fault is None and max(x.codes, default=0) < 400:
+        return None
     ending = ending_of(x)
     if ending == "refused":
         return ending if x.fault is not None or x.moment in ("connect", "auth") else None

@@ -15,8 +15,7 @@ class Letter(Struct, eq=False):
 
     `seen`: the server has seen its content. `marked`: it has a Message-ID. `invented`: its client named no mail at all.
     `busy` are the spans (indices) of the transactions that are known to have carried it, in order. `accepted` are the
-    recipients that have it, and since when. `known` are the recipients of the transactions in which the server has seen it,
-    with the index of each.
+    recipients that have it, and since when.
     """
 
     name: str
@@ -25,7 +24,6 @@ class Letter(Struct, eq=False):
     invented: bool = False
     items: dict[str, Item] = {}
     accepted: dict[str, int] = {}
-    known: list[tuple[int, frozenset[str]]] = []
     busy: list[tuple[int, float]] = []
 
     def item(self, recipient: str) -> Item:

@@ -50,28 +50,40 @@ class _Bundle(Struct, eq=False):
         return max((letter.accepted.get(r, inf) for r in recipients), default=inf)
 
 
-class _Unseen(Struct, eq=False):
-    """Letters with the same sender and recipient whose content the server has never seen, each with its place among them.
+_Path = tuple[str, str, str]  # client, sender, recipient
 
-    `busy` is a heap of those under way, by the index at which they end; `idle` one of those that may be tried again, by
-    their places. Transactions come in order, so that a letter that has ended stays so until it is tried again.
+
+class _Unseen:
+    """Letters whose content the server has never seen, by their path, each with its place among those of the path.
+
+    Those under way are in a heap by the index at which they end, those that may be tried again in one by their places.
+    Transactions come in order, so that a letter that has ended stays so until it is tried again.
     """
 
-    busy: list[tuple[float, int, Letter]] = []
-    idle: list[tuple[int, Letter]] = []
+    def __init__(self) -> None:
+        self._busy: dict[_Path, list[tuple[float, int, Letter]]] = {}
+        self._idle: dict[_Path, list[tuple[int, Letter]]] = {}
 
-    def add(self, letter: Letter, end: float) -> None:
-        heappush(self.busy, (end, len(self.busy) + len(self.idle), letter))
+    def add(self, path: _Path, letter: Letter, end: float) -> None:
+        busy = self._busy.get(path)
+        if busy is None:
+            self._busy[path] = [(end, 0, letter)]
+        else:
+            heappush(busy, (end, len(busy) + len(self._idle.get(path, ())), letter))
 
-    def free(self, start: int, end: float) -> Letter | None:
+    def free(self, path: _Path, start: int, end: float) -> Letter | None:
         """The first of the letters that no transaction carries meanwhile."""
-        while self.busy and self.busy[0][0] <= start:
-            _, place, letter = heappop(self.busy)
-            heappush(self.idle, (place, letter))
-        while self.idle and self.idle[0][1].overlaps(start, end):
-            place, letter = heappop(self.idle)
-            heappush(self.busy, (letter.busy[-1][1], place, letter))
-        return self.idle[0][1] if self.idle else None
+        busy = self._busy.get(path)
+        if busy is None:
+            return None
+        idle = self._idle.setdefault(path, [])
+        while busy and busy[0][0] <= start:
+            _, place, letter = heappop(busy)
+            heappush(idle, (place, letter))
+        while idle and idle[0][1].overlaps(start, end):
+            place, letter = heappop(idle)
+            heappush(busy, (letter.busy[-1][1], place, letter))
+        return idle[0][1] if idle else None
 
 
 class Sorter:
@@ -83,9 +95,12 @@ class Sorter:
     def __init__(self) -> None:
         self.unclear: list[Transaction] = []
         self._by_name: dict[str, Letter] = {}
-        self._by_path: dict[tuple[str, str, str], _Bundle] = {}  # client, sender, recipient
+        self._by_path: dict[_Path, _Bundle] = {}
         self._by_sender: dict[tuple[str, str], _Bundle] = {}
-        self._unseen: dict[tuple[str, str, str], _Unseen] = {}
+        self._known: dict[
+            Letter, list[tuple[int, frozenset[str]]]
+        ] = {}  # where the server has seen it, and to whom it went
+        self._unseen = _Unseen()
         self._splitting: set[str] = set()  # clients that send one message in several transactions
 
     def sort(self, transactions: list[Transaction]) -> None:
@@ -115,7 +130,7 @@ class Sorter:
                 bundle = self._by_path[path] = _Bundle(recipient.address)
             bundle.letters[letter] = None
         to = [recipient.address for recipient in one.recipients]
-        letter.known.append((one.first.index, frozenset(to)))
+        self._known.setdefault(letter, []).append((one.first.index, frozenset(to)))
         self._give(one, letter, sender, to)
         return True
 
@@ -185,21 +200,32 @@ class Sorter:
         only = len(wanting) == 1 and all(
             bundle is not None and [*islice(bundle.letters, 2)] == [*wanting] for bundle in bundles
         )
-        return wanting[0] if only and not wanting[0].overlaps(*_span(one)) and _fits(wanting[0], one) else None
+        return wanting[0] if only and not wanting[0].overlaps(*_span(one)) and self._fits(wanting[0], one) else None
+
+    def _fits(self, letter: Letter, one: Transaction) -> bool:
+        """True if the recipients of a transaction may be those of the letter then.
+
+        It goes on to no more than before, and not to those that the client knew to have it.
+        """
+        to = {recipient.address for recipient in one.recipients}
+        if any(letter.accepted.get(address, inf) < one.first.index for address in to):
+            return False
+        if one.cut_short or not to:
+            return True
+        known = self._known.get(letter, [])
+        i = bisect_right(known, one.first.index, key=itemgetter(0))
+        return known[i][1] <= to if i < len(known) else to <= letter.items.keys()
 
     def _unseen_letter(self, one: Transaction, sender: str, to: list[str]) -> Letter:
         """The letter of which the server has seen no more than the envelope; a client sends no letter twice at the same time."""
         start, end = _span(one)
         client = one.first.connection.client
-        found: Letter | None = None
-        for address in to:
-            of_path = self._unseen.get((client, sender, address))
-            if found is None and of_path is not None:
-                found = of_path.free(start, end)
-        found = found or Letter(f"mail from {sender or '<>'}")
-        for address in to:
-            if address not in found.items:
-                self._unseen.setdefault((client, sender, address), _Unseen()).add(found, end)
+        paths = [(client, sender, address) for address in to]
+        free = (self._unseen.free(path, start, end) for path in paths)
+        found = next((letter for letter in free if letter is not None), None) or Letter(f"mail from {sender or '<>'}")
+        for path in paths:
+            if path[2] not in found.items:
+                self._unseen.add(path, found, end)
         return found
 
 
@@ -215,17 +241,3 @@ def _wanting(bundles: Iterable[_Bundle | None], index: int) -> tuple[Letter, ...
 
 def _span(one: Transaction) -> tuple[int, float]:
     return one.first.index, one.settled[0]
-
-
-def _fits(letter: Letter, one: Transaction) -> bool:
-    """True if the recipients of a transaction may be those of the letter then.
-
-    It goes on to no more than before, and not to those that the client knew to have it.
-    """
-    to = {recipient.address for recipient in one.recipients}
-    if any(letter.accepted.get(address, inf) < one.first.index for address in to):
-        return False
-    if one.cut_short or not to:
-        return True
-    i = bisect_right(letter.known, one.first.index, key=itemgetter(0))
-    return letter.known[i][1] <= to if i < len(letter.known) else to <= letter.items.keys()
