@@ -197,9 +197,9 @@ def test_the_size_of_the_jitter_is_measured() -> None:
 # Gaps; the shares of the likelihood that a constant, a linear, an exponential and no family at all have; the back-off in words.
 SHARES = [
     ([60, 120, 240], "0.00104 0.0153 0.981 0.00307", "exponential, base 1m, factor 2, no jitter (likely; linear is not excluded: 1 more gap would settle it)"),
-    ([10, 20, 30, 40, 40, 40], "1.23e-08 0.997 0.00298 3.76e-09", "linear, base 10s, step 10s, no jitter, cap 40s (sure)"),
+    ([10, 20, 30, 40, 40, 40], "1.23e-08 0.997 0.00298 3.75e-09", "linear, base 10s, step 10s, no jitter, cap 40s (sure)"),
     ([0, 2, 4, 8, 16], "1.78e-06 4.29e-05 1 5.87e-07", "exponential, base 2s, factor 2, no jitter, from gap 2 on (sure)"),
-    ([4, 4, 4, 8, 16, 32, 60, 60], "7.87e-10 1.29e-06 1 4.25e-14", "exponential, base 4s, factor 2, no jitter, cap 1m, from gap 3 on (sure)"),
+    ([4, 4, 4, 8, 16, 32, 60, 60], "7.81e-10 1.28e-06 1 4.21e-14", "exponential, base 4s, factor 2, no jitter, cap 1m, from gap 3 on (sure)"),
     ([5, 6, 4.2, 5.5, 4.7, 5.1], "0.807 0.107 0.00617 0.0801", "constant, base 5.08s, ±18% jitter (a guess; linear and exponential are not excluded: 16 more gaps would settle it)"),
     ([3.1, 8.2, 14, 19.5, 33.3], "0.00198 0.537 0.457 0.00369", "linear, base 3.01s, step 5.84s, ±14% jitter (a guess; exponential is not excluded: 5 more gaps would settle it)"),
     ([9.4, 22.1, 37.9, 88.8, 144.6, 340.1], "4.56e-06 0.000344 1 0.000124", "exponential, base 9.96s, factor 2, ±10% jitter (sure)"),
@@ -213,7 +213,7 @@ SHARES = [
     ([0.2, 0.1, 0.4, 0.3], "0.251 0.253 0.139 0.358", "linear, base 195ms, step 97ms, full jitter (a guess; constant and exponential are not excluded)"),
     ([1.5, 2.9, 3.8, 7.3, 14.1, 3.7, 1.1, 3.0], "0.00326 0.0119 0.927 0.058", "exponential, base 567ms, decorrelated jitter (likely; linear is not excluded: 1 more gap would settle it)"),
     ([2.2, 5.3, 12, 12, 12, 12, 2.0, 3.3, 9.5, 12], "1.6e-09 1.37e-10 1 2.45e-10", "exponential, base 730ms, decorrelated jitter, cap 12s (sure)"),
-    ([1, 2.2, 3.9, 8.3, 10, 10, 10], "1.53e-07 0.104 0.896 2.79e-08", "exponential, base 1.03s, factor 2, ±5% jitter, cap 10s (a guess; linear is not excluded: 2 more gaps would settle it)"),
+    ([1, 2.2, 3.9, 8.3, 10, 10, 10], "1.54e-07 0.105 0.895 2.81e-08", "exponential, base 1.03s, factor 2, ±5% jitter, cap 10s (a guess; linear is not excluded: 2 more gaps would settle it)"),
     ([61.2, 123.9, 181.3, 200, 200], "0.000155 0.933 0.0672 7.9e-05", "linear, base 1m 1s, step 1m 1s, ±1% jitter, cap 3m 20s (likely; exponential is not excluded: 3 more gaps would settle it)"),
     ([1.1, 2.4, 4.9, 8.6, 12, 12, 12], "1.44e-07 0.14 0.86 2.87e-08", "exponential, base 1.16s, factor 2, ±6% jitter, cap 12s (a guess; linear is not excluded: 2 more gaps would settle it)"),
     ([60, 60, 60], "1 0.000259 6.23e-06 6.99e-05", "constant, base 1m, no jitter (sure)"),

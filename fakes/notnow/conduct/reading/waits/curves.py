@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from math import exp, expm1, inf, log
+from math import exp, expm1, fsum, inf, log
 from operator import mul, sub
 from typing import Literal, NamedTuple, Protocol
 
@@ -206,7 +206,7 @@ def constant(gaps: Gaps) -> Fit:
         if node.low < node.high + REACH[j]:
             mass = usual * _mass(gaps, node, _Head(count, 0), j)
             width = 1 - exp(min(0.0, -_spread(node)))
-            base = max(gaps.gap) if WIDTHS[j] in KINDS and WIDTHS[j] > EXACT else sum(gaps.gap) / count
+            base = max(gaps.gap) if WIDTHS[j] in KINDS and WIDTHS[j] > EXACT else fsum(gaps.gap) / count
             found = found.plus(Fit(mass, mass, Form(_kind(j), base * gaps.unit, width=width)))
     return found
 
@@ -225,7 +225,7 @@ def _running(gaps: Gaps, curve: Curve, growth: float) -> list[_Node]:
 def _node(gaps: Gaps, curve: Curve, count: int, growth: float) -> _Node:
     *values, after = curve.at(growth, [*gaps.index[:count], gaps.index[count - 1] + 1])
     low, high = max(map(sub, gaps.least, values)), min(map(sub, gaps.most, values))
-    return _Node(growth, low, high, sum(values), values[-1], after)
+    return _Node(growth, low, high, fsum(values), values[-1], after)
 
 
 def _heads(gaps: Gaps) -> Iterator[_Head]:
@@ -300,7 +300,7 @@ def _integral(gaps: Gaps, curve: Curve, head: _Head, nodes: list[_Node]) -> Fit:
     for j in range(narrowest, min(widest, len(WIDTHS))):
         reach = REACH[j]
         masses = [USUAL[j] * _mass(gaps, node, head, j) if node.low < node.high + reach else 0.0 for node in nodes]
-        mass = sum(map(mul, masses, shares))
+        mass = fsum(map(mul, masses, shares))
         total += mass
         if mass > most:
             most, at = mass, (nodes[max(range(len(nodes)), key=masses.__getitem__)], j)
@@ -362,9 +362,9 @@ def _regression(gaps: Gaps, curve: Curve, count: int) -> tuple[float, float]:
     """The curve's first value and its growth by least squares of the relative errors."""
     x, gap = gaps.index[:count], gaps.gap[:count]
     y, weight = ([log(g) for g in gap], [1.0] * count) if curve is EXPONENTIAL else (gap, [g**-2 for g in gap])
-    total = sum(weight)
-    mean_x, mean_y = sum(map(mul, weight, x)) / total, sum(map(mul, weight, y)) / total
-    spread = sum(w * (a - mean_x) ** 2 for w, a in zip(weight, x, strict=True))
-    slope = sum(w * (a - mean_x) * (b - mean_y) for w, a, b in zip(weight, x, y, strict=True)) / spread
+    total = fsum(weight)
+    mean_x, mean_y = fsum(map(mul, weight, x)) / total, fsum(map(mul, weight, y)) / total
+    spread = fsum(w * (a - mean_x) ** 2 for w, a in zip(weight, x, strict=True))
+    slope = fsum(w * (a - mean_x) * (b - mean_y) for w, a, b in zip(weight, x, y, strict=True)) / spread
     first = mean_y - slope * mean_x
     return (exp(first), exp(slope)) if curve is EXPONENTIAL else (first, slope)

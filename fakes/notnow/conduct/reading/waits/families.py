@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from math import exp, log
+from math import exp, fsum, log
 from typing import Literal
 
 from notnow.conduct.reading.waits import curves, jitter
@@ -39,7 +39,7 @@ def fits(gaps: tuple[float | None, ...]) -> Fits:
     seen = [(i, max(gap, EARLY)) for i, gap in enumerate(gaps) if gap is not None][:LOOKED_AT]
     if max(gap for _, gap in seen) <= IMMEDIATE:
         return {"immediate": Fit(1.0)}
-    unit = exp(sum(log(gap) for _, gap in seen) / len(seen))
+    unit = exp(fsum(log(gap) for _, gap in seen) / len(seen))
     whole = Gaps([i for i, _ in seen], [gap / unit for _, gap in seen], unit)
     found = _regular(whole)
     lead, density = _lead(whole)
@@ -53,9 +53,9 @@ def fits(gaps: tuple[float | None, ...]) -> Fits:
 
 def p_value(found: Fits, family: str) -> float:
     """The share of a family's clients that have gaps which speak so much against it, at most."""
-    own = sum(fit.likelihood for name, fit in found.items() if name == family)
+    own = fsum(fit.likelihood for name, fit in found.items() if name == family)
     others = [(fit.likelihood, WEIGHT.get(name, 1.0)) for name, fit in found.items() if name != family]
-    average = sum(likelihood * weight for likelihood, weight in others) / max(1.0, sum(weight for _, weight in others))
+    average = fsum(likelihood * weight for likelihood, weight in others) / max(1.0, fsum(weight for _, weight in others))
     return min(1.0, own / average / STRICT) if average else 1.0
 
 
@@ -109,6 +109,6 @@ def _irregular(gaps: Gaps) -> Fit:
     """Gaps that shrink, or that are spread over their range without any order."""
     logs = [log(max(gap, IMMEDIATE / gaps.unit)) for gap in gaps.gap]
     spread, count = max(max(logs) - min(logs), 0.05), len(logs)
-    scattered = exp(-sum(logs)) / 10 * spread ** -(count - 2) / ((count - 1) * (count - 2))
+    scattered = exp(-fsum(logs)) / 10 * spread ** -(count - 2) / ((count - 1) * (count - 2))
     shrinks = curves.uncapped(gaps.reversed(), EXPONENTIAL)
     return Fit((scattered + shrinks.likelihood) / 2)

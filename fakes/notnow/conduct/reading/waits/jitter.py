@@ -6,7 +6,7 @@ Added jitter draws from `[m, m + J]`, where m is the curve; decorrelated jitter 
 
 from __future__ import annotations
 
-from math import exp, inf, log
+from math import exp, fsum, inf, log
 from operator import mul, truediv
 from typing import NamedTuple
 
@@ -69,7 +69,7 @@ def _added(gaps: Gaps, curve: Curve, head: int) -> Fit:
         mass, most, width = (0.0, 0.0, 0.0) if negligible else _widths(gaps, node)
         masses.append(mass)
         best = max(best, (most, node, width))
-    total = sum(map(mul, masses, cells(curve, nodes)))
+    total = fsum(map(mul, masses, cells(curve, nodes)))
     most, node, width = best
     if not most:
         return NEVER
@@ -123,7 +123,7 @@ def decorrelated(gaps: Gaps, points: int = 7) -> Fit:
     cap = top if gaps.gap[0] < top and sum(gap >= top for gap in gaps.gap) > 1 else inf
     bases = [low * (high / low) ** (i / (points - 1)) for i in range(points)]
     masses = [_chained(gaps, base, cap) for base in bases]
-    mass = (sum(masses) - (masses[0] + masses[-1]) / 2) * log(high / low) / (points - 1)
+    mass = (fsum(masses) - (masses[0] + masses[-1]) / 2) * log(high / low) / (points - 1)
     if not mass:
         return NEVER
     mass *= EXACT / 3 if cap < inf else 1.0
