@@ -55,7 +55,8 @@ def p_value(found: Fits, family: str) -> float:
     """The share of a family's clients that have gaps which speak so much against it, at most."""
     own = fsum(fit.likelihood for name, fit in found.items() if name == family)
     others = [(fit.likelihood, WEIGHT.get(name, 1.0)) for name, fit in found.items() if name != family]
-    average = fsum(likelihood * weight for likelihood, weight in others) / max(1.0, fsum(weight for _, weight in others))
+    weights = max(1.0, fsum(weight for _, weight in others))
+    average = fsum(likelihood * weight for likelihood, weight in others) / weights
     return min(1.0, own / average / STRICT) if average else 1.0
 
 
