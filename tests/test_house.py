@@ -13,6 +13,7 @@ FLOORS = {
     "notnow": [
         Layer("cli", "fast_forward", "pytest_plugin", "pytest_fixtures", "pytest_run", "pytest_markers", "pytest_report",
             independent=False),
+        Layer("chaos"),
         Layer("control"),
         Layer("words"),
         Layer("time_travel"),
