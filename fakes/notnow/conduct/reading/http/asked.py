@@ -200,20 +200,21 @@ def _unserved(connection: Connection, last: Exchange) -> list[Asked]:
     found = list[Asked]()
     for text, arrival in ((connection.unread, connection.unread_arrival), (connection.after, connection.after_arrival)):
         at, index = (arrival.at, arrival.index) if arrival is not None else ended
-        for method, authority, path, version in _requests_in(text):
+        for method, authority, path, version, mark in _requests_in(text):
             # A stream above the last one of the GOAWAY was not processed (RFC 9113 §6.8).
             ending: Ending = "deferred" if version == "2" and connection.goaways else "unanswered"
             one = Try(last, connection, ending, at, max(index, last.index + 1), max(at, ended[0]), max(index, ended[1]))
             body = "" if method in BODILESS else None
-            found.append(Asked(one, (connection.client, f"{method} {authority}{path}"), method, body))
+            found.append(Asked(one, (connection.client, f"{method} {authority}{path}"), method, body, mark))
     return found
 
 
-def _requests_in(text: str) -> Iterator[tuple[str, str, str, str]]:
-    """The method, authority, path and version of each request in what a client has said."""
+def _requests_in(text: str) -> Iterator[tuple[str, str, str, str, str | None]]:
+    """The method, authority, path, version and Idempotency-Key of each request in what a client has said."""
     for match in _HEAD.finditer(text):
-        host = _HOST.search(match["fields"])
-        yield match["method"], brief(host[1].strip()) if host else "", brief(match["path"]), match["version"]
+        host, mark = _HOST.search(match["fields"]), _MARK.search(match["fields"])
+        authority = brief(host[1].strip()) if host else ""
+        yield match["method"], authority, brief(match["path"]), match["version"], brief(mark[1].strip()) if mark else None
 
 
 _HEAD = re.compile(
@@ -221,3 +222,4 @@ _HEAD = re.compile(
     re.MULTILINE,
 )
 _HOST = re.compile(r"^host:([^\r\n]*)", re.MULTILINE | re.IGNORECASE)
+_MARK = re.compile(r"^idempotency-key:([^\r\n]+)", re.MULTILINE | re.IGNORECASE)
