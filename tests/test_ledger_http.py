@@ -401,6 +401,15 @@ def test_a_request_that_was_never_read_is_a_try(play: Play) -> None:
     assert (only(play).tries[0].started_at, only(play).tries[0].ended_at) == (1000.0, 1001.0)
 
 
+def test_a_request_after_the_close_is_known_by_its_idempotency_key(play: Play) -> None:
+    line = play.connect("GET a.site.test/1", "(closes)")
+    head = b"POST /pay HTTP/1.1\r\nHost: a.site.test\r\nIdempotency-Key: a\r\n\r\n"
+    play.recorders[0].said_after(line.connection, head, words=head)
+    play.connect(KEYED)
+    _, post = play.run.ledger.items
+    assert (endings(post), post.state) == (["unanswered", "accepted"], "delivered")
+
+
 # ---- what became of them -------------------------------------------------------------------------
 
 
