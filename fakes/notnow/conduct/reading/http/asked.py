@@ -7,6 +7,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Iterator
 from functools import cached_property
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -200,21 +201,30 @@ def _unserved(connection: Connection, last: Exchange) -> list[Asked]:
     found = list[Asked]()
     for text, arrival in ((connection.unread, connection.unread_arrival), (connection.after, connection.after_arrival)):
         at, index = (arrival.at, arrival.index) if arrival is not None else ended
-        for method, authority, path, version, mark in _requests_in(text):
+        for head in _requests_in(text):
             # A stream above the last one of the GOAWAY was not processed (RFC 9113 §6.8).
-            ending: Ending = "deferred" if version == "2" and connection.goaways else "unanswered"
+            ending: Ending = "deferred" if head.version == "2" and connection.goaways else "unanswered"
             one = Try(last, connection, ending, at, max(index, last.index + 1), max(at, ended[0]), max(index, ended[1]))
-            body = "" if method in BODILESS else None
-            found.append(Asked(one, (connection.client, f"{method} {authority}{path}"), method, body, mark))
+            body = "" if head.method in BODILESS else None
+            found.append(Asked(one, (connection.client, head.line), head.method, body, head.mark))
     return found
 
 
-def _requests_in(text: str) -> Iterator[tuple[str, str, str, str, str | None]]:
-    """The method, authority, path, version and Idempotency-Key of each request in what a client has said."""
+class _Head(NamedTuple):
+    """The head of a request that was not served; `line` is its method, authority and path, `mark` its Idempotency-Key."""
+
+    method: str
+    line: str
+    version: str
+    mark: str | None
+
+
+def _requests_in(text: str) -> Iterator[_Head]:
+    """The head of each request in what a client has said."""
     for match in _HEAD.finditer(text):
         host, mark = _HOST.search(match["fields"]), _MARK.search(match["fields"])
-        authority = brief(host[1].strip()) if host else ""
-        yield match["method"], authority, brief(match["path"]), match["version"], brief(mark[1].strip()) if mark else None
+        line = f"{match['method']} {brief(host[1].strip()) if host else ''}{brief(match['path'])}"
+        yield _Head(match["method"], line, match["version"], brief(mark[1].strip()) if mark else None)
 
 
 _HEAD = re.compile(
