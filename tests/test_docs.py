@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import programs
 import pytest
 
 import control_api
@@ -60,7 +61,10 @@ ALONE = (
     "add-a-scenario",
 )  # see conftest.py
 SESSIONS = sorted(EXAMPLES.rglob("*.console"))
-SCRIPTS = [*sorted(EXAMPLES.glob("*.sh")), *sorted((EXAMPLES / "control").iterdir())]  # each has a test of its own
+SCRIPTS = [
+    *sorted(EXAMPLES.glob("*.sh")),
+    *sorted((EXAMPLES / "control").rglob("*.*")),
+]  # each has a test of its own, here or in test_recipes.py
 
 
 def is_run(file: Path) -> bool:
@@ -255,8 +259,9 @@ def test_serving_as_json_to_any_language(tmp_path: Path) -> None:
 
 
 @needs_sh
-@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="curl and jq are not installed")
 def test_driving_fakes_over_http(tmp_path: Path) -> None:
+    programs.need("curl", "curl")
+    programs.need("jq", "jq")
     said = run((EXAMPLES / "control" / "outage.sh").read_text("utf-8"), tmp_path)
     assert said.splitlines() == ["not now: 421 4.3.2 All server ports are busy", "delivered", "well behaved"]
     assert "<testsuite " in (tmp_path / "notnow.xml").read_text("utf-8")

@@ -19,6 +19,7 @@ ELSEWHERE = {  # not from Debian's packages, or not installed from them
     # A second mail server would take the place of the first.
     "dma": "apt-get download dma && dpkg -x dma_*.deb DIR, and a link to DIR/usr/sbin/dma in the PATH",
     # Its plugin for pytest would take a second of every start of pytest.
+    "openapi-python-client": "pip install openapi-python-client in an environment of its own, and a link to it in the PATH",
     "schemathesis": "pip install schemathesis in an environment of its own, and a link to its program in the PATH",
 }
 

@@ -27,18 +27,18 @@ from notnow.control.models import (
     Kicked,
     Knob,
     Mail,
-    Messages,
+    MessageList,
     MessagesQuery,
     NewServer,
     Played,
-    Rules,
+    RuleList,
     RuleState,
     ScenarioDetails,
-    Scenarios,
+    ScenarioList,
     ScenariosQuery,
     ScenarioSummary,
     Server,
-    Servers,
+    ServerList,
     Why,
     Whys,
 )
@@ -82,9 +82,9 @@ def start_server(fleet: Fleet, body: NewServer) -> Server:
 
 
 @call("GET", "/v1/servers")
-def list_servers(fleet: Fleet) -> Servers:
+def list_servers(fleet: Fleet) -> ServerList:
     """The servers that run, in the order in which they were started."""
-    return Servers(servers=[describe(member) for member in fleet.members()])
+    return ServerList(servers=[describe(member) for member in fleet.members()])
 
 
 @call("GET", "/v1/servers/{name}", errors=(404,))
@@ -270,9 +270,9 @@ def explain_exchange(fleet: Fleet, name: str, index: int) -> Whys:
 
 
 @call("GET", "/v1/servers/{name}/rules", errors=(404,))
-def list_rules(fleet: Fleet, name: str) -> Rules:
+def list_rules(fleet: Fleet, name: str) -> RuleList:
     """The rules of the scenario, how often each has fired since the last play, and how often it still can."""
-    return Rules(rules=rule_states(fleet.get(name).fake))
+    return RuleList(rules=rule_states(fleet.get(name).fake))
 
 
 def rule_states(fake: Fake) -> list[RuleState]:
@@ -298,7 +298,7 @@ def rule_states(fake: Fake) -> list[RuleState]:
 
 
 @call("GET", "/v1/servers/{name}/messages", errors=(404, 422))
-def list_messages(fleet: Fleet, name: str, query: MessagesQuery) -> Messages:
+def list_messages(fleet: Fleet, name: str, query: MessagesQuery) -> MessageList:
     """The mail that an SMTP server has accepted, oldest first."""
     fake = fleet.get(name).fake
     if not isinstance(fake, FakeSMTP):
@@ -320,7 +320,7 @@ def list_messages(fleet: Fleet, name: str, query: MessagesQuery) -> Messages:
         for m in page
     ]
     end = query.after + len(page)
-    return Messages(messages=found, next=end if end < len(messages) else None)
+    return MessageList(messages=found, next=end if end < len(messages) else None)
 
 
 def _encoded(content: bytes, encoding: str) -> str:
@@ -377,11 +377,11 @@ def _has_none(fake: Fake, what: str) -> RefusedError:
 
 
 @call("GET", "/v1/scenarios")
-def list_scenarios(fleet: Fleet, query: ScenariosQuery) -> Scenarios:
+def list_scenarios(fleet: Fleet, query: ScenariosQuery) -> ScenarioList:
     """The catalogue: scenarios that match a pattern such as smtp/*, with their knobs and defaults."""
     names = catalogue.names(query.pattern, fleet.search_paths)
     found = [catalogue.scenario(name, search_paths=fleet.search_paths) for name in names]
-    return Scenarios(scenarios=[ScenarioSummary(**_summary(scenario)) for scenario in found])
+    return ScenarioList(scenarios=[ScenarioSummary(**_summary(scenario)) for scenario in found])
 
 
 @call("GET", "/v1/scenarios/{name:path}", errors=(404, 422))

@@ -21,7 +21,7 @@ MEDIA_TYPES = {
     "junit": "application/xml",
     "markdown": "text/markdown; charset=utf-8",
     "html": "text/html; charset=utf-8",
-    "jsonl": "application/jsonl",
+    "jsonl": "text/plain; charset=utf-8",  # JSON Lines have no registered type, and generators of clients know those only
     "state": "application/json",
     "bytes": "application/octet-stream",
     "events": "text/event-stream",
@@ -80,13 +80,19 @@ CALLS: list[Call] = []
 
 
 def call(
-    method: str, path: str, *, status: int = 200, errors: tuple[int, ...] = (), media: tuple[str, ...] = ()
+    method: str,
+    path: str,
+    *,
+    status: int = 200,
+    errors: tuple[int, ...] = (),
+    media: tuple[str, ...] = (),
+    answer: type[BaseModel] | None = None,
 ) -> Callable[[Handler], Handler]:
-    """Put a function into the table."""
+    """Put a function into the table. `answer` is the model of its JSON, if its result does not say it."""
 
     def put(handler: Handler) -> Handler:
         hints = get_type_hints(handler)
-        answer = hints["return"]
+        returned = hints["return"]
         CALLS.append(
             Call(
                 method,
@@ -97,7 +103,7 @@ def call(
                 media,
                 hints.get("query"),
                 hints.get("body"),
-                answer if isinstance(answer, type) and issubclass(answer, BaseModel) else None,
+                returned if isinstance(returned, type) and issubclass(returned, BaseModel) else answer,
                 frozenset(hints),
             )
         )

@@ -6,6 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from notnow.conduct.finding import Outcome
+from notnow.conduct.pictures.report import RunOutcome
+from notnow.conduct.reading.result import Word
 from notnow.conduct.rules.rule import Level
 from notnow.errors import shown
 from notnow.units import LONGEST, seconds
@@ -202,7 +205,7 @@ class Server(BaseModel):
     try_line: str = Field(description="A command that tries it.")
 
 
-class Servers(BaseModel):
+class ServerList(BaseModel):
     servers: list[Server]
 
 
@@ -228,7 +231,7 @@ class RuleState(BaseModel):
     )
 
 
-class Rules(BaseModel):
+class RuleList(BaseModel):
     rules: list[RuleState]
 
 
@@ -258,7 +261,7 @@ class Mail(BaseModel):
     content: str = Field(description="The message as it came; as text, bytes that are no UTF-8 are replaced.")
 
 
-class Messages(BaseModel):
+class MessageList(BaseModel):
     messages: list[Mail]
     next: int | None = Field(description="The `after` of the next page; null after the last.")
 
@@ -283,7 +286,7 @@ class Kicked(BaseModel):
     kicked: int = Field(description="How many clients were cut off.")
 
 
-class Seen(BaseModel):
+class Sightings(BaseModel):
     """What was waited for, and how often it has come."""
 
     seen: dict[str, int]
@@ -294,6 +297,30 @@ class Clocks(BaseModel):
     """The time on each clock, in scenario seconds."""
 
     now: dict[str, float]
+
+
+class RuleVerdict(BaseModel):
+    """What became of one rule of conduct."""
+
+    rule: str
+    level: Level
+    outcome: Outcome
+    why: str
+    evidence: list[dict[str, Any]] = Field(description="The exchanges and connections that prove it.")
+    title: str
+    source: str
+
+
+class Verdict(BaseModel):
+    """The report of `notnow try --json`, which has more keys than these."""
+
+    model_config = ConfigDict(extra="allow")
+    outcome: RunOutcome
+    exit: int = Field(description="The exit code of `notnow try`.")
+    result: Word | None = Field(None, description="What became of the items; not there if no client has connected.")
+    result_in_words: str | None = None
+    verdicts: list[RuleVerdict]
+    others: list[dict[str, Any]] = Field(description="The reports on servers that share no clock with these.")
 
 
 class Knob(BaseModel):
@@ -310,7 +337,7 @@ class ScenarioSummary(BaseModel):
     params: dict[str, Any]
 
 
-class Scenarios(BaseModel):
+class ScenarioList(BaseModel):
     scenarios: list[ScenarioSummary]
 
 

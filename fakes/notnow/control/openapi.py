@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 ALWAYS = (401, 403)  # what the guard may answer to any call
 WITH_BODY = (400, 408, 413, 415, 422)
-SCHEMAS: dict[str, Any] = {"state": {"schema": {"type": "object"}}, "events": {}}  # OpenAPI 3.1 has no schema of events
+SCHEMAS: dict[str, Any] = {
+    "state": {"schema": {"type": "object", "additionalProperties": True}},
+    "events": {},
+}  # OpenAPI 3.1 has no schema of events
 PATHS: dict[str, tuple[str, str]] = {
     "name": ("string", "The name of a server; with /v1/scenarios, of a scenario."),
     "path": ("string", "The path of a file."),
@@ -63,6 +66,7 @@ def _operation(call: Call) -> dict[str, Any]:
     summary, rest = call.about
     operation: dict[str, Any] = {
         "operationId": call.handler.__name__,
+        "tags": [call.path.split("/")[2]],  # generators make a module of each
         "summary": summary,
         "parameters": [*_path_parameters(call), *_query_parameters(call)],
         "responses": _responses(call),
@@ -121,8 +125,6 @@ def _responses(call: Call) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if call.answer is not None:
         content["application/json"] = {"schema": {"$ref": f"#/components/schemas/{call.answer.__name__}"}}
-    elif call.path == "/v1/verdict":
-        content["application/json"] = {"schema": {"type": "object"}}
     for kind in call.media:
         content[MEDIA_TYPES[kind].partition(";")[0]] = SCHEMAS.get(kind, {"schema": {"type": "string"}})
     if content:

@@ -11,7 +11,7 @@ from notnow.conduct.pictures.report import EXITS, Client, Report, as_dict, junit
 from notnow.conduct.rules.rule import up_to
 from notnow.control.calls import MEDIA_TYPES, Content, call
 from notnow.control.fleet import Fleet, Member
-from notnow.control.models import VerdictQuery
+from notnow.control.models import Verdict, VerdictQuery
 from notnow.control.problems import RefusedError
 from notnow.look.rendering import policy
 from notnow.servers.listening import listening
@@ -19,7 +19,7 @@ from notnow.servers.listening import listening
 EXIT = "notnow-exit"  # the header with the exit code that `notnow report` ends with
 
 
-@call("GET", "/v1/verdict", errors=(404,), media=("text", "junit", "markdown", "html"))
+@call("GET", "/v1/verdict", errors=(404,), media=("text", "junit", "markdown", "html"), answer=Verdict)
 def judge_clients(fleet: Fleet, query: VerdictQuery) -> Content:
     """Judge what clients did since the last play, as `notnow try` does.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from notnow import protocols
 from notnow.control.calls import call
 from notnow.control.fleet import Fleet
-from notnow.control.models import LONGEST_WAIT, Seen, parse_time
+from notnow.control.models import LONGEST_WAIT, Sightings, parse_time
 from notnow.control.problems import RefusedError
 from notnow.errors import Problem, WaitTimeoutError, unknown
 from notnow.journal import Journal
@@ -20,7 +20,7 @@ _waiting = 0
 
 
 @call("GET", "/v1/servers/{name}/wait", errors=(404, 408, 503))
-async def wait_for(fleet: Fleet, name: str, asked: Mapping[str, str]) -> Seen:
+async def wait_for(fleet: Fleet, name: str, asked: Mapping[str, str]) -> Sightings:
     """Wait until each moment has come so often: `wait?connect=3&timeout=5s`, `wait?mail=1&phase=recovered`.
 
     Every moment of the protocol is a parameter, its value the number of times since the server was started or reset;
@@ -43,7 +43,7 @@ async def wait_for(fleet: Fleet, name: str, asked: Mapping[str, str]) -> Seen:
         raise RefusedError(408, _in_vain(fake, counts, phase, timeout)) from None
     finally:
         _waiting -= 1
-    return Seen(seen=_seen(fake, counts), phase=fake.phase)
+    return Sightings(seen=_seen(fake, counts), phase=fake.phase)
 
 
 def _read(fake: Fake, asked: Mapping[str, str]) -> tuple[dict[str, int], str | None, float]:
