@@ -17,6 +17,7 @@
     RCPT TO:<b@y> -> 250 | 421  two replies, or two lines of one
     -> !421 busy                the greeting, as the first line
     [idle] -> !421 timeout      the fake says it unasked: the moment is idle, enter or error
+    [tls] localhost             a rule acts in the handshake of a client that names this host
     STOR a.bin {bytes=500}      facts of the exchange
     (early 2s) RSET -> 250 ok   it arrived 2 seconds ago, while the reply to the command before it was due
     (with) RCPT TO:<b@y>        it arrived in one piece with the command before it
@@ -220,7 +221,7 @@ class Line:
         return self
 
     def _healthy(self, moment: str) -> str:
-        otherwise = "" if self.play.protocol == "http" else "250 ok"
+        otherwise = "" if self.play.protocol == "http" or moment == "tls" else "250 ok"
         return _HEALTHY[self.play.protocol].get(moment, otherwise)
 
     def _moment(self, request: str) -> str:
@@ -248,7 +249,7 @@ class Line:
     ) -> None:
         """All that is written to the journal of an exchange."""
         recorder = self.recorder
-        said = "" if request[:1] == "[" else request
+        said = request.partition("] ")[2] if moment == "tls" else "" if request[:1] == "[" else request
         exchange = recorder.ask(self.connection, moment, said, "one")
         if arrival is not None:
             recorder.arrived(exchange, arrival)

@@ -578,7 +578,10 @@ def test_a_client_that_fetches_in_pieces_makes_do_with_fewer_connections(play: P
     assert play.run.ledger.doubts == []
 
 
-def test_a_certificate_that_the_client_rejects_is_no_fault_of_its_own(play: Play) -> None:
-    line = play.connect("AUTH TLS -> 234 go on", certificate="wrong", defects=("name",))
+@pytest.mark.parametrize("handshake", [(), ("[tls] localhost",)])
+def test_a_certificate_that_the_client_rejects_is_no_fault_of_its_own(play: Play, handshake: tuple[str, ...]) -> None:
+    line = play.connect("AUTH TLS -> 234 go on", *handshake, certificate="wrong", defects=("name",))
+    for x in line.connection.exchanges[2:]:
+        play.recorders[0].refused(x, "certificate", "phase[0].rule[0]")
     line.fails(CertificateRejected("bad_certificate"))
     assert (endings(only(play)), only(play).state) == (["refused"], "refused")

@@ -46,6 +46,11 @@ def test_a_client_that_looks_after_the_handshake_may_say_goodbye(play: Play) -> 
     play.held(RULE, HELD)
 
 
+def test_the_name_in_the_handshake_is_no_command(play: Play) -> None:
+    play.connect(AUTH, "[tls] localhost", **WRONG).fails(CertificateRejected("unknown_ca"))
+    play.held(RULE, HELD)
+
+
 def test_commands_before_tls_prove_nothing(play: Play) -> None:
     play.connect("FEAT", "USER ann -> 530 TLS first", AUTH, "(leaves)", **WRONG)
     play.held(RULE, HELD)

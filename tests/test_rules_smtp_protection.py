@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conduct_playbook import Play
-from notnow.journal import CertificateRejected
+from notnow.journal import CertificateRejected, ConnectionLost
 
 MAIL = "MAIL FROM:<a@x>"
 
@@ -109,6 +109,15 @@ class TestVerifiesCertificate:
 
     def test_broken_in_implicit_tls(self, play: Play) -> None:
         play.connect("EHLO x", MAIL, **self.BAD)
+        play.broken(self.RULE, "it went on after a certificate that has expired", "#1", "#1 EHLO x")
+
+    @pytest.mark.parametrize("later", [(), ("QUIT",)])
+    def test_the_name_in_the_handshake_is_no_command(self, play: Play, later: tuple[str, ...]) -> None:
+        play.connect("[tls] localhost", *later, "(leaves)", **self.BAD)
+        play.held(self.RULE, "it refused the certificate")
+
+    def test_a_connection_that_breaks_in_the_end_was_accepted(self, play: Play) -> None:
+        play.connect("EHLO x", MAIL, "QUIT", **self.BAD).fails(ConnectionLost("Connection reset by peer"))
         play.broken(self.RULE, "it went on after a certificate that has expired", "#1", "#1 EHLO x")
 
     def test_starttls_may_be_opportunistic(self, play: Play) -> None:

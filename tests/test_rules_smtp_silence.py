@@ -191,3 +191,8 @@ class TestInStep:
     def test_not_exercised_where_every_reply_came_at_once(self, play: Play) -> None:
         play.connect("EHLO x", MAIL, RCPT)
         play.not_exercised(self.RULE)
+
+    def test_the_name_in_a_handshake_is_no_command(self, play: Play) -> None:
+        """With TLS 1.3, EHLO may come in one piece with the end of the handshake."""
+        play.connect("EHLO x", "STARTTLS -> 220 go", "[tls] localhost", "(with) EHLO x", "(leaves)")
+        play.not_exercised(self.RULE)

@@ -80,8 +80,8 @@ def crossing(connection: Connection) -> float:
 
 
 def commands(exchanges: Iterable[Exchange]) -> list[Exchange]:
-    """The commands of the client, without unsolicited replies and without the middle of transfers."""
-    return [x for x in exchanges if x.request and x.moment != "transfer"]
+    """The commands of the client, without unsolicited replies, handshakes, and the middle of transfers."""
+    return [x for x in exchanges if x.request and x.moment not in ("transfer", "tls")]
 
 
 def out_of_order(exchange: Exchange) -> bool:

@@ -167,9 +167,15 @@ class _Reader:
             self.binary = x.request.upper().split()[1:2] == ["I"]
         elif moment in ("user", "pass"):
             self._login(x)
-        if moment in _LEADS and (refuses(x) or (x.fault is not None and not final_code(x))) and not x.stopped:
+        if moment in _LEADS and not x.stopped and self._stops(x):
             self.refused = x
             self._bar(moment, self._of_refusal(x))
+
+    def _stops(self, x: Exchange) -> bool:
+        """True for a command that leads to a transfer and was refused or not answered; a wrong certificate is neither."""
+        if x.moment == "tls" and self.connection.tls is not None and self.connection.tls.defects:
+            return False
+        return refuses(x) or (x.fault is not None and not final_code(x))
 
     def _bar(self, moment: str, one: Try) -> None:
         """Note that a client that had asked about a file was refused on its way to a transfer."""

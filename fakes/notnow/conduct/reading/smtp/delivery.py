@@ -18,7 +18,7 @@ from notnow.conduct.reading.smtp.letters import LOOKED_THROUGH, Sorter
 from notnow.conduct.reading.smtp.sameness import Again, same_text
 from notnow.conduct.reading.smtp.transactions import Recipient, Session, Transaction, read
 from notnow.conduct.reading.smtp.unnamed import attribute
-from notnow.journal import Connection, Exchange
+from notnow.journal import Exchange
 from notnow.units import plural
 
 SHOWN = 5  # pieces of evidence of a doubt
@@ -155,7 +155,7 @@ class _Filer:
         elif found.started_index <= item.tries[-1].ended_index:
             _start_later(one, recipient, found, item.tries[-1].ended_index)
         item.add(found)
-        item.kept_back = _rejected_certificate(one.connection)
+        item.kept_back = one.session.rejected_certificate
         if one.ending is None:
             item.in_doubt = "its last try was still under way"
 
@@ -186,11 +186,6 @@ def _try(one: Transaction, recipient: Recipient) -> Try:
         return Try(began, session.exchanges[-1], "unanswered", at, index, connection.journal.clock.now(), sys.maxsize)
     kept = one.kept if recipient.asked is not None else None
     return Try(began, one.by, one.ending, at, index, one.ended_at, one.ended_index, kept)
-
-
-def _rejected_certificate(connection: Connection) -> bool:
-    """True if the client rightly went away: it was shown a certificate that it must not trust (RFC 8314 §3.3)."""
-    return connection.tls is not None and bool(connection.tls.defects) and connection.failure is not None
 
 
 def _start_later(one: Transaction, recipient: Recipient, found: Try, after: int) -> None:

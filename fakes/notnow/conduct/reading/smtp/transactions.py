@@ -12,7 +12,7 @@ from notnow.conduct.finding import Evidence
 from notnow.conduct.reading.ledger import Ending, Try
 from notnow.conduct.reading.smtp.endings import departure, end_of, ending_of, turned_away, unheard
 from notnow.conduct.reading.smtp.letter import Letter
-from notnow.journal import Connection, Exchange, Message
+from notnow.journal import CertificateRejected, Connection, Exchange, Message
 
 ENDS_MAIL = frozenset({"rset", "ehlo", "starttls", "quit"})  # RFC 5321 §4.1.1.5, §4.1.4; RFC 3207 §4.2
 
@@ -115,6 +115,24 @@ class Session(Struct, eq=False):
     @property
     def client(self) -> str:
         return self.connection.client
+
+    @property
+    def first_in_tls(self) -> Exchange | None:
+        """The first command inside TLS, other than QUIT."""
+        start = self.encrypted_from
+        said = (x for x in self.exchanges if x.request and x.moment not in ("tls", "quit"))
+        return next((x for x in said if start is not None and x.index >= start), None)
+
+    @property
+    def rejected_certificate(self) -> bool:
+        """True if the client went away, as it must, after a certificate that it must not trust (RFC 8314 §3.3)."""
+        tls, failure = self.connection.tls, self.connection.failure
+        if tls is None or not tls.defects:
+            return False
+        if isinstance(failure, CertificateRejected):
+            return True
+        left = departure(self.connection) is not None or failure is not None or tls.error is not None
+        return left and self.first_in_tls is None
 
     @property
     def turned_away(self) -> Transaction | None:

@@ -50,4 +50,4 @@ def _first_over_tls(exchanges: list[Exchange]) -> Exchange | None:
     """The first command other than QUIT over TLS: after an accepted AUTH, or any on a port for TLS alone."""
     upgraded = next((i for i, x in enumerate(exchanges) if x.moment == "auth" and x.code == 234), None)
     said = exchanges[upgraded + 1 :] if upgraded is not None else exchanges
-    return next((x for x in said if x.request and x.moment != "quit"), None)
+    return next((x for x in said if x.request and x.moment not in ("tls", "quit")), None)

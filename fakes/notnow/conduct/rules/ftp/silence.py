@@ -14,7 +14,7 @@ from notnow.units import plural, show
 
 FOR_EVER = 3600.0  # seconds: a client with a time-out does not wait this long
 A_WHILE = 1.0  # seconds: a reply that comes later is late
-_UNASKED = frozenset({"transfer", "enter", "idle", "error"})
+_UNASKED = frozenset({"transfer", "enter", "idle", "error", "tls"})  # these are no commands
 _URGENT = frozenset({"ABOR", "STAT", "QUIT"})  # RFC 959 §4.1.3: allowed during a transfer
 
 

@@ -137,7 +137,7 @@ def _encrypted(session: Session, x: Exchange) -> bool:
     why="An attacker in the server's place can read the mail and the password.",
     occasion="the client is shown a certificate that is expired, of an unknown CA, incomplete, or for another name",
     proof="the client goes on to EHLO in implicit TLS (RFC 8314 §3.3), which only clients that want TLS use",
-    innocent="STARTTLS: a client that uses TLS only where a server offers it need not verify certificates",
+    innocent="STARTTLS: a client that uses TLS only where a server offers it need not verify certificates; QUIT by a client that looks at the certificate after the handshake",
     example="S: (shows an expired certificate, in implicit TLS)\nC: EHLO client.test",
 )
 def verifies(run: Run) -> Finding:
@@ -150,8 +150,8 @@ def verifies(run: Run) -> Finding:
         if tls is None or not tls.defects:
             continue
         why = f"it went on after a certificate that {faults(tls)}"
-        went_on = next((x for x in session.exchanges if x.request and _encrypted(session, x)), None)
-        if session.connection.failure is not None or tls.error is not None:
+        went_on = session.first_in_tls
+        if session.rejected_certificate:
             refused = session.connection
         elif went_on is not None and not any(x.moment == "starttls" for x in session.exchanges):
             return broken(why, session.connection, went_on)

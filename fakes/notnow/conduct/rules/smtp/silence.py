@@ -196,7 +196,7 @@ def in_step(run: Run) -> Finding:
         for x, later in _pairs(session):
             if x.moment == "ehlo":
                 offered = "PIPELINING" in (x.reply or "").upper()
-            if later is None or not x.request or later.moment == "quit":
+            if later is None or x.moment == "tls" or not x.request or later.moment == "quit":
                 continue
             if not _early(later, x):
                 waited += x.fault is not None and x.answered_at is not None and x.answered_at - x.at >= A_WHILE
