@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from notnow import ManualClock, RealClock
+from notnow import ManualClock, NotRunningError, RealClock
 from notnow.clock import MANY, AdjustableClock
 
 
@@ -175,6 +175,20 @@ def test_an_adjustable_clock_of_speed_0_stands_still_until_it_is_advanced(loop: 
     assert (server.clock.now(), rung) == (0, [])
     server.clock.advance(10)
     assert (server.clock.now(), rung) == (10, [5])
+
+
+def test_a_server_that_is_stopped_during_an_advance_holds_nobody_up(loop: asyncio.AbstractEventLoop) -> None:
+    clock = AdjustableClock(speed=0)
+    gone, other = Server(clock, loop), Server(clock, loop)
+
+    def stopped() -> None:
+        raise NotRunningError("this fake is not running")
+
+    gone.begin = gone.settle = stopped  # type: ignore[method-assign]
+    rung: list[float] = []
+    clock.call_at(5, loop, lambda: rung.append(clock.now()))
+    clock.advance(10)
+    assert (rung, other.clock.now()) == ([5], 10)
 
 
 def test_an_adjustable_clock_forgets_cancelled_alarms(loop: asyncio.AbstractEventLoop) -> None:

@@ -154,6 +154,7 @@ def test_the_journal_page_by_page(api: API) -> None:
     server = api.start(name="mx")
     for _ in range(3):
         send(server)
+    api.fleet.get("mx").fake.wait_for(lambda journal: all(one.closed_at is not None for one in journal.connections))
     whole = api.get("/v1/servers/mx/journal", limit=1000)
     assert whole["next"] is None
     pages, after = [], 0

@@ -16,7 +16,17 @@ from pathlib import Path
 
 import pytest
 
-from notnow import FakeError, FakeFTP, FakeHTTP, FakeSMTP, ManualClock, RealClock, ScenarioError, WaitTimeoutError
+from notnow import (
+    FakeError,
+    FakeFTP,
+    FakeHTTP,
+    FakeSMTP,
+    ManualClock,
+    NotRunningError,
+    RealClock,
+    ScenarioError,
+    WaitTimeoutError,
+)
 from notnow.conduct.pictures.timeline import render
 from notnow.engine.engine import MOST_REPEATS
 from notnow.servers.base import bridge as _bridge
@@ -501,6 +511,25 @@ class TestWaiting:
                     await fake.await_for(lambda j: False, timeout=0.01)
 
         asyncio.run(main())
+
+    def test_a_fake_that_stops_meanwhile(self):
+        fake = FakeSMTP().start()
+        stopping = threading.Timer(0, fake.stop)
+        with pytest.raises(NotRunningError, match="smtp was stopped while somebody waited for it"):
+            fake.wait_for(lambda j: stopping.start() if not stopping.ident else False, timeout=20)
+        stopping.join()
+
+    def test_what_comes_with_the_end_is_waited_for(self):
+        with FakeSMTP() as fake, Raw(fake) as raw:
+            raw.reply()
+            stopping = threading.Timer(0, fake.stop)
+            fake.wait_for(lambda j: (stopping.ident or stopping.start(), j.connections[0].ended_by)[1], timeout=20)
+            stopping.join()
+
+    @pytest.mark.filterwarnings("error")
+    def test_a_fake_that_does_not_run_cannot_be_awaited(self):
+        with pytest.raises(NotRunningError, match="this FakeSMTP is not running"):
+            asyncio.run(FakeSMTP().await_for(lambda j: True))
 
     def test_nobody_listens_any_more_afterwards(self):
         with FakeSMTP() as fake:

@@ -54,6 +54,14 @@ def test_an_unknown_name_is_told_with_the_nearest(fleet: Fleet) -> None:
             call("primry")
 
 
+def test_every_clock_is_advanced_even_if_one_fails(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (fleet.start(HEALTHY, name=name, speed=0) for name in ("a", "b"))
+    monkeypatch.setattr(first.clock, "advance_to", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fleet.advance("1h")
+    assert second.clock.now() == 3600
+
+
 def test_what_cannot_start_leaves_no_name_behind(fleet: Fleet) -> None:
     port = fleet.start(HEALTHY).fake.port
     with pytest.raises(StartError):

@@ -32,7 +32,7 @@ FLOORS = {
         Layer("server"),
         Layer("app"),
         Layer("page"),
-        Layer("copies", "openapi", "guard", "api", "events", "timelines", "verdicts", "waiting", independent=True),
+        Layer("copies", "openapi", "guard", "api", "events", "timelines", "verdicts", "waiting", "underway", independent=True),
         Layer("problems"),
         Layer("remote"),
         Layer("calls", "models", "client", independent=True),

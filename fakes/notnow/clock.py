@@ -9,6 +9,7 @@ Servers that share a clock also share one order of events: `Clock.stamp` numbers
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import threading
@@ -19,6 +20,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from notnow import true_time
+from notnow.errors import NotRunningError
 from notnow.units import seconds
 
 MANY = 1000  # alarms of an adjustable clock before it looks for those that rang or were cancelled
@@ -210,8 +212,7 @@ class ManualClock(Clock):
 
     def advance_to(self, target: float) -> None:
         """Move the clock to `target` seconds, and stop at every due event on the way."""
-        for server in list(self._servers):
-            server.begin()
+        self._begin()
         self._settle()
         while not self._reach(target):
             if (alarm := self._next(target)) is not None:
@@ -232,9 +233,15 @@ class ManualClock(Clock):
             self._show(target)
             return True
 
+    def _begin(self) -> None:
+        for server in list(self._servers):
+            with contextlib.suppress(NotRunningError):  # it has just been stopped
+                server.begin()
+
     def _settle(self) -> None:
         for server in list(self._servers):
-            server.settle()
+            with contextlib.suppress(NotRunningError):
+                server.settle()
 
     def _next(self, target: float) -> Alarm | None:
         with self._lock:

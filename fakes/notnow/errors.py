@@ -3,6 +3,7 @@
     NotNowError
     ├── ScenarioError (ValueError)     an invalid scenario, knob or option; one Problem for each mistake
     ├── StartError (OSError)           a fake could not start: the port is taken, the address is not local
+    ├── NotRunningError (RuntimeError) a call needs a fake that runs, and this one does not, or was stopped meanwhile
     ├── WaitTimeoutError (TimeoutError)  wait_for() timed out
     ├── ControlError (RuntimeError)    a control API cannot be reached, or has refused a call
     ├── FastForwardError (RuntimeError)  fast_forward met a wait that it cannot move
@@ -71,6 +72,10 @@ class ScenarioWarning(UserWarning):
 
 class StartError(NotNowError, OSError):
     """A fake could not listen on its address."""
+
+
+class NotRunningError(NotNowError, RuntimeError):
+    """A call needs a fake that is running. This one has not been started, or has been stopped, perhaps during the call."""
 
 
 class WaitTimeoutError(NotNowError, TimeoutError):

@@ -14,6 +14,7 @@ from notnow.conduct.pictures.report import Client, Report
 from notnow.conduct.reading.result import result
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import Level, Rule
+from notnow.errors import NotRunningError
 
 
 class Fake(expected.Judged, Protocol):
@@ -46,7 +47,7 @@ def report(
 ) -> Report:
     """Judge what clients did on these fakes since their last play. `servers` says where each of them listens."""
     for fake in fakes:
-        with contextlib.suppress(TimeoutError):  # a client in the background may never be idle
+        with contextlib.suppress(TimeoutError, NotRunningError):  # a client in the background may never be idle
             fake.settle()
     run = Run([fake.journal for fake in fakes], [fake.scenario for fake in fakes], proxy=terms.proxy)
     found = result(run.ledger, client.ended, terms.count)

@@ -136,8 +136,7 @@ def advance_clock(fleet: Fleet, body: Advance) -> Clocks:
 
     Everything that is due on the way is carried out, in order, before the answer comes.
     """
-    fleet.advance(body.by, body.servers)
-    members = [fleet.get(name) for name in body.servers] or fleet.members()
+    members = fleet.advance(body.by, body.servers)
     return Clocks(now={member.fake.name: round(member.clock.now(), 6) for member in members})
 
 
@@ -204,7 +203,7 @@ def read_journal(fleet: Fleet, name: str, query: JournalQuery) -> JournalPage:
     )
 
 
-@call("GET", "/v1/servers/{name}/journal.jsonl", errors=(404,), media=("jsonl",))
+@call("GET", "/v1/servers/{name}/journal.jsonl", errors=(404,), media=("jsonl",), long=True)
 def download_journal(fleet: Fleet, name: str) -> Content:
     """The whole journal as JSON Lines, to keep."""
     import io
@@ -216,7 +215,7 @@ def download_journal(fleet: Fleet, name: str) -> Content:
     )
 
 
-@call("GET", "/v1/servers/{name}/snapshot", errors=(404,), media=("state",))
+@call("GET", "/v1/servers/{name}/snapshot", errors=(404,), media=("state",), long=True)
 def take_snapshot(fleet: Fleet, name: str, headers: Mapping[str, str]) -> Content:
     """The journal without a loss, and the scenario: what `notnow.connect` judges by. With an ETag.
 

@@ -7,14 +7,13 @@ import inspect
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel
+from anyio import to_thread
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
@@ -26,26 +25,31 @@ from notnow.control.fleet import Fleet
 from notnow.control.guard import Guard
 from notnow.control.openapi import document
 from notnow.control.problems import RefusedError, of_error, respond
+from notnow.control.underway import CallerLeftError, Underway
 from notnow.errors import shown, unknown
 from notnow.look.rendering import asset
 from notnow.terminal import safe_lines
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
+
+T = TypeVar("T")
 
 MODULES = (api, copies, events, timelines, verdicts, waiting)  # importing them fills the table
 READING = 10.0  # real seconds for the body of a request
 
 
-def application(fleet: Fleet, token: str | None = None) -> Guard:
-    """The control API of these servers; with a token, only for callers who know it."""
+def application(fleet: Fleet, token: str | None, closing: asyncio.Event) -> Guard:
+    """The control API of these servers, until `closing` is set; with a token, only for callers who know it."""
+    underway = Underway(closing)
     routes = [
-        Route(path, partial(_called, calls, fleet), methods=list(calls))
+        Route(path, partial(_called, calls, fleet, underway), methods=list(calls))
         for path, calls in sorted(_by_path().items(), key=lambda item: "{" in item[0])  # fixed paths first
     ]
     routes.append(Route("/v1/openapi.json", _openapi))
-    routes.append(Route("/", partial(_page, fleet)))
+    routes.append(Route("/", partial(_page, fleet, underway)))
     routes.append(Route("/assets/{name}", _asset))
     app = Starlette(
         routes=routes,
@@ -66,9 +70,9 @@ async def _openapi(_request: Request) -> Response:
     return JSONResponse(document())
 
 
-async def _page(fleet: Fleet, request: Request) -> Response:
+async def _page(fleet: Fleet, underway: Underway, request: Request) -> Response:
     try:
-        text = await run_in_threadpool(page.page, fleet, request.query_params.get("group"))
+        text = await underway.answer(_in_thread(page.page, fleet, request.query_params.get("group")))
     except RefusedError as error:
         return respond(error)
     return Response(text, media_type="text/html; charset=utf-8")
@@ -81,24 +85,43 @@ async def _asset(request: Request) -> Response:
     return Response(asset(name), media_type=page.ASSETS[name])
 
 
-async def _called(calls: Mapping[str, Call], fleet: Fleet, request: Request) -> Response:
+async def _called(calls: Mapping[str, Call], fleet: Fleet, underway: Underway, request: Request) -> Response:
     call = calls["GET" if request.method == "HEAD" else request.method]
     try:
-        given = await _arguments(call, fleet, request)
-        if inspect.iscoroutinefunction(call.handler):
-            answer = await call.handler(**given)
-        else:
-            answer = await run_in_threadpool(call.handler, **given)
+        answer = await _answer(call, await _arguments(call, fleet, request), underway, request)
         if isinstance(answer, Stream) and request.method == "HEAD":
             return Response(media_type=MEDIA_TYPES["events"])
-        return _response(call, answer)
-    except ClientDisconnect:
+        return _EventStream(answer, underway) if isinstance(answer, Stream) else _response(call, answer)
+    except (ClientDisconnect, CallerLeftError):
         return Response(status_code=400)  # nobody reads it
     except Exception as error:
         refusal = of_error(error)
         if refusal is None:
             raise
         return respond(refusal)
+
+
+async def _answer(call: Call, given: Mapping[str, Any], underway: Underway, request: Request) -> Answer:
+    if inspect.iscoroutinefunction(call.handler):
+        return await underway.answer(call.handler(**given), _gone(request.receive))
+
+    async def work() -> Answer:
+        answer = await _in_thread(call.handler, **given)
+        assert not isinstance(answer, Coroutine), "a plain function has no coroutine for an answer"
+        return answer
+
+    return await underway.answer(_in_turn(work, given, underway) if call.long else work())
+
+
+async def _in_thread(work: Callable[..., T], *args: Any, **given: Any) -> T:
+    return await to_thread.run_sync(partial(work, *args, **given), abandon_on_cancel=True)
+
+
+async def _in_turn(work: Callable[[], Coroutine[Any, Any, T]], given: Mapping[str, Any], underway: Underway) -> T:
+    names = [given["name"]] if "name" in given else getattr(given.get("query"), "server", ())
+    groups = given["fleet"].groups(names).values()
+    async with underway.turn(sum(len(member.fake.journal) for members in groups for member in members)):
+        return await work()
 
 
 async def _arguments(call: Call, fleet: Fleet, request: Request) -> dict[str, Any]:
@@ -188,39 +211,38 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _response(call: Call, answer: Answer) -> Response:
+def _response(call: Call, answer: BaseModel | Content | None) -> Response:
     match answer:
         case None:
             return Response(status_code=call.status)
         case Content(media_type, content, headers, status):
             data = content if isinstance(content, bytes) else content.encode("utf-8", "replace")
             return Response(data, status or call.status, dict(headers), media_type)
-        case Stream():
-            return _EventStream(answer)
-    assert isinstance(answer, BaseModel)
     text = json.dumps(answer.model_dump())  # in ASCII: clients may have said what is no text
     return Response(text, call.status, media_type=MEDIA_TYPES["json"])
 
 
 class _EventStream(Response):
-    """Sends pieces as they come, until the reader leaves."""
+    """Sends pieces as they come, until the reader leaves or notnow stops."""
 
     media_type = MEDIA_TYPES["events"]
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, underway: Underway) -> None:
         super().__init__()
         del self.headers["content-length"]
-        self._pieces = stream.pieces
+        self._pieces, self._underway = stream.pieces, underway
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        writing = asyncio.ensure_future(self._write(send))
-        leaving = asyncio.ensure_future(_gone(receive))
+        works = (self._write(send), _gone(receive), self._underway.closed())
+        _, leaving, closed = tasks = [asyncio.ensure_future(work) for work in works]
         try:
-            await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (writing, leaving):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(writing, leaving, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if leaving.cancelled() and not closed.cancelled():  # the reader is there, and notnow stops
+            await send({"type": "http.response.body", "body": b""})
 
     async def _write(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

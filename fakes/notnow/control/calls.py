@@ -2,7 +2,7 @@
 
 `name`, `path` and `index` stand in the path of the call; `query` and `body` are models; `asked` is the query as it came, and
 `headers` those of the request. The result is a model, a `Content`, a `Stream` or None. A coroutine runs in the loop of the API,
-a plain function in a thread.
+a plain function in a thread. A call that is `long` reads whole journals.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class Call:
     body: type[BaseModel] | None
     answer: type[BaseModel] | None
     takes: frozenset[str]
+    long: bool
 
     @property
     def parameters(self) -> list[str]:
@@ -87,6 +88,7 @@ def call(
     errors: tuple[int, ...] = (),
     media: tuple[str, ...] = (),
     answer: type[BaseModel] | None = None,
+    long: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Put a function into the table. `answer` is the model of its JSON, if its result does not say it."""
 
@@ -105,6 +107,7 @@ def call(
                 hints.get("body"),
                 returned if isinstance(returned, type) and issubclass(returned, BaseModel) else answer,
                 frozenset(hints),
+                long,
             )
         )
         return handler

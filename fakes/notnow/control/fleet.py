@@ -188,10 +188,22 @@ class Fleet:
         member.returns_at, member.before = _in(ttl), None if ttl is None else before
         return member
 
-    def advance(self, by: float | str, names: Sequence[str] = ()) -> None:
-        """Advance the clocks of these servers, or of all, with everything that is due on the way. Raises ValueError."""
-        for members in self.groups(names).values():
-            members[0].clock.advance(by)
+    def advance(self, by: float | str, names: Sequence[str] = ()) -> list[Member]:
+        """Advance the clocks of these servers, or of all, with everything that is due on the way; return the servers.
+
+        Every clock is advanced, even if another fails. Raises NoSuchServerError before any is advanced, and
+        at the end the error of the first clock that failed.
+        """
+        groups = self.groups(names).values()
+        failed: list[Exception] = []
+        for members in groups:
+            try:
+                members[0].clock.advance(by)
+            except Exception as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        return [member for members in groups for member in members]
 
     def expire(self, now: float) -> float | None:
         """Do what is due at this time of `true_time.monotonic`; return when to call again, None if nothing is waiting."""

@@ -16,7 +16,7 @@ from notnow.control.problems import MEDIA_TYPE
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-ALWAYS = (401, 403)  # what the guard may answer to any call
+ALWAYS = (401, 403, 503)  # what any call may be answered: by the guard, or while notnow stops
 WITH_BODY = (400, 408, 413, 415, 422)
 SCHEMAS: dict[str, Any] = {
     "state": {"schema": {"type": "object", "additionalProperties": True}},

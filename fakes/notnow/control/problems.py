@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from notnow.control.fleet import FullError, NameTakenError, NoSuchServerError
 from notnow.control.models import ProblemDetails, keys_of
-from notnow.errors import NotNowError, Problem, ScenarioError, StartError, nearest, shown
+from notnow.errors import NotNowError, NotRunningError, Problem, ScenarioError, StartError, nearest, shown
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -44,6 +44,8 @@ def of_error(error: Exception) -> RefusedError | None:
             return RefusedError(422, "\n".join(map(str, problems)), problems)
         case NoSuchServerError():
             return RefusedError(404, str(error))
+        case NotRunningError():
+            return RefusedError(404, "the server was stopped while this call was under way")
         case NameTakenError():
             return RefusedError(409, str(error))
         case StartError():

@@ -77,7 +77,11 @@ class ControlServer:
             self._loop.close()
 
     async def _serve(self) -> None:
-        app, config, context = ASGIWrapper(application(self.fleet, self.token)), _config(), WorkerContext(None)
+        app, config, context = (
+            ASGIWrapper(application(self.fleet, self.token, self._stop)),
+            _config(),
+            WorkerContext(None),
+        )
         connections: set[asyncio.Task[Any]] = set()
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

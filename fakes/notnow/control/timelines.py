@@ -102,7 +102,7 @@ class Timeline(BaseModel):
     items_left_out: int
 
 
-@call("GET", "/v1/timeline", errors=(404,))
+@call("GET", "/v1/timeline", errors=(404,), long=True)
 def draw_timeline(fleet: Fleet, query: TimelineQuery) -> Timeline:
     """What clients did, drawn to scale: a lane for each connection, its 421s and deliveries, and the waits between them.
 

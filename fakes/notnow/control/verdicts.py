@@ -19,7 +19,7 @@ from notnow.servers.listening import listening
 EXIT = "notnow-exit"  # the header with the exit code that `notnow report` ends with
 
 
-@call("GET", "/v1/verdict", errors=(404,), media=("text", "junit", "markdown", "html"), answer=Verdict)
+@call("GET", "/v1/verdict", errors=(404,), media=("text", "junit", "markdown", "html"), answer=Verdict, long=True)
 def judge_clients(fleet: Fleet, query: VerdictQuery) -> Content:
     """Judge what clients did since the last play, as `notnow try` does.
 

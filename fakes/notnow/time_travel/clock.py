@@ -63,8 +63,7 @@ class WorldClock(ManualClock):
         if self.world is None:
             super().advance_to(target)
             return
-        for server in list(self._servers):
-            server.begin()
+        self._begin()
         self.world.advance(target - self._now)
 
     def settle(self) -> None:

@@ -66,6 +66,7 @@ class Bridge(LoopServices):
         self.sessions: dict[str, Session] = {}
         self.ports: set[int] = set()  # where it has sockets
         self.waited_for = 0  # how many predicates are being waited for
+        self.stopped = False  # nothing more will happen
         self._ids = itertools.count(1)
         self._uid = secrets.token_hex(4)
         self._alarm: Cancellable | None = None
@@ -130,6 +131,7 @@ class Bridge(LoopServices):
 
     def listen(self, sock: socket.socket) -> None:
         """Accept the clients of this socket."""
+        self.stopped = False
         self.lingering = listener.LingeringClose(self.loop, self.heard_after, self.connection_closed)
         self.listener = listener.Listener(self.loop, sock, self._accept, lambda: not self.sessions)
         self.port = self.engine.port = self.listener.port
@@ -152,6 +154,8 @@ class Bridge(LoopServices):
         if not await self.until(lambda: not self.sessions and not self.tasks, PATIENCE):
             self.failed(RuntimeError(f"did not end: {[*self.sessions.values(), *self.tasks]}"))
         self._disarm()
+        self.stopped = True
+        await self.until(lambda: not self.waited_for, PATIENCE)
 
     def _dismiss(self, session: Session) -> bool:
         try:

@@ -16,7 +16,7 @@ from notnow import environment, true_time
 from notnow.conduct import arguments
 from notnow.conduct.assertions import Assertions
 from notnow.engine.trail import Explanation
-from notnow.errors import FakeError, Problem, ScenarioError, WaitTimeoutError, nearest
+from notnow.errors import FakeError, NotRunningError, Problem, ScenarioError, WaitTimeoutError, nearest
 from notnow.hosts import bracketed
 from notnow.journal import Entry, Exchange, Journal
 from notnow.language import catalogue
@@ -272,8 +272,8 @@ class Fake(Assertions):
     def wait_for(self, predicate: Callable[[Journal], object], timeout: float | str | timedelta = 5.0) -> None:
         """Wait until `predicate(journal)` holds, at most `timeout` of real time: seconds, or a duration such as "1m".
 
-        Raises WaitTimeoutError with what was seen instead, TypeError or ValueError for invalid arguments, and
-        RuntimeError inside a running event loop, where the form is `await fake.await_for(…)`.
+        Raises WaitTimeoutError with what was seen instead, NotRunningError if the fake stops meanwhile, TypeError or
+        ValueError for invalid arguments, and RuntimeError inside a running event loop, where the form is `await fake.await_for(…)`.
         """
         if async_libraries.running() is not None:
             raise RuntimeError("wait_for() would block the running event loop; use `await fake.await_for(…)`")
@@ -282,8 +282,9 @@ class Fake(Assertions):
 
     async def await_for(self, predicate: Callable[[Journal], object], timeout: float | str | timedelta = 5.0) -> None:  # noqa: ASYNC109
         """`wait_for`, inside an event loop."""
-        work = guests.carried(self._wait(predicate, _waitable(predicate, timeout)))
-        (await async_libraries.result_of(asyncio.run_coroutine_threadsafe(work, self._bridge.loop))).get()
+        seconds, loop = _waitable(predicate, timeout), self._bridge.loop
+        work = guests.carried(self._wait(predicate, seconds))
+        (await async_libraries.result_of(asyncio.run_coroutine_threadsafe(work, loop))).get()
 
     async def _wait(self, predicate: Callable[[Journal], object], timeout: float) -> None:  # noqa: ASYNC109
         changed = asyncio.Event()
@@ -297,6 +298,8 @@ class Fake(Assertions):
         try:
             while not predicate(self.journal):
                 left = deadline - true_time.monotonic()
+                if self._bridge.stopped:
+                    raise NotRunningError(f"{self.name} was stopped while somebody waited for it")
                 if left <= 0:
                     raise WaitTimeoutError(self._waited(timeout))
                 with contextlib.suppress(TimeoutError):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, TypeVar
 
 from notnow import true_time
+from notnow.errors import NotRunningError
 from notnow.servers.base import guests
 from notnow.servers.base.turns import Turns
 
@@ -174,10 +175,12 @@ class Runner:
 
     def run(self, work: Coroutine[Any, Any, T], patience: float = PATIENCE) -> T:
         """Run a coroutine in the loop and wait for it, at most `patience` real seconds, from any other thread."""
-        if self.is_current or self.loop.is_closed():
+        if self.is_current:
             work.close()
-            why = "is this very thread's: it would wait for itself" if self.is_current else "is closed"
-            raise RuntimeError(f"the fakes' loop {why}")
+            raise RuntimeError("the fakes' loop is this very thread's: it would wait for itself")
+        if self.loop.is_closed():
+            work.close()
+            raise NotRunningError("the fakes' loop is closed")
         done = _thread.allocate_lock()
         done.acquire()
         tasks: list[asyncio.Task[guests.Outcome[T]]] = []

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from notnow.clock import Clock
-from notnow.errors import FakeError
+from notnow.errors import FakeError, NotRunningError
 from notnow.servers.base import guests
 from notnow.servers.base.runner import Runner
 from notnow.servers.base.turns import Turns
@@ -47,9 +47,9 @@ class LoopServices:
 
     @property
     def runner(self) -> Runner:
-        """Raises RuntimeError while the fake is not running."""
+        """Raises NotRunningError while the fake is not running."""
         if self._runner is None:
-            raise RuntimeError(f"this {self.label} is not running; {START}")
+            raise NotRunningError(f"this {self.label} is not running; {START}")
         return self._runner
 
     @property
