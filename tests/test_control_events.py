@@ -103,6 +103,17 @@ def test_only_some_servers(api: API) -> None:
     assert "there is no server 'nobody'" in api.refused("GET", "/v1/events?server=nobody", 404)
 
 
+def test_a_busy_server_does_not_drive_out_the_events_of_a_calm_one(api: API) -> None:
+    for name in ("calm", "busy"):
+        api.start(name=name)
+    before = api.fleet.feed.last
+    api.fleet.feed.put_server("calm", "told", {"number": 1})
+    for number in range(3 * events.MOST):
+        api.fleet.feed.put_server("busy", "told", {"number": number})
+    with stream(api, after=before, server="calm") as reader:
+        assert reader.next()[2] == {"number": 1, "event": "told", "name": "calm"}
+
+
 def test_more_than_a_reader_can_follow_is_counted(api: API) -> None:
     api.start(name="mx")
     feed = api.fleet.feed

@@ -10,9 +10,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from control_api import API, running
+from notnow.control.fleet import Fleet
+from notnow.control.server import controlled
 from notnow.language import catalogue
 from notnow.language.loading import loads
 
@@ -108,6 +111,20 @@ def test_a_script_runs_nothing_that_a_scenario_says(api: API) -> None:
     assert "never connected" in done.stdout
     assert done.returncode == 3
     assert [server["name"] for server in api.get("/v1/servers")["servers"]] == ["smtp"]  # its own is stopped
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_script_takes_the_token_from_its_environment(monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
+    monkeypatch.setattr("notnow.control.server.is_loopback", lambda _: False)  # as on an address of the network
+    with Fleet() as fleet, controlled(fleet, "127.0.0.1", 0) as server:
+        fleet.start(catalogue.scenario("smtp/overload"))
+        text = httpx.get(f"{server.url}/v1/copy?format=curl", headers={"Authorization": f"Bearer {server.token}"}).text
+        assert str(server.token) not in text
+        env = {"PATH": "/usr/bin:/bin", "CLIENT": "true", **({"NOTNOW_TOKEN": str(server.token)} if known else {})}
+        done = subprocess.run(["sh"], input=text, env=env, capture_output=True, text=True, timeout=60)
+        assert ("never connected" in done.stdout, "the token is missing" in done.stdout) == (known, False)
+        assert done.returncode == (3 if known else 22)
+        assert len(fleet.members()) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from notnow import ScenarioError, StartError, true_time
+from notnow.control.feed import Feed
 from notnow.control.fleet import Fleet, FullError, NameTakenError, NoSuchServerError
 from notnow.language.catalogue import scenario
 from smtp_client import Raw
@@ -151,13 +152,19 @@ def test_the_feed_has_servers_and_entries_and_leaves_out_the_oldest(fleet: Fleet
     fleet.start(HEALTHY)
     greeting(fleet, "smtp")
     fleet.stop("smtp")
-    events, left_out = fleet.feed.after(0, 1000)
+    events, left_out, last = fleet.feed.after(0, 1000)
     kinds = [event.as_dict()["event"] for event in events]
     assert (kinds[0], kinds[1], kinds[-1], left_out) == ("play", "started", "stopped", 0)
     assert "exchange" in kinds
     assert [event.number for event in events] == list(range(1, fleet.feed.last + 1))
-    latest, left_out = fleet.feed.after(1, 2)
-    assert ([event.number for event in latest], left_out) == (
-        [fleet.feed.last - 1, fleet.feed.last],
-        fleet.feed.last - 3,
-    )
+    latest, left_out, _ = fleet.feed.after(1, 2)
+    assert ([event.number for event in latest], left_out) == ([last - 1, last], last - 3)
+
+
+def test_the_feed_of_some_servers_is_bounded_by_their_events_alone() -> None:
+    feed = Feed()
+    for number in range(20):
+        feed.put_server("busy" if number % 5 else "calm", "told", {"number": number})
+    events, left_out, last = feed.after(0, 3, {"calm"})
+    assert ([event.number for event in events], left_out, last) == ([6, 11, 16], 1, 20)
+    assert feed.after(16, 3, {"calm"}) == ([], 0, 20)

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from notnow import true_time, words
+from notnow import protocols, true_time, words
 from notnow.control.calls import MEDIA_TYPES, Content, call
 from notnow.control.fleet import Fleet, Member
 from notnow.control.models import (
@@ -44,7 +44,7 @@ from notnow.control.models import (
 )
 from notnow.control.problems import RefusedError, as_dict
 from notnow.errors import Problem, ScenarioError, unknown
-from notnow.journal import Entry, Exchange
+from notnow.journal import Entry, Exchange, Journal
 from notnow.journal.transport import pack
 from notnow.language import catalogue
 from notnow.language.loading import loads
@@ -193,6 +193,7 @@ def _scenario(fleet: Fleet, asked: Played, running: Member | None = None) -> Sce
 def read_journal(fleet: Fleet, name: str, query: JournalQuery) -> JournalPage:
     """What happened, entry by entry: exchanges, the ends of connections, phases. Filtered, and page by page."""
     journal = fleet.get(name).fake.journal
+    _check_filters(journal, query)
     found = (entry for entry in journal.entries(query.after, backwards=query.last) if _passes(entry, query))
     page = [entry.as_dict() for entry in islice(found, query.limit)]
     more = not query.last and next(found, None) is not None
@@ -230,6 +231,19 @@ def take_snapshot(fleet: Fleet, name: str, headers: Mapping[str, str]) -> Conten
     if headers.get("if-none-match") == etag:
         return Content(MEDIA_TYPES["state"], "", {"etag": etag}, status=304)
     return Content(MEDIA_TYPES["state"], text, {"etag": etag})
+
+
+EVENTS = ("exchange", "closed", "play", "phase", "forward", "initial")  # the kinds of entries
+
+
+def _check_filters(journal: Journal, query: JournalQuery) -> None:
+    """Raises RefusedError for a word that no entry can have: a misspelt filter would find nothing, and look like an answer."""
+    protocol = protocols.get(journal.protocol)
+    moments = (*protocol.moments, *protocol.also_counted)
+    mistakes = [unknown(f"moment of {journal.protocol}", word, moments) for word in query.moment if word not in moments]
+    mistakes += [unknown("kind of entry", word, EVENTS) for word in query.event if word not in EVENTS]
+    if mistakes:
+        raise RefusedError(422, "\n".join(map(str, mistakes)), mistakes)
 
 
 def _passes(entry: Entry, query: JournalQuery) -> bool:

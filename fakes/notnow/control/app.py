@@ -55,6 +55,7 @@ def application(fleet: Fleet, token: str | None, closing: asyncio.Event) -> Guar
         routes=routes,
         exception_handlers={HTTPException: _not_found, Exception: _failed},
     )
+    app.router.redirect_slashes = False  # a client that does not follow would take the redirect for an answer
     return Guard(app, token)
 
 
@@ -132,7 +133,7 @@ async def _arguments(call: Call, fleet: Fleet, request: Request) -> dict[str, An
     if call.query is not None:
         given["query"] = call.query.model_validate(_query(request, call.query))
     elif "asked" in call.takes:
-        given["asked"] = dict(request.query_params)
+        given["asked"] = _once(request)
     elif request.query_params:
         name = next(iter(request.query_params))
         raise RefusedError(422, f"there is no parameter {name!r} here; allowed: none")
@@ -176,6 +177,14 @@ def _query(request: Request, model: type[BaseModel]) -> dict[str, Any]:
     for name in found.keys() - model.model_fields.keys():
         raise RefusedError(422, str(unknown("parameter", name, sorted(model.model_fields))))
     return found
+
+
+def _once(request: Request) -> dict[str, str]:
+    """The parameters, each of which may be given once."""
+    for name in request.query_params:
+        if len(request.query_params.getlist(name)) > 1:
+            raise RefusedError(422, f"{name!r} is given twice; allowed: once")
+    return dict(request.query_params)
 
 
 def _json(body: bytes) -> Any:
@@ -260,7 +269,10 @@ async def _gone(receive: Receive) -> None:
 async def _not_found(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        detail = f"there is no {safe_lines(request.url.path)!r} here; allowed: the paths in /v1/openapi.json"
+        path = safe_lines(request.url.path)
+        detail = f"there is no {path!r} here; allowed: the paths in /v1/openapi.json"
+        if path.endswith("/"):
+            detail += f"; did you mean {path.rstrip('/')!r}?"
     elif error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
         detail = f"{request.method} is not possible at {safe_lines(request.url.path)}; allowed: {allowed}"

@@ -36,7 +36,8 @@ class CopyQuery(WhichServers):
 def copy_servers(fleet: Fleet, query: CopyQuery, headers: Mapping[str, str]) -> Content:
     """The same servers to keep: as a pytest test, as a shell script that calls this API, or as a scenario file.
 
-    Test and script run a client, whose command is in the environment variable CLIENT, and end with its verdict.
+    Test and script run a client, whose command is in the environment variable CLIENT, and end with its verdict. The script takes the
+    token, where this API asks for one, from NOTNOW_TOKEN.
     """
     members = _members(fleet, query.server)
     rule = _rule(members, query.rule)

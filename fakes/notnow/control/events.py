@@ -52,13 +52,10 @@ async def _events(feed: Feed, last: int, servers: frozenset[str]) -> AsyncGenera
         yield "retry: 1000\n\n"
         spoke = loop.time()
         while True:
-            events, skipped = feed.after(last, MOST)
-            if events:
-                last = events[-1].number
-                text = _text([event for event in events if not servers or event.server in servers], skipped, last)
-                if text:
-                    spoke = loop.time()
-                    yield text
+            events, skipped, last = feed.after(last, MOST, servers)
+            if events or skipped:
+                spoke = loop.time()
+                yield _text(events, skipped, last)
             elif loop.time() - spoke > HEARTBEAT:
                 spoke = loop.time()
                 yield ": still here\n\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from notnow.journal import Entry, Exchange
@@ -52,9 +52,17 @@ class Feed:
         """Something became of a server."""
         self.put({**more, "event": event, "name": server})
 
-    def after(self, number: int, most: int) -> tuple[list[Event], int]:
-        """At most `most` events after the one of this number, the latest, and how many are left out before them."""
+    def after(self, number: int, most: int, servers: Collection[str] = ()) -> tuple[list[Event], int, int]:
+        """The latest events after the one of this number, of these servers or of all, at most `most`.
+
+        With them comes how many are left out before them, and the number of the last event that there is.
+        """
         with self._lock:
-            last, new = self.last, self.last - number
-            found = list(itertools.islice(reversed(self._events), min(new, most)))
-        return [Event(last - i, found[i]) for i in reversed(range(len(found)))], new - len(found)
+            last = self.last
+            new = min(last - number, len(self._events))
+            whats = list(itertools.islice(reversed(self._events), new if servers else min(new, most)))
+        found = [Event(last - i, what) for i, what in enumerate(whats)]
+        forgotten = last - number - len(found)
+        if servers:
+            found = [event for event in found if event.server in servers]
+        return found[:most][::-1], forgotten + max(0, len(found) - most), last

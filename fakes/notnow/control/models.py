@@ -142,7 +142,7 @@ class JournalQuery(Body):
 
     after: int = Field(0, ge=0, description="Only entries with a larger index: the `next` of the page before.")
     limit: Page = 100
-    event: Several = Field(default_factory=list, description="exchange, closed, play, phase")
+    event: Several = Field(default_factory=list, description="exchange, closed, play, phase, forward, initial")
     moment: Several = Field(default_factory=list)
     connection: int | None = Field(None, ge=1)
     code: int | None = Field(None, ge=100, le=599, description="A code of a reply.")

@@ -80,9 +80,35 @@ def _of_mistake(mistake: Mapping[str, Any], error: ValidationError) -> Problem:
         words, _, allowed = str(cause).partition("; allowed: ")
         return Problem(words, allowed=allowed, key=key)
     if kind in ("literal_error", "enum"):
-        return Problem(f"found {shown(mistake['input'])}", allowed=str(context.get("expected", "")), key=key)
+        return Problem(f"found {_shown(mistake['input'])}", allowed=str(context.get("expected", "")), key=key)
     said = mistake["msg"]
-    return Problem(f"found {shown(mistake['input'])}", allowed=said[0].lower() + said[1:], key=key)
+    whole = {name: int(n) if isinstance(n, float) and n.is_integer() else n for name, n in context.items()}
+    allowed = _ALLOWED[kind].format(**whole) if kind in _ALLOWED else said[0].lower() + said[1:]
+    return Problem(f"found {_shown(mistake['input'])}", allowed=allowed, key=key)
+
+
+_ALLOWED = {  # by pydantic's name of the mistake
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "an object",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "greater_than_equal": "{ge} or more",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number of fewer digits",
+    "int_type": "a whole number",
+    "less_than": "less than {lt}",
+    "less_than_equal": "{le} at most",
+    "list_type": "a list",
+    "model_type": "an object",
+    "string_too_long": "{max_length} characters at most",
+    "string_type": "a text",
+}
+
+
+def _shown(value: object) -> str:
+    return "null" if value is None else shown(value)
 
 
 def respond(error: RefusedError) -> Response:
