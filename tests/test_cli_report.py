@@ -60,6 +60,24 @@ def test_files_for_ci(api: API, tmp_path: Path) -> None:
     assert "smtp" in summary.read_text()
 
 
+def test_servers_that_share_no_clock_have_a_heading_each(api: API, tmp_path: Path) -> None:
+    recovered(api)
+    api.start("smtp/greylisting", name="idle", speed=0)
+    told = report(api.url, "--html", str(tmp_path / "r.html"))
+    assert told.exit_code == 3
+    heads = [line for line in told.stdout.splitlines() if line.endswith(")") and line[0].isalpha()]
+    assert (heads[0], heads[-1]) == ("idle (smtp/greylisting)", "mx (scenario)")
+    page = (tmp_path / "r.html").read_text()
+    assert "never connected" in page[: page.index("</h1>")]
+    assert '<b>mx</b> <span class="outcome good">well behaved</span> in scenario: delivered: ' in page
+
+
+def test_rules_that_were_not_exercised_are_listed_on_request(api: API) -> None:
+    recovered(api)
+    assert "rules (-v lists them)" in report(api.url).stdout
+    assert "smtp.give-up-time" in report(api.url, "-v").stdout
+
+
 def test_exit_codes(api: API) -> None:
     assert report(api.url).exit_code == 2  # there is no server
     server = api.start(toml=ONCE, name="mx", speed=0)
@@ -76,6 +94,7 @@ def test_exit_codes(api: API) -> None:
     [
         (["http://127.0.0.1:1"], "is `notnow serve --control` running there?"),
         (["ftp://x"], "is no URL of a control API"),
+        (["http://127.0.0.1:70000"], "'http://127.0.0.1:70000' is no URL of a control API"),
         (["{url}", "--server", "mxx"], "did you mean 'mx'?"),
         (["{url}", "--level", "most"], "'most' is not one of"),
         (["{url}", "--junit", "/nowhere/r.xml"], "there is no directory '/nowhere'"),

@@ -270,7 +270,10 @@ def test_the_live_view_tells_clients_where_the_hosts_are() -> None:
         (["smtp/overload", "--set", "outage"], "--set takes KNOB=VALUE"),
         (["smtp/overload", "--set", "mx.outage=3s"], "there is no server 'mx'"),
         (["smtp/overload", "--port", "70000"], "--port is '70000'"),
-        (["smtp/overload", "--speed", "0"], "0.0 is not in the range x>0"),
+        (
+            ["smtp/overload", "--speed", "0"],
+            "--speed is 0, and nobody could advance the clock; allowed: more, or --control PORT as well",
+        ),
         (["smtp/overload", "--seed", "x"], "'x' is not a valid integer"),
         (["smtp/overload", "--host", "192.0.2.1"], "'192.0.2.1' is no address of this machine"),
         (["smtp/overload", "--scenarios", "nowhere"], "Directory 'nowhere' does not exist"),

@@ -96,8 +96,8 @@ def test_a_scenario_as_text(api: API) -> None:
 
 def test_another_scenario_plays_and_the_one_before_comes_back(api: API) -> None:
     server = api.start(name="mx")
-    played = api.put("/v1/servers/mx/scenario", scenario="smtp/overload", ttl="0.2s")
-    assert (played["scenario"], 0 < played["returns_in"] <= 0.2) == ("smtp/overload", True)
+    played = api.put("/v1/servers/mx/scenario", scenario="smtp/overload", ttl="1s")
+    assert (played["scenario"], 0 < played["returns_in"] <= 1) == ("smtp/overload", True)
     assert api.get("/v1/servers/mx/wait", connect=0, timeout=1)["phase"]
     until(lambda: api.get("/v1/servers/mx")["scenario"] == "smtp/healthy")
     assert send(server) == 250

@@ -35,6 +35,7 @@ FLOORS = {
         Layer("copies", "openapi", "guard", "api", "events", "timelines", "verdicts", "waiting", "underway", independent=True),
         Layer("problems"),
         Layer("remote"),
+        Layer("remote_files"),
         Layer("calls", "models", "client", independent=True),
         Layer("fleet"),
         Layer("feed"),

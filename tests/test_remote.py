@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import smtplib
 import ssl
 import threading
@@ -10,6 +12,7 @@ from contextlib import suppress
 from ftplib import FTP
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,6 +20,7 @@ import pytest
 import notnow
 from control_api import API, running
 from notnow import ControlError, FakeSMTP, ScenarioError, StartError, WaitTimeoutError
+from notnow.control.client import Answer, Client
 from notnow.control.remote import Remote, RemoteSMTP
 from smtp_client import MESSAGE
 from test_control_api import ONCE
@@ -101,6 +105,69 @@ def test_waiting(remote: Remote) -> None:
             there.wait_for(lambda journal: journal.count("message") == 2, timeout=0.01)
 
 
+def test_waiting_in_an_event_loop(remote: Remote) -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match=r"await fake\.await_for"):
+            there.wait_for(lambda journal: True)
+        sending = asyncio.create_task(asyncio.to_thread(send, there))
+        await there.await_for(lambda journal: journal.count("message") == 1, timeout=20)
+        await sending
+
+    with remote.start() as there:
+        asyncio.run(main())
+
+
+def test_servers_of_a_group_are_judged_together(remote: Remote) -> None:
+    with (
+        remote.start("smtp/overload", outage="1h", group="mx", name="primary", speed=0) as primary,
+        remote.start("smtp/healthy", group="mx", name="backup") as backup,
+        remote.start("smtp/healthy", name="stranger") as stranger,
+    ):
+        send(primary)
+        send(backup)
+        primary.assert_fell_back_to(backup)
+        remote.primary.assert_fell_back_to(remote.backup)
+        with pytest.raises(ValueError, match="primary and stranger have clocks of their own"):
+            primary.assert_fell_back_to(stranger)
+        backup.clock.advance("1m")
+        assert primary.clock.now() == 60
+        backup.stop()
+        primary.clock.advance("1m")
+        assert primary.clock.now() == 120
+
+
+def test_after_the_end_the_journal_can_still_be_judged(remote: Remote) -> None:
+    with remote.start("smtp/overload", outage="1h", speed=0) as there:
+        send(there)
+    there.assert_never_exceeded(connections=1)
+    assert there.journal.count("connect") == 1
+    assert there.result.word == "unknown"
+    for gone in (there.kick, lambda: there.phase, lambda: there.messages, there.stop):  # type: ignore[attr-defined]
+        with pytest.raises(ControlError, match="there is no server 'smtp'"):
+            gone()
+
+
+def test_one_message(remote: Remote) -> None:
+    with remote.start() as there:
+        send(there)
+        assert there.message(to="b@server.test")["subject"] == "hello"  # type: ignore[attr-defined]
+        with pytest.raises(AssertionError, match="nobody"):
+            there.message(to="nobody@server.test")  # type: ignore[attr-defined]
+
+
+def test_a_long_call_waits_for_its_turn(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    full = [Answer(503, {"retry-after": "0.01"}, b"{}")] * 2
+
+    def sent(*given: object, real: Any = Client._send) -> Answer:
+        asked.append(given)
+        return full.pop() if full else real(*given)
+
+    monkeypatch.setattr(Client, "_send", sent)
+    assert remote.servers == {}
+    assert len(asked) == 3
+
+
 def test_files(remote: Remote) -> None:
     with remote.start("ftp/healthy", files={"a.txt": "hello"}) as there:
         with FTP() as ftp:
@@ -118,6 +185,9 @@ def test_https(remote: Remote) -> None:
     with remote.start("http/healthy") as there:
         assert httpx.get(there.url, verify=ssl.create_default_context(cafile=there.ca_file)).status_code == 200
         there.assert_not_coalesced()  # type: ignore[attr-defined]
+        with there.resolving():  # type: ignore[attr-defined]
+            url = there.url_for(there.hosts[0], "/a")  # type: ignore[attr-defined]
+            assert httpx.get(url, verify=there.ssl_context()).json()["path"] == "/a"  # type: ignore[attr-defined]
         there.assert_delivered()
     with remote.start() as there, pytest.raises(ValueError, match="does not speak TLS"):
         _ = there.ca_file
@@ -142,6 +212,8 @@ def test_mistakes_raise_what_they_raise_on_a_local_fake(remote: Remote) -> None:
         remote.start("smtp/overload", outag="1s")
     with pytest.raises(ScenarioError, match="did you mean 'smtp/overload'"):
         remote.start("smtp/overlod")
+    with pytest.raises(ScenarioError, match="none.toml: cannot be read: No such file"):
+        remote.start("none.toml")
     with remote.start() as there, pytest.raises(StartError, match=str(there.port)):
         remote.start(port=there.port)
 
@@ -149,8 +221,14 @@ def test_mistakes_raise_what_they_raise_on_a_local_fake(remote: Remote) -> None:
 def test_where_no_control_api_is(unused_port: int) -> None:
     with pytest.raises(ControlError, match="is `notnow serve --control` running there"):
         notnow.connect(f"http://127.0.0.1:{unused_port}")
-    with pytest.raises(ValueError, match="is no URL of a control API"):
-        notnow.connect("ftp://127.0.0.1")
+    for url in ("ftp://127.0.0.1", "", "http://127.0.0.1:70000", "http://[::1", "http://127.0.0.1:x"):
+        with pytest.raises(ValueError, match=f"'{re.escape(url)}' is no URL of a control API"):
+            notnow.connect(url)
+    with (
+        FakeSMTP() as smtp,
+        pytest.raises(ControlError, match="answers, and not as a control API of notnow does: '220 fake"),
+    ):
+        notnow.connect(f"{smtp.host}:{smtp.port}")
     with (
         notnow.FakeHTTP("http/healthy", tls="none") as fake,
         pytest.raises(ControlError, match="not as a control API of notnow does"),

@@ -268,7 +268,7 @@ def _about(control: Control) -> Pieces:
 def _title(fakes: Sequence[Fake]) -> str:
     speed = getattr(fakes[0].clock, "speed", 1.0) if fakes else 1.0
     seed = f", seed {fakes[0].seed}" if fakes else ""
-    fast = f", {speed:g} times as fast" if speed != 1 else ""
+    fast = ", the clock stands still" if speed == 0 else f", {speed:g} times as fast" if speed != 1 else ""
     return f"notnow {__version__}{seed}{fast}, Ctrl-C stops"
 
 

@@ -50,6 +50,7 @@ EXIT = "notnow-exit"
     metavar="TOKEN",
     help="The token that notnow serve printed, if any.  [env: NOTNOW_TOKEN]",
 )
+@click.option("-v", "--verbose", is_flag=True, help="List also the rules that these runs did not exercise.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report, journals included, as one JSON object.")
 @click.option(
     "--junit", metavar="FILE", callback=writable, help="Write the verdicts to FILE as JUnit XML, for a CI server."
@@ -75,6 +76,7 @@ def command(
     ended: int | None,
     role: str,
     token: str | None,
+    verbose: bool,
     as_json: bool,
     junit: str | None,
     html: str | None,
@@ -119,7 +121,7 @@ def command(
         if summary is not None:
             with Path(summary).open("ab") as file:
                 file.write(_fetch(client, "markdown", query).body)
-        answer = _fetch(client, "json" if as_json else "text", query)
+        answer = _fetch(client, "json" if as_json else "text", {**query, "verbose": "true" if verbose else None})
     except ScenarioError as error:
         raise Refused(error.problems) from None
     except (ControlError, ValueError) as error:

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     help="Listen on this port; without SERVER, it is for the first server.  [default: any free port]",
 )  # fmt: skip
 @click.option(
-    "--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, metavar="X",
-    help="Run scenario time X times as fast as real time: at 60, an outage of 10m takes 10 seconds.",
+    "--speed", type=click.FloatRange(min=0), default=1.0, metavar="X",
+    help="Run scenario time X times as fast as real time: at 60, an outage of 10m takes 10 seconds. With --control, 0 "
+    "lets it stand still until it is advanced.",
 )  # fmt: skip
 @click.option("--seed", type=int, metavar="N", help="Seed for all chances in a scenario.  [default: random, and shown]")
 @click.option(
@@ -89,6 +90,10 @@ def command(
 
     if not names and control is None:
         raise click.UsageError("no scenario: name one, as in notnow serve smtp/overload (or give --control PORT)")
+    if speed == 0 and control is None:
+        raise click.UsageError(
+            "--speed is 0, and nobody could advance the clock; allowed: more, or --control PORT as well"
+        )
     targets = resolve(names, search_paths=search_paths, knobs=knobs, hosts=hosts, ports=ports, own=own)
     where = _address(control) if control is not None else None
     _serve(targets, _view(as_json), ServingTerms(speed, seed, where, search_paths))

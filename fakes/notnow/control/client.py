@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
+from notnow import true_time
 from notnow.errors import ControlError, NotNowError, Problem, ScenarioError, StartError, WaitTimeoutError
 
 PATIENCE = 60.0  # real seconds for an answer
@@ -33,8 +35,12 @@ class Client:
 
     def __init__(self, url: str, token: str | None = None) -> None:
         """Raises ValueError for what is no URL of a control API."""
-        parts = urlsplit(url if "//" in url else f"//{url}", scheme="http")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url if "//" in url else f"//{url}", scheme="http")
+            known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # such as a port of 70000
+            known = False
+        if not known:
             raise ValueError(f"{url!r} is no URL of a control API; allowed: one as `notnow serve --control` prints it")
         self.url, self.token = f"{parts.scheme}://{parts.netloc}", token
         self._parts = parts
@@ -50,6 +56,10 @@ class Client:
     ) -> Answer:
         """One call. Raises the error that the same call raises on a fake of this process, or ControlError."""
         answer = self._send(method, path, body, etag, query or {})
+        deadline = true_time.monotonic() + PATIENCE
+        while answer.status == 503 and "retry-after" in answer.headers and true_time.monotonic() < deadline:
+            time.sleep(float(answer.headers["retry-after"]))
+            answer = self._send(method, path, body, etag, query or {})
         if answer.status >= 400:
             raise _error(answer, f"{method} {self.url}{path}")
         return answer
@@ -82,13 +92,20 @@ class Client:
             connection.request(method, target, None if method == "GET" else json.dumps(body or {}), headers)
             response = connection.getresponse()
             return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
-        except (OSError, http.client.HTTPException) as error:
-            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        except http.client.HTTPException as error:
+            raise ControlError(f"{self.url} answers, and not as a control API of notnow does: {_said(error)}") from None
+        except OSError as error:
+            why = error.strerror or str(error) or type(error).__name__
             raise ControlError(
                 f"there is no control API at {self.url}: {why}; is `notnow serve --control` running there?"
             ) from None
         finally:
             connection.close()
+
+
+def _said(error: http.client.HTTPException) -> str:
+    words = str(error).strip().splitlines()
+    return repr(words[0][:80]) if words else type(error).__name__
 
 
 def _error(answer: Answer, call: str) -> NotNowError:

@@ -161,6 +161,7 @@ class VerdictQuery(WhichServers):
     exit: int | None = Field(None, ge=0, le=255, description="The client's exit code.")
     role: Literal["client", "proxy"] = "client"
     terminal: int | None = Field(None, ge=20, le=400, description="Text: in colour, for a terminal of this width.")
+    verbose: bool = Field(False, description="Text: also the rules that these runs did not exercise.")
     journals: bool = Field(False, description="JSON: the journals as well, as in `try --json`.")
     most: int | None = Field(
         None, ge=0, le=1000, description="JSON: at most so many pieces of evidence for a rule, items, doubts and gaps."

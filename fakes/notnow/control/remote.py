@@ -5,31 +5,36 @@ from __future__ import annotations
 import base64
 import contextlib
 import email
-import hashlib
+import ssl
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from email import policy
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
+from notnow import hosts as names
 from notnow import true_time
 from notnow.clock import Cancellable, Clock
-from notnow.conduct import arguments
+from notnow.conduct import arguments, messages
 from notnow.conduct.assertions import Assertions
 from notnow.conduct.files import FileAssertions
 from notnow.conduct.messages import MessageAssertions
 from notnow.conduct.requests import RequestAssertions
 from notnow.control.client import Client
+from notnow.control.remote_files import File, RemoteFiles
 from notnow.engine.trail import Explanation
 from notnow.errors import ControlError, WaitTimeoutError
+from notnow.hosts import bracketed
 from notnow.journal import Exchange, Journal
 from notnow.journal.transport import unpack
-from notnow.language.loading import loads
+from notnow.language.loading import load, loads
 from notnow.language.scenario import Scenario
 from notnow.servers import by_protocol
+from notnow.servers.base import async_libraries
 from notnow.servers.base.bridge import Firings
 from notnow.servers.smtp.mailbox import Envelope, Message
 
@@ -58,6 +63,7 @@ class Remote:
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        self._clocks: dict[str, RemoteClock] = {}  # by their groups: servers that share one can be compared
 
     def __repr__(self) -> str:
         return f"<Remote {self.client.url}>"
@@ -65,11 +71,11 @@ class Remote:
     @property
     def servers(self) -> dict[str, RemoteFake]:
         """The servers that run, by their names."""
-        return {one["name"]: _fake(self.client, one) for one in self.client.get("/v1/servers")["servers"]}
+        return {one["name"]: self._fake(one) for one in self.client.get("/v1/servers")["servers"]}
 
     def __getitem__(self, name: str) -> RemoteFake:
         """The server of this name. Raises ControlError if there is none."""
-        return _fake(self.client, self.client.get(f"/v1/servers/{name}"))
+        return self._fake(self.client.get(f"/v1/servers/{name}"))
 
     def __getattr__(self, name: str) -> RemoteFake:
         """A server by its name: `remote.primary`. Raises AttributeError if there is none."""
@@ -91,7 +97,15 @@ class Remote:
         options = {key: value for key, value in given.items() if key in OPTIONS}
         body = {**_asked(scenario, {k: v for k, v in given.items() if k not in OPTIONS}), **options, "name": name}
         body = {key: value for key, value in body.items() if value is not None}
-        return _fake(self.client, self.client.call("POST", "/v1/servers", body).json())
+        return self._fake(self.client.call("POST", "/v1/servers", body).json())
+
+    def _fake(self, told: Mapping[str, Any]) -> RemoteFake:
+        """The server, with the assertions that a local fake of its protocol has."""
+        clock = self._clocks.setdefault(told["group"], RemoteClock(self.client))
+        clock.servers = [*(name for name in clock.servers if name != told["name"]), told["name"]]
+        local = by_protocol(str(told["protocol"]))
+        kind = next((kind for has, kind in _CLASSES.items() if issubclass(local, has)), RemoteFake)
+        return kind(self.client, clock, told)
 
     def advance(self, by: float | str | timedelta) -> None:
         """Advance the clocks of all servers."""
@@ -105,24 +119,32 @@ def _asked(scenario: str | Path | Scenario | None, knobs: Mapping[str, Any]) -> 
     if scenario is None:
         return {"knobs": dict(knobs)} if knobs else {}
     if str(scenario).endswith(".toml"):
-        return {"toml": Path(scenario).read_text("utf-8-sig"), "knobs": dict(knobs)}
+        return _asked(load(Path(scenario), knobs=knobs), {})
     return {"scenario": str(scenario), "knobs": dict(knobs)}
 
 
 class RemoteClock(Clock):
-    """The clock of a server in another process."""
+    """The clock of a group of servers in another process."""
 
-    def __init__(self, fake: RemoteFake) -> None:
+    def __init__(self, client: Client) -> None:
         super().__init__()
-        self._fake = fake
+        self._client = client
+        self.servers: list[str] = []  # those that have it; some may have been stopped
 
     def now(self) -> float:
-        return float(self._fake._state()["now"])
+        while True:
+            try:
+                return float(self._client.get(f"/v1/servers/{self.servers[-1]}")["now"])
+            except ControlError:
+                if len(self.servers) == 1:
+                    raise
+                self.servers.pop()
 
     def advance(self, by: float | str | timedelta) -> None:
         """Move the clock there, with everything that is due on the way."""
-        body = {"by": arguments.time("by", by), "servers": [self._fake.name]}
-        self._fake._client.call("POST", "/v1/clock/advance", body)
+        span = arguments.time("by", by)
+        self.now()  # so that the last server is one that runs
+        self._client.call("POST", "/v1/clock/advance", {"by": span, "servers": self.servers[-1:]})
 
     def call_at(self, when: float, loop: Any, callback: Callable[[], object]) -> Cancellable:
         raise NotImplementedError("nothing is timed here: the fake runs in another process")
@@ -131,8 +153,8 @@ class RemoteClock(Clock):
 class RemoteFake(Assertions):
     """A fake in another process: what a local one has, over HTTP."""
 
-    def __init__(self, client: Client, told: Mapping[str, Any]) -> None:
-        self._client = client
+    def __init__(self, client: Client, clock: RemoteClock, told: Mapping[str, Any]) -> None:
+        self._client, self.clock = client, clock
         self.name, self.protocol = str(told["name"]), str(told["protocol"])
         self.host, self.port, self.url, self.tls = (
             str(told["host"]),
@@ -141,11 +163,11 @@ class RemoteFake(Assertions):
             str(told["tls"]),
         )
         self.group, self.seed = str(told["group"]), int(told["seed"])
-        self.clock = RemoteClock(self)
         self._ca_pem: str | None = told["ca_pem"]
         self._path = f"/v1/servers/{self.name}"
         self._etag, self._read = "", Journal(self.clock, server=self.name, protocol=self.protocol)
         self._scenario: Scenario | None = None
+        self._stopped = False
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}, {self.url}>"
@@ -158,8 +180,11 @@ class RemoteFake(Assertions):
             self.stop()
 
     def stop(self) -> None:
-        """Stop the server. Raises ControlError if it has been stopped."""
+        """Stop the server. Its journal can still be judged. Raises ControlError if it has been stopped."""
+        with contextlib.suppress(ControlError):  # which the call below raises as well
+            self._refresh()
         self._client.call("DELETE", self._path)
+        self._stopped = True
 
     def _state(self) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self._client.get(self._path)
@@ -237,6 +262,8 @@ class RemoteFake(Assertions):
         return self._read
 
     def _refresh(self) -> None:
+        if self._stopped:
+            return
         answer = self._client.call("GET", f"{self._path}/snapshot", etag=self._etag)
         if answer.status == 304:
             return
@@ -258,7 +285,19 @@ class RemoteFake(Assertions):
         return {one["rule"]: Firings(one["fired"], one["left"]) for one in found}
 
     def wait_for(self, predicate: Callable[[Journal], object], timeout: float | str | timedelta = 5.0) -> None:
-        """Wait until `predicate(journal)` holds, at most `timeout` of real time. Raises WaitTimeoutError."""
+        """Wait until `predicate(journal)` holds, at most `timeout` of real time. Raises WaitTimeoutError.
+
+        Inside a running event loop the form is `await fake.await_for(…)`.
+        """
+        if async_libraries.running() is not None:
+            raise RuntimeError("wait_for() would block the running event loop; use `await fake.await_for(…)`")
+        self._wait(predicate, timeout)
+
+    async def await_for(self, predicate: Callable[[Journal], object], timeout: float | str | timedelta = 5.0) -> None:  # noqa: ASYNC109
+        """`wait_for`, inside an event loop. `predicate` is called in another thread."""
+        await async_libraries.in_thread(lambda: self._wait(predicate, timeout))
+
+    def _wait(self, predicate: Callable[[Journal], object], timeout: float | str | timedelta) -> None:
         from notnow.conduct.pictures.timeline import render
 
         seconds = arguments.time("timeout", timeout)
@@ -284,6 +323,13 @@ class RemoteSMTP(RemoteFake, MessageAssertions):
             after = page["next"]
         return found
 
+    def message(self, *, to: str | None = None, subject: str | None = None) -> Message:
+        """The one accepted message that is for the recipient `to` and has this `subject`. Raises AssertionError."""
+        __tracebackhide__ = True
+        found = messages.one(self, to, subject)
+        assert isinstance(found, Message)
+        return found
+
 
 def _message(told: Mapping[str, Any]) -> Message:
     content = base64.b64decode(told["content"])
@@ -302,51 +348,29 @@ class RemoteFTP(RemoteFake, FileAssertions):
     def files(self) -> RemoteFiles:
         """The files of the server, to read."""
         told = self._client.get(f"{self._path}/files")["files"]
-        return RemoteFiles(self._client, self._path, {one["path"]: _File(one["size"], one["partial"]) for one in told})
-
-
-class _File(NamedTuple):
-    size: int
-    partial: bool
-
-
-class RemoteFiles(Mapping[str, bytes]):
-    """The files of a server by their paths, as they were when they were asked for; their bytes are read when needed."""
-
-    def __init__(self, client: Client, path: str, known: Mapping[str, _File]) -> None:
-        self._client, self._path, self._known = client, path, known
-
-    def __getitem__(self, name: str) -> bytes:
-        name = name.removeprefix("/")
-        if name not in self._known:
-            raise KeyError(f"{name!r}: there is no such file; there are {', '.join(self) or 'none'}")
-        return self._client.call("GET", f"{self._path}/files/{name}").body
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._known)
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.removeprefix("/") in self._known
-
-    @property
-    def partial(self) -> tuple[str, ...]:
-        """The names of incomplete files."""
-        return tuple(name for name, file in self._known.items() if file.partial)
-
-    def size(self, name: str) -> int:
-        """How many bytes a file has."""
-        return self._known[name.removeprefix("/")].size
-
-    def sha256(self, name: str) -> str:
-        """The SHA-256 of a file, as hex."""
-        return hashlib.sha256(self[name]).hexdigest()
+        return RemoteFiles(self._client, self._path, {one["path"]: File(one["size"], one["partial"]) for one in told})
 
 
 class RemoteHTTP(RemoteFake, RequestAssertions):
     """An HTTP server in another process."""
+
+    def url_for(self, host: str, path: str = "/") -> str:
+        """The URL of a path on one of its hosts; `resolving()` makes the name known in this process."""
+        scheme = self.url.partition("://")[0]
+        return f"{scheme}://{bracketed(host)}:{self.port}/{path.removeprefix('/')}"
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The host names of its certificates, or else its own."""
+        return self.scenario.hosts or ("localhost",)
+
+    def resolving(self) -> AbstractContextManager[None]:
+        """Make its hosts resolve to its address, in this process and within a `with` block."""
+        return names.resolving(self.hosts, self.host)
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """A context for clients that trust its CA."""
+        return ssl.create_default_context(cafile=self.ca_file)
 
 
 _CLASSES: Mapping[Any, type[RemoteFake]] = {  # by the assertions of the local fake
@@ -354,9 +378,3 @@ _CLASSES: Mapping[Any, type[RemoteFake]] = {  # by the assertions of the local f
     FileAssertions: RemoteFTP,
     RequestAssertions: RemoteHTTP,
 }
-
-
-def _fake(client: Client, told: Mapping[str, Any]) -> RemoteFake:
-    """The server, with the assertions that a local fake of its protocol has."""
-    local = by_protocol(str(told["protocol"]))
-    return next((kind for has, kind in _CLASSES.items() if issubclass(local, has)), RemoteFake)(client, told)

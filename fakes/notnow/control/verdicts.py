@@ -65,7 +65,10 @@ def _json(reports: Sequence[Report], query: VerdictQuery) -> str:
 def _text(reports: Sequence[Report], query: VerdictQuery) -> str:
     from notnow.conduct.pictures.text import as_text
 
-    return "\n".join(as_text(report, terminal=query.terminal) for report in reports)
+    found = [as_text(report, verbose=query.verbose, terminal=query.terminal) for report in reports]
+    if len(found) > 1:
+        found = [f"{one.names} ({one.scenarios})\n\n{text}" for one, text in zip(reports, found, strict=True)]
+    return "\n".join(found)
 
 
 def _markdown(reports: Sequence[Report], _query: VerdictQuery) -> str:
@@ -77,12 +80,7 @@ def _markdown(reports: Sequence[Report], _query: VerdictQuery) -> str:
 def _html(reports: Sequence[Report], _query: VerdictQuery) -> str:
     from notnow.conduct.pictures.html import page
 
-    if len(reports) > 1:
-        names = ", ".join(str(report.servers[0]["name"]) for report in reports)
-        raise RefusedError(
-            422, f"these servers share no clock, and a page is for one run; allowed: server=NAME, one of {names}"
-        )
-    return page(reports[0])
+    return page(reports[0], reports[1:])
 
 
 def _junit(reports: Sequence[Report], _query: VerdictQuery) -> str:

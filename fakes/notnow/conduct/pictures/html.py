@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from notnow._version import __version__
@@ -30,8 +30,8 @@ _TONES = {
 }
 
 
-def page(report: Report) -> str:
-    """The whole report."""
+def page(report: Report, others: Sequence[Report] = ()) -> str:
+    """The whole report; of `others`, which were judged at the same time, the outcome."""
     marked = [evidence for one in report.of("broken") for evidence in one.finding.evidence]
     seen = picture(report.run, marked, most=MOST)
     talks = _talks(report, seen)
@@ -48,6 +48,7 @@ def page(report: Report) -> str:
         zero=report.zero,
         marked={evidence.index for evidence in marked},
         anchors=_anchors(talks),
+        others=[(one, _TONES.get(one.outcome, "bad")) for one in others],
         **words(report),
     )
 

@@ -32,7 +32,7 @@ def _lines(report: Report) -> Iterator[str]:
         if len(report.result.items) > NAMED:
             yield f"- … and {len(report.result.items) - NAMED} more"
         yield ""
-    yield f"Client: `{_code(shlex.join(report.client.command))}`, which {_cell(str(report.client))}."
+    yield f"{_client(report)}."
     yield f"Load: {storm(report.run).in_words()}."
     yield ""
     yield from _table(report)
@@ -43,6 +43,12 @@ def _lines(report: Report) -> Iterator[str]:
     yield "````"
     yield ""
     yield "</details>"
+
+
+def _client(report: Report) -> str:
+    command = report.client.command
+    who = f"Client: `{_code(shlex.join(command))}`, which" if command else "The client"
+    return f"{who} {_cell(str(report.client))}"
 
 
 def _table(report: Report) -> Iterator[str]:

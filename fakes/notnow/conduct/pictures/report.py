@@ -181,6 +181,11 @@ class Report:
             yield f"back-off at {name}" if len(self.servers) > 1 else "back-off", lines
 
     @property
+    def names(self) -> str:
+        """The names of the servers."""
+        return ", ".join(server["name"] for server in self.servers)
+
+    @property
     def scenarios(self) -> str:
         return ", ".join(server["scenario"] for server in self.servers)
 
