@@ -61,10 +61,11 @@ ALONE = (
     "add-a-scenario",
 )  # see conftest.py
 SESSIONS = sorted(EXAMPLES.rglob("*.console"))
-SCRIPTS = [
+SCRIPTS = [  # each has a test of its own, here or in test_recipes, test_action and test_pre_commit.py
     *sorted(EXAMPLES.glob("*.sh")),
     *sorted((EXAMPLES / "control").rglob("*.*")),
-]  # each has a test of its own, here or in test_recipes.py
+    *sorted((EXAMPLES / "ci").iterdir()),
+]
 
 
 def is_run(file: Path) -> bool:

@@ -15,12 +15,12 @@ import pytest
 NODE_PATH = os.environ.get("NODE_PATH", "")
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # where Debian has its mail programs
 
+OF_THEIR_OWN = "pip install it in an environment of its own, and a link to its program in the PATH"
 ELSEWHERE = {  # not from Debian's packages, or not installed from them
     # A second mail server would take the place of the first.
     "dma": "apt-get download dma && dpkg -x dma_*.deb DIR, and a link to DIR/usr/sbin/dma in the PATH",
-    # Its plugin for pytest would take a second of every start of pytest.
-    "openapi-python-client": "pip install openapi-python-client in an environment of its own, and a link to it in the PATH",
-    "schemathesis": "pip install schemathesis in an environment of its own, and a link to its program in the PATH",
+    # schemathesis has a plugin that every start of pytest would load; the others pin what they need.
+    **dict.fromkeys(("check-jsonschema", "openapi-python-client", "pre-commit", "schemathesis", "taplo"), OF_THEIR_OWN),
 }
 
 
