@@ -1,11 +1,12 @@
-"""What happened in an SMTP run at all, which spares rules a look at each exchange."""
+"""What happened in a run at all, which spares rules a look at each exchange."""
 
 from __future__ import annotations
 
 import pytest
 
 from conduct_playbook import Play
-from notnow.conduct.reading.smtp.occasions import Occasions, occasions
+from notnow.conduct.reading.occasions import Occasions, occasions
+from notnow.journal import ConnectionLost
 
 
 @pytest.fixture
@@ -51,12 +52,31 @@ def test_one_exchange_stands_for_all_of_its_kind(play: Play) -> None:
         (("EHLO x -> !",), "silent"),
         (("EHLO x", "(1m)", "(early 2s) RSET -> 250 ok"), "early"),
         (("EHLO x -> !421 bye", "QUIT"), "spoken_after"),
+        (("EHLO x -> …", "(unread) QUIT"), "spoken_after"),
     ],
 )
 def test_what_one_exchange_shows(play: Play, lines: tuple[str, ...], flag: str) -> None:
     play.connect("EHLO x", "(leaves)")
     play.connect(*lines)
     assert flag in flags(play)
+
+
+def test_a_kind_with_an_end_is_another_one(play: Play) -> None:
+    play.connect("EHLO x", "RSET -> !421 bye (stays)", "RSET -> !421 bye")
+    assert [x.end is not None for x in seen(play).kinds if x.moment == "rset"] == [False, True]
+
+
+def test_connections_that_failed(play: Play) -> None:
+    play.connect("EHLO x", "(leaves)")
+    broken = play.connect("EHLO x").fails(ConnectionLost("reset"))
+    assert seen(play).failed == [broken.connection]
+
+
+def test_connections_with_a_goaway() -> None:
+    play = Play("http")
+    play.connect("GET a.test/")
+    told = play.connect("GET a.test/ -> !GOAWAY NO_ERROR, last stream 1")
+    assert seen(play).with_goaway == [told.connection]
 
 
 def test_tls(play: Play) -> None:

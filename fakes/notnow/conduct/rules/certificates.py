@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, not_exercised
+from notnow.conduct.reading.occasions import occasions
 from notnow.conduct.reading.run import Run
 from notnow.journal import TLS, CertificateRejected
 
@@ -21,7 +22,7 @@ def faults(tls: TLS) -> str:
 
 def without_occasion(run: Run) -> Finding:
     """The finding where no client had to reject a certificate: one that rejects a good one has not been told of its CA."""
-    for connection in run.connections:
+    for connection in run.once(occasions).failed:
         good = connection.tls is None or not connection.tls.defects
         if good and isinstance(connection.failure, CertificateRejected):
             return not_exercised(

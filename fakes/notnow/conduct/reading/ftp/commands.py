@@ -9,6 +9,7 @@ from heapq import heappop, heappush
 from msgspec import Struct
 
 from notnow.conduct.reading.ftp.transfers import NEVER, TRANSFERS, left, refuses
+from notnow.conduct.reading.occasions import occasions
 from notnow.conduct.reading.run import Run
 from notnow.journal import Connection, Exchange, Journal
 
@@ -102,7 +103,8 @@ def cut_by_the_fake(run: Run) -> set[int]:
 
 def _cut_by_the_fake(run: Run) -> set[int]:
     cut = set()
-    for connection, exchanges in run.by_connection.items():
+    transferred = not run.once(occasions).moments.isdisjoint(TRANSFERS)
+    for connection, exchanges in run.by_connection.items() if transferred else ():
         last: Exchange | None = None
         for x in exchanges:
             if x.transfer is not None:

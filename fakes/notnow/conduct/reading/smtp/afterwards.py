@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from notnow import protocols
 from notnow.conduct.finding import Evidence
+from notnow.conduct.reading.occasions import Occasions
 from notnow.conduct.reading.smtp.endings import UNASKED
-from notnow.conduct.reading.smtp.occasions import Occasions
 from notnow.conduct.reading.smtp.transactions import Session
 from notnow.journal import Exchange
 
@@ -49,7 +49,7 @@ def later_words(session: Session, refusal: Exchange, place: int | None = None) -
 
 def may_stray(seen: Occasions) -> bool:
     """False if no content of a message arrived as a command in the whole run, or after a close."""
-    return seen.spoken_after or not seen.moments <= _VERBS | {"connect"}
+    return bool(seen.spoken_after) or not seen.moments <= _VERBS | {"connect"}
 
 
 def content_after(session: Session, told: Exchange, place: int | None = None) -> Evidence | None:

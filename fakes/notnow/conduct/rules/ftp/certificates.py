@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from notnow.conduct.finding import HELD, Finding, broken
 from notnow.conduct.reading.ftp.commands import verb_of
+from notnow.conduct.reading.occasions import occasions
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.certificates import faults, without_occasion
@@ -34,11 +35,11 @@ def verifies_certificates(run: Run) -> Finding:
 
 
 def _shown_wrong_ones(run: Run) -> Iterator[Finding]:
-    for connection, exchanges in run.by_connection.items():
+    for connection in run.once(occasions).tls:
         tls = connection.tls
         if tls is None or not tls.defects:
             continue
-        if (first := _first_over_tls(exchanges)) is not None:
+        if (first := _first_over_tls(run.by_connection[connection])) is not None:
             yield broken(
                 f"{verb_of(first.request)} came over TLS with a certificate that {faults(tls)}", connection, first
             )

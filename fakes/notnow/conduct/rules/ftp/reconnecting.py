@@ -18,6 +18,7 @@ from notnow.conduct.reading.ftp.commands import (
     dialled_knowing,
     refused_dials,
 )
+from notnow.conduct.reading.occasions import occasions
 from notnow.conduct.reading.run import Run, burst
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
@@ -146,7 +147,7 @@ def comes_back_when_needed(run: Run) -> Finding:
 
 def _comes_back(run: Run) -> Iterator[Finding]:
     idled: dict[Client, Exchange] = {}
-    for exchanges in run.by_connection.values():
+    for exchanges in run.by_connection.values() if "idle" in run.once(occasions).moments else ():
         client = client_of(exchanges[0])
         before, end = idled.get(client), exchanges[-1]
         idle = end if end.moment == "idle" and end.closed and end.rule else None

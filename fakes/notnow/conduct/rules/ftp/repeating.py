@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from notnow.conduct.finding import HELD, Finding, broken, inconclusive
 from notnow.conduct.reading.ftp.commands import Client, answered_at, client_of, crossing, knew
+from notnow.conduct.reading.occasions import occasions
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
@@ -39,7 +40,8 @@ def _refused_for_good(run: Run) -> Iterator[Finding]:
     users: dict[Connection, str] = {}
     changed: dict[Client, int] = {}  # the index of the client's last command that may change an answer
     refused: dict[Asked, Exchange] = {}
-    for x in run.exchanges:
+    ever = any(x.moment in _ASKS and _is_final(x) for x in run.once(occasions).kinds)
+    for x in run.exchanges if ever else ():
         moment, client = x.moment, client_of(x)
         if moment == "user":
             users[x.connection] = x.request.partition(" ")[2].strip()

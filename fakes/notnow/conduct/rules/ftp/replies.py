@@ -17,6 +17,7 @@ from notnow.conduct.reading.ftp.commands import (
     verb_of,
 )
 from notnow.conduct.reading.ftp.transfers import TRANSFERS, final_code
+from notnow.conduct.reading.occasions import occasions
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
@@ -45,9 +46,12 @@ _BEFORE = {
     example="S: 220-Welcome\nS: 220 to this server\nC: USER ann\nS: 331 Password?\nC: TYPE I",
 )
 def reads_to_the_last_line(run: Run) -> Finding:
-    long = sum(1 for x in run.exchanges if x.reply and _is_long(x))
+    told = any(x.reply and _is_long(x) for x in run.once(occasions).kinds)
+    long = sum(1 for x in run.exchanges if x.reply and _is_long(x)) if told else 0
     silent = not_exercised("no command after it would show how the client has read it") if long else NOT_EXERCISED
-    return over(_long_replies(run), lambda _: f"{plural(long, 'reply', 'replies')} of several lines", silent)
+    return over(
+        _long_replies(run) if told else (), lambda _: f"{plural(long, 'reply', 'replies')} of several lines", silent
+    )
 
 
 def _is_long(x: Exchange) -> bool:
@@ -104,22 +108,30 @@ def goes_by_the_first_digit(run: Run) -> Finding:
 
 
 def _refused_steps(run: Run) -> Iterator[Finding]:
-    for connection, exchanges in run.by_connection.items():
+    ever = any(_step(x) in _BEFORE and _is_refused(x) for x in run.once(occasions).kinds)
+    for connection, exchanges in run.by_connection.items() if ever else ():
         refused: dict[str, Exchange] = {}
         for x in commands(exchanges):
             for what, refusal in refused.items():
                 if x.moment in _BEFORE[what] and knew(x, refusal):
                     yield _went_on(refusal, verb_of(x.request), x)
-            kind = "data" if x.moment in ANNOUNCES else x.moment
-            if kind in _BEFORE:
-                refused.pop(kind, None)
-                if any(code >= 400 for code in x.codes):
-                    refused[kind] = x
+            if (step := _step(x)) in _BEFORE:
+                refused.pop(step, None)
+                if _is_refused(x):
+                    refused[step] = x
                     yield HELD
         for what, refusal in refused.items():
             for verb in said_after(connection) if spoke_knowing(connection, exchanges[-1]) else ():
                 if verb.lower() in _BEFORE[what]:
                     yield _went_on(refusal, verb, connection)
+
+
+def _step(x: Exchange) -> str:
+    return "data" if x.moment in ANNOUNCES else x.moment
+
+
+def _is_refused(x: Exchange) -> bool:
+    return max(x.codes, default=0) >= 400
 
 
 def _went_on(refusal: Exchange, verb: str, proof: Exchange | Connection) -> Finding:
@@ -142,9 +154,10 @@ def does_not_log_in_where_refused(run: Run) -> Finding:
 
 
 def _refused_greetings(run: Run) -> Iterator[Finding]:
-    for connection, exchanges in run.by_connection.items():
+    ever = any(map(_is_refused_greeting, run.once(occasions).kinds))
+    for connection, exchanges in run.by_connection.items() if ever else ():
         greeting = exchanges[0]
-        if greeting.moment != "connect" or greeting.fault is None or final_code(greeting) < 400:
+        if not _is_refused_greeting(greeting):
             continue
         if connection.after and spoke_knowing(connection, greeting):
             for verb in said_after(connection):
@@ -154,3 +167,7 @@ def _refused_greetings(run: Run) -> Iterator[Finding]:
             if verb_of(later.request) in _LOGIN and knew(later, greeting):
                 yield broken(f"{verb_of(later.request)} came after {greeting.code}", greeting, later)
         yield HELD
+
+
+def _is_refused_greeting(x: Exchange) -> bool:
+    return x.moment == "connect" and x.fault is not None and final_code(x) >= 400

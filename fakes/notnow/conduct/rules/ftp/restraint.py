@@ -12,6 +12,7 @@ from notnow.conduct.reading.ftp.commands import (
     commands,
     crossing,
 )
+from notnow.conduct.reading.occasions import occasions
 from notnow.conduct.reading.run import Run, burst
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Connection, Exchange
@@ -34,7 +35,7 @@ TRIES = 3, 600.0  # refused passwords, and seconds: vsftpd allows 3 in a session
 )
 def lets_the_connection_rest(run: Run) -> Finding:
     most = 0
-    for exchanges in run.by_connection.values():
+    for exchanges in run.by_connection.values() if "noop" in run.once(occasions).moments else ():
         for noops in _in_a_row(exchanges):
             most = max(most, len(noops))
             if flood := burst(noops, *FLOOD):
@@ -69,10 +70,11 @@ def _in_a_row(exchanges: list[Exchange]) -> Iterator[list[Exchange]]:
 def spares_the_password(run: Run) -> Finding:
     names: dict[Connection, str] = {}
     refused: dict[tuple[Client, str], list[Exchange]] = {}
-    for x in run.exchanges:
+    ever = any(map(_is_refused, run.once(occasions).kinds))
+    for x in run.exchanges if ever else ():
         if x.moment == "user":
             names[x.connection] = x.request.partition(" ")[2].strip()
-        elif x.moment == "pass" and 530 in x.codes:
+        elif _is_refused(x):
             same = refused.setdefault((client_of(x), names.get(x.connection, "")), [])
             if not same or x.connection is same[-1].connection or _apart(same[-1], x):
                 same.append(x)
@@ -82,6 +84,10 @@ def spares_the_password(run: Run) -> Finding:
             return broken(why, *burnt)
     most = max(map(len, refused.values()), default=0)
     return held(f"{plural(most, 'try', 'tries')} at most for a user") if most else NOT_EXERCISED
+
+
+def _is_refused(x: Exchange) -> bool:
+    return x.moment == "pass" and 530 in x.codes
 
 
 def _apart(before: Exchange, later: Exchange) -> bool:

@@ -16,7 +16,8 @@ from notnow.conduct.reading.ftp.commands import (
     spoke_knowing,
     verb_of,
 )
-from notnow.conduct.reading.ftp.transfers import left
+from notnow.conduct.reading.ftp.transfers import TRANSFERS, left
+from notnow.conduct.reading.occasions import occasions
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
@@ -37,13 +38,14 @@ from notnow.units import plural
     example="C: PASV\nS: 421 Service not available, closing control connection.\nC: PORT 127,0,0,1,8,1\nC: STOR a.txt",
 )
 def notices_the_close(run: Run) -> Finding:
-    learned = sum(1 for connection in run.connections if len(said_after(connection)) == 1)
+    learned = sum(1 for connection in run.once(occasions).spoken_after if len(said_after(connection)) == 1)
     how = f"; {learned} of them it noticed by its next command" if learned else ""
     return over(_closed(run), lambda n: f"{plural(n, 'connection')} closed under it{how}")
 
 
 def _closed(run: Run) -> Iterator[Finding]:
-    for connection, exchanges in run.by_connection.items():
+    late = any(x.end is not None and x.moment != "connect" for x in run.once(occasions).kinds)
+    for connection, exchanges in run.by_connection.items() if late else ():
         if connection.ended_by != "fake":
             continue
         end = last_word(exchanges)
@@ -74,9 +76,10 @@ def _unasked(end: Exchange) -> int:
     example="C: PASV\nS: 421 Passive data channel timed out.   (the connection stays open)\nC: hangs up, connects again",
 )
 def takes_421_as_any_4yz(run: Run) -> Finding:
+    stayed = any(x.end is None and 421 in x.codes for x in run.once(occasions).kinds)
     told = [
         (x, exchanges[i + 1 : i + 2])
-        for exchanges in run.by_connection.values()
+        for exchanges in (run.by_connection.values() if stayed else ())
         for i, x in enumerate(exchanges)
         if x.end is None and 421 in x.codes
     ]
@@ -130,8 +133,9 @@ def starts_over(run: Run) -> Finding:
 def _starts_over(run: Run) -> Iterator[Finding]:
     refused: dict[Client, int] = {}  # the index of the first refusal that ended a connection
     habits: set[tuple[Client, str]] = set()  # commands that the client gave too early before it was refused
-    ended = any(x.rule and x.end is not None for x in run.refusals)
-    for exchanges in run.by_connection.values() if ended else ():
+    seen = run.once(occasions)
+    ended = any(x.end is not None and x.refused for x in seen.kinds)
+    for exchanges in run.by_connection.values() if ended and seen.moments != {"connect"} else ():
         client = client_of(exchanges[0])
         again = refused.get(client, exchanges[0].index) < exchanges[0].index
         said: set[str] = set()
@@ -176,7 +180,8 @@ def _set_up(run: Run) -> Iterator[Finding]:
     types: dict[Connection, str] = {}
     moved: set[Connection] = set()  # those with a CWD
     cut: dict[tuple[Client, str], tuple[Exchange, str]] = {}  # a transfer that failed, and its type
-    for x in run.exchanges:
+    transferred = not run.once(occasions).moments.isdisjoint(TRANSFERS)
+    for x in run.exchanges if transferred else ():
         if x.moment == "type" and x.code == 200:
             types[x.connection] = "A" if x.request.upper().split()[1:2] == ["A"] else "I"
         elif x.moment in ("cwd", "cdup"):

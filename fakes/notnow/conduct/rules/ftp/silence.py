@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from notnow.conduct.finding import HELD, NOT_EXERCISED, Finding, broken, held
 from notnow.conduct.reading.ftp.commands import answered_at, said_after, spoke_knowing, verb_of
+from notnow.conduct.reading.occasions import occasions
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
@@ -31,11 +32,12 @@ _URGENT = frozenset({"ABOR", "STAT", "QUIT"})  # RFC 959 §4.1.3: allowed during
 )
 def times_out(run: Run) -> Finding:
     left: list[float] = []
-    for connection, exchanges in run.by_connection.items():
+    ever = any(map(_is_kept_waiting, run.once(occasions).kinds))
+    for connection, exchanges in run.by_connection.items() if ever else ():
         last = exchanges[-1]
         if last.stopped:
             last = exchanges[-2] if len(exchanges) > 1 else last
-        if last.fault is None or last.closed or not last.unanswered:
+        if not _is_kept_waiting(last):
             continue
         until = connection.closed_at if connection.closed_at is not None else connection.journal.clock.now()
         if connection.ended_by == "client":
@@ -43,6 +45,10 @@ def times_out(run: Run) -> Finding:
         elif until - last.at >= FOR_EVER:
             return broken(f"it has waited {show(until - last.at)} for a reply", last, connection)
     return held(f"it left after {show(max(left))}") if left else NOT_EXERCISED
+
+
+def _is_kept_waiting(x: Exchange) -> bool:
+    return x.fault is not None and x.end is None and x.unanswered
 
 
 @rule(
@@ -61,7 +67,9 @@ def in_step(run: Run) -> Finding:
 
 
 def _waits(run: Run) -> Iterator[Finding]:
-    for connection, exchanges in run.by_connection.items():
+    seen = run.once(occasions)
+    ever = seen.slow or seen.early or seen.spoken_after or any(map(_is_kept_waiting, seen.kinds))
+    for connection, exchanges in run.by_connection.items() if ever else ():
         due: Exchange | None = None  # the last command, or the greeting
         for x in exchanges:
             if x.moment in _UNASKED:

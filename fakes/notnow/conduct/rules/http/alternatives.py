@@ -126,7 +126,7 @@ def ignores_alt_svc_in_421(run: Run) -> Finding:
     seen = lambda n: f"{plural(n, 'authority', 'authorities')} had an Alt-Svc in a 421"  # noqa: E731
     alone = len(run.journals) == 1
     elsewhere = not_exercised("a client that goes to a server outside of this run is not seen there")
-    unseen = alone and any(told(one) == 421 and request(one.began).alt_svc for one in tries(run))
+    unseen = alone and statuses(run)[421] and any(told(one) == 421 and request(one.began).alt_svc for one in tries(run))
     return over(_advertised_in_421(run, alone), seen, elsewhere if unseen else NOT_EXERCISED)
 
 

@@ -10,6 +10,7 @@ from notnow.conduct.reading.http.asked import left, request
 from notnow.conduct.reading.http.requests import speed
 from notnow.conduct.reading.http.retries import told, tries
 from notnow.conduct.reading.ledger import Try
+from notnow.conduct.reading.occasions import occasions
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.rule import rule
@@ -32,7 +33,7 @@ AT_ONCE = 1.0  # seconds after a GOAWAY: a client that leaves sooner has not wai
     example="S: GOAWAY NO_ERROR, last stream 1\nC: GET a.site.test/2   (stream 3, five seconds later)",
 )
 def heeds_goaway(run: Run) -> Finding:
-    sent = any(connection.goaways for connection in run.connections)
+    sent = run.once(occasions).with_goaway
     last = not_exercised("no request followed it while the connection was open")
     return over(_told_to_go(run), lambda n: plural(n, "GOAWAY"), last if sent else NOT_EXERCISED)
 
@@ -58,7 +59,7 @@ def _told_to_go(run: Run) -> Iterator[Finding]:
 def _with_goaway(run: Run) -> dict[str, list[Connection]]:
     """The connections with a GOAWAY of each client, in the order of these."""
     found: dict[str, list[Connection]] = {}
-    for connection in sorted((c for c in run.connections if c.goaways), key=lambda c: c.goaways[0].index):
+    for connection in sorted(run.once(occasions).with_goaway, key=lambda c: c.goaways[0].index):
         found.setdefault(connection.client, []).append(connection)
     return found
 
@@ -107,7 +108,7 @@ def finishes_below_the_last(run: Run) -> Finding:
 
 
 def _under_way(run: Run) -> Iterator[Finding]:
-    for one in tries(run) if any(connection.goaways for connection in run.connections) else ():
+    for one in tries(run) if run.once(occasions).with_goaway else ():
         goaways, asked = one.connection.goaways, request(one.began)
         if not goaways or one.started_index > goaways[0].index or asked.stream > goaways[-1].last_stream:
             continue

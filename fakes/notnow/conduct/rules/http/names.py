@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from notnow.conduct.finding import HELD, NOT_EXERCISED, Finding, broken, held
 from notnow.conduct.reading.http.asked import request
 from notnow.conduct.reading.http.retries import has_name, host_of_connection
+from notnow.conduct.reading.occasions import occasions
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.certificates import faults, without_occasion
@@ -49,7 +50,7 @@ def sends_sni_on_http1(run: Run) -> Finding:
 
 def _sends_sni(run: Run, *versions: str) -> Finding:
     named = 0
-    for x in run.requests:
+    for x in run.requests if run.once(occasions).tls else ():
         tls, asked = x.connection.tls, request(x)
         if tls is None or asked.version not in versions or not has_name(asked.host):
             continue
@@ -81,11 +82,11 @@ def verifies_certificates(run: Run) -> Finding:
 
 
 def _shown_wrong_ones(run: Run) -> Iterator[Finding]:
-    for connection, exchanges in run.by_connection.items():
+    for connection in run.once(occasions).tls:
         tls = connection.tls
         if tls is None or not tls.defects:
             continue
-        first = next((x for x in exchanges if x.http is not None), None)
+        first = next((x for x in run.by_connection[connection] if x.http is not None), None)
         if first is not None and _must_not_trust(tls, first):
             yield broken(
                 f"{request(first).host} was asked for on a connection whose certificate {faults(tls)}",
@@ -118,7 +119,7 @@ def coalesces_what_is_covered(run: Run) -> Finding:
 
 def _foreign(run: Run) -> Iterator[Finding]:
     firsts: dict[Connection, Exchange] = {}
-    for x in run.requests:
+    for x in run.requests if run.once(occasions).tls else ():
         first, asked = firsts.setdefault(x.connection, x), request(x)
         if x.connection.tls is None:
             continue

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from notnow.conduct.finding import NOT_EXERCISED, Evidence, Finding, broken, held, inconclusive
+from notnow.conduct.reading.occasions import occasions
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.delivery import mail
 from notnow.conduct.reading.smtp.endings import ending_of
-from notnow.conduct.reading.smtp.occasions import occasions
 from notnow.conduct.reading.smtp.transactions import Session
 from notnow.conduct.rules.certificates import faults, without_occasion
 from notnow.conduct.rules.rule import rule

@@ -8,11 +8,11 @@ from math import inf
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
 from notnow.conduct.reading.ledger import Try
+from notnow.conduct.reading.occasions import occasions
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.afterwards import content_after, may_stray
 from notnow.conduct.reading.smtp.delivery import Mail, mail
 from notnow.conduct.reading.smtp.endings import refused_for_now
-from notnow.conduct.reading.smtp.occasions import occasions
 from notnow.conduct.reading.smtp.transactions import Transaction
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange

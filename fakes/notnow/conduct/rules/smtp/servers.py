@@ -9,9 +9,9 @@ from heapq import heappop, heappush
 from math import inf
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive
+from notnow.conduct.reading.occasions import occasions
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.delivery import mail
-from notnow.conduct.reading.smtp.occasions import occasions
 from notnow.conduct.reading.smtp.transactions import Session, Transaction
 from notnow.conduct.reading.smtp.unnamed import AT_ONCE
 from notnow.conduct.rules.rule import rule

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from notnow.conduct.finding import NOT_EXERCISED, Evidence, Finding, broken, held, inconclusive
 from notnow.conduct.reading.ledger import Try
+from notnow.conduct.reading.occasions import occasions
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.delivery import SETTLED_BY, mail
 from notnow.conduct.reading.smtp.endings import departure, left_unanswered, refused_for_now
-from notnow.conduct.reading.smtp.occasions import occasions
 from notnow.conduct.reading.smtp.retries import retries
 from notnow.conduct.reading.smtp.transactions import Session
 from notnow.conduct.reading.smtp.unnamed import AT_ONCE
