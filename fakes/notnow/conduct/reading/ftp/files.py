@@ -247,10 +247,10 @@ def _add_nameless(made: Ledger, own: Sequence[Session], doubtful: Sequence[Try],
 
 def _led_to_nothing(session: Session) -> list[Try]:
     """The tries of a connection on which the client asked for nothing: each time that it logged in, or was refused."""
-    nameless = session.nameless
-    if nameless is None or any(one.by is nameless.by for one in session.logins):
-        return session.logins
-    return [*(one for one in session.logins if one.ending != "accepted"), nameless]
+    nameless, logins = session.nameless, session.logins
+    if nameless is None or (logins and any(one.by is nameless.by for one in logins)):
+        return logins
+    return [*(one for one in logins if one.ending != "accepted"), nameless] if logins else [nameless]
 
 
 def _uncarried(own: Iterable[Session]) -> list[Try]:

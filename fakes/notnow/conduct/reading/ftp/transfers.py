@@ -139,6 +139,8 @@ def refuses(x: Exchange) -> bool:
 class _Reader:
     """Reads one connection."""
 
+    __slots__ = ("asked", "binary", "connection", "directory", "exchanges", "order", "refused", "session", "source")
+
     def __init__(self, connection: Connection, exchanges: list[Exchange], order: Order) -> None:
         self.connection, self.exchanges, self.order = connection, exchanges, order
         self.session = Session(connection, exchanges)
@@ -169,7 +171,8 @@ class _Reader:
             self._login(x)
         if moment in _LEADS and not x.stopped and self._stops(x):
             self.refused = x
-            self._bar(moment, self._of_refusal(x))
+            if (question := self._barred(moment)) is not None:
+                question.barred = self._of_refusal(x)
 
     def _stops(self, x: Exchange) -> bool:
         """True for a command that leads to a transfer and was refused or not answered; a wrong certificate is neither."""
@@ -177,11 +180,10 @@ class _Reader:
             return False
         return refuses(x) or (x.fault is not None and not final_code(x))
 
-    def _bar(self, moment: str, one: Try) -> None:
-        """Note that a client that had asked about a file was refused on its way to a transfer."""
-        last = self.session.steps[-1] if self.session.steps else None
-        if moment in _TO_DATA and isinstance(last, Asked) and last.kind == "question":
-            last.barred = one
+    def _barred(self, moment: str) -> Asked | None:
+        """The question of a client that was refused on its way from there to a transfer."""
+        last = self.session.steps[-1] if moment in _TO_DATA and self.session.steps else None
+        return last if isinstance(last, Asked) and last.kind == "question" else None
 
     def _login(self, x: Exchange) -> None:
         code, logins = final_code(x), self.session.logins
@@ -314,7 +316,8 @@ class _Reader:
             self.session.nameless, self.refused = None, None
         elif moment in _LEADS and self.session.nameless is None:
             self.session.nameless = one
-            self._bar(moment, one)
+            if (question := self._barred(moment)) is not None:
+                question.barred = one
 
     def _path(self, argument: str) -> str:
         return posixpath.normpath(posixpath.join(self.directory, argument or "."))
