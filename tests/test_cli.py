@@ -325,14 +325,14 @@ def test_check_needs_a_file() -> None:
 
 
 @pytest.fixture(scope="module")
-def validator() -> jsonschema.Draft202012Validator:
+def validator() -> jsonschema.Draft7Validator:
     schema = json.loads(run("schema").stdout)
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator(schema)
+    jsonschema.Draft7Validator.check_schema(schema)
+    return jsonschema.Draft7Validator(schema)
 
 
 @pytest.mark.parametrize("file", sorted(BUILTIN.rglob("*.toml")), ids=lambda file: file.stem)
-def test_every_scenario_is_valid_by_the_schema(file: Path, validator: jsonschema.Draft202012Validator) -> None:
+def test_every_scenario_is_valid_by_the_schema(file: Path, validator: jsonschema.Draft7Validator) -> None:
     validator.validate(tomllib.loads(file.read_text("utf-8")))
 
 
@@ -350,5 +350,5 @@ def test_every_scenario_is_valid_by_the_schema(file: Path, validator: jsonschema
         'protocol = "smtp"\n[[phase]]\n[[phase.rule]]\non = "rcpt"\nnth = 0',
     ],
 )
-def test_what_is_wrong_is_invalid_by_the_schema(text: str, validator: jsonschema.Draft202012Validator) -> None:
+def test_what_is_wrong_is_invalid_by_the_schema(text: str, validator: jsonschema.Draft7Validator) -> None:
     assert not validator.is_valid(tomllib.loads(text))

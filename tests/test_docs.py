@@ -61,10 +61,9 @@ ALONE = (
     "add-a-scenario",
 )  # see conftest.py
 SESSIONS = sorted(EXAMPLES.rglob("*.console"))
-SCRIPTS = [  # each has a test of its own, here or in test_recipes, test_action and test_pre_commit.py
+SCRIPTS = [  # each has a test of its own, here or in test_recipes, test_action, test_pre_commit and test_schema.py
     *sorted(EXAMPLES.glob("*.sh")),
-    *sorted((EXAMPLES / "control").rglob("*.*")),
-    *sorted((EXAMPLES / "ci").iterdir()),
+    *(file for folder in ("control", "ci", "editor") for file in sorted((EXAMPLES / folder).rglob("*.*"))),
 ]
 
 

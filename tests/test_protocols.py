@@ -124,7 +124,7 @@ class TestEveryPartKnowsIt:
     def test_the_schema_has_it(self, record: Protocol) -> None:
         schema = json_schema()
         assert record.name in str(schema["properties"]["protocol"])
-        assert all(f"'{name}'" in str(schema["$defs"]["Rule"]["properties"]["on"]) for name in record.moments)
+        assert all(f"'{name}'" in str(schema["definitions"]["Rule"]["properties"]["on"]) for name in record.moments)
 
     def test_a_journal_counts_each_of_its_moments(self, record: Protocol, recorder: Recorder) -> None:
         for name in (*record.moments, *record.also_counted):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
+from jsonschema import Draft7Validator
 
 import notnow
 from notnow.errors import ScenarioError
@@ -224,13 +224,13 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def schema() -> Draft202012Validator:
-    Draft202012Validator.check_schema(json_schema())
-    return Draft202012Validator(json_schema())
+def schema() -> Draft7Validator:
+    Draft7Validator.check_schema(json_schema())
+    return Draft7Validator(json_schema())
 
 
 @pytest.mark.parametrize("name", catalogue.names())
-def test_the_schema_accepts_the_catalogue(schema: Draft202012Validator, name: str) -> None:
+def test_the_schema_accepts_the_catalogue(schema: Draft7Validator, name: str) -> None:
     import tomllib
 
     schema.validate(tomllib.loads(catalogue.locate(name).read_text("utf-8")))
@@ -252,28 +252,26 @@ def test_the_schema_accepts_the_catalogue(schema: Draft202012Validator, name: st
         {"on": "mail", "no": 1},
     ],
 )
-def test_the_schema_refuses_what_the_loader_refuses(schema: Draft202012Validator, rule: dict[str, object]) -> None:
+def test_the_schema_refuses_what_the_loader_refuses(schema: Draft7Validator, rule: dict[str, object]) -> None:
     assert not schema.is_valid({"protocol": "smtp", "phase": [{"rule": [rule]}]})
 
 
 @pytest.mark.parametrize(("status", "valid"), [(199, False), (200, True), (599, True), (600, False)])
-def test_the_schema_bounds_a_status(schema: Draft202012Validator, status: int, valid: bool) -> None:
+def test_the_schema_bounds_a_status(schema: Draft7Validator, status: int, valid: bool) -> None:
     document = {"protocol": "http", "phase": [{"rule": [{"on": "request", "status": status}]}]}
     assert schema.is_valid(document) is valid
 
 
 @pytest.mark.parametrize(("on", "user", "valid"), [(["mail"], "a", True), ([], "a", False), (["mail"], "", False)])
 def test_the_schema_asks_for_one_moment_and_one_character_of_a_name(
-    schema: Draft202012Validator, on: list[str], user: str, valid: bool
+    schema: Draft7Validator, on: list[str], user: str, valid: bool
 ) -> None:
     document = {"protocol": "smtp", "server": {"users": {user: "x"}}, "phase": [{"rule": [{"on": on, "delay": "1s"}]}]}
     assert schema.is_valid(document) is valid
 
 
 @pytest.mark.parametrize("last", [-1, 0, 2**31 - 1, 2**31])
-def test_the_schema_and_the_loader_agree_on_the_last_stream_of_a_goaway(
-    schema: Draft202012Validator, last: int
-) -> None:
+def test_the_schema_and_the_loader_agree_on_the_last_stream_of_a_goaway(schema: Draft7Validator, last: int) -> None:
     rules = [{"on": "request", "goaway": {"last": last}}]
     loaded = True
     try:
@@ -283,7 +281,7 @@ def test_the_schema_and_the_loader_agree_on_the_last_stream_of_a_goaway(
     assert loaded is schema.is_valid({"protocol": "http", "phase": [{"rule": rules}]}) is (0 <= last < 2**31)
 
 
-def test_a_placeholder_may_stand_for_any_value(schema: Draft202012Validator) -> None:
+def test_a_placeholder_may_stand_for_any_value(schema: Draft7Validator) -> None:
     rule = {"on": "{stage}", "nth": "{n}", "over": "{cap}", "delay": "{wait}", "close": "{how}", "keep": "{keep}"}
     schema.validate(
         {"protocol": "smtp", "phase": [{"rule": [{"on": ["{stage}", "mail"], "chance": "{n}%", "per": ["{who}"]}]}]}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
+from jsonschema import Draft7Validator
 
 from notnow import FakeFTP, FakeHTTP, FakeSMTP, RealClock, protocols
 from notnow.errors import ScenarioError
@@ -210,16 +210,14 @@ def test_what_loads_plays_on_a_real_fake(protocol: str, data: st.DataObject) -> 
 
 
 @pytest.fixture(scope="module")
-def schema() -> Draft202012Validator:
-    return Draft202012Validator(json_schema())
+def schema() -> Draft7Validator:
+    return Draft7Validator(json_schema())
 
 
 @pytest.mark.parametrize("protocol", protocols.NAMES)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_what_loads_is_right_by_the_schema_too(
-    schema: Draft202012Validator, protocol: str, data: st.DataObject
-) -> None:
+def test_what_loads_is_right_by_the_schema_too(schema: Draft7Validator, protocol: str, data: st.DataObject) -> None:
     top = holding(protocol, data.draw(documents(protocol)))
     made = sound(protocol, data.draw(st.lists(rules(protocol), min_size=1, max_size=3)), top)
     schema.validate(tomllib.loads(document(phase(*made, lasts="10m"), phase(), protocol=protocol, **top)))
@@ -258,7 +256,7 @@ BY_SCHEMA = [
 
 
 @pytest.mark.parametrize("top", BY_SCHEMA, ids=str)
-def test_the_schema_refuses_it_as_well(schema: Draft202012Validator, top: dict[str, Any]) -> None:
+def test_the_schema_refuses_it_as_well(schema: Draft7Validator, top: dict[str, Any]) -> None:
     assert not schema.is_valid({"protocol": "smtp", **top})
 
 

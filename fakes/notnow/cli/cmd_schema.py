@@ -9,7 +9,7 @@ import click
 
 @click.command("schema")
 def command() -> None:
-    """Print the JSON Schema of a scenario file, for editors.
+    """Print the JSON Schema (draft 7) of a scenario file, for editors.
 
     \b
     Example, for the "Even Better TOML" extension (taplo) and similar ones:

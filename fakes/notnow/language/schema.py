@@ -10,6 +10,8 @@ from notnow.language import facts
 from notnow.language.grammar import Document
 from notnow.language.tables import Key, Table
 
+DRAFT = "http://json-schema.org/draft-07/schema#"  # the newest that editors and SchemaStore support well
+ID = "https://json.schemastore.org/notnow.json"  # where SchemaStore will have it
 _PLACEHOLDER = {"type": "string", "pattern": r"\{[^{}]+\}"}
 _ABOUT = ("title", "description", "default")
 
@@ -23,9 +25,9 @@ def json_schema() -> dict[str, Any]:
     rule["on"]["anyOf"] = [moments, {"type": "array", "items": moments, "minItems": 1}]
     rule["where"] |= facts.json_schema()
     params = document["properties"].pop("params")
-    filled: dict[str, Any] = _with_placeholders({**document, "$defs": tables})
+    filled: dict[str, Any] = _with_placeholders({**document, "definitions": tables})
     filled["properties"]["params"] = params
-    return {**filled, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "notnow scenario"}
+    return {"$schema": DRAFT, "$id": ID, **filled, "title": "notnow scenario"}
 
 
 def _with_those_inside(table: type[Table]) -> Iterator[type[Table]]:
@@ -51,7 +53,9 @@ def _of_table(table: type[Table]) -> dict[str, Any]:
 def _of_key(name: str, one: Key[Any]) -> dict[str, Any]:
     default = one.default() if one.default else None
     said = {} if default is None or isinstance(default, (Table, dict)) or default == [] else {"default": default}
-    return {"title": name.replace("_", " ").title(), "description": one.about, **said, **one.kind.schema}
+    # Draft 7 ignores what stands beside a $ref.
+    schema = {"allOf": [one.kind.schema]} if "$ref" in one.kind.schema else one.kind.schema
+    return {"title": name.replace("_", " ").title(), "description": one.about, **said, **schema}
 
 
 def _with_placeholders(node: Any) -> Any:

@@ -185,7 +185,7 @@ def _all_right(values: dict[Any, Any], mistakes: list[Mistake]) -> dict[Any, Any
 
 def a_table(table: type[TableT]) -> Kind[TableT]:
     """One table of a class."""
-    return Kind(lambda value: read(table, value), {"$ref": f"#/$defs/{table.__name__}"}, (table,))
+    return Kind(lambda value: read(table, value), {"$ref": f"#/definitions/{table.__name__}"}, (table,))
 
 
 def list_of(kind: Kind[T]) -> Kind[list[T]]:
