@@ -18,7 +18,7 @@ def test_the_second_and_the_third_are_refused(fake_smtp, tmp_path):
 
     assert "at rcpt, from the 2nd to the 3rd: says" in notnow("show", "between.toml").stdout
     schema = json.loads(notnow("schema").stdout)
-    assert "between" in schema["$defs"]["Rule"]["properties"]
+    assert "between" in schema["definitions"]["Rule"]["properties"]
 
     wrong = tmp_path / "wrong.toml"
     wrong.write_text(fake_smtp.scenario.text.replace("[2, 3]", "[3, 2]"))

@@ -28,7 +28,7 @@ def test_list_show_check_conduct_and_schema_know_it():
     assert "lmtp" not in printed("conduct")
     schema = json.loads(printed("schema"))
     assert "lmtp" in json.dumps(schema["properties"]["protocol"])
-    assert "lhlo" in json.dumps(schema["$defs"]["Rule"]["properties"]["on"])
+    assert "lhlo" in json.dumps(schema["definitions"]["Rule"]["properties"]["on"])
 
 
 def test_check_names_its_moments(tmp_path):
