@@ -396,6 +396,30 @@ def test_each_action_is_carried_out_and_said(page: Page, api: API) -> None:
     assert api.get("/v1/servers")["servers"] == []
 
 
+def test_an_empty_page_has_the_command_that_starts_a_server(page: Page, api: API) -> None:
+    opened(page, api)
+    expect(page.locator("#verdict-part")).to_be_hidden()
+    page.get_by_role("button", name="Copy the command that starts a server").click()
+    command = page.evaluate("navigator.clipboard.readText()")
+    subprocess.run(["sh", "-c", command], check=True, capture_output=True, timeout=60)
+    expect(page.locator(".server h3")).to_contain_text("smtp")
+    expect(page.locator("#empty")).to_contain_text("No client has connected yet.")
+
+
+def test_connections_of_servers_with_long_names_are_told_apart(page: Page, api: API) -> None:
+    servers = [api.start("smtp/overload", name=f"{'long-' * 8}{n}", group="g", speed=0) for n in (1, 2)]
+    for server in (*servers, servers[0]):
+        attempt(server)
+    opened(page, api)
+    expect(page.locator(".names li")).to_have_count(3)
+    for row, number in enumerate(("#1", "#1", "#2")):
+        name, column = (
+            page.locator(where).nth(row).bounding_box() for where in (".names li span:last-child", ".names li")
+        )
+        assert name["x"] + name["width"] <= column["x"] + column["width"]
+        assert page.locator(".names li").nth(row).inner_text().split()[-1] == number
+
+
 def test_a_server_is_started_from_an_empty_page(page: Page, api: API) -> None:
     opened(page, api)
     page.locator("#new").click()

@@ -73,7 +73,9 @@ async def _openapi(_request: Request) -> Response:
 
 async def _page(fleet: Fleet, underway: Underway, request: Request) -> Response:
     try:
-        text = await underway.answer(_in_thread(page.page, fleet, request.query_params.get("group")))
+        text = await underway.answer(
+            _in_thread(page.page, fleet, request.query_params.get("group"), request.headers.get("host", ""))
+        )
     except RefusedError as error:
         return respond(error)
     return Response(text, media_type="text/html; charset=utf-8")

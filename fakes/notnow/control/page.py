@@ -1,7 +1,8 @@
-"""The page at `/`: what happens on a group of servers, drawn once here and kept up to date by `look/assets/page.js`."""
+"""The page at `/`: what happens on a group of servers, drawn once here and kept up to date by the modules of `look/assets`."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from notnow._version import __version__
@@ -11,26 +12,25 @@ from notnow.conduct.pictures.lanes import picture
 from notnow.control import api, timelines, verdicts
 from notnow.control.fleet import Fleet, Member
 from notnow.control.models import VerdictQuery
-from notnow.look.rendering import render
+from notnow.hosts import is_loopback
+from notnow.look.rendering import assets, render
 
-ASSETS: Mapping[str, str] = {
-    "look.css": "text/css; charset=utf-8",
-    "page.css": "text/css; charset=utf-8",
-    "page.js": "text/javascript; charset=utf-8",
-}
+TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
+ASSETS: Mapping[str, str] = {name: TYPES[name.rpartition(".")[2]] for name in assets()}  # names and media types
 MOST = 200  # lanes
 AT_ONCE = 5000  # exchanges: a judge takes so long for more that the first paint does not wait for it
 SERVERS = 50  # of a group
 
 
-def page(fleet: Fleet, group: str | None) -> str:
-    """The page for a group of servers, by default the first. Raises RefusedError for an unknown group."""
+def page(fleet: Fleet, group: str | None, host: str) -> str:
+    """The page at `host` for a group of servers, by default the first. Raises RefusedError for an unknown group."""
     last = fleet.feed.last  # before anything is read, so that no event falls between the page and its stream
     members = list(timelines.group(fleet, group))
     return render(
         "page.html",
         version=__version__,
         last=last,
+        start_line=_start_line(host),
         group=members[0].group if members else "",
         groups=list(fleet.groups()),
         servers=[api.describe(member) for member in members[:SERVERS]],
@@ -38,6 +38,15 @@ def page(fleet: Fleet, group: str | None) -> str:
         rules={member.fake.name: api.rule_states(member.fake) for member in members[:SERVERS]},
         **_seen(members),
     )
+
+
+def _start_line(host: str) -> str:
+    """A command that starts a server."""
+    known = (
+        "" if is_loopback(host.rpartition(":")[0].strip("[]") or host) else ' -H "Authorization: Bearer $NOTNOW_TOKEN"'
+    )
+    body = """-H 'Content-Type: application/json' -d '{"scenario": "smtp/overload"}'"""
+    return f"curl{known} {body} {shlex.quote(f'http://{host}/v1/servers')}"
 
 
 def _seen(members: Sequence[Member]) -> dict[str, object]:

@@ -30,6 +30,11 @@ def asset(name: str) -> bytes:
     return files("notnow.look").joinpath("assets", name).read_bytes()
 
 
+def assets() -> list[str]:
+    """The names of these files."""
+    return sorted(file.name for file in files("notnow.look").joinpath("assets").iterdir())
+
+
 @cache
 def policy() -> str:
     """The Content-Security-Policy of a page that holds the stylesheet and needs nothing else: no script runs in it."""
