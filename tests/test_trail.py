@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from notnow import FakeSMTP, ManualClock
 from notnow.engine import trail
 from notnow.engine.engine import Engine
-from notnow.engine.events import Asked, Closed, Event, Leaving, Opened
-from notnow.engine.store import Memory
+from notnow.engine.events import Asked, Closed, Event, Leaving, Opened, Tick
+from notnow.engine.store import Decision, DecisionRequest, Memory
 from notnow.language.loading import loads
 from playbook import BYE, NO, document, phase, rule
 from smtp_client import Raw
@@ -196,3 +196,45 @@ def test_calls_without_effect_are_not_remembered(monkeypatch: pytest.MonkeyPatch
     assert said(made.explain(script.decision, "mail")) == [
         "phase[0].rule[0] did not fire: nth, only the 9th: this was the 1st"
     ]
+
+
+class Requests(Memory):
+    """A store that keeps the facts of the decisions it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.facts: list[Mapping[str, object]] = []
+
+    def decide(self, request: DecisionRequest, now: float) -> Decision | None:
+        self.facts.append(request.facts)
+        return super().decide(request, now)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "facts"),
+    [
+        ({"nth": 9}, {}),
+        ({"where": {"sender": "b@*"}}, {"sender": "a@x"}),
+        ({"nth": 9, "per": "client"}, {"client": "192.0.2.1"}),
+        ({"where": {"user": "ann"}, "over": 3, "per": ["sender", "client"]}, {"user": None, "sender": "a@x", "client": "192.0.2.1"}),
+    ],
+)  # fmt: skip
+def test_a_decision_has_the_facts_that_its_rules_read_and_no_others(
+    conditions: dict[str, object], facts: dict[str, object]
+) -> None:
+    """A hundred thousand decisions are remembered: the headers of each request would fill the memory."""
+    store = Requests()
+    made = Engine(loads(document(rule("mail", reply=NO, **conditions))), store=lambda: store)
+    made.feed(Opened("a", "192.0.2.1"), 0.0)
+    made.feed(mail("a", header={"x": "a long value"}), 0.0)
+    assert store.facts == [facts]
+
+
+def test_a_rule_that_no_request_brings_about_reads_the_facts_of_the_connection() -> None:
+    store = Requests()
+    made = Engine(
+        loads(document(rule("idle", after="1m", where={"client": "192.0.2.1"}, reply=BYE))), store=lambda: store
+    )
+    made.feed(Opened("a", "192.0.2.1"), 0.0)
+    assert [script.moment for script in made.feed(Tick(), 61.0)] == ["idle"]
+    assert store.facts == [{"client": "192.0.2.1"}]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct, structs
 
@@ -76,15 +76,17 @@ class _PhaseCompiler(Struct, frozen=True):
         admissions = self.admissions[moment]
         if not (rules or until or admissions):
             return None
-        lasting = any(count.lasting for count in admissions)
-        return structs.replace(self.rules_plan(rules, moment), admissions=admissions, until=until, lasting=lasting)
+        plan, lasting = self.rules_plan(rules, moment), any(count.lasting for count in admissions)
+        facts = plan.facts.union(_facts_read(admissions))
+        return structs.replace(plan, admissions=admissions, until=until, lasting=lasting, facts=facts)
 
     def rules_plan(self, indexes: Iterable[int], moment: str) -> Plan:
         """A plan of these rules alone."""
         rules = [self.rule(index, self.protocol.moments[moment]) for index in indexes]
-        groups, filters = _behind_filters(_groups(rules))
-        by_index = {rule.index: rule for rule in rules}
-        return Plan(groups, filters, rules=by_index, tells_quota=any(rule.tells_quota for rule in rules))
+        every = _groups(rules)
+        groups, filters = _behind_filters(every)
+        by_index, tells_quota = {rule.index: rule for rule in rules}, any(rule.tells_quota for rule in rules)
+        return Plan(groups, filters, rules=by_index, tells_quota=tells_quota, facts=frozenset(_facts_read(every)))
 
     def idle_timeouts(self) -> tuple[IdleTimeout, ...]:
         rules: dict[tuple[float, str], list[int]] = {}
@@ -135,6 +137,12 @@ def _counted(rule: Rule) -> str:
 
 def _per(rule: Rule) -> tuple[str, ...]:
     return tuple(name for name in rule.per if name != "server")
+
+
+def _facts_read(counted: Iterable[RuleGroup | AdmissionCount]) -> Iterator[str]:
+    for one in counted:
+        yield from (name for name, _ in one.tests)
+        yield from one.per
 
 
 def _groups(rules: list[CompiledRule]) -> tuple[RuleGroup, ...]:

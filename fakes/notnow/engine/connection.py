@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec import Struct, field
 
 from notnow.engine.events import Facts
@@ -58,8 +60,12 @@ class Connection(Struct, eq=False):
         """True if idle scripts from before `now` are not carried out yet: another one would only queue behind them."""
         return self.unfinished > 0 and self.unfinished_since != now
 
-    def all_facts(self) -> Facts:
-        """The facts of the connection and of what is in progress on it, for a moment that no request brings about."""
+    def known(self, names: Iterable[str], asked: Facts) -> Facts:
+        """The facts of these names: of a request that has facts, or else of what is in progress; and of the connection."""
+        found = self.facts if asked else self._all_facts()
+        return {name: asked[name] if name in asked else found.get(name) for name in names}
+
+    def _all_facts(self) -> Facts:
         if not self.in_progress:
             return self.facts
         known = dict(self.facts)

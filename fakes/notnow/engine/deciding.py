@@ -10,7 +10,7 @@ from hashlib import blake2b
 from itertools import chain
 
 from notnow.engine.connection import Connection, FiredRule, Occasion
-from notnow.engine.events import Facts
+from notnow.engine.events import NOTHING, Facts
 from notnow.engine.plans import CompiledRule, Plan, RuleGroup, key_for
 from notnow.engine.slots import admission
 from notnow.engine.store import Candidate, Decision, DecisionRequest, Key, PhasePosition, Slot
@@ -18,8 +18,8 @@ from notnow.language.conditions import Owners
 
 
 def decision_request(occasion: Occasion, plan: Plan, position: PhasePosition, seed: int) -> DecisionRequest:
-    connection, facts = occasion.connection, occasion.facts
-    known = {**connection.facts, **facts} if facts else connection.all_facts()
+    connection = occasion.connection
+    known = connection.known(plan.facts, occasion.facts) if plan.facts else NOTHING
     counts: list[Key] = []
     found: list[Sequence[tuple[Candidate, Key]]] = []
     limits: list[tuple[Candidate, Key]] = []

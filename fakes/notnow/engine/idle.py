@@ -6,9 +6,11 @@ import heapq
 import math
 from collections.abc import Sequence
 
-from notnow.engine.actions import Action, Hang, Proceed, Respond, Script, Send, Wait
+from notnow.engine.actions import Hang, Proceed, Respond, Script, Send, Wait
 from notnow.engine.connection import Connection
 from notnow.engine.plans import IdleTimeout
+
+DRIPS = (Send, Proceed, Respond)  # the steps that may send their bytes one by one
 
 
 class IdleTimers:
@@ -58,18 +60,23 @@ def expires(connection: Connection, number: int, timeout: IdleTimeout) -> float:
 
 def duration(script: Script) -> float:
     """How many seconds pass until the client has the whole answer; infinite if it hangs."""
-    return sum(_step_duration(step) for step in script.steps)
-
-
-def _step_duration(step: Action) -> float:
-    match step:
-        case Hang():
+    total = 0.0
+    for step in script.steps:
+        if isinstance(step, Hang):
             return math.inf
-        case Wait(seconds):
-            return seconds
-        case Send(lines, drip) | Proceed(tuple(lines), drip) if drip:
-            return drip * sum(len(line.encode()) + 2 for line in lines)
-        case Respond(response, drip) if drip:
-            return drip * len((response.body or "").encode())
+        if isinstance(step, Wait):
+            total += step.seconds
+        elif isinstance(step, DRIPS) and step.drip:
+            total += step.drip * _dripped(step)
+    return total
+
+
+def _dripped(step: Send | Proceed | Respond) -> int:
+    """The bytes that a step sends one by one."""
+    match step:
+        case Send(lines) | Proceed(tuple(lines)):
+            return sum(len(line.encode()) + 2 for line in lines)
+        case Respond(response):
+            return len((response.body or "").encode())
         case _:
-            return 0.0
+            return 0

@@ -86,7 +86,8 @@ class Plan(Struct, frozen=True):
     """What can happen at one moment of one phase.
 
     `groups` are always tested; those behind a filter only if it lets them. `until` counts events towards the end of the
-    phase. `lasting` and `tells_quota` are true if any admission count, or any rule, is so.
+    phase. `lasting` and `tells_quota` are true if any admission count, or any rule, is so. `facts` are the names of those
+    that a rule or a count reads.
     """
 
     groups: tuple[RuleGroup, ...] = ()
@@ -96,6 +97,7 @@ class Plan(Struct, frozen=True):
     rules: Mapping[int, CompiledRule] = {}
     lasting: bool = False
     tells_quota: bool = False
+    facts: frozenset[str] = frozenset()
 
 
 NO_PLAN = Plan()

@@ -69,7 +69,7 @@ class DecisionRequest(Struct, frozen=True, gc=False):
     """One event, as the store sees it.
 
     `owners` are its connection, and what it begins there if that lasts. `counts` are the keys that count it, each once.
-    `facts` are what is known of it. `candidates` are rules in order, each with its key. An event that is let through acquires `slots`, each for one of
+    `facts` are those that the rules read. `candidates` are rules in order, each with its key. An event that is let through acquires `slots`, each for one of
     its owners, and is noted in `windows`. `until` are the moments that cover it, each with the number of events that
     ends the phase. `limits` are the rules, each with its key, whose quotas the decision reports.
     """

@@ -19,12 +19,14 @@ from typing import Any
 
 from notnow.errors import StartError
 from notnow.journal import Connection
+from notnow.servers.base.transport import tells_once
 
 LINGER = 2.0  # real seconds that a refused client has to read the reply and close
 BACKLOG = 1024
 _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # a struct linger: on, zero seconds
 LOOK = 0.005  # real seconds between two looks at clients that have just been refused
-TURNS = 5  # of the loop before a new connection is decided on: uvloop needs four to report that a TLS client has closed
+TURNS = 2  # of the loop before a new connection is decided on; each costs a system call
+UVLOOP_TURNS = 5  # the same: uvloop needs four to report that a TLS client has closed
 PAUSE = 0.1  # real seconds until the next try to accept after the file descriptors ran out
 
 Accepted = Callable[[socket.socket, tuple[str, int]], None]
@@ -73,7 +75,7 @@ def unmapped(address: str) -> str:
 class Listener:
     """Accepts connections in a loop and hands each over with its address.
 
-    A new connection is handed over `TURNS` turns of the loop after it was accepted, unless it is `alone`. By then the loop
+    A new connection is handed over some turns of the loop after it was accepted, unless it is `alone`. By then the loop
     has read what live clients sent or closed before it came, a QUIT and the FIN behind it included: a slot that is free
     counts as free.
     """
@@ -88,7 +90,7 @@ class Listener:
         self._loop, self._sock, self._accepted, self._alone = loop, sock, accepted, alone
         self._new: set[socket.socket] = set()  # accepted, and not handed over
         self._queue = 0  # batches that wait to be handed over
-        self._family = int(sock.family)
+        self._family, self._turns = int(sock.family), UVLOOP_TURNS if tells_once(loop) else TURNS
         self.host, self.port = sock.getsockname()[:2]
         loop.add_reader(sock.fileno(), self._ready)
 
@@ -109,7 +111,7 @@ class Listener:
             self._hand_over(batch)
         elif batch:
             self._queue += 1
-            self._loop.call_soon(self._hand_on, batch, TURNS)
+            self._loop.call_soon(self._hand_on, batch, self._turns)
 
     def _hand_on(self, batch: list[tuple[socket.socket, tuple[str, int]]], turns: int) -> None:
         """Hand over in so many turns of the loop, this one included."""

@@ -136,8 +136,8 @@ class Call:
 
     async def _send(self, message: Message) -> None:
         starts = message["type"] == "http.response.start"
-        if starts and int(message["status"]) < 400:
-            self.stream.note(stored=self.stream.head.method not in IDEMPOTENT)
+        if starts and int(message["status"]) < 400 and self.stream.head.method not in IDEMPOTENT:
+            self.stream.note(stored=True)
         if self._swallows:
             return
         if message["type"] == INFORMATION:

@@ -16,18 +16,19 @@ class Body:
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
         self.received = self._waiting = 0
-        self._hash = hashlib.sha256()
+        self._hash: hashlib._Hash | None = None  # most requests have no body
         self._room = asyncio.Event()
 
     def count(self, data: bytes) -> None:
         """These bytes have arrived, whether or not anybody reads them."""
+        self._hash = self._hash or hashlib.sha256()
         self._hash.update(data)
         self.received += len(data)
 
     @property
     def sha256(self) -> str:
         """The hash of all that has arrived."""
-        return self._hash.hexdigest()
+        return (self._hash or hashlib.sha256()).hexdigest()
 
     def keep(self, data: bytes) -> None:
         """Keep bytes for the app."""

@@ -236,7 +236,6 @@ class Stream(Hanging):
             await self._ended(waiting)
             return
         self._note_sent(-len(shown))
-        self.note(whole=False)
         await self.protocol.head(self.number, status, headers)
         await self.write(shown)
         await self.end(waiting)
@@ -270,9 +269,7 @@ class Stream(Hanging):
     def _note_sent(self, count: int, **known: object) -> None:
         """This many more bytes of the answer are about to be sent; the last of them makes it whole."""
         self._sent += count
-        if self._sent == self._length:
-            known["whole"] = True
-        self.note(sent=self._sent, **known)
+        self.note(sent=self._sent, whole=self._sent == self._length, **known)
 
     async def write(self, data: bytes, drip: float = 0.0) -> None:
         """Send a piece of its body, `drip` seconds of scenario time between two bytes."""
@@ -319,7 +316,8 @@ class Stream(Hanging):
     async def end(self, waiting: bool = False, trailers: Headers | None = None) -> None:
         """End the answer; `waiting`: the client still holds its body back. HTTP/1.1 has trailers of chunked bodies only."""
         self._still_wanted()
-        self.note(whole=self._length in (None, self._sent))
+        if self._length is None:
+            self.note(whole=True)
         measured = self._length is not None or self.head.version == "1.0"
         try:
             await self.protocol.end(self.number, [] if measured else trailers or [])

@@ -8,7 +8,8 @@ connection for others, although RFC 9113 §8.1.1 wants the end of one stream.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 Fields = Sequence[tuple[bytes, bytes]]
 
@@ -30,109 +31,110 @@ SHOWN = 60  # bytes of the client's text that a complaint repeats
 
 def in_http2(fields: Fields, *, trailers: bool = False, ends: bool = False) -> str | None:
     """Why a field section of HTTP/2 is malformed (RFC 9113 §8.1.1); `ends`: END_STREAM came with it."""
-    return next(_complaints(fields, trailers, ends), None)
-
-
-def _complaints(fields: Fields, trailers: bool, ends: bool) -> Iterator[str]:
-    yield from _characters(fields)
-    yield from _order(fields)
-    yield from _connection_fields(fields)
-    if not trailers:
-        yield from _pseudo(fields)
-        yield from _authority(fields)
-        yield from _length(fields, ends)
-        return
-    if found := [name for name, _ in fields if name.startswith(b":")]:
-        yield f"trailers hold the pseudo-header field {_show(found[0])} (RFC 9113 §8.1)"
-    if not ends:
-        yield "trailers come without END_STREAM (RFC 9113 §8.1)"
-
-
-def _characters(fields: Fields) -> Iterator[str]:
-    """RFC 9113 §8.2.1."""
     for name, value in fields:
-        if not NAME.fullmatch(name.removeprefix(b":")):
-            yield f"the field name {_show(name)} holds what no name may hold, capitals among it (RFC 9113 §8.2.1)"
-        if BAD_VALUE.search(value):
-            yield (
-                f"the value {_show(value)} of {_show(name)} holds NUL, CR or LF, or spaces around it (RFC 9113 §8.2.1)"
-            )
+        if (why := _in_field(name, value)) is not None:
+            return why
+    return _order(fields) or (_in_trailers(fields, ends) if trailers else _in_head(fields, ends))
 
 
-def _order(fields: Fields) -> Iterator[str]:
+@lru_cache(maxsize=256)  # a client repeats most of its fields with every request
+def _in_field(name: bytes, value: bytes) -> str | None:
+    """RFC 9113 §8.2.1 and §8.2.2."""
+    if not NAME.fullmatch(name.removeprefix(b":")):
+        return f"the field name {_show(name)} holds what no name may hold, capitals among it (RFC 9113 §8.2.1)"
+    if BAD_VALUE.search(value):
+        return f"the value {_show(value)} of {_show(name)} holds NUL, CR or LF, or spaces around it (RFC 9113 §8.2.1)"
+    if name in OF_THE_CONNECTION:
+        return f"{_show(name)} is about a connection of HTTP/1.1 (RFC 9113 §8.2.2)"
+    if name == b"te" and value.lower() != b"trailers":
+        return f"te holds {_show(value)}; allowed: trailers (RFC 9113 §8.2.2)"
+    return None
+
+
+def _order(fields: Fields) -> str | None:
     """RFC 9113 §8.3: known pseudo-header fields, each of them once, and before all other fields."""
     seen: set[bytes] = set()
     regular = False
     for name, _ in fields:
-        regular = regular or not name.startswith(b":")
         if not name.startswith(b":"):
-            continue
-        if name not in PSEUDO:
-            yield f"{_show(name)} is no pseudo-header field of a request (RFC 9113 §8.3)"
-        if name in seen:
-            yield f"the pseudo-header field {_show(name)} comes twice (RFC 9113 §8.3)"
-        if regular:
-            yield f"the pseudo-header field {_show(name)} comes behind other fields (RFC 9113 §8.3)"
-        seen.add(name)
+            regular = True
+        elif name not in PSEUDO:
+            return f"{_show(name)} is no pseudo-header field of a request (RFC 9113 §8.3)"
+        elif name in seen:
+            return f"the pseudo-header field {_show(name)} comes twice (RFC 9113 §8.3)"
+        elif regular:
+            return f"the pseudo-header field {_show(name)} comes behind other fields (RFC 9113 §8.3)"
+        else:
+            seen.add(name)
+    return None
 
 
-def _connection_fields(fields: Fields) -> Iterator[str]:
-    """RFC 9113 §8.2.2."""
-    for name, value in fields:
-        if name in OF_THE_CONNECTION:
-            yield f"{_show(name)} is about a connection of HTTP/1.1 (RFC 9113 §8.2.2)"
-        if name == b"te" and value.lower() != b"trailers":
-            yield f"te holds {_show(value)}; allowed: trailers (RFC 9113 §8.2.2)"
+def _in_trailers(fields: Fields, ends: bool) -> str | None:
+    if found := [name for name, _ in fields if name.startswith(b":")]:
+        return f"trailers hold the pseudo-header field {_show(found[0])} (RFC 9113 §8.1)"
+    return None if ends else "trailers come without END_STREAM (RFC 9113 §8.1)"
 
 
-def _pseudo(fields: Fields) -> Iterator[str]:
+def _in_head(fields: Fields, ends: bool) -> str | None:
+    found = dict(fields)  # of a field that comes more than once, the last
+    why = _pseudo(found) or _authority(fields, found)
+    return _length(fields, ends) if why is None and b"content-length" in found else why
+
+
+def _pseudo(found: Mapping[bytes, bytes]) -> str | None:
     """RFC 9113 §8.3.1, and §8.5 for CONNECT."""
-    found = dict(field for field in fields if field[0] in PSEUDO)
     tunnel = found.get(b":method") == b"CONNECT"
     for name in (b":method", b":authority") if tunnel else (b":method", b":scheme", b":path"):
         if name not in found:
-            yield f"{_show(name)} is missing (RFC 9113 §{'8.5' if tunnel else '8.3.1'})"
-    if tunnel:
-        for name in (b":scheme", b":path"):
-            if name in found:
-                yield f"CONNECT comes with {_show(name)} (RFC 9113 §8.5)"
-        if not TUNNEL.fullmatch(found.get(b":authority", b"")):
-            yield f"CONNECT names {_show(found.get(b':authority', b''))}, no host and port (RFC 9110 §9.3.6)"
-        return
-    if not METHOD.fullmatch(found[b":method"]):
-        yield f"the method {_show(found[b':method'])} is no token (RFC 9110 §9.1)"
-    if not SCHEME.fullmatch(found[b":scheme"]):
-        yield f"the scheme {_show(found[b':scheme'])} is none (RFC 3986 §3.1)"
-    asterisk = found[b":method"] == b"OPTIONS" and found[b":path"] == b"*"
-    if not asterisk and not PATH.fullmatch(found[b":path"]):
-        yield f"the path {_show(found[b':path'])} does not begin with a slash, or holds spaces (RFC 9113 §8.3.1)"
+            return f"{_show(name)} is missing (RFC 9113 §{'8.5' if tunnel else '8.3.1'})"
+    return _in_tunnel(found) if tunnel else _in_request(found[b":method"], found[b":scheme"], found[b":path"])
 
 
-def _authority(fields: Fields) -> Iterator[str]:
+def _in_tunnel(found: Mapping[bytes, bytes]) -> str | None:
+    for name in (b":scheme", b":path"):
+        if name in found:
+            return f"CONNECT comes with {_show(name)} (RFC 9113 §8.5)"
+    if not TUNNEL.fullmatch(found[b":authority"]):
+        return f"CONNECT names {_show(found[b':authority'])}, no host and port (RFC 9110 §9.3.6)"
+    return None
+
+
+def _in_request(method: bytes, scheme: bytes, path: bytes) -> str | None:
+    if not METHOD.fullmatch(method):
+        return f"the method {_show(method)} is no token (RFC 9110 §9.1)"
+    if not SCHEME.fullmatch(scheme):
+        return f"the scheme {_show(scheme)} is none (RFC 3986 §3.1)"
+    if not PATH.fullmatch(path) and (method, path) != (b"OPTIONS", b"*"):
+        return f"the path {_show(path)} does not begin with a slash, or holds spaces (RFC 9113 §8.3.1)"
+    return None
+
+
+def _authority(fields: Fields, found: Mapping[bytes, bytes]) -> str | None:
     """RFC 9113 §8.3.1. A Host that differs from :authority passes, although a server SHOULD refuse it: clients that
     override Host are among those to test, and :authority counts.
     """
-    hosts = [value for name, value in fields if name == b"host"]
-    named = [value for name, value in fields if name == b":authority"]
-    if len(hosts) > 1:
-        yield "host comes twice (RFC 9110 §7.2)"
-    if not hosts and not named:
-        yield "neither :authority nor host is there (RFC 9113 §8.3.1)"
-    for value in (*named, *hosts):
+    if b"host" in found and sum(name == b"host" for name, _ in fields) > 1:
+        return "host comes twice (RFC 9110 §7.2)"
+    named = [found[name] for name in (b":authority", b"host") if name in found]
+    if not named:
+        return "neither :authority nor host is there (RFC 9113 §8.3.1)"
+    for value in named:
         if not AUTHORITY.fullmatch(value):
-            yield f"the authority {_show(value)} is no host with a port or without (RFC 9110 §7.2)"
+            return f"the authority {_show(value)} is no host with a port or without (RFC 9110 §7.2)"
+    return None
 
 
-def _length(fields: Fields, ends: bool) -> Iterator[str]:
+def _length(fields: Fields, ends: bool) -> str | None:
     """RFC 9110 §8.6, and RFC 9113 §8.1.1 for a request that ends with its head."""
     lengths = {value for name, value in fields if name == b"content-length"}
     for value in lengths:
         if not LENGTH.fullmatch(value):
-            yield f"content-length is {_show(value)}, no number of bytes (RFC 9110 §8.6)"
+            return f"content-length is {_show(value)}, no number of bytes (RFC 9110 §8.6)"
     if len(lengths) > 1:
-        yield f"content-length has {len(lengths)} values (RFC 9110 §8.6)"
+        return f"content-length has {len(lengths)} values (RFC 9110 §8.6)"
     if ends and any(int(value) for value in lengths):
-        yield f"content-length is {_show(lengths.pop())}, and there is no body (RFC 9113 §8.1.1)"
+        return f"content-length is {_show(lengths.pop())}, and there is no body (RFC 9113 §8.1.1)"
+    return None
 
 
 # ---- HTTP/1.1 ------------------------------------------------------------------------------------
