@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from notnow import FakeSMTP, ManualClock
+from notnow.fast_forward import FastForward
 from notnow.servers.smtp import bridge
 from notnow.servers.smtp import forward as forwarding
 from smtp_client import Raw, one, rules
@@ -160,6 +162,52 @@ def test_a_server_that_refuses_is_quoted() -> None:
             f"<a@x.test> to no@y.test, b@x.test is not forwarded to {behind.url}: no@y.test: 550 5.1.1 Not there",
         ]
         assert [recipients for _, recipients, _ in arrived(behind, 1)] == [("b@x.test",)]
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (b"421 4.3.2 busy\r\n", "421 4.3.2 busy"),
+        (b"554 not you\r\n", "554 not you"),
+        (b"SSH-2.0-x\r\n", "it does not speak SMTP"),
+        (b"220 hello\r\n", "Connection unexpectedly closed"),
+        (b"", "Connection unexpectedly closed"),
+    ],
+)
+def test_a_server_that_ends_it_at_the_greeting(said: bytes, why: str) -> None:
+    with silent() as (sock, url), FakeSMTP(forward=url) as fake, Raw(fake).hello() as raw:
+        assert raw.deliver(b"Subject: a\r\n\r\n").startswith("250")
+        connection, _ = sock.accept()
+        with connection:
+            connection.sendall(said)
+        (text,) = failures(fake, 1)
+    assert text.partition(f"{url}: ")[2].partition(": [Errno")[0] == why
+
+
+def test_under_fast_forward_mail_goes_on_in_real_time(behind: FakeSMTP) -> None:
+    """The client sleeps for minutes that do not pass; the thread that passes mail on is left alone."""
+    with FastForward() as moved, FakeSMTP("smtp/greylisting", clock=moved.clock, forward=behind.url) as fake:
+        while True:
+            with Raw(fake).hello() as raw:
+                raw.say("MAIL FROM:<a@x.test>")
+                if raw.say("RCPT TO:<b@x.test>").startswith("250"):
+                    raw.say("DATA")
+                    assert raw.say("Subject: a\r\n\r\n.").startswith("250")
+                    break
+            time.sleep(60)
+        assert moved.clock.now() >= 300
+        assert [sender for sender, _, _ in arrived(behind, 1)] == ["a@x.test"]
+
+
+def test_under_fast_forward_a_silent_server_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge, "PATIENCE", 0.1)
+    with silent() as (_, url), FastForward() as moved, FakeSMTP(clock=moved.clock, forward=url) as fake:
+        with Raw(fake).hello() as raw:
+            assert raw.deliver(b"Subject: a\r\n\r\n").startswith("250")
+        time.sleep(3600)
+        assert moved.clock.now() >= 3600
+        fake.stop()
+        assert [mark.text.partition(f"{url}: ")[2] for mark in fake.journal.marks[1:]] == [forwarding.STOPPED]
 
 
 def test_a_server_that_says_nothing_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import queue
 import socket
 import threading
 from collections.abc import Callable
-from smtplib import SMTP, SMTPRecipientsRefused, SMTPResponseException
+from smtplib import SMTP, SMTPConnectError, SMTPException, SMTPRecipientsRefused, SMTPResponseException
 
 from notnow.bounds import FORWARDING
 from notnow.servers.base.loopback import Loopback
@@ -112,10 +112,13 @@ class Forwarder:
         failure: OSError | None = None
         for address in self._server.addresses:
             try:
-                client.connect(address, self._server.port)
-                return
+                code, said = client.connect(address, self._server.port)
             except ConnectionRefusedError as error:
                 failure = failure or error
+                continue
+            if code != 220:
+                raise SMTPConnectError(code, said) if code > 0 else SMTPException("it does not speak SMTP")
+            return
         assert failure is not None, "there is an address"
         raise failure
 
