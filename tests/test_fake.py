@@ -27,6 +27,7 @@ from notnow import (
     ScenarioError,
     WaitTimeoutError,
 )
+from notnow.clock import AdjustableClock
 from notnow.conduct.pictures.timeline import render
 from notnow.engine.engine import MOST_REPEATS
 from notnow.servers.base import bridge as _bridge
@@ -539,6 +540,18 @@ class TestWaiting:
 
 
 class TestClocks:
+    @pytest.mark.parametrize("clock", [ManualClock, lambda: AdjustableClock(speed=0)])
+    def test_threads_that_advance_at_the_same_time_move_it_by_the_sum(self, clock):
+        with FakeSMTP(clock=clock()) as fake:
+            threads = [threading.Thread(target=fake.clock.advance, args=(10,)) for _ in range(40)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert fake.clock.now() == 400
+            fake.clock.advance(1)
+            assert fake.clock.now() == 401
+
     def test_advance_returns_when_all_is_on_the_wire(self):
         scenario = rules(then("down", one("enter", reply=NO)), phase='lasts = "10s"')
         with FakeSMTP(scenario, clock=ManualClock()) as fake:

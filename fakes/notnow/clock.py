@@ -175,6 +175,8 @@ class ManualClock(Clock):
         self._alarms: list[Alarm] = []
         self._order = itertools.count()
         self._servers: list[Timed] = []
+        self._advancing = 0  # how many threads advance it now
+        self._promised = 0.0  # where they are to bring it
 
     def now(self) -> float:
         return self._now
@@ -201,14 +203,30 @@ class ManualClock(Clock):
             return self._alarms[0].when if self._alarms else None
 
     def advance(self, by: float | str | timedelta) -> None:
-        """Move the clock by seconds, a duration such as "30m", or a timedelta.
+        """Move the clock by seconds, a duration such as "30m", or a timedelta. Threads that do so at the same time move it by the sum.
 
         Raises ValueError for an invalid or negative time.
         """
         span = seconds(by)
         if span < 0:
             raise ValueError(f"cannot advance by {by!r}; allowed: zero or more")
-        self.advance_to(self.now() + span)
+        with self._promise(span) as target:
+            self.advance_to(target)
+
+    @contextlib.contextmanager
+    def _promise(self, span: float) -> Iterator[float]:
+        """The time to which a thread has to bring the clock so that it moves by `span`, whatever other threads do."""
+        now = self.now()
+        with self._lock:
+            self._advancing += 1
+            target = self._promised = max(self._promised, now) + span
+        try:
+            yield target
+        finally:
+            with self._lock:
+                self._advancing -= 1
+                if not self._advancing:
+                    self._promised = 0.0
 
     def advance_to(self, target: float) -> None:
         """Move the clock to `target` seconds, and stop at every due event on the way."""
