@@ -702,7 +702,7 @@ class TestNoSecondCopy:
                 head = b"Date: today, %d o'clock\r\nMessage-ID:\r\n <%d@client.test>\r\n" % (number, number)
                 tries(server, content=head + b"Subject: hello\r\n\r\nhello\r\n")
                 server.clock.advance(60)
-            why = "the text of <1@client.test> came to b@server.test again under another Message-ID"
+            why = "the text of <1@client.test> came to b@server.test again under another Message-ID: as a second copy, or as other mail"
             assert unclear("no-second-copy", server) == why
 
     def test_one_that_was_kept_and_answered_421_is_to_be_sent_again(self):

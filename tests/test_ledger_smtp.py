@@ -104,9 +104,24 @@ class TestMessages:
         assert states(play) == {"mail from a@x to b@y": "in doubt"}
         line.says("(leaves)")
         assert endings(play) == {"mail from a@x to b@y": ["#1 abandoned"]}
-        assert states(play) == {"mail from a@x to b@y": "missing"}
+        assert states(play) == {"mail from a@x to b@y": "in doubt"}
 
-    @pytest.mark.parametrize(("rejected", "state"), [(True, "refused"), (False, "missing")])
+    @pytest.mark.parametrize(
+        ("lines", "state"),
+        [
+            ((B, "RSET"), "in doubt"),
+            ((B, "DATA", "(leaves)"), "missing"),
+            ((B, "RCPT TO:<c@y> -> !451 no", "RSET"), "missing"),
+        ],
+    )
+    def test_mail_that_the_client_takes_back_may_have_been_a_question(
+        self, play: Play, lines: tuple[str, ...], state: str
+    ) -> None:
+        """As servers verify a sender by asking its own server, up to RCPT."""
+        play.connect(MAIL, *lines)
+        assert states(play)["mail from a@x to b@y"] == state
+
+    @pytest.mark.parametrize(("rejected", "state"), [(True, "refused"), (False, "in doubt")])
     def test_a_client_that_rejects_a_bad_certificate_keeps_its_mail_back(
         self, play: Play, rejected: bool, state: str
     ) -> None:

@@ -24,11 +24,11 @@ def refused(n: int) -> tuple[str, ...]:
 
 
 def word(play: Play, ended: Exit = GOOD, count: int | None = None) -> Word:
-    return result(Run(play.journals).ledger, ended, count).word
+    return result(Run(play.journals, count=count).ledger, ended, count).word
 
 
 def sentence(play: Play, ended: Exit = GOOD, count: int | None = None) -> str:
-    return result(Run(play.journals).ledger, ended, count).sentence
+    return result(Run(play.journals, count=count).ledger, ended, count).sentence
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,12 @@ def sentence(play: Play, ended: Exit = GOOD, count: int | None = None) -> str:
             [mail(1), mail(2, "!550 no")],
             "refused: 1 of 2 items refused for good, and everything else came through",
             "refused: 1 of 2 items refused for good, and everything else came through",
+        ),
+        ([mail(1, "!550 no")], *["refused: 1 item refused for good"] * 2),
+        (
+            [(*mail(1)[:3], ". <1@x> {stored=true} -> !451 no")],
+            "delivered: 1 item",
+            "reported: 1 item came through although the server did not say so, and the client exited with 75",
         ),
         ([("QUIT",)], *["nothing asked: the client asked the server for nothing"] * 2),
     ],
@@ -113,6 +119,40 @@ class TestTheNumberOfItems:
         assert word(play) == "unknown"
         assert [word(play, count=n) for n in (1, 2)] == ["delivered", "lost"]
         assert sentence(play, count=3) == "lost: 2 of 3 items, and the client exited with 0"
+
+    def test_equal_messages_without_a_name_were_as_many_as_the_client_was_given(self) -> None:
+        play = Play("smtp")
+        for _ in range(3):
+            play.connect("MAIL FROM:<a@x>", "RCPT TO:<b@y>", "DATA", ".").play.wait("1m")
+        assert [word(play, count=n) for n in (1, 2, 3, 4)] == ["duplicated", "duplicated", "delivered", "lost"]
+        assert sentence(play, count=3) == "delivered: all of 3 items"
+        assert Run(play.journals, count=3).ledger.of_state("duplicated") == []
+
+    def test_equal_messages_with_a_name_are_one(self) -> None:
+        play = Play("smtp")
+        for _ in range(2):
+            play.connect(*mail(1)).play.wait("1m")
+        assert word(play, count=2) == "lost"
+
+    def test_what_came_again_after_a_421_was_taken_for_refused(self) -> None:
+        play = Play("smtp")
+        for _ in range(2):
+            play.connect("MAIL FROM:<a@x>", "RCPT TO:<b@y>", "DATA", ". -> !250 ok | 421 bye").play.wait("1m")
+        assert Run(play.journals, count=2).ledger.of_state("duplicated") != []
+
+    def test_equal_posts_were_as_many_as_the_client_was_given(self) -> None:
+        play = Play("http")
+        for _ in range(2):
+            play.connect("POST a.test/ {body=5, stored=true} -> 200 OK").play.wait("1m")
+        assert [word(play), word(play, count=2)] == ["duplicated", "delivered"]
+
+    def test_more_came_through_than_the_client_was_given(self) -> None:
+        play = Play("smtp")
+        for n in (1, 2):
+            play.connect(*mail(n))
+            play.wait("1m")
+        said = "duplicated: 2 items came through, and the client was given 1; the client exited with 0"
+        assert sentence(play, count=1) == said
 
     def test_what_seems_lost_may_be_one_that_came_later(self) -> None:
         play = Play("smtp")

@@ -41,6 +41,16 @@ def test_pieces_add_up(play: Play) -> None:
     play.broken(RULE, why, "#1 RETR big", "#1 RETR big")
 
 
+def test_another_segment_that_begins_at_0_goes_on_from_nothing(play: Play) -> None:
+    second, first = play.connect(), play.connect()
+    play.wait("1s")
+    second.says("REST 100 -> 350 ok", "RETR big {offset=100, bytes=100000} -> !426 cut")
+    first.says("RETR big {bytes=100}")
+    play.not_exercised(RULE)
+    second.says("RETR big {offset=100100, bytes=1}")
+    play.held(RULE, "it went on once from where it was cut")
+
+
 def test_appe_goes_on_without_an_offset(play: Play) -> None:
     play.connect("STOR big {bytes=100000} -> !426 cut", "SIZE big -> 213 100000", "APPE big {bytes=1} -> !426 cut")
     play.held(RULE, "it went on once from where it was cut")

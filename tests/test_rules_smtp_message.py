@@ -72,14 +72,14 @@ class TestNoSecondCopy:
         text = "{text_sha256=abc}"
         play.connect(MAIL, B, "DATA", f". <1@x> {text}", MAIL, f"{C} -> !421 no").play.wait("1m")
         play.connect(MAIL, B, "DATA", f". <2@x> {text}", MAIL, C, "DATA", ". <3@x>")
-        why = "the text of <1@x> came to b@y again under another Message-ID"
+        why = "the text of <1@x> came to b@y again under another Message-ID: as a second copy, or as other mail"
         play.inconclusive(self.RULE, why, "", "#1 . <1@x>", "#2 . <2@x>")
 
     def test_a_421_after_the_250_makes_the_text_under_another_name_a_doubt(self, play: Play) -> None:
         text = "{text_sha256=abc}"
         play.connect(MAIL, B, "DATA", f". <1@x> {text} -> !250 ok | 421 bye").play.wait("1m")
         play.connect(MAIL, B, "DATA", f". <2@x> {text}")
-        why = "the text of <1@x> came to b@y again under another Message-ID"
+        why = "the text of <1@x> came to b@y again under another Message-ID: as a second copy, or as other mail"
         play.inconclusive(self.RULE, why, "", "#1 . <1@x>", "#2 . <2@x>")
 
     def test_the_same_text_where_nothing_was_refused_is_other_mail(self, play: Play) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from conduct_playbook import BUSY, Play, tries
+from notnow.conduct.judging import judge, select
+from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.delivery import SETTLED_BY
 
 MAIL, B, C = "MAIL FROM:<a@x>", "RCPT TO:<b@y>", "RCPT TO:<c@y>"
@@ -44,6 +46,22 @@ class TestWaitBeforeRetry:
     def test_broken_on_the_same_connection(self, play: Play) -> None:
         play.connect(MAIL, f"{B} -> !451 no", "RSET", *LETTER)
         play.broken(self.RULE, "it came back 0s after it was refused", f"#1 {B}", f"#1 {MAIL}")
+
+    @pytest.mark.parametrize(("code", "outcome"), [(452, "not exercised"), (552, "not exercised"), (451, "broken")])
+    def test_recipients_that_are_too_many_may_come_in_the_next_transaction(
+        self, play: Play, code: int, outcome: str
+    ) -> None:
+        play.connect(MAIL, B, f"{C} -> !{code} no", "DATA", ". <1@x>", MAIL, C, "DATA", ". <1@x>")
+        assert play.find(self.RULE).outcome == outcome
+
+    @pytest.mark.parametrize("refusal", [("-> !421 busy",), (f"{MAIL} -> !421 busy",)])
+    def test_a_client_with_a_single_item_tries_nothing_else(self, play: Play, refusal: tuple[str, ...]) -> None:
+        for _ in range(2):
+            play.connect(*refusal).play.wait("3ms")
+        play.connect(*LETTER)
+        for count, outcome in ((None, "inconclusive"), (1, "broken"), (2, "inconclusive")):
+            ((verdict),) = judge(Run(play.journals, count=count), select([self.RULE]))
+            assert verdict.outcome == outcome
 
     def test_a_connection_that_names_no_mail_may_be_for_other_mail(self, play: Play) -> None:
         tries(play, "1m", "3ms")

@@ -25,13 +25,14 @@ class Judged:
         wire, self.truth = protocol.play(program, scenario)
         self.protocol, self.program = protocol, program
         self.journal, self.scenario = wire.recorder.journal, wire.scenario
-        self.run = Run([self.journal], [self.scenario])
-        self.verdicts: dict[str, Verdict] = {v.rule.id: v for v in judge(self.run)}
+        self.verdicts: dict[str, Verdict]
         self.result: Result
         self.tell(None)
 
     def tell(self, count: int | None) -> None:
         """Tell the judge how many items the client was given, or nothing about that."""
+        self.run = Run([self.journal], [self.scenario], count=count)
+        self.verdicts = {v.rule.id: v for v in judge(self.run)}
         self.result = result(self.run.ledger, Exit(self.truth.exit), count)
         self.verdicts |= {v.rule.id: v for v in expected.judge([self], self.run, count=count)}
 
@@ -91,7 +92,8 @@ def alarms_about_twins(judged: Judged) -> Iterator[str]:
 
 def _alarms(judged: Judged) -> Iterator[str]:
     truth = judged.truth
-    if not truth.missing and judged.result.word in ("lost", "reported"):
+    untold = any(not item.said for item in truth.items.values())  # the client cannot know that it came through
+    if not truth.missing and (judged.result.word == "lost" or (judged.result.word == "reported" and not untold)):
         yield f"{judged.result.word}, though nothing is lost: {judged.result.sentence}"
     if not truth.doubled and judged.result.word == "duplicated":
         yield "duplicated, though nothing is doubled"
@@ -115,8 +117,9 @@ def without_occasion(judged: Judged) -> Iterator[str]:
 
 
 def counted(judged: Judged) -> Iterator[str]:
-    """With the number of items told, the judge passes nothing that it should not, and leaves nothing open."""
+    """With the number of items told, the judge passes nothing that it should not, accuses nobody, and leaves nothing open."""
     yield from unsound_passes(judged)
+    yield from false_alarms(judged)
     if not judged.truth.lost_in_sight:
         yield from _passes(judged, judged.truth.lost_by_number)
     if judged.result.word == "unknown":

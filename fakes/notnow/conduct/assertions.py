@@ -100,7 +100,7 @@ class Assertions:
         arguments.whole("times", times)
         if count is not None:
             arguments.whole("count", count)
-        run = Run([self.journal], whole=True)
+        run = Run([self.journal], whole=True, count=count)
         require(delivery.not_delivered(run) if times == 0 else delivery.delivered(run, times, count), self.journal)
 
     def assert_not_delivered(self) -> None:
@@ -154,7 +154,7 @@ class Assertions:
             arguments.bound("first_delay", first_delay)
         if backoff is not None:
             arguments.one_of("backoff", backoff, SHAPES)
-        run = Run([self.journal], whole=True)
+        run = Run([self.journal], whole=True, count=count)
         require(comebacks.retried(run, times, within, first_delay, backoff, count), self.journal)
 
     def assert_new_connection_after(self, code: int) -> None:
@@ -197,7 +197,7 @@ class Assertions:
             arguments.one_of("accept", one, WORDS)
         if count is not None:
             arguments.whole("count", count)
-        run = Run([self.journal], [self.scenario])
+        run = Run([self.journal], [self.scenario], count=count)
         found = result(run.ledger, self._ended, count)
         taken = found.word if found.word in accepted else ""
         require(_conduct(run, rules, level, found, taken), self.journal)

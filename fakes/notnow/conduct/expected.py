@@ -69,7 +69,7 @@ def judge(fakes: Sequence[Judged], run: Run, *, count: int | None = None, accept
 
 def of_fake(fake: Judged, *, count: int | None = None, accepted: str = "") -> list[Verdict]:
     """A verdict for each key of one fake's `[expect]`, also where no client came."""
-    run = Run([fake.journal], [fake.scenario])
+    run = Run([fake.journal], [fake.scenario], count=count)
     seen = Seen((fake,), run, count)
     entries = [(key, getattr(fake.scenario.expect, key)) for key in keys(fake.scenario)]
     found = [_verdict(fake.scenario, key, _KEYS[key].judge(seen, entry)) for key, entry in entries]
@@ -84,7 +84,10 @@ def _of_protocol(seen: Seen) -> list[Verdict]:
             asked = [(asking[0].scenario, seen)]
         else:
             alone = seen.run if len(seen.fakes) == 1 else None
-            asked = [(f.scenario, Seen((f,), alone or Run([f.journal], [f.scenario]), seen.count)) for f in asking]
+            asked = [
+                (f.scenario, Seen((f,), alone or Run([f.journal], [f.scenario], count=seen.count), seen.count))
+                for f in asking
+            ]
         found += [_verdict(scenario, key, _finding(scenario, one, key, seen)) for scenario, one in asked]
     return found
 

@@ -49,7 +49,7 @@ def report(
     for fake in fakes:
         with contextlib.suppress(TimeoutError, NotRunningError):  # a client in the background may never be idle
             fake.settle()
-    run = Run([fake.journal for fake in fakes], [fake.scenario for fake in fakes], proxy=terms.proxy)
+    run = Run([fake.journal for fake in fakes], [fake.scenario for fake in fakes], proxy=terms.proxy, count=terms.count)
     found = result(run.ledger, client.ended, terms.count)
     accepted = found.word if found.word in terms.accepted else ""
     verdicts = judge(run, terms.rules, accepted=accepted)

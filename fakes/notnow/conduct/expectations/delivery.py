@@ -27,7 +27,7 @@ def delivered(run: Run, times: int, count: int | None = None) -> Finding:
     expected = f"every {words.item} to be delivered {_often(times)}"
     through = [item for item in ledger.items if item.state in ("delivered", "duplicated")]
     if not through:
-        return _nothing_delivered(run, expected)
+        return _nothing_delivered(run, expected, count)
     unmets = (_item_delivered(item, times, expected) for item in ledger.items)
     finding = first_unmet(unmets)
     if count is not None:
@@ -39,8 +39,8 @@ def _words(run: Run) -> Words:
     return protocols.get(run.journals[0].protocol).words
 
 
-def _nothing_delivered(run: Run, expected: str) -> Finding:
-    """Nothing came through; that is no fault where all of it was refused for good."""
+def _nothing_delivered(run: Run, expected: str, count: int | None) -> Finding:
+    """Nothing came through; that is no fault where all of it was refused for good, and proves none where nothing was asked for."""
     ledger = run.ledger
     refused = attempts.refusals(run.exchanges)
     unknown = [one for one in ledger.nameless if one.failed and not one.owners]
@@ -48,6 +48,10 @@ def _nothing_delivered(run: Run, expected: str) -> Finding:
     if known and not unknown and not ledger.of_state("missing", "in doubt"):
         seen = "none was delivered: everything that the client asked for was refused for good"
         return without_occasion(expected, seen)
+    if run.exchanges and not count and not (ledger.items or ledger.nameless or ledger.dropped or run.distrusted):
+        return Finding("inconclusive", "the client asked for nothing", (), expected, COUNT)
+    if ledger.of_state("in doubt") and not (count or refused or ledger.of_state("missing")):
+        return _in_doubt(ledger, expected) or unmet(expected, "none was delivered")
     interrupted = [item.tries[-1].began for item in ledger.items if item.tries][:1] if not refused else []
     seen = f"none was delivered: {run.distrusted or why_nothing(_protocol(run), run.exchanges, refused)}"
     return unmet(expected, seen, refused[-1:] or interrupted)
@@ -71,11 +75,11 @@ def _item_delivered(item: Item, times: int, expected: str) -> Finding:
 
 
 def _counted(run: Run, through: Sequence[Item], count: int, finding: Finding) -> Finding:
-    """A known number of items settles every doubt; an item that seems lost may be one that came later."""
-    refused = run.ledger.of_state("refused")
-    if len(through) + len(refused) == count:
+    """A known number of items settles every doubt; an item that seems lost, or refused, may be one that came later."""
+    settled = len(through) + len(run.ledger.of_state("refused"))
+    if len(through) <= count <= settled:
         return finding if run.ledger.of_state("duplicated") else HELD
-    if finding.outcome == "broken" and len(through) + len(refused) < count:
+    if finding.outcome == "broken" and settled < count:
         return finding
     seen = f"there {'was' if len(through) == 1 else 'were'} {len(through)}"
     refusals = attempts.refusals(run.exchanges)
@@ -89,6 +93,8 @@ def _in_doubt(ledger: Ledger, expected: str) -> Finding | None:
         return Finding("inconclusive", doubt.why, doubt.evidence, expected, doubt.settled_by)
     for item in ledger.of_state("in doubt"):
         return Finding("inconclusive", f"{item.name}: {item.doubt}", (item.tries[-1].by,), expected, COUNT)
+    for doubt in ledger.may_be_copies:
+        return Finding("inconclusive", doubt.why, doubt.evidence, expected, doubt.settled_by)
     return None
 
 
@@ -119,6 +125,8 @@ def no_duplicates(run: Run) -> Finding:
     expected = f"nothing to be {_words(run).done} twice"
     for item in run.ledger.of_state("duplicated"):
         return unmet(expected, f"{item.name} {_fate(item.copies)} {_often(len(item.copies))}", _kept(item.copies))
+    for doubt in run.ledger.may_be_copies:
+        return Finding("inconclusive", doubt.why, doubt.evidence, expected, doubt.settled_by)
     return HELD
 
 

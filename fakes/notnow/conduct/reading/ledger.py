@@ -166,13 +166,14 @@ class Ledger(Struct, eq=False, dict=True):
     """The items of a run in the order in which they were first seen, and the tries that belong to none of them.
 
     `nameless` are tries that the wire gives to no single item: of connections that ended before the client named one, or
-    with an envelope that several messages have. `doubts` say what they leave open. `dropped` counts exchanges that the
-    journal no longer has. The reader returns a ledger that is complete: what is asked of it is worked out once.
+    with an envelope that several messages have. `doubts` say what they leave open. `may_be_copies` are doubts whether two items
+    that came through are the same one. `dropped` counts exchanges that the journal no longer has. The reader returns a ledger that is complete: what is asked of it is worked out once.
     """
 
     items: list[Item] = field(default_factory=list)
     nameless: list[Try] = field(default_factory=list)
     doubts: list[Doubt] = field(default_factory=list)
+    may_be_copies: list[Doubt] = field(default_factory=list)
     dropped: int = 0
 
     @cached_property
@@ -198,6 +199,38 @@ class Ledger(Struct, eq=False, dict=True):
         return found
 
 
+def tell_apart(ledger: Ledger, count: int | None) -> None:
+    """Make items of their own of what came again after the client had been told that it was accepted.
+
+    Equal items without a name, such as two POSTs of the same body, look like one item that came twice. They were several if
+    the client was given more items (`count`) than the ledger has, and nothing else can be the others.
+    """
+    if count is None or ledger.doubts or any(one.failed for one in ledger.nameless):
+        return
+    for item in list(ledger.items):
+        while len(ledger.items) < count and (second := _came_again(item)) is not None:
+            tries, item.tries[second:] = item.tries[second:], []
+            item.tries[-1].later = tries[0].earlier = None
+            item = Item(
+                f"{item.name}, again", asks_first=item.asks_first, kept_back=item.kept_back, in_doubt=item.in_doubt
+            )
+            for one in tries:
+                item.tries.append(one)
+                one.item = item
+            ledger.items.append(item)
+
+
+def _came_again(item: Item) -> int | None:
+    """The place of the first try after the server had accepted an item without a name, if it came through again."""
+    if item.marked or not item.surplus:
+        return None
+    for place, one in enumerate(item.tries[:-1]):
+        if one.kept is not None:
+            told = one.ending == "accepted" and not (isinstance(one.by, Exchange) and 421 in one.by.codes)
+            return place + 1 if told and item.tries[place + 1].knew_of(one) else None
+    return None
+
+
 def joined(ledgers: Iterable[Ledger]) -> Ledger:
     """The ledgers of several protocols as one."""
     several = list(ledgers)
@@ -208,5 +241,6 @@ def joined(ledgers: Iterable[Ledger]) -> Ledger:
         whole.items += ledger.items
         whole.nameless += ledger.nameless
         whole.doubts += ledger.doubts
+        whole.may_be_copies += ledger.may_be_copies
         whole.dropped += ledger.dropped
     return whole

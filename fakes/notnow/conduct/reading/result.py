@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from notnow.conduct.reading.garbage import uncollected
 from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger
+from notnow.journal import Connection
 from notnow.units import plural
 
 Word = Literal[
@@ -46,7 +47,8 @@ class Result(Struct, frozen=True):
 
     `asked` is the number of items that the client had, as far as it is known; `missing` is the number of those that did
     not come through and were not refused for good. `lost`, `duplicated` and `refused` are those that the journal names.
-    `doubts` are the questions that it leaves open.
+    `denied` are items that came through although the server told the client that they did not, or nothing. `through` counts
+    all that came through. `doubts` are the questions that the journal leaves open.
     """
 
     word: Word
@@ -56,7 +58,10 @@ class Result(Struct, frozen=True):
     lost: tuple[Item, ...] = ()
     duplicated: tuple[Item, ...] = ()
     refused: tuple[Item, ...] = ()
+    denied: tuple[Item, ...] = ()
+    through: int = 0
     doubts: tuple[Doubt, ...] = ()
+    rejected: bool = False  # the client named no item, because it rejected the certificate
 
     @property
     def sentence(self) -> str:
@@ -75,13 +80,33 @@ class Result(Struct, frozen=True):
 @uncollected()
 def result(ledger: Ledger, ended: Exit = UNKNOWN, count: int | None = None) -> Result:
     """The result of a run. `count` is how many items the client was given, where that is known."""
-    lost, refused = ledger.of_state("missing"), ledger.of_state("refused")
     doubled, through = ledger.of_state("duplicated"), ledger.of_state("delivered", "duplicated")
+    complete = count is not None and len(through) >= count
+    lost, refused = ledger.of_state("missing"), [] if complete else ledger.of_state("refused")
     doubts = _doubts(ledger) if count is None else []
-    missing = len(lost) if count is None else max(0, count - len(through) - len(refused))
-    word = _word(ledger, ended, missing, bool(doubled), bool(refused), bool(doubts))
-    asked = len(ledger.items) if count is None else max(count, len(through) + len(refused))
-    return Result(word, ended, asked, missing, tuple(lost), tuple(doubled), tuple(refused), tuple(doubts))
+    settled = len(through) + len(refused)
+    missing, more = (len(lost), False) if count is None else (max(0, count - settled), len(through) > count)
+    denied = (
+        [item for item in through if not any(one.ending == "accepted" for one in item.tries)]
+        if ended.good is False
+        else []
+    )
+    word = _word(ledger, ended, missing, bool(doubled) or more, bool(refused), bool(doubts), bool(denied))
+    asked = len(ledger.items) if count is None else count if more else max(count, settled)
+    rejected = any(isinstance(one.by, Connection) and one.ending == "refused" for one in ledger.nameless)
+    return Result(
+        word,
+        ended,
+        asked,
+        missing,
+        tuple(lost),
+        tuple(doubled),
+        tuple(refused),
+        tuple(denied),
+        len(through),
+        tuple(doubts),
+        rejected,
+    )
 
 
 def _doubts(ledger: Ledger) -> list[Doubt]:
@@ -89,10 +114,12 @@ def _doubts(ledger: Ledger) -> list[Doubt]:
     of_items = [Doubt(f"{i.name}: {i.doubt}", COUNT, (i.tries[-1].by,)) for i in ledger.of_state("in doubt")]
     dropped = f"the journal dropped {plural(ledger.dropped, 'exchange')}"
     lost = [Doubt(dropped, "a larger journal_limit")] if ledger.dropped else []
-    return [*ledger.doubts, *of_items, *lost]
+    return [*ledger.doubts, *of_items, *ledger.may_be_copies, *lost]
 
 
-def _word(ledger: Ledger, ended: Exit, missing: int, doubled: bool, refused: bool, doubtful: bool) -> Word:
+def _word(
+    ledger: Ledger, ended: Exit, missing: int, doubled: bool, refused: bool, doubtful: bool, denied: bool
+) -> Word:
     """The first word that fits."""
     if ended.hung:
         return "hung"
@@ -106,7 +133,9 @@ def _word(ledger: Ledger, ended: Exit, missing: int, doubled: bool, refused: boo
         return "unknown"
     if refused:
         return "refused"
-    return "false alarm" if ended.good is False else "delivered"
+    if ended.good is False:
+        return "reported" if denied else "false alarm"
+    return "delivered"
 
 
 def _of_nothing(ledger: Ledger, doubtful: bool) -> Word:
@@ -125,7 +154,16 @@ def _part(n: int, asked: int) -> str:
 
 
 def _of_missing(result: Result) -> str:
+    if not result.missing:
+        kept = _part(len(result.denied), result.asked)
+        return f"{kept} came through although the server did not say so, and {result.ended}"
     return f"{_part(result.missing, result.asked)}, and {result.ended}"
+
+
+def _of_doubled(result: Result) -> str:
+    if not result.duplicated:
+        return f"{plural(result.through, 'item')} came through, and the client was given {result.asked}; {result.ended}"
+    return f"{_part(len(result.duplicated), result.asked)}, and {result.ended}"
 
 
 def _unknown(result: Result) -> str:
@@ -138,9 +176,18 @@ def _unknown(result: Result) -> str:
 
 def _refused(result: Result) -> str:
     if not result.refused:
-        why = "the server refused the client for good, or the client rightly rejected the server"
-        return f"the client named no item: {why}; {result.ended}"
-    return f"{_part(len(result.refused), result.asked)} refused for good, and everything else came through"
+        how = "rejected the certificate, as it must," if result.rejected else "was refused for good"
+        return f"the client {how} before it named an item; {result.ended}"
+    many, kept_back = len(result.refused), sum(item.kept_back for item in result.refused)
+    how = (
+        "refused for good"
+        if not kept_back
+        else "rightly kept back"
+        if kept_back == many
+        else "refused for good or rightly kept back"
+    )
+    rest = ", and everything else came through" if many < result.asked else ""
+    return f"{_part(many, result.asked)} {how}{rest}"
 
 
 _SENTENCES: Mapping[Word, Callable[[Result], str]] = {
@@ -148,7 +195,7 @@ _SENTENCES: Mapping[Word, Callable[[Result], str]] = {
     "refused": _refused,
     "reported": _of_missing,
     "lost": _of_missing,
-    "duplicated": lambda result: f"{_part(len(result.duplicated), result.asked)}, and {result.ended}",
+    "duplicated": _of_doubled,
     "false alarm": lambda result: f"{plural(result.asked, 'item')} came through, but {result.ended}",
     "hung": lambda result: f"{result.ended}; {_part(result.missing, result.asked)} had not come through",
     "unknown": _unknown,

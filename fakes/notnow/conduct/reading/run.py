@@ -24,7 +24,7 @@ class Run:
     """What clients did at one fake, or at several fakes that share a clock, since a scenario was last played.
 
     `whole`: what they did before that counts as well. `proxy`: the client is an intermediary, which acts for clients of
-    its own. Results that several rules need are computed once, so that the time of a rule grows no faster than the
+    its own. `count` is how many items the client was given, if known. Results that several rules need are computed once, so that the time of a rule grows no faster than the
     journal.
     """
 
@@ -35,8 +35,10 @@ class Run:
         *,
         whole: bool = False,
         proxy: bool = False,
+        count: int | None = None,
     ) -> None:
         self.journals, self.scenarios, self.whole, self.proxy = tuple(journals), tuple(scenarios), whole, proxy
+        self.count = count
         self._worked_out: dict[Callable[[Run], Any], Any] = {}
         self._parts: dict[str, Run] = {}
 
@@ -46,7 +48,7 @@ class Run:
             return self
         if protocol not in self._parts:
             journals = [j for j in self.journals if j.protocol == protocol]
-            self._parts[protocol] = Run(journals, self.scenarios, whole=self.whole, proxy=self.proxy)
+            self._parts[protocol] = Run(journals, self.scenarios, whole=self.whole, proxy=self.proxy, count=self.count)
         return self._parts[protocol]
 
     @cached_property

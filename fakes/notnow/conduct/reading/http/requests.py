@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from heapq import heappop, heappush
 
 from notnow.conduct.reading.http.asked import NEVER, Asked, Key, asked, body_of, is_nameless, request_of
-from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger, Try
+from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger, Try, tell_apart
 from notnow.conduct.reading.nameless import AT_ONCE, attribute
 from notnow.conduct.reading.run import Run
 from notnow.http_words import IDEMPOTENT
@@ -59,6 +59,7 @@ def _read(run: Run) -> Ledger:
     for item in found.items:
         _conclude(item, run.proxy)
     found.doubts += lost.doubts()
+    tell_apart(found, run.count)
     return found
 
 

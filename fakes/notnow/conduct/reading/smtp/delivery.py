@@ -10,12 +10,12 @@ from msgspec import Struct
 
 from notnow import protocols
 from notnow.conduct.finding import Evidence
-from notnow.conduct.reading.ledger import COUNT, Doubt, Ending, Item, Ledger, Try
+from notnow.conduct.reading.ledger import COUNT, Doubt, Ending, Item, Ledger, Try, tell_apart
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.endings import end_of, refused_for_now
 from notnow.conduct.reading.smtp.letter import Letter
 from notnow.conduct.reading.smtp.letters import LOOKED_THROUGH, Sorter
-from notnow.conduct.reading.smtp.sameness import Again, same_text
+from notnow.conduct.reading.smtp.sameness import Again, copies_under_other_names, same_text
 from notnow.conduct.reading.smtp.transactions import Recipient, Session, Transaction, read
 from notnow.conduct.reading.smtp.unnamed import attribute
 from notnow.journal import Exchange
@@ -58,7 +58,7 @@ def mail(run: Run) -> Mail:
     transactions.sort(key=attrgetter("first.index"))
     sorter = Sorter()
     sorter.sort(transactions)
-    uncarried = attribute(transactions)
+    uncarried = attribute(transactions, only_one=run.count == 1)
     filer = _Filer()
     for one in transactions:
         filer.file(one)
@@ -66,10 +66,16 @@ def mail(run: Run) -> Mail:
     for unclear in found.nameless:
         if unclear.ending == "refused" and len(unclear.owners) <= LOOKED_THROUGH:
             _leave_in_doubt(unclear)
-    for pair in same_text(transactions):
+    for item in filer.asked_about:
+        if all(one.ending == "abandoned" for one in item.tries):
+            item.in_doubt = item.in_doubt or "the client took it back itself, and may have wanted no more than to ask"
+    pairs = list(same_text(transactions))
+    for pair in pairs:
         _may_be_the_same(pair)
+    found.may_be_copies += map(_copy, copies_under_other_names(pairs, transactions))
     found.doubts += _doubts(sorter.unclear, uncarried)
     found.dropped = run.dropped
+    tell_apart(found, run.count)
     shared = [one for one in transactions if len(one.recipients) > 1]
     last = _last_unnamed(found.nameless)
     return Mail(sessions, transactions, shared, found, filer.put_off, filer.endings, filer.unseen, last)
@@ -80,6 +86,15 @@ def _leave_in_doubt(refused: Try) -> None:
     for item in refused.owners:
         if item.tries and refused.knew_of(item.tries[-1]) and item.tries[-1].failed:
             item.in_doubt = "a later try, which may have been of it, was refused for good"
+
+
+def _copy(pair: Again) -> Doubt:
+    why = f"the text of {pair.letter.name} came to {pair.recipient} again under another Message-ID"
+    return Doubt(
+        f"{why}: as a second copy, or as other mail",
+        COUNT,
+        tuple(filter(None, (pair.earlier.answered, pair.again.answered))),
+    )
 
 
 def _may_be_the_same(pair: Again) -> None:
@@ -111,6 +126,7 @@ class _Filer:
     def __init__(self) -> None:
         self.ledger = Ledger()
         self.unseen: set[Item] = set()
+        self.asked_about = list[Item]()  # the client took it back before DATA, and nobody had refused anything
         self.put_off: list[Try] = []
         self.endings: set[Ending] = set()
         self._items: dict[int, tuple[Item, ...]] = {}
@@ -124,6 +140,8 @@ class _Filer:
                 self._add(item, one, recipient, found)
                 if not letter.seen:
                     self.unseen.add(item)
+                if found.ending == "abandoned" and one.data is None and not any(r.ending for r in one.recipients):
+                    self.asked_about.append(item)
                 self._note(one, found)
         if owners is not None:
             refused = one.recipients[-1] if one.recipients and not one.accepted else _NOBODY

@@ -42,8 +42,8 @@ class Retries(Struct, eq=False):
     has two or more.
 
     `found` are the retries in these chains. `unclear` are tries that came within a second after a refusal, and that may have
-    been of the refused mail or of other mail. `spared` are retries after the server had closed a connection that had been
-    of use until then: the close calls for a new connection, not for a wait.
+    been of the refused mail or of other mail. `spared` are retries that need not wait: after the server had closed a connection
+    that had been of use until then, and of recipients that were too many for one transaction.
     """
 
     chains: list[list[Try]]
@@ -56,19 +56,18 @@ class Retries(Struct, eq=False):
 def retries(run: Run) -> Retries:
     """The retries of a run."""
     known = run.once(mail)
-    useful = _of_use_since(known)
+    useful, over_the_limit = _of_use_since(known), _over_the_limit(known)
     made = Retries([], [], [], [], [])
     every = list[Retry]()
     tried_again = (item for item in known.ledger.items if len(item.tries) > 1)
     for chain in (chain for item in tried_again for chain in _chains(item) if len(chain) > 1):
-        links = list(_retries(chain, known.unseen))
-        certain = all(link.certain for link in links) and not _is_nameless(chain)
+        links = list(_retries(chain, known.unseen, surely=run.count == 1))
+        certain = all(link.certain for link in links) and (run.count == 1 or not _is_nameless(chain))
         (made.chains if certain else made.doubtful).append(chain)
         every += links
     for retry in (*every, *islice(_too_soon(known), SHOWN)):
-        kind = (
-            made.spared if _closed_after_use(retry.earlier, useful) else made.found if retry.certain else made.unclear
-        )
+        spared = retry.earlier in over_the_limit or _closed_after_use(retry.earlier, useful)
+        kind = made.spared if spared else made.found if retry.certain else made.unclear
         kind.append(retry)
     return made
 
@@ -98,13 +97,15 @@ def _chains(item: Item) -> Iterator[list[Try]]:
     yield from at.values()
 
 
-def _retries(chain: list[Try], unseen: set[Item]) -> Iterator[Retry]:
+def _retries(chain: list[Try], unseen: set[Item], *, surely: bool) -> Iterator[Retry]:
+    """The retries in a chain; `surely`: the client has no other mail."""
     delays = [max(0.0, again.started_at - earlier.ended_at) for earlier, again in pairwise(chain)]
     many = sum(delay < AT_ONCE for delay in delays) + 1 >= SURELY_THE_SAME
     for earlier, again, delay in zip(chain, chain[1:], delays, strict=False):
         if refused_for_now(earlier):
             named = many or earlier.item not in unseen
-            yield Retry(earlier, again, delay, delay >= AT_ONCE or _certain(earlier, again, named=named))
+            certain = surely or delay >= AT_ONCE or _certain(earlier, again, named=named)
+            yield Retry(earlier, again, delay, certain)
 
 
 def _is_nameless(chain: list[Try]) -> bool:
@@ -129,6 +130,17 @@ def _of_use_since(known: Mail) -> dict[Connection, int]:
         if one.ending == "accepted":
             found.setdefault(one.connection, one.ended_index)
     return found
+
+
+def _over_the_limit(known: Mail) -> set[Try]:
+    """The recipients that were too many for a transaction in which others got the message (RFC 5321 §4.5.3.1.10)."""
+    took = (t for t in known.shared if t.ending == "accepted" and t.accepted)
+    return {
+        one
+        for t in took
+        for one in t.tries
+        if isinstance(one.by, Exchange) and one.by.moment == "rcpt" and one.by.code in (452, 552)
+    }
 
 
 def _closed_after_use(one: Try, useful: dict[Connection, int]) -> bool:

@@ -6,7 +6,8 @@ copy. Other mail may have the same text, as daily reports often have.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
@@ -36,3 +37,20 @@ def same_text(transactions: list[Transaction]) -> Iterator[Again]:
             if earlier is not None and earlier.letter is not None and earlier.letter is not one.letter:
                 yield Again(recipient.address, earlier.letter, earlier, one)
             last[key] = one
+
+
+def copies_under_other_names(pairs: Sequence[Again], transactions: Iterable[Transaction]) -> Iterator[Again]:
+    """Those in which the earlier one was accepted, and the client may have believed that it was not: something had been refused since it
+    began.
+    """
+    failed = (
+        sorted(one.ended_index for one in transactions if one.ending in ("deferred", "unanswered")) if pairs else []
+    )
+    for pair in pairs:
+        first, again = pair.earlier, pair.again
+        if first.ending != "accepted" or not first.answered or not again.answered:
+            continue
+        i = bisect_left(failed, first.first.index)
+        refused = 421 in first.answered.codes[1:] or (i < len(failed) and failed[i] < again.first.index)
+        if refused and first.ended_index < again.first.index:
+            yield pair

@@ -19,10 +19,10 @@ from notnow.journal import Journal
 AT_ONCE = 1.0  # seconds: a client that comes back sooner has not waited
 
 
-def attribute(transactions: Sequence[Transaction]) -> list[Transaction]:
+def attribute(transactions: Sequence[Transaction], *, only_one: bool = False) -> list[Transaction]:
     """Give each connection that named no mail its letter where that is certain, or the letters that it may have been for.
 
-    Returns the connections whose mail no later try can have carried.
+    `only_one`: the client was given a single item. Returns the connections whose mail no later try can have carried.
     """
     uncarried: list[Transaction] = []
     by_client: dict[str, list[Transaction]] = {}
@@ -33,10 +33,10 @@ def attribute(transactions: Sequence[Transaction]) -> list[Transaction]:
         own.sort(key=attrgetter("began_index"))
         letters = list(dict.fromkeys(one.letter for one in own if one.letter is not None))
         if letters:
-            _share(own, letters)
+            _share(own, letters, only_one=only_one)
             uncarried += _uncarried(own)
         else:
-            _invent(own)
+            _invent(own, only_one=only_one)
     return uncarried
 
 
@@ -62,27 +62,27 @@ def _follow(own: Sequence[Transaction]) -> list[bool]:
     return found
 
 
-def _invent(own: Sequence[Transaction]) -> None:
+def _invent(own: Sequence[Transaction], *, only_one: bool) -> None:
     """A client that never named any mail had at least as much of it as it had connections side by side."""
     letters, free_from = list[Letter](), inf  # the index from which on one of them was under way no more
     for one, alone in _alone(own):
-        if free_from > one.began_index:
+        if free_from > one.began_index and not (only_one and letters):
             one.letter = Letter(f"the mail behind #{one.connection.number}", invented=True)
             letters.append(one.letter)
             free_from = min(free_from, one.ended_index)
-        elif len(letters) == 1 and alone:
+        elif len(letters) == 1 and (alone or only_one):
             one.letter = letters[0]
             free_from = one.ended_index
         else:
             one.owners = letters
 
 
-def _share(own: Sequence[Transaction], letters: list[Letter]) -> None:
+def _share(own: Sequence[Transaction], letters: list[Letter], *, only_one: bool) -> None:
     """A connection was for the only letter of its client, or for any of them."""
     for one, alone in _alone(own):
         if one.sender is not None:
             continue
-        if len(letters) == 1 and alone and letters[0].wanted(one.began_index):
+        if len(letters) == 1 and (alone or only_one) and letters[0].wanted(one.began_index):
             one.letter = letters[0]
         else:
             one.owners = letters

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from notnow.conduct.finding import HELD, Finding, broken
 from notnow.conduct.reading.ftp.commands import (
     Client,
+    answered_at,
     client_of,
     cut_by_the_fake,
 )
@@ -29,7 +30,7 @@ Key = tuple[Client, str, str]  # the client, the direction, and the path
     why="Against a server that cuts after so many bytes, a client that starts at 0 each time never finishes.",
     occasion=f"a transfer is cut of which {show_size(WORTH)} or more had passed, and the client asks for the file again",
     proof="the next transfer of that file begins at 0",
-    innocent="a file that SIZE has called empty or gone, or that the client deleted or renamed; a refused REST; type A, whose offsets are undefined",
+    innocent="another segment of it, on a connection that was open already; a file that SIZE has called empty or gone, or that the client deleted or renamed; a refused REST; type A, whose offsets are undefined",
     example="C: RETR big.bin\nS: 426 Connection closed   (1 MB has passed)\nC: RETR big.bin, without REST",
 )
 def resumes(run: Run) -> Finding:
@@ -53,12 +54,19 @@ def _again(run: Run) -> Iterator[Finding]:
         if asked is None or asked.direction == "listing" or x.moment == "stou":
             continue
         key = client, asked.direction, asked.path
+        if key in cut and not _knew(x, cut[key][0]):
+            continue  # another segment of it, side by side
         before, there = cut.pop(key, (None, 0))
         if before is not None and client not in no_rest and x.connection not in ascii_typed:
             yield _went_on(before, there, x, asked)
         there = (there if x.moment == "appe" else asked.offset) + asked.bytes
         if not asked.whole and id(x) in by_the_fake and there >= WORTH:
             cut[key] = x, there
+
+
+def _knew(x: Exchange, cut: Exchange) -> bool:
+    """True if it came on the connection of the transfer that was cut, or on one that was opened after the cut."""
+    return x.connection is cut.connection or x.connection.opened_at >= answered_at(cut)
 
 
 def _begins_anew(x: Exchange) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive
@@ -10,7 +9,6 @@ from notnow.conduct.reading.ledger import Try
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.delivery import SETTLED_BY, Mail, mail
 from notnow.conduct.reading.smtp.retries import in_words
-from notnow.conduct.reading.smtp.sameness import same_text
 from notnow.conduct.rules.rule import rule
 from notnow.journal import Exchange
 from notnow.units import times
@@ -51,22 +49,9 @@ def no_second_copy(run: Run) -> Finding:
 
 def _renamed(known: Mail) -> Iterator[Finding]:
     """Mail that had been accepted, and whose text came again under another Message-ID after something had been refused."""
-    failed = sorted(one.ended_index for one in known.transactions if one.ending in ("deferred", "unanswered"))
-    for pair in same_text(known.transactions):
-        first, again = pair.earlier, pair.again
-        told = first.answered is not None and 421 in first.answered.codes[1:]
-        i = bisect_left(failed, first.first.index)
-        between = told or (i < len(failed) and failed[i] < again.first.index)
-        if (
-            first.ending == "accepted"
-            and first.answered
-            and again.answered
-            and first.ended_index < again.first.index
-            and between
-        ):
-            why = f"the text of {pair.letter.name} came to {pair.recipient} again under another Message-ID"
-            settled_by = "a Message-ID that stays the same when mail is sent again (RFC 5322 §3.6.4)"
-            yield inconclusive(why, settled_by, first.answered, again.answered)
+    for doubt in known.ledger.may_be_copies:
+        settled_by = "a Message-ID that stays the same when mail is sent again (RFC 5322 §3.6.4)"
+        yield inconclusive(doubt.why, settled_by, *doubt.evidence)
 
 
 @rule(

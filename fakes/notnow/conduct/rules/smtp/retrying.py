@@ -31,7 +31,8 @@ MOST_PER_HOUR = 12  # tries of one message: one every five minutes, as Postfix m
     proof="a retry of the same mail at the same server within a second of the refusal",
     innocent=(
         "a try at another server; the first try of other mail, or one that may be; a new connection after the server has "
-        "closed one that had taken mail; mail begun on a connection that was already closed, because no server had refused it"
+        "closed one that had taken mail; mail begun on a connection that was already closed, because no server had refused it; the "
+        "recipients that were too many for one transaction, in the next (RFC 5321 §4.5.3.1.10)"
     ),
     example="S: 421 4.3.2 All server ports are busy   (0 s)\nC: connects again                          (3 ms)",
 )
