@@ -15,6 +15,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import click
+
+from notnow.cli import Refused
 from notnow.conduct.pictures.report import Client
 
 if TYPE_CHECKING:
@@ -45,6 +48,21 @@ def environment(fakes: Sequence[Fake]) -> dict[str, str]:
     return {**os.environ, **told}
 
 
+def faketime(speed: float) -> list[str]:
+    """The words before the client's command that make its time pass `speed` times as fast."""
+    if speed == 1:
+        raise click.UsageError("--fake-time needs --speed X: it runs the client's clock as fast as the fakes' clock")
+    program = shutil.which("faketime")
+    if program is None:
+        raise Refused(
+            [
+                "--fake-time needs the program faketime, which is not installed (Debian, Ubuntu: apt install faketime; "
+                "macOS: brew install libfaketime). Without it, configure the client to wait less"
+            ]
+        )
+    return [program, "-f", f"+0 x{speed:.6f}".rstrip("0").rstrip(".")]
+
+
 def run(
     command: Sequence[str],
     environment: Mapping[str, str],
@@ -55,15 +73,16 @@ def run(
     timeout: float,
     wait: float = 0.0,
     stdout: int | None = None,
+    stderr: int | None = None,
 ) -> Client:
     """Run a client until it ends, for at most `timeout` real seconds, and stay for `wait` more; then end its processes.
 
     `watch` is called repeatedly with the new journal entries. `before` is the command of a program that executes the
-    client. `stdout` is the file descriptor for the client's standard output. Stops early if `feed` is stopped.
+    client. `stdout` and `stderr` are the file descriptors for the client's output. Stops early if `feed` is stopped.
     """
     begun = time.monotonic()
     try:
-        process = _start(command, before, environment, stdout)
+        process = _start(command, before, environment, stdout, stderr)
     except OSError as error:
         return Client(tuple(command), failure=f"could not be run: {command[0]}: {error.strerror or error}")
     try:
@@ -86,15 +105,19 @@ def run(
 
 
 def _start(
-    command: Sequence[str], before: Sequence[str], environment: Mapping[str, str], stdout: int | None
+    command: Sequence[str],
+    before: Sequence[str],
+    environment: Mapping[str, str],
+    stdout: int | None,
+    stderr: int | None,
 ) -> subprocess.Popen[bytes]:
     if before and shutil.which(command[0]) is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))  # and not as an exit code of `before`
     whole = [*before, *command]
     if sys.platform == "win32":
         own = subprocess.CREATE_NEW_PROCESS_GROUP
-        return subprocess.Popen(whole, env=environment, stdout=stdout, creationflags=own)
-    return subprocess.Popen(whole, env=environment, stdout=stdout, start_new_session=True)
+        return subprocess.Popen(whole, env=environment, stdout=stdout, stderr=stderr, creationflags=own)
+    return subprocess.Popen(whole, env=environment, stdout=stdout, stderr=stderr, start_new_session=True)
 
 
 def _wake_at_end(process: subprocess.Popen[bytes], feed: Feed) -> None:

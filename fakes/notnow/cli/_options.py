@@ -21,9 +21,12 @@ def complete_name(ctx: click.Context, _param: click.Parameter, incomplete: str) 
     return [CompletionItem(name) for name in catalogue.names(search_paths=search_paths) if name.startswith(incomplete)]
 
 
-def duration(_ctx: click.Context, _param: click.Parameter, text: str) -> float:
+def duration(_ctx: click.Context, _param: click.Parameter, text: str | None) -> float | None:
     """The callback of an option that takes a duration such as 30s or 10m, or a plain number of seconds."""
     from notnow.units import DURATION_HELP, seconds
+
+    if text is None:
+        return None
 
     try:
         return seconds(float(text) if text.replace(".", "", 1).isdecimal() else text)
@@ -50,6 +53,31 @@ class Command(click.Command):
         return super().parse_args(ctx, args)
 
 
+_CLIENT = "notnow.client"  # the key of the context for the words after `--`
+
+
+class ClientCommand(Command):
+    """A command that leaves the words after `--` to the client."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ours, client = args, []
+        if "--" in args:
+            ours, client = args[: args.index("--")], args[args.index("--") + 1 :]
+        ctx.meta[_CLIENT] = client
+        return super().parse_args(ctx, ours)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "--", "CMD…"]
+
+
+def client_words(ctx: click.Context) -> list[str]:
+    """The client's command line. Raises click.UsageError without one."""
+    words: list[str] = ctx.meta[_CLIENT]
+    if not words:
+        raise click.UsageError("no client command: put it after --, as in -- python send.py {host} {port}")
+    return words
+
+
 def writable(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
     """Check before the client runs that the report can be written."""
     if path is not None:
@@ -60,6 +88,16 @@ def writable(_ctx: click.Context, _param: click.Parameter, path: str | None) -> 
             raise click.BadParameter(f"there is no directory {str(directory)!r}")
         if not os.access(path if Path(path).exists() else directory, os.W_OK):
             raise click.BadParameter(f"{path!r} cannot be written")
+    return path
+
+
+def writable_directory(_ctx: click.Context, _param: click.Parameter, path: str | None) -> str | None:
+    """Make the directory before the client runs, where it does not exist."""
+    if path is not None:
+        try:
+            Path(path).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.BadParameter(f"the directory {path!r} cannot be made: {error.strerror}") from None
     return path
 
 

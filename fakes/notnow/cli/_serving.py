@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from notnow.cli import Refused
 from notnow.clock import RealClock
@@ -26,7 +26,7 @@ BATCH = 5000
 GROUP = "main"  # the group of the servers that `serve` starts: they share a clock
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Feed:
     """Journal entries in transit from the fakes' thread to the view.
 
@@ -72,9 +72,15 @@ class Feed:
         return self._told - before
 
 
+class Stoppable(Protocol):
+    """Something that a signal handler may stop."""
+
+    def stop(self) -> None: ...
+
+
 @contextlib.contextmanager
-def signals_stop(feed: Feed) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and the end of the terminal stop the feed; a second Ctrl-C or SIGTERM aborts."""
+def signals_stop(work: Stoppable) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and the end of the terminal stop the work; a second Ctrl-C or SIGTERM aborts."""
     caught = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
         caught.append(signal.SIGHUP)  # under nohup, the signal stays ignored
@@ -83,7 +89,7 @@ def signals_stop(feed: Feed) -> Iterator[None]:
     def handle(_number: int, _frame: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        feed.stop()
+        work.stop()
 
     for number in caught:
         signal.signal(number, handle)
@@ -133,7 +139,7 @@ def serving(targets: Sequence[Target], feed: Feed, terms: ServingTerms) -> Itera
     fleet_module, server = _control()
     seed = secrets.randbelow(2**31) if terms.seed is None else terms.seed
     with (
-        _fast_loop(),
+        fast_loop(),
         fleet_module.Fleet(
             seed=seed, search_paths=terms.search_paths, listener=feed.listen, started=feed.wake
         ) as fleet,
@@ -171,7 +177,7 @@ def running(targets: Sequence[Target], feed: Feed, *, speed: float, seed: int | 
         )
         for t in targets
     ]
-    with _fast_loop(), contextlib.ExitStack() as stack:
+    with fast_loop(), contextlib.ExitStack() as stack:
         for fake in fakes:
             fake.journal.subscribe(feed.listen)
             stack.enter_context(fake)
@@ -179,7 +185,7 @@ def running(targets: Sequence[Target], feed: Feed, *, speed: float, seed: int | 
 
 
 @contextlib.contextmanager
-def _fast_loop() -> Iterator[None]:
+def fast_loop() -> Iterator[None]:
     """uvloop, if it is installed and the user has not chosen a loop: under load it is nearly twice as fast."""
     if "NOTNOW_LOOP" in os.environ or find_spec("uvloop") is None:
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +12,15 @@ from typing import TYPE_CHECKING
 import click
 
 from notnow.cli import Refused
-from notnow.cli._options import Command, complete_name, duration, takes_own_servers, takes_search_paths, writable
+from notnow.cli._options import (
+    ClientCommand,
+    client_words,
+    complete_name,
+    duration,
+    takes_own_servers,
+    takes_search_paths,
+    writable,
+)
 
 if TYPE_CHECKING:
     from notnow.cli._targets import Target
@@ -24,22 +31,15 @@ if TYPE_CHECKING:
 
 LEVELS = ("must", "should", "advice")  # copies, so that --help need not load the rules
 ACCEPTABLE = ("reported", "refused", "duplicated", "false alarm", "unknown", "lost")
-CLIENT = "notnow.client"  # the key of the context for the words after `--`
 STDERR = 2
 
 
-class TryCommand(Command):
-    """A command that leaves the words after `--` to the client. `--explain` without a number stands for `--explain 0`."""
+class TryCommand(ClientCommand):
+    """`--explain` without a number stands for `--explain 0`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ours, client = args, []
-        if "--" in args:
-            ours, client = args[: args.index("--")], args[args.index("--") + 1 :]
-        ctx.meta[CLIENT] = client
-        return super().parse_args(ctx, list(_with_numbers(ours)))
-
-    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        return [*super().collect_usage_pieces(ctx), "--", "CMD…"]
+        ours = args.index("--") if "--" in args else len(args)
+        return super().parse_args(ctx, [*_with_numbers(args[:ours]), *args[ours:]])
 
 
 def _with_numbers(args: Sequence[str]) -> Iterator[str]:
@@ -209,15 +209,13 @@ def command(
     from notnow.conduct.rules.rule import up_to
     from notnow.servers.listening import listening
 
-    words = ctx.meta[CLIENT]
-    if not words:
-        raise click.UsageError("no client command: put it after --, as in -- python send.py {host} {port}")
+    words = client_words(ctx)
     targets = resolve(names, search_paths=search_paths, knobs=knobs, own=own)
     rules = _rules(targets, patterns)
     if write_baseline and baseline is None:
         raise click.UsageError("--write-baseline needs --baseline FILE: the file to write")
     known = _known(targets, baseline) if baseline is not None and not write_baseline else NOTHING_KNOWN
-    before = _faketime(speed) if fake_time else []
+    before = _client.faketime(speed) if fake_time else []
     feed = Feed()
     with signals_stop(feed), running(targets, feed, speed=speed, seed=seed) as fakes:
         client = _client.run(
@@ -253,21 +251,6 @@ def _rules(targets: Sequence[Target], patterns: Sequence[str]) -> list[Rule]:
         return select(patterns, among) if patterns else among
     except UnknownRuleError as error:
         raise Refused([error]) from None
-
-
-def _faketime(speed: float) -> list[str]:
-    """The words before the client's command that make its time pass `speed` times as fast."""
-    if speed == 1:
-        raise click.UsageError("--fake-time needs --speed X: it runs the client's clock as fast as the fakes' clock")
-    program = shutil.which("faketime")
-    if program is None:
-        raise Refused(
-            [
-                "--fake-time needs the program faketime, which is not installed (Debian, Ubuntu: apt install faketime; "
-                "macOS: brew install libfaketime). Without it, configure the client to wait less"
-            ]
-        )
-    return [program, "-f", f"+0 x{speed:.6f}".rstrip("0").rstrip(".")]
 
 
 # ---- the baseline --------------------------------------------------------------------------------

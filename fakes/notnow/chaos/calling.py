@@ -1,0 +1,60 @@
+"""`notnow.chaos.sweep`, once its arguments are to be checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from notnow import protocols
+from notnow.chaos import faults as known
+from notnow.chaos.cells import Base, base_of
+from notnow.chaos.matrix import Matrix
+from notnow.chaos.playing import InProcess
+from notnow.chaos.sweeping import Sweep, Terms
+from notnow.conduct import arguments
+from notnow.errors import ScenarioError, unknown
+from notnow.language import catalogue
+from notnow.language.scenario import Scenario
+
+
+def swept(
+    protocol: str | Path | Scenario,
+    client: Callable[[Any], object],
+    *,
+    faults: Collection[str],
+    at: Collection[str],
+    cells: Collection[str],
+    pairs: bool,
+    budget: float | str | timedelta | None,
+    timeout: float | str | timedelta,
+    count: int | None,
+    options: Mapping[str, Any],
+) -> Matrix:
+    base = base_for(protocol)
+    terms = terms_of(base, faults=faults, at=at, cells=cells)
+    bound = None if budget is None else arguments.time("budget", budget)
+    terms = replace(terms, pairs=pairs, budget=bound, count=count)
+    play = InProcess(base.protocol, client, arguments.time("timeout", timeout), options)
+    return Sweep(base, play, terms).run()
+
+
+def base_for(given: str | Path | Scenario) -> Base:
+    """The base that a protocol, a scenario or its name stands for. Raises ScenarioError."""
+    if isinstance(given, Scenario):
+        return base_of(given)
+    name = f"{given}/healthy" if given in protocols.NAMES else str(given)
+    return base_of(catalogue.scenario(name))
+
+
+def terms_of(base: Base, *, faults: Collection[str], at: Collection[str], cells: Collection[str]) -> Terms:
+    """Terms that confine a sweep. Raises ScenarioError for a fault or moment that the protocol does not have."""
+    moments = [name for name, moment in protocols.get(base.protocol).moments.items() if not moment.unasked]
+    for kind, given, allowed in (("fault", faults, known.names(base.protocol)), ("moment", at, moments)):
+        for one in given:
+            if one not in allowed:
+                raise ScenarioError([unknown(kind, one, allowed)])
+    return Terms(only=faults, at=at, cells=cells)

@@ -1,0 +1,122 @@
+"""What became of a client's items in one run of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Literal, NamedTuple
+
+from msgspec import Struct
+
+from notnow.chaos.cells import Cell
+from notnow.chaos.steps import Step, steps
+from notnow.conduct.judging import judge
+from notnow.conduct.pictures.timeline import render
+from notnow.conduct.reading.result import FAILURES, Exit, Result, result
+from notnow.conduct.reading.result import Word as ResultWord
+from notnow.conduct.reading.run import Run
+from notnow.conduct.rules.rule import Level
+
+Word = ResultWord | Literal["not reached"]
+Copies = Literal["", "recognisable", "not recognisable"]
+BAD: frozenset[Word] = FAILURES | {"hung"}
+MUST: tuple[Level, ...] = ("must",)
+ACCEPTED: frozenset[Word] = frozenset({"reported", "refused"})
+
+
+class Played(NamedTuple):
+    """A run of a client: what the fake saw, how the client ended, and how many real seconds it took."""
+
+    run: Run
+    ended: Exit
+    took: float
+    output: str = ""
+
+
+class Outcome(Struct, frozen=True):
+    """The outcome of a cell.
+
+    `word` is the result of its run, or "not reached" if the client did not come to the event. `broken` are the rules of
+    conduct that it broke. `copies`: the client could not avoid a second copy of an item that was kept and yet refused; the
+    receiver can recognise it, or cannot. `story` is the timeline and transcript of a run that went wrong. `took` is in real
+    seconds.
+    """
+
+    cell: Cell
+    word: Word
+    sentence: str
+    broken: tuple[str, ...] = ()
+    copies: Copies = ""
+    story: str = ""
+    output: str = ""
+    took: float = 0.0
+
+    @property
+    def bad(self) -> bool:
+        """True if the client lost or doubled something, denied its success, hung, or broke a rule."""
+        return self.word in BAD or bool(self.broken)
+
+
+class Healthy(NamedTuple):
+    """The run without a fault."""
+
+    played: Played
+    result: Result
+    steps: list[Step]
+
+    @property
+    def failure(self) -> str:
+        """The reason why a sweep cannot begin; empty if the client got everything through."""
+        if not self.played.run.connections:
+            return f"the client never connected, and {self.result.ended}"
+        return "" if self.result.word == "delivered" else self.result.sentence
+
+
+def healthy(played: Played, protocol: str, count: int | None) -> Healthy:
+    found = result(played.run.ledger, played.ended, count)
+    return Healthy(played, found, steps(protocol, played.run.exchanges))
+
+
+def outcome(cell: Cell, played: Played, count: int, levels: Collection[Level] = MUST) -> Outcome:
+    """The outcome of a cell. `count` is the number of items that the client had in the healthy run.
+
+    It breaks a rule of conduct if the rule has one of these `levels`.
+    """
+    run = played.run
+    found = result(run.ledger, played.ended, count)
+    word = _word(cell, found, run)
+    verdicts = judge(run, accepted=word if word in ACCEPTED else "")
+    broken = tuple(one.rule.id for one in verdicts if one.outcome == "broken" and one.rule.level in levels)
+    wrong = word in BAD or bool(broken)
+    return Outcome(
+        cell,
+        word,
+        found.sentence if word == found.word else _EXPLAINED[word],
+        broken,
+        _copies(found, run),
+        render(run.journals, [x for x in run.exchanges if x.rule is not None]) if wrong else "",
+        played.output if wrong else "",
+        played.took,
+    )
+
+
+def _word(cell: Cell, found: Result, run: Run) -> Word:
+    fired = {x.rule for x in run.exchanges if x.rule is not None and not x.stopped}
+    if len(fired) < len(cell.hits):
+        return "not reached"
+    if found.word == "false alarm" and any(hit.fault.kept for hit in cell.hits):
+        return "reported"
+    return found.word
+
+
+_EXPLAINED: Mapping[Word, str] = {
+    "not reached": "the client did not come to this event, so nothing was tested",
+    "reported": "reported: the server kept the item and refused it, and the client reported the refusal",
+}
+
+
+def _copies(found: Result, run: Run) -> Copies:
+    """Whether the receiver can recognise the copies of items that came through more than once."""
+    if found.duplicated:
+        return "" if any(item.marked for item in found.duplicated) else "not recognisable"
+    doubled = [item for item in run.ledger.of_state("delivered") if len(item.copies) > 1 and not item.repeatable]
+    return "recognisable" if doubled else ""

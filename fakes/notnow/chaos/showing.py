@@ -1,0 +1,143 @@
+"""A matrix as text: the rows and columns, a legend, and the worst cells told in a sentence with their timeline."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from notnow.chaos import faults
+from notnow.chaos.matrix import Matrix
+from notnow.chaos.outcomes import Outcome
+from notnow.page import Page, console
+from notnow.units import plural
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SHORT: Mapping[str, tuple[str, str, str]] = {
+    "delivered": ("ok", "green", "every item came through, once"),
+    "refused": ("refused", "green", "refused for good, or rightly kept back"),
+    "reported": ("told", "yellow", "not everything came through, and the client said so"),
+    "lost": ("LOST", "bold red", "not everything came through, and the client did not say so"),
+    "duplicated": ("TWICE", "bold red", "an item came through twice"),
+    "hung": ("HUNG", "bold red", "the client did not end"),
+    "false alarm": ("DENIED", "bold red", "everything came through, and the client denied it"),
+    "unknown": ("?", "yellow", "the journal cannot tell"),
+    "nothing asked": ("nothing", "yellow", "the client asked for nothing"),
+    "not reached": ("-", "dim", "the client did not come to this event"),
+}
+BROKE, BROKE_ABOUT = "!", "the client broke a rule of conduct that is a must"
+COPY, COPY_ABOUT = "+", "a second copy, which the receiver can recognise"
+
+
+def as_text(matrix: Matrix, told: Sequence[Outcome] | None = None, *, terminal: int | None = None) -> str:
+    """The matrix as it is printed in a pipe, or for a terminal of this width. `told` are the cells to tell at length."""
+    text = io.StringIO()
+    print_matrix(matrix, told, to=console(text, terminal))
+    return text.getvalue().rstrip("\n")
+
+
+def print_matrix(
+    matrix: Matrix, told: Sequence[Outcome] | None = None, *, again: str = "", to: Console | None = None
+) -> None:
+    """Print the matrix, to standard output unless told otherwise. `again` is the command that plays a cell again."""
+    page = Page(to)
+    if matrix.unsteady:
+        _two_runs(page, matrix)
+    singles = [one for one in matrix.outcomes if len(one.cell.hits) == 1]
+    page.line(f"healthy run: {matrix.first.result.sentence}, in {plural(len(matrix.first.steps), 'event')}")
+    if singles:
+        page.line()
+        _table(page, matrix, singles)
+    if len(singles) < len(matrix.outcomes):
+        page.line()
+        _pairs(page, [one for one in matrix.outcomes if len(one.cell.hits) > 1])
+    _left_out(page, matrix)
+    for one in matrix.worst if told is None else told:
+        _tell(page, one, again)
+    page.line()
+    style = "bold red" if matrix.bad else "bold green" if matrix.tested else "bold yellow"
+    page.line(f"notnow: {matrix.summary}", style=style)
+
+
+def _table(page: Page, matrix: Matrix, outcomes: Sequence[Outcome]) -> None:
+    cells = {(one.cell.hits[0].step.id, one.cell.hits[0].fault.name): one for one in outcomes}
+    names = [name for name in faults.names(matrix.base.protocol) if any(name == key[1] for key in cells)]
+    rows = [[Text(""), *(Text(name, "bold") for name in names)]]
+    for step in matrix.first.steps:
+        found = [cells.get((step.id, name)) for name in names]
+        if any(found):
+            rows.append([Text(f"{step.id:<12} {step.said}"), *map(_mark, found)])
+    page.columns(rows, [""] * (len(names) + 1))
+    page.line()
+    _legend(page, outcomes)
+
+
+def mark(one: Outcome) -> str:
+    """A cell in a word and signs: `ok!+`."""
+    signs = (BROKE if one.broken else "") + (COPY if one.copies == "recognisable" else "")
+    return SHORT[one.word][0] + signs
+
+
+def _mark(one: Outcome | None) -> Text:
+    if one is None:
+        return Text("")
+    return Text(mark(one), "bold red" if one.bad else SHORT[one.word][1])
+
+
+def _legend(page: Page, outcomes: Sequence[Outcome]) -> None:
+    for word, (short, style, about) in SHORT.items():
+        if any(one.word == word for one in outcomes):
+            page.columns([[Text(f"{short:<8}", style), about]], ["", ""])
+    if any(one.broken for one in outcomes):
+        page.columns([[Text(f"{BROKE:<8}", "bold red"), BROKE_ABOUT]], ["", ""])
+    if any(one.copies == "recognisable" for one in outcomes):
+        page.columns([[Text(f"{COPY:<8}"), COPY_ABOUT]], ["", ""])
+
+
+def _pairs(page: Page, outcomes: Sequence[Outcome]) -> None:
+    counts = {word: sum(one.word == word for one in outcomes) for word in SHORT}
+    told = ", ".join(f"{n} {word}" for word, n in counts.items() if n)
+    page.line(f"{plural(len(outcomes), 'pair')} of faults: {told}")
+
+
+def _left_out(page: Page, matrix: Matrix) -> None:
+    if matrix.left_out or matrix.undone:
+        page.line()
+    for reason, count in matrix.left_out.items():
+        page.line(f"left out: {plural(count, 'cell')}: {reason}", style="dim")
+    if matrix.undone:
+        page.line(f"not run: {plural(matrix.undone, 'cell')}, for which the budget did not last", style="yellow")
+
+
+def _tell(page: Page, one: Outcome, again: str) -> None:
+    page.line()
+    page.heading(f"{one.cell.id}: {one.cell.in_words}")
+    page.line(one.sentence, style="bold red" if one.bad else "", indent=2)
+    if one.broken:
+        page.line(f"broke {', '.join(one.broken)}; `notnow conduct {one.broken[0]}` explains it", indent=2)
+    if one.copies == "not recognisable":
+        page.line(
+            "the client could not avoid the second copy, but the receiver cannot recognise it: the message has no "
+            "Message-ID, the request no Idempotency-Key",
+            indent=2,
+        )
+    for line in one.story.splitlines():
+        page.line(line, indent=2)
+    for line in one.output.splitlines():
+        page.line(f"client: {line}", indent=2, style="dim")
+    if again:
+        page.line(f"again: {again.format(cell=one.cell.id)}", indent=2)
+
+
+def _two_runs(page: Page, matrix: Matrix) -> None:
+    page.line(
+        "The client did not do the same in its two healthy runs, so a cell may meet another event than it says:",
+        style="yellow",
+    )
+    for name, found in (("first", matrix.first), ("second", matrix.second)):
+        page.line(f"{name}: {' '.join(step.moment for step in found.steps)}", indent=2)
+    page.line()

@@ -1,0 +1,101 @@
+"""What a client did at a fake, event by event: the rows of a sweep."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from msgspec import Struct
+
+from notnow import protocols
+from notnow.journal import Exchange, Transfer
+from notnow.terminal import safe
+
+SAID = 48  # most characters of what the client said
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 §9.2.1
+
+
+class Step(Struct, frozen=True):
+    """The `nth` event at a moment, counted from 1 over the whole server.
+
+    `said` is what the client said. `size` is the number of bytes that can be cut: of the message, the transfer or the body
+    of the answer. `changes`: the server stored something, or carried something out. `framed`: over HTTP/2. `inner` counts
+    the events within it as rules do: bodies of messages, whole transfers, answers of the app. `index` is its place in the
+    order of everything that happened in its run.
+    """
+
+    moment: str
+    nth: int
+    said: str
+    size: int = 0
+    changes: bool = False
+    framed: bool = False
+    inner: int = 0
+    index: int = 0
+
+    @property
+    def id(self) -> str:
+        """`rcpt#2`."""
+        return f"{self.moment}#{self.nth}"
+
+
+def steps(protocol: str, exchanges: Iterable[Exchange]) -> list[Step]:
+    """The events of a run, in their order; those at which no rule of a sweep acts are left out."""
+    moments, counts, inner = protocols.get(protocol).moments, Counter[str](), 0
+    found = []
+    for moment, exchange in _events(exchanges):
+        inner += _has_inner(exchange)
+        if moment in moments and not moments[moment].body:
+            counts[moment] += 1
+            found.append(_step(moment, counts[moment], inner, exchange))
+    return found
+
+
+def _events(exchanges: Iterable[Exchange]) -> Iterator[tuple[str, Exchange]]:
+    """The moment and exchange of each event. A TLS handshake has no exchange: it goes with the one that it follows."""
+    for x in exchanges:
+        yield x.moment, x
+        if x.connection.tls is not None and x is _before_tls(x):
+            yield "tls", x
+
+
+def _before_tls(x: Exchange) -> Exchange:
+    """The exchange of this connection that its TLS handshake follows."""
+    asked = (
+        one for one in x.connection.exchanges if one.request.upper().startswith(("STARTTLS", "AUTH TLS", "AUTH SSL"))
+    )
+    return next(asked, x.connection.exchanges[0])
+
+
+def _has_inner(x: Exchange) -> bool:
+    if isinstance(x.facts, Transfer):
+        return x.facts.whole
+    return x.moment in ("message", "body") or (x.http is not None and x.rule is None)
+
+
+def _step(moment: str, nth: int, inner: int, x: Exchange) -> Step:
+    size, changes, framed = 0, False, False
+    if moment == "tls":
+        pass
+    elif (request := x.http) is not None:
+        size, changes, framed = request.sent, request.method not in SAFE, request.version == "2"
+    elif isinstance(x.facts, Transfer):
+        size, changes = x.facts.bytes, x.facts.direction == "upload"
+    elif x.message is not None:
+        size, changes = x.message.size or 0, True
+    return Step(moment, nth, _said(moment, x), size, changes, framed, inner, x.index)
+
+
+def _said(moment: str, x: Exchange) -> str:
+    match moment:
+        case "tls":
+            sni = x.connection.tls and x.connection.tls.sni
+            return f"TLS handshake for {safe(sni)}" if sni else "TLS handshake"
+        case "connect":
+            return f"connection {x.connection.number}"
+        case "message":
+            return f"message {safe(x.message.name) if x.message else ''} {safe(x.request)}"[:SAID]
+        case "request" if x.http is not None:
+            return f"{x.http.method} {safe(x.http.path)}"[:SAID]
+    said = safe(x.request)
+    return said if len(said) <= SAID else said[: SAID - 1] + "…"

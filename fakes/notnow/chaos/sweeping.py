@@ -1,0 +1,130 @@
+"""A sweep: a client's healthy run, then every event of it with every fault, each healthy again afterwards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import zip_longest
+
+from msgspec import Struct
+
+from notnow import true_time
+from notnow.chaos import cells as planning
+from notnow.chaos.cells import Base, Cell, Plan
+from notnow.chaos.matrix import Matrix
+from notnow.chaos.outcomes import MUST, Outcome, Played, healthy, outcome
+from notnow.chaos.steps import Step, steps
+from notnow.conduct.rules.rule import Level
+from notnow.errors import NotNowError, ScenarioError, unknown
+from notnow.language.scenario import Scenario
+
+Player = Callable[[Scenario], Played]
+Work = Callable[[Cell], Outcome]
+Spread = Callable[[Work, Iterable[Cell]], Iterable[Outcome]]  # runs the work for many cells, side by side or in turn
+Told = Callable[[Outcome, int], object]  # called with each outcome, and the number of cells that are known by then
+
+
+class SweepError(NotNowError, RuntimeError):
+    """A sweep could not begin: the client failed without any fault, or asked for nothing."""
+
+
+class Terms(Struct, frozen=True):
+    """What to sweep, and how to judge it.
+
+    `only` are faults, `at` moments, `cells` the ids of single cells, and each of these confines the sweep unless it is empty.
+    `pairs`: two faults at a time as well. `budget` is in real seconds. `count` is how many items the client was given, where
+    the healthy run cannot tell. A broken rule of one of the `levels` makes a cell bad.
+    """
+
+    only: Collection[str] = ()
+    at: Collection[str] = ()
+    cells: Collection[str] = ()
+    pairs: bool = False
+    budget: float | None = None
+    count: int | None = None
+    levels: Collection[Level] = MUST
+
+
+class Sweep:
+    """The work of a sweep. `play` runs the client once, against a fake that plays a scenario."""
+
+    def __init__(self, base: Base, play: Player, terms: Terms, spread: Spread = map, told: Told | None = None) -> None:
+        self.base, self.play, self.terms, self._spread, self._told = base, play, terms, spread, told
+        self._deadline = None if terms.budget is None else true_time.monotonic() + terms.budget
+        self._seen: dict[str, tuple[list[Step], int]] = {}  # what the client did in each cell, and where the fault was
+        self._known = 0
+
+    def run(self) -> Matrix:
+        """All of it. Raises SweepError if the client fails in its healthy run, ScenarioError for a cell that does not exist."""
+        first, second = (healthy(self.play(self.base.healthy), self.base.protocol, self.terms.count) for _ in range(2))
+        for found in (first, second):
+            if found.failure:
+                raise SweepError(f"the client fails without any fault: {found.failure}")
+        planned = self._singles(first.steps)
+        done = self._outcomes(planned.cells, first.result.asked)
+        if self.terms.pairs or any("+" in cell for cell in self.terms.cells):
+            more = self._pairs(done)
+            planned = Plan(planned.cells + more.cells, planned.left_out + more.left_out)
+            done += self._outcomes(more.cells, first.result.asked)
+        return Matrix(self.base, first, second, self._wanted(done), planned.left_out, len(planned.cells) - len(done))
+
+    # ---- what to run -----------------------------------------------------------------------------
+
+    def _singles(self, seen: Sequence[Step]) -> Plan:
+        """The cells with one fault. With a budget, the first events of each kind come first."""
+        found = planning.plan(self.base, seen, self.terms.only, self.terms.at)
+        if self.terms.budget is not None:
+            found.cells.sort(key=lambda cell: cell.hits[0].step.nth)
+        if not self.terms.cells:
+            return found
+        ids, firsts = [cell.id for cell in found.cells], [cell.split("+")[0] for cell in self.terms.cells]
+        if strange := next((one for one in firsts if one not in ids), None):
+            raise ScenarioError([unknown("cell", strange, ids)])
+        return Plan([cell for cell in found.cells if cell.id in firsts], Counter())
+
+    def _pairs(self, singles: Iterable[Outcome]) -> Plan:
+        """The cells with two faults, a second one for each first one in turn, so that a part of them covers the whole."""
+        lists, left_out = [], Counter[str]()
+        for i, one in enumerate(singles):
+            if one.word == "not reached":
+                continue
+            found = planning.pairs(self.base, one.cell.hits[0], *self._seen[one.cell.id], self.terms.only)
+            turn = i % max(1, len(found.cells))
+            lists.append(found.cells[turn:] + found.cells[:turn])
+            left_out += found.left_out
+        every = [cell for row in zip_longest(*lists) for cell in row if cell is not None]
+        if not self.terms.cells:
+            return Plan(every, left_out)
+        wanted = [cell for cell in every if cell.id in self.terms.cells]
+        if strange := {one for one in self.terms.cells if "+" in one} - {cell.id for cell in wanted}:
+            raise ScenarioError([unknown("cell", min(strange), [cell.id for cell in every])])
+        return Plan(wanted, Counter())
+
+    def _wanted(self, done: list[Outcome]) -> list[Outcome]:
+        """Without the cells that ran only because they are the first half of one that was asked for."""
+        return [one for one in done if one.cell.id in self.terms.cells] if self.terms.cells else done
+
+    # ---- running ---------------------------------------------------------------------------------
+
+    def _outcomes(self, cells: Sequence[Cell], count: int) -> list[Outcome]:
+        """The outcomes of as many cells as the budget allows, in the order of the client's events."""
+
+        def work(cell: Cell) -> Outcome:
+            played = self.play(cell.scenario)
+            fired = [x.index for x in played.run.exchanges if x.rule is not None]
+            self._seen[cell.id] = (steps(self.base.protocol, played.run.exchanges), min(fired, default=0))
+            return outcome(cell, played, count, self.terms.levels)
+
+        self._known += len(cells)
+        done = []
+        for found in self._spread(work, self._in_time(cells)):
+            done.append(found)
+            if self._told is not None:
+                self._told(found, self._known)
+        return sorted(done, key=lambda one: [(hit.step.index, hit.id) for hit in one.cell.hits])
+
+    def _in_time(self, cells: Iterable[Cell]) -> Iterator[Cell]:
+        for cell in cells:
+            if self._deadline is not None and true_time.monotonic() >= self._deadline:
+                return
+            yield cell
