@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli_process import PATIENCE, Notnow, Terminal
-from notnow.cli import cmd_try, group
+from notnow.cli import _client, cmd_try, group
 from notnow.conduct.finding import Finding, broken, held
 from notnow.conduct.pictures import text as report_text
 from notnow.conduct.pictures.report import EXITS
@@ -207,7 +207,7 @@ def test_a_client_that_never_connects_is_not_well_behaved() -> None:
 
 @pytest.mark.parametrize("more", [[], ["--fake-time", "--speed", "2"]], ids=["plain", "fake-time"])
 def test_a_client_that_there_is_not(more: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cmd_try, "_faketime", lambda _: [sys.executable])
+    monkeypatch.setattr(_client, "faketime", lambda _: [sys.executable])
     result = tried("smtp/healthy", *more, "--", "no-such-client", "{port}")
     assert (result.exit_code, result.stdout) == (
         3,

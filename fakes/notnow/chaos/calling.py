@@ -16,7 +16,7 @@ from notnow.chaos.matrix import Matrix
 from notnow.chaos.playing import InProcess
 from notnow.chaos.sweeping import Sweep, Terms
 from notnow.conduct import arguments
-from notnow.errors import ScenarioError, unknown
+from notnow.errors import Problem, ScenarioError, nearest, unknown
 from notnow.language import catalogue
 from notnow.language.scenario import Scenario
 
@@ -46,8 +46,19 @@ def base_for(given: str | Path | Scenario) -> Base:
     """The base that a protocol, a scenario or its name stands for. Raises ScenarioError."""
     if isinstance(given, Scenario):
         return base_of(given)
-    name = f"{given}/healthy" if given in protocols.NAMES else str(given)
-    return base_of(catalogue.scenario(name))
+    return base_of(catalogue.scenario(base_name(str(given))))
+
+
+def base_name(given: str) -> str:
+    """The name of a scenario, or of the healthy one of a protocol. Raises ScenarioError for what can be neither."""
+    if given in protocols.NAMES:
+        return f"{given}/healthy"
+    if "/" in given or given.endswith(catalogue.SUFFIX):
+        return given
+    allowed = f"{', '.join(protocols.NAMES)}; or the name or file of a scenario without faults"
+    raise ScenarioError(
+        [Problem(f"there is no protocol {given!r}", allowed=allowed, nearest=nearest(given, protocols.NAMES))]
+    )
 
 
 def terms_of(base: Base, *, faults: Collection[str], at: Collection[str], cells: Collection[str]) -> Terms:

@@ -153,7 +153,7 @@ def _until_reconnected(hit: Hit) -> str:
     """From this event on, until a client connects again."""
     moment, nth = hit.acts
     before = f"\n[[phase]]\nuntil = {{ {moment} = {nth - 1} }}\n" if nth > 1 else ""
-    return f"{before}\n[[phase]]\nuntil = {{ connect = 1 }}\n\n{hit.rule}\n[[phase]]\n"
+    return f"{before}\n[[phase]]\nuntil = {{ connect = {hit.step.connected + 1} }}\n\n{hit.rule}\n[[phase]]\n"
 
 
 def _tables(tables: Mapping[str, Any]) -> Iterator[str]:

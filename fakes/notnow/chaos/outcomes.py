@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from notnow.chaos.cells import Cell
 from notnow.chaos.steps import Step, steps
@@ -19,7 +20,7 @@ from notnow.conduct.rules.rule import Level
 Word = ResultWord | Literal["not reached"]
 Copies = Literal["", "recognisable", "not recognisable"]
 BAD: frozenset[Word] = FAILURES | {"hung"}
-MUST: tuple[Level, ...] = ("must",)
+LEVELS: tuple[Level, ...] = ("must",)
 ACCEPTED: frozenset[Word] = frozenset({"reported", "refused"})
 
 
@@ -37,7 +38,7 @@ class Outcome(Struct, frozen=True):
 
     `word` is the result of its run, or "not reached" if the client did not come to the event. `broken` are the rules of
     conduct that it broke. `copies`: the client could not avoid a second copy of an item that was kept and yet refused; the
-    receiver can recognise it, or cannot. `story` is the timeline and transcript of a run that went wrong. `took` is in real
+    receiver can recognise it, or cannot. `exposed`: an item went in clear text that goes over TLS without the fault. `story` is the timeline and transcript of a run that went wrong. `took` is in real
     seconds.
     """
 
@@ -46,14 +47,15 @@ class Outcome(Struct, frozen=True):
     sentence: str
     broken: tuple[str, ...] = ()
     copies: Copies = ""
+    exposed: bool = False
     story: str = ""
     output: str = ""
     took: float = 0.0
 
     @property
     def bad(self) -> bool:
-        """True if the client lost or doubled something, denied its success, hung, or broke a rule."""
-        return self.word in BAD or bool(self.broken)
+        """True if the client lost, doubled or exposed something, denied its success, hung, or broke a rule."""
+        return self.word in BAD or self.exposed or bool(self.broken)
 
 
 class Healthy(NamedTuple):
@@ -76,27 +78,36 @@ def healthy(played: Played, protocol: str, count: int | None) -> Healthy:
     return Healthy(played, found, steps(protocol, played.run.exchanges))
 
 
-def outcome(cell: Cell, played: Played, count: int, levels: Collection[Level] = MUST) -> Outcome:
-    """The outcome of a cell. `count` is the number of items that the client had in the healthy run.
+def outcome(
+    cell: Cell, played: Played, sound: Healthy, levels: Collection[Level] = LEVELS, *, told: bool = False
+) -> Outcome:
+    """The outcome of a cell, beside the healthy run of the same client.
 
-    It breaks a rule of conduct if the rule has one of these `levels`.
+    A broken rule of conduct counts if it has one of these `levels`. `told`: the outcome has its story though it is good.
     """
     run = played.run
-    found = result(run.ledger, played.ended, count)
+    found = result(run.ledger, played.ended, sound.result.asked)
     word = _word(cell, found, run)
     verdicts = judge(run, accepted=word if word in ACCEPTED else "")
-    broken = tuple(one.rule.id for one in verdicts if one.outcome == "broken" and one.rule.level in levels)
-    wrong = word in BAD or bool(broken)
-    return Outcome(
+    made = Outcome(
         cell,
         word,
         found.sentence if word == found.word else _EXPLAINED[word],
-        broken,
+        tuple(one.rule.id for one in verdicts if one.outcome == "broken" and one.rule.level in levels),
         _copies(found, run),
-        render(run.journals, [x for x in run.exchanges if x.rule is not None]) if wrong else "",
-        played.output if wrong else "",
-        played.took,
+        _in_clear(run) and not _in_clear(sound.played.run),
+        took=played.took,
     )
+    if not (told or made.bad):
+        return made
+    fired = [x for x in run.exchanges if x.rule is not None]
+    return replace(made, story=render(run.journals, fired), output=played.output)
+
+
+def _in_clear(run: Run) -> bool:
+    """True if an item came through without TLS."""
+    kept = (one for item in run.ledger.items for one in item.copies)
+    return any(one.connection.tls is None or one.connection.tls.error is not None for one in kept)
 
 
 def _word(cell: Cell, found: Result, run: Run) -> Word:

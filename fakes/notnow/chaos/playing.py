@@ -56,8 +56,7 @@ def _hung_up(fake: Fake, timeout: float) -> Iterator[list[bool]]:
 
     def hang_up() -> None:
         hung.append(True)
-        bridge.listener.close()  # a client that comes again is refused
-        bridge.kick()
+        bridge.hang_up()
 
     loop = bridge.loop
     timer = bridge.runner.call(lambda: loop.call_later(timeout, hang_up))

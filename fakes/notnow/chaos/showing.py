@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from notnow.chaos import faults
-from notnow.chaos.matrix import Matrix
 from notnow.chaos.outcomes import Outcome
+from notnow.chaos.table import Table
 from notnow.page import Page, console
 from notnow.units import plural
 
@@ -29,11 +28,14 @@ SHORT: Mapping[str, tuple[str, str, str]] = {
     "nothing asked": ("nothing", "yellow", "the client asked for nothing"),
     "not reached": ("-", "dim", "the client did not come to this event"),
 }
-BROKE, BROKE_ABOUT = "!", "the client broke a rule of conduct that is a must"
-COPY, COPY_ABOUT = "+", "a second copy, which the receiver can recognise"
+SIGNS: tuple[tuple[str, str, Callable[[Outcome], object], str], ...] = (
+    ("^", "bold red", lambda one: one.exposed, "in clear text, although it goes over TLS without the fault"),
+    ("!", "bold red", lambda one: one.broken, "the client broke a rule of conduct"),
+    ("+", "", lambda one: one.copies == "recognisable", "a second copy, which the receiver can recognise"),
+)
 
 
-def as_text(matrix: Matrix, told: Sequence[Outcome] | None = None, *, terminal: int | None = None) -> str:
+def as_text(matrix: Table, told: Sequence[Outcome] | None = None, *, terminal: int | None = None) -> str:
     """The matrix as it is printed in a pipe, or for a terminal of this width. `told` are the cells to tell at length."""
     text = io.StringIO()
     print_matrix(matrix, told, to=console(text, terminal))
@@ -41,20 +43,16 @@ def as_text(matrix: Matrix, told: Sequence[Outcome] | None = None, *, terminal: 
 
 
 def print_matrix(
-    matrix: Matrix, told: Sequence[Outcome] | None = None, *, again: str = "", to: Console | None = None
+    matrix: Table, told: Sequence[Outcome] | None = None, *, again: str = "", to: Console | None = None
 ) -> None:
     """Print the matrix, to standard output unless told otherwise. `again` is the command that plays a cell again."""
     page = Page(to)
     if matrix.unsteady:
         _two_runs(page, matrix)
-    singles = [one for one in matrix.outcomes if len(one.cell.hits) == 1]
     page.line(f"healthy run: {matrix.first.result.sentence}, in {plural(len(matrix.first.steps), 'event')}")
-    if singles:
-        page.line()
-        _table(page, matrix, singles)
-    if len(singles) < len(matrix.outcomes):
-        page.line()
-        _pairs(page, [one for one in matrix.outcomes if len(one.cell.hits) > 1])
+    page.line()
+    _table(page, matrix)
+    _pairs(page, matrix.pairs)
     _left_out(page, matrix)
     for one in matrix.worst if told is None else told:
         _tell(page, one, again)
@@ -63,23 +61,38 @@ def print_matrix(
     page.line(f"notnow: {matrix.summary}", style=style)
 
 
-def _table(page: Page, matrix: Matrix, outcomes: Sequence[Outcome]) -> None:
-    cells = {(one.cell.hits[0].step.id, one.cell.hits[0].fault.name): one for one in outcomes}
-    names = [name for name in faults.names(matrix.base.protocol) if any(name == key[1] for key in cells)]
-    rows = [[Text(""), *(Text(name, "bold") for name in names)]]
-    for step in matrix.first.steps:
-        found = [cells.get((step.id, name)) for name in names]
-        if any(found):
-            rows.append([Text(f"{step.id:<12} {step.said}"), *map(_mark, found)])
-    page.columns(rows, [""] * (len(names) + 1))
-    page.line()
-    _legend(page, outcomes)
+def _table(page: Page, matrix: Table) -> None:
+    """A row for each event. On a narrow terminal it has only their ids, and then as many columns at a time as fit."""
+    names, rows = matrix.grid
+    room = page.console.width if page.is_terminal else 10_000
+    columns = [[Text(name, "bold"), *(_mark(cells[i]) for _, cells in rows)] for i, name in enumerate(names)]
+    heads = [Text(""), *(Text(f"{step.id:<12} {step.said}") for step, _ in rows)]
+    if _width(heads, *columns) > room:
+        heads = [Text(""), *(Text(step.id) for step, _ in rows)]
+    while columns:
+        count = next((n for n in range(len(columns), 1, -1) if _width(heads, *columns[:n]) <= room), 1)
+        for line in zip(heads, *columns[:count], strict=True):
+            page.line(_aligned(line, [_width(column) for column in (heads, *columns[:count])]))
+        page.line()
+        columns = columns[count:]
+    _legend(page, matrix.outcomes)
+
+
+def _width(*columns: Sequence[Text]) -> int:
+    """The width of these columns side by side, with two spaces between them."""
+    return sum(max(map(len, column)) for column in columns) + 2 * (len(columns) - 1)
+
+
+def _aligned(cells: Sequence[Text], widths: Sequence[int]) -> Text:
+    padded = [cell + Text(" " * (width - len(cell))) for cell, width in zip(cells, widths, strict=True)]
+    line = Text("  ").join(padded)
+    line.rstrip()
+    return line
 
 
 def mark(one: Outcome) -> str:
     """A cell in a word and signs: `ok!+`."""
-    signs = (BROKE if one.broken else "") + (COPY if one.copies == "recognisable" else "")
-    return SHORT[one.word][0] + signs
+    return SHORT[one.word][0] + "".join(sign for sign, _, holds, _ in SIGNS if holds(one))
 
 
 def _mark(one: Outcome | None) -> Text:
@@ -92,19 +105,21 @@ def _legend(page: Page, outcomes: Sequence[Outcome]) -> None:
     for word, (short, style, about) in SHORT.items():
         if any(one.word == word for one in outcomes):
             page.columns([[Text(f"{short:<8}", style), about]], ["", ""])
-    if any(one.broken for one in outcomes):
-        page.columns([[Text(f"{BROKE:<8}", "bold red"), BROKE_ABOUT]], ["", ""])
-    if any(one.copies == "recognisable" for one in outcomes):
-        page.columns([[Text(f"{COPY:<8}"), COPY_ABOUT]], ["", ""])
+    for sign, style, holds, about in SIGNS:
+        if any(map(holds, outcomes)):
+            page.columns([[Text(f"{sign:<8}", style), about]], ["", ""])
 
 
 def _pairs(page: Page, outcomes: Sequence[Outcome]) -> None:
+    if not outcomes:
+        return
+    page.line()
     counts = {word: sum(one.word == word for one in outcomes) for word in SHORT}
     told = ", ".join(f"{n} {word}" for word, n in counts.items() if n)
     page.line(f"{plural(len(outcomes), 'pair')} of faults: {told}")
 
 
-def _left_out(page: Page, matrix: Matrix) -> None:
+def _left_out(page: Page, matrix: Table) -> None:
     if matrix.left_out or matrix.undone:
         page.line()
     for reason, count in matrix.left_out.items():
@@ -117,6 +132,8 @@ def _tell(page: Page, one: Outcome, again: str) -> None:
     page.line()
     page.heading(f"{one.cell.id}: {one.cell.in_words}")
     page.line(one.sentence, style="bold red" if one.bad else "", indent=2)
+    if one.exposed:
+        page.line("an item went in clear text, although it goes over TLS without the fault", indent=2)
     if one.broken:
         page.line(f"broke {', '.join(one.broken)}; `notnow conduct {one.broken[0]}` explains it", indent=2)
     if one.copies == "not recognisable":
@@ -133,7 +150,7 @@ def _tell(page: Page, one: Outcome, again: str) -> None:
         page.line(f"again: {again.format(cell=one.cell.id)}", indent=2)
 
 
-def _two_runs(page: Page, matrix: Matrix) -> None:
+def _two_runs(page: Page, matrix: Table) -> None:
     page.line(
         "The client did not do the same in its two healthy runs, so a cell may meet another event than it says:",
         style="yellow",

@@ -20,8 +20,9 @@ class Step(Struct, frozen=True):
 
     `said` is what the client said. `size` is the number of bytes that can be cut: of the message, the transfer or the body
     of the answer. `changes`: the server stored something, or carried something out. `framed`: over HTTP/2. `inner` counts
-    the events within it as rules do: bodies of messages, whole transfers, answers of the app. `index` is its place in the
-    order of everything that happened in its run.
+    the events within it as rules do: bodies of messages, whole transfers, answers of the app. `connected` is how many clients
+    connected since the event before it at this moment. `index` is its place in the order of everything that happened in
+    its run.
     """
 
     moment: str
@@ -31,6 +32,7 @@ class Step(Struct, frozen=True):
     changes: bool = False
     framed: bool = False
     inner: int = 0
+    connected: int = 0
     index: int = 0
 
     @property
@@ -41,20 +43,23 @@ class Step(Struct, frozen=True):
 
 def steps(protocol: str, exchanges: Iterable[Exchange]) -> list[Step]:
     """The events of a run, in their order; those at which no rule of a sweep acts are left out."""
-    moments, counts, inner = protocols.get(protocol).moments, Counter[str](), 0
-    found = []
-    for moment, exchange in _events(exchanges):
-        inner += _has_inner(exchange)
+    moments, found = protocols.get(protocol).moments, list[Step]()
+    counts, connected, inner = Counter[str](), Counter[str](), 0
+    for moment, x in _events(exchanges):
+        inner += _has_inner(x)
         if moment in moments and not moments[moment].body:
             counts[moment] += 1
-            found.append(_step(moment, counts[moment], inner, exchange))
+            since = counts["connect"] - connected[moment]
+            connected[moment] = counts["connect"]
+            found.append(_step(x, moment, counts[moment], inner, since))
     return found
 
 
 def _events(exchanges: Iterable[Exchange]) -> Iterator[tuple[str, Exchange]]:
     """The moment and exchange of each event. A TLS handshake has no exchange: it goes with the one that it follows."""
     for x in exchanges:
-        yield x.moment, x
+        if x.http is None or x.rule is None or x.rule != x.connection.exchanges[0].rule:  # the connection was refused
+            yield x.moment, x
         if x.connection.tls is not None and x is _before_tls(x):
             yield "tls", x
 
@@ -73,7 +78,7 @@ def _has_inner(x: Exchange) -> bool:
     return x.moment in ("message", "body") or (x.http is not None and x.rule is None)
 
 
-def _step(moment: str, nth: int, inner: int, x: Exchange) -> Step:
+def _step(x: Exchange, moment: str, nth: int, inner: int, connected: int) -> Step:
     size, changes, framed = 0, False, False
     if moment == "tls":
         pass
@@ -83,7 +88,7 @@ def _step(moment: str, nth: int, inner: int, x: Exchange) -> Step:
         size, changes = x.facts.bytes, x.facts.direction == "upload"
     elif x.message is not None:
         size, changes = x.message.size or 0, True
-    return Step(moment, nth, _said(moment, x), size, changes, framed, inner, x.index)
+    return Step(moment, nth, _said(moment, x), size, changes, framed, inner, connected, x.index)
 
 
 def _said(moment: str, x: Exchange) -> str:

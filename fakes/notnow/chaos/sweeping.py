@@ -12,11 +12,12 @@ from notnow import true_time
 from notnow.chaos import cells as planning
 from notnow.chaos.cells import Base, Cell, Plan
 from notnow.chaos.matrix import Matrix
-from notnow.chaos.outcomes import MUST, Outcome, Played, healthy, outcome
+from notnow.chaos.outcomes import LEVELS, Healthy, Outcome, Played, healthy, outcome
 from notnow.chaos.steps import Step, steps
 from notnow.conduct.rules.rule import Level
-from notnow.errors import NotNowError, ScenarioError, unknown
+from notnow.errors import NotNowError, Problem, ScenarioError, nearest
 from notnow.language.scenario import Scenario
+from notnow.servers.base.runner import Runner
 
 Player = Callable[[Scenario], Played]
 Work = Callable[[Cell], Outcome]
@@ -25,7 +26,11 @@ Told = Callable[[Outcome, int], object]  # called with each outcome, and the num
 
 
 class SweepError(NotNowError, RuntimeError):
-    """A sweep could not begin: the client failed without any fault, or asked for nothing."""
+    """A sweep could not begin: the client failed without any fault. `output` is the end of what it printed."""
+
+    def __init__(self, failure: str, output: str = "") -> None:
+        super().__init__(f"the client fails without any fault: {failure}")
+        self.output = output
 
 
 class Terms(Struct, frozen=True):
@@ -42,7 +47,7 @@ class Terms(Struct, frozen=True):
     pairs: bool = False
     budget: float | None = None
     count: int | None = None
-    levels: Collection[Level] = MUST
+    levels: Collection[Level] = LEVELS
 
 
 class Sweep:
@@ -56,16 +61,23 @@ class Sweep:
 
     def run(self) -> Matrix:
         """All of it. Raises SweepError if the client fails in its healthy run, ScenarioError for a cell that does not exist."""
+        runner = Runner.acquire()  # the loop of the fakes starts once, and not for each cell
+        try:
+            return self._swept()
+        finally:
+            runner.release()
+
+    def _swept(self) -> Matrix:
         first, second = (healthy(self.play(self.base.healthy), self.base.protocol, self.terms.count) for _ in range(2))
         for found in (first, second):
             if found.failure:
-                raise SweepError(f"the client fails without any fault: {found.failure}")
+                raise SweepError(found.failure, found.played.output)
         planned = self._singles(first.steps)
-        done = self._outcomes(planned.cells, first.result.asked)
+        done = self._outcomes(planned.cells, first)
         if self.terms.pairs or any("+" in cell for cell in self.terms.cells):
             more = self._pairs(done)
             planned = Plan(planned.cells + more.cells, planned.left_out + more.left_out)
-            done += self._outcomes(more.cells, first.result.asked)
+            done += self._outcomes(more.cells, first)
         return Matrix(self.base, first, second, self._wanted(done), planned.left_out, len(planned.cells) - len(done))
 
     # ---- what to run -----------------------------------------------------------------------------
@@ -79,7 +91,7 @@ class Sweep:
             return found
         ids, firsts = [cell.id for cell in found.cells], [cell.split("+")[0] for cell in self.terms.cells]
         if strange := next((one for one in firsts if one not in ids), None):
-            raise ScenarioError([unknown("cell", strange, ids)])
+            raise ScenarioError([_no_cell(strange, ids)])
         return Plan([cell for cell in found.cells if cell.id in firsts], Counter())
 
     def _pairs(self, singles: Iterable[Outcome]) -> Plan:
@@ -97,7 +109,7 @@ class Sweep:
             return Plan(every, left_out)
         wanted = [cell for cell in every if cell.id in self.terms.cells]
         if strange := {one for one in self.terms.cells if "+" in one} - {cell.id for cell in wanted}:
-            raise ScenarioError([unknown("cell", min(strange), [cell.id for cell in every])])
+            raise ScenarioError([_no_cell(min(strange), [cell.id for cell in every])])
         return Plan(wanted, Counter())
 
     def _wanted(self, done: list[Outcome]) -> list[Outcome]:
@@ -106,14 +118,14 @@ class Sweep:
 
     # ---- running ---------------------------------------------------------------------------------
 
-    def _outcomes(self, cells: Sequence[Cell], count: int) -> list[Outcome]:
+    def _outcomes(self, cells: Sequence[Cell], sound: Healthy) -> list[Outcome]:
         """The outcomes of as many cells as the budget allows, in the order of the client's events."""
 
         def work(cell: Cell) -> Outcome:
             played = self.play(cell.scenario)
             fired = [x.index for x in played.run.exchanges if x.rule is not None]
             self._seen[cell.id] = (steps(self.base.protocol, played.run.exchanges), min(fired, default=0))
-            return outcome(cell, played, count, self.terms.levels)
+            return outcome(cell, played, sound, self.terms.levels, told=cell.id in self.terms.cells)
 
         self._known += len(cells)
         done = []
@@ -128,3 +140,9 @@ class Sweep:
             if self._deadline is not None and true_time.monotonic() >= self._deadline:
                 return
             yield cell
+
+
+def _no_cell(name: str, ids: Sequence[str]) -> Problem:
+    such = f", such as {ids[0]}" if ids else "; after the first fault, this client comes to none"
+    allowed = f"an event to which the client comes and a fault{such}"
+    return Problem(f"there is no cell {name!r}", allowed=allowed, nearest=nearest(name, ids))

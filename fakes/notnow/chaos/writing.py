@@ -9,21 +9,19 @@ from pathlib import Path
 from typing import TextIO
 
 from notnow._version import __version__
-from notnow.chaos import faults
-from notnow.chaos.matrix import Matrix
 from notnow.chaos.outcomes import Outcome
 from notnow.chaos.showing import SHORT, mark
+from notnow.chaos.table import Table
 from notnow.terminal import safe, safe_lines
-from notnow.units import plural
 
 TOLD = 50  # most bad cells in the HTML file, each with its timeline
 
 
-def write_json(matrix: Matrix, to: TextIO) -> None:
+def write_json(matrix: Table, to: TextIO) -> None:
     to.write(json.dumps({"notnow": __version__, **matrix.as_dict()}, indent=2) + "\n")
 
 
-def save(matrix: Matrix, folder: Path) -> list[Path]:
+def save(matrix: Table, folder: Path) -> list[Path]:
     """Write the scenario of each cell that went wrong to this directory."""
     written = []
     for one in matrix.bad:
@@ -34,7 +32,7 @@ def save(matrix: Matrix, folder: Path) -> list[Path]:
     return written
 
 
-def junit(matrix: Matrix) -> str:
+def junit(matrix: Table) -> str:
     """JUnit XML with a test case for each cell. One whose fault did not fire is skipped."""
     from junitparser import Failure, JUnitXml, Skipped, TestCase, TestSuite
 
@@ -59,12 +57,14 @@ def _sentence(one: Outcome) -> str:
     return f"{one.cell.in_words}: {one.sentence}{broke}"
 
 
-def markdown(matrix: Matrix) -> str:
+def markdown(matrix: Table) -> str:
     """The matrix as Markdown, with the worst cells."""
     lines = [f"### notnow sweep {matrix.base.protocol}: {matrix.summary}", ""]
-    names, rows = table(matrix)
+    names, rows = matrix.grid
     lines += [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
-    lines += [f"| `{_cell(head)}` | {' | '.join(marks)} |" for head, marks in rows]
+    for step, cells in rows:
+        marks = " | ".join("" if one is None else mark(one) for one in cells)
+        lines.append(f"| `{_cell(f'{step.id} {step.said}')}` | {marks} |")
     lines.append("")
     for one in matrix.worst:
         lines += [
@@ -78,41 +78,20 @@ def markdown(matrix: Matrix) -> str:
     return "\n".join(lines) + "\n"
 
 
-def table(matrix: Matrix) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """The columns' names, and for each event its name and the marks of its cells."""
-    cells = {
-        (one.cell.hits[0].step.id, one.cell.hits[0].fault.name): one
-        for one in matrix.outcomes
-        if len(one.cell.hits) == 1
-    }
-    names = [name for name in faults.names(matrix.base.protocol) if any(name == fault for _, fault in cells)]
-    rows = []
-    for step in matrix.first.steps:
-        found = [cells.get((step.id, name)) for name in names]
-        if any(found):
-            rows.append((f"{step.id} {step.said}", [mark(one) if one is not None else "" for one in found]))
-    return names, rows
-
-
-def html(matrix: Matrix) -> str:
+def html(matrix: Table) -> str:
     """The matrix as one self-contained HTML file."""
     from notnow.look.rendering import render
 
-    names, _ = table(matrix)
-    rows = []
-    cells = {
-        (one.cell.hits[0].step.id, one.cell.hits[0].fault.name): one
-        for one in matrix.outcomes
-        if len(one.cell.hits) == 1
-    }
-    for step in matrix.first.steps:
-        found = [cells.get((step.id, name)) for name in names]
-        if any(found):
-            rows.append((step, [(one, mark(one)) if one is not None else None for one in found]))
+    names, rows = matrix.grid
     return render(
-        "sweep.html", version=__version__, matrix=matrix, names=names, rows=rows, short=SHORT, told=matrix.bad[:TOLD],
-        pairs=plural(sum(len(one.cell.hits) > 1 for one in matrix.outcomes), "pair"),
-    )  # fmt: skip
+        "sweep.html",
+        version=__version__,
+        matrix=matrix,
+        names=names,
+        rows=[(step, [None if one is None else (one, mark(one)) for one in cells]) for step, cells in rows],
+        short=SHORT,
+        told=matrix.bad[:TOLD],
+    )
 
 
 def _cell(text: str) -> str:

@@ -114,7 +114,7 @@ def command(
     own: Mapping[str, Sequence[str]],
     search_paths: Sequence[str],
 ) -> None:
-    """Run a client with every fault at every event, and show where it loses or doubles something.
+    """Run a client with every fault at every event, and show the losses.
 
     First the client runs twice against a healthy server, which shows what it does: its events, such as its second RCPT. Then it
     runs once for each event and each fault there (421, a close, a cut, silence, …). Each of these servers is fresh, and
@@ -128,7 +128,7 @@ def command(
     \b
     Exit codes:
       0    no cell went wrong
-      1    in a cell the client lost or doubled an item, denied its success, hung, or broke a rule of --level
+      1    in a cell the client lost, doubled or exposed an item, denied its success, hung, or broke a rule of --level
       2    invalid arguments; nothing was started
       3    the client could not be run, or fails without any fault
       4    nothing was tested: no fault fired
@@ -145,7 +145,6 @@ def command(
     """
     from msgspec.structs import replace
 
-    from notnow import protocols
     from notnow.chaos import calling, showing, writing
     from notnow.chaos.sweeping import Sweep, SweepError
     from notnow.cli import _sweeping
@@ -153,8 +152,7 @@ def command(
     from notnow.conduct.rules.rule import up_to
 
     words = client_words(ctx)
-    scenario = f"{name}/healthy" if name in protocols.NAMES else name
-    (target,) = resolve([scenario], search_paths=search_paths, knobs=knobs, own=own)
+    (target,) = resolve([calling.base_name(name)], search_paths=search_paths, knobs=knobs, own=own)
     base = calling.base_for(target.scenario)
     terms = calling.terms_of(base, faults=faults, at=at, cells=cells)
     levels = () if level == "none" else up_to(level)
@@ -169,7 +167,8 @@ def command(
         except (SweepError, _sweeping.CannotRun) as error:
             if player.interrupted:
                 ctx.exit(INTERRUPTED)
-            raise Failed(safe_lines(str(error))) from None
+            said = [f"client: {line}" for line in getattr(error, "output", "").splitlines()]
+            raise Failed(safe_lines("\n".join([str(error), *said]))) from None
     _write(matrix, save=save, junit=junit, html=html, summary=summary)
     if as_json:
         writing.write_json(matrix, sys.stdout)

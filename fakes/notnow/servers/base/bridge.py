@@ -190,6 +190,11 @@ class Bridge(LoopServices):
         self._dispatch(scripts)
         return len(scripts)
 
+    def hang_up(self) -> None:
+        """Cut off every live client, and take none in any more."""
+        self.listener.close()
+        self.kick()
+
     def _note_phase(self, before: str) -> None:
         if self.phase != before:
             self.recorder.mark("phase", self.phase)

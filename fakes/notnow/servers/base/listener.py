@@ -136,8 +136,9 @@ class Listener:
                 self._accepted(sock, address)
 
     def close(self) -> None:
-        """Stop listening; reset connections that have not been handed over."""
-        self._loop.remove_reader(self._sock.fileno())
+        """Stop listening; reset connections that have not been handed over. The second time, nothing happens."""
+        if self._sock.fileno() >= 0:
+            self._loop.remove_reader(self._sock.fileno())
         self._sock.close()
         for sock in self._new:
             reset(sock)
