@@ -51,6 +51,7 @@ ALONE = (
     "readme/try",
     "misdirected",
     "postfix",
+    "sweep",
     "tutorial",
     "xdist",
     "add-a-condition",
