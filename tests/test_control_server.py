@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 import httpx
 import pytest
 
+import notnow
 from cli_process import Notnow
 from control_api import API, running
 from notnow.control import api as calls
@@ -208,6 +209,24 @@ def test_on_an_address_that_others_reach_a_token_is_printed_once_and_asked_for()
             assert http.get("/v1/nothing", params={"token": token}).status_code == 404  # let in by the cookie
         code, out, err = told.stop()
         assert (code, token in out, err) == (0, False, "")
+
+
+def test_the_token_may_come_from_the_environment() -> None:
+    with Notnow("serve", "--control", "0.0.0.0:0", "--json", NOTNOW_TOKEN="Chosen-by-the-user_1") as told:
+        control = told.event()
+        assert control["token"] == "Chosen-by-the-user_1"
+        url = control["url"].replace("0.0.0.0", "127.0.0.1")
+        assert httpx.get(f"{url}/v1/servers", trust_env=False).status_code == 401
+        remote = notnow.connect(url, "Chosen-by-the-user_1")
+        assert remote.start("smtp/overload").port
+
+
+@pytest.mark.parametrize("token", ["short", "with a space in it", "a" * 201])
+def test_a_token_that_does_not_fit_is_refused(token: str) -> None:
+    with Notnow("serve", "--control", "0.0.0.0:0", NOTNOW_TOKEN=token) as told:
+        code, out, err = told.end()
+    assert (code, out) == (2, "")
+    assert "NOTNOW_TOKEN does not fit; allowed: 16 to 200 letters, digits, - and _" in err
 
 
 def test_a_port_that_is_taken_is_told_and_nothing_is_left_running() -> None:

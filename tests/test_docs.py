@@ -62,9 +62,9 @@ ALONE = (
     "add-a-scenario",
 )  # see conftest.py
 SESSIONS = sorted(EXAMPLES.rglob("*.console"))
-SCRIPTS = [  # each has a test of its own, here or in test_recipes, test_action, test_pre_commit and test_schema.py
+SCRIPTS = [  # each has a test of its own, here or in test_action, _image, _pre_commit, _recipes, _schema
     *sorted(EXAMPLES.glob("*.sh")),
-    *(file for folder in ("control", "ci", "editor") for file in sorted((EXAMPLES / folder).rglob("*.*"))),
+    *(file for folder in ("ci", "container", "control", "editor") for file in sorted((EXAMPLES / folder).rglob("*.*"))),
 ]
 
 

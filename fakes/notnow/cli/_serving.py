@@ -102,17 +102,18 @@ def signals_stop(work: Stoppable) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class ServingTerms:
-    """How to serve: `control` is the host and port of the control API, None for none."""
+    """How to serve: `control` is the host and port of the control API, None for none; `token` the one that it asks for."""
 
     speed: float = 1.0
     seed: int | None = None
     control: tuple[str, int] | None = None
     search_paths: Sequence[str] = ()
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """Where the control API listens, and the token that it asks for; None on loopback."""
+    """Where the control API listens, and the token that it asks for, if any."""
 
     url: str
     token: str | None
@@ -143,7 +144,7 @@ def serving(targets: Sequence[Target], feed: Feed, terms: ServingTerms) -> Itera
         fleet_module.Fleet(
             seed=seed, search_paths=terms.search_paths, listener=feed.listen, started=feed.wake
         ) as fleet,
-        server.controlled(fleet, *terms.control) as api,
+        server.controlled(fleet, *terms.control, terms.token) as api,
     ):
         for t in targets:
             fleet.start(t.scenario, name=t.name, group=GROUP, speed=terms.speed, host=t.host, port=t.port, **t.options)

@@ -48,7 +48,7 @@ EXIT = "notnow-exit"
     "--token",
     envvar="NOTNOW_TOKEN",
     metavar="TOKEN",
-    help="The token that notnow serve printed, if any.  [env: NOTNOW_TOKEN]",
+    help="The token of notnow serve, if it asks for one.  [env: NOTNOW_TOKEN]",
 )
 @click.option("-v", "--verbose", is_flag=True, help="List also the rules that these runs did not exercise.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report, journals included, as one JSON object.")

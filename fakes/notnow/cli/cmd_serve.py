@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 @click.option(
     "--control", metavar="[HOST:]PORT",
     help="Also serve the control API and its page on this port (0: any), for tests in any language: start fakes, swap "
-    "scenarios, advance the clock, fetch verdicts. Needs notnow[control].",
+    "scenarios, advance the clock, fetch verdicts. Needs notnow[control]. A HOST that is not loopback asks callers for the "
+    "token in NOTNOW_TOKEN, or for a random one, which is printed.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: where each server listens, then the journals.")
 @takes_own_servers
@@ -96,7 +98,15 @@ def command(
         )
     targets = resolve(names, search_paths=search_paths, knobs=knobs, hosts=hosts, ports=ports, own=own)
     where = _address(control) if control is not None else None
-    _serve(targets, _view(as_json), ServingTerms(speed, seed, where, search_paths))
+    _serve(targets, _view(as_json), ServingTerms(speed, seed, where, search_paths, _token()))
+
+
+def _token() -> str | None:
+    """The token of the user's choice: one that cannot be guessed, and that a header, a cookie and a link can carry."""
+    token = os.environ.get("NOTNOW_TOKEN")
+    if token and not re.fullmatch(r"[A-Za-z0-9_-]{16,200}", token):
+        raise click.UsageError("NOTNOW_TOKEN does not fit; allowed: 16 to 200 letters, digits, - and _")
+    return token or None
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -39,11 +39,11 @@ CLOSING = 1.0  # real seconds that a client has for the rest of its answer when 
 
 
 class ControlServer:
-    """Where the control API listens. `token` is None on loopback, where none is needed."""
+    """Where the control API listens. `token` is None on loopback, where none is needed; without one elsewhere it is random."""
 
-    def __init__(self, fleet: Fleet, host: str, port: int) -> None:
+    def __init__(self, fleet: Fleet, host: str, port: int, token: str | None = None) -> None:
         self.fleet, self.host = fleet, host
-        self.token = None if is_loopback(host) else secrets.token_urlsafe(24)
+        self.token = None if is_loopback(host) else token or secrets.token_urlsafe(24)
         self._socket = listener.bind(host, port)
         self.port: int = self._socket.getsockname()[1]
         self._loop = asyncio.new_event_loop()
@@ -157,9 +157,9 @@ class _Thread(threading.Thread):
 
 
 @contextlib.contextmanager
-def controlled(fleet: Fleet, host: str, port: int) -> Iterator[ControlServer]:
+def controlled(fleet: Fleet, host: str, port: int, token: str | None = None) -> Iterator[ControlServer]:
     """The control API of these servers, for the length of a `with` block. Raises StartError if the port is taken."""
-    server = ControlServer(fleet, host, port)
+    server = ControlServer(fleet, host, port, token)
     try:
         server.start()
         yield server
