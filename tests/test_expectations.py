@@ -446,6 +446,21 @@ class TestRetriesOfItems:
         is_held(comebacks.retried(run_of(play), 4, shape="exponential"))
         assert comebacks.retried(run_of(play), shape="constant").outcome == "broken"
 
+    def test_a_listing_that_came_again_is_a_retry(self) -> None:
+        play = Play("ftp")
+        play.connect("RETR a", "RETR b", "LIST -> !450 no", "LIST")
+        is_held(comebacks.retried(run_of(play), (1, 1)))
+        play.connect("RETR c", "LIST d -> !450 no")
+        is_held(comebacks.retried(run_of(play), (1, 1)))
+
+    def test_what_followed_a_login_that_was_refused_for_good_may_be_the_same_again(self) -> None:
+        play = Play("ftp")
+        play.connect("USER ann", "PASS x -> !530 too many").play.wait("1m")
+        assert comebacks.retried(run_of(play), count=2).outcome == "broken"
+        play.connect("USER ann", "PASS x -> 230 ok", "RETR a", "RETR b")
+        assert comebacks.retried(run_of(play)).outcome == "inconclusive"
+        is_held(comebacks.retried(run_of(play), (1, 1), count=2))
+
     def test_an_answer_of_a_healthy_server_is_no_refusal(self) -> None:
         play = Play("ftp")
         play.connect("RETR a -> 550 none", "RETR a -> 550 none", "RETR b -> !450 no")

@@ -42,7 +42,8 @@ class Comebacks:
 
     `proved`: one connection with which a client comes back for several items is one attempt, and so is the same thing
     asked again where it was refused. `rows` are the tries of each item, in order. `unnamed` are failed tries, each of
-    some item of its client: of one that the ledger has, unless the ledger has doubts. `unclear` are items that another item
+    some item of its client: of one that the ledger has, unless the ledger has doubts. `final` are tries without a name that
+    were refused for good: what came after them may be the same again. `unclear` are items that another item
     may have been a retry of. `count` is the number of items that the client was given, if known. `plain`: what was refused
     was no try of an item, and the attempts after it are taken as they come.
     """
@@ -52,6 +53,7 @@ class Comebacks:
     rows: dict[Item, list[Try]]
     unnamed: Sequence[Try]
     unclear: Sequence[Item]
+    final: Sequence[Try] = ()
     count: int | None = None
     plain: bool = False
 
@@ -66,8 +68,10 @@ class Comebacks:
         later = sum(item.tries[0].started_at > until for item in self.ledger.items)
         named = len(self.ledger.items) - later
         least = proved + max(0, unnamed - later - self._items_unseen(unnamed))
+        final = sum(self._latest.get(one.client, -1) > one.ended_index for one in self.final if one.started_at <= until)
+        least += final if self.count == len(self.ledger.items) else 0
         unclear = sum(item.tries[-1].ended_at <= until for item in self.unclear)
-        return least, max(least, proved + unclear + (unnamed if named else max(0, unnamed - 1)))
+        return least, max(least, proved + unclear + final + (unnamed if named else max(0, unnamed - 1)))
 
     def _items_unseen(self, most: int) -> int:
         """How many items there may be that the client never named."""
@@ -119,6 +123,11 @@ class Comebacks:
             return proved, proved.delay if proved else 0.0
         return Comeback(waiting, again), self._latest_of(waiting) - waiting.ended_at
 
+    @cached_property
+    def _latest(self) -> dict[tuple[Journal, str], int]:
+        """Where the last try of each client began."""
+        return {one.client: one.started_index for one in self.tries}
+
     def _next_of(self, one: Try) -> Try | None:
         return next((again for again in self.tries if again.client == one.client and again.knew_of(one)), None)
 
@@ -133,7 +142,7 @@ class Comebacks:
         """Why the journal cannot tell which tries repeat which, and what would settle it."""
         if self.ledger.doubts and self.count is None:
             return self.ledger.doubts[0]
-        tries = [*self.unnamed, *(item.tries[-1] for item in self.unclear)]
+        tries = [*self.unnamed, *self.final, *(item.tries[-1] for item in self.unclear)]
         why = "the journal does not tell which tries were of the same item"
         return Doubt(why, "a fault that acts only after the client has named the item", (tries[0].by,) if tries else ())
 
@@ -141,15 +150,16 @@ class Comebacks:
 def comebacks(run: Run, count: int | None = None) -> Comebacks:
     """How the clients of a run came back after what a rule of the scenario refused."""
     ledger = run.ledger
-    rows = {item: list(item.tries) for item in ledger.items}
+    rows = {item: list(item.tries) for item in [*ledger.items, *ledger.looks]}
+    final = [one for one in ledger.nameless if one.ending == "refused" and _by_rule(one)]
     unnamed = [one for one in ledger.nameless if one.failed and _by_rule(one)]
     _add_idle(run, rows, unnamed)
     unclear = [item for item in ledger.of_state("in doubt") if item.in_doubt and item.tries[-1].failed]
     proved = _attempts(one for row in rows.values() for one in _of_row(row))
-    found = Comebacks(ledger, proved, rows, unnamed, unclear, count)
+    found = Comebacks(ledger, proved, rows, unnamed, unclear, final, count)
     if len(ledger.items) > 1 or found.bounds()[1]:
         return found
-    return Comebacks(ledger, _plain(run), rows, (), (), count, plain=True)
+    return Comebacks(ledger, _plain(run), rows, (), (), (), count, plain=True)
 
 
 def _plain(run: Run) -> list[Comeback]:

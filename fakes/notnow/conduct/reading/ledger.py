@@ -167,13 +167,15 @@ class Ledger(Struct, eq=False, dict=True):
 
     `nameless` are tries that the wire gives to no single item: of connections that ended before the client named one, or
     with an envelope that several messages have. `doubts` say what they leave open. `may_be_copies` are doubts whether two items
-    that came through are the same one. `dropped` counts exchanges that the journal no longer has. The reader returns a ledger that is complete: what is asked of it is worked out once.
+    that came through are the same one. `looks` are no items: what a client only looked at on its way to others (FTP listings), where
+    a look failed. `dropped` counts exchanges that the journal no longer has. The reader returns a ledger that is complete: what is asked of it is worked out once.
     """
 
     items: list[Item] = field(default_factory=list)
     nameless: list[Try] = field(default_factory=list)
     doubts: list[Doubt] = field(default_factory=list)
     may_be_copies: list[Doubt] = field(default_factory=list)
+    looks: list[Item] = field(default_factory=list)
     dropped: int = 0
 
     @cached_property
@@ -242,5 +244,6 @@ def joined(ledgers: Iterable[Ledger]) -> Ledger:
         whole.nameless += ledger.nameless
         whole.doubts += ledger.doubts
         whole.may_be_copies += ledger.may_be_copies
+        whole.looks += ledger.looks
         whole.dropped += ledger.dropped
     return whole

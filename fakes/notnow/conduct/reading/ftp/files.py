@@ -7,6 +7,7 @@ nowhere.
 
 from __future__ import annotations
 
+import posixpath
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from math import inf
@@ -63,7 +64,8 @@ def _read(run: Run) -> Ledger:
     attribute(made)
     _note_owners(made.items, doubtful)
     made.nameless += doubtful
-    made.doubts += _doubts(doubtful)
+    made.looks = _looks(shelf, found)
+    made.doubts += _doubts(doubtful) + _doubts_of_looks(shelf, made.looks)
     made.items.sort(key=lambda item: item.tries[0].started_index)
     return made
 
@@ -77,6 +79,8 @@ class _Shelf:
         self.in_pieces: set[str] = set()  # those that fetched a file over several connections
         self._versions: dict[Key, list[Version]] = {}
         self._uploaded: set[tuple[str, str]] = set()
+        self.fetched: dict[tuple[str, str], int] = {}  # by the client and the directory: the last download from there
+        self.listings: list[tuple[str, str, Item]] = []  # with the client and the directory
         self.questions = Questions()
 
     def take(self, step: Step) -> None:
@@ -99,6 +103,8 @@ class _Shelf:
         version = versions[-1]
         self.asked.add(asked.client)
         self.questions.ask(asked)
+        if asked.kind == "download":
+            self.fetched[asked.client, posixpath.dirname(asked.path)] = asked.at
         if asked.kind == "upload":
             self._uploaded.add((asked.client, asked.path))
         if isinstance(version, Fetched) and version.in_pieces:
@@ -132,6 +138,8 @@ class _Shelf:
             if kind == "listing":
                 listed.add(client)
             for item in _items_of([one for one in versions if one.tries]):
+                if kind == "listing":
+                    self.listings.append((client, path, item))
                 if kind in _LOOKS or self._is_probe(item, (client, path), kind):
                     looks.append((client, item))
                 else:
@@ -172,6 +180,34 @@ def _new_item(version: Version, *, again: bool) -> Item:
     if again and isinstance(version, Stored) and not version.size:
         made.in_doubt = made.in_doubt or "it may be what had come through already"
     return made
+
+
+# ---- listings on the way to files --------------------------------------------------------------------
+
+
+def _looks(shelf: _Shelf, found: Iterable[Session]) -> list[Item]:
+    """The listings of clients with files that failed at least once, but for those that stand for a connection."""
+    nameless = {id(session.nameless.by) for session in found if session.nameless is not None}
+    failed = ((client, item) for client, _, item in shelf.listings if any(one.failed for one in item.tries))
+    own = (item for client, item in failed if client in shelf.with_files)
+    return [item for item in own if not any(id(one.by) in nameless for one in item.tries)]
+
+
+def _doubts_of_looks(shelf: _Shelf, looks: Sequence[Item]) -> list[Doubt]:
+    """A client that fetches files may have missed those of a directory that it could not list."""
+    known = set(map(id, looks))
+    listed = {(client, path) for client, path, item in shelf.listings if item.state == "delivered"}
+    fetching = {client for client, _ in shelf.fetched}
+    found = list[Doubt]()
+    for client, path, item in shelf.listings if looks else ():
+        last = item.tries[-1]
+        if id(item) not in known or not last.failed or client not in fetching or (client, path) in listed:
+            continue
+        if shelf.fetched.get((client, path), -1) < last.ended_index:
+            found.append(
+                Doubt(f"{item.name} failed and never came again, so files in it may be missing", COUNT, (last.by,))
+            )
+    return found
 
 
 # ---- connections that named no file ------------------------------------------------------------------
