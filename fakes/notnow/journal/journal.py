@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from heapq import merge
@@ -290,17 +290,23 @@ class Connection(Struct, frozen=True, eq=False):
 
 
 class Mark(Struct, frozen=True):
-    """A line across the journal: a scenario was played, or a phase began."""
+    """A line across the journal: a scenario was played, or a phase began.
+
+    `more` is what else is known, as JSON has it. Of a scenario that was played: its `protocol`, how the server spoke `tls`,
+    its text as `toml`, and the values of its `knobs`.
+    """
 
     index: int
     at: float
     kind: str
     text: str
     server: str = ""
+    more: Mapping[str, Any] = {}
 
     def as_dict(self) -> dict[str, Any]:
         at = round(self.at, 6)
-        return {"event": self.kind, "index": self.index, "at": at, "server": self.server, "text": self.text}
+        head = {"event": self.kind, "index": self.index, "at": at, "server": self.server, "text": self.text}
+        return {**head, **self.more}
 
 
 Entry = Exchange | Connection | Mark

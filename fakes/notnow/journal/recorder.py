@@ -228,10 +228,10 @@ class Recorder:
 
     # ---- the journal ---------------------------------------------------------------------------
 
-    def mark(self, kind: str, text: str) -> None:
-        """A scenario is played, or a phase begins."""
+    def mark(self, kind: str, text: str, **more: object) -> None:
+        """A scenario is played, or a phase begins; `more` is what else `Mark` says of it."""
         journal = self.journal
-        mark = Mark(self.clock.stamp(), self.clock.now(), kind, text, journal.server)
+        mark = Mark(self.clock.stamp(), self.clock.now(), kind, text, journal.server, more)
         if kind == "play":
             journal._played, journal._dropped_since_play = mark.index, 0
         journal._marks.append(mark)

@@ -136,7 +136,7 @@ class Bridge(LoopServices):
         self.listener = listener.Listener(self.loop, sock, self._accept, lambda: not self.sessions)
         self.port = self.engine.port = self.listener.port
         self.ports.add(self.port)
-        self.recorder.mark("play", self.scenario.name)
+        self._note_play()
 
     async def shut(self) -> None:
         """Say goodbye to the clients, and close everything."""
@@ -171,7 +171,7 @@ class Bridge(LoopServices):
         self.scenario = scenario
         self.apply_server_table()
         if self.running:
-            self.recorder.mark("play", scenario.name)
+            self._note_play()
         self._dispatch(self.engine.play(scenario, self.clock.now()))
 
     def next_phase(self) -> None:
@@ -194,6 +194,13 @@ class Bridge(LoopServices):
         """Cut off every live client, and take none in any more."""
         self.listener.close()
         self.kick()
+
+    def _note_play(self) -> None:
+        """Put the scenario into the journal, so that `notnow replay` finds there what exchanges do not tell."""
+        played = self.scenario
+        self.recorder.mark(
+            "play", played.name, protocol=played.protocol, tls=self.tls, toml=played.text, knobs=dict(played.knobs)
+        )
 
     def _note_phase(self, before: str) -> None:
         if self.phase != before:
