@@ -119,6 +119,11 @@ class Postfix:
         queued = self._queue_id(message)
         return [Status(*found.groups()[1:]) for found in _STATUS.finditer(self._log) if found[1] == queued]
 
+    def lines(self, message: str) -> list[str]:
+        """The lines of the log that name this message by its queue id."""
+        queued = f" {self._queue_id(message)}: "
+        return [line for line in self._log.splitlines() if queued in line]
+
     def wait_until_deferred(self, message: str) -> None:
         """Return when a delivery of this message has failed for now."""
         self._wait(message, lambda: any(status.what == "deferred" for status in self.statuses(message)))

@@ -9,9 +9,11 @@ from typing import Any
 
 from notnow.chaos.replay.recording import MOST_RULES, Part, Recording, ReplayError
 from notnow.errors import ScenarioError
-from notnow.language.grammar import Rule
+from notnow.language.conditions import When
+from notnow.language.faults import FAULT_KEYS
 from notnow.language.loading import loads
 
+_ORDER = (*When.KEYS, *FAULT_KEYS)  # of the keys of a rule
 _BARE = re.compile(r"[A-Za-z0-9_-]+")  # keys that need no quotes
 
 
@@ -48,7 +50,7 @@ def _phase(part: Part) -> Iterator[str]:
         yield f"until = {_value(part.until)}"
     for rule in part.rules:
         yield from ("", "[[phase.rule]]")
-        yield from _pairs({key: rule[key] for key in Rule.KEYS if key in rule})
+        yield from _pairs({key: rule[key] for key in _ORDER if key in rule})
 
 
 def _table(name: str, table: Mapping[str, Any]) -> Iterator[str]:
