@@ -51,6 +51,7 @@ ALONE = (
     "readme/try",
     "misdirected",
     "postfix",
+    "replay",
     "sweep",
     "tutorial",
     "xdist",

@@ -70,10 +70,10 @@ class ClientCommand(Command):
         return [*super().collect_usage_pieces(ctx), "--", "CMD…"]
 
 
-def client_words(ctx: click.Context) -> list[str]:
-    """The client's command line. Raises click.UsageError without one."""
+def client_words(ctx: click.Context, *, required: bool = True) -> list[str]:
+    """The client's command line. Raises click.UsageError without one, where it is `required`."""
     words: list[str] = ctx.meta[_CLIENT]
-    if not words:
+    if required and not words:
         raise click.UsageError("no client command: put it after --, as in -- python send.py {host} {port}")
     return words
 

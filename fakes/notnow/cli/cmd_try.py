@@ -200,20 +200,70 @@ def command(
       notnow try http/overload --upstream http://127.0.0.1:8000 -- ./fetch {url} {ca_file}
       notnow try smtp/overload --wait 30s -- ./start-daemon {host} {port}
     """
+    from notnow.cli._targets import resolve
+
+    words = client_words(ctx)
+    targets = resolve(names, search_paths=search_paths, knobs=knobs, own=own)
+    if write_baseline and baseline is None:
+        raise click.UsageError("--write-baseline needs --baseline FILE: the file to write")
+    report = trial(
+        targets,
+        words,
+        speed=speed,
+        fake_time=fake_time,
+        seed=seed,
+        level=level,
+        accepted=accepted,
+        count=count,
+        role=role,
+        baseline=baseline,
+        write_baseline=write_baseline,
+        patterns=patterns,
+        timeout=timeout,
+        wait=wait,
+        verbose=verbose,
+        as_json=as_json,
+        junit=junit,
+        html=html,
+        summary=summary,
+        explained=explained,
+    )
+    ctx.exit(report.exit)
+
+
+def trial(
+    targets: Sequence[Target],
+    words: Sequence[str],
+    *,
+    speed: float = 1.0,
+    fake_time: bool = False,
+    seed: int | None = None,
+    level: str = "should",
+    accepted: Sequence[str] = (),
+    count: int | None = None,
+    role: str = "client",
+    baseline: str | None = None,
+    write_baseline: bool = False,
+    patterns: Sequence[str] = (),
+    timeout: float = 600.0,
+    wait: float = 0.0,
+    verbose: bool = False,
+    as_json: bool = False,
+    junit: str | None = None,
+    html: str | None = None,
+    summary: str | None = None,
+    explained: Sequence[int] = (),
+) -> Report:
+    """Run the client of these words against these servers, and print the report; the arguments are the options of `try`."""
     from notnow.cli import _client, _judged
     from notnow.cli._serving import Feed, running, signals_stop
-    from notnow.cli._targets import resolve
     from notnow.conduct.baseline import NOTHING_KNOWN
     from notnow.conduct.reporting import Terms
     from notnow.conduct.reporting import report as judged
     from notnow.conduct.rules.rule import up_to
     from notnow.servers.listening import listening
 
-    words = client_words(ctx)
-    targets = resolve(names, search_paths=search_paths, knobs=knobs, own=own)
     rules = _rules(targets, patterns)
-    if write_baseline and baseline is None:
-        raise click.UsageError("--write-baseline needs --baseline FILE: the file to write")
     known = _known(targets, baseline) if baseline is not None and not write_baseline else NOTHING_KNOWN
     before = _client.faketime(speed) if fake_time else []
     feed = Feed()
@@ -238,7 +288,7 @@ def command(
         for index in explained:
             said = _judged.explanation(fakes, index) if index else _judged.exchanges(fakes)
             click.echo("\n".join(said), err=as_json)
-    ctx.exit(report.exit)
+    return report
 
 
 def _rules(targets: Sequence[Target], patterns: Sequence[str]) -> list[Rule]:

@@ -26,7 +26,8 @@ def recording(log: MailLog, name: str, read: int, *, in_order: bool = False) -> 
 
     `in_order`: the n-th command meets what the n-th one met, whoever it names.
     """
-    causes = [cause for one in log.deliveries for _, cause in one.outcomes if cause is not None]
+    failed = [one for one in log.deliveries if any(cause for _, cause in one.outcomes)]
+    causes = [cause for one in failed for _, cause in one.outcomes if cause is not None]
     tally = tell(log, read)
     if not causes:
         raise ReplayError(
@@ -34,11 +35,11 @@ def recording(log: MailLog, name: str, read: int, *, in_order: bool = False) -> 
         )
     met = _events(log.deliveries)
     rules = [rule for moment in ORDER for rule in _rules(moment, met.get(moment, []), in_order)]
-    relays = sorted({one.relay.partition("[")[0] for one in log.deliveries if any(cause for _, cause in one.outcomes)})
-    times = [one.time for one in log.deliveries if one.time]
+    relays = sorted({one.relay.partition("[")[0] for one in failed})
+    times = [one.time for one in failed if one.time]
     return Recording(
         "smtp",
-        f"What Postfix met in {plural(len(log.deliveries), 'delivery', 'deliveries')}: {plural(log.deferrals, 'deferral')}.",
+        f"What Postfix met in {plural(len(failed), 'delivery', 'deliveries')}: {_refusals(log)}.",
         tally,
         [Part("as logged", rules=rules)],
         {**_server(causes), "expect": {"delivered": {"times": 1}}},
@@ -51,15 +52,19 @@ def recording(log: MailLog, name: str, read: int, *, in_order: bool = False) -> 
 
 def tell(log: MailLog, read: int) -> str:
     """What was read, in a sentence."""
-    tried = plural(len(log.deliveries), "delivery", "deliveries")
-    parts = [f"read {plural(read, 'line')}: {plural(log.deferrals, 'deferral')} in {tried}"]
-    parts += [f"{plural(log.bounces, 'refusal')} for good"] if log.bounces else []
+    failed = sum(any(cause for _, cause in one.outcomes) for one in log.deliveries)
+    parts = [f"read {plural(read, 'line')}: {_refusals(log)} in {plural(failed, 'delivery', 'deliveries')}"]
     parts += [f"{log.sent} sent"] if log.sent else []
-    parts += [f"left out {plural(log.others, 'line')} of other programs"] if log.others else []
     if log.unplayable:
         kinds = ", ".join(f"{kind} ({n})" for kind, n in log.unplayable.most_common(5))
         parts.append(f"{sum(log.unplayable.values())} cannot be played: {kinds}")
+    parts += [f"left out {plural(log.others, 'line')} of other programs"] if log.others else []
     return "; ".join(parts)
+
+
+def _refusals(log: MailLog) -> str:
+    bounces = f" and {plural(log.bounces, 'refusal')} for good" if log.bounces else ""
+    return plural(log.deferrals, "deferral") + bounces
 
 
 def _when(times: Sequence[str]) -> str:

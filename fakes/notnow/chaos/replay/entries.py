@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -90,6 +91,14 @@ def _line(text: str) -> Line | None:
     try:
         return _decode(text)
     except (msgspec.DecodeError, RecursionError):
+        return _with_surrogates(text) if r"\ud" in text else None
+
+
+def _with_surrogates(text: str) -> Line | None:
+    """An entry with bytes in it that were no UTF-8: msgspec refuses the lone surrogates that stand for them."""
+    try:
+        return msgspec.convert(json.loads(text), Line)
+    except (ValueError, RecursionError):
         return None
 
 

@@ -52,9 +52,9 @@ class Delivery(Struct):
 
 
 class MailLog(Struct):
-    """What was found in a log: deliveries in order, the numbers of deferrals and refusals, and the other lines.
+    """What was found in a log: deliveries in order; how many recipients were deferred, refused for good (`bounces`) and served.
 
-    `unplayable` counts the reasons that no scenario can repeat.
+    `unplayable` counts the reasons that no scenario can repeat, and `others` the lines about something else.
     """
 
     deliveries: list[Delivery] = field(default_factory=list)
@@ -116,11 +116,11 @@ class _Reader:
             return
         found.agents.add(agent)
         for _ in range(int(repeated or 1)):
-            self._count(status, found)
             cause = None if status == "sent" else explained(_reason(why, repeated is not None), relay)
             if isinstance(cause, str):
                 found.unplayable[cause] += 1
             else:
+                self._count(status, found)
                 self._delivery(told, line, found).outcomes.append((to, cause))
 
     @staticmethod
