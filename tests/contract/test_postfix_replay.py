@@ -6,7 +6,6 @@ Its own times are real seconds, and so are those of the fakes here: what is repe
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -66,8 +65,7 @@ def told(relay: Postfix) -> list[Told]:
         first = [_outcome(relay, message) for message in sent]
         made = [_scenario(relay.lines(message)) for message in sent]
         sent = [
-            _send(relay, stack, loads(toml), via, many, {})
-            for toml, (_, _, via, many) in zip(made, MET, strict=True)
+            _send(relay, stack, loads(toml), via, many, {}) for toml, (_, _, via, many) in zip(made, MET, strict=True)
         ]
         again = [_outcome(relay, message) for message in sent]
     return [Told(*row) for row in zip(first, again, made, strict=True)]

@@ -176,10 +176,12 @@ def _conclude(report: Report, toml: str, *, err: bool) -> None:
 
     if report.exit > 1:
         return
-    before, now = found_in(toml), report.result.word if report.result is not None else report.outcome
+    before, now = (
+        found_in(toml).partition(", broke ")[0],
+        report.result.word if report.result is not None else report.outcome,
+    )
     words: str = now
     if before:
-        same = before.partition(", broke ")[0] == now
-        words = f"{now}, as when this was saved" if same else f"{now} now, and {before} when this was saved"
+        words = f"{now}, as when this was saved" if before == now else f"{now} now, and {before} when this was saved"
     text, colour = (f"FIXED: {words}", "green") if report.exit == 0 else (f"STILL: {words}", "red")
     click.secho(safe(text), err=err, bold=True, fg=colour)
