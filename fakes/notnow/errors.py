@@ -16,7 +16,6 @@ Broken expectations are plain `AssertionError`s, for pytest.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -106,6 +105,8 @@ def shown(value: object) -> str:
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice nearest to `word`, if one is near enough."""
+    import difflib
+
     folded = {choice.lower(): choice for choice in choices}
     close = difflib.get_close_matches(word.lower(), list(folded), n=1, cutoff=0.6)
     return folded[close[0]] if close else None

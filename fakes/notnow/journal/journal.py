@@ -5,7 +5,6 @@ Records grow while a client is there, and only a `Recorder` can write to them: s
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -408,6 +407,8 @@ class Journal:
 
     def export(self, to: TextIO) -> None:
         """Write the journal as JSON Lines; the first line says how many entries were dropped, if any were."""
+        import json
+
         if self.dropped:
             to.write(json.dumps({"event": "dropped", "count": self.dropped}) + "\n")
         for entry in self.as_dicts():

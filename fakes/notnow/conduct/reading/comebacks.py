@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, pairwise
 from math import inf
@@ -36,8 +35,7 @@ class Comeback(Struct, frozen=True):
         return None if asked is None else asked[0]
 
 
-@dataclass(eq=False)
-class Comebacks:
+class Comebacks(Struct, eq=False, dict=True):  # a dict for cached properties
     """The attempts of a run that repeat something, in order, and the tries that the wire gives to no single item.
 
     `proved`: one connection with which a client comes back for several items is one attempt, and so is the same thing

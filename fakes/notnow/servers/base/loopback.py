@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
+
+from msgspec import Struct
 
 from notnow.errors import Problem, ScenarioError
 
 LOCALHOST = ("127.0.0.1", "::1")  # not looked up: the name has no other meaning (RFC 6761 §6.3)
 
 
-@dataclass(frozen=True, slots=True)
-class Loopback:
+class Loopback(Struct, frozen=True):
     """A server on this machine: its URL, the addresses to try in this order, and its port."""
 
     url: str

@@ -12,12 +12,10 @@ import contextvars
 import datetime
 import os
 import re
-import shutil
 import socket
 import ssl
 import struct
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, wraps
@@ -160,6 +158,8 @@ def _in_memory(content: bytes) -> tuple[str, int] | None:
 @_once(maxsize=1)
 def _directory() -> Path:
     """A directory for systems without files in memory. Directories of killed processes are removed now."""
+    import tempfile
+
     _sweep(Path(tempfile.gettempdir()))
     path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
     atexit.register(_remove, path, os.getpid())
@@ -168,6 +168,8 @@ def _directory() -> Path:
 
 def _sweep(where: Path) -> None:
     """Remove the directories of processes that have ended. Windows has no harmless way to ask for a process."""
+    import shutil
+
     for path in where.glob(f"{PREFIX}*-*") if sys.platform != "win32" else ():
         owner = path.name.removeprefix(PREFIX).partition("-")[0]
         if owner.isdecimal():
@@ -180,6 +182,8 @@ def _sweep(where: Path) -> None:
 
 
 def _remove(path: Path, owner: int) -> None:
+    import shutil
+
     if os.getpid() == owner:  # not in a forked child
         shutil.rmtree(path, ignore_errors=True)
 

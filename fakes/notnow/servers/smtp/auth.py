@@ -9,12 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import json
 import re
 import secrets
 from collections.abc import Callable, Generator
 
-from msgspec import Struct
+from msgspec import Struct, json
 
 
 class Credentials(Struct, frozen=True):
@@ -74,7 +73,7 @@ def xoauth2(initial: str, host: str) -> Challenges:  # noqa: ARG001
     if found is None:
         raise Refusal("501 5.5.2 Error: cannot split the credentials")
     told = {"status": "401", "schemes": "bearer", "scope": "https://mail.google.com/"}
-    return Credentials(found[1], _is(found[2]), trouble=json.dumps(told, separators=(",", ":")))
+    return Credentials(found[1], _is(found[2]), trouble=json.encode(told).decode())
 
 
 def _is(given: str) -> Callable[[str], bool]:
