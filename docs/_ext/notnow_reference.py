@@ -20,6 +20,7 @@ from msgspec import Struct, structs
 from notnow import protocols, units, words
 from notnow.bounds import BOUNDS
 from notnow.cli import COMMANDS, group
+from notnow.control.models import TIME
 from notnow.http_words import status_line
 from notnow.journal import End, Facts, Failure, Frame
 from notnow.language import catalogue
@@ -48,6 +49,7 @@ HEADERS = {
 }
 ORDER = ("Document", "Server", "Certificate", "Phase", "Rule", "Fault", "Expect")
 SAID = ("reply", "status", "headers", "body")  # the keys of a fault that are shown as the client gets them
+HUGE = 10**9  # a number that is as good as none, for a bound
 MANY = 12  # choices that a cell of a table can still hold
 _EXAMPLES = {units.DURATION: 'a duration, `"30s"`', units.PERCENT: 'a percentage, `"20%"`'}
 _WORDS = {"string": "text", "integer": "a whole number", "boolean": "`true` or `false`", "object": "a table"}
@@ -82,6 +84,8 @@ def holds(schema: Mapping[str, Any]) -> str:
     """What a JSON Schema allows, in words."""
     if "anyOf" in schema:
         kinds = [s for s in schema["anyOf"] if s.get("type") != "null"]
+        if any(s.get("pattern") == TIME for s in kinds):
+            return 'seconds, or a duration, `"30s"`'
         if len(kinds) == 2 and kinds[1].get("items") == kinds[0]:
             return f"{holds(kinds[0])}, or a list of them"
         return " or ".join(dict.fromkeys(map(holds, kinds)))
@@ -93,9 +97,18 @@ def holds(schema: Mapping[str, Any]) -> str:
         return "a table"
     if schema.get("type") == "array":
         return "a list of tables" if "$ref" in schema["items"] else f"a list: {holds(schema['items'])}"
-    if schema.get("type") == "integer" and "minimum" in schema:
-        return f"a whole number, {schema['minimum']} or more"
+    if schema.get("type") in ("integer", "number"):
+        return _number(schema)
     return _EXAMPLES.get(schema.get("pattern", ""), _WORDS.get(schema.get("type", ""), "any value"))
+
+
+def _number(schema: Mapping[str, Any]) -> str:
+    """A number with its bounds; those that nobody comes near are left out."""
+    kind = "a whole number" if schema["type"] == "integer" else "a number"
+    least, most = (schema.get(key, HUGE) for key in ("minimum", "maximum"))
+    if abs(least) >= HUGE:
+        return kind
+    return f"{kind}, {least} or more" if most >= HUGE else f"{kind}, {least} to {most:,}"
 
 
 def _keys(record: type[Table]) -> Iterator[tuple[str, ...]]:

@@ -106,13 +106,13 @@ class NewServer(Played):
     name: Short | None = Field(None, description="Its name; without one it is called smtp, smtp2, …")
     group: Short | None = Field(None, description="Servers of one group share a clock and are judged together.")
     speed: float | None = Field(None, ge=0, le=1e9, description="How fast scenario time runs; 0: only when advanced.")
-    host: Literal["127.0.0.1", "::1", "localhost"] = "127.0.0.1"
+    host: Literal["127.0.0.1", "::1", "localhost"] = Field("127.0.0.1", description="Where it listens.")
     port: int = Field(0, ge=0, le=65535, description="0 is any free port.")
-    tls: Literal["none", "starttls", "implicit"] | None = None
+    tls: Literal["none", "starttls", "implicit"] | None = Field(None, description="Without it, what the scenario says.")
     users: dict[str, str] | None = Field(None, description="Who may log in, with their passwords.")
     files: dict[str, str] | None = Field(None, description='FTP: paths with a text, or a size such as "3MB".')
     seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="Seed for all chances in the scenario.")
-    journal_limit: int | None = Field(None, ge=1, le=1_000_000)
+    journal_limit: int | None = Field(None, ge=1, le=1_000_000, description="The most exchanges in its journal.")
 
 
 class Advance(Json):
@@ -141,13 +141,13 @@ class JournalQuery(Body):
     """Which entries of the journal: those that pass every filter, page by page."""
 
     after: int = Field(0, ge=0, description="Only entries with a larger index: the `next` of the page before.")
-    limit: Page = 100
+    limit: Page = Field(100, description="The most entries of a page.")
     event: Several = Field(default_factory=list, description="exchange, closed, play, phase, forward, initial")
-    moment: Several = Field(default_factory=list)
-    connection: int | None = Field(None, ge=1)
+    moment: Several = Field(default_factory=list, description="Moments of the protocol, such as connect.")
+    connection: int | None = Field(None, ge=1, description="The number of a connection.")
     code: int | None = Field(None, ge=100, le=599, description="A code of a reply.")
     rule: Short | None = Field(None, description="The key path of the rule that fired.")
-    refused: bool | None = None
+    refused: bool | None = Field(None, description="Only what was refused, or only what was not.")
     last: bool = Field(False, description="The last page, and not the first.")
 
 
@@ -268,8 +268,8 @@ class MessageList(BaseModel):
 
 
 class MessagesQuery(Body):
-    after: int = Field(0, ge=0)
-    limit: Page = 100
+    after: int = Field(0, ge=0, description="The `next` of the page before.")
+    limit: Page = Field(100, description="The most messages of a page.")
     encoding: Literal["text", "base64"] = Field("text", description="Of `content`; base64 keeps every byte.")
 
 
