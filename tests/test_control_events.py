@@ -12,7 +12,7 @@ import pytest
 
 from control_api import API, running
 from notnow.control import events, guard
-from notnow.control.feed import REMEMBERED
+from notnow.control.feed import REMEMBERED, Event
 from smtp_client import Raw
 
 
@@ -136,6 +136,21 @@ def test_an_exchange_that_goes_on_is_told_once_with_its_last_state(api: API) -> 
         api.http.delete("/v1/servers/mx")
         told = [entry["index"] for _, kind, entry in reader.until("stopped") if kind == "exchange"]
     assert len(told) == len(set(told))
+
+
+def test_of_the_states_of_an_exchange_in_one_look_the_last_is_told(api: API) -> None:
+    api.start("smtp/overload", name="mx")
+    with Raw(api.fleet.get("mx").fake) as raw:
+        raw.reply()
+    (exchange,) = api.fleet.get("mx").fake.journal.exchanges
+    told = events._text([Event(1, exchange), Event(2, {"event": "told", "name": "mx"}), Event(3, exchange)], 0, 3)
+    assert [line for line in told.splitlines() if line.startswith("id: ")] == ["id: 2", "id: 3"]
+
+
+def test_a_stream_without_events_shows_that_it_lives(api: API, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT", 0.01)
+    with stream(api) as reader:
+        assert next(line for line in reader.lines if line.startswith(":")) == ": still here"
 
 
 def test_there_is_a_most(api: API, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,3 +41,17 @@ def test_every_call_says_what_it_does_and_what_it_may_answer(name: str) -> None:
     assert {"401", "403", "422"} <= operation["responses"].keys()
     assert any(code.startswith("2") for code in operation["responses"])
     assert all("description" in parameter for parameter in operation["parameters"] if parameter["in"] == "path")
+
+
+@pytest.mark.parametrize(
+    ("name", "codes"),
+    [
+        ("start_server", "201 400 401 403 408 409 413 415 422 503"),
+        ("get_server", "200 401 403 404 422 503"),
+        ("stop_server", "204 400 401 403 404 408 413 415 422 503"),
+        ("wait_for", "200 401 403 404 408 422 503"),
+        ("read_file", "200 401 403 404 413 422 503"),
+    ],
+)
+def test_every_status_of_a_call_is_in_it(name: str, codes: str) -> None:
+    assert sorted(operations()[name]["responses"]) == codes.split()

@@ -276,7 +276,7 @@ async def _not_found(request: Request, error: Exception) -> Response:
         if path.endswith("/"):
             detail += f"; did you mean {path.rstrip('/')!r}?"
     elif error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         detail = f"{request.method} is not possible at {safe_lines(request.url.path)}; allowed: {allowed}"
     else:
         detail = error.detail

@@ -148,7 +148,7 @@ def _lanes(seen: Picture) -> Iterable[TimelineLane]:
             start=lane.start,
             end=lane.end,
             live=lane.live,
-            outcome=lane.outcome,
+            outcome=lane.words,
             marks=list(_marks(lane)),
             waits=[
                 TimelineWait(start=w.start, end=w.end, to=None if w.to is None else seen.lanes[w.to].index)

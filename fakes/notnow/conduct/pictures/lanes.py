@@ -56,6 +56,11 @@ class Lane:
     marked: bool
 
     @property
+    def words(self) -> str:
+        """Its outcome without the letter that marks it in plain text."""
+        return self.outcome.partition(" ")[2]
+
+    @property
     def tone(self) -> Kind | None:
         """The kind of its last mark, which its colour shows; None without one."""
         return self.points[-1].kind if self.points else None
