@@ -188,7 +188,7 @@ class TestBodyReplayed:
 
     def test_another(self):
         said = first_line(self.again(b"abc", b"abcd").assert_body_replayed)
-        assert said.endswith("but the body was another: 3 bytes before, 4 after")
+        assert "but the body was another, or it was another request: 3 bytes before, 4 after" in said
 
     def test_nothing_to_replay(self):
         assert first_line(self.again(b"", b"").assert_body_replayed).endswith("but no request with a body came back")

@@ -209,12 +209,12 @@ _KEYS: Mapping[str, _Key] = {
     ),
     "retry_after_honoured": _Key(
         lambda *_: "It waits as long as Retry-After says before it tries again.",
-        lambda seen, _: requests.retry_after_honoured(seen.exchanges),
+        lambda seen, _: requests.retry_after_honoured(seen.run),
         gives_way=_NOT_DELIVERED,
     ),
     "body_replayed": _Key(
         lambda *_: "It sends the whole body again with each repeated request.",
-        lambda seen, _: requests.body_replayed(seen.exchanges),
+        lambda seen, _: requests.body_replayed(seen.run),
         gives_way=_NOT_DELIVERED,
     ),
     "never_exceeded": _Key(

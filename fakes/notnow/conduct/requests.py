@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from notnow.conduct.assertions import Assertions, require
 from notnow.conduct.expectations import requests
+from notnow.conduct.reading.run import Run
 
 
 class RequestAssertions(Assertions):
@@ -25,9 +26,9 @@ class RequestAssertions(Assertions):
     def assert_retry_after_honoured(self) -> None:
         """Requests refused with a Retry-After came back, and no sooner than that (RFC 9110 §10.2.3)."""
         __tracebackhide__ = True
-        require(requests.retry_after_honoured(self.journal.exchanges), self.journal)
+        require(requests.retry_after_honoured(Run([self.journal], whole=True)), self.journal)
 
     def assert_body_replayed(self) -> None:
         """A request with a body that came back had the same body again, all of it."""
         __tracebackhide__ = True
-        require(requests.body_replayed(self.journal.exchanges), self.journal)
+        require(requests.body_replayed(Run([self.journal], whole=True)), self.journal)
