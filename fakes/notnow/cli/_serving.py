@@ -113,7 +113,7 @@ class ServingTerms:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """Where the control API listens, and the token that it asks for, if any."""
+    """Where the control API listens, and the token that it has made up, if any: one that was given stays out of logs."""
 
     url: str
     token: str | None
@@ -148,7 +148,9 @@ def serving(targets: Sequence[Target], feed: Feed, terms: ServingTerms) -> Itera
     ):
         for t in targets:
             fleet.start(t.scenario, name=t.name, group=GROUP, speed=terms.speed, host=t.host, port=t.port, **t.options)
-        yield Serving(lambda: [member.fake for member in fleet.members()], Control(api.url, api.token))
+        yield Serving(
+            lambda: [member.fake for member in fleet.members()], Control(api.url, None if terms.token else api.token)
+        )
 
 
 def _control() -> tuple[Any, Any]:
