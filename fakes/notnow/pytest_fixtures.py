@@ -11,6 +11,7 @@ import pytest
 
 from notnow import protocols
 from notnow.pytest_run import CLOCK, ENVIRONMENT, READ, SEED, clock_of, places_of
+from notnow.pytest_sweep import CELL, SWEPT
 
 if TYPE_CHECKING:
     from notnow.language.scenario import Scenario
@@ -47,7 +48,10 @@ def _served(request: pytest.FixtureRequest, protocol: str | None) -> Iterator[Fa
     if mark is not None:
         item.stash.setdefault(READ, []).append(mark)
     chosen = getattr(request, "param", None)
-    fake = pytest_markers.make(places, item.path, mark, protocol, chosen, seed, clock_of(item, request))
+    cell = item.stash.get(CELL, None)
+    fake = pytest_markers.make(places, item.path, mark, protocol, chosen, seed, clock_of(item, request), cell)
+    if mark is not None and mark.kwargs.get("sweep"):
+        item.stash[SWEPT] = fake
     _started(request.config, fake, item.path)
     try:
         yield fake

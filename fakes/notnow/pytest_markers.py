@@ -19,6 +19,7 @@ from notnow.language.knobs import SERVER_OPTIONS
 from notnow.servers import by_protocol
 
 if TYPE_CHECKING:
+    from notnow.chaos.cells import Cell
     from notnow.clock import Clock
     from notnow.language.scenario import Scenario
     from notnow.servers.base.fake import Fake
@@ -30,6 +31,7 @@ FIXTURES: dict[str, str | None] = {
     **LASTING,
     "fake_server": None,  # of the protocol that the marker names
 }
+SWEEP = "sweep"  # the keyword of the marker that is neither a knob nor a server option
 _ParameterSet = type(pytest.param())
 
 
@@ -79,7 +81,7 @@ def name_of(mark: pytest.Mark) -> str:
 
 def split(mark: pytest.Mark) -> tuple[dict[str, Any], dict[str, Any]]:
     """The knobs of a marker, and its server options."""
-    knobs = {k: v for k, v in mark.kwargs.items() if k not in SERVER_OPTIONS}
+    knobs = {k: v for k, v in mark.kwargs.items() if k not in SERVER_OPTIONS and k != SWEEP}
     return knobs, {k: v for k, v in mark.kwargs.items() if k in SERVER_OPTIONS}
 
 
@@ -118,14 +120,20 @@ def make(
     chosen: str | None,
     seed: int,
     clock: Clock | None = None,
+    cell: Cell | None = None,
 ) -> Fake:
-    """The fake for a marker, not started; `chosen` is one scenario of its pattern. Raises ValueError."""
+    """The fake for a marker, not started. Raises ValueError.
+
+    `chosen` is one scenario of its pattern, `cell` the one of its sweep whose turn it is.
+    """
     options: dict[str, Any] = {"seed": seed, **({"clock": clock} if clock is not None else {})}
     scenario: Scenario | None = None
     if mark is not None:
         scenario = scenario_of(places, path, mark, chosen)
         options |= split(mark)[1]
         protocol = scenario.protocol
+        if cell is not None and mark.kwargs.get(SWEEP):
+            scenario = cell.scenario
     if protocol is None:
         raise MarkerError('the fixture fake_server needs a marker with the name of a scenario, such as "smtp/overload"')
     return by_protocol(protocol)(scenario, **options)
@@ -255,15 +263,33 @@ def _check(places: Places, item: pytest.Item, seed: int) -> Iterator[str]:
         elif chosen is not None and mark is not None and not is_pattern(mark):
             yield f"{name_of(mark)!r} in pytest.param and a pattern on the test: only one of them can play: remove the other"
         elif chosen is not None or mark is None or not is_pattern(mark):
-            make(places, item.path, mark, protocol, chosen, seed)
+            made = make(places, item.path, mark, protocol, chosen, seed)
+            if mark is not None and SWEEP in mark.kwargs:
+                _check_sweep(mark.kwargs[SWEEP], made.scenario)
     yield from _doubled(places, item)
     if not asks_elsewhere(item):
         yield from (told for _, told in idle(places, item, names))
 
 
+def _check_sweep(asked: object, scenario: Scenario) -> None:
+    """Raises ValueError for a scenario that cannot be swept, and for faults that there are not."""
+    from notnow.chaos import calling
+
+    base = calling.base_for(scenario)
+    if isinstance(asked, bool):
+        return
+    if not isinstance(asked, (list, tuple)):
+        raise MarkerError(f'sweep is {asked!r}; allowed: True, or a list of faults such as ["421", "close"]')
+    calling.terms_of(base, faults=asked, at=(), cells=())
+
+
 def check_lasting(places: Places, path: Path, fixture: str, mark: pytest.Mark) -> Scenario:
     """The scenario of a marker, for a fake that is already running. Raises ValueError if it cannot play it."""
     fresh = fixture.rpartition("_")[0]
+    if mark.kwargs.get(SWEEP):
+        raise MarkerError(
+            f"a sweep runs a test many times, each with a new fake: ask for {fresh} in place of {fixture}"
+        )
     if is_pattern(mark):
         raise MarkerError(
             f"a pattern ({name_of(mark)!r}) runs a test once for each scenario, each with a new fake: "

@@ -1,6 +1,6 @@
 """The pytest plugin: options, the marker, and the report of a failing test.
 
-`pytest_run` has the hooks around a test, `pytest_fixtures` the fixtures. The three import nothing but pytest until a test
+`pytest_run` has the hooks around a test, `pytest_fixtures` the fixtures, `pytest_sweep` what sweep=True does. They import nothing but pytest until a test
 has a marker or a fixture of notnow, and know nothing about protocols except their names.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from notnow import environment, pytest_fixtures, pytest_run
+from notnow import environment, pytest_fixtures, pytest_run, pytest_sweep
 from notnow._version import __version__
 from notnow.pytest_run import CLOCK, ENVIRONMENT, SEED, TOLD, RunEnvironment, places_of
 
@@ -22,7 +22,8 @@ UNFIRED = ("error", "warn", "ignore")
 TRACE_DIRECTORY = "notnow-traces"
 MARKER = (
     "notnow(name, **knobs_and_options): play a scenario of notnow on the fake server of its protocol; "
-    'a pattern such as "smtp/*" runs the test once for each scenario that matches.'
+    'a pattern such as "smtp/*" runs the test once for each scenario that matches, and sweep=True once for each fault at '
+    "each event of its healthy run."
 )
 
 _problems = pytest.StashKey[list[str]]()
@@ -33,7 +34,7 @@ _PROBLEMS = "notnow_problems"  # where a pytest-xdist worker puts them for the c
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    for part in (pytest_run, pytest_fixtures):
+    for part in (pytest_run, pytest_fixtures, pytest_sweep):
         pluginmanager.register(part, part.__name__)
     group = parser.getgroup("notnow", 'fake servers that say "not now"')
     group.addoption(

@@ -30,7 +30,7 @@ class InProcess:
         """Run the client once. What it raises is how it reports; what ends the test run itself is raised."""
         with _unlisted(), self._fake(scenario, **self._options) as fake:
             begun = true_time.monotonic()
-            with _hung_up(fake, self._timeout) as hung:
+            with hung_up(fake, self._timeout) as hung:
                 ended = self._ended(fake)
             took = true_time.monotonic() - begun
             fake.settle()
@@ -50,7 +50,7 @@ class InProcess:
 
 
 @contextmanager
-def _hung_up(fake: Fake, timeout: float) -> Iterator[list[bool]]:
+def hung_up(fake: Fake, timeout: float) -> Iterator[list[bool]]:
     """After this many real seconds, hang up on the client, so that it does not wait for ever; then the list is not empty."""
     bridge, hung = fake._bridge, list[bool]()
 

@@ -104,7 +104,7 @@ def _mark(one: Outcome | None) -> Text:
 def _legend(page: Page, outcomes: Sequence[Outcome]) -> None:
     for word, (short, style, about) in SHORT.items():
         if any(one.word == word for one in outcomes):
-            page.columns([[Text(f"{short:<8}", style), about]], ["", ""])
+            page.columns([[Text(f"{short:<8}", style), f"{word}: {about}"]], ["", ""])
     for sign, style, holds, about in SIGNS:
         if any(map(holds, outcomes)):
             page.columns([[Text(f"{sign:<8}", style), about]], ["", ""])

@@ -30,7 +30,7 @@ TIMES = frozenset(f"{span}.{unit}" for span in SPANS for unit in UNITS)
 LIVE = frozenset({"host", "client", "limit", "port", "remaining"}) | TIMES | LATE
 _KEYWORDS = frozenset({"name", "search_paths", "relative_to"})  # of the calls that take knobs as keywords
 # A knob may be called `wait` or `reset`; it then replaces that placeholder.
-RESERVED = SERVER_OPTIONS | _KEYWORDS | (LIVE - TIMES) | {"left"}
+RESERVED = SERVER_OPTIONS | _KEYWORDS | (LIVE - TIMES) | {"left", "sweep"}
 
 _OF_DURATIONS = {"seconds": 1, "ms": 1000}  # the units in which a reply can give a knob that is a duration
 
