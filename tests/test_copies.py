@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import socket
 import subprocess
@@ -83,6 +84,18 @@ def test_each_server_that_the_client_has_come_to_is_judged(api: API) -> None:
 
 def _name(node: ast.Assign) -> str:
     return getattr(node.targets[0], "id", "")
+
+
+def test_options_and_speed_are_copied(api: API, tmp_path: Path) -> None:
+    api.start("ftp/healthy", users={"a": 'b"'}, files={"x.txt": "hello", "big": "3MB"}, speed=60)
+    test, script = copied(api, "pytest"), copied(api, "curl")
+    assert 'users={"a": "b\\""}, files={"x.txt": "hello", "big": "3MB"}, seed=' in test
+    ast.parse(test)
+    request = json.loads(next(line for line in script.splitlines() if line.startswith("{")))
+    assert (request["users"], request["files"], request["speed"]) == ({"a": 'b"'}, {"x.txt": "hello", "big": "3MB"}, 60)
+    api.clear()
+    api.start(**request)
+    assert api.get("/v1/servers/ftp/files/x.txt") == "hello"
 
 
 @pytest.mark.parametrize("protocol", ["smtp", "ftp", "http"])

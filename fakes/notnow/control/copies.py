@@ -22,6 +22,7 @@ from notnow.language.scenario import Scenario
 from notnow.language.toml_lines import key_lines
 from notnow.look.rendering import render_text
 
+KEPT = ("users", "files", "journal_limit")  # options of a server that are copied beside its TLS mode and its seed
 Format = Literal["pytest", "curl", "toml"]
 
 
@@ -92,6 +93,8 @@ def _python(value: object) -> str:
     """A value as Python writes it, texts in double quotes."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_python(key)}: {_python(one)}' for key, one in value.items())}}}"
     return f"[{', '.join(map(_python, value))}]" if isinstance(value, list) else repr(value)
 
 
@@ -104,6 +107,7 @@ class _Copied:
         self.knobs = _changed(self.scenario)
         self.seed = self.fake.seed
         self.tls = self.fake.tls if self.fake.tls != self.scenario.server.tls else None
+        self.options = {key: member.options[key] for key in KEPT if _is_plain(member.options.get(key))}
         self.toml = None if _is_in_catalogue(self.scenario) else settled(self.scenario)
 
     @property
@@ -124,7 +128,15 @@ class _Copied:
         if self.toml is None and self.knobs:
             asked["knobs"] = self.knobs
         asked |= {key: value for key, value in (("tls", self.tls), ("group", group)) if value is not None}
+        asked |= self.options
+        if (speed := self.member.clock.speed) not in (0, 1):
+            asked["speed"] = speed
         return json.dumps(asked)
+
+
+def _is_plain(option: object) -> bool:
+    """True for an option that a test or a request can hold; a directory, say, is none."""
+    return isinstance(option, int) or (isinstance(option, dict) and all(isinstance(v, str) for v in option.values()))
 
 
 def _is_in_catalogue(scenario: Scenario) -> bool:

@@ -9,8 +9,8 @@ import contextlib
 import itertools
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from notnow import true_time
@@ -43,7 +43,7 @@ class FullError(NotNowError, RuntimeError):
 
 @dataclass(slots=True)
 class Member:
-    """A server: its fake, its group, and what is to happen by itself at which time of `true_time.monotonic`.
+    """A server: its fake with the options that were given, its group, and what is to happen at which time of `true_time.monotonic`.
 
     It stops at `stops_at`; at `returns_at` it plays `before` again.
     """
@@ -51,6 +51,7 @@ class Member:
     fake: Fake
     group: str
     clock: AdjustableClock
+    options: Mapping[str, Any] = field(default_factory=dict)
     stops_at: float | None = None
     returns_at: float | None = None
     before: Scenario | None = None
@@ -135,7 +136,7 @@ class Fleet:
             if self.listener is not None:
                 fake.journal.subscribe(self.listener)
             fake.start()
-            member = Member(fake, group or name, clock, stops_at=_in(ttl))
+            member = Member(fake, group or name, clock, given, _in(ttl))
             with self._lock:
                 self._members[name] = member
         finally:
