@@ -13,6 +13,9 @@ from click.testing import CliRunner, Result
 from control_api import API, running
 from notnow import FakeHTTP
 from notnow.cli import group
+from notnow.control.fleet import Fleet
+from notnow.control.server import controlled
+from notnow.language.catalogue import scenario
 from test_control_api import ONCE, send
 
 
@@ -110,6 +113,27 @@ def test_another_server_is_not_taken_for_one(api: API) -> None:
     with FakeHTTP("http/healthy", tls="none") as fake:
         told = report(fake.url)
     assert (told.exit_code, "not as a control API of notnow does" in told.stderr) == (2, True)
+
+
+def test_a_client_that_has_ended_without_a_connection(api: API) -> None:
+    port = api.start(name="mx")["port"]
+    told = report(api.url, "--exit", "7")
+    assert (told.exit_code, told.stdout) == (
+        3,
+        f"notnow: the client exited with 7 and has not connected to 127.0.0.1:{port} since the last play, so there is nothing to judge\n",
+    )
+
+
+def test_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notnow.control.server.is_loopback", lambda _: False)  # as on an address of the network
+    with Fleet() as fleet, controlled(fleet, "127.0.0.1", 0) as server:
+        fleet.start(scenario("smtp/healthy"))
+        for words in ([], ["--token", "wrong"]):
+            told = report(server.url, *words)
+            assert told.exit_code == 2
+            assert "needs the token that `notnow serve` printed: --token TOKEN, NOTNOW_TOKEN" in told.stderr
+        monkeypatch.setenv("NOTNOW_TOKEN", str(server.token))
+        assert report(server.url).exit_code == 3
 
 
 def test_on_a_terminal_it_is_coloured(api: API) -> None:

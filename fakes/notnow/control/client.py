@@ -114,6 +114,10 @@ def _error(answer: Answer, call: str) -> NotNowError:
         detail, problems = str(told["detail"]), told.get("problems", [])
     except (ValueError, KeyError, TypeError):
         return ControlError(f"{call} was answered with {answer.status}, and not by a control API of notnow")
+    if answer.status == 401:
+        return ControlError(
+            f"{call} needs the token that `notnow serve` printed: --token TOKEN, NOTNOW_TOKEN, or in Python connect(url, token)"
+        )
     if answer.status == 422 and problems:
         keys = ("found", "allowed", "key", "line", "nearest", "hint")
         return ScenarioError([Problem(**{k: p[k] for k in keys if k in p}) for p in problems])

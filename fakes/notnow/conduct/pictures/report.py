@@ -57,10 +57,10 @@ EXITS: Mapping[RunOutcome, int] = {
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A client's run: the command, and how it ended.
+    """A client's run: the command, none if somebody else ran it, and how it ended.
 
     `exit` is its own exit code, None if it is not known; `signal` the name of the signal that killed it; `duration` is in real
-    seconds. `hung`: we killed it at its time limit. `failure`: why it could not be run.
+    seconds, 0 if it is not known. `hung`: we killed it at its time limit. `failure`: why it could not be run.
     """
 
     command: tuple[str, ...]
@@ -79,14 +79,14 @@ class Client:
     def __str__(self) -> str:
         if self.failure:
             return self.failure
-        took = f"after {show(self.duration)}"
+        took = f" after {show(self.duration)}" if self.duration else ""
         if self.hung:
-            return f"was still running {took} (--timeout), and was killed"
+            return f"was still running{took} (--timeout), and was killed"
         if self.interrupted:
-            return f"was stopped {took}"
+            return f"was stopped{took}"
         if self.exit is None and self.signal is None:
             return UNTOLD
-        return f"died by {self.signal} {took}" if self.signal else f"exited with {self.exit} {took}"
+        return f"died by {self.signal}{took}" if self.signal else f"exited with {self.exit}{took}"
 
 
 @dataclass(frozen=True, slots=True)
