@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import smtplib
 import ssl
@@ -77,7 +78,8 @@ def test_scenarios_phases_and_the_clock(remote: Remote) -> None:
         send(there)
         there.assert_delivered()
         with there.playing("smtp/overload"):
-            assert there.scenario.name == "smtp/overload"
+            assert there.scenario.knobs["like"] == "postscreen"
+        assert there.scenario.knobs["like"] == "gmail"
         there.play("smtp/healthy")
         there.next_phase()
         there.reset()
@@ -178,7 +180,11 @@ def test_files(remote: Remote) -> None:
             )
         there.assert_stored("b.bin", b"\x00\xff")  # type: ignore[attr-defined]
         there.assert_no_partial_files()  # type: ignore[attr-defined]
-        assert there.files["a.txt"] == b"hello"  # type: ignore[attr-defined]
+        files = there.files  # type: ignore[attr-defined]
+        assert (files["a.txt"], files.size("b.bin"), files.partial) == (b"hello", 2, ())
+        assert files.sha256("/a.txt") == hashlib.sha256(b"hello").hexdigest()
+        with pytest.raises(KeyError, match="there is no such file; there are a.txt, b.bin"):
+            _ = files["none"]
 
 
 def test_https(remote: Remote) -> None:

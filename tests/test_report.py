@@ -265,7 +265,7 @@ def test_a_case_for_each_rule(tmp_path: Path) -> None:
         ({"result": DELIVERED}, []),
         ({"result": UNKNOWN}, [("skipped", "inconclusive: unknown: x; y would settle it", None)]),
         ({"client": Client((), hung=True)}, [("error", f"the client {Client((), hung=True)}: hung", "hung")]),
-        ({"client": Client((), interrupted=True)}, [("error", "the client was stopped after 0s: interrupted", "interrupted")]),
+        ({"client": Client((), interrupted=True)}, [("error", "the client was stopped: interrupted", "interrupted")]),
     ],
 )  # fmt: skip
 def test_the_case_of_the_run(fields: dict[str, Any], result: list[Any], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from control_api import API, running
+from notnow.control import timelines
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,15 @@ def test_what_goes_wrong_comes_first_among_the_items(api: API) -> None:
     assert [(item["name"][:5], item["state"]) for item in items] == [
         ("<2@x>", "duplicated"), ("<1@x>", "delivered"), ("<3@x>", "delivered"),
     ]  # fmt: skip
+
+
+def test_items_beyond_a_bound_are_counted(api: API, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timelines, "ITEMS", 2)
+    server = api.start("smtp/healthy")
+    for number in range(5):
+        attempt(server, f"{number}@x")
+    found = api.get("/v1/timeline")
+    assert (len(found["items"]), found["items_left_out"]) == (2, 3)
 
 
 def test_each_group_has_its_own(api: API) -> None:
