@@ -78,7 +78,8 @@ def mail(run: Run) -> Mail:
     tell_apart(found, run.count)
     shared = [one for one in transactions if len(one.recipients) > 1]
     last = _last_unnamed(found.nameless)
-    return Mail(sessions, transactions, shared, found, filer.put_off, filer.endings, filer.unseen, last)
+    endings = {one.ending for one in found.tries}
+    return Mail(sessions, transactions, shared, found, filer.put_off, endings, filer.unseen, last)
 
 
 def _leave_in_doubt(refused: Try) -> None:
@@ -126,36 +127,37 @@ class _Filer:
     def __init__(self) -> None:
         self.ledger = Ledger()
         self.unseen: set[Item] = set()
-        self.asked_about = list[Item]()  # the client took it back before DATA, and nobody had refused anything
+        self.asked_about: list[Item] = []  # the client took it back before DATA, and nobody had refused anything
         self.put_off: list[Try] = []
-        self.endings: set[Ending] = set()
         self._items: dict[int, tuple[Item, ...]] = {}
 
     def file(self, one: Transaction) -> None:
-        letter, owners = one.letter, one.owners
-        if letter is not None:
-            for address, recipient in self._recipients(one, letter):
-                found = _try(one, recipient)
-                item = letter.item(address)
-                self._add(item, one, recipient, found)
-                if not letter.seen:
-                    self.unseen.add(item)
-                if found.ending == "abandoned" and one.data is None and not any(r.ending for r in one.recipients):
-                    self.asked_about.append(item)
-                self._note(one, found)
-        if owners is not None:
-            refused = one.recipients[-1] if one.recipients and not one.accepted else _NOBODY
-            found = _try(one, refused)
-            to = {recipient.address for recipient in one.recipients}
-            found.owners = self._items_to(owners, to) if to else self._items_of(owners)
-            self.ledger.nameless.append(found)
-            self._note(one, found)
+        tries = self._named(one, one.letter) if one.letter is not None else []
+        if one.owners is not None:
+            tries.append(self._nameless(one, one.owners))
+        one.tries = tries
+        for found in tries:
+            if refused_for_now(found):
+                self.put_off.append(found)
 
-    def _note(self, one: Transaction, found: Try) -> None:
-        one.tries.append(found)
-        self.endings.add(found.ending)
-        if refused_for_now(found):
-            self.put_off.append(found)
+    def _named(self, one: Transaction, letter: Letter) -> list[Try]:
+        tries: list[Try] = []
+        for address, recipient in self._recipients(one, letter):
+            found, item = _try(one, recipient), letter.items[address]
+            self._add(item, one, recipient, found)
+            if not letter.seen:
+                self.unseen.add(item)
+            if found.ending == "abandoned" and one.data is None and not any(r.ending for r in one.recipients):
+                self.asked_about.append(item)
+            tries.append(found)
+        return tries
+
+    def _nameless(self, one: Transaction, owners: Sequence[Letter]) -> Try:
+        recipients = one.recipients
+        found = _try(one, recipients[-1] if recipients and not one.accepted else _NOBODY)
+        found.owners = self._items_to(owners, recipients) if recipients else self._items_of(owners)
+        self.ledger.nameless.append(found)
+        return found
 
     @staticmethod
     def _recipients(one: Transaction, letter: Letter) -> Iterable[tuple[str, Recipient]]:
@@ -177,10 +179,11 @@ class _Filer:
         if one.ending is None:
             item.in_doubt = "its last try was still under way"
 
-    def _items_to(self, letters: Sequence[Letter], recipients: set[str]) -> tuple[Item, ...]:
+    def _items_to(self, letters: Sequence[Letter], recipients: Sequence[Recipient]) -> tuple[Item, ...]:
         if len(letters) > LOOKED_THROUGH:
             return self._items_of(letters)
-        return tuple(item for letter in letters for address, item in letter.items.items() if address in recipients)
+        to = {recipient.address for recipient in recipients}
+        return tuple(item for letter in letters for address, item in letter.items.items() if address in to)
 
     def _items_of(self, letters: Sequence[Letter]) -> tuple[Item, ...]:
         """The items of these letters; many tries share the letters that they may have carried."""

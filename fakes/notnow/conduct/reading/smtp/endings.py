@@ -37,7 +37,7 @@ def left_unanswered(exchange: Exchange) -> bool:
 
 def ending_of(x: Exchange) -> Ending | None:
     """The ending that a client can infer from the reply to a command; None if it may go on, or still waits for the reply."""
-    if unheard(x):
+    if (x.end is not None or x.fault is not None) and unheard(x):
         return "unanswered"
     codes = x.codes
     if not codes:
@@ -70,14 +70,12 @@ def end_of(by: Evidence, ending: Ending) -> tuple[int, float]:
 
 def turned_away(x: Exchange) -> Ending | None:
     """The ending, if a refusal or a close may have made the client leave; otherwise None."""
-    if x.end is None and x.fault is None and max(x.codes, default=0) < 400:
-        return None
     ending = ending_of(x)
+    if ending is None or ending == "deferred":
+        return ending
     if ending == "refused":
         return ending if x.fault is not None or x.moment in ("connect", "auth") else None
-    if ending is None or (x.end is not None and x.stopped):
-        return None
-    return ending if x.fault is not None or x.end is not None or ending == "deferred" else None
+    return None if x.stopped or (x.fault is None and x.end is None) else ending
 
 
 def refused_for_now(one: Try) -> bool:

@@ -35,7 +35,7 @@ class Letter(Struct, eq=False):
 
     def wanted(self, index: int) -> list[str]:
         """Its recipients that the client did not know to have it."""
-        return [r for r in self.items if self.accepted.get(r, inf) > index]
+        return [r for r in self.items if self.accepted.get(r, inf) > index] if self.accepted else list(self.items)
 
     def overlaps(self, start: int, end: float) -> bool:
         """True if another transaction carried it meanwhile."""

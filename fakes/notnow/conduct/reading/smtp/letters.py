@@ -71,11 +71,15 @@ class _Unseen:
         else:
             heappush(busy, (end, len(busy) + len(self._idle.get(path, ())), letter))
 
-    def free(self, path: _Path, start: int, end: float) -> Letter | None:
-        """The first of the letters that no transaction carries meanwhile."""
-        busy = self._busy.get(path)
-        if busy is None:
-            return None
+    def free(self, paths: Iterable[_Path], start: int, end: float) -> Letter | None:
+        """The first of the letters, of the first path that has one, that no transaction carries meanwhile."""
+        for path in paths:
+            busy = self._busy.get(path)
+            if busy is not None and (found := self._free(path, busy, start, end)) is not None:
+                return found
+        return None
+
+    def _free(self, path: _Path, busy: list[tuple[float, int, Letter]], start: int, end: float) -> Letter | None:
         idle = self._idle.setdefault(path, [])
         while busy and busy[0][0] <= start:
             _, place, letter = heappop(busy)
@@ -219,10 +223,9 @@ class Sorter:
     def _unseen_letter(self, one: Transaction, sender: str, to: list[str]) -> Letter:
         """The letter of which the server has seen no more than the envelope; a client sends no letter twice at the same time."""
         start, end = _span(one)
-        client = one.first.connection.client
+        client = one.session.client
         paths = [(client, sender, address) for address in to]
-        free = (self._unseen.free(path, start, end) for path in paths)
-        found = next((letter for letter in free if letter is not None), None) or Letter(f"mail from {sender or '<>'}")
+        found = self._unseen.free(paths, start, end) or Letter(f"mail from {sender or '<>'}")
         for path in paths:
             if path[2] not in found.items:
                 self._unseen.add(path, found, end)

@@ -20,7 +20,7 @@ _PATH = re.compile(r"(?:FROM|TO):\s*<?([^>\s]*)", re.IGNORECASE)
 _BEFORE_MAIL = frozenset({"quit", "idle"})  # a client that is refused here was not on its way to MAIL
 
 
-class Recipient(Struct, eq=False):
+class Recipient(Struct, eq=False, gc=False):
     """A recipient that the client named in a transaction, and how it ended if that was settled before the rest.
 
     `asked` is its RCPT, None if the client named it after the close.
@@ -49,7 +49,7 @@ class Transaction(Struct, eq=False):
     sender: str | None
     began_index: int  # that of the connection, if it is the first on it
     began_at: float
-    recipients: list[Recipient] = []
+    recipients: list[Recipient] | tuple[()] = ()
     data: Exchange | None = None
     answered: Exchange | None = None
     ending: Ending | None = None
@@ -60,7 +60,7 @@ class Transaction(Struct, eq=False):
     content: Exchange | None = None  # the exchange at which the journal has what it knows of the message
     letter: Letter | None = None
     owners: Sequence[Letter] | None = None
-    tries: list[Try] = []
+    tries: Sequence[Try] = ()
 
     @property
     def connection(self) -> Connection:
@@ -94,6 +94,12 @@ class Transaction(Struct, eq=False):
             return last.index, last.at if last.answered_at is None else last.answered_at
         return (inf, inf) if self.ending is None else (self.ended_index, self.ended_at)
 
+    def add(self, recipient: Recipient) -> None:
+        if isinstance(self.recipients, list):
+            self.recipients.append(recipient)
+        else:
+            self.recipients = [recipient]
+
     def end(self, ending: Ending, by: Evidence) -> None:
         if self.ending is None:
             self.ending, self.by = ending, by
@@ -101,20 +107,17 @@ class Transaction(Struct, eq=False):
 
 
 class Session(Struct, eq=False):
-    """A connection with its exchanges, and the transactions on it.
+    """A connection with its exchanges, the address of its client, and the transactions on it.
 
-    `refused` are those in which the server refused something for now, or did not answer.
+    `told` are all 421s, in reply to a command or unasked.
     """
 
     connection: Connection
     exchanges: list[Exchange]
-    transactions: list[Transaction] = []
-    told: list[Exchange] = []  # every 421, in reply to a command or unasked
+    client: str
+    transactions: Sequence[Transaction] = ()
+    told: Sequence[Exchange] = ()
     encrypted_from: int | None = None  # TLS protects it from this index on
-
-    @property
-    def client(self) -> str:
-        return self.connection.client
 
     @property
     def first_in_tls(self) -> Exchange | None:
@@ -152,11 +155,11 @@ def address(request: str) -> str:
 
 def read(connection: Connection, exchanges: list[Exchange], *, each: bool = False) -> Session:
     """The session of a connection. `each`: the reply to a message comes once for each recipient (RFC 2033 §4.2)."""
-    session = Session(connection, exchanges)
+    session, first = Session(connection, exchanges, connection.client), exchanges[0]
     if connection.tls is not None and connection.tls.error is None:
-        session.encrypted_from = exchanges[0].index
-    if len(exchanges) == 1 and exchanges[0].moment == "connect" and not (connection.after or connection.unread):
-        _read_greeting(session, exchanges[0])
+        session.encrypted_from = first.index
+    if len(exchanges) == 1 and first.moment == "connect" and not (connection.after or connection.unread):
+        _read_greeting(session, first)
     else:
         _Reader(session, each).read()
     return session
@@ -165,21 +168,23 @@ def read(connection: Connection, exchanges: list[Exchange], *, each: bool = Fals
 def _read_greeting(session: Session, x: Exchange) -> None:
     """Read a connection on which the client said nothing: most of those to a busy server."""
     if 421 in x.codes and not unheard(x):
-        session.told.append(x)
+        session.told = (x,)
     ending = turned_away(x)
-    if ending is None:
-        return
-    connection = session.connection
-    found = Transaction(session, x, None, connection.index, connection.opened_at)
-    found.end(ending, x)
-    session.transactions.append(found)
+    if ending is not None:
+        connection = session.connection
+        found = Transaction(session, x, None, connection.index, connection.opened_at)
+        found.end(ending, x)
+        session.transactions = (found,)
 
 
 class _Reader:
     """Goes through the exchanges of a connection; `current` is the transaction whose recipients may still be named."""
 
+    __slots__ = ("current", "each", "lost", "session", "transactions", "void")
+
     def __init__(self, session: Session, each: bool) -> None:
         self.session = session
+        self.transactions: list[Transaction] = []
         self.current: Transaction | None = None
         self.void: Exchange | None = None  # a 421 amid it, after which the server did not close
         self.lost: tuple[Ending, Exchange] | None = None  # the last refusal before any MAIL
@@ -187,14 +192,16 @@ class _Reader:
 
     def read(self) -> None:
         session = self.session
+        told: list[Exchange] = []
+        session.transactions, session.told = self.transactions, told
         for x in session.exchanges:
             if 421 in x.codes and not unheard(x):
-                session.told.append(x)
+                told.append(x)
             if x.moment == "starttls" and x.code == 220 and session.encrypted_from is not None:
                 session.encrypted_from = x.index + 1
             self._take(x)
         self._close()
-        if not session.transactions and self.lost is not None:
+        if not self.transactions and self.lost is not None:
             self._nameless(*self.lost)
         connection = session.connection
         if connection.after or connection.unread:
@@ -205,7 +212,7 @@ class _Reader:
         if moment == "mail":
             self._mail(x)
         elif self.current is None:
-            if not self.session.transactions and moment not in _BEFORE_MAIL and (ending := turned_away(x)) is not None:
+            if not self.transactions and moment not in _BEFORE_MAIL and (ending := turned_away(x)) is not None:
                 self.lost = ending, x
         elif moment in ENDS_MAIL:
             self._leave(x)
@@ -222,9 +229,9 @@ class _Reader:
 
     def _begin(self, first: Exchange, sender: str | None) -> Transaction:
         session, connection = self.session, self.session.connection
-        began = (first.index, first.at) if session.transactions else (connection.index, connection.opened_at)
-        found = Transaction(session, first, sender, *began)
-        session.transactions.append(found)
+        index, at = (first.index, first.at) if self.transactions else (connection.index, connection.opened_at)
+        found = Transaction(session, first, sender, index, at)
+        self.transactions.append(found)
         return found
 
     def _go_on(self, current: Transaction, x: Exchange) -> None:
@@ -247,7 +254,7 @@ class _Reader:
 
     def _rcpt(self, current: Transaction, x: Exchange) -> None:
         recipient = Recipient(address(x.request), x)
-        current.recipients.append(recipient)
+        current.add(recipient)
         ending = ending_of(x)
         if ending is None or current.ending is not None:
             return
@@ -286,9 +293,9 @@ class _Reader:
 
     def _leave(self, by: Exchange) -> None:
         """The client ends the transaction."""
-        if self.current is not None:
-            self.current.end(*(("deferred", self.void) if self.void is not None else ("abandoned", by)))
-            self.current = None
+        current, self.current = self.current, None
+        if current is not None and current.ending is None:
+            current.end(*(("deferred", self.void) if self.void is not None else ("abandoned", by)))
 
     def _close(self) -> None:
         """The connection ends amid a transaction, or is still open."""
@@ -311,19 +318,19 @@ class _Reader:
 
     def _take_after(self, words: str) -> None:
         """The fake no longer reads: the mail that the client names is the mail that was refused, or other mail."""
-        current = self.session.transactions[-1] if self.session.transactions else None
+        current = self.transactions[-1] if self.transactions else None
         if current is not None and (current.answered is not None or current.ending == "abandoned"):
             current = None
         for verb, line in _spoken(words):
             if verb == "RCPT" and current is not None:
-                current.recipients.append(Recipient(address(line), None))
+                current.add(Recipient(address(line), None))
             elif verb == "MAIL":
                 current = self._mail_after(line)
             elif verb in ("RSET", "EHLO", "HELO"):
                 current = None
 
     def _mail_after(self, line: str) -> Transaction:
-        transactions, sender = self.session.transactions, address(line)
+        transactions, sender = self.transactions, address(line)
         if len(transactions) == 1 and transactions[0].sender is None:
             transactions[0].sender = sender
             return transactions[0]

@@ -25,47 +25,66 @@ def attribute(transactions: Sequence[Transaction], *, only_one: bool = False) ->
     `only_one`: the client was given a single item. Returns the connections whose mail no later try can have carried.
     """
     uncarried: list[Transaction] = []
-    by_client: dict[str, list[Transaction]] = {}
-    nameless = {one.first.connection.client for one in transactions if one.sender is None}
-    for one in transactions if nameless else ():
-        by_client.setdefault(one.first.connection.client, []).append(one)
-    for own in (own for client, own in by_client.items() if client in nameless):
-        own.sort(key=attrgetter("began_index"))
-        letters = list(dict.fromkeys(one.letter for one in own if one.letter is not None))
+    nameless = {one.session.client for one in transactions if one.sender is None}
+    met = dict.fromkeys(one.session.client for one in transactions) if nameless else ()
+    clients = {name: _Client() for name in met if name in nameless}
+    for one in sorted(transactions, key=attrgetter("began_index")) if clients else ():
+        if (client := clients.get(one.session.client)) is not None:
+            client.add(one)
+    for client in clients.values():
+        letters = list(dict.fromkeys(one.letter for one in client.tries if one.letter is not None))
         if letters:
-            _share(own, letters, only_one=only_one)
-            uncarried += _uncarried(own)
+            _share(client, letters, only_one=only_one)
+            uncarried += _uncarried(client)
         else:
-            _invent(own, only_one=only_one)
+            _invent(client, only_one=only_one)
     return uncarried
 
 
-def _alone(own: Sequence[Transaction]) -> Iterator[tuple[Transaction, bool]]:
-    """Each try of a client: True if it began a while after all others had ended, and none began soon after it."""
-    follows = _follow(own)
-    return zip(own, map(and_, follows, [*follows[1:], True]), strict=True)
+class _Client:
+    """The tries of a client, in order.
 
+    `follows` says of each if it began after all others had ended, and not soon after one at its server.
+    """
 
-def _follow(own: Sequence[Transaction]) -> list[bool]:
-    """For each try of a client, in order: True if it began after all others had ended, and not soon after one at its server."""
-    ended: dict[Journal, float] = {}
-    latest, found = -1.0, list[bool]()
-    for one in own:
-        journal = one.first.connection.journal
-        last = ended.get(journal)
-        found.append(one.began_index > latest and (last is None or one.began_at - last >= AT_ONCE))
+    def __init__(self) -> None:
+        self.tries: list[Transaction] = []
+        self.follows: list[bool] = []
+        self._latest: float = -1  # the index at which the last of them ended
+        self._ended: dict[Journal, float] = {}  # when the last one ended, by server
+
+    def add(self, one: Transaction) -> None:
+        journal = one.session.connection.journal
+        last = self._ended.get(journal)
+        self.tries.append(one)
+        self.follows.append(one.began_index > self._latest and (last is None or one.began_at - last >= AT_ONCE))
         index, at = one.settled
         if last is None or at > last:
-            ended[journal] = at
-        if index > latest:
-            latest = index
-    return found
+            self._ended[journal] = at
+        if index > self._latest:
+            self._latest = index
+
+    def alone(self) -> Iterator[tuple[Transaction, bool]]:
+        """Each try: True if it began a while after all others had ended, and none began soon after it."""
+        return zip(self.tries, map(and_, self.follows, [*self.follows[1:], True]), strict=True)
+
+    def together(self) -> Iterator[list[Transaction]]:
+        """The tries in groups between which the client was silent for a while."""
+        group: list[Transaction] = []
+        for one, follows in zip(self.tries, self.follows, strict=True):
+            if follows and group:
+                yield group
+                group = []
+            group.append(one)
+        if group:
+            yield group
 
 
-def _invent(own: Sequence[Transaction], *, only_one: bool) -> None:
+def _invent(client: _Client, *, only_one: bool) -> None:
     """A client that never named any mail had at least as much of it as it had connections side by side."""
-    letters, free_from = list[Letter](), inf  # the index from which on one of them was under way no more
-    for one, alone in _alone(own):
+    letters: list[Letter] = []
+    free_from = inf  # the index from which on one of them was under way no more
+    for one, alone in client.alone():
         if free_from > one.began_index and not (only_one and letters):
             one.letter = Letter(f"the mail behind #{one.connection.number}", invented=True)
             letters.append(one.letter)
@@ -77,9 +96,9 @@ def _invent(own: Sequence[Transaction], *, only_one: bool) -> None:
             one.owners = letters
 
 
-def _share(own: Sequence[Transaction], letters: list[Letter], *, only_one: bool) -> None:
+def _share(client: _Client, letters: list[Letter], *, only_one: bool) -> None:
     """A connection was for the only letter of its client, or for any of them."""
-    for one, alone in _alone(own):
+    for one, alone in client.alone():
         if one.sender is not None:
             continue
         if len(letters) == 1 and (alone or only_one) and letters[0].wanted(one.began_index):
@@ -88,13 +107,13 @@ def _share(own: Sequence[Transaction], letters: list[Letter], *, only_one: bool)
             one.owners = letters
 
 
-def _uncarried(own: Sequence[Transaction]) -> list[Transaction]:
+def _uncarried(client: _Client) -> list[Transaction]:
     """The connections, of several that came together, that are more than the letters that were tried afterwards."""
-    last = {one.letter: one for one in own if one.letter is not None and one.sender is not None}.values()
+    last = {one.letter: one for one in client.tries if one.letter is not None and one.sender is not None}.values()
     times, indices = sorted(one.began_at for one in last), sorted(one.began_index for one in last)
-    several = len({one.connection.journal for one in own}) > 1
+    several = len({one.connection.journal for one in client.tries}) > 1
     more: list[Transaction] = []
-    for together in _together(own):
+    for together in client.together():
         unnamed = [one for one in together if one.sender is None and one.owners is not None]
         if unnamed:
             later = len(times) - bisect_left(times, max(one.settled[1] for one in together) + AT_ONCE)
@@ -102,15 +121,3 @@ def _uncarried(own: Sequence[Transaction]) -> list[Transaction]:
                 later = max(later, len(indices) - bisect_right(indices, unnamed[0].ended_index))
             more += unnamed[later:]
     return more
-
-
-def _together(own: Sequence[Transaction]) -> Iterator[list[Transaction]]:
-    """The tries of a client in groups between which it was silent for a while."""
-    group: list[Transaction] = []
-    for one, follows in zip(own, _follow(own), strict=True):
-        if follows and group:
-            yield group
-            group = []
-        group.append(one)
-    if group:
-        yield group

@@ -214,7 +214,7 @@ def spreads(run: Run) -> Finding:
     return held("they came back one after the other" if together else "no group of connections came back together")
 
 
-class _Comeback(Struct, eq=False):
+class _Comeback(Struct, eq=False, gc=False):
     """A connection that was opened, or may have been, to try again what had been refused at least a second before.
 
     `at`: when it was opened. `first`: it was the first retry of its mail.
@@ -237,7 +237,7 @@ def _comebacks(known: Mail) -> dict[Journal, list[_Comeback]]:
         if not session.transactions:
             continue
         tries, connection = session.transactions[0].tries, session.connection
-        client = connection.journal, connection.client
+        client = connection.journal, session.client
         since = refused_at.get(client, inf)
         certain = unclear = first = False
         for one in tries:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Sequence
 from heapq import heappop, heappush
 from math import inf
 
@@ -15,7 +14,7 @@ from notnow.conduct.reading.smtp.delivery import mail
 from notnow.conduct.reading.smtp.transactions import Session, Transaction
 from notnow.conduct.reading.smtp.unnamed import AT_ONCE
 from notnow.conduct.rules.rule import rule
-from notnow.journal import Exchange, Journal
+from notnow.journal import Connection, Exchange, Journal
 from notnow.units import MINUTE, plural, show, times
 
 MOST_PER_MINUTE = 5  # connections to a busy host: Postfix opens as many before it knows
@@ -158,38 +157,51 @@ def remembers(run: Run) -> Finding:
 def fewer(run: Run) -> Finding:
     if not any(_CAP.search(x.reply or "") for x in run.once(occasions).kinds):
         return NOT_EXERCISED
-    by_client: dict[tuple[Journal, str], list[Session]] = {}
+    clients: dict[tuple[Journal, str], _Client] = {}
     for session in run.once(mail).sessions:
-        by_client.setdefault((session.connection.journal, session.client), []).append(session)
-    told = ""
-    for sessions in by_client.values():
-        finding = _fewer_than_before(sessions)
-        if finding.outcome == "broken":
-            return finding
-        told = told or finding.why
-    return held(told) if told else NOT_EXERCISED
+        key = session.connection.journal, session.client
+        client = clients.get(key) or clients.setdefault(key, _Client())
+        client.connects(session)
+    found = (client.finding for client in clients.values())
+    return min(found, key=lambda one: _WORST_FIRST.index(one.outcome), default=NOT_EXERCISED)
 
 
-def _fewer_than_before(sessions: Sequence[Session]) -> Finding:
+_WORST_FIRST = ("broken", "held", "not exercised")
+
+
+class _Client:
     """Finds out if one client opened fewer connections to one server after it was told that it had too many."""
-    ends: list[float] = []  # of the connections that are open
-    since = limit = 0
-    cap: Exchange | None = None
-    for session in sessions:
-        connection = session.connection
+
+    def __init__(self) -> None:
+        self._ends: list[float] = []  # a heap: where the connections end that are open
+        self._told: Exchange | None = None
+        self._limit = self._since = 0  # how many it had when it was told, and the most since
+        self._broken: Finding | None = None
+
+    @property
+    def finding(self) -> Finding:
+        if self._broken is not None or self._told is None:
+            return self._broken or NOT_EXERCISED
+        return held(f"{self._limit} connections before, {self._since} at most since")
+
+    def connects(self, session: Session) -> None:
+        ends, connection = self._ends, session.connection
         while ends and ends[0] <= connection.index:
             heappop(ends)
         heappush(ends, _end(session))
-        live = len(ends)
-        if cap is not None and connection.opened_at - cap.at >= AT_ONCE:
-            since = max(since, live)
-            if live >= limit:
-                why = f"it had {limit} connections when it was told that they are too many, and later {live} again"
-                return broken(why, cap, connection)
-        refusal = _refusal(session) if cap is None and live > 1 else None
-        if refusal is not None and _CAP.search(refusal.reply or ""):
-            cap, limit = refusal, live
-    return held(f"{limit} connections before, {since} at most since") if cap is not None else NOT_EXERCISED
+        if self._told is not None:
+            self._judge(self._told, connection, len(ends))
+        elif len(ends) > 1 and (refusal := _refusal(session)) is not None and _CAP.search(refusal.reply or ""):
+            self._told, self._limit = refusal, len(ends)
+
+    def _judge(self, told: Exchange, connection: Connection, live: int) -> None:
+        if self._broken is None and connection.opened_at - told.at >= AT_ONCE:
+            self._since = max(self._since, live)
+            if live >= self._limit:
+                why = (
+                    f"it had {self._limit} connections when it was told that they are too many, and later {live} again"
+                )
+                self._broken = broken(why, told, connection)
 
 
 def _refusal(session: Session) -> Exchange | None:
