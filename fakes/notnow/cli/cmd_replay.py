@@ -65,7 +65,7 @@ def command(
     search_paths: Sequence[str],
     **of_try: Any,
 ) -> None:
-    """Make a scenario of a recorded run, or see whether a client still fails under a saved one.
+    """Make a scenario of a recorded run, or play a saved one against a client again.
 
     \b
     FILE is one of:
