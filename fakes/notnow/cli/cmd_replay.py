@@ -65,7 +65,7 @@ def command(
     search_paths: Sequence[str],
     **of_try: Any,
 ) -> None:
-    """Make a scenario of a recorded run, or play a saved one against a client again.
+    """Make a scenario of a recorded run, or play a saved one again.
 
     \b
     FILE is one of:
