@@ -84,7 +84,7 @@ class TestDelivered:
         with healthy() as fake, Raw(fake).hello() as raw:
             raw.code("PASV")
             assert first_line(fake.assert_delivered) == (
-                "expected every file to be delivered once, but the client asked for nothing; "
+                "expected every file to be delivered once, but the client never asked for anything: it began no transfer; "
                 "the number of items that the client was given (--count N, count=N in pytest) would settle it"
             )
 

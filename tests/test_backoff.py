@@ -9,14 +9,15 @@ import httpx
 import pytest
 
 from notnow import FakeHTTP, ManualClock
-from notnow.conduct.reading import attempts
+from notnow.conduct.reading.comebacks import comebacks
+from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.waits import families
 from notnow.conduct.reading.waits.backoff import (
     Jitter,
     analyse,
     contradiction,
     may_grow,
-    of_retries,
+    of_comebacks,
     possible,
     shape,
     steady,
@@ -277,7 +278,7 @@ def test_retry_after_is_seen_to_be_heeded(waits: list[float], heeds: bool) -> No
         for wait in waits:
             fake.clock.advance(wait)
             client.get(fake.url)
-        found = of_retries(attempts.retries(fake.journal.exchanges))
+        found = of_comebacks(comebacks(Run([fake.journal], whole=True)).longest)
     assert found.gaps == pytest.approx(waits)
     assert found.heeds is heeds
     assert ("not as Retry-After says" in found.in_words()) is not heeds
@@ -291,9 +292,9 @@ def test_a_retry_after_may_be_a_date_or_nonsense() -> None:
         for wait in (0, 60):
             fake.clock.advance(wait)
             client.get(fake.url)
-        (told,) = of_retries(attempts.retries(fake.journal.exchanges)).told
+        (told,) = of_comebacks(comebacks(Run([fake.journal], whole=True)).longest).told
         assert told == pytest.approx(60, abs=1)
         fake.play(scenario)
         for _ in range(3):
             client.get(fake.url)
-        assert of_retries(attempts.retries(fake.journal.since_play())).told == (pytest.approx(60, abs=1), None)
+        assert of_comebacks(comebacks(Run([fake.journal])).longest).told == (pytest.approx(60, abs=1), None)

@@ -92,11 +92,8 @@ class TestDelivered:
         play = Play(protocol)
         play.connect("NOOP" if protocol != "http" else "-> ")
         finding = self.delivered(play)
-        assert (finding.outcome, finding.seen, finding.settled_by) == (
-            "inconclusive",
-            "the client asked for nothing",
-            COUNT,
-        )
+        why = f"the client never asked for anything: it began no {unfinished}"
+        assert (finding.outcome, finding.seen, finding.settled_by) == ("inconclusive", why, COUNT)
         why = f"none was delivered: the client never finished a {unfinished}"
         is_unmet(delivery.delivered(play.run, 1, 1), f"expected every {noun} to be delivered once, but {why}")
 

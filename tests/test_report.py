@@ -110,7 +110,7 @@ def test_a_run_in_which_no_fault_fired(verdicts: list[Verdict], result: Result |
 
 def test_as_plain_data_within_bounds() -> None:
     play = Play("smtp")
-    for name in "abc":
+    for name in "abcaaa":
         play.connect(f"MAIL FROM:<{name}@x> -> !451 no", "QUIT").play.wait("1m")
     evidence = play.journals[0].exchanges
     found = as_dict(reports.of(play, reports.said("smtp.x", broken("so", *evidence))), journals=False, most=2)

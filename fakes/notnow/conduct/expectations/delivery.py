@@ -49,7 +49,8 @@ def _nothing_delivered(run: Run, expected: str, count: int | None) -> Finding:
         seen = "none was delivered: everything that the client asked for was refused for good"
         return without_occasion(expected, seen)
     if run.exchanges and not count and not (ledger.items or ledger.nameless or ledger.dropped or run.distrusted):
-        return Finding("inconclusive", "the client asked for nothing", (), expected, COUNT)
+        seen = f"the client never asked for anything: it began no {_words(run).unfinished}"
+        return Finding("inconclusive", seen, (), expected, COUNT)
     if ledger.of_state("in doubt") and not (count or refused or ledger.of_state("missing")):
         return _in_doubt(ledger, expected) or unmet(expected, "none was delivered")
     interrupted = [item.tries[-1].began for item in ledger.items if item.tries][:1] if not refused else []

@@ -82,10 +82,11 @@ def _tone(one: Verdict, report: Report) -> str:
 
 def _waits(report: Report) -> Iterator[tuple[str, list[str], list[float]]]:
     """For each server that the client came back to: a title, how its waits grew in words, and each wait if they are few."""
-    herds = report.herds()
-    for name, waits in report.waits().items():
-        words = [waits.in_words(), *([herds[name].in_words()] if name in herds else [])]
-        yield f"Back-off at {name}" if len(report.servers) > 1 else "Back-off", words, list(_bars(waits))
+    herds, grew = report.herds(), report.waits()
+    for name in [journal.server for journal in report.run.journals if journal.server in {*herds, *grew}]:
+        words = [one.in_words() for one in (grew.get(name), herds.get(name)) if one is not None]
+        bars = list(_bars(grew[name])) if name in grew else []
+        yield f"Back-off at {name}" if len(report.servers) > 1 else "Back-off", words, bars
 
 
 def _bars(waits: BackOff) -> tuple[float, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from notnow.conduct.pictures.timeline import outcome
+from notnow.conduct.reading.comebacks import comebacks
 from notnow.conduct.reading.run import Run
 from notnow.journal import Connection, Exchange, Message, Request, Transfer
 
@@ -107,12 +108,13 @@ def picture(run: Run, marked: Collection[Exchange | Connection] = (), *, most: i
 
 def _waits(run: Run, zero: float, lanes: dict[Connection, int]) -> dict[Connection, list[Wait]]:
     found: dict[Connection, list[Wait]] = {}
-    for retry in run.retries:
-        if retry.refusal.connection not in lanes:
-            continue
-        end = retry.attempt.at - zero
-        wait = Wait(end - retry.delay, end, lanes.get(retry.attempt.connection))
-        found.setdefault(retry.refusal.connection, []).append(wait)
+    for one in (one for chain in comebacks(run).chains for one in chain):
+        refused = one.before.connection
+        if refused in lanes:
+            end = one.attempt.started_at - zero
+            wait = Wait(end - one.delay, end, lanes.get(one.attempt.connection))
+            if wait not in found.setdefault(refused, []):  # one connection may be for several items
+                found[refused].append(wait)
     return found
 
 

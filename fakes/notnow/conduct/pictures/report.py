@@ -14,6 +14,7 @@ from notnow.conduct.baseline import NOTHING_KNOWN, Known
 from notnow.conduct.judging import Verdict
 from notnow.conduct.pictures import verdict
 from notnow.conduct.reading import attempts
+from notnow.conduct.reading.comebacks import comebacks
 from notnow.conduct.reading.result import FAILURES, Exit, Result
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.storm import storm
@@ -152,12 +153,12 @@ class Report:
         return EXITS[self.outcome]
 
     def waits(self) -> dict[str, BackOff]:
-        """How the client's waits grew, for each server that it came back to."""
-        found = {}
-        for journal in self.run.journals:
-            retries = attempts.retries(journal.since_play())
-            if retries:
-                found[journal.server] = backoff.of_retries(retries)
+        """How the client's waits grew, for each server that it came back to: with the item that it tried most often."""
+        found, run = {}, self.run
+        for journal in run.journals:
+            own = run if len(run.journals) == 1 else Run([journal], run.scenarios, count=run.count)
+            if row := comebacks(own, run.count).longest:
+                found[journal.server] = backoff.of_comebacks(row)
         return found
 
     def herds(self) -> dict[str, Herd]:
@@ -171,10 +172,11 @@ class Report:
 
     def back_off(self) -> Iterator[tuple[str, list[str]]]:
         """For each server that the client came back to: a title, and how its waits grew, in words and as bars."""
-        herds = self.herds()
-        for name, waits in self.waits().items():
-            lines = [waits.in_words()]
-            if waits.family is not None and len(waits.gaps) <= BARS:
+        herds, grew = self.herds(), self.waits()
+        for name in [journal.server for journal in self.run.journals if journal.server in {*herds, *grew}]:
+            waits = grew.get(name)
+            lines = [waits.in_words()] if waits is not None else []
+            if waits is not None and waits.family is not None and len(waits.gaps) <= BARS:
                 lines += waits.picture()
             if name in herds:
                 lines.append(herds[name].in_words())

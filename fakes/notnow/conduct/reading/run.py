@@ -92,12 +92,6 @@ class Run:
         return attempts.refusals(self.exchanges)
 
     @cached_property
-    def retries(self) -> list[attempts.Retry]:
-        """Each attempt that followed a refusal of the same client by the same server."""
-        found = [r for journal in self.journals for r in attempts.retries(journal.since_play())]
-        return sorted(found, key=lambda r: r.attempt.index)
-
-    @cached_property
     def distrusted(self) -> str:
         """The reason why a client asked for nothing: it lacks the CA, and so it rejected every certificate.
 

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from notnow.conduct.reading.attempts import asked_wait
 from notnow.conduct.reading.waits import families
 from notnow.conduct.reading.waits.curves import Form, Kind
 from notnow.conduct.reading.waits.families import CONTRADICTED, ENOUGH, IMMEDIATE, REGULAR, Family
 from notnow.units import show
 
 if TYPE_CHECKING:
-    from notnow.conduct.reading.attempts import Retry
+    from notnow.conduct.reading.comebacks import Comeback
 
 Certainty = Literal["sure", "likely", "a guess"]
 Told = Sequence[float | None]  # seconds that each refusal asked for in a Retry-After; None where it had none
@@ -204,16 +203,10 @@ def analyse(gaps: Sequence[float], told: Told = ()) -> BackOff:
     )
 
 
-def of_retries(retries: Sequence[Retry]) -> BackOff:
-    """The back-off of a client's retries, in order."""
-    asked = told(retries)
-    return analyse([retry.delay for retry in retries], asked if any(t is not None for t in asked) else ())
-
-
-def told(retries: Sequence[Retry]) -> list[float | None]:
-    """The seconds for which each refusal asked in a Retry-After."""
-    asked = [asked_wait(retry.refusal) for retry in retries]
-    return [None if wait is None else wait[0] for wait in asked]
+def of_comebacks(row: Sequence[Comeback]) -> BackOff:
+    """The back-off with which a client came back for one item, in order."""
+    asked = [one.asked_wait for one in row]
+    return analyse([one.delay for one in row], asked if any(wait is not None for wait in asked) else ())
 
 
 # ---- behind them ---------------------------------------------------------------------------------
