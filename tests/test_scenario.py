@@ -94,7 +94,7 @@ def test_a_mistake_in_a_rule_says_where_and_what_is_allowed(text: str) -> None:
 
 DOCUMENTS = {
     'protocol = "smpt"\n': "x.toml:1: protocol: found 'smpt'; allowed: smtp, ftp, http; did you mean 'smtp'?",
-    'summary = "no protocol"\n': "x.toml: protocol: the key 'protocol' is missing*",
+    'summary = "no protocol"\n': "x.toml: protocol: the key 'protocol' is missing; allowed: smtp, ftp, http",
     'protocol = "smtp"\nphases = 3\n': "x.toml:2: phases: there is no key 'phases'; *did you mean 'phase'?",
     'protocol = "smtp"\nrepeat = 1\n': "x.toml:2: repeat: found 1; allowed: true or false",
     'protocol = "smtp"\n[server]\ntls = "startls"\n': "x.toml:3: server.tls: *allowed: none, starttls, implicit; did you mean 'starttls'?",
@@ -108,6 +108,12 @@ DOCUMENTS = {
     'protocol = "smtp\n': "x.toml:1: not valid TOML: *",
     f"a = {'9' * 5000}\n": "x.toml: not valid TOML: exceeds the limit *",
     f"a = {'[' * 5000}\n": "x.toml: not valid TOML: nested too deeply",
+    f"{'a.' * 100_000}b = 1\n": "x.toml:1: not valid TOML: a key has more than 50 parts",
+    f"a = 1\n[{'a .' * 50}b]\n": "x.toml:2: not valid TOML: a key has more than 50 parts",
+    f"""x = {{ {'"a".' * 60}b = 1 }}\n""": "x.toml:1: not valid TOML: a key has more than 50 parts",
+    f"""protocol = 'smtp'\nsources = ['{"a." * 60}', "{"a." * 60}"]\nx = 1\n""": "x.toml:3: x: there is no key 'x'*",
+    f"""protocol = "smtp"\n[[phase]]\n[[phase.rule]]\non = "connect"\nreply = "{"x" * 90}"\n""": "x.toml:5: *, on one line), not '"
+    + "x" * 79,
     'protocol = "smtp"\nparams = 5\n': "x.toml:2: params: found 5; allowed: a table",
     'protocol = "smtp"\nphase = 5\n': "x.toml:2: phase: found 5; allowed: a list",
     'protocol = "smtp"\nphase = [5]\n': "x.toml:2: phase[0]: found 5; allowed: a table",
@@ -129,6 +135,13 @@ def test_a_mistake_elsewhere_says_where_and_what_is_allowed(text: str) -> None:
 
     found = problems(text)
     assert any(fnmatchcase(line, DOCUMENTS[text].replace("[", "[[]")) for line in found), found
+
+
+def test_of_many_mistakes_the_first_are_told() -> None:
+    found = problems('protocol = "smtp"\n' + "".join(f"key{number} = 1\n" for number in range(1000)))
+    assert len(found) == 201
+    assert found[-1] == "x.toml: there are 800 more mistakes"
+    assert found[0].startswith("x.toml:2: key0: there is no key 'key0'")
 
 
 def test_all_problems_are_told_at_once_in_the_order_of_their_lines() -> None:

@@ -104,7 +104,8 @@ def problem(mistake: Mistake, raw: Mapping[str, Any]) -> tuple[Path, Problem]:
         case UnknownKey(table):
             return path, unknown("key", str(path[-1]), _keys(table, path[:-1], raw))
         case MissingKey(about):
-            return path[:-1] or path, Problem(f"the key {path[-1]!r} is missing", allowed=about)
+            allowed = ", ".join(protocols.NAMES) if path == ("protocol",) else about
+            return path[:-1] or path, Problem(f"the key {path[-1]!r} is missing", allowed=allowed)
         case RefusedError() as why:
             return path, _refused(path, raw, mistake.value, why)
 

@@ -51,10 +51,10 @@ def _headers(value: object) -> tuple[tuple[str, str], ...]:
     for name, given in value.items():
         for one in given if isinstance(given, (list, tuple)) else [given]:
             if not HEADER_NAME.fullmatch(name) or isinstance(one, bool) or not isinstance(one, (str, int)):
-                raise refuse(f"header names with a text, a number, or a list of these, not {name} = {one!r}")
+                raise refuse(f"header names with a text, a number, or a list of these, not {name} = {one!r:.80}")
             if not HEADER_VALUE.fullmatch(str(one)):
                 raise refuse(
-                    f"header values without line ends and other control characters, and without spaces around them, not {one!r}"
+                    f"header values without line ends and other control characters, and without spaces around them, not {one!r:.80}"
                 )
             if fault := limits.field_fault(name, str(one)):
                 raise refuse(fault)

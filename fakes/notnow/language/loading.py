@@ -7,6 +7,7 @@ problems are reported at once, each with file, line, key path, what was found, w
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
@@ -40,10 +41,26 @@ def loads(text: str, *, name: str = "scenario", file: str = "", knobs: Mapping[s
     return _Loader(text, name, file).load(knobs or {})
 
 
+MISTAKES = 200  # most mistakes that are told
+PARTS = 50  # most parts of a dotted key: tomllib takes hours for one of 100,000
+
+
+def _endless_key(text: str) -> int | None:
+    """The line of a dotted key that has more parts."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") < PARTS:
+            continue
+        bare = re.sub(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'', "quoted", line)
+        if any(sum(map(bool, piece.split("."))) > PARTS for piece in re.split(r"[^\w.\s-]", bare)):
+            return number
+    return None
+
+
 class _Loader:
     def __init__(self, text: str, name: str, file: str) -> None:
         self.text, self.name, self.file = text, name, file
         self.problems: list[Problem] = []
+        self.untold = 0  # how many mistakes are beyond those that are told
         self.warnings: list[Problem] = []
         self.raw: Mapping[str, Any] = {}  # the document before the knobs are filled in
         self.given: Mapping[str, Any] = {}  # the knobs whose value differs from their default
@@ -90,9 +107,19 @@ class _Loader:
 
     def stop_if_bad(self) -> None:
         if self.problems:
-            raise ScenarioError(sorted(self.problems, key=lambda p: p.line or 0))
+            found = sorted(self.problems, key=lambda p: p.line or 0)
+            more = self.untold + max(0, len(found) - MISTAKES)
+            rest = [Problem(f"there are {more} more mistakes", file=self.file or self.name)] if more else []
+            raise ScenarioError([*found[:MISTAKES], *rest])
 
     def load(self, given: Mapping[str, Any]) -> Scenario:
+        """Raises ScenarioError."""
+        try:
+            return self._load(given)
+        except RecursionError:
+            raise ScenarioError([Problem("nested too deeply", file=self.file or self.name)]) from None
+
+    def _load(self, given: Mapping[str, Any]) -> Scenario:
         raw = self.raw = self._parse()
         defaults = raw.get("params", {})
         if not isinstance(defaults, dict):
@@ -132,7 +159,10 @@ class _Loader:
     def _parse(self) -> dict[str, Any]:
         raw, error = {}, ""
         try:
-            raw = tomllib.loads(self.text)
+            if line := _endless_key(self.text):
+                error = f"a key has more than {PARTS} parts"
+            else:
+                raw = tomllib.loads(self.text)
         except RecursionError:
             error, line = "nested too deeply", None
         except ValueError as found:  # TOMLDecodeError, or a number with too many digits
@@ -147,7 +177,8 @@ class _Loader:
         try:
             document = tables.read(Document, raw)
         except tables.InvalidError as error:
-            for mistake in error.mistakes:
+            self.untold = max(0, len(error.mistakes) - MISTAKES)
+            for mistake in error.mistakes[:MISTAKES]:
                 self.report(*advice.problem(mistake, raw))
             self.stop_if_bad()
             raise

@@ -18,7 +18,7 @@ def _lines(value: object) -> tuple[str, ...]:
     for line in lines:
         code = _code_after(line, code)
     if code:
-        raise refuse(f'a last line with a space after the code: "{code} …", not {lines[-1]!r}')
+        raise refuse(f'a last line with a space after the code: "{code} …", not {lines[-1]!r:.80}')
     return tuple(map(str, lines))
 
 
@@ -29,7 +29,7 @@ def _code_after(line: object, code: str) -> str:
         return code
     if not isinstance(line, str) or not REPLY_LINE.fullmatch(line):
         raise refuse(
-            f'reply lines such as "421 4.3.2 Closing" (three digits, then " " or "-", on one line), not {line!r}'
+            f'reply lines such as "421 4.3.2 Closing" (three digits, then " " or "-", on one line), not {line!r:.80}'
         )
     if code and line[:3] != code:
         raise refuse(

@@ -38,7 +38,7 @@ def _files(value: object) -> dict[str, str]:
     for name, content in files.items():
         size = units.parse_size(content)
         if size is not None and size > limits.FILE:
-            raise refuse(f"files of up to {limits.FILE // 1000**3}GB, not {name} = {content!r}")
+            raise refuse(f"files of up to {limits.FILE // 1000**3}GB, not {name} = {content!r:.80}")
     return files
 
 
@@ -46,7 +46,7 @@ def _users(value: object) -> dict[str, str]:
     users = _Texts.read(value)
     for one in [text for pair in users.items() for text in pair]:
         if re.search(r"[\0\r\n]", one):
-            raise refuse(f"names and passwords on one line, which a client can say, not {one!r}")
+            raise refuse(f"names and passwords on one line, which a client can say, not {one!r:.80}")
     if "" in users:
         raise refuse("names of users; one of them is empty")
     return users
