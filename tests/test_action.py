@@ -46,7 +46,7 @@ class Runner:
         for step in steps:
             if step.get("uses") == OURS:
                 given = {key: self.expand(value) for key, value in step.get("with", {}).items()}
-                found = self.action(port="0", **given)
+                found = self.action(port="0", python=sys.executable, **given)
                 self.outputs[step.get("id", "")] = found
             elif "run" in step:
                 self.run(step)
