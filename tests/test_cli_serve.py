@@ -339,7 +339,7 @@ def test_the_loop_that_the_user_has_chosen_is_left_alone(monkeypatch: pytest.Mon
     monkeypatch.delenv("NOTNOW_LOOP", raising=False)
     if chosen:
         monkeypatch.setenv("NOTNOW_LOOP", chosen)
-    with _serving._fast_loop():
+    with _serving.fast_loop():
         inside = os.environ.get("NOTNOW_LOOP")
     assert os.environ.get("NOTNOW_LOOP") == chosen
     expected = chosen or ("uvloop" if _serving.find_spec("uvloop") else None)
