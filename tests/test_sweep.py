@@ -15,9 +15,10 @@ from msgspec.structs import replace
 
 from chaos_clients import CAREFUL, CLIENTS, Client, Planted
 from notnow import FakeFTP, FakeSMTP, ScenarioError, protocols
-from notnow.chaos import faults, sweep
+from notnow.chaos import sweep
 from notnow.chaos.calling import base_for
 from notnow.chaos.cells import Base, Hit, base_of, pairs, plan
+from notnow.chaos.faults import fault, smtp
 from notnow.chaos.matrix import Matrix
 from notnow.chaos.steps import Step, steps
 from notnow.chaos.sweeping import SweepError
@@ -108,7 +109,7 @@ def test_every_cell_is_a_valid_scenario_without_warnings(protocol: str) -> None:
     moments = [name for name, moment in protocols.get(protocol).moments.items() if not (moment.unasked or moment.body)]
     base = Base(protocol, f'\n[server]\ntls = "{"implicit" if protocol == "http" else "starttls"}"\n')
     found = plan(base, [a_step(moment) for moment in moments])
-    assert {hit.fault for cell in found.cells for hit in cell.hits} == {*faults.of_protocol(protocol)}
+    assert {hit.fault for cell in found.cells for hit in cell.hits} == {*fault.of_protocol(protocol)}
     for cell in found.cells:
         scenario = cell.scenario
         assert scenario.warnings == ()
@@ -160,9 +161,9 @@ def test_what_cannot_differ_is_left_out_and_said() -> None:
 
 
 def test_the_second_fault_comes_after_the_first_and_elsewhere() -> None:
-    fault = next(one for one in faults.SMTP if one.name == "421")
+    first = next(one for one in smtp.FAULTS if one.name == "421")
     seen = [replace(a_step("mail"), nth=n, index=n) for n in (1, 2, 3)]
-    found = pairs(Base("smtp"), Hit(seen[1], fault), seen, since=1, only=["421"])
+    found = pairs(Base("smtp"), Hit(seen[1], first), seen, since=1, only=["421"])
     assert [cell.id for cell in found.cells] == ["mail#2:421+mail#3:421"]
     (cell,) = found.cells
     assert [rule.nth for rule in cell.scenario.rules()] == [2, 3]

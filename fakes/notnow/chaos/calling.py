@@ -10,8 +10,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from notnow import protocols
-from notnow.chaos import faults as known
 from notnow.chaos.cells import Base, base_of
+from notnow.chaos.faults import fault as known
 from notnow.chaos.matrix import Matrix
 from notnow.chaos.playing import InProcess
 from notnow.chaos.sweeping import Sweep, Terms

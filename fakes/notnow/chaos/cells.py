@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from notnow.chaos import faults
-from notnow.chaos.faults import Fault
+from notnow.chaos.faults import fault as faults
+from notnow.chaos.faults.fault import Fault
 from notnow.chaos.steps import Step
 from notnow.errors import Problem, ScenarioError
 from notnow.language.loading import loads

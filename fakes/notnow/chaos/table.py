@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from notnow.chaos import faults
 from notnow.chaos.cells import Base
+from notnow.chaos.faults import fault as faults
 from notnow.chaos.outcomes import BAD, Healthy, Outcome, Word
 from notnow.chaos.steps import Step
 from notnow.conduct.reading.result import WORDS

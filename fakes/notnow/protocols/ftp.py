@@ -156,6 +156,7 @@ PROTOCOL = Protocol(
     fake="notnow.servers.ftp.FakeFTP",
     rules="notnow.conduct.rules.ftp",
     ledger="notnow.conduct.reading.ftp.files",
+    faults="notnow.chaos.faults.ftp",
     moments=_MOMENTS,
     facts=_FACTS,
     server_keys=frozenset({"files", "quota", "users"}),

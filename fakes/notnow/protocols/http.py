@@ -124,6 +124,7 @@ PROTOCOL = Protocol(
     fake="notnow.servers.http.FakeHTTP",
     rules="notnow.conduct.rules.http",
     ledger="notnow.conduct.reading.http.requests",
+    faults="notnow.chaos.faults.http",
     moments=_MOMENTS,
     facts=_FACTS,
     also_counted=("malformed", "initial"),  # a malformed request over HTTP/2, and a QUIC connection that is tried

@@ -44,7 +44,8 @@ class Protocol(Struct, frozen=True, kw_only=True):
     """What notnow knows of one protocol.
 
     `fake`, `rules` and `ledger`: dotted paths of the class of its fake, of the module with its rules of conduct (None
-    while there are none), and of the module whose `ledger(run)` finds the items of a run (None while nothing can).
+    while there are none), and of the module whose `ledger(run)` finds the items of a run (None while nothing can). `faults`:
+    that of the module with the faults of a sweep (None for those of any protocol).
     `also_counted`: what a journal counts besides the moments; those in `not_commands` are not commands, so `any`
     does not cover them.
     `tls_modes`: the values that `tls` of `[server]` may have. `server_keys` and `expect_keys`: the keys of `[server]`
@@ -71,6 +72,7 @@ class Protocol(Struct, frozen=True, kw_only=True):
     not_commands: frozenset[str] = frozenset()
     rules: str | None = None
     ledger: str | None = None
+    faults: str | None = None
     longest_reply: int | None = None
     free_text_replies: bool = False
     multiplexed: bool = False

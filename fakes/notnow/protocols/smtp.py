@@ -62,6 +62,7 @@ PROTOCOL = Protocol(
     fake="notnow.servers.smtp.FakeSMTP",
     rules="notnow.conduct.rules.smtp",
     ledger="notnow.conduct.reading.smtp.delivery",
+    faults="notnow.chaos.faults.smtp",
     moments={**EVERYWHERE, **_COMMANDS},
     facts=_FACTS,
     also_counted=("unknown", "challenge", "vrfy", "expn", "help", "bdat"),
