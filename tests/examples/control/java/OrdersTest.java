@@ -20,7 +20,8 @@ class OrdersTest {
     @BeforeEach
     void startServer() throws Exception {
         var started = call("POST", "/v1/servers", """
-            {"scenario": "http/overload", "knobs": {"outage": "1h"}, "tls": "none", "speed": 0, "ttl": "5m"}""");
+            {"scenario": "http/overload", "knobs": {"outage": "1h"},
+             "tls": "none", "speed": 0, "ttl": "5m"}""");
         server = new ObjectMapper().readTree(started.body());
     }
 
@@ -31,7 +32,8 @@ class OrdersTest {
 
     @Test
     void waitsAsLongAsRetryAfterSays() throws Exception {
-        var orders = new Orders(URI.create(server.get("url").asText()), this::advance); // in production: Thread::sleep
+        var url = URI.create(server.get("url").asText());
+        var orders = new Orders(url, this::advance); // in production: Thread::sleep
         assertEquals(200, orders.fetch());
         var verdict = call("GET", "/v1/verdict?format=text&exit=0&count=1&server=" + name(), "");
         assertEquals("0", verdict.headers().firstValue("Notnow-Exit").get(), verdict.body());
@@ -39,7 +41,8 @@ class OrdersTest {
 
     /** The clock of the server stands still: it is as late as the client has waited. */
     void advance(long milliseconds) throws Exception {
-        call("POST", "/v1/clock/advance", "{\"by\": \"" + milliseconds + "ms\", \"servers\": [\"" + name() + "\"]}");
+        var body = "{\"by\": \"%dms\", \"servers\": [\"%s\"]}".formatted(milliseconds, name());
+        call("POST", "/v1/clock/advance", body);
     }
 
     String name() {
@@ -47,8 +50,11 @@ class OrdersTest {
     }
 
     HttpResponse<String> call(String method, String path, String body) throws Exception {
-        var request = HttpRequest.newBuilder(URI.create(api + path)).header("Content-Type", "application/json");
-        var answer = http.send(request.method(method, BodyPublishers.ofString(body)).build(), BodyHandlers.ofString());
+        var request = HttpRequest.newBuilder(URI.create(api + path))
+            .header("Content-Type", "application/json")
+            .method(method, BodyPublishers.ofString(body))
+            .build();
+        var answer = http.send(request, BodyHandlers.ofString());
         assertEquals(2, answer.statusCode() / 100, answer.body());
         return answer;
     }

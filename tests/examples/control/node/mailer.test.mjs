@@ -12,7 +12,7 @@ async function call(method, path, body) {
   return answer
 }
 
-// A server of its own for each test, so that tests may run side by side. Its clock stands still until it is advanced.
+// A server of its own for each test, so that tests may run side by side. Its clock stands still.
 async function serving(t, scenario, knobs = {}) {
   const answer = await call('POST', '/v1/servers', { scenario, knobs, speed: 0, ttl: '5m' })
   const server = await answer.json()
@@ -21,12 +21,20 @@ async function serving(t, scenario, knobs = {}) {
 }
 
 // Give the server time to come back, when the client would sleep. In production `sleep` is setTimeout.
-const asleep = (server) => (minutes) => call('POST', '/v1/clock/advance', { by: `${minutes}m`, servers: [server.name] })
+const asleep = (server) => (minutes) =>
+  call('POST', '/v1/clock/advance', { by: `${minutes}m`, servers: [server.name] })
 
-const mail = { from: 'me@example.org', to: 'you@example.net', subject: 'hi', text: 'hi', messageId: '<1@example.org>' }
+const mail = {
+  from: 'me@example.org',
+  to: 'you@example.net',
+  subject: 'hi',
+  text: 'hi',
+  messageId: '<1@example.org>',
+}
 
 describe('mail gets through', { concurrency: true }, () => {
-  for (const [scenario, knobs] of [['smtp/overload', { outage: '2h' }], ['smtp/greylisting'], ['smtp/yahoo-tss04']]) {
+  const scenarios = [['smtp/overload', { outage: '2h' }], ['smtp/greylisting'], ['smtp/yahoo-tss04']]
+  for (const [scenario, knobs] of scenarios) {
     it(`in spite of ${scenario}`, async (t) => {
       const server = await serving(t, scenario, knobs)
       await send(mail, { port: server.port, sleep: asleep(server) })
