@@ -6,6 +6,7 @@ import pytest
 
 from conduct_playbook import BUSY, Play, tries
 from notnow.conduct.judging import judge, select
+from notnow.conduct.reading.ledger import COUNT
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.delivery import SETTLED_BY
 
@@ -277,6 +278,16 @@ class TestTriesAgain:
         for n in range(40):
             play.connect(f"MAIL FROM:<s{n}@x> -> !421 no")
         play.broken(self.RULE, "mail from s0@x got 421 and was not tried again", "#1 MAIL FROM:<s0@x>")
+
+    def test_with_the_number_of_items_nothing_is_left_open(self, play: Play) -> None:
+        """Every mail came through, so the one that MAIL had refused did."""
+        play.connect(*LETTER)
+        play.connect(f"{MAIL} -> !421 busy").play.wait("1m")
+        play.connect(MAIL, C, "DATA", ". <2@x>")
+        for count, outcome in ((None, "inconclusive"), (2, "held"), (3, "inconclusive")):
+            for rule in (self.RULE, "smtp.no-bounce-for-421"):
+                ((verdict),) = judge(Run(play.journals, count=count), select([rule]))
+                assert (verdict.outcome, COUNT in verdict.finding.settled_by) == (outcome, count is None)
 
 
 class TestFinalIsFinal:

@@ -8,6 +8,7 @@ from conduct_playbook import Play
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
 from notnow.conduct.judging import Verdict
 from notnow.conduct.pictures import verdict
+from notnow.conduct.reading.ledger import Ledger
 from notnow.conduct.rules.rule import Rule
 
 
@@ -83,7 +84,8 @@ def test_of_many_tries_the_first_and_the_last_are_told(tries: int, told: str) ->
     for _ in range(tries):
         play.connect("MAIL FROM:<a@x> -> !451 no", "QUIT").play.wait("1m")
     (item,) = play.run.ledger.items
-    assert verdict.story(item, item.tries[0].started_at).replace(" mail: 451 no", "") == told
+    said = verdict.story(item, item.tries[0].started_at).replace(" mail: 451 no", "")
+    assert said == f"{told}; next it said 'QUIT'"
 
 
 @pytest.mark.parametrize(("why", "lines"), [("", []), ("it waited 1m\x1b", ["it waited 1m\\x1b"])])
@@ -102,3 +104,16 @@ def test_as_plain_data(play: Play) -> None:
         "title": "It waits.",
         "source": "RFC 5321 §4.5.4.1",
     }
+
+
+def test_items_that_the_wire_does_not_name_with_the_refusals_that_may_have_been_theirs() -> None:
+    play = Play("smtp")
+    for n in (1, 2):
+        play.connect("MAIL FROM:<a@x>", f"RCPT TO:<{n}@y>", "DATA", f". <{n}@x>")
+    play.connect("MAIL FROM:<a@x> -> !451 no", "QUIT")
+    play.connect("MAIL FROM:<a@x>", "RCPT TO:<3@y>", "DATA", ". <3@x>")
+    zero = play.journals[0].connections[0].opened_at
+    assert verdict.nameless(1, play.run.ledger, zero) == (
+        "1 item that the wire does not name; refused before it was named: 0s mail: 451 no"
+    )
+    assert verdict.nameless(2, Ledger(), zero) == "2 items that the wire does not name"

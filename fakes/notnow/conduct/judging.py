@@ -7,10 +7,12 @@ from fnmatch import fnmatchcase
 from importlib import import_module
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from notnow import protocols
 from notnow.conduct.finding import Finding, Outcome, inconclusive, not_exercised
 from notnow.conduct.reading.garbage import uncollected
+from notnow.conduct.reading.ledger import COUNT
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import Rule
 from notnow.errors import NotNowError, unknown
@@ -70,9 +72,17 @@ def judge(run: Run, rules: Iterable[Rule] | None = None, *, accepted: str = "") 
     return [settled(one, run, accepted=accepted) for one in found]
 
 
+def _counted(finding: Finding) -> Finding:
+    """An inconclusive finding without the advice to tell the number of items, where that is known."""
+    left = finding.settled_by.removesuffix(COUNT).removesuffix(", or ")
+    return replace(finding, settled_by=left or "a fault that acts only after the client has named the item")
+
+
 def settled(verdict: Verdict, run: Run, *, accepted: str) -> Verdict:
     """The verdict after the steps that are common to all rules."""
     outcome = verdict.outcome
+    if outcome == "inconclusive" and run.count is not None:
+        verdict = Verdict(verdict.rule, _counted(verdict.finding))
     if accepted in verdict.rule.gives_way and outcome in ("broken", "inconclusive"):
         reported = "the client reported to its caller what did not come through, and that is accepted"
         why = reported if accepted == "reported" else f"the result is accepted: {accepted}"

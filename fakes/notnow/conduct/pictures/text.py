@@ -13,7 +13,7 @@ from notnow.conduct.pictures import verdict
 from notnow.conduct.pictures.lanes import LEGEND, Picture, picture, strip
 from notnow.conduct.pictures.report import UNTOLD, Report
 from notnow.conduct.pictures.timeline import timeline
-from notnow.conduct.pictures.verdict import story
+from notnow.conduct.pictures.verdict import nameless, story
 from notnow.conduct.reading.storm import storm
 from notnow.page import Page, console
 from notnow.units import show
@@ -69,7 +69,10 @@ def _result(page: Page, result: Result, report: Report) -> None:
         page.line(f"{item.name}: {story(item, report.zero)}", indent=2)
     if len(result.items) > ITEMS:
         page.line(f"… and {len(result.items) - ITEMS} more (--json has all)", indent=2, style="dim")
-    for doubt in result.doubts[:ITEMS]:
+    if result.missing > len(result.lost):
+        page.line(nameless(result.missing - len(result.lost), report.run.ledger, report.zero), indent=2)
+    said = result.word == "unknown" and not result.missing and len(result.doubts) == 1  # the sentence has it
+    for doubt in result.doubts[:ITEMS] if not said else ():
         page.line(f"{doubt.why}; {doubt.settled_by} would settle it", indent=2, style="yellow")
 
 

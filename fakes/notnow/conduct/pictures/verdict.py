@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from notnow.conduct.judging import Verdict
-from notnow.conduct.reading.ledger import Item, Try
+from notnow.conduct.reading.ledger import Item, Ledger, Try
 from notnow.journal import Connection, Exchange
 from notnow.terminal import safe
-from notnow.units import show
+from notnow.units import plural, show
 
 MOST = 10  # pieces of evidence shown for one verdict
 TRIES = 5  # tries shown of one item
@@ -60,11 +60,32 @@ def proof(evidence: Exchange | Connection, zero: float | None = None) -> str:
 
 
 def story(item: Item, zero: float) -> str:
-    """The tries of an item in a line, safe to print: when each was, and how it ended."""
-    said = [f"{show(max(0.0, one.started_at - zero))} {ending(one)}" for one in item.tries]
+    """The tries of an item in a line, safe to print: when each was, how it ended, and what the client did after the last."""
+    return safe(_tries(item.tries, zero) + (_then(item.tries[-1]) if item.tries[-1].failed else ""))
+
+
+def nameless(items: int, ledger: Ledger, zero: float) -> str:
+    """Items that the wire does not name, in a line, with the refusals that may have been theirs."""
+    failed = [one for one in ledger.nameless if one.failed]
+    refused = f"; refused before it was named: {_tries(failed, zero)}" if failed else ""
+    return safe(f"{plural(items, 'item')} that the wire does not name{refused}")
+
+
+def _tries(tries: Sequence[Try], zero: float) -> str:
+    said = [f"{show(max(0.0, one.started_at - zero))} {ending(one)}" for one in tries]
     if len(said) > TRIES:
         said = [*said[: TRIES - 1], f"… {len(said) - TRIES} more …", said[-1]]
-    return safe(", ".join(said))
+    return ", ".join(said)
+
+
+def _then(last: Try) -> str:
+    """What the client said next on the connection where it was refused, or that it left."""
+    by, connection = last.by, last.connection
+    if not isinstance(by, Exchange):
+        return ""
+    later = next((x.request for x in connection.exchanges if x.index > by.index and x.request), "")
+    words = later or connection.after.partition("\r\n")[0]
+    return f"; next it said {words[:60]!r}" if words else "; next it left" if connection.ended_by == "client" else ""
 
 
 def ending(one: Try) -> str:

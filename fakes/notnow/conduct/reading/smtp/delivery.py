@@ -42,6 +42,12 @@ class Mail(Struct, eq=False):
     endings: set[Ending]
     unseen: set[Item]
     last_unnamed: dict[Item, int]
+    count: int | None = None
+
+    @property
+    def complete(self) -> bool:
+        """True if every item that the client was given is known to have come through."""
+        return self.count is not None and self.count == len(self.ledger.of_state("delivered")) == len(self.ledger.items)
 
 
 def ledger(run: Run) -> Ledger:
@@ -79,7 +85,7 @@ def mail(run: Run) -> Mail:
     shared = [one for one in transactions if len(one.recipients) > 1]
     last = _last_unnamed(found.nameless)
     endings = {one.ending for one in found.tries}
-    return Mail(sessions, transactions, shared, found, filer.put_off, endings, filer.unseen, last)
+    return Mail(sessions, transactions, shared, found, filer.put_off, endings, filer.unseen, last, run.count)
 
 
 def _leave_in_doubt(refused: Try) -> None:

@@ -55,6 +55,8 @@ def no_bounce(run: Run) -> Finding:
     if bounced is not None:
         return bounced
     again = any(one.later is not None for one in told)
+    if known.complete:
+        return held("mail that was refused with 421 came through in the end")
     if not lost and all(one.item is not None for one in told):
         return held("mail that was refused with 421 was tried again") if again else NOT_EXERCISED
     if again or any(one.item is None for one in told):

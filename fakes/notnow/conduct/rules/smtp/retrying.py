@@ -124,10 +124,11 @@ def tries_again(run: Run) -> Finding:
             unclear.append(refusal)
         else:
             return broken(f"{item.name} got {in_words(refusal.by)} and was not tried again", refusal.by)
-    if unclear and (not again or known.ledger.doubts):
+    if unclear and (not again or known.ledger.doubts) and not known.complete:
         why = f"{plural(len(unclear), 'try', 'tries')} refused for now may have been of mail that never came again"
         return inconclusive(why, SETTLED_BY, *(one.by for one in unclear[:3]))
-    return held("all mail that was refused for now was tried again") if again else NOT_EXERCISED
+    refused = again or unclear
+    return held("all mail that was refused for now was tried again") if refused else NOT_EXERCISED
 
 
 def _maybe_tried_later(known: Mail, item: Item, refusal: Try) -> bool:
