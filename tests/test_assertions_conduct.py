@@ -266,3 +266,28 @@ class TestConduct:
             assert send(fake)
             with pytest.raises(ValueError, match="level is 'shoud'; allowed: must, should, advice"):
                 fake.assert_conduct(level="shoud")
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        FakeSMTP.assert_delivered,
+        FakeSMTP.assert_no_duplicates,
+        lambda fake: fake.assert_never_exceeded(connections=1),
+        lambda fake: fake.assert_amplification(at_most=1),
+    ],
+)
+def test_what_a_full_journal_has_dropped_may_break_any_claim_about_the_whole_run(
+    check: Callable[[FakeSMTP], None],
+) -> None:
+    for limit in (1000, 10):
+        with FakeSMTP(journal_limit=limit) as fake:
+            for n in range(3):
+                with smtplib.SMTP(fake.host, fake.port, local_hostname="client.test") as client:
+                    client.sendmail("a@client.test", [f"{n}@server.test"], f"Message-ID: <{n}@client.test>\r\n\r\n")
+                fake.wait_for(lambda j: j.connections[-1].ended_by, timeout=5)
+            if limit == 1000:
+                check(fake)
+                continue
+            with pytest.raises(AssertionError, match=f"the journal dropped {fake.journal.dropped} exchanges"):
+                check(fake)

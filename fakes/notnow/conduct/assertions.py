@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from notnow.conduct import arguments, expectations
 from notnow.conduct.expectations import comebacks, delivery, load
 from notnow.conduct.expectations.comebacks import Bound
-from notnow.conduct.finding import HELD, Finding
+from notnow.conduct.finding import HELD, Finding, inconclusive
 from notnow.conduct.reading.result import FAILURES, UNKNOWN, WORDS, Exit, Result, result
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.storm import Storm, storm
 from notnow.journal import Journal
 from notnow.terminal import safe_lines
+from notnow.units import plural
 
 if TYPE_CHECKING:
     from notnow.language.scenario import Scenario
@@ -71,7 +72,7 @@ class Assertions:
         """The client made at most so many tries an item, on average."""
         __tracebackhide__ = True
         arguments.positive("at_most", at_most)
-        require(load.amplification(self.storm, at_most), self.journal)
+        require_of_whole(load.amplification(self.storm, at_most), self.journal)
 
     def assert_drained(self, within: float | str) -> None:
         """The last item came through within this time of the server's recovery, in seconds or as "5m".
@@ -80,7 +81,7 @@ class Assertions:
         """
         __tracebackhide__ = True
         arguments.time("within", within)
-        require(load.drained(self.storm, within), self.journal)
+        require_of_whole(load.drained(self.storm, within), self.journal)
 
     # ---- what came through -------------------------------------------------------------------------
 
@@ -101,7 +102,9 @@ class Assertions:
         if count is not None:
             arguments.whole("count", count)
         run = Run([self.journal], whole=True, count=count)
-        require(delivery.not_delivered(run) if times == 0 else delivery.delivered(run, times, count), self.journal)
+        require_of_whole(
+            delivery.not_delivered(run) if times == 0 else delivery.delivered(run, times, count), self.journal
+        )
 
     def assert_not_delivered(self) -> None:
         """Nothing came through: no message was stored, no file was transferred whole, no request got a good answer.
@@ -109,7 +112,7 @@ class Assertions:
         It also passes if no client connected: use `wait_for` to make sure that one did.
         """
         __tracebackhide__ = True
-        require(delivery.not_delivered(Run([self.journal], whole=True)), self.journal)
+        require_of_whole(delivery.not_delivered(Run([self.journal], whole=True)), self.journal)
 
     def assert_no_duplicates(self) -> None:
         """No message was stored twice (RFC 5321 §4.2.5: with the 250 after the dot, the server takes responsibility).
@@ -120,7 +123,7 @@ class Assertions:
         no harm where the receiver can recognise it: by its Message-ID, or by the name of its file.
         """
         __tracebackhide__ = True
-        require(delivery.no_duplicates(Run([self.journal], whole=True)), self.journal)
+        require_of_whole(delivery.no_duplicates(Run([self.journal], whole=True)), self.journal)
 
     def assert_retried(
         self,
@@ -165,13 +168,13 @@ class Assertions:
         """
         __tracebackhide__ = True
         arguments.whole("code", code, 400, 599, "the code of a refusal, 400 to 599, such as 421")
-        require(comebacks.new_connection_after(Run([self.journal], whole=True), code), self.journal)
+        require_of_whole(comebacks.new_connection_after(Run([self.journal], whole=True), code), self.journal)
 
     def assert_never_exceeded(self, connections: int) -> None:
         """The client had at most this many connections at a time; refused ones count too."""
         __tracebackhide__ = True
         arguments.whole("connections", connections)
-        require(comebacks.never_exceeded(self.journal.connections, connections), self.journal)
+        require_of_whole(comebacks.never_exceeded(self.journal.connections, connections), self.journal)
 
     def assert_conduct(
         self, *rules: str, level: str = "should", accept: str | Collection[str] = (), count: int | None = None
@@ -224,7 +227,7 @@ class Assertions:
         """
         __tracebackhide__ = True
         arguments.time("after", after)
-        require(comebacks.gave_up(Run([self.journal], whole=True), after), self.journal)
+        require_of_whole(comebacks.gave_up(Run([self.journal], whole=True), after), self.journal)
 
     def assert_expected(self, *, count: int | None = None) -> None:
         """The client did what the scenario expects of a well-behaved one, since the scenario was last played.
@@ -250,6 +253,15 @@ def require(finding: Finding, *journals: Journal) -> None:
         settled = f"; {finding.settled_by} would settle it" if finding.settled_by else ""
         said = safe_lines(finding.why + settled)
         raise AssertionError(f"{said}\n\n{render(journals, finding.evidence)}")
+
+
+def require_of_whole(finding: Finding, journal: Journal) -> None:
+    """As `require`, for a claim about all of the run: it cannot hold if the journal has dropped a part of it."""
+    __tracebackhide__ = True
+    if finding.outcome == "held" and journal.dropped:
+        why = f"the journal dropped {plural(journal.dropped, 'exchange')}, so it does not show the whole run"
+        finding = inconclusive(why, "a larger journal_limit, or a shorter run")
+    require(finding, journal)
 
 
 def _tested(run: Run) -> Finding:
