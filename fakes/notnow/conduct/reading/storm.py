@@ -66,26 +66,23 @@ def storm(run: Run) -> Storm:
 
 def _peak(tries: list[Try]) -> int:
     times = sorted([one.started_at for one in tries])
-    first = most = 0
-    for i, at in enumerate(times):
-        while at - times[first] >= SECOND:
-            first += 1
-        if i - first >= most:
-            most = i - first + 1
-    return most
+    first = 0
+    for at in times:  # a window that never shrinks
+        first += at - times[first] >= SECOND
+    return len(times) - first
 
 
 def _wasted(tries: list[Try]) -> int:
     """Failed tries of clients that knew the server to be busy."""
     busy_since: dict[tuple[Journal, str], int] = {}  # a client -> the index from which on it knew
     wasted = 0
-    for one in sorted(tries, key=attrgetter("ended_index")):
+    for one in sorted(tries, key=attrgetter("ended_index")) if any(one.failed for one in tries) else ():
         connection = one.began.connection
         client = connection.journal, connection.client
-        if not one.failed:
+        if one.failed:
+            wasted += one.started_index > busy_since.setdefault(client, one.ended_index)
+        else:
             busy_since.pop(client, None)
-        elif one.started_index > busy_since.setdefault(client, one.ended_index):
-            wasted += 1
     return wasted
 
 
@@ -94,8 +91,10 @@ def _drained(run: Run, ledger: Ledger) -> float | None:
     refusal, or else with that refusal.
     """
     failed = [one.ended_at for one in ledger.tries if one.failed]
+    if not failed:
+        return None
     through = [one.ended_at for item in ledger.items for one in item.tries if one.kept or one.ending == "accepted"]
-    if not failed or not through or max(through) < max(failed):
+    if not through or max(through) < max(failed):
         return None
     last, end = max(failed), max(through)
     phases = [mark.at for journal in run.journals for mark in journal.marks if last <= mark.at <= end]

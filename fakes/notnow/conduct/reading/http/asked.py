@@ -7,6 +7,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Iterator
 from functools import cached_property
+from operator import attrgetter
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -31,8 +32,9 @@ Key = tuple[str, str]  # the client, and the line of the request: method, author
 
 def request(exchange: Exchange) -> Request:
     """The request of an exchange that has one."""
-    assert exchange.http is not None
-    return exchange.http
+    found = exchange.facts
+    assert isinstance(found, Request)
+    return found
 
 
 # ---- how a request ended -------------------------------------------------------------------------
@@ -153,10 +155,11 @@ def asked(run: Run) -> list[Asked]:
         for x in exchanges:
             if isinstance(x.facts, Request):
                 found.append(_of_request(x, x.facts, ends, len(found) == first))
-        found += _unserved(connection, exchanges[-1])
+        if connection.after or connection.unread:
+            found += _unserved(connection, exchanges[-1])
         if len(found) == first and (nameless := _of_connection(connection, exchanges)) is not None:
             found.append(nameless)
-    return sorted(found, key=lambda each: each.one.started_index)
+    return sorted(found, key=attrgetter("one.started_index"))
 
 
 def _of_request(x: Exchange, asked: Request, ends: Ends, opens: bool) -> Asked:
@@ -195,7 +198,7 @@ def _ending_of(connection: Connection, exchanges: list[Exchange]) -> Ending:
 
 def _unserved(connection: Connection, last: Exchange) -> list[Asked]:
     """The requests that a client sent after the fake had stopped reading or had closed."""
-    ended = left(connection) if connection.after or connection.unread else None
+    ended = left(connection)
     if ended is None:
         return []
     found = list[Asked]()

@@ -43,7 +43,7 @@ def after_421(run: Run) -> list[tuple[Try, Try]]:
 
 
 def _after_421(run: Run) -> list[tuple[Try, Try]]:
-    return [(before, again) for before, again in retries(run) if told(before) == 421]
+    return [(before, again) for before, again in retries(run) if told(before) == 421] if statuses(run)[421] else []
 
 
 def statuses(run: Run) -> Counter[int | None]:

@@ -146,7 +146,8 @@ def waits_for_the_answer(run: Run) -> Finding:
 
 def _next_ones(run: Run) -> Iterator[Finding]:
     before: dict[Connection, Try] = {}
-    for one in tries(run):
+    ever = any(item.asks_first for item in run.ledger.items)  # it is not idempotent
+    for one in tries(run) if ever else ():
         asked = request(one.began)
         if asked.version == "2":
             continue
@@ -186,12 +187,16 @@ def replays_whole_bodies(run: Run) -> Finding:
 def _bodies_again(run: Run) -> Iterator[Finding]:
     failed: dict[tuple[str, str], Try] = {}
     for one in tries(run) if failures(run) else ():
-        key = one.connection.client, one.began.request
-        before = failed.pop(key, None)
+        before = failed.pop(_asked(one), None) if failed else None
         if before is not None and one.knew_of(before) and (case := _body_again(before, one)) is not None:
             yield case
         if one.ending != "accepted" and request(one.began).body_bytes:
-            failed[key] = one
+            failed[_asked(one)] = one
+
+
+def _asked(one: Try) -> tuple[str, str]:
+    """The client, and the line of its request."""
+    return one.connection.client, one.began.request
 
 
 def _body_again(before: Try, again: Try) -> Finding | None:

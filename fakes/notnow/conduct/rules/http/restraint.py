@@ -64,7 +64,8 @@ def honours_retry_after(run: Run) -> Finding:
 
 
 def _asks_to_wait(one: Try) -> bool:
-    return told(one) in (429, 503) and request(one.began).retry_after is not None
+    known = request_of(one)
+    return known is not None and known.retry_after is not None and told(one) in (429, 503)
 
 
 def _waits(item: Item) -> Iterator[tuple[Try, float, float, Try]]:
@@ -210,7 +211,8 @@ def _repeated(row: list[Try]) -> Finding:
 )
 def sends_a_probe(run: Run) -> Finding:
     by_client: dict[str, list[Try]] = {}
-    for one in tries(run) if failures(run) else ():
+    some_failed = 0 < failures(run) < len(tries(run))
+    for one in tries(run) if some_failed else ():
         by_client.setdefault(one.connection.client, []).append(one)
     return over(
         (case for found in by_client.values() for case in _recoveries(found)),
