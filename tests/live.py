@@ -128,13 +128,23 @@ def promised(name: str, knobs: Knobs) -> list[str]:
     chosen = {str(v) for v in values.values()} & set(document.get("fault", {}))
     tables = [document["fault"][c] for c in chosen]
     rules = [rule for phase in document.get("phase", []) for rule in phase.get("rule", [])]
-    tables += [rule for rule in rules if not {"reply", "status", "reset_stream", "goaway"}.isdisjoint(rule)]
+    likeliest = max((_chance(rule, values) for rule in rules if "chance" in rule), default=100.0)
+    tables += [
+        rule
+        for rule in rules
+        if not {"reply", "status", "reset_stream", "goaway"}.isdisjoint(rule) and _chance(rule, values) >= likeliest
+    ]
     found = []
     for table in tables:
         lines = table.get("reply", [])
         found.append([_pattern(line, values) for line in ([lines] if isinstance(lines, str) else lines)])
         found += [[_pattern(line, values) for line in text.splitlines()] for text in _of_http(table)]
     return ["\n".join(lines) for lines in found if lines]
+
+
+def _chance(rule: Mapping[str, Any], values: Knobs) -> float:
+    """How likely a rule fires, in per cent. What chance decides is sure to be heard only of the likeliest rules."""
+    return float(str(values[rule["chance"].strip("{}")]).rstrip("%")) if "chance" in rule else 100.0
 
 
 def _of_http(table: Mapping[str, Any]) -> Iterator[str]:

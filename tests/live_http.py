@@ -218,6 +218,7 @@ CASES = {
     "http/stream-cap": Case(witness=_asks_too_much_at_a_time),
     "http/unrecognized-name": SITE,
     "http/untrusted-certificate": SITE,
+    "http/weather": Case({"late": "0%"}, work=of("localhost") * 12),
 }
 _ENDS = ("fin", "reset", "abrupt")
 

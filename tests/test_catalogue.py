@@ -66,7 +66,7 @@ def test_the_issue_names_these() -> None:
         "healthy sni-mismatch no-sni coalesced certificate-mismatch misdirected-forever misdirected-times misdirected-post "
         "domain-fronting stale-certificate expired-certificate untrusted-certificate incomplete-chain unrecognized-name "
         "alt-svc overload rate-limited connection-cap stream-cap goaway-graceful goaway-mid-request stream-reset "
-        "connection-reset stalled slow-drip truncated early-421"
+        "connection-reset stalled slow-drip truncated early-421 weather"
     )
     wanted = {"smtp": smtp, "ftp": ftp, "http": http}
     assert {f"{protocol}/{name}" for protocol in wanted for name in wanted[protocol].split()} <= set(catalogue.names())

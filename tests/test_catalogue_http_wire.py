@@ -292,6 +292,27 @@ def test_an_overload_that_says_a_date():
         assert served(client.get())
 
 
+def test_storms_and_calm_spells():
+    with fake("http/weather", chance="100%", retry_after="7s") as http, H2(http) as client:
+        assert bare(client.get(), 503, retry_after="7")
+        http.clock.advance("30s")
+        assert served(client.get())
+        http.clock.advance("60s")
+        assert bare(client.get(), 503, retry_after="7")
+
+
+def test_a_storm_may_refuse_misdirect_and_cut():
+    none = dict.fromkeys(("chance", "misdirected", "refused", "goaway", "lost", "cut", "late"), "0%")
+    for knob in ("misdirected", "refused", "cut"):
+        with fake("http/weather", **{**none, knob: "100%"}) as http, H2(http) as client:
+            answer = client.outcome(client.request("/"))
+            assert (answer.status, answer.reset) == {
+                "misdirected": (421, None),
+                "refused": (None, "REFUSED_STREAM"),
+            }.get(knob, (200, None))
+            assert answer.ended is (knob == "misdirected")
+
+
 def test_a_rate_limit():
     with fake("http/rate-limited", requests=2, window="10s") as http, H2(http) as client:
         assert served(client.get())

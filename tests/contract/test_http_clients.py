@@ -59,6 +59,7 @@ misdirected-post                      |post           |421   |got 421           
 early-421                             |post           |421   |got 421                  |got 421                  |got 421                   |got 421        |got 421     |got 421                        |done: 421,200
 early-421                             |post h1        |421   |got 421                  |got 421                  |got 421                   |got 421        |-           |-                              |done: 421;200
 overload                              |get            |503   |got 503                  |got 503                  |got 503                   |got 503        |got 503     |got 503                        |got 503
+weather chance=100%                   |get            |503   |got 503                  |got 503                  |got 503                   |got 503        |got 503     |got 503                        |got 503
 overload                              |post           |503   |got 503                  |got 503                  |got 503                   |got 503        |got 503     |got 503                        |got 503
 connection-reset                      |get            |cut   |Connect                  |Connect                  |ClientConnector           |exit 7/exit 35 |nothing     |ECONNRESET                     |ECONNRESET
 connection-reset how=fin              |get            |cut   |Connect                  |Connect                  |ClientConnector           |35             |nothing     |ECONNRESET                     |ECONNRESET
