@@ -38,7 +38,7 @@ from atlas_page import page
 from clients import Client, Report
 from tables import Row
 
-from notnow import FakeFTP, FakeHTTP, FakeSMTP, RealClock
+from notnow import FakeFTP, FakeHTTP, FakeSMTP, RealClock, Scenario
 from notnow.conduct import judging
 from notnow.conduct.pictures import verdict
 from notnow.conduct.reading.ledger import Try
@@ -109,7 +109,7 @@ class Entry:
         return row.protocol == self.protocol and not cannot and row.plays(self.client)
 
 
-# See `_attempt`. A page that comes with a 503 has no script that could say anything.
+# See `attempt`. A page that comes with a 503 has no script that could say anything.
 CHROMIUM: Client[Any] = Client(
     "Chromium", lambda job: Report(""), "chromium", "chromium", cannot=frozenset({"overload"})
 )
@@ -204,22 +204,22 @@ def play(entry: Entry, row: Row) -> Played:
     """Have a client do its job under a scenario, and judge it as `notnow try --accept reported --count N` does."""
     # What Chromium has started may still be writing when Chromium has ended.
     home = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-    with home, _fake(entry, row) as fake, _guest(entry, row, fake):
+    with home, fake_of(entry, row, row.scenario) as fake, _guest(entry, row, fake):
         folder = Path(home.name)
         try:
-            report = _attempt(entry, row, fake, folder)
-            ended = _ended(report.said)
+            report = attempt(entry, row, fake, folder)
+            how = ended(report.said)
         except (subprocess.TimeoutExpired, TimeoutError):
-            report, ended = Report(f"nothing in {clients.PATIENCE} s"), Exit(hung=True)
+            report, how = Report(f"nothing in {clients.PATIENCE} s"), Exit(hung=True)
             fake.settle()
         run = Run([fake.journal], [fake.scenario])
-        found = result(run.ledger, ended, entry.items)
+        found = result(run.ledger, how, entry.items)
         broken = verdict.offenders(judging.judge(run, accepted="reported" if found.word == "reported" else ""))
         differs = found.word == "delivered" and isinstance(fake, FakeFTP) and _differs(row, fake, folder)
         return Played(entry, row, report.said, _again(run), found, differs, tuple(broken))
 
 
-def _ended(said: str) -> Exit:
+def ended(said: str) -> Exit:
     """How the client ended: its exit code, or 1 for what a library says instead of "done"."""
     if said.split(", ")[-1] in (smtp_clients.SENT, http_clients.DONE):
         return Exit(0)
@@ -227,14 +227,15 @@ def _ended(said: str) -> Exit:
     return Exit(int(code[1])) if code else Exit(1, said)
 
 
-def _fake(entry: Entry, row: Row) -> Fake:
+def fake_of(entry: Entry, row: Row, scenario: str | Scenario) -> Fake:
+    """The fake for a client and a way of doing its job."""
     clock = RealClock(speed=entry.speed)
     if row.protocol == "smtp":
-        return FakeSMTP(row.scenario, clock=clock, **row.knobs)
+        return FakeSMTP(scenario, clock=clock, **row.knobs)
     if row.protocol == "ftp":
-        return FakeFTP(row.scenario, clock=clock, **row.knobs)
+        return FakeFTP(scenario, clock=clock, **row.knobs)
     app = {"app": APPS[entry.name]} if entry.name in APPS else {}
-    return FakeHTTP(row.scenario, clock=clock, **app, **row.knobs)
+    return FakeHTTP(scenario, clock=clock, **app, **row.knobs)
 
 
 @contextlib.contextmanager
@@ -255,7 +256,7 @@ def _guest(entry: Entry, row: Row, fake: Fake) -> Iterator[None]:
         guest.close()
 
 
-def _attempt(entry: Entry, row: Row, fake: Any, folder: Path) -> Report:
+def attempt(entry: Entry, row: Row, fake: Any, folder: Path) -> Report:
     way, more = f"{row.way} {entry.way}".strip(), {"options": entry.options} if entry.options else {}
     if entry.client is CHROMIUM:
         post = {"method": "POST", "size": 1_000} if row.way.startswith("post") else {}
