@@ -37,6 +37,7 @@ from tests.bench import (
     profiling,
     sessions,
     startstop,
+    sweep,
 )
 from tests.bench.table import Bench, Row, Skip, as_text
 
@@ -55,6 +56,7 @@ BENCHES: tuple[Bench, ...] = (
     *idle.BENCHES,
     *page.BENCHES,
     *control.BENCHES,
+    *sweep.BENCHES,
 )
 
 
