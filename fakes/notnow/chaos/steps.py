@@ -74,7 +74,8 @@ def _before_tls(x: Exchange) -> Exchange:
 
 def _has_inner(x: Exchange) -> bool:
     if isinstance(x.facts, Transfer):
-        return x.facts.whole or (x.facts.stored is False and x.facts.data is None)  # all of it had passed, and was undone
+        undone = x.facts.stored is False and x.facts.data is None  # after all of it had passed
+        return x.facts.whole or undone
     return x.moment in ("message", "body") or (x.http is not None and (x.rule is None or x.http.stored))
 
 
