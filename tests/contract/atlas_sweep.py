@@ -73,9 +73,10 @@ def spread(work: Work, cells: Iterable[Cell]) -> Iterator[Outcome]:
         yield from pool.map(work, cells)
 
 
-def swept(entry: atlas.Entry, way: str) -> Matrix:
+def swept(entry: atlas.Entry, way: str, terms: Terms | None = None) -> Matrix:
     row = Row(entry.protocol, "healthy", way, "", {})
-    return Sweep(base_for(entry.protocol), Player(entry, row), Terms(count=entry.items), spread).run()
+    terms = terms or Terms(count=entry.items)
+    return Sweep(base_for(entry.protocol), Player(entry, row), terms, spread).run()
 
 
 def line(entry: atlas.Entry, way: str, matrix: Matrix) -> str:

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import atlas
+import atlas_sweep
 import ftp_clients
 import http_clients
+import pytest
 import smtp_clients
 from atlas import SCENARIOS, Entry, play, play_all
 from atlas_page import page
-from clients import Client, Report
+from clients import Client, Report, need
 from tables import Row
+
+from notnow.chaos.sweeping import Terms
 
 PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
 CHEAP = [
@@ -146,3 +150,19 @@ def test_a_get_over_http_that_comes_twice_counts_once() -> None:
     result = play(Entry("http", Client("own", do)), Row("http", "healthy", "get", "", {}))
     assert result.outcome == "delivered"
     assert result.again == (), "it had what it asked for, and looked again"
+
+
+@pytest.mark.parametrize(
+    ("name", "way", "cells", "line"),
+    [
+        ("smtplib", "none", ["rcpt#1:451", "message#1:kept-421"], "| smtplib | none | 2 | `rcpt#1:451` |  |  |  |"),
+        ("curl", "none", ["rcpt#2:451", "data#1:421"], "| curl | none | 2 |  |  |  |  |"),
+        ("ftplib", "get", ["retr#1:cut", "retr#1:421"], "| ftplib | get | 2 |  |  |  |  |"),
+    ],
+)
+def test_a_client_is_swept(name: str, way: str, cells: list[str], line: str) -> None:
+    protocol = "ftp" if way == "get" else "smtp"
+    entry = next(one for one in atlas.entries() if (one.protocol, one.client.name) == (protocol, name))
+    need(entry.client)
+    matrix = atlas_sweep.swept(entry, way, Terms(count=entry.items, cells=cells))
+    assert atlas_sweep.line(entry, way, matrix) == line
