@@ -62,16 +62,15 @@ def mail(run: Run) -> Mail:
     sessions = [read(connection, run.by_connection[connection], each=each) for connection in opened]
     transactions = [one for session in sessions for one in session.transactions]
     transactions.sort(key=attrgetter("first.index"))
-    sorter = Sorter()
-    sorter.sort(transactions)
+    unclear = Sorter().sort(transactions)
     uncarried = attribute(transactions, only_one=run.count == 1)
     filer = _Filer()
-    for one in transactions:
-        filer.file(one)
+    for transaction in transactions:
+        filer.file(transaction)
     found = filer.ledger
-    for unclear in found.nameless:
-        if unclear.ending == "refused" and len(unclear.owners) <= LOOKED_THROUGH:
-            _leave_in_doubt(unclear)
+    for one in found.nameless:
+        if one.ending == "refused" and len(one.owners) <= LOOKED_THROUGH:
+            _leave_in_doubt(one)
     for item in filer.asked_about:
         if all(one.ending == "abandoned" for one in item.tries):
             item.in_doubt = item.in_doubt or "the client took it back itself, and may have wanted no more than to ask"
@@ -79,7 +78,7 @@ def mail(run: Run) -> Mail:
     for pair in pairs:
         _may_be_the_same(pair)
     found.may_be_copies += map(_copy, copies_under_other_names(pairs, transactions))
-    found.doubts += _doubts(sorter.unclear, uncarried)
+    found.doubts += _doubts(unclear, uncarried)
     found.dropped = run.dropped
     tell_apart(found, run.count)
     shared = [one for one in transactions if len(one.recipients) > 1]

@@ -47,8 +47,8 @@ class Letter(Struct, eq=False):
         i = bisect_left(self.busy, (index, index))
         return self.busy[i][0] if i < len(self.busy) else inf
 
-    def carried(self, start: int, end: float) -> None:
-        if self.busy and self.busy[-1][0] > start:
-            self.busy.insert(bisect_left(self.busy, (start, end)), (start, end))
+    def carried(self, span: tuple[int, float]) -> None:
+        if self.busy and self.busy[-1][0] > span[0]:
+            self.busy.insert(bisect_left(self.busy, span), span)
         else:
-            self.busy.append((start, end))
+            self.busy.append(span)

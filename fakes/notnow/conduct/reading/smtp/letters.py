@@ -51,6 +51,7 @@ class _Bundle(Struct, eq=False):
 
 
 _Path = tuple[str, str, str]  # client, sender, recipient
+_Span = tuple[int, float]  # the indices at which a transaction began, and at which the client knew how it had ended
 
 
 class _Unseen:
@@ -91,13 +92,10 @@ class _Unseen:
 
 
 class Sorter:
-    """Gives each transaction its letter: first those whose content is known, then the others by their envelope.
-
-    `unclear` are the transactions that may have carried one of several letters.
-    """
+    """Gives each transaction its letter: first those whose content is known, then the others by their envelope."""
 
     def __init__(self) -> None:
-        self.unclear: list[Transaction] = []
+        self._unclear: list[Transaction] = []
         self._by_name: dict[str, Letter] = {}
         self._by_path: dict[_Path, _Bundle] = {}
         self._by_sender: dict[tuple[str, str], _Bundle] = {}
@@ -107,14 +105,17 @@ class Sorter:
         self._unseen = _Unseen()
         self._splitting: set[str] = set()  # clients that send one message in several transactions
 
-    def sort(self, transactions: list[Transaction]) -> None:
-        unseen = [one for one in transactions if one.sender is not None and not self._by_content(one, one.sender)]
+    def sort(self, transactions: list[Transaction]) -> list[Transaction]:
+        """Sort all transactions of a run, once; returns those that may have carried one of several letters."""
+        named = (one for one in transactions if one.sender is not None)
+        unseen = [one for one in named if one.content is None or not self._by_content(one, one.sender or "")]
         for one in unseen:
             if one.recipients:
                 self._by_envelope(one, one.sender or "")
         for one in unseen:
             if not one.recipients:
                 self._by_sender_alone(one, one.sender or "")
+        return self._unclear
 
     def _by_content(self, one: Transaction, sender: str) -> bool:
         message = one.message
@@ -135,14 +136,14 @@ class Sorter:
             bundle.letters[letter] = None
         to = [recipient.address for recipient in one.recipients]
         self._known.setdefault(letter, []).append((one.first.index, frozenset(to)))
-        self._give(one, letter, sender, to)
+        self._give(one, letter, sender, to, _span(one))
         return True
 
-    def _give(self, one: Transaction, letter: Letter, sender: str, recipients: Iterable[str]) -> None:
+    def _give(self, one: Transaction, letter: Letter, sender: str, recipients: Iterable[str], span: _Span) -> None:
         for address in recipients:
             letter.item(address)
         one.letter = letter
-        letter.carried(*_span(one))
+        letter.carried(span)
         if "" not in letter.items:
             key = one.session.client, sender
             if key not in self._by_sender:
@@ -160,34 +161,34 @@ class Sorter:
         client = one.session.client
         to = list(dict.fromkeys(recipient.address for recipient in one.recipients))
         bundles = [self._by_path.get((client, sender, address)) for address in to]
-        wanting = _wanting(bundles, one.first.index)
+        wanting, span = _wanting(bundles, one.first.index), _span(one)
         if not wanting:
-            found = self._unseen_letter(one, sender, to)
-            self._give(one, found, sender, to)
+            found = self._unseen_letter(one, sender, to, span)
+            self._give(one, found, sender, to, span)
             for address, bundle in zip(to, bundles, strict=True):
                 if bundle is not None and bundle.unsure_from < one.first.index:
                     found.item(address).in_doubt = _TAKEN_FOR_REFUSED
         elif (letter := self._certain(one, sender, wanting, bundles)) is not None:
-            self._give(one, letter, sender, to)
+            self._give(one, letter, sender, to, span)
         else:
             self._leave_open(one, wanting)
             strange = [address for address, bundle in zip(to, bundles, strict=True) if bundle is None]
             if strange:  # no known message went to these
-                self._give(one, self._unseen_letter(one, sender, strange), sender, strange)
+                self._give(one, self._unseen_letter(one, sender, strange, span), sender, strange, span)
 
     def _by_sender_alone(self, one: Transaction, sender: str) -> None:
         bundle = self._by_sender.get((one.session.client, sender))
-        wanting = bundle.wanting(one.first.index) if bundle is not None else ()
+        wanting, span = bundle.wanting(one.first.index) if bundle is not None else (), _span(one)
         if not wanting:
-            self._give(one, self._unseen_letter(one, sender, [""]), sender, [""])
+            self._give(one, self._unseen_letter(one, sender, [""], span), sender, [""], span)
         elif (letter := self._certain(one, sender, wanting, [bundle])) is not None:
-            self._give(one, letter, sender, list(letter.items))
+            self._give(one, letter, sender, list(letter.items), span)
         else:
             self._leave_open(one, wanting)
 
     def _leave_open(self, one: Transaction, wanting: Sequence[Letter]) -> None:
         one.owners = wanting
-        self.unclear.append(one)
+        self._unclear.append(one)
 
     def _certain(
         self, one: Transaction, sender: str, wanting: Sequence[Letter], bundles: Sequence[_Bundle | None]
@@ -220,15 +221,14 @@ class Sorter:
         i = bisect_right(known, one.first.index, key=itemgetter(0))
         return known[i][1] <= to if i < len(known) else to <= letter.items.keys()
 
-    def _unseen_letter(self, one: Transaction, sender: str, to: list[str]) -> Letter:
+    def _unseen_letter(self, one: Transaction, sender: str, to: list[str], span: _Span) -> Letter:
         """The letter of which the server has seen no more than the envelope; a client sends no letter twice at the same time."""
-        start, end = _span(one)
         client = one.session.client
         paths = [(client, sender, address) for address in to]
-        found = self._unseen.free(paths, start, end) or Letter(f"mail from {sender or '<>'}")
+        found = self._unseen.free(paths, *span) or Letter(f"mail from {sender or '<>'}")
         for path in paths:
             if path[2] not in found.items:
-                self._unseen.add(path, found, end)
+                self._unseen.add(path, found, span[1])
         return found
 
 
@@ -242,5 +242,5 @@ def _wanting(bundles: Iterable[_Bundle | None], index: int) -> tuple[Letter, ...
     return tuple(found)
 
 
-def _span(one: Transaction) -> tuple[int, float]:
+def _span(one: Transaction) -> _Span:
     return one.first.index, one.settled[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from math import inf
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, not_exercised
@@ -135,7 +136,12 @@ def class_first(run: Run) -> Finding:
 
 
 def _enhanced(x: Exchange) -> str:
-    found = _ENHANCED.match(x.reply or "")
+    return _enhanced_code(x.reply or "")
+
+
+@lru_cache(maxsize=1024)  # a server has few replies
+def _enhanced_code(reply: str) -> str:
+    found = _ENHANCED.match(reply)
     return found[1] if found else ""
 
 
