@@ -30,7 +30,7 @@ def test_what_came_before_the_scenario_was_played_counts_only_in_the_whole_run()
     play = Play("smtp")
     play.connect(BUSY).play.recorders[0].mark("play", "smtp/overload")
     play.connect(BUSY)
-    assert [len(Run(play.journals, whole=whole).refusals) for whole in (False, True)] == [1, 2]
+    assert [len(Run(play.journals, whole=whole).exchanges) for whole in (False, True)] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,6 @@ def test_a_part_keeps_what_is_known_of_the_run() -> None:
     assert (part.journals, part.scenarios, part.whole, part.proxy) == ((web.journals[0],), (OVERLOAD,), True, True)
     assert run.of("http") is part
     assert part.of("http") is part
-
-
-def test_retries_of_all_servers_are_in_order() -> None:
-    play = Play("smtp", "a", "b")
-    for server in (1, 0, 0, 1):
-        play.connect(BUSY, server=server).play.wait("1m")
-    assert [r.attempt.connection.server for r in Run(play.journals).retries] == ["a", "b"]
 
 
 class TestTested:

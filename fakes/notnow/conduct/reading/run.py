@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from notnow import protocols
-from notnow.conduct.reading import attempts
 from notnow.conduct.reading.garbage import uncollected
 from notnow.conduct.reading.ledger import Ledger, joined
 from notnow.journal import CertificateRejected, Connection, Exchange, Journal
@@ -85,11 +84,6 @@ class Run:
     @property
     def connections(self) -> list[Connection]:
         return list(self.by_connection)
-
-    @cached_property
-    def refusals(self) -> list[Exchange]:
-        """The exchanges in which a rule refused, by a 4yz or 5yz (4xx, 5xx) or by closing without a reply."""
-        return attempts.refusals(self.exchanges)
 
     @cached_property
     def distrusted(self) -> str:
