@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
     from notnow.chaos.matrix import Matrix
+    from notnow.conduct.assertions import Assertions
     from notnow.language.scenario import Scenario
 
-__all__ = ["sweep"]
+__all__ = ["save", "scenarios", "seek_amplification", "sweep", "toml"]
 
 
 def sweep(
@@ -54,3 +57,85 @@ def sweep(
         count=count,
         options=options,
     )
+
+
+def scenarios(
+    protocol: str,
+    /,
+    *,
+    max_faults: int = 4,
+    max_phases: int = 3,
+    outage: float | str | timedelta = "1m",
+    heals: bool = True,
+    final: bool = False,
+    tls: str = "none",
+    at: Collection[str] = (),
+    where: Mapping[str, Any] | None = None,
+) -> SearchStrategy[Scenario]:
+    """A Hypothesis strategy for scenarios of a protocol. Needs the extra `notnow[chaos]`.
+
+        @given(scenario=scenarios("smtp", max_faults=4))
+        def test_delivered_exactly_once(scenario, fast_forward):
+            with FakeSMTP(scenario) as smtp:
+                outbox.flush(smtp.host, smtp.port)
+            smtp.assert_delivered(count=1)
+
+    Each scenario has at most `max_faults` rules in at most `max_phases` phases. The server is healthy in the end, after
+    `outage` of scenario time at most (seconds, or a duration), and refuses nothing for good, so that a correct client can get
+    everything through: one that waits between its tries, has time-outs, and comes back on a new connection.
+    `heals=False` lets the last faults stay, and `final=True` adds refusals for good.
+
+    `tls` is the TLS mode of the server. `at` confines the faults to these moments. `where` has values of facts that the
+    client uses, such as `{"recipient": ["ann@a.test", "*@b.test"]}`; the rules then look for them.
+
+    The first scenario is healthy: a property that fails there can never hold. Hypothesis shrinks towards it: fewer phases,
+    fewer rules, earlier moments, plainer faults, smaller numbers. Raises ScenarioError or ValueError for invalid arguments,
+    and ImportError without Hypothesis.
+    """
+    try:
+        from notnow.chaos import strategies
+    except ModuleNotFoundError as error:
+        if error.name != "hypothesis":
+            raise
+        raise ImportError(
+            "notnow.chaos.scenarios needs Hypothesis, which is not installed: pip install 'notnow[chaos]'",
+            name=error.name,
+        ) from None
+    return strategies.invented(strategies.plan(
+        protocol,
+        max_faults=max_faults,
+        max_phases=max_phases,
+        outage=outage,
+        heals=heals,
+        final=final,
+        tls=tls,
+        at=at,
+        where=where or {},
+    ))  # fmt: skip
+
+
+def toml(text: str) -> Scenario:
+    """The scenario of a text in TOML, as a failing property prints it. Raises ScenarioError."""
+    from notnow.chaos.strategies_sound import NAME
+    from notnow.language.loading import loads
+
+    return loads(text, name=NAME)
+
+
+def save(scenario: Scenario, file: str | Path) -> Path:
+    """Write a scenario to a file that ends in `.toml`; `notnow serve`, `try` and the marker play it. Returns its path."""
+    path = Path(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(scenario.text, encoding="utf-8")
+    return path
+
+
+def seek_amplification(fake: Assertions) -> None:
+    """Let Hypothesis look for scenarios in which the client tries each item more often.
+
+    Call it once in a property, after the client has ended. It is `hypothesis.target` with the tries an item.
+    """
+    from hypothesis import target
+
+    if (found := fake.storm.amplification) is not None:
+        target(found, label="tries an item")

@@ -48,6 +48,10 @@ class Scenario:
     warnings: tuple[Problem, ...]
     reload: Callable[..., Scenario] = field(repr=False, compare=False)
 
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        """How IPython and Hypothesis print it: as its TOML, which can be saved and played."""
+        printer.text(f"toml(r'''\n{self.text.strip()}\n''')")
+
     def with_knobs(self, /, **knobs: Any) -> Scenario:
         """The same scenario with other values for some of its knobs.
 
