@@ -11,7 +11,8 @@ from grimp import Layer
 # From the top down. A folder may import what stands below it, and never what stands above or, where they are independent, beside it.
 FLOORS = {
     "notnow": [
-        Layer("cli", "fast_forward", "pytest_plugin", "pytest_fixtures", "pytest_run", "pytest_markers", "pytest_report", "pytest_sweep",
+        Layer("cli", "fast_forward", "pytest_plugin", "pytest_fixtures", "pytest_properties", "pytest_run", "pytest_markers", "pytest_report",
+            "pytest_sweep",
             independent=False),
         Layer("chaos"),
         Layer("control"),

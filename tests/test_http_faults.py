@@ -551,6 +551,16 @@ class TestAfterBytes:
                 assert is_closed(client)
 
     @both
+    def test_a_client_that_leaves_a_stall_in_the_middle_of_its_body_has_no_answer(self, version):
+        with playing(one("request", after_bytes=1, stall=True)) as fake:
+            with version(fake) as client:
+                ask(client, method="PUT", body=b"whole body")
+                fake.wait_for(lambda j: asked(fake) and asked(fake)[0].fault and asked(fake)[0].facts.body_sha256)
+            fake.wait_for(lambda j: j.connections[0].closed_at is not None)
+            fake.settle()
+            assert (asked(fake)[0].reply, asked(fake)[0].facts.status) == (None, None)
+
+    @both
     @pytest.mark.parametrize(
         "fault", [{"close": True}, {"close": "reset"}, {"close": "abrupt"}, {"reset_stream": "CANCEL"}, {"stall": True}]
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from notnow import protocols
+from notnow import protocols, pytest_properties
 from notnow.pytest_run import CLOCK, ENVIRONMENT, READ, SEED, clock_of, places_of
 from notnow.pytest_sweep import CELL, SWEPT
 
@@ -159,8 +159,12 @@ for _protocol in protocols.NAMES:
 @pytest.fixture
 def fast_forward(request: pytest.FixtureRequest) -> Iterator[FastForward]:
     """Make waits in the test's process advance scenario time; `.clock` is the clock of the test's fakes."""
-    from notnow.time_travel.fast_forward import FastForward
+    from notnow.time_travel.fast_forward import FastForward, kept_in_place
 
+    if pytest_properties.renews_time(request.node):  # each example enters its own
+        with kept_in_place():
+            yield FastForward()
+        return
     with FastForward() as world:
         request.node.stash[CLOCK] = world.clock
         yield world

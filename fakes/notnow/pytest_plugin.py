@@ -1,7 +1,8 @@
 """The pytest plugin: options, the marker, and the report of a failing test.
 
-`pytest_run` has the hooks around a test, `pytest_fixtures` the fixtures, `pytest_sweep` what sweep=True does. They import nothing but pytest until a test
-has a marker or a fixture of notnow, and know nothing about protocols except their names.
+`pytest_run` has the hooks around a test, `pytest_fixtures` the fixtures, `pytest_sweep` what sweep=True does, and
+`pytest_properties` what concerns Hypothesis. They import nothing but pytest until a test has a marker or a fixture of
+notnow, and know nothing about protocols except their names.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from notnow import environment, pytest_fixtures, pytest_run, pytest_sweep
+from notnow import environment, pytest_fixtures, pytest_properties, pytest_run, pytest_sweep
 from notnow._version import __version__
 from notnow.pytest_run import CLOCK, ENVIRONMENT, SEED, TOLD, RunEnvironment, places_of
 
@@ -34,7 +35,7 @@ _PROBLEMS = "notnow_problems"  # where a pytest-xdist worker puts them for the c
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    for part in (pytest_run, pytest_fixtures, pytest_sweep):
+    for part in (pytest_run, pytest_fixtures, pytest_properties, pytest_sweep):
         pluginmanager.register(part, part.__name__)
     group = parser.getgroup("notnow", 'fake servers that say "not now"')
     group.addoption(

@@ -29,7 +29,8 @@ TOLD = pytest.StashKey[bool]()  # its report has the section about fakes
 _fakes: pytest.StashKey[list[Fake]] = pytest.StashKey()
 _older: pytest.StashKey[list[tuple[Fake, int]]] = pytest.StashKey()  # with where their journals were when it began
 _prepared: pytest.StashKey[list[Fake]] = pytest.StashKey()
-_OF_A_TEST: tuple[pytest.StashKey[Any], ...] = (CLOCK, READ, TOLD, _fakes, _older, _prepared)
+_examples: pytest.StashKey[list[Fake]] = pytest.StashKey()  # of the examples of a property before the last one
+_OF_A_TEST: tuple[pytest.StashKey[Any], ...] = (CLOCK, READ, TOLD, _fakes, _older, _prepared, _examples)
 
 
 def places_of(config: pytest.Config) -> Places:
@@ -84,6 +85,14 @@ class RunEnvironment:
         _forget(item)
         self.item, self.began = item, False
         item.stash[_older] = [(fake, fake.clock.stamp()) for fake in self.living]
+
+    def begin_example(self, item: pytest.Item, older: list[Fake]) -> None:
+        """Another example of a property begins: only the fakes that were there before the first one stay."""
+        past = [fake for fake in item.stash.get(_fakes, []) if not any(fake is one for one in older)]
+        item.stash[_examples] = [*item.stash.get(_examples, []), *past][-KEPT:]
+        item.stash[_fakes] = list(older)
+        if not older and CLOCK in item.stash:
+            del item.stash[CLOCK]
 
     def end(self) -> None:
         self.item = None
@@ -195,7 +204,7 @@ def _look_for_faults(item: pytest.Item) -> None:
         return
     from notnow import pytest_report
 
-    told = pytest_report.untested(fakes)
+    told = pytest_report.untested([*item.stash.get(_examples, []), *fakes])
     if told and wanted == "error":
         pytest.fail(told, pytrace=False)
     elif told:

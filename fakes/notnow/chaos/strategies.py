@@ -29,6 +29,7 @@ from notnow.units import parse_duration, seconds
 # Conditions from plain to odd; a new one comes after those that count.
 ORDER = tuple(dict.fromkeys(["nth", "first", "times", *CONDITIONS, *(key for key in When.KEYS if key != "on")]))
 MANY = 20  # moments
+HEALTHY = "No fault: a property that fails here can never hold."
 _NEEDS: Mapping[str, str] = {"within": "over", "since": "after"}  # a key that means nothing without another one
 
 
@@ -137,9 +138,10 @@ def conditions(protocol: str, tls: str, moment: str) -> tuple[str, ...]:
 
 
 def wanted_at(record: Protocol, moment: str, given: Mapping[str, Sequence[Any]]) -> list[Tables]:
-    """Tables of one fact each, for `where`; those that the user has named come first."""
-    known = sorted(record.facts_at(moment), key=lambda name: (name not in given, name))
-    return [{name: one} for name in known for one in given.get(name) or wanted(record, moment, name)]
+    """Tables of one fact each, for `where`: of the facts that the user has named, if the moment knows any, or of all."""
+    known = sorted(record.facts_at(moment))
+    named = [{name: one} for name in known for one in given.get(name, ())]
+    return named or [{name: one} for name in known for one in wanted(record, moment, name)]
 
 
 def _sound(protocol: str, tls: str, moment: str, keys: Mapping[str, Any]) -> bool:
@@ -200,11 +202,16 @@ class _Choices:
         return _one_or_two(beside(*self._of, moment, key))
 
     def _kinds(self, moment: str) -> st.SearchStrategy[Any]:
-        """The plain faults at a moment, those of a sweep: refused, cut off, refused and yet kept, no answer. Or an odd one."""
+        """The plain faults at a moment, those of a sweep: refused, closed, no answer, kept and yet refused, cut. Or an odd one."""
         found = self.faults(moment)
-        keys = [{key: self._plainest(moment, key)} for key in (found[0], "close", "stall") if key in found]
-        kept = [{**one, "keep": True} for one in keys if "keep" in beside(*self._of, moment, next(iter(one)))]
-        return st.sampled_from([keys[0], *keys, *kept, _ODD, _ODD])
+        plain = [{key: self._plainest(moment, key)} for key in (found[0], "close", "stall") if key in found]
+        more = [
+            {**one, key: self._plainest(moment, key)}
+            for key in ("keep", "after_bytes")
+            for one in plain
+            if key in beside(*self._of, moment, next(iter(one)))
+        ]
+        return st.sampled_from([plain[0], *plain, *more, _ODD, _ODD])
 
     def _plainest(self, moment: str, key: str) -> Any:
         return values(self._plan.protocol, moment, key)[0]
@@ -273,4 +280,11 @@ def _document(plan: Plan, drawn: list[_Drawn]) -> Tables:
     else:
         phases[-1] = {"rule": phases[-1]["rule"]}
     server = {} if plan.tls == "none" else {"server": {"tls": plan.tls}}
-    return {"protocol": plan.protocol.name, **server, **_certificates([one.rule for one in drawn]), "phase": phases}
+    summary = {} if drawn else {"summary": HEALTHY}
+    return {
+        **summary,
+        "protocol": plan.protocol.name,
+        **server,
+        **_certificates([one.rule for one in drawn]),
+        "phase": phases,
+    }

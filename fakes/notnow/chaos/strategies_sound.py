@@ -48,7 +48,7 @@ def _of_each_rule(problems: tuple[Problem, ...]) -> Iterator[Path]:
     for problem in problems:
         path = tuple(int(number) if number else name for number, name in _PART.findall(problem.key))
         found.setdefault(path[:4], path)
-    return iter(sorted(found.values(), key=lambda path: tuple(map(str, path)), reverse=True))
+    return iter(sorted(found.values(), key=lambda path: [part for part in path if isinstance(part, int)], reverse=True))
 
 
 def _leave_out(tables: Tables, path: Path, given: set[int]) -> None:

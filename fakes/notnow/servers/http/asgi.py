@@ -113,7 +113,7 @@ class Call:
             if stream.known["header"].get("expect", "").lower() == "100-continue" and not stream.complete:
                 await stream.protocol.go_on(stream.number)
         while not stream.drops and (stream.held or not (stream.body.pieces or (stream.complete and not self._told))):
-            if stream.complete and stream.connection.eof:
+            if stream.complete and stream.connection.eof and not stream.held:
                 break  # a half-closed client may still read; an app that asks gets a disconnect, as from other servers
             stream.news.clear()
             await stream.news.wait()
