@@ -170,6 +170,7 @@ def _unrecorded(name: str) -> None:
     from notnow.engine.events import Asked
     from notnow.journal import Recorder
     from notnow.servers.http import FakeHTTP
+    from notnow.servers.http.bridge import HTTPBridge
 
     ask, scripts, exchanges = Recorder.ask, dict[str, Script](), dict[str, Any]()
 
@@ -178,7 +179,7 @@ def _unrecorded(name: str) -> None:
             exchanges[moment] = ask(recorder, connection, moment, *rest, **more)
         return exchanges[moment]
 
-    class Unrecorded(FakeHTTP):
+    class Unasked(HTTPBridge):
         def feed(self, event: Any, moment: str = "") -> Any:
             if not isinstance(event, Asked):
                 return None if moment == "error" else super().feed(event, moment) if moment else None
@@ -186,8 +187,13 @@ def _unrecorded(name: str) -> None:
                 scripts[moment] = super().feed(event, moment) or Script("", BEHAVE, moment, "")
             return scripts[moment]
 
+    class Unrecorded(FakeHTTP):
+        def _new_bridge(self, scenario: Any) -> HTTPBridge:
+            return Unasked(self._options, scenario, type(self).__name__, self.name)
+
     Recorder.ask = first  # type: ignore[method-assign]
-    Recorder.answer = lambda *_: None  # type: ignore[method-assign]
+    for writes in ("answer", "decided", "facts", "more"):
+        setattr(Recorder, writes, lambda *_, **__: None)
     with Unrecorded(name, tls="none") as fake:
         print(fake.port, flush=True)
         sys.stdin.read()
