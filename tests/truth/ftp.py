@@ -49,7 +49,7 @@ class Program(Habits):
 
     `resumes`: how it goes on after a cut: from the start, by REST, by APPE of what SIZE says is missing, or, wrongly, by
     APPE of the whole. `trusts`: it takes a cut transfer for whole. `renames`: it uploads under a temporary name. `probes`:
-    it asks for the SIZE of a file first. `resends`: a 421 that follows a 226 is a failure to it.
+    it asks for the SIZE of a file first. `lists`: it lists the directory of a file before it fetches it. `resends`: a 421 that follows a 226 is a failure to it.
     """
 
     files: tuple[File, ...]
@@ -57,6 +57,7 @@ class Program(Habits):
     trusts: bool = False
     renames: bool = False
     probes: bool = False
+    lists: bool = False
     resends: bool = False
 
 
@@ -77,6 +78,10 @@ class Running:
     keep: bool = True
     complete: bool = False
     said: tuple[str, ...] = ()  # what the server said when it ended
+
+    @property
+    def stores(self) -> bool:
+        return self.verb in UPLOADS
 
 
 @dataclass(slots=True)
@@ -99,7 +104,9 @@ class FTPLine(Line):
         if self.over:
             return self.ask(moment, f"{verb} {path}", ()), running
         self.wire.feed(Known(self.id, {"mode": "passive"}), "")
-        direction: Literal["upload", "download"] = "upload" if verb in UPLOADS else "download"
+        direction: Literal["upload", "download", "listing"] = (
+            "upload" if verb in UPLOADS else "listing" if verb == "NLST" else "download"
+        )
         known = Transfer(path, direction, "passive", running.offset, bytes=0, whole=False, data=None)
         reply = self.ask(moment, f"{verb} {path}", self._carry_out, known=known, path=path, mode="passive")
         self.running = None
@@ -154,7 +161,7 @@ class FTPLine(Line):
         ended = {"bytes": running.passed, "data": running.cut or "fin", "cut_by": "fake"}
         if running.verb == "RETR":
             ended["size"] = running.offset + len(running.content)
-        elif running.keep and (running.passed or running.verb == "STOR"):
+        elif running.stores and running.keep and (running.passed or running.verb == "STOR"):
             self._store(running, running.content[: running.passed])
         self.wire.recorder.more(exchange, **ended)
 
@@ -163,7 +170,7 @@ class FTPLine(Line):
         known: dict[str, object] = {"bytes": running.passed, "whole": True}
         if running.verb == "RETR":
             known["size"] = running.offset + running.passed
-        else:
+        elif running.stores:
             self._store(running, running.content)
             known |= {"stored": True, "sha256": hashlib.sha256(self.files[running.path]).hexdigest()}
         self.wire.recorder.more(exchange, **known)
@@ -262,7 +269,7 @@ class FTPClient(Client[Program, FTPLine]):
     def _work(self, line: FTPLine, task: Task) -> FTPLine | None:
         file: File = task.what
         size, offset = self._looks(line, file), 0
-        if size is None:
+        if size is None or (self.program.lists and not file.upload and not self._lists(line, file)):
             return self._failed(line, task, named=True)
         verb, name = "RETR", file.path
         if file.upload:
@@ -294,6 +301,20 @@ class FTPClient(Client[Program, FTPLine]):
             return None
         return len(there) if there is not None and reply.good else 0
 
+    def _lists(self, line: FTPLine, file: File) -> bool:
+        """True if it could list the directory of a file that it is to fetch: each has one of its own."""
+        item = self.truth.item(file.number)
+        passive = line.command("epsv", "", ("229 Entering Extended Passive Mode (|||40001|)",))
+        codes = [passive.code]
+        item.garbled = self.program.probes  # until it asks for the file, a look at it may be all that it wants
+        if passive.good:
+            item.shown = True
+            reply, _ = line.transfer("NLST", file.path.removesuffix(".csv"), b"1.csv\r\n", 0)
+            codes = [code for code in reply.codes if code >= 200]
+            item.garbled |= bool(codes) and codes[0] < 400
+        item.refused |= bool(codes) and codes[0] >= 500  # for good, on the way to this file
+        return bool(codes) and codes[0] < 400 and not line.over and 421 not in codes
+
     def _goes_on(self, file: File, verb: str, size: int) -> tuple[str, int]:
         """How the client resumes: the command, and the first byte that it sends or wants."""
         if not file.upload:
@@ -311,6 +332,7 @@ class FTPClient(Client[Program, FTPLine]):
     def _transfers(self, line: FTPLine, task: Task, verb: str, name: str, offset: int) -> FTPLine | None:
         file: File = task.what
         self.truth.item(file.number).shown = True
+        self.truth.item(file.number).garbled = False
         reply, running = line.transfer(verb, name, file.content, offset)
         passed, item = running.passed, self.truth.item(file.number)
         whole = running.complete or (passed > 0 and passed == len(running.content))
@@ -392,12 +414,13 @@ programs: st.SearchStrategy[Program] = st.builds(
     trusts=st.sampled_from((False, False, False, True)),
     renames=st.sampled_from((False, False, True)),
     probes=st.sampled_from((False, False, True)),
+    lists=st.sampled_from((False, False, True)),
     resends=st.sampled_from((False, False, True)),
     **HABITS,
 )
 
 _REPLIES = ("421 too many", "450 busy", "425 no data connection", "550 no", "530 no", "452 full")
-_TRANSFERS = ("stor", "retr", "transfer")
+_TRANSFERS = ("stor", "retr", "nlst", "transfer")
 
 
 def _rule(on: str, condition: str, where: str, fault: str) -> str:
@@ -417,7 +440,7 @@ def _rule(on: str, condition: str, where: str, fault: str) -> str:
 
 _rules = st.builds(
     _rule,
-    st.sampled_from((*_TRANSFERS, *_TRANSFERS, "connect", "user", "pass", "epsv", "any", "idle", "data", "size", "rnto")),
+    st.sampled_from(("stor", "retr", "transfer", *_TRANSFERS, "connect", "user", "pass", "epsv", "any", "idle", "data", "size", "rnto")),
     st.sampled_from(CONDITIONS),
     st.sampled_from(("", "", 'where = { path = "/in/*" }', 'where = { path = "*/2.csv" }')),
     st.sampled_from((
