@@ -79,7 +79,7 @@ def test_one_server_of_several_is_named(journal: Path, tmp_path: Path) -> None:
 
 def test_lines_of_other_programs_in_a_journal_are_counted(journal: Path) -> None:
     result = replayed("-", input=b'{"event": "listening", "name": "smtp"}\nstarted\n\n{"no":\n' + journal.read_bytes())
-    assert result.stderr == "read 7 lines: 1 fault in 1 exchange; left out 3 lines of other programs\n"
+    assert result.stderr == "read 7 lines: 1 fault in 1 exchange; left out 2 lines of other programs\n"
 
 
 def test_only_one_relay_of_a_mail_log(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,10 +17,11 @@ from live import SEED, SPEED, Live
 from live_ftp import FTP
 from live_http import HTTP
 from live_smtp import SMTP
-from notnow import ManualClock, RealClock, Scenario
+from notnow import FakeSMTP, ManualClock, RealClock, Scenario
 from notnow.chaos.replay import entries, journal, writing
 from notnow.language import catalogue
 from notnow.language.loading import loads
+from smtp_client import Raw
 from test_catalogue_live import every_variant
 
 LIVE: dict[str, Live] = {"smtp": SMTP, "ftp": FTP, "http": HTTP}
@@ -135,3 +137,135 @@ def test_words_and_closes_are_told_without_the_scenario(name: str, knobs: dict[s
     assert "does not have the scenario" in text
     again = run(loads(text, name="replayed"), name, knobs)
     assert places(again) == places(first)
+
+
+# ---- phases, and what somebody did by hand -----------------------------------------------------------
+
+
+def document(fake: Any, *left_out: str) -> dict[str, Any]:
+    return tomllib.loads(replayed(fake, *left_out))
+
+
+def connects(fake: FakeSMTP) -> str:
+    with Raw(fake) as raw:
+        return raw.reply()
+
+
+def phases(found: dict[str, Any]) -> list[tuple[str, str | None, list[str]]]:
+    """The phases: name, length, and the moments of their rules."""
+    return [(one["name"], one.get("lasts"), [rule["on"] for rule in one.get("rule", [])]) for one in found["phase"]]
+
+
+def test_somebody_goes_on_to_the_next_phase_by_hand() -> None:
+    with FakeSMTP("smtp/overload", outage="1h", clock=ManualClock()) as fake:
+        connects(fake)
+        fake.clock.advance("5m")
+        fake.next_phase()
+        connects(fake)
+        assert phases(document(fake)) == [("overloaded", "300s", ["connect"]), ("recovered", None, [])]
+
+
+def test_somebody_plays_another_scenario() -> None:
+    with FakeSMTP("smtp/overload", outage="1h", clock=ManualClock()) as fake:
+        connects(fake)
+        fake.clock.advance("90s")
+        fake.play("smtp/ip-blocked")
+        assert connects(fake).startswith("451")
+        found = phases(document(fake))
+        assert found[:1] == [("overloaded", "90s", ["connect"])]
+        assert found[1][0] == "blocked"
+        assert found[1][2] == ["connect"]
+
+
+def test_somebody_cuts_everybody_off() -> None:
+    with FakeSMTP(clock=ManualClock()) as fake:
+        with Raw(fake).hello() as raw, Raw(fake).hello() as other:
+            fake.clock.advance("10s")
+            fake.kick()
+            assert raw.reply().startswith("421")
+            assert other.reply().startswith("421")
+        connects(fake)
+        found = document(fake)
+    assert phases(found) == [("healthy", "10s", []), ("healthy", None, ["enter"])]
+    (rule,) = found["phase"][1]["rule"]
+    assert rule["reply"].startswith("421 4.3.2 fake.notnow.test ")
+
+
+UNTIL = """
+protocol = "smtp"
+[[phase]]
+name = "first"
+until = { connect = 2 }
+[[phase.rule]]
+on = "connect"
+over = 0
+within = "1h"
+reply = "421 one of the first two"
+[[phase]]
+name = "then"
+[[phase.rule]]
+on = "connect"
+over = 1
+within = "1h"
+reply = "421 {limit} an hour"
+"""
+
+
+def test_a_phase_ends_by_its_count_again() -> None:
+    with FakeSMTP(loads(UNTIL), clock=ManualClock()) as fake:
+        heard = [connects(fake)[:3] for _ in range(6)]
+        assert heard == ["421", "421", "220", "421", "421", "421"]
+        first, then = document(fake)["phase"]
+    assert first["until"] == {"connect": 2}
+    assert [(rule["first"], rule["reply"]) for rule in first["rule"]] == [(2, "421 one of the first two")]
+    assert then["rule"] == [{"on": "connect", "after": 1, "first": 4, "reply": "421 1 an hour"}]
+
+
+def test_a_port_is_that_of_the_new_server() -> None:
+    text = 'protocol = "smtp"\n[[phase]]\n[[phase.rule]]\non = "connect"\nnth = 1\nreply = "421 not at {port}"\n'
+    with FakeSMTP(loads(text)) as fake:
+        assert connects(fake) == f"421 not at {fake.port}"
+        (rule,) = document(fake)["phase"][0]["rule"]
+    assert rule["reply"] == "421 not at {port}"
+
+
+def test_an_exception_stays_one_before_a_rule_for_all() -> None:
+    text = (
+        'protocol = "smtp"\n[[phase]]\n[[phase.rule]]\non = "connect"\nnth = 2\n'
+        '[[phase.rule]]\non = "connect"\nreply = "421 no"\n'
+    )
+    with FakeSMTP(loads(text)) as fake:
+        assert [connects(fake)[:3] for _ in range(3)] == ["421", "220", "421"]
+        found = document(fake)["phase"][0]["rule"]
+    assert found == [{"on": "connect", "nth": 2}, {"on": "connect", "reply": "421 no"}]
+
+
+def test_what_met_everybody_in_a_phase_that_ended_meets_everybody_again() -> None:
+    with FakeSMTP("smtp/overload", outage="1h", clock=ManualClock()) as fake:
+        connects(fake)
+        connects(fake)
+        fake.clock.advance("1h")
+        connects(fake)
+        found = document(fake, "toml")
+    assert found["phase"][0] == {
+        "name": "overloaded",
+        "lasts": "3600s",
+        "rule": [{"on": "connect", "reply": "421 4.3.2 All server ports are busy"}],
+    }
+
+
+def test_a_journal_that_has_dropped_its_first_exchanges_says_so() -> None:
+    with FakeSMTP("smtp/overload", journal_limit=2) as fake:
+        for _ in range(5):
+            connects(fake)
+        text = replayed(fake)
+    assert "# The journal lacks its first 3 exchanges, so the numbers of events count from there.\n" in text
+
+
+def test_a_reply_that_the_journal_has_cut_ends_where_it_was_cut() -> None:
+    long = [f"421-{'x' * 300} {n}" for n in range(4)]
+    text = f'protocol = "smtp"\n[[phase]]\n[[phase.rule]]\non = "connect"\nreply = {[*long, "421 end"]}\n'
+    with FakeSMTP(loads(text)) as fake:
+        connects(fake)
+        (rule,) = document(fake, "toml")["phase"][0]["rule"]
+    assert rule["reply"] == [*long[:2], long[2].replace("421-", "421 ")]

@@ -70,9 +70,12 @@ def read(lines: Iterable[str], name: str, server: str = "") -> Entries:
     others = dropped = 0
     for text in lines:
         line = _line(text)
-        if line is None or line.event not in KNOWN:
+        if line is None:
             others += bool(text.strip())
-            protocols.update(_listening(text) if line is not None and line.event == "listening" else {})
+        elif line.event == "listening":
+            protocols.update(_listening(text))
+        elif line.event not in KNOWN:
+            continue  # of notnow, and no entry of a journal
         elif line.event == "dropped":
             dropped += line.count
         else:

@@ -9,8 +9,14 @@ from typing import Any
 from notnow.chaos.replay.entries import Line
 from notnow.chaos.replay.played import fault
 from notnow.chaos.replay.recording import Table, literal
+from notnow.language import knobs
 
-_LIVE = re.compile(r"\{\{|\}\}|\{[^{}]*\}")
+_LIVE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+_STAY = knobs.LATE | {
+    "host",
+    "client",
+    "port",
+}  # placeholders that mean the same in the new scenario, and differ from run to run
 _CLIPPED = re.compile(r"… \(\d+ characters\)$")
 _HEADERS = ("retry-after", "alt-svc", "location")  # of an answer, those that its facts hold
 CLOSES = frozenset({421})  # a reply with this code closes on SMTP and FTP, unless told otherwise
@@ -37,16 +43,16 @@ def _header(name: str, value: Any, x: Line) -> Any:
 
 
 def _is_live(value: object) -> bool:
-    """True if there are placeholders in a text or a list of texts."""
+    """True if a text or a list of texts has placeholders that have no value in the new scenario, or another."""
     texts = value if isinstance(value, (list, tuple)) else [value]
-    return any(one[0] not in ("{{", "}}") for text in texts for one in _LIVE.finditer(str(text)))
+    return any(one[1] not in (None, *_STAY) for text in texts for one in _LIVE.finditer(str(text)))
 
 
 def _bare(value: Any) -> Any:
     """The same with a 0 for each placeholder whose value was not recorded."""
     if isinstance(value, list):
         return [_bare(one) for one in value]
-    return _LIVE.sub(lambda m: m[0] if m[0] in ("{{", "}}") else "0", str(value))
+    return _LIVE.sub(lambda m: m[0] if m[1] in (None, *_STAY) else "0", str(value))
 
 
 def _said_last(template: object, x: Line) -> str | list[str] | None:

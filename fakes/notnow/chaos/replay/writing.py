@@ -54,17 +54,12 @@ def _phase(part: Part) -> Iterator[str]:
 
 
 def _table(name: str, table: Mapping[str, Any]) -> Iterator[str]:
-    """A table, its tables below it: `[certificate.right]`."""
-    plain = {key: value for key, value in table.items() if not isinstance(value, dict)}
-    if plain or not table:
+    """A table, the tables in it below it: `[certificate.right]`. Those of [expect] are short, and stay on a line."""
+    below = {} if name == "expect" else {key: value for key, value in table.items() if isinstance(value, dict)}
+    if len(below) < len(table) or not table:
         yield from ("", f"[{name}]")
-        yield from _pairs(plain)
-    nested = {key: value for key, value in table.items() if isinstance(value, dict)}
-    if name == "expect":  # its tables are short
-        yield from ("", f"[{name}]") if not plain else ()
-        yield from _pairs(nested)
-        return
-    for key, value in nested.items():
+        yield from _pairs({key: value for key, value in table.items() if key not in below})
+    for key, value in below.items():
         yield from _table(f"{name}.{_key(key)}", value)
 
 
