@@ -113,7 +113,7 @@ def test_what_is_wrong_is_raised(where: dict[str, str], caplog: pytest.LogCaptur
     with pytest.raises(smtplib.SMTPConnectError):
         send(played)
     toolkit.conduct(exit_code=0, **where)
-    assert "smtp.tries-again (should): " in caplog.text
+    assert "smtp.tries-again (should): the mail behind #1 got 421 and was not tried again" in caplog.text
 
 
 def test_a_control_api_that_is_not_there_is_named() -> None:

@@ -18,7 +18,7 @@ from live_ftp import FTP
 from live_http import HTTP
 from live_smtp import SMTP
 from notnow import FakeSMTP, ManualClock, RealClock, Scenario
-from notnow.chaos.replay import entries, journal, writing
+from notnow.chaos.replay import entries, journal, stretches, writing
 from notnow.language import catalogue
 from notnow.language.loading import loads
 from smtp_client import Raw
@@ -114,6 +114,7 @@ BARE: list[tuple[str, dict[str, Any]]] = [
     ("smtp/overload", {}),
     ("smtp/at-stage", {"stage": "rcpt"}),
     ("smtp/bare-close", {"stage": "message", "how": "reset"}),
+    ("smtp/bare-close", {"stage": "ehlo"}),
     ("smtp/greylisting", {}),
     ("smtp/gmail-unusual-rate", {}),
     ("smtp/kept-then-421", {}),
@@ -269,3 +270,50 @@ def test_a_reply_that_the_journal_has_cut_ends_where_it_was_cut() -> None:
         connects(fake)
         (rule,) = document(fake, "toml")["phase"][0]["rule"]
     assert rule["reply"] == [*long[:2], long[2].replace("421-", "421 ")]
+
+
+def test_tls_is_as_it_was() -> None:
+    with FakeSMTP("smtp/overload", tls="starttls") as fake:
+        connects(fake)
+        assert document(fake)["server"] == {"tls": "starttls"}
+
+
+def test_a_rule_for_silence_stands_as_it_stood() -> None:
+    with FakeSMTP("smtp/idle-timeout", timeout="30s", clock=ManualClock()) as fake:
+        with Raw(fake).hello() as raw:
+            fake.clock.advance("30s")
+            assert raw.reply().startswith("421")
+        (rule,) = document(fake)["phase"][0]["rule"]
+    assert rule == {"on": "idle", "after": "30s", "reply": "421 4.4.2 {host} Error: timeout exceeded"}
+
+
+def test_errors_are_counted_as_the_engine_counts_them() -> None:
+    """A refusal that closes is none: nothing can be said after it."""
+    text = (
+        'protocol = "smtp"\n[[phase]]\n[[phase.rule]]\non = "connect"\nnth = 1\nreply = "421 no"\n'
+        '[[phase.rule]]\non = "error"\nnth = 2\nreply = "421 too many errors"\n'
+    )
+    with FakeSMTP(loads(text)) as fake:
+        assert connects(fake) == "421 no"
+        with Raw(fake).hello() as raw:
+            assert [raw.say("BOGUS")[:3], raw.say("RCPT TO:<a@b.test>")[:3], raw.reply()] == [
+                "500",
+                "503",
+                "421 too many errors",
+            ]
+        assert document(fake)["phase"][0]["rule"][1] == {"on": "error", "nth": 2, "reply": "421 too many errors"}
+
+
+def test_a_command_that_finds_the_phase_over_belongs_to_the_next() -> None:
+    """Its exchange has its place in the order before the engine notices the time."""
+    lines = [
+        entries.Line("play", 1, text="own"),
+        entries.Line("exchange", 2, moment="connect", phase="busy"),
+        entries.Line("exchange", 3, 60.0, moment="connect", phase="free"),
+        entries.Line("phase", 4, 60.0, text="free"),
+        entries.Line("exchange", 5, 61.0, moment="connect", phase="free"),
+    ]
+    assert [(one.name, [x.index for x in one.found]) for one in stretches.cut(lines)] == [
+        ("busy", [2]),
+        ("free", [3, 5]),
+    ]

@@ -186,13 +186,13 @@ def test_what_everybody_met_at_the_first_try_is_one_rule_for_all() -> None:
 
 def test_who_met_something_of_his_own_is_named() -> None:
     rules, _ = scenario(
-        line(GREY),
-        line("250 2.0.0 Ok", queue="2C9A12180A5", to="carol[1]@x.test", status="sent"),
-        line(GREY, delays="300/0/0/0"),
-        line("250 2.0.0 Ok", delays="900/0/0/0", status="sent"),
+        line(GREY, to="bob[1]@x.test"),
+        line("250 2.0.0 Ok", queue="2C9A12180A5", to="carol@x.test", status="sent"),
+        line(GREY, to="bob[1]@x.test", delays="300/0/0/0"),
+        line("250 2.0.0 Ok", to="bob[1]@x.test", delays="900/0/0/0", status="sent"),
     )
     assert [{k: v for k, v in rule.items() if k != "reply"} for rule in rules] == [
-        {"on": "rcpt", "where": {"recipient": "bob@x.test"}, "first": 2}
+        {"on": "rcpt", "where": {"recipient": "bob[[]1]@x.test"}, "first": 2}
     ]
 
 

@@ -35,10 +35,10 @@ class Played(Struct, frozen=True):
     def tables(self) -> Table:
         """[server], [certificate] and [expect]; the server speaks TLS as it did then."""
         found: Table = {name: dict(self.document[name]) for name in BESIDE if name in self.document}
-        if self.tls and self.tls != found.get("server", {}).get("tls", "none"):
-            found = {"server": {**found.get("server", {}), "tls": self.tls}} | found
-            found["server"]["tls"] = self.tls
-        return found
+        server = found.pop("server", {})
+        if self.tls and self.tls != server.get("tls", "none"):
+            server["tls"] = self.tls
+        return {"server": server, **found} if server else found
 
     def rule(self, path: str | None) -> Table | None:
         """A rule by its key path, with the keys of the fault that it names; None if there is no such rule."""

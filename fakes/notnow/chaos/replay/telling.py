@@ -12,11 +12,8 @@ from notnow.chaos.replay.recording import Table, literal
 from notnow.language import knobs
 
 _LIVE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
-_STAY = knobs.LATE | {
-    "host",
-    "client",
-    "port",
-}  # placeholders that mean the same in the new scenario, and differ from run to run
+# Placeholders that mean the same in the new scenario, and may differ from run to run.
+_STAY = knobs.LATE | {"host", "client", "port"}
 _CLIPPED = re.compile(r"… \(\d+ characters\)$")
 _HEADERS = ("retry-after", "alt-svc", "location")  # of an answer, those that its facts hold
 CLOSES = frozenset({421})  # a reply with this code closes on SMTP and FTP, unless told otherwise
