@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held
+from notnow.conduct.reading.occasions import occasions
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.afterwards import content_after, later_words
 from notnow.conduct.reading.smtp.delivery import mail
@@ -27,7 +28,7 @@ HUNG = 10 * MINUTE  # the longest time-out of RFC 5321 §4.5.3.2
 )
 def nothing_but_quit(run: Run) -> Finding:
     told = 0
-    for session in run.once(mail).sessions:
+    for session in run.once(mail).sessions if run.once(occasions).told_at else ():
         if not session.told:
             continue
         told += len(session.told)
@@ -51,7 +52,7 @@ def nothing_but_quit(run: Run) -> Finding:
 )
 def survives(run: Run) -> Finding:
     where: dict[str, None] = {}
-    for session in run.once(mail).sessions:
+    for session in run.once(mail).sessions if run.once(occasions).told_at else ():
         for told in session.told:
             where[told.moment] = None
             if told.moment == "data" and told.code == 421 and (proof := content_after(session, told)):

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from notnow.conduct.finding import NOT_EXERCISED, Finding, broken, held, inconclusive
 from notnow.conduct.reading.ledger import Item, Try
+from notnow.conduct.reading.occasions import occasions
 from notnow.conduct.reading.run import Run
 from notnow.conduct.reading.smtp.delivery import SETTLED_BY, Mail, mail
 from notnow.conduct.reading.smtp.endings import UNASKED
@@ -114,7 +115,7 @@ def listing(spans: Sequence[float]) -> str:
 def tries_again(run: Run) -> Finding:
     known = run.once(mail)
     again, unclear = 0, [one for one in known.put_off if one.item is None]
-    for item in known.ledger.items:
+    for item in known.ledger.items if known.put_off else ():
         refusal = first_refused(item)
         if refusal is None or item.kept_back:
             continue
@@ -199,7 +200,7 @@ def _repeats(one: Try, final: Try) -> bool:
 def reuse_after_idle(run: Run) -> Finding:
     known = run.once(mail)
     again = 0
-    for transaction in known.transactions:
+    for transaction in known.transactions if run.once(occasions).spoken_after else ():
         if not transaction.said_after or not _closed_between(transaction.session):
             continue
         for one in transaction.tries:
