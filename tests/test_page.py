@@ -471,6 +471,23 @@ def test_of_many_connections_the_first_and_the_last_are_drawn(page: Page, api: A
     expect(page.locator("#lanes .names li").last).to_have_text("#230")
 
 
+def test_what_the_api_is_too_busy_for_is_asked_again(page: Page, api: API) -> None:
+    attempt(api.start("smtp/overload", name="mail", speed=0))
+    asked: list[str] = []
+
+    def busy_once(route: Any) -> None:
+        asked.append(route.request.url)
+        if len(asked) == 1:
+            route.fulfill(status=503, json={"detail": "10 calls wait for their turn"})
+        else:
+            route.continue_()
+
+    page.route("**/v1/verdict?most*", busy_once)
+    opened(page, api)
+    expect(page.locator("#verdict summary").first).to_contain_text("Held")  # the script draws it
+    assert len(asked) > 1
+
+
 def test_it_connects_again(page: Page) -> None:
     from notnow.control.fleet import Fleet
     from notnow.control.server import controlled
