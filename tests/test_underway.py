@@ -13,10 +13,12 @@ import httpx
 import pytest
 
 from control_api import API, running
+from notnow.conduct import reporting
 from notnow.control import underway, verdicts, waiting
 from notnow.control.fleet import Fleet
 from notnow.control.server import controlled
 from notnow.language.catalogue import scenario
+from notnow.servers.base import runner
 from test_control_server import dial, eventually
 
 STOPPED = "the server was stopped while this call was under way"
@@ -136,6 +138,28 @@ def test_a_caller_that_leaves_waits_no_longer(api: API) -> None:
     with dial(api, f"GET {WAIT} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()):
         assert waits()
     assert eventually(lambda: waiting._waiting == 0)
+
+
+def test_clients_that_never_pause_hold_up_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTNOW_LOOP", "asyncio")  # uvloop comes to rest in other ways
+    monkeypatch.setattr(reporting, "REST", 0.05)
+    monkeypatch.setattr("notnow.control.api.REST", 0.05)
+    monkeypatch.setattr(runner, "PATIENCE", 0.2)
+    stop = threading.Event()
+    with running() as api:
+        api.start(name="mx", speed=0)
+        loop = api.fleet.get("mx").fake._bridge.loop
+
+        def spin() -> None:
+            if not stop.is_set():
+                loop.call_soon(spin)
+
+        loop.call_soon_threadsafe(spin)
+        for path in ("/v1/verdict", "/v1/servers/mx/snapshot"):
+            assert api.http.get(path).status_code == 200
+        said = api.refused("POST", "/v1/clock/advance", 503, json={"by": 1})
+        assert said.startswith("clients keep the servers busy without a pause: the fakes' loop did not come to rest in")
+        stop.set()
 
 
 class TestLongCalls:

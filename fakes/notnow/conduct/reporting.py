@@ -16,12 +16,14 @@ from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import Level, Rule
 from notnow.errors import NotRunningError
 
+REST = 2.0  # real seconds that a judge waits for clients that never pause
+
 
 class Fake(expected.Judged, Protocol):
     """A fake, to those who judge its clients."""
 
-    def settle(self) -> None:
-        """Return when everything that is due, or has arrived, has been carried out."""
+    def settle(self, patience: float | None = None) -> None:
+        """Return when everything that is due, or has arrived, has been carried out. Raises TimeoutError after so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def report(
     """Judge what clients did on these fakes since their last play. `servers` says where each of them listens."""
     for fake in fakes:
         with contextlib.suppress(TimeoutError, NotRunningError):  # a client in the background may never be idle
-            fake.settle()
+            fake.settle(REST)
     run = Run([fake.journal for fake in fakes], [fake.scenario for fake in fakes], proxy=terms.proxy, count=terms.count)
     found = result(run.ledger, client.ended, terms.count)
     accepted = found.word if found.word in terms.accepted else ""

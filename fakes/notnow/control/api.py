@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from notnow import protocols, true_time, words
+from notnow.conduct.reporting import REST
 from notnow.control.calls import MEDIA_TYPES, Content, call
 from notnow.control.fleet import Fleet, Member
 from notnow.control.models import (
@@ -224,7 +225,7 @@ def take_snapshot(fleet: Fleet, name: str, headers: Mapping[str, str]) -> Conten
     """
     fake = fleet.get(name).fake
     with contextlib.suppress(TimeoutError):  # clients in the background may never be idle
-        fake.settle()
+        fake.settle(REST)
     scenario = {"name": fake.scenario.name, "toml": fake.scenario.text, "knobs": dict(fake.scenario.knobs)}
     text = "".join(['{"scenario": ', json.dumps(scenario), ', "journal": ', *pack(fake.journal), "}"])
     etag = f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'

@@ -42,19 +42,22 @@ def of_error(error: Exception) -> RefusedError | None:
         case ValidationError():
             problems = [_of_mistake(mistake, error) for mistake in error.errors(include_url=False)]
             return RefusedError(422, "\n".join(map(str, problems)), problems)
-        case NoSuchServerError():
-            return RefusedError(404, str(error))
         case NotRunningError():
             return RefusedError(404, "the server was stopped while this call was under way")
-        case NameTakenError():
-            return RefusedError(409, str(error))
+        case TimeoutError():
+            return RefusedError(
+                503, f"clients keep the servers busy without a pause: {error}; try again when they pause"
+            )
+        case NoSuchServerError() | NameTakenError() | FullError():
+            return RefusedError(_STATUSES[type(error)], str(error))
         case StartError():
             return RefusedError(409, error.strerror or str(error))
-        case FullError():
-            return RefusedError(503, str(error))
         case NotNowError() if isinstance(error, ValueError):
             return RefusedError(422, str(error))
     return None
+
+
+_STATUSES: Mapping[type[Exception], int] = {NoSuchServerError: 404, NameTakenError: 409, FullError: 503}
 
 
 def as_dict(problem: Problem) -> dict[str, Any]:

@@ -249,7 +249,7 @@ class RemoteFake(Assertions):
         """Forget the past: the journal, and everything that clients have stored. The scenario goes on."""
         self._client.call("POST", f"{self._path}/reset")
 
-    def settle(self) -> None:
+    def settle(self, patience: float | None = None) -> None:  # noqa: ARG002
         """Return when everything that is due, or has arrived, has been carried out."""
         self._refresh()
 

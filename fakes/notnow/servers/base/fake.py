@@ -263,9 +263,12 @@ class Fake(Assertions):
         """Forget the past: the journal, and everything that clients have stored. The scenario goes on."""
         self._call(self._bridge.forget)
 
-    def settle(self) -> None:
-        """Return when everything that is due, or has arrived, has been carried out."""
-        self._bridge.settle()
+    def settle(self, patience: float | None = None) -> None:
+        """Return when everything that is due, or has arrived, has been carried out.
+
+        Raises TimeoutError if clients keep it busy without a pause for `patience` real seconds (30).
+        """
+        self._bridge.settle(patience)
 
     # ---- waiting -------------------------------------------------------------------------------
 

@@ -197,6 +197,8 @@ class Runner:
             self.loop.call_soon_threadsafe(lambda: tasks[0].cancel())
             raise
         if not in_time:
+            cancel = lambda: [task.cancel() for task in tasks]  # noqa: E731
+            self.loop.call_soon_threadsafe(self.loop.call_soon, cancel)  # once it has begun
             raise TimeoutError(f"the fakes' loop did not answer in {patience:g} s: is something blocking it?")
         return tasks[0].result().get()
 
@@ -205,18 +207,19 @@ class Runner:
         if self._selector is not None:
             self._selector.busy_until = max(self._selector.busy_until, self.loop.time() + seconds)
 
-    def settle(self) -> None:
-        """Return when the loop has nothing left to run and nothing left to read."""
+    def settle(self, patience: float | None = None) -> None:
+        """Return when the loop has nothing left to run and nothing left to read. Raises TimeoutError after `patience` seconds."""
         if self.is_current:
             return
+        patience = PATIENCE if patience is None else patience
         if self._selector is None:
-            self.run(_rounds(self.turns))
+            self.run(_rounds(self.turns), patience)
             return
         quiet = _thread.allocate_lock()
         quiet.acquire()
         self.loop.call_soon_threadsafe(self._selector.watch, quiet)
-        if not quiet.acquire(timeout=PATIENCE):
-            raise TimeoutError(f"the fakes' loop did not come to rest in {PATIENCE:g} s")
+        if not quiet.acquire(timeout=patience):
+            raise TimeoutError(f"the fakes' loop did not come to rest in {patience:g} s")
 
 
 async def _end_tasks() -> None:

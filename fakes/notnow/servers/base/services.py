@@ -61,9 +61,9 @@ class LoopServices:
         """The queue of connections that have more to do than one piece of work."""
         return self.runner.turns
 
-    def settle(self) -> None:
+    def settle(self, patience: float | None = None) -> None:
         """Return when everything that is due, or has arrived, has been carried out."""
-        self.runner.settle()
+        self.runner.settle(patience)
 
     # ---- time and tasks: for the loop's thread only ----------------------------------------------
 
