@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conduct_playbook import Play
+from notnow.conduct.expectations.delivery import delivered
 from notnow.conduct.reading.ledger import Item, Ledger, Try
 from notnow.conduct.reading.result import WORDS, Exit, Word, result
 from notnow.conduct.reading.run import Run
@@ -146,13 +147,36 @@ class TestTheNumberOfItems:
             play.connect("POST a.test/ {body=5, stored=true} -> 200 OK").play.wait("1m")
         assert [word(play), word(play, count=2)] == ["duplicated", "delivered"]
 
-    def test_more_came_through_than_the_client_was_given(self) -> None:
+    @pytest.mark.parametrize(
+        ("protocol", "line"),
+        [("http", "GET a.test/"), ("ftp", "RETR a"), ("http", "POST a.test/ {body=1, idempotency-key=k}")],
+    )
+    def test_what_may_be_repeated_without_harm_counts_once(self, protocol: str, line: str) -> None:
+        play = Play(protocol)
+        for _ in range(2):
+            play.connect(line).play.wait("1m")
+        assert word(play, count=1) == "delivered"
+        assert delivered(Run(play.journals, count=1), 1, 1).outcome == "held"
+
+    def test_each_get_counts_where_the_client_was_given_as_many(self) -> None:
+        play = Play("http")
+        for _ in range(3):
+            play.connect("GET a.test/").play.wait("1m")
+        assert [word(play, count=n) for n in (3, 4)] == ["delivered", "lost"]
+
+    def test_a_copy_under_another_name_is_beyond_the_number(self) -> None:
         play = Play("smtp")
         for n in (1, 2):
-            play.connect(*mail(n))
-            play.wait("1m")
+            dot = f". <{n}@x> {{text_sha256=abc}} -> !250 ok | 421 bye"
+            play.connect("MAIL FROM:<a@x>", "RCPT TO:<b@y>", "DATA", dot).play.wait("1m")
         said = "duplicated: 2 items came through, and the client was given 1; the client exited with 0"
-        assert sentence(play, count=1) == said
+        assert [word(play), sentence(play, count=1), word(play, count=2)] == ["unknown", said, "delivered"]
+
+    def test_a_number_that_is_too_small_accuses_nobody(self) -> None:
+        """One message to two recipients is two items."""
+        play = Play("smtp")
+        play.connect("MAIL FROM:<a@x>", "RCPT TO:<b@y>", "RCPT TO:<c@y>", "DATA", ". <1@x>")
+        assert [word(play, BAD, count=n) for n in (1, 2)] == ["false alarm", "false alarm"]
 
     def test_what_seems_lost_may_be_one_that_came_later(self) -> None:
         play = Play("smtp")

@@ -9,7 +9,7 @@ from notnow import protocols
 from notnow.conduct.expectations import first_unmet, unmet, without_occasion
 from notnow.conduct.finding import HELD, Finding
 from notnow.conduct.reading import attempts
-from notnow.conduct.reading.ledger import COUNT, Item, Ledger, Try
+from notnow.conduct.reading.ledger import COUNT, Item, Ledger, Try, distinct
 from notnow.conduct.reading.run import Run
 from notnow.journal import Connection, Exchange
 from notnow.protocols.protocol import Words
@@ -78,7 +78,7 @@ def _item_delivered(item: Item, times: int, expected: str) -> Finding:
 def _counted(run: Run, through: Sequence[Item], count: int, finding: Finding) -> Finding:
     """A known number of items settles every doubt; an item that seems lost, or refused, may be one that came later."""
     settled = len(through) + len(run.ledger.of_state("refused"))
-    if len(through) <= count <= settled:
+    if distinct(through) <= count <= settled:
         return finding if run.ledger.of_state("duplicated") else HELD
     if finding.outcome == "broken" and settled < count:
         return finding

@@ -201,6 +201,13 @@ class Ledger(Struct, eq=False, dict=True):
         return found
 
 
+def distinct(items: Iterable[Item]) -> int:
+    """How many items these are at least: what may be repeated without harm, a GET or a download, counts once."""
+    found = list(items)
+    again = [item.name.removesuffix(", again") for item in found if item.repeatable]
+    return len(found) - len(again) + len(set(again))
+
+
 def tell_apart(ledger: Ledger, count: int | None) -> None:
     """Make items of their own of what came again after the client had been told that it was accepted.
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from msgspec import Struct
 
 from notnow.conduct.reading.garbage import uncollected
-from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger
+from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger, distinct
 from notnow.journal import Connection
 from notnow.units import plural
 
@@ -85,7 +85,9 @@ def result(ledger: Ledger, ended: Exit = UNKNOWN, count: int | None = None) -> R
     lost, refused = ledger.of_state("missing"), [] if complete else ledger.of_state("refused")
     doubts = _doubts(ledger) if count is None else []
     settled = len(through) + len(refused)
-    missing, more = (len(lost), False) if count is None else (max(0, count - settled), len(through) > count)
+    missing, more = len(lost), False
+    if count is not None:  # what came through beyond it proves a copy only where something may be one
+        missing, more = max(0, count - settled), bool(ledger.may_be_copies) and distinct(through) > count
     denied = (
         [item for item in through if not any(one.ending == "accepted" for one in item.tries)]
         if ended.good is False
