@@ -232,6 +232,18 @@ def test_a_segment_that_failed_is_missing_though_the_others_came(play: Play) -> 
     assert (only(play).state, endings(only(play))) == ("delivered", ["deferred", "accepted"])
 
 
+def test_a_segment_that_is_cut_beyond_the_start_of_the_next_had_all_it_needed(play: Play) -> None:
+    segments(play, 0, 200, 300)
+    play.connect(*LOGIN, "TYPE I", "RETR a {offset=100, bytes=150, size=400, whole=false, cut_by=fake} -> 426 cut")
+    assert only(play).state == "delivered"
+
+
+def test_a_segment_that_is_cut_before_the_start_of_the_next_is_missing(play: Play) -> None:
+    segments(play, 0, 200, 300)
+    play.connect(*LOGIN, "TYPE I", "RETR a {offset=100, bytes=50, size=400, whole=false, cut_by=fake} -> 426 cut")
+    assert only(play).state == "missing"
+
+
 def test_a_segment_that_failed_though_the_server_sent_the_rest_to_another(play: Play) -> None:
     play.connect(*LOGIN, "TYPE I", "RETR a {bytes=400, size=400}")
     play.connect(*LOGIN, "TYPE I", "RETR a {offset=200, whole=false} -> !421 no")

@@ -54,13 +54,16 @@ class Version:
 class Fetched(Version):
     """A file that is downloaded in one piece or several, or something that is looked at.
 
-    It has come when the pieces that passed cover it to its end, and where one failed, a later one went on.
+    It has come when the pieces that passed cover it to its end, and where one failed, a later one went on, or one that began
+    further on and before that place, as segments do, had passed it.
     """
 
     def __init__(self, asked: Asked) -> None:
         self.in_pieces = False  # it came in pieces over several connections
         self._covered: list[tuple[float, float]] = []  # in order, without touching
-        self._gaps: list[tuple[int, int]] = []  # where a piece failed, and the index at which the client knew
+        self._pieces: list[tuple[int, float]] = []  # their first byte, and the one after their last
+        # Where a piece failed, the index at which the client knew, and where the piece began.
+        self._gaps: list[tuple[int, int, int]] = []
         self._lowest: float = inf  # the lowest offset that was asked for
         self._whole: Try | None = None  # the try with which it had come
         super().__init__(asked)
@@ -79,8 +82,9 @@ class Fetched(Version):
         self._lowest = min(self._lowest, offset)
         self._cover(offset, reach)
         self._mend(asked.at, offset, reach)
+        self._pieces.append((offset, reach))
         if asked.one.ending in _FAILURES and reach < inf:
-            insort(self._gaps, (int(reach), asked.one.ended_index))
+            insort(self._gaps, (int(reach), asked.one.ended_index, offset))
         self._fold(asked, again)
         self._settle(asked)
 
@@ -103,6 +107,14 @@ class Fetched(Version):
         whole = offset == 0 and reach == inf
         self._gaps[first:last] = [gap for gap in self._gaps[first:last] if gap[1] >= at and not (whole and not gap[0])]
 
+    @property
+    def _is_open(self) -> bool:
+        """True if the place where a piece failed was passed by no piece that began between its start and that place."""
+        return any(
+            not any(offset < other <= failed < reach for other, reach in self._pieces)
+            for failed, _, offset in self._gaps
+        )
+
     def _fold(self, asked: Asked, again: bool) -> None:
         """Pieces that the client asked for before it knew of a failure belong to one try."""
         one, current = asked.one, self.tries[-1] if self.tries else None
@@ -117,7 +129,7 @@ class Fetched(Version):
     def _settle(self, asked: Asked) -> None:
         """Say which try made it whole."""
         current, whole = self.tries[-1], self._whole
-        self.came = not self._gaps and bool(self._covered) and self._covered[0] == (self._covered[0][0], inf)
+        self.came = not self._is_open and bool(self._covered) and self._covered[0] == (self._covered[0][0], inf)
         self.came = self.came and self._covered[0][0] <= self._lowest
         if whole is not None and (whole is not current or not self.came):
             whole.kept, whole.ending = None, "abandoned" if whole.ending == "accepted" else whole.ending
@@ -136,7 +148,7 @@ class Fetched(Version):
         last = self.tries[-1]
         if last.ended_index == NEVER:
             return _UNDER_WAY
-        if last.ending != "abandoned" or self._gaps:
+        if last.ending != "abandoned" or self._is_open:
             return ""
         return "only a part of it came, and the client may have wanted no more"
 
