@@ -120,7 +120,7 @@ def test_a_client_that_has_ended_without_a_connection(api: API) -> None:
     told = report(api.url, "--exit", "7")
     assert (told.exit_code, told.stdout) == (
         3,
-        f"notnow: the client exited with 7 and has not connected to 127.0.0.1:{port} since the last play, so there is nothing to judge\n",
+        f"notnow: the client exited with 7 and never connected to 127.0.0.1:{port}, so there is nothing to judge\n",
     )
 
 

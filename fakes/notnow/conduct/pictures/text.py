@@ -235,7 +235,7 @@ def _never_connected(report: Report) -> str:
     if str(report.client) == UNTOLD:
         return f"no client has connected to {where} since the last play, so there is nothing to judge"
     if not report.client.command:
-        return f"the client {report.client} and has not connected to {where} since the last play, so there is nothing to judge"
+        return f"the client {report.client} and never connected to {where}, so there is nothing to judge"
     return (
         f"the client {report.client} and never connected to {where}, so its conduct is unknown. Pass it the address "
         "with {host}, {port} or {url} in its command, or with NOTNOW_HOST and NOTNOW_PORT in its environment; if it "
