@@ -14,7 +14,8 @@ MAIL = """
 import smtplib, time
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
 from notnow import FakeSMTP
-from notnow.chaos import scenarios
+from hypothesis.stateful import RuleBasedStateMachine, rule
+from notnow.chaos import Nemesis, scenarios
 
 def send(smtp):
     "The standard library's context manager raises if QUIT is answered 421; this sends again then."
@@ -92,6 +93,25 @@ def test_that_can_never_hold(scenario, fast_forward):
 def test_that_a_scenario_alone_does_not_fail(scenario, number):
     assert number < 0
 
+class Machine(Nemesis, RuleBasedStateMachine):
+    protocol = "smtp"
+
+    @rule()
+    def sends(self):
+        send(self.fake)
+
+    def afterwards(self):
+        assert False
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(once, stateful_step_count=3)
+
+class Plain(RuleBasedStateMachine):
+    @rule()
+    def nothing(self): ...
+
+TestPlain = Plain.TestCase
+
 @given(number=st.integers())
 def test_without_a_scenario(number):
     assert number < 0
@@ -135,8 +155,9 @@ def test_the_test_of_the_documentation_finds_what_smtplib_does_wrong(pytester: p
 
 def test_each_example_has_a_world_of_its_own(pytester: pytest.Pytester) -> None:
     result = run(pytester, OTHERS)
-    result.assert_outcomes(passed=4, failed=len(FAILED))
+    result.assert_outcomes(passed=5, failed=len(FAILED) + 1)
     result.stdout.fnmatch_lines([*(f"*FAILED*::test_{name} *" for name in FAILED)])
+    result.stdout.fnmatch_lines(["*Machine()", "*state.teardown()"])
     result.stdout.fnmatch_lines(['*summary = "No fault: a property that fails here can never hold."'])
     assert [file.name.partition("-py-")[2][:24] for file in (pytester.path / "found").iterdir()] == [
         "test_that_can_never_hold"

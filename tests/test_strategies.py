@@ -239,11 +239,11 @@ def of(client: Client) -> st.SearchStrategy[Scenario]:
 class Search:
     """Hypothesis looks for a scenario in which a client fails, and shrinks it."""
 
-    def __init__(self, client: Client, examples: int) -> None:
+    def __init__(self, client: Client, examples: int, number: int = 1) -> None:
         self.tried = self.first = 0
         self.smallest: Scenario | None = None
 
-        @seed(1)
+        @seed(number)
         @settings(
             max_examples=examples, deadline=None, database=None, report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink],

@@ -45,12 +45,12 @@ def _found(config: pytest.Config) -> Path | None:
 
 
 def is_property(item: pytest.Item) -> bool:
-    """True if Hypothesis runs this test many times."""
+    """True if Hypothesis runs this test many times, and it is no state machine."""
     if "hypothesis" not in sys.modules or not isinstance(item, pytest.Function):
         return False
     from hypothesis import is_hypothesis_test
 
-    return is_hypothesis_test(item.obj)
+    return is_hypothesis_test(item.obj) and hasattr(item.obj, "hypothesis")
 
 
 def renews_time(item: pytest.Item) -> bool:
@@ -79,9 +79,13 @@ def _of_the_test(item: Any) -> set[str]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    if not is_property(item):
-        return (yield)
-    with _as_property(item):
+    with (
+        _as_property(item)
+        if is_property(item)
+        else _as_machine(item)
+        if _has_nemesis(item)
+        else contextlib.nullcontext()
+    ):
         return (yield)
 
 
@@ -108,6 +112,29 @@ def _as_property(item: Any) -> Iterator[None]:
     finally:
         handle.inner_test, function._hypothesis_internal_use_settings = inner, before
         del explicit[len(explicit) - len(saved) :]
+
+
+def _has_nemesis(item: Any) -> bool:
+    """True for the test of a state machine with a `notnow.chaos.Nemesis`."""
+    found = sys.modules.get("notnow.chaos.nemesis")
+    machine = getattr(getattr(item, "obj", None), "_hypothesis_state_machine_class", None)
+    return found is not None and isinstance(machine, type) and issubclass(machine, found.Nemesis)
+
+
+@contextlib.contextmanager
+def _as_machine(item: Any) -> Iterator[None]:
+    """Run the machines of a test; the report is about the last of them."""
+    from notnow.chaos.nemesis import Nemesis
+    from notnow.time_travel.fast_forward import kept_in_place
+
+    environment, before = item.config.stash[ENVIRONMENT], Nemesis.began
+    older = list(environment.fakes_of(item))
+    Nemesis.began = staticmethod(lambda: environment.begin_example(item, older))
+    try:
+        with kept_in_place():
+            yield
+    finally:
+        Nemesis.began = staticmethod(before)
 
 
 def _settings(before: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,11 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
     from notnow.chaos.matrix import Matrix
+    from notnow.chaos.nemesis import Nemesis
     from notnow.conduct.assertions import Assertions
     from notnow.language.scenario import Scenario
 
-__all__ = ["save", "scenarios", "seek_amplification", "sweep", "toml"]
+__all__ = ["Nemesis", "save", "scenarios", "seek_amplification", "sweep", "toml"]
 
 
 def sweep(
@@ -92,16 +94,8 @@ def scenarios(
     fewer rules, earlier moments, plainer faults, smaller numbers. Raises ScenarioError or ValueError for invalid arguments,
     and ImportError without Hypothesis.
     """
-    try:
-        from notnow.chaos import strategies
-    except ModuleNotFoundError as error:
-        if error.name != "hypothesis":
-            raise
-        raise ImportError(
-            "notnow.chaos.scenarios needs Hypothesis, which is not installed: pip install 'notnow[chaos]'",
-            name=error.name,
-        ) from None
-    return strategies.invented(strategies.plan(
+    strategies = _with_hypothesis("strategies", "scenarios")
+    found: SearchStrategy[Scenario] = strategies.invented(strategies.plan(
         protocol,
         max_faults=max_faults,
         max_phases=max_phases,
@@ -112,6 +106,7 @@ def scenarios(
         at=at,
         where=where or {},
     ))  # fmt: skip
+    return found
 
 
 def toml(text: str) -> Scenario:
@@ -139,3 +134,21 @@ def seek_amplification(fake: Assertions) -> None:
 
     if (found := fake.storm.amplification) is not None:
         target(found, label="tries an item")
+
+
+def __getattr__(name: str) -> object:
+    """Load `Nemesis` on first use: its rules are made with Hypothesis."""
+    if name != "Nemesis":
+        raise AttributeError(f"module 'notnow.chaos' has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
+    return _with_hypothesis("nemesis", name).Nemesis
+
+
+def _with_hypothesis(module: str, wanted: str) -> Any:
+    """A module that needs Hypothesis. Raises ImportError without it."""
+    try:
+        return import_module(f"notnow.chaos.{module}")
+    except ModuleNotFoundError as error:
+        if error.name != "hypothesis":
+            raise
+        found = f"notnow.chaos.{wanted} needs Hypothesis, which is not installed: pip install 'notnow[chaos]'"
+        raise ImportError(found, name=error.name) from None

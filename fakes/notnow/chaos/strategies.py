@@ -176,10 +176,12 @@ _nth = st.sampled_from((None, *COUNTS))
 _half, _seldom, _counts = st.booleans(), st.sampled_from((False, False, False, True)), st.sampled_from(COUNTS)
 
 
-def invented(plan: Plan) -> st.SearchStrategy[Scenario]:
-    """Scenarios of a plan; the simplest has no fault."""
+def invented(plan: Plan, least: int = 0) -> st.SearchStrategy[Scenario]:
+    """Scenarios of a plan with at least so many rules; the simplest has no fault."""
     # A rule that comes twice tells nothing new. Hypothesis, too, then makes fewer copies of what it has tried.
-    rules = st.lists(_rule(_Choices(plan)), max_size=plan.max_faults, unique_by=lambda drawn: repr(drawn.rule))
+    rules = st.lists(
+        _rule(_Choices(plan)), min_size=least, max_size=plan.max_faults, unique_by=lambda drawn: repr(drawn.rule)
+    )
     return rules.map(lambda drawn: sound(_document(plan, drawn)))
 
 
