@@ -19,7 +19,7 @@ PACKAGE = ROOT / "fakes" / "notnow"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DECLARED = {canonicalize_name(r.name): r for r in map(Requirement, PROJECT["dependencies"])}
 # pytest loads the plugin, so it is there; the others are looked for, and used where the user has them.
-OF_THE_USER = {"pytest", "uvloop", "trio", "gevent", "anyio", "hypothesis"}
+OF_THE_USER = {"pytest", "_pytest", "uvloop", "trio", "gevent", "anyio", "hypothesis"}
 
 
 def imported(node: ast.AST) -> Iterator[str]:
