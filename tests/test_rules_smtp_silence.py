@@ -192,6 +192,10 @@ class TestInStep:
         play.connect("EHLO x", MAIL, RCPT)
         play.not_exercised(self.RULE)
 
+    def test_a_handshake_at_a_port_in_clear_text_is_no_group_of_commands(self, play: Play) -> None:
+        play.connect("\x16\x03\x01\x02 -> 500 what", *["(with) \x13\x02 -> 500 what"] * 2)
+        play.not_exercised(self.RULE)
+
     def test_the_name_in_a_handshake_is_no_command(self, play: Play) -> None:
         """With TLS 1.3, EHLO may come in one piece with the end of the handshake."""
         play.connect("EHLO x", "STARTTLS -> 220 go", "[tls] localhost", "(with) EHLO x", "(leaves)")

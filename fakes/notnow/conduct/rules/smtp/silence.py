@@ -29,6 +29,7 @@ _NAMES = {"connect": "the connection", "mail": "MAIL", "rcpt": "RCPT", "data": "
 
 # RFC 2920 §3.1: these may stand in a group of commands; any other must be the last of its group. A message may begin one.
 _BEGINS_GROUP = frozenset({"mail", "rcpt", "rset", "message", "bdat"})
+_HELLO = "\x16\x03"  # with which a TLS handshake begins: a client that takes a port in clear text for one in TLS
 A_WHILE = 0.1  # seconds: a command that comes so long after another one has not left together with it
 
 
@@ -198,6 +199,8 @@ def in_step(run: Run) -> Finding:
                 offered = "PIPELINING" in (x.reply or "").upper()
             if later is None or x.moment == "tls" or not x.request or later.moment == "quit":
                 continue
+            if x.request[:2] == _HELLO:
+                break
             if not _early(later, x):
                 waited += x.fault is not None and x.answered_at is not None and x.answered_at - x.at >= A_WHILE
             elif not (offered and (x.moment in _BEGINS_GROUP or x.request[:5].upper() == "BDAT ")):
