@@ -147,7 +147,8 @@ class FileClient(ftp.FTPClient):
     def __post_init__(self) -> None:
         super().__post_init__()
         there = self.wire.fake.files  # type: ignore[attr-defined]
-        there.update({"/in/": b"", **self.files})
+        folders = {f"{file.path.removesuffix('.csv')}/": b"" for file in self.program.files if not file.upload}
+        there.update({"/in/": b"", **folders, **self.files})
         self.files = there
 
 
