@@ -67,7 +67,7 @@ def test_every_moment_fault_and_condition_comes_up(name: str) -> None:
 
     for tls in record.tls_modes:
         drawn(scenarios(name, tls=tls, max_faults=20), see, examples=30 + len(record.moments))
-    drawn(scenarios(name, tls="implicit", max_faults=20, at=RARE), see, examples=20)
+    drawn(scenarios(name, tls="implicit", max_faults=20, at=RARE), see, examples=40)
     grammar = {("moment", on) for on in record.moments}
     grammar |= {("fault", key) for moment in record.moments.values() for key in moment.faults}
     assert grammar | {("condition", key) for key in When.KEYS} == seen
@@ -151,8 +151,7 @@ def test_faults_may_stay() -> None:
 def test_refusals_for_good_come_only_on_request(protocol: str) -> None:
     def refused(final: bool) -> bool:
         found = list[Any]()
-        at = ["request"] if protocol == "http" else ["any"]
-        drawn(scenarios(protocol, final=final, at=at, max_faults=20), lambda one: found.extend(one.rules()), 30)
+        drawn(scenarios(protocol, final=final, at=["connect"], max_faults=20), lambda one: found.extend(one.rules()), 60)
         said = [rule.status or int(rule.reply[-1][:3]) for rule in found if rule.status or rule.reply]
         return any(code in (403, 404, 410, 501, 530, 550, 554) for code in said)
 

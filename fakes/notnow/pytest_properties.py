@@ -46,11 +46,12 @@ def _found(config: pytest.Config) -> Path | None:
 
 def is_property(item: pytest.Item) -> bool:
     """True if Hypothesis runs this test many times, and it is no state machine."""
-    if "hypothesis" not in sys.modules or not isinstance(item, pytest.Function):
-        return False
-    from hypothesis import is_hypothesis_test
-
-    return is_hypothesis_test(item.obj) and hasattr(item.obj, "hypothesis")
+    test = getattr(item, "obj", None)
+    return (
+        isinstance(item, pytest.Function)
+        and getattr(test, "is_hypothesis_test", False) is True
+        and hasattr(test, "hypothesis")
+    )
 
 
 def renews_time(item: pytest.Item) -> bool:

@@ -172,7 +172,6 @@ def _certificates(rules: Sequence[Mapping[str, Any]]) -> Tables:
 # A plain rule is five choices: that there is one, its moment, its fault, at which event, and in which phase. Hypothesis
 # deletes so few at once.
 _ODD, _UNTIL = "odd", "until"
-_nth = st.sampled_from((None, *COUNTS))
 _half, _seldom, _counts = st.booleans(), st.sampled_from((False, False, False, True)), st.sampled_from(COUNTS)
 
 
@@ -192,7 +191,7 @@ class _Choices:
         self._plan, self._of = plan, (plan.protocol.name, plan.tls)
         self.moments, self.lasts = st.sampled_from(plan.weighed), st.sampled_from(plan.lasts)
         self.ends = st.sampled_from((None, *plan.lasts, _UNTIL))
-        self.kinds, self.value = cache(self._kinds), cache(self._value)
+        self.kinds, self.events, self.value = cache(self._kinds), cache(self._events), cache(self._value)
 
     def faults(self, moment: str) -> tuple[str, ...]:
         return faults(*self._of, moment)
@@ -214,6 +213,17 @@ class _Choices:
             if key in beside(*self._of, moment, next(iter(one)))
         ]
         return st.sampled_from([plain[0], *plain, *more, _ODD, _ODD])
+
+    def _events(self, moment: str) -> st.SearchStrategy[Tables]:
+        """The events at which a plain fault acts: each of them, one of the first, or those with a fact that the user has named."""
+        record, where = self._plan.protocol, self._plan.where
+        counts = [] if moment == "idle" else [{"nth": number} for number in COUNTS]
+        named = (
+            [{"where": one} for one in wanted_at(record, moment, where)]
+            if record.facts_at(moment) & where.keys()
+            else []
+        )
+        return st.sampled_from([{}, *counts, *named])
 
     def _plainest(self, moment: str, key: str) -> Any:
         return values(self._plan.protocol, moment, key)[0]
@@ -241,13 +251,11 @@ class _Drawn(Struct):
 def _rule(draw: st.DrawFn, choices: _Choices) -> _Drawn:
     moment = draw(choices.moments)
     kind = draw(choices.kinds(moment))
-    rule = _odd(draw, choices, moment) if kind == _ODD else _plain(moment, kind, draw(_nth))
+    if kind == _ODD:
+        rule = _odd(draw, choices, moment)
+    else:
+        rule = {"on": [moment], **_silence(moment), **draw(choices.events(moment)), **kind}
     return _Drawn(rule, _ends(draw, choices))
-
-
-def _plain(moment: str, fault: Tables, nth: int | None) -> Tables:
-    count = {"nth": nth} if nth is not None and moment != "idle" else {}
-    return {"on": [moment], **_silence(moment), **count, **fault}
 
 
 def _odd(draw: st.DrawFn, choices: _Choices, moment: str) -> Tables:
