@@ -151,7 +151,9 @@ def test_faults_may_stay() -> None:
 def test_refusals_for_good_come_only_on_request(protocol: str) -> None:
     def refused(final: bool) -> bool:
         found = list[Any]()
-        drawn(scenarios(protocol, final=final, at=["connect"], max_faults=20), lambda one: found.extend(one.rules()), 60)
+        drawn(
+            scenarios(protocol, final=final, at=["connect"], max_faults=20), lambda one: found.extend(one.rules()), 60
+        )
         said = [rule.status or int(rule.reply[-1][:3]) for rule in found if rule.status or rule.reply]
         return any(code in (403, 404, 410, 501, 530, 550, 554) for code in said)
 
