@@ -13,7 +13,7 @@ from notnow import protocols
 from notnow.chaos.replay import telling
 from notnow.chaos.replay.entries import Entries, Line
 from notnow.chaos.replay.places import Places
-from notnow.chaos.replay.played import Played, counts, fault, moments
+from notnow.chaos.replay.played import Played, counts, moments
 from notnow.chaos.replay.recording import Part, Recording, ReplayError, Table, by_ordinal
 from notnow.chaos.replay.stretches import KICKED, Stretch, cut
 from notnow.chaos.replay.writing import duration
@@ -29,7 +29,8 @@ def recording(found: Entries, name: str, read: int) -> Recording:
     stretches = cut(found.found)
     last = next((one.scenario for one in reversed(stretches) if one.scenario is not None), None)
     protocol = _protocol(found, name)
-    parts = [_part(one, protocol) for one in stretches if one.found or one.kicks or one is not stretches[0]]
+    pairs = zip([None, *stretches], stretches, strict=False)
+    parts = [_part(one, before, protocol) for before, one in pairs if one.found or one.kicks or before is not None]
     fired = sum(_fired(x) for one in stretches for x in [*one.found, *one.kicks])
     if not fired:
         raise ReplayError(f"{name}: no rule has fired in this run, so there is nothing to repeat")
@@ -110,16 +111,16 @@ def _tables(found: Entries, protocol: str) -> Table:
 # ---- rules -----------------------------------------------------------------------------------------
 
 
-def _part(one: Stretch, protocol: str) -> Part:
+def _part(one: Stretch, before: Stretch | None, protocol: str) -> Part:
     part = one.part()
     part.rules += [_unasked("enter", telling.of_exchange(x, protocol), {}) for x in one.kicks[:1]]
-    part.rules += _rules(one, protocol)
+    part.rules += _rules(one, before, protocol)
     return part
 
 
-def _rules(one: Stretch, protocol: str) -> list[Table]:
+def _rules(one: Stretch, before: Stretch | None, protocol: str) -> list[Table]:
     """The rules of a stretch: first those for single events, then those that fire whenever their event comes."""
-    places = Places(protocol, _tls(one))
+    places = Places(protocol, _tls(one), before.ended_by if before is not None else None)
     numbered: dict[str, dict[int, Table | None]] = {}
     standing: dict[str, Table] = {}
     for x in one.found:
@@ -127,7 +128,7 @@ def _rules(one: Stretch, protocol: str) -> list[Table]:
         if not x.rule or x.fault in _OURS or x.rule.startswith("server."):
             continue
         rule = one.scenario.rule(x.rule) if one.scenario is not None else None
-        if rule is not None and not counts(rule):
+        if rule is not None and (not counts(rule) or _is_unasked(rule)):
             standing.setdefault(x.rule, rule)
         elif x.moment in _UNASKED:
             standing[x.rule] = _again(x, rule, standing.get(x.rule), one, protocol)
@@ -136,6 +137,11 @@ def _rules(one: Stretch, protocol: str) -> list[Table]:
     always = one.scenario is None and one.ends is not None
     single = _always_or_by_number(numbered, one, protocol) if always else _by_number(numbered, bool(standing))
     return [*single, *(standing[path] for path in sorted(standing, key=_place))]
+
+
+def _is_unasked(rule: Table) -> bool:
+    """True for a rule about silence, or the beginning of a phase, without chance: only it can count what was not answered."""
+    return moments(rule) in (["idle"], ["enter"]) and "chance" not in rule
 
 
 def _tls(one: Stretch) -> str:
@@ -180,7 +186,7 @@ def _again(x: Line, rule: Table | None, before: Table | None, one: Stretch, prot
     times = (before or {}).get("times", 0) + 1
     if rule is not None:
         kept: dict[str, Any] = {key: rule[key] for key in ("where", "after", "since") if key in rule}
-        return {**_unasked(x.moment, fault(rule), kept), "times": times}
+        return {**_unasked(x.moment, telling.of_rule(rule, x), kept), "times": times}
     kept = {"after": _silence(x, one)} if x.moment == "idle" else {}
     return {**_unasked(x.moment, telling.of_exchange(x, protocol), kept), "times": times}
 

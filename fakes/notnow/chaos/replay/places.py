@@ -13,18 +13,20 @@ _ANSWERS_TLS = ("220", "234")  # to STARTTLS (RFC 3207 §4), and to AUTH (RFC 42
 class Places:
     """Counts the events of a stretch. `of` wants the exchanges in their order."""
 
-    def __init__(self, protocol: str, tls: str) -> None:
+    def __init__(self, protocol: str, tls: str, before: Line | None = None) -> None:
+        """`before` is the command that ended the phase before by its number: the reply to it comes in this one."""
         self._protocol, self._tls = protocols.get(protocol), tls
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter(error=_errors(before) if before is not None else 0)
         self._transfers: dict[int, dict[str, int]] = {}  # of each connection, the places of its last transfer
         self._standing: dict[int, str] = {}  # connections on which one rule answers everything, and that rule
 
     def of(self, x: Line) -> dict[str, int]:
         """The moments that an exchange is an event of, each with its number there; empty if no rule was asked."""
-        if x.moment in ("transfer", "body"):  # what a rule did in the middle, with an exchange of its own
-            return self._transfers.get(x.connection, {})
         if x.moment in ("error", "tls"):
             return {x.moment: self._counts[x.moment]}
+        self._counts["error"] += _errors(x)
+        if x.moment in ("transfer", "body"):  # what a rule did in the middle, with an exchange of its own
+            return self._transfers.get(x.connection, {})
         found = {moment: self._next(moment) for moment in self._moments(x)}
         self._note(x, found)
         return found
@@ -68,5 +70,8 @@ class Places:
             self._next("tls")
         if x.moment in ("starttls", "auth") and x.reply is not None and x.reply.startswith(_ANSWERS_TLS):
             self._next("tls")
-        if x.end is None:  # nothing is said after a close
-            self._counts["error"] += sum(code >= 400 for code in x.codes)
+
+
+def _errors(x: Line) -> int:
+    """How many refusals it has after which something may be said: nothing is said after a close."""
+    return sum(code >= 400 for code in x.codes) if x.end is None else 0

@@ -37,6 +37,12 @@ class Stretch(Struct):
         """Its phase in the scenario; empty if that is not known."""
         return (self.scenario.phase_named(self.name) if self.scenario is not None else None) or {}
 
+    @property
+    def ended_by(self) -> Line | None:
+        """The exchange that ended it by its number; None if time or somebody did."""
+        last = self.found[-1] if self.found else None
+        return last if last is not None and self.part().until and last.moment in self.phase["until"] else None
+
     def part(self) -> Part:
         """The phase of the scenario to be, without its rules. It ends as that of the scenario, or when this one did."""
         length = None if self.ends is None else self.ends - self.begins

@@ -21,7 +21,9 @@ def document(found: Recording, name: str) -> str:
     """The scenario in TOML. Raises ReplayError where it would not load, with the reason; `name` is what the error calls it."""
     rules = sum(len(part.rules) for part in found.parts)
     if rules > MOST_RULES:
-        raise ReplayError(f"{name}: a scenario that repeats it would have {rules} rules; allowed: {MOST_RULES}")
+        raise ReplayError(
+            f"{name}: a scenario that repeats it would have {rules} rules; allowed: {MOST_RULES}; cut out the part that matters"
+        )
     text = "\n".join(_lines(found)) + "\n"
     try:
         loads(text, name=name)
