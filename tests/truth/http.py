@@ -130,7 +130,8 @@ class HTTPLine(Line):
         wire.asked = "request"
         wire.until(wire.clock.now() + 0.001)
         if self.over:
-            said = f"{job.method} {job.path} HTTP/2\r\nhost: {host}\r\n\r\n"
+            key = f"idempotency-key: {job.key}\r\n" if job.key else ""
+            said = f"{job.method} {job.path} HTTP/2\r\nhost: {host}\r\n{key}\r\n"
             wire.recorder.said_after(self.record, said.encode())
             return Answer(unprocessed=bool(self.record.goaways))
         number, self.streams = self.streams * 2 + 1, self.streams + 1
