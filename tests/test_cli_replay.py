@@ -77,6 +77,13 @@ def test_one_server_of_several_is_named(journal: Path, tmp_path: Path) -> None:
     )
 
 
+def test_the_only_server_whose_rules_have_fired_need_not_be_named(journal: Path) -> None:
+    healthy = b'{"event": "play", "index": 9, "server": "backup", "text": "smtp/healthy"}\n'
+    result = replayed("-", input=healthy + journal.read_bytes())
+    assert result.exit_code == 0
+    assert ": smtp/overload.\n" in result.stdout
+
+
 def test_lines_of_other_programs_in_a_journal_are_counted(journal: Path) -> None:
     result = replayed("-", input=b'{"event": "listening", "name": "smtp"}\nstarted\n\n{"no":\n' + journal.read_bytes())
     assert result.stderr == "read 7 lines: 1 fault in 1 exchange; left out 2 lines of other programs\n"

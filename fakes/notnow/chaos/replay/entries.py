@@ -111,13 +111,14 @@ def _listening(text: str) -> dict[str, str]:
     return {str(told.get("name", "")): str(told.get("protocol", ""))}
 
 
-def _chosen(latest: Mapping[str, object], name: str, server: str) -> str:
+def _chosen(latest: Mapping[str, Mapping[tuple[str, int], Line]], name: str, server: str) -> str:
+    """The server that was named, or the only one, or the only one on which a rule has fired."""
     if not latest:
         raise ReplayError(f"{name} has no entry of a journal; allowed: JSON Lines as `notnow serve --json` prints them")
-    if server:
-        if server not in latest:
-            raise ReplayError(f"{name}: {unknown('server', server, latest)}")
-        return server
-    if len(latest) > 1:
+    if server and server not in latest:
+        raise ReplayError(f"{name}: {unknown('server', server, latest)}")
+    fired = [one for one, lines in latest.items() if any(line.rule for line in lines.values())]
+    among = fired if len(fired) == 1 else list(latest)
+    if not server and len(among) > 1:
         raise ReplayError(f"{name} is the journal of several servers ({', '.join(latest)}); name one with --server")
-    return next(iter(latest))
+    return server or among[0]
