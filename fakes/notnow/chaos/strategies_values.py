@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from notnow.chaos.faults.fault import answers
 from notnow.language import facts
 from notnow.language.grammar import Rule
 from notnow.language.values import Duration, Percent, Size
@@ -25,34 +26,6 @@ _OF_PATTERNS: Mapping[str, Values] = {
     Size.schema["anyOf"][1]["pattern"]: ("100B",),
 }
 
-# Refusals for now. A correct client comes back after each of them, so that it may get everything through in the end.
-_SMTP = (
-    "421 4.3.2 Service not available, closing transmission channel",  # RFC 5321 §4.2.2
-    "451 4.3.0 Requested action aborted: error in processing",
-    "450 4.2.1 Mailbox unavailable",
-    "452 4.3.1 Insufficient system storage",
-    ["421-4.3.2 Service not available,", "421 4.3.2 closing transmission channel"],
-)
-_FTP = (
-    "421 Service not available, closing control connection.",  # RFC 959 §4.2
-    "426 Connection closed; transfer aborted.",
-    "450 Requested file action not taken.",
-    "451 Requested action aborted: local error in processing.",
-    "425 Can't open data connection.",
-    ["421-Service not available,", "421 closing control connection."],
-)
-_STATUSES = (421, 503, 429, 502, 504, 500, 408, 425)
-# Final refusals: no client can get through what they refuse.
-_FINAL: Mapping[str, Values] = {
-    "smtp": ("550 5.7.1 Requested action not taken", "554 5.3.0 Transaction failed"),
-    "ftp": ("550 Requested action not taken.", "530 Not logged in."),
-    "http": (403, 404, 410, 501),
-}
-# Two replies: what came is taken, and then the connection ends.
-_AND_421: Mapping[str, Values] = {
-    "message": (["250 2.0.0 Ok: queued", "421 4.3.2 Service not available, closing transmission channel"],),
-    "complete": (["226 Transfer complete.", "421 Service not available, closing control connection."],),
-}
 CERTIFICATES: Mapping[str, Mapping[str, Any]] = {
     "other-name": {"names": "other.test"},
     "expired": {"expired": True},
@@ -81,20 +54,18 @@ HEADERS = ("subject", "content-type", "accept")
 def values(protocol: Protocol, moment: str, key: str, *, final: bool = False) -> Values:
     """The values that a key of a rule may have at a moment, the plainest first. `final`: refusals for good, too."""
     if key == protocol.answer:
-        return _answers(protocol, moment) + (tuple(_FINAL.get(protocol.name, ())) if final else ())
+        return _answers(protocol, moment, final)
     if key == "after" and moment == "idle":  # there it is the length of the silence
         return SPANS[:5]
     found = _PLAIN.get(key)
     return found if found is not None else of_schema(Rule.KEYS[key].kind.schema)
 
 
-def _answers(protocol: Protocol, moment: str) -> tuple[Any, ...]:
-    if protocol.answer == "status":
-        return _STATUSES
-    refusals = {"smtp": _SMTP, "ftp": _FTP}.get(protocol.name, _SMTP)
+def _answers(protocol: Protocol, moment: str, final: bool) -> Values:
+    known = answers(protocol.name)
     if protocol.moments[moment].unasked:
-        return tuple(refusals[:1])  # a client must not take it for the answer to what it asks next
-    return (*refusals, *_AND_421.get(moment, ()))
+        return known.now[:1]  # a client must not take it for the answer to what it asks next
+    return known.now + known.also.get(moment, ()) + (known.final if final else ())
 
 
 def of_schema(schema: Mapping[str, Any]) -> Values:

@@ -39,6 +39,18 @@ class Fault(Struct, frozen=True):
         return self.unless is None or self.unless(step)
 
 
+class Answers(Struct, frozen=True):
+    """What the server of an invented scenario may answer, the plainest first.
+
+    `now` are refusals for now: a correct client comes back after each of them. `final` are refusals for good. `also` has
+    the answers of single moments: two replies, with which the server takes what came and then ends the connection.
+    """
+
+    now: tuple[Any, ...]
+    final: tuple[Any, ...] = ()
+    also: Mapping[str, tuple[Any, ...]] = {}
+
+
 def at(*moments: str) -> Test:
     return lambda step: step.moment in moments
 
@@ -64,6 +76,13 @@ SILENT = (
 )
 
 
+# In the words of RFC 5321 §4.2.2 and RFC 959 §4.2, for a protocol that has no words of its own here; RFC 9110 §15.6.4.
+REFUSALS = {
+    "reply": Answers(("421 Service not available, closing transmission channel", "451 Requested action aborted")),
+    "status": Answers((421, 503)),
+}
+
+
 def only_if(unless: Test, same_as: str, because: str) -> Mapping[str, Any]:
     return {"unless": unless, "same_as": same_as, "because": because}
 
@@ -76,6 +95,13 @@ def of_protocol(protocol: str) -> tuple[Fault, ...]:
     """The faults of a protocol, in the order of the columns; for one that has none of its own, those without words."""
     module = protocols.get(protocol).faults
     found: tuple[Fault, ...] = import_module(module).FAULTS if module is not None else SILENT
+    return found
+
+
+def answers(protocol: str) -> Answers:
+    """What the server of an invented scenario may answer over this protocol."""
+    record = protocols.get(protocol)
+    found: Answers = import_module(record.faults).ANSWERS if record.faults is not None else REFUSALS[record.answer]
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notnow.chaos.faults.fault import EVERYWHERE, HALF, HANDSHAKE, SILENT, Fault, at, cut, everywhere_except
+from notnow.chaos.faults.fault import EVERYWHERE, HALF, HANDSHAKE, SILENT, Answers, Fault, at, cut, everywhere_except
 
 _421 = 'reply = "421 Service not available, closing control connection."'  # RFC 959 §4.2
 _AMID = f'{HALF}\ndata = "fin"\n'
@@ -28,3 +28,18 @@ FAULTS = (
     ),
     *HANDSHAKE,
 )  # fmt: skip
+
+_SORRY = "421 Service not available, closing control connection."  # RFC 959 §4.2
+
+ANSWERS = Answers(
+    now=(
+        _SORRY,
+        "426 Connection closed; transfer aborted.",
+        "450 Requested file action not taken.",
+        "451 Requested action aborted: local error in processing.",
+        "425 Can't open data connection.",
+        ["421-Service not available,", "421 closing control connection."],
+    ),
+    final=("550 Requested action not taken.", "530 Not logged in."),
+    also={"complete": (["226 Transfer complete.", _SORRY],)},
+)

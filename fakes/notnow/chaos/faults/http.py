@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from notnow.chaos.faults.fault import HALF, HANDSHAKE, SILENT, Fault, at, cut, only_if
+from notnow.chaos.faults.fault import HALF, HANDSHAKE, SILENT, Answers, Fault, at, cut, only_if
 from notnow.chaos.steps import Step
 
 
@@ -49,3 +49,5 @@ FAULTS = (
     Fault("goaway", "is left out by a GOAWAY", 'goaway = { last = "previous" }', _REQUESTS, **_FRAME),
     *HANDSHAKE,
 )  # fmt: skip
+
+ANSWERS = Answers(now=(421, 503, 429, 502, 504, 500, 408, 425), final=(403, 404, 410, 501))
