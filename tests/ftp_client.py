@@ -60,11 +60,12 @@ class Data:
             raise self.gone
         if self._listens:
             listener, self._listens = self._sock, False
+            patience = listener.gettimeout()
             try:
                 self._sock = listener.accept()[0]
             finally:
                 listener.close()
-            self._sock.settimeout(PATIENCE)
+            self._sock.settimeout(patience)
         if self._tls is not None:
             context, self._tls = self._tls, None
             self._sock = context.wrap_socket(self._sock, server_hostname="localhost", suppress_ragged_eofs=False)
@@ -174,7 +175,7 @@ class Raw(RawConnection):
     def visit(self, port: int, source: str | None = None) -> Data:
         """Connect to a port of the fake, from an address of this machine."""
         sock = socket.socket(self.sock.family)
-        sock.settimeout(PATIENCE)
+        sock.settimeout(self.patience)
         data = Data(sock, False, self.private)
         try:
             if source is not None:
@@ -198,7 +199,7 @@ class Raw(RawConnection):
 
     def listen(self) -> Data:
         sock = socket.create_server((self.sock.getsockname()[0], 0), family=self.sock.family)
-        sock.settimeout(PATIENCE)
+        sock.settimeout(self.patience)
         return Data(sock, True, self.private)
 
     def where(self, data: Data, mode: str = "PORT") -> str:
