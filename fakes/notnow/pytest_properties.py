@@ -47,11 +47,9 @@ def _found(config: pytest.Config) -> Path | None:
 def is_property(item: pytest.Item) -> bool:
     """True if Hypothesis runs this test many times, and it is no state machine."""
     test = getattr(item, "obj", None)
-    return (
-        isinstance(item, pytest.Function)
-        and getattr(test, "is_hypothesis_test", False) is True
-        and hasattr(test, "hypothesis")
-    )
+    needed = ("hypothesis", "_hypothesis_internal_use_settings")
+    known = isinstance(item, pytest.Function) and getattr(test, "is_hypothesis_test", False) is True
+    return known and all(hasattr(test, name) for name in needed)
 
 
 def renews_time(item: pytest.Item) -> bool:
