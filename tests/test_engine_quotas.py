@@ -105,6 +105,12 @@ def test_all_conditions_of_a_rule_must_hold_so_the_most_generous_counts(play):
     assert [mail(book, now) for now in (0, 10, 30)] == ["", "20", ""]
 
 
+def test_the_most_generous_of_two_limits_says_what_remains(play):
+    keys = {"after": 4, "over": 2, "within": "1h"}
+    book = opened(play, rule("mail", chance="0%", reply="451 no", **keys), rule("mail", reply="250 {remaining}"))
+    assert [mail(book, 0) for _ in range(5)] == ["3", "2", "1", "0", "0"]
+
+
 @pytest.mark.parametrize(
     ("keys", "said"),
     [({"over": 3, "within": "1h"}, ["2", "1", "0"]), ({"after": 2}, ["1", "0", "0"]), ({"over": 2}, ["1", "1", "1"])],

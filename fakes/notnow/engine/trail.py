@@ -103,13 +103,13 @@ def explained(
     winner: CompiledRule | None = None
     for rule in sorted(rules, key=lambda rule: rule.index):
         why = _first_that_fails(rule, past, request, now)
-        if why is None and winner is None:
-            winner = rule
-            yield Explanation(rule.path, True, "all its conditions hold")
-        elif why is None and winner is not None:
+        if why is not None:
+            yield Explanation(rule.path, False, why)
+        elif winner is not None:
             yield Explanation(rule.path, False, f"{winner.path} comes before it, and fired")
         else:
-            yield Explanation(rule.path, False, str(why))
+            winner = rule
+            yield Explanation(rule.path, True, "all its conditions hold")
 
 
 def _first_that_fails(rule: CompiledRule, past: Memory, request: DecisionRequest, now: float) -> str | None:
