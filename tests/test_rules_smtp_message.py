@@ -69,11 +69,18 @@ class TestNoSecondCopy:
         play.not_exercised(self.RULE)
 
     def test_a_batch_that_is_run_again_under_new_names(self, play: Play) -> None:
-        text = "{text_sha256=abc}"
-        play.connect(MAIL, B, "DATA", f". <1@x> {text}", MAIL, f"{C} -> !421 no").play.wait("1m")
-        play.connect(MAIL, B, "DATA", f". <2@x> {text}", MAIL, C, "DATA", ". <3@x>")
+        one, two = "{text_sha256=abc}", "{text_sha256=def}"
+        batch = (MAIL, B, "DATA", f". <1@x> {one}", MAIL, B, "DATA", f". <2@x> {two}")
+        play.connect(*batch, MAIL, f"{C} -> !421 no").play.wait("1m")
+        play.connect(MAIL, B, "DATA", f". <4@x> {one}", MAIL, B, "DATA", f". <5@x> {two}", MAIL, C, "DATA", ". <6@x>")
         why = "the text of <1@x> came to b@y again under another Message-ID: as a second copy, or as other mail"
-        play.inconclusive(self.RULE, why, "", "#1 . <1@x>", "#2 . <2@x>")
+        play.inconclusive(self.RULE, why, "", "#1 . <1@x>", "#2 . <4@x>")
+
+    def test_a_single_text_under_another_name_is_other_mail_though_something_was_refused(self, play: Play) -> None:
+        text = "{text_sha256=abc}"
+        play.connect(MAIL, B, "DATA", f". <1@x> {text}", f"{MAIL} -> !421 no").play.wait("1m")
+        play.connect(MAIL, B, "DATA", f". <2@x> {text}")
+        play.held(self.RULE, "2 answered 250, and none sent again")
 
     def test_a_421_after_the_250_makes_the_text_under_another_name_a_doubt(self, play: Play) -> None:
         text = "{text_sha256=abc}"

@@ -154,9 +154,8 @@ def comebacks(run: Run, count: int | None = None) -> Comebacks:
     _add_idle(run, rows, unnamed)
     unclear = [item for item in ledger.of_state("in doubt") if item.in_doubt and item.tries[-1].failed]
     proved = _attempts(one for row in rows.values() for one in _of_row(row))
-    found = Comebacks(ledger, proved, rows, unnamed, unclear, final, count)
-    if len(ledger.items) > 1 or found.bounds()[1]:
-        return found
+    if len(ledger.items) > 1 or Comebacks(ledger, proved, rows, unnamed, unclear).bounds()[1]:
+        return Comebacks(ledger, proved, rows, unnamed, unclear, final, count)
     return Comebacks(ledger, _plain(run), rows, (), (), (), count, plain=True)
 
 

@@ -23,6 +23,11 @@ class Again(Struct, eq=False):
     earlier: Transaction
     again: Transaction
 
+    @property
+    def text(self) -> str | None:
+        """The hash of the text that both have."""
+        return self.again.message.text_sha256 if self.again.message is not None else None
+
 
 def same_text(transactions: list[Transaction]) -> Iterator[Again]:
     """Each message whose text came again under another name, in the order of the later ones."""
@@ -40,17 +45,20 @@ def same_text(transactions: list[Transaction]) -> Iterator[Again]:
 
 
 def copies_under_other_names(pairs: Sequence[Again], transactions: Iterable[Transaction]) -> Iterator[Again]:
-    """Those in which the earlier one was accepted, and the client may have believed that it was not: something had been refused since it
-    began.
+    """Those in which the earlier one was accepted, and the client may have believed that it was not.
+
+    It was told 421 right behind the 250; or several texts came again after a refusal, as when a batch is run again. A
+    single text that comes again is other mail: a refusal in between may have been of that.
     """
-    failed = (
-        sorted(one.ended_index for one in transactions if one.ending in ("deferred", "unanswered")) if pairs else []
-    )
-    for pair in pairs:
+    accepted = [
+        pair for pair in pairs if pair.earlier.ending == "accepted" and pair.earlier.answered and pair.again.answered
+    ]
+    several = len({pair.text for pair in accepted}) > 1
+    failed = sorted(one.ended_index for one in transactions if several and one.ending in ("deferred", "unanswered"))
+    for pair in accepted:
         first, again = pair.earlier, pair.again
-        if first.ending != "accepted" or not first.answered or not again.answered:
-            continue
         i = bisect_left(failed, first.first.index)
-        refused = 421 in first.answered.codes[1:] or (i < len(failed) and failed[i] < again.first.index)
+        told = first.answered is not None and 421 in first.answered.codes[1:]
+        refused = told or (i < len(failed) and failed[i] < again.first.index)
         if refused and first.ended_index < again.first.index:
             yield pair
