@@ -257,6 +257,13 @@ def test_a_resumed_download_is_one_item(play: Play) -> None:
     assert only(play).tries[1].delay == 5.0
 
 
+def test_a_resumed_download_whose_second_piece_was_asked_for_on_a_closed_connection(play: Play) -> None:
+    play.connect(*LOGIN, "RETR a {bytes=100, whole=false, cut_by=fake} -> 426 cut", "[idle] -> !421 Timeout.", "RETR a")
+    assert only(play).state == "missing"
+    play.wait("5s").connect(*LOGIN, "RETR a {offset=100, bytes=300}")
+    assert only(play).state == "delivered"
+
+
 def test_a_gap_in_a_resumed_download(play: Play) -> None:
     play.connect(*LOGIN, "RETR a {bytes=100, whole=false, cut_by=fake} -> !421 cut")
     play.connect(*LOGIN, "RETR a {offset=101, bytes=300}")

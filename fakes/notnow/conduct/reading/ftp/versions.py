@@ -64,6 +64,8 @@ class Fetched(Version):
         self._pieces: list[tuple[int, float]] = []  # their first byte, and the one after their last
         # Where a piece failed, the index at which the client knew, and where the piece began.
         self._gaps: list[tuple[int, int, int]] = []
+        self._lost_at = -1  # where the client knew last that a piece had failed of which nobody knows the extent
+        self._asked_at = -1  # where it asked last
         self._lowest: float = inf  # the lowest offset that was asked for
         self._whole: Try | None = None  # the try with which it had come
         super().__init__(asked)
@@ -83,7 +85,10 @@ class Fetched(Version):
         self._cover(offset, reach)
         self._mend(asked.at, offset, reach)
         self._pieces.append((offset, reach))
-        if asked.one.ending in _FAILURES and reach < inf:
+        self._asked_at = max(self._asked_at, asked.at)
+        if asked.one.ending in _FAILURES and asked.known is None:
+            self._lost_at = max(self._lost_at, asked.one.ended_index)
+        elif asked.one.ending in _FAILURES and reach < inf:
             insort(self._gaps, (int(reach), asked.one.ended_index, offset))
         self._fold(asked, again)
         self._settle(asked)
@@ -109,8 +114,12 @@ class Fetched(Version):
 
     @property
     def _is_open(self) -> bool:
-        """True if the place where a piece failed was passed by no piece that began between its start and that place."""
-        return any(
+        """True if a piece failed, and no other one made up for it.
+
+        One that began between its start and the place where it failed, and passed that; or, where nobody knows which part of
+        the file it was, anything that the client asked for when it knew.
+        """
+        return self._lost_at > self._asked_at or any(
             not any(offset < other <= failed < reach for other, reach in self._pieces)
             for failed, _, offset in self._gaps
         )
