@@ -27,6 +27,7 @@ HEAD = """\
 What stock clients do when a server says "not now": {count} clients, each with its default settings unless its name says
 otherwise, run against the scenarios of {doc}`the catalogue <generated/catalogue/index>` that matter most to its
 protocol. All of it was seen in real runs; nothing is from documentation.
+{doc}`clients-swept` has every fault at every event for most of them.
 
 ## How to read it
 

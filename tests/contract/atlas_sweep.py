@@ -42,7 +42,8 @@ or doubled without a word, denied, or never ended. Each has its default settings
 has six seconds for it. A library that reports a failure to its caller has done its part, so a cell that is not in the table is
 *delivered*, *refused* or *reported*. `rcpt#1:451` is a 451 to the first RCPT; `python tests/contract/atlas_sweep.py --only NAME --matrix` shows all.
 
-*hung* at `stall` says only that the client waits longer than six seconds.
+*hung* at `stall` says only that the client waits longer than six seconds. Postfix, dma, lftp and openai's POST, which wait for minutes
+between two tries, and Chromium are not here.
 
 | client | job | cells | lost | duplicated | false alarm | hung |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -111,7 +112,7 @@ def main() -> int:
 
 def _all(jobs: Sequence[tuple[atlas.Entry, str]], *, matrices: bool) -> int:
     for entry, way in jobs:
-        if entry.client is atlas.CHROMIUM or {way} & entry.client.cannot:
+        if entry.client is atlas.CHROMIUM or {way} & entry.client.cannot or (entry.name, way) == ("openai", "post"):
             continue
         try:
             clients.need(entry.client)
