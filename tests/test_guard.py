@@ -76,7 +76,7 @@ def test_every_answer_keeps_a_browser_from_running_it(api: API, path: str) -> No
 
 def test_a_link_with_the_token_opens_the_page() -> None:
     async def ask() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(application(Fleet(), token="s3cret"))
+        transport = httpx.ASGITransport(application(Fleet(), "s3cret", asyncio.Event()))
         async with httpx.AsyncClient(transport=transport, base_url="http://build-7.test") as client:
             return [
                 await client.get(path)
@@ -104,7 +104,7 @@ def test_a_link_with_the_token_opens_the_page() -> None:
 )
 def test_with_a_token_every_call_needs_it(headers: dict[str, str], status: int) -> None:
     async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(application(Fleet(), token="s3cret"))
+        transport = httpx.ASGITransport(application(Fleet(), "s3cret", asyncio.Event()))
         async with httpx.AsyncClient(transport=transport, base_url="http://build-7.test") as client:
             return await client.get("/v1/servers", headers=headers)
 
