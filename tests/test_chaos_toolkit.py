@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import os
 import shutil
 import smtplib
@@ -104,7 +105,12 @@ def test_a_server_must_be_named_where_there_are_several(where: dict[str, str]) -
         toolkit.result("mx", **where)
 
 
-def test_what_is_wrong_is_raised(where: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_wrong_is_raised(
+    where: dict[str, str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        logging.getLogger("chaostoolkit"), "disabled", False
+    )  # other tests set up logging as Django does
     with pytest.raises(ScenarioError, match="there is no scenario 'smtp/overlod'"):
         toolkit.play("smtp/overlod", **where)
     with pytest.raises(ScenarioError, match="there is no knob 'outtage'"):
