@@ -46,9 +46,9 @@ def test_a_matrix_the_worst_cells_and_how_to_run_them_again(client: list[str]) -
     lines = told.stdout.splitlines()
     assert lines[0] == "healthy run: delivered: all of 2 items, in 8 events"
     assert lines[2].split() == ["421", "451"]
-    assert lines[3].split() == ["rcpt#1", "rcpt", "TO:<b@x.test>", "told", "LOST"]
-    assert lines[4].split() == ["rcpt#2", "rcpt", "TO:<c@x.test>", "told", "LOST"]
-    assert "rcpt#1:451: rcpt TO:<b@x.test> is answered 451" in lines
+    assert lines[3].split() == ["rcpt#1", "RCPT", "TO:<b@x.test>", "told", "LOST"]
+    assert lines[4].split() == ["rcpt#2", "RCPT", "TO:<c@x.test>", "told", "LOST"]
+    assert "rcpt#1:451: RCPT TO:<b@x.test> is answered 451" in lines
     assert "  lost: 1 of 2 items, and the client exited with 0" in lines
     assert lines[-1] == "notnow: 2 of 4 cells went wrong: 2 lost, 2 reported"
     assert "\x1b" not in told.stdout
@@ -84,9 +84,9 @@ def test_reports(client: list[str], tmp_path: Path) -> None:
     text = html.read_text()
     assert text.startswith("<!DOCTYPE html>")
     assert 'href="#rcpt#1:451"' in text
-    assert "rcpt TO:&lt;b@x.test&gt;" in text
+    assert "RCPT TO:&lt;b@x.test&gt;" in text
     assert summary.read_text().startswith("before\n### notnow sweep smtp: 2 of 2 cells went wrong: 2 lost\n")
-    assert "| `rcpt#1 rcpt TO:<b@x.test>` | LOST |" in summary.read_text()
+    assert "| `rcpt#1 RCPT TO:<b@x.test>` | LOST |" in summary.read_text()
     first = saved / "rcpt-1-451.toml"
     assert first.read_text().startswith("# found by notnow sweep: lost\n")
     tried = CliRunner().invoke(group, ["try", str(first), "--count", "2", "--", *client])

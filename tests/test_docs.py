@@ -140,6 +140,8 @@ VARIES = [
     (r"\b(?:0s|\d+ms)\b", "…ms"),
     (r"\b(\d+)\.\d+s\b", r"\1s"),
     (r"(?i)\b(ehlo|helo) \S+", r"\1 …"),
+    (r"\bmail from:", "mail FROM:"),  # as smtplib says it before Python 3.13
+    (r"\brcpt to:", "rcpt TO:"),
     (r"(127\.0\.0\.1|localhost|\.test):\d+", r"\1:…"),
     (r"[ \t]+", " "),
     (r" $", ""),

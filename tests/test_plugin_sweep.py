@@ -41,7 +41,7 @@ def test_each_cell_is_a_test_of_its_own_name(pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=12, failed=2)  # the healthy one, 7 times 421 and 6 times 451
     result.stdout.fnmatch_lines(
         [
-            "rcpt TO:<b@x.test> is answered 451: lost: 1 of 2 items, and the client exited with 0",
+            "RCPT TO:<b@x.test> is answered 451: lost: 1 of 2 items, and the client exited with 0",
             "again: pytest *::test_mail --notnow-cell 'rcpt#1:451'",
             "sweep rcpt#1:451, seed *",
             "*451 4.3.0 Temporary failure*",
@@ -164,7 +164,7 @@ def test_a_client_that_waits_for_ever_is_hung_up_on(pytester: pytest.Pytester, m
         "data#1:stall",
     )
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["data never gets a reply: hung: the client did not end*"])
+    result.stdout.fnmatch_lines(["DATA never gets a reply: hung: the client did not end*"])
 
 
 def test_under_xdist(pytester: pytest.Pytester) -> None:

@@ -96,7 +96,7 @@ def test_steps_count_as_rules_do() -> None:
     assert [(step.size > 20, step.changes, step.inner) for step in found if step.moment == "message"] == [
         (True, True, 1), (True, True, 2)
     ]  # fmt: skip
-    assert found[4].said == "rcpt TO:<c@x.test>"
+    assert found[4].said == "RCPT TO:<c@x.test>"
 
 
 def test_a_handshake_is_a_step_where_it_happens() -> None:

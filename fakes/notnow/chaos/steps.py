@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -12,6 +13,7 @@ from notnow.journal import Exchange, Transfer
 from notnow.terminal import safe
 
 SAID = 48  # most characters of what the client said
+_VERB = re.compile(r"(?i)^(?:MAIL FROM:|RCPT TO:|[A-Z]+)")
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 §9.2.1
 
 
@@ -103,5 +105,5 @@ def _said(moment: str, x: Exchange) -> str:
             return f"message {safe(x.message.name) if x.message else ''} {safe(x.request)}"[:SAID]
         case "request" if x.http is not None:
             return f"{x.http.method} {safe(x.http.path)}"[:SAID]
-    said = safe(x.request)
+    said = _VERB.sub(lambda verb: verb[0].upper(), safe(x.request))
     return said if len(said) <= SAID else said[: SAID - 1] + "…"
