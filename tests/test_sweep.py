@@ -72,8 +72,16 @@ def test_careful_clients_survive_two_faults(fast_forward: object) -> None:
 
 
 def test_the_second_fault_counts_as_rules_do(fast_forward: object) -> None:
-    for cell in ("request#1:kept-503+request#2:cut", "request#1:421+request#2:cut", "connect#1:421+request#1:cut"):
+    for cell in (
+        "request#1:kept-503+request#2:cut",
+        "request#1:kept-close+request#2:cut",
+        "request#1:421+request#2:cut",
+        "connect#1:421+request#1:cut",
+    ):
         assert results(swept(CAREFUL["posts-with-a-key"], cells=[cell])) == {cell: "delivered"}
+    assert (
+        results(swept(CAREFUL["gets-and-puts"], cells=["request#2:kept-503+request#3:cut"])).popitem()[1] == "delivered"
+    )
     for cell in ("message#1:cut+message#1:cut-421", "message#1:kept-421+message#2:cut"):
         assert results(swept(CAREFUL["sends-each-message-on-its-own"], cells=[cell])) == {cell: "delivered"}
     for cell in ("stor#1:cut+stor#2:kept-421", "stor#1:late-451+stor#2:late-451"):

@@ -78,7 +78,9 @@ def _has_inner(x: Exchange) -> bool:
     if isinstance(x.facts, Transfer):
         undone = x.facts.stored is False and x.facts.data is None  # after all of it had passed
         return x.facts.whole or undone
-    return x.moment in ("message", "body") or (x.http is not None and (x.rule is None or x.http.stored))
+    if x.http is not None:  # the app answers what no rule refuses, and what a rule answers otherwise and keeps
+        return x.fault is None or ("keep" in x.fault and "close" not in x.fault)
+    return x.moment in ("message", "body")
 
 
 def _step(x: Exchange, moment: str, nth: int, inner: int, connected: int) -> Step:
