@@ -294,7 +294,7 @@ def test_an_event_that_is_not_reached_tests_nothing() -> None:
 def test_a_budget_of_nothing_leaves_all_cells_undone() -> None:
     matrix = sweep("smtp", send, at=["mail"], budget=0.000001)
     assert (matrix.outcomes, matrix.undone) == ([], 6)
-    assert "not run: 6 cells, for which the budget did not last" in str(matrix)
+    assert "not run: 6 cells, because the budget was used up or the sweep was stopped" in str(matrix)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 §9.2.2
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 §9.2.1
+IDEMPOTENT = SAFE | {"PUT", "DELETE"}  # RFC 9110 §9.2.2
+BODILESS = SAFE | {"DELETE"}  # methods whose requests seldom have a body
 NO_BODY = frozenset({204, 304})  # statuses whose responses have none (RFC 9110 §6.4.1)
 
 

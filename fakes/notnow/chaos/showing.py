@@ -125,7 +125,10 @@ def _left_out(page: Page, matrix: Table) -> None:
     for reason, count in matrix.left_out.items():
         page.line(f"left out: {plural(count, 'cell')}: {reason}", style="dim")
     if matrix.undone:
-        page.line(f"not run: {plural(matrix.undone, 'cell')}, for which the budget did not last", style="yellow")
+        page.line(
+            f"not run: {plural(matrix.undone, 'cell')}, because the budget was used up or the sweep was stopped",
+            style="yellow",
+        )
 
 
 def _tell(page: Page, one: Outcome, again: str) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 
 from notnow import protocols
+from notnow.http_words import SAFE
 from notnow.journal import Exchange, Transfer
 from notnow.terminal import safe
 
 SAID = 48  # most characters of what the client said
 _VERB = re.compile(r"(?i)^(?:MAIL FROM:|RCPT TO:|[A-Z]+)")
-SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 §9.2.1
 
 
 class Step(Struct, frozen=True):

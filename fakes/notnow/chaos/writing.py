@@ -26,7 +26,7 @@ def save(matrix: Table, folder: Path) -> list[Path]:
     written = []
     for one in matrix.bad:
         file = folder / f"{re.sub(r'[^a-z0-9-]+', '-', one.cell.id)}.toml"
-        found = f"{one.word}{f', broke {chr(44).join(one.broken)}' if one.broken else ''}"
+        found = one.word + (f", broke {', '.join(one.broken)}" if one.broken else "")
         file.write_text(f"# found by notnow sweep: {found}\n{one.cell.toml}", "utf-8")
         written.append(file)
     return written

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -116,16 +117,15 @@ class Player:
 
         def spread(work: Work, cells: Iterable[Cell]) -> Iterator[Outcome]:
             running: set[Future[Outcome]] = set()
+            left = iter(cells)
             with ThreadPoolExecutor(jobs, "notnow-cell") as pool:
-                for cell in cells:
-                    if self.interrupted:
-                        break
-                    running.add(pool.submit(work, cell))
-                    if len(running) >= jobs:
-                        done, running = wait(running, return_when=FIRST_COMPLETED)
-                        yield from (one.result() for one in done if not self.interrupted)
-                if not self.interrupted:
-                    yield from (one.result() for one in as_completed(running))
+                while not self.interrupted:
+                    running |= {pool.submit(work, cell) for cell in islice(left, jobs - len(running))}
+                    if not running:
+                        return
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    if not self.interrupted:  # a client that was ended proves nothing
+                        yield from (one.result() for one in done)
 
         return spread
 

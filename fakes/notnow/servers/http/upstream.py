@@ -15,6 +15,7 @@ from typing import Any
 import h11
 
 from notnow.bounds import H2_HEAD
+from notnow.http_words import BODILESS
 from notnow.servers.base.loopback import Loopback
 from notnow.servers.http.echo import Receive, Send
 from notnow.servers.http.interfaces import Headers
@@ -23,7 +24,6 @@ PIECE = 65_536  # bytes that are read at a time
 NAME = b"notnow"  # of the fake, as Via and its loops have it
 INFORMATION = "notnow.response.informational"  # a 1xx, a message of ours: ASGI has only one for 103
 _HOP_BY_HOP = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade"}
-_BODILESS = {"GET", "HEAD", "DELETE", "OPTIONS", "TRACE"}  # methods whose requests hardly ever have a body
 
 
 class BadGateway(Exception):  # noqa: N818 (named as its status is)
@@ -175,7 +175,7 @@ def _end_to_end(headers: Any) -> Headers:
 def _may_lack_a_body(scope: dict[str, Any]) -> bool:
     """True if only the first message tells: HTTP/2 has no field that announces a body (RFC 9113 §8.1)."""
     known = {name for name, _ in scope["headers"]} & {b"content-length", b"expect"}
-    return scope["http_version"] == "2" and not known and scope["method"] in _BODILESS
+    return scope["http_version"] == "2" and not known and scope["method"] in BODILESS
 
 
 def _has_body(scope: dict[str, Any], given: dict[bytes, bytes], first: Any) -> bool:

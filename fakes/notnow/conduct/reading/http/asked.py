@@ -15,6 +15,7 @@ from msgspec import Struct
 from notnow.conduct.finding import Evidence
 from notnow.conduct.reading.ledger import Ending, Try
 from notnow.conduct.reading.run import Run
+from notnow.http_words import BODILESS
 from notnow.journal import Connection, Exchange, GoAwayFrame, Request, RstStreamFrame, brief
 
 NEVER = sys.maxsize  # the index of an end that has not come
@@ -25,7 +26,6 @@ FOR_NOW = frozenset({408, 421, 425, 429})
 # A 5xx is a failure of the server (RFC 9110 §15.6). These say that it can never serve the request.
 FINAL_5XX = frozenset({501, 505, 506, 508, 510, 511})
 
-BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "DELETE"})  # methods whose requests seldom have a body
 
 Key = tuple[str, str]  # the client, and the line of the request: method, authority, path with query
 

@@ -16,6 +16,7 @@ from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.cases import over
 from notnow.conduct.rules.http.behind import OTHER_CLIENTS
 from notnow.conduct.rules.rule import ForProxy, rule
+from notnow.http_words import SAFE
 from notnow.units import plural, show, times
 
 STORM = 5, 1.0  # tries of a request, and seconds: no back-off that deserves the name comes so often
@@ -23,7 +24,6 @@ BUDGET = 10, 60.0  # likewise: gRPC caps maxAttempts at 5, stamina stops after 1
 
 # Statuses that say that the same request will never do, and that no field which the journal lacks could have changed.
 FINAL = frozenset({400, 403, 404, 405, 410, 413, 414, 422, 451, 501, 505})
-SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 §9.2.1
 SOON = 1.0  # seconds: a client that asks again later may be polling
 STREAK = 5  # refusals in a row after which a client can know that the server is in trouble
 CROWD = 3  # requests that come at once are no probe
