@@ -19,6 +19,7 @@ FLOORS = {
         Layer("words"),
         Layer("time_travel"),
         Layer("servers"),
+        Layer("shared"),
         Layer("conduct", "engine", independent=True),
         Layer("language"),
         Layer("journal", "protocols", independent=False),

@@ -1,0 +1,1 @@
+"""Counts that several processes share: replicas of a fake are one service."""
