@@ -1,4 +1,4 @@
-"""Durations, shares and sizes as people write them."""
+"""Durations, shares, sizes and rates as people write them."""
 
 from __future__ import annotations
 
@@ -141,3 +141,24 @@ def test_what_is_shown_can_be_read_again(text: str) -> None:
     size = units.parse_size(text.replace(" ", ""))
     assert size is not None
     assert units.show_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("200/s", 200.0), ("90/m", 1.5), ("0.5/s", 0.5), ("36/h", 0.01), ("1/d", 1 / 86400)]
+)
+def test_rates_are_read(text: str, rate: float) -> None:
+    assert units.parse_rate(text) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(
+    "value", ["0/s", "200", 200, "/s", "200/ms", "-1/s", "1000001/s", "200/s\n", "9" * 400 + "/s", None]
+)
+def test_what_is_no_rate(value: object) -> None:
+    assert units.parse_rate(value) is None
+
+
+@pytest.mark.parametrize("text", ["200/s", "1/s", "1000000/s", "0.5/d", "30/m", "59/h"])
+def test_a_rate_is_shown_as_it_is_written(text: str) -> None:
+    rate = units.parse_rate(text)
+    assert rate is not None
+    assert units.show_rate(rate) == text

@@ -1,4 +1,4 @@
-"""Durations, shares and sizes as people write them: "30m", "20%", "3MB"."""
+"""Durations, shares, sizes and rates as people write them: "30m", "20%", "3MB", "200/s"."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ DURATION = r"^[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d)$"
 SIZE = r"^[0-9]+(?:\.[0-9]+)?(?:B|KB|MB|GB)$"
 SIZE_HELP = 'a number and a unit (B, KB, MB, GB), such as "3MB"'
 PERCENT = r"^[0-9]+(?:\.[0-9]+)?%$"
+RATE = r"^[0-9]+(?:\.[0-9]+)?/[smhd]$"
+RATE_HELP = 'a number above 0 per second, minute, hour or day, such as "200/s" or "90/m", and 1000000/s at most'
+FASTEST = 1_000_000  # per second: beyond it, a float has no digits left for both a date and one unit of work
 DURATION_HELP = 'a number and a unit (ms, s, m, h, d), such as "30s" or "10m", and 36500d at most'
 LONGEST = 36_500 * 86_400  # seconds: a century, beyond which dates for clients overflow
 
@@ -19,6 +22,7 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _BYTES = {"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(B|KB|MB|GB)")
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
+_RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/([smhd])")
 
 
 class Span(float):
@@ -43,6 +47,13 @@ def parse_percent(value: object) -> float | None:
     match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
     share = float(match[1]) / 100 if match else math.inf
     return share if share <= 1 else None
+
+
+def parse_rate(value: object) -> float | None:
+    """`"90/m"` as 1.5 per second; None if the value is not a rate above 0."""
+    match = _RATE.fullmatch(value) if isinstance(value, str) else None
+    rate = float(match[1]) / SECONDS[match[2]] if match else 0.0
+    return rate if 0 < rate <= FASTEST else None
 
 
 def parse_size(value: object) -> int | None:
@@ -71,6 +82,12 @@ def show_size(size: int) -> str:
         if size >= factor * 0.9995:  # a value that rounds up to 1000 is 1 of the next unit
             return f"{size / factor:.3g} {unit}" if size < factor * 999.5 else f"{size / factor:.0f} {unit}"
     return "1 byte" if size == 1 else f"{size} bytes"
+
+
+def show_rate(rate: float) -> str:
+    """A rate per second for a reader, in the unit in which it is 1 or more: "200/s", "90/m"."""
+    unit = next((unit for unit in "smh" if rate * SECONDS[unit] >= 1), "d")
+    return f"{rate * SECONDS[unit]:.15g}/{unit}"
 
 
 def show(span: float) -> str:
