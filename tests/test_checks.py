@@ -308,7 +308,7 @@ class TestConditions:
 
     def test_the_conditions_that_can_stand_in_place_of_one_that_counts_nothing(self) -> None:
         (problem,) = problems(document(rule("idle", after="3s", over=1, reply=NO)))
-        assert problem.allowed == "nth, every, first, after, times, where, chance"
+        assert problem.allowed == "nth, every, first, after, busy, times, where, chance"
 
 
 class TestPhases:

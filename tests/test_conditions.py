@@ -12,6 +12,7 @@ from notnow.engine.store import Tally
 from notnow.language.conditions import (
     After,
     AfterFor,
+    Busy,
     Condition,
     Every,
     First,
@@ -94,6 +95,8 @@ def test_times_looks_at_its_own_rule() -> None:
         ({"over": 2}, Over(2), "when 2 are in already"),
         ({"over": 1, "within": "1h"}, OverWithin(1, 3600.0), "when 1 was let through in the last 1h"),
         ({"over": 2, "within": "1h"}, OverWithin(2, 3600.0), "when 2 were let through in the last 1h"),
+        ({"busy": True}, Busy(True), "while its queue is full"),
+        ({"busy": False}, Busy(False), "while its queue has room"),
         ({"times": 3}, Times(7, 3), "at most 3 times"),
     ],
 )

@@ -62,9 +62,10 @@ def test_every_part_of_a_request_comes_back() -> None:
         until=[("mail", 3)],
         limits=[(rule, key)],
         facts={"client": "192.0.2.1", "tls": False, "recipient": ("a", "b"), "size": 12},
+        work=True,
     )
     found = over_the_wire(request)
-    for name in ("position", "owners", "counts", "slots", "windows", "until", "facts"):
+    for name in ("position", "owners", "counts", "slots", "windows", "until", "facts", "work"):
         assert getattr(found, name) == getattr(request, name), name
     for pairs in (found.candidates, found.limits):
         assert [(told(candidate), its) for candidate, its in pairs] == [(told(rule), key)]
@@ -80,11 +81,13 @@ def test_a_store_decides_about_what_came_over_the_wire() -> None:
         assert there.decide(over_the_wire(request), 1.0) == here.decide(request, 1.0)
 
 
-@pytest.mark.parametrize("decision", [None, Decision(None), Decision(4, True, (Quota(1, None, 2.5), Quota()))])
+@pytest.mark.parametrize("decision", [None, Decision(None), Decision(4, True, (Quota(1, None, 2.5), Quota()), 1.5)])
 def test_a_decision_comes_back(decision: Decision | None) -> None:
     found = unpack_decision(pack(decision))
     assert found is decision is None or (found is not None and tuple(found.quotas) == tuple(decision.quotas))  # type: ignore[union-attr]
-    assert (found and (found.rule, found.ends_phase)) == (decision and (decision.rule, decision.ends_phase))
+    assert (found and (found.rule, found.ends_phase, found.wait)) == (
+        decision and (decision.rule, decision.ends_phase, decision.wait)
+    )
 
 
 def test_every_class_of_condition_can_be_sent() -> None:

@@ -51,7 +51,11 @@ ORDER = ("Document", "Server", "Certificate", "Phase", "Rule", "Fault", "Expect"
 SAID = ("reply", "status", "headers", "body")  # the keys of a fault that are shown as the client gets them
 HUGE = 10**9  # a number that is as good as none, for a bound
 MANY = 12  # choices that a cell of a table can still hold
-_EXAMPLES = {units.DURATION: 'a duration, `"30s"`', units.PERCENT: 'a percentage, `"20%"`'}
+_EXAMPLES = {
+    units.DURATION: 'a duration, `"30s"`',
+    units.PERCENT: 'a percentage, `"20%"`',
+    units.RATE: 'a rate, `"200/s"`',
+}
 _WORDS = {"string": "text", "integer": "a whole number", "boolean": "`true` or `false`", "object": "a table"}
 
 

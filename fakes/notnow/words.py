@@ -41,7 +41,7 @@ from notnow.language.scenario import Phase, Scenario
 from notnow.language.toml_lines import key_lines
 from notnow.protocols.fact import Comparison
 from notnow.protocols.ftp import DataEnding
-from notnow.units import ordinal, parse_duration, parse_percent, show, show_size
+from notnow.units import ordinal, parse_duration, parse_percent, plural, show, show_rate, show_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,20 @@ def server(scenario: Scenario) -> list[str]:
         words.append("Its UDP port counts QUIC Initial packets and answers none of them.")
     if made.quota is not None:
         words.append(f"It has room for {show_size(made.quota)}.")
+    words += _capacity(scenario)
     return words
+
+
+def _capacity(scenario: Scenario) -> Iterator[str]:
+    made = scenario.server
+    if made.capacity is None:
+        return
+    work = " and ".join(made.work or (protocols.get(scenario.protocol).work,))
+    yield f"It does {show_rate(made.capacity)} units of work, one for each {work}; the answer waits until its work is done."
+    if made.queue is not None:
+        yield f"{plural(made.queue, 'unit')} may wait behind the one that is being done; with more, the queue is full."
+    if made.refusal_cost:
+        yield f"A refusal costs {made.refusal_cost * 100:g}% of a unit."
 
 
 def _ends(phase: Phase, is_last: bool, scenario: Scenario) -> str:

@@ -147,7 +147,7 @@ def wanted_at(record: Protocol, moment: str, given: Mapping[str, Sequence[Any]])
 def _sound(protocol: str, tls: str, moment: str, keys: Mapping[str, Any]) -> bool:
     """True if the loader takes a rule of these keys at a moment, and does not warn of it."""
     rule = {"on": [moment], **_silence(moment), **keys}
-    tables = {"protocol": protocol, "server": {"tls": tls}, **_certificates([rule]), "phase": [{"rule": [rule]}]}
+    tables = {"protocol": protocol, **_server(tls, [rule]), **_certificates([rule]), "phase": [{"rule": [rule]}]}
     try:
         return not loads(toml(tables)).warnings
     except ScenarioError:
@@ -156,6 +156,13 @@ def _sound(protocol: str, tls: str, moment: str, keys: Mapping[str, Any]) -> boo
 
 def _silence(moment: str) -> Tables:
     return {"after": SPANS[0]} if moment == "idle" else {}
+
+
+def _server(tls: str, rules: Sequence[Mapping[str, Any]]) -> Tables:
+    """The server of these rules: one that can be busy has little capacity."""
+    little = {"capacity": "1/s", "queue": 0} if any("busy" in rule for rule in rules) else {}
+    table = {**({} if tls == "none" else {"tls": tls}), **little}
+    return {"server": table} if table else {}
 
 
 def _certificates(rules: Sequence[Mapping[str, Any]]) -> Tables:
@@ -289,12 +296,11 @@ def _document(plan: Plan, drawn: list[_Drawn]) -> Tables:
         phases.append({"name": "healthy", "rule": []})
     else:
         phases[-1] = {"rule": phases[-1]["rule"]}
-    server = {} if plan.tls == "none" else {"server": {"tls": plan.tls}}
     summary = {} if drawn else {"summary": HEALTHY}
     return {
         **summary,
         "protocol": plan.protocol.name,
-        **server,
+        **_server(plan.tls, [one.rule for one in drawn]),
         **_certificates([one.rule for one in drawn]),
         "phase": phases,
     }

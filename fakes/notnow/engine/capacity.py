@@ -46,7 +46,14 @@ class Station:
 
     def full(self, now: float) -> bool:
         """True if one more unit would exceed the bound of the queue."""
-        return self._exceeds(now, 0)
+        return self.room_in(now) > 0
+
+    def room_in(self, now: float, more: int = 0) -> float:
+        """In how many seconds the work that waits is down to the bound of the queue and so many `more`; 0 if it is."""
+        if self.capacity.queue is None:
+            return 0.0
+        wait = self.free_at - now - (self.capacity.queue + more) / self.capacity.rate
+        return wait if wait > EARLY else 0.0
 
     def offer(self, now: float) -> float | None:
         """Accept a unit of work unless the queue is full: when it is done; None if it was refused."""
@@ -67,13 +74,8 @@ class Station:
         A server that spends all of its time on refusals does nothing else: a livelock (Mogul and Ramakrishnan,
         "Eliminating Receive Livelock in an Interrupt-driven Kernel", USENIX 1996).
         """
-        if not self._exceeds(now, 1):
+        if not self.room_in(now, 1):
             self._add(self.capacity.refusal_cost, now)
-
-    def _exceeds(self, now: float, more: int) -> bool:
-        """True if more units of work wait than the bound and these."""
-        queue, rate = self.capacity.queue, self.capacity.rate
-        return queue is not None and self.free_at - now > (queue + more) / rate + EARLY
 
     def _add(self, work: float, now: float) -> None:
         if self.free_at <= now:

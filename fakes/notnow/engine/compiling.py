@@ -9,6 +9,7 @@ from msgspec import Struct, structs
 
 from notnow import protocols
 from notnow.engine.actions import Close, Proceed, Wait
+from notnow.engine.capacity import Capacity
 from notnow.engine.matching import filter_fact, rejects, tests
 from notnow.engine.plans import AdmissionCount, CompiledPhase, CompiledRule, FactFilter, IdleTimeout, Plan, RuleGroup
 from notnow.engine.steps import is_deferred, steps_of, takes_effect
@@ -25,10 +26,23 @@ from notnow.protocols.protocol import Protocol
 def compile_phases(scenario: Scenario) -> tuple[CompiledPhase, ...]:
     protocol = protocols.get(scenario.protocol)
     admissions = {moment: _admissions(scenario, protocol, moment) for moment in protocol.moments}
+    work = _work(scenario, protocol)
     return tuple(
-        _PhaseCompiler(protocol, number, _with_facts_known(phase, protocol), admissions).phase()
+        _PhaseCompiler(protocol, number, _with_facts_known(phase, protocol), admissions, work).phase()
         for number, phase in enumerate(scenario.phases)
     )
+
+
+def capacity_of(scenario: Scenario) -> Capacity | None:
+    """What the server of a scenario can do; None if that is any amount of work."""
+    server = scenario.server
+    return None if server.capacity is None else Capacity(server.capacity, server.refusal_cost, server.queue)
+
+
+def _work(scenario: Scenario, protocol: Protocol) -> frozenset[str]:
+    """The values of `on` whose events take a unit of work."""
+    server = scenario.server
+    return frozenset() if server.capacity is None else frozenset(server.work or {protocol.work})
 
 
 def _with_facts_known(phase: Phase, protocol: Protocol) -> Phase:
@@ -63,6 +77,7 @@ class _PhaseCompiler(Struct, frozen=True):
     number: int
     source: Phase
     admissions: Mapping[str, tuple[AdmissionCount, ...]]
+    work: frozenset[str]
 
     def phase(self) -> CompiledPhase:
         moments = self.protocol.moments
@@ -73,12 +88,12 @@ class _PhaseCompiler(Struct, frozen=True):
         cover = self.protocol.covering(moment) - {"idle"}
         rules = [i for i, rule in enumerate(self.source.rules) if cover.intersection(rule.on)]
         until = tuple((name, n) for name, n in self.source.until.items() if name in cover)
-        admissions = self.admissions[moment]
-        if not (rules or until or admissions):
+        admissions, work = self.admissions[moment], not cover.isdisjoint(self.work)
+        if not (rules or until or admissions or work):
             return None
         plan, lasting = self.rules_plan(rules, moment), any(count.lasting for count in admissions)
         facts = plan.facts.union(_facts_read(admissions))
-        return structs.replace(plan, admissions=admissions, until=until, lasting=lasting, facts=facts)
+        return structs.replace(plan, admissions=admissions, until=until, lasting=lasting, facts=facts, work=work)
 
     def rules_plan(self, indexes: Iterable[int], moment: str) -> Plan:
         """A plan of these rules alone."""

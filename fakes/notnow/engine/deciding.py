@@ -41,7 +41,9 @@ def decision_request(occasion: Occasion, plan: Plan, position: PhasePosition, se
     windows: Sequence[Key] = ()
     if plan.admissions:
         owners, slots, windows = admission(occasion, plan, known)
-    return DecisionRequest(position, owners, counts or (), candidates, slots, windows, plan.until, limits or (), known)
+    return DecisionRequest(
+        position, owners, counts or (), candidates, slots, windows, plan.until, limits or (), known, plan.work
+    )
 
 
 def _possible(plan: Plan, known: Facts) -> tuple[RuleGroup, ...]:

@@ -15,7 +15,8 @@ from typing import assert_never
 
 from msgspec import structs
 
-from notnow.engine.actions import BEHAVE, Action, Script
+from notnow.engine.actions import BEHAVE, Action, Script, Wait
+from notnow.engine.compiling import capacity_of
 from notnow.engine.connection import Connection, FiredRule, Occasion, slot_owner
 from notnow.engine.deciding import decision_request, fired_rule
 from notnow.engine.events import (
@@ -75,6 +76,8 @@ class Engine:
     def _load(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self._store = self._new_store()
+        if (capacity := capacity_of(scenario)) is not None:
+            self._store.equip(capacity)
         self.progress = Progress(scenario, self._store)
         self._timers = IdleTimers()
         self._opened = self._decisions = 0
@@ -276,7 +279,7 @@ class Engine:
 
     def _decide(self, occasion: Occasion, awaited: bool) -> tuple[list[Script], bool]:
         """The scripts of an occasion, and whether it ends the phase."""
-        fired, ends_phase, plan = None, False, occasion.plan
+        fired, ends_phase, plan, wait = None, False, occasion.plan, 0.0
         if plan is not None:
             request = decision_request(occasion, plan, self.progress.position, self.seed)
             decision = self._store.decide(request, occasion.at)
@@ -285,8 +288,10 @@ class Engine:
                 return self._decide_anew(occasion, awaited)
             if decision.rule is not None:
                 fired = fired_rule(occasion, plan, request, decision)
-            ends_phase = decision.ends_phase
+            ends_phase, wait = decision.ends_phase, decision.wait
         script = self._answer(occasion, fired, 0 if plan is None else self._decisions)
+        if wait and script is not None:
+            script = structs.replace(script, steps=(Wait(wait), *script.steps))
         if awaited:
             self._restart_idle(occasion.connection, script, occasion.at)
         return [] if script is None else [script], ends_phase

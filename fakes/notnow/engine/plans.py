@@ -87,7 +87,7 @@ class Plan(Struct, frozen=True):
 
     `groups` are always tested; those behind a filter only if it lets them. `until` counts events towards the end of the
     phase. `lasting` and `tells_quota` are true if any admission count, or any rule, is so. `facts` are the names of those
-    that a rule or a count reads.
+    that a rule or a count reads. `work`: an event takes a unit of the server's work.
     """
 
     groups: tuple[RuleGroup, ...] = ()
@@ -98,6 +98,7 @@ class Plan(Struct, frozen=True):
     lasting: bool = False
     tells_quota: bool = False
     facts: frozenset[str] = frozenset()
+    work: bool = False
 
 
 NO_PLAN = Plan()

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
+from notnow.engine.capacity import Capacity, Station
 from notnow.language.conditions import Condition, Owners, Quota
 
 Key = tuple[Hashable, ...]
@@ -22,7 +23,7 @@ class Tally(Struct, eq=False):
     """The counts of one key.
 
     The number of events, the time of the first, and how often each rule fired restart with the phase. `held`, the
-    owners of slots, and `window`, the times of admissions, do not.
+    owners of slots, and `window`, the times of admissions, do not. `load` is that of the whole server.
     """
 
     count: int = 0
@@ -30,6 +31,7 @@ class Tally(Struct, eq=False):
     fired: dict[int, int] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
     window: deque[float] = field(default_factory=deque)
+    load: Station | None = None
 
     def restart(self) -> None:
         self.count = 0
@@ -71,7 +73,8 @@ class DecisionRequest(Struct, frozen=True, gc=False):
     `owners` are its connection, and what it begins there if that lasts. `counts` are the keys that count it, each once.
     `facts` are those that the rules read. `candidates` are rules in order, each with its key. An event that is let through acquires `slots`, each for one of
     its owners, and is noted in `windows`. `until` are the moments that cover it, each with the number of events that
-    ends the phase. `limits` are the rules, each with its key, whose quotas the decision reports.
+    ends the phase. `limits` are the rules, each with its key, whose quotas the decision reports. `work`: the event takes a
+    unit of the server's work.
     """
 
     position: PhasePosition
@@ -83,14 +86,19 @@ class DecisionRequest(Struct, frozen=True, gc=False):
     until: Sequence[tuple[str, int]] = ()
     limits: Sequence[tuple[Candidate, Key]] = ()
     facts: Mapping[str, object] = {}
+    work: bool = False
 
 
 class Decision(Struct, frozen=True, gc=False):
-    """The rule that fires (None: behave), whether this event ends the phase, and how the limits then stand."""
+    """The rule that fires (None: behave), whether this event ends the phase, and how the limits then stand.
+
+    `wait`: in how many seconds its work is done.
+    """
 
     rule: int | None
     ends_phase: bool = False
     quotas: Sequence[Quota] = ()
+    wait: float = 0.0
 
 
 class Store(Protocol):
@@ -98,6 +106,10 @@ class Store(Protocol):
 
     @property
     def position(self) -> PhasePosition: ...
+
+    def equip(self, capacity: Capacity) -> None:
+        """Let the server do so much work and no more. Called before anything else; by each replica, with the same capacity."""
+        ...
 
     def move(self, seen: PhasePosition, to: PhasePosition) -> bool:
         """Move the scenario, if its position is still the one that was `seen`. In another phase or lap counts restart."""
@@ -133,6 +145,11 @@ class Memory:
         self._held: dict[str, list[Tally]] = {}  # owner -> where it holds a slot
         self._own_keys: dict[str, set[Key]] = {}  # connection -> keys that nobody else counts under
         self._until_counts: dict[str, int] = {}
+        self._station: Station | None = None
+
+    def equip(self, capacity: Capacity) -> None:
+        if self._station is None:
+            self._station = Station(capacity)
 
     def move(self, seen: PhasePosition, to: PhasePosition) -> bool:
         if seen != self.position:
@@ -150,12 +167,12 @@ class Memory:
 
     def tally(self, key: Key) -> Tally:
         """The counts of a key as they are."""
-        return self._tallies.get(key) or Tally()
+        return self._tallies.get(key) or Tally(load=self._station)
 
     def _tally(self, key: Key, connection: str) -> Tally:
         tally = self._tallies.get(key)
         if tally is None:
-            tally = self._tallies[key] = Tally()
+            tally = self._tallies[key] = Tally(load=self._station)
             if connection in key:
                 self._own_keys.setdefault(connection, set()).add(key)
         return tally
@@ -170,11 +187,21 @@ class Memory:
             self._acquire(request.slots)
             for key in request.windows:
                 self._tally(key, connection).window.append(now)
+        wait = self._work(request.work, fired, now)
         ends_phase = False
         for moment, n in request.until:
             ends_phase |= self._reaches(moment, n)
         quotas = [limit.quota(self._tally(key, connection), now) for limit, key in request.limits]
-        return Decision(None if fired is None else fired.rule, ends_phase, quotas or ())
+        return Decision(None if fired is None else fired.rule, ends_phase, quotas or (), wait)
+
+    def _work(self, takes: bool, fired: Candidate | None, now: float) -> float:
+        """Do the work of an event: in how many seconds it is done. A refusal is work as well, and nobody waits for it."""
+        if not takes or self._station is None:
+            return 0.0
+        if fired is None or not fired.refuses:
+            return self._station.accept(now) - now
+        self._station.refuse(now)
+        return 0.0
 
     def count(self, request: DecisionRequest, now: float) -> None:
         """Count an event under its keys."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 
+from notnow.engine.capacity import Capacity
 from notnow.engine.matching import tests
 from notnow.engine.plans import CompiledRule
 from notnow.engine.store import Decision, DecisionRequest, Memory, PhasePosition, Slot
@@ -51,6 +52,10 @@ class Traced(Memory):
             self._forgotten += oldest.method is Memory.decide
 
     # ---- the calls -------------------------------------------------------------------------------
+
+    def equip(self, capacity: Capacity) -> None:
+        self._base.equip(capacity)
+        super().equip(capacity)
 
     def move(self, seen: PhasePosition, to: PhasePosition) -> bool:
         self._note(Memory.move, seen, to)

@@ -11,7 +11,7 @@ from typing import Any
 
 from notnow import protocols
 from notnow.errors import Problem, shown
-from notnow.language import facts, knobs
+from notnow.language import capacity, facts, knobs
 from notnow.language.advice import ONLY, is_counted, meant, unknown
 from notnow.language.conditions import CONDITIONS, LIMITS, PER, SINCE, conditions, exclude, limit
 from notnow.language.faults import ACTING_KEYS, FAULT_KEYS, GOES_ON, HEADER_NAME, SPOKEN_KEYS, spoken
@@ -42,6 +42,8 @@ class Checks:
 
     def run(self) -> None:
         self._server()
+        for path, problem in capacity.problems(self.document, self.phases):
+            self._report(path, problem)
         last = len(self.phases) - 1
         for i, phase in enumerate(self.phases):
             self._phase(phase, ("phase", i), final=i == last and not self.document.repeat)

@@ -18,6 +18,7 @@ from notnow.language.tables import Table, key, required
 from notnow.language.values import (
     Amount,
     Count,
+    Flag,
     Length,
     Names,
     Percent,
@@ -35,8 +36,21 @@ SINCE = ("any", "command", "transfer", "connect")
 Owners = tuple[str, ...]  # a connection, and what is in progress on it: both may hold slots
 
 
+class Load(Protocol):
+    """The work that waits at a server of finite capacity. `now` is in seconds of scenario time."""
+
+    def waiting(self, now: float, /) -> float:
+        """The units of work that are not done yet."""
+
+    def room_in(self, now: float, /) -> float:
+        """In how many seconds the queue has room for one more unit; 0 where it has."""
+
+
 class Counted(Protocol):
-    """The counts under one key: events, the time of the first, fired rules, slots in use, and admissions."""
+    """The counts under one key: events, the time of the first, fired rules, slots in use, and admissions.
+
+    `load` is that of the whole server; None if it can do any amount of work.
+    """
 
     @property
     def count(self) -> int: ...
@@ -48,6 +62,8 @@ class Counted(Protocol):
     def held(self) -> set[str]: ...
     @property
     def window(self) -> deque[float]: ...
+    @property
+    def load(self) -> Load | None: ...
 
 
 class Quota(NamedTuple):
@@ -70,7 +86,7 @@ class Condition(Struct, frozen=True):
     number that `{limit}` stands for.
     """
 
-    counts: ClassVar[Literal["events", "slots", "firings"]] = "events"
+    counts: ClassVar[Literal["events", "slots", "firings", "load"]] = "events"
     never_at: ClassVar[frozenset[str]] = frozenset()
     tells: ClassVar[frozenset[str]] = frozenset()
 
@@ -331,6 +347,29 @@ class OverWithin(Variant, frozen=True):
         return self.n
 
 
+class Busy(Condition, frozen=True):
+    """The queue of the server is full; or, where that is not `wanted`, it has room."""
+
+    wanted: bool
+    counts = "load"
+    tells = frozenset({"wait"})
+
+    def holds(self, counted: Counted, now: float, _owners: Owners, /) -> bool:
+        return (self._room_in(counted, now) > 0) is self.wanted
+
+    def saw(self, counted: Counted, now: float, /) -> str:
+        return f"{0 if counted.load is None else counted.load.waiting(now):.3g} units of work waited"
+
+    def words(self, _lasting: bool = False, /) -> str:
+        return "while its queue is full" if self.wanted else "while its queue has room"
+
+    def quota(self, counted: Counted, now: float, /) -> Quota:
+        return Quota(wait=self._room_in(counted, now) if self.wanted else None)
+
+    def _room_in(self, counted: Counted, now: float) -> float:
+        return 0.0 if counted.load is None else counted.load.room_in(now)
+
+
 class Times(Condition, frozen=True):
     """The rule with this index has fired fewer than `n` times under this key."""
 
@@ -384,6 +423,9 @@ class When(Table):
     )
     within: float | None = key(
         Length, about="With `over`: count the events that were let through in this sliding window instead."
+    )
+    busy: bool | None = key(
+        Flag, Busy, about="Only while the `queue` of [server] is full; or, if false, only while it has room."
     )
     times: int | None = key(Count, Times, about="Fire at most N times.")
     chance: float | None = key(Percent, about="Fire with this probability, drawn from the seed.")

@@ -43,6 +43,7 @@ class Doubts:
         self._files()
         self._certificates()
         self._expectations()
+        self._queue()
         for i, phase in enumerate(self.phases):
             self._until(phase, ("phase", i))
             for j, rule in enumerate(phase.rules):
@@ -85,6 +86,13 @@ class Doubts:
                 found = f"no client is shown the certificate {name!r}: those before it have all its names"
                 self.warn(("certificate", name), found, f'certificate = "{name}" in a rule at "tls", or other names')
             seen |= names
+
+    def _queue(self) -> None:
+        """A bound that nothing looks at."""
+        used = self.server.refusal_cost or any(rule.busy is not None for rule in self.rules)
+        if self.server.queue is not None and not used:
+            found = "nobody is refused when the queue is full: it grows"
+            self.warn(("server", "queue"), found, 'a rule with busy = true, such as one at "connect"')
 
     def _chosen_by_knob(self) -> bool:
         return any("{" in str(rule.get("certificate", "")) for rule in _rules(self.raw)) or any(

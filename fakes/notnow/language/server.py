@@ -7,9 +7,22 @@ import re
 from notnow import protocols, units
 from notnow.language import limits
 from notnow.language.tables import Kind, Table, a_table, by_name, key, refuse
-from notnow.language.values import Count, Flag, Size, Text, names_of, one_of, one_or_more, whole_number
+from notnow.language.values import (
+    Count,
+    Flag,
+    Names,
+    Percent,
+    Rate,
+    Size,
+    Text,
+    names_of,
+    one_of,
+    one_or_more,
+    whole_number,
+)
 
 TLS_MODES = tuple(dict.fromkeys(mode for protocol in protocols.every() for mode in protocol.tls_modes))
+MOST_QUEUED = 10_000_000  # units of work
 UDP = ("closed", "silent")  # the UDP port, for QUIC
 
 
@@ -91,6 +104,23 @@ class Server(Table):
         about="What an SMTP server announces with LIMITS (RFC 9422) and keeps to, such as { rcptmax = 50 }. A limit with a 421 is a rule with `over` or `nth`.",
     )
     quota: int | None = key(Size, about='The space of an FTP server for files, such as "10MB".')
+    capacity: float | None = key(
+        Rate,
+        about='How much work the server can do: "200/s" is 200 units a second, in the order in which they come. Each answer waits until its work is done.',
+    )
+    work: tuple[str, ...] | None = key(
+        Names,
+        about="The moments that take a unit of work, if they are let through. Without it that is `connect`, or `request` on HTTP.",
+    )
+    queue: int | None = key(
+        whole_number(0, MOST_QUEUED),
+        about="The units of work that may wait behind the one that is being done; with more the server is `busy`, which a rule can answer. Where no rule does, the queue grows.",
+    )
+    refusal_cost: float = key(
+        Percent,
+        about="The work of a refusal at such a moment, as a share of a unit. It joins the queue, if there is a place.",
+        default=0.0,
+    )
 
 
 class Certificate(Table):

@@ -35,6 +35,13 @@ def _percent(value: object) -> float:
     return share
 
 
+def _rate(value: object) -> float:
+    rate = units.parse_rate(value)
+    if rate is None:
+        raise refuse(units.RATE_HELP)
+    return rate
+
+
 def _size(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
@@ -128,6 +135,7 @@ Duration = Kind(_duration, {"type": "string", "pattern": units.DURATION})
 Length = Kind(_length, {"type": "string", "pattern": units.DURATION})
 Percent = Kind(_percent, {"type": "string", "pattern": units.PERCENT})
 Amount = Kind(_amount, {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": units.DURATION}]})
+Rate = Kind(_rate, {"type": "string", "pattern": units.RATE})
 Count = whole_number(1)
 Size = Kind(_size, {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": units.SIZE}]})
 Names = Kind(names_of(), one_or_more({"type": "string"}))

@@ -53,6 +53,7 @@ class Protocol(Struct, frozen=True, kw_only=True):
     `samples`: commands that try a fake, the preferred one first; the last one fits every TLS mode.
     `longest_reply`: octets of a reply line without its CRLF. `free_text_replies`: a reply may begin with 1yz lines,
     and the lines in its middle need no code (RFC 959 §4.2).
+    `work`: the moment that takes a unit of work at a server of finite capacity, unless its scenario says otherwise.
     `multiplexed`: a connection carries several requests at a time.
     `answers_each_recipient`: a message gets one reply for each recipient (RFC 2033 §4.2), so that each of them is
     an item of its own.
@@ -75,6 +76,7 @@ class Protocol(Struct, frozen=True, kw_only=True):
     faults: str | None = None
     longest_reply: int | None = None
     free_text_replies: bool = False
+    work: str = "connect"
     multiplexed: bool = False
     answers_each_recipient: bool = False
 

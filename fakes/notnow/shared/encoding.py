@@ -40,6 +40,7 @@ class EncodedRequest(Struct, frozen=True, array_like=True, gc=False):
     until: list[tuple[str, int]]
     limits: list[tuple[EncodedCandidate, str]]
     facts: str
+    work: bool
 
 
 def encoded(request: DecisionRequest, facts: bool = True) -> EncodedRequest:
@@ -55,6 +56,7 @@ def encoded(request: DecisionRequest, facts: bool = True) -> EncodedRequest:
         list(request.until),
         [(_candidate(candidate), key_text(key)) for candidate, key in request.limits],
         json.dumps(dict(request.facts)) if facts else "{}",
+        request.work,
     )
 
 
@@ -70,6 +72,7 @@ def decoded(plain: EncodedRequest) -> DecisionRequest:
         plain.until,
         [(_decoded_candidate(one), key_of(text)) for one, text in plain.limits],
         _frozen(json.loads(plain.facts)),
+        plain.work,
     )
 
 
