@@ -143,38 +143,38 @@ class _Loop:
 class TestLingeringClose:
     """No timer and no reader outlives its socket: a later socket may get the same number."""
 
-    def _watched(self) -> tuple[_Loop, _listener.LingeringClose, socket.socket, list[object]]:
+    def _watched(self) -> tuple[_Loop, _listener.LingeringClose, socket.socket]:
         """A client that has read its reply and stays: it is watched on its own."""
-        loop, closed = _Loop(), list[object]()
-        lingering = _listener.LingeringClose(loop, lambda _record, _data: None, closed.append)  # type: ignore[arg-type]
+        loop = _Loop()
+        lingering = _listener.LingeringClose(loop, lambda _record, _data: None)  # type: ignore[arg-type]
         ours, client = socket.socketpair()
         ours.setblocking(False)
         lingering.part(ours, b"421 later\r\n", "the record")  # type: ignore[arg-type]
         loop.ring()
         loop.ring()
         assert client.recv(100) == b"421 later\r\n"
-        assert (list(loop.readers), len(loop.waiting), closed) == ([ours.fileno()], 1, [])
-        return loop, lingering, client, closed
+        assert (list(loop.readers), len(loop.waiting), len(lingering)) == ([ours.fileno()], 1, 1)
+        return loop, lingering, client
 
     def test_a_client_that_closes(self):
-        loop, lingering, client, closed = self._watched()
+        loop, lingering, client = self._watched()
         client.close()
         (reader,) = loop.readers.values()
         reader()
-        assert (loop.readers, loop.waiting, closed, len(lingering)) == ({}, [], ["the record"], 0)
+        assert (loop.readers, loop.waiting, len(lingering)) == ({}, [], 0)
 
     def test_a_client_that_stays_until_the_timer_rings(self):
-        loop, lingering, client, closed = self._watched()
+        loop, lingering, client = self._watched()
         with client:
             loop.ring()
-            assert (loop.readers, loop.waiting, closed, len(lingering)) == ({}, [], ["the record"], 0)
+            assert (loop.readers, loop.waiting, len(lingering)) == ({}, [], 0)
             assert client.recv(100) == b""
 
     def test_a_fake_that_stops(self):
-        loop, lingering, client, closed = self._watched()
+        loop, lingering, client = self._watched()
         with client:
             lingering.close()
-            assert (loop.readers, loop.waiting, closed, len(lingering)) == ({}, [], ["the record"], 0)
+            assert (loop.readers, loop.waiting, len(lingering)) == ({}, [], 0)
 
 
 def test_a_client_that_keeps_talking_in_tls_is_cut_off_when_the_linger_ends(monkeypatch):

@@ -171,6 +171,11 @@ class Engine:
         phase = self.progress.phase.name
         return [Script(connection.id, steps, "enter", phase, None, KICKED) for connection in live]
 
+    def forget(self, conn: str) -> None:
+        """A connection is gone: no event of it will follow."""
+        self._release_slots(self._connections.pop(conn))
+        self._store.forget(conn)
+
     # ---- events ----------------------------------------------------------------------------------
 
     def _handle(self, event: Event, now: float) -> list[Script]:  # noqa: C901 (a case for each event)
@@ -203,9 +208,7 @@ class Engine:
             case Leaving():
                 self._release_slots(connection)
             case Closed(conn):
-                self._release_slots(connection)
-                self._store.forget(conn)
-                del self._connections[conn]
+                self.forget(conn)
             case _:
                 assert_never(event)
         return []

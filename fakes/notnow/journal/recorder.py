@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec.structs import force_setattr, replace
 
@@ -155,6 +155,16 @@ class Recorder:
         if exchange.end is None or isinstance(exchange.end, ConnectionClose):
             force_setattr(exchange, "end", end)
 
+    def turned_away(self, exchange: Exchange, reply: str | None, how: Literal["fin", "reset", "abrupt"]) -> None:
+        """The fake ends the connection here, after these reply lines if there are any: `answer`, `end` and `close` in one."""
+        connection, now = exchange.connection, self.clock.now()
+        force_setattr(exchange, "end", ConnectionClose(how))
+        if reply is not None:
+            force_setattr(exchange, "reply", reply if len(reply) <= LONGEST else clip(reply))
+            force_setattr(exchange, "answered_at", now)
+        self.tell(exchange)
+        self._close(connection, "fake", now)
+
     def stopped(self, exchange: Exchange) -> None:
         """The fake was stopped, and says goodbye."""
         self.refused(exchange, "stopped")
@@ -219,8 +229,11 @@ class Recorder:
 
     def close(self, connection: Connection, by: str) -> None:
         """A connection ends; `by` is "client", or "fake" as soon as the fake has decided to close."""
+        self._close(connection, by, self.clock.now())
+
+    def _close(self, connection: Connection, by: str, now: float) -> None:
         force_setattr(connection, "ended_by", by)
-        force_setattr(connection, "closed_at", self.clock.now())
+        force_setattr(connection, "closed_at", now)
         force_setattr(connection, "closed_index", self.clock.stamp())
         if self.journal.dropped and not connection._log:
             self.journal._connections.pop(connection.number, None)

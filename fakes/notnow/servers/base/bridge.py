@@ -22,7 +22,7 @@ from notnow.engine.actions import Close, Script, Send
 from notnow.engine.engine import Engine
 from notnow.engine.events import Closed, Event, Hello, Leaving, Opened, Tick
 from notnow.engine.trail import Explanation, Traced
-from notnow.journal import Arrival, Connection, ConnectionClose, Exchange, Failure, Recorder
+from notnow.journal import Arrival, Connection, Exchange, Failure, Recorder
 from notnow.language.scenario import Scenario
 from notnow.servers.base import listener
 from notnow.servers.base.options import Options
@@ -132,7 +132,7 @@ class Bridge(LoopServices):
     def listen(self, sock: socket.socket) -> None:
         """Accept the clients of this socket."""
         self.stopped = False
-        self.lingering = listener.LingeringClose(self.loop, self.heard_after, self.connection_closed)
+        self.lingering = listener.LingeringClose(self.loop, self.heard_after)
         self.listener = listener.Listener(self.loop, sock, self._accept, lambda: not self.sessions)
         self.port = self.engine.port = self.listener.port
         self.ports.add(self.port)
@@ -275,23 +275,16 @@ class Bridge(LoopServices):
         how = steps[-1].how
         if how != "fin" and word is not None:
             return False
-        record = exchange.connection
-        self.recorder.end(exchange, ConnectionClose(how))
-        data = b""
-        if isinstance(word, Send):
-            self.recorder.answer(exchange, "\n".join(word.lines))
-            data = "\r\n".join((*word.lines, "")).encode("utf-8", "surrogateescape")
-        else:
-            self.recorder.tell(exchange)
-        self.recorder.close(record, "fake")
+        lines = word.lines if word is not None else ()
+        self.recorder.turned_away(exchange, "\n".join(lines) if lines else None, how)
+        self.engine.forget(exchange.connection.id)
         if how == "reset":
             listener.reset(sock)
-            self.connection_closed(record)
         elif how == "abrupt":
             sock.close()
-            self.connection_closed(record)
         else:
-            self.lingering.part(sock, data, record)
+            data = "\r\n".join((*lines, "")).encode("utf-8", "surrogateescape")
+            self.lingering.part(sock, data, exchange.connection)
         return True
 
     def heard_after(

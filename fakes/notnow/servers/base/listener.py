@@ -27,6 +27,7 @@ _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # a 
 LOOK = 0.005  # real seconds between two looks at clients that have just been refused
 TURNS = 2  # of the loop before a new connection is decided on; each costs a system call
 UVLOOP_TURNS = 5  # the same: uvloop needs four to report that a TLS client has closed
+MORE = getattr(socket, "MSG_MORE", 0)  # Linux: more follows. The reply leaves in one segment with the FIN behind it
 PAUSE = 0.1  # real seconds until the next try to accept after the file descriptors ran out
 
 Accepted = Callable[[socket.socket, tuple[str, int]], None]
@@ -150,16 +151,11 @@ class LingeringClose:
 
     Nearly all clients close at once. So new sockets are read together, every `LOOK` seconds: adding each to the selector
     would cost more than the whole refusal. A socket that is still open at the second look is then watched on its own, at
-    most for `LINGER` seconds. `heard` gets the bytes that a client still sends, `gone` the end of its connection.
+    most for `LINGER` seconds. `heard` gets the bytes that a client still sends.
     """
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        heard: Callable[[Connection, bytes], None],
-        gone: Callable[[Connection], None],
-    ) -> None:
-        self._loop, self._heard, self.connection_closed = loop, heard, gone
+    def __init__(self, loop: asyncio.AbstractEventLoop, heard: Callable[[Connection, bytes], None]) -> None:
+        self._loop, self._heard = loop, heard
         self._going: dict[socket.socket, Connection] = {}
         self._young: list[socket.socket] = []
         self._older: list[socket.socket] = []  # looked at once
@@ -170,11 +166,10 @@ class LingeringClose:
         """Send `word`, close our sending side, and drain."""
         try:
             if word:
-                sock.send(word)
+                sock.send(word, MORE)
             sock.shutdown(socket.SHUT_WR)
         except OSError:
             sock.close()
-            self.connection_closed(record)
             return
         self._going[sock] = record
         self._young.append(sock)
@@ -209,12 +204,11 @@ class LingeringClose:
         return bool(data)
 
     def _end(self, sock: socket.socket) -> None:
-        record = self._going.pop(sock)
+        del self._going[sock]
         if timer := self._watched.pop(sock, None):
             timer.cancel()
             self._loop.remove_reader(sock.fileno())
         sock.close()
-        self.connection_closed(record)
 
     def __len__(self) -> int:
         return len(self._going)

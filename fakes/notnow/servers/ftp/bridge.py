@@ -60,7 +60,7 @@ class FileBridge(Bridge):
         self.files = self._tree()
 
     def listen(self, sock: socket.socket) -> None:
-        self.drains = LingeringClose(self.loop, lambda _record, _data: None, lambda _record: None)
+        self.drains = LingeringClose(self.loop, lambda _record, _data: None)
         super().listen(sock)
 
     async def shut(self) -> None:
