@@ -34,6 +34,7 @@ from tests.bench import (
     idle,
     page,
     plugin,
+    printing,
     profiling,
     sessions,
     startstop,
@@ -43,6 +44,7 @@ from tests.bench.table import Bench, Row, Skip, as_text
 
 BENCHES: tuple[Bench, ...] = (
     *connect.BENCHES,
+    *printing.BENCHES,
     *sessions.BENCHES,
     *ftp.BENCHES,
     *http.BENCHES,

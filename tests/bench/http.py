@@ -80,7 +80,7 @@ def stop(quick: bool) -> list[Row]:
 
 def refusals(quick: bool) -> list[Row]:
     what = "HTTP/2: 421 on one warm connection, journal on"
-    return compare("http-421", what, ("notnow", REFUSING), ("hypercorn",), "serve()", 1.2, quick)
+    return compare("http-421", what, ("notnow", REFUSING), ("hypercorn",), "serve()", 3.0, quick)
 
 
 def record(quick: bool) -> list[Row]:

@@ -5,15 +5,15 @@ opening reply and its final one.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from notnow.journal import Exchange
 
 MOST = 10_000  # the most exchanges to remember; few are reported again, and soon
 
 
-@dataclass(frozen=True, slots=True)
-class New:
+class New(Struct, frozen=True):
     """`first`: the exchange is new. `lines` are the new reply lines; `stored`: the message or file has been stored since;
     `closed`: the connection has been closed since.
     """

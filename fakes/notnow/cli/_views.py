@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,6 +14,7 @@ from notnow.cli._lines import Pieces
 from notnow.cli._news import News
 from notnow.clock import Clock
 from notnow.journal import Connection, Entry, Exchange, Mark
+from notnow.journal.lines import json_line
 from notnow.servers.listening import listening
 from notnow.units import plural, show
 
@@ -55,7 +55,7 @@ class View(Protocol):
 class JSONView:
     """A line for each server, then one for each journal entry, and another when an entry goes on."""
 
-    refresh, pace = 1.0, 0.0
+    refresh, pace = 1.0, 0.01  # a wake-up and a write for each entry would cost more than the entry
 
     def __init__(self) -> None:
         self._news = News()
@@ -79,7 +79,7 @@ class JSONView:
         """Nothing to clean up."""
 
     def _write(self, lines: Iterable[dict[str, Any]]) -> None:
-        if text := "".join(json.dumps(line) + "\n" for line in lines):
+        if text := "".join(f"{json_line(line)}\n" for line in lines):
             sys.stdout.write(text)
             sys.stdout.flush()
 
@@ -129,7 +129,7 @@ class _Reader:
 class LinesView(_Reader):
     """Plain text, a line for each event."""
 
-    refresh, pace = 1.0, 0.0
+    refresh, pace = 1.0, 0.01  # a wake-up and a write for each entry would cost more than the entry
 
     def __init__(self) -> None:
         super().__init__()

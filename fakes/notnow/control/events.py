@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from notnow.control.calls import Stream, call
@@ -12,6 +11,7 @@ from notnow.control.fleet import Fleet
 from notnow.control.models import EventsQuery
 from notnow.control.problems import RefusedError
 from notnow.journal import Exchange
+from notnow.journal.lines import json_line
 
 STREAMS = 100  # at a time
 PACE = 0.03  # real seconds between two looks for new events
@@ -79,4 +79,4 @@ def _of(event: Event) -> str:
 
 
 def _one(kind: str, number: int, found: Mapping[str, object]) -> str:
-    return f"id: {number}\nevent: {kind}\ndata: {json.dumps(found)}\n\n"
+    return f"id: {number}\nevent: {kind}\ndata: {json_line(found)}\n\n"

@@ -19,6 +19,7 @@ from notnow import protocols
 from notnow.bounds import EXCHANGES
 from notnow.clock import Clock
 from notnow.errors import unknown
+from notnow.journal.lines import json_line
 from notnow.journal.values import (
     TLS,
     Arrival,
@@ -407,12 +408,10 @@ class Journal:
 
     def export(self, to: TextIO) -> None:
         """Write the journal as JSON Lines; the first line says how many entries were dropped, if any were."""
-        import json
-
         if self.dropped:
-            to.write(json.dumps({"event": "dropped", "count": self.dropped}) + "\n")
+            to.write(json_line({"event": "dropped", "count": self.dropped}) + "\n")
         for entry in self.as_dicts():
-            to.write(json.dumps(entry) + "\n")
+            to.write(json_line(entry) + "\n")
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Have `listener` called, in the fake's thread, for each entry as it is complete; returns a function that stops this."""
@@ -426,4 +425,11 @@ def _place(entry: Entry) -> int:
 
 
 def _iso(wall: float) -> str:
-    return datetime.fromtimestamp(wall, UTC).isoformat(timespec="milliseconds")
+    """ISO 8601 in UTC, with milliseconds."""
+    second, micros = divmod(int(wall) * 1_000_000 + round(wall % 1 * 1e6), 1_000_000)
+    return f"{_iso_second(second)}.{micros // 1000:03d}+00:00"
+
+
+@lru_cache(maxsize=16)  # entries are exported in order: many of them share a second
+def _iso_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
