@@ -82,9 +82,9 @@ def _stretch(feed: Callable[[Event, float], object], script: list[tuple[Event, S
 
 
 def run(case: str, quick: bool) -> list[Row]:
-    what = CASES[case][0]
+    what, target = CASES[case][0], APART if case == "apart" else TARGET
     took = sorted(module("engine", case, 5_000 if quick else 30_000) for _ in range(3 if quick else 5))
-    return [Row(f"engine-{case}", f"engine.feed, {what}", took[len(took) // 2], "µs", target=APART if case == "apart" else TARGET)]
+    return [Row(f"engine-{case}", f"engine.feed, {what}", took[len(took) // 2], "µs", target=target)]
 
 
 def profile(case: str, into: Path) -> None:

@@ -34,6 +34,8 @@ def _header(name: str, wanted: Any) -> Callable[[object], bool]:
 
 
 def _value(wanted: Any) -> Callable[[object], bool]:
+    if globs := _globs(wanted):
+        return _text(globs)
     if isinstance(wanted, list):
         any_of = [_value(item) for item in wanted]
         return lambda found: any(test(found) for test in any_of)
@@ -41,19 +43,19 @@ def _value(wanted: Any) -> Callable[[object], bool]:
         return lambda found: found is None or found == ()
     if isinstance(wanted, Comparison):
         return wanted.holds
-    return _text(wanted) if isinstance(wanted, str) else _exactly(wanted)
+    return _exactly(wanted)
 
 
 def _exactly(wanted: object) -> Callable[[object], bool]:
     return lambda found: wanted in found if isinstance(found, tuple) else found == wanted
 
 
-def _text(wanted: str) -> Callable[[object], bool]:
-    """A glob, in any case: the case of host names, verbs and mail domains does not matter.
+def _text(globs: list[str]) -> Callable[[object], bool]:
+    """One of these globs, in any case: the case of host names, verbs and mail domains does not matter.
 
     A fact may have several values, such as the recipients of a message. One that matches is enough.
     """
-    match = _pattern([wanted]).match
+    match = _pattern(globs).match
 
     def test(found: object) -> bool:
         if type(found) is str:
