@@ -127,6 +127,7 @@ CASES = {
     "ftp/at-stage": ALL,
     "ftp/auth-tls-refused": TLS,
     "ftp/bare-close": ALL,
+    "ftp/busy": Case(fast=True),
     "ftp/by-name": Case(witness=_accepted_and_closed),
     "ftp/data-timeout": Case(client={"dawdle_at": "upload"}, dawdle="30s"),
     "ftp/expired-certificate": TLS,
@@ -196,6 +197,7 @@ FTP = Live(
     },
     careless=[
         "ftp/overload",
+        "ftp/busy",
         "ftp/at-stage",
         "ftp/bare-close",
         "ftp/kicked",

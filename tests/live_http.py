@@ -189,6 +189,7 @@ A_AND_B = of("a.site.test", "b.site.test")
 CASES = {
     "http/alt-svc": Case(client={"follows": True}, work=[*A_AND_B, *of("a.site.test")]),
     "http/api-rate-limited": Case({"requests": 1}),
+    "http/busy": Case(fast=True),
     "http/by-path": Case(
         {"tls": "implicit"},
         witness=_asks_for_each(
@@ -244,6 +245,7 @@ HTTP = Live(
         "http/goaway-mid-request",
         "http/misdirected-post",
         "http/misdirected-times",
+        "http/busy",
         "http/overload",
         "http/stalled",
         "http/stream-reset",

@@ -71,6 +71,7 @@ BAD_CERTIFICATE = Case(tls=True)
 CASES = {
     "smtp/at-stage": Case(client={"user": "ann", "chatty": True}),
     "smtp/bare-close": Case(client={"user": "ann", "chatty": True}),
+    "smtp/busy": Case(fast=True),
     "smtp/by-address": Case(witness=_accepted_and_closed),
     "smtp/connection-rate": Case({"connections": 1}, {"per_connection": 1}, work=2),
     "smtp/expired-certificate": BAD_CERTIFICATE,
@@ -130,6 +131,7 @@ SMTP = Live(
     more={"smtp/no-dkim": [{"code": "4.7.30"}]},
     careless=[
         "smtp/overload",
+        "smtp/busy",
         "smtp/at-stage",
         "smtp/bare-close",
         "smtp/greylisting",

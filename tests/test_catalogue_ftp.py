@@ -89,6 +89,16 @@ def test_overload_leaves_those_alone_who_are_in(play):
     book >> Opened("b") << UNAVAILABLE << Close()
 
 
+def test_a_busy_server_greets_one_after_the_other(play):
+    book = play("ftp/busy", outage="10s", capacity="2/s", queue=1, refusal_cost="50%")
+    book >> Opened("a") << Send("421 System busy…") << Close()
+    book.at(10)
+    for wait in (0.5, 1.0):
+        book >> Opened(f"{wait}") << Wait(wait) << BEHAVES
+    book >> Opened("b") << Send("421 System busy…") << Close()
+    book.at(11) >> Opened("c") << Wait(0.75) << BEHAVES  # the refusal of b has cost half a unit
+
+
 def test_flapping_goes_round(play):
     book = play("ftp/flapping-overload", down="10s", up="20s")
     for start in (0, 30, 60):

@@ -270,6 +270,17 @@ def test_an_overload_says_a_date(play):
     through(book, "a")
 
 
+def test_a_busy_server_says_when_its_queue_has_room(play):
+    book = play("http/busy", outage="10s", capacity="2/s", queue=1, refusal_cost="0%")
+    enter(book, "a")
+    book >> request("a") << Respond(Response(503, (("retry-after", "10"),)))
+    book.at(10)
+    for wait in (0.5, 1.0):
+        book >> request("a") << Wait(wait) << BEHAVES
+    book >> request("a") << Respond(Response(503, (("retry-after", "1"),)))
+    book.at(10.5) >> request("a") << Wait(1.0) << BEHAVES
+
+
 def test_a_rate_is_each_addresses_and_its_window_slides(play):
     book = play("http/rate-limited", requests=2, window="10s")
     enter(book, "a", "b")

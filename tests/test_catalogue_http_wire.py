@@ -292,6 +292,16 @@ def test_an_overload_that_says_a_date():
         assert served(client.get())
 
 
+def test_a_server_that_is_busy_after_its_outage():
+    with fake("http/busy", outage="10s", capacity="0.1/s", queue=0, refusal_cost="0%") as http, H2(http) as client:
+        assert bare(client.get(), 503, retry_after="10")
+        http.clock.advance("10s")
+        first = client.request()
+        assert bare(client.get(), 503, retry_after="10")
+        http.clock.advance("10s")
+        assert served(client.answer(first))
+
+
 def test_storms_and_calm_spells():
     with fake("http/weather", chance="100%", retry_after="7s") as http, H2(http) as client:
         assert bare(client.get(), 503, retry_after="7")

@@ -41,7 +41,7 @@ from notnow.language.scenario import Phase, Scenario
 from notnow.language.toml_lines import key_lines
 from notnow.protocols.fact import Comparison
 from notnow.protocols.ftp import DataEnding
-from notnow.units import ordinal, parse_duration, parse_percent, plural, show, show_rate, show_size
+from notnow.units import ordinal, parse_duration, parse_percent, parse_rate, plural, show, show_rate, show_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def _capacity(scenario: Scenario) -> Iterator[str]:
     if made.capacity is None:
         return
     work = " and ".join(made.work or (protocols.get(scenario.protocol).work,))
-    yield f"It does {show_rate(made.capacity)} units of work, one for each {work}; the answer waits until its work is done."
+    yield f"Its capacity is {show_rate(made.capacity)}, a unit of work for each {work}; the answer waits until its work is done."
     if made.queue is not None:
         yield f"{plural(made.queue, 'unit')} may wait behind the one that is being done; with more, the queue is full."
     if made.refusal_cost:
@@ -337,6 +337,8 @@ def _kind(default: Any) -> str:
         return "list"
     if parse_duration(default) is not None:
         return "duration"
+    if parse_rate(default) is not None:
+        return "rate"
     return "percentage" if parse_percent(default) is not None else "text"
 
 
