@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ftplib
+import functools
 import http.client
 import io
 import smtplib
@@ -65,7 +66,9 @@ def tries() -> Iterator[int]:
 # ---- SMTP ------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def letter(number: int, *recipients: str) -> EmailMessage:
+    """A message of the outbox, made once: it is the sending that is tested, thousands of times."""
     message = EmailMessage()
     message["Message-ID"] = f"<{number}@client.test>"
     message["From"], message["To"] = "ann@client.test", ", ".join(recipients)

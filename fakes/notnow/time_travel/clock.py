@@ -9,6 +9,8 @@ from typing import Protocol
 
 from notnow.clock import Alarm, Cancellable, ManualClock
 
+ROUNDING = 5e-7  # seconds: half of the microsecond in which parties count
+
 
 class World(Protocol):
     """The mover of the clock: `notnow.time_travel.world.World`."""
@@ -80,9 +82,15 @@ class WorldClock(ManualClock):
         with contextlib.suppress(RuntimeError):  # a thread that takes no part has stopped one
             self._settle()
 
+    @property
+    def rings_now(self) -> bool:
+        """True if an alarm is due."""
+        due = self.due
+        return due is not None and due <= self._now + ROUNDING
+
     def ring(self) -> bool:
         """Ring the next due alarm. False if none is due."""
-        alarm: Alarm | None = self._next(self._now + 5e-7)
+        alarm: Alarm | None = self._next(self._now + ROUNDING)
         if alarm is None:
             return False
         self._now = max(self._now, alarm.when)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import socket
 import stat
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 from types import FrameType
 
+from notnow.time_travel.descriptors import Name, name, names, open_files, socket_of
 from notnow.time_travel.frames import current_frames
 from notnow.time_travel.parties import Party, Wait, real_monotonic
 
@@ -28,8 +28,6 @@ _EXCUSED = frozenset({"notnow.servers.base.runner", "pdb", "bdb"})
 _QUEUES = frozenset({("concurrent.futures.thread", "_worker"), ("multiprocessing.pool", "worker")})
 
 LOOK = 0.05  # the most real seconds of idleness that one look can prove
-
-Name = tuple[str, int]
 
 
 class Sample:
@@ -135,7 +133,7 @@ def patience(wait: Wait, ports: Collection[int]) -> float:
 
 def _patience(fd: int, alone: bool, ports: Collection[int]) -> float:
     try:
-        mine, peer = _names(fd)
+        mine, peer = names(fd)
     except OSError as error:
         return _piped(fd, ports) if error.errno == errno.ENOTSOCK else 0.0
     if peer is None or (peer[1] in ports and _local(mine, peer)):
@@ -145,49 +143,17 @@ def _patience(fd: int, alone: bool, ports: Collection[int]) -> float:
     return FOREVER if alone else FAR
 
 
-def _socket(fd: int) -> socket.socket:
-    """Another handle of a socket. Raises OSError if the descriptor is not a socket."""
-    copy = os.dup(fd)
-    try:
-        return socket.socket(fileno=copy)
-    except OSError:
-        os.close(copy)
-        raise
-
-
-def _names(fd: int) -> tuple[Name, Name | None]:
-    """Both ends of a socket. The peer of a socketpair's half, or of a listening socket, is unknown."""
-    with _socket(fd) as sock:
-        mine = _name(sock.getsockname()) or ("", 0)
-        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            return mine, None
-        try:
-            return mine, _name(sock.getpeername())
-        except OSError:
-            return mine, ("somewhere", 0)  # a datagram socket, or one that is connecting
-
-
-def _name(address: object) -> Name | None:
-    if isinstance(address, tuple):
-        return str(address[0]).removeprefix("::ffff:"), int(address[1])
-    return (str(address), 0) if address else None
-
-
 def _local(mine: Name, peer: Name) -> bool:
     return peer[0] in (mine[0], "::1") or peer[0].startswith("127.")
 
 
-def _open_files() -> list[int]:
-    return [int(entry.name) for entry in Path("/dev/fd").iterdir()]
-
-
 def _held() -> set[Name | None]:
     """The own ends of all sockets of this process."""
-    names: set[Name | None] = set()
-    for fd in _open_files():
-        with contextlib.suppress(OSError), _socket(fd) as sock:
-            names.add(_name(sock.getsockname()))
-    return names
+    held: set[Name | None] = set()
+    for fd in open_files():
+        with contextlib.suppress(OSError), socket_of(fd) as sock:
+            held.add(name(sock.getsockname()))
+    return held
 
 
 def _piped(fd: int, ports: Collection[int]) -> float:
@@ -202,7 +168,7 @@ def _piped(fd: int, ports: Collection[int]) -> float:
     if of_multiprocessing():
         return FOREVER  # it may hold an end as well
     ends = 0
-    for other in _open_files():
+    for other in open_files():
         with contextlib.suppress(OSError):
             ends += os.path.samestat(own, os.fstat(other))
     return 0.0 if ends > 1 else FOREVER
