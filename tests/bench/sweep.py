@@ -1,4 +1,4 @@
-"""What a sweep costs: the part of a cell that is ours, in process, and a hundred cells of a program."""
+"""What a sweep costs: the part of a cell that is ours, in process; a hundred cells of a program; all pairs of faults."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.table import Bench, Row, Skip, Target
+from tests.chaos_clients import CAREFUL, Client
 
 from notnow.chaos import sweep
 from notnow.cli import group
+from notnow.time_travel.fast_forward import FastForward
 
 PROGRAM = """
 import smtplib, sys
@@ -79,7 +81,24 @@ def out_of_process(quick: bool) -> list[Row]:
     return [Row("sweep.program", what, took / cells * 100, "s", target=Target("figure", "≤", 20), note=note)]
 
 
+def in_pairs(quick: bool) -> list[Row]:
+    """All pairs of faults of each careful client; with `quick`, of the HTTP clients alone."""
+    return [_all_pairs(name, one) for name, one in CAREFUL.items() if not quick or one.protocol == "http"]
+
+
+def _all_pairs(name: str, client: Client) -> Row:
+    began, worked = time.perf_counter(), time.process_time()
+    with FastForward() as forward:
+        matrix = sweep(client.protocol, client.run, pairs=True, clock=forward.clock, **client.options)
+    took, work = time.perf_counter() - began, time.process_time() - worked
+    note = f"{len(matrix.outcomes):,} cells, {len(matrix.pairs):,} of them pairs, in {work:.0f} s of processor time; {matrix.summary}"
+    what = f"all pairs of the careful client that {name.replace('-', ' ')}"
+    failed = "" if matrix.exit == 0 and not matrix.undone else matrix.summary
+    return Row(f"sweep.pairs.{name}", what, took, "s", target=Target("figure", "≤", 60), note=note, failed=failed)
+
+
 BENCHES = (
     Bench("sweep.cell", "a cell of a sweep in process", in_process),
     Bench("sweep.program", "a hundred cells out of process", out_of_process),
+    Bench("sweep.pairs", "all pairs of faults of each careful client", in_pairs),
 )
