@@ -38,7 +38,7 @@ from notnow.engine.events import (
 )
 from notnow.engine.idle import IdleTimers, duration, expires
 from notnow.engine.placeholders import Placeholders
-from notnow.engine.plans import NO_PLAN, IdleTimeout, Plan
+from notnow.engine.plans import NO_PLAN, CompiledPhase, IdleTimeout, Plan
 from notnow.engine.progress import Progress
 from notnow.engine.slots import entitled, withdraw
 from notnow.engine.steps import filled, watch
@@ -229,7 +229,17 @@ class Engine:
         connection.active_at = connection.command_at = now
         phase = self.progress.phase
         plan = phase.plan(event.moment)
+        if plan is None:  # nearly always: nothing is to be decided
+            return self._behave(connection, event, phase, now)
         return self._act(Occasion(connection, event.moment, event.facts, event.stream, now, phase, plan), awaited=True)
+
+    def _behave(self, connection: Connection, event: Asked, phase: CompiledPhase, now: float) -> list[Script]:
+        """No rule of the phase looks at this moment: what `_act` comes to then."""
+        moment = event.moment
+        self._let_through(connection, moment, event.stream, event.facts, phase, now)
+        if phase.idle_timeouts:
+            self._timers.set(connection, phase.idle_timeouts)
+        return [Script(connection.id, BEHAVE, moment, phase.name)]
 
     def _unasked(
         self, connection: Connection, moment: str, facts: Facts, now: float, plan: Plan | None = None
@@ -316,10 +326,7 @@ class Engine:
         kind = phase.moments.get(moment)
         rule = None if fired is None else fired.rule
         if rule is None or not rule.candidate.refuses:
-            connection.passed.add(moment)
-            if kind is not None and kind.lasts:
-                connection.in_progress[slot_owner(connection.id, moment, stream)] = moment, occasion.facts
-                connection.transfer_at = max(connection.transfer_at, occasion.at)
+            self._let_through(connection, moment, stream, occasion.facts, phase, occasion.at)
         if kind is not None and kind.unasked and (rule is None or rule.steps == BEHAVE):
             return None
         if fired is None:
@@ -328,6 +335,15 @@ class Engine:
             return self._script(connection, fired, occasion.at, decision)
         connection.deferred[stream] = fired
         return Script(connection.id, watch(fired.rule.definition), moment, phase.name, None, None, decision)
+
+    def _let_through(
+        self, connection: Connection, moment: str, stream: int, facts: Facts, phase: CompiledPhase, now: float
+    ) -> None:
+        connection.passed.add(moment)
+        kind = phase.moments.get(moment)
+        if kind is not None and kind.lasts:
+            connection.in_progress[slot_owner(connection.id, moment, stream)] = moment, facts
+            connection.transfer_at = max(connection.transfer_at, now)
 
     def _script(self, connection: Connection, fired: FiredRule, now: float, decision: int = 0) -> Script:
         rule, steps = fired.rule, fired.rule.steps

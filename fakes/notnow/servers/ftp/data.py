@@ -209,15 +209,15 @@ class DataConnection:
         return True
 
     def _send_file(self, file: Reader) -> bool:
-        for _ in range(CHUNK // PIECE):
-            if file.position >= file.size:
-                self._finish("226 Transfer complete.", whole=True)
-                return False
-            n = os.sendfile(self._sock.fileno(), file.descriptor(), file.position, min(PIECE, self._allowed()))
+        if (left := file.size - file.position) > 0:
+            n = os.sendfile(self._number, file.descriptor(), file.position, min(left, self._allowed()))
             file.position += n
             if self._passed(n):
                 return False
-        return True
+        if file.position < file.size:
+            return True
+        self._finish("226 Transfer complete.", whole=True)
+        return False
 
     def _receive(self) -> bool:
         data = self._read()
