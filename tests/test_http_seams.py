@@ -707,3 +707,12 @@ def test_h11_keeps_what_it_has_not_read_where_we_look():
     empty.receive_data(b"\r\n")
     with pytest.raises(h11.RemoteProtocolError):  # when this fails, ours may go
         empty.next_event()
+
+
+def test_h2_writes_field_sections_by_its_encoder_and_sizes_its_table_as_the_client_allows() -> None:
+    """`floods.Encoder` takes its place, and bounds the size in the setter."""
+    made = H2Connection(H2Configuration(client_side=False))
+    made.encoder = floods.Encoder()
+    made.receive_data(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\6\4\0\0\0\0\0" + b"\0\1\x7f\xff\xff\xff")
+    assert made.encoder.header_table_size == 4_096
+    assert hpack.Encoder().table_size_changes == []

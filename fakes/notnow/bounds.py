@@ -12,6 +12,7 @@ KEPT_BODIES = 256 * 1024 * 1024  # bytes of accepted mail, or of files, without 
 
 # SMTP.
 SMTP_LINE = 12_288  # bytes; RFC 4954 §4: the longest line, of AUTH
+SMTP_PATH = 2_048  # bytes; RFC 5321 §4.5.3.1.3: a path may have 256. The time to parse one grows with the square
 SMTP_MESSAGE = 33_554_432  # bytes; announced by SIZE
 RECIPIENTS = 1_000  # of a message (RFC 5321 §4.5.3.1.8: no fewer than 100)
 ENVELOPE = 1_000  # bytes that an accepted message counts besides its content, for its envelope and notes
@@ -34,6 +35,7 @@ STREAMS = 100  # at a time (RFC 9113 §6.5.2: no fewer)
 H1_HEAD = 16_384  # bytes
 H2_HEAD = 65_536  # bytes of a header list as RFC 9113 §6.5.2 counts them
 CONTINUATIONS = 64  # frames of one header block; h2's
+TABLE = 4_096  # bytes of the table of our header fields (RFC 9113 §6.5.2: the size at first)
 TABLE_UPDATES = 2  # in a header block (RFC 7541 §4.2)
 CALM = 5_000  # HTTP/2 frames without a request, beyond the allowance of answered requests and bodies
 CANCELLED = 1_000  # HTTP/2 requests that the client cancels or opens beyond the cap (CVE-2023-44487)
@@ -64,6 +66,7 @@ BOUNDS = (
     Bound("all", "a request, a reply or a path in the journal", TEXT, "characters", "the rest is left out, and its length noted"),
     Bound("all", "pieces of waiting input whose arrival is told apart", PIECES, "pieces", "later ones count as one"),
     Bound("SMTP", "a command line", SMTP_LINE, "bytes", "`500 5.5.2` (RFC 5321 §4.5.3.1.9); the line is read to its end, and dropped"),
+    Bound("SMTP", "an address with quotes, comments or a route, and its parameters", SMTP_PATH, "bytes", "`553 5.1.3`"),
     Bound("SMTP", "recipients of a message", RECIPIENTS, "recipients", "`452 4.5.3` (RFC 5321 §4.5.3.1.10); `limits.rcptmax` sets another bound"),
     Bound("SMTP", "a message", SMTP_MESSAGE, "bytes", "`552 5.3.4`; the rest is read, and dropped"),
     Bound("SMTP", "accepted mail", KEPT_BODIES, "bytes", f"the oldest messages go; each counts {ENVELOPE:,} bytes more, and its recipients"),
@@ -79,6 +82,7 @@ BOUNDS = (
     Bound("HTTP/1.1", "a body that the app has not read", BODY_WAITING, "bytes", _PAUSE),
     Bound("HTTP/2", "the header list of a request", H2_HEAD, "bytes", "ENHANCE_YOUR_CALM (RFC 9113 §10.5.1)"),
     Bound("HTTP/2", "frames of one header block", CONTINUATIONS, "frames", "PROTOCOL_ERROR (RFC 9113 §10.5.1)"),
+    Bound("HTTP/2", "the table that compresses the headers of answers", TABLE, "bytes", "a larger SETTINGS_HEADER_TABLE_SIZE is not used"),
     Bound("HTTP/2", "table size updates in a header block", TABLE_UPDATES, "updates", "COMPRESSION_ERROR (RFC 7541 §4.2)"),
     Bound("HTTP/2", "requests at a time", STREAMS, "streams", "REFUSED_STREAM; `max_streams` sets another bound"),
     Bound(

@@ -270,14 +270,14 @@ async def _gone(receive: Receive) -> None:
 
 async def _not_found(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    path = safe_lines(request.scope["path"])  # `request.url` decodes the query, too, which may be no text
     if error.status_code == 404:
-        path = safe_lines(request.url.path)
         detail = f"there is no {path!r} here; allowed: the paths in /v1/openapi.json"
         if path.endswith("/"):
             detail += f"; did you mean {path.rstrip('/')!r}?"
     elif error.status_code == 405:
         allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
-        detail = f"{request.method} is not possible at {safe_lines(request.url.path)}; allowed: {allowed}"
+        detail = f"{request.method} is not possible at {path}; allowed: {allowed}"
     else:
         detail = error.detail
     return respond(RefusedError(error.status_code, detail, **_plain(error.headers)))

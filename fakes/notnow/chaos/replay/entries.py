@@ -107,7 +107,7 @@ def _with_surrogates(text: str) -> Line | None:
 
 def _listening(text: str) -> dict[str, str]:
     """The protocol of a server, as `serve --json` tells it at first."""
-    told = msgspec.json.decode(text)
+    told = json.loads(text)
     return {str(told.get("name", "")): str(told.get("protocol", ""))}
 
 

@@ -18,13 +18,16 @@ from notnow.language.replies import REPLY_LINE
 MOST = 200_000  # deliveries that are kept
 SENDERS = 50_000  # queue ids whose sender is remembered
 LONGEST_REPLY = 510  # octets (RFC 5321 §4.5.3.1.5)
+LONGEST_LINE = 16_384  # characters, with the lines that go on from it: searching one takes time with the square of them
 
 _TIME = re.compile(
     r"(?:<\d+>)?([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)?|\d{4}-\d\d-\d\d[T ][\d:.,]+(?:Z|[+-]\d\d:?\d\d)?) "
 )  # of syslog (RFC 3164), and that of rsyslog with its full precision (RFC 3339)
+_ADDRESS = r"<([^>]*(?:>(?!, )[^>]*)*)>, "  # without an alternative to go back to, however a line is made
 _STATUS = re.compile(
-    r"\S+/(smtp|lmtp|error|retry)\[(\d+)\]: (?:message repeated (\d+) times: \[ )?(\w{6,}): to=<(.*?)>, (?:orig_to=<.*?>, )?"
-    r"relay=([^,]+), (?:conn_use=(\d+), )?delay=[^,]+, delays=([^,]+), dsn=[\d.]+, status=(deferred|bounced|sent) \((.*)$"
+    r"/(smtp|lmtp|error|retry)\[(\d+)\]: (?:message repeated (\d{1,9}) times: \[ )?(\w{6,}): to="
+    rf"{_ADDRESS}(?:orig_to={_ADDRESS.replace('(', '(?:', 1)})?"
+    r"relay=([^,]+), (?:conn_use=(\d{1,9}), )?delay=[^,]+, delays=([^,]+), dsn=[\d.]+, status=(deferred|bounced|sent) \((.*)$"
 )
 _FROM = re.compile(r"/qmgr\[\d+\]: (\w{6,}): from=<(.*?)>, size=")
 
@@ -68,16 +71,15 @@ class MailLog(Struct):
 
 def read(lines: Iterable[str], name: str, relay: str = "*") -> MailLog:
     """The deliveries to the relays that match a glob. Raises ReplayError where there are too many."""
-    found, reader = MailLog(), _Reader(relay)
+    found, reader = MailLog(), _Reader(relay, name)
     for line in _joined(lines):
+        if len(line) > LONGEST_LINE:
+            found.others += 1
+            continue
         if "/qmgr[" in line and (told := _FROM.search(line)):
             reader.remember(told[1], told[2])
         if "status=" in line and (told := _STATUS.search(line)):
             reader.take(told, line, found)
-            if len(found.deliveries) > MOST:
-                raise ReplayError(
-                    f"{name} has more than {MOST} deliveries; cut out the part that matters, or use --relay"
-                )
         else:
             found.others += 1
     return found
@@ -88,6 +90,8 @@ def _joined(lines: Iterable[str]) -> Iterable[str]:
     before = None
     for line in lines:
         if before is not None and line[:1] in (" ", "\t"):
+            if len(before) > LONGEST_LINE:
+                continue  # it is left out anyway
             before = f"{before} {line.strip()}"
         else:
             if before is not None:
@@ -98,8 +102,8 @@ def _joined(lines: Iterable[str]) -> Iterable[str]:
 
 
 class _Reader:
-    def __init__(self, relay: str) -> None:
-        self._relay = relay.lower()
+    def __init__(self, relay: str, name: str) -> None:
+        self._relay, self._name = relay.lower(), name
         self._senders: dict[str, str] = {}
         self._open: dict[str, tuple[tuple[str, ...], Delivery]] = {}  # by queue id, the last delivery and what marks it
 
@@ -115,7 +119,12 @@ class _Reader:
             found.others += 1
             return
         found.agents.add(agent)
-        for _ in range(int(repeated or 1)):
+        times = int(repeated or 1)
+        if len(found.deliveries) + times > MOST:
+            raise ReplayError(
+                f"{self._name} has more than {MOST} deliveries; cut out the part that matters, or use --relay"
+            )
+        for _ in range(times):
             cause = None if status == "sent" else explained(_reason(why, repeated is not None), relay)
             if isinstance(cause, str):
                 found.unplayable[cause] += 1

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ Work = Callable[[], Coroutine[Any, Any, object]]
 Continuation = Callable[[], Coroutine[Any, Any, Sequence[bytes]]]
 # The healthy answer to a command. It sends replies through `respond`, and returns the part that has to wait, if any.
 HealthyAction = Callable[[], Continuation | None]
+_CONTROL = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")  # all but line ends
 
 
 class Asking(FTPConnection):
@@ -100,7 +102,8 @@ class Asking(FTPConnection):
 
     def respond(self, resp: str, logfun: object = None) -> None:
         """Send a healthy reply, or gather it for a rule. Every healthy reply comes through here."""
-        text, self._lines = (self._lines + resp).encode("utf-8", "replace"), ""
+        # pyftpdlib repeats what it has not understood: a control character in it would be a line, or a colour, of the client's.
+        text, self._lines = _CONTROL.sub("?", self._lines + resp).encode("utf-8", "replace"), ""
         if self.answers is not None and text[0] != ord("1"):  # a 1yz before a transfer is never replaced
             self.answers.append(text)
         else:

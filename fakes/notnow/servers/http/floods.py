@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from h2.exceptions import DenialOfServiceError
 from h2.settings import SettingCodes
+from hpack import Encoder as AnyEncoder
 from hpack import InvalidTableSizeError
 from hyperframe.frame import DataFrame, Frame, HeadersFrame, SettingsFrame
 
-from notnow.bounds import CALM, CANCELLED, TABLE_UPDATES
+from notnow.bounds import CALM, CANCELLED, TABLE, TABLE_UPDATES
 from notnow.servers.http import strict
 
 if TYPE_CHECKING:
@@ -80,3 +81,20 @@ class Decoder(strict.Decoder):
             raise InvalidTableSizeError(f"more than {TABLE_UPDATES} table size updates in a block")
         consumed: int = super()._update_encoding_context(data)
         return consumed
+
+
+class Encoder(AnyEncoder):
+    """A client may offer gigabytes for our table of headers, which would grow with every answer; we need not use them (RFC 7541 §4.2)."""
+
+    @property
+    def header_table_size(self) -> int:
+        return int(self.header_table.maxsize)
+
+    @header_table_size.setter
+    def header_table_size(self, value: int) -> None:
+        """The next block begins with the smallest size since the last one, and the final one (RFC 7541 §4.2)."""
+        size = min(value, TABLE)
+        self.header_table.maxsize = size
+        if self.header_table.resized:
+            least = min([*self.table_size_changes, size])
+            self.table_size_changes = [least, size] if least < size else [size]

@@ -2,7 +2,7 @@
 
 Private seams of h2: its methods `_receive_goaway_frame`, `_receive_headers_frame`, `_receive_data_frame` and
 `_receive_priority_frame`, and that it finds the method for a frame in its `_frame_dispatch_table`;
-`highest_inbound_stream_id`; that it reads field sections by its `decoder` alone; of its `H2Stream`,
+`highest_inbound_stream_id`; that it reads field sections by its `decoder` alone, and writes them by its `encoder`; of its `H2Stream`,
 `_expected_content_length`, `_actual_content_length` and `state_machine.headers_received`.
 """
 
@@ -19,7 +19,7 @@ from h2.errors import ErrorCodes
 
 from notnow.journal import ProtocolViolation
 from notnow.servers.base.turns import Turn
-from notnow.servers.http.floods import PIECE, Calm, Decoder, Frames
+from notnow.servers.http.floods import PIECE, Calm, Decoder, Encoder, Frames
 from notnow.servers.http.strict import FaultyFrame
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Connection(H2Connection):
         self.faults: dict[int, tuple[str, str, str]] = {}
         self.calm = Calm()
         self._owed: dict[int, int] = {}
+        self.encoder = Encoder()
         self.decoder = Decoder()
         self.decoder.max_header_list_size = self.DEFAULT_MAX_HEADER_LIST_SIZE
         self.incoming_buffer = self.frames = Frames(turn, self.calm)

@@ -31,6 +31,16 @@ def read(text: str, known: Mapping[str, Reader]) -> tuple[Parameters, str | None
     return found, next(iter(refusals), None)
 
 
+def is_ragged(path: str, address: str, more: str) -> bool:
+    """True for what aiosmtpd's parser lets pass: a bracket without the other, words that no bracket holds together, or no space
+    between a path and its parameters.
+    """
+    glued = path.endswith(">") and more != "" and not more[0].isspace()
+    brackets = path.strip().startswith("<") + path.strip().endswith(">")
+    loose = brackets == 0 and '"' not in path and len(address.split()) > 1
+    return glued or brackets == 1 or loose
+
+
 _KEYWORD = re.compile(r"[A-Z0-9][A-Z0-9-]*")
 _VALUE = re.compile(r"[^\x00-\x20\x7f=]+")  # RFC 5321 §4.1.2, and non-ASCII as RFC 6531 §3.3 has it
 

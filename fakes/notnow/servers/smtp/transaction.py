@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from notnow.bounds import RECIPIENTS, SMTP_MESSAGE
+from notnow.bounds import RECIPIENTS, SMTP_MESSAGE, SMTP_PATH
 from notnow.engine.actions import Watch
 from notnow.engine.events import Asked, Ended, Heard, Reached
 from notnow.journal import Exchange, Message, Parameters
@@ -69,7 +69,11 @@ class Transactions(Asking):
         """The address and the parameters after FROM: or TO:; the address is None if there is none."""
         rest = self._strip_command_keyword(keyword, argument or "")
         address, more = self._getaddr(rest) if rest else (None, "")
-        if address is None or not rest or (more and not more[0].isspace() and rest[: -len(more)].endswith(">")):
+        if (
+            address is None
+            or not rest
+            or parameters.is_ragged(rest[: len(rest) - len(more or "")], address, more or "")
+        ):
             return None, ""
         return "" if address == "<>" else address, more or ""
 
@@ -77,6 +81,8 @@ class Transactions(Asking):
         """Parse an address. aiosmtpd's parser is thorough and slow, and nearly all addresses are plain."""
         if simple := _SIMPLE.match(arg):
             return simple[1], simple[2]
+        if len(arg) > SMTP_PATH:
+            return None, None
         try:
             return super()._getaddr(arg)
         except Exception:  # garbage makes the parser of `email.headerregistry` raise half a dozen kinds of errors

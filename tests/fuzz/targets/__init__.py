@@ -1,0 +1,1 @@
+"""The targets, one module each: `one(data)` raises for an input that shows a fault of ours. The docstring says what it feeds."""
