@@ -485,6 +485,7 @@ def test_what_we_override_is_what_we_mean_to():
         "_create_stream",
         "_priority_updated",
         "_send_data",
+        "send_task",
         "handle",
         "initiate",
     }

@@ -26,12 +26,12 @@ from notnow.journal import Arrival, Connection, Exchange, Failure, Recorder
 from notnow.language.scenario import Scenario
 from notnow.servers.base import listener
 from notnow.servers.base.options import Options
-from notnow.servers.base.services import LoopServices
+from notnow.servers.base.services import LoopServices, collector_held
 from notnow.servers.base.session import Session
 
 HOSTNAME = "fake.notnow.test"  # what the fakes call themselves (RFC 6761: .test is nobody's)
 GRACE = 0.2  # real seconds that clients have for reading their goodbye when a fake stops
-PATIENCE = 5.0  # real seconds for closing everything; only a bug of ours takes longer
+PATIENCE = 5.0  # real seconds in which something must end, as all is closed; only a bug of ours takes longer
 
 
 T = TypeVar("T")
@@ -140,6 +140,10 @@ class Bridge(LoopServices):
 
     async def shut(self) -> None:
         """Say goodbye to the clients, and close everything."""
+        with collector_held(len(self.sessions)):
+            await self._shut()
+
+    async def _shut(self) -> None:
         self.listener.close()
         dismissed = [session.record.id for session in list(self.sessions.values()) if self._dismiss(session)]
         # Most clients read their goodbye and close at once.
@@ -151,11 +155,20 @@ class Bridge(LoopServices):
         self.lingering.close()
         for task in self.tasks:
             task.cancel()
-        if not await self.until(lambda: not self.sessions and not self.tasks, PATIENCE):
-            self.failed(RuntimeError(f"did not end: {[*self.sessions.values(), *self.tasks]}"))
+        if left := await self._until_ended():
+            self.failed(RuntimeError(f"{len(left)} did not end, the first of them: {left[:3]}"))
         self._disarm()
         self.stopped = True
         await self.until(lambda: not self.waited_for, PATIENCE)
+
+    async def _until_ended(self) -> list[object]:
+        """Let all sessions and tasks end; those that are left once none has ended for PATIENCE seconds."""
+        while (count := len(self.sessions) + len(self.tasks)) and await self._fewer_than(count):
+            pass
+        return [*self.sessions.values(), *self.tasks]
+
+    async def _fewer_than(self, count: int) -> bool:
+        return await self.until(lambda: len(self.sessions) + len(self.tasks) < count, PATIENCE)
 
     def _dismiss(self, session: Session) -> bool:
         try:

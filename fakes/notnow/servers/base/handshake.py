@@ -13,10 +13,16 @@ from notnow.journal import ConnectionClose, End, HandshakeFailed, TLSAlert
 from notnow.servers.base import listener, tls
 from notnow.servers.base.closing import SHUTDOWN, Closing
 from notnow.servers.base.life import Event, Over
-from notnow.servers.base.transport import Plain
+from notnow.servers.base.transport import Plain, tells_once
 
 HANDSHAKE = 30  # real seconds that a TLS handshake may take
 HANDSHAKE_RECORD = 22  # the first byte of a ClientHello on the wire
+
+
+class Layer(SSLProtocol):
+    """asyncio's TLS over a `Plain`, with a smaller buffer: asyncio's own is 256 KiB for each connection, idle ones too."""
+
+    max_size = 32_768  # bytes that are read at a time: two TLS records
 
 
 class Handshakes(Closing):
@@ -37,17 +43,42 @@ class Handshakes(Closing):
         except OSError as error:
             self._tls_failed(error)
 
-    async def secured(self, sock: socket.socket) -> asyncio.Transport:
+    async def secured(self, sock: socket.socket) -> None:
         """Shake hands on a socket. Raises OSError if the handshake fails."""
         tls.current.set(self)
-        transport, _ = await self.host.loop.connect_accepted_socket(
+        if tells_once(self.host.loop):
+            await self._secured_by_loop(sock)
+            return
+        done: asyncio.Future[None] = self.host.loop.create_future()
+        plain = Plain(self.host.loop, sock, self._layer(done))
+        try:
+            plain.begin()
+            await done
+        except BaseException:
+            plain.abort()
+            raise
+
+    async def _secured_by_loop(self, sock: socket.socket) -> None:
+        """The same, by uvloop, whose TLS is in C."""
+        await self.host.loop.connect_accepted_socket(
             lambda: cast("asyncio.Protocol", self),
             sock,
             ssl=self.host.tls_context(),
             ssl_handshake_timeout=HANDSHAKE,
             ssl_shutdown_timeout=SHUTDOWN,
         )
-        return transport
+
+    def _layer(self, done: asyncio.Future[None]) -> Layer:
+        """TLS for this connection; `done` gets the outcome of the handshake."""
+        return Layer(
+            self.host.loop,
+            cast("asyncio.Protocol", self),
+            self.host.tls_context(),
+            done,
+            server_side=True,
+            ssl_handshake_timeout=HANDSHAKE,
+            ssl_shutdown_timeout=SHUTDOWN,
+        )
 
     def _note_tls(self, transport: asyncio.Transport) -> None:
         self.secure, self._before_tls = True, self.arrivals.count
@@ -63,17 +94,8 @@ class Handshakes(Closing):
         self.life.advance(Event.SHAKE_HANDS)
         tls.current.set(self)
         done: asyncio.Future[None] = self.host.loop.create_future()
-        layer = SSLProtocol(
-            self.host.loop,
-            cast("asyncio.Protocol", self),
-            self.host.tls_context(),
-            done,
-            server_side=True,
-            ssl_handshake_timeout=HANDSHAKE,
-            ssl_shutdown_timeout=SHUTDOWN,
-        )
         try:
-            plain.hand_over(layer, handshake_in(self.take_unread()))
+            plain.hand_over(self._layer(done), handshake_in(self.take_unread()))
             await done
             if not self.secure:  # asyncio sets no error when the connection was aborted
                 raise ConnectionAbortedError("the connection was lost")

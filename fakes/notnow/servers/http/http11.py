@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable
 
 import h11
-from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.events import Closed, RawData
 from hypercorn.protocol import events
 from hypercorn.protocol.h11 import H11Protocol
@@ -20,7 +19,7 @@ from notnow.http_words import phrase, status_line
 from notnow.journal import ProtocolViolation
 from notnow.servers.base.turns import Turn
 from notnow.servers.http import wellformed
-from notnow.servers.http.hypercorn_parts import CONFIG, Tasks
+from notnow.servers.http.hypercorn_parts import CONFIG, CONTEXT, Tasks
 from notnow.servers.http.interfaces import Head, Headers, Owner, authority_of
 from notnow.servers.http.strict import is_preface, look_at, upgrade_settings
 
@@ -77,7 +76,7 @@ class H11(H11Protocol):
     multiplexes = False
 
     def __init__(self, owner: Owner) -> None:
-        super().__init__(None, CONFIG, WorkerContext(None), Tasks(owner), {}, False, None, None, owner.send)
+        super().__init__(None, CONFIG, CONTEXT, Tasks(owner), {}, False, None, None, owner.send)
         self.owner = owner
         self.connection = Connection(owner.broken, owner.turn, clear=not owner.secure)
 

@@ -1,7 +1,7 @@
 """HTTP/2 (RFC 9113): hypercorn's protocol, on whose streams ours hang.
 
 Private seams of hypercorn: `H2Protocol`, its attributes `connection`, `streams`, `stream_buffers`, `priority`, `closed`
-and `has_data`, its methods `_create_stream`, `_close_stream`, `_priority_updated` and `stream_send`; the attributes
+and `has_data`, its methods `_create_stream`, `_close_stream`, `_priority_updated`, `send_task` and `stream_send`; the attributes
 `buffer`, `_complete`, `_is_empty` and `_paused` of `StreamBuffer`; that it writes through `send`; the events that pass
 between streams and protocols. Of h2, that `local_settings` may be replaced, and that bytes may follow what
 `data_to_send` gives.
@@ -15,7 +15,6 @@ import h2.settings
 import priority
 from h2.connection import ConnectionState
 from h2.errors import ErrorCodes
-from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.events import Closed, RawData
 from hypercorn.protocol import events
 from hypercorn.protocol.h2 import BUFFER_HIGH_WATER, BUFFER_LOW_WATER, BufferCompleteError, H2Protocol, StreamBuffer
@@ -27,7 +26,7 @@ from notnow.servers.base.turns import UNITS
 from notnow.servers.http import wellformed
 from notnow.servers.http.floods import ANSWER, RESET
 from notnow.servers.http.http2_connection import Connection
-from notnow.servers.http.hypercorn_parts import CONFIG, NO_LIMIT, Tasks
+from notnow.servers.http.hypercorn_parts import CONFIG, CONTEXT, NO_LIMIT, Tasks
 from notnow.servers.http.interfaces import Gone, Head, Headers, Owner, Served, authority_of
 
 
@@ -91,7 +90,7 @@ class H2(H2Protocol):
     is_waiting = False  # its 100 (Continue) is one of a stream
 
     def __init__(self, owner: Owner) -> None:
-        super().__init__(None, CONFIG, WorkerContext(None), Tasks(owner), {}, False, None, None, owner.send)
+        super().__init__(None, CONFIG, CONTEXT, Tasks(owner), {}, False, None, None, owner.send)
         self.owner = owner
         self.streams = _Streams()
         self._pieces = 0  # of bodies that were sent since other connections had their turn
@@ -271,6 +270,22 @@ class H2(H2Protocol):
         """Both sides of the stream have ended."""
         self.connection.calm.earn(ANSWER)
         self.streams.pop(number, None)
+
+    async def send_task(self) -> None:
+        """Send the pieces of bodies. Hypercorn's own waits inside an `except`, which keeps the error and its frames alive."""
+        while not self.closed:
+            if (number := self._ready()) is not None:
+                await self._send_data(number)
+            else:
+                await self.has_data.wait()
+                await self.has_data.clear()
+
+    def _ready(self) -> int | None:
+        """The stream that may send next."""
+        try:
+            return int(next(self.priority))
+        except priority.DeadlockError:
+            return None
 
     async def _send_data(self, stream_id: int) -> None:
         """Send a piece of a body. A long body gives other connections their turn, however fast its client reads."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.lifespan import Lifespan
+from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 
 from notnow.bounds import H1_HEAD, H2_HEAD
@@ -32,6 +33,7 @@ def config() -> Config:
 
 
 CONFIG = config()
+CONTEXT = WorkerContext(None)  # one for all connections: nothing is counted in it, and nobody waits for it
 
 
 class Tasks:
