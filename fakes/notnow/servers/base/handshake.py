@@ -29,7 +29,7 @@ class Handshakes(Closing):
     """The part of a connection that shakes hands."""
 
     refusal: str | None = None  # how a rule ended the handshake
-    certificate_name: str | None = None  # the certificate that the client was shown
+    shown: tls.Shown | None = None  # the certificate of its TLS, whatever scenario plays later
     _before_tls: int = 0  # bytes that had arrived then
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -140,13 +140,12 @@ class Handshakes(Closing):
                 self.refusal = self.refusal or "closed"
                 if step.how == "reset":
                     listener.reset_on_close(self.raw)
-        label, shown = self.host.certificate_for(name, sni)
+        label, self.shown = self.host.certificate_for(name, sni)
         if self.record.tls is not None and alert is None:
-            self.certificate_name = label
-            self.host.recorder.tls(self.record, certificate=label, defects=tls.defects(shown, sni))
+            self.host.recorder.tls(self.record, certificate=label, defects=tls.defects(self.shown, sni))
         if script is not None and script.rule:
             self._journal_hello(script, sni, end)
-        return (self.host.tls_context(shown), None) if alert is None else (None, alert)
+        return (self.host.tls_context(self.shown), None) if alert is None else (None, alert)
 
     def _journal_hello(self, script: Script, sni: str | None, end: End | None) -> None:
         exchange = self.host.recorder.ask(self.record, "tls", sni or "", script.phase)

@@ -102,8 +102,8 @@ class Transfers(Asking):
     @property
     def certificate(self) -> tls.Shown:
         """The certificate of the data connections: that of the control connection."""
-        sni = self.record.tls.sni if self.record.tls is not None else None
-        return self.host.certificate_for(self.certificate_name, sni)[1]
+        assert self.shown is not None, "PROT P needs TLS on the control connection"
+        return self.shown
 
     # ---- a transfer ------------------------------------------------------------------------------
 

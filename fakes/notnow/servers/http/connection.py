@@ -128,7 +128,8 @@ class HTTPConnection(LiveConnection):
         alpn = wrapped.selected_alpn_protocol() if wrapped is not None else None
         if self.record.tls is not None:
             self.host.recorder.tls(self.record, alpn=alpn)
-            self.names = self.host.certificate_for(self.certificate_name, self.record.tls.sni)[1].names
+            assert self.shown is not None, "a handshake ends with a certificate"
+            self.names = self.shown.names
         self.switch = Switch(self, alpn)
         self._server = self.spawn(partial(self._serve, self.switch))
 

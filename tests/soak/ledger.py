@@ -1,0 +1,118 @@
+"""What the clients have seen beside what the journals say, line by line."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tests.soak.wire import Passed, Wire
+
+from notnow import FakeFTP, FakeHTTP, FakeSMTP
+from notnow.journal import Connection, Journal
+
+if TYPE_CHECKING:
+    from tests.soak.clients import Seen
+
+
+@dataclass
+class Line:
+    """One count, on both sides."""
+
+    clients: int = 0
+    server: int = 0
+
+
+@dataclass
+class Ledger:
+    """All counts of a soak, and the `differences`: connections or items on which the sides do not agree."""
+
+    lines: dict[str, Line] = field(default_factory=lambda: defaultdict(Line))
+    differences: list[str] = field(default_factory=list)
+
+    def count(self, what: str, clients: int, server: int) -> None:
+        self.lines[what].clients += clients
+        self.lines[what].server += server
+
+    def compare(self, what: str, clients: Counter[Any], server: Counter[Any]) -> None:
+        """Compare items one by one, not only their number."""
+        self.count(what, clients.total(), server.total())
+        for item in clients.keys() | server.keys():
+            if clients[item] != server[item]:
+                self.differences.append(f"{what}: {item}: clients {clients[item]}, server {server[item]}")
+
+    def add(self, smtp: FakeSMTP, ftp: FakeFTP, http: FakeHTTP, wires: Iterable[Wire], seen: Seen) -> None:
+        """A round is over: nobody is connected any more."""
+        for fake, wire in zip((smtp, ftp, http), wires, strict=True):
+            self._connections(fake.protocol, fake.journal, wire)
+        self._mail(smtp.journal, seen)
+        self._files(ftp.journal, seen)
+        self._requests(http.journal, seen)
+
+    def _connections(self, protocol: str, journal: Journal, wire: Wire) -> None:
+        passed, known = _by_port(wire.passed), _by_port(journal.connections)
+        self.count(f"{protocol} connections", len(wire.passed), len(journal.connections))
+        for port in passed.keys() | known.keys():
+            if len(passed[port]) != len(known[port]):
+                self.differences.append(
+                    f"{protocol}: port {port}: {len(passed[port])} and {len(known[port])} connections"
+                )
+            elif protocol != "http":
+                for one, other in zip(passed[port], known[port], strict=True):
+                    self._replies(protocol, one, other)
+
+    def _replies(self, protocol: str, passed: Passed, known: Connection) -> None:
+        heard, told = passed.codes(), Counter(code for x in known.exchanges for code in x.codes)
+        for code in heard.keys() | told.keys():
+            self.count(f"{protocol} replies {code}", heard[code], told[code])
+        if heard != told:
+            self.differences.append(f"{protocol} #{known.number}: heard {dict(heard)}, journal {dict(told)}")
+
+    def _mail(self, journal: Journal, seen: Seen) -> None:
+        taken = [x.message for x in journal if x.message is not None and x.code == 250]
+        stored = Counter((str(m.message_id).partition("@")[0].strip("<"), m.size) for m in taken)
+        self.compare("smtp messages accepted", seen.mail, stored)
+        self.count("smtp bytes accepted", _bytes(seen.mail), _bytes(stored))
+
+    def _files(self, journal: Journal, seen: Seen) -> None:
+        done = [(x, x.transfer) for x in journal if x.transfer is not None and 226 in x.codes]
+        for what, verb, heard in (("uploads", "STOR", seen.uploads), ("downloads", "RETR", seen.downloads)):
+            told = Counter((t.path, t.bytes) for x, t in done if x.request.startswith(verb))
+            self.compare(f"ftp {what}", heard, told)
+            self.count(f"ftp bytes of {what}", _bytes(heard), _bytes(told))
+
+    def _requests(self, journal: Journal, seen: Seen) -> None:
+        whole = [(x, x.http) for x in journal if x.http is not None and x.http.whole and x.http.status is not None]
+        told = Counter((h.path, h.body_bytes, h.status, h.sent) for _, h in whole)
+        # httpx drops an answer that is under way when a GOAWAY comes, although it is one that the GOAWAY promises.
+        behind = Counter((h.path, h.body_bytes, h.status, h.sent) for x, h in whole if x.connection.goaways)
+        dropped = (told - seen.answers) & behind
+        self.count("http answers that httpx drops", dropped.total(), dropped.total())
+        told -= dropped
+        self.compare("http answers", seen.answers, told)
+        for status in {a[2] for a in seen.answers.keys() | told.keys()}:
+            heard, said = (sum(n for a, n in side.items() if a[2] == status) for side in (seen.answers, told))
+            self.count(f"http answers {status}", heard, said)
+        for name, at in (("up", 1), ("down", 3)):
+            heard, said = (sum(int(a[at]) * n for a, n in side.items()) for side in (seen.answers, told))
+            self.count(f"http bytes {name}", heard, said)
+
+    def table(self) -> str:
+        """The ledger as text, in the order of its names."""
+        rows = [(what, f"{line.clients:,}", f"{line.server:,}") for what, line in sorted(self.lines.items())]
+        rows.insert(0, ("what", "clients", "server"))
+        wide = [max(len(row[i]) for row in rows) for i in range(3)]
+        return "\n".join(f"{a:<{wide[0]}}  {b:>{wide[1]}}  {c:>{wide[2]}}" for a, b, c in rows)
+
+
+def _by_port(connections: Iterable[Any]) -> dict[int, list[Any]]:
+    """The connections that had each port of the clients' side, in the order in which they came."""
+    found: dict[int, list[Any]] = defaultdict(list)
+    for one in connections:
+        found[one.port if isinstance(one, Passed) else one.peer_port].append(one)
+    return found
+
+
+def _bytes(items: Counter[tuple[str, int]]) -> int:
+    return sum(size * times for (_, size), times in items.items())
