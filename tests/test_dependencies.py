@@ -49,7 +49,9 @@ def third_party(*files: Path, spared: Set[str] = OF_THE_USER) -> dict[str, Path]
 
 CONTROL = set(PACKAGE.glob("control/**/*.py"))  # only it may use what the extra `control` brings
 EXTRA = {canonicalize_name(r.name) for r in map(Requirement, PROJECT["optional-dependencies"]["control"])}
-USED = third_party(*(set(PACKAGE.rglob("*.py")) - CONTROL))
+SHARED = set(PACKAGE.glob("shared/**/*.py"))  # the same of the extra `shared`
+SHARED_EXTRA = {canonicalize_name(r.name) for r in map(Requirement, PROJECT["optional-dependencies"]["shared"])}
+USED = third_party(*(set(PACKAGE.rglob("*.py")) - CONTROL - SHARED))
 USED_FOR_CONTROL = third_party(*CONTROL, spared=OF_THE_USER - {"anyio"})  # Starlette brings it
 SEAMS = third_party(*TESTS.glob("test_*_seams.py"))
 
@@ -64,6 +66,12 @@ def test_what_the_control_api_imports_is_declared(name):
     assert name in DECLARED or name in EXTRA, (
         f"{USED_FOR_CONTROL[name]} imports {name}: declare it in the extra `control`"
     )
+
+
+def test_only_what_is_shared_imports_what_the_extra_shared_declares():
+    used = third_party(*SHARED)
+    assert used.keys() >= SHARED_EXTRA
+    assert used.keys() - SHARED_EXTRA <= set(DECLARED)
 
 
 @pytest.mark.parametrize("name", sorted(EXTRA))

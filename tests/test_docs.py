@@ -63,10 +63,14 @@ ALONE = (
     "add-a-scenario",
 )  # see conftest.py
 SESSIONS = sorted(EXAMPLES.rglob("*.console"))
-SCRIPTS = [  # each has a test of its own, here or in test_action, _chaos_toolkit, _image, _pre_commit, _recipes, _schema
+SCRIPTS = [  # each has a test of its own, here or in test_action, _chaos_toolkit, _image, _many_machines, _pre_commit, _recipes, _schema
     *sorted((EXAMPLES / "chaos").iterdir()),
     *sorted(EXAMPLES.glob("*.sh")),
-    *(file for folder in ("ci", "container", "control", "editor") for file in sorted((EXAMPLES / folder).rglob("*.*"))),
+    *(
+        file
+        for folder in ("ci", "container", "control", "editor", "many-machines")
+        for file in sorted((EXAMPLES / folder).rglob("*.*"))
+    ),
 ]
 
 

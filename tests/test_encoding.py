@@ -19,6 +19,7 @@ from notnow.shared.encoding import (
     unpack_decision,
     unpack_request,
 )
+from notnow.units import Span
 
 FACTS = st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5) | st.tuples(st.text(max_size=3))
 KEYS = st.tuples(st.text(max_size=8)) | st.tuples(st.text(max_size=8), FACTS, FACTS)
@@ -51,7 +52,7 @@ def test_a_fact_that_was_no_utf_8_can_be_sent() -> None:
 
 def test_every_part_of_a_request_comes_back() -> None:
     key: Key = ("on mail", "192.0.2.1", None, ("a", "b"))
-    rule = Candidate(3, (conditions.Over(5), conditions.Times(3, 2), conditions.FirstFor(1.5)), refuses=True)
+    rule = Candidate(3, (conditions.Over(5), conditions.Times(3, 2), conditions.FirstFor(Span(1.5))), refuses=True)
     request = DecisionRequest(
         PhasePosition(1, 2, 3.25),
         ("c-1", "c-1/mail/0"),

@@ -121,6 +121,15 @@ class TestAMoveThatComesMeanwhile:
         engine, _ = self.engine()
         assert [(s.conn, s.moment) for s in engine.feed(Tick(), 5.0)] == [("b", "enter")]
 
+    def test_where_no_rule_looks_a_phase_that_events_end_is_asked_about(self):
+        store = Late()
+        store.remote = True
+        scenario = document(phase(until={"quit": 1}), phase(rule("connect", reply=BYE)))
+        engine = Engine(loads(scenario), store=lambda: store)
+        engine.feed(Opened("a"), 0.0)
+        store.moved_by_another = PhasePosition(1, 0, 0.0)
+        assert [s.steps for s in engine.feed(Opened("b"), 1.0)] == [(Send(BYE), Close())]
+
     def test_a_phase_without_a_plan_behaves(self):
         engine, store = self.engine()
         store.moved_by_another = PhasePosition(2, 0, 0.0)

@@ -64,14 +64,16 @@ def install_debian(root: Path, suite: str) -> None:
 
 def install_notnow(root: Path, place: Path) -> None:
     """Our wheel and what it needs, for the Python of the root; the command; and a user who is not root."""
-    wanted = f"{REPOSITORY}[control,uvloop]"
+    wanted = f"{REPOSITORY}[control,shared,uvloop]"
     _run(sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", place, wanted)  # some have no wheel elsewhere
     python = str((root / "usr/bin/python3").readlink())  # such as python3.11
     packages = root / "usr/local/lib" / python / "dist-packages"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:"]
     version = f"--python-version={python.removeprefix('python')}"
     wheel = next(place.glob("notnow-*.whl"))
-    _run(*pip, f"--find-links={place}", f"--target={packages}", version, *_platforms(), f"{wheel}[control,uvloop]")
+    _run(
+        *pip, f"--find-links={place}", f"--target={packages}", version, *_platforms(), f"{wheel}[control,shared,uvloop]"
+    )
     shutil.rmtree(packages / "bin")  # scripts for the Python that builds
     for trace in packages.glob("*.dist-info/direct_url.json"):  # where the wheel lay on this machine
         trace.unlink()

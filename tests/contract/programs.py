@@ -20,7 +20,10 @@ ELSEWHERE = {  # not from Debian's packages, or not installed from them
     # A second mail server would take the place of the first.
     "dma": "apt-get download dma && dpkg -x dma_*.deb DIR, and a link to DIR/usr/sbin/dma in the PATH",
     # schemathesis has a plugin that every start of pytest would load; the others pin what they need.
-    **dict.fromkeys(("check-jsonschema", "openapi-python-client", "pre-commit", "schemathesis", "taplo"), OF_THEIR_OWN),
+    **dict.fromkeys(
+        ("check-jsonschema", "kubernetes-validate", "openapi-python-client", "pre-commit", "schemathesis", "taplo"),
+        OF_THEIR_OWN,
+    ),
 }
 
 

@@ -102,13 +102,26 @@ def signals_stop(work: Stoppable) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class ServingTerms:
-    """How to serve: `control` is the host and port of the control API, None for none; `token` the one that it asks for."""
+    """How to serve: `control` is the host and port of the control API, None for none; `token` the one that it asks for.
+
+    `shared` is the URL of the service that this process is a replica of.
+    """
 
     speed: float = 1.0
     seed: int | None = None
     control: tuple[str, int] | None = None
     search_paths: Sequence[str] = ()
     token: str | None = None
+    shared: str | None = None
+
+    @property
+    def sharing(self) -> dict[str, Any]:
+        """The options of a fake that is a replica: its service, and the clock that all servers of this process show."""
+        if self.shared is None:
+            return {}
+        from notnow.shared.address import address
+
+        return {"shared": self.shared, "clock": address(self.shared).new_clock()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +147,7 @@ def serving(targets: Sequence[Target], feed: Feed, terms: ServingTerms) -> Itera
     Raises StartError if one cannot listen (then none is left running), FakeError if our own code has failed.
     """
     if terms.control is None:
-        with running(targets, feed, speed=terms.speed, seed=terms.seed) as fakes:
+        with running(targets, feed, speed=terms.speed, seed=terms.seed, **terms.sharing) as fakes:
             yield Serving(lambda: fakes)
         return
     fleet_module, server = _control()
@@ -146,8 +159,10 @@ def serving(targets: Sequence[Target], feed: Feed, terms: ServingTerms) -> Itera
         ) as fleet,
         server.controlled(fleet, *terms.control, terms.token) as api,
     ):
+        sharing = terms.sharing
         for t in targets:
-            fleet.start(t.scenario, name=t.name, group=GROUP, speed=terms.speed, host=t.host, port=t.port, **t.options)
+            given = {**t.options, **sharing, "host": t.host, "port": t.port}
+            fleet.start(t.scenario, name=t.name, group=GROUP, speed=terms.speed, **given)
         yield Serving(
             lambda: [member.fake for member in fleet.members()], Control(api.url, None if terms.token else api.token)
         )
@@ -167,7 +182,9 @@ def _control() -> tuple[Any, Any]:
 
 
 @contextlib.contextmanager
-def running(targets: Sequence[Target], feed: Feed, *, speed: float, seed: int | None) -> Iterator[list[Fake]]:
+def running(
+    targets: Sequence[Target], feed: Feed, *, speed: float, seed: int | None, **sharing: Any
+) -> Iterator[list[Fake]]:
     """The fakes of these targets, on one clock and in one order; all are stopped at the end.
 
     Raises StartError if one cannot listen (then none is left running), FakeError if our own code has failed.
@@ -176,7 +193,7 @@ def running(targets: Sequence[Target], feed: Feed, *, speed: float, seed: int | 
     seed = secrets.randbelow(2**31) if seed is None else seed
     fakes = [
         by_protocol(t.scenario.protocol)(
-            t.scenario, name=t.name, host=t.host, port=t.port, clock=clock, seed=seed, **t.options
+            t.scenario, name=t.name, host=t.host, port=t.port, seed=seed, **{"clock": clock, **t.options, **sharing}
         )
         for t in targets
     ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 LEVELS = ("must", "should", "advice")  # copies, so that --help need not load the rules
 ACCEPTABLE = ("reported", "refused", "duplicated", "false alarm", "unknown", "lost")
 EXIT = "notnow-exit"
+REDIS = ("redis://", "rediss://", "unix://")
+Fetch = Callable[[str, bool], tuple[bytes, int]]  # a format, and whether it is verbose -> the report, and the exit code
 
 
 @click.command("report")
@@ -84,14 +86,15 @@ def command(
 ) -> None:
     """Judge the clients of fakes that run elsewhere, as notnow try does.
 
-    URL is that of a control API, as notnow serve --control prints it. Clients are judged by what they did since the
+    URL is that of a control API, as notnow serve --control prints it, or of the Redis in which replicas (notnow serve
+    --shared) have gathered their journals. Clients are judged by what they did since the
     scenario was last played. Servers that were started alone are judged one by one: the exit code is that of the worst.
 
     \b
     Exit codes:
       0    well behaved: something was tested, and everything came through or was reported
       1    a client broke a rule of --level or an expectation, or the result is lost, duplicated or false alarm
-      2    invalid arguments, or no control API at the URL
+      2    invalid arguments, or no control API, or no service, at the URL
       3    no client has connected
       4    nothing was tested: no fault fired, nothing could be judged, or an expectation is inconclusive
 
@@ -100,12 +103,10 @@ def command(
       notnow report http://127.0.0.1:8421
       notnow report http://127.0.0.1:8421 --exit $? --count 40
       notnow report http://127.0.0.1:8421 --server primary --junit report.xml --html report.html
+      notnow report redis://redis:6379/0?name=ci-42
       notnow report http://127.0.0.1:8421 --summary "$GITHUB_STEP_SUMMARY"
     """
-    from notnow.control.client import Client
-    from notnow.errors import ControlError, ScenarioError
-
-    query: dict[str, object] = {
+    query: dict[str, Any] = {
         "server": servers,
         "level": level,
         "accept": accepted,
@@ -113,21 +114,39 @@ def command(
         "exit": ended,
         "role": role,
     }
-    try:
-        client = Client(url, token)
-        for path, kind in ((junit, "junit"), (html, "html")):
-            if path is not None:
-                Path(path).write_bytes(_fetch(client, kind, query).body)
-        if summary is not None:
-            with Path(summary).open("ab") as file:
-                file.write(_fetch(client, "markdown", query).body)
-        answer = _fetch(client, "json" if as_json else "text", {**query, "verbose": "true" if verbose else None})
-    except ScenarioError as error:
-        raise Refused(error.problems) from None
-    except (ControlError, ValueError) as error:
-        raise Refused([error]) from None
-    click.echo(answer.text.rstrip("\n"), color=True)
-    ctx.exit(int(answer.headers[EXIT]))
+    fetch = _of_replicas(url, query) if url.startswith(REDIS) else _of_control_api(url, token, query)
+    for path, kind in ((junit, "junit"), (html, "html")):
+        if path is not None:
+            Path(path).write_bytes(fetch(kind, False)[0])
+    if summary is not None:
+        with Path(summary).open("ab") as file:
+            file.write(fetch("markdown", False)[0])
+    told, code = fetch("json" if as_json else "text", verbose)
+    click.echo(told.decode().rstrip("\n"), color=True)
+    ctx.exit(code)
+
+
+def _of_replicas(url: str, query: dict[str, Any]) -> Fetch:
+    from notnow.cli import _shared_report
+
+    report = _shared_report.report(url, query)
+    return lambda kind, verbose: (_shared_report.FORMATS[kind](report, verbose).encode(), report.exit)
+
+
+def _of_control_api(url: str, token: str | None, query: dict[str, Any]) -> Fetch:
+    from notnow.control.client import Client
+    from notnow.errors import ControlError, ScenarioError
+
+    def fetch(kind: str, verbose: bool) -> tuple[bytes, int]:
+        try:
+            answer = _fetch(Client(url, token), kind, {**query, "verbose": "true" if verbose else None})
+        except ScenarioError as error:
+            raise Refused(error.problems) from None
+        except (ControlError, ValueError) as error:
+            raise Refused([error]) from None
+        return answer.body, int(answer.headers[EXIT])
+
+    return fetch
 
 
 def _fetch(client: Client, kind: str, query: dict[str, object]) -> Answer:

@@ -46,6 +46,22 @@ if TYPE_CHECKING:
     "scenarios, advance the clock, fetch verdicts. Needs notnow[control]. A HOST that is not loopback asks callers for the "
     "token in NOTNOW_TOKEN, or for a random one, which is printed.",
 )  # fmt: skip
+@click.option(
+    "--shared", metavar="URL",
+    help="Be one of any number of replicas that count together in this Redis (redis://HOST:PORT/0): caps, quotas, counts, phases "
+    "and time are those of all. Needs notnow[shared].",
+)  # fmt: skip
+@click.option(
+    "--shared-name", metavar="NAME",
+    help="With --shared: the name of the service, so that several can use one Redis.  [default: made from servers and scenarios]",
+)  # fmt: skip
+@click.option(
+    "--lease", metavar="TIME", help="With --shared: the slots of a replica that was killed are free after this time.  [default: 10s]"
+)  # fmt: skip
+@click.option(
+    "--when-lost", type=click.Choice(("closed", "open")),
+    help="With --shared: while Redis is away, refuse clients (closed) or behave as healthy (open).  [default: closed]",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: where each server listens, then the journals.")
 @takes_own_servers
 @takes_search_paths
@@ -57,6 +73,10 @@ def command(
     speed: float,
     seed: int | None,
     control: str | None,
+    shared: str | None,
+    shared_name: str | None,
+    lease: str | None,
+    when_lost: str | None,
     as_json: bool,
     own: Mapping[str, Sequence[str]],
     search_paths: Sequence[str],
@@ -85,6 +105,7 @@ def command(
       notnow serve http/rate-limited --app main:app
       notnow serve smtp/greylisting --forward smtp://127.0.0.1:1025
       notnow serve a=ftp/overload b=ftp/healthy --files a=./site
+      notnow serve smtp/too-many-connections --port 2525 --shared redis://redis:6379/0
       notnow serve smtp/weather --seed 7 --json | jq -r 'select(.reply) | .reply'
     """
     from notnow.cli._serving import ServingTerms
@@ -98,7 +119,20 @@ def command(
         )
     targets = resolve(names, search_paths=search_paths, knobs=knobs, hosts=hosts, ports=ports, own=own)
     where = _address(control) if control is not None else None
-    _serve(targets, _view(as_json), ServingTerms(speed, seed, where, search_paths, _token()))
+    service = _service(shared, targets, speed, {"name": shared_name, "lease": lease, "when-lost": when_lost})
+    _serve(targets, _view(as_json), ServingTerms(speed, seed, where, search_paths, _token(), service))
+
+
+def _service(url: str | None, targets: Sequence[Target], speed: float, words: Mapping[str, str | None]) -> str | None:
+    """The URL of the service that the replicas are, with what the options say of it."""
+    if url is None:
+        if given := [name for name, value in words.items() if value is not None]:
+            option = "--shared-name" if given[0] == "name" else f"--{given[0]}"
+            raise click.UsageError(f"{option} is given without --shared URL, which says where the counts are")
+        return None
+    from notnow.shared.address import service
+
+    return service(url, {t.name: t.scenario for t in targets}, {**words, "speed": f"{speed:g}"}, option="--shared")
 
 
 def _token() -> str | None:

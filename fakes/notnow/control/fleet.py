@@ -125,11 +125,11 @@ class Fleet:
         """Start a fake; `ttl` is in real seconds.
 
         A server without a group has one of its own, called as itself. The first server of a group sets the speed of its
-        clock. Raises ScenarioError, StartError, NameTakenError or FullError; then nothing has changed.
+        clock, unless it is given one. Raises ScenarioError, StartError, NameTakenError or FullError; then nothing has changed.
         """
         name = self._reserve(name, scenario.protocol)
         try:
-            clock = self._clock_of(group or name, speed)
+            clock = options.pop("clock", None) or self._clock_of(group or name, speed)
             given = {key: value for key, value in options.items() if value is not None}
             fake = by_protocol(scenario.protocol)(scenario, name=name, clock=clock, **{"seed": self.seed, **given})
             fake.journal.subscribe(self.feed.put)

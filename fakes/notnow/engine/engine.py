@@ -15,7 +15,7 @@ from typing import assert_never
 
 from msgspec import structs
 
-from notnow.engine.actions import BEHAVE, Action, Script, Wait
+from notnow.engine.actions import BEHAVE, Action, Close, Script, Wait
 from notnow.engine.compiling import capacity_of
 from notnow.engine.connection import Connection, FiredRule, Occasion, slot_owner
 from notnow.engine.deciding import decision_request, fired_rule
@@ -49,6 +49,7 @@ from notnow.protocols.moment import CONNECTION_FACTS
 
 MOST_REPEATS = 1000  # laps of a scenario, and expiries of one idle timeout, that are made up for after one jump of time
 KICKED = "kicked"  # the fault of a connection that was cut off by hand
+LOST = "lost"  # that of a connection that was refused because nobody could count it
 
 
 class Engine:
@@ -69,6 +70,8 @@ class Engine:
         store: Callable[[], Store] = Memory,
     ) -> None:
         self.seed, self.host, self.port, self.epoch = seed, host, port, epoch
+        self.refusal: tuple[Action, ...] = (Close(),)  # for clients that nobody can count, if the store is then shut
+        self.swap: Callable[[float], list[Script]] = lambda _now: []  # play what the other replicas play
         self._new_store = store
         self._connections: dict[str, Connection] = {}
         self._load(scenario)
@@ -117,10 +120,11 @@ class Engine:
     def left(self) -> dict[str, int | None]:
         """How often each rule of the phase that plays can still fire, by its key path; None if nothing bounds it.
 
-        A rule that counts for each client, or the like, has no such number.
+        A rule that counts for each client, or the like, has no such number. Only a store that is traced tells them.
         """
-        assert isinstance(self._store, Traced), "only a store that is traced tells its counts"
-        found = {}
+        found: dict[str, int | None] = {}
+        if not isinstance(self._store, Traced):
+            return found
         for plan in self.progress.phase.all_plans():
             for group in plan.groups + tuple(group for filter_ in plan.filters for group in filter_.groups):
                 tally = self._store.tally(group.key)
@@ -137,6 +141,7 @@ class Engine:
         progress = self.progress
         if progress.position is not self._store.position:
             earlier = self._follow(now)
+            progress = self.progress
         if progress.ends <= now or self._timers.due <= now:
             earlier += self._pass_time(now)
         scripts = self._handle(event, now)
@@ -229,7 +234,7 @@ class Engine:
         connection.active_at = connection.command_at = now
         phase = self.progress.phase
         plan = phase.plan(event.moment)
-        if plan is None:  # nearly always: nothing is to be decided
+        if plan is None and not self._is_moved_elsewhere:  # nearly always: nothing is to be decided
             return self._behave(connection, event, phase, now)
         return self._act(Occasion(connection, event.moment, event.facts, event.stream, now, phase, plan), awaited=True)
 
@@ -290,9 +295,16 @@ class Engine:
         scripts, ends_phase = self._decide(occasion, awaited)
         return scripts + self._next_phase(occasion.at) if ends_phase else scripts
 
+    @property
+    def _is_moved_elsewhere(self) -> bool:
+        """True if events at other replicas may have ended the phase: then also where no rule looks, the store has to be asked."""
+        return self._store.remote and self.progress.ends_by_events
+
     def _decide(self, occasion: Occasion, awaited: bool) -> tuple[list[Script], bool]:
         """The scripts of an occasion, and whether it ends the phase."""
         fired, ends_phase, plan, wait = None, False, occasion.plan, 0.0
+        if plan is None and self._is_moved_elsewhere:
+            plan = NO_PLAN
         if plan is not None:
             request = decision_request(occasion, plan, self.progress.position, self.seed)
             decision = self._store.decide(request, occasion.at)
@@ -323,6 +335,10 @@ class Engine:
         connection, moment, stream, phase = occasion.connection, occasion.moment, occasion.stream, occasion.phase
         if connection.closing and moment != "tls":  # a phase entered meanwhile closed it; a handshake still completes
             return None
+        if moment == "connect" and fired is None and self._store.shut:
+            connection.closing = True
+            self._release_slots(connection)
+            return Script(connection.id, self.refusal, moment, phase.name, None, LOST, decision)
         kind = phase.moments.get(moment)
         rule = None if fired is None else fired.rule
         if rule is None or not rule.candidate.refuses:
@@ -360,7 +376,9 @@ class Engine:
     # ---- time ------------------------------------------------------------------------------------
 
     def _follow(self, now: float) -> list[Script]:
-        """Go where another replica has moved the scenario."""
+        """Go where another replica has moved the scenario, or play the one that it plays."""
+        if self._store.outdated:
+            return self.swap(now)
         return self._enter_phase(now) if self.progress.refresh() else []
 
     def _pass_time(self, now: float) -> list[Script]:
@@ -380,7 +398,7 @@ class Engine:
         if self.progress.is_final:
             return []
         self.progress.next_phase(at)
-        return self._enter_phase(at)
+        return self._follow(at) if self._store.outdated else self._enter_phase(at)
 
     def _enter_phase(self, now: float) -> list[Script]:
         scripts: list[Script] = []

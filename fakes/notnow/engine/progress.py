@@ -14,12 +14,13 @@ class Progress:
     """The position of a scenario, as its store has it.
 
     Other replicas may move it: `refresh` reads it again. `ends` is the scenario time at which the phase ends, infinite
-    if that is not settled by time.
+    if that is not settled by time. `ends_by_events`: events may end it.
     """
 
     position: PhasePosition
     phase: CompiledPhase
     ends: float
+    ends_by_events: bool
 
     def __init__(self, scenario: Scenario, store: Store) -> None:
         self.phases, self.repeats, self._store = compile_phases(scenario), scenario.repeat, store
@@ -28,6 +29,7 @@ class Progress:
     def _read(self) -> None:
         self.position = self._store.position
         self.phase = self.phases[self.position.phase]
+        self.ends_by_events = any(plan.until for plan in self.phase.plans.values())
         since, lasts = self.position.since, self.phase.lasts
         self.ends = math.inf if since is None or lasts is None or self.is_final else since + lasts
 

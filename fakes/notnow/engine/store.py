@@ -102,10 +102,20 @@ class Decision(Struct, frozen=True, gc=False):
 
 
 class Store(Protocol):
-    """Counts for one scenario. Each call is atomic."""
+    """Counts for one scenario. Each call is atomic.
+
+    `remote`: other replicas move it, and `position` is what this one last heard. `outdated`: the replicas that share these counts play another scenario by now. `shut`: nobody can count, and
+    the user wants nobody to be let in.
+    """
 
     @property
     def position(self) -> PhasePosition: ...
+    @property
+    def remote(self) -> bool: ...
+    @property
+    def outdated(self) -> bool: ...
+    @property
+    def shut(self) -> bool: ...
 
     def equip(self, capacity: Capacity) -> None:
         """Let the server do so much work and no more. Called before anything else; by each replica, with the same capacity."""
@@ -138,6 +148,8 @@ class Store(Protocol):
 
 class Memory:
     """A store in this process, for engines that are fed from one thread."""
+
+    remote = outdated = shut = False
 
     def __init__(self) -> None:
         self.position = PhasePosition()

@@ -64,7 +64,10 @@ def pack(journal: Journal) -> Iterator[str]:
             exchanges=[],
         )
     )
-    records = {"connections": map(_connection, journal.connections), "exchanges": map(_exchange, journal.exchanges)}
+    records = {
+        "connections": map(packed_connection, journal.connections),
+        "exchanges": map(packed_exchange, journal.exchanges),
+    }
     yield json.dumps({name: value for name, value in head.items() if name not in records})[:-1]
     for name, found in records.items():
         yield f', "{name}": ['
@@ -81,7 +84,11 @@ def _builtins(record: object) -> dict[str, Any]:
     return found
 
 
-def _connection(connection: Connection) -> dict[str, Any]:
+def packed_mark(mark: Mark) -> dict[str, Any]:
+    return _builtins(mark)
+
+
+def packed_connection(connection: Connection) -> dict[str, Any]:
     return _builtins(_fields(connection, _Connection))
 
 
@@ -89,7 +96,7 @@ def _fields(record: Struct, plain: type[Struct]) -> dict[str, Any]:
     return {name: getattr(record, name) for name in plain.__struct_fields__}
 
 
-def _exchange(exchange: Exchange) -> dict[str, Any]:
+def packed_exchange(exchange: Exchange) -> dict[str, Any]:
     facts = exchange.facts
     told = {
         **_fields(exchange, _Exchange),

@@ -19,7 +19,7 @@ from notnow.language.toml_lines import Path
 from notnow.units import DURATION_HELP, LONGEST, parse_duration, parse_percent
 
 SERVER_OPTIONS = frozenset({
-    "clock", "seed", "host", "port", "tls", "users", "files", "app", "upstream", "forward", "journal_limit",
+    "clock", "seed", "host", "port", "tls", "users", "files", "app", "upstream", "forward", "journal_limit", "shared",
 })  # fmt: skip
 # Known only to the adapter, when it says the reply.
 LATE = frozenset[str]().union(*(protocol.placeholders for protocol in protocols.every()))

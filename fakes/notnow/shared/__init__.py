@@ -1,1 +1,1 @@
-"""Counts that several processes share: replicas of a fake are one service."""
+"""Replicas of a fake in many processes, on many machines: one service, whose counts, position and time are in Redis."""

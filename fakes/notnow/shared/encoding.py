@@ -19,7 +19,8 @@ from msgspec import Struct, structs
 from notnow.engine.store import Candidate, Decision, DecisionRequest, Key, PhasePosition
 from notnow.language.conditions import CONDITIONS, Condition, Variant
 
-EncodedCondition = tuple[str, tuple[float | str | None, ...]]
+EncodedField = float | str | None | tuple[float | str | None, ...]
+EncodedCondition = tuple[str, tuple[EncodedField, ...]]
 EncodedCandidate = tuple[int, bool, tuple[EncodedCondition, ...]]  # the rule, whether it refuses, its conditions
 
 # Every class of condition, by its name.
@@ -104,8 +105,13 @@ def _frozen(value: Any) -> Any:
 
 @lru_cache(maxsize=4096)  # a rule's candidate is made once, when the scenario is compiled
 def _candidate(candidate: Candidate) -> EncodedCandidate:
-    conditions = tuple((type(one).__name__, structs.astuple(one)) for one in candidate.conditions)
+    conditions = tuple((type(one).__name__, tuple(map(_field, structs.astuple(one)))) for one in candidate.conditions)
     return candidate.rule, candidate.refuses, conditions
+
+
+def _field(value: EncodedField) -> EncodedField:
+    """The field of a condition; a duration is a float of a class of its own."""
+    return float(value) if isinstance(value, float) else value
 
 
 @lru_cache(maxsize=4096)

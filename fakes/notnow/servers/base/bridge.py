@@ -21,13 +21,14 @@ from notnow.engine import trail
 from notnow.engine.actions import Close, Script, Send
 from notnow.engine.engine import Engine
 from notnow.engine.events import Closed, Event, Hello, Leaving, Opened, Tick
-from notnow.engine.trail import Explanation, Traced
+from notnow.engine.trail import Explanation
 from notnow.journal import Arrival, Connection, Exchange, Failure, Recorder
 from notnow.language.scenario import Scenario
 from notnow.servers.base import listener
 from notnow.servers.base.options import Options
 from notnow.servers.base.services import LoopServices, collector_held
 from notnow.servers.base.session import Session
+from notnow.servers.base.sharing import sharing_of
 
 HOSTNAME = "fake.notnow.test"  # what the fakes call themselves (RFC 6761: .test is nobody's)
 GRACE = 0.2  # real seconds that clients have for reading their goodbye when a fake stops
@@ -62,7 +63,10 @@ class Bridge(LoopServices):
         self.recorder = Recorder(self.clock, server=name, protocol=scenario.protocol, limit=limit)
         self.recorder.on_failure = self.guest_failed
         self.journal = self.recorder.journal
-        self.engine = Engine(scenario, seed=options.seed, host=self.hostname, epoch=self.clock.epoch, store=Traced)
+        self.sharing = sharing_of(self, name)
+        self.engine = Engine(
+            scenario, seed=options.seed, host=self.hostname, epoch=self.clock.epoch, store=self.sharing.new_store
+        )
         self.sessions: dict[str, Session] = {}
         self.ports: set[int] = set()  # where it has sockets
         self.waited_for = 0  # how many predicates are being waited for
@@ -114,9 +118,11 @@ class Bridge(LoopServices):
         try:
             self.acquire()
             self.prepare()
+            self.sharing.start()
             self.runner.call(lambda: self.listen(sock))
         except BaseException:
             sock.close()
+            self.sharing.stop()
             self.release()
             raise
 
@@ -125,6 +131,7 @@ class Bridge(LoopServices):
         try:
             self.runner.run(self.shut())
         finally:
+            self.sharing.stop()
             self.errors += self.runner.errors
             self.runner.errors.clear()
             self.release()
@@ -181,32 +188,47 @@ class Bridge(LoopServices):
 
     def play(self, scenario: Scenario) -> None:
         """Swap the scenario; live connections get the scripts of its first phase."""
+        self.sharing.play(scenario)
+        self._dispatch(self.swap(scenario, self.clock.now()))
+
+    def swap(self, scenario: Scenario, now: float) -> list[Script]:
+        """Play another scenario, as this replica's user or another replica has said."""
         self.scenario = scenario
         self.apply_server_table()
         if self.running:
             self._note_play()
-        self._dispatch(self.engine.play(scenario, self.clock.now()))
+        return self.engine.play(scenario, now)
 
     def next_phase(self) -> None:
         """Go on to the next phase by hand."""
+        self.sharing.next_phase()
         phase = self.phase
         scripts = self.engine.next_phase(self.clock.now())
         self._note_phase(phase)
         self._dispatch(scripts)
 
     def kick(self) -> int:
-        """Cut off every live client; the number of them."""
-        steps: tuple[Send | Close, ...] = (Close(),)
-        if self.goodbye:
-            steps = (Send((self.goodbye.format(host=self.hostname),)), *steps)
-        scripts = self.engine.kick(steps)
+        """Cut off every live client, on all replicas; the number of those here."""
+        self.sharing.kick()
+        return self.cut_off()
+
+    def cut_off(self) -> int:
+        """Cut off every live client of this replica; the number of them."""
+        scripts = self.engine.kick(self.farewell)
         self._dispatch(scripts)
         return len(scripts)
+
+    @property
+    def farewell(self) -> tuple[Send | Close, ...]:
+        """The steps by which clients are cut off."""
+        if not self.goodbye:
+            return (Close(),)
+        return Send((self.goodbye.format(host=self.hostname),)), Close()
 
     def hang_up(self) -> None:
         """Cut off every live client, and take none in any more."""
         self.listener.close()
-        self.kick()
+        self.cut_off()
 
     def _note_play(self) -> None:
         """Put the scenario into the journal, so that `notnow replay` finds there what exchanges do not tell."""
@@ -237,6 +259,8 @@ class Bridge(LoopServices):
             raise ValueError("the exchange is from before the last play or reset, or the journal has dropped it")
         if not exchange._decision:
             return []
+        if not self.sharing.can_explain:
+            raise ValueError("a shared service keeps no record of what its replicas decided, so it explains nothing")
         found = self._read(lambda: self.engine.explain(exchange._decision, exchange.moment))
         if found is None:
             raise ValueError(f"the exchange is too long ago: the engine remembers its last {trail.LIMIT} calls")

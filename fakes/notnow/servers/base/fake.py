@@ -39,14 +39,14 @@ class Fake(Assertions):
 
     protocol: ClassVar[str]
     _option_names: ClassVar[frozenset[str]] = frozenset(
-        {"clock", "seed", "host", "port", "tls", "users", "journal_limit"}
+        {"clock", "seed", "host", "port", "tls", "users", "journal_limit", "shared"}
     )
     _bridge: Bridge
 
     def __init__(self, scenario: str | Path | Scenario | None = None, /, *, name: str = "", **given: Any) -> None:
         """`scenario` is a name of the catalogue, a path, or a Scenario; nothing is a healthy server.
 
-        Server options are `clock seed host port tls users journal_limit`; every other keyword is a knob of
+        Server options are `clock seed host port tls users journal_limit shared`; every other keyword is a knob of
         the scenario. Raises ScenarioError for one that is unknown or invalid.
         """
         self._options = Options(self.protocol, self._option_names, environment.settings(given))
@@ -208,10 +208,11 @@ class Fake(Assertions):
         """Swap the scenario: phases, counts and chance start anew.
 
         Live connections stay, keep their slots, and get what the first phase says on `enter`. The journal
-        is marked, not erased. Raises ScenarioError; then nothing has changed.
+        is marked, not erased. All replicas of a shared service play it. Raises ScenarioError; then nothing has changed.
         """
         found = self._resolve(scenario, knobs)
         self._call(lambda: self._bridge.play(found))
+        self._bridge.sharing.settle()
 
     def _call(self, work: Callable[[], None]) -> None:
         """Do this in the loop's thread, or here while there is none."""
@@ -233,13 +234,17 @@ class Fake(Assertions):
     def next_phase(self) -> None:
         """Go on to the next phase of the scenario by hand."""
         self._bridge.runner.call(self._bridge.next_phase)
+        self._bridge.sharing.settle()
 
     def kick(self) -> int:
         """Cut off every live connection, as an administrator does: 421 and a close, over HTTP/2 a GOAWAY.
 
-        Returns how many there were. Clients may connect again at once. A request or command that is being answered ends there.
+        Returns how many there were, here: every replica of a shared service cuts off its own. Clients may connect again at
+        once. A request or command that is being answered ends there.
         """
-        return self._bridge.runner.call(self._bridge.kick)
+        kicked = self._bridge.runner.call(self._bridge.kick)
+        self._bridge.sharing.settle()
+        return kicked
 
     @property
     def phase(self) -> str:

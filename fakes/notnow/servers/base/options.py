@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from notnow import protocols
 from notnow.clock import Clock, RealClock
@@ -18,6 +18,9 @@ from notnow.language.advice import unknown
 from notnow.language.knobs import SERVER_OPTIONS
 from notnow.servers.base.loopback import Loopback, loopback
 from notnow.units import SIZE_HELP, parse_size
+
+if TYPE_CHECKING:
+    from notnow.shared.address import Address
 
 
 class Options:
@@ -34,7 +37,8 @@ class Options:
                 raise _bad(f"{name!r} is no option of {protocol} servers", ", ".join(sorted(allowed)))
         self.given = frozenset(k for k, v in given.items() if k in SERVER_OPTIONS and v is not None)
         self.knobs = {k: v for k, v in given.items() if k not in SERVER_OPTIONS}
-        self.clock: Clock = given.get("clock") or RealClock()
+        self.shared = _shared(given)
+        self.clock: Clock = _clock(given, self.shared)
         self.seed: int = _checked(given, "seed", int, "a whole number", secrets.randbelow(2**31))
         self.host: str = _checked(given, "host", str, "an address of this machine", "127.0.0.1")
         self.port: int = _checked(given, "port", int, "0 (any free one) to 65535", 0)
@@ -46,8 +50,6 @@ class Options:
         self.upstream = self._own_server(given, "upstream", "http")
         self.forward = self._own_server(given, "forward", "smtp")
         self.journal_limit: int = _checked(given, "journal_limit", int, "1 or more", DEFAULT_LIMIT)
-        if not isinstance(self.clock, Clock):
-            raise _bad(f"clock is {self.clock!r}", "ManualClock(), or RealClock(speed)")
         if not 0 <= self.port <= 65535:
             raise _bad(f"port is {self.port!r}", "0 (any free one) to 65535")
         if self.journal_limit < 1:
@@ -68,6 +70,31 @@ class Options:
         if found.port == self.port and (self.host in found.addresses or self.host in _EVERYWHERE):
             raise _bad(f"{name} is {url!r}, the address of the fake itself", "the address of another server")
         return found
+
+
+_NO_CLOCK = "none, or RealClock(speed): time is that of all replicas, and fake.clock.advance moves it; no fast_forward"
+
+
+def _shared(given: Mapping[str, Any]) -> Address | None:
+    """Where the counts of all replicas are. What is needed for it is imported only then."""
+    if given.get("shared") is None:
+        return None
+    from notnow.shared.address import address
+
+    return address(given["shared"])
+
+
+def _clock(given: Mapping[str, Any], shared: Address | None) -> Clock:
+    clock = given.get("clock")
+    if clock is None:
+        return RealClock() if shared is None else shared.new_clock()
+    if not isinstance(clock, Clock):
+        raise _bad(f"clock is {clock!r}", "ManualClock(), or RealClock(speed)")
+    if shared is not None and not shared.fits(clock):
+        if type(clock) is not RealClock:
+            raise _bad(f"shared is given, and a {type(clock).__name__} as the clock", _NO_CLOCK)
+        return shared.new_clock(clock.speed)
+    return clock
 
 
 _EVERYWHERE = ("", "localhost", "0.0.0.0", "::")  # addresses of a fake that also listens on those of this machine

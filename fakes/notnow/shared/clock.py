@@ -1,0 +1,76 @@
+"""The clock of a shared service: every replica shows the same scenario time."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Protocol
+
+from notnow import true_time
+from notnow.clock import AdjustableClock
+from notnow.errors import NotRunningError
+from notnow.units import seconds
+
+MICRO = 1_000_000
+
+
+class Voice(Protocol):
+    """A replica that runs: it tells the others."""
+
+    def announce(self, by: float) -> tuple[float, int]: ...
+    def settle(self, version: int) -> None: ...
+
+
+class SharedClock(AdjustableClock):
+    """Scenario time as Redis has it: since the service began, `speed` times as fast as real time, and advanced by hand.
+
+    At a speed of 0 it stands still until it is advanced. Events of several replicas stand in one order: that of their times.
+    """
+
+    def __init__(self, speed: float = 1.0) -> None:
+        super().__init__(speed)
+        self.voices: list[Voice] = []  # the replicas of this process that have this clock
+        self._adopted = 0.0  # how much of what was advanced by hand this clock shows
+        self._furthest = 0.0
+        self._last_stamp = 0
+        self._catching_up = threading.Lock()
+
+    def now(self) -> float:
+        self._furthest = max(self._furthest, super().now())
+        return self._furthest
+
+    def align(self, zero: float, advanced: float) -> None:
+        """Scenario time was 0 at this time of `true_time.monotonic`, and was advanced by so many seconds since."""
+        with self._catching_up:
+            self._zero, self._now, self._adopted = zero, advanced, advanced
+            self.epoch = true_time.wall() - (true_time.monotonic() - zero)
+            self._furthest = 0.0
+
+    def stamp(self) -> int:
+        """A number that tells the order of events on all replicas: microseconds of scenario time, and never the same twice here."""
+        self._last_stamp = max(self._last_stamp + 1, int(self.now() * MICRO))
+        return self._last_stamp
+
+    def advance(self, by: float | str | timedelta) -> None:
+        """Move the time of all replicas. When this returns, each of them has carried out what was due.
+
+        Raises ValueError for an invalid or negative time, NotRunningError before a fake with this clock has started.
+        """
+        span = float(seconds(by))
+        if span < 0:
+            raise ValueError(f"cannot advance by {by!r}; allowed: zero or more")
+        if not self.voices:
+            raise NotRunningError(
+                "this clock is that of a shared service, and no fake of this process runs; start one first"
+            )
+        voice = self.voices[0]
+        total, version = voice.announce(span)
+        self.catch_up(total)
+        voice.settle(version)
+
+    def catch_up(self, total: float) -> None:
+        """Show everything that was advanced by hand, on whatever replica. For any thread but the loop's."""
+        with self._catching_up:
+            missing, self._adopted = max(0.0, total - self._adopted), max(total, self._adopted)
+            if missing:
+                super().advance(missing)

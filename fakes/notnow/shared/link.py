@@ -1,0 +1,88 @@
+"""The connection to Redis: one script, called by name. `redis-py` speaks the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from notnow.errors import StartError
+from notnow.shared.address import ALLOWED, Address
+
+if TYPE_CHECKING:
+    from redis.client import PubSub
+
+OLDEST = (6, 0)
+PARTS = ("tallies.lua", "conditions.lua", "operations.lua")
+Lost = redis.RedisError  # Redis is away, or in no state to answer
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder().decode
+
+
+@cache
+def script() -> str:
+    """The text of the script. Redis compiles it once, and then knows it by its SHA-1."""
+    folder = files("notnow.shared")
+    return "\n".join((folder / part).read_text("utf-8") for part in PARTS)
+
+
+class Link:
+    """Redis, for one server of a service. For any thread: each call takes a connection of its own from a pool."""
+
+    def __init__(self, address: Address, server: str) -> None:
+        self.address = address
+        # No retries: a call that timed out may have been carried out, and would be counted twice.
+        self.redis = redis.Redis.from_url(
+            address.url,
+            retry=Retry(NoBackoff(), 0),
+            client_name="notnow",
+        )
+        self._script = self.redis.register_script(script())
+        self._keys = (address.prefix, f"{address.prefix}{server}:")
+
+    def call(self, operation: str, given: Mapping[str, Any]) -> list[Any]:
+        """Have an operation carried out; its answer. Raises `Lost`."""
+        answer = self._script(keys=self._keys, args=(operation, _pack(given)))
+        found: list[Any] = _unpack(answer)
+        return found
+
+    def check(self) -> None:
+        """Raises StartError if no Redis answers there that the script could run in."""
+        where = self.address.shown
+        try:
+            version = str(self.redis.info("server").get("redis_version", "0"))
+        except redis.AuthenticationError as error:
+            allowed = "redis://USER:PASSWORD@HOST:PORT, or redis://:PASSWORD@HOST:PORT"
+            raise StartError(f"shared: Redis at {where} does not let us in ({error}); allowed: {allowed}") from None
+        except redis.TimeoutError:
+            raise StartError(
+                f"shared: no Redis answers at {where} in time; is it the right address? allowed: {ALLOWED}"
+            ) from None
+        except (redis.InvalidResponse, UnicodeError) as error:
+            raise StartError(f"shared: what answers at {where} is no Redis ({error!r}); allowed: {ALLOWED}") from None
+        except redis.ConnectionError as error:
+            raise StartError(
+                f"shared: no Redis at {where} ({error}); start one, for example redis-server --port 6379, or correct the URL"
+            ) from None
+        except redis.RedisError as error:
+            raise StartError(f"shared: Redis at {where} refuses ({error})") from None
+        if tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < OLDEST:
+            raise StartError(
+                f"shared: Redis at {where} is version {version}; allowed: {OLDEST[0]}.{OLDEST[1]} or later"
+            )
+
+    def listen(self) -> PubSub:
+        """A subscription to the news, as a context manager. Raises `Lost`."""
+        channel: PubSub = self.redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        channel.subscribe(f"{self.address.prefix}news")
+        return channel
+
+    def close(self) -> None:
+        self.redis.close()

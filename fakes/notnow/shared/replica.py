@@ -1,0 +1,319 @@
+"""A replica of a service: what it holds, its lease, and the state of the service as it was last told.
+
+`ask` and what changes its slots are for the thread of the event loop; `news`, `renew` and `settle` for others.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from notnow import true_time
+from notnow.engine.store import PhasePosition, Slot
+from notnow.errors import NotRunningError, StartError
+from notnow.language.scenario import Scenario
+from notnow.shared.address import Address
+from notnow.shared.clock import MICRO, SharedClock
+from notnow.shared.encoding import key_text
+from notnow.shared.link import Link, Lost
+from notnow.shared.naming import digest, loaded, name_of, told_scenario
+from notnow.units import show
+
+log = logging.getLogger("notnow.shared")
+LOOK = 0.002  # real seconds between two looks at whether the others are done
+
+
+class State(Struct, frozen=True):
+    """A service as Redis has it. `play` counts the scenarios that it has played, `kicks` how often it cut off all clients."""
+
+    run: str = ""
+    zero: str = "0"  # microseconds since 1970, where scenario time was 0
+    time: str = "0"  # the same of the answer
+    advanced: float = 0.0
+    version: int = 0
+    play: int = 1
+    kicks: int = 0
+    position: PhasePosition = PhasePosition()
+    scenario: str = ""
+
+
+def state_of(told: Mapping[str, str]) -> State:
+    since = told["since"]
+    return State(
+        told["run"],
+        told["zero"],
+        told["time"],
+        float(told["advanced"]),
+        int(told["version"]),
+        int(told["play"]),
+        int(told["kicks"]),
+        PhasePosition(int(told["phase"]), int(told["lap"]), float(since) if since else None),
+        told["scenario"],
+    )
+
+
+class Replica:
+    """One server of this process as a replica. `on_lost` and `on_back` are told when Redis goes and comes, in the loop's thread."""
+
+    def __init__(self, address: Address, server: str, clock: SharedClock, scenario: Scenario) -> None:
+        self.server, self.clock, self._given_address = server, clock, address
+        self.starts_with(scenario)
+        self.id = secrets.token_hex(6)
+        self.state = State()
+        self.lost: str | None = None  # why Redis cannot be asked
+        self.own_keys: dict[str, set[str]] = {}  # connection -> keys that nobody else counts under
+        self.on_lost: Callable[[str], None] = lambda _why: None
+        self.on_back: Callable[[], None] = lambda: None
+        self._held: dict[str, set[str]] = {}  # owner -> keys
+        self._key = quote(server, safe="")
+        self.member = f"{self._key}/{self.id}"
+        self._given = {
+            "member": self.member,
+            "replica": self.id,
+            "server": self._key,
+            "lease": int(self.address.lease * 1000),
+        }
+        self._link: Link | None = None
+
+    # ---- life ------------------------------------------------------------------------------------
+
+    def starts_with(self, scenario: Scenario) -> None:
+        """This is what it plays when it joins; a service without a name is called after it."""
+        self.origin = told_scenario(scenario)
+        self.scenario = scenario
+        self.address = self._given_address.named(name_of({self.server: scenario}))
+
+    @property
+    def link(self) -> Link:
+        assert self._link is not None, "it has joined"
+        return self._link
+
+    def join(self) -> int:
+        """Become a replica of the service; the number of replicas that have done so. Raises StartError."""
+        link = Link(self.address, self._key)
+        try:
+            link.check()
+            word, *rest = link.call("join", self._as_joins(None))
+            if word == "other":
+                raise StartError(self._another_plays(json.loads(rest[0])["name"]))
+            if word == "speed":
+                raise StartError(self._another_speed(rest[0]))
+            self.note_state(rest[0])
+            self.clock.align(self._zero(link), self.state.advanced)
+        except Lost as error:
+            link.close()
+            raise StartError(f"shared: Redis at {self.address.shown} refuses ({error})") from None
+        except StartError:
+            link.close()
+            raise
+        self._link = link
+        self.clock.voices.append(self)
+        return int(rest[1])
+
+    def _another_speed(self, theirs: str) -> str:
+        return (
+            f"shared: the service {self.address.name!r} at {self.address.shown} runs at a speed of {theirs}, "
+            f"and this fake at {self.clock.speed:g}; allowed: the same speed, or another name"
+        )
+
+    def _another_plays(self, theirs: str) -> str:
+        ours = json.loads(self.origin)["name"]
+        what = f"{theirs!r}" if theirs != ours else f"{theirs!r} with other knobs, or of another version"
+        return (
+            f"shared: the service {self.address.name!r} at {self.address.shown} plays {what}, and this fake {ours!r}; "
+            "allowed: the same scenario and knobs on all replicas, or another name (--shared-name, or ?name=… in the URL)"
+        )
+
+    def _as_joins(self, knows: object) -> dict[str, Any]:
+        return {
+            **self._given,
+            "run": secrets.token_hex(8),
+            "digest": digest(self.origin),
+            "scenario": self.state.scenario if knows else self.origin,
+            "speed": f"{self.clock.speed:g}",
+            "knows": knows,
+            "slots": [(key, owner) for owner, keys in self._held.items() for key in keys],
+        }
+
+    def join_again(self) -> bool:
+        """Take a lease again, with all slots of the connections that live. False if Redis is lost."""
+        state = self.state
+        position = (state.position.phase, state.position.lap, state.position.since)
+        knows = {
+            "run": state.run,
+            "zero": state.zero,
+            "advanced": f"{state.advanced:.17g}",
+            "version": state.version,
+            "play": state.play,
+            "kicks": state.kicks,
+            "position": position,
+        }
+        try:
+            answer = self.link.call("join", self._as_joins(knows))
+        except Lost as error:
+            self.lose(error)
+            return False
+        self.note_state(answer[1])
+        if self.lost is not None:
+            self.lost = None
+            log.warning("shared: Redis at %s is back, and %r counts again", self.address.shown, self.address.name)
+            self.on_back()
+        return True
+
+    def leave(self) -> None:
+        """Give everything back. The last one to leave ends the service."""
+        link, self._link = self._link, None
+        if self in self.clock.voices:
+            self.clock.voices.remove(self)
+        self._held.clear()
+        self.own_keys.clear()
+        if link is not None:
+            try:
+                link.call("leave", self._given)
+            except Lost as error:
+                if self.lost is None:
+                    log.warning("shared: Redis at %s is gone as this replica leaves: %s", self.address.shown, error)
+            link.close()
+        self.lost = None
+
+    def lose(self, error: Exception) -> None:
+        """Redis cannot be asked. It is said once, until it is back."""
+        if self.lost is None:
+            self.lost = str(error) or type(error).__name__
+            does = "refuses clients" if self.address.when_lost == "closed" else "behaves as healthy"
+            log.warning(
+                "shared: Redis at %s is lost (%s): %r is %s, and %s until it is back",
+                self.address.shown, self.lost, self.address.name, self.address.when_lost, does,
+            )  # fmt: skip
+            self.on_lost(self.lost)
+
+    # ---- asking ----------------------------------------------------------------------------------
+
+    def ask(self, operation: str, **given: Any) -> list[Any] | None:
+        """The answer to an operation; None if Redis is lost."""
+        if self.lost is not None or self._link is None:
+            return None
+        try:
+            return self._link.call(operation, {**self._given, **given})
+        except Lost as error:
+            self.lose(error)
+            return None
+
+    def require(self, operation: str, **given: Any) -> list[Any]:
+        """The answer to an operation. Raises NotRunningError if Redis is lost."""
+        answer = self.ask(operation, **given)
+        if answer is None:
+            raise NotRunningError(self._cannot_tell(self.lost))
+        return answer
+
+    def _cannot_tell(self, why: object) -> str:
+        return (
+            f"shared: Redis at {self.address.shown} is lost ({why}), so the other replicas cannot be told; "
+            "try again when it is back"
+        )
+
+    def note_state(self, told: Mapping[str, str]) -> State:
+        self.state = state_of(told)
+        if self.state.scenario != told_scenario(self.scenario):
+            self.scenario = loaded(self.state.scenario)
+        return self.state
+
+    def note_version(self, version: int) -> None:
+        """This is the version of the news that it has just made itself."""
+        self.state = replace(self.state, version=version)
+
+    def read(self) -> State | None:
+        """The state of the service as it is now; None if Redis is lost."""
+        answer = self.ask("state")
+        return None if answer is None or "run" not in answer[1] else self.note_state(answer[1])
+
+    def play(self, scenario: Scenario) -> None:
+        """Have all replicas play this scenario."""
+        told = told_scenario(scenario)
+        self.scenario = scenario
+        self.note_state(self.require("play", digest=digest(told), scenario=told)[1])
+
+    def kick(self) -> None:
+        """Have all replicas cut off their clients."""
+        self.note_state(self.require("kick")[1])
+
+    # ---- slots -----------------------------------------------------------------------------------
+
+    def holds(self, slots: Sequence[Slot]) -> None:
+        for key, owner in slots:
+            self._held.setdefault(owner, set()).add(key_text(key))
+
+    def gives_back(self, slots: Sequence[Slot]) -> list[tuple[str, str]]:
+        """Those of the slots that it holds, which it now holds no longer."""
+        found = [(key_text(key), owner) for key, owner in slots if key_text(key) in self._held.get(owner, ())]
+        for key, owner in found:
+            self._held[owner].discard(key)
+        return found
+
+    def gives_back_all(self, owner: str) -> list[tuple[str, str]]:
+        return [(key, owner) for key in self._held.pop(owner, ())]
+
+    def drop_slots(self) -> None:
+        """Another scenario is played: slots are acquired anew."""
+        self._held.clear()
+        self.own_keys.clear()
+
+    # ---- for other threads -----------------------------------------------------------------------
+
+    def renew(self) -> int | None:
+        """Renew the lease; the version of the news, or None if the lease has ended. Raises Lost."""
+        word, *rest = self.link.call("renew", self._given)
+        return int(rest[0] or 0) if word == "ok" else None
+
+    def news(self) -> State | None:
+        """The state of the service, for a thread that only looks. Raises Lost."""
+        told = self.link.call("state", self._given)[1]
+        return state_of(told) if "run" in told else None
+
+    def done(self, version: int) -> None:
+        """This replica has carried out the news up to this version. Raises Lost."""
+        self.link.call("done", {**self._given, "version": version})
+
+    def announce(self, by: float) -> tuple[float, int]:
+        """Advance the clock of all replicas; by how much it was advanced in all, and the version of that. Raises NotRunningError."""
+        try:
+            _, total, version = self.link.call("advance", {**self._given, "by": by})
+        except Lost as error:
+            raise NotRunningError(self._cannot_tell(error)) from None
+        return float(total), int(version)
+
+    def settle(self, version: int | None = None) -> None:
+        """Return when every living replica has carried out the news. One that does not answer is waited for as long as a lease."""
+        version = self.state.version if version is None else version
+        deadline = true_time.monotonic() + self.address.lease
+        while self._link is not None and self.lost is None:
+            try:
+                behind = self.link.call("behind", {**self._given, "version": version})[1]
+            except Lost:
+                return  # the event loop will say so
+            if not behind:
+                return
+            if true_time.monotonic() > deadline:
+                log.warning("shared: %d replicas did not answer within %s", behind, show(self.address.lease))
+                return
+            time.sleep(LOOK)
+
+    def _zero(self, link: Link) -> float:
+        """When scenario time was 0, by this machine's monotonic clock: from the quickest of a few answers."""
+        found = []
+        for _ in range(5):
+            before = true_time.monotonic()
+            seconds, micros = link.redis.time()
+            after = true_time.monotonic()
+            found.append(
+                (after - before, (before + after) / 2 - (seconds * MICRO + micros - int(self.state.zero)) / MICRO)
+            )
+        return min(found)[1]

@@ -1,0 +1,157 @@
+"""The journals of all replicas as one: each writes its entries to a stream in Redis, and readers put them together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
+from urllib.parse import unquote
+
+from msgspec.structs import replace
+
+from notnow.bounds import EXCHANGES
+from notnow.clock import Clock
+from notnow.errors import StartError
+from notnow.journal import Connection, Entry, Exchange, Journal, Mark, transport
+from notnow.shared.address import Address
+from notnow.shared.link import Link, Lost
+from notnow.shared.replica import Replica
+
+PIECE = 1000  # entries that are read in one go
+
+
+class Shipper:
+    """The writer of one replica."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica, self._stream = replica, f"{replica.address.prefix}journal"
+        self._told: set[int] = set()  # connections that the stream has
+
+    def ship(self, entries: Sequence[Entry]) -> None:
+        """Append these entries, as they are now. The stream keeps the last ones. Raises Lost."""
+        pipe = self._replica.link.redis.pipeline(transaction=False)
+        for entry in entries:
+            for kind, data in self._packed(entry):
+                fields: dict[Any, Any] = {**self._head(), kind: json.dumps(data)}
+                pipe.xadd(self._stream, fields, maxlen=EXCHANGES, approximate=True)
+        pipe.execute()
+
+    def _head(self) -> dict[str, Any]:
+        replica = self._replica
+        return {"member": replica.member, "play": replica.state.play, "speed": f"{replica.clock.speed:g}"}
+
+    def _packed(self, entry: Entry) -> Iterator[tuple[str, dict[str, Any]]]:
+        match entry:
+            case Mark():
+                yield "mark", transport.packed_mark(entry)
+            case Connection():
+                self._told.discard(entry.number)  # it is closed
+                yield "connection", transport.packed_connection(entry)
+            case Exchange(connection=connection):
+                if connection.number not in self._told and connection.ended_by is None:
+                    self._told.add(connection.number)
+                    yield "connection", transport.packed_connection(connection)
+                yield "exchange", transport.packed_exchange(entry)
+
+
+class Gathered:
+    """What the stream has of one server, on all its replicas."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.speed = name, 1.0
+        self._connections: dict[tuple[str, int], dict[str, Any]] = {}
+        self._exchanges: dict[tuple[str, int], dict[str, Any]] = {}
+        self._marks: dict[tuple[str, int], dict[str, Any]] = {}
+        self._plays: dict[int, int] = {}  # number of a play -> where it began, on the first replica that played it
+
+    def add(self, member: str, play: int, fields: Mapping[str, str]) -> None:
+        """An entry of the stream; a later one of the same thing is the same thing, grown."""
+        self.speed = float(fields["speed"])
+        for kind, known, number in (
+            ("connection", self._connections, "number"),
+            ("exchange", self._exchanges, "index"),
+            ("mark", self._marks, "index"),
+        ):
+            if kind in fields:
+                told = json.loads(fields[kind])
+                known[member, told[number]] = told
+                if kind == "mark" and told["kind"] == "play":
+                    self._plays[play] = min(told["index"], self._plays.get(play, told["index"]))
+
+    @property
+    def played(self) -> Mapping[str, Any]:
+        """What the last scenario that was played is: its `text` is the name; see `Mark` for `more`."""
+        plays = (one for one in self._marks.values() if one["kind"] == "play")
+        return max(plays, key=lambda one: one["index"])
+
+    def journal(self, clock: Clock) -> Journal:
+        """One journal in the order of time; connections are numbered in it."""
+        connections = sorted(self._connections.items(), key=lambda item: item[1]["index"])
+        numbers = {key: n for n, (key, _) in enumerate(connections, 1)}
+        exchanges, dropped = [], 0
+        for (member, _), one in sorted(self._exchanges.items(), key=lambda item: item[1]["index"]):
+            number = numbers.get((member, one["connection"]))
+            dropped += number is None  # the stream has lost its connection
+            exchanges += [{**one, "connection": number}] if number is not None else []
+        counts: dict[str, int] = {}
+        for one in exchanges:
+            counts[one["moment"]] = counts.get(one["moment"], 0) + 1
+        return transport.unpack(
+            {
+                "version": transport.VERSION,
+                "server": self.name,
+                "protocol": self.played["more"]["protocol"],
+                "limit": EXCHANGES,
+                "dropped": dropped,
+                "dropped_since_play": dropped,
+                "played": self._plays[max(self._plays)],
+                "counts": counts,
+                "marks": sorted(self._marks.values(), key=lambda one: one["index"]),
+                "connections": [{**one, "number": numbers[key]} for key, one in connections],
+                "exchanges": exchanges,
+            },
+            clock,
+        )
+
+
+def gathered(entries: Iterable[Mapping[str, str]]) -> list[Gathered]:
+    """The servers of a stream, by their names."""
+    found: dict[str, Gathered] = {}
+    for fields in entries:
+        name = unquote(fields["member"].partition("/")[0])
+        found.setdefault(name, Gathered(name)).add(fields["member"], int(fields["play"]), fields)
+    return [found[name] for name in sorted(found)]
+
+
+def read(address: Address) -> tuple[str, list[Gathered]]:
+    """The name of a service, and what its stream has. Raises StartError if there is no Redis, or no such service."""
+    link = Link(address, "")
+    try:
+        link.check()
+        name = address.name or _only(link, address)
+        stream, last = f"{address.named(name).prefix}journal", "-"
+        entries: list[Mapping[str, str]] = []
+        while found := cast("list[tuple[bytes, dict[bytes, bytes]]]", link.redis.xrange(stream, last, count=PIECE)):
+            entries += [{key.decode(): value.decode() for key, value in fields.items()} for _, fields in found]
+            last = f"({found[-1][0].decode()}"
+    except Lost as error:
+        raise StartError(f"shared: Redis at {address.shown} does not answer ({error})") from None
+    finally:
+        link.close()
+    if not entries:
+        raise StartError(f"shared: no service {name!r} has a journal in Redis at {address.shown}; {_SAY}")
+    return name, gathered(entries)
+
+
+_SAY = "name it as its replicas do: redis://HOST:PORT/0?name=NAME"
+
+
+def _only(link: Link, address: Address) -> str:
+    pattern = replace(address, name="*").prefix
+    head, _, tail = pattern.partition("*")
+    keys: list[bytes] = list(link.redis.scan_iter(f"{pattern}journal"))
+    found = sorted(key.decode()[len(head) : -len(f"{tail}journal")] for key in keys)
+    if len(found) == 1:
+        return found[0]
+    what = "no service has a journal" if not found else f"there are journals of {', '.join(found)}"
+    raise StartError(f"shared: {what} in Redis at {address.shown}; {_SAY}")

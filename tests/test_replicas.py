@@ -1,0 +1,170 @@
+"""Four replicas, each a process of its own, and a real Redis: they are one service."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from notnow.cli import group
+from redis_server import RedisServer, running
+from shared_service import Line, admits, eventually, lines, replicas
+
+LEASE = 1.0
+
+QUOTA = """
+protocol = "smtp"
+[[phase]]
+name = "open"
+until = { quit = 20 }
+[[phase.rule]]
+on = "mail"
+over = 500
+within = "24h"
+reply = "452 4.5.3 enough for today"
+[[phase]]
+name = "closed"
+[[phase.rule]]
+on = "connect"
+reply = "421 4.3.2 closed"
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with running(tmp_path_factory.mktemp("redis")) as found:
+        yield found
+
+
+def report(*words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(group, ["report", *words])
+    return result.exit_code, result.output
+
+
+def test_a_cap_a_lease_and_a_process_that_stood_still(server: RedisServer) -> None:
+    url = f"{server.url}?name=cap"
+    options = ("--set", "cap=50", "--lease", f"{LEASE:g}s")
+    with replicas(url, "smtp/too-many-connections", *options) as made:
+        ports = [port for _, port in made]
+        with lines(ports, 200) as found:
+            assert Counter(line.admitted for line in found) == {True: 50, False: 150}
+
+            # A process that stands still for longer than its lease loses its slots, and takes them again when it goes on.
+            still, port = made[0]
+            held = sum(line.admitted and line.sock.getpeername()[1] == port for line in found)
+            still.process.send_signal(signal.SIGSTOP)
+            taken: list[Line] = []
+            eventually(lambda: len(taken) == held or _admitted(ports[1], taken), "its slots are free")
+            assert not admits(ports[2])
+            still.process.send_signal(signal.SIGCONT)
+            assert not admits(port)
+            for line in taken:
+                line.close()
+            eventually(lambda: admits(ports[1]) is False, "its connections count again")
+
+            # A process that is killed is gone for good: its slots are free within its lease, and no others.
+            dead, port = made[3]
+            held = sum(line.admitted and line.sock.getpeername()[1] == port for line in found)
+            assert held
+            dead.process.send_signal(signal.SIGKILL)
+            killed = time.monotonic()
+            taken = []
+            eventually(lambda: len(taken) == held or _admitted(ports[1], taken), "its slots are free")
+            assert time.monotonic() - killed < LEASE + 10  # of which the machine may take ten
+            assert not admits(ports[2])
+            for line in taken:
+                line.close()
+
+
+def _admitted(port: int, taken: list[Line]) -> None:
+    line = Line(port)
+    (taken.append if line.admitted else Line.close)(line)
+
+
+def test_a_quota_phases_and_one_journal(server: RedisServer, tmp_path: Path) -> None:
+    scenario = tmp_path / "quota.toml"
+    scenario.write_text(QUOTA)
+    url = f"{server.url}?name=quota"
+    with replicas(url, str(scenario)) as made:
+        ports = [port for _, port in made]
+        with lines(ports, 20) as found:
+            assert {line.ask("HELO client.test")[:3] for line in found} == {"250"}
+            said = Counter(mail(line)[:3] for _ in range(30) for line in found)
+            assert said == {"250": 500, "452": 100}
+            assert {line.ask("QUIT")[:3] for line in found} == {"221"}
+        assert [admits(port) for port in ports] == [False] * 4  # the 20th QUIT, wherever it was, has closed them all
+        for process, _ in made:
+            assert process.stop()[0] == 0
+    code, text = report(url, "--json")
+    told = json.loads(text)
+    (journal,) = told["journals"].values()
+    exchanges = [one for one in journal if one["event"] == "exchange"]
+    assert [one["index"] for one in exchanges] == sorted(one["index"] for one in exchanges)
+    assert Counter(one["moment"] for one in exchanges)["mail"] == 600
+    assert Counter(one["reply"][:3] for one in exchanges if one["moment"] == "mail") == {"250": 500, "452": 100}
+    assert Counter(one["phase"] for one in exchanges if one["moment"] == "connect") == {"open": 20, "closed": 4}
+    assert len({one["connection"] for one in exchanges}) == 24
+    assert code == told["exit"]
+    assert report(url)[1].splitlines()[-1].startswith("notnow: ")
+
+
+def mail(line: Line) -> str:
+    reply = line.ask("MAIL FROM:<me@client.test>")
+    line.ask("RSET")
+    return reply
+
+
+class TestReport:
+    def test_a_service_that_is_not_there(self, server: RedisServer) -> None:
+        code, text = report(f"{server.url}?name=nobody")
+        assert code == 2
+        assert "no service 'nobody' has a journal in Redis at redis://127.0.0.1" in text
+
+    def test_a_server_that_is_not_there(self, server: RedisServer) -> None:
+        with replicas(f"{server.url}?name=one", "mx=smtp/healthy", count=1) as ((_, port),):
+            assert admits(port)
+            eventually(lambda: "#1" in report(f"{server.url}?name=one")[1], "its journal is in Redis")
+        assert "there is no server 'mz'" in report(f"{server.url}?name=one", "--server", "mz")[1]
+
+
+def test_options_that_say_nothing_without_shared() -> None:
+    for option in (["--shared-name", "x"], ["--lease", "3s"], ["--when-lost", "open"]):
+        result = CliRunner().invoke(group, ["serve", "smtp/healthy", *option])
+        assert result.exit_code == 2
+        assert f"{option[0]} is given without --shared URL" in result.output
+
+
+def test_serve_says_what_is_wrong_with_its_service(server: RedisServer) -> None:
+    for words, said in (
+        (["--shared", "http://x"], "--shared is 'http://x'; allowed: redis://"),
+        (["--shared", "redis://127.0.0.1:1"], "shared: no Redis at redis://127.0.0.1:1"),
+        (["--shared", server.url, "--lease", "soon"], "--shared: lease is 'soon'; allowed: 500ms to 1h, such as 10s"),
+        (["--shared", server.url, "--shared-name", "a/b"], "--shared: name is 'a/b'; allowed: letters, digits"),
+    ):
+        result = CliRunner().invoke(group, ["serve", "smtp/healthy", *words])
+        assert result.exit_code == 2, result.output
+        assert said in result.output
+
+
+def test_servers_of_one_process_share_one_service_and_one_clock(server: RedisServer) -> None:
+    url = f"{server.url}?name=pair"
+    names = ("primary=smtp/overload", "backup=smtp/too-many-connections", "--set", "cap=1")
+    with replicas(url, *names, count=2) as made:  # type: ignore[misc]
+        others = [int(process.until(event="listening")["port"]) for process, _ in made]
+        with closing(Line(others[0])) as held:
+            assert held.admitted
+            assert [admits(port) for port in others] == [False, False]
+        for process, _ in made:
+            process.stop()
+    told = json.loads(report(url, "--json")[1])
+    assert {one["name"]: one["scenario"] for one in told["servers"]} == {
+        "primary": "smtp/overload",
+        "backup": "smtp/too-many-connections",
+    }
