@@ -80,7 +80,8 @@ class Link:
 
     def listen(self) -> PubSub:
         """A subscription to the news, as a context manager. Raises `Lost`."""
-        channel: PubSub = self.redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        subscription: Any = self.redis.pubsub  # it has no types
+        channel: PubSub = subscription(ignore_subscribe_messages=True)
         channel.subscribe(f"{self.address.prefix}news")
         return channel
 

@@ -308,7 +308,7 @@ class Replica:
 
     def _zero(self, link: Link) -> float:
         """When scenario time was 0, by this machine's monotonic clock: from the quickest of a few answers."""
-        found = []
+        found: list[tuple[float, float]] = []
         for _ in range(5):
             before = true_time.monotonic()
             seconds, micros = link.redis.time()
