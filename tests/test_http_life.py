@@ -397,6 +397,14 @@ class TestTheLastAnswer:
             assert client.ended
             assert fake.journal.connections[0].failure is None
 
+    @pytest.mark.parametrize("body", [b"", b"x" * 300_000])
+    def test_an_early_answer_to_a_client_that_asked_for_a_close_is_followed_by_it(self, body):
+        """The answer of a rule leaves before the end of its request has been read."""
+        with FakeHTTP(rules(one("request", status=421)), tls="none") as fake, H1(fake) as client:
+            client.ask(body=body, headers=[("Connection", "close")])
+            assert client.answer().status == 421
+            assert client.ended
+
     def test_an_answer_before_the_phase_keeps_the_connection(self):
         with self.playing(close=True) as fake, H1(fake) as client:
             client.ask("/late")

@@ -2,6 +2,7 @@
 
     python -m tests.bench [--only NAME] [--quick] [--json FILE]
     python -m tests.bench --profile NAME
+    python -m tests.bench peers [--quick]
 
 Run it from the root of the checkout, on an idle machine. Absolute figures depend on the machine and on who
 else uses it; a ratio compares two things that were measured in turns. Nothing here asserts a time.
@@ -33,6 +34,7 @@ from tests.bench import (
     http,
     idle,
     page,
+    peers,
     plugin,
     printing,
     profiling,
@@ -100,6 +102,7 @@ def ordinary_python() -> Iterator[None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.partition("\n")[0])
+    parser.add_argument("peers", nargs="?", choices=["peers"], help="what people would pick instead, beside notnow")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="only rows of this name")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a rough picture")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows to this file as well")
@@ -113,6 +116,10 @@ def main() -> None:
             print(profiling.report(bench.profile))
         return
     where = machine()
+    if given.peers:
+        with ordinary_python():
+            print(f"{where}\n{peers.report(given.quick)}")
+        return
     benches = chosen(given.only)
     with ordinary_python():
         rows = [row for bench in benches for row in measure(bench, given.quick)]

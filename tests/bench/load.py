@@ -4,6 +4,8 @@ python -m tests.bench.load refused PORT SECONDS    connect, read 421 and the end
 python -m tests.bench.load idle PORT COUNT         connect so many times, read the greetings, hold
 python -m tests.bench.load list PORT SECONDS       FTP: log in, PASV, LIST, QUIT; again and again
 python -m tests.bench.load retr PORT SECONDS       FTP: log in, PASV, RETR of big.bin, QUIT; again and again
+python -m tests.bench.load anonymous PORT SECONDS  FTP: the same as list, logged in as anonymous
+python -m tests.bench.load get PORT SECONDS        HTTP/1.1: connect, GET, read to the end; again and again
 """
 
 from __future__ import annotations
@@ -66,7 +68,19 @@ def idle(port: int, count: int) -> None:
     sys.stdin.read()
 
 
-def ftp(port: int, seconds: float, command: bytes) -> dict[str, float]:
+def get(port: int, seconds: float) -> dict[str, float]:
+    """How many requests, each on a connection of its own, were answered in that time."""
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() < start + seconds:
+        with socket.create_connection((ADDRESS, port)) as sock, sock.makefile("rb") as answer:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            if answer.read()[9:12] not in (b"200", b"421"):
+                raise SystemExit("expected a 200 or a 421")
+        count += 1
+    return {"count": count, "seconds": time.perf_counter() - start}
+
+
+def ftp(port: int, seconds: float, command: bytes, user: bytes = b"user") -> dict[str, float]:
     """How many FTP sessions with one transfer each, one after the other, were over in that time."""
     buffer, count = bytearray(1 << 20), 0
     start = time.perf_counter()
@@ -74,7 +88,12 @@ def ftp(port: int, seconds: float, command: bytes) -> dict[str, float]:
         with socket.create_connection((ADDRESS, port)) as sock, sock.makefile("rb") as replies:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _reply(replies, b"220")
-            for line, code in ((b"USER user", b"331"), (b"PASS word", b"230"), (b"TYPE I", b"200"), (b"PASV", b"227")):
+            for line, code in (
+                (b"USER " + user, b"331"),
+                (b"PASS word", b"230"),
+                (b"TYPE I", b"200"),
+                (b"PASV", b"227"),
+            ):
                 sock.sendall(line + b"\r\n")
                 said = _reply(replies, code)
             high, low = said.partition(b"(")[2].partition(b")")[0].split(b",")[4:]
@@ -101,6 +120,10 @@ def main() -> None:
     kind, port, amount = sys.argv[1:]
     if kind == "refused":
         print(json.dumps(refused(int(port), float(amount))))
+    elif kind == "get":
+        print(json.dumps(get(int(port), float(amount))))
+    elif kind == "anonymous":
+        print(json.dumps(ftp(int(port), float(amount), b"LIST", b"anonymous")))
     elif kind in ("list", "retr"):
         print(json.dumps(ftp(int(port), float(amount), b"LIST" if kind == "list" else b"RETR big.bin")))
     else:

@@ -85,7 +85,7 @@ class Sink(Process):
     """Postfix's smtp-sink, the fastest SMTP server there is to compare with. Raises Skip where it is missing."""
 
     def __init__(self, *options: str) -> None:
-        port = _free_port()
+        port = unused_port()
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
         super().__init__([program("smtp-sink"), *user, "-4", "-m", "4000", *options, f"127.0.0.1:{port}", "1000"], port)
         _until_listening(port)
@@ -109,7 +109,8 @@ def linux_only() -> None:
         raise Skip("needs Linux: epoll and /proc")
 
 
-def _free_port() -> int:
+def unused_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return int(sock.getsockname()[1])
 

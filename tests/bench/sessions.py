@@ -15,9 +15,14 @@ PARALLEL = 20
 
 def load(server: Process, messages: int, *options: str) -> float:
     """Messages a second."""
+    return rate(server.port, messages, *options)
+
+
+def rate(port: int, messages: int, *options: str) -> float:
+    """Messages a second that the server at this port takes."""
     command = [
         program("smtp-source"), "-4", "-s", str(PARALLEL), "-m", str(messages), *options, "-M", "client.test",
-        "-f", "sender@client.test", "-t", "recipient@server.test", f"127.0.0.1:{server.port}",
+        "-f", "sender@client.test", "-t", "recipient@server.test", f"127.0.0.1:{port}",
     ]  # fmt: skip
     start = time.perf_counter()
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
