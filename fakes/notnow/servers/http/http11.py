@@ -44,7 +44,7 @@ class Connection(h11.Connection):
         if self._refused or (self.their_state is h11.IDLE and self._only_an_empty_line()):
             return h11.NEED_DATA
         if self.our_state is h11.MUST_CLOSE and self.their_state is not h11.SEND_BODY:
-            return h11.NEED_DATA  # no request behind a "close" is processed (RFC 9112 §9.6); the last is read to its end
+            return h11.NEED_DATA  # only the last request is read to its end (RFC 9112 §9.6)
         if self._paused:  # the answer to the request before has been sent meanwhile
             self._turn.begin()
         elif self._turn.over():
