@@ -33,7 +33,7 @@ import freezegun
 import pytest
 import trio
 
-from notnow import FakeSMTP, FastForwardError
+from notnow import DeadlockError, FakeSMTP, FastForwardError
 from notnow.time_travel import bystanders, parties, watchdogs, world
 from notnow.time_travel.fast_forward import FastForward
 
@@ -624,7 +624,7 @@ def join_for_ever() -> None:
 
 @pytest.mark.parametrize("wait", [wait_for_nothing, read_for_ever, acquire_for_ever, join_for_ever])
 def test_a_deadlock_is_told_with_each_ones_stack(wait: Callable[[], None], impatient: None) -> None:
-    with pytest.raises(FastForwardError, match="deadlock at 0s of scenario time") as caught, FastForward():
+    with pytest.raises(DeadlockError, match="deadlock at 0s of scenario time") as caught, FastForward():
         wait()
     assert "MainThread waits here:" in str(caught.value)
     assert f"in {wait.__name__}" in str(caught.value)
@@ -636,7 +636,7 @@ def test_a_deadlock_is_told_with_each_ones_stack(wait: Callable[[], None], impat
 def test_a_deadlock_with_a_fake_is_told_after_all_that_it_had_to_do(impatient: None) -> None:
     with FastForward() as on, FakeSMTP("smtp/stalled-greeting", outage="1h", clock=on.clock) as fake:
         client = smtplib.SMTP()
-        with pytest.raises(FastForwardError, match="deadlock at 1h of scenario time") as caught:
+        with pytest.raises(DeadlockError, match="deadlock at 1h of scenario time") as caught:
             client.connect(fake.host, fake.port)
         client.close()
         assert "smtplib.py" in str(caught.value)

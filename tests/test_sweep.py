@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from chaos_clients import CAREFUL, CLIENTS, Client, Planted
-from notnow import FakeFTP, FakeSMTP, ScenarioError, protocols
+from notnow import FakeFTP, FakeSMTP, FastForwardError, ScenarioError, protocols
 from notnow.chaos import sweep
 from notnow.chaos.calling import base_for
 from notnow.chaos.cells import Base, Hit, base_of, pairs, plan
@@ -110,7 +110,7 @@ def test_steps_count_as_rules_do() -> None:
         send(fake, "b@x.test", "c@x.test")
         send(fake)
         fake.settle()
-        found = steps("smtp", fake.journal.since_play())
+        found = steps(fake.scenario, fake.journal.since_play())
     assert " ".join(step.id for step in found) == (
         "connect#1 ehlo#1 mail#1 rcpt#1 rcpt#2 data#1 message#1 quit#1 connect#2 ehlo#2 mail#2 rcpt#3 data#2 message#2 quit#2"
     )
@@ -127,8 +127,40 @@ def test_a_handshake_is_a_step_where_it_happens() -> None:
             connection.starttls()
             connection.ehlo()
         fake.settle()
-        found = steps("smtp", fake.journal.since_play())
+        found = steps(fake.scenario, fake.journal.since_play())
     assert [step.moment for step in found] == ["connect", "ehlo", "starttls", "tls", "ehlo", "quit"]
+
+
+def test_commands_without_a_moment_of_their_own_are_steps() -> None:
+    def asks(fake: Any) -> None:
+        with smtplib.SMTP(fake.host, fake.port) as connection:
+            for command in ("HELP", "VRFY ann", "XFOO", "help me"):
+                connection.docmd(command)
+            connection.sendmail("a@x.test", ["b@x.test"], MAIL)
+
+    matrix = sweep("smtp", asks, faults=["close"], at=["any"])
+    assert [(one.cell.id, one.word) for one in matrix.outcomes] == [
+        ("help#1:close", "reported"),
+        ("vrfy#1:close", "reported"),
+        ("xfoo#1:close", "reported"),
+        ("help#2:close", "reported"),
+    ]
+
+
+def test_later_chunks_of_a_message_are_steps() -> None:
+    def chunks(fake: Any) -> None:
+        with smtplib.SMTP(fake.host, fake.port) as connection:
+            connection.ehlo()
+            connection.mail("a@x.test")
+            connection.rcpt("b@x.test")
+            for verb, text in (("BDAT 24", f"{MAIL[:20]}\r\n\r\n"), ("BDAT 5 LAST", "hello")):
+                connection.send(f"{verb}\r\n{text}".encode())
+                if connection.getreply()[0] != 250:
+                    raise smtplib.SMTPException
+
+    assert results(sweep("smtp", chunks, faults=["451"], at=["data", "any"])) == {
+        "data#1:451": "reported", "bdat#2:451": "reported"
+    }  # fmt: skip
 
 
 def a_step(moment: str) -> Step:
@@ -200,6 +232,32 @@ def test_the_second_fault_comes_after_the_first_and_elsewhere() -> None:
     assert [rule.nth for rule in cell.scenario.rules()] == [2, 3]
 
 
+# ---- clients that differ from run to run ---------------------------------------------------------
+
+
+def test_a_client_that_works_only_once_is_told_with_both_runs() -> None:
+    queue = ["b@x.test"]
+
+    def flushes(fake: Any) -> None:
+        while queue:
+            send(fake, queue.pop())
+
+    told = r"from run to run, without any fault: first delivered: 1 item; then the client never connected.*--before CMD"
+    with pytest.raises(SweepError, match=told):
+        sweep("smtp", flushes)
+
+
+def test_less_mail_than_in_another_run_is_not_lost() -> None:
+    runs = iter([2, 1, 1])
+
+    def sends_some(fake: Any) -> None:
+        send(fake, *["b@x.test", "c@x.test"][: next(runs)])
+
+    matrix = sweep("smtp", sends_some, cells=["quit#1:close"])
+    assert matrix.unsteady
+    assert results(matrix) == {"quit#1:close": "delivered"}
+
+
 # ---- what a cell shows ---------------------------------------------------------------------------
 
 
@@ -245,6 +303,14 @@ def test_under_fast_forward_a_deadlock_is_a_hang(fast_forward: object) -> None:
             connection.sendmail("a@x.test", ["b@x.test"], MAIL)
 
     assert results(sweep("smtp", waits, cells=["rcpt#1:stall"])) == {"rcpt#1:stall": "hung"}
+
+
+def test_what_fast_forward_refuses_is_no_hang() -> None:
+    def refused(_: object) -> None:
+        raise FastForwardError("a wait for a deadlock detector, in a call that fast_forward refuses")
+
+    with pytest.raises(FastForwardError, match="refuses"):
+        sweep("smtp", refused)
 
 
 def test_a_coroutine_function_may_be_the_client() -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from notnow.control.remote import connect
     from notnow.errors import (
         ControlError,
+        DeadlockError,
         FakeError,
         FastForwardError,
         NotNowError,
@@ -31,6 +32,7 @@ _HOMES = {
     **{f"Fake{name.upper()}": f"servers.{name}" for name in protocols.NAMES},
     "Clock": "clock",
     "ControlError": "errors",
+    "DeadlockError": "errors",
     "FakeError": "errors",
     "FastForwardError": "errors",
     "FollowingClock": "clock",
@@ -65,6 +67,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "Clock",
     "ControlError",
+    "DeadlockError",
     "FakeError",
     "FakeFTP",
     "FakeHTTP",

@@ -7,6 +7,7 @@
     ├── WaitTimeoutError (TimeoutError)  wait_for() timed out
     ├── ControlError (RuntimeError)    a control API cannot be reached, or has refused a call
     ├── FastForwardError (RuntimeError)  fast_forward met a wait that it cannot move
+    │   └── DeadlockError              every thread waits, and nothing is due that could end a wait
     └── FakeError (RuntimeError)       our own adapter failed: a bug in notnow, never part of a scenario
 
     ScenarioWarning (UserWarning)      a legal scenario in which something probably has no effect
@@ -87,6 +88,10 @@ class ControlError(NotNowError, RuntimeError):
 
 class FastForwardError(NotNowError, RuntimeError):
     """`fast_forward` met a wait that it cannot move."""
+
+
+class DeadlockError(FastForwardError):
+    """Under `fast_forward`, every thread waits, and nothing is due that could end one of these waits."""
 
 
 class FakeError(NotNowError, RuntimeError):

@@ -122,7 +122,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     played = _played(fake, bool(hung))
     cell = item.stash.get(CELL, None)
     if cell is None:
-        sound = item.stash[_sound] = outcomes.healthy(played, fake.protocol, None)
+        sound = item.stash[_sound] = outcomes.healthy(played, fake.scenario, None)
         if sound.failure:
             pytest.fail(f"the client fails without any fault: {sound.failure}", pytrace=False)
         return result

@@ -63,7 +63,7 @@ def base_name(given: str) -> str:
 
 def terms_of(base: Base, *, faults: Collection[str], at: Collection[str], cells: Collection[str]) -> Terms:
     """Terms that confine a sweep. Raises ScenarioError for a fault or moment that the protocol does not have."""
-    moments = [name for name, moment in protocols.get(base.protocol).moments.items() if not moment.unasked]
+    moments = [name for name, one in protocols.get(base.protocol).moments.items() if not (one.unasked or one.body)]
     for kind, given, allowed in (("fault", faults, known.names(base.protocol)), ("moment", at, moments)):
         for one in given:
             if one not in allowed:

@@ -31,9 +31,11 @@ class Hit(Struct, frozen=True):
         return f"{self.step.id}:{self.fault.name}"
 
     @property
-    def acts(self) -> tuple[str, int]:
-        """The moment at which its rule acts, and the number of the event there."""
-        return (self.fault.on, self.step.inner) if self.fault.on else (self.step.moment, self.step.nth)
+    def acts(self) -> tuple[str, int, str]:
+        """The moment at which its rule acts, the number of the event there, and the verb whose events are counted, if not all."""
+        return (
+            (self.fault.on, self.step.inner, "") if self.fault.on else (self.step.moment, self.step.nth, self.step.verb)
+        )
 
     @property
     def in_words(self) -> str:
@@ -43,8 +45,9 @@ class Hit(Struct, frozen=True):
     @property
     def rule(self) -> str:
         """Its rule in TOML."""
-        moment, nth = self.acts
-        lines = [f'on = "{moment}"', *([] if self.fault.stays else [f"nth = {nth}"])]
+        moment, nth, verb = self.acts
+        which = [f'where = {{ command = "{verb}" }}'] if verb else []
+        lines = [f'on = "{moment}"', *which, *([] if self.fault.stays else [f"nth = {nth}"])]
         return "\n".join(["[[phase.rule]]", *lines, self.fault.keys.replace("{half}", str(self.step.size // 2)), ""])
 
 
@@ -151,7 +154,7 @@ def _once(hits: Iterable[Hit]) -> str:
 
 def _until_reconnected(hit: Hit) -> str:
     """From this event on, until a client connects again."""
-    moment, nth = hit.acts
+    moment, nth, _ = hit.acts
     before = f"\n[[phase]]\nuntil = {{ {moment} = {nth - 1} }}\n" if nth > 1 else ""
     return f"{before}\n[[phase]]\nuntil = {{ connect = {hit.step.connected + 1} }}\n\n{hit.rule}\n[[phase]]\n"
 

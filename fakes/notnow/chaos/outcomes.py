@@ -16,6 +16,7 @@ from notnow.conduct.reading.result import FAILURES, Exit, Result, result
 from notnow.conduct.reading.result import Word as ResultWord
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import Level
+from notnow.language.scenario import Scenario
 
 Word = ResultWord | Literal["not reached"]
 Copies = Literal["", "recognisable", "not recognisable"]
@@ -59,11 +60,12 @@ class Outcome(Struct, frozen=True):
 
 
 class Healthy(NamedTuple):
-    """The run without a fault."""
+    """The run without a fault. `asked` is how many items the client has in each run; None if it differs from run to run."""
 
     played: Played
     result: Result
     steps: list[Step]
+    asked: int | None
 
     @property
     def failure(self) -> str:
@@ -73,9 +75,9 @@ class Healthy(NamedTuple):
         return "" if self.result.word == "delivered" else self.result.sentence
 
 
-def healthy(played: Played, protocol: str, count: int | None) -> Healthy:
+def healthy(played: Played, scenario: Scenario, count: int | None) -> Healthy:
     found = result(played.run.ledger, played.ended, count)
-    return Healthy(played, found, steps(protocol, played.run.exchanges))
+    return Healthy(played, found, steps(scenario, played.run.exchanges), found.asked)
 
 
 def outcome(
@@ -86,7 +88,7 @@ def outcome(
     A broken rule of conduct counts if it has one of these `levels`. `told`: the outcome has its story though it is good.
     """
     run = played.run
-    found = result(run.ledger, played.ended, sound.result.asked)
+    found = result(run.ledger, played.ended, sound.asked)
     word = _word(cell, found, run)
     verdicts = judge(run, accepted=word if word in ACCEPTED else "")
     made = Outcome(

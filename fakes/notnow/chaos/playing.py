@@ -12,7 +12,7 @@ from notnow import environment, true_time
 from notnow.chaos.outcomes import Played
 from notnow.conduct.reading.result import Exit
 from notnow.conduct.reading.run import Run
-from notnow.errors import FastForwardError
+from notnow.errors import DeadlockError, FastForwardError
 from notnow.language.scenario import Scenario
 from notnow.servers import by_protocol
 from notnow.servers.base.fake import Fake
@@ -40,10 +40,10 @@ class InProcess:
         try:
             if inspect.iscoroutine(work := self._client(fake)):
                 asyncio.run(work)
-        except FastForwardError as error:
-            if "deadlock" not in str(error):
-                raise
+        except DeadlockError:
             return Exit(hung=True)
+        except FastForwardError:
+            raise
         except Exception as error:
             return Exit(1, error=type(error).__name__)
         return Exit(0)

@@ -10,7 +10,9 @@ from msgspec import Struct
 
 from notnow import protocols
 from notnow.http_words import SAFE
-from notnow.journal import Exchange, Transfer
+from notnow.journal import Connection, Exchange, Transfer
+from notnow.language.grammar import Rule
+from notnow.language.scenario import Scenario
 from notnow.terminal import safe
 
 SAID = 48  # most characters of what the client said
@@ -20,6 +22,7 @@ _VERB = re.compile(r"(?i)^(?:MAIL FROM:|RCPT TO:|[A-Z]+)")
 class Step(Struct, frozen=True):
     """The `nth` event at a moment, counted from 1 over the whole server.
 
+    `verb` is that of a command without a moment of its own, such as VRFY: its moment is "any", and it is counted by its verb.
     `said` is what the client said. `size` is the number of bytes that can be cut: of the message, the transfer or the body
     of the answer. `changes`: the server stored something, or carried something out. `framed`: over HTTP/2. `inner` counts
     the events within it as rules do: bodies of messages, whole transfers, answers of the app. `connected` is how many clients
@@ -36,50 +39,64 @@ class Step(Struct, frozen=True):
     inner: int = 0
     connected: int = 0
     index: int = 0
+    verb: str = ""
 
     @property
     def id(self) -> str:
         """`rcpt#2`."""
-        return f"{self.moment}#{self.nth}"
+        return f"{self.verb.lower() or self.moment}#{self.nth}"
 
 
-def steps(protocol: str, exchanges: Iterable[Exchange]) -> list[Step]:
-    """The events of a run, in their order; those at which no rule of a sweep acts are left out."""
-    moments, found = protocols.get(protocol).moments, list[Step]()
-    counts, connected, inner = Counter[str](), Counter[str](), 0
+def steps(scenario: Scenario, exchanges: Iterable[Exchange]) -> list[Step]:
+    """The events of a run under a scenario, in their order; those at which no rule of a sweep acts are left out."""
+    protocol, rules, found = protocols.get(scenario.protocol), scenario.by_path(), list[Step]()
+    moments, counts, verbs, connected, inner = protocol.moments, Counter[str](), Counter[str](), Counter[str](), 0
     for moment, x in _events(exchanges):
-        inner += _has_inner(x)
+        inner += _has_inner(x, rules.get(x.rule or ""))
+        verb = _verb(x) if protocol.is_command(moment) else ""
+        verbs[verb] += 1
         if moment in moments and not moments[moment].body:
             counts[moment] += 1
             since = counts["connect"] - connected[moment]
             connected[moment] = counts["connect"]
             found.append(_step(x, moment, counts[moment], inner, since))
+        elif verb and moment not in moments:
+            found.append(Step("any", verbs[verb], _said(moment, x), verb=verb, index=x.index))
     return found
 
 
 def _events(exchanges: Iterable[Exchange]) -> Iterator[tuple[str, Exchange]]:
     """The moment and exchange of each event. A TLS handshake has no exchange: it goes with the one that it follows."""
+    before_tls: dict[Connection, Exchange] = {}
     for x in exchanges:
         if x.http is None or x.rule is None or x.rule != x.connection.exchanges[0].rule:  # the connection was refused
             yield x.moment, x
-        if x.connection.tls is not None and x is _before_tls(x):
-            yield "tls", x
+        if x.connection.tls is not None:
+            if x.connection not in before_tls:
+                before_tls[x.connection] = _before_tls(x.connection)
+            if x is before_tls[x.connection]:
+                yield "tls", x
 
 
-def _before_tls(x: Exchange) -> Exchange:
-    """The exchange of this connection that its TLS handshake follows."""
-    asked = (
-        one for one in x.connection.exchanges if one.request.upper().startswith(("STARTTLS", "AUTH TLS", "AUTH SSL"))
-    )
-    return next(asked, x.connection.exchanges[0])
+def _before_tls(connection: Connection) -> Exchange:
+    """The exchange of a connection that its TLS handshake follows."""
+    for x in connection.exchanges:
+        if x.request.upper().startswith(("STARTTLS", "AUTH TLS", "AUTH SSL")):
+            return x
+    return connection.exchanges[0]
 
 
-def _has_inner(x: Exchange) -> bool:
+def _verb(x: Exchange) -> str:
+    found = re.match(r"[A-Za-z]+(?= |$)", x.request)
+    return found[0].upper() if found is not None else ""
+
+
+def _has_inner(x: Exchange, rule: Rule | None) -> bool:
     if isinstance(x.facts, Transfer):
         undone = x.facts.stored is False and x.facts.data is None  # after all of it had passed
         return x.facts.whole or undone
     if x.http is not None:  # the app answers what no rule refuses, and what a rule answers otherwise and keeps
-        return x.fault is None or ("keep" in x.fault and "close" not in x.fault)
+        return rule is None or (rule.keep is True and rule.close is None)
     return x.moment in ("message", "body")
 
 

@@ -26,10 +26,17 @@ Told = Callable[[Outcome, int], object]  # called with each outcome, and the num
 
 
 class SweepError(NotNowError, RuntimeError):
-    """A sweep could not begin: the client failed without any fault. `output` is the end of what it printed."""
+    """A sweep could not begin: the client failed without any fault. `output` is the end of what it printed.
 
-    def __init__(self, failure: str, output: str = "") -> None:
-        super().__init__(f"the client fails without any fault: {failure}")
+    `before` is what came of a first run, if the client failed in the second one only.
+    """
+
+    def __init__(self, failure: str, output: str = "", before: str = "") -> None:
+        told = (
+            f"the client behaves differently from run to run, without any fault: first {before}; then {failure}. If it needs "
+            "state, such as a queue, put that in place before each run (on the command line: --before CMD)"
+        )
+        super().__init__(told if before else f"the client fails without any fault: {failure}")
         self.output = output
 
 
@@ -68,10 +75,7 @@ class Sweep:
             runner.release()
 
     def _swept(self) -> Matrix:
-        first, second = (healthy(self.play(self.base.healthy), self.base.protocol, self.terms.count) for _ in range(2))
-        for found in (first, second):
-            if found.failure:
-                raise SweepError(found.failure, found.played.output)
+        first, second = self._healthy_runs()
         planned = self._singles(first.steps)
         done = self._outcomes(planned.cells, first)
         if self.terms.pairs or any("+" in cell for cell in self.terms.cells):
@@ -79,6 +83,17 @@ class Sweep:
             planned = Plan(planned.cells + more.cells, planned.left_out + more.left_out)
             done += self._outcomes(more.cells, first)
         return Matrix(self.base, first, second, self._wanted(done), planned.left_out, len(planned.cells) - len(done))
+
+    def _healthy_runs(self) -> list[Healthy]:
+        """Two runs without a fault. Raises SweepError if the client fails in one."""
+        calm, runs = self.base.healthy, list[Healthy]()
+        for _ in range(2):
+            found = healthy(self.play(calm), calm, self.terms.count)
+            if found.failure:
+                raise SweepError(found.failure, found.played.output, runs[0].result.sentence if runs else "")
+            runs.append(found)
+        same = runs[0].asked == runs[1].asked
+        return runs if same else [one._replace(asked=None) for one in runs]
 
     # ---- what to run -----------------------------------------------------------------------------
 
@@ -122,9 +137,10 @@ class Sweep:
         """The outcomes of as many cells as the budget allows, in the order of the client's events."""
 
         def work(cell: Cell) -> Outcome:
-            played = self.play(cell.scenario)
+            scenario = cell.scenario
+            played = self.play(scenario)
             fired = [x.index for x in played.run.exchanges if x.rule is not None]
-            self._seen[cell.id] = (steps(self.base.protocol, played.run.exchanges), min(fired, default=0))
+            self._seen[cell.id] = (steps(scenario, played.run.exchanges), min(fired, default=0))
             return outcome(cell, played, sound, self.terms.levels, told=cell.id in self.terms.cells)
 
         self._known += len(cells)

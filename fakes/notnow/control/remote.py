@@ -5,18 +5,15 @@ from __future__ import annotations
 import base64
 import contextlib
 import email
-import ssl
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from datetime import timedelta
 from email import policy
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from notnow import hosts as names
 from notnow import true_time
 from notnow.clock import Cancellable, Clock
 from notnow.conduct import arguments, messages
@@ -28,7 +25,6 @@ from notnow.control.client import Client
 from notnow.control.remote_files import File, RemoteFiles
 from notnow.engine.trail import Explanation
 from notnow.errors import ControlError, WaitTimeoutError
-from notnow.hosts import bracketed
 from notnow.journal import Exchange, Journal
 from notnow.journal.transport import unpack
 from notnow.language.loading import load, loads
@@ -36,6 +32,7 @@ from notnow.language.scenario import Scenario
 from notnow.servers import by_protocol
 from notnow.servers.base import async_libraries
 from notnow.servers.base.bridge import Firings
+from notnow.servers.http.hosts import Hosts
 from notnow.servers.smtp.mailbox import Envelope, Message
 
 POLL = 0.02  # real seconds between two looks of `wait_for`
@@ -351,26 +348,8 @@ class RemoteFTP(RemoteFake, FileAssertions):
         return RemoteFiles(self._client, self._path, {one["path"]: File(one["size"], one["partial"]) for one in told})
 
 
-class RemoteHTTP(RemoteFake, RequestAssertions):
+class RemoteHTTP(RemoteFake, RequestAssertions, Hosts):
     """An HTTP server in another process."""
-
-    def url_for(self, host: str, path: str = "/") -> str:
-        """The URL of a path on one of its hosts; `resolving()` makes the name known in this process."""
-        scheme = self.url.partition("://")[0]
-        return f"{scheme}://{bracketed(host)}:{self.port}/{path.removeprefix('/')}"
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """The host names of its certificates, or else its own."""
-        return self.scenario.hosts or ("localhost",)
-
-    def resolving(self) -> AbstractContextManager[None]:
-        """Make its hosts resolve to its address, in this process and within a `with` block."""
-        return names.resolving(self.hosts, self.host)
-
-    def ssl_context(self) -> ssl.SSLContext:
-        """A context for clients that trust its CA."""
-        return ssl.create_default_context(cafile=self.ca_file)
 
 
 _CLASSES: Mapping[Any, type[RemoteFake]] = {  # by the assertions of the local fake

@@ -66,6 +66,10 @@ class Scenario:
         for phase in self.phases:
             yield from phase.rules
 
+    def by_path(self) -> dict[str, Rule]:
+        """The rules by their key paths, such as `phase[0].rule[1]`."""
+        return {f"phase[{i}].rule[{j}]": rule for i, one in enumerate(self.phases) for j, rule in enumerate(one.rules)}
+
     @property
     def faulty(self) -> list[Rule]:
         """The rules that misbehave: those with a fault."""

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 
-from notnow.errors import FastForwardError
+from notnow.errors import DeadlockError, FastForwardError
 from notnow.time_travel import deadlock, watch
 from notnow.time_travel.bystanders import waits_with_timeout, where
 from notnow.time_travel.clock import WorldClock
@@ -275,7 +275,7 @@ class World(Roster):
         silent = real_monotonic() - self._stirred
         if not parked or silent < SILENCE or self.clock.asked or self.children.alive():
             return
-        self._wake(self._told_first(parked), error=FastForwardError(deadlock.story(parked, self.clock.shown)))
+        self._wake(self._told_first(parked), error=DeadlockError(deadlock.story(parked, self.clock.shown)))
 
     def _told_first(self, parked: list[Party]) -> Party:
         """The test's own thread, if it waits as well."""

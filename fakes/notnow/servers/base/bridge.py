@@ -270,10 +270,7 @@ class Bridge(LoopServices):
         """See `Fake.fired`. For any thread."""
         left = self._read(self.engine.left)
         fired = Counter(x.rule for x in self.journal.since_play() if x.rule is not None and not x.stopped)
-        paths = [
-            f"phase[{i}].rule[{j}]" for i, phase in enumerate(self.scenario.phases) for j in range(len(phase.rules))
-        ]
-        return {path: Firings(fired[path], left.get(path)) for path in paths}
+        return {path: Firings(fired[path], left.get(path)) for path in self.scenario.by_path()}
 
     def _read(self, work: Callable[[], T]) -> T:
         """The result of `work`, done in the loop's thread where there is one."""

@@ -189,13 +189,9 @@ class Fake(Assertions):
     @property
     def url(self) -> str:
         """The URL of the server. Raises RuntimeError until it listens if the system chooses the port."""
-        return self._url_of(self.host)
-
-    def _url_of(self, host: str) -> str:
-        """The URL of this server under another name. Raises RuntimeError as `url` does."""
         if not self.port:
             raise RuntimeError(f"this {type(self).__name__} has no url yet, since it does not listen: {START}")
-        return f"{self._scheme}://{bracketed(host)}:{self.port}"
+        return f"{self._scheme}://{bracketed(self.host)}:{self.port}"
 
     @property
     def _scheme(self) -> str:

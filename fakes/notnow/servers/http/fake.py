@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ssl
-from contextlib import AbstractContextManager
 from typing import ClassVar
 
-from notnow import hosts as names
 from notnow.conduct.requests import RequestAssertions
 from notnow.language.scenario import Scenario
 from notnow.servers.base.fake import Fake
 from notnow.servers.http.bridge import HTTPBridge
+from notnow.servers.http.hosts import Hosts
 
 
-class FakeHTTP(RequestAssertions, Fake):
+class FakeHTTP(RequestAssertions, Fake, Hosts):
     """A fake HTTP server.
 
         with FakeHTTP("http/coalesced") as http, http.resolving():
@@ -32,22 +30,3 @@ class FakeHTTP(RequestAssertions, Fake):
 
     def _new_bridge(self, scenario: Scenario) -> HTTPBridge:
         return HTTPBridge(self._options, scenario, type(self).__name__, self.name)
-
-    # ---- where it is -----------------------------------------------------------------------------
-
-    def url_for(self, host: str, path: str = "/") -> str:
-        """The URL of a path on one of its hosts; `resolving()` makes the name known in this process."""
-        return f"{self._url_of(host)}/{path.removeprefix('/')}"
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """The host names of its certificates, or else its own."""
-        return self.scenario.hosts or ("localhost",)
-
-    def resolving(self) -> AbstractContextManager[None]:
-        """Make its hosts resolve to its address, in this process and within a `with` block."""
-        return names.resolving(self.hosts, self.host)
-
-    def ssl_context(self) -> ssl.SSLContext:
-        """A context for clients that trust its CA."""
-        return ssl.create_default_context(cafile=self.ca_file)
