@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import os
 import signal
 from collections.abc import Iterator
@@ -19,12 +21,14 @@ LOOPS = os.environ.get("NOTNOW_TEST_LOOPS", "asyncio" if os.name == "nt" else "a
 
 def pytest_collection_finish() -> None:
     """Thousands of collected tests stay until the end: `gc.collect`, which many tests call, need not look at them."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("hypothesis")  # it looks for referrers, and would miss those that are frozen
     gc.collect()
     gc.freeze()
 
 
 def pytest_sessionfinish() -> None:
-    gc.unfreeze()  # what looks for referrers, as Hypothesis does when it is imported, misses those that are frozen
+    gc.unfreeze()
 
 
 @pytest.fixture(params=LOOPS)

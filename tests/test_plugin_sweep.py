@@ -85,6 +85,28 @@ def test_what_the_client_raises_fails_the_test_of_its_cell(pytester: pytest.Pyte
     result.stdout.fnmatch_lines(["*test_once[[]mail#1:421[]]*", "E *RuntimeError: not sent"])
 
 
+def test_an_empty_second_try_fails_the_test_of_its_cell(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        """
+    @pytest.mark.notnow("smtp/healthy", sweep=["451"])
+    def test_reads_once(fake_smtp, fast_forward):
+        left = ["Message-ID: <1@x.test>\\n\\nhello"]
+        for _ in range(2):
+            with smtplib.SMTP(fake_smtp.host, fake_smtp.port) as connection:
+                try:
+                    connection.sendmail("a@x.test", ["b@x.test"], left.pop() if left else "")
+                    return
+                except smtplib.SMTPException:
+                    pass
+    """,
+        "--notnow-cell",
+        "message#1:451",
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*lost: only 2 of 31 bytes came through for b@x.test*"])
+
+
 def test_the_client_must_not_fail_without_a_fault(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,

@@ -114,7 +114,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     fake = item.stash.get(SWEPT, None)
     if fake is None:
         return (yield)
-    from notnow.chaos import outcomes
+    from notnow.chaos import contents, outcomes
     from notnow.chaos.playing import hung_up
 
     with hung_up(fake, TIMEOUT) as hung:
@@ -126,7 +126,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         if sound.failure:
             pytest.fail(f"the client fails without any fault: {sound.failure}", pytrace=False)
         return result
-    outcome = outcomes.outcome(cell, played, item.stash[_sound])
+    sound = item.stash[_sound]
+    short = contents.shortened(played.run, contents.usual([sound.played.run]))
+    outcome = outcomes.outcome(cell, played, sound, short=short)
     if outcome.word == "not reached":
         pytest.skip(outcome.sentence)
     if outcome.bad:

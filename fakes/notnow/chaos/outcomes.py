@@ -81,20 +81,29 @@ def healthy(played: Played, scenario: Scenario, count: int | None) -> Healthy:
 
 
 def outcome(
-    cell: Cell, played: Played, sound: Healthy, levels: Collection[Level] = LEVELS, *, told: bool = False
+    cell: Cell,
+    played: Played,
+    sound: Healthy,
+    levels: Collection[Level] = LEVELS,
+    *,
+    told: bool = False,
+    short: str = "",
 ) -> Outcome:
     """The outcome of a cell, beside the healthy run of the same client.
 
     A broken rule of conduct counts if it has one of these `levels`. `told`: the outcome has its story though it is good.
+    `short` says what came through in part only (see `contents`).
     """
     run = played.run
     found = result(run.ledger, played.ended, sound.asked)
     word = _word(cell, found, run)
+    if short and word in ("delivered", "false alarm"):
+        word = "lost" if played.ended.good else "reported"
     verdicts = judge(run, accepted=word if word in ACCEPTED else "")
     made = Outcome(
         cell,
         word,
-        found.sentence if word == found.word else _EXPLAINED[word],
+        found.sentence if word == found.word else f"{word}: {short}; {played.ended}" if short else _EXPLAINED[word],
         tuple(one.rule.id for one in verdicts if one.outcome == "broken" and one.rule.level in levels),
         _copies(found, run),
         _in_clear(run) and not _in_clear(sound.played.run),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 
 from msgspec import Struct
@@ -11,9 +12,11 @@ from msgspec import Struct
 from notnow import true_time
 from notnow.chaos import cells as planning
 from notnow.chaos.cells import Base, Cell, Plan
+from notnow.chaos.contents import Usual, shortened, usual
 from notnow.chaos.matrix import Matrix
 from notnow.chaos.outcomes import LEVELS, Healthy, Outcome, Played, healthy, outcome
 from notnow.chaos.steps import Step, steps
+from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import Level
 from notnow.errors import NotNowError, Problem, ScenarioError, nearest
 from notnow.language.scenario import Scenario
@@ -65,6 +68,9 @@ class Sweep:
         self._deadline = None if terms.budget is None else true_time.monotonic() + terms.budget
         self._seen: dict[str, tuple[list[Step], int]] = {}  # what the client did in each cell, and where the fault was
         self._known = 0
+        self._calm: list[Run] = []  # the healthy runs
+        self._usual: Mapping[str, Usual] = {}
+        self._confirming = threading.Lock()
 
     def run(self) -> Matrix:
         """All of it. Raises SweepError if the client fails in its healthy run, ScenarioError for a cell that does not exist."""
@@ -92,6 +98,8 @@ class Sweep:
             if found.failure:
                 raise SweepError(found.failure, found.played.output, runs[0].result.sentence if runs else "")
             runs.append(found)
+        self._calm = [one.played.run for one in runs]
+        self._usual = usual(self._calm)
         same = runs[0].asked == runs[1].asked
         return runs if same else [one._replace(asked=None) for one in runs]
 
@@ -141,7 +149,8 @@ class Sweep:
             played = self.play(scenario)
             fired = [x.index for x in played.run.exchanges if x.rule is not None]
             self._seen[cell.id] = (steps(scenario, played.run.exchanges), min(fired, default=0))
-            return outcome(cell, played, sound, self.terms.levels, told=cell.id in self.terms.cells)
+            told = cell.id in self.terms.cells
+            return outcome(cell, played, sound, self.terms.levels, told=told, short=self._shortened(played))
 
         self._known += len(cells)
         done = []
@@ -150,6 +159,17 @@ class Sweep:
             if self._told is not None:
                 self._told(found, self._known)
         return sorted(done, key=lambda one: [(hit.step.index, hit.id) for hit in one.cell.hits])
+
+    def _shortened(self, played: Played) -> str:
+        """What came through in part only. A third healthy run then shows whether the client's content changes with time."""
+        found = shortened(played.run, self._usual)
+        if not found:
+            return ""
+        with self._confirming:
+            if len(self._calm) == 2:
+                self._calm.append(self.play(self.base.healthy).run)
+                self._usual = usual(self._calm)
+        return shortened(played.run, self._usual)
 
     def _in_time(self, cells: Iterable[Cell]) -> Iterator[Cell]:
         for cell in cells:
