@@ -104,7 +104,7 @@ def test_an_empty_second_try_fails_the_test_of_its_cell(pytester: pytest.Pyteste
         "message#1:451",
     )
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["*lost: only 2 of 31 bytes came through for b@x.test*"])
+    result.stdout.fnmatch_lines(["*lost: only 2 of 33 bytes came through for b@x.test*"])
 
 
 def test_the_client_must_not_fail_without_a_fault(pytester: pytest.Pytester) -> None:
