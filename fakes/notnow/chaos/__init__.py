@@ -1,4 +1,6 @@
-"""Search for the fault that makes a client lose data: every fault at every event, invented scenarios, and recorded ones."""
+"""Search for the fault that makes a client lose data: every fault at every event, invented scenarios, and recorded ones; and for
+the back-off with which a crowd of clients keeps a server down.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
+    from notnow.chaos.crowd.figures import Storm
     from notnow.chaos.matrix import Matrix
     from notnow.chaos.nemesis import Nemesis
     from notnow.conduct.assertions import Assertions
     from notnow.language.scenario import Scenario
 
-__all__ = ["Nemesis", "save", "scenarios", "seek_amplification", "sweep", "toml"]
+__all__ = ["Nemesis", "save", "scenarios", "seek_amplification", "storm", "sweep", "toml"]
 
 
 def sweep(
@@ -58,6 +61,60 @@ def sweep(
         timeout=timeout,
         count=count,
         options=options,
+    )
+
+
+def storm(
+    scenario: str | Path | Scenario,
+    /,
+    *,
+    policy: Any,
+    clients: int = 1000,
+    capacity: float | str = "200/s",
+    refusal_cost: float | str = "10%",
+    queue: int | None = None,
+    outage: float | str | timedelta | None = None,
+    arrivals: float | str | None = None,
+    spread: float | str | timedelta = 0.0,
+    timeout: float | str | timedelta = 30.0,
+    horizon: float | str | timedelta | None = None,
+    seed: int = 0,
+    **knobs: Any,
+) -> Storm:
+    """Simulate a crowd of clients at a server of finite capacity, and return the figures of what their policy did to it.
+
+        calm = storm("smtp/overload", policy="exponential(base=1m, cap=1h, jitter=full)", clients=10_000, outage="10m")
+        assert calm.drained_within("1h") and not calm.stays_down
+
+    `policy` is a text of words joined by `+`, or your own: a tenacity wait or Retrying, a stamina caller, a urllib3 Retry, a
+    list of seconds, or a function of the number of the failed attempt that returns seconds (and of a `random.Random`, if it
+    takes two). Nothing sleeps and nothing connects: the engine of the fakes is fed in scenario time.
+
+    Each of the `clients` has one item, which comes within the first `spread` of scenario time; with `arrivals`, a rate such as
+    "150/s", new items keep coming. The server plays the scenario, and does `capacity` items a second, in the order in which
+    they come; a refusal costs it `refusal_cost` of the work for an item. `queue` bounds how many may wait; it refuses more.
+    A client waits `timeout` for an answer; what it has asked for is done all the same. The simulation ends when all items are
+    through or given up, and at the `horizon`: one day, or one hour with `arrivals`. `outage` and other keywords are knobs of
+    the scenario. The same seed gives the same figures; Python's `random` is seeded meanwhile for a function of yours.
+
+    Raises ScenarioError for what is not allowed, and for a function that raises, sleeps, or returns no seconds.
+    """
+    from notnow.chaos.crowd import running
+
+    return running.storm(
+        scenario,
+        policy,
+        clients=clients,
+        capacity=capacity,
+        refusal_cost=refusal_cost,
+        queue=queue,
+        outage=outage,
+        arrivals=arrivals,
+        spread=spread,
+        timeout=timeout,
+        horizon=horizon,
+        seed=seed,
+        knobs=knobs,
     )
 
 

@@ -25,7 +25,7 @@ from notnow._version import __version__
 from notnow.errors import FakeError, ScenarioError, ScenarioWarning, StartError, unknown
 from notnow.terminal import safe_lines
 
-COMMANDS = ("demo", "list", "show", "serve", "try", "replay", "sweep", "report", "conduct", "check", "schema")
+COMMANDS = ("demo", "list", "show", "serve", "try", "replay", "sweep", "storm", "report", "conduct", "check", "schema")
 
 
 class Refused(click.ClickException):
@@ -110,6 +110,7 @@ def group() -> None:
       notnow serve ftp/overload         run one, for a client in another terminal
       notnow try smtp/overload -- CMD   run a client under one, and judge what it did
       notnow sweep smtp -- CMD          run it with every fault at every event, and show where it loses something
+      notnow storm smtp/overload        simulate a thousand clients, and what their back-off does to a server
       notnow replay mail.log            make a scenario of a recorded run
       notnow report URL                 judge the clients of a server that runs elsewhere
       notnow conduct                    list the rules by which clients are judged

@@ -1,4 +1,4 @@
-"""`--app module:attribute`: your own ASGI application, imported as uvicorn and hypercorn import it."""
+"""`module:attribute`: your own object, such as the ASGI application of `--app`, imported as uvicorn and hypercorn import one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,25 @@ from typing import Any
 
 from notnow.errors import Problem, ScenarioError, nearest
 
-FORM = "MODULE:ATTRIBUTE, such as main:app for the object `app` of main.py"
+FORM = "MODULE:ATTRIBUTE, such as main:{0} for the object `{0}` of main.py"
 
 
-def load(text: str) -> Any:
-    """The object of this name, from a module of the current directory or of Python's path. Raises ScenarioError."""
+def load(text: str, option: str = "--app", what: str = "app") -> Any:
+    """The object of this name, from a module of the current directory or of Python's path. Raises ScenarioError.
+
+    `option` is where it was named, and `what` a usual name for such an object.
+    """
+    try:
+        return _loaded(text, what)
+    except ScenarioError as error:
+        raise ScenarioError([problem._replace(key=option) for problem in error.problems]) from None
+
+
+def _loaded(text: str, what: str) -> Any:
     name, _, attribute = text.partition(":")
     if not all(part.isidentifier() for part in (*name.split("."), *attribute.split("."))):
         meant = name.removesuffix(".py").replace("/", ".").strip(".")
-        raise _bad(f"{text!r}", FORM, f"{meant}:{attribute or 'app'}")
+        raise _bad(f"{text!r}", FORM.format(what), f"{meant}:{attribute or what}")
     found: Any = _module(name)
     for part in attribute.split("."):
         if not hasattr(found, part):
@@ -57,4 +67,4 @@ def _failed(name: str, error: BaseException) -> ScenarioError:
 
 
 def _bad(found: str, allowed: str = "", near: str | None = None) -> ScenarioError:
-    return ScenarioError([Problem(found, allowed=allowed, key="--app", nearest=near)])
+    return ScenarioError([Problem(found, allowed=allowed, nearest=near)])

@@ -1,0 +1,163 @@
+"""The figures of a storm: what a policy did to the server, and how long it took until all was well."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from msgspec import Struct
+
+from notnow.chaos.crowd.simulation import Simulation
+from notnow.conduct import arguments
+from notnow.units import plural, show
+
+LAST = 4  # the last quarter of the time since recovery shows whether the server is still down
+DOWN = 0.9  # share of the new items that a server which is up puts through
+UP = 0.5  # share of its capacity that a busy server puts through, if it is up
+
+
+class Course(Struct, frozen=True):
+    """Counts over time, in bins of `width` seconds from 0 on: attempts, new items, and items that came through."""
+
+    width: float
+    attempts: tuple[int, ...]
+    new: tuple[int, ...]
+    through: tuple[int, ...]
+
+
+class Storm(Struct, frozen=True, kw_only=True):
+    """What became of the items of a crowd with one policy. Times are in seconds of scenario time, rates a second.
+
+    Each of the `items` is `through`, `gave_up` or `waiting` when the simulation `ended`. `gave_up` counts those that the
+    server refused for good, too. `attempts` reached the server, `amplification` is how many an item took. `peak` is the most
+    attempts within a second, and `peak_after` since the recovery. `refused` attempts were refused by the scenario, `busy` ones
+    by the bound of the queue; `abandoned` ones had no answer in time; `held` is how often a guard kept a client from asking.
+
+    `recovered` is when the scenario refused nothing any more, None if it still did at the end. `drained` is how long after
+    that the last item that had come before was settled; None if one was still waiting. `goodput` is the items through a second
+    since the recovery, until the last of them.
+
+    `stays_down`: the cause has gone and the server is still of no use: in the last quarter of the time since the recovery
+    fewer than 90 % of the new items came through, or, where none come, attempts exceed the capacity and less than half of it
+    goes into items that come through. `cut`: there were too many attempts to simulate, and `ended` is when that was.
+    """
+
+    policy: str
+    capacity: float
+    clients: int
+    timeout: float
+    seed: int
+    items: int
+    through: int
+    gave_up: int
+    waiting: int
+    attempts: int
+    amplification: float
+    peak: int
+    peak_after: int
+    refused: int
+    busy: int
+    abandoned: int
+    held: int
+    recovered: float | None
+    drained: float | None
+    goodput: float
+    stays_down: bool
+    ended: float
+    cut: bool
+    series: Course
+
+    def drained_within(self, time: float | str | timedelta) -> bool:
+        """True if the last item that had come before the recovery was settled within this time of it. Raises ValueError."""
+        return self.drained is not None and self.drained <= arguments.time("time", time)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures for JSON."""
+        found = {name: getattr(self, name) for name in self.__struct_fields__ if name != "series"}
+        course = {name: getattr(self.series, name) for name in self.series.__struct_fields__}
+        return {n: round(v, 6) if isinstance(v, float) else v for n, v in found.items()} | {"series": course}
+
+    def __str__(self) -> str:
+        """The figures in one line."""
+        said = [
+            f"{self.policy}: {self.through} of {plural(self.items, 'item')} through",
+            f"{self.gave_up} given up, {self.waiting} waiting",
+            f"{self.amplification:.3g} attempts an item",
+            f"at most {self.peak} in a second",
+            "not drained" if self.drained is None else f"drained {show(self.drained)} after recovery",
+        ]
+        return ", ".join(said) + ("; the server stays down" if self.stays_down else "")
+
+
+def figures(of: Simulation) -> Storm:
+    """The figures of a simulation that has run."""
+    tally, terms = of.tally, of.terms
+    recovered = _recovered(of)
+    return Storm(
+        policy=of.policy.name,
+        capacity=terms.capacity.rate,
+        clients=terms.clients,
+        timeout=terms.timeout,
+        seed=terms.seed,
+        items=tally.items,
+        through=tally.done,
+        gave_up=tally.gave_up,
+        waiting=tally.waiting,
+        attempts=tally.attempts,
+        amplification=tally.attempts / tally.items if tally.items else 0.0,
+        peak=tally.peak.most,
+        peak_after=tally.peak_after.most,
+        refused=tally.refused,
+        busy=tally.busy,
+        abandoned=tally.abandoned,
+        held=tally.held,
+        recovered=recovered,
+        drained=_drained(of, recovered),
+        goodput=_goodput(of, recovered),
+        stays_down=_stays_down(of, recovered),
+        ended=of.ended,
+        cut=of.cut,
+        series=Course(
+            tally.asked.width, tuple(tally.asked.counts), tuple(tally.new.counts), tuple(tally.through.counts)
+        ),
+    )
+
+
+def _recovered(of: Simulation) -> float | None:
+    """The start of the phase after the last refusal of the scenario, or else that refusal; 0 if there was none."""
+    tally = of.tally
+    if not tally.refused:
+        return of.phases[-1] if of.phases else 0.0
+    if of.phases and of.phases[-1] >= tally.last_refused:
+        return next(at for at in of.phases if at >= tally.last_refused)
+    return None if of.engine.progress.phase.lasts is not None or tally.waiting else tally.last_refused
+
+
+def _drained(of: Simulation, recovered: float | None) -> float | None:
+    if recovered is None:
+        return None
+    if of.phases and recovered == of.phases[-1]:
+        return None if of.drained_at is None else max(0.0, of.drained_at - recovered)
+    if of.tally.waiting:
+        return None
+    return max(0.0, of.tally.last_through - recovered)
+
+
+def _goodput(of: Simulation, recovered: float | None) -> float:
+    tally = of.tally
+    if recovered is None or tally.last_through <= recovered:
+        return 0.0
+    through = sum(tally.through.counts) - tally.through.between(0, recovered)
+    return through / max(tally.last_through - recovered, tally.through.width)
+
+
+def _stays_down(of: Simulation, recovered: float | None) -> bool:
+    tally = of.tally
+    if recovered is None or not tally.waiting:
+        return False
+    start = of.ended - (of.ended - recovered) / LAST
+    new, through, asked = (one.between(start, of.ended) for one in (tally.new, tally.through, tally.asked))
+    if new:
+        return through < DOWN * new
+    most = of.terms.capacity.rate * (of.ended - start)
+    return asked > most > 0 and through < UP * most

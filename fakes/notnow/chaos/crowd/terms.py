@@ -1,0 +1,128 @@
+"""The terms of a storm: who comes, to what server, for how long. Checked before anything is simulated."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from notnow.engine.capacity import Capacity
+from notnow.errors import Problem, ScenarioError, shown
+from notnow.language import catalogue
+from notnow.language.scenario import Scenario
+from notnow.units import DAY, HOUR, RATE_HELP, parse_percent, parse_rate, seconds
+
+MOST_CLIENTS = 1_000_000
+MOST_ATTEMPTS = 2_000_000  # of one policy, after which the simulation ends
+HORIZON, HORIZON_OF_ARRIVALS = DAY, HOUR
+
+Time = float | str | timedelta
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """Who comes to what server. Times are in seconds of scenario time.
+
+    Each of the `clients` has one item, which comes at a random time within the first `spread` seconds; or, with `arrivals`,
+    so many items a second come, at random times and to random clients. A client waits `timeout` seconds for an answer.
+    The simulation ends at the `horizon`, or when no item is left.
+    """
+
+    scenario: Scenario
+    capacity: Capacity
+    clients: int = 1000
+    arrivals: float | None = None
+    spread: float = 0.0
+    timeout: float = 30.0
+    horizon: float = HORIZON
+    seed: int = 0
+    most: int = MOST_ATTEMPTS
+
+
+def terms(
+    scenario: str | Path | Scenario,
+    *,
+    clients: int,
+    capacity: float | str,
+    refusal_cost: float | str,
+    queue: int | None,
+    outage: Time | None,
+    arrivals: float | str | None,
+    spread: Time,
+    timeout: Time,
+    horizon: Time | None,
+    seed: int,
+    knobs: dict[str, Any],
+) -> Terms:
+    """Terms of what a user gave. Raises ScenarioError."""
+    found = scenario if isinstance(scenario, Scenario) else catalogue.scenario(str(scenario))
+    if outage is not None:
+        knobs = {**knobs, "outage": _outage(found, outage)}
+    rate = None if arrivals is None else _rate("arrivals", arrivals)
+    default = HORIZON if rate is None else HORIZON_OF_ARRIVALS
+    return Terms(
+        scenario=found.with_knobs(**knobs),
+        capacity=Capacity(_rate("capacity", capacity), _share("refusal_cost", refusal_cost), _queue(queue)),
+        clients=_whole("clients", clients, 1, MOST_CLIENTS),
+        arrivals=rate,
+        spread=_time("spread", spread),
+        timeout=_positive("timeout", timeout),
+        horizon=_positive("horizon", default if horizon is None else horizon),
+        seed=seed,
+    )
+
+
+def _outage(scenario: Scenario, outage: Time) -> str:
+    if "outage" not in scenario.knobs:
+        knobs = ", ".join(scenario.knobs) or "none"
+        raise _bad(
+            "outage", f"{scenario.name} has no knob of this name", f"a scenario that has it, or its knobs: {knobs}"
+        )
+    return f"{_time('outage', outage):.9f}".rstrip("0").rstrip(".") + "s"
+
+
+def _rate(name: str, value: float | str) -> float:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    rate = parse_rate(f"{value:.9f}/s" if number else value)
+    if rate is None:
+        raise _bad(name, f"it is {shown(value)}", RATE_HELP)
+    return rate
+
+
+def _share(name: str, value: float | str) -> float:
+    share = parse_percent(value) if isinstance(value, str) else value
+    if share is None or isinstance(share, bool) or not 0 <= share <= 1:
+        raise _bad(name, f"it is {shown(value)}", 'a share of the work for an item, such as "10%" or 0.1')
+    return float(share)
+
+
+def _time(name: str, value: Time) -> float:
+    try:
+        found = seconds(value)
+    except ValueError as error:
+        raise _bad(name, str(error)) from None
+    if found < 0:
+        raise _bad(name, f"it is {shown(value)}", "0 or more")
+    return found
+
+
+def _positive(name: str, value: Time) -> float:
+    found = _time(name, value)
+    if not found:
+        raise _bad(name, f"it is {shown(value)}", "more than 0")
+    return found
+
+
+def _whole(name: str, value: int, least: int, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise _bad(name, f"it is {shown(value)}", f"a whole number from {least} to {most}")
+    return value
+
+
+def _queue(value: int | None) -> int | None:
+    return None if value is None else _whole("queue", value, 0, 10**9)
+
+
+def _bad(name: str, found: str, allowed: str = "") -> ScenarioError:
+    return ScenarioError([Problem(found, allowed=allowed, key=name)])

@@ -1,0 +1,147 @@
+"""One visit of a simulated client: what it does on a connection, and what the engine's scripts tell it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Literal, NamedTuple
+
+from notnow.engine.actions import (
+    BEHAVE,
+    Action,
+    Close,
+    Hang,
+    Proceed,
+    ResetStream,
+    Respond,
+    Response,
+    Script,
+    Send,
+    Wait,
+)
+from notnow.engine.engine import Engine
+from notnow.engine.events import Asked, Event, Facts, Hello
+from notnow.language.scenario import Scenario
+
+HOST = "fake.notnow.test"
+LATER = frozenset(
+    {408, 421, 425, 429}
+)  # statuses below 500 after which a client asks again (RFC 9110, RFC 6585, RFC 8470)
+
+Asks = Callable[[str, int], Event]
+
+
+class Answer(NamedTuple):
+    """What a script means to a client, after so many seconds. `retry_after`: in how many seconds it may come back."""
+
+    kind: Literal["go", "refused", "final", "silent"]
+    after: float = 0.0
+    retry_after: float | None = None
+
+
+GO = Answer("go")
+
+
+def course(scenario: Scenario, engine: Engine) -> list[Asks]:
+    """What a client asks for after it has connected, at the moments at which the scenario can do something."""
+    steps: list[Asks] = []
+    if scenario.server.tls != "none" and engine.has_rules_at("tls"):
+        steps.append(lambda conn, client: Hello(conn, HOST))  # noqa: ARG005
+    for moment, facts in COURSES[scenario.protocol].items():
+        if engine.has_rules_at(moment):
+            steps.append(_asks(moment, facts))
+    return steps
+
+
+def _asks(moment: str, facts: Callable[[int], Facts]) -> Asks:
+    return lambda conn, client: Asked(conn, moment, facts(client))
+
+
+def _mail(client: int) -> Facts:
+    return {"sender": f"client{client}@clients.test", "size": 1000, "command": "MAIL"}
+
+
+def _mail_to(client: int) -> Facts:
+    return {**_mail(client), "recipient": ("postmaster@server.test",), "command": "RCPT"}
+
+
+def _user(client: int) -> Facts:
+    return {"user": f"client{client}"}
+
+
+def _request(client: int) -> Facts:  # noqa: ARG001
+    return {"method": "GET", "command": "GET", "path": "/", "authority": HOST}
+
+
+COURSES: Mapping[str, Mapping[str, Callable[[int], Facts]]] = {
+    "smtp": {
+        "ehlo": lambda _: {"command": "EHLO"},
+        "mail": _mail,
+        "rcpt": _mail_to,
+        "data": _mail_to,
+        "message": _mail_to,
+    },
+    "ftp": {"user": _user, "pass": _user, "login": _user, "pasv": _user, "stor": _user},
+    "http": {"request": _request, "response": _request},
+}
+
+
+def address(client: int) -> str:
+    """The address of a client: another one for each."""
+    return f"10.{client >> 16 & 255}.{client >> 8 & 255}.{client & 255}"
+
+
+def answer(script: Script | None, now: float) -> Answer:
+    """What a script means to the client that asked."""
+    if script is None or script.steps is BEHAVE:
+        return GO
+    after = math.fsum(step.seconds for step in script.steps if isinstance(step, Wait))
+    if any(isinstance(step, Hang) for step in script.steps):
+        return Answer("silent", after)
+    kind, told = "go" if script.proceeds else "refused", None
+    for step in script.steps:
+        status = _status(step)
+        if status is not None:
+            kind = "go" if status < 400 else "refused" if status >= 500 or status in LATER else "final"
+            told = _retry_after(step, now)
+        elif (code := _code(step)) is not None:
+            kind = "go" if code in "123" else "refused" if code == "4" else "final"
+    if kind == "go" and (not script.proceeds or _mute(script.steps)):
+        kind = "refused"
+    return Answer(kind, after, told)  # type: ignore[arg-type]
+
+
+def _mute(steps: Iterable[Action]) -> bool:
+    """True if the connection or stream ends without a reply, whatever has taken effect."""
+    ends = any(isinstance(step, (Close, ResetStream)) for step in steps)
+    return ends and any(isinstance(step, Proceed) and step.instead == () for step in steps)
+
+
+def _code(step: Action) -> str | None:
+    """The first digit of the last reply of a step."""
+    lines = step.lines if isinstance(step, Send) else step.instead if isinstance(step, Proceed) else None
+    return lines[-1][:1] if isinstance(lines, tuple) and lines else None
+
+
+def _response(step: Action) -> Response | None:
+    if isinstance(step, Respond):
+        return step.response
+    return step.instead if isinstance(step, Proceed) and isinstance(step.instead, Response) else None
+
+
+def _status(step: Action) -> int | None:
+    response = _response(step)
+    return None if response is None else response.status
+
+
+def _retry_after(step: Action, now: float) -> float | None:
+    """Seconds from a Retry-After (RFC 9110 §10.2.3); scenario time 0 is 1970 here."""
+    headers = {name.lower(): value for name, value in (_response(step) or Response()).headers}
+    value = headers.get("retry-after", "")
+    if value.isascii() and value.isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except ValueError:
+        return None

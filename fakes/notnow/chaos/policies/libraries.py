@@ -1,0 +1,103 @@
+"""What retry libraries call a policy: tenacity's waits, stops and `Retrying`, stamina's callers, urllib3's `Retry`.
+
+Their own code tells the waits. Private parts of stamina are in use: `RetryingCaller._context_kws`, `BoundRetryingCaller._caller`
+and `_RetryContextIterator._t_kw` (`tests/test_policies_own.py` asks for them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from msgspec import Struct
+
+from notnow.chaos.policies.calls import Own
+from notnow.chaos.policies.language import Parts
+from notnow.chaos.policies.stops import Attempts
+
+
+def parts_of(name: str, own: Any) -> Parts | None:
+    """What an object of a retry library adds to a policy; None if it is none."""
+    kinds = {one.__module__.partition(".")[0]: one.__name__ for one in reversed(type(own).__mro__)}
+    if "stamina" in kinds:
+        return _of_stamina(name, own)
+    if (retrying := getattr(own, "retry", None)) is not None and hasattr(retrying, "wait") and callable(own):
+        return parts_of(name, retrying)  # a function that tenacity has decorated
+    if "tenacity" in kinds:
+        return _of_tenacity(name, own)
+    if kinds.get("urllib3") == "Retry":
+        return _of_urllib3(name, own)
+    return None
+
+
+# ---- tenacity ------------------------------------------------------------------------------------
+
+
+class _State:
+    """The state of a call, as tenacity shows it to waits and stops: after so many attempts, and so many seconds."""
+
+    def __init__(self) -> None:
+        tenacity = import_module("tenacity")
+        self._state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+        self._state.start_time = 0.0
+        self._failed = tenacity.Future(1)
+        self._failed.set_exception(ConnectionError("not now"))
+
+    def after(self, attempts: int, elapsed: float = 0.0, before: float = 0.0) -> Any:
+        state = self._state
+        state.attempt_number, state.outcome, state.outcome_timestamp = attempts, self._failed, elapsed
+        state.idle_for = state.upcoming_sleep = before
+        return state
+
+
+class _Stop(Struct, frozen=True):
+    """A stop of tenacity's."""
+
+    stop: Callable[[Any], bool]
+    state: _State
+
+    def stops(self, attempts: int, elapsed: float) -> bool:
+        return bool(self.stop(self.state.after(attempts, elapsed)))
+
+
+def _wait(name: str, wait: Callable[[Any], Any]) -> Own:
+    state = _State()
+    return Own(name, lambda attempt, before: wait(state.after(attempt, before=before)))
+
+
+def _of_tenacity(name: str, own: Any) -> Parts | None:
+    tenacity = import_module("tenacity")
+    if isinstance(own, tenacity.BaseRetrying):
+        return [("wait", _wait(name, own.wait)), ("stop", _Stop(own.stop, _State()))]
+    if isinstance(own, tenacity.wait.wait_base):
+        return [("wait", _wait(name, own))]
+    if isinstance(own, tenacity.stop.stop_base):
+        return [("stop", _Stop(own, _State()))]
+    return None
+
+
+# ---- stamina -------------------------------------------------------------------------------------
+
+
+def _of_stamina(name: str, own: Any) -> Parts | None:
+    own = getattr(own, "_caller", own)
+    if hasattr(own, "_context_kws"):
+        own = import_module("stamina").retry_context(on=Exception, **own._context_kws)
+    if not hasattr(own, "_t_kw"):
+        return None
+    return [("wait", _wait(name, own._t_kw["wait"])), ("stop", _Stop(own._t_kw["stop"], _State()))]
+
+
+# ---- urllib3 -------------------------------------------------------------------------------------
+
+
+def _of_urllib3(name: str, own: Any) -> Parts:
+    history = import_module("urllib3.util.retry").RequestHistory("GET", "/", None, 503, None)
+    limits = [limit for limit in (own.total, own.status) if limit is not None and limit is not True]
+    parts: Parts = [("wait", Own(name, lambda n, _: own.new(history=(history,) * n).get_backoff_time()))]
+    if limits:
+        parts.append(("stop", Attempts(1 + int(min(limits)))))  # False is no retry
+    if own.respect_retry_after_header:
+        parts.append(("heeds", ()))
+    return parts

@@ -1,0 +1,36 @@
+"""A policy: a wait, and what stops, holds or overrules it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from notnow.chaos.policies.guards import Guard
+from notnow.chaos.policies.stops import Stop
+from notnow.chaos.policies.waits import Wait
+
+
+class Policy(Struct, frozen=True):
+    """What a client does about a failed attempt.
+
+    `name`: as its user wrote it. `wait`: how long it waits. `stops`: each may give the item up. `guards` make what holds
+    one client. `heeds`: it waits at least as long as a Retry-After asks for. `own`: it runs code of the user's, which may
+    draw from Python's module `random`.
+    """
+
+    name: str
+    wait: Wait
+    stops: tuple[Stop, ...] = ()
+    guards: tuple[Callable[[], Guard], ...] = ()
+    heeds: bool = False
+    own: bool = False
+
+    @property
+    def may_stop(self) -> bool:
+        """True if its clients may give up."""
+        return bool(self.stops or self.guards)
+
+    def gives_up(self, attempts: int, elapsed: float) -> bool:
+        """True if an item is given up after so many attempts, and so many seconds since the first one."""
+        return any(stop.stops(attempts, elapsed) for stop in self.stops)
