@@ -70,8 +70,8 @@ def storm(
     *,
     policy: Any,
     clients: int = 1000,
-    capacity: float | str = "200/s",
-    refusal_cost: float | str = "10%",
+    capacity: float | str | None = None,
+    refusal_cost: float | str | None = None,
     queue: int | None = None,
     outage: float | str | timedelta | None = None,
     arrivals: float | str | None = None,
@@ -92,7 +92,8 @@ def storm(
 
     Each of the `clients` has one item, which comes within the first `spread` of scenario time; with `arrivals`, a rate such as
     "150/s", new items keep coming. The server plays the scenario, and does `capacity` items a second, in the order in which
-    they come; a refusal costs it `refusal_cost` of the work for an item. `queue` bounds how many may wait; it refuses more.
+    they come; a refusal costs it `refusal_cost` of the work for an item. `queue` bounds how many may wait; it refuses more. Without
+    these it is what the scenario says in [server], or else 200/s, 10 % and no bound.
     A client waits `timeout` for an answer; what it has asked for is done all the same. The simulation ends when all items are
     through or given up, and at the `horizon`: one day, or one hour with `arrivals`. `outage` and other keywords are knobs of
     the scenario. The same seed gives the same figures; Python's `random` is seeded meanwhile for a function of yours.

@@ -28,15 +28,18 @@ DEFAULT = "exponential(base=1m, factor=2, cap=1h, jitter=full)"
 )  # fmt: skip
 @click.option("--clients", type=int, default=1000, show_default=True, metavar="N", help="So many clients.")
 @click.option(
-    "--capacity", default="200/s", show_default=True, metavar="RATE",
-    help="The server does this many items per s, m, h or d.",
+    "--capacity", metavar="RATE",
+    help="The server does this many items per s, m, h or d.  [default: that of the scenario, or 200/s]",
 )  # fmt: skip
 @click.option(
-    "--refusal-cost", default="10%", show_default=True, metavar="SHARE",
-    help="A refusal costs the server this share of the work for an item.",
+    "--refusal-cost", metavar="SHARE",
+    help="A refusal costs the server this share of the work for an item.  [default: that of the scenario, or 10%]",
 )  # fmt: skip
 @click.option(
-    "--queue", type=int, metavar="N", help="The server refuses a client when this many wait.  [default: no bound]"
+    "--queue",
+    type=int,
+    metavar="N",
+    help="The server refuses a client when this many wait.  [default: that of the scenario, or none]",
 )
 @click.option(
     "--outage",

@@ -35,7 +35,8 @@ class Storm(Struct, frozen=True, kw_only=True):
 
     `recovered` is when the scenario refused nothing any more, None if it still did at the end. `drained` is how long after
     that the last item that had come before was settled; None if one was still waiting. `goodput` is the items through a second
-    since the recovery, until the last of them.
+    since the recovery, until the last of them. `took` is how long an item that came through took on average, and `longest` at
+    most.
 
     `stays_down`: the cause has gone and the server is still of no use: in the last quarter of the time since the recovery
     fewer than 90 % of the new items came through, or, where none come, attempts exceed the capacity and less than half of it
@@ -62,6 +63,8 @@ class Storm(Struct, frozen=True, kw_only=True):
     recovered: float | None
     drained: float | None
     goodput: float
+    took: float
+    longest: float
     stays_down: bool
     ended: float
     cut: bool
@@ -114,6 +117,8 @@ def figures(of: Simulation) -> Storm:
         recovered=recovered,
         drained=_drained(of, recovered),
         goodput=_goodput(of, recovered),
+        took=tally.took / tally.done if tally.done else 0.0,
+        longest=tally.longest,
         stays_down=_stays_down(of, recovered),
         ended=of.ended,
         cut=of.cut,

@@ -13,14 +13,15 @@ from random import Random
 
 from notnow.chaos.crowd.tally import Peak, Tally
 from notnow.chaos.crowd.terms import Terms
-from notnow.chaos.crowd.visits import GO, HOST, Answer, address, answer, course
+from notnow.chaos.crowd.visits import GO, HOST, Answer, answer, busy_rules, course
 from notnow.chaos.policies.guards import Guard
 from notnow.chaos.policies.policy import Policy
 from notnow.conduct.reading.garbage import uncollected
 from notnow.engine.actions import BEHAVE, Script
 from notnow.engine.capacity import Station
+from notnow.engine.compiling import capacity_of
 from notnow.engine.engine import Engine
-from notnow.engine.events import Closed, Opened, Tick
+from notnow.engine.events import Closed, Event, Tick
 
 ROUND_TRIP = 0.05  # seconds that an attempt takes even if it is refused at once; without it, time could stand still
 TOLD_EVERY = 20_000  # events between two words of progress
@@ -52,7 +53,9 @@ class Simulation:
         self.cut = False  # there were too many attempts to go on
         self.engine = Engine(terms.scenario, seed=terms.seed, host=HOST)
         self._course = course(terms.scenario, self.engine)
-        self._station = Station(terms.capacity)
+        self._busy_rules = busy_rules(terms.scenario)
+        # The engine does the work itself, where the scenario says how much it can do.
+        self._station = Station(terms.capacity) if capacity_of(terms.scenario) is None else None
         self._come, self._chance = Random(f"{terms.seed} come"), Random(f"{terms.seed} waits")
         self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._pushed = self._visits = self._old = 0
@@ -104,7 +107,7 @@ class Simulation:
         if self.engine.progress.position is not before:
             self._note_phase(due)
         for script in scripts:
-            self._cut_off(script.conn, answer(script, due), due)
+            self._cut_off(script, due)
 
     def _note_phase(self, now: float) -> None:
         """Another phase has begun; the items that are there are to be through before the server has recovered."""
@@ -177,30 +180,43 @@ class Simulation:
         self._visits += 1
         conn = item.visit = str(self._visits)
         self._inside[conn] = item
-        self._go_on(now, item, conn, -1, now + self.terms.timeout)
+        self._go_on(now, item, conn, 0, now + self.terms.timeout)
 
     def _go_on(self, now: float, item: Item, conn: str, place: int, deadline: float) -> None:
-        """The next steps of a visit, up to one that takes time; -1 is the connection itself."""
+        """The next steps of a visit, up to one that takes time."""
         if item.visit != conn:
             return
-        for step in range(place, len(self._course)):
-            event = Opened(conn, address(item.client)) if step < 0 else self._course[step](conn, item.client)
-            before = self.engine.progress.position
-            scripts = self.engine.feed(event, now)
-            if self.engine.progress.position is not before:
-                self._note_phase(now)
-            said = next((script for script in scripts if script.conn == conn and script.moment != "enter"), None)
-            for script in scripts if len(scripts) > 1 else ():
-                if script is not said:
-                    self._cut_off(script.conn, answer(script, now), now)
+        for number in range(place, len(self._course)):
+            step = self._course[number]
+            said = self._feed(step.asks(conn, item.client), conn, now)
             told = self._heard(said, now)
             if told.kind != "go":
-                self._refused(now, item, conn, told, deadline)
+                self._refused(now, item, conn, said, told, step.works, deadline)
                 return
-            if told.after:
-                self._later(now + told.after, deadline, item, conn, self._go_on, item, conn, step + 1, deadline)
+            wait = told.after
+            if step.works and self._station is not None:
+                done = self._station.offer(now)
+                if done is None:
+                    self.tally.busy += 1
+                    self._at(now + ROUND_TRIP, self._fail, item, conn, False)
+                    return
+                wait += done - now
+            if wait:
+                self._later(now + wait, deadline, item, conn, self._go_on, item, conn, number + 1, deadline)
                 return
-        self._serve(now, item, conn, deadline)
+        self._through(now, item, conn)
+
+    def _feed(self, event: Event, conn: str, now: float) -> Script | None:
+        """What the engine says to a client that does something. What it says to others meanwhile reaches them."""
+        before = self.engine.progress.position
+        scripts = self.engine.feed(event, now)
+        if self.engine.progress.position is not before:
+            self._note_phase(now)
+        said = next((script for script in scripts if script.conn == conn and script.moment != "enter"), None)
+        for script in scripts if len(scripts) > 1 else ():
+            if script is not said:
+                self._cut_off(script, now)
+        return said
 
     def _heard(self, script: Script | None, now: float) -> Answer:
         """The answer of a script. Most scripts have the steps of the one before."""
@@ -210,26 +226,23 @@ class Simulation:
             self._said, self._meant = script.steps, answer(script, now)
         return self._meant
 
-    def _refused(self, now: float, item: Item, conn: str, told: Answer, deadline: float) -> None:
-        """A rule of the scenario refuses the visit. That costs the server something, too."""
-        self.tally.refused += 1
-        self.tally.last_refused = now
+    def _refused(
+        self, now: float, item: Item, conn: str, said: Script | None, told: Answer, works: bool, deadline: float
+    ) -> None:
+        """A rule of the scenario refuses the visit. Where the visit is work, so is the refusal."""
+        if said is not None and said.rule in self._busy_rules:
+            self.tally.busy += 1
+        else:
+            self.tally.refused += 1
+            self.tally.last_refused = now
         if told.kind == "silent":
             self._at(deadline, self._time_out, item, conn)
             return
-        self._station.refuse(now)
+        if works and self._station is not None:
+            self._station.refuse(now)
         item.retry_after = told.retry_after or 0.0
         at = now + max(told.after, ROUND_TRIP)
         self._later(at, deadline, item, conn, self._fail, item, conn, told.kind == "final")
-
-    def _serve(self, now: float, item: Item, conn: str, deadline: float) -> None:
-        """The visit was let in: it takes a unit of the server's work, in its turn."""
-        done = self._station.offer(now)
-        if done is None:
-            self.tally.busy += 1
-            self._at(now + ROUND_TRIP, self._fail, item, conn, False)
-            return
-        self._later(done, deadline, item, conn, self._through, item, conn)
 
     def _later(self, at: float, deadline: float, item: Item, conn: str, do: Callable[..., None], *rest: object) -> None:
         """What comes of a visit at this time, unless the client does not wait for so long."""
@@ -256,6 +269,8 @@ class Simulation:
             self.tally.done += 1
             self.tally.through.add(now)
             self.tally.last_through = now
+            self.tally.took += now - item.born
+            self.tally.longest = max(self.tally.longest, now - item.born)
             self._settled(item, now)
 
     def _time_out(self, now: float, item: Item, conn: str) -> None:
@@ -272,12 +287,13 @@ class Simulation:
         else:
             self._wait(now, item)
 
-    def _cut_off(self, conn: str, told: Answer, now: float) -> None:
+    def _cut_off(self, script: Script, now: float) -> None:
         """The server says something unasked to a client that waits: where that is no, the visit has failed."""
-        if conn in self._inside and told.kind in ("refused", "final"):
+        item = self._inside.get(script.conn)
+        if item is not None and answer(script, now).kind in ("refused", "final"):
             self.tally.refused += 1
             self.tally.last_refused = now
-            self._at(now, self._fail, self._inside[conn], conn, False)
+            self._at(now, self._fail, item, script.conn, False)
 
     def _wait(self, now: float, item: Item) -> None:
         """After a failed attempt: give up, or come back later."""

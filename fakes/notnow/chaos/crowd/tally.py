@@ -53,6 +53,7 @@ class Tally:
         self.items = self.done = self.attempts = self.gave_up = self.refused_for_good = 0
         self.refused = self.busy = self.abandoned = self.held = 0
         self.last_through = self.last_refused = 0.0
+        self.took = self.longest = 0.0  # seconds that items took, in all and at most
 
     @property
     def waiting(self) -> int:

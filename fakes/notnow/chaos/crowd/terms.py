@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 from msgspec import Struct
 
 from notnow.engine.capacity import Capacity
+from notnow.engine.compiling import capacity_of
 from notnow.errors import Problem, ScenarioError, shown
 from notnow.language import catalogue
 from notnow.language.scenario import Scenario
-from notnow.units import DAY, HOUR, RATE_HELP, parse_percent, parse_rate, seconds
+from notnow.units import DAY, HOUR, RATE_HELP, parse_percent, parse_rate, seconds, show_rate
 
 MOST_CLIENTS = 1_000_000
 MOST_ATTEMPTS = 2_000_000  # of one policy, after which the simulation ends
+USUAL = {"capacity": "200/s", "refusal_cost": "10%"}  # of a server whose scenario says nothing of it
 HORIZON, HORIZON_OF_ARRIVALS = DAY, HOUR
 
 Time = float | str | timedelta
@@ -24,7 +27,7 @@ Time = float | str | timedelta
 class Terms(Struct, frozen=True, kw_only=True):
     """Who comes to what server. Times are in seconds of scenario time.
 
-    Each of the `clients` has one item, which comes at a random time within the first `spread` seconds; or, with `arrivals`,
+    `capacity` is that of the scenario's server, or else one that the simulation gives it. Each of the `clients` has one item, which comes at a random time within the first `spread` seconds; or, with `arrivals`,
     so many items a second come, at random times and to random clients. A client waits `timeout` seconds for an answer.
     The simulation ends at the `horizon`, or when no item is left.
     """
@@ -44,8 +47,8 @@ def terms(
     scenario: str | Path | Scenario,
     *,
     clients: int,
-    capacity: float | str,
-    refusal_cost: float | str,
+    capacity: float | str | None,
+    refusal_cost: float | str | None,
     queue: int | None,
     outage: Time | None,
     arrivals: float | str | None,
@@ -59,11 +62,15 @@ def terms(
     found = scenario if isinstance(scenario, Scenario) else catalogue.scenario(str(scenario))
     if outage is not None:
         knobs = {**knobs, "outage": _outage(found, outage)}
+    given = {"capacity": capacity, "refusal_cost": refusal_cost, "queue": queue}
+    if found.server.capacity is not None:
+        knobs = {**knobs, **_own(found, given)}
+    found = found.with_knobs(**knobs)
     rate = None if arrivals is None else _rate("arrivals", arrivals)
     default = HORIZON if rate is None else HORIZON_OF_ARRIVALS
     return Terms(
-        scenario=found.with_knobs(**knobs),
-        capacity=Capacity(_rate("capacity", capacity), _share("refusal_cost", refusal_cost), _queue(queue)),
+        scenario=found,
+        capacity=capacity_of(found) or _capacity(given),
         clients=_whole("clients", clients, 1, MOST_CLIENTS),
         arrivals=rate,
         spread=_time("spread", spread),
@@ -80,6 +87,29 @@ def _outage(scenario: Scenario, outage: Time) -> str:
             "outage", f"{scenario.name} has no knob of this name", f"a scenario that has it, or its knobs: {knobs}"
         )
     return f"{_time('outage', outage):.9f}".rstrip("0").rstrip(".") + "s"
+
+
+def _own(scenario: Scenario, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The knobs of a scenario whose server has a capacity of its own, for what was given."""
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if name not in scenario.knobs:
+            raise _bad(name, f"the server of {scenario.name} has its own", "to change it there, in [server]")
+        match name:
+            case "capacity":
+                found[name] = show_rate(_rate(name, value))
+            case "refusal_cost":
+                found[name] = f"{100 * _share(name, value):g}%"
+            case _:
+                found[name] = _queue(value)
+    return found
+
+
+def _capacity(given: Mapping[str, Any]) -> Capacity:
+    rate, cost = (given[name] if given[name] is not None else usual for name, usual in USUAL.items())
+    return Capacity(_rate("capacity", rate), _share("refusal_cost", cost), _queue(given["queue"]))
 
 
 def _rate(name: str, value: float | str) -> float:

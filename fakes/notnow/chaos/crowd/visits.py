@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
 
+from notnow import protocols
 from notnow.engine.actions import (
     BEHAVE,
     Action,
@@ -21,15 +22,13 @@ from notnow.engine.actions import (
     Wait,
 )
 from notnow.engine.engine import Engine
-from notnow.engine.events import Asked, Event, Facts, Hello
+from notnow.engine.events import Asked, Event, Facts, Hello, Opened
 from notnow.language.scenario import Scenario
 
 HOST = "fake.notnow.test"
 LATER = frozenset(
     {408, 421, 425, 429}
 )  # statuses below 500 after which a client asks again (RFC 9110, RFC 6585, RFC 8470)
-
-Asks = Callable[[str, int], Event]
 
 
 class Answer(NamedTuple):
@@ -43,18 +42,32 @@ class Answer(NamedTuple):
 GO = Answer("go")
 
 
-def course(scenario: Scenario, engine: Engine) -> list[Asks]:
-    """What a client asks for after it has connected, at the moments at which the scenario can do something."""
-    steps: list[Asks] = []
+class Step(NamedTuple):
+    """What a client does next on its connection. `works`: it takes a unit of the server's work, if it is let through."""
+
+    asks: Callable[[str, int], Event]
+    works: bool = False
+
+
+def course(scenario: Scenario, engine: Engine) -> list[Step]:
+    """What a client does, from the connection on: the moments at which the scenario or the server can do something."""
+    work = protocols.get(scenario.protocol).work
+    steps = [Step(lambda conn, client: Opened(conn, address(client)), work == "connect")]
     if scenario.server.tls != "none" and engine.has_rules_at("tls"):
-        steps.append(lambda conn, client: Hello(conn, HOST))  # noqa: ARG005
+        steps.append(Step(lambda conn, client: Hello(conn, HOST)))  # noqa: ARG005
     for moment, facts in COURSES[scenario.protocol].items():
-        if engine.has_rules_at(moment):
-            steps.append(_asks(moment, facts))
+        if engine.has_rules_at(moment) or moment == work:
+            steps.append(Step(_asks(moment, facts), moment == work))
     return steps
 
 
-def _asks(moment: str, facts: Callable[[int], Facts]) -> Asks:
+def busy_rules(scenario: Scenario) -> frozenset[str]:
+    """The key paths of the rules that answer for a full queue."""
+    pairs = ((i, j, rule) for i, phase in enumerate(scenario.phases) for j, rule in enumerate(phase.rules))
+    return frozenset(f"phase[{i}].rule[{j}]" for i, j, rule in pairs if rule.busy)
+
+
+def _asks(moment: str, facts: Callable[[int], Facts]) -> Callable[[str, int], Event]:
     return lambda conn, client: Asked(conn, moment, facts(client))
 
 

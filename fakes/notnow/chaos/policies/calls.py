@@ -96,9 +96,11 @@ def tried(name: str, wait: Own | Drawn) -> None:
         except BaseException as error:  # of the thread that asked
             failed.append(error)
 
+    state = random.getstate()
     thread = Thread(target=call, name="notnow-wait", daemon=True)  # a daemon: one that hangs cannot be ended
     thread.start()
     thread.join(PATIENCE)
+    random.setstate(state)
     if failed:
         raise failed[0]
     sleeps = "a wait is told, and not slept: return the seconds"

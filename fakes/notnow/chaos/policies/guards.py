@@ -74,7 +74,8 @@ class RetryThrottling(Guard):
 class Breaker(Guard):
     """A circuit breaker (Nygard, "Release It!"): open after so many failures in a row, for `open` seconds; then half-open.
 
-    Half-open lets one attempt through. Its success closes the breaker, its failure opens it again.
+    While it is open, attempts fail at once. Half-open lets one through: its success closes the breaker, its failure opens it
+    again.
     """
 
     def __init__(self, failures: int, open: float) -> None:
@@ -84,9 +85,7 @@ class Breaker(Guard):
     def hold(self, now: float, retry: bool, rng: Random) -> Hold | None:  # noqa: ARG002
         if self.row < self.failures:
             return None
-        if now < self.until:
-            return Hold("later", self.until - now)
-        return Hold("later", self.open) if self.probing else None
+        return FAILED if now < self.until or self.probing else None
 
     def goes(self, now: float, retry: bool) -> None:  # noqa: ARG002
         self.probing = self.row >= self.failures

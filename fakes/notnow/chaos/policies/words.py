@@ -59,7 +59,7 @@ WORDS: Mapping[str, Word] = {
     ),
     "breaker": Word(
         "guard", Breaker, (Parameter("failures", COUNT, 5), Parameter("open", SPAN, 60.0)),
-        "a circuit breaker: open after failures in a row, then half-open",
+        "a circuit breaker: after failures in a row, attempts fail at once; then one is let through",
     ),
     "tokens": Word(
         "guard", Tokens, (Parameter("rate", RATE), Parameter("burst", COUNT, 1)),

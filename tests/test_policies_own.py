@@ -1,0 +1,209 @@
+"""Policies of the user's own: objects of retry libraries, functions, lists, and the report of a client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import stamina
+import tenacity
+import urllib3
+
+from notnow.chaos.policies import calls, policy
+from notnow.errors import ScenarioError
+
+
+def waits(given: Any, count: int = 5, **options: Any) -> list[float]:
+    made, rng = policy(given, **options), Random(1)
+    return [made.wait.seconds(attempt, 0, rng) for attempt in range(1, count + 1)]
+
+
+# ---- libraries -----------------------------------------------------------------------------------
+
+
+def test_a_wait_of_tenacity() -> None:
+    assert waits(tenacity.wait_exponential(multiplier=1, max=6)) == [1, 2, 4, 6, 6]
+    assert waits(tenacity.wait_chain(tenacity.wait_fixed(3), tenacity.wait_fixed(7))) == [3, 7, 7, 7, 7]
+    assert waits(tenacity.wait_incrementing(1, 2) + tenacity.wait_fixed(1)) == [2, 4, 6, 8, 10]
+
+
+def test_a_retrying_of_tenacity_has_its_stop() -> None:
+    made = policy(
+        tenacity.AsyncRetrying(
+            wait=tenacity.wait_fixed(3), stop=tenacity.stop_after_attempt(4) | tenacity.stop_after_delay(60)
+        )
+    )
+    assert made.wait.seconds(1, 0, Random(1)) == 3
+    assert [made.gives_up(n, at) for n, at in ((3, 59), (4, 0), (1, 60))] == [False, True, True]
+
+
+def test_a_function_that_tenacity_has_decorated() -> None:
+    @tenacity.retry(wait=tenacity.wait_fixed(7), stop=tenacity.stop_after_attempt(2))
+    def send() -> None:
+        raise AssertionError("it is not called")
+
+    assert waits(send) == [7] * 5
+    assert policy(send).gives_up(2, 0)
+
+
+def test_a_caller_of_stamina() -> None:
+    """The formula of its documentation: min(wait_max, wait_initial * 2^(n - 1) + up to wait_jitter)."""
+    caller = stamina.RetryingCaller(attempts=3, timeout=60, wait_initial=1, wait_max=20, wait_jitter=0)
+    for own in (
+        caller,
+        caller.on(ValueError),
+        stamina.AsyncRetryingCaller(attempts=3, timeout=60, wait_initial=1, wait_max=20, wait_jitter=0),
+    ):
+        assert waits(own) == [1, 2, 4, 8, 16]
+        assert [policy(own).gives_up(n, at) for n, at in ((2, 59), (3, 0), (1, 60))] == [False, True, True]
+    assert waits(stamina.retry_context(on=ValueError, wait_initial=2, wait_jitter=0), 2) == [2, 4]
+
+
+def test_the_parts_of_stamina_that_are_used_are_there() -> None:
+    caller = stamina.RetryingCaller()
+    assert {"attempts", "timeout", "wait_initial", "wait_max"} <= caller._context_kws.keys()
+    assert caller.on(ValueError)._caller is caller
+    assert {"wait", "stop"} <= stamina.retry_context(on=ValueError)._t_kw.keys()
+
+
+def test_a_retry_of_urllib3() -> None:
+    """{backoff factor} * 2^({number of previous retries}), and none before the first retry."""
+    retry = urllib3.Retry(total=4, backoff_factor=0.5, backoff_max=3)
+    assert waits(retry) == [0, 1, 2, 3, 3]
+    made = policy(retry)
+    assert made.heeds
+    assert [made.gives_up(n, 0) for n in (4, 5)] == [False, True]
+    assert not policy(urllib3.Retry(3, respect_retry_after_header=False)).heeds
+    assert policy(urllib3.Retry(total=False)).gives_up(1, 0)
+    assert policy(urllib3.Retry(total=9, status=2)).gives_up(3, 0)
+
+
+# ---- functions and lists -------------------------------------------------------------------------
+
+
+def test_functions_and_lists() -> None:
+    assert waits(lambda attempt: attempt * 2) == [2, 4, 6, 8, 10]
+    assert waits(lambda attempt: timedelta(minutes=attempt), 2) == [60, 120]
+    assert waits(lambda attempt, rng: rng.uniform(attempt, attempt)) == [1, 2, 3, 4, 5]
+    assert waits([1, 2.5]) == [1, 2.5, 2.5, 2.5, 2.5]
+    assert waits((timedelta(seconds=3),)) == [3] * 5
+
+
+def test_what_a_name_stands_for_joins_the_other_words() -> None:
+    own = {"mine:wait": lambda attempt: 4, "mine:text": "constant(9s) + attempts(2)"}
+    made = policy("mine:wait + attempts(3)", load=own.__getitem__)
+    assert (made.wait.seconds(1, 0, Random(1)), made.gives_up(3, 0), made.own) == (4, True, True)
+    assert waits("mine:text", load=own.__getitem__) == [9] * 5
+
+
+def _raises(attempt: int) -> float:
+    raise LookupError("no such attempt")
+
+
+async def _coroutine(attempt: int) -> float:
+    await asyncio.sleep(0)
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (_raises, "it raised LookupError: no such attempt after attempt 1"),
+        (_coroutine, "it is a coroutine function, and a wait is told at once"),
+        (lambda attempt: -1, "it returned -1 after attempt 1; allowed: seconds from 0 on"),
+        (lambda attempt: float("nan"), "it returned nan after attempt 1"),
+        (lambda attempt: float("inf"), "it returned inf after attempt 1"),
+        (lambda attempt: None, "it returned None after attempt 1"),
+        (lambda attempt: True, "it returned true after attempt 1"),
+        (lambda attempt: 3 - attempt, "it returned -1 after attempt 4"),
+        (lambda: 1, "it cannot be called with (attempt) or (attempt, rng): its parameters are ()"),
+        (lambda a, b, c: 1, "it cannot be called with (attempt) or (attempt, rng): its parameters are (a, b, c)"),
+        ([1, -2], "it returned -2 after attempt 2"),
+        ([], "[] is no policy; allowed: a text; a tenacity wait"),
+        (5, "5 is no policy"),
+        (tenacity.stop_after_attempt(3), "it has no wait"),
+        (tenacity.wait_fixed(-1), "it returned -1.0 after attempt 1"),
+    ],
+)
+def test_what_is_no_wait_is_named(given: Any, said: str) -> None:
+    with pytest.raises(ScenarioError) as error:
+        policy(given, name="mine:wait")
+    assert str(error.value).startswith(f"policy 'mine:wait': {said}")
+
+
+def test_a_function_that_sleeps_is_named() -> None:
+    with pytest.raises(ScenarioError, match=r"it takes \d+ms or more each time; a wait is told, and not slept"):
+        policy(lambda attempt: time.sleep(0.03) or attempt, name="mine:wait")
+
+
+def test_a_function_that_hangs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from threading import Event
+
+    goes_on = Event()
+    monkeypatch.setattr(calls, "PATIENCE", 0.05)
+    try:
+        with pytest.raises(ScenarioError, match=r"it has not returned from call 3 within 50ms; a wait is told"):
+            policy(lambda attempt: (attempt < 3 or goes_on.wait()) and attempt, name="mine:wait")
+    finally:
+        goes_on.set()
+
+
+# ---- the report of a client ----------------------------------------------------------------------
+
+
+def report(path: Path, gaps: list[float], **more: Any) -> str:
+    file = path / "run.json"
+    file.write_text(json.dumps({"backoff": {"smtp": {"gaps": gaps, **more}}}), "utf-8")
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "next_waits"),
+    [
+        ([60.0, 120.0, 240.0, 480.0, 960.0], [60, 120, 240, 480, 960, 1920]),
+        ([30.0] * 6, [30] * 6),
+        ([10.0, 20.0, 30.0, 40.0, 50.0, 60.0], [10, 20, 30, 40, 50, 60]),
+        ([900.0, 3.0, 200.0, 1.0, 400.0, 2.0, 77.0], [900, 3, 200, 1, 400, 2]),
+        ([0.0] * 5, [0] * 6),
+    ],
+)
+def test_the_back_off_of_a_report_goes_on(tmp_path: Path, gaps: list[float], next_waits: list[float]) -> None:
+    assert waits(report(tmp_path, gaps), 6) == pytest.approx(next_waits, rel=0.02)
+
+
+def test_the_jitter_of_a_report_is_taken(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    gaps = [rng.uniform(0, 60 * 2**n) for n in range(9)]
+    wait = policy(report(tmp_path, gaps)).wait
+    drawn = [wait.seconds(6, 0, Random(seed)) for seed in range(200)]
+    assert max(drawn) > 3 * min(drawn)
+
+
+def test_a_client_that_heeds_retry_after_does_so_here(tmp_path: Path) -> None:
+    assert policy(report(tmp_path, [30.0] * 4, retry_after=True)).heeds
+    assert not policy(report(tmp_path, [30.0] * 4, retry_after=None)).heeds
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[]", "it has no back-off"),
+        ("{}", "it has no back-off"),
+        ("{", "it is not one JSON object"),
+        ('{"backoff": {}}', "the client of this report never came back"),
+        ('{"backoff": {"smtp": {"gaps": [1, 2]}}}', "its back-off cannot be told: 2 waits (1s, 2s): too few to tell"),
+    ],
+)
+def test_a_report_without_back_off_says_so(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "run.json"
+    file.write_text(text, "utf-8")
+    with pytest.raises(ScenarioError) as error:
+        policy(str(file))
+    assert said in str(error.value)
