@@ -8,6 +8,7 @@ command. A page whose text has not changed keeps its time stamp, so that only wh
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from msgspec import Struct, structs
 
 from notnow import protocols, units, words
 from notnow.bounds import BOUNDS
+from notnow.chaos.policies.values import REQUIRED, Parameter
+from notnow.chaos.policies.words import WORDS
 from notnow.cli import COMMANDS, group
 from notnow.control.models import TIME
 from notnow.http_words import status_line
@@ -181,6 +184,23 @@ def _json_keys(value: type[Struct]) -> str:
     tag = value.__struct_config__
     kind = [f'`"{tag.tag_field}": "{tag.tag}"`'] if tag.tag_field else []
     return ", ".join([*kind, *(code(field.encode_name) for field in structs.fields(value))])
+
+
+def policies() -> str:
+    """The words of the text of a policy: their parameters with their defaults, and what they do, with its source."""
+    rows = (
+        (code(name), ", ".join(map(_parameter, word.parameters)), word.doc, " ".join((word.source or "").split()))
+        for name, word in WORDS.items()
+    )
+    return table("word", "parameters", "what it adds", "formula and source", rows=rows) + "\n"
+
+
+def _parameter(one: Parameter) -> str:
+    if one.default is REQUIRED:
+        return code(one.name)
+    return code(
+        f"{one.name}={'none' if one.default == math.inf else f'{one.default:g}' if one.default != 'none' else 'none'}"
+    )
 
 
 def facts() -> str:
@@ -381,6 +401,7 @@ def pages() -> dict[str, str]:
         "limits.md": bounds(),
         "journal.md": journal_values(),
         "control.md": control_calls(),
+        "policies.md": policies(),
     }
     names, summaries = catalogue.names(), {}
     for name in names:

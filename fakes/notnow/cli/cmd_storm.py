@@ -1,4 +1,4 @@
-"""`notnow storm`: what a crowd of clients with this back-off does to a server of finite capacity."""
+"""`notnow storm`: what a crowd of clients with a back-off does to a server of finite capacity."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def command(
     search_paths: Sequence[str],
     **of_terms: Any,
 ) -> None:
-    """Simulate a crowd of clients, and show what their back-off does to a server.
+    """Simulate a crowd of clients with a back-off, and its server.
 
     The server plays the scenario NAME and does so many items a second, in the order in which they come. The clients are
     simulated, in scenario time: nothing connects, and a day takes seconds. Each has an item to get through; with

@@ -163,6 +163,7 @@ PROTOCOL = Protocol(
     expect_keys=frozenset({"no_partial_files"}),
     aliases=("ftps",),
     free_text_replies=True,
+    visit=("user", "pass", "login", "pasv", "stor"),
     words=Words(
         item="file",
         unfinished="transfer",

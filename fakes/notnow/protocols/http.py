@@ -134,6 +134,7 @@ PROTOCOL = Protocol(
     expect_keys=frozenset({"sni_matches_authority", "not_coalesced", "retry_after_honoured", "body_replayed"}),
     aliases=("https", "h2", "http2"),
     multiplexed=True,
+    visit=("request", "response"),
     work="request",
     words=Words(
         item="request",

@@ -53,6 +53,7 @@ class Protocol(Struct, frozen=True, kw_only=True):
     `samples`: commands that try a fake, the preferred one first; the last one fits every TLS mode.
     `longest_reply`: octets of a reply line without its CRLF. `free_text_replies`: a reply may begin with 1yz lines,
     and the lines in its middle need no code (RFC 959 §4.2).
+    `visit`: the moments of the shortest visit of a client with one item, after the connection, in order.
     `work`: the moment that takes a unit of work at a server of finite capacity, unless its scenario says otherwise.
     `multiplexed`: a connection carries several requests at a time.
     `answers_each_recipient`: a message gets one reply for each recipient (RFC 2033 §4.2), so that each of them is
@@ -77,6 +78,7 @@ class Protocol(Struct, frozen=True, kw_only=True):
     longest_reply: int | None = None
     free_text_replies: bool = False
     work: str = "connect"
+    visit: tuple[str, ...] = ()
     multiplexed: bool = False
     answers_each_recipient: bool = False
 

@@ -69,6 +69,7 @@ PROTOCOL = Protocol(
     not_commands=frozenset({"challenge"}),
     server_keys=frozenset({"limits", "users"}),
     aliases=("smtps", "mail", "esmtp"),
+    visit=("ehlo", "mail", "rcpt", "data", "message"),
     longest_reply=510,  # RFC 5321 §4.5.3.1.5
     words=Words(
         item="message",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
 
@@ -24,7 +24,9 @@ from notnow.engine.actions import (
 from notnow.engine.engine import Engine
 from notnow.engine.events import Asked, Event, Facts, Hello, Opened
 from notnow.language.scenario import Scenario
+from notnow.protocols.moment import Moment
 
+METHOD, SIZE = "GET", 1000
 HOST = "fake.notnow.test"
 LATER = frozenset(
     {408, 421, 425, 429}
@@ -51,13 +53,13 @@ class Step(NamedTuple):
 
 def course(scenario: Scenario, engine: Engine) -> list[Step]:
     """What a client does, from the connection on: the moments at which the scenario or the server can do something."""
-    work = protocols.get(scenario.protocol).work
-    steps = [Step(lambda conn, client: Opened(conn, address(client)), work == "connect")]
+    protocol = protocols.get(scenario.protocol)
+    steps = [Step(lambda conn, client: Opened(conn, address(client)), protocol.work == "connect")]
     if scenario.server.tls != "none" and engine.has_rules_at("tls"):
         steps.append(Step(lambda conn, client: Hello(conn, HOST)))  # noqa: ARG005
-    for moment, facts in COURSES[scenario.protocol].items():
-        if engine.has_rules_at(moment) or moment == work:
-            steps.append(Step(_asks(moment, facts), moment == work))
+    for moment in protocol.visit:
+        if engine.has_rules_at(moment) or moment == protocol.work:
+            steps.append(Step(_asks(moment, protocol.moments[moment]), moment == protocol.work))
     return steps
 
 
@@ -67,37 +69,17 @@ def busy_rules(scenario: Scenario) -> frozenset[str]:
     return frozenset(f"phase[{i}].rule[{j}]" for i, j, rule in pairs if rule.busy)
 
 
-def _asks(moment: str, facts: Callable[[int], Facts]) -> Callable[[str, int], Event]:
-    return lambda conn, client: Asked(conn, moment, facts(client))
+def _asks(moment: str, known: Moment) -> Callable[[str, int], Event]:
+    command = next(iter(known.verbs), METHOD)
+    return lambda conn, client: Asked(conn, moment, _facts(client, command))
 
 
-def _mail(client: int) -> Facts:
-    return {"sender": f"client{client}@clients.test", "size": 1000, "command": "MAIL"}
-
-
-def _mail_to(client: int) -> Facts:
-    return {**_mail(client), "recipient": ("postmaster@server.test",), "command": "RCPT"}
-
-
-def _user(client: int) -> Facts:
-    return {"user": f"client{client}"}
-
-
-def _request(client: int) -> Facts:  # noqa: ARG001
-    return {"method": "GET", "command": "GET", "path": "/", "authority": HOST}
-
-
-COURSES: Mapping[str, Mapping[str, Callable[[int], Facts]]] = {
-    "smtp": {
-        "ehlo": lambda _: {"command": "EHLO"},
-        "mail": _mail,
-        "rcpt": _mail_to,
-        "data": _mail_to,
-        "message": _mail_to,
-    },
-    "ftp": {"user": _user, "pass": _user, "login": _user, "pasv": _user, "stor": _user},
-    "http": {"request": _request, "response": _request},
-}
+def _facts(client: int, command: str) -> Facts:
+    """What a client says of itself and its item, in any protocol: an engine looks for the facts that its rules name."""
+    return {
+        "command": command, "method": METHOD, "path": "/", "authority": HOST, "size": SIZE,
+        "user": f"client{client}", "sender": f"client{client}@clients.test", "recipient": ("postmaster@server.test",),
+    }  # fmt: skip
 
 
 def address(client: int) -> str:

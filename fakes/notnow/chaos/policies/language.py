@@ -58,7 +58,7 @@ def part(term: str, text: str) -> tuple[Role, Any]:
     values = _many(word, arguments, text) if word.many else _values(match[1], word, arguments, text)
     if word.role == "guard":
         return "guard", lambda: word.make(*values)
-    return word.role, word.make(*values)
+    return word.role, word.make(tuple(values)) if word.many else word.make(*values)
 
 
 def _many(word: Word, arguments: Sequence[str], text: str) -> list[Any]:

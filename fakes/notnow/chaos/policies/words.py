@@ -11,6 +11,11 @@ from notnow.chaos.policies.stops import Attempts, Within
 from notnow.chaos.policies.values import COUNT, DURATION, FACTOR, JITTER, POSITIVE, RATE, SHARE, SPAN, Parameter
 from notnow.chaos.policies.waits import Constant, Exponential, Linear, Listed
 
+
+class Heeds:
+    """RFC 9110 §10.2.3. SMTP and FTP have no such word."""
+
+
 Role = Literal["wait", "stop", "guard", "heeds"]
 
 
@@ -26,9 +31,10 @@ class Word(NamedTuple):
     doc: str
     many: bool = False
 
-
-def _listed(*waits: float) -> Listed:
-    return Listed(waits)
+    @property
+    def source(self) -> str:
+        """The formula and where it comes from: the first paragraph about the class that the word makes."""
+        return (self.make.__doc__ or "").split("\n\n")[0] if isinstance(self.make, type) else ""
 
 
 WORDS: Mapping[str, Word] = {
@@ -46,7 +52,7 @@ WORDS: Mapping[str, Word] = {
         ),
         "a wait that grows by a factor; jitter is none, full, equal or decorrelated",
     ),
-    "waits": Word("wait", _listed, (Parameter("wait", DURATION),), "these waits in turn, the last one again and again", many=True),
+    "waits": Word("wait", Listed, (Parameter("wait", DURATION),), "these waits in turn, the last one again and again", many=True),
     "attempts": Word("stop", Attempts, (Parameter("most", COUNT),), "give up after this many attempts, the first included"),
     "within": Word("stop", Within, (Parameter("most", SPAN),), "give up this long after the first attempt"),
     "budget": Word(
@@ -69,5 +75,5 @@ WORDS: Mapping[str, Word] = {
         "guard", Throttle, (Parameter("k", POSITIVE, 2.0), Parameter("window", SPAN, 120.0)),
         "client-side throttling: refuse your own attempts as the server refuses them",
     ),
-    "retry_after": Word("heeds", tuple, (), "wait at least as long as Retry-After says"),
+    "retry_after": Word("heeds", Heeds, (), "wait at least as long as Retry-After says"),
 }  # fmt: skip
