@@ -57,10 +57,8 @@ def course(scenario: Scenario, engine: Engine) -> list[Step]:
     steps = [Step(lambda conn, client: Opened(conn, address(client)), protocol.work == "connect")]
     if scenario.server.tls != "none" and engine.has_rules_at("tls"):
         steps.append(Step(lambda conn, client: Hello(conn, HOST)))  # noqa: ARG005
-    for moment in protocol.visit:
-        if engine.has_rules_at(moment) or moment == protocol.work:
-            steps.append(Step(_asks(moment, protocol.moments[moment]), moment == protocol.work))
-    return steps
+    counted = [moment for moment in protocol.visit if engine.has_rules_at(moment) or moment == protocol.work]
+    return steps + [Step(_asks(moment, protocol.moments[moment]), moment == protocol.work) for moment in counted]
 
 
 def busy_rules(scenario: Scenario) -> frozenset[str]:
