@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from notnow.engine.actions import Script
+from notnow.engine.actions import BEHAVE, Script
 from notnow.engine.events import Asked, Ended
 from notnow.journal import Exchange, Facts
 from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride, reply_bytes
@@ -45,6 +45,12 @@ class Asking(SMTPConnection):
         await self._perform(script, exchange, effect)
 
     async def _perform(self, script: Script, exchange: Exchange, effect: Callable[[], Awaitable[None]]) -> None:
+        if script.steps is BEHAVE:  # nearly always: what `perform` comes to then
+            self.host.recorder.decided(exchange, script)
+            self.still_here()
+            self.override, self.answered_at = NO_OVERRIDE, None
+            await effect()
+            return
         self.answered_at = exchange.moment
 
         async def behave(override: ReplyOverride) -> None:
