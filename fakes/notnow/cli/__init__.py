@@ -22,6 +22,7 @@ from typing import IO, Any
 import click
 
 from notnow._version import __version__
+from notnow.cli import _pid1
 from notnow.errors import FakeError, ScenarioError, ScenarioWarning, StartError, unknown
 from notnow.terminal import safe_lines
 
@@ -119,6 +120,7 @@ def group() -> None:
 
 def main() -> None:
     """Run the command line; never returns."""
+    _pid1.heed_sigterm()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without a character shows a question mark

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
-from notnow.cli import Refused
+from notnow.cli import Refused, _pid1
 from notnow.clock import RealClock
 from notnow.servers import by_protocol
 
@@ -88,7 +88,7 @@ def signals_stop(work: Stoppable) -> Iterator[None]:
 
     def handle(_number: int, _frame: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, _pid1.default())
         work.stop()
 
     for number in caught:
