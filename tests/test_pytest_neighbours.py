@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 
+# A Python with the extra `neighbours`. It is not one of `test`: pytest would load ten more plugins at each start.
+PYTHON = os.environ.get("NOTNOW_TEST_NEIGHBOURS")
 NEVER = ("-p", "no:pytester", "-p", "no:cacheprovider")
 
 RIGHT = """
@@ -82,3 +89,19 @@ def test_next():
     )
     how = ("--timeout", "60", "--timeout-method", method, "-o", f"timeout_func_only={only}")
     pytester.runpytest_subprocess(*NEVER, *how).assert_outcomes(passed=2)
+
+
+@pytest.mark.skipif(PYTHON is None, reason="NOTNOW_TEST_NEIGHBOURS names no Python that has notnow[neighbours]")
+def test_all_of_them_together_on_eight_workers(tmp_path: Path) -> None:
+    """`tests/neighbours` is a project of its own, with the options of its own pytest.ini."""
+    suite = shutil.copytree(Path(__file__).with_name("neighbours"), tmp_path / "suite")
+    ours = ("PYTEST_", "NOTNOW_", "COV")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    done = subprocess.run(
+        [str(PYTHON), "-m", "pytest"], cwd=suite, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert " 31 passed, 2 rerun in " in done.stdout, done.stdout[-5000:] + done.stderr[-2000:]
+    assert done.returncode == 0, done.stdout[-5000:]
+    plugins = next(line for line in done.stdout.splitlines() if line.startswith("plugins: "))
+    for name in ("anyio", "asyncio", "cov", "freezer", "randomly", "rerunfailures", "socket", "timeout", "xdist"):
+        assert name in plugins
