@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-# A Python with the extra `neighbours`. It is not one of `test`: pytest would load ten more plugins at each start.
+# A Python with the extra `neighbours`. It is not one of `test`: pytest would load nine more plugins at each start.
 PYTHON = os.environ.get("NOTNOW_TEST_NEIGHBOURS")
 NEVER = ("-p", "no:pytester", "-p", "no:cacheprovider")
 
