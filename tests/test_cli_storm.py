@@ -105,6 +105,7 @@ def test_a_policy_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "policy 'mine_to_wait:sleeps': it raised OSError: no after attempt 1" in wrong.stderr
     missing = stormed(*SMALL, "--policy", "mine_to_wait:wiat")
     assert (missing.exit_code, "did you mean 'wait'?" in missing.stderr) == (2, True)
+    assert "which has tenacity" not in missing.stderr
 
 
 @pytest.mark.parametrize(

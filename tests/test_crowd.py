@@ -176,8 +176,8 @@ def test_jitter_as_the_aws_architecture_blog_has_it() -> None:
     assert slowest > 5 * slow > 5 * quick
 
 
-def test_the_engine_of_a_server_with_a_capacity_agrees_with_ours() -> None:
-    """smtp/busy has the capacity in its scenario; smtp/overload gets the same one from the simulation."""
+def test_a_capacity_that_is_put_in_works_as_that_of_a_scenario() -> None:
+    """smtp/busy has its own capacity and its own rule for a full queue; smtp/overload gets both from the terms."""
     given: dict[str, Any] = {"clients": 300, "capacity": "10/s", "queue": 20, "refusal_cost": "10%", "outage": "1m"}
     for text in ("constant(10s)", "exponential(base=5s, cap=5m, jitter=full)"):
         own, ours = (run(name, text, **given) for name in ("smtp/busy", "smtp/overload"))

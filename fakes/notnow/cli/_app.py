@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -15,18 +16,19 @@ from notnow.errors import Problem, ScenarioError, nearest
 FORM = "MODULE:ATTRIBUTE, such as main:{0} for the object `{0}` of main.py"
 
 
-def load(text: str, option: str = "--app", what: str = "app") -> Any:
+def load(text: str, option: str = "--app", what: str = "app", fits: Callable[[object], bool] = callable) -> Any:
     """The object of this name, from a module of the current directory or of Python's path. Raises ScenarioError.
 
-    `option` is where it was named, and `what` a usual name for such an object.
+    `option` is where it was named, and `what` a usual name for such an object. `fits` tells which
+    other objects of the module to name where there is none of this name.
     """
     try:
-        return _loaded(text, what)
+        return _loaded(text, what, fits)
     except ScenarioError as error:
         raise ScenarioError([problem._replace(key=option) for problem in error.problems]) from None
 
 
-def _loaded(text: str, what: str) -> Any:
+def _loaded(text: str, what: str, fits: Callable[[object], bool]) -> Any:
     name, _, attribute = text.partition(":")
     if not all(part.isidentifier() for part in (*name.split("."), *attribute.split("."))):
         meant = name.removesuffix(".py").replace("/", ".").strip(".")
@@ -35,8 +37,8 @@ def _loaded(text: str, what: str) -> Any:
     for part in attribute.split("."):
         if not hasattr(found, part):
             names = [known for known in vars(found) if not known.startswith("_")] if hasattr(found, "__dict__") else []
-            apps = [known for known in names if callable(getattr(found, known))]
-            allowed = f"a name of {name}, which has {', '.join(apps) or 'none that can be called'}"
+            usable = [known for known in names if fits(getattr(found, known))]
+            allowed = f"a name of {name}, which has {', '.join(usable) or 'none that can be used'}"
             raise _bad(f"there is no {part!r} in {name}", allowed, nearest(part, names))
         found = getattr(found, part)
     return found

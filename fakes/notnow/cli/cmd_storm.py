@@ -165,7 +165,11 @@ def _policy(text: str) -> Any:
     from notnow.chaos.policies import policy
     from notnow.cli._app import load
 
-    return policy(text, load=lambda name: load(name, "--policy", "wait"))
+    return policy(text, load=lambda name: load(name, "--policy", "wait", _may_be_one))
+
+
+def _may_be_one(given: object) -> bool:
+    return callable(given) or isinstance(given, (list, tuple, str)) or hasattr(given, "new")  # urllib3's Retry has it
 
 
 @contextlib.contextmanager

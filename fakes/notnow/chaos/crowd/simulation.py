@@ -18,8 +18,6 @@ from notnow.chaos.policies.guards import Guard
 from notnow.chaos.policies.policy import Policy
 from notnow.conduct.reading.garbage import uncollected
 from notnow.engine.actions import BEHAVE, Script
-from notnow.engine.capacity import Station
-from notnow.engine.compiling import capacity_of
 from notnow.engine.engine import Engine
 from notnow.engine.events import Closed, Event, Tick
 
@@ -54,8 +52,6 @@ class Simulation:
         self.engine = Engine(terms.scenario, seed=terms.seed, host=HOST)
         self._course = course(terms.scenario, self.engine)
         self._busy_rules = busy_rules(terms.scenario)
-        # The engine does the work itself, where the scenario says how much it can do.
-        self._station = Station(terms.capacity) if capacity_of(terms.scenario) is None else None
         self._come, self._chance = Random(f"{terms.seed} come"), Random(f"{terms.seed} waits")
         self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
         self._pushed = self._visits = self._old = 0
@@ -187,22 +183,13 @@ class Simulation:
         if item.visit != conn:
             return
         for number in range(place, len(self._course)):
-            step = self._course[number]
-            said = self._feed(step.asks(conn, item.client), conn, now)
+            said = self._feed(self._course[number](conn, item.client), conn, now)
             told = self._heard(said, now)
             if told.kind != "go":
-                self._refused(now, item, conn, said, told, step.works, deadline)
+                self._refused(now, item, conn, said, told, deadline)
                 return
-            wait = told.after
-            if step.works and self._station is not None:
-                done = self._station.offer(now)
-                if done is None:
-                    self.tally.busy += 1
-                    self._at(now + ROUND_TRIP, self._fail, item, conn, False)
-                    return
-                wait += done - now
-            if wait:
-                self._later(now + wait, deadline, item, conn, self._go_on, item, conn, number + 1, deadline)
+            if told.after:
+                self._later(now + told.after, deadline, item, conn, self._go_on, item, conn, number + 1, deadline)
                 return
         self._through(now, item, conn)
 
@@ -226,9 +213,7 @@ class Simulation:
             self._said, self._meant = script.steps, answer(script, now)
         return self._meant
 
-    def _refused(
-        self, now: float, item: Item, conn: str, said: Script | None, told: Answer, works: bool, deadline: float
-    ) -> None:
+    def _refused(self, now: float, item: Item, conn: str, said: Script | None, told: Answer, deadline: float) -> None:
         """A rule of the scenario refuses the visit. Where the visit is work, so is the refusal."""
         if said is not None and said.rule in self._busy_rules:
             self.tally.busy += 1
@@ -238,8 +223,6 @@ class Simulation:
         if told.kind == "silent":
             self._at(deadline, self._time_out, item, conn)
             return
-        if works and self._station is not None:
-            self._station.refuse(now)
         item.retry_after = told.retry_after or 0.0
         at = now + max(told.after, ROUND_TRIP)
         self._later(at, deadline, item, conn, self._fail, item, conn, told.kind == "final")

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from notnow import protocols
 from notnow.engine.capacity import Capacity
 from notnow.engine.compiling import capacity_of
 from notnow.errors import Problem, ScenarioError, shown
 from notnow.language import catalogue
+from notnow.language.grammar import Rule
 from notnow.language.scenario import Scenario
+from notnow.language.tables import replace
 from notnow.units import DAY, HOUR, RATE_HELP, parse_percent, parse_rate, seconds, show_rate
 
 MOST_CLIENTS = 1_000_000
 MOST_ATTEMPTS = 2_000_000  # of one policy, after which the simulation ends
 USUAL = {"capacity": "200/s", "refusal_cost": "10%"}  # of a server whose scenario says nothing of it
+BUSY: Mapping[str, Any] = {"reply": {"reply": ("421 4.3.2 Too busy; try again later",)}, "status": {"status": 503}}
 HORIZON, HORIZON_OF_ARRIVALS = DAY, HOUR
 
 Time = float | str | timedelta
@@ -27,7 +32,7 @@ Time = float | str | timedelta
 class Terms(Struct, frozen=True, kw_only=True):
     """Who comes to what server. Times are in seconds of scenario time.
 
-    `capacity` is that of the scenario's server, or else one that the simulation gives it. Each of the `clients` has one item, which comes at a random time within the first `spread` seconds; or, with `arrivals`,
+    The server of the `scenario` has this `capacity`. Each of the `clients` has one item, which comes at a random time within the first `spread` seconds; or, with `arrivals`,
     so many items a second come, at random times and to random clients. A client waits `timeout` seconds for an answer.
     The simulation ends at the `horizon`, or when no item is left.
     """
@@ -66,11 +71,15 @@ def terms(
     if found.server.capacity is not None:
         knobs = {**knobs, **_own(found, given)}
     found = found.with_knobs(**knobs)
+    able = capacity_of(found)
+    if able is None:
+        able = _capacity(given)
+        found = limited(found, able)
     rate = None if arrivals is None else _rate("arrivals", arrivals)
     default = HORIZON if rate is None else HORIZON_OF_ARRIVALS
     return Terms(
         scenario=found,
-        capacity=capacity_of(found) or _capacity(given),
+        capacity=able,
         clients=_whole("clients", clients, 1, MOST_CLIENTS),
         arrivals=rate,
         spread=_time("spread", spread),
@@ -78,6 +87,16 @@ def terms(
         horizon=_positive("horizon", default if horizon is None else horizon),
         seed=seed,
     )
+
+
+def limited(scenario: Scenario, capacity: Capacity) -> Scenario:
+    """The same scenario with a server of this capacity, which refuses new work while its queue is full."""
+    server = replace(scenario.server, capacity=capacity.rate, queue=capacity.queue, refusal_cost=capacity.refusal_cost)
+    protocol = protocols.get(scenario.protocol)
+    busy = Rule(on=(protocol.work,), busy=True, **BUSY[protocol.answer])
+    more = () if capacity.queue is None else (busy,)
+    phases = tuple(structs.replace(phase, rules=phase.rules + more) for phase in scenario.phases)
+    return dataclasses.replace(scenario, server=server, phases=phases)
 
 
 def _outage(scenario: Scenario, outage: Time) -> str:

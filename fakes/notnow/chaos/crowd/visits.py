@@ -33,6 +33,9 @@ LATER = frozenset(
 )  # statuses below 500 after which a client asks again (RFC 9110, RFC 6585, RFC 8470)
 
 
+Asks = Callable[[str, int], Event]  # of a connection and the number of its client
+
+
 class Answer(NamedTuple):
     """What a script means to a client, after so many seconds. `retry_after`: in how many seconds it may come back."""
 
@@ -44,21 +47,13 @@ class Answer(NamedTuple):
 GO = Answer("go")
 
 
-class Step(NamedTuple):
-    """What a client does next on its connection. `works`: it takes a unit of the server's work, if it is let through."""
-
-    asks: Callable[[str, int], Event]
-    works: bool = False
-
-
-def course(scenario: Scenario, engine: Engine) -> list[Step]:
-    """What a client does, from the connection on: the moments at which the scenario or the server can do something."""
+def course(scenario: Scenario, engine: Engine) -> list[Asks]:
+    """What a client does, from the connection on: the moments at which the scenario or its server can do something."""
     protocol = protocols.get(scenario.protocol)
-    steps = [Step(lambda conn, client: Opened(conn, address(client)), protocol.work == "connect")]
+    steps: list[Asks] = [lambda conn, client: Opened(conn, address(client))]
     if scenario.server.tls != "none" and engine.has_rules_at("tls"):
-        steps.append(Step(lambda conn, client: Hello(conn, HOST)))  # noqa: ARG005
-    counted = [moment for moment in protocol.visit if engine.has_rules_at(moment) or moment == protocol.work]
-    return steps + [Step(_asks(moment, protocol.moments[moment]), moment == protocol.work) for moment in counted]
+        steps.append(lambda conn, client: Hello(conn, HOST))  # noqa: ARG005
+    return steps + [_asks(name, protocol.moments[name]) for name in protocol.visit if engine.has_rules_at(name)]
 
 
 def busy_rules(scenario: Scenario) -> frozenset[str]:
@@ -67,7 +62,7 @@ def busy_rules(scenario: Scenario) -> frozenset[str]:
     return frozenset(f"phase[{i}].rule[{j}]" for i, j, rule in pairs if rule.busy)
 
 
-def _asks(moment: str, known: Moment) -> Callable[[str, int], Event]:
+def _asks(moment: str, known: Moment) -> Asks:
     command = next(iter(known.verbs), METHOD)
     return lambda conn, client: Asked(conn, moment, _facts(client, command))
 
