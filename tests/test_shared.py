@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,7 +16,7 @@ from notnow.errors import NotRunningError, ScenarioError, StartError
 from notnow.language.loading import loads
 from playbook import BYE, NO, document, phase, rule
 from redis_server import RedisServer, free_port, running
-from shared_service import Line, admits, two
+from shared_service import Line, admits, eventually, two
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 CAP = document(rule("connect", over=2, reply=BYE))
@@ -165,6 +166,32 @@ class TestRedisGoesAway:
             with closing(Line(one.port)) as line:
                 assert line.greeting.startswith("421 4.3.2")
             assert one.journal.exchanges[-1].fault == "lost"
+
+    def test_a_redis_that_does_not_answer_holds_clients_up_for_its_time_out_once(
+        self, server: RedisServer, url: str
+    ) -> None:
+        assert server.process is not None
+        with two(f"{url}&socket_timeout=0.2", loads(CAP)) as (one, other):
+            server.process.send_signal(signal.SIGSTOP)
+            try:
+                assert not admits(one.port)
+                assert [mark.kind for mark in one.journal.marks] == ["play", "lost"]
+                assert "Timeout" in one.journal.marks[-1].text
+            finally:
+                server.process.send_signal(signal.SIGCONT)
+            for fake in (one, other):
+                fake.wait_for(lambda journal: journal.marks[-1].kind != "lost", timeout=20)
+            eventually(lambda: admits(one.port), "it is open again")
+
+    def test_ftp_and_http_are_closed_in_their_own_way(self, server: RedisServer, url: str) -> None:
+        with FakeFTP(shared=url) as ftp, FakeHTTP(shared=url) as http:
+            server.stop()
+            for fake in (ftp, http):
+                fake.wait_for(lambda journal: any(mark.kind == "lost" for mark in journal.marks), timeout=20)
+            with closing(Line(ftp.port)) as line:
+                assert line.greeting.startswith("421 ")
+            with socket.create_connection(("127.0.0.1", http.port), timeout=20) as sock:
+                assert sock.recv(100) == b""
 
     def test_phases_go_on_without_it(self, server: RedisServer, url: str) -> None:
         scenario = loads(document(phase(lasts="1s", name="1"), phase(name="2")))

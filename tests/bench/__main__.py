@@ -39,6 +39,7 @@ from tests.bench import (
     printing,
     profiling,
     sessions,
+    shared,
     startstop,
     sweep,
 )
@@ -60,6 +61,7 @@ BENCHES: tuple[Bench, ...] = (
     *idle.BENCHES,
     *page.BENCHES,
     *control.BENCHES,
+    *shared.BENCHES,
     *sweep.BENCHES,
 )
 
