@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from notnow.engine.capacity import Capacity
 from notnow.engine.store import Candidate, Decision, DecisionRequest, Key, Memory, PhasePosition, Slot
-from notnow.language.conditions import AfterFor, Condition, FirstFor
+from notnow.language.conditions import AfterFor, Condition, FirstFor, Nth
 from notnow.language.loading import loads
 from notnow.shared import link
 from notnow.shared.address import address
@@ -75,6 +75,20 @@ def condition(cls: type[Condition]) -> st.SearchStrategy[Condition]:
     """A condition of this class, with small numbers. A field of another name needs a strategy in FIELDS."""
     least = st.integers(1, 4) if cls.__name__ in FROM_ONE else FIELDS["n"]
     return st.builds(cls, **{name: least if name == "n" else FIELDS[name] for name in cls.__struct_fields__})
+
+
+@pytest.mark.parametrize(
+    ("to", "restarts"),
+    [(PhasePosition(1), True), (PhasePosition(0, 1), True), (PhasePosition(0, 0, 3.0), False)],
+)
+def test_counts_restart_with_the_phase_and_with_the_lap(server: RedisServer, to: PhasePosition, restarts: bool) -> None:
+    one = joined(server.url, "moves")
+    store, second = RedisStore(one), Candidate(0, (Nth(2),), True)
+    for position in (PhasePosition(), to):
+        decision = store.decide(DecisionRequest(position, ("me",), [("in",)], [(second, ("in",))]), 0.0)
+        assert store.move(position, to)
+    one.leave()
+    assert decision == Decision(None if restarts else 0)
 
 
 FIXED = {"wanted": True, "span": 1.0, "n": 2, "rule": 0}

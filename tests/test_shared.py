@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from notnow import FakeFTP, FakeHTTP, FakeSMTP, ManualClock
+from notnow import FakeFTP, FakeHTTP, FakeSMTP, ManualClock, true_time
 from notnow.errors import NotRunningError, ScenarioError, StartError
 from notnow.language.loading import loads
+from notnow.shared.clock import SharedClock
 from playbook import BYE, NO, document, phase, rule
 from redis_server import RedisServer, free_port, running
 from shared_service import Line, admits, eventually, two
@@ -99,6 +101,27 @@ class TestWhatOneDoesHoldsForAll:
             with two(url, scenario) as (one, other):
                 assert [admits(fake.port) for fake in (one, other)] == [True, False]
 
+    def test_what_they_leave_in_redis_is_the_journal(self, url: str, server: RedisServer) -> None:
+        import redis
+
+        with two(url, loads(CAP)) as (one, other), closing(Line(one.port)):
+            assert admits(other.port)
+        with redis.Redis.from_url(server.url) as direct:
+            assert direct.keys() == [b"notnow:1:{service}:journal"]
+
+    def test_a_call_returns_when_the_slowest_replica_has_carried_it_out(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scenario = loads(document(phase(name="1"), phase(name="2")))
+        with two(url, scenario) as (one, other):
+            heart, slow = other._bridge.sharing.heart, threading.Event()  # type: ignore[attr-defined]
+            news = heart.replica.news
+            monkeypatch.setattr(heart.replica, "news", lambda: (slow.wait(20), news())[1])
+            threading.Timer(0.3, slow.set).start()
+            one.next_phase()
+            assert slow.is_set()
+            assert other.phase == "2"
+
     def test_every_protocol(self, url: str) -> None:
         with (
             FakeFTP("ftp/too-many-users", cap=1, shared=url) as one,
@@ -120,6 +143,28 @@ def get(port: int) -> str:
     with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         return sock.makefile("rb").readline().decode().split()[1]
+
+
+class TestTheClock:
+    def test_events_of_all_replicas_stand_in_the_order_of_their_times(self) -> None:
+        one, other = SharedClock(0), SharedClock(0)
+        for clock in (one, other):
+            clock.align(true_time.monotonic(), 5.0)
+        assert [one.stamp(), one.stamp(), other.stamp()] == [5_000_000, 5_000_001, 5_000_000]
+        one.catch_up(7.0)
+        assert (one.now(), one.stamp()) == (7.0, 7_000_000)
+
+    def test_what_was_advanced_is_shown_once(self) -> None:
+        clock = SharedClock(0)
+        for total in (2.0, 2.0, 1.0, 3.0):
+            clock.catch_up(total)
+        assert clock.now() == 3.0
+
+    def test_it_cannot_be_advanced_before_it_is_that_of_a_service(self) -> None:
+        with pytest.raises(NotRunningError, match="no fake of this process runs; start one first"):
+            SharedClock().advance("1h")
+        with pytest.raises(ValueError, match="cannot advance by -1"):
+            SharedClock().advance(-1)
 
 
 class TestLeases:
