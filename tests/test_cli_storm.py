@@ -127,3 +127,12 @@ def test_what_is_not_allowed_is_said_and_nothing_simulated(words: list[str], sai
 
 def test_an_unknown_scenario_is_said() -> None:
     assert "smtp/overlaod" in stormed("smtp/overlaod").stderr
+
+
+def test_ctrl_c_has_an_exit_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("notnow.chaos.crowd.running.simulated", interrupted)
+    told = stormed(*SMALL)
+    assert (told.exit_code, told.stdout) == (130, "")

@@ -122,7 +122,6 @@ async def _coroutine(attempt: int) -> float:
         (lambda attempt: float("inf"), "it returned inf after attempt 1"),
         (lambda attempt: None, "it returned None after attempt 1"),
         (lambda attempt: True, "it returned true after attempt 1"),
-        (lambda attempt: 3 - attempt, "it returned -1 after attempt 4"),
         (lambda: 1, "it cannot be called with (attempt) or (attempt, rng): its parameters are ()"),
         (lambda a, b, c: 1, "it cannot be called with (attempt) or (attempt, rng): its parameters are (a, b, c)"),
         ([1, -2], "it returned -2 after attempt 2"),
@@ -136,6 +135,30 @@ def test_what_is_no_wait_is_named(given: Any, said: str) -> None:
     with pytest.raises(ScenarioError) as error:
         policy(given, name="mine:wait")
     assert str(error.value).startswith(f"policy 'mine:wait': {said}")
+
+
+def test_a_wait_that_is_never_reached_need_not_be_told() -> None:
+    made = policy(lambda attempt: [1, 5, 15][attempt - 1])
+    assert [made.wait.seconds(n, 0, Random(1)) for n in (1, 2, 3)] == [1, 5, 15]
+    with pytest.raises(ScenarioError, match="it raised IndexError: list index out of range after attempt 4"):
+        made.wait.seconds(4, 0, Random(1))
+
+
+def test_a_stop_that_raises_is_named() -> None:
+    class Broken(tenacity.stop.stop_base):
+        def __call__(self, retry_state: Any) -> bool:
+            raise LookupError("no stop")
+
+    made = policy(tenacity.Retrying(stop=Broken(), wait=tenacity.wait_fixed(1)), name="mine:send")
+    with pytest.raises(ScenarioError, match="policy 'mine:send': it raised LookupError: no stop after attempt 3"):
+        made.gives_up(3, 10)
+
+
+def test_a_late_call_that_takes_long_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = policy(lambda attempt: attempt)
+    monkeypatch.setattr(calls, "PATIENCE", 0.0)
+    with pytest.raises(ScenarioError, match=r"it took \S+ after attempt 99; a wait is told, and not slept"):
+        made.wait.seconds(99, 0, Random(1))
 
 
 def test_a_function_that_sleeps_is_named() -> None:

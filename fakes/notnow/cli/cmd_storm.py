@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from notnow.chaos.crowd.figures import Storm
     from notnow.chaos.crowd.terms import Terms
 
+INTERRUPTED = 130
 DEFAULT = "exponential(base=1m, factor=2, cap=1h, jitter=full)"
 
 
@@ -115,6 +116,7 @@ def command(
       0    the storm was simulated
       1    with a policy, the items from before the recovery took longer than --drained-within
       2    invalid arguments; nothing was simulated
+      130  you stopped it with Ctrl-C; nothing is shown
 
     \b
     Examples:
@@ -130,7 +132,7 @@ def command(
     (scenario,) = _scenarios(name, knobs, search_paths)
     found = terms(scenario, knobs={}, **of_terms)
     made = [_policy(text) for text in policies or (DEFAULT,)]
-    with _progress(found, len(made)) as told:
+    with _progress(found, len(made)) as told, _stopped(ctx):
         storms = [running.simulated(found, one, told(number, one.name)) for number, one in enumerate(made)]
     if html is not None:
         Path(html).write_text(writing.html(storms, writing.title(found)), "utf-8", errors="replace")
@@ -140,6 +142,15 @@ def command(
     else:
         showing.print_storms(storms, writing.title(found))
     ctx.exit(_verdict(storms, drained_within, err=as_json))
+
+
+@contextlib.contextmanager
+def _stopped(ctx: click.Context) -> Iterator[None]:
+    """Ctrl-C ends the command with an exit code of its own."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        ctx.exit(INTERRUPTED)
 
 
 def _verdict(storms: Sequence[Storm], within: float | None, *, err: bool) -> int:

@@ -30,8 +30,9 @@ class Storm(Struct, frozen=True, kw_only=True):
 
     Each of the `items` is `through`, `gave_up` or `waiting` when the simulation `ended`. `gave_up` counts those that the
     server refused for good, too. `attempts` reached the server, `amplification` is how many an item took. `peak` is the most
-    attempts within a second, and `peak_after` since the recovery. `refused` attempts were refused by the scenario, `busy` ones
-    by the bound of the queue; `abandoned` ones had no answer in time; `held` is how often a guard kept a client from asking.
+    attempts within a second, and `peak_after` since the last phase of the scenario began. `refused` attempts were refused by the
+    scenario, `busy` ones by the bound of the queue; `abandoned` ones had no answer in time; `held` is how often a guard kept a
+    client from asking.
 
     `recovered` is when the scenario refused nothing any more, None if it still did at the end. `drained` is how long after
     that the last item that had come before was settled; None if one was still waiting. `goodput` is the items through a second

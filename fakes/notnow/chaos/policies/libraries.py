@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from notnow.chaos.policies.calls import Own
+from notnow.chaos.policies.calls import Own, called
 from notnow.chaos.policies.language import Parts
 from notnow.chaos.policies.stops import Attempts
 
@@ -52,13 +52,14 @@ class _State:
 
 
 class _Stop(Struct, frozen=True):
-    """A stop of tenacity's."""
+    """A stop of tenacity's. Raises ScenarioError if it raises."""
 
+    name: str
     stop: Callable[[Any], bool]
     state: _State
 
     def stops(self, attempts: int, elapsed: float) -> bool:
-        return bool(self.stop(self.state.after(attempts, elapsed)))
+        return bool(called(self.name, lambda _: self.stop(self.state.after(attempts, elapsed)), attempts))
 
 
 def _wait(name: str, wait: Callable[[Any], Any]) -> Own:
@@ -69,11 +70,11 @@ def _wait(name: str, wait: Callable[[Any], Any]) -> Own:
 def _of_tenacity(name: str, own: Any) -> Parts | None:
     tenacity = import_module("tenacity")
     if isinstance(own, tenacity.BaseRetrying):
-        return [("wait", _wait(name, own.wait)), ("stop", _Stop(own.stop, _State()))]
+        return [("wait", _wait(name, own.wait)), ("stop", _Stop(name, own.stop, _State()))]
     if isinstance(own, tenacity.wait.wait_base):
         return [("wait", _wait(name, own))]
     if isinstance(own, tenacity.stop.stop_base):
-        return [("stop", _Stop(own, _State()))]
+        return [("stop", _Stop(name, own, _State()))]
     return None
 
 
@@ -86,7 +87,7 @@ def _of_stamina(name: str, own: Any) -> Parts | None:
         own = import_module("stamina").retry_context(on=Exception, **own._context_kws)
     if not hasattr(own, "_t_kw"):
         return None
-    return [("wait", _wait(name, own._t_kw["wait"])), ("stop", _Stop(own._t_kw["stop"], _State()))]
+    return [("wait", _wait(name, own._t_kw["wait"])), ("stop", _Stop(name, own._t_kw["stop"], _State()))]
 
 
 # ---- urllib3 -------------------------------------------------------------------------------------
