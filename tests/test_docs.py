@@ -209,6 +209,8 @@ def copied(directory: Path, to: Path) -> Path:
 def test_a_session_prints_what_it_shows(file: Path, tmp_path: Path) -> None:
     here = copied(file.parent, tmp_path / "here")
     check(file, run(played(file.read_text("utf-8")), here))
+    for picture in here.glob("*.svg"):
+        check(file.parent / picture.name, picture.read_text("utf-8"))
 
 
 @pytest.mark.skipif(

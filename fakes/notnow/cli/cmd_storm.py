@@ -74,6 +74,7 @@ DEFAULT = "exponential(base=1m, factor=2, cap=1h, jitter=full)"
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the figures and the series over time as one JSON object.")
 @click.option("--html", metavar="FILE", callback=writable, help="Write the table and the pictures to FILE as HTML.")
+@click.option("--svg", metavar="FILE", callback=writable, help="Draw the pictures into FILE as SVG.")
 @takes_search_paths
 @click.pass_context
 def command(
@@ -84,6 +85,7 @@ def command(
     drained_within: float | None,
     as_json: bool,
     html: str | None,
+    svg: str | None,
     knobs: Sequence[str],
     search_paths: Sequence[str],
     **of_terms: Any,
@@ -136,6 +138,8 @@ def command(
         storms = [running.simulated(found, one, told(number, one.name)) for number, one in enumerate(made)]
     if html is not None:
         Path(html).write_text(writing.html(storms, writing.title(found)), "utf-8", errors="replace")
+    if svg is not None:
+        Path(svg).write_text(writing.svg(storms, writing.title(found)), "utf-8", errors="replace")
     if as_json:
         json.dump(writing.as_dict(storms, found), sys.stdout)
         click.echo()

@@ -36,7 +36,7 @@ class Storm(Struct, frozen=True, kw_only=True):
 
     `recovered` is when the scenario refused nothing any more, None if it still did at the end. `drained` is how long after
     that the last item that had come before was settled; None if one was still waiting. `goodput` is the items through a second
-    since the recovery, until the last of them. `took` is how long an item that came through took on average, and `longest` at
+    since the recovery, until the last of them, or until the end if items still wait. `took` is how long an item that came through took on average, and `longest` at
     most.
 
     `stays_down`: the cause has gone and the server is still of no use: in the last quarter of the time since the recovery
@@ -154,7 +154,8 @@ def _goodput(of: Simulation, recovered: float | None) -> float:
     if recovered is None or tally.last_through <= recovered:
         return 0.0
     through = sum(tally.through.counts) - tally.through.between(0, recovered)
-    return through / max(tally.last_through - recovered, tally.through.width)
+    until = of.ended if tally.waiting else tally.last_through
+    return through / max(until - recovered, tally.through.width)
 
 
 def _stays_down(of: Simulation, recovered: float | None) -> bool:

@@ -34,13 +34,13 @@ def span(storms: Sequence[Storm]) -> float:
 
 
 def rates(counts: Sequence[int], width: float, end: float, columns: int) -> list[float]:
-    """Counts a second in each column: bins of `width` seconds, up to `end`."""
-    found, step = [0.0] * columns, end / columns
-    for place, count in enumerate(counts):
-        column = int((place + 0.5) * width / step)
-        if column < columns:
-            found[column] += count
-    return [count / max(step, width) for count in found]
+    """Counts a second in each column, up to `end`, of bins of `width` seconds. Columns need not have equally many bins."""
+    found, bins, step = [0] * columns, [0] * columns, end / columns
+    for place in range(max(1, int(end / width))):
+        column = min(int((place + 0.5) * width / step), columns - 1)
+        bins[column] += 1
+        found[column] += counts[place] if place < len(counts) else 0
+    return [count / (width * many) if many else 0.0 for count, many in zip(found, bins, strict=True)]
 
 
 def picture(one: Storm, end: float, room: int) -> Picture:

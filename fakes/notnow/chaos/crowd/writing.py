@@ -13,6 +13,7 @@ from notnow.chaos.crowd.terms import Terms
 from notnow.units import plural, show, show_rate
 
 COLUMNS, WIDTH, HEIGHT = 240, 720.0, 120.0  # of a chart: columns of the load, and its size in pixels
+MARGIN, ROW = 12.0, 60.0  # of the SVG: its margin, and the space for the words about a chart
 
 
 def title(terms: Terms) -> str:
@@ -70,6 +71,23 @@ def html(storms: Sequence[Storm], said: str) -> str:
         rows=[(label, [(of(one), warned(label, one)) for one in storms]) for label, of in ROWS.items()],
         width=WIDTH,
         height=HEIGHT,
+        end=show(end),
+    )
+
+
+def svg(storms: Sequence[Storm], said: str) -> str:
+    """The pictures as one SVG, a row for each policy."""
+    from notnow.look.rendering import render
+
+    end = span(storms)
+    return render(
+        "storm.svg",
+        title=said,
+        storms=list(zip(letters(len(storms)), storms, [chart(one, end) for one in storms], strict=True)),
+        width=WIDTH,
+        height=HEIGHT,
+        margin=MARGIN,
+        row=HEIGHT + ROW,
         end=show(end),
     )
 
