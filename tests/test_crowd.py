@@ -13,6 +13,7 @@ from msgspec import structs
 from notnow.chaos import storm
 from notnow.chaos.crowd.figures import Storm, figures
 from notnow.chaos.crowd.simulation import ROUND_TRIP, Simulation
+from notnow.chaos.crowd.tally import Peak
 from notnow.chaos.crowd.terms import terms
 from notnow.chaos.policies import policy
 from notnow.errors import ScenarioError
@@ -135,6 +136,26 @@ def test_a_guard_that_holds_costs_the_server_nothing() -> None:
     assert one.attempts < 10 * (3 + 11)
     assert one.held > 0
     conserves(one)
+
+
+def test_new_items_do_not_count_for_the_drain_and_old_ones_do() -> None:
+    """The last item that came before the recovery, at 30 s, is through a minute after it came; those after it at once."""
+    given: dict[str, Any] = {"arrivals": "2/s", "outage": "30s", "horizon": "5m", "capacity": "100/s"}
+    one = run("smtp/overload", "constant(1m)", clients=10, **given)
+    assert one.recovered == 30
+    assert one.drained is not None
+    assert 58 < one.drained < 60 + ROUND_TRIP + 0.1
+    assert not one.stays_down
+
+
+@pytest.mark.parametrize(
+    ("times", "most"), [([0, 1, 2], 1), ([0, 0.5, 0.9, 1.0, 1.4, 3], 4), ([5, 5, 5.99, 6, 6], 3), ([], 0)]
+)
+def test_the_peak_is_of_any_second(times: list[float], most: int) -> None:
+    peak = Peak()
+    for at in times:
+        peak.add(at)
+    assert peak.most == most
 
 
 # ---- known results -------------------------------------------------------------------------------
