@@ -41,8 +41,8 @@ ROWS: Mapping[str, Callable[[Storm], str]] = {
     "refused as busy": lambda one: str(one.busy),
     "held by clients": lambda one: str(one.held),
     "goodput": lambda one: f"{one.goodput:.1f}/s",
-    "an item took": lambda one: show(one.took),
-    "at most": lambda one: show(one.longest),
+    "an item took": lambda one: show(one.took) if one.through else "-",
+    "at most": lambda one: show(one.longest) if one.through else "-",
     "drained after": _drained,
     "stays down": lambda one: "YES" if one.stays_down else "no",
 }
