@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hyperframe.frame import PriorityFrame, SettingsFrame
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
-from hyperframe.frame import PriorityFrame, SettingsFrame
 
 from http_client import H2
 from notnow import FakeHTTP
