@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import json
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +13,19 @@ from contextlib import contextmanager
 import pytest
 from hyperframe.frame import HeadersFrame, SettingsFrame
 
+from control_api import running
 from http_client import H2
 from notnow import FakeHTTP, FakeSMTP
 from notnow.bounds import SMTP_LINE, SMTP_PATH, TABLE
 from notnow.chaos.replay import maillog, making
 from notnow.chaos.replay.recording import ReplayError
+from notnow.engine import matching
+from notnow.errors import ScenarioError
+from notnow.language.knobs import UNKNOWN
+from notnow.language.loading import loads
 from notnow.servers.http.floods import Encoder
 from smtp_client import Raw
+from test_control_hostile import exchange, request, status
 
 LINE = (
     "Jul 20 10:00:01 mx postfix/smtp[12]: %sABCDEF: to=<d@e.f>, relay=e.f[192.0.2.1]:25, delay=1, delays=0.1/0/0.5/0.4, "
@@ -86,6 +95,82 @@ class TestRecordings:
 
     def test_a_name_that_is_half_a_character(self) -> None:
         assert "no entry of a journal" in replay(b'{"event": "listening", "name": "\\ud800"}\n')
+
+
+HEAD = 'protocol = "smtp"\n[[phase]]\nname = "a"\n[[phase.rule]]\non = "connect"\nreply = "421 %s"\n'
+
+
+def refusal(toml: str) -> str:
+    with pytest.raises(ScenarioError) as caught:
+        loads(toml)
+    return str(caught.value)
+
+
+class TestScenarios:
+    """The text of a scenario may come from a caller of the control API, which takes a million characters."""
+
+    def test_knobs_that_stand_in_each_other(self) -> None:
+        """A billion laughs: ten of each in the one before."""
+        knobs = "".join(f'k{n} = "{f"{{k{n + 1}}}" * 10}"\n' for n in range(20))
+        with at_most(30_000_000):
+            said = refusal(f'protocol = "smtp"\n[params]\n{knobs}k20 = "x"\n' + HEAD.partition("\n")[2] % "{k0}")
+        assert "the knobs make it longer than 1,000,000 characters" in said
+
+    def test_a_long_knob_that_is_used_often(self) -> None:
+        knob = f'protocol = "smtp"\n[params]\na = "{"x" * 100_000}"\n'
+        with at_most(100_000):
+            assert "the knobs make it longer" in refusal(knob + HEAD.partition("\n")[2] % ("{a}" * 1_000))
+
+    @pytest.mark.parametrize("names", [1, 2_000])
+    def test_placeholders_that_there_are_not(self, names: int) -> None:
+        text = "".join(f"{{no{n % names}}}" for n in range(20_000))
+        with at_most(2_000_000):
+            said = refusal(HEAD % text)
+        assert said.count("there is no placeholder") == min(names, UNKNOWN)
+
+    @pytest.mark.parametrize("text", ["[" * 100_000, "{a=" * 100_000, "a." * 100_000])
+    def test_nested_without_end(self, text: str) -> None:
+        assert refusal(f"x = {text}" if text[0] in "[{" else f"{text} = 1")
+
+    def test_a_glob_that_backtracks(self) -> None:
+        """fnmatch makes each star atomic; otherwise this would take longer than anybody lives."""
+        (test,) = matching.tests({"sender": "*a" * 50 + "b"})
+        signal.setitimer(signal.ITIMER_VIRTUAL, 20)  # seconds of processor time, which ends the test run
+        assert test[1]("a" * 1_000) is False
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+class TestControl:
+    def post(self, body: bytes, *headers: bytes) -> tuple[int, bytes]:
+        with running() as api:
+            answer = exchange(api, request(b"POST /v1/servers", body, *headers))
+            return status(answer), answer
+
+    def test_a_body_nested_without_end(self) -> None:
+        code, said = self.post(b'{"knobs": ' + b"[" * 1_000_000)
+        assert (code, b"nested too deeply" in said) == (400, True)
+
+    def test_a_body_that_would_have_to_be_unpacked(self) -> None:
+        """No body is ever unpacked, so no small one becomes a large one."""
+        code, said = self.post(gzip.compress(b" " * 10_000_000), b"Content-Encoding: gzip")
+        assert (code, b"the body is no JSON" in said) == (400, True)
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"upstream": "http://127.0.0.1:22"},
+            {"forward": "smtp://127.0.0.1:25"},
+            {"app": "os:system"},
+            {"host": "0.0.0.0"},
+            {"host": "192.0.2.1"},
+            {"scenario": "/etc/passwd"},
+            {"scenario": "../x.toml"},
+            {"files": "/etc"},
+        ],
+    )
+    def test_it_opens_no_file_and_no_way_to_another_server(self, more: dict[str, object]) -> None:
+        code, _ = self.post(json.dumps({"scenario": "smtp/healthy", **more}).encode())
+        assert code == 422
 
 
 class TestPaths:

@@ -73,7 +73,7 @@ class Wire:
         buffer[: len(taken)] = taken
         return len(taken)
 
-    def send(self, data: bytes) -> int:
+    def send(self, data: bytes, flags: int = 0) -> int:
         if self.was_reset:
             raise BrokenPipeError
         if self.deaf:

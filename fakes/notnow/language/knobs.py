@@ -22,6 +22,8 @@ SERVER_OPTIONS = frozenset({
     "clock", "seed", "host", "port", "tls", "users", "files", "app", "upstream", "forward", "journal_limit", "shared",
 })  # fmt: skip
 # Known only to the adapter, when it says the reply.
+FILLED = 1_000_000  # characters, and items of lists, that knobs may put into a scenario: knobs stand in each other's defaults
+UNKNOWN = 50  # most unknown placeholders that are told: each is compared with all that there are
 LATE = frozenset[str]().union(*(protocol.placeholders for protocol in protocols.every()))
 # The time until the phase ends, until a limit lets this key through again, and until its quota grows.
 SPANS = ("left", "wait", "reset")
@@ -139,6 +141,10 @@ def _is_plain(default: Any) -> bool:
     return isinstance(default, (str, bool, int)) or (isinstance(default, float) and math.isfinite(default))
 
 
+class TooLongError(Exception):
+    """The knobs would make a scenario longer than `FILLED`."""
+
+
 class Filler:
     """Puts the values of knobs into a scenario; remembers which knobs something used.
 
@@ -154,6 +160,8 @@ class Filler:
         self._report, self._live = report, live
         self._templates = {name for name, default in defaults.items() if values.get(name) == default}
         self._filling: list[str] = []  # the knobs whose defaults are being filled in
+        self._left = FILLED
+        self._unknown_names: set[tuple[Path, str]] = set()
         self._defaults = defaults
 
     def fill(self, node: Any, path: Path = (), live: bool = False) -> Any:
@@ -175,6 +183,9 @@ class Filler:
         """The value of a knob, in its type. Its braces are escaped where `render` will fill the text again."""
         self._use(name)
         value = self.values[name]
+        self._left -= len(value) if isinstance(value, (str, list)) else 1
+        if self._left < 0:
+            raise TooLongError
         if name not in self._templates:
             return _literal(value) if live else value
         if name in self._filling:
@@ -209,7 +220,9 @@ class Filler:
                 return f"{span * _OF_DURATIONS[unit]:.15g}"
         if live and name in self._live:
             return match[0]
-        self._report(path, self._unknown(name, live))
+        if (path, name) not in self._unknown_names and len(self._unknown_names) < UNKNOWN:
+            self._unknown_names.add((path, name))
+            self._report(path, self._unknown(name, live))
         return match[0]
 
     def _unknown(self, name: str, live: bool) -> Problem:

@@ -81,6 +81,8 @@ class _Loader:
 
     def _blamed(self, path: Path) -> str | None:
         """The given knob whose value stands at a path. Its problem names the knob, not a line of the file."""
+        if not self.given:
+            return None
         node: Any = self.raw
         for part in path:
             found = node if isinstance(node, (dict, list)) else {}
@@ -118,6 +120,9 @@ class _Loader:
             return self._load(given)
         except RecursionError:
             raise ScenarioError([Problem("nested too deeply", file=self.file or self.name)]) from None
+        except knobs.TooLongError:
+            found = f"the knobs make it longer than {knobs.FILLED:,} characters"
+            raise ScenarioError([Problem(found, file=self.file or self.name)]) from None
 
     def _load(self, given: Mapping[str, Any]) -> Scenario:
         raw = self.raw = self._parse()
