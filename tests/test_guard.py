@@ -70,6 +70,7 @@ def test_every_answer_keeps_a_browser_from_running_it(api: API, path: str) -> No
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
+    assert headers["referrer-policy"] == "no-referrer"  # a link in the page does not tell where it was
     assert "access-control-allow-origin" not in headers
     assert "server" not in headers
 
@@ -88,6 +89,8 @@ def test_a_link_with_the_token_opens_the_page() -> None:
     assert (link.status_code, link.headers["location"]) == (303, "/")
     assert {"httponly", "samesite=strict"} <= {part.strip().lower() for part in link.headers["set-cookie"].split(";")}
     assert after.status_code == 200
+    assert "s3cret" not in f"{link.headers['location']}{link.text}{after.text}"  # only the cookie has it
+    assert link.headers["referrer-policy"] == "no-referrer"
 
 
 @pytest.mark.parametrize(

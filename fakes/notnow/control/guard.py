@@ -49,7 +49,7 @@ class Guard:
         headers = Headers(scope=scope)
         send = _with_headers(_hurried(send))
         try:
-            if self.token is not None and _given(scope) == self.token:
+            if self.token is not None and _is(_given(scope), self.token):
                 await _let_in(self.token)(scope, receive, send)
                 return
             self._check(headers)
@@ -92,16 +92,21 @@ class Guard:
         given = headers.get("authorization", "").removeprefix("Bearer ")
         if not given:
             given = _cookie(headers.get("cookie", ""))
-        return hmac.compare_digest(given.encode(), self.token.encode())
+        return _is(given, self.token)
 
 
 COOKIE = "notnow-token"
 
 
-def _given(scope: Scope) -> str | None:
-    """The token in a link to the page, which `notnow serve` printed."""
+def _is(given: str, token: str) -> bool:
+    """Compare in a time that tells nothing of the token."""
+    return hmac.compare_digest(given.encode(), token.encode())
+
+
+def _given(scope: Scope) -> str:
+    """The token in a link to the page, which `notnow serve` printed; empty if there is none."""
     query = parse_qs(scope["query_string"].decode("latin-1"))
-    return query.get("token", [None])[0] if scope["path"] == "/" and scope["method"] == "GET" else None
+    return query.get("token", [""])[0] if scope["path"] == "/" and scope["method"] == "GET" else ""
 
 
 def _let_in(token: str) -> Response:

@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 from msgspec import Struct, ValidationError, convert, defstruct, structs, to_builtins
 from msgspec.structs import force_setattr
 
+from notnow import protocols
 from notnow.clock import Clock
 from notnow.journal.journal import Connection, Exchange, Journal, Mark
 from notnow.journal.values import Facts
@@ -118,6 +119,7 @@ def unpack(data: object, clock: Clock) -> Journal:
 
 
 def _unpacked(packed: Packed, clock: Clock) -> Journal:
+    protocols.get(packed.protocol)  # KeyError where there is none
     journal = Journal(clock, server=packed.server, protocol=packed.protocol, limit=packed.limit)
     for told in packed.connections:
         known = structs.asdict(convert(told, _Connection))
