@@ -100,29 +100,28 @@ def _write(name: str, data: bytes) -> Path:
 
 def _guided(tally: Tally, seconds: float, grow: Path | None) -> None:
     """libFuzzer ends at the first finding, which it writes; its last lines are its figures."""
-    found = FINDINGS / tally.target
-    found.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
+        found = Path(temporary) / "found"
         corpus = (grow or Path(temporary)) / tally.target
+        found.mkdir()
         corpus.mkdir(parents=True, exist_ok=True)
-        before = set(found.iterdir())
         begun = time.monotonic()
-        said = _libfuzzer(tally.target, seconds, corpus)
+        said = _libfuzzer(tally.target, seconds, corpus, found)
         tally.seconds = time.monotonic() - begun
-        new = set(found.iterdir()) - before
-        tally.findings = len(new)
+        new = sorted(found.iterdir())
         if new or "stat::number_of_executed_units" not in said:
             print(said[-6_000:])
-    if not any(found.iterdir()):
-        found.rmdir()
+        for file in new:
+            print(f"written: {_write(tally.target, file.read_bytes())}")
+    tally.findings = len(new)
     tally.executions = sum(map(int, re.findall(r"stat::number_of_executed_units:\s*(\d+)", said)))
     tally.coverage = max(map(int, re.findall(r" cov: (\d+)", said)), default=None)
 
 
-def _libfuzzer(name: str, seconds: float, corpus: Path) -> str:
+def _libfuzzer(name: str, seconds: float, corpus: Path, found: Path) -> str:
     command = [sys.executable, "-m", "tests.fuzz.guided", name, str(corpus), str(CORPUS / name)]
     command += [f"-max_total_time={seconds:.0f}", f"-max_len={LONGEST}", f"-timeout={PATIENCE}", "-print_final_stats=1"]
-    command += [f"-rss_limit_mb={MEMORY}", f"-artifact_prefix={FINDINGS / name}/"]
+    command += [f"-rss_limit_mb={MEMORY}", f"-artifact_prefix={found}/"]
     dictionary = HERE / "words" / f"{name}.txt"
     if dictionary.exists():
         command.append(f"-dict={dictionary}")
