@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from notnow import ManualClock, NotRunningError, RealClock
-from notnow.clock import MANY, AdjustableClock
+from notnow.clock import MANY, AdjustableClock, Stamps
 
 
 class Server:
@@ -16,6 +16,7 @@ class Server:
 
     def __init__(self, clock: ManualClock, loop: asyncio.AbstractEventLoop) -> None:
         self.clock, self.loop, self.begun = clock, loop, 0
+        self.arrived: list[float] = []
         clock.join(self)
 
     def begin(self) -> None:
@@ -24,6 +25,9 @@ class Server:
     def settle(self) -> None:
         for _ in range(3):
             self.loop.run_until_complete(asyncio.sleep(0))
+
+    def arrive(self) -> None:
+        self.arrived.append(self.clock.now())
 
 
 @pytest.fixture
@@ -52,6 +56,7 @@ def test_alarms_ring_in_the_order_of_their_times_each_at_its_own(server: Server)
         server.clock.call_at(when, server.loop, lambda name=name: rung.append((name, server.clock.now())))
     server.clock.advance(60)
     assert rung == [("a", 10), ("b", 20), ("c", 30)]
+    assert server.arrived == [60]
     assert server.clock.due == 99
 
 
@@ -184,7 +189,7 @@ def test_a_server_that_is_stopped_during_an_advance_holds_nobody_up(loop: asynci
     def stopped() -> None:
         raise NotRunningError("this fake is not running")
 
-    gone.begin = gone.settle = stopped  # type: ignore[method-assign]
+    gone.begin = gone.settle = gone.arrive = stopped  # type: ignore[method-assign]
     rung: list[float] = []
     clock.call_at(5, loop, lambda: rung.append(clock.now()))
     clock.advance(10)
@@ -204,3 +209,59 @@ def _until(server: Server, holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
     server.loop.run_until_complete(asyncio.wait_for(watch(), 10))
+
+
+# ---- clocks of several processes -----------------------------------------------------------------
+
+
+def test_numbers_of_several_processes_are_in_the_order_of_time_and_never_the_same() -> None:
+    ours = Stamps()
+    theirs = [Stamps(ours.take_place(), ours.zero) for _ in range(3)]
+    drawn = [next(one) for _ in range(2000) for one in (ours, *theirs)]
+    assert len(set(drawn)) == len(drawn)
+    for one in (ours, *theirs):
+        own = [n for n in drawn if n % Stamps.PLACES == one.place]
+        assert own == sorted(own)
+        assert len(own) == 2000
+
+
+def test_a_number_that_is_drawn_later_elsewhere_is_higher() -> None:
+    ours = Stamps()
+    theirs = Stamps(ours.take_place(), ours.zero)
+    for one, other in ((ours, theirs), (theirs, ours)):
+        first = next(one)
+        while next(other) < first:  # within a microsecond, and by what was drawn ahead of it
+            pass
+        assert next(other) > first
+
+
+def test_there_are_no_more_places_than_fit_into_a_number() -> None:
+    stamps = Stamps()
+    assert [stamps.take_place() for _ in range(Stamps.PLACES - 1)] == list(range(1, Stamps.PLACES))
+    with pytest.raises(ValueError, match="more than 255 processes share an order of events"):
+        stamps.take_place()
+
+
+def test_a_clock_shows_the_time_of_another_process_and_follows_it(loop: asyncio.AbstractEventLoop) -> None:
+    first = AdjustableClock(speed=0)
+    first.advance(100)
+    second = AdjustableClock.at(first.origin, Stamps())
+    assert (second.now(), second.epoch) == (100, first.epoch)
+    server = Server(second, loop)
+    rung: list[float] = []
+    for when in (110, 130, 170):
+        second.call_at(when, loop, lambda: rung.append(second.now()))
+    first.advance(50)
+    second.follow(first.origin.advanced)
+    assert (rung, second.now(), second.due) == ([110, 130], 150, 170)
+    second.show(180)
+    assert (rung, second.now()) == ([110, 130], 180)
+    second.follow(180)
+    assert (rung, second.now(), server.arrived) == ([110, 130, 180], 180, [150, 180])
+
+
+def test_a_clock_of_another_process_runs_as_fast() -> None:
+    first = AdjustableClock(speed=1000)
+    second = AdjustableClock.at(first.origin, Stamps())
+    before, seen, after = first.now(), second.now(), first.now()
+    assert before <= seen <= after

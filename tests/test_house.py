@@ -29,7 +29,7 @@ FLOORS = {
             "units", independent=False,
         ),
     ],
-    "notnow.servers": [Layer("listening"), Layer("smtp", "ftp", "http", independent=True), Layer("base")],
+    "notnow.servers": [Layer("listening"), Layer("workers"), Layer("smtp", "ftp", "http", independent=True), Layer("base")],
     "notnow.control": [
         Layer("server"),
         Layer("app"),

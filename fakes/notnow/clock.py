@@ -17,7 +17,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol, Self
 
 from notnow import true_time
 from notnow.errors import NotRunningError
@@ -25,6 +25,41 @@ from notnow.units import seconds
 
 MANY = 1000  # alarms of an adjustable clock before it looks for those that rang or were cancelled
 LOOK = 0.01  # real seconds between two looks at a clock that a test moves silently
+
+
+class Stamps(Iterator[int]):
+    """Numbers in the order of time, without a word between the processes of one machine that draw them.
+
+    A number is the real time in microseconds since `zero`, and in its last 8 bits the `place` of the process, so that no
+    two processes draw the same one. Processes that share an order have the same `zero` (seconds of `true_time.monotonic`).
+    """
+
+    PLACES = 256
+
+    def __init__(self, place: int = 0, zero: float | None = None) -> None:
+        self.place, self.zero = place, true_time.monotonic() if zero is None else zero
+        self._last, self._places = 0, itertools.count(1)
+
+    def take_place(self) -> int:
+        """A place that no other process has. Raises ValueError if there is none left."""
+        place = next(self._places)
+        if place >= self.PLACES:
+            raise ValueError(f"more than {self.PLACES - 1} processes share an order of events")
+        return place
+
+    def __next__(self) -> int:
+        now = int((true_time.monotonic() - self.zero) * 1e6) * self.PLACES + self.place
+        self._last = max(now, self._last + self.PLACES)
+        return self._last
+
+
+class Origin(NamedTuple):
+    """What a clock needs to show the same time in another process of this machine, `advanced` seconds ahead by hand."""
+
+    speed: float
+    zero: float
+    epoch: float
+    advanced: float
 
 
 class Timed(Protocol):
@@ -35,6 +70,9 @@ class Timed(Protocol):
 
     def settle(self) -> None:
         """Return when every due event has been carried out."""
+
+    def arrive(self) -> None:
+        """The clock shows the time to which it was advanced."""
 
 
 class Alarm:
@@ -237,6 +275,9 @@ class ManualClock(Clock):
                 self._show(alarm.when)
                 alarm.loop.call_soon_threadsafe(alarm.ring)
             self._settle()
+        for server in list(self._servers):
+            with contextlib.suppress(NotRunningError):
+                server.arrive()
 
     def _show(self, when: float) -> None:
         """Move the clock to this time, never back."""
@@ -285,6 +326,31 @@ class AdjustableClock(ManualClock):
         self.speed = speed
         self._zero = true_time.monotonic()
         self._many = MANY
+
+    @property
+    def numbers(self) -> Iterator[int]:
+        """What numbers events in their order."""
+        return self._numbers
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.speed, self._zero, self.epoch, self._now)
+
+    @classmethod
+    def at(cls, origin: Origin, numbers: Iterator[int]) -> Self:
+        """A clock that shows the time of another process."""
+        made = cls(origin.speed, numbers)
+        made._zero, made.epoch, made._now = origin.zero, origin.epoch, origin.advanced
+        return made
+
+    def show(self, advanced: float) -> None:
+        """Show what another process has advanced by hand; what is due is carried out later."""
+        self._now = max(self._now, advanced)
+
+    def follow(self, advanced: float) -> None:
+        """Show what another process has advanced by hand, and stop at every due event on the way."""
+        self.advance_to(self.now() + advanced - self._now)
+        self._now = advanced
 
     def now(self) -> float:
         return self._now + (true_time.monotonic() - self._zero) * self.speed  # `_now` is what was advanced by hand

@@ -42,6 +42,7 @@ from tests.bench import (
     shared,
     startstop,
     sweep,
+    workers,
 )
 from tests.bench.table import Bench, Row, Skip, as_text
 
@@ -63,6 +64,7 @@ BENCHES: tuple[Bench, ...] = (
     *control.BENCHES,
     *shared.BENCHES,
     *sweep.BENCHES,
+    *workers.BENCHES,
 )
 
 

@@ -39,8 +39,12 @@ class Process:
 
     def cpu(self) -> float:
         """Seconds of processor time so far, the kernel's for it included, of the threads that live."""
-        threads = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
-        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+        return cpu_of(self.pid)
+
+    def children(self) -> list[int]:
+        """The process ids of its children."""
+        found = Path(f"/proc/{self.pid}/task").glob("*/children")
+        return [int(pid) for one in found for pid in one.read_text().split()]
 
     def resident(self) -> int:
         """KiB of resident memory."""
@@ -62,6 +66,12 @@ class Process:
         finally:
             self._child.kill()
             self._child.wait()
+
+
+def cpu_of(pid: int) -> float:
+    """See `Process.cpu`."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
 class Server(Process):

@@ -1,7 +1,7 @@
 """The servers that the benchmark compares: one a process, its port on standard output, until standard input ends.
 
 python -m tests.bench.serve [--profile FILE] notnow SCENARIO [KNOB=VALUE…] | aiosmtpd | bare | pyftpdlib [MOST]
-    | hypercorn | unrecorded SCENARIO | controlled SCENARIO [KNOB=VALUE…] | read SCENARIO [KNOB=VALUE…]
+    | hypercorn | unrecorded SCENARIO | workers N SCENARIO [KNOB=VALUE…] | controlled SCENARIO [KNOB=VALUE…] | read SCENARIO [KNOB=VALUE…]
 
 The loop of each is what NOTNOW_LOOP says: asyncio, or uvloop; pyftpdlib has one of its own, and lets MOST connections
 of one client in. The FTP servers have the same two files, big.bin (10 MB) and small.txt. `hypercorn` is its own
@@ -25,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-KINDS = ("notnow", "controlled", "read", "aiosmtpd", "bare", "pyftpdlib", "hypercorn", "unrecorded")
+KINDS = ("notnow", "workers", "controlled", "read", "aiosmtpd", "bare", "pyftpdlib", "hypercorn", "unrecorded")
 BIG = 10_000_000  # bytes of the file that is downloaded
 REFUSAL = b"421 4.3.2 All server ports are busy\r\n"
 
@@ -57,6 +57,21 @@ def _notnow(arguments: list[str], profile: str | None) -> None:
         if profile:
             _in_loop(fake._bridge.loop, profiler.disable)
             profiler.dump_stats(profile)
+
+
+def _workers(arguments: list[str]) -> None:
+    """The same with worker processes, or with this one process where that is 1; SCENARIO may be a file."""
+    from notnow.clock import AdjustableClock, Stamps
+    from notnow.language.catalogue import scenario
+    from notnow.servers import by_protocol
+    from notnow.servers.workers.many import many
+
+    number, name, *knobs = arguments
+    found = scenario(name, **dict(knob.split("=", 1) for knob in knobs))
+    kind = by_protocol(found.protocol) if number == "1" else many(found.protocol, int(number), traced=False)
+    with kind(found, clock=AdjustableClock(1.0, Stamps())) as fake:
+        print(fake.port, flush=True)
+        sys.stdin.read()
 
 
 def _controlled(arguments: list[str], read: bool) -> None:
@@ -215,6 +230,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.kind == "notnow":
         _notnow(given.rest, given.profile)
+    elif given.kind == "workers":
+        _workers(given.rest)
     elif given.kind in ("controlled", "read"):
         _controlled(given.rest, read=given.kind == "read")
     elif given.kind == "pyftpdlib":

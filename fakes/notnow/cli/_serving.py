@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
 from notnow.cli import Refused, _pid1
-from notnow.clock import RealClock
+from notnow.clock import AdjustableClock, RealClock, Stamps
 from notnow.servers import by_protocol
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ class ServingTerms:
     """How to serve: `control` is the host and port of the control API, None for none; `token` the one that it asks for.
 
     `shared` is the URL of the service that this process is a replica of.
+    `workers` is the number of processes that serve the clients of each server; 1 is this one.
     """
 
     speed: float = 1.0
@@ -113,6 +114,7 @@ class ServingTerms:
     search_paths: Sequence[str] = ()
     token: str | None = None
     shared: str | None = None
+    workers: int = 1
 
     @property
     def sharing(self) -> dict[str, Any]:
@@ -147,7 +149,9 @@ def serving(targets: Sequence[Target], feed: Feed, terms: ServingTerms) -> Itera
     Raises StartError if one cannot listen (then none is left running), FakeError if our own code has failed.
     """
     if terms.control is None:
-        with running(targets, feed, speed=terms.speed, seed=terms.seed, **terms.sharing) as fakes:
+        with running(
+            targets, feed, speed=terms.speed, seed=terms.seed, workers=terms.workers, **terms.sharing
+        ) as fakes:
             yield Serving(lambda: fakes)
         return
     fleet_module, server = _control()
@@ -155,14 +159,20 @@ def serving(targets: Sequence[Target], feed: Feed, terms: ServingTerms) -> Itera
     with (
         fast_loop(),
         fleet_module.Fleet(
-            seed=seed, search_paths=terms.search_paths, listener=feed.listen, started=feed.wake
+            seed=seed,
+            search_paths=terms.search_paths,
+            listener=feed.listen,
+            started=feed.wake,
+            numbers=Stamps() if terms.workers > 1 else None,
         ) as fleet,
         server.controlled(fleet, *terms.control, terms.token) as api,
     ):
         sharing = terms.sharing
         for t in targets:
             given = {**t.options, **sharing, "host": t.host, "port": t.port}
-            fleet.start(t.scenario, name=t.name, group=GROUP, speed=terms.speed, **given)
+            kind = _kind(t, terms.workers, controlled=True)
+            member = fleet.start(t.scenario, name=t.name, group=GROUP, speed=terms.speed, kind=kind, **given)
+            _stop_at_loss(member.fake, feed)
         yield Serving(
             lambda: [member.fake for member in fleet.members()], Control(api.url, None if terms.token else api.token)
         )
@@ -181,18 +191,35 @@ def _control() -> tuple[Any, Any]:
     return fleet, server
 
 
+def _kind(target: Target, workers: int, *, controlled: bool = False) -> type[Fake]:
+    """The class of a server; only over the control API, decisions can be explained. Raises ScenarioError if it cannot have
+    workers.
+    """
+    if workers == 1:
+        return by_protocol(target.scenario.protocol)
+    from notnow.servers.workers.many import many
+
+    return many(target.scenario.protocol, workers, traced=controlled)
+
+
+def _stop_at_loss(fake: Fake, feed: Feed) -> None:
+    """Stop when a worker has been lost, since its journal is lost with it."""
+    if (on_loss := getattr(fake, "on_loss", None)) is not None:
+        on_loss(feed.stop)
+
+
 @contextlib.contextmanager
 def running(
-    targets: Sequence[Target], feed: Feed, *, speed: float, seed: int | None, **sharing: Any
+    targets: Sequence[Target], feed: Feed, *, speed: float, seed: int | None, workers: int = 1, **sharing: Any
 ) -> Iterator[list[Fake]]:
     """The fakes of these targets, on one clock and in one order; all are stopped at the end.
 
     Raises StartError if one cannot listen (then none is left running), FakeError if our own code has failed.
     """
-    clock = RealClock(speed)
+    clock = RealClock(speed) if workers == 1 else AdjustableClock(speed, Stamps())
     seed = secrets.randbelow(2**31) if seed is None else seed
     fakes = [
-        by_protocol(t.scenario.protocol)(
+        _kind(t, workers)(
             t.scenario, name=t.name, host=t.host, port=t.port, seed=seed, **{"clock": clock, **t.options, **sharing}
         )
         for t in targets
@@ -201,6 +228,7 @@ def running(
         for fake in fakes:
             fake.journal.subscribe(feed.listen)
             stack.enter_context(fake)
+            _stop_at_loss(fake, feed)
         yield fakes
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from notnow.cli._targets import Target
     from notnow.cli._views import View
 
+MOST_WORKERS = 64
+
 
 @click.command("serve", cls=Command)
 @click.argument("names", nargs=-1, metavar="[SERVER=]NAME…", shell_complete=complete_name)
@@ -62,6 +64,11 @@ if TYPE_CHECKING:
     "--when-lost", type=click.Choice(("closed", "open")),
     help="With --shared: while Redis is away, refuse clients (closed) or behave as healthy (open).  [default: closed]",
 )  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(1, MOST_WORKERS), default=1, metavar="N",
+    help="Serve the clients of each server with N processes, to use the cores of this machine (Linux only). Caps, quotas, "
+    "counts and phases hold over all of them, and there is one journal.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: where each server listens, then the journals.")
 @takes_own_servers
 @takes_search_paths
@@ -77,6 +84,7 @@ def command(
     shared_name: str | None,
     lease: str | None,
     when_lost: str | None,
+    workers: int,
     as_json: bool,
     own: Mapping[str, Sequence[str]],
     search_paths: Sequence[str],
@@ -101,6 +109,7 @@ def command(
       notnow serve smtp/greylisting --speed 60          its 5 minutes take 5 seconds
       notnow serve primary=smtp/overload backup=smtp/healthy --port primary=2525 --port backup=2526
       notnow serve primary=smtp/overload backup=smtp/healthy --control 8421
+      notnow serve smtp/too-many-connections --set cap=500 --workers 4
       notnow serve http/overload --upstream http://127.0.0.1:8000
       notnow serve http/rate-limited --app main:app
       notnow serve smtp/greylisting --forward smtp://127.0.0.1:1025
@@ -117,10 +126,14 @@ def command(
         raise click.UsageError(
             "--speed is 0, and nobody could advance the clock; allowed: more, or --control PORT as well"
         )
+    if workers > 1 and shared is not None:
+        raise click.UsageError(
+            "--workers and --shared are both given; allowed: one of them, since each replica is a process"
+        )
     targets = resolve(names, search_paths=search_paths, knobs=knobs, hosts=hosts, ports=ports, own=own)
     where = _address(control) if control is not None else None
     service = _service(shared, targets, speed, {"name": shared_name, "lease": lease, "when-lost": when_lost})
-    _serve(targets, _view(as_json), ServingTerms(speed, seed, where, search_paths, _token(), service))
+    _serve(targets, _view(as_json), ServingTerms(speed, seed, where, search_paths, _token(), service, workers))
 
 
 def _service(url: str | None, targets: Sequence[Target], speed: float, words: Mapping[str, str | None]) -> str | None:

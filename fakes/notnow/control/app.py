@@ -105,6 +105,7 @@ async def _called(calls: Mapping[str, Call], fleet: Fleet, underway: Underway, r
 
 
 async def _answer(call: Call, given: Mapping[str, Any], underway: Underway, request: Request) -> Answer:
+    await _in_thread(given["fleet"].catch_up)
     if inspect.iscoroutinefunction(call.handler):
         return await underway.answer(call.handler(**given), _gone(request.receive))
 

@@ -16,7 +16,7 @@ from typing import Any
 from notnow import true_time
 from notnow.clock import AdjustableClock
 from notnow.control.feed import Feed
-from notnow.errors import NotNowError, Problem, ScenarioError, unknown
+from notnow.errors import NotNowError, NotRunningError, Problem, ScenarioError, unknown
 from notnow.journal import Listener
 from notnow.language.scenario import Scenario
 from notnow.servers import by_protocol
@@ -67,15 +67,19 @@ class Fleet:
         search_paths: Sequence[str] = (),
         listener: Listener | None = None,
         started: Callable[[], object] = lambda: None,
+        numbers: Iterator[int] | None = None,
     ) -> None:
-        """`listener` is called for every entry of every journal, in the fakes' thread; `started` after every start."""
+        """`listener` is called for every entry of every journal, in the fakes' thread; `started` after every start.
+
+        `numbers` put everything that happens in one order.
+        """
         self.seed, self.search_paths, self.listener, self.started = seed, tuple(search_paths), listener, started
         self.feed = Feed()
         self._members: dict[str, Member] = {}
         self._starting: set[str] = set()
         self._lock = threading.Lock()
         self._runner: Runner | None = None
-        self._numbers = itertools.count(1)  # one order of everything that happens, whatever the clocks say
+        self._numbers = numbers or itertools.count(1)  # one order of everything that happens, whatever the clocks say
 
     def __enter__(self) -> Fleet:
         self._runner = Runner.acquire()  # the thread of the fakes lives on between two servers
@@ -120,9 +124,10 @@ class Fleet:
         group: str | None = None,
         speed: float | None = None,
         ttl: float | None = None,
+        kind: type[Fake] | None = None,
         **options: Any,
     ) -> Member:
-        """Start a fake; `ttl` is in real seconds.
+        """Start a fake, of its protocol's class or of this `kind`; `ttl` is in real seconds.
 
         A server without a group has one of its own, called as itself. The first server of a group sets the speed of its
         clock, unless it is given one. Raises ScenarioError, StartError, NameTakenError or FullError; then nothing has changed.
@@ -131,7 +136,8 @@ class Fleet:
         try:
             clock = options.pop("clock", None) or self._clock_of(group or name, speed)
             given = {key: value for key, value in options.items() if value is not None}
-            fake = by_protocol(scenario.protocol)(scenario, name=name, clock=clock, **{"seed": self.seed, **given})
+            kind = kind or by_protocol(scenario.protocol)
+            fake = kind(scenario, name=name, clock=clock, **{"seed": self.seed, **given})
             fake.journal.subscribe(self.feed.put)
             if self.listener is not None:
                 fake.journal.subscribe(self.listener)
@@ -205,6 +211,12 @@ class Fleet:
         if failed:
             raise failed[0]
         return [member for members in groups for member in members]
+
+    def catch_up(self) -> None:
+        """Return when the journals have everything that has happened until now."""
+        for member in self.members():
+            with contextlib.suppress(NotRunningError):  # it was stopped meanwhile
+                member.fake.catch_up()
 
     def expire(self, now: float) -> float | None:
         """Do what is due at this time of `true_time.monotonic`; return when to call again, None if nothing is waiting."""

@@ -83,7 +83,7 @@ class Engine:
             self._store.equip(capacity)
         self.progress = Progress(scenario, self._store)
         self._timers = IdleTimers()
-        self._opened = self._decisions = 0
+        self._decisions = 0
 
     @property
     def phase(self) -> str:
@@ -160,8 +160,7 @@ class Engine:
         self._load(scenario)
         for connection in self._connections.values():
             if not connection.closing:
-                self._opened += 1
-                connection.number = self._opened
+                connection.number = self._store.next_connection()
                 connection.draws.clear()
                 connection.deferred.clear()
                 self._store.acquire(list(entitled(connection, self.progress.phase)))
@@ -220,9 +219,9 @@ class Engine:
 
     def _accept(self, event: Opened, now: float) -> list[Script]:
         self.progress.start(now)
-        self._opened += 1
+        number = self._store.next_connection()
         facts: dict[str, object] = {"client": event.client, "connection": event.conn, "host": self.host, "tls": False}
-        connection, phase = Connection(event.conn, self._opened, now, now, now, now, facts), self.progress.phase
+        connection, phase = Connection(event.conn, number, now, now, now, now, facts), self.progress.phase
         occasion = Occasion(connection, "connect", NOTHING, 0, now, phase, phase.plan("connect"))
         scripts, ends_phase = self._decide(occasion, awaited=True)
         self._connections[event.conn] = connection

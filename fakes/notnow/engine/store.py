@@ -129,6 +129,10 @@ class Store(Protocol):
         """Count an event, find the rule that fires, and acquire its slots; None if the position has changed."""
         ...
 
+    def next_connection(self) -> int:
+        """The number of a connection in the scenario, from 1: its chances depend on it."""
+        ...
+
     def acquire(self, slots: Sequence[Slot]) -> None:
         """Acquire slots unconditionally: for connections that are in already."""
         ...
@@ -158,10 +162,15 @@ class Memory:
         self._own_keys: dict[str, set[Key]] = {}  # connection -> keys that nobody else counts under
         self._until_counts: dict[str, int] = {}
         self._station: Station | None = None
+        self._connections = 0
 
     def equip(self, capacity: Capacity) -> None:
         if self._station is None:
             self._station = Station(capacity)
+
+    def next_connection(self) -> int:
+        self._connections += 1
+        return self._connections
 
     def move(self, seen: PhasePosition, to: PhasePosition) -> bool:
         if seen != self.position:

@@ -65,6 +65,10 @@ class Traced(Memory):
         self._note(Memory.decide, request, now)
         return super().decide(request, now)
 
+    def note(self, request: DecisionRequest, now: float) -> None:
+        """A decision that another process has made, because no count could change it."""
+        self._note(Memory.decide, request, now)
+
     def acquire(self, slots: Sequence[Slot]) -> None:
         self._note(Memory.acquire, slots)
         super().acquire(slots)

@@ -27,6 +27,7 @@ class RedisStore:
         self.play, self.position = replica.state.play, replica.state.position
         self.outdated = False
         self._capacity: tuple[float, float, int | None] | None = None
+        self._connections = 0
 
     @property
     def shut(self) -> bool:
@@ -64,6 +65,11 @@ class RedisStore:
         decision = Decision(None if rule is False else rule, ends_phase, tuple(map(_quota, quotas)), wait)
         self._note(request, decision)
         return decision
+
+    def next_connection(self) -> int:
+        """Each replica has chances of its own."""
+        self._connections += 1
+        return self._connections
 
     def acquire(self, slots: Sequence[Slot]) -> None:
         if slots:

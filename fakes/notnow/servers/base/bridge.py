@@ -14,13 +14,14 @@ import ssl
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from notnow.clock import Cancellable
 from notnow.engine import trail
 from notnow.engine.actions import Close, Script, Send
 from notnow.engine.engine import Engine
 from notnow.engine.events import Closed, Event, Hello, Leaving, Opened, Tick
+from notnow.engine.store import Store
 from notnow.engine.trail import Explanation
 from notnow.journal import Arrival, Connection, Exchange, Failure, Recorder
 from notnow.language.scenario import Scenario
@@ -48,6 +49,16 @@ class Firings(NamedTuple):
     left: int | None
 
 
+class Listening(Protocol):
+    """What accepts the clients of a fake."""
+
+    @property
+    def port(self) -> int: ...
+
+    def close(self) -> None:
+        """Accept no more."""
+
+
 class Bridge(LoopServices):
     """Between the sockets and the engine of one fake."""
 
@@ -59,13 +70,12 @@ class Bridge(LoopServices):
         super().__init__(options.clock, label, scenario.protocol, name)
         self.options, self.scenario = options, scenario
         self.host, self.port = options.host, options.port
-        limit = options.journal_limit
-        self.recorder = Recorder(self.clock, server=name, protocol=scenario.protocol, limit=limit)
+        self.recorder = self.new_recorder(server=name, protocol=scenario.protocol, limit=options.journal_limit)
         self.recorder.on_failure = self.guest_failed
         self.journal = self.recorder.journal
         self.sharing = sharing_of(self, name)
         self.engine = Engine(
-            scenario, seed=options.seed, host=self.hostname, epoch=self.clock.epoch, store=self.sharing.new_store
+            scenario, seed=options.seed, host=self.hostname, epoch=self.clock.epoch, store=self.new_store
         )
         self.sessions: dict[str, Session] = {}
         self.ports: set[int] = set()  # where it has sockets
@@ -81,6 +91,22 @@ class Bridge(LoopServices):
     @abstractmethod
     def admit(self, record: Connection, exchange: Exchange, script: Script) -> Session:
         """Build the session of a connection; it carries out `script` in place of the greeting."""
+
+    def new_recorder(self, **options: Any) -> Recorder:
+        """The writer of its journal."""
+        return Recorder(self.clock, **options)
+
+    def new_store(self) -> Store:
+        """The counts for a scenario that it begins to play."""
+        return self.sharing.new_store()
+
+    def bind(self) -> socket.socket:
+        """The socket to listen on. Raises StartError if the address is taken."""
+        return listener.bind(self.host, self.port)
+
+    def new_listener(self, sock: socket.socket) -> Listening:
+        """Begin to accept the clients of this socket."""
+        return listener.Listener(self.loop, sock, self._accept, lambda: not self.sessions)
 
     def prepare(self) -> None:
         """Get ready, in the caller's thread, before clients may connect."""
@@ -114,7 +140,7 @@ class Bridge(LoopServices):
 
     def start(self) -> None:
         """Listen. Raises StartError if the address is taken."""
-        sock = listener.bind(self.host, self.port)
+        sock = self.bind()
         try:
             self.acquire()
             self.prepare()
@@ -140,7 +166,7 @@ class Bridge(LoopServices):
         """Accept the clients of this socket."""
         self.stopped = False
         self.lingering = listener.LingeringClose(self.loop, self.heard_after)
-        self.listener = listener.Listener(self.loop, sock, self._accept, lambda: not self.sessions)
+        self.listener = self.new_listener(sock)
         self.port = self.engine.port = self.listener.port
         self.ports.add(self.port)
         self._note_play()

@@ -271,6 +271,9 @@ class Fake(Assertions):
         """
         self._bridge.settle(patience)
 
+    def catch_up(self) -> None:
+        """Return when the journal has everything that has happened until now; only workers report later."""
+
     # ---- waiting -------------------------------------------------------------------------------
 
     def wait_for(self, predicate: Callable[[Journal], object], timeout: float | str | timedelta = 5.0) -> None:

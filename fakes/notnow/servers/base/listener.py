@@ -33,12 +33,15 @@ PAUSE = 0.1  # real seconds until the next try to accept after the file descript
 Accepted = Callable[[socket.socket, tuple[str, int]], None]
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; `::` is for both families. Raises StartError, which names the address and what to do."""
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening socket; `::` is for both families. Raises StartError, which names the address and what to do.
+
+    `shared`: another socket of this process listens there already, and `share` was called with it.
+    """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         both = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
-        sock = socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
+        sock = socket.create_server(address[:2], family=family, backlog=BACKLOG, reuse_port=shared, dualstack_ipv6=both)
     except OverflowError:
         raise StartError(f"port is {port}; allowed: 0 (any free one) to 65535") from None
     except OSError as error:
@@ -47,6 +50,14 @@ def bind(host: str, port: int) -> socket.socket:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setblocking(False)
     return sock
+
+
+def share(sock: socket.socket) -> None:
+    """Let other sockets listen where this one does; Linux then spreads the clients over them.
+
+    It has to come after `bind`, which fails where another program listens already, even one that would share.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
 def _why(host: str, port: int, error: OSError) -> str:

@@ -86,6 +86,9 @@ class LoopServices:
         """Return when everything that is due, or has arrived, has been carried out."""
         self.runner.settle(patience)
 
+    def arrive(self) -> None:
+        """The clock shows the time to which it was advanced: nothing more is to be done."""
+
     # ---- time and tasks: for the loop's thread only ----------------------------------------------
 
     def sleep(self, span: float) -> asyncio.Future[None]:

@@ -221,8 +221,7 @@ class _Context(ssl.SSLContext):
         return wrapped
 
 
-@_once(maxsize=128)
-def _leaf(shown: Shown) -> trustme.LeafCert:
+def _issue(shown: Shown) -> trustme.LeafCert:
     authority = _intermediate if shown.incomplete else _authority
     names = [n for n in shown.names if is_certifiable(n)]
     now = true_time.today()  # by the system's clock, which the client's TLS library reads
@@ -233,17 +232,26 @@ def _leaf(shown: Shown) -> trustme.LeafCert:
     )
 
 
+issue: Callable[[Shown], trustme.LeafCert] = _issue  # in a worker, certificates come from the process that has the CA
+
+
+@_once(maxsize=128)
+def leaf(shown: Shown) -> trustme.LeafCert:
+    """The certificate with its key."""
+    return issue(shown)
+
+
 @_once(maxsize=128)
 def context(shown: Shown, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
     """A server context that shows this certificate, until a `Handshake` says otherwise.
 
     `alpn` lists the protocols, the preferred one first (RFC 7301).
     """
-    leaf = _leaf(shown)
+    own = leaf(shown)
     made = _Context(ssl.PROTOCOL_TLS_SERVER)
-    leaf.configure_cert(made)
+    own.configure_cert(made)
     if shown.incomplete:
-        _load_leaf_only(made, leaf)
+        _load_leaf_only(made, own)
     if alpn:
         made.set_alpn_protocols(alpn)
     made.sni_callback = _on_hello

@@ -26,7 +26,8 @@ class FakeHTTP(RequestAssertions, Fake, Hosts):
 
     protocol: ClassVar[str] = "http"
     _option_names: ClassVar[frozenset[str]] = (Fake._option_names | {"app", "upstream"}) - {"users"}
+    _bridge_class: ClassVar[type[HTTPBridge]] = HTTPBridge
     _bridge: HTTPBridge
 
     def _new_bridge(self, scenario: Scenario) -> HTTPBridge:
-        return HTTPBridge(self._options, scenario, type(self).__name__, self.name)
+        return self._bridge_class(self._options, scenario, type(self).__name__, self.name)

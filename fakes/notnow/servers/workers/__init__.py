@@ -1,0 +1,1 @@
+"""A fake that uses several processes: workers serve its clients, and this process has the counts and the journal."""

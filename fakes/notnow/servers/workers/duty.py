@@ -1,0 +1,52 @@
+"""What a worker is told first, and what it says if our own code fails there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from notnow.clock import Origin
+from notnow.language.loading import loads
+from notnow.language.scenario import Scenario
+from notnow.servers.workers.remote import State
+
+# The modules with the bridges of each protocol that can have workers: `Worker` for those, `Crew` for the process that they have in common.
+BRIDGES: Mapping[str, str] = {"smtp": "notnow.servers.workers.mail", "http": "notnow.servers.workers.app"}
+
+
+class Text(Struct, frozen=True):
+    """A scenario as another process can load it."""
+
+    text: str
+    name: str
+    file: str
+    knobs: dict[str, Any]
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Text:
+        return cls(scenario.text, scenario.name, scenario.file, dict(scenario.knobs))
+
+    def load(self) -> Scenario:
+        return loads(self.text, name=self.name, file=self.file, knobs=self.knobs)
+
+
+class Duty(Struct, frozen=True):
+    """What a worker is to do. `place` is its own in the order of events, which starts at `zero`; `traced`: see `RemoteStore`."""
+
+    protocol: str
+    name: str
+    scenario: Text
+    options: dict[str, Any]
+    clock: Origin
+    place: int
+    zero: float
+    standing: State
+    traced: bool
+
+
+class Failed(Struct, frozen=True):
+    """The traceback of what our own code has raised in a worker."""
+
+    text: str
