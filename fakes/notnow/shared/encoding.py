@@ -19,7 +19,7 @@ from msgspec import Struct, structs
 from notnow.engine.store import Candidate, Decision, DecisionRequest, Key, PhasePosition
 from notnow.language.conditions import CONDITIONS, Condition, Variant
 
-EncodedField = float | str | None | tuple[float | str | None, ...]
+EncodedField = float | bool | str | None | tuple[float | bool | str | None, ...]
 EncodedCondition = tuple[str, tuple[EncodedField, ...]]
 EncodedCandidate = tuple[int, bool, tuple[EncodedCondition, ...]]  # the rule, whether it refuses, its conditions
 
