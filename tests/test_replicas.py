@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 from click.testing import CliRunner
 
+from cli_process import Notnow
 from notnow.cli import group
 from redis_server import RedisServer, running
 from shared_service import Line, admits, eventually, lines, replicas
@@ -168,3 +170,24 @@ def test_servers_of_one_process_share_one_service_and_one_clock(server: RedisSer
         "primary": "smtp/overload",
         "backup": "smtp/too-many-connections",
     }
+
+
+def test_what_the_control_api_of_one_replica_does_holds_for_all(tmp_path: Path) -> None:
+    with running(tmp_path) as server:
+        url = f"{server.url}?name=controlled"
+        command = ("serve", "mx=smtp/too-many-connections", "--set", "cap=1", "--json", "--shared", url)
+        with Notnow(*command, "--control", "0") as one, Notnow(*command) as other:
+            port = other.until(event="listening")["port"]
+            api = httpx.Client(base_url=one.until(event="control")["url"], trust_env=False, timeout=20)
+            with api, closing(Line(port)) as held:
+                assert held.admitted
+                assert api.put("/v1/servers/mx/scenario", json={"scenario": "smtp/overload"}).status_code == 200
+                assert not admits(port)
+                api.post("/v1/clock/advance", json={"by": "1h"})
+                assert admits(port)
+                api.post("/v1/servers/mx/kick")
+                assert held.hear().startswith("421")
+                server.stop()
+                refused = api.put("/v1/servers/mx/scenario", json={"scenario": "smtp/healthy"})
+                assert refused.status_code == 503
+                assert "so the other replicas cannot be told; try again when it is back" in refused.json()["detail"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from notnow import FakeFTP, FakeHTTP, FakeSMTP, ManualClock, true_time
-from notnow.errors import NotRunningError, ScenarioError, StartError
+from notnow.errors import LostError, NotRunningError, ScenarioError, StartError
 from notnow.language.loading import loads
 from notnow.shared.clock import SharedClock
 from playbook import BYE, NO, document, phase, rule
@@ -191,7 +191,7 @@ class TestRedisGoesAway:
                     assert line.admitted == admitted
                     assert admitted or line.greeting == BYE  # the scenario's own refusal
             assert held.ask("NOOP").startswith("250")
-            with pytest.raises(NotRunningError, match="so the other replicas cannot be told"):
+            with pytest.raises(LostError, match="so the other replicas cannot be told"):
                 one.play("smtp/healthy")
             server.start()
             for fake in (one, other):

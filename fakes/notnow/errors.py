@@ -4,6 +4,7 @@
     ├── ScenarioError (ValueError)     an invalid scenario, knob or option; one Problem for each mistake
     ├── StartError (OSError)           a fake could not start: the port is taken, the address is not local
     ├── NotRunningError (RuntimeError) a call needs a fake that runs, and this one does not, or was stopped meanwhile
+    │   └── LostError                  a call needs the other replicas, and the Redis in which they count together is away
     ├── WaitTimeoutError (TimeoutError)  wait_for() timed out
     ├── ControlError (RuntimeError)    a control API cannot be reached, or has refused a call
     ├── FastForwardError (RuntimeError)  fast_forward met a wait that it cannot move
@@ -76,6 +77,10 @@ class StartError(NotNowError, OSError):
 
 class NotRunningError(NotNowError, RuntimeError):
     """A call needs a fake that is running. This one has not been started, or has been stopped, perhaps during the call."""
+
+
+class LostError(NotRunningError):
+    """A call needs the other replicas of a shared service, and their Redis cannot be reached. Nothing has changed."""
 
 
 class WaitTimeoutError(NotNowError, TimeoutError):

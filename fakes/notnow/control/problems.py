@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from notnow.control.fleet import FullError, NameTakenError, NoSuchServerError
 from notnow.control.models import ProblemDetails, keys_of
-from notnow.errors import NotNowError, NotRunningError, Problem, ScenarioError, StartError, nearest, shown
+from notnow.errors import LostError, NotNowError, NotRunningError, Problem, ScenarioError, StartError, nearest, shown
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -42,6 +42,8 @@ def of_error(error: Exception) -> RefusedError | None:
         case ValidationError():
             problems = [_of_mistake(mistake, error) for mistake in error.errors(include_url=False)]
             return RefusedError(422, "\n".join(map(str, problems)), problems)
+        case LostError():
+            return RefusedError(503, str(error))
         case NotRunningError():
             return RefusedError(404, "the server was stopped while this call was under way")
         case TimeoutError():

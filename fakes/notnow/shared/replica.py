@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from notnow import true_time
 from notnow.engine.store import PhasePosition, Slot
-from notnow.errors import NotRunningError, StartError
+from notnow.errors import LostError, StartError
 from notnow.language.scenario import Scenario
 from notnow.shared.address import Address
 from notnow.shared.clock import MICRO, SharedClock
@@ -208,10 +208,10 @@ class Replica:
             return None
 
     def require(self, operation: str, **given: Any) -> list[Any]:
-        """The answer to an operation. Raises NotRunningError if Redis is lost."""
+        """The answer to an operation. Raises LostError if Redis is lost."""
         answer = self.ask(operation, **given)
         if answer is None:
-            raise NotRunningError(self._cannot_tell(self.lost))
+            raise LostError(self._cannot_tell(self.lost))
         return answer
 
     def _cannot_tell(self, why: object) -> str:
@@ -283,11 +283,11 @@ class Replica:
         self.link.call("done", {**self._given, "version": version})
 
     def announce(self, by: float) -> tuple[float, int]:
-        """Advance the clock of all replicas; by how much it was advanced in all, and the version of that. Raises NotRunningError."""
+        """Advance the clock of all replicas; by how much it was advanced in all, and the version of that. Raises LostError."""
         try:
             _, total, version = self.link.call("advance", {**self._given, "by": by})
         except Lost as error:
-            raise NotRunningError(self._cannot_tell(error)) from None
+            raise LostError(self._cannot_tell(error)) from None
         return float(total), int(version)
 
     def settle(self, version: int | None = None) -> None:

@@ -142,7 +142,7 @@ class Shared:
         self._kicks = self.replica.state.kicks
 
     def next_phase(self) -> None:
-        """The scenario is about to move. Raises NotRunningError if the others could not be told."""
+        """The scenario is about to move. Raises LostError if the others could not be told."""
         self.replica.require("state")
 
     # ---- what others do: in the loop's thread ----------------------------------------------------
