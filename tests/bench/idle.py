@@ -1,4 +1,4 @@
-"""The memory of an idle connection that is held after its greeting, beside stock aiosmtpd and pyftpdlib."""
+"""The memory of an idle connection that is held after its greeting, beside stock aiosmtpd, pyftpdlib and hypercorn."""
 
 from __future__ import annotations
 
@@ -12,42 +12,47 @@ from tests.bench.table import Bench, Row, Skip, Target, median_ratio
 COUNT = 2000
 
 
-def held(*arguments: str) -> float:
+def held(load: str, *arguments: str) -> float:
     """KiB that the server's memory grows by with each of COUNT idle connections."""
     with Server(*arguments) as server:
-        with running("load", "idle", server.port, 20):
+        with running("load", load, server.port, 20):
             pass  # what the first connections import and allocate once
         before = server.resident()
-        with running("load", "idle", server.port, COUNT) as clients:
+        with running("load", load, server.port, COUNT) as clients:
             assert clients.stdout is not None
             if json.loads(clients.stdout.readline() or "0") != COUNT:
                 raise RuntimeError("the clients have failed; what they said stands above")
             return (server.resident() - before) / COUNT
 
 
-def run(name: str, scenario: str, against: tuple[str, ...], most: float, quick: bool) -> list[Row]:
+def run(name: str, ours: tuple[str, ...], against: tuple[str, ...], quick: bool, load: str = "idle") -> list[Row]:
     linux_only()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < COUNT + 100:
         raise Skip(f"needs {COUNT + 100} open files, allowed are {hard}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, COUNT + 100), hard))
-    pairs = [(held("notnow", scenario), held(*against)) for _ in range(1 if quick else 3)]
-    ours, stock = [a for a, _ in pairs], [b for _, b in pairs]
-    protocol = scenario.partition("/")[0].upper()
+    pairs = [(held(load, "notnow", *ours), held(load, *against)) for _ in range(1 if quick else 3)]
+    mine, stock = [a for a, _ in pairs], [b for _, b in pairs]
+    protocol = ours[0].partition("/")[0].upper() + ("/2 in TLS" if load == "idle-h2" else "")
     return [
         Row(
-            name, f"{protocol}: an idle connection ({COUNT} held)", statistics.median(ours), "KiB", against[0],
-            statistics.median(stock), median_ratio(ours, stock), Target("figure", "≤", most),
+            name, f"{protocol}: an idle connection ({COUNT} held)", statistics.median(mine), "KiB", against[0],
+            statistics.median(stock), median_ratio(mine, stock), Target("ratio", "≤", 1.0),
         )
     ]  # fmt: skip
 
 
 BENCHES = (
     Bench(
-        "idle", "the memory of an idle SMTP connection", lambda quick: run("idle", "smtp/healthy", ("aiosmtpd",), 12.0, quick)
+        "idle", "the memory of an idle SMTP connection",
+        lambda quick: run("idle", ("smtp/healthy",), ("aiosmtpd",), quick),
     ),
     Bench(
         "ftp-idle", "the memory of an idle FTP connection",
-        lambda quick: run("ftp-idle", "ftp/healthy", ("pyftpdlib",), 6.0, quick),
+        lambda quick: run("ftp-idle", ("ftp/healthy",), ("pyftpdlib",), quick),
+    ),
+    Bench(
+        "http-idle", "the memory of an idle HTTP/2 connection in TLS",
+        lambda quick: run("http-idle", ("http/healthy", "tls=implicit"), ("hypercorn", "tls"), quick, "idle-h2"),
     ),
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 python -m tests.bench.load refused PORT SECONDS    connect, read 421 and the end, close; again and again
 python -m tests.bench.load idle PORT COUNT         connect so many times, read the greetings, hold
+python -m tests.bench.load idle-h2 PORT COUNT      the same over HTTP/2 in TLS, after the SETTINGS
 python -m tests.bench.load list PORT SECONDS       FTP: log in, PASV, LIST, QUIT; again and again
 python -m tests.bench.load retr PORT SECONDS       FTP: log in, PASV, RETR of big.bin, QUIT; again and again
 python -m tests.bench.load anonymous PORT SECONDS  FTP: the same as list, logged in as anonymous
@@ -14,6 +15,7 @@ import json
 import resource
 import select
 import socket
+import ssl
 import sys
 import time
 from typing import BinaryIO
@@ -63,6 +65,22 @@ def idle(port: int, count: int) -> None:
         sock = socket.create_connection((ADDRESS, port))
         if sock.recv(512)[:3] != b"220":
             raise SystemExit("expected a greeting")
+        held.append(sock)
+    print(json.dumps(len(held)), flush=True)
+    sys.stdin.read()
+
+
+def idle_h2(port: int, count: int) -> None:
+    """`idle` for HTTP/2 in TLS (RFC 9113 §3.4): the preface is sent, and the server's SETTINGS have been read."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    held = []
+    for _ in range(count):
+        sock = context.wrap_socket(socket.create_connection((ADDRESS, port)))
+        sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
+        if sock.recv(512)[3:4] != b"\4":
+            raise SystemExit("expected SETTINGS")
         held.append(sock)
     print(json.dumps(len(held)), flush=True)
     sys.stdin.read()
@@ -126,6 +144,8 @@ def main() -> None:
         print(json.dumps(ftp(int(port), float(amount), b"LIST", b"anonymous")))
     elif kind in ("list", "retr"):
         print(json.dumps(ftp(int(port), float(amount), b"LIST" if kind == "list" else b"RETR big.bin")))
+    elif kind == "idle-h2":
+        idle_h2(int(port), int(amount))
     else:
         idle(int(port), int(amount))
 

@@ -1,7 +1,7 @@
 """The servers that the benchmark compares: one a process, its port on standard output, until standard input ends.
 
 python -m tests.bench.serve [--profile FILE] notnow SCENARIO [KNOB=VALUE…] | aiosmtpd | bare | pyftpdlib [MOST]
-    | hypercorn | unrecorded SCENARIO | workers N SCENARIO [KNOB=VALUE…] | controlled SCENARIO [KNOB=VALUE…] | read SCENARIO [KNOB=VALUE…]
+    | hypercorn [tls] | unrecorded SCENARIO | workers N SCENARIO [KNOB=VALUE…] | controlled SCENARIO [KNOB=VALUE…] | read SCENARIO [KNOB=VALUE…]
 
 The loop of each is what NOTNOW_LOOP says: asyncio, or uvloop; pyftpdlib has one of its own, and lets MOST connections
 of one client in. The FTP servers have the same two files, big.bin (10 MB) and small.txt. `hypercorn` is its own
@@ -47,7 +47,7 @@ def _notnow(arguments: list[str], profile: str | None) -> None:
     if name.startswith("ftp/"):
         given["files"] = {"big.bin": f"{BIG}B", "small.txt": "small"}
     if name.startswith("http/"):
-        given |= {"tls": "none"}  # for both sides: TLS is OpenSSL's
+        given = {"tls": "none"} | given  # for both sides: TLS is OpenSSL's
     with by_protocol(name.partition("/")[0])(name, **given) as fake:
         profiler = cProfile.Profile()
         if profile:
@@ -152,8 +152,9 @@ def _pyftpdlib(arguments: list[str]) -> None:
         sys.stdin.read()
 
 
-def _hypercorn() -> None:
-    """Hypercorn's own server, with the app of one line."""
+def _hypercorn(arguments: list[str]) -> None:
+    """Hypercorn's own server, with the app of one line; `tls`: in TLS, as ours is without an option."""
+    import trustme
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
 
@@ -165,13 +166,19 @@ def _hypercorn() -> None:
         config, over = Config(), asyncio.Event()
         sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
         config.bind, config.errorlog = [f"fd://{sock.detach()}"], None
+        logging.getLogger("asyncio").disabled = True  # it tells of each TLS client that stays until the server stops
+        if arguments:
+            trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(pem)
+            config.certfile = config.keyfile = pem
         config.keep_alive_max_requests = 10_000_000  # it would say GOAWAY, and lose what is under way
         loop = asyncio.get_running_loop()
         print(_port(config.bind[0]), flush=True)
         threading.Thread(target=lambda: (sys.stdin.read(), loop.call_soon_threadsafe(over.set)), daemon=True).start()
         await serve(cast("Any", app), config, shutdown_trigger=over.wait)
 
-    asyncio.run(main())
+    with tempfile.TemporaryDirectory() as directory:
+        pem = f"{directory}/server.pem"
+        asyncio.run(main())
 
 
 def _port(bound: str) -> int:
@@ -237,7 +244,7 @@ def main() -> None:
     elif given.kind == "pyftpdlib":
         _pyftpdlib(given.rest)
     elif given.kind == "hypercorn":
-        _hypercorn()
+        _hypercorn(given.rest)
     elif given.kind == "unrecorded":
         _unrecorded(*given.rest)
     else:
