@@ -207,6 +207,19 @@ def test_a_worker_that_is_killed_is_reported_and_ends_everything_with_an_error()
         assert all(map(ended, pids))
 
 
+def test_a_worker_that_does_not_stop_is_killed_and_the_missing_report_is_an_error() -> None:
+    with Notnow("serve", "smtp/healthy", "--workers", "2", "--json") as notnow:
+        notnow.event()
+        pids = workers_of(notnow)
+        os.kill(pids[0], signal.SIGSTOP)
+        code, _, errors = notnow.stop()
+        assert (code, errors) == (
+            1,
+            "Error: the workers have not stopped within 5 s; what they had not reported yet is missing from the journal\n",
+        )
+        assert all(map(ended, pids))
+
+
 def test_workers_end_with_the_process_that_has_started_them() -> None:
     with Notnow("serve", "smtp/healthy", "--workers", "2", "--json") as notnow:
         server = notnow.event()

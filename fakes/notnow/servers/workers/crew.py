@@ -23,8 +23,9 @@ from notnow.journal.relay import Batch
 from notnow.servers.workers.duty import Duty, Failed
 from notnow.servers.workers.wire import Wire
 
-PAUSE = 0.01  # real seconds from the first news to the report
-GOODBYE = 5.0  # real seconds that a worker has to stop; only a bug takes longer
+PAUSE = 0.02  # real seconds from the first news to the report
+GOODBYE = 5.0  # real seconds that the workers have to stop; only a bug takes longer
+END = 1.0  # real seconds that a process has to end when its lines are cut
 _PACKAGES = str(Path(__file__).parents[3])
 _MAIN = f"import sys; sys.path.append({_PACKAGES!r}); from notnow.servers.workers.worker import main; main()"
 
@@ -135,9 +136,14 @@ class Crew:
         """Have the workers say goodbye to their clients, take their last reports, and wait for their ends."""
         self._stopping = True
         if self._ready:
-            with contextlib.suppress(TimeoutError, FakeError):
+            try:
                 async with asyncio.timeout(GOODBYE), self._order:
                     await self._take_last_reports()
+            except TimeoutError:
+                why = f"the workers have not stopped within {GOODBYE:g} s; what they had not reported yet is missing from the journal"
+                self._employer.lost(FakeError(why))
+            except FakeError:  # one that was lost meanwhile
+                pass
         for task in self._tasks:
             task.cancel()
         for worker in self.living:
@@ -309,7 +315,7 @@ def _start(command: list[str], descriptors: list[int]) -> subprocess.Popen[bytes
 
 async def _ended(worker: Worker) -> None:
     """Wait for the end of a process whose lines are cut; kill it if it takes too long."""
-    end = asyncio.get_running_loop().time() + GOODBYE
+    end = asyncio.get_running_loop().time() + END
     while worker.process.poll() is None:
         if asyncio.get_running_loop().time() > end:
             worker.process.kill()
