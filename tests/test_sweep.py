@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import smtplib
 import socket
+import ssl
 import tomllib
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from chaos_clients import CAREFUL, CLIENTS, Client, Planted
+from chaos_clients import CAREFUL, CLIENTS, TROUBLE, Client, Planted, deliver, letter, line, persists, said, tries
 from notnow import FakeFTP, FakeSMTP, FastForwardError, ScenarioError, protocols
 from notnow.chaos import sweep
 from notnow.chaos.calling import base_for
@@ -100,6 +102,28 @@ def test_the_second_fault_counts_as_rules_do(fast_forward: object) -> None:
         assert results(swept(CAREFUL["sends-each-message-on-its-own"], cells=[cell])) == {cell: "delivered"}
     for cell in ("stor#1:cut+stor#2:kept-421", "stor#1:late-451+stor#2:late-451"):
         assert results(swept(CAREFUL["uploads"], cells=[cell])) == {cell: "delivered"}
+
+
+def encrypts(fake: Any) -> None:
+    trusted = ssl.create_default_context(cafile=fake.ca_file)
+    left = ["b@x.test"]
+    for _ in tries():
+        with contextlib.suppress(*TROUBLE), line(fake) as connection:
+            said(connection.docmd("STARTTLS"))
+            connection.sock = trusted.wrap_socket(connection.sock, server_hostname=fake.host)
+            connection.file = None
+            said(connection.ehlo())
+            deliver(connection, letter(1, *left), left)
+            return
+
+
+@pytest.mark.parametrize(
+    ("protocol", "tls", "client"),
+    [("smtp", "starttls", encrypts), ("http", "implicit", lambda fake: persists(fake, "GET"))],
+)
+def test_two_handshakes_may_fail(protocol: str, tls: str, client: Callable[[Any], None], fast_forward: object) -> None:
+    cells = ["tls#1:alert", "tls#1:alert+tls#2:alert"]
+    assert results(sweep(protocol, client, tls=tls, cells=cells)) == dict.fromkeys(cells, "delivered")
 
 
 # ---- events and cells ----------------------------------------------------------------------------

@@ -66,10 +66,14 @@ def steps(scenario: Scenario, exchanges: Iterable[Exchange]) -> list[Step]:
 
 
 def _events(exchanges: Iterable[Exchange]) -> Iterator[tuple[str, Exchange]]:
-    """The moment and exchange of each event. A TLS handshake has no exchange: it goes with the one that it follows."""
+    """The moment and exchange of each event.
+
+    A TLS handshake has an exchange only if a rule refused it, so it always goes with the exchange that it follows.
+    """
     before_tls: dict[Connection, Exchange] = {}
     for x in exchanges:
-        if x.http is None or x.rule is None or x.rule != x.connection.exchanges[0].rule:  # the connection was refused
+        refused = x.http is not None and x.rule is not None and x.rule == x.connection.exchanges[0].rule  # at `connect`
+        if not refused and x.moment != "tls":
             yield x.moment, x
         if x.connection.tls is not None:
             if x.connection not in before_tls:
