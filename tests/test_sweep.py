@@ -256,6 +256,24 @@ def test_the_second_fault_comes_after_the_first_and_elsewhere() -> None:
     assert [rule.nth for rule in cell.scenario.rules()] == [2, 3]
 
 
+def test_moments_confine_both_faults_and_what_is_left_out(fast_forward: object) -> None:
+    matrix = swept(CAREFUL["gets-and-puts"], pairs=True, at=["connect"], faults=["421", "refused"])
+    assert results(matrix).keys() == {"connect#1:421", "connect#2:421", "connect#1:421+connect#2:421"} | {
+        f"connect#{n}:421+connect#3:421" for n in (1, 2)
+    }
+    assert not matrix.left_out
+
+
+def test_pairs_with_a_fault_that_lasts_are_counted() -> None:
+    stays = next(one for one in fault.of_protocol("http") if one.stays)
+    once = next(one for one in fault.of_protocol("http") if one.name == "503")
+    seen = [replace(a_step("request"), nth=n, index=n) for n in (1, 2)]
+    for first in (stays, once):
+        found = pairs(Base("http"), Hit(seen[0], first), seen, since=1, only=["421-stays"])
+        assert found.cells == []
+        assert found.left_out == Counter({"a fault that lasts is not one of two: counts restart with its phase": 1})
+
+
 # ---- clients that differ from run to run ---------------------------------------------------------
 
 

@@ -115,26 +115,30 @@ def plan(base: Base, steps: Sequence[Step], only: Collection[str] = (), at: Coll
 
     `only` are the faults and `at` the moments to which the sweep is confined; empty for all.
     """
-    hits, left_out = _hits(base.protocol, steps, only)
-    return Plan([base.cell(hit) for hit in hits if not at or hit.step.moment in at], left_out)
+    hits, left_out = _hits(base.protocol, steps, only, at)
+    return Plan([base.cell(hit) for hit in hits], left_out)
 
 
-def pairs(base: Base, first: Hit, steps: Sequence[Step], since: int, only: Collection[str] = ()) -> Plan:
+def pairs(
+    base: Base, first: Hit, steps: Sequence[Step], since: int, only: Collection[str] = (), at: Collection[str] = ()
+) -> Plan:
     """A fault and a second one: at each event that came after the first one, in the run that met the first one alone.
 
     `since` is the index of the exchange at which the first one acted. What the client did not come to in that run, it
     does not come to with a second fault either.
     """
-    if first.fault.stays:
-        return Plan([], Counter())
-    hits, left_out = _hits(base.protocol, [step for step in steps if step.index > since], only)
-    found = [hit for hit in hits if not hit.fault.stays and hit.acts != first.acts]
-    return Plan([base.cell(first, hit) for hit in found], left_out)
+    hits, left_out = _hits(base.protocol, [step for step in steps if step.index > since], only, at)
+    once = [hit for hit in hits if not (first.fault.stays or hit.fault.stays)]
+    if len(once) < len(hits):
+        left_out["a fault that lasts is not one of two: counts restart with its phase"] += len(hits) - len(once)
+    return Plan([base.cell(first, hit) for hit in once if hit.acts != first.acts], left_out)
 
 
-def _hits(protocol: str, steps: Iterable[Step], only: Collection[str]) -> tuple[list[Hit], Counter[str]]:
+def _hits(
+    protocol: str, steps: Iterable[Step], only: Collection[str], at: Collection[str]
+) -> tuple[list[Hit], Counter[str]]:
     found, left_out = [], Counter[str]()
-    for step in steps:
+    for step in (step for step in steps if not at or step.moment in at):
         for fault in faults.of_protocol(protocol):
             if not fault.fits(step) or (only and fault.name not in only):
                 continue

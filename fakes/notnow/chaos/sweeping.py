@@ -123,7 +123,9 @@ class Sweep:
         for i, one in enumerate(singles):
             if one.word == "not reached":
                 continue
-            found = planning.pairs(self.base, one.cell.hits[0], *self._seen[one.cell.id], self.terms.only)
+            found = planning.pairs(
+                self.base, one.cell.hits[0], *self._seen[one.cell.id], self.terms.only, self.terms.at
+            )
             turn = i % max(1, len(found.cells))
             lists.append(found.cells[turn:] + found.cells[:turn])
             left_out += found.left_out
