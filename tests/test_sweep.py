@@ -70,17 +70,18 @@ def test_careful_clients_survive_every_fault(name: str, fast_forward: object) ->
 @pytest.mark.parametrize(
     ("name", "faults", "at_least"),
     [  # a part of the pairs; `python -m tests.bench --only sweep.pairs` runs all of them
-        ("sends-each-message-on-its-own", ["421", "kept-421"], 190),
+        ("sends-each-message-on-its-own", ["421", "kept-421", "451"], 140),
         ("sends-a-batch-on-one-connection", ["close", "kept-close"], 120),
         ("sends-a-batch-on-one-connection", ["421-open", "cut"], 120),
         ("downloads", ["stall", "cut"], 80),
-        ("uploads", ["450", "cut-421"], 120),
+        ("uploads", ["450", "cut-421"], 80),
         ("gets-and-puts", ["429", "reset", "cut"], 40),
         ("posts-with-a-key", [], 160),
     ],
 )
 def test_careful_clients_survive_two_faults(name: str, faults: list[str], at_least: int, fast_forward: object) -> None:
-    matrix = swept(CAREFUL[name], pairs=True, faults=faults)
+    client = CAREFUL[name]
+    matrix = sweep(client.protocol, client.less or client.run, pairs=True, faults=faults, **client.options)
     assert len(matrix.pairs) >= at_least
     matrix.assert_none(
         "lost", "duplicated", "exposed", "hung", "false alarm", "reported", "broken", "not reached", "unknown"
@@ -377,10 +378,38 @@ def test_a_client_that_fails_without_a_fault() -> None:
         send(fake)
         raise KeyError("no queue")
 
-    with pytest.raises(SweepError, match="the client fails without any fault: false alarm: .* raised KeyError"):
+    told = "the client fails without any fault: false alarm: .* raised KeyError"
+    with pytest.raises(SweepError, match=told) as caught:
         sweep("smtp", broken)
+    assert isinstance(caught.value.__cause__, KeyError)
     with pytest.raises(SweepError, match="the client never connected"):
         sweep("smtp", lambda _fake: None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "told"),
+    [
+        ({"count": 0}, ValueError, "count is 0; allowed: a whole number, 1 or more"),
+        ({"count": "3"}, TypeError, "count is '3'; allowed: a whole number, 1 or more"),
+        ({"timeout": "soon"}, ValueError, "timeout is 'soon'; allowed: "),
+        ({"faults": "422"}, ScenarioError, "there is no fault '422'.*did you mean '421'"),
+        ({"at": ["rctp"]}, ScenarioError, "there is no moment 'rctp'.*did you mean 'rcpt'"),
+    ],
+)
+def test_wrong_arguments(arguments: dict[str, Any], error: type[Exception], told: str) -> None:
+    with pytest.raises(error, match=told):
+        sweep("smtp", send, **arguments)
+
+
+def test_the_client_is_a_function() -> None:
+    wrong: Any = "outbox.flush"
+    with pytest.raises(TypeError, match=r"client is 'outbox.flush'; allowed: a function"):
+        sweep("smtp", wrong)
+
+
+def test_one_name_may_stand_by_itself() -> None:
+    assert results(sweep("smtp", send, faults="421", at="rcpt")) == {"rcpt#1:421": "reported"}
+    assert results(sweep("smtp", send, cells="quit#1:close")) == {"quit#1:close": "delivered"}
 
 
 def test_a_client_that_does_not_do_the_same_twice() -> None:

@@ -89,7 +89,7 @@ def in_pairs(quick: bool) -> list[Row]:
 def _all_pairs(name: str, client: Client) -> Row:
     began, worked = time.perf_counter(), time.process_time()
     with FastForward() as forward:
-        matrix = sweep(client.protocol, client.run, pairs=True, clock=forward.clock, **client.options)
+        matrix = sweep(client.protocol, client.less or client.run, pairs=True, clock=forward.clock, **client.options)
     took, work = time.perf_counter() - began, time.process_time() - worked
     note = f"{len(matrix.outcomes):,} cells, {len(matrix.pairs):,} of them pairs, in {work:.0f} s of processor time; {matrix.summary}"
     what = f"all pairs of the careful client that {name.replace('-', ' ')}"

@@ -27,9 +27,9 @@ def sweep(
     client: Callable[[Any], object],
     /,
     *,
-    faults: Collection[str] = (),
-    at: Collection[str] = (),
-    cells: Collection[str] = (),
+    faults: str | Collection[str] = (),
+    at: str | Collection[str] = (),
+    cells: str | Collection[str] = (),
     pairs: bool = False,
     budget: float | str | timedelta | None = None,
     timeout: float | str | timedelta = 10.0,
@@ -46,7 +46,8 @@ def sweep(
     and `timeout` each run, in real seconds or as a duration; after the latter, the fake hangs up, and the client has hung.
     `count` is how many items the client was given, where its healthy run cannot tell. `options` are server options.
 
-    Raises SweepError if the client fails in its healthy run, ScenarioError for an unknown fault, moment or cell.
+    Raises SweepError if the client fails in its healthy run, from what it raised there; ScenarioError for an unknown fault,
+    moment or cell; TypeError or ValueError for invalid arguments.
     """
     from notnow.chaos.calling import swept
 
@@ -129,7 +130,7 @@ def scenarios(
     heals: bool = True,
     final: bool = False,
     tls: str = "none",
-    at: Collection[str] = (),
+    at: str | Collection[str] = (),
     where: Mapping[str, Any] | None = None,
 ) -> SearchStrategy[Scenario]:
     """A Hypothesis strategy for scenarios of a protocol. Needs the extra `notnow[chaos]`.
@@ -161,7 +162,7 @@ def scenarios(
         heals=heals,
         final=final,
         tls=tls,
-        at=at,
+        at=(at,) if isinstance(at, str) else at,
         where=where or {},
     ))  # fmt: skip
     return found

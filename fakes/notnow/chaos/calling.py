@@ -25,21 +25,30 @@ def swept(
     protocol: str | Path | Scenario,
     client: Callable[[Any], object],
     *,
-    faults: Collection[str],
-    at: Collection[str],
-    cells: Collection[str],
+    faults: str | Collection[str],
+    at: str | Collection[str],
+    cells: str | Collection[str],
     pairs: bool,
     budget: float | str | timedelta | None,
     timeout: float | str | timedelta,
     count: int | None,
     options: Mapping[str, Any],
 ) -> Matrix:
+    if not callable(client):
+        raise TypeError(f"client is {client!r}; allowed: a function, which is called with a fresh fake for each run")
+    if count is not None:
+        arguments.whole("count", count, 1)
     base = base_for(protocol)
-    terms = terms_of(base, faults=faults, at=at, cells=cells)
+    terms = terms_of(base, faults=names(faults), at=names(at), cells=names(cells))
     bound = None if budget is None else arguments.time("budget", budget)
     terms = replace(terms, pairs=pairs, budget=bound, count=count)
     play = InProcess(base.protocol, client, arguments.time("timeout", timeout), options)
     return Sweep(base, play, terms).run()
+
+
+def names(given: str | Collection[str]) -> Collection[str]:
+    """These names; one may also stand by itself."""
+    return (given,) if isinstance(given, str) else given
 
 
 def base_for(given: str | Path | Scenario) -> Base:

@@ -26,12 +26,13 @@ ACCEPTED: frozenset[Word] = frozenset({"reported", "refused"})
 
 
 class Played(NamedTuple):
-    """A run of a client: what the fake saw, how the client ended, and how many real seconds it took."""
+    """A run of a client: what the fake saw, how the client ended, how many real seconds it took, what it printed or raised."""
 
     run: Run
     ended: Exit
     took: float
     output: str = ""
+    raised: Exception | None = None
 
 
 class Outcome(Struct, frozen=True):

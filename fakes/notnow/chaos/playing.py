@@ -31,22 +31,22 @@ class InProcess:
         with _unlisted(), self._fake(scenario, **self._options) as fake:
             begun = true_time.monotonic()
             with hung_up(fake, self._timeout) as hung:
-                ended = self._ended(fake)
+                ended, raised = self._ended(fake)
             took = true_time.monotonic() - begun
             fake.settle()
-            return Played(Run([fake.journal], [fake.scenario]), Exit(hung=True) if hung else ended, took)
+            return Played(Run([fake.journal], [fake.scenario]), Exit(hung=True) if hung else ended, took, raised=raised)
 
-    def _ended(self, fake: Fake) -> Exit:
+    def _ended(self, fake: Fake) -> tuple[Exit, Exception | None]:
         try:
             if inspect.iscoroutine(work := self._client(fake)):
                 asyncio.run(work)
-        except DeadlockError:
-            return Exit(hung=True)
+        except DeadlockError as error:
+            return Exit(hung=True), error
         except FastForwardError:
             raise
         except Exception as error:
-            return Exit(1, error=type(error).__name__)
-        return Exit(0)
+            return Exit(1, error=type(error).__name__), error
+        return Exit(0), None
 
 
 @contextmanager

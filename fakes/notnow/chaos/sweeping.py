@@ -96,7 +96,8 @@ class Sweep:
         for _ in range(2):
             found = healthy(self.play(calm), calm, self.terms.count)
             if found.failure:
-                raise SweepError(found.failure, found.played.output, runs[0].result.sentence if runs else "")
+                before = runs[0].result.sentence if runs else ""
+                raise SweepError(found.failure, found.played.output, before) from found.played.raised
             runs.append(found)
         self._calm = [one.played.run for one in runs]
         self._usual = usual(self._calm)
