@@ -6,6 +6,7 @@ import re
 import smtplib
 import socket
 import ssl
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -229,6 +230,27 @@ def test_live_connections_keep_their_slots_when_another_scenario_is_played(smtp:
     burst(smtp, 6)
     smtp.play("smtp/too-many-connections", cap=8)
     assert greetings(burst(smtp, 20)) == {"220": 2, "421": 18}
+
+
+def test_nobody_slips_in_while_another_scenario_is_played(smtp: Many) -> None:
+    smtp.play("smtp/too-many-connections", cap=8)
+    assert greetings(burst(smtp, 8)) == {"220": 8}
+    over = threading.Event()
+
+    def hammer(_: int) -> Counter[str]:
+        seen: Counter[str] = Counter()
+        while not over.is_set():
+            client = Client(smtp)
+            seen[client.greeting[:3]] += 1
+            client.close()
+        return seen
+
+    with ThreadPoolExecutor(6) as pool:
+        hammers = [pool.submit(hammer, n) for n in range(6)]
+        for _ in range(30):
+            smtp.play("smtp/too-many-connections", cap=8)
+        over.set()
+        assert {greeting for one in hammers for greeting in one.result()} == {"421"}
 
 
 def test_a_reset_erases_the_journal_and_the_mail_of_all(smtp: Many) -> None:
