@@ -1,8 +1,7 @@
 """The loads that Postfix's smtp-source cannot make, each in a process of its own.
 
 python -m tests.bench.load refused PORT SECONDS    connect, read 421 and the end, close; again and again
-python -m tests.bench.load idle PORT COUNT         connect so many times, read the greetings, hold
-python -m tests.bench.load idle-h2 PORT COUNT      the same over HTTP/2 in TLS, after the SETTINGS
+python -m tests.bench.load idle PORT COUNT [tls|h2] connect so many times, read the greetings, hold; `h2` is in TLS
 python -m tests.bench.load list PORT SECONDS       FTP: log in, PASV, LIST, QUIT; again and again
 python -m tests.bench.load retr PORT SECONDS       FTP: log in, PASV, RETR of big.bin, QUIT; again and again
 python -m tests.bench.load anonymous PORT SECONDS  FTP: the same as list, logged in as anonymous
@@ -12,6 +11,7 @@ python -m tests.bench.load get PORT SECONDS        HTTP/1.1: connect, GET, read 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import select
 import socket
@@ -22,6 +22,10 @@ from typing import BinaryIO
 
 WIDTH = 50  # connections at a time
 ADDRESS = "127.0.0.1"
+SOURCES = 4  # addresses of clients
+MORE = 51  # connections whose delay is measured
+# The preface of HTTP/2 and an empty SETTINGS frame (RFC 9113 §3.4), then the acknowledgement of the server's.
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0" + b"\0\0\0\4\1\0\0\0\0"
 
 
 def refused(port: int, seconds: float) -> dict[str, float]:
@@ -58,32 +62,44 @@ def refused(port: int, seconds: float) -> dict[str, float]:
     return {"count": count, "seconds": took, "busy": (usage.ru_utime + usage.ru_stime) / took}
 
 
-def idle(port: int, count: int) -> None:
-    """Hold so many connections after their greeting; says how many on standard output, until standard input ends."""
-    held = []
-    for _ in range(count):
-        sock = socket.create_connection((ADDRESS, port))
-        if sock.recv(512)[:3] != b"220":
-            raise SystemExit("expected a greeting")
-        held.append(sock)
-    print(json.dumps(len(held)), flush=True)
+def idle(port: int, count: int, how: str = "") -> None:
+    """Hold so many connections after their greeting, until standard input ends.
+
+    Prints how many, and the milliseconds in which one more is greeted (the median of `MORE`).
+    """
+    context = _trusting(how == "h2") if how else None
+    held = [_greeted(port, number, context, how) for number in range(count)]
+    delays = []
+    for number in range(MORE):
+        start = time.perf_counter()
+        _greeted(port, number, context, how).close()
+        delays.append((time.perf_counter() - start) * 1e3)
+    print(json.dumps([len(held), sorted(delays)[MORE // 2]]), flush=True)
     sys.stdin.read()
+    os._exit(0)  # the system closes them, in no time
 
 
-def idle_h2(port: int, count: int) -> None:
-    """`idle` for HTTP/2 in TLS (RFC 9113 §3.4): the preface is sent, and the server's SETTINGS have been read."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+def _trusting(h2: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    held = []
-    for _ in range(count):
-        sock = context.wrap_socket(socket.create_connection((ADDRESS, port)))
-        sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
-        if sock.recv(512)[3:4] != b"\4":
-            raise SystemExit("expected SETTINGS")
-        held.append(sock)
-    print(json.dumps(len(held)), flush=True)
-    sys.stdin.read()
+    if h2:
+        context.set_alpn_protocols(["h2"])
+    return context
+
+
+def _greeted(port: int, number: int, context: ssl.SSLContext | None, how: str) -> socket.socket:
+    """A connection from one of several addresses, each of which has its own ports."""
+    source = (f"127.0.0.{2 + number % SOURCES}", 0)
+    sock: socket.socket = socket.create_connection((ADDRESS, port), timeout=120, source_address=source)
+    if context is not None:
+        sock = context.wrap_socket(sock, server_hostname="localhost")
+    if how == "h2":
+        sock.sendall(PREFACE)
+        if len(sock.recv(512)) < 9:
+            raise SystemExit("expected a SETTINGS frame")
+    elif sock.recv(512)[:3] != b"220":
+        raise SystemExit("expected a greeting")
+    return sock
 
 
 def get(port: int, seconds: float) -> dict[str, float]:
@@ -135,7 +151,7 @@ def _reply(replies: BinaryIO, code: bytes) -> bytes:
 
 
 def main() -> None:
-    kind, port, amount = sys.argv[1:]
+    kind, port, amount, *rest = sys.argv[1:]
     if kind == "refused":
         print(json.dumps(refused(int(port), float(amount))))
     elif kind == "get":
@@ -144,10 +160,8 @@ def main() -> None:
         print(json.dumps(ftp(int(port), float(amount), b"LIST", b"anonymous")))
     elif kind in ("list", "retr"):
         print(json.dumps(ftp(int(port), float(amount), b"LIST" if kind == "list" else b"RETR big.bin")))
-    elif kind == "idle-h2":
-        idle_h2(int(port), int(amount))
     else:
-        idle(int(port), int(amount))
+        idle(int(port), int(amount), *rest)
 
 
 if __name__ == "__main__":

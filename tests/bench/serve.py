@@ -1,6 +1,6 @@
 """The servers that the benchmark compares: one a process, its port on standard output, until standard input ends.
 
-python -m tests.bench.serve [--profile FILE] notnow SCENARIO [KNOB=VALUE…] | aiosmtpd | bare | pyftpdlib [MOST]
+python -m tests.bench.serve [--profile FILE] notnow SCENARIO [KNOB=VALUE…] | aiosmtpd [tls] | bare | pyftpdlib [MOST]
     | hypercorn [tls] | unrecorded SCENARIO | workers N SCENARIO [KNOB=VALUE…] | controlled SCENARIO [KNOB=VALUE…] | read SCENARIO [KNOB=VALUE…]
 
 The loop of each is what NOTNOW_LOOP says: asyncio, or uvloop; pyftpdlib has one of its own, and lets MOST connections
@@ -17,10 +17,12 @@ import cProfile
 import logging
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -47,7 +49,7 @@ def _notnow(arguments: list[str], profile: str | None) -> None:
     if name.startswith("ftp/"):
         given["files"] = {"big.bin": f"{BIG}B", "small.txt": "small"}
     if name.startswith("http/"):
-        given = {"tls": "none"} | given  # for both sides: TLS is OpenSSL's
+        given = {"tls": "none", **given}  # for both sides: TLS is OpenSSL's
     with by_protocol(name.partition("/")[0])(name, **given) as fake:
         profiler = cProfile.Profile()
         if profile:
@@ -57,6 +59,8 @@ def _notnow(arguments: list[str], profile: str | None) -> None:
         if profile:
             _in_loop(fake._bridge.loop, profiler.disable)
             profiler.dump_stats(profile)
+        start = time.perf_counter()
+    print(time.perf_counter() - start)  # seconds to stop
 
 
 def _workers(arguments: list[str]) -> None:
@@ -111,10 +115,13 @@ def _in_loop(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) ->
     done.wait()
 
 
-def _asyncio(make: Callable[[asyncio.AbstractEventLoop], asyncio.Protocol], profile: str | None) -> None:
+def _asyncio(
+    make: Callable[[asyncio.AbstractEventLoop], asyncio.Protocol], profile: str | None, tls: bool = False
+) -> None:
     loop = _new_loop()
     asyncio.set_event_loop(loop)
-    server = loop.run_until_complete(loop.create_server(lambda: make(loop), "127.0.0.1", 0, backlog=1024))
+    context = _context() if tls else None
+    server = loop.run_until_complete(loop.create_server(lambda: make(loop), "127.0.0.1", 0, backlog=1024, ssl=context))
     print(server.sockets[0].getsockname()[1], flush=True)
     threading.Thread(target=lambda: (sys.stdin.read(), loop.call_soon_threadsafe(loop.stop)), daemon=True).start()
     profiler = cProfile.Profile()
@@ -123,6 +130,13 @@ def _asyncio(make: Callable[[asyncio.AbstractEventLoop], asyncio.Protocol], prof
         profiler.dump_stats(profile)
     else:
         loop.run_forever()
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory() as directory:
+        context.load_cert_chain(_certificate(directory))
+    return context
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -152,9 +166,8 @@ def _pyftpdlib(arguments: list[str]) -> None:
         sys.stdin.read()
 
 
-def _hypercorn(arguments: list[str]) -> None:
-    """Hypercorn's own server, with the app of one line; `tls`: in TLS, as ours is without an option."""
-    import trustme
+def _hypercorn(tls: bool = False) -> None:
+    """Hypercorn's own server, with the app of one line."""
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
 
@@ -167,18 +180,25 @@ def _hypercorn(arguments: list[str]) -> None:
         sock = socket.create_server(("127.0.0.1", 0), backlog=1024)
         config.bind, config.errorlog = [f"fd://{sock.detach()}"], None
         logging.getLogger("asyncio").disabled = True  # it tells of each TLS client that stays until the server stops
-        if arguments:
-            trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(pem)
-            config.certfile = config.keyfile = pem
+        if tls:
+            config.certfile = config.keyfile = _certificate(directory)
         config.keep_alive_max_requests = 10_000_000  # it would say GOAWAY, and lose what is under way
         loop = asyncio.get_running_loop()
         print(_port(config.bind[0]), flush=True)
         threading.Thread(target=lambda: (sys.stdin.read(), loop.call_soon_threadsafe(over.set)), daemon=True).start()
         await serve(cast("Any", app), config, shutdown_trigger=over.wait)
 
-    with tempfile.TemporaryDirectory() as directory:
-        pem = f"{directory}/server.pem"
-        asyncio.run(main())
+    with tempfile.TemporaryDirectory() as directory, asyncio.Runner(loop_factory=_new_loop) as runner:
+        runner.run(main())
+
+
+def _certificate(into: str) -> str:
+    """The path of a new certificate with its key."""
+    import trustme
+
+    path = Path(into) / "all.pem"
+    trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(path)
+    return str(path)
 
 
 def _port(bound: str) -> int:
@@ -244,11 +264,11 @@ def main() -> None:
     elif given.kind == "pyftpdlib":
         _pyftpdlib(given.rest)
     elif given.kind == "hypercorn":
-        _hypercorn(given.rest)
+        _hypercorn(tls="tls" in given.rest)
     elif given.kind == "unrecorded":
         _unrecorded(*given.rest)
     else:
-        _asyncio(_stock if given.kind == "aiosmtpd" else lambda loop: Refuse(), given.profile)
+        _asyncio(_stock if given.kind == "aiosmtpd" else lambda loop: Refuse(), given.profile, "tls" in given.rest)
 
 
 if __name__ == "__main__":
