@@ -24,7 +24,7 @@ class Held:
 
     memory: float  # KiB a connection
     delay: float  # milliseconds until one more client is greeted
-    stop: float | None  # seconds, of a fake
+    stop: tuple[float, float] = (0.0, 0.0)  # seconds, by the wall clock and of the processor, of a fake
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,7 @@ def hold(kind: Kind, count: int, *arguments: str) -> Held:
             if held != count:
                 raise RuntimeError("the clients have failed; what they said stands above")
             memory = (server.resident() - before) / count
-            stop = server.ended() if arguments[0] == "notnow" else None
-    return Held(memory, delay, stop)
+            return Held(memory, delay, server.ended()) if arguments[0] == "notnow" else Held(memory, delay)
 
 
 def run(name: str, quick: bool) -> list[Row]:
@@ -95,11 +94,12 @@ def _memory(name: str, kind: Kind, count: int, ours: list[Held], stock: list[Hel
 def _times(name: str, kind: Kind, count: int, ours: list[Held], stock: list[Held]) -> list[Row]:
     delay = statistics.median(held.delay for held in ours)
     beside = statistics.median(held.delay for held in stock) if stock else None
-    stop = statistics.median(held.stop or 0 for held in ours)
+    stop, spent = (statistics.median(held.stop[i] for held in ours) for i in (0, 1))
+    note = f"{spent:.2f} s of the processor: on a busy machine the rest is waiting for one"
     reference = kind.stock[0] if kind.stock else ""
     return [
         Row(name, f"{kind.what}: one more is greeted, beside them", delay, "ms", reference, beside),
-        Row(name, f"{kind.what}: the fake stops", stop, "s", target=Target("figure", "≤", 2.0)),
+        Row(name, f"{kind.what}: the fake stops", stop, "s", target=Target("figure", "≤", 2.0), note=note),
     ]
 
 

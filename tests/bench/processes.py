@@ -85,13 +85,14 @@ class Server(Process):
             raise RuntimeError(f"the server {' '.join(arguments)} did not start")
         self.port = int(line)
 
-    def ended(self) -> float:
-        """End a fake; the seconds that it took to stop."""
+    def ended(self) -> tuple[float, float]:
+        """End a fake; the seconds that it took to stop, by the wall clock and of the processor."""
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         self._child.stdin.close()
         self._child.stdin = None
-        return float(self._child.stdout.readline())
+        wall, spent = json.loads(self._child.stdout.readline())
+        return wall, spent
 
     def stop(self) -> None:
         super().stop()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import cProfile
+import json
 import logging
 import os
 import socket
@@ -59,8 +60,8 @@ def _notnow(arguments: list[str], profile: str | None) -> None:
         if profile:
             _in_loop(fake._bridge.loop, profiler.disable)
             profiler.dump_stats(profile)
-        start = time.perf_counter()
-    print(time.perf_counter() - start)  # seconds to stop
+        start, spent = time.perf_counter(), time.process_time()
+    print(json.dumps([time.perf_counter() - start, time.process_time() - spent]))  # seconds to stop
 
 
 def _workers(arguments: list[str]) -> None:
