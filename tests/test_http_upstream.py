@@ -533,3 +533,33 @@ def test_two_fakes_in_front_of_each_other_end_the_loop() -> None:
             answer = client.get()
     assert answer.status == 508
     assert answer.body == f"the upstream http://127.0.0.1:{second.port} sends the request back: a loop\n".encode()
+
+
+# ---- clients that name another server ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["http://%s/x", "//%s/x", "/\\%s/x", "/@%s/x"])
+def test_a_target_that_names_another_server_goes_to_the_same_one(fake: FakeHTTP, service: Service, target: str) -> None:
+    """A fake is no open proxy: it connects to `upstream` alone (RFC 9110 §17.1)."""
+    other = Service()
+    host = other.url.removeprefix("http://")
+    with Asking(fake, "http/1.1") as client:
+        client.client.send(f"GET {target % host} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        behind = service.take()
+        line, _ = behind.head()
+        behind.say(OK)
+        assert client.client.answer().status == 200
+    assert line.startswith("GET /")
+    assert other.idle()
+    other.close()
+
+
+def test_a_tunnel_to_another_server_is_not_made(fake: FakeHTTP, service: Service) -> None:
+    other = Service()
+    host = other.url.removeprefix("http://")
+    with Asking(fake, "http/1.1") as client:
+        client.client.send(f"CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert client.client.answer("GET").status in (501, 405, 400)
+    assert service.idle()
+    assert other.idle()
+    other.close()
