@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from heapq import merge
-from typing import Any, TextIO, TypeVar
+from typing import Any, Literal, TextIO, TypeVar
 
 from msgspec import Struct, to_builtins
 
@@ -45,6 +45,9 @@ F = TypeVar("F", bound=Frame)
 @lru_cache(maxsize=4096)  # a server has few replies, and rules of conduct ask for each of them often
 def _codes(reply: str) -> tuple[int, ...]:
     return tuple(int(line[:3]) for line in reply.split("\n") if line[:3].isdecimal() and line[3:4] != "-")
+
+
+Ender = Literal["client", "fake"]  # of a connection
 
 
 class Exchange(Struct, frozen=True, eq=False):
@@ -239,7 +242,7 @@ class Connection(Struct, frozen=True, eq=False):
     closed_index: int | None = None
     left_index: int | None = None
     left_at: float | None = None
-    ended_by: str | None = None
+    ended_by: Ender | None = None
     failure: Failure | None = None
     tls: TLS | None = None
     after: str = ""
