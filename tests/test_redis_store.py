@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 def replica(url: str, name: str, **words: str) -> Replica:
-    where = "&".join([f"{url}?name={name}", *(f"{key}={value}" for key, value in words.items())])
+    where = "&".join([f"{url}?socket_timeout=9&name={name}", *(f"{key}={value}" for key, value in words.items())])
     return Replica(address(where), "smtp", SharedClock(), SCENARIO)
 
 
