@@ -233,7 +233,7 @@ class Engine:
         connection.active_at = connection.command_at = now
         phase = self.progress.phase
         plan = phase.plan(event.moment)
-        if plan is None and not self._is_moved_elsewhere:  # nearly always: nothing is to be decided
+        if plan is None and not self._store.remote:  # nearly always: nothing is to be decided
             return self._behave(connection, event, phase, now)
         return self._act(Occasion(connection, event.moment, event.facts, event.stream, now, phase, plan), awaited=True)
 
