@@ -184,6 +184,7 @@ def _hypercorn(tls: bool = False) -> None:
         if tls:
             config.certfile = config.keyfile = _certificate(directory)
         config.keep_alive_max_requests = 10_000_000  # it would say GOAWAY, and lose what is under way
+        config.keep_alive_timeout = 3600  # idle clients are to be held, as ours are; its default is 5 seconds
         loop = asyncio.get_running_loop()
         print(_port(config.bind[0]), flush=True)
         threading.Thread(target=lambda: (sys.stdin.read(), loop.call_soon_threadsafe(over.set)), daemon=True).start()
