@@ -38,7 +38,7 @@ CASES = {
     "quota": ("a quota for each sender", RULE.format(on="rcpt", when='over = 100000\nwithin = "1h"\nper = "sender"')),
 }
 FACTS = {"command": "RCPT", "sender": "sender@client.test", "recipient": "recipient@server.test"}
-TARGET = Target("figure", "≤", 200.0)
+TARGET = Target("ratio", "≤", 4.0)
 
 
 @contextmanager
