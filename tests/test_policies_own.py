@@ -1,11 +1,13 @@
-"""Policies of the user's own: objects of retry libraries, functions, lists, and the report of a client."""
+"""Policies of the user's own: objects of retry libraries, functions, lists, and the report or journal of a client."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import random
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -15,9 +17,11 @@ import pytest
 import stamina
 import tenacity
 import urllib3
+from tests.truth.wire import Line, Wire, Worker
 
-from notnow.chaos.policies import calls, policy
+from notnow.chaos.policies import calls, libraries, policy
 from notnow.errors import ScenarioError
+from playbook import document, rule
 
 
 def waits(given: Any, count: int = 5, **options: Any) -> list[float]:
@@ -64,6 +68,40 @@ def test_a_caller_of_stamina() -> None:
         assert waits(own) == [1, 2, 4, 8, 16]
         assert [policy(own).gives_up(n, at) for n, at in ((2, 59), (3, 0), (1, 60))] == [False, True, True]
     assert waits(stamina.retry_context(on=ValueError, wait_initial=2, wait_jitter=0), 2) == [2, 4]
+
+
+def test_a_function_that_stamina_has_decorated() -> None:
+    """Its options are read, also below another decorator; it is never called."""
+    options: Any = {"on": ValueError, "attempts": 3, "timeout": 60, "wait_initial": 1, "wait_max": 3, "wait_jitter": 0}
+
+    @stamina.retry(**options)
+    def send(attempt: int) -> None:
+        raise AssertionError("it is not called")
+
+    @stamina.retry(**options)
+    async def send_async(attempt: int) -> None:
+        raise AssertionError("it is not called")
+
+    class Outbox:
+        @stamina.retry(**options)
+        def send(self, attempt: int) -> None:
+            raise AssertionError("it is not called")
+
+    for own in (send, send_async, Outbox.send, Outbox().send, functools.wraps(send)(lambda n: send(n))):
+        assert waits(own) == [1, 2, 3, 3, 3]
+        assert [policy(own).gives_up(n, at) for n, at in ((2, 59), (3, 0), (1, 60))] == [False, True, True]
+
+
+def test_what_stamina_may_hide_one_day_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    @stamina.retry(on=ValueError)
+    def send(attempt: int) -> None:
+        raise AssertionError("it is not called")
+
+    said = "policy 'mine:send': its options of stamina cannot be read; allowed: a stamina.RetryingCaller with the same options"
+    monkeypatch.setattr(libraries.inspect, "getclosurevars", lambda _: libraries.inspect.ClosureVars({}, {}, {}, set()))
+    with pytest.raises(ScenarioError) as error:
+        policy(send, name="mine:send")
+    assert str(error.value) == said
 
 
 def test_the_parts_of_stamina_that_are_used_are_there() -> None:
@@ -219,8 +257,12 @@ def test_a_client_that_heeds_retry_after_does_so_here(tmp_path: Path) -> None:
     [
         ("[]", "it has no back-off"),
         ("{}", "it has no back-off"),
-        ("{", "it is not one JSON object"),
-        ('{"backoff": {}}', "the client of this report never came back"),
+        ("{", "it is neither one JSON object nor the lines of a journal"),
+        ("", "it is neither one JSON object nor the lines of a journal"),
+        ("\0", "it is no text; allowed: a report"),
+        ('{"backoff": {"smtp": {"gaps": [NaN, 1, 2, 4]}}}', "its back-off is none of notnow's"),
+        ('{"backoff": {"smtp": {"gaps": "fast"}}}', "its back-off is none of notnow's"),
+        ('{"backoff": {}}', "it holds no retry: no client came back for what it was refused"),
         ('{"backoff": {"smtp": {"gaps": [1, 2]}}}', "its back-off cannot be told: 2 waits (1s, 2s): too few to tell"),
     ],
 )
@@ -229,4 +271,62 @@ def test_a_report_without_back_off_says_so(tmp_path: Path, text: str, said: str)
     file.write_text(text, "utf-8")
     with pytest.raises(ScenarioError) as error:
         policy(str(file))
+    assert said in str(error.value)
+
+
+# ---- the journal of a client ---------------------------------------------------------------------
+
+
+LISTENING = '{"event": "listening", "name": "smtp", "protocol": "smtp"}\n'  # as notnow serve --json begins
+DOUBLING = (60.0, 120.0, 240.0, 480.0)
+
+
+def journal(path: Path, gaps: Sequence[float], *, delay: float = 0.0, head: str = LISTENING) -> str:
+    """The journal of a client that is refused `delay` seconds after it came, and comes back after these gaps."""
+    slow = {"delay": f"{delay}s"} if delay else {}
+    wire = Wire(document(rule("connect", reply="421 4.3.2 Too busy", **slow)), "smtp")
+
+    def client() -> Worker:
+        for gap in gaps:
+            wire.connect(Line).leave()
+            yield gap
+        wire.connect(Line).leave()
+
+    wire.run([client()])
+    file = path / "run.jsonl"
+    with file.open("w", encoding="utf-8") as out:
+        out.write(head)
+        wire.recorder.journal.export(out)
+    return str(file)
+
+
+@pytest.mark.parametrize("delay", [0.0, 25.0])
+def test_the_back_off_of_a_journal_goes_on(tmp_path: Path, delay: float) -> None:
+    """A wait begins when the refusal has left, however long the server took for it."""
+    assert waits(journal(tmp_path, DOUBLING, delay=delay), 6) == pytest.approx([60 * 2**n for n in range(6)])
+
+
+def test_a_journal_joins_the_other_words(tmp_path: Path) -> None:
+    made = policy(f"{journal(tmp_path, DOUBLING)} + attempts(3)")
+    assert (made.wait.seconds(3, 0, Random(1)), made.gives_up(3, 0), made.heeds) == (pytest.approx(240), True, False)
+
+
+def test_a_journal_that_ends_in_the_middle_of_a_line_and_has_others_in_it(tmp_path: Path) -> None:
+    file = Path(journal(tmp_path, DOUBLING, head=f"{LISTENING}a word of the client\n"))
+    file.write_text(file.read_text("utf-8")[:-9], "utf-8")
+    assert waits(str(file), 2) == pytest.approx([60, 120])
+
+
+@pytest.mark.parametrize(
+    ("gaps", "more", "said"),
+    [
+        ((), {}, "it holds no retry: no client came back for what it was refused; allowed: a report of notnow try"),
+        ((60, 120), {}, "its back-off cannot be told: 2 waits (1m, 2m): too few to tell"),
+        (DOUBLING, {"head": ""}, "it lacks the line that says what smtp speaks, with the event 'play'"),
+        ((), {"head": '{"event": "exchange", "index": 1}\n'}, "this is no entry of a journal ('server'): {"),
+    ],
+)
+def test_a_journal_without_back_off_says_so(tmp_path: Path, gaps: Sequence[float], more: Any, said: str) -> None:
+    with pytest.raises(ScenarioError) as error:
+        policy(journal(tmp_path, gaps, **more))
     assert said in str(error.value)

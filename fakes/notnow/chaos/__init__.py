@@ -87,9 +87,10 @@ def storm(
         calm = storm("smtp/overload", policy="exponential(base=1m, cap=1h, jitter=full)", clients=10_000, outage="10m")
         assert calm.drained_within("1h") and not calm.stays_down
 
-    `policy` is a text of words joined by `+`, or your own: a tenacity wait or Retrying, a stamina caller, a urllib3 Retry, a
-    list of seconds, or a function of the number of the failed attempt that returns seconds (and of a `random.Random`, if it
-    takes two). Nothing sleeps and nothing connects: the engine of the fakes is fed in scenario time.
+    `policy` is a text of words joined by `+`, or your own: a tenacity wait or Retrying, a stamina caller, a function that one
+    of these has decorated, a urllib3 Retry, a list of seconds, or a function of the number of the failed attempt that returns
+    seconds (and of a `random.Random`, if it takes two). A word of the text may be the file of a report (`run.json`) or a journal
+    (`run.jsonl`): the back-off of its client is fitted. Nothing sleeps and nothing connects: the engine of the fakes is fed in scenario time.
 
     Each of the `clients` has one item, which comes within the first `spread` of scenario time; with `arrivals`, a rate such as
     "150/s", new items keep coming. The server plays the scenario, and does `capacity` items a second, in the order in which

@@ -102,9 +102,10 @@ def command(
       exponential(base=1m, factor=2, cap=1h, jitter=none|full|equal|decorrelated)
                      the waits; the last one of a list comes again and again
       mine:wait      your own, from a module of the current directory: a tenacity wait or Retrying, a stamina
-                     caller, a urllib3 Retry, a list of seconds, a text as here, or a function (attempt)
-                     or (attempt, rng) that returns seconds
-      run.json       the back-off of a client, as a report of notnow try --json has it
+                     caller, a function that one of these has decorated, a urllib3 Retry, a list of
+                     seconds, a text as here, or a function (attempt) or (attempt, rng) that returns seconds
+      run.json       the back-off of a client in a report of notnow try --json; or, as run.jsonl, in a
+                     journal of notnow serve --json
       attempts(8)    give up after 8 attempts; within(5d) gives up after 5 days
       budget(20%)    retries are a share of new items at most; without budget, give up
       grpc()         gRPC's retry throttling: give up while half of the last attempts fail

@@ -38,6 +38,7 @@ from notnow.journal.values import (
 )
 
 DEFAULT_LIMIT = EXCHANGES
+LATE = 0.1  # seconds of scenario time; a reply takes less to leave, unless a fault delays it
 
 F = TypeVar("F", bound=Frame)
 
@@ -198,6 +199,12 @@ class Exchange(Struct, frozen=True, eq=False):
         failure = self.connection.failure
         return "no reply" if failure is None else str(failure)
 
+    def _late(self) -> dict[str, float]:
+        """When the reply left, if a fault has delayed it."""
+        if self.fault is None or self.answered_at is None or self.answered_at - self.at < LATE:
+            return {}
+        return {"answered_at": round(self.answered_at, 6)}
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "event": "exchange",
@@ -214,6 +221,7 @@ class Exchange(Struct, frozen=True, eq=False):
             "phase": self.phase,
             "closed": self.closed,
             **({"arrived_at": round(self.arrived_at, 6), "arrived_index": self.arrived_index} if self.arrival else {}),
+            **self._late(),
             **({"end": to_builtins(self.end)} if self.end is not None else {}),
             **({"frames": to_builtins(self.frames)} if self.frames else {}),
             **({"facts": self.facts.as_dict()} if self.facts is not None else {}),

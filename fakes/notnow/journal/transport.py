@@ -18,7 +18,7 @@ from notnow.journal.values import Facts
 
 VERSION = 1
 PIECE = 200  # records that are written in one go
-_KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in get_args(Facts)}
+KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in get_args(Facts)}
 
 
 class Packed(Struct):
@@ -131,7 +131,7 @@ def _unpacked(packed: Packed, clock: Clock) -> Journal:
         exchange = Exchange(connection=connection, **structs.asdict(convert(told, _Exchange)))
         if facts is not None:
             ((kind, value),) = facts.items()
-            force_setattr(exchange, "facts", convert(value, _KINDS[kind]))
+            force_setattr(exchange, "facts", convert(value, KINDS[kind]))
         connection._log.append(exchange)
         journal._order.append(exchange)
     journal._marks.extend(packed.marks)

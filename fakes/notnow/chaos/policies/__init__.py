@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from notnow.chaos.policies import calls, language
-from notnow.chaos.policies.fitted import parts_of_report
+from notnow.chaos.policies.fitted import parts_of_recording
 from notnow.chaos.policies.language import Parts
 from notnow.chaos.policies.libraries import parts_of
 from notnow.chaos.policies.policy import Policy
@@ -15,10 +15,10 @@ from notnow.errors import shown
 
 __all__ = ["Policy", "policy"]
 
-REPORT = ".json"
+RECORDINGS = (".json", ".jsonl")
 OWN = (
-    "a text; a tenacity wait, stop or Retrying; a stamina caller; a urllib3 Retry; a list of seconds; "
-    "a function of the attempt"
+    "a text; a tenacity wait, stop or Retrying; a stamina caller; a function that one of these has decorated; a urllib3 Retry; "
+    "a list of seconds; a function of the attempt"
 )
 
 
@@ -40,8 +40,8 @@ def policy(given: Any, *, name: str = "", load: Callable[[str], Any] | None = No
 
 
 def _term(term: str, text: str, load: Callable[[str], Any] | None) -> Parts:
-    if term.endswith(REPORT):
-        return parts_of_report(term)
+    if term.endswith(RECORDINGS):
+        return parts_of_recording(term)
     if ":" not in term or "(" in term:
         return [language.part(term, text)]
     if load is None:

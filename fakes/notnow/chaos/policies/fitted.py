@@ -1,30 +1,53 @@
-"""The back-off of a client that `notnow try --json` has seen, as a wait."""
+"""The back-off of a client that notnow has seen, in a report or a journal, as a wait."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from itertools import chain
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
 
 from notnow.chaos.policies.language import Parts, bad
 from notnow.chaos.policies.waits import Added, After, Constant, Downward, Exponential, Linear, Listed, Spread, Wait
-from notnow.conduct.reading.waits.backoff import BackOff, analyse
+from notnow.chaos.replay.lines import Lines, opened
+from notnow.chaos.replay.recording import ReplayError
+from notnow.clock import ManualClock
+from notnow.conduct.reading.comebacks import comebacks
+from notnow.conduct.reading.run import Run
+from notnow.conduct.reading.waits.backoff import BackOff, analyse, of_comebacks
+from notnow.journal import exported
+from notnow.units import LONGEST
 
-ALLOWED = "a report of notnow try --json in which the client came back 3 times or more for one item"
+ALLOWED = (
+    "a report of notnow try --json, or a journal of notnow serve --json, in which the client came back 3 times or more "
+    "for one item"
+)
 
 
-def parts_of_report(path: str) -> Parts:
-    """The wait that fits the client of a report, and whether it heeds Retry-After. Raises ScenarioError."""
-    seen = _seen(path)
-    told = [one for one in seen.values() if isinstance(one, dict) and one.get("gaps")]
+Gap = Annotated[float, Meta(ge=0, le=LONGEST)]
+
+
+class Seen(Struct, frozen=True):
+    """The waits of a client between its tries of one item, in seconds; `retry_after`: it waited as Retry-After said."""
+
+    gaps: tuple[Gap, ...]
+    retry_after: bool | None = None
+
+
+def parts_of_recording(path: str) -> Parts:
+    """The wait that fits the client of a report or a journal, and whether it heeds Retry-After. Raises ScenarioError."""
+    told = [one for one in _seen(path) if one.gaps]
     if not told:
-        raise bad(path, "the client of this report never came back", ALLOWED)
-    longest = max(told, key=lambda one: len(one["gaps"]))
-    waits = analyse([float(gap) for gap in longest["gaps"]])
+        raise bad(path, "it holds no retry: no client came back for what it was refused", ALLOWED)
+    longest = max(told, key=lambda one: len(one.gaps))
+    waits = analyse(longest.gaps)
     if waits.family is None:
         raise bad(path, f"its back-off cannot be told: {waits.in_words()}", ALLOWED)
     parts: Parts = [("wait", fitted(waits))]
-    return [*parts, ("heeds", ())] if longest.get("retry_after") else parts
+    return [*parts, ("heeds", ())] if longest.retry_after else parts
 
 
 def fitted(waits: BackOff) -> Wait:
@@ -57,14 +80,45 @@ def _jittered(waits: BackOff, base: float) -> Wait:
     return curve
 
 
-def _seen(path: str) -> dict[str, Any]:
+def _seen(path: str) -> list[Seen]:
+    """What a client did at each server, for the item that it tried most often."""
     try:
-        report = json.loads(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise bad(path, f"it cannot be read: {error.strerror or error}", ALLOWED) from None
-    except ValueError:
-        raise bad(path, "it is not one JSON object", ALLOWED) from None
+        with opened(path) as file:
+            lines = iter(Lines(file, path))
+            first = next((line for line in lines if line.strip()), "")
+            whole = chain([first], lines)
+            return _of_journal(path, whole) if _is_entry(first) else _of_report(path, whole)
+    except ReplayError as error:
+        said = str(error).removeprefix(path).partition("; allowed:")[0]
+        raise bad(path, f"it{said}", ALLOWED) from None
+
+
+def _is_entry(line: str) -> bool:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and "event" in found
+
+
+def _of_journal(path: str, lines: Iterable[str]) -> list[Seen]:
+    try:
+        found = exported.journals(lines, ManualClock())
+    except ValueError as error:
+        raise bad(path, str(error), ALLOWED) from None
+    rows = [comebacks(Run([journal])).longest for journal in found]
+    return [Seen(tuple(one.delay for one in row), of_comebacks(row).heeds) for row in rows if row]
+
+
+def _of_report(path: str, lines: Iterable[str]) -> list[Seen]:
+    try:
+        report = json.loads("\n".join(lines))
+    except (ValueError, RecursionError):
+        raise bad(path, "it is neither one JSON object nor the lines of a journal", ALLOWED) from None
     seen = report.get("backoff") if isinstance(report, dict) else None
     if not isinstance(seen, dict):
         raise bad(path, "it has no back-off", ALLOWED)
-    return seen
+    try:
+        return [msgspec.convert(one, Seen) for one in seen.values()]
+    except msgspec.ValidationError as error:
+        raise bad(path, f"its back-off is none of notnow's: {error}", ALLOWED) from None

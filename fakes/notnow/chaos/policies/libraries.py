@@ -1,11 +1,13 @@
 """What retry libraries call a policy: tenacity's waits, stops and `Retrying`, stamina's callers, urllib3's `Retry`.
 
-Their own code tells the waits. Private parts of stamina are in use: `RetryingCaller._context_kws`, `BoundRetryingCaller._caller`
-and `_RetryContextIterator._t_kw` (`tests/test_policies_own.py` asks for them).
+Their own code tells the waits. Private parts of stamina are in use: `RetryingCaller._context_kws`, `BoundRetryingCaller._caller`,
+`_RetryContextIterator._t_kw`, and the name `retry_ctx` in a function that `stamina.retry` has decorated
+(`tests/test_policies_own.py` asks for them).
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -13,14 +15,17 @@ from typing import Any
 from msgspec import Struct
 
 from notnow.chaos.policies.calls import Own, called
-from notnow.chaos.policies.language import Parts
+from notnow.chaos.policies.language import Parts, bad
 from notnow.chaos.policies.stops import Attempts
+
+CALLER = "a stamina.RetryingCaller with the same options"
 
 
 def parts_of(name: str, own: Any) -> Parts | None:
-    """What an object of a retry library adds to a policy; None if it is none."""
+    """What an object of a retry library adds to a policy; None if it is none. Raises ScenarioError."""
+    own = _of_decorator(own)
     kinds = {one.__module__.partition(".")[0]: one.__name__ for one in reversed(type(own).__mro__)}
-    if "stamina" in kinds:
+    if "stamina" in kinds or isinstance(own, _Unreadable):
         return _of_stamina(name, own)
     if (retrying := getattr(own, "retry", None)) is not None and hasattr(retrying, "wait") and callable(own):
         return parts_of(name, retrying)  # a function that tenacity has decorated
@@ -81,12 +86,26 @@ def _of_tenacity(name: str, own: Any) -> Parts | None:
 # ---- stamina -------------------------------------------------------------------------------------
 
 
-def _of_stamina(name: str, own: Any) -> Parts | None:
+class _Unreadable:
+    """What stands for a function that stamina has decorated in a way that is not known here. It must not be called."""
+
+
+def _of_decorator(own: Any) -> Any:
+    """The options of a function that `stamina.retry` has decorated, below other decorators or not; else the object itself."""
+    inner = own
+    while inner is not None:
+        if getattr(inner, "__globals__", {}).get("__name__", "").partition(".")[0] == "stamina":
+            return inspect.getclosurevars(inner).nonlocals.get("retry_ctx", _Unreadable())
+        inner = getattr(inner, "__wrapped__", None)
+    return own
+
+
+def _of_stamina(name: str, own: Any) -> Parts:
     own = getattr(own, "_caller", own)
     if hasattr(own, "_context_kws"):
         own = import_module("stamina").retry_context(on=Exception, **own._context_kws)
     if not hasattr(own, "_t_kw"):
-        return None
+        raise bad(name, "its options of stamina cannot be read", CALLER)
     return [("wait", _wait(name, own._t_kw["wait"])), ("stop", _Stop(name, own._t_kw["stop"], _State()))]
 
 
