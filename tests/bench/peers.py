@@ -149,7 +149,7 @@ def served(peer: Peer, kind: Kind) -> Iterator[tuple[int, float]]:
         with (home / "log").open("wb") as log:
             child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
-            _until_accepting(port, child)
+            _until_accepting(port, child, home / "log")
             yield port, (time.perf_counter() - begun) * 1e3
         finally:
             child.terminate()
@@ -157,13 +157,17 @@ def served(peer: Peer, kind: Kind) -> Iterator[tuple[int, float]]:
             home.chmod(0o755)
 
 
-def _until_accepting(port: int, child: subprocess.Popen[bytes]) -> None:
+def _until_accepting(port: int, child: subprocess.Popen[bytes], log: Path) -> None:
+    """Connect until that works; from another address, since a connection from the same port would be one to itself."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and child.poll() is None:
-        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+        with (
+            contextlib.suppress(ConnectionRefusedError),
+            socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.2", 0)),
+        ):
             return
         time.sleep(0.001)
-    raise RuntimeError(f"{child.args!r} does not listen")
+    raise RuntimeError(f"does not listen: {log.read_text(errors='replace')[-500:]}")
 
 
 def sessions(protocol: str, port: int, seconds: float) -> float:
@@ -216,6 +220,8 @@ def report(quick: bool) -> str:
             lines.append((peer.protocol, peer.name, *measure(peer, quick)))
         except Skip as skip:
             missing.append(f"{peer.name} is not installed: it {skip}")
+        except (RuntimeError, subprocess.CalledProcessError) as error:  # the other rows are worth having all the same
+            missing.append(f"{peer.name} has failed: {error}")
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([*table, "", *missing])
