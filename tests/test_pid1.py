@@ -13,9 +13,16 @@ import pytest
 
 # A process namespace of its own, in which the program is PID 1.
 UNSHARE = ["unshare", "--pid", "--fork", "--kill-child"]
-HANGS = (
-    "import notnow.cli as cli, time; cli.group = lambda **_: (print('begun', flush=True), time.sleep(600)); cli.main()"
-)
+# It sleeps in short naps: Python runs a handler between two instructions, and a signal just before a long one would wait for it.
+HANGS = """
+import notnow.cli, time
+def group(**_):
+    print("begun", flush=True)
+    while True:
+        time.sleep(0.01)
+notnow.cli.group = group
+notnow.cli.main()
+"""
 
 
 def may_unshare() -> bool:
