@@ -129,8 +129,9 @@ def linux_only() -> None:
 
 
 def unused_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
+    """A port of 127.0.0.1 that nobody uses now, not even a connection that has ended a minute ago."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
 
 
