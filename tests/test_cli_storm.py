@@ -31,6 +31,7 @@ def test_a_table_and_a_picture_for_each_policy() -> None:
     assert rows["through"] == ["300", "of", "300", "300", "of", "300"]
     assert rows["most in a second"][0] == "300"
     assert rows["stays down"] == ["no", "no"]
+    assert {"95 % drained after", "drained after"} <= {line[:18].strip() for line in lines}
     pictures = [line for line in lines if line.startswith(("A  constant", "B  expo"))]
     assert len(pictures) == 4
     assert any("█" in line for line in lines)

@@ -15,7 +15,7 @@ from notnow.chaos.crowd.figures import Storm, figures
 from notnow.chaos.crowd.simulation import ROUND_TRIP, Simulation
 from notnow.chaos.crowd.tally import Peak
 from notnow.chaos.crowd.terms import terms
-from notnow.chaos.policies import policy
+from notnow.chaos.policies import calls, policy
 from notnow.errors import ScenarioError
 from notnow.language import catalogue
 from notnow.language.loading import loads
@@ -146,6 +146,34 @@ def test_new_items_do_not_count_for_the_drain_and_old_ones_do() -> None:
     assert one.drained is not None
     assert 58 < one.drained < 60 + ROUND_TRIP + 0.1
     assert not one.stays_down
+
+
+def test_one_late_item_does_not_hide_when_the_others_were_through() -> None:
+    """19 of 20 items have a second try soon after the recovery, at 100 s; the last one half an hour later."""
+    waits = iter([101.0] * (calls.FIRST + 19) + [1900.0])  # the first ones are tried before the simulation
+    one = run("smtp/overload", lambda attempt: next(waits, 0), clients=20, capacity="10/s", outage="100s")
+    first = 101 + ROUND_TRIP - 100
+    assert (one.mostly_drained, one.drained) == (pytest.approx(first + 1.9), pytest.approx(first + 1799.1))
+
+
+def test_the_drain_is_of_the_recovery_also_where_more_phases_follow() -> None:
+    """Two items, refused until 30 s and through at 40; what comes in the phase after that is not the cause's."""
+    calm = document(phase(rule("connect", reply=BYE), lasts="30s"), phase(lasts="10m"), phase())
+    one = run(loads(calm, name="s.toml"), "constant(40s)", clients=5, arrivals="1/s", horizon="30m", capacity="100/s")
+    assert one.recovered == 30
+    assert one.drained is not None
+    assert one.mostly_drained is not None
+    assert 35 < one.mostly_drained < one.drained < 40.1
+
+
+@pytest.mark.parametrize("outage", ["100s", "100.5s", "101s"])
+@pytest.mark.parametrize("horizon", ["1d", "90d"])
+def test_goodput_counts_from_the_recovery_wherever_it_is_in_a_bin(outage: str, horizon: str) -> None:
+    """100 items come again at 102 s, at 10 a second: the last is through at 112 s. Bins are 1 and 90 seconds wide."""
+    given: dict[str, Any] = {"clients": 100, "capacity": "10/s", "timeout": "1m", "outage": outage, "horizon": horizon}
+    one = run("smtp/overload", "constant(101.95s)", **given)
+    assert one.recovered is not None
+    assert one.goodput == pytest.approx(100 / (112 - one.recovered))
 
 
 @pytest.mark.parametrize(
@@ -279,6 +307,9 @@ def test_nothing_is_lost_and_nothing_differs(wait: str, more: str, capacity: int
     assert once() == one
     assert one.items == 25 or given["arrivals"]
     assert one.ended <= 180
+    if one.drained is not None:
+        assert one.mostly_drained is not None
+        assert 0 <= one.mostly_drained <= one.drained
 
 
 @pytest.mark.parametrize("name", catalogue.names())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from datetime import timedelta
+from itertools import chain
+from math import ceil, inf
 from typing import Any
 
 from msgspec import Struct
@@ -13,6 +16,7 @@ from notnow.units import plural, show
 
 LAST = 4  # the last quarter of the time since recovery shows whether the server is still down
 DOWN = 0.9  # share of the new items that a server which is up puts through
+MOSTLY = 95  # per cent of the items that waited at the recovery
 UP = 0.5  # share of its capacity that a busy server puts through, if it is up
 
 
@@ -35,7 +39,8 @@ class Storm(Struct, frozen=True, kw_only=True):
     client from asking.
 
     `recovered` is when the scenario refused nothing any more, None if it still did at the end. `drained` is how long after
-    that the last item that had come before was settled; None if one was still waiting. `goodput` is the items through a second
+    that the last item that had come before was settled; None if one was still waiting. `mostly_drained` is the same for 95 % of the
+    items that waited at the recovery: one item may be unlucky for long. `goodput` is the items through a second
     since the recovery, until the last of them, or until the end if items still wait. `took` is how long an item that came through took on average, and `longest` at
     most.
 
@@ -63,6 +68,7 @@ class Storm(Struct, frozen=True, kw_only=True):
     held: int
     recovered: float | None
     drained: float | None
+    mostly_drained: float | None
     goodput: float
     took: float
     longest: float
@@ -117,6 +123,7 @@ def figures(of: Simulation) -> Storm:
         held=tally.held,
         recovered=recovered,
         drained=_drained(of, recovered),
+        mostly_drained=_drained(of, recovered, MOSTLY),
         goodput=_goodput(of, recovered),
         took=tally.took / tally.done if tally.done else 0.0,
         longest=tally.longest,
@@ -139,23 +146,30 @@ def _recovered(of: Simulation) -> float | None:
     return None if of.engine.progress.phase.lasts is not None or tally.waiting else tally.last_refused
 
 
-def _drained(of: Simulation, recovered: float | None) -> float | None:
+def _drained(of: Simulation, recovered: float | None, percent: int = 100) -> float | None:
+    """How long after the recovery so many per cent of the items that waited then were settled; None if that has not happened.
+
+    Where no phase of the scenario is the recovery, the items that came later count as well.
+    """
     if recovered is None:
         return None
-    if of.phases and recovered == of.phases[-1]:
-        return None if of.drained_at is None else max(0.0, of.drained_at - recovered)
-    if of.tally.waiting:
-        return None
-    return max(0.0, of.tally.last_through - recovered)
+    tally = of.tally
+    before = recovered if recovered in of.phases else inf
+    ended = sorted(chain(*(one.since(0.0, born_before=before) for one in (tally.ends_through, tally.ends_given_up))))
+    earlier = bisect_left(ended, recovered)
+    waited = bisect_left(tally.births, before) - earlier
+    needed = ceil(percent * waited / 100)
+    if not needed:
+        return 0.0
+    return ended[earlier + needed - 1] - recovered if earlier + needed <= len(ended) else None
 
 
 def _goodput(of: Simulation, recovered: float | None) -> float:
     tally = of.tally
     if recovered is None or tally.last_through <= recovered:
         return 0.0
-    through = sum(tally.through.counts) - tally.through.between(0, recovered)
     until = of.ended if tally.waiting else tally.last_through
-    return through / max(until - recovered, tally.through.width)
+    return len(tally.ends_through.since(recovered)) / (until - recovered)
 
 
 def _stays_down(of: Simulation, recovered: float | None) -> bool:

@@ -26,8 +26,8 @@ def letters(count: int) -> list[str]:
     return [ascii_uppercase[n % 26] + (str(n // 26) if n >= 26 else "") for n in range(count)]
 
 
-def _drained(one: Storm) -> str:
-    return "not yet" if one.drained is None else show(one.drained)
+def _after(time: float | None) -> str:
+    return "not yet" if time is None else show(time)
 
 
 ROWS: Mapping[str, Callable[[Storm], str]] = {
@@ -43,11 +43,13 @@ ROWS: Mapping[str, Callable[[Storm], str]] = {
     "goodput": lambda one: f"{one.goodput:.1f}/s",
     "an item took": lambda one: show(one.took) if one.through else "-",
     "at most": lambda one: show(one.longest) if one.through else "-",
-    "drained after": _drained,
+    "95 % drained after": lambda one: _after(one.mostly_drained),
+    "drained after": lambda one: _after(one.drained),
     "stays down": lambda one: "YES" if one.stays_down else "no",
 }
 WARNED: Mapping[str, Callable[[Storm], bool]] = {
     "through": lambda one: not one.through,
+    "95 % drained after": lambda one: one.mostly_drained is None,
     "drained after": lambda one: one.drained is None,
     "stays down": lambda one: one.stays_down,
 }

@@ -46,7 +46,6 @@ class Simulation:
         self.terms, self.policy, self._told = terms, policy, told
         self.tally = Tally(terms.horizon)
         self.phases: list[float] = []  # when each phase but the first began
-        self.drained_at: float | None = None  # when the last item from before the last of these was settled
         self.ended = 0.0
         self.cut = False  # there were too many attempts to go on
         self.engine = Engine(terms.scenario, seed=terms.seed, host=HOST)
@@ -54,7 +53,7 @@ class Simulation:
         self._busy_rules = busy_rules(terms.scenario)
         self._come, self._chance = Random(f"{terms.seed} come"), Random(f"{terms.seed} waits")
         self._heap: list[tuple[float, int, Callable[..., None], tuple[object, ...]]] = []
-        self._pushed = self._visits = self._old = 0
+        self._pushed = self._visits = 0
         self._guards: dict[int, list[Guard]] = {}
         self._said, self._meant = BEHAVE, GO  # the steps of the last script, and what they mean to a client
         self._inside: dict[str, Item] = {}  # the items whose client waits on this connection
@@ -106,10 +105,8 @@ class Simulation:
             self._cut_off(script, due)
 
     def _note_phase(self, now: float) -> None:
-        """Another phase has begun; the items that are there are to be through before the server has recovered."""
         self.phases.append(now)
         self.tally.peak_after = Peak()
-        self._old, self.drained_at = self.tally.waiting, None if self.tally.waiting else now
 
     # ---- items -----------------------------------------------------------------------------------
 
@@ -121,18 +118,13 @@ class Simulation:
 
     def _born(self, now: float, client: int) -> None:
         self.tally.items += 1
+        self.tally.births.append(now)
         self.tally.new.add(now)
         self._ask(now, Item(client, now))
 
-    def _settled(self, item: Item, now: float) -> None:
-        if self.phases and item.born < self.phases[-1]:
-            self._old -= 1
-            if not self._old:
-                self.drained_at = now
-
     def _give_up(self, item: Item, now: float) -> None:
         self.tally.gave_up += 1
-        self._settled(item, now)
+        self.tally.ends_given_up.add(item.born, now)
 
     # ---- attempts --------------------------------------------------------------------------------
 
@@ -254,7 +246,7 @@ class Simulation:
             self.tally.last_through = now
             self.tally.took += now - item.born
             self.tally.longest = max(self.tally.longest, now - item.born)
-            self._settled(item, now)
+            self.tally.ends_through.add(item.born, now)
 
     def _time_out(self, now: float, item: Item, conn: str) -> None:
         if self._leave(now, item, conn, ok=False):

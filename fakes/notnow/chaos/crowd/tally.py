@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections import deque
+from math import inf
 
 SECOND = 1.0
 MOST_BINS = 86_400
@@ -43,11 +45,29 @@ class Peak:
         self.most = max(self.most, len(last))
 
 
+class Ends:
+    """When items came, and when they were settled, in the order of the latter."""
+
+    def __init__(self) -> None:
+        self.born, self.at = array("d"), array("d")
+
+    def add(self, born: float, at: float) -> None:
+        self.born.append(born)
+        self.at.append(at)
+
+    def since(self, start: float, *, born_before: float = inf) -> list[float]:
+        """When items were settled, from `start` on, of those that had come before another time."""
+        first = bisect_left(self.at, start)
+        return [at for born, at in zip(self.born[first:], self.at[first:], strict=True) if born < born_before]
+
+
 class Tally:
     """The counts of one simulation. `items` are those that have come; `asked`, `new` and `through` are over time."""
 
     def __init__(self, horizon: float) -> None:
         width = max(SECOND, horizon / MOST_BINS)
+        self.births = array("d")
+        self.ends_through, self.ends_given_up = Ends(), Ends()
         self.asked, self.new, self.through = Series(width), Series(width), Series(width)
         self.peak, self.peak_after = Peak(), Peak()
         self.items = self.done = self.attempts = self.gave_up = self.refused_for_good = 0
