@@ -89,6 +89,7 @@ def test_what_the_figures_do_not_say_is_said() -> None:
         "smtp/overload", "--clients", "3", "--outage", "1h", "--horizon", "1m", "--policy", "constant(9s)"
     ).stdout
     assert re.search(r"^an item took +-$", refused, re.MULTILINE)
+    assert re.search(r"^stays down +-$", refused, re.MULTILINE)
     assert "A: the scenario still refused clients when the simulation ended, at 1m" in refused
 
 

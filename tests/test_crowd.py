@@ -124,6 +124,13 @@ def test_retry_after_is_heeded_by_a_policy_that_says_so() -> None:
     assert dated.amplification == 2
 
 
+def test_a_recovery_that_no_client_sees_is_one() -> None:
+    """All are refused at the start, and come again after the end of the simulation. The outage is over by then."""
+    one = run("smtp/overload", "constant(1h)", clients=9, outage="10m", horizon="20m")
+    assert (one.recovered, one.ended, one.drained, one.waiting) == (600, 1200, None, 9)
+    assert run("smtp/overload", "constant(1h)", clients=9, outage="10m", horizon="599s").recovered is None
+
+
 def test_the_phase_that_waits_for_connections_moves_on() -> None:
     scenario = loads(document(phase(rule("connect", reply=BYE), until={"connect": 30}), phase()), name="s.toml")
     one = run(scenario, "constant(5s)", clients=10)
@@ -208,6 +215,12 @@ def test_the_server_never_exceeds_its_capacity() -> None:
     )
     assert max(one.series.through) <= 21
     assert one.drained == pytest.approx(2000 / 20, rel=0.05)
+
+
+@pytest.mark.parametrize("share", [1e-7, 0.123456789, 5e-324, 1])
+def test_a_share_of_any_size_is_that_of_a_scenario(share: float) -> None:
+    found = terms("smtp/busy", **{**_TERMS, "refusal_cost": share})
+    assert found.capacity.refusal_cost == pytest.approx(share, abs=1e-12)
 
 
 def test_jitter_as_the_aws_architecture_blog_has_it() -> None:
@@ -392,6 +405,14 @@ def test_items_are_spread() -> None:
         ({"timeout": 0}, "timeout: it is 0; allowed: more than 0"),
         ({"horizon": "soon"}, "horizon: 'soon' is no time"),
         ({"spread": -1}, "spread: it is -1; allowed: 0 or more"),
+        ({"spread": "2h", "horizon": "1h"}, "spread: items would come after the horizon; allowed: 1h at most"),
+        (
+            {"spread": "1m", "arrivals": "5/s"},
+            "spread: with arrivals, items come all the time; allowed: one of the two",
+        ),
+        ({"refusal_cost": [1]}, "refusal_cost: it is [1]; allowed: a share"),
+        ({"seed": "x"}, "seed: it is 'x'; allowed: a whole number"),
+        ({"seed": float("nan")}, "seed: it is nan; allowed: a whole number"),
     ],
 )
 def test_terms_that_are_not_allowed_are_named(given: dict[str, Any], said: str) -> None:

@@ -145,6 +145,10 @@ def _raises(attempt: int) -> float:
     raise LookupError("no such attempt")
 
 
+def _exits(attempt: int) -> float:
+    raise SystemExit(3)
+
+
 async def _coroutine(attempt: int) -> float:
     await asyncio.sleep(0)
     return 1.0
@@ -154,6 +158,7 @@ async def _coroutine(attempt: int) -> float:
     ("given", "said"),
     [
         (_raises, "it raised LookupError: no such attempt after attempt 1"),
+        (_exits, "it raised SystemExit: 3 after attempt 1"),
         (_coroutine, "it is a coroutine function, and a wait is told at once"),
         (lambda attempt: -1, "it returned -1 after attempt 1; allowed: seconds from 0 on"),
         (lambda attempt: float("nan"), "it returned nan after attempt 1"),
@@ -197,6 +202,20 @@ def test_a_late_call_that_takes_long_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(calls, "PATIENCE", 0.0)
     with pytest.raises(ScenarioError, match=r"it took \S+ after attempt 99; a wait is told, and not slept"):
         made.wait.seconds(99, 0, Random(1))
+
+
+def test_late_calls_that_take_long_together_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them is short enough; thousands of them would take hours."""
+    monkeypatch.setattr(calls, "SLOW", -1.0)
+    monkeypatch.setattr(calls, "MOST_SLOW", 5.0)
+    now = iter(range(10_000))
+    own = calls.Own("mine:wait", lambda attempt, before: attempt)
+    monkeypatch.setattr(calls.true_time, "monotonic", lambda: next(now))
+    assert [own.seconds(n, 0, Random(1)) for n in range(1, 6)] == [1, 2, 3, 4, 5]
+    with pytest.raises(
+        ScenarioError, match="policy 'mine:wait': its calls have taken 6s in all; a wait is told, and not slept"
+    ):
+        own.seconds(6, 0, Random(1))
 
 
 def test_a_function_that_sleeps_is_named() -> None:

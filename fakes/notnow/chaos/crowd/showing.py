@@ -45,7 +45,7 @@ ROWS: Mapping[str, Callable[[Storm], str]] = {
     "at most": lambda one: show(one.longest) if one.through else "-",
     "95 % drained after": lambda one: _after(one.mostly_drained),
     "drained after": lambda one: _after(one.drained),
-    "stays down": lambda one: "YES" if one.stays_down else "no",
+    "stays down": lambda one: "-" if one.recovered is None else "YES" if one.stays_down else "no",
 }
 WARNED: Mapping[str, Callable[[Storm], bool]] = {
     "through": lambda one: not one.through,

@@ -95,6 +95,12 @@ class Simulation:
                 self._told(at, self.tally.done + self.tally.gave_up, self.tally.attempts)
         if heap and not self.cut:
             self.ended = horizon
+            self._pass(horizon)
+
+    def _pass(self, until: float) -> None:
+        """No client does anything until then; phases of the scenario may end."""
+        while (due := self.engine.due) is not None and due <= until:
+            self._tick(due)
 
     def _tick(self, due: float) -> None:
         before = self.engine.progress.position

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from datetime import timedelta
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from notnow.language import catalogue
 from notnow.language.grammar import Rule
 from notnow.language.scenario import Scenario
 from notnow.language.tables import replace
-from notnow.units import DAY, HOUR, RATE_HELP, parse_percent, parse_rate, seconds, show_rate
+from notnow.units import DAY, HOUR, RATE_HELP, parse_percent, parse_rate, seconds, show, show_rate
 
 MOST_CLIENTS = 1_000_000
 MOST_ATTEMPTS = 2_000_000  # of one policy, after which the simulation ends
@@ -76,16 +77,16 @@ def terms(
         able = _capacity(given)
         found = limited(found, able)
     rate = None if arrivals is None else _rate("arrivals", arrivals)
-    default = HORIZON if rate is None else HORIZON_OF_ARRIVALS
+    end = _positive("horizon", horizon if horizon is not None else HORIZON if rate is None else HORIZON_OF_ARRIVALS)
     return Terms(
         scenario=found,
         capacity=able,
         clients=_whole("clients", clients, 1, MOST_CLIENTS),
         arrivals=rate,
-        spread=_time("spread", spread),
+        spread=_spread(spread, rate, end),
         timeout=_positive("timeout", timeout),
-        horizon=_positive("horizon", default if horizon is None else horizon),
-        seed=seed,
+        horizon=end,
+        seed=_whole("seed", seed),
     )
 
 
@@ -105,7 +106,12 @@ def _outage(scenario: Scenario, outage: Time) -> str:
         raise _bad(
             "outage", f"{scenario.name} has no knob of this name", f"a scenario that has it, or its knobs: {knobs}"
         )
-    return f"{_time('outage', outage):.9f}".rstrip("0").rstrip(".") + "s"
+    return f"{_decimal(_time('outage', outage))}s"
+
+
+def _decimal(number: float) -> str:
+    """A number as knobs are written: without an exponent, and exact to a billionth."""
+    return f"{number:.9f}".rstrip("0").rstrip(".")
 
 
 def _own(scenario: Scenario, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +126,7 @@ def _own(scenario: Scenario, given: Mapping[str, Any]) -> dict[str, Any]:
             case "capacity":
                 found[name] = show_rate(_rate(name, value))
             case "refusal_cost":
-                found[name] = f"{100 * _share(name, value):g}%"
+                found[name] = f"{_decimal(100 * _share(name, value))}%"
             case _:
                 found[name] = _queue(value)
     return found
@@ -141,9 +147,18 @@ def _rate(name: str, value: float | str) -> float:
 
 def _share(name: str, value: float | str) -> float:
     share = parse_percent(value) if isinstance(value, str) else value
-    if share is None or isinstance(share, bool) or not 0 <= share <= 1:
+    if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 <= share <= 1:
         raise _bad(name, f"it is {shown(value)}", 'a share of the work for an item, such as "10%" or 0.1')
     return float(share)
+
+
+def _spread(value: Time, arrivals: float | None, horizon: float) -> float:
+    spread = _time("spread", value)
+    if spread and arrivals is not None:
+        raise _bad("spread", "with arrivals, items come all the time", "one of the two")
+    if spread > horizon:
+        raise _bad("spread", "items would come after the horizon", f"{show(horizon)} at most, or a later horizon")
+    return spread
 
 
 def _time(name: str, value: Time) -> float:
@@ -163,9 +178,10 @@ def _positive(name: str, value: Time) -> float:
     return found
 
 
-def _whole(name: str, value: int, least: int, most: int) -> int:
+def _whole(name: str, value: int, least: float = -inf, most: float = inf) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise _bad(name, f"it is {shown(value)}", f"a whole number from {least} to {most}")
+        bounds = "" if least == -inf else f" from {least} to {most}"
+        raise _bad(name, f"it is {shown(value)}", f"a whole number{bounds}")
     return value
 
 

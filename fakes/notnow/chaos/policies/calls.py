@@ -10,7 +10,7 @@ from datetime import timedelta
 from threading import Thread
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from notnow import true_time
 from notnow.chaos.policies.language import bad
@@ -20,10 +20,17 @@ from notnow.units import LONGEST, show
 FIRST = 8  # calls that are tried before the simulation
 PATIENCE = 2.0  # real seconds for all of these
 SLOW = 0.02  # real seconds; if no call is quicker, it sleeps or waits for something
+MOST_SLOW = 10.0  # real seconds of calls that take longer than `SLOW`, while a policy is in use
 SLEEPS = "a wait is told, and not slept: return the seconds"
 ALLOWED = "seconds from 0 on, as a number, and a century at most"
 
 Given = Callable[[int, float], Any]  # of the number of the attempt, and the wait before it
+
+
+class Slow(Struct):
+    """The real seconds that slow calls have taken."""
+
+    spent: float = 0.0
 
 
 class Own(Struct, frozen=True):
@@ -31,9 +38,10 @@ class Own(Struct, frozen=True):
 
     name: str
     call: Given
+    slow: Slow = field(default_factory=Slow)
 
     def seconds(self, attempt: int, before: float, rng: random.Random) -> float:  # noqa: ARG002
-        return checked(self.name, attempt, called(self.name, self.call, attempt, before))
+        return checked(self.name, attempt, called(self.name, self.slow, self.call, attempt, before))
 
 
 class Drawn(Struct, frozen=True):
@@ -41,9 +49,10 @@ class Drawn(Struct, frozen=True):
 
     name: str
     call: Callable[[int, random.Random], Any]
+    slow: Slow = field(default_factory=Slow)
 
     def seconds(self, attempt: int, before: float, rng: random.Random) -> float:  # noqa: ARG002
-        return checked(self.name, attempt, called(self.name, self.call, attempt, rng))
+        return checked(self.name, attempt, called(self.name, self.slow, self.call, attempt, rng))
 
 
 def of_function(name: str, function: Callable[..., Any]) -> Own | Drawn:
@@ -75,15 +84,19 @@ def checked(name: str, attempt: int, value: Any) -> float:
     return float(value)
 
 
-def called(name: str, call: Callable[..., Any], attempt: int, *rest: Any) -> Any:
-    """What the user's code returns. Raises ScenarioError if it raises, or takes longer than `PATIENCE`."""
+def called(name: str, slow: Slow, call: Callable[..., Any], attempt: int, *rest: Any) -> Any:
+    """What the user's code returns. Raises ScenarioError if it raises, or takes too long: one call, or all slow ones together."""
     started = true_time.monotonic()
     try:
         found = call(attempt, *rest)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise bad(name, f"it raised {type(error).__name__}: {error} after attempt {attempt}", ALLOWED) from error
-    if (took := true_time.monotonic() - started) > PATIENCE:
+    took = true_time.monotonic() - started
+    slow.spent += took if took > SLOW else 0.0
+    if took > PATIENCE:
         raise bad(name, f"it took {show(took)} after attempt {attempt}; {SLEEPS}", ALLOWED)
+    if slow.spent > MOST_SLOW:
+        raise bad(name, f"its calls have taken {show(slow.spent)} in all; {SLEEPS}", ALLOWED)
     return found
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from notnow.chaos.policies.calls import Own, called
+from notnow.chaos.policies.calls import Own, Slow, called
 from notnow.chaos.policies.language import Parts, bad
 from notnow.chaos.policies.stops import Attempts
 
@@ -62,9 +62,10 @@ class _Stop(Struct, frozen=True):
     name: str
     stop: Callable[[Any], bool]
     state: _State
+    slow: Slow = field(default_factory=Slow)
 
     def stops(self, attempts: int, elapsed: float) -> bool:
-        return bool(called(self.name, lambda _: self.stop(self.state.after(attempts, elapsed)), attempts))
+        return bool(called(self.name, self.slow, lambda _: self.stop(self.state.after(attempts, elapsed)), attempts))
 
 
 def _wait(name: str, wait: Callable[[Any], Any]) -> Own:
