@@ -326,7 +326,10 @@ def test_the_back_off_of_a_journal_goes_on(tmp_path: Path, delay: float) -> None
 
 
 def test_a_journal_joins_the_other_words(tmp_path: Path) -> None:
-    made = policy(f"{journal(tmp_path, DOUBLING)} + attempts(3)")
+    file = journal(tmp_path, DOUBLING)
+    made = policy(f"{file} + attempts(3)")
+    assert made.name.startswith(f"{file} [exponential, base 1m, factor 2, no jitter (")
+    assert made.name.endswith(")] + attempts(3)")
     assert (made.wait.seconds(3, 0, Random(1)), made.gives_up(3, 0), made.heeds) == (pytest.approx(240), True, False)
 
 

@@ -34,14 +34,18 @@ def policy(given: Any, *, name: str = "", load: Callable[[str], Any] | None = No
         name = name or _name(given)
         return language.composed(name, _own(name, given), own=True)
     parts: Parts = []
+    name = given.strip()
     for term in language.terms(given):
-        parts += _term(term, given, load)
-    return language.composed(given.strip(), parts, own=any(isinstance(p, (calls.Own, calls.Drawn)) for _, p in parts))
+        if term.endswith(RECORDINGS):
+            words, more = parts_of_recording(term)
+            name = name.replace(term, f"{term} [{words}]")
+        else:
+            more = _term(term, given, load)
+        parts += more
+    return language.composed(name, parts, own=any(isinstance(p, (calls.Own, calls.Drawn)) for _, p in parts))
 
 
 def _term(term: str, text: str, load: Callable[[str], Any] | None) -> Parts:
-    if term.endswith(RECORDINGS):
-        return parts_of_recording(term)
     if ":" not in term or "(" in term:
         return [language.part(term, text)]
     if load is None:

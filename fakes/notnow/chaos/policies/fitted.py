@@ -37,8 +37,11 @@ class Seen(Struct, frozen=True):
     retry_after: bool | None = None
 
 
-def parts_of_recording(path: str) -> Parts:
-    """The wait that fits the client of a report or a journal, and whether it heeds Retry-After. Raises ScenarioError."""
+def parts_of_recording(path: str) -> tuple[str, Parts]:
+    """The wait that fits the client of a report or a journal, in words too, and whether it heeds Retry-After.
+
+    Raises ScenarioError.
+    """
     told = [one for one in _seen(path) if one.gaps]
     if not told:
         raise bad(path, "it holds no retry: no client came back for what it was refused", ALLOWED)
@@ -46,8 +49,8 @@ def parts_of_recording(path: str) -> Parts:
     waits = analyse(longest.gaps)
     if waits.family is None:
         raise bad(path, f"its back-off cannot be told: {waits.in_words()}", ALLOWED)
-    parts: Parts = [("wait", fitted(waits))]
-    return [*parts, ("heeds", ())] if longest.retry_after else parts
+    heeds: Parts = [("heeds", ())] if longest.retry_after else []
+    return waits.in_words(), [("wait", fitted(waits)), *heeds]
 
 
 def fitted(waits: BackOff) -> Wait:
