@@ -77,6 +77,11 @@ def test_drained_within_sets_the_exit_code() -> None:
     assert (late.exit_code, late.stdout.splitlines()[-1]) == (1, "notnow: not drained within 1s of the recovery: A, B")
 
 
+def test_a_storm_without_items_has_not_drained() -> None:
+    told = stormed("smtp/overload", "--outage", "1s", "--arrivals", "1/d", "--horizon", "1m", "--drained-within", "1h")
+    assert (told.exit_code, "A: nothing was simulated: no item came until 1m" in told.stdout) == (1, True)
+
+
 def test_what_the_figures_do_not_say_is_said() -> None:
     down = ["--arrivals", "7/s", "--timeout", "10s", "--horizon", "6m", "--policy", "constant(1s)"]
     told = stormed("smtp/overload", "--clients", "50", "--capacity", "10/s", "--outage", "1m", *down).stdout

@@ -32,21 +32,22 @@ class Course(Struct, frozen=True):
 class Storm(Struct, frozen=True, kw_only=True):
     """What became of the items of a crowd with one policy. Times are in seconds of scenario time, rates a second.
 
-    Each of the `items` is `through`, `gave_up` or `waiting` when the simulation `ended`. `gave_up` counts those that the
-    server refused for good, too. `attempts` reached the server, `amplification` is how many an item took. `peak` is the most
-    attempts within a second, and `peak_after` since the last phase of the scenario began. `refused` attempts were refused by the
-    scenario, `busy` ones by the bound of the queue; `abandoned` ones had no answer in time; `held` is how often a guard kept a
-    client from asking.
+    Each of the `items` is `through`, `gave_up` or `waiting` when the simulation `ended`. `gave_up` counts those that
+    the server refused for good, too. `attempts` reached the server, `amplification` is how many an item took. `peak`
+    is the most attempts within a second, and `peak_after` since the last phase of the scenario began. `refused`
+    attempts were refused by the scenario, `busy` ones by the bound of the queue; `abandoned` ones had no answer in
+    time; `held` is how often a guard kept a client from asking.
 
-    `recovered` is when the scenario refused nothing any more, None if it still did at the end. `drained` is how long after
-    that the last item that had come before was settled; None if one was still waiting. `mostly_drained` is the same for 95 % of the
-    items that waited at the recovery: one item may be unlucky for long. `goodput` is the items through a second
-    since the recovery, until the last of them, or until the end if items still wait. `took` is how long an item that came through took on average, and `longest` at
-    most.
+    `recovered` is when the scenario refused nothing any more, None if it still did at the end. `drained` is how long
+    after that the last item that had come before was settled; None if one was still waiting, or none came at all.
+    `mostly_drained` is the same for 95 % of the items that waited at the recovery: one item may be unlucky for long.
+    `goodput` is the items through a second since the recovery, until the last of them, or until the end if items
+    still wait. `took` is how long an item that came through took on average, and `longest` at most.
 
-    `stays_down`: the cause has gone and the server is still of no use: in the last quarter of the time since the recovery
-    fewer than 90 % of the new items came through, or, where none come, attempts exceed the capacity and less than half of it
-    goes into items that come through. `cut`: there were too many attempts to simulate, and `ended` is when that was.
+    `stays_down`: the cause has gone and the server is still of no use: in the last quarter of the time since the
+    recovery fewer than 90 % of the new items came through, or, where none come, attempts exceed the capacity and less
+    than half of it goes into items that come through. `cut`: there were too many attempts to simulate, and `ended` is
+    when that was.
     """
 
     policy: str
@@ -151,7 +152,7 @@ def _drained(of: Simulation, recovered: float | None, percent: int = 100) -> flo
 
     Where no phase of the scenario is the recovery, the items that came later count as well.
     """
-    if recovered is None:
+    if recovered is None or not of.tally.items:
         return None
     tally = of.tally
     before = recovered if recovered in of.phases else inf

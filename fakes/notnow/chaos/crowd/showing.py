@@ -102,6 +102,8 @@ def remarks(one: Storm) -> list[str]:
         found.append(
             f"stopped after {one.attempts} attempts, at {show(one.ended)}: clients of this policy come too often to go on"
         )
+    if not one.items:
+        found.append(f"nothing was simulated: no item came until {show(one.ended)}")
     if one.recovered is None:
         found.append(f"the scenario still refused clients when the simulation ended, at {show(one.ended)}")
     if one.waiting and not one.gave_up and one.drained is None and not one.cut:
