@@ -64,6 +64,20 @@ class TestOneStore:
             engine.feed(Tick(), 10.0)
         assert [engine.phase for engine in pair.engines] == ["1", "1"]
 
+    def test_a_hand_is_not_lost_because_time_begins_elsewhere_meanwhile(self):
+        class Late(Memory):
+            """Time begins, at another replica, just before the first move."""
+
+            def move(self, seen: PhasePosition, to: PhasePosition) -> bool:
+                if self.position.since is None:
+                    super().move(seen, PhasePosition(0, 0, 3.0))
+                return super().move(seen, to)
+
+        pair = Pair(document(phase(name="1"), phase(rule("enter", reply=NO), name="2")), Late())
+        pair.engines[0].next_phase(5.0)
+        assert pair.engines[0].phase == "2"
+        assert pair.engines[0].progress.position.since == 5.0
+
     def test_a_hand_that_comes_late_moves_on_from_where_it_stands(self):
         pair = Pair(document(phase(name="1"), phase(name="2"), phase(name="3")))
         pair.engines[0].next_phase(0.0)

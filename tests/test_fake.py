@@ -702,7 +702,7 @@ ASSERTIONS = {
     "assert_retried",
 }  # fmt: skip
 OF_EVERY_FAKE = ASSERTIONS | {
-    "await_for", "ca_file", "client", "clock", "explain", "fired", "host", "journal", "kick", "name", "next_phase", "phase", "play", "playing", "port",
+    "await_for", "ca_file", "catch_up", "client", "clock", "explain", "fired", "host", "journal", "kick", "name", "next_phase", "phase", "play", "playing", "port",
     "protocol", "reset", "result", "running", "scenario", "seed", "settle", "start", "stop", "storm", "tls", "url", "users", "wait_for",
 }  # fmt: skip
 MORE_FOR_HTTP = {

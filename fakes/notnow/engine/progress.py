@@ -49,10 +49,16 @@ class Progress:
             self._move(PhasePosition(self.position.phase, self.position.lap, now))
 
     def next_phase(self, at: float) -> None:
-        """Move on to the next phase, which begins at `at`; after the last one comes the first, in another lap."""
-        phase = (self.position.phase + 1) % len(self.phases)
-        lap = self.position.lap + (phase <= self.position.phase)
-        self._move(PhasePosition(phase, lap, None if self.position.since is None else at))
+        """Move on to the next phase, which begins at `at`; after the last one comes the first, in another lap.
+
+        Another replica may have moved on meanwhile, which is as good. One that has only let time begin is no reason to stay.
+        """
+        seen = self.position
+        phase = (seen.phase + 1) % len(self.phases)
+        lap = seen.lap + (phase <= seen.phase)
+        while not self._move(PhasePosition(phase, lap, None if self.position.since is None else at)):
+            if self._store.outdated or (self.position.phase, self.position.lap) != (seen.phase, seen.lap):
+                return
 
     def skip_laps(self, now: float, keep: int) -> None:
         """Leave out the laps that are over by `now`, all but the last `keep` of them."""
@@ -63,6 +69,8 @@ class Progress:
         if laps > 0:
             self._move(PhasePosition(self.position.phase, self.position.lap + int(laps), since + laps * lap))
 
-    def _move(self, to: PhasePosition) -> None:
-        self._store.move(self.position, to)
+    def _move(self, to: PhasePosition) -> bool:
+        """Move the store there, unless another replica has moved it meanwhile."""
+        moved = self._store.move(self.position, to)
         self._read()
+        return moved
