@@ -60,6 +60,7 @@ class HTTPConnection(LiveConnection):
     live: dict[int, Stream]  # the requests under way
     _inbox: bytearray
     _pauses: set[asyncio.Future[None]]  # waits of rules
+    closes_later: int = 0  # waits of rules that close the connection after them
     _news: asyncio.Event  # bytes have arrived, or the connection has ended
     _writable: asyncio.Event
     _handling: bool = False  # the protocol reads what has arrived
@@ -287,7 +288,7 @@ class HTTPConnection(LiveConnection):
             self.host.loop.call_soon(self._close_if_done)
 
     def _close_if_done(self) -> None:
-        if self.life.fake is DRAINING and not self.live:
+        if self.life.fake is DRAINING and not self.live and not self.closes_later:
             if self.life.client is not Client.TALKING:
                 self._stop_speaking()
                 self._half_close()

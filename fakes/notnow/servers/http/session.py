@@ -115,7 +115,7 @@ class HTTPSession(HTTPConnection):
                     assert stream is not None, "where nothing was asked there is nothing to answer"
                     await stream.respond(response, drip)
                 case Wait(seconds):
-                    await self.pause(seconds)
+                    await self._pause(seconds, closes=script.closes)
                 case Hang():
                     assert stream is not None, "the opening sees to its own"
                     await stream.hang(exchange)
@@ -137,6 +137,16 @@ class HTTPSession(HTTPConnection):
                     raise AssertionError(f"{step} is not for HTTP here")
                 case _:
                     assert_never(step)
+
+    async def _pause(self, seconds: float, closes: bool) -> None:
+        """Wait. Where the script then closes the connection, nothing else does before, though the client may give up."""
+        self.closes_later += closes
+        try:
+            await self.pause(seconds)
+        finally:
+            self.closes_later -= closes
+        if closes:
+            self.ended_one()  # the client may have given up meanwhile
 
     async def _reset(self, code: str, exchange: Exchange, stream: Stream | None) -> None:
         for one in [stream] if stream is not None else list(self.live.values()):
