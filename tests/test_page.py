@@ -412,12 +412,13 @@ def test_connections_of_servers_with_long_names_are_told_apart(page: Page, api: 
         attempt(server)
     opened(page, api)
     expect(page.locator(".names li")).to_have_count(3)
-    for row, number in enumerate(("#1", "#1", "#2")):
-        name, column = (
-            page.locator(where).nth(row).bounding_box() for where in (".names li span:last-child", ".names li")
-        )
-        assert name["x"] + name["width"] <= column["x"] + column["width"]
-        assert page.locator(".names li").nth(row).inner_text().split()[-1] == number
+    rows = page.locator(".names li").evaluate_all(  # in one call: the page may be drawn anew between two
+        """rows => rows.map(row => [row.querySelector("span:last-child").getBoundingClientRect().right,
+                                    row.getBoundingClientRect().right, row.innerText])"""
+    )
+    for (name, column, text), number in zip(rows, ("#1", "#1", "#2"), strict=True):
+        assert name <= column
+        assert text.split()[-1] == number
 
 
 def test_a_server_is_started_from_an_empty_page(page: Page, api: API) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from hypercorn.app_wrappers import ASGIWrapper
@@ -29,6 +29,8 @@ from notnow.servers.base import listener
 
 if TYPE_CHECKING:
     from hypercorn.events import Event
+
+Connected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 LOG = logging.getLogger("notnow.control")  # unless it is configured, errors go to standard error
 PACE = 0.25  # real seconds between two looks for a ttl that is over
@@ -94,16 +96,18 @@ class ControlServer:
             task.add_done_callback(connections.discard)
             await _Connection(app, self._loop, config, context, {}, reader, writer)
 
-        server = await asyncio.start_server(connected, sock=self._socket, backlog=listener.BACKLOG)
+        lines: set[_Line] = set()
+        server = await self._loop.create_server(
+            lambda: _Line(connected, lines, self._loop), sock=self._socket, backlog=listener.BACKLOG
+        )
         expiring = self._loop.create_task(self._expire())
         await self._stop.wait()
         await context.terminated.set()
         server.close()
         if connections:
             await asyncio.wait(connections, timeout=GOODBYE)
-        for task in (*connections, expiring):
-            task.cancel()
-        await asyncio.gather(*connections, expiring, return_exceptions=True)
+        expiring.cancel()
+        await _end_all(lines)
 
     async def _expire(self) -> None:
         while True:
@@ -112,6 +116,39 @@ class ControlServer:
                 await self._loop.run_in_executor(None, self.fleet.expire, true_time.monotonic())
             except Exception:
                 LOG.exception("a server whose time was over did not stop as it should")
+
+
+class _Line(asyncio.StreamReaderProtocol):
+    """A client's connection; `lines` has those that are open."""
+
+    transport: asyncio.WriteTransport
+
+    def __init__(self, connected: Connected, lines: set[_Line], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(asyncio.StreamReader(loop=loop), connected, loop=loop)
+        self._lines = lines
+        self.closed = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport), "TCP goes both ways"
+        self.transport = transport
+        self._lines.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lines.discard(self)
+        self.closed.set()
+        super().connection_lost(exc)
+
+
+async def _end_all(lines: set[_Line]) -> None:
+    """Cancel what the loop still does, and close what is open: also for clients that have just come."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for line in list(lines):
+        line.transport.abort()
+        await line.closed.wait()
 
 
 def _config() -> Config:
