@@ -73,7 +73,7 @@ class TestTheWatch:
             thread = threading.Thread(target=lambda: 1 / 0, name="failing")
             thread.start()
             thread.join()
-            logging.getLogger("x").warning("look")
+            logging.getLogger("told to nobody but the watch").warning("look")
         assert any("never retrieved" in fault for fault in faults)
         assert any(fault.startswith("in failing: ZeroDivisionError") for fault in faults)
         assert any("look" in fault for fault in faults)

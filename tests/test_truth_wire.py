@@ -61,10 +61,10 @@ def _told(journal: Journal) -> Iterator[tuple[Any, ...]]:
             continue
         codes = tuple(code for code in x.codes if code >= 200)
         frames = tuple(type(frame).__name__ for frame in x.frames)
-        yield x.moment, codes, x.fault, str(x.end), frames, _facts(x.facts)
+        yield x.moment, codes, x.fault, str(x.end), frames, _facts(x.facts, ended=x.end is not None)
 
 
-def _facts(facts: object) -> tuple[object, ...]:
+def _facts(facts: object, ended: bool) -> tuple[object, ...]:
     match facts:
         case Message():
             return facts.message_id, facts.sender, facts.recipients, facts.stored, facts.whole
@@ -73,7 +73,7 @@ def _facts(facts: object) -> tuple[object, ...]:
             return facts.path, facts.mode, facts.bytes, facts.whole, facts.data, facts.cut_by, *stored
         case Request():
             asked = facts.stream, facts.version, facts.method, facts.path, facts.idempotency_key
-            body = facts.body_sha256 if facts.status is not None else ""  # it may come before a reset, or after it
+            body = "" if ended or facts.status is None else facts.body_sha256  # it may come before the end, or after it
             return *asked, facts.status, facts.whole, facts.stored, facts.retry_after, body
         case _:
             return ()
