@@ -24,7 +24,7 @@ FLOORS = {
         Layer("language"),
         Layer("journal", "protocols", independent=False),
         Layer(
-            "_version", "bounds", "clock", "environment", "errors", "hosts", "http_words", "look", "page", "terminal",
+            "_version", "bounds", "clock", "environment", "errors", "garbage", "hosts", "http_words", "look", "page", "terminal",
             "true_time",
             "units", independent=False,
         ),

@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from notnow.conduct.reading.garbage import uncollected
+from notnow.garbage import uncollected
 
 
 def test_the_collector_rests_meanwhile_and_goes_on_after_an_error() -> None:

@@ -11,11 +11,11 @@ from msgspec.structs import replace
 
 from notnow import protocols
 from notnow.conduct.finding import Finding, Outcome, inconclusive, not_exercised
-from notnow.conduct.reading.garbage import uncollected
 from notnow.conduct.reading.ledger import COUNT
 from notnow.conduct.reading.run import Run
 from notnow.conduct.rules.rule import Rule
 from notnow.errors import NotNowError, unknown
+from notnow.garbage import uncollected
 from notnow.units import plural
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from types import FrameType
+
+from notnow.garbage import uncollected
 
 
 def current_frames() -> dict[int, FrameType]:
@@ -14,10 +15,5 @@ def current_frames() -> dict[int, FrameType]:
     `threading.local` is garbage, the same thread requests that lock again and waits for ever while it holds the GIL
     (CPython gh-106883).
     """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
+    with uncollected():
         return sys._current_frames()
-    finally:
-        if enabled:
-            gc.enable()

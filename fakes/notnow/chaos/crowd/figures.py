@@ -8,7 +8,7 @@ from itertools import chain
 from math import ceil, inf
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from notnow.chaos.crowd.simulation import Simulation
 from notnow.conduct import arguments
@@ -84,9 +84,8 @@ class Storm(Struct, frozen=True, kw_only=True):
 
     def as_dict(self) -> dict[str, Any]:
         """The figures for JSON."""
-        found = {name: getattr(self, name) for name in self.__struct_fields__ if name != "series"}
-        course = {name: getattr(self.series, name) for name in self.series.__struct_fields__}
-        return {n: round(v, 6) if isinstance(v, float) else v for n, v in found.items()} | {"series": course}
+        found = {n: round(v, 6) if isinstance(v, float) else v for n, v in structs.asdict(self).items()}
+        return found | {"series": structs.asdict(self.series)}
 
     def __str__(self) -> str:
         """The figures in one line."""

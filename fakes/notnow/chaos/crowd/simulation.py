@@ -16,10 +16,10 @@ from notnow.chaos.crowd.terms import Terms
 from notnow.chaos.crowd.visits import GO, HOST, Answer, answer, busy_rules, course
 from notnow.chaos.policies.guards import Guard
 from notnow.chaos.policies.policy import Policy
-from notnow.conduct.reading.garbage import uncollected
 from notnow.engine.actions import BEHAVE, Script
 from notnow.engine.engine import Engine
 from notnow.engine.events import Closed, Event, Tick
+from notnow.garbage import uncollected
 
 ROUND_TRIP = 0.05  # seconds that an attempt takes even if it is refused at once; without it, time could stand still
 TOLD_EVERY = 20_000  # events between two words of progress
@@ -263,7 +263,6 @@ class Simulation:
         if not self._leave(now, item, conn, ok=False):
             return
         if final:
-            self.tally.refused_for_good += 1
             self._give_up(item, now)
         else:
             self._wait(now, item)

@@ -70,7 +70,7 @@ class Tally:
         self.ends_through, self.ends_given_up = Ends(), Ends()
         self.asked, self.new, self.through = Series(width), Series(width), Series(width)
         self.peak, self.peak_after = Peak(), Peak()
-        self.items = self.done = self.attempts = self.gave_up = self.refused_for_good = 0
+        self.items = self.done = self.attempts = self.gave_up = 0
         self.refused = self.busy = self.abandoned = self.held = 0
         self.last_through = self.last_refused = 0.0
         self.took = self.longest = 0.0  # seconds that items took, in all and at most

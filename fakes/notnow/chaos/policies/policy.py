@@ -26,11 +26,6 @@ class Policy(Struct, frozen=True):
     heeds: bool = False
     own: bool = False
 
-    @property
-    def may_stop(self) -> bool:
-        """True if its clients may give up."""
-        return bool(self.stops or self.guards)
-
     def gives_up(self, attempts: int, elapsed: float) -> bool:
         """True if an item is given up after so many attempts, and so many seconds since the first one."""
         return any(stop.stops(attempts, elapsed) for stop in self.stops)

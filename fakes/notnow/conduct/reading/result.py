@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 from msgspec import Struct
 
-from notnow.conduct.reading.garbage import uncollected
 from notnow.conduct.reading.ledger import COUNT, Doubt, Item, Ledger, distinct
+from notnow.garbage import uncollected
 from notnow.journal import Connection
 from notnow.units import plural
 

@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from notnow import protocols
-from notnow.conduct.reading.garbage import uncollected
 from notnow.conduct.reading.ledger import Ledger, joined
+from notnow.garbage import uncollected
 from notnow.journal import CertificateRejected, Connection, Exchange, Journal
 
 if TYPE_CHECKING:

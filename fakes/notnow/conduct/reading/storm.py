@@ -7,9 +7,9 @@ from typing import Any
 
 from msgspec import Struct, to_builtins
 
-from notnow.conduct.reading.garbage import uncollected
 from notnow.conduct.reading.ledger import Ledger, Try
 from notnow.conduct.reading.run import Run
+from notnow.garbage import uncollected
 from notnow.journal import Journal
 from notnow.units import plural, show
 

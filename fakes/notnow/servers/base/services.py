@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import itertools
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from notnow.clock import Clock
 from notnow.errors import FakeError, NotRunningError
+from notnow.garbage import uncollected
 from notnow.servers.base import guests
 from notnow.servers.base.runner import Runner
 from notnow.servers.base.turns import Turns
@@ -20,21 +20,13 @@ START = "use it in a `with` block, or call start()"
 MANY = 1000  # connections that end at once
 
 
-@contextlib.contextmanager
-def collector_held(connections: int) -> Iterator[None]:
+def collector_held(connections: int) -> contextlib.AbstractContextManager[None]:
     """Hold Python's garbage collector while so many connections end, if there are many.
 
     Their end makes a full collection due, which looks at a hundred objects a connection and frees none: more than half of
     the time in which a fake with 10,000 of them stops.
     """
-    if connections < MANY or not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
+    return contextlib.nullcontext() if connections < MANY else uncollected()
 
 
 class LoopServices:

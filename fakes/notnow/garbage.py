@@ -1,4 +1,4 @@
-"""Reading a long journal makes many lasting records. The garbage collector would double the time by visiting them."""
+"""Hold the garbage collector, where many objects come or go at once that are no garbage: visiting them may double the time."""
 
 from __future__ import annotations
 
