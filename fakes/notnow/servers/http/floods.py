@@ -6,7 +6,7 @@ others, and counts frames without a request.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from h2.exceptions import DenialOfServiceError
 from h2.settings import SettingCodes
@@ -16,6 +16,7 @@ from hyperframe.frame import DataFrame, Frame, HeadersFrame, SettingsFrame
 
 from notnow.bounds import CALM, CANCELLED, TABLE, TABLE_UPDATES
 from notnow.servers.http import strict
+from notnow.servers.http.sections import Head, Sections
 
 if TYPE_CHECKING:
     from hpack import HeaderTuple
@@ -76,6 +77,7 @@ class Decoder(strict.Decoder):
         return super().decode(data, raw)
 
     def _update_encoding_context(self, data: bytes | memoryview) -> int:
+        self.sections.forget()
         self._updates += 1
         if self._updates > TABLE_UPDATES:
             raise InvalidTableSizeError(f"more than {TABLE_UPDATES} table size updates in a block")
@@ -86,6 +88,15 @@ class Decoder(strict.Decoder):
 class Encoder(AnyEncoder):
     """A client may offer gigabytes for our table of headers, which would grow with every answer; we need not use them (RFC 7541 §4.2)."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.sections = Sections[Head, bytes](self.header_table)
+        self.block = b""  # the last section that was written
+
+    def encode(self, headers: Any, huffman: bool = True) -> bytes:
+        self.block = super().encode(headers, huffman)
+        return self.block
+
     @property
     def header_table_size(self) -> int:
         return int(self.header_table.maxsize)
@@ -94,7 +105,9 @@ class Encoder(AnyEncoder):
     def header_table_size(self, value: int) -> None:
         """The next block begins with the smallest size since the last one, and the final one (RFC 7541 §4.2)."""
         size = min(value, TABLE)
-        self.header_table.maxsize = size
-        if self.header_table.resized:
-            least = min([*self.table_size_changes, size])
+        self.sections.forget()
+        untold, self.header_table.maxsize = self.table_size_changes, size
+        if untold or self.header_table.resized:
+            self.header_table.resized = True  # hpack's own forgets a change if its new size is told twice
+            least = min([*untold, size])
             self.table_size_changes = [least, size] if least < size else [size]

@@ -182,7 +182,7 @@ class H2(H2Protocol):
 
     def _send_head(self, number: int, status: int, headers: Headers, end: bool = False) -> None:
         try:
-            self.connection.send_headers(number, [(b":status", b"%d" % status), *_for_h2(headers)], end_stream=end)
+            self.connection.send_head(number, ((b":status", b"%d" % status), *_for_h2(headers)), end)
         except h2.exceptions.StreamClosedError as closed:  # the client has just cancelled it
             raise Gone from closed
 

@@ -3,28 +3,36 @@
 Private seams of h2: its methods `_receive_goaway_frame`, `_receive_headers_frame`, `_receive_data_frame` and
 `_receive_priority_frame`, and that it finds the method for a frame in its `_frame_dispatch_table`;
 `highest_inbound_stream_id`; that it reads field sections by its `decoder` alone, and writes them by its `encoder`; of its `H2Stream`,
-`_expected_content_length`, `_actual_content_length` and `state_machine.headers_received`.
+`_expected_content_length`, `_actual_content_length` and `state_machine.headers_received`; of what `send_headers` does, the
+inputs of both state machines and the frame that it adds to `_data_to_send`.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import h2.events
 import h2.exceptions
 from h2.config import H2Configuration
-from h2.connection import ConnectionState, H2Connection
+from h2.connection import ConnectionInputs, ConnectionState, H2Connection
 from h2.errors import ErrorCodes
+from h2.stream import StreamInputs
+from hyperframe.frame import HeadersFrame
 
 from notnow.journal import ProtocolViolation
 from notnow.servers.base.turns import Turn
 from notnow.servers.http.floods import PIECE, Calm, Decoder, Encoder, Frames
+from notnow.servers.http.sections import Head
 from notnow.servers.http.strict import FaultyFrame
 
 if TYPE_CHECKING:
-    from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, PriorityFrame
+    from hyperframe.frame import DataFrame, Frame, GoAwayFrame, PriorityFrame
     from typing_extensions import Buffer
+
+_FRAME = struct.Struct(">xHBBL")  # the head of a frame that is shorter than 65,536 bytes (RFC 9113 §4.1)
+END_STREAM, END_HEADERS = 0x1, 0x4  # flags of HEADERS (RFC 9113 §6.2)
 
 
 class Connection(H2Connection):
@@ -33,6 +41,7 @@ class Connection(H2Connection):
     """
 
     decoder: Decoder
+    encoder: Encoder
 
     def __init__(self, broken: Callable[[ProtocolViolation], None], drops: Callable[[int], bool], turn: Turn) -> None:
         # Field sections are judged by `Decoder`: h2 would end the connection.
@@ -112,6 +121,25 @@ class Connection(H2Connection):
             return [], []
         self.faults[number] = said, why, code.name
         return [], [h2.events.StreamReset(stream_id=number)]
+
+    def send_head(self, number: int, fields: Head, end_stream: bool) -> None:
+        """Send the head of a response: `send_headers`, but what was sent before is not checked and encoded again.
+
+        Raises as that does.
+        """
+        encoder = self.encoder
+        block = encoder.sections.find(fields)
+        if block is None:
+            self.send_headers(number, fields, end_stream=end_stream)
+            encoder.sections.keep(fields, encoder.block, len(encoder.block))
+            return
+        self.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
+        stream = self._get_stream_by_id(number).state_machine
+        stream.process_input(StreamInputs.SEND_HEADERS)
+        if end_stream:
+            stream.process_input(StreamInputs.SEND_END_STREAM)
+        flags = END_HEADERS | END_STREAM if end_stream else END_HEADERS
+        self._data_to_send += _FRAME.pack(len(block), HeadersFrame.type, flags, number) + block
 
     def send_data(
         self, stream_id: int, data: bytes | memoryview, end_stream: bool = False, pad_length: int | None = None

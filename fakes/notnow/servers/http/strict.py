@@ -18,6 +18,7 @@ from hyperframe.exceptions import HyperframeError
 from hyperframe.frame import Frame, PriorityFrame, WindowUpdateFrame
 
 from notnow.servers.http import wellformed
+from notnow.servers.http.sections import Sections
 
 SETTINGS, ACK = 4, 1  # a frame's type, and its flag (RFC 9113 §6.5)
 RESERVED = 2**31 - 1  # the bits of a number, without the reserved one (RFC 9113 §4.1, §6.9)
@@ -37,7 +38,22 @@ class Decoder(hpack.Decoder):
     why: str | None = None
     trailers = ends = False  # of the next section
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.sections = Sections[tuple[bytes, bool, bool], list[hpack.HeaderTuple]](self.header_table)
+
     def decode(self, data: bytes, raw: bool = False) -> list[hpack.HeaderTuple]:
+        """The fields of a section. One that was read before is known to be well-formed."""
+        section = data, self.trailers, self.ends
+        if (known := self.sections.find(section)) is not None:
+            self.why, self.said = None, ""
+            return known
+        fields = self._decode(data, raw)
+        if self.why is None:
+            self.sections.keep(section, fields, len(data))
+        return fields
+
+    def _decode(self, data: bytes, raw: bool) -> list[hpack.HeaderTuple]:
         try:
             fields: list[hpack.HeaderTuple] = list(super().decode(data, raw))
         except hpack.OversizedHeaderListError:
