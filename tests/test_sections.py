@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import hpack
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.http_client import PREFACE
 
@@ -25,6 +25,7 @@ SECTIONS = st.lists(FIELDS, max_size=4)
 SIZES = st.sampled_from([0, 40, 100, 4096])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(SECTIONS, st.lists(SIZES, max_size=2)), max_size=30))
 def test_requests_are_what_hpack_reads(requests: list[tuple[list[tuple[bytes, bytes]], list[int]]]) -> None:
     client, plain, ours = floods.Encoder(), hpack.Decoder(), floods.Decoder()
@@ -50,6 +51,7 @@ def both() -> tuple[H2Connection, Connection]:
     return plain, ours
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(SECTIONS, st.lists(SIZES, max_size=2), st.booleans()), max_size=30))
 def test_responses_are_what_h2_sends(responses: list[tuple[list[tuple[bytes, bytes]], list[int], bool]]) -> None:
     plain, ours = both()
@@ -61,7 +63,7 @@ def test_responses_are_what_h2_sends(responses: list[tuple[list[tuple[bytes, byt
         client.send_headers(stream, REQUEST, end_stream=True)
         asked = client.data_to_send()
         for size in sizes:
-            asked += settings(size)
+            asked += table_size(size)
         for server in (plain, ours):
             server.receive_data(asked)
         plain.send_headers(stream, head, end_stream=ends)
@@ -70,7 +72,7 @@ def test_responses_are_what_h2_sends(responses: list[tuple[list[tuple[bytes, byt
         assert ours.streams[stream].closed == plain.streams[stream].closed == ends
 
 
-def settings(size: int) -> bytes:
+def table_size(size: int) -> bytes:
     """A SETTINGS frame with SETTINGS_HEADER_TABLE_SIZE."""
     return b"\0\0\6\4\0\0\0\0\0\0\1" + size.to_bytes(4, "big")
 
