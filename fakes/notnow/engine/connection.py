@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
 
 from msgspec import Struct, field
 
 from notnow.engine.events import Facts
 from notnow.engine.plans import CompiledPhase, CompiledRule, Plan
 from notnow.language.conditions import Quota
+
+NONE: Mapping[Any, Any] = MappingProxyType({})  # most connections never need more
 
 
 class FiredRule(Struct, frozen=True, gc=False):
@@ -37,14 +42,24 @@ class Connection(Struct, eq=False):
     facts: dict[str, object]
     closing: bool = False  # the fake has decided to close: it says nothing more here
     released: bool = False  # one of the two is leaving: the connection holds no slots
-    passed: set[str] = field(default_factory=set)  # moments that let it through
+    passed: frozenset[str] = frozenset()  # moments that let it through
     in_progress: dict[str, tuple[str, Facts]] = field(default_factory=dict)  # slot owner -> the moment that began it
-    deferred: dict[int, FiredRule] = field(default_factory=dict)  # stream -> fault that waits for its byte
+    deferred: Mapping[int, FiredRule] = NONE  # stream -> fault that waits for its byte
     has_timer: bool = False
-    timed_out_at: dict[int, float] = field(default_factory=dict)  # idle timeout of the phase -> when it last expired
+    timed_out_at: Mapping[int, float] = NONE  # idle timeout of the phase -> when it last expired
     unfinished: int = 0  # idle scripts that are not carried out yet
     unfinished_since: float = 0.0
-    draws: dict[str, int] = field(default_factory=dict)  # chance key -> number of draws so far
+    draws: Mapping[str, int] = NONE  # chance key -> number of draws so far
+
+    def passes(self, moment: str) -> None:
+        """A moment has let it through."""
+        if moment not in self.passed:
+            self.passed = _with(self.passed, moment)
+
+    def undefer(self, stream: int) -> None:
+        """The fault that waited for a byte of this stream waits no longer."""
+        if stream in self.deferred:
+            self.deferred = {other: fired for other, fired in self.deferred.items() if other != stream}
 
     def heard(self, now: float) -> None:
         """Bytes of the client have come."""
@@ -89,3 +104,9 @@ class Occasion(Struct, frozen=True, gc=False):
 def slot_owner(conn: str, moment: str, stream: int) -> str:
     """What began at this moment on a connection, as the owner of a slot."""
     return f"{conn}/{moment}/{stream}"
+
+
+@lru_cache(maxsize=1024)
+def _with(passed: frozenset[str], moment: str) -> frozenset[str]:
+    """One more moment: connections that have come equally far share one set."""
+    return passed | {moment}

@@ -66,7 +66,8 @@ def _drawn(group: RuleGroup, key: Key, connection: Connection, seed: int) -> lis
 
 def _draw(rule: CompiledRule, connection: Connection, seed: int) -> float:
     """A number in [0, 1) from the seed, the rule, the connection, and the number of its draws there; nothing else."""
-    drawn = connection.draws[rule.chance_key] = connection.draws.get(rule.chance_key, 0) + 1
+    drawn = connection.draws.get(rule.chance_key, 0) + 1
+    connection.draws = {**connection.draws, rule.chance_key: drawn}
     at = f"{seed}/{rule.chance_key}/{connection.number}/{drawn}"
     return int.from_bytes(blake2b(at.encode(), digest_size=7).digest(), "big") / 2.0**56
 

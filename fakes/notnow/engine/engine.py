@@ -17,7 +17,7 @@ from msgspec import structs
 
 from notnow.engine.actions import BEHAVE, Action, Close, Script, Wait
 from notnow.engine.compiling import capacity_of
-from notnow.engine.connection import Connection, FiredRule, Occasion, slot_owner
+from notnow.engine.connection import NONE, Connection, FiredRule, Occasion, slot_owner
 from notnow.engine.deciding import decision_request, fired_rule
 from notnow.engine.events import (
     NOTHING,
@@ -161,8 +161,7 @@ class Engine:
         for connection in self._connections.values():
             if not connection.closing:
                 connection.number = self._store.next_connection()
-                connection.draws.clear()
-                connection.deferred.clear()
+                connection.draws = connection.deferred = NONE
                 self._store.acquire(list(entitled(connection, self.progress.phase)))
         return self._enter_phase(now)
 
@@ -259,16 +258,17 @@ class Engine:
         return self._act(Occasion(connection, "tls", NOTHING, 0, now, phase, phase.plan("tls")))
 
     def _reached(self, connection: Connection, stream: int, now: float) -> list[Script]:
-        fired = None if connection.closing else connection.deferred.pop(stream, None)
+        fired = None if connection.closing else connection.deferred.get(stream)
         if fired is None:
             return []
+        connection.undefer(stream)
         script = self._script(connection, fired, now)
         self._restart_idle(connection, script, now)
         return [script]
 
     def _end(self, connection: Connection, moment: str, stream: int, now: float) -> None:
         connection.active_at = connection.transfer_at = max(connection.active_at, now)
-        connection.deferred.pop(stream, None)
+        connection.undefer(stream)
         owner = slot_owner(connection.id, moment, stream)
         if connection.in_progress.pop(owner, None):
             self._store.release_all(owner)
@@ -348,13 +348,13 @@ class Engine:
             return Script(connection.id, BEHAVE, moment, phase.name, None, None, decision)
         if not fired.rule.deferred:
             return self._script(connection, fired, occasion.at, decision)
-        connection.deferred[stream] = fired
+        connection.deferred = {**connection.deferred, stream: fired}
         return Script(connection.id, watch(fired.rule.definition), moment, phase.name, None, None, decision)
 
     def _let_through(
         self, connection: Connection, moment: str, stream: int, facts: Facts, phase: CompiledPhase, now: float
     ) -> None:
-        connection.passed.add(moment)
+        connection.passes(moment)
         kind = phase.moments.get(moment)
         if kind is not None and kind.lasts:
             connection.in_progress[slot_owner(connection.id, moment, stream)] = moment, facts
@@ -403,7 +403,7 @@ class Engine:
         scripts: list[Script] = []
         self._timers.clear()
         for connection in list(self._connections.values()):
-            connection.timed_out_at.clear()
+            connection.timed_out_at = NONE
             connection.has_timer = False
             if "enter" in self.progress.phase.plans:
                 scripts += self._unasked(connection, "enter", NOTHING, now)
@@ -430,7 +430,8 @@ class Engine:
         phase = self.progress.phase
         for number, timeout in enumerate(phase.idle_timeouts):
             if self.progress.phase is phase and expires(connection, number, timeout) <= at:
-                connection.timed_out_at[number] = at + _missed(timeout, min(now, self.progress.ends) - at)
+                expired = at + _missed(timeout, min(now, self.progress.ends) - at)
+                connection.timed_out_at = {**connection.timed_out_at, number: expired}
                 scripts += self._unasked(connection, "idle", NOTHING, at, timeout.plan)
         begun = sum(script.moment == "idle" for script in scripts)
         if begun:
@@ -444,9 +445,7 @@ class Engine:
         if connection.unfinished:
             return
         timeouts, last = self.progress.phase.idle_timeouts, connection.timed_out_at
-        for number, at in last.items():
-            if at + timeouts[number].seconds <= now:
-                last[number] = now
+        connection.timed_out_at = {n: now if at + timeouts[n].seconds <= now else at for n, at in last.items()}
         self._timers.set(connection, timeouts)
 
 

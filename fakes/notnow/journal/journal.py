@@ -259,7 +259,7 @@ class Connection(Struct, frozen=True, eq=False):
     unread: str = ""
     unread_arrival: Arrival | None = None
     goaways: tuple[GoAwayFrame, ...] = ()
-    _log: deque[Exchange] = deque()
+    _log: list[Exchange] | deque[Exchange] = []  # in many connections a list, which is smaller
 
     @property
     def error(self) -> str | None:

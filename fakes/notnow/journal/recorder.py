@@ -28,6 +28,8 @@ from notnow.journal.values import (
     GoAwayFrame,
 )
 
+LONG = 1000  # exchanges of one connection
+
 
 class Decision(Protocol):
     """What was decided about an exchange: a script of the engine is one."""
@@ -176,7 +178,7 @@ class Recorder:
         """A client has connected."""
         self._numbers += 1
         journal, clock = self.journal, self.clock
-        connection = Connection(journal, self._numbers, id, client, peer_port, clock.stamp(), clock.now(), _log=deque())
+        connection = Connection(journal, self._numbers, id, client, peer_port, clock.stamp(), clock.now())
         journal._connections[connection.number] = connection
         return connection
 
@@ -278,6 +280,15 @@ class Recorder:
         journal._dropped += 1
         journal._dropped_since_play += oldest.index > journal._played
         connection = oldest.connection
-        connection._log.popleft()
+        _shorten(connection)
         if not connection._log and connection.ended_by is not None:
             journal._connections.pop(connection.number, None)
+
+
+def _shorten(connection: Connection) -> None:
+    """Forget the oldest exchange of a connection. Deleting the first item of a long list would move all others."""
+    log = connection._log
+    if len(log) > LONG and isinstance(log, list):
+        log = deque(log)
+        force_setattr(connection, "_log", log)
+    del log[0]

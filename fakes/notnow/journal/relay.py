@@ -211,7 +211,7 @@ class GatheringRecorder(Recorder):
         self._numbers += 1
         journal = self.journal
         known = dict(zip(_CONNECTION, fields, strict=True))
-        made = Connection(journal=journal, number=self._numbers, _log=deque(), **known)
+        made = Connection(journal=journal, number=self._numbers, **known)
         self._by_id[id] = journal._connections[made.number] = made
         return made
 

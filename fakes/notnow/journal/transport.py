@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, get_args, get_type_hints
@@ -123,7 +122,7 @@ def _unpacked(packed: Packed, clock: Clock) -> Journal:
     journal = Journal(clock, server=packed.server, protocol=packed.protocol, limit=packed.limit)
     for told in packed.connections:
         known = structs.asdict(convert(told, _Connection))
-        connection = Connection(journal=journal, **known, _log=deque())
+        connection = Connection(journal=journal, **known)
         journal._connections[connection.number] = connection
     for told in packed.exchanges:
         connection = journal._connections[told.pop("connection")]
