@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from notnow.servers.ftp.connection import PLAIN_COMMANDS, TLS_COMMANDS, _NoLoop, _NoServer, _NoSocket
+from notnow.servers.ftp.connection import PLAIN_COMMANDS, TLS_COMMANDS
 from notnow.servers.ftp.data import DataConnection
 from notnow.servers.ftp.data_ports import ActivePort, PassivePort
 from notnow.servers.ftp.files import DEFAULT, Files
 from notnow.servers.ftp.filesystem import MemoryFS, Permissive
+from notnow.servers.ftp.handler import BegunHandler, NoLoop, NoServer, NoSocket, begun
 from notnow.servers.ftp.session import FTPSession
 
 import pyftpdlib  # isort: skip (what it needs warns of its age, where notnow does not import it first)
@@ -75,7 +76,7 @@ class Spy(FTPHandler):
     abstracted_fs = MemoryFS
 
     def __init__(self) -> None:
-        super().__init__(_NoSocket(), _NoServer(), _NoLoop())
+        super().__init__(NoSocket(), NoServer(), NoLoop())
         self.host = SimpleNamespace(files=Files(DEFAULT, None, lambda: 0.0))
         self.socket = SimpleNamespace(family=2, getsockname=lambda: ("127.0.0.1", 2121))
         self.remote_ip = "127.0.0.1"
@@ -136,7 +137,7 @@ PLAIN_VALUES = {
 
 def test_init_makes_state_and_nothing_else():
     """A new name here may be shared by all sessions, and need one of its own."""
-    made = vars(FTPHandler(_NoSocket(), _NoServer(), _NoLoop()))
+    made = vars(FTPHandler(NoSocket(), NoServer(), NoLoop()))
     assert set(made) == SHARED_AND_NEVER_CHANGED | set(PLAIN_VALUES)
     assert {name: made[name] for name in PLAIN_VALUES} == PLAIN_VALUES
 
@@ -145,7 +146,7 @@ def test_init_leaves_nothing_of_itself_in_the_process():
     import asyncore
 
     before = logging.getLogger().handlers[:], dict(asyncore.socket_map)
-    FTPHandler(_NoSocket(), _NoServer(), _NoLoop())
+    FTPHandler(NoSocket(), NoServer(), NoLoop())
     assert (logging.getLogger().handlers, asyncore.socket_map) == before
 
 
@@ -163,16 +164,16 @@ def test_what_is_shared_is_replaced_and_not_changed(spy):
 
 
 def test_no_state_hides_a_method_of_ours():
-    mine = FTPSession.__mro__[: FTPSession.__mro__.index(FTPHandler)]
+    mine = FTPSession.__mro__[: FTPSession.__mro__.index(BegunHandler)]
     methods = {
         name for cls in mine for name, value in vars(cls).items() if callable(value) or isinstance(value, property)
     }
-    assert not methods & set(FTPSession._state())
+    assert not methods & set(begun())
 
 
 def test_what_we_override_is_what_we_mean_to():
     """No name of ours stands in the way of one of theirs by accident."""
-    mine = FTPSession.__mro__[: FTPSession.__mro__.index(FTPHandler)]
+    mine = FTPSession.__mro__[: FTPSession.__mro__.index(BegunHandler)]
     ours = {name for cls in mine for name in vars(cls) if hasattr(FTPHandler, name) and not name.startswith("__")}
     assert ours == {
         # its replies, its end, its sockets, its log
@@ -187,7 +188,7 @@ def test_what_we_override_is_what_we_mean_to():
 
 def test_our_attributes_are_none_of_its_state():
     """What a session of ours remembers is not what the library means by the same name."""
-    mine = FTPSession.__mro__[: FTPSession.__mro__.index(FTPHandler)]
+    mine = FTPSession.__mro__[: FTPSession.__mro__.index(BegunHandler)]
     ours = {name for cls in mine for name in (*vars(cls), *inspect.get_annotations(cls))}
     of_theirs = {
         "socket",

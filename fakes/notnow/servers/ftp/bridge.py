@@ -60,6 +60,7 @@ class FileBridge(Bridge):
         self.files = self._tree()
 
     def listen(self, sock: socket.socket) -> None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # inherited: it keeps an urgent ABOR in one piece
         self.drains = LingeringClose(self.loop, lambda _record, _data: None)
         super().listen(sock)
 

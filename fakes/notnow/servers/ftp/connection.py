@@ -1,7 +1,7 @@
 """pyftpdlib's handler as a `LiveConnection`: its commands and their state, without its sockets.
 
 The private seams of pyftpdlib that notnow uses are here and in the parts of a session on top: `FTPHandler.__init__`
-(called once, with a stub of a socket, for the state that sessions are copied from), `pre_process_command`,
+(called once, with a stub of a socket, for the state in which sessions begin), `pre_process_command`,
 `_on_dtp_connection`, `_on_dtp_close`, `_make_epasv`, `_shutdown_connecting_dtp`, `_dtp_acceptor`, `_dtp_connector`,
 `_out_dtp_queue`, `_in_dtp_queue`, `_restart_position`, `_quit_pending`, `_extra_feats`, `flush_account`,
 `handle_auth_success`, its calls to data connections, and that it writes only through `push`, `push_with_producer` and
@@ -10,12 +10,9 @@ The private seams of pyftpdlib that notnow uses are here and in the parts of a s
 
 from __future__ import annotations
 
-import logging
 import socket
 from functools import lru_cache
 from typing import Any, Self
-
-from pyftpdlib.handlers import FTPHandler
 
 from notnow.bounds import FTP_LINE, FTP_WAITING
 from notnow.engine.actions import Script
@@ -24,10 +21,10 @@ from notnow.servers.base.arrivals import Arrivals
 from notnow.servers.base.dialogue import CommandConnection
 from notnow.servers.base.life import Life
 from notnow.servers.base.listener import unmapped
-from notnow.servers.base.turns import Turn
+from notnow.servers.ftp.handler import BegunHandler
 from notnow.servers.ftp.host import FileHost
 
-PLAIN_COMMANDS: dict[str, dict[str, Any]] = FTPHandler.proto_cmds
+PLAIN_COMMANDS: dict[str, dict[str, Any]] = BegunHandler.proto_cmds
 TLS_COMMANDS = PLAIN_COMMANDS | {  # RFC 4217; pyftpdlib has them in a handler that needs PyOpenSSL
     "AUTH": {"perm": None, "auth": False, "arg": True, "help": "Syntax: AUTH <SP> TLS (set up secure control channel)."},
     "PBSZ": {"perm": None, "auth": False, "arg": True, "help": "Syntax: PBSZ <SP> 0 (negotiate TLS buffer)."},
@@ -35,7 +32,7 @@ TLS_COMMANDS = PLAIN_COMMANDS | {  # RFC 4217; pyftpdlib has them in a handler t
 }  # fmt: skip
 
 
-class FTPConnection(CommandConnection, FTPHandler):
+class FTPConnection(CommandConnection, BegunHandler):
     """The control connection of a session."""
 
     # pyftpdlib's attributes.
@@ -46,7 +43,6 @@ class FTPConnection(CommandConnection, FTPHandler):
     # Ours.
     host: FileHost
     local: LocalAddress  # the address of the control connection, and of the data connections
-    turn: Turn
     queues: bool = False  # commands are left, and it waits for its turn
     choked: bool = False  # the client does not read its replies
     crowded: bool = False  # so much input is waiting that we have stopped reading
@@ -54,22 +50,13 @@ class FTPConnection(CommandConnection, FTPHandler):
     _long: bool = False  # the input is the rest of a line that was too long
 
     @classmethod
-    @lru_cache(maxsize=1)
-    def _state(cls) -> dict[str, Any]:
-        """pyftpdlib's state of a session that has just begun."""
-        logging.getLogger("pyftpdlib").addHandler(logging.NullHandler())  # otherwise it sets up logging of its own
-        made: dict[str, Any] = vars(FTPHandler(_NoSocket(), _NoServer(), _NoLoop()))
-        return made
-
-    @classmethod
     def adopt(cls, host: FileHost, record: Connection, greeting: Exchange, script: Script) -> Self:
         """A new session for a connection."""
         new = cls.__new__(cls)
-        new.__dict__.update(cls._state())
         new.life = Life()
         new.host, new.record, new.exchange, new.opening = host, record, greeting, script
         new.remote_ip, new.remote_port = record.client, record.peer_port
-        new._inbox, new.turn, new.arrivals = bytearray(), Turn(host.turns), Arrivals(host.recorder)
+        new._inbox, new.arrivals = bytearray(), Arrivals(host.recorder)
         return new
 
     # ---- the hooks of a wire ---------------------------------------------------------------------
@@ -161,39 +148,15 @@ class LocalAddress:
     For an IPv4 client of a socket for both families it is an IPv4 address.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._name: tuple[str, int] = sock.getsockname()[:2]
-        self.address = unmapped(self._name[0])
+    def __init__(self, address: str, port: int) -> None:
+        self.address, self._port = unmapped(address), port
         self.family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
 
     def getsockname(self) -> tuple[str, int]:
-        return self.address, self._name[1]
+        return self.address, self._port
 
 
-class _NoSocket:
-    """The methods of a socket that the handler calls in `__init__`."""
-
-    def fileno(self) -> int:
-        return 1
-
-    def getpeername(self) -> tuple[str, int]:
-        return "", 0
-
-    def setblocking(self, flag: bool) -> None: ...
-    def setsockopt(self, *_: Any) -> None: ...
-
-
-class _NoServer:
-    """pyftpdlib's server counts connections; here the engine does."""
-
-    def _accept_new_cons(self) -> bool:
-        return True
-
-
-class _NoLoop:
-    """The methods of pyftpdlib's loop that the handler calls in `__init__`."""
-
-    READ, WRITE = 1, 2
-
-    def register(self, *_: Any) -> None: ...
-    def call_later(self, *_: Any, **__: Any) -> None: ...
+@lru_cache(maxsize=64)
+def local_address(address: str, port: int) -> LocalAddress:
+    """The local address of a connection, which many connections share."""
+    return LocalAddress(address, port)

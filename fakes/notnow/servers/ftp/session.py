@@ -20,8 +20,9 @@ from notnow.engine.actions import BEHAVE, Ending
 from notnow.engine.events import Asked, Ended, Known
 from notnow.journal import Exchange, Target, Transfer
 from notnow.servers.base.life import STALLED
+from notnow.servers.base.turns import Turn
 from notnow.servers.ftp.asking import Continuation, HealthyAction
-from notnow.servers.ftp.connection import PLAIN_COMMANDS, TLS_COMMANDS, LocalAddress
+from notnow.servers.ftp.connection import PLAIN_COMMANDS, TLS_COMMANDS, local_address
 from notnow.servers.ftp.filesystem import MemoryFS, Permissive
 from notnow.servers.ftp.listings import Listings
 from notnow.servers.ftp.running_transfer import LISTINGS, TRANSFERS, RunningTransfer, asked_for
@@ -48,8 +49,7 @@ class FTPSession(Listings):
     def open(self, sock: socket.socket, implicit: bool) -> None:
         """Note the local address while the socket has one: the client may close at any time."""
         try:
-            self.socket = self.local = LocalAddress(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # it keeps an urgent ABOR in one piece
+            self.socket = self.local = local_address(*sock.getsockname()[:2])
         except OSError:  # it has already left
             sock.close()
             self.host.connection_closed(self.record)
@@ -62,7 +62,9 @@ class FTPSession(Listings):
             self.proto_cmds = PLAIN_COMMANDS
         else:
             self.proto_cmds, self._extra_feats = TLS_COMMANDS, ["AUTH TLS", "PBSZ", "PROT"]
-        self._carry_out(self.opening, self.exchange, self._greet)
+        opening = self.opening
+        del self.opening  # a session may live long
+        self._carry_out(opening, self.exchange, self._greet)
 
     def on_client_end(self) -> None:
         if self.life.fake is STALLED:
@@ -90,29 +92,33 @@ class FTPSession(Listings):
     # ---- the loop over commands ------------------------------------------------------------------
 
     def serve(self) -> None:
-        self.turn.begin()
-        while not self.queues:
-            state = self.life.fake
-            if self.busy or not state.speaks or state is STALLED or self.transport.is_closing():
-                return
-            if self._quit_pending and self.transfer is None:
-                self.end()
-                return
-            if self.eof and self.transfer is not None and self.data_channel is None:
-                self.host.loop.call_later(LAST, self._give_up, self.transfer)
-            if self.choked or self._quit_pending or (self.transfer is not None and not self._is_urgent()):
-                return
-            line = self.line() if self._inbox else None
-            if line is None:
-                if self.eof:
-                    self.end()
-                return
+        turn = None
+        while not self.queues and (line := self._next()) is not None:
             try:
                 self._command(_TELNET.sub(b"", line) if b"\xff" in line else line)
             except Exception as error:
                 self.break_off(error)
-            if self._inbox and self.turn.over():
-                self.serve_soon()
+            if self._inbox:
+                turn = turn or Turn(self.host.turns)
+                if turn.over():
+                    self.serve_soon()
+
+    def _next(self) -> bytes | None:
+        """The next command, if there is one that may be carried out now."""
+        state, transfer = self.life.fake, self.transfer
+        if self.busy or not state.speaks or state is STALLED or self.transport.is_closing():
+            return None
+        if self._quit_pending and transfer is None:
+            self.end()
+            return None
+        if transfer is not None and self.eof and self.data_channel is None:
+            self.host.loop.call_later(LAST, self._give_up, transfer)
+        if self.choked or self._quit_pending or (transfer is not None and not self._is_urgent()):
+            return None
+        line = self.line() if self._inbox else None
+        if line is None and self.eof:
+            self.end()
+        return line
 
     def _give_up(self, transfer: RunningTransfer) -> None:
         """End, if a client has closed its sending side and opened no data connection."""
