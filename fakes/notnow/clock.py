@@ -356,7 +356,7 @@ class AdjustableClock(ManualClock):
         return self._now + (true_time.monotonic() - self._zero) * self.speed  # `_now` is what was advanced by hand
 
     def _show(self, when: float) -> None:
-        self._now += max(0.0, when - self.now())
+        self._now = max(self._now, when - (true_time.monotonic() - self._zero) * self.speed)
 
     def call_at(self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Cancellable:
         made = super().call_at(when, loop, callback)
@@ -367,9 +367,13 @@ class AdjustableClock(ManualClock):
 
     def advance_to(self, target: float) -> None:
         super().advance_to(target)
+        self.time_alarms()
+
+    def time_alarms(self) -> None:
+        """The clock was set: alarms are due sooner or later now."""
         with self._lock:
-            alarms = list(self._alarms)
-        for alarm in alarms:  # they are due sooner now
+            alarms = [alarm for alarm in self._alarms if alarm.callback is not None]
+        for alarm in alarms:
             alarm.loop.call_soon_threadsafe(self._time, alarm)
 
     def _time(self, alarm: Alarm) -> None:

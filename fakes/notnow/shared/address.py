@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from msgspec import Struct
@@ -83,11 +83,13 @@ def address(url: object, *, option: str = "shared") -> Address:
         raise ScenarioError([Problem(f"{option} is {_safe(url)!r}", allowed=ALLOWED)])
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     if strange := [name for name in query if name not in OURS + OF_REDIS]:
-        raise ScenarioError([unknown("word", strange[0], OURS + OF_REDIS, key=option)])
+        raise ScenarioError([unknown("word", _safe(strange[0]), OURS + OF_REDIS, key=option)])
     require_redis(option)
     db = parts.path.strip("/")
     if parts.scheme != "unix" and db and not db.isdecimal():
-        raise ScenarioError([Problem(f"{option}: the database is {db!r}", allowed="a number: redis://HOST:PORT/0")])
+        raise ScenarioError(
+            [Problem(f"{option}: the database is {_safe(db)!r}", allowed="a number: redis://HOST:PORT/0")]
+        )
     theirs = urlencode(TIMEOUTS | {name: value for name, value in query.items() if name in OF_REDIS})
     return Address(
         parts._replace(query=theirs).geturl(),
@@ -115,9 +117,9 @@ def _split(url: object) -> SplitResult | None:
         return None
 
 
-def _safe(url: object) -> object:
-    """A value to show: what stands before an @ may be a password."""
-    return re.sub(r"//[^/@]*@", "//…@", url) if isinstance(url, str) else url
+def _safe(value: object) -> Any:
+    """A value to show: what stands before an @ may be a password, or the rest of one that holds a / or a ?."""
+    return re.sub(r"(//)?.*@", r"\1…@", value) if isinstance(value, str) else value
 
 
 def _shown(parts: SplitResult) -> str:

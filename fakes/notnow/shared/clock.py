@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from notnow import true_time
 from notnow.clock import AdjustableClock
 from notnow.errors import NotRunningError
 from notnow.units import seconds
 
+if TYPE_CHECKING:
+    from notnow.shared.address import Address
+
 MICRO = 1_000_000
 
 
 class Voice(Protocol):
     """A replica that runs: it tells the others."""
+
+    address: Address
 
     def announce(self, by: float) -> tuple[float, int]: ...
     def settle(self, version: int) -> None: ...
@@ -30,7 +35,6 @@ class SharedClock(AdjustableClock):
     def __init__(self, speed: float = 1.0) -> None:
         super().__init__(speed)
         self.voices: list[Voice] = []  # the replicas of this process that have this clock
-        self._adopted = 0.0  # how much of what was advanced by hand this clock shows
         self._furthest = 0.0
         self._last_stamp = 0
         self._catching_up = threading.Lock()
@@ -39,12 +43,33 @@ class SharedClock(AdjustableClock):
         self._furthest = max(self._furthest, super().now())
         return self._furthest
 
+    @property
+    def elapsed(self) -> float:
+        """Real seconds since scenario time was 0."""
+        return true_time.monotonic() - self._zero
+
     def align(self, zero: float, advanced: float) -> None:
         """Scenario time was 0 at this time of `true_time.monotonic`, and was advanced by so many seconds since."""
         with self._catching_up:
-            self._zero, self._now, self._adopted = zero, advanced, advanced
+            self._zero, self._now = zero, advanced
             self.epoch = true_time.wall() - (true_time.monotonic() - zero)
             self._furthest = 0.0
+
+    def correct(self, earliest: float, latest: float) -> None:
+        """Scenario time was 0 between these times: where this clock says otherwise, it is set, by as little as may be.
+
+        Clocks of machines drift apart, and stand still while a machine is suspended. This one never goes back: if it is
+        ahead, it stands still until the others have caught up.
+        """
+        if not self._catching_up.acquire(blocking=False):
+            return  # it is being advanced; the next beat of the heart corrects it
+        try:
+            zero = min(max(self._zero, earliest), latest)
+            if zero != self._zero:
+                self._zero = zero
+                self.time_alarms()
+        finally:
+            self._catching_up.release()
 
     def stamp(self) -> int:
         """A number that tells the order of events on all replicas: microseconds of scenario time, and never the same twice here."""
@@ -71,6 +96,7 @@ class SharedClock(AdjustableClock):
     def catch_up(self, total: float) -> None:
         """Show everything that was advanced by hand, on whatever replica. For any thread but the loop's."""
         with self._catching_up:
-            missing, self._adopted = max(0.0, total - self._adopted), max(total, self._adopted)
-            if missing:
-                super().advance(missing)
+            if total > self._now:
+                super().advance(total - self._now)
+                self._now = total  # real time went on meanwhile
+                self.time_alarms()

@@ -6,6 +6,7 @@ Neither waits for the event loop while the lease is due: a loop that an app bloc
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -30,13 +31,14 @@ class Heart:
     def __init__(self, replica: Replica, in_loop: InLoop, follow: Callable[[], None]) -> None:
         self.replica, self._in_loop, self._follow = replica, in_loop, follow
         self._stopping = threading.Event()
-        self._waiting: deque[Entry] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[tuple[int, Entry]] = deque(maxlen=MOST_WAITING)
         self._threads: list[threading.Thread] = []
         self._version = 0  # of the news that were carried out
         self._missed = threading.Event()  # there are news that nobody has told
 
     def start(self) -> None:
         self._stopping.clear()
+        self._numbers = itertools.count(1)  # readers see from a gap what got lost on the way
         self._version = self.replica.state.version
         self._shipper = Shipper(self.replica)
         self._threads = [
@@ -58,7 +60,7 @@ class Heart:
 
     def put(self, entry: Entry) -> None:
         """An entry of the journal is complete, or has grown."""
-        self._waiting.append(entry)
+        self._waiting.append((next(self._numbers), entry))
 
     # ---- the lease and the journal ---------------------------------------------------------------
 
@@ -68,7 +70,7 @@ class Heart:
         while not self._stopping.is_set():
             try:
                 if self.replica.lost is not None:
-                    self.replica.link.redis.ping()
+                    self.replica.link.knock()
                     self._in_loop_and_wait(self.replica.join_again)
                     self._missed.set()
                     due = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -18,9 +19,15 @@ from notnow.shared.address import ALLOWED, Address
 if TYPE_CHECKING:
     from redis.client import PubSub
 
+log = logging.getLogger("notnow.shared")
 OLDEST = (6, 0)
 PARTS = ("tallies.lua", "conditions.lua", "operations.lua")
 Lost = redis.RedisError  # Redis is away, or in no state to answer
+
+
+class Misfit(Lost):
+    """Redis answers, but this replica cannot be one of the service any more."""
+
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
@@ -72,11 +79,36 @@ class Link:
                 f"shared: no Redis at {where} ({error}); start one, for example redis-server --port 6379, or correct the URL"
             ) from None
         except redis.RedisError as error:
-            raise StartError(f"shared: Redis at {where} refuses ({error})") from None
+            raise self.refusal(error) from None
         if tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < OLDEST:
             raise StartError(
                 f"shared: Redis at {where} is version {version}; allowed: {OLDEST[0]}.{OLDEST[1]} or later"
             )
+        self._warn_of_eviction()
+
+    def _warn_of_eviction(self) -> None:
+        memory = self.redis.info("memory")
+        policy = memory.get("maxmemory_policy", "noeviction")
+        if memory.get("maxmemory") and policy != "noeviction":
+            log.warning(
+                "shared: Redis at %s may throw counts away when its memory is full (maxmemory-policy is %s), so that caps and "
+                "quotas would be wrong; allowed: noeviction",
+                self.address.shown, policy,
+            )  # fmt: skip
+
+    def refusal(self, error: redis.RedisError) -> StartError:
+        """What to say to the user of a Redis that answers, and does not do what it is asked."""
+        if isinstance(error, redis.exceptions.MovedError):
+            return StartError(
+                f"shared: Redis at {self.address.shown} is a node of a cluster, and {error.host}:{error.port} has the keys of "
+                f"{self.address.name!r}; notnow speaks to one Redis: name that node, or one that is not in a cluster"
+            )
+        return StartError(f"shared: Redis at {self.address.shown} refuses ({error})")
+
+    def knock(self) -> None:
+        """See whether Redis answers, on a new connection: its name may lead to another machine by now. Raises `Lost`."""
+        self.redis.connection_pool.disconnect(inuse_connections=False)
+        self.redis.ping()
 
     def listen(self) -> PubSub:
         """A subscription to the news, as a context manager. Raises `Lost`."""

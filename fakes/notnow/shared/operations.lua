@@ -1,9 +1,10 @@
 -- What replicas ask: ARGV[1] names the operation, ARGV[2] is what it needs, packed. Each is atomic, and answers with
--- {word, …}: "ok"; "lease" if the replica's lease has ended; "moved" if the scenario stands elsewhere; "other" and "speed"
--- for one who does not fit in here.
+-- {word, …}: "ok"; "lease" if the replica's lease has ended, or what it counts in is gone; "moved" if the scenario stands
+-- elsewhere; "other", "speed" and "ended" for one who does not fit in here.
 local given = cmsgpack.unpack(ARGV[2])
 local time = call("TIME")
-local ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local micros = time[1] * 1000000 + time[2]
+local ms = math.floor(micros / 1000)
 
 local function reply(...)
     return cmsgpack.pack({ ... })
@@ -31,6 +32,43 @@ end
 
 local function renew()
     call("ZADD", service .. "leases", ms + given.lease, given.member)
+    for _, name in ipairs({ "clock", "leases", "acks", "servers", "journal" }) do
+        keep(service .. name)
+    end
+    for _, name in ipairs({ "state", "counts", "until", "slots", "load", "windows", "held:" .. given.replica }) do
+        keep(server .. name)
+    end
+end
+
+local function members() -- the replicas that live, as a function: SERVER, REPLICA, SERVER/REPLICA of the next one
+    local all, i = call("ZRANGE", service .. "leases", 0, -1), 0
+    return function()
+        i = i + 1
+        local slash = all[i] and string.find(all[i], "/", 1, true)
+        if slash then
+            return string.sub(all[i], 1, slash - 1), string.sub(all[i], slash + 1), all[i]
+        end
+    end
+end
+
+-- ---- time -----------------------------------------------------------------------------------------
+
+-- Microseconds of real time since scenario time was 0; nil if nobody knows. It never goes back: where Redis's clock was set
+-- back since the last look, zero and the ends of leases go back with it.
+local function elapsed()
+    local clock = call("HMGET", service .. "clock", "zero", "seen")
+    local zero, back = tonumber(clock[1] or nil), tonumber(clock[2] or 0) - micros
+    if not zero then
+        return nil
+    elseif back > 0 then
+        zero = zero - back
+        call("HSET", service .. "clock", "zero", exact(zero))
+        for _, _, member in members() do
+            call("ZINCRBY", service .. "leases", -math.floor(back / 1000), member)
+        end
+    end
+    call("HSET", service .. "clock", "seen", exact(micros))
+    return micros - zero
 end
 
 -- ---- the state of a scenario ----------------------------------------------------------------------
@@ -41,23 +79,30 @@ local function news() -- tell all replicas; the number of what they are to carry
     return version
 end
 
-local function state()
-    local found = {}
+local function state() -- nil if Redis has lost it
+    local found = { elapsed = elapsed() }
     for _, name in ipairs({ "clock", "state" }) do
         local list = call("HGETALL", (name == "clock" and service or server) .. name)
         for i = 1, #list, 2 do
             found[list[i]] = list[i + 1]
         end
     end
-    found.time = time[1] .. string.format("%06d", time[2]) -- microseconds: more digits than the packed number keeps
-    return found
+    return found.zero and found.run and found
+end
+
+local function reply_with_state(word, ...)
+    local found = state()
+    if not found then
+        return reply("lease")
+    end
+    return reply(word, found, ...)
 end
 
 local function set_position(phase, lap, since)
     call("HSET", server .. "state", "phase", phase, "lap", lap, "since", since and exact(since) or "")
 end
 
-local function is_at(play, position)
+local function is_at(play, position) -- and the latest time that a replica has told
     local at = call("HMGET", server .. "state", "play", "phase", "lap", "since", "latest")
     local here = tonumber(at[1]) == play and tonumber(at[2]) == position[1] and tonumber(at[3]) == position[2]
         and tonumber(at[4] or "") == position[3]
@@ -65,51 +110,70 @@ local function is_at(play, position)
 end
 
 local function forget_all_slots()
-    for _, member in ipairs(call("ZRANGE", service .. "leases", 0, -1)) do
-        call("DEL", server .. "held:" .. string.sub(member, string.find(member, "/", 1, true) + 1))
+    for name, replica in members() do
+        call("DEL", service .. name .. ":held:" .. replica)
     end
     call("DEL", server .. "slots")
 end
 
-local function forget_service()
-    for _, name in ipairs(call("SMEMBERS", service .. "servers")) do
-        local prefix = service .. name .. ":"
-        forget_windows(prefix)
-        call("DEL", prefix .. "state", prefix .. "counts", prefix .. "until", prefix .. "slots", prefix .. "load")
+-- A server lasts as long as one of its replicas, and the time of all servers as long as one of them.
+local function forget_what_nobody_serves()
+    local served = {}
+    for name in members() do
+        served[name] = true
     end
-    call("DEL", service .. "servers", service .. "clock", service .. "acks")
+    for _, name in ipairs(call("SMEMBERS", service .. "servers")) do
+        if not served[name] then
+            local prefix = service .. name .. ":"
+            forget_windows(prefix)
+            call("DEL", prefix .. "state", prefix .. "counts", prefix .. "until", prefix .. "slots", prefix .. "load")
+            call("SREM", service .. "servers", name)
+        end
+    end
+    if not next(served) then
+        call("DEL", service .. "clock", service .. "acks")
+    end
+    return served
 end
 
 -- ---- the operations -------------------------------------------------------------------------------
 
 local operations = {}
 
+local function begin_clock(knows)
+    call("HSET", service .. "clock", "zero", exact(micros - (knows and knows.elapsed or 0)), "speed", given.speed,
+        "advanced", knows and exact(knows.advanced) or "0", "version", knows and knows.version or 0)
+end
+
+local function begin_server(knows)
+    call("SADD", service .. "servers", given.server)
+    call("HSET", server .. "state", "run", knows and knows.run or given.run, "origin", given.digest, "digest", given.digest,
+        "scenario", given.scenario, "play", knows and knows.play or 1, "kicks", knows and knows.kicks or 0, "latest", "0")
+    local at = knows and knows.position or { 0, 0 }
+    set_position(at[1], at[2], at[3])
+end
+
 -- A replica comes, or comes back with what it `knows`: after an outage of Redis that may be all that is left.
 function operations.join()
+    elapsed()
     drop_the_dead()
     local knows = given.knows
-    if not knows and call("ZCARD", service .. "leases") == 0 then
-        forget_service()
+    if not knows and not next(forget_what_nobody_serves()) then
         call("DEL", service .. "journal")
     end
-    if call("EXISTS", service .. "clock") == 0 then
-        local zero = knows and knows.zero or time[1] .. string.format("%06d", time[2])
-        call("HSET", service .. "clock", "run", knows and knows.run or given.run, "zero", zero, "speed", given.speed,
-            "advanced", knows and knows.advanced or "0", "version", knows and knows.version or 0)
-    elseif not knows and call("HGET", service .. "clock", "speed") ~= given.speed then
-        return reply("speed", call("HGET", service .. "clock", "speed"))
+    local speed = call("HMGET", service .. "clock", "zero", "speed")
+    if not speed[1] then
+        begin_clock(knows)
+    elseif not knows and speed[2] ~= given.speed then
+        return reply("speed", speed[2])
     end
-    if call("EXISTS", server .. "state") == 0 then
-        call("SADD", service .. "servers", given.server)
-        call("HSET", server .. "state", "origin", given.digest, "digest", given.digest, "scenario", given.scenario,
-            "play", knows and knows.play or 1, "kicks", knows and knows.kicks or 0, "latest", "0")
-        local at = knows and knows.position or { 0, 0 }
-        set_position(at[1], at[2], at[3])
-    elseif not knows then
-        local there = call("HMGET", server .. "state", "origin", "digest", "scenario")
-        if given.digest ~= there[1] and given.digest ~= there[2] then
-            return reply("other", there[3])
-        end
+    local there = call("HMGET", server .. "state", "run", "origin", "digest", "scenario")
+    if not there[1] then
+        begin_server(knows)
+    elseif knows and there[1] ~= knows.run then
+        return reply("ended")
+    elseif not knows and given.digest ~= there[2] and given.digest ~= there[3] then
+        return reply("other", there[4])
     end
     drop(given.member)
     renew()
@@ -117,29 +181,22 @@ function operations.join()
     if not knows then -- it has nothing to catch up with
         call("HSET", service .. "acks", given.member, call("HGET", service .. "clock", "version"))
     end
-    local ordinal = call("HINCRBY", service .. "clock", "joined", 1)
-    return reply("ok", state(), ordinal)
+    return reply_with_state("ok", call("HINCRBY", service .. "clock", "joined", 1))
 end
 
-function operations.renew()
-    if not is_alive() then
+function operations.renew() -- the number of the news, and the time
+    local since = elapsed() -- before the lease: it may set all leases back
+    if not since then
         return reply("lease")
     end
     renew()
-    for _, key in ipairs({ service .. "clock", service .. "leases", service .. "acks", service .. "servers",
-        service .. "journal", server .. "state", server .. "counts", server .. "until", server .. "slots", server .. "load",
-        server .. "windows", server .. "held:" .. given.replica }) do
-        call("PEXPIRE", key, KEEP)
-    end
-    return reply("ok", tonumber(call("HGET", service .. "clock", "version")))
+    return reply("ok", tonumber(call("HGET", service .. "clock", "version")), since)
 end
 
 function operations.leave()
     drop(given.member)
     drop_the_dead()
-    if call("ZCARD", service .. "leases") == 0 then
-        forget_service()
-    end
+    forget_what_nobody_serves()
     return reply("ok")
 end
 
@@ -182,13 +239,10 @@ end
 
 -- The same as `Memory.decide`, on an `EncodedRequest`: position, owners, counts, candidates, slots, windows, until, limits, facts, work.
 function operations.decide()
-    if not is_alive() then
-        return reply("lease")
-    end
     local request = given.request
     local here, latest = is_at(given.play, request[1])
     if not here then
-        return reply("moved", state())
+        return reply_with_state("moved")
     end
     equip(given.capacity)
     local now = given.now
@@ -210,7 +264,11 @@ function operations.decide()
     local wait = request[10] and work(fired and fired[2], now) or 0
     local ends = false
     for _, limit in ipairs(request[7]) do
-        ends = call("HINCRBY", server .. "until", limit[1], 1) >= limit[2] or ends
+        local events = call("HINCRBY", server .. "until", limit[1], 1)
+        if events == 1 then
+            keep(server .. "until")
+        end
+        ends = events >= limit[2] or ends
     end
     local quotas = {}
     for i, pair in ipairs(request[8]) do
@@ -222,7 +280,7 @@ end
 
 function operations.move()
     if not is_at(given.play, given.seen) then
-        return reply("moved", state())
+        return reply_with_state("moved")
     end
     local seen, to = given.seen, given.to
     if to[1] ~= seen[1] or to[2] ~= seen[2] then
@@ -233,9 +291,6 @@ function operations.move()
 end
 
 function operations.acquire()
-    if not is_alive() then
-        return reply("lease")
-    end
     acquire(given.replica, given.slots)
     return reply("ok")
 end
@@ -245,12 +300,22 @@ function operations.release()
     return reply("ok")
 end
 
-function operations.forget()
-    call("HDEL", server .. "counts", unpack(given.keys))
-    for _, key in ipairs(given.keys) do
+local function forget(keys)
+    for _, key in ipairs(keys) do
+        call("HDEL", server .. "counts", key)
         call("DEL", server .. "w:" .. key)
         call("SREM", server .. "windows", key)
     end
+end
+
+function operations.forget()
+    forget(given.keys)
+    return reply("ok")
+end
+
+function operations.let_go() -- a replica is about to leave: its slots are free at once
+    release_everything(server, given.replica)
+    forget(given.keys)
     return reply("ok")
 end
 
@@ -263,35 +328,36 @@ function operations.play()
     call("HINCRBY", server .. "state", "play", 1)
     set_position(0, 0)
     news()
-    return reply("ok", state())
+    return reply_with_state("ok")
 end
 
 function operations.kick()
     call("HINCRBY", server .. "state", "kicks", 1)
     news()
-    return reply("ok", state())
+    return reply_with_state("ok")
 end
 
 function operations.advance()
+    if not elapsed() then
+        return reply("lease")
+    end
     local advanced = call("HINCRBYFLOAT", service .. "clock", "advanced", exact(given.by))
     return reply("ok", advanced, news())
 end
 
 function operations.state()
-    return reply("ok", state())
+    return reply_with_state("ok")
 end
 
 function operations.done() -- a replica has carried out the news up to this version
-    if is_alive() then
-        call("HSET", service .. "acks", given.member, given.version)
-    end
+    call("HSET", service .. "acks", given.member, given.version)
     return reply("ok")
 end
 
 function operations.behind() -- how many living replicas have yet to do so
     drop_the_dead()
     local waiting = 0
-    for _, member in ipairs(call("ZRANGE", service .. "leases", 0, -1)) do
+    for _, _, member in members() do
         if member ~= given.member and tonumber(call("HGET", service .. "acks", member) or 0) < given.version then
             waiting = waiting + 1
         end
@@ -299,4 +365,8 @@ function operations.behind() -- how many living replicas have yet to do so
     return reply("ok", waiting)
 end
 
+local WITHOUT_A_LEASE = { join = true, leave = true, behind = true }
+if not WITHOUT_A_LEASE[ARGV[1]] and not is_alive() then
+    return reply("lease")
+end
 return operations[ARGV[1]]()

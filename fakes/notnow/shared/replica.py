@@ -18,25 +18,26 @@ from msgspec.structs import replace
 
 from notnow import true_time
 from notnow.engine.store import PhasePosition, Slot
-from notnow.errors import LostError, StartError
+from notnow.errors import LostError, ScenarioError, StartError
 from notnow.language.scenario import Scenario
 from notnow.shared.address import Address
 from notnow.shared.clock import MICRO, SharedClock
 from notnow.shared.encoding import key_text
-from notnow.shared.link import Link, Lost
+from notnow.shared.link import Link, Lost, Misfit
 from notnow.shared.naming import digest, loaded, name_of, told_scenario
 from notnow.units import show
 
 log = logging.getLogger("notnow.shared")
 LOOK = 0.002  # real seconds between two looks at whether the others are done
+_ENDED = Misfit(
+    "the service has ended while this replica was away, and another of its name has begun: start this replica again"
+)
 
 
 class State(Struct, frozen=True):
     """A service as Redis has it. `play` counts the scenarios that it has played, `kicks` how often it cut off all clients."""
 
-    run: str = ""
-    zero: str = "0"  # microseconds since 1970, where scenario time was 0
-    time: str = "0"  # the same of the answer
+    run: str = ""  # names one life of the server, from its first replica to its last
     advanced: float = 0.0
     version: int = 0
     play: int = 1
@@ -45,12 +46,20 @@ class State(Struct, frozen=True):
     scenario: str = ""
 
 
+class Beat(Struct, frozen=True):
+    """A lease that was renewed, and the version of the news. Scenario time was 0 between these two times of
+    `true_time.monotonic`, since Redis has read its clock between question and answer.
+    """
+
+    version: int
+    earliest: float
+    latest: float
+
+
 def state_of(told: Mapping[str, str]) -> State:
     since = told["since"]
     return State(
         told["run"],
-        told["zero"],
-        told["time"],
         float(told["advanced"]),
         int(told["version"]),
         int(told["play"]),
@@ -66,21 +75,15 @@ class Replica:
     def __init__(self, address: Address, server: str, clock: SharedClock, scenario: Scenario) -> None:
         self.server, self.clock, self._given_address = server, clock, address
         self.starts_with(scenario)
-        self.id = secrets.token_hex(6)
         self.state = State()
-        self.lost: str | None = None  # why Redis cannot be asked
+        self.lost: str | None = None  # why the service cannot be asked
+        self._unreadable: Misfit | None = None  # why its scenario cannot be played
         self.own_keys: dict[str, set[str]] = {}  # connection -> keys that nobody else counts under
         self.on_lost: Callable[[str], None] = lambda _why: None
         self.on_back: Callable[[], None] = lambda: None
         self._held: dict[str, set[str]] = {}  # owner -> keys
         self._key = quote(server, safe="")
-        self.member = f"{self._key}/{self.id}"
-        self._given = {
-            "member": self.member,
-            "replica": self.id,
-            "server": self._key,
-            "lease": int(self.address.lease * 1000),
-        }
+        self._introduce()
         self._link: Link | None = None
 
     # ---- life ------------------------------------------------------------------------------------
@@ -91,6 +94,12 @@ class Replica:
         self.scenario = scenario
         self.address = self._given_address.named(name_of({self.server: scenario}))
 
+    def _introduce(self) -> None:
+        """Take a name that no replica has had."""
+        replica, lease = secrets.token_hex(6), int(self.address.lease * 1000)
+        self.member = f"{self._key}/{replica}"
+        self._given = {"member": self.member, "replica": replica, "server": self._key, "lease": lease}
+
     @property
     def link(self) -> Link:
         assert self._link is not None, "it has joined"
@@ -98,6 +107,8 @@ class Replica:
 
     def join(self) -> int:
         """Become a replica of the service; the number of replicas that have done so. Raises StartError."""
+        self._check_clock()
+        self._introduce()
         link = Link(self.address, self._key)
         try:
             link.check()
@@ -107,16 +118,45 @@ class Replica:
             if word == "speed":
                 raise StartError(self._another_speed(rest[0]))
             self.note_state(rest[0])
-            self.clock.align(self._zero(link), self.state.advanced)
+            self._set_clock(link)
         except Lost as error:
             link.close()
-            raise StartError(f"shared: Redis at {self.address.shown} refuses ({error})") from None
+            raise link.refusal(error) from None
         except StartError:
             link.close()
             raise
         self._link = link
         self.clock.voices.append(self)
         return int(rest[1])
+
+    def _check_clock(self) -> None:
+        for other in self.clock.voices:
+            if (other.address.shown, other.address.name) != (self.address.shown, self.address.name):
+                raise StartError(
+                    f"shared: its clock is that of the service {other.address.name!r} at {other.address.shown} already, "
+                    f"and {self.address.name!r} has a time of its own; allowed: a clock for each service"
+                )
+
+    def _set_clock(self, link: Link) -> None:
+        """Show the time of the service, from what a few answers have in common. Raises Lost."""
+        told = [beat for _ in range(5) if (beat := self._beat(link)) is not None]
+        if not told:
+            raise Misfit("its lease has ended at once; allowed: a longer lease")
+        earliest, latest = max(one.earliest for one in told), min(one.latest for one in told)
+        if self.clock.voices:
+            self.clock.correct(earliest, latest)
+        else:
+            self.clock.align((earliest + latest) / 2, self.state.advanced)
+
+    def _beat(self, link: Link) -> Beat | None:
+        """Renew the lease; None if it has ended. Raises Lost."""
+        before = true_time.monotonic()
+        word, *rest = link.call("renew", self._given)
+        after = true_time.monotonic()
+        if word != "ok":
+            return None
+        elapsed = rest[1] / MICRO
+        return Beat(int(rest[0]), before - elapsed, after - elapsed)
 
     def _another_speed(self, theirs: str) -> str:
         return (
@@ -145,23 +185,28 @@ class Replica:
 
     def join_again(self) -> bool:
         """Take a lease again, with all slots of the connections that live. False if Redis is lost."""
-        state = self.state
-        position = (state.position.phase, state.position.lap, state.position.since)
+        state, position = self.state, self.state.position
         knows = {
             "run": state.run,
-            "zero": state.zero,
-            "advanced": f"{state.advanced:.17g}",
+            "elapsed": int(self.clock.elapsed * MICRO),
+            "advanced": state.advanced,
             "version": state.version,
             "play": state.play,
             "kicks": state.kicks,
-            "position": position,
+            "position": (position.phase, position.lap, position.since),
         }
         try:
-            answer = self.link.call("join", self._as_joins(knows))
+            word, *rest = self.link.call("join", self._as_joins(knows))
         except Lost as error:
             self.lose(error)
             return False
-        self.note_state(answer[1])
+        if word == "ended":
+            self.lose(_ENDED)
+            return False
+        self.note_state(rest[0])
+        if self._unreadable is not None:
+            self.lose(self._unreadable)
+            return False
         if self.lost is not None:
             self.lost = None
             log.warning("shared: Redis at %s is back, and %r counts again", self.address.shown, self.address.name)
@@ -184,10 +229,17 @@ class Replica:
             link.close()
         self.lost = None
 
+    def let_go(self) -> None:
+        """It is about to leave: give back all slots at once, and not one by one."""
+        keys = sorted(key for keys in self.own_keys.values() for key in keys)
+        if self._held or keys:
+            self.drop_slots()
+            self.ask("let_go", keys=keys)
+
     def lose(self, error: Exception) -> None:
-        """Redis cannot be asked. It is said once, until it is back."""
-        if self.lost is None:
-            self.lost = str(error) or type(error).__name__
+        """The service cannot be asked. A reason is said once, until it is back."""
+        before, self.lost = self.lost, str(error) or type(error).__name__
+        if before is None or (isinstance(error, Misfit) and before != self.lost):
             does = "refuses clients" if self.address.when_lost == "closed" else "behaves as healthy"
             log.warning(
                 "shared: Redis at %s is lost (%s): %r is %s, and %s until it is back",
@@ -199,13 +251,20 @@ class Replica:
 
     def ask(self, operation: str, **given: Any) -> list[Any] | None:
         """The answer to an operation; None if Redis is lost."""
-        if self.lost is not None or self._link is None:
-            return None
-        try:
-            return self._link.call(operation, {**self._given, **given})
-        except Lost as error:
-            self.lose(error)
-            return None
+        for _ in range(2):
+            if self.lost is not None or self._link is None:
+                return None
+            try:
+                answer = self._link.call(operation, {**self._given, **given})
+            except Lost as error:
+                self.lose(error)
+                return None
+            if answer[0] != "lease":
+                return answer
+            if not self.join_again():  # this process stood still for longer than its lease, or Redis has lost its data
+                return None
+        self.lose(Misfit("leases end before they are used"))
+        return None
 
     def require(self, operation: str, **given: Any) -> list[Any]:
         """The answer to an operation. Raises LostError if Redis is lost."""
@@ -221,9 +280,16 @@ class Replica:
         )
 
     def note_state(self, told: Mapping[str, str]) -> State:
-        self.state = state_of(told)
+        self.state, self._unreadable = state_of(told), None
         if self.state.scenario != told_scenario(self.scenario):
-            self.scenario = loaded(self.state.scenario)
+            try:
+                self.scenario = loaded(self.state.scenario)
+            except ScenarioError as error:
+                name = json.loads(self.state.scenario)["name"]
+                self._unreadable = Misfit(
+                    f"a replica plays {name!r}, which this version of notnow cannot read: {error}"
+                )
+                self.lose(self._unreadable)
         return self.state
 
     def note_version(self, version: int) -> None:
@@ -233,7 +299,7 @@ class Replica:
     def read(self) -> State | None:
         """The state of the service as it is now; None if Redis is lost."""
         answer = self.ask("state")
-        return None if answer is None or "run" not in answer[1] else self.note_state(answer[1])
+        return None if answer is None else self.note_state(answer[1])
 
     def play(self, scenario: Scenario) -> None:
         """Have all replicas play this scenario."""
@@ -269,14 +335,17 @@ class Replica:
     # ---- for other threads -----------------------------------------------------------------------
 
     def renew(self) -> int | None:
-        """Renew the lease; the version of the news, or None if the lease has ended. Raises Lost."""
-        word, *rest = self.link.call("renew", self._given)
-        return int(rest[0] or 0) if word == "ok" else None
+        """Renew the lease, and set the clock; the version of the news, or None if the lease has ended. Raises Lost."""
+        beat = self._beat(self.link)
+        if beat is None:
+            return None
+        self.clock.correct(beat.earliest, beat.latest)
+        return beat.version
 
     def news(self) -> State | None:
-        """The state of the service, for a thread that only looks. Raises Lost."""
-        told = self.link.call("state", self._given)[1]
-        return state_of(told) if "run" in told else None
+        """The state of the service, for a thread that only looks; None if the lease has ended. Raises Lost."""
+        word, *rest = self.link.call("state", self._given)
+        return state_of(rest[0]) if word == "ok" else None
 
     def done(self, version: int) -> None:
         """This replica has carried out the news up to this version. Raises Lost."""
@@ -284,11 +353,17 @@ class Replica:
 
     def announce(self, by: float) -> tuple[float, int]:
         """Advance the clock of all replicas; by how much it was advanced in all, and the version of that. Raises LostError."""
+        deadline = true_time.monotonic() + self.address.lease
         try:
-            _, total, version = self.link.call("advance", {**self._given, "by": by})
+            while (answer := self.link.call("advance", {**self._given, "by": by}))[
+                0
+            ] == "lease":  # the heart takes another
+                if true_time.monotonic() > deadline:
+                    raise LostError(self._cannot_tell("this replica has no lease"))
+                time.sleep(LOOK)
         except Lost as error:
             raise LostError(self._cannot_tell(error)) from None
-        return float(total), int(version)
+        return float(answer[1]), int(answer[2])
 
     def settle(self, version: int | None = None) -> None:
         """Return when every living replica has carried out the news. One that does not answer is waited for as long as a lease."""
@@ -305,15 +380,3 @@ class Replica:
                 log.warning("shared: %d replicas did not answer within %s", behind, show(self.address.lease))
                 return
             time.sleep(LOOK)
-
-    def _zero(self, link: Link) -> float:
-        """When scenario time was 0, by this machine's monotonic clock: from the quickest of a few answers."""
-        found: list[tuple[float, float]] = []
-        for _ in range(5):
-            before = true_time.monotonic()
-            seconds, micros = link.redis.time()
-            after = true_time.monotonic()
-            found.append(
-                (after - before, (before + after) / 2 - (seconds * MICRO + micros - int(self.state.zero)) / MICRO)
-            )
-        return min(found)[1]

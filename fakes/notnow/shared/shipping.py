@@ -17,6 +17,8 @@ from notnow.shared.address import Address
 from notnow.shared.link import Link, Lost
 from notnow.shared.replica import Replica
 
+KEEP = 24 * 3600  # seconds after the last entry
+TELL_AGAIN = 1000  # entries of a replica after which it says again what it plays: the stream may have lost that
 PIECE = 1000  # entries that are read in one go
 
 
@@ -26,14 +28,22 @@ class Shipper:
     def __init__(self, replica: Replica) -> None:
         self._replica, self._stream = replica, f"{replica.address.prefix}journal"
         self._told: set[int] = set()  # connections that the stream has
+        self._play: tuple[int, str, dict[str, Any]] | None = None  # the last mark of a play
+        self._since_play = 0  # how many entries were told since that mark was
 
-    def ship(self, entries: Sequence[Entry]) -> None:
-        """Append these entries, as they are now. The stream keeps the last ones. Raises Lost."""
+    def ship(self, entries: Sequence[tuple[int, Entry]]) -> None:
+        """Append these entries, as they are now, each with its number. The stream keeps the last ones. Raises Lost."""
+        told = [(number, *one) for number, entry in entries for one in self._packed(entry)]
+        self._play = next((one for one in reversed(told) if _is_play(*one)), self._play)
+        self._since_play += len(told)
+        if self._since_play > TELL_AGAIN and self._play is not None:
+            self._since_play = 0
+            told.append(self._play)
         pipe = self._replica.link.redis.pipeline(transaction=False)
-        for entry in entries:
-            for kind, data in self._packed(entry):
-                fields: dict[Any, Any] = {**self._head(), kind: json.dumps(data)}
-                pipe.xadd(self._stream, fields, maxlen=EXCHANGES, approximate=True)
+        for number, kind, data in told:
+            fields: dict[Any, Any] = {**self._head(), "number": number, kind: json.dumps(data)}
+            pipe.xadd(self._stream, fields, maxlen=EXCHANGES, approximate=True)
+        pipe.expire(self._stream, KEEP)
         pipe.execute()
 
     def _head(self) -> dict[str, Any]:
@@ -54,6 +64,10 @@ class Shipper:
                 yield "exchange", transport.packed_exchange(entry)
 
 
+def _is_play(_number: int, kind: str, data: Mapping[str, Any]) -> bool:
+    return kind == "mark" and data["kind"] == "play"
+
+
 class Gathered:
     """What the stream has of one server, on all its replicas."""
 
@@ -62,11 +76,13 @@ class Gathered:
         self._connections: dict[tuple[str, int], dict[str, Any]] = {}
         self._exchanges: dict[tuple[str, int], dict[str, Any]] = {}
         self._marks: dict[tuple[str, int], dict[str, Any]] = {}
+        self._numbers: dict[str, set[int]] = {}  # member -> those of its entries that are here
         self._plays: dict[int, int] = {}  # number of a play -> where it began, on the first replica that played it
 
     def add(self, member: str, play: int, fields: Mapping[str, str]) -> None:
         """An entry of the stream; a later one of the same thing is the same thing, grown."""
         self.speed = float(fields["speed"])
+        self._numbers.setdefault(member, set()).add(int(fields["number"]))
         for kind, known, number in (
             ("connection", self._connections, "number"),
             ("exchange", self._exchanges, "index"),
@@ -84,11 +100,16 @@ class Gathered:
         plays = (one for one in self._marks.values() if one["kind"] == "play")
         return max(plays, key=lambda one: one["index"])
 
+    @property
+    def lost(self) -> int:
+        """How many entries never came, or came and are not kept any more."""
+        return sum(max(numbers) - len(numbers) for numbers in self._numbers.values())
+
     def journal(self, clock: Clock) -> Journal:
         """One journal in the order of time; connections are numbered in it."""
         connections = sorted(self._connections.items(), key=lambda item: item[1]["index"])
         numbers = {key: n for n, (key, _) in enumerate(connections, 1)}
-        exchanges, dropped = [], 0
+        exchanges, dropped = [], self.lost
         for (member, _), one in sorted(self._exchanges.items(), key=lambda item: item[1]["index"]):
             number = numbers.get((member, one["connection"]))
             dropped += number is None  # the stream has lost its connection

@@ -92,17 +92,7 @@ class RedisStore:
 
     def _ask(self, operation: str, **given: Any) -> Any:
         """The answer of Redis; "moved" if the scenario stands elsewhere, None if Redis is lost."""
-        for _ in range(2):
-            answer = self.replica.ask(operation, play=self.play, **given)
-            if answer is None or answer[0] != "lease":
-                break
-            if not self.replica.join_again():  # this process stood still for longer than its lease
-                return None
-            if self.outdated or self.position != self.replica.state.position:
-                self.told(self.replica.state)
-                return "moved"
-        else:
-            return None
+        answer = self.replica.ask(operation, play=self.play, **given)
         if answer is not None and answer[0] == "moved":
             self.told(self.replica.note_state(answer[1]))
             return "moved"

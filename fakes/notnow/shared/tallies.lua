@@ -15,6 +15,11 @@ local call = redis.call
 local KEEP = 24 * 3600 * 1000 -- ms after which Redis forgets a service whose replicas were all killed
 local KEEP_WINDOW = 30 * KEEP
 
+-- A key that has just come is kept as long as all others, whose time is renewed with the leases.
+local function keep(key)
+    call("PEXPIRE", key, KEEP)
+end
+
 local function exact(number) -- all 17 digits: what comes back is the same number
     return string.format("%.17g", number)
 end
@@ -36,7 +41,9 @@ end
 local function save()
     for key in pairs(changed) do
         local t = tallies[key]
-        call("HSET", server .. "counts", key, cmsgpack.pack({ t[1], t[2], t[3] }))
+        if call("HSET", server .. "counts", key, cmsgpack.pack({ t[1], t[2], t[3] })) == 1 then
+            keep(server .. "counts")
+        end
     end
 end
 
@@ -64,9 +71,13 @@ local function holds_slot(replica, key, owner)
 end
 
 local function acquire(replica, slots)
+    local held = server .. "held:" .. replica
     for _, slot in ipairs(slots) do
-        if call("SADD", server .. "held:" .. replica, slot[2] .. "\0" .. slot[1]) == 1 then
-            call("HINCRBY", server .. "slots", slot[1], 1)
+        if call("SADD", held, slot[2] .. "\0" .. slot[1]) == 1 then
+            if call("HINCRBY", server .. "slots", slot[1], 1) == 1 then
+                keep(server .. "slots")
+            end
+            keep(held)
         end
     end
 end
@@ -96,7 +107,9 @@ end
 local function admit(key, now)
     call("RPUSH", server .. "w:" .. key, exact(now))
     call("PEXPIRE", server .. "w:" .. key, KEEP_WINDOW)
-    call("SADD", server .. "windows", key)
+    if call("SADD", server .. "windows", key) == 1 then
+        keep(server .. "windows")
+    end
 end
 
 local function recent(key, span, now) -- how many were let through in the last `span` seconds, and when the first was
@@ -153,7 +166,9 @@ local function add_work(work, now)
         station.since, station.work = now, 0
     end
     station.work = station.work + work
-    call("HSET", server .. "load", "since", exact(station.since), "work", exact(station.work))
+    if call("HSET", server .. "load", "since", exact(station.since), "work", exact(station.work)) > 0 then
+        keep(server .. "load")
+    end
 end
 
 local function work(refused, now) -- do the work of an event: in how many seconds it is done; nobody waits for a refusal

@@ -178,6 +178,7 @@ class Bridge(LoopServices):
 
     async def _shut(self) -> None:
         self.listener.close()
+        self.sharing.let_go()
         dismissed = [session.record.id for session in list(self.sessions.values()) if self._dismiss(session)]
         # Most clients read their goodbye and close at once.
         await self.until(lambda: not self.lingering and self.sessions.keys().isdisjoint(dismissed), GRACE)
