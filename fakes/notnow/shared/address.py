@@ -119,7 +119,7 @@ def _split(url: object) -> SplitResult | None:
 
 def _safe(value: object) -> Any:
     """A value to show: what stands before an @ may be a password, or the rest of one that holds a / or a ?."""
-    return re.sub(r"(//)?.*@", r"\1…@", value) if isinstance(value, str) else value
+    return re.sub(r"(?<=//).*@|^(?!.*//).*@", "…@", value) if isinstance(value, str) else value
 
 
 def _shown(parts: SplitResult) -> str:

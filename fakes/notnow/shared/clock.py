@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from notnow import true_time
 from notnow.clock import AdjustableClock
 from notnow.errors import NotRunningError
 from notnow.units import seconds
-
-if TYPE_CHECKING:
-    from notnow.shared.address import Address
 
 MICRO = 1_000_000
 
@@ -20,8 +17,8 @@ MICRO = 1_000_000
 class Voice(Protocol):
     """A replica that runs: it tells the others."""
 
-    address: Address
-
+    @property
+    def service(self) -> str: ...
     def announce(self, by: float) -> tuple[float, int]: ...
     def settle(self, version: int) -> None: ...
 

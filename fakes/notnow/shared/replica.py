@@ -101,6 +101,11 @@ class Replica:
         self._given = {"member": self.member, "replica": replica, "server": self._key, "lease": lease}
 
     @property
+    def service(self) -> str:
+        """What messages call the service."""
+        return f"{self.address.name!r} at {self.address.shown}"
+
+    @property
     def link(self) -> Link:
         assert self._link is not None, "it has joined"
         return self._link
@@ -131,10 +136,10 @@ class Replica:
 
     def _check_clock(self) -> None:
         for other in self.clock.voices:
-            if (other.address.shown, other.address.name) != (self.address.shown, self.address.name):
+            if other.service != self.service:
                 raise StartError(
-                    f"shared: its clock is that of the service {other.address.name!r} at {other.address.shown} already, "
-                    f"and {self.address.name!r} has a time of its own; allowed: a clock for each service"
+                    f"shared: its clock is that of the service {other.service} already, and {self.service} has a time of "
+                    "its own; allowed: a clock for each service"
                 )
 
     def _set_clock(self, link: Link) -> None:
@@ -160,7 +165,7 @@ class Replica:
 
     def _another_speed(self, theirs: str) -> str:
         return (
-            f"shared: the service {self.address.name!r} at {self.address.shown} runs at a speed of {theirs}, "
+            f"shared: the service {self.service} runs at a speed of {theirs}, "
             f"and this fake at {self.clock.speed:g}; allowed: the same speed, or another name"
         )
 
@@ -168,7 +173,7 @@ class Replica:
         ours = json.loads(self.origin)["name"]
         what = f"{theirs!r}" if theirs != ours else f"{theirs!r} with other knobs, or of another version"
         return (
-            f"shared: the service {self.address.name!r} at {self.address.shown} plays {what}, and this fake {ours!r}; "
+            f"shared: the service {self.service} plays {what}, and this fake {ours!r}; "
             "allowed: the same scenario and knobs on all replicas, or another name (--shared-name, or ?name=… in the URL)"
         )
 
