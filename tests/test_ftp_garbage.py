@@ -445,11 +445,22 @@ def full_port():
 
 
 class TestOtherProtocols:
-    def test_an_http_request(self, fake):
+    @pytest.mark.parametrize("head", ["POST / HTTP/1.1", "GET", "PATCH /x?y HTTP/1.0", "WHAT / HTTP/2"])
+    def test_an_http_request(self, fake, head):
+        """What a page makes a browser send: the commands in its body are not carried out."""
         with Raw(fake) as raw:
-            raw.send(b"POST / HTTP/1.1\r\nHost: fake\r\nContent-Length: 3\r\n\r\n{}\n")
-            assert [reply[:3] for reply in raw.replies(6)] == ["220", *["500"] * 5]
-        assert last(fake).exchanges[1].request == "POST / HTTP/1.1"
+            raw.send(f"{head}\r\nHost: fake\r\n\r\nUSER ann\r\nPASS x\r\nMKD made\r\n".encode())
+            raw.reply()
+            assert raw.until_end() == "500 HTTP protocol commands not allowed.\r\n"
+        assert (last(fake).exchanges[1].request, last(fake).ended_by) == (head, "fake")
+        with Raw(fake).hello() as raw:
+            assert raw.code("CWD made") == "550"
+
+    def test_a_rule_decides_what_http_gets(self):
+        goes_on = one("any", where={"command": "GET"}, reply="502 no")
+        with FakeFTP(rules(goes_on)) as fake, Raw(fake).hello() as raw:
+            assert raw.say("GET / HTTP/1.1") == "502 no"
+            assert raw.say("NOOP").startswith("200")
 
     def test_a_tls_client_hello_on_a_plain_port(self, fake):
         with socket.create_connection((fake.host, fake.port), timeout=20) as sock:

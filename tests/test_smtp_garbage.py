@@ -22,6 +22,7 @@ from smtp_client import MESSAGE, Raw, one, rules, trusting
 pytestmark = pytest.mark.usefixtures("each_loop")
 
 MEGABYTE = 1024 * 1024
+MAIL = (b"MAIL FROM:<a@x.test>\r\n", b"RCPT TO:<b@x.test>\r\n", b"DATA\r\n", b"hello\r\n.\r\n", b"QUIT\r\n")
 
 
 @pytest.fixture
@@ -147,10 +148,27 @@ class TestLeaving:
 
 class TestOtherProtocols:
     def test_an_http_request(self, fake):
+        """What a page makes a browser send: the commands in its body are not carried out."""
         with Raw(fake) as raw:
-            raw.send(b"POST / HTTP/1.1\r\nHost: fake\r\nContent-Length: 3\r\n\r\n{}\n")
-            assert [reply[:3] for reply in raw.replies(6)] == ["220", *["500"] * 5]
-        assert last(fake).exchanges[1].request == "POST / HTTP/1.1"
+            raw.send(b"POST / HTTP/1.1\r\nHost: fake\r\n\r\nEHLO x\r\n" + b"".join(MAIL))
+            raw.reply()
+            assert raw.until_end() == "221 2.7.0 Error: I can break rules, too. Goodbye.\r\n"
+        assert fake.messages == []
+        assert (last(fake).exchanges[1].request, last(fake).ended_by) == ("POST / HTTP/1.1", "fake")
+
+    @pytest.mark.parametrize("line", ["Subject: hi", "Host:x", "GET /"])
+    def test_a_line_of_a_header_amid_a_session(self, fake, line):
+        """A client that sends its message although DATA was refused is told so at its first line."""
+        with Raw(fake).hello() as raw:
+            assert raw.say("DATA").startswith("503")
+            raw.send(f"{line}\r\nNOOP\r\n".encode())
+            assert raw.until_end() == "221 2.7.0 Error: I can break rules, too. Goodbye.\r\n"
+
+    def test_a_rule_decides_what_http_gets(self):
+        goes_on = one("any", where={"command": ["GET", "*:"]}, reply="500 5.5.2 Error: command not recognized")
+        with FakeSMTP(rules(goes_on)) as fake, Raw(fake) as raw:
+            raw.send(b"GET / HTTP/1.1\r\nHost: fake\r\nNOOP\r\n")
+            assert [reply[:3] for reply in raw.replies(4)] == ["220", "500", "500", "250"]
 
     def test_a_tls_client_hello_on_a_plain_port(self, fake):
         with socket.create_connection((fake.host, fake.port), timeout=20) as sock:

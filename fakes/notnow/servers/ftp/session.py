@@ -19,6 +19,7 @@ from notnow.bounds import FTP_LINE
 from notnow.engine.actions import BEHAVE, Ending
 from notnow.engine.events import Asked, Ended, Known
 from notnow.journal import Exchange, Target, Transfer
+from notnow.servers.base.http_lines import is_request_line
 from notnow.servers.base.life import STALLED
 from notnow.servers.base.turns import Turn
 from notnow.servers.ftp.asking import Continuation, HealthyAction
@@ -136,7 +137,7 @@ class FTPSession(Listings):
         verb = verb.upper()
         request = masked(text)
         if len(line) > FTP_LINE or "\0" in text or not verb.isprintable():
-            self._ask("unknown", request, self._not_understood, command=verb)
+            self._ask("unknown", request, partial(self._not_understood, text), command=verb)
             return
         moment = ALIASES.get(verb) or verb.lower()
         if moment not in _MOMENTS or verb not in self.proto_cmds:
@@ -155,23 +156,29 @@ class FTPSession(Listings):
                 self._restart_position = 0  # REST applies to this transfer only, even if it is refused (RFC 959 §4.1.3)
         self._ask(moment, request, self._healthy(moment, verb, text, argument), known, **facts)
 
-    def _not_understood(self) -> None:
-        if self._ends_flood():
-            return
-        self.respond("500 Command not understood.")
-
-    def _ends_flood(self) -> bool:
-        """Count a command that was not understood. True if it was one too many, and the session ends."""
-        if not self.floods() or self.answers is not None:  # a rule that answers decides about the end, too
-            return False
-        self.host.recorder.end(self.exchange)
-        self.respond("421 Too many commands that are none, closing control connection.")
-        self.finish("fin", self.exchange)
-        return True
+    def _not_understood(self, line: str) -> None:
+        if not self._hangs_up(line):
+            self.respond("500 Command not understood.")
 
     def _unknown(self, line: str, verb: str, argument: str) -> None:
-        if not self._ends_flood():
+        if not self._hangs_up(line):
             self.pre_process_command(line, verb, argument)
+
+    def _hangs_up(self, line: str) -> bool:
+        """Count a command that was not understood. True if it was one too many, or HTTP, and the session ends."""
+        flood = self.floods()
+        if self.answers is not None:  # a rule that answers decides about the end, too
+            return False
+        if is_request_line(line):
+            reply = "500 HTTP protocol commands not allowed."  # vsftpd postlogin.c
+        elif flood:
+            reply = "421 Too many commands that are none, closing control connection."
+        else:
+            return False
+        self.host.recorder.end(self.exchange)
+        self.respond(reply)
+        self.finish("fin", self.exchange)
+        return True
 
     def _healthy(self, moment: str, verb: str, line: str, argument: str) -> HealthyAction:
         if moment == "unknown":

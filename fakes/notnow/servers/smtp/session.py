@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 from msgspec.structs import replace
 
 from notnow.bounds import SMTP_LINE, SMTP_MESSAGE
 from notnow.engine.events import Heard, Known
+from notnow.servers.base.http_lines import is_header, is_request_line
 from notnow.servers.base.life import CONCLUDING, Over
 from notnow.servers.base.turns import Turn
 from notnow.servers.smtp import auth
@@ -77,13 +78,21 @@ class SMTPSession(Transactions):
         await self._ask(moment, request, lambda: method(self, argument), **self._facts(verb, moment, argument))
 
     async def _not_understood(self, line: bytes) -> None:
+        text = line.decode("utf-8", "replace")
+        if (is_request_line(text) or is_header(text)) and not self.insisted:
+            await self._end_with(
+                "221 2.7.0 Error: I can break rules, too. Goodbye."
+            )  # Postfix smtpd_forbidden_commands
         if self.floods():
-            self.override = replace(self.override, ending=True)
-            await self.push(f"421 4.7.0 {self.hostname} Error: too many commands that are none, closing")
-            self.finish("fin", self.exchange)
-            raise Over
+            await self._end_with(f"421 4.7.0 {self.hostname} Error: too many commands that are none, closing")
         what = "line too long" if len(line) > SMTP_LINE else "command not recognized"
         await self.push(f"500 5.5.2 Error: {what}")
+
+    async def _end_with(self, reply: str) -> NoReturn:
+        self.override = replace(self.override, ending=True)
+        await self.push(reply)
+        self.finish("fin", self.exchange)
+        raise Over
 
     def _facts(self, verb: str, moment: str, argument: str | None) -> dict[str, Any]:
         """The facts of a command; see the moments of `notnow.protocols`."""
