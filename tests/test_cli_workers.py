@@ -239,12 +239,6 @@ def test_how_many_workers_there_may_be() -> None:
     assert "'x' is not a valid integer range" in rejects("smtp/healthy", "--workers", "x")
 
 
-def test_what_workers_cannot_serve_is_refused() -> None:
-    assert rejects("ftp/healthy", "--workers", "2") == (
-        "Error: workers are not for ftp, whose files are in the memory of one process; allowed: 1, or servers of smtp and http\n"
-    )
-
-
 def test_a_replica_has_no_workers() -> None:
     told = rejects("smtp/healthy", "--workers", "2", "--shared", "redis://127.0.0.1:6379/0")
     assert "--workers and --shared are both given; allowed: one of them, since each replica is a process" in told

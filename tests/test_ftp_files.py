@@ -8,13 +8,16 @@ import os
 import threading
 import tracemalloc
 from collections.abc import MutableMapping
+from types import SimpleNamespace
 
 import pytest
 
 from ftp_client import BIG, Raw, one, rules
 from notnow import FakeFTP, ManualClock, ScenarioError
 from notnow.servers.ftp.content import BLOCK
-from notnow.servers.ftp.files import DEFAULT, ROOM, Files, NoRoomError, Reader, Writer, filling, path
+from notnow.servers.ftp.files import DEFAULT, ROOM, Files, NoRoomError, filling, path
+from notnow.servers.ftp.filesystem import MemoryFS
+from notnow.servers.ftp.opened import Reader, Writer, writer
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -167,12 +170,12 @@ class TestMapping:
 
 
 def upload(files: Files, name: str, *pieces: bytes, mode: str = "wb", at: int | None = None) -> Writer:
-    writer = Writer(path(name), files, mode)
+    opened = writer(path(name), files, mode)
     if at is not None:
-        writer.seek(at)
+        opened.seek(at)
     for piece in pieces:
-        writer.write(piece)
-    return writer
+        opened.write(piece)
+    return opened
 
 
 class TestWriter:
@@ -292,6 +295,19 @@ class TestWriter:
         before = files["x"]
         writer.write(b"34")
         assert before == b"12"
+
+
+@pytest.mark.parametrize(("listing", "more"), [("format_list", ()), ("format_mlsx", ("elr", ("size",)))])
+def test_a_file_that_is_removed_during_a_listing_is_left_out(files, listing, more):
+    """A long listing is made piece by piece, and other clients go on."""
+    files.update(dict.fromkeys("abc", b"1"))
+    session = SimpleNamespace(
+        host=SimpleNamespace(files=files), use_gmt_times=True, encoding="utf8", unicode_errors="replace"
+    )
+    lines = getattr(MemoryFS("/", session), listing)("/", ["a", "b", "c"], *more)
+    first = next(lines)
+    del files["b"]
+    assert [line.split()[-1] for line in (first, *lines)] == [b"a", b"c"]
 
 
 class TestReader:

@@ -294,7 +294,7 @@ class TestOurOwnErrors:
         fake = FakeFTP().start()
         with Raw(fake).hello() as raw, raw.data() as data:
             assert raw.code("STOR x")[0] == "1"
-            monkeypatch.setattr("notnow.servers.ftp.files.Writer.write", fail)
+            monkeypatch.setattr("notnow.servers.ftp.opened.Writer.write", fail)
             data.send(b"1")
             assert raw.until_end() == ""
             assert data.rest() == b""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import ssl
 
@@ -10,6 +11,7 @@ import pytest
 
 from ftp_client import Raw, one, port_of, rules, then, trusting
 from notnow import FakeFTP, ManualClock
+from notnow.servers.ftp import data_ports
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -256,6 +258,30 @@ class TestAnnounced:
             assert port_of(raw.say(mode)) == port  # it is held: nobody else will listen there
             assert raw.code("RETR small.txt") == "425"
             assert raw.get("RETR small.txt", "PORT")
+
+    @pytest.mark.skipif("sys.platform != 'linux'", reason="elsewhere, the system chooses the port")
+    def test_a_port_that_another_process_takes_at_the_same_time(self, monkeypatch):
+        """Linux lets two bind it, and one listen."""
+        rival = socket.socket()
+        rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        rival.bind(("127.0.0.1", 0))
+        chosen = iter([rival.getsockname()[1]])
+
+        def choose(*span: int) -> int:
+            port = next(chosen, None)
+            return random.Random().randrange(*span) if port is None else port
+
+        def bound(session: object) -> socket.socket:
+            sock = really_bound(session)
+            rival.listen()
+            return sock
+
+        really_bound = data_ports.bound
+        monkeypatch.setattr("notnow.servers.ftp.data_ports.bound", bound)
+        monkeypatch.setattr("notnow.servers.ftp.data_ports.random.randrange", choose)
+        with rival, FakeFTP() as fake, Raw(fake).hello() as raw:
+            assert raw.get("RETR small.txt") == b"A small file.\n"
+        assert next(chosen, None) is None
 
     @pytest.mark.parametrize("mode", ["PASV", "EPSV"])
     @pytest.mark.parametrize("how", ["fin", "reset", "drain"])

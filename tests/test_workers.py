@@ -383,9 +383,9 @@ def test_http_has_one_certificate_and_one_quota() -> None:
         assert fake.journal.count("request") == 32
 
 
-def test_protocols_with_state_in_one_process_are_refused() -> None:
-    with pytest.raises(ScenarioError, match="workers are not for ftp, whose files are in the memory of one process"):
-        many("ftp", 2)
+def test_a_protocol_without_workers_is_refused() -> None:
+    with pytest.raises(ScenarioError, match="workers are not for gopher; allowed: 1, or servers of smtp, ftp, http"):
+        many("gopher", 2)
 
 
 def test_an_app_is_refused_since_each_worker_would_have_its_own() -> None:

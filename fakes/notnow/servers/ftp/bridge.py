@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from notnow.clock import Clock
 from notnow.engine.actions import Script
@@ -25,6 +26,7 @@ class FileBridge(Bridge):
     """A `FileHost`."""
 
     goodbye = FTPSession.goodbye
+    session_class: ClassVar[type[FTPSession]] = FTPSession
     drains: LingeringClose
 
     def __init__(self, options: Options, scenario: Scenario, label: str, name: str) -> None:
@@ -53,7 +55,7 @@ class FileBridge(Bridge):
         return users.get(user) == password
 
     def admit(self, record: Connection, exchange: Exchange, script: Script) -> FTPSession:
-        return FTPSession.adopt(self, record, exchange, script)
+        return self.session_class.adopt(self, record, exchange, script)
 
     def forget(self) -> None:
         super().forget()

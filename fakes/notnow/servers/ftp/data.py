@@ -20,9 +20,10 @@ from notnow.journal import Connection, Failure
 from notnow.protocols.ftp import DataEnding
 from notnow.servers.base import listener, tls
 from notnow.servers.base.transport import tells_once
-from notnow.servers.ftp.files import NoRoomError, Reader, Writer
+from notnow.servers.ftp.files import NoRoomError
 from notnow.servers.ftp.host import FileHost
 from notnow.servers.ftp.newlines import Newlines
+from notnow.servers.ftp.opened import Reader, Writer
 
 PIECE = 65_536  # bytes that are read at a time, or sent from a file
 CHUNK = 1_048_576  # bytes that are sent before others have their turn
@@ -314,6 +315,7 @@ class DataConnection:
             self.file_obj.discard()
         self._close_file(False)
         self._part(how)
+        self._step = None  # it refers to this object, which would be garbage for longer
         self.session.data_ends(self, how, reply, whole)
 
     def _part(self, how: DataEnding) -> None:

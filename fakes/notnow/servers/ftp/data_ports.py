@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import random
 import socket
 import sys
@@ -56,9 +57,8 @@ class PassivePort:
     def __init__(self, session: PortOwner, extmode: bool = False) -> None:
         self._session, self._loop = session, session.host.loop
         self._fault, session.next_data_fault = session.next_data_fault, None
-        self._sock = bound(session)
+        self._sock = _listening(session, 0 if self._fault == "drop" else 5)
         self._plug: socket.socket | None = None
-        self._sock.listen(0 if self._fault == "drop" else 5)
         if self._fault == "drop":
             self._stuff()
         else:
@@ -138,6 +138,19 @@ def bound(session: PortOwner) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _listening(session: PortOwner, queue: int) -> socket.socket:
+    """A socket that listens on a port of its own. Raises OSError if all ports are taken."""
+    for _ in range(TRIES):
+        sock = bound(session)
+        try:
+            sock.listen(queue)
+        except OSError:  # meanwhile, another process has bound the same port, and listens already
+            sock.close()
+        else:
+            return sock
+    raise OSError(errno.EADDRINUSE, "no port is free")
 
 
 def _bind(sock: socket.socket, address: str) -> None:

@@ -26,10 +26,11 @@ class FakeFTP(FileAssertions, Fake):
 
     protocol: ClassVar[str] = "ftp"
     _option_names: ClassVar[frozenset[str]] = Fake._option_names | {"files"}
+    _bridge_class: ClassVar[type[FileBridge]] = FileBridge
     _bridge: FileBridge
 
     def _new_bridge(self, scenario: Scenario) -> FileBridge:
-        return FileBridge(self._options, scenario, type(self).__name__, self.name)
+        return self._bridge_class(self._options, scenario, type(self).__name__, self.name)
 
     def _resolve(self, scenario: str | Path | Scenario | None, values: Mapping[str, Any]) -> Scenario:
         found = super()._resolve(scenario, values)

@@ -251,96 +251,6 @@ def _node(name: str, content: Content, now: float) -> Node:
     return Node(bytes(content), now)
 
 
-class Reader:
-    """A file that is downloaded, with the length that it has now: bytes of a later upload do not count."""
-
-    def __init__(self, name: str, node: Node) -> None:
-        self.name, self.closed, self.size = name, False, node.size
-        self._node = node
-        self.position = 0
-
-    def seek(self, position: int) -> None:
-        self.position = position
-
-    def read(self, size: int) -> bytes:
-        piece = self._node.read(self.position, min(size, self.size - self.position))
-        self.position += len(piece)
-        return piece
-
-    def descriptor(self) -> int:
-        """The descriptor of a system file with the same content, for `os.sendfile`; -1 if there is none."""
-        return self._node.descriptor()
-
-    def close(self) -> None:
-        self.closed = True
-
-
-class Writer:
-    """A file that is uploaded. Its bytes can be read at once; it is complete after `finish`."""
-
-    def __init__(self, name: str, files: Files, mode: str) -> None:
-        self.name, self.closed, self._files = name, False, files
-        self._before, self._hash = files.node(name), hashlib.sha256()
-        self._untouched = self._before is not None and self._before.whole and "w" not in mode
-        self.node = _beginning(None if "w" in mode else self._before, files.now())
-        if self._before is not None:
-            self.node.mode = self._before.mode
-        files.put(name, self.node)
-        self.position = self.node.size if "a" in mode else 0
-
-    def seek(self, position: int) -> None:
-        self.position = position
-
-    def write(self, data: bytes) -> None:
-        """Raises NoRoomError."""
-        node, end = self.node, self.position + len(data)
-        if node.base is not None:
-            self._files.own(node)
-        if end > node.size:
-            self._files.grow(node, end - node.size)
-        node.modified = self._files.now()
-        self._untouched = False
-        self._hash.update(data)
-        assert isinstance(node.data, bytearray)
-        if self.position == len(node.data):
-            node.data += data
-        else:
-            node.data[self.position : end] = data
-        self.position = end
-
-    def finish(self) -> None:
-        """The upload is complete."""
-        self.node.whole = True
-
-    @property
-    def sha256(self) -> str:
-        """The hash of the uploaded bytes, as hex, without the bytes that the file had before."""
-        return self._hash.hexdigest()
-
-    def discard(self) -> None:
-        """Undo the upload: the file is as it was before."""
-        if self._files.node(self.name) is self.node:
-            self._files.remove(self.name)
-            if self._before is not None:
-                self._files.put(self.name, self._before)
-
-    def close(self) -> None:
-        self.closed, self.node.open = True, False
-        self.node.whole = self.node.whole or self._untouched
-
-
-def _beginning(before: Node | None, now: float) -> Node:
-    """The file of a new upload, with the bytes and the mode that it had before."""
-    node = Node(bytearray(), now)
-    if before is not None:
-        node.base, node.data = before.base or before, None
-        node.size, node.made_up = before.size, before.made_up
-        if before.open:  # by another upload, which continues
-            node.own()
-    node.whole, node.open = False, True
-    return node
-
-
 __all__ = [
     "DEFAULT",
     "LARGEST",
@@ -348,8 +258,6 @@ __all__ = [
     "Content",
     "Files",
     "NoRoomError",
-    "Reader",
-    "Writer",
     "filling",
     "is_clean",
     "path",

@@ -3,6 +3,7 @@
 # ruff: noqa: ARG002 (the arguments of pyftpdlib's methods)
 from __future__ import annotations
 
+import fnmatch
 import os
 import posixpath
 import re
@@ -14,9 +15,11 @@ from pyftpdlib.exceptions import FilesystemError
 from pyftpdlib.filesystems import AbstractedFS
 
 from notnow.bounds import ENTRIES
-from notnow.servers.ftp.files import Files, Reader, Writer, is_clean, path
+from notnow.servers.ftp.files import Files, is_clean, path
 from notnow.servers.ftp.host import FileHost
+from notnow.servers.ftp.opened import Reader, Writer, writer
 
+_MAGIC = frozenset("*?[")
 _MODE = re.compile(rb"unix\.mode=0o[0-7]+")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -62,7 +65,7 @@ class MemoryFS(AbstractedFS):
             return Reader(filename, node)
         self._parent(filename)
         self._place(filename)
-        return Writer(filename, self._files, mode)
+        return writer(filename, self._files, mode)
 
     def mkstemp(self, suffix: str = "", prefix: str = "", dir: str | None = None, mode: str = "wb") -> Writer:
         number = 1
@@ -72,7 +75,7 @@ class MemoryFS(AbstractedFS):
             raise FilesystemError("Invalid file name")
         self._parent(name)
         self._place(name)
-        return Writer(name, self._files, mode)
+        return writer(name, self._files, mode)
 
     def _place(self, name: str) -> None:
         """Raises FilesystemError if there is no room for a new file or directory; see `notnow.bounds`."""
@@ -105,13 +108,15 @@ class MemoryFS(AbstractedFS):
         self._files.set_mode(path, mode)
 
     def utime(self, path: str, timeval: float) -> None:
+        if self._files.node(path) is None:
+            raise FilesystemError("No such file or directory")
         self._files.touch(path, timeval)
 
     # ---- directories ---------------------------------------------------------------------------
 
     def chdir(self, path: str) -> None:
-        if not self._files.is_directory(path):
-            raise FilesystemError("Not a directory" if self._files.node(path) else "No such file or directory")
+        if not self.isdir(path):
+            raise FilesystemError("Not a directory" if self.isfile(path) else "No such file or directory")
         self.cwd = path
 
     def mkdir(self, path: str) -> None:
@@ -131,11 +136,36 @@ class MemoryFS(AbstractedFS):
     def listdir(self, path: str) -> list[str]:
         return self._files.children(path)
 
+    def matches(self, path: str) -> tuple[str, list[str]] | None:
+        """The directory where a pattern begins, and the matching paths below it; None for a plain path.
+
+        The path of an existing file is not a pattern, whatever its characters are. `*` does not match a leading dot.
+        """
+        if _MAGIC.isdisjoint(path) or self.lexists(path):
+            return None
+        parts = path.strip("/").split("/")
+        first = next(i for i, part in enumerate(parts) if not _MAGIC.isdisjoint(part))
+        base = "/" + "/".join(parts[:first])
+        return base, sorted(self._below(base, parts[first:]))
+
+    def _below(self, base: str, parts: list[str]) -> Iterator[str]:
+        """The paths below a directory that match part by part."""
+        pattern, *rest = parts
+        for name in self.listdir(base) if self.isdir(base) else ():
+            if (name.startswith(".") and not pattern.startswith(".")) or not fnmatch.fnmatchcase(name, pattern):
+                continue
+            if rest:
+                yield from (f"{name}/{more}" for more in self._below(posixpath.join(base, name), rest))
+            else:
+                yield name
+
     def format_list(self, basedir: str, listing: Iterable[str], ignore_err: bool = True) -> Iterator[bytes]:
-        """The lines of LIST, in the format of `ls -l`."""
+        """The lines of LIST, in the format of `ls -l`. A file that is removed meanwhile has none."""
         half_a_year_ago = self._files.now() - 180 * 86_400
         for name in listing:
-            found = self.stat(posixpath.join(basedir, name))
+            if not self.lexists(where := posixpath.join(basedir, name)):
+                continue
+            found = self.stat(where)
             changed = time.gmtime(found.st_mtime)
             when = (
                 f"{changed.tm_hour:02}:{changed.tm_min:02}"

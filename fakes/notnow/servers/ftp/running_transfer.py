@@ -8,7 +8,7 @@ from typing import Literal
 from notnow.journal import Exchange, Recorder, Transfer
 from notnow.protocols.ftp import DataEnding
 from notnow.servers.ftp.data import DataConnection
-from notnow.servers.ftp.files import Reader, Writer
+from notnow.servers.ftp.opened import Reader, Writer
 
 UPLOADS = frozenset({"STOR", "APPE", "STOU"})
 LISTINGS = frozenset({"LIST", "NLST", "MLSD"})

@@ -253,10 +253,12 @@ class FTPSession(Listings):
             modified = None
         if modified is None:
             self.respond("550 Invalid time format; expected: YYYYMMDDHHMMSS.")
-        elif not self.fs.isfile(path):
+            return
+        try:
+            self.fs.utime(path, modified)
+        except FilesystemError:
             self.respond(f"550 {path} is not retrievable")
         else:
-            self.fs.utime(path, modified)
             self.respond(f"213 Modify={timeval}; {path}.")
 
     def ftp_TYPE(self, line: str) -> None:

@@ -20,7 +20,7 @@ from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride
 from notnow.servers.ftp.asking import Asking, Continuation, HealthyAction
 from notnow.servers.ftp.data import DataConnection
 from notnow.servers.ftp.data_ports import ActivePort, PassivePort, bound
-from notnow.servers.ftp.files import Reader, Writer
+from notnow.servers.ftp.opened import Reader, Writer
 from notnow.servers.ftp.running_transfer import RunningTransfer
 
 NO_CONNECTION = "425 Can't open data connection."

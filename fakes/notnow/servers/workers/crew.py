@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from notnow.errors import FakeError
 from notnow.journal.relay import Batch
 from notnow.servers.workers.duty import Duty, Failed
-from notnow.servers.workers.wire import Wire
+from notnow.servers.workers.wire import Descriptor, Passage, Wire
 
 PAUSE = 0.02  # real seconds from the first news to the report
 GOODBYE = 5.0  # real seconds that the workers have to stop; only a bug takes longer
@@ -46,8 +46,8 @@ class Employer(Protocol):
 
     def gather(self, reports: Sequence[tuple[object, Batch]], last: bool = False) -> None: ...
 
-    def lost(self, why: FakeError) -> None:
-        """A worker has ended by itself."""
+    def lost(self, why: FakeError, place: int | None = None) -> None:
+        """The worker at this place has ended by itself, or all of them do not end."""
 
     def failed(self, error: BaseException) -> None: ...
 
@@ -59,6 +59,7 @@ class Worker:
         self.place, self.process = place, process
         self.calls: Wire
         self.orders: Wire
+        self.passage: Passage
         self.waiting, self.gone, self.knows = False, False, -1
         self._answers: deque[asyncio.Future[Any]] = deque()
 
@@ -87,6 +88,7 @@ class Worker:
                 future.set_exception(FakeError("a worker is gone"))
         self.calls.close()
         self.orders.close()
+        self.passage.close()
 
 
 class Crew:
@@ -120,13 +122,15 @@ class Crew:
         self.news()
 
     async def _hire(self, place: int, listening: socket.socket) -> None:
-        (calls, its_calls), (orders, its_orders) = socket.socketpair(), socket.socketpair()
-        given = [its_calls.fileno(), its_orders.fileno(), listening.fileno()]
+        pairs = [socket.socketpair() for _ in range(3)]
+        (calls, its_calls), (orders, its_orders), (passage, its_passage) = pairs
+        given = [its_calls.fileno(), its_orders.fileno(), its_passage.fileno(), listening.fileno()]
         command = [sys.executable, "-P", "-c", _MAIN, *map(str, given)]
-        with its_calls, its_orders:
+        with its_calls, its_orders, its_passage:
             worker = Worker(place, _start(command, given))
         self._all.append(worker)
         lost = partial(self._lost, worker)
+        worker.passage = Passage(passage)
         worker.calls, worker.orders = Wire(partial(self._asked, worker), lost), Wire(worker.obeyed, lost)
         loop = asyncio.get_running_loop()
         await loop.create_unix_connection(lambda: worker.calls, sock=calls)
@@ -164,7 +168,7 @@ class Crew:
             return
         worker.leave()
         if not self._stopping:
-            self._employer.lost(FakeError(_obituary(worker.process)))
+            self._employer.lost(FakeError(_obituary(worker.process)), worker.place)
         if worker in self._resting:
             self._resting.remove(worker)
         self._go_on()
@@ -204,6 +208,8 @@ class Crew:
 
     def _answer(self, worker: Worker, answer: object) -> None:
         state = self._employer.standing
+        if isinstance(answer, Descriptor) and not worker.passage.send(answer.number):
+            answer = -1
         worker.calls.send((answer, state))
         worker.waiting, worker.knows = False, state[0]
 

@@ -108,7 +108,7 @@ class Crewed(Bridge):
             self._next.cancel()
         await super().shut()
 
-    def lost(self, why: FakeError) -> None:
+    def lost(self, why: FakeError, place: int | None = None) -> None:  # noqa: ARG002 (what it has left is not counted here)
         self.loss = self.loss or why
         self.on_loss()
 

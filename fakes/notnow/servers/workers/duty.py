@@ -13,7 +13,11 @@ from notnow.language.scenario import Scenario
 from notnow.servers.workers.remote import State
 
 # The modules with the bridges of each protocol that can have workers: `Worker` for those, `Crew` for the process that they have in common.
-BRIDGES: Mapping[str, str] = {"smtp": "notnow.servers.workers.mail", "http": "notnow.servers.workers.app"}
+BRIDGES: Mapping[str, str] = {
+    "smtp": "notnow.servers.workers.mail",
+    "ftp": "notnow.servers.workers.files",
+    "http": "notnow.servers.workers.app",
+}
 
 
 class Text(Struct, frozen=True):

@@ -31,7 +31,8 @@ class Many(Fake):
                 "upstream, the URL of a server on this machine; or no workers",
             )
         super().__init__(scenario, name=name, **given)
-        self._given = {key: value for key, value in given.items() if key in self._option_names and key != "clock"}
+        known = self._option_names - {"clock", "files"}  # workers have none of their own
+        self._given = {key: value for key, value in given.items() if key in known}
         self._bridge.duties = self._duties
 
     def _duties(self) -> list[Duty]:
@@ -97,10 +98,7 @@ def many(protocol: str, workers: int, *, traced: bool = True) -> type[Many]:
     if sys.platform != "linux":
         raise _not_here("workers need Linux", "1: other systems do not spread clients over processes that share a port")
     if protocol not in BRIDGES:
-        raise _not_here(
-            f"workers are not for {protocol}, whose files are in the memory of one process",
-            f"1, or servers of {' and '.join(BRIDGES)}",
-        )
+        raise _not_here(f"workers are not for {protocol}", f"1, or servers of {', '.join(BRIDGES)}")
     fake, bridge = by_protocol(protocol), import_module(BRIDGES[protocol]).Crew
     crewed = type(bridge.__name__, (bridge,), {"size": workers, "traced": traced})
     return type(fake.__name__, (Many, fake), {"_bridge_class": crewed})

@@ -10,7 +10,7 @@ from typing import Any
 
 from notnow.engine.capacity import Capacity
 from notnow.engine.store import Decision, DecisionRequest, PhasePosition, Slot
-from notnow.servers.workers.wire import Line
+from notnow.servers.workers.wire import Descriptor, Line, Passage
 from notnow.shared.encoding import encoded, pack
 
 State = tuple[int, int, int, float | None]  # how often the position has changed, and the position
@@ -20,8 +20,8 @@ REMEMBERED = 1000  # decisions whose exchanges have not been written yet
 class Link:
     """The line on which the loop of a worker asks. Each answer brings the position of the scenario."""
 
-    def __init__(self, line: Line, state: State) -> None:
-        self._line, self._version = line, -1
+    def __init__(self, line: Line, state: State, passage: Passage) -> None:
+        self._line, self._version, self._passage = line, -1, passage
         self.learn(state)
 
     def learn(self, state: State) -> None:
@@ -34,7 +34,7 @@ class Link:
         self.learn(state)
         if isinstance(result, Exception):
             raise result
-        return result
+        return self._passage.receive() if isinstance(result, Descriptor) else result
 
     def tell(self, *message: object) -> None:
         """Say something that has no answer."""

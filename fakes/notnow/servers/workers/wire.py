@@ -14,6 +14,8 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any, cast
 
+from msgspec import Struct
+
 HEAD = struct.Struct("!I")  # the length of a message, in bytes
 PIECE = 1 << 18  # bytes to read at once
 
@@ -23,6 +25,12 @@ def _proxy(mapping: dict[Any, Any]) -> MappingProxyType[Any, Any]:
 
 
 copyreg.pickle(MappingProxyType, lambda mapping: (_proxy, (dict(mapping),)))  # pickle by itself cannot
+
+
+class Descriptor(Struct, frozen=True):
+    """An answer that is an open file: in the other process, it has another number."""
+
+    number: int
 
 
 def packed(message: object) -> bytes:
@@ -63,6 +71,29 @@ class Line:
         """The answer to a message."""
         self.send(message)
         return self.receive()
+
+
+class Passage:
+    """The pair of sockets through which descriptors go. One is sent just before the answer that it is."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def send(self, descriptor: int) -> bool:
+        """False if it cannot be sent: the other end is gone, or too many are on their way."""
+        try:
+            socket.send_fds(self._sock, [b"\0"], [descriptor])
+        except OSError:
+            return False
+        return True
+
+    def receive(self) -> int:
+        """The descriptor, or -1 if this process has no room for it."""
+        _, found, _, _ = socket.recv_fds(self._sock, 1, 1)
+        return found[0] if found else -1
+
+    def close(self) -> None:
+        self._sock.close()
 
 
 class Wire(asyncio.Protocol):

@@ -19,16 +19,16 @@ from notnow.servers.base import tls
 from notnow.servers.base.fake import Fake
 from notnow.servers.workers.duty import BRIDGES, Duty, Failed
 from notnow.servers.workers.remote import Link
-from notnow.servers.workers.wire import Line
+from notnow.servers.workers.wire import Line, Passage
 from notnow.servers.workers.working import Working
 
 
 class Worker:
     """The fake of this process, and what it is told to do."""
 
-    def __init__(self, duty: Duty, line: Line, sock: socket.socket) -> None:
+    def __init__(self, duty: Duty, line: Line, passage: Passage, sock: socket.socket) -> None:
         self.clock = AdjustableClock.at(duty.clock, Stamps(duty.place, duty.zero))
-        link = Link(line, duty.standing)
+        link = Link(line, duty.standing, passage)
         tls.issue = lambda shown: trustme.LeafCert(*link.ask("certificate", shown))
         self.fake = self._fake(duty, link, sock)
         bridge = self.fake._bridge
@@ -38,7 +38,7 @@ class Worker:
     def _fake(self, duty: Duty, link: Link, sock: socket.socket) -> Fake:
         kind, known = (
             import_module(BRIDGES[duty.protocol]).Worker,
-            {"link": link, "listening": sock, "traced": duty.traced},
+            {"link": link, "listening": sock, "traced": duty.traced, "place": duty.place},
         )
         bridge = type(kind.__name__, (kind,), known)
         fake = by_protocol(duty.protocol)
@@ -75,7 +75,7 @@ class Worker:
 
 
 def main() -> None:
-    """`calls`, `orders` and the socket to listen on are inherited descriptors."""
+    """`calls`, `orders`, the passage and the socket to listen on are inherited descriptors."""
     for number in (
         signal.SIGINT,
         signal.SIGTERM,
@@ -83,11 +83,11 @@ def main() -> None:
     ):  # a terminal, or systemd, sends them to all; orders come
         signal.signal(number, signal.SIG_IGN)
     warnings.simplefilter("ignore")  # the other process has said it
-    calls, orders, listening = (socket.socket(fileno=int(text)) for text in sys.argv[1:4])
+    calls, orders, passage, listening = (socket.socket(fileno=int(text)) for text in sys.argv[1:5])
     line = Line(orders)
     code = 1
     try:
-        worker = _ready(line, Line(calls), listening)
+        worker = _ready(line, Line(calls), Passage(passage), listening)
         while True:
             order = line.receive()
             line.send(_carried_out(worker, order))
@@ -98,10 +98,10 @@ def main() -> None:
     os._exit(code)  # at once, as a process that is told to stop should; nothing is left to clean up
 
 
-def _ready(line: Line, calls: Line, listening: socket.socket) -> Worker:
+def _ready(line: Line, calls: Line, passage: Passage, listening: socket.socket) -> Worker:
     duty = line.receive()
     try:
-        worker = Worker(duty, calls, listening)
+        worker = Worker(duty, calls, passage, listening)
         worker.fake.start()
     except EOFError:
         raise

@@ -25,6 +25,7 @@ class Working(Bridge):
 
     link: ClassVar[Link]
     listening: ClassVar[socket.socket]
+    place: ClassVar[int]  # see `Duty`
     traced: ClassVar[bool] = False
     recorder: RelayRecorder
     store: RemoteStore

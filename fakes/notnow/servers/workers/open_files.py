@@ -1,0 +1,82 @@
+"""The files of a fake with workers: one tree, and what each worker has opened in it.
+
+A worker asks for one operation of the file system at a time, and no other comes between. The bytes of uploads come here in pieces; a big
+file that is downloaded is sent by the worker itself, from the system file with its bytes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from msgspec import Struct
+from pyftpdlib.exceptions import FilesystemError
+from pyftpdlib.handlers import FTPHandler
+
+from notnow.servers.ftp.content import Node
+from notnow.servers.ftp.files import NoRoomError
+from notnow.servers.ftp.filesystem import MemoryFS
+from notnow.servers.ftp.host import FileHost
+from notnow.servers.ftp.opened import Reader, Upload, Writer
+from notnow.servers.workers.wire import Descriptor
+
+TREE = 0  # the number of the file system among opened files
+
+
+class Opened(Struct, frozen=True):
+    """What a worker is told of a file that it has opened. `position` is where an upload begins; `made_up`: see `Node`."""
+
+    number: int
+    name: str
+    size: int
+    position: int = 0
+    made_up: bool = False
+
+
+class OpenFiles:
+    """The file system of all sessions in workers, and their opened files by number."""
+
+    # What pyftpdlib's file system asks its session for.
+    use_gmt_times, encoding, unicode_errors = FTPHandler.use_gmt_times, FTPHandler.encoding, FTPHandler.unicode_errors
+
+    def __init__(self, host: FileHost) -> None:
+        self.host = host
+        self._fs = MemoryFS("/", self)
+        self._numbers = itertools.count(TREE + 1)
+        self._open: dict[int, tuple[int, Node | Upload]] = {}  # with the places of their workers
+
+    def answer(self, place: int, done_with: Sequence[int], number: int, method: str, given: Sequence[Any]) -> Any:
+        """Carry out one operation for a worker, on the tree or on an opened file. An error for the client is an answer."""
+        for old in done_with:
+            self._open.pop(old, None)
+        file = self._fs if number == TREE else self._open[number][1]
+        try:
+            found = getattr(file, method)(*given)
+            if isinstance(found, Iterator):
+                return list(found)
+        except (FilesystemError, NoRoomError) as error:
+            return error
+        if isinstance(found, (Reader, Writer)):
+            return self._opened(place, found)
+        return Descriptor(found) if method == "descriptor" and found >= 0 else found
+
+    def _opened(self, place: int, file: Reader | Writer) -> Opened:
+        number = next(self._numbers)
+        if isinstance(file, Reader):
+            assert isinstance(file.source, Node), "it is in this process"
+            self._open[number] = place, file.source
+            return Opened(number, file.name, file.size, made_up=file.source.made_up)
+        assert isinstance(file.target, Upload), "the same"
+        self._open[number] = place, file.target
+        return Opened(number, file.name, file.target.node.size, file.position)
+
+    def cut(self, place: int | None = None) -> list[str]:
+        """A worker is gone, or all: end what they have opened. The names of their uploads under way, which stay partial."""
+        names = []
+        for number in [number for number, (where, _) in self._open.items() if place in (None, where)]:
+            file = self._open.pop(number)[1]
+            if isinstance(file, Upload) and file.node.open:
+                file.close()
+                names.append(file.name)
+        return names
