@@ -15,13 +15,14 @@ from hyperframe.frame import HeadersFrame, SettingsFrame
 
 from control_api import running
 from http_client import H2
-from notnow import FakeHTTP, FakeSMTP
+from notnow import FakeHTTP, FakeSMTP, protocols
 from notnow.bounds import SMTP_LINE, SMTP_PATH, TABLE
 from notnow.chaos.replay import maillog, making
 from notnow.chaos.replay.recording import ReplayError
 from notnow.engine import matching
 from notnow.errors import ScenarioError
 from notnow.language.knobs import UNKNOWN
+from notnow.language.limits import PATTERN, PATTERNS, PER_PATTERN
 from notnow.language.loading import loads
 from notnow.servers.http.floods import Encoder
 from smtp_client import Raw
@@ -100,6 +101,18 @@ class TestRecordings:
 HEAD = 'protocol = "smtp"\n[[phase]]\nname = "a"\n[[phase.rule]]\non = "connect"\nreply = "421 %s"\n'
 
 
+# A moment at which each fact of each protocol is known.
+ASKED = [
+    (
+        one.name,
+        next(name for name in one.moments if fact in one.facts_at(name)),
+        fact if fact != "header" else "header.x",
+    )
+    for one in protocols.every()
+    for fact in one.facts
+]
+
+
 def refusal(toml: str) -> str:
     with pytest.raises(ScenarioError) as caught:
         loads(toml)
@@ -131,6 +144,37 @@ class TestScenarios:
     @pytest.mark.parametrize("text", ["[" * 100_000, "{a=" * 100_000, "a." * 100_000])
     def test_nested_without_end(self, text: str) -> None:
         assert refusal(f"x = {text}" if text[0] in "[{" else f"{text} = 1")
+
+    @pytest.mark.parametrize(("protocol", "moment", "key"), ASKED)
+    def test_a_text_that_takes_long_to_compile(self, protocol: str, moment: str, key: str) -> None:
+        rule = f'protocol = "{protocol}"\n[[phase]]\nname = "a"\n[[phase.rule]]\non = "{moment}"\n{{}}\n'
+        for text in ("[" * (PATTERN + 1), "/" + "[" * PATTERN, "a" * 900_000):
+            for value in (f"'{text}'", f"['x', '{text}']"):
+                said = refusal(rule.format(f"where.{key} = {value}"))
+                assert f"a text of at most 1,000 characters; this one has {len(text):,}" in said
+                assert len(said) < 1_000
+
+    @pytest.mark.parametrize("text", ["*" * PATTERN, "[a]" * (PATTERN // 3), "[" * PATTERN, "é" * PATTERN])
+    def test_a_text_that_does_not(self, text: str) -> None:
+        loads(HEAD.replace("connect", "message") % "no" + f"where.header.subject = ['x', '{text}']\n")
+
+    def test_many_texts(self) -> None:
+        """Those of a list, of a header and of another rule count together."""
+        rule = HEAD.replace("connect", "message") % "no" + "where = { sender = %s, header = { x = '' } }\n"
+        texts = ["x" * (PATTERN - PER_PATTERN)] * (PATTERNS // PATTERN // 2 - 1) + ["x" * (PATTERN - 2 * PER_PATTERN)]
+        another = (rule % texts).partition('name = "a"\n')[2]
+        loads(rule % texts + another)
+        said = refusal(rule % [*texts, ""] + another * 3)
+        assert said.count("too long together") == 1
+        assert (
+            "phase[0].rule[1].where: the texts in 'where' are too long together, from here on: 200,010 characters"
+            in said
+        )
+
+    def test_ever_so_many_short_texts(self) -> None:
+        texts = [f"{n:x}" for n in range(20_000)]
+        with at_most(2_500_000):  # to compile them all takes four times as many
+            assert "too long together" in refusal(HEAD.replace("connect", "ehlo") % "no" + f"where.command = {texts}\n")
 
     def test_a_glob_that_backtracks(self) -> None:
         """fnmatch makes each star atomic; otherwise this would take longer than anybody lives."""

@@ -102,6 +102,9 @@ class TestPatterns:
             ("no-such/*", []),
             ("[x].csv", ["[x].csv"]),  # a file of this name is no pattern
             ("*", ["[x].csv", "a.txt", "b.csv", "d", "f"]),
+            ("*" * 254 + "v", ["[x].csv", "b.csv"]),
+            ("*" * 255 + "v", []),  # longer than any name
+            ("*" + "[" * 4_000, []),  # it would take long to compile
         ],
     )
     @pytest.mark.parametrize("flags", ["", "-l ", "-la ", "-a -l "])

@@ -11,7 +11,7 @@ from typing import Any
 
 from notnow import protocols
 from notnow.errors import Problem, shown
-from notnow.language import capacity, facts, knobs
+from notnow.language import capacity, facts, knobs, limits
 from notnow.language.advice import ONLY, is_counted, meant, unknown
 from notnow.language.conditions import CONDITIONS, LIMITS, PER, SINCE, conditions, exclude, limit
 from notnow.language.faults import ACTING_KEYS, FAULT_KEYS, GOES_ON, HEADER_NAME, SPOKEN_KEYS, spoken
@@ -36,6 +36,7 @@ class Checks:
         self.document, self.phases, self._report, self._warn = document, phases, report, warn
         self.protocol = protocols.get(document.protocol)
         self.moments = self.protocol.moments
+        self._asked = 0  # characters of the texts in `where`, up to the rule that is being checked
 
     def report(self, path: Path, found: str, allowed: str) -> None:
         self._report(path, Problem(found, allowed=allowed))
@@ -255,6 +256,15 @@ class Checks:
     # ---- where ---------------------------------------------------------------------------------
 
     def _where(self, rule: Rule, path: Path) -> None:
+        before, self._asked = self._asked, self._asked + facts.size(rule.where or {})
+        if self._asked > limits.PATTERNS:
+            if before <= limits.PATTERNS:
+                found = f"the texts in 'where' are too long together, from here on: {self._asked:,} characters"
+                allowed = (
+                    f"{limits.PATTERNS:,} characters in all rules, {limits.PER_PATTERN} more for each text included"
+                )
+                self.report((*path, "where"), found, allowed)
+            return
         for name, wanted in (rule.where or {}).items():
             place = (*path, "where", name)
             unaware = [moment for moment in rule.on if name not in self.protocol.facts_at(moment)]

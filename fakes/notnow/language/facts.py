@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from notnow import errors, protocols
 from notnow.errors import Problem
+from notnow.language import limits
 from notnow.protocols.fact import Choice, Fact, Glob, Kind, Size, ValueNeverHeldError
 
 ABSENT, PRESENT = "none", "*"
@@ -24,8 +25,10 @@ def kind_at(protocol: str, name: str, moment: str) -> Fact:
 def read(protocol: str, name: str, moments: Iterable[str], wanted: Any) -> object:
     """What `notnow.engine.matching` compares a fact with: a size as its bytes, `">=10MB"` as a `Comparison`.
 
-    Raises ValueNeverHeldError for a value that the fact has at none of these moments.
+    Raises ValueNeverHeldError for a value that the fact has at none of these moments, and for one that takes too long to compile.
     """
+    if isinstance(wanted, str) and len(wanted) > limits.PATTERN:
+        raise ValueNeverHeldError(f"a text of at most {limits.PATTERN:,} characters; this one has {len(wanted):,}")
     never = []
     for fact in (kind_at(protocol, name, moment) for moment in moments):
         if wanted == PRESENT or (wanted == ABSENT and not fact.always):
@@ -41,6 +44,15 @@ def _allowed(error: ValueNeverHeldError, fact: Fact, wanted: Any) -> str:
     if wanted == ABSENT:
         return f"{fact.allowed}; it is never absent here"
     return str(error) if str(error) != fact.kind.allowed else fact.allowed
+
+
+def size(where: Mapping[str, Any]) -> int:
+    """What the texts of a `where` count towards `limits.PATTERNS`, those in lists and of headers included."""
+    values = [item for value in where.values() for item in (value if isinstance(value, list) else [value])]
+    texts = [value for value in values if isinstance(value, str)]
+    tables = [value for value in values if isinstance(value, Mapping)]
+    # One that is too long by itself is told so by `read`.
+    return sum(min(len(text), limits.PATTERN) + limits.PER_PATTERN for text in texts) + sum(map(size, tables))
 
 
 def read_where(protocol: str, moments: Iterable[str], where: Mapping[str, Any]) -> dict[str, Any]:

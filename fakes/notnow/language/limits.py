@@ -19,6 +19,9 @@ FIELD = 65_536  # octets of a header field's value
 NAMES = 100  # of a certificate: clients have a limit for its size, OpenSSL's is 100 KB
 FILE = 1_000_000_000  # bytes of a file that is given by its size
 PATH = 255  # octets of a component of a file's path, as file systems have it
+PATTERN = 1_000  # characters of a text in `where`: it is compiled, in a time that grows with the square
+PATTERNS = 200_000  # characters of all texts in `where`: those of one phase are compiled together
+PER_PATTERN = 10  # characters that each of them counts more, for what it costs to compile any
 CODES = (400, 599)  # of replies that refuse
 JOINERS = "\u200c\u200d"  # in names in Persian, say, and between the parts of an emoji
 

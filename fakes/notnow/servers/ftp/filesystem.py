@@ -15,6 +15,7 @@ from pyftpdlib.exceptions import FilesystemError
 from pyftpdlib.filesystems import AbstractedFS
 
 from notnow.bounds import ENTRIES
+from notnow.language.limits import PATH
 from notnow.servers.ftp.files import Files, is_clean, path
 from notnow.servers.ftp.host import FileHost
 from notnow.servers.ftp.opened import Reader, Writer, writer
@@ -149,8 +150,10 @@ class MemoryFS(AbstractedFS):
         return base, sorted(self._below(base, parts[first:]))
 
     def _below(self, base: str, parts: list[str]) -> Iterator[str]:
-        """The paths below a directory that match part by part."""
+        """The paths below a directory that match part by part. A part longer than any name matches none."""
         pattern, *rest = parts
+        if len(pattern) > PATH:  # the time to compile it grows with the square
+            return
         for name in self.listdir(base) if self.isdir(base) else ():
             if (name.startswith(".") and not pattern.startswith(".")) or not fnmatch.fnmatchcase(name, pattern):
                 continue
