@@ -46,8 +46,8 @@ class Employer(Protocol):
 
     def gather(self, reports: Sequence[tuple[object, Batch]], last: bool = False) -> None: ...
 
-    def lost(self, why: FakeError, place: int | None = None) -> None:
-        """The worker at this place has ended by itself, or all of them do not end."""
+    def lost(self, why: FakeError, duty: Duty | None = None) -> None:
+        """The worker with this duty has ended by itself, or some do not end."""
 
     def failed(self, error: BaseException) -> None: ...
 
@@ -55,8 +55,8 @@ class Employer(Protocol):
 class Worker:
     """One of them. `waiting`: it does nothing until its question is answered; `knows`: the last position that it does."""
 
-    def __init__(self, place: int, process: subprocess.Popen[bytes]) -> None:
-        self.place, self.process = place, process
+    def __init__(self, duty: Duty, process: subprocess.Popen[bytes]) -> None:
+        self.duty, self.place, self.process = duty, duty.place, process
         self.calls: Wire
         self.orders: Wire
         self.passage: Passage
@@ -114,20 +114,20 @@ class Crew:
     async def start(self, duties: Sequence[tuple[Duty, socket.socket]]) -> None:
         """Start a worker for each duty, on its socket. Raises FakeError if one cannot begin; then `stop` is to be called."""
         for duty, sock in duties:
-            await self._hire(duty.place, sock)
+            await self._hire(duty, sock)
         ready = [worker.ask(duty) for worker, (duty, _) in zip(self._all, duties, strict=True)]
         await asyncio.gather(*ready)
         self._ready = True
         self.spread()  # what has changed meanwhile
         self.news()
 
-    async def _hire(self, place: int, listening: socket.socket) -> None:
+    async def _hire(self, duty: Duty, listening: socket.socket) -> None:
         pairs = [socket.socketpair() for _ in range(3)]
         (calls, its_calls), (orders, its_orders), (passage, its_passage) = pairs
         given = [its_calls.fileno(), its_orders.fileno(), its_passage.fileno(), listening.fileno()]
         command = [sys.executable, "-P", "-c", _MAIN, *map(str, given)]
         with its_calls, its_orders, its_passage:
-            worker = Worker(place, _start(command, given))
+            worker = Worker(duty, _start(command, given))
         self._all.append(worker)
         lost = partial(self._lost, worker)
         worker.passage = Passage(passage)
@@ -168,7 +168,7 @@ class Crew:
             return
         worker.leave()
         if not self._stopping:
-            self._employer.lost(FakeError(_obituary(worker.process)), worker.place)
+            self._employer.lost(FakeError(_obituary(worker.process)), worker.duty)
         if worker in self._resting:
             self._resting.remove(worker)
         self._go_on()

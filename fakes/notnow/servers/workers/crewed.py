@@ -39,6 +39,11 @@ class Shared(Traced):
             self._moved()
         return done
 
+    def release_those_of(self, uid: str) -> None:
+        """Free every slot of a worker's connections."""
+        for owner in [owner for owner in self._held if owner.startswith(f"{uid}-")]:
+            self.release_all(owner)
+
 
 class Ports:
     """The sockets of all workers, until the workers have them."""
@@ -108,7 +113,9 @@ class Crewed(Bridge):
             self._next.cancel()
         await super().shut()
 
-    def lost(self, why: FakeError, place: int | None = None) -> None:  # noqa: ARG002 (what it has left is not counted here)
+    def lost(self, why: FakeError, duty: Duty | None = None) -> None:
+        if duty is not None:
+            self.counts.release_those_of(duty.uid)
         self.loss = self.loss or why
         self.on_loss()
 

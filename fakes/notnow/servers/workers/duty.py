@@ -37,7 +37,10 @@ class Text(Struct, frozen=True):
 
 
 class Duty(Struct, frozen=True):
-    """What a worker is to do. `place` is its own in the order of events, which starts at `zero`; `traced`: see `RemoteStore`."""
+    """What a worker is to do. `place` is its own in the order of events, which starts at `zero`; `traced`: see `RemoteStore`.
+
+    The ids of its connections begin with `uid`.
+    """
 
     protocol: str
     name: str
@@ -45,6 +48,7 @@ class Duty(Struct, frozen=True):
     options: dict[str, Any]
     clock: Origin
     place: int
+    uid: str
     zero: float
     standing: State
     traced: bool

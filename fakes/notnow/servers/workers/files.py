@@ -10,6 +10,7 @@ from notnow.servers.ftp.files import Files
 from notnow.servers.ftp.session import FTPSession
 from notnow.servers.workers import remote_files
 from notnow.servers.workers.crewed import Crewed
+from notnow.servers.workers.duty import Duty
 from notnow.servers.workers.open_files import OpenFiles
 from notnow.servers.workers.working import Working
 
@@ -27,7 +28,7 @@ class Worker(Working, FileBridge):
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        self.remote_files = remote_files.Files(self.link, self.place)
+        self.remote_files = remote_files.Files(self.link, self.duty.place)
 
     def _tree(self) -> Files:
         """Nothing asks for it."""
@@ -53,6 +54,6 @@ class Crew(Crewed, FileBridge):
         await super().shut()
         self._open_files.cut()
 
-    def lost(self, why: FakeError, place: int | None = None) -> None:
-        cut = [] if place is None else self._open_files.cut(place)
-        super().lost(FakeError(f"{why}; partial files: {', '.join(cut)}") if cut else why, place)
+    def lost(self, why: FakeError, duty: Duty | None = None) -> None:
+        cut = [] if duty is None else self._open_files.cut(duty.place)
+        super().lost(FakeError(f"{why}; partial files: {', '.join(cut)}") if cut else why, duty)

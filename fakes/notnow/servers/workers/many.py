@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -49,6 +50,7 @@ class Many(Fake):
                 options,
                 clock.origin,
                 place,
+                secrets.token_hex(4),
                 stamps.zero,
                 bridge.standing,
                 bridge.traced,

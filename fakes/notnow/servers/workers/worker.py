@@ -38,7 +38,7 @@ class Worker:
     def _fake(self, duty: Duty, link: Link, sock: socket.socket) -> Fake:
         kind, known = (
             import_module(BRIDGES[duty.protocol]).Worker,
-            {"link": link, "listening": sock, "traced": duty.traced, "place": duty.place},
+            {"link": link, "listening": sock, "traced": duty.traced, "duty": duty},
         )
         bridge = type(kind.__name__, (kind,), known)
         fake = by_protocol(duty.protocol)

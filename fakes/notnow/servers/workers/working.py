@@ -14,6 +14,7 @@ from notnow.journal.relay import RelayRecorder
 from notnow.language.scenario import Scenario
 from notnow.servers.base.bridge import Bridge
 from notnow.servers.base.listener import UVLOOP_TURNS, reset
+from notnow.servers.workers.duty import Duty
 from notnow.servers.workers.remote import Link, RemoteStore, State
 
 MOST_UNREPORTED = 5_000  # records; beyond them the worker waits until they are taken
@@ -21,11 +22,11 @@ Arrival = tuple[socket.socket, tuple[str, int]]
 
 
 class Working(Bridge):
-    """The bridge of a worker. `link` and the socket to listen on are given to its class before it is made; `traced`: decisions are explained."""
+    """The bridge of a worker. `link`, `duty` and the socket to listen on are given to its class before it is made; `traced`: decisions are explained."""
 
     link: ClassVar[Link]
     listening: ClassVar[socket.socket]
-    place: ClassVar[int]  # see `Duty`
+    duty: ClassVar[Duty]
     traced: ClassVar[bool] = False
     recorder: RelayRecorder
     store: RemoteStore
@@ -33,6 +34,7 @@ class Working(Bridge):
     def __init__(self, *given: Any) -> None:
         self._playing = False
         super().__init__(*given)
+        self._uid = self.duty.uid
         self.recorder.on_news = self._report
         self.recorder.decision_of = lambda number: self.store.numbers.pop(number, None)
         self._reported = False
