@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ftplib
+import io
 import os
 import select
 import signal
@@ -161,6 +163,59 @@ def test_the_control_api_reaches_and_reads_all_workers() -> None:
         assert notnow.stop()[::2] == (0, "")
 
 
+def ftp_client(server: dict[str, Any]) -> ftplib.FTP:
+    client = ftplib.FTP(timeout=PATIENCE)
+    client.connect(server["host"], server["port"])
+    client.login()
+    return client
+
+
+def test_the_files_of_a_directory_are_one_tree_for_all_clients_and_the_control_api(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"from the directory")
+    arguments = [
+        "ftp/idle-timeout",
+        "--files",
+        str(tmp_path),
+        "--workers",
+        "4",
+        "--control",
+        "0",
+        "--speed",
+        "0",
+        "--json",
+    ]
+    with Notnow("serve", *arguments) as notnow, contextlib.ExitStack() as stack:
+        url = notnow.event()["url"]
+        server = notnow.event()
+        api = stack.enter_context(httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False))
+        clients = [stack.enter_context(ftp_client(server)) for _ in range(8)]
+        for n, client in enumerate(clients):
+            client.storbinary(f"STOR {n}.bin", io.BytesIO(bytes([n]) * 300_000))
+        names = ["0.bin", "1.bin", "2.bin", "3.bin", "4.bin", "5.bin", "6.bin", "7.bin", "a.txt"]
+        assert [client.nlst() for client in clients] == [names] * 8
+        found = api.get("/v1/servers/ftp/files").raise_for_status().json()["files"]
+        assert [(one["path"], one["size"], one["partial"]) for one in found][7:] == [
+            ("7.bin", 300_000, False),
+            ("a.txt", 18, False),
+        ]
+        assert api.get("/v1/servers/ftp/files/3.bin").content == bytes([3]) * 300_000
+        connect(url)["ftp"].assert_stored("5.bin", bytes([5]) * 300_000)
+        assert api.get("/v1/verdict").raise_for_status().json()["result"] == "delivered"
+        api.post("/v1/clock/advance", json={"by": "1h"}).raise_for_status()
+        for client in clients:
+            with pytest.raises(ftplib.error_temp, match="421"):
+                client.getresp()
+        with ftp_client(server) as client:
+            assert api.post("/v1/servers/ftp/kick").json() == {"kicked": 1}
+            with pytest.raises(ftplib.error_temp, match="421"):
+                client.getresp()
+            api.post("/v1/servers/ftp/reset").raise_for_status()
+        with ftp_client(server) as client:
+            assert client.nlst() == ["a.txt"]
+        assert notnow.stop()[::2] == (0, "")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
 # ---- how it ends ---------------------------------------------------------------------------------
 
 
@@ -180,6 +235,25 @@ def test_a_signal_amid_load_ends_all_and_leaves_nothing(number: signal.Signals, 
         assert all(map(ended, pids))
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((server["host"], server["port"]))
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_amid_ftp_transfers_ends_them_with_the_goodbye(tmp_path: Path) -> None:
+    with Notnow("serve", "ftp/healthy", "--workers", "3", "--json", TMPDIR=str(tmp_path)) as notnow:
+        server = notnow.event()
+        pids = workers_of(notnow)
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(ftp_client(server)) for _ in range(6)]
+            uploads = [stack.enter_context(client.transfercmd(f"STOR {n}")) for n, client in enumerate(clients)]
+            for upload in uploads:
+                upload.sendall(b"x" * 200_000)
+            code, out, errors = notnow.stop()
+            assert (code, errors) == (0, "")
+            assert out.count('"fault": "stopped"') == len(clients)
+            for client in clients:
+                with pytest.raises(ftplib.error_temp, match="421"):
+                    client.getresp()
+        assert all(map(ended, pids))
         assert list(tmp_path.iterdir()) == []
 
 
