@@ -7,17 +7,20 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import httpx
 import pytest
 from click.testing import CliRunner
 
+import control_api
 from cli_process import Notnow
 from notnow.cli import group
+from notnow.control.fleet import Service
+from notnow.shared.address import address
 from redis_server import RedisServer, running
-from shared_service import Line, admits, eventually, lines, replicas
+from shared_service import PATIENCE, Line, admits, eventually, lines, replicas
 
 LEASE = 3.0
 
@@ -191,3 +194,69 @@ def test_what_the_control_api_of_one_replica_does_holds_for_all(tmp_path: Path) 
                 refused = api.put("/v1/servers/mx/scenario", json={"scenario": "smtp/healthy"})
                 assert refused.status_code == 503
                 assert "so the other replicas cannot be told; try again when it is back" in refused.json()["detail"]
+
+
+SHARED = {"name": "mx", "scenario": "smtp/too-many-connections", "knobs": {"cap": 1}, "shared": True}
+
+
+def test_servers_that_tests_start_are_shared_if_they_ask_for_it(server: RedisServer) -> None:
+    url = f"{server.url}?socket_timeout=9"
+    command = ("serve", "--json", "--control", "0", "--shared", url, "--shared-name", "posted")
+    with Notnow(*command) as one, Notnow(*command) as other, ExitStack() as stack:
+        apis = [
+            stack.enter_context(
+                httpx.Client(base_url=process.until(event="control")["url"], trust_env=False, timeout=PATIENCE)
+            )
+            for process in (one, other)
+        ]
+        made = [api.post("/v1/servers", json=SHARED).json() for api in apis]
+        assert [(each["shared"], each["group"]) for each in made] == [("posted", "main")] * 2
+        with closing(Line(made[0]["port"])) as held:
+            assert held.admitted
+            assert [admits(each["port"]) for each in made] == [False, False]
+        own = [api.post("/v1/servers", json={"scenario": "smtp/too-many-connections"}).json() for api in apis]
+        assert [(each["name"], each["shared"]) for each in own] == [("smtp", None)] * 2
+
+        # Another scenario in the same service is refused; one that all replicas have left begins anew.
+        second = {**SHARED, "scenario": "smtp/overload", "knobs": {}}
+        apis[0].delete("/v1/servers/mx")
+        refused = apis[0].post("/v1/servers", json=second)
+        assert refused.status_code in (409, 503)
+        assert "plays 'smtp/too-many-connections', and this fake 'smtp/overload'" in refused.json()["detail"]
+        apis[1].delete("/v1/servers/mx")
+        begun = [api.post("/v1/servers", json=second).json() for api in apis]
+        assert not any(admits(each["port"]) for each in begun)
+        assert apis[0].post("/v1/clock/advance", json={"by": "1h", "servers": ["mx"]}).status_code == 200
+        assert all(admits(each["port"]) for each in begun)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"shared": True}, "shared is true, and there is no name; allowed: the name that it has on all replicas"),
+        ({**SHARED, "group": "mine"}, "shared is true, and group is 'mine'; allowed: no group, or 'main'"),
+        ({**SHARED, "speed": 7}, "speed is 7, and the clock of the group 'main' runs at 1"),
+    ],
+)
+def test_what_cannot_be_shared(server: RedisServer, body: dict[str, object], said: str) -> None:
+    clock = address(f"{server.url}?name=no").new_clock()
+    with control_api.running(service=Service(server.url, "no", clock, "main")) as api:
+        refused = api.http.post("/v1/servers", json=body)
+        assert refused.status_code == 422
+        assert said in refused.json()["detail"]
+
+
+def test_nothing_is_shared_without_a_service() -> None:
+    with control_api.running() as api:
+        refused = api.http.post("/v1/servers", json=SHARED)
+        assert refused.status_code == 422
+        assert (
+            "this notnow is not a replica of a service; start it with `notnow serve --shared"
+            in refused.json()["detail"]
+        )
+
+
+def test_a_service_without_servers_needs_a_name() -> None:
+    result = CliRunner().invoke(group, ["serve", "--control", "0", "--shared", "redis://127.0.0.1:1/0"])
+    assert result.exit_code == 2
+    assert "--shared: no server is named, of which the service could have its name; --shared-name NAME" in result.output

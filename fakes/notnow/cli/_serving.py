@@ -164,18 +164,27 @@ def serving(targets: Sequence[Target], feed: Feed, terms: ServingTerms) -> Itera
             listener=feed.listen,
             started=feed.wake,
             numbers=Stamps() if terms.workers > 1 else None,
+            service=_service(fleet_module, terms),
         ) as fleet,
         server.controlled(fleet, *terms.control, terms.token) as api,
     ):
-        sharing = terms.sharing
         for t in targets:
-            given = {**t.options, **sharing, "host": t.host, "port": t.port}
+            given = {**t.options, "host": t.host, "port": t.port, "shared": terms.shared is not None}
             kind = _kind(t, terms.workers, controlled=True)
             member = fleet.start(t.scenario, name=t.name, group=GROUP, speed=terms.speed, kind=kind, **given)
             _stop_at_loss(member.fake, feed)
         yield Serving(
             lambda: [member.fake for member in fleet.members()], Control(api.url, None if terms.token else api.token)
         )
+
+
+def _service(fleet_module: Any, terms: ServingTerms) -> Any:
+    """What the servers are replicas of, if anything."""
+    if terms.shared is None:
+        return None
+    from notnow.shared.address import address
+
+    return fleet_module.Service(terms.shared, address(terms.shared).name, terms.sharing["clock"], GROUP)
 
 
 def _control() -> tuple[Any, Any]:

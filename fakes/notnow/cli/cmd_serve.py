@@ -51,7 +51,8 @@ MOST_WORKERS = 64
 @click.option(
     "--shared", metavar="URL",
     help="Be one of any number of replicas that count together in this Redis (redis://HOST:PORT/0): caps, quotas, counts, phases "
-    "and time are those of all. Needs notnow[shared].",
+    "and time are those of all. Mail, files and what an app remembers stay with the replica that has them, and so do servers that "
+    "tests start, unless they are shared. Needs notnow[shared].",
 )  # fmt: skip
 @click.option(
     "--shared-name", metavar="NAME",

@@ -64,6 +64,9 @@ def start_server(fleet: Fleet, body: NewServer) -> Server:
 
     Without `scenario` or `toml` it is a healthy SMTP server. It stops after `ttl`, or with DELETE. Servers of one `group`
     share a clock, and are judged together, as a client needs that falls back from one to the other.
+
+    Where `serve --shared` runs, a server counts for itself unless it is `shared`: then it has to have a `name`, and is one service
+    with the servers of this name on all replicas, which each have to be started, with the same scenario.
     """
     member = fleet.start(
         _scenario(fleet, body),
@@ -78,6 +81,7 @@ def start_server(fleet: Fleet, body: NewServer) -> Server:
         files=body.files,
         seed=body.seed,
         journal_limit=body.journal_limit,
+        shared=body.shared,
     )
     return describe(member)
 
@@ -158,6 +162,7 @@ def describe(member: Member) -> Server:
         ca_pem=Path(fake.ca_file).read_text("ascii") if speaks_tls else None,
         ca_file=fake.ca_file if speaks_tls else None,
         group=member.group,
+        shared=member.service,
         speed=member.clock.speed,
         now=round(member.clock.now(), 6),
         seed=fake.seed,

@@ -41,11 +41,21 @@ class FullError(NotNowError, RuntimeError):
     """There are as many servers as there may be."""
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What this process is a replica of: the URL of its Redis, its name, and the clock and the group of all that count there."""
+
+    url: str
+    name: str
+    clock: AdjustableClock
+    group: str
+
+
 @dataclass(slots=True)
 class Member:
     """A server: its fake with the options that were given, its group, and what is to happen at which time of `true_time.monotonic`.
 
-    It stops at `stops_at`; at `returns_at` it plays `before` again.
+    `service` is the name of the one in which it counts together with other replicas, None if it counts for itself. It stops at `stops_at`; at `returns_at` it plays `before` again.
     """
 
     fake: Fake
@@ -55,6 +65,7 @@ class Member:
     stops_at: float | None = None
     returns_at: float | None = None
     before: Scenario | None = None
+    service: str | None = None
 
 
 class Fleet:
@@ -68,11 +79,13 @@ class Fleet:
         listener: Listener | None = None,
         started: Callable[[], object] = lambda: None,
         numbers: Iterator[int] | None = None,
+        service: Service | None = None,
     ) -> None:
         """`listener` is called for every entry of every journal, in the fakes' thread; `started` after every start.
 
-        `numbers` put everything that happens in one order.
+        `numbers` put everything that happens in one order. Servers that are shared count in the `service`.
         """
+        self.service = service
         self.seed, self.search_paths, self.listener, self.started = seed, tuple(search_paths), listener, started
         self.feed = Feed()
         self._members: dict[str, Member] = {}
@@ -124,17 +137,22 @@ class Fleet:
         group: str | None = None,
         speed: float | None = None,
         ttl: float | None = None,
+        shared: bool = False,
         kind: type[Fake] | None = None,
         **options: Any,
     ) -> Member:
         """Start a fake, of its protocol's class or of this `kind`; `ttl` is in real seconds.
 
         A server without a group has one of its own, called as itself. The first server of a group sets the speed of its
-        clock, unless it is given one. Raises ScenarioError, StartError, NameTakenError or FullError; then nothing has changed.
+        clock, unless it is given one. A server that is `shared` counts together with those of its name on all replicas.
+        Raises ScenarioError, StartError, NameTakenError or FullError; then nothing has changed.
         """
+        service = self._service_for(name, group) if shared else None
         name = self._reserve(name, scenario.protocol)
         try:
-            clock = options.pop("clock", None) or self._clock_of(group or name, speed)
+            if service is not None:
+                group, options["shared"] = service.group, service.url
+            clock = self._clock_of(group or name, speed)
             given = {key: value for key, value in options.items() if value is not None}
             kind = kind or by_protocol(scenario.protocol)
             fake = kind(scenario, name=name, clock=clock, **{"seed": self.seed, **given})
@@ -142,7 +160,7 @@ class Fleet:
             if self.listener is not None:
                 fake.journal.subscribe(self.listener)
             fake.start()
-            member = Member(fake, group or name, clock, given, _in(ttl))
+            member = Member(fake, group or name, clock, given, _in(ttl), service=service.name if service else None)
             with self._lock:
                 self._members[name] = member
         finally:
@@ -167,9 +185,25 @@ class Fleet:
             self._starting.add(name)
             return name
 
+    def _service_for(self, name: str | None, group: str | None) -> Service:
+        """Raises ScenarioError if a server of this name and group cannot be shared."""
+        if self.service is None:
+            hint = "start it with `notnow serve --shared redis://HOST:PORT/0 --control PORT`"
+            raise ScenarioError([Problem("shared is true, and this notnow is not a replica of a service", hint=hint)])
+        if name is None:
+            raise ScenarioError(
+                [Problem("shared is true, and there is no name", allowed="the name that it has on all replicas")]
+            )
+        if group not in (None, self.service.group):
+            allowed = f"no group, or {self.service.group!r}, which shows the time of the service"
+            raise ScenarioError([Problem(f"shared is true, and group is {group!r}", allowed=allowed)])
+        return self.service
+
     def _clock_of(self, group: str, speed: float | None) -> AdjustableClock:
         with self._lock:
             shared = next((member.clock for member in self._members.values() if member.group == group), None)
+        if self.service is not None and group == self.service.group:
+            shared = self.service.clock
         if shared is not None and speed is not None and speed != shared.speed:
             found = f"speed is {speed:g}, and the clock of the group {group!r} runs at {shared.speed:g}"
             raise ScenarioError([Problem(found, allowed="no speed, or a group of its own")])

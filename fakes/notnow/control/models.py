@@ -113,6 +113,10 @@ class NewServer(Played):
     files: dict[str, str] | None = Field(None, description='FTP: paths with a text, or a size such as "3MB".')
     seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="Seed for all chances in the scenario.")
     journal_limit: int | None = Field(None, ge=1, le=1_000_000, description="The most exchanges in its journal.")
+    shared: bool = Field(
+        False,
+        description="Whether it counts together with the servers of its name on all replicas of `serve --shared`.",
+    )
 
 
 class Advance(Json):
@@ -194,6 +198,9 @@ class Server(BaseModel):
     ca_pem: str | None = Field(description="The CA that clients should trust; null without TLS.")
     ca_file: str | None
     group: str
+    shared: str | None = Field(
+        description="The service in which it counts with other replicas; null: it counts for itself."
+    )
     speed: float
     now: float = Field(description="Scenario seconds on its clock.")
     seed: int

@@ -36,7 +36,9 @@ from notnow.servers.http.hosts import Hosts
 from notnow.servers.smtp.mailbox import Envelope, Message
 
 POLL = 0.02  # real seconds between two looks of `wait_for`
-OPTIONS = frozenset({"group", "speed", "ttl", "host", "port", "tls", "users", "files", "seed", "journal_limit"})
+OPTIONS = frozenset(
+    {"group", "speed", "ttl", "host", "port", "tls", "users", "files", "seed", "journal_limit", "shared"}
+)
 
 
 def connect(url: str, token: str | None = None) -> Remote:
@@ -89,7 +91,7 @@ class Remote:
         """Start a server; use it in a `with` block, at the end of which it stops.
 
         `scenario` is a name of the catalogue there, the path of a file here, or a Scenario; nothing is a healthy SMTP
-        server. Options are `group speed ttl host port tls users files seed journal_limit`; other keywords are knobs.
+        server. Options are `group speed ttl host port tls users files seed journal_limit shared`; other keywords are knobs.
         """
         options = {key: value for key, value in given.items() if key in OPTIONS}
         body = {**_asked(scenario, {k: v for k, v in given.items() if k not in OPTIONS}), **options, "name": name}

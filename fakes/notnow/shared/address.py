@@ -159,6 +159,9 @@ def _speed(query: dict[str, str], option: str) -> float:
     return float(text)
 
 
+_NAME_IT = "--shared-name NAME, the same on all replicas"
+
+
 def service(url: str, servers: Mapping[str, Scenario], words: Mapping[str, str | None], *, option: str) -> str:
     """The URL of a service of these servers, with these words in its query; it gets a name if it has none.
 
@@ -167,6 +170,10 @@ def service(url: str, servers: Mapping[str, Scenario], words: Mapping[str, str |
     if address(url, option=option).name is None and words.get("name") is None:
         from notnow.shared.naming import name_of
 
+        if not servers:
+            raise ScenarioError(
+                [Problem(f"{option}: no server is named, of which the service could have its name", hint=_NAME_IT)]
+            )
         words = {**words, "name": name_of(servers)}
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
