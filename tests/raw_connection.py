@@ -6,7 +6,9 @@ import contextlib
 import socket
 import ssl
 import struct
+import threading
 import traceback
+from collections.abc import Iterator
 from typing import Any, Self
 
 from notnow.servers.base.fake import Fake
@@ -17,6 +19,18 @@ PATIENCE = 20.0  # real seconds after which a socket gives up: only a bug takes 
 def trusting(fake: Fake) -> ssl.SSLContext:
     """A client's context that trusts this fake's CA."""
     return ssl.create_default_context(cafile=fake.ca_file)
+
+
+@contextlib.contextmanager
+def holding(fake: Fake) -> Iterator[None]:
+    """The loop of a fake stands still in this block; then it finds everything that clients have done in it at once."""
+    held, go = threading.Event(), threading.Event()
+    fake._bridge.loop.call_soon_threadsafe(lambda: (held.set(), go.wait(PATIENCE)))
+    assert held.wait(PATIENCE)
+    try:
+        yield
+    finally:
+        go.set()
 
 
 def wrapped(sock: socket.socket, context: ssl.SSLContext, name: str | None) -> ssl.SSLSocket:

@@ -8,7 +8,6 @@ import io
 import re
 import socket
 import ssl
-import threading
 import time
 
 import pytest
@@ -20,6 +19,7 @@ from notnow.servers.ftp import session
 from notnow.servers.ftp.connection import PLAIN_COMMANDS
 from notnow.servers.ftp.files import filling
 from notnow.servers.ftp.session import ALIASES
+from raw_connection import holding
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -562,12 +562,9 @@ class TestPipelines:
                 assert raw.code("STOR new")[0] == "1"
                 data.send(b"12345")
                 fake.settle()
-                held, go = threading.Event(), threading.Event()
-                fake._bridge.loop.call_soon_threadsafe(lambda: (held.set(), go.wait(5)))
-                assert held.wait(5)
-                data.end()
-                raw.send(said) if said else raw.sock.shutdown(socket.SHUT_WR)
-                go.set()
+                with holding(fake):
+                    data.end()
+                    raw.send(said) if said else raw.sock.shutdown(socket.SHUT_WR)
             assert [raw.code() for _ in heard] == heard
             assert fake.files["new"] == b"12345"
 

@@ -9,13 +9,21 @@ import ssl
 
 import pytest
 
-from ftp_client import Raw, one, port_of, rules, then, trusting
+from ftp_client import BIG, Data, Raw, one, port_of, rules, then, trusting
 from notnow import FakeFTP, ManualClock
 from notnow.servers.ftp import data_ports
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
 NO = "421 Not now, says the test"
+
+
+def unheard(fake: FakeFTP, raw: Raw) -> Data:
+    """A data connection of which the loop does not tell. uvloop tells late of some: after three further commands."""
+    port = port_of(raw.say("PASV"))
+    (session,) = fake._bridge.sessions.values()
+    fake._bridge.runner.call(lambda: session.host.loop.remove_reader(session._dtp_acceptor._sock.fileno()))
+    return raw.visit(port)
 
 
 class TestAmidATransfer:
@@ -394,6 +402,38 @@ class TestUnasked:
             fake.settle()
             facts = next(x.facts for x in fake.journal if x.facts)
             assert (facts.whole, facts.data) == (False, how or "fin")
+
+    @pytest.mark.parametrize("how", [None, "fin", "reset", "drain"])
+    def test_enter_as_a_transfer_begins(self, how):
+        fault = {} if how is None else {"data": how}
+        scenario = rules(then("down", one("enter", reply=NO, **fault)), phase="until = { transfer = 1 }")
+        with FakeFTP(scenario) as fake, Raw(fake).hello() as raw:
+            with unheard(fake, raw) as data:
+                raw.send("RETR big.bin\r\n")
+                assert raw.until_end().endswith(f"\r\n{NO}\r\n")
+                if how == "reset":
+                    with pytest.raises(ConnectionResetError):
+                        data.rest()
+                else:
+                    assert len(data.rest()) < BIG
+            (facts,) = (x.facts for x in fake.journal if x.facts)
+            assert (facts.whole, facts.data) == (False, how or "fin")
+
+    @pytest.mark.parametrize(
+        ("act", "code"),
+        [("enter", "421"), ("ABOR", "225"), ("PASV", "227"), ("EPSV", "229"), ("QUIT", "221"), ("NOOP", "200")],
+    )
+    def test_a_connection_that_has_just_come_ends_in_order(self, act, code):
+        """It waits to be accepted as the fake stops to listen: the kernel would reset it."""
+        with FakeFTP(rules(then("down", one("enter", reply=NO)))) as fake, Raw(fake).hello() as raw:
+            with unheard(fake, raw) as data:
+                fake.next_phase() if act == "enter" else raw.send(f"{act}\r\n")
+                assert raw.code() == code
+                if act == "NOOP":
+                    assert raw.code("LIST") == "125"
+                    assert b"big.bin" in data.rest()
+                else:
+                    assert data.rest() == b""
 
     def test_enter_that_does_not_close_lets_a_transfer_go_on(self):
         scenario = rules(then("down", one("enter", reply="450 soon down")))

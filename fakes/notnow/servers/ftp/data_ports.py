@@ -56,13 +56,13 @@ class PassivePort:
 
     def __init__(self, session: PortOwner, extmode: bool = False) -> None:
         self._session, self._loop = session, session.host.loop
-        self._fault, session.next_data_fault = session.next_data_fault, None
-        self._sock = _listening(session, 0 if self._fault == "drop" else 5)
+        self.fault, session.next_data_fault = session.next_data_fault, None
+        self._sock = _listening(session, 0 if self.fault == "drop" else 5)
         self._plug: socket.socket | None = None
-        if self._fault == "drop":
+        if self.fault == "drop":
             self._stuff()
         else:
-            self._loop.add_reader(self._sock.fileno(), self._ready)
+            self._loop.add_reader(self._sock.fileno(), self.look)
         self.port = int(self._sock.getsockname()[1])
         session.host.ports.add(self.port)
         session.announce(self.port, extmode)
@@ -73,25 +73,37 @@ class PassivePort:
         self._plug.setblocking(False)
         self._plug.connect_ex(self._sock.getsockname())
 
-    def _ready(self) -> None:
-        try:
-            sock, address = listener.accept(self._sock, int(self._sock.family))
-        except OSError:
-            return
-        if address[0] != self._session.record.client:  # another client, which has guessed the port
-            sock.close()
-            return
-        self.close()
-        self._session.data_arrives(sock, self.port, self._fault)
+    def look(self) -> None:
+        """Begin the data connection if the client has made it: the loop may tell us of a later command first."""
+        sock = self.accept()
+        if sock is not None:
+            self.close()
+            self._session.data_arrives(sock, self.port, self.fault)
+
+    def accept(self) -> socket.socket | None:
+        """The data connection, or None if the client has not made it yet."""
+        while self._sock.fileno() >= 0 and self._plug is None:
+            try:
+                sock, address = listener.accept(self._sock, int(self._sock.family))
+            except OSError:
+                return None
+            if address[0] == self._session.record.client:
+                return sock
+            sock.close()  # another client, which has guessed the port
+        return None
 
     def close(self) -> None:
-        if self._sock.fileno() >= 0:
-            self._session.prepared(None)
-            self._session.host.ports.discard(self.port)
-            self._loop.remove_reader(self._sock.fileno())
-            self._sock.close()
-            if self._plug is not None:
-                self._plug.close()
+        """Wait no longer. A connection that is there ends in order; the kernel would reset it."""
+        if self._sock.fileno() < 0:
+            return
+        self._session.prepared(None)
+        self._session.host.ports.discard(self.port)
+        self._loop.remove_reader(self._sock.fileno())
+        while (sock := self.accept()) is not None:
+            sock.close()
+        self._sock.close()
+        if self._plug is not None:
+            self._plug.close()
 
 
 class ActivePort:

@@ -106,6 +106,7 @@ class FTPSession(Listings):
 
     def _next(self) -> bytes | None:
         """The next command, if there is one that may be carried out now."""
+        self._look()
         state, transfer = self.life.fake, self.transfer
         if self.busy or not state.speaks or state is STALLED or self.transport.is_closing():
             return None
@@ -120,6 +121,11 @@ class FTPSession(Listings):
         if line is None and self.eof:
             self.end()
         return line
+
+    def _look(self) -> None:
+        """Take a data connection that was made before the next command."""
+        if self._inbox and self._dtp_acceptor is not None:
+            self._dtp_acceptor.look()
 
     def _give_up(self, transfer: RunningTransfer) -> None:
         """End, if a client has closed its sending side and opened no data connection."""

@@ -332,7 +332,11 @@ class Transfers(Asking):
 
     def end_all_data(self, how: DataEnding, keep: bool = True, by: Literal["client", "fake"] = "fake") -> None:
         """End the data connection, and every wait for one, because the client or the fake ends it."""
+        port = self._dtp_acceptor
+        sock = port.accept() if port is not None else None
         self._shutdown_connecting_dtp()
+        if port is not None and sock is not None:  # the client has made it, and the loop has not told us yet
+            self.data_channel, how = DataConnection(sock, port.port, self), port.fault or how
         if self.data_channel is not None:
             self.data_channel.by = by
             self.data_channel.end(how, keep=keep)
