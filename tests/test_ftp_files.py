@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import sys
 import threading
 import tracemalloc
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -35,7 +37,42 @@ def files() -> Tree:
     return Tree()
 
 
+@pytest.fixture
+def often() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
 class TestMapping:
+    @pytest.mark.parametrize("of", ["items", "values"])
+    def test_an_iteration_is_over_what_was_there(self, files, of):
+        files.update(a="1", b="2")
+        going = iter(getattr(files, of)())
+        next(going)
+        del files["b"]
+        files["c"] = "3"
+        assert list(going) == [("b", b"2") if of == "items" else b"2"]
+
+    def test_a_file_that_goes_away_meanwhile_is_no_error(self, files, monkeypatch):
+        files.update(a="1", b="2")
+        monkeypatch.setattr("notnow.servers.ftp.files.show_size", lambda size: files.pop("b", None) and f"{size}B")
+        assert repr(files) == "<Files a (1B), b (None)>"
+
+    def test_of_changes_of_many_threads_none_is_lost(self, files, often):
+        def change(n: int) -> None:
+            for i in range(200):
+                files[f"{n}/{i % 7}"] = b"x" * i
+                files.pop(f"{n - 1}/{i % 5}", None)
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(change, range(4)))
+        assert files.used == sum(map(len, files.values())) == sum(files.sizes().values())
+        files.clear()
+        assert (files.used, len(files), b"" in files.values()) == (0, 0, False)
+
     def test_names_are_paths_from_the_root(self, files):
         for name in ("a/b.txt", "/a/b.txt", "//a//b.txt", "a/./b.txt", "x/../a/b.txt", "../a/b.txt"):
             files[name] = name
@@ -585,7 +622,7 @@ class TestOfAFake:
                     assert raw.code() == "426"
             assert fake.files.used == 0
 
-    def test_while_others_upload_they_can_be_read(self):
+    def test_while_others_upload_they_can_be_read(self, often):
         with FakeFTP(files={}) as fake:
             done = threading.Event()
 
@@ -604,6 +641,7 @@ class TestOfAFake:
             for _ in range(300):
                 assert all(len(content) in range(10_001) for content in list(fake.files.values()))
                 assert set(fake.files.partial) <= {f"{n}-{i}" for n in range(3) for i in range(20)}
+                assert set(fake.files.sizes().values()) <= set(range(10_001))
                 repr(fake.files)
             done.set()
             for thread in threads:

@@ -51,7 +51,7 @@ class Seen(Struct, frozen=True):
     def pieces(self) -> dict[str, int]:
         """The partial files of the fakes, and their sizes."""
         trees = [cast("Any", fake).files for fake in self.fakes if hasattr(fake, "files")]
-        return {name: tree.size(name) for tree in trees for name in tree.partial}
+        return {name: size for tree in trees for name, size in delivery.pieces(tree).items()}
 
 
 def judge(fakes: Sequence[Judged], run: Run, *, count: int | None = None, accepted: str = "") -> list[Verdict]:

@@ -56,8 +56,7 @@ class FileAssertions(Assertions):
     def assert_no_partial_files(self) -> None:
         """Every uploaded file is whole: no interrupted upload left a partial file."""
         __tracebackhide__ = True
-        pieces = {name: self.files.size(name) for name in self.files.partial}
-        require(delivery.no_partial_files(self.journal.exchanges, pieces), self.journal)
+        require(delivery.no_partial_files(self.journal.exchanges, delivery.pieces(self.files)), self.journal)
 
     def _stored(self, name: str, content: bytes | str | None, sha256: str | None, size: int | None) -> Finding:
         expected, about = f"{name} to be stored", uploads(self.journal.exchanges, name)

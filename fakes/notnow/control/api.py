@@ -360,7 +360,7 @@ def list_files(fleet: Fleet, name: str) -> FileList:
     """The files of an FTP server, with their sizes."""
     files = _files(fleet, name).files
     partial = set(files.partial)
-    return FileList(files=[File(path=path, size=files.size(path), partial=path in partial) for path in sorted(files)])
+    return FileList(files=[File(path=path, size=n, partial=path in partial) for path, n in files.sizes().items()])
 
 
 @call("GET", "/v1/servers/{name}/files/{path:path}", errors=(404, 413, 422), media=("bytes",))

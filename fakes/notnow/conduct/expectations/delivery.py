@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from notnow import protocols
 from notnow.conduct.expectations import first_unmet, unmet, without_occasion
@@ -15,6 +17,12 @@ from notnow.journal import Connection, Exchange
 from notnow.protocols.protocol import Words
 from notnow.units import plural
 from notnow.units import times as _often
+
+
+class _Tree(Protocol):
+    @property
+    def partial(self) -> tuple[str, ...]: ...
+    def size(self, name: str) -> int: ...
 
 
 def delivered(run: Run, times: int, count: int | None = None) -> Finding:
@@ -133,6 +141,15 @@ def no_duplicates(run: Run) -> Finding:
 
 def _kept(tries: Iterable[Try]) -> list[Exchange]:
     return [one.kept for one in tries if one.kept is not None]
+
+
+def pieces(tree: _Tree) -> dict[str, int]:
+    """The incomplete files and their sizes, but for those that a client removes meanwhile."""
+    found = {}
+    for name in tree.partial:
+        with contextlib.suppress(KeyError):
+            found[name] = tree.size(name)
+    return found
 
 
 def no_partial_files(exchanges: Iterable[Exchange], pieces: Mapping[str, int]) -> Finding:

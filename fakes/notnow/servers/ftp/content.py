@@ -53,28 +53,28 @@ class Node:
         self.base: Node | None = None  # the file whose bytes it shares until an upload changes them
 
     def read(self, start: int, count: int) -> bytes:
-        """At most `count` bytes from `start`."""
-        if self.base is not None:
-            return self.base.read(start, count)
+        """At most `count` bytes from `start`. Another thread may change the file or move it: it sets the new place first."""
+        if (base := self.base) is not None:
+            return base.read(start, count)
+        if (data := self.data) is not None:
+            return bytes(data[start : start + count])  # not a view: an upload could not grow the file meanwhile
         if self._descriptor >= 0:
             return os.pread(self._descriptor, count, start)
-        if self.data is None:
-            return filling(self.size, start, count)
-        with memoryview(self.data) as view:
-            return bytes(view[start : start + count])
+        return filling(self.size, start, count)
 
     @property
     def content(self) -> bytes:
         """All of it, in memory."""
-        if isinstance(self.data, bytearray) and not self.open:
-            self.data = bytes(self.data)
-        return self.data if isinstance(self.data, bytes) else self.read(0, self.size)
+        data = self.data
+        if isinstance(data, bytearray) and not self.open:
+            self.data = data = bytes(data)
+        return data if isinstance(data, bytes) else self.read(0, self.size)
 
     def own(self) -> None:
         """Copy the bytes into memory, where an upload can change them."""
-        base, self.base = self.base, None
-        if base is not None:
-            self.data, self.made_up = bytearray(base.content), False
+        if self.base is not None:
+            self.data, self.made_up = bytearray(self.base.content), False
+            self.base = None
 
     def descriptor(self) -> int:
         """The descriptor of a system file with the content; -1 if the file is small, still being uploaded, or there is none."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import posixpath
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+import threading
+from collections.abc import Callable, ItemsView, Iterator, Mapping, MutableMapping, ValuesView
+from typing import Concatenate, ParamSpec, TypeVar
 
 from notnow.bounds import ENTRIES, KEPT_BODIES
 from notnow.language import limits
@@ -18,10 +21,23 @@ LARGEST = limits.FILE  # most bytes of a file that is given by its size
 DIRECTORY = 0o755  # the initial mode of a directory
 DEFAULT = {"big.bin": "3MB", "small.txt": "A small file.\n"}
 Content = bytes | bytearray | memoryview | str
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class NoRoomError(OSError):
     """There is no room for an upload (RFC 959 §4.2: 552)."""
+
+
+def _alone(change: Callable[Concatenate[Files, P], R]) -> Callable[Concatenate[Files, P], R]:
+    """A change of the tree, of which there is one at a time: a test may make one while the server makes another."""
+
+    @functools.wraps(change)
+    def method(tree: Files, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with tree._changing:
+            return change(tree, *args, **kwargs)
+
+    return method
 
 
 class Files(MutableMapping[str, bytes]):
@@ -34,10 +50,13 @@ class Files(MutableMapping[str, bytes]):
     A file that is given by its size (up to 1 GB) is generated piece by piece as it is sent, and takes no memory, unless
     you read its bytes here; `size` and `sha256` take none either. All other files are in memory, at most 256 MiB (`ROOM`)
     or `quota`. An upload beyond that gets a 552. With a quota, files that are given by their size count as well.
+
+    It may be read and changed while the server changes it. Iteration goes over the files that were there at its start.
     """
 
     def __init__(self, files: Mapping[str, Content], quota: int | None, now: Callable[[], float]) -> None:
         self.quota, self.now = quota, now
+        self._changing = threading.RLock()
         self._made = now()
         self._nodes: dict[str, Node] = {}
         self._directories: dict[str, float] = {"/": self._made}
@@ -61,8 +80,16 @@ class Files(MutableMapping[str, bytes]):
 
     def release(self) -> None:
         """The server has stopped: release the system files."""
-        for node in self._nodes.values():
+        for _, node in self._kept():
             node.release()
+
+    def _kept(self) -> list[tuple[str, Node]]:
+        """The files at this moment, by name."""
+        return [(where[1:], node) for where, node in sorted(self._nodes.copy().items())]
+
+    def sizes(self) -> dict[str, int]:
+        """How many bytes each file has."""
+        return {name: node.size for name, node in self._kept()}
 
     def size(self, name: str) -> int:
         """How many bytes a file has."""
@@ -75,6 +102,7 @@ class Files(MutableMapping[str, bytes]):
             found.update(node.read(start, BLOCK))
         return found.hexdigest()
 
+    @_alone
     def __setitem__(self, name: str, content: Content) -> None:
         """Raises ValueError for an invalid name and for a size beyond 1 GB, and TypeError for invalid content."""
         where = path(name)
@@ -88,6 +116,7 @@ class Files(MutableMapping[str, bytes]):
             self.put(where, node)
         self._laid += len(self._nodes) + len(self._directories) - before
 
+    @_alone
     def lay(self, name: str, content: Content) -> None:
         """Set a file, or make a directory; replace everything that clients have put in its way."""
         where = path(name)
@@ -122,13 +151,26 @@ class Files(MutableMapping[str, bytes]):
                 raise ValueError(f"{where[1:]!r} is a file: it cannot be a directory, as {name!r} wants it")
             where = posixpath.dirname(where)
 
+    @_alone
     def __delitem__(self, name: str) -> None:
         if path(name) not in self._nodes:
             raise KeyError(name)
         self.remove(path(name))
 
+    @_alone
+    def clear(self) -> None:
+        """Remove all files; directories stay."""
+        for where in list(self._nodes):
+            self.remove(where)
+
     def __iter__(self) -> Iterator[str]:
         return iter([where[1:] for where in sorted(self._nodes)])
+
+    def items(self) -> ItemsView[str, bytes]:
+        return _Items(self)
+
+    def values(self) -> ValuesView[bytes]:
+        return _Values(self)
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -137,18 +179,19 @@ class Files(MutableMapping[str, bytes]):
         return isinstance(name, str) and path(name) in self._nodes
 
     def __repr__(self) -> str:
-        return f"<Files {', '.join(f'{n} ({show_size(self._nodes[path(n)].size)})' for n in self) or 'none'}>"
+        return f"<Files {', '.join(f'{name} ({show_size(size)})' for name, size in self.sizes().items()) or 'none'}>"
 
     @property
     def partial(self) -> tuple[str, ...]:
         """The incomplete files: their last upload was cut, or is still under way."""
-        return tuple(where[1:] for where, node in sorted(self._nodes.items()) if not node.whole)
+        return tuple(name for name, node in self._kept() if not node.whole)
 
     # ---- for the server ------------------------------------------------------------------------
 
     def node(self, where: str) -> Node | None:
         return self._nodes.get(where)
 
+    @_alone
     def put(self, where: str, node: Node) -> None:
         """Put a file at a path, in place of the one there."""
         if where in self._nodes:
@@ -157,6 +200,7 @@ class Files(MutableMapping[str, bytes]):
         node.kept = True
         self._count(node, 1)
 
+    @_alone
     def remove(self, where: str) -> None:
         node = self._nodes.pop(where)
         node.kept = False
@@ -166,6 +210,7 @@ class Files(MutableMapping[str, bytes]):
         self.used += sign * node.size
         self.made_up += sign * node.size if node.made_up else 0
 
+    @_alone
     def grow(self, node: Node, by: int) -> None:
         """Count more bytes. Raises NoRoomError if there is no room for them."""
         self._allow_more(node, by)
@@ -173,6 +218,7 @@ class Files(MutableMapping[str, bytes]):
             self.used += by
         node.size += by
 
+    @_alone
     def own(self, node: Node) -> None:
         """Copy the bytes of a file into memory, where an upload can change them. Raises NoRoomError."""
         if node.made_up:
@@ -213,11 +259,13 @@ class Files(MutableMapping[str, bytes]):
         """True if clients have made as many files and directories as they may; those of the test do not count."""
         return len(self._nodes) + len(self._directories) - self._laid >= ENTRIES
 
+    @_alone
     def make_directories(self, where: str) -> None:
         while where not in self._directories:
             self._directories[where] = self.now()
             where = posixpath.dirname(where)
 
+    @_alone
     def remove_directory(self, where: str) -> None:
         del self._directories[where]
         self._modes.pop(where, None)
@@ -225,9 +273,12 @@ class Files(MutableMapping[str, bytes]):
     def children(self, where: str) -> list[str]:
         """The names in a directory."""
         stem = where.rstrip("/") + "/"
-        found = [p[len(stem) :] for p in (*self._nodes, *self._directories) if p.startswith(stem) and p != "/"]
+        with self._changing:
+            there = (*self._nodes, *self._directories)
+        found = [p[len(stem) :] for p in there if p.startswith(stem) and p != "/"]
         return sorted(name for name in found if "/" not in name)
 
+    @_alone
     def rename(self, old: str, new: str) -> None:
         """Move a file, or a directory with its contents."""
         if old in self._nodes:
@@ -238,6 +289,29 @@ class Files(MutableMapping[str, bytes]):
         for table in (self._nodes, self._directories, self._modes):
             for where in [p for p in list(table) if p == old or p.startswith(old + "/")]:
                 table[new + where[len(old) :]] = table.pop(where)  # type: ignore[assignment]
+
+
+class _Items(ItemsView[str, bytes]):
+    """Files that were there when the iteration began."""
+
+    _mapping: Files
+
+    def __iter__(self) -> Iterator[tuple[str, bytes]]:
+        for name, node in self._mapping._kept():
+            yield name, node.content
+
+
+class _Values(ValuesView[bytes]):
+    """The bytes of files that were there when the iteration began."""
+
+    _mapping: Files
+
+    def __iter__(self) -> Iterator[bytes]:
+        for _, node in self._mapping._kept():
+            yield node.content
+
+    def __contains__(self, value: object) -> bool:
+        return any(content == value for content in self)
 
 
 def _node(name: str, content: Content, now: float) -> Node:
