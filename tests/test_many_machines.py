@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -69,10 +71,10 @@ def in_this_place(words: list[str], server: RedisServer) -> list[str]:
     return [word.replace("--port=2525", "--port=0").replace("0.0.0.0", "127.0.0.1") for word in told]
 
 
-def admitted(stack: ExitStack, command: list[str], replicas: int) -> int:
+def admitted(stack: ExitStack, command: list[str], replicas: int, clients: int = 70) -> int:
     made = [stack.enter_context(Notnow(*command, "--json")) for _ in range(replicas)]
     ports = [int(process.until(event="listening")["port"]) for process in made]
-    return sum(line.admitted for line in stack.enter_context(lines(ports, 70)))
+    return sum(line.admitted for line in stack.enter_context(lines(ports, clients)))
 
 
 def test_what_the_manifests_say_is_one_service(server: RedisServer) -> None:
@@ -92,10 +94,26 @@ def test_the_commands_of_the_page(server: RedisServer) -> None:
     assert "smtp/too-many-connections" in told.output or "421" in told.output
 
 
-def test_the_test_of_the_page_counts_with_its_other_shards(server: RedisServer, tmp_path: Path) -> None:
-    environment = {**os.environ, "NOTNOW_SHARED": f"{server.url}?socket_timeout=9&name=shards"}
-    test = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "test_quota.py")]
-    done = subprocess.run(test, capture_output=True, text=True, timeout=120, env=environment, cwd=tmp_path)
-    assert "1 passed" in done.stdout, done.stdout
-    told = CliRunner().invoke(group, ["report", environment["NOTNOW_SHARED"], "--json"])
-    assert '"reply": "250' in told.output
+def test_one_can_try_it_on_one_machine(server: RedisServer) -> None:
+    commands = [shlex.split(line, comments=True) for line in (HERE / "try.sh").read_text().splitlines()]
+    serve = [in_this_place(words[1 : words.index("&")], server) for words in commands if words[:1] == ["notnow"]]
+    assert len(serve) == 2
+    with ExitStack() as stack:
+        assert sum(admitted(stack, [word.replace("2526", "0") for word in words], 1, 1) for words in serve) == 1
+
+
+def test_the_shards_of_the_page_have_one_quota(server: RedisServer, tmp_path: Path) -> None:
+    """Two shards, one after the other, each with two workers, beside the replica that keeps the service."""
+    url = f"{server.url}?socket_timeout=9&name=ci-7"
+    keep = shlex.split((HERE / "keep.sh").read_text().replace("$RUN_ID", "7"))
+    keep = [word.replace("quota.toml", str(HERE / "quota.toml")) for word in keep]
+    test = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", str(HERE / "test_quota.py")]
+    with Notnow(*in_this_place(keep, server)[1:], "--json") as keeper:
+        keeper.until(event="listening")
+        for _ in range(2):
+            environment = {**os.environ, "NOTNOW_SHARED": url}
+            done = subprocess.run(test, capture_output=True, text=True, timeout=240, env=environment, cwd=tmp_path)
+            assert "4 passed" in done.stdout, done.stdout
+    (journal,) = json.loads(CliRunner().invoke(group, ["report", url, "--json"]).output)["journals"].values()
+    replies = Counter(one["reply"][:3] for one in journal if one["event"] == "exchange" and one["moment"] == "mail")
+    assert replies == {"250": 3, "452": 5}

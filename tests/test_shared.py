@@ -262,6 +262,17 @@ class TestErrors:
             ("redis://h?lease=1ms", "shared: lease is '1ms'; allowed: 500ms to 1h"),
             ("redis://h?when-lost=shut", "shared: there is no when-lost 'shut'; allowed: closed, open"),
             ("redis://h?speed=fast", "shared: speed is 'fast'; allowed: a number"),
+            ("redis://h?db=x", "shared: db is 'x'; allowed: a number"),
+            (
+                "redis://h?socket_timeout=0",
+                "shared: socket_timeout is '0'; allowed: seconds, more than 0 and at most 60",
+            ),
+            ("rediss://h?ssl_ca_certs=/none", "shared: ssl_ca_certs is '/none'; allowed: a file"),
+            ("rediss://h?ssl_cert_reqs=no", "shared: ssl_cert_reqs is 'no'; allowed: required, optional, none"),
+            (
+                "redis://h?ssl_cert_reqs=none",
+                "shared: ssl_cert_reqs is for TLS, and this is redis://; allowed: rediss://",
+            ),
         ],
     )
     def test_the_url(self, given: Any, said: str) -> None:

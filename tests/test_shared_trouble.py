@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import redis
+import trustme
 from click.testing import CliRunner
 
 from notnow import FakeSMTP
@@ -311,6 +312,19 @@ class TestWhatRedisSays:
         said = str(link.refusal(redis.exceptions.MovedError("3999 127.0.0.1:6381")))
         assert "127.0.0.1:6381 has the keys of 'mx'; notnow speaks to one Redis: name that node" in said
         assert "secret" not in said
+
+    def test_tls(self, tmp_path: Any) -> None:
+        authority, port = trustme.CA(), free_port()
+        certificate = authority.issue_cert("127.0.0.1")
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        certificate.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "own.pem"))
+        files = ("--tls-cert-file", "own.pem", "--tls-key-file", "own.pem", "--tls-ca-cert-file", "ca.pem")
+        with running(tmp_path, "--tls-port", str(port), "--tls-auth-clients", "no", *files):
+            url = f"rediss://127.0.0.1:{port}/0?socket_timeout=9"
+            with pytest.raises(StartError, match=r"is not to be trusted .*; allowed: ssl_ca_certs=FILE in the URL"):
+                FakeSMTP(shared=url).start()
+            with two(f"{url}&ssl_ca_certs={tmp_path / 'ca.pem'}", CAP) as (one, other), closing(Line(one.port)):
+                assert [admits(other.port), admits(one.port)] == [True, True]
 
     def test_a_user_who_may_do_just_what_the_page_says(self, tmp_path: Any) -> None:
         with running(tmp_path) as server, redis.Redis.from_url(server.url) as direct:

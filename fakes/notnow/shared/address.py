@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib.util import find_spec
+from os.path import isfile
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
@@ -22,21 +23,31 @@ if TYPE_CHECKING:
 ALLOWED = "redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss://… for TLS, or unix://PATH"
 SCHEMES = ("redis", "rediss", "unix")
 OURS = ("name", "lease", "when-lost", "speed")
-OF_REDIS = (
-    "db",
-    "socket_timeout",
-    "socket_connect_timeout",
-    "ssl_ca_certs",
-    "ssl_certfile",
-    "ssl_keyfile",
-    "ssl_cert_reqs",
-)
 WHEN_LOST = ("closed", "open")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 NAME_HELP = "letters, digits, '.', '_' and '-', 100 characters at most"
 TIMEOUTS = {"socket_timeout": "0.5", "socket_connect_timeout": "0.5"}  # real seconds that the event loop waits at most
+LONGEST_TIMEOUT = 60.0
 LEASE = 10.0  # seconds
 SHORTEST, LONGEST = 0.5, 3600.0
+
+
+def _is_timeout(text: str) -> bool:
+    return bool(re.fullmatch(r"[0-9]*\.?[0-9]+", text)) and 0 < float(text) <= LONGEST_TIMEOUT
+
+
+# The words of a URL that redis-py reads: what each may be.
+_TIMEOUT = _is_timeout, f"seconds, more than 0 and at most {LONGEST_TIMEOUT:g}"
+_FILE = isfile, "a file"
+OF_REDIS: Mapping[str, tuple[Callable[[str], bool], str]] = {
+    "db": (str.isdecimal, "a number"),
+    "socket_timeout": _TIMEOUT,
+    "socket_connect_timeout": _TIMEOUT,
+    "ssl_ca_certs": _FILE,
+    "ssl_certfile": _FILE,
+    "ssl_keyfile": _FILE,
+    "ssl_cert_reqs": (("required", "optional", "none").__contains__, "required, optional, none"),
+}
 
 
 class Address(Struct, frozen=True):
@@ -82,23 +93,35 @@ def address(url: object, *, option: str = "shared") -> Address:
     if parts is None or parts.scheme not in SCHEMES or not (parts.hostname or (parts.scheme == "unix" and parts.path)):
         raise ScenarioError([Problem(f"{option} is {_safe(url)!r}", allowed=ALLOWED)])
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if strange := [name for name in query if name not in OURS + OF_REDIS]:
-        raise ScenarioError([unknown("word", _safe(strange[0]), OURS + OF_REDIS, key=option)])
+    if strange := [name for name in query if name not in OURS and name not in OF_REDIS]:
+        raise ScenarioError([unknown("word", _safe(strange[0]), [*OURS, *OF_REDIS], key=option)])
     require_redis(option)
     db = parts.path.strip("/")
     if parts.scheme != "unix" and db and not db.isdecimal():
         raise ScenarioError(
             [Problem(f"{option}: the database is {_safe(db)!r}", allowed="a number: redis://HOST:PORT/0")]
         )
-    theirs = urlencode(TIMEOUTS | {name: value for name, value in query.items() if name in OF_REDIS})
+    theirs = {name: value for name, value in query.items() if name in OF_REDIS}
+    _check_words(parts.scheme, theirs, option)
     return Address(
-        parts._replace(query=theirs).geturl(),
+        parts._replace(query=urlencode(TIMEOUTS | theirs)).geturl(),
         _shown(parts),
         _name(query, option),
         _lease(query, option),
         _one_of(query, option, "when-lost", WHEN_LOST),
         _speed(query, option),
     )
+
+
+def _check_words(scheme: str, words: Mapping[str, str], option: str) -> None:
+    for name, value in words.items():
+        fits, allowed = OF_REDIS[name]
+        if not fits(value):
+            raise ScenarioError([Problem(f"{option}: {name} is {value!r}", allowed=allowed)])
+        if name.startswith("ssl_") and scheme != "rediss":
+            raise ScenarioError(
+                [Problem(f"{option}: {name} is for TLS, and this is {scheme}://", allowed="rediss://…")]
+            )
 
 
 def require_redis(option: str) -> None:

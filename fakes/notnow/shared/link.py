@@ -75,6 +75,11 @@ class Link:
         except (redis.InvalidResponse, UnicodeError) as error:
             raise StartError(f"shared: what answers at {where} is no Redis ({error!r}); allowed: {ALLOWED}") from None
         except redis.ConnectionError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise StartError(
+                    f"shared: the certificate of Redis at {where} is not to be trusted ({error}); "
+                    "allowed: ssl_ca_certs=FILE in the URL, with the CA that has signed it"
+                ) from None
             raise StartError(
                 f"shared: no Redis at {where} ({error}); start one, for example redis-server --port 6379, or correct the URL"
             ) from None

@@ -1,23 +1,16 @@
 import os
 import smtplib
+from pathlib import Path
+
+import pytest
 
 from notnow import FakeSMTP
 
-QUOTA = """
-protocol = "smtp"
-[[phase]]
-[[phase.rule]]
-on = "mail"
-over = 3
-within = "24h"
-reply = "452 4.5.3 enough for today"
-"""
+QUOTA = Path(__file__).with_name("quota.toml")
 
 
-def test_the_quota_of_all_shards(tmp_path):
-    file = tmp_path / "quota.toml"
-    file.write_text(QUOTA)
-    with FakeSMTP(file, shared=os.environ.get("NOTNOW_SHARED")) as mx:
-        with smtplib.SMTP(mx.host, mx.port) as client:
-            client.ehlo()
-            assert client.mail("me@example.org")[0] in (250, 452)
+@pytest.mark.parametrize("job", range(4))
+def test_a_job_may_send_or_is_told_to_wait(job):
+    with FakeSMTP(QUOTA, shared=os.environ.get("NOTNOW_SHARED")) as mx, smtplib.SMTP(mx.host, mx.port) as client:
+        client.ehlo()
+        assert client.mail(f"job{job}@example.org")[0] in (250, 452)
