@@ -1,12 +1,14 @@
 """Print what notnow costs, as a table of ratios that were measured in one run.
 
     python -m tests.bench [--only NAME] [--quick] [--json FILE]
+    python -m tests.bench speed [--quick] [--json FILE]
     python -m tests.bench --profile NAME
     python -m tests.bench peers [--quick]
 
 Run it from the root of the checkout, on an idle machine. Absolute figures depend on the machine and on who
 else uses it; a ratio compares two things that were measured in turns. Nothing here asserts a time.
-`--only` takes the name of a row or the beginning of one, and may be given more than once. Postfix's
+`--only` takes the name of a row or the beginning of one, and may be given more than once; `speed` stands for the
+rows of what a server does for its clients, and of what a test pays for it. Postfix's
 smtp-sink and smtp-source make the comparison and the load; rows that need them say so where they are missing.
 """
 
@@ -19,6 +21,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +71,11 @@ BENCHES: tuple[Bench, ...] = (
 )
 
 
+# The beginnings of the names of the rows that `speed` stands for.
+SPEED = ["connect", "json", "session", "message", "ftp-connect", "ftp-session", "ftp-retr", "http-421", "http-record"]
+SPEED += ["engine", "fixture", "plugin", "idle", "ftp-idle", "http-idle"]
+
+
 def chosen(only: list[str]) -> list[Bench]:
     """The benches whose name begins with one of `only`; all of them if it is empty. Exits where one means none."""
     for name in only:
@@ -84,8 +92,18 @@ def machine() -> str:
     )
 
 
+def measured(benches: list[Bench], quick: bool) -> list[Row]:
+    """The rows of these benches; standard error tells how far it is."""
+    rows: list[Row] = []
+    for number, bench in enumerate(benches, 1):
+        print(f"{number}/{len(benches)} {bench.name}: {bench.what} …", end=" ", file=sys.stderr, flush=True)
+        begun = time.monotonic()
+        rows += measure(bench, quick)
+        print(f"{time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+    return rows
+
+
 def measure(bench: Bench, quick: bool) -> list[Row]:
-    print(f"… {bench.name}: {bench.what}", file=sys.stderr, flush=True)
     try:
         return bench.run(quick)
     except Skip as skip:
@@ -106,7 +124,12 @@ def ordinary_python() -> Iterator[None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.partition("\n")[0])
-    parser.add_argument("peers", nargs="?", choices=["peers"], help="what people would pick instead, beside notnow")
+    parser.add_argument(
+        "table",
+        nargs="?",
+        choices=["peers", "speed"],
+        help="peers: what people would pick instead, beside notnow; speed: the rows of servers and tests alone",
+    )
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="only rows of this name")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a rough picture")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows to this file as well")
@@ -120,13 +143,13 @@ def main() -> None:
             print(profiling.report(bench.profile))
         return
     where = machine()
-    if given.peers:
+    if given.table == "peers":
         with ordinary_python():
             print(f"{where}\n{peers.report(given.quick)}")
         return
-    benches = chosen(given.only)
+    benches = chosen(given.only + (SPEED if given.table == "speed" else []))
     with ordinary_python():
-        rows = [row for bench in benches for row in measure(bench, given.quick)]
+        rows = measured(benches, given.quick)
     print(where)
     print(as_text(rows))
     if given.json:
