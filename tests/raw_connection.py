@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -22,10 +23,10 @@ def trusting(fake: Fake) -> ssl.SSLContext:
 
 
 @contextlib.contextmanager
-def holding(fake: Fake) -> Iterator[None]:
-    """The loop of a fake stands still in this block; then it finds everything that clients have done in it at once."""
+def holding(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """A loop stands still in this block; then it finds everything that clients have done in it at once."""
     held, go = threading.Event(), threading.Event()
-    fake._bridge.loop.call_soon_threadsafe(lambda: (held.set(), go.wait(PATIENCE)))
+    loop.call_soon_threadsafe(lambda: (held.set(), go.wait(PATIENCE)))
     assert held.wait(PATIENCE)
     try:
         yield

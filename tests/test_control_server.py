@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import itertools
 import socket
 import threading
@@ -19,6 +21,7 @@ from notnow.control import api as calls
 from notnow.control import events, guard, server
 from notnow.control.fleet import Fleet
 from notnow.language.catalogue import scenario
+from raw_connection import holding
 from smtp_client import Raw
 
 ASKED = b"GET /v1/servers HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -259,3 +262,35 @@ def test_it_stops_with_streams_and_waits_open() -> None:
             assert time.monotonic() - start < 5
             assert ends(sock)
     assert events._streams == 0
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_it_stops_as_clients_come(turns: int) -> None:
+    """So many turns of its loop after they have been accepted, nothing is left open (a warning is an error here)."""
+    with Fleet() as fleet, server.controlled(fleet, "127.0.0.1", 0) as running, ExitStack() as held:
+        with holding(running._loop):
+            said = [
+                b"",
+                ASKED,
+                ASKED[:20],
+                b"GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+                b"PRI * HTTP/2.0\r\n",
+            ]
+            port = running.port
+            socks = [held.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in said]
+            for sock, data in zip(socks, said, strict=True):
+                sock.sendall(data)
+            socks[0].close()
+            after(running._loop, turns, running._stop.set)
+        running.stop()
+        assert all(ends(sock) for sock in socks[1:])
+    assert events._streams == 0
+    gc.collect()
+
+
+def after(loop: asyncio.AbstractEventLoop, turns: int, do: Callable[[], object]) -> None:
+    """Do something in so many turns of a loop."""
+    if turns == 0:
+        do()
+    else:
+        loop.call_soon_threadsafe(after, loop, turns - 1, do)

@@ -562,7 +562,7 @@ class TestPipelines:
                 assert raw.code("STOR new")[0] == "1"
                 data.send(b"12345")
                 fake.settle()
-                with holding(fake):
+                with holding(fake._bridge.loop):
                     data.end()
                     raw.send(said) if said else raw.sock.shutdown(socket.SHUT_WR)
             assert [raw.code() for _ in heard] == heard

@@ -2,7 +2,8 @@
 
 Private seams of hypercorn: `TCPServer`, its methods `_close`, `_idle_timeout`, `_read_data` and `protocol_send`, its attributes `idle_task`,
 `protocol`, `writer` and `_task_group`, and `WorkerContext`. Its `serve` would do
-but for two things: it takes as many connections as come, and waits for the end of one whose client reads nothing.
+but for two things: it takes as many connections as come, and waits for the end of one whose client reads nothing. asyncio's server
+accepts in tasks: one that is cancelled as it begins leaves its socket open.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -26,11 +28,12 @@ from notnow.control.app import application
 from notnow.control.fleet import Fleet
 from notnow.hosts import bracketed, is_loopback
 from notnow.servers.base import listener
+from notnow.servers.base.transport import Plain
 
 if TYPE_CHECKING:
     from hypercorn.events import Event
 
-Connected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 LOG = logging.getLogger("notnow.control")  # unless it is configured, errors go to standard error
 PACE = 0.25  # real seconds between two looks for a ttl that is over
@@ -86,10 +89,7 @@ class ControlServer:
         )
         connections: set[asyncio.Task[Any]] = set()
 
-        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if len(connections) >= CONNECTIONS:
-                writer.transport.abort()
-                return
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None
             connections.add(task)
@@ -97,13 +97,18 @@ class ControlServer:
             await _Connection(app, self._loop, config, context, {}, reader, writer)
 
         lines: set[_Line] = set()
-        server = await self._loop.create_server(
-            lambda: _Line(connected, lines, self._loop), sock=self._socket, backlog=listener.BACKLOG
-        )
+
+        def accepted(sock: socket.socket, _: tuple[str, int]) -> None:
+            if len(lines) >= CONNECTIONS:
+                sock.close()
+            else:
+                Plain(self._loop, sock, _Line(serve, lines, self._loop)).begin()
+
+        listening = listener.Listener(self._loop, self._socket, accepted)
         expiring = self._loop.create_task(self._expire())
         await self._stop.wait()
         await context.terminated.set()
-        server.close()
+        listening.close()
         if connections:
             await asyncio.wait(connections, timeout=GOODBYE)
         expiring.cancel()
@@ -119,12 +124,12 @@ class ControlServer:
 
 
 class _Line(asyncio.StreamReaderProtocol):
-    """A client's connection; `lines` has those that are open."""
+    """A client's connection; `lines` has those that are open, from the moment when they are accepted."""
 
     transport: asyncio.WriteTransport
 
-    def __init__(self, connected: Connected, lines: set[_Line], loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(asyncio.StreamReader(loop=loop), connected, loop=loop)
+    def __init__(self, serve: Serve, lines: set[_Line], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(asyncio.StreamReader(loop=loop), serve, loop=loop)
         self._lines = lines
         self.closed = asyncio.Event()
 
@@ -141,11 +146,11 @@ class _Line(asyncio.StreamReaderProtocol):
 
 
 async def _end_all(lines: set[_Line]) -> None:
-    """Cancel what the loop still does, and close what is open: also for clients that have just come."""
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Cancel what the loop still does, with what that begins to do in turn, and close what is open."""
+    while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     for line in list(lines):
         line.transport.abort()
         await line.closed.wait()
