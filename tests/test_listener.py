@@ -60,7 +60,7 @@ class TestLingering:
             raw.send(recipients)
             fake.settle()
             (session,) = fake._bridge.sessions.values()
-            assert 65_536 < len(session._reader._buffer) < len(recipients)
+            assert 65_536 < len(session._inbox) < len(recipients)
             fake.clock.advance("1m")
             assert raw.until_end() == f"{NO}\r\n"
             fake.wait_for(lambda j: j.connections[0].after_bytes == len(recipients) - 25)

@@ -239,7 +239,7 @@ class TestFloods:
             fake.settle()  # it has come to rest with most of it unread
             assert fake.journal.count("help") < 5000
             assert session.transport.get_write_buffer_size() < 200_000
-            assert len(session._reader._buffer) < 200_000
+            assert len(session._inbox) < 200_000
             serves_the_next(fake)
             fake.play(rules(one("enter", reply="421 no more")))  # what is said unasked does not wait for it
             fake.settle()
@@ -280,7 +280,7 @@ class TestFloods:
             raw.send(b"RSET\r\nNOOP\r\n" + b"x" * 300_000)  # so much comes meanwhile that reading is paused
             fake.settle()
             (session,) = fake._bridge.sessions.values()
-            assert len(session._reader._buffer) > 65_536
+            assert len(session._inbox) > 65_536
             fake.clock.advance("1m")
             assert raw.reply().startswith("250")
             raw.send(b"x" * 5 * MEGABYTE)

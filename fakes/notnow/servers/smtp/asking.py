@@ -12,7 +12,7 @@ from notnow.engine.events import Asked, Ended
 from notnow.journal import Exchange, Facts
 from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride, reply_bytes
 from notnow.servers.base.life import Over
-from notnow.servers.smtp.connection import SMTPConnection, unread
+from notnow.servers.smtp.connection import SMTPConnection
 
 
 class Asking(SMTPConnection):
@@ -36,7 +36,7 @@ class Asking(SMTPConnection):
         """
         self._expect_no_answer(f"asks at {moment!r}")
         exchange = self.exchange = self.host.recorder.ask(self.record, moment, request, self.host.phase)
-        self.arrivals.stamp(exchange, len(unread(self._reader)))
+        self.arrivals.stamp(exchange, len(self._inbox))
         if known is not None:
             self.host.recorder.facts(exchange, known)
         script = self.host.feed(Asked(self.record.id, moment, facts), moment)

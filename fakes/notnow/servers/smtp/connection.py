@@ -1,13 +1,12 @@
-"""aiosmtpd's protocol as a `LiveConnection`: a session copied from a template, its reader, and STARTTLS.
+"""aiosmtpd's protocol as a `LiveConnection`: a session copied from a template, its input, and STARTTLS.
 
-The private seams of aiosmtpd that notnow uses are here and in `notnow.servers.smtp.session`: `_handle_client`,
-`_reader`, `_writer`, `_handler_coroutine`, `_cb_client_connected`, `_smtp_methods`, `_reset_timeout`,
+The private seams of aiosmtpd that notnow uses are here and in `notnow.servers.smtp.session`: `_smtp_methods`,
 `_set_rset_state`, `_set_post_data_state`, `_create_session`, `_strip_command_keyword`, `_getaddr`, and an instance
-copied from a template instead of `__init__` (which costs more than a whole refused connection). Of asyncio it is the
-`_buffer` of a reader, and the `_transport` of reader and writer. tests/test_smtp_seams.py has a test for each.
+copied from a template instead of `__init__` (which costs more than a whole refused connection).
+tests/test_smtp_seams.py has a test for each.
 """
 
-# ruff: noqa: N802 (the names of aiosmtpd's methods)
+# ruff: noqa: ARG002, N802 (the names of aiosmtpd's methods, and the arguments of hooks)
 from __future__ import annotations
 
 import asyncio
@@ -20,16 +19,18 @@ from aiosmtpd.smtp import Session as SMTPState
 from notnow import protocols
 from notnow.bounds import SMTP_MESSAGE
 from notnow.engine.actions import Script
-from notnow.engine.events import Ended, Known
+from notnow.engine.events import Ended, Heard, Known
 from notnow.journal import Connection, Exchange
 from notnow.protocols.protocol import Protocol
 from notnow.servers.base.arrivals import Arrivals
 from notnow.servers.base.dialogue import CommandConnection
 from notnow.servers.base.life import STALLED, Life
+from notnow.servers.base.serving import Serving, more_input
 from notnow.servers.smtp.envelope import Transaction
 from notnow.servers.smtp.host import MailHost
 
 CHUNK = 65_536
+CROWDED = 2 * CHUNK  # bytes of input that wait, beyond which the fake stops reading
 
 
 class SMTPConnection(CommandConnection, SMTP):
@@ -43,8 +44,12 @@ class SMTPConnection(CommandConnection, SMTP):
     host: MailHost
     user: str | None = None  # the user who is logged in
     size: int | None = None  # of the message, as MAIL announced it
-    listens: bool = False  # no reply is due
     answered_at: str | None = None  # the moment at which a rule has answered the client's last line
+    _serving: Serving
+    _inbox: bytearray  # input that was not read yet
+    _beginning: bytes = b""  # of a line that is too long
+    _crowded: bool = False  # so much input is waiting that we have stopped reading
+    _choked: asyncio.Future[None] | None = None  # until the client reads its replies
 
     speaks: ClassVar[Protocol] = protocols.get("smtp")
     hello: ClassVar[str] = "EHLO"
@@ -76,64 +81,73 @@ class SMTPConnection(CommandConnection, SMTP):
         """A new session for a connection, copied from this template."""
         new = type(self).__new__(type(self))
         new.__dict__.update(self.__dict__)
-        reader = asyncio.StreamReader(limit=CHUNK, loop=self.loop)
-        asyncio.StreamReaderProtocol.__init__(new, reader, client_connected_cb=new._cb_client_connected, loop=self.loop)
+        new._inbox = bytearray()
         new.life, new.arrivals = Life(), Arrivals(host.recorder)
         new.host, new.record, new.exchange, new.opening = host, record, greeting, script
         return new
 
+    async def serve(self) -> None:
+        """Serve the client, from the greeting to the end of the connection."""
+        raise NotImplementedError
+
     # ---- the hooks of a wire ---------------------------------------------------------------------
 
     def on_open(self, transport: asyncio.Transport) -> None:
-        self._set_rset_state()
-        self.session = self._create_session()
-        self.session.peer = self.record.client
-        asyncio.StreamReaderProtocol.connection_made(self, transport)
-        self._handler_coroutine = self.loop.create_task(self._handle_client())
+        self._begin_session()
+        self._serving = Serving(self.serve())
+        self._serving.go_on()
 
     def on_upgrade(self, transport: asyncio.Transport) -> None:
         """TLS starts a new session (RFC 3207 §4.2)."""
+        self._begin_session()
+        self.transport = transport
+
+    def _begin_session(self) -> None:
         self._set_rset_state()
         self.session = self._create_session()
         self.session.peer = self.record.client
-        self._reader._transport = transport  # type: ignore[attr-defined]
-        self._writer._transport = transport  # type: ignore[attr-defined]
-        self.transport = transport
 
     def on_data(self, data: bytes) -> None:
-        self.arrivals.came(data, not self.listens)
-        SMTP.data_received(self, data)
+        inbox, listens = self._inbox, self._serving.listens
+        self.arrivals.came(data, not listens)
+        inbox += data
+        if listens:
+            self._serving.go_on()
+        if len(inbox) > CROWDED and not self._crowded and self.alive:
+            self._crowded = True
+            self.transport.pause_reading()
 
     def on_client_end(self) -> None:
-        self._reader.feed_eof()
-        if self.life.fake is STALLED:
+        if self._serving.listens:
+            self._serving.go_on()
+        elif self.life.fake is STALLED:
             self.stop_serving()
 
     def on_lost(self, error: Exception | None) -> None:
-        asyncio.StreamReaderProtocol.connection_lost(self, error)
         self.stop_serving()
 
     def take_unread(self) -> bytes:
-        buffer = unread(self._reader)
-        taken = bytes(buffer)
-        buffer.clear()
+        taken = bytes(self._inbox)
+        self._inbox.clear()
+        self._crowded = False  # the caller resumes reading
         return taken
 
     def stop_serving(self) -> None:
-        if self._handler_coroutine is not None:
-            self._handler_coroutine.cancel()
+        self._serving.cancel()
 
-    def is_lost(self, error: Exception) -> bool:
-        return super().is_lost(error) or error is self._reader.exception()
+    def pause_writing(self) -> None:
+        self._choked = self.loop.create_future()
+
+    def resume_writing(self) -> None:
+        choked, self._choked = self._choked, None
+        if choked is not None and not choked.done():
+            choked.set_result(None)
 
     # ---- aiosmtpd's state ------------------------------------------------------------------------
 
     def _create_session(self) -> SMTPState:
         self.user = None  # RFC 3207 §4.2: STARTTLS discards all knowledge of the client
         return SMTPState(self.loop)
-
-    def _reset_timeout(self, duration: float | None = None) -> None:
-        """Idle time-outs belong to the engine, not to aiosmtpd."""
 
     def _set_rset_state(self) -> None:
         self._set_post_data_state()
@@ -145,24 +159,43 @@ class SMTPConnection(CommandConnection, SMTP):
     # ---- reading ---------------------------------------------------------------------------------
 
     async def _line(self) -> bytes:
-        """The next command, without its line end; of a line that is too long, its beginning."""
-        self.listens = True
-        try:
-            return (await self._reader.readuntil()).rstrip(b"\r\n")
-        except asyncio.LimitOverrunError as error:
-            start = await self._reader.readexactly(error.consumed)
-            await self._skip_line()
-            return start
-        finally:
-            self.listens, self.answered_at = False, None
+        """The next command, without its line end; of a line that is too long, its beginning. Raises EOFError."""
+        while (line := self._next_line()) is None:
+            await self._input()
+        self.answered_at = None
+        return line
 
-    async def _skip_line(self) -> None:
-        while True:
-            try:
-                await self._reader.readuntil()
-                return
-            except asyncio.LimitOverrunError as error:
-                await self._reader.readexactly(error.consumed)
+    def _next_line(self) -> bytes | None:
+        if end := self._inbox.find(b"\n") + 1:
+            line = self._take(end).rstrip(b"\r\n")
+            if self._beginning:
+                line, self._beginning = self._beginning, b""
+            return line
+        if len(self._inbox) > CHUNK:
+            start = self._take(len(self._inbox))
+            self._beginning = self._beginning or start
+        return None
+
+    async def _piece(self, most: int) -> bytes:
+        """What has arrived of a message, at most so many bytes. Raises EOFError."""
+        while not self._inbox:
+            await self._input()
+        self.host.feed(Heard(self.record.id))
+        return self._take(most)
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self._inbox[:count])
+        del self._inbox[:count]
+        if self._crowded and len(self._inbox) <= CHUNK:
+            self._crowded = False
+            self.transport.resume_reading()
+        return taken
+
+    async def _input(self) -> None:
+        """Wait for input. Raises EOFError when none will come."""
+        if self.eof:
+            raise EOFError
+        await more_input()
 
     # ---- TLS -------------------------------------------------------------------------------------
 
@@ -180,9 +213,3 @@ class SMTPConnection(CommandConnection, SMTP):
         await self.push("220 2.0.0 Ready to start TLS")
         await self.upgrade()
         self.host.feed(Known(self.record.id, {"user": None}))
-
-
-def unread(reader: asyncio.StreamReader) -> bytearray:
-    """The buffer of bytes that have not been read; callers may change it. A private attribute of asyncio."""
-    buffer: bytearray = reader._buffer  # type: ignore[attr-defined]
-    return buffer

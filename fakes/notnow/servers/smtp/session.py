@@ -16,7 +16,6 @@ from notnow.servers.base.http_lines import is_header, is_request_line
 from notnow.servers.base.life import CONCLUDING, Over
 from notnow.servers.base.turns import Turn
 from notnow.servers.smtp import auth
-from notnow.servers.smtp.connection import unread
 from notnow.servers.smtp.transaction import Transactions, announced
 
 _SECRET = re.compile(r"(AUTH\s+\S+\s+)\S+", re.IGNORECASE)
@@ -27,14 +26,14 @@ class SMTPSession(Transactions):
 
     # ---- the loop over commands ------------------------------------------------------------------
 
-    async def _handle_client(self) -> None:
+    async def serve(self) -> None:
         try:
             await self._perform(self.opening, self.exchange, self._greet)
-            await self._serve()
+            await self._serve_commands()
         except Over:
             if self.life.fake is CONCLUDING:
                 return  # the script that is about to send the last reply also closes
-        except (asyncio.CancelledError, asyncio.IncompleteReadError):
+        except (asyncio.CancelledError, EOFError):
             pass
         except Exception as error:
             if not self.is_lost(error):
@@ -42,17 +41,15 @@ class SMTPSession(Transactions):
         if not self.over:
             self.end()
 
-    async def _serve(self) -> None:
-        turn = Turn(self.host.turns)
+    async def _serve_commands(self) -> None:
+        turn: Turn | None = None
         while True:
-            waits = not unread(self._reader)
-            line = await self._line()
-            if waits:
-                turn.begin()
-            await self._command(line)
-            if self.transport.get_write_buffer_size():
-                await self._writer.drain()
-            if unread(self._reader) and turn.over():
+            await self._command(await self._line())
+            if self._choked is not None:
+                await self._choked
+            if not self._inbox:
+                turn = None
+            elif (turn := turn or Turn(self.host.turns)).over():
                 await turn.end()
 
     async def _greet(self) -> None:

@@ -3,7 +3,6 @@
 # ruff: noqa: N802 (the names of aiosmtpd's methods)
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 from types import MappingProxyType
@@ -13,14 +12,14 @@ from msgspec import structs
 
 from notnow.bounds import RECIPIENTS, SMTP_MESSAGE, SMTP_PATH
 from notnow.engine.actions import Watch
-from notnow.engine.events import Asked, Ended, Heard, Reached
+from notnow.engine.events import Asked, Ended, Reached
 from notnow.journal import Exchange, Message, Parameters
 from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride
 from notnow.servers.base.life import Over
 from notnow.servers.smtp import parameters
 from notnow.servers.smtp.asking import Asking
 from notnow.servers.smtp.body import Body, Chunks, LazyHeaders, message_id
-from notnow.servers.smtp.connection import CHUNK, unread
+from notnow.servers.smtp.connection import CHUNK
 
 if TYPE_CHECKING:
     from aiosmtpd.smtp import Session as SMTPState
@@ -274,21 +273,10 @@ class Transactions(Asking):
         await self._amid()
         answered = await self._passed(body)  # for a rule that acts before the first byte
         while not body.complete:
-            if rest := body.feed(await self._more(CHUNK)):
-                unread(self._reader)[:0] = rest
+            if rest := body.feed(await self._piece(CHUNK)):
+                self._inbox[:0] = rest
             answered = await self._passed(body) or answered
         return answered
-
-    async def _more(self, most: int) -> bytes:
-        self.listens = True
-        try:
-            data = await self._reader.read(most)
-        finally:
-            self.listens = False
-        if not data:
-            raise asyncio.IncompleteReadError(b"", None)
-        self.host.feed(Heard(self.record.id))
-        return data
 
     async def _amid(self) -> None:
         """Ask the engine about the moment `body` when the message begins. The rule may act at a later byte."""
@@ -331,7 +319,7 @@ class Transactions(Asking):
         await self._ask(moment, request, lambda: self.smtp_BDAT(argument), **facts)
         if self.chunk or (found and self.exchange.refused):
             while self.chunk:
-                self.chunk -= len(await self._more(min(CHUNK, self.chunk)))
+                self.chunk -= len(await self._piece(min(CHUNK, self.chunk)))
             self._reset_transaction()
 
     async def smtp_BDAT(self, arg: str | None) -> None:
@@ -367,7 +355,7 @@ class Transactions(Asking):
     async def _read_chunk(self, body: Chunks) -> bool:
         """Read the chunk. True if a rule has answered the message on the way: then no reply follows."""
         while self.chunk:
-            data = await self._more(min(CHUNK, self.chunk))
+            data = await self._piece(min(CHUNK, self.chunk))
             self.chunk -= len(data)
             body.feed(data)
             if await self._passed(body):
