@@ -183,16 +183,24 @@ class Engine:
 
     def _handle(self, event: Event, now: float) -> list[Script]:  # noqa: C901 (a case for each event)
         match event:
-            case Opened():
-                return self._accept(event, now)
             case Tick():
                 return []
+            case Opened():
+                return self._accept(event, now)
         connection = self._connections.get(event.conn)
         if connection is None:
             return []
-        match event:
+        match event:  # the frequent ones first
             case Asked():
                 return self._asked(connection, event, now)
+            case Heard():
+                connection.heard(now)
+            case Ended(_, moment, stream):
+                self._end(connection, moment, stream, now)
+            case Leaving():
+                self._release_slots(connection)
+            case Closed(conn):
+                self.forget(conn)
             case Reached(_, stream):
                 return self._reached(connection, stream, now)
             case Answered(_, code, command):
@@ -200,18 +208,10 @@ class Engine:
                     return self._unasked(connection, "error", {"code": code, "command": command}, now)
             case Hello(_, sni):
                 return self._handshake(connection, sni, now)
-            case Heard():
-                connection.heard(now)
-            case Ended(_, moment, stream):
-                self._end(connection, moment, stream, now)
             case Finished():
                 self._finish_idle(connection, now)
             case Known(_, facts):
                 self._know(connection, facts)
-            case Leaving():
-                self._release_slots(connection)
-            case Closed(conn):
-                self.forget(conn)
             case _:
                 assert_never(event)
         return []

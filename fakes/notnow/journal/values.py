@@ -38,7 +38,7 @@ class ByName(Struct, frozen=True):
         return self.as_dict().get(name, default)
 
 
-class Message(ByName, frozen=True):
+class Message(ByName, frozen=True, gc=False):
     """A message that has arrived (SMTP), whole or in part.
 
     It stands at the exchange of its final dot; at the `body` exchange if a rule answered it there; and at DATA or BDAT if

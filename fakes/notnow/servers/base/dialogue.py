@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import ClassVar, assert_never
 
 from msgspec import Struct
@@ -40,6 +41,21 @@ from notnow.servers.base.connection import LiveConnection
 from notnow.servers.base.life import Over
 
 _ERROR = re.compile(rb"(?:^|\n)([45][0-9][0-9])(?![0-9-])")
+
+
+class Reply(Struct, frozen=True, gc=False):
+    """Reply lines as they go out, as the journal has them, and the codes of the errors among them."""
+
+    wire: bytes
+    words: str
+    errors: tuple[int, ...]
+
+
+@lru_cache(maxsize=128)  # a server has few replies
+def as_sent(text: bytes) -> Reply:
+    """What becomes of reply lines without the last line end."""
+    words = text.decode("utf-8", "replace").replace("\r\n", "\n")
+    return Reply(text + b"\r\n", words, tuple(map(int, _ERROR.findall(text))))
 
 
 class ReplyOverride(Struct, frozen=True):
@@ -116,7 +132,7 @@ class CommandConnection(LiveConnection):
 
     def say_goodbye(self, exchange: Exchange) -> bool:
         """A server that is shut down says 421 before it closes (RFC 5321 §3.8, RFC 959 §4.2.1)."""
-        self._write(self.goodbye.format(host=self.host.hostname).encode(), exchange, True)
+        self._write(as_sent(self.goodbye.format(host=self.host.hostname).encode()), exchange, True)
         self.finish("fin", exchange)
         self.stop_serving()
         return True
@@ -125,17 +141,18 @@ class CommandConnection(LiveConnection):
 
     async def say(self, text: bytes, exchange: Exchange, drip: float = 0.0, ending: bool = False) -> None:
         """Send reply lines, `drip` seconds of scenario time between two bytes; `ending`: the fake closes behind it."""
+        reply = as_sent(text)
         if drip or self._reply_lock is not None:
-            await self._drip(text, exchange, drip, ending)
+            await self._drip(reply, exchange, drip, ending)
         else:
-            self._write(text, exchange, ending)
-        if exchange.moment != "error" and is_error(text):
-            await self._erred(text, exchange)
+            self._write(reply, exchange, ending)
+        if reply.errors and exchange.moment != "error":
+            await self._erred(reply, exchange)
 
-    async def _erred(self, text: bytes, exchange: Exchange) -> None:
+    async def _erred(self, reply: Reply, exchange: Exchange) -> None:
         """A 4yz or 5yz has been sent: a rule may add something."""
-        for code in _ERROR.findall(text):
-            script = self.host.feed(Answered(self.record.id, int(code), self.verb(exchange)), "error")
+        for code in reply.errors:
+            script = self.host.feed(Answered(self.record.id, code, self.verb(exchange)), "error")
             if script is not None:
                 added = self.host.recorder.ask(self.record, "error", "", script.phase)
                 await self.perform(script, added)
@@ -151,27 +168,27 @@ class CommandConnection(LiveConnection):
         """The command that an exchange is about, in upper case."""
         return exchange.request.partition(" ")[0].upper()
 
-    def _write(self, text: bytes, exchange: Exchange, ending: bool = False) -> None:
+    def _write(self, reply: Reply, exchange: Exchange, ending: bool = False) -> None:
         self.still_here()
-        self._note(text, exchange, ending)
-        self.transport.write(text + b"\r\n")
+        self._note(reply, exchange, ending)
+        self.transport.write(reply.wire)
 
-    def _note(self, text: bytes, exchange: Exchange, ending: bool) -> None:
+    def _note(self, reply: Reply, exchange: Exchange, ending: bool) -> None:
         if ending:
             self.host.recorder.end(exchange)
-        self.host.recorder.answer(exchange, text.decode("utf-8", "replace").replace("\r\n", "\n"))
+        self.host.recorder.answer(exchange, reply.words)
         if ending:
             self.decided()
 
-    async def _drip(self, text: bytes, exchange: Exchange, pause: float, ending: bool) -> None:
+    async def _drip(self, reply: Reply, exchange: Exchange, pause: float, ending: bool) -> None:
         self._reply_lock = self._reply_lock or asyncio.Lock()
         async with self._reply_lock:
             if not pause:
-                self._write(text, exchange, ending)
+                self._write(reply, exchange, ending)
                 return
             self.still_here()
-            self._note(text, exchange, ending)
-            for i, byte in enumerate(text + b"\r\n"):
+            self._note(reply, exchange, ending)
+            for i, byte in enumerate(reply.wire):
                 if i:
                     await self.host.sleep(pause)
                 if not self.alive:
@@ -184,8 +201,3 @@ class CommandConnection(LiveConnection):
 def reply_bytes(lines: tuple[str, ...]) -> bytes:
     """The bytes of reply lines, without the last line end."""
     return "\r\n".join(lines).encode("utf-8", "surrogateescape")
-
-
-def is_error(text: bytes) -> bool:
-    """True if there is a 4yz or 5yz in these reply lines."""
-    return text[0] in b"45" or (b"\n" in text and (b"\n4" in text or b"\n5" in text))

@@ -41,10 +41,10 @@ class Plain(asyncio.Transport):
 
     # ---- reading ---------------------------------------------------------------------------------
 
-    def _readable(self) -> None:
-        """Read. In a loop that calls a reader only once after a reset, read to the end, in several turns."""
+    def _read_to_the_end(self) -> None:
+        """Read in a loop that calls a reader only once after a reset: in several turns."""
         for _ in range(READS):
-            if not (self._read() and self._reading and self._tells_once):
+            if not (self._read() and self._reading):
                 return
         if not self._comes_back:
             self._comes_back = True
@@ -53,7 +53,7 @@ class Plain(asyncio.Transport):
     def _read_on(self) -> None:
         self._comes_back = False
         if self._reading:
-            self._readable()
+            self._read_to_the_end()
 
     def _read(self) -> bool:
         """Read once, and pass the bytes on. True if there may be more."""
@@ -69,21 +69,18 @@ class Plain(asyncio.Transport):
             self._lose(error)
             return False
         try:
-            self._pass_on(data)
+            if not data:
+                self.pause_reading()
+                if not self._protocol.eof_received():
+                    self.close()
+            elif isinstance(data, bytes):
+                self._protocol.data_received(data)
+            else:
+                self._protocol.buffer_updated(len(data))
         except BaseException as error:  # a bug of ours: the loop reports it, and this connection ends
             self._lose(error if isinstance(error, Exception) else None)
             raise
         return len(data) > 0
-
-    def _pass_on(self, data: bytes | memoryview) -> None:
-        if not data:
-            self.pause_reading()
-            if not self._protocol.eof_received():
-                self.close()
-        elif isinstance(data, memoryview):
-            self._protocol.buffer_updated(len(data))
-        else:
-            self._protocol.data_received(data)
 
     def is_reading(self) -> bool:
         return self._reading
@@ -96,7 +93,7 @@ class Plain(asyncio.Transport):
     def resume_reading(self) -> None:
         if not self._reading and not self._closing:
             self._reading = True
-            self._loop.add_reader(self._number, self._readable)
+            self._loop.add_reader(self._number, self._read_to_the_end if self._tells_once else self._read)
 
     # ---- writing ---------------------------------------------------------------------------------
 
@@ -187,7 +184,8 @@ class Plain(asyncio.Transport):
             return
         self._closing = True
         self.pause_reading()
-        self._loop.remove_writer(self._number)
+        if self._buffer:
+            self._loop.remove_writer(self._number)
         self._number = -1
         if at_once:
             self._close(error)
@@ -196,7 +194,8 @@ class Plain(asyncio.Transport):
 
     def _close(self, error: Exception | None) -> None:
         self._sock.close()
-        self._protocol.connection_lost(error)
+        protocol, self._protocol = self._protocol, None  # no circle is left for the garbage collector
+        protocol.connection_lost(error)
 
     # ---- who and what ----------------------------------------------------------------------------
 
@@ -218,7 +217,7 @@ class Plain(asyncio.Transport):
         """Replace the protocol. `early` are bytes that have been read and belong to the new one."""
         before, self._protocol = self._protocol, protocol
         protocol.connection_made(self)
-        if self._choked:  # from here on the new protocol waits
+        if self._choked and before is not None:  # from here on the new protocol waits
             before.resume_writing()
             protocol.pause_writing()
         while early and not self._closing:

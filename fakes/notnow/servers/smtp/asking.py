@@ -34,7 +34,8 @@ class Asking(SMTPConnection):
         `effect` is everything that happens if no rule refuses, the rest of the command included: RuntimeError if the
         session asks or answers again for the same line.
         """
-        self._expect_no_answer(f"asks at {moment!r}")
+        if self.answered_at is not None:
+            raise self._out_of_turn(f"asks at {moment!r}")
         exchange = self.exchange = self.host.recorder.ask(self.record, moment, request, self.host.phase)
         self.arrivals.stamp(exchange, len(self._inbox))
         if known is not None:
@@ -60,16 +61,16 @@ class Asking(SMTPConnection):
 
         await self.perform(script, exchange, behave)
 
-    def _expect_no_answer(self, what: str) -> None:
-        if self.answered_at is not None:
-            raise RuntimeError(
-                f"the session {what} after a rule has answered at {self.answered_at!r}: "
-                f"what follows {self.answered_at!r} belongs into the effect of its _ask"
-            )
+    def _out_of_turn(self, what: str) -> RuntimeError:
+        return RuntimeError(
+            f"the session {what} after a rule has answered at {self.answered_at!r}: "
+            f"what follows {self.answered_at!r} belongs into the effect of its _ask"
+        )
 
     async def push(self, status: str | bytes) -> None:
         """Send a healthy reply, or the one that a rule has put in its place. Every healthy reply comes through here."""
-        self._expect_no_answer("replies")
+        if self.answered_at is not None:
+            raise self._out_of_turn("replies")
         text = status.encode("utf-8", "surrogateescape") if isinstance(status, str) else status
         override = self.override
         if override.instead is not None:

@@ -159,13 +159,14 @@ class SMTPConnection(CommandConnection, SMTP):
     # ---- reading ---------------------------------------------------------------------------------
 
     async def _line(self) -> bytes:
-        """The next command, without its line end; of a line that is too long, its beginning. Raises EOFError."""
+        """The client's next line, without its line end; of a line that is too long, its beginning. Raises EOFError."""
         while (line := self._next_line()) is None:
             await self._input()
-        self.answered_at = None
         return line
 
     def _next_line(self) -> bytes | None:
+        """The same; None if it has not come."""
+        self.answered_at = None
         if end := self._inbox.find(b"\n") + 1:
             line = self._take(end).rstrip(b"\r\n")
             if self._beginning:

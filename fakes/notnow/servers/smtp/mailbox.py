@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from notnow.bounds import ENVELOPE, KEPT_BODIES
 
 
-class Envelope(Struct, frozen=True):
+class Envelope(Struct, frozen=True, gc=False):
     """The SMTP envelope of a message: `sender` (empty for a bounce), `recipients`, and the `user` who was logged in.
 
     `content` holds the bytes as they came, `at` is in scenario seconds, `connection` is the number in the journal.

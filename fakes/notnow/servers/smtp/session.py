@@ -44,7 +44,9 @@ class SMTPSession(Transactions):
     async def _serve_commands(self) -> None:
         turn: Turn | None = None
         while True:
-            await self._command(await self._line())
+            while (line := self._next_line()) is None:
+                await self._input()
+            await self._command(line)
             if self._choked is not None:
                 await self._choked
             if not self._inbox:

@@ -24,7 +24,9 @@ from notnow.servers.smtp.connection import CHUNK
 if TYPE_CHECKING:
     from aiosmtpd.smtp import Session as SMTPState
 
-_SIMPLE = re.compile(r"<([A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+)>(.*)", re.DOTALL)
+_PLAIN = re.compile(
+    r"(FROM:|TO:)\s*<([A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+)>((?:\s.*)?)", re.DOTALL | re.IGNORECASE
+)
 _SIZE = re.compile(r"(?:^|\s)SIZE=([0-9]{1,20})(?:\s|$)", re.IGNORECASE)
 _OF_ITS_DAY = re.compile(rb"^(?:Message-ID|Date):[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE | re.MULTILINE)
 _BDAT = re.compile(r"([0-9]{1,20})(?:\s+(LAST))?", re.IGNORECASE)
@@ -66,6 +68,8 @@ class Transactions(Asking):
 
     def _path(self, keyword: str, argument: str | None) -> tuple[str | None, str]:
         """The address and the parameters after FROM: or TO:; the address is None if there is none."""
+        if (plain := _PLAIN.fullmatch(argument or "")) and plain[1].upper() == keyword:
+            return plain[2], plain[3]  # nearly always; aiosmtpd's parser is thorough and slow
         rest = self._strip_command_keyword(keyword, argument or "")
         address, more = self._getaddr(rest) if rest else (None, "")
         if (
@@ -77,9 +81,7 @@ class Transactions(Asking):
         return "" if address == "<>" else address, more or ""
 
     def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
-        """Parse an address. aiosmtpd's parser is thorough and slow, and nearly all addresses are plain."""
-        if simple := _SIMPLE.match(arg):
-            return simple[1], simple[2]
+        """Parse an address, as aiosmtpd does."""
         if len(arg) > SMTP_PATH:
             return None, None
         try:
