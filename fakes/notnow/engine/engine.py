@@ -137,15 +137,10 @@ class Engine:
 
     def feed(self, event: Event, now: float) -> list[Script]:
         """Decide about one event, after everything that was due before it. Scripts come in the order of events."""
-        earlier: list[Script] = []
         progress = self.progress
-        if progress.position is not self._store.position:
-            earlier = self._follow(now)
-            progress = self.progress
-        if progress.ends <= now or self._timers.due <= now:
-            earlier += self._pass_time(now)
-        scripts = self._handle(event, now)
-        return earlier + scripts if earlier else scripts
+        if progress.position is self._store.position and progress.ends > now and self._timers.due > now:
+            return self._handle(event, now)  # nearly always
+        return self._catch_up(now) + self._handle(event, now)
 
     def start(self, now: float) -> None:
         """Let scenario time begin, unless it has; the first connection does so as well."""
@@ -221,8 +216,11 @@ class Engine:
         number = self._store.next_connection()
         facts: dict[str, object] = {"client": event.client, "connection": event.conn, "host": self.host, "tls": False}
         connection, phase = Connection(event.conn, number, now, now, now, now, facts), self.progress.phase
-        occasion = Occasion(connection, "connect", NOTHING, 0, now, phase, phase.plan("connect"))
-        scripts, ends_phase = self._decide(occasion, awaited=True)
+        plan = phase.plan("connect")
+        if plan is None and not self._store.remote:
+            self._connections[event.conn] = connection
+            return self._behave(connection, "connect", NOTHING, 0, phase, now)
+        scripts, ends_phase = self._decide(Occasion(connection, "connect", NOTHING, 0, now, phase, plan), awaited=True)
         self._connections[event.conn] = connection
         return scripts + self._next_phase(now) if ends_phase else scripts
 
@@ -233,13 +231,14 @@ class Engine:
         phase = self.progress.phase
         plan = phase.plan(event.moment)
         if plan is None and not self._store.remote:  # nearly always: nothing is to be decided
-            return self._behave(connection, event, phase, now)
+            return self._behave(connection, event.moment, event.facts, event.stream, phase, now)
         return self._act(Occasion(connection, event.moment, event.facts, event.stream, now, phase, plan), awaited=True)
 
-    def _behave(self, connection: Connection, event: Asked, phase: CompiledPhase, now: float) -> list[Script]:
-        """No rule of the phase looks at this moment: what `_act` comes to then."""
-        moment = event.moment
-        self._let_through(connection, moment, event.stream, event.facts, phase, now)
+    def _behave(
+        self, connection: Connection, moment: str, facts: Facts, stream: int, phase: CompiledPhase, now: float
+    ) -> list[Script]:
+        """No rule of the phase looks at this moment: what `_decide` comes to then."""
+        self._let_through(connection, moment, stream, facts, phase, now)
         if phase.idle_timeouts:
             self._timers.set(connection, phase.idle_timeouts)
         return [Script(connection.id, BEHAVE, moment, phase.name)]
@@ -269,9 +268,10 @@ class Engine:
     def _end(self, connection: Connection, moment: str, stream: int, now: float) -> None:
         connection.active_at = connection.transfer_at = max(connection.active_at, now)
         connection.undefer(stream)
-        owner = slot_owner(connection.id, moment, stream)
-        if connection.in_progress.pop(owner, None):
-            self._store.release_all(owner)
+        if connection.in_progress:
+            owner = slot_owner(connection.id, moment, stream)
+            if connection.in_progress.pop(owner, None):
+                self._store.release_all(owner)
 
     def _know(self, connection: Connection, facts: Facts) -> None:
         known = connection.facts
@@ -373,6 +373,13 @@ class Engine:
         return Placeholders(fired, connection.facts, now, self.port, self.progress.ends, self.epoch)
 
     # ---- time ------------------------------------------------------------------------------------
+
+    def _catch_up(self, now: float) -> list[Script]:
+        """What was due before now, here and at other replicas."""
+        earlier = self._follow(now) if self.progress.position is not self._store.position else []
+        if self.progress.ends <= now or self._timers.due <= now:
+            earlier += self._pass_time(now)
+        return earlier
 
     def _follow(self, now: float) -> list[Script]:
         """Go where another replica has moved the scenario, or play the one that it plays."""

@@ -373,7 +373,9 @@ class Bridge(LoopServices):
         scripts = self.engine.feed(event, self.clock.now())
         if progress.phase is not phase:
             self._note_phase(phase.name)
-        conn = getattr(event, "conn", None) if scripts else None
+        if not scripts:
+            return None, scripts
+        conn = getattr(event, "conn", None)
         for i, script in enumerate(scripts):
             if script.moment == moment and script.conn == conn:
                 del scripts[i]

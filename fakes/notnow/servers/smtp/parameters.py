@@ -14,6 +14,8 @@ def read(text: str, known: Mapping[str, Reader]) -> tuple[Parameters, str | None
 
     Invalid parameters are returned, too, as they came: a rule may accept them.
     """
+    if not text:
+        return {}, None
     found: Parameters = {}
     refusals: list[str] = []
     for word in text.split():

@@ -14,6 +14,7 @@ from notnow.bounds import SMTP_LINE, SMTP_MESSAGE
 from notnow.engine.events import Heard, Known
 from notnow.servers.base.http_lines import is_header, is_request_line
 from notnow.servers.base.life import CONCLUDING, Over
+from notnow.servers.base.serving import more_input
 from notnow.servers.base.turns import Turn
 from notnow.servers.smtp import auth
 from notnow.servers.smtp.transaction import Transactions, announced
@@ -45,7 +46,9 @@ class SMTPSession(Transactions):
         turn: Turn | None = None
         while True:
             while (line := self._next_line()) is None:
-                await self._input()
+                if self.eof:
+                    raise EOFError
+                await more_input()
             await self._command(line)
             if self._choked is not None:
                 await self._choked
@@ -97,7 +100,7 @@ class SMTPSession(Transactions):
         """The facts of a command; see the moments of `notnow.protocols`."""
         if moment == "mail":
             address, more = self._path("FROM:", argument)
-            self.size = announced(more)
+            self.size = announced(more) if more else None
             return {"command": verb, "sender": address, "size": self.size}
         if moment == "rcpt":
             return {"command": verb, "recipient": self._path("TO:", argument)[0], **self._mail_facts()}
