@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from typing import TYPE_CHECKING, ClassVar
 
 from notnow.engine.actions import Script
@@ -28,7 +27,6 @@ class MailBridge(Bridge):
 
     goodbye = SMTPSession.goodbye
     session_class: ClassVar[type[SMTPSession]] = SMTPSession
-    _template: SMTPSession
 
     def __init__(self, options: Options, scenario: Scenario, label: str, name: str) -> None:
         super().__init__(options, scenario, label, name)
@@ -40,12 +38,8 @@ class MailBridge(Bridge):
 
         return Forwarder(server, self.hostname, self._not_forwarded)
 
-    def listen(self, sock: socket.socket) -> None:
-        self._template = self.session_class.template(self)
-        super().listen(sock)
-
     def admit(self, record: Connection, exchange: Exchange, script: Script) -> SMTPSession:
-        return self._template.adopt(self, record, exchange, script)
+        return self.session_class(self, record, exchange, script)
 
     @property
     def limits(self) -> Limits:

@@ -1,23 +1,21 @@
-"""aiosmtpd's protocol as a `LiveConnection`: a session copied from a template, its input, and STARTTLS.
+"""aiosmtpd's protocol as a `LiveConnection`: a session without its constructor, its input, and STARTTLS.
 
-The private seams of aiosmtpd that notnow uses are here and in `notnow.servers.smtp.session`: `_smtp_methods`,
-`_set_rset_state`, `_set_post_data_state`, `_create_session`, `_strip_command_keyword`, `_getaddr`, and an instance
-copied from a template instead of `__init__` (which costs more than a whole refused connection).
-tests/test_smtp_seams.py has a test for each.
+The private seams of aiosmtpd that notnow uses are here and in `notnow.servers.smtp.session`: `_set_rset_state`,
+`_set_post_data_state`, `_create_session`, `_strip_command_keyword`, `_getaddr`, and that none of these needs `__init__` (which
+costs more than a whole refused connection). tests/test_smtp_seams.py has a test for each.
 """
 
 # ruff: noqa: ARG002, N802 (the names of aiosmtpd's methods, and the arguments of hooks)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import ClassVar, Self
+from collections.abc import Awaitable, Callable, Mapping
+from typing import ClassVar
 
 from aiosmtpd.smtp import SMTP
 from aiosmtpd.smtp import Session as SMTPState
 
 from notnow import protocols
-from notnow.bounds import SMTP_MESSAGE
 from notnow.engine.actions import Script
 from notnow.engine.events import Ended, Heard, Known
 from notnow.journal import Connection, Exchange
@@ -55,36 +53,28 @@ class SMTPConnection(CommandConnection, SMTP):
     hello: ClassVar[str] = "EHLO"
     ident: ClassVar[str] = "ESMTP notnow"
     dropped_commands: ClassVar[frozenset[str]] = frozenset()  # those of aiosmtpd that the protocol does not have
-    _moments: Mapping[str, str]  # by verb
-    _last: ClassVar[SMTPConnection | None] = None
+    _moments: ClassVar[Mapping[str, str]]  # by verb
+
+    def __init__(self, host: MailHost, record: Connection, greeting: Exchange, script: Script) -> None:
+        """A session for a connection. aiosmtpd's constructor prepares what only its own service needs."""
+        self.host, self.record, self.exchange, self.opening = host, record, greeting, script
+        self.life, self.arrivals = Life(), Arrivals(host.recorder)
+        self.hostname, self._inbox = host.hostname, bytearray()
+
+    def __init_subclass__(cls) -> None:
+        cls._moments = cls.speaks.by_verb()
+
+    def _command_named(self, verb: str) -> Callable[[str | None], Awaitable[None]] | None:
+        """What carries out the command; None if there is no such command."""
+        found: Callable[[str | None], Awaitable[None]] | None
+        found = getattr(self, f"smtp_{verb}", None) if verb not in self.dropped_commands else None
+        return found
 
     @classmethod
-    def template(cls, host: MailHost) -> Self:
-        """A session that others are copied from; the last one is used again for the same loop and host name."""
-        made = SMTPConnection._last
-        if type(made) is not cls or made.loop is not host.loop or made.hostname != host.hostname:
-            made = cls._make(host)
-        commands = made._smtp_methods.keys() - cls.dropped_commands
-        made._smtp_methods = {name: getattr(cls, f"smtp_{name}") for name in commands}
-        made._moments = cls.speaks.by_verb()
-        SMTPConnection._last = made
-        return made
-
-    @classmethod
-    def _make(cls, host: MailHost) -> Self:
-        return cls(
-            object(), hostname=host.hostname, ident=cls.ident, enable_SMTPUTF8=True, auth_require_tls=False,
-            data_size_limit=SMTP_MESSAGE, loop=host.loop,
-        )  # fmt: skip
-
-    def adopt(self, host: MailHost, record: Connection, greeting: Exchange, script: Script) -> Self:
-        """A new session for a connection, copied from this template."""
-        new = type(self).__new__(type(self))
-        new.__dict__.update(self.__dict__)
-        new._inbox = bytearray()
-        new.life, new.arrivals = Life(), Arrivals(host.recorder)
-        new.host, new.record, new.exchange, new.opening = host, record, greeting, script
-        return new
+    def _commands(cls) -> list[str]:
+        """The verbs of all commands."""
+        verbs = {name.removeprefix("smtp_") for name in dir(cls) if name.startswith("smtp_")}
+        return sorted(verbs - cls.dropped_commands)
 
     async def serve(self) -> None:
         """Serve the client, from the greeting to the end of the connection."""
@@ -136,7 +126,7 @@ class SMTPConnection(CommandConnection, SMTP):
         self._serving.cancel()
 
     def pause_writing(self) -> None:
-        self._choked = self.loop.create_future()
+        self._choked = self.host.loop.create_future()
 
     def resume_writing(self) -> None:
         choked, self._choked = self._choked, None
@@ -147,7 +137,7 @@ class SMTPConnection(CommandConnection, SMTP):
 
     def _create_session(self) -> SMTPState:
         self.user = None  # RFC 3207 §4.2: STARTTLS discards all knowledge of the client
-        return SMTPState(self.loop)
+        return SMTPState(self.host.loop)
 
     def _set_rset_state(self) -> None:
         self._set_post_data_state()

@@ -58,13 +58,14 @@ class SMTPSession(Transactions):
                 await turn.end()
 
     async def _greet(self) -> None:
-        await self.push(f"220 {self.hostname} {self.__ident__}")
+        await self.push(f"220 {self.hostname} {self.ident}")
 
     async def _command(self, line: bytes) -> None:
         word, _, rest = line.partition(b" ")
         verb = word.upper().decode("ascii", "replace")
         request = line.decode("utf-8", "replace")
-        if verb not in self._smtp_methods or len(line) > SMTP_LINE or b"\0" in line:
+        method = self._command_named(verb)
+        if method is None or len(line) > SMTP_LINE or b"\0" in line:
             await self._ask("unknown", masked(request), lambda: self._not_understood(line), command=verb)
             return
         self.nonsense = 0
@@ -75,9 +76,8 @@ class SMTPSession(Transactions):
         if verb == "BDAT":
             await self._bdat(request, argument, self._facts(verb, "data", argument))
             return
-        method = self._smtp_methods[verb]
         moment = self._moments.get(verb, verb.lower())
-        await self._ask(moment, request, lambda: method(self, argument), **self._facts(verb, moment, argument))
+        await self._ask(moment, request, lambda: method(argument), **self._facts(verb, moment, argument))
 
     async def _not_understood(self, line: bytes) -> None:
         text = line.decode("utf-8", "replace")
@@ -142,7 +142,7 @@ class SMTPSession(Transactions):
         await self.push("250 2.0.0 Ok")
 
     async def smtp_HELP(self, arg: str | None) -> None:
-        await self.push(f"214 2.0.0 Commands: {' '.join(sorted(self._smtp_methods))}")
+        await self.push(f"214 2.0.0 Commands: {' '.join(self._commands())}")
 
     async def smtp_VRFY(self, arg: str | None) -> None:
         if not await self._refused(None if arg else "501 5.5.4 Syntax: VRFY <address>"):
