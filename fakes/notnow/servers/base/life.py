@@ -41,6 +41,8 @@ CLOSED = State("CLOSED")  # no transport any more
 class Event(Enum):
     """An event of the fake's side."""
 
+    __hash__ = object.__hash__  # in C; that of an Enum is not
+
     SHAKE_HANDS = auto()
     MADE = auto()  # there is a transport, or the same one in TLS
     STALL = auto()

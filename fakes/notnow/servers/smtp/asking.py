@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from msgspec.structs import replace
@@ -43,15 +43,15 @@ class Asking(SMTPConnection):
         script = self.host.feed(Asked(self.record.id, moment, facts), moment)
         if script is None:  # the engine has closed the connection: a time-out was due
             raise Over
-        await self._perform(script, exchange, effect)
-
-    async def _perform(self, script: Script, exchange: Exchange, effect: Callable[[], Awaitable[None]]) -> None:
-        if script.steps is BEHAVE:  # nearly always: what `perform` comes to then
+        if script.steps is BEHAVE:  # nearly always: what `_perform` comes to then
             self.host.recorder.decided(exchange, script)
             self.still_here()
-            self.override, self.answered_at = NO_OVERRIDE, None
+            self.override = NO_OVERRIDE
             await effect()
-            return
+        else:
+            await self._perform(script, exchange, effect)
+
+    async def _perform(self, script: Script, exchange: Exchange, effect: Callable[[], Awaitable[None]]) -> None:
         self.answered_at = exchange.moment
 
         async def behave(override: ReplyOverride) -> None:
@@ -67,7 +67,7 @@ class Asking(SMTPConnection):
             f"what follows {self.answered_at!r} belongs into the effect of its _ask"
         )
 
-    async def push(self, status: str | bytes) -> None:
+    def push(self, status: str | bytes) -> Coroutine[Any, Any, None]:
         """Send a healthy reply, or the one that a rule has put in its place. Every healthy reply comes through here."""
         if self.answered_at is not None:
             raise self._out_of_turn("replies")
@@ -76,9 +76,9 @@ class Asking(SMTPConnection):
         if override.instead is not None:
             self.override = replace(override, instead=())
             if not override.instead:
-                return
+                return _nothing()
             text = reply_bytes(override.instead)
-        await self.say(text, self.exchange, override.drip, override.ending)
+        return self.say(text, self.exchange, override.drip, override.ending)
 
     @property
     def insisted(self) -> bool:
@@ -96,6 +96,12 @@ class Asking(SMTPConnection):
         return super().verb(exchange) if exchange.moment != "auth" else "AUTH"
 
     def _reset_transaction(self) -> None:
+        begun = self.envelope.mail_from is not None
         self._set_rset_state()
         self.watch = None
-        self.host.feed(Ended(self.record.id, "mail"))
+        if begun:
+            self.host.feed(Ended(self.record.id, "mail"))
+
+
+async def _nothing() -> None:
+    """Nothing is to be sent."""

@@ -17,7 +17,7 @@ from aiosmtpd.smtp import Session as SMTPState
 
 from notnow import protocols
 from notnow.engine.actions import Script
-from notnow.engine.events import Ended, Heard, Known
+from notnow.engine.events import Ended, Known
 from notnow.journal import Connection, Exchange
 from notnow.protocols.protocol import Protocol
 from notnow.servers.base.arrivals import Arrivals
@@ -171,7 +171,6 @@ class SMTPConnection(CommandConnection, SMTP):
         """What has arrived of a message, at most so many bytes. Raises EOFError."""
         while not self._inbox:
             await self._input()
-        self.host.feed(Heard(self.record.id))
         return self._take(most)
 
     def _take(self, count: int) -> bytes:

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from notnow.bounds import RECIPIENTS, SMTP_MESSAGE, SMTP_PATH
 from notnow.engine.actions import Watch
-from notnow.engine.events import Asked, Ended, Reached
+from notnow.engine.events import Asked, Ended, Heard, Reached
 from notnow.journal import Exchange, Message, Parameters
 from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride
 from notnow.servers.base.life import Over
@@ -277,6 +277,8 @@ class Transactions(Asking):
         while not body.complete:
             if rest := body.feed(await self._piece(CHUNK)):
                 self._inbox[:0] = rest
+            if not body.complete:  # else a question follows, which says as much
+                self.host.feed(Heard(self.record.id))
             answered = await self._passed(body) or answered
         return answered
 
@@ -322,6 +324,7 @@ class Transactions(Asking):
         if self.chunk or (found and self.exchange.refused):
             while self.chunk:
                 self.chunk -= len(await self._piece(min(CHUNK, self.chunk)))
+                self.host.feed(Heard(self.record.id))
             self._reset_transaction()
 
     async def smtp_BDAT(self, arg: str | None) -> None:
@@ -360,6 +363,7 @@ class Transactions(Asking):
             data = await self._piece(min(CHUNK, self.chunk))
             self.chunk -= len(data)
             body.feed(data)
+            self.host.feed(Heard(self.record.id))
             if await self._passed(body):
                 return True
         return False
