@@ -208,16 +208,18 @@ class Memory:
             self._acquire(request.slots)
             for key in request.windows:
                 self._tally(key, connection).window.append(now)
-        wait = self._work(request.work, fired, now)
+        wait = self._work(fired, now) if request.work else 0.0
         ends_phase = False
         for moment, n in request.until:
             ends_phase |= self._reaches(moment, n)
-        quotas = [limit.quota(self._tally(key, connection), now) for limit, key in request.limits]
-        return Decision(None if fired is None else fired.rule, ends_phase, quotas or (), wait)
+        quotas: Sequence[Quota] = ()
+        if request.limits:
+            quotas = [limit.quota(self._tally(key, connection), now) for limit, key in request.limits]
+        return Decision(None if fired is None else fired.rule, ends_phase, quotas, wait)
 
-    def _work(self, takes: bool, fired: Candidate | None, now: float) -> float:
+    def _work(self, fired: Candidate | None, now: float) -> float:
         """Do the work of an event: in how many seconds it is done. A refusal is work as well, and nobody waits for it."""
-        if not takes or self._station is None:
+        if self._station is None:
             return 0.0
         if fired is None or not fired.refuses:
             return self._station.accept(now) - now

@@ -323,7 +323,8 @@ class Bridge(LoopServices):
         if not self._turn_away(sock, script, exchange):
             session = self.sessions[conn] = self.admit(record, exchange, script)
             session.open(sock, self.tls == "implicit")
-        self._dispatch(others)  # now that they reach this connection as well
+        if others or self.engine.due != self._alarm_at:
+            self._dispatch(others)  # now that they reach this connection as well
 
     def _turn_away(self, sock: socket.socket, script: Script, exchange: Exchange) -> bool:
         """Refuse on the bare socket where the whole script is a close, or one reply and a close."""
@@ -360,10 +361,8 @@ class Bridge(LoopServices):
 
     def feed(self, event: Event, moment: str = "") -> Script | None:
         own, others = self._decide(event, moment)
-        if others:
+        if others or self.engine.due != self._alarm_at:
             self._dispatch(others)
-        elif self.engine.due != self._alarm_at:
-            self._arm()
         return own
 
     def _decide(self, event: Event, moment: str = "") -> tuple[Script | None, Sequence[Script]]:
