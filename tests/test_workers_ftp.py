@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -276,6 +277,24 @@ def test_tls_on_both_connections(ftp: Any) -> None:
         for raw in raws:
             assert raw.put("STOR x", BIG).startswith("226")
         assert [raw.get("RETR x") for raw in raws] == [BIG] * WORKERS
+
+
+def test_what_workers_have_closed_is_forgotten(ftp: Any, clients: list[Raw]) -> None:
+    """Or the process with the files would keep every replaced upload."""
+    for way in ({}, {"after_bytes": 300_000, "data": "reset", "reply": "426 cut"}, {"reply": "250 done"}):
+        ftp.play(rules(*([one("transfer", **way)] if way else [])))
+        for raw in clients:
+            for mode in ("PASV", "PORT"):
+                for line in ("STOR x", "RETR x", "RETR big.bin"):
+                    with raw.data(mode) as data:
+                        assert raw.say(line)[0] == "1"
+                        with contextlib.suppress(OSError):
+                            data.send(BIG) if line == "STOR x" else data.rest()
+                    assert raw.reply()[0] in "24"
+    for raw in clients:
+        assert raw.code("SIZE x") == "213"  # a question takes with it what is closed by then
+    opened = ftp._bridge._open_files._open
+    assert len(opened) <= len(clients)
 
 
 # ---- counts --------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ python -m tests.bench.load refused PORT SECONDS    connect, read 421 and the end
 python -m tests.bench.load idle PORT COUNT [tls|h2] connect so many times, read the greetings, hold; `h2` is in TLS
 python -m tests.bench.load list PORT SECONDS       FTP: log in, PASV, LIST, QUIT; again and again
 python -m tests.bench.load retr PORT SECONDS       FTP: log in, PASV, RETR of big.bin, QUIT; again and again
+python -m tests.bench.load stor PORT SECONDS       FTP: log in, PASV, STOR of 10 MB, QUIT; again and again
 python -m tests.bench.load anonymous PORT SECONDS  FTP: the same as list, logged in as anonymous
 python -m tests.bench.load get PORT SECONDS        HTTP/1.1: connect, GET, read to the end; again and again
 """
@@ -23,6 +24,7 @@ from typing import BinaryIO
 WIDTH = 50  # connections at a time
 ADDRESS = "127.0.0.1"
 SOURCES = 4  # addresses of clients
+BIG = 10_000_000  # bytes that are uploaded
 MORE = 51  # connections whose delay is measured
 # The preface of HTTP/2 and an empty SETTINGS frame (RFC 9113 §3.4), then the acknowledgement of the server's.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0" + b"\0\0\0\4\1\0\0\0\0"
@@ -114,7 +116,9 @@ def get(port: int, seconds: float) -> dict[str, float]:
     return {"count": count, "seconds": time.perf_counter() - start}
 
 
-def ftp(port: int, seconds: float, command: bytes, user: bytes = b"user") -> dict[str, float]:
+def ftp(
+    port: int, seconds: float, command: bytes, user: bytes = b"user", upload: bytes | None = None
+) -> dict[str, float]:
     """How many FTP sessions with one transfer each, one after the other, were over in that time."""
     buffer, count = bytearray(1 << 20), 0
     start = time.perf_counter()
@@ -134,7 +138,9 @@ def ftp(port: int, seconds: float, command: bytes, user: bytes = b"user") -> dic
             with socket.create_connection((ADDRESS, int(high) * 256 + int(low))) as data:
                 sock.sendall(command + b"\r\n")
                 _reply(replies, b"1")
-                while data.recv_into(buffer):
+                if upload is not None:
+                    data.sendall(upload)
+                while upload is None and data.recv_into(buffer):
                     pass
             _reply(replies, b"226")
             sock.sendall(b"QUIT\r\n")
@@ -158,6 +164,8 @@ def main() -> None:
         print(json.dumps(get(int(port), float(amount))))
     elif kind == "anonymous":
         print(json.dumps(ftp(int(port), float(amount), b"LIST", b"anonymous")))
+    elif kind == "stor":
+        print(json.dumps(ftp(int(port), float(amount), b"STOR %d.bin" % os.getpid(), upload=bytes(BIG))))
     elif kind in ("list", "retr"):
         print(json.dumps(ftp(int(port), float(amount), b"LIST" if kind == "list" else b"RETR big.bin")))
     else:

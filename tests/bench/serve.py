@@ -74,7 +74,8 @@ def _workers(arguments: list[str]) -> None:
     number, name, *knobs = arguments
     found = scenario(name, **dict(knob.split("=", 1) for knob in knobs))
     kind = by_protocol(found.protocol) if number == "1" else many(found.protocol, int(number), traced=False)
-    with kind(found, clock=AdjustableClock(1.0, Stamps())) as fake:
+    files = {"files": {"big.bin": f"{BIG}B", "small.txt": "small"}} if found.protocol == "ftp" else {}
+    with kind(found, clock=AdjustableClock(1.0, Stamps()), **files) as fake:
         print(fake.port, flush=True)
         sys.stdin.read()
 

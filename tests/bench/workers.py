@@ -1,4 +1,4 @@
-"""Worker processes: 421 at connect with one process and with two workers, and what a decision costs that counts.
+"""Worker processes: 421 at connect and FTP with one process and with two workers, and what a decision costs that counts.
 
     python -m tests.bench.workers [--quick]
 
@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -125,6 +126,44 @@ def noops(server: Process, commands: int) -> float:
         return (time.perf_counter() - start) / commands * 1e6
 
 
+TRANSFERS = {
+    "list": "FTP: login, PASV, LIST, QUIT",
+    "retr": "FTP: a download of 10 MB",
+    "stor": "FTP: an upload of 10 MB",
+}
+
+
+def ftp(quick: bool) -> list[Row]:
+    """FTP sessions of two clients at a time, with one process and with two workers."""
+    linux_only()
+    rounds, seconds = (3, 0.5) if quick else (9, 1.0)
+    rows = []
+    with Server("workers", "1", "ftp/healthy") as one, Server("workers", "2", "ftp/healthy") as two:
+        for kind, what in TRANSFERS.items():
+            seen = [[pair(kind, server, seconds) for server in (one, two)] for _ in range(rounds)]
+            here, there = ([each[n][0] for each in seen] for n in (0, 1))
+            costs = [statistics.median(each[n][1] for each in seen) * 1e6 for n in (0, 1)]
+            first = statistics.median(each[1][2] for each in seen) * 1e6
+            note = (
+                f"processor time a session: one process {costs[0]:.0f} µs, two workers and the process that has the files "
+                f"{costs[1]:.0f} µs, of which that one {first:.0f} µs"
+            )
+            rows.append(_row(f"{what}, two workers", there, "one process", here, note=note))
+    return rows
+
+
+def pair(kind: str, server: Process, seconds: float) -> tuple[float, float, float]:
+    """Two clients in processes of their own: sessions a second, and the processor seconds of each: of all, and of the first process."""
+    children = server.children()
+    before, all_before = server.cpu(), sum(map(cpu_of, children))
+    with ThreadPoolExecutor(2) as pool:
+        loads = list(pool.map(lambda _: module("load", kind, server.port, seconds), range(2)))
+    count = sum(load["count"] for load in loads)
+    first = server.cpu() - before
+    rate = sum(load["count"] / load["seconds"] for load in loads)
+    return rate, (first + sum(map(cpu_of, children)) - all_before) / count, first / count
+
+
 @contextmanager
 def _file(text: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as directory:
@@ -135,6 +174,7 @@ def _file(text: str) -> Iterator[str]:
 
 BENCHES = (
     Bench("workers", "421 at connect with one process and with two workers", refusals),
+    Bench("workers-ftp", "FTP sessions and transfers with one process and with two workers", ftp),
     Bench("workers-decision", "what a decision costs that another process makes", decisions),
 )
 

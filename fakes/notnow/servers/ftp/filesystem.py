@@ -25,6 +25,11 @@ _MODE = re.compile(rb"unix\.mode=0o[0-7]+")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
+def is_plain(path: str) -> bool:
+    """True if this path cannot be a pattern."""
+    return _MAGIC.isdisjoint(path)
+
+
 class MemoryFS(AbstractedFS):
     """The files of a fake, for one session."""
 
@@ -142,7 +147,7 @@ class MemoryFS(AbstractedFS):
 
         The path of an existing file is not a pattern, whatever its characters are. `*` does not match a leading dot.
         """
-        if _MAGIC.isdisjoint(path) or self.lexists(path):
+        if is_plain(path) or self.lexists(path):
             return None
         parts = path.strip("/").split("/")
         first = next(i for i, part in enumerate(parts) if not _MAGIC.isdisjoint(part))

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from notnow.servers.ftp.content import BIG, filling
-from notnow.servers.ftp.filesystem import MemoryFS
+from notnow.servers.ftp.filesystem import MemoryFS, is_plain
 from notnow.servers.ftp.opened import Reader, Writer
 from notnow.servers.workers.open_files import TREE, Opened
 from notnow.servers.workers.remote import Link
@@ -118,7 +118,7 @@ class RemoteFS(MemoryFS):
         self.files: Files = cmd_channel.host.remote_files
 
     remove, rename, chmod, utime = _asking("remove"), _asking("rename"), _asking("chmod"), _asking("utime")
-    mkdir, rmdir, listdir, matches = _asking("mkdir"), _asking("rmdir"), _asking("listdir"), _asking("matches")
+    mkdir, rmdir, listdir = _asking("mkdir"), _asking("rmdir"), _asking("listdir")
     stat, isfile, isdir, lexists = _asking("stat"), _asking("isfile"), _asking("isdir"), _asking("lexists")
     lstat = stat
 
@@ -133,6 +133,10 @@ class RemoteFS(MemoryFS):
 
     def _writer(self, opened: Opened) -> Writer:
         return Writer(opened.name, RemoteTarget(self.files, opened), opened.position)
+
+    def matches(self, path: str) -> tuple[str, list[str]] | None:
+        found: tuple[str, list[str]] | None = None if is_plain(path) else self.files.ask(TREE, "matches", path)
+        return found
 
     def format_list(self, basedir: str, listing: Iterable[str], ignore_err: bool = True) -> Iterator[bytes]:
         for names in _some(listing):
