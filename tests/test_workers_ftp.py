@@ -202,6 +202,8 @@ def test_the_quota_is_one_and_exact(ftp: Any, clients: list[Raw]) -> None:
     told = at_once(*(lambda raw=raw, n=n: raw.put(f"STOR {n}", bytes(400_000))[:3] for n, raw in enumerate(clients)))
     assert "552" in told
     assert room - PIECE < ftp.files.used - given <= room
+    for n in range(WORKERS):
+        assert hashlib.sha256(ftp.files[str(n)]).hexdigest() == ftp.files.sha256(str(n))
     for n, raw in enumerate(reversed(clients)):
         assert raw.code(f"DELE {n}") == "250"
     assert ftp.files.used == given
@@ -252,6 +254,19 @@ def test_a_transfer_goes_on_at_another_worker(ftp: Any, clients: list[Raw]) -> N
     assert c.code(f"REST {len(BIG) + 1}") == "350"
     c.hold()
     assert c.code("RETR x") == "554"
+
+
+@pytest.mark.parametrize("room", [100, 50])
+def test_an_upload_over_the_end_of_a_big_file_is_that_of_one_process(ftp: Any, room: int) -> None:
+    with FakeFTP(files={"x": BIG}) as alone:
+        ftp.files["x"] = BIG
+        for fake in (ftp, alone):
+            fake.play(rules(head=f"[server]\nquota = {fake.files.used + room}"))
+            with Raw(fake).hello() as raw:
+                assert raw.code(f"REST {len(BIG) - 100}") == "350"
+                assert raw.put("STOR x", b"y" * 200)[:3] == ("226" if room == 100 else "552")
+        assert ftp.files["x"] == alone.files["x"]
+        assert ftp.files.partial == alone.files.partial
 
 
 @pytest.mark.parametrize("name", ["ftp/kept-then-421", "ftp/accepted-then-421"])
@@ -386,8 +401,15 @@ def test_a_worker_that_is_killed_amid_an_upload_leaves_a_partial_file_and_an_err
             fake.stop()
 
 
-def test_a_file_system_without_room_for_a_descriptor_is_read_through_the_line(ftp: Any, clients: list[Raw]) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("wire.Passage.send", lambda *_: False), ("open_files.MOST_MOVED", 0)],
+    ids=["no passage", "too many files"],
+)
+def test_without_descriptors_all_bytes_go_through_the_line(
+    ftp: Any, clients: list[Raw], monkeypatch: pytest.MonkeyPatch, name: str, value: Any
+) -> None:
+    monkeypatch.setattr(f"notnow.servers.workers.{name}", value)
     assert clients[0].put("STOR x", BIG).startswith("226")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("notnow.servers.workers.wire.Passage.send", lambda *_: False)
-        assert clients[1].get("RETR x") == BIG
+    assert clients[1].put("APPE x", BIG).startswith("226")
+    assert clients[2].get("RETR x") == ftp.files["x"] == BIG + BIG

@@ -68,7 +68,7 @@ MOST_WORKERS = 64
 @click.option(
     "--workers", type=click.IntRange(1, MOST_WORKERS), default=1, metavar="N",
     help="Serve the clients of each server with N processes, to use the cores of this machine (Linux only). Caps, quotas, "
-    "counts and phases hold over all of them, and there is one journal.",
+    "counts and phases hold over all of them; there is one journal, one mailbox and one tree of files.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: where each server listens, then the journals.")
 @takes_own_servers

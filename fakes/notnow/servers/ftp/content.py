@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from functools import lru_cache
@@ -32,6 +33,12 @@ def filling(size: int, start: int = 0, count: int | None = None) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+def put(descriptor: int, data: bytes, position: int) -> None:
+    """Write all of it to a system file. Raises OSError if there is no memory left."""
+    if os.pwrite(descriptor, data, position) < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 class Node:
     """A file: its bytes, its modification time (seconds since 1970), its mode, and whether it is complete.
 
@@ -39,7 +46,19 @@ class Node:
     move to a file of `memfd_create` at the first download, from where the kernel sends them without a copy.
     """
 
-    __slots__ = ("_descriptor", "base", "data", "kept", "made_up", "mode", "modified", "open", "size", "whole")
+    __slots__ = (
+        "__weakref__",
+        "_descriptor",
+        "base",
+        "data",
+        "kept",
+        "made_up",
+        "mode",
+        "modified",
+        "open",
+        "size",
+        "whole",
+    )
 
     def __init__(self, data: bytes | bytearray | None, modified: float, size: int = 0) -> None:
         self.data, self.modified = data, modified
@@ -59,7 +78,7 @@ class Node:
         if (data := self.data) is not None:
             return bytes(data[start : start + count])  # not a view: an upload could not grow the file meanwhile
         if self._descriptor >= 0:
-            return os.pread(self._descriptor, count, start)
+            return os.pread(self._descriptor, max(0, min(count, self.size - start)), start)
         return filling(self.size, start, count)
 
     @property
@@ -75,6 +94,23 @@ class Node:
         if self.base is not None:
             self.data, self.made_up = bytearray(self.base.content), False
             self.base = None
+
+    def write(self, position: int, data: bytes) -> None:
+        """Change bytes of an upload, or add some at its end. `size` is counted by the tree."""
+        if self._descriptor >= 0:
+            put(self._descriptor, data, position)
+            return
+        assert isinstance(self.data, bytearray), "it owns its bytes"
+        if position == len(self.data):
+            self.data += data
+        else:
+            self.data[position : position + len(data)] = data
+
+    def move(self) -> int:
+        """Have an upload continue in a system file, where other processes can write, too: its descriptor, or -1."""
+        if self._descriptor < 0 and hasattr(os, "memfd_create"):
+            self._move()
+        return self._descriptor
 
     def descriptor(self) -> int:
         """The descriptor of a system file with the content; -1 if the file is small, still being uploaded, or there is none."""

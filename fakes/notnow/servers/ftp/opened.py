@@ -112,18 +112,22 @@ class Upload:
         files.put(name, self.node)
 
     def write(self, position: int, data: bytes) -> None:
-        node, end = self.node, position + len(data)
-        if node.base is not None:
-            self._files.own(node)
+        self.extend(position + len(data))
+        self.node.write(position, data)
+
+    def extend(self, end: int) -> None:
+        """Its bytes up to `end` are about to change, or have done so in its system file. Raises NoRoomError."""
+        node = self.node
+        self.own()
         if end > node.size:
             self._files.grow(node, end - node.size)
         node.modified = self._files.now()
         self._untouched = False
-        assert isinstance(node.data, bytearray)
-        if position == len(node.data):
-            node.data += data
-        else:
-            node.data[position:end] = data
+
+    def own(self) -> None:
+        """Copy the bytes that it had before. Raises NoRoomError."""
+        if self.node.base is not None:
+            self._files.own(self.node)
 
     def finish(self) -> None:
         self.node.whole = True

@@ -1,7 +1,7 @@
 """The files of a fake with workers: one tree, and what each worker has opened in it.
 
-A worker asks for one operation of the file system at a time, and no other comes between. The bytes of uploads come here in pieces; a big
-file that is downloaded is sent by the worker itself, from the system file with its bytes.
+A worker asks for one operation of the file system at a time, and no other comes between. The bytes of a small file come and go as messages.
+Those of a big one are in a system file: a worker sends it by itself, or writes to it and tells its new length.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
+from weakref import WeakSet
 
 from msgspec import Struct
 from pyftpdlib.exceptions import FilesystemError
@@ -22,6 +23,7 @@ from notnow.servers.ftp.opened import Reader, Upload, Writer
 from notnow.servers.workers.wire import Descriptor
 
 TREE = 0  # the number of the file system among opened files
+MOST_MOVED = 256  # system files of uploads, each of which takes a descriptor as long as there is the file
 
 
 class Opened(Struct, frozen=True):
@@ -45,21 +47,30 @@ class OpenFiles:
         self._fs = MemoryFS("/", self)
         self._numbers = itertools.count(TREE + 1)
         self._open: dict[int, tuple[int, Node | Upload]] = {}  # with the places of their workers
+        self._moved: WeakSet[Node] = WeakSet()
 
     def answer(self, place: int, done_with: Sequence[int], number: int, method: str, given: Sequence[Any]) -> Any:
         """Carry out one operation for a worker, on the tree or on an opened file. An error for the client is an answer."""
         for old in done_with:
             self._open.pop(old, None)
-        file = self._fs if number == TREE else self._open[number][1]
+        file: object = self._fs if number == TREE else self._open[number][1]
         try:
-            found = getattr(file, method)(*given)
+            found = self._move(file) if isinstance(file, Upload) and method == "move" else getattr(file, method)(*given)
             if isinstance(found, Iterator):
                 return list(found)
         except (FilesystemError, NoRoomError) as error:
             return error
         if isinstance(found, (Reader, Writer)):
             return self._opened(place, found)
-        return Descriptor(found) if method == "descriptor" and found >= 0 else found
+        return Descriptor(found) if method in ("descriptor", "move") and found >= 0 else found
+
+    def _move(self, upload: Upload) -> int:
+        """The descriptor of a system file in which an upload continues; -1 if there are too many already, or none can be made."""
+        upload.own()
+        if len(self._moved) >= MOST_MOVED:
+            return -1
+        self._moved.add(upload.node)
+        return upload.node.move()
 
     def _opened(self, place: int, file: Reader | Writer) -> Opened:
         number = next(self._numbers)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from notnow.servers.ftp.content import BIG, filling
+from notnow.servers.ftp.content import BIG, filling, put
 from notnow.servers.ftp.filesystem import MemoryFS, is_plain
 from notnow.servers.ftp.opened import Reader, Writer
 from notnow.servers.workers.open_files import TREE, Opened
@@ -35,7 +35,12 @@ class Files:
 
 
 class RemoteFile:
-    """An opened file. The other process knows it as long as this object is used."""
+    """An opened file. The other process knows it as long as this object is used.
+
+    `_descriptor` is that of a system file with its bytes: -1 if there is none, None before the first question for it.
+    """
+
+    _descriptor: int | None = None
 
     def __init__(self, files: Files, opened: Opened) -> None:
         self._files, self._opened = files, opened
@@ -43,14 +48,18 @@ class RemoteFile:
     def _ask(self, method: str, *given: Any) -> Any:
         return self._files.ask(self._opened.number, method, *given)
 
+    def close(self) -> None:
+        """Nothing is read from it, or written to it, any more."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor is not None and descriptor >= 0:
+            os.close(descriptor)
+
     def __del__(self) -> None:
         self._files.drop(self._opened.number)
 
 
 class RemoteSource(RemoteFile):
     """A `Source`."""
-
-    _descriptor: int | None = None
 
     @property
     def size(self) -> int:
@@ -71,11 +80,6 @@ class RemoteSource(RemoteFile):
             self._descriptor = self._ask("descriptor") if self.size >= BIG else -1
         return self._descriptor
 
-    def close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor is not None and descriptor >= 0:
-            os.close(descriptor)
-
 
 class RemoteReader(Reader):
     """A `Reader` that closes its source."""
@@ -88,10 +92,22 @@ class RemoteReader(Reader):
 
 
 class RemoteTarget(RemoteFile):
-    """A `Target`."""
+    """A `Target`. Bytes at the end of a big file are written here: nobody sees them before its new length is known."""
+
+    def __init__(self, files: Files, opened: Opened) -> None:
+        super().__init__(files, opened)
+        self._end = opened.size
 
     def write(self, position: int, data: bytes) -> None:
-        self._ask("write", position, data)
+        end = position + len(data)
+        if self._descriptor is None and self._end >= BIG:
+            self._descriptor = self._ask("move")
+        if position == self._end and self._descriptor is not None and self._descriptor >= 0:
+            put(self._descriptor, data, position)
+            self._ask("extend", end)
+        else:
+            self._ask("write", position, data)
+        self._end = max(self._end, end)
 
     def finish(self) -> None:
         self._ask("finish")
@@ -100,6 +116,7 @@ class RemoteTarget(RemoteFile):
         self._ask("discard")
 
     def close(self) -> None:
+        super().close()
         self._ask("close")
 
 
