@@ -160,6 +160,30 @@ def test_a_name_that_is_not_there_says_what_is(name: str, message: str) -> None:
         catalogue.scenario(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.toml", "'a.toml' is a directory; allowed: a file of a scenario, a.toml/NAME.toml"),
+        (
+            "mine",
+            "'mine' is a directory, and no scenario; allowed: see `notnow list`; a file of your own ends in .toml",
+        ),
+    ],
+)
+def test_a_directory_is_no_scenario(name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    with pytest.raises(ScenarioError) as caught:
+        catalogue.scenario(name)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_long_name_is_not_repeated() -> None:
+    with pytest.raises(ScenarioError) as caught:
+        catalogue.scenario("x" * 5_000)
+    assert len(str(caught.value)) < 300
+
+
 def test_a_directory_that_is_not_there() -> None:
     with pytest.raises(ScenarioError, match="there is no directory 'nowhere'"):
         catalogue.names(search_paths=["nowhere"])

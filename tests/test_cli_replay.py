@@ -56,6 +56,18 @@ def test_a_file_is_written_that_loads(journal: Path, tmp_path: Path) -> None:
     assert (scenario.protocol, scenario.phases[0].lasts, scenario.phases[-1].name) == ("smtp", 3600, "afterwards")
 
 
+@pytest.mark.parametrize("name", ["runs", "run.jsonl", "run.toml"])
+@pytest.mark.parametrize("command", [(), ("--", sys.executable)])
+def test_a_directory_is_no_recording(tmp_path: Path, name: str, command: tuple[str, ...]) -> None:
+    (tmp_path / name).mkdir()
+    result = replayed(tmp_path / name, *command)
+    assert result.exit_code == 2
+    said = (
+        f"{tmp_path / name} is a directory; allowed: a journal (JSON Lines), a mail.log of Postfix, a scenario (.toml)"
+    )
+    assert result.stderr == f"Error: {said}\n"
+
+
 def test_standard_input_is_read(journal: Path) -> None:
     result = replayed("-", input=journal.read_bytes())
     assert result.stdout.startswith("# Made by notnow replay from standard input: smtp/overload.\n")

@@ -126,7 +126,7 @@ def unknown(what: str, word: str, choices: Iterable[str], **where: object) -> Pr
     """The problem "there is no such …", with the known names and the nearest one."""
     known = list(choices)
     return Problem(
-        found=f"there is no {what} {word!r}",
+        found=f"there is no {what} {shown(word)}",
         allowed=", ".join(known) or "none",
         nearest=nearest(word, known),
         **where,  # type: ignore[arg-type]

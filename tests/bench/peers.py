@@ -202,11 +202,14 @@ def measure(peer: Peer, quick: bool) -> tuple[str, ...]:
 @contextlib.contextmanager
 def taken(peer: Peer, port: int) -> Iterator[None]:
     """vsftpd refuses only while its one place is taken; it may need a moment to see that the last client has left."""
+    deadline = time.monotonic() + PATIENCE
     while peer.name == "vsftpd":
-        with socket.create_connection(("127.0.0.1", port)) as sock:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as sock:
             if sock.recv(512).startswith(b"220"):
                 yield
                 return
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"its one place was not free again after {PATIENCE} s")
         time.sleep(0.01)
     yield
 

@@ -95,7 +95,7 @@ def command(
     """
     words = client_words(ctx, required=False)
     _refuse_options_of_try(ctx, words)
-    if path.endswith(".toml"):
+    if path.endswith(".toml") and not Path(path).is_dir():
         if not words:
             raise click.UsageError(
                 f"{path} is a scenario already: put a client's command after --, or play it with notnow serve {path}"

@@ -96,6 +96,10 @@ def locate(name: str, search_paths: Iterable[str | Path] = (), relative_to: Iter
         for file in places:
             if _is_file(file):
                 return file
+        if any(map(_is_directory, places)):
+            raise ScenarioError(
+                [Problem(f"{name!r} is a directory", allowed=f"a file of a scenario, {name}/NAME.toml")]
+            )
         tried = " or ".join(str(p.parent) for p in places)
         raise ScenarioError([Problem(f"there is no scenario file {name!r}", allowed=f"a file in {tried}")])
     if _NAME.fullmatch(name):  # without listing every directory
@@ -107,6 +111,8 @@ def locate(name: str, search_paths: Iterable[str | Path] = (), relative_to: Iter
         return found[name]
     problem = unknown("scenario", name, found)
     hint = "see `notnow list`; a file of your own ends in .toml"
+    if _is_directory(Path(name)):
+        problem = problem._replace(found=f"{name!r} is a directory, and no scenario")
     short = next((n for n in found if n.partition("/")[2] == name), None)
     raise ScenarioError([Problem(problem.found, allowed=hint, nearest=short or problem.nearest)])
 
@@ -115,6 +121,13 @@ def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:  # the name is longer than file names are
+        return False
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # ValueError: a NUL in the path
         return False
 
 

@@ -9,6 +9,7 @@ from typing import BinaryIO
 from notnow.chaos.replay.recording import ReplayError
 
 LONGEST = 1_000_000  # bytes of a line; a longer one is left out
+RECORDINGS = "a journal (JSON Lines), a mail.log of Postfix, a scenario (.toml)"
 _KINDS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip"}
 _UNPACK = {"gzip": "gunzip", "bzip2": "bunzip2", "xz": "unxz", "zstd": "unzstd", "zip": "unzip"}
 
@@ -45,14 +46,14 @@ def refuse_binary(start: bytes, name: str) -> None:
     if kind is not None:
         raise ReplayError(f"{name} is compressed ({kind}); unpack it first, with {_UNPACK[kind]}")
     if b"\0" in start[:4096]:
-        raise ReplayError(
-            f"{name} is no text; allowed: a journal (JSON Lines), a mail.log of Postfix, a scenario (.toml)"
-        )
+        raise ReplayError(f"{name} is no text; allowed: {RECORDINGS}")
 
 
 def opened(path: str) -> BinaryIO:
     """A file to read. Raises ReplayError with the reason why it cannot be read."""
     try:
-        return Path(path).open("rb")
+        if not Path(path).is_dir():
+            return Path(path).open("rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ReplayError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    raise ReplayError(f"{path} is a directory; allowed: {RECORDINGS}")
