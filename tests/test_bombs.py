@@ -15,7 +15,7 @@ from hyperframe.frame import HeadersFrame, SettingsFrame
 
 from control_api import running
 from http_client import H2
-from notnow import FakeHTTP, FakeSMTP, protocols
+from notnow import FakeFTP, FakeHTTP, FakeSMTP, protocols
 from notnow.bounds import SMTP_LINE, SMTP_PATH, TABLE
 from notnow.chaos.replay import maillog, making
 from notnow.chaos.replay.recording import ReplayError
@@ -175,6 +175,23 @@ class TestScenarios:
         texts = [f"{n:x}" for n in range(20_000)]
         with at_most(2_500_000):  # to compile them all takes four times as many
             assert "too long together" in refusal(HEAD.replace("connect", "ehlo") % "no" + f"where.command = {texts}\n")
+
+    @pytest.mark.parametrize(
+        ("names", "fault"),
+        [
+            (["a/" * 400_000], "is too long: a path has at most 4,096 bytes"),
+            ([f"{n}/" + "a/" * 2_000 for n in range(200)], "there are more than 10,000 directories"),
+        ],
+    )
+    def test_a_name_with_ever_so_many_directories(self, names: list[str], fault: str) -> None:
+        """One of a megabyte would take a hundred gigabytes."""
+        lines = "".join(f"'{name}' = 'x'\n" for name in names)
+        assert fault in refusal(f'protocol = "ftp"\n[server.files]\n{lines}')
+        files = dict.fromkeys(names, b"x")
+        with pytest.raises(ScenarioError, match=fault):
+            FakeFTP(files=files).start()
+        with FakeFTP(files={}) as fake, pytest.raises(ValueError, match=fault):
+            fake.files.update(files)
 
     def test_a_glob_that_backtracks(self) -> None:
         """fnmatch makes each star atomic; otherwise this would take longer than anybody lives."""

@@ -275,6 +275,17 @@ class TestHTTP11:
                 got = client.answer().said
                 assert (got["path"], got["body"]) == (f"/{i}", f"{i:03d}")
 
+    @pytest.mark.parametrize("behind", ["GET /2 HTTP/1.1\r\nHost: a\r\n\r\n", "garbage" * 100_000])
+    def test_what_a_client_says_behind_its_last_request_is_dropped(self, fake, behind):
+        """RFC 9112 §9.6: it has said "close"; its request is answered all the same."""
+        with H1(fake) as client:
+            client.send("POST /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\n123" + behind)
+            answer = client.answer()
+            assert (answer.said["body"], answer.headers["connection"]) == ("123", "close")
+            assert client.ended
+        record = fake.journal.connections[-1]
+        assert ([x.http.path for x in record.exchanges if x.http], record.error) == (["/1"], None)
+
     def test_chunked_bodies(self, fake):
         with H1(fake) as client:
             for _ in range(2):

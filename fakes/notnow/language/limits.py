@@ -19,6 +19,8 @@ FIELD = 65_536  # octets of a header field's value
 NAMES = 100  # of a certificate: clients have a limit for its size, OpenSSL's is 100 KB
 FILE = 1_000_000_000  # bytes of a file that is given by its size
 PATH = 255  # octets of a component of a file's path, as file systems have it
+WHOLE_PATH = 4_096  # octets of a file's path, as Linux has it (PATH_MAX)
+DIRECTORIES = 10_000  # of a tree: the names of files may make many, each with a long path
 PATTERN = 1_000  # characters of a text in `where`: it is compiled, in a time that grows with the square
 PATTERNS = 200_000  # characters of all texts in `where`: those of one phase are compiled together
 PER_PATTERN = 10  # characters that each of them counts more, for what it costs to compile any
@@ -109,10 +111,11 @@ def tree_faults(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     directories = {"/"}
     for name in names:
         where = file_path(name)
-        above = list(_above(where))
         if fault := _name_fault(name, where):
             yield name, fault
-        elif not name.endswith("/") and where in directories:
+            continue
+        above = list(_above(where))
+        if not name.endswith("/") and where in directories:
             yield name, f"{name!r} is a directory"
         elif name.endswith("/") and where in files:
             yield name, f"{where[1:]!r} is a file: it cannot be a directory, as {name!r} wants it"
@@ -120,10 +123,22 @@ def tree_faults(names: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield name, f"{in_the_way[1:]!r} is a file: it cannot be a directory, as {name!r} wants it"
         else:
             directories.update(above)
+            if len(directories) > DIRECTORIES:
+                yield name, f"there are more than {DIRECTORIES:,} directories"
+                return
             (directories if name.endswith("/") else files).add(where)
 
 
+def path_fault(name: str, where: str) -> str | None:
+    """Why a file cannot have a path of this length: its directories could fill the memory."""
+    if len(where.encode("utf-8", "surrogatepass")) > WHOLE_PATH:
+        return f"{name!r:.60} is too long: a path has at most {WHOLE_PATH:,} bytes"
+    return None
+
+
 def _name_fault(name: str, where: str) -> str | None:
+    if fault := path_fault(name, where):
+        return fault
     if not is_clean(where):
         return f"{name!r} is not the name of a file: there are control characters in it"
     if where == "/" and not name.endswith("/"):

@@ -58,8 +58,8 @@ def _lanes(journals: Sequence[Journal], marked: Collection[Exchange | Connection
     width = min(60, (WIDTH - 14) // len(connections))
     heads = [_lane_head(c, named) for c in connections]
     rows = [" " * 14 + _cells(row, width) for row in zip(*heads, strict=True)]
-    lines = sorted((x.index, i, x) for i, c in enumerate(connections) for x in c.exchanges)
-    for _, i, exchange in lines:
+    lines = [(i, x) for i, c in enumerate(connections) for x in c.exchanges]
+    for i, exchange in sorted(lines, key=lambda line: line[1].index):
         if what := _in_lane(exchange):
             hit = id(exchange) in marks or (id(connections[i]) in marks and exchange.moment == "connect")
             cells = ["|"] * i + [what] + ["|"] * (len(connections) - i - 1)

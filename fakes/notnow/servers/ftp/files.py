@@ -120,6 +120,8 @@ class Files(MutableMapping[str, bytes]):
     def lay(self, name: str, content: Content) -> None:
         """Set a file, or make a directory; replace everything that clients have put in its way."""
         where = path(name)
+        if fault := limits.path_fault(name, where):
+            raise ValueError(fault)
         parents = [] if where == "/" else [where] if name.endswith("/") else []
         while (where := posixpath.dirname(where)) != "/":
             parents.append(where)
@@ -141,6 +143,10 @@ class Files(MutableMapping[str, bytes]):
 
     def _allow(self, name: str, where: str) -> None:
         """Raises ValueError if no file, or no directory if the name ends in a slash, can be made here."""
+        if fault := limits.path_fault(name, where):
+            raise ValueError(fault)
+        if len(self._directories) > limits.DIRECTORIES:
+            raise ValueError(f"there are more than {limits.DIRECTORIES:,} directories")
         if not is_clean(where):
             raise ValueError(f"{name!r} is no name of a file: there are control characters in it")
         directory = name.endswith("/")

@@ -43,8 +43,9 @@ class Connection(h11.Connection):
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         if self._refused or (self.their_state is h11.IDLE and self._only_an_empty_line()):
             return h11.NEED_DATA
-        if self.our_state is h11.MUST_CLOSE and self.their_state is not h11.SEND_BODY:
-            return h11.NEED_DATA  # only the last request is read to its end (RFC 9112 §9.6)
+        if self._has_read_the_last():
+            self._receive_buffer.maybe_extract_at_most(len(self._receive_buffer))
+            return h11.NEED_DATA
         if self._paused:  # the answer to the request before has been sent meanwhile
             self._turn.begin()
         elif self._turn.over():
@@ -60,6 +61,11 @@ class Connection(h11.Connection):
             self._refused = True
             self._broken(ProtocolViolation("HTTP/1.1", status_line(error.error_status_hint), str(error)))
             raise
+
+    def _has_read_the_last(self) -> bool:
+        """True if the client or we have said "close", and the last request is read: what follows is dropped (RFC 9112 §9.6)."""
+        ours, theirs = self.our_state, self.their_state
+        return theirs is h11.MUST_CLOSE or (ours is h11.MUST_CLOSE and theirs is not h11.SEND_BODY)
 
     def _only_an_empty_line(self) -> bool:
         """Skip empty lines before a request (RFC 9112 §2.2). True if half of one may have arrived."""
