@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import signal
 from collections.abc import Iterator
@@ -18,11 +17,16 @@ if TYPE_CHECKING:
 # CI runs both loops on its first Python, and names one for the others. There is no uvloop for Windows.
 LOOPS = os.environ.get("NOTNOW_TEST_LOOPS", "asyncio" if os.name == "nt" else "asyncio,uvloop").split(",")
 
+with contextlib.suppress(ImportError):
+    from hypothesis import HealthCheck, settings
+
+    # On a busy machine anything may be slow. It inherits the rest: Hypothesis has a profile of its own for CI.
+    settings.register_profile("busy", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
+    settings.load_profile("busy")
+
 
 def pytest_collection_finish() -> None:
     """Thousands of collected tests stay until the end: `gc.collect`, which many tests call, need not look at them."""
-    with contextlib.suppress(ImportError):
-        importlib.import_module("hypothesis")  # it looks for referrers, and would miss those that are frozen
     gc.collect()
     gc.freeze()
 
