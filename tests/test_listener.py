@@ -14,6 +14,7 @@ import pytest
 
 from notnow import FakeSMTP, ManualClock, StartError
 from notnow.servers import by_protocol
+from notnow.servers.base import closing as _closing
 from notnow.servers.base import listener as _listener
 from notnow.servers.base import runner as _runner
 from smtp_client import MESSAGE, Raw, one, rules, trusting
@@ -29,20 +30,28 @@ class TestLingering:
 
     BODY = b"Subject: big\r\n\r\n" + b"x" * 78 + b"\r\n" + b"".join(b"%078d\r\n" % i for i in range(62_500))
 
-    @pytest.mark.parametrize("tls", ["none", "starttls", "implicit"])
+    @pytest.fixture(params=["none", "starttls", "implicit"])
+    def tls(self, request, monkeypatch) -> str:
+        """In TLS the fake closes when nothing has come for a moment: one in which this client runs on a busy machine, too."""
+        monkeypatch.setattr(_closing, "QUIET", 0.5)
+        return request.param
+
+    def times(self, tls: str) -> int:
+        """In TLS, each time takes as long as that moment."""
+        return TIMES if tls == "none" else 4
+
     def test_a_421_amid_a_body_of_five_megabytes(self, tls):
         scenario = rules(one("body", after_bytes=1_000_000, reply=NO))
         with FakeSMTP(scenario, tls=tls) as fake:
-            seen = [self.last_word(fake, b"DATA\r\n", self.BODY + b".\r\n") for _ in range(TIMES)]
-            assert seen == [NO] * TIMES
+            seen = {self.last_word(fake, b"DATA\r\n", self.BODY + b".\r\n") for _ in range(self.times(tls))}
+            assert seen == {NO}
             assert not fake.messages
 
-    @pytest.mark.parametrize("tls", ["none", "starttls", "implicit"])
     def test_a_421_amid_twenty_thousand_pipelined_recipients(self, tls):
         recipients = b"".join(b"RCPT TO:<r%d@server.test>\r\n" % i for i in range(20_000))
         with FakeSMTP(rules(one("rcpt", per="connection", nth=3, reply=NO)), tls=tls) as fake:
-            seen = [self.last_word(fake, b"", recipients + b"DATA\r\n") for _ in range(TIMES)]
-            assert seen == [NO] * TIMES
+            seen = {self.last_word(fake, b"", recipients + b"DATA\r\n") for _ in range(self.times(tls))}
+            assert seen == {NO}
 
     def test_a_421_at_connect_to_a_client_that_talks_at_once(self):
         with FakeSMTP(rules(one("connect", reply=NO))) as fake:
