@@ -36,15 +36,16 @@ class Asking(SMTPConnection):
         """
         if self.answered_at is not None:
             raise self._out_of_turn(f"asks at {moment!r}")
-        exchange = self.exchange = self.host.recorder.ask(self.record, moment, request, self.host.phase)
+        host, record = self.host, self.record
+        exchange = self.exchange = host.recorder.ask(record, moment, request, host.phase)
         self.arrivals.stamp(exchange, len(self._inbox))
         if known is not None:
-            self.host.recorder.facts(exchange, known)
-        script = self.host.feed(Asked(self.record.id, moment, facts), moment)
+            host.recorder.facts(exchange, known)
+        script = host.feed(Asked(record.id, moment, facts), moment)
         if script is None:  # the engine has closed the connection: a time-out was due
             raise Over
         if script.steps is BEHAVE:  # nearly always: what `_perform` comes to then
-            self.host.recorder.decided(exchange, script)
+            host.recorder.decided(exchange, script)
             self.still_here()
             self.override = NO_OVERRIDE
             await effect()

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from msgspec.structs import replace
 
 from notnow.bounds import SMTP_LINE, SMTP_MESSAGE
+from notnow.engine.actions import BEHAVE
 from notnow.engine.events import Heard, Known
 from notnow.servers.base.http_lines import is_header, is_request_line
 from notnow.servers.base.life import CONCLUDING, Over
@@ -29,7 +30,10 @@ class SMTPSession(Transactions):
 
     async def serve(self) -> None:
         try:
-            await self._perform(self.opening, self.exchange, self._greet)
+            if self.opening.steps is BEHAVE:
+                await self._greet()
+            else:
+                await self._perform(self.opening, self.exchange, self._greet)
             await self._serve_commands()
         except Over:
             if self.life.fake is CONCLUDING:
