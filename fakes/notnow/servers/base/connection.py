@@ -1,6 +1,6 @@
 """A live connection below its protocol: its transport, and scripts that no command has caused.
 
-Every adapter's connection is a `LiveConnection`. Its subclass serves the protocol, with a stream reader, a line parser or
+Every adapter's connection is a `LiveConnection`. Its subclass serves the protocol, with a coroutine that input carries on, a line parser or
 an HTTP stack, and implements the hooks below.
 """
 
