@@ -1,7 +1,7 @@
 """A live connection below its protocol: its transport, and scripts that no command has caused.
 
-Every adapter's connection is a `LiveConnection`. Its subclass serves the protocol, with a coroutine that input carries on, a line parser or
-an HTTP stack, and implements the hooks below.
+Every adapter's connection is a `LiveConnection`. Its subclass serves the protocol, with a coroutine that input carries on, a
+line parser or an HTTP stack, and implements the hooks below.
 """
 
 from __future__ import annotations
