@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import smtplib
+import sys
 import threading
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from tests.soak.__main__ import problems, report
+from tests.soak.clients import Ports, Seen, by_httpx
 from tests.soak.ledger import Ledger
-from tests.soak.memory import FEWEST, Memory, slope
+from tests.soak.memory import FEWEST, FIGURES, Figure, Memory, slope
 from tests.soak.soaking import Soak, soak
 from tests.soak.watch import leftovers, nothing_swallowed
 from tests.soak.wire import Relay
 
-from notnow import FakeSMTP
+from notnow import FakeHTTP, FakeSMTP
 
 SECONDS, ROUNDS, SEED = 6, 8, 421
 
@@ -84,7 +88,71 @@ class TestTheMemory:
         assert slope([0, 10, 20], [5, 10, 15]) == pytest.approx(0.5)
         assert slope([3, 3], [1, 2]) == 0
 
-    @pytest.mark.parametrize(("a_connection", "grows"), [(1, True), (0, False)])
-    def test_an_object_a_connection_is_a_leak(self, a_connection: int, grows: bool) -> None:
-        memory = Memory([(100 * i, 60_000 + 100 * i * a_connection, 70_000) for i in range(FEWEST)])
-        assert bool(memory.faults()) is grows
+    @pytest.mark.parametrize(
+        "figure", [figure for figure in FIGURES if figure.allowed is not None], ids=lambda f: f.what
+    )
+    def test_a_little_for_each_connection_is_a_leak(self, figure: Figure) -> None:
+        each = 2 * (figure.allowed or 0)
+        (fault,) = memory({figure.what: lambda connections: 5000.0 + each * connections}).faults()
+        assert fault.startswith(f"{figure.what} grow by {each:.3f} a connection")
+
+    def test_what_comes_once_is_none(self) -> None:
+        """A module that is imported late, in the middle of the run, and a cache that empties later."""
+        once = {"objects": lambda n: 60_000 + 500 * (n > 1900), "blocks": lambda n: 90_000 - 4000 * (n > 2500)}
+        assert memory(once).faults() == []
+
+    def test_too_few_rounds_tell_nothing(self) -> None:
+        few = memory({"objects": lambda connections: connections}, FEWEST - 1)
+        assert (few.faults(), "not judged" in str(few)) == ([], True)
+
+    def test_what_is_measured_is_there(self) -> None:
+        found = Memory()
+        found.look(0)
+        kept = [[str(i) + "x" * 600] for i in range(5000)]  # strings of more than 512 bytes are no blocks
+        found.look(1)
+        growth = {one.what: column[1] - column[0] for one, column in zip(FIGURES, found.table[1:], strict=True)}
+        assert (len(kept), growth["objects"] >= 5000, growth["blocks"] >= 5000) == (5000, True, True)
+        if sys.platform == "linux":
+            assert growth["KiB of the heap"] > 2500
+
+    def test_caches_with_a_bound_are_empty_when_memory_is_looked_at(self) -> None:
+        @functools.lru_cache(maxsize=1000)
+        def upper(text: str) -> str:
+            return text.upper()
+
+        @functools.cache
+        def the_only_one() -> object:
+            return object()
+
+        upper("a")
+        one = the_only_one()
+        Memory().look(0)
+        assert upper.cache_info().currsize == 0
+        assert the_only_one() is one
+
+
+def memory(figures: dict[str, Callable[[int], float]], rounds: int = FEWEST) -> Memory:
+    """Memory after so many rounds of 100 connections: these figures, as functions of their number; the others are flat."""
+    found, connections = Memory(), range(0, 100 * rounds, 100)
+    found.table[0].extend(connections)
+    for one, column in zip(FIGURES, found.table[1:], strict=True):
+        column.extend(map(figures.get(one.what, lambda _: 70_000), connections))
+    return found
+
+
+class TestTheExemption:
+    """httpx (httpcore 1.0.9) gives up all requests at a GOAWAY, also one whose answer the GOAWAY promises."""
+
+    def test_an_answer_counts_as_given_up_where_httpx_said_so(self) -> None:
+        seen, counted, doubted = Seen(), Ledger(), Ledger()
+        with FakeHTTP("http/goaway-graceful", tls="implicit") as fake:
+            by_httpx(Ports(0, 0, fake.port, str(fake.ca_file)), seen, ["a", "b", "c"], 10, http2=True)
+            fake.settle()
+        counted._requests(fake.journal, seen)
+        assert (seen.broken_off, [path for path, *_ in seen.answers]) == ({("/c/0", 0): 1}, ["/a/0", "/b/0", "/c/1"])
+        assert counted.differences == []
+        assert counted.lines["http answers to requests that httpx gave up at a GOAWAY"].server == 1
+        seen.broken_off.clear()
+        doubted._requests(fake.journal, seen)
+        (difference,) = doubted.differences
+        assert difference.startswith("http answers: ('/c/0', 0, 200, ")

@@ -18,7 +18,9 @@ from tests.soak.soaking import Soak, soak, the_environment
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__.partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=4.0, help="how long, in all")
+    parser.add_argument(
+        "--minutes", type=float, default=4.0, help="how long, in all; more, if it takes more to judge memory"
+    )
     parser.add_argument(
         "--seed", type=int, help="repeats what is asked for and what happens; when it happens is the machine's"
     )

@@ -33,6 +33,9 @@ class Seen:
     uploads: Counter[Item] = field(default_factory=Counter)
     downloads: Counter[Item] = field(default_factory=Counter)
     answers: Counter[tuple[str, int, int, int]] = field(default_factory=Counter)  # path, body up, status, body down
+    broken_off: Counter[tuple[str, int]] = field(
+        default_factory=Counter
+    )  # path, body up: the client stopped at a GOAWAY
     lost: int = 0  # tries without an answer, or with an incomplete one
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -43,6 +46,10 @@ class Seen:
     def answered(self, path: str, up: int, status: int, down: int) -> None:
         with self._lock:
             self.answers[path, up, status, down] += 1
+
+    def stopped_at_a_goaway(self, path: str, up: int) -> None:
+        with self._lock:
+            self.broken_off[path, up] += 1
 
     def failed(self) -> None:
         with self._lock:
@@ -139,8 +146,10 @@ def by_httpx(ports: Ports, seen: Seen, names: Sequence[str], size: int, http2: b
                     answer = client.request(
                         "PUT" if body else "GET", f"https://{HOST}:{ports.http}{path}", content=body
                     )
-                except (httpx.HTTPError, OSError):
+                except (httpx.HTTPError, OSError) as error:
                     seen.failed()
+                    if str(error).startswith("<ConnectionTerminated"):  # the event of h2 for a GOAWAY
+                        seen.stopped_at_a_goaway(path, len(body))
                     continue
                 seen.answered(path, len(body), answer.status_code, len(answer.content))
                 if answer.is_success:

@@ -175,7 +175,7 @@ def main() -> None:
             memory, faults = cycles(state, given.count)
             each = (time.perf_counter() - start) / given.count * 1e3
             print(
-                f"{state:20} {given.count:6,} cycles, {each:6.1f} ms each, {memory.objects:+.4f} objects a cycle",
+                f"{state:20} {given.count:6,} cycles, {each:6.1f} ms each, {memory.per('cycle')}",
                 flush=True,
             )
             print(*(f"  {fault}\n" for fault in faults[:10]), sep="", end="")

@@ -1,61 +1,82 @@
-"""Whether memory is flat: objects and resident memory after each round, when nothing is connected and all is forgotten."""
+"""Whether memory is flat: what is in use after each round, when nothing is connected and all is forgotten.
+
+A leak takes some memory for each connection, so it shows in every part of a run. A cache that fills up, a module that is
+imported late, and an allocator that keeps a page do not. Therefore what counts is the part of a run with the least growth.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import gc
-from collections.abc import Sequence
+import re
+import sys
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# One object for 20 connections. What a connection leaves behind is at least one object for each; caches fill up, and the
-# first third of the rounds, in which they do, does not count.
-OBJECTS = 0.05
-# KiB for a connection. An idle connection takes 9 at least. The allocator keeps pages that are partly used: that is a
-# part of one for each of a few hundred connections, and only of many thousands does it tell a leak from chance.
-RESIDENT = 0.1
-ENOUGH = 20_000  # connections for which resident memory is judged
-FEWEST = 30  # rounds for which objects are judged: in the first ten, caches fill up
+PARTS = 3  # of a run, after its first third, in which caches fill up
+FEWEST = 30  # rounds for which memory is judged: seven for a slope of each part
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Something that is measured after each round; `allowed` a connection (None: shown, and not judged)."""
+
+    what: str
+    measured: Callable[[], float]
+    allowed: float | None
 
 
 @dataclass
 class Memory:
-    """Figures after each round: connections so far, objects that the collector knows, KiB that are resident."""
+    """A table with a row for each round: the number of connections until then, and the figures.
 
-    rounds: list[tuple[int, int, int]] = field(default_factory=list)
+    Its columns are arrays, because each number in a list would be one more block in use.
+    """
+
+    table: Sequence[array[float]] = field(default_factory=lambda: [array("d") for _ in range(1 + len(FIGURES))])
+
+    @property
+    def rounds(self) -> int:
+        return len(self.table[0])
 
     def look(self, connections: int) -> None:
+        _empty_caches()
         gc.collect()
-        self.rounds.append((connections, len(gc.get_objects()), _resident()))
+        for column, value in zip(self.table, (connections, *(f.measured() for f in FIGURES)), strict=True):
+            column.append(value)
 
-    def _slope(self, column: int) -> float:
-        """How much a connection adds, by least squares over the last two thirds of the rounds."""
-        kept = self.rounds[len(self.rounds) // 3 :]
-        return slope([row[0] for row in kept], [row[column] for row in kept])
-
-    @property
-    def objects(self) -> float:
-        return self._slope(1)
-
-    @property
-    def resident(self) -> float:
-        return self._slope(2)
+    def growth(self, figure: Figure) -> float:
+        """How much a connection adds, by least squares, in the part of the run with the least growth."""
+        connections, values = self.table[0], self.table[1 + FIGURES.index(figure)]
+        start = self.rounds // 3
+        size = max(1, (self.rounds - start) // PARTS)
+        return min(
+            slope(connections[i : i + size], values[i : i + size]) for i in range(start, start + PARTS * size, size)
+        )
 
     def faults(self) -> list[str]:
-        """What grows. Too few rounds, or connections, tell nothing."""
-        found = []
-        if len(self.rounds) >= FEWEST and self.objects > OBJECTS:
-            found.append(f"objects grow by {self.objects:.3f} a connection; allowed: {OBJECTS}")
-        if self.rounds and self.rounds[-1][0] >= ENOUGH and _resident() and self.resident > RESIDENT:
-            found.append(f"resident memory grows by {self.resident:.3f} KiB a connection; allowed: {RESIDENT}")
-        return found
+        """What grows. Too few rounds tell nothing."""
+        if self.rounds < FEWEST:
+            return []
+        return [
+            f"{one.what} grow by {self.growth(one):.3f} a connection in each part of the run; allowed: {one.allowed}"
+            for one in FIGURES
+            if one.allowed is not None and self.growth(one) > one.allowed
+        ]
+
+    def per(self, what: str) -> str:
+        """The growth of each figure, in a line."""
+        return ", ".join(f"{self.growth(one):+.4f} {one.what}" for one in FIGURES) + f" a {what}"
 
     def __str__(self) -> str:
         if not self.rounds:
             return "no round"
-        return (
-            f"{self.objects:+.4f} objects and {self.resident:+.4f} KiB a connection; "
-            f"at the end {self.rounds[-1][1]:,} objects, {self.rounds[-1][2]:,} KiB"
-        )
+        judged = "judged" if self.rounds >= FEWEST else f"not judged, for want of {FEWEST} rounds"
+        end = ", ".join(f"{column[-1]:,.0f} {one.what}" for one, column in zip(FIGURES, self.table[1:], strict=True))
+        return f"memory in {self.rounds:,} rounds, {judged}: {self.per('connection')}; at the end {end}"
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
@@ -67,7 +88,66 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
     return sum((a - middle) * (b - height) for a, b in zip(x, y, strict=True)) / spread
 
 
+def _empty_caches() -> None:
+    """Empty what has room for so many things and no more. A cache of one thing, or without a limit, may be what others rely on."""
+    for one in gc.get_objects():
+        if isinstance(one, functools._lru_cache_wrapper) and (one.cache_parameters()["maxsize"] or 1) > 1:
+            one.cache_clear()
+    re.purge()
+
+
+def _objects() -> int:
+    """The objects that the collector knows: all that can refer to others."""
+    return len(gc.get_objects())
+
+
+def _heap() -> float:
+    """KiB that C code has in use: OpenSSL, uvloop, and Python's own objects of more than 512 bytes. 0 without glibc 2.33."""
+    if _mallinfo2 is None:
+        return 0.0
+    found = _mallinfo2()
+    return float(found.uordblks + found.hblkhd) / 1024
+
+
 def _resident() -> int:
-    """KiB of resident memory; 0 where there is no /proc."""
+    """KiB of resident memory, without what the allocator only keeps for later; 0 where there is no /proc."""
+    if _trim is not None:
+        _trim(0)
     status = Path("/proc/self/status")
     return int(status.read_text().partition("VmRSS:")[2].split()[0]) if status.exists() else 0
+
+
+class _MallInfo2(ctypes.Structure):
+    """mallinfo2(3)."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        )
+    ]
+
+
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+_mallinfo2, _trim = getattr(_libc, "mallinfo2", None), getattr(_libc, "malloc_trim", None)
+if _mallinfo2 is not None:
+    _mallinfo2.restype = _MallInfo2
+
+# A connection that is not forgotten leaves one object at least; one for 20 connections is allowed. It is hundreds of blocks, and
+# 9 KiB when idle. Strings and numbers are blocks only: the interpreter keeps a few, more and more slowly. Pages that the
+# allocator keeps are chance, so that resident memory is not judged.
+FIGURES = (
+    Figure("objects", _objects, 0.05),
+    Figure("blocks", sys.getallocatedblocks, 10),  # whatever has up to 512 bytes
+    Figure("KiB of the heap", _heap, 0.25),
+    Figure("KiB resident", _resident, None),
+)

@@ -19,7 +19,7 @@ from typing import Any
 from tests.soak import clients
 from tests.soak.clients import Job, Ports, Seen
 from tests.soak.ledger import Ledger
-from tests.soak.memory import Memory
+from tests.soak.memory import FEWEST, Memory
 from tests.soak.watch import leftovers, nothing_swallowed
 from tests.soak.wire import Relay, Wire
 
@@ -61,8 +61,11 @@ class Soak:
 
 
 def soak(loop: str, seconds: float, seed: int, most: int | None = None) -> Soak:
-    """Load the fakes on this event loop, in rounds, for so many real seconds, or for `most` rounds if that is sooner."""
-    found = Soak(seed)
+    """Load the fakes on this event loop, in rounds, for so many real seconds, and until memory can be judged.
+
+    `most`: stop after so many rounds at the latest.
+    """
+    found, least = Soak(seed), 1 if most else FEWEST
     os.environ["NOTNOW_LOOP"] = loop
     with FakeHTTP() as first:  # a process keeps its CA, and what its first loop opens
         assert first.ca_file
@@ -77,7 +80,7 @@ def soak(loop: str, seconds: float, seed: int, most: int | None = None) -> Soak:
         wires = [relay.before(fake.port, readable=fake.protocol != "http") for fake in fakes]
         end = time.monotonic() + seconds
         for number in itertools.count():
-            if number == most or (number and time.monotonic() >= end):
+            if number == most or (number >= least and time.monotonic() >= end):
                 break
             _round(found, random.Random(f"{seed}-{loop}-{number}"), number, fakes, wires)
             for wire in wires:
@@ -109,6 +112,7 @@ def _round(found: Soak, chance: random.Random, number: int, fakes: list[Any], wi
     found.lost += seen.lost
     found.done.update(rounds=1, connections=sum(len(wire.passed) for wire in wires))
     for fake in fakes:
+        fake.play(f"{fake.protocol}/healthy")  # memory is looked at with the same scenarios in play
         fake.reset()
 
 
