@@ -108,12 +108,16 @@ def test_getaddr_parses_paths(argument, address):
 
 @pytest.mark.parametrize("garbage", ["<", "<a@", "<@", "<a@[", '<"', "<" + "(" * 5000])
 def test_getaddr_trips_over_garbage(garbage):
-    """In many ways: IndexError, AttributeError, RecursionError, each from the standard library's parser."""
+    """In many ways: IndexError, AttributeError, RecursionError, each from the standard library's parser.
+
+    Each Python trips over other garbage: 3.14 mends an address without its `>` where older ones fail.
+    """
 
     async def test() -> None:
+        address: tuple[str | None, str | None] = (None, None)
         with contextlib.suppress(Exception):
-            stock()._getaddr(garbage)
-        assert object.__new__(SMTPSession)._getaddr(garbage) == (None, None)
+            address = stock()._getaddr(garbage)
+        assert object.__new__(SMTPSession)._getaddr(garbage) == address
 
     run(test)
 
