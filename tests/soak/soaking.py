@@ -60,12 +60,9 @@ class Soak:
     lost: int = 0
 
 
-def soak(loop: str, seconds: float, seed: int, most: int | None = None) -> Soak:
-    """Load the fakes on this event loop, in rounds, for so many real seconds, and until memory can be judged.
-
-    `most`: stop after so many rounds at the latest.
-    """
-    found, least = Soak(seed), 1 if most else FEWEST
+def soak(loop: str, seconds: float, seed: int, rounds: int | None = None) -> Soak:
+    """Load the fakes on this event loop, in so many rounds, or else for so many real seconds and until memory can be judged."""
+    found = Soak(seed)
     os.environ["NOTNOW_LOOP"] = loop
     with FakeHTTP() as first:  # a process keeps its CA, and what its first loop opens
         assert first.ca_file
@@ -80,7 +77,7 @@ def soak(loop: str, seconds: float, seed: int, most: int | None = None) -> Soak:
         wires = [relay.before(fake.port, readable=fake.protocol != "http") for fake in fakes]
         end = time.monotonic() + seconds
         for number in itertools.count():
-            if number == most or (number >= least and time.monotonic() >= end):
+            if number == rounds or (rounds is None and number >= FEWEST and time.monotonic() >= end):
                 break
             _round(found, random.Random(f"{seed}-{loop}-{number}"), number, fakes, wires)
             for wire in wires:
@@ -93,6 +90,8 @@ def soak(loop: str, seconds: float, seed: int, most: int | None = None) -> Soak:
 
 def _round(found: Soak, chance: random.Random, number: int, fakes: list[Any], wires: list[Wire]) -> None:
     smtp, ftp, http = fakes
+    for fake in fakes:
+        _play(fake, WEATHER[fake.protocol][number % len(WEATHER[fake.protocol])])
     seen = Seen()
     ports = Ports(*(wire.port for wire in wires), ca_file=http.ca_file)
     threads = [
@@ -112,7 +111,7 @@ def _round(found: Soak, chance: random.Random, number: int, fakes: list[Any], wi
     found.lost += seen.lost
     found.done.update(rounds=1, connections=sum(len(wire.passed) for wire in wires))
     for fake in fakes:
-        fake.play(f"{fake.protocol}/healthy")  # memory is looked at with the same scenarios in play
+        _play(fake, ("healthy", {}))  # memory is looked at with the same scenarios in play
         fake.reset()
 
 
@@ -131,14 +130,18 @@ def _happen(chance: random.Random, fake: Fake, done: Counter[str]) -> None:
     what = chance.choices(("advance", "swap", "phase", "kick"), (20, 6, 2, 2))[0]
     done[what] += 1
     if what == "swap":
-        name, knobs = chance.choice(WEATHER[fake.protocol])
-        fake.play(f"{fake.protocol}/{name}", **knobs)
+        _play(fake, chance.choice(WEATHER[fake.protocol]))
     elif what == "phase":
         fake.next_phase()
     elif what == "kick":
         fake.kick()
     else:
         fake.clock.advance(chance.choice((0.5, 5, 60)))
+
+
+def _play(fake: Fake, weather: tuple[str, dict[str, Any]]) -> None:
+    name, knobs = weather
+    fake.play(f"{fake.protocol}/{name}", **knobs)
 
 
 def _busy(fake: Any) -> bool:
