@@ -195,8 +195,21 @@ def check(file: Path, printed: str) -> None:
     shown = file.read_text("utf-8")
     if UPDATE and alike(printed) != alike(shown):
         file.write_text(printed.rstrip("\n") + "\n", "utf-8")
-    elif not UPDATE:
+    elif not UPDATE and not is_later(alike(printed), alike(shown)):
         assert alike(printed) == alike(shown)
+
+
+def is_later(printed: str, shown: str) -> bool:
+    """True if the texts differ at most where something is shown to come at once: a busy machine takes a second or two."""
+    return re.fullmatch(re.escape(shown).replace("…ms", "(?:…ms|[12]s)"), printed) is not None
+
+
+def test_a_busy_machine_may_be_late_and_nothing_else() -> None:
+    shown = alike("-> 0s #1 x connect: 421 (busy)\n-> 60s #2 ok")
+    assert is_later(alike("-> 12ms #1 x connect: 421 (busy)\n-> 60s #2 ok"), shown)
+    assert is_later(alike("-> 1.2s #1 x connect: 421 (busy)\n-> 60s #2 ok"), shown)
+    assert not is_later(alike("-> 4s #1 x connect: 421 (busy)\n-> 60s #2 ok"), shown)
+    assert not is_later(alike("-> 0s #1 x connect: 421 (busy)\n-> 61s #2 ok"), shown)
 
 
 def copied(directory: Path, to: Path) -> Path:

@@ -38,7 +38,10 @@ done
 export NO_FAKE_STAT=1
 
 postfix start-fg &
+until test -e "$home/queue/public/pickup"; do
+  sleep 60
+done
 printf 'Subject: hi\n\nHello!\n' | sendmail -f me@relay.test you@example.net
-until grep -q ': removed$' "$home/log/mail"; do
+until grep -qs ': removed$' "$home/log/mail"; do
   sleep 60
 done
