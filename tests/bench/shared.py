@@ -1,6 +1,7 @@
 """A decision of replicas that count together in Redis: what it costs, beside the cheapest script of redis-py.
 
-`python -m tests.bench.shared CASE EVENTS` prints the µs of one event, and those of `EVALSHA` of `return 1`, as JSON.
+`python -m tests.bench.shared CASE EVENTS` prints the µs of one event, and those of `EVALSHA` of `return 1`; then the µs that Redis
+itself needs for a script of each, which bound how many events all replicas together can have in a second. As JSON.
 """
 
 from __future__ import annotations
@@ -61,20 +62,28 @@ def server() -> Iterator[str]:
             process.communicate()
 
 
-def feed(case: str, count: int) -> tuple[float, float]:
-    """The µs of an event, and of the cheapest script, each in the quickest of 20 stretches."""
+def feed(case: str, count: int) -> tuple[float, float, float, float]:
+    """The µs of an event, and of the cheapest script, then those in Redis, each in the quickest of 20 stretches."""
     scenario = loads(CASES[case][1])
     with server() as url, closing(redis.Redis.from_url(url)) as plain:
         replica = Replica(address(f"{url}?lease=1h"), "smtp", SharedClock(), scenario)
         replica.join()
         engine = Engine(scenario, store=lambda: RedisStore(replica))
         one = plain.register_script("return 1")
-        took = [
-            (_each(count // 20, lambda n: _event(engine, case, n)), _each(count // 20, lambda _: one()))
-            for _ in range(20)
-        ]
+        _event(engine, case, 0)
+        ours, theirs = zip(
+            *(
+                (
+                    _each(plain, count // 20, lambda n: _event(engine, case, n + 1)),
+                    _each(plain, count // 20, lambda _: one()),
+                )
+                for _ in range(20)
+            ),
+            strict=True,
+        )
         replica.leave()
-    return min(ours for ours, _ in took), min(theirs for _, theirs in took)
+    (event, script), (cheapest, least) = (map(min, zip(*took, strict=True)) for took in (ours, theirs))
+    return event, cheapest, script, least
 
 
 def _event(engine: Engine, case: str, n: int) -> None:
@@ -87,19 +96,34 @@ def _event(engine: Engine, case: str, n: int) -> None:
         engine.feed(Asked("c", "rcpt", FACTS), 1.0)
 
 
-def _each(count: int, work: Callable[[int], object]) -> float:
+def _each(plain: redis.Redis, count: int, work: Callable[[int], object]) -> tuple[float, float]:
+    """The µs of one piece of work, and those of a script in Redis."""
+    plain.config_resetstat()
     begun = time.perf_counter()
     for n in range(count):
         work(n)
-    return (time.perf_counter() - begun) / count * 1e6
+    took = (time.perf_counter() - begun) / count * 1e6
+    return took, plain.info("commandstats")["cmdstat_evalsha"]["usec_per_call"]
 
 
 def run(case: str, quick: bool) -> list[Row]:
     took = [module("shared", case, 2_000 if quick else 20_000) for _ in range(3)]
-    ours, theirs = (statistics.median(column) for column in zip(*took, strict=True))
+    ours, theirs, script, least = (statistics.median(column) for column in zip(*took, strict=True))
     what = f"engine.feed with counts in Redis, {CASES[case][0]}"
-    ratio = statistics.median(one / other for one, other in took)
-    return [Row(f"shared-{case}", what, ours, "µs", "return 1", theirs, ratio, None if case == "cap" else TARGET)]
+    ratio = statistics.median(one / other for one, other, *_ in took)
+    return [
+        Row(f"shared-{case}", what, ours, "µs", "return 1", theirs, ratio, None if case == "cap" else TARGET),
+        Row(
+            f"shared-{case}-script",
+            "the same, a script in Redis itself",
+            script,
+            "µs",
+            "return 1",
+            least,
+            script / least,
+            None,
+        ),
+    ]
 
 
 def _bench(case: str) -> Bench:

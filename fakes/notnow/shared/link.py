@@ -1,9 +1,9 @@
-"""The connection to Redis: one script, called by name. `redis-py` speaks the protocol."""
+"""The connection to Redis: scripts, called by the names of operations. `redis-py` speaks the protocol."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("notnow.shared")
 OLDEST = (6, 0)
-PARTS = ("tallies.lua", "conditions.lua", "operations.lua")
+# The parts of a script: what it costs to run one grows with all functions in it, called or not, so frequent operations
+# have scripts of their own.
+PARTS: Mapping[str, Sequence[str]] = {
+    "decide": ("service.lua", "tallies.lua", "conditions.lua", "decide.lua"),
+    "release": ("service.lua", "release.lua"),
+}
+OTHERS = ("service.lua", "tallies.lua", "operations.lua")
 Lost = redis.RedisError  # Redis is away, or in no state to answer
 
 
@@ -34,10 +40,10 @@ _unpack = msgspec.msgpack.Decoder().decode
 
 
 @cache
-def script() -> str:
-    """The text of the script. Redis compiles it once, and then knows it by its SHA-1."""
+def script(parts: Sequence[str]) -> str:
+    """The text of a script. Redis compiles it once, and then knows it by its SHA-1."""
     folder = files("notnow.shared")
-    return "\n".join((folder / part).read_text("utf-8") for part in PARTS)
+    return "\n".join((folder / part).read_text("utf-8") for part in parts)
 
 
 class Link:
@@ -51,12 +57,13 @@ class Link:
             retry=Retry(NoBackoff(), 0),
             client_name="notnow",
         )
-        self._script = self.redis.register_script(script())
+        self._others = self.redis.register_script(script(OTHERS))
+        self._scripts = {name: self.redis.register_script(script(parts)) for name, parts in PARTS.items()}
         self._keys = (address.prefix, f"{address.prefix}{server}:")
 
     def call(self, operation: str, given: Mapping[str, Any]) -> list[Any]:
         """Have an operation carried out; its answer. Raises `Lost`."""
-        answer = self._script(keys=self._keys, args=(operation, _pack(given)))
+        answer = self._scripts.get(operation, self._others)(keys=self._keys, args=(operation, _pack(given)))
         found: list[Any] = _unpack(answer)
         return found
 

@@ -1,34 +1,4 @@
--- What replicas ask: ARGV[1] names the operation, ARGV[2] is what it needs, packed. Each is atomic, and answers with
--- {word, …}: "ok"; "lease" if the replica's lease has ended, or what it counts in is gone; "moved" if the scenario stands
--- elsewhere; "other", "speed" and "ended" for one who does not fit in here.
-local given = cmsgpack.unpack(ARGV[2])
-local time = call("TIME")
-local micros = time[1] * 1000000 + time[2]
-local ms = math.floor(micros / 1000)
-
-local function reply(...)
-    return cmsgpack.pack({ ... })
-end
-
--- ---- leases ---------------------------------------------------------------------------------------
-
-local function drop(member) -- SERVER/REPLICA
-    local slash = string.find(member, "/", 1, true)
-    release_everything(service .. string.sub(member, 1, slash - 1) .. ":", string.sub(member, slash + 1))
-    call("ZREM", service .. "leases", member)
-    call("HDEL", service .. "acks", member)
-end
-
-local function drop_the_dead()
-    for _, member in ipairs(call("ZRANGEBYSCORE", service .. "leases", "-inf", ms)) do
-        drop(member)
-    end
-end
-
-local function is_alive()
-    drop_the_dead()
-    return call("ZSCORE", service .. "leases", given.member)
-end
+-- What replicas ask now and then.
 
 local function renew()
     call("ZADD", service .. "leases", ms + given.lease, given.member)
@@ -100,13 +70,6 @@ end
 
 local function set_position(phase, lap, since)
     call("HSET", server .. "state", "phase", phase, "lap", lap, "since", since and exact(since) or "")
-end
-
-local function is_at(play, position) -- and the latest time that a replica has told
-    local at = call("HMGET", server .. "state", "play", "phase", "lap", "since", "latest")
-    local here = tonumber(at[1]) == play and tonumber(at[2]) == position[1] and tonumber(at[3]) == position[2]
-        and tonumber(at[4] or "") == position[3]
-    return here, tonumber(at[5] or 0)
 end
 
 local function forget_all_slots()
@@ -200,87 +163,10 @@ function operations.leave()
     return reply("ok")
 end
 
-local function holds_all(candidate, t, now, request)
-    for _, condition in ipairs(candidate[3]) do
-        if not holds[condition[1]](t, now, request[2], given.replica, unpack(condition[2])) then
-            return false
-        end
-    end
-    return true
-end
-
-local function first_that_fires(request, now)
-    for _, pair in ipairs(request[4]) do
-        local candidate, t = pair[1], tally(pair[2])
-        if holds_all(candidate, t, now, request) then
-            fire(t, candidate[1])
-            return candidate
-        end
-    end
-end
-
-local function best(one, other, better) -- of two numbers, each of which may be absent
-    return one and other and better(one, other) or one or other
-end
-
-local function quota_of(candidate, key, now)
-    local remaining, wait, reset
-    for _, condition in ipairs(candidate[3]) do
-        local tell = quota[condition[1]]
-        if tell then
-            local its_remaining, its_wait, its_reset = tell(tally(key), now, unpack(condition[2]))
-            remaining = best(remaining, its_remaining, math.max)
-            wait = best(wait, its_wait, math.min)
-            reset = best(reset, its_reset, math.min)
-        end
-    end
-    return { remaining or false, wait or false, reset or false }
-end
-
--- The same as `Memory.decide`, on an `EncodedRequest`: position, owners, counts, candidates, slots, windows, until, limits, facts, work.
-function operations.decide()
-    local request = given.request
-    local here, latest = is_at(given.play, request[1])
-    if not here then
-        return reply_with_state("moved")
-    end
-    equip(given.capacity)
-    local now = given.now
-    if now > latest then
-        call("HSET", server .. "state", "latest", exact(now))
-    else
-        now = latest -- a replica whose clock is behind by a millisecond does not turn time back
-    end
-    for _, key in ipairs(request[3]) do
-        count(key, now)
-    end
-    local fired = first_that_fires(request, now)
-    if not (fired and fired[2]) then
-        acquire(given.replica, request[5])
-        for _, key in ipairs(request[6]) do
-            admit(key, now)
-        end
-    end
-    local wait = request[10] and work(fired and fired[2], now) or 0
-    local ends = false
-    for _, limit in ipairs(request[7]) do
-        local events = call("HINCRBY", server .. "until", limit[1], 1)
-        if events == 1 then
-            keep(server .. "until")
-        end
-        ends = events >= limit[2] or ends
-    end
-    local quotas = {}
-    for i, pair in ipairs(request[8]) do
-        quotas[i] = quota_of(pair[1], pair[2], now)
-    end
-    save()
-    return reply("ok", fired and fired[1] or false, ends, quotas, wait)
-end
-
 function operations.move()
-    if not is_at(given.play, given.seen) then
-        return reply_with_state("moved")
+    local here, _, play = is_at(given.play, given.seen)
+    if not here then
+        return reply(play and "moved" or "lease")
     end
     local seen, to = given.seen, given.to
     if to[1] ~= seen[1] or to[2] ~= seen[2] then
@@ -292,11 +178,6 @@ end
 
 function operations.acquire()
     acquire(given.replica, given.slots)
-    return reply("ok")
-end
-
-function operations.release()
-    release(given.replica, given.slots)
     return reply("ok")
 end
 

@@ -94,7 +94,10 @@ class RedisStore:
         """The answer of Redis; "moved" if the scenario stands elsewhere, None if Redis is lost."""
         answer = self.replica.ask(operation, play=self.play, **given)
         if answer is not None and answer[0] == "moved":
-            self.told(self.replica.note_state(answer[1]))
+            state = self.replica.read()
+            if state is None:
+                return None
+            self.told(state)
             return "moved"
         return answer
 

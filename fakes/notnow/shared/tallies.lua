@@ -1,28 +1,4 @@
--- What is counted, in Redis. `service` and `server` are prefixes of keys:
---   SERVICE clock    hash: when scenario time 0 was, its speed, how far it was advanced, the version of the news
---   SERVICE leases   sorted set: SERVER/REPLICA by the time, in ms, at which its lease ends
---   SERVICE acks     hash: SERVER/REPLICA -> the version that it has carried out
---   SERVICE journal  stream: the entries of all journals
---   SERVER  state    hash: the scenario, its position, the number of plays and kicks, the latest time
---   SERVER  counts   hash: the tallies, packed as {count, since, fired}; they restart with the phase, as `until` does
---   SERVER  until    hash: moment -> number of events
---   SERVER  slots    hash: key -> number of its owners
---   SERVER  load     hash: since when the server has worked without a rest, and the units of work that have come since
---   SERVER  held:R   set: what replica R holds, each as OWNER \0 KEY
---   SERVER  w:KEY    list: the times of admissions; `windows` is the set of these keys
-local service, server = KEYS[1], KEYS[2]
-local call = redis.call
-local KEEP = 24 * 3600 * 1000 -- ms after which Redis forgets a service whose replicas were all killed
-local KEEP_WINDOW = 30 * KEEP
-
--- A key that has just come is kept as long as all others, whose time is renewed with the leases.
-local function keep(key)
-    call("PEXPIRE", key, KEEP)
-end
-
-local function exact(number) -- all 17 digits: what comes back is the same number
-    return string.format("%.17g", number)
-end
+-- What is counted: tallies, slots, windows, and the queue of a server of finite capacity.
 
 -- The tallies that this call has met; `save` writes those that have changed.
 local tallies, changed = {}, {}
@@ -61,46 +37,13 @@ local function fire(t, rule)
     changed[t.key] = true
 end
 
--- Slots. Only a replica itself acquires and releases what it holds, so a set for each is enough.
+-- Slots; see service.lua.
 local function used(key)
     return tonumber(call("HGET", server .. "slots", key) or 0)
 end
 
 local function holds_slot(replica, key, owner)
     return call("SISMEMBER", server .. "held:" .. replica, owner .. "\0" .. key) == 1
-end
-
-local function acquire(replica, slots)
-    local held = server .. "held:" .. replica
-    for _, slot in ipairs(slots) do
-        if call("SADD", held, slot[2] .. "\0" .. slot[1]) == 1 then
-            if call("HINCRBY", server .. "slots", slot[1], 1) == 1 then
-                keep(server .. "slots")
-            end
-            keep(held)
-        end
-    end
-end
-
-local function free(prefix, key)
-    if call("HINCRBY", prefix .. "slots", key, -1) <= 0 then
-        call("HDEL", prefix .. "slots", key)
-    end
-end
-
-local function release(replica, slots)
-    for _, slot in ipairs(slots) do
-        if call("SREM", server .. "held:" .. replica, slot[2] .. "\0" .. slot[1]) == 1 then
-            free(server, slot[1])
-        end
-    end
-end
-
-local function release_everything(prefix, replica)
-    for _, held in ipairs(call("SMEMBERS", prefix .. "held:" .. replica)) do
-        free(prefix, string.sub(held, string.find(held, "\0", 1, true) + 1))
-    end
-    call("DEL", prefix .. "held:" .. replica)
 end
 
 -- Windows.

@@ -1,0 +1,3 @@
+-- Slots come back. A replica whose lease has ended has none.
+release(given.replica, given.slots)
+return reply("ok")
