@@ -16,7 +16,9 @@ from click.testing import CliRunner
 
 import control_api
 from cli_process import Notnow
+from notnow import FakeSMTP
 from notnow.cli import group
+from notnow.cli._lines import server_lines
 from notnow.control.fleet import Service
 from notnow.shared.address import address
 from redis_server import RedisServer, running
@@ -156,6 +158,14 @@ def test_serve_says_what_is_wrong_with_its_service(server: RedisServer) -> None:
         result = CliRunner().invoke(group, ["serve", "smtp/healthy", *words])
         assert result.exit_code == 2, result.output
         assert said in result.output
+
+
+def test_serve_says_of_which_service_it_is_a_replica(server: RedisServer) -> None:
+    url = f"{server.url}?socket_timeout=9&name=said"
+    with FakeSMTP(shared=url) as fake, FakeSMTP() as alone:
+        assert (fake.service, alone.service) == (f"'said' at {server.url}", None)
+        said = ["".join(text for text, _ in line) for line in server_lines([fake, alone])]
+    assert [line for line in said if "replicas" in line] == [f"    one of  the replicas of 'said' at {server.url}"]
 
 
 def test_servers_of_one_process_share_one_service_and_one_clock(server: RedisServer) -> None:

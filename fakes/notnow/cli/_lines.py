@@ -152,6 +152,8 @@ def server_lines(fakes: Iterable[Fake]) -> Iterable[Pieces]:
     """Each server in two lines: its scenario and address, and a client command to try."""
     for fake in fakes:
         yield [(f"{fake.name}  ", "bold cyan"), (f"{fake.scenario.name}  ", ""), (fake.url, "bold underline")]
+        if fake.service is not None:
+            yield [("    one of  ", "dim"), (f"the replicas of {fake.service}", "")]
         yield [("    try  ", "dim"), (try_line(fake), "")]
         yield from _recipes(fake)
 

@@ -176,6 +176,11 @@ class Fake(Assertions):
         return self._bridge.users
 
     @property
+    def service(self) -> str | None:
+        """The name of the service that it is a replica of, and where; None if it counts for itself."""
+        return self._bridge.sharing.service
+
+    @property
     def ca_file(self) -> str:
         """The path of the PEM file with the CA that clients should trust."""
         from notnow.servers.base import tls

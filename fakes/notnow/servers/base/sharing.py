@@ -51,6 +51,8 @@ class Sharing(Protocol):
 
     can_explain: bool
 
+    @property
+    def service(self) -> str | None: ...
     def new_store(self) -> Store: ...
     def start(self) -> None: ...
     def let_go(self) -> None: ...
@@ -65,6 +67,7 @@ class Alone:
     """A fake that shares nothing."""
 
     can_explain = True
+    service = None
 
     def new_store(self) -> Store:
         return Traced()
@@ -98,6 +101,10 @@ class Shared:
         self.replica = Replica(address, name, bridge.clock, bridge.scenario)
         self.replica.on_lost, self.replica.on_back = self._lost, self._back
         self.heart = Heart(self.replica, lambda work: bridge.loop.call_soon_threadsafe(work), self._follow)
+
+    @property
+    def service(self) -> str | None:
+        return self.replica.service
 
     def new_store(self) -> Store:
         from notnow.shared.store import RedisStore
