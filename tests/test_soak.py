@@ -21,6 +21,7 @@ from tests.soak.watch import leftovers, nothing_swallowed
 from tests.soak.wire import Relay
 
 from notnow import FakeHTTP, FakeSMTP
+from notnow.servers.base import tls
 
 ROUNDS, SEED = 8, 421
 
@@ -115,7 +116,7 @@ class TestTheMemory:
         if sys.platform == "linux":
             assert growth["KiB of the heap"] > 2500
 
-    def test_caches_with_a_bound_are_empty_when_memory_is_looked_at(self) -> None:
+    def test_caches_with_a_bound_are_empty_when_memory_is_looked_at_and_the_ca_stays(self) -> None:
         @functools.lru_cache(maxsize=1000)
         def upper(text: str) -> str:
             return text.upper()
@@ -125,10 +126,10 @@ class TestTheMemory:
             return object()
 
         upper("a")
-        one = the_only_one()
+        one, ca = the_only_one(), tls._authority(True)
         Memory().look(0)
         assert upper.cache_info().currsize == 0
-        assert the_only_one() is one
+        assert (the_only_one(), tls._authority(True)) == (one, ca)
 
 
 def memory(figures: dict[str, Callable[[int], float]], rounds: int = FEWEST) -> Memory:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+MANY = 16  # places of a cache that may be emptied: the two CAs of this process are in one, too
 PARTS = 3  # of a run, after its first third, in which caches fill up
 FEWEST = 30  # rounds for which memory is judged: seven for a slope of each part
 
@@ -89,9 +90,9 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def _empty_caches() -> None:
-    """Empty what has room for so many things and no more. A cache of one thing, or without a limit, may be what others rely on."""
+    """Empty what has room for a number of things and no more. A cache of a few, or without a limit, may be what others rely on."""
     for one in gc.get_objects():
-        if isinstance(one, functools._lru_cache_wrapper) and (one.cache_parameters()["maxsize"] or 1) > 1:
+        if isinstance(one, functools._lru_cache_wrapper) and (one.cache_parameters()["maxsize"] or 0) >= MANY:
             one.cache_clear()
     re.purge()
 
