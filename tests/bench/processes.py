@@ -77,8 +77,8 @@ def cpu_of(pid: int) -> float:
 class Server(Process):
     """One of the servers of `tests.bench.serve`; ends when its standard input does."""
 
-    def __init__(self, *arguments: str, loop: str = "asyncio") -> None:
-        super().__init__([sys.executable, "-m", "tests.bench.serve", *arguments], NOTNOW_LOOP=loop)
+    def __init__(self, *arguments: str, loop: str = "asyncio", **environment: str) -> None:
+        super().__init__([sys.executable, "-m", "tests.bench.serve", *arguments], NOTNOW_LOOP=loop, **environment)
         assert self._child.stdout is not None
         line = self._child.stdout.readline()
         if not line:

@@ -9,6 +9,8 @@ between streams and protocols. Of h2, that `local_settings` may be replaced, and
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import h2.events
 import h2.exceptions
 import h2.settings
@@ -136,13 +138,9 @@ class H2(H2Protocol):
     # ---- receiving -------------------------------------------------------------------------------
 
     async def _create_stream(self, request: h2.events.RequestReceived) -> None:
-        pseudo = {name: value for name, value in request.headers if name.startswith(b":")}
-        headers = [(name, value) for name, value in request.headers if not name.startswith(b":")]
         number = request.stream_id
         stream = self.streams[number] = self.owner.stream(self, number)
-        method = pseudo.get(b":method", b"").decode("ascii", "replace")
-        authority = authority_of(pseudo.get(b":authority"), headers)
-        await stream.begin(Head(method, pseudo.get(b":path", b""), authority, headers, "2"))
+        await stream.begin(_head(tuple(request.headers)))
 
     async def _close_stream(self, number: int) -> None:
         self.connection.taken(number)
@@ -304,6 +302,14 @@ class H2(H2Protocol):
     def highest(self) -> int:
         """The highest stream that the client has opened."""
         return int(self.connection.highest_inbound_stream_id)
+
+
+@lru_cache(maxsize=64)  # a client repeats most of its requests
+def _head(fields: tuple[tuple[bytes, bytes], ...]) -> Head:
+    pseudo = {name: value for name, value in fields if name.startswith(b":")}
+    headers = [(name, value) for name, value in fields if not name.startswith(b":")]
+    method = pseudo.get(b":method", b"").decode("ascii", "replace")
+    return Head(method, pseudo.get(b":path", b""), authority_of(pseudo.get(b":authority"), headers), headers, "2")
 
 
 def _for_h2(headers: Headers) -> Headers:
