@@ -33,7 +33,7 @@ def write(directory: Path) -> None:
 
 
 def run(quick: bool) -> list[Row]:
-    rounds = 3 if quick else 9
+    rounds = 3 if quick else 5
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         write(directory)
