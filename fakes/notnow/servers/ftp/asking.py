@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from notnow.engine.actions import BEHAVE, Script
-from notnow.engine.events import Answered, Asked
+from notnow.engine.events import Answered, Asked, Facts
 from notnow.journal import Exchange, Target, Transfer
 from notnow.servers.base.dialogue import ReplyOverride, reply_bytes
 from notnow.servers.base.life import Over
@@ -21,7 +21,7 @@ Work = Callable[[], Coroutine[Any, Any, object]]
 Continuation = Callable[[], Coroutine[Any, Any, Sequence[bytes]]]
 # The healthy answer to a command. It sends replies through `respond`, and returns the part that has to wait, if any.
 HealthyAction = Callable[[], Continuation | None]
-_CONTROL = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")  # all but line ends
+_UNSAID = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]|\r(?!\n)|(?<!\r)\n")  # controls, but no line ends
 
 
 class Asking(FTPConnection):
@@ -35,7 +35,7 @@ class Asking(FTPConnection):
     # ---- asking the engine, and doing what it says -----------------------------------------------
 
     def _ask(
-        self, moment: str, request: str, healthy: HealthyAction, known: Transfer | Target | None = None, **facts: Any
+        self, moment: str, request: str, healthy: HealthyAction, facts: Facts, known: Transfer | Target | None = None
     ) -> None:
         """Ask the engine about a command and carry out its script. `healthy` is the healthy answer, `known` is for the journal."""
         exchange = self.exchange = self.host.recorder.ask(self.record, moment, request, self.host.phase)
@@ -102,26 +102,28 @@ class Asking(FTPConnection):
 
     def respond(self, resp: str, logfun: object = None) -> None:
         """Send a healthy reply, or gather it for a rule. Every healthy reply comes through here."""
-        # pyftpdlib repeats what it has not understood: a control character in it would be a line, or a colour, of the client's.
-        text, self._lines = _CONTROL.sub("?", self._lines + resp).encode("utf-8", "replace"), ""
-        if self.answers is not None and text[0] != ord("1"):  # a 1yz before a transfer is never replaced
-            self.answers.append(text)
+        text, self._lines = self._lines + resp, ""
+        if not text.isprintable():
+            # pyftpdlib repeats what it has not understood: a control character in it would be a line, or a colour, of the client's.
+            text = _UNSAID.sub("?", text)
+        if self.answers is not None and text[0] != "1":  # a 1yz before a transfer is never replaced
+            self.answers.append(text.encode())
         else:
             self.say_at_once(text, self.exchange)
 
     def respond_w_warning(self, resp: str) -> None:
         self.respond(resp)
 
-    def say_at_once(self, text: bytes, exchange: Exchange) -> None:
+    def say_at_once(self, text: str, exchange: Exchange) -> None:
         """Send a reply that no rule has changed."""
         if not self.life.fake.speaks or self.transport.is_closing():
             return
         if self._reply_lock is not None and self._reply_lock.locked():  # another reply still drips
-            self.take_time(partial(self.say, text, exchange))
+            self.take_time(partial(self.say, text.encode(), exchange))
             return
-        self.host.recorder.answer(exchange, text.decode("utf-8", "replace").replace("\r\n", "\n"))
-        self.transport.write(text + b"\r\n")
-        if text[0] in b"45":
+        self.host.recorder.answer(exchange, text.replace("\r\n", "\n"))
+        self.transport.write(f"{text}\r\n".encode("utf-8", "replace"))
+        if text[0] in "45":
             script = self.host.feed(Answered(self.record.id, int(text[:3]), self.verb(exchange)), "error")
             if script is not None:
                 added = self.host.recorder.ask(self.record, "error", "", script.phase)

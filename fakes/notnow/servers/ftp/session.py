@@ -32,7 +32,8 @@ LAST = 2.0  # real seconds that a client has to open a data connection after its
 URGENT = frozenset({"ABOR", "STAT", "QUIT"})  # RFC 959 §4.1.3: the commands that are allowed during a transfer
 ALIASES = {"XCWD": "cwd", "XCUP": "cdup", "XPWD": "pwd", "XMKD": "mkd", "XRMD": "rmd"}  # RFC 1123 §4.1.3.1
 _TELNET = re.compile(rb"\xff[\xf0-\xfa]|\xff[\xfb-\xfe].")  # RFC 959 §4.1.3: an interrupt has these before it
-_MOMENTS = {name: moment.facts for name, moment in protocols.get("ftp").moments.items()}
+_FACTS = {name: moment.facts for name, moment in protocols.get("ftp").moments.items()}
+_MOMENTS = {name.upper(): name for name in _FACTS} | ALIASES  # by the verb
 _SECRET = re.compile(r"(\b(?:PASS|ACCT)\s+)\S.*?(?=\r?$)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -143,14 +144,12 @@ class FTPSession(Listings):
         verb = verb.upper()
         request = masked(text)
         if len(line) > FTP_LINE or "\0" in text or not verb.isprintable():
-            self._ask("unknown", request, partial(self._not_understood, text), command=verb)
+            self._ask("unknown", request, partial(self._not_understood, text), {"command": verb})
             return
-        moment = ALIASES.get(verb) or verb.lower()
-        if moment not in _MOMENTS or verb not in self.proto_cmds:
-            moment = "unknown"
-        else:
+        moment = _MOMENTS.get(verb, "unknown") if verb in self.proto_cmds else "unknown"
+        if moment != "unknown":
             self.nonsense = 0
-        if verb in ("LIST", "NLST"):
+        if argument[:1] == "-" and verb in ("LIST", "NLST"):
             argument = _without_options(argument)
         facts = self._facts(moment, verb, argument)
         known: Transfer | Target | None = self._target(moment, facts.get("path") if argument else None)
@@ -160,7 +159,7 @@ class FTPSession(Listings):
             if self.authenticated and is_complete(verb, argument):
                 known = asked_for(verb, facts["path"], facts["mode"], self._restart_position)
                 self._restart_position = 0  # REST applies to this transfer only, even if it is refused (RFC 959 §4.1.3)
-        self._ask(moment, request, self._healthy(moment, verb, text, argument), known, **facts)
+        self._ask(moment, request, self._healthy(moment, verb, text, argument), facts, known)
 
     def _not_understood(self, line: str) -> None:
         if not self._hangs_up(line):
@@ -214,7 +213,7 @@ class FTPSession(Listings):
         facts: dict[str, Any] = {"command": verb}
         if moment in ("user", "pass"):
             facts["user"] = argument if moment == "user" else self.username or None
-        elif known := _MOMENTS.get(moment):
+        elif known := _FACTS.get(moment):
             if "path" in known and self.fs is not None:
                 facts["path"] = self.fs.ftpnorm(_path(moment, argument))
             if "mode" in known:
@@ -345,7 +344,7 @@ def is_complete(verb: str, argument: str) -> bool:
 
 def masked(text: str) -> str:
     """Text from a client without its passwords, for the journal."""
-    return _SECRET.sub(r"\1********", text)
+    return _SECRET.sub(lambda found: f"{found[1]}********", text)
 
 
 def _without_options(argument: str) -> str:

@@ -166,13 +166,12 @@ class Transfers(Asking):
         if self.transfer is transfer:
             self.transfer = None
         self.host.feed(Ended(self.record.id, transfer.moment))
-        text = reply.encode("utf-8", "replace") if reply is not None else None
         if transfer.outcome is not None:
             if not transfer.outcome.done():
                 self.busy += 1  # at once: commands that are read in this turn of the loop wait for the reply, too
-                transfer.outcome.set_result(text)
-        elif text is not None:
-            self.say_at_once(text, transfer.exchange)
+                transfer.outcome.set_result(None if reply is None else reply.encode("utf-8", "replace"))
+        elif reply is not None:
+            self.say_at_once(reply, transfer.exchange)
         if self._inbox or self.eof or self._quit_pending:
             self.serve_soon()
 
