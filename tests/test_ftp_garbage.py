@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from ftp_client import Data, Raw, fds, one, port_of, rules, then, trusting
 from notnow import FakeFTP, ManualClock
+from notnow.bounds import FTP_WAITING
 from notnow.journal import LONGEST, HandshakeFailed
 from notnow.servers.base import bridge as _bridge
 from notnow.servers.ftp import data_ports
@@ -566,6 +567,14 @@ class TestFloods:
             fake.clock.advance("1h")
             assert raw.code() == "200"
             assert raw.code() == "215"
+
+    def test_more_commands_than_may_wait_and_then_another(self, raw):
+        """The fake reads on, though nothing is left of what made it pause."""
+        noop = b"NOOP\r\n"
+        count = 2 * FTP_WAITING // len(noop) - 100
+        raw.send(noop * count)
+        assert {raw.code() for _ in range(count)} == {"200"}
+        assert raw.code("NOOP") == "200"
 
     def test_a_pipeline_does_not_keep_others_waiting(self, fake, raw):
         with Raw(fake).hello() as other:

@@ -118,7 +118,7 @@ class FTPSession(Listings):
             self.host.loop.call_later(LAST, self._give_up, transfer)
         if self.choked or self._quit_pending or (transfer is not None and not self._is_urgent()):
             return None
-        line = self.line() if self._inbox else None
+        line = self.line() if self._inbox or self.crowded else None
         if line is None and self.eof:
             self.end()
         return line
@@ -344,7 +344,8 @@ def is_complete(verb: str, argument: str) -> bool:
 
 def masked(text: str) -> str:
     """Text from a client without its passwords, for the journal."""
-    return _SECRET.sub(lambda found: f"{found[1]}********", text)
+    said = text.upper()
+    return _SECRET.sub(r"\1********", text) if "PASS" in said or "ACCT" in said else text
 
 
 def _without_options(argument: str) -> str:
