@@ -275,10 +275,10 @@ class Engine:
 
     def _know(self, connection: Connection, facts: Facts) -> None:
         known = connection.facts
-        lost = {n for n in CONNECTION_FACTS.intersection(facts) if facts[n] is None and known.get(n) is not None}
+        lost = {n for n in facts if facts[n] is None and n in CONNECTION_FACTS and known.get(n) is not None}
         if lost:
             self._store.release(withdraw(connection, lost, self.progress.phase))
-        connection.facts = {**connection.facts, **facts}
+        connection.facts = {**known, **facts}
 
     def _release_slots(self, connection: Connection) -> None:
         if connection.released:

@@ -11,6 +11,7 @@ The private seams of pyftpdlib that notnow uses are here and in the parts of a s
 from __future__ import annotations
 
 import socket
+import sys
 from functools import lru_cache
 from typing import Any, Self
 
@@ -30,6 +31,7 @@ TLS_COMMANDS = PLAIN_COMMANDS | {  # RFC 4217; pyftpdlib has them in a handler t
     "PBSZ": {"perm": None, "auth": False, "arg": True, "help": "Syntax: PBSZ <SP> 0 (negotiate TLS buffer)."},
     "PROT": {"perm": None, "auth": False, "arg": True, "help": "Syntax: PROT <SP> [C|P] (set up un/secure data channel)."},
 }  # fmt: skip
+METHODS = {name: sys.intern(f"ftp_{name.replace(' ', '_')}") for name in TLS_COMMANDS}
 
 
 class FTPConnection(CommandConnection, BegunHandler):
@@ -122,6 +124,10 @@ class FTPConnection(CommandConnection, BegunHandler):
         return None
 
     # ---- what pyftpdlib would do with its sockets ------------------------------------------------
+
+    def process_command(self, cmd: str, *arguments: str, **more: str) -> None:
+        """Carry out a command. pyftpdlib builds the name of its method anew each time, which no cache of Python's knows."""
+        getattr(self, METHODS[cmd])(*arguments, **more)
 
     def close_when_done(self) -> None:
         """QUIT: end once all replies are sent."""
