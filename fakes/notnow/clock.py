@@ -143,6 +143,10 @@ class Clock(ABC):
         """The next number in the order of all events under this clock, from 1."""
         return next(self._numbers)
 
+    def read(self) -> tuple[int, float, float]:
+        """`stamp()`, `now()` and `wall()` in one call."""
+        return self.stamp(), self.now(), self.wall()
+
     def join(self, server: Timed) -> None:  # noqa: B027 (only a clock that is advanced need know)
         """A server starts to use this clock."""
 
@@ -162,6 +166,9 @@ class RealClock(Clock):
 
     def now(self) -> float:
         return (true_time.monotonic() - self._zero) * self.speed
+
+    def read(self) -> tuple[int, float, float]:
+        return next(self._numbers), (true_time.monotonic() - self._zero) * self.speed, true_time.wall()
 
     def call_at(self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Cancellable:
         return loop.call_later(max(0.0, (when - self.now()) / self.speed), callback)

@@ -71,7 +71,7 @@ class Recorder:
         clock, journal = self.clock, self.journal
         if len(request) > LONGEST:
             request = clip(request)
-        exchange = Exchange(clock.stamp(), clock.now(), clock.wall(), moment, request, phase, connection)
+        exchange = Exchange(*clock.read(), moment, request, phase, connection)
         journal._order.append(exchange)
         connection._log.append(exchange)
         if counted:

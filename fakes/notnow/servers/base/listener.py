@@ -117,11 +117,14 @@ class Listener:
                 self._pause()  # no file descriptors left: new clients wait in the kernel
                 break
             sock.setblocking(False)
+            if not batch and not self._queue and self._alone():
+                self._accepted(sock, address[:2])
+                if not self._alone():
+                    break  # those behind it are for the next turn
+                continue
             self._new.add(sock)
             batch.append((sock, address[:2]))
-        if batch and not self._queue and self._alone():
-            self._hand_over(batch)
-        elif batch:
+        if batch:
             self._queue += 1
             self._loop.call_soon(self._hand_on, batch, self._turns)
 
@@ -134,6 +137,8 @@ class Listener:
         self._hand_over(batch)
 
     def _pause(self) -> None:
+        if self._sock.fileno() < 0:  # what was accepted has ended the fake
+            return
         self._loop.remove_reader(self._sock.fileno())
         self._loop.call_later(PAUSE, self._resume)
 

@@ -10,7 +10,6 @@ import _thread
 import asyncio
 import contextlib
 import os
-import selectors
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, TypeVar
@@ -18,13 +17,14 @@ from typing import Any, ClassVar, TypeVar
 from notnow import true_time
 from notnow.errors import NotRunningError
 from notnow.servers.base import guests
+from notnow.servers.base.polling import Polling, Ready
 from notnow.servers.base.turns import Turns
 
 T = TypeVar("T")
 PATIENCE = 30.0  # real seconds that another thread waits for the loop; only a bug takes longer
 
 
-class _Selector(selectors.DefaultSelector):
+class _Selector(Polling):
     """A selector that tells watchers when its loop has nothing to run and nothing to read."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class _Selector(selectors.DefaultSelector):
         self.watchers: list[_thread.LockType] = []
         self.busy_until = 0.0  # on the loop's own clock
 
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+    def select(self, timeout: float | None = None) -> Ready:
         if self.watchers and (timeout is None or timeout > 0):
             if (left := self.busy_until - true_time.monotonic()) > 0:
                 return super().select(left if timeout is None else min(left, timeout))

@@ -59,13 +59,13 @@ class PassivePort:
         self.fault, session.next_data_fault = session.next_data_fault, None
         self._sock = _listening(session, 0 if self.fault == "drop" else 5)
         self._plug: socket.socket | None = None
-        if self.fault == "drop":
-            self._stuff()
-        else:
-            self._loop.add_reader(self._sock.fileno(), self.look)
         self.port = int(self._sock.getsockname()[1])
         session.host.ports.add(self.port)
+        if self.fault == "drop":
+            self._stuff()
         session.announce(self.port, extmode)
+        if self._plug is None:
+            self._loop.add_reader(self._sock.fileno(), self.look)
 
     def _stuff(self) -> None:
         """Fill the accept queue of one place: the kernel then drops further connections, as a firewall does."""

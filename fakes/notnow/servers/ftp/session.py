@@ -108,6 +108,8 @@ class FTPSession(Listings):
     def _next(self) -> bytes | None:
         """The next command, if there is one that may be carried out now."""
         self._look()
+        if not self._inbox and not (self.eof or self.crowded or self._quit_pending):
+            return None
         state, transfer = self.life.fake, self.transfer
         if self.busy or not state.speaks or state is STALLED or self.transport.is_closing():
             return None
