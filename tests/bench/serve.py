@@ -1,6 +1,6 @@
 """The servers that the benchmark compares: one a process, its port on standard output, until standard input ends.
 
-python -m tests.bench.serve [--profile FILE] notnow SCENARIO [KNOB=VALUE…] | aiosmtpd [tls] | bare | pyftpdlib [MOST]
+python -m tests.bench.serve [--profile FILE] notnow SCENARIO [KNOB=VALUE…] | aiosmtpd [tls] | bare | pyftpdlib [MOST|memory]
     | hypercorn [tls] | unrecorded SCENARIO | workers N SCENARIO [KNOB=VALUE…] | controlled SCENARIO [KNOB=VALUE…] | read SCENARIO [KNOB=VALUE…]
 
 The loop of each is what NOTNOW_LOOP says: asyncio, or uvloop; pyftpdlib has one of its own, and lets MOST connections
@@ -150,19 +150,19 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 def _pyftpdlib(arguments: list[str]) -> None:
-    """pyftpdlib as it comes, but for its log."""
+    """pyftpdlib as it comes, but for its log; `memory`: with its files in memory."""
     logging.getLogger("pyftpdlib").addHandler(logging.NullHandler())
     from pyftpdlib.authorizers import DummyAuthorizer
     from pyftpdlib.handlers import FTPHandler
     from pyftpdlib.servers import FTPServer
 
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if "memory" in arguments else None) as directory:
         (Path(directory) / "big.bin").write_bytes(os.urandom(BIG))
         (Path(directory) / "small.txt").write_bytes(b"small")
         FTPHandler.authorizer = DummyAuthorizer()
         FTPHandler.authorizer.add_user("user", "word", directory, perm="elradfmwMT")
         server = FTPServer(("127.0.0.1", 0), FTPHandler, backlog=1024)
-        server.max_cons, server.max_cons_per_ip = 0, int(arguments[0]) if arguments else 0
+        server.max_cons, server.max_cons_per_ip = 0, int(arguments[0]) if arguments and arguments[0] != "memory" else 0
         print(server.address[1], flush=True)
         threading.Thread(target=server.serve_forever, kwargs={"handle_exit": False}, daemon=True).start()
         sys.stdin.read()
