@@ -178,6 +178,7 @@ def test_what_we_override_is_what_we_mean_to():
     assert ours == {
         # its replies, its end, its sockets, its log
         "push", "push_with_producer", "respond", "respond_w_warning", "close", "close_when_done", "add_channel", "del_channel", "log", "log_cmd",
+        "process_command",
         "logline", "timeout",
         # its parts
         "abstracted_fs", "active_dtp", "authorizer", "passive_dtp",
