@@ -13,6 +13,7 @@ import pytest
 
 from ftp_client import Raw, one, port_of, rules, then, trusting
 from notnow import FakeFTP, ManualClock
+from notnow.servers.base.tls import forget_errors
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -360,6 +361,7 @@ class TestLingering:
                 assert raw.code("STOR x")[0] == "1"
                 with contextlib.suppress(OSError):
                     raw.held[0].send(b"x" * 200_000)
+                forget_errors()  # Python 3.14 would raise the error again where this thread reads the next connection
 
             for raws in self.clients(fake, TIMES):
                 assert self.told(raws, send) == {f"{NO}\r\n": len(raws)}

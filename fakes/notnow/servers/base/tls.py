@@ -118,6 +118,15 @@ def failure(error: BaseException) -> Failure:
     return HandshakeFailed(getattr(error, "reason", None) or str(error) or type(error).__name__)
 
 
+def forget_errors() -> None:
+    """Empty OpenSSL's queue of errors of this thread, after an OSError of a socket in TLS.
+
+    Python 3.14 leaves the error of the system there, and the next connection that this thread reads would fail with it.
+    """
+    with contextlib.suppress(ssl.SSLError):
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers("none of them")  # it empties the queue as it fails
+
+
 def _once(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """`lru_cache` with a lock: threads that call at the same time must get the same CA."""
 

@@ -169,6 +169,7 @@ class DataConnection:
         except NoRoomError:
             self.end("drain", "552 Requested file action aborted: exceeded storage allocation.")
         except OSError as error:  # the client has reset it, or broken its TLS
+            tls.forget_errors()
             self.by, self.failure = "client", tls.alert(error) if isinstance(error, ssl.SSLError) else None
             self._finish(f"426 Connection closed; transfer aborted after {self.bytes} bytes.", whole=False)
         if self.bytes != before and not self.closed:
@@ -295,7 +296,7 @@ class DataConnection:
         except ssl.SSLWantWriteError:
             raise
         except (OSError, ValueError):
-            pass  # our close_notify is sent, and we do not wait for the client's; or TLS has failed
+            tls.forget_errors()  # our close_notify is sent, and we do not wait for the client's; or TLS has failed
         self.end("drain", reply, whole)
         return False
 
@@ -352,6 +353,7 @@ class DataConnection:
         except ssl.SSLWantWriteError:
             self._watch(WRITE)
         except OSError as error:
+            tls.forget_errors()
             why = getattr(error, "reason", None) or str(error)
             self.by, self.failure = "client", tls.failure(error)
             self.end("fin", f"425 Can't open data connection: TLS handshake failed ({why}).")
