@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -13,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
+from pyftpdlib.exceptions import FilesystemError
 
 from ftp_client import BIG, Raw, one, rules
 from notnow import FakeFTP, ManualClock, ScenarioError
-from notnow.servers.ftp.content import BLOCK
+from notnow.servers.ftp.content import BLOCK, Node
 from notnow.servers.ftp.files import DEFAULT, ROOM, Files, NoRoomError, filling, path
 from notnow.servers.ftp.filesystem import MemoryFS
 from notnow.servers.ftp.opened import Reader, Writer, writer
@@ -72,6 +74,24 @@ class TestMapping:
         assert files.used == sum(map(len, files.values())) == sum(files.sizes().values())
         files.clear()
         assert (files.used, len(files), b"" in files.values()) == (0, 0, False)
+
+    def test_between_the_two_steps_of_a_pop_nobody_else_takes_the_file(self):
+        class Watched(Tree):
+            def _change(self) -> bool:
+                if free := self._changing.acquire(blocking=False):
+                    self._changing.release()
+                return free
+
+            def __getitem__(self, name: str) -> bytes:
+                with ThreadPoolExecutor(1) as pool:
+                    changes.append(pool.submit(self._change).result())
+                return super().__getitem__(name)
+
+        changes: list[bool] = []
+        files = Watched({"a": b"1"})
+        assert files.pop("a", b"-") == b"1"
+        assert files.pop("a", b"-") == b"-"
+        assert changes == [False, False]
 
     def test_names_are_paths_from_the_root(self, files):
         for name in ("a/b.txt", "/a/b.txt", "//a//b.txt", "a/./b.txt", "x/../a/b.txt", "../a/b.txt"):
@@ -332,6 +352,36 @@ class TestWriter:
         before = files["x"]
         writer.write(b"34")
         assert before == b"12"
+
+
+class Vanishing(Tree):
+    """Files that a test removes just after the server has looked."""
+
+    def node(self, where: str) -> Node | None:
+        found = super().node(where)
+        self.pop(where, None)
+        return found
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda fs: fs.remove("/a"),
+        lambda fs: fs.utime("/a", 5),
+        lambda fs: fs.stat("/a"),
+        lambda fs: list(fs.format_list("/", ["a"])),
+        lambda fs: list(fs.format_mlsx("/", ["a"], "r", ["type", "unix.mode"])),
+    ],
+    ids=["remove", "utime", "stat", "list", "mlsd"],
+)
+def test_a_file_that_is_removed_meanwhile_is_no_fault_of_ours(work):
+    files = Vanishing({"a": b"1"})
+    session = SimpleNamespace(
+        host=SimpleNamespace(files=files), use_gmt_times=True, encoding="utf8", unicode_errors="replace"
+    )
+    with contextlib.suppress(FilesystemError):  # what clients are told with a 550
+        work(MemoryFS("/", session))
+    assert files.sizes() == {}
 
 
 @pytest.mark.parametrize(("listing", "more"), [("format_list", ()), ("format_mlsx", ("elr", ("size",)))])

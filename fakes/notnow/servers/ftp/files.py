@@ -163,6 +163,8 @@ class Files(MutableMapping[str, bytes]):
             raise KeyError(name)
         self.remove(path(name))
 
+    pop = _alone(MutableMapping.pop)  # type: ignore[assignment]  # that of MutableMapping looks first
+
     @_alone
     def clear(self) -> None:
         """Remove all files; directories stay."""

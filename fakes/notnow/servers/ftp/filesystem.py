@@ -3,6 +3,7 @@
 # ruff: noqa: ARG002 (the arguments of pyftpdlib's methods)
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 import posixpath
@@ -21,7 +22,7 @@ from notnow.servers.ftp.host import FileHost
 from notnow.servers.ftp.opened import Reader, Writer, writer
 
 _MAGIC = frozenset("*?[")
-_MODE = re.compile(rb"unix\.mode=0o[0-7]+")
+_MODE = re.compile(rb"unix\.mode=0o([0-7]+)")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -95,7 +96,8 @@ class MemoryFS(AbstractedFS):
     def remove(self, path: str) -> None:
         if self._files.node(path) is None:
             raise FilesystemError("Is a directory" if self._files.is_directory(path) else "No such file or directory")
-        self._files.remove(path)
+        with _as_gone():
+            self._files.remove(path)
 
     def rename(self, src: str, dst: str) -> None:
         if not self.lexists(src):  # it was removed since RNFR
@@ -116,7 +118,8 @@ class MemoryFS(AbstractedFS):
     def utime(self, path: str, timeval: float) -> None:
         if self._files.node(path) is None:
             raise FilesystemError("No such file or directory")
-        self._files.touch(path, timeval)
+        with _as_gone():
+            self._files.touch(path, timeval)
 
     # ---- directories ---------------------------------------------------------------------------
 
@@ -171,9 +174,10 @@ class MemoryFS(AbstractedFS):
         """The lines of LIST, in the format of `ls -l`. A file that is removed meanwhile has none."""
         half_a_year_ago = self._files.now() - 180 * 86_400
         for name in listing:
-            if not self.lexists(where := posixpath.join(basedir, name)):
+            try:
+                found = self.stat(posixpath.join(basedir, name))
+            except FilesystemError:
                 continue
-            found = self.stat(where)
             changed = time.gmtime(found.st_mtime)
             when = (
                 f"{changed.tm_hour:02}:{changed.tm_min:02}"
@@ -190,8 +194,7 @@ class MemoryFS(AbstractedFS):
         """The lines of MLSD and MLST. pyftpdlib writes a mode as `0o644`; clients expect `0644`."""
         for name in listing:
             for line in super().format_mlsx(basedir, [name], perms, facts, ignore_err):
-                mode = stat.S_IMODE(self.stat(posixpath.join(basedir, name)).st_mode)
-                yield _MODE.sub(b"unix.mode=%04o" % mode, line, count=1) if "unix.mode" in facts else line
+                yield _MODE.sub(_octal, line, count=1) if "unix.mode" in facts else line
 
     # ---- facts ---------------------------------------------------------------------------------
 
@@ -199,8 +202,11 @@ class MemoryFS(AbstractedFS):
         node = self._files.node(path)
         if node is None and not self._files.is_directory(path):
             raise FilesystemError("No such file or directory")
-        kind = (stat.S_IFDIR if node is None else stat.S_IFREG) | self._files.mode(path)
-        size, modified = node.size if node else 0, int(self._files.modified(path))
+        if node is not None:
+            kind, size, modified = stat.S_IFREG | node.mode, node.size, int(node.modified)
+        else:
+            with _as_gone():
+                kind, size, modified = stat.S_IFDIR | self._files.mode(path), 0, int(self._files.modified(path))
         return os.stat_result((kind, hash(path) & 0xFFFFFFFF, 0, 1, 0, 0, size, modified, modified, modified))
 
     lstat = stat
@@ -231,6 +237,19 @@ class MemoryFS(AbstractedFS):
 
     def get_group_by_gid(self, gid: int) -> str:
         return "ftp"
+
+
+def _octal(found: re.Match[bytes]) -> bytes:
+    return b"unix.mode=%04o" % int(found[1], 8)
+
+
+@contextlib.contextmanager
+def _as_gone() -> Iterator[None]:
+    """A test may have removed the file since we looked."""
+    try:
+        yield
+    except KeyError:
+        raise FilesystemError("No such file or directory") from None
 
 
 class Permissive:
