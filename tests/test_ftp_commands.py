@@ -8,6 +8,7 @@ import pytest
 
 from ftp_client import Raw, one, rules
 from notnow import FakeFTP
+from notnow.servers.base.dialogue import LONG, as_sent
 
 
 @pytest.fixture
@@ -168,3 +169,11 @@ class TestReinitialize:
             assert a.code("REIN") == "220"
             fake.play(fake.scenario)  # who has no user takes no place in what is played next, either
             Raw(fake).hello().close()
+
+
+def test_a_long_listing_in_a_reply_that_a_rule_delays_is_not_kept():
+    files = {f"{'n' * 100}{i}": b"" for i in range(LONG // 100)}
+    with FakeFTP(rules(one("stat", delay="1ms")), files=files) as fake, Raw(fake).hello() as raw:
+        kept = as_sent.cache_info()
+        assert len(raw.say("STAT *")) > LONG
+        assert as_sent.cache_info() == kept

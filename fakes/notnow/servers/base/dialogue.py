@@ -40,6 +40,7 @@ from notnow.journal import (
 from notnow.servers.base.connection import LiveConnection
 from notnow.servers.base.life import Over
 
+LONG = 1024  # bytes of a reply that is made anew each time: a listing may have megabytes
 _ERROR = re.compile(rb"(?:^|\n)([45][0-9][0-9])(?![0-9-])")
 
 
@@ -141,7 +142,7 @@ class CommandConnection(LiveConnection):
 
     async def say(self, text: bytes, exchange: Exchange, drip: float = 0.0, ending: bool = False) -> None:
         """Send reply lines, `drip` seconds of scenario time between two bytes; `ending`: the fake closes behind it."""
-        reply = as_sent(text)
+        reply = as_sent(text) if len(text) < LONG else as_sent.__wrapped__(text)
         if drip or self._reply_lock is not None:
             await self._drip(reply, exchange, drip, ending)
         else:
