@@ -703,7 +703,7 @@ ASSERTIONS = {
 }  # fmt: skip
 OF_EVERY_FAKE = ASSERTIONS | {
     "await_for", "ca_file", "catch_up", "client", "clock", "explain", "fired", "host", "journal", "kick", "name", "next_phase", "phase", "play", "playing", "port",
-    "protocol", "reset", "result", "running", "scenario", "seed", "settle", "start", "stop", "storm", "tls", "url", "users", "wait_for",
+    "protocol", "reset", "result", "running", "scenario", "seed", "service", "settle", "start", "stop", "storm", "tls", "url", "users", "wait_for",
 }  # fmt: skip
 MORE_FOR_HTTP = {
     "assert_body_replayed", "assert_not_coalesced", "assert_retry_after_honoured", "assert_sni_matches_authority",
