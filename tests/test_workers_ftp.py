@@ -195,6 +195,16 @@ def test_clients_that_do_anything_at_once_break_nothing(ftp: Any, clients: list[
     assert [raw.code("NOOP") for raw in clients] == ["200"] * WORKERS
 
 
+def test_of_uploads_without_room_nothing_stays_open(ftp: Any, clients: list[Raw]) -> None:
+    ftp.play(rules(head=f"[server]\nquota = {ftp.files.used + len(BIG) // 2}"))
+    before = set(ftp._bridge._open_files._open)
+    for _ in range(3):
+        assert clients[0].put("STOR x", BIG).startswith("552")
+    assert clients[0].code("DELE x") == "250"
+    assert clients[0].code("SIZE x") == "550"  # a question, with which it says what it does not know any more
+    assert before >= set(ftp._bridge._open_files._open)
+
+
 def test_the_quota_is_one_and_exact(ftp: Any, clients: list[Raw]) -> None:
     room = 1_000_000
     ftp.play(rules(head=f"[server]\nquota = {ftp.files.used + room}"))

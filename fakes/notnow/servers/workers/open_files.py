@@ -59,7 +59,7 @@ class OpenFiles:
             if isinstance(found, Iterator):
                 return list(found)
         except (FilesystemError, NoRoomError) as error:
-            return error
+            return error.with_traceback(None)  # whose frames know the file
         if isinstance(found, (Reader, Writer)):
             return self._opened(place, found)
         return Descriptor(found) if method in ("descriptor", "move") and found >= 0 else found

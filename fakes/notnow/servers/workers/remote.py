@@ -33,7 +33,10 @@ class Link:
         result, state = self._line.call(message)
         self.learn(state)
         if isinstance(result, Exception):
-            raise result
+            try:
+                raise result
+            finally:
+                del result  # no circle of the exception and this frame keeps an open file until the collector comes
         return self._passage.receive() if isinstance(result, Descriptor) else result
 
     def tell(self, *message: object) -> None:
