@@ -18,6 +18,9 @@ from notnow.servers.base.http_lines import is_header, is_request_line
         "PRI * HTTP/2.0",
         "PROPFIND / HTTP/1.1",
         "get / HTTP/1.1",
+        "get x",
+        "post / http/1.1",
+        "query /a http/1.1",
         "GET / HTTP/1.1 ",
     ],
 )
@@ -25,7 +28,7 @@ def test_a_request_line(line: str) -> None:
     assert is_request_line(line)
 
 
-@pytest.mark.parametrize("line", ["", "get x", "GETS /", "NOOP HTTP", "NOOP HTTP/", "SITE x HTTP/1.1x", "HTTP/1.1"])
+@pytest.mark.parametrize("line", ["", "GETS /", "NOOP HTTP", "NOOP HTTP/", "SITE x HTTP/1.1x", "HTTP/1.1"])
 def test_no_request_line(line: str) -> None:
     assert not is_request_line(line)
 

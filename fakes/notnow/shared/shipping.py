@@ -102,7 +102,7 @@ class Gathered:
 
     @property
     def lost(self) -> int:
-        """How many entries never came, or came and are not kept any more."""
+        """How many entries never came, or came and are not kept any more. Each start of a replica has a name of its own, and numbers from 1."""
         return sum(max(numbers) - len(numbers) for numbers in self._numbers.values())
 
     def journal(self, clock: Clock) -> Journal:

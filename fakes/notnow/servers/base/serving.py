@@ -21,7 +21,10 @@ def more_input() -> Generator[object, None, None]:
 
 
 class Serving:
-    """Carries a coroutine on: by `go_on` where it waits for input, and as a task does where it waits for a future."""
+    """Carries a coroutine on: by `go_on` where it waits for input, and as a task does where it waits for a future.
+
+    It is no task: the coroutine cannot use `asyncio.timeout` or `asyncio.sleep(0)`.
+    """
 
     __slots__ = ("_awaited", "_cancelled", "_work", "listens")
 

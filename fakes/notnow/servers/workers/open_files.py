@@ -69,8 +69,10 @@ class OpenFiles:
         upload.own()
         if len(self._moved) >= MOST_MOVED:
             return -1
-        self._moved.add(upload.node)
-        return upload.node.move()
+        descriptor = upload.node.move()
+        if descriptor >= 0:
+            self._moved.add(upload.node)
+        return descriptor
 
     def _opened(self, place: int, file: Reader | Writer) -> Opened:
         number = next(self._numbers)
