@@ -171,7 +171,7 @@ class TestSurvives421:
             server.wait_for(lambda j: j.connections[0].after or j.count("unknown"))
             why, proof = broke("survives-421", server)
             assert why == "the message was sent after DATA had been answered 421"
-            assert proof == ["#1 data 421", "smtp #1" if close else "#1 unknown 500"]
+            assert proof == ["#1 data 421", "smtp #1" if close else "#1 unknown 221"]
 
     def test_broken_by_a_client_that_hangs(self):
         with fake(one("connect", reply=NO, close=False)) as server, Raw(server) as raw:

@@ -91,12 +91,14 @@ def test_a_slow_stop_is_no_failure(protocol: str, monkeypatch: pytest.MonkeyPatc
 
 def test_what_does_not_end_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge, "PATIENCE", 0.0)
-    with FakeSMTP() as fake, held(fake, 50):
+    with FakeSMTP() as other, FakeSMTP() as fake, held(fake, 50):
+        ends = [session.abort for session in fake._bridge.sessions.values()]
         for session in fake._bridge.sessions.values():
             monkeypatch.setattr(session, "abort", lambda: None)
             monkeypatch.setattr(session, "dismiss", lambda: False)
         with pytest.raises(FakeError, match="50 did not end") as caught:
             fake.stop()
+        other._bridge.runner.call(lambda: [end() for end in ends])  # the loop is that of both
     assert len(str(caught.value)) < 500
 
 

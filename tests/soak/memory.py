@@ -90,9 +90,12 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def _empty_caches() -> None:
-    """Empty what has room for a number of things and no more. A cache of a few, or without a limit, may be what others rely on."""
+    """Empty what has room for a number of things and no more. A cache of a few, or without a limit, may be what others rely on.
+
+    The type of each is asked, and not its class: objects that load what they stand for would do so.
+    """
     for one in gc.get_objects():
-        if isinstance(one, functools._lru_cache_wrapper) and (one.cache_parameters()["maxsize"] or 0) >= MANY:
+        if type(one) is functools._lru_cache_wrapper and (one.cache_parameters()["maxsize"] or 0) >= MANY:
             one.cache_clear()
     re.purge()
 
