@@ -6,7 +6,6 @@ import posixpath
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -14,8 +13,8 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
+from tests.machines import run
 
 from ftp_client import MODES, Raw, trusting
 from notnow import FakeFTP
@@ -242,13 +241,4 @@ def fake() -> Iterator[FakeFTP]:
 
 def test_any_order_of_commands(fake: FakeFTP) -> None:
     Client.fake = fake
-    run_state_machine_as_test(
-        Client,
-        settings=settings(
-            max_examples=60,
-            stateful_step_count=40,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run(Client, steps=40)

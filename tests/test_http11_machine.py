@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 from hyperframe.frame import SettingsFrame
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.machines import run
 
 from http_client import H1, H2, PREFACE, Answer
 from notnow import FakeHTTP
@@ -245,13 +245,4 @@ def fake() -> Iterator[FakeHTTP]:
 
 def test_any_order_of_requests(fake: FakeHTTP) -> None:
     Client.fake = fake
-    run_state_machine_as_test(
-        Client,
-        settings=settings(
-            max_examples=60,
-            stateful_step_count=30,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run(Client)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 from hyperframe.frame import PriorityFrame, SettingsFrame
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
+from tests.machines import run
 
 from http_client import H2
 from notnow import FakeHTTP
@@ -127,13 +127,4 @@ def fake() -> Iterator[FakeHTTP]:
 
 def test_any_order_of_frames(fake: FakeHTTP) -> None:
     Client.fake = fake
-    run_state_machine_as_test(
-        Client,
-        settings=settings(
-            max_examples=60,
-            stateful_step_count=30,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run(Client)

@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.machines import run
 
 from notnow import FakeSMTP
 from smtp_client import Raw, plain, trusting
@@ -197,13 +197,4 @@ def fake() -> Iterator[FakeSMTP]:
 
 def test_any_order_of_commands(fake: FakeSMTP) -> None:
     Client.fake = fake
-    run_state_machine_as_test(
-        Client,
-        settings=settings(
-            max_examples=80,
-            stateful_step_count=30,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run(Client, examples=80)
