@@ -160,6 +160,7 @@ def test_a_client_that_hangs_is_ended(tmp_path: Path) -> None:
     patient = ONCE.replace(", timeout=5", "")
     told = swept("smtp", "--cell", "mail#1:stall", "--timeout", "1s", "--", *program(tmp_path, patient))
     assert (told.exit_code, told.stdout.splitlines()[-1]) == (1, "notnow: 1 of 1 cell went wrong: 1 hung")
+    assert told.stderr.splitlines()[-1].startswith("hung: it was ended after 1s (--timeout). If it was only waiting ")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to a process group")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from notnow import units
 from notnow.cli._options import (
     ClientCommand,
     client_words,
@@ -175,7 +176,17 @@ def command(
     else:
         told_at_length = matrix.outcomes if cells else None
         showing.print_matrix(matrix, told_at_length, again=_sweeping.again(ctx, words))
+    if not fake_time and any(outcome.word == "hung" for outcome in matrix.outcomes):
+        click.echo(_may_have_waited(timeout), err=True)
     ctx.exit(INTERRUPTED if player.interrupted else matrix.exit)
+
+
+def _may_have_waited(timeout: float) -> str:
+    """A client that waits for its next try looks like one that hangs."""
+    return (
+        f"hung: it was ended after {units.show(timeout)} (--timeout). If it was only waiting for its next try, give it longer, "
+        "or let its hours pass in seconds: --speed 600 --fake-time"
+    )
 
 
 class Failed(click.ClickException):
