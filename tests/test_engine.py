@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from email.utils import formatdate
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notnow.engine import actions
-from notnow.engine.engine import Engine
+from notnow.engine import actions, events
+from notnow.engine.engine import _OF_A_CONNECTION, Engine
 from notnow.language.loading import loads
 from playbook import (
     BYE,
@@ -64,6 +64,10 @@ class TestPlaybook:
     def test_what_nobody_expected_fails_too(self):
         with pytest.raises(AssertionError, match=r"\+ +a: Close"), playing() as play:
             play(document(rule("connect", reply=BYE))) >> Opened("a") << Send(BYE)
+
+
+def test_the_engine_carries_out_every_event():
+    assert {*_OF_A_CONNECTION, events.Opened, events.Tick} == set(get_args(events.Event))
 
 
 class TestFaults:

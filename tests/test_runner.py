@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import subprocess
 import sys
 import threading
@@ -54,6 +55,38 @@ def test_call_gives_back_and_raises(runner):
     assert runner.call(lambda: threading.current_thread().name) == "notnow"
     with pytest.raises(ZeroDivisionError):
         runner.call(lambda: 1 / 0)
+
+
+@pytest.mark.parametrize("runner", ["asyncio"], indirect=True)
+def test_readers_and_writers_of_one_socket_come_and_go_one_by_one(runner):
+    ours, theirs = socket.socketpair()
+    loop = runner.loop
+
+    async def woken(*callbacks: str) -> None:
+        """Wait until these are called, and no others are."""
+        heard.clear()
+        while not set(callbacks) <= set(heard):
+            await asyncio.sleep(0.001)
+        assert set(heard) == set(callbacks)
+
+    async def watch() -> None:
+        theirs.send(b"!")
+        loop.add_writer(ours.fileno(), heard.append, "writer")
+        await woken("writer")
+        loop.add_reader(ours.fileno(), heard.append, "replaced")
+        loop.add_reader(ours.fileno(), heard.append, "reader")
+        await woken("reader", "writer")
+        assert loop.remove_reader(ours.fileno())
+        await woken("writer")
+        assert loop.remove_writer(ours.fileno())
+        assert not loop.remove_reader(ours.fileno())
+        loop.add_reader(ours.fileno(), heard.append, "reader")
+        await woken("reader")
+        assert loop.remove_reader(ours.fileno())
+
+    heard: list[str] = []
+    with ours, theirs:
+        runner.run(watch())
 
 
 def test_call_within_the_loop_is_a_plain_call(runner):

@@ -40,6 +40,10 @@ def monotonic() -> float:
     return _Kept.monotonic()
 
 
+if isinstance(_Kept.monotonic, functools.partial):  # called for everything that happens: without a function around it
+    monotonic = _Kept.monotonic
+
+
 def wall() -> float:
     """Seconds since 1970, from the operating system."""
     machine = sys.modules.get("time_machine")

@@ -53,8 +53,7 @@ class Connection(Struct, eq=False):
 
     def passes(self, moment: str) -> None:
         """A moment has let it through."""
-        if moment not in self.passed:
-            self.passed = _with(self.passed, moment)
+        self.passed = _with(self.passed, moment)
 
     def undefer(self, stream: int) -> None:
         """The fault that waited for a byte of this stream waits no longer."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import assert_never
+from typing import Any
 
 from msgspec import structs
 
@@ -34,7 +34,6 @@ from notnow.engine.events import (
     Leaving,
     Opened,
     Reached,
-    Tick,
 )
 from notnow.engine.idle import IdleTimers, duration, expires
 from notnow.engine.placeholders import Placeholders
@@ -176,40 +175,12 @@ class Engine:
 
     # ---- events ----------------------------------------------------------------------------------
 
-    def _handle(self, event: Event, now: float) -> list[Script]:  # noqa: C901 (a case for each event)
-        match event:
-            case Tick():
-                return []
-            case Opened():
-                return self._accept(event, now)
-        connection = self._connections.get(event.conn)
-        if connection is None:
-            return []
-        match event:  # the frequent ones first
-            case Asked():
-                return self._asked(connection, event, now)
-            case Heard():
-                connection.heard(now)
-            case Ended(_, moment, stream):
-                self._end(connection, moment, stream, now)
-            case Leaving():
-                self._release_slots(connection)
-            case Closed(conn):
-                self.forget(conn)
-            case Reached(_, stream):
-                return self._reached(connection, stream, now)
-            case Answered(_, code, command):
-                if code >= 400:
-                    return self._unasked(connection, "error", {"code": code, "command": command}, now)
-            case Hello(_, sni):
-                return self._handshake(connection, sni, now)
-            case Finished():
-                self._finish_idle(connection, now)
-            case Known(_, facts):
-                self._know(connection, facts)
-            case _:
-                assert_never(event)
-        return []
+    def _handle(self, event: Event, now: float) -> list[Script]:
+        carry_out = _OF_A_CONNECTION.get(type(event))
+        if carry_out is None:
+            return self._accept(event, now) if isinstance(event, Opened) else []  # or a `Tick`
+        connection = self._connections.get(event.conn)  # type: ignore[union-attr]
+        return [] if connection is None else carry_out(self, connection, event, now)
 
     def _accept(self, event: Opened, now: float) -> list[Script]:
         self.progress.start(now)
@@ -251,34 +222,54 @@ class Engine:
         phase = self.progress.phase
         return self._act(Occasion(connection, moment, facts, 0, now, phase, plan or phase.plan(moment)))
 
-    def _handshake(self, connection: Connection, sni: str | None, now: float) -> list[Script]:
-        connection.facts = {**connection.facts, "tls": True, "sni": sni}  # a decision keeps the facts that it saw
+    def _heard(self, connection: Connection, _event: Heard, now: float) -> list[Script]:
+        connection.heard(now)
+        return []
+
+    def _leaving(self, connection: Connection, _event: Leaving, _now: float) -> list[Script]:
+        self._release_slots(connection)
+        return []
+
+    def _closed(self, connection: Connection, _event: Closed, _now: float) -> list[Script]:
+        self.forget(connection.id)
+        return []
+
+    def _answered(self, connection: Connection, event: Answered, now: float) -> list[Script]:
+        if event.code < 400:
+            return []
+        return self._unasked(connection, "error", {"code": event.code, "command": event.command}, now)
+
+    def _handshake(self, connection: Connection, event: Hello, now: float) -> list[Script]:
+        facts = {"tls": True, "sni": event.sni}
+        connection.facts = {**connection.facts, **facts}  # a decision keeps the facts that it saw
         phase = self.progress.phase
         return self._act(Occasion(connection, "tls", NOTHING, 0, now, phase, phase.plan("tls")))
 
-    def _reached(self, connection: Connection, stream: int, now: float) -> list[Script]:
-        fired = None if connection.closing else connection.deferred.get(stream)
+    def _reached(self, connection: Connection, event: Reached, now: float) -> list[Script]:
+        fired = None if connection.closing else connection.deferred.get(event.stream)
         if fired is None:
             return []
-        connection.undefer(stream)
+        connection.undefer(event.stream)
         script = self._script(connection, fired, now)
         self._restart_idle(connection, script, now)
         return [script]
 
-    def _end(self, connection: Connection, moment: str, stream: int, now: float) -> None:
+    def _end(self, connection: Connection, event: Ended, now: float) -> list[Script]:
         connection.active_at = connection.transfer_at = max(connection.active_at, now)
-        connection.undefer(stream)
+        connection.undefer(event.stream)
         if connection.in_progress:
-            owner = slot_owner(connection.id, moment, stream)
+            owner = slot_owner(connection.id, event.moment, event.stream)
             if connection.in_progress.pop(owner, None):
                 self._store.release_all(owner)
+        return []
 
-    def _know(self, connection: Connection, facts: Facts) -> None:
-        known = connection.facts
+    def _know(self, connection: Connection, event: Known, _now: float) -> list[Script]:
+        facts, known = event.facts, connection.facts
         lost = {n for n in facts if facts[n] is None and n in CONNECTION_FACTS and known.get(n) is not None}
         if lost:
             self._store.release(withdraw(connection, lost, self.progress.phase))
         connection.facts = {**known, **facts}
+        return []
 
     def _release_slots(self, connection: Connection) -> None:
         if connection.released:
@@ -354,7 +345,8 @@ class Engine:
     def _let_through(
         self, connection: Connection, moment: str, stream: int, facts: Facts, phase: CompiledPhase, now: float
     ) -> None:
-        connection.passes(moment)
+        if moment not in connection.passed:
+            connection.passes(moment)
         kind = phase.moments.get(moment)
         if kind is not None and kind.lasts:
             connection.in_progress[slot_owner(connection.id, moment, stream)] = moment, facts
@@ -446,14 +438,30 @@ class Engine:
         self._timers.set(connection, self.progress.phase.idle_timeouts)
         return scripts
 
-    def _finish_idle(self, connection: Connection, now: float) -> None:
+    def _finish_idle(self, connection: Connection, _event: Finished, now: float) -> list[Script]:
         """An idle script has been carried out. The expiries that it has delayed are left out."""
         connection.unfinished -= 1
         if connection.unfinished:
-            return
+            return []
         timeouts, last = self.progress.phase.idle_timeouts, connection.timed_out_at
         connection.timed_out_at = {n: now if at + timeouts[n].seconds <= now else at for n, at in last.items()}
         self._timers.set(connection, timeouts)
+        return []
+
+
+# What is done at each event of a connection that is there.
+_OF_A_CONNECTION: dict[type[Event], Callable[[Engine, Connection, Any, float], list[Script]]] = {
+    Asked: Engine._asked,
+    Answered: Engine._answered,
+    Closed: Engine._closed,
+    Ended: Engine._end,
+    Finished: Engine._finish_idle,
+    Heard: Engine._heard,
+    Hello: Engine._handshake,
+    Known: Engine._know,
+    Leaving: Engine._leaving,
+    Reached: Engine._reached,
+}
 
 
 def _missed(timeout: IdleTimeout, span: float) -> float:

@@ -372,13 +372,12 @@ class Bridge(LoopServices):
         scripts = self.engine.feed(event, self.clock.now())
         if progress.phase is not phase:
             self._note_phase(phase.name)
-        if not scripts:
-            return None, scripts
-        conn = getattr(event, "conn", None)
-        for i, script in enumerate(scripts):
-            if script.moment == moment and script.conn == conn:
-                del scripts[i]
-                return script, scripts
+        if moment:
+            conn = event.conn  # type: ignore[union-attr]
+            for i, script in enumerate(scripts):
+                if script.moment == moment and script.conn == conn:
+                    del scripts[i]
+                    return script, scripts
         return None, scripts
 
     def has_rules_at(self, moment: str) -> bool:

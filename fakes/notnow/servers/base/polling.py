@@ -31,7 +31,7 @@ if sys.platform == "linux":
 
         def register(self, fileobj: Any, events: int, data: Any = None) -> SelectorKey:
             """Raises KeyError if it is watched already."""
-            fd = _number(fileobj)
+            fd = fileobj if type(fileobj) is int else _number(fileobj)
             if fd in self._keys:
                 raise KeyError(fd)
             self._epoll.register(fd, MASKS[events])
@@ -40,7 +40,7 @@ if sys.platform == "linux":
 
         def unregister(self, fileobj: Any) -> SelectorKey:
             """Raises KeyError if it is not watched."""
-            key = self._keys.pop(_number(fileobj))
+            key = self._keys.pop(fileobj if type(fileobj) is int else _number(fileobj))
             with contextlib.suppress(OSError):  # it has been closed
                 self._epoll.unregister(key.fd)
             return key
@@ -55,14 +55,17 @@ if sys.platform == "linux":
 
         def select(self, timeout: float | None = None) -> Ready:
             """What is ready, after at most so many seconds; None: without end. An interrupted wait finds nothing."""
+            if timeout is not None and timeout < 0:
+                timeout = 0
+            keys = self._keys
             try:
-                found = self._epoll.poll(None if timeout is None else max(timeout, 0), max(len(self._keys), 1))
+                found = self._epoll.poll(timeout, len(keys) or 1)
             except InterruptedError:
                 return []
             ready = []
             for fd, mask in found:
-                if (key := self._keys.get(fd)) is not None:
-                    ready.append((key, _events(mask) & key.events))
+                if (key := keys.get(fd)) is not None:
+                    ready.append((key, (EVENT_READ if mask == select.EPOLLIN else _events(mask)) & key.events))
             return ready
 
         def get_key(self, fileobj: Any) -> SelectorKey:

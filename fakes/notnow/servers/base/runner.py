@@ -12,7 +12,8 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar, TypeVar
+from selectors import EVENT_READ
+from typing import Any, ClassVar, TypeVar, TypeVarTuple, Unpack
 
 from notnow import true_time
 from notnow.errors import NotRunningError
@@ -21,6 +22,7 @@ from notnow.servers.base.polling import Polling, Ready
 from notnow.servers.base.turns import Turns
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 PATIENCE = 30.0  # real seconds that another thread waits for the loop; only a bug takes longer
 
 
@@ -39,7 +41,7 @@ class _Selector(Polling):
             if ready := super().select(0):
                 return ready
             self.dismiss()
-        return super().select(timeout)
+        return Polling.select(self, timeout)  # `super()` would make an object in each turn
 
     def watch(self, watcher: _thread.LockType) -> None:
         """Release this lock when the loop comes to rest. Call it in the loop's thread only."""
@@ -53,10 +55,30 @@ class _Selector(Polling):
 
 
 class _Loop(asyncio.SelectorEventLoop):
-    """asyncio's loop on true time: a test that freezes `time.monotonic` does not stop the timers of the fakes."""
+    """asyncio's loop on true time: a test that freezes `time.monotonic` does not stop the timers of the fakes.
 
-    def time(self) -> float:
-        return true_time.monotonic()
+    It adds and removes a reader in a fifth of asyncio's work, where nothing else is watched for at the same number.
+    """
+
+    time = staticmethod(true_time.monotonic)
+
+    def __init__(self, polling: Polling) -> None:
+        super().__init__(polling)
+        self._polling = polling
+
+    def add_reader(self, fd: Any, callback: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
+        if fd in self._polling.get_map():
+            super().add_reader(fd, callback, *args)
+        else:
+            self._polling.register(fd, EVENT_READ, (asyncio.Handle(callback, args, self), None))
+
+    def remove_reader(self, fd: Any) -> bool:
+        key = self._polling.get_map().get(fd)
+        if key is None or key.events != EVENT_READ:
+            return super().remove_reader(fd)
+        self._polling.unregister(fd)
+        key.data[0].cancel()
+        return True
 
 
 class _LoopThread(threading.Thread):
