@@ -17,12 +17,20 @@ if TYPE_CHECKING:
 # CI runs both loops on its first Python, and names one for the others. There is no uvloop for Windows.
 LOOPS = os.environ.get("NOTNOW_TEST_LOOPS", "asyncio" if os.name == "nt" else "asyncio,uvloop").split(",")
 
+SHARE = int(
+    os.environ.get("NOTNOW_TEST_SHARE", "1")
+)  # run one test in so many: CI has no time for more on a slow machine
+
 with contextlib.suppress(ImportError):
     from hypothesis import HealthCheck, settings
 
     # On a busy machine anything may be slow. It inherits the rest: Hypothesis has a profile of its own for CI.
     settings.register_profile("busy", settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]))
     settings.load_profile("busy")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = items[::SHARE]
 
 
 def pytest_collection_finish() -> None:
