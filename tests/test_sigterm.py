@@ -1,11 +1,12 @@
 """SIGTERM to `notnow serve` amid work of all kinds: it ends without waiting for anything, and leaves nothing.
 
-What is scripted takes an hour, so that a server that waits for any of it is killed by the watchdog, and fails. On an idle
+All servers say goodbye before any waits for its clients, which they all do at once. What is scripted takes an hour, so that a server that waits for any of it is killed by the watchdog, and fails. On an idle
 machine it takes less than a second; the test prints how long.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -177,6 +178,16 @@ def is_over(sock: socket.socket) -> bool:
     return True
 
 
+def told_before_any_is_waited_for(events: list[dict[str, Any]]) -> bool:
+    """Whether all goodbyes come before the first end of a client that has none: one in a handshake is cut off after the wait."""
+    told = {(e["server"], e["connection"]): i for i, e in enumerate(events) if e.get("fault") == "stopped"}
+    closed = {(e["server"], e["connection"]): i for i, e in enumerate(events) if e.get("ended_by") == "fake"}
+    cut_off = [i for key, i in closed.items() if key[0] == "http" and key not in told]
+    assert len({server for server, _ in told}) > 5
+    assert len(cut_off) >= EACH
+    return max(told.values()) < min(cut_off)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_nothing_is_waited_for_and_nothing_is_left(workers: int, tmp_path: Path) -> None:
     temporary, files = tmp_path / "tmp", tmp_path / "files"
@@ -211,12 +222,15 @@ def test_nothing_is_waited_for_and_nothing_is_left(workers: int, tmp_path: Path)
             processes = below(notnow.process.pid)
             began = time.monotonic()
             notnow.process.send_signal(signal.SIGTERM)
-            code, _, errors = notnow.end()
+            code, rest, errors = notnow.end()
             print(
                 f"{len(socks)} connections, {len(jobs)} clients at work: it ended {time.monotonic() - began:.2f} s after SIGTERM"
             )
             assert (code, errors) == (0, "")
             assert all(map(is_over, socks))
+    if workers == 1:  # workers report what they have said at their end
+        whole = rest.splitlines()[1:]  # the first is the end of a line that was being read
+        assert told_before_any_is_waited_for([json.loads(line) for line in whole])
     assert (len(processes) > 0) is (workers > 1)
     for process in processes:
         with pytest.raises(ProcessLookupError):

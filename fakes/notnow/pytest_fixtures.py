@@ -90,6 +90,7 @@ def fake_servers(request: pytest.FixtureRequest) -> Iterator[Any]:
     They share one clock and one order of events.
     """
     from notnow.servers import by_protocol
+    from notnow.servers.base.stopping import stop_all
 
     made: list[Fake] = []
     config, path, clock = request.config, request.node.path, clock_of(request.node, request)
@@ -108,8 +109,7 @@ def fake_servers(request: pytest.FixtureRequest) -> Iterator[Any]:
     try:
         yield factory
     finally:
-        for fake in reversed(made):
-            fake.stop()
+        stop_all(made)
 
 
 def _of_protocol(protocol: str) -> Callable[..., Any]:

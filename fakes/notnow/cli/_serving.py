@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from notnow.cli import Refused, _pid1
 from notnow.clock import AdjustableClock, RealClock, Stamps
 from notnow.servers import by_protocol
+from notnow.servers.base.stopping import all_stopped
 
 if TYPE_CHECKING:
     from notnow.cli._targets import Target
@@ -233,10 +234,10 @@ def running(
         )
         for t in targets
     ]
-    with fast_loop(), contextlib.ExitStack() as stack:
+    with fast_loop(), all_stopped(fakes):
         for fake in fakes:
             fake.journal.subscribe(feed.listen)
-            stack.enter_context(fake)
+            fake.start()
             _stop_at_loss(fake, feed)
         yield fakes
 

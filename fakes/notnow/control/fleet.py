@@ -22,6 +22,7 @@ from notnow.language.scenario import Scenario
 from notnow.servers import by_protocol
 from notnow.servers.base.fake import Fake
 from notnow.servers.base.runner import Runner
+from notnow.servers.base.stopping import stop_all
 from notnow.servers.listening import listening
 
 SERVERS = 1_000  # at a time
@@ -99,11 +100,11 @@ class Fleet:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.ExitStack() as after:
+        try:
+            self._stop(self.members())
+        finally:
             if self._runner is not None:
-                after.callback(self._runner.release)
-            for member in self.members():
-                after.callback(self.stop, member.fake.name)
+                self._runner.release()
 
     # ---- who is there ----------------------------------------------------------------------------
 
@@ -211,13 +212,17 @@ class Fleet:
 
     def stop(self, name: str) -> None:
         """Stop a server and forget it. Raises NoSuchServerError, and FakeError if our own code has failed there."""
-        member = self.get(name)
+        self._stop([self.get(name)])
+
+    def _stop(self, members: Sequence[Member]) -> None:
         with self._lock:
-            self._members.pop(name, None)
+            for member in members:
+                self._members.pop(member.fake.name, None)
         try:
-            member.fake.stop()
+            stop_all(member.fake for member in members)
         finally:
-            self.feed.put_server(name, "stopped", {})
+            for member in members:
+                self.feed.put_server(member.fake.name, "stopped", {})
 
     # ---- while it runs ---------------------------------------------------------------------------
 

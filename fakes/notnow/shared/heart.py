@@ -48,9 +48,13 @@ class Heart:
         for thread in self._threads:
             thread.start()
 
+    def finish(self) -> None:
+        """Have both threads end."""
+        self._stopping.set()
+
     def stop(self) -> None:
         """End both threads; what the journal had to ship is shipped."""
-        self._stopping.set()
+        self.finish()
         for thread in self._threads:
             thread.join()
         if self._threads:

@@ -2,7 +2,7 @@
 
 It accepts connections, tells the engine what happens, hands each script to the session that it is for, and wakes the
 engine when that is due. It is the `Host` of its sessions; adapters derive from it what their sessions need besides.
-`start`, `stop`, `prepare` and `begin` are for any thread, the rest is for the loop's.
+`start`, `leave`, `prepare` and `begin` are for any thread, the rest is for the loop's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from notnow.journal import Arrival, Connection, Exchange, Failure, Recorder
 from notnow.language.scenario import Scenario
 from notnow.servers.base import listener
 from notnow.servers.base.options import Options
-from notnow.servers.base.services import LoopServices, collector_held
+from notnow.servers.base.services import LoopServices
 from notnow.servers.base.session import Session
 from notnow.servers.base.sharing import sharing_of
 
@@ -152,15 +152,12 @@ class Bridge(LoopServices):
             self.release()
             raise
 
-    def stop(self) -> None:
-        """Say goodbye to the clients, and close everything. What has failed is in `errors` then."""
-        try:
-            self.runner.run(self.shut())
-        finally:
-            self.sharing.stop()
-            self.errors += self.runner.errors
-            self.runner.errors.clear()
-            self.release()
+    def leave(self) -> None:
+        """Leave the service and the loop, once `shut` is done."""
+        self.sharing.stop()
+        self.errors += self.runner.errors
+        self.runner.errors.clear()
+        self.release()
 
     def listen(self, sock: socket.socket) -> None:
         """Accept the clients of this socket."""
@@ -173,10 +170,6 @@ class Bridge(LoopServices):
 
     async def shut(self) -> None:
         """Say goodbye to the clients, and close everything."""
-        with collector_held(len(self.sessions)):
-            await self._shut()
-
-    async def _shut(self) -> None:
         self.listener.close()
         self.sharing.let_go()
         dismissed = [session.record.id for session in list(self.sessions.values()) if self._dismiss(session)]

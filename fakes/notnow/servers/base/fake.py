@@ -24,8 +24,8 @@ from notnow.language.scenario import Scenario
 from notnow.servers.base import async_libraries, guests
 from notnow.servers.base.bridge import PATIENCE, Bridge, Firings
 from notnow.servers.base.options import Options
-from notnow.servers.base.peace import in_peace
 from notnow.servers.base.services import START
+from notnow.servers.base.stopping import end_all, stop_all, undisturbed
 
 POLL = 0.02  # real seconds after which a predicate is called again, even if the journal has not grown
 
@@ -80,10 +80,10 @@ class Fake(Assertions):
         if self.running:
             return self
         try:
-            self._in_peace(self._start)
+            undisturbed([self], self._start)
             return self
         except BaseException:  # a Ctrl-C, perhaps just after the start
-            self._abandon()
+            end_all([self])
             raise
 
     def _start(self) -> None:
@@ -93,30 +93,7 @@ class Fake(Assertions):
 
     def stop(self) -> None:
         """Say goodbye to live clients, close everything, and raise FakeError if our own code has failed."""
-        if not self.running:
-            return
-        try:
-            self._in_peace(self._stop)
-        except BaseException:
-            self._abandon()  # a Ctrl-C came before the work had begun
-            raise
-        self._bridge.raise_errors()
-
-    def _stop(self) -> None:
-        environment.current.stopped(self)
-        self.clock.part(self._bridge)
-        self._bridge.stop()
-
-    def _in_peace(self, work: Callable[[], None]) -> None:
-        """Do work that a Ctrl-C does not interrupt. Under fast_forward this thread does it, since its waits are known there."""
-        if getattr(self.clock, "world", None) is None:
-            in_peace(work)
-        else:
-            work()
-
-    def _abandon(self) -> None:
-        if self.running:
-            self._in_peace(self._stop)
+        stop_all([self])
 
     def __enter__(self) -> Self:
         try:
@@ -124,7 +101,7 @@ class Fake(Assertions):
             threading.get_ident()  # Python raises a pending Ctrl-C after a call of C: here, and not in `__exit__`
             return self
         except BaseException:
-            self._abandon()  # a Ctrl-C after the start: neither the block nor `__exit__` will run
+            end_all([self])  # a Ctrl-C after the start: neither the block nor `__exit__` will run
             raise
 
     def __exit__(
@@ -137,7 +114,7 @@ class Fake(Assertions):
                 raise
             error.add_note(str(ours))
         except BaseException:
-            self._abandon()
+            end_all([self])
             raise
 
     async def __aenter__(self) -> Self:

@@ -17,6 +17,7 @@ from notnow.journal import Recorder
 from notnow.journal.relay import Batch, GatheringRecorder
 from notnow.servers.base import listener, tls
 from notnow.servers.base.bridge import Bridge, Listening
+from notnow.servers.base.stopping import close_all
 from notnow.servers.workers.crew import Crew
 from notnow.servers.workers.duty import Duty
 from notnow.servers.workers.remote import State
@@ -102,7 +103,7 @@ class Crewed(Bridge):
             self.runner.run(self.crew.start(pairs), patience=PATIENCE)
             self.listener.close()
         except BaseException as error:
-            super().stop()
+            close_all([self])
             if isinstance(error, FakeError):
                 raise StartError(f"a worker could not start: {str(error).strip().rpartition(chr(10))[2]}") from error
             raise

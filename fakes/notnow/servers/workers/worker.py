@@ -17,6 +17,7 @@ from notnow.clock import AdjustableClock, Stamps
 from notnow.servers import by_protocol
 from notnow.servers.base import tls
 from notnow.servers.base.fake import Fake
+from notnow.servers.base.stopping import end_all
 from notnow.servers.workers.duty import BRIDGES, Duty, Failed
 from notnow.servers.workers.remote import Link
 from notnow.servers.workers.wire import Line, Passage
@@ -70,7 +71,7 @@ class Worker:
 
     def _stop(self) -> Any:
         """Stop; the last report, and what our own code has raised."""
-        self.fake._stop()
+        end_all([self.fake])
         return self.bridge.recorder.batch(), [repr(error) for error in self.bridge.errors]
 
 

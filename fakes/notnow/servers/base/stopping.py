@@ -1,0 +1,107 @@
+"""The end of fakes: those that stop together say goodbye together, and their clients have one GRACE to read it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from notnow import environment
+from notnow.errors import FakeError
+from notnow.servers.base.peace import in_peace
+from notnow.servers.base.services import collector_held
+
+if TYPE_CHECKING:
+    from notnow.servers.base.bridge import Bridge
+    from notnow.servers.base.fake import Fake
+    from notnow.servers.base.runner import Runner
+
+
+def stop_all(fakes: Iterable[Fake]) -> None:
+    """Stop these fakes together; `Fake.stop` stops one. Those that do not run stay as they are.
+
+    Raises FakeError if our own code, or the user's, has failed in any: that of the first, with the others as its notes.
+    """
+    stopped = [fake for fake in fakes if fake.running]
+    try:
+        end_all(stopped)
+    except BaseException:
+        end_all(stopped)  # a Ctrl-C came before the work had begun
+        raise
+    errors = [error for fake in stopped if (error := _error_of(fake)) is not None]
+    if errors:
+        for other in errors[1:]:
+            errors[0].add_note(str(other))
+        raise errors[0]
+
+
+def _error_of(fake: Fake) -> BaseException | None:
+    try:
+        fake._bridge.raise_errors()
+    except BaseException as error:
+        return error
+    return None
+
+
+@contextmanager
+def all_stopped(fakes: Sequence[Fake]) -> Iterator[None]:
+    """Stop those of these fakes that run at the end of the block. An error of the block is raised, theirs are its notes."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            stop_all(fakes)
+        except FakeError as ours:
+            error.add_note(str(ours))
+        raise
+    stop_all(fakes)
+
+
+def end_all(fakes: Iterable[Fake]) -> None:
+    """End those of these fakes that run, and raise none of their errors. A Ctrl-C does not interrupt it."""
+    running = [fake for fake in fakes if fake.running]
+    undisturbed(running, lambda: _end(running))
+
+
+def undisturbed(fakes: Sequence[Fake], work: Callable[[], None]) -> None:
+    """Do work for these fakes that a Ctrl-C does not interrupt. Under fast_forward this thread does it, since its waits
+    are known there.
+    """
+    if any(getattr(fake.clock, "world", None) is not None for fake in fakes):
+        work()
+    elif fakes:
+        in_peace(work)
+
+
+def _end(fakes: Sequence[Fake]) -> None:
+    for fake in fakes:
+        environment.current.stopped(fake)
+        fake.clock.part(fake._bridge)
+    close_all([fake._bridge for fake in fakes])
+
+
+def close_all(bridges: Sequence[Bridge]) -> None:
+    """Say goodbye to all clients of these bridges, and close everything. What has failed is in their `errors` then."""
+    loops: dict[Runner, list[Bridge]] = {}
+    with ExitStack() as after:  # last things first, and each whatever becomes of the others
+        for bridge in bridges:
+            after.callback(bridge.leave)
+            loops.setdefault(bridge.runner, []).append(bridge)
+        for bridge in bridges:
+            after.callback(bridge.sharing.finish)
+        for runner, those in loops.items():
+            after.callback(partial(_shut_in, runner, those))
+
+
+def _shut_in(runner: Runner, bridges: Sequence[Bridge]) -> None:
+    runner.run(_shut(bridges))
+
+
+async def _shut(bridges: Sequence[Bridge]) -> None:
+    with collector_held(sum(len(bridge.sessions) for bridge in bridges)):
+        ends = await asyncio.gather(*(bridge.shut() for bridge in bridges), return_exceptions=True)
+    for bridge, error in zip(bridges, ends, strict=True):
+        if error is not None:
+            bridge.failed(error)

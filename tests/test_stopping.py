@@ -1,0 +1,200 @@
+"""Fakes that stop together: all clients are told before any is waited for, and what fails in one keeps no other from its end."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from notnow import FakeFTP, FakeHTTP, FakeSMTP, environment, scenario
+from notnow.cli._serving import Feed, ServingTerms, serving
+from notnow.cli._targets import Target
+from notnow.clock import AdjustableClock, Stamps
+from notnow.errors import FakeError
+from notnow.servers.base import bridge, listener, services
+from notnow.servers.base.fake import Fake
+from notnow.servers.base.runner import Runner
+from notnow.servers.base.stopping import all_stopped, stop_all
+from notnow.servers.workers.crew import Crew
+from notnow.servers.workers.many import many
+
+PATIENCE = 10.0  # real seconds that a client waits until it is told
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
+GOODBYE = {"smtp": b"421", "ftp": b"421", "http": b"\x07"}  # a GOAWAY is a frame of type 7
+each_loop = pytest.mark.usefixtures("each_loop")
+
+
+@pytest.fixture
+def long_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients have more time for their goodbye than those of these tests have patience."""
+    monkeypatch.setattr(bridge, "GRACE", 2 * PATIENCE)
+    monkeypatch.setattr(listener, "LINGER", 2 * PATIENCE)
+
+
+@contextmanager
+def started() -> Iterator[list[Fake]]:
+    fakes: list[Fake] = [FakeSMTP(), FakeFTP(), FakeHTTP(tls="none"), FakeSMTP()]
+    with all_stopped(fakes):
+        for fake in fakes:
+            fake.start()
+        yield fakes
+
+
+def told(fake: Fake, sock: socket.socket) -> bool:
+    """Wait until a client has its goodbye; False if that does not come."""
+    said = b""
+    while GOODBYE[fake.protocol] not in said and (data := sock.recv(512)):
+        said += data
+    return GOODBYE[fake.protocol] in said
+
+
+@contextmanager
+def a_client_of_each(fakes: Sequence[Fake]) -> Iterator[list[bool]]:
+    """Whether each is told as its fake stops. None leaves before all have been: a fake that waits for its own waits long."""
+    socks = [socket.create_connection((fake.host, fake.port), PATIENCE) for fake in fakes]
+    for fake, sock in zip(fakes, socks, strict=True):
+        sock.sendall(PREFACE if fake.protocol == "http" else b"")
+        assert sock.recv(512)
+    found: list[bool] = []
+
+    def live() -> None:
+        with contextlib.suppress(TimeoutError):
+            found.extend(map(told, fakes, socks))
+        for sock in socks:
+            sock.close()
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        yield found
+    finally:
+        thread.join()
+
+
+@each_loop
+@pytest.mark.usefixtures("long_grace")
+def test_all_are_told_before_any_is_waited_for() -> None:
+    with started() as fakes, a_client_of_each(fakes) as found:
+        stop_all(fakes)
+    assert found == [True] * 4
+    assert not any(fake.running for fake in fakes)
+
+
+@pytest.mark.parametrize("control", [None, ("127.0.0.1", 0)], ids=["alone", "with a control API"])
+@pytest.mark.usefixtures("long_grace")
+def test_serve_stops_its_servers_together(control: tuple[str, int] | None) -> None:
+    names = "smtp/healthy", "ftp/healthy", "smtp/healthy"
+    targets = [Target(f"s{n}", scenario(name), "127.0.0.1", 0) for n, name in enumerate(names)]
+    with ExitStack() as clients, serving(targets, Feed(), ServingTerms(control=control)) as served:
+        found = clients.enter_context(a_client_of_each(served.fakes()))
+    assert found == [True] * 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers need Linux")
+def test_the_workers_of_all_stop_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+
+    async def stop(crew: Crew, own: Any = Crew.stop) -> None:
+        log.append("begins")
+        await own(crew)
+        log.append("ends")
+
+    monkeypatch.setattr(Crew, "stop", stop)
+    crews = [many("smtp", 1)(clock=AdjustableClock(1, Stamps())) for _ in range(2)]
+    with all_stopped(crews):
+        for crew in crews:
+            crew.start()
+    assert log == ["begins", "begins", "ends", "ends"]
+
+
+def test_fakes_of_two_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("uvloop")
+    fakes = [FakeSMTP(), FakeSMTP()]
+    with all_stopped(fakes):
+        for fake, loop in zip(fakes, ("asyncio", "uvloop"), strict=True):
+            monkeypatch.setenv("NOTNOW_LOOP", loop)
+            fake.start()
+        assert len(Runner._shared) == 2
+    assert not Runner._shared
+
+
+# ---- what fails ----------------------------------------------------------------------------------
+
+
+def fail(fake: Fake, error: Exception) -> None:
+    fake._bridge.runner.call(lambda: fake._bridge.failed(error))
+
+
+def test_the_error_of_the_first_is_raised_and_has_the_others() -> None:
+    with started() as fakes:
+        fail(fakes[1], ValueError("one"))
+        fail(fakes[3], ValueError("other"))
+        with pytest.raises(FakeError, match="the ftp fake itself failed: ValueError.'one'") as caught:
+            stop_all(fakes)
+    assert caught.value.__notes__ == ["the smtp fake itself failed: ValueError('other')"]
+    assert not any(fake.running for fake in fakes)
+    stop_all(fakes)  # the errors have been told
+
+
+def test_what_cannot_be_shut_keeps_no_other_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    with started() as fakes:
+        own = fakes[0]._bridge.shut
+
+        async def shut() -> None:
+            await own()
+            raise ValueError("not now")
+
+        monkeypatch.setattr(fakes[0]._bridge, "shut", shut)
+        with (
+            a_client_of_each(fakes),
+            pytest.raises(FakeError, match="the smtp fake itself failed: ValueError.'not now'"),
+        ):
+            stop_all(fakes)
+    assert [(fake.running, fake._bridge.stopped, len(fake._bridge.sessions)) for fake in fakes] == [
+        (False, True, 0)
+    ] * 4
+
+
+def test_what_fails_as_the_block_does_is_a_note_of_its_error() -> None:
+    fake = FakeSMTP()
+    with pytest.raises(ZeroDivisionError) as caught, all_stopped([fake]):
+        fake.start()
+        fail(fake, ValueError("not now"))
+        raise ZeroDivisionError
+    assert caught.value.__notes__ == ["the smtp fake itself failed: ValueError('not now')"]
+    assert not fake.running
+
+
+def test_the_environment_hears_of_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[Any] = []
+    monkeypatch.setattr(environment.current, "stopped", heard.append)
+    with started() as fakes:
+        stop_all(fakes)
+    assert heard == fakes
+
+
+@pytest.mark.parametrize("on", [True, False], ids=["with a collector", "without"])
+def test_the_collector_is_held_until_the_last_connection_has_ended(on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each fake has too few to hold it, and all together have enough; it comes back once."""
+    monkeypatch.setattr(services, "MANY", 4)
+    seen: list[bool] = []
+    with started() as fakes, a_client_of_each(fakes):
+        for session in (session for fake in fakes for session in fake._bridge.sessions.values()):
+            monkeypatch.setattr(session, "dismiss", lambda told=session.dismiss: seen.append(gc.isenabled()) or told())
+            monkeypatch.setattr(session, "abort", lambda end=session.abort: seen.append(gc.isenabled()) or end())
+        try:
+            if not on:
+                gc.disable()
+            stop_all(fakes)
+            assert gc.isenabled() is on
+        finally:
+            gc.enable()
+    assert len(seen) >= 4
+    assert not any(seen)
