@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -14,6 +15,8 @@ from tests.fuzz import mutating
 from ftp_client import Data, Raw, port_of, trusting
 from notnow import FakeFTP
 from notnow.journal import HandshakeFailed
+from notnow.servers.base import handshake
+from notnow.servers.ftp.data import DataConnection
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -104,6 +107,46 @@ class TestHandshake:
             assert [raw.code("ABOR"), raw.code()] == ["426", "226"]  # RFC 959 §4.1.3
             with contextlib.suppress(ConnectionResetError):
                 assert data.rest() == b""
+
+    @pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02\x00"], ids=["nothing", "a head"])
+    def test_one_that_takes_too_long(
+        self, fake: FakeFTP, raw: Raw, said: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with in_clear(raw, port_of(raw.say("PASV"))) as data:
+            with monkeypatch.context() as soon:
+                soon.setattr(handshake, "HANDSHAKE", 0.05)
+                data.send(said)
+                assert raw.code("RETR small.txt")[0] == "1"
+                reply = raw.reply()
+            assert reply == "425 Can't open data connection: TLS handshake failed (it took longer than 0.05 s)."
+            with contextlib.suppress(ConnectionResetError):
+                assert data.rest() == b""
+        failures = [x.transfer.failure for x in fake.journal.connections[0].exchanges if x.transfer is not None]
+        assert failures == [HandshakeFailed("it took longer than 0.05 s")]
+
+    def test_one_before_its_transfer_takes_too_long(
+        self, fake: FakeFTP, raw: Raw, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It has begun, so its time passes; a connection on which nothing is said waits for a command."""
+        monkeypatch.setattr(handshake, "HANDSHAKE", 0.05)
+        with in_clear(raw, port_of(raw.say("PASV"))) as data:
+            data.send(b"\x16\x03\x01")
+            with contextlib.suppress(ConnectionResetError):
+                assert data.rest() == b""
+        monkeypatch.undo()
+
+    def test_a_good_one_has_no_limit_afterwards(self, fake: FakeFTP, raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+        limits: list[asyncio.TimerHandle] = []
+        begun = DataConnection._limit
+
+        def limit(data: DataConnection) -> None:
+            begun(data)
+            limits.append(data._late) if data._late is not None else None
+
+        monkeypatch.setattr(DataConnection, "_limit", limit)
+        assert raw.get("RETR small.txt") == SMALL
+        assert limits
+        assert all(one.cancelled() for one in limits)
 
     def test_many_that_stay_half_open(self, fake: FakeFTP, raw: Raw) -> None:
         """Nothing has been asked for on them: the next PASV closes the one before."""

@@ -384,6 +384,26 @@ def test_a_file_that_is_removed_meanwhile_is_no_fault_of_ours(work):
     assert files.sizes() == {}
 
 
+@pytest.mark.parametrize(
+    "work", [lambda fs: fs.chmod("/a", 0o600), lambda fs: fs.rename("/a", "/b")], ids=["chmod", "rename"]
+)
+def test_what_is_done_is_done_to_a_file_that_is_there(work):
+    files, done = Vanishing({"a": b"1"}), False
+    with contextlib.suppress(FilesystemError):
+        work(MemoryFS("/", SimpleNamespace(host=SimpleNamespace(files=files))))
+        done = True
+    assert done is bool(files.sizes())
+
+
+def test_what_is_not_there_has_no_mode_and_no_other_name(files):
+    with pytest.raises(KeyError):
+        files.set_mode("/a", 0o600)
+    with pytest.raises(KeyError):
+        files.rename("/a", "/b")
+    files.make_directories("/a")
+    assert files.mode("/a") == 0o755
+
+
 @pytest.mark.parametrize(("listing", "more"), [("format_list", ()), ("format_mlsx", ("elr", ("size",)))])
 def test_a_file_that_is_removed_during_a_listing_is_left_out(files, listing, more):
     """A long listing is made piece by piece, and other clients go on."""

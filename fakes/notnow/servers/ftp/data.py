@@ -1,4 +1,4 @@
-"""A data connection: transferring, TLS, and the ways to end (RFC 959 §3.3).
+"""A data connection: transferring, and the ways to end (RFC 959 §3.3).
 
 `DataConnection` replaces pyftpdlib's `DTPHandler`, which leaves no control over the end of a connection. It has the methods
 that pyftpdlib's commands call.
@@ -6,7 +6,7 @@ that pyftpdlib's commands call.
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import os
 import socket
 import ssl
@@ -18,8 +18,9 @@ from pyftpdlib.handlers.ftp.producers import FileProducer
 
 from notnow.journal import Connection, Failure
 from notnow.protocols.ftp import DataEnding
-from notnow.servers.base import listener, tls
+from notnow.servers.base import handshake, listener, tls
 from notnow.servers.base.transport import tells_once
+from notnow.servers.ftp import private
 from notnow.servers.ftp.files import NoRoomError
 from notnow.servers.ftp.host import FileHost
 from notnow.servers.ftp.newlines import Newlines
@@ -96,6 +97,7 @@ class DataConnection:
         self.resumed: bool | None = None  # in TLS: whether the client resumed a session
         self.by: Literal["client", "fake"] = "fake"  # that ends it, before all has passed
         self.failure: Failure | None = None  # of its TLS
+        self._late: asyncio.TimerHandle | None = None  # the end of a handshake that takes too long
         self._private = self._shaking = session.private
         if self._private:  # PROT P (RFC 4217 §9): the client begins a TLS handshake here
             self._watch(READ)
@@ -150,7 +152,9 @@ class DataConnection:
 
     def _begin(self, step: Callable[[], bool]) -> None:
         self._step = step
-        if not self._shaking:
+        if self._shaking:
+            self._limit()
+        else:
             self._go()
 
     def _go(self) -> None:
@@ -222,7 +226,8 @@ class DataConnection:
         return False
 
     def _receive(self) -> bool:
-        data = self._read()
+        sock, most = self._sock, self._allowed()
+        data = private.received(sock, most) if isinstance(sock, ssl.SSLSocket) else sock.recv(most)
         if not data:
             if self._ascii is not None:
                 self.file_obj.write(self._ascii.rest())
@@ -230,27 +235,6 @@ class DataConnection:
             return False
         self.file_obj.write(self._ascii(data) if self._ascii else data)
         return not self._passed(len(data))
-
-    def _read(self) -> bytes:
-        if not isinstance(self._sock, ssl.SSLSocket):
-            return self._sock.recv(self._allowed())
-        there = self._has_peer()
-        try:
-            return self._sock.recv(self._allowed())
-        except ssl.SSLEOFError as error:
-            # A FIN without a close_notify, which many servers accept, or a reset: OpenSSL and Python raise the same error
-            # for both. OpenSSL 3 mostly gives a FIN a reason of its own, and then loses the peer by sending an alert.
-            if not there or (error.reason != "UNEXPECTED_EOF_WHILE_READING" and not self._has_peer()):
-                raise
-            return b""
-
-    def _has_peer(self) -> bool:
-        """False once the connection has been reset."""
-        try:
-            self._sock.getpeername()
-        except OSError:
-            return False
-        return True
 
     def _allowed(self) -> int:
         """The number of bytes that may pass at once: at most up to the watched byte."""
@@ -289,14 +273,8 @@ class DataConnection:
             self.end("drain" if self._private else "fin", reply, whole)
 
     def _take_leave(self, reply: str, whole: bool) -> bool:
-        """End TLS with a close_notify: without it, the client must assume that data is missing (RFC 8446 §6.1)."""
         assert isinstance(self._sock, ssl.SSLSocket)
-        try:
-            self._sock.unwrap()
-        except ssl.SSLWantWriteError:
-            raise
-        except (OSError, ValueError):
-            tls.forget_errors()  # our close_notify is sent, and we do not wait for the client's; or TLS has failed
+        private.take_leave(self._sock)
         self.end("drain", reply, whole)
         return False
 
@@ -312,6 +290,7 @@ class DataConnection:
             return
         self.closed = True
         self._watch(NOTHING)
+        self._unlimit()
         if not whole and not keep and isinstance(self.file_obj, Writer):
             self.file_obj.discard()
         self._close_file(False)
@@ -332,46 +311,43 @@ class DataConnection:
 
     # ---- TLS -------------------------------------------------------------------------------------
 
-    def _secured(self) -> ssl.SSLSocket:
-        """The socket in TLS. Raises OSError if the client has already left.
-
-        The client may resume the session of the control connection, as vsftpd (require_ssl_reuse) and ProFTPD demand: so
-        TLS begins with the same context. There are no tickets: a client that only sends does not read them, and a socket
-        that is closed with unread bytes drops its unsent ones.
-        """
-        if not isinstance(self._sock, ssl.SSLSocket):
-            self._sock.getpeername()  # `ssl` would raise, too, but leave an unclosed socket behind
-            self._sock = tls.wrapped_without_tickets(self.session.context, self._sock)
-            self._sock.context = tls.context(self.session.certificate)
-        return self._sock
-
     def _shake(self) -> None:
+        self._limit()
         try:
-            self._secured().do_handshake()
+            if not isinstance(self._sock, ssl.SSLSocket):
+                self._sock = private.secured(self._sock, self.session.context, self.session.certificate)
+            self._sock.do_handshake()
         except ssl.SSLWantReadError:
             self._watch(READ)
         except ssl.SSLWantWriteError:
             self._watch(WRITE)
         except OSError as error:
             tls.forget_errors()
-            why = getattr(error, "reason", None) or str(error)
-            self.by, self.failure = "client", tls.failure(error)
-            self.end("fin", f"425 Can't open data connection: TLS handshake failed ({why}).")
+            self._not_private(error)
         else:
             self._shaking = False
-            self.resumed = bool(self._secured().session_reused)
+            self._unlimit()
+            self.resumed = bool(self._sock.session_reused)
             self._watch(NOTHING)
-            self._acknowledge()
+            private.acknowledge(self._sock)
             self._go()
 
-    def _acknowledge(self) -> None:
-        """Make the kernel acknowledge the end of the handshake at once.
+    def _not_private(self, error: OSError) -> None:
+        """The handshake has failed, or takes too long."""
+        why = getattr(error, "reason", None) or str(error)
+        self.by, self.failure = "client", tls.failure(error)
+        self.end("fin", f"425 Can't open data connection: TLS handshake failed ({why}).")
 
-        We send nothing after it, so the kernel would delay the acknowledgement by 40 ms, and the upload with it.
-        """
-        if hasattr(socket, "TCP_QUICKACK"):  # Linux
-            with contextlib.suppress(OSError):  # the client has reset it
-                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+    def _limit(self) -> None:
+        """The client's handshake is next: it has begun, or the transfer waits for it."""
+        if self._late is None:
+            error = TimeoutError(f"it took longer than {handshake.HANDSHAKE} s")
+            self._late = self._loop.call_later(handshake.HANDSHAKE, self._not_private, error)
+
+    def _unlimit(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
     # ---- the selector ----------------------------------------------------------------------------
 

@@ -254,11 +254,15 @@ class Files(MutableMapping[str, bytes]):
         node = self._nodes.get(where)
         return node.mode if node else self._modes.get(where, DIRECTORY)
 
+    @_alone
     def set_mode(self, where: str, mode: int) -> None:
+        """Raises KeyError if nothing is there."""
         if node := self._nodes.get(where):
             node.mode = mode
-        else:
+        elif where in self._directories:
             self._modes[where] = mode
+        else:
+            raise KeyError(where)
 
     def touch(self, where: str, modified: float) -> None:
         self._nodes[where].modified = modified
@@ -288,8 +292,8 @@ class Files(MutableMapping[str, bytes]):
 
     @_alone
     def rename(self, old: str, new: str) -> None:
-        """Move a file, or a directory with its contents."""
-        if old in self._nodes:
+        """Move a file, or a directory with its contents. Raises KeyError if nothing is there."""
+        if old not in self._directories:
             node = self._nodes[old]
             self.remove(old)
             self.put(new, node)

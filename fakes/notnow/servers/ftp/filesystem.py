@@ -107,13 +107,13 @@ class MemoryFS(AbstractedFS):
             raise FilesystemError("File exists")
         if dst.startswith(src + "/"):
             raise FilesystemError("Invalid argument")
-        self._files.rename(src, dst)
+        with _as_gone():
+            self._files.rename(src, dst)
 
     def chmod(self, path: str, mode: int) -> None:
         """Change the mode in listings. It restricts nobody."""
-        if not self.lexists(path):
-            raise FilesystemError("No such file or directory")
-        self._files.set_mode(path, mode)
+        with _as_gone():
+            self._files.set_mode(path, mode)
 
     def utime(self, path: str, timeval: float) -> None:
         if self._files.node(path) is None:
