@@ -140,3 +140,19 @@ def test_on_a_terminal_it_is_coloured(api: API) -> None:
     recovered(api)
     assert "\x1b[" in api.get("/v1/verdict", format="text", terminal=80)
     assert max(map(len, api.get("/v1/verdict", format="text", terminal=40).splitlines())) < 120
+
+
+@pytest.mark.parametrize("kind", ["directory", "file"])
+def test_what_is_in_this_file_system_is_no_address(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir() if kind == "directory" else Path("runs").touch()
+    told = report("runs")
+    assert told.exit_code == 2
+    assert f"'runs' is a {kind}, and journals in files are not judged; allowed: the URL of a control API" in told.stderr
+    assert "notnow replay FILE" in told.stderr
+
+
+def test_what_is_too_long_for_a_path_is_an_address_like_any_other() -> None:
+    told = report(f"http://127.0.0.1:1/{'x' * 5000}")
+    assert told.exit_code == 2
+    assert "there is no control API at http://127.0.0.1:1" in told.stderr

@@ -40,6 +40,20 @@ def test_a_table_and_a_picture_for_each_policy() -> None:
     assert stormed(*SMALL, *TWO, "--seed", "3").stdout == told.stdout
 
 
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        ("constant(0s)", True), ("waits(0s) + attempts(9)", True), ("exponential(base=0s, jitter=full)", True),
+        ("waits(0s, 5s)", False), ("constant(1s)", False), ("constant(0s) + retry_after", False),
+    ],
+)  # fmt: skip
+def test_a_policy_that_never_waits_is_told(policy: str, told: bool) -> None:
+    result = stormed("smtp/overload", "--clients", "2", "--outage", "1s", "--horizon", "1m", "--policy", policy)
+    assert result.exit_code == 0
+    assert (f"notnow: {policy} never waits" in result.stderr) is told
+    assert json.loads(stormed("smtp/overload", "--clients", "2", "--outage", "1s", "--policy", policy, "--json").stdout)
+
+
 def test_colour_and_columns_below_one_another_on_a_narrow_terminal() -> None:
     storms = [storm("smtp/overload", policy=f"constant({n}s)", clients=5, outage="10s") for n in range(3, 9)]
     narrow = showing.as_text(storms, terminal=40)

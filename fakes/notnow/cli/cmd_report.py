@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import click
 
 from notnow.cli import Refused
 from notnow.cli._options import writable
+from notnow.errors import Problem
 
 if TYPE_CHECKING:
     from notnow.control.client import Answer, Client
@@ -114,6 +116,7 @@ def command(
         "exit": ended,
         "role": role,
     }
+    _check_url(url)
     fetch = _of_replicas(url, query) if url.startswith(REDIS) else _of_control_api(url, token, query)
     for path, kind in ((junit, "junit"), (html, "html")):
         if path is not None:
@@ -124,6 +127,16 @@ def command(
     told, code = fetch("json" if as_json else "text", verbose)
     click.echo(told.decode().rstrip("\n"), color=True)
     ctx.exit(code)
+
+
+def _check_url(url: str) -> None:
+    """Raises Refused for what is in this file system: a name of its own would be taken for that of a host."""
+    if not os.path.exists(url):  # noqa: PTH110 (which says no to what can be no path)
+        return
+    kind = "directory" if Path(url).is_dir() else "file"
+    allowed = "the URL of a control API, as `notnow serve --control` prints it, or redis://HOST:PORT/0?name=NAME"
+    hint = "`notnow replay FILE -- CMD` plays the journal of a recorded run again, and judges the client"
+    raise Refused([Problem(f"{url!r} is a {kind}, and journals in files are not judged", allowed=allowed, hint=hint)])
 
 
 def _of_replicas(url: str, query: dict[str, Any]) -> Fetch:

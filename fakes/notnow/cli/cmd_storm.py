@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from notnow.chaos.crowd.terms import Terms
 
 INTERRUPTED = 130
+MEANT = "if that is not meant, give them a wait: constant(1s), or exponential(base=1s, jitter=full)"
 DEFAULT = "exponential(base=1m, factor=2, cap=1h, jitter=full)"
 
 
@@ -135,6 +136,11 @@ def command(
     (scenario,) = _scenarios(name, knobs, search_paths)
     found = terms(scenario, knobs={}, **of_terms)
     made = [_policy(text) for text in policies or (DEFAULT,)]
+    for one in made:
+        if one.never_waits:
+            click.secho(
+                f"notnow: {one.name} never waits, so its clients come again at once; {MEANT}", err=True, fg="yellow"
+            )
     with _progress(found, len(made)) as told, _stopped(ctx):
         storms = [running.simulated(found, one, told(number, one.name)) for number, one in enumerate(made)]
     if html is not None:
