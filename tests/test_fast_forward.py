@@ -33,6 +33,7 @@ import tenacity
 
 from notnow import FastForwardError, ManualClock
 from notnow.time_travel import client, parties, roster, watch, world
+from notnow.time_travel.effort import Effort, effort
 from notnow.time_travel.fast_forward import FastForward, FastForwardWarning
 from notnow.time_travel.parties import Party
 
@@ -308,6 +309,51 @@ def test_threads_take_turns_in_the_same_order_in_every_run() -> None:
     first = interleaving()
     assert first[:6] == [(10, "fast"), (30, "slow"), (30, "same"), (40, "fast"), (90, "slow"), (90, "same")]
     assert all(interleaving() == first for _ in range(19))
+
+
+@pytest.mark.parametrize("gets", [0.0, 0.5], ids=["no processor", "half a processor"])
+def test_a_thread_that_waits_for_a_processor_keeps_its_turn(
+    gets: float, forward: FastForward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine that can take any time, and nobody may go on meanwhile."""
+    order: list[str] = []
+
+    def starved() -> None:
+        began = parties.real_monotonic()
+
+        def at_a_look(native: int | None) -> Effort:
+            waited = parties.real_monotonic() - began
+            return Effort(False, (), gets * waited, waited) if native == mine else effort(native)
+
+        mine = threading.get_native_id()
+        monkeypatch.setattr(watch, "effort", at_a_look)
+        parties.real_sleep(6 * world.TURN)
+        order.append("starved")
+        monkeypatch.undo()
+
+    monkeypatch.setattr(world, "BUSY", 4 * world.TURN)
+    threads = [in_thread(starved), in_thread(lambda: order.append("next"))]
+    for thread in threads:
+        thread.join()
+    assert order == ["starved", "next"]
+
+
+def test_a_thread_that_starts_another_keeps_its_turn(forward: FastForward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Thread.start` returns when the new thread has begun, which takes a busy machine any time."""
+    order: list[str] = []
+
+    def late(thread: threading.Thread) -> None:
+        parties.real_sleep(4 * world.TURN)
+        begin(thread)
+
+    begin = client._real_start
+    first = in_thread(lambda: order.append("first"))
+    monkeypatch.setattr(client, "_real_start", late)
+    second = in_thread(lambda: order.append("second"))
+    order.append("starter")
+    for thread in (first, second):
+        thread.join()
+    assert order == ["starter", "first", "second"]
 
 
 def test_the_one_that_parked_first_goes_first(forward: FastForward) -> None:
@@ -978,7 +1024,7 @@ def test_platforms_with_slower_loopback_look_again(monkeypatch: pytest.MonkeyPat
 
 def test_without_proc_a_blocked_call_is_noted_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere than on Linux only the place in the code tells whether a thread works."""
-    monkeypatch.setattr(watch, "_effort", lambda party: None)
+    monkeypatch.setattr(watch, "effort", lambda native: Effort())
     monkeypatch.setattr(world, "waits_with_timeout", lambda native: False)
     monkeypatch.setattr(watch, "GRACE", 0.05)
     with warned("does not see") as on:

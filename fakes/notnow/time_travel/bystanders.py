@@ -7,9 +7,7 @@ Elsewhere, its position in the code has to serve. At its first wait, such a thre
 
 from __future__ import annotations
 
-import contextlib
 import platform
-import sys
 import threading
 import weakref
 from collections.abc import Collection, Iterator
@@ -18,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from notnow.time_travel import watchdogs
+from notnow.time_travel.effort import effort
 from notnow.time_travel.frames import current_frames
 from notnow.time_travel.parties import real_monotonic
 
@@ -50,7 +49,7 @@ class Sight:
 
     mark: tuple[object, ...]
     since: float
-    effort: float | None
+    run: float | None
     restless_since: float
 
 
@@ -84,14 +83,14 @@ class Bystanders:
 
     def _rests(self, ident: int, frame: FrameType) -> bool:
         now, thread = real_monotonic(), thread_of(ident)
-        mark, asleep, effort = _look(thread.native_id if thread is not None else None)
-        mark = (*mark, id(frame), frame.f_lasti)
+        seen = effort(thread.native_id if thread is not None else None)
+        mark = (*seen.switches, id(frame), frame.f_lasti)
         before = self._sights.get(ident)
-        if before is None or before.mark != mark or not asleep:
+        if before is None or before.mark != mark or not seen.asleep:
             restless = before.restless_since if before is not None and now - before.since < RESTED else now
-            worked = before.effort if before is not None and restless == before.restless_since else effort
+            worked = before.run if before is not None and restless == before.restless_since else seen.run
             self._sights[ident] = Sight(mark, now, worked, restless)
-            return asleep and _hardly_works(worked, effort, now - restless)
+            return seen.asleep and _hardly_works(worked, seen.run, now - restless)
         return now - before.since >= RESTED
 
     def in_real_waits(self, parties: Collection[int]) -> list[int]:
@@ -128,20 +127,6 @@ def where(ident: int) -> str:
         return name
     code = frame.f_code
     return f"{name} in {code.co_name}() ({Path(code.co_filename).name}:{frame.f_lineno})"
-
-
-def _look(native: int | None) -> tuple[tuple[object, ...], bool, float | None]:
-    """The thread's context switches, whether it sleeps, and its processor time. The first two are guesses if the
-    system does not tell.
-    """
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        if native is not None and sys.platform == "linux":
-            task = Path(f"/proc/self/task/{native}")
-            lines = (task / "status").read_text().splitlines()
-            state = next(line.split()[1] for line in lines if line.startswith("State"))
-            switches = tuple(line.split()[1] for line in lines[-4:] if "ctxt_switches" in line)
-            return switches, state == "S", int((task / "schedstat").read_text().split()[0]) / 1e9
-    return (), True, None
 
 
 def _hardly_works(before: float | None, now: float | None, seconds: float) -> bool:

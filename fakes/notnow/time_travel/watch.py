@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from notnow.time_travel.descriptors import Name, name, names, open_files, socket_of
+from notnow.time_travel.effort import effort
 from notnow.time_travel.frames import current_frames
 from notnow.time_travel.parties import Party, Wait, real_monotonic
 
@@ -23,49 +24,66 @@ FAR = 1.0  # the same for other peers' sockets in a selector: they may be idle o
 FOREVER = float("inf")
 # The fakes' own loop serves its callers in real time; a debugger must not be hurried.
 _EXCUSED = frozenset({"notnow.servers.base.runner", "pdb", "bdb"})
+_STARTING = ("notnow.time_travel.roster", "start")  # a thread that has been started begins, when it gets a processor
 
 # Where the threads of pools wait for work; the queue of a pool from before is invisible.
 _QUEUES = frozenset({("concurrent.futures.thread", "_worker"), ("multiprocessing.pool", "worker")})
 
 LOOK = 0.05  # the most real seconds of idleness that one look can prove
+# A thread that wakes up again and again, and hardly works, polls in small steps, or waits for the interpreter and gets
+# no turn: after so many real seconds it counts as idle.
+STEPS = 0.5
 
 
 class Sample:
-    """The processor time of a thread at a look."""
+    """A party at a look. `quiet` are the real seconds since in which it has hardly worked, `still` those at the end in
+    which it slept without waking up.
+    """
 
     def __init__(self, party: Party) -> None:
         self.at = self.seen = real_monotonic()
-        self.quiet = 0.0
+        self.quiet = self.still = 0.0
         frame = current_frames().get(party.ident)
         self.place = (id(frame), frame.f_lasti if frame else 0)
-        self.effort = _effort(party)
+        self.effort = self.last = effort(party.native)
 
     def worked_since(self, before: Sample) -> bool:
-        """True if it used a tenth of the time, which a thread that polls in small steps does not."""
-        if self.effort is None or before.effort is None:
+        """True if it used a tenth of the time, or waited for a processor at both looks.
+
+        A thread that polls in small steps uses less. One that gets no processor has used none, and yet is at work.
+        """
+        now, then = self.effort, before.effort
+        if now.run is None or then.run is None:
             return self.place != before.place
-        return self.effort - before.effort > 0.1 * (self.at - before.at)
+        if not now.asleep and not before.last.asleep:
+            return True
+        return now.run + now.queued - then.run - then.queued > 0.1 * (self.at - before.at)
 
-
-def _effort(party: Party) -> float | None:
-    """Seconds that a thread has run, or was ready and waited for a processor; None if the system does not tell."""
-    try:
-        run, waited, _ = Path(f"/proc/self/task/{party.native}/schedstat").read_text().split()
-    except (OSError, ValueError):
-        return None
-    return (int(run) + int(waited)) / 1e9
+    def goes_on_to(self, now: Sample) -> None:
+        """It has hardly worked until `now`."""
+        # A driver that could not look for long proves nothing: the GIL was held, or the machine was busy or asleep.
+        span = min(now.at - self.seen, LOOK)
+        slept = now.effort.asleep and now.effort.switches == self.last.switches
+        self.quiet += span
+        self.still = self.still + span if slept else 0.0
+        self.seen, self.last = now.at, now.effort
 
 
 def idle(party: Party) -> float:
     """Real seconds for which a running party has not worked: it is blocked in an invisible call."""
+    if not party.native or _excused(current_frames().get(party.ident)):
+        return 0.0  # it has not begun yet, or waits for someone that will act in any case
     now, before = Sample(party), party.watched
     if not isinstance(before, Sample) or now.worked_since(before):
         party.watched = now
         return 0.0
-    # A driver that could not look for long proves nothing: the GIL was held, or the machine was busy or asleep.
-    before.quiet += min(now.at - before.seen, LOOK)
-    before.seen = now.at
-    return before.quiet
+    before.goes_on_to(now)
+    return before.quiet if party.outside or before.quiet >= STEPS else before.still
+
+
+def queued(party: Party) -> float:
+    """Real seconds that a party was ready and waited for a processor, in its life."""
+    return effort(party.native).queued
 
 
 def place(party: Party) -> str | None:
@@ -85,7 +103,8 @@ def waits_for_work(party: Party) -> bool:
 
 def _excused(frame: FrameType | None) -> bool:
     while frame is not None:
-        if frame.f_globals.get("__name__") in _EXCUSED:
+        module = frame.f_globals.get("__name__")
+        if module in _EXCUSED or (module, frame.f_code.co_name) == _STARTING:
             return True
         frame = frame.f_back
     return False

@@ -51,6 +51,7 @@ class World(Roster):
         super().__init__(clock)
         self.horizon, self._moved = horizon, moved
         self._stirred = self._rested = real_monotonic()
+        self._spell = (0.0, 0.0)  # the last event, and when the driver first looked for idle parties after it
         self._looks = 0
         self._looked: list[Wait] = []  # waits for sockets in which nothing was in transit
         self._first: Party | None = None
@@ -154,8 +155,15 @@ class World(Roster):
 
     def _idle(self, running: list[Party]) -> bool:
         """True if every running party has been idle for long enough, or busy for too long."""
-        since = real_monotonic() - self._stirred
-        return all(watch.idle(party) >= (ABROAD if party.outside else TURN) for party in running) or since >= BUSY
+        idle = [watch.idle(party) >= (ABROAD if party.outside else TURN) for party in running]
+        return all(idle) or self._busy(running) >= BUSY
+
+    def _busy(self, running: list[Party]) -> float:
+        """Real seconds since the first look after the last event, without those in which a party waited for a processor."""
+        now, queued = real_monotonic(), sum(map(watch.queued, running))
+        if self._spell[0] != self._stirred:
+            self._spell = (self._stirred, now - queued)
+        return now - queued - self._spell[1]
 
     def _give_turn(self) -> bool:
         """Give the turn to the first party whose wait has ended. False if there is none."""
