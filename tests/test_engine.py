@@ -9,8 +9,10 @@ from typing import ClassVar, get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from notnow.engine import actions, events
+from notnow.engine.actions import BEHAVE
 from notnow.engine.engine import _OF_A_CONNECTION, Engine
 from notnow.language.loading import loads
 from playbook import (
@@ -510,6 +512,56 @@ class TestAfterAClose:
                 assert script.conn not in closed
                 if script.closes:
                     closed.add(script.conn)
+
+
+def test_nor_does_the_fake_behave_on_a_connection_that_it_closes():
+    engine = Engine(loads(document(rule("mail", reply=BYE))))
+    engine.feed(Opened("a"), 0.0)
+    assert engine.behaves("a", "noop", {}, 1.0)
+    assert not engine.behaves("a", "mail", {}, 2.0)
+    engine.feed(Asked("a", "mail"), 2.0)
+    assert not engine.behaves("a", "noop", {}, 3.0)
+
+
+UNDECIDED = loads(
+    document(
+        phase(rule("mail", over=1, per="sender", reply=NO), rule("error", reply="421 {client}"), lasts="7s"),
+        phase(rule("idle", after="5s", reply=BYE), rule("noop", nth=2, reply=NO), until={"rset": 2}),
+        phase(lasts="3s"),
+        phase(rule("any", where={"sender": "1"}, reply=NO), lasts="5s"),
+        repeat=True,
+    )
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_a_request_about_which_nothing_is_decided_needs_no_script(data):
+    """Any events in any order: an engine that is asked first whether it behaves does and remembers the same as another one."""
+    asked, fed = Engine(UNDECIDED), Engine(UNDECIDED)
+    now = 0.0
+    for conn in "abc":
+        assert asked.feed(Opened(conn), now) == fed.feed(Opened(conn), now)
+    for n in range(data.draw(st.integers(1, 30))):
+        now += data.draw(st.sampled_from([0.0, 1.0, 4.0]))
+        conn = data.draw(st.sampled_from("abcx"))
+        moments = ("ehlo", "mail", "mail", "noop", "rset", "body", "xclient")
+        made = [
+            *(Asked(conn, moment, sender=f"{n % 2}") for moment in moments),
+            Answered(conn, 550),
+            Heard(conn),
+            Tick(),
+        ]
+        event = data.draw(st.sampled_from([*made, Leaving(conn), Ended(conn, "mail"), Closed(conn)]))
+        scripts = fed.feed(event, now)
+        if isinstance(event, events.Asked) and asked.behaves(conn, event.moment, event.facts, now):
+            assert [(s.conn, s.steps, s.moment, s.decision) for s in scripts] == [(conn, BEHAVE, event.moment, 0)]
+        else:
+            assert asked.feed(event, now) == scripts
+        for one, other in zip(asked._connections.values(), fed._connections.values(), strict=True):
+            assert structs.asdict(one) == structs.asdict(other)
+        assert asked.due == fed.due
+    assert asked.play(UNDECIDED, now) == fed.play(UNDECIDED, now)
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,21 @@ class Engine:
             return self._handle(event, now)  # nearly always
         return self._catch_up(now) + self._handle(event, now)
 
+    def behaves(self, conn: str, moment: str, facts: Facts, now: float) -> bool:
+        """True if the fake behaves at this request, which needs no script: nothing is to be decided at its moment.
+
+        It is what an `Asked` comes to then. False for a request that has to be fed.
+        """
+        progress = self.progress
+        if moment not in progress.undecided or progress.ends <= now or progress.position is not self._store.position:
+            return False
+        connection = self._connections.get(conn)
+        if connection is None or connection.closing:
+            return False
+        connection.active_at = connection.command_at = now
+        self._let_through(connection, moment, 0, facts, progress.phase, now)
+        return True
+
     def start(self, now: float) -> None:
         """Let scenario time begin, unless it has; the first connection does so as well."""
         self.progress.start(now)

@@ -130,3 +130,8 @@ class CompiledPhase(Struct, frozen=True):
         """The plan of a moment; `any` covers a command without a moment of its own. None: behave."""
         plan = self.plans.get(moment)
         return self.plans.get("any") if plan is None and moment not in self.moments else plan
+
+    @property
+    def undecided(self) -> frozenset[str]:
+        """The moments at which nothing is decided: no rule or count looks at them, and no idle timeout runs."""
+        return frozenset() if self.idle_timeouts else frozenset(self.moments.keys() - self.plans.keys())

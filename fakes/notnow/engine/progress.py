@@ -14,13 +14,15 @@ class Progress:
     """The position of a scenario, as its store has it.
 
     Other replicas may move it: `refresh` reads it again. `ends` is the scenario time at which the phase ends, infinite
-    if that is not settled by time. `ends_by_events`: events may end it.
+    if that is not settled by time. `ends_by_events`: events may end it. `undecided` are the moments about which neither the
+    phase nor another replica has a say.
     """
 
     position: PhasePosition
     phase: CompiledPhase
     ends: float
     ends_by_events: bool
+    undecided: frozenset[str]
 
     def __init__(self, scenario: Scenario, store: Store) -> None:
         self.phases, self.repeats, self._store = compile_phases(scenario), scenario.repeat, store
@@ -30,6 +32,7 @@ class Progress:
         self.position = self._store.position
         self.phase = self.phases[self.position.phase]
         self.ends_by_events = any(plan.until for plan in self.phase.plans.values())
+        self.undecided = frozenset() if self._store.remote else self.phase.undecided
         since, lasts = self.position.since, self.phase.lasts
         self.ends = math.inf if since is None or lasts is None or self.is_final else since + lasts
 

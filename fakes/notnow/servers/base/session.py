@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from notnow.clock import Clock
 from notnow.engine.actions import Script
-from notnow.engine.events import Event
+from notnow.engine.events import Event, Facts
 from notnow.journal import Arrival, Connection, Failure, Recorder
 from notnow.servers.base.tls import Shown
 from notnow.servers.base.turns import Turns
@@ -62,6 +62,9 @@ class Host(Protocol):
 
     def feed(self, event: Event, moment: str = "") -> Script | None:
         """Tell the engine; return the script for this event, and have the scripts for other connections carried out."""
+
+    def behaves(self, conn: str, moment: str, facts: Facts, now: float) -> bool:
+        """True if nothing is to be decided about a request, and the fake behaves; False for one that has to be fed."""
 
     def has_rules_at(self, moment: str) -> bool:
         """False if the engine need not be told of this moment: no rule of the phase acts there."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from notnow.engine.actions import BEHAVE, Script
+from notnow.engine.actions import Script
 from notnow.engine.events import Asked, Ended
 from notnow.journal import Exchange, Facts
 from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride, reply_bytes
@@ -41,16 +41,15 @@ class Asking(SMTPConnection):
         self.arrivals.stamp(exchange, len(self._inbox))
         if known is not None:
             host.recorder.facts(exchange, known)
-        script = host.feed(Asked(record.id, moment, facts), moment)
-        if script is None:  # the engine has closed the connection: a time-out was due
-            raise Over
-        if script.steps is BEHAVE:  # nearly always: what `_perform` comes to then
-            host.recorder.decided(exchange, script)
+        if host.behaves(record.id, moment, facts, exchange.at):  # nearly always
             self.still_here()
             self.override = NO_OVERRIDE
             await effect()
-        else:
-            await self._perform(script, exchange, effect)
+            return
+        script = host.feed(Asked(record.id, moment, facts), moment)
+        if script is None:  # the engine has closed the connection: a time-out was due
+            raise Over
+        await self._perform(script, exchange, effect)
 
     async def _perform(self, script: Script, exchange: Exchange, effect: Callable[[], Awaitable[None]]) -> None:
         self.answered_at = exchange.moment
