@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shlex
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -19,7 +21,7 @@ from notnow import FakeSMTP
 from notnow.cli import group
 from notnow.errors import ScenarioError, StartError
 from notnow.language.loading import loads
-from notnow.shared import shipping
+from notnow.shared import heart, link, shipping
 from notnow.shared.clock import SharedClock
 from notnow.shared.naming import told_scenario
 from playbook import BYE, document, phase, rule
@@ -186,6 +188,32 @@ class TestLostData:
             one.play(CAP)
             assert [admits(fake.port) for fake in (one, other)] == [True, True]
 
+    def test_a_replica_that_comes_as_redis_has_just_started_lets_those_that_know_more_come_first(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with running(tmp_path) as server:
+            url = f"{server.url}?socket_timeout=9&name=restarted"
+            with FakeSMTP(PHASES, shared=url) as old:
+                old.next_phase()
+                server.stop()
+                monkeypatch.setattr(heart, "AGAIN", 1.0)
+                old.wait_for(lambda _: lost(old), timeout=20)
+                monkeypatch.setattr(link, "FRESH", 60)  # on a slow machine, too
+                server.start()
+                with FakeSMTP(PHASES, shared=url) as new:
+                    assert new.phase == "2"
+                    eventually(lambda: replica_of(old).lost is None, "the old one is back")
+                    assert not any("start this replica again" in why for why in lost(old))
+
+    def test_a_redis_that_has_just_started_is_not_waited_for_long(
+        self, url: str, direct: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        up = int(direct.info("server")["uptime_in_seconds"])  # type: ignore[index]
+        monkeypatch.setattr(link, "FRESH", up + 2)
+        with FakeSMTP(PHASES, shared=url) as fake:
+            assert fake.phase == "1"
+            assert int(direct.info("server")["uptime_in_seconds"]) >= up + 2  # type: ignore[index]
+
     def test_scripts_that_redis_has_forgotten(self, url: str, direct: redis.Redis) -> None:
         with two(url, CAP) as (one, other), closing(Line(one.port)), closing(Line(other.port)):
             direct.script_flush()
@@ -286,6 +314,102 @@ class TestOtherReplicas:
 
 def _raise(*_: object) -> None:
     raise redis.ConnectionError("away")
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
+    """A Redis, and another that has its data: each in a folder of its own."""
+    folders = tmp_path / "primary", tmp_path / "replica"
+    for folder in folders:
+        folder.mkdir()
+    soon = "--repl-diskless-sync-delay", "0"
+    with running(folders[0], *soon) as primary:
+        with running(folders[1], *soon, "--replicaof", "127.0.0.1", str(primary.port)) as replica:
+            yield primary, replica
+
+
+class Name:
+    """A port that leads to one Redis, and later to another, as a name does. Connections that are there stay where they are."""
+
+    def __init__(self, leads_to: int) -> None:
+        self.leads_to = leads_to
+        self._socks: list[socket.socket] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listening.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # it is closed
+            while True:
+                client, _ = self._listening.accept()
+                server = socket.create_connection(("127.0.0.1", self.leads_to))
+                self._socks += client, server
+                for one, other in ((client, server), (server, client)):
+                    threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
+
+    def _pump(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+        with contextlib.suppress(OSError):
+            other.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        for sock in (self._listening, *self._socks):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+
+
+class TestFailover:
+    """A Redis that becomes the replica of another amid a run."""
+
+    def test_it_refuses_to_write_and_then_it_is_the_primary_again(
+        self, pair: tuple[RedisServer, RedisServer], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        primary, replica = pair
+        with redis.Redis(port=primary.port) as one_of_them, redis.Redis(port=replica.port) as the_other:
+            with two(f"{primary.url}?socket_timeout=9", CAP) as (one, other), closing(Line(one.port)):
+                eventually(lambda: the_other.keys("notnow:*"), "the data are there")
+                the_other.replicaof("NO", "ONE")
+                one_of_them.replicaof("127.0.0.1", str(replica.port))
+                with closing(Line(other.port)) as refused:
+                    assert refused.greeting.startswith("421")
+                eventually(lambda: lost(one) and lost(other), "both say so")
+                assert all("read only replica" in why and "XADD" not in why for why in lost(one) + lost(other))
+                one_of_them.replicaof("NO", "ONE")
+                eventually(lambda: admits(other.port), "it is open again")
+                eventually(lambda: replica_of(one).lost is None, "and so is the other")
+                with closing(Line(other.port)) as second:
+                    assert second.admitted
+                    assert not admits(one.port)  # the slots of all that live count
+                assert [len(lost(fake)) for fake in (one, other)] == [1, 1]
+        assert sum("is lost" in one.getMessage() for one in caplog.records) == 2
+
+    def test_its_name_leads_to_the_new_primary(self, pair: tuple[RedisServer, RedisServer]) -> None:
+        primary, replica = pair
+        with (
+            redis.Redis(port=primary.port) as one_of_them,
+            redis.Redis(port=replica.port) as the_other,
+            closing(Name(primary.port)) as name,
+        ):
+            url = f"redis://127.0.0.1:{name.port}/0?socket_timeout=9"
+            with two(url, CAP) as (one, other), closing(Line(one.port)):
+                eventually(lambda: the_other.keys("notnow:*"), "the data are there")
+                the_other.replicaof("NO", "ONE")
+                one_of_them.replicaof("127.0.0.1", str(replica.port))
+                name.leads_to = replica.port
+                eventually(lambda: admits(other.port), "it follows the name")
+                admits(one.port)  # so that it notices, too
+                eventually(lambda: lost(one) and replica_of(one).lost is None, "and so does the other")
+                one.play(PHASES)
+                assert (one.scenario, other.scenario) == (PHASES, PHASES)
+                one.next_phase()
+                assert not admits(other.port)
+                primary.stop()
+                other.play(CAP)
+                assert admits(one.port)
+                assert [len(lost(fake)) for fake in (one, other)] == [1, 1]
 
 
 class TestWhatRedisSays:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("notnow.shared")
 OLDEST = (6, 0)
+FRESH = 2  # seconds after Redis's start in which replicas that it has forgotten come back: they try five times a second
 # The parts of a script: what it costs to run one grows with all functions in it, called or not, so frequent operations
 # have scripts of their own.
 PARTS: Mapping[str, Sequence[str]] = {
@@ -29,6 +30,11 @@ PARTS: Mapping[str, Sequence[str]] = {
 }
 OTHERS = ("service.lua", "tallies.lua", "operations.lua")
 Lost = redis.RedisError  # Redis is away, or in no state to answer
+
+
+def words(error: Exception) -> str:
+    """What Redis or redis-py has said, without the place in our script."""
+    return str(error).partition(" script: ")[0] or type(error).__name__
 
 
 class Misfit(Lost):
@@ -115,7 +121,13 @@ class Link:
                 f"shared: Redis at {self.address.shown} is a node of a cluster, and {error.host}:{error.port} has the keys of "
                 f"{self.address.name!r}; notnow speaks to one Redis: name that node, or one that is not in a cluster"
             )
-        return StartError(f"shared: Redis at {self.address.shown} refuses ({error})")
+        return StartError(f"shared: Redis at {self.address.shown} refuses ({words(error)})")
+
+    @property
+    def is_fresh(self) -> bool:
+        """True if Redis has just started, perhaps without its data, and knows nothing of this service. Raises `Lost`."""
+        up: int = self.redis.info("server")["uptime_in_seconds"]
+        return up < FRESH and not self.redis.exists(f"{self.address.prefix}clock")
 
     def knock(self) -> None:
         """See whether Redis answers, on a new connection: its name may lead to another machine by now. Raises `Lost`."""

@@ -23,11 +23,12 @@ from notnow.language.scenario import Scenario
 from notnow.shared.address import Address
 from notnow.shared.clock import MICRO, SharedClock
 from notnow.shared.encoding import key_text
-from notnow.shared.link import Link, Lost, Misfit
+from notnow.shared.link import Link, Lost, Misfit, words
 from notnow.shared.naming import digest, loaded, name_of, told_scenario
 from notnow.units import show
 
 log = logging.getLogger("notnow.shared")
+PAUSE = 0.05  # real seconds between two looks at whether others have come back to a Redis that has just started
 LOOK = 0.002  # real seconds between two looks at whether the others are done
 _ENDED = Misfit(
     "the service has ended while this replica was away, and another of its name has begun: start this replica again"
@@ -117,6 +118,8 @@ class Replica:
         link = Link(self.address, self._key)
         try:
             link.check()
+            while link.is_fresh:
+                time.sleep(PAUSE)  # others may know the state that it has lost
             word, *rest = link.call("join", self._as_joins(None))
             if word == "other":
                 raise StartError(self._another_plays(json.loads(rest[0])["name"]))
@@ -243,7 +246,7 @@ class Replica:
 
     def lose(self, error: Exception) -> None:
         """The service cannot be asked. A reason is said once, until it is back."""
-        before, self.lost = self.lost, str(error) or type(error).__name__
+        before, self.lost = self.lost, words(error)
         if before is None or (isinstance(error, Misfit) and before != self.lost):
             does = "refuses clients" if self.address.when_lost == "closed" else "behaves as healthy"
             log.warning(
@@ -297,9 +300,10 @@ class Replica:
                 self.lose(self._unreadable)
         return self.state
 
-    def note_version(self, version: int) -> None:
-        """This is the version of the news that it has just made itself."""
-        self.state = replace(self.state, version=version)
+    def note_move(self, to: PhasePosition, version: int | None) -> None:
+        """It has moved the scenario itself, which is the news of this version; None: it has moved it for itself alone."""
+        known = self.state
+        self.state = replace(known, position=to, version=known.version if version is None else version)
 
     def read(self) -> State | None:
         """The state of the service as it is now; None if Redis is lost."""

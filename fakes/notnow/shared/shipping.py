@@ -44,7 +44,9 @@ class Shipper:
             fields: dict[Any, Any] = {**self._head(), "number": number, kind: json.dumps(data)}
             pipe.xadd(self._stream, fields, maxlen=EXCHANGES, approximate=True)
         pipe.expire(self._stream, KEEP)
-        pipe.execute()
+        for answer in pipe.execute(raise_on_error=False):  # which would put the whole entry into its words
+            if isinstance(answer, Exception):
+                raise answer
 
     def _head(self) -> dict[str, Any]:
         replica = self._replica

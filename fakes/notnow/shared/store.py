@@ -50,8 +50,7 @@ class RedisStore:
         answer = self._ask("move", seen=_plain(seen), to=_plain(to))
         if answer == "moved":
             return False
-        if answer is not None:
-            self.replica.note_version(answer[1])
+        self.replica.note_move(to, None if answer is None else answer[1])
         self.position = to  # where Redis is lost, the scenario goes on here alone
         return True
 
