@@ -210,6 +210,20 @@ def test_a_421_to_one_recipient_is_one_event_although_postfix_defers_both() -> N
     assert rules == [{"on": "rcpt", "per": "recipient", "nth": 1, "reply": "421 4.7.0 Go away"}]
 
 
+def test_a_delivery_whose_lines_were_written_late_is_one_delivery() -> None:
+    """The last delay ends when the line is written, which takes a busy machine any time."""
+    told = GREY.replace("451 4.7.1 Greylisted, try later", "421 4.7.0 Go away")
+    lost = "lost connection with mx.test[192.0.2.1] while sending RCPT TO"
+    rules, tally = scenario(line(told, to="bob@x.test"), line(lost, to="carol@x.test", delays="0.1/0/0/0.01"))
+    assert rules == [{"on": "rcpt", "per": "recipient", "nth": 1, "reply": "421 4.7.0 Go away"}]
+    assert tally == "read 2 lines: 2 deferrals in 1 delivery"
+
+
+def test_the_next_message_on_a_kept_connection_is_another_delivery() -> None:
+    _, tally = scenario(line(BUSY, use="conn_use=2, "), line(BUSY, to="carol@x.test", use="conn_use=3, "))
+    assert tally == "read 2 lines: 2 deferrals in 2 deliveries"
+
+
 def test_a_try_that_fails_early_is_not_counted_later() -> None:
     """The first RCPT of this recipient is that of the second try."""
     rules, _ = scenario(line(BUSY), line(GREY, delays="300/0/0/0"))

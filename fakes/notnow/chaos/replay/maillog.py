@@ -105,7 +105,9 @@ class _Reader:
     def __init__(self, relay: str, name: str) -> None:
         self._relay, self._name = relay.lower(), name
         self._senders: dict[str, str] = {}
-        self._open: dict[str, tuple[tuple[str, ...], Delivery]] = {}  # by queue id, the last delivery and what marks it
+        self._open: dict[
+            str, tuple[tuple[str | None, ...], Delivery]
+        ] = {}  # by queue id, the last delivery and what marks it
 
     def remember(self, queue_id: str, sender: str) -> None:
         self._senders[queue_id] = sender
@@ -139,9 +141,11 @@ class _Reader:
         found.sent += status == "sent"
 
     def _delivery(self, told: re.Match[str], line: str, found: MailLog) -> Delivery:
-        """The delivery that a line is about: the recipients of one try have the process and the delays in common."""
+        """The delivery that a line is about: the recipients of one try have the process, the connection and the delays in
+        common, but for the last delay: it lasts until the line is written.
+        """
         _, pid, repeated, queue_id, _, relay, use, delays, *_ = told.groups()
-        marks = (pid, relay, delays)
+        marks = (pid, relay, use, delays.rpartition("/")[0])
         before = self._open.get(queue_id)
         if before is not None and before[0] == marks and not repeated:
             return before[1]
