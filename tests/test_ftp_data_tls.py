@@ -196,6 +196,22 @@ class TestHandshake:
             assert data.rest() == SMALL
             assert raw.code() == "226"
 
+    def test_a_handshake_before_the_next_command(self, fake: FakeFTP) -> None:
+        """Some clients begin TLS as soon as they have connected, and PROT P may come between PASV and the connection."""
+        with Raw(fake) as raw:
+            assert raw.code() == "220"
+            raw.auth(trusting(fake)).login()
+            assert raw.code("PBSZ 0") == "200"
+            port = port_of(raw.say("PASV"))
+            raw.protect(trusting(fake))
+            for _ in range(2):
+                with raw.visit(port) as data:
+                    assert isinstance(data.sock, ssl.SSLSocket)  # it has shaken hands
+                    assert raw.code("RETR small.txt")[0] == "1"
+                    assert data.rest() == SMALL
+                    assert raw.code() == "226"
+                port = port_of(raw.say("PASV"))
+
     @pytest.mark.parametrize("mode", ["PORT", "EPRT"])
     def test_nobody_else_is_connected(self, fake: FakeFTP, raw: Raw, mode: str) -> None:
         """A bounce is refused in TLS as well."""

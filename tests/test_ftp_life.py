@@ -8,12 +8,14 @@ import ftplib
 import io
 import threading
 import time
+import weakref
 
 import aioftp
 import pytest
 
 from ftp_client import Raw, one, rules, then, trusting
 from notnow import FakeError, FakeFTP, FakeSMTP, ManualClock, RealClock, ScenarioError, WaitTimeoutError
+from notnow.garbage import uncollected
 from notnow.servers import by_protocol
 from notnow.servers.base import bridge as _bridge
 from notnow.servers.ftp.files import filling
@@ -66,6 +68,20 @@ class TestLife:
             FakeFTP("smtp/overload")
         with FakeFTP() as fake, pytest.raises(ScenarioError, match="is a scenario for smtp"):
             fake.play("smtp/overload")
+
+    def test_a_session_that_has_ended_is_in_no_circle(self):
+        """Its memory is free at once, and not when the garbage collector next comes."""
+        with FakeFTP() as fake, uncollected():
+            with Raw(fake).hello() as raw:
+                (session,) = fake._bridge.sessions.values()
+                ended = weakref.ref(session)
+                del session
+                assert raw.get("LIST")
+                assert raw.code("QUIT") == "221"
+                assert raw.until_end() == ""
+            fake.wait_for(lambda _: not fake._bridge.sessions)
+            fake._bridge.settle()
+            assert ended() is None
 
 
 class TestMany:

@@ -274,7 +274,8 @@ def test_handle_auth_success_logs_in():
     assert spy.said == ["230 Login successful."]
     assert spy.authenticated
     assert isinstance(spy.fs, MemoryFS)
-    assert (spy.fs.root, spy.fs.cwd, spy.fs.cmd_channel) == ("/", "/", spy)
+    assert (spy.fs.root, spy.fs.cwd) == ("/", "/")
+    assert spy.fs.cmd_channel is FTPHandler  # see `MemoryFS`
 
 
 def test_flush_account_logs_out(spy):

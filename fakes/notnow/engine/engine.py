@@ -81,6 +81,7 @@ class Engine:
         if (capacity := capacity_of(scenario)) is not None:
             self._store.equip(capacity)
         self.progress = Progress(scenario, self._store)
+        self._moments = frozenset(moment for phase in self.progress.phases for moment in phase.plans)
         self._timers = IdleTimers()
         self._decisions = 0
 
@@ -98,7 +99,7 @@ class Engine:
 
     def has_rules_at(self, moment: str) -> bool:
         """True if a rule of the scenario acts at this moment, in any phase."""
-        return any(moment in phase.plans for phase in self.progress.phases)
+        return moment in self._moments
 
     # ---- looking back ----------------------------------------------------------------------------
 

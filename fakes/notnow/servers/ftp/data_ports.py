@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import random
 import socket
@@ -21,6 +20,8 @@ from notnow.servers.ftp.host import FileHost
 
 PORTS, TRIES = (32_768, 61_000), 100  # the range of data ports, and how often one is tried
 CONNECT = 10.0  # real seconds that a client has to accept an active data connection
+QUEUE = 128  # connections that wait to be accepted; those of strangers take no place from the client's
+NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)  # Linux: the socket does not block from the start
 
 
 class PortOwner(Protocol):
@@ -33,6 +34,7 @@ class PortOwner(Protocol):
 
     record: Connection
     exchange: Exchange
+    private: bool  # PROT P
     next_data_fault: DataEnding | None  # how the next announced data connection ends
 
     def announce(self, port: int, extended: bool) -> None:
@@ -52,19 +54,29 @@ class PortOwner(Protocol):
 
 
 class PassivePort:
-    """A port that waits for one data connection of the client (PASV, EPSV)."""
+    """A port that waits for one data connection of the client (PASV, EPSV).
+
+    Most clients connect and then send a command, which `look`s before it is carried out: the loop need not `watch`, unless
+    a transfer is under way, or something happens as soon as the client connects.
+    """
 
     def __init__(self, session: PortOwner, extmode: bool = False) -> None:
         self._session, self._loop = session, session.host.loop
         self.fault, session.next_data_fault = session.next_data_fault, None
-        self._sock = _listening(session, 0 if self.fault == "drop" else 5)
+        self._sock, self.port = _listening(session, 0 if self.fault == "drop" else QUEUE)
         self._plug: socket.socket | None = None
-        self.port = int(self._sock.getsockname()[1])
+        self._watched = False
         session.host.ports.add(self.port)
         if self.fault == "drop":
             self._stuff()
         session.announce(self.port, extmode)
-        if self._plug is None:
+        if self.fault is not None or session.private:  # the end of the connection, or a TLS handshake
+            self.watch()
+
+    def watch(self) -> None:
+        """Begin the data connection as soon as it is made."""
+        if not self._watched and self._plug is None and self._sock.fileno() >= 0:
+            self._watched = True
             self._loop.add_reader(self._sock.fileno(), self.look)
 
     def _stuff(self) -> None:
@@ -74,7 +86,7 @@ class PassivePort:
         self._plug.connect_ex(self._sock.getsockname())
 
     def look(self) -> None:
-        """Begin the data connection if the client has made it: the loop may tell us of a later command first."""
+        """Begin the data connection if the client has made it."""
         sock = self.accept()
         if sock is not None:
             self.close()
@@ -84,7 +96,7 @@ class PassivePort:
         """The data connection, or None if the client has not made it yet."""
         while self._sock.fileno() >= 0 and self._plug is None:
             try:
-                sock, address = listener.accept(self._sock, int(self._sock.family))
+                sock, address = listener.accept(self._sock, self._session.local.family)
             except OSError:
                 return None
             if address[0] == self._session.record.client:
@@ -98,7 +110,8 @@ class PassivePort:
             return
         self._session.prepared(None)
         self._session.host.ports.discard(self.port)
-        self._loop.remove_reader(self._sock.fileno())
+        if self._watched:
+            self._loop.remove_reader(self._sock.fileno())
         while (sock := self.accept()) is not None:
             sock.close()
         self._sock.close()
@@ -118,8 +131,7 @@ class ActivePort:
         """Connect to the client. Return the connection and its local port; None if the client refuses."""
         sock = None
         try:
-            sock = bound(self._session)
-            port = int(sock.getsockname()[1])
+            sock, port = bound(self._session)
             async with asyncio.timeout(CONNECT):
                 await self._session.host.loop.sock_connect(sock, self._address)
         except BaseException as error:
@@ -137,36 +149,36 @@ class ActivePort:
         self._session.prepared(None)
 
 
-def bound(session: PortOwner) -> socket.socket:
+def bound(session: PortOwner) -> tuple[socket.socket, int]:
     """A socket bound to the address of the control connection, on a port of its own. It does not listen yet.
 
     Raises OSError if all ports are taken.
     """
-    sock = socket.socket(session.local.family)
+    sock = socket.socket(session.local.family, socket.SOCK_STREAM | NONBLOCK)
     try:
-        _bind(sock, session.local.address)
-        sock.setblocking(False)
+        if not NONBLOCK:
+            sock.setblocking(False)
+        return sock, _bind(sock, session.local.address)
     except BaseException:
         sock.close()
         raise
-    return sock
 
 
-def _listening(session: PortOwner, queue: int) -> socket.socket:
-    """A socket that listens on a port of its own. Raises OSError if all ports are taken."""
+def _listening(session: PortOwner, queue: int) -> tuple[socket.socket, int]:
+    """A socket that listens on a port of its own, and the port. Raises OSError if all ports are taken."""
     for _ in range(TRIES):
-        sock = bound(session)
+        sock, port = bound(session)
         try:
             sock.listen(queue)
         except OSError:  # meanwhile, another process has bound the same port, and listens already
             sock.close()
         else:
-            return sock
+            return sock, port
     raise OSError(errno.EADDRINUSE, "no port is free")
 
 
-def _bind(sock: socket.socket, address: str) -> None:
-    """Bind to a port.
+def _bind(sock: socket.socket, address: str) -> int:
+    """Bind to a port, and return it.
 
     Given port 0, Linux searches for one that had no connection in the last minute, which takes milliseconds after many
     connections. It binds a named port at once, even if that was in use a moment ago.
@@ -174,7 +186,11 @@ def _bind(sock: socket.socket, address: str) -> None:
     if sys.platform == "linux":
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         for _ in range(TRIES):
-            with contextlib.suppress(OSError):
-                sock.bind((address, random.randrange(*PORTS)))
-                return
+            port = random.randrange(*PORTS)
+            try:
+                sock.bind((address, port))
+            except OSError:
+                continue
+            return port
     sock.bind((address, 0))
+    return int(sock.getsockname()[1])

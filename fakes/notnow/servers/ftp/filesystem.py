@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 
 from pyftpdlib.exceptions import FilesystemError
 from pyftpdlib.filesystems import AbstractedFS
+from pyftpdlib.handlers import FTPHandler
 
 from notnow.bounds import ENTRIES
 from notnow.language.limits import PATH
@@ -35,7 +36,7 @@ class MemoryFS(AbstractedFS):
     """The files of a fake, for one session."""
 
     def __init__(self, root: str, cmd_channel: object) -> None:
-        super().__init__(root, cmd_channel)
+        super().__init__(root, FTPHandler)  # it reads settings there; in the session it would make a circle
         self._host: FileHost = cmd_channel.host  # type: ignore[attr-defined]
 
     @property

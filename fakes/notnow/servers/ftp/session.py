@@ -107,8 +107,10 @@ class FTPSession(Listings):
 
     def _next(self) -> bytes | None:
         """The next command, if there is one that may be carried out now."""
-        self._look()
-        if not self._inbox and not (self.eof or self.crowded or self._quit_pending):
+        if self._inbox:
+            if self._dtp_acceptor is not None:
+                self._dtp_acceptor.look()  # a data connection that was made before the next command
+        elif not (self.crowded or self._quit_pending or self.eof):
             return None
         state, transfer = self.life.fake, self.transfer
         if self.busy or not state.speaks or state is STALLED or self.transport.is_closing():
@@ -124,11 +126,6 @@ class FTPSession(Listings):
         if line is None and self.eof:
             self.end()
         return line
-
-    def _look(self) -> None:
-        """Take a data connection that was made before the next command."""
-        if self._inbox and self._dtp_acceptor is not None:
-            self._dtp_acceptor.look()
 
     def _give_up(self, transfer: RunningTransfer) -> None:
         """End, if a client has closed its sending side and opened no data connection."""
@@ -202,7 +199,7 @@ class FTPSession(Listings):
             return lambda: self.begin_transfer(verb, line, argument)
         if verb in TRANSFERS:
             return lambda: self._refuse_transfer(moment, verb, line, argument)
-        return lambda: self.pre_process_command(line, verb, argument)
+        return partial(self.pre_process_command, line, verb, argument)
 
     def _refuse_transfer(self, moment: str, verb: str, line: str, argument: str) -> None:
         """Refuse a transfer without a login or a file name; the engine counted it as begun."""
@@ -334,6 +331,8 @@ class FTPSession(Listings):
             self.respond("503 PBSZ has to come before PROT.")
         elif level in ("C", "P"):
             self.private = level == "P"
+            if self.private and self._dtp_acceptor is not None:  # the client may shake hands before its next command
+                self._dtp_acceptor.watch()
             self.respond(f"200 Protection set to {'Private' if self.private else 'Clear'}.")
         else:
             self.respond("536 Unsupported protection level: use C or P.")

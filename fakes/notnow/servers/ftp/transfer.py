@@ -41,7 +41,7 @@ class Transfers(Asking):
     _ended_early_by: DataEnding | None = None  # how a data connection ended before its transfer was asked for
     _failed_early: Failure | None = None  # why its TLS had failed then
     _ragged: bool = False  # the TLS of the next transfer ends without a close_notify
-    _closed_port: socket.socket | None = None
+    _closed_port: tuple[socket.socket, int] | None = None
 
     async def _perform(self, script: Script, exchange: Exchange, healthy: HealthyAction) -> Sequence[bytes]:
         try:
@@ -93,11 +93,11 @@ class Transfers(Asking):
     def _unopened(self) -> int:
         """A closed port, for a PASV that has not taken effect."""
         self._closed_port = self._closed_port or bound(self)
-        return int(self._closed_port.getsockname()[1])
+        return self._closed_port[1]
 
     def close_ports(self) -> None:
         if self._closed_port is not None:
-            self._closed_port.close()
+            self._closed_port[0].close()
 
     @property
     def certificate(self) -> tls.Shown:
@@ -156,6 +156,8 @@ class Transfers(Asking):
         self._restart_position = 0
         for text in answers:
             self.over_with(transfer, text.decode("utf-8", "replace"))
+        if self._dtp_acceptor is not None and not transfer.is_over:
+            self._dtp_acceptor.watch()
 
     def over_with(self, transfer: RunningTransfer, reply: str | None) -> None:
         """End a transfer. `reply` is the healthy reply, None if another is sent."""

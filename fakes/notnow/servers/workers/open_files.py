@@ -13,7 +13,6 @@ from weakref import WeakSet
 
 from msgspec import Struct
 from pyftpdlib.exceptions import FilesystemError
-from pyftpdlib.handlers import FTPHandler
 
 from notnow.servers.ftp.content import Node
 from notnow.servers.ftp.files import NoRoomError
@@ -38,9 +37,6 @@ class Opened(Struct, frozen=True):
 
 class OpenFiles:
     """The file system of all sessions in workers, and their opened files by number."""
-
-    # What pyftpdlib's file system asks its session for.
-    use_gmt_times, encoding, unicode_errors = FTPHandler.use_gmt_times, FTPHandler.encoding, FTPHandler.unicode_errors
 
     def __init__(self, host: FileHost) -> None:
         self.host = host
