@@ -6,11 +6,13 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import sys
 import threading
 import tracemalloc
 from collections.abc import Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +20,8 @@ from pyftpdlib.exceptions import FilesystemError
 
 from ftp_client import BIG, Raw, one, rules
 from notnow import FakeFTP, ManualClock, ScenarioError
-from notnow.servers.ftp.content import BLOCK, Node
+from notnow.servers.ftp import content
+from notnow.servers.ftp.content import BLOCK, HUGE, MOST_MOVED, Node
 from notnow.servers.ftp.files import DEFAULT, ROOM, Files, NoRoomError, filling, path
 from notnow.servers.ftp.filesystem import MemoryFS
 from notnow.servers.ftp.opened import Reader, Writer, writer
@@ -417,6 +420,29 @@ def test_a_file_that_is_removed_during_a_listing_is_left_out(files, listing, mor
     assert [line.split()[-1] for line in (first, *lines)] == [b"a", b"c"]
 
 
+memfd = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="only Linux has such files")
+PAGES = Path("/sys/kernel/mm/transparent_hugepage")
+
+
+def has_huge_pages() -> bool:
+    """True if this system can move a file in memory into huge pages, of the size that most processors have."""
+    version = tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
+    if version < (6, 1) or not (PAGES / "shmem_enabled").exists():
+        return False
+    return int((PAGES / "hpage_pmd_size").read_text()) == HUGE and "[deny]" not in (PAGES / "shmem_enabled").read_text()
+
+
+def in_huge_pages(descriptor: int, size: int) -> int:
+    """The bytes of a system file that lie in huge pages, as Linux counts them for a mapping."""
+    length = -(-size // HUGE) * HUGE
+    os.ftruncate(descriptor, length + HUGE)
+    with content.aligned(descriptor, length) as mapping:
+        for start in range(0, size, HUGE):
+            assert len(mapping[start : start + 1]) == 1
+        maps = Path("/proc/self/smaps").read_text().partition("/memfd:notnow ")[2]
+    return 1024 * int(maps.partition("ShmemPmdMapped:")[2].split()[0])
+
+
 class TestReader:
     def test_reads_and_seeks(self):
         files = Tree({"x": b"0123456789"})
@@ -436,7 +462,7 @@ class TestReader:
         del files["x"]
         assert reader.read(1_000_000) == b"ore"
 
-    @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="only Linux has such files")
+    @memfd
     @pytest.mark.parametrize("name", ["memfd_create", "write"])
     def test_a_big_one_where_the_system_has_no_file_for_it(self, name, monkeypatch):
         def refuse(*_: object) -> int:
@@ -448,6 +474,27 @@ class TestReader:
             patch.setattr(os, name, refuse)
             assert reader.descriptor() == -1
         assert reader.read(1_000_000) == files["x"] == filling(1_000_000)
+
+    @memfd
+    @pytest.mark.parametrize("size", [HUGE // 2, HUGE, HUGE * 3 // 2 - 1, HUGE * 3 // 2, 5 * HUGE + 1, MOST_MOVED])
+    @pytest.mark.parametrize("there", [True, False], ids=["there", "not there"])
+    def test_a_big_one_lies_in_huge_pages(self, size, there, monkeypatch):
+        """As far as the system has some: its content is the same, and it takes less than half a page more."""
+        if not there:
+            monkeypatch.setattr(content, "COLLAPSE", 9999)
+        files = Tree({"x": f"{size}B"})
+        reader = Reader("/x", files.node("/x"))
+        descriptor = reader.descriptor()
+        assert os.pread(descriptor, size, 0) == reader.read(size + 1) == filling(size)
+        assert os.fstat(descriptor).st_blocks * 512 <= size + HUGE // 2 + 4096
+        moved = round(size / HUGE) * HUGE if there and has_huge_pages() else 0
+        assert in_huge_pages(descriptor, size) == moved
+
+    @memfd
+    def test_one_that_would_take_long_stays_where_it_is(self, monkeypatch):
+        monkeypatch.setattr(content, "MOST_MOVED", HUGE - 1)
+        files = Tree({"x": bytes(HUGE)})
+        assert in_huge_pages(files.node("/x").descriptor(), HUGE) == 0
 
     def test_of_an_upload_that_is_under_way(self, files):
         writer = upload(files, "x", b"12")

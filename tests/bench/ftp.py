@@ -46,7 +46,8 @@ SECONDS = {"list": 0.25, "retr": 1.0}  # a round: many short sessions would use 
 def sessions(name: str, what: str, kind: str, quick: bool) -> list[Row]:
     """Beside pyftpdlib; for downloads also beside one whose files are in memory, as ours are.
 
-    The kernel sends a file of ext4 in larger pieces than one in memory (tmpfs, memfd), which shows at both ends.
+    The kernel sends a file from pages of 4 KiB (tmpfs) with more work, at both ends, than from large ones, which ext4 makes of
+    its own accord, and memory for ours alone (`into_huge_pages`).
     """
     linux_only()
     rounds, seconds = (5, SECONDS[kind] / 2) if quick else (15, SECONDS[kind])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import mmap
 import os
 import random
 from functools import lru_cache
@@ -10,6 +12,8 @@ from functools import lru_cache
 BLOCK = 65_536  # bytes that are generated at a time
 BIG = 262_144  # bytes from which a file is worth a descriptor
 MOST_MOVED = 16 * 1024 * 1024  # bytes beyond which generated content is generated anew for each download
+HUGE = 2_097_152  # bytes of a huge page
+COLLAPSE = 25  # MADV_COLLAPSE of madvise(2), for which Python has no name
 
 
 @lru_cache(maxsize=32)
@@ -31,6 +35,32 @@ def filling(size: int, start: int = 0, count: int | None = None) -> bytes:
         pieces.append(piece)
         start += len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def into_huge_pages(descriptor: int, size: int) -> None:
+    """Have Linux (from 6.1 on) move the content of a system file into huge pages, which it sends with a quarter less work.
+
+    An end of less than half a page stays where it is, and a longer one takes a whole page. Where there are no huge pages,
+    nothing changes.
+    """
+    length = round(size / HUGE) * HUGE
+    if length > 0:
+        with contextlib.suppress(OSError, ImportError):
+            os.ftruncate(descriptor, length + HUGE)  # as much as may be mapped
+            with aligned(descriptor, length) as mapping:
+                mapping.madvise(COLLAPSE, 0, length)
+
+
+def aligned(descriptor: int, length: int) -> mmap.mmap:
+    """Map a system file at a multiple of HUGE, and some bytes more than `length`.
+
+    Linux puts a mapping right below the one before: one that is longer by the excess begins at such an address.
+    """
+    import ctypes  # here, since it takes milliseconds
+
+    with mmap.mmap(descriptor, length) as mapping:
+        excess = ctypes.addressof(ctypes.c_char.from_buffer(mapping)) % HUGE
+    return mmap.mmap(descriptor, length + excess)
 
 
 def put(descriptor: int, data: bytes, position: int) -> None:
@@ -117,6 +147,8 @@ class Node:
         most = MOST_MOVED if self.made_up else self.size
         if self._descriptor < 0 and BIG <= self.size <= most and not self.open and hasattr(os, "memfd_create"):
             self._move()
+            if self._descriptor >= 0 and self.size <= MOST_MOVED:  # more would hold other connections up
+                into_huge_pages(self._descriptor, self.size)
         return self._descriptor
 
     def _move(self) -> None:
