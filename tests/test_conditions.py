@@ -9,11 +9,11 @@ from textwrap import dedent
 import pytest
 
 from notnow.engine.store import Tally
+from notnow.language.condition import Condition
 from notnow.language.conditions import (
     After,
     AfterFor,
     Busy,
-    Condition,
     Every,
     First,
     FirstFor,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from notnow.engine.store import Candidate, Decision, DecisionRequest, Key, Memory, PhasePosition
 from notnow.language import conditions
-from notnow.language.conditions import Condition, Quota, Variant
+from notnow.language.condition import Condition, Quota, Variant
 from notnow.shared.encoding import (
     CLASSES,
     decoded,

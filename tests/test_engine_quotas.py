@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from notnow.engine import actions
 from notnow.engine.store import Tally
 from notnow.errors import ScenarioError
-from notnow.language.conditions import OverWithin, Quota
+from notnow.language.condition import Quota
+from notnow.language.conditions import OverWithin
 from notnow.language.loading import loads
 from playbook import Asked, Ended, Known, Opened, Playbook, Playing, Reached, document, phase, playing, rule
 

@@ -34,7 +34,7 @@ FLOORS = {
         Layer("server"),
         Layer("app"),
         Layer("page"),
-        Layer("copies", "openapi", "guard", "api", "events", "timelines", "verdicts", "waiting", "underway", independent=True),
+        Layer("copies", "openapi", "guard", "api", "scenarios", "events", "timelines", "verdicts", "waiting", "underway", independent=True),
         Layer("problems"),
         Layer("remote"),
         Layer("remote_files"),

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from notnow.engine.capacity import Capacity
 from notnow.engine.store import Candidate, Decision, DecisionRequest, Key, Memory, PhasePosition, Slot
-from notnow.language.conditions import AfterFor, Condition, FirstFor, Nth
+from notnow.language.condition import Condition
+from notnow.language.conditions import AfterFor, FirstFor, Nth
 from notnow.language.loading import loads
 from notnow.shared import link
 from notnow.shared.address import address

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from notnow.control import api, copies, events, page, timelines, verdicts, waiting
+from notnow.control import api, copies, events, page, scenarios, timelines, verdicts, waiting
 from notnow.control.calls import CALLS, MEDIA_TYPES, Answer, Call, Content, Stream
 from notnow.control.fleet import Fleet
 from notnow.control.guard import Guard
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MODULES = (api, copies, events, timelines, verdicts, waiting)  # importing them fills the table
+MODULES = (api, copies, events, scenarios, timelines, verdicts, waiting)  # importing them fills the table
 READING = 10.0  # real seconds for the body of a request
 
 

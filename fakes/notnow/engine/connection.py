@@ -11,7 +11,7 @@ from msgspec import Struct, field
 
 from notnow.engine.events import Facts
 from notnow.engine.plans import CompiledPhase, CompiledRule, Plan
-from notnow.language.conditions import Quota
+from notnow.language.condition import Quota
 
 NONE: Mapping[Any, Any] = MappingProxyType({})  # most connections never need more
 

@@ -14,7 +14,7 @@ from notnow.engine.events import NOTHING, Facts
 from notnow.engine.plans import CompiledRule, Plan, RuleGroup, key_for
 from notnow.engine.slots import admission
 from notnow.engine.store import Candidate, Decision, DecisionRequest, Key, PhasePosition, Slot
-from notnow.language.conditions import Owners
+from notnow.language.condition import Owners
 
 
 def decision_request(occasion: Occasion, plan: Plan, position: PhasePosition, seed: int) -> DecisionRequest:

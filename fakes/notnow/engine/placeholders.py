@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from notnow.engine.connection import FiredRule
 from notnow.engine.events import Facts
-from notnow.language.conditions import Quota, limit
+from notnow.language.condition import Quota
+from notnow.language.conditions import limit
 from notnow.language.knobs import LATE, TIMES
 from notnow.units import Span
 

@@ -8,7 +8,7 @@ from notnow.engine.connection import Connection, Occasion, slot_owner
 from notnow.engine.events import Facts
 from notnow.engine.plans import NO_PLAN, AdmissionCount, CompiledPhase, Plan, key_for
 from notnow.engine.store import Key, Slot
-from notnow.language.conditions import Owners
+from notnow.language.condition import Owners
 
 
 def admission(occasion: Occasion, plan: Plan, known: Facts) -> tuple[Owners, list[Slot], list[Key]]:

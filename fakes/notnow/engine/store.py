@@ -13,7 +13,7 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from notnow.engine.capacity import Capacity, Station
-from notnow.language.conditions import Condition, Owners, Quota
+from notnow.language.condition import Condition, Owners, Quota
 
 Key = tuple[Hashable, ...]
 Slot = tuple[Key, str]  # the key under which it counts, and its owner

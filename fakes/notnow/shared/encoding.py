@@ -17,7 +17,8 @@ import msgspec
 from msgspec import Struct, structs
 
 from notnow.engine.store import Candidate, Decision, DecisionRequest, Key, PhasePosition
-from notnow.language.conditions import CONDITIONS, Condition, Variant
+from notnow.language.condition import Condition, Variant
+from notnow.language.conditions import CONDITIONS
 
 EncodedField = float | bool | str | None | tuple[float | bool | str | None, ...]
 EncodedCondition = tuple[str, tuple[EncodedField, ...]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from notnow.engine.capacity import Capacity
 from notnow.engine.store import Candidate, Decision, DecisionRequest, PhasePosition, Slot
-from notnow.language.conditions import Quota
+from notnow.language.condition import Quota
 from notnow.shared.encoding import encoded, key_text
 
 if TYPE_CHECKING:

@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from notnow import environment
+from notnow.clock import Clock, Timed
 from notnow.errors import FakeError
 from notnow.servers.base.peace import in_peace
+from notnow.servers.base.runner import Runner
 from notnow.servers.base.services import collector_held
+from notnow.servers.base.sharing import Sharing
 
-if TYPE_CHECKING:
-    from notnow.servers.base.bridge import Bridge
-    from notnow.servers.base.fake import Fake
-    from notnow.servers.base.runner import Runner
+
+class Bridge(Timed, Protocol):
+    """The bridge of a fake, as far as its end needs it."""
+
+    sharing: Sharing
+
+    @property
+    def sessions(self) -> Mapping[str, object]: ...
+    @property
+    def runner(self) -> Runner: ...
+    async def shut(self) -> None: ...
+    def leave(self) -> None: ...
+    def failed(self, error: BaseException, /) -> None: ...
+    def raise_errors(self) -> None: ...
+
+
+class Fake(Protocol):
+    """A fake, as far as its end needs it."""
+
+    clock: Clock
+
+    @property
+    def running(self) -> bool: ...
+    @property
+    def _bridge(self) -> Bridge: ...
 
 
 def stop_all(fakes: Iterable[Fake]) -> None:
