@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import itertools
 import logging
 from types import SimpleNamespace
 from typing import Any
@@ -178,7 +179,7 @@ def test_what_we_override_is_what_we_mean_to():
     assert ours == {
         # its replies, its end, its sockets, its log
         "push", "push_with_producer", "respond", "respond_w_warning", "close", "close_when_done", "add_channel", "del_channel", "log", "log_cmd",
-        "process_command",
+        "pre_process_command", "process_command",
         "logline", "timeout",
         # its parts
         "abstracted_fs", "active_dtp", "authorizer", "passive_dtp",
@@ -248,6 +249,30 @@ def test_pre_process_command_checks_and_calls_the_method(spy):
     assert deaf.say("XYZ") == ['500 Command "XYZ" not understood.']
     deaf.say("SIZE a/../b")
     assert called == ["/b"]
+
+
+@pytest.mark.parametrize("authenticated", [False, True])
+@pytest.mark.parametrize("commands", [PLAIN_COMMANDS, TLS_COMMANDS])
+def test_pre_process_command_of_ours_does_the_same(commands, authenticated):
+    class Told(FTPSession):
+        def respond(self, resp: str, logfun: object = None) -> None:
+            self.told.append(resp)
+
+        def process_command(self, cmd: str, *arguments: str, **more: str) -> None:
+            self.told.append((cmd, arguments, more))
+
+        def ftp_STAT(self, path: str) -> None:
+            self.process_command("STAT", path)
+
+    for verb, argument in itertools.product((*TLS_COMMANDS, "XYZ"), ("", "x", "1 x")):
+        told = []
+        for check in (FTPHandler.pre_process_command, FTPSession.pre_process_command):
+            made = Told.__new__(Told)
+            made.host, made.told = SimpleNamespace(files=Files(DEFAULT, None, lambda: 0.0)), []
+            made.proto_cmds, made.authenticated, made.fs = commands, authenticated, MemoryFS("/", made)
+            check(made, f"{verb} {argument}", verb, argument)
+            told.append(made.told)
+        assert told[0] == told[1] != [], (verb, argument)
 
 
 def test_pre_process_command_asks_whether_a_path_is_valid(spy):

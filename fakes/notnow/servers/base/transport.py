@@ -26,9 +26,11 @@ def tells_once(loop: asyncio.AbstractEventLoop) -> bool:
 class Plain(asyncio.Transport):
     """A connection whose protocol begins in this turn of the loop. The protocol has the methods of `asyncio.Protocol`."""
 
+    _protocol: Any
+
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, protocol: Any) -> None:
-        self._loop, self._sock, self._protocol = loop, sock, protocol
-        self._number = sock.fileno()
+        self._loop, self._sock, self._number = loop, sock, sock.fileno()
+        self.set_protocol(protocol)
         self._buffer = b""  # a bytearray once there is something to keep
         self._closing = self._reading = self._choked = self._ends = self._comes_back = False
         self._tells_once = tells_once(loop)
@@ -58,7 +60,7 @@ class Plain(asyncio.Transport):
     def _read(self) -> bool:
         """Read once, and pass the bytes on. True if there may be more."""
         try:
-            if isinstance(self._protocol, asyncio.BufferedProtocol):  # the TLS of a STARTTLS
+            if self._fills:
                 buffer = self._protocol.get_buffer(-1)
                 data: bytes | memoryview = memoryview(buffer)[: self._sock.recv_into(buffer)]
             else:
@@ -209,13 +211,15 @@ class Plain(asyncio.Transport):
 
     def set_protocol(self, protocol: Any) -> None:
         self._protocol = protocol
+        self._fills = isinstance(protocol, asyncio.BufferedProtocol)  # a buffer of its own: the TLS of a STARTTLS
 
     def get_protocol(self) -> Any:
         return self._protocol
 
     def hand_over(self, protocol: asyncio.BufferedProtocol, early: bytes) -> None:
         """Replace the protocol. `early` are bytes that have been read and belong to the new one."""
-        before, self._protocol = self._protocol, protocol
+        before = self._protocol
+        self.set_protocol(protocol)
         protocol.connection_made(self)
         if self._choked and before is not None:  # from here on the new protocol waits
             before.resume_writing()

@@ -38,11 +38,15 @@ class Asking(FTPConnection):
         self, moment: str, request: str, healthy: HealthyAction, facts: Facts, known: Transfer | Target | None = None
     ) -> None:
         """Ask the engine about a command and carry out its script. `healthy` is the healthy answer, `known` is for the journal."""
-        exchange = self.exchange = self.host.recorder.ask(self.record, moment, request, self.host.phase)
+        host, record = self.host, self.record
+        exchange = self.exchange = host.recorder.ask(record, moment, request, host.phase)
         self.arrivals.stamp(exchange, len(self._inbox))
         if known is not None:
-            self.host.recorder.facts(exchange, known)
-        script = self.host.feed(Asked(self.record.id, moment, facts), moment)
+            host.recorder.facts(exchange, known)
+        if host.behaves(record.id, moment, facts, exchange.at):  # nearly always
+            self._behave(exchange, healthy)
+            return
+        script = host.feed(Asked(record.id, moment, facts), moment)
         if script is not None:  # None: the engine has closed the connection, since a time-out was due
             self._carry_out(script, exchange, healthy)
 
@@ -51,6 +55,9 @@ class Asking(FTPConnection):
             self.take_time(partial(self._perform, script, exchange, healthy))
             return
         self.host.recorder.decided(exchange, script)
+        self._behave(exchange, healthy)
+
+    def _behave(self, exchange: Exchange, healthy: HealthyAction) -> None:
         if (rest := healthy()) is not None:
             self.take_time(partial(self._as_usual, rest, exchange))
 
@@ -102,7 +109,9 @@ class Asking(FTPConnection):
 
     def respond(self, resp: str, logfun: object = None) -> None:
         """Send a healthy reply, or gather it for a rule. Every healthy reply comes through here."""
-        text, self._lines = self._lines + resp, ""
+        text = resp
+        if self._lines:
+            text, self._lines = self._lines + resp, ""
         if not text.isprintable():
             # pyftpdlib repeats what it has not understood: a control character in it would be a line, or a colour, of the client's.
             text = _UNSAID.sub("?", text)
@@ -116,13 +125,14 @@ class Asking(FTPConnection):
 
     def say_at_once(self, text: str, exchange: Exchange) -> None:
         """Send a reply that no rule has changed."""
-        if not self.life.fake.speaks or self.transport.is_closing():
+        transport = self.transport
+        if not self.life.fake.speaks or transport.is_closing():
             return
         if self._reply_lock is not None and self._reply_lock.locked():  # another reply still drips
             self.take_time(partial(self.say, text.encode(), exchange))
             return
         self.host.recorder.answer(exchange, text.replace("\r\n", "\n"))
-        self.transport.write(f"{text}\r\n".encode("utf-8", "replace"))
+        transport.write(f"{text}\r\n".encode("utf-8", "replace"))
         if text[0] in "45":
             script = self.host.feed(Answered(self.record.id, int(text[:3]), self.verb(exchange)), "error")
             if script is not None:

@@ -46,7 +46,7 @@ class MemoryFS(AbstractedFS):
     # ---- paths ---------------------------------------------------------------------------------
 
     def ftpnorm(self, ftppath: str) -> str:
-        return path(posixpath.join(self.cwd, ftppath))
+        return path(posixpath.join(self.cwd, ftppath)) if ftppath else self.cwd
 
     def ftp2fs(self, ftppath: str) -> str:
         return self.ftpnorm(ftppath)
@@ -174,9 +174,10 @@ class MemoryFS(AbstractedFS):
     def format_list(self, basedir: str, listing: Iterable[str], ignore_err: bool = True) -> Iterator[bytes]:
         """The lines of LIST, in the format of `ls -l`. A file that is removed meanwhile has none."""
         half_a_year_ago = self._files.now() - 180 * 86_400
+        stem = basedir.rstrip("/")
         for name in listing:
             try:
-                found = self.stat(posixpath.join(basedir, name))
+                found = self.stat(f"{stem}/{name}")
             except FilesystemError:
                 continue
             changed = time.gmtime(found.st_mtime)

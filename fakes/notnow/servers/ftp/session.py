@@ -9,7 +9,7 @@ import re
 import socket
 import time
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from pyftpdlib.exceptions import FilesystemError
@@ -34,6 +34,7 @@ ALIASES = {"XCWD": "cwd", "XCUP": "cdup", "XPWD": "pwd", "XMKD": "mkd", "XRMD": 
 _TELNET = re.compile(rb"\xff[\xf0-\xfa]|\xff[\xfb-\xfe].")  # RFC 959 §4.1.3: an interrupt has these before it
 _FACTS = {name: moment.facts for name, moment in protocols.get("ftp").moments.items()}
 _MOMENTS = {name.upper(): name for name in _FACTS} | ALIASES  # by the verb
+_OURS = TRANSFERS | {"PASS", "AUTH", "ABOR", "STAT"}  # the commands that are not pyftpdlib's alone
 _SECRET = re.compile(r"(\b(?:PASS|ACCT)\s+)\S.*?(?=\r?$)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -138,11 +139,8 @@ class FTPSession(Listings):
         return bool(end) and line[:4].upper().decode("latin-1") in URGENT
 
     def _command(self, line: bytes) -> None:
-        text = line.decode("utf-8", "replace")
-        verb, _, argument = text.partition(" ")
-        verb = verb.upper()
-        request = masked(text)
-        if len(line) > FTP_LINE or "\0" in text or not verb.isprintable():
+        text, verb, argument, request, is_one = _parts(line)
+        if not is_one:
             self._ask("unknown", request, partial(self._not_understood, text), {"command": verb})
             return
         moment = _MOMENTS.get(verb, "unknown") if verb in self.proto_cmds else "unknown"
@@ -151,7 +149,9 @@ class FTPSession(Listings):
         if argument[:1] == "-" and verb in ("LIST", "NLST"):
             argument = _without_options(argument)
         facts = self._facts(moment, verb, argument)
-        known: Transfer | Target | None = self._target(moment, facts.get("path") if argument else None)
+        known: Transfer | Target | None = None
+        if argument or self._renamed is not None:
+            known = self._target(moment, facts.get("path") if argument else None)
         if verb in TRANSFERS:
             self.host.recorder.also("transfer")
             known = None
@@ -187,6 +187,8 @@ class FTPSession(Listings):
     def _healthy(self, moment: str, verb: str, line: str, argument: str) -> HealthyAction:
         if moment == "unknown":
             return lambda: self._unknown(line, verb, argument)
+        if verb not in _OURS:
+            return partial(self.pre_process_command, line, verb, argument)
         if verb == "PASS":
             return lambda: self._log_in(argument)
         if verb == "AUTH" and verb in self.proto_cmds and argument:
@@ -284,9 +286,12 @@ class FTPSession(Listings):
             self.username = ""
             self.respond("530 Login incorrect.")
             return None
-        exchange = self.exchange
+        exchange, facts = self.exchange, {"user": self.username}
         self.host.recorder.also("login")
-        script = self.host.feed(Asked(self.record.id, "login", {"user": self.username}), "login")
+        if self.host.behaves(self.record.id, "login", facts, self.host.clock.now()):
+            self._welcome()
+            return None
+        script = self.host.feed(Asked(self.record.id, "login", facts), "login")
         if script is None:
             return None
         if script.steps is not BEHAVE:
@@ -336,6 +341,15 @@ class FTPSession(Listings):
             self.respond(f"200 Protection set to {'Private' if self.private else 'Clear'}.")
         else:
             self.respond("536 Unsupported protection level: use C or P.")
+
+
+@lru_cache(maxsize=64)  # clients say the same few things
+def _parts(line: bytes) -> tuple[str, str, str, str, bool]:
+    """A line as text, its verb in upper case, its argument, the request for the journal, and whether it can be a command."""
+    text = line.decode("utf-8", "replace")
+    verb, _, argument = text.partition(" ")
+    verb = verb.upper()
+    return text, verb, argument, masked(text), len(line) <= FTP_LINE and "\0" not in text and verb.isprintable()
 
 
 def is_complete(verb: str, argument: str) -> bool:
