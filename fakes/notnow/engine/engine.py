@@ -154,7 +154,8 @@ class Engine:
         if connection is None or connection.closing:
             return False
         connection.active_at = connection.command_at = now
-        self._let_through(connection, moment, 0, facts, progress.phase, now)
+        if moment not in connection.passed or progress.phase.moments[moment].lasts:
+            self._let_through(connection, moment, 0, facts, progress.phase, now)
         return True
 
     def start(self, now: float) -> None:

@@ -20,7 +20,7 @@ from notnow.clock import Cancellable
 from notnow.engine import trail
 from notnow.engine.actions import Close, Script, Send
 from notnow.engine.engine import Engine
-from notnow.engine.events import Closed, Event, Facts, Hello, Leaving, Opened, Tick
+from notnow.engine.events import Closed, Event, Hello, Leaving, Opened, Tick
 from notnow.engine.store import Store
 from notnow.engine.trail import Explanation
 from notnow.journal import Arrival, Connection, Exchange, Failure, Recorder
@@ -77,6 +77,7 @@ class Bridge(LoopServices):
         self.engine = Engine(
             scenario, seed=options.seed, host=self.hostname, epoch=self.clock.epoch, store=self.new_store
         )
+        self.behaves = self.engine.behaves
         self.sessions: dict[str, Session] = {}
         self.ports: set[int] = set()  # where it has sockets
         self.waited_for = 0  # how many predicates are being waited for
@@ -372,9 +373,6 @@ class Bridge(LoopServices):
                     del scripts[i]
                     return script, scripts
         return None, scripts
-
-    def behaves(self, conn: str, moment: str, facts: Facts, now: float) -> bool:
-        return self.engine.behaves(conn, moment, facts, now)
 
     def has_rules_at(self, moment: str) -> bool:
         return self.engine.has_rules_at(moment)

@@ -8,8 +8,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from notnow.engine.actions import Script
-from notnow.engine.events import Asked, Ended
-from notnow.journal import Exchange, Facts
+from notnow.engine.events import NOTHING, Asked, Ended, Facts
+from notnow.journal import Exchange
+from notnow.journal import Facts as KnownFacts
 from notnow.servers.base.dialogue import NO_OVERRIDE, ReplyOverride, reply_bytes
 from notnow.servers.base.life import Over
 from notnow.servers.smtp.connection import SMTPConnection
@@ -21,15 +22,15 @@ class Asking(SMTPConnection):
     override: ReplyOverride = NO_OVERRIDE  # for the next healthy reply
     goodbye = "421 4.3.2 {host} Service not available, closing transmission channel"
 
-    async def _ask(
+    def _ask(
         self,
         moment: str,
         request: str,
         effect: Callable[[], Awaitable[None]],
-        known: Facts | None = None,
-        **facts: Any,
-    ) -> None:
-        """Ask about a command or a point of the protocol, and carry out the answer; `known` is for the journal.
+        facts: Facts = NOTHING,
+        known: KnownFacts | None = None,
+    ) -> Awaitable[None]:
+        """Ask about a command or a point of the protocol; await the answer. `known` is for the journal.
 
         `effect` is everything that happens if no rule refuses, the rest of the command included: RuntimeError if the
         session asks or answers again for the same line.
@@ -44,12 +45,11 @@ class Asking(SMTPConnection):
         if host.behaves(record.id, moment, facts, exchange.at):  # nearly always
             self.still_here()
             self.override = NO_OVERRIDE
-            await effect()
-            return
+            return effect()
         script = host.feed(Asked(record.id, moment, facts), moment)
         if script is None:  # the engine has closed the connection: a time-out was due
             raise Over
-        await self._perform(script, exchange, effect)
+        return self._perform(script, exchange, effect)
 
     async def _perform(self, script: Script, exchange: Exchange, effect: Callable[[], Awaitable[None]]) -> None:
         self.answered_at = exchange.moment
@@ -85,12 +85,9 @@ class Asking(SMTPConnection):
         """True if a rule answers the command and lets it take effect: our own checks do not refuse it."""
         return self.override.instead is not None
 
-    async def _refused(self, reply: str | None) -> bool:
-        """Refuse a command with this reply. False if it is not refused: there is no reason, or a rule insists on it."""
-        if reply is None or self.insisted:
-            return False
-        await self.push(reply)
-        return True
+    def _stands(self, refusal: str | None) -> str | None:
+        """A refusal of our own; None if there is none, or a rule insists on the command."""
+        return None if self.insisted else refusal
 
     def verb(self, exchange: Exchange) -> str:
         return super().verb(exchange) if exchange.moment != "auth" else "AUTH"

@@ -181,11 +181,11 @@ class SMTPConnection(CommandConnection, SMTP):
             self.transport.resume_reading()
         return taken
 
-    async def _input(self) -> None:
-        """Wait for input. Raises EOFError when none will come."""
+    def _input(self) -> Awaitable[None]:
+        """Await it for more input. Raises EOFError when none will come."""
         if self.eof:
             raise EOFError
-        await more_input()
+        return more_input()
 
     # ---- TLS -------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from collections.abc import Awaitable
 from typing import Any, NoReturn
 
 from msgspec.structs import replace
@@ -15,7 +16,6 @@ from notnow.engine.actions import BEHAVE
 from notnow.engine.events import Heard, Known
 from notnow.servers.base.http_lines import is_header, is_request_line
 from notnow.servers.base.life import CONCLUDING, Over
-from notnow.servers.base.serving import more_input
 from notnow.servers.base.turns import Turn
 from notnow.servers.smtp import auth
 from notnow.servers.smtp.transaction import Transactions, announced
@@ -49,10 +49,8 @@ class SMTPSession(Transactions):
     async def _serve_commands(self) -> None:
         turn: Turn | None = None
         while True:
-            while (line := self._next_line()) is None:
-                if self.eof:
-                    raise EOFError
-                await more_input()
+            while not self._inbox or (line := self._next_line()) is None:
+                await self._input()
             await self._command(line)
             if self._choked is not None:
                 await self._choked
@@ -64,24 +62,22 @@ class SMTPSession(Transactions):
     async def _greet(self) -> None:
         await self.push(f"220 {self.hostname} {self.ident}")
 
-    async def _command(self, line: bytes) -> None:
+    def _command(self, line: bytes) -> Awaitable[None]:
+        """Begin to carry out a command; await the rest."""
         word, _, rest = line.partition(b" ")
         verb = word.upper().decode("ascii", "replace")
         request = line.decode("utf-8", "replace")
         method = self._command_named(verb)
         if method is None or len(line) > SMTP_LINE or b"\0" in line:
-            await self._ask("unknown", masked(request), lambda: self._not_understood(line), command=verb)
-            return
+            return self._ask("unknown", masked(request), lambda: self._not_understood(line), {"command": verb})
         self.nonsense = 0
         argument = rest.strip().decode("utf-8", "surrogateescape") or None
         if verb == "AUTH":
-            await self._auth(argument)
-            return
+            return self._auth(argument)
         if verb == "BDAT":
-            await self._bdat(request, argument, self._facts(verb, "data", argument))
-            return
+            return self._bdat(request, argument, self._facts(verb, "data", argument))
         moment = self._moments.get(verb, verb.lower())
-        await self._ask(moment, request, lambda: method(argument), **self._facts(verb, moment, argument))
+        return self._ask(moment, request, lambda: method(argument), self._facts(verb, moment, argument))
 
     async def _not_understood(self, line: bytes) -> None:
         text = line.decode("utf-8", "replace")
@@ -115,9 +111,8 @@ class SMTPSession(Transactions):
     # ---- commands --------------------------------------------------------------------------------
 
     async def smtp_EHLO(self, hostname: str | None) -> None:
-        if await self._refused(
-            None if hostname else f"501 Syntax: {self.hello} hostname"
-        ):  # RFC 2034 §4: no enhanced code
+        if refusal := self._stands(None if hostname else f"501 Syntax: {self.hello} hostname"):
+            await self.push(refusal)  # RFC 2034 §4: no enhanced code
             return
         self._reset_transaction()
         self.session.extended_smtp, self.session.host_name = True, hostname or ""
@@ -136,7 +131,8 @@ class SMTPSession(Transactions):
         return [*offers, f"AUTH {' '.join(auth.MECHANISMS)}", "HELP"]
 
     async def smtp_HELO(self, hostname: str | None) -> None:
-        if await self._refused(None if hostname else "501 Syntax: HELO hostname"):
+        if refusal := self._stands(None if hostname else "501 Syntax: HELO hostname"):
+            await self.push(refusal)
             return
         self._reset_transaction()
         self.session.extended_smtp, self.session.host_name = False, hostname or ""
@@ -149,20 +145,23 @@ class SMTPSession(Transactions):
         await self.push(f"214 2.0.0 Commands: {' '.join(self._commands())}")
 
     async def smtp_VRFY(self, arg: str | None) -> None:
-        if not await self._refused(None if arg else "501 5.5.4 Syntax: VRFY <address>"):
-            await self.push("252 2.0.0 Cannot VRFY user, but will accept message and attempt delivery")
+        refusal = self._stands(None if arg else "501 5.5.4 Syntax: VRFY <address>")
+        await self.push(refusal or "252 2.0.0 Cannot VRFY user, but will accept message and attempt delivery")
 
     async def smtp_EXPN(self, arg: str | None) -> None:
-        await self._refused("502 5.5.1 Error: command not implemented")
+        if refusal := self._stands("502 5.5.1 Error: command not implemented"):
+            await self.push(refusal)
 
     async def smtp_RSET(self, arg: str | None) -> None:
-        if await self._refused("501 5.5.4 Syntax: RSET" if arg else None):  # RFC 5321 §4.1.1: it takes no parameters
+        if refusal := self._stands("501 5.5.4 Syntax: RSET" if arg else None):
+            await self.push(refusal)  # RFC 5321 §4.1.1: it takes no parameters
             return
         self._reset_transaction()
         await self.push("250 2.0.0 Ok")
 
     async def smtp_QUIT(self, arg: str | None) -> None:
-        if await self._refused("501 5.5.4 Syntax: QUIT" if arg else None):
+        if refusal := self._stands("501 5.5.4 Syntax: QUIT" if arg else None):
+            await self.push(refusal)
             return
         self.leave()
         await self.push("221 2.0.0 Bye")
@@ -176,16 +175,17 @@ class SMTPSession(Transactions):
         mechanism, initial = mechanism.upper(), initial.strip()
         request = f"AUTH {mechanism}".strip() + (" ********" if initial else "")
         if refusal := self._auth_refusal(mechanism):
-            await self._ask("auth", request, lambda: self._let_in(refusal, ""), command="AUTH")
+            await self._ask("auth", request, lambda: self._let_in(refusal, ""), {"command": "AUTH"})
             return
         challenges = auth.MECHANISMS[mechanism](initial, self.hostname)
         try:
             credentials, request = await self._talk(challenges, request)
         except auth.Refusal as why:
             reply = str(why)
-            await self._ask("auth", request, lambda: self._let_in(reply, ""), command="AUTH")
+            await self._ask("auth", request, lambda: self._let_in(reply, ""), {"command": "AUTH"})
             return
-        await self._ask("auth", request, lambda: self._log_in(credentials), command="AUTH", user=credentials.user)
+        facts = {"command": "AUTH", "user": credentials.user}
+        await self._ask("auth", request, lambda: self._log_in(credentials), facts)
 
     def _auth_refusal(self, mechanism: str) -> str | None:
         if not self.session.extended_smtp:
@@ -237,7 +237,8 @@ class SMTPSession(Transactions):
 
     async def _let_in(self, refusal: str | None, user: str) -> None:
         """Log the client in, unless there is a refusal and no rule insists."""
-        if await self._refused(refusal):
+        if stands := self._stands(refusal):
+            await self.push(stands)
             return
         self.session.authenticated = True
         self.user = user or None

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -62,14 +63,15 @@ class Transactions(Asking):
         return {"sender": self.envelope.mail_from, "size": self.size}
 
     def _message_facts(self) -> dict[str, Any]:
-        return {"recipient": tuple(self.envelope.rcpt_tos), **self._mail_facts()}
+        envelope = self.envelope
+        return {"recipient": tuple(envelope.rcpt_tos), "sender": envelope.mail_from, "size": self.size}
 
     # ---- paths -----------------------------------------------------------------------------------
 
     def _path(self, keyword: str, argument: str | None) -> tuple[str | None, str]:
         """The address and the parameters after FROM: or TO:; the address is None if there is none."""
-        if (plain := _PLAIN.fullmatch(argument or "")) and plain[1].upper() == keyword:
-            return plain[2], plain[3]  # nearly always; aiosmtpd's parser is thorough and slow
+        if plain := _plain(keyword, argument or ""):
+            return plain  # nearly always; aiosmtpd's parser is thorough and slow
         rest = self._strip_command_keyword(keyword, argument or "")
         address, more = self._getaddr(rest) if rest else (None, "")
         if (
@@ -105,7 +107,8 @@ class Transactions(Asking):
     async def smtp_MAIL(self, arg: str | None) -> None:
         address, more = self._path("FROM:", arg)
         given, wrong = parameters.read(more, parameters.MAIL)
-        if await self._refused(self._no_mail(arg, address, more) or wrong or _unfit(address, given)):
+        if refusal := self._stands(self._no_mail(arg, address, more) or wrong or _unfit(address, given)):
+            await self.push(refusal)
             if self.envelope.mail_from is None:
                 self.host.feed(Ended(self.record.id, "mail"))
             return
@@ -135,7 +138,8 @@ class Transactions(Asking):
     async def smtp_RCPT(self, arg: str | None) -> None:
         address, more = self._path("TO:", arg)
         given, wrong = parameters.read(more, parameters.RCPT)
-        if await self._refused(self._no_rcpt(arg, address, more) or wrong or self._too_many(address or "")):
+        if refusal := self._stands(self._no_rcpt(arg, address, more) or wrong or self._too_many(address or "")):
+            await self.push(refusal)
             return
         self.envelope.rcpt_tos.append(address if address is not None else arg or "")
         self.envelope.recipient_parameters.append(given)
@@ -175,7 +179,8 @@ class Transactions(Asking):
     # ---- the message -----------------------------------------------------------------------------
 
     async def smtp_DATA(self, arg: str | None) -> None:
-        if await self._refused(self._no_data(arg)):
+        if refusal := self._stands(self._no_data(arg)):
+            await self.push(refusal)
             return
         await self.push("354 End data with <CR><LF>.<CR><LF>")
         self.override, body = NO_OVERRIDE, Body(SMTP_MESSAGE)
@@ -215,8 +220,8 @@ class Transactions(Asking):
                 self.override = override if self.override is NO_OVERRIDE else self.override
                 await (self.push(TOO_LARGE) if body.too_large else self._store(which))
 
-            facts["recipient"] = tuple(self.envelope.rcpt_tos[which])
-            await self._ask("message", f"({body.size} bytes)", effect, self._for(which, known), **facts)
+            of_these = {**facts, "recipient": tuple(self.envelope.rcpt_tos[which])}
+            await self._ask("message", f"({body.size} bytes)", effect, of_these, self._for(which, known))
 
     def _answered_together(self) -> list[slice]:
         """The recipients that share a reply to the message: all of them, or each alone (RFC 2033 §4.2)."""
@@ -279,7 +284,8 @@ class Transactions(Asking):
                 self._inbox[:0] = rest
             if not body.complete:  # else a question follows, which says as much
                 self.host.feed(Heard(self.record.id))
-            answered = await self._passed(body) or answered
+            if self.watch is not None:
+                answered = await self._passed(body) or answered
         return answered
 
     async def _amid(self) -> None:
@@ -324,7 +330,7 @@ class Transactions(Asking):
         found = _BDAT.fullmatch(argument or "")
         self.chunk = int(found[1]) if found else 0
         moment = "data" if self.envelope.chunks is None else "bdat"
-        await self._ask(moment, request, lambda: self.smtp_BDAT(argument), **facts)
+        await self._ask(moment, request, lambda: self.smtp_BDAT(argument), facts)
         if self.chunk or (found and self.exchange.refused):
             while self.chunk:
                 self.chunk -= len(await self._piece(min(CHUNK, self.chunk)))
@@ -333,7 +339,8 @@ class Transactions(Asking):
 
     async def smtp_BDAT(self, arg: str | None) -> None:
         found = _BDAT.fullmatch(arg or "")
-        if await self._refused(self._no_bdat() if found else "501 5.5.4 Syntax: BDAT <size> [LAST]"):
+        if refusal := self._stands(self._no_bdat() if found else "501 5.5.4 Syntax: BDAT <size> [LAST]"):
+            await self.push(refusal)
             return
         override = self.override
         if override.instead and override.instead[0].startswith("3"):  # a 354 is no reply to a chunk
@@ -380,6 +387,13 @@ class Transactions(Asking):
             await self._complete(body, override)
         finally:
             self._reset_transaction()
+
+
+@lru_cache(maxsize=128)  # a command's path is looked at twice, and a client names few
+def _plain(keyword: str, argument: str) -> tuple[str, str] | None:
+    """The address and the parameters of a path without quotes and routes; None for any other."""
+    found = _PLAIN.fullmatch(argument)
+    return (found[2], found[3]) if found and found[1].upper() == keyword else None
 
 
 def _says(syntax: str) -> str:
