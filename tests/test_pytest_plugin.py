@@ -313,6 +313,26 @@ def test_it(fake_servers):
 """
         ).assert_outcomes(passed=1)
 
+    def test_all_fakes_of_the_factory_stop_even_if_one_has_failed(self, run) -> None:
+        result = run(
+            """
+kept = []
+
+def test_it(fake_servers):
+    both = fake_servers(mail="smtp/healthy", files="ftp/healthy")
+    kept.extend([both.mail, both.files])
+    for fake in kept:
+        fake._bridge.runner.call(lambda: fake._bridge.failed(ValueError(fake.name)))
+
+def test_the_next():
+    assert [fake.running for fake in kept] == [False, False]
+"""
+        )
+        result.assert_outcomes(passed=2, errors=1)
+        result.stdout.fnmatch_lines(
+            ["E*the smtp fake itself failed: ValueError('mail')", "E*the ftp fake itself failed*"]
+        )
+
     def test_the_factory_asks_for_names(self, run) -> None:
         result = run(
             """
