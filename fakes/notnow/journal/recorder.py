@@ -68,15 +68,16 @@ class Recorder:
         counted: bool = True,
     ) -> Exchange:
         """A client asks: a new exchange, without a reply so far. `counted`: the moment counts once more."""
-        clock, journal = self.clock, self.journal
+        journal = self.journal
         if len(request) > LONGEST:
             request = clip(request)
-        exchange = Exchange(*clock.read(), moment, request, phase, connection)
-        journal._order.append(exchange)
+        exchange = Exchange(*self.clock.read(), moment, request, phase, connection)
+        order, counts = journal._order, journal._counts
+        order.append(exchange)
         connection._log.append(exchange)
         if counted:
-            journal._counts[moment] = journal._counts.get(moment, 0) + 1
-        if len(journal._order) > journal.limit:
+            counts[moment] = counts.get(moment, 0) + 1
+        if len(order) > journal.limit:
             self._drop()
         return exchange
 

@@ -68,7 +68,7 @@ class SMTPSession(Transactions):
         verb = word.upper().decode("ascii", "replace")
         request = line.decode("utf-8", "replace")
         method = self._command_named(verb)
-        if method is None or len(line) > SMTP_LINE or b"\0" in line:
+        if method is None or len(line) > SMTP_LINE or 0 in line:
             return self._ask("unknown", masked(request), lambda: self._not_understood(line), {"command": verb})
         self.nonsense = 0
         argument = rest.strip().decode("utf-8", "surrogateescape") or None
