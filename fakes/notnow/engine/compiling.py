@@ -93,7 +93,12 @@ class _PhaseCompiler(Struct, frozen=True):
             return None
         plan, lasting = self.rules_plan(rules, moment), any(count.lasting for count in admissions)
         facts = plan.facts.union(_facts_read(admissions))
-        return structs.replace(plan, admissions=admissions, until=until, lasting=lasting, facts=facts, work=work)
+        same = None if admissions or plan.filters or plan.tells_quota or len(plan.groups) != 1 else plan.groups[0]
+        if same is not None and (same.tests or not same.candidates):
+            same = None
+        return structs.replace(
+            plan, admissions=admissions, until=until, lasting=lasting, facts=facts, work=work, same=same
+        )
 
     def rules_plan(self, indexes: Iterable[int], moment: str) -> Plan:
         """A plan of these rules alone."""

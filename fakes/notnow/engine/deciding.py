@@ -19,6 +19,11 @@ from notnow.language.condition import Owners
 
 def decision_request(occasion: Occasion, plan: Plan, position: PhasePosition, seed: int) -> DecisionRequest:
     connection = occasion.connection
+    if (same := plan.same) is not None:
+        counted = (same.key,) if same.counts else ()
+        return DecisionRequest(
+            position, (connection.id,), counted, same.candidates, (), (), plan.until, (), NOTHING, plan.work
+        )
     known = connection.known(plan.facts, occasion.facts) if plan.facts else NOTHING
     counts: list[Key] = []
     found: list[Sequence[tuple[Candidate, Key]]] = []

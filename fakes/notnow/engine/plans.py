@@ -87,7 +87,8 @@ class Plan(Struct, frozen=True):
 
     `groups` are always tested; those behind a filter only if it lets them. `until` counts events towards the end of the
     phase. `lasting` and `tells_quota` are true if any admission count, or any rule, is so. `facts` are the names of those
-    that a rule or a count reads. `work`: an event takes a unit of the server's work.
+    that a rule or a count reads. `work`: an event takes a unit of the server's work. `same`: its only group, if every event has
+    the same candidates and nothing else is counted.
     """
 
     groups: tuple[RuleGroup, ...] = ()
@@ -99,6 +100,7 @@ class Plan(Struct, frozen=True):
     tells_quota: bool = False
     facts: frozenset[str] = frozenset()
     work: bool = False
+    same: RuleGroup | None = None
 
 
 NO_PLAN = Plan()

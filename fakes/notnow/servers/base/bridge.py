@@ -18,7 +18,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from notnow.clock import Cancellable
 from notnow.engine import trail
-from notnow.engine.actions import Close, Script, Send
+from notnow.engine.actions import Action, Close, Script, Send
 from notnow.engine.engine import Engine
 from notnow.engine.events import Closed, Event, Hello, Leaving, Opened, Tick
 from notnow.engine.store import Store
@@ -27,6 +27,7 @@ from notnow.journal import Arrival, Connection, Exchange, Failure, Recorder
 from notnow.language.scenario import Scenario
 from notnow.servers.base import listener
 from notnow.servers.base.options import Options
+from notnow.servers.base.refusing import Refusal, refusal
 from notnow.servers.base.services import LoopServices
 from notnow.servers.base.session import Session
 from notnow.servers.base.sharing import sharing_of
@@ -84,6 +85,8 @@ class Bridge(LoopServices):
         self.stopped = False  # nothing more will happen
         self._ids = itertools.count(1)
         self._uid = secrets.token_hex(4)
+        self._refused_with: tuple[Action, ...] | None = None  # the steps of the last script at connect
+        self._refusal: Refusal | None = None  # what they come to
         self._alarm: Cancellable | None = None
         self._alarm_at: float | None = None
 
@@ -323,24 +326,19 @@ class Bridge(LoopServices):
     def _turn_away(self, sock: socket.socket, script: Script, exchange: Exchange) -> bool:
         """Refuse on the bare socket where the whole script is a close, or one reply and a close."""
         steps = script.steps
-        if not steps or not isinstance(steps[-1], Close):
+        if steps is not self._refused_with:  # as long as one rule refuses, it has the same steps
+            self._refused_with, self._refusal = steps, refusal(steps)
+        found = self._refusal
+        if found is None or (found.words is not None and self.tls == "implicit"):
             return False
-        word = steps[0] if len(steps) == 2 else None
-        if len(steps) > 2 or (word is not None and (not isinstance(word, Send) or word.drip or self.tls == "implicit")):
-            return False
-        how = steps[-1].how
-        if how != "fin" and word is not None:
-            return False
-        lines = word.lines if word is not None else ()
-        self.recorder.turned_away(exchange, "\n".join(lines) if lines else None, how)
+        self.recorder.turned_away(exchange, found.words, found.how)
         self.engine.forget(exchange.connection.id)
-        if how == "reset":
+        if found.how == "reset":
             listener.reset(sock)
-        elif how == "abrupt":
+        elif found.how == "abrupt":
             sock.close()
         else:
-            data = "\r\n".join((*lines, "")).encode("utf-8", "surrogateescape")
-            self.lingering.part(sock, data, exchange.connection)
+            self.lingering.part(sock, found.data, exchange.connection)
         return True
 
     def heard_after(

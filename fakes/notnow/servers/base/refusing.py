@@ -1,0 +1,25 @@
+"""Refusals at connect: scripts that need no session, since a bare socket can carry them out."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from notnow.engine.actions import Action, Close, Ending, Send
+
+
+class Refusal(Struct, frozen=True):
+    """A reply and a close, or a close alone: `words` are the reply as the journal has it, `data` as it is sent."""
+
+    words: str | None
+    data: bytes
+    how: Ending
+
+
+def refusal(steps: tuple[Action, ...]) -> Refusal | None:
+    """The refusal that these steps are; None if they are more."""
+    match steps:
+        case (Close(how),):
+            return Refusal(None, b"", how)
+        case (Send(lines, 0), Close("fin")) if lines:
+            return Refusal("\n".join(lines), "\r\n".join((*lines, "")).encode("utf-8", "surrogateescape"), "fin")
+    return None
