@@ -88,6 +88,8 @@ class TestOneStore:
 class Late(Memory):
     """A store whose news of a new phase comes only with the answer to a request, as over a network."""
 
+    remote = True
+
     def __init__(self) -> None:
         super().__init__()
         self.moved_by_another: PhasePosition | None = None

@@ -483,7 +483,7 @@ def test_what_we_override_is_what_we_mean_to():
     assert ours(http2.H2, H2Protocol) == {
         "_close_stream",
         "_create_stream",
-        "_priority_updated",
+        "_handle_events",
         "_send_data",
         "send_task",
         "handle",
@@ -678,6 +678,31 @@ def test_a_stream_knows_its_length_and_that_its_head_is_in():
     assert stream.state_machine.headers_received
     peer.send_headers(1, [(b"x", b"1")], end_stream=True)
     server.receive_data(peer.data_to_send())  # when h2 sees that four bytes are missing, ours may go
+
+
+@pytest.mark.parametrize("end", [True, False])
+def test_a_request_and_an_answer_that_are_repeated_change_what_h2_changes(end: bool):
+    """The second of two that are alike is read and answered past h2's state machines."""
+    loop: Any = None  # nobody waits for a turn
+    ours = http2_connection.Connection(lambda _: None, lambda _: False, Turn(Turns(loop)))
+    peer, found = client(), list[Any]()
+    ours.initiate_connection()
+    ours.receive_data(peer.data_to_send())
+    peer.receive_data(ours.data_to_send())
+    ours.receive_data(peer.data_to_send())
+    for number in (1, 3, 5, 7):
+        peer.send_headers(number, HEADERS, end_stream=True)
+        read = ours.receive_data(peer.data_to_send())
+        stream, connection = ours.streams[number].state_machine, ours.state_machine.state
+        states = [{**vars(stream), "stream_id": 0}]
+        ours.send_head(number, ((b":status", b"204"),), end)
+        states.append({**vars(stream), "stream_id": 0})
+        said = [(type(one), getattr(one, "headers", None), hasattr(one, "stream_ended")) for one in read]
+        found.append((said, states, connection, ours.highest_inbound_stream_id - number))
+        heard = {type(one) for one in peer.receive_data(ours.data_to_send())}
+        assert heard >= {h2.events.ResponseReceived} | ({h2.events.StreamEnded} if end else set())
+    assert found == [found[0]] * 4
+    assert ours.decoder.sections._found, "the last ones were read before"
 
 
 def test_the_frame_buffer_is_asked_for_frame_after_frame():

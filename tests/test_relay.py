@@ -19,6 +19,7 @@ from notnow.journal import (
     Journal,
     Message,
     Recorder,
+    Request,
     RstStreamFrame,
     TLSAlert,
 )
@@ -108,12 +109,26 @@ def test_more_of_an_exchange_is_more_of_the_gathered_one() -> None:
     assert plain(service.journal) == plain(relay.journal) | {"limit": 1000}
 
 
+def test_the_head_of_a_response_is_relayed() -> None:
+    service = Service()
+    relay = service.relays[0]
+    asked = Request(1, "2", "GET", "a", "a", "/", (), None, 0, None, 0, False, False)
+    exchange = relay.ask(relay.open("c-1", "192.0.2.1", 5), "request", "GET a/", "first", facts=asked)
+    service.gather()
+    relay.response(exchange, "421 Misdirected Request", 0.0, 421, 5, 5, {"retry_after": "9"})
+    assert exchange.http == Request(
+        1, "2", "GET", "a", "a", "/", (), 421, 0, None, 5, True, False, retry_after="9", length=5
+    )
+    service.gather()
+    assert plain(service.journal) == plain(relay.journal) | {"limit": 1000}
+
+
 def test_every_method_that_writes_is_relayed() -> None:
     writes = {name for name, value in vars(Recorder).items() if callable(value) and not name.startswith("_")}
     relayed = {name for name in vars(RelayRecorder) if name in writes}
     assert writes - relayed == {"now"}
     assert {*MAKING, *CHANGING} < relayed
-    assert set(CHANGING) == {*STEPS, "more"} - {"decided", "also"}
+    assert set(CHANGING) == {*STEPS, "more", "response"} - {"decided", "also"}
 
 
 def test_entries_of_two_processes_are_in_order_and_connections_are_numbered_in_it() -> None:

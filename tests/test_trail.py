@@ -10,6 +10,7 @@ from notnow import FakeSMTP, ManualClock
 from notnow.engine import trail
 from notnow.engine.engine import Engine
 from notnow.engine.events import Asked, Closed, Event, Leaving, Opened, Tick
+from notnow.engine.progress import Progress
 from notnow.engine.store import Decision, DecisionRequest, Memory
 from notnow.language.loading import loads
 from playbook import BYE, NO, document, phase, rule
@@ -61,6 +62,92 @@ def test_a_store_that_is_traced_decides_as_another_does(end: Event) -> None:
     for each in (traced, plain):
         each.play(loads(text), 0.0)
     assert traced.feed(Opened("e", "h"), 0.0) == plain.feed(Opened("e", "h"), 0.0)
+
+
+class Undecided(trail.Traced):
+    """No count is asked."""
+
+    def decide(self, request: DecisionRequest, now: float) -> Decision | None:
+        raise AssertionError(f"{request} was decided at {now}")
+
+
+def test_a_rule_that_always_fires_asks_no_count_and_is_explained_all_the_same() -> None:
+    text = document(rule("mail", reply=NO), rule("mail", times=1, reply=BYE))
+    made = Engine(loads(text), store=Undecided)
+    made.feed(Opened("a", "h"), 0.0)
+    assert [script.decision for _ in range(3) for script in made.feed(mail("a"), 0.0)] == [1, 2, 3]
+    assert said(made.explain(3, "mail")) == [
+        "phase[0].rule[0] fired: all its conditions hold",
+        "phase[0].rule[1] did not fire: phase[0].rule[0] comes before it, and fired",
+    ]
+    assert made.explain(4, "mail") is None
+
+
+def test_decisions_that_were_not_taken_anew_are_numbered_among_the_others(monkeypatch) -> None:
+    text = document(rule("mail", reply=NO), rule("rcpt", nth=2, reply=NO))
+    made = engine(text)
+    made.feed(Opened("a", "h"), 0.0)
+    moments = ["mail", "mail", "rcpt", "mail", "mail", "mail", "rcpt", "mail"]
+
+    def go() -> list[int]:
+        return [script.decision for moment in moments for script in made.feed(Asked("a", moment), 0.0)]
+
+    assert go() == list(range(1, 9))
+    always, first = ["phase[0].rule[0] fired: all its conditions hold"], "nth, only the 2nd: this was the 1st"
+    for number, moment in enumerate(moments, 1):
+        if moment == "mail":
+            assert said(made.explain(number, moment)) == always
+    assert said(made.explain(3, "rcpt")) == [f"phase[0].rule[1] did not fire: {first}"]
+    assert said(made.explain(7, "rcpt")) == ["phase[0].rule[1] fired: all its conditions hold"]
+    assert made.explain(9, "mail") is None
+    monkeypatch.setattr(trail, "LIMIT", 2)
+    made = engine(text)
+    made.feed(Opened("a", "h"), 0.0)
+    go()
+    assert [made.explain(number, "mail") for number in (1, 2, 4, 6)] == [None] * 4
+    assert said(made.explain(8, "mail")) == always
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"reply": NO},
+        {"reply": NO, "delay": "2s"},
+        {"reply": NO, "delay": "2s", "keep": True},
+        {"reply": "250 ok"},
+        {"stall": True},
+        {"reply": BYE},
+        {"reply": NO, "where": {"sender": "a@*"}},
+        {"reply": NO, "chance": "50%"},
+        {"reply": NO, "first": 2},
+        {"reply": NO, "over": 1},
+        {"reply": "450 {left.seconds}"},
+    ],
+)
+def test_what_is_not_decided_anew_is_what_would_be_decided(keys: Mapping[str, object], monkeypatch) -> None:
+    text = document(
+        phase(rule("mail", **keys), rule("idle", after="4s", reply=NO), lasts="20s"),
+        phase(rule("mail", reply="451 two")),
+    )
+    events: list[Event] = [
+        Opened("a", "h"),
+        mail("a"),
+        mail("a"),
+        mail("b"),
+        Opened("b", "h"),
+        mail("b"),
+        mail("a", "b@x"),
+    ]
+
+    def played() -> list[object]:
+        made, seen = engine(text), list[object]()
+        for number, event in enumerate([*events, Tick(), Tick(), *events[1:], Closed("a"), mail("a")]):
+            seen += [made.feed(event, 3.0 * number), made.due]
+        return seen
+
+    quick = played()
+    monkeypatch.setattr(Progress, "_settled", lambda _: {})
+    assert played() == quick
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from http import HTTPStatus
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 §9.2.1
@@ -10,6 +11,7 @@ BODILESS = SAFE | {"DELETE"}  # methods whose requests seldom have a body
 NO_BODY = frozenset({204, 304})  # statuses whose responses have none (RFC 9110 §6.4.1)
 
 
+@lru_cache(maxsize=64)  # a server has few
 def status_line(status: int) -> str:
     """A status code and its reason phrase, as RFC 9110 §15 lists them: "421 Misdirected Request"."""
     return f"{status} {phrase(status)}".strip()

@@ -225,11 +225,11 @@ def _unrecorded(name: str) -> None:
         return exchanges[moment]
 
     class Unasked(HTTPBridge):
-        def feed(self, event: Any, moment: str = "") -> Any:
+        def feed(self, event: Any, moment: str = "", at: float | None = None) -> Any:
             if not isinstance(event, Asked):
-                return None if moment == "error" else super().feed(event, moment) if moment else None
+                return None if moment == "error" else super().feed(event, moment, at) if moment else None
             if moment not in scripts:
-                scripts[moment] = super().feed(event, moment) or Script("", BEHAVE, moment, "")
+                scripts[moment] = super().feed(event, moment, at) or Script("", BEHAVE, moment, "")
             return scripts[moment]
 
     class Unrecorded(FakeHTTP):
@@ -237,7 +237,7 @@ def _unrecorded(name: str) -> None:
             return Unasked(self._options, scenario, type(self).__name__, self.name)
 
     Recorder.ask = first  # type: ignore[method-assign]
-    for writes in ("answer", "decided", "facts", "more"):
+    for writes in ("answer", "decided", "facts", "more", "response"):
         setattr(Recorder, writes, lambda *_, **__: None)
     with Unrecorded(name, tls="none") as fake:
         print(fake.port, flush=True)

@@ -38,7 +38,7 @@ from notnow.engine.events import (
 from notnow.engine.idle import IdleTimers, duration, expires
 from notnow.engine.placeholders import Placeholders
 from notnow.engine.plans import NO_PLAN, CompiledPhase, IdleTimeout, Plan
-from notnow.engine.progress import Progress
+from notnow.engine.progress import Progress, Settled
 from notnow.engine.slots import entitled, withdraw
 from notnow.engine.steps import filled, watch
 from notnow.engine.store import Memory, Store
@@ -138,8 +138,12 @@ class Engine:
     def feed(self, event: Event, now: float) -> list[Script]:
         """Decide about one event, after everything that was due before it. Scripts come in the order of events."""
         progress = self.progress
-        if progress.position is self._store.position and progress.ends > now and self._timers.due > now:
-            return self._handle(event, now)  # nearly always
+        if (
+            progress.position is self._store.position and progress.ends > now and self._timers.due > now
+        ):  # nearly always
+            if isinstance(event, Asked) and (settled := progress.settled.get(event.moment)) is not None:
+                return self._settled(event, settled, now)
+            return self._handle(event, now)
         return self._catch_up(now) + self._handle(event, now)
 
     def behaves(self, conn: str, moment: str, facts: Facts, now: float) -> bool:
@@ -230,6 +234,23 @@ class Engine:
         if phase.idle_timeouts:
             self._timers.set(connection, phase.idle_timeouts)
         return [Script(connection.id, BEHAVE, moment, phase.name)]
+
+    def _settled(self, event: Asked, settled: Settled, now: float) -> list[Script]:
+        """What `_asked` comes to where that is always the same."""
+        connection, rule, phase = self._connections.get(event.conn), settled.rule, self.progress.phase
+        if connection is None or connection.closing:
+            return []
+        connection.active_at = connection.command_at = now
+        assert isinstance(self._store, Memory), "other processes share no counts with it"
+        self._store.note(settled.request, now)
+        self._decisions += 1
+        if not rule.candidate.refuses:
+            self._let_through(connection, event.moment, event.stream, event.facts, phase, now)
+        if settled.seconds:
+            connection.answered(now + settled.seconds)
+        if phase.idle_timeouts:
+            self._timers.set(connection, phase.idle_timeouts)
+        return [Script(event.conn, rule.steps, event.moment, rule.phase, rule.path, settled.fault, self._decisions)]
 
     def _unasked(
         self, connection: Connection, moment: str, facts: Facts, now: float, plan: Plan | None = None
@@ -431,7 +452,7 @@ class Engine:
         if connection.closing:
             return
         if script is not None and script.steps is not BEHAVE:
-            connection.answered(now + duration(script))
+            connection.answered(now + duration(script.steps))
         self._timers.set(connection, self.progress.phase.idle_timeouts)
 
     def _expire(self, at: float, now: float) -> list[Script]:

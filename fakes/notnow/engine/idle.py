@@ -6,7 +6,7 @@ import heapq
 import math
 from collections.abc import Sequence
 
-from notnow.engine.actions import Hang, Proceed, Respond, Script, Send, Wait
+from notnow.engine.actions import Action, Hang, Proceed, Respond, Send, Wait
 from notnow.engine.connection import Connection
 from notnow.engine.plans import IdleTimeout
 
@@ -58,10 +58,10 @@ def expires(connection: Connection, number: int, timeout: IdleTimeout) -> float:
     return max(since, connection.timed_out_at.get(number, since)) + timeout.seconds
 
 
-def duration(script: Script) -> float:
+def duration(steps: Sequence[Action]) -> float:
     """How many seconds pass until the client has the whole answer; infinite if it hangs."""
     total = 0.0
-    for step in script.steps:
+    for step in steps:
         if isinstance(step, Hang):
             return math.inf
         if isinstance(step, Wait):

@@ -102,6 +102,16 @@ class Plan(Struct, frozen=True):
     work: bool = False
     same: RuleGroup | None = None
 
+    @property
+    def settled(self) -> CompiledRule | None:
+        """The rule that fires at each event, with the same script: nothing that is counted and no fact can change that."""
+        if self.filters or self.admissions or self.until or self.tells_quota or self.work or len(self.groups) != 1:
+            return None
+        group, rule = self.groups[0], self.groups[0].rules[0]
+        if group.tests or group.counts or not group.candidates or rule.candidate.conditions:
+            return None
+        return None if rule.has_placeholders or rule.deferred or rule.closes else rule
+
 
 NO_PLAN = Plan()
 

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+
+from msgspec import Struct
 
 from notnow.engine.compiling import compile_phases
-from notnow.engine.plans import CompiledPhase
-from notnow.engine.store import PhasePosition, Store
+from notnow.engine.idle import duration
+from notnow.engine.plans import CompiledPhase, CompiledRule
+from notnow.engine.store import DecisionRequest, Memory, PhasePosition, Store
 from notnow.language.scenario import Scenario
+
+ANYBODY = ("",)  # whose event it is makes no difference
+
+
+class Settled(Struct, frozen=True):
+    """What the fake does at a moment of the phase, whatever the event and the counts are.
+
+    `request` stands for each such event in the record of decisions. `seconds` pass until the client has the whole answer.
+    """
+
+    rule: CompiledRule
+    fault: str | None
+    request: DecisionRequest
+    seconds: float
 
 
 class Progress:
@@ -15,7 +33,8 @@ class Progress:
 
     Other replicas may move it: `refresh` reads it again. `ends` is the scenario time at which the phase ends, infinite
     if that is not settled by time. `ends_by_events`: events may end it. `undecided` are the moments about which neither the
-    phase nor another replica has a say.
+    phase nor another replica has a say. `settled` are those at which the same rule always fires; none if other processes
+    share the counts.
     """
 
     position: PhasePosition
@@ -23,6 +42,7 @@ class Progress:
     ends: float
     ends_by_events: bool
     undecided: frozenset[str]
+    settled: Mapping[str, Settled]
 
     def __init__(self, scenario: Scenario, store: Store) -> None:
         self.phases, self.repeats, self._store = compile_phases(scenario), scenario.repeat, store
@@ -33,8 +53,18 @@ class Progress:
         self.phase = self.phases[self.position.phase]
         self.ends_by_events = any(plan.until for plan in self.phase.plans.values())
         self.undecided = frozenset() if self._store.remote else self.phase.undecided
+        alone = isinstance(self._store, Memory) and not self._store.remote
+        self.settled = self._settled() if alone else {}
         since, lasts = self.position.since, self.phase.lasts
         self.ends = math.inf if since is None or lasts is None or self.is_final else since + lasts
+
+    def _settled(self) -> Mapping[str, Settled]:
+        found = {}
+        for moment, plan in self.phase.plans.items():
+            if (rule := plan.settled) is not None:
+                request = DecisionRequest(self.position, ANYBODY, candidates=plan.groups[0].candidates)
+                found[moment] = Settled(rule, rule.fault or None, request, duration(rule.steps))
+        return found
 
     @property
     def is_final(self) -> bool:

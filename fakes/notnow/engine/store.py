@@ -226,6 +226,9 @@ class Memory:
         self._station.refuse(now)
         return 0.0
 
+    def note(self, request: DecisionRequest, now: float) -> None:
+        """A decision was made without the counts, because none could change it and it changes none."""
+
     def count(self, request: DecisionRequest, now: float) -> None:
         """Count an event under its keys."""
         for key in request.counts:

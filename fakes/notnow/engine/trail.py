@@ -17,11 +17,22 @@ from notnow.language.conditions import conditions
 LIMIT = 100_000  # calls that are remembered; decisions from before them cannot be explained
 
 
-class Call(Struct, frozen=True, gc=False):
-    """A method of `Memory`, and its arguments. There are many, and the garbage collector need not look at them."""
+class Call(Struct, gc=False):
+    """A method of `Memory`, and its arguments. There are many, and the garbage collector need not look at them.
+
+    `times`: so many decisions in a row, none of which can change a count.
+    """
 
     method: Callable[..., object]
-    given: tuple[object, ...]
+    first: object
+    second: object = None  # None where there is but one
+    times: int = 1
+
+    def repeat(self, store: Memory) -> None:
+        if self.second is None:
+            self.method(store, self.first)
+        else:
+            self.method(store, self.first, self.second)
 
 
 class Explanation(Struct, frozen=True):
@@ -44,12 +55,13 @@ class Traced(Memory):
         self._calls: deque[Call] = deque()
         self._forgotten = 0  # decisions that are in `_base`
 
-    def _note(self, method: Callable[..., object], *arguments: object) -> None:
-        self._calls.append(Call(method, arguments))
+    def _note(self, method: Callable[..., object], first: object, second: object = None) -> None:
+        self._calls.append(Call(method, first, second))
         if len(self._calls) > LIMIT:
             oldest = self._calls.popleft()
-            oldest.method(self._base, *oldest.given)
-            self._forgotten += oldest.method is Memory.decide
+            oldest.repeat(self._base)
+            if oldest.method is Memory.decide:
+                self._forgotten += oldest.times
 
     # ---- the calls -------------------------------------------------------------------------------
 
@@ -66,8 +78,12 @@ class Traced(Memory):
         return Memory.decide(self, request, now)  # `super()` would make an object for each
 
     def note(self, request: DecisionRequest, now: float) -> None:
-        """A decision that another process has made, because no count could change it."""
-        self._note(Memory.decide, request, now)
+        """A decision that the engine, or one in another process, has made because no count could change it."""
+        calls = self._calls
+        if calls and calls[-1].first is request:
+            calls[-1].times += 1
+        else:
+            self._note(Memory.decide, request, now)
 
     def acquire(self, slots: Sequence[Slot]) -> None:
         self._note(Memory.acquire, slots)
@@ -91,17 +107,19 @@ class Traced(Memory):
 
     def moment_of(self, decision: int) -> tuple[Memory, DecisionRequest, float] | None:
         """The store as it was when it made its decision of this number, with the event counted; None if that is forgotten."""
+        if decision <= self._forgotten:
+            return None
         past, seen = copy.deepcopy(self._base), self._forgotten
         for call in self._calls:
             if call.method is Memory.decide:
-                seen += 1
-                if seen == decision:
-                    request, now = call.given
+                seen += call.times
+                if seen >= decision:
+                    request, now = call.first, call.second
                     assert isinstance(request, DecisionRequest), "decide takes a request"
                     assert isinstance(now, float | int), "decide takes the time"
                     past.count(request, now)
                     return past, request, now
-            call.method(past, *call.given)
+            call.repeat(past)
         return None
 
 

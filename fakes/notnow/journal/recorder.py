@@ -7,7 +7,7 @@ see it grow.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 from msgspec.structs import force_setattr, replace
@@ -26,6 +26,7 @@ from notnow.journal.values import (
     FakeStopped,
     Frame,
     GoAwayFrame,
+    Request,
 )
 
 LONG = 1000  # exchanges of one connection
@@ -66,12 +67,14 @@ class Recorder:
         phase: str,
         *,
         counted: bool = True,
+        facts: Facts | None = None,
     ) -> Exchange:
         """A client asks: a new exchange, without a reply so far. `counted`: the moment counts once more."""
         journal = self.journal
         if len(request) > LONGEST:
             request = clip(request)
-        exchange = Exchange(*self.clock.read(), moment, request, phase, connection)
+        index, at, wall = self.clock.read()
+        exchange = Exchange(index, at, wall, moment, request, phase, connection, None, None, None, None, facts)
         order, counts = journal._order, journal._counts
         order.append(exchange)
         connection._log.append(exchange)
@@ -146,6 +149,24 @@ class Recorder:
     def facts(self, exchange: Exchange, facts: Facts | None) -> None:
         """What else is known of an exchange."""
         force_setattr(exchange, "facts", facts)
+
+    def response(
+        self,
+        exchange: Exchange,
+        line: str,
+        at: float,
+        status: int,
+        length: int | None,
+        sent: int,
+        told: Mapping[str, str],
+    ) -> None:
+        """The head of a response leaves (HTTP), with the first `sent` bytes of its body. The names of `told` are those of `Request`."""
+        assert isinstance(exchange.facts, Request)
+        request = replace(exchange.facts, status=status, length=length, sent=sent, whole=sent == length)
+        force_setattr(exchange, "facts", replace(request, **told) if told else request)
+        force_setattr(exchange, "reply", line if exchange.reply is None else f"{exchange.reply}\n{line}")
+        force_setattr(exchange, "answered_at", at)
+        self.tell(exchange)
 
     def more(self, exchange: Exchange, **known: object) -> None:
         """More is known of an exchange that has facts: the names of `known` are theirs."""
@@ -281,15 +302,12 @@ class Recorder:
         journal._dropped += 1
         journal._dropped_since_play += oldest.index > journal._played
         connection = oldest.connection
-        _shorten(connection)
-        if not connection._log and connection.ended_by is not None:
+        log = connection._log
+        if isinstance(log, deque):
+            log.popleft()
+        else:
+            del log[0]
+            if len(log) > LONG:  # to delete the first item of a long list moves all others
+                force_setattr(connection, "_log", deque(log))
+        if not log and connection.ended_by is not None:
             journal._connections.pop(connection.number, None)
-
-
-def _shorten(connection: Connection) -> None:
-    """Forget the oldest exchange of a connection. Deleting the first item of a long list would move all others."""
-    log = connection._log
-    if len(log) > LONG and isinstance(log, list):
-        log = deque(log)
-        force_setattr(connection, "_log", log)
-    del log[0]

@@ -138,7 +138,7 @@ RECORDS = (Exchange, Connection)
 MAKING = ("ask", "open")  # these make a record
 BOTH = ("frame", "turned_away")  # these change an exchange and its connection
 CHANGING = (
-    "arrived", "refused", "answer", "answered", "unanswer", "frame", "facts", "more", "end", "turned_away", "stopped",
+    "arrived", "refused", "answer", "answered", "unanswer", "frame", "facts", "response", "more", "end", "turned_away", "stopped",
     "goaway", "tls", "failed", "leaving", "said_after", "unread", "close",
 )  # fmt: skip
 for _name in (*MAKING, *CHANGING):

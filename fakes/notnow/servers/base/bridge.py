@@ -351,17 +351,19 @@ class Bridge(LoopServices):
 
     # ---- events and scripts ----------------------------------------------------------------------
 
-    def feed(self, event: Event, moment: str = "") -> Script | None:
-        own, others = self._decide(event, moment)
+    def feed(self, event: Event, moment: str = "", at: float | None = None) -> Script | None:
+        own, others = self._decide(event, moment, at)
         if others or self.engine.due != self._alarm_at:
             self._dispatch(others)
         return own
 
-    def _decide(self, event: Event, moment: str = "") -> tuple[Script | None, Sequence[Script]]:
+    def _decide(
+        self, event: Event, moment: str = "", at: float | None = None
+    ) -> tuple[Script | None, Sequence[Script]]:
         """Tell the engine; return the script for this event, and the scripts for other connections."""
         progress = self.engine.progress
         phase = progress.phase
-        scripts = self.engine.feed(event, self.clock.now())
+        scripts = self.engine.feed(event, self.clock.now() if at is None else at)
         if progress.phase is not phase:
             self._note_phase(phase.name)
         if moment:

@@ -60,8 +60,11 @@ class Host(Protocol):
 
     # ---- the engine ------------------------------------------------------------------------------
 
-    def feed(self, event: Event, moment: str = "") -> Script | None:
-        """Tell the engine; return the script for this event, and have the scripts for other connections carried out."""
+    def feed(self, event: Event, moment: str = "", at: float | None = None) -> Script | None:
+        """Tell the engine; return the script for this event, and have the scripts for other connections carried out.
+
+        `at` is the time of the event, if the clock has just been read.
+        """
 
     def behaves(self, conn: str, moment: str, facts: Facts, now: float) -> bool:
         """True if nothing is to be decided about a request, and the fake behaves; False for one that has to be fed."""

@@ -1,14 +1,19 @@
-"""An answer before it is sent: its header fields, its length, and what the journal keeps of them."""
+"""An answer before it is sent: its header fields, its length, and what the journal keeps of them.
+
+A fake repeats most of its answers, so what was found for the last ones is kept.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 
 from notnow.engine.actions import Response
 from notnow.http_words import NO_BODY
-from notnow.servers.http.interfaces import Headers, encoded
+from notnow.servers.http.interfaces import Fields, encoded
 
+KEPT = 64  # answers
 # The headers of an answer that the journal keeps, and their names there.
 TOLD = {b"retry-after": "retry_after", b"alt-svc": "alt_svc", b"location": "location"}
 
@@ -23,33 +28,42 @@ def has_no_body(method: str, status: int) -> bool:
     return method == "HEAD" or status in NO_BODY or is_tunnel(method, status)
 
 
-def whole(response: Response, method: str) -> tuple[int, Headers, bytes]:
+def whole(response: Response, method: str) -> tuple[int, Fields, bytes]:
     """The status, header fields and body that are sent for a response of a rule."""
     status, body = response.status or 200, (response.body or "").encode()
-    headers = encoded(response.headers)
-    if is_tunnel(method, status):
-        headers = [header for header in headers if header[0] != b"content-length"]
-    elif status not in NO_BODY and not any(name == b"content-length" for name, _ in headers):
-        headers.append((b"content-length", b"%d" % len(body)))
+    headers = _measured(response.headers, method, status, len(body))
     return status, headers, b"" if has_no_body(method, status) else body
 
 
-def length(method: str, status: int, headers: Headers) -> int | None:
-    """The length of the body that follows a head; None if the head does not say."""
+@lru_cache(maxsize=KEPT)
+def _measured(given: tuple[tuple[str, str], ...], method: str, status: int, size: int) -> Fields:
+    """The header fields of a response whose body has so many bytes."""
+    headers = encoded(given)
+    if is_tunnel(method, status):
+        headers = [header for header in headers if header[0] != b"content-length"]
+    elif status not in NO_BODY and not any(name == b"content-length" for name, _ in headers):
+        headers.append((b"content-length", b"%d" % size))
+    return tuple(headers)
+
+
+@lru_cache(maxsize=KEPT)
+def told(method: str, status: int, headers: Fields) -> tuple[int | None, Mapping[str, str]]:
+    """The length of the body that follows a head, None if that does not say; and what the journal keeps of the header fields."""
+    kept = {TOLD[name]: value.decode("latin-1") for name, value in headers if name in TOLD}
+    return _length(method, status, headers), kept
+
+
+def _length(method: str, status: int, headers: Fields) -> int | None:
     if has_no_body(method, status):
         return 0
     announced = [int(value) for name, value in headers if name == b"content-length" and value.isdigit()]
     return announced[-1] if announced else None
 
 
-def told(headers: Headers) -> dict[str, str]:
-    """What the journal keeps of the header fields."""
-    return {TOLD[name]: value.decode("latin-1") for name, value in headers if name in TOLD}
-
-
-def dated(headers: Headers, at: int) -> Headers:
+@lru_cache(maxsize=KEPT)
+def dated(headers: Fields, at: int) -> Fields:
     """The header fields with a Date, which every answer of a fake has; `at` is in seconds since the epoch."""
-    return headers if any(name == b"date" for name, _ in headers) else [*headers, (b"date", _date(at))]
+    return headers if any(name == b"date" for name, _ in headers) else (*headers, (b"date", _date(at)))
 
 
 @lru_cache(maxsize=4)

@@ -115,8 +115,7 @@ class Call:
         while not stream.drops and (stream.held or not (stream.body.pieces or (stream.complete and not self._told))):
             if stream.complete and stream.connection.eof and not stream.held:
                 break  # a half-closed client may still read; an app that asks gets a disconnect, as from other servers
-            stream.news.clear()
-            await stream.news.wait()
+            await stream.news()
         if stream.drops or (stream.complete and self._told):
             self._left = True
             return {"type": "http.disconnect"}

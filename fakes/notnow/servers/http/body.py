@@ -17,7 +17,7 @@ class Body:
         self.pieces: list[bytes] = []
         self.received = self._waiting = 0
         self._hash: hashlib._Hash | None = None  # most requests have no body
-        self._room = asyncio.Event()
+        self._room: asyncio.Event | None = None  # made where somebody waits for it
 
     def count(self, data: bytes) -> None:
         """These bytes have arrived, whether or not anybody reads them."""
@@ -45,10 +45,12 @@ class Body:
         """Nobody reads the bytes that wait."""
         self.pieces.clear()
         self._waiting = 0
-        self._room.set()
+        if self._room is not None:
+            self._room.set()
 
     async def room(self) -> None:
         """Wait until not too many bytes wait for the app."""
         while self._waiting > BODY_WAITING:
-            self._room.clear()
-            await self._room.wait()
+            room = self._room = self._room or asyncio.Event()
+            room.clear()
+            await room.wait()

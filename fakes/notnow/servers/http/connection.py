@@ -168,7 +168,7 @@ class HTTPConnection(LiveConnection):
         if self.life.fake is STALLED:
             self.end()
         for stream in self.live.values():
-            stream.news.set()  # an app that waits for more gets a disconnect
+            stream.stir()  # an app that waits for more gets a disconnect
             stream.wake()
 
     def on_lost(self, _error: Exception | None) -> None:
@@ -283,9 +283,10 @@ class HTTPConnection(LiveConnection):
     def ended_one(self) -> None:
         """A request has ended: close, if it was the last and no further one is wanted."""
         self._news.set()
-        unread = self._handling and isinstance(self._protocol, H2)  # streams that have arrived are answered first
-        if self.life.fake is DRAINING and not self.live and not unread:
-            self.host.loop.call_soon(self._close_if_done)
+        if self.life.fake is DRAINING and not self.live:
+            unread = self._handling and isinstance(self._protocol, H2)  # streams that have arrived are answered first
+            if not unread:
+                self.host.loop.call_soon(self._close_if_done)
 
     def _close_if_done(self) -> None:
         if self.life.fake is DRAINING and not self.live and not self.closes_later:

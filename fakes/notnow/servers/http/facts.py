@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from notnow.journal import Connection, Request, brief
+from msgspec.structs import replace
+
+from notnow.journal import Connection, Request
 from notnow.servers.base import tls
-from notnow.servers.http.interfaces import Head
+from notnow.servers.http.head import Head
 
 
 class Secured(Protocol):
@@ -18,23 +20,10 @@ class Secured(Protocol):
     secure: bool
 
 
-def known(head: Head, connection: Secured) -> dict[str, Any]:
+def known(head: Head, connection: Secured) -> Mapping[str, Any]:
     """The facts of a request that rules may test; see the moments of `notnow.protocols`."""
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in head.headers}
-    host = hostname(head.authority)
-    length = headers.get("content-length", "")
-    path, mark, query = head.target.partition(b"?")
-    return {
-        "command": head.method,
-        "method": head.method,
-        "authority": host,
-        "host": host,
-        "path": path.decode("latin-1"),
-        "query": query.decode("latin-1") if mark else None,
-        "size": int(length) if length.isdecimal() else None,
-        "header": headers,
-        "misdirected": misdirected(host, connection),
-    }
+    why = misdirected(head.facts["host"], connection)
+    return {**head.facts, "misdirected": why} if why else head.facts
 
 
 def misdirected(host: str, connection: Secured) -> tuple[str | bool, ...]:
@@ -50,35 +39,8 @@ def misdirected(host: str, connection: Secured) -> tuple[str | bool, ...]:
     return (*found, True) if found or sni is None else ()
 
 
-def hostname(authority: str) -> str:
-    """The host of an authority, without its port, in lower case."""
-    host = authority.rpartition("@")[2].lower()
-    if host.startswith("["):
-        return host.partition("]")[0][1:]
-    return host.partition(":")[0].rstrip(".")
-
-
-def recorded(number: int, head: Head, target: str, known: Mapping[str, Any]) -> Request:
+def recorded(number: int, head: Head, known: Mapping[str, Any]) -> Request:
     """The request for the journal, without an answer so far."""
-    header = known["header"]
-    alternative, host = header.get("alt-used"), header.get("host")  # RFC 7838 §5
-    key = header.get("idempotency-key")
-    differs = head.version == "2" and host != head.authority  # :authority counts (RFC 9113 §8.3.1)
-    return Request(
-        number,  # with more than 15 keywords, Python makes a call the slow way
-        head.version,
-        head.method,
-        authority=brief(head.authority),
-        host=known["host"],
-        path=brief(target),
-        misdirected=tuple(why for why in known["misdirected"] if isinstance(why, str)),
-        status=None,
-        body_bytes=0,
-        body_sha256=None,
-        sent=0,
-        whole=False,
-        stored=False,
-        alt_used=brief(alternative) if alternative else None,
-        host_header=host if differs else None,
-        idempotency_key=brief(key) if key else None,
-    )
+    if why := known["misdirected"]:
+        return replace(head.record, stream=number, misdirected=tuple(one for one in why if isinstance(one, str)))
+    return replace(head.record, stream=number)

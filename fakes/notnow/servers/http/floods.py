@@ -49,8 +49,8 @@ class Frames(strict.Frames):
 
     held = False
 
-    def __init__(self, turn: Turn, calm: Calm) -> None:
-        super().__init__(server=True)
+    def __init__(self, turn: Turn, calm: Calm, decoder: Decoder) -> None:
+        super().__init__(decoder)
         self._turn, self._calm = turn, calm
 
     def __next__(self) -> Frame:
@@ -58,6 +58,8 @@ class Frames(strict.Frames):
             self.held = True
             raise StopIteration
         frame = super().__next__()
+        if isinstance(frame, strict.RepeatedRequest):
+            return frame
         if isinstance(frame, DataFrame) and frame.data:
             self._calm.earn(PIECE)
         elif not isinstance(frame, HeadersFrame) and "END_STREAM" not in frame.flags:

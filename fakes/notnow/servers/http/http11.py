@@ -19,8 +19,9 @@ from notnow.http_words import phrase, status_line
 from notnow.journal import ProtocolViolation
 from notnow.servers.base.turns import Turn
 from notnow.servers.http import wellformed
+from notnow.servers.http.head import Head
 from notnow.servers.http.hypercorn_parts import CONFIG, CONTEXT, Tasks
-from notnow.servers.http.interfaces import Head, Headers, Owner, authority_of
+from notnow.servers.http.interfaces import Fields, Headers, Owner, authority_of
 from notnow.servers.http.strict import is_preface, look_at, upgrade_settings
 
 STREAM = 1  # hypercorn's number for whatever an HTTP/1.1 connection carries
@@ -125,7 +126,7 @@ class H11(H11Protocol):
         """True if the client holds back its body for a 100 (Continue)."""
         return bool(self.connection.they_are_waiting_for_100_continue)
 
-    async def head(self, _number: int, status: int, headers: Headers) -> None:
+    async def head(self, _number: int, status: int, headers: Fields) -> None:
         """Send the head of a response. Raises LocalProtocolError for one that HTTP/1.1 does not know."""
         await self._send_h11_event(_head(status, headers))
 
@@ -139,7 +140,7 @@ class H11(H11Protocol):
         """End the response. Raises LocalProtocolError if its content-length has promised more."""
         await self._send_h11_event(h11.EndOfMessage(headers=trailers))
 
-    async def whole(self, _number: int, status: int, headers: Headers, body: bytes) -> bool:
+    async def whole(self, _number: int, status: int, headers: Fields, body: bytes) -> bool:
         """Send a whole response in one go; False if its content-length differs."""
         if any(name == b"content-length" and int(value) != len(body) for name, value in headers if value.isdigit()):
             return False
@@ -172,5 +173,5 @@ class H11(H11Protocol):
         await self.stream_send(events.StreamClosed(stream_id=STREAM))
 
 
-def _head(status: int, headers: Headers) -> h11.Response:
-    return h11.Response(status_code=status, headers=headers, reason=phrase(status))
+def _head(status: int, headers: Fields) -> h11.Response:
+    return h11.Response(status_code=status, headers=list(headers), reason=phrase(status))

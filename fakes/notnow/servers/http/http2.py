@@ -1,7 +1,7 @@
 """HTTP/2 (RFC 9113): hypercorn's protocol, on whose streams ours hang.
 
 Private seams of hypercorn: `H2Protocol`, its attributes `connection`, `streams`, `stream_buffers`, `priority`, `closed`
-and `has_data`, its methods `_create_stream`, `_close_stream`, `_priority_updated`, `send_task` and `stream_send`; the attributes
+and `has_data`, its methods `_create_stream`, `_close_stream`, `_handle_events`, `_window_updated`, `send_task` and `stream_send`; the attributes
 `buffer`, `_complete`, `_is_empty` and `_paused` of `StreamBuffer`; that it writes through `send`; the events that pass
 between streams and protocols. Of h2, that `local_settings` may be replaced, and that bytes may follow what
 `data_to_send` gives.
@@ -9,6 +9,7 @@ between streams and protocols. Of h2, that `local_settings` may be replaced, and
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 import h2.events
@@ -27,9 +28,10 @@ from notnow.servers.base.life import Over
 from notnow.servers.base.turns import UNITS
 from notnow.servers.http import wellformed
 from notnow.servers.http.floods import ANSWER, RESET
+from notnow.servers.http.head import Head
 from notnow.servers.http.http2_connection import Connection
 from notnow.servers.http.hypercorn_parts import CONFIG, CONTEXT, NO_LIMIT, Tasks
-from notnow.servers.http.interfaces import Gone, Head, Headers, Owner, Served, authority_of
+from notnow.servers.http.interfaces import Fields, Gone, Headers, Owner, Served, authority_of
 
 
 class _Buffer(StreamBuffer):
@@ -137,10 +139,38 @@ class H2(H2Protocol):
 
     # ---- receiving -------------------------------------------------------------------------------
 
+    async def _handle_events(self, found: list[h2.events.Event]) -> None:
+        for event in found:
+            if isinstance(event, h2.events.RequestReceived):
+                await self._create_stream(event)
+            elif isinstance(event, h2.events.StreamEnded):
+                if (stream := self.streams.get(event.stream_id)) is not None:
+                    await stream.handle(events.EndBody(stream_id=event.stream_id))
+            else:
+                await self._handle_other(event)
+        await self._flush()
+
+    async def _handle_other(self, event: h2.events.Event) -> None:
+        """What else a client sends. Priorities are ignored, which RFC 9113 §5.3 has dropped."""
+        match event:
+            case h2.events.DataReceived():
+                await self.streams[event.stream_id].handle(events.Body(stream_id=event.stream_id, data=event.data))
+                self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            case h2.events.StreamReset():
+                await self._close_stream(event.stream_id)
+                await self._window_updated(event.stream_id)
+            case h2.events.WindowUpdated():
+                await self._window_updated(event.stream_id)
+            case h2.events.RemoteSettingsChanged():
+                if h2.settings.SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
+                    await self._window_updated(None)
+            case h2.events.ConnectionTerminated():
+                await self.send(Closed())
+
     async def _create_stream(self, request: h2.events.RequestReceived) -> None:
         number = request.stream_id
         stream = self.streams[number] = self.owner.stream(self, number)
-        await stream.begin(_head(tuple(request.headers)))
+        await stream.begin(_head(tuple(request.headers)), complete=request.stream_ended is not None)
 
     async def _close_stream(self, number: int) -> None:
         self.connection.taken(number)
@@ -164,12 +194,9 @@ class H2(H2Protocol):
             await self.send(Closed())
             raise Over from flood
 
-    async def _priority_updated(self, event: h2.events.PriorityUpdated) -> None:
-        """Ignore priorities, which RFC 9113 §5.3 has dropped: storing them would let a client fill our memory."""
-
     # ---- sending ---------------------------------------------------------------------------------
 
-    async def head(self, number: int, status: int, headers: Headers) -> None:
+    async def head(self, number: int, status: int, headers: Fields) -> None:
         """Send the head of a response. Raises ProtocolError for one that HTTP/2 does not know, and Gone."""
         if number not in self.stream_buffers:
             self.stream_buffers[number] = _Buffer(self.context.event_class)
@@ -178,9 +205,9 @@ class H2(H2Protocol):
         self._send_head(number, status, headers)
         await self._flush()
 
-    def _send_head(self, number: int, status: int, headers: Headers, end: bool = False) -> None:
+    def _send_head(self, number: int, status: int, headers: Fields, end: bool = False) -> None:
         try:
-            self.connection.send_head(number, ((b":status", b"%d" % status), *_for_h2(headers)), end)
+            self.connection.send_head(number, _section(status, headers), end)
         except h2.exceptions.StreamClosedError as closed:  # the client has just cancelled it
             raise Gone from closed
 
@@ -209,21 +236,23 @@ class H2(H2Protocol):
         await self._flush()
         await self._drop_buffer(number, cut=True)
 
-    async def whole(self, number: int, status: int, headers: Headers, body: bytes) -> bool:
+    async def whole(self, number: int, status: int, headers: Fields, body: bytes) -> bool:
         """Send a whole response in one go; False if it does not fit into the client's windows. Raises as `head`."""
-        connection = self.connection
-        try:
-            window = connection.local_flow_control_window(number)
-        except h2.exceptions.StreamClosedError as closed:
-            raise Gone from closed
-        if len(body) > min(window, connection.max_outbound_frame_size):
+        if body and not self._fits(number, body):
             return False
         self._send_head(number, status, headers, end=not body)
         if body:
-            connection.send_data(number, body, end_stream=True)
+            self.connection.send_data(number, body, end_stream=True)
         if not self._handling:
             await self._flush()
         return True
+
+    def _fits(self, number: int, body: bytes) -> bool:
+        try:
+            window = self.connection.local_flow_control_window(number)
+        except h2.exceptions.StreamClosedError as closed:
+            raise Gone from closed
+        return len(body) <= min(window, self.connection.max_outbound_frame_size)
 
     async def go_on(self, number: int) -> None:
         """Send 100 (Continue): the client may send its body."""
@@ -312,6 +341,11 @@ def _head(fields: tuple[tuple[bytes, bytes], ...]) -> Head:
     return Head(method, pseudo.get(b":path", b""), authority_of(pseudo.get(b":authority"), headers), headers, "2")
 
 
-def _for_h2(headers: Headers) -> Headers:
+@lru_cache(maxsize=64)  # so does a fake
+def _section(status: int, headers: Fields) -> Fields:
+    return ((b":status", b"%d" % status), *_for_h2(headers))
+
+
+def _for_h2(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Without the fields of a connection, which HTTP/2 forbids (RFC 9113 §8.2.2)."""
     return [header for header in headers if header[0] not in wellformed.OF_THE_CONNECTION]

@@ -3,8 +3,9 @@
 Private seams of h2: its methods `_receive_goaway_frame`, `_receive_headers_frame`, `_receive_data_frame` and
 `_receive_priority_frame`, and that it finds the method for a frame in its `_frame_dispatch_table`;
 `highest_inbound_stream_id`; that it reads field sections by its `decoder` alone, and writes them by its `encoder`; of its `H2Stream`,
-`_expected_content_length`, `_actual_content_length` and `state_machine.headers_received`; of what `send_headers` does, the
-inputs of both state machines and the frame that it adds to `_data_to_send`.
+`_expected_content_length`, `_actual_content_length` and `state_machine`; `_begin_new_stream`, and `_open_streams`, which drops closed
+ones; what a request without a body, and a response without one, change in a stream's state machine, and that they change
+nothing in the connection's once a request was read; the frame that `send_headers` adds to `_data_to_send`.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from typing import TYPE_CHECKING
 import h2.events
 import h2.exceptions
 from h2.config import H2Configuration
-from h2.connection import ConnectionInputs, ConnectionState, H2Connection
+from h2.connection import AllowedStreamIDs, ConnectionInputs, ConnectionState, H2Connection
 from h2.errors import ErrorCodes
-from h2.stream import StreamInputs
+from h2.stream import H2StreamStateMachine, StreamClosedBy, StreamInputs, StreamState
 from hyperframe.frame import HeadersFrame
 
 from notnow.journal import ProtocolViolation
 from notnow.servers.base.turns import Turn
 from notnow.servers.http.floods import PIECE, Calm, Decoder, Encoder, Frames
 from notnow.servers.http.sections import Head
-from notnow.servers.http.strict import FaultyFrame
+from notnow.servers.http.strict import FaultyFrame, RepeatedRequest
 
 if TYPE_CHECKING:
     from hyperframe.frame import DataFrame, Frame, GoAwayFrame, PriorityFrame
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _FRAME = struct.Struct(">xHBBL")  # the head of a frame that is shorter than 65,536 bytes (RFC 9113 §4.1)
 END_STREAM, END_HEADERS = 0x1, 0x4  # flags of HEADERS (RFC 9113 §6.2)
+MANY = 64  # streams, closed ones included, before h2 drops those that are closed
 
 
 class Connection(H2Connection):
@@ -54,8 +56,9 @@ class Connection(H2Connection):
         self.encoder = Encoder()
         self.decoder = Decoder()
         self.decoder.max_header_list_size = self.DEFAULT_MAX_HEADER_LIST_SIZE
-        self.incoming_buffer = self.frames = Frames(turn, self.calm)
+        self.incoming_buffer = self.frames = Frames(turn, self.calm, self.decoder)
         self._frame_dispatch_table[FaultyFrame] = self._receive_faulty
+        self._frame_dispatch_table[RepeatedRequest] = self._receive_repeated
 
     def receive_data(self, data: Buffer) -> list[h2.events.Event]:
         try:
@@ -89,6 +92,19 @@ class Connection(H2Connection):
         received: tuple[list[Frame], list[h2.events.Event]] = super()._receive_headers_frame(frame)
         why = self.decoder.why or short
         return received if why is None else self._end_stream(frame.stream_id, self.decoder.said, why)
+
+    def _receive_repeated(self, frame: RepeatedRequest) -> tuple[list[Frame], list[h2.events.Event]]:
+        """What h2 comes to for a request without a body, whose field section is known to be well-formed."""
+        number = frame.stream_id
+        if self.state_machine.state is not ConnectionState.SERVER_OPEN or number <= self.highest_inbound_stream_id:
+            whole = HeadersFrame(number, frame.block, flags=("END_HEADERS", "END_STREAM"))
+            return self._receive_headers_frame(whole)
+        if len(self.streams) >= MANY:
+            self._open_streams(1)
+        stream = self._begin_new_stream(number, AllowedStreamIDs.ODD).state_machine
+        stream.state, stream.client, stream.headers_received = StreamState.HALF_CLOSED_REMOTE, False, True
+        ended = h2.events.StreamEnded(stream_id=number)
+        return [], [h2.events.RequestReceived(stream_id=number, headers=list(frame.fields), stream_ended=ended), ended]
 
     def _receive_data_frame(self, frame: DataFrame) -> tuple[list[Frame], list[h2.events.Event]]:
         """A body of the wrong length ends only its stream (RFC 9113 §8.1.1); h2 would end the connection.
@@ -125,21 +141,31 @@ class Connection(H2Connection):
     def send_head(self, number: int, fields: Head, end_stream: bool) -> None:
         """Send the head of a response: `send_headers`, but what was sent before is not checked and encoded again.
 
-        Raises as that does.
+        Raises as that does, and StreamClosedError for each stream that has ended.
         """
-        encoder = self.encoder
+        encoder, stream = (
+            self.encoder,
+            self._get_stream_by_id(number),
+        )  # `send_headers` does not know those that h2 has dropped
         block = encoder.sections.find(fields)
         if block is None:
             self.send_headers(number, fields, end_stream=end_stream)
             encoder.sections.keep(fields, encoder.block, len(encoder.block))
             return
-        self.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
-        stream = self._get_stream_by_id(number).state_machine
+        self._head_sent(stream.state_machine, end_stream)
+        flags = END_HEADERS | END_STREAM if end_stream else END_HEADERS
+        self._data_to_send += _FRAME.pack(len(block), HeadersFrame.type, flags, number) + block
+
+    def _head_sent(self, stream: H2StreamStateMachine, end_stream: bool) -> None:
+        if self.state_machine.state is not ConnectionState.SERVER_OPEN:
+            self.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
+        if end_stream and stream.state is StreamState.HALF_CLOSED_REMOTE and not stream.headers_sent:  # nearly always
+            stream.state, stream.headers_sent = StreamState.CLOSED, True
+            stream.stream_closed_by = StreamClosedBy.SEND_END_STREAM
+            return
         stream.process_input(StreamInputs.SEND_HEADERS)
         if end_stream:
             stream.process_input(StreamInputs.SEND_END_STREAM)
-        flags = END_HEADERS | END_STREAM if end_stream else END_HEADERS
-        self._data_to_send += _FRAME.pack(len(block), HeadersFrame.type, flags, number) + block
 
     def send_data(
         self, stream_id: int, data: bytes | memoryview, end_stream: bool = False, pad_length: int | None = None

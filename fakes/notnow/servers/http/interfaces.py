@@ -1,41 +1,38 @@
 """The parts of an HTTP connection, and what each of them asks of the others.
 
-`Owner` is the connection, `HTTPProtocol` the version of HTTP that it speaks, and `Served` a request on it.
+`Owner` is the connection as its protocol sees it, and `Carrier` the same as its streams do; `HTTPProtocol` is the version of HTTP
+that it speaks, and `Served` a request on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import h2.exceptions
 import h11
-from msgspec import Struct
 
-from notnow.journal import ProtocolViolation
+from notnow.engine.actions import Ending, Response, Script
+from notnow.journal import Connection, Exchange, ProtocolViolation
 from notnow.servers.base.turns import Turn
+from notnow.servers.http.head import Head
 
 if TYPE_CHECKING:
     from hypercorn.events import Closed, RawData, Updated
     from hypercorn.protocol import events
 
+    from notnow.servers.http.host import AppHost
+    from notnow.servers.http.stream import Stream
+
 Work = Callable[[], Coroutine[Any, Any, None]]  # begun by the task that does it, or never
+Behave = Callable[[Response | tuple[()] | None, float], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+Fields = tuple[tuple[bytes, bytes], ...]  # of the head of an answer
 failures = (h11.LocalProtocolError, h2.exceptions.ProtocolError)  # the answer cannot be sent as it is
 
 
 class Gone(ConnectionError):  # noqa: N818 (no error)
     """The client no longer waits for the answer."""
-
-
-class Head(Struct, frozen=True):
-    """The head of a request: `target` is the path with its query, `authority` the value of :authority or Host."""
-
-    method: str
-    target: bytes
-    authority: str
-    headers: Headers
-    version: str  # "2", "1.1", "1.0"
 
 
 class Served(Protocol):
@@ -54,8 +51,8 @@ class Served(Protocol):
     def cancelled(self) -> None:
         """The client has given the request up."""
 
-    async def begin(self, head: Head) -> None:
-        """The head of the request has arrived."""
+    async def begin(self, head: Head, complete: bool = False) -> None:
+        """The head of the request has arrived; `complete`: it is all of the request."""
 
     async def handle(self, event: events.Event) -> None:
         """A piece of the body has arrived, its end, or the end of the stream."""
@@ -70,7 +67,7 @@ class HTTPProtocol(Protocol):
     def is_waiting(self) -> bool:
         """True if the client holds back its body for a 100 (Continue), and nothing but that body may follow."""
 
-    async def head(self, number: int, status: int, headers: Headers) -> None:
+    async def head(self, number: int, status: int, headers: Fields) -> None:
         """Send the head of a response. Raises one of `failures`, and Gone."""
 
     async def body(self, number: int, data: bytes) -> None:
@@ -82,7 +79,7 @@ class HTTPProtocol(Protocol):
     async def end(self, number: int, trailers: Headers) -> None:
         """End the response. Raises one of `failures` where its content-length has promised more."""
 
-    async def whole(self, number: int, status: int, headers: Headers, body: bytes) -> bool:
+    async def whole(self, number: int, status: int, headers: Fields, body: bytes) -> bool:
         """Send a whole response in one go; False where that cannot be done. Raises as `head`."""
 
     async def go_on(self, number: int) -> None:
@@ -121,6 +118,50 @@ class Owner(Protocol):
     def drain(self) -> None: ...
     def broken(self, how: ProtocolViolation) -> None: ...
     def malformed(self, number: int, said: str, why: str, code: str) -> None: ...
+
+
+class Carrier(Protocol):
+    """The connection of a stream, as the stream uses it."""
+
+    host: AppHost
+    record: Connection
+    exchange: Exchange  # that was answered last
+    names: tuple[str, ...]  # of the certificate that the connection has shown
+    live: dict[int, Stream]  # the requests under way
+    secure: bool
+
+    @property
+    def may_speak(self) -> bool: ...
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def ending(self) -> bool: ...
+
+    def note_arrival(self, exchange: Exchange) -> None:
+        """A request has been read: note when it arrived, if it had to wait for its turn."""
+
+    async def asked(self, stream: Stream) -> None:
+        """The head of a request has arrived: carry out the engine's script for it."""
+
+    async def perform(
+        self, script: Script, exchange: Exchange, stream: Stream | None = None, behave: Behave | None = None
+    ) -> None:
+        """Carry out a script. Raises Over where the connection has ended, and Gone where the stream has."""
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for seconds of scenario time. Raises Over if the connection ends meanwhile."""
+
+    def finish(self, how: Ending, exchange: Exchange) -> None:
+        """Close the connection."""
+
+    def drain(self) -> None:
+        """Serve no further request, and close once those under way are answered."""
+
+    def ended_one(self) -> None:
+        """A request has ended: close, if it was the last and no further one is wanted."""
+
+    def spawn(self, work: Work) -> object:
+        """Begin a task of the connection."""
 
 
 def authority_of(pseudo: bytes | None, headers: Headers) -> str:

@@ -33,8 +33,8 @@ from notnow.servers.http import frames
 from notnow.servers.http.asgi import Call
 from notnow.servers.http.connection import HTTPConnection
 from notnow.servers.http.http2 import H2
-from notnow.servers.http.interfaces import Gone, HTTPProtocol
-from notnow.servers.http.stream import Behave, Stream
+from notnow.servers.http.interfaces import Behave, Gone, HTTPProtocol
+from notnow.servers.http.stream import Stream
 
 
 class HTTPSession(HTTPConnection):
@@ -47,26 +47,29 @@ class HTTPSession(HTTPConnection):
 
     async def asked(self, stream: Stream) -> None:
         """The head of a request has arrived: carry out the engine's script for it."""
-        if await self._turned_away(stream):
+        seldom = self.last is not None or self.standing is not None or len(self.live) > self.cap
+        if seldom and await self._turned_away(stream):
             return
-        script = self.host.feed(Asked(self.record.id, "request", stream.known, stream.number), "request")
+        asked = Asked(self.record.id, "request", stream.known, stream.number)
+        script = self.host.feed(asked, "request", stream.exchange.at)
         if script is None:  # the connection has ended meanwhile
             stream.lost()
         else:
             await self._carry_out(script, stream)
 
     async def _carry_out(self, script: Script, stream: Stream) -> None:
+        exchange, first = stream.exchange, script.steps[0] if len(script.steps) == 1 else None
+        if isinstance(first, Respond) and not first.drip:
+            self.host.recorder.decided(exchange, script)
+            await stream.respond(first.response)
+            return
         stream.lasts = script.proceeds
         if isinstance(script.steps[0], Watch):  # now: the bytes may arrive before a task begins
             stream.watches[script.moment] = script.steps[0].bytes
             script = structs.replace(script, steps=script.steps[1:])
-        exchange, first = stream.exchange, script.steps[0] if len(script.steps) == 1 else None
         if script.steps is BEHAVE:
             self.host.recorder.decided(exchange, script)
             stream.spawn(Call(stream).run)
-        elif isinstance(first, Respond) and not first.drip:
-            self.host.recorder.decided(exchange, script)
-            await stream.respond(first.response)
         else:
             stream.spawn(partial(self.perform, script, exchange, stream, Call(stream).run))
 

@@ -3,71 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from hypercorn.protocol import events
 
-from notnow.engine.actions import Ending, Response, Script
+from notnow.engine.actions import Response, Script
 from notnow.engine.events import Answered, Ended, Heard, Reached
 from notnow.http_words import status_line
-from notnow.journal import Connection, Exchange, ExcludedByGoAway, RstStreamFrame
+from notnow.journal import Exchange, ExcludedByGoAway, RstStreamFrame
 from notnow.servers.base.hanging import Hanging
 from notnow.servers.base.life import Over
-from notnow.servers.http.answer import dated, is_tunnel, length, told, whole
+from notnow.servers.http.answer import dated, is_tunnel, told, whole
 from notnow.servers.http.body import Body
 from notnow.servers.http.facts import known, recorded
 from notnow.servers.http.frames import CODES
+from notnow.servers.http.head import Head
 from notnow.servers.http.host import AppHost
-from notnow.servers.http.interfaces import Gone, Head, Headers, HTTPProtocol, Work, failures
-
-Behave = Callable[[Response | tuple[()] | None, float], Awaitable[None]]
-
-
-class Carrier(Protocol):
-    """The connection of a stream, as the stream uses it."""
-
-    host: AppHost
-    record: Connection
-    exchange: Exchange  # that was answered last
-    names: tuple[str, ...]  # of the certificate that the connection has shown
-    live: dict[int, Stream]  # the requests under way
-    secure: bool
-
-    @property
-    def may_speak(self) -> bool: ...
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def ending(self) -> bool: ...
-
-    def note_arrival(self, exchange: Exchange) -> None:
-        """A request has been read: note when it arrived, if it had to wait for its turn."""
-
-    async def asked(self, stream: Stream) -> None:
-        """The head of a request has arrived: carry out the engine's script for it."""
-
-    async def perform(
-        self, script: Script, exchange: Exchange, stream: Stream | None = None, behave: Behave | None = None
-    ) -> None:
-        """Carry out a script. Raises Over where the connection has ended, and Gone where the stream has."""
-
-    async def pause(self, seconds: float) -> None:
-        """Wait for seconds of scenario time. Raises Over if the connection ends meanwhile."""
-
-    def finish(self, how: Ending, exchange: Exchange) -> None:
-        """Close the connection."""
-
-    def drain(self) -> None:
-        """Serve no further request, and close once those under way are answered."""
-
-    def ended_one(self) -> None:
-        """A request has ended: close, if it was the last and no further one is wanted."""
-
-    def spawn(self, work: Work) -> object:
-        """Begin a task of the connection."""
+from notnow.servers.http.interfaces import Carrier, Fields, Gone, Headers, HTTPProtocol, Work, failures
 
 
 class Stream(Hanging):
@@ -79,38 +33,41 @@ class Stream(Hanging):
     host: AppHost
     idle = False  # hypercorn reads it
     departure = Gone
+    exchange: Exchange
+    head: Head
+    known: Mapping[str, Any] = {}  # the facts that rules may test
+    held = False  # a rule acts in the middle of the body, and the app waits
+    complete = False  # all of the request has arrived
+    gone = False  # the client no longer waits
+    over = False
+    lasts = False  # the request holds a slot: tell the engine when it ends
+    _sent = 0
+    _length: int | None = None  # of the answer's body, if its head says
+    _status: int | None = None  # set once the head of the answer is sent
+    _news: asyncio.Event | None = None  # made where an app waits for it
 
     def __init__(self, connection: Carrier, protocol: HTTPProtocol, number: int) -> None:
         self.connection, self.protocol, self.number = connection, protocol, number
         self.host = connection.host
-        self.exchange: Exchange
-        self.head: Head
-        self.known: dict[str, Any] = {}  # the facts that rules may test
         self.watches: dict[str, int] = {}  # moment -> bytes of that body until `Reached`
-        self.held = False  # a rule acts in the middle of the body, and the app waits
         self.body = Body()  # of the request
-        self.complete = self.gone = self.over = False
-        self.news = asyncio.Event()  # a piece of the body has arrived, its end, or the end of the stream
         self.added: list[tuple[bytes, bytes]] = []  # headers that rules add to the answer
-        self._sent = 0
-        self.lasts = False  # the request holds a slot: tell the engine when it ends
-        self._length: int | None = None  # of the answer's body, if its head says
-        self._status: int | None = None  # set once the head of the answer is sent
 
     # ---- the request -----------------------------------------------------------------------------
 
-    async def begin(self, head: Head) -> None:
-        """The head of the request has arrived."""
-        self.head = head
-        connection, target = self.connection, head.target.decode("latin-1")
+    async def begin(self, head: Head, complete: bool = False) -> None:
+        """The head of the request has arrived; `complete`: it is all of the request."""
+        self.head, self.complete = head, complete
+        connection, recorder = self.connection, self.host.recorder
         self.known = known(head, connection)
-        request = f"{head.method} {head.authority}{target}"
-        self.exchange = self.host.recorder.ask(connection.record, "request", request, self.host.phase)
+        facts = recorded(self.number, head, self.known)
+        self.exchange = recorder.ask(connection.record, "request", head.line, self.host.phase, facts=facts)
         connection.note_arrival(self.exchange)
-        self.host.recorder.facts(self.exchange, recorded(self.number, head, target, self.known))
         connection.live[self.number] = self
-        with self._while_wanted():
+        try:
             await connection.asked(self)
+        except Gone:
+            self._left()
 
     def note(self, **known: object) -> None:
         """Put more facts of the request on record."""
@@ -121,16 +78,26 @@ class Stream(Hanging):
         self.connection.spawn(partial(self._guarded, work))
 
     async def _guarded(self, work: Work) -> None:
-        with self._while_wanted():
-            await work()
-
-    @contextlib.contextmanager
-    def _while_wanted(self) -> Iterator[None]:
         try:
-            yield
+            await work()
         except Gone:
-            if not self.over:
-                self.lost()
+            self._left()
+
+    def _left(self) -> None:
+        """The client no longer waits, and the work for it has stopped."""
+        if not self.over:
+            self.lost()
+
+    def stir(self) -> None:
+        """A piece of the body has arrived, its end, or the end of the stream."""
+        if self._news is not None:
+            self._news.set()
+
+    async def news(self) -> None:
+        """Wait until one of these comes."""
+        news = self._news = self._news or asyncio.Event()
+        news.clear()
+        await news.wait()
 
     @property
     def drops(self) -> bool:
@@ -160,7 +127,7 @@ class Stream(Hanging):
             self.complete = True
             if self.body.received:
                 self.note(body_sha256=self.body.sha256)
-            self.news.set()
+            self.stir()
             if self.over:
                 await self.protocol.done(self.number)
         elif isinstance(event, events.StreamClosed):
@@ -180,7 +147,7 @@ class Stream(Hanging):
         watched = self.watches.get("request")
         if watched is not None and self.body.received >= watched and self._status is None:
             self._reached_in()
-        self.news.set()
+        self.stir()
         if not self.protocol.multiplexes:
             await self.body.room()
 
@@ -203,7 +170,7 @@ class Stream(Hanging):
             await self.connection.perform(script, self.exchange, self)
         finally:
             self.held = False
-            self.news.set()
+            self.stir()
 
     # ---- the answer ------------------------------------------------------------------------------
 
@@ -226,12 +193,13 @@ class Stream(Hanging):
         self.connection.drain()
         await self._ended(waiting=True)
 
-    async def _respond_whole(self, status: int, headers: Headers, shown: bytes) -> None:
+    async def _respond_whole(self, status: int, headers: Fields, shown: bytes) -> None:
         waiting = self.protocol.is_waiting
         if waiting:  # with its body, which the fake will not read (RFC 9110 §10.1.1)
             self.connection.drain()
-        headers = self._headers(headers)
-        self._note(status, headers, len(shown))
+        now = self.host.clock.now()
+        headers = self._headers(headers, now)
+        self._note(status, headers, now, len(shown))
         if await self.protocol.whole(self.number, status, headers, shown):
             await self._ended(waiting)
             return
@@ -240,36 +208,38 @@ class Stream(Hanging):
         await self.write(shown)
         await self.end(waiting)
 
-    def _headers(self, headers: Headers) -> Headers:
+    def _headers(self, headers: Iterable[tuple[bytes, bytes]], now: float) -> Fields:
         """The header fields of an answer, and those of every answer of a fake."""
-        headers = dated([*headers, *self.added], int(self.host.clock.epoch + self.host.clock.now()))
+        found = dated((*headers, *self.added), int(self.host.clock.epoch + now))
         if self.connection.ending and not self.protocol.multiplexes:
-            headers.append((b"connection", b"close"))
-        return headers
+            return (*found, (b"connection", b"close"))
+        return found
 
-    async def start(self, status: int, headers: Headers) -> None:
+    async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the head of the answer."""
         self._still_wanted()
-        headers, before = self._headers(headers), self.exchange.reply
-        self._note(status, headers)
+        now, before = self.host.clock.now(), self.exchange.reply
+        fields = self._headers(headers, now)
+        self._note(status, fields, now)
         try:
-            await self.protocol.head(self.number, status, headers)
+            await self.protocol.head(self.number, status, fields)
         except failures:  # nothing was sent
             self._status = None
             self.note(status=None)
             self.host.recorder.unanswer(self.exchange, before)
             raise
 
-    def _note(self, status: int, headers: Headers, sent: int = 0) -> None:
+    def _note(self, status: int, headers: Fields, now: float, sent: int = 0) -> None:
         """Put the answer on record before it is sent, with the first `sent` bytes of its body."""
-        self._status, self._length = status, length(self.head.method, status, headers)
-        self._note_sent(sent, status=status, length=self._length, **told(headers))
-        self.host.recorder.answer(self.exchange, status_line(status))
+        length, kept = told(self.head.method, status, headers)
+        self._status, self._length = status, length
+        self._sent += sent
+        self.host.recorder.response(self.exchange, status_line(status), now, status, length, self._sent, kept)
 
-    def _note_sent(self, count: int, **known: object) -> None:
+    def _note_sent(self, count: int) -> None:
         """This many more bytes of the answer are about to be sent; the last of them makes it whole."""
         self._sent += count
-        self.note(sent=self._sent, whole=self._sent == self._length, **known)
+        self.note(sent=self._sent, whole=self._sent == self._length)
 
     async def write(self, data: bytes, drip: float = 0.0) -> None:
         """Send a piece of its body, `drip` seconds of scenario time between two bytes."""
@@ -345,7 +315,7 @@ class Stream(Hanging):
 
     def _still_wanted(self) -> None:
         """Raises Gone if the client no longer waits for the answer."""
-        if not self.wanted:
+        if self.over or self.gone or not self.connection.may_speak:
             raise Gone
 
     def finish(self) -> None:
@@ -356,7 +326,7 @@ class Stream(Hanging):
             self.connection.live.pop(self.number, None)
             if self.lasts:
                 self.host.feed(Ended(self.connection.record.id, "request", self.number))
-            self.news.set()
+            self.stir()
             self.wake()
 
     # ---- other ends ------------------------------------------------------------------------------

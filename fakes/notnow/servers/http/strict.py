@@ -21,6 +21,7 @@ from notnow.servers.http import wellformed
 from notnow.servers.http.sections import Sections
 
 SETTINGS, ACK = 4, 1  # a frame's type, and its flag (RFC 9113 §6.5)
+HEADERS, WHOLE = 1, 5  # the type, and its flags END_STREAM and END_HEADERS alone (RFC 9113 §6.2)
 RESERVED = 2**31 - 1  # the bits of a number, without the reserved one (RFC 9113 §4.1, §6.9)
 BASE64URL = re.compile(rb"[A-Za-z0-9_-]*={0,2}")  # RFC 7540 §3.2.1
 
@@ -76,10 +77,25 @@ class FaultyFrame(Frame):
         return self.why
 
 
+class RepeatedRequest(Frame):
+    """Stands for the frame of a whole request whose field section, `block`, this connection has read before."""
+
+    def __init__(self, number: int, block: bytes, fields: list[hpack.HeaderTuple]) -> None:  # no flags, and no length
+        self.stream_id, self.block, self.fields = number, block, fields
+
+    def __repr__(self) -> str:  # h2 asks for it with each frame
+        return "RepeatedRequest"
+
+
 class Frames(FrameBuffer):
     """h2's frame buffer, but it refuses a frame by its head, without waiting for the rest of one that is too large. A
-    frame that is a stream error becomes a `FaultyFrame`; h2 would end the connection.
+    frame that is a stream error becomes a `FaultyFrame`; h2 would end the connection. The frame of a request that is
+    repeated becomes a `RepeatedRequest`.
     """
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__(server=True)
+        self._decoder = decoder
 
     def __next__(self) -> Frame:
         if len(self._data) >= 9:
@@ -88,13 +104,21 @@ class Frames(FrameBuffer):
                 raise h2.exceptions.FrameTooLargeError(f"a frame of {size} bytes; allowed: {self.max_frame_size}")
             if kind == SETTINGS and flags & ACK and size:  # RFC 9113 §6.5
                 raise h2.exceptions.FrameDataMissingError(f"an acknowledgement of settings that holds {size} bytes")
-            faulty = (
-                None if self._headers_buffer else self._faulty(size, kind)
-            )  # no other frame may interrupt a header block
-            if faulty is not None:
-                del self._data[: 9 + size]
-                return faulty
+            if not self._headers_buffer:  # no other frame may interrupt a header block
+                special = self._repeated(size) if kind == HEADERS and flags == WHOLE else self._faulty(size, kind)
+                if special is not None:
+                    del self._data[: 9 + size]
+                    return special
         return super().__next__()
+
+    def _repeated(self, size: int) -> RepeatedRequest | None:
+        """The next frame, that of a whole request, if it is complete and its field section was read before."""
+        number = int.from_bytes(self._data[5:9], "big") & RESERVED
+        block = bytes(self._data[9 : 9 + size])
+        if len(block) < size or number % 2 == 0:
+            return None
+        fields = self._decoder.sections.find((block, False, True))
+        return None if fields is None else RepeatedRequest(number, block, fields)
 
     def _faulty(self, size: int, kind: int) -> FaultyFrame | None:
         """The stream error of the next frame; None if it has none, or is incomplete."""
