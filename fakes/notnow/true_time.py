@@ -35,8 +35,9 @@ else:  # Windows
     _before_freezegun()
 
 
-# Seconds of real time, from an unknown start. freezegun does not look for a partial.
-monotonic: Callable[[], float] = functools.partial(_Kept.monotonic)
+def monotonic() -> float:
+    """Seconds of real time, from an unknown start."""
+    return _Kept.monotonic()
 
 
 if isinstance(_Kept.monotonic, functools.partial):  # called for everything that happens: without a function around it
