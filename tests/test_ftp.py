@@ -670,6 +670,20 @@ class TestDuringATransfer:
             assert raw.say("ABOR") == "225 ABOR command successful; data channel closed."
             assert data.rest() == b""
 
+    def test_a_connection_that_is_made_while_a_rule_delays_the_command_is_open_already(self):
+        with (
+            FakeFTP(rules(one("retr", delay="10s")), files={"x": b"abc"}, clock=ManualClock()) as fake,
+            Raw(fake).hello() as raw,
+        ):
+            port = port_of(raw.say("PASV"))
+            raw.send("RETR x\r\n")
+            fake.wait_for(lambda j: j.count("retr"))
+            with raw.visit(port) as data:
+                fake.settle()
+                fake.clock.advance("10s")
+                assert raw.reply().startswith("125")
+                assert data.rest() == b"abc"
+
 
 class TestHalfClosed:
     def test_who_ends_its_side_still_reads_the_replies(self, fake):

@@ -7,6 +7,7 @@ import atexit
 import functools
 import json
 from typing import Any
+from unittest import mock
 
 from notnow.control import app
 from notnow.control.fleet import Fleet
@@ -20,7 +21,8 @@ KEPT = {"mx": "smtp/overload", "disk": "ftp/healthy"}
 def one(data: bytes) -> None:
     loop, fleet, called = _served()
     scope, body = _parsed(data)
-    answer = loop.run_until_complete(asyncio.wait_for(_call(called, scope, body), 20))
+    with mock.patch.object(app, "_in_thread", _at_once):
+        answer = loop.run_until_complete(asyncio.wait_for(_call(called, scope, body), 20))
     _tidy(fleet)
     _check(*answer)
 
@@ -42,7 +44,6 @@ def _served() -> tuple[asyncio.AbstractEventLoop, Fleet, Any]:
     atexit.register(loop.close)
     atexit.register(fleet.__exit__, None, None, None)
     _tidy(fleet)
-    app._in_thread = _at_once  # type: ignore[assignment]
 
     async def prepare() -> Any:
         return app.application(fleet, None, asyncio.Event())
