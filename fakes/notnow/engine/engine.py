@@ -81,7 +81,10 @@ class Engine:
         if (capacity := capacity_of(scenario)) is not None:
             self._store.equip(capacity)
         self.progress = Progress(scenario, self._store)
-        self._moments = frozenset(moment for phase in self.progress.phases for moment in phase.plans)
+        phases = self.progress.phases
+        self._moments = frozenset(moment for phase in phases for moment in phase.plans)
+        if any(phase.idle_timeouts for phase in phases):
+            self._moments |= {"idle"}
         self._timers = IdleTimers()
         self._decisions = 0
 

@@ -113,7 +113,7 @@ class Recorder:
         said = text if exchange.reply is None else f"{exchange.reply}\n{text}"
         force_setattr(exchange, "reply", said if len(said) <= LONGEST else clip(said))
         force_setattr(exchange, "answered_at", self.clock.now())
-        self.tell(exchange)
+        self.tell(exchange)  # without listeners, too: a worker hands on what it is told
 
     def answered(self, exchange: Exchange) -> None:
         """The last byte of the reply leaves now."""

@@ -57,7 +57,8 @@ class PassivePort:
     """A port that waits for one data connection of the client (PASV, EPSV).
 
     Most clients connect and then send a command, which `look`s before it is carried out: the loop need not `watch`, unless
-    a transfer is under way, or something happens as soon as the client connects.
+    a transfer is under way, something happens as soon as the client connects, or a rule acts between two commands and may
+    ask whether it has.
     """
 
     def __init__(self, session: PortOwner, extmode: bool = False) -> None:
@@ -70,7 +71,12 @@ class PassivePort:
         if self.fault == "drop":
             self._stuff()
         session.announce(self.port, extmode)
-        if self.fault is not None or session.private:  # the end of the connection, or a TLS handshake
+        if (
+            self.fault is not None  # the end of the connection
+            or session.private  # a TLS handshake
+            or session.host.has_rules_at("idle")
+            or session.host.has_rules_at("enter")
+        ):
             self.watch()
 
     def watch(self) -> None:

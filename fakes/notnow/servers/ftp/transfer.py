@@ -44,6 +44,8 @@ class Transfers(Asking):
     _closed_port: tuple[socket.socket, int] | None = None
 
     async def _perform(self, script: Script, exchange: Exchange, healthy: HealthyAction) -> Sequence[bytes]:
+        if self._dtp_acceptor is not None:
+            self._dtp_acceptor.watch()  # the client may connect while a rule delays its command
         try:
             return await super()._perform(script, exchange, healthy)
         finally:
