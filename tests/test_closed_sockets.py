@@ -119,6 +119,39 @@ def test_an_end_of_our_side_that_comes_too_late():
     assert isinstance(error, OSError)
 
 
+@pytest.mark.parametrize("said", [b"QUIT\r\n", b""], ids=["closes at a command", "closes at the end of the client"])
+def test_a_protocol_that_closes_is_told_of_the_loss_once_it_has_returned(said):
+    """In that turn of the loop, not in the next one, and not in the middle of its own work."""
+    told: list[object] = []
+
+    class Watched(Loop):
+        def add_reader(self, number: int, *_: object) -> None: ...
+
+    class Closes:
+        def connection_made(self, transport: Plain) -> None:
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            self.transport.close()
+            told.append(data)
+
+        def eof_received(self) -> None:
+            told.append(b"")
+
+        def connection_lost(self, error: Exception | None) -> None:
+            told.append(error)
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        plain = Plain(Watched(), ours, Closes())  # type: ignore[arg-type]
+        plain.begin()
+        theirs.sendall(said)
+        theirs.shutdown(socket.SHUT_WR)
+        plain._read()
+        assert told == [said, None]
+        assert ours.fileno() < 0
+
+
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 @pytest.mark.parametrize("kind", [FakeSMTP, FakeFTP, FakeHTTP])
 def test_a_host_of_both_families_listens_on_both(kind):

@@ -33,6 +33,7 @@ class Plain(asyncio.Transport):
         self.set_protocol(protocol)
         self._buffer = b""  # a bytearray once there is something to keep
         self._closing = self._reading = self._choked = self._ends = self._comes_back = False
+        self._passing = self._leaving = False  # bytes are being passed on; it ends when they have been
         self._tells_once = tells_once(loop)
 
     def begin(self) -> None:
@@ -70,6 +71,7 @@ class Plain(asyncio.Transport):
         except OSError as error:
             self._lose(error)
             return False
+        self._passing = True
         try:
             if not data:
                 self.pause_reading()
@@ -82,6 +84,9 @@ class Plain(asyncio.Transport):
         except BaseException as error:  # a bug of ours: the loop reports it, and this connection ends
             self._lose(error if isinstance(error, Exception) else None)
             raise
+        self._passing = False
+        if self._leaving:
+            self._lose(None)
         return len(data) > 0
 
     def is_reading(self) -> bool:
@@ -170,7 +175,9 @@ class Plain(asyncio.Transport):
             if self._reading:
                 self._reading = False
                 self._loop.remove_reader(self._number)
-            if not self._buffer:
+            if self._passing and not self._buffer:
+                self._leaving = True  # the protocol has returned by then, and no turn of the loop is needed
+            elif not self._buffer:
                 self._loop.call_soon(self._lose, None)
 
     def abort(self) -> None:
