@@ -58,7 +58,8 @@ def test_call_gives_back_and_raises(runner):
 
 
 @pytest.mark.parametrize("runner", ["asyncio"], indirect=True)
-def test_readers_and_writers_of_one_socket_come_and_go_one_by_one(runner):
+@pytest.mark.parametrize("by", [socket.socket.fileno, lambda sock: sock], ids=["number", "object"])
+def test_readers_and_writers_of_one_socket_come_and_go_one_by_one(runner, by):
     ours, theirs = socket.socketpair()
     loop = runner.loop
 
@@ -71,18 +72,18 @@ def test_readers_and_writers_of_one_socket_come_and_go_one_by_one(runner):
 
     async def watch() -> None:
         theirs.send(b"!")
-        loop.add_writer(ours.fileno(), heard.append, "writer")
+        loop.add_writer(by(ours), heard.append, "writer")
         await woken("writer")
-        loop.add_reader(ours.fileno(), heard.append, "replaced")
-        loop.add_reader(ours.fileno(), heard.append, "reader")
+        loop.add_reader(by(ours), heard.append, "replaced")
+        loop.add_reader(by(ours), heard.append, "reader")
         await woken("reader", "writer")
-        assert loop.remove_reader(ours.fileno())
+        assert loop.remove_reader(by(ours))
         await woken("writer")
-        assert loop.remove_writer(ours.fileno())
-        assert not loop.remove_reader(ours.fileno())
-        loop.add_reader(ours.fileno(), heard.append, "reader")
+        assert loop.remove_writer(by(ours))
+        assert not loop.remove_reader(by(ours))
+        loop.add_reader(by(ours), heard.append, "reader")
         await woken("reader")
-        assert loop.remove_reader(ours.fileno())
+        assert loop.remove_reader(by(ours))
 
     heard: list[str] = []
     with ours, theirs:

@@ -15,6 +15,12 @@ from typing import Any
 
 Ready = list[tuple[SelectorKey, int]]
 
+
+def number(file: Any) -> int:
+    """The descriptor of a file: it may be given as its number, or as an object that has one."""
+    return file if type(file) is int else int(file.fileno())
+
+
 if sys.platform == "linux":
     MASKS = {
         EVENT_READ: select.EPOLLIN,
@@ -31,7 +37,7 @@ if sys.platform == "linux":
 
         def register(self, fileobj: Any, events: int, data: Any = None) -> SelectorKey:
             """Raises KeyError if it is watched already."""
-            fd = fileobj if type(fileobj) is int else _number(fileobj)
+            fd = fileobj if type(fileobj) is int else number(fileobj)
             if fd in self._keys:
                 raise KeyError(fd)
             self._epoll.register(fd, MASKS[events])
@@ -40,14 +46,14 @@ if sys.platform == "linux":
 
         def unregister(self, fileobj: Any) -> SelectorKey:
             """Raises KeyError if it is not watched."""
-            key = self._keys.pop(fileobj if type(fileobj) is int else _number(fileobj))
+            key = self._keys.pop(fileobj if type(fileobj) is int else number(fileobj))
             with contextlib.suppress(OSError):  # it has been closed
                 self._epoll.unregister(key.fd)
             return key
 
         def modify(self, fileobj: Any, events: int, data: Any = None) -> SelectorKey:
             """Raises KeyError if it is not watched."""
-            fd = _number(fileobj)
+            fd = number(fileobj)
             if events != self._keys[fd].events:
                 self._epoll.modify(fd, MASKS[events])
             key = self._keys[fd] = SelectorKey(fileobj, fd, events, data)
@@ -70,17 +76,15 @@ if sys.platform == "linux":
 
         def get_key(self, fileobj: Any) -> SelectorKey:
             """Raises KeyError if it is not watched."""
-            return self._keys[_number(fileobj)]
+            return self._keys[number(fileobj)]
 
         def get_map(self) -> Mapping[Any, SelectorKey]:
+            """By numbers alone."""
             return self._keys
 
         def close(self) -> None:
             self._epoll.close()
             self._keys.clear()
-
-    def _number(file: Any) -> int:
-        return file if type(file) is int else int(file.fileno())
 
     def _events(mask: int) -> int:
         """An error or a hang-up wakes readers and writers."""

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TypeVar, TypeVarTuple, Unpack
 from notnow import true_time
 from notnow.errors import NotRunningError
 from notnow.servers.base import guests
-from notnow.servers.base.polling import Polling, Ready
+from notnow.servers.base.polling import Polling, Ready, number
 from notnow.servers.base.turns import Turns
 
 T = TypeVar("T")
@@ -67,18 +67,26 @@ class _Loop(asyncio.SelectorEventLoop):
         self._polling = polling
 
     def add_reader(self, fd: Any, callback: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
+        fd = number(fd)  # since Python 3.13 asyncio asks for what is watched with what it was given
         if fd in self._polling.get_map():
             super().add_reader(fd, callback, *args)
         else:
             self._polling.register(fd, EVENT_READ, (asyncio.Handle(callback, args, self), None))
 
     def remove_reader(self, fd: Any) -> bool:
+        fd = number(fd)
         key = self._polling.get_map().get(fd)
         if key is None or key.events != EVENT_READ:
             return super().remove_reader(fd)
         self._polling.unregister(fd)
         key.data[0].cancel()
         return True
+
+    def add_writer(self, fd: Any, callback: Callable[[Unpack[Ts]], object], *args: *Ts) -> None:
+        super().add_writer(number(fd), callback, *args)
+
+    def remove_writer(self, fd: Any) -> bool:
+        return super().remove_writer(number(fd))
 
 
 class _LoopThread(threading.Thread):
