@@ -213,11 +213,11 @@ LOOP = Offline()
 atexit.register(LOOP.close)
 
 
-def _bound(_session: Any) -> Port:
+def _bound(_session: Any) -> tuple[Port, int]:
     port = Port()
     LOOP.plug(port)
     LOOP.ports.append(port)
-    return port
+    return port, port.getsockname()[1]
 
 
 def _accept(sock: Any, _family: int) -> tuple[Any, Any]:
