@@ -126,8 +126,8 @@ def test_decisions_that_were_not_taken_anew_are_numbered_among_the_others(monkey
 )
 def test_what_is_not_decided_anew_is_what_would_be_decided(keys: Mapping[str, object], monkeypatch) -> None:
     text = document(
-        phase(rule("mail", **keys), rule("idle", after="4s", reply=NO), lasts="20s"),
-        phase(rule("mail", reply="451 two")),
+        phase(rule("mail", **keys), lasts="20s"),
+        phase(rule("mail", reply="451 two"), rule("idle", after="4s", reply=NO)),
     )
     events: list[Event] = [
         Opened("a", "h"),

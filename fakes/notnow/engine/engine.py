@@ -38,7 +38,7 @@ from notnow.engine.events import (
 from notnow.engine.idle import IdleTimers, duration, expires
 from notnow.engine.placeholders import Placeholders
 from notnow.engine.plans import NO_PLAN, CompiledPhase, IdleTimeout, Plan
-from notnow.engine.progress import Progress, Settled
+from notnow.engine.progress import Progress
 from notnow.engine.slots import entitled, withdraw
 from notnow.engine.steps import filled, watch
 from notnow.engine.store import Memory, Store
@@ -144,8 +144,10 @@ class Engine:
         if (
             progress.position is self._store.position and progress.ends > now and self._timers.due > now
         ):  # nearly always
-            if isinstance(event, Asked) and (settled := progress.settled.get(event.moment)) is not None:
-                return self._settled(event, settled, now)
+            if isinstance(event, Asked):
+                script = self.settled(event.conn, event.moment, event.facts, event.stream, now)
+                if script is not None:
+                    return [script]
             return self._handle(event, now)
         return self._catch_up(now) + self._handle(event, now)
 
@@ -164,6 +166,28 @@ class Engine:
         if moment not in connection.passed or progress.phase.moments[moment].lasts:
             self._let_through(connection, moment, 0, facts, progress.phase, now)
         return True
+
+    def settled(self, conn: str, moment: str, facts: Facts, stream: int, now: float) -> Script | None:
+        """The script for a request at whose moment the same rule always fires. None for one that has to be fed.
+
+        It is what an `Asked` comes to then.
+        """
+        progress = self.progress
+        settled = progress.settled.get(moment)
+        if settled is None or progress.ends <= now or progress.position is not self._store.position:
+            return None
+        connection, rule = self._connections.get(conn), settled.rule
+        if connection is None or connection.closing:
+            return None
+        connection.active_at = connection.command_at = now
+        assert isinstance(self._store, Memory), "other processes share no counts with it"
+        self._store.note(settled.request, now)
+        self._decisions += 1
+        if not rule.candidate.refuses:
+            self._let_through(connection, moment, stream, facts, progress.phase, now)
+        if settled.seconds:
+            connection.answered(now + settled.seconds)
+        return Script(conn, rule.steps, moment, rule.phase, rule.path, settled.fault, self._decisions)
 
     def start(self, now: float) -> None:
         """Let scenario time begin, unless it has; the first connection does so as well."""
@@ -237,23 +261,6 @@ class Engine:
         if phase.idle_timeouts:
             self._timers.set(connection, phase.idle_timeouts)
         return [Script(connection.id, BEHAVE, moment, phase.name)]
-
-    def _settled(self, event: Asked, settled: Settled, now: float) -> list[Script]:
-        """What `_asked` comes to where that is always the same."""
-        connection, rule, phase = self._connections.get(event.conn), settled.rule, self.progress.phase
-        if connection is None or connection.closing:
-            return []
-        connection.active_at = connection.command_at = now
-        assert isinstance(self._store, Memory), "other processes share no counts with it"
-        self._store.note(settled.request, now)
-        self._decisions += 1
-        if not rule.candidate.refuses:
-            self._let_through(connection, event.moment, event.stream, event.facts, phase, now)
-        if settled.seconds:
-            connection.answered(now + settled.seconds)
-        if phase.idle_timeouts:
-            self._timers.set(connection, phase.idle_timeouts)
-        return [Script(event.conn, rule.steps, event.moment, rule.phase, rule.path, settled.fault, self._decisions)]
 
     def _unasked(
         self, connection: Connection, moment: str, facts: Facts, now: float, plan: Plan | None = None

@@ -34,7 +34,7 @@ class Progress:
     Other replicas may move it: `refresh` reads it again. `ends` is the scenario time at which the phase ends, infinite
     if that is not settled by time. `ends_by_events`: events may end it. `undecided` are the moments about which neither the
     phase nor another replica has a say. `settled` are those at which the same rule always fires; none if other processes
-    share the counts.
+    share the counts, or an idle timeout runs.
     """
 
     position: PhasePosition
@@ -54,7 +54,7 @@ class Progress:
         self.ends_by_events = any(plan.until for plan in self.phase.plans.values())
         self.undecided = frozenset() if self._store.remote else self.phase.undecided
         alone = isinstance(self._store, Memory) and not self._store.remote
-        self.settled = self._settled() if alone else {}
+        self.settled = self._settled() if alone and not self.phase.idle_timeouts else {}
         since, lasts = self.position.since, self.phase.lasts
         self.ends = math.inf if since is None or lasts is None or self.is_final else since + lasts
 

@@ -78,7 +78,7 @@ class Bridge(LoopServices):
         self.engine = Engine(
             scenario, seed=options.seed, host=self.hostname, epoch=self.clock.epoch, store=self.new_store
         )
-        self.behaves = self.engine.behaves
+        self.behaves, self.settled = self.engine.behaves, self.engine.settled
         self.sessions: dict[str, Session] = {}
         self.ports: set[int] = set()  # where it has sockets
         self.waited_for = 0  # how many predicates are being waited for

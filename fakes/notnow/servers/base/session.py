@@ -69,6 +69,9 @@ class Host(Protocol):
     def behaves(self, conn: str, moment: str, facts: Facts, now: float) -> bool:
         """True if nothing is to be decided about a request, and the fake behaves; False for one that has to be fed."""
 
+    def settled(self, conn: str, moment: str, facts: Facts, stream: int, now: float) -> Script | None:
+        """The script for a request that is always decided in the same way; None for one that has to be fed."""
+
     def has_rules_at(self, moment: str) -> bool:
         """False if the engine need not be told of this moment: no rule of the phase acts there."""
 

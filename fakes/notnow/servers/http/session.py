@@ -50,8 +50,10 @@ class HTTPSession(HTTPConnection):
         seldom = self.last is not None or self.standing is not None or len(self.live) > self.cap
         if seldom and await self._turned_away(stream):
             return
-        asked = Asked(self.record.id, "request", stream.known, stream.number)
-        script = self.host.feed(asked, "request", stream.exchange.at)
+        conn, facts, at = self.record.id, stream.known, stream.exchange.at
+        script = self.host.settled(conn, "request", facts, stream.number, at)
+        if script is None:
+            script = self.host.feed(Asked(conn, "request", facts, stream.number), "request", at)
         if script is None:  # the connection has ended meanwhile
             stream.lost()
         else:
