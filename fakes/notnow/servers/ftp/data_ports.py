@@ -20,7 +20,6 @@ from notnow.servers.ftp.host import FileHost
 
 PORTS, TRIES = (32_768, 61_000), 100  # the range of data ports, and how often one is tried
 CONNECT = 10.0  # real seconds that a client has to accept an active data connection
-QUEUE = 128  # connections that wait to be accepted; those of strangers take no place from the client's
 NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)  # Linux: the socket does not block from the start
 
 
@@ -34,7 +33,6 @@ class PortOwner(Protocol):
 
     record: Connection
     exchange: Exchange
-    private: bool  # PROT P
     next_data_fault: DataEnding | None  # how the next announced data connection ends
 
     def announce(self, port: int, extended: bool) -> None:
@@ -54,35 +52,18 @@ class PortOwner(Protocol):
 
 
 class PassivePort:
-    """A port that waits for one data connection of the client (PASV, EPSV).
-
-    Most clients connect and then send a command, which `look`s before it is carried out: the loop need not `watch`, unless
-    a transfer is under way, something happens as soon as the client connects, or a rule acts between two commands and may
-    ask whether it has.
-    """
+    """A port that waits for one data connection of the client (PASV, EPSV)."""
 
     def __init__(self, session: PortOwner, extmode: bool = False) -> None:
         self._session, self._loop = session, session.host.loop
         self.fault, session.next_data_fault = session.next_data_fault, None
-        self._sock, self.port = _listening(session, 0 if self.fault == "drop" else QUEUE)
+        self._sock, self.port = _listening(session, 0 if self.fault == "drop" else 5)
         self._plug: socket.socket | None = None
-        self._watched = False
         session.host.ports.add(self.port)
         if self.fault == "drop":
             self._stuff()
         session.announce(self.port, extmode)
-        if (
-            self.fault is not None  # the end of the connection
-            or session.private  # a TLS handshake
-            or session.host.has_rules_at("idle")
-            or session.host.has_rules_at("enter")
-        ):
-            self.watch()
-
-    def watch(self) -> None:
-        """Begin the data connection as soon as it is made."""
-        if not self._watched and self._plug is None and self._sock.fileno() >= 0:
-            self._watched = True
+        if self._plug is None:
             self._loop.add_reader(self._sock.fileno(), self.look)
 
     def _stuff(self) -> None:
@@ -92,7 +73,7 @@ class PassivePort:
         self._plug.connect_ex(self._sock.getsockname())
 
     def look(self) -> None:
-        """Begin the data connection if the client has made it."""
+        """Begin the data connection if the client has made it: the loop may tell us of a later command first."""
         sock = self.accept()
         if sock is not None:
             self.close()
@@ -116,8 +97,7 @@ class PassivePort:
             return
         self._session.prepared(None)
         self._session.host.ports.discard(self.port)
-        if self._watched:
-            self._loop.remove_reader(self._sock.fileno())
+        self._loop.remove_reader(self._sock.fileno())
         while (sock := self.accept()) is not None:
             sock.close()
         self._sock.close()

@@ -336,8 +336,6 @@ class FTPSession(Listings):
             self.respond("503 PBSZ has to come before PROT.")
         elif level in ("C", "P"):
             self.private = level == "P"
-            if self.private and self._dtp_acceptor is not None:  # the client may shake hands before its next command
-                self._dtp_acceptor.watch()
             self.respond(f"200 Protection set to {'Private' if self.private else 'Clear'}.")
         else:
             self.respond("536 Unsupported protection level: use C or P.")

@@ -44,8 +44,6 @@ class Transfers(Asking):
     _closed_port: tuple[socket.socket, int] | None = None
 
     async def _perform(self, script: Script, exchange: Exchange, healthy: HealthyAction) -> Sequence[bytes]:
-        if self._dtp_acceptor is not None:
-            self._dtp_acceptor.watch()  # the client may connect while a rule delays its command
         try:
             return await super()._perform(script, exchange, healthy)
         finally:
@@ -158,8 +156,6 @@ class Transfers(Asking):
         self._restart_position = 0
         for text in answers:
             self.over_with(transfer, text.decode("utf-8", "replace"))
-        if self._dtp_acceptor is not None and not transfer.is_over:
-            self._dtp_acceptor.watch()
 
     def over_with(self, transfer: RunningTransfer, reply: str | None) -> None:
         """End a transfer. `reply` is the healthy reply, None if another is sent."""
