@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from hypercorn.protocol import events
 
-from notnow.engine.actions import Response, Script
+from notnow.engine.actions import Ending, Response, Script
 from notnow.engine.events import Answered, Ended, Heard, Reached
 from notnow.http_words import status_line
-from notnow.journal import Exchange, ExcludedByGoAway, RstStreamFrame
+from notnow.journal import Connection, Exchange, ExcludedByGoAway, RstStreamFrame
 from notnow.servers.base.hanging import Hanging
 from notnow.servers.base.life import Over
 from notnow.servers.http.answer import dated, is_tunnel, told, whole
@@ -21,7 +21,51 @@ from notnow.servers.http.facts import known, recorded
 from notnow.servers.http.frames import CODES
 from notnow.servers.http.head import Head
 from notnow.servers.http.host import AppHost
-from notnow.servers.http.interfaces import Carrier, Fields, Gone, Headers, HTTPProtocol, Work, failures
+from notnow.servers.http.interfaces import Behave, Fields, Gone, Headers, HTTPProtocol, Work, failures
+
+
+class Carrier(Protocol):
+    """The connection of a stream, as the stream uses it."""
+
+    host: AppHost
+    record: Connection
+    exchange: Exchange  # that was answered last
+    names: tuple[str, ...]  # of the certificate that the connection has shown
+    live: dict[int, Stream]  # the requests under way
+    secure: bool
+
+    @property
+    def may_speak(self) -> bool: ...
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def ending(self) -> bool: ...
+
+    def note_arrival(self, exchange: Exchange) -> None:
+        """A request has been read: note when it arrived, if it had to wait for its turn."""
+
+    async def asked(self, stream: Stream) -> None:
+        """The head of a request has arrived: carry out the engine's script for it."""
+
+    async def perform(
+        self, script: Script, exchange: Exchange, stream: Stream | None = None, behave: Behave | None = None
+    ) -> None:
+        """Carry out a script. Raises Over where the connection has ended, and Gone where the stream has."""
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for seconds of scenario time. Raises Over if the connection ends meanwhile."""
+
+    def finish(self, how: Ending, exchange: Exchange) -> None:
+        """Close the connection."""
+
+    def drain(self) -> None:
+        """Serve no further request, and close once those under way are answered."""
+
+    def ended_one(self) -> None:
+        """A request has ended: close, if it was the last and no further one is wanted."""
+
+    def spawn(self, work: Work) -> object:
+        """Begin a task of the connection."""
 
 
 class Stream(Hanging):
