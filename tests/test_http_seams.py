@@ -690,8 +690,9 @@ def test_a_request_and_an_answer_that_are_repeated_change_what_h2_changes(end: b
     ours.receive_data(peer.data_to_send())
     peer.receive_data(ours.data_to_send())
     ours.receive_data(peer.data_to_send())
+    cookies = [(b"cookie", b"a=1"), (b"cookie", b"b=2")]  # h2 makes one of them, at the end
     for number in (1, 3, 5, 7):
-        peer.send_headers(number, HEADERS, end_stream=True)
+        peer.send_headers(number, [*HEADERS, *cookies, (b"x", b"1")], end_stream=True)
         read = ours.receive_data(peer.data_to_send())
         stream, connection = ours.streams[number].state_machine, ours.state_machine.state
         states = [{**vars(stream), "stream_id": 0}]

@@ -63,7 +63,16 @@ class Decoder(hpack.Decoder):
             raise _CompressionError(f"a field section cannot be decoded: {error}") from error
         self.why = wellformed.in_http2(fields, trailers=self.trailers, ends=self.ends)
         self.said = wellformed.named(fields) if self.why else ""
-        return [] if self.why else fields
+        return [] if self.why else _joined(fields)
+
+
+def _joined(fields: list[hpack.HeaderTuple]) -> list[hpack.HeaderTuple]:
+    """The fields with their cookies in one, as h2 joins them (RFC 9113 §8.2.3): it does not see a request that is repeated."""
+    cookies = [value for name, value in fields if name == b"cookie"]
+    if not cookies:
+        return fields
+    others = [field for field in fields if field[0] != b"cookie"]
+    return [*others, hpack.NeverIndexedHeaderTuple(b"cookie", b"; ".join(cookies))]
 
 
 class FaultyFrame(Frame):
