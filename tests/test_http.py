@@ -677,6 +677,17 @@ class TestApp:
             fake.wait_for(lambda j: len(fake._bridge.tasks) == 2)  # those of the connection
         assert caplog.records == []
 
+    def test_a_cancelled_stream_whose_window_is_closed_lets_its_app_go(self, caplog):
+        async def app(scope, receive, send):
+            await answer(send, b"x" * 100_000)
+
+        with serving(app) as fake, H2(fake, window=0) as client:
+            number = client.request()
+            fake.wait_for(lambda j: any(x.reply for x in j))
+            client.rst(number)
+            fake.wait_for(lambda j: len(fake._bridge.tasks) == 2)  # those of the connection
+        assert caplog.records == []
+
     @pytest.mark.parametrize("version", [H1, H2])
     def test_it_may_never_answer(self, version):
         async def app(scope, receive, send):

@@ -182,6 +182,7 @@ class H2(H2Protocol):
         if not self.closed and (fault is not None or not self.streams[number].answered):
             await self.count_abuse()  # the client has cancelled it, or it was malformed
         await super()._close_stream(number)
+        await self._drop_buffer(number, cut=True)  # its app would wait for a window as long as h2 remembers the stream
 
     async def count_abuse(self) -> None:
         """Count a request that led to nothing. Raises Over when the client has reached the limit."""
