@@ -573,9 +573,9 @@ def python(code: str) -> list[str]:
 
 def test_a_subprocess_is_waited_for_in_real_time(forward: FastForward) -> None:
     started = time.perf_counter()
-    subprocess.run(python("import time; time.sleep(0.2)"), check=True)
+    subprocess.run(python("import time; time.sleep(1)"), check=True)
     real = time.perf_counter() - started
-    assert real >= 0.2
+    assert real >= 1
     assert 0 < forward.clock.now() <= real
 
 

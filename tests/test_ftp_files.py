@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
+import mmap
 import os
 import re
 import sys
@@ -21,7 +23,7 @@ from pyftpdlib.exceptions import FilesystemError
 from ftp_client import BIG, Raw, one, rules
 from notnow import FakeFTP, ManualClock, ScenarioError
 from notnow.servers.ftp import content
-from notnow.servers.ftp.content import BLOCK, HUGE, MOST_MOVED, Node
+from notnow.servers.ftp.content import BLOCK, COLLAPSE, HUGE, MOST_MOVED, Node
 from notnow.servers.ftp.files import DEFAULT, ROOM, Files, NoRoomError, filling, path
 from notnow.servers.ftp.filesystem import MemoryFS
 from notnow.servers.ftp.opened import Reader, Writer, writer
@@ -435,7 +437,6 @@ def has_huge_pages() -> bool:
 def in_huge_pages(descriptor: int, size: int) -> int:
     """The bytes of a system file that lie in huge pages, as Linux counts them for a mapping."""
     length = -(-size // HUGE) * HUGE
-    os.ftruncate(descriptor, length + HUGE)
     with content.aligned(descriptor, length) as mapping:
         for start in range(0, size, HUGE):
             assert len(mapping[start : start + 1]) == 1
@@ -488,7 +489,26 @@ class TestReader:
         assert os.pread(descriptor, size, 0) == reader.read(size + 1) == filling(size)
         assert os.fstat(descriptor).st_blocks * 512 <= size + HUGE // 2 + 4096
         moved = round(size / HUGE) * HUGE if there and has_huge_pages() else 0
-        assert in_huge_pages(descriptor, size) == moved
+        if in_huge_pages(descriptor, size) != moved:  # then it has none left
+            with content.aligned(descriptor, moved) as mapping, pytest.raises(OSError) as failed:
+                mapping.madvise(COLLAPSE, 0, moved)
+            assert failed.value.errno in {errno.ENOMEM, errno.EAGAIN, errno.EBUSY}
+
+    @memfd
+    def test_its_place_in_memory_is_a_multiple_whatever_gaps_there_are(self):
+        """Gaps of all sizes between others' mappings, into some of which the first try fits, and the next does not."""
+        others = [mmap.mmap(-1, (n % 40 + 1) * HUGE // 8) for n in range(200)]
+        for gap in others[::2]:
+            gap.close()
+        descriptor = os.memfd_create("notnow")
+        try:
+            for eighths in range(8, 33):
+                with content.aligned(descriptor, eighths * HUGE // 8) as mapping:
+                    assert ctypes.addressof(ctypes.c_char.from_buffer(mapping)) % HUGE == 0
+        finally:
+            os.close(descriptor)
+            for one in others[1::2]:
+                one.close()
 
     @memfd
     def test_one_that_would_take_long_stays_where_it_is(self, monkeypatch):

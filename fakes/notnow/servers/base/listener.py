@@ -79,11 +79,6 @@ def accept(sock: socket.socket, family: int) -> tuple[socket.socket, Any]:
     return socket.socket(family, socket.SOCK_STREAM, 0, fileno=fd), (unmapped(address[0]), *address[1:])
 
 
-close = (
-    socket.SocketType.close
-)  # what `socket.close` comes to where no file was made of it, without three calls around it
-
-
 def unmapped(address: str) -> str:
     """The IPv4 address of an IPv4 client, which a socket for both families reports in IPv6 form (RFC 4291 §2.5.5.2)."""
     return address[7:] if address.startswith("::ffff:") and "." in address else address
@@ -229,7 +224,7 @@ class LingeringClose:
         if timer := self._watched.pop(sock, None):
             timer.cancel()
             self._loop.remove_reader(sock.fileno())
-        close(sock)
+        sock.close()
 
     def __len__(self) -> int:
         return len(self._going)

@@ -13,6 +13,7 @@ BLOCK = 65_536  # bytes that are generated at a time
 BIG = 262_144  # bytes from which a file is worth a descriptor
 MOST_MOVED = 16 * 1024 * 1024  # bytes beyond which generated content is generated anew for each download
 HUGE = 2_097_152  # bytes of a huge page
+TRIES = 8  # places in memory
 COLLAPSE = 25  # MADV_COLLAPSE of madvise(2), for which Python has no name
 
 
@@ -45,22 +46,27 @@ def into_huge_pages(descriptor: int, size: int) -> None:
     """
     length = round(size / HUGE) * HUGE
     if length > 0:
-        with contextlib.suppress(OSError, ImportError):
-            os.ftruncate(descriptor, length + HUGE)  # as much as may be mapped
-            with aligned(descriptor, length) as mapping:
-                mapping.madvise(COLLAPSE, 0, length)
+        with contextlib.suppress(OSError, ImportError), aligned(descriptor, length) as mapping:
+            mapping.madvise(COLLAPSE, 0, length)
 
 
 def aligned(descriptor: int, length: int) -> mmap.mmap:
-    """Map a system file at a multiple of HUGE, and some bytes more than `length`.
+    """Map a system file at a multiple of HUGE, and some bytes more than `length`. Raises OSError if there is no such place.
 
-    Linux puts a mapping right below the one before: one that is longer by the excess begins at such an address.
+    Linux puts a mapping at the end of a gap: one that is longer by the excess begins at such an address, unless it is in another gap.
     """
     import ctypes  # here, since it takes milliseconds
 
-    with mmap.mmap(descriptor, length) as mapping:
-        excess = ctypes.addressof(ctypes.c_char.from_buffer(mapping)) % HUGE
-    return mmap.mmap(descriptor, length + excess)
+    os.ftruncate(descriptor, length + TRIES * HUGE)  # as much as may be mapped; nothing is stored there
+    excess = 0
+    for _ in range(TRIES):
+        mapping = mmap.mmap(descriptor, length + excess)
+        beyond = ctypes.addressof(ctypes.c_char.from_buffer(mapping)) % HUGE
+        if beyond == 0:
+            return mapping
+        mapping.close()
+        excess += beyond
+    raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
 
 def put(descriptor: int, data: bytes, position: int) -> None:
