@@ -436,10 +436,9 @@ def has_huge_pages() -> bool:
 
 def in_huge_pages(descriptor: int, size: int) -> int:
     """The bytes of a system file that lie in huge pages, as Linux counts them for a mapping."""
-    length = -(-size // HUGE) * HUGE
-    with content.aligned(descriptor, length) as mapping:
-        for start in range(0, size, HUGE):
-            assert len(mapping[start : start + 1]) == 1
+    with content.aligned(descriptor, -(-size // HUGE) * HUGE) as (mapping, begin):
+        for at in range(begin, begin + size, HUGE):
+            assert len(mapping[at : at + 1]) == 1
         maps = Path("/proc/self/smaps").read_text().partition("/memfd:notnow ")[2]
     return 1024 * int(maps.partition("ShmemPmdMapped:")[2].split()[0])
 
@@ -490,25 +489,24 @@ class TestReader:
         assert os.fstat(descriptor).st_blocks * 512 <= size + HUGE // 2 + 4096
         moved = round(size / HUGE) * HUGE if there and has_huge_pages() else 0
         if in_huge_pages(descriptor, size) != moved:  # then it has none left
-            with content.aligned(descriptor, moved) as mapping, pytest.raises(OSError) as failed:
-                mapping.madvise(COLLAPSE, 0, moved)
+            with content.aligned(descriptor, moved) as (mapping, begin), pytest.raises(OSError) as failed:
+                mapping.madvise(COLLAPSE, begin, moved)
             assert failed.value.errno in {errno.ENOMEM, errno.EAGAIN, errno.EBUSY}
 
     @memfd
     def test_its_place_in_memory_is_a_multiple_whatever_gaps_there_are(self):
-        """Gaps of all sizes between others' mappings, into some of which the first try fits, and the next does not."""
         others = [mmap.mmap(-1, (n % 40 + 1) * HUGE // 8) for n in range(200)]
         for gap in others[::2]:
             gap.close()
-        descriptor = os.memfd_create("notnow")
-        try:
-            for eighths in range(8, 33):
-                with content.aligned(descriptor, eighths * HUGE // 8) as mapping:
-                    assert ctypes.addressof(ctypes.c_char.from_buffer(mapping)) % HUGE == 0
-        finally:
-            os.close(descriptor)
-            for one in others[1::2]:
-                one.close()
+        files = Tree({"x": f"{4 * HUGE}B"})
+        whole, descriptor = files["x"], files.node("/x").descriptor()
+        for eighths in range(8, 33):
+            length = eighths * HUGE // 8
+            with content.aligned(descriptor, length) as (mapping, begin):
+                assert (ctypes.addressof(ctypes.c_char.from_buffer(mapping)) + begin) % HUGE == 0
+                assert mapping[begin : begin + length] == whole[:length]
+        for other in others[1::2]:
+            other.close()
 
     @memfd
     def test_one_that_would_take_long_stays_where_it_is(self, monkeypatch):

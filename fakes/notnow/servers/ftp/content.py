@@ -7,14 +7,15 @@ import errno
 import mmap
 import os
 import random
+from collections.abc import Iterator
 from functools import lru_cache
 
 BLOCK = 65_536  # bytes that are generated at a time
 BIG = 262_144  # bytes from which a file is worth a descriptor
 MOST_MOVED = 16 * 1024 * 1024  # bytes beyond which generated content is generated anew for each download
 HUGE = 2_097_152  # bytes of a huge page
-TRIES = 8  # places in memory
 COLLAPSE = 25  # MADV_COLLAPSE of madvise(2), for which Python has no name
+MAP_FIXED = 0x10  # of mmap(2): the same
 
 
 @lru_cache(maxsize=32)
@@ -46,27 +47,28 @@ def into_huge_pages(descriptor: int, size: int) -> None:
     """
     length = round(size / HUGE) * HUGE
     if length > 0:
-        with contextlib.suppress(OSError, ImportError), aligned(descriptor, length) as mapping:
-            mapping.madvise(COLLAPSE, 0, length)
+        with contextlib.suppress(OSError, ImportError):
+            if length > size:
+                os.ftruncate(descriptor, length)
+            with aligned(descriptor, length) as (mapping, start):
+                mapping.madvise(COLLAPSE, start, length)
 
 
-def aligned(descriptor: int, length: int) -> mmap.mmap:
-    """Map a system file at a multiple of HUGE, and some bytes more than `length`. Raises OSError if there is no such place.
-
-    Linux puts a mapping at the end of a gap: one that is longer by the excess begins at such an address, unless it is in another gap.
-    """
+@contextlib.contextmanager
+def aligned(descriptor: int, length: int) -> Iterator[tuple[mmap.mmap, int]]:
+    """Map a system file at a multiple of HUGE: a mapping with room for it, and where in that it begins. Raises OSError."""
     import ctypes  # here, since it takes milliseconds
 
-    os.ftruncate(descriptor, length + TRIES * HUGE)  # as much as may be mapped; nothing is stored there
-    excess = 0
-    for _ in range(TRIES):
-        mapping = mmap.mmap(descriptor, length + excess)
-        beyond = ctypes.addressof(ctypes.c_char.from_buffer(mapping)) % HUGE
-        if beyond == 0:
-            return mapping
-        mapping.close()
-        excess += beyond
-    raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+    with mmap.mmap(-1, length + HUGE) as room:
+        address = ctypes.addressof(ctypes.c_char.from_buffer(room))
+        start = -address % HUGE
+        place = ctypes.CDLL(None, use_errno=True).mmap  # Python's own cannot say where
+        place.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+        place.restype = ctypes.c_void_p
+        flags = mmap.MAP_SHARED | MAP_FIXED
+        if place(address + start, length, mmap.PROT_READ | mmap.PROT_WRITE, flags, descriptor, 0) != address + start:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        yield room, start
 
 
 def put(descriptor: int, data: bytes, position: int) -> None:
