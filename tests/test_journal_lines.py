@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notnow.journal.lines import json_line
+from notnow.journal.lines import json_line, json_lines
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(exclude_categories=())),
@@ -30,3 +30,10 @@ def test_a_line_is_one_of_printable_ascii(text):
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_number_is_the_same_number(value):
     assert json.loads(json_line({"at": value})) == {"at": value}
+
+
+@pytest.mark.parametrize("odd", ["plain", "ä", "\x7f", "\udcff"])
+def test_many_lines_are_the_lines_of_each(odd: str) -> None:
+    entries = [{"request": "a"}, {"request": odd}, {"request": "b", "at": 1.5}]
+    assert json_lines(iter(entries)) == "".join(f"{json.dumps(entry)}\n" for entry in entries)
+    assert json_lines([]) == ""

@@ -14,7 +14,7 @@ from notnow.cli._lines import Pieces
 from notnow.cli._news import News
 from notnow.clock import Clock
 from notnow.journal import Connection, Entry, Exchange, Mark
-from notnow.journal.lines import json_line
+from notnow.journal.lines import json_lines
 from notnow.servers.listening import listening
 from notnow.units import plural, show
 
@@ -79,7 +79,7 @@ class JSONView:
         """Nothing to clean up."""
 
     def _write(self, lines: Iterable[dict[str, Any]]) -> None:
-        if text := "".join(f"{json_line(line)}\n" for line in lines):
+        if text := json_lines(lines):
             sys.stdout.write(text)
             sys.stdout.flush()
 
