@@ -47,7 +47,7 @@ def command(pattern: str | None, as_json: bool, search_paths: Sequence[str]) -> 
     if not chosen and not problems:
         raise Refused([_nothing(pattern or "*", [scenario.name for scenario in found])])
     if as_json:
-        click.echo(json.dumps([_as_dict(scenario) for scenario in chosen], indent=2, ensure_ascii=False))
+        click.echo(json.dumps([scenario.as_dict() for scenario in chosen], indent=2, ensure_ascii=False))
     else:
         _print(chosen)
     if problems:
@@ -82,15 +82,6 @@ def _nothing(pattern: str, names: Iterable[str]) -> Problem:
     short = {name.rpartition("/")[2]: name for name in names}
     near = nearest(pattern, names) or short.get(nearest(pattern, short) or "")
     return Problem(f"no scenario matches {pattern!r}", allowed="a glob or a part of " + ", ".join(names), nearest=near)
-
-
-def _as_dict(scenario: Entry) -> dict[str, object]:
-    return {
-        "name": scenario.name,
-        "protocol": scenario.protocol,
-        "summary": scenario.summary,
-        "params": dict(scenario.knobs),
-    }
 
 
 def _print(scenarios: Sequence[Entry]) -> None:

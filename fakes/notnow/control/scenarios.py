@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from notnow import words
 from notnow.control.calls import call
 from notnow.control.fleet import Fleet
@@ -12,7 +10,6 @@ from notnow.control.problems import RefusedError, as_dict
 from notnow.errors import ScenarioError
 from notnow.language import catalogue
 from notnow.language.loading import loads
-from notnow.language.scenario import Scenario
 
 
 @call("GET", "/v1/scenarios")
@@ -20,7 +17,7 @@ def list_scenarios(fleet: Fleet, query: ScenariosQuery) -> ScenarioList:
     """The catalogue: scenarios that match a pattern such as smtp/*, with their knobs and defaults."""
     names = catalogue.names(query.pattern, fleet.search_paths)
     found = [catalogue.scenario(name, search_paths=fleet.search_paths) for name in names]
-    return ScenarioList(scenarios=[ScenarioSummary(**_summary(scenario)) for scenario in found])
+    return ScenarioList(scenarios=[ScenarioSummary(**catalogue.Entry.of(scenario).as_dict()) for scenario in found])
 
 
 @call("GET", "/v1/scenarios/{name:path}", errors=(404, 422))
@@ -33,7 +30,7 @@ def show_scenario(fleet: Fleet, name: str) -> ScenarioDetails:
     except ScenarioError as error:
         raise RefusedError(404, str(error), error.problems) from None
     return ScenarioDetails(
-        **_summary(scenario),
+        **catalogue.Entry.of(scenario).as_dict(),
         knobs=[
             Knob(name=knob.name, default=scenario.knobs[knob.name], kind=knob.kind, comment=knob.comment)
             for knob in words.knobs(scenario)
@@ -50,15 +47,6 @@ def show_scenario(fleet: Fleet, name: str) -> ScenarioDetails:
         sources=list(scenario.sources),
         toml=scenario.text,
     )
-
-
-def _summary(scenario: Scenario) -> dict[str, Any]:
-    return {
-        "name": scenario.name,
-        "protocol": scenario.protocol,
-        "summary": scenario.summary,
-        "params": dict(scenario.knobs),
-    }
 
 
 @call("POST", "/v1/scenarios/check")

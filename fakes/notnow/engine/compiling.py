@@ -93,9 +93,8 @@ class _PhaseCompiler(Struct, frozen=True):
             return None
         plan, lasting = self.rules_plan(rules, moment), any(count.lasting for count in admissions)
         facts = plan.facts.union(_facts_read(admissions))
-        same = None if admissions or plan.filters or plan.tells_quota or len(plan.groups) != 1 else plan.groups[0]
-        if same is not None and (same.tests or not same.candidates):
-            same = None
+        apart = admissions or plan.filters or plan.tells_quota or len(plan.groups) != 1
+        same = None if apart or plan.groups[0].tests or not plan.groups[0].candidates else plan.groups[0]
         return structs.replace(
             plan, admissions=admissions, until=until, lasting=lasting, facts=facts, work=work, same=same
         )

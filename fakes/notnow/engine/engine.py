@@ -141,9 +141,8 @@ class Engine:
     def feed(self, event: Event, now: float) -> list[Script]:
         """Decide about one event, after everything that was due before it. Scripts come in the order of events."""
         progress = self.progress
-        if (
-            progress.position is self._store.position and progress.ends > now and self._timers.due > now
-        ):  # nearly always
+        if progress.position is self._store.position and progress.ends > now and self._timers.due > now:
+            # nearly always
             if isinstance(event, Asked):
                 script = self.settled(event.conn, event.moment, event.facts, event.stream, now)
                 if script is not None:

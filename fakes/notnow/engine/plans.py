@@ -105,11 +105,9 @@ class Plan(Struct, frozen=True):
     @property
     def settled(self) -> CompiledRule | None:
         """The rule that fires at each event, with the same script: nothing that is counted and no fact can change that."""
-        if self.filters or self.admissions or self.until or self.tells_quota or self.work or len(self.groups) != 1:
+        if self.same is None or self.same.counts or self.until or self.work or self.same.rules[0].candidate.conditions:
             return None
-        group, rule = self.groups[0], self.groups[0].rules[0]
-        if group.tests or group.counts or not group.candidates or rule.candidate.conditions:
-            return None
+        rule = self.same.rules[0]
         return None if rule.has_placeholders or rule.deferred or rule.closes else rule
 
 

@@ -34,6 +34,13 @@ class Entry(NamedTuple):
     summary: str
     knobs: Mapping[str, Any]
 
+    @classmethod
+    def of(cls, scenario: Scenario) -> Entry:
+        return cls(scenario.name, scenario.protocol, scenario.summary, scenario.knobs)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "protocol": self.protocol, "summary": self.summary, "params": dict(self.knobs)}
+
 
 @lru_cache(maxsize=1)
 def builtin() -> Path:
@@ -78,7 +85,7 @@ def entry(name: str, file: Path) -> Entry:
             raw = tomllib.loads(file.read_text("utf-8"))
             return Entry(name, raw["protocol"], raw["summary"], raw.get("params", {}))
     checked = _load(file, name=name)
-    return Entry(name, checked.protocol, checked.summary, checked.knobs)
+    return Entry.of(checked)._replace(name=name)
 
 
 def is_pattern(name: str) -> bool:
