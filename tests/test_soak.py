@@ -6,6 +6,7 @@ import asyncio
 import functools
 import logging
 import smtplib
+import socket
 import sys
 import threading
 from collections import Counter
@@ -134,8 +135,11 @@ def memory(figures: dict[str, Callable[[int], float]], rounds: int = FEWEST) -> 
     return found
 
 
-class TestTheExemption:
-    """httpx (httpcore 1.0.9) gives up all requests at a GOAWAY, also one whose answer the GOAWAY promises."""
+class TestTheExemptions:
+    """An upload may be answered before its end has come, and the fake may close then.
+
+    httpx (httpcore 1.0.9) gives up all requests at a GOAWAY, also one whose answer the GOAWAY promises.
+    """
 
     def test_an_answer_counts_as_given_up_where_httpx_said_so(self) -> None:
         seen, counted, doubted = Seen(), Ledger(), Ledger()
@@ -150,3 +154,23 @@ class TestTheExemption:
         doubted._requests(fake.journal, seen)
         (difference,) = doubted.differences
         assert difference.startswith("http answers: ('/c/0', 0, 200, ")
+
+    def test_an_upload_whose_rest_found_the_connection_closed(self) -> None:
+        seen, counted, doubted = Seen(), Ledger(), Ledger()
+        with FakeHTTP("http/overload", outage="20s", tls="none") as fake:
+            with socket.create_connection((fake.host, fake.port), 60) as client, client.makefile("rb") as answer:
+                client.sendall(b"PUT /a HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nzzz")
+                assert answer.readline().startswith(b"HTTP/1.1 503")
+                fake.wait_for(lambda journal: any(x.http is not None and x.http.body_bytes == 3 for x in journal))
+                fake.kick()
+                answer.read()  # to the end: the fake has closed
+                client.sendall(b"zzzzzzz")
+            fake.settle()
+            seen.answered("/a", 10, 503, 0)
+        counted._requests(fake.journal, seen)
+        assert counted.differences == []
+        assert counted.lines["http uploads on their way when the fake closed"].clients == 1
+        seen.answers.clear()
+        seen.answered("/a", 2, 503, 0)  # fewer than have come
+        doubted._requests(fake.journal, seen)
+        assert len(doubted.differences) == 2
