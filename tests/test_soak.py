@@ -50,8 +50,9 @@ class TestTheLedger:
 
     def test_an_item_that_one_side_does_not_know(self) -> None:
         found = Soak(1)
-        found.ledger.compare("mail", Counter({("a", 1): 1}), Counter({("a", 2): 1}))
+        found.ledger.compare("mail", Counter({("a", 1): 1}), Counter({("a", 2): 1}), {"a": "TimeoutError()"})
         assert len(problems(found)) == 2
+        assert "mail: ('a', 1): clients 1, whose error was TimeoutError(), server 0" in problems(found)
         assert "NOT RIGHT" in report("asyncio", found)
 
 

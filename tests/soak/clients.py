@@ -36,6 +36,7 @@ class Seen:
     broken_off: Counter[tuple[str, int]] = field(
         default_factory=Counter
     )  # path, body up: the client stopped at a GOAWAY
+    errors: dict[str, str] = field(default_factory=dict)  # the last one that an item met, by its name
     lost: int = 0  # tries without an answer, or with an incomplete one
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -51,9 +52,10 @@ class Seen:
         with self._lock:
             self.broken_off[path, up] += 1
 
-    def failed(self) -> None:
+    def failed(self, name: str, error: object) -> None:
         with self._lock:
             self.lost += 1
+            self.errors[name] = repr(error)
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ def by_smtplib(ports: Ports, seen: Seen, names: Sequence[str], size: int) -> Non
                     client.sendmail("a@client.test", ["b@server.test"], data)
                     seen.note(seen.mail, left.pop(0), len(data))
                 return
-        except MailFailed:
-            seen.failed()
+        except MailFailed as error:
+            seen.failed(left[0] if left else "", error)
 
 
 def by_aiosmtplib(ports: Ports, seen: Seen, names: Sequence[str], size: int) -> None:
@@ -104,8 +106,8 @@ def by_aiosmtplib(ports: Ports, seen: Seen, names: Sequence[str], size: int) -> 
                     await client.sendmail("a@client.test", ["b@server.test"], data)
                     seen.note(seen.mail, name, len(data))
                 return
-            except MailFailed:
-                seen.failed()
+            except MailFailed as error:
+                seen.failed(name, error)
 
     async def all_of_them() -> None:
         await asyncio.gather(*map(send, names))
@@ -115,21 +117,22 @@ def by_aiosmtplib(ports: Ports, seen: Seen, names: Sequence[str], size: int) -> 
 
 def by_ftplib(ports: Ports, seen: Seen, names: Sequence[str], size: int) -> None:
     """A session that uploads each of these files, and downloads one."""
+    path = ""
     for _ in range(TRIES):
         client = ftplib.FTP(timeout=PATIENCE)
         try:
             client.connect(HOST, ports.ftp)
             client.login()
-            for name in names:
-                client.storbinary(f"STOR {name}", BytesIO(b"y" * size))
-                seen.note(seen.uploads, f"/{name}", size)
-            into = BytesIO()
+            for path in (f"/{name}" for name in names):
+                client.storbinary(f"STOR {path[1:]}", BytesIO(b"y" * size))
+                seen.note(seen.uploads, path, size)
+            path, into = "/small.txt", BytesIO()
             client.retrbinary("RETR small.txt", into.write)
-            seen.note(seen.downloads, "/small.txt", len(into.getvalue()))
+            seen.note(seen.downloads, path, len(into.getvalue()))
             client.quit()
             return
-        except (*ftplib.all_errors, ValueError):
-            seen.failed()
+        except (*ftplib.all_errors, ValueError) as error:
+            seen.failed(path, error)
         finally:
             client.close()
 
@@ -149,7 +152,7 @@ def by_httpx(ports: Ports, seen: Seen, names: Sequence[str], size: int, http2: b
                 except (httpx.HTTPError, OSError) as error:
                     if "CERTIFICATE_VERIFY_FAILED" in str(error):
                         raise  # no scenario here has a bad certificate
-                    seen.failed()
+                    seen.failed(path, error)
                     if str(error).startswith("<ConnectionTerminated"):  # the event of h2 for a GOAWAY
                         seen.stopped_at_a_goaway(path, len(body))
                     continue
@@ -172,20 +175,21 @@ def by_curl(ports: Ports, seen: Seen, names: Sequence[str], size: int) -> None:
             "--mail-rcpt",
             "b@server.test",
         ]
-        if subprocess.run([*common, *mail, "-T", "-"], input=data, capture_output=True).returncode:
-            seen.failed()
+        done = subprocess.run([*common, *mail, "-T", "-"], input=data, capture_output=True)
+        if done.returncode:
+            seen.failed(name, done.stderr)
         else:
             seen.note(seen.mail, name, len(data))
         done = subprocess.run([*common, f"ftp://{HOST}:{ports.ftp}/small.txt"], capture_output=True)
         if done.returncode:
-            seen.failed()
+            seen.failed("/small.txt", done.stderr)
         else:
             seen.note(seen.downloads, "/small.txt", len(done.stdout))
         figures = ["-w", "%{http_code} %{size_download}", "-o", "-", "--cacert", ports.ca_file]
         url = f"https://{HOST}:{ports.http}/curl/{name}"
         done = subprocess.run([*common, *figures, "-o", "/dev/null", url], capture_output=True)
         if done.returncode:
-            seen.failed()
+            seen.failed(f"/curl/{name}", done.stderr)
         else:
             status, down = done.stdout.split()[-2:]
             seen.answered(f"/curl/{name}", 0, int(status), int(down))

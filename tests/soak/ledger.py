@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +35,13 @@ class Ledger:
         self.lines[what].clients += clients
         self.lines[what].server += server
 
-    def compare(self, what: str, clients: Counter[Any], server: Counter[Any]) -> None:
-        """Compare items one by one, not only their number."""
+    def compare(self, what: str, clients: Counter[Any], server: Counter[Any], errors: Mapping[str, str]) -> None:
+        """Compare items one by one, not only their number. `errors`: what the clients had last, by the names of the items."""
         self.count(what, clients.total(), server.total())
         for item in clients.keys() | server.keys():
             if clients[item] != server[item]:
-                self.differences.append(f"{what}: {item}: clients {clients[item]}, server {server[item]}")
+                error = f", whose error was {errors[item[0]]}" if item[0] in errors else ""
+                self.differences.append(f"{what}: {item}: clients {clients[item]}{error}, server {server[item]}")
 
     def add(self, smtp: FakeSMTP, ftp: FakeFTP, http: FakeHTTP, wires: Iterable[Wire], seen: Seen) -> None:
         """A round is over: nobody is connected any more."""
@@ -72,14 +73,14 @@ class Ledger:
     def _mail(self, journal: Journal, seen: Seen) -> None:
         taken = [x.message for x in journal if x.message is not None and x.code == 250]
         stored = Counter((str(m.message_id).partition("@")[0].strip("<"), m.size) for m in taken)
-        self.compare("smtp messages accepted", seen.mail, stored)
+        self.compare("smtp messages accepted", seen.mail, stored, seen.errors)
         self.count("smtp bytes accepted", _bytes(seen.mail), _bytes(stored))
 
     def _files(self, journal: Journal, seen: Seen) -> None:
         done = [(x, x.transfer) for x in journal if x.transfer is not None and 226 in x.codes]
         for what, verb, heard in (("uploads", "STOR", seen.uploads), ("downloads", "RETR", seen.downloads)):
             told = Counter((t.path, t.bytes) for x, t in done if x.request.startswith(verb))
-            self.compare(f"ftp {what}", heard, told)
+            self.compare(f"ftp {what}", heard, told, seen.errors)
             self.count(f"ftp bytes of {what}", _bytes(heard), _bytes(told))
 
     def _requests(self, journal: Journal, seen: Seen) -> None:
@@ -92,7 +93,7 @@ class Ledger:
         told -= given_up
         for exchange, request in whole:
             self._on_its_way(exchange, request, seen, told)
-        self.compare("http answers", seen.answers, told)
+        self.compare("http answers", seen.answers, told, seen.errors)
         for status in {a[2] for a in seen.answers.keys() | told.keys()}:
             heard, said = (sum(n for a, n in side.items() if a[2] == status) for side in (seen.answers, told))
             self.count(f"http answers {status}", heard, said)
