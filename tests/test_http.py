@@ -595,6 +595,22 @@ class TestApp:
         assert "GET localhost" in record.getMessage()
 
     @pytest.mark.parametrize("version", [H1, H2])
+    @pytest.mark.parametrize("head", [(200, [(b"x-good", b"1"), (b":x", b"2")]), (103, [(b"x-good", b"1")])])
+    def test_a_head_that_cannot_be_sent_is_a_500_and_later_ones_are_not_touched(self, version, head, caplog):
+        """Nothing of it stays in HPACK's table, which the client does not share then."""
+
+        async def app(scope, receive, send):
+            if scope["path"] == "/good":
+                await answer(send, headers=[(b"x-one", b"1"), (b"x-two", b"2")])
+            else:
+                await answer(send, status=head[0], headers=head[1])
+
+        with serving(app) as fake, version(fake) as client:
+            for _ in range(4):
+                assert client.get("/good").headers.items() >= {("x-one", "1"), ("x-two", "2")}
+                assert client.get("/bad").status == 500
+
+    @pytest.mark.parametrize("version", [H1, H2])
     def test_an_error_amid_its_answer_cuts_it(self, version, caplog):
         async def app(scope, receive, send):
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100")]})

@@ -96,7 +96,10 @@ class Encoder(AnyEncoder):
         self.block = b""  # the last section that was written
 
     def encode(self, headers: Any, huffman: bool = True) -> bytes:
-        self.block = super().encode(headers, huffman)
+        checked = list(
+            headers
+        )  # h2 checks fields as they are read, and may refuse one when others are in the table already
+        self.block = super().encode(checked, huffman)
         return self.block
 
     @property

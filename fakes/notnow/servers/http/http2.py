@@ -344,6 +344,8 @@ def _head(fields: tuple[tuple[bytes, bytes], ...]) -> Head:
 
 @lru_cache(maxsize=64)  # so does a fake
 def _section(status: int, headers: Fields) -> Fields:
+    if status < 200:
+        raise h2.exceptions.ProtocolError(f"{status} is the status of no final answer (RFC 9110 §15.2)")
     return ((b":status", b"%d" % status), *_for_h2(headers))
 
 

@@ -149,12 +149,20 @@ class Connection(H2Connection):
         )  # `send_headers` does not know those that h2 has dropped
         block = encoder.sections.find(fields)
         if block is None:
-            self.send_headers(number, fields, end_stream=end_stream)
+            self._send_new_head(stream.state_machine, number, fields, end_stream)
             encoder.sections.keep(fields, encoder.block, len(encoder.block))
             return
         self._head_sent(stream.state_machine, end_stream)
         flags = END_HEADERS | END_STREAM if end_stream else END_HEADERS
         self._data_to_send += _FRAME.pack(len(block), HeadersFrame.type, flags, number) + block
+
+    def _send_new_head(self, stream: H2StreamStateMachine, number: int, fields: Head, end_stream: bool) -> None:
+        before = stream.headers_sent
+        try:
+            self.send_headers(number, fields, end_stream=end_stream)
+        except h2.exceptions.ProtocolError:
+            stream.headers_sent = before  # nothing was sent; for h2, the next head would be trailers
+            raise
 
     def _head_sent(self, stream: H2StreamStateMachine, end_stream: bool) -> None:
         if self.state_machine.state is not ConnectionState.SERVER_OPEN:
