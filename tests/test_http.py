@@ -443,6 +443,15 @@ class TestBigBodies:
             assert client.get().body == self.BIG[: 300 if window == 1 else 200_000]
             assert max(len(f.data) for f in client.frames if isinstance(f, DataFrame)) <= min(window, 16_384)
 
+    @pytest.mark.parametrize("on", ["request", "connect"])
+    def test_an_answer_of_a_rule_in_small_windows(self, on):
+        """The client opens its window by frames, which are read meanwhile."""
+        rule = one(on, status=421, body="x" * 100_000)
+        with FakeHTTP(rules(rule), tls="none") as fake, H2(fake, window=1000) as client:
+            numbers = [client.request() for _ in range(3)]
+            assert [len(client.answer(number).body) for number in numbers] == [100_000] * 3
+            assert last(fake).facts.whole
+
     def test_a_body_is_taken_as_the_app_takes_it(self):
         """The client's window is not opened again before: backpressure goes through."""
         let = asyncio.Event()
@@ -609,6 +618,19 @@ class TestApp:
             for _ in range(4):
                 assert client.get("/good").headers.items() >= {("x-one", "1"), ("x-two", "2")}
                 assert client.get("/bad").status == 500
+
+    def test_trailers_of_an_answer_without_a_body(self):
+        async def app(scope, receive, send):
+            await send({"type": "http.response.start", "status": 200, "trailers": True})
+            await send({"type": "http.response.body"})
+            await send({"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]})
+
+        with serving(app) as fake, H2(fake) as client:
+            for _ in range(3):
+                assert client.get().trailers == {"grpc-status": "0"}
+            fake.settle()
+            (session,) = fake._bridge.sessions.values()
+            assert not session.switch.protocol.stream_buffers
 
     @pytest.mark.parametrize("version", [H1, H2])
     def test_an_error_amid_its_answer_cuts_it(self, version, caplog):

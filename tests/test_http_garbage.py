@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 
 from http_client import H1, H2, HTTP, PREFACE, frame, one, rules, then
 from notnow import FakeHTTP, RealClock
+from notnow.bounds import STREAMS
 from notnow.journal import HandshakeAbandoned
 from notnow.servers.base import bridge as _bridge
 from notnow.servers.base import closing as _wire
@@ -393,6 +394,18 @@ class TestFloods:
                     client.rest()
                 assert ended(fake).error.startswith("HTTP/2 ENHANCE_YOUR_CALM: ")
             serves_the_next(fake)
+
+    def test_requests_that_never_end_though_they_were_answered(self):
+        """Streams that are half-closed count (RFC 9113 §5.1.2)."""
+        with FakeHTTP(rules(one("request", status=421)), tls="none", journal_limit=100) as fake:
+            with H2(fake) as client:
+                numbers = [client.request(method="POST", end=False) for _ in range(STREAMS + 10)]
+                answers = [client.outcome(number) for number in numbers]
+                assert [answer.status for answer in answers] == [421] * STREAMS + [None] * 10
+                assert {answer.reset for answer in answers[STREAMS:]} == {"REFUSED_STREAM"}
+                client.data(numbers[0], b"x", end=True)
+                client.rst(numbers[1])
+                assert [client.get().status, client.get().status] == [421, 421]
 
     @pytest.mark.parametrize(
         "what",

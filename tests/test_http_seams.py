@@ -244,23 +244,6 @@ def test_h2_stream_buffers_priority_and_has_data_are_how_a_body_is_sent():
     run(main())
 
 
-def test_h2_a_buffer_that_is_closed_is_put_away_by_the_send_task():
-    async def main() -> None:
-        server, _ = await two()
-        protocol = server.protocol
-        buffer = protocol.stream_buffers[1] = StreamBuffer(protocol.context.event_class)
-        protocol.priority.insert_stream(1)
-        protocol.connection.reset_stream(1)
-        await buffer.close()
-        task = asyncio.create_task(protocol.send_task())
-        for _ in range(10):
-            await asyncio.sleep(0)
-        assert protocol.stream_buffers == {}
-        task.cancel()
-
-    run(main())
-
-
 def test_h2_informational_response_is_sent_by_stream_send():
     async def main() -> None:
         server, peer = await two(body=True)
@@ -500,7 +483,7 @@ def test_what_we_override_is_what_we_mean_to():
         "send_data",
     }
     assert ours(http11.Connection, h11.Connection) == {"next_event"}
-    assert ours(http2._Buffer, StreamBuffer) == {"complete", "pop", "push"}
+    assert ours(http2._Buffer, StreamBuffer) == {"pop", "push"}
     assert ours(floods.Frames, FrameBuffer) == set()  # but for __next__
     assert ours(floods.Decoder, hpack.Decoder) == {"_update_encoding_context", "decode"}
 

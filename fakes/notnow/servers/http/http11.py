@@ -81,6 +81,7 @@ class H11(H11Protocol):
 
     connection: Connection
     multiplexes = False
+    open = 1  # request at a time
 
     def __init__(self, owner: Owner) -> None:
         super().__init__(None, CONFIG, CONTEXT, Tasks(owner), {}, False, None, None, owner.send)
@@ -140,13 +141,14 @@ class H11(H11Protocol):
         """End the response. Raises LocalProtocolError if its content-length has promised more."""
         await self._send_h11_event(h11.EndOfMessage(headers=trailers))
 
-    async def whole(self, _number: int, status: int, headers: Fields, body: bytes) -> bool:
-        """Send a whole response in one go; False if its content-length differs."""
-        if any(name == b"content-length" and int(value) != len(body) for name, value in headers if value.isdigit()):
-            return False
+    def fits(self, _number: int, headers: Fields, body: bytes) -> bool:
+        """True unless its content-length differs."""
+        return all(name != b"content-length" or int(value) == len(body) for name, value in headers if value.isdigit())
+
+    async def whole(self, _number: int, status: int, headers: Fields, body: bytes) -> None:
+        """Send a whole response in one go."""
         parts = [_head(status, headers), h11.Data(data=body), h11.EndOfMessage()]
         await self.send(RawData(data=b"".join(self.connection.send(part) or b"" for part in parts)))
-        return True
 
     async def go_on(self, _number: int) -> None:
         """Hypercorn sends 100 (Continue) itself."""

@@ -37,8 +37,6 @@ from notnow.servers.http.interfaces import Fields, Gone, Headers, Owner, Served,
 class _Buffer(StreamBuffer):
     """Bytes that wait for the client's windows. Hypercorn's buffer lets the app continue as soon as a window is closed."""
 
-    cut = False  # send no END_STREAM, which would make the body look whole
-
     async def push(self, data: bytes) -> None:
         if self._complete:
             raise BufferCompleteError
@@ -56,10 +54,6 @@ class _Buffer(StreamBuffer):
         if not self.buffer:
             await self._is_empty.set()
         return data
-
-    @property
-    def complete(self) -> bool:
-        return self._complete and not self.buffer and not self.cut
 
 
 class _Nobody:
@@ -121,8 +115,8 @@ class H2(H2Protocol):
         finally:
             self._handling = False
         if isinstance(event, Closed):
-            for buffer in list(self.stream_buffers.values()):
-                await buffer.close()  # its app would wait for a window for ever
+            for number in list(self.stream_buffers):
+                await self._drop_buffer(number)
 
     async def initiate(self, headers: Headers | None = None, settings: bytes | None = None) -> None:
         told = {
@@ -182,7 +176,7 @@ class H2(H2Protocol):
         if not self.closed and (fault is not None or not self.streams[number].answered):
             await self.count_abuse()  # the client has cancelled it, or it was malformed
         await super()._close_stream(number)
-        await self._drop_buffer(number, cut=True)  # its app would wait for a window as long as h2 remembers the stream
+        await self._drop_buffer(number)
 
     async def count_abuse(self) -> None:
         """Count a request that led to nothing. Raises Over when the client has reached the limit."""
@@ -217,7 +211,7 @@ class H2(H2Protocol):
 
     async def drained(self, number: int) -> None:
         """Return when all that was passed to `body` has been sent."""
-        if (buffer := self.stream_buffers.get(number)) is not None:
+        if (buffer := self.stream_buffers.get(number)) is not None and buffer.buffer:
             await buffer.drain()
 
     async def end(self, number: int, trailers: Headers) -> None:
@@ -235,25 +229,25 @@ class H2(H2Protocol):
         except h2.exceptions.StreamClosedError as closed:
             raise Gone from closed
         await self._flush()
-        await self._drop_buffer(number, cut=True)
+        await self._drop_buffer(number)
 
-    async def whole(self, number: int, status: int, headers: Fields, body: bytes) -> bool:
-        """Send a whole response in one go; False if it does not fit into the client's windows. Raises as `head`."""
-        if body and not self._fits(number, body):
-            return False
-        self._send_head(number, status, headers, end=not body)
-        if body:
-            self.connection.send_data(number, body, end_stream=True)
-        if not self._handling:
-            await self._flush()
-        return True
-
-    def _fits(self, number: int, body: bytes) -> bool:
+    def fits(self, number: int, _headers: Fields, body: bytes) -> bool:
+        """True if the body fits into the client's windows, and into one frame. Raises Gone."""
+        if not body:
+            return True
         try:
             window = self.connection.local_flow_control_window(number)
         except h2.exceptions.StreamClosedError as closed:
             raise Gone from closed
         return len(body) <= min(window, self.connection.max_outbound_frame_size)
+
+    async def whole(self, number: int, status: int, headers: Fields, body: bytes) -> None:
+        """Send a whole response, which fits, in one go. Raises as `head`."""
+        self._send_head(number, status, headers, end=not body)
+        if body:
+            self.connection.send_data(number, body, end_stream=True)
+        if not self._handling:
+            await self._flush()
 
     async def go_on(self, number: int) -> None:
         """Send 100 (Continue): the client may send its body."""
@@ -271,23 +265,21 @@ class H2(H2Protocol):
         except h2.exceptions.ProtocolError:
             return True  # it is closed already
         self.connection.taken(number)
-        await self.forget(number, cut=False)
+        await self.forget(number)
         await self._flush()
         return True
 
-    async def forget(self, number: int, cut: bool = True) -> None:
-        """Send nothing more on a stream, and drop what arrives; `cut`: no RST_STREAM was sent."""
+    async def forget(self, number: int) -> None:
+        """Send nothing more on a stream, and drop what arrives."""
         self.streams.pop(number, None)
         self.connection.taken(number)  # give the bytes back to the window that all streams share
-        await self._drop_buffer(number, cut)
+        await self._drop_buffer(number)
 
-    async def _drop_buffer(self, number: int, cut: bool) -> None:
-        """Send nothing more of a body; `cut`: nor an END_STREAM."""
-        if (buffer := self.stream_buffers.get(number)) is not None:
-            buffer.cut = cut
+    async def _drop_buffer(self, number: int) -> None:
+        """Send nothing more of a body, and no END_STREAM. Its app no longer waits for a window."""
+        if (buffer := self.stream_buffers.pop(number, None)) is not None:
+            self.priority.remove_stream(number)
             await buffer.close()
-            self.priority.unblock(number)  # so that hypercorn finds it closed and removes it
-            await self.has_data.set()
 
     async def taken(self, number: int) -> None:
         """The app has read the body so far: the client may send more."""
@@ -315,13 +307,36 @@ class H2(H2Protocol):
         except priority.DeadlockError:
             return None
 
-    async def _send_data(self, stream_id: int) -> None:
-        """Send a piece of a body. A long body gives other connections their turn, however fast its client reads."""
-        await super()._send_data(stream_id)
+    async def _send_data(self, number: int) -> None:
+        """Send a piece of a body. A long body gives other connections their turn, however fast its client reads.
+
+        Hypercorn's own expects that nobody else removes a buffer.
+        """
+        try:
+            await self._send_piece(number, self.stream_buffers[number])
+        except h2.exceptions.ProtocolError:  # the stream or the connection has ended
+            await self._drop_buffer(number)
         self._pieces += 1
         if self._pieces >= UNITS:
             self._pieces = 0
             await self.owner.give_way()
+
+    async def _send_piece(self, number: int, buffer: _Buffer) -> None:
+        room = min(self.connection.local_flow_control_window(number), self.connection.max_outbound_frame_size)
+        if data := await buffer.pop(max(0, room)):
+            self.connection.send_data(number, data)
+            await self._flush()
+        else:
+            self.priority.block(number)
+        if buffer.complete and number in self.stream_buffers:  # else it was dropped meanwhile
+            self.connection.end_stream(number)
+            await self._flush()
+            await self._drop_buffer(number)
+
+    @property
+    def open(self) -> int:
+        """The streams that have not ended on both sides: they count, answered or not (RFC 9113 §5.1.2)."""
+        return len(self.streams)
 
     async def flush(self, raw: bytes = b"") -> None:
         """Send the frames that wait, and the bytes of `raw` frames after them."""

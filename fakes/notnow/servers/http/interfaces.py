@@ -60,6 +60,10 @@ class HTTPProtocol(Protocol):
     multiplexes: bool  # requests run side by side, each on a stream of its own
 
     @property
+    def open(self) -> int:
+        """The requests that have not ended on both sides, answered ones included."""
+
+    @property
     def is_waiting(self) -> bool:
         """True if the client holds back its body for a 100 (Continue), and nothing but that body may follow."""
 
@@ -75,8 +79,11 @@ class HTTPProtocol(Protocol):
     async def end(self, number: int, trailers: Headers) -> None:
         """End the response. Raises one of `failures` where its content-length has promised more."""
 
-    async def whole(self, number: int, status: int, headers: Fields, body: bytes) -> bool:
-        """Send a whole response in one go; False where that cannot be done. Raises as `head`."""
+    def fits(self, number: int, headers: Fields, body: bytes) -> bool:
+        """True if a response with this body can be sent in one go. Raises Gone."""
+
+    async def whole(self, number: int, status: int, headers: Fields, body: bytes) -> None:
+        """Send a whole response, which fits, in one go. Raises as `head`."""
 
     async def go_on(self, number: int) -> None:
         """Send 100 (Continue)."""

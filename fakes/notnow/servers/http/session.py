@@ -47,7 +47,7 @@ class HTTPSession(HTTPConnection):
 
     async def asked(self, stream: Stream) -> None:
         """The head of a request has arrived: carry out the engine's script for it."""
-        seldom = self.last is not None or self.standing is not None or len(self.live) > self.cap
+        seldom = self.last is not None or self.standing is not None or stream.protocol.open > self.cap
         if seldom and await self._turned_away(stream):
             return
         conn, facts, at = self.record.id, stream.known, stream.exchange.at
@@ -63,7 +63,7 @@ class HTTPSession(HTTPConnection):
         exchange, first = stream.exchange, script.steps[0] if len(script.steps) == 1 else None
         if isinstance(first, Respond) and not first.drip:
             self.host.recorder.decided(exchange, script)
-            await stream.respond(first.response)
+            await stream.respond(first.response, reading=True)
             return
         stream.lasts = script.proceeds
         if isinstance(script.steps[0], Watch):  # now: the bytes may arrive before a task begins
@@ -80,7 +80,7 @@ class HTTPSession(HTTPConnection):
         exchange = stream.exchange
         if self.last is not None and stream.number > self.last:
             self.host.recorder.refused(exchange, "goaway")
-        elif len(self.live) > self.cap:
+        elif stream.protocol.open > self.cap:
             self.host.recorder.refused(exchange, "reset_stream", "server.max_streams")
         else:
             return self.standing is not None and await self._answered(stream, self.standing)
@@ -94,7 +94,7 @@ class HTTPSession(HTTPConnection):
         if script.closes:
             self.drain()
             self.exchange = exchange
-        await stream.respond(standing)
+        await stream.respond(standing, reading=True)
         return True
 
     # ---- doing what the engine says --------------------------------------------------------------

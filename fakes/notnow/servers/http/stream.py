@@ -218,39 +218,49 @@ class Stream(Hanging):
 
     # ---- the answer ------------------------------------------------------------------------------
 
-    async def respond(self, response: Response, drip: float = 0.0) -> None:
-        """Send this response as the whole answer."""
+    async def respond(self, response: Response, drip: float = 0.0, reading: bool = False) -> None:
+        """Send this response as the whole answer.
+
+        `reading`: the caller reads the connection, and must not wait for a window that only the client's next frame opens.
+        """
         status, headers, shown = whole(response, self.head.method)
         self._still_wanted()
-        try:
-            if drip or "response" in self.watches or self._status is not None or is_tunnel(self.head.method, status):
-                await self.start(status, headers)
-                await self.write(shown, drip)
-                await self.end()
-            else:
-                await self._respond_whole(status, headers, shown)
-        except failures:  # the body exceeds its content-length
-            await self.break_off()
+        waiting = self.protocol.is_waiting
+        if waiting:  # with its body, which the fake will not read (RFC 9110 §10.1.1)
+            self.connection.drain()
+        in_pieces = (
+            drip or "response" in self.watches or self._status is not None or is_tunnel(self.head.method, status)
+        )
+        if not in_pieces and self.protocol.fits(self.number, headers, shown):
+            await self._respond_whole(status, headers, shown, waiting)
+        elif reading:
+            self.spawn(partial(self._respond_in_pieces, status, headers, shown, waiting, drip))
+        else:
+            await self._respond_in_pieces(status, headers, shown, waiting, drip)
 
     async def break_off(self) -> None:
         """HTTP/1.1 cannot send more than the content-length: close the connection after the head."""
         self.connection.drain()
         await self._ended(waiting=True)
 
-    async def _respond_whole(self, status: int, headers: Fields, shown: bytes) -> None:
-        waiting = self.protocol.is_waiting
-        if waiting:  # with its body, which the fake will not read (RFC 9110 §10.1.1)
-            self.connection.drain()
+    async def _respond_whole(self, status: int, headers: Fields, shown: bytes, waiting: bool) -> None:
         now = self.host.clock.now()
         headers = self._headers(headers, now)
         self._note(status, headers, now, len(shown))
-        if await self.protocol.whole(self.number, status, headers, shown):
+        try:
+            await self.protocol.whole(self.number, status, headers, shown)
+        except failures:
+            await self.break_off()
+        else:
             await self._ended(waiting)
-            return
-        self._note_sent(-len(shown))
-        await self.protocol.head(self.number, status, headers)
-        await self.write(shown)
-        await self.end(waiting)
+
+    async def _respond_in_pieces(self, status: int, headers: Fields, shown: bytes, waiting: bool, drip: float) -> None:
+        try:
+            await self.start(status, headers)
+            await self.write(shown, drip)
+            await self.end(waiting)
+        except failures:  # the body exceeds its content-length
+            await self.break_off()
 
     def _headers(self, headers: Iterable[tuple[bytes, bytes]], now: float) -> Fields:
         """The header fields of an answer, and those of every answer of a fake."""
