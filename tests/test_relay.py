@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from notnow.clock import AdjustableClock, Stamps
-from notnow.engine.actions import BEHAVE, Script
+from notnow.engine.actions import BEHAVE, Close, Script
 from notnow.journal import (
+    ConnectionClose,
     ConnectionLost,
     Entry,
     Exchange,
@@ -62,6 +63,7 @@ def plain(journal: Journal) -> Any:
     return json.loads("".join(pack(journal)))
 
 
+REFUSAL = Script("c-2", (Close(),), "connect", "second", "phase[1].rule[0]", "reply")
 Step = Callable[[RelayRecorder, Exchange], object]
 STEPS: dict[str, Step] = {
     "arrived": lambda r, x: r.arrived(x, r.now()),
@@ -72,7 +74,8 @@ STEPS: dict[str, Step] = {
     "frame": lambda r, x: r.frame(x, GoAwayFrame("NO_ERROR", 3)),
     "facts": lambda r, x: r.facts(x, Message("<1@a>", None, "a@b", ("c@d",), size=7)),
     "end": lambda r, x: r.end(x, TLSAlert("unknown_ca")),
-    "turned_away": lambda r, x: r.turned_away(x, "421 no", "fin"),
+    "turned_away": lambda r, x: r.turned_away(x, "421 no", ConnectionClose()),
+    "turn_away": lambda r, _: r.turn_away(("c-2", "192.0.2.1", 6), r.clock.now(), REFUSAL, "421 no", ConnectionClose()),
     "stopped": lambda r, x: r.stopped(x),
     "goaway": lambda r, x: r.goaway(x.connection, GoAwayFrame("NO_ERROR", 5), x),
     "tls": lambda r, x: r.tls(x.connection, sni="a.test", version="TLSv1.3"),

@@ -151,6 +151,56 @@ def test_what_is_not_decided_anew_is_what_would_be_decided(keys: Mapping[str, ob
 
 
 @pytest.mark.parametrize(
+    ("keys", "ready"),  # how many refusals of the first phase, and of the last one, need no decision
+    [
+        ({"reply": BYE}, (9, 7)),
+        ({"close": True}, (9, 7)),
+        ({"close": "reset"}, (9, 7)),
+        ({"reply": BYE, "delay": "2s"}, (9, 7)),
+        ({"reply": BYE, "keep": True}, (9, 7)),
+        ({"reply": "220 ready"}, (0, 7)),
+        ({"reply": "421 {left.seconds}"}, (0, 7)),
+        ({"reply": BYE, "where": {"client": "10.*"}}, (0, 7)),
+        ({"reply": BYE, "per": "client", "first": 2}, (0, 7)),
+        ({"reply": BYE, "chance": "50%"}, (0, 7)),
+        ({"reply": BYE, "first": 2}, (0, 7)),
+        ({"reply": BYE, "over": 1}, (0, 0)),
+    ],
+)
+@pytest.mark.parametrize("idle", [True, False])
+def test_a_refusal_that_is_not_decided_anew_is_what_would_be_decided(
+    keys: Mapping[str, object], ready: tuple[int, int], idle: bool
+) -> None:
+    more = [rule("idle", after="4s", reply=NO)] if idle else []
+    text = document(
+        phase(rule("connect", **keys), *more, lasts="20s"),
+        phase(rule("connect", reply=BYE, chance="50%"), lasts="20s"),
+        phase(rule("connect", reply=BYE), until={"connect": 3}),
+        phase(rule("connect", reply=BYE), rule("mail", nth=2, reply=NO)),
+    )
+
+    def played(quick: bool) -> tuple[list[object], int]:
+        made, seen, decisions, refused = engine(text), list[object](), list[int](), 0
+        for number in range(30):
+            conn, now = f"c{number}", 2.0 * number
+            script = made.refuse(conn, now) if quick else None
+            refused += script is not None
+            scripts = [script] if script is not None else made.feed(Opened(conn, "h"), now)
+            (opened,) = [one for one in scripts if one.moment == "connect"]
+            if script is None and opened.closes:
+                made.forget(conn)
+            elif script is None:
+                scripts += made.feed(mail(conn), now)
+            decisions.append(opened.decision)
+            seen += [scripts, made.due, made.left(), made.phase]
+        return [*seen, *(made.explain(decision, "connect") for decision in decisions)], refused
+
+    (quick, refused), (slow, _) = played(True), played(False)
+    assert quick == slow
+    assert refused == (0 if idle else ready[0]) + ready[1]
+
+
+@pytest.mark.parametrize(
     ("keys", "events", "why"),
     [
         ({"nth": 2}, (mail("a"),), "nth, only the 2nd: this was the 1st"),

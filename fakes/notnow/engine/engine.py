@@ -188,6 +188,22 @@ class Engine:
             connection.answered(now + settled.seconds)
         return Script(conn, rule.steps, moment, rule.phase, rule.path, settled.fault, self._decisions)
 
+    def refuse(self, conn: str, now: float) -> Script | None:
+        """The script for a client that `progress.refusal` turns away. None for one that has to be fed.
+
+        It is what an `Opened` and `forget` come to then.
+        """
+        progress = self.progress
+        refusal = progress.refusal
+        if refusal is None or progress.ends <= now or progress.position is not self._store.position:
+            return None
+        rule = refusal.rule
+        assert isinstance(self._store, Memory), "other processes share no counts with it"
+        self._store.next_connection()
+        self._store.note(refusal.request, now)
+        self._decisions += 1
+        return Script(conn, rule.steps, "connect", rule.phase, rule.path, refusal.fault, self._decisions)
+
     def start(self, now: float) -> None:
         """Let scenario time begin, unless it has; the first connection does so as well."""
         self.progress.start(now)

@@ -108,7 +108,7 @@ class Plan(Struct, frozen=True):
         if self.same is None or self.same.counts or self.until or self.work or self.same.rules[0].candidate.conditions:
             return None
         rule = self.same.rules[0]
-        return None if rule.has_placeholders or rule.deferred or rule.closes else rule
+        return None if rule.has_placeholders or rule.deferred else rule
 
 
 NO_PLAN = Plan()

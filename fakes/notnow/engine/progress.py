@@ -33,8 +33,9 @@ class Progress:
 
     Other replicas may move it: `refresh` reads it again. `ends` is the scenario time at which the phase ends, infinite
     if that is not settled by time. `ends_by_events`: events may end it. `undecided` are the moments about which neither the
-    phase nor another replica has a say. `settled` are those at which the same rule always fires; none if other processes
-    share the counts, or an idle timeout runs.
+    phase nor another replica has a say. `settled` are those at which the same rule always fires and the connection goes on;
+    `refusal` is the rule that always closes at `connect`, once scenario time has begun. Both are none if other processes share
+    the counts, or an idle timeout runs.
     """
 
     position: PhasePosition
@@ -43,6 +44,7 @@ class Progress:
     ends_by_events: bool
     undecided: frozenset[str]
     settled: Mapping[str, Settled]
+    refusal: Settled | None
 
     def __init__(self, scenario: Scenario, store: Store) -> None:
         self.phases, self.repeats, self._store = compile_phases(scenario), scenario.repeat, store
@@ -54,8 +56,10 @@ class Progress:
         self.ends_by_events = any(plan.until for plan in self.phase.plans.values())
         self.undecided = frozenset() if self._store.remote else self.phase.undecided
         alone = isinstance(self._store, Memory) and not self._store.remote
-        self.settled = self._settled() if alone and not self.phase.idle_timeouts else {}
+        settled = self._settled() if alone and not self.phase.idle_timeouts else {}
+        self.settled = {moment: one for moment, one in settled.items() if not one.rule.closes}
         since, lasts = self.position.since, self.phase.lasts
+        self.refusal = None if since is None or "connect" in self.settled else settled.get("connect")
         self.ends = math.inf if since is None or lasts is None or self.is_final else since + lasts
 
     def _settled(self) -> Mapping[str, Settled]:

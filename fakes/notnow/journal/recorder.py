@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import Protocol
 
 from msgspec.structs import force_setattr, replace
 
@@ -70,19 +70,22 @@ class Recorder:
         facts: Facts | None = None,
     ) -> Exchange:
         """A client asks: a new exchange, without a reply so far. `counted`: the moment counts once more."""
-        journal = self.journal
         if len(request) > LONGEST:
             request = clip(request)
         index, at, wall = self.clock.read()
         exchange = Exchange(index, at, wall, moment, request, phase, connection, None, None, None, None, facts)
+        self._add(exchange, counted)
+        return exchange
+
+    def _add(self, exchange: Exchange, counted: bool) -> None:
+        journal, moment = self.journal, exchange.moment
         order, counts = journal._order, journal._counts
         order.append(exchange)
-        connection._log.append(exchange)
+        exchange.connection._log.append(exchange)
         if counted:
             counts[moment] = counts.get(moment, 0) + 1
         if len(order) > journal.limit:
             self._drop()
-        return exchange
 
     def arrived(self, exchange: Exchange, arrival: Arrival) -> None:
         """The request arrived then, and had to wait for its turn."""
@@ -179,15 +182,40 @@ class Recorder:
         if exchange.end is None or isinstance(exchange.end, ConnectionClose):
             force_setattr(exchange, "end", end)
 
-    def turned_away(self, exchange: Exchange, reply: str | None, how: Literal["fin", "reset", "abrupt"]) -> None:
+    def turned_away(self, exchange: Exchange, reply: str | None, end: ConnectionClose) -> None:
         """The fake ends the connection here, after these reply lines if there are any: `answer`, `end` and `close` in one."""
         connection, now = exchange.connection, self.clock.now()
-        force_setattr(exchange, "end", ConnectionClose(how))
+        force_setattr(exchange, "end", end)
         if reply is not None:
             force_setattr(exchange, "reply", reply if len(reply) <= LONGEST else clip(reply))
             force_setattr(exchange, "answered_at", now)
         self.tell(exchange)
         self._close(connection, "fake", now)
+
+    def turn_away(
+        self,
+        client: tuple[str, str, int],
+        at: float,
+        decision: Decision,
+        reply: str | None,
+        end: ConnectionClose,
+    ) -> Exchange:
+        """A client has connected, and the fake ends the connection at once: `open`, `ask`, `decided` and `turned_away` in one.
+
+        `client` is its connection's id, its address and its port.
+        """
+        connection = self.open(*client, at)
+        index, _, wall = self.clock.read()
+        if reply is not None and len(reply) > LONGEST:
+            reply = clip(reply)
+        exchange = Exchange(
+            index, at, wall, "connect", "", decision.phase, connection, reply, decision.fault, decision.rule,
+            None if reply is None else at, None, end, (), decision.decision,
+        )  # fmt: skip
+        self._add(exchange, counted=True)
+        self.tell(exchange)
+        self._close(connection, "fake", at)
+        return exchange
 
     def stopped(self, exchange: Exchange) -> None:
         """The fake was stopped, and says goodbye."""
@@ -196,11 +224,12 @@ class Recorder:
 
     # ---- connections ---------------------------------------------------------------------------
 
-    def open(self, id: str, client: str, peer_port: int) -> Connection:
-        """A client has connected."""
+    def open(self, id: str, client: str, peer_port: int, at: float | None = None) -> Connection:
+        """A client has connected: now, or at this time if the clock has just been read."""
         self._numbers += 1
-        journal, clock = self.journal, self.clock
-        connection = Connection(journal, self._numbers, id, client, peer_port, clock.stamp(), clock.now())
+        journal, clock, number = self.journal, self.clock, self._numbers
+        opened_at = clock.now() if at is None else at
+        connection = Connection(journal, number, id, client, peer_port, clock.stamp(), opened_at)
         journal._connections[connection.number] = connection
         return connection
 

@@ -135,8 +135,8 @@ def _noted(name: str) -> Callable[..., Any]:
 
 
 RECORDS = (Exchange, Connection)
-MAKING = ("ask", "open")  # these make a record
-BOTH = ("frame", "turned_away")  # these change an exchange and its connection
+MAKING = ("ask", "open", "turn_away")  # these make a record
+BOTH = ("frame", "turn_away", "turned_away")  # these change an exchange and its connection
 CHANGING = (
     "arrived", "refused", "answer", "answered", "unanswer", "frame", "facts", "response", "more", "end", "turned_away", "stopped",
     "goaway", "tls", "failed", "leaving", "said_after", "unread", "close",

@@ -218,6 +218,7 @@ class Bridge(LoopServices):
     def swap(self, scenario: Scenario, now: float) -> list[Script]:
         """Play another scenario, as this replica's user or another replica has said."""
         self.scenario = scenario
+        self._refused_with = None  # another `tls` may hold
         self.apply_server_table()
         if self.running:
             self._note_play()
@@ -312,6 +313,9 @@ class Bridge(LoopServices):
 
     def _receive(self, sock: socket.socket, address: tuple[str, int]) -> None:
         conn = f"{self._uid}-{next(self._ids)}"
+        always = self.engine.progress.refusal
+        if always is not None and self._refuse(always.rule.steps, sock, conn, address):
+            return
         record = self.recorder.open(conn, address[0], address[1])
         exchange = self.recorder.ask(record, "connect", "", self.phase)
         script, others = self._decide(Opened(conn, address[0]), "connect")
@@ -323,23 +327,40 @@ class Bridge(LoopServices):
         if others or self.engine.due != self._alarm_at:
             self._dispatch(others)  # now that they reach this connection as well
 
+    def _refuse(self, steps: tuple[Action, ...], sock: socket.socket, conn: str, address: tuple[str, int]) -> bool:
+        """Turn away a client where each is turned away with these steps: what `_receive` comes to then."""
+        found, now = self._refusal_of(steps), self.clock.now()
+        if found is None or (script := self.engine.refuse(conn, now)) is None:
+            return False
+        exchange = self.recorder.turn_away((conn, *address), now, script, found.words, found.end)
+        self._part(sock, found, exchange.connection)
+        return True
+
     def _turn_away(self, sock: socket.socket, script: Script, exchange: Exchange) -> bool:
         """Refuse on the bare socket where the whole script is a close, or one reply and a close."""
-        steps = script.steps
-        if steps is not self._refused_with:  # as long as one rule refuses, it has the same steps
-            self._refused_with, self._refusal = steps, refusal(steps)
-        found = self._refusal
-        if found is None or (found.words is not None and self.tls == "implicit"):
+        found = self._refusal_of(script.steps)
+        if found is None:
             return False
-        self.recorder.turned_away(exchange, found.words, found.how)
+        self.recorder.turned_away(exchange, found.words, found.end)
         self.engine.forget(exchange.connection.id)
-        if found.how == "reset":
+        self._part(sock, found, exchange.connection)
+        return True
+
+    def _refusal_of(self, steps: tuple[Action, ...]) -> Refusal | None:
+        """The refusal that these steps are on a bare socket; None if they need a session."""
+        if steps is not self._refused_with:  # as long as one rule refuses, it has the same steps
+            found = refusal(steps)
+            in_tls = found is not None and found.words is not None and self.tls == "implicit"
+            self._refused_with, self._refusal = steps, None if in_tls else found
+        return self._refusal
+
+    def _part(self, sock: socket.socket, found: Refusal, record: Connection) -> None:
+        if found.end.how == "reset":
             listener.reset(sock)
-        elif found.how == "abrupt":
+        elif found.end.how == "abrupt":
             sock.close()
         else:
-            self.lingering.part(sock, found.data, exchange.connection)
-        return True
+            self.lingering.part(sock, found.data, record)
 
     def heard_after(
         self, record: Connection, data: bytes, arrival: Arrival | None = None, words: bytes | None = None

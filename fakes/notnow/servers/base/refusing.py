@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from notnow.engine.actions import Action, Close, Ending, Send
+from notnow.engine.actions import Action, Close, Send
+from notnow.journal import ConnectionClose
 
 
 class Refusal(Struct, frozen=True):
@@ -12,14 +13,15 @@ class Refusal(Struct, frozen=True):
 
     words: str | None
     data: bytes
-    how: Ending
+    end: ConnectionClose
 
 
 def refusal(steps: tuple[Action, ...]) -> Refusal | None:
     """The refusal that these steps are; None if they are more."""
     match steps:
         case (Close(how),):
-            return Refusal(None, b"", how)
+            return Refusal(None, b"", ConnectionClose(how))
         case (Send(lines, 0), Close("fin")) if lines:
-            return Refusal("\n".join(lines), "\r\n".join((*lines, "")).encode("utf-8", "surrogateescape"), "fin")
+            data = "\r\n".join((*lines, "")).encode("utf-8", "surrogateescape")
+            return Refusal("\n".join(lines), data, ConnectionClose())
     return None
