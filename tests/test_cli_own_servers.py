@@ -82,12 +82,13 @@ def test_serve_shows_why_an_answer_or_a_message_was_not_passed_on(plain: str) ->
         assert notnow.stop()[0] == 0
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_serve_runs_an_app_of_the_current_directory(
-    plain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plain: str, workers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "mysite.py").write_text("from notnow.servers.http.echo import echo as app\n")
     monkeypatch.chdir(tmp_path)
-    with Notnow("serve", plain, "--app", "mysite:app", "--json") as notnow:
+    with Notnow("serve", plain, "--app", "mysite:app", "--workers", workers, "--json") as notnow:
         assert json.loads(fetched(notnow.event()["url"] + "/yes"))["path"] == "/yes"
 
 

@@ -388,11 +388,6 @@ def test_a_protocol_without_workers_is_refused() -> None:
         many("gopher", 2)
 
 
-def test_an_app_is_refused_since_each_worker_would_have_its_own() -> None:
-    with pytest.raises(ScenarioError, match="app is given, and each worker would have an app of its own"):
-        crew("http/healthy", app=lambda scope, receive, send: None)
-
-
 def test_a_port_that_another_program_has_is_taken_even_if_that_one_would_share() -> None:
     with crew("smtp/healthy", workers=2) as first:
         with pytest.raises(OSError, match="the port is taken"):

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 from conftest import LOOPS
-from ftp_client import MODES, CarefulTransfer, Job, Raw, one, rules, trusting
+from ftp_client import MODES, CarefulTransfer, Job, Raw, one, rules, then, trusting
 from notnow import FakeFTP, ManualClock
 from notnow.conduct.judging import judge
 from notnow.conduct.reading.run import Run
 from notnow.errors import FakeError
+from notnow.servers.base.stopping import end_all
 from notnow.servers.ftp.data import PIECE
 from notnow.servers.ftp.files import filling
 from workers_ftp import crew, on_each, place_of
@@ -410,6 +411,24 @@ def test_a_worker_that_is_killed_amid_an_upload_leaves_a_partial_file_and_an_err
         assert other.get("RETR cut.bin") == BIG
         with pytest.raises(FakeError, match=r"was killed by signal 9 .* so notnow stops; partial files: /cut\.bin$"):
             fake.stop()
+
+
+def test_a_worker_that_ends_a_phase_when_another_has_stopped_does_not_wait_for_it() -> None:
+    """Its answer waits until no worker can act in the old phase any more, and one that has stopped cannot."""
+    fake = crew(rules(then("two"), phase="until = { noop = 1 }"), 2).start()
+    with ExitStack() as stack:
+        late, other = (stack.enter_context(raw).hello() for raw in on_each(fake))
+        worker = next(worker for worker in fake._bridge.crew.living if worker.place == place_of(fake, late))
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        late.sock.sendall(b"NOOP\r\n")
+        stopping = threading.Thread(target=end_all, args=[[fake]])
+        stopping.start()
+        assert other.code() == "421"
+        assert other.sock.recv(1) == b""
+        os.kill(worker.process.pid, signal.SIGCONT)
+        stopping.join()
+    assert fake.phase == "two"
+    fake._bridge.raise_errors()
 
 
 @pytest.mark.parametrize(

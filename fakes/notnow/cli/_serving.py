@@ -209,7 +209,7 @@ def _kind(target: Target, workers: int, *, controlled: bool = False) -> type[Fak
         return by_protocol(target.scenario.protocol)
     from notnow.servers.workers.many import many
 
-    return many(target.scenario.protocol, workers, traced=controlled)
+    return many(target.scenario.protocol, workers, traced=controlled, app=target.app)
 
 
 def _stop_at_loss(fake: Fake, feed: Feed) -> None:

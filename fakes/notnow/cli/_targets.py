@@ -24,13 +24,17 @@ DEFAULT_HOST = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server to start: its name, its scenario with the knobs, its address, and further options of the fake."""
+    """A server to start: its name, its scenario with the knobs, its address, and further options of the fake.
+
+    `app` names the app among the options, as MODULE:ATTRIBUTE.
+    """
 
     name: str
     scenario: Scenario
     host: str
     port: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    app: str | None = None
 
 
 def resolve(
@@ -59,7 +63,8 @@ def resolve(
             scenario.with_knobs(**given[name]),
             host.get(name, host.get("", DEFAULT_HOST)),
             port.get(name, port.get("", 0) if name == first else 0),
-            options[name],
+            {option: _READ.get(option, str)(text) for option, text in options[name].items()},
+            options[name].get("app"),
         )
         for name, scenario in scenarios.items()
     ]
@@ -136,11 +141,11 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _own(given: Mapping[str, Sequence[str]], scenarios: Mapping[str, Scenario]) -> dict[str, dict[str, Any]]:
-    """The directories, apps and servers of the user's behind each server: one without a name is for all that take it."""
-    found: dict[str, dict[str, Any]] = {name: {} for name in scenarios}
+def _own(given: Mapping[str, Sequence[str]], scenarios: Mapping[str, Scenario]) -> dict[str, dict[str, str]]:
+    """The names of directories, apps and servers of the user's behind each server: one without a server is for all that take it."""
+    found: dict[str, dict[str, str]] = {name: {} for name in scenarios}
     for option, texts in given.items():
-        placed = _placed(f"--{option}", texts, scenarios, _READ.get(option, str))
+        placed = _placed(f"--{option}", texts, scenarios, str)
         if "" in placed:
             placed = {**dict.fromkeys(_takers(option, scenarios), placed.pop("")), **placed}
         for server, value in placed.items():

@@ -18,13 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from notnow.errors import FakeError
+from notnow.errors import FakeError, StartError
 from notnow.journal.relay import Batch
 from notnow.servers.workers.duty import Duty, Failed
 from notnow.servers.workers.wire import Descriptor, Passage, Wire
 
 PAUSE = 0.02  # real seconds from the first news to the report
-GOODBYE = 5.0  # real seconds that the workers have to stop; only a bug takes longer
 END = 1.0  # real seconds that a process has to end when its lines are cut
 _PACKAGES = str(Path(__file__).parents[3])
 _MAIN = f"import sys; sys.path.append({_PACKAGES!r}); from notnow.servers.workers.worker import main; main()"
@@ -50,6 +49,14 @@ class Employer(Protocol):
         """The worker with this duty has ended by itself, or some do not end."""
 
     def failed(self, error: BaseException) -> None: ...
+    def guest_failed(self, error: BaseException) -> None: ...
+
+
+class GuestError(Exception):
+    """What the user's code has raised in another process, as it shows itself."""
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 class Worker:
@@ -64,7 +71,9 @@ class Worker:
         self._answers: deque[asyncio.Future[Any]] = deque()
 
     async def ask(self, message: object) -> Any:
-        """Carry this order out, after those before it. Raises FakeError where our own code fails, and for a worker that is gone."""
+        """Carry this order out, after those before it. Raises FakeError where our own code fails, and for a worker that is gone;
+        StartError where the user's app does not start.
+        """
         if self.gone:
             raise FakeError("a worker is gone")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -72,7 +81,7 @@ class Worker:
         self.orders.send(message)
         found = await answer
         if isinstance(found, Failed):
-            raise FakeError(found.text)
+            raise StartError(found.text) if found.said else FakeError(found.text)
         return found
 
     def obeyed(self, answer: object) -> None:
@@ -92,10 +101,10 @@ class Worker:
 
 
 class Crew:
-    """All of them."""
+    """All of them. They have `time_to_stop` real seconds to stop; only a bug takes longer."""
 
-    def __init__(self, employer: Employer) -> None:
-        self._employer = employer
+    def __init__(self, employer: Employer, time_to_stop: float) -> None:
+        self._employer, self._time_to_stop = employer, time_to_stop
         self._all: list[Worker] = []
         self._held: list[tuple[int, Worker, Any]] = []  # answers until every worker knows a position
         self._resting: list[Worker] = []
@@ -112,7 +121,7 @@ class Crew:
     # ---- life ------------------------------------------------------------------------------------
 
     async def start(self, duties: Sequence[tuple[Duty, socket.socket]]) -> None:
-        """Start a worker for each duty, on its socket. Raises FakeError if one cannot begin; then `stop` is to be called."""
+        """Start a worker for each duty, on its socket. Raises FakeError or StartError if one cannot begin; then `stop` is to be called."""
         for duty, sock in duties:
             await self._hire(duty, sock)
         ready = [worker.ask(duty) for worker, (duty, _) in zip(self._all, duties, strict=True)]
@@ -141,10 +150,10 @@ class Crew:
         self._stopping = True
         if self._ready:
             try:
-                async with asyncio.timeout(GOODBYE), self._order:
+                async with asyncio.timeout(self._time_to_stop), self._order:
                     await self._take_last_reports()
             except TimeoutError:
-                why = f"the workers have not stopped within {GOODBYE:g} s; what they had not reported yet is missing from the journal"
+                why = f"the workers have not stopped within {self._time_to_stop:g} s; what they had not reported yet is missing from the journal"
                 self._employer.lost(FakeError(why))
             except FakeError:  # one that was lost meanwhile
                 pass
@@ -156,11 +165,19 @@ class Crew:
 
     async def _take_last_reports(self) -> None:
         living = self.living
-        found = await asyncio.gather(*(worker.ask(("stop",)) for worker in living))
-        for _, errors in found:
+        found = await asyncio.gather(*map(self._take_last_report, living))
+        for _, errors, guest_errors in found:
             for error in errors:
                 self._employer.failed(RuntimeError(f"in a worker: {error}"))
-        self._take([(w.place, batch) for w, (batch, _) in zip(living, found, strict=True)], last=True)
+            for error in guest_errors:
+                self._employer.guest_failed(GuestError(error))
+        self._take([(w.place, batch) for w, (batch, _, _) in zip(living, found, strict=True)], last=True)
+
+    async def _take_last_report(self, worker: Worker) -> Any:
+        found = await worker.ask(("stop",))
+        worker.waiting = True  # for nothing: it does not act any more, and follows no order to move
+        self._release()
+        return found
 
     def _lost(self, worker: Worker) -> None:
         """Its line is cut: a worker that has not been told to stop has been killed, or has failed."""
@@ -315,8 +332,8 @@ class Crew:
 
 
 def _start(command: list[str], descriptors: list[int]) -> subprocess.Popen[bytes]:
-    """A new process, and no copy of this one, which has threads; it inherits these descriptors."""
-    return subprocess.Popen(command, pass_fds=descriptors, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    """A new process, and no copy of this one, which has threads; it inherits these descriptors, and what an app prints to."""
+    return subprocess.Popen(command, pass_fds=descriptors, stdin=subprocess.DEVNULL)
 
 
 async def _ended(worker: Worker) -> None:

@@ -23,7 +23,6 @@ from notnow.servers.workers.duty import Duty
 from notnow.servers.workers.remote import State
 from notnow.shared.encoding import decoded, unpack_request
 
-PATIENCE = 60.0  # real seconds for the start of all workers, on a busy machine
 EVER = 1 << 62  # beyond every number in the order of events
 
 
@@ -61,6 +60,8 @@ class Ports:
 class Crewed(Bridge):
     """The bridge of a fake with workers: it has the counts, the clock and the journal, and no clients of its own."""
 
+    time_to_start: ClassVar[float] = 60.0  # real seconds for the start of all workers, on a busy machine
+    time_to_stop: ClassVar[float] = 5.0  # real seconds for their end
     size: ClassVar[int]  # the number of workers
     traced: ClassVar[bool]  # see `RemoteStore`
     duties: Callable[[], list[Duty]]
@@ -72,7 +73,7 @@ class Crewed(Bridge):
         self.version = self.decided = 0
         self.loss: FakeError | None = None
         self.on_loss: Callable[[], object] = lambda: None
-        self.crew = Crew(self)
+        self.crew = Crew(self, self.time_to_stop)
         super().__init__(*given)
         self.recorder.on_news = self._news
         self.recorder.number_of = self._number_of
@@ -92,7 +93,7 @@ class Crewed(Bridge):
     # ---- life ------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        self.crew, self.loss = Crew(self), None
+        self.crew, self.loss = Crew(self, self.time_to_stop), None
         super().start()
         try:
             first = self.listener.sockets[0]
@@ -100,7 +101,7 @@ class Crewed(Bridge):
             for _ in range(1, self.size):
                 self.listener.sockets.append(listener.bind(self.host, self.port, shared=True))
             pairs = list(zip(self.duties(), self.listener.sockets, strict=True))
-            self.runner.run(self.crew.start(pairs), patience=PATIENCE)
+            self.runner.run(self.crew.start(pairs), patience=self.time_to_start)
             self.listener.close()
         except BaseException as error:
             close_all([self])

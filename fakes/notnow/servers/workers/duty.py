@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from importlib import import_module
+from operator import attrgetter
 from typing import Any
 
 from msgspec import Struct
@@ -36,10 +39,26 @@ class Text(Struct, frozen=True):
         return loads(self.text, name=self.name, file=self.file, knobs=self.knobs)
 
 
+class Import(Struct, frozen=True):
+    """An object of the user's as another process can load it: MODULE:ATTRIBUTE, and where this process looks for modules."""
+
+    name: str
+    path: list[str]
+
+    @classmethod
+    def of(cls, name: str) -> Import:
+        return cls(name, list(sys.path))
+
+    def load(self) -> Any:
+        sys.path[:] = self.path
+        module, _, attribute = self.name.partition(":")
+        return attrgetter(attribute)(import_module(module))
+
+
 class Duty(Struct, frozen=True):
     """What a worker is to do. `place` is its own in the order of events, which starts at `zero`; `traced`: see `RemoteStore`.
 
-    The ids of its connections begin with `uid`.
+    The ids of its connections begin with `uid`. `app` is the ASGI application behind the server, if the user has one.
     """
 
     protocol: str
@@ -52,9 +71,11 @@ class Duty(Struct, frozen=True):
     zero: float
     standing: State
     traced: bool
+    app: Import | None = None
 
 
 class Failed(Struct, frozen=True):
-    """The traceback of what our own code has raised in a worker."""
+    """The traceback of what our own code has raised in a worker; `said`: a message for the user, as it is."""
 
     text: str
+    said: bool = False

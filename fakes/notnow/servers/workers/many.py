@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from notnow.clock import AdjustableClock, Stamps
 from notnow.engine.trail import Explanation
@@ -17,22 +17,19 @@ from notnow.language.scenario import Scenario
 from notnow.servers import by_protocol
 from notnow.servers.base.fake import Fake
 from notnow.servers.workers.crewed import Crewed
-from notnow.servers.workers.duty import BRIDGES, Duty, Text
+from notnow.servers.workers.duty import BRIDGES, Duty, Import, Text
 
 
 class Many(Fake):
-    """A fake with workers."""
+    """A fake with workers. `app`: where each of them imports the user's app from."""
 
+    app: ClassVar[str | None] = None
     _bridge: Crewed
 
     def __init__(self, scenario: str | Path | Scenario | None = None, /, *, name: str = "", **given: Any) -> None:
-        if given.get("app") is not None:
-            raise _not_here(
-                "app is given, and each worker would have an app of its own, with a memory of its own",
-                "upstream, the URL of a server on this machine; or no workers",
-            )
+        assert self.app or given.get("app") is None, "each worker imports its own"
         super().__init__(scenario, name=name, **given)
-        known = self._option_names - {"clock", "files"}  # workers have none of their own
+        known = self._option_names - {"clock", "files", "app"}  # workers cannot be given them
         self._given = {key: value for key, value in given.items() if key in known}
         self._bridge.duties = self._duties
 
@@ -54,6 +51,7 @@ class Many(Fake):
                 stamps.zero,
                 bridge.standing,
                 bridge.traced,
+                None if self.app is None else Import.of(self.app),
             )
             for place in (stamps.take_place() for _ in range(bridge.size))
         ]
@@ -92,10 +90,10 @@ class Many(Fake):
             call()
 
 
-def many(protocol: str, workers: int, *, traced: bool = True) -> type[Many]:
+def many(protocol: str, workers: int, *, traced: bool = True, app: str | None = None) -> type[Many]:
     """The class of the fake for a protocol with so many workers. Raises ScenarioError where that is not possible.
 
-    Without `traced` it cannot `explain` its decisions, and takes less time for those that no count can change.
+    `app` is MODULE:ATTRIBUTE, for one that is given an app. Without `traced` it cannot `explain` its decisions, and takes less time for those that no count can change.
     """
     if sys.platform != "linux":
         raise _not_here("workers need Linux", "1: other systems do not spread clients over processes that share a port")
@@ -103,7 +101,7 @@ def many(protocol: str, workers: int, *, traced: bool = True) -> type[Many]:
         raise _not_here(f"workers are not for {protocol}", f"1, or servers of {', '.join(BRIDGES)}")
     fake, bridge = by_protocol(protocol), import_module(BRIDGES[protocol]).Crew
     crewed = type(bridge.__name__, (bridge,), {"size": workers, "traced": traced})
-    return type(fake.__name__, (Many, fake), {"_bridge_class": crewed})
+    return type(fake.__name__, (Many, fake), {"_bridge_class": crewed, "app": app})
 
 
 def _not_here(found: str, allowed: str) -> ScenarioError:

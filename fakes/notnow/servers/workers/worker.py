@@ -14,6 +14,7 @@ from typing import Any
 import trustme
 
 from notnow.clock import AdjustableClock, Stamps
+from notnow.errors import StartError
 from notnow.servers import by_protocol
 from notnow.servers.base import tls
 from notnow.servers.base.fake import Fake
@@ -43,8 +44,9 @@ class Worker:
         )
         bridge = type(kind.__name__, (kind,), known)
         fake = by_protocol(duty.protocol)
+        options = duty.options if duty.app is None else {**duty.options, "app": duty.app.load()}
         made = type(fake.__name__, (fake,), {"_bridge_class": bridge})
-        found: Fake = made(duty.scenario.load(), name=duty.name, clock=self.clock, **duty.options)
+        found: Fake = made(duty.scenario.load(), name=duty.name, clock=self.clock, **options)
         return found
 
     def carry_out(self, order: str, *given: Any) -> Any:
@@ -70,9 +72,10 @@ class Worker:
         raise AssertionError(f"there is no order {order!r}")
 
     def _stop(self) -> Any:
-        """Stop; the last report, and what our own code has raised."""
+        """Stop; the last report, and what our own code, and the user's, has raised."""
         end_all([self.fake])
-        return self.bridge.recorder.batch(), [repr(error) for error in self.bridge.errors]
+        bridge = self.bridge
+        return bridge.recorder.batch(), list(map(repr, bridge.errors)), list(map(repr, bridge.guest_errors))
 
 
 def main() -> None:
@@ -106,8 +109,8 @@ def _ready(line: Line, calls: Line, passage: Passage, listening: socket.socket) 
         worker.fake.start()
     except EOFError:
         raise
-    except BaseException:
-        line.send(Failed(traceback.format_exc()))
+    except BaseException as error:
+        line.send(Failed(str(error), said=True) if isinstance(error, StartError) else Failed(traceback.format_exc()))
         raise EOFError from None
     line.send(None)
     return worker
