@@ -17,9 +17,9 @@ BY_NAME = {client.name: client for client in CLIENTS}
 @pytest.mark.parametrize("client", HONEST, ids=lambda client: client.name)
 @pytest.mark.parametrize("count", [3, 4, 6, 8, 12])
 def test_an_honest_client_is_accepted(client: Client, count: int) -> None:
-    """In 99 % of runs; of 40 runs with these seeds, in all but one."""
+    """In 99 % of runs; of 20 runs with these seeds, in all but one. `python -m tests.backoff_table` makes more of them."""
     if count >= client.least:
-        assert accepted(client, client.family, count, 40) >= 39 / 40
+        assert accepted(client, client.family, count, 20) >= 19 / 20
 
 
 @pytest.mark.parametrize(

@@ -303,11 +303,11 @@ def _from(source: str, fake: FakeFTP) -> Raw:
     return raw
 
 
-TIMES = 200
+TIMES = 100
 
 
 class TestLingering:
-    """A client that writes twice before it reads sees the 421 and then the end: each time, of two hundred."""
+    """A client that writes twice before it reads sees the 421 and then the end: each time, of a hundred."""
 
     def clients(self, fake: FakeFTP, times: int) -> Iterator[list[Raw]]:
         """So many clients, some at a time, logged in and as secure as this fake lets them be."""
