@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from notnow.engine.engine import MOST_REPEATS
+from notnow.engine.course import MOST_REPEATS
 from notnow.engine.progress import Progress
 from notnow.engine.store import Memory, PhasePosition
 from notnow.language.loading import loads

@@ -29,7 +29,7 @@ from notnow import (
 )
 from notnow.clock import AdjustableClock
 from notnow.conduct.pictures.timeline import render
-from notnow.engine.engine import MOST_REPEATS
+from notnow.engine.course import MOST_REPEATS
 from notnow.servers.base import bridge as _bridge
 from notnow.servers.base.fake import Fake
 from notnow.servers.base.runner import Runner

@@ -51,9 +51,14 @@ class Connection(Struct, eq=False):
     unfinished_since: float = 0.0
     draws: Mapping[str, int] = NONE  # chance key -> number of draws so far
 
-    def passes(self, moment: str) -> None:
-        """A moment has let it through."""
-        self.passed = _with(self.passed, moment)
+    def let_through(self, moment: str, stream: int, facts: Facts, phase: CompiledPhase, now: float) -> None:
+        """A moment has let it through. What begins there may last."""
+        if moment not in self.passed:
+            self.passed = _with(self.passed, moment)
+        kind = phase.moments.get(moment)
+        if kind is not None and kind.lasts:
+            self.in_progress[slot_owner(self.id, moment, stream)] = moment, facts
+            self.transfer_at = max(self.transfer_at, now)
 
     def undefer(self, stream: int) -> None:
         """The fault that waited for a byte of this stream waits no longer."""

@@ -18,6 +18,7 @@ from msgspec import structs
 from notnow.engine.actions import BEHAVE, Action, Close, Script, Wait
 from notnow.engine.compiling import capacity_of
 from notnow.engine.connection import NONE, Connection, FiredRule, Occasion, slot_owner
+from notnow.engine.course import Course
 from notnow.engine.deciding import decision_request, fired_rule
 from notnow.engine.events import (
     NOTHING,
@@ -35,18 +36,16 @@ from notnow.engine.events import (
     Opened,
     Reached,
 )
-from notnow.engine.idle import IdleTimers, duration, expires
 from notnow.engine.placeholders import Placeholders
-from notnow.engine.plans import NO_PLAN, CompiledPhase, IdleTimeout, Plan
-from notnow.engine.progress import Progress
-from notnow.engine.slots import entitled, withdraw
+from notnow.engine.plans import NO_PLAN, CompiledPhase, Plan
+from notnow.engine.progress import Progress, Settled
+from notnow.engine.slots import entitled, leave, withdraw
 from notnow.engine.steps import filled, watch
 from notnow.engine.store import Memory, Store
-from notnow.engine.trail import Explanation, Traced, explained
+from notnow.engine.trail import Explanation, Traced, explain, left
 from notnow.language.scenario import Scenario
 from notnow.protocols.moment import CONNECTION_FACTS
 
-MOST_REPEATS = 1000  # laps of a scenario, and expiries of one idle timeout, that are made up for after one jump of time
 KICKED = "kicked"  # the fault of a connection that was cut off by hand
 LOST = "lost"  # that of a connection that was refused because nobody could count it
 
@@ -73,6 +72,8 @@ class Engine:
         self.swap: Callable[[float], list[Script]] = lambda _now: []  # play what the other replicas play
         self._new_store = store
         self._connections: dict[str, Connection] = {}
+        self._course = Course(self._connections, self._unasked, lambda now: self.swap(now))
+        self._timers = self._course.timers
         self._load(scenario)
 
     def _load(self, scenario: Scenario) -> None:
@@ -81,11 +82,7 @@ class Engine:
         if (capacity := capacity_of(scenario)) is not None:
             self._store.equip(capacity)
         self.progress = Progress(scenario, self._store)
-        phases = self.progress.phases
-        self._moments = frozenset(moment for phase in phases for moment in phase.plans)
-        if any(phase.idle_timeouts for phase in phases):
-            self._moments |= {"idle"}
-        self._timers = IdleTimers()
+        self._course.begin(self.progress, self._store)
         self._decisions = 0
 
     @property
@@ -102,39 +99,18 @@ class Engine:
 
     def has_rules_at(self, moment: str) -> bool:
         """True if a rule of the scenario acts at this moment, in any phase."""
-        return moment in self._moments
+        return moment in self.progress.moments
 
     # ---- looking back ----------------------------------------------------------------------------
 
     def explain(self, decision: int, moment: str) -> list[Explanation] | None:
-        """Why each rule that looks at this moment fired or not, at the decision of this number; None if that is forgotten.
-
-        Only for an engine whose store is `Traced`.
-        """
+        """See `trail.explain`. Only for an engine whose store is `Traced`."""
         assert isinstance(self._store, Traced), "only a store that is traced can look back"
-        found = self._store.moment_of(decision)
-        if found is None:
-            return None
-        past, request, now = found
-        phase = self.progress.phases[request.position.phase]
-        plans = [t.plan for t in phase.idle_timeouts] if moment == "idle" else [phase.plan(moment) or NO_PLAN]
-        return list(explained([rule for plan in plans for rule in plan.rules.values()], past, request, now))
+        return explain(self._store, self.progress.phases, decision, moment)
 
     def left(self) -> dict[str, int | None]:
-        """How often each rule of the phase that plays can still fire, by its key path; None if nothing bounds it.
-
-        A rule that counts for each client, or the like, has no such number. Only a store that is traced tells them.
-        """
-        found: dict[str, int | None] = {}
-        if not isinstance(self._store, Traced):
-            return found
-        for plan in self.progress.phase.all_plans():
-            for group in plan.groups + tuple(group for filter_ in plan.filters for group in filter_.groups):
-                tally = self._store.tally(group.key)
-                for rule in group.rules:
-                    bounds = [c.left(tally) for c in rule.candidate.conditions] if not group.per else []
-                    found[rule.path] = min((n for n in bounds if n is not None), default=None)
-        return dict(sorted(found.items()))
+        """See `trail.left`, of the phase that plays. Only a store that is traced tells."""
+        return left(self._store, self.progress.phase) if isinstance(self._store, Traced) else {}
 
     # ---- input -----------------------------------------------------------------------------------
 
@@ -148,7 +124,7 @@ class Engine:
                 if script is not None:
                     return [script]
             return self._handle(event, now)
-        return self._catch_up(now) + self._handle(event, now)
+        return self._course.catch_up(now) + self._handle(event, now)
 
     def behaves(self, conn: str, moment: str, facts: Facts, now: float) -> bool:
         """True if the fake behaves at this request, which needs no script: nothing is to be decided at its moment.
@@ -156,14 +132,10 @@ class Engine:
         It is what an `Asked` comes to then. False for a request that has to be fed.
         """
         progress = self.progress
-        if moment not in progress.undecided or progress.ends <= now or progress.position is not self._store.position:
+        if moment not in progress.undecided or (connection := self._asking(conn, now)) is None:
             return False
-        connection = self._connections.get(conn)
-        if connection is None or connection.closing:
-            return False
-        connection.active_at = connection.command_at = now
         if moment not in connection.passed or progress.phase.moments[moment].lasts:
-            self._let_through(connection, moment, 0, facts, progress.phase, now)
+            connection.let_through(moment, 0, facts, progress.phase, now)
         return True
 
     def settled(self, conn: str, moment: str, facts: Facts, stream: int, now: float) -> Script | None:
@@ -171,38 +143,44 @@ class Engine:
 
         It is what an `Asked` comes to then.
         """
-        progress = self.progress
-        settled = progress.settled.get(moment)
-        if settled is None or progress.ends <= now or progress.position is not self._store.position:
+        settled = self.progress.settled.get(moment)
+        if settled is None or (connection := self._asking(conn, now)) is None:
             return None
-        connection, rule = self._connections.get(conn), settled.rule
-        if connection is None or connection.closing:
-            return None
-        connection.active_at = connection.command_at = now
-        assert isinstance(self._store, Memory), "other processes share no counts with it"
-        self._store.note(settled.request, now)
-        self._decisions += 1
-        if not rule.candidate.refuses:
-            self._let_through(connection, moment, stream, facts, progress.phase, now)
+        if not settled.rule.candidate.refuses:
+            connection.let_through(moment, stream, facts, self.progress.phase, now)
         if settled.seconds:
             connection.answered(now + settled.seconds)
-        return Script(conn, rule.steps, moment, rule.phase, rule.path, settled.fault, self._decisions)
+        return self._fire(conn, moment, settled, now)
 
     def refuse(self, conn: str, now: float) -> Script | None:
         """The script for a client that `progress.refusal` turns away. None for one that has to be fed.
 
         It is what an `Opened` and `forget` come to then.
         """
-        progress = self.progress
-        refusal = progress.refusal
+        progress, refusal = self.progress, self.progress.refusal
         if refusal is None or progress.ends <= now or progress.position is not self._store.position:
             return None
-        rule = refusal.rule
-        assert isinstance(self._store, Memory), "other processes share no counts with it"
         self._store.next_connection()
-        self._store.note(refusal.request, now)
+        return self._fire(conn, "connect", refusal, now)
+
+    def _fire(self, conn: str, moment: str, settled: Settled, now: float) -> Script:
+        """The script of a rule that always fires. It is on the record of decisions."""
+        assert isinstance(self._store, Memory), "other processes share no counts with it"
+        self._store.note(settled.request, now)
         self._decisions += 1
-        return Script(conn, rule.steps, "connect", rule.phase, rule.path, refusal.fault, self._decisions)
+        rule = settled.rule
+        return Script(conn, rule.steps, moment, rule.phase, rule.path, settled.fault, self._decisions)
+
+    def _asking(self, conn: str, now: float) -> Connection | None:
+        """The connection that asks for something now; None unless the answer follows from the phase alone."""
+        progress = self.progress
+        if progress.ends <= now or progress.position is not self._store.position:
+            return None
+        connection = self._connections.get(conn)
+        if connection is None or connection.closing:
+            return None
+        connection.active_at = connection.command_at = now
+        return connection
 
     def start(self, now: float) -> None:
         """Let scenario time begin, unless it has; the first connection does so as well."""
@@ -210,7 +188,7 @@ class Engine:
 
     def next_phase(self, now: float) -> list[Script]:
         """Go on to the next phase by hand. The last one stays, unless the scenario repeats."""
-        return self._follow(now) + self._next_phase(now)
+        return self._course.follow(now) + self._course.next_phase(now)
 
     def play(self, scenario: Scenario, now: float) -> list[Script]:
         """Swap the scenario: phases, counts and chance start anew; live connections keep their slots."""
@@ -220,20 +198,20 @@ class Engine:
                 connection.number = self._store.next_connection()
                 connection.draws = connection.deferred = NONE
                 self._store.acquire(list(entitled(connection, self.progress.phase)))
-        return self._enter_phase(now)
+        return self._course.enter_phase(now)
 
     def kick(self, steps: tuple[Action, ...]) -> list[Script]:
         """Cut off every live connection with these steps, as an administrator does; no rule decides it."""
         live = [connection for connection in self._connections.values() if not connection.closing]
         for connection in live:
             connection.closing = True
-            self._release_slots(connection)
+            leave(connection, self._store)
         phase = self.progress.phase.name
         return [Script(connection.id, steps, "enter", phase, None, KICKED) for connection in live]
 
     def forget(self, conn: str) -> None:
         """A connection is gone: no event of it will follow."""
-        self._release_slots(self._connections.pop(conn))
+        leave(self._connections.pop(conn), self._store)
         self._store.forget(conn)
 
     # ---- events ----------------------------------------------------------------------------------
@@ -256,7 +234,7 @@ class Engine:
             return self._behave(connection, "connect", NOTHING, 0, phase, now)
         scripts, ends_phase = self._decide(Occasion(connection, "connect", NOTHING, 0, now, phase, plan), awaited=True)
         self._connections[event.conn] = connection
-        return scripts + self._next_phase(now) if ends_phase else scripts
+        return scripts + self._course.next_phase(now) if ends_phase else scripts
 
     def _asked(self, connection: Connection, event: Asked, now: float) -> list[Script]:
         if connection.closing:
@@ -272,13 +250,13 @@ class Engine:
         self, connection: Connection, moment: str, facts: Facts, stream: int, phase: CompiledPhase, now: float
     ) -> list[Script]:
         """No rule of the phase looks at this moment: what `_decide` comes to then."""
-        self._let_through(connection, moment, stream, facts, phase, now)
+        connection.let_through(moment, stream, facts, phase, now)
         if phase.idle_timeouts:
             self._timers.set(connection, phase.idle_timeouts)
         return [Script(connection.id, BEHAVE, moment, phase.name)]
 
     def _unasked(
-        self, connection: Connection, moment: str, facts: Facts, now: float, plan: Plan | None = None
+        self, connection: Connection, moment: str, now: float, plan: Plan | None, facts: Facts = NOTHING
     ) -> list[Script]:
         if connection.closing:
             return []
@@ -289,8 +267,12 @@ class Engine:
         connection.heard(now)
         return []
 
+    def _finished(self, connection: Connection, _event: Finished, now: float) -> list[Script]:
+        self._course.finish_idle(connection, now)
+        return []
+
     def _leaving(self, connection: Connection, _event: Leaving, _now: float) -> list[Script]:
-        self._release_slots(connection)
+        leave(connection, self._store)
         return []
 
     def _closed(self, connection: Connection, _event: Closed, _now: float) -> list[Script]:
@@ -300,7 +282,7 @@ class Engine:
     def _answered(self, connection: Connection, event: Answered, now: float) -> list[Script]:
         if event.code < 400:
             return []
-        return self._unasked(connection, "error", {"code": event.code, "command": event.command}, now)
+        return self._unasked(connection, "error", now, None, {"code": event.code, "command": event.command})
 
     def _handshake(self, connection: Connection, event: Hello, now: float) -> list[Script]:
         facts = {"tls": True, "sni": event.sni}
@@ -314,7 +296,7 @@ class Engine:
             return []
         connection.undefer(event.stream)
         script = self._script(connection, fired, now)
-        self._restart_idle(connection, script, now)
+        self._course.restart_idle(connection, script, now)
         return [script]
 
     def _end(self, connection: Connection, event: Ended, now: float) -> list[Script]:
@@ -334,29 +316,17 @@ class Engine:
         connection.facts = {**known, **facts}
         return []
 
-    def _release_slots(self, connection: Connection) -> None:
-        if connection.released:
-            return
-        connection.released = True
-        for owner in (connection.id, *connection.in_progress):
-            self._store.release_all(owner)
-
     # ---- decisions -------------------------------------------------------------------------------
 
     def _act(self, occasion: Occasion, awaited: bool = False) -> list[Script]:
         """Decide about an occasion, and do so. `awaited`: the client waits for the answer."""
         scripts, ends_phase = self._decide(occasion, awaited)
-        return scripts + self._next_phase(occasion.at) if ends_phase else scripts
-
-    @property
-    def _is_moved_elsewhere(self) -> bool:
-        """True if events at other replicas may have ended the phase: then also where no rule looks, the store has to be asked."""
-        return self._store.remote and self.progress.ends_by_events
+        return scripts + self._course.next_phase(occasion.at) if ends_phase else scripts
 
     def _decide(self, occasion: Occasion, awaited: bool) -> tuple[list[Script], bool]:
         """The scripts of an occasion, and whether it ends the phase."""
         fired, ends_phase, plan, wait = None, False, occasion.plan, 0.0
-        if plan is None and self._is_moved_elsewhere:
+        if plan is None and self.progress.ends_elsewhere:
             plan = NO_PLAN
         if plan is not None:
             request = decision_request(occasion, plan, self.progress.position, self.seed)
@@ -371,16 +341,15 @@ class Engine:
         if wait and script is not None:
             script = structs.replace(script, steps=(Wait(wait), *script.steps))
         if awaited:
-            self._restart_idle(occasion.connection, script, occasion.at)
+            self._course.restart_idle(occasion.connection, script, occasion.at)
         return [] if script is None else [script], ends_phase
 
     def _decide_anew(self, occasion: Occasion, awaited: bool) -> tuple[list[Script], bool]:
         """Another replica has moved the scenario on meanwhile: decide where it stands now."""
-        earlier = self._follow(occasion.at)
+        earlier = self._course.follow(occasion.at)
         phase = self.progress.phase
-        scripts, ends_phase = self._decide(
-            structs.replace(occasion, phase=phase, plan=phase.plan(occasion.moment)), awaited
-        )
+        anew = structs.replace(occasion, phase=phase, plan=phase.plan(occasion.moment))
+        scripts, ends_phase = self._decide(anew, awaited)
         return earlier + scripts, ends_phase
 
     def _answer(self, occasion: Occasion, fired: FiredRule | None, decision: int) -> Script | None:
@@ -390,12 +359,12 @@ class Engine:
             return None
         if moment == "connect" and fired is None and self._store.shut:
             connection.closing = True
-            self._release_slots(connection)
+            leave(connection, self._store)
             return Script(connection.id, self.refusal, moment, phase.name, None, LOST, decision)
         kind = phase.moments.get(moment)
         rule = None if fired is None else fired.rule
         if rule is None or not rule.candidate.refuses:
-            self._let_through(connection, moment, stream, occasion.facts, phase, occasion.at)
+            connection.let_through(moment, stream, occasion.facts, phase, occasion.at)
         if kind is not None and kind.unasked and (rule is None or rule.steps == BEHAVE):
             return None
         if fired is None:
@@ -405,111 +374,15 @@ class Engine:
         connection.deferred = {**connection.deferred, stream: fired}
         return Script(connection.id, watch(fired.rule.definition), moment, phase.name, None, None, decision)
 
-    def _let_through(
-        self, connection: Connection, moment: str, stream: int, facts: Facts, phase: CompiledPhase, now: float
-    ) -> None:
-        if moment not in connection.passed:
-            connection.passes(moment)
-        kind = phase.moments.get(moment)
-        if kind is not None and kind.lasts:
-            connection.in_progress[slot_owner(connection.id, moment, stream)] = moment, facts
-            connection.transfer_at = max(connection.transfer_at, now)
-
     def _script(self, connection: Connection, fired: FiredRule, now: float, decision: int = 0) -> Script:
         rule, steps = fired.rule, fired.rule.steps
         if rule.has_placeholders:
-            steps = filled(steps, self._placeholders(connection, fired, now).text)
+            known = Placeholders(fired, connection.facts, now, self.port, self.progress.ends, self.epoch)
+            steps = filled(steps, known.text)
         if rule.closes:
             connection.closing = True
-            self._release_slots(connection)
+            leave(connection, self._store)
         return Script(connection.id, steps, fired.moment, rule.phase, rule.path, rule.fault or None, decision)
-
-    def _placeholders(self, connection: Connection, fired: FiredRule, now: float) -> Placeholders:
-        return Placeholders(fired, connection.facts, now, self.port, self.progress.ends, self.epoch)
-
-    # ---- time ------------------------------------------------------------------------------------
-
-    def _catch_up(self, now: float) -> list[Script]:
-        """What was due before now, here and at other replicas."""
-        earlier = self._follow(now) if self.progress.position is not self._store.position else []
-        if self.progress.ends <= now or self._timers.due <= now:
-            earlier += self._pass_time(now)
-        return earlier
-
-    def _follow(self, now: float) -> list[Script]:
-        """Go where another replica has moved the scenario, or play the one that it plays."""
-        if self._store.outdated:
-            return self.swap(now)
-        return self._enter_phase(now) if self.progress.refresh() else []
-
-    def _pass_time(self, now: float) -> list[Script]:
-        """Everything that is due up to now, each at its own time and in that order."""
-        scripts: list[Script] = []
-        self.progress.skip_laps(now, keep=MOST_REPEATS if self._may_speak() else 0)
-        while (due := min(self.progress.ends, self._timers.due)) <= now:
-            scripts += self._next_phase(due) if due == self.progress.ends else self._expire(due, now)
-        return scripts
-
-    def _may_speak(self) -> bool:
-        """True if a phase may say something unasked to a connection that is there."""
-        unasked = any("enter" in phase.plans or phase.idle_timeouts for phase in self.progress.phases)
-        return unasked and any(not connection.closing for connection in self._connections.values())
-
-    def _next_phase(self, at: float) -> list[Script]:
-        if self.progress.is_final:
-            return []
-        self.progress.next_phase(at)
-        return self._follow(at) if self._store.outdated else self._enter_phase(at)
-
-    def _enter_phase(self, now: float) -> list[Script]:
-        scripts: list[Script] = []
-        self._timers.clear()
-        for connection in list(self._connections.values()):
-            connection.timed_out_at = NONE
-            connection.has_timer = False
-            if "enter" in self.progress.phase.plans:
-                scripts += self._unasked(connection, "enter", NOTHING, now)
-            self._timers.set(connection, self.progress.phase.idle_timeouts)
-        return scripts
-
-    def _restart_idle(self, connection: Connection, script: Script | None, now: float) -> None:
-        """A client that waits for our answer is not idle: it may time out from the end of the answer on."""
-        if connection.closing:
-            return
-        if script is not None and script.steps is not BEHAVE:
-            connection.answered(now + duration(script.steps))
-        self._timers.set(connection, self.progress.phase.idle_timeouts)
-
-    def _expire(self, at: float, now: float) -> list[Script]:
-        """The first timer has gone off."""
-        connection = self._connections.get(self._timers.pop())
-        if connection is None or not connection.has_timer:
-            return []
-        connection.has_timer = False
-        if connection.is_busy(now):
-            return []
-        scripts: list[Script] = []
-        phase = self.progress.phase
-        for number, timeout in enumerate(phase.idle_timeouts):
-            if self.progress.phase is phase and expires(connection, number, timeout) <= at:
-                expired = at + _missed(timeout, min(now, self.progress.ends) - at)
-                connection.timed_out_at = {**connection.timed_out_at, number: expired}
-                scripts += self._unasked(connection, "idle", NOTHING, at, timeout.plan)
-        begun = sum(script.moment == "idle" for script in scripts)
-        if begun:
-            connection.unfinished, connection.unfinished_since = connection.unfinished + begun, now
-        self._timers.set(connection, self.progress.phase.idle_timeouts)
-        return scripts
-
-    def _finish_idle(self, connection: Connection, _event: Finished, now: float) -> list[Script]:
-        """An idle script has been carried out. The expiries that it has delayed are left out."""
-        connection.unfinished -= 1
-        if connection.unfinished:
-            return []
-        timeouts, last = self.progress.phase.idle_timeouts, connection.timed_out_at
-        connection.timed_out_at = {n: now if at + timeouts[n].seconds <= now else at for n, at in last.items()}
-        self._timers.set(connection, timeouts)
-        return []
 
 
 # What is done at each event of a connection that is there.
@@ -518,15 +391,10 @@ _OF_A_CONNECTION: dict[type[Event], Callable[[Engine, Connection, Any, float], l
     Answered: Engine._answered,
     Closed: Engine._closed,
     Ended: Engine._end,
-    Finished: Engine._finish_idle,
+    Finished: Engine._finished,
     Heard: Engine._heard,
     Hello: Engine._handshake,
     Known: Engine._know,
     Leaving: Engine._leaving,
     Reached: Engine._reached,
 }
-
-
-def _missed(timeout: IdleTimeout, span: float) -> float:
-    """How much of a jump to leave out, so that the timeout does not expire more than `MOST_REPEATS` times in it."""
-    return max(0.0, span // timeout.seconds - MOST_REPEATS) * timeout.seconds

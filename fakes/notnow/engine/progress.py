@@ -31,29 +31,33 @@ class Settled(Struct, frozen=True):
 class Progress:
     """The position of a scenario, as its store has it.
 
-    Other replicas may move it: `refresh` reads it again. `ends` is the scenario time at which the phase ends, infinite
-    if that is not settled by time. `ends_by_events`: events may end it. `undecided` are the moments about which neither the
-    phase nor another replica has a say. `settled` are those at which the same rule always fires and the connection goes on;
-    `refusal` is the rule that always closes at `connect`, once scenario time has begun. Both are none if other processes share
-    the counts, or an idle timeout runs.
+    Other replicas may move it: `refresh` reads it again. `moments` are those at which a rule acts, in any phase.
+    `ends` is the scenario time at which the phase ends, infinite if that is not settled by time. `ends_elsewhere`: events
+    at other replicas may end it, so the store has to be asked also where no rule looks. `undecided` are the moments about
+    which neither the phase nor another replica has a say. `settled` are those at which the same rule always fires and the
+    connection goes on; `refusal` is the rule that always closes at `connect`, once scenario time has begun. Both are none
+    if other processes share the counts, or an idle timeout runs.
     """
 
     position: PhasePosition
     phase: CompiledPhase
     ends: float
-    ends_by_events: bool
+    ends_elsewhere: bool
     undecided: frozenset[str]
     settled: Mapping[str, Settled]
     refusal: Settled | None
 
     def __init__(self, scenario: Scenario, store: Store) -> None:
         self.phases, self.repeats, self._store = compile_phases(scenario), scenario.repeat, store
+        self.moments = frozenset(moment for phase in self.phases for moment in phase.plans)
+        if any(phase.idle_timeouts for phase in self.phases):
+            self.moments |= {"idle"}
         self._read()
 
     def _read(self) -> None:
         self.position = self._store.position
         self.phase = self.phases[self.position.phase]
-        self.ends_by_events = any(plan.until for plan in self.phase.plans.values())
+        self.ends_elsewhere = self._store.remote and any(plan.until for plan in self.phase.plans.values())
         self.undecided = frozenset() if self._store.remote else self.phase.undecided
         alone = isinstance(self._store, Memory) and not self._store.remote
         settled = self._settled() if alone and not self.phase.idle_timeouts else {}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Set
 from notnow.engine.connection import Connection, Occasion, slot_owner
 from notnow.engine.events import Facts
 from notnow.engine.plans import NO_PLAN, AdmissionCount, CompiledPhase, Plan, key_for
-from notnow.engine.store import Key, Slot
+from notnow.engine.store import Key, Slot, Store
 from notnow.language.condition import Owners
 
 
@@ -37,6 +37,15 @@ def entitled(connection: Connection, phase: CompiledPhase) -> Iterator[Slot]:
         yield from _slots(connection.id, phase, moment, connection.facts, lasting=False)
     for owner, (moment, facts) in connection.in_progress.items():
         yield from _slots(owner, phase, moment, {**connection.facts, **facts}, lasting=True)
+
+
+def leave(connection: Connection, store: Store) -> None:
+    """Free every slot of a connection, and of what is in progress there: one of the two sides is leaving."""
+    if connection.released:
+        return
+    connection.released = True
+    for owner in (connection.id, *connection.in_progress):
+        store.release_all(owner)
 
 
 def _slots(owner: str, phase: CompiledPhase, moment: str, known: Facts, lasting: bool) -> Iterator[Slot]:

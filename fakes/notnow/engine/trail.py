@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from notnow.engine.capacity import Capacity
 from notnow.engine.matching import tests
-from notnow.engine.plans import CompiledRule
+from notnow.engine.plans import NO_PLAN, CompiledPhase, CompiledRule
 from notnow.engine.store import Decision, DecisionRequest, Memory, PhasePosition, Slot
 from notnow.language.conditions import conditions
 
@@ -123,7 +123,18 @@ class Traced(Memory):
         return None
 
 
-def explained(
+def explain(store: Traced, phases: Sequence[CompiledPhase], decision: int, moment: str) -> list[Explanation] | None:
+    """Why each rule that looks at this moment fired or not, at the decision of this number; None if that is forgotten."""
+    found = store.moment_of(decision)
+    if found is None:
+        return None
+    past, request, now = found
+    phase = phases[request.position.phase]
+    plans = [t.plan for t in phase.idle_timeouts] if moment == "idle" else [phase.plan(moment) or NO_PLAN]
+    return list(_explained([rule for plan in plans for rule in plan.rules.values()], past, request, now))
+
+
+def _explained(
     rules: Sequence[CompiledRule], past: Memory, request: DecisionRequest, now: float
 ) -> Iterator[Explanation]:
     """For each of these rules, in order, whether it fired; and if not, the first condition that did not hold."""
@@ -151,6 +162,21 @@ def _first_that_fails(rule: CompiledRule, past: Memory, request: DecisionRequest
         if not condition.holds(tally, now, request.owners):
             return f"{name}, {condition.words()}: {condition.saw(tally, now)}"
     return None
+
+
+def left(store: Traced, phase: CompiledPhase) -> dict[str, int | None]:
+    """How often each rule of a phase can still fire, by its key path; None if nothing bounds it.
+
+    A rule that counts for each client, or the like, has no such number.
+    """
+    found: dict[str, int | None] = {}
+    for plan in phase.all_plans():
+        for group in plan.groups + tuple(group for filter_ in plan.filters for group in filter_.groups):
+            tally = store.tally(group.key)
+            for rule in group.rules:
+                bounds = [c.left(tally) for c in rule.candidate.conditions] if not group.per else []
+                found[rule.path] = min((n for n in bounds if n is not None), default=None)
+    return dict(sorted(found.items()))
 
 
 def _value(found: object) -> str:
