@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from notnow.engine.events import Facts
 from notnow.engine.plans import CompiledPhase, CompiledRule, Plan
 from notnow.language.condition import Quota
+from notnow.protocols.moment import CONNECTION_FACTS
 
 NONE: Mapping[Any, Any] = MappingProxyType({})  # most connections never need more
 
@@ -83,6 +84,11 @@ class Connection(Struct, eq=False):
         """The facts of these names: of a request that has facts, or else of what is in progress; and of the connection."""
         found = self.facts if asked else self._all_facts()
         return {name: asked[name] if name in asked else found.get(name) for name in names}
+
+    def loses(self, facts: Facts) -> set[str]:
+        """The facts of the connection that no longer hold once these are known."""
+        gone = (name for name, value in facts.items() if value is None and name in CONNECTION_FACTS)
+        return {name for name in gone if self.facts.get(name) is not None}
 
     def _all_facts(self) -> Facts:
         if not self.in_progress:

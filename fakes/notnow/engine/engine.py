@@ -44,7 +44,6 @@ from notnow.engine.steps import filled, watch
 from notnow.engine.store import Memory, Store
 from notnow.engine.trail import Explanation, Traced, explain, left
 from notnow.language.scenario import Scenario
-from notnow.protocols.moment import CONNECTION_FACTS
 
 KICKED = "kicked"  # the fault of a connection that was cut off by hand
 LOST = "lost"  # that of a connection that was refused because nobody could count it
@@ -309,11 +308,9 @@ class Engine:
         return []
 
     def _know(self, connection: Connection, event: Known, _now: float) -> list[Script]:
-        facts, known = event.facts, connection.facts
-        lost = {n for n in facts if facts[n] is None and n in CONNECTION_FACTS and known.get(n) is not None}
-        if lost:
+        if lost := connection.loses(event.facts):
             self._store.release(withdraw(connection, lost, self.progress.phase))
-        connection.facts = {**known, **facts}
+        connection.facts = {**connection.facts, **event.facts}
         return []
 
     # ---- decisions -------------------------------------------------------------------------------
