@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,37 @@ class TestLingering:
         with FakeSMTP(rules(one("rcpt", per="connection", nth=3, reply=NO)), tls=tls) as fake:
             seen = {self.last_word(fake, b"", recipients + b"DATA\r\n") for _ in range(self.times(tls))}
             assert seen == {NO}
+
+    @pytest.mark.parametrize("tls", ["starttls", "implicit"])
+    @pytest.mark.parametrize("shutdown", [20.0, 0.05])
+    def test_a_421_in_tls_to_a_client_that_goes_on_late(self, tls, shutdown, monkeypatch):
+        """It gets no processor for so long that the fake has ended TLS, or its socket, and goes on with its body then."""
+        monkeypatch.setattr(_closing, "QUIET", 0.005)
+        monkeypatch.setattr(_closing, "SHUTDOWN", shutdown)
+        part = b"x" * 78 + b"\r\n"
+        with FakeSMTP(rules(one("body", after_bytes=5000, reply=NO)), tls=tls) as fake, self.at_data(fake, tls) as raw:
+            (session,) = fake._bridge.sessions.values()
+            raw.send(part * 100)
+            fake.wait_for(lambda _: not session.alive or session.transport.is_closing())
+            raw.send(part * 10_000)
+            fake.wait_for(lambda _: not fake._bridge.sessions)
+            assert len(fake._bridge.lingering) == 1
+            raw.send(part * 10_000)
+            raw.send(part * 10_000 + b".\r\n")
+            assert raw.until_end().splitlines()[-1] == NO
+            raw.close()
+            fake.wait_for(lambda _: not len(fake._bridge.lingering))
+
+    def at_data(self, fake: FakeSMTP, tls: str) -> Raw:
+        """A client that may send its body."""
+        raw = Raw(fake, tls=trusting(fake) if tls == "implicit" else None).hello()
+        if tls == "starttls":
+            raw.starttls(trusting(fake))
+            assert raw.say("EHLO x").startswith("250")
+        assert raw.say("MAIL FROM:<a@client.test>").startswith("250")
+        assert raw.say("RCPT TO:<b@server.test>").startswith("250")
+        assert raw.say("DATA").startswith("354")
+        return raw
 
     def test_a_421_at_connect_to_a_client_that_talks_at_once(self):
         with FakeSMTP(rules(one("connect", reply=NO))) as fake:
@@ -106,6 +138,35 @@ class TestLingering:
                     raw.send("MAIL FROM:<a@client.test>\r\n")
                 fake.wait_for(lambda j: j.connections and not fake._bridge.sessions and not len(fake._bridge.lingering))
                 assert raw.until_end() == f"{NO}\r\n"
+
+    def test_a_client_that_still_sends_has_more_time(self, monkeypatch):
+        """As long as it sends, it has not read its reply; it may do so for a while, not for ever."""
+        monkeypatch.setattr(_listener, "LINGER", 1000.0)
+        with FakeSMTP(rules(one("noop", reply=NO))) as fake, Raw(fake).hello() as raw:
+            (session,) = fake._bridge.sessions.values()
+            raw.send("NOOP\r\n")
+            assert raw.reply() == NO
+            for number, periods in enumerate((1, 0), 1):
+                raw.send("NOOP\r\n")
+                fake.wait_for(lambda j, n=number: j.connections[0].after_bytes == 6 * n)
+                assert session.alive
+                self.let_ring(fake, session, periods)
+            fake.wait_for(lambda _: not fake._bridge.sessions)
+
+    def test_a_client_that_no_longer_sends_has_no_more_time(self, monkeypatch):
+        monkeypatch.setattr(_listener, "LINGER", 1000.0)
+        with FakeSMTP(rules(one("noop", reply=NO))) as fake, Raw(fake).hello() as raw:
+            (session,) = fake._bridge.sessions.values()
+            raw.send("NOOP\r\n")
+            assert raw.reply() == NO
+            fake.settle()
+            self.let_ring(fake, session, _listener.PERIODS)
+            fake.wait_for(lambda _: not fake._bridge.sessions)
+
+    def let_ring(self, fake: FakeSMTP, session: Any, periods: int) -> None:
+        """The timer of the lingering close rings now, and so many periods are left."""
+        session._linger.cancel()
+        fake._bridge.runner.call(lambda: session._lingered(periods))
 
 
 class _Timer:
@@ -178,6 +239,21 @@ class TestLingeringClose:
             loop.ring()
             assert (loop.readers, loop.waiting, len(lingering)) == ({}, [], 0)
             assert client.recv(100) == b""
+
+    def test_a_client_that_still_sends_has_more_time(self, monkeypatch):
+        monkeypatch.setattr(_listener, "PERIODS", 3)
+        loop, lingering, client = self._watched()
+        with client:
+            for _ in range(2):
+                client.send(b"NOOP\r\n")
+                (reader,) = loop.readers.values()
+                reader()
+                loop.ring()
+                assert (len(loop.readers), len(loop.waiting), len(lingering)) == (1, 1, 1)
+            client.send(b"NOOP\r\n")
+            reader()
+            loop.ring()
+            assert (loop.readers, loop.waiting, len(lingering)) == ({}, [], 0)
 
     def test_a_fake_that_stops(self):
         loop, lingering, client = self._watched()

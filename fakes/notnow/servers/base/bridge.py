@@ -370,6 +370,9 @@ class Bridge(LoopServices):
     def left_unread(self, record: Connection, data: bytes, arrival: Arrival | None = None) -> None:
         self.recorder.unread(record, data, self.masked, arrival)
 
+    def drain(self, sock: socket.socket) -> None:
+        self.lingering.part(sock, b"", None)
+
     # ---- events and scripts ----------------------------------------------------------------------
 
     def feed(self, event: Event, moment: str = "", at: float | None = None) -> Script | None:

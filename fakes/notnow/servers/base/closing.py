@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 
 from notnow.engine.actions import Ending
@@ -12,7 +13,7 @@ from notnow.servers.base.arrivals import Arrivals
 from notnow.servers.base.hanging import Hanging
 from notnow.servers.base.life import CLOSED, CLOSING, Client, Event, Life, Over
 
-QUIET = 0.05  # real seconds without a byte after which a TLS client has read its last reply: TLS has no half-close
+QUIET = 0.05  # real seconds without a byte until a TLS client gets the end of TLS: it has no half-close
 SHUTDOWN = 1.0  # real seconds that a client has to read its last bytes
 
 
@@ -27,7 +28,9 @@ class Closing(Hanging):
     secure: bool = False  # in TLS
     arrivals: Arrivals
     _linger: asyncio.TimerHandle | None = None
-    _lingers_until: float = 0.0
+    _lingers_until: float = 0.0  # in TLS
+    _heard: bool = False  # the client has sent something since the timer was set
+    _below: socket.socket | None = None  # the socket below a TLS that ends; it stays open behind it
     _opener: asyncio.Task[None] | None = None  # until the connection is made
 
     def take_unread(self) -> bytes:
@@ -108,11 +111,11 @@ class Closing(Hanging):
             self.end()
             return
         self.transport.resume_reading()
-        self._lingers_until = self.host.loop.time() + listener.LINGER
         if self.secure:
-            self._linger = self.host.call_later_real(QUIET, self.end)
+            self._lingers_until = self.host.loop.time() + listener.LINGER
+            self._linger = self.host.call_later_real(QUIET, self._end_tls)
         else:
-            self._linger = self.host.loop.call_later(listener.LINGER, self.end)
+            self._linger_on(listener.PERIODS)
             try:
                 self.transport.write_eof()
             except OSError:  # the client has reset it, and the loop has not told us yet
@@ -121,10 +124,31 @@ class Closing(Hanging):
     def _hear(self, data: bytes) -> None:
         """The client has sent this after the fake had decided to close."""
         self.host.heard_after(self.record, data, None, self.words(data))
+        self._heard = True
         if self._linger is not None and self.secure:
             self._linger.cancel()
             left = max(0.0, self._lingers_until - self.host.loop.time())
-            self._linger = self.host.call_later_real(min(QUIET, left), self.end)
+            self._linger = self.host.call_later_real(min(QUIET, left), self._end_tls)
+
+    def _linger_on(self, periods: int) -> None:
+        """Wait for a client that still sends, at most so many times `LINGER`."""
+        self._heard = False
+        self._linger = self.host.loop.call_later(listener.LINGER, self._lingered, periods - 1)
+
+    def _lingered(self, periods: int) -> None:
+        if self._heard and periods:
+            self._linger_on(periods)
+        else:
+            self.end()
+
+    def _end_tls(self) -> None:
+        """End TLS, and keep the socket below it open: asyncio closes its own as soon as the client sends something further,
+        which would reset the connection of a slow client before it has read its last reply.
+        """
+        if self.alive and not self.transport.is_closing():
+            with contextlib.suppress(OSError):  # no file descriptor is left, or the client has reset it
+                self._below = self.raw.dup()
+        self.end()
 
     def end(self) -> None:
         """Close the transport for good; a client that does not read its last bytes is cut off."""
@@ -139,6 +163,9 @@ class Closing(Hanging):
         if self.alive:
             self._stop_speaking()
             self.transport.abort()
+            if self._below is not None:
+                self._below.close()
+                self._below = None
         elif self._opener is not None:
             self._opener.cancel()
 

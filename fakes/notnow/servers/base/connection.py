@@ -121,6 +121,8 @@ class LiveConnection(Handshakes):
         self.life.advance(Event.LOSE)
         if self._linger is not None:
             self._linger.cancel()
+        if self._below is not None:
+            self.host.drain(self._below)
         self.on_lost(error)
         self.wake()
         self.host.connection_closed(self.record, self._failure(error))

@@ -21,7 +21,8 @@ from notnow.errors import StartError
 from notnow.journal import Connection
 from notnow.servers.base.transport import tells_once
 
-LINGER = 2.0  # real seconds that a refused client has to read the reply and close
+LINGER = 2.0  # real seconds that a refused client has to read the reply and close, after the last byte that it sent
+PERIODS = 15  # of LINGER; a client that still sends then is cut off
 BACKLOG = 1024
 _LINGER_NOT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # a struct linger: on, zero seconds
 LOOK = 0.005  # real seconds between two looks at clients that have just been refused
@@ -166,19 +167,20 @@ class LingeringClose:
     """The lingering close: sockets that have got their last reply, until their clients have read it.
 
     Nearly all clients close at once. So new sockets are read together, every `LOOK` seconds: adding each to the selector
-    would cost more than the whole refusal. A socket that is still open at the second look is then watched on its own, at
-    most for `LINGER` seconds. `heard` gets the bytes that a client still sends.
+    would cost more than the whole refusal. A socket that is still open at the second look is then watched on its own, for
+    `LINGER` seconds after the last byte. `heard` gets the bytes that a client still sends; without a record, none does.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, heard: Callable[[Connection, bytes], None]) -> None:
         self._loop, self._heard = loop, heard
-        self._going: dict[socket.socket, Connection] = {}
+        self._going: dict[socket.socket, Connection | None] = {}
         self._young: list[socket.socket] = []
         self._older: list[socket.socket] = []  # looked at once
         self._watched: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._talking: set[socket.socket] = set()  # of those that are watched: they have sent something in this period
         self._looking: asyncio.TimerHandle | None = None
 
-    def part(self, sock: socket.socket, word: bytes, record: Connection) -> None:
+    def part(self, sock: socket.socket, word: bytes, record: Connection | None) -> None:
         """Send `word`, close our sending side, and drain."""
         try:
             if word:
@@ -202,8 +204,18 @@ class LingeringClose:
         self._looking = self._loop.call_later(LOOK, self._look) if self._older else None
 
     def _watch(self, sock: socket.socket) -> None:
-        self._watched[sock] = self._loop.call_later(LINGER, self._end, sock)
+        self._linger(sock, PERIODS)
         self._loop.add_reader(sock.fileno(), self._drain, sock)
+
+    def _linger(self, sock: socket.socket, periods: int) -> None:
+        self._talking.discard(sock)
+        self._watched[sock] = self._loop.call_later(LINGER, self._lingered, sock, periods - 1)
+
+    def _lingered(self, sock: socket.socket, periods: int) -> None:
+        if sock in self._talking and periods:
+            self._linger(sock, periods)
+        else:
+            self._end(sock)
 
     def _drain(self, sock: socket.socket) -> bool:
         """Read the bytes that have arrived. False if the connection has ended."""
@@ -214,7 +226,9 @@ class LingeringClose:
         except OSError:
             data = b""
         if data:
-            self._heard(self._going[sock], data)
+            self._talking.add(sock)
+            if (record := self._going[sock]) is not None:
+                self._heard(record, data)
         else:
             self._end(sock)
         return bool(data)
@@ -224,6 +238,7 @@ class LingeringClose:
         if timer := self._watched.pop(sock, None):
             timer.cancel()
             self._loop.remove_reader(sock.fileno())
+        self._talking.discard(sock)
         sock.close()
 
     def __len__(self) -> int:

@@ -95,6 +95,9 @@ class Host(Protocol):
     def left_unread(self, record: Connection, data: bytes, arrival: Arrival | None = None) -> None:
         """The client has sent this while the fake stalls, or before."""
 
+    def drain(self, sock: socket.socket) -> None:
+        """Close our sending side of a socket, and drop what the client still sends, until it closes or time is up."""
+
     # ---- the loop --------------------------------------------------------------------------------
 
     @property
