@@ -205,6 +205,27 @@ class TestLostData:
                     eventually(lambda: replica_of(old).lost is None, "the old one is back")
                     assert not any("start this replica again" in why for why in lost(old))
 
+    def test_a_replica_that_comes_as_redis_has_lost_its_data_lets_those_that_know_more_come_first(
+        self, url: str, direct: redis.Redis
+    ) -> None:
+        url += "&lease=4s"  # the next beat of the old one comes within a second
+        with FakeSMTP(PHASES, shared=url) as old:
+            old.next_phase()
+            eventually(lambda: direct.pubsub_channels("*:replicas:*"), "it listens")
+            direct.flushdb()
+            with FakeSMTP(PHASES, shared=url) as new:
+                assert new.phase == "2"
+                assert not lost(old)
+
+    def test_a_replica_that_hangs_is_not_waited_for_longer_than_its_lease(self, url: str, direct: redis.Redis) -> None:
+        with FakeSMTP(PHASES, shared=f"{url}&lease=1s") as old:
+            eventually(lambda: direct.pubsub_channels("*:replicas:*"), "it listens")
+            (channel,) = direct.pubsub_channels("*:replicas:*")
+        with direct.pubsub() as stopped:
+            stopped.subscribe(channel)
+            with FakeSMTP(PHASES, shared=f"{url}&lease=1s") as new:
+                assert new.phase == "1"
+
     def test_a_redis_that_has_just_started_is_not_waited_for_long(
         self, url: str, direct: redis.Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -476,6 +497,15 @@ class TestWhatRedisSays:
             result = CliRunner().invoke(group, ["report", url])
             assert "421" in result.output
             assert not direct.acl_log()
+
+    def test_a_user_who_may_not_ask_who_listens(self, server: RedisServer, direct: redis.Redis) -> None:
+        """As the page had it before: such a replica does not wait for others whose Redis has lost its data."""
+        rules = [rule for rule in acl_of_the_page() if "numsub" not in rule]
+        direct.execute_command("ACL", "SETUSER", "earlier", "on", ">secret", *rules)
+        url = server.url.replace("//", "//earlier:secret@") + "?name=acl-earlier&socket_timeout=9"
+        with two(url, CAP) as (one, other):
+            assert admits(one.port)
+            assert admits(other.port)
 
     @pytest.mark.parametrize("password", ["top/secret", "top@secret/top", "top?secret"])
     def test_a_password_that_is_not_quoted_is_not_shown(self, password: str) -> None:

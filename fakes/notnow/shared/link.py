@@ -66,6 +66,8 @@ class Link:
         self._others = self.redis.register_script(script(OTHERS))
         self._scripts = {name: self.redis.register_script(script(parts)) for name, parts in PARTS.items()}
         self._keys = (address.prefix, f"{address.prefix}{server}:")
+        # Nothing is said here: that replicas listen tells a newcomer of them. Channels are those of all databases.
+        self._replicas = f"{address.prefix}replicas:{self.redis.connection_pool.connection_kwargs.get('db', 0)}"
 
     def call(self, operation: str, given: Mapping[str, Any]) -> list[Any]:
         """Have an operation carried out; its answer. Raises `Lost`."""
@@ -124,10 +126,20 @@ class Link:
         return StartError(f"shared: Redis at {self.address.shown} refuses ({words(error)})")
 
     @property
-    def is_fresh(self) -> bool:
-        """True if Redis has just started, perhaps without its data, and knows nothing of this service. Raises `Lost`."""
+    def has_forgotten(self) -> bool:
+        """True if Redis knows nothing of this service, and replicas may: it has just started, or lost its data. Raises `Lost`."""
+        if self.redis.exists(f"{self.address.prefix}clock"):
+            return False
         up: int = self.redis.info("server")["uptime_in_seconds"]
-        return up < FRESH and not self.redis.exists(f"{self.address.prefix}clock")
+        return up < FRESH or self._replicas_listen()
+
+    def _replicas_listen(self) -> bool:
+        """True if replicas of this service are there, as far as the user may know."""
+        try:
+            ((_, count),) = self.redis.pubsub_numsub(self._replicas)
+        except redis.exceptions.NoPermissionError:  # it has been set up for an earlier notnow
+            return False
+        return int(count) > 0
 
     def knock(self) -> None:
         """See whether Redis answers, on a new connection: its name may lead to another machine by now. Raises `Lost`."""
@@ -138,7 +150,7 @@ class Link:
         """A subscription to the news, as a context manager. Raises `Lost`."""
         subscription: Any = self.redis.pubsub  # it has no types
         channel: PubSub = subscription(ignore_subscribe_messages=True)
-        channel.subscribe(f"{self.address.prefix}news")
+        channel.subscribe(f"{self.address.prefix}news", self._replicas)
         return channel
 
     def close(self) -> None:

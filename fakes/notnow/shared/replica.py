@@ -118,8 +118,9 @@ class Replica:
         link = Link(self.address, self._key)
         try:
             link.check()
-            while link.is_fresh:
-                time.sleep(PAUSE)  # others may know the state that it has lost
+            deadline = true_time.monotonic() + self.address.lease
+            while link.has_forgotten and true_time.monotonic() < deadline:
+                time.sleep(PAUSE)  # others, if they live, tell it the state that it has lost
             word, *rest = link.call("join", self._as_joins(None))
             if word == "other":
                 raise StartError(self._another_plays(json.loads(rest[0])["name"]))
