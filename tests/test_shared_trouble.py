@@ -218,7 +218,7 @@ class TestLostData:
                 assert not lost(old)
 
     def test_a_replica_that_hangs_is_not_waited_for_longer_than_its_lease(self, url: str, direct: redis.Redis) -> None:
-        with FakeSMTP(PHASES, shared=f"{url}&lease=1s") as old:
+        with FakeSMTP(PHASES, shared=f"{url}&lease=1s"):
             eventually(lambda: direct.pubsub_channels("*:replicas:*"), "it listens")
             (channel,) = direct.pubsub_channels("*:replicas:*")
         with direct.pubsub() as stopped:
