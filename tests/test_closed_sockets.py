@@ -110,10 +110,11 @@ class Loop:
     def remove_writer(self, number: int) -> None: ...
 
 
-def test_an_end_of_our_side_that_comes_too_late():
+@pytest.mark.parametrize("choked", [False, True])
+def test_an_end_of_our_side_that_comes_too_late(choked):
     protocol = Listening()
     plain = Plain(Loop(), Gone(), protocol)  # type: ignore[arg-type]
-    plain._buffer, plain._ends = bytearray(b"221 bye\r\n"), True
+    plain._buffer, plain._ends, plain._choked = bytearray(b"221 bye\r\n"), True, choked
     plain._writable()
     (error,) = protocol.lost
     assert isinstance(error, OSError)

@@ -138,9 +138,10 @@ class Plain(asyncio.Transport):
             self._loop.remove_writer(self._number)
             if self._closing:
                 self._lose(None)
-                return
-            if self._ends:
+            elif self._ends:
                 self._shut_down()
+            if self._number < 0:
+                return
         if self._choked and len(self._buffer) <= LOW:
             self._choked = False
             self._protocol.resume_writing()
