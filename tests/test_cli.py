@@ -152,11 +152,11 @@ def test_list_as_json() -> None:
     }
 
 
-def test_list_without_a_match_names_what_there_is() -> None:
+def test_list_without_a_match_says_how_to_see_them() -> None:
     result = run("list", "smtp/overlaod", "--json")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "no scenario matches 'smtp/overlaod'" in result.stderr
-    assert "smtp/greylisting" in result.stderr
+    assert "no scenario matches 'smtp/overlaod'; allowed: a glob for names, " in result.stderr
+    assert "`notnow list` prints them all" in result.stderr
     assert result.stderr.endswith("did you mean 'smtp/overload'?\n")
 
 

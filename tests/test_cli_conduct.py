@@ -66,6 +66,7 @@ def test_a_pattern_or_a_word_chooses(pattern: str) -> None:
 
 def test_what_matches_nothing_is_refused_with_what_was_meant() -> None:
     text = conduct("smtp.wait-before-rety", code=2)
-    assert text.startswith("Error: no rule of conduct matches 'smtp.wait-before-rety'; allowed: a glob or a part of ")
+    assert text.startswith("Error: no rule of conduct matches 'smtp.wait-before-rety'; allowed: a glob for ids, ")
+    assert "`notnow conduct` prints them all" in text
     assert text.endswith("did you mean 'smtp.wait-before-retry'?\n")
     assert "did you mean 'smtp.nothing-but-quit'?" in conduct("nothing-but-qit", code=2)

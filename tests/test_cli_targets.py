@@ -140,6 +140,11 @@ def test_two_servers_of_one_name() -> None:
         names("a=smtp/healthy", "a=smtp/overload")
 
 
+def test_a_server_without_a_scenario() -> None:
+    with pytest.raises(click.UsageError, match="'a=' is a server without a scenario: name one, as in a=smtp/overload"):
+        names("a=")
+
+
 def test_an_unknown_scenario_names_the_nearest() -> None:
     with pytest.raises(ScenarioError, match="did you mean 'smtp/overload'"):
         names("smtp/overlaod")

@@ -77,6 +77,8 @@ def _load(names: Sequence[str], search_paths: Sequence[str]) -> dict[str, Scenar
     given = {server for server, _ in pairs if server}
     found: dict[str, Scenario] = {}
     for server, name in pairs:
+        if name.endswith("="):
+            raise click.UsageError(f"{name!r} is a server without a scenario: name one, as in {name}smtp/overload")
         scenario = catalogue.scenario(name, search_paths=search_paths)
         if server in found:
             raise click.UsageError(f"two servers are called {server!r}; each needs a name of its own")

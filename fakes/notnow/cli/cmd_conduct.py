@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from notnow.conduct.rules.rule import Rule
 
 
+PATTERN = 'a glob for ids, such as "smtp.*", or a word of ids and titles; `notnow conduct` prints them all'
+
+
 def _complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     from notnow.conduct.judging import all_rules
 
@@ -72,9 +75,7 @@ def _nothing(pattern: str, rules: Sequence[Rule]) -> Problem:
     ids = [rule.id for rule in rules]
     short = {rule_id.partition(".")[2]: rule_id for rule_id in ids}
     near = nearest(pattern, ids) or short.get(nearest(pattern, short) or "")
-    return Problem(
-        f"no rule of conduct matches {pattern!r}", allowed="a glob or a part of " + ", ".join(ids), nearest=near
-    )
+    return Problem(f"no rule of conduct matches {pattern!r}", allowed=PATTERN, nearest=near)
 
 
 def _as_dict(rule: Rule) -> dict[str, str]:

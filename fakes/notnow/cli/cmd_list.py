@@ -6,7 +6,7 @@ import fnmatch
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from notnow.page import Page
 
 
+PATTERN = 'a glob for names, such as "smtp/*", or a word of names and summaries; `notnow list` prints them all'
 _TERMINAL_ANYWAY = {"FORCE_COLOR", "TTY_COMPATIBLE"}  # variables by which rich may take a pipe for a terminal
 
 
@@ -77,11 +78,10 @@ def _matches(pattern: str, scenario: Entry) -> bool:
     return word in name or word in scenario.summary.lower()
 
 
-def _nothing(pattern: str, names: Iterable[str]) -> Problem:
-    names = list(names)
+def _nothing(pattern: str, names: Sequence[str]) -> Problem:
     short = {name.rpartition("/")[2]: name for name in names}
     near = nearest(pattern, names) or short.get(nearest(pattern, short) or "")
-    return Problem(f"no scenario matches {pattern!r}", allowed="a glob or a part of " + ", ".join(names), nearest=near)
+    return Problem(f"no scenario matches {pattern!r}", allowed=PATTERN, nearest=near)
 
 
 def _print(scenarios: Sequence[Entry]) -> None:
