@@ -343,6 +343,16 @@ def test_it(fake_servers):
         result.assert_outcomes(failed=1)
         result.stdout.fnmatch_lines(["E*needs a name for each fake, as in fake_servers(primary='smtp/overload')"])
 
+    def test_the_factory_asks_for_scenarios(self, run) -> None:
+        result = run(
+            """
+def test_it(fake_servers):
+    fake_servers(primary=3)
+"""
+        )
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines(["E*there is no scenario '3'; allowed: see `notnow list`*"])
+
     def test_a_failing_test_shows_both_channels(self, run, pytester: pytest.Pytester) -> None:
         cut = 'protocol = "ftp"\n[[phase]]\n[[phase.rule]]\non = "stor"\nafter_bytes = 3\nreply = "421 cut"\n'
         (pytester.path / "cut.toml").write_text(cut)

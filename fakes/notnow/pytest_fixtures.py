@@ -89,6 +89,7 @@ def fake_servers(request: pytest.FixtureRequest) -> Iterator[Any]:
 
     They share one clock and one order of events.
     """
+    from notnow.language.scenario import Scenario
     from notnow.servers import by_protocol
     from notnow.servers.base.stopping import stop_all
 
@@ -100,7 +101,7 @@ def fake_servers(request: pytest.FixtureRequest) -> Iterator[Any]:
             raise TypeError(f"fake_servers() needs a name for each fake, as in fake_servers(primary={unnamed[0]!r})")
         group = {}
         for name, wanted in scenarios.items():
-            found = places_of(config).find(path, str(wanted), {}) if isinstance(wanted, (str, Path)) else wanted
+            found = wanted if isinstance(wanted, Scenario) else places_of(config).find(path, str(wanted), {})
             fake = by_protocol(found.protocol)(found, name=name, seed=config.stash[SEED], clock=clock)
             made.append(_started(config, fake, path))
             group[name] = fake
