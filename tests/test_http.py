@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from hyperframe.frame import DataFrame, SettingsFrame
+from hyperframe.frame import DataFrame, RstStreamFrame, SettingsFrame
 
 from http_client import H1, H2, PREFACE, one, rules
 from notnow import FakeHTTP
@@ -803,6 +803,16 @@ class TestJournal:
                 "stored": False,
             }
             assert fake.journal.exchanges[1].facts.body_sha256 is None
+
+    @pytest.mark.parametrize("body", [{}, {"body": "x"}])
+    def test_of_an_answer_that_its_client_no_longer_waits_for(self, body):
+        with FakeHTTP(rules(one("request", status=421, **body)), tls="none") as fake, H2(fake) as client:
+            for _ in range(3):
+                number, head = client.head()
+                client.send(head + RstStreamFrame(number, error_code=8).serialize())
+                client.ping()
+                facts = last(fake).facts
+                assert (last(fake).reply, facts.status, facts.sent, facts.whole) == (None, None, 0, False)
 
     def test_it_is_there_before_the_answer(self):
         """Reading it is a barrier: what a client has read, is in there."""

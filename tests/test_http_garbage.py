@@ -80,6 +80,7 @@ def told(fake: FakeHTTP, client: H2, why: str) -> None:
     record = ended(fake)
     assert record.ended_by == "fake"
     assert record.error.startswith(f"HTTP/2 {why}: ")
+    assert "0x" not in record.error, "an address in memory"
 
 
 class TestFrames:

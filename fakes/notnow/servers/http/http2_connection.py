@@ -1,6 +1,6 @@
 """h2's state machine, made to keep to RFC 9113 where it ends a connection instead of a stream.
 
-Private seams of h2: its methods `_receive_goaway_frame`, `_receive_headers_frame`, `_receive_data_frame` and
+Private seams of h2: its methods `_receive_frame`, `_receive_goaway_frame`, `_receive_headers_frame`, `_receive_data_frame` and
 `_receive_priority_frame`, and that it finds the method for a frame in its `_frame_dispatch_table`;
 `highest_inbound_stream_id`; that it reads field sections by its `decoder` alone, and writes them by its `encoder`; of its `H2Stream`,
 `_expected_content_length`, `_actual_content_length` and `state_machine`; `_begin_new_stream`, and `_open_streams`, which drops closed
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import h2.events
 import h2.exceptions
@@ -20,6 +20,7 @@ from h2.config import H2Configuration
 from h2.connection import AllowedStreamIDs, ConnectionInputs, ConnectionState, H2Connection
 from h2.errors import ErrorCodes
 from h2.stream import H2StreamStateMachine, StreamClosedBy, StreamInputs, StreamState
+from hyperframe.exceptions import InvalidPaddingError
 from hyperframe.frame import HeadersFrame
 
 from notnow.journal import ProtocolViolation
@@ -51,6 +52,7 @@ class Connection(H2Connection):
         self._broken, self._drops = broken, drops
         # Streams that were just ended for an error of theirs: the request, the reason, and the code of RST_STREAM.
         self.faults: dict[int, tuple[str, str, str]] = {}
+        self._violation: h2.exceptions.ProtocolError | None = None  # ends the connection once all before it is handled
         self.calm = Calm()
         self._owed: dict[int, int] = {}
         self.encoder = Encoder()
@@ -61,13 +63,33 @@ class Connection(H2Connection):
         self._frame_dispatch_table[RepeatedRequest] = self._receive_repeated
 
     def receive_data(self, data: Buffer) -> list[h2.events.Event]:
+        """What has happened in this turn. Raises ProtocolError at a frame that breaks the protocol.
+
+        h2 would also drop what the frames before that one have brought: a request would be lost, or not, by the size of the
+        pieces in which it comes. They have a turn first (`frames.held`).
+        """
+        found: list[h2.events.Event] = []
         try:
-            return super().receive_data(data)
+            self.frames.add_data(data)
+            if self._violation is not None:
+                raise self._violation
+            self.frames.max_frame_size = self.max_inbound_frame_size
+            for frame in self.frames:
+                found += self._receive_frame(frame)
+        except InvalidPaddingError:
+            self._violation = h2.exceptions.ProtocolError("Received frame with invalid padding.")
         except h2.exceptions.ProtocolError as error:
-            self._broken(ProtocolViolation("HTTP/2", ErrorCodes(error.error_code).name, str(error)))
-            if self.state_machine.state is not ConnectionState.CLOSED:  # h2 sends no GOAWAY after a bad preface
-                self.close_connection(error.error_code)
-            raise
+            self._violation = error
+        if self._violation is not None:
+            self.frames.held = bool(found)
+            if not found:
+                self._end(self._violation)
+        return found
+
+    def _end(self, error: h2.exceptions.ProtocolError) -> NoReturn:
+        self._broken(ProtocolViolation("HTTP/2", ErrorCodes(error.error_code).name, str(error)))
+        self.close_connection(error.error_code)
+        raise error
 
     def _receive_goaway_frame(self, _frame: GoAwayFrame) -> tuple[list[Frame], list[h2.events.Event]]:
         """A client that sends GOAWAY still wants its answers (RFC 9113 §6.8); h2 would send nothing more."""

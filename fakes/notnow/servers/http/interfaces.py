@@ -1,6 +1,7 @@
 """The parts of an HTTP connection, and what each of them asks of the others.
 
-`Owner` is the connection as its protocol sees it, `HTTPProtocol` the version of HTTP that it speaks, and `Served` a request on it.
+`Owner` is the connection as its protocol sees it, `Carrier` as its streams do. `HTTPProtocol` is the version of HTTP that it speaks, and
+`Served` a request on it.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import h2.exceptions
 import h11
 
-from notnow.engine.actions import Response
-from notnow.journal import ProtocolViolation
+from notnow.engine.actions import Ending, Response, Script
+from notnow.journal import Connection, Exchange, ProtocolViolation
 from notnow.servers.base.turns import Turn
 from notnow.servers.http.head import Head
 
 if TYPE_CHECKING:
     from hypercorn.events import Closed, RawData, Updated
     from hypercorn.protocol import events
+
+    from notnow.servers.http.host import AppHost
+    from notnow.servers.http.stream import Stream
 
 Work = Callable[[], Coroutine[Any, Any, None]]  # begun by the task that does it, or never
 Behave = Callable[[Response | tuple[()] | None, float], Awaitable[None]]
@@ -121,6 +125,50 @@ class Owner(Protocol):
     def drain(self) -> None: ...
     def broken(self, how: ProtocolViolation) -> None: ...
     def malformed(self, number: int, said: str, why: str, code: str) -> None: ...
+
+
+class Carrier(Protocol):
+    """The connection, as its streams see it."""
+
+    host: AppHost
+    record: Connection
+    exchange: Exchange  # that was answered last
+    names: tuple[str, ...]  # of the certificate that the connection has shown
+    live: dict[int, Stream]  # the requests under way
+    secure: bool
+
+    @property
+    def may_speak(self) -> bool: ...
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def ending(self) -> bool: ...
+
+    def note_arrival(self, exchange: Exchange) -> None:
+        """A request has been read: note when it arrived, if it had to wait for its turn."""
+
+    async def asked(self, stream: Stream) -> None:
+        """The head of a request has arrived: carry out the engine's script for it."""
+
+    async def perform(
+        self, script: Script, exchange: Exchange, stream: Stream | None = None, behave: Behave | None = None
+    ) -> None:
+        """Carry out a script. Raises Over where the connection has ended, and Gone where the stream has."""
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for seconds of scenario time. Raises Over if the connection ends meanwhile."""
+
+    def finish(self, how: Ending, exchange: Exchange) -> None:
+        """Close the connection."""
+
+    def drain(self) -> None:
+        """Serve no further request, and close once those under way are answered."""
+
+    def ended_one(self) -> None:
+        """A request has ended: close, if it was the last and no further one is wanted."""
+
+    def spawn(self, work: Work) -> object:
+        """Begin a task of the connection."""
 
 
 def authority_of(pseudo: bytes | None, headers: Headers) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from hypercorn.protocol import events
 
-from notnow.engine.actions import Ending, Response, Script
+from notnow.engine.actions import Response, Script
 from notnow.engine.events import Answered, Ended, Heard, Reached
 from notnow.http_words import status_line
-from notnow.journal import Connection, Exchange, ExcludedByGoAway, RstStreamFrame
+from notnow.journal import Exchange, ExcludedByGoAway, RstStreamFrame
 from notnow.servers.base.hanging import Hanging
 from notnow.servers.base.life import Over
 from notnow.servers.http.answer import dated, is_tunnel, told, whole
@@ -21,51 +21,7 @@ from notnow.servers.http.facts import known, recorded
 from notnow.servers.http.frames import CODES
 from notnow.servers.http.head import Head
 from notnow.servers.http.host import AppHost
-from notnow.servers.http.interfaces import Behave, Fields, Gone, Headers, HTTPProtocol, Work, failures
-
-
-class Carrier(Protocol):
-    """The connection of a stream, as the stream uses it."""
-
-    host: AppHost
-    record: Connection
-    exchange: Exchange  # that was answered last
-    names: tuple[str, ...]  # of the certificate that the connection has shown
-    live: dict[int, Stream]  # the requests under way
-    secure: bool
-
-    @property
-    def may_speak(self) -> bool: ...
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def ending(self) -> bool: ...
-
-    def note_arrival(self, exchange: Exchange) -> None:
-        """A request has been read: note when it arrived, if it had to wait for its turn."""
-
-    async def asked(self, stream: Stream) -> None:
-        """The head of a request has arrived: carry out the engine's script for it."""
-
-    async def perform(
-        self, script: Script, exchange: Exchange, stream: Stream | None = None, behave: Behave | None = None
-    ) -> None:
-        """Carry out a script. Raises Over where the connection has ended, and Gone where the stream has."""
-
-    async def pause(self, seconds: float) -> None:
-        """Wait for seconds of scenario time. Raises Over if the connection ends meanwhile."""
-
-    def finish(self, how: Ending, exchange: Exchange) -> None:
-        """Close the connection."""
-
-    def drain(self) -> None:
-        """Serve no further request, and close once those under way are answered."""
-
-    def ended_one(self) -> None:
-        """A request has ended: close, if it was the last and no further one is wanted."""
-
-    def spawn(self, work: Work) -> object:
-        """Begin a task of the connection."""
+from notnow.servers.http.interfaces import Carrier, Fields, Gone, Headers, HTTPProtocol, Work, failures
 
 
 class Stream(Hanging):
@@ -244,12 +200,16 @@ class Stream(Hanging):
         await self._ended(waiting=True)
 
     async def _respond_whole(self, status: int, headers: Fields, shown: bytes, waiting: bool) -> None:
-        now = self.host.clock.now()
+        now, before = self.host.clock.now(), self.exchange.reply
         headers = self._headers(headers, now)
         self._note(status, headers, now, len(shown))
         try:
             await self.protocol.whole(self.number, status, headers, shown)
+        except Gone:
+            self._unsent(before)
+            raise
         except failures:
+            self._unsent(before)
             await self.break_off()
         else:
             await self._ended(waiting)
@@ -277,10 +237,8 @@ class Stream(Hanging):
         self._note(status, fields, now)
         try:
             await self.protocol.head(self.number, status, fields)
-        except failures:  # nothing was sent
-            self._status = None
-            self.note(status=None)
-            self.host.recorder.unanswer(self.exchange, before)
+        except (Gone, *failures):
+            self._unsent(before)
             raise
 
     def _note(self, status: int, headers: Fields, now: float, sent: int = 0) -> None:
@@ -289,6 +247,12 @@ class Stream(Hanging):
         self._status, self._length = status, length
         self._sent += sent
         self.host.recorder.response(self.exchange, status_line(status), now, status, length, self._sent, kept)
+
+    def _unsent(self, before: str | None) -> None:
+        """The answer that was put on record could not be sent; `before`: what had been said until then."""
+        self._status, self._sent = None, 0
+        self.note(status=None, sent=0, whole=False)
+        self.host.recorder.unanswer(self.exchange, before)
 
     def _note_sent(self, count: int) -> None:
         """This many more bytes of the answer are about to be sent; the last of them makes it whole."""

@@ -23,6 +23,7 @@ from notnow.servers.http.sections import Sections
 SETTINGS, ACK = 4, 1  # a frame's type, and its flag (RFC 9113 §6.5)
 HEADERS, WHOLE = 1, 5  # the type, and its flags END_STREAM and END_HEADERS alone (RFC 9113 §6.2)
 RESERVED = 2**31 - 1  # the bits of a number, without the reserved one (RFC 9113 §4.1, §6.9)
+ADDRESS = re.compile(r"(?: from|:) <memory at \w+>")  # what hpack adds to some errors, and what differs each time
 BASE64URL = re.compile(rb"[A-Za-z0-9_-]*={0,2}")  # RFC 7540 §3.2.1
 
 
@@ -60,7 +61,8 @@ class Decoder(hpack.Decoder):
         except hpack.OversizedHeaderListError:
             raise
         except (hpack.HPACKError, IndexError, TypeError, UnicodeDecodeError) as error:
-            raise _CompressionError(f"a field section cannot be decoded: {error}") from error
+            why = ADDRESS.sub("", str(error))
+            raise _CompressionError(f"a field section cannot be decoded: {why}") from error
         self.why = wellformed.in_http2(fields, trailers=self.trailers, ends=self.ends)
         self.said = wellformed.named(fields) if self.why else ""
         return [] if self.why else _joined(fields)
