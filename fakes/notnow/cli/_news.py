@@ -12,6 +12,8 @@ from notnow.journal import Exchange
 
 MOST = 10_000  # the most exchanges to remember; few are reported again, and soon
 
+State = tuple[int, bool, bool]  # lines of its reply, stored, closed
+
 
 class New(Struct, frozen=True):
     """`first`: the exchange is new. `lines` are the new reply lines; `stored`: the message or file has been stored since;
@@ -33,17 +35,30 @@ class News:
     """Remembers the reported part of each exchange."""
 
     def __init__(self) -> None:
-        self._told: OrderedDict[int, tuple[int, bool, bool]] = OrderedDict()
+        self._told: OrderedDict[int, State] = OrderedDict()
 
     def of(self, exchange: Exchange) -> New | None:
         """The part that is new since the last call with this exchange; None if nothing is new."""
-        lines, stored = exchange.lines, exchange.stored
-        before = self._told.pop(exchange.index, None)
-        now = self._told[exchange.index] = (len(lines), stored, exchange.closed)
-        if len(self._told) > MOST:
-            self._told.popitem(last=False)
+        before, now = self._note(exchange)
+        lines = exchange.lines[: now[0]]  # it may go on meanwhile, in the fake's thread
         if before is None:
-            return New(True, tuple(lines), stored, exchange.closed)
+            return New(True, tuple(lines), *now[1:])
         if before == now:
             return None
-        return New(False, tuple(lines[before[0] :]), stored and not before[1], exchange.closed and not before[2])
+        return New(False, tuple(lines[before[0] :]), now[1] and not before[1], now[2] and not before[2])
+
+    def has(self, exchange: Exchange) -> bool:
+        """True if something is new since the last call with this exchange."""
+        before, now = self._note(exchange)
+        return before != now
+
+    def _note(self, exchange: Exchange) -> tuple[State | None, State]:
+        """How the exchange was when it was told last, and how it is now."""
+        reply, told = exchange.reply, self._told
+        before = told.pop(exchange.index, None)
+        lines = 0 if not reply else reply.count("\n") + 1
+        stored = exchange.facts is not None and exchange.stored
+        now = told[exchange.index] = (lines, stored, exchange.end is not None)
+        if len(told) > MOST:
+            told.popitem(last=False)
+        return before, now

@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from notnow._version import __version__
 from notnow.cli import _lines
@@ -15,6 +15,7 @@ from notnow.cli._news import News
 from notnow.clock import Clock
 from notnow.journal import Connection, Entry, Exchange, Mark
 from notnow.journal.lines import json_lines
+from notnow.journal.repeated import Lines
 from notnow.servers.listening import listening
 from notnow.units import plural, show
 
@@ -58,28 +59,29 @@ class JSONView:
     refresh, pace = 1.0, 0.01  # a wake-up and a write for each entry would cost more than the entry
 
     def __init__(self) -> None:
-        self._news = News()
+        self._news, self._lines = News(), Lines()
         self._known: set[Fake] = set()
 
     def begin(self, fakes: Sequence[Fake], control: Control | None = None) -> None:
         if control is not None:
-            self._write([{"event": "control", "url": control.url, "token": control.token}])
+            self._write(json_lines([{"event": "control", "url": control.url, "token": control.token}]))
         self.know(fakes)
 
     def know(self, fakes: Sequence[Fake]) -> None:
-        self._write(listening(fake) for fake in fakes if fake not in self._known)
+        self._write(json_lines(listening(fake) for fake in fakes if fake not in self._known))
         self._known = set(fakes)
 
     def show(self, entries: Sequence[Entry], dropped: int) -> None:
         if dropped:
-            self._write([{"event": "dropped", "count": dropped}])
-        self._write(entry.as_dict() for entry in entries if not isinstance(entry, Exchange) or self._news.of(entry))
+            self._write(json_lines([{"event": "dropped", "count": dropped}]))
+        news = self._news
+        self._write(self._lines.of(x for x in entries if not isinstance(x, Exchange) or news.has(x)))
 
     def end(self) -> None:
         """Nothing to clean up."""
 
-    def _write(self, lines: Iterable[dict[str, Any]]) -> None:
-        if text := json_lines(lines):
+    def _write(self, text: str) -> None:
+        if text:
             sys.stdout.write(text)
             sys.stdout.flush()
 

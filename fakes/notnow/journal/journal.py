@@ -210,7 +210,7 @@ class Exchange(Struct, frozen=True, eq=False):
             "event": "exchange",
             "index": self.index,
             "at": round(self.at, 6),
-            "wall": _iso(self.wall),
+            "wall": iso(self.wall),
             "server": self.connection.server,
             "connection": self.connection.number,
             "moment": self.moment,
@@ -435,12 +435,17 @@ def _place(entry: Entry) -> int:
     return (entry.closed_index or entry.index) if isinstance(entry, Connection) else entry.index
 
 
-def _iso(wall: float) -> str:
+def iso(wall: float) -> str:
     """ISO 8601 in UTC, with milliseconds."""
-    second, micros = divmod(int(wall) * 1_000_000 + round(wall % 1 * 1e6), 1_000_000)
-    return f"{_iso_second(second)}.{micros // 1000:03d}+00:00"
+    return _iso_milli(int(wall) * 1000 + round(wall % 1 * 1e6) // 1000)
 
 
-@lru_cache(maxsize=16)  # entries are exported in order: many of them share a second
+@lru_cache(maxsize=16)  # entries are told in order: many of them share a millisecond
+def _iso_milli(milli: int) -> str:
+    second, rest = divmod(milli, 1000)
+    return f"{_iso_second(second)}.{rest:03d}+00:00"
+
+
+@lru_cache(maxsize=16)  # and more of them a second
 def _iso_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,0 +1,111 @@
+"""Entries as lines of JSON, where many differ only in numbers and times: under load nearly all are of the same refusal.
+
+The words of such a line are encoded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+from msgspec.structs import replace
+
+from notnow.journal.journal import LATE, Connection, Entry, Exchange, iso
+from notnow.journal.lines import json_line, json_lines
+
+MOST = 1000  # different lines that are remembered
+
+Key = tuple[Any, ...]  # everything in a line that is not a number or a time
+
+
+class Lines:
+    """Writes the lines of journal entries."""
+
+    def __init__(self) -> None:
+        self._known: dict[Key, tuple[str, ...]] = {}
+
+    def of(self, entries: Iterable[Entry]) -> str:
+        """The lines of these entries, each with its line end."""
+        found: list[str] = []
+        others: list[dict[str, Any]] = []
+        for entry in entries:
+            line = None
+            if isinstance(entry, Exchange):
+                line = self._exchange(entry)
+            elif isinstance(entry, Connection):
+                line = self._connection(entry)
+            if line is None:
+                others.append(entry.as_dict())
+                continue
+            if others:
+                found.append(json_lines(others))
+                others = []
+            found.append(line)
+        return "".join([*found, json_lines(others)])
+
+    def _exchange(self, x: Exchange) -> str | None:
+        """The line of an exchange without words of the client; None for any other."""
+        connection = x.connection
+        key = connection.journal.server, x.moment, x.reply, x.fault, x.rule, x.phase, x.end
+        if x.request or x.facts is not None or x.frames or x.arrival is not None:
+            return None
+        if x.answered_at is not None and x.answered_at - x.at >= LATE:
+            return None
+        server, rest = self._known.get(key) or self._learn_exchange(key, x)
+        return (
+            f'{{"event": "exchange", "index": {x.index}, "at": {_text(x.at)}, "wall": "{iso(x.wall)}", '
+            f"{server}{connection.number}{rest}"
+        )
+
+    def _learn_exchange(self, key: Key, x: Exchange) -> tuple[str, ...]:
+        """The words of all exchanges with this key. The exchange itself may change meanwhile, in the fake's thread."""
+        _, _, reply, fault, rule, phase, end = key
+        alike = replace(
+            x, reply=reply, fault=fault, rule=rule, phase=phase, end=end,
+            answered_at=None, facts=None, frames=(), arrival=None,
+        )  # fmt: skip
+        return self._learn(key, alike, f'"connection": {x.connection.number}')
+
+    def _connection(self, c: Connection) -> str | None:
+        """The line of the end of a connection of which nothing else is to be said; None for any other."""
+        if c.after_arrival is not None or c.unread_arrival is not None or c.failure is not None or c.tls is not None:
+            return None
+        if c.goaways or c.closed_at is None or c.closed_index is None:
+            return None
+        key = c.journal.server, c.client, c.ended_by
+        server, client, rest = self._known.get(key) or self._learn_connection(key, c)
+        return (
+            f'{{"event": "closed", "index": {c.closed_index}, "at": {_text(c.closed_at)}, '
+            f"{server}{c.number}{client}{_text(c.opened_at)}{rest}"
+        )
+
+    def _learn_connection(self, key: Key, c: Connection) -> tuple[str, ...]:
+        alike = replace(
+            c, opened_at=0.5, ended_by=key[2], failure=None, tls=None,
+            after="", after_arrival=None, unread="", unread_arrival=None, goaways=(),
+        )  # fmt: skip
+        return self._learn(key, alike, f'"connection": {c.number}', '"opened_at": 0.5')
+
+    def _learn(self, key: Key, entry: Entry, *numbers: str) -> tuple[str, ...]:
+        """The pieces of the line of an entry from its server on, without these numbers.
+
+        In a line, no text within quotes can be taken for a field: its own quotes are escaped.
+        """
+        line = json_line(entry.as_dict()) + "\n"
+        line = line[line.index('"server": ') :]
+        pieces = []
+        for field in numbers:
+            before, _, line = line.partition(field)
+            pieces.append(before + field[: field.index(" ") + 1])
+        if len(self._known) >= MOST:
+            self._known.clear()
+        found = self._known[key] = (*pieces, line)
+        return found
+
+
+@lru_cache(maxsize=16)  # what ends at once has the same time thrice
+def _text(at: float) -> str:
+    """`round(at, 6)` as text: to round it and to write its shortest form each take thrice the time."""
+    text = f"{at:.6f}".rstrip("0")
+    return f"{text}0" if text.endswith(".") else text
