@@ -163,6 +163,20 @@ class TestLingering:
             self.let_ring(fake, session, _listener.PERIODS)
             fake.wait_for(lambda _: not fake._bridge.sessions)
 
+    def test_a_client_that_has_not_read_all_has_more_time(self, monkeypatch):
+        monkeypatch.setattr(_listener, "LINGER", 1000.0)
+        with FakeSMTP(rules(one("noop", reply=NO))) as fake, Raw(fake).hello() as raw:
+            (session,) = fake._bridge.sessions.values()
+            raw.send("NOOP\r\n")
+            assert raw.reply() == NO
+            fake.settle()
+            with monkeypatch.context() as unread:
+                unread.setattr(type(session.transport), "get_write_buffer_size", lambda _: 1)
+                self.let_ring(fake, session, 1)
+                assert not session.transport.is_closing()
+            self.let_ring(fake, session, 1)
+            fake.wait_for(lambda _: not fake._bridge.sessions)
+
     def let_ring(self, fake: FakeSMTP, session: Any, periods: int) -> None:
         """The timer of the lingering close rings now, and so many periods are left."""
         session._linger.cancel()

@@ -131,12 +131,12 @@ class Closing(Hanging):
             self._linger = self.host.call_later_real(min(QUIET, left), self._end_tls)
 
     def _linger_on(self, periods: int) -> None:
-        """Wait for a client that still sends, at most so many times `LINGER`."""
+        """Wait for a client that still sends, or has not read what is there, at most so many times `LINGER`."""
         self._heard = False
         self._linger = self.host.loop.call_later(listener.LINGER, self._lingered, periods - 1)
 
     def _lingered(self, periods: int) -> None:
-        if self._heard and periods:
+        if periods and (self._heard or self.transport.get_write_buffer_size()):
             self._linger_on(periods)
         else:
             self.end()
