@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.fuzz import mutating
 from tests.fuzz.inputs import CORPUS, FINDINGS, HERE, LONGEST, TARGETS, kept, target, words
 
-PATIENCE = 10  # seconds for one input
+PATIENCE = 60  # seconds for one input: a busy machine takes ten for what is nothing
 MEMORY = 2_048  # MB of the process
 
 
@@ -121,7 +121,7 @@ def _guided(tally: Tally, seconds: float, grow: Path | None) -> None:
 def _libfuzzer(name: str, seconds: float, corpus: Path, found: Path) -> str:
     command = [sys.executable, "-m", "tests.fuzz.guided", name, str(corpus), str(CORPUS / name)]
     command += [f"-max_total_time={seconds:.0f}", f"-max_len={LONGEST}", f"-timeout={PATIENCE}", "-print_final_stats=1"]
-    command += [f"-rss_limit_mb={MEMORY}", f"-artifact_prefix={found}/"]
+    command += [f"-report_slow_units={PATIENCE}", f"-rss_limit_mb={MEMORY}", f"-artifact_prefix={found}/"]
     dictionary = HERE / "words" / f"{name}.txt"
     if dictionary.exists():
         command.append(f"-dict={dictionary}")

@@ -11,6 +11,7 @@ _ADAPTER = ["notnow.servers", "notnow.engine", "notnow.journal"]
 MEASURED = {
     "control": ["notnow.control", "starlette"],
     "ftp": [*_ADAPTER, "pyftpdlib"],
+    "ftps": [*_ADAPTER, "pyftpdlib"],
     "http11": [*_ADAPTER, "h11", "hypercorn"],
     "http2": [*_ADAPTER, "h2", "hpack", "hyperframe", "hypercorn"],
     "journal": ["notnow.chaos", "notnow.conduct", "notnow.journal"],

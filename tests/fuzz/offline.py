@@ -11,6 +11,7 @@ import asyncio
 import atexit
 import contextlib
 import itertools
+import select
 import selectors
 import socket
 from collections.abc import Callable, Coroutine, Iterator
@@ -95,6 +96,10 @@ class Wire:
     def sendall(self, data: bytes) -> None:
         self.send(data)
 
+    def accepted(self) -> Any:
+        """What `accept` returns of it."""
+        return self
+
     def getsockname(self) -> tuple[str, int]:
         return "127.0.0.1", self._port
 
@@ -103,6 +108,54 @@ class Wire:
 
     def setsockopt(self, *_: Any) -> None: ...
     def setblocking(self, flag: bool) -> None: ...
+
+
+class Pair(Wire):
+    """A connection on two real sockets without a network: an `ssl.SSLSocket` takes no other. What one end sends, the other has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._client, self._fake = socket.socketpair()
+        self._client.setblocking(False)
+        self._number = self._fake.fileno()
+
+    def say(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):  # the fake has left
+            self._client.sendall(data)
+
+    def hear(self) -> bool:
+        """Read what the fake has sent. False if there is nothing new."""
+        before = len(self.heard)
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            while data := self._client.recv(1 << 20):
+                self.heard += data
+        return len(self.heard) > before
+
+    def end(self) -> None:
+        """Send no more."""
+        with contextlib.suppress(OSError):
+            self._client.shutdown(socket.SHUT_WR)
+
+    def leave(self) -> None:
+        """Close. If the fake has sent what was not read, it is told of a reset."""
+        self._client.close()
+
+    def is_over(self) -> bool:
+        """True if the fake has closed its end."""
+        self.hear()
+        try:
+            return not self._client.recv(1)
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            return True
+
+    def events(self) -> int:
+        reads, writes, _ = select.select([self._number], [self._number], [], 0)
+        return selectors.EVENT_READ * bool(reads) | selectors.EVENT_WRITE * bool(writes)
+
+    def accepted(self) -> Any:
+        return self._fake
 
 
 class Port(Wire):
@@ -224,7 +277,7 @@ def _accept(sock: Any, _family: int) -> tuple[Any, Any]:
     if not sock.wires:
         raise BlockingIOError
     wire = sock.wires.pop()
-    return wire, wire.getpeername()
+    return wire.accepted(), wire.getpeername()
 
 
 @contextlib.contextmanager

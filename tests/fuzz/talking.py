@@ -7,6 +7,7 @@ nothing, which is quickest (0 and 64), verdicts (128), or reports as well (192).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from tests.fuzz.offline import LOOP, Wire, connect, serving
@@ -47,17 +48,23 @@ class Talk:
 
     def run(self, during: Callable[[Wire], object] | None = None) -> Wire:
         """Say it all, let time pass, leave, and stop the fake. Raises for anything that fails."""
-        with serving(self.fake):
-            wire = connect(self.fake)
+        with self.conversation() as wire:
             for piece in self.pieces():
                 wire.say(piece)
                 LOOP.settle()
                 if during is not None:
                     during(wire)
+        return wire
+
+    @contextmanager
+    def conversation(self) -> Iterator[Wire]:
+        """The client's connection: its block says something. Then time passes, the client leaves, and the fake stops."""
+        with serving(self.fake):
+            wire = connect(self.fake)
+            yield wire
             self.fake.clock.advance(ADVANCE)
             wire.end()
             LOOP.settle()
             LOOP.wait(LINGER)
         if self.choice >= 128:  # it takes most of the time
             readable(self.fake, draws=self.choice >= 192)
-        return wire
