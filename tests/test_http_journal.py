@@ -5,10 +5,12 @@ from __future__ import annotations
 import ssl
 
 import pytest
+from hyperframe.frame import ContinuationFrame, HeadersFrame
 
 from http_client import H1, H2, one, rules
 from notnow import FakeHTTP, ManualClock
 from notnow.journal import CertificateRejected, Exchange, GoAwayFrame, HandshakeAbandoned
+from notnow.servers.base import turns
 
 pytestmark = pytest.mark.usefixtures("each_loop")
 
@@ -142,6 +144,34 @@ class TestAfterTheClose:
             assert record.after == "POST /2?x=y HTTP/2\r\nhost: a.test\r\n\r\n"
             assert record.after_bytes >= len(second)  # and the acknowledgement of the fake's settings
             assert record.after_arrival.index > record.closed_index
+
+    def test_what_the_last_request_was_like_makes_no_difference(self, monkeypatch):
+        """Trailers before a head, and one without a body before one with a body."""
+        monkeypatch.setattr(turns, "PIECE", 1e9)
+        with FakeHTTP(rules(one("request", close=True))) as fake, H2(fake) as client:
+            number, head = client.head("/1", method="POST", end=False)
+            trailers = HeadersFrame(number, client.encoder.encode([("x", "y")]), flags=["END_HEADERS", "END_STREAM"])
+            client.send(head + trailers.serialize())
+            client.until(lambda: client.farewells)
+            client.send(client.head("/2")[1])
+            fake.wait_for(lambda j: j.connections[0].after)
+        with FakeHTTP(rules(one("request", close=True))) as fake, H2(fake) as client:
+            client.request("/1")
+            client.until(lambda: client.farewells)
+            client.send(client.head("/2", method="POST", headers=[("content-length", "3")], end=False)[1])
+            fake.wait_for(lambda j: j.connections[0].after)
+
+    def test_a_head_that_began_before_the_close(self, monkeypatch):
+        monkeypatch.setattr(turns, "PIECE", 1e9)  # its beginning is read in the turn of the first request
+        with FakeHTTP(rules(one("request", close=True))) as fake, H2(fake) as client:
+            client.ping()  # and its settings are acknowledged
+            _, first = client.head("/1")
+            block = client.encoder.encode(client.headers("GET", "/2", "a.test"))
+            client.send(first + HeadersFrame(3, block[:3], flags=["END_STREAM"]).serialize())
+            client.until(lambda: client.farewells)
+            client.send(ContinuationFrame(3, block[3:], flags=["END_HEADERS"]).serialize())
+            fake.wait_for(lambda j: j.connections[0].after)
+            assert fake.journal.connections[0].after == "GET /2 HTTP/2\r\nhost: a.test\r\n\r\n"
 
     def test_garbage_after_the_close_is_no_request(self):
         with FakeHTTP(rules(one("request", close=True))) as fake, H2(fake) as client:
