@@ -1,6 +1,6 @@
 """What a client asks on an HTTP/2 connection that the fake has closed.
 
-Private seams of h2: `_data` of its `FrameBuffer`.
+Private seams of h2: `_data` and `_headers_buffer` of its `FrameBuffer`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class Overheard:
         self._frames, self._decoder = FrameBuffer(), connection.decoder
         self._frames.max_frame_size = LARGEST
         self._frames._data += connection.frames._data  # the beginning of a frame
+        self._frames._headers_buffer += connection.frames._headers_buffer  # and of a header block
         self._lost, self._left = False, FRAMES
 
     def requests(self, data: bytes) -> bytes:
@@ -40,6 +41,7 @@ class Overheard:
         return b"".join(heads)
 
     def _head(self, frame: HeadersFrame) -> bytes:
+        self._decoder.trailers, self._decoder.ends = False, "END_STREAM" in frame.flags
         fields = {bytes(name): bytes(value) for name, value in self._decoder.decode(frame.data, raw=True)}
         if b":method" not in fields:
             return b""  # trailers
