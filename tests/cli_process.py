@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
-PATIENCE = 60.0  # real seconds after which a process that hangs is killed, and its test fails for want of output
+PATIENCE = 120.0  # real seconds after which a process that hangs is killed, and its test fails for want of output
 
 
 class Notnow:

@@ -311,8 +311,3 @@ def test_how_many_workers_there_may_be() -> None:
     for bad in ("0", "65", "-1"):
         assert f"{bad} is not in the range 1<=x<=64" in rejects("smtp/healthy", "--workers", bad)
     assert "'x' is not a valid integer range" in rejects("smtp/healthy", "--workers", "x")
-
-
-def test_a_replica_has_no_workers() -> None:
-    told = rejects("smtp/healthy", "--workers", "2", "--shared", "redis://127.0.0.1:6379/0")
-    assert "--workers and --shared are both given; allowed: one of them, since each replica is a process" in told

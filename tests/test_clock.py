@@ -252,12 +252,23 @@ def test_a_clock_shows_the_time_of_another_process_and_follows_it(loop: asyncio.
     for when in (110, 130, 170):
         second.call_at(when, loop, lambda: rung.append(second.now()))
     first.advance(50)
-    second.follow(first.origin.advanced)
+    second.follow(first.origin)
     assert (rung, second.now(), second.due) == ([110, 130], 150, 170)
-    second.show(180)
+    later = first.origin._replace(advanced=180)
+    second.show(later)
     assert (rung, second.now()) == ([110, 130], 180)
-    second.follow(180)
+    second.follow(later)
     assert (rung, second.now(), server.arrived) == ([110, 130, 180], 180, [150, 180])
+
+
+def test_a_clock_that_is_set_is_set_in_the_other_process(loop: asyncio.AbstractEventLoop) -> None:
+    first = AdjustableClock(speed=1)
+    second = AdjustableClock.at(first.origin, Stamps())
+    rung: list[float] = []
+    second.call_at(3600, loop, lambda: rung.append(second.now()))
+    second.show(first.origin._replace(zero=first.origin.zero - 7200))
+    loop.run_until_complete(asyncio.sleep(0.01))
+    assert [int(at) // 3600 for at in rung] == [2]
 
 
 def test_a_clock_of_another_process_runs_as_fast() -> None:

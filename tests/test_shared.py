@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from notnow import FakeFTP, FakeHTTP, FakeSMTP, ManualClock, true_time
+from notnow.clock import Stamps
 from notnow.errors import LostError, NotRunningError, ScenarioError, StartError
 from notnow.language.loading import loads
 from notnow.shared.clock import SharedClock
@@ -149,9 +150,20 @@ class TestTheClock:
         one, other = SharedClock(0), SharedClock(0)
         for clock in (one, other):
             clock.align(true_time.monotonic(), 5.0)
-        assert [one.stamp(), one.stamp(), other.stamp()] == [5_000_000, 5_000_001, 5_000_000]
+        at = 5_000_000 * Stamps.PLACES
+        assert [one.stamp(), one.stamp(), other.stamp()] == [at, at + Stamps.PLACES, at]
         one.catch_up(7.0)
-        assert (one.now(), one.stamp()) == (7.0, 7_000_000)
+        assert (one.now(), one.stamp()) == (7.0, 7_000_000 * Stamps.PLACES)
+
+    def test_no_two_workers_of_a_replica_draw_the_same_number(self) -> None:
+        main = SharedClock(0)
+        main.align(true_time.monotonic(), 5.0)
+        stamps = main.numbers
+        assert isinstance(stamps, Stamps)
+        workers = [SharedClock(0, stamps.take_place()) for _ in range(2)]
+        for clock in workers:
+            clock.show(main.origin)
+        assert [clock.stamp() - 5_000_000 * Stamps.PLACES for clock in (main, *workers)] == [0, 1, 2]
 
     def test_what_was_advanced_is_shown_once(self) -> None:
         clock = SharedClock(0)

@@ -282,9 +282,7 @@ class ManualClock(Clock):
                 self._show(alarm.when)
                 alarm.loop.call_soon_threadsafe(alarm.ring)
             self._settle()
-        for server in list(self._servers):
-            with contextlib.suppress(NotRunningError):
-                server.arrive()
+        self._tell(lambda server: server.arrive())
 
     def _show(self, when: float) -> None:
         """Move the clock to this time, never back."""
@@ -300,14 +298,15 @@ class ManualClock(Clock):
             return True
 
     def _begin(self) -> None:
-        for server in list(self._servers):
-            with contextlib.suppress(NotRunningError):  # it has just been stopped
-                server.begin()
+        self._tell(lambda server: server.begin())
 
     def _settle(self) -> None:
+        self._tell(lambda server: server.settle())
+
+    def _tell(self, what: Callable[[Timed], object]) -> None:
         for server in list(self._servers):
-            with contextlib.suppress(NotRunningError):
-                server.settle()
+            with contextlib.suppress(NotRunningError):  # it has just been stopped
+                what(server)
 
     def _next(self, target: float) -> Alarm | None:
         with self._lock:
@@ -350,14 +349,17 @@ class AdjustableClock(ManualClock):
         made._zero, made.epoch, made._now = origin.zero, origin.epoch, origin.advanced
         return made
 
-    def show(self, advanced: float) -> None:
-        """Show what another process has advanced by hand; what is due is carried out later."""
-        self._now = max(self._now, advanced)
+    def show(self, origin: Origin) -> None:
+        """Show the time of another process; what is due is carried out later."""
+        self._now = max(self._now, origin.advanced)
+        if origin.zero != self._zero:
+            self._zero = origin.zero
+            self.time_alarms()
 
-    def follow(self, advanced: float) -> None:
-        """Show what another process has advanced by hand, and stop at every due event on the way."""
-        self.advance_to(self.now() + advanced - self._now)
-        self._now = advanced
+    def follow(self, origin: Origin) -> None:
+        """Show the time of another process, and stop at every due event on the way."""
+        self.advance_to(self.now() + origin.advanced - self._now)
+        self.show(origin)
 
     def now(self) -> float:
         return self._now + (true_time.monotonic() - self._zero) * self.speed  # `_now` is what was advanced by hand

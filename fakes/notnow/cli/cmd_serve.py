@@ -68,7 +68,7 @@ MOST_WORKERS = 64
 @click.option(
     "--workers", type=click.IntRange(1, MOST_WORKERS), default=1, metavar="N",
     help="Serve the clients of each server with N processes, to use the cores of this machine (Linux only). Caps, quotas, "
-    "counts and phases hold over all of them; there is one journal, one mailbox and one tree of files.",
+    "counts and phases hold over all of them; there is one journal, one mailbox and one tree of files. With --shared, they are those of one replica.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines: where each server listens, then the journals.")
 @takes_own_servers
@@ -126,10 +126,6 @@ def command(
     if speed == 0 and control is None:
         raise click.UsageError(
             "--speed is 0, and nobody could advance the clock; allowed: more, or --control PORT as well"
-        )
-    if workers > 1 and shared is not None:
-        raise click.UsageError(
-            "--workers and --shared are both given; allowed: one of them, since each replica is a process"
         )
     targets = resolve(names, search_paths=search_paths, knobs=knobs, hosts=hosts, ports=ports, own=own)
     where = _address(control) if control is not None else None

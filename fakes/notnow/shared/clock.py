@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
 
 from notnow import true_time
-from notnow.clock import AdjustableClock
+from notnow.clock import AdjustableClock, Stamps
 from notnow.errors import NotRunningError
 from notnow.units import seconds
 
@@ -21,6 +22,21 @@ class Voice(Protocol):
     def service(self) -> str: ...
     def announce(self, by: float) -> tuple[float, int]: ...
     def settle(self, version: int) -> None: ...
+    @property
+    def on_corrected(self) -> Callable[[], None]: ...
+
+
+class SharedStamps(Stamps):
+    """Numbers in the order of scenario time: its microseconds, and in the last 8 bits the place of a process of this machine."""
+
+    def __init__(self, clock: SharedClock, place: int = 0) -> None:
+        super().__init__(place)
+        self._clock = clock
+
+    def __next__(self) -> int:
+        now = int(self._clock.now() * MICRO) * self.PLACES + self.place
+        self._last = max(now, self._last + self.PLACES)
+        return self._last
 
 
 class SharedClock(AdjustableClock):
@@ -29,11 +45,11 @@ class SharedClock(AdjustableClock):
     At a speed of 0 it stands still until it is advanced. Events of several replicas stand in one order: that of their times.
     """
 
-    def __init__(self, speed: float = 1.0) -> None:
-        super().__init__(speed)
+    def __init__(self, speed: float = 1.0, place: int = 0) -> None:
+        """`place` is that of a worker among the processes of a replica; see `SharedStamps`."""
+        super().__init__(speed, SharedStamps(self, place))
         self.voices: list[Voice] = []  # the replicas of this process that have this clock
         self._furthest = 0.0
-        self._last_stamp = 0
         self._catching_up = threading.Lock()
 
     def now(self) -> float:
@@ -65,13 +81,10 @@ class SharedClock(AdjustableClock):
             if zero != self._zero:
                 self._zero = zero
                 self.time_alarms()
+                for voice in self.voices:
+                    voice.on_corrected()
         finally:
             self._catching_up.release()
-
-    def stamp(self) -> int:
-        """A number that tells the order of events on all replicas: microseconds of scenario time, and never the same twice here."""
-        self._last_stamp = max(self._last_stamp + 1, int(self.now() * MICRO))
-        return self._last_stamp
 
     def advance(self, by: float | str | timedelta) -> None:
         """Move the time of all replicas. When this returns, each of them has carried out what was due.
@@ -97,3 +110,4 @@ class SharedClock(AdjustableClock):
                 super().advance(total - self._now)
                 self._now = total  # real time went on meanwhile
                 self.time_alarms()
+                self._tell(lambda server: server.arrive())

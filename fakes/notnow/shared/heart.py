@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from notnow.errors import NotRunningError
+from notnow.errors import NotNowError, NotRunningError
 from notnow.journal import Entry
 from notnow.shared.link import Lost
 from notnow.shared.replica import Replica
@@ -26,10 +26,14 @@ InLoop = Callable[[Callable[[], object]], object]
 
 
 class Heart:
-    """`in_loop` runs something in the loop's thread; `follow` carries out there what others have decided."""
+    """`in_loop` runs something in the loop's thread; `follow` carries out there what others have decided, and `arrive` returns
+    when it is done in all processes of this replica.
+    """
 
-    def __init__(self, replica: Replica, in_loop: InLoop, follow: Callable[[], None]) -> None:
-        self.replica, self._in_loop, self._follow = replica, in_loop, follow
+    def __init__(
+        self, replica: Replica, in_loop: InLoop, follow: Callable[[], None], arrive: Callable[[], None]
+    ) -> None:
+        self.replica, self._in_loop, self._follow, self._arrive = replica, in_loop, follow, arrive
         self._stopping = threading.Event()
         self._waiting: deque[tuple[int, Entry]] = deque(maxlen=MOST_WAITING)
         self._threads: list[threading.Thread] = []
@@ -149,8 +153,15 @@ class Heart:
         except TimeoutError:  # clients keep the loop busy without a pause
             self._missed.set()
             return
-        if self._in_loop_and_wait(self._follow):
+        if self._in_loop_and_wait(self._follow) and self._has_arrived():
             self._version = state.version
             self.replica.done(state.version)
         else:
             self._missed.set()
+
+    def _has_arrived(self) -> bool:
+        try:
+            self._arrive()
+        except (NotNowError, TimeoutError):  # the fake has stopped, or one of its processes has
+            return False
+        return True

@@ -82,6 +82,8 @@ class Replica:
         self.own_keys: dict[str, set[str]] = {}  # connection -> keys that nobody else counts under
         self.on_lost: Callable[[str], None] = lambda _why: None
         self.on_back: Callable[[], None] = lambda: None
+        self.on_moved: Callable[[], None] = lambda: None  # in the loop's thread: the service stands elsewhere
+        self.on_corrected: Callable[[], None] = lambda: None  # in any thread: the clock was set
         self._held: dict[str, set[str]] = {}  # owner -> keys
         self._key = quote(server, safe="")
         self._introduce()
@@ -333,6 +335,11 @@ class Replica:
         for key, owner in found:
             self._held[owner].discard(key)
         return found
+
+    @property
+    def owners(self) -> list[str]:
+        """Those who hold slots."""
+        return list(self._held)
 
     def gives_back_all(self, owner: str) -> list[tuple[str, str]]:
         return [(key, owner) for key in self._held.pop(owner, ())]

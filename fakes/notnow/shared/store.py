@@ -40,6 +40,12 @@ class RedisStore:
             self.position = PhasePosition()  # of a scenario that this engine does not know yet
         elif state.position != self.position:
             self.position = state.position
+            self.replica.on_moved()
+
+    @property
+    def owners(self) -> list[str]:
+        """Those who hold slots."""
+        return self.replica.owners
 
     # ---- the calls of an engine ------------------------------------------------------------------
 
@@ -52,6 +58,7 @@ class RedisStore:
             return False
         self.replica.note_move(to, None if answer is None else answer[1])
         self.position = to  # where Redis is lost, the scenario goes on here alone
+        self.replica.on_moved()
         return True
 
     def decide(self, request: DecisionRequest, now: float) -> Decision | None:

@@ -118,6 +118,9 @@ class Bridge(LoopServices):
     def apply_server_table(self) -> None:
         """Another scenario plays: set the server up as its [server] says. What has happened stays."""
 
+    def moved(self) -> None:
+        """The service of which this is a replica stands elsewhere, or can be asked or not: nothing more is to be done."""
+
     def forget(self) -> None:
         """Forget what has happened."""
         self.recorder.reset()

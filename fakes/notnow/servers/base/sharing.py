@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from notnow.engine.events import Tick
 from notnow.engine.store import Store
 from notnow.engine.trail import Traced
+from notnow.errors import NotRunningError
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -44,6 +46,8 @@ class Host(Protocol):
     def feed(self, event: Tick) -> object: ...
     def swap(self, scenario: Scenario, now: float) -> list[Script]: ...
     def cut_off(self) -> int: ...
+    def moved(self) -> None: ...
+    def arrive(self) -> None: ...
 
 
 class Sharing(Protocol):
@@ -102,7 +106,8 @@ class Shared:
         self._unsubscribe: Callable[[], object] = lambda: None
         self.replica = Replica(address, name, bridge.clock, bridge.scenario)
         self.replica.on_lost, self.replica.on_back = self._lost, self._back
-        self.heart = Heart(self.replica, lambda work: bridge.loop.call_soon_threadsafe(work), self._follow)
+        self.replica.on_moved, self.replica.on_corrected = bridge.moved, self._corrected
+        self.heart = Heart(self.replica, self._in_loop, self._follow, bridge.arrive)
 
     @property
     def service(self) -> str | None:
@@ -184,9 +189,18 @@ class Shared:
 
     def _lost(self, why: str) -> None:
         self._bridge.recorder.mark("lost", f"{self.replica.address.shown}: {why}")
+        self._bridge.moved()
 
     def _back(self) -> None:
         self._bridge.recorder.mark("back", self.replica.address.shown)
+        self._bridge.moved()
+
+    def _corrected(self) -> None:
+        with contextlib.suppress(NotRunningError):
+            self._in_loop(self._bridge.moved)
+
+    def _in_loop(self, work: Callable[[], object]) -> None:
+        self._bridge.loop.call_soon_threadsafe(work)
 
 
 def sharing_of(bridge: Host, name: str) -> Sharing:

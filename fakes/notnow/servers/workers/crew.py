@@ -18,9 +18,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from notnow.clock import Origin
 from notnow.errors import FakeError, StartError
 from notnow.journal.relay import Batch
 from notnow.servers.workers.duty import Duty, Failed
+from notnow.servers.workers.remote import State
 from notnow.servers.workers.wire import Descriptor, Passage, Wire
 
 PAUSE = 0.02  # real seconds from the first news to the report
@@ -33,12 +35,12 @@ class Employer(Protocol):
     """The fake of the workers."""
 
     @property
-    def standing(self) -> tuple[int, int, int, float | None]:
+    def standing(self) -> State:
         """The position of the scenario, behind the number of its changes."""
 
     @property
-    def advanced(self) -> float:
-        """By how many seconds the clock was advanced by hand."""
+    def origin(self) -> Origin:
+        """The time that its clock shows."""
 
     def answer(self, question: str, *given: Any) -> tuple[Any, bool]:
         """The answer to a question, and whether the position has changed with it."""
@@ -240,7 +242,7 @@ class Crew:
 
     async def _follow(self, worker: Worker) -> None:
         state = self._employer.standing
-        await worker.ask(("follow", state, self._employer.advanced))
+        await worker.ask(("follow", state, self._employer.origin))
         worker.knows = max(worker.knows, state[0])
         self._release()
 
@@ -289,7 +291,14 @@ class Crew:
     async def tell_all(self, *order: object) -> list[Any]:
         """Give an order to all; their answers."""
         async with self._order:
-            return list(await asyncio.gather(*(worker.ask(order) for worker in self.living)))
+            return list(await asyncio.gather(*(worker.ask(order) for worker in self.living if self._ready)))
+
+    def tell_soon(self, *order: object) -> None:
+        """Give an order to all, before those that follow."""
+        self._spawn(self._tell_soon(order))
+
+    async def _tell_soon(self, order: Sequence[object]) -> None:
+        await self.tell_all(*order)
 
     # ---- reports ---------------------------------------------------------------------------------
 
@@ -306,7 +315,7 @@ class Crew:
     async def gather(self) -> None:
         """Take the reports of all workers: what has happened until now is in the journal then."""
         async with self._order:
-            if not self._stopping:
+            if self._ready and not self._stopping:
                 self._take(await self._reports())
 
     async def _reports(self) -> list[tuple[object, Batch]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from msgspec import structs
 
-from notnow.clock import AdjustableClock, Cancellable
+from notnow.clock import AdjustableClock, Cancellable, Origin
 from notnow.engine.events import Tick
 from notnow.engine.store import PhasePosition, Store
 from notnow.engine.trail import Traced
@@ -17,17 +17,21 @@ from notnow.journal import Recorder
 from notnow.journal.relay import Batch, GatheringRecorder
 from notnow.servers.base import listener, tls
 from notnow.servers.base.bridge import Bridge, Listening
+from notnow.servers.base.sharing import ALONE
 from notnow.servers.base.stopping import close_all
 from notnow.servers.workers.crew import Crew
-from notnow.servers.workers.duty import Duty
+from notnow.servers.workers.duty import Duty, Text
 from notnow.servers.workers.remote import State
 from notnow.shared.encoding import decoded, unpack_request
+
+if TYPE_CHECKING:
+    from notnow.shared.store import RedisStore
 
 EVER = 1 << 62  # beyond every number in the order of events
 
 
 class Shared(Traced):
-    """The counts of all workers; `moved` is called when the position has changed."""
+    """The counts of all workers of a server that counts for itself; `moved` is called when the position has changed."""
 
     def __init__(self, moved: Callable[[], None]) -> None:
         super().__init__()
@@ -39,10 +43,10 @@ class Shared(Traced):
             self._moved()
         return done
 
-    def release_those_of(self, uid: str) -> None:
-        """Free every slot of a worker's connections."""
-        for owner in [owner for owner in self._held if owner.startswith(f"{uid}-")]:
-            self.release_all(owner)
+    @property
+    def owners(self) -> list[str]:
+        """Those who hold slots."""
+        return list(self._held)
 
 
 class Ports:
@@ -58,7 +62,10 @@ class Ports:
 
 
 class Crewed(Bridge):
-    """The bridge of a fake with workers: it has the counts, the clock and the journal, and no clients of its own."""
+    """The bridge of a fake with workers: it has the counts, the clock and the journal, and no clients of its own.
+
+    If it is a replica, its counts are in Redis. The workers have no part in that: their decisions are its own.
+    """
 
     time_to_start: ClassVar[float] = 60.0  # real seconds for the start of all workers, on a busy machine
     time_to_stop: ClassVar[float] = 5.0  # real seconds for their end
@@ -67,10 +74,11 @@ class Crewed(Bridge):
     duties: Callable[[], list[Duty]]
     recorder: GatheringRecorder
     listener: Ports
-    counts: Shared
+    counts: Shared | RedisStore
+    standing: State
 
     def __init__(self, *given: Any) -> None:
-        self.version = self.decided = 0
+        self.version = self.decided = self.plays = 0
         self.loss: FakeError | None = None
         self.on_loss: Callable[[], object] = lambda: None
         self.crew = Crew(self, self.time_to_stop)
@@ -83,8 +91,9 @@ class Crewed(Bridge):
         return GatheringRecorder(self.clock, **options)
 
     def new_store(self) -> Store:
-        self.version, self.decided = self.version + 1, 0
-        self.counts = Shared(self._moved)
+        self.decided, self.plays = 0, self.plays + 1
+        self.counts = Shared(self.moved) if self.sharing is ALONE else cast("RedisStore", super().new_store())
+        self.moved()
         return self.counts
 
     def new_listener(self, sock: socket.socket) -> Listening:
@@ -110,6 +119,7 @@ class Crewed(Bridge):
             raise
 
     async def shut(self) -> None:
+        self.sharing.let_go()
         await self.crew.stop()
         if self._next is not None:
             self._next.cancel()
@@ -117,7 +127,8 @@ class Crewed(Bridge):
 
     def lost(self, why: FakeError, duty: Duty | None = None) -> None:
         if duty is not None:
-            self.counts.release_those_of(duty.uid)
+            for owner in [one for one in self.counts.owners if one.startswith(f"{duty.uid}-")]:
+                self.counts.release_all(owner)
         self.loss = self.loss or why
         self.on_loss()
 
@@ -129,18 +140,22 @@ class Crewed(Bridge):
     # ---- counts ----------------------------------------------------------------------------------
 
     @property
-    def standing(self) -> State:
-        position = self.counts.position
-        return self.version, position.phase, position.lap, position.since
-
-    @property
-    def advanced(self) -> float:
+    def origin(self) -> Origin:
         assert isinstance(self.clock, AdjustableClock), "`many` sees to it"
-        return self.clock.origin.advanced
+        return self.clock.origin
 
-    def _moved(self) -> None:
+    def moved(self) -> None:
+        counts, position = self.counts, self.counts.position
+        if counts.outdated:
+            return  # what the others play comes next
         self.version += 1
+        self.standing = self.version, position.phase, position.lap, position.since, self.plays, counts.shut
         self.crew.spread()
+
+    def cut_off(self) -> int:
+        """Cut off the clients of all workers, as another replica has said; how many there are is told to nobody."""
+        self.crew.tell_soon("kick")
+        return 0
 
     def answer(self, question: str, *given: Any) -> tuple[Any, bool]:
         match question:
@@ -150,11 +165,24 @@ class Crewed(Bridge):
                 moved = self.counts.move(*(PhasePosition(*place) for place in given))
                 self.feed(Tick())  # this engine follows, and the journal says so
                 return moved, moved
+            case "in_play":
+                return self._answer_in_play(*given)
+            case "scenario":
+                return Text.of(self.scenario), False
             case "certificate":
                 found = tls.leaf(*given)
                 server, *chain = (pem.bytes() for pem in found.cert_chain_pems)
                 return (found.private_key_pem.bytes(), server, chain), False
         return getattr(self.counts, question)(*given), False
+
+    def _answer_in_play(self, play: int, question: str, *given: Any) -> tuple[Any, bool]:
+        """The answer to a question about this play; afterwards this engine is where Redis has the service."""
+        if play != self.plays:
+            return None, False
+        found = self.answer(question, *given)
+        if self.engine.progress.position is not self.counts.position:
+            self.feed(Tick())
+        return found
 
     def _decision(self, request: bytes, now: float) -> tuple[Any, bool]:
         self.decided += 1
@@ -177,6 +205,7 @@ class Crewed(Bridge):
         if isinstance(decision, int):
             return decision
         assert isinstance(decision, tuple), "a request, and the time"
+        assert isinstance(self.counts, Shared), "a replica makes no decision without its store"
         request, now = decision
         self.decided += 1
         self.counts.note(decoded(unpack_request(request)), now)
@@ -202,7 +231,7 @@ class Crewed(Bridge):
         self.runner.run(self._advance())
 
     async def _advance(self) -> None:
-        dues = await self.crew.tell_all("clock", self.advanced)
+        dues = await self.crew.tell_all("clock", self.origin)
         if self._next is not None:
             self._next.cancel()
         due = min((due for due in dues if due is not None), default=None)

@@ -59,6 +59,7 @@ class Duty(Struct, frozen=True):
     """What a worker is to do. `place` is its own in the order of events, which starts at `zero`; `traced`: see `RemoteStore`.
 
     The ids of its connections begin with `uid`. `app` is the ASGI application behind the server, if the user has one.
+    `shared`: the server is a replica.
     """
 
     protocol: str
@@ -72,6 +73,7 @@ class Duty(Struct, frozen=True):
     standing: State
     traced: bool
     app: Import | None = None
+    shared: bool = False
 
 
 class Failed(Struct, frozen=True):

@@ -29,7 +29,7 @@ class Many(Fake):
     def __init__(self, scenario: str | Path | Scenario | None = None, /, *, name: str = "", **given: Any) -> None:
         assert self.app or given.get("app") is None, "each worker imports its own"
         super().__init__(scenario, name=name, **given)
-        known = self._option_names - {"clock", "files", "app"}  # workers cannot be given them
+        known = self._option_names - {"clock", "files", "app", "shared"}  # workers cannot be given them
         self._given = {key: value for key, value in given.items() if key in known}
         self._bridge.duties = self._duties
 
@@ -37,7 +37,13 @@ class Many(Fake):
         clock, bridge = self.clock, self._bridge
         assert isinstance(clock, AdjustableClock), "`many` sees to it"
         assert isinstance(clock.numbers, Stamps), "the same"
-        options = {**self._given, "seed": self.seed, "host": self.host, "port": self.port, "journal_limit": 1000}
+        options = {
+            **self._given,
+            "seed": bridge.engine.seed,
+            "host": self.host,
+            "port": self.port,
+            "journal_limit": 1000,
+        }
         scenario, stamps = Text.of(self.scenario), clock.numbers
         return [
             Duty(
@@ -52,16 +58,23 @@ class Many(Fake):
                 bridge.standing,
                 bridge.traced,
                 None if self.app is None else Import.of(self.app),
+                self.service is not None,
             )
             for place in (stamps.take_place() for _ in range(bridge.size))
         ]
 
     def play(self, scenario: str | Path | Scenario, /, **knobs: Any) -> None:
-        found = self._resolve(scenario, knobs)
-        self._at_rest(lambda: self._bridge.play(found), "play", Text.of(found))
+        found, bridge = self._resolve(scenario, knobs), self._bridge
+        if self.service is None or not self.running:
+            self._at_rest(lambda: bridge.play(found), "play", Text.of(found))
+            return
+        bridge.runner.call(lambda: bridge.play(found))  # as where another replica plays it
+        bridge.arrive()
+        bridge.sharing.settle()
 
     def next_phase(self) -> None:
         self._at_rest(self._bridge.next_phase, "rest")
+        self._bridge.sharing.settle()
 
     def reset(self) -> None:
         self._at_rest(self._bridge.forget, "reset")
@@ -77,7 +90,11 @@ class Many(Fake):
         return super().explain(exchange)
 
     def kick(self) -> int:
-        return sum(self._bridge.runner.run(self._bridge.crew.tell_all("kick")))
+        bridge = self._bridge
+        bridge.runner.call(bridge.sharing.kick)
+        kicked: int = sum(bridge.runner.run(bridge.crew.tell_all("kick")))
+        bridge.sharing.settle()
+        return kicked
 
     def catch_up(self) -> None:
         if self.running:

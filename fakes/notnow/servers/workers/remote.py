@@ -13,7 +13,8 @@ from notnow.engine.store import Decision, DecisionRequest, PhasePosition, Slot
 from notnow.servers.workers.wire import Descriptor, Line, Passage
 from notnow.shared.encoding import encoded, pack
 
-State = tuple[int, int, int, float | None]  # how often the position has changed, and the position
+# How often it has changed; the position; the number of the play; whether nobody is to be let in, as Redis is lost.
+State = tuple[int, int, int, float | None, int, bool]
 REMEMBERED = 1000  # decisions whose exchanges have not been written yet
 
 
@@ -27,7 +28,8 @@ class Link:
     def learn(self, state: State) -> None:
         """Know the position, if it is newer than the one that is known."""
         if state[0] > self._version:
-            self._version, self.position = state[0], PhasePosition(*state[1:])
+            self._version, self.play, self.shut = state[0], state[4], state[5]
+            self.position = PhasePosition(*state[1:4])
 
     def ask(self, *message: object) -> Any:
         result, state = self._line.call(message)
@@ -58,11 +60,22 @@ class RemoteStore:
         self._counted: set[str] = set()  # connections that the other store knows
         self.numbers: dict[int, object] = {}
 
-    remote = outdated = shut = False  # this worker always knows the position that holds, and the other process counts
+    remote = False  # this worker always knows the position that holds, and the other process counts
 
     @property
     def position(self) -> PhasePosition:
         return self._link.position
+
+    @property
+    def outdated(self) -> bool:
+        return False
+
+    @property
+    def shut(self) -> bool:
+        return False
+
+    def _ask(self, question: str, *given: Any) -> Any:
+        return self._link.ask(question, *given)
 
     def equip(self, capacity: Capacity) -> None:
         """The other store is equipped by its own engine."""
@@ -77,15 +90,15 @@ class RemoteStore:
         if seen != self.position:
             return False
         self.be_ready()
-        return bool(self._link.ask("move", _place(seen), _place(to)))
+        return bool(self._ask("move", _place(seen), _place(to)))
 
     def decide(self, request: DecisionRequest, now: float) -> Decision | None:
         self.be_ready()
         self._decisions += 1
-        if _is_settled(request):
+        if not self.remote and _is_settled(request):
             return self._decide_here(request, now)
         self._counted.add(request.owners[0])
-        answer = self._link.ask("decide", pack(encoded(request, self._traced)), now)
+        answer = self._ask("decide", pack(encoded(request, self._traced)), now)
         if answer is None:
             return None
         number, decision = answer
@@ -119,21 +132,49 @@ class RemoteStore:
     def acquire(self, slots: Sequence[Slot]) -> None:
         if slots:
             self._holding.update(owner for _, owner in slots)
-            self._link.ask("acquire", slots)
+            self._ask("acquire", slots)
 
     def release(self, slots: Sequence[Slot]) -> None:
         if slots:
-            self._link.ask("release", slots)
+            self._ask("release", slots)
 
     def release_all(self, owner: str) -> None:
         if owner in self._holding:
             self._holding.discard(owner)
-            self._link.ask("release_all", owner)
+            self._ask("release_all", owner)
 
     def forget(self, connection: str) -> None:
         if connection in self._counted:
             self._counted.discard(connection)
-            self._link.ask("forget", connection)
+            self._ask("forget", connection)
+
+
+class ReplicaStore(RemoteStore):
+    """The store of a worker of a replica. Other replicas move the scenario, so each decision is asked for: the other process asks Redis.
+
+    Questions name the play that they are about; of an earlier one, the answer is None.
+    """
+
+    remote = True
+
+    def __init__(self, link: Link, *, by_chance: bool, traced: bool) -> None:
+        super().__init__(link, by_chance=by_chance, traced=traced, ready=True)
+        self._play, self._unknown = link.play, PhasePosition()
+
+    @property
+    def position(self) -> PhasePosition:
+        return self._unknown if self.outdated else self._link.position
+
+    @property
+    def outdated(self) -> bool:
+        return self._link.play != self._play
+
+    @property
+    def shut(self) -> bool:
+        return self._link.shut
+
+    def _ask(self, question: str, *given: Any) -> Any:
+        return self._link.ask("in_play", self._play, question, *given)
 
 
 def _is_settled(request: DecisionRequest) -> bool:

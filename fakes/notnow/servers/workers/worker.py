@@ -29,7 +29,7 @@ class Worker:
     """The fake of this process, and what it is told to do."""
 
     def __init__(self, duty: Duty, line: Line, passage: Passage, sock: socket.socket) -> None:
-        self.clock = AdjustableClock.at(duty.clock, Stamps(duty.place, duty.zero))
+        self.clock = _clock(duty)
         link = Link(line, duty.standing, passage)
         tls.issue = lambda shown: trustme.LeafCert(*link.ask("certificate", shown))
         self.fake = self._fake(duty, link, sock)
@@ -76,6 +76,17 @@ class Worker:
         end_all([self.fake])
         bridge = self.bridge
         return bridge.recorder.batch(), list(map(repr, bridge.errors)), list(map(repr, bridge.guest_errors))
+
+
+def _clock(duty: Duty) -> AdjustableClock:
+    if not duty.shared:
+        return AdjustableClock.at(duty.clock, Stamps(duty.place, duty.zero))
+    from notnow.shared.clock import SharedClock
+
+    clock = SharedClock(duty.clock.speed, duty.place)
+    clock.epoch = duty.clock.epoch
+    clock.show(duty.clock)
+    return clock
 
 
 def main() -> None:

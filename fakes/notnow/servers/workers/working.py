@@ -6,7 +6,8 @@ import asyncio
 import socket
 from typing import Any, ClassVar
 
-from notnow.clock import AdjustableClock
+from notnow.clock import AdjustableClock, Origin
+from notnow.engine.actions import Script
 from notnow.engine.events import Tick
 from notnow.engine.store import Store
 from notnow.journal import Recorder
@@ -15,7 +16,7 @@ from notnow.language.scenario import Scenario
 from notnow.servers.base.bridge import Bridge
 from notnow.servers.base.listener import UVLOOP_TURNS, reset
 from notnow.servers.workers.duty import Duty
-from notnow.servers.workers.remote import Link, RemoteStore, State
+from notnow.servers.workers.remote import Link, RemoteStore, ReplicaStore, State
 
 MOST_UNREPORTED = 5_000  # records; beyond them the worker waits until they are taken
 Arrival = tuple[socket.socket, tuple[str, int]]
@@ -40,13 +41,18 @@ class Working(Bridge):
         self._reported = False
         self._arrived: list[Arrival] = []
         self._looked_for: list[Arrival] = []
+        if self.duty.shared:
+            self.engine.refusal, self.engine.swap = self.farewell, self._take_over
 
     def new_recorder(self, **options: Any) -> Recorder:
         return RelayRecorder(self.clock, **options)
 
     def new_store(self) -> Store:
         by_chance = any(rule.chance is not None for rule in self.scenario.rules())
-        self.store = RemoteStore(self.link, by_chance=by_chance, traced=self.traced, ready=not self._playing)
+        if self.duty.shared:
+            self.store = ReplicaStore(self.link, by_chance=by_chance, traced=self.traced)
+        else:
+            self.store = RemoteStore(self.link, by_chance=by_chance, traced=self.traced, ready=not self._playing)
         return self.store
 
     def bind(self) -> socket.socket:
@@ -106,12 +112,16 @@ class Working(Bridge):
 
     # ---- what is ordered ---------------------------------------------------------------------------
 
-    def follow(self, state: State, advanced: float) -> None:
+    def follow(self, state: State, origin: Origin) -> None:
         """Go where the scenario has been moved, at the time at which it was."""
         assert isinstance(self.clock, AdjustableClock), "it is made for workers"
-        self.clock.show(advanced)
+        self.clock.show(origin)
         self.link.learn(state)
         self.feed(Tick())
+
+    def _take_over(self, now: float) -> list[Script]:
+        """Play what the replica plays by now."""
+        return self.swap(self.link.ask("scenario").load(), now)
 
     def rest(self) -> None:
         """Do nothing until all workers do nothing, and then go on together."""
