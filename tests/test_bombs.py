@@ -10,8 +10,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import hpack
 import pytest
-from hyperframe.frame import HeadersFrame, SettingsFrame
+from hyperframe.frame import ContinuationFrame, HeadersFrame, SettingsFrame
 
 from control_api import running
 from http_client import H2
@@ -24,7 +25,7 @@ from notnow.errors import ScenarioError
 from notnow.language.knobs import UNKNOWN
 from notnow.language.limits import PATTERN, PATTERNS, PER_PATTERN
 from notnow.language.loading import loads
-from notnow.servers.http.floods import Encoder
+from notnow.servers.http.floods import BLOCK, Decoder, Encoder
 from smtp_client import Raw
 from test_control_hostile import exchange, request, status
 
@@ -264,6 +265,22 @@ class TestHeaders:
             for size in range(200):
                 assert client.get("/" + "x" * size).status == 200
             assert client.decoder.header_table._current_size <= TABLE
+
+    def test_a_block_that_is_longer_than_its_list_may_be(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It comes in 64 frames, and is not decoded: that alone would take a second."""
+        longest = hpack.Encoder().encode([("x", "\x16" * 65_000)])  # each takes 30 bits
+        assert 65_000 * 3 < len(longest) <= BLOCK
+        assert len(Decoder().decode(longest, raw=True)) == 0, "no request, but decoded"
+        with FakeHTTP(tls="none") as fake, H2(fake) as client:
+            client.ping()
+            monkeypatch.delattr(hpack.hpack, "decode_huffman")
+            client.send(HeadersFrame(1, b"", flags=["END_STREAM"]).serialize())
+            part = ContinuationFrame(1, longest[:16_000])
+            client.send(part.serialize() * 30)
+            part.flags.add("END_HEADERS")
+            client.send(part.serialize())
+            client.rest()
+            assert client.farewells == [(0, "ENHANCE_YOUR_CALM")]
 
     def test_a_table_that_is_resized_again_and_again(self) -> None:
         """The next answer tells the least and the last size, and no other (RFC 7541 §4.2)."""

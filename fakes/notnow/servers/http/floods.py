@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from h2.exceptions import DenialOfServiceError
 from h2.settings import SettingCodes
 from hpack import Encoder as AnyEncoder
-from hpack import InvalidTableSizeError
+from hpack import InvalidTableSizeError, OversizedHeaderListError
 from hyperframe.frame import DataFrame, Frame, HeadersFrame, SettingsFrame
 
-from notnow.bounds import CALM, CANCELLED, TABLE, TABLE_UPDATES
+from notnow.bounds import CALM, CANCELLED, H2_HEAD, TABLE, TABLE_UPDATES
 from notnow.servers.http import strict
 from notnow.servers.http.sections import Head, Sections
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 RESET = CALM // CANCELLED  # the cost of a cancelled stream in a client's credit; a frame without a request costs 1
 ANSWER, PIECE = 20, 4  # the credit for an answered request, and for a piece of a body in either direction
+BLOCK = H2_HEAD * 30 // 8  # bytes: the longest Huffman code has 30 bits (RFC 7541 Appendix B)
 _KNOWN = frozenset(int(code) for code in SettingCodes)
 
 
@@ -70,11 +71,16 @@ class Frames(strict.Frames):
 
 
 class Decoder(strict.Decoder):
-    """A header block may begin with at most two table size updates (RFC 7541 §4.2), but could hold thousands."""
+    """A header block may begin with at most two table size updates (RFC 7541 §4.2), but could hold thousands.
+
+    One that is too long for any list of the allowed size is not decoded: a string of a megabyte would take a second.
+    """
 
     _updates = 0
 
     def decode(self, data: bytes, raw: bool = False) -> list[HeaderTuple]:
+        if len(data) > BLOCK:
+            raise OversizedHeaderListError(f"a header block of {len(data)} bytes; most: {BLOCK}")
         self._updates = 0
         return super().decode(data, raw)
 
