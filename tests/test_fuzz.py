@@ -33,6 +33,16 @@ def test_changed_inputs(name: str) -> None:
         one(data)
 
 
+@pytest.mark.parametrize("name", ["ftp", "http11", "http2", "smtp"])
+def test_what_an_input_does_depends_on_no_clock(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read() -> float:
+        raise AssertionError("a clock of the processor is read")
+
+    monkeypatch.setattr("time.thread_time", read)
+    for file in kept(name):
+        target(name)(file.read_bytes())
+
+
 def test_they_are_small() -> None:
     files = [
         file for folder in ("corpus", "findings", "words") for file in (HERE / folder).rglob("*") if file.is_file()

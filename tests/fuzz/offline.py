@@ -1,7 +1,7 @@
 """A network in memory: fakes serve clients without a socket, a thread or a second of real time.
 
 `Offline` is an event loop that ends its run when nothing is left to do, on a clock that the fuzzer moves. A `Wire` takes the
-place of an accepted socket: bytes go in, replies come out. So one input takes well under a millisecond, always takes the
+place of an accepted socket: bytes go in, replies come out. So one input takes a few milliseconds, always takes the
 same path, and a hang is a count of steps.
 """
 
@@ -17,9 +17,8 @@ import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
-from notnow.servers.base import listener
+from notnow.servers.base import listener, turns
 from notnow.servers.base.fake import Fake
-from notnow.servers.base.turns import Turns
 from notnow.servers.ftp import data_ports
 
 T = TypeVar("T")
@@ -204,7 +203,7 @@ class Offline(asyncio.SelectorEventLoop):
         self.errors: list[BaseException] = []
         self.ports: list[Port] = []  # opened for data connections
         self.set_exception_handler(self._failed)
-        self.turns = Turns(self)
+        self.turns = turns.Turns(self)
 
     def time(self) -> float:
         return getattr(self, "_moment", 0.0)
@@ -280,6 +279,14 @@ def _accept(sock: Any, _family: int) -> tuple[Any, Any]:
     return wire.accepted(), wire.getpeername()
 
 
+class _StillTime:
+    """No processor time passes: turns end after so many commands or frames, on a busy machine too."""
+
+    @staticmethod
+    def thread_time() -> float:
+        return 0.0
+
+
 @contextlib.contextmanager
 def serving(fake: Fake) -> Iterator[Fake]:
     """The fake serves wires; at the end it must have stopped without an error of its own."""
@@ -288,13 +295,14 @@ def serving(fake: Fake) -> Iterator[Fake]:
     fake.clock.join(bridge)
     before, data_ports.bound = data_ports.bound, _bound  # type: ignore[assignment]
     accept, listener.accept = listener.accept, _accept
+    clock, turns.time = turns.time, _StillTime  # type: ignore[assignment]
     try:
         with _without_sockets():
             bridge.listen(Port())
         yield fake
         _stop(fake)
     finally:
-        data_ports.bound, listener.accept = before, accept
+        data_ports.bound, listener.accept, turns.time = before, accept, clock
         fake.clock.part(bridge)
         bridge._runner = None
         LOOP.clear()
