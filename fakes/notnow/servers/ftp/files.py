@@ -287,8 +287,8 @@ class Files(MutableMapping[str, bytes]):
         stem = where.rstrip("/") + "/"
         with self._changing:
             there = (*self._nodes, *self._directories)
-        found = [p[len(stem) :] for p in there if p.startswith(stem) and p != "/"]
-        return sorted(name for name in found if "/" not in name)
+        start = len(stem)
+        return sorted([p[start:] for p in there if p.startswith(stem) and p != "/" and p.find("/", start) < 0])
 
     @_alone
     def rename(self, old: str, new: str) -> None:

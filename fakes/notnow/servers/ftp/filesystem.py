@@ -11,6 +11,7 @@ import re
 import stat
 import time
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from pyftpdlib.exceptions import FilesystemError
 from pyftpdlib.filesystems import AbstractedFS
@@ -46,7 +47,7 @@ class MemoryFS(AbstractedFS):
     # ---- paths ---------------------------------------------------------------------------------
 
     def ftpnorm(self, ftppath: str) -> str:
-        return path(posixpath.join(self.cwd, ftppath)) if ftppath else self.cwd
+        return _normalized(self.cwd, ftppath) if ftppath else self.cwd
 
     def ftp2fs(self, ftppath: str) -> str:
         return self.ftpnorm(ftppath)
@@ -177,18 +178,10 @@ class MemoryFS(AbstractedFS):
         stem = basedir.rstrip("/")
         for name in listing:
             try:
-                found = self.stat(f"{stem}/{name}")
+                mode, size, modified = self._found(f"{stem}/{name}")
             except FilesystemError:
                 continue
-            changed = time.gmtime(found.st_mtime)
-            when = (
-                f"{changed.tm_hour:02}:{changed.tm_min:02}"
-                if found.st_mtime > half_a_year_ago
-                else f"{changed.tm_year:5}"
-            )
-            date = f"{_MONTHS[changed.tm_mon - 1]} {changed.tm_mday:2} {when}"
-            line = f"{stat.filemode(found.st_mode)}   1 ftp      ftp      {found.st_size:8} {date} {name}\r\n"
-            yield line.encode("utf-8", "replace")
+            yield _listed(name, mode, size, modified, modified > half_a_year_ago)
 
     def format_mlsx(
         self, basedir: str, listing: Iterable[str], perms: str, facts: Iterable[str], ignore_err: bool = True
@@ -201,15 +194,18 @@ class MemoryFS(AbstractedFS):
     # ---- facts ---------------------------------------------------------------------------------
 
     def stat(self, path: str) -> os.stat_result:
-        node = self._files.node(path)
-        if node is None and not self._files.is_directory(path):
+        mode, size, modified = self._found(path)
+        return os.stat_result((mode, hash(path) & 0xFFFFFFFF, 0, 1, 0, 0, size, modified, modified, modified))
+
+    def _found(self, path: str) -> tuple[int, int, int]:
+        """The mode, the size and the time of what is there, as `stat` has them. Raises FilesystemError."""
+        files = self._files
+        if (node := files.node(path)) is not None:
+            return stat.S_IFREG | node.mode, node.size, int(node.modified)
+        if not files.is_directory(path):
             raise FilesystemError("No such file or directory")
-        if node is not None:
-            kind, size, modified = stat.S_IFREG | node.mode, node.size, int(node.modified)
-        else:
-            with _as_gone():
-                kind, size, modified = stat.S_IFDIR | self._files.mode(path), 0, int(self._files.modified(path))
-        return os.stat_result((kind, hash(path) & 0xFFFFFFFF, 0, 1, 0, 0, size, modified, modified, modified))
+        with _as_gone():
+            return stat.S_IFDIR | files.mode(path), 0, int(files.modified(path))
 
     lstat = stat
 
@@ -239,6 +235,21 @@ class MemoryFS(AbstractedFS):
 
     def get_group_by_gid(self, gid: int) -> str:
         return "ftp"
+
+
+@lru_cache(maxsize=128)  # clients ask for the same few paths
+def _normalized(directory: str, ftppath: str) -> str:
+    return path(posixpath.join(directory, ftppath))
+
+
+@lru_cache(maxsize=512)  # a directory is listed again and again
+def _listed(name: str, mode: int, size: int, modified: int, is_new: bool) -> bytes:
+    """The line of LIST for a file or directory. One that `is_new` has the time of day, any other the year."""
+    at = time.gmtime(modified)
+    when = f"{at.tm_hour:02}:{at.tm_min:02}" if is_new else f"{at.tm_year:5}"
+    date = f"{_MONTHS[at.tm_mon - 1]} {at.tm_mday:2} {when}"
+    line = f"{stat.filemode(mode)}   1 ftp      ftp      {size:8} {date} {name}\r\n"
+    return line.encode("utf-8", "replace")
 
 
 def _octal(found: re.Match[bytes]) -> bytes:

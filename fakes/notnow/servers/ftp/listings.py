@@ -14,11 +14,13 @@ class Listings(Transfers):
     """LIST, NLST and STAT of a pattern. A pattern without a match gives an empty listing, as vsftpd's does."""
 
     def ftp_LIST(self, path: str) -> None:
-        if (found := self.fs.matches(path)) is None:
-            super().ftp_LIST(path)
-        else:
-            lines = BufferedIteratorProducer(self.fs.format_list(*found))
-            self.push_dtp_data(lines, isproducer=True, cmd="LIST")
+        fs = self.fs
+        if (found := fs.matches(path)) is None:
+            if not fs.isdir(path):
+                super().ftp_LIST(path)
+                return
+            found = path, fs.listdir(path)  # pyftpdlib would act as the user first, and sort once more
+        self.push_dtp_data(BufferedIteratorProducer(fs.format_list(*found)), isproducer=True, cmd="LIST")
 
     def ftp_NLST(self, path: str) -> None:
         """Names that a client can use as they are (RFC 1123 §4.1.2.7)."""
