@@ -275,9 +275,9 @@ class TestAnnounced:
         rival.bind(("127.0.0.1", 0))
         chosen = iter([rival.getsockname()[1]])
 
-        def choose(*span: int) -> int:
+        def choose() -> float:
             port = next(chosen, None)
-            return random.Random().randrange(*span) if port is None else port
+            return random.Random().random() if port is None else (port + 0.5 - data_ports.FIRST) / data_ports.PORTS
 
         def bound(session: object) -> socket.socket:
             sock = really_bound(session)
@@ -286,7 +286,7 @@ class TestAnnounced:
 
         really_bound = data_ports.bound
         monkeypatch.setattr("notnow.servers.ftp.data_ports.bound", bound)
-        monkeypatch.setattr("notnow.servers.ftp.data_ports.random.randrange", choose)
+        monkeypatch.setattr("notnow.servers.ftp.data_ports.random.random", choose)
         with rival, FakeFTP() as fake, Raw(fake).hello() as raw:
             assert raw.get("RETR small.txt") == b"A small file.\n"
         assert next(chosen, None) is None
