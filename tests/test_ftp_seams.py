@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from notnow.servers.ftp.connection import PLAIN_COMMANDS, TLS_COMMANDS
+from notnow.servers.ftp.connection import METHODS, PLAIN_COMMANDS, TLS_COMMANDS
 from notnow.servers.ftp.data import DataConnection
 from notnow.servers.ftp.data_ports import ActivePort, PassivePort
 from notnow.servers.ftp.files import DEFAULT, Files
@@ -258,11 +258,8 @@ def test_pre_process_command_of_ours_does_the_same(commands, authenticated):
         def respond(self, resp: str, logfun: object = None) -> None:
             self.told.append(resp)
 
-        def process_command(self, cmd: str, *arguments: str, **more: str) -> None:
-            self.told.append((cmd, arguments, more))
-
-        def ftp_STAT(self, path: str) -> None:
-            self.process_command("STAT", path)
+    for name in METHODS.values():
+        setattr(Told, name, lambda self, *given, _name=name, **more: self.told.append((_name, given, more)))
 
     for verb, argument in itertools.product((*TLS_COMMANDS, "XYZ"), ("", "x", "1 x")):
         told = []

@@ -6,13 +6,13 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from notnow.engine.actions import BEHAVE, Script
 from notnow.engine.events import Answered, Asked, Facts
 from notnow.journal import Exchange, Target, Transfer
-from notnow.servers.base.dialogue import ReplyOverride, reply_bytes
+from notnow.servers.base.dialogue import LONG, ReplyOverride, reply_bytes
 from notnow.servers.base.life import Over
 from notnow.servers.ftp.connection import FTPConnection
 
@@ -112,11 +112,8 @@ class Asking(FTPConnection):
         text = resp
         if self._lines:
             text, self._lines = self._lines + resp, ""
-        if not text.isprintable():
-            # pyftpdlib repeats what it has not understood: a control character in it would be a line, or a colour, of the client's.
-            text = _UNSAID.sub("?", text)
         if self.answers is not None and text[0] != "1":  # a 1yz before a transfer is never replaced
-            self.answers.append(text.encode())
+            self.answers.append(_without_controls(text).encode())
         else:
             self.say_at_once(text, self.exchange)
 
@@ -131,8 +128,9 @@ class Asking(FTPConnection):
         if self._reply_lock is not None and self._reply_lock.locked():  # another reply still drips
             self.take_time(partial(self.say, text.encode(), exchange))
             return
-        self.host.recorder.answer(exchange, text.replace("\r\n", "\n"))
-        transport.write(f"{text}\r\n".encode("utf-8", "replace"))
+        words, wire = _as_said(text) if len(text) < LONG else _as_said.__wrapped__(text)
+        self.host.recorder.answer(exchange, words)
+        transport.write(wire)
         if text[0] in "45":
             script = self.host.feed(Answered(self.record.id, int(text[:3]), self.verb(exchange)), "error")
             if script is not None:
@@ -155,3 +153,15 @@ class Asking(FTPConnection):
         finally:
             answers, self.answers = self.answers, before
         return answers, given
+
+
+def _without_controls(text: str) -> str:
+    """pyftpdlib repeats what it has not understood: a control character in it would be a line, or a colour, of the client's."""
+    return text if text.isprintable() else _UNSAID.sub("?", text)
+
+
+@lru_cache(maxsize=128)  # a server has few replies
+def _as_said(text: str) -> tuple[str, bytes]:
+    """A healthy reply as the journal has it, and as it goes out."""
+    text = _without_controls(text)
+    return text.replace("\r\n", "\n"), f"{text}\r\n".encode("utf-8", "replace")

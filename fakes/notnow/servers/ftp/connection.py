@@ -141,7 +141,7 @@ class FTPConnection(CommandConnection, BegunHandler):
             and (self.authenticated or not needs[0])
             and (needs[1] is None or needs[1] is bool(arg))
         ):
-            self.process_command(cmd, arg)
+            getattr(self, METHODS[cmd])(arg)
         else:
             super().pre_process_command(line, cmd, arg)
 

@@ -20,7 +20,7 @@ from notnow.engine.actions import BEHAVE, Ending
 from notnow.engine.events import Asked, Ended, Known
 from notnow.journal import Exchange, Target, Transfer
 from notnow.servers.base.http_lines import is_request_line
-from notnow.servers.base.life import STALLED
+from notnow.servers.base.life import STALLED, Client
 from notnow.servers.base.turns import Turn
 from notnow.servers.ftp.asking import Continuation, HealthyAction
 from notnow.servers.ftp.connection import PLAIN_COMMANDS, TLS_COMMANDS, local_address
@@ -28,6 +28,7 @@ from notnow.servers.ftp.filesystem import MemoryFS, Permissive
 from notnow.servers.ftp.listings import Listings
 from notnow.servers.ftp.running_transfer import LISTINGS, TRANSFERS, RunningTransfer, asked_for
 
+ENDED = Client.ENDED
 LAST = 2.0  # real seconds that a client has to open a data connection after its FIN on the control connection
 URGENT = frozenset({"ABOR", "STAT", "QUIT"})  # RFC 959 §4.1.3: the commands that are allowed during a transfer
 ALIASES = {"XCWD": "cwd", "XCUP": "cdup", "XPWD": "pwd", "XMKD": "mkd", "XRMD": "rmd"}  # RFC 1123 §4.1.3.1
@@ -96,7 +97,11 @@ class FTPSession(Listings):
 
     def serve(self) -> None:
         turn = None
-        while not self.queues and (line := self._next()) is not None:
+        while (
+            (self._inbox or self.crowded or self._quit_pending or self.life.client is ENDED)
+            and not self.queues
+            and (line := self._next()) is not None
+        ):
             try:
                 self._command(_TELNET.sub(b"", line) if b"\xff" in line else line)
             except Exception as error:
@@ -108,11 +113,8 @@ class FTPSession(Listings):
 
     def _next(self) -> bytes | None:
         """The next command, if there is one that may be carried out now."""
-        if self._inbox:
-            if self._dtp_acceptor is not None:
-                self._dtp_acceptor.look()  # a data connection that was made before the next command
-        elif not (self.crowded or self._quit_pending or self.eof):
-            return None
+        if self._inbox and self._dtp_acceptor is not None:
+            self._dtp_acceptor.look()  # a data connection that was made before the next command
         state, transfer = self.life.fake, self.transfer
         if self.busy or not state.speaks or state is STALLED or self.transport.is_closing():
             return None
@@ -139,18 +141,16 @@ class FTPSession(Listings):
         return bool(end) and line[:4].upper().decode("latin-1") in URGENT
 
     def _command(self, line: bytes) -> None:
-        text, verb, argument, request, is_one = _parts(line)
+        text, verb, argument, request, called, is_one = _parts(line)
         if not is_one:
             self._ask("unknown", request, partial(self._not_understood, text), {"command": verb})
             return
-        moment = _MOMENTS.get(verb, "unknown") if verb in self.proto_cmds else "unknown"
+        moment = called if verb in self.proto_cmds else "unknown"
         if moment != "unknown":
             self.nonsense = 0
-        if argument[:1] == "-" and verb in ("LIST", "NLST"):
-            argument = _without_options(argument)
         facts = self._facts(moment, verb, argument)
         known: Transfer | Target | None = None
-        if argument or self._renamed is not None:
+        if (argument and "path" in facts) or self._renamed is not None:
             known = self._target(moment, facts.get("path") if argument else None)
         if verb in TRANSFERS:
             self.host.recorder.also("transfer")
@@ -342,12 +342,17 @@ class FTPSession(Listings):
 
 
 @lru_cache(maxsize=64)  # clients say the same few things
-def _parts(line: bytes) -> tuple[str, str, str, str, bool]:
-    """A line as text, its verb in upper case, its argument, the request for the journal, and whether it can be a command."""
+def _parts(line: bytes) -> tuple[str, str, str, str, str, bool]:
+    """A line as text, its verb in upper case, its argument, the request for the journal, the moment of the command, and
+    whether the line can be one.
+    """
     text = line.decode("utf-8", "replace")
     verb, _, argument = text.partition(" ")
     verb = verb.upper()
-    return text, verb, argument, masked(text), len(line) <= FTP_LINE and "\0" not in text and verb.isprintable()
+    if argument[:1] == "-" and verb in ("LIST", "NLST"):
+        argument = _without_options(argument)
+    can_be_one = len(line) <= FTP_LINE and "\0" not in text and verb.isprintable()
+    return text, verb, argument, masked(text), _MOMENTS.get(verb, "unknown"), can_be_one
 
 
 def is_complete(verb: str, argument: str) -> bool:
