@@ -536,8 +536,10 @@ UNDECIDED = loads(
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
-def test_a_request_about_which_nothing_is_decided_needs_no_script(data):
-    """Any events in any order: an engine that is asked first whether it behaves does and remembers the same as another one."""
+def test_what_asks_for_no_script_needs_none(data):
+    """Any events in any order: an engine that is asked first whether it behaves, or takes an event in without a word, does and
+    remembers the same as another one.
+    """
     asked, fed = Engine(UNDECIDED), Engine(UNDECIDED)
     now = 0.0
     for conn in "abc":
@@ -552,10 +554,13 @@ def test_a_request_about_which_nothing_is_decided_needs_no_script(data):
             Heard(conn),
             Tick(),
         ]
-        event = data.draw(st.sampled_from([*made, Leaving(conn), Ended(conn, "mail"), Closed(conn)]))
+        known = [Known(conn, {"user": "ann"}), Known(conn, {"user": None})]
+        event = data.draw(st.sampled_from([*made, *known, Leaving(conn), Ended(conn, "mail"), Closed(conn)]))
         scripts = fed.feed(event, now)
         if isinstance(event, events.Asked) and asked.behaves(conn, event.moment, event.facts, now):
             assert [(s.conn, s.steps, s.moment, s.decision) for s in scripts] == [(conn, BEHAVE, event.moment, 0)]
+        elif asked.absorbs(event, now):
+            assert not scripts
         else:
             assert asked.feed(event, now) == scripts
         for one, other in zip(asked._connections.values(), fed._connections.values(), strict=True):

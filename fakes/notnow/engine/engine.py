@@ -125,6 +125,20 @@ class Engine:
             return self._handle(event, now)
         return self._course.catch_up(now) + self._handle(event, now)
 
+    def absorbs(self, event: Event, now: float) -> bool:
+        """Take in an event that asks for no script. False for one that has to be fed: it may ask, or something is due before it."""
+        progress, take_in = self.progress, _UNANSWERED.get(type(event))
+        if (
+            take_in is None
+            or progress.ends <= now
+            or self._timers.due <= now
+            or progress.position is not self._store.position
+        ):
+            return False
+        if (connection := self._connections.get(event.conn)) is not None:  # type: ignore[union-attr]
+            take_in(self, connection, event, now)
+        return True
+
     def behaves(self, conn: str, moment: str, facts: Facts, now: float) -> bool:
         """True if the fake behaves at this request, which needs no script: nothing is to be decided at its moment.
 
@@ -308,7 +322,7 @@ class Engine:
         return []
 
     def _know(self, connection: Connection, event: Known, _now: float) -> list[Script]:
-        if lost := connection.loses(event.facts):
+        if None in event.facts.values() and (lost := connection.loses(event.facts)):
             self._store.release(withdraw(connection, lost, self.progress.phase))
         connection.facts = {**connection.facts, **event.facts}
         return []
@@ -382,16 +396,18 @@ class Engine:
         return Script(connection.id, steps, fired.moment, rule.phase, rule.path, rule.fault or None, decision)
 
 
-# What is done at each event of a connection that is there.
-_OF_A_CONNECTION: dict[type[Event], Callable[[Engine, Connection, Any, float], list[Script]]] = {
-    Asked: Engine._asked,
-    Answered: Engine._answered,
+# What is done at each event of a connection that is there. Those of the first table say nothing, and start no timer.
+_UNANSWERED: dict[type[Event], Callable[[Engine, Connection, Any, float], list[Script]]] = {
     Closed: Engine._closed,
     Ended: Engine._end,
-    Finished: Engine._finished,
     Heard: Engine._heard,
-    Hello: Engine._handshake,
     Known: Engine._know,
     Leaving: Engine._leaving,
+}
+_OF_A_CONNECTION = _UNANSWERED | {
+    Asked: Engine._asked,
+    Answered: Engine._answered,
+    Finished: Engine._finished,
+    Hello: Engine._handshake,
     Reached: Engine._reached,
 }

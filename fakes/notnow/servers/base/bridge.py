@@ -79,6 +79,7 @@ class Bridge(LoopServices):
             scenario, seed=options.seed, host=self.hostname, epoch=self.clock.epoch, store=self.new_store
         )
         self.behaves, self.settled = self.engine.behaves, self.engine.settled
+        self.has_rules_at = self.engine.has_rules_at
         self.sessions: dict[str, Session] = {}
         self.ports: set[int] = set()  # where it has sockets
         self.waited_for = 0  # how many predicates are being waited for
@@ -321,7 +322,7 @@ class Bridge(LoopServices):
             return
         record = self.recorder.open(conn, address[0], address[1])
         exchange = self.recorder.ask(record, "connect", "", self.phase)
-        script, others = self._decide(Opened(conn, address[0]), "connect")
+        script, others = self._decide(Opened(conn, address[0]), "connect", self.clock.now())
         assert script is not None, "the engine answers every connection"
         self.recorder.decided(exchange, script)
         if not self._turn_away(sock, script, exchange):
@@ -379,18 +380,19 @@ class Bridge(LoopServices):
     # ---- events and scripts ----------------------------------------------------------------------
 
     def feed(self, event: Event, moment: str = "", at: float | None = None) -> Script | None:
-        own, others = self._decide(event, moment, at)
+        now = self.clock.now() if at is None else at
+        if not moment and self.engine.absorbs(event, now):  # nearly always
+            return None
+        own, others = self._decide(event, moment, now)
         if others or self.engine.due != self._alarm_at:
             self._dispatch(others)
         return own
 
-    def _decide(
-        self, event: Event, moment: str = "", at: float | None = None
-    ) -> tuple[Script | None, Sequence[Script]]:
+    def _decide(self, event: Event, moment: str, now: float) -> tuple[Script | None, Sequence[Script]]:
         """Tell the engine; return the script for this event, and the scripts for other connections."""
         progress = self.engine.progress
         phase = progress.phase
-        scripts = self.engine.feed(event, self.clock.now() if at is None else at)
+        scripts = self.engine.feed(event, now)
         if progress.phase is not phase:
             self._note_phase(phase.name)
         if moment:
@@ -400,9 +402,6 @@ class Bridge(LoopServices):
                     del scripts[i]
                     return script, scripts
         return None, scripts
-
-    def has_rules_at(self, moment: str) -> bool:
-        return self.engine.has_rules_at(moment)
 
     def client_hello(self, record: Connection, sni: str | None) -> Script | None:
         self.recorder.tls(record, sni=sni)
