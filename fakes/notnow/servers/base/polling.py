@@ -27,6 +27,8 @@ if sys.platform == "linux":
         EVENT_READ | EVENT_WRITE: select.EPOLLIN | select.EPOLLOUT,
     }
 
+    READABLE = select.EPOLLIN
+
     class Polling(selectors.BaseSelector):
         """Watches file descriptors, which are given as numbers or by objects that have one."""
 
@@ -72,7 +74,7 @@ if sys.platform == "linux":
             ready = []
             for fd, mask in found:
                 if (key := keys.get(fd)) is not None:
-                    ready.append((key, (EVENT_READ if mask == select.EPOLLIN else _events(mask)) & key.events))
+                    ready.append((key, EVENT_READ if mask == READABLE else _events(mask) & key.events))
             return ready
 
         def get_key(self, fileobj: Any) -> SelectorKey:
