@@ -46,6 +46,15 @@ class TestLife:
                 assert raw.get("RETR small.txt", "PORT")
         assert len(fake.journal.connections) == 3
 
+    def test_a_session_has_few_attributes_beside_its_slots(self):
+        """CPython 3.11 takes longer to find any of them, and any method, once there are more than 30."""
+        with FakeFTP() as fake, Raw(fake).hello() as raw:
+            raw.get("LIST")
+            assert raw.put("STOR x", b"1")[:3] == "226"
+            raw.get("RETR small.txt", "PORT")
+            (session,) = fake._bridge.sessions.values()
+            assert len(vars(session)) <= 30
+
     def test_in_an_event_loop_with_a_client_in_it(self):
         async def main() -> None:
             async with FakeFTP() as fake:

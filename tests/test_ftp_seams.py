@@ -195,6 +195,8 @@ def test_our_attributes_are_none_of_its_state():
     of_theirs = {
         "socket",
         "username",
+        "remote_ip",
+        "remote_port",
         "_dtp_acceptor",
         "_dtp_connector",
         "_out_dtp_queue",

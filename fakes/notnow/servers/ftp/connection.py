@@ -43,6 +43,13 @@ METHODS = {name: sys.intern(f"ftp_{name.replace(' ', '_')}") for name in TLS_COM
 class FTPConnection(CommandConnection, BegunHandler):
     """The control connection of a session."""
 
+    # What every session has. CPython 3.11 keeps 30 attributes of an object beside it; with one more it makes a dict for all
+    # of them, and no attribute or method is then found the short way. With pyftpdlib's state a session has more than 30.
+    __slots__ = (
+        "_inbox", "arrivals", "exchange", "host", "life", "local", "opening", "raw", "record", "remote_ip", "remote_port",
+        "socket", "transport",
+    )  # fmt: skip
+
     # pyftpdlib's attributes.
     socket: LocalAddress  # pyftpdlib asks it for its address
     username: str

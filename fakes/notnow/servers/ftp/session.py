@@ -61,7 +61,8 @@ class FTPSession(Listings):
         super().open(sock, implicit)
 
     def on_open(self, transport: asyncio.Transport) -> None:
-        self.private = self._sized = self.secure
+        if self.secure:
+            self.private = self._sized = True
         if self.host.tls == "none":
             self.proto_cmds = PLAIN_COMMANDS
         else:
