@@ -436,3 +436,26 @@ class TestTheLastAnswer:
             assert client.ended
             fake.wait_for(lambda j: j.connections[0].ended_by == "fake")
             assert fake.journal.connections[0].failure is None
+
+
+@pytest.mark.parametrize("trailers", [False, True])
+def test_an_answer_that_a_kick_overtakes_is_not_whole(trailers):
+    """The client has got no END_STREAM, or nothing at all: the journal does not say that it has."""
+
+    async def app(scope, receive, send):
+        if scope["type"] == "http":
+            start = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")][trailers:]}
+            await send({**start, "trailers": trailers})
+            asyncio.get_running_loop().call_soon(fake._bridge.kick)
+            await asyncio.sleep(0)  # its task goes before the one that sends bodies
+            await send({"type": "http.response.body", "body": b"abc"})
+            if trailers:
+                await send({"type": "http.response.trailers", "headers": [(b"a", b"b")]})
+
+    with FakeHTTP(app=app) as fake, H2(fake) as client:
+        client.request()
+        assert client.end() == "fin"
+        fake.settle()
+        (exchange,) = [x for x in fake.journal if x.moment == "request"]
+    assert (client.answers[1].status, client.answers[1].ended) == (200, False)
+    assert (exchange.http.status, exchange.http.whole) == (200, False)

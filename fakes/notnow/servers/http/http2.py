@@ -37,6 +37,8 @@ from notnow.servers.http.interfaces import Fields, Gone, Headers, Owner, Served,
 class _Buffer(StreamBuffer):
     """Bytes that wait for the client's windows. Hypercorn's buffer lets the app continue as soon as a window is closed."""
 
+    ended = False  # END_STREAM has been sent
+
     async def push(self, data: bytes) -> None:
         if self._complete:
             raise BufferCompleteError
@@ -215,15 +217,21 @@ class H2(H2Protocol):
             await buffer.drain()
 
     async def end(self, number: int, trailers: Headers) -> None:
+        """Send the end of an answer. Raises Gone where it cannot be sent any more."""
         if trailers:
             await self._end_with(number, trailers)
             return
+        buffer = self.stream_buffers.get(number)
         await self.stream_send(events.EndBody(stream_id=number))
-        if (buffer := self.stream_buffers.get(number)) is not None and buffer.complete:
+        if number in self.stream_buffers and self.stream_buffers[number].complete:
             await self._send_data(number)  # END_STREAM now: the connection may close when this returns
+        if buffer is not None and not buffer.ended:
+            raise Gone
 
     async def _end_with(self, number: int, trailers: Headers) -> None:
         await self.drained(number)
+        if not self.owner.may_speak:
+            raise Gone
         try:
             self.connection.send_headers(number, _for_h2(trailers), end_stream=True)
         except h2.exceptions.StreamClosedError as closed:
@@ -308,11 +316,15 @@ class H2(H2Protocol):
             return None
 
     async def _send_data(self, number: int) -> None:
-        """Send a piece of a body. A long body gives other connections their turn, however fast its client reads.
+        """Send a piece of a body, or drop it where the connection has closed meanwhile.
 
-        Hypercorn's own expects that nobody else removes a buffer.
+        A long body gives other connections their turn, however fast its client reads. Hypercorn's own expects that nobody
+        else removes a buffer.
         """
         try:
+            if not self.owner.may_speak:
+                await self._drop_buffer(number)
+                return
             await self._send_piece(number, self.stream_buffers[number])
         except h2.exceptions.ProtocolError:  # the stream or the connection has ended
             await self._drop_buffer(number)
@@ -330,6 +342,7 @@ class H2(H2Protocol):
             self.priority.block(number)
         if buffer.complete and number in self.stream_buffers:  # else it was dropped meanwhile
             self.connection.end_stream(number)
+            buffer.ended = True
             await self._flush()
             await self._drop_buffer(number)
 
