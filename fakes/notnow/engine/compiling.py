@@ -105,7 +105,16 @@ class _PhaseCompiler(Struct, frozen=True):
         every = _groups(rules)
         groups, filters = _behind_filters(every)
         by_index, tells_quota = {rule.index: rule for rule in rules}, any(rule.tells_quota for rule in rules)
-        return Plan(groups, filters, rules=by_index, tells_quota=tells_quota, facts=frozenset(_facts_read(every)))
+        tested = [*groups, *(group for filter_ in filters for group in filter_.groups)]
+        order = [rule.index for group in tested for rule in group.rules]
+        return Plan(
+            groups,
+            filters,
+            rules=by_index,
+            tells_quota=tells_quota,
+            facts=frozenset(_facts_read(every)),
+            in_order=order == sorted(order),
+        )
 
     def idle_timeouts(self) -> tuple[IdleTimeout, ...]:
         rules: dict[tuple[float, str], list[int]] = {}

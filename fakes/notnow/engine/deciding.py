@@ -40,7 +40,9 @@ def decision_request(occasion: Occasion, plan: Plan, position: PhasePosition, se
             found.append(group.candidates or _drawn(group, key, connection, seed))
             if plan.tells_quota:
                 limits += [(rule.candidate, key) for rule in group.rules if rule.candidate.limits]
-    candidates = found[0] if len(found) == 1 else sorted(chain.from_iterable(found), key=lambda pair: pair[0].rule)
+    candidates = found[0] if len(found) == 1 else list(chain.from_iterable(found))
+    if not plan.in_order:
+        candidates = sorted(candidates, key=lambda pair: pair[0].rule)
     owners: Owners = (connection.id,)
     slots: Sequence[Slot] = ()
     windows: Sequence[Key] = ()

@@ -71,7 +71,7 @@ class AdmissionCount(Struct, frozen=True):
 
 def key_for(counted: RuleGroup | AdmissionCount, facts: Facts) -> Key:
     """The key under which an event with these facts is counted."""
-    return (*counted.key, *(facts.get(name) for name in counted.per)) if counted.per else counted.key
+    return (*counted.key, *[facts.get(name) for name in counted.per]) if counted.per else counted.key
 
 
 class FactFilter(Struct, frozen=True):
@@ -87,8 +87,9 @@ class Plan(Struct, frozen=True):
 
     `groups` are always tested; those behind a filter only if it lets them. `until` counts events towards the end of the
     phase. `lasting` and `tells_quota` are true if any admission count, or any rule, is so. `facts` are the names of those
-    that a rule or a count reads. `work`: an event takes a unit of the server's work. `same`: its only group, if every event has
-    the same candidates and nothing else is counted.
+    that a rule or a count reads. `work`: an event takes a unit of the server's work. `in_order`: the rules of its groups,
+    one group after another, are in the order of the file. `same`: its only group, if every event has the same candidates
+    and nothing else is counted.
     """
 
     groups: tuple[RuleGroup, ...] = ()
@@ -100,6 +101,7 @@ class Plan(Struct, frozen=True):
     tells_quota: bool = False
     facts: frozenset[str] = frozenset()
     work: bool = False
+    in_order: bool = False
     same: RuleGroup | None = None
 
     @property

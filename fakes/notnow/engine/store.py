@@ -7,7 +7,7 @@ position of the scenario. `Memory` keeps it in one process.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct, field
@@ -41,14 +41,15 @@ class Tally(Struct, eq=False):
 class Candidate:
     """A rule whose `on`, `where` and chance have matched; the store tests its conditions.
 
-    `refuses`: if it fires, the event is not let through.
+    `holds`: true if all of them do, as `Condition.holds`. `refuses`: if it fires, the event is not let through.
     """
 
-    __slots__ = ("conditions", "limits", "refuses", "rule")
+    __slots__ = ("conditions", "holds", "limits", "refuses", "rule")
 
     def __init__(self, rule: int, conditions: tuple[Condition, ...], refuses: bool) -> None:
         self.rule, self.conditions, self.refuses = rule, conditions, refuses
         self.limits = tuple(condition for condition in conditions if condition.tells)
+        self.holds = conditions[0].holds if len(conditions) == 1 else _all_of(conditions)  # nearly always one
 
     def quota(self, tally: Tally, now: float) -> Quota:
         """How its limits stand together. It fires only while all of them hold, so the most generous one counts."""
@@ -57,6 +58,10 @@ class Candidate:
         waits = [one.wait for one in found if one.wait is not None]
         resets = [one.reset for one in found if one.reset is not None]
         return Quota(max(remaining, default=None), min(waits, default=None), min(resets, default=None))
+
+
+def _all_of(conditions: tuple[Condition, ...]) -> Callable[[Tally, float, Owners], bool]:
+    return lambda tally, now, owners: all(condition.holds(tally, now, owners) for condition in conditions)
 
 
 class PhasePosition(Struct, frozen=True):
@@ -232,22 +237,19 @@ class Memory:
     def count(self, request: DecisionRequest, now: float) -> None:
         """Count an event under its keys."""
         for key in request.counts:
-            tally = self._tally(key, request.owners[0])
+            tally = self._tallies.get(key) or self._tally(key, request.owners[0])
             tally.count += 1
             if tally.count == 1:
                 tally.since = now
 
     def _first(self, request: DecisionRequest, now: float) -> Candidate | None:
-        owners = request.owners
+        owners, tallies = request.owners, self._tallies
         last: Key | None = None
         tally: Tally
         for candidate, key in request.candidates:
             if key is not last:  # the rules of a group share one key
-                tally, last = self._tally(key, owners[0]), key
-            for condition in candidate.conditions:
-                if not condition.holds(tally, now, owners):
-                    break
-            else:
+                tally, last = tallies.get(key) or self._tally(key, owners[0]), key
+            if candidate.holds(tally, now, owners):
                 tally.fired[candidate.rule] = tally.fired.get(candidate.rule, 0) + 1
                 return candidate
         return None
