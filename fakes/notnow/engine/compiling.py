@@ -25,7 +25,8 @@ from notnow.protocols.protocol import Protocol
 
 def compile_phases(scenario: Scenario) -> tuple[CompiledPhase, ...]:
     protocol = protocols.get(scenario.protocol)
-    admissions = {moment: _admissions(scenario, protocol, moment) for moment in protocol.moments}
+    capped = [rule for rule in scenario.rules() if rule.over is not None]
+    admissions = {moment: _admissions(capped, protocol, moment) for moment in protocol.moments} if capped else {}
     work = _work(scenario, protocol)
     return tuple(
         _PhaseCompiler(protocol, number, _with_facts_known(phase, protocol), admissions, work).phase()
@@ -60,12 +61,12 @@ def _where_known(rule: Rule, protocol: Protocol) -> Rule:
     return tables.replace(rule, on=(later,), where={"command": verbs, **(rule.where or {})})
 
 
-def _admissions(scenario: Scenario, protocol: Protocol, moment: str) -> tuple[AdmissionCount, ...]:
-    """The admissions that any phase counts at this moment."""
+def _admissions(capped: Iterable[Rule], protocol: Protocol, moment: str) -> tuple[AdmissionCount, ...]:
+    """The admissions that any phase counts at this moment, for its `over` rules."""
     cover = protocol.covering(moment)
     found = {}
-    for rule in scenario.rules():
-        if rule.over is not None and cover.intersection(rule.on):
+    for rule in capped:
+        if cover.intersection(rule.on):
             lasting = any(protocol.moments[name].lasts for name in cover.intersection(rule.on))
             counted = _counted(rule)
             found[counted] = AdmissionCount(tests(rule.where), _per(rule), (counted,), rule.within is not None, lasting)
@@ -81,14 +82,16 @@ class _PhaseCompiler(Struct, frozen=True):
 
     def phase(self) -> CompiledPhase:
         moments = self.protocol.moments
-        plans = {moment: plan for moment in moments if (plan := self.plan(moment)) is not None}
+        plans = {}
+        if self.source.rules or self.source.until or self.admissions or self.work:
+            plans = {moment: plan for moment in moments if (plan := self.plan(moment)) is not None}
         return CompiledPhase(self.source.name, self.source.lasts, plans, moments, self.idle_timeouts())
 
     def plan(self, moment: str) -> Plan | None:
         cover = self.protocol.covering(moment) - {"idle"}
         rules = [i for i, rule in enumerate(self.source.rules) if cover.intersection(rule.on)]
         until = tuple((name, n) for name, n in self.source.until.items() if name in cover)
-        admissions, work = self.admissions[moment], not cover.isdisjoint(self.work)
+        admissions, work = self.admissions.get(moment, ()), not cover.isdisjoint(self.work)
         if not (rules or until or admissions or work):
             return None
         plan, lasting = self.rules_plan(rules, moment), any(count.lasting for count in admissions)
