@@ -70,22 +70,19 @@ class Recorder:
         facts: Facts | None = None,
     ) -> Exchange:
         """A client asks: a new exchange, without a reply so far. `counted`: the moment counts once more."""
+        journal = self.journal
         if len(request) > LONGEST:
             request = clip(request)
         index, at, wall = self.clock.read()
         exchange = Exchange(index, at, wall, moment, request, phase, connection, None, None, None, None, facts)
-        self._add(exchange, counted)
-        return exchange
-
-    def _add(self, exchange: Exchange, counted: bool) -> None:
-        journal, moment = self.journal, exchange.moment
         order, counts = journal._order, journal._counts
         order.append(exchange)
-        exchange.connection._log.append(exchange)
+        connection._log.append(exchange)
         if counted:
             counts[moment] = counts.get(moment, 0) + 1
         if len(order) > journal.limit:
             self._drop()
+        return exchange
 
     def arrived(self, exchange: Exchange, arrival: Arrival) -> None:
         """The request arrived then, and had to wait for its turn."""
@@ -212,7 +209,11 @@ class Recorder:
             index, at, wall, "connect", "", decision.phase, connection, reply, decision.fault, decision.rule,
             None if reply is None else at, None, end, (), decision.decision,
         )  # fmt: skip
-        self._add(exchange, counted=True)
+        self.journal._order.append(exchange)
+        connection._log.append(exchange)
+        self.also("connect")
+        if len(self.journal._order) > self.journal.limit:
+            self._drop()
         self.tell(exchange)
         self._close(connection, "fake", at)
         return exchange
