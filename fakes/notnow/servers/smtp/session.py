@@ -18,12 +18,13 @@ from notnow.servers.base.http_lines import is_header, is_request_line
 from notnow.servers.base.life import CONCLUDING, Over
 from notnow.servers.base.turns import Turn
 from notnow.servers.smtp import auth
-from notnow.servers.smtp.transaction import Transactions, announced
+from notnow.servers.smtp.chunking import Chunking
+from notnow.servers.smtp.transaction import announced
 
 _SECRET = re.compile(r"(AUTH\s+\S+\s+)\S+", re.IGNORECASE)
 
 
-class SMTPSession(Transactions):
+class SMTPSession(Chunking):
     """A live SMTP connection of a fake."""
 
     # ---- the loop over commands ------------------------------------------------------------------
