@@ -13,7 +13,8 @@ from msgspec import structs
 
 from notnow.engine import actions, events
 from notnow.engine.actions import BEHAVE
-from notnow.engine.engine import _OF_A_CONNECTION, Engine
+from notnow.engine.engine import _ANSWERED, Engine
+from notnow.engine.unanswered import UNANSWERED
 from notnow.language.loading import loads
 from playbook import (
     BYE,
@@ -69,7 +70,7 @@ class TestPlaybook:
 
 
 def test_the_engine_carries_out_every_event():
-    assert {*_OF_A_CONNECTION, events.Opened, events.Tick} == set(get_args(events.Event))
+    assert {*_ANSWERED, *UNANSWERED, events.Opened, events.Tick} == set(get_args(events.Event))
 
 
 class TestFaults:

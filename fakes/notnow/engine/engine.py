@@ -17,7 +17,7 @@ from msgspec import structs
 
 from notnow.engine.actions import BEHAVE, Action, Close, Script, Wait
 from notnow.engine.compiling import capacity_of
-from notnow.engine.connection import NONE, Connection, FiredRule, Occasion, slot_owner
+from notnow.engine.connection import NONE, Connection, FiredRule, Occasion
 from notnow.engine.course import Course
 from notnow.engine.deciding import decision_request, fired_rule
 from notnow.engine.events import (
@@ -25,24 +25,21 @@ from notnow.engine.events import (
     Answered,
     Asked,
     Closed,
-    Ended,
     Event,
     Facts,
     Finished,
-    Heard,
     Hello,
-    Known,
-    Leaving,
     Opened,
     Reached,
 )
 from notnow.engine.placeholders import Placeholders
 from notnow.engine.plans import NO_PLAN, CompiledPhase, Plan
 from notnow.engine.progress import Progress, Settled
-from notnow.engine.slots import entitled, leave, withdraw
+from notnow.engine.slots import entitled, leave
 from notnow.engine.steps import filled, watch
 from notnow.engine.store import Memory, Store
 from notnow.engine.trail import Explanation, Traced, explain, left
+from notnow.engine.unanswered import UNANSWERED
 from notnow.language.scenario import Scenario
 
 KICKED = "kicked"  # the fault of a connection that was cut off by hand
@@ -127,17 +124,10 @@ class Engine:
 
     def absorbs(self, event: Event, now: float) -> bool:
         """Take in an event that asks for no script. False for one that has to be fed: it may ask, or something is due before it."""
-        progress, take_in = self.progress, _UNANSWERED.get(type(event))
-        if (
-            take_in is None
-            or progress.ends <= now
-            or self._timers.due <= now
-            or progress.position is not self._store.position
-        ):
+        progress = self.progress
+        if progress.ends <= now or self._timers.due <= now or progress.position is not self._store.position:
             return False
-        if (connection := self._connections.get(event.conn)) is not None:  # type: ignore[union-attr]
-            take_in(self, connection, event, now)
-        return True
+        return self._take_in(event, now)
 
     def behaves(self, conn: str, moment: str, facts: Facts, now: float) -> bool:
         """True if the fake behaves at this request, which needs no script: nothing is to be decided at its moment.
@@ -230,11 +220,25 @@ class Engine:
     # ---- events ----------------------------------------------------------------------------------
 
     def _handle(self, event: Event, now: float) -> list[Script]:
-        carry_out = _OF_A_CONNECTION.get(type(event))
-        if carry_out is None:
-            return self._accept(event, now) if isinstance(event, Opened) else []  # or a `Tick`
-        connection = self._connections.get(event.conn)  # type: ignore[union-attr]
-        return [] if connection is None else carry_out(self, connection, event, now)
+        carry_out = _ANSWERED.get(type(event))
+        if carry_out is not None:
+            connection = self._connections.get(event.conn)  # type: ignore[union-attr]
+            return [] if connection is None else carry_out(self, connection, event, now)
+        if isinstance(event, Opened):
+            return self._accept(event, now)
+        self._take_in(event, now)
+        return []
+
+    def _take_in(self, event: Event, now: float) -> bool:
+        """Take in an event that asks for no script. False for any other."""
+        take_in = UNANSWERED.get(type(event))
+        if take_in is None:
+            return False
+        conn: str = event.conn  # type: ignore[union-attr]
+        connection = self._connections.pop(conn, None) if isinstance(event, Closed) else self._connections.get(conn)
+        if connection is not None:
+            take_in(connection, event, now, self._store, self.progress.phase)
+        return True
 
     def _accept(self, event: Opened, now: float) -> list[Script]:
         self.progress.start(now)
@@ -276,20 +280,8 @@ class Engine:
         phase = self.progress.phase
         return self._act(Occasion(connection, moment, facts, 0, now, phase, plan or phase.plan(moment)))
 
-    def _heard(self, connection: Connection, _event: Heard, now: float) -> list[Script]:
-        connection.heard(now)
-        return []
-
     def _finished(self, connection: Connection, _event: Finished, now: float) -> list[Script]:
         self._course.finish_idle(connection, now)
-        return []
-
-    def _leaving(self, connection: Connection, _event: Leaving, _now: float) -> list[Script]:
-        leave(connection, self._store)
-        return []
-
-    def _closed(self, connection: Connection, _event: Closed, _now: float) -> list[Script]:
-        self.forget(connection.id)
         return []
 
     def _answered(self, connection: Connection, event: Answered, now: float) -> list[Script]:
@@ -311,21 +303,6 @@ class Engine:
         script = self._script(connection, fired, now)
         self._course.restart_idle(connection, script, now)
         return [script]
-
-    def _end(self, connection: Connection, event: Ended, now: float) -> list[Script]:
-        connection.active_at = connection.transfer_at = max(connection.active_at, now)
-        connection.undefer(event.stream)
-        if connection.in_progress:
-            owner = slot_owner(connection.id, event.moment, event.stream)
-            if connection.in_progress.pop(owner, None):
-                self._store.release_all(owner)
-        return []
-
-    def _know(self, connection: Connection, event: Known, _now: float) -> list[Script]:
-        if None in event.facts.values() and (lost := connection.loses(event.facts)):
-            self._store.release(withdraw(connection, lost, self.progress.phase))
-        connection.facts = {**connection.facts, **event.facts}
-        return []
 
     # ---- decisions -------------------------------------------------------------------------------
 
@@ -396,15 +373,8 @@ class Engine:
         return Script(connection.id, steps, fired.moment, rule.phase, rule.path, rule.fault or None, decision)
 
 
-# What is done at each event of a connection that is there. Those of the first table say nothing, and start no timer.
-_UNANSWERED: dict[type[Event], Callable[[Engine, Connection, Any, float], list[Script]]] = {
-    Closed: Engine._closed,
-    Ended: Engine._end,
-    Heard: Engine._heard,
-    Known: Engine._know,
-    Leaving: Engine._leaving,
-}
-_OF_A_CONNECTION = _UNANSWERED | {
+# What is done at each event of a connection that may be answered.
+_ANSWERED: dict[type[Event], Callable[[Engine, Connection, Any, float], list[Script]]] = {
     Asked: Engine._asked,
     Answered: Engine._answered,
     Finished: Engine._finished,
