@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from playbook import document, phase, rule
 from redis_server import RedisServer, running
 from shared_service import PATIENCE, Line, admits, eventually, lines, replicas
 from test_cli_workers import workers_of
+from test_workers_protocols import Guest, played, refusing
 
 pytestmark = pytest.mark.skipif("sys.platform != 'linux'", reason="workers need Linux")
 
@@ -228,6 +231,29 @@ def test_a_clock_that_is_set_is_set_in_the_workers(two: tuple[Many, Many]) -> No
         clock.correct(before.zero, before.zero)  # type: ignore[attr-defined]
 
 
+def test_a_play_returns_when_every_worker_of_the_other_replica_has_taken_it_up(two: tuple[Many, Many]) -> None:
+    worker = two[1]._bridge.crew.living[0]
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    playing = threading.Thread(target=two[0].play, args=["smtp/overload"])
+    playing.start()
+    try:
+        eventually(lambda: two[1].scenario.name == "smtp/overload", "the other replica plays it")
+        playing.join(1)
+        assert playing.is_alive()
+    finally:
+        os.kill(worker.process.pid, signal.SIGCONT)
+        playing.join()
+
+
+def test_a_question_about_an_earlier_play_has_no_answer_and_counts_nowhere(two: tuple[Many, Many]) -> None:
+    bridge = two[0]._bridge
+    for play, owners in ((bridge.plays - 1, []), (bridge.plays, ["a"])):
+        question = partial(bridge.answer, "in_play", play, "acquire", [(("key",), "a")])
+        assert bridge.runner.call(question) == (None, False)
+        assert bridge.counts.owners == owners
+    bridge.runner.call(lambda: bridge.counts.release_all("a"))
+
+
 # ---- without Redis -------------------------------------------------------------------------------
 
 
@@ -250,3 +276,31 @@ def test_without_redis_all_workers_are_as_chosen_until_it_is_back(tmp_path: Path
             eventually(lambda: admits(fake.port), "their slots are free")
             fake.catch_up()
             assert [mark.kind for mark in fake.journal.marks] == ["play", "lost", "back"]
+
+
+# ---- other protocols -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", ["ftp", "http"])
+def test_a_cap_and_a_phase_are_those_of_all_over_every_protocol(server: RedisServer, protocol: str) -> None:
+    address = url(server, protocol)
+    capped = played(protocol, phase(refusing(over=5), until={"connect": 24}), phase(name="open"))
+    with crew(address, capped) as one, crew(address, capped) as other, ExitStack() as stack:
+
+        def let_in(count: int) -> int:
+            guests = [stack.enter_context(closing(Guest((one, other)[n % 2]))) for n in range(count)]
+            return sum(guest.let_in for guest in guests)
+
+        assert let_in(23) == 5
+        assert [fake.phase for fake in (one, other)] == ["phase 1"] * 2
+        assert let_in(9) == 8
+        assert [fake.phase for fake in (one, other)] == ["open"] * 2
+
+
+def test_without_redis_a_server_without_rules_is_closed_too(tmp_path: Path) -> None:
+    with running(tmp_path) as server, crew(url(server, "closed"), "smtp/healthy") as fake:
+        assert admits(fake.port)
+        server.stop()
+        fake.wait_for(lambda journal: any(mark.kind == "lost" for mark in journal.marks), timeout=PATIENCE)
+        fake._bridge.arrive()
+        assert {admits(fake.port) for _ in range(8)} == {False}
