@@ -231,13 +231,15 @@ class Engine:
 
     def _take_in(self, event: Event, now: float) -> bool:
         """Take in an event that asks for no script. False for any other."""
-        take_in = UNANSWERED.get(type(event))
+        kind = type(event)
+        take_in = UNANSWERED.get(kind)
         if take_in is None:
             return False
-        conn: str = event.conn  # type: ignore[union-attr]
-        connection = self._connections.pop(conn, None) if isinstance(event, Closed) else self._connections.get(conn)
+        connection = self._connections.get(event.conn)  # type: ignore[union-attr]
         if connection is not None:
-            take_in(connection, event, now, self._store, self.progress.phase)
+            if kind is Closed:
+                del self._connections[connection.id]
+            take_in(connection, event, now, self._store, self.progress)
         return True
 
     def _accept(self, event: Opened, now: float) -> list[Script]:
