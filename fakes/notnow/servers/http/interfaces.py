@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import h2.exceptions
 import h11
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from hypercorn.protocol import events
 
     from notnow.servers.http.host import AppHost
-    from notnow.servers.http.stream import Stream
 
+S = TypeVar("S")
 Work = Callable[[], Coroutine[Any, Any, None]]  # begun by the task that does it, or never
 Behave = Callable[[Response | tuple[()] | None, float], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
@@ -129,14 +129,14 @@ class Owner(Protocol):
     def malformed(self, number: int, said: str, why: str, code: str) -> None: ...
 
 
-class Carrier(Protocol):
-    """The connection, as its streams see it."""
+class Carrier(Protocol[S]):
+    """The connection, as its streams see it: of what kind they are, it leaves to them."""
 
     host: AppHost
     record: Connection
     exchange: Exchange  # that was answered last
     names: tuple[str, ...]  # of the certificate that the connection has shown
-    live: dict[int, Stream]  # the requests under way
+    live: dict[int, S]  # the requests under way
     secure: bool
 
     @property
@@ -149,11 +149,11 @@ class Carrier(Protocol):
     def note_arrival(self, exchange: Exchange) -> None:
         """A request has been read: note when it arrived, if it had to wait for its turn."""
 
-    async def asked(self, stream: Stream) -> None:
+    async def asked(self, stream: S) -> None:
         """The head of a request has arrived: carry out the engine's script for it."""
 
     async def perform(
-        self, script: Script, exchange: Exchange, stream: Stream | None = None, behave: Behave | None = None
+        self, script: Script, exchange: Exchange, stream: S | None = None, behave: Behave | None = None
     ) -> None:
         """Carry out a script. Raises Over where the connection has ended, and Gone where the stream has."""
 

@@ -46,7 +46,7 @@ class Stream(Hanging):
     _status: int | None = None  # set once the head of the answer is sent
     _news: asyncio.Event | None = None  # made where an app waits for it
 
-    def __init__(self, connection: Carrier, protocol: HTTPProtocol, number: int) -> None:
+    def __init__(self, connection: Carrier[Stream], protocol: HTTPProtocol, number: int) -> None:
         self.connection, self.protocol, self.number = connection, protocol, number
         self.host = connection.host
         self.watches: dict[str, int] = {}  # moment -> bytes of that body until `Reached`
