@@ -1,7 +1,7 @@
 """The bridge between the sockets of a fake and its engine.
 
-It accepts connections, tells the engine what happens, hands each script to the session that it is for, and wakes the
-engine when that is due. It is the `Host` of its sessions; adapters derive from it what their sessions need besides.
+It accepts connections, and turns them away or builds their sessions; what the engine then is told, and says, is in
+`driving`. It is the `Host` of its sessions; adapters derive from it what their sessions need besides.
 `start`, `leave`, `prepare` and `begin` are for any thread, the rest is for the loop's.
 """
 
@@ -13,22 +13,21 @@ import socket
 import ssl
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
-from notnow.clock import Cancellable
 from notnow.engine import trail
 from notnow.engine.actions import Action, Close, Script, Send
 from notnow.engine.engine import Engine
-from notnow.engine.events import Closed, Event, Hello, Leaving, Opened, Tick
+from notnow.engine.events import Closed, Hello, Leaving, Opened
 from notnow.engine.store import Store
 from notnow.engine.trail import Explanation
 from notnow.journal import Arrival, Connection, Exchange, Failure, Recorder
 from notnow.language.scenario import Scenario
 from notnow.servers.base import listener
+from notnow.servers.base.driving import Driving
 from notnow.servers.base.options import Options
 from notnow.servers.base.refusing import Refusal, refusal
-from notnow.servers.base.services import LoopServices
 from notnow.servers.base.session import Session
 from notnow.servers.base.sharing import sharing_of
 
@@ -60,7 +59,7 @@ class Listening(Protocol):
         """Accept no more."""
 
 
-class Bridge(LoopServices):
+class Bridge(Driving):
     """Between the sockets and the engine of one fake."""
 
     alpn: ClassVar[tuple[str, ...]] = ()  # the protocols that it speaks in TLS (RFC 7301)
@@ -88,8 +87,6 @@ class Bridge(LoopServices):
         self._uid = secrets.token_hex(4)
         self._refused_with: tuple[Action, ...] | None = None  # the steps of the last script at connect
         self._refusal: Refusal | None = None  # what they come to
-        self._alarm: Cancellable | None = None
-        self._alarm_at: float | None = None
 
     # ---- hooks for adapters ----------------------------------------------------------------------
 
@@ -139,10 +136,6 @@ class Bridge(LoopServices):
     @property
     def users(self) -> Mapping[str, str] | None:
         return self.options.users if self.options.users is not None else self.scenario.server.users
-
-    @property
-    def phase(self) -> str:
-        return self.engine.progress.phase.name
 
     # ---- life ------------------------------------------------------------------------------------
 
@@ -266,18 +259,6 @@ class Bridge(LoopServices):
             "play", played.name, protocol=played.protocol, tls=self.tls, toml=played.text, knobs=dict(played.knobs)
         )
 
-    def _note_phase(self, before: str) -> None:
-        if self.phase != before:
-            self.recorder.mark("phase", self.phase)
-
-    def begin(self) -> None:
-        """Let scenario time start now, if no connection has started it. For any thread."""
-        self.runner.call(self._begin)
-
-    def _begin(self) -> None:
-        self.engine.start(self.clock.now())
-        self._arm()
-
     # ---- looking back ----------------------------------------------------------------------------
 
     def explain(self, exchange: Exchange) -> list[Explanation]:
@@ -377,31 +358,7 @@ class Bridge(LoopServices):
     def drain(self, sock: socket.socket) -> None:
         self.lingering.part(sock, b"", None)
 
-    # ---- events and scripts ----------------------------------------------------------------------
-
-    def feed(self, event: Event, moment: str = "", at: float | None = None) -> Script | None:
-        now = self.clock.now() if at is None else at
-        if not moment and self.engine.absorbs(event, now):  # nearly always
-            return None
-        own, others = self._decide(event, moment, now)
-        if others or self.engine.due != self._alarm_at:
-            self._dispatch(others)
-        return own
-
-    def _decide(self, event: Event, moment: str, now: float) -> tuple[Script | None, Sequence[Script]]:
-        """Tell the engine; return the script for this event, and the scripts for other connections."""
-        progress = self.engine.progress
-        phase = progress.phase
-        scripts = self.engine.feed(event, now)
-        if progress.phase is not phase:
-            self._note_phase(phase.name)
-        if moment:
-            conn = event.conn  # type: ignore[union-attr]
-            for i, script in enumerate(scripts):
-                if script.moment == moment and script.conn == conn:
-                    del scripts[i]
-                    return script, scripts
-        return None, scripts
+    # ---- what connections tell -------------------------------------------------------------------
 
     def client_hello(self, record: Connection, sni: str | None) -> Script | None:
         self.recorder.tls(record, sni=sni)
@@ -419,32 +376,6 @@ class Bridge(LoopServices):
             if failure is not None and record.failure is None:  # a failure after the fake has closed means nothing
                 self.recorder.failed(record, failure)
             self.recorder.close(record, "client")
-
-    def _dispatch(self, scripts: Iterable[Script]) -> None:
-        for script in scripts:
-            if session := self.sessions.get(script.conn):
-                session.unasked(script)
-        self._arm()
-
-    # ---- the alarm of the engine -----------------------------------------------------------------
-
-    def _arm(self) -> None:
-        """Have the engine woken when it is next due."""
-        due = self.engine.due
-        if due == self._alarm_at or not self.running:
-            return
-        self._disarm()
-        self._alarm_at = due
-        self._alarm = None if due is None else self.clock.call_at(due, self.loop, self._tick)
-
-    def _disarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm = self._alarm_at = None
-
-    def _tick(self) -> None:
-        self._alarm = self._alarm_at = None
-        self.feed(Tick())
 
     # ---- TLS -------------------------------------------------------------------------------------
 
