@@ -4,13 +4,12 @@ opening reply and its final one.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 
 from msgspec import Struct
 
 from notnow.journal import Exchange
 
-MOST = 10_000  # the most exchanges to remember; few are reported again, and soon
+MOST = 10_000  # the last exchanges are remembered, at least so many: few are reported again, and soon
 
 State = tuple[int, bool, bool]  # lines of its reply, stored, closed
 
@@ -35,7 +34,8 @@ class News:
     """Remembers the reported part of each exchange."""
 
     def __init__(self) -> None:
-        self._told: OrderedDict[int, State] = OrderedDict()
+        self._told: dict[int, State] = {}
+        self._before: dict[int, State] = {}  # what was told before; it goes when as much has been told since
 
     def of(self, exchange: Exchange) -> New | None:
         """The part that is new since the last call with this exchange; None if nothing is new."""
@@ -54,11 +54,11 @@ class News:
 
     def _note(self, exchange: Exchange) -> tuple[State | None, State]:
         """How the exchange was when it was told last, and how it is now."""
-        reply, told = exchange.reply, self._told
-        before = told.pop(exchange.index, None)
+        reply, told, index = exchange.reply, self._told, exchange.index
+        before = told.get(index) or self._before.get(index)
         lines = 0 if not reply else reply.count("\n") + 1
         stored = exchange.facts is not None and exchange.stored
-        now = told[exchange.index] = (lines, stored, exchange.end is not None)
-        if len(told) > MOST:
-            told.popitem(last=False)
+        now = told[index] = (lines, stored, exchange.end is not None)
+        if len(told) >= MOST:
+            self._told, self._before = {}, told
         return before, now

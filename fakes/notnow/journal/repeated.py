@@ -6,7 +6,6 @@ The words of such a line are encoded once.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
 from msgspec.structs import replace
@@ -24,6 +23,7 @@ class Lines:
 
     def __init__(self) -> None:
         self._known: dict[Key, tuple[str, ...]] = {}
+        self._at, self._at_text = -1.0, ""  # the last time: what ends at once has the same one thrice
 
     def of(self, entries: Iterable[Entry]) -> str:
         """The lines of these entries, each with its line end."""
@@ -54,7 +54,7 @@ class Lines:
             return None
         server, rest = self._known.get(key) or self._learn_exchange(key, x)
         return (
-            f'{{"event": "exchange", "index": {x.index}, "at": {_text(x.at)}, "wall": "{iso(x.wall)}", '
+            f'{{"event": "exchange", "index": {x.index}, "at": {self._time(x.at)}, "wall": "{iso(x.wall)}", '
             f"{server}{connection.number}{rest}"
         )
 
@@ -76,8 +76,8 @@ class Lines:
         key = c.journal.server, c.client, c.ended_by
         server, client, rest = self._known.get(key) or self._learn_connection(key, c)
         return (
-            f'{{"event": "closed", "index": {c.closed_index}, "at": {_text(c.closed_at)}, '
-            f"{server}{c.number}{client}{_text(c.opened_at)}{rest}"
+            f'{{"event": "closed", "index": {c.closed_index}, "at": {self._time(c.closed_at)}, '
+            f"{server}{c.number}{client}{self._time(c.opened_at)}{rest}"
         )
 
     def _learn_connection(self, key: Key, c: Connection) -> tuple[str, ...]:
@@ -103,9 +103,9 @@ class Lines:
         found = self._known[key] = (*pieces, line)
         return found
 
-
-@lru_cache(maxsize=16)  # what ends at once has the same time thrice
-def _text(at: float) -> str:
-    """`round(at, 6)` as text: to round it and to write its shortest form each take thrice the time."""
-    text = f"{at:.6f}".rstrip("0")
-    return f"{text}0" if text.endswith(".") else text
+    def _time(self, at: float) -> str:
+        """`round(at, 6)` as text: to round it and to write its shortest form each take thrice the time."""
+        if at != self._at:
+            text = f"{at:.6f}".rstrip("0")
+            self._at, self._at_text = at, f"{text}0" if text.endswith(".") else text
+        return self._at_text
