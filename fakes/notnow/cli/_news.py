@@ -4,7 +4,6 @@ opening reply and its final one.
 
 from __future__ import annotations
 
-
 from msgspec import Struct
 
 from notnow.journal import Exchange

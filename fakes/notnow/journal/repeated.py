@@ -69,9 +69,11 @@ class Lines:
 
     def _connection(self, c: Connection) -> str | None:
         """The line of the end of a connection of which nothing else is to be said; None for any other."""
-        if c.after_arrival is not None or c.unread_arrival is not None or c.failure is not None or c.tls is not None:
+        if c.after or c.after_arrival is not None or c.unread or c.unread_arrival is not None:
             return None
-        if c.goaways or c.closed_at is None or c.closed_index is None:
+        if c.failure is not None or c.tls is not None or c.goaways:
+            return None
+        if c.closed_at is None or c.closed_index is None:
             return None
         key = c.journal.server, c.client, c.ended_by
         server, client, rest = self._known.get(key) or self._learn_connection(key, c)
