@@ -147,7 +147,7 @@ def main() -> None:
         with ordinary_python():
             print(f"{where}\n{peers.report(given.quick)}")
         return
-    benches = chosen(given.only + (SPEED if given.table == "speed" else []))
+    benches = chosen(given.only or (SPEED if given.table == "speed" else []))
     with ordinary_python():
         rows = measured(benches, given.quick)
     print(where)
