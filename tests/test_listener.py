@@ -177,6 +177,22 @@ class TestLingering:
             self.let_ring(fake, session, 1)
             fake.wait_for(lambda _: not fake._bridge.sessions)
 
+    def test_one_timer_at_a_time(self, monkeypatch):
+        """One that the end of the connection does not cancel would ring for a fake that has been stopped."""
+        monkeypatch.setattr(_listener, "LINGER", 1000.0)
+        with FakeSMTP(rules(one("noop", reply=NO))) as fake, Raw(fake).hello() as raw:
+            (session,) = fake._bridge.sessions.values()
+            raw.send("NOOP\r\n")
+            assert raw.reply() == NO
+            fake.settle()
+            first = session._linger
+            with monkeypatch.context() as unread:
+                unread.setattr(type(session.transport), "get_write_buffer_size", lambda _: 1)
+                fake._bridge.runner.call(session.end)
+            fake.wait_for(lambda _: not fake._bridge.sessions)
+        assert first.cancelled()
+        assert session._linger.cancelled()
+
     def let_ring(self, fake: FakeSMTP, session: Any, periods: int) -> None:
         """The timer of the lingering close rings now, and so many periods are left."""
         session._linger.cancel()

@@ -123,7 +123,7 @@ def test_fakes_of_two_loops(monkeypatch: pytest.MonkeyPatch) -> None:
             fake.start()
         runners = {fake._bridge.runner for fake in fakes}
         assert len(runners) == 2
-    assert set(Runner._shared.values()) <= before - runners
+    assert set(Runner._shared.values()) <= before  # one that others use goes on
 
 
 # ---- what fails ----------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ class Closing(Hanging):
         self.transport.resume_reading()
         if self.secure:
             self._lingers_until = self.host.loop.time() + listener.LINGER
-            self._linger = self.host.call_later_real(QUIET, self._end_tls)
+            self._next_look(self.host.call_later_real(QUIET, self._end_tls))
         else:
             self._linger_on(listener.PERIODS)
             try:
@@ -126,14 +126,19 @@ class Closing(Hanging):
         self.host.heard_after(self.record, data, None, self.words(data))
         self._heard = True
         if self._linger is not None and self.secure:
-            self._linger.cancel()
             left = max(0.0, self._lingers_until - self.host.loop.time())
-            self._linger = self.host.call_later_real(min(QUIET, left), self._end_tls)
+            self._next_look(self.host.call_later_real(min(QUIET, left), self._end_tls))
+
+    def _next_look(self, timer: asyncio.TimerHandle) -> None:
+        """Wait for this timer, and for no other: one that nobody cancels would outlive the connection."""
+        if self._linger is not None:
+            self._linger.cancel()
+        self._linger = timer
 
     def _linger_on(self, periods: int) -> None:
         """Wait for a client that still sends, or has not read what is there, at most so many times `LINGER`."""
         self._heard = False
-        self._linger = self.host.loop.call_later(listener.LINGER, self._lingered, periods - 1)
+        self._next_look(self.host.loop.call_later(listener.LINGER, self._lingered, periods - 1))
 
     def _lingered(self, periods: int) -> None:
         if periods and (self._heard or self.transport.get_write_buffer_size()):
@@ -156,7 +161,7 @@ class Closing(Hanging):
             self._stop_speaking()
             self.transport.close()
             if self.secure or self.transport.get_write_buffer_size():
-                self._linger = self.host.loop.call_later(SHUTDOWN, self.transport.abort)
+                self._next_look(self.host.loop.call_later(SHUTDOWN, self.transport.abort))
 
     def abort(self) -> None:
         """End at once, without a reply."""
