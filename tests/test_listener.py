@@ -8,7 +8,7 @@ import errno
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -141,11 +141,7 @@ class TestLingering:
 
     def test_a_client_that_still_sends_has_more_time(self, monkeypatch):
         """As long as it sends, it has not read its reply; it may do so for a while, not for ever."""
-        monkeypatch.setattr(_listener, "LINGER", 1000.0)
-        with FakeSMTP(rules(one("noop", reply=NO))) as fake, Raw(fake).hello() as raw:
-            (session,) = fake._bridge.sessions.values()
-            raw.send("NOOP\r\n")
-            assert raw.reply() == NO
+        with self.refused(monkeypatch) as (fake, raw, session):
             for number, periods in enumerate((1, 0), 1):
                 raw.send("NOOP\r\n")
                 fake.wait_for(lambda j, n=number: j.connections[0].after_bytes == 6 * n)
@@ -154,22 +150,12 @@ class TestLingering:
             fake.wait_for(lambda _: not fake._bridge.sessions)
 
     def test_a_client_that_no_longer_sends_has_no_more_time(self, monkeypatch):
-        monkeypatch.setattr(_listener, "LINGER", 1000.0)
-        with FakeSMTP(rules(one("noop", reply=NO))) as fake, Raw(fake).hello() as raw:
-            (session,) = fake._bridge.sessions.values()
-            raw.send("NOOP\r\n")
-            assert raw.reply() == NO
-            fake.settle()
+        with self.refused(monkeypatch) as (fake, _, session):
             self.let_ring(fake, session, _listener.PERIODS)
             fake.wait_for(lambda _: not fake._bridge.sessions)
 
     def test_a_client_that_has_not_read_all_has_more_time(self, monkeypatch):
-        monkeypatch.setattr(_listener, "LINGER", 1000.0)
-        with FakeSMTP(rules(one("noop", reply=NO))) as fake, Raw(fake).hello() as raw:
-            (session,) = fake._bridge.sessions.values()
-            raw.send("NOOP\r\n")
-            assert raw.reply() == NO
-            fake.settle()
+        with self.refused(monkeypatch) as (fake, _, session):
             with monkeypatch.context() as unread:
                 unread.setattr(type(session.transport), "get_write_buffer_size", lambda _: 1)
                 self.let_ring(fake, session, 1)
@@ -179,12 +165,7 @@ class TestLingering:
 
     def test_one_timer_at_a_time(self, monkeypatch):
         """One that the end of the connection does not cancel would ring for a fake that has been stopped."""
-        monkeypatch.setattr(_listener, "LINGER", 1000.0)
-        with FakeSMTP(rules(one("noop", reply=NO))) as fake, Raw(fake).hello() as raw:
-            (session,) = fake._bridge.sessions.values()
-            raw.send("NOOP\r\n")
-            assert raw.reply() == NO
-            fake.settle()
+        with self.refused(monkeypatch) as (fake, _, session):
             first = session._linger
             with monkeypatch.context() as unread:
                 unread.setattr(type(session.transport), "get_write_buffer_size", lambda _: 1)
@@ -192,6 +173,17 @@ class TestLingering:
             fake.wait_for(lambda _: not fake._bridge.sessions)
         assert first.cancelled()
         assert session._linger.cancelled()
+
+    @contextlib.contextmanager
+    def refused(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FakeSMTP, Raw, Any]]:
+        """A client that has got its last reply and stays, and its session; time is never up by itself."""
+        monkeypatch.setattr(_listener, "LINGER", 1000.0)
+        with FakeSMTP(rules(one("noop", reply=NO))) as fake, Raw(fake).hello() as raw:
+            (session,) = fake._bridge.sessions.values()
+            raw.send("NOOP\r\n")
+            assert raw.reply() == NO
+            fake.settle()
+            yield fake, raw, session
 
     def let_ring(self, fake: FakeSMTP, session: Any, periods: int) -> None:
         """The timer of the lingering close rings now, and so many periods are left."""

@@ -110,7 +110,8 @@ class Many(Fake):
 def many(protocol: str, workers: int, *, traced: bool = True, app: str | None = None) -> type[Many]:
     """The class of the fake for a protocol with so many workers. Raises ScenarioError where that is not possible.
 
-    `app` is MODULE:ATTRIBUTE, for one that is given an app. Without `traced` it cannot `explain` its decisions, and takes less time for those that no count can change.
+    `app` is MODULE:ATTRIBUTE, for one that is given an app. Without `traced` it cannot `explain` its decisions, and takes less
+    time for those that no count can change.
     """
     if sys.platform != "linux":
         raise _not_here("workers need Linux", "1: other systems do not spread clients over processes that share a port")

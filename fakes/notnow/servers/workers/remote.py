@@ -150,8 +150,9 @@ class RemoteStore:
 
 
 class ReplicaStore(RemoteStore):
-    """The store of a worker of a replica. Other replicas move the scenario, so each decision is asked for: the other process asks Redis.
+    """The store of a worker of a replica.
 
+    Other replicas move the scenario, so each decision is asked for: the other process asks Redis.
     Questions name the play that they are about; of an earlier one, the answer is None.
     """
 
