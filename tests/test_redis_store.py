@@ -15,6 +15,7 @@ from notnow.engine.store import Candidate, Decision, DecisionRequest, Key, Memor
 from notnow.language.condition import Condition
 from notnow.language.conditions import AfterFor, FirstFor, Nth
 from notnow.language.loading import loads
+from notnow.language.scenario import Scenario
 from notnow.shared import link
 from notnow.shared.address import address
 from notnow.shared.clock import SharedClock
@@ -23,6 +24,7 @@ from notnow.shared.replica import Replica
 from notnow.shared.store import RedisStore
 from redis_server import RedisServer, running
 
+ONE_PHASE = loads('protocol = "smtp"\n')
 SCENARIO = loads('protocol = "smtp"\n[[phase]]\n[[phase]]\n')
 
 
@@ -32,13 +34,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
         yield found
 
 
-def replica(url: str, name: str, **words: str) -> Replica:
+def replica(url: str, name: str, scenario: Scenario = SCENARIO, **words: str) -> Replica:
     where = "&".join([f"{url}?socket_timeout=9&name={name}", *(f"{key}={value}" for key, value in words.items())])
-    return Replica(address(where), "smtp", SharedClock(), SCENARIO)
+    return Replica(address(where), "smtp", SharedClock(), scenario)
 
 
-def joined(url: str, name: str, **words: str) -> Replica:
-    made = replica(url, name, **words)
+def joined(url: str, name: str, scenario: Scenario = SCENARIO, **words: str) -> Replica:
+    made = replica(url, name, scenario, **words)
     made.join()
     return made
 
@@ -93,13 +95,37 @@ def test_counts_restart_with_the_phase_and_with_the_lap(server: RedisServer, to:
     assert decision == Decision(None if restarts else 0)
 
 
+@pytest.mark.parametrize(
+    ("repeat", "ends"), [(False, PhasePosition(1, 0, 2.0)), (True, PhasePosition(0, 1, 3.0))], ids=["stays", "repeats"]
+)
+def test_the_event_that_ends_a_phase_is_its_last_whoever_moves_on(
+    server: RedisServer, repeat: bool, ends: PhasePosition
+) -> None:
+    scenario = loads(f"protocol = 'smtp'\nrepeat = {str(repeat).lower()}\n[[phase]]\n[[phase]]\n")
+    replicas = [joined(server.url, f"last-{repeat}", scenario) for _ in range(2)]
+    first, other = map(RedisStore, replicas)
+    begun = PhasePosition(0, 0, 0.0)
+    assert first.move(PhasePosition(), begun)
+    assert other.decide(DecisionRequest(PhasePosition(), ("b",)), 0.0) is None
+    last = DecisionRequest(begun, ("a",), [("in",)], until=[("connect", 1)])
+    assert first.decide(last, 2.0) == Decision(None, ends_phase=True)
+    assert other.decide(last, 2.0) is None  # `first` has told nobody yet
+    assert other.position == PhasePosition(1, 0, 2.0)
+    of_second = DecisionRequest(other.position, ("b",), [("in",)], until=[("connect", 1)])
+    assert other.decide(of_second, 3.0) == Decision(None, ends_phase=True)
+    assert not first.move(begun, PhasePosition(1, 0, 2.0))
+    assert first.position == ends
+    for one in replicas:
+        one.leave()
+
+
 FIXED = {"wanted": True, "span": 1.0, "n": 2, "rule": 0}
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_condition_holds_in_redis_when_it_holds_in_memory(server: RedisServer, name: str) -> None:
     cls, memory = CLASSES[name], Memory()
-    one = joined(server.url, f"alone-{name}")
+    one = joined(server.url, f"alone-{name}", ONE_PHASE)
     store, told = RedisStore(one), set[object]()
     for each in (memory, store):
         each.equip(CAPACITY)
@@ -210,6 +236,9 @@ class SideBySide(RuleBasedStateMachine):
         assert found is not None
         assert expected is not None
         assert said(found) == said(expected)
+        here = request.position
+        if found.ends_phase and here.phase < len(SCENARIO.phases) - 1:  # the script has moved on with it
+            self.memory.move(here, here.next(len(SCENARIO.phases), self.now))
 
     @rule(connection=st.sampled_from(CONNECTIONS), key=st.sampled_from(SHARED_KEYS))
     def slots_are_acquired_and_released(self, connection: str, key: Key) -> None:

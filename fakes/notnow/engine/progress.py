@@ -90,14 +90,12 @@ class Progress:
             self._move(PhasePosition(self.position.phase, self.position.lap, now))
 
     def next_phase(self, at: float) -> None:
-        """Move on to the next phase, which begins at `at`; after the last one comes the first, in another lap.
+        """Move on to the next phase, which begins at `at`.
 
         Another replica may have moved on meanwhile, which is as good. One that has only let time begin is no reason to stay.
         """
         seen = self.position
-        phase = (seen.phase + 1) % len(self.phases)
-        lap = seen.lap + (phase <= seen.phase)
-        while not self._move(PhasePosition(phase, lap, None if self.position.since is None else at)):
+        while not self._move(self.position.next(len(self.phases), at)):
             if self._store.outdated or (self.position.phase, self.position.lap) != (seen.phase, seen.lap):
                 return
 

@@ -71,6 +71,11 @@ class PhasePosition(Struct, frozen=True):
     lap: int = 0
     since: float | None = None
 
+    def next(self, phases: int, at: float | None) -> PhasePosition:
+        """The next phase, since `at`; after the last one comes the first, in another lap."""
+        phase = (self.phase + 1) % phases
+        return PhasePosition(phase, self.lap + (phase <= self.phase), None if self.since is None else at)
+
 
 class DecisionRequest(Struct, frozen=True, gc=False):
     """One event, as the store sees it.
@@ -131,7 +136,10 @@ class Store(Protocol):
         ...
 
     def decide(self, request: DecisionRequest, now: float) -> Decision | None:
-        """Count an event, find the rule that fires, and acquire its slots; None if the position has changed."""
+        """Count an event, find the rule that fires, and acquire its slots; None if the position has changed.
+
+        Where others count as well, an event that ends the phase also moves the scenario, so that none of theirs comes in between.
+        """
         ...
 
     def next_connection(self) -> int:

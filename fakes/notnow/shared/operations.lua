@@ -43,12 +43,6 @@ end
 
 -- ---- the state of a scenario ----------------------------------------------------------------------
 
-local function news() -- tell all replicas; the number of what they are to carry out
-    local version = call("HINCRBY", service .. "clock", "version", 1)
-    call("PUBLISH", service .. "news", version)
-    return version
-end
-
 local function state() -- nil if Redis has lost it
     local found = { elapsed = elapsed() }
     for _, name in ipairs({ "clock", "state" }) do
@@ -66,10 +60,6 @@ local function reply_with_state(word, ...)
         return reply("lease")
     end
     return reply(word, found, ...)
-end
-
-local function set_position(phase, lap, since)
-    call("HSET", server .. "state", "phase", phase, "lap", lap, "since", since and exact(since) or "")
 end
 
 local function forget_all_slots()
@@ -168,12 +158,7 @@ function operations.move()
     if not here then
         return reply(play and "moved" or "lease")
     end
-    local seen, to = given.seen, given.to
-    if to[1] ~= seen[1] or to[2] ~= seen[2] then
-        forget_counts()
-    end
-    set_position(to[1], to[2], to[3])
-    return reply("ok", news())
+    return reply("ok", move(given.seen, given.to))
 end
 
 function operations.acquire()

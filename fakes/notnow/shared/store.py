@@ -26,6 +26,7 @@ class RedisStore:
         self.replica = replica
         self.play, self.position = replica.state.play, replica.state.position
         self.outdated = False
+        self._scenario = replica.scenario
         self._capacity: tuple[float, float, int | None] | None = None
         self._connections = 0
 
@@ -62,7 +63,9 @@ class RedisStore:
         return True
 
     def decide(self, request: DecisionRequest, now: float) -> Decision | None:
-        answer = self._ask("decide", request=encoded(request, facts=False), now=now, capacity=self._capacity)
+        after = self._after(request) if request.until else None
+        told = encoded(request, facts=False)
+        answer = self._ask("decide", request=told, now=now, capacity=self._capacity, after=after)
         if answer == "moved":
             return None
         if answer is None:
@@ -71,6 +74,12 @@ class RedisStore:
         decision = Decision(None if rule is False else rule, ends_phase, tuple(map(_quota, quotas)), wait)
         self._note(request, decision)
         return decision
+
+    def _after(self, request: DecisionRequest) -> tuple[int, int, float | None] | None:
+        """Where the scenario stands if this event ends the phase; None if it stays. The script knows the time."""
+        here, phases = request.position, len(self._scenario.phases)
+        is_final = here.phase == phases - 1 and not self._scenario.repeat
+        return None if is_final else _plain(here.next(phases, None))
 
     def next_connection(self) -> int:
         """Each replica has chances of its own."""

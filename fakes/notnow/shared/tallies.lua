@@ -80,6 +80,25 @@ local function forget_windows(prefix)
     call("DEL", prefix .. "windows")
 end
 
+-- Where the scenario stands; see service.lua.
+local function news() -- tell all replicas; the number of what they are to carry out
+    local version = call("HINCRBY", service .. "clock", "version", 1)
+    call("PUBLISH", service .. "news", version)
+    return version
+end
+
+local function set_position(phase, lap, since)
+    call("HSET", server .. "state", "phase", phase, "lap", lap, "since", since and exact(since) or "")
+end
+
+local function move(seen, to) -- counts restart with the phase and the lap
+    if to[1] ~= seen[1] or to[2] ~= seen[2] then
+        forget_counts()
+    end
+    set_position(to[1], to[2], to[3])
+    return news()
+end
+
 -- The queue of a server of finite capacity, as `fakes/notnow/engine/capacity.py` has it; nil if it can do any amount of work.
 local EARLY = 1e-6
 local station
