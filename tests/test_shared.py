@@ -239,6 +239,25 @@ class TestRedisGoesAway:
                 fake.wait_for(lambda journal: journal.marks[-1].kind != "lost", timeout=20)
             eventually(lambda: admits(one.port), "it is open again")
 
+    def test_one_that_does_not_answer_is_not_waited_for_again_at_the_end(
+        self, server: RedisServer, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert server.process is not None
+        one = FakeSMTP(loads(CAP), shared=f"{url}&socket_timeout=0.2&lease=1s")
+        one.start()
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            one.wait_for(lambda journal: journal.marks[-1].kind == "lost", timeout=20)
+            asked: list[str] = []
+            sharing: Any = one._bridge.sharing
+            monkeypatch.setattr(sharing.replica.link, "call", lambda operation, _given: asked.append(operation))
+            monkeypatch.setattr(sharing.heart, "_ship", lambda: asked.append("ship"))
+            one.stop()
+            assert asked == []
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        assert [one.getMessage().partition(" (")[0][-7:] for one in caplog.records] == ["is lost"]
+
     def test_ftp_and_http_are_closed_in_their_own_way(self, server: RedisServer, url: str) -> None:
         with FakeFTP(shared=url) as ftp, FakeHTTP(shared=url) as http:
             server.stop()

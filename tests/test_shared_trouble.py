@@ -22,6 +22,7 @@ from notnow.cli import group
 from notnow.errors import ScenarioError, StartError
 from notnow.language.loading import loads
 from notnow.shared import heart, link, shipping
+from notnow.shared.address import service
 from notnow.shared.clock import SharedClock
 from notnow.shared.naming import told_scenario
 from playbook import BYE, document, phase, rule
@@ -483,6 +484,17 @@ class TestWhatRedisSays:
                 FakeSMTP(shared=url).start()
             with two(f"{url}&ssl_ca_certs={tmp_path / 'ca.pem'}", CAP) as (one, other), closing(Line(one.port)):
                 assert [admits(other.port), admits(one.port)] == [True, True]
+
+    def test_a_unix_socket(self, tmp_path: Any) -> None:
+        path = tmp_path / "redis.sock"
+        url = service(f"unix://{path}?db=1", {"mx": CAP}, {"lease": "5s"}, option="--shared")
+        with running(tmp_path, "--unixsocket", str(path)), two(url, CAP) as (one, other):
+            assert one.service is not None
+            assert one.service.endswith(f" at unix://{path}")
+            with closing(Line(one.port)), closing(Line(other.port)):
+                assert not admits(one.port)
+        with pytest.raises(StartError, match=f"no Redis at unix://{path} .*start one"):
+            FakeSMTP(shared=url).start()
 
     def test_a_user_who_may_do_just_what_the_page_says(self, tmp_path: Any) -> None:
         with running(tmp_path) as server, redis.Redis.from_url(server.url) as direct:

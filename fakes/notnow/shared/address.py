@@ -104,7 +104,7 @@ def address(url: object, *, option: str = "shared") -> Address:
     theirs = {name: value for name, value in query.items() if name in OF_REDIS}
     _check_words(parts.scheme, theirs, option)
     return Address(
-        parts._replace(query=urlencode(TIMEOUTS | theirs)).geturl(),
+        _joined(parts._replace(query=urlencode(TIMEOUTS | theirs))),
         _shown(parts),
         _name(query, option),
         _lease(query, option),
@@ -140,6 +140,11 @@ def _split(url: object) -> SplitResult | None:
         return None
 
 
+def _joined(parts: SplitResult) -> str:
+    """The URL of these parts. `geturl` writes unix:PATH, which redis-py does not read."""
+    return re.sub("^unix:(?!//)", "unix://", parts.geturl())
+
+
 def _safe(value: object) -> Any:
     """A value to show: what stands before an @ may be a password, or the rest of one that holds a / or a ?."""
     return re.sub(r"(?<=//).*@|^(?!.*//).*@", "…@", value) if isinstance(value, str) else value
@@ -147,7 +152,7 @@ def _safe(value: object) -> Any:
 
 def _shown(parts: SplitResult) -> str:
     where = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=where, query="", fragment="").geturl()
+    return _joined(parts._replace(netloc=where, query="", fragment=""))
 
 
 def _name(query: dict[str, str], option: str) -> str | None:
@@ -201,6 +206,6 @@ def service(url: str, servers: Mapping[str, Scenario], words: Mapping[str, str |
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     query |= {name: value for name, value in words.items() if value is not None}
-    found = parts._replace(query=urlencode(query, quote_via=quote)).geturl()
+    found = _joined(parts._replace(query=urlencode(query, quote_via=quote)))
     address(found, option=option)
     return found

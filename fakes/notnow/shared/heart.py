@@ -39,9 +39,11 @@ class Heart:
         self._threads: list[threading.Thread] = []
         self._version = 0  # of the news that were carried out
         self._missed = threading.Event()  # there are news that nobody has told
+        self._away: Lost | None = None  # why Redis did not answer the last time
 
     def start(self) -> None:
         self._stopping.clear()
+        self._away = None
         self._numbers = itertools.count(1)  # readers see from a gap what got lost on the way
         self._version = self.replica.state.version
         self._shipper = Shipper(self.replica)
@@ -56,15 +58,18 @@ class Heart:
         """Have both threads end."""
         self._stopping.set()
 
-    def stop(self) -> None:
-        """End both threads; what the journal had to ship is shipped."""
+    def stop(self) -> Lost | None:
+        """End both threads; what the journal had to ship is shipped, unless Redis is away: then why."""
         self.finish()
         for thread in self._threads:
             thread.join()
-        if self._threads:
-            with contextlib.suppress(Lost):
+        if self._threads and self._away is None:
+            try:
                 self._ship()
+            except Lost as error:
+                self._away = error
         self._threads = []
+        return self._away
 
     def put(self, entry: Entry) -> None:
         """An entry of the journal is complete, or has grown."""
@@ -86,7 +91,9 @@ class Heart:
                     self._renew()
                     due = every
                 self._ship()
+                self._away = None
             except Lost as error:
+                self._away = error
                 self._lose(error)
             pause = AGAIN if self.replica.lost is not None else min(SHIP, every)
             due -= pause

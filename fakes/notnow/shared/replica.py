@@ -224,15 +224,16 @@ class Replica:
             self.on_back()
         return True
 
-    def leave(self) -> None:
-        """Give everything back. The last one to leave ends the service."""
+    def leave(self, away: Lost | None = None) -> None:
+        """Give everything back. The last one to leave ends the service. If Redis is `away`, it is not waited for once more."""
         link, self._link = self._link, None
         if self in self.clock.voices:
             self.clock.voices.remove(self)
-        self._held.clear()
-        self.own_keys.clear()
+        self.drop_slots()
         if link is not None:
             try:
+                if away is not None:
+                    raise away
                 link.call("leave", self._given)
             except Lost as error:
                 if self.lost is None:
@@ -345,7 +346,7 @@ class Replica:
         return [(key, owner) for key in self._held.pop(owner, ())]
 
     def drop_slots(self) -> None:
-        """Another scenario is played: slots are acquired anew."""
+        """Hold none: it leaves, or another scenario is played, and slots are acquired anew."""
         self._held.clear()
         self.own_keys.clear()
 
@@ -372,9 +373,8 @@ class Replica:
         """Advance the clock of all replicas; by how much it was advanced in all, and the version of that. Raises LostError."""
         deadline = true_time.monotonic() + self.address.lease
         try:
-            while (answer := self.link.call("advance", {**self._given, "by": by}))[
-                0
-            ] == "lease":  # the heart takes another
+            given = {**self._given, "by": by}
+            while (answer := self.link.call("advance", given))[0] == "lease":  # the heart takes another
                 if true_time.monotonic() > deadline:
                     raise LostError(self._cannot_tell("this replica has no lease"))
                 time.sleep(LOOK)

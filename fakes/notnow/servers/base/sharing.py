@@ -140,9 +140,9 @@ class Shared:
         self.heart.finish()
 
     def stop(self) -> None:
-        self.heart.stop()
+        away = self.heart.stop()
         self._unsubscribe()
-        self.replica.leave()
+        self.replica.leave(away)
 
     def settle(self) -> None:
         if self._bridge.running and not self._bridge.runner.is_current:
