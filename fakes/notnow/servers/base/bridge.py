@@ -13,8 +13,8 @@ import socket
 import ssl
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from notnow.engine import trail
 from notnow.engine.actions import Action, Close, Script, Send
@@ -25,7 +25,9 @@ from notnow.engine.trail import Explanation
 from notnow.journal import Arrival, Connection, Exchange, Failure, Recorder
 from notnow.language.scenario import Scenario
 from notnow.servers.base import listener
+from notnow.servers.base.closing import QUIET
 from notnow.servers.base.driving import Driving
+from notnow.servers.base.listener import Listening
 from notnow.servers.base.options import Options
 from notnow.servers.base.refusing import Refusal, refusal
 from notnow.servers.base.session import Session
@@ -47,16 +49,6 @@ class Firings(NamedTuple):
 
     times: int
     left: int | None
-
-
-class Listening(Protocol):
-    """What accepts the clients of a fake."""
-
-    @property
-    def port(self) -> int: ...
-
-    def close(self) -> None:
-        """Accept no more."""
 
 
 class Bridge(Driving):
@@ -82,6 +74,7 @@ class Bridge(Driving):
         self.sessions: dict[str, Session] = {}
         self.ports: set[int] = set()  # where it has sockets
         self.waited_for = 0  # how many predicates are being waited for
+        self.shutting = False  # it says goodbye to its clients, and closes
         self.stopped = False  # nothing more will happen
         self._ids = itertools.count(1)
         self._uid = secrets.token_hex(4)
@@ -162,7 +155,7 @@ class Bridge(Driving):
 
     def listen(self, sock: socket.socket) -> None:
         """Accept the clients of this socket."""
-        self.stopped = False
+        self.stopped = self.shutting = False
         self.lingering = listener.LingeringClose(self.loop, self.heard_after)
         self.listener = self.new_listener(sock)
         self.port = self.engine.port = self.listener.port
@@ -173,9 +166,9 @@ class Bridge(Driving):
         """Say goodbye to the clients, and close everything."""
         self.listener.close()
         self.sharing.let_go()
+        self.shutting = True
         dismissed = [session.record.id for session in list(self.sessions.values()) if self._dismiss(session)]
-        # Most clients read their goodbye and close at once.
-        await self.until(lambda: not self.lingering and self.sessions.keys().isdisjoint(dismissed), GRACE)
+        await self._until_gone(dismissed)
         for session in list(self.sessions.values()):
             if session.record.ended_by is None and session.record.left_index is None:
                 self.recorder.close(session.record, "fake")  # a client that waits for an answer has not left
@@ -188,6 +181,17 @@ class Bridge(Driving):
         self._disarm()
         self.stopped = True
         await self.until(lambda: not self.waited_for, PATIENCE)
+
+    async def _until_gone(self, dismissed: Sequence[str]) -> None:
+        """Let these clients read their goodbye, at most GRACE. Most do and close at once; in TLS many wait for its end."""
+
+        def gone() -> bool:
+            return not self.lingering and self.sessions.keys().isdisjoint(dismissed)
+
+        end = self.loop.time() + GRACE
+        while not await self.until(gone, min(QUIET, GRACE)) and self.loop.time() < end:
+            for session in list(self.sessions.values()):
+                session.end_if_quiet()
 
     async def _until_ended(self) -> list[object]:
         """Let all sessions and tasks end; those that are left once none has ended for PATIENCE seconds."""

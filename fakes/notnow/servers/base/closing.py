@@ -111,15 +111,19 @@ class Closing(Hanging):
             self.end()
             return
         self.transport.resume_reading()
-        if self.secure:
+        if not self.secure:
+            self._send_fin()
+        elif not self.host.shutting:
             self._lingers_until = self.host.loop.time() + listener.LINGER
             self._next_look(self.host.call_later_real(QUIET, self._end_tls))
-        else:
+
+    def _send_fin(self) -> None:
+        if not self.host.shutting:
             self._linger_on(listener.PERIODS)
-            try:
-                self.transport.write_eof()
-            except OSError:  # the client has reset it, and the loop has not told us yet
-                self.transport.abort()
+        try:
+            self.transport.write_eof()
+        except OSError:  # the client has reset it, and the loop has not told us yet
+            self.transport.abort()
 
     def _hear(self, data: bytes) -> None:
         """The client has sent this after the fake had decided to close."""
@@ -155,12 +159,19 @@ class Closing(Hanging):
                 self._below = self.raw.dup()
         self.end()
 
+    def end_if_quiet(self) -> None:
+        """The fake shuts, and a moment has passed since the goodbye: end TLS, if the client has not sent anything in it."""
+        if self.secure and self.over and self._linger is None and not self._heard:
+            self.end()
+        self._heard = False
+
     def end(self) -> None:
         """Close the transport for good; a client that does not read its last bytes is cut off."""
         if self.alive and not self.transport.is_closing():
             self._stop_speaking()
             self.transport.close()
-            if self.secure or self.transport.get_write_buffer_size():
+            waits = self.secure or self.transport.get_write_buffer_size()
+            if waits and not self.host.shutting:  # a fake that shuts cuts them all off
                 self._next_look(self.host.loop.call_later(SHUTDOWN, self.transport.abort))
 
     def abort(self) -> None:

@@ -15,7 +15,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from notnow.errors import StartError
 from notnow.journal import Connection
@@ -83,6 +83,16 @@ def accept(sock: socket.socket, family: int) -> tuple[socket.socket, Any]:
 def unmapped(address: str) -> str:
     """The IPv4 address of an IPv4 client, which a socket for both families reports in IPv6 form (RFC 4291 §2.5.5.2)."""
     return address[7:] if address.startswith("::ffff:") and "." in address else address
+
+
+class Listening(Protocol):
+    """What accepts the clients of a fake."""
+
+    @property
+    def port(self) -> int: ...
+
+    def close(self) -> None:
+        """Accept no more."""
 
 
 class Listener:

@@ -33,6 +33,9 @@ class Session(Protocol):
     def dismiss(self) -> bool:
         """The fake stops: tell the client if the protocol has a way to. True if that takes a moment."""
 
+    def end_if_quiet(self) -> None:
+        """A moment has passed since then: end TLS, if the client has sent nothing in it. Without TLS it has seen our end."""
+
 
 class Host(Protocol):
     """What a session needs of the fake that it belongs to.
@@ -57,6 +60,10 @@ class Host(Protocol):
     @property
     def tls(self) -> str:
         """How the server speaks TLS now: "none", "starttls" or "implicit"."""
+
+    @property
+    def shutting(self) -> bool:
+        """The fake stops, and ends all its connections a moment after their goodbye: none needs a timer for it."""
 
     # ---- the engine ------------------------------------------------------------------------------
 

@@ -16,7 +16,8 @@ from notnow.errors import FakeError, StartError
 from notnow.journal import Recorder
 from notnow.journal.relay import Batch, GatheringRecorder
 from notnow.servers.base import listener, tls
-from notnow.servers.base.bridge import Bridge, Listening
+from notnow.servers.base.bridge import Bridge
+from notnow.servers.base.listener import Listening
 from notnow.servers.base.sharing import ALONE
 from notnow.servers.base.stopping import close_all
 from notnow.servers.workers.crew import Crew
