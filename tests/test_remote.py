@@ -187,8 +187,11 @@ def test_files(remote: Remote) -> None:
             _ = files["none"]
 
 
-def test_https(remote: Remote) -> None:
+def test_https(remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with remote.start("http/healthy") as there:
+        assert there.ca_file == there.ca_file
+        assert not list(tmp_path.glob("*.pem"))  # it goes with this process
         assert httpx.get(there.url, verify=ssl.create_default_context(cafile=there.ca_file)).status_code == 200
         there.assert_not_coalesced()  # type: ignore[attr-defined]
         with there.resolving():  # type: ignore[attr-defined]

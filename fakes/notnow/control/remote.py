@@ -5,12 +5,10 @@ from __future__ import annotations
 import base64
 import contextlib
 import email
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from email import policy
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,7 +28,7 @@ from notnow.journal.transport import unpack
 from notnow.language.loading import load, loads
 from notnow.language.scenario import Scenario
 from notnow.servers import by_protocol
-from notnow.servers.base import async_libraries
+from notnow.servers.base import async_libraries, tls
 from notnow.servers.base.bridge import Firings
 from notnow.servers.http.hosts import Hosts
 from notnow.servers.smtp.mailbox import Envelope, Message
@@ -198,14 +196,12 @@ class RemoteFake(Assertions):
             return False
         return True
 
-    @cached_property
+    @property
     def ca_file(self) -> str:
         """The path of a PEM file with the CA that clients should trust. Raises ValueError for a server without TLS."""
         if self._ca_pem is None:
             raise ValueError(f"{self.name} does not speak TLS, so there is no CA to trust")
-        with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False) as file:
-            file.write(self._ca_pem)
-        return file.name
+        return tls.file_of(self._ca_pem.encode())
 
     # ---- scenario ------------------------------------------------------------------------------
 

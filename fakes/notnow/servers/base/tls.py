@@ -210,15 +210,27 @@ def _intermediate(trusted: bool) -> trustme.CA:
     return _authority(trusted).create_child_ca()
 
 
-@_once(maxsize=1)
 def ca_file() -> str:
     """The path of a PEM file with the CA that clients should trust; the file disappears with the process."""
-    content = _authority(True).cert_pem.bytes()
+    return file_of(_authority(True).cert_pem.bytes())
+
+
+@_once(maxsize=128)
+def file_of(content: bytes) -> str:
+    """The path of a file with this content, for programs that want a path; the file disappears with the process."""
     if (found := _in_memory(content)) is not None:
         return found[0]
-    path = _directory() / "ca.pem"
+    return str(_on_disk(content))
+
+
+def _on_disk(content: bytes) -> Path:
+    import tempfile
+
+    number, name = tempfile.mkstemp(".pem", dir=_directory())
+    os.close(number)
+    path = Path(name)
     path.write_bytes(content)
-    return str(path)
+    return path
 
 
 class _Context(ssl.SSLContext):
@@ -258,9 +270,8 @@ def context(shown: Shown, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
     """
     own = leaf(shown)
     made = _Context(ssl.PROTOCOL_TLS_SERVER)
-    own.configure_cert(made)
-    if shown.incomplete:
-        _load_leaf_only(made, own)
+    chain = own.cert_chain_pems[:1] if shown.incomplete else own.cert_chain_pems  # without what signed the first one
+    _load(made, b"".join(one.bytes() for one in (own.private_key_pem, *chain)))
     if alpn:
         made.set_alpn_protocols(alpn)
     made.sni_callback = _on_hello
@@ -289,16 +300,14 @@ def _ascii(name: str) -> str:
         return name
 
 
-def _load_leaf_only(made: ssl.SSLContext, leaf: trustme.LeafCert) -> None:
-    """Send the certificate without the intermediate that signed it."""
-    content = leaf.private_key_pem.bytes() + leaf.cert_chain_pems[0].bytes()
+def _load(made: ssl.SSLContext, content: bytes) -> None:
+    """Show this certificate. OpenSSL reads it from a file only; a signal at that moment leaves none behind."""
     if (found := _in_memory(content)) is not None:
         made.load_cert_chain(found[0])
         os.close(found[1])
         return
-    path = _directory() / f"leaf-{id(made):x}.pem"
-    path.write_bytes(content)
-    made.load_cert_chain(str(path))
+    path = _on_disk(content)
+    made.load_cert_chain(path)
     path.unlink()
 
 
