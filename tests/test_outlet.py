@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -16,9 +17,13 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 MUCH = "x" * 1023 + "\n"  # 1024 times this is more than any pipe holds
 
 
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, Outlet, threading.Event]]:
-    """The reader's end of a pipe, an outlet into the other, and what stops it."""
+@pytest.fixture(params=["all that fits", "pieces"])
+def pipe(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[int, Outlet, threading.Event]]:
+    """The reader's end of a pipe, an outlet into the other, and what stops it. Only on Linux it can write all that fits."""
+    if request.param == "pieces":
+        monkeypatch.setattr(_outlet, "NOWAIT", 0)
     reader, writer = os.pipe()
     stop = threading.Event()
     with open(writer, "w", encoding="utf-8") as stream:
@@ -85,6 +90,61 @@ def test_what_fits_is_written_even_then(pipe):
     out.write("stopped\n")
     out.flush()
     assert os.read(reader, 100) == b"stopped\n"
+
+
+def can_write_all() -> bool:
+    """True if the kernel can write all that a pipe has room for: Linux since 6.4."""
+    reader, writer = os.pipe()
+    try:
+        return _outlet.NOWAIT != 0 and os.pwritev(writer, [b"x"], -1, _outlet.NOWAIT) == 1
+    except OSError:
+        return False
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def writes(monkeypatch: pytest.MonkeyPatch, *errors: int) -> list[int]:
+    """The bytes of each write that does not wait; the first fail with these errors, and 0 stands for them."""
+    done, failing, real = [], list(errors), os.pwritev
+
+    def pwritev(*given: object) -> int:
+        done.append(0)
+        if failing:
+            number = failing.pop(0)
+            raise OSError(number, os.strerror(number))
+        done[-1] = real(*given)
+        return done[-1]
+
+    monkeypatch.setattr(os, "pwritev", pwritev)
+    return done
+
+
+@pytest.mark.skipif(not can_write_all(), reason="needs Linux 6.4")
+@pytest.mark.parametrize(
+    ("errors", "told"), [([], [32768]), ([errno.EAGAIN], [0, 32768]), ([errno.EOPNOTSUPP], [0])], ids=str
+)
+def test_a_pipe_with_room_takes_all_in_one_write(monkeypatch, errors, told):
+    reader, writer = os.pipe()
+    with open(writer, "w", encoding="utf-8") as stream:
+        out = Outlet(stream, lambda: False)
+        done = writes(monkeypatch, *errors)
+        out.write(MUCH * 32)
+        out.flush()
+        assert done == told
+        assert os.read(reader, 65536) == (MUCH * 32).encode()
+        assert os.get_blocking(writer)  # it is not ours alone
+    os.close(reader)
+
+
+@pytest.mark.skipif(not _outlet.NOWAIT, reason="needs Linux")
+def test_a_file_is_written_in_pieces(monkeypatch, tmp_path):
+    with open(tmp_path / "out", "w", encoding="utf-8") as stream:
+        out, done = Outlet(stream, lambda: False), writes(monkeypatch)
+        out.write(MUCH * 32)
+        out.flush()
+    assert (tmp_path / "out").read_text() == MUCH * 32
+    assert done == []
 
 
 def test_a_reader_who_has_gone_is_a_broken_pipe():

@@ -10,12 +10,14 @@ import contextlib
 import io
 import os
 import select
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
 PIECE = getattr(select, "PIPE_BUF", 512)  # bytes that a writable pipe takes at once (POSIX write(2))
+NOWAIT = getattr(os, "RWF_NOWAIT", 0)  # Linux: write what there is room for, and do not wait for more
 LOOK = 0.1  # real seconds between two checks whether to stop
 LAST = 0.3  # real seconds that a reader has for the next piece after a stop
 
@@ -28,6 +30,7 @@ class Outlet(io.TextIOBase):
         self.left = False  # the reader does not read, and the process stops
         self._stream, self._stopping = stream, stopping
         self._number = stream.fileno()
+        self._nowait = NOWAIT != 0 and stat.S_ISFIFO(os.fstat(self._number).st_mode)
         self._poll = select.poll()
         self._poll.register(self._number, select.POLLOUT)
 
@@ -45,9 +48,20 @@ class Outlet(io.TextIOBase):
         data = memoryview(text.encode(self.encoding, self.errors))
         while data and not self.left:
             if self._writable():
-                data = data[os.write(self._number, data[:PIECE]) :]
+                data = data[self._put(data) :]
             else:
                 self.left = True
+
+    def _put(self, data: memoryview) -> int:
+        """Write what a writable stream takes without waiting: a pipe all that it has room for, where the kernel can say so."""
+        if self._nowait:
+            try:
+                return os.pwritev(self._number, [data], -1, NOWAIT)
+            except BlockingIOError:  # another process was quicker
+                return 0
+            except OSError:  # Linux before 6.4, a named pipe, a sandbox; what is wrong with the pipe comes again
+                self._nowait = False
+        return os.write(self._number, data[:PIECE])
 
     def _writable(self) -> bool:
         """Wait until a piece can be written. False if that does not happen before the process stops."""

@@ -68,8 +68,9 @@ class JSONView:
         self.know(fakes)
 
     def know(self, fakes: Sequence[Fake]) -> None:
-        self._write(json_lines(listening(fake) for fake in fakes if fake not in self._known))
-        self._known = set(fakes)
+        if new := [fake for fake in fakes if fake not in self._known]:
+            self._write(json_lines(map(listening, new)))
+            self._known = set(fakes)
 
     def show(self, entries: Sequence[Entry], dropped: int) -> None:
         if dropped:
