@@ -86,6 +86,21 @@ def test_json_repeats_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(line)["reply"].endswith("226 Transfer complete.")
 
 
+def test_what_is_new_is_told_once_whatever_it_is() -> None:
+    transfer, news = Transfer(), News()
+    told = [news.has(transfer.exchange)]
+    for change in (
+        transfer.begin,
+        lambda: transfer.recorder.more(transfer.exchange, stored=True),
+        transfer.end,
+        lambda: transfer.recorder.answer(transfer.exchange, "226-Two\n226 lines"),
+        lambda: transfer.recorder.end(transfer.exchange),
+    ):
+        change()
+        told += [news.has(transfer.exchange), news.has(transfer.exchange)]
+    assert told == [True] + [True, False] * 5
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_score_counts_each_refusal_and_each_file_once(at_once: bool) -> None:
     score = Score(FakeFTP())

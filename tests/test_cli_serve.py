@@ -315,6 +315,16 @@ def test_a_feed_that_is_stopped_gives_what_is_left() -> None:
     assert [entry.as_dict()["text"] for entry in feed.take(0)] == ["a", "b"]
 
 
+def test_a_feed_gives_a_batch_at_a_time_and_no_wake_ups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_serving, "BATCH", 3)
+    feed = Feed()
+    for text in "abcde":
+        feed.wake()
+        feed.listen(mark(text))
+    found = list(iter(lambda: [entry.as_dict()["text"] for entry in feed.take(0)], []))
+    assert found == [["a"], ["b", "c"], ["d"], ["e"]]  # of three each, wake-ups included
+
+
 def test_a_feed_without_a_reader_drops_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_serving, "MOST_WAITING", 2)
     feed = Feed()

@@ -10,7 +10,7 @@ from notnow.journal import Exchange
 
 MOST = 10_000  # the last exchanges are remembered, at least so many: few are reported again, and soon
 
-State = tuple[int, bool, bool]  # lines of its reply, stored, closed
+State = int  # four times the lines of its reply, 2 more if it is stored, 1 more if it is closed
 
 
 class New(Struct, frozen=True):
@@ -38,26 +38,34 @@ class News:
 
     def of(self, exchange: Exchange) -> New | None:
         """The part that is new since the last call with this exchange; None if nothing is new."""
-        before, now = self._note(exchange)
-        lines = exchange.lines[: now[0]]  # it may go on meanwhile, in the fake's thread
+        now = _state(exchange)
+        before = self._note(exchange.index, now)
+        lines = exchange.lines[: now >> 2]  # it may go on meanwhile, in the fake's thread
         if before is None:
-            return New(True, tuple(lines), *now[1:])
+            return New(True, tuple(lines), bool(now & 2), bool(now & 1))
         if before == now:
             return None
-        return New(False, tuple(lines[before[0] :]), now[1] and not before[1], now[2] and not before[2])
+        return New(False, tuple(lines[before >> 2 :]), bool(now & ~before & 2), bool(now & ~before & 1))
 
     def has(self, exchange: Exchange) -> bool:
         """True if something is new since the last call with this exchange."""
-        before, now = self._note(exchange)
-        return before != now
+        now = _state(exchange)
+        return self._note(exchange.index, now) != now
 
-    def _note(self, exchange: Exchange) -> tuple[State | None, State]:
-        """How the exchange was when it was told last, and how it is now."""
-        reply, told, index = exchange.reply, self._told, exchange.index
-        before = told.get(index) or self._before.get(index)
-        lines = 0 if not reply else reply.count("\n") + 1
-        stored = exchange.facts is not None and exchange.stored
-        now = told[index] = (lines, stored, exchange.end is not None)
+    def _note(self, index: int, now: State) -> State | None:
+        """How the exchange of this index was when it was told last, and None if it was not; it is told as it is now."""
+        told = self._told
+        before = told.get(index)
+        if before is None:
+            before = self._before.get(index)
+        told[index] = now
         if len(told) >= MOST:
             self._told, self._before = {}, told
-        return before, now
+        return before
+
+
+def _state(exchange: Exchange) -> State:
+    reply = exchange.reply
+    lines = 0 if not reply else reply.count("\n") + 1 if "\n" in reply else 1
+    stored = exchange.facts is not None and exchange.stored
+    return 4 * lines + 2 * stored + (exchange.end is not None)

@@ -56,16 +56,12 @@ class Feed:
 
     def take(self, timeout: float) -> list[Entry]:
         """The new entries in order, at most `BATCH`; waits up to this many real seconds for the first."""
-        found: list[Entry] = []
+        found: list[Entry | None] = []
+        get = self._entries.get_nowait
         with contextlib.suppress(queue.Empty):
-            first = self._entries.get(timeout=timeout) if timeout else self._entries.get_nowait()
-            while True:
-                if first is not None:  # the wake-up is not an entry, and entries may follow it
-                    found.append(first)
-                if len(found) == BATCH:
-                    break
-                first = self._entries.get_nowait()
-        return found
+            found.append(self._entries.get(timeout=timeout) if timeout else get())
+            found += [get() for _ in range(min(self._entries.qsize(), BATCH - 1))]  # nobody else takes any
+        return [entry for entry in found if entry is not None]  # the wake-up is not an entry, and entries may follow it
 
     def take_dropped(self) -> int:
         """The number of entries dropped since the last call."""

@@ -6,6 +6,7 @@ The words of such a line are encoded once.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Any
 
 from msgspec.structs import replace
@@ -16,6 +17,7 @@ from notnow.journal.lines import json_line, json_lines
 MOST = 1000  # different lines that are remembered
 
 Key = tuple[Any, ...]  # everything in a line that is not a number or a time
+NOTHING = "", None, (), None, None, None, None, None, ()  # said by a client who is turned away, and known of it
 
 
 class Lines:
@@ -24,15 +26,26 @@ class Lines:
     def __init__(self) -> None:
         self._known: dict[Key, tuple[str, ...]] = {}
         self._at, self._at_text = -1.0, ""  # the last time: what ends at once has the same one thrice
+        self._wall_text = ""  # of all between these two
+        self._wall_from = self._wall_to = 0.0
+        self._refused: Key = ()  # of the last client who was turned away, with the words of both lines
+        self._words: tuple[str, ...] = ()
 
     def of(self, entries: Iterable[Entry]) -> str:
         """The lines of these entries, each with its line end."""
         found: list[str] = []
         others: list[dict[str, Any]] = []
-        for entry in entries:
+        told, is_done = list(entries), False
+        for entry, following in zip_longest(told, told[1:]):
+            if is_done:
+                is_done = False
+                continue
             line = None
             if isinstance(entry, Exchange):
-                line = self._exchange(entry)
+                if following is entry.connection:
+                    line = self._refusal(entry)
+                    is_done = line is not None
+                line = line or self._exchange(entry)
             elif isinstance(entry, Connection):
                 line = self._connection(entry)
             if line is None:
@@ -42,7 +55,33 @@ class Lines:
                 found.append(json_lines(others))
                 others = []
             found.append(line)
-        return "".join([*found, json_lines(others)])
+        if others:
+            found.append(json_lines(others))
+        return "".join(found)
+
+    def _refusal(self, x: Exchange) -> str | None:
+        """Both lines of a client who came, was turned away and had its end at one time; None for any other."""
+        c, at = x.connection, x.at
+        if c.opened_at != at or c.closed_at != at or c.closed_index is None or x.answered_at not in (None, at):
+            return None
+        told = (
+            c.journal.server, x.moment, x.reply, x.fault, x.rule, x.phase, x.end, c.client, c.ended_by,
+            x.request, x.facts, x.frames, x.arrival,
+            c.after_arrival, c.unread_arrival, c.failure, c.tls, c.goaways,
+        )  # fmt: skip
+        if told != self._refused:
+            if told[9:] != NOTHING:
+                return None
+            exchange, connection = told[:7], (told[0], *told[7:9])
+            words = self._known.get(exchange) or self._learn_exchange(exchange, x)
+            self._words = *words, *(self._known.get(connection) or self._learn_connection(connection, c))
+            self._refused = told
+        number, time = str(c.number), self._time(at)
+        server, end, again, client, rest = self._words
+        return (
+            f'{{"event": "exchange", "index": {x.index}, "at": {time}, "wall": "{self._wall(x.wall)}", {server}{number}{end}'
+            f'{{"event": "closed", "index": {c.closed_index}, "at": {time}, {again}{number}{client}{time}{rest}'
+        )
 
     def _exchange(self, x: Exchange) -> str | None:
         """The line of an exchange without words of the client; None for any other."""
@@ -54,7 +93,7 @@ class Lines:
             return None
         server, rest = self._known.get(key) or self._learn_exchange(key, x)
         return (
-            f'{{"event": "exchange", "index": {x.index}, "at": {self._time(x.at)}, "wall": "{iso(x.wall)}", '
+            f'{{"event": "exchange", "index": {x.index}, "at": {self._time(x.at)}, "wall": "{self._wall(x.wall)}", '
             f"{server}{connection.number}{rest}"
         )
 
@@ -111,3 +150,11 @@ class Lines:
             text = f"{at:.6f}".rstrip("0")
             self._at, self._at_text = at, f"{text}0" if text.endswith(".") else text
         return self._at_text
+
+    def _wall(self, wall: float) -> str:
+        """`iso(wall)`: most are of the same millisecond as the one before."""
+        if not self._wall_from < wall < self._wall_to:
+            self._wall_text, begin = iso(wall), int(wall * 1000) / 1000
+            first, last = begin + 2e-6, begin + 0.000998  # what is nearer to the next one is rounded, perhaps to it
+            self._wall_from, self._wall_to = (first, last) if first < wall < last else (0.0, 0.0)
+        return self._wall_text
