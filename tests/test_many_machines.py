@@ -59,6 +59,8 @@ def test_the_manifests_belong_together() -> None:
     assert f"--shared=redis://{redis['metadata']['name']}:{redis['spec']['ports'][0]['port']}/0" in container["args"]
     for deployment in (named("Deployment", name) for name in ("mx", "redis")):
         labels = deployment["spec"]["template"]["metadata"]["labels"]
+        # Pods of two versions would be of two services, and two Redis at once would have half of the counts each.
+        assert deployment["spec"]["strategy"] == {"type": "Recreate"}
         assert deployment["spec"]["selector"]["matchLabels"] == labels
         assert named("Service", deployment["metadata"]["name"])["spec"]["selector"] == labels
 
