@@ -566,7 +566,7 @@ def test_the_plugin_imports_nothing_heavy_until_it_is_needed(pytester: pytest.Py
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=pytester.path)
     loaded = ["notnow", "notnow._version", "notnow.environment", "notnow.protocols"]
-    loaded += [f"notnow.pytest_{part}" for part in ("fixtures", "plugin", "properties", "run", "sweep")]
+    loaded += [f"notnow.pytest_{part}" for part in ("fixtures", "plugin", "run")]
     assert out.stdout.splitlines()[-1] == f"heavy: [] {loaded}"
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 
-class Environment(Protocol):
-    """The owner of the fakes of this process. The pytest plugin installs one for its run."""
+class Environment:
+    """The owner of the fakes of this process; in plain Python, a fake has only the options that its maker gives.
+
+    The pytest plugin installs one of its own for a run.
+    """
 
     def settings(self) -> Mapping[str, Any]:
         """Server options for a new fake that its maker does not give."""
+        return {}
 
     def started(self, fake: Any) -> None:
         """A fake listens."""
@@ -19,17 +23,7 @@ class Environment(Protocol):
         """A fake has stopped."""
 
 
-class NoEnvironment:
-    """Plain Python: a fake has only the options that its maker gives."""
-
-    def settings(self) -> Mapping[str, Any]:
-        return {}
-
-    def started(self, fake: Any) -> None: ...
-    def stopped(self, fake: Any) -> None: ...
-
-
-current: Environment = NoEnvironment()
+current = Environment()
 
 
 def install(environment: Environment) -> Environment:

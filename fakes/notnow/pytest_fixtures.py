@@ -2,56 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from notnow import protocols, pytest_properties
-from notnow.pytest_run import CLOCK, ENVIRONMENT, READ, SEED, clock_of, places_of
-from notnow.pytest_sweep import CELL, SWEPT
+from notnow import protocols, pytest_run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import SimpleNamespace
+
     from notnow.language.scenario import Scenario
     from notnow.servers.base.fake import Fake
-    from notnow.servers.base.runner import Runner
     from notnow.servers.ftp import FakeFTP
     from notnow.servers.http import FakeHTTP
     from notnow.servers.smtp import FakeSMTP
     from notnow.time_travel.fast_forward import FastForward
 
-RUNNER: pytest.StashKey[Runner] = pytest.StashKey()
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    runner = config.stash.get(RUNNER, None)
-    if runner is not None:
-        runner.release()
-
 
 def _started(config: pytest.Config, fake: Fake, path: Path) -> Fake:
-    if RUNNER not in config.stash:  # keep the thread for the next tests
-        from notnow.servers.base.runner import Runner
-
-        config.stash[RUNNER] = Runner.acquire()
-    fake._find = lambda name, **knobs: places_of(config).find(path, name, knobs)
+    config.stash[pytest_run.ENVIRONMENT].keep_runner()
+    fake._find = lambda name, **knobs: pytest_run.places_of(config).find(path, name, knobs)
     return fake.start()
 
 
 def _served(request: pytest.FixtureRequest, protocol: str | None) -> Iterator[Fake]:
     from notnow import pytest_markers
 
-    item, places, seed = request.node, places_of(request.config), request.config.stash[SEED]
+    item, places, seed = request.node, pytest_run.places_of(request.config), request.config.stash[pytest_run.SEED]
     mark = pytest_markers.nearest(places, item.path, pytest_markers.of_item(item), protocol)
     if mark is not None:
-        item.stash.setdefault(READ, []).append(mark)
+        item.stash.setdefault(pytest_run.READ, []).append(mark)
     chosen = getattr(request, "param", None)
-    cell = item.stash.get(CELL, None)
-    fake = pytest_markers.make(places, item.path, mark, protocol, chosen, seed, clock_of(item, request), cell)
+    cell = item.stash.get(pytest_run.CELL, None)
+    fake = pytest_markers.make(
+        places, item.path, mark, protocol, chosen, seed, pytest_run.clock_of(item, request), cell
+    )
     if mark is not None and mark.kwargs.get("sweep"):
-        item.stash[SWEPT] = fake
+        item.stash[pytest_run.SWEPT] = fake
     _started(request.config, fake, item.path)
     try:
         yield fake
@@ -89,20 +78,22 @@ def fake_servers(request: pytest.FixtureRequest) -> Iterator[Any]:
 
     They share one clock and one order of events.
     """
+    from types import SimpleNamespace
+
     from notnow.language.scenario import Scenario
     from notnow.servers import by_protocol
     from notnow.servers.base.stopping import stop_all
 
     made: list[Fake] = []
-    config, path, clock = request.config, request.node.path, clock_of(request.node, request)
+    config, path, clock = request.config, request.node.path, pytest_run.clock_of(request.node, request)
 
     def factory(*unnamed: object, **scenarios: str | Path | Scenario) -> SimpleNamespace:
         if unnamed:
             raise TypeError(f"fake_servers() needs a name for each fake, as in fake_servers(primary={unnamed[0]!r})")
         group = {}
         for name, wanted in scenarios.items():
-            found = wanted if isinstance(wanted, Scenario) else places_of(config).find(path, str(wanted), {})
-            fake = by_protocol(found.protocol)(found, name=name, seed=config.stash[SEED], clock=clock)
+            found = wanted if isinstance(wanted, Scenario) else pytest_run.places_of(config).find(path, str(wanted), {})
+            fake = by_protocol(found.protocol)(found, name=name, seed=config.stash[pytest_run.SEED], clock=clock)
             made.append(_started(config, fake, path))
             group[name] = fake
         return SimpleNamespace(**group)
@@ -133,10 +124,10 @@ def _lasting(protocol: str, scope: Any) -> Callable[..., Any]:
         from notnow.servers import by_protocol
 
         config = request.config
-        host = config.stash[ENVIRONMENT]
+        host = config.stash[pytest_run.ENVIRONMENT]
         path = host.item.path if host.item is not None else config.rootpath / "conftest.py"
         clock = next((fake.clock for fake in host.lasting.values()), None)
-        fake = _started(config, by_protocol(protocol)(seed=config.stash[SEED], clock=clock), path)
+        fake = _started(config, by_protocol(protocol)(seed=config.stash[pytest_run.SEED], clock=clock), path)
         host.lasting[fixture] = fake
         try:
             yield fake
@@ -160,6 +151,7 @@ for _protocol in protocols.NAMES:
 @pytest.fixture
 def fast_forward(request: pytest.FixtureRequest) -> Iterator[FastForward]:
     """Make waits in the test's process advance scenario time; `.clock` is the clock of the test's fakes."""
+    from notnow import pytest_properties
     from notnow.time_travel.fast_forward import FastForward, kept_in_place
 
     if pytest_properties.renews_time(request.node):  # each example enters its own
@@ -167,5 +159,5 @@ def fast_forward(request: pytest.FixtureRequest) -> Iterator[FastForward]:
             yield FastForward()
         return
     with FastForward() as world:
-        request.node.stash[CLOCK] = world.clock
+        request.node.stash[pytest_run.CLOCK] = world.clock
         yield world

@@ -1,21 +1,22 @@
-"""The pytest plugin: options, the marker, and the report of a failing test.
+"""The pytest plugin: its options, its marker, and its hooks.
 
-`pytest_run` has the hooks around a test, `pytest_fixtures` the fixtures, `pytest_sweep` what sweep=True does, and
-`pytest_properties` what concerns Hypothesis. They import nothing but pytest until a test has a marker or a fixture of
-notnow, and know nothing about protocols except their names.
+`pytest_run` has the state of a run, `pytest_fixtures` the fixtures. Two more plugins are registered where a test needs them:
+`pytest_sweep` for sweep=True, `pytest_properties` for Hypothesis. Nothing but pytest is imported until a test has a marker or
+a fixture of notnow, and nothing here knows about protocols. Every start of pytest pays for this module and for each name in it.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Generator, Iterable
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from notnow import environment, pytest_fixtures, pytest_properties, pytest_run, pytest_sweep
-from notnow._version import __version__
-from notnow.pytest_run import CLOCK, ENVIRONMENT, SEED, TOLD, RunEnvironment, places_of
+from notnow import environment, pytest_fixtures, pytest_run
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
 
 SCOPE_ENDINGS = ("_module", "_session")  # suffixes of the fixtures that outlive a test
 TRACES = ("on", "off", "retain-on-failure")
@@ -35,9 +36,21 @@ _PROBLEMS = "notnow_problems"  # where a pytest-xdist worker puts them for the c
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    for part in (pytest_run, pytest_fixtures, pytest_properties, pytest_sweep):
-        pluginmanager.register(part, part.__name__)
-    group = parser.getgroup("notnow", 'fake servers that say "not now"')
+    pluginmanager.register(pytest_fixtures, pytest_fixtures.__name__)
+    group = parser.getgroup("notnow")
+    group.addoption(
+        "--notnow-found",
+        metavar="DIR",
+        help="Save the scenario of a failed property here, and play it first next time.",
+    )
+    group.addoption(
+        "--notnow-cell",
+        dest="notnow_cells",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="Of tests with sweep=True, run only this cell behind the healthy test, such as rcpt#1:421. May be repeated.",
+    )
     group.addoption(
         "--notnow-seed", metavar="N", help="Seed of every chance in a scenario (default: random, and shown)."
     )
@@ -49,6 +62,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         metavar="WHEN",
         help=f"Write the journal of each test to {TRACE_DIRECTORY}/ as JSON Lines: {', '.join(TRACES)} (default: off).",
     )
+    parser.addini("notnow_found", "Directory of the scenarios that made properties fail.", default=None)
     parser.addini("notnow_seed", "Seed of every chance in a scenario.", default=None)
     parser.addini("notnow_scenarios", "Directories with your own scenarios.", type="paths", default=[])
     parser.addini(
@@ -61,9 +75,9 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
-    config.stash[SEED] = _chosen_seed(config)
-    config.stash[ENVIRONMENT] = RunEnvironment(config, environment.current)
-    environment.install(config.stash[ENVIRONMENT])
+    config.stash[pytest_run.SEED] = _chosen_seed(config)
+    config.stash[pytest_run.ENVIRONMENT] = pytest_run.RunEnvironment(config, environment.current)
+    environment.install(config.stash[pytest_run.ENVIRONMENT])
     if _trace(config) not in TRACES:
         raise pytest.UsageError(f"--notnow-trace is {_trace(config)!r}; allowed: {', '.join(TRACES)}")
     if config.getini("notnow_unfired") not in UNFIRED:
@@ -72,8 +86,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    host = config.stash.get(ENVIRONMENT, None)
-    if host is not None and environment.current is host:
+    host = config.stash.get(pytest_run.ENVIRONMENT, None)
+    if host is None:
+        return
+    host.release_runner()
+    if environment.current is host:
         environment.install(host.before)
 
 
@@ -92,11 +109,13 @@ def _chosen_seed(config: pytest.Config) -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    node.workerinput["notnow_seed"] = node.config.stash[SEED]
+    node.workerinput["notnow_seed"] = node.config.stash[pytest_run.SEED]
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return f"notnow: {__version__}, seed {config.stash[SEED]} (--notnow-seed)"
+    from notnow._version import __version__
+
+    return f"notnow: {__version__}, seed {config.stash[pytest_run.SEED]} (--notnow-seed)"
 
 
 def _trace(config: pytest.Config) -> str:
@@ -117,7 +136,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None]:
         return (yield)
     from notnow import pytest_markers
 
-    places = places_of(metafunc.config)
+    places = pytest_run.places_of(metafunc.config)
     with pytest_markers.params_spread(metafunc, places) as problems:
         try:
             pytest_markers.parametrize(metafunc, places)
@@ -151,6 +170,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.clear()
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Register the plugins that only some tests need."""
+    if "hypothesis" in sys.modules:
+        from notnow import pytest_properties
+
+        session.config.pluginmanager.register(pytest_properties, pytest_properties.__name__)
+    if any(mark.kwargs.get("sweep") for item in session.items for mark in item.iter_markers("notnow")):
+        from notnow import pytest_sweep
+
+        session.config.pluginmanager.register(pytest_sweep, pytest_sweep.__name__)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     if problems := getattr(node, "workeroutput", {}).get(_PROBLEMS):
@@ -162,7 +193,7 @@ def _check(config: pytest.Config, item: pytest.Item) -> list[str]:
     if item.get_closest_marker("notnow") is not None:
         from notnow import pytest_markers
 
-        problems += pytest_markers.check(places_of(config), item, config.stash[SEED])
+        problems += pytest_markers.check(pytest_run.places_of(config), item, config.stash[pytest_run.SEED])
     lasting = [name for name in names if name.startswith("fake_") and name.endswith(SCOPE_ENDINGS)]
     if lasting and "fast_forward" in names:
         problems.append(
@@ -170,6 +201,62 @@ def _check(config: pytest.Config, item: pytest.Item) -> list[str]:
             f"move: ask for {lasting[0].rpartition('_')[0]} here"
         )
     return [f"{item.nodeid}: {problem}" for problem in problems]
+
+
+# ---- around a test -----------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    result = yield
+    pytest_run.forget(item)
+    return result
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.config.stash[pytest_run.ENVIRONMENT].begin(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    host = request.config.stash[pytest_run.ENVIRONMENT]
+    if fixturedef.scope == "function" and not host.began:
+        host.prepare()
+    host.requests.append(request)
+    try:
+        value = yield
+    finally:
+        host.requests.pop()
+    if host.began and fixturedef.argname in host.lasting:
+        host.prepare()  # a fake that was made late
+    return value
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A `pytest.fail()` or `pytest.skip()` in an app that a fake calls concerns the test, not its teardown."""
+    item.config.stash[pytest_run.ENVIRONMENT].prepare()
+    try:
+        result = yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # perhaps only the client's reaction to the app's error
+        pytest_run.raise_strays(item)
+        raise
+    pytest_run.raise_strays(item)
+    pytest_run.look_for_faults(item)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    yield
+    item.config.stash[pytest_run.ENVIRONMENT].end()
+    if item.get_closest_marker("notnow") is not None:
+        pytest_run.warn_of_idle_markers(item)
 
 
 # ---- reports -----------------------------------------------------------------------------------
@@ -180,14 +267,14 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    fakes = item.config.stash[ENVIRONMENT].fakes_of(item)
+    fakes = item.config.stash[pytest_run.ENVIRONMENT].fakes_of(item)
     if fakes:
         from notnow import pytest_report
 
-        if report.failed and not item.stash.get(TOLD, False):
-            clock = item.stash.get(CLOCK, None) if "fast_forward" in getattr(item, "funcargs", {}) else None
+        if report.failed and not item.stash.get(pytest_run.TOLD, False):
+            clock = item.stash.get(pytest_run.CLOCK, None) if "fast_forward" in getattr(item, "funcargs", {}) else None
             pytest_report.add(report, fakes, clock)
-            item.stash[TOLD] = True
+            item.stash[pytest_run.TOLD] = True
         when = _trace(item.config)
         wanted = when == "on" and (report.failed or call.when != "setup")
         if wanted or (when == "retain-on-failure" and report.failed):

@@ -1,6 +1,6 @@
 """Tests that Hypothesis runs many times: each example has time and fakes of its own, and a failure is saved as a scenario.
 
-The plugin takes part only if Hypothesis is imported and the test has `@given`.
+The plugin registers this where a test is one of Hypothesis.
 """
 
 from __future__ import annotations
@@ -24,15 +24,6 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 150  # characters of a test's name in the name of a file
 FAST_FORWARD = "fast_forward"
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.getgroup("notnow").addoption(
-        "--notnow-found",
-        metavar="DIR",
-        help="Save the scenario of a failed property here, and play it first next time.",
-    )
-    parser.addini("notnow_found", "Directory of the scenarios that made properties fail.", default=None)
 
 
 def _found(config: pytest.Config) -> Path | None:

@@ -1,4 +1,4 @@
-"""The run and the test that is running: the plugin's state, and its hooks around a test.
+"""The run and the test that is running: the plugin's state, and what its hooks around a test do.
 
 The run is the environment of the fakes that user code makes. This imports nothing heavy until a test uses a fake.
 """
@@ -6,17 +6,20 @@ The run is the environment of the fakes that user code makes. This imports nothi
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from notnow.environment import Environment
+
 if TYPE_CHECKING:
+    from notnow.chaos.cells import Cell
     from notnow.clock import Clock
-    from notnow.environment import Environment
     from notnow.language.scenario import Scenario
     from notnow.pytest_markers import Places
     from notnow.servers.base.fake import Fake
+    from notnow.servers.base.runner import Runner
 
 KEPT = 20  # the most stopped fakes of a test that its report keeps
 
@@ -26,6 +29,8 @@ ENVIRONMENT: pytest.StashKey[RunEnvironment] = pytest.StashKey()
 CLOCK: pytest.StashKey[Clock] = pytest.StashKey()
 READ: pytest.StashKey[list[pytest.Mark]] = pytest.StashKey()  # the markers that a fake has played
 TOLD = pytest.StashKey[bool]()  # its report has the section about fakes
+SWEPT: pytest.StashKey[Fake] = pytest.StashKey()  # the fake of a test that is swept
+CELL: pytest.StashKey[Cell] = pytest.StashKey()  # of the test of a cell of a sweep
 _fakes: pytest.StashKey[list[Fake]] = pytest.StashKey()
 _older: pytest.StashKey[list[tuple[Fake, int]]] = pytest.StashKey()  # with where their journals were when it began
 _prepared: pytest.StashKey[list[Fake]] = pytest.StashKey()
@@ -41,7 +46,7 @@ def places_of(config: pytest.Config) -> Places:
     return Places(config.rootpath, [*given, *config.getini("notnow_scenarios")])
 
 
-class RunEnvironment:
+class RunEnvironment(Environment):
     """The owner of fakes that user code makes: the run gives them its seed, and the test its clock.
 
     `before` is the environment of an enclosing run. `lasting` are the fakes of notnow's fixtures that outlive a test.
@@ -54,6 +59,18 @@ class RunEnvironment:
         self.living: list[Fake] = []
         self.lasting: dict[str, Fake] = {}
         self.began = False  # the test's own fixtures are in setup, or it runs
+        self._runner: Runner | None = None
+
+    def keep_runner(self) -> None:
+        """Keep the thread of the fakes for the next tests."""
+        if self._runner is None:
+            from notnow.servers.base.runner import Runner
+
+            self._runner = Runner.acquire()
+
+    def release_runner(self) -> None:
+        if self._runner is not None:
+            self._runner.release()
 
     def settings(self) -> Mapping[str, Any]:
         seed, clock = self.config.stash[SEED], self._clock()
@@ -82,7 +99,7 @@ class RunEnvironment:
 
     def begin(self, item: pytest.Item) -> None:
         """A test begins, perhaps again (pytest-rerunfailures)."""
-        _forget(item)
+        forget(item)
         self.item, self.began = item, False
         item.stash[_older] = [(fake, fake.clock.stamp()) for fake in self.living]
 
@@ -145,59 +162,14 @@ def clock_of(item: pytest.Item, request: pytest.FixtureRequest | None) -> Clock:
     return item.stash[CLOCK]
 
 
-def _forget(item: pytest.Item) -> None:
+def forget(item: pytest.Item) -> None:
     """Let go of a test's fakes, with everything that their clients sent: pytest keeps its items to the end of the run."""
     for key in _OF_A_TEST:
         if key in item.stash:
             del item.stash[key]
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    result = yield
-    _forget(item)
-    return result
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    item.config.stash[ENVIRONMENT].begin(item)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(
-    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
-) -> Generator[None, Any, Any]:
-    host = request.config.stash[ENVIRONMENT]
-    if fixturedef.scope == "function" and not host.began:
-        host.prepare()
-    host.requests.append(request)
-    try:
-        value = yield
-    finally:
-        host.requests.pop()
-    if host.began and fixturedef.argname in host.lasting:
-        host.prepare()  # a fake that was made late
-    return value
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """A `pytest.fail()` or `pytest.skip()` in an app that a fake calls concerns the test, not its teardown."""
-    item.config.stash[ENVIRONMENT].prepare()
-    try:
-        result = yield
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException:  # perhaps only the client's reaction to the app's error
-        _raise_strays(item)
-        raise
-    _raise_strays(item)
-    _look_for_faults(item)
-    return result
-
-
-def _look_for_faults(item: pytest.Item) -> None:
+def look_for_faults(item: pytest.Item) -> None:
     """A test that has passed proves nothing if its scenarios have faults, and none of them fired."""
     wanted, fakes = item.config.getini("notnow_unfired"), item.config.stash[ENVIRONMENT].fakes_of(item)
     if wanted == "ignore" or not fakes:
@@ -211,20 +183,12 @@ def _look_for_faults(item: pytest.Item) -> None:
         warnings.warn(pytest.PytestWarning(told), stacklevel=1)
 
 
-def _raise_strays(item: pytest.Item) -> None:
+def raise_strays(item: pytest.Item) -> None:
     for fake in item.config.stash[ENVIRONMENT].fakes_of(item):
         fake._bridge.raise_guest_errors()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
-    yield
-    item.config.stash[ENVIRONMENT].end()
-    if item.get_closest_marker("notnow") is not None:
-        _warn_of_idle_markers(item)
-
-
-def _warn_of_idle_markers(item: pytest.Item) -> None:
+def warn_of_idle_markers(item: pytest.Item) -> None:
     """The test might have requested a fixture while it ran; otherwise the marker had no effect."""
     from notnow import pytest_markers
 

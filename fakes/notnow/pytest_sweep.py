@@ -2,6 +2,8 @@
 
 The healthy test runs first, as pytest has collected it; what its client did there is known only then. So the tests of the
 cells are made and run behind it, each with its own name, fixtures and report.
+
+The plugin registers this where a test asks for it.
 """
 
 from __future__ import annotations
@@ -15,30 +17,18 @@ import pytest
 from _pytest import python as pytest_python
 from _pytest.runner import runtestprotocol
 
+from notnow.pytest_run import CELL, SWEPT
+
 if TYPE_CHECKING:
     from notnow.chaos.cells import Base, Cell
     from notnow.chaos.outcomes import Healthy, Played
     from notnow.conduct.reading.result import Exit
     from notnow.servers.base.fake import Fake
 
-OPTION = "notnow_cells"
 TIMEOUT = 10.0  # real seconds before a fake hangs up on a client that waits for ever
 
-SWEPT: pytest.StashKey[Fake] = pytest.StashKey()  # the fake of a test that is swept
-CELL: pytest.StashKey[Cell] = pytest.StashKey()  # of the test of a cell
 _sound: pytest.StashKey[Healthy] = pytest.StashKey()
 _healthy = pytest.StashKey[str]()  # the name of the healthy test
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.getgroup("notnow").addoption(
-        "--notnow-cell",
-        dest=OPTION,
-        metavar="ID",
-        action="append",
-        default=[],
-        help="Of tests with sweep=True, run only this cell behind the healthy test, such as rcpt#1:421. May be repeated.",
-    )
 
 
 def asks(item: pytest.Item) -> bool:
@@ -74,7 +64,7 @@ def _tests(item: pytest.Item) -> list[pytest.Item]:
     sound = item.stash[_sound]
     only = next(mark.kwargs["sweep"] for mark in item.iter_markers("notnow") if mark.kwargs.get("sweep"))
     planned = cells.plan(_base(item.stash[SWEPT]), sound.steps, only if only is not True else ())
-    wanted: Collection[str] = item.config.getoption(OPTION)
+    wanted: Collection[str] = item.config.getoption("notnow_cells")
     return [_test(item, cell, sound) for cell in planned.cells if not wanted or cell.id in wanted]
 
 
@@ -108,7 +98,7 @@ def _call_spec() -> Any:
     return getattr(pytest_python, "CallSpec", None) or pytest_python.CallSpec2
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Judge what the client did: in the healthy test that all is well, in that of a cell that nothing went wrong."""
     fake = item.stash.get(SWEPT, None)

@@ -66,14 +66,14 @@ def hung_up(fake: Fake, timeout: float) -> Iterator[list[bool]]:
         bridge.runner.call(timer.cancel)
 
 
-class _Unlisted:
+class _Unlisted(environment.Environment):
     """An environment that gives fakes what the one before gives, and does not list them: a sweep makes thousands."""
 
     def __init__(self, before: environment.Environment) -> None:
-        self.settings = before.settings
+        self._before = before
 
-    def started(self, fake: Any) -> None: ...
-    def stopped(self, fake: Any) -> None: ...
+    def settings(self) -> Mapping[str, Any]:
+        return self._before.settings()
 
 
 @contextmanager
