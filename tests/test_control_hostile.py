@@ -82,6 +82,7 @@ KNOB = (
         (b'{"ttl": "%s"}' % (b"9" * 400), 422, "ttl: "),
         (b'{"toml": "a = \\"\\u0000\\""}', 422, "not valid TOML"),
         (b'{"toml": "a = %s"}' % (b"[" * 5000), 422, "nested too deeply"),
+        (b'{"toml": "a = 0x%s"}' % (b"f" * 5000), 422, "more than 64 bits"),
         (b'{"scenario": "%s"}' % ("é" * 200).encode(), 422, "there is no scenario"),
         (b'{"scenario": "smtp/overload", "knobs": {"self": 1}}', 422, "there is no knob 'self'"),
         (b'{"scenario": "ftp/healthy", "files": {"x": "999999999GB"}}', 422, "up to 1GB"),

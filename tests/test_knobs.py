@@ -58,6 +58,7 @@ def test_a_value_takes_the_type_of_the_default(default: object, value: object, r
         (3, "x", "a whole number"),
         (3, 2.5, "a whole number"),
         (3, True, "a whole number"),
+        (3, 2**63, "a whole number, 9223372036854775807 at most"),
         (1.5, "x", "a number"),
         (True, "maybe", "true or false"),
         ("30s", "30", "a number and a unit"),

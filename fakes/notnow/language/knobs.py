@@ -15,6 +15,7 @@ from typing import Any
 from notnow import protocols
 from notnow.errors import Problem, nearest, unknown
 from notnow.language.faults import SPOKEN_KEYS
+from notnow.language.limits import NUMBER
 from notnow.language.toml_lines import Path
 from notnow.units import DURATION_HELP, LONGEST, parse_duration, parse_percent
 
@@ -78,9 +79,11 @@ def _number(kind: type, value: Any) -> Any:
         number = kind(value)
         if not math.isfinite(number):
             raise ValueError
-        return number
     except (ValueError, TypeError, OverflowError):
         raise ValueError("a whole number" if kind is int else "a number") from None
+    if kind is int and abs(number) > NUMBER:
+        raise ValueError(f"a whole number, {NUMBER} at most")
+    return number
 
 
 def _duration(value: Any) -> str:

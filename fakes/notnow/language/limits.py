@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
+NUMBER = 2**63 - 1  # the largest whole number that every reader of TOML takes (TOML 1.0, "Integer")
 SETTING = 2**32 - 1  # the largest value of an HTTP/2 setting (RFC 9113 §6.5.1)
 STREAM = 2**31 - 1  # the largest number of an HTTP/2 stream (RFC 9113 §5.1.1)
 FRAME = 16_384  # octets of a frame's payload that every HTTP/2 client takes (RFC 9113 §4.2)

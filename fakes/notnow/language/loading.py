@@ -22,6 +22,7 @@ from notnow.language.checks import Checks
 from notnow.language.doubts import Doubts
 from notnow.language.faults import FAULT_KEYS
 from notnow.language.grammar import Document, Rule
+from notnow.language.limits import NUMBER
 from notnow.language.scenario import Phase, Scenario
 from notnow.language.toml_lines import Path, key_lines, line_of, show
 
@@ -170,12 +171,16 @@ class _Loader:
                 raw = tomllib.loads(self.text)
         except RecursionError:
             error, line = "nested too deeply", None
-        except ValueError as found:  # TOMLDecodeError, or a number with too many digits
+        except tomllib.TOMLDecodeError as found:
             error, _, place = str(found).partition(" (at line ")
             line = int(place.split(",")[0]) if place else None
+        except ValueError:  # from `int`, which takes no more than 4,300 digits
+            error, line = "a number of more than 64 bits", None
         if error:
             self.report((), Problem(f"not valid TOML: {error[:1].lower()}{error[1:]}", line=line))
-            self.stop_if_bad()
+        for path in _endless_numbers(raw):
+            self.report(path, Problem("found a number of more than 64 bits", allowed=f"{NUMBER} at most"))
+        self.stop_if_bad()
         return raw
 
     def _validate(self, raw: dict[str, Any]) -> Document:
@@ -254,6 +259,15 @@ def _typed(protocol: str, phase: Phase) -> Phase:
         for rule in phase.rules
     )
     return replace(phase, rules=tuple(rules))
+
+
+def _endless_numbers(raw: object, path: Path = ()) -> Iterator[Path]:
+    """Where the whole numbers stand that have more than 64 bits: Python writes none of some thousand digits."""
+    if isinstance(raw, int) and abs(raw) > NUMBER:
+        yield path
+    inside = raw.items() if isinstance(raw, dict) else enumerate(raw) if isinstance(raw, list) else ()
+    for key, one in inside:
+        yield from _endless_numbers(one, (*path, key))
 
 
 def _tables_with(raw: object, key: str) -> Iterator[Mapping[str, Any]]:
