@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import signal
+import smtplib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from notnow.language.knobs import UNKNOWN
 from notnow.language.limits import PATTERN, PATTERNS, PER_PATTERN
 from notnow.language.loading import loads
 from notnow.servers.http.floods import BLOCK, Decoder, Encoder
+from notnow.servers.smtp.message import Envelope, Message
+from notnow.servers.smtp.parsing import parsed
 from smtp_client import Raw
 from test_control_hostile import exchange, request, status
 
@@ -256,6 +259,58 @@ class TestPaths:
     def test_a_path_with_half_its_brackets(self, path: str) -> None:
         with FakeSMTP() as fake, Raw(fake).hello() as raw:
             assert raw.say(f"MAIL FROM:{path}")[:3] in ("501", "553")
+
+
+NESTED = "".join(f"Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n" for n in range(1_200))
+
+
+class TestMail:
+    """Python's parser of mail fails on some, and takes time with the square of a field."""
+
+    def kept(self, content: bytes) -> Message:
+        """What `messages` holds of a message that is between two others."""
+        with FakeSMTP() as fake, smtplib.SMTP(fake.host, fake.port, timeout=60) as client:
+            for one in (b"Subject: a\n\n", content, b"Subject: b\n\n"):
+                client.sendmail("a@b.test", ["c@d.test"], one)
+            fake.assert_delivered(to="c@d.test", count=3)
+            first, found, last = fake.messages
+            assert (first["Subject"], last["Subject"]) == ("a", "b")
+            return found
+
+    def test_parts_within_parts(self) -> None:
+        found = self.kept(NESTED.encode())
+        assert found.envelope.content == NESTED.encode()
+        assert found.get_content_type() == "multipart/mixed"
+        assert "boundary=b1199" in str(found.get_payload())
+
+    @pytest.mark.parametrize(
+        ("field", "text"),
+        [
+            (b"Content-Type: " + b"(" * 4_000, "(" * 4_000),
+            (b"To: " + b"(" * 4_000 + b"\xff\r\n x", "(" * 4_000 + "? x"),
+            (b"Message-ID: <<<", "<<<"),
+        ],
+    )
+    def test_a_field_that_cannot_be_parsed(self, field: bytes, text: str) -> None:
+        found = self.kept(field + b"\r\n\r\nx\r\n")
+        assert found[field.partition(b":")[0].decode()] == text
+        assert found.get_payload() == "x\n"
+
+    @pytest.mark.parametrize(
+        ("field", "most"),
+        [("To: " + "a@b.test, " * 8_000, 4_000_000), ("Content-Type: text/plain" + "; a*0*=x" * 2_000, 1_000_000)],
+    )
+    def test_a_field_that_takes_long(self, field: str, most: int) -> None:
+        envelope = Envelope("", (), f"{field}\r\n\r\nx\r\n".encode(), 0.0, 1)
+        with at_most(most):
+            message = parsed(envelope)
+            assert str(message[field.partition(":")[0]])
+            assert message.get_content_type() == "text/plain"
+
+    def test_a_thousand_recipients_are_read(self) -> None:
+        everybody = ", ".join(f"somebody{n}@example.test" for n in range(1_000))
+        found = self.kept(f"To: {everybody}\n\nx\n".encode())
+        assert len(found["To"].addresses) == 1_000
 
 
 class TestHeaders:

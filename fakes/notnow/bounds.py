@@ -14,6 +14,8 @@ KEPT_BODIES = 256 * 1024 * 1024  # bytes of accepted mail, or of files, without 
 SMTP_LINE = 12_288  # bytes; RFC 4954 §4: the longest line, of AUTH
 SMTP_PATH = 2_048  # bytes; RFC 5321 §4.5.3.1.3: a path may have 256. The time to parse one grows with the square
 SMTP_MESSAGE = 33_554_432  # bytes; announced by SIZE
+MAIL_FIELD = 32_768  # characters of a header field that is read: 1,000 recipients. Again the square
+MIME_FIELD = 4_096  # characters of a Content-Type and the like, which the parser reads several times
 RECIPIENTS = 1_000  # of a message (RFC 5321 §4.5.3.1.8: no fewer than 100)
 ENVELOPE = 1_000  # bytes that an accepted message counts besides its content, for its envelope and notes
 FORWARDING = 67_108_864  # bytes of messages that wait for the server of `forward`
@@ -69,6 +71,7 @@ BOUNDS = (
     Bound("SMTP", "an address with quotes, comments or a route, and its parameters", SMTP_PATH, "bytes", "`553 5.1.3`"),
     Bound("SMTP", "recipients of a message", RECIPIENTS, "recipients", "`452 4.5.3` (RFC 5321 §4.5.3.1.10); `limits.rcptmax` sets another bound"),
     Bound("SMTP", "a message", SMTP_MESSAGE, "bytes", "`552 5.3.4`; the rest is read, and dropped"),
+    Bound("SMTP", "a header field of an accepted message, as `messages` reads it", MAIL_FIELD, "characters", f"the rest is left out ({MIME_FIELD:,} characters of `Content-Type` and the like); `envelope.content` has all"),
     Bound("SMTP", "accepted mail", KEPT_BODIES, "bytes", f"the oldest messages go; each counts {ENVELOPE:,} bytes more, and its recipients"),
     Bound("SMTP", "messages that wait for the server of `forward`", FORWARDING, "bytes", "later ones are not forwarded, and the journal says so"),
     Bound("SMTP, FTP", "commands in a row that are not understood", NONSENSE, "commands", "`421`, and the connection ends"),

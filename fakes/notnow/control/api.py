@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from notnow import protocols, true_time, words
 from notnow.conduct.reporting import REST
@@ -47,6 +46,7 @@ from notnow.servers.base.fake import Fake
 from notnow.servers.ftp import FakeFTP
 from notnow.servers.listening import try_line
 from notnow.servers.smtp import FakeSMTP
+from notnow.servers.smtp.message import Message
 
 # ---- servers -------------------------------------------------------------------------------------
 
@@ -339,12 +339,8 @@ def _encoded(content: bytes, encoding: str) -> str:
     return base64.b64encode(content).decode() if encoding == "base64" else content.decode("utf-8", "replace")
 
 
-def _header(message: Any, name: str) -> str | None:
-    """A header as text; a client may have sent one that cannot be parsed."""
-    try:
-        value = message[name]
-    except Exception:
-        return None
+def _header(message: Message, name: str) -> str | None:
+    value = message[name]
     return None if value is None else str(value)
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import email
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from email import policy
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,7 +29,8 @@ from notnow.servers import by_protocol
 from notnow.servers.base import async_libraries, tls
 from notnow.servers.base.bridge import Firings
 from notnow.servers.http.hosts import Hosts
-from notnow.servers.smtp.mailbox import Envelope, Message
+from notnow.servers.smtp.message import Envelope, Message
+from notnow.servers.smtp.parsing import parsed
 
 POLL = 0.02  # real seconds between two looks of `wait_for`
 OPTIONS = frozenset(
@@ -327,13 +326,8 @@ class RemoteSMTP(RemoteFake, MessageAssertions):
 
 
 def _message(told: Mapping[str, Any]) -> Message:
-    content = base64.b64decode(told["content"])
-    lines = content.replace(b"\r\n", b"\n")
-    parsed = email.message_from_bytes(lines, policy=policy.default.clone(message_factory=Message))
-    assert isinstance(parsed, Message)
-    recipients, user = tuple(told["recipients"]), told["user"]
-    parsed.envelope = Envelope(told["sender"], recipients, content, told["at"], told["connection"], user)
-    return parsed
+    content, recipients = base64.b64decode(told["content"]), tuple(told["recipients"])
+    return parsed(Envelope(told["sender"], recipients, content, told["at"], told["connection"], told["user"]))
 
 
 class RemoteFTP(RemoteFake, FileAssertions):

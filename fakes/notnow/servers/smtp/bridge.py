@@ -13,7 +13,8 @@ from notnow.servers.base.bridge import GRACE, PATIENCE, Bridge
 from notnow.servers.base.loopback import Loopback
 from notnow.servers.base.options import Options
 from notnow.servers.smtp.envelope import Transaction
-from notnow.servers.smtp.mailbox import Envelope, Mailbox
+from notnow.servers.smtp.mailbox import Mailbox
+from notnow.servers.smtp.message import Envelope
 from notnow.servers.smtp.session import SMTPSession, masked
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from notnow.conduct.messages import MessageAssertions
 from notnow.language.scenario import Scenario
 from notnow.servers.base.fake import Fake
 from notnow.servers.smtp.bridge import MailBridge
-from notnow.servers.smtp.mailbox import Message
+from notnow.servers.smtp.message import Message
 
 
 class FakeSMTP(MessageAssertions, Fake):

@@ -16,7 +16,7 @@ from smtplib import SMTP, SMTPConnectError, SMTPException, SMTPRecipientsRefused
 
 from notnow.bounds import FORWARDING
 from notnow.servers.base.loopback import Loopback
-from notnow.servers.smtp.mailbox import Envelope
+from notnow.servers.smtp.message import Envelope
 
 TIMEOUT = 10.0  # real seconds that the server may take for a reply
 STOPPED = "the fake has stopped"

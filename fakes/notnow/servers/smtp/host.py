@@ -9,7 +9,7 @@ from notnow.journal import Connection
 from notnow.language.server import Limits
 from notnow.servers.base.session import Host
 from notnow.servers.smtp.envelope import Transaction
-from notnow.servers.smtp.mailbox import Envelope
+from notnow.servers.smtp.message import Envelope
 
 
 class MailHost(Host, Protocol):

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from notnow.journal import Connection
 from notnow.servers.smtp.bridge import MailBridge
 from notnow.servers.smtp.envelope import Transaction
-from notnow.servers.smtp.mailbox import Envelope
+from notnow.servers.smtp.message import Envelope
 from notnow.servers.workers.crewed import Crewed
 from notnow.servers.workers.working import Working
 
