@@ -10,6 +10,7 @@ import smtplib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import hpack
 import pytest
@@ -26,6 +27,8 @@ from notnow.errors import ScenarioError
 from notnow.language.knobs import UNKNOWN
 from notnow.language.limits import PATTERN, PATTERNS, PER_PATTERN
 from notnow.language.loading import loads
+from notnow.servers.ftp.files import Files
+from notnow.servers.ftp.filesystem import MemoryFS
 from notnow.servers.http.floods import BLOCK, Decoder, Encoder
 from notnow.servers.smtp.message import Envelope, Message
 from notnow.servers.smtp.parsing import parsed
@@ -259,6 +262,17 @@ class TestPaths:
     def test_a_path_with_half_its_brackets(self, path: str) -> None:
         with FakeSMTP() as fake, Raw(fake).hello() as raw:
             assert raw.say(f"MAIL FROM:{path}")[:3] in ("501", "553")
+
+
+class TestPatterns:
+    def test_one_that_goes_through_many_directories(self) -> None:
+        """Each was looked for among all files: one line took a minute, in which nobody else was served."""
+        files = Files(
+            {f"{n}/": b"" for n in range(2_000)} | {"d/e/x": b"", "d/e/f/": b"", ".h/x/y": b""}, None, lambda: 0.0
+        )
+        session = SimpleNamespace(host=SimpleNamespace(files=files))
+        with at_most(50_000):
+            assert MemoryFS("/", session).matches("/*/*/?") == ("/", ["d/e/f", "d/e/x"])
 
 
 NESTED = "".join(f"Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n" for n in range(1_200))

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from tests.ftp_client import Raw
 from tests.http_client import H1, H2
 
 from notnow import FakeFTP, FakeHTTP, FakeSMTP
@@ -299,6 +300,23 @@ class TestBounds:
             assert [reply[:3] for reply in replies[3:]] == [b"257"] * 10 + [b"550", b"250", b"257", b"221"]
             assert b"No space left" in replies[13]
             assert len(fake.files) == 20
+
+    def test_of_a_path(self):
+        """Ten thousand directories, each in the one before, would fill gigabytes with their paths alone."""
+        with FakeFTP(files={}) as fake, Raw(fake).hello() as raw:
+            for _ in range(16):
+                assert raw.code(f"MKD {'d' * 255}") == "257"
+                assert raw.code(f"CWD {'d' * 255}") == "250"
+            assert raw.say("MKD d").startswith("550 File name too long")
+            assert raw.put("STOR d", b"x").startswith("550 File name too long")
+            raw.code("CWD /")
+            assert raw.code("MKD e") == "257"
+            assert raw.code(f"RNFR {'d' * 255}") == "350"
+            assert raw.say(f"RNTO e/{'d' * 255}").startswith("550 File name too long"), "of what is in it"
+            assert raw.code(f"RNFR {'d' * 255}") == "350"
+            assert raw.code("RNTO e/d") == "250"
+            assert raw.code(f"RNFR e/d/{'d' * 255}") == "350"
+            assert raw.say(f"RNTO e/{'é' * 2_040}").startswith("550 File name too long")
 
     def test_of_the_bound_itself(self):
         assert ENTRIES < 12_000

@@ -22,6 +22,7 @@ FORWARDING = 67_108_864  # bytes of messages that wait for the server of `forwar
 
 # FTP.
 FTP_LINE = 4_096  # bytes
+FTP_PATH = 4_096  # bytes of a path, as Linux has it (PATH_MAX)
 FTP_WAITING = 65_536  # bytes of pending commands
 ENTRIES = 10_000  # files and directories that clients create
 
@@ -81,6 +82,7 @@ BOUNDS = (
     Bound("FTP", "the files of a directory that `files` names", KEPT_BODIES, "bytes", "an error before the start"),
     Bound("FTP", "files and directories in it", ENTRIES, "entries", "an error before the start"),
     Bound("FTP", "files and directories that clients make", ENTRIES, "entries", "`550` to MKD, STOR and the like"),
+    Bound("FTP", "the path of a file or directory that a client makes", FTP_PATH, "bytes", "`550`"),
     Bound("HTTP/1.1", "the head of a request, or the trailer of one", H1_HEAD, "bytes", "`431`, and the connection ends"),
     Bound("HTTP/1.1", "a body that the app has not read", BODY_WAITING, "bytes", _PAUSE),
     Bound("HTTP/2", "the header list of a request", H2_HEAD, "bytes", "ENHANCE_YOUR_CALM (RFC 9113 §10.5.1)"),

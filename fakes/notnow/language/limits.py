@@ -11,6 +11,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
+from notnow.bounds import FTP_PATH
+
 NUMBER = 2**63 - 1  # the largest whole number that every reader of TOML takes (TOML 1.0, "Integer")
 SETTING = 2**32 - 1  # the largest value of an HTTP/2 setting (RFC 9113 §6.5.1)
 STREAM = 2**31 - 1  # the largest number of an HTTP/2 stream (RFC 9113 §5.1.1)
@@ -20,7 +22,7 @@ FIELD = 65_536  # octets of a header field's value
 NAMES = 100  # of a certificate: clients have a limit for its size, OpenSSL's is 100 KB
 FILE = 1_000_000_000  # bytes of a file that is given by its size
 PATH = 255  # octets of a component of a file's path, as file systems have it
-WHOLE_PATH = 4_096  # octets of a file's path, as Linux has it (PATH_MAX)
+WHOLE_PATH = FTP_PATH  # octets of a file's path
 DIRECTORIES = 10_000  # of a tree: the names of files may make many, each with a long path
 PATTERN = 1_000  # characters of a text in `where`: it is compiled, in a time that grows with the square
 PATTERNS = 200_000  # characters of all texts in `where`: those of one phase are compiled together

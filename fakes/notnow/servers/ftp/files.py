@@ -282,13 +282,17 @@ class Files(MutableMapping[str, bytes]):
         del self._directories[where]
         self._modes.pop(where, None)
 
-    def children(self, where: str) -> list[str]:
-        """The names in a directory."""
+    def below(self, where: str) -> list[str]:
+        """The paths of all files and directories in a directory, and in those in it."""
         stem = where.rstrip("/") + "/"
         with self._changing:
             there = (*self._nodes, *self._directories)
-        start = len(stem)
-        return sorted([p[start:] for p in there if p.startswith(stem) and p != "/" and p.find("/", start) < 0])
+        return [p for p in there if p.startswith(stem) and p != "/"]
+
+    def children(self, where: str) -> list[str]:
+        """The names in a directory."""
+        start = len(where.rstrip("/")) + 1
+        return sorted([p[start:] for p in self.below(where) if p.find("/", start) < 0])
 
     @_alone
     def rename(self, old: str, new: str) -> None:

@@ -17,7 +17,7 @@ from pyftpdlib.exceptions import FilesystemError
 from pyftpdlib.filesystems import AbstractedFS
 from pyftpdlib.handlers import FTPHandler
 
-from notnow.bounds import ENTRIES
+from notnow.bounds import ENTRIES, FTP_PATH
 from notnow.language.limits import PATH
 from notnow.servers.ftp.files import Files, is_clean, path
 from notnow.servers.ftp.host import FileHost
@@ -87,7 +87,8 @@ class MemoryFS(AbstractedFS):
         return writer(name, self._files, mode)
 
     def _place(self, name: str) -> None:
-        """Raises FilesystemError if there is no room for a new file or directory; see `notnow.bounds`."""
+        """Raises FilesystemError if there can be no new file or directory of this name; see `notnow.bounds`."""
+        _check_length(name)
         if not self.lexists(name) and self._files.is_full():
             raise FilesystemError(f"No space left: clients may make {ENTRIES} files and directories")
 
@@ -109,6 +110,7 @@ class MemoryFS(AbstractedFS):
             raise FilesystemError("File exists")
         if dst.startswith(src + "/"):
             raise FilesystemError("Invalid argument")
+        _check_length(dst, below=max((_length(p) - _length(src) for p in self._files.below(src)), default=0))
         with _as_gone():
             self._files.rename(src, dst)
 
@@ -160,17 +162,15 @@ class MemoryFS(AbstractedFS):
         return base, sorted(self._below(base, parts[first:]))
 
     def _below(self, base: str, parts: list[str]) -> Iterator[str]:
-        """The paths below a directory that match part by part. A part longer than any name matches none."""
-        pattern, *rest = parts
-        if len(pattern) > PATH:  # the time to compile it grows with the square
-            return
-        for name in self.listdir(base) if self.isdir(base) else ():
-            if (name.startswith(".") and not pattern.startswith(".")) or not fnmatch.fnmatchcase(name, pattern):
-                continue
-            if rest:
-                yield from (f"{name}/{more}" for more in self._below(posixpath.join(base, name), rest))
-            else:
-                yield name
+        """The paths below a directory that match part by part. Each name is looked at once, however many parts there are."""
+        matched = {base: 0}  # how many parts each path matches
+        for where in sorted(self._files.below(base)):
+            above, _, name = where.rpartition("/")
+            depth = matched.get(above or "/", len(parts))
+            if depth < len(parts) and _fits(name, parts[depth]):
+                matched[where] = depth + 1
+        start = len(base.rstrip("/")) + 1
+        yield from (where[start:] for where, depth in matched.items() if depth == len(parts))
 
     def format_list(self, basedir: str, listing: Iterable[str], ignore_err: bool = True) -> Iterator[bytes]:
         """The lines of LIST, in the format of `ls -l`. A file that is removed meanwhile has none."""
@@ -235,6 +235,23 @@ class MemoryFS(AbstractedFS):
 
     def get_group_by_gid(self, gid: int) -> str:
         return "ftp"
+
+
+def _check_length(name: str, below: int = 0) -> None:
+    """Raises FilesystemError if a path is too long, alone or with the bytes that stand below it."""
+    if _length(name) + below > FTP_PATH:
+        raise FilesystemError("File name too long")
+
+
+def _length(name: str) -> int:
+    return len(name.encode("utf-8", "replace"))
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """True if a name matches. A pattern longer than any name matches none: the time to compile it grows with the square."""
+    if len(pattern) > PATH or (name.startswith(".") and not pattern.startswith(".")):
+        return False
+    return fnmatch.fnmatchcase(name, pattern)
 
 
 @lru_cache(maxsize=128)  # clients ask for the same few paths
