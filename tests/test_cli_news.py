@@ -7,7 +7,8 @@ import json
 import pytest
 
 from notnow import FakeFTP, ManualClock, journal
-from notnow.cli._news import News
+from notnow.cli import _news
+from notnow.cli._news import New, News
 from notnow.cli._views import JSONView, LinesView, Score
 from notnow.journal import Exchange, Recorder
 
@@ -88,7 +89,7 @@ def test_json_repeats_no_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_is_new_is_told_once_whatever_it_is() -> None:
     transfer, news = Transfer(), News()
-    told = [news.has(transfer.exchange)]
+    told = [bool(news.among([transfer.exchange]))]
     for change in (
         transfer.begin,
         lambda: transfer.recorder.more(transfer.exchange, stored=True),
@@ -97,8 +98,26 @@ def test_what_is_new_is_told_once_whatever_it_is() -> None:
         lambda: transfer.recorder.end(transfer.exchange),
     ):
         change()
-        told += [news.has(transfer.exchange), news.has(transfer.exchange)]
+        told += [bool(news.among([transfer.exchange])) for _ in range(2)]
     assert told == [True] + [True, False] * 5
+
+
+@pytest.mark.parametrize("most", [1, 2, 100])
+def test_exchanges_that_come_out_of_order_are_told_once(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(_news, "MOST", most)
+    recorder, news = Recorder(ManualClock(), server="smtp"), News()
+    connection = recorder.open("1", "127.0.0.1", 1)
+    first, second, third = (recorder.ask(connection, "mail", f"MAIL {i}", "p") for i in range(3))
+    assert news.among([second, connection, first]) == [second, connection, first]
+    assert news.of(third) == New(True, (), False, False)
+    assert news.among([third]) == []
+    if most > 2:
+        assert news.among([first, second, first]) == []
+    recorder.answer(third, "250 ok")
+    assert news.among([third, third]) == [third]
+    for _ in range(300):
+        assert len(news.among([recorder.ask(connection, "noop", "NOOP", "p")])) == 1
+    assert len(news._told) + len(news._before) <= 2 * most
 
 
 @pytest.mark.parametrize("at_once", [True, False])

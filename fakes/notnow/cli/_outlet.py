@@ -47,21 +47,21 @@ class Outlet(io.TextIOBase):
         text, self._pieces = "".join(self._pieces), []
         data = memoryview(text.encode(self.encoding, self.errors))
         while data and not self.left:
-            if self._writable():
-                data = data[self._put(data) :]
-            else:
+            if written := self._written(data):
+                data = data[written:]
+            elif not self._writable():
                 self.left = True
 
-    def _put(self, data: memoryview) -> int:
-        """Write what a writable stream takes without waiting: a pipe all that it has room for, where the kernel can say so."""
+    def _written(self, data: memoryview) -> int:
+        """Write what the stream takes without waiting, and return how much that was."""
         if self._nowait:
             try:
                 return os.pwritev(self._number, [data], -1, NOWAIT)
-            except BlockingIOError:  # another process was quicker
+            except BlockingIOError:
                 return 0
             except OSError:  # Linux before 6.4, a named pipe, a sandbox; what is wrong with the pipe comes again
                 self._nowait = False
-        return os.write(self._number, data[:PIECE])
+        return os.write(self._number, data[:PIECE]) if self._poll.poll(0) else 0
 
     def _writable(self) -> bool:
         """Wait until a piece can be written. False if that does not happen before the process stops."""

@@ -75,8 +75,7 @@ class JSONView:
     def show(self, entries: Sequence[Entry], dropped: int) -> None:
         if dropped:
             self._write(json_lines([{"event": "dropped", "count": dropped}]))
-        news = self._news
-        self._write(self._lines.of(x for x in entries if not isinstance(x, Exchange) or news.has(x)))
+        self._write(self._lines.of(self._news.among(entries)))
 
     def end(self) -> None:
         """Nothing to clean up."""

@@ -148,7 +148,7 @@ class Lines:
         """`round(at, 6)` as text: to round it and to write its shortest form each take thrice the time."""
         if at != self._at:
             text = f"{at:.6f}".rstrip("0")
-            self._at, self._at_text = at, f"{text}0" if text.endswith(".") else text
+            self._at, self._at_text = at, f"{text}0" if text[-1] == "." else text
         return self._at_text
 
     def _wall(self, wall: float) -> str:
