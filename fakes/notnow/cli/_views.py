@@ -56,7 +56,8 @@ class View(Protocol):
 class JSONView:
     """A line for each server, then one for each journal entry, and another when an entry goes on."""
 
-    refresh, pace = 1.0, 0.01  # a wake-up and a write for each entry would cost more than the entry
+    # A wake-up, a write and a cold cache for each entry would cost more than the entry; one that comes alone is written at once.
+    refresh, pace = 1.0, 0.02
 
     def __init__(self) -> None:
         self._news, self._lines = News(), Lines()
