@@ -58,6 +58,7 @@ def test_it_is_the_same_and_judged_the_same(kind, monkeypatch) -> None:  # type:
         ([], "this is no journal"),
         ({**packed(Journal(ManualClock())), "version": 99}, "the journal is of version 99; allowed: 1"),
         ({**packed(Journal(ManualClock())), "exchanges": [{"connection": 7}]}, "this is no journal"),
+        ({**packed(Journal(ManualClock())), "exchanges": [{"connection": []}]}, "this is no journal"),
     ],
 )
 def test_what_is_no_journal(data: object, said: str) -> None:

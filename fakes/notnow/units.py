@@ -92,6 +92,8 @@ def show_rate(rate: float) -> str:
 
 def show(span: float) -> str:
     """Seconds for a reader: "350ms", "12.5s", "10m", "2h 5m", "3d 4h"."""
+    if not math.isfinite(span):  # in a journal that somebody else has written
+        return str(span)
     if span < 0.9995:  # microseconds do not matter to readers
         return f"{span * 1000:.0f}ms" if span >= 0.0005 else "0s"
     if span < 59.995:

@@ -125,11 +125,10 @@ def _unpacked(packed: Packed, clock: Clock) -> Journal:
         connection = Connection(journal=journal, **known)
         journal._connections[connection.number] = connection
     for told in packed.exchanges:
-        connection = journal._connections[told.pop("connection")]
-        facts = told.pop("facts")
+        connection = journal._connections[convert(told.pop("connection"), int)]
+        facts = convert(told.pop("facts"), dict[str, Any] | None)
         exchange = Exchange(connection=connection, **structs.asdict(convert(told, _Exchange)))
-        if facts is not None:
-            ((kind, value),) = facts.items()
+        for kind, value in (facts or {}).items():  # one, or none
             force_setattr(exchange, "facts", convert(value, KINDS[kind]))
         connection._log.append(exchange)
         journal._order.append(exchange)

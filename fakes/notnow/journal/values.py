@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from msgspec import Struct, field, to_builtins
 
+from notnow.protocols.ftp import DataEnding
+
 # ---- what an exchange was about -------------------------------------------------------------------
 
 
@@ -89,7 +91,7 @@ class Transfer(ByName, frozen=True, omit_defaults=True):
     offset: int
     bytes: int
     whole: bool
-    data: str | None
+    data: DataEnding | None
     stored: bool | None = None
     sha256: str | None = None
     resumed: bool | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from notnow import protocols
 from notnow.journal import Connection, ConnectionClose, Exchange, Journal, Request, Transfer
+from notnow.protocols.ftp import DataEnding
 from notnow.terminal import safe
 from notnow.units import show as show_time
 from notnow.units import show_size
@@ -241,7 +242,10 @@ def _lines(exchange: Exchange) -> Iterable[tuple[str, str]]:
     yield from (("S", line + (why if i == len(rest) - 1 else "")) for i, line in enumerate(rest))
 
 
-_ENDED = {"fin": "closed", "reset": "reset", "drain": "half-closed, the rest dropped", "drop": "let nobody through"}
+_ENDED: Mapping[DataEnding, str] = {
+    "fin": "closed", "reset": "reset", "drain": "half-closed, the rest dropped", "drop": "let nobody through",
+    "open": "left before its end", "ragged": "left before its end",
+}  # fmt: skip
 
 
 def _data(exchange: Exchange) -> str:
