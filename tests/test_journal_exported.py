@@ -69,3 +69,26 @@ def test_servers_have_journals_of_their_own_and_other_lines_are_left_out() -> No
         told += [json.dumps(json.loads(line) | {"name": name, "server": name}) for line in lines(wire.recorder.journal)]
     found = exported.journals(told, ManualClock())
     assert [(one.server, len(one), one.dropped) for one in found] == [("a", 1, 3), ("b", 1, 3)]
+
+
+PLAYED = '{"event": "play", "index": 1, "server": "a", "protocol": "smtp"}'
+WALL = '"wall": "2024-01-01T00:00:00+00:00"'
+ASKED = f'"event": "exchange", "server": "a", "index": 2, "at": 0, "connection": 1, "client": "x", "moment": "connect", {WALL}'
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        '{"event": "exchange", "server": "a"}',
+        f'{{{ASKED}, "facts": true}}',
+        f'{{{ASKED}, "index": null}}',
+        f'{{{ASKED}, "connection": {{}}}}',
+        f'{{{ASKED}, "client": []}}',
+        f'{{{ASKED}, "wall": 7}}',
+        f"{{{ASKED.replace('wall', 'walls')}}}",
+        f'{{{ASKED}, "after": 1}}'.replace("exchange", "closed"),
+    ],
+)
+def test_an_impossible_entry_is_refused_with_a_reason(entry: str) -> None:
+    with pytest.raises(ValueError, match=r"this is no entry of a journal|lacks '|this is no journal"):
+        exported.journals([PLAYED, entry], ManualClock())

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct, field, structs
+from msgspec import Struct, ValidationError, convert, field, structs
 
 from notnow.clock import Clock
 from notnow.journal import transport
@@ -19,6 +19,19 @@ from notnow.journal.journal import DEFAULT_LIMIT, Journal
 
 MOST = 500_000  # entries of a journal
 Entry = dict[str, Any]
+
+
+class _Read(Struct):
+    """The types of what is read here. `transport` checks the rest."""
+
+    index: int
+    at: float
+    connection: int | None = None
+    client: str = ""
+    wall: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    after: str | None = None
+    unread: str | None = None
 
 
 class Exported(Struct):
@@ -31,6 +44,8 @@ class Exported(Struct):
     played: int = 0
 
     def add(self, entry: Entry) -> None:
+        """Raises KeyError or ValidationError for an impossible entry."""
+        convert(entry, _Read)
         match entry["event"]:
             case "play":
                 self.protocol, self.played = entry.get("protocol", self.protocol), entry["index"]
@@ -86,11 +101,14 @@ def journals(lines: Iterable[str], clock: Clock) -> list[Journal]:
                     dropped += entry["count"]
                 case "exchange" | "closed" | "play":
                     servers.setdefault(entry["server"], Exported()).add(entry)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValidationError) as error:
             raise ValueError(f"this is no entry of a journal ({error}): {line[:60]}") from None
     for one in servers.values():
         one.dropped = dropped
-    return [one.journal(name, clock) for name, one in servers.items()]
+    try:
+        return [one.journal(name, clock) for name, one in servers.items()]
+    except KeyError as error:
+        raise ValueError(f"an entry of the journal lacks {error}") from None
 
 
 def _entry(line: str) -> Entry:
