@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -13,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from notnow.engine.capacity import Capacity
 from notnow.engine.store import Candidate, Decision, DecisionRequest, Key, Memory, PhasePosition, Slot
 from notnow.language.condition import Condition
-from notnow.language.conditions import AfterFor, FirstFor, Nth
+from notnow.language.conditions import AfterFor, FirstFor, Nth, Over
 from notnow.language.loading import loads
 from notnow.language.scenario import Scenario
 from notnow.shared import link
@@ -117,6 +118,56 @@ def test_the_event_that_ends_a_phase_is_its_last_whoever_moves_on(
     assert first.position == ends
     for one in replicas:
         one.leave()
+
+
+ONE_SLOT = Candidate(0, (Over(1),), True)
+
+
+def admission(owner: str, *until: tuple[str, int]) -> DecisionRequest:
+    key = ("in",)
+    return DecisionRequest(PhasePosition(), (owner,), (), [(ONE_SLOT, key)], [(key, owner)], until=until)
+
+
+class TestAskedAhead:
+    """Decisions that Redis takes in one go are those that it takes one by one."""
+
+    def test_each_is_taken_once_and_in_order(self, server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        one = joined(server.url, "ahead", ONE_PHASE)
+        store = RedisStore(one)
+        store.decide_ahead([(admission("a"), 0.0), (admission("b"), 0.0)])
+        with monkeypatch.context() as patch:
+            patch.setattr(one.link, "_scripts", {"decide": None})  # nothing more can be asked
+            assert [store.decide(admission(owner), 0.0) for owner in "ab"] == [Decision(None), Decision(0)]
+        store.release_all("a")
+        assert store.decide(admission("b"), 0.0) == Decision(None)
+        one.leave()
+
+    def test_what_redis_did_not_do_is_asked_again(self, server: RedisServer) -> None:
+        one = joined(server.url, "forgotten", ONE_PHASE)
+        store = RedisStore(one)
+        one.link.redis.script_flush()
+        store.decide_ahead([(admission("a"), 0.0), (admission("b"), 0.0)])
+        assert [store.decide(admission(owner), 0.0) for owner in "ab"] == [Decision(None), Decision(0)]
+        one.leave()
+
+    def test_the_first_one_ends_the_phase_of_the_second(self, server: RedisServer) -> None:
+        one = joined(server.url, "ahead-ends")
+        store = RedisStore(one)
+        store.decide_ahead([(admission(owner, ("connect", 1)), 0.0) for owner in "ab"])
+        assert store.decide(admission("a", ("connect", 1)), 0.0) == Decision(None, ends_phase=True)
+        assert store.decide(admission("b", ("connect", 1)), 0.0) is None
+        assert store.owners == ["a"]
+        one.leave()
+
+    def test_without_redis_nothing_is_asked_again(self, tmp_path: Path) -> None:
+        with running(tmp_path) as gone:
+            one = joined(gone.url, "gone", ONE_PHASE)
+            gone.stop()
+            store = RedisStore(one)
+            store.decide_ahead([(admission("a"), 0.0), (admission("b"), 0.0)])
+            assert one.lost is not None
+            assert [store.decide(admission(owner), 0.0) for owner in "ab"] == [Decision(0), Decision(0)]
+            one.leave()
 
 
 FIXED = {"wanted": True, "span": 1.0, "n": 2, "rule": 0}

@@ -19,11 +19,14 @@ from click.testing import CliRunner
 
 from cli_process import Notnow
 from notnow.cli import group
+from notnow.engine.store import Candidate, DecisionRequest
 from notnow.errors import LostError
 from notnow.language import catalogue
+from notnow.language.conditions import Over
 from notnow.language.loading import loads
 from notnow.language.scenario import Scenario
 from notnow.servers.workers.many import Many, many
+from notnow.shared.encoding import encoded, pack
 from playbook import document, phase, rule
 from redis_server import RedisServer, running
 from shared_service import PATIENCE, Line, admits, eventually, lines, replicas
@@ -252,6 +255,28 @@ def test_a_question_about_an_earlier_play_has_no_answer_and_counts_nowhere(two: 
         assert bridge.runner.call(question) == (None, False)
         assert bridge.counts.owners == owners
     bridge.runner.call(lambda: bridge.counts.release_all("a"))
+
+
+def test_what_several_workers_ask_at_once_is_asked_of_redis_in_one_go(
+    two: tuple[Many, Many], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bridge, key, cap = two[0]._bridge, ("in",), Candidate(0, (Over(1),), True)
+    crew, counts = bridge.crew, bridge.counts
+    ahead, answered = [], []
+    monkeypatch.setattr(counts, "decide_ahead", lambda asked: ahead.append(len(asked)))
+    monkeypatch.setattr(crew, "_answer", lambda worker, answer: answered.append((worker.place, answer)))
+
+    def ask() -> None:
+        for worker, owner in zip(crew.living, "ab", strict=True):
+            request = DecisionRequest(counts.position, (owner,), (), [(cap, key)], [(key, owner)])
+            crew._take_soon(worker, [bridge.plays, "decide", pack(encoded(request)), 0.0])
+
+    bridge.runner.call(ask)
+    eventually(lambda: len(answered) == 2, "both have their answers")
+    assert ahead == [2]
+    assert [place for place, _ in answered] == [worker.place for worker in crew.living]
+    assert [rule for _, (_, (rule, *_)) in answered] == [None, 0]
+    bridge.runner.call(lambda: counts.release_all("a"))
 
 
 # ---- without Redis -------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from notnow import true_time
@@ -25,6 +24,7 @@ from notnow.shared.clock import MICRO, SharedClock
 from notnow.shared.encoding import key_text
 from notnow.shared.link import Link, Lost, Misfit, words
 from notnow.shared.naming import digest, loaded, name_of, told_scenario
+from notnow.shared.state import Beat, State, state_of
 from notnow.units import show
 
 log = logging.getLogger("notnow.shared")
@@ -33,41 +33,6 @@ LOOK = 0.002  # real seconds between two looks at whether the others are done
 _ENDED = Misfit(
     "the service has ended while this replica was away, and another of its name has begun: start this replica again"
 )
-
-
-class State(Struct, frozen=True):
-    """A service as Redis has it. `play` counts the scenarios that it has played, `kicks` how often it cut off all clients."""
-
-    run: str = ""  # names one life of the server, from its first replica to its last
-    advanced: float = 0.0
-    version: int = 0
-    play: int = 1
-    kicks: int = 0
-    position: PhasePosition = PhasePosition()
-    scenario: str = ""
-
-
-class Beat(Struct, frozen=True):
-    """A lease that was renewed, and the version of the news. Scenario time was 0 between these two times of
-    `true_time.monotonic`, since Redis has read its clock between question and answer.
-    """
-
-    version: int
-    earliest: float
-    latest: float
-
-
-def state_of(told: Mapping[str, str]) -> State:
-    since = told["since"]
-    return State(
-        told["run"],
-        float(told["advanced"]),
-        int(told["version"]),
-        int(told["play"]),
-        int(told["kicks"]),
-        PhasePosition(int(told["phase"]), int(told["lap"]), float(since) if since else None),
-        told["scenario"],
-    )
 
 
 class Replica:
@@ -277,6 +242,14 @@ class Replica:
                 return None
         self.lose(Misfit("leases end before they are used"))
         return None
+
+    def ask_ahead(self, operation: str, each: Sequence[Mapping[str, Any]]) -> None:
+        """Ask for each of these in one go: `ask`, which is called for each of them next, has the answers then."""
+        if self.lost is None and self._link is not None:
+            try:
+                self._link.call_ahead(operation, [{**self._given, **given} for given in each])
+            except Lost as error:
+                self.lose(error)
 
     def require(self, operation: str, **given: Any) -> list[Any]:
         """The answer to an operation. Raises LostError if Redis is lost."""

@@ -11,7 +11,8 @@ from notnow.language.condition import Quota
 from notnow.shared.encoding import encoded, key_text
 
 if TYPE_CHECKING:
-    from notnow.shared.replica import Replica, State
+    from notnow.shared.replica import Replica
+    from notnow.shared.state import State
 
 
 class RedisStore:
@@ -63,9 +64,7 @@ class RedisStore:
         return True
 
     def decide(self, request: DecisionRequest, now: float) -> Decision | None:
-        after = self._after(request) if request.until else None
-        told = encoded(request, facts=False)
-        answer = self._ask("decide", request=told, now=now, capacity=self._capacity, after=after)
+        answer = self._ask("decide", **self._told(request, now))
         if answer == "moved":
             return None
         if answer is None:
@@ -74,6 +73,14 @@ class RedisStore:
         decision = Decision(None if rule is False else rule, ends_phase, tuple(map(_quota, quotas)), wait)
         self._note(request, decision)
         return decision
+
+    def decide_ahead(self, requests: Sequence[tuple[DecisionRequest, float]]) -> None:
+        """Have Redis decide these in one go; `decide`, which is called for each of them next, has the answers then."""
+        self.replica.ask_ahead("decide", [{"play": self.play, **self._told(*one)} for one in requests])
+
+    def _told(self, request: DecisionRequest, now: float) -> dict[str, Any]:
+        after = self._after(request) if request.until else None
+        return {"request": encoded(request, facts=False), "now": now, "capacity": self._capacity, "after": after}
 
     def _after(self, request: DecisionRequest) -> tuple[int, int, float | None] | None:
         """Where the scenario stands if this event ends the phase; None if it stays. The script knows the time."""

@@ -15,6 +15,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,6 +45,9 @@ class Employer(Protocol):
 
     def answer(self, question: str, *given: Any) -> tuple[Any, bool]:
         """The answer to a question, and whether the position has changed with it."""
+
+    def look_ahead(self, questions: Sequence[Sequence[Any]]) -> None:
+        """These decisions of a play are the next questions, one after the other."""
 
     def gather(self, reports: Sequence[tuple[object, Batch]], last: bool = False) -> None: ...
 
@@ -109,6 +113,7 @@ class Crew:
         self._employer, self._time_to_stop = employer, time_to_stop
         self._all: list[Worker] = []
         self._held: list[tuple[int, Worker, Any]] = []  # answers until every worker knows a position
+        self._questions: list[tuple[Worker, list[Any]]] = []  # about a play, of this turn of the loop
         self._resting: list[Worker] = []
         self._at_rest: Callable[[], object] | None = None
         self._handed_in: list[tuple[object, Batch]] = []
@@ -204,7 +209,28 @@ class Crew:
         else:
             worker.waiting = True
             self._release()
-            self._take_question(worker, question, given)
+            if question == "in_play":
+                self._take_soon(worker, given)
+            else:
+                self._take_question(worker, question, given)
+
+    def _take_soon(self, worker: Worker, given: list[Any]) -> None:
+        """Redis answers the questions of several workers in the time of one."""
+        if not self._questions:
+            asyncio.get_running_loop().call_soon(self._take_questions)
+        self._questions.append((worker, given))
+
+    def _take_questions(self) -> None:
+        asked, self._questions = [one for one in self._questions if not one[0].gone], []
+        for question, each in groupby(asked, key=lambda one: one[1][1]):
+            alike = list(each)
+            if question == "decide" and len(alike) > 1:
+                try:
+                    self._employer.look_ahead([given for _, given in alike])
+                except Exception as error:
+                    self._employer.failed(error)
+            for worker, given in alike:
+                self._take_question(worker, "in_play", given)
 
     def _take_question(self, worker: Worker, question: str, given: list[Any]) -> None:
         if question == "rest":

@@ -176,6 +176,11 @@ class Crewed(Bridge):
                 return (found.private_key_pem.bytes(), server, chain), False
         return getattr(self.counts, question)(*given), False
 
+    def look_ahead(self, questions: Sequence[Sequence[Any]]) -> None:
+        asked = [given for play, _, *given in questions if play == self.plays]
+        assert not isinstance(self.counts, Shared), "only workers of a replica say which play they mean"
+        self.counts.decide_ahead([(decoded(unpack_request(request)), now) for request, now in asked])
+
     def _answer_in_play(self, play: int, question: str, *given: Any) -> tuple[Any, bool]:
         """The answer to a question about this play; afterwards this engine is where Redis has the service."""
         if play != self.plays:
