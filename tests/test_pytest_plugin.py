@@ -476,6 +476,13 @@ def test_a_bad_option_is_a_usage_error(run, option: str, message: str) -> None:
     result.stderr.fnmatch_lines([f"*{message}*"])
 
 
+def test_the_help_names_all_options_under_one_heading(run) -> None:
+    output = run("", "--help").stdout.str()
+    section = output.partition('fake servers that say "not now":')[2].partition("\n\n")[0]
+    options = "--notnow-found", "--notnow-cell", "--notnow-seed", "--notnow-scenarios", "--notnow-trace"
+    assert all(option in section for option in options)
+
+
 def test_the_header_names_version_and_seed(run) -> None:
     run("def test_it(): pass", "--notnow-seed=42").stdout.fnmatch_lines(["notnow: *, seed 42 (--notnow-seed)"])
     run("def test_it(): pass", ini="notnow_seed = 43").stdout.fnmatch_lines(["notnow: *, seed 43 *"])

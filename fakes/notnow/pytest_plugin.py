@@ -37,7 +37,7 @@ _PROBLEMS = "notnow_problems"  # where a pytest-xdist worker puts them for the c
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.register(pytest_fixtures, pytest_fixtures.__name__)
-    group = parser.getgroup("notnow")
+    group = parser.getgroup("notnow", 'fake servers that say "not now"')
     group.addoption(
         "--notnow-found",
         metavar="DIR",
