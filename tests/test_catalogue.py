@@ -160,6 +160,12 @@ def test_a_name_that_is_not_there_says_what_is(name: str, message: str) -> None:
         catalogue.scenario(name)
 
 
+def test_a_directory_in_which_a_file_was_looked_for_is_told_once(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        catalogue.locate("nowhere.toml", relative_to=[tmp_path, tmp_path])
+    assert str(caught.value).endswith(f"allowed: a file in {tmp_path} or {Path.cwd()}")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

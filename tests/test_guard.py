@@ -61,6 +61,8 @@ def test_a_link_on_another_site_may_lead_here(api: API) -> None:
     assert api.http.get("/v1/servers", headers=headers).status_code == 200
     framed = {**headers, "sec-fetch-dest": "iframe"}
     assert api.http.get("/v1/servers", headers=framed).status_code == 403
+    for method in ("POST", "DELETE"):
+        assert "cross-site" in api.refused(method, "/v1/servers", 403, headers=headers), "a form is no link"
 
 
 @pytest.mark.parametrize("path", ["/v1/servers", "/v1/nothing", "/v1/openapi.json", "/v1/servers/nobody"])

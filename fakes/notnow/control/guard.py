@@ -52,18 +52,18 @@ class Guard:
             if self.token is not None and _is(_given(scope), self.token):
                 await _let_in(self.token)(scope, receive, send)
                 return
-            self._check(headers)
+            self._check(headers, scope["method"])
         except RefusedError as error:
             await respond(error)(scope, receive, send)
             return
         with contextlib.suppress(_DeafError):
             await self.app(scope, _bounded(receive), send)
 
-    def _check(self, headers: Headers) -> None:
+    def _check(self, headers: Headers, method: str) -> None:
         host = headers.get("host", "")
         if self.token is None and not is_loopback(_name(host)):
             raise RefusedError(403, f"Host is {host!r}; allowed: a name or address of this machine, such as 127.0.0.1")
-        self._check_origin(headers, host)
+        self._check_origin(headers, host, method)
         if self.token is not None and not self._knows_token(headers):
             raise RefusedError(
                 401, "the token is missing or wrong; allowed: Authorization: Bearer TOKEN, as notnow serve printed it",
@@ -73,15 +73,19 @@ class Guard:
         if not length.isdigit() or int(length) > BODY:
             raise RefusedError(413, f"the body has {length} bytes; allowed: {BODY} at most")
 
-    def _check_origin(self, headers: Headers, host: str) -> None:
-        """A browser says where a page came from: only our own page may call, and nothing else may embed us."""
+    def _check_origin(self, headers: Headers, host: str, method: str) -> None:
+        """A browser says where a page came from: only our own page may call, and nothing else may embed us.
+
+        A link may lead to our page, and a form of another page to nothing.
+        """
         origin = headers.get("origin")
         if origin is not None and _parts(origin).netloc != host:
             raise RefusedError(
                 403, f"Origin is {origin!r}; allowed: this page's own, http://{host}, or no Origin at all"
             )
         site = headers.get("sec-fetch-site")
-        navigates = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+        opens = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+        navigates = opens and method in ("GET", "HEAD")
         if site not in (None, "same-origin", "none") and not navigates:
             raise RefusedError(
                 403, f"the request comes from another site (Sec-Fetch-Site: {site}); allowed: same-origin"

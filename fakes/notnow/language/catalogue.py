@@ -107,7 +107,7 @@ def locate(name: str, search_paths: Iterable[str | Path] = (), relative_to: Iter
             raise ScenarioError(
                 [Problem(f"{name!r} is a directory", allowed=f"a file of a scenario, {name}/NAME.toml")]
             )
-        tried = " or ".join(str(p.parent) for p in places)
+        tried = " or ".join(dict.fromkeys(str(p.parent) for p in places))
         raise ScenarioError([Problem(f"there is no scenario file {name!r}", allowed=f"a file in {tried}")])
     if _NAME.fullmatch(name):  # without listing every directory
         for directory in _directories(search_paths):
