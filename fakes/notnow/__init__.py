@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from notnow import protocols
-from notnow._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from notnow._version import __version__ as __version__
     from notnow.clock import Clock, FollowingClock, ManualClock, RealClock
     from notnow.control.remote import connect
     from notnow.errors import (
@@ -47,6 +47,7 @@ _HOMES = {
     "ScenarioWarning": "errors",
     "StartError": "errors",
     "WaitTimeoutError": "errors",
+    "__version__": "_version",
     "connect": "control.remote",
     "scenario": "language.catalogue",
 }
@@ -56,14 +57,14 @@ def __getattr__(name: str) -> object:
     """Load a public name on first use, so that importing notnow is cheap."""
     home = _HOMES.get(name)
     if home is None:
-        raise AttributeError(f"module 'notnow' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}")
+        raise AttributeError(f"module 'notnow' has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
     from importlib import import_module
 
     return getattr(import_module(f"notnow.{home}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOMES, "__version__"])
+    return sorted(_HOMES)
 
 
 __all__ = [
