@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
 from notnow.servers.base import peace as _peace
+from notnow.servers.base import runner as _runner
 from notnow.servers.base.peace import in_peace
+from notnow.servers.base.runner import Runner
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself a Ctrl-C there")
 in_main = pytest.mark.skipif(
@@ -44,6 +48,7 @@ def test_a_ctrl_c_amid_the_work_is_raised_when_it_is_done():
 
     def work() -> None:
         press()
+        time.sleep(0.2)  # by then it would have been raised
         done.append(threading.current_thread())
 
     with pytest.raises(KeyboardInterrupt):
@@ -73,6 +78,78 @@ def test_where_no_thread_can_be_had_it_is_done_here(monkeypatch):
 
     monkeypatch.setattr(_peace._thread, "start_new_thread", refuse)
     assert in_peace(threading.current_thread) is threading.current_thread()
+
+
+# ---- where the loop's thread does it -------------------------------------------------------------
+
+
+@pytest.fixture
+def runner():
+    runner = Runner.acquire("asyncio")
+    yield runner
+    runner.release()
+
+
+def test_the_loop_gives_what_the_work_gives_and_raises_what_it_raises(runner):
+    async def work(n: int) -> tuple[float, threading.Thread]:
+        await asyncio.sleep(0)
+        return 1 / n, threading.current_thread()
+
+    assert runner.run_in_peace(work(2)) == (0.5, runner._thread)
+    with pytest.raises(ZeroDivisionError):
+        runner.run_in_peace(work(0))
+
+
+@posix
+@in_main
+def test_a_ctrl_c_amid_the_work_of_the_loop_is_raised_when_it_is_done(runner):
+    done = []
+
+    async def work() -> None:
+        press()
+        await asyncio.sleep(0.2)  # by then it would have been raised
+        done.append("work")
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.run_in_peace(work())
+    assert done
+
+
+def test_a_ctrl_c_before_the_loop_begins_keeps_it_from_beginning(runner, monkeypatch):
+    done, begun = [], []
+
+    async def work() -> None:
+        done.append("work")
+
+    def later(function: object) -> None:
+        """The loop has heard of it, and has not come to it."""
+        begun.append(function)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runner.loop, "call_soon_threadsafe", later)
+        with pytest.raises(KeyboardInterrupt):
+            runner.run_in_peace(work())
+    runner.call(begun[0])
+    runner.settle()
+    assert not done
+
+
+def test_a_blocked_loop_is_told_of_and_does_not_begin_later(runner, monkeypatch):
+    monkeypatch.setattr(_runner, "PATIENCE", 0.05)
+    done, release = [], threading.Event()
+
+    async def work() -> None:
+        done.append("work")
+
+    runner.loop.call_soon_threadsafe(release.wait)
+    try:
+        with pytest.raises(TimeoutError, match=r"did not answer in 0\.05 s: is something blocking it"):
+            runner.run_in_peace(work())
+    finally:
+        release.set()
+    runner.settle(5.0)
+    assert not done
 
 
 @posix

@@ -572,9 +572,30 @@ def test_the_plugin_imports_nothing_heavy_until_it_is_needed(pytester: pytest.Py
         " sorted(m for m in sys.modules if m.startswith('notnow')))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=pytester.path)
-    loaded = ["notnow", "notnow._version", "notnow.environment", "notnow.protocols"]
+    loaded = ["notnow", "notnow.environment", "notnow.protocols"]
     loaded += [f"notnow.pytest_{part}" for part in ("fixtures", "plugin", "run")]
     assert out.stdout.splitlines()[-1] == f"heavy: [] {loaded}"
+
+
+def test_the_thread_of_the_loop_starts_and_ends_the_fakes_of_fixtures(run) -> None:
+    """A thread for each start and each stop would be most of what a fixture costs."""
+    run(
+        """
+import pytest
+from notnow.servers.base import stopping
+
+@pytest.fixture(autouse=True)
+def no_other_thread(monkeypatch):
+    def refuse(work):
+        raise AssertionError("a thread is started for this")
+
+    monkeypatch.setattr(stopping, "in_peace", refuse)
+
+def test_it(fake_smtp, fake_ftp, fake_http, fake_smtp_module, fake_servers):
+    pair = fake_servers(one="smtp/healthy", two="ftp/healthy")
+    assert all(fake.running for fake in (fake_smtp, fake_ftp, fake_http, pair.one, pair.two))
+"""
+    ).assert_outcomes(passed=1)
 
 
 def test_a_test_that_is_over_keeps_no_fake(run) -> None:

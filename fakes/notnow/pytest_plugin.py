@@ -89,7 +89,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     host = config.stash.get(pytest_run.ENVIRONMENT, None)
     if host is None:
         return
-    host.release_runner()
+    host.release()
     if environment.current is host:
         environment.install(host.before)
 

@@ -59,18 +59,23 @@ class RunEnvironment(Environment):
         self.living: list[Fake] = []
         self.lasting: dict[str, Fake] = {}
         self.began = False  # the test's own fixtures are in setup, or it runs
-        self._runner: Runner | None = None
+        self._kept: list[Runner] = []
 
-    def keep_runner(self) -> None:
-        """Keep the thread of the fakes for the next tests."""
-        if self._runner is None:
-            from notnow.servers.base.runner import Runner
+    def runner(self) -> Runner:
+        """The runner of new fakes, kept with its thread for the next tests."""
+        from notnow.servers.base.runner import Runner
 
-            self._runner = Runner.acquire()
+        runner = Runner.acquire()
+        if runner in self._kept:
+            runner.release()
+        else:
+            self._kept.append(runner)
+        return runner
 
-    def release_runner(self) -> None:
-        if self._runner is not None:
-            self._runner.release()
+    def release(self) -> None:
+        """Let go of all runners."""
+        for runner in self._kept:
+            runner.release()
 
     def settings(self) -> Mapping[str, Any]:
         seed, clock = self.config.stash[SEED], self._clock()

@@ -31,7 +31,7 @@ from notnow.servers.base.listener import Listening
 from notnow.servers.base.options import Options
 from notnow.servers.base.refusing import Refusal, refusal
 from notnow.servers.base.session import Session
-from notnow.servers.base.sharing import sharing_of
+from notnow.servers.base.sharing import ALONE, sharing_of
 
 HOSTNAME = "fake.notnow.test"  # what the fakes call themselves (RFC 6761: .test is nobody's)
 GRACE = 0.2  # real seconds that clients have for reading their goodbye when a fake stops
@@ -119,6 +119,11 @@ class Bridge(Driving):
     def masked(self, text: str) -> str:
         """What a client has said, without its passwords, for the journal."""
         return text
+
+    @property
+    def prompt(self) -> bool:
+        """True if its start, and its end once `shut` is done, wait for nothing: the loop's thread may do both."""
+        return self.sharing is ALONE
 
     # ---- settings --------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, TypeVar, TypeVarTuple, Unpack
 from notnow import true_time
 from notnow.errors import NotRunningError
 from notnow.servers.base import guests
+from notnow.servers.base.peace import Errand
 from notnow.servers.base.polling import Polling, Ready, number
 from notnow.servers.base.turns import Turns
 
@@ -238,8 +239,26 @@ class Runner:
         if not in_time:
             cancel = lambda: [task.cancel() for task in tasks]  # noqa: E731
             self.loop.call_soon_threadsafe(self.loop.call_soon, cancel)  # once it has begun
-            raise TimeoutError(f"the fakes' loop did not answer in {patience:g} s: is something blocking it?")
+            raise TimeoutError(_blocked(patience))
         return tasks[0].result().get()
+
+    def run_in_peace(self, work: Coroutine[Any, Any, T]) -> T:
+        """`run`, as an `Errand` of the loop's thread: a Ctrl-C does not interrupt it. Somebody has to keep the runner meanwhile."""
+        errand = Errand[T]()
+
+        async def carried() -> None:
+            errand.end(await guests.carried(work))
+
+        def begin() -> None:
+            if errand.begins():
+                self.loop.create_task(carried())
+            else:
+                work.close()
+
+        outcome = errand.result(lambda: self.loop.call_soon_threadsafe(begin), PATIENCE)
+        if outcome is None:
+            raise TimeoutError(_blocked(PATIENCE))
+        return outcome.get()
 
     def hold(self, seconds: float) -> None:
         """Something ends within this many real seconds: until then the loop is not at rest. Call it in the loop only."""
@@ -259,6 +278,10 @@ class Runner:
         self.loop.call_soon_threadsafe(self._selector.watch, quiet)
         if not quiet.acquire(timeout=patience):
             raise TimeoutError(f"the fakes' loop did not come to rest in {patience:g} s")
+
+
+def _blocked(patience: float) -> str:
+    return f"the fakes' loop did not answer in {patience:g} s: is something blocking it?"
 
 
 async def _end_tasks() -> None:

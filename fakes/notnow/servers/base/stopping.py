@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from notnow import environment
 from notnow.clock import Clock, Timed
@@ -23,6 +23,8 @@ class Bridge(Timed, Protocol):
     sharing: Sharing
 
     @property
+    def prompt(self) -> bool: ...
+    @property
     def sessions(self) -> Mapping[str, object]: ...
     @property
     def runner(self) -> Runner: ...
@@ -36,6 +38,7 @@ class Fake(Protocol):
     """A fake, as far as its end needs it."""
 
     clock: Clock
+    _kept: Runner | None
 
     @property
     def running(self) -> bool: ...
@@ -86,24 +89,50 @@ def all_stopped(fakes: Sequence[Fake]) -> Iterator[None]:
 def end_all(fakes: Iterable[Fake]) -> None:
     """End those of these fakes that run, and raise none of their errors. A Ctrl-C does not interrupt it."""
     running = [fake for fake in fakes if fake.running]
-    undisturbed(running, lambda: _end(running))
+    undisturbed(running, lambda: _end(running), lambda: _end_in_loop(running))
 
 
-def undisturbed(fakes: Sequence[Fake], work: Callable[[], None]) -> None:
-    """Do work for these fakes that a Ctrl-C does not interrupt. Under fast_forward this thread does it, since its waits
-    are known there.
+def undisturbed(
+    fakes: Sequence[Fake], work: Callable[[], None], in_loop: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    """Do work for these fakes that a Ctrl-C does not interrupt; `in_loop` is the same for the loop's thread.
+
+    That thread does it if somebody keeps its runner and the fakes are `prompt`: two turns of threads in place of four, and
+    none is started. Under fast_forward this thread does it, since its waits are known there.
     """
     if any(getattr(fake.clock, "world", None) is not None for fake in fakes):
         work()
+    elif (runner := _keeper(fakes)) is not None:
+        runner.run_in_peace(in_loop())
     elif fakes:
         in_peace(work)
 
 
+def _keeper(fakes: Sequence[Fake]) -> Runner | None:
+    """The runner of these fakes, if somebody keeps it and its thread may start or end them all."""
+    runners = {fake._kept if fake._bridge.prompt else None for fake in fakes}
+    runner = runners.pop() if len(runners) == 1 else None
+    if runner is None or runner.is_current or any(fake.running and fake._bridge.runner is not runner for fake in fakes):
+        return None
+    return runner
+
+
 def _end(fakes: Sequence[Fake]) -> None:
+    _sign_off(fakes)
+    close_all([fake._bridge for fake in fakes])
+
+
+async def _end_in_loop(fakes: Sequence[Fake]) -> None:
+    _sign_off(fakes)
+    await _shut([fake._bridge for fake in fakes])
+    for fake in fakes:
+        fake._bridge.leave()
+
+
+def _sign_off(fakes: Sequence[Fake]) -> None:
     for fake in fakes:
         environment.current.stopped(fake)
         fake.clock.part(fake._bridge)
-    close_all([fake._bridge for fake in fakes])
 
 
 def close_all(bridges: Sequence[Bridge]) -> None:
@@ -125,7 +154,14 @@ def _shut_in(runner: Runner, bridges: Sequence[Bridge]) -> None:
 
 async def _shut(bridges: Sequence[Bridge]) -> None:
     with collector_held(sum(len(bridge.sessions) for bridge in bridges)):
-        ends = await asyncio.gather(*(bridge.shut() for bridge in bridges), return_exceptions=True)
-    for bridge, error in zip(bridges, ends, strict=True):
-        if error is not None:
-            bridge.failed(error)
+        if len(bridges) == 1:  # without a task of its own
+            await _shut_one(bridges[0])
+        else:
+            await asyncio.gather(*map(_shut_one, bridges))
+
+
+async def _shut_one(bridge: Bridge) -> None:
+    try:
+        await bridge.shut()
+    except BaseException as error:
+        bridge.failed(error)

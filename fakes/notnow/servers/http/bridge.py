@@ -68,6 +68,10 @@ class HTTPBridge(Bridge):
     def admit(self, record: Connection, exchange: Exchange, script: Script) -> HTTPSession:
         return HTTPSession.adopt(self, record, exchange, script)
 
+    @property
+    def prompt(self) -> bool:
+        return super().prompt and self.options.app is None  # an app has its lifespan
+
     def prepare(self) -> None:
         if self.options.app is not None:
             self.runner.hosts.append(self.guest_failed)

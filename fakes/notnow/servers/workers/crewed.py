@@ -88,6 +88,10 @@ class Crewed(Bridge):
         self.recorder.number_of = self._number_of
         self._next: Cancellable | None = None
 
+    @property
+    def prompt(self) -> bool:
+        return False
+
     def new_recorder(self, **options: Any) -> Recorder:
         return GatheringRecorder(self.clock, **options)
 
