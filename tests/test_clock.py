@@ -142,7 +142,7 @@ def test_stamps_number_what_happens_under_one_clock() -> None:
 
 
 def test_a_real_clock_cannot_be_advanced_and_says_what_can() -> None:
-    with pytest.raises(TypeError, match=r"clock=ManualClock\(\)"):
+    with pytest.raises(TypeError, match=r"give the fake, or the marker of its test, clock=ManualClock\(\)"):
         RealClock().advance("3s")
 
 

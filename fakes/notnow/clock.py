@@ -133,7 +133,10 @@ class Clock(ABC):
 
     def advance(self, by: float | str | timedelta) -> None:  # noqa: ARG002
         """Move the clock by hand. Raises TypeError if the clock moves by itself."""
-        raise TypeError(f"a {type(self).__name__} moves by itself; for one to advance by hand give clock=ManualClock()")
+        raise TypeError(
+            f"a {type(self).__name__} moves by itself; to advance time by hand, give the fake, or the marker of its test, "
+            f"clock=ManualClock()"
+        )
 
     def wall(self) -> float:
         """The true wall time, in seconds since 1970, whatever a test does to clocks."""
