@@ -18,6 +18,7 @@ import pytest
 import time_machine
 
 from notnow import FakeSMTP, FollowingClock, RealClock, Scenario, true_time
+from notnow.clock import COMPARE
 from notnow.language.loading import loads
 
 NUMBERS = itertools.count()
@@ -89,6 +90,19 @@ def test_a_real_clock_passes_as_it_does(lie, age: str) -> None:
         while made.now() == moment:
             pass
     assert 0 <= made.now() < 60
+
+
+def test_what_happens_follows_the_clock_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its wall time is found from the real time, and the two are compared now and then."""
+    real, wall = 50.0, 1_700_000_000.0
+    monkeypatch.setattr(true_time, "monotonic", lambda: real)
+    monkeypatch.setattr(true_time, "wall", lambda: wall)
+    clock = RealClock(speed=3)
+    assert clock.read() == (1, 0.0, 1_700_000_000.0)
+    real, wall = real + COMPARE / 2, wall + COMPARE / 2
+    assert clock.read() == (2, pytest.approx(1.5 * COMPARE), pytest.approx(wall, abs=1e-6))
+    real, wall = real + COMPARE, wall + 3600  # somebody has set the clock
+    assert clock.read()[2] == pytest.approx(wall, abs=1e-6)
 
 
 def over_tls(fake: FakeSMTP) -> None:

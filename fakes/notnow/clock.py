@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import heapq
 import itertools
+import math
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -24,6 +25,7 @@ from notnow.errors import NotRunningError
 from notnow.units import seconds
 
 MANY = 1000  # alarms of an adjustable clock before it looks for those that rang or were cancelled
+COMPARE = 0.01  # real seconds that the wall time of what happens may lag behind a change of the system's clock
 LOOK = 0.01  # real seconds between two looks at a clock that a test moves silently
 
 
@@ -60,6 +62,10 @@ class Origin(NamedTuple):
     zero: float
     epoch: float
     advanced: float
+
+
+Reading = tuple[int, float, float]
+"""The next number in the order of events, scenario seconds, and the wall time in seconds since 1970."""
 
 
 class Timed(Protocol):
@@ -146,7 +152,7 @@ class Clock(ABC):
         """The next number in the order of all events under this clock, from 1."""
         return next(self._numbers)
 
-    def read(self) -> tuple[int, float, float]:
+    def read(self) -> Reading:
         """`stamp()`, `now()` and `wall()` in one call."""
         return self.stamp(), self.now(), self.wall()
 
@@ -166,12 +172,16 @@ class RealClock(Clock):
         super().__init__()
         self.speed = speed
         self._zero = true_time.monotonic()
+        self._ahead, self._compared = 0.0, -math.inf  # wall time less real time, and when that was found
 
     def now(self) -> float:
         return (true_time.monotonic() - self._zero) * self.speed
 
-    def read(self) -> tuple[int, float, float]:
-        return next(self._numbers), (true_time.monotonic() - self._zero) * self.speed, true_time.wall()
+    def read(self) -> Reading:
+        now = true_time.monotonic()
+        if now - self._compared >= COMPARE:
+            self._ahead, self._compared = true_time.wall() - now, now
+        return next(self._numbers), (now - self._zero) * self.speed, now + self._ahead
 
     def call_at(self, when: float, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> Cancellable:
         return loop.call_later(max(0.0, (when - self.now()) / self.speed), callback)
