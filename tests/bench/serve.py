@@ -210,7 +210,10 @@ def _port(bound: str) -> int:
 
 
 def _unrecorded(name: str) -> None:
-    """A fake without its engine and its journal: what is left is the protocol, and what the rules say."""
+    """A fake without its engine and its journal: what is left is the protocol, and what the rules say.
+
+    It does not read the clock for a request, which nobody but these two wants to know.
+    """
     from notnow.engine.actions import BEHAVE, Script
     from notnow.engine.events import Asked
     from notnow.journal import Recorder
@@ -241,9 +244,11 @@ def _unrecorded(name: str) -> None:
             return Unasked(self._options, scenario, type(self).__name__, self.name)
 
     Recorder.ask = first  # type: ignore[method-assign]
-    for writes in ("answer", "decided", "facts", "more", "response"):
+    Recorder.served = lambda *_: exchanges["request"]  # type: ignore[method-assign]
+    for writes in ("answer", "decided", "facts", "more", "response", "tell"):
         setattr(Recorder, writes, lambda *_, **__: None)
     with Unrecorded(name, tls="none") as fake:
+        fake.clock.read = lambda: (0, 0.0, 0.0)  # type: ignore[method-assign]
         print(fake.port, flush=True)
         sys.stdin.read()
 
