@@ -41,6 +41,15 @@ class TestArrivals:
                 assert client.get(body=b"12345").status == 200
             assert [x.arrival for x in asked(fake)] == [None] * 3
 
+    def test_listeners_are_told_that_two_requests_arrived_together(self):
+        told = []
+        with FakeHTTP(rules(one("request", status=421))) as fake, H1(fake) as client:
+            fake.journal.subscribe(lambda entry: told.append((entry.as_dict().get("arrived_index"), entry)))
+            client.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n" * 2)
+            assert [client.answer().status for _ in range(2)] == [421, 421]
+            first, second = asked(fake)
+            assert told == [(None, first), (first.index, second)]
+
     def test_streams_side_by_side_arrive_when_they_are_opened(self):
         with FakeHTTP(rules(one("request", delay="3s", times=1)), clock=ManualClock()) as fake, H2(fake) as client:
             first = client.request("/1")

@@ -27,6 +27,7 @@ from tests.fuzz.offline import LOOP, connect, serving
 from tests.http_client import PREFACE, frame, one, rules
 
 from notnow import FakeHTTP, ManualClock
+from notnow.engine.engine import Engine
 from notnow.servers.base import turns
 from notnow.servers.http.floods import Encoder
 from notnow.servers.http.sections import Sections
@@ -43,8 +44,9 @@ PLAYS = (
     ),
     rules(one("request", every=3, status=503), one("request", status=404, body="none")),  # each is answered at once
     rules(one("request", nth=9, status=421, close=True), one("request", status=404, headers={"x-two": "2"})),
+    rules(one("request", status=421, body="no", headers={"retry-after": "7"})),  # each is answered in the same way
 )
-AT_ONCE = 1
+AT_ONCE, ALWAYS = 1, 3
 
 
 class Client:
@@ -163,11 +165,18 @@ def cut(data: bytes, dice: random.Random) -> list[bytes]:
     return pieces
 
 
-def played(pieces: list[bytes], play: int, *, seconds: int = 0, swap: int = -1) -> tuple[bytes, list[Any]]:
-    """What the client hears, and what the journal says; `seconds` pass between pieces, and another scenario begins at one of them."""
+def played(
+    pieces: list[bytes], play: int, *, seconds: int = 0, swap: int = -1, told: list[Any] | None = None
+) -> tuple[bytes, list[Any]]:
+    """What the client hears, and what the journal says; `seconds` pass between pieces, and another scenario begins at one of them.
+
+    `told` takes what listeners are told, as it is then.
+    """
     clock = ManualClock()
     clock.epoch = 1_700_000_000.5
     fake = FakeHTTP(PLAYS[play], clock=clock, seed=1, tls="none")
+    if told is not None:
+        fake.journal.subscribe(lambda entry: told.append(_lasting(entry.as_dict())))
     with serving(fake):
         wire = connect(fake)
         for index, piece in enumerate(pieces):
@@ -205,6 +214,19 @@ def test_what_is_recognized_is_done_as_what_is_not(seed: int, monkeypatch: pytes
     fast = played(pieces, play, **given)
     monkeypatch.setattr(Sections, "find", lambda _self, _section: None)
     assert played(pieces, play, **given) == fast
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_what_is_settled_is_done_as_what_is_decided(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    dice = random.Random(seed)
+    pieces = cut(b"".join(Client(dice, racing=True, wrong=seed % 2 == 0).steps()), dice)
+    given = {"seconds": dice.choice([0, 1]), "swap": dice.choice([-1, dice.randrange(len(pieces))])}
+    settled: list[Any] = []
+    decided: list[Any] = []
+    at_once = played(pieces, ALWAYS, **given, told=settled)
+    monkeypatch.setattr(Engine, "settled", lambda *_: None)
+    assert played(pieces, ALWAYS, **given, told=decided) == at_once
+    assert settled == decided
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

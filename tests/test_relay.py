@@ -26,6 +26,7 @@ from notnow.journal import (
 )
 from notnow.journal.relay import CHANGING, MAKING, Batch, GatheringRecorder, RelayRecorder
 from notnow.journal.transport import pack
+from notnow.servers.http.head import Head
 
 EVER = 1 << 62
 
@@ -64,6 +65,7 @@ def plain(journal: Journal) -> Any:
 
 
 REFUSAL = Script("c-2", (Close(),), "connect", "second", "phase[1].rule[0]", "reply")
+REQUEST = Head("GET", b"/", "a.test", (), "2").record
 Step = Callable[[RelayRecorder, Exchange], object]
 STEPS: dict[str, Step] = {
     "arrived": lambda r, x: r.arrived(x, r.now()),
@@ -76,6 +78,7 @@ STEPS: dict[str, Step] = {
     "end": lambda r, x: r.end(x, TLSAlert("unknown_ca")),
     "turned_away": lambda r, x: r.turned_away(x, "421 no", ConnectionClose()),
     "turn_away": lambda r, _: r.turn_away(("c-2", "192.0.2.1", 6), r.clock.now(), REFUSAL, "421 no", ConnectionClose()),
+    "served": lambda r, x: r.served(x.connection, "GET a.test/", r.clock.read(), REFUSAL, "421 no", REQUEST),
     "stopped": lambda r, x: r.stopped(x),
     "goaway": lambda r, x: r.goaway(x.connection, GoAwayFrame("NO_ERROR", 5), x),
     "tls": lambda r, x: r.tls(x.connection, sni="a.test", version="TLSv1.3"),

@@ -168,8 +168,7 @@ class Engine:
 
     def _fire(self, conn: str, moment: str, settled: Settled, now: float) -> Script:
         """The script of a rule that always fires. It is on the record of decisions."""
-        assert isinstance(self._store, Memory), "other processes share no counts with it"
-        self._store.note(settled.request, now)
+        settled.note(settled.request, now)
         self._decisions += 1
         rule = settled.rule
         return Script(conn, rule.steps, moment, rule.phase, rule.path, settled.fault, self._decisions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
@@ -19,13 +19,15 @@ ANYBODY = ("",)  # whose event it is makes no difference
 class Settled(Struct, frozen=True):
     """What the fake does at a moment of the phase, whatever the event and the counts are.
 
-    `request` stands for each such event in the record of decisions. `seconds` pass until the client has the whole answer.
+    `request` stands for each such event in the record of decisions, where `note` puts it. `seconds` pass until the client
+    has the whole answer.
     """
 
     rule: CompiledRule
     fault: str | None
     request: DecisionRequest
     seconds: float
+    note: Callable[[DecisionRequest, float], None]
 
 
 class Progress:
@@ -59,19 +61,20 @@ class Progress:
         self.phase = self.phases[self.position.phase]
         self.ends_elsewhere = self._store.remote and any(plan.until for plan in self.phase.plans.values())
         self.undecided = frozenset() if self._store.remote else self.phase.undecided
-        alone = isinstance(self._store, Memory) and not self._store.remote
-        settled = self._settled() if alone and not self.phase.idle_timeouts else {}
+        settled = self._settled()
         self.settled = {moment: one for moment, one in settled.items() if not one.rule.closes}
         since, lasts = self.position.since, self.phase.lasts
         self.refusal = None if since is None or "connect" in self.settled else settled.get("connect")
         self.ends = math.inf if since is None or lasts is None or self.is_final else since + lasts
 
     def _settled(self) -> Mapping[str, Settled]:
-        found = {}
+        store, found = self._store, dict[str, Settled]()
+        if not isinstance(store, Memory) or store.remote or self.phase.idle_timeouts:
+            return found
         for moment, plan in self.phase.plans.items():
             if (rule := plan.settled) is not None:
                 request = DecisionRequest(self.position, ANYBODY, candidates=plan.groups[0].candidates)
-                found[moment] = Settled(rule, rule.fault or None, request, duration(rule.steps))
+                found[moment] = Settled(rule, rule.fault or None, request, duration(rule.steps), store.note)
         return found
 
     @property

@@ -79,9 +79,9 @@ class Traced(Memory):
 
     def note(self, request: DecisionRequest, now: float) -> None:
         """A decision that the engine, or one in another process, has made because no count could change it."""
-        calls = self._calls
-        if calls and calls[-1].first is request:
-            calls[-1].times += 1
+        last = self._calls[-1] if self._calls else None
+        if last is not None and last.first is request:
+            last.times += 1
         else:
             self._note(Memory.decide, request, now)
 

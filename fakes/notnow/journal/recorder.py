@@ -12,7 +12,7 @@ from typing import Protocol
 
 from msgspec.structs import force_setattr, replace
 
-from notnow.clock import Clock
+from notnow.clock import Clock, Reading
 from notnow.journal.journal import DEFAULT_LIMIT, Connection, Entry, Exchange, Journal, Mark
 from notnow.journal.text import LONGEST, clip
 from notnow.journal.values import (
@@ -68,12 +68,16 @@ class Recorder:
         *,
         counted: bool = True,
         facts: Facts | None = None,
+        read: Reading | None = None,
     ) -> Exchange:
-        """A client asks: a new exchange, without a reply so far. `counted`: the moment counts once more."""
+        """A client asks: a new exchange, without a reply so far.
+
+        `counted`: the moment counts once more. `read` is what the clock showed, if it has just been read.
+        """
         journal = self.journal
         if len(request) > LONGEST:
             request = clip(request)
-        index, at, wall = self.clock.read()
+        index, at, wall = read or self.clock.read()
         exchange = Exchange(index, at, wall, moment, request, phase, connection, None, None, None, None, facts)
         order, counts = journal._order, journal._counts
         order.append(exchange)
@@ -216,6 +220,34 @@ class Recorder:
             self._drop()
         self.tell(exchange)
         self._close(connection, "fake", at)
+        return exchange
+
+    def served(
+        self,
+        connection: Connection,
+        request: str,
+        read: Reading,
+        decision: Decision,
+        reply: str,
+        facts: Request,
+    ) -> Exchange:
+        """A client sends a request, and the fake answers it at once (HTTP): `ask`, `decided` and `response` in one.
+
+        `read` is what the clock showed when the request was read. Listeners are told once its arrival is noted.
+        """
+        if len(request) > LONGEST:
+            request = clip(request)
+        index, at, wall = read
+        exchange = Exchange(
+            index, at, wall, "request", request, decision.phase, connection, reply, decision.fault, decision.rule,
+            at, facts, None, (), decision.decision,
+        )  # fmt: skip
+        journal = self.journal
+        journal._order.append(exchange)
+        connection._log.append(exchange)
+        journal._counts["request"] = journal._counts.get("request", 0) + 1
+        if len(journal._order) > journal.limit:
+            self._drop()
         return exchange
 
     def stopped(self, exchange: Exchange) -> None:

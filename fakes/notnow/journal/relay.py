@@ -135,7 +135,7 @@ def _noted(name: str) -> Callable[..., Any]:
 
 
 RECORDS = (Exchange, Connection)
-MAKING = ("ask", "open", "turn_away")  # these make a record
+MAKING = ("ask", "open", "served", "turn_away")  # these make a record
 BOTH = ("frame", "turn_away", "turned_away")  # these change an exchange and its connection
 CHANGING = (
     "arrived", "refused", "answer", "answered", "unanswer", "frame", "facts", "response", "more", "end", "turned_away", "stopped",

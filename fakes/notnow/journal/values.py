@@ -111,7 +111,7 @@ class Target(ByName, frozen=True, omit_defaults=True):
     source: str | None = None
 
 
-class Request(ByName, frozen=True, omit_defaults=True):
+class Request(ByName, frozen=True, omit_defaults=True, gc=False):
     """A request (HTTP) with what is known of its body and of the answer.
 
     `misdirected` says why its connection was the wrong one: "sni", "certificate", both or neither. `status` is None while

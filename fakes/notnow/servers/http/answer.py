@@ -9,8 +9,13 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from notnow.engine.actions import Response
-from notnow.http_words import NO_BODY
+from notnow.http_words import NO_BODY, status_line
+from notnow.journal import Request
+from notnow.servers.http.head import Head
 from notnow.servers.http.interfaces import Fields, encoded
 
 KEPT = 64  # answers
@@ -26,6 +31,26 @@ def is_tunnel(method: str, status: int) -> bool:
 def has_no_body(method: str, status: int) -> bool:
     """True if no body follows the head, whatever the content-length says (RFC 9110 §6.4.1)."""
     return method == "HEAD" or status in NO_BODY or is_tunnel(method, status)
+
+
+class Answer(Struct, frozen=True):
+    """A whole answer to a request. `record` is that request, answered; each one has a `stream` of its own."""
+
+    status: int
+    headers: Fields
+    shown: bytes
+    line: str
+    record: Request
+
+
+@lru_cache(maxsize=KEPT)
+def answer(response: Response, head: Head, at: int) -> Answer:
+    """The answer that a rule gives, where no frame or rule has added to it; `at` is in seconds since the epoch."""
+    status, headers, shown = whole(response, head.method)
+    headers, size = dated(headers, at), len(shown)
+    length, kept = told(head.method, status, headers)
+    record = replace(head.record, status=status, length=length, sent=size, whole=size == length, **kept)
+    return Answer(status, headers, shown, status_line(status), record)
 
 
 def whole(response: Response, method: str) -> tuple[int, Fields, bytes]:

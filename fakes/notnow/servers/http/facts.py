@@ -39,8 +39,8 @@ def misdirected(host: str, connection: Secured) -> tuple[str | bool, ...]:
     return (*found, True) if found or sni is None else ()
 
 
-def recorded(number: int, head: Head, known: Mapping[str, Any]) -> Request:
-    """The request for the journal, without an answer so far."""
+def recorded(number: int, request: Request, known: Mapping[str, Any]) -> Request:
+    """The request for the journal, on its stream and its connection."""
     if why := known["misdirected"]:
-        return replace(head.record, stream=number, misdirected=tuple(one for one in why if isinstance(one, str)))
-    return replace(head.record, stream=number)
+        return replace(request, stream=number, misdirected=tuple(one for one in why if isinstance(one, str)))
+    return replace(request, stream=number)

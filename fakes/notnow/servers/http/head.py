@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -11,13 +11,13 @@ from msgspec import Struct
 from notnow.journal import Request, brief
 
 
-class Head(Struct, frozen=True, dict=True):
+class Head(Struct, frozen=True, eq=False, dict=True):
     """`target` is the path with its query, `authority` the value of :authority or Host."""
 
     method: str
     target: bytes
     authority: str
-    headers: list[tuple[bytes, bytes]]
+    headers: tuple[tuple[bytes, bytes], ...]
     version: str  # "2", "1.1", "1.0"
 
     @cached_property
@@ -69,6 +69,10 @@ class Head(Struct, frozen=True, dict=True):
             host_header=host if differs else None,
             idempotency_key=brief(key) if key else None,
         )
+
+
+# The same head for the same request.
+head_of = lru_cache(maxsize=64)(Head)
 
 
 def hostname(authority: str) -> str:

@@ -19,7 +19,7 @@ from notnow.http_words import phrase, status_line
 from notnow.journal import ProtocolViolation
 from notnow.servers.base.turns import Turn
 from notnow.servers.http import wellformed
-from notnow.servers.http.head import Head
+from notnow.servers.http.head import head_of
 from notnow.servers.http.hypercorn_parts import CONFIG, CONTEXT, Tasks
 from notnow.servers.http.interfaces import Fields, Headers, Owner, authority_of
 from notnow.servers.http.strict import is_preface, look_at, upgrade_settings
@@ -115,7 +115,7 @@ class H11(H11Protocol):
             headers = [(b"host", absolute[1]), *(header for header in headers if header[0] != b"host")]
         self.stream = self.owner.stream(self, self.keep_alive_requests)
         method = request.method.decode("ascii", "replace")
-        await self.stream.begin(Head(method, target, authority, headers, request.http_version.decode()))
+        await self.stream.begin(head_of(method, target, authority, tuple(headers), request.http_version.decode()))
 
     @property
     def unread(self) -> int:

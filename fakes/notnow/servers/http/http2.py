@@ -367,7 +367,9 @@ def _head(fields: tuple[tuple[bytes, bytes], ...]) -> Head:
     pseudo = {name: value for name, value in fields if name.startswith(b":")}
     headers = [(name, value) for name, value in fields if not name.startswith(b":")]
     method = pseudo.get(b":method", b"").decode("ascii", "replace")
-    return Head(method, pseudo.get(b":path", b""), authority_of(pseudo.get(b":authority"), headers), headers, "2")
+    return Head(
+        method, pseudo.get(b":path", b""), authority_of(pseudo.get(b":authority"), headers), tuple(headers), "2"
+    )
 
 
 @lru_cache(maxsize=64)  # so does a fake

@@ -30,6 +30,7 @@ from notnow.engine.events import Asked
 from notnow.journal import AltSvcFrame, Exchange, Frame, GoAwayFrame, OriginFrame
 from notnow.servers.base.life import Over
 from notnow.servers.http import frames
+from notnow.servers.http.answer import Answer, answer
 from notnow.servers.http.asgi import Call
 from notnow.servers.http.connection import HTTPConnection
 from notnow.servers.http.http2 import H2
@@ -47,17 +48,33 @@ class HTTPSession(HTTPConnection):
 
     async def asked(self, stream: Stream) -> None:
         """The head of a request has arrived: carry out the engine's script for it."""
+        conn, facts, read = self.record.id, stream.known, self.host.clock.read()
         seldom = self.last is not None or self.standing is not None or stream.protocol.open > self.cap
+        script = None if seldom else self.host.settled(conn, "request", facts, stream.number, read[1])
+        if script is not None and (whole := self._at_once(script, stream, read[1])) is not None:
+            await stream.serve(script, whole, read)
+            return
+        stream.record(read)
         if seldom and await self._turned_away(stream):
             return
-        conn, facts, at = self.record.id, stream.known, stream.exchange.at
-        script = self.host.settled(conn, "request", facts, stream.number, at)
         if script is None:
-            script = self.host.feed(Asked(conn, "request", facts, stream.number), "request", at)
+            script = self.host.feed(Asked(conn, "request", facts, stream.number), "request", read[1])
         if script is None:  # the connection has ended meanwhile
             stream.lost()
         else:
             await self._carry_out(script, stream)
+
+    def _at_once(self, script: Script, stream: Stream, now: float) -> Answer | None:
+        """The answer of a script that is but a response, where it can be sent in one go; None where it takes more."""
+        step, protocol = script.steps[0] if len(script.steps) == 1 else None, stream.protocol
+        if not isinstance(step, Respond) or step.drip or self.ending or not self.may_speak or protocol.is_waiting:
+            return None
+        found = answer(step.response, stream.head, int(self.host.clock.epoch + now))
+        try:
+            fits = protocol.fits(stream.number, found.headers, found.shown)
+        except Gone:  # it is put on record all the same
+            return None
+        return found if fits and stream.head.method != "CONNECT" else None
 
     async def _carry_out(self, script: Script, stream: Stream) -> None:
         exchange, first = stream.exchange, script.steps[0] if len(script.steps) == 1 else None

@@ -9,13 +9,14 @@ from typing import Any
 
 from hypercorn.protocol import events
 
+from notnow.clock import Reading
 from notnow.engine.actions import Response, Script
 from notnow.engine.events import Answered, Ended, Heard, Reached
 from notnow.http_words import status_line
 from notnow.journal import Exchange, ExcludedByGoAway, RstStreamFrame
 from notnow.servers.base.hanging import Hanging
 from notnow.servers.base.life import Over
-from notnow.servers.http.answer import dated, is_tunnel, told, whole
+from notnow.servers.http.answer import Answer, dated, is_tunnel, told, whole
 from notnow.servers.http.body import Body
 from notnow.servers.http.facts import known, recorded
 from notnow.servers.http.frames import CODES
@@ -58,16 +59,29 @@ class Stream(Hanging):
     async def begin(self, head: Head, complete: bool = False) -> None:
         """The head of the request has arrived; `complete`: it is all of the request."""
         self.head, self.complete = head, complete
-        connection, recorder = self.connection, self.host.recorder
-        self.known = known(head, connection)
-        facts = recorded(self.number, head, self.known)
-        self.exchange = recorder.ask(connection.record, "request", head.line, self.host.phase, facts=facts)
-        connection.note_arrival(self.exchange)
-        connection.live[self.number] = self
+        self.known = known(head, self.connection)
+        self.connection.live[self.number] = self
         try:
-            await connection.asked(self)
+            await self.connection.asked(self)
         except Gone:
             self._left()
+
+    def record(self, read: Reading) -> None:
+        """Put the request on record before it is answered; it was read at this time."""
+        head, record, phase = self.head, self.connection.record, self.host.phase
+        facts = recorded(self.number, head.record, self.known)
+        self.exchange = self.host.recorder.ask(record, "request", head.line, phase, facts=facts, read=read)
+        self.connection.note_arrival(self.exchange)
+
+    async def serve(self, script: Script, answer: Answer, read: Reading) -> None:
+        """Put the request on record with this answer, which fits, and send that."""
+        recorder, record, line = self.host.recorder, self.connection.record, self.head.line
+        facts = recorded(self.number, answer.record, self.known)
+        self.exchange = recorder.served(record, line, read, script, answer.line, facts)
+        self.connection.note_arrival(self.exchange)
+        recorder.tell(self.exchange)
+        self._status, self._length, self._sent = answer.status, facts.length, facts.sent
+        await self._send_whole(answer.status, answer.headers, answer.shown, waiting=False, before=None)
 
     def note(self, **known: object) -> None:
         """Put more facts of the request on record."""
@@ -203,6 +217,10 @@ class Stream(Hanging):
         now, before = self.host.clock.now(), self.exchange.reply
         headers = self._headers(headers, now)
         self._note(status, headers, now, len(shown))
+        await self._send_whole(status, headers, shown, waiting, before)
+
+    async def _send_whole(self, status: int, headers: Fields, shown: bytes, waiting: bool, before: str | None) -> None:
+        """Send an answer that is on record; `before`: what had been said until then."""
         try:
             await self.protocol.whole(self.number, status, headers, shown)
         except Gone:
