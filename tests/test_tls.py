@@ -543,3 +543,12 @@ def test_a_context_outside_of_any_fake_shows_its_own_certificate():
     with trust.wrap_socket(client, server_hostname="localhost") as conn:
         assert conn.recv(10) == b"hello"
     thread.join()
+
+
+def test_a_file_is_made_once_for_the_same_content(monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        tls, "_in_memory", lambda content: made.append(content) or (f"/proc/self/fd/{len(made)}", len(made))
+    )
+    paths = [tls.file_of(content) for content in (b"one CA", b"another", b"one CA")]
+    assert paths == ["/proc/self/fd/1", "/proc/self/fd/2", "/proc/self/fd/1"]

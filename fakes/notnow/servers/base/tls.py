@@ -210,12 +210,13 @@ def _intermediate(trusted: bool) -> trustme.CA:
     return _authority(trusted).create_child_ca()
 
 
+@_once(maxsize=1)
 def ca_file() -> str:
     """The path of a PEM file with the CA that clients should trust; the file disappears with the process."""
     return file_of(_authority(True).cert_pem.bytes())
 
 
-@_once(maxsize=128)
+@_once(maxsize=8)  # each stays open as long as the process lives
 def file_of(content: bytes) -> str:
     """The path of a file with this content, for programs that want a path; the file disappears with the process."""
     if (found := _in_memory(content)) is not None:
