@@ -155,7 +155,11 @@ class H2(HTTP):
         self.how_ended: str | None = None  # "fin" or "reset", once the end has been read
         if hello:
             told = {SettingsFrame.INITIAL_WINDOW_SIZE: window} if window != WINDOW else {}
-            self.send(PREFACE + SettingsFrame(0, settings=told).serialize())
+            try:
+                self.send(PREFACE + SettingsFrame(0, settings=told).serialize())
+            except OSError:
+                self.sock.close()
+                raise
 
     # ---- saying ----------------------------------------------------------------------------------
 
