@@ -59,6 +59,11 @@ def as_sent(text: bytes) -> Reply:
     return Reply(text + b"\r\n", words, tuple(map(int, _ERROR.findall(text))))
 
 
+@lru_cache(16)
+def _goodbye(text: str, host: str) -> Reply:
+    return as_sent(text.format(host=host).encode())
+
+
 class ReplyOverride(Struct, frozen=True):
     """What a rule changes about a healthy reply: `instead` replaces its lines, `drip` is the seconds of scenario time
     between two bytes, `ending` closes the connection behind it.
@@ -133,7 +138,7 @@ class CommandConnection(LiveConnection):
 
     def say_goodbye(self, exchange: Exchange) -> bool:
         """A server that is shut down says 421 before it closes (RFC 5321 §3.8, RFC 959 §4.2.1)."""
-        self._write(as_sent(self.goodbye.format(host=self.host.hostname).encode()), exchange, True)
+        self._write(_goodbye(self.goodbye, self.host.hostname), exchange, True)
         self.finish("fin", exchange)
         self.stop_serving()
         return True
