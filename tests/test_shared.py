@@ -253,7 +253,8 @@ class TestRedisGoesAway:
             monkeypatch.setattr(sharing.replica.link, "call", lambda operation, _given: asked.append(operation))
             monkeypatch.setattr(sharing.heart, "_ship", lambda: asked.append("ship"))
             one.stop()
-            assert asked == []
+            # The other thread may be about to say that it has carried out what it had heard before.
+            assert [operation for operation in asked if operation != "done"] == []
         finally:
             server.process.send_signal(signal.SIGCONT)
         assert [one.getMessage().partition(" (")[0][-7:] for one in caplog.records] == ["is lost"]
