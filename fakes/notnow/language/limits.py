@@ -22,7 +22,6 @@ FIELD = 65_536  # octets of a header field's value
 NAMES = 100  # of a certificate: clients have a limit for its size, OpenSSL's is 100 KB
 FILE = 1_000_000_000  # bytes of a file that is given by its size
 PATH = 255  # octets of a component of a file's path, as file systems have it
-WHOLE_PATH = FTP_PATH  # octets of a file's path
 DIRECTORIES = 10_000  # of a tree: the names of files may make many, each with a long path
 PATTERN = 1_000  # characters of a text in `where`: it is compiled, in a time that grows with the square
 PATTERNS = 200_000  # characters of all texts in `where`: those of one phase are compiled together
@@ -134,8 +133,8 @@ def tree_faults(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def path_fault(name: str, where: str) -> str | None:
     """Why a file cannot have a path of this length: its directories could fill the memory."""
-    if len(where.encode("utf-8", "surrogatepass")) > WHOLE_PATH:
-        return f"{name!r:.60} is too long: a path has at most {WHOLE_PATH:,} bytes"
+    if len(where.encode("utf-8", "surrogatepass")) > FTP_PATH:
+        return f"{name!r:.60} is too long: a path has at most {FTP_PATH:,} bytes"
     return None
 
 

@@ -30,7 +30,7 @@ from notnow.engine.events import Asked
 from notnow.journal import AltSvcFrame, Exchange, Frame, GoAwayFrame, OriginFrame
 from notnow.servers.base.life import Over
 from notnow.servers.http import frames
-from notnow.servers.http.answer import Answer, answer
+from notnow.servers.http.answer import Answer, answer, is_tunnel
 from notnow.servers.http.asgi import Call
 from notnow.servers.http.connection import HTTPConnection
 from notnow.servers.http.http2 import H2
@@ -74,7 +74,7 @@ class HTTPSession(HTTPConnection):
             fits = protocol.fits(stream.number, found.headers, found.shown)
         except Gone:  # it is put on record all the same
             return None
-        return found if fits and stream.head.method != "CONNECT" else None
+        return found if fits and not is_tunnel(stream.head.method, found.status) else None
 
     async def _carry_out(self, script: Script, stream: Stream) -> None:
         exchange, first = stream.exchange, script.steps[0] if len(script.steps) == 1 else None
