@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+from collections import deque
 from textwrap import dedent
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from notnow.engine.store import Tally
-from notnow.language.condition import Condition
+from notnow.language.condition import Condition, Variant
 from notnow.language.conditions import (
+    CONDITIONS,
     After,
     AfterFor,
     Busy,
@@ -238,3 +243,27 @@ def test_when_it_can_hold(
 ])  # fmt: skip
 def test_what_it_counts_and_where_it_has_no_meaning(condition: Condition, counts: str, never_at: set[str]) -> None:
     assert (condition.counts, condition.never_at) == (counts, never_at)
+
+
+CLASSES = [one for one in (*CONDITIONS.values(), *Variant.__subclasses__()) if one is not Busy]
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+@given(
+    count=st.integers(1, 9),
+    held=st.integers(0, 4),
+    elapsed=st.sampled_from([0.0, 1.0, 5.0]),
+    fired=st.integers(0, 3),
+    limits=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+)
+def test_it_holds_only_where_it_says_that_it_can(
+    kind: type[Condition], count: int, held: int, elapsed: float, fired: int, limits: tuple[int, int]
+) -> None:
+    """The engine does not ask it elsewhere."""
+    condition = kind(*limits[: len(kind.__struct_fields__)])
+    elapsed = 0.0 if count == 1 else elapsed  # since the first one
+    tally = Tally(count, 0.0, {limits[0]: fired}, {f"c{n}" for n in range(held)}, deque([0.0] * held))
+    if condition.holds(tally, elapsed, ME):
+        first, last = condition.events
+        assert first <= count <= (math.inf if last is None else last)
+        assert condition.slots <= held

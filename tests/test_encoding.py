@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notnow.engine.store import Candidate, Decision, DecisionRequest, Key, Memory, PhasePosition
+from notnow.engine.questions import Candidate, Decision, DecisionRequest, Key, PhasePosition, Question, slates_of
+from notnow.engine.store import Memory
 from notnow.language import conditions
 from notnow.language.condition import Condition, Quota, Variant
 from notnow.shared.encoding import (
@@ -45,9 +46,11 @@ def test_different_keys_have_different_texts(one: Key, other: Key) -> None:
 
 
 def test_a_fact_that_was_no_utf_8_can_be_sent() -> None:
-    request = DecisionRequest(PhasePosition(), ("c",), counts=[("mail", "\udcff@x")], facts={"sender": "\udcff@x"})
+    request = DecisionRequest(
+        PhasePosition(), ("c",), Question(slates_of([("mail", "\udcff@x")], ()), facts={"sender": "\udcff@x"})
+    )
     found = over_the_wire(request)
-    assert (found.counts, found.facts) == (request.counts, request.facts)
+    assert (found.question.counts, found.question.facts) == (request.question.counts, request.question.facts)
 
 
 def test_every_part_of_a_request_comes_back() -> None:
@@ -56,19 +59,21 @@ def test_every_part_of_a_request_comes_back() -> None:
     request = DecisionRequest(
         PhasePosition(1, 2, 3.25),
         ("c-1", "c-1/mail/0"),
-        counts=[key],
-        candidates=[(rule, key)],
-        slots=[(key, "c-1")],
-        windows=[("in 24h",)],
-        until=[("mail", 3)],
-        limits=[(rule, key)],
-        facts={"client": "192.0.2.1", "tls": False, "recipient": ("a", "b"), "size": 12},
-        work=True,
+        Question(
+            slates_of([key], [(rule, key)]),
+            slots=[(key, 1)],
+            windows=[("in 24h",)],
+            until=[("mail", 3)],
+            limits=[(rule, key)],
+            facts={"client": "192.0.2.1", "tls": False, "recipient": ("a", "b"), "size": 12},
+            work=True,
+        ),
     )
     found = over_the_wire(request)
-    for name in ("position", "owners", "counts", "slots", "windows", "until", "facts", "work"):
-        assert getattr(found, name) == getattr(request, name), name
-    for pairs in (found.candidates, found.limits):
+    assert (found.position, found.owners, found.slots) == (request.position, request.owners, request.slots)
+    for name in ("counts", "slots", "windows", "until", "facts", "work"):
+        assert getattr(found.question, name) == getattr(request.question, name), name
+    for pairs in (found.question.candidates, found.question.limits):
         assert [(told(candidate), its) for candidate, its in pairs] == [(told(rule), key)]
 
 
@@ -77,7 +82,9 @@ def test_a_store_decides_about_what_came_over_the_wire() -> None:
     there, here = Memory(), Memory()
     for owner in ("a", "b", "b"):
         request = DecisionRequest(
-            PhasePosition(), (owner,), candidates=[(full, ("in",))], slots=[(("in",), owner)], limits=[(full, ("in",))]
+            PhasePosition(),
+            (owner,),
+            Question(slates_of((), [(full, ("in",))]), slots=[(("in",), 0)], limits=[(full, ("in",))]),
         )
         assert there.decide(over_the_wire(request), 1.0) == here.decide(request, 1.0)
 
@@ -97,5 +104,5 @@ def test_every_class_of_condition_can_be_sent() -> None:
 
 
 def test_facts_are_left_out_where_nobody_reads_them() -> None:
-    request = DecisionRequest(PhasePosition(), ("c",), facts={"sender": "me"})
-    assert not decoded(encoded(request, facts=False)).facts
+    request = DecisionRequest(PhasePosition(), ("c",), Question(facts={"sender": "me"}))
+    assert not decoded(encoded(request, facts=False)).question.facts

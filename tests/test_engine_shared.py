@@ -5,7 +5,8 @@ from __future__ import annotations
 import collections
 
 from notnow.engine.engine import Engine
-from notnow.engine.store import Decision, DecisionRequest, Memory, PhasePosition
+from notnow.engine.questions import Decision, DecisionRequest, PhasePosition
+from notnow.engine.store import Memory
 from notnow.language.loading import loads
 from playbook import BYE, NO, Asked, Close, Closed, Opened, Proceed, Send, Tick, document, phase, rule
 

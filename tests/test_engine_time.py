@@ -8,7 +8,8 @@ import pytest
 
 from notnow.engine.course import MOST_REPEATS
 from notnow.engine.progress import Progress
-from notnow.engine.store import Memory, PhasePosition
+from notnow.engine.questions import PhasePosition
+from notnow.engine.store import Memory
 from notnow.language.loading import loads
 from playbook import (
     BYE,

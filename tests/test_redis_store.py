@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from notnow.engine.capacity import Capacity
-from notnow.engine.store import Candidate, Decision, DecisionRequest, Key, Memory, PhasePosition, Slot
+from notnow.engine.questions import Candidate, Decision, DecisionRequest, Key, PhasePosition, Question, Slot, slates_of
+from notnow.engine.store import Memory
 from notnow.language.condition import Condition
-from notnow.language.conditions import AfterFor, FirstFor, Nth, Over
+from notnow.language.conditions import Nth, Over
 from notnow.language.loading import loads
 from notnow.language.scenario import Scenario
 from notnow.shared import link
@@ -90,7 +91,9 @@ def test_counts_restart_with_the_phase_and_with_the_lap(server: RedisServer, to:
     one = joined(server.url, "moves")
     store, second = RedisStore(one), Candidate(0, (Nth(2),), True)
     for position in (PhasePosition(), to):
-        decision = store.decide(DecisionRequest(position, ("me",), [("in",)], [(second, ("in",))]), 0.0)
+        decision = store.decide(
+            DecisionRequest(position, ("me",), Question(slates_of([("in",)], [(second, ("in",))]))), 0.0
+        )
         assert store.move(position, to)
     one.leave()
     assert decision == Decision(None if restarts else 0)
@@ -107,12 +110,12 @@ def test_the_event_that_ends_a_phase_is_its_last_whoever_moves_on(
     first, other = map(RedisStore, replicas)
     begun = PhasePosition(0, 0, 0.0)
     assert first.move(PhasePosition(), begun)
-    assert other.decide(DecisionRequest(PhasePosition(), ("b",)), 0.0) is None
-    last = DecisionRequest(begun, ("a",), [("in",)], until=[("connect", 1)])
+    assert other.decide(DecisionRequest(PhasePosition(), ("b",), Question()), 0.0) is None
+    last = DecisionRequest(begun, ("a",), Question(slates_of([("in",)], ()), until=[("connect", 1)]))
     assert first.decide(last, 2.0) == Decision(None, ends_phase=True)
     assert other.decide(last, 2.0) is None  # `first` has told nobody yet
     assert other.position == PhasePosition(1, 0, 2.0)
-    of_second = DecisionRequest(other.position, ("b",), [("in",)], until=[("connect", 1)])
+    of_second = DecisionRequest(other.position, ("b",), Question(slates_of([("in",)], ()), until=[("connect", 1)]))
     assert other.decide(of_second, 3.0) == Decision(None, ends_phase=True)
     assert not first.move(begun, PhasePosition(1, 0, 2.0))
     assert first.position == ends
@@ -125,7 +128,9 @@ ONE_SLOT = Candidate(0, (Over(1),), True)
 
 def admission(owner: str, *until: tuple[str, int]) -> DecisionRequest:
     key = ("in",)
-    return DecisionRequest(PhasePosition(), (owner,), (), [(ONE_SLOT, key)], [(key, owner)], until=until)
+    return DecisionRequest(
+        PhasePosition(), (owner,), Question(slates_of((), [(ONE_SLOT, key)]), [(key, 0)], until=until)
+    )
 
 
 class TestAskedAhead:
@@ -186,13 +191,7 @@ def test_a_condition_holds_in_redis_when_it_holds_in_memory(server: RedisServer,
         request = DecisionRequest(
             PhasePosition(),
             (owner,),
-            [key],
-            [(rule, key)],
-            [(key, owner)],
-            [key],
-            [("mail", 5)],
-            [(rule, key)],
-            work=True,
+            Question(slates_of([key], [(rule, key)]), [(key, 0)], [key], [("mail", 5)], [(rule, key)], work=True),
         )
         expected, found = memory.decide(request, n * 0.4), store.decide(request, n * 0.4)
         assert expected is not None
@@ -267,20 +266,19 @@ class SideBySide(RuleBasedStateMachine):
         owners = (connection, f"{connection}/mail/0") if in_progress else (connection,)
         pairs = [(candidate, keys[n % len(keys)]) for n, candidate in enumerate(candidates)]
         if not counted:  # such a condition is only asked where its events are counted
-            pairs = [
-                (c, key) for c, key in pairs if not any(isinstance(one, FirstFor | AfterFor) for one in c.conditions)
-            ]
+            pairs = [(c, key) for c, key in pairs if all(one.counts != "events" for one in c.conditions)]
         self.living.add(connection)
         request = DecisionRequest(
             self.memory.position,
             owners,
-            counts=keys if counted else (),
-            candidates=pairs,
-            slots=[(key, owners[-1]) for key in keys] if admits else (),
-            windows=keys[:1] if admits else (),
-            until=until,
-            limits=[(candidate, key) for candidate, key in pairs if candidate.limits],
-            work=work,
+            Question(
+                slates_of(keys if counted else (), pairs),
+                slots=[(key, len(owners) - 1) for key in keys] if admits else (),
+                windows=keys[:1] if admits else (),
+                until=until,
+                limits=[(candidate, key) for candidate, key in pairs if candidate.limits],
+                work=work,
+            ),
         )
         expected = self.memory.decide(request, self.now)
         found = self.store_of(connection).decide(request, self.now)
@@ -329,7 +327,7 @@ class SideBySide(RuleBasedStateMachine):
         seen = PhasePosition(9, 9, 9.0)
         assert not self.memory.move(seen, PhasePosition())
         assert not self.stores[which].move(seen, PhasePosition())
-        late = DecisionRequest(seen, (connection,), counts=SHARED_KEYS)
+        late = DecisionRequest(seen, (connection,), Question(slates_of(SHARED_KEYS, ())))
         assert self.memory.decide(late, self.now) is self.stores[which].decide(late, self.now) is None
 
     @invariant()

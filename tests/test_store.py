@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from notnow.engine.store import Candidate, Decision, DecisionRequest, Memory, PhasePosition
+from collections.abc import Sequence
+from typing import Any
+
+from notnow.engine.questions import Candidate, Decision, DecisionRequest, Key, PhasePosition, Question, slates_of
+from notnow.engine.store import Memory
 from notnow.language.conditions import After, First, Nth, Over, OverWithin, Times
 
 START = PhasePosition()
@@ -11,9 +15,14 @@ ME = ("me",)
 
 
 def request(
-    *candidates: Candidate, position: PhasePosition = START, owner: str = "me", **more: object
+    *candidates: Candidate,
+    position: PhasePosition = START,
+    owner: str = "me",
+    counts: Sequence[Key] = (),
+    **more: Any,
 ) -> DecisionRequest:
-    return DecisionRequest(position, (owner,), candidates=[(candidate, KEY) for candidate in candidates], **more)  # type: ignore[arg-type]
+    slates = slates_of(counts, [(candidate, KEY) for candidate in candidates])
+    return DecisionRequest(position, (owner,), Question(slates, **more))
 
 
 class TestMemory:
@@ -34,14 +43,14 @@ class TestMemory:
 
     def test_places_are_taken_by_what_is_let_through(self) -> None:
         store, full = Memory(), Candidate(0, (Over(1),), refuses=True)
-        decisions = [store.decide(request(full, owner=who, slots=[(KEY, who)]), 0.0) for who in "abb"]
+        decisions = [store.decide(request(full, owner=who, slots=[(KEY, 0)]), 0.0) for who in "abb"]
         assert decisions == [Decision(None), Decision(0), Decision(0)]
         store.release_all("a")
-        assert store.decide(request(full, owner="b", slots=[(KEY, "b")]), 0.0) == Decision(None)
+        assert store.decide(request(full, owner="b", slots=[(KEY, 0)]), 0.0) == Decision(None)
 
     def test_a_rule_that_fires_and_lets_through_takes_the_place(self) -> None:
         store, slow = Memory(), Candidate(0, (), refuses=False)
-        store.decide(request(slow, owner="a", slots=[(KEY, "a")]), 0.0)
+        store.decide(request(slow, owner="a", slots=[(KEY, 0)]), 0.0)
         full = Candidate(1, (Over(1),), refuses=True)
         assert store.decide(request(full, owner="b"), 0.0) == Decision(1)
 
@@ -74,7 +83,7 @@ class TestMemory:
         store, first = Memory(), Candidate(0, (Nth(1),), refuses=True)
         later = PhasePosition(1, 0, 5.0)
         assert store.move(START, later)
-        assert store.decide(request(first, counts=[KEY], slots=[(KEY, "me")], until=[("mail", 1)]), 6.0) is None
+        assert store.decide(request(first, counts=[KEY], slots=[(KEY, 0)], until=[("mail", 1)]), 6.0) is None
         assert store.decide(request(first, position=later, counts=[KEY]), 6.0) == Decision(0)
         assert not store._held
 

@@ -11,7 +11,8 @@ from notnow.engine import trail
 from notnow.engine.engine import Engine
 from notnow.engine.events import Asked, Closed, Event, Leaving, Opened, Tick
 from notnow.engine.progress import Progress
-from notnow.engine.store import Decision, DecisionRequest, Memory
+from notnow.engine.questions import Decision, DecisionRequest
+from notnow.engine.store import Memory
 from notnow.language.loading import loads
 from playbook import BYE, NO, document, phase, rule
 from smtp_client import Raw
@@ -343,7 +344,7 @@ class Requests(Memory):
         self.facts: list[Mapping[str, object]] = []
 
     def decide(self, request: DecisionRequest, now: float) -> Decision | None:
-        self.facts.append(request.facts)
+        self.facts.append(request.question.facts)
         return super().decide(request, now)
 
 

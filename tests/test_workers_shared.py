@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from cli_process import Notnow
 from notnow.cli import group
-from notnow.engine.store import Candidate, DecisionRequest
+from notnow.engine.questions import Candidate, DecisionRequest, Question, slates_of
 from notnow.errors import LostError
 from notnow.language import catalogue
 from notnow.language.conditions import Over
@@ -268,7 +268,7 @@ def test_what_several_workers_ask_at_once_is_asked_of_redis_in_one_go(
 
     def ask() -> None:
         for worker, owner in zip(crew.living, "ab", strict=True):
-            request = DecisionRequest(counts.position, (owner,), (), [(cap, key)], [(key, owner)])
+            request = DecisionRequest(counts.position, (owner,), Question(slates_of((), [(cap, key)]), [(key, 0)]))
             crew._take_soon(worker, [bridge.plays, "decide", pack(encoded(request)), 0.0])
 
     bridge.runner.call(ask)

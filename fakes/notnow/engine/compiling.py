@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct, structs
 
@@ -12,8 +12,8 @@ from notnow.engine.actions import Close, Proceed, Wait
 from notnow.engine.capacity import Capacity
 from notnow.engine.matching import filter_fact, rejects, tests
 from notnow.engine.plans import AdmissionCount, CompiledPhase, CompiledRule, FactFilter, IdleTimeout, Plan, RuleGroup
+from notnow.engine.questions import Candidate, slate_of
 from notnow.engine.steps import is_deferred, steps_of, takes_effect
-from notnow.engine.store import Candidate
 from notnow.language import knobs, tables
 from notnow.language.conditions import conditions
 from notnow.language.faults import FAULT_KEYS, texts
@@ -94,29 +94,25 @@ class _PhaseCompiler(Struct, frozen=True):
         admissions, work = self.admissions.get(moment, ()), not cover.isdisjoint(self.work)
         if not (rules or until or admissions or work):
             return None
-        plan, lasting = self.rules_plan(rules, moment), any(count.lasting for count in admissions)
-        facts = plan.facts.union(_facts_read(admissions))
-        apart = admissions or plan.filters or plan.tells_quota or len(plan.groups) != 1
-        same = None if apart or plan.groups[0].tests or not plan.groups[0].candidates else plan.groups[0]
-        return structs.replace(
-            plan, admissions=admissions, until=until, lasting=lasting, facts=facts, work=work, same=same
-        )
+        plan, lasting = self.rules_plan(rules, moment, admissions), any(count.lasting for count in admissions)
+        return structs.replace(plan, admissions=admissions, until=until, lasting=lasting, work=work)
 
-    def rules_plan(self, indexes: Iterable[int], moment: str) -> Plan:
-        """A plan of these rules alone."""
+    def rules_plan(self, indexes: Iterable[int], moment: str, admissions: Sequence[AdmissionCount] = ()) -> Plan:
+        """A plan of these rules alone. It knows the facts that these admission counts read, too."""
         rules = [self.rule(index, self.protocol.moments[moment]) for index in indexes]
         every = _groups(rules)
         groups, filters = _behind_filters(every)
-        by_index, tells_quota = {rule.index: rule for rule in rules}, any(rule.tells_quota for rule in rules)
         tested = [*groups, *(group for filter_ in filters for group in filter_.groups)]
         order = [rule.index for group in tested for rule in group.rules]
+        facts = tuple(sorted(set(_facts_read([*every, *admissions]))))
         return Plan(
             groups,
             filters,
-            rules=by_index,
-            tells_quota=tells_quota,
-            facts=frozenset(_facts_read(every)),
+            rules={rule.index: rule for rule in rules},
+            tells_quota=any(rule.tells_quota for rule in rules),
+            facts=facts,
             in_order=order == sorted(order),
+            anew="header" in facts or any(rule.chance is not None for rule in rules),
         )
 
     def idle_timeouts(self) -> tuple[IdleTimeout, ...]:
@@ -184,15 +180,14 @@ def _groups(rules: list[CompiledRule]) -> tuple[RuleGroup, ...]:
 
 
 def _group(counted: str, rules: list[CompiledRule]) -> RuleGroup:
-    first, key = rules[0].definition, (counted,)
-    fixed = not _per(first) and all(rule.chance is None for rule in rules)
+    first = rules[0].definition
+    counts = any(one.counts == "events" for rule in rules for one in rule.candidate.conditions)
     return RuleGroup(
         tests=tests(first.where),
         per=_per(first),
-        counts=any(one.counts == "events" for rule in rules for one in rule.candidate.conditions),
         rules=tuple(rules),
-        key=key,
-        candidates=tuple((rule.candidate, key) for rule in rules) if fixed else (),
+        slate=slate_of((rule.candidate for rule in rules), counts),
+        key=(counted,),
     )
 
 

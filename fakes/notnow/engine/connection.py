@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -80,10 +80,12 @@ class Connection(Struct, eq=False):
         """True if idle scripts from before `now` are not carried out yet: another one would only queue behind them."""
         return self.unfinished > 0 and self.unfinished_since != now
 
-    def known(self, names: Iterable[str], asked: Facts) -> Facts:
+    def known(self, names: tuple[str, ...], asked: Facts) -> tuple[object, ...]:
         """The facts of these names: of a request that has facts, or else of what is in progress; and of the connection."""
-        found = self.facts if asked else self._all_facts()
-        return {name: asked[name] if name in asked else found.get(name) for name in names}
+        found: Facts = {**self.facts, **asked} if asked else self._all_facts()
+        if len(names) == 1:  # nearly always
+            return (found.get(names[0]),)
+        return tuple([found.get(name) for name in names])
 
     def loses(self, facts: Facts) -> set[str]:
         """The facts of the connection that no longer hold once these are known."""

@@ -5,52 +5,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
-from itertools import chain
 
-from notnow.engine.connection import Connection, FiredRule, Occasion
-from notnow.engine.events import NOTHING, Facts
+from msgspec import structs
+
+from notnow.engine.connection import Connection, FiredRule, Occasion, slot_owner
+from notnow.engine.events import Facts
 from notnow.engine.plans import CompiledRule, Plan, RuleGroup, key_for
-from notnow.engine.slots import admission
-from notnow.engine.store import Candidate, Decision, DecisionRequest, Key, PhasePosition, Slot
+from notnow.engine.questions import (
+    Candidate,
+    Decision,
+    DecisionRequest,
+    Key,
+    PhasePosition,
+    Question,
+    Slate,
+    slate_of,
+    slates_of,
+)
+from notnow.engine.slots import admissions
 from notnow.language.condition import Owners
+
+Drawn = Callable[[CompiledRule], bool]
+REMEMBERED = 1024  # questions of a plan
 
 
 def decision_request(occasion: Occasion, plan: Plan, position: PhasePosition, seed: int) -> DecisionRequest:
     connection = occasion.connection
-    if (same := plan.same) is not None:
-        counted = (same.key,) if same.counts else ()
-        return DecisionRequest(
-            position, (connection.id,), counted, same.candidates, (), (), plan.until, (), NOTHING, plan.work
-        )
-    known = connection.known(plan.facts, occasion.facts) if plan.facts else NOTHING
-    counts: list[Key] = []
-    found: list[Sequence[tuple[Candidate, Key]]] = []
+    known = connection.known(plan.facts, occasion.facts) if plan.facts else ()
+    question = None if plan.anew else plan.questions.get(known)
+    if question is None:
+        question = _question(plan, known, connection, seed)
+    owners: Owners = (connection.id,)
+    if plan.lasting:
+        owners = (connection.id, slot_owner(connection.id, occasion.moment, occasion.stream))
+    if connection.released:  # it is leaving: it is let in nowhere
+        question = structs.replace(question, slots=(), windows=())
+    return DecisionRequest(position, owners, question)
+
+
+def _question(plan: Plan, known: tuple[object, ...], connection: Connection, seed: int) -> Question:
+    """The question about facts of these values. The same facts ask it again, unless each event makes its own."""
+    if plan.anew:
+        return _made(plan, known, lambda rule: rule.chance is None or _draw(rule, connection, seed) < rule.chance)
+    if len(plan.questions) >= REMEMBERED:
+        plan.questions.clear()
+    question = plan.questions[known] = _made(plan, known)
+    return question
+
+
+def settled_rule(plan: Plan) -> tuple[CompiledRule, Question] | None:
+    """The rule that fires at each event of a plan, with the same script, and the question: no fact and no count can change that."""
+    if plan.facts or plan.anew:
+        return None
+    question = _made(plan, ())
+    if question.first is None or not question.is_settled:
+        return None
+    rule = plan.rules[question.first.rule]
+    return None if rule.has_placeholders or rule.deferred else (rule, question)
+
+
+def _made(plan: Plan, values: Iterable[object], drawn: Drawn | None = None) -> Question:
+    """The question about facts of these values. `drawn`: true for the rules that chance lets through."""
+    known = dict(zip(plan.facts, values, strict=True))
+    slates: list[tuple[Key, Slate]] = []
     limits: list[tuple[Candidate, Key]] = []
-    groups = _possible(plan, known) if plan.filters else plan.groups
-    for group in groups:
+    for group in _possible(plan, known) if plan.filters else plan.groups:
         for name, test in group.tests:
-            if not test(known.get(name)):
+            if not test(known[name]):
                 break
         else:
-            key = key_for(group, known) if group.per else group.key
-            if group.counts:
-                counts.append(key)
-            found.append(group.candidates or _drawn(group, key, connection, seed))
+            key = key_for(group, known)
+            slates.append((key, group.slate if drawn is None else _drawn(group, drawn)))
             if plan.tells_quota:
                 limits += [(rule.candidate, key) for rule in group.rules if rule.candidate.limits]
-    candidates = found[0] if len(found) == 1 else list(chain.from_iterable(found))
-    if not plan.in_order:
-        candidates = sorted(candidates, key=lambda pair: pair[0].rule)
-    owners: Owners = (connection.id,)
-    slots: Sequence[Slot] = ()
-    windows: Sequence[Key] = ()
-    if plan.admissions:
-        owners, slots, windows = admission(occasion, plan, known)
-    return DecisionRequest(
-        position, owners, counts or (), candidates, slots, windows, plan.until, limits or (), known, plan.work
-    )
+    slots, windows = admissions(plan, known) if plan.admissions else ((), ())
+    made = Question(slates, slots, windows, plan.until, limits, known, plan.work)
+    return made if plan.in_order else _in_order(made)
+
+
+def _in_order(question: Question) -> Question:
+    """The rules of all groups in the order of the file."""
+    candidates = sorted(question.candidates, key=lambda pair: pair[0].rule)
+    return structs.replace(question, slates=slates_of(question.counts, candidates))
 
 
 def _possible(plan: Plan, known: Facts) -> tuple[RuleGroup, ...]:
@@ -62,13 +100,8 @@ def _possible(plan: Plan, known: Facts) -> tuple[RuleGroup, ...]:
     return groups
 
 
-def _drawn(group: RuleGroup, key: Key, connection: Connection, seed: int) -> list[tuple[Candidate, Key]]:
-    """The candidates of a group that chance lets through."""
-    return [
-        (rule.candidate, key)
-        for rule in group.rules
-        if rule.chance is None or _draw(rule, connection, seed) < rule.chance
-    ]
+def _drawn(group: RuleGroup, drawn: Drawn) -> Slate:
+    return slate_of((rule.candidate for rule in group.rules if drawn(rule)), group.slate.counts)
 
 
 def _draw(rule: CompiledRule, connection: Connection, seed: int) -> float:
@@ -84,8 +117,8 @@ def fired_rule(occasion: Occasion, plan: Plan, request: DecisionRequest, decisio
     if decision.rule is None:
         return None
     rule = plan.rules[decision.rule]
-    if not request.limits:
+    if not (limits := request.question.limits):
         return FiredRule(rule, occasion.moment, occasion.at)
-    quotas = {limit.rule: quota for (limit, _), quota in zip(request.limits, decision.quotas, strict=True)}
+    quotas = {limit.rule: quota for (limit, _), quota in zip(limits, decision.quotas, strict=True)}
     limit = rule.index if rule.index in quotas else min(quotas)
     return FiredRule(rule, occasion.moment, occasion.at, quotas[limit], plan.rules[limit])

@@ -35,6 +35,7 @@ from notnow.engine.events import (
 from notnow.engine.placeholders import Placeholders
 from notnow.engine.plans import NO_PLAN, CompiledPhase, Plan
 from notnow.engine.progress import Progress, Settled
+from notnow.engine.questions import BEHAVES
 from notnow.engine.slots import entitled, leave
 from notnow.engine.steps import filled, watch
 from notnow.engine.store import Memory, Store
@@ -115,7 +116,7 @@ class Engine:
         progress = self.progress
         if progress.position is self._store.position and progress.ends > now and self._timers.due > now:
             # nearly always
-            if isinstance(event, Asked):
+            if progress.settled and isinstance(event, Asked):
                 script = self.settled(event.conn, event.moment, event.facts, event.stream, now)
                 if script is not None:
                     return [script]
@@ -219,12 +220,12 @@ class Engine:
     # ---- events ----------------------------------------------------------------------------------
 
     def _handle(self, event: Event, now: float) -> list[Script]:
+        if isinstance(event, Opened):
+            return self._accept(event, now)
         carry_out = _ANSWERED.get(type(event))
         if carry_out is not None:
             connection = self._connections.get(event.conn)  # type: ignore[union-attr]
             return [] if connection is None else carry_out(self, connection, event, now)
-        if isinstance(event, Opened):
-            return self._accept(event, now)
         self._take_in(event, now)
         return []
 
@@ -265,13 +266,20 @@ class Engine:
         return self._act(Occasion(connection, event.moment, event.facts, event.stream, now, phase, plan), awaited=True)
 
     def _behave(
-        self, connection: Connection, moment: str, facts: Facts, stream: int, phase: CompiledPhase, now: float
+        self,
+        connection: Connection,
+        moment: str,
+        facts: Facts,
+        stream: int,
+        phase: CompiledPhase,
+        now: float,
+        decision: int = 0,
     ) -> list[Script]:
-        """No rule of the phase looks at this moment: what `_decide` comes to then."""
+        """No rule fires, and nothing else is to be done: what `_decide` comes to then."""
         connection.let_through(moment, stream, facts, phase, now)
         if phase.idle_timeouts:
             self._timers.set(connection, phase.idle_timeouts)
-        return [Script(connection.id, BEHAVE, moment, phase.name)]
+        return [Script(connection.id, BEHAVE, moment, phase.name, None, None, decision)]
 
     def _unasked(
         self, connection: Connection, moment: str, now: float, plan: Plan | None, facts: Facts = NOTHING
@@ -321,6 +329,9 @@ class Engine:
             request = decision_request(occasion, plan, self.progress.position, self.seed)
             decision = self._store.decide(request, occasion.at)
             self._decisions += 1
+            if decision is BEHAVES and awaited:  # nearly always
+                o = occasion
+                return self._behave(o.connection, o.moment, o.facts, o.stream, o.phase, o.at, self._decisions), False
             if decision is None:
                 return self._decide_anew(occasion, awaited)
             if decision.rule is not None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from notnow.engine.actions import Action
 from notnow.engine.matching import Facts, Test
-from notnow.engine.store import Candidate, Key
+from notnow.engine.questions import Candidate, Key, Question, Slate
 from notnow.language.grammar import Rule
 from notnow.protocols.moment import Moment
 
@@ -41,15 +41,14 @@ class CompiledRule(Struct, frozen=True):
 class RuleGroup(Struct, frozen=True):
     """The rules of one moment that count the same events: their `on`, `where`, `per` and `within` are equal.
 
-    `candidates` are their candidates, ready made; empty if these depend on the event (`per` a fact, or by chance).
+    `slate` are their candidates, where chance leaves none out.
     """
 
     tests: tuple[Test, ...]
     per: tuple[str, ...]
-    counts: bool
     rules: tuple[CompiledRule, ...]
+    slate: Slate
     key: Key
-    candidates: tuple[tuple[Candidate, Key], ...]
 
 
 class AdmissionCount(Struct, frozen=True):
@@ -87,9 +86,10 @@ class Plan(Struct, frozen=True):
 
     `groups` are always tested; those behind a filter only if it lets them. `until` counts events towards the end of the
     phase. `lasting` and `tells_quota` are true if any admission count, or any rule, is so. `facts` are the names of those
-    that a rule or a count reads. `work`: an event takes a unit of the server's work. `in_order`: the rules of its groups,
-    one group after another, are in the order of the file. `same`: its only group, if every event has the same candidates
-    and nothing else is counted.
+    that a rule or a count reads. `work`: an event takes a unit of the server's work. `questions` are those that events have
+    asked so far, by the values of these facts; `anew` if each event makes its own: chance has a say, or header fields, of which no two
+    requests have the same. `in_order`: the
+    rules of its groups, one group after another, are in the order of the file.
     """
 
     groups: tuple[RuleGroup, ...] = ()
@@ -99,18 +99,11 @@ class Plan(Struct, frozen=True):
     rules: Mapping[int, CompiledRule] = {}
     lasting: bool = False
     tells_quota: bool = False
-    facts: frozenset[str] = frozenset()
+    facts: tuple[str, ...] = ()
     work: bool = False
+    anew: bool = False
     in_order: bool = False
-    same: RuleGroup | None = None
-
-    @property
-    def settled(self) -> CompiledRule | None:
-        """The rule that fires at each event, with the same script: nothing that is counted and no fact can change that."""
-        if self.same is None or self.same.counts or self.until or self.work or self.same.rules[0].candidate.conditions:
-            return None
-        rule = self.same.rules[0]
-        return None if rule.has_placeholders or rule.deferred else rule
+    questions: dict[tuple[object, ...], Question] = field(default_factory=dict)
 
 
 NO_PLAN = Plan()

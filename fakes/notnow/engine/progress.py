@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from notnow.engine.compiling import compile_phases
+from notnow.engine.deciding import settled_rule
 from notnow.engine.idle import duration
 from notnow.engine.plans import CompiledPhase, CompiledRule
-from notnow.engine.store import DecisionRequest, Memory, PhasePosition, Store
+from notnow.engine.questions import DecisionRequest, PhasePosition
+from notnow.engine.store import Memory, Store
 from notnow.language.scenario import Scenario
 
 ANYBODY = ("",)  # whose event it is makes no difference
@@ -72,8 +74,9 @@ class Progress:
         if not isinstance(store, Memory) or store.remote or self.phase.idle_timeouts:
             return found
         for moment, plan in self.phase.plans.items():
-            if (rule := plan.settled) is not None:
-                request = DecisionRequest(self.position, ANYBODY, candidates=plan.groups[0].candidates)
+            if (always := settled_rule(plan)) is not None:
+                rule, question = always
+                request = DecisionRequest(self.position, ANYBODY, question)
                 found[moment] = Settled(rule, rule.fault or None, request, duration(rule.steps), store.note)
         return found
 

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 
-from notnow.engine.connection import Connection, Occasion, slot_owner
+from notnow.engine.connection import Connection
 from notnow.engine.events import Facts
 from notnow.engine.plans import NO_PLAN, AdmissionCount, CompiledPhase, Plan, key_for
-from notnow.engine.store import Key, Slot, Store
-from notnow.language.condition import Owners
+from notnow.engine.questions import Key, Slot
+from notnow.engine.store import Store
 
 
-def admission(occasion: Occasion, plan: Plan, known: Facts) -> tuple[Owners, list[Slot], list[Key]]:
-    """The owners of an event, and the slots and windows that it takes if it is let through."""
-    connection = occasion.connection
-    owners: Owners = (connection.id,)
-    if plan.lasting:
-        owners = (connection.id, slot_owner(connection.id, occasion.moment, occasion.stream))
-    slots: list[Slot] = []
+def admissions(plan: Plan, known: Facts) -> tuple[list[tuple[Key, int]], list[Key]]:
+    """The slots and windows that an event with these facts takes if it is let through.
+
+    A slot comes with the index of its owner: 0, the connection, or 1, what begins there and lasts.
+    """
+    slots: list[tuple[Key, int]] = []
     windows: list[Key] = []
-    for count in plan.admissions if not connection.released else ():
-        if not count.tests or count.includes(known):
-            key = key_for(count, known) if count.per else count.key
+    for count in plan.admissions:
+        if count.includes(known):
+            key = key_for(count, known)
             if count.within:
                 windows.append(key)
             else:
-                slots.append((key, owners[count.lasting]))
-    return owners, slots, windows
+                slots.append((key, int(count.lasting)))
+    return slots, windows
 
 
 def entitled(connection: Connection, phase: CompiledPhase) -> Iterator[Slot]:

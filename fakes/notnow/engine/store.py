@@ -7,16 +7,23 @@ position of the scenario. `Memory` keeps it in one process.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct, field
 
 from notnow.engine.capacity import Capacity, Station
-from notnow.language.condition import Condition, Owners, Quota
-
-Key = tuple[Hashable, ...]
-Slot = tuple[Key, str]  # the key under which it counts, and its owner
+from notnow.engine.questions import (
+    BEHAVES,
+    Candidate,
+    Decision,
+    DecisionRequest,
+    Key,
+    PhasePosition,
+    Question,
+    Slot,
+)
+from notnow.language.condition import Owners, Quota
 
 
 class Tally(Struct, eq=False):
@@ -33,82 +40,15 @@ class Tally(Struct, eq=False):
     window: deque[float] = field(default_factory=deque)
     load: Station | None = None
 
+    def add(self, now: float) -> None:
+        """Count an event."""
+        if not self.count:
+            self.since = now
+        self.count += 1
+
     def restart(self) -> None:
         self.count = 0
         self.fired.clear()
-
-
-class Candidate:
-    """A rule whose `on`, `where` and chance have matched; the store tests its conditions.
-
-    `holds`: true if all of them do, as `Condition.holds`. `refuses`: if it fires, the event is not let through.
-    """
-
-    __slots__ = ("conditions", "holds", "limits", "refuses", "rule")
-
-    def __init__(self, rule: int, conditions: tuple[Condition, ...], refuses: bool) -> None:
-        self.rule, self.conditions, self.refuses = rule, conditions, refuses
-        self.limits = tuple(condition for condition in conditions if condition.tells)
-        self.holds = conditions[0].holds if len(conditions) == 1 else _all_of(conditions)  # nearly always one
-
-    def quota(self, tally: Tally, now: float) -> Quota:
-        """How its limits stand together. It fires only while all of them hold, so the most generous one counts."""
-        found = [limit.quota(tally, now) for limit in self.limits]
-        remaining = [one.remaining for one in found if one.remaining is not None]
-        waits = [one.wait for one in found if one.wait is not None]
-        resets = [one.reset for one in found if one.reset is not None]
-        return Quota(max(remaining, default=None), min(waits, default=None), min(resets, default=None))
-
-
-def _all_of(conditions: tuple[Condition, ...]) -> Callable[[Tally, float, Owners], bool]:
-    return lambda tally, now, owners: all(condition.holds(tally, now, owners) for condition in conditions)
-
-
-class PhasePosition(Struct, frozen=True):
-    """The phase that plays, in which lap of a scenario that repeats, and since when (None: time has not started)."""
-
-    phase: int = 0
-    lap: int = 0
-    since: float | None = None
-
-    def next(self, phases: int, at: float | None) -> PhasePosition:
-        """The next phase, since `at`; after the last one comes the first, in another lap."""
-        phase = (self.phase + 1) % phases
-        return PhasePosition(phase, self.lap + (phase <= self.phase), None if self.since is None else at)
-
-
-class DecisionRequest(Struct, frozen=True, gc=False):
-    """One event, as the store sees it.
-
-    `owners` are its connection, and what it begins there if that lasts. `counts` are the keys that count it, each once.
-    `facts` are those that the rules read. `candidates` are rules in order, each with its key. An event that is let through acquires `slots`, each for one of
-    its owners, and is noted in `windows`. `until` are the moments that cover it, each with the number of events that
-    ends the phase. `limits` are the rules, each with its key, whose quotas the decision reports. `work`: the event takes a
-    unit of the server's work.
-    """
-
-    position: PhasePosition
-    owners: Owners
-    counts: Sequence[Key] = ()
-    candidates: Sequence[tuple[Candidate, Key]] = ()
-    slots: Sequence[Slot] = ()
-    windows: Sequence[Key] = ()
-    until: Sequence[tuple[str, int]] = ()
-    limits: Sequence[tuple[Candidate, Key]] = ()
-    facts: Mapping[str, object] = {}
-    work: bool = False
-
-
-class Decision(Struct, frozen=True, gc=False):
-    """The rule that fires (None: behave), whether this event ends the phase, and how the limits then stand.
-
-    `wait`: in how many seconds its work is done.
-    """
-
-    rule: int | None
-    ends_phase: bool = False
-    quotas: Sequence[Quota] = ()
-    wait: float = 0.0
 
 
 class Store(Protocol):
@@ -214,20 +154,22 @@ class Memory:
     def decide(self, request: DecisionRequest, now: float) -> Decision | None:
         if request.position is not self.position and request.position != self.position:
             return None
-        connection = request.owners[0]
-        self.count(request, now)
-        fired = self._first(request, now)
+        question, owners = request.question, request.owners
+        fired = self._first(question, owners, now)
         if fired is None or not fired.refuses:
-            self._acquire(request.slots)
-            for key in request.windows:
-                self._tally(key, connection).window.append(now)
-        wait = self._work(fired, now) if request.work else 0.0
+            for key, owner in question.slots:
+                self._acquire(key, owners[owner])
+            for key in question.windows:
+                self._tally(key, owners[0]).window.append(now)
+        if not (question.until or question.limits or question.work):  # nearly always
+            return BEHAVES if fired is None else Decision(fired.rule)
+        wait = self._work(fired, now) if question.work else 0.0
         ends_phase = False
-        for moment, n in request.until:
+        for moment, n in question.until:
             ends_phase |= self._reaches(moment, n)
         quotas: Sequence[Quota] = ()
-        if request.limits:
-            quotas = [limit.quota(self._tally(key, connection), now) for limit, key in request.limits]
+        if question.limits:
+            quotas = [limit.quota(self._tally(key, owners[0]), now) for limit, key in question.limits]
         return Decision(None if fired is None else fired.rule, ends_phase, quotas, wait)
 
     def _work(self, fired: Candidate | None, now: float) -> float:
@@ -242,39 +184,43 @@ class Memory:
     def note(self, request: DecisionRequest, now: float) -> None:
         """A decision was made without the counts, because none could change it and it changes none."""
 
-    def count(self, request: DecisionRequest, now: float) -> None:
-        """Count an event under its keys."""
-        for key in request.counts:
-            tally = self._tallies.get(key) or self._tally(key, request.owners[0])
-            tally.count += 1
-            if tally.count == 1:
-                tally.since = now
+    def count(self, question: Question, connection: str, now: float) -> None:
+        """Count an event under its keys, and decide nothing."""
+        for key in question.counts:
+            self._tally(key, connection).add(now)
 
-    def _first(self, request: DecisionRequest, now: float) -> Candidate | None:
-        owners, tallies = request.owners, self._tallies
-        last: Key | None = None
-        tally: Tally
-        for candidate, key in request.candidates:
-            if key is not last:  # the rules of a group share one key
-                tally, last = tallies.get(key) or self._tally(key, owners[0]), key
-            if candidate.holds(tally, now, owners):
-                tally.fired[candidate.rule] = tally.fired.get(candidate.rule, 0) + 1
-                return candidate
-        return None
+    def _first(self, question: Question, owners: Owners, now: float) -> Candidate | None:
+        """Count an event under its keys. The first candidate that holds has then fired."""
+        tallies, fired = self._tallies, None
+        for key, slate in question.slates:
+            tally = tallies.get(key) or self._tally(key, owners[0])
+            if slate.counts:
+                tally.add(now)
+            if fired is None and slate.first <= tally.count <= slate.last and len(tally.held) >= slate.slots:
+                for candidate in slate.candidates:
+                    if candidate.holds(tally, now, owners):
+                        tally.fired[candidate.rule] = tally.fired.get(candidate.rule, 0) + 1
+                        fired = candidate
+                        break
+        return fired
 
     def _reaches(self, moment: str, n: int) -> bool:
         self._until_counts[moment] = self._until_counts.get(moment, 0) + 1
         return self._until_counts[moment] >= n
 
     def acquire(self, slots: Sequence[Slot]) -> None:
-        self._acquire(slots)
-
-    def _acquire(self, slots: Sequence[Slot]) -> None:
         for key, owner in slots:
-            tally = self._tally(key, owner)
-            if owner not in tally.held:
-                tally.held.add(owner)
-                self._held.setdefault(owner, []).append(tally)
+            self._acquire(key, owner)
+
+    def _acquire(self, key: Key, owner: str) -> None:
+        tally = self._tallies.get(key) or self._tally(key, owner)
+        if owner not in tally.held:
+            tally.held.add(owner)
+            held = self._held.get(owner)
+            if held is None:
+                self._held[owner] = [tally]
+            else:
+                held.append(tally)
 
     def release(self, slots: Sequence[Slot]) -> None:
         for key, owner in slots:

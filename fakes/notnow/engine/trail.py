@@ -11,7 +11,8 @@ from msgspec import Struct
 from notnow.engine.capacity import Capacity
 from notnow.engine.matching import tests
 from notnow.engine.plans import NO_PLAN, CompiledPhase, CompiledRule
-from notnow.engine.store import Decision, DecisionRequest, Memory, PhasePosition, Slot
+from notnow.engine.questions import Decision, DecisionRequest, PhasePosition, Slot
+from notnow.engine.store import Memory
 from notnow.language.conditions import conditions
 
 LIMIT = 100_000  # calls that are remembered; decisions from before them cannot be explained
@@ -117,7 +118,7 @@ class Traced(Memory):
                     request, now = call.first, call.second
                     assert isinstance(request, DecisionRequest), "decide takes a request"
                     assert isinstance(now, float | int), "decide takes the time"
-                    past.count(request, now)
+                    past.count(request.question, request.owners[0], now)
                     return past, request, now
             call.repeat(past)
         return None
@@ -152,9 +153,9 @@ def _explained(
 
 def _first_that_fails(rule: CompiledRule, past: Memory, request: DecisionRequest, now: float) -> str | None:
     for name, test in tests(rule.definition.where):
-        if not test(request.facts.get(name)):
-            return f"where.{name}: it was {_value(request.facts.get(name))}"
-    key = next((key for candidate, key in request.candidates if candidate.rule == rule.index), None)
+        if not test(request.question.facts.get(name)):
+            return f"where.{name}: it was {_value(request.question.facts.get(name))}"
+    key = next((key for candidate, key in request.question.candidates if candidate.rule == rule.index), None)
     if key is None:
         return f"chance = {(rule.chance or 0.0) * 100:g}%: the draw went against it"
     tally = past.tally(key)

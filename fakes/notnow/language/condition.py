@@ -111,6 +111,11 @@ class Condition(Struct, frozen=True):
         return 1, None
 
     @property
+    def slots(self) -> int:
+        """The fewest slots in use with which it can hold."""
+        return 0
+
+    @property
     def seconds(self) -> tuple[float, float | None]:
         """The time after the first event from which, and before which, it can hold."""
         return 0.0, None

@@ -199,6 +199,10 @@ class Over(Condition, frozen=True):
         return Quota(remaining=max(0, self.n - len(counted.held)))
 
     @property
+    def slots(self) -> int:
+        return self.n
+
+    @property
     def limit(self) -> float | None:
         return self.n
 

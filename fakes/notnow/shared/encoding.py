@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, structs
 
-from notnow.engine.store import Candidate, Decision, DecisionRequest, Key, PhasePosition
+from notnow.engine.questions import Candidate, Decision, DecisionRequest, Key, PhasePosition, Question, slates_of
 from notnow.language.condition import Condition, Variant
 from notnow.language.conditions import CONDITIONS
 
@@ -47,35 +47,36 @@ class EncodedRequest(Struct, frozen=True, array_like=True, gc=False):
 
 def encoded(request: DecisionRequest, facts: bool = True) -> EncodedRequest:
     """A request as plain data; without its facts, which only explanations read, it is shorter."""
-    position = request.position
+    position, question = request.position, request.question
     return EncodedRequest(
         (position.phase, position.lap, position.since),
         request.owners,
-        [key_text(key) for key in request.counts],
-        [(_candidate(candidate), key_text(key)) for candidate, key in request.candidates],
+        [key_text(key) for key in question.counts],
+        [(_candidate(candidate), key_text(key)) for candidate, key in question.candidates],
         [(key_text(key), owner) for key, owner in request.slots],
-        [key_text(key) for key in request.windows],
-        list(request.until),
-        [(_candidate(candidate), key_text(key)) for candidate, key in request.limits],
-        json.dumps(dict(request.facts)) if facts else "{}",
-        request.work,
+        [key_text(key) for key in question.windows],
+        list(question.until),
+        [(_candidate(candidate), key_text(key)) for candidate, key in question.limits],
+        json.dumps(dict(question.facts)) if facts else "{}",
+        question.work,
     )
 
 
 def decoded(plain: EncodedRequest) -> DecisionRequest:
     """The request that was encoded."""
-    return DecisionRequest(
-        PhasePosition(*plain.position),
-        plain.owners,
-        [key_of(text) for text in plain.counts],
-        [(_decoded_candidate(one), key_of(text)) for one, text in plain.candidates],
-        [(key_of(text), owner) for text, owner in plain.slots],
+    question = Question(
+        slates_of(
+            [key_of(text) for text in plain.counts],
+            [(_decoded_candidate(one), key_of(text)) for one, text in plain.candidates],
+        ),
+        [(key_of(text), plain.owners.index(owner)) for text, owner in plain.slots],
         [key_of(text) for text in plain.windows],
         plain.until,
         [(_decoded_candidate(one), key_of(text)) for one, text in plain.limits],
         _frozen(json.loads(plain.facts)),
         plain.work,
     )
+    return DecisionRequest(PhasePosition(*plain.position), plain.owners, question)
 
 
 pack = msgspec.msgpack.Encoder().encode  # an EncodedRequest, a Decision, None, or other plain data

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from msgspec.structs import replace
 
 from notnow import true_time
-from notnow.engine.store import PhasePosition, Slot
+from notnow.engine.questions import PhasePosition, Slot
 from notnow.errors import LostError, ScenarioError, StartError
 from notnow.language.scenario import Scenario
 from notnow.shared.address import Address

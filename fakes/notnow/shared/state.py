@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from notnow.engine.store import PhasePosition
+from notnow.engine.questions import PhasePosition
 
 
 class State(Struct, frozen=True):

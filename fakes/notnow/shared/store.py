@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from notnow.engine.capacity import Capacity
-from notnow.engine.store import Candidate, Decision, DecisionRequest, PhasePosition, Slot
+from notnow.engine.questions import Candidate, Decision, DecisionRequest, PhasePosition, Slot
 from notnow.language.condition import Quota
 from notnow.shared.encoding import encoded, key_text
 
@@ -79,7 +79,7 @@ class RedisStore:
         self.replica.ask_ahead("decide", [{"play": self.play, **self._told(*one)} for one in requests])
 
     def _told(self, request: DecisionRequest, now: float) -> dict[str, Any]:
-        after = self._after(request) if request.until else None
+        after = self._after(request) if request.question.until else None
         return {"request": encoded(request, facts=False), "now": now, "capacity": self._capacity, "after": after}
 
     def _after(self, request: DecisionRequest) -> tuple[int, int, float | None] | None:
@@ -128,16 +128,16 @@ class RedisStore:
         fired = _candidate(request, decision.rule)
         if fired is None or not fired.refuses:
             self.replica.holds(request.slots)
-        connection = request.owners[0]
-        for key in (*request.counts, *request.windows, *(key for _, key in request.candidates)):
+        question, connection = request.question, request.owners[0]
+        for key in (*question.counts, *question.windows, *(key for _, key in question.candidates)):
             if connection in key:
                 self.replica.own_keys.setdefault(connection, set()).add(key_text(key))
 
     def _without(self, request: DecisionRequest) -> Decision:
         """The decision where nobody can count: none of the rules, or the first of them that refuses."""
-        refusing = (one for one, _ in request.candidates if one.refuses) if self.shut else iter(())
+        refusing = (one for one, _ in request.question.candidates if one.refuses) if self.shut else iter(())
         rule = next(refusing, None)
-        limits = rule is not None and request.limits
+        limits = rule is not None and request.question.limits
         decision = Decision(None if rule is None else rule.rule, False, [Quota() for _ in limits] if limits else ())
         self._note(request, decision)
         return decision
@@ -146,7 +146,7 @@ class RedisStore:
 def _candidate(request: DecisionRequest, rule: int | None) -> Candidate | None:
     if rule is None:
         return None
-    return next(candidate for candidate, _ in request.candidates if candidate.rule == rule)
+    return next(candidate for candidate, _ in request.question.candidates if candidate.rule == rule)
 
 
 def _plain(position: PhasePosition) -> tuple[int, int, float | None]:

@@ -10,7 +10,8 @@ from msgspec import structs
 
 from notnow.clock import AdjustableClock, Cancellable, Origin
 from notnow.engine.events import Tick
-from notnow.engine.store import PhasePosition, Store
+from notnow.engine.questions import PhasePosition
+from notnow.engine.store import Store
 from notnow.engine.trail import Traced
 from notnow.errors import FakeError, StartError
 from notnow.journal import Recorder

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from notnow.engine.capacity import Capacity
-from notnow.engine.store import Decision, DecisionRequest, PhasePosition, Slot
+from notnow.engine.questions import Decision, DecisionRequest, PhasePosition, Slot
 from notnow.servers.workers.wire import Descriptor, Line, Passage
 from notnow.shared.encoding import encoded, pack
 
@@ -95,7 +95,7 @@ class RemoteStore:
     def decide(self, request: DecisionRequest, now: float) -> Decision | None:
         self.be_ready()
         self._decisions += 1
-        if not self.remote and _is_settled(request):
+        if not self.remote and request.question.is_settled:
             return self._decide_here(request, now)
         self._counted.add(request.owners[0])
         answer = self._ask("decide", pack(encoded(request, self._traced)), now)
@@ -111,7 +111,8 @@ class RemoteStore:
             return None
         if self._traced:
             self._note((pack(encoded(request)), now))
-        return Decision(request.candidates[0][0].rule if request.candidates else None)
+        rule = request.question.first
+        return Decision(None if rule is None else rule.rule)
 
     def _note(self, number: object) -> None:
         if self._traced:
@@ -120,8 +121,9 @@ class RemoteStore:
 
     def _hold(self, request: DecisionRequest, rule: int | None) -> None:
         """Remember who has acquired a slot, as far as the event was let through."""
-        if request.slots and not any(c.refuses for c, _ in request.candidates if c.rule == rule):
-            self._holding.update(owner for _, owner in request.slots)
+        slots, candidates = request.slots, request.question.candidates
+        if slots and not any(c.refuses for c, _ in candidates if c.rule == rule):
+            self._holding.update(owner for _, owner in slots)
 
     def next_connection(self) -> int:
         if self._by_chance:
@@ -176,15 +178,6 @@ class ReplicaStore(RemoteStore):
 
     def _ask(self, question: str, *given: Any) -> Any:
         return self._link.ask("in_play", self._play, question, *given)
-
-
-def _is_settled(request: DecisionRequest) -> bool:
-    """True if nothing that is counted can change the decision, and it changes no count."""
-    if request.counts or request.slots or request.windows or request.until or request.work:
-        return False
-    if request.limits:  # the answer tells how they stand
-        return False
-    return not request.candidates or not request.candidates[0][0].conditions
 
 
 def _place(position: PhasePosition) -> tuple[int, int, float | None]:
