@@ -100,6 +100,31 @@ def test_the_loop_gives_what_the_work_gives_and_raises_what_it_raises(runner):
         runner.run_in_peace(work(0))
 
 
+def test_work_that_waits_for_nothing_needs_no_task(runner, monkeypatch):
+    async def work() -> threading.Thread:
+        return threading.current_thread()
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a task is made for this")
+
+    monkeypatch.setattr(runner.loop, "create_task", refuse, raising=False)
+    assert runner.run_in_peace(work()) is runner._thread
+
+
+def test_work_that_waits_goes_on_as_a_task(runner):
+    async def work() -> int:
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(0.01, future.set_result, 3)
+        first = await future
+        async with asyncio.timeout(5):
+            await asyncio.sleep(0.001)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.sleep(5), 0.001)
+        return first + 4
+
+    assert runner.run_in_peace(work()) == 7
+
+
 @posix
 @in_main
 def test_a_ctrl_c_amid_the_work_of_the_loop_is_raised_when_it_is_done(runner):

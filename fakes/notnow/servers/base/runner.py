@@ -11,7 +11,8 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Coroutine
+import types
+from collections.abc import Callable, Coroutine, Generator
 from selectors import EVENT_READ
 from typing import Any, ClassVar, TypeVar, TypeVarTuple, Unpack
 
@@ -66,6 +67,11 @@ class _Loop(asyncio.SelectorEventLoop):
     def __init__(self, polling: Polling) -> None:
         super().__init__(polling)
         self._polling = polling
+
+    def _read_from_self(self) -> None:
+        """What another thread has sent to wake the loop. asyncio asks once more whether that was all: the selector tells."""
+        with contextlib.suppress(BlockingIOError, InterruptedError):
+            self._ssock.recv(4096)  # type: ignore[attr-defined]
 
     def _process_events(self, event_list: Ready) -> None:
         ready = self._ready  # type: ignore[attr-defined]
@@ -243,17 +249,25 @@ class Runner:
         return tasks[0].result().get()
 
     def run_in_peace(self, work: Coroutine[Any, Any, T]) -> T:
-        """`run`, as an `Errand` of the loop's thread: a Ctrl-C does not interrupt it. Somebody has to keep the runner meanwhile."""
+        """`run`, as an `Errand` of the loop's thread: a Ctrl-C does not interrupt it. Somebody has to keep the runner meanwhile.
+
+        Up to where it first waits, the work is no task.
+        """
         errand = Errand[T]()
 
         async def carried() -> None:
             errand.end(await guests.carried(work))
 
         def begin() -> None:
-            if errand.begins():
-                self.loop.create_task(carried())
-            else:
+            if not errand.begins():
                 work.close()
+                return
+            job = carried()
+            try:
+                waits = job.send(None)
+            except StopIteration:  # nearly always: a task costs as much as the work
+                return
+            self.loop.create_task(_resumed(job, waits))
 
         outcome = errand.result(lambda: self.loop.call_soon_threadsafe(begin), PATIENCE)
         if outcome is None:
@@ -282,6 +296,17 @@ class Runner:
 
 def _blocked(patience: float) -> str:
     return f"the fakes' loop did not answer in {patience:g} s: is something blocking it?"
+
+
+async def _resumed(job: Coroutine[Any, Any, None], waits: Any) -> None:
+    """The rest of a coroutine whose first step was made without a task, and has come to wait."""
+
+    @types.coroutine
+    def rest() -> Generator[Any, Any, None]:
+        yield waits
+        yield from job.__await__()
+
+    await rest()
 
 
 async def _end_tasks() -> None:
