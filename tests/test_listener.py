@@ -26,6 +26,17 @@ NO = "421 4.3.2 Not now, says the test"
 TIMES = 20
 
 
+def test_an_address_is_not_looked_up(monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the resolver is asked")
+
+    monkeypatch.setattr(_listener.socket, "getaddrinfo", refuse)
+    for host in ("127.0.0.1", "0.0.0.0"):
+        _listener.bind(host, 0).close()
+    with pytest.raises(AssertionError):
+        _listener.bind("localhost", 0)
+
+
 class TestLingering:
     """What was said before a close is seen, whatever the client has in flight."""
 

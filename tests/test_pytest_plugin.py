@@ -598,6 +598,14 @@ def test_it(fake_smtp, fake_ftp, fake_http, fake_smtp_module, fake_servers):
     ).assert_outcomes(passed=1)
 
 
+def test_no_fixture_asks_for_the_request(pytester: pytest.Pytester) -> None:
+    """For that argument pytest makes three fixtures more in each test."""
+    ours = ["fake_smtp", "fake_ftp", "fake_http", "fake_server", "fake_servers", "fake_smtp_module", "fake_ftp_session"]
+    one, other = pytester.getitems(f"def test_it({', '.join(ours)}): pass\ndef test_time(fast_forward): pass")
+    assert one.fixturenames == [*ours[5:][::-1], *ours[:5]]
+    assert other.fixturenames == ["fast_forward"]
+
+
 def test_a_test_that_is_over_keeps_no_fake(run) -> None:
     """A run of thousands of tests would keep everything that clients ever sent."""
     run(

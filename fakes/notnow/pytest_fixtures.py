@@ -1,4 +1,7 @@
-"""The fixtures of the pytest plugin: fakes for a test or for a scope, `fake_servers`, and `fast_forward`."""
+"""The fixtures of the pytest plugin: fakes for a test or for a scope, `fake_servers`, and `fast_forward`.
+
+None has `request` as an argument: for that, pytest makes three fixtures more in each test.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,10 @@ def _started(config: pytest.Config, fake: Fake, path: Path) -> Fake:
     return fake.start()
 
 
-def _served(request: pytest.FixtureRequest, protocol: str | None) -> Iterator[Fake]:
+def _served(protocol: str | None) -> Iterator[Fake]:
     from notnow import pytest_markers
 
+    request = pytest_run.request()
     item, places, seed = request.node, pytest_run.places_of(request.config), request.config.stash[pytest_run.SEED]
     mark = pytest_markers.nearest(places, item.path, pytest_markers.of_item(item), protocol)
     if mark is not None:
@@ -49,31 +53,31 @@ def _served(request: pytest.FixtureRequest, protocol: str | None) -> Iterator[Fa
 
 
 @pytest.fixture
-def fake_smtp(request: pytest.FixtureRequest) -> Iterator[FakeSMTP]:
+def fake_smtp() -> Iterator[FakeSMTP]:
     """A fake SMTP server, already listening; healthy unless the test is marked with a scenario."""
-    yield from _served(request, "smtp")  # type: ignore[misc]
+    yield from _served("smtp")  # type: ignore[misc]
 
 
 @pytest.fixture
-def fake_ftp(request: pytest.FixtureRequest) -> Iterator[FakeFTP]:
+def fake_ftp() -> Iterator[FakeFTP]:
     """A fake FTP server, already listening; healthy unless the test is marked with a scenario."""
-    yield from _served(request, "ftp")  # type: ignore[misc]
+    yield from _served("ftp")  # type: ignore[misc]
 
 
 @pytest.fixture
-def fake_http(request: pytest.FixtureRequest) -> Iterator[FakeHTTP]:
+def fake_http() -> Iterator[FakeHTTP]:
     """A fake HTTP server, already listening; healthy unless the test is marked with a scenario."""
-    yield from _served(request, "http")  # type: ignore[misc]
+    yield from _served("http")  # type: ignore[misc]
 
 
 @pytest.fixture
-def fake_server(request: pytest.FixtureRequest) -> Iterator[Fake]:
+def fake_server() -> Iterator[Fake]:
     """A fake server for the protocol of the scenario that the marker names."""
-    yield from _served(request, None)
+    yield from _served(None)
 
 
 @pytest.fixture
-def fake_servers(request: pytest.FixtureRequest) -> Iterator[Any]:
+def fake_servers() -> Iterator[Any]:
     """A factory: `fake_servers(primary="smtp/overload", backup="smtp/healthy")` has `.primary` and `.backup`.
 
     They share one clock and one order of events.
@@ -85,6 +89,7 @@ def fake_servers(request: pytest.FixtureRequest) -> Iterator[Any]:
     from notnow.servers.base.stopping import stop_all
 
     made: list[Fake] = []
+    request = pytest_run.request()
     config, path, clock = request.config, request.node.path, pytest_run.clock_of(request.node, request)
 
     def factory(*unnamed: object, **scenarios: str | Path | Scenario) -> SimpleNamespace:
@@ -107,8 +112,8 @@ def fake_servers(request: pytest.FixtureRequest) -> Iterator[Any]:
 def _of_protocol(protocol: str) -> Callable[..., Any]:
     """A fixture for a fake of one test."""
 
-    def served(request: pytest.FixtureRequest) -> Iterator[Fake]:
-        yield from _served(request, protocol)
+    def served() -> Iterator[Fake]:
+        yield from _served(protocol)
 
     served.__doc__ = (
         f"A fake {protocol.upper()} server, already listening; healthy unless the test is marked with a scenario."
@@ -120,10 +125,10 @@ def _lasting(protocol: str, scope: Any) -> Callable[..., Any]:
     """A fixture for a fake that outlives a test, and is reset for each."""
     fixture = f"fake_{protocol}_{scope}"
 
-    def lasting(request: pytest.FixtureRequest) -> Iterator[Fake]:
+    def lasting() -> Iterator[Fake]:
         from notnow.servers import by_protocol
 
-        config = request.config
+        config = pytest_run.request().config
         host = config.stash[pytest_run.ENVIRONMENT]
         path = host.item.path if host.item is not None else config.rootpath / "conftest.py"
         clock = next((fake.clock for fake in host.lasting.values()), None)
@@ -149,15 +154,16 @@ for _protocol in protocols.NAMES:
 
 
 @pytest.fixture
-def fast_forward(request: pytest.FixtureRequest) -> Iterator[FastForward]:
+def fast_forward() -> Iterator[FastForward]:
     """Make waits in the test's process advance scenario time; `.clock` is the clock of the test's fakes."""
     from notnow import pytest_properties
     from notnow.time_travel.fast_forward import FastForward, kept_in_place
 
-    if pytest_properties.renews_time(request.node):  # each example enters its own
+    item = pytest_run.request().node
+    if pytest_properties.renews_time(item):  # each example enters its own
         with kept_in_place():
             yield FastForward()
         return
     with FastForward() as world:
-        request.node.stash[pytest_run.CLOCK] = world.clock
+        item.stash[pytest_run.CLOCK] = world.clock
         yield world

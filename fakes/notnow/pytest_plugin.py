@@ -238,16 +238,18 @@ def pytest_fixture_setup(
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """A `pytest.fail()` or `pytest.skip()` in an app that a fake calls concerns the test, not its teardown."""
-    item.config.stash[pytest_run.ENVIRONMENT].prepare()
+    host = item.config.stash[pytest_run.ENVIRONMENT]
+    host.prepare()
     try:
         result = yield
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException:  # perhaps only the client's reaction to the app's error
-        pytest_run.raise_strays(item)
+        pytest_run.raise_strays(host.fakes_of(item))
         raise
-    pytest_run.raise_strays(item)
-    pytest_run.look_for_faults(item)
+    fakes = host.fakes_of(item)
+    pytest_run.raise_strays(fakes)
+    pytest_run.look_for_faults(item, fakes)
     return result
 
 
@@ -267,6 +269,9 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    when = _trace(item.config)
+    if not report.failed and when != "on":
+        return report
     fakes = item.config.stash[pytest_run.ENVIRONMENT].fakes_of(item)
     if fakes:
         from notnow import pytest_report
@@ -275,7 +280,6 @@ def pytest_runtest_makereport(
             clock = item.stash.get(pytest_run.CLOCK, None) if "fast_forward" in getattr(item, "funcargs", {}) else None
             pytest_report.add(report, fakes, clock)
             item.stash[pytest_run.TOLD] = True
-        when = _trace(item.config)
         wanted = when == "on" and (report.failed or call.when != "setup")
         if wanted or (when == "retain-on-failure" and report.failed):
             directory = item.config.rootpath / TRACE_DIRECTORY

@@ -6,11 +6,13 @@ The run is the environment of the fakes that user code makes. This imports nothi
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from notnow import environment
 from notnow.environment import Environment
 
 if TYPE_CHECKING:
@@ -40,10 +42,13 @@ _OF_A_TEST: tuple[pytest.StashKey[Any], ...] = (CLOCK, READ, TOLD, _fakes, _olde
 
 def places_of(config: pytest.Config) -> Places:
     """The places of scenarios in this run."""
-    from notnow.pytest_markers import Places
+    return config.stash[ENVIRONMENT].places
 
-    given = [config.invocation_params.dir / directory for directory in config.getoption("notnow_scenarios")]
-    return Places(config.rootpath, [*given, *config.getini("notnow_scenarios")])
+
+def request() -> pytest.FixtureRequest:
+    """The request of the fixture that is in setup."""
+    assert isinstance(environment.current, RunEnvironment), "pytest runs"
+    return environment.current.requests[-1]
 
 
 class RunEnvironment(Environment):
@@ -60,6 +65,15 @@ class RunEnvironment(Environment):
         self.lasting: dict[str, Fake] = {}
         self.began = False  # the test's own fixtures are in setup, or it runs
         self._kept: list[Runner] = []
+
+    @cached_property
+    def places(self) -> Places:
+        """The places of scenarios."""
+        from notnow.pytest_markers import Places
+
+        config = self.config
+        given = [config.invocation_params.dir / directory for directory in config.getoption("notnow_scenarios")]
+        return Places(config.rootpath, [*given, *config.getini("notnow_scenarios")])
 
     def runner(self) -> Runner:
         """The runner of new fakes, kept with its thread for the next tests."""
@@ -158,13 +172,15 @@ def _active_since(fake: Fake, start: int) -> bool:
 
 def clock_of(item: pytest.Item, request: pytest.FixtureRequest | None) -> Clock:
     """One clock for all the fakes of a test: that of `fast_forward` if the test uses it, whatever the fixture order."""
-    if CLOCK not in item.stash and request is not None and "fast_forward" in request.fixturenames:
+    clock = item.stash.get(CLOCK, None)
+    if clock is None and request is not None and "fast_forward" in request.fixturenames:
         request.getfixturevalue("fast_forward")
-    if CLOCK not in item.stash:
+        clock = item.stash.get(CLOCK, None)
+    if clock is None:
         from notnow.clock import RealClock
 
-        item.stash[CLOCK] = RealClock()
-    return item.stash[CLOCK]
+        clock = item.stash[CLOCK] = RealClock()
+    return clock
 
 
 def forget(item: pytest.Item) -> None:
@@ -174,9 +190,9 @@ def forget(item: pytest.Item) -> None:
             del item.stash[key]
 
 
-def look_for_faults(item: pytest.Item) -> None:
+def look_for_faults(item: pytest.Item, fakes: Sequence[Fake]) -> None:
     """A test that has passed proves nothing if its scenarios have faults, and none of them fired."""
-    wanted, fakes = item.config.getini("notnow_unfired"), item.config.stash[ENVIRONMENT].fakes_of(item)
+    wanted = item.config.getini("notnow_unfired")
     if wanted == "ignore" or not fakes:
         return
     from notnow import pytest_report
@@ -188,8 +204,8 @@ def look_for_faults(item: pytest.Item) -> None:
         warnings.warn(pytest.PytestWarning(told), stacklevel=1)
 
 
-def raise_strays(item: pytest.Item) -> None:
-    for fake in item.config.stash[ENVIRONMENT].fakes_of(item):
+def raise_strays(fakes: Sequence[Fake]) -> None:
+    for fake in fakes:
         fake._bridge.raise_guest_errors()
 
 

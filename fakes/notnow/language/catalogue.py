@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import re
+import stat
 import tomllib
 import warnings
 from collections.abc import Iterable, Mapping
@@ -98,11 +99,16 @@ def locate(name: str, search_paths: Iterable[str | Path] = (), relative_to: Iter
 
     Raises ScenarioError that names what there is.
     """
+    return _located(name, search_paths, relative_to)[0]
+
+
+def _located(name: str, search_paths: Iterable[str | Path], relative_to: Iterable[Path]) -> tuple[Path, int]:
+    """See `locate`; and when the file was changed, in nanoseconds."""
     if name.endswith(SUFFIX):
         places = [Path(name)] if Path(name).is_absolute() else [d / name for d in (*relative_to, Path.cwd())]
         for file in places:
-            if _is_file(file):
-                return file
+            if (changed := _changed(file)) is not None:
+                return file, changed
         if any(map(_is_directory, places)):
             raise ScenarioError(
                 [Problem(f"{name!r} is a directory", allowed=f"a file of a scenario, {name}/NAME.toml")]
@@ -111,11 +117,12 @@ def locate(name: str, search_paths: Iterable[str | Path] = (), relative_to: Iter
         raise ScenarioError([Problem(f"there is no scenario file {name!r}", allowed=f"a file in {tried}")])
     if _NAME.fullmatch(name):  # without listing every directory
         for directory in _directories(search_paths):
-            if _is_file(file := directory / f"{name}{SUFFIX}"):
-                return file
+            file = _file(directory, name)
+            if (changed := _changed(file)) is not None:
+                return file, changed
     found = files(search_paths)
     if name in found:
-        return found[name]
+        return found[name], found[name].stat().st_mtime_ns
     problem = unknown("scenario", name, found)
     hint = "see `notnow list`; a file of your own ends in .toml"
     if _is_directory(Path(name)):
@@ -124,11 +131,19 @@ def locate(name: str, search_paths: Iterable[str | Path] = (), relative_to: Iter
     raise ScenarioError([Problem(problem.found, allowed=hint, nearest=short or problem.nearest)])
 
 
-def _is_file(path: Path) -> bool:
+@lru_cache(maxsize=256)
+def _file(directory: Path, name: str) -> Path:
+    """The path of a scenario, made once: to make one costs more than to look whether there is a file."""
+    return directory / f"{name}{SUFFIX}"
+
+
+def _changed(path: Path) -> int | None:
+    """When a file was changed, in nanoseconds; None if there is none."""
     try:
-        return path.is_file()
-    except OSError:  # the name is longer than file names are
-        return False
+        found = path.stat()
+    except (OSError, ValueError):  # OSError also where the name is longer than file names are; ValueError: a NUL in it
+        return None
+    return found.st_mtime_ns if stat.S_ISREG(found.st_mode) else None
 
 
 def _is_directory(path: Path) -> bool:
@@ -145,10 +160,10 @@ def scenario(
 
     `scenario("smtp/overload", outage="2s")`. Raises ScenarioError with every problem in it.
     """
-    file = locate(name, search_paths, relative_to)
+    file, changed = _located(name, search_paths, relative_to)
     key = tuple((k, type(v), v) for k, v in sorted(knobs.items()))  # the type: 1 == True == 1.0
     try:
-        return _cached(name, file, file.stat().st_mtime_ns, key)
+        return _cached(name, file, changed, key)
     except TypeError:  # a knob whose value cannot be hashed, such as a list
         return _load(file, name=name, knobs=knobs)
 

@@ -103,9 +103,11 @@ class Run:
     @cached_property
     def untested(self) -> str:
         """The reason why the run has tested nothing: the scenarios have faults, and none fired. Empty if one did."""
+        faulty = [(scenario.name, scenario.faulty) for scenario in self.scenarios if scenario.faulty]
+        if not (faulty or any(map(len, self.journals))):
+            return ""
         if self.distrusted:
             return self.distrusted
-        faulty = [(scenario.name, scenario.faulty) for scenario in self.scenarios if scenario.faulty]
         if not faulty or any(x.fault is not None and not x.stopped for x in self.exchanges):
             return ""
         moments = {name: ", ".join(dict.fromkeys(m for rule in rules for m in rule.on)) for name, rules in faulty}

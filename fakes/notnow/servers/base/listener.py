@@ -40,7 +40,7 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
     `shared`: another socket of this process listens there already, and `share` was called with it.
     """
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, address = _resolved(host, port)
         both = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
         sock = socket.create_server(address[:2], family=family, backlog=BACKLOG, reuse_port=shared, dualstack_ipv6=both)
     except OverflowError:
@@ -51,6 +51,14 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setblocking(False)
     return sock
+
+
+def _resolved(host: str, port: int) -> tuple[int, Any]:
+    """The family and the address to bind. An IPv4 address is one as it stands."""
+    with contextlib.suppress(OSError):
+        socket.inet_pton(socket.AF_INET, host)
+        return socket.AF_INET, (host, port)
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][::4]
 
 
 def share(sock: socket.socket) -> None:

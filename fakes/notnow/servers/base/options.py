@@ -39,7 +39,8 @@ class Options:
         self.knobs = {k: v for k, v in given.items() if k not in SERVER_OPTIONS}
         self.shared = _shared(given)
         self.clock: Clock = _clock(given, self.shared)
-        self.seed: int = _checked(given, "seed", int, "a whole number", secrets.randbelow(2**31))
+        seed = _checked(given, "seed", int, "a whole number", None)
+        self.seed: int = secrets.randbelow(2**31) if seed is None else seed
         self.host: str = _checked(given, "host", str, "an address of this machine", "127.0.0.1")
         self.port: int = _checked(given, "port", int, "0 (any free one) to 65535", 0)
         modes = protocols.get(protocol).tls_modes
