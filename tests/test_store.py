@@ -41,6 +41,12 @@ class TestMemory:
         asked = request(*rules, counts=[KEY])
         assert [store.decide(asked, 0.0) for _ in range(4)] == [Decision(1), Decision(0), Decision(2), Decision(2)]
 
+    def test_a_rule_behind_the_one_that_fires_leaves_no_trace(self) -> None:
+        store, other = Memory(), (*KEY, "a@x")
+        slates = slates_of((), [(Candidate(0, (), True), KEY), (Candidate(1, (Times(1, 1),), True), other)])
+        assert store.decide(DecisionRequest(START, ME, Question(slates)), 0.0) == Decision(0)
+        assert list(store._tallies) == [KEY]
+
     def test_places_are_taken_by_what_is_let_through(self) -> None:
         store, full = Memory(), Candidate(0, (Over(1),), refuses=True)
         decisions = [store.decide(request(full, owner=who, slots=[(KEY, 0)]), 0.0) for who in "abb"]

@@ -29,6 +29,7 @@ from notnow.language.condition import Owners
 
 Drawn = Callable[[CompiledRule], bool]
 REMEMBERED = 1024  # questions of a plan
+LONGEST = 1024  # characters of the facts of one that is remembered
 
 
 def decision_request(occasion: Occasion, plan: Plan, position: PhasePosition, seed: int) -> DecisionRequest:
@@ -46,13 +47,25 @@ def decision_request(occasion: Occasion, plan: Plan, position: PhasePosition, se
 
 
 def _question(plan: Plan, known: tuple[object, ...], connection: Connection, seed: int) -> Question:
-    """The question about facts of these values. The same facts ask it again, unless each event makes its own."""
+    """The question about facts of these values. The same facts ask it again, unless each event makes its own.
+
+    Long facts do not: clients could fill the memory with them.
+    """
     if plan.anew:
         return _made(plan, known, lambda rule: rule.chance is None or _draw(rule, connection, seed) < rule.chance)
-    if len(plan.questions) >= REMEMBERED:
-        plan.questions.clear()
-    question = plan.questions[known] = _made(plan, known)
+    question = _made(plan, known)
+    if sum(map(_length, known)) <= LONGEST:
+        if len(plan.questions) >= REMEMBERED:
+            plan.questions.clear()
+        plan.questions[known] = question
     return question
+
+
+def _length(value: object) -> int:
+    """The characters of a fact that can be long, or of all its values."""
+    if isinstance(value, str):
+        return len(value)
+    return sum(map(_length, value)) if isinstance(value, tuple) else 0
 
 
 def settled_rule(plan: Plan) -> tuple[CompiledRule, Question] | None:

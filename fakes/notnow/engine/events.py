@@ -34,8 +34,9 @@ class Hello(Struct, frozen=True):
 class Asked(Struct, frozen=True):
     """The client asked for something, at any other moment of the protocol.
 
-    `facts` are those of the request (sender, recipient, user, command, …), besides those of the connection. `stream`
-    tells requests apart that one connection carries at the same time; it is 0 if the protocol carries one.
+    `facts` are those of the request (sender, recipient, user, command, …), besides those of the connection. All
+    of them are hashable, but for `header`, a mapping. `stream` tells requests apart that one connection carries at the
+    same time; it is 0 if the protocol carries one.
     """
 
     conn: str

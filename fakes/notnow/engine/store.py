@@ -193,6 +193,8 @@ class Memory:
         """Count an event under its keys. The first candidate that holds has then fired."""
         tallies, fired = self._tallies, None
         for key, slate in question.slates:
+            if fired is not None and not slate.counts:
+                continue
             tally = tallies.get(key) or self._tally(key, owners[0])
             if slate.counts:
                 tally.add(now)
