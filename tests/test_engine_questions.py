@@ -17,7 +17,7 @@ from notnow.errors import ScenarioError
 from notnow.language.condition import Owners
 from notnow.language.loading import loads
 from notnow.language.scenario import Scenario
-from playbook import NO, Asked, Closed, Ended, Leaving, Opened, document, phase, rule
+from playbook import BYE, NO, Asked, Closed, Ended, Leaving, Opened, document, phase, rule
 
 
 def scenario_of(rules: list[dict[str, Any]]) -> Scenario | None:
@@ -172,3 +172,19 @@ def test_nor_are_many_recipients() -> None:
     for many in (2, 2000):
         engine.feed(Asked("p", "message", recipient=("a@x",) * many), 0.0)
     assert questions(engine, "message") == 1
+
+
+def test_an_event_counts_also_for_a_rule_that_chance_leaves_out() -> None:
+    fired = set()
+    for seed in range(20):
+        engine = Engine(loads(document(rule("mail", nth=2, chance="50%", reply=NO))), seed=seed)
+        engine.feed(Opened("p"), 0.0)
+        fired |= {n for n in range(1, 5) for script in engine.feed(Asked("p", "mail"), 0.0) if script.rule}
+    assert fired == {2}
+
+
+def test_chance_leaves_out_one_rule_of_several_that_count_together() -> None:
+    engine = Engine(loads(document(rule("mail", nth=2, chance="0.01%", reply=BYE), rule("mail", nth=2, reply=NO))))
+    engine.feed(Opened("p"), 0.0)
+    found = [script.rule for _ in range(3) for script in engine.feed(Asked("p", "mail"), 0.0)]
+    assert found == [None, "phase[0].rule[1]", None]

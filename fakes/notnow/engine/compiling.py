@@ -112,7 +112,7 @@ class _PhaseCompiler(Struct, frozen=True):
             tells_quota=any(rule.tells_quota for rule in rules),
             facts=facts,
             in_order=order == sorted(order),
-            anew="header" in facts or any(rule.chance is not None for rule in rules),
+            anew="header" in facts or any(group.by_chance for group in every),
         )
 
     def idle_timeouts(self) -> tuple[IdleTimeout, ...]:
@@ -187,6 +187,7 @@ def _group(counted: str, rules: list[CompiledRule]) -> RuleGroup:
         per=_per(first),
         rules=tuple(rules),
         slate=slate_of((rule.candidate for rule in rules), counts),
+        by_chance=any(rule.chance is not None for rule in rules),
         key=(counted,),
     )
 

@@ -14,6 +14,8 @@ from notnow.engine.connection import Connection, FiredRule, Occasion, slot_owner
 from notnow.engine.events import Facts
 from notnow.engine.plans import CompiledRule, Plan, RuleGroup, key_for
 from notnow.engine.questions import (
+    COUNTED,
+    NOBODY,
     Candidate,
     Decision,
     DecisionRequest,
@@ -79,7 +81,7 @@ def settled_rule(plan: Plan) -> tuple[CompiledRule, Question] | None:
     return None if rule.has_placeholders or rule.deferred else (rule, question)
 
 
-def _made(plan: Plan, values: Iterable[object], drawn: Drawn | None = None) -> Question:
+def _made(plan: Plan, values: Iterable[object], drawn: Drawn = lambda _: True) -> Question:
     """The question about facts of these values. `drawn`: true for the rules that chance lets through."""
     known = dict(zip(plan.facts, values, strict=True))
     slates: list[tuple[Key, Slate]] = []
@@ -90,7 +92,7 @@ def _made(plan: Plan, values: Iterable[object], drawn: Drawn | None = None) -> Q
                 break
         else:
             key = key_for(group, known)
-            slates.append((key, group.slate if drawn is None else _drawn(group, drawn)))
+            slates.append((key, _drawn(group, drawn) if group.by_chance else group.slate))
             if plan.tells_quota:
                 limits += [(rule.candidate, key) for rule in group.rules if rule.candidate.limits]
     slots, windows = admissions(plan, known) if plan.admissions else ((), ())
@@ -100,7 +102,10 @@ def _made(plan: Plan, values: Iterable[object], drawn: Drawn | None = None) -> Q
 
 def _in_order(question: Question) -> Question:
     """The rules of all groups in the order of the file."""
-    candidates = sorted(question.candidates, key=lambda pair: pair[0].rule)
+    found = question.candidates
+    candidates = sorted(found, key=lambda pair: pair[0].rule)
+    if candidates == found:
+        return question
     return structs.replace(question, slates=slates_of(question.counts, candidates))
 
 
@@ -114,7 +119,11 @@ def _possible(plan: Plan, known: Facts) -> tuple[RuleGroup, ...]:
 
 
 def _drawn(group: RuleGroup, drawn: Drawn) -> Slate:
-    return slate_of((rule.candidate for rule in group.rules if drawn(rule)), group.slate.counts)
+    """The candidates of a group that chance lets through."""
+    left = [rule.candidate for rule in group.rules if drawn(rule)]
+    if len(left) == len(group.rules):
+        return group.slate
+    return slate_of(left, group.slate.counts) if left else COUNTED if group.slate.counts else NOBODY
 
 
 def _draw(rule: CompiledRule, connection: Connection, seed: int) -> float:

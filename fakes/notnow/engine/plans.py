@@ -41,13 +41,14 @@ class CompiledRule(Struct, frozen=True):
 class RuleGroup(Struct, frozen=True):
     """The rules of one moment that count the same events: their `on`, `where`, `per` and `within` are equal.
 
-    `slate` are their candidates, where chance leaves none out.
+    `slate` are their candidates, where chance leaves none out; `by_chance` if it can.
     """
 
     tests: tuple[Test, ...]
     per: tuple[str, ...]
     rules: tuple[CompiledRule, ...]
     slate: Slate
+    by_chance: bool
     key: Key
 
 
@@ -87,9 +88,9 @@ class Plan(Struct, frozen=True):
     `groups` are always tested; those behind a filter only if it lets them. `until` counts events towards the end of the
     phase. `lasting` and `tells_quota` are true if any admission count, or any rule, is so. `facts` are the names of those
     that a rule or a count reads. `work`: an event takes a unit of the server's work. `questions` are those that events have
-    asked so far, by the values of these facts; `anew` if each event makes its own: chance has a say, or header fields, of which no two
-    requests have the same. `in_order`: the
-    rules of its groups, one group after another, are in the order of the file.
+    asked so far, by the values of these facts; `anew` if each event makes its own: chance has a say, or header fields, of
+    which no two requests have the same. `in_order`: the rules of its groups, one group after another, are in the order of
+    the file.
     """
 
     groups: tuple[RuleGroup, ...] = ()

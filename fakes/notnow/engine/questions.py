@@ -83,7 +83,7 @@ def slate_of(candidates: Iterable[Candidate], counts: bool) -> Slate:
     )
 
 
-COUNTED = slate_of((), counts=True)
+COUNTED, NOBODY = slate_of((), counts=True), slate_of((), counts=False)
 
 
 class Question(Struct, frozen=True):
