@@ -122,6 +122,27 @@ def test_an_event_counts_also_for_the_rules_behind_the_one_that_fires() -> None:
     assert found == ["phase[0].rule[0]", "phase[0].rule[1]", None]
 
 
+def test_of_rules_that_hold_at_the_same_event_the_first_fires() -> None:
+    engine = Engine(loads(document(rule("mail", nth=1, reply=NO), rule("mail", per="client", nth=1, reply=BYE))))
+    engine.feed(Opened("p"), 0.0)
+    assert [script.rule for script in engine.feed(Asked("p", "mail"), 0.0)] == ["phase[0].rule[0]"]
+
+
+def test_of_caps_that_count_together_the_smaller_one_acts_before_the_larger() -> None:
+    engine = Engine(loads(document(rule("connect", over=3, reply=BYE), rule("connect", over=1, reply=NO))))
+    found = [script.rule for conn in "pq" for script in engine.feed(Opened(conn), 0.0)]
+    assert found == [None, "phase[0].rule[1]"]
+
+
+def test_a_connection_that_is_leaving_takes_no_slot() -> None:
+    engine = Engine(loads(document(rule("mail", over=1, reply=NO))))
+    for conn in "pq":
+        engine.feed(Opened(conn), 0.0)
+    engine.feed(Leaving("p"), 0.0)
+    found = [script.rule for conn in "pqp" for script in engine.feed(Asked(conn, "mail"), 0.0)]
+    assert found == [None, None, "phase[0].rule[0]"]
+
+
 def questions(engine: Engine, moment: str = "mail") -> int:
     plan = engine.progress.phase.plan(moment)
     assert plan is not None
