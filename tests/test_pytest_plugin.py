@@ -7,6 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from _pytest import hookspec
+
+from notnow import environment
 
 SENDER = """
 import ftplib, io, smtplib, time
@@ -575,6 +578,38 @@ def test_the_plugin_imports_nothing_heavy_until_it_is_needed(pytester: pytest.Py
     loaded = ["notnow", "notnow.environment", "notnow.protocols"]
     loaded += [f"notnow.pytest_{part}" for part in ("fixtures", "plugin", "run")]
     assert out.stdout.splitlines()[-1] == f"heavy: [] {loaded}"
+
+
+def test_pytest_finds_every_hook_and_fixture_of_the_plugin_and_no_other_name() -> None:
+    from notnow import pytest_fixtures, pytest_plugin
+
+    hooks = {name for name in vars(pytest_plugin) if name.startswith("pytest_") and hasattr(hookspec, name)}
+    hooks |= {
+        "pytest_configure_node",
+        "pytest_testnodedown",
+    }
+    fixture = type(pytest_fixtures.fake_smtp)
+    fixtures = {name for name, value in vars(pytest_fixtures).items() if type(value) is fixture}
+    assert set(dir(pytest_plugin)) == hooks | fixtures
+    assert {
+        "pytest_addoption",
+        "pytest_runtest_makereport",
+        "fake_smtp",
+        "fake_ftp_session",
+        "fast_forward",
+    } < hooks | fixtures
+    assert all(hasattr(pytest_plugin, name) for name in dir(pytest_plugin))
+
+
+@pytest.mark.parametrize("option", ["", "--notnow-trace=never"])
+def test_a_run_that_ends_gives_the_process_back_its_environment(pytester: pytest.Pytester, option: str) -> None:
+    pytester.makepyfile(
+        "from notnow import environment\ndef test_it(): assert type(environment.current).__name__ == 'RunEnvironment'"
+    )
+    before = environment.current
+    result = pytester.inline_run(*option.split())
+    assert result.ret == (pytest.ExitCode.USAGE_ERROR if option else pytest.ExitCode.OK)
+    assert environment.current is before
 
 
 def test_the_thread_of_the_loop_starts_and_ends_the_fakes_of_fixtures(run) -> None:

@@ -167,3 +167,6 @@ def fast_forward() -> Iterator[FastForward]:
     with FastForward() as world:
         item.stash[pytest_run.CLOCK] = world.clock
         yield world
+
+
+FIXTURES = {name: found for name, found in globals().items() if name.startswith(("fake_", "fast_"))}

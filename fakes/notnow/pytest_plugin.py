@@ -31,12 +31,19 @@ MARKER = (
 _problems = pytest.StashKey[list[str]]()
 _PROBLEMS = "notnow_problems"  # where a pytest-xdist worker puts them for the controller
 
+globals().update(pytest_fixtures.FIXTURES)  # registered with the hooks, at one go
+
+
+def __dir__() -> list[str]:
+    """The fixtures and hooks alone: pytest takes a long look at each name of a plugin."""
+    hooks = [name for name, value in globals().items() if name.startswith("pytest_") and callable(value)]
+    return [*pytest_fixtures.FIXTURES, *hooks]
+
 
 # ---- options -----------------------------------------------------------------------------------
 
 
-def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    pluginmanager.register(pytest_fixtures, pytest_fixtures.__name__)
+def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("notnow", 'fake servers that say "not now"')
     group.addoption(
         "--notnow-found",
@@ -78,20 +85,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[pytest_run.SEED] = _chosen_seed(config)
     config.stash[pytest_run.ENVIRONMENT] = pytest_run.RunEnvironment(config, environment.current)
     environment.install(config.stash[pytest_run.ENVIRONMENT])
+    config.add_cleanup(config.stash[pytest_run.ENVIRONMENT].leave)
     if _trace(config) not in TRACES:
         raise pytest.UsageError(f"--notnow-trace is {_trace(config)!r}; allowed: {', '.join(TRACES)}")
     if config.getini("notnow_unfired") not in UNFIRED:
         given = config.getini("notnow_unfired")
         raise pytest.UsageError(f"notnow_unfired is {given!r}; allowed: {', '.join(UNFIRED)}")
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    host = config.stash.get(pytest_run.ENVIRONMENT, None)
-    if host is None:
-        return
-    host.release()
-    if environment.current is host:
-        environment.install(host.before)
 
 
 def _chosen_seed(config: pytest.Config) -> int:

@@ -86,10 +86,12 @@ class RunEnvironment(Environment):
             self._kept.append(runner)
         return runner
 
-    def release(self) -> None:
-        """Let go of all runners."""
+    def leave(self) -> None:
+        """The run is over: let go of all runners, and give the process back to the environment before."""
         for runner in self._kept:
             runner.release()
+        if environment.current is self:
+            environment.install(self.before)
 
     def settings(self) -> Mapping[str, Any]:
         seed, clock = self.config.stash[SEED], self._clock()
