@@ -126,6 +126,13 @@ class TestAMoveThatComesMeanwhile:
         engine, _ = self.engine()
         assert [(s.conn, s.moment) for s in engine.feed(Asked("b", "mail"), 1.0)] == [("b", "enter")]
 
+    def test_who_was_closed_by_it_gets_none_where_no_rule_fires_either(self):
+        store, asked = Late(), rule("rcpt", nth=9, reply=NO)
+        engine = Engine(loads(document(phase(asked), phase(rule("enter", reply=BYE), asked))), store=lambda: store)
+        engine.feed(Opened("a"), 0.0)
+        store.moved_by_another = PhasePosition(1, 0, 0.0)
+        assert [(s.conn, s.moment) for s in engine.feed(Asked("a", "rcpt"), 1.0)] == [("a", "enter")]
+
     def test_a_connection_that_is_just_coming_was_not_there_to_be_told(self):
         engine, _ = self.engine()
         scripts = engine.feed(Opened("c", "10.0.0.9"), 1.0)

@@ -329,8 +329,8 @@ class Engine:
             request = decision_request(occasion, plan, self.progress.position, self.seed)
             decision = self._store.decide(request, occasion.at)
             self._decisions += 1
-            if decision is BEHAVES and awaited:  # nearly always
-                o = occasion
+            o = occasion
+            if decision is BEHAVES and awaited and not o.connection.closing:  # nearly always
                 return self._behave(o.connection, o.moment, o.facts, o.stream, o.phase, o.at, self._decisions), False
             if decision is None:
                 return self._decide_anew(occasion, awaited)
