@@ -155,7 +155,8 @@ def questions(engine: Engine, moment: str = "mail") -> int:
         ("mail", {"where": {"sender": "a*"}}, 2),
         ("mail", {"nth": 2}, 1),
         ("mail", {"chance": "50%"}, 0),
-        ("message", {"where": {"header": {"x": "1"}}}, 0),
+        ("message", {"where": {"header": {"x": "1"}}}, 1),
+        ("message", {"where": {"header": {"X": "1", "y": "1"}}, "per": "sender"}, 2),
     ],
 )
 def test_what_the_same_facts_ask_is_remembered_unless_chance_has_a_say(
@@ -164,7 +165,7 @@ def test_what_the_same_facts_ask_is_remembered_unless_chance_has_a_say(
     engine = Engine(loads(document(rule(on, reply=NO, **keys))))
     engine.feed(Opened("p"), 0.0)
     for sender in ("a@x", "b@x", "a@x"):
-        engine.feed(Asked("p", on, sender=sender, header={"x": "2"}), 0.0)
+        engine.feed(Asked("p", on, sender=sender, header={"x": "2", "z": sender}), 0.0)
     assert questions(engine, on) == remembered
 
 
@@ -209,3 +210,18 @@ def test_chance_leaves_out_one_rule_of_several_that_count_together() -> None:
     engine.feed(Opened("p"), 0.0)
     found = [script.rule for _ in range(3) for script in engine.feed(Asked("p", "mail"), 0.0)]
     assert found == [None, "phase[0].rule[1]", None]
+
+
+def test_a_request_in_progress_keeps_its_slot_in_the_next_scenario_by_the_header_field_that_it_had() -> None:
+    where = {"header": {"X": "1"}}
+    scenario = loads(document(rule("request", where=where, over=1, status=503), protocol="http"))
+    engine = Engine(scenario)
+    for conn in "pqr":
+        engine.feed(Opened(conn), 0.0)
+
+    def asked(conn: str, value: str) -> str | None:
+        return engine.feed(Asked(conn, "request", header={"x": value}, stream=1), 0.0)[0].rule
+
+    assert asked("p", "1") is None
+    engine.play(scenario, 0.0)
+    assert [asked("q", "2"), asked("r", "1")] == [None, "phase[0].rule[0]"]

@@ -14,7 +14,9 @@ from playbook import NO, document, rule
 
 
 def matches(where: dict[str, object], **facts: object) -> bool:
-    return all(test(facts.get(name)) for name, test in matching.tests(where))
+    tests = matching.tests(where)
+    known = matching.with_fields(facts, [name for name, _ in tests])
+    return all(test(known.get(name)) for name, test in tests)
 
 
 @pytest.mark.parametrize(

@@ -216,13 +216,15 @@ def test_a_refusal_that_is_not_decided_anew_is_what_would_be_decided(
         ({"chance": "0%"}, (mail("a"),), "chance = 0%: the draw went against it"),
         ({"where": {"sender": "b@*"}}, (mail("a"),), "where.sender: it was 'a@x'"),
         ({"where": {"user": "ann"}}, (mail("a"),), "where.user: it was absent"),
+        ({"on": "message", "where": {"header": {"X": "1"}}}, (Asked("a", "message", {"header": {"x": "2", "y": "3"}}),), "where.header.x: it was '2'"),
+        ({"on": "message", "where": {"header": {"X": "1"}}}, (Asked("a", "message"),), "where.header.x: it was absent"),
         ({"per": "sender", "nth": 2}, (mail("a"), mail("a", "b@x")), "nth, only the 2nd: this was the 1st"),
     ],
 )  # fmt: skip
 def test_the_first_condition_that_did_not_hold_and_what_it_saw(
     keys: dict[str, object], events: tuple[Event | float, ...], why: str
 ) -> None:
-    (line,) = after(document(rule("mail", reply=NO, **keys)), Opened("a", "192.0.2.1"), *events)
+    (line,) = after(document(rule(**{"on": "mail", "reply": NO, **keys})), Opened("a", "192.0.2.1"), *events)
     assert line.startswith("phase[0].rule[0] did not fire: ")
     assert line.removeprefix("phase[0].rule[0] did not fire: ").replace("in already", "in progress already") == why
 
@@ -355,16 +357,17 @@ class Requests(Memory):
         ({"where": {"sender": "b@*"}}, {"sender": "a@x"}),
         ({"nth": 9, "per": "client"}, {"client": "192.0.2.1"}),
         ({"where": {"user": "ann"}, "over": 3, "per": ["sender", "client"]}, {"user": None, "sender": "a@x", "client": "192.0.2.1"}),
+        ({"on": "message", "where": {"header": {"Subject": "sale"}, "sender": "b@*"}}, {"header.subject": "news", "sender": "a@x"}),
     ],
 )  # fmt: skip
 def test_a_decision_has_the_facts_that_its_rules_read_and_no_others(
     conditions: dict[str, object], facts: dict[str, object]
 ) -> None:
     """A hundred thousand decisions are remembered: the headers of each request would fill the memory."""
-    store = Requests()
-    made = Engine(loads(document(rule("mail", reply=NO, **conditions))), store=lambda: store)
+    store, keys = Requests(), {"on": "mail", "reply": NO, **conditions}
+    made = Engine(loads(document(rule(**keys))), store=lambda: store)
     made.feed(Opened("a", "192.0.2.1"), 0.0)
-    made.feed(mail("a", header={"x": "a long value"}), 0.0)
+    made.feed(Asked("a", keys["on"], {"sender": "a@x", "header": {"x": "a long value", "subject": "news"}}), 0.0)
     assert store.facts == [facts]
 
 

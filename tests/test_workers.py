@@ -346,6 +346,19 @@ def test_a_decision_that_no_count_can_change_is_explained_as_well(smtp: Many) ->
     ]
 
 
+def test_a_rule_about_a_header_field_is_carried_out_and_explained(smtp: Many) -> None:
+    smtp.play(played(rule("message", where={"header": {"Subject": "*sale*"}}, reply="450 later")))
+    with smtplib.SMTP(smtp.host, smtp.port) as client:
+        client.sendmail("a@x.test", "b@x.test", b"Subject: news\r\n\r\n")
+        with pytest.raises(smtplib.SMTPDataError):
+            client.sendmail("a@x.test", "b@x.test", b"Subject: a sale\r\n\r\n")
+    smtp.catch_up()
+    assert [str(why) for x in smtp.journal.since_play() if x.moment == "message" for why in smtp.explain(x)] == [
+        "phase[0].rule[0] did not fire: where.header.subject: it was 'news'",
+        "phase[0].rule[0] fired: all its conditions hold",
+    ]
+
+
 def test_what_a_client_says_after_it_was_refused_is_there(smtp: Many) -> None:
     smtp.play(played(rule("connect", reply=BUSY)))
     client = Client(smtp)

@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 from notnow import protocols
 from notnow.engine.actions import Close, Proceed, Wait
 from notnow.engine.capacity import Capacity
-from notnow.engine.matching import filter_fact, rejects, tests
+from notnow.engine.matching import HEADER, filter_fact, rejects, tests
 from notnow.engine.plans import AdmissionCount, CompiledPhase, CompiledRule, FactFilter, IdleTimeout, Plan, RuleGroup
 from notnow.engine.questions import Candidate, slate_of
 from notnow.engine.steps import is_deferred, steps_of, takes_effect
@@ -111,8 +111,9 @@ class _PhaseCompiler(Struct, frozen=True):
             rules={rule.index: rule for rule in rules},
             tells_quota=any(rule.tells_quota for rule in rules),
             facts=facts,
+            fields=any(name.startswith(HEADER) for name in facts),
             in_order=order == sorted(order),
-            anew="header" in facts or any(group.by_chance for group in every),
+            anew=any(group.by_chance for group in every),
         )
 
     def idle_timeouts(self) -> tuple[IdleTimeout, ...]:

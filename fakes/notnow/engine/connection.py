@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from notnow.engine.events import Facts
+from notnow.engine.matching import with_fields
 from notnow.engine.plans import CompiledPhase, CompiledRule, Plan
 from notnow.language.condition import Quota
 from notnow.protocols.moment import CONNECTION_FACTS
@@ -80,9 +81,14 @@ class Connection(Struct, eq=False):
         """True if idle scripts from before `now` are not carried out yet: another one would only queue behind them."""
         return self.unfinished > 0 and self.unfinished_since != now
 
-    def known(self, names: tuple[str, ...], asked: Facts) -> tuple[object, ...]:
-        """The facts of these names: of a request that has facts, or else of what is in progress; and of the connection."""
+    def known(self, names: tuple[str, ...], fields: bool, asked: Facts) -> tuple[object, ...]:
+        """The facts of these names: of a request that has facts, or else of what is in progress; and of the connection.
+
+        `fields`: some of them are header fields.
+        """
         found: Facts = {**self.facts, **asked} if asked else self._all_facts()
+        if fields:
+            found = with_fields(found, names)
         if len(names) == 1:  # nearly always
             return (found.get(names[0]),)
         return tuple([found.get(name) for name in names])

@@ -36,7 +36,7 @@ LONGEST = 1024  # characters of the facts of one that is remembered
 
 def decision_request(occasion: Occasion, plan: Plan, position: PhasePosition, seed: int) -> DecisionRequest:
     connection = occasion.connection
-    known = connection.known(plan.facts, occasion.facts) if plan.facts else ()
+    known = connection.known(plan.facts, plan.fields, occasion.facts) if plan.facts else ()
     question = None if plan.anew else plan.questions.get(known)
     if question is None:
         question = _question(plan, known, connection, seed)

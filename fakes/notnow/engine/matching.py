@@ -15,6 +15,7 @@ from notnow.protocols.fact import Comparison
 
 Facts = Mapping[str, object]
 Test = tuple[str, Callable[[object], bool]]  # the name of a fact, and the test of its value
+HEADER = "header."  # begins the name of a header field, as rules read it: each one is a fact of its own
 
 
 def tests(where: Mapping[str, Any] | None) -> tuple[Test, ...]:
@@ -22,15 +23,17 @@ def tests(where: Mapping[str, Any] | None) -> tuple[Test, ...]:
     found: list[Test] = []
     for name, wanted in (where or {}).items():
         if name == "header":
-            found += [(name, _header(header, value)) for header, value in wanted.items()]
+            found += [(HEADER + field.lower(), _value(value)) for field, value in wanted.items()]
         else:
             found.append((name, _value(wanted)))
     return tuple(found)
 
 
-def _header(name: str, wanted: Any) -> Callable[[object], bool]:
-    test, name = _value(wanted), name.lower()
-    return lambda headers: test(headers.get(name) if isinstance(headers, Mapping) else None)
+def with_fields(facts: Facts, names: Iterable[str]) -> Facts:
+    """These facts, with those of these names that are header fields: `header.subject`."""
+    header = facts.get("header")
+    known = header if isinstance(header, Mapping) else {}
+    return {**facts, **{name: known.get(name.removeprefix(HEADER)) for name in names if name.startswith(HEADER)}}
 
 
 def _value(wanted: Any) -> Callable[[object], bool]:

@@ -87,10 +87,9 @@ class Plan(Struct, frozen=True):
 
     `groups` are always tested; those behind a filter only if it lets them. `until` counts events towards the end of the
     phase. `lasting` and `tells_quota` are true if any admission count, or any rule, is so. `facts` are the names of those
-    that a rule or a count reads. `work`: an event takes a unit of the server's work. `questions` are those that events have
-    asked so far, by the values of these facts; `anew` if each event makes its own: chance has a say, or header fields, of
-    which no two requests have the same. `in_order`: the rules of its groups, one group after another, are in the order of
-    the file.
+    that a rule or a count reads; `fields` if some are header fields. `work`: an event takes a unit of the server's work.
+    `questions` are those that events have asked so far, by the values of these facts; `anew` if each event makes its own,
+    as chance has a say. `in_order`: the rules of its groups, one group after another, are in the order of the file.
     """
 
     groups: tuple[RuleGroup, ...] = ()
@@ -101,6 +100,7 @@ class Plan(Struct, frozen=True):
     lasting: bool = False
     tells_quota: bool = False
     facts: tuple[str, ...] = ()
+    fields: bool = False
     work: bool = False
     anew: bool = False
     in_order: bool = False

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Set
 
 from notnow.engine.connection import Connection
 from notnow.engine.events import Facts
+from notnow.engine.matching import with_fields
 from notnow.engine.plans import NO_PLAN, AdmissionCount, CompiledPhase, Plan, key_for
 from notnow.engine.questions import Key, Slot
 from notnow.engine.store import Store
@@ -48,13 +49,16 @@ def leave(connection: Connection, store: Store) -> None:
 
 
 def _slots(owner: str, phase: CompiledPhase, moment: str, known: Facts, lasting: bool) -> Iterator[Slot]:
-    for count in _slot_counts(phase, moment):
+    plan = phase.plan(moment) or NO_PLAN
+    if plan.fields:
+        known = with_fields(known, plan.facts)
+    for count in _slot_counts(plan):
         if count.lasting is lasting and count.includes(known):
             yield key_for(count, known), owner
 
 
-def _slot_counts(phase: CompiledPhase, moment: str) -> Iterator[AdmissionCount]:
-    return (count for count in (phase.plan(moment) or NO_PLAN).admissions if not count.within)
+def _slot_counts(plan: Plan) -> Iterator[AdmissionCount]:
+    return (count for count in plan.admissions if not count.within)
 
 
 def withdraw(connection: Connection, lost: Set[str], phase: CompiledPhase) -> list[Slot]:
@@ -67,7 +71,7 @@ def withdraw(connection: Connection, lost: Set[str], phase: CompiledPhase) -> li
     freed: set[Key] = set()
     kept: set[Key] = set()
     for moment in connection.passed:
-        for count in _slot_counts(phase, moment):
+        for count in _slot_counts(phase.plan(moment) or NO_PLAN):
             if not count.lasting:
                 gone = moment in about or not lost.isdisjoint(count.per)
                 (freed if gone else kept).add(key_for(count, connection.facts))
