@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notnow.engine.questions import Candidate, Decision, DecisionRequest, Key, PhasePosition, Question, slates_of
+from notnow.engine.questions import (
+    Candidate,
+    Decision,
+    DecisionRequest,
+    Key,
+    PhasePosition,
+    Question,
+    size_of,
+    slates_of,
+)
 from notnow.engine.store import Memory
 from notnow.language import conditions
 from notnow.language.condition import Condition, Quota, Variant
@@ -51,6 +60,7 @@ def test_a_fact_that_was_no_utf_8_can_be_sent() -> None:
     )
     found = over_the_wire(request)
     assert (found.question.counts, found.question.facts) == (request.question.counts, request.question.facts)
+    assert found.question.size == size_of(("\udcff@x",))
 
 
 def test_every_part_of_a_request_comes_back() -> None:

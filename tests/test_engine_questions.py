@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from notnow.engine import deciding
 from notnow.engine.engine import Engine
 from notnow.engine.events import Event
-from notnow.engine.questions import Candidate, Question
+from notnow.engine.questions import Candidate, Question, size_of
 from notnow.engine.store import Memory
 from notnow.errors import ScenarioError
 from notnow.language.condition import Owners
@@ -180,19 +180,20 @@ def test_no_more_than_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) ->
     assert found == [1, 2, 3, 1, 2]
 
 
-@pytest.mark.parametrize(("sender", "remembered"), [("a" * 1022 + "@x", 1), ("a" * 1023 + "@x", 0)])
-def test_long_facts_are_not_remembered_as_clients_could_fill_the_memory_with_them(sender: str, remembered: int) -> None:
+@pytest.mark.parametrize(("over", "remembered"), [(0, 1), (1, 0)])
+def test_long_facts_are_not_remembered_as_clients_could_fill_the_memory_with_them(over: int, remembered: int) -> None:
+    sender = "a" * (deciding.LONGEST - size_of(("@x",)) + over) + "@x"
     engine = Engine(loads(document(rule("mail", reply=NO, where={"sender": "*@x"}))))
     engine.feed(Opened("p"), 0.0)
     found = [script.rule for script in engine.feed(Asked("p", "mail", sender=sender), 0.0)]
     assert (found, questions(engine)) == (["phase[0].rule[0]"], remembered)
 
 
-def test_nor_are_many_recipients() -> None:
+def test_nor_are_many_recipients_however_short() -> None:
     engine = Engine(loads(document(rule("message", reply=NO, where={"recipient": "b@x"}))))
     engine.feed(Opened("p"), 0.0)
-    for many in (2, 2000):
-        engine.feed(Asked("p", "message", recipient=("a@x",) * many), 0.0)
+    for many in (2, 50):
+        engine.feed(Asked("p", "message", recipient=("a",) * many), 0.0)
     assert questions(engine, "message") == 1
 
 

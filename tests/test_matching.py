@@ -15,7 +15,7 @@ from playbook import NO, document, rule
 
 def matches(where: dict[str, object], **facts: object) -> bool:
     tests = matching.tests(where)
-    known = matching.with_fields(facts, [name for name, _ in tests])
+    known = matching.with_fields(facts, [name for name, _ in tests if name.startswith(matching.HEADER)])
     return all(test(known.get(name)) for name, test in tests)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator, Mapping
+from sys import getsizeof
 
 import pytest
 
 from notnow import FakeSMTP, ManualClock
+from notnow.bounds import RECIPIENTS
 from notnow.engine import trail
 from notnow.engine.engine import Engine
 from notnow.engine.events import Asked, Closed, Event, Leaving, Opened, Tick
@@ -101,7 +104,7 @@ def test_decisions_that_were_not_taken_anew_are_numbered_among_the_others(monkey
     assert said(made.explain(3, "rcpt")) == [f"phase[0].rule[1] did not fire: {first}"]
     assert said(made.explain(7, "rcpt")) == ["phase[0].rule[1] fired: all its conditions hold"]
     assert made.explain(9, "mail") is None
-    monkeypatch.setattr(trail, "LIMIT", 2)
+    monkeypatch.setattr(trail, "DECISIONS", 2)
     made = engine(text)
     made.feed(Opened("a", "h"), 0.0)
     go()
@@ -264,13 +267,49 @@ def test_the_rules_are_those_of_the_phase_that_played() -> None:
 
 
 def test_only_the_last_calls_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trail, "LIMIT", 3)
+    monkeypatch.setattr(trail, "DECISIONS", 3)
     made = engine(document(rule("mail", nth=9, reply=NO)))
     made.feed(Opened("a", "192.0.2.1"), 0.0)
     scripts = [made.feed(mail("a"), 0.0)[0] for _ in range(9)]
     assert made.explain(scripts[0].decision, "mail") is None
     found = [said(made.explain(script.decision, "mail"))[0].rpartition(": ")[2] for script in scripts[-3:]]
     assert found == ["this was the 7th", "this was the 8th", "all its conditions hold"]
+
+
+def test_of_long_facts_fewer_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trail, "FACTS", 10_000)
+    made = engine(document(rule("mail", nth=9, where={"sender": "a*"}, reply=NO)))
+    made.feed(Opened("a", "192.0.2.1"), 0.0)
+    lengths = [1, 3000, 3000, 3000, 1, 1, 6000, 3000, 1]
+    scripts = [made.feed(mail("a", "a" * length), 0.0)[0] for length in lengths]
+    found = [made.explain(script.decision, "mail") for script in scripts]
+    assert found[:4] == [None] * 4
+    seen = [*(f"this was the {n}th" for n in range(5, 9)), "all its conditions hold"]
+    assert [str(one[0]).rpartition(": ")[2] for one in found[4:] if one] == seen
+    (script,) = made.feed(mail("a", "a" * 20_000), 0.0)
+    assert [made.explain(one.decision, "mail") for one in (*scripts, script)] == [None] * 10
+    (script,) = made.feed(mail("a"), 0.0)
+    assert said(made.explain(script.decision, "mail")) == [
+        "phase[0].rule[0] did not fire: nth, only the 9th: this was the 11th"
+    ]
+
+
+@pytest.mark.parametrize("characters", [3, 2000])
+def test_what_clients_say_fills_no_memory(characters: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short recipients take more memory than they have characters."""
+    most = 4 * 2**20
+    monkeypatch.setattr(trail, "FACTS", most)
+    made = engine(document(rule("message", where={"recipient": "b@x"}, reply=NO)))
+    made.feed(Opened("a", "192.0.2.1"), 0.0)
+    each = sum(getsizeof("r" * characters) + 8 for _ in range(RECIPIENTS))
+    tracemalloc.start()
+    try:
+        for message in range(3 * most // each):
+            recipients = tuple(f"{message}.{n}".rjust(characters, "r")[-characters:] for n in range(RECIPIENTS))
+            made.feed(Asked("a", "message", {"recipient": recipients}), 0.0)
+        assert tracemalloc.get_traced_memory()[0] < most * 1.1
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_traced_store_decides_as_any_other() -> None:
@@ -311,6 +350,16 @@ class TestOnAFake:
         with pytest.raises(ValueError, match="before the last play"):
             fake.explain(mail)
 
+    def test_an_exchange_that_is_too_long_ago(self, fake: FakeSMTP, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(trail, "DECISIONS", 0)
+        with Raw(fake) as raw:
+            says(raw, "EHLO client.test", "MAIL FROM:<a@x.test>", "QUIT")
+        fake.settle()
+        with pytest.raises(
+            ValueError, match="too long ago: .* 100,000 calls, and no more than 64 MiB of what clients said"
+        ):
+            fake.explain(fake.journal.exchanges[2])
+
     def test_fired(self, fake: FakeSMTP) -> None:
         assert fake.fired == {"phase[0].rule[0]": (0, 1), "phase[0].rule[1]": (0, 2)}
         with Raw(fake) as raw:
@@ -328,7 +377,7 @@ class TestOnAFake:
 
 
 def test_calls_without_effect_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trail, "LIMIT", 1)
+    monkeypatch.setattr(trail, "DECISIONS", 1)
     made = engine(document(rule("mail", nth=9, reply=NO)))
     made.feed(Opened("a", "192.0.2.1"), 0.0)
     script = made.feed(mail("a"), 0.0)[0]

@@ -8,6 +8,8 @@ from typing import NamedTuple
 EXCHANGES = 100_000  # of a journal without `journal_limit`
 TEXT = 1_000  # characters of one request, reply or other text that a journal keeps
 PIECES = 1_000  # of waiting input on a connection whose arrival is told apart
+DECISIONS = 100_000  # calls to the counts that `explain` can play again
+FACTS = 67_108_864  # bytes of what the clients said in them, as far as rules read it
 KEPT_BODIES = 256 * 1024 * 1024  # bytes of accepted mail, or of files, without a quota
 
 # SMTP.
@@ -68,6 +70,8 @@ BOUNDS = (
     Bound("all", "the journal", EXCHANGES, "exchanges", "the oldest go, and `dropped` counts them; `journal_limit` sets another bound"),
     Bound("all", "a request, a reply or a path in the journal", TEXT, "characters", "the rest is left out, and its length noted"),
     Bound("all", "pieces of waiting input whose arrival is told apart", PIECES, "pieces", "later ones count as one"),
+    Bound("all", "decisions that `explain` can explain", DECISIONS, "calls to the counts", "the oldest can no longer be explained"),
+    Bound("all", "what clients said in them, as far as rules read it", FACTS, "bytes", "the same"),
     Bound("SMTP", "a command line", SMTP_LINE, "bytes", "`500 5.5.2` (RFC 5321 §4.5.3.1.9); the line is read to its end, and dropped"),
     Bound("SMTP", "an address with quotes, comments or a route, and its parameters", SMTP_PATH, "bytes", "`553 5.1.3`"),
     Bound("SMTP", "recipients of a message", RECIPIENTS, "recipients", "`452 4.5.3` (RFC 5321 §4.5.3.1.10); `limits.rcptmax` sets another bound"),

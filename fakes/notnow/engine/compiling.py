@@ -111,7 +111,7 @@ class _PhaseCompiler(Struct, frozen=True):
             rules={rule.index: rule for rule in rules},
             tells_quota=any(rule.tells_quota for rule in rules),
             facts=facts,
-            fields=any(name.startswith(HEADER) for name in facts),
+            fields=tuple(name for name in facts if name.startswith(HEADER)),
             in_order=order == sorted(order),
             anew=any(group.by_chance for group in every),
         )

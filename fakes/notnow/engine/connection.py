@@ -81,14 +81,14 @@ class Connection(Struct, eq=False):
         """True if idle scripts from before `now` are not carried out yet: another one would only queue behind them."""
         return self.unfinished > 0 and self.unfinished_since != now
 
-    def known(self, names: tuple[str, ...], fields: bool, asked: Facts) -> tuple[object, ...]:
+    def known(self, names: tuple[str, ...], fields: tuple[str, ...], asked: Facts) -> tuple[object, ...]:
         """The facts of these names: of a request that has facts, or else of what is in progress; and of the connection.
 
-        `fields`: some of them are header fields.
+        `fields` are those that are header fields.
         """
         found: Facts = {**self.facts, **asked} if asked else self._all_facts()
         if fields:
-            found = with_fields(found, names)
+            found = with_fields(found, fields)
         if len(names) == 1:  # nearly always
             return (found.get(names[0]),)
         return tuple([found.get(name) for name in names])

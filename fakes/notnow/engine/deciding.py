@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from hashlib import blake2b
 
 from msgspec import structs
@@ -23,6 +23,7 @@ from notnow.engine.questions import (
     PhasePosition,
     Question,
     Slate,
+    size_of,
     slate_of,
     slates_of,
 )
@@ -31,7 +32,7 @@ from notnow.language.condition import Owners
 
 Drawn = Callable[[CompiledRule], bool]
 REMEMBERED = 1024  # questions of a plan
-LONGEST = 1024  # characters of the facts of one that is remembered
+LONGEST = 2048  # bytes of the facts of one that is remembered
 
 
 def decision_request(occasion: Occasion, plan: Plan, position: PhasePosition, seed: int) -> DecisionRequest:
@@ -56,18 +57,11 @@ def _question(plan: Plan, known: tuple[object, ...], connection: Connection, see
     if plan.anew:
         return _made(plan, known, lambda rule: rule.chance is None or _draw(rule, connection, seed) < rule.chance)
     question = _made(plan, known)
-    if sum(map(_length, known)) <= LONGEST:
+    if question.size <= LONGEST:
         if len(plan.questions) >= REMEMBERED:
             plan.questions.clear()
         plan.questions[known] = question
     return question
-
-
-def _length(value: object) -> int:
-    """The characters of a fact that can be long, or of all its values."""
-    if isinstance(value, str):
-        return len(value)
-    return sum(map(_length, value)) if isinstance(value, tuple) else 0
 
 
 def settled_rule(plan: Plan) -> tuple[CompiledRule, Question] | None:
@@ -81,7 +75,7 @@ def settled_rule(plan: Plan) -> tuple[CompiledRule, Question] | None:
     return None if rule.has_placeholders or rule.deferred else (rule, question)
 
 
-def _made(plan: Plan, values: Iterable[object], drawn: Drawn = lambda _: True) -> Question:
+def _made(plan: Plan, values: tuple[object, ...], drawn: Drawn = lambda _: True) -> Question:
     """The question about facts of these values. `drawn`: true for the rules that chance lets through."""
     known = dict(zip(plan.facts, values, strict=True))
     slates: list[tuple[Key, Slate]] = []
@@ -96,7 +90,7 @@ def _made(plan: Plan, values: Iterable[object], drawn: Drawn = lambda _: True) -
             if plan.tells_quota:
                 limits += [(rule.candidate, key) for rule in group.rules if rule.candidate.limits]
     slots, windows = admissions(plan, known) if plan.admissions else ((), ())
-    made = Question(slates, slots, windows, plan.until, limits, known, plan.work)
+    made = Question(slates, slots, windows, plan.until, limits, known, plan.work, size_of(values))
     return made if plan.in_order else _in_order(made)
 
 

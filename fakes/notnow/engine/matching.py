@@ -29,11 +29,13 @@ def tests(where: Mapping[str, Any] | None) -> tuple[Test, ...]:
     return tuple(found)
 
 
-def with_fields(facts: Facts, names: Iterable[str]) -> Facts:
-    """These facts, with those of these names that are header fields: `header.subject`."""
+def with_fields(facts: Facts, fields: Iterable[str]) -> Facts:
+    """These facts, with these header fields: `header.subject`."""
     header = facts.get("header")
-    known = header if isinstance(header, Mapping) else {}
-    return {**facts, **{name: known.get(name.removeprefix(HEADER)) for name in names if name.startswith(HEADER)}}
+    if header is None:
+        return facts
+    assert isinstance(header, Mapping), "the fields by their names"
+    return {**facts, **{name: header.get(name.removeprefix(HEADER)) for name in fields}}
 
 
 def _value(wanted: Any) -> Callable[[object], bool]:

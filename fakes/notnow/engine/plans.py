@@ -87,7 +87,7 @@ class Plan(Struct, frozen=True):
 
     `groups` are always tested; those behind a filter only if it lets them. `until` counts events towards the end of the
     phase. `lasting` and `tells_quota` are true if any admission count, or any rule, is so. `facts` are the names of those
-    that a rule or a count reads; `fields` if some are header fields. `work`: an event takes a unit of the server's work.
+    that a rule or a count reads; `fields` are those that are header fields. `work`: an event takes a unit of the server's work.
     `questions` are those that events have asked so far, by the values of these facts; `anew` if each event makes its own,
     as chance has a say. `in_order`: the rules of its groups, one group after another, are in the order of the file.
     """
@@ -100,7 +100,7 @@ class Plan(Struct, frozen=True):
     lasting: bool = False
     tells_quota: bool = False
     facts: tuple[str, ...] = ()
-    fields: bool = False
+    fields: tuple[str, ...] = ()
     work: bool = False
     anew: bool = False
     in_order: bool = False

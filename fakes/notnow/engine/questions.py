@@ -83,6 +83,14 @@ def slate_of(candidates: Iterable[Candidate], counts: bool) -> Slate:
     )
 
 
+def size_of(values: tuple[object, ...]) -> int:
+    """The bytes that the values of facts take in memory. A fact may have several, such as recipients."""
+    size = values.__sizeof__()
+    for value in values:
+        size += size_of(value) if type(value) is tuple else value.__sizeof__()
+    return size
+
+
 COUNTED, NOBODY = slate_of((), counts=True), slate_of((), counts=False)
 
 
@@ -92,7 +100,8 @@ class Question(Struct, frozen=True):
     `slates` are the rules in order, each slate with its key; a key counts once. An event that is let through acquires `slots`,
     each for one of its owners, which is given by its index, and is noted in `windows`. `until` are the moments that cover
     it, each with the number of events that ends the phase. `limits` are the rules, each with its key, whose quotas the
-    decision reports. `facts` are those that the rules read. `work`: the event takes a unit of the server's work.
+    decision reports. `facts` are those that the rules read, and `size` is that of their values. `work`: the event takes a unit
+    of the server's work.
     """
 
     slates: Sequence[tuple[Key, Slate]] = ()
@@ -102,6 +111,7 @@ class Question(Struct, frozen=True):
     limits: Sequence[tuple[Candidate, Key]] = ()
     facts: Mapping[str, object] = {}
     work: bool = False
+    size: int = 0
 
     @property
     def counts(self) -> list[Key]:

@@ -51,7 +51,7 @@ def leave(connection: Connection, store: Store) -> None:
 def _slots(owner: str, phase: CompiledPhase, moment: str, known: Facts, lasting: bool) -> Iterator[Slot]:
     plan = phase.plan(moment) or NO_PLAN
     if plan.fields:
-        known = with_fields(known, plan.facts)
+        known = with_fields(known, plan.fields)
     for count in _slot_counts(plan):
         if count.lasting is lasting and count.includes(known):
             yield key_for(count, known), owner

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 
+from notnow.bounds import DECISIONS, FACTS
 from notnow.engine.capacity import Capacity
 from notnow.engine.matching import tests
 from notnow.engine.plans import NO_PLAN, CompiledPhase, CompiledRule
 from notnow.engine.questions import Decision, DecisionRequest, PhasePosition, Slot
 from notnow.engine.store import Memory
 from notnow.language.conditions import conditions
-
-LIMIT = 100_000  # calls that are remembered; decisions from before them cannot be explained
 
 
 class Call(Struct, gc=False):
@@ -48,21 +47,28 @@ class Explanation(Struct, frozen=True):
 
 
 class Traced(Memory):
-    """A store in this process that remembers its last calls."""
+    """A store in this process that remembers its last calls: `DECISIONS` of them, and `FACTS` bytes of what clients said."""
 
     def __init__(self) -> None:
         super().__init__()
         self._base = Memory()  # the state before the first call that is remembered
         self._calls: deque[Call] = deque()
         self._forgotten = 0  # decisions that are in `_base`
+        self._size = 0  # bytes of the facts of the others; those of a question count once for each decision
 
-    def _note(self, method: Callable[..., object], first: object, second: object = None) -> None:
+    def _note(self, method: Callable[..., object], first: object, second: object = None, size: int = 0) -> None:
         self._calls.append(Call(method, first, second))
-        if len(self._calls) > LIMIT:
-            oldest = self._calls.popleft()
-            oldest.repeat(self._base)
-            if oldest.method is Memory.decide:
-                self._forgotten += oldest.times
+        self._size += size
+        while self._size > FACTS or len(self._calls) > DECISIONS:
+            self._forget()
+
+    def _forget(self) -> None:
+        """The oldest call becomes part of the state before the others."""
+        oldest = self._calls.popleft()
+        oldest.repeat(self._base)
+        if isinstance(oldest.first, DecisionRequest):
+            self._forgotten += oldest.times
+            self._size -= oldest.first.question.size
 
     # ---- the calls -------------------------------------------------------------------------------
 
@@ -75,7 +81,7 @@ class Traced(Memory):
         return super().move(seen, to)
 
     def decide(self, request: DecisionRequest, now: float) -> Decision | None:
-        self._note(Memory.decide, request, now)
+        self._note(Memory.decide, request, now, request.question.size)
         return Memory.decide(self, request, now)  # `super()` would make an object for each
 
     def note(self, request: DecisionRequest, now: float) -> None:
@@ -84,7 +90,7 @@ class Traced(Memory):
         if last is not None and last.first is request:
             last.times += 1
         else:
-            self._note(Memory.decide, request, now)
+            self._note(Memory.decide, request, now, request.question.size)
 
     def acquire(self, slots: Sequence[Slot]) -> None:
         self._note(Memory.acquire, slots)

@@ -16,7 +16,16 @@ from typing import Any
 import msgspec
 from msgspec import Struct, structs
 
-from notnow.engine.questions import Candidate, Decision, DecisionRequest, Key, PhasePosition, Question, slates_of
+from notnow.engine.questions import (
+    Candidate,
+    Decision,
+    DecisionRequest,
+    Key,
+    PhasePosition,
+    Question,
+    size_of,
+    slates_of,
+)
 from notnow.language.condition import Condition, Variant
 from notnow.language.conditions import CONDITIONS
 
@@ -64,6 +73,7 @@ def encoded(request: DecisionRequest, facts: bool = True) -> EncodedRequest:
 
 def decoded(plain: EncodedRequest) -> DecisionRequest:
     """The request that was encoded."""
+    facts = _frozen(json.loads(plain.facts))
     question = Question(
         slates_of(
             [key_of(text) for text in plain.counts],
@@ -73,8 +83,9 @@ def decoded(plain: EncodedRequest) -> DecisionRequest:
         [key_of(text) for text in plain.windows],
         plain.until,
         [(_decoded_candidate(one), key_of(text)) for one, text in plain.limits],
-        _frozen(json.loads(plain.facts)),
+        facts,
         plain.work,
+        size_of(tuple(facts.values())),
     )
     return DecisionRequest(PhasePosition(*plain.position), plain.owners, question)
 

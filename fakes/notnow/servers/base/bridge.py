@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from notnow.engine import trail
+from notnow.bounds import DECISIONS, FACTS
 from notnow.engine.actions import Action, Close, Script, Send
 from notnow.engine.engine import Engine
 from notnow.engine.events import Closed, Hello, Leaving, Opened
@@ -282,7 +282,8 @@ class Bridge(Driving):
             raise ValueError("a shared service keeps no record of what its replicas decided, so it explains nothing")
         found = self._read(lambda: self.engine.explain(exchange._decision, exchange.moment))
         if found is None:
-            raise ValueError(f"the exchange is too long ago: the engine remembers its last {trail.LIMIT} calls")
+            most = f"its last {DECISIONS:,} calls, and no more than {FACTS // 2**20} MiB of what clients said"
+            raise ValueError(f"the exchange is too long ago: the engine remembers {most}")
         return found
 
     def firings(self) -> dict[str, Firings]:
