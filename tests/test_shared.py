@@ -147,18 +147,23 @@ def get(port: int) -> str:
 
 
 class TestTheClock:
-    def test_events_of_all_replicas_stand_in_the_order_of_their_times(self) -> None:
+    def test_events_of_all_replicas_stand_in_the_order_of_their_times(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        real = [100.0]
+        monkeypatch.setattr(true_time, "monotonic", lambda: real[0])
         one, other = SharedClock(0), SharedClock(0)
         for clock in (one, other):
-            clock.align(true_time.monotonic(), 5.0)
+            clock.align(100.0, 5.0)
         at = 5_000_000 * Stamps.PLACES
         assert [one.stamp(), one.stamp(), other.stamp()] == [at, at + Stamps.PLACES, at]
         one.catch_up(7.0)
         assert (one.now(), one.stamp()) == (7.0, 7_000_000 * Stamps.PLACES)
+        real[0] += 1  # also while scenario time stands still
+        assert (other.now(), other.stamp()) == (5.0, 6_000_000 * Stamps.PLACES)
 
-    def test_no_two_workers_of_a_replica_draw_the_same_number(self) -> None:
+    def test_no_two_workers_of_a_replica_draw_the_same_number(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(true_time, "monotonic", lambda: 100.0)
         main = SharedClock(0)
-        main.align(true_time.monotonic(), 5.0)
+        main.align(100.0, 5.0)
         stamps = main.numbers
         assert isinstance(stamps, Stamps)
         workers = [SharedClock(0, stamps.take_place()) for _ in range(2)]

@@ -65,6 +65,19 @@ def test_it_is_the_verdict_of_one_server(server: RedisServer, order: str, result
     assert told == verdict(f"{url}-alone", "--exit", "0", "--count", "1")
 
 
+@pytest.mark.parametrize(("order", "result"), [("0001", "delivered"), ("00011", "duplicated"), ("00010", "duplicated")])
+def test_it_is_that_of_one_server_also_where_time_stands_still(server: RedisServer, order: str, result: str) -> None:
+    busy = loads(document(rule("mail", first=3, reply="450 4.3.2 later")))
+    url = f"{server.url}?socket_timeout=9&speed=0&name=still-{order}"
+    with two(url, busy) as fakes:
+        send([fakes[int(which)].port for which in order])
+    with FakeSMTP(busy, shared=f"{url}-alone") as alone:
+        send([alone.port for _ in order])
+    told = verdict(url, "--exit", "0", "--count", "1")
+    assert (told["result"], told["smtp.intervals-grow"]) == (result, "broken")
+    assert told == verdict(f"{url}-alone", "--exit", "0", "--count", "1")
+
+
 def test_a_file_that_is_at_one_replica_is_not_at_another(server: RedisServer) -> None:
     """What clients have stored stays where it is: the page says so."""
     url = f"{server.url}?socket_timeout=9&name=ftp"

@@ -27,14 +27,17 @@ class Voice(Protocol):
 
 
 class SharedStamps(Stamps):
-    """Numbers in the order of scenario time: its microseconds, and in the last 8 bits the place of a process of this machine."""
+    """Numbers in the order of time, on all machines: microseconds, and in the last 8 bits the place of a process of a replica.
+
+    The time is real time since the service began, with what was advanced by hand: it goes on where scenario time stands still.
+    """
 
     def __init__(self, clock: SharedClock, place: int = 0) -> None:
         super().__init__(place)
         self._clock = clock
 
     def __next__(self) -> int:
-        now = int(self._clock.now() * MICRO) * self.PLACES + self.place
+        now = int(self._clock.passed * MICRO) * self.PLACES + self.place
         self._last = max(now, self._last + self.PLACES)
         return self._last
 
@@ -55,6 +58,11 @@ class SharedClock(AdjustableClock):
     def now(self) -> float:
         self._furthest = max(self._furthest, super().now())
         return self._furthest
+
+    @property
+    def passed(self) -> float:
+        """Real seconds since scenario time was 0, and the seconds by which it was advanced by hand."""
+        return self.elapsed + self._now
 
     @property
     def elapsed(self) -> float:

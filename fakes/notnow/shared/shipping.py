@@ -79,7 +79,7 @@ class Gathered:
         self._exchanges: dict[tuple[str, int], dict[str, Any]] = {}
         self._marks: dict[tuple[str, int], dict[str, Any]] = {}
         self._numbers: dict[str, set[int]] = {}  # member -> those of its entries that are here
-        self._plays: dict[int, int] = {}  # number of a play -> where it began, on the first replica that played it
+        self._plays: dict[int, tuple[int, str]] = {}  # number of a play -> where it began, and on which replica first
 
     def add(self, member: str, play: int, fields: Mapping[str, str]) -> None:
         """An entry of the stream; a later one of the same thing is the same thing, grown."""
@@ -94,7 +94,14 @@ class Gathered:
                 told = json.loads(fields[kind])
                 known[member, told[number]] = told
                 if kind == "mark" and told["kind"] == "play":
-                    self._plays[play] = min(told["index"], self._plays.get(play, told["index"]))
+                    began = told["index"], member
+                    self._plays[play] = min(began, self._plays.get(play, began))
+
+    @property
+    def entries(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """All entries, each with its replica."""
+        for kind in (self._connections, self._exchanges, self._marks):
+            yield from ((member, told) for (member, _), told in kind.items())
 
     @property
     def played(self) -> Mapping[str, Any]:
@@ -110,6 +117,7 @@ class Gathered:
     def journal(self, clock: Clock) -> Journal:
         """One journal in the order of time; connections are numbered in it."""
         connections = sorted(self._connections.items(), key=lambda item: item[1]["index"])
+        began, first = self._plays[max(self._plays)]
         numbers = {key: n for n, (key, _) in enumerate(connections, 1)}
         exchanges, dropped = [], self.lost
         for (member, _), one in sorted(self._exchanges.items(), key=lambda item: item[1]["index"]):
@@ -127,7 +135,7 @@ class Gathered:
                 "limit": EXCHANGES,
                 "dropped": dropped,
                 "dropped_since_play": dropped,
-                "played": self._plays[max(self._plays)],
+                "played": self._marks[first, began]["index"],
                 "counts": counts,
                 "marks": sorted(self._marks.values(), key=lambda one: one["index"]),
                 "connections": [{**one, "number": numbers[key]} for key, one in connections],
@@ -143,7 +151,35 @@ def gathered(entries: Iterable[Mapping[str, str]]) -> list[Gathered]:
     for fields in entries:
         name = unquote(fields["member"].partition("/")[0])
         found.setdefault(name, Gathered(name)).add(fields["member"], int(fields["play"]), fields)
+    _put_in_order(found.values())
     return [found[name] for name in sorted(found)]
+
+
+def _put_in_order(servers: Iterable[Gathered]) -> None:
+    """Number everything that happened, from 1: replicas have the same number for what they did in the same microsecond."""
+    told = [
+        ((holder[key], member), holder, key)
+        for one in servers
+        for member, entry in one.entries
+        for holder, key in _places(entry)
+    ]
+    numbers = {place: n for n, place in enumerate(sorted({place for place, _, _ in told}), 1)}
+    for place, holder, key in told:
+        holder[key] = numbers[place]
+
+
+def _places(told: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Where an entry has a place in the order of events: in which part of it, under which key."""
+    for key, value in told.items():
+        if type(value) is int:
+            if key in ("index", "closed_index", "left_index"):
+                yield told, key
+        elif type(value) is dict and key != "more":  # of a mark, with the knobs of a scenario
+            yield from _places(value)
+        elif type(value) is list:
+            for part in value:
+                if type(part) is dict:
+                    yield from _places(part)
 
 
 def read(address: Address) -> tuple[str, list[Gathered]]:
