@@ -7,16 +7,18 @@ import functools
 import logging
 import smtplib
 import socket
+import subprocess
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tests.soak.__main__ import problems, report
 from tests.soak.clients import Ports, Seen, by_httpx
 from tests.soak.ledger import Ledger
-from tests.soak.memory import FEWEST, FIGURES, Figure, Memory, slope
+from tests.soak.memory import FEWEST, FIGURES, Figure, Memory, _mallinfo2, slope
 from tests.soak.soaking import Soak, soak
 from tests.soak.watch import leftovers, nothing_swallowed
 from tests.soak.wire import Relay
@@ -24,6 +26,15 @@ from tests.soak.wire import Relay
 from notnow import FakeHTTP, FakeSMTP
 
 ROUNDS, SEED = 8, 421
+FREED = """
+from tests.soak.memory import _heap, without_caches_of_threads
+without_caches_of_threads()
+before = _heap()
+kept = [bytearray(size) for size in range(520, 1000, 16) for _ in range(7)]
+used = _heap() - before
+del kept
+print(used, _heap() - before)
+"""
 
 
 def test_a_short_soak(each_loop: str) -> None:
@@ -118,6 +129,27 @@ class TestTheMemory:
         assert (len(kept), growth["objects"] >= 5000, growth["blocks"] >= 5000) == (5000, True, True)
         if sys.platform == "linux":
             assert growth["KiB of the heap"] > 2500
+
+    def test_a_name_that_the_interpreter_keeps_is_none(self) -> None:
+        """Its cache of attributes has 4096 places, each with room for a copy of a name."""
+        found = Memory()
+        found.look(0)  # what earlier tests have left goes now
+        found.look(1)
+        names = ["".join(("bit_", "length")) for _ in range(1000)]
+        assert all(getattr(int, name) for name in names)
+        names.clear()
+        found.look(2)
+        before, after = found.table[1 + [one.what for one in FIGURES].index("blocks")][1:]
+        assert after - before < 100
+
+    @pytest.mark.skipif(_mallinfo2 is None, reason="no mallinfo2(3): the heap is not measured")
+    def test_what_a_thread_keeps_for_later_is_none(self) -> None:
+        """What is free again counts as free."""
+        command = [sys.executable, "-c", FREED]
+        done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=600)
+        assert (done.returncode, done.stderr) == (0, "")
+        used, left = map(float, done.stdout.split())
+        assert used > 100 > 10 > left
 
     def test_caches_with_a_bound_are_empty_when_memory_is_looked_at(self) -> None:
         """But not those of a few things, as of the two CAs, nor those without a bound: they make sure that there is only one."""

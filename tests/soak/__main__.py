@@ -13,6 +13,7 @@ import argparse
 import random
 import sys
 
+from tests.soak.memory import without_caches_of_threads
 from tests.soak.soaking import Soak, soak, the_environment
 
 
@@ -26,6 +27,7 @@ def main() -> None:
     )
     parser.add_argument("--loop", action="append", choices=("asyncio", "uvloop"), help="only on this event loop")
     given = parser.parse_args()
+    without_caches_of_threads()
     seed = random.randrange(10**6) if given.seed is None else given.seed
     loops = given.loop or ["asyncio", "uvloop"]
     wrong = False

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from tests.soak.memory import Memory
+from tests.soak.memory import Memory, without_caches_of_threads
 from tests.soak.soaking import the_environment
 from tests.soak.watch import leftovers, nothing_swallowed
 
@@ -168,6 +168,7 @@ def main() -> None:
     parser.add_argument("--loop", default="asyncio", choices=("asyncio", "uvloop"))
     parser.add_argument("--state", choices=STATES, help="this one alone, and no 200 fakes at once")
     given = parser.parse_args()
+    without_caches_of_threads()
     bridge.GRACE, wrong = GRACE, False
     with the_environment():
         os.environ["NOTNOW_LOOP"] = given.loop
