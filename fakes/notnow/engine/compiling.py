@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from msgspec import Struct, structs
 
@@ -23,7 +24,9 @@ from notnow.protocols.moment import Moment
 from notnow.protocols.protocol import Protocol
 
 
+@lru_cache(maxsize=16)
 def compile_phases(scenario: Scenario) -> tuple[CompiledPhase, ...]:
+    """The phases of a scenario; the fakes that play it share them."""
     protocol = protocols.get(scenario.protocol)
     capped = [rule for rule in scenario.rules() if rule.over is not None]
     admissions = {moment: _admissions(capped, protocol, moment) for moment in protocol.moments} if capped else {}
@@ -85,7 +88,9 @@ class _PhaseCompiler(Struct, frozen=True):
         plans = {}
         if self.source.rules or self.source.until or self.admissions or self.work:
             plans = {moment: plan for moment in moments if (plan := self.plan(moment)) is not None}
-        return CompiledPhase(self.source.name, self.source.lasts, plans, moments, self.idle_timeouts())
+        timeouts = self.idle_timeouts()
+        undecided = frozenset() if timeouts else frozenset(moments.keys() - plans.keys())
+        return CompiledPhase(self.source.name, self.source.lasts, plans, moments, timeouts, undecided)
 
     def plan(self, moment: str) -> Plan | None:
         cover = self.protocol.covering(moment) - {"idle"}

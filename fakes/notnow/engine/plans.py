@@ -119,13 +119,17 @@ class IdleTimeout(Struct, frozen=True):
 
 
 class CompiledPhase(Struct, frozen=True):
-    """A phase: a plan for each moment that has one, and its idle timeouts."""
+    """A phase: a plan for each moment that has one, and its idle timeouts.
+
+    `undecided` are the moments at which nothing is decided: no rule or count looks at them, and no idle timeout runs.
+    """
 
     name: str
     lasts: float | None
     plans: Mapping[str, Plan]
     moments: Mapping[str, Moment]
-    idle_timeouts: tuple[IdleTimeout, ...] = ()
+    idle_timeouts: tuple[IdleTimeout, ...]
+    undecided: frozenset[str]
 
     def all_plans(self) -> Iterator[Plan]:
         """The plans of all moments, and of the silences."""
@@ -136,8 +140,3 @@ class CompiledPhase(Struct, frozen=True):
         """The plan of a moment; `any` covers a command without a moment of its own. None: behave."""
         plan = self.plans.get(moment)
         return self.plans.get("any") if plan is None and moment not in self.moments else plan
-
-    @property
-    def undecided(self) -> frozenset[str]:
-        """The moments at which nothing is decided: no rule or count looks at them, and no idle timeout runs."""
-        return frozenset() if self.idle_timeouts else frozenset(self.moments.keys() - self.plans.keys())

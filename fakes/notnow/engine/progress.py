@@ -70,7 +70,8 @@ class Progress:
         self.ends = math.inf if since is None or lasts is None or self.is_final else since + lasts
 
     def _settled(self) -> Mapping[str, Settled]:
-        store, found = self._store, dict[str, Settled]()
+        store = self._store
+        found: dict[str, Settled] = {}
         if not isinstance(store, Memory) or store.remote or self.phase.idle_timeouts:
             return found
         for moment, plan in self.phase.plans.items():

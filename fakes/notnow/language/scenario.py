@@ -48,6 +48,9 @@ class Scenario:
     warnings: tuple[Problem, ...]
     reload: Callable[..., Scenario] = field(repr=False, compare=False)
 
+    def __hash__(self) -> int:  # a mapping among the fields has none
+        return hash((self.name, self.text))
+
     def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
         """How IPython and Hypothesis print it: as its TOML, which can be saved and played."""
         printer.text(f"toml(r'''\n{self.text.strip()}\n''')")
