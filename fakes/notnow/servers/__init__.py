@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from notnow.servers.base.fake import Fake
 
 
+@cache
 def by_protocol(protocol: str) -> type[Fake]:
     """The class of the fake for a protocol, such as "smtp"."""
     module, _, name = protocols.get(protocol).fake.rpartition(".")

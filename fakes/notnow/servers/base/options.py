@@ -6,7 +6,7 @@ import inspect
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,36 +35,34 @@ class Options:
         for name in given:
             if name in SERVER_OPTIONS and name not in allowed:
                 raise _bad(f"{name!r} is no option of {protocol} servers", ", ".join(sorted(allowed)))
-        self.given = frozenset(k for k, v in given.items() if k in SERVER_OPTIONS and v is not None)
+        own = {k: _checked(k, v) for k, v in given.items() if k in SERVER_OPTIONS and v is not None}
+        self.given = own.keys()
         self.knobs = {k: v for k, v in given.items() if k not in SERVER_OPTIONS}
-        self.shared = _shared(given)
-        self.clock: Clock = _clock(given, self.shared)
-        seed = _checked(given, "seed", int, "a whole number", None)
-        self.seed: int = secrets.randbelow(2**31) if seed is None else seed
-        self.host: str = _checked(given, "host", str, "an address of this machine", "127.0.0.1")
-        self.port: int = _checked(given, "port", int, "0 (any free one) to 65535", 0)
-        modes = protocols.get(protocol).tls_modes
-        self.tls: str | None = _checked(given, "tls", str, ", ".join(modes), None)
-        self.users: dict[str, str] | None = _checked(given, "users", dict, "a mapping of names to passwords", None)
-        self.files = _files(given)
-        self.app: Any = given.get("app")
-        self.upstream = self._own_server(given, "upstream", "http")
-        self.forward = self._own_server(given, "forward", "smtp")
-        self.journal_limit: int = _checked(given, "journal_limit", int, "1 or more", DEFAULT_LIMIT)
+        self.shared = _shared(own.get("shared"))
+        self.clock: Clock = _clock(own.get("clock"), self.shared)
+        self.seed: int = own["seed"] if "seed" in own else secrets.randbelow(2**31)
+        self.host: str = own.get("host", "127.0.0.1")
+        self.port: int = own.get("port", 0)
+        self.tls: str | None = own.get("tls")
+        self.users: dict[str, str] | None = own.get("users")
+        self.files = _files(own.get("files"))
+        self.app: Any = own.get("app")
+        self.upstream = self._own_server("upstream", own.get("upstream"), "http")
+        self.forward = self._own_server("forward", own.get("forward"), "smtp")
+        self.journal_limit: int = own.get("journal_limit", DEFAULT_LIMIT)
         if not 0 <= self.port <= 65535:
-            raise _bad(f"port is {self.port!r}", "0 (any free one) to 65535")
+            raise _bad(f"port is {self.port!r}", _CHECKED["port"][1])
         if self.journal_limit < 1:
-            raise _bad(f"journal_limit is {self.journal_limit!r}", "1 or more")
-        if self.tls is not None and self.tls not in modes:
-            raise ScenarioError([unknown("tls mode", self.tls, modes)])
+            raise _bad(f"journal_limit is {self.journal_limit!r}", _CHECKED["journal_limit"][1])
+        if self.tls is not None:
+            _check_mode(self.tls, protocols.get(protocol).tls_modes)
         if self.app is not None:
             _check_app(self.app)
         if self.app is not None and self.upstream is not None:
             raise _bad("app and upstream are both given", "one of them: it answers what no rule answers")
 
-    def _own_server(self, given: Mapping[str, Any], name: str, scheme: str) -> Loopback | None:
+    def _own_server(self, name: str, url: str | None, scheme: str) -> Loopback | None:
         """The address of a server of the user's. Raises ScenarioError for one that is not on this machine, and for the fake's own."""
-        url = _checked(given, name, str, f"a URL, such as {scheme}://127.0.0.1:8000", None)
         if url is None:
             return None
         found = loopback(name, url, scheme)
@@ -76,17 +74,16 @@ class Options:
 _NO_CLOCK = "none, or RealClock(speed): time is that of all replicas, and fake.clock.advance moves it; no fast_forward"
 
 
-def _shared(given: Mapping[str, Any]) -> Address | None:
+def _shared(url: Any) -> Address | None:
     """Where the counts of all replicas are. What is needed for it is imported only then."""
-    if given.get("shared") is None:
+    if url is None:
         return None
     from notnow.shared.address import address
 
-    return address(given["shared"])
+    return address(url)
 
 
-def _clock(given: Mapping[str, Any], shared: Address | None) -> Clock:
-    clock = given.get("clock")
+def _clock(clock: Any, shared: Address | None) -> Clock:
     if clock is None:
         return RealClock() if shared is None else shared.new_clock()
     if not isinstance(clock, Clock):
@@ -99,15 +96,15 @@ def _clock(given: Mapping[str, Any], shared: Address | None) -> Clock:
 
 
 _EVERYWHERE = ("", "localhost", "0.0.0.0", "::")  # addresses of a fake that also listens on those of this machine
-_FILES = "a mapping of paths to bytes, or the Path of a directory"
 
 
-def _files(given: Mapping[str, Any]) -> dict[str, Any] | Path | None:
+def _files(files: Any) -> dict[str, Any] | Path | None:
     """The files of the option: a mapping, or the path of a directory. A string is neither, so that no text becomes a path."""
-    files = _checked(given, "files", (dict, os.PathLike), _FILES, None)
+    if files is None:
+        return None
     if isinstance(files, os.PathLike):
         return Path(files)
-    _check_sizes(files or {})
+    _check_sizes(files)
     return files  # type: ignore[no-any-return]
 
 
@@ -151,14 +148,32 @@ def _binds(signature: inspect.Signature, arguments: int) -> bool:
     return True
 
 
+def _check_mode(tls: object, modes: Sequence[str]) -> None:
+    if not isinstance(tls, str):
+        raise _bad(f"tls is {tls!r}", ", ".join(modes))
+    if tls not in modes:
+        raise ScenarioError([unknown("tls mode", tls, modes)])
+
+
 def _bad(found: str, allowed: str) -> ScenarioError:
     return ScenarioError([Problem(found, allowed=allowed)])
 
 
-def _checked(given: Mapping[str, Any], name: str, kind: type | tuple[type, ...], allowed: str, default: Any) -> Any:
-    value = given.get(name)
-    if value is None:
-        return default
+_CHECKED: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "seed": (int, "a whole number"),
+    "host": (str, "an address of this machine"),
+    "port": (int, "0 (any free one) to 65535"),
+    "users": (dict, "a mapping of names to passwords"),
+    "files": ((dict, os.PathLike), "a mapping of paths to bytes, or the Path of a directory"),
+    "upstream": (str, "a URL, such as http://127.0.0.1:8000"),
+    "forward": (str, "a URL, such as smtp://127.0.0.1:8000"),
+    "journal_limit": (int, "1 or more"),
+}
+"""The types of those options that have one, and what is allowed, for messages."""
+
+
+def _checked(name: str, value: Any) -> Any:
+    kind, allowed = _CHECKED.get(name, (object, ""))
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise _bad(f"{name} is {value!r}", allowed)
     return value
